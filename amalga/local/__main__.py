@@ -1,0 +1,60 @@
+"""python -m amalga.local [--ephemeral] COMMAND…, or --serve for the whole of Amalga (what `make run` does)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from amalga.local.command import run_command
+from amalga.local.installation import Installation
+from amalga.local.processes import Refused
+from amalga.local.serve import serve
+from amalga.local.signals import Signals, Stopped
+
+REFUSED = 2
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    signals = Signals(with_parent=arguments.with_parent)
+    installation: Installation | None = None
+    try:
+        installation = Installation(throwaway=arguments.ephemeral)
+        if arguments.serve:
+            return serve(installation, signals)
+        return run_command(arguments.command, installation, signals)
+    except Refused as refusal:
+        print(f"amalga: {refusal}", file=sys.stderr)
+        return REFUSED
+    except PermissionError as error:
+        print(f"amalga: {error.filename} belongs to another user of this machine.", file=sys.stderr)
+        return REFUSED
+    except Stopped as stopped:
+        return 128 + stopped.signal
+    finally:
+        signals.ignore()
+        if installation:
+            installation.stop()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m amalga.local",
+        description="Run a command with the embedded Postgres and S3 and the variables that lead to them. "
+        "DATABASE_URL and AWS_STORAGE_BUCKET_NAME, when set, are used instead.",
+    )
+    parser.add_argument(
+        "--ephemeral", action="store_true", help="fresh data on free ports, removed at the end"
+    )
+    parser.add_argument(
+        "--with-parent", action="store_true", help="stop when the process that started this ends"
+    )
+    parser.add_argument(
+        "--serve", action="store_true", help="migrate, then serve Amalga on PORT (8000)"
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND…")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""What must be true before the first request: tables, static files, somebody who can sign in.
+
+Runs in one process of its own (`python -m amalga.local.prepare FOLDER`), since importing Django is what takes time;
+and not at all when nothing it depends on has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from amalga.local.secret import write_secret
+
+PROJECT = Path(__file__).resolve().parents[2]
+ADMIN = "admin"
+# what the tables and the static files are made from
+SOURCES = (
+    "requirements.txt",
+    "amalga/settings.py",
+    "uploads/migrations/*.py",
+    "uploads/static/**/*",
+)
+
+
+def password_file(folder: Path) -> Path:
+    return folder / "admin-password"
+
+
+def is_prepared(folder: Path) -> bool:
+    stamp = folder / "prepared"
+    return (
+        stamp.exists()
+        and stamp.read_text() == _fingerprint()
+        and (PROJECT / "staticfiles").exists()
+    )
+
+
+def prepare(folder: Path) -> None:
+    """Migrate, collect static files, create the first administrator. Safe to repeat."""
+    import django
+    from django.core.management import call_command
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amalga.settings")
+    django.setup()
+    call_command("migrate", interactive=False, verbosity=0)
+    call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+    _create_administrator(folder)
+    (folder / "prepared").write_text(_fingerprint())
+
+
+def _create_administrator(folder: Path) -> None:
+    from django.contrib.auth import get_user_model
+
+    people = get_user_model()._default_manager
+    if not people.filter(username=ADMIN).exists():
+        password = secrets.token_urlsafe(12)
+        # The file first: a password that nobody can read any more is of no use.
+        write_secret(password_file(folder), password + "\n")
+        people.create_superuser(ADMIN, password=password)
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(
+        path for pattern in SOURCES for path in PROJECT.glob(pattern) if path.is_file()
+    ):
+        digest.update(
+            f"{path.relative_to(PROJECT)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    prepare(Path(sys.argv[1]))

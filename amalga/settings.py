@@ -1,0 +1,233 @@
+"""Settings of every place Amalga runs in; whatever differs between places is an environment variable.
+
+A required variable that is missing, and a value that makes no sense, stop the start by name.
+The table of all variables is in README.md.
+"""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+from environ import Env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Env()
+
+MIB = 1024**2
+S3_SMALLEST_PART = 5 * MIB  # S3 user guide, "Amazon S3 multipart upload limits"
+S3_LARGEST_PART = 5 * 1024**3
+S3_LARGEST_OBJECT = 10_000 * S3_LARGEST_PART
+
+
+def required(name: str) -> str:
+    value = str(env.str(name, default="")).strip()
+    if not value:
+        raise ImproperlyConfigured(
+            f"{name} is not set. Set it, or start with `python -m amalga.local` (as `make run` does)."
+        )
+    return value
+
+
+def whole(name: str, default: int, *, least: int, most: int) -> int:
+    text = str(env.str(name, default="")).strip() or str(default)
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise ImproperlyConfigured(f"{name}={text} is not usable: it takes a whole number from {least} to {most}.")
+    return int(text)
+
+
+def switch(name: str, *, default: bool) -> bool:
+    text = str(env.str(name, default="")).strip().lower()
+    if text not in {"", "on", "off", "true", "false", "yes", "no", "1", "0"}:
+        raise ImproperlyConfigured(f"{name}={text} is not usable: it takes on or off.")
+    return text in {"on", "true", "yes", "1"} if text else default
+
+
+def words(name: str) -> list[str]:
+    return [word.strip() for word in str(env.str(name, default="")).split(",") if word.strip()]
+
+
+# --- the site -------------------------------------------------------------------------------
+DEBUG = switch("DEBUG", default=False)
+HTTPS = switch("HTTPS", default=True)
+SECRET_KEY = required("SECRET_KEY")
+SECRET_KEY_FALLBACKS = words("SECRET_KEY_FALLBACKS")
+ALLOWED_HOSTS = words("ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
+if not ALLOWED_HOSTS:
+    raise ImproperlyConfigured("ALLOWED_HOSTS is not set. Name the hosts that people type, by commas.")
+
+INSTALLED_APPS = [
+    "uploads",
+    "django_htmx",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+]
+
+# Sessions, people and the login check stand before CSRF: the CSRF check reads the body of a
+# form, and nobody's body is read before we know whose it is.
+MIDDLEWARE = [
+    "uploads.middleware.RefuseUnusable",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "uploads.middleware.LoginRequired",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "amalga.urls"
+WSGI_APPLICATION = "amalga.wsgi.application"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "uploads.context.uploader",
+            ],
+        },
+    },
+]
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English"))]
+TIME_ZONE = "UTC"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- the database ---------------------------------------------------------------------------
+# connect + statement stay below the ten seconds after which a person gets 503 (see docs/timeouts.md)
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {
+        **env.db_url_config(required("DATABASE_URL")),
+        "ATOMIC_REQUESTS": False,
+        "CONN_HEALTH_CHECKS": True,
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+    }
+}
+if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+    raise ImproperlyConfigured("DATABASE_URL is not usable: Amalga runs on Postgres (postgres://…).")
+DATABASES["default"]["OPTIONS"] = {
+    **DATABASES["default"].get("OPTIONS", {}),
+    "connect_timeout": 3,
+    "options": "-c statement_timeout=8s -c lock_timeout=4s -c idle_in_transaction_session_timeout=15s",
+    "pool": {"min_size": 1, "max_size": 16, "timeout": 4, "reconnect_timeout": 2},
+}
+
+# --- the bucket -----------------------------------------------------------------------------
+S3_BUCKET = required("AWS_STORAGE_BUCKET_NAME")
+S3_REGION = str(env.str("AWS_DEFAULT_REGION", default="") or env.str("AWS_REGION", default="")) or "us-east-1"
+S3_ENDPOINT = str(env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_ENDPOINT_URL", default="")) or None
+S3_CHECKSUMS = str(env.str("S3_CHECKSUMS", default="")) or "sha256"
+if S3_CHECKSUMS not in {"sha256", "off"}:
+    raise ImproperlyConfigured(f"S3_CHECKSUMS={S3_CHECKSUMS} is not usable: it takes sha256 or off.")
+# Other stores than AWS are asked by path: few of them own a wildcard certificate for bucket names.
+S3_ADDRESSING = "path" if S3_ENDPOINT else "virtual"
+if S3_ENDPOINT and not (urlsplit(S3_ENDPOINT).scheme in {"http", "https"} and urlsplit(S3_ENDPOINT).hostname):
+    raise ImproperlyConfigured("AWS_ENDPOINT_URL_S3 is not usable: it takes a URL like https://s3.example.org.")
+# Where browsers find the bucket: the only foreign origin in the content security policy.
+S3_ORIGIN = (
+    "{0.scheme}://{0.netloc}".format(urlsplit(S3_ENDPOINT))
+    if S3_ENDPOINT
+    else f"https://{S3_BUCKET}.s3.{S3_REGION}.amazonaws.com"
+)
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "uploads.s3.DeliveryStorage"},
+    "staticfiles": {"BACKEND": "uploads.static.StaticStorage"},
+}
+
+# --- limits ---------------------------------------------------------------------------------
+UPLOAD_PART_BYTES = whole("UPLOAD_PART_BYTES", 16 * MIB, least=S3_SMALLEST_PART, most=S3_LARGEST_PART)
+UPLOAD_MAX_BYTES = whole("UPLOAD_MAX_BYTES", 5 * 1024**4, least=1, most=S3_LARGEST_OBJECT)
+UPLOAD_QUOTA_BYTES = whole("UPLOAD_QUOTA_BYTES", 10 * 1024**4, least=1, most=2**62)
+UPLOAD_QUOTA_FILES = whole("UPLOAD_QUOTA_FILES", 1_000_000, least=1, most=2**62)
+UPLOAD_EXPIRY_HOURS = whole("UPLOAD_EXPIRY_HOURS", 7 * 24, least=1, most=90 * 24)
+UPLOAD_REFUSED_TYPES = [word.lower() for word in words("UPLOAD_REFUSED_TYPES")]
+TRASH_DAYS = whole("TRASH_DAYS", 30, least=0, most=3650)
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1 * MIB  # a JSON call of 100 files with 10 digests each is 60 KiB
+DATA_UPLOAD_MAX_NUMBER_FILES = 100
+# Only the upload form takes files, by a handler of its own.
+FILE_UPLOAD_HANDLERS = ["uploads.views.form_upload.RefuseFiles"]
+
+# --- static files ---------------------------------------------------------------------------
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+
+# --- people ---------------------------------------------------------------------------------
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "library"
+LOGOUT_REDIRECT_URL = "login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+SESSION_COOKIE_NAME = "__Host-amalga-session" if HTTPS else "amalga-session"
+CSRF_COOKIE_NAME = "__Host-amalga-csrf" if HTTPS else "amalga-csrf"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "uploads.views.errors.csrf_failure"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+
+# --- what browsers are told -----------------------------------------------------------------
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF, S3_ORIGIN],
+        "manifest-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- logs -----------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        # Django's own console handler speaks only with DEBUG; the root one always does.
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.request": {"level": "ERROR"},
+        # botocore writes headers and URLs, signatures among them, below this level
+        "botocore": {"level": "WARNING"},
+        "urllib3": {"level": "ERROR"},
+    },
+}

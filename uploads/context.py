@@ -1,0 +1,32 @@
+"""What every page knows about uploading."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+from uploads.forms.protocol import MOST_FILES
+from uploads.models import File
+
+
+def uploader(request: HttpRequest) -> dict[str, Any]:
+    """`uploader` for those who may upload, else None; `unfinished_count` of the caller's uploads.
+
+    Error pages of a broken request have no user; they get neither, and ask the database nothing.
+    """
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return {"uploader": None, "unfinished_count": 0}
+    may_upload = user.has_perm("uploads.add_file")
+    return {
+        "uploader": {
+            "checksums": settings.S3_CHECKSUMS,
+            "max_bytes": settings.UPLOAD_MAX_BYTES,
+            "max_files_per_call": MOST_FILES,
+        }
+        if may_upload
+        else None,
+        "unfinished_count": File.objects.owned_by(user).unfinished().count(),
+    }

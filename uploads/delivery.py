@@ -1,0 +1,36 @@
+"""Which headers a file goes out with. What could run in a browser only ever goes out as a download."""
+
+from __future__ import annotations
+
+from uploads.models import File
+from uploads.names import disposition
+
+OCTET_STREAM = "application/octet-stream"
+TEXT = "text/plain; charset=utf-8"
+# Raster images, PDF, audio, video: what a browser shows without running anything from it.
+# SVG, HTML, XML and JavaScript are not here, whatever else is added.
+INLINE = {
+    "image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp",
+    "application/pdf",
+    "audio/mpeg", "audio/ogg", "audio/wav", "audio/x-wav", "audio/flac", "audio/x-flac",
+    "audio/mp4", "audio/x-m4a", "audio/aac", "audio/webm",
+    "video/mp4", "video/webm", "video/ogg", "video/x-m4v", "video/quicktime",
+    "text/plain",
+}  # fmt: skip
+
+
+def may_be_inline(content_type: str) -> bool:
+    return content_type in INLINE
+
+
+def headers(file: File, *, inline: bool) -> tuple[str, str]:
+    """Content-Type and Content-Disposition for a download of `file`.
+
+    Inline only when wanted, when the bytes were looked at, and when their type is on the list; the
+    sender's claim alone never decides.
+    """
+    shown = inline and may_be_inline(file.detected_type)
+    if not shown:
+        return OCTET_STREAM, disposition(file.name, inline=False)
+    content_type = TEXT if file.detected_type == "text/plain" else file.detected_type
+    return content_type, disposition(file.name, inline=True)

@@ -1,0 +1,103 @@
+"""Everything that can be wrong with a request or with the store; each text is fit for a user."""
+
+from collections.abc import Sequence
+
+from django.utils.translation import gettext as _
+
+
+class Problem(Exception):
+    """A refusal with a `code` for programs and a sentence for people that says what to do."""
+
+    code = "bad_request"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class BadInput(Problem):
+    """What was sent makes no sense."""
+
+
+class BadDigest(Problem):
+    code = "bad_digest"
+
+
+class Forbidden(Problem):
+    code = "forbidden"
+
+
+class NotFound(Problem):
+    code = "not_found"
+
+    def __init__(self) -> None:
+        super().__init__(_("There is no such upload among yours."))
+
+
+class WrongState(Problem):
+    code = "wrong_state"
+
+
+class PartsMissing(Problem):
+    """Some parts are not in the store, or not as they were announced: `numbers`, counted from 1."""
+
+    code = "parts_missing"
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        super().__init__(_("Some bytes are not stored yet. Send the missing parts and finish again."))
+        self.numbers = list(numbers)
+
+
+class StillCompleting(Problem):
+    """Somebody else is finishing this upload now; ask again after `retry_after` seconds."""
+
+    code = "completing"
+    retry_after = 2
+
+    def __init__(self) -> None:
+        super().__init__(_("The upload is being completed. Ask again in a moment."))
+
+
+class Gone(Problem):
+    code = "gone"
+
+    def __init__(self) -> None:
+        super().__init__(_("This upload was removed. Start it again."))
+
+
+class Expired(Problem):
+    code = "expired"
+
+    def __init__(self) -> None:
+        super().__init__(_("The time for this upload is over. Start it again."))
+
+
+class TooLarge(Problem):
+    code = "too_large"
+
+
+class OverQuota(Problem):
+    code = "over_quota"
+
+
+class LengthRequired(Problem):
+    code = "length_required"
+
+
+class RefusedType(Problem):
+    code = "refused_type"
+
+
+class StoreUnavailable(Problem):
+    """The store did not answer, or answered with a fault of its own: nothing is known, nothing is lost."""
+
+    code = "unavailable"
+    retry_after = 5
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(_("The store did not answer. Nothing is lost: try again in a few seconds."))
+        self.detail = detail  # for the log: operation and error code, never a URL
+
+
+class StoreRefused(StoreUnavailable):
+    """The store refused (403): wrong rights, never to be read as "not there"."""

@@ -1,0 +1,197 @@
+"""The JSON that clients of the upload protocol send, read strictly.
+
+Unknown members are ignored, so nothing that a client invents (a key, an owner, a state) has any effect.
+A call that is malformed as a whole raises BadInput; what is wrong with one file is that file's own answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from uploads import names, parts
+from uploads.errors import BadDigest, BadInput, Problem
+from uploads.models import File, Visibility
+from uploads.wanted import Claim, NewFile, WantedPart
+
+MOST_FILES = 100
+MOST_PARTS_A_CALL = 100
+LARGEST_NUMBER = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class FilesToStart:
+    """`{"files": [{"token", "name", "size", "type"?, "modified"?, "folder"?, "visibility"?, "sha256"?}]}`"""
+
+    files: list[tuple[UUID, NewFile | Problem]]
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        items = _items(body, "files", most=MOST_FILES)
+        tokens = _distinct_uuids(items, "token")
+        return cls([(token, _new_file(token, i)) for token, i in zip(tokens, items, strict=True)])
+
+
+@dataclass(frozen=True, slots=True)
+class PartsToSign:
+    """`{"parts": [{"number", "sha256"?}]}`"""
+
+    parts: list[WantedPart]
+
+    @classmethod
+    def read(cls, body: bytes, file: File) -> Self:
+        items = _items(body, "parts", most=MOST_PARTS_A_CALL)
+        wanted = [
+            WantedPart(
+                _whole(item.get("number"), "number", least=1, most=file.part_count),
+                _digest_or_none(item.get("sha256")),
+            )
+            for item in items
+        ]
+        if len({part.number for part in wanted}) < len(wanted):
+            raise BadInput(_("A part can be asked for once in a call."))
+        return cls(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesToFinish:
+    """`{"files": [{"id", "sha256": ["…", …]}]}`"""
+
+    files: list[tuple[UUID, Claim | Problem]]
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        items = _items(body, "files", most=MOST_FILES)
+        ids = _distinct_uuids(items, "id")
+        return cls([(pk, _claim(pk, item)) for pk, item in zip(ids, items, strict=True)])
+
+
+def _items(body: bytes, member: str, *, most: int) -> Sequence[dict[str, Any]]:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(_("The body is not JSON.")) from error
+    items = data.get(member) if isinstance(data, dict) else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise BadInput(_("The body needs a list “%(member)s” of objects.") % {"member": member})
+    if not 1 <= len(items) <= most:
+        raise BadInput(
+            _("“%(member)s” takes 1 to %(most)s entries a call; here are %(count)s.")
+            % {"member": member, "most": most, "count": len(items)}
+        )
+    return items
+
+
+def _distinct_uuids(items: Sequence[dict[str, Any]], member: str) -> list[UUID]:
+    found = [_uuid(item.get(member), member) for item in items]
+    if len(set(found)) < len(found):
+        raise BadInput(_("The same “%(member)s” stands in the call twice.") % {"member": member})
+    return found
+
+
+def _new_file(token: UUID, item: dict[str, Any]) -> NewFile | Problem:
+    try:
+        return NewFile(
+            token=token,
+            name=_name(item.get("name")),
+            size=_whole(item.get("size"), "size", least=0, most=LARGEST_NUMBER),
+            claimed_type=_type(item.get("type")),
+            folder=_folder(item.get("folder")),
+            modified=_moment(item.get("modified")),
+            visibility=_visibility(item.get("visibility")),
+            sha256=_digest_or_none(item.get("sha256")),
+        )
+    except Problem as problem:
+        return problem
+
+
+def _claim(pk: UUID, item: dict[str, Any]) -> Claim | Problem:
+    digests = item.get("sha256")
+    if not isinstance(digests, list) or not 1 <= len(digests) <= parts.MOST_PARTS:
+        return BadDigest(_("“sha256” takes a list with the base64 SHA-256 of each part, in order."))
+    try:
+        return Claim(pk, [_digest(digest) for digest in digests])
+    except Problem as problem:
+        return problem
+
+
+def _uuid(value: object, member: str) -> UUID:
+    try:
+        if isinstance(value, str) and len(value) <= 36:
+            return UUID(value)
+    except ValueError:
+        pass
+    raise BadInput(_("“%(member)s” takes a UUID.") % {"member": member})
+
+
+def _whole(value: object, member: str, *, least: int, most: int) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return value
+    raise BadInput(
+        _("“%(member)s” takes a whole number from %(least)s to %(most)s.")
+        % {"member": member, "least": least, "most": most}
+    )
+
+
+def _digest(value: object) -> str:
+    try:
+        return parts.read_digest(value)
+    except ValueError as error:
+        raise BadDigest(_("“sha256” takes the base64 of a SHA-256: 44 characters.")) from error
+
+
+def _digest_or_none(value: object) -> str | None:
+    return None if value is None else _digest(value)
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise BadInput(_("A file needs a name."))
+    if len(value) > names.MOST_TYPED_CHARACTERS:
+        raise BadInput(_("The name is too long: at most %(most)s characters.") % {"most": names.MOST_TYPED_CHARACTERS})
+    return names.clean_name(value)
+
+
+def _folder(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str) and len(value) <= names.MOST_FOLDER_CHARACTERS:
+        folder = names.clean_folder(value)
+        if len(folder) <= names.MOST_FOLDER_CHARACTERS:  # normalisation can lengthen
+            return folder
+    raise BadInput(_("“folder” takes a path of at most %(most)s characters.") % {"most": names.MOST_FOLDER_CHARACTERS})
+
+
+def _type(value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise BadInput(_("“type” takes a media type."))
+    return names.clean_type(value)
+
+
+def _moment(value: object) -> datetime | None:
+    """Milliseconds since 1970, as browsers tell a file's time; a time out of this world is dropped."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadInput(_("“modified” takes milliseconds since 1970."))
+    try:
+        return datetime.fromtimestamp(value / 1000, UTC) if math.isfinite(value) else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _visibility(value: object) -> Visibility:
+    if value is None:
+        return Visibility.TEAM
+    if isinstance(value, str) and value in Visibility.values:
+        return Visibility(value)
+    raise BadInput(_("“visibility” takes team or private."))

@@ -1,0 +1,78 @@
+"""What stands before every view: unusable requests are refused, and strangers are sent to the login."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from django.conf import settings
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from uploads.errors import BadInput, Forbidden, LengthRequired, Problem, TooLarge
+from uploads.views.answers import MethodNotAllowed, is_protocol, refusal
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class RefuseUnusable:
+    """Answer at the door what no view can use, before anything of the body is read.
+
+    Postgres has no NUL character, so a NUL in a path, a query or a cookie would end as a fault further
+    in. Only the upload form takes a large body, and every body must say how long it is.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        try:
+            _refuse_nul(request)
+            _refuse_body(request)
+        except Problem as problem:
+            return refusal(request, problem)
+        return _readable(request, self.get_response(request))
+
+
+class LoginRequired(LoginRequiredMiddleware):
+    """Everything needs a login unless a view says otherwise; programs are told so in JSON."""
+
+    def handle_no_permission(  # type: ignore[override]
+        self, request: HttpRequest, view_func: Callable[..., HttpResponseBase]
+    ) -> HttpResponseBase:
+        if is_protocol(request):
+            return refusal(request, LoginNeeded())
+        return super().handle_no_permission(request, view_func)
+
+
+class LoginNeeded(Forbidden):
+    code = "login_required"
+
+    def __init__(self) -> None:
+        super().__init__(_("Please sign in again; your uploads go on after that."))
+
+
+def _readable(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
+    """Django's own "method not allowed" has no words."""
+    if answer.status_code != 405 or answer.get("Content-Type", "").startswith("application/json"):
+        return answer
+    return refusal(request, MethodNotAllowed(tuple(answer.get("Allow", "").split(", "))))
+
+
+def _refuse_nul(request: HttpRequest) -> None:
+    cookies = (text for pair in request.COOKIES.items() for text in pair)
+    query = unquote(request.META.get("QUERY_STRING", ""))
+    if any("\x00" in text for text in (request.path, query, *cookies)):
+        raise BadInput(_("The address or a cookie holds a character that cannot be used."))
+
+
+def _refuse_body(request: HttpRequest) -> None:
+    if "HTTP_TRANSFER_ENCODING" in request.META:
+        raise LengthRequired(_("The request must say how long it is (Content-Length)."))
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not length.isascii() or not length.isdigit():
+        raise BadInput(_("The request does not say how long it is."))
+    if int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and request.path != reverse("upload"):
+        raise TooLarge(_("The request is too large."))

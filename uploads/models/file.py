@@ -1,0 +1,191 @@
+"""A file: where its bytes are, what they are, and where it stands between reserved and gone."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from uploads import names, parts
+from uploads.errors import WrongState
+from uploads.models.queries import FileQuerySet
+from uploads.models.states import SOURCES, Basis, State, Visibility
+
+KEY_PATTERN = r"^f/[0-9a-f]{32}$"
+
+
+def new_key() -> str:
+    """A key for one row, never used again: nothing of a person's text is in it."""
+    return f"f/{secrets.token_hex(16)}"
+
+
+class File(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    key = models.CharField(_("key"), max_length=34, unique=True, default=new_key, editable=False, db_collation="C")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="files",
+        verbose_name=_("owner"),
+        db_index=False,  # every index below that serves an owner begins with it
+    )
+    token = models.UUIDField(default=uuid.uuid4, editable=False)
+
+    name = models.CharField(_("name"), max_length=names.MOST_CHARACTERS)
+    folder = models.CharField(_("folder"), max_length=names.MOST_FOLDER_CHARACTERS, blank=True, default="")
+    visibility = models.CharField(_("visibility"), max_length=7, choices=Visibility.choices, default=Visibility.TEAM)
+    claimed_type = models.CharField(_("claimed type"), max_length=255, blank=True, default="")
+    detected_type = models.CharField(_("detected type"), max_length=255, blank=True, default="")
+    modified = models.DateTimeField(_("modified at the sender"), null=True, blank=True)
+
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.UPLOADING, editable=False)
+    size = models.BigIntegerField(_("size"), editable=False)
+    part_size = models.BigIntegerField(editable=False)
+    multipart_id = models.TextField(blank=True, default="", editable=False)
+    etag = models.CharField(_("ETag"), max_length=80, blank=True, default="", editable=False)
+    checksum = models.CharField(_("checksum"), max_length=60, blank=True, default="", editable=False)
+    checksum_algorithm = models.CharField(max_length=10, default="sha256", editable=False)
+    checksum_basis = models.CharField(
+        _("checksum rests on"), max_length=10, choices=Basis.choices, default=Basis.CLAIMED,
+        editable=False,
+    )  # fmt: skip
+
+    created_at = models.DateTimeField(_("started"), db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(_("changed"), db_default=Now(), editable=False)
+    available_at = models.DateTimeField(_("added"), null=True, editable=False)
+    checked_at = models.DateTimeField(_("read and checked"), null=True, editable=False)
+    expires_at = models.DateTimeField(_("upload expires"), null=True, editable=False)
+    signed_until = models.DateTimeField(null=True, editable=False)
+    lease_until = models.DateTimeField(null=True, editable=False)
+    purge_after = models.DateTimeField(_("purged after"), null=True, editable=False)
+
+    objects = FileQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("file")
+        verbose_name_plural = _("files")
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "token"], name="file_token_is_used_once"),
+            models.CheckConstraint(condition=Q(key__regex=KEY_PATTERN), name="file_key_is_ours"),
+            models.CheckConstraint(condition=Q(size__gte=0), name="file_size_is_not_negative"),
+            models.CheckConstraint(condition=Q(part_size__gt=0), name="file_part_size_is_positive"),
+            models.CheckConstraint(condition=~Q(name=""), name="file_has_a_name"),
+            models.CheckConstraint(
+                condition=Q(state__in=State.values), name="file_state_is_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(visibility__in=Visibility.values), name="file_visibility_is_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=[State.AVAILABLE, State.TRASHED])
+                | (~Q(etag="") & ~Q(checksum="") & ~Q(checksum_algorithm="")
+                   & Q(checksum_basis__in=Basis.values) & Q(available_at__isnull=False)),
+                name="file_available_has_its_facts",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.UPLOADING) | Q(expires_at__isnull=False),
+                name="file_uploading_expires",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.COMPLETING)
+                | (Q(lease_until__isnull=False) & ~Q(checksum="")),
+                name="file_completing_has_a_lease",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.TRASHED) | Q(purge_after__isnull=False),
+                name="file_trashed_is_purged_one_day",
+            ),
+        ]  # fmt: skip
+        indexes = [
+            models.Index(
+                fields=["-available_at", "-id"],
+                condition=Q(state=State.AVAILABLE),
+                name="file_newest",
+            ),
+            models.Index(
+                fields=["owner", "-available_at", "-id"],
+                condition=Q(state=State.AVAILABLE),
+                name="file_newest_of_owner",
+            ),
+            models.Index(fields=["-purge_after", "-id"], condition=Q(state=State.TRASHED), name="file_trash"),
+            models.Index(
+                fields=["state", "updated_at"],
+                condition=~Q(state=State.AVAILABLE),
+                name="file_in_motion",
+            ),
+            models.Index(
+                fields=["owner", "-created_at"],
+                condition=Q(state__in=[State.UPLOADING, State.COMPLETING]),
+                name="file_unfinished",
+            ),
+            models.Index(
+                fields=["id"],
+                condition=Q(state=State.AVAILABLE, checksum_basis=Basis.CLAIMED),
+                name="file_claimed",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("file", args=[self.pk])
+
+    @property
+    def path(self) -> str:
+        """Folder and name, as a person reads them."""
+        return f"{self.folder}/{self.name}" if self.folder else self.name
+
+    @property
+    def type(self) -> str:
+        """The media type to go by: what the bytes are, or else what the sender said."""
+        return self.detected_type or self.claimed_type or "application/octet-stream"
+
+    @property
+    def part_count(self) -> int:
+        return parts.part_count(self.size, self.part_size)
+
+    @property
+    def basis_in_words(self) -> str:
+        return str(Basis(self.checksum_basis).label)
+
+    def length_of(self, number: int) -> int:
+        return parts.length_of(number, size=self.size, part_size=self.part_size)
+
+    def move_to(self, target: State, **facts: Any) -> None:
+        """One conditional UPDATE: of two racing callers exactly one gets through.
+
+        Raises WrongState for the other, and for a move that the table of states does not have.
+        """
+        rows = File.objects.filter(pk=self.pk, state__in=SOURCES[target])
+        if not rows.update(state=target, updated_at=Now(), **facts):
+            raise WrongState(
+                _("%(name)s can no longer become: %(state)s.") % {"name": self.name, "state": target.label}
+            )
+        self.state = target
+
+    def discard(self) -> bool:
+        """Move to `deleting` and give the reservation back. False if it was too late for that."""
+        return bool(File.objects.filter(pk=self.pk).discard(owner_id=self.owner_id))
+
+
+class PartClaim(models.Model):
+    """The digest a part was announced with, where the store keeps none. Gone once the file is available."""
+
+    file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="part_claims")
+    number = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=44)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["file", "number"], name="part_is_claimed_once")]
+
+    def __str__(self) -> str:
+        return f"part {self.number}"

@@ -1,0 +1,37 @@
+"""What a file can be, and which moves between states are legal."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class State(models.TextChoices):
+    UPLOADING = "uploading", _("Uploading")  # reserved: bytes may be arriving
+    COMPLETING = "completing", _("Completing")  # claimed for assembly, with a lease
+    AVAILABLE = "available", _("Available")  # the object is there, with this size and ETag
+    TRASHED = "trashed", _("In the trash")  # hidden; can be restored until purge_after
+    DELETING = "deleting", _("Deleting")  # the object must go, then the row
+
+
+# State to move to: the states it may be reached from. The trigger of migration 0002 holds the
+# same table, so that not even raw SQL can jump.
+SOURCES: dict[State, frozenset[State]] = {
+    State.UPLOADING: frozenset({State.COMPLETING}),
+    State.COMPLETING: frozenset({State.UPLOADING}),
+    State.AVAILABLE: frozenset({State.COMPLETING, State.TRASHED}),
+    State.TRASHED: frozenset({State.AVAILABLE}),
+    State.DELETING: frozenset({State.UPLOADING, State.COMPLETING, State.TRASHED}),
+}
+
+
+class Visibility(models.TextChoices):
+    TEAM = "team", _("Team")
+    PRIVATE = "private", _("Private")
+
+
+class Basis(models.TextChoices):
+    """What a file's checksum rests on."""
+
+    STORE = "store", _("checked by the store on arrival")
+    CLAIMED = "claimed", _("announced by the sender, not yet checked")
+    READ = "read", _("checked by reading the stored bytes")
+    DAMAGED = "damaged", _("the stored bytes are not the ones that were announced")

@@ -1,0 +1,48 @@
+"""What each person has reserved: the row that a reservation is made under."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+
+class UsageQuerySet(models.QuerySet["Usage"]):
+    def locked(self, owner_id: Any) -> Usage:
+        """The owner's row, locked until the transaction ends. Taken before any file row, so that
+        reservations and releases cannot wait for each other in a circle."""
+        Usage.objects.bulk_create([Usage(owner_id=owner_id)], ignore_conflicts=True)
+        return self.select_for_update(no_key=True).get(owner_id=owner_id)
+
+
+class Usage(models.Model):
+    """Bytes and files of one person that are stored or reserved, the trash included."""
+
+    owner = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="usage",
+        verbose_name=_("owner"),
+    )
+    bytes = models.BigIntegerField(_("bytes"), default=0)
+    files = models.BigIntegerField(_("files"), default=0)
+
+    objects = UsageQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("usage")
+        verbose_name_plural = _("usage")
+        constraints = [models.CheckConstraint(condition=Q(bytes__gte=0, files__gte=0), name="usage_is_never_negative")]
+
+    def __str__(self) -> str:
+        return f"{self.files} files, {self.bytes} bytes"
+
+    def change(self, *, files: int, bytes: int) -> None:
+        """Add to the figures (negative gives back). The caller holds the lock."""
+        Usage.objects.filter(pk=self.pk).update(files=F("files") + files, bytes=F("bytes") + bytes)
+        self.files += files
+        self.bytes += bytes

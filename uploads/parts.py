@@ -1,0 +1,58 @@
+"""How a size is cut into parts, and what the checksum over parts is. Pure arithmetic."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+
+MOST_PARTS = 10_000  # S3 user guide, "Amazon S3 multipart upload limits"
+SHA256_BYTES = 32
+
+
+def part_size_for(size: int, *, smallest: int) -> int:
+    """Bytes of every part but the last: `smallest`, doubled until at most 10,000 parts hold `size`."""
+    part_size = smallest
+    while size > part_size * MOST_PARTS:
+        part_size *= 2
+    return part_size
+
+
+def part_count(size: int, part_size: int) -> int:
+    """How many parts hold `size` bytes; an empty file is one empty part."""
+    return max(1, -(-size // part_size))
+
+
+def length_of(number: int, *, size: int, part_size: int) -> int:
+    """Bytes of part `number`, counted from 1. Raises ValueError for a part the file does not have."""
+    if not 1 <= number <= part_count(size, part_size):
+        raise ValueError(f"there is no part {number}")
+    return min(part_size, size - (number - 1) * part_size)
+
+
+def read_digest(text: object) -> str:
+    """The base64 SHA-256 as given. Raises ValueError unless it is the base64 of exactly 32 bytes."""
+    if not isinstance(text, str) or len(text) != 44:
+        raise ValueError("not the base64 of a SHA-256")
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError("not the base64 of a SHA-256") from error
+    if len(raw) != SHA256_BYTES or base64.b64encode(raw).decode() != text:
+        raise ValueError("not the base64 of a SHA-256")
+    return text
+
+
+def checksum_of(digests: Sequence[str]) -> str:
+    """The checksum S3 gives an object whose parts have these base64 SHA-256 digests, in order.
+
+    One part is sent whole, and its own digest is the object's. Several have S3's composite: the
+    base64 SHA-256 over the joined raw digests and `-N` (S3 user guide, "Checking object integrity").
+    """
+    if len(digests) == 1:
+        return digests[0]
+    joined = b"".join(base64.b64decode(digest) for digest in digests)
+    return f"{encode_digest(hashlib.sha256(joined).digest())}-{len(digests)}"
+
+
+def encode_digest(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

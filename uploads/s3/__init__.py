@@ -1,0 +1,43 @@
+"""The one door to the bucket: the only importer of boto3, botocore and storages.
+
+Nothing here knows a row. "Not there" is None, a refusal (403) is never taken for "not there", and
+whatever else goes wrong is StoreUnavailable. No call is made inside a database transaction.
+"""
+
+from uploads.s3.client import keeps_digests, reset
+from uploads.s3.delivery import DeliveryStorage, download_url
+from uploads.s3.multipart import (
+    Listed,
+    abort_multipart,
+    complete_multipart,
+    create_multipart,
+    list_parts,
+    multipart_ids,
+    upload_part,
+)
+from uploads.s3.objects import Stored, create_bucket, delete, peek, put, read
+from uploads.s3.signing import URL_SECONDS, Signed, sign_part, sign_put
+
+__all__ = [
+    "URL_SECONDS",
+    "DeliveryStorage",
+    "Listed",
+    "Signed",
+    "Stored",
+    "abort_multipart",
+    "complete_multipart",
+    "create_bucket",
+    "create_multipart",
+    "delete",
+    "download_url",
+    "keeps_digests",
+    "list_parts",
+    "multipart_ids",
+    "peek",
+    "put",
+    "read",
+    "reset",
+    "sign_part",
+    "sign_put",
+    "upload_part",
+]

@@ -1,0 +1,133 @@
+"""Clients, their time limits, and how their faults are told."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import boto3
+import urllib3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from django.conf import settings
+from django.db import connection
+
+from uploads.errors import StoreRefused, StoreUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+# A person waits for these calls: two attempts of connect + read stay below ten seconds.
+CONNECT_SECONDS = 1.0
+READ_SECONDS = 3.0
+ATTEMPTS = 2
+# Nobody can repeat these for us: the bytes of a form come once.
+PATIENT_READ_SECONDS = 20.0
+PATIENT_ATTEMPTS = 4
+CONNECTIONS = 32
+
+ABSENT = {"NoSuchKey", "NoSuchUpload", "NotFound", "404"}
+REFUSED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch",
+           "ExpiredToken", "RequestTimeTooSkewed", "AllAccessDisabled"}  # fmt: skip
+
+
+def config(*, read_seconds: float = READ_SECONDS, attempts: int = ATTEMPTS) -> Config:
+    """How boto3 talks to the store. Trailing checksums are never sent on boto3's own account:
+    many stores refuse them, and the digests that matter are signed by us."""
+    return Config(
+        signature_version="s3v4",
+        s3=cast(Any, {"addressing_style": settings.S3_ADDRESSING, "payload_signing_enabled": True}),
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=read_seconds,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        max_pool_connections=CONNECTIONS,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+
+
+@functools.cache
+def session() -> boto3.session.Session:
+    return boto3.session.Session(region_name=settings.S3_REGION)
+
+
+@functools.cache
+def client(kind: Literal["quick", "patient"] = "quick") -> S3Client:
+    """One client of each kind for all threads (boto3 clients are thread-safe, sessions are not)."""
+    limits = config() if kind == "quick" else config(read_seconds=PATIENT_READ_SECONDS, attempts=PATIENT_ATTEMPTS)
+    made = session().client("s3", endpoint_url=settings.S3_ENDPOINT, config=limits)
+    made.meta.events.register("before-send.s3", _refuse_in_transaction)
+    return made
+
+
+@functools.cache
+def http() -> urllib3.PoolManager:
+    """Plain HTTP for signed URLs: a fifth of the CPU that boto3 needs to read one answer."""
+    return urllib3.PoolManager(
+        maxsize=CONNECTIONS,
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+        retries=urllib3.Retry(
+            ATTEMPTS - 1, status_forcelist={500, 502, 503, 504}, backoff_factor=0.1,
+            raise_on_status=False, redirect=False,
+        ),
+    )  # fmt: skip
+
+
+def reset() -> None:
+    """Forget every client, after settings changed (in tests) or a process forked."""
+    for cached in (client, session, http):
+        cached.cache_clear()
+
+
+def keeps_digests() -> bool:
+    """Whether the store verifies and keeps SHA-256 digests; without, they are claims."""
+    return bool(settings.S3_CHECKSUMS == "sha256")
+
+
+def seconds_of_credentials() -> float | None:
+    """How long the signing credentials still live; None for those that do not expire.
+
+    botocore keeps the moment in a private attribute and gives no other way to it.
+    """
+    expiry: datetime | None = getattr(session().get_credentials(), "_expiry_time", None)
+    return (expiry - datetime.now(UTC)).total_seconds() if expiry else None
+
+
+def _refuse_in_transaction(**_: Any) -> None:
+    require_no_transaction()
+
+
+def require_no_transaction() -> None:
+    """A store call inside a transaction would hold locks over the network. Django's test cases
+    wrap each test in transactions of their own; these do not count."""
+    if any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
+        raise RuntimeError("The store was called inside a database transaction.")
+
+
+@contextlib.contextmanager
+def told_plainly(operation: str) -> Iterator[None]:
+    """Turn whatever boto3 and urllib3 raise into StoreUnavailable or StoreRefused.
+
+    A ClientError that says "not there" passes: what it means differs from call to call.
+    """
+    try:
+        yield
+    except ClientError as error:
+        code = code_of(error)
+        if code in ABSENT:
+            raise
+        logger.warning("store_fault operation=%s code=%s", operation, code)
+        raise (StoreRefused if code in REFUSED else StoreUnavailable)(f"{operation}: {code}") from error
+    except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
+        logger.warning("store_fault operation=%s code=%s", operation, type(error).__name__)
+        raise StoreUnavailable(f"{operation}: {type(error).__name__}") from error
+
+
+def code_of(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "unknown"))

@@ -1,0 +1,150 @@
+"""Whole objects: look at one, store a small one, read one, remove one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import urllib3
+from botocore.exceptions import ClientError
+from django.conf import settings
+
+from uploads.errors import StoreRefused, StoreUnavailable
+from uploads.s3.client import (
+    client,
+    code_of,
+    http,
+    keeps_digests,
+    require_no_transaction,
+    told_plainly,
+)
+from uploads.s3.signing import OCTET_STREAM
+
+logger = logging.getLogger(__name__)
+
+FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
+CHUNK_BYTES = 1024**2
+LOOK_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as the store has it. `checksum` only from stores that keep digests."""
+
+    size: int
+    etag: str
+    checksum: str | None
+    first_bytes: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    headers: Mapping[str, str]
+    first: bytes
+
+
+def peek(key: str, *, size: int) -> Stored | None:
+    """Size, ETag, checksum and first bytes of an object of about `size` bytes; None if there is none.
+
+    One ranged GET tells all but the checksum, which S3 leaves out of ranged answers: a HEAD brings it.
+    An empty object has no range to ask for.
+    """
+    headers = {"Range": f"bytes=0-{FIRST_BYTES - 1}"} if size else {}
+    got = _ask("GET", key, headers)
+    if got is None:
+        return None
+    checksum = None
+    if keeps_digests():
+        head = _ask("HEAD", key, {}, ChecksumMode="ENABLED")
+        if head is None:
+            return None
+        checksum = head.headers.get("x-amz-checksum-sha256")
+    return Stored(_whole_size(got.headers), got.headers["ETag"].strip('"'), checksum, got.first)
+
+
+def put(key: str, body: bytes | memoryview, *, sha256: str) -> None:
+    """Store a whole object from here, with retries."""
+    extra: dict[str, Any] = {"ChecksumSHA256": sha256} if keeps_digests() else {}
+    with told_plainly("PutObject"):
+        client("patient").put_object(
+            Bucket=settings.S3_BUCKET, Key=key, Body=bytes(body), ContentLength=len(body),
+            ContentType=OCTET_STREAM, **extra,
+        )  # fmt: skip
+
+
+def read(key: str) -> Iterator[bytes] | None:
+    """The bytes of an object in chunks of at most 1 MiB; None if there is none."""
+    try:
+        with told_plainly("GetObject"):
+            body = client("patient").get_object(Bucket=settings.S3_BUCKET, Key=key)["Body"]
+    except ClientError:
+        return None
+    return _chunks(body)
+
+
+def delete(key: str) -> None:
+    """Remove the object. Safe to repeat: an object that is not there counts as removed."""
+    with contextlib.suppress(ClientError), told_plainly("DeleteObject"):
+        client().delete_object(Bucket=settings.S3_BUCKET, Key=key)
+
+
+def create_bucket() -> None:
+    """Make the bucket of a local installation. Safe to repeat."""
+    try:
+        with told_plainly("HeadBucket"):
+            client().head_bucket(Bucket=settings.S3_BUCKET)
+    except ClientError as error:
+        if code_of(error) not in {"404", "NoSuchBucket"}:
+            raise
+        with told_plainly("CreateBucket"):
+            client().create_bucket(Bucket=settings.S3_BUCKET)
+
+
+def _chunks(body: Any) -> Iterator[bytes]:
+    with told_plainly("GetObject"), contextlib.closing(body):
+        yield from body.iter_chunks(CHUNK_BYTES)
+
+
+def _ask(method: str, key: str, headers: dict[str, str], **params: Any) -> _Answer | None:
+    operation = {"GET": "get_object", "HEAD": "head_object"}[method]
+    if "ChecksumMode" in params:
+        headers = {**headers, "x-amz-checksum-mode": params["ChecksumMode"]}
+    require_no_transaction()
+    with told_plainly(operation):
+        url = client().generate_presigned_url(
+            operation,
+            Params={"Bucket": settings.S3_BUCKET, "Key": key, **params},
+            ExpiresIn=LOOK_SECONDS,
+        )
+        answer = http().request(method, url, headers=headers, preload_content=False)
+        first = _first_bytes(answer)
+    if answer.status in {200, 206}:
+        return _Answer(answer.headers, first)
+    # A HEAD has no body to tell a missing key from a missing bucket; it follows a GET that did.
+    if answer.status == 404 and (method == "HEAD" or b"NoSuchKey" in first):
+        return None
+    refused = answer.status in {401, 403}
+    logger.warning("store_fault operation=%s code=%s", operation, answer.status)
+    raise (StoreRefused if refused else StoreUnavailable)(f"{operation}: {answer.status}")
+
+
+def _first_bytes(answer: urllib3.BaseHTTPResponse) -> bytes:
+    """Read no more than we came for, even from a store that does not know ranges."""
+    first = answer.read(FIRST_BYTES)
+    if answer.read(1):
+        answer.close()
+    answer.release_conn()
+    return first
+
+
+def _whole_size(headers: Mapping[str, str]) -> int:
+    """The object's size: behind the slash of `Content-Range: bytes 0-8191/734003200`, or the length.
+
+    Some stores send that header with status 200.
+    """
+    ranged = re.fullmatch(r"bytes \d+-\d+/(\d+)", headers.get("Content-Range", ""))
+    return int(ranged[1]) if ranged else int(headers["Content-Length"])

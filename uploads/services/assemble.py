@@ -1,0 +1,149 @@
+"""Bring a claimed upload to its end: make the object, look at it, publish it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from uploads import s3
+from uploads.errors import Gone, PartsMissing, Problem, RefusedType, StoreUnavailable
+from uploads.models import Basis, File, PartClaim, State
+from uploads.parts import checksum_of
+from uploads.services.start import refuse_type
+from uploads.services.types import detect_type
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the store says of the finished object, as the row will keep it."""
+
+    etag: str
+    checksum: str
+    checksum_basis: Basis
+    detected_type: str
+
+
+def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
+    """Ask the store for the object of a row in `completing`, made of its parts where it has parts.
+
+    `digests` are the sender's, one per part; without them (after a crash) the row's checksum decides.
+    Safe to repeat. Raises PartsMissing, Gone (nothing to assemble), RefusedType, or StoreUnavailable
+    when the outcome is unknown: then nothing may change.
+    """
+    if file.part_count > 1:
+        _complete(file, digests)
+    stored = s3.peek(file.key, size=file.size)
+    if stored is None:
+        raise Gone() if file.part_count > 1 else PartsMissing([1])
+    if stored.size != file.size or (stored.checksum and stored.checksum != file.checksum):
+        raise _unfit(file)
+    detected = detect_type(stored.first_bytes)
+    refuse_type(detected, name=file.name)
+    basis = Basis.STORE if stored.checksum else Basis.CLAIMED
+    return Facts(stored.etag, file.checksum, basis, detected)
+
+
+def publish(found: Sequence[tuple[File, Facts]]) -> None:
+    """Make assembled files available, all in one transaction.
+
+    A file that another caller published meanwhile, or that is going, stays as it is.
+    """
+    published = []
+    with transaction.atomic():
+        for file, facts in sorted(found, key=lambda pair: pair[0].pk):
+            moved = File.objects.filter(pk=file.pk, state=State.COMPLETING).update(
+                state=State.AVAILABLE,
+                available_at=Now(),
+                updated_at=Now(),
+                lease_until=None,
+                multipart_id="",
+                **_columns(facts),
+            )
+            if moved:
+                published.append(file)
+        PartClaim.objects.filter(file__in=published).delete()
+    for file in published:
+        logger.info("upload_available file=%s size=%s", file.pk, file.size)
+
+
+def give_back(file: File, problem: Problem) -> None:
+    """Move a claimed row to where a failed assembly leaves it, and clear the store of what is no use.
+
+    Missing parts: open for sending again. Nothing to assemble or a refused type: removed. An unknown
+    outcome changes no state; only the lease ends, so that the next caller may look.
+    """
+    claimed = File.objects.filter(pk=file.pk, state=State.COMPLETING)
+    if isinstance(problem, PartsMissing):
+        claimed.update(state=State.UPLOADING, lease_until=None, updated_at=Now())
+    elif isinstance(problem, Gone | RefusedType):
+        file.discard()
+        logger.info("upload_refused file=%s code=%s", file.pk, problem.code)
+    elif isinstance(problem, StoreUnavailable):
+        claimed.update(lease_until=Now(), updated_at=Now())
+
+
+def resolve(file: File) -> None:
+    """End an assembly that somebody began and did not end. Safe to repeat and to run in many places."""
+    if not File.objects.filter(pk=file.pk).stuck().claim():
+        return
+    file.refresh_from_db()
+    try:
+        publish([(file, assemble(file))])
+    except Problem as problem:
+        give_back(file, problem)
+        if isinstance(problem, StoreUnavailable):
+            raise
+
+
+def _columns(facts: Facts) -> dict[str, Any]:
+    return {
+        "etag": facts.etag,
+        "checksum": facts.checksum,
+        "checksum_basis": facts.checksum_basis,
+        "detected_type": facts.detected_type,
+    }
+
+
+def _complete(file: File, digests: Sequence[str] | None) -> None:
+    if not file.multipart_id:
+        raise PartsMissing(range(1, file.part_count + 1))
+    listed = s3.list_parts(file.key, file.multipart_id)
+    if listed is None:
+        return  # completed before, or aborted: the look at the object tells
+    missing = _missing(file, listed, digests)
+    if missing:
+        raise PartsMissing(missing)
+    s3.complete_multipart(file.key, file.multipart_id, listed, size=file.size)
+
+
+def _missing(file: File, listed: Sequence[s3.Listed], digests: Sequence[str] | None) -> list[int]:
+    """Numbers of the parts that are not there, have the wrong length, or are not what was announced."""
+    by_number = {part.number: part for part in listed}
+    numbers = range(1, file.part_count + 1)
+    wrong = [
+        number
+        for number in numbers
+        if (part := by_number.get(number)) is None
+        or part.size != file.length_of(number)
+        or (digests and part.sha256 and part.sha256 != digests[number - 1])
+    ]
+    if wrong or digests or not all(part.sha256 for part in listed):
+        return wrong
+    composite = checksum_of([by_number[number].sha256 or "" for number in numbers])
+    return [] if composite == file.checksum else list(numbers)
+
+
+def _unfit(file: File) -> Problem:
+    """The object at our key is not what was announced. A single part can be sent again once the
+    object is out of the way; an assembled object cannot come apart again."""
+    if file.part_count > 1:
+        return Gone()
+    s3.delete(file.key)
+    return PartsMissing([1])

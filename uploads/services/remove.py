@@ -1,0 +1,73 @@
+"""Cancel an upload, hide a file, bring it back, and let go of what nobody needs any more."""
+
+from __future__ import annotations
+
+import logging
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from uploads import s3
+from uploads.errors import StoreUnavailable, WrongState
+from uploads.models import File, State
+from uploads.models.queries import in_seconds
+
+logger = logging.getLogger(__name__)
+
+# A URL lives by the store's clock, a row by the database's.
+CLOCKS_APART_SECONDS = 120
+
+
+def cancel(file: File, *, by: User) -> None:
+    """Give an unfinished upload up: its reservation ends now, its bytes go. Safe to repeat.
+
+    Raises WrongState for an upload that is finished or is being completed.
+    """
+    if file.state == State.DELETING:
+        return
+    if not File.objects.filter(pk=file.pk, state=State.UPLOADING).discard(owner_id=file.owner_id):
+        raise WrongState(_("This upload is finished or being completed; it cannot be cancelled."))
+    logger.info("upload_cancelled file=%s by=%s", file.pk, by.pk)
+    file.refresh_from_db()
+    try:
+        erase(file)
+    except StoreUnavailable:
+        return  # the sweep goes on with it
+
+
+def trash(file: File, *, by: User) -> None:
+    """Hide the file from everyone; it can be restored until `purge_after`. Safe to repeat."""
+    if File.objects.filter(pk=file.pk).trashed().exists():
+        return
+    file.move_to(State.TRASHED, purge_after=in_seconds(settings.TRASH_DAYS * 24 * 3600))
+    logger.info("file_trashed file=%s by=%s", file.pk, by.pk)
+
+
+def restore(file: File, *, by: User) -> None:
+    """Bring a file back from the trash, as it was. Safe to repeat."""
+    if File.objects.filter(pk=file.pk).available().exists():
+        return
+    rows = File.objects.filter(pk=file.pk).trashed()
+    if not rows.update(state=State.AVAILABLE, purge_after=None, updated_at=Now()):
+        raise WrongState(_("The file is no longer in the trash."))
+    logger.info("file_restored file=%s by=%s", file.pk, by.pk)
+
+
+def erase(file: File) -> bool:
+    """Remove what the store has of a row in `deleting`, then the row. Safe to repeat.
+
+    While a signed URL may still bring bytes to the key, the row stays: False, to be repeated later.
+    So no object is ever without a row.
+    """
+    if file.part_count > 1 or file.multipart_id:
+        for multipart_id in {file.multipart_id, *s3.multipart_ids(file.key)} - {""}:
+            s3.abort_multipart(file.key, multipart_id)
+    s3.delete(file.key)
+    quiet = Q(signed_until__isnull=True) | Q(signed_until__lt=in_seconds(-CLOCKS_APART_SECONDS))
+    gone, _each = File.objects.filter(quiet, pk=file.pk, state=State.DELETING).delete()
+    if gone:
+        logger.info("file_erased file=%s", file.pk)
+    return bool(gone)

@@ -1,0 +1,123 @@
+"""Sign URLs for the parts of an upload, and tell which parts are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+
+from uploads import s3
+from uploads.errors import BadDigest, Expired, Gone, Problem, WrongState
+from uploads.models import File, PartClaim, State
+from uploads.wanted import WantedPart
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A part that the store has; `sha256` is the store's, or what the part was announced with."""
+
+    number: int
+    size: int
+    sha256: str | None
+
+
+def sign_parts(file: File, wanted: Sequence[WantedPart]) -> list[s3.Signed]:
+    """URLs for these parts, each good for exactly the announced bytes. Safe to repeat.
+
+    Gives the upload new time. Raises Expired, Gone or WrongState when it takes no more bytes.
+    """
+    if s3.keeps_digests() and any(part.sha256 is None for part in wanted):
+        raise BadDigest(_("Each part needs its SHA-256: this store checks what arrives."))
+    if not File.objects.filter(pk=file.pk).extend(signed_seconds=s3.URL_SECONDS):
+        raise why_closed(file)
+    _remember_claims(file, wanted)
+    if file.part_count == 1:
+        return [s3.sign_put(file.key, size=file.size, sha256=part.sha256) for part in wanted]
+    multipart_id = open_multipart(file)
+    return [
+        s3.sign_part(
+            file.key, multipart_id, part.number,
+            size=file.length_of(part.number), sha256=part.sha256,
+        )
+        for part in wanted
+    ]  # fmt: skip
+
+
+def parts_of(file: File) -> list[StoredPart]:
+    """The parts that are stored already, from the store's own list.
+
+    When the store has lost the whole upload (it expired there), a new one is begun with the next
+    part, and the answer is that nothing is stored.
+    """
+    if file.state != State.UPLOADING:
+        return []
+    if file.part_count == 1:
+        return _the_only_part(file)
+    if not file.multipart_id:
+        return []
+    listed = s3.list_parts(file.key, file.multipart_id)
+    if listed is None:
+        _forget_multipart(file)
+        return []
+    announced = _claims(file)
+    return [StoredPart(part.number, part.size, part.sha256 or announced.get(part.number)) for part in listed]
+
+
+def open_multipart(file: File) -> str:
+    """The id of the file's multipart upload, begun now if there is none. Of two callers one's stays."""
+    if file.multipart_id:
+        return file.multipart_id
+    begun = s3.create_multipart(file.key)
+    rows = File.objects.filter(pk=file.pk, state=State.UPLOADING, multipart_id="")
+    if rows.update(multipart_id=begun):
+        file.multipart_id = begun
+        return begun
+    s3.abort_multipart(file.key, begun)
+    file.refresh_from_db()
+    if file.state != State.UPLOADING:
+        raise why_closed(file)
+    return file.multipart_id
+
+
+def why_closed(file: File) -> Problem:
+    """Why an upload takes no more bytes, by its row as it is now."""
+    row = File.objects.filter(pk=file.pk).first()
+    if row is None or row.state in {State.TRASHED, State.DELETING}:
+        return Gone()
+    if row.state == State.UPLOADING:
+        return Expired()
+    return WrongState(_("The upload is finished; nothing more can be sent to it."))
+
+
+def _the_only_part(file: File) -> list[StoredPart]:
+    stored = s3.peek(file.key, size=file.size)
+    if stored is None or stored.size != file.size:
+        return []
+    return [StoredPart(1, stored.size, stored.checksum or file.checksum or None)]
+
+
+def _forget_multipart(file: File) -> None:
+    File.objects.filter(pk=file.pk, state=State.UPLOADING, multipart_id=file.multipart_id).update(multipart_id="")
+    PartClaim.objects.filter(file=file).delete()
+    file.multipart_id = ""
+
+
+def _remember_claims(file: File, wanted: Sequence[WantedPart]) -> None:
+    """Where the store keeps no digests, ours keep what each part was announced with."""
+    claims = [PartClaim(file=file, number=p.number, sha256=p.sha256) for p in wanted if p.sha256]
+    if s3.keeps_digests() or not claims:
+        return
+    if file.part_count == 1:
+        File.objects.filter(pk=file.pk, state=State.UPLOADING).update(checksum=claims[-1].sha256)
+        return
+    PartClaim.objects.bulk_create(
+        claims,
+        update_conflicts=True,
+        unique_fields=["file", "number"],
+        update_fields=["sha256"],
+    )
+
+
+def _claims(file: File) -> dict[int, str]:
+    return dict(PartClaim.objects.filter(file=file).values_list("number", "sha256"))

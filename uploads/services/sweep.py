@@ -1,0 +1,54 @@
+"""Do everything whose time has come."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from django.db import DatabaseError
+
+from uploads.errors import Problem
+from uploads.models import File, State
+from uploads.models.queries import FileQuerySet
+from uploads.services.assemble import resolve
+from uploads.services.remove import erase
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+
+
+def sweep() -> Counter[str]:
+    """Expire overdue uploads, end assemblies that were left, purge what is due, erase what must go.
+
+    Returns how many of each, and `failed`. Safe to repeat and to run in several places at once; a row
+    that fails is left for the next sweep and does not stop the others.
+    """
+    counts: Counter[str] = Counter()
+    _each("resolved", File.objects.stuck(), resolve, counts)
+    _each("expired", File.objects.overdue(), _discard_overdue, counts)
+    _each("purged", File.objects.due_for_purge(), _discard_due, counts)
+    _each("erased", File.objects.filter(state=State.DELETING), erase, counts)
+    return counts
+
+
+def _each(what: str, rows: FileQuerySet, work: Callable[[File], object], counts: Counter[str]) -> None:
+    for pk in list(rows.order_by("updated_at").values_list("pk", flat=True)[:BATCH]):
+        file = File.objects.filter(pk=pk).first()
+        if file is None:
+            continue
+        try:
+            if work(file) is not False:
+                counts[what] += 1
+        except (Problem, DatabaseError) as fault:
+            counts["failed"] += 1
+            logger.warning("sweep_failed file=%s step=%s fault=%s", pk, what, type(fault).__name__)
+
+
+def _discard_overdue(file: File) -> bool:
+    return bool(File.objects.overdue().filter(pk=file.pk).discard(owner_id=file.owner_id))
+
+
+def _discard_due(file: File) -> bool:
+    return bool(File.objects.due_for_purge().filter(pk=file.pk).discard(owner_id=file.owner_id))

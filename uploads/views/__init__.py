@@ -1,0 +1,1 @@
+"""Requests in, answers out. Only views know status codes."""

@@ -1,0 +1,177 @@
+"""The upload form without JavaScript: the request's body streams to the store as it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.core.exceptions import BadRequest
+from django.core.files.uploadhandler import FileUploadHandler, SkipFile, StopUpload
+from django.http import HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParser
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_http_methods
+
+from uploads.errors import BadInput, Forbidden, Problem, TooLarge
+from uploads.forms import UploadForm
+from uploads.models import File, Usage, Visibility
+from uploads.names import clean_name, clean_type
+from uploads.services import Receiver
+from uploads.views.answers import refusal, status
+from uploads.views.people import signed_in
+
+OVERHEAD_BYTES = 128 * 1024  # boundaries, headers and small fields around a hundred files
+
+
+class RefuseFiles(FileUploadHandler):
+    """Every page but the upload form: a file in a request ends the reading of it."""
+
+    def new_file(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise StopUpload(connection_reset=True)
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        raise StopUpload(connection_reset=True)
+
+    def file_complete(self, file_size: int) -> None:
+        return None
+
+
+class FormParser(MultiPartParser):
+    """Django's parser, but names come through as they were sent: `clean_name` is the one that cleans.
+
+    Browsers escape a quotation mark in a name as %22 (WHATWG, "multipart/form-data encoding").
+    """
+
+    def sanitize_file_name(self, file_name: str) -> str | None:
+        return file_name.replace("%22", '"') or None
+
+
+class Counted:
+    """The body as a stream that counts, so that one that ends early is told from a whole one."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.count = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self.stream.read(size)
+        self.count += len(data)
+        return data
+
+
+class StreamToStore(FileUploadHandler):
+    """Hands every file of the form to a Receiver while the body is read."""
+
+    chunk_size = 256 * 1024
+
+    def __init__(self, request: HttpRequest, receiver: Receiver) -> None:
+        super().__init__(request)
+        self.receiver = receiver
+        self.body = Counted(request)
+        self.length = int(request.META.get("CONTENT_LENGTH") or 0)
+        self.parsing = False
+
+    def handle_raw_input(self, input_data: Any, META: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803
+        """Parse with names untouched, and make sure that everything announced has come."""
+        if self.parsing:
+            return None
+        self.parsing = True
+        self.body = Counted(input_data)
+        parsed = FormParser(META, cast(Any, self.body), [self], settings.DEFAULT_CHARSET).parse()
+        if self.body.count < self.length:
+            raise BadRequest("the body ended early")
+        return parsed
+
+    def new_file(self, field_name: str, file_name: str, content_type: str, *args: Any, **kwargs: Any) -> None:
+        # the parser reads ahead by up to two chunks: some of what was counted is this file's
+        at_most = min(self.length, self.length - self.body.count + 2 * self.chunk_size)
+        self.receiver.begin(name=clean_name(file_name), claimed_type=clean_type(content_type), at_most=at_most)
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        try:
+            self.receiver.write(raw_data)
+        except Problem as problem:
+            self.receiver.fail(problem)
+            raise SkipFile from problem
+
+    def file_complete(self, file_size: int) -> None:
+        try:
+            self.receiver.end()
+        except Problem as problem:
+            self.receiver.fail(problem)
+
+
+@csrf_exempt  # the check in the middleware would read the body before our handler is in place
+@require_http_methods(["GET", "HEAD", "POST"])
+def upload(request: HttpRequest) -> HttpResponse:
+    """The form, and the files it sends.
+
+    Before a byte is read: the person, their right, the origin of the request and its length. The CSRF
+    token stands inside the body; nothing becomes available before it is checked.
+    """
+    try:
+        _refuse_without_right(request)
+        if request.method != "POST":
+            return _form(request, UploadForm())
+        _refuse_too_much(request)
+        with Receiver(signed_in(request)) as receiver:
+            request.upload_handlers = [StreamToStore(request, receiver)]
+            return _receive(request, receiver)
+    except Problem as problem:
+        return refusal(request, problem)
+
+
+@csrf_protect
+def _receive(request: HttpRequest, receiver: Receiver) -> HttpResponse:
+    form = UploadForm(request.POST)
+    if not form.is_valid() or not receiver.files:
+        form.add_error("files", _("Choose at least one file."))
+        return _form(request, form, status=400)
+    private = form.cleaned_data["private"]
+    submission: UUID = form.cleaned_data["submission"]
+    answers = receiver.publish(submission=submission, visibility=Visibility.PRIVATE if private else Visibility.TEAM)
+    return _received(request, answers)
+
+
+def _received(request: HttpRequest, answers: Sequence[tuple[str, File | Problem]]) -> HttpResponse:
+    problems = [answer for _name, answer in answers if isinstance(answer, Problem)]
+    results = [
+        {
+            "name": name,
+            "file": answer if isinstance(answer, File) else None,
+            "error": answer.message if isinstance(answer, Problem) else None,
+        }
+        for name, answer in answers
+    ]
+    stored = len(answers) - len(problems)
+    context = {"results": results, "stored": stored, "total": len(answers)}
+    code = 200 if stored else status(problems[0])
+    return render(request, "uploads/received.html", context, status=code)
+
+
+def _form(request: HttpRequest, form: UploadForm, *, status: int = 200) -> HttpResponse:
+    limits = {"max_bytes": settings.UPLOAD_MAX_BYTES, "refused": settings.UPLOAD_REFUSED_TYPES}
+    return render(request, "uploads/upload.html", {"form": form, "limits": limits}, status=status)
+
+
+def _refuse_without_right(request: HttpRequest) -> None:
+    if not request.user.has_perm("uploads.add_file"):
+        raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
+
+
+def _refuse_too_much(request: HttpRequest) -> None:
+    """Refuse by what the request announces, before its body is read."""
+    if not (request.content_type or "").startswith("multipart/form-data"):
+        raise BadInput(_("Send the files as a form (multipart/form-data)."))
+    announced = int(request.META.get("CONTENT_LENGTH") or 0) - OVERHEAD_BYTES
+    used = Usage.objects.filter(owner=signed_in(request)).first()
+    left = settings.UPLOAD_QUOTA_BYTES - (used.bytes if used else 0)
+    if announced > min(settings.UPLOAD_MAX_BYTES, left):
+        raise TooLarge(
+            _("This is more than can be taken at once: %(most)s bytes.")
+            % {"most": f"{max(0, min(settings.UPLOAD_MAX_BYTES, left)):,}"}
+        )
