@@ -115,7 +115,7 @@ USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- the database ---------------------------------------------------------------------------
-# connect + statement stay below the ten seconds after which a person gets 503 (see docs/timeouts.md)
+# connect + statement stay below the ten seconds after which a person gets 503
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **env.db_url_config(required("DATABASE_URL")),
@@ -140,16 +140,15 @@ S3_ENDPOINT = str(env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_END
 S3_CHECKSUMS = str(env.str("S3_CHECKSUMS", default="")) or "sha256"
 if S3_CHECKSUMS not in {"sha256", "off"}:
     raise ImproperlyConfigured(f"S3_CHECKSUMS={S3_CHECKSUMS} is not usable: it takes sha256 or off.")
-# Other stores than AWS are asked by path: few of them own a wildcard certificate for bucket names.
-S3_ADDRESSING = "path" if S3_ENDPOINT else "virtual"
 if S3_ENDPOINT and not (urlsplit(S3_ENDPOINT).scheme in {"http", "https"} and urlsplit(S3_ENDPOINT).hostname):
     raise ImproperlyConfigured("AWS_ENDPOINT_URL_S3 is not usable: it takes a URL like https://s3.example.org.")
+# Other stores than AWS are asked by path: few own a certificate for each bucket's name. Nor does
+# AWS's own certificate cover a bucket with a dot in its name.
+S3_ADDRESSING = "path" if S3_ENDPOINT or "." in S3_BUCKET else "virtual"
 # Where browsers find the bucket: the only foreign origin in the content security policy.
-S3_ORIGIN = (
-    "{0.scheme}://{0.netloc}".format(urlsplit(S3_ENDPOINT))
-    if S3_ENDPOINT
-    else f"https://{S3_BUCKET}.s3.{S3_REGION}.amazonaws.com"
-)
+S3_ORIGIN = f"https://{S3_BUCKET + '.' if S3_ADDRESSING == 'virtual' else ''}s3.{S3_REGION}.amazonaws.com"
+if S3_ENDPOINT:
+    S3_ORIGIN = "{0.scheme}://{0.netloc}".format(urlsplit(S3_ENDPOINT))
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "uploads.s3.DeliveryStorage"},
     "staticfiles": {"BACKEND": "uploads.static.StaticStorage"},
@@ -164,7 +163,7 @@ UPLOAD_EXPIRY_HOURS = whole("UPLOAD_EXPIRY_HOURS", 7 * 24, least=1, most=90 * 24
 UPLOAD_REFUSED_TYPES = [word.lower() for word in words("UPLOAD_REFUSED_TYPES")]
 TRASH_DAYS = whole("TRASH_DAYS", 30, least=0, most=3650)
 
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1 * MIB  # a JSON call of 100 files with 10 digests each is 60 KiB
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * MIB  # finishing a file of 10,000 parts takes half a MiB of digests
 DATA_UPLOAD_MAX_NUMBER_FILES = 100
 # Only the upload form takes files, by a handler of its own.
 FILE_UPLOAD_HANDLERS = ["uploads.views.form_upload.RefuseFiles"]

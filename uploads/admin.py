@@ -50,7 +50,9 @@ class FileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_delete_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
         allowed = super().has_delete_permission(request, obj)
-        return allowed and (obj is None or obj in File.objects.removable_by(request.user).available())
+        if obj is None or not allowed:
+            return allowed
+        return File.objects.removable_by(request.user).available().filter(pk=obj.pk).exists()
 
     def save_model(self, request: HttpRequest, obj: File, form: Any, change: bool) -> None:
         """Write what was edited and nothing else: the state may have moved since the page was shown."""

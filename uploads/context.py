@@ -24,6 +24,7 @@ def uploader(request: HttpRequest) -> dict[str, Any]:
         "uploader": {
             "checksums": settings.S3_CHECKSUMS,
             "max_bytes": settings.UPLOAD_MAX_BYTES,
+            "part_bytes": settings.UPLOAD_PART_BYTES,
             "max_files_per_call": MOST_FILES,
         }
         if may_upload

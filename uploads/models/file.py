@@ -172,10 +172,6 @@ class File(models.Model):
             )
         self.state = target
 
-    def discard(self) -> bool:
-        """Move to `deleting` and give the reservation back. False if it was too late for that."""
-        return bool(File.objects.filter(pk=self.pk).discard(owner_id=self.owner_id))
-
 
 class PartClaim(models.Model):
     """The digest a part was announced with, where the store keeps none. Gone once the file is available."""

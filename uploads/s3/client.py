@@ -7,7 +7,7 @@ import functools
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 import urllib3
@@ -40,9 +40,14 @@ REFUSED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureD
 def config(*, read_seconds: float = READ_SECONDS, attempts: int = ATTEMPTS) -> Config:
     """How boto3 talks to the store. Trailing checksums are never sent on boto3's own account:
     many stores refuse them, and the digests that matter are signed by us."""
+    s3_options: Any = {
+        "addressing_style": settings.S3_ADDRESSING,
+        "payload_signing_enabled": True,
+        "us_east_1_regional_endpoint": "regional",  # the address that S3_ORIGIN tells browsers
+    }
     return Config(
         signature_version="s3v4",
-        s3=cast(Any, {"addressing_style": settings.S3_ADDRESSING, "payload_signing_enabled": True}),
+        s3=s3_options,
         connect_timeout=CONNECT_SECONDS,
         read_timeout=read_seconds,
         retries={"mode": "standard", "total_max_attempts": attempts},
@@ -126,7 +131,8 @@ def told_plainly(operation: str) -> Iterator[None]:
         raise (StoreRefused if code in REFUSED else StoreUnavailable)(f"{operation}: {code}") from error
     except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
         logger.warning("store_fault operation=%s code=%s", operation, type(error).__name__)
-        raise StoreUnavailable(f"{operation}: {type(error).__name__}") from error
+        # without its cause: urllib3 puts the whole signed URL into its messages
+        raise StoreUnavailable(f"{operation}: {type(error).__name__}") from None
 
 
 def code_of(error: ClientError) -> str:

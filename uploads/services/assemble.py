@@ -43,7 +43,7 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
     if stored is None:
         raise Gone() if file.part_count > 1 else PartsMissing([1])
     if stored.size != file.size or (stored.checksum and stored.checksum != file.checksum):
-        raise _unfit(file)
+        raise Gone()  # a key is written once: what is there cannot become what was announced
     detected = detect_type(stored.first_bytes)
     refuse_type(detected, name=file.name)
     basis = Basis.STORE if stored.checksum else Basis.CLAIMED
@@ -53,12 +53,13 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
 def publish(found: Sequence[tuple[File, Facts]]) -> None:
     """Make assembled files available, all in one transaction.
 
-    A file that another caller published meanwhile, or that is going, stays as it is.
+    A file that another caller published meanwhile, that was claimed anew with other content, or that is
+    going, stays as it is.
     """
     published = []
     with transaction.atomic():
         for file, facts in sorted(found, key=lambda pair: pair[0].pk):
-            moved = File.objects.filter(pk=file.pk, state=State.COMPLETING).update(
+            moved = File.objects.filter(pk=file.pk, state=State.COMPLETING, checksum=facts.checksum).update(
                 state=State.AVAILABLE,
                 available_at=Now(),
                 updated_at=Now(),
@@ -76,14 +77,14 @@ def publish(found: Sequence[tuple[File, Facts]]) -> None:
 def give_back(file: File, problem: Problem) -> None:
     """Move a claimed row to where a failed assembly leaves it, and clear the store of what is no use.
 
-    Missing parts: open for sending again. Nothing to assemble or a refused type: removed. An unknown
-    outcome changes no state; only the lease ends, so that the next caller may look.
+    Missing parts: open for sending again. Nothing to assemble, other bytes than announced, or a refused
+    type: removed. An unknown outcome changes no state; only the lease ends, so that the next caller may look.
     """
     claimed = File.objects.filter(pk=file.pk, state=State.COMPLETING)
     if isinstance(problem, PartsMissing):
         claimed.update(state=State.UPLOADING, lease_until=None, updated_at=Now())
     elif isinstance(problem, Gone | RefusedType):
-        file.discard()
+        claimed.discard(owner_id=file.owner_id)
         logger.info("upload_refused file=%s code=%s", file.pk, problem.code)
     elif isinstance(problem, StoreUnavailable):
         claimed.update(lease_until=Now(), updated_at=Now())
@@ -138,12 +139,3 @@ def _missing(file: File, listed: Sequence[s3.Listed], digests: Sequence[str] | N
         return wrong
     composite = checksum_of([by_number[number].sha256 or "" for number in numbers])
     return [] if composite == file.checksum else list(numbers)
-
-
-def _unfit(file: File) -> Problem:
-    """The object at our key is not what was announced. A single part can be sent again once the
-    object is out of the way; an assembled object cannot come apart again."""
-    if file.part_count > 1:
-        return Gone()
-    s3.delete(file.key)
-    return PartsMissing([1])

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.errors import OverQuota, Problem, RefusedType, TooLarge
+from uploads.errors import Gone, OverQuota, Problem, RefusedType, TooLarge
 from uploads.models import File, State, Usage
 from uploads.models.queries import in_seconds
 from uploads.parts import part_size_for
@@ -67,7 +67,8 @@ def refuse_type(*types: str, name: str) -> None:
 
 def _admit(new: NewFile, owner: User, usage: Usage, fresh: list[File], known: dict[UUID, File]) -> Started | Problem:
     if new.token in known:
-        return Started(known[new.token], new=False)
+        file = known[new.token]
+        return Gone() if file.state in {State.TRASHED, State.DELETING} else Started(file, new=False)
     try:
         _refuse_too_much(new, usage, fresh)
         refuse_type(new.claimed_type, name=new.name)

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from uploads import s3, services
-from uploads.errors import NotFound, Problem
+from uploads.errors import Gone, NotFound, Problem
 from uploads.forms import FilesToFinish, FilesToStart, PartsToSign
 from uploads.models import File, State
 from uploads.views.answers import as_json, batch, no_store, protocol_view
@@ -30,6 +30,8 @@ def upload_detail(request: HttpRequest, *, pk: UUID) -> HttpResponse:
     if request.method == "DELETE":
         services.cancel(file, by=signed_in(request))
         return no_store(HttpResponse(status=204))
+    if file.state in {State.TRASHED, State.DELETING}:
+        raise Gone()
     stored = services.parts_of(file)
     return no_store(JsonResponse(_upload(file) | {"parts": [_stored_part(p) for p in stored]}))
 
@@ -84,7 +86,7 @@ def _unfinished(request: HttpRequest) -> HttpResponse:
 
 def _own(request: HttpRequest, pk: UUID) -> File:
     """The caller's upload with this id. Somebody else's is as unknown as none."""
-    file = File.objects.owned_by(request.user).visible_to(request.user).filter(pk=pk).first()
+    file = File.objects.owned_by(request.user).filter(pk=pk).first()
     if file is None:
         raise NotFound()
     return file

@@ -1,0 +1,89 @@
+"""A real gunicorn over the servers of this run, and what it costs while something happens."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+PROJECT = Path(__file__).resolve().parent.parent
+READY_SECONDS = 30
+SAMPLE_SECONDS = 0.05
+
+
+@dataclass
+class Cost:
+    """Wall time in seconds, CPU seconds of all web processes, growth of their memory in MiB at its peak."""
+
+    wall_s: float = 0.0
+    web_cpu_s: float = 0.0
+    web_growth_mib: float = 0.0
+
+
+class Web:
+    """gunicorn as it runs in production, with the settings of the environment."""
+
+    def __init__(self) -> None:
+        self.url = f"http://localhost:{os.environ['PORT']}"
+        command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga/gunicorn.py"), "amalga.wsgi"]
+        self.process = psutil.Popen(command, stdout=subprocess.DEVNULL, cwd=PROJECT)
+
+    def __enter__(self) -> Web:
+        end = time.monotonic() + READY_SECONDS
+        while not self._answers():
+            if time.monotonic() > end:
+                raise TimeoutError("the web server did not start")
+            time.sleep(0.1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+    @contextmanager
+    def measured(self) -> Iterator[Cost]:
+        cost = Cost()
+        before = self._memory()
+        peak = [before]
+        done = threading.Event()
+        sampler = threading.Thread(target=self._sample, args=(peak, done))
+        sampler.start()
+        cpu, wall = self._cpu(), time.perf_counter()
+        try:
+            yield cost
+        finally:
+            cost.wall_s = time.perf_counter() - wall
+            cost.web_cpu_s = self._cpu() - cpu
+            done.set()
+            sampler.join()
+            cost.web_growth_mib = (peak[0] - before) / 1024**2
+
+    def _sample(self, peak: list[int], done: threading.Event) -> None:
+        while not done.wait(SAMPLE_SECONDS):
+            peak[0] = max(peak[0], self._memory())
+
+    def _all(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+    def _memory(self) -> int:
+        return sum(process.memory_info().rss for process in self._all())
+
+    def _cpu(self) -> float:
+        return sum(times.user + times.system for times in (process.cpu_times() for process in self._all()))
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/accounts/login/"):  # noqa: S310  (our own address)
+                return True
+        except (urllib.error.URLError, ConnectionError):
+            return False
