@@ -22,9 +22,7 @@ NOT_FOUND = 127  # as a shell says it
 def run_command(command: list[str], installation: Installation, signals: Signals) -> int:
     """Its exit code; 128 + n when signal n ended it."""
     if not command or not shutil.which(command[0]):
-        print(
-            f"amalga: no such command: {' '.join(command[:1]) or '(none given)'}", file=sys.stderr
-        )
+        print(f"amalga: no such command: {' '.join(command[:1]) or '(none given)'}", file=sys.stderr)
         return NOT_FOUND
     installation.start(signals.pause)
     in_terminal = _is_in_terminal()
@@ -36,7 +34,7 @@ def run_command(command: list[str], installation: Installation, signals: Signals
     try:
         code = _attend(process, installation, signals, in_terminal=in_terminal)
     finally:
-        stop_family(process.pid, signal.SIGTERM)
+        stop_family(process.pid, signal.SIGTERM, seconds=GRACE_SECONDS)
     return code if code >= 0 else 128 - code
 
 
@@ -53,7 +51,7 @@ def _attend(
             return process.wait(TEND_SECONDS)
         installation.tend()
         number = signals.take()
-        # Ctrl-C in a terminal has reached the command already, and what it means is the command's to say.
+        # Ctrl-C in a terminal has reached the command already, which decides what it means.
         if number and not (number == signal.SIGINT and in_terminal):
             _pass_on(process.pid, number, to_group=not in_terminal)
         if number in (signal.SIGTERM, signal.SIGHUP):
@@ -63,7 +61,7 @@ def _attend(
 
 
 def _is_in_terminal() -> bool:
-    """Whether a terminal talks to us, so that the command must stay where it can be talked to as well."""
+    """Whether a terminal talks to us, and so must go on talking to the command."""
     try:
         return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except (OSError, ValueError):

@@ -14,26 +14,29 @@ from amalga.local.secret import kept_secret
 from amalga.local.servers import Kind, Postgres, Server, Store
 
 PROJECT = Path(__file__).resolve().parents[2]
+THROWAWAY_BUCKET = "amalga-throwaway"
 LOCK = "in-use.lock"
 
 
 class Installation:
-    """`throwaway` has fresh data and free ports, ignores the caller's own servers, and leaves nothing."""
+    """`throwaway`: fresh data, free ports, no servers of the caller's own, and nothing left behind."""
 
     def __init__(self, *, throwaway: bool) -> None:
         self.throwaway = throwaway
-        self.folder = _throwaway_folder() if throwaway else _home()
+        self._in_use: Lock | None = None  # held for as long as we live
+        if throwaway:
+            self.folder, self._in_use = _throwaway_folder()
+        else:
+            self.folder = _home()
         self.port = free_port() if throwaway else _number("PORT", 8000)
         self.servers: list[Server] = []
-        if throwaway:
-            self._in_use = Lock(self.folder / LOCK)
-            self._in_use.acquire()
         if throwaway or not os.environ.get("AWS_STORAGE_BUCKET_NAME"):
             # a profile, a session token or an endpoint of the person's own would lead elsewhere
             _forget("AWS_", "RCLONE_", "S3_")
-            store = Store(self.folder, bucket="amalga-throwaway" if throwaway else "amalga")
+            store = Store(self.folder, bucket=THROWAWAY_BUCKET if throwaway else "amalga")
             self.servers.append(self._server(store, 9555))
-        if throwaway or not os.environ.get("DATABASE_URL"):
+        self.has_own_database = throwaway or not os.environ.get("DATABASE_URL")
+        if self.has_own_database:
             _forget("PG")
             self.servers.append(self._server(Postgres(self.folder, throwaway=throwaway), 54329))
 
@@ -42,7 +45,10 @@ class Installation:
         return f"http://localhost:{self.port}"
 
     def start(self, pause: Callable[[], None]) -> None:
-        """Start what nobody has started yet; return when everything answers. `pause` is called while it waits."""
+        """Start what nobody runs yet; return when everything answers.
+
+        `pause` is called while it waits, and may raise to give up.
+        """
         for server in self.servers:
             server.begin()
         for server in self.servers:
@@ -67,17 +73,11 @@ class Installation:
             "CSRF_TRUSTED_ORIGINS": self.url,
             "SECRET_KEY": kept_secret(self.folder / "secret-key"),
         }
-        env = (
-            {**os.environ, **ours}
-            if self.throwaway
-            else {**ours, **os.environ, "PORT": str(self.port)}
-        )
+        env = {**os.environ, **ours} if self.throwaway else {**ours, **os.environ, "PORT": str(self.port)}
         for server in self.servers:
             env |= server.variables()
         # Clients that honour a proxy would ask it for 127.0.0.1.
-        env["NO_PROXY"] = env["no_proxy"] = ",".join(
-            filter(None, [env.get("NO_PROXY"), "localhost,127.0.0.1"])
-        )
+        env["NO_PROXY"] = env["no_proxy"] = ",".join(filter(None, [env.get("NO_PROXY"), "localhost,127.0.0.1"]))
         return env
 
     def _server(self, kind: Kind, default_port: int) -> Server:
@@ -91,18 +91,22 @@ def _home() -> Path:
     return folder
 
 
-def _throwaway_folder() -> Path:
-    """A new folder; those of killed runs, whose lock nobody holds, go with the servers they left."""
+def _throwaway_folder() -> tuple[Path, Lock]:
+    """A new folder and its lock; those of killed runs go, with what they left running."""
     parent = _home() / "throwaway"
     parent.mkdir(exist_ok=True)
-    for folder in parent.iterdir():
+    for folder in parent.glob("run-*"):
         lock = Lock(folder / LOCK)
         if lock.acquire():
             Postgres(folder, throwaway=True).daemon.stop_leftover()
             Store(folder, bucket="").daemon.stop_leftover()
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()
-    return Path(tempfile.mkdtemp(dir=parent))
+    # It gets its name with the lock held: until then another start would take it for a leftover.
+    fresh = Path(tempfile.mkdtemp(prefix="new-", dir=parent))
+    lock = Lock(fresh / LOCK)
+    lock.acquire()
+    return fresh.rename(fresh.with_name(fresh.name.replace("new-", "run-"))), lock
 
 
 def _number(variable: str, default: int) -> int:

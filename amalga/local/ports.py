@@ -15,13 +15,11 @@ FREE_RANGE = range(20_000, 32_000)
 def claim(port: int, variable: str) -> None:
     """Raise Refused when something listens on this port already."""
     if not is_free(port):
-        raise Refused(
-            f"Port {port} is taken. Set {variable} to another one, for example {variable}={port + 1}."
-        )
+        raise Refused(f"Port {port} is taken. Set {variable} to another, for example {variable}={port + 1}.")
 
 
 def is_free(port: int) -> bool:
-    """Whether we may listen there, on both addresses: browsers would find a stranger on ::1 in our place."""
+    """Whether nobody listens on either address: browsers would open a stranger on ::1 instead."""
     return _can_listen(socket.AF_INET, "127.0.0.1", port) and (
         not socket.has_dualstack_ipv6() or _can_listen(socket.AF_INET6, "::1", port)
     )

@@ -1,7 +1,7 @@
 """What must be true before the first request: tables, static files, somebody who can sign in.
 
-Runs in one process of its own (`python -m amalga.local.prepare FOLDER`), since importing Django is what takes time;
-and not at all when nothing it depends on has changed.
+Runs in one process of its own (`python -m amalga.local.prepare FOLDER`), since importing Django is
+what takes time; and not at all when nothing it depends on has changed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,7 @@ def password_file(folder: Path) -> Path:
 
 def is_prepared(folder: Path) -> bool:
     stamp = folder / "prepared"
-    return (
-        stamp.exists()
-        and stamp.read_text() == _fingerprint()
-        and (PROJECT / "staticfiles").exists()
-    )
+    return stamp.exists() and stamp.read_text() == _fingerprint() and (PROJECT / "staticfiles").exists()
 
 
 def prepare(folder: Path) -> None:
@@ -48,7 +44,12 @@ def prepare(folder: Path) -> None:
     call_command("migrate", interactive=False, verbosity=0)
     call_command("collectstatic", interactive=False, clear=True, verbosity=0)
     _create_administrator(folder)
-    (folder / "prepared").write_text(_fingerprint())
+    if _stamp(folder).parent.exists():
+        _stamp(folder).write_text(_fingerprint())
+
+
+def _stamp(folder: Path) -> Path:
+    return folder / "postgres" / "prepared"  # so that it goes when the database goes
 
 
 def _create_administrator(folder: Path) -> None:
@@ -64,12 +65,10 @@ def _create_administrator(folder: Path) -> None:
 
 def _fingerprint() -> str:
     digest = hashlib.sha256()
-    for path in sorted(
-        path for pattern in SOURCES for path in PROJECT.glob(pattern) if path.is_file()
-    ):
-        digest.update(
-            f"{path.relative_to(PROJECT)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
-        )
+    for path in sorted(path for pattern in SOURCES for path in PROJECT.glob(pattern)):
+        if path.is_file():
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(PROJECT)} {content}\n".encode())
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
@@ -15,7 +16,6 @@ from pathlib import Path
 
 import psutil
 
-STOP_SECONDS = 8  # a process that was asked to stop and did not is killed after this
 LOG_TAIL_LINES = 3
 
 
@@ -51,9 +51,11 @@ class Lock:
 class Daemon:
     """A child in a session of its own: Ctrl-C reaches it only through us, in the right order.
 
-    `mark` is a part of its command line that no other program has. By it and by the pid file a later start tells
-    a process that outlived its parent from a stranger with the same number.
+    `mark` is a part of its command line that no other program has. By it and by the pid file a
+    later start tells a process that outlived its parent from a stranger with the same number.
     """
+
+    stop_seconds = 10.0  # it is killed when it was asked to stop and has not after this
 
     def __init__(self, name: str, folder: Path, *, mark: str, stop_signal: signal.Signals) -> None:
         self.name = name
@@ -71,7 +73,10 @@ class Daemon:
         step_down: Sequence[str] = (),
         logged: bool = True,
     ) -> None:
-        """Start it; unless `logged`, it writes to our own output. `step_down` are options of setpriv(1)."""
+        """Start it; unless `logged`, it writes to our own output.
+
+        `step_down` are options of setpriv(1).
+        """
         log = self.log_file.open("wb") if logged else None
         self._process = subprocess.Popen(
             [*dies_with_us(self.stop_signal, *step_down), *command],
@@ -92,18 +97,18 @@ class Daemon:
     def stop(self) -> None:
         """Stop it and wait until it and its children are gone. Safe to repeat."""
         if self._process:
-            stop_family(self._process.pid, self.stop_signal)
+            stop_family(self._process.pid, self.stop_signal, seconds=self.stop_seconds)
             self._process.wait()
             self._process = None
             self.pid_file.unlink(missing_ok=True)
 
     def stop_leftover(self) -> bool:
-        """Stop the one that a killed parent left running. True when that parent did not end in order."""
+        """Stop what a killed parent left running. True when a parent did not end in order."""
         if not self.pid_file.exists():
             return False
         pid = int(self.pid_file.read_text() or 0)
         if pid and self.mark in command_line(pid):
-            stop_family(pid, self.stop_signal)
+            stop_family(pid, self.stop_signal, seconds=self.stop_seconds)
         self.pid_file.unlink()
         return True
 
@@ -121,7 +126,7 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def stop_family(pid: int, stop_signal: signal.Signals) -> None:
+def stop_family(pid: int, stop_signal: signal.Signals, *, seconds: float) -> None:
     """Ask a process to stop; kill what is left of it and its children when it takes too long."""
     try:
         process = psutil.Process(pid)
@@ -129,15 +134,16 @@ def stop_family(pid: int, stop_signal: signal.Signals) -> None:
         process.send_signal(stop_signal)
     except psutil.NoSuchProcess:
         return
-    if not _all_ended(family):
+    if not _all_ended(family, seconds):
         for member in family:
             if not _has_ended(member):
-                member.kill()
-        _all_ended(family)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
+        _all_ended(family, seconds)
 
 
-def _all_ended(family: list[psutil.Process]) -> bool:
-    end = time.monotonic() + STOP_SECONDS
+def _all_ended(family: list[psutil.Process], seconds: float) -> bool:
+    end = time.monotonic() + seconds
     while not all(_has_ended(member) for member in family):
         if time.monotonic() > end:
             return False
@@ -154,14 +160,12 @@ def _has_ended(process: psutil.Process) -> bool:
 
 
 def dies_with_us(stop_signal: signal.Signals, *options: str) -> list[str]:
-    """The beginning of a command that the kernel stops when we die, where the kernel can (Linux)."""
+    """The start of a command that the kernel stops when we die, where it can (Linux)."""
     setpriv = _setpriv()
     if setpriv:
         return [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG"), *options, "--"]
     if options:
-        raise Refused(
-            "Postgres refuses to run as root, and setpriv (util-linux) is not here: run as a user."
-        )
+        raise Refused("Postgres refuses to run as root, and setpriv (util-linux) is not here: run as a user.")
     return []
 
 
@@ -169,10 +173,6 @@ def dies_with_us(stop_signal: signal.Signals, *options: str) -> list[str]:
 def _setpriv() -> str | None:
     path = shutil.which("setpriv") if sys.platform == "linux" else None
     # busybox has a setpriv that knows less
-    if (
-        path
-        and subprocess.run([path, "--pdeathsig", "TERM", "true"], capture_output=True).returncode
-        == 0
-    ):
+    if path and subprocess.run([path, "--pdeathsig", "TERM", "true"], capture_output=True).returncode == 0:
         return path
     return None

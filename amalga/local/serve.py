@@ -25,18 +25,19 @@ LEAVING_SECONDS = 6  # an earlier run that has just lost its parent gets this lo
 
 
 class Site:
-    """The processes that use the servers, and the lock that lets only one Site run in a folder."""
+    """The processes that use the servers, and the lock that lets only one run in a folder."""
 
     def __init__(self, installation: Installation, signals: Signals) -> None:
         self.installation = installation
         self.signals = signals
         folder = installation.folder
         self.web = Daemon("web", folder, mark=str(GUNICORN_SETTINGS), stop_signal=signal.SIGINT)
+        self.web.stop_seconds = 3  # SIGINT is its quick way: it waits for nobody
         self.sweep = Daemon("sweep", folder, mark=str(MANAGE), stop_signal=signal.SIGTERM)
         self.lock = Lock(folder / "serve.lock")
 
     def claim(self) -> None:
-        """Raise Refused when another Site serves from this folder, or somebody else has the port."""
+        """Raise Refused when another one serves from this folder, or a stranger has the port."""
         end = time.monotonic() + LEAVING_SECONDS
         while not self.lock.acquire():
             if time.monotonic() > end:
@@ -48,19 +49,12 @@ class Site:
 
     def start(self) -> None:
         env = self.installation.variables()
-        if not is_prepared(self.installation.folder):
+        if not (self.installation.has_own_database and is_prepared(self.installation.folder)):
             self._prepare(env)
         address = f"127.0.0.1:{self.installation.port}"
-        gunicorn = [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "-c",
-            str(GUNICORN_SETTINGS),
-            "--bind",
-            address,
-        ]
-        self.web.start([*gunicorn, "--bind", address, "--log-level", "warning", "amalga.wsgi"], env=env, logged=False)
+        gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_SETTINGS)]
+        options = ["--bind", address, "--log-level", "warning"]
+        self.web.start([*gunicorn, *options, "amalga.wsgi"], env=env, logged=False)
         end = time.monotonic() + READY_SECONDS
         while not _answers(f"http://{address}/accounts/login/"):
             if self.web.exit_code() is not None or time.monotonic() > end:
@@ -85,30 +79,26 @@ class Site:
     def _prepare(self, env: Mapping[str, str]) -> None:
         folder = self.installation.folder
         child = Daemon("prepare", folder, mark="amalga.local.prepare", stop_signal=signal.SIGTERM)
-        child.start(
-            [sys.executable, "-m", "amalga.local.prepare", str(folder)], env=env, logged=False
-        )
+        child.start([sys.executable, "-m", "amalga.local.prepare", str(folder)], env=env, logged=False)
         try:
             while (code := child.exit_code()) is None:
                 self.signals.pause()
         finally:
             child.stop()
         if code:
-            raise Refused(
-                "The database or the static files could not be prepared; the reason stands above."
-            )
+            raise Refused("The database or the static files could not be prepared; the reason stands above.")
 
 
 def serve(installation: Installation, signals: Signals) -> int:
     """Serve until told to stop, then 0; the web server's exit code when that ends first."""
     site = Site(installation, signals)
     password = password_file(installation.folder)
-    known = password.exists() and password.read_text()
+    known = password.read_text() if password.exists() else None
     try:
         site.claim()
         installation.start(signals.pause)
         site.start()
-        print(_greeting(installation, new_password=password.read_text() != known), flush=True)
+        print(_greeting(installation, known_password=known), flush=True)
         return site.stay()
     except Stopped:
         return 0
@@ -117,19 +107,24 @@ def serve(installation: Installation, signals: Signals) -> int:
         site.stop()
 
 
-def _greeting(installation: Installation, *, new_password: bool) -> str:
+def _greeting(installation: Installation, *, known_password: str | None) -> str:
+    lines = [f"Amalga is ready:  {installation.url}"]
     file = password_file(installation.folder)
-    shown = os.path.relpath(file)
-    secret = f"password {file.read_text().strip()} (shown only now, kept in {shown})"
-    sign_in = secret if new_password else f"its first password is in {shown}"
-    return f"\n  Amalga is ready:  {installation.url}\n  Sign in as {ADMIN}, {sign_in}\n  Ctrl-C stops it.\n"
+    if file.exists():
+        password, place = file.read_text(), os.path.relpath(file)
+        lines.append(
+            f"Sign in as {ADMIN}, its first password is in {place}"
+            if password == known_password
+            else f"Sign in as {ADMIN}, password {password.strip()} (shown only now, kept in {place})"
+        )
+    return "\n".join(["", *(f"  {line}" for line in [*lines, "Ctrl-C stops it."]), ""])
 
 
 def _answers(url: str) -> bool:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with suppress(urllib.error.HTTPError):
-            direct.open(url, timeout=10).close()
+            direct.open(url, timeout=2).close()
     except OSError:
         return False
     return True

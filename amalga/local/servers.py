@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -45,8 +46,8 @@ class Kind(Protocol):
 class Server:
     """One server of one installation, whoever started it.
 
-    The first that needs it holds its lock and runs it, others use it, and when the holder ends, one of those who
-    are left takes it over.
+    The first that needs it holds its lock and runs it, others use it, and when the holder ends, one
+    of those who are left takes it over.
     """
 
     def __init__(self, kind: Kind, folder: Path, *, port: int) -> None:
@@ -68,7 +69,7 @@ class Server:
             self._start()
 
     def tend(self) -> None:
-        """Take it over from a holder that ended; start it again when it died. Call it now and then."""
+        """Take it over from a holder that ended; start it again when it died. Call it often."""
         if not self._ours:
             self.begin()
         elif self.kind.daemon.exit_code() is not None:
@@ -157,9 +158,7 @@ class Postgres:
 
     def answers(self, port: int) -> bool:
         try:
-            with psycopg.connect(
-                self._url(port, "postgres"), autocommit=True, connect_timeout=2
-            ) as connection:
+            with psycopg.connect(self._url(port, "postgres"), autocommit=True, connect_timeout=2) as connection:
                 self._create_database(connection)
         except (psycopg.OperationalError, FileNotFoundError):
             return False
@@ -169,17 +168,15 @@ class Postgres:
         return {"DATABASE_URL": self._url(port, self.database)}
 
     def _url(self, port: int, database: str) -> str:
-        return (
-            f"postgres://{self.user}:{self.password_file.read_text()}@127.0.0.1:{port}/{database}"
-        )
+        return f"postgres://{self.user}:{self.password_file.read_text()}@127.0.0.1:{port}/{database}"
 
     def _create_database(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
         known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self.database])
         if not known.fetchone():
-            try:
+            # unless another command that uses this server was faster
+            faster = (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation)
+            with contextlib.suppress(*faster):
                 connection.execute(f"CREATE DATABASE {self.database}")
-            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-                pass  # another command that uses this server was faster
 
     def _create_cluster(self) -> None:
         """initdb in a folder beside, so that an interrupted one is never taken for a database."""
@@ -206,17 +203,16 @@ class Postgres:
         command += ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
         command += ["--no-sync"] if self.throwaway else []
         command = [*dies_with_us(signal.SIGTERM, *self._step_down), *command]
-        done = subprocess.run(
-            command, env=os.environ, capture_output=True, text=True, process_group=0
-        )
+        done = subprocess.run(command, env=os.environ, capture_output=True, text=True, process_group=0)
         if done.returncode:
             raise Refused(f"initdb failed: {' / '.join(done.stderr.split(chr(10))[-4:])}")
         scratch.rename(self.data)
 
     def _as_nobody(self) -> list[str]:
-        """Options for setpriv: Postgres refuses to run as root, so it runs as the owner of its folder, or as nobody.
+        """Options for setpriv: Postgres refuses root, so it runs as its folder's owner or nobody.
 
-        It keeps the right to pass through folders that are closed to others, so none has to be opened for it.
+        It keeps the right to pass through folders that are closed to others, so that none has to
+        be opened for it.
         """
         owner = self.folder.stat().st_uid or pwd.getpwnam("nobody").pw_uid
         group = pwd.getpwuid(owner).pw_gid
@@ -231,13 +227,11 @@ class Postgres:
             ]
             if subprocess.run(trial, env=os.environ, capture_output=True).returncode == 0:
                 return options
-        raise Refused(
-            "Postgres refuses to run as root, and root cannot step down here: run as an ordinary user."
-        )
+        raise Refused("Postgres refuses to run as root, and root cannot step down here: run as an ordinary user.")
 
 
 class Store:
-    """S3 over a folder: signatures, presigned URLs and multipart, but no digests (S3_CHECKSUMS=off)."""
+    """S3 over a folder: signatures, presigned URLs, multipart; no digests (S3_CHECKSUMS=off)."""
 
     name = "s3"
     port_variable = "LOCAL_S3_PORT"
@@ -250,25 +244,24 @@ class Store:
         self.daemon = Daemon(self.name, folder, mark=str(self.folder), stop_signal=signal.SIGTERM)
 
     def prepare(self, *, after_crash: bool) -> None:
-        (self.folder / self.bucket).mkdir(
-            parents=True, exist_ok=True
-        )  # a bucket is a folder of the first level
+        (self.folder / self.bucket).mkdir(parents=True, exist_ok=True)  # a bucket is a folder of the first level
         if not self.key_file.exists():
             write_secret(self.key_file, f"{secrets.token_hex(10)},{secrets.token_urlsafe(30)}")
         if after_crash:
-            # parts of uploads that died with the server; listed, they would be objects without a row
+            # parts of uploads that died with the server
             for leftover in self.folder.rglob(".rclone_temp_*"):
                 leftover.unlink(missing_ok=True)
 
     def start(self, port: int) -> None:
         options = {
             "addr": f"127.0.0.1:{port}",
-            "allow-origin": "*",  # its users have different PORTs; what opens a door here is a signature
+            "allow-origin": "*",  # its users have different PORTs; the signature is what lets in
             "config": "/dev/null",
-            "max-header-bytes": "65536",  # a signed URL carries the whole name of a file, encoded twice
-            "multipart-expiry": "0",  # an upload is resumed days later, and the app ends the abandoned ones
+            "max-header-bytes": "65536",  # a signed URL carries a file's whole name, encoded twice
+            # An upload may be resumed days later; the app itself ends the abandoned ones.
+            "multipart-expiry": "0",
             "multipart-max-uploads": "0",
-            # Parts that come before their turn wait in memory, 4 at a time of 16 MiB for each file that is sent.
+            # Parts that come before their turn wait in memory: 4 of 16 MiB for each file.
             "multipart-streaming-buffer-limit": "512Mi",
         }
         flags = [word for name, value in options.items() for word in (f"--{name}", value)]
@@ -313,7 +306,5 @@ def _postgres_programs() -> Path:
 def _rclone() -> str:
     path = Path(sysconfig.get_path("scripts")) / "rclone"
     if not path.exists():
-        raise Refused(
-            "The embedded S3 server is not installed: pip install -r requirements-dev.txt"
-        )
+        raise Refused("The embedded S3 server is not installed: pip install -r requirements-dev.txt")
     return str(path)

@@ -20,7 +20,10 @@ class Stopped(Exception):
 
 
 class Signals:
-    """Handlers only take note; the loops ask. So nothing is interrupted between a start and its pid file."""
+    """Handlers only take note; the loops ask.
+
+    So nothing is interrupted between a start and its pid file.
+    """
 
     def __init__(self, *, with_parent: bool) -> None:
         self._noted: list[int] = []

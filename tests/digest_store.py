@@ -1,0 +1,23 @@
+"""The digest-checking store's own process; runs in .venv-digest, never inside the tests' Python.
+
+LocalStack's S3 alone, bent in two places: it listens on every address of the machine, and it keeps objects in one
+folder that all its instances share.
+"""
+
+import os
+import runpy
+from typing import Any
+
+from localstack.services.s3 import provider
+from twisted.internet import reactor
+
+listen_tcp = reactor.listenTCP
+
+
+def listen_on_loopback(port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+    return listen_tcp(port, factory, backlog, "127.0.0.1")
+
+
+reactor.listenTCP = listen_on_loopback
+provider.DEFAULT_S3_TMP_DIR = os.path.join(os.environ["TMPDIR"], "objects")
+runpy.run_module("localstack.runtime.main", run_name="__main__")
