@@ -12,6 +12,7 @@ import http.client
 import os
 import re
 import statistics
+import sys
 import tempfile
 import time
 import urllib.request
@@ -120,6 +121,7 @@ def page_way(context: BrowserContext, url: str, files: Sequence[Path]) -> None:
     page = context.new_page()
     page.goto(f"{url}/upload/")
     page.locator("input[type=file][name=files]").set_input_files([str(path) for path in files])
+    page.locator("[data-upload-form] button[type=submit]").click()
     page.locator("#tray [data-part=receipt]:not([hidden])").wait_for(timeout=PAGE_SECONDS * 1000)
     title = page.locator("#tray-title").inner_text()
     if f"{len(files):,} of {len(files):,} stored" not in title:
@@ -195,6 +197,7 @@ def measure(
             with web.measured() as cost:
                 way(files)
             costs[who].append(cost)
+            print(f"{case}, {who}: {cost.wall_s:.2f} s", file=sys.stderr, flush=True)
             time.sleep(1)
     size = sum(path.stat().st_size for path in files)
     return [row(case, who, found, size=size, files=len(files)) for who, found in costs.items()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from uploads.models import File
 from uploads.names import disposition
 
@@ -19,8 +21,18 @@ INLINE = {
 }  # fmt: skip
 
 
-def may_be_inline(content_type: str) -> bool:
-    return content_type in INLINE
+# Text under such a name is code or markup, though its first bytes look like plain words.
+CODE = {
+    ".htm", ".html", ".js", ".mht", ".mhtml", ".mjs", ".mml", ".shtml", ".svg", ".xht", ".xhtml",
+    ".xml", ".xsl", ".xslt",
+}  # fmt: skip
+
+
+def may_be_inline(file: File) -> bool:
+    """Whether a browser may show the file: by what its bytes are, never by its sender's claim alone."""
+    if file.detected_type == "text/plain" and PurePosixPath(file.name).suffix.lower() in CODE:
+        return False
+    return file.detected_type in INLINE
 
 
 def headers(file: File, *, inline: bool) -> tuple[str, str]:
@@ -29,7 +41,7 @@ def headers(file: File, *, inline: bool) -> tuple[str, str]:
     Inline only when wanted, when the bytes were looked at, and when their type is on the list; the
     sender's claim alone never decides.
     """
-    shown = inline and may_be_inline(file.detected_type)
+    shown = inline and may_be_inline(file)
     if not shown:
         return OCTET_STREAM, disposition(file.name, inline=False)
     content_type = TEXT if file.detected_type == "text/plain" else file.detected_type

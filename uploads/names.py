@@ -25,15 +25,13 @@ def clean_name(text: str) -> str:
     stay. A name that is too long loses its middle, never its extension. Cleaning twice changes nothing.
     """
     name = _visible(text.replace("\\", "/")).rsplit("/", maxsplit=1)[-1]
-    name = name.strip(" ")
-    if not name.strip(". "):
-        return NAMELESS
-    return _shorten(name)
+    name = _shorten(name.strip())
+    return name if name.strip(". ") else NAMELESS
 
 
 def clean_folder(text: str) -> str:
     """A relative folder path like `Brand/Logos`, each segment a clean name; empty and `.`/`..` ones go."""
-    segments = (segment.strip(" ") for segment in _visible(text.replace("\\", "/")).split("/"))
+    segments = (segment.strip() for segment in _visible(text.replace("\\", "/")).split("/"))
     return "/".join(clean_name(segment) for segment in segments if segment.strip(". "))
 
 
@@ -60,5 +58,5 @@ def _shorten(name: str) -> str:
         return name
     stem, dot, extension = name.rpartition(".")
     if not stem or len(extension) > MOST_EXTENSION_CHARACTERS:
-        return name[:MOST_CHARACTERS].rstrip(" ")
-    return stem[: MOST_CHARACTERS - len(extension) - 1].rstrip(" ") + dot + extension
+        return name[:MOST_CHARACTERS].rstrip()
+    return stem[: MOST_CHARACTERS - len(extension) - 1].rstrip() + dot + extension

@@ -1,7 +1,6 @@
 """How a size is cut into parts, and what the checksum over parts is. Pure arithmetic."""
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Sequence
 
@@ -35,7 +34,7 @@ def read_digest(text: object) -> str:
         raise ValueError("not the base64 of a SHA-256")
     try:
         raw = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("not the base64 of a SHA-256") from error
     if len(raw) != SHA256_BYTES or base64.b64encode(raw).decode() != text:
         raise ValueError("not the base64 of a SHA-256")

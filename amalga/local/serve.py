@@ -20,7 +20,8 @@ from amalga.local.signals import Signals, Stopped
 GUNICORN_SETTINGS = PROJECT / "amalga" / "gunicorn.py"
 MANAGE = PROJECT / "manage.py"
 READY_SECONDS = 60
-SWEEP_SECONDS = 60
+# The embedded store checks no digests: what arrives is read and settled within seconds.
+BACKGROUND = (("sweep", "--every", "60"), ("verify", "--every", "2"))
 LEAVING_SECONDS = 6  # an earlier run that has just lost its parent gets this long to end
 
 
@@ -33,7 +34,9 @@ class Site:
         folder = installation.folder
         self.web = Daemon("web", folder, mark=str(GUNICORN_SETTINGS), stop_signal=signal.SIGINT)
         self.web.stop_seconds = 3  # SIGINT is its quick way: it waits for nobody
-        self.sweep = Daemon("sweep", folder, mark=str(MANAGE), stop_signal=signal.SIGTERM)
+        self.background = {
+            command: Daemon(command[0], folder, mark=str(MANAGE), stop_signal=signal.SIGTERM) for command in BACKGROUND
+        }
         self.lock = Lock(folder / "serve.lock")
 
     def claim(self) -> None:
@@ -43,7 +46,7 @@ class Site:
             if time.monotonic() > end:
                 raise Refused("`make run` runs already in another terminal; its Ctrl-C ends it.")
             self.signals.pause()
-        for daemon in (self.web, self.sweep):
+        for daemon in (self.web, *self.background.values()):
             daemon.stop_leftover()
         claim(self.installation.port, "PORT")
 
@@ -61,8 +64,8 @@ class Site:
                 raise Refused("The web server did not start; what it said stands above.")
             self.signals.pause()
         # After the first page, so that it does not take the processor from it.
-        sweep = [sys.executable, str(MANAGE), "sweep", "--every", str(SWEEP_SECONDS)]
-        self.sweep.start(sweep, env=env, logged=False)
+        for command, daemon in self.background.items():
+            daemon.start([sys.executable, str(MANAGE), *command], env=env, logged=False)
 
     def stay(self) -> int:
         """Return when the web server ended by itself: its exit code."""
@@ -72,7 +75,8 @@ class Site:
         return abs(code) or 1
 
     def stop(self) -> None:
-        self.sweep.stop()
+        for daemon in self.background.values():
+            daemon.stop()
         self.web.stop()
         self.lock.release()
 

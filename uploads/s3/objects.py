@@ -43,6 +43,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    status: int  # 200, 206, 404 where the store says that there is no such key, or 416
     headers: Mapping[str, str]
     first: bytes
 
@@ -51,17 +52,17 @@ def peek(key: str, *, size: int) -> Stored | None:
     """Size, ETag, checksum and first bytes of an object of about `size` bytes; None if there is none.
 
     One ranged GET tells all but the checksum, which S3 leaves out of ranged answers: a HEAD brings it.
-    An empty object has no range to ask for.
+    An empty object has no range to ask for, and answers 416 when we expected bytes.
     """
     headers = {"Range": f"bytes=0-{FIRST_BYTES - 1}"} if size else {}
     got = _ask("GET", key, headers)
-    if got is None:
+    if got.status == 416:
+        got = _ask("GET", key, {})
+    if got.status == 404:
         return None
     checksum = None
     if keeps_digests():
         head = _ask("HEAD", key, {}, ChecksumMode="ENABLED")
-        if head is None:
-            return None
         checksum = head.headers.get("x-amz-checksum-sha256")
     return Stored(_whole_size(got.headers), got.headers["ETag"].strip('"'), checksum, got.first)
 
@@ -109,7 +110,7 @@ def _chunks(body: Any) -> Iterator[bytes]:
         yield from body.iter_chunks(CHUNK_BYTES)
 
 
-def _ask(method: str, key: str, headers: dict[str, str], **params: Any) -> _Answer | None:
+def _ask(method: str, key: str, headers: dict[str, str], **params: Any) -> _Answer:
     operation = {"GET": "get_object", "HEAD": "head_object"}[method]
     if "ChecksumMode" in params:
         headers = {**headers, "x-amz-checksum-mode": params["ChecksumMode"]}
@@ -122,11 +123,12 @@ def _ask(method: str, key: str, headers: dict[str, str], **params: Any) -> _Answ
         )
         answer = http().request(method, url, headers=headers, preload_content=False)
         first = _first_bytes(answer)
-    if answer.status in {200, 206}:
-        return _Answer(answer.headers, first)
-    # A HEAD has no body to tell a missing key from a missing bucket; it follows a GET that did.
-    if answer.status == 404 and (method == "HEAD" or b"NoSuchKey" in first):
-        return None
+    found = answer.status in {200, 206} and "ETag" in answer.headers
+    # A 404 may also mean the bucket, or come from something in between. A HEAD has no words for the
+    # difference: after a GET that found the object, its 404 is a fault.
+    absent = answer.status == 404 and b"NoSuchKey" in first
+    if found or absent or answer.status == 416:
+        return _Answer(answer.status, answer.headers, first)
     refused = answer.status in {401, 403}
     logger.warning("store_fault operation=%s code=%s", operation, answer.status)
     raise (StoreRefused if refused else StoreUnavailable)(f"{operation}: {answer.status}")

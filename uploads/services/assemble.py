@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from django.db import transaction
 from django.db.models.functions import Now
 
 from uploads import s3
 from uploads.errors import Gone, PartsMissing, Problem, RefusedType, StoreUnavailable
-from uploads.models import Basis, File, PartClaim, State
+from uploads.models import Basis, Facts, File, State, publish
 from uploads.parts import checksum_of
 from uploads.services.start import refuse_type
 from uploads.services.types import detect_type
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the store says of the finished object, as the row will keep it."""
-
-    etag: str
-    checksum: str
-    checksum_basis: Basis
-    detected_type: str
 
 
 def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
@@ -48,30 +35,6 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
     refuse_type(detected, name=file.name)
     basis = Basis.STORE if stored.checksum else Basis.CLAIMED
     return Facts(stored.etag, file.checksum, basis, detected)
-
-
-def publish(found: Sequence[tuple[File, Facts]]) -> None:
-    """Make assembled files available, all in one transaction.
-
-    A file that another caller published meanwhile, that was claimed anew with other content, or that is
-    going, stays as it is.
-    """
-    published = []
-    with transaction.atomic():
-        for file, facts in sorted(found, key=lambda pair: pair[0].pk):
-            moved = File.objects.filter(pk=file.pk, state=State.COMPLETING, checksum=facts.checksum).update(
-                state=State.AVAILABLE,
-                available_at=Now(),
-                updated_at=Now(),
-                lease_until=None,
-                multipart_id="",
-                **_columns(facts),
-            )
-            if moved:
-                published.append(file)
-        PartClaim.objects.filter(file__in=published).delete()
-    for file in published:
-        logger.info("upload_available file=%s size=%s", file.pk, file.size)
 
 
 def give_back(file: File, problem: Problem) -> None:
@@ -96,20 +59,11 @@ def resolve(file: File) -> None:
         return
     file.refresh_from_db()
     try:
-        publish([(file, assemble(file))])
+        publish({file.pk: assemble(file)})
     except Problem as problem:
         give_back(file, problem)
         if isinstance(problem, StoreUnavailable):
             raise
-
-
-def _columns(facts: Facts) -> dict[str, Any]:
-    return {
-        "etag": facts.etag,
-        "checksum": facts.checksum,
-        "checksum_basis": facts.checksum_basis,
-        "detected_type": facts.detected_type,
-    }
 
 
 def _complete(file: File, digests: Sequence[str] | None) -> None:

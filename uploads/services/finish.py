@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,13 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from uploads.errors import BadDigest, Gone, NotFound, Problem, StillCompleting, StoreUnavailable
-from uploads.models import File, State
+from uploads.models import Facts, File, State, publish
 from uploads.parts import checksum_of
-from uploads.services.assemble import Facts, assemble, give_back, publish
+from uploads.services.assemble import assemble, give_back
 from uploads.services.sign import why_closed
 from uploads.wanted import Claim
+
+logger = logging.getLogger(__name__)
 
 STORE_CALLS_AT_ONCE = 8
 
@@ -34,46 +37,40 @@ def finish(owner: User, claims: Sequence[Claim]) -> list[Finished | Problem]:
     one that somebody else is completing now with StillCompleting.
     """
     files = File.objects.owned_by(owner).in_bulk([claim.id for claim in claims])
-    outcomes: dict[UUID, Problem] = {}
-    mine = _claim(files, claims, outcomes)
-    claimed = [(files[claim.id], claim.digests) for claim in claims if claim.id in mine]
-    found = _assemble_all(claimed)
-    _settle(found, outcomes)
+    outcomes = {claim.id: _look(files.get(claim.id), claim.digests) for claim in claims}
+    mine = _claim(files, {claim.id: claim for claim in claims if outcomes[claim.id] is None})
+    found = _assemble_all([(files[claim.id], claim.digests) for claim in claims if claim.id in mine])
+    outcomes |= _settle(found)
     return _answers(owner, claims, outcomes)
 
 
-def _claim(files: dict[UUID, File], claims: Sequence[Claim], outcomes: dict[UUID, Problem]) -> set[UUID]:
+def _look(file: File | None, digests: Sequence[str]) -> Problem | None:
+    """What is wrong with a claim before anything is asked of anybody."""
+    if file is None:
+        return NotFound()
+    if file.state in {State.TRASHED, State.DELETING}:
+        return Gone()
+    if len(digests) == file.part_count:
+        return None
+    return BadDigest(_("This upload has %(parts)s parts: send one SHA-256 for each.") % {"parts": file.part_count})
+
+
+def _claim(files: dict[UUID, File], claims: dict[UUID, Claim]) -> set[UUID]:
     """Move to `completing` whatever may, and say which are ours to assemble.
 
-    Rows in one order, so that two batches cannot wait for each other in a circle.
+    Rows are locked in one order, so that two batches cannot wait for each other in a circle. Most files
+    finish with the checksum that they were announced with: these are moved by one UPDATE.
     """
-    mine = set()
     with transaction.atomic():
-        for claim in sorted(claims, key=lambda claim: claim.id):
-            try:
-                if _claim_one(files.get(claim.id), claim.digests):
-                    mine.add(claim.id)
-            except Problem as problem:
-                outcomes[claim.id] = problem
+        free = File.objects.filter(pk__in=claims).claimable().order_by("pk").select_for_update(no_key=True)
+        mine = set(free.values_list("pk", flat=True))
+        for pk in mine:
+            checksum = checksum_of(claims[pk].digests)
+            if files[pk].checksum != checksum:
+                File.objects.filter(pk=pk).update(checksum=checksum)
+            files[pk].checksum = checksum
+        File.objects.filter(pk__in=mine).claim()
     return mine
-
-
-def _claim_one(file: File | None, digests: Sequence[str]) -> bool:
-    """True when the row is ours to assemble, False when it is available already."""
-    if file is None:
-        raise NotFound()
-    if file.state in {State.TRASHED, State.DELETING}:
-        raise Gone()
-    if len(digests) != file.part_count:
-        raise BadDigest(_("This upload has %(parts)s parts: send one SHA-256 for each.") % {"parts": file.part_count})
-    file.checksum = checksum_of(digests)
-    if file.state != State.AVAILABLE and File.objects.filter(pk=file.pk).claim(checksum=file.checksum):
-        file.state = State.COMPLETING
-        return True
-    file.refresh_from_db()
-    if file.state == State.AVAILABLE:
-        return False
-    raise StillCompleting() if file.state == State.COMPLETING else why_closed(file)
 
 
 def _assemble_all(
@@ -92,33 +89,35 @@ def _assemble_all(
                 store_is_away.set()
             return problem
 
-    if len(work) == 1:
-        return [(work[0][0], one(*work[0]))]
+    if len(work) <= 1:
+        return [(file, one(file, digests)) for file, digests in work]
     with ThreadPoolExecutor(STORE_CALLS_AT_ONCE) as pool:
         outcomes = list(pool.map(lambda pair: one(*pair), work))
     return [(file, outcome) for (file, _digests), outcome in zip(work, outcomes, strict=True)]
 
 
-def _settle(found: Sequence[tuple[File, Facts | Problem]], outcomes: dict[UUID, Problem]) -> None:
-    publish([(file, facts) for file, facts in found if isinstance(facts, Facts)])
+def _settle(found: Sequence[tuple[File, Facts | Problem]]) -> dict[UUID, Problem | None]:
+    """Publish what was assembled, all at once, and give back what was not."""
+    published = publish({file.pk: facts for file, facts in found if isinstance(facts, Facts)})
     for file, problem in found:
-        if isinstance(problem, Problem):
+        if file.pk in published:
+            logger.info("upload_available file=%s size=%s", file.pk, file.size)
+        elif isinstance(problem, Problem):
             give_back(file, problem)
-            outcomes[file.pk] = problem
+    return {file.pk: problem for file, problem in found if isinstance(problem, Problem)}
 
 
-def _answers(owner: User, claims: Sequence[Claim], outcomes: dict[UUID, Problem]) -> list[Finished | Problem]:
+def _answers(owner: User, claims: Sequence[Claim], outcomes: dict[UUID, Problem | None]) -> list[Finished | Problem]:
     """Answer from the rows as they are committed now: success is only told of what is available."""
     rows = File.objects.owned_by(owner).in_bulk([claim.id for claim in claims])
-    answers: list[Finished | Problem] = []
-    for claim in claims:
-        row = rows.get(claim.id)
-        if row is not None and row.state == State.AVAILABLE:
-            answers.append(Finished(row))
-        elif claim.id in outcomes:
-            answers.append(outcomes[claim.id])
-        elif row is not None and row.state == State.COMPLETING:
-            answers.append(StillCompleting())
-        else:
-            answers.append(Gone())
-    return answers
+    return [_answer(rows.get(claim.id), outcomes[claim.id]) for claim in claims]
+
+
+def _answer(row: File | None, problem: Problem | None) -> Finished | Problem:
+    if row is not None and row.state == State.AVAILABLE:
+        return Finished(row)
+    if problem is not None:
+        return problem
+    if row is not None and row.state == State.COMPLETING:
+        return StillCompleting()
+    return why_closed(row)

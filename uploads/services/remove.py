@@ -60,8 +60,10 @@ def erase(file: File) -> bool:
     """Remove what the store has of a row in `deleting`, then the row. Safe to repeat.
 
     While a signed URL may still bring bytes to the key, the row stays: False, to be repeated later.
-    So no object is ever without a row.
+    So no object is ever without a row. A row that is not in `deleting` keeps all it has.
     """
+    if not File.objects.filter(pk=file.pk, state=State.DELETING).exists():
+        return False
     if file.part_count > 1 or file.multipart_id:
         for multipart_id in {file.multipart_id, *s3.multipart_ids(file.key)} - {""}:
             s3.abort_multipart(file.key, multipart_id)

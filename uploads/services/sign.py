@@ -30,7 +30,7 @@ def sign_parts(file: File, wanted: Sequence[WantedPart]) -> list[s3.Signed]:
     if s3.keeps_digests() and any(part.sha256 is None for part in wanted):
         raise BadDigest(_("Each part needs its SHA-256: this store checks what arrives."))
     if not File.objects.filter(pk=file.pk).extend(signed_seconds=s3.URL_SECONDS):
-        raise why_closed(file)
+        raise why_closed(File.objects.filter(pk=file.pk).first())
     _remember_claims(file, wanted)
     if file.part_count == 1:
         return [s3.sign_put(file.key, size=file.size, sha256=part.sha256) for part in wanted]
@@ -80,9 +80,8 @@ def open_multipart(file: File) -> str:
     return file.multipart_id
 
 
-def why_closed(file: File) -> Problem:
+def why_closed(row: File | None) -> Problem:
     """Why an upload takes no more bytes, by its row as it is now."""
-    row = File.objects.filter(pk=file.pk).first()
     if row is None or row.state in {State.TRASHED, State.DELETING}:
         return Gone()
     if row.state == State.UPLOADING:

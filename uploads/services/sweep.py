@@ -41,9 +41,10 @@ def _each(what: str, rows: FileQuerySet, work: Callable[[File], object], counts:
         try:
             if work(file) is not False:
                 counts[what] += 1
-        except (Problem, DatabaseError) as fault:
+        except Exception as fault:  # whatever is wrong with one row, the others go on
             counts["failed"] += 1
-            logger.warning("sweep_failed file=%s step=%s fault=%s", pk, what, type(fault).__name__)
+            bug = not isinstance(fault, Problem | DatabaseError)
+            logger.warning("sweep_failed file=%s step=%s fault=%s", pk, what, type(fault).__name__, exc_info=bug)
 
 
 def _discard_overdue(file: File) -> bool:

@@ -7,10 +7,11 @@ import re
 
 import magic
 
-BINARY_BYTES = 4096
+BINARY_BYTES = 2048
 TEXT_BYTES = 512  # libmagic tries hundreds of expressions on text: more bytes cost milliseconds a file
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _MARKUP = re.compile(rb"<\s*(?:[\w-]+:)?(html|svg|script|iframe|body)\b", re.IGNORECASE)
+UTF8_BOM = b"\xef\xbb\xbf"
 EMPTY = "application/x-empty"
 _UNKNOWN = {"application/octet-stream", EMPTY}
 
@@ -22,15 +23,19 @@ def detect_type(first_bytes: bytes) -> str:
 
 
 def _of_binary(first_bytes: bytes) -> str:
-    return _magic().from_buffer(first_bytes[:BINARY_BYTES])
+    found = _magic().from_buffer(first_bytes[:BINARY_BYTES])
+    # libmagic takes NULs at the end for padding, and what stands before them for words
+    return "" if found == "text/plain" else found
 
 
 def _of_text(first_bytes: bytes) -> str:
     found = _magic().from_buffer(first_bytes[:TEXT_BYTES])
+    if not found.startswith("text/") or not first_bytes.removeprefix(UTF8_BOM).lstrip().startswith(b"<"):
+        return found
     markup = _MARKUP.search(first_bytes)
-    if found.startswith("text/") and markup and first_bytes.lstrip().startswith(b"<"):
+    if markup:
         return "image/svg+xml" if markup[1].lower() == b"svg" else "text/html"
-    return found
+    return "text/xml" if found == "text/plain" else found
 
 
 @functools.cache

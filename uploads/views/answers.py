@@ -57,7 +57,7 @@ def is_protocol(request: HttpRequest) -> bool:
 def refusal(request: HttpRequest, problem: Problem) -> HttpResponse:
     """The whole answer to a request that failed as a whole."""
     if is_protocol(request):
-        return _with_headers(JsonResponse({"error": as_json(problem)}, status=status(problem)), problem)
+        return with_headers(JsonResponse({"error": as_json(problem)}, status=status(problem)), problem)
     return page(status(problem), message=problem.message, problem=problem)
 
 
@@ -67,7 +67,7 @@ def page(code: int, *, message: str = "", problem: Problem | None = None) -> Htt
     answer = HttpResponse(body, status=code)
     if code == 503:
         answer["Retry-After"] = str(RETRY_SECONDS)
-    return _with_headers(answer, problem) if problem else answer
+    return with_headers(answer, problem) if problem else answer
 
 
 def as_json(problem: Problem) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def batch(items: list[dict[str, Any]], problems: list[Problem]) -> HttpResponse:
     body: dict[str, Any] = {"files": items}
     if status(told) >= 400:
         body["error"] = as_json(told)
-    return _with_headers(JsonResponse(body, status=status(told)), told)
+    return with_headers(JsonResponse(body, status=status(told)), told)
 
 
 def protocol_view(
@@ -137,7 +137,8 @@ def told_on_a_page(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespo
     return guarded
 
 
-def _with_headers(answer: HttpResponse, problem: Problem) -> HttpResponse:
+def with_headers(answer: HttpResponse, problem: Problem) -> HttpResponse:
+    """The answer with what its problem tells a client beside the words: when to ask again, which methods work."""
     if retry_after := getattr(problem, "retry_after", None):
         answer["Retry-After"] = str(retry_after)
     if allowed := getattr(problem, "allowed", None):

@@ -21,7 +21,7 @@ from uploads.forms import UploadForm
 from uploads.models import File, Usage, Visibility
 from uploads.names import clean_name, clean_type
 from uploads.services import Receiver
-from uploads.views.answers import refusal, status
+from uploads.views.answers import refusal, status, with_headers
 from uploads.views.people import signed_in
 
 OVERHEAD_BYTES = 128 * 1024  # boundaries, headers and small fields around a hundred files
@@ -43,11 +43,11 @@ class RefuseFiles(FileUploadHandler):
 class FormParser(MultiPartParser):
     """Django's parser, but names come through as they were sent: `clean_name` is the one that cleans.
 
-    Browsers escape a quotation mark in a name as %22 (WHATWG, "multipart/form-data encoding").
+    Browsers escape three characters of a name (WHATWG, "multipart/form-data encoding algorithm").
     """
 
     def sanitize_file_name(self, file_name: str) -> str | None:
-        return file_name.replace("%22", '"') or None
+        return file_name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n") or None
 
 
 class Counted:
@@ -149,8 +149,10 @@ def _received(request: HttpRequest, answers: Sequence[tuple[str, File | Problem]
     ]
     stored = len(answers) - len(problems)
     context = {"results": results, "stored": stored, "total": len(answers)}
-    code = 200 if stored else status(problems[0])
-    return render(request, "uploads/received.html", context, status=code)
+    if stored:
+        return render(request, "uploads/received.html", context)
+    answer = render(request, "uploads/received.html", context, status=status(problems[0]))
+    return with_headers(answer, problems[0])
 
 
 def _form(request: HttpRequest, form: UploadForm, *, status: int = 200) -> HttpResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -54,7 +54,7 @@ def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     context = {
         "file": found,
         "permanent_url": request.build_absolute_uri(found.get_absolute_url()),
-        "inline_url": inline_url if delivery.may_be_inline(found.detected_type) else None,
+        "inline_url": inline_url if delivery.may_be_inline(found) else None,
         "may_trash": File.objects.removable_by(request.user).filter(pk=pk).exists(),
     }
     return render(request, "uploads/file.html", context)
@@ -129,9 +129,10 @@ def _after(request: HttpRequest) -> tuple[datetime, UUID] | None:
         return None
     moment, _underscore, pk = text.partition("_")
     try:
-        found = datetime.fromisoformat(moment), UUID(pk)
-    except ValueError as error:
+        found = datetime.fromisoformat(moment)
+        if found.tzinfo is None:
+            raise Http404
+        # Postgres takes fewer offsets than Python does
+        return found.astimezone(UTC), UUID(pk)
+    except (ValueError, OverflowError) as error:
         raise Http404 from error
-    if found[0].tzinfo is None:
-        raise Http404
-    return found

@@ -22,7 +22,7 @@ class Command(BaseCommand):
         "Reads available files whose checksum is only announced by the sender, computes it anew and "
         "settles the claim: read, or damaged. Sets checksum_basis and checked_at of these rows; no "
         "object, no name and no other row is touched. Several may run at once. Exit status: 0 all "
-        "agree, 1 differences or failures."
+        "agree, 1 differences or failures, 2 a named file is not there."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -63,7 +63,10 @@ class Command(BaseCommand):
 def _chosen(ids: list[UUID], *, everything: bool) -> FileQuerySet:
     rows = File.objects.available().order_by("id")
     if ids:
-        return rows.filter(pk__in=ids)
+        named = rows.filter(pk__in=ids)
+        if unknown := set(ids) - set(named.values_list("pk", flat=True)):
+            raise CommandError(f"No available file: {', '.join(map(str, unknown))}", returncode=2)
+        return named
     return rows if everything else rows.filter(checksum_basis=Basis.CLAIMED)
 
 
