@@ -1,0 +1,77 @@
+// @ts-check
+import { fromField, grab, walk } from "./entries.js";
+
+/** @typedef {import("./entries.js").Found} Found */
+/** @typedef {(found: AsyncIterable<Found>|Iterable<Found>) => void} Take */
+
+/** Browsers call every pasted picture so; a list full of image.png helps nobody. */
+const PASTED = /^image\.\w+$/;
+
+/** Files come in by drop, paste and field, anywhere on the page and on every page. @param {Take} take */
+export function listen(take) {
+  listenToDrops(take);
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length === 0) return;
+    event.preventDefault();
+    take([{ picked: files.map((file) => ({ file: named(file), folder: "" })), failed: [] }]);
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!(form instanceof HTMLFormElement) || !form.matches("[data-upload-form]")) return;
+    const field = form.querySelector("input[type=file][multiple]");
+    if (!(field instanceof HTMLInputElement) || !field.files?.length) return;
+    event.preventDefault();
+    takeField(field, take);
+  });
+  document.addEventListener("change", (event) => {
+    const field = event.target;
+    if (field instanceof HTMLInputElement && field.matches("[data-folder-field]")) takeField(field, take);
+  });
+}
+
+/** @param {HTMLInputElement} field @param {Take} take */
+function takeField(field, take) {
+  take([{ picked: fromField(field.files ?? []), failed: [] }]);
+  field.value = "";
+}
+
+/** @param {Take} take */
+function listenToDrops(take) {
+  const veil = document.getElementById("veil");
+  const cover = (/** @type {boolean} */ on) => veil && (veil.hidden = !on);
+  let depth = 0;
+  const over = (/** @type {DragEvent} */ event, /** @type {number} */ step) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "copy";
+    depth = Math.max(0, depth + step);
+    cover(depth > 0);
+  };
+  document.addEventListener("dragenter", (event) => over(event, 1));
+  document.addEventListener("dragover", (event) => over(event, 0));
+  document.addEventListener("dragleave", (event) => over(event, -1));
+  document.addEventListener("drop", (event) => {
+    depth = 0;
+    cover(false);
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    take(found(grab(event.dataTransfer)));
+  });
+}
+
+/** @param {ReturnType<typeof grab>} grabbed @returns {AsyncGenerator<Found>} */
+async function* found({ entries, files }) {
+  if (files.length) yield { picked: fromField(files), failed: [] };
+  yield* walk(entries);
+}
+
+/** @param {File} file @param {Date} [now] */
+export function named(file, now = new Date()) {
+  if (!PASTED.test(file.name)) return file;
+  const pad = (/** @type {number} */ value) => String(value).padStart(2, "0");
+  const day = `${now.getFullYear()}-${pad(now.getMonth() + 1)}-${pad(now.getDate())}`;
+  const time = `${pad(now.getHours())}.${pad(now.getMinutes())}.${pad(now.getSeconds())}`;
+  const { type, lastModified } = file;
+  return new File([file], file.name.replace("image", `pasted ${day} ${time}`), { type, lastModified });
+}

@@ -1,0 +1,79 @@
+"""How sizes, times and kinds of files are said to people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django import template
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.translation import gettext as _
+
+register = template.Library()
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+NO_BREAK_SPACE = "\u00a0"
+
+ARCHIVES = {
+    "application/zip",
+    "application/gzip",
+    "application/x-7z-compressed",
+    "application/x-bzip2",
+    "application/x-rar-compressed",
+    "application/x-tar",
+    "application/x-xz",
+    "application/zstd",
+}
+
+
+@register.filter(name="bytes")
+def in_bytes(size: int | None) -> str:
+    """ "12.4 MB": powers of ten, as browsers and disks say; no decimals below a megabyte or from 100 on."""
+    if size is None:
+        return ""
+    amount, unit = float(size), 0
+    while unit < len(UNITS) - 1 and round(amount) >= 1000:
+        amount /= 1000
+        unit += 1
+    digits = 0 if unit < 2 or amount >= 100 else 1
+    text = number_format(round(amount, digits), decimal_pos=digits, force_grouping=True)
+    return f"{text.removesuffix('.0')}{NO_BREAK_SPACE}{UNITS[unit]}"
+
+
+@register.filter(name="exact_bytes")
+def exact_bytes(size: int | None) -> str:
+    """ "12,400,112 bytes", for those who hover."""
+    if size is None:
+        return ""
+    number = number_format(size, decimal_pos=0, use_l10n=True, force_grouping=True)
+    return _("%(number)s bytes") % {"number": number}
+
+
+@register.filter
+def when(time: datetime | None) -> str:
+    """ "today 14:02", "yesterday 9:30", "3 Nov", "3 Nov 2024": as near as a person needs it."""
+    if time is None:
+        return ""
+    there, now = timezone.localtime(time), timezone.localtime()
+    days = (now.date() - there.date()).days
+    if days in {0, 1}:
+        day = _("today") if days == 0 else _("yesterday")
+        return f"{day} {date_format(there, 'G:i')}"
+    return date_format(there, "j M" if there.year == now.year else "j M Y")
+
+
+@register.filter
+def exact_time(time: datetime | None) -> str:
+    """ "3 Nov 2026 14:02:11 UTC", for those who hover."""
+    return date_format(timezone.localtime(time), "j M Y G:i:s T") if time else ""
+
+
+@register.filter
+def kind(media_type: str) -> str:
+    """Which of a few pictures stands for a media type."""
+    major = media_type.partition("/")[0]
+    if major in {"image", "video", "audio", "text"}:
+        return major
+    if media_type == "application/pdf":
+        return "pdf"
+    return "archive" if media_type in ARCHIVES else "other"
