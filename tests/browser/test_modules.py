@@ -1,0 +1,207 @@
+"""The uploader's pure functions, imported where they run: in a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Route
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "uploads" / "static" / "uploads" / "js"
+ORIGIN = "http://localhost:9"  # answered by us; localhost, because only there crypto.subtle works without https
+
+
+@pytest.fixture(scope="module")
+def modules(browser: Browser) -> Any:
+    """An empty page that may import the modules as they are in the tree."""
+    page = browser.new_page()
+
+    def answer(route: Route) -> None:
+        name = route.request.url.rpartition("/")[2]
+        if name.endswith(".js"):
+            route.fulfill(body=(SCRIPTS / name).read_text(), content_type="text/javascript")
+        else:
+            route.fulfill(body="<!doctype html><title>modules</title>", content_type="text/html")
+
+    page.route(f"{ORIGIN}/**", answer)
+    page.goto(ORIGIN)
+    yield page
+    page.close()
+
+
+def run(page: Page, module: str, names: str, body: str) -> Any:
+    return page.evaluate(
+        f"async () => {{ const {{{names}}} = await import('{ORIGIN}/{module}.js'); {body} }}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (48_123, "48 kB"),
+        (999_600, "1 MB"),
+        (12_400_000, "12.4 MB"),
+        (2_100_000_000, "2.1 GB"),
+        (5_000_000_000_000, "5 TB"),
+    ],
+)
+def test_sizes_are_said_in_powers_of_ten(modules: Page, size: int, said: str) -> None:
+    assert run(modules, "format", "bytes", f"return bytes({size}, 'en')").replace("\u00a0", " ") == said
+
+
+def test_a_hundred_percent_means_all(modules: Page) -> None:
+    assert run(modules, "format", "percent", "return [percent(999999, 1000000), percent(5, 5), percent(0, 0)]") == [
+        99, 100, 0,
+    ]  # fmt: skip
+
+
+def test_parts_cover_the_file_without_gap(modules: Page) -> None:
+    body = "return [range(1, 5, 12), range(2, 5, 12), range(3, 5, 12), range(1, 5, 0)]"
+    assert run(modules, "parts", "range", body) == [[0, 5], [5, 10], [10, 12], [0, 0]]
+
+
+def test_only_missing_parts_are_asked_for(modules: Page) -> None:
+    assert run(modules, "parts", "missing", "return missing(5, new Set([1, 4]))") == [2, 3, 5]
+
+
+def test_signatures_are_asked_for_a_minute_ahead(modules: Page) -> None:
+    body = "return [[0, true], [0], [2e6], [1e3], [1e9]].map(([speed, first]) => signAhead(speed, 16e6, first))"
+    assert run(modules, "parts", "signAhead", body) == [4, 8, 8, 1, 12]
+
+
+def test_waits_grow_are_jittered_and_bounded(modules: Page) -> None:
+    body = """return [0, 1, 2, 20].map((attempt) => [backoff(attempt, () => 0), backoff(attempt, () => 1)])"""
+    assert run(modules, "waits", "backoff", body) == [[400, 800], [800, 1600], [1600, 3200], [15_000, 30_000]]
+
+
+def test_retry_after_is_seconds_or_a_date_and_bounded(modules: Page) -> None:
+    body = """const now = Date.parse('2026-01-01T00:00:00Z');
+        return ['5', 2, null, '', 'Thu, 01 Jan 2026 00:00:10 GMT', '99999', 'soon'].map((v) => retryAfter(v, now))"""
+    assert run(modules, "waits", "retryAfter", body) == [5000, 2000, 0, 0, 10_000, 120_000, 0]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "verdict"),
+    [
+        (200, "", "stored"),
+        (412, "PreconditionFailed", "stored"),
+        (403, "AccessDenied", "sign"),
+        (400, "ExpiredToken", "sign"),
+        (400, "BadDigest", "hash"),
+        (400, "InvalidRequest", "hash"),
+        (400, "RequestTimeout", "wait"),
+        (404, "NoSuchUpload", "gone"),
+        (0, "", "wait"),
+        (500, "InternalError", "wait"),
+        (503, "SlowDown", "wait"),
+        (405, "MethodNotAllowed", "refused"),
+    ],
+)
+def test_each_answer_of_a_store_has_its_remedy(modules: Page, status: int, code: str, verdict: str) -> None:
+    text = f"<Error><Code>{code}</Code></Error>" if code else ""
+    assert run(modules, "transfer", "judge", f"return judge({{status: {status}, text: '{text}'}})") == verdict
+
+
+def test_the_digest_is_base64_of_sha256(modules: Page) -> None:
+    want = base64.b64encode(hashlib.sha256(b"amalga").digest()).decode()
+    assert run(modules, "hash", "sha256", "return sha256(new Blob(['amalga']))") == want
+
+
+def test_a_file_is_known_again_whatever_its_unicode_form(modules: Page) -> None:
+    body = """const facts = {folder: '', size: 1, modified: 5};
+        return keyOf({...facts, name: 'Men\\u00fc'}) === keyOf({...facts, name: 'Menu\\u0308'})
+            && keyOf({...facts, name: 'a'}) !== keyOf({...facts, name: 'a', modified: 6})"""
+    assert run(modules, "resume", "keyOf", body) is True
+
+
+def test_an_unfinished_upload_is_given_to_one_file_only(modules: Page) -> None:
+    body = """const file = new File(['x'], 'a.txt', {lastModified: 7});
+        const tokenFor = matcher([{name: 'a.txt', folder: '', size: 1, modified: 7, token: 't'}]);
+        return [tokenFor({file, folder: ''}), tokenFor({file, folder: ''}), tokenFor({file, folder: 'b'})]"""
+    assert run(modules, "resume", "matcher", body) == ["t", "", ""]
+
+
+def test_folders_are_walked_to_the_last_of_their_files(modules: Page) -> None:
+    body = """
+        const file = (path) => ({fullPath: path, file: (yes) => yes(new File(['x'], path.split('/').at(-1)))});
+        const folder = (path, entries) => ({fullPath: path, isDirectory: true, createReader: () => {
+            const left = [...entries];
+            return {readEntries: (yes) => yes(left.splice(0, 100))};
+        }});
+        const broken = {fullPath: '/d/broken', file: (yes, no) => no(new Error())};
+        const many = Array.from({length: 250}, (_, i) => file(`/d/e/${i}`));
+        const found = {picked: [], failed: []};
+        for await (const part of walk([folder('/d', [folder('/d/e', many), broken]), file('/top')])) {
+            found.picked.push(...part.picked); found.failed.push(...part.failed);
+        }
+        return [found.picked.length, found.picked[0].folder, found.picked.at(-1).folder, found.failed]"""
+    assert run(modules, "entries", "walk", body) == [251, "d/e", "", ["d/broken"]]
+
+
+def test_only_rows_in_sight_are_drawn(modules: Page) -> None:
+    body = """return [inSight({top: 0, height: 100, count: 2000, row: 50, spare: 2}),
+        inSight({top: 5000, height: 100, count: 2000, row: 50, spare: 2}),
+        inSight({top: 0, height: 100, count: 1, row: 50, spare: 2})]"""
+    assert run(modules, "rows", "inSight", body) == [[0, 4], [98, 104], [0, 1]]
+
+
+def test_a_file_offers_only_what_can_be_done(modules: Page) -> None:
+    body = """return [['sending'], ['paused'], ['failed', true], ['failed', false], ['finishing'], ['done']]
+        .map(([phase, retriable]) => verbsOf({phase, retriable}).join())"""
+    want = ["pause,cancel", "resume,cancel", "retry,remove", "remove", "", ""]
+    assert run(modules, "rows", "verbsOf", body) == want
+
+
+def test_progress_is_told_at_quarters(modules: Page) -> None:
+    body = "return [[0, 10], [0, 26], [25, 49], [25, 80], [75, 100]].map(([last, now]) => stepToTell(last, now))"
+    assert run(modules, "announce", "stepToTell", body) == [0, 25, 0, 75, 0]
+
+
+def test_a_batch_goes_out_when_nobody_else_is_coming(modules: Page) -> None:
+    body = """const sent = []; let coming = 2;
+        const batcher = new Batcher({max: 3, delay: 60000, expecting: () => coming > 0,
+            send: async (items) => { sent.push(items); }});
+        const all = [1, 2, 3, 4].map((item) => batcher.add(item));
+        await Promise.resolve(); const early = sent.length;
+        coming = 0; batcher.nudge(); await Promise.all(all);
+        return [early, sent]"""
+    assert run(modules, "limits", "Batcher", body) == [1, [[1, 2, 3], [4]]]
+
+
+def test_a_place_goes_to_whoever_waits_longest(modules: Page) -> None:
+    body = """const slots = new Slots(1); const {signal} = new AbortController(); const order = [];
+        const given = new AbortController();
+        const free = await slots.take(signal);
+        const gone = slots.take(given.signal).catch(() => order.push('gone'));
+        const next = slots.take(signal).then((release) => { order.push('next'); release(); });
+        given.abort(); free(); free(); await gone; await next; await slots.take(signal);
+        return order"""
+    assert run(modules, "limits", "Slots", body) == ["gone", "next"]
+
+
+def test_speed_is_read_over_the_last_seconds(modules: Page) -> None:
+    body = """const meter = new Speedometer();
+        for (let at = 0; at <= 20000; at += 500) meter.add(500000, at);
+        return [meter.read(20000), new Speedometer().read(0)]"""
+    speed, unknown = run(modules, "speed", "Speedometer", body)
+    assert 900_000 < speed < 1_100_000
+    assert unknown == 0
+
+
+def test_the_receipt_claims_no_more_than_was_checked(modules: Page) -> None:
+    body = """const done = (basis) => ({phase: 'done', size: 1, sent: 1, basis, note: ''});
+        return [['store'], ['store', 'read'], ['store', 'claimed']]
+            .map((bases) => summarize(bases.map(done)).verified)"""
+    assert run(modules, "summary", "summarize", body) == [True, True, False]
+
+
+def test_pasted_pictures_are_named_by_their_time(modules: Page) -> None:
+    body = """const at = new Date(2026, 10, 3, 14, 2, 11);
+        return [named(new File([], 'image.png'), at).name, named(new File([], 'cat.png'), at).name]"""
+    assert run(modules, "intake", "named", body) == ["pasted 2026-11-03 14.02.11.png", "cat.png"]

@@ -1,0 +1,146 @@
+"""The pages as people see them, with scripts and without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from tests.browser.hands import Hands
+from tests.conftest import signed_in
+from tests.stores import Bucket
+from uploads.models import File, State
+
+NARROW: ViewportSize = {"width": 360, "height": 720}
+
+
+@pytest.fixture
+def plain(
+    browser: Browser, transactional_db: None, bucket: Bucket, small_parts_site: str, alice: User
+) -> Iterator[Page]:
+    """Alice's browser without JavaScript."""
+    context = browser.new_context(java_script_enabled=False, base_url=small_parts_site)
+    for name, cookie in signed_in(alice).cookies.items():
+        context.add_cookies([{"name": name, "value": cookie.value, "url": small_parts_site}])
+    yield context.new_page()
+    context.close()
+
+
+def send(page: Page, *paths: Path) -> None:
+    page.goto("/upload/")
+    page.locator("#id_files").set_input_files(list(paths))
+    page.get_by_role("button", name="Upload").click()
+
+
+def test_one_file_without_scripts(plain: Page, bucket: Bucket, tmp_path: Path) -> None:
+    path = tmp_path / "plain.txt"
+    path.write_bytes(b"no scripts")
+    send(plain, path)
+    expect(plain.get_by_role("heading", level=1)).to_have_text("1 of 1 stored")
+    plain.get_by_role("link", name="plain.txt").click()
+    expect(plain.get_by_role("heading", level=1)).to_have_text("plain.txt")
+    assert bucket.read(File.objects.get(state=State.AVAILABLE).key) == b"no scripts"
+
+
+def test_several_files_without_scripts(plain: Page, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.txt", "<img src=x onerror=alert(1)>.png", "empty")]
+    for path in paths:
+        path.write_bytes(b"" if path.name == "empty" else b"x")
+    send(plain, *paths)
+    expect(plain.get_by_role("heading", level=1)).to_have_text("3 of 3 stored")
+    assert plain.locator("img[src=x]").count() == 0
+    assert sorted(File.objects.values_list("name", flat=True)) == sorted(path.name for path in paths)
+
+
+def test_nothing_chosen_is_said_so(plain: Page) -> None:
+    plain.goto("/upload/")
+    plain.get_by_role("button", name="Upload").click()
+    expect(plain.get_by_role("alert")).to_contain_text("Choose at least one file")
+
+
+def test_trash_and_restore_without_scripts(plain: Page, tmp_path: Path) -> None:
+    path = tmp_path / "note.txt"
+    path.write_bytes(b"x")
+    send(plain, path)
+    plain.get_by_role("link", name="note.txt").click()
+    plain.get_by_role("button", name="Move to trash").click()
+    expect(plain.get_by_text("is in the trash")).to_be_visible()
+    plain.get_by_role("button", name="Restore note.txt").click()
+    expect(plain.get_by_role("heading", level=1)).to_have_text("note.txt")
+
+
+def test_signing_in(page: Page, transactional_db: None, alice: User, small_parts_site: str) -> None:
+    page.goto(small_parts_site)
+    page.get_by_label("Username").fill("alice")
+    page.get_by_label("Password").fill("correct horse battery staple")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=2)).to_have_text("Nothing here yet")
+    page.get_by_text("Account: alice").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+def test_moving_between_pages_keeps_title_focus_and_address(hands: Hands) -> None:
+    page = hands.page
+    page.evaluate("window.samePage = true")
+    page.get_by_role("link", name="Trash").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Trash")
+    expect(page).to_have_title("Trash · Amalga")
+    expect(page).to_have_url(f"{hands.site}/trash/")
+    expect(page.locator("#main")).to_be_focused()
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Library")
+    assert page.evaluate("window.samePage")  # never loaded anew: an upload would have gone on
+
+
+def test_an_upload_goes_on_while_people_move_between_pages(hands: Hands, bucket: Bucket) -> None:
+    held = hands.hold(lambda count: True)
+    hands.drop(hands.file("on the way.txt", b"on the way"))
+    held.wait_for(1, hands.page)
+    hands.page.get_by_role("link", name="Trash").click()
+    expect(hands.page.get_by_role("heading", level=1)).to_have_text("Trash")
+    hands.page.go_back()
+    held.let_go()
+    hands.sees("1 of 1 stored, size verified")
+    expect(hands.page.locator("#files")).to_contain_text("on the way.txt")
+
+
+def test_somebody_without_a_role_is_told_whom_to_ask(
+    page: Page,
+    transactional_db: None,
+    charlie: User,
+    sign_in: Callable[[User, str], Page],
+    small_parts_site: str,
+) -> None:
+    sign_in(charlie, small_parts_site).goto(small_parts_site)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("no role yet")
+    assert page.locator("#tray").count() == 0
+
+
+def test_pages_fit_a_narrow_screen(hands: Hands) -> None:
+    hands.page.set_viewport_size(NARROW)
+    for path in ("/", "/upload/", "/trash/", "/unfinished/", "/nothing-here"):
+        hands.page.goto(hands.site + path)
+        assert hands.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], path
+
+
+def test_a_narrow_screen_holds_a_long_name_and_the_tray(hands: Hands) -> None:
+    hands.page.set_viewport_size(NARROW)
+    hands.drop(hands.file("long-" * 40 + "name.txt"))
+    hands.sees("1 of 1 stored, size verified")
+    assert hands.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    hands.rows.first.get_by_role("link").click()
+    expect(hands.page.get_by_role("link", name="Download")).to_be_visible()
+    assert hands.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+
+
+def test_without_crypto_the_form_stays_and_says_why(hands: Hands) -> None:
+    hands.page.add_init_script("Object.defineProperty(Crypto.prototype, 'subtle', {get: () => undefined})")
+    hands.page.goto(f"{hands.site}/upload/")
+    expect(hands.page.get_by_text("plain http")).to_be_visible()
+    hands.page.locator("#id_files").set_input_files(hands.file("by form.txt"))
+    hands.page.get_by_role("button", name="Upload").click()
+    expect(hands.page.get_by_role("heading", level=1)).to_have_text("1 of 1 stored")

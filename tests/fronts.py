@@ -1,0 +1,155 @@
+"""A small HTTP server between the app and its store, that spoils answers.
+
+    front.rules["complete"] = spoil.status(503, "SlowDown")   # from now on; `del front.rules["complete"]` heals it
+    front.seen                                                # every operation the app asked for
+
+A rule gets the request and gives the answer, or None to break the connection. It may ask the store itself first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import urllib3
+
+store = urllib3.PoolManager(maxsize=32, retries=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    announced: int | None = None  # a Content-Length that is not true
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    url: str  # at the store itself
+    headers: Mapping[str, str]
+    body: bytes
+
+    def forward(self) -> Answer:
+        got = store.request(self.method, self.url, headers=dict(self.headers), body=self.body)
+        kept = {name: value for name, value in got.headers.items() if name.lower() not in {"date", "server"}}
+        return Answer(got.status, kept, got.data)
+
+    @property
+    def operation(self) -> str:
+        query = parse_qs(urlsplit(self.url).query, keep_blank_values=True)
+        if "uploadId" in query:
+            return {"POST": "complete", "GET": "list", "DELETE": "abort", "PUT": "part"}[self.method]
+        if "uploads" in query:
+            return {"POST": "create", "GET": "ids"}[self.method]
+        return self.method.lower()
+
+
+Rule = Callable[[Request], Answer | None]
+
+
+class Front:
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.rules: dict[str, Rule] = {}
+        self.seen: list[str] = []
+        self.closing = threading.Event()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def answer(self, request: Request) -> Answer | None:
+        self.seen.append(request.operation)
+        rule = self.rules.get(request.operation) or self.rules.get("*")
+        return rule(request) if rule else request.forward()
+
+    def hang(self, request: Request) -> None:
+        """Say nothing until the test is over."""
+        self.closing.wait(30)
+
+    def _handler(front) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle(self) -> None:
+                with contextlib.suppress(ConnectionError):  # who asked has hung up
+                    super().handle()
+
+            def handle_one(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                url = front.target + self.path
+                request = Request(self.command, url, dict(self.headers.items()), self.rfile.read(length))
+                told = front.answer(request)
+                if told is None:
+                    self.close_connection = True
+                    return
+                self.send_response(told.status)
+                for name, value in told.headers.items():
+                    if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                        self.send_header(name, value)
+                if told.announced or self.command != "HEAD":
+                    self.send_header("Content-Length", str(told.announced or len(told.body)))
+                self.end_headers()
+                self.wfile.write(told.body)
+                self.close_connection = self.close_connection or told.announced is not None
+
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_one  # noqa: N815
+
+            def log_message(self, *args: Any) -> None:
+                return
+
+        return Handler
+
+
+@contextmanager
+def in_front_of(target: str) -> Iterator[Front]:
+    front = Front(target)
+    thread = threading.Thread(target=front.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield front
+    finally:
+        front.closing.set()
+        front.server.shutdown()
+        thread.join()
+        front.server.server_close()
+
+
+# --- answers that spoil -----------------------------------------------------------------------
+
+
+def status(code: int, name: str = "", *, headers: Mapping[str, str] | None = None) -> Rule:
+    """An error of the store's, as S3 words it."""
+    body = f"<?xml version='1.0'?><Error><Code>{name}</Code><Message>m</Message></Error>".encode() if name else b""
+    return lambda _request: Answer(code, {"Content-Type": "application/xml", **(headers or {})}, body)
+
+
+def page(code: int) -> Rule:
+    """What a proxy or a hotel's network says in the store's place."""
+    body = b"<html><body><h1>Welcome</h1></body>"
+    return lambda _request: Answer(code, {"Content-Type": "text/html"}, body)
+
+
+def broken(_request: Request) -> None:
+    """The connection ends before the store hears of it."""
+
+
+def lost(request: Request) -> None:
+    """The store does it; its answer never arrives."""
+    request.forward()
+
+
+def midway(request: Request) -> Answer:
+    """Half of the answer arrives."""
+    told = request.forward()
+    return Answer(told.status, told.headers, told.body[: len(told.body) // 2], announced=max(1, len(told.body)))

@@ -1,0 +1,111 @@
+"""A TCP proxy that can lose what is behind it, in the ways networks do."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from typing import Literal
+
+Mode = Literal["pass", "refuse", "hang", "reset"]
+CHUNK_BYTES = 65536
+
+
+class Proxy:
+    """Stands before one server.
+
+    `pass` passes everything on. `refuse` closes the port and cuts every connection. `hang` keeps connections, takes
+    bytes and never answers. `reset` answers every byte with a TCP reset.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.behind = (host, port)
+        self.mode: Mode = "pass"
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.sockets: set[socket.socket] = set()
+        self.lock = threading.Lock()
+        self.closed = False
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    @contextlib.contextmanager
+    def being(self, mode: Mode) -> Iterator[None]:
+        """In this mode for a while, then passing again."""
+        self._become(mode)
+        try:
+            yield
+        finally:
+            self._become("pass")
+
+    def close(self) -> None:
+        self.closed = True
+        _shut(self.listener)
+        self._cut()
+
+    def _become(self, mode: Mode) -> None:
+        before, self.mode = self.mode, mode
+        if mode == "refuse":
+            _shut(self.listener)
+        elif before == "refuse":
+            self.listener = socket.create_server(("127.0.0.1", self.port))
+            threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+        if mode in {"refuse", "reset"} or before == "hang":
+            self._cut()  # what was swallowed meanwhile is lost for good
+
+    def _cut(self) -> None:
+        with self.lock:
+            sockets, self.sockets = self.sockets, set()
+        for one in sockets:
+            _reset(one)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while not self.closed:
+            try:
+                near, _address = listener.accept()
+            except OSError:
+                return
+            if self.mode == "reset":
+                _reset(near)
+                continue
+            try:
+                far = socket.create_connection(self.behind, timeout=5)
+            except OSError:
+                _reset(near)
+                continue
+            far.settimeout(None)
+            with self.lock:
+                self.sockets |= {near, far}
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(CHUNK_BYTES):
+                if self.mode == "hang":
+                    continue  # taken, and never heard of again
+                target.sendall(data)
+        except OSError:
+            pass
+        if self.mode != "hang":
+            for one in (source, target):
+                _shut(one)
+                with self.lock:
+                    self.sockets.discard(one)
+
+
+def _shut(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
+
+
+def _reset(one: socket.socket) -> None:
+    """Close with RST instead of FIN (RFC 9293; linger of zero seconds)."""
+    with contextlib.suppress(OSError):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    # close() alone leaves a thread of ours inside recv()
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RD)
+    one.close()

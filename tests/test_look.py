@@ -1,0 +1,91 @@
+"""How sizes, times and kinds are said on pages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.template import Context, Template
+from django.utils import timezone
+
+from uploads.templatetags import look
+
+NOW = datetime(2026, 11, 22, 14, 2, 11, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timezone, "now", lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1_000, "1 kB"),
+        (48_123, "48 kB"),
+        (999_600, "1 MB"),
+        (12_400_000, "12.4 MB"),
+        (999_600_000, "1 GB"),
+        (2_100_000_000, "2.1 GB"),
+        (5_000_000_000_000, "5 TB"),
+        (7_000_000_000_000_000, "7,000 TB"),
+    ],
+)
+def test_sizes_come_in_powers_of_ten(size: int, said: str) -> None:
+    assert look.in_bytes(size).replace("\u00a0", " ") == said
+
+
+def test_an_unknown_size_says_nothing() -> None:
+    assert look.in_bytes(None) == look.exact_bytes(None) == ""
+
+
+def test_exact_bytes_are_grouped() -> None:
+    assert look.exact_bytes(12_400_112) == "12,400,112 bytes"
+
+
+@pytest.mark.parametrize(
+    ("time", "said"),
+    [
+        (NOW, "today 14:02"),
+        (NOW - timedelta(hours=14), "today 0:02"),
+        (NOW - timedelta(hours=15), "yesterday 23:02"),
+        (NOW - timedelta(days=2), "20 Nov"),
+        (NOW - timedelta(days=400), "18 Oct 2025"),
+        (NOW + timedelta(days=1), "23 Nov"),
+        (NOW + timedelta(days=60), "21 Jan 2027"),
+    ],
+)
+def test_times_are_as_near_as_a_person_needs(time: datetime, said: str) -> None:
+    assert look.when(time) == said
+
+
+def test_no_time_says_nothing() -> None:
+    assert look.when(None) == look.exact_time(None) == ""
+
+
+def test_the_exact_time_names_its_zone() -> None:
+    assert look.exact_time(NOW) == "22 Nov 2026 14:02:11 UTC"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "kind"),
+    [
+        ("image/png", "image"),
+        ("video/mp4", "video"),
+        ("application/pdf", "pdf"),
+        ("application/zip", "archive"),
+        ("text/html", "text"),
+        ("application/octet-stream", "other"),
+        ("", "other"),
+    ],
+)
+def test_every_type_has_a_picture(media_type: str, kind: str) -> None:
+    assert look.kind(media_type) == kind
+
+
+def test_filters_work_in_templates() -> None:
+    template = Template("{% load look %}{{ size|bytes }} {{ time|when }}")
+    said = template.render(Context({"size": 1_500_000, "time": NOW}))
+    assert said.replace("\u00a0", " ") == "1.5 MB today 14:02"

@@ -1,0 +1,43 @@
+"""The roles that a migration makes: exactly these rights, and nobody in them."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.core.management import call_command
+
+pytestmark = pytest.mark.django_db
+
+
+def rights(group: str) -> set[str]:
+    return set(Group.objects.get(name=group).permissions.values_list("codename", flat=True))
+
+
+def test_there_are_three_roles(roles: None) -> None:
+    assert set(Group.objects.values_list("name", flat=True)) == {"viewers", "uploaders", "managers"}
+
+
+def test_each_role_has_exactly_its_rights(roles: None) -> None:
+    assert rights("viewers") == {"view_file"}
+    assert rights("uploaders") == {"view_file", "add_file"}
+    assert rights("managers") == {"view_file", "add_file", "change_file", "delete_file", "view_usage"}
+
+
+def test_a_role_is_about_files_and_not_about_people(roles: None) -> None:
+    apps = Group.objects.values_list("permissions__content_type__app_label", flat=True).distinct()
+    assert set(apps) == {"uploads"}
+
+
+def test_a_fresh_installation_has_no_accounts(roles: None) -> None:
+    assert not User.objects.exists()
+
+
+def test_nobody_gets_a_role_by_having_an_account(charlie: User) -> None:
+    assert charlie.get_all_permissions() == set()
+
+
+def test_what_an_administrator_added_to_a_role_survives_the_next_migration(roles: None) -> None:
+    viewers = Group.objects.get(name="viewers")
+    viewers.permissions.clear()
+    call_command("migrate", verbosity=0)
+    assert rights("viewers") == set()

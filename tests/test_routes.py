@@ -1,0 +1,312 @@
+"""Every route × verb × person against a written table: what is not written here does not get in."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.contrib.contenttypes.models import ContentType
+from django.http import HttpResponseBase
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from tests import plain_form, shelf
+from tests.conftest import signed_in
+from tests.plain_form import Chosen, Form
+from tests.senders import sha256
+from tests.stores import Bucket
+from uploads.models import File, State
+
+pytestmark = pytest.mark.django_db
+
+VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# alice owns what every address below is about
+PEOPLE = ("anonymous", "charlie", "viewer", "bob", "alice", "manager", "root")
+
+# Per route and verb: what these seven people get. A verb that is not here is 405 for everybody who is signed in;
+# "login" is a redirect to the login page.
+PAGES: dict[str, dict[str, str]] = {
+    "library": {"GET": "login 200 200 200 200 200 200"},
+    "upload": {
+        "GET": "login 403 403 200 200 200 200",
+        "POST": "login 403 403 200 200 200 200",
+    },
+    "unfinished": {"GET": "login 200 200 200 200 200 200"},
+    "cancel_upload": {"POST": "login 404 404 404 302 404 404"},
+    "trash": {"GET": "login 200 200 200 200 200 200"},
+    "file": {"GET": "login 404 200 200 200 200 200"},
+    "download": {"GET": "login 404 302 302 302 302 302"},
+    "trash_file": {"POST": "login 404 404 404 302 302 302"},
+    "restore_file": {"POST": "login 404 404 404 302 302 302"},
+    "login": {
+        "GET": "200 302 302 302 302 302 302",
+        "POST": "200 302 302 302 302 302 302",
+        "PUT": "200 302 302 302 302 302 302",
+        "PATCH": "405 302 302 302 302 302 302",
+        "DELETE": "405 302 302 302 302 302 302",
+        "OPTIONS": "200 302 302 302 302 302 302",
+    },
+    "logout": {
+        "POST": "login login login login login login login",
+        "OPTIONS": "login 200 200 200 200 200 200",
+    },
+}
+PROTOCOL: dict[str, dict[str, str]] = {
+    "uploads": {
+        "GET": "403 403 403 200 200 200 200",
+        "POST": "403 403 403 200 200 200 200",
+    },
+    "upload_detail": {
+        "GET": "403 404 404 404 200 404 404",
+        "DELETE": "403 404 404 404 204 404 404",
+    },
+    "sign_parts": {"POST": "403 403 403 404 200 404 404"},
+    "finish": {"POST": "403 403 403 404 200 404 404"},
+}
+# The admin, by GET: alice has files but is no staff; clerk is staff without a role; root is everything.
+# What only takes POST is 405; what nobody may do is 403 even for root.
+ADMIN_PEOPLE = ("anonymous", "alice", "clerk", "root")
+ADMIN: dict[str, str] = {
+    "admin:login": "200 200 302 302",
+    "admin:logout": "login 302 405 405",
+    "admin:index": "login login 200 200",
+    "admin:password_change": "login login 200 200",
+    "admin:password_change_done": "login login 200 200",
+    "admin:autocomplete": "login login 403 403",
+    "admin:jsi18n": "login login 200 200",
+    "admin:view_on_site": "login 404 404 404",
+    "nowhere": "login 404 404 404",
+    "admin:app_list": "login login 404 200",
+    "admin:catch-all": "login login 404 404",
+    "admin:<path:object_id>/": "login login 302 302",
+    "admin:uploads_file_changelist": "login login 403 200",
+    "admin:uploads_file_add": "login login 403 403",
+    "admin:uploads_file_history": "login login 302 200",
+    "admin:uploads_file_delete": "login login 403 200",
+    "admin:uploads_file_change": "login login 403 200",
+    "admin:uploads_usage_changelist": "login login 403 200",
+    "admin:uploads_usage_add": "login login 403 403",
+    "admin:uploads_usage_history": "login login 403 200",
+    "admin:uploads_usage_delete": "login login 403 403",
+    "admin:uploads_usage_change": "login login 403 200",
+    "admin:auth_user_password_change": "login login 403 200",
+    **{
+        f"admin:auth_{model}_{page}": f"login login {clerk} {root}"
+        for model in ("user", "group")
+        for page, clerk, root in [
+            ("changelist", 403, 200), ("add", 403, 200), ("history", 403, 200), ("delete", 403, 200),
+            ("change", 403, 200),
+        ]
+    },
+}  # fmt: skip
+WRITTEN = {**PAGES, **PROTOCOL}
+
+
+def routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[str]:
+    """The name of every route that is configured; one without a name is told by its pattern."""
+    for entry in (resolver or get_resolver()).url_patterns:
+        if isinstance(entry, URLResolver):
+            yield from routes(entry, f"{prefix}{entry.namespace}:" if entry.namespace else prefix)
+        elif isinstance(entry, URLPattern):
+            yield _name(entry, prefix)
+
+
+def _name(entry: URLPattern, prefix: str) -> str:
+    if entry.name:
+        return prefix + entry.name
+    return prefix + ("catch-all" if "url" in str(entry.pattern) else str(entry.pattern))
+
+
+@pytest.fixture
+def people(roles: None) -> dict[str, Client]:
+    users = {
+        "charlie": shelf.add_person("charlie"),
+        "viewer": shelf.add_person("viewer", "viewers"),
+        "bob": shelf.add_person("bob", "uploaders"),
+        "alice": shelf.add_person("alice", "uploaders"),
+        "manager": shelf.add_person("manager", "managers"),
+        "clerk": shelf.add_person("clerk", is_staff=True),
+        "root": shelf.add_person("root", is_staff=True, is_superuser=True),
+    }
+    return {"anonymous": Client(), **{name: signed_in(user) for name, user in users.items()}}
+
+
+class Asked:
+    """One request to a route about something of alice's, made fresh for it."""
+
+    def __init__(self, route: str, bucket: Bucket) -> None:
+        self.route = route
+        alice = User.objects.get(username="alice")
+        state = {"file": State.AVAILABLE, "download": State.AVAILABLE, "trash_file": State.AVAILABLE}
+        state |= {"restore_file": State.TRASHED}
+        self.file = shelf.add_file(alice, bucket=bucket, state=state.get(route, State.UPLOADING))
+
+    @property
+    def url(self) -> str:
+        with_id = {"cancel_upload", "file", "download", "trash_file", "restore_file", "upload_detail", "sign_parts"}
+        return reverse(self.route, args=[self.file.pk] if self.route in with_id else [])
+
+    def by(self, client: Client, verb: str, **headers: str) -> HttpResponseBase:
+        body, content_type = self.body(verb)
+        return client.generic(verb, self.url, body, content_type, headers=headers or None)
+
+    def body(self, verb: str) -> tuple[str | bytes, str]:
+        if verb not in {"POST", "PUT"}:
+            return b"", "application/octet-stream"
+        if self.route == "upload":
+            return Form([Chosen("a.txt")]).body(), plain_form.MULTIPART
+        if self.route in PROTOCOL:
+            return self.call(), "application/json"
+        return b"", "application/x-www-form-urlencoded"
+
+    def call(self) -> str:
+        if self.route == "uploads":
+            return f'{{"files": [{{"token": "{uuid.uuid4()}", "name": "a.txt", "size": 5}}]}}'
+        if self.route == "sign_parts":
+            return '{"parts": [{"number": 1}]}'
+        return f'{{"files": [{{"id": "{self.file.pk}", "sha256": ["{sha256(b"hello")}"]}}]}}'
+
+
+def told(answer: HttpResponseBase) -> str:
+    to_login = answer.status_code == 302 and "/login/" in answer.headers["Location"]
+    return "login" if to_login else str(answer.status_code)
+
+
+def expected(route: str, verb: str, name: str) -> str:
+    line = WRITTEN[route]
+    if verb == "HEAD" and route not in PROTOCOL:
+        verb = "GET"
+    if verb in line:
+        return dict(zip(PEOPLE, line[verb].split(), strict=True))[name]
+    if name != "anonymous":
+        return "405"
+    return "403" if route in PROTOCOL else "login"
+
+
+def test_every_route_is_written_down() -> None:
+    assert set(routes()) == {*PAGES, *PROTOCOL, *ADMIN}
+
+
+@pytest.mark.parametrize("route", WRITTEN)
+def test_everybody_gets_what_is_written(route: str, people: dict[str, Client], bucket: Bucket) -> None:
+    wrong = {}
+    for name in PEOPLE:
+        for verb in VERBS:
+            if route == "logout" and name != "anonymous":
+                people[name].force_login(_of(name))
+            got = told(Asked(route, bucket).by(people[name], verb))
+            if got != expected(route, verb, name):
+                wrong[f"{name} {verb}"] = f"{got}, not {expected(route, verb, name)}"
+    assert wrong == {}
+
+
+def _of(name: str) -> User:
+    return User.objects.get(username=name)
+
+
+def admin_url(route: str) -> str:
+    """The address in the admin about alice, her file, or her group."""
+    alice = _of("alice")
+    about = {
+        "file": shelf.add_file(alice).pk,
+        "usage": alice.pk,
+        "user": alice.pk,
+        "group": Group.objects.get(name="uploaders").pk,
+    }
+    if route == "admin:catch-all":
+        return "/admin/nothing/of/that/kind"
+    if route == "admin:app_list":
+        return reverse(route, args=["uploads"])
+    if route in {"admin:view_on_site", "nowhere"}:
+        return f"/admin/r/{ContentType.objects.get_for_model(File).pk}/{about['file']}/"
+    if route == "admin:<path:object_id>/":
+        return reverse("admin:uploads_file_changelist") + f"{about['file']}/"
+    if route.endswith(("_history", "_delete", "_change")) and route != "admin:password_change":
+        model = route.split("_")[1]
+        return reverse(route, args=[about[model]])
+    return reverse(route)
+
+
+@pytest.mark.parametrize("route", ADMIN)
+def test_the_admin_is_for_staff_with_rights(route: str, people: dict[str, Client]) -> None:
+    got = [told(people[name].get(admin_url(route))) for name in ADMIN_PEOPLE]
+    assert got == ADMIN[route].split()
+
+
+def every_address() -> Iterator[str]:
+    """Every address of a GET, about something that is there."""
+    alice = _of("alice")
+    for route in WRITTEN:
+        needs_id = any(verb in WRITTEN[route] for verb in ("GET", "POST", "DELETE")) and _takes_id(route)
+        yield reverse(route, args=[shelf.add_file(alice).pk] if needs_id else [])
+    yield from (admin_url(route) for route in ADMIN)
+
+
+def _takes_id(route: str) -> bool:
+    return route in {"cancel_upload", "file", "download", "trash_file", "restore_file", "upload_detail", "sign_parts"}
+
+
+def test_a_stranger_gets_200_from_the_two_login_pages_alone(people: dict[str, Client]) -> None:
+    opened = {url for url in every_address() if people["anonymous"].get(url).status_code == 200}
+    assert opened == {reverse("login"), reverse("admin:login")}
+
+
+@pytest.mark.parametrize("name", ["alice", "manager", "root"])
+def test_reading_changes_nothing_in_the_database(name: str, people: dict[str, Client]) -> None:
+    urls = list(every_address())
+    before = shelf.whole_database()
+    for url in urls:
+        people[name].get(url)
+        people[name].head(url)
+    assert shelf.whole_database() == before
+
+
+def changing() -> list[tuple[str, str]]:
+    return [(route, verb) for route, line in WRITTEN.items() for verb in ("POST", "PUT", "DELETE") if verb in line]
+
+
+def strict(user: User) -> Client:
+    """A client that must show where it comes from, as browsers must."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize(("route", "verb"), changing())
+def test_a_change_without_a_token_is_refused(route: str, verb: str, people: dict[str, Client], bucket: Bucket) -> None:
+    asked = Asked(route, bucket)
+    client = Client(enforce_csrf_checks=True) if route == "login" else strict(_of("alice"))
+    before = shelf.whole_database()
+    objects = bucket.objects()
+    assert asked.by(client, verb).status_code == 403
+    before["sessions.Session"] = shelf.whole_database()["sessions.Session"]
+    assert shelf.whole_database() == before
+    assert bucket.objects() == objects
+
+
+@pytest.mark.parametrize(("route", "verb"), changing())
+def test_a_change_from_another_site_is_refused(
+    route: str, verb: str, people: dict[str, Client], bucket: Bucket
+) -> None:
+    asked = Asked(route, bucket)
+    client = Client(enforce_csrf_checks=True) if route == "login" else strict(_of("alice"))
+    client.get(reverse("login"))
+    token = client.get("/upload/" if route != "login" else "/accounts/login/").context["csrf_token"]
+    headers = {"Origin": "https://evil.example", "X-CSRFToken": str(token)}
+    before = shelf.whole_database()
+    assert asked.by(client, verb, **headers).status_code == 403
+    assert shelf.whole_database() == before
+
+
+def test_the_same_change_with_its_token_works(people: dict[str, Client]) -> None:
+    """Else the two tests above would prove nothing."""
+    client = strict(_of("alice"))
+    token = str(client.get("/upload/").context["csrf_token"])
+    file = shelf.add_file(_of("alice"))
+    answer: Any = client.post(reverse("trash_file", args=[file.pk]), headers={"X-CSRFToken": token})
+    assert answer.status_code == 302
+    file.refresh_from_db()
+    assert file.state == State.TRASHED

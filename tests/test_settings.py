@@ -1,0 +1,186 @@
+"""Settings: what is missing or makes no sense stops the start, and names the variable."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from tests.conftest import PROJECT
+
+REQUIRED = ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "AWS_STORAGE_BUCKET_NAME"]
+NUMBERS = ["UPLOAD_PART_BYTES", "UPLOAD_MAX_BYTES", "UPLOAD_QUOTA_BYTES", "UPLOAD_QUOTA_FILES", "UPLOAD_EXPIRY_HOURS",
+           "TRASH_DAYS"]  # fmt: skip
+WHOLE = {
+    "SECRET_KEY": "0123456789abcdef" * 4,
+    "ALLOWED_HOSTS": "files.example.org",
+    "DATABASE_URL": "postgres://user:pw@db.example.org:5432/files",
+    "AWS_STORAGE_BUCKET_NAME": "bucket",
+}
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **variables: str | None) -> dict[str, Any]:
+    """The settings as a process with these variables and no others would have them."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "UPLOAD_", "S3_", "TRASH_", "SECRET_", "HTTPS", "DEBUG", "CSRF_")):
+            monkeypatch.delenv(name)
+    for name, value in {**WHOLE, **variables}.items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    return runpy.run_path(str(PROJECT / "amalga" / "settings.py"))
+
+
+def test_four_variables_are_all_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch)
+    assert settings["S3_CHECKSUMS"] == "sha256"
+    assert settings["S3_ORIGIN"] == "https://bucket.s3.us-east-1.amazonaws.com"
+    assert (settings["DEBUG"], settings["HTTPS"]) == (False, True)
+    assert settings["UPLOAD_PART_BYTES"] == 16 * 1024**2
+    assert settings["SESSION_COOKIE_SECURE"] is settings["SECURE_SSL_REDIRECT"] is True
+
+
+@pytest.mark.parametrize("value", [None, "", "   "])
+@pytest.mark.parametrize("name", REQUIRED)
+def test_what_is_required_and_missing_is_named(name: str, value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=name):
+        read(monkeypatch, **{name: value})
+
+
+ODD = {
+    "nonsense": "a lot", "negative": "-1", "fraction": "1.5", "scientific": "1e6", "with a unit": "16MiB",
+    "grouped": "1_000_000", "other digits": "١٦٧٧٧٢١٦", "too large": "9" * 30, "far too large": "9" * 5000, "hex": "0x10",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_is_none_is_named(name: str, odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=name):
+        read(monkeypatch, **{name: ODD[odd]})
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "TRASH_DAYS"])
+def test_zero_is_no_limit_that_one_can_work_with(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=name):
+        read(monkeypatch, **{name: "0"})
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_an_empty_number_is_the_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch, **{name: ""})[name] == read(monkeypatch)[name]
+
+
+def test_a_part_is_as_large_as_the_store_demands(monkeypatch: pytest.MonkeyPatch) -> None:
+    smallest = 5 * 1024**2
+    assert read(monkeypatch, UPLOAD_PART_BYTES=str(smallest))["UPLOAD_PART_BYTES"] == smallest
+    with pytest.raises(ImproperlyConfigured, match="UPLOAD_PART_BYTES"):
+        read(monkeypatch, UPLOAD_PART_BYTES=str(smallest - 1))
+
+
+@pytest.mark.parametrize("value", ["maybe", "2", "-1", "onn", "тrue"])
+@pytest.mark.parametrize("name", ["DEBUG", "HTTPS"])
+def test_a_switch_that_is_neither_on_nor_off_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=name):
+        read(monkeypatch, **{name: value})
+
+
+@pytest.mark.parametrize(("value", "on"), [("on", True), ("TRUE", True), ("1", True), ("off", False), ("No", False)])
+def test_a_switch_is_read_as_people_write_it(value: str, on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch, HTTPS=value)["HTTPS"] is on
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["nonsense", "sqlite:///db.sqlite3", "sqlite://:memory:", "mysql://u:p@h/db", "http://h/db", "postgres://u:p@h:x/db",
+     "postgres://u:p@h:99999/db", "postgres://[", "postgres://", "postgres://u:p@h/"],
+)  # fmt: skip
+def test_a_database_that_is_no_postgres_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL") as refusal:
+        read(monkeypatch, DATABASE_URL=url)
+    assert ":p@" not in str(refusal.value)
+
+
+def test_a_password_with_odd_characters_reaches_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, DATABASE_URL="postgres://us%40er:p%2F%23%3A%25w@h:5433/da-ta?sslmode=verify-full")
+    database = settings["DATABASES"]["default"]
+    assert (database["USER"], database["PASSWORD"], database["NAME"]) == ("us@er", "p/#:%w", "da-ta")
+    assert database["OPTIONS"]["sslmode"] == "verify-full"
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://s3.example.org", "s3.example.org:9000", "http://", "https:///x", "http://["]
+)
+def test_an_endpoint_that_is_no_address_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="AWS_ENDPOINT_URL_S3"):
+        read(monkeypatch, AWS_ENDPOINT_URL_S3=url)
+
+
+def test_an_endpoint_is_what_the_policy_lets_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, AWS_ENDPOINT_URL_S3="https://s3.example.org:9000/base")
+    assert settings["S3_ORIGIN"] == "https://s3.example.org:9000"
+    assert settings["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]["connect-src"][1] == settings["S3_ORIGIN"]
+
+
+@pytest.mark.parametrize("value", ["md5", "SHA256 ", "on", "true"])
+def test_a_kind_of_checksum_that_is_none_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="S3_CHECKSUMS"):
+        read(monkeypatch, S3_CHECKSUMS=value)
+
+
+@pytest.mark.parametrize("value", ["files.example.org", "*", "ftp://files.example.org", "https://"])
+def test_an_origin_without_a_scheme_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Django would say so only in `check`, and every form would be refused."""
+    with pytest.raises(ImproperlyConfigured, match="CSRF_TRUSTED_ORIGINS"):
+        read(monkeypatch, CSRF_TRUSTED_ORIGINS=value)
+
+
+def test_lists_are_read_with_their_blanks_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(
+        monkeypatch, ALLOWED_HOSTS=" a.example.org, b.example.org,, ", UPLOAD_REFUSED_TYPES=".EXE, text/HTML",
+        CSRF_TRUSTED_ORIGINS="https://a.example.org, https://*.example.org",
+    )  # fmt: skip
+    assert settings["ALLOWED_HOSTS"] == ["a.example.org", "b.example.org"]
+    assert settings["UPLOAD_REFUSED_TYPES"] == [".exe", "text/html"]
+    assert settings["CSRF_TRUSTED_ORIGINS"] == ["https://a.example.org", "https://*.example.org"]
+
+
+def test_time_limits_end_before_a_person_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """connect, the wait for a connection, and a statement each stay below the ten seconds of a 503."""
+    options = read(monkeypatch)["DATABASES"]["default"]["OPTIONS"]
+    assert options["connect_timeout"] < 10
+    assert options["pool"]["timeout"] < 10
+    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        assert name in options["options"]
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "UPLOAD_MAX_BYTES"])
+def test_a_process_with_odd_settings_does_not_start(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import amalga.settings"],
+        env={**os.environ, name: "" if name == "SECRET_KEY" else "x"},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert f"ImproperlyConfigured: {name}" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("name", "value"), [("WEB_CONCURRENCY", "x"), ("WEB_CONCURRENCY", "0"), ("PORT", "99999")])
+def test_gunicorn_names_what_it_cannot_use(name: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn.py", "--check-config", "amalga.wsgi"],
+        env={**os.environ, name: value},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert name in done.stderr

@@ -1,0 +1,209 @@
+"""Reading stored bytes and holding them against the row: what settles a claim where the store checks nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
+from pytest_django import Settings
+
+from tests.rows import make_row
+from tests.senders import Sender, composite, cut
+from tests.stores import Bucket
+from uploads import s3, services
+from uploads.errors import StoreUnavailable
+from uploads.management.commands import verify as verify_command
+from uploads.models import Basis, File, State
+
+BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
+
+
+@pytest.fixture(autouse=True)
+def small_parts(settings: Settings) -> None:
+    settings.UPLOAD_PART_BYTES = 10
+
+
+@pytest.fixture
+def sender(as_alice: Client, bucket: Bucket) -> Sender:
+    return Sender(as_alice)
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 20, 21, 30])
+def test_a_true_claim_becomes_read(sender: Sender, size: int) -> None:
+    file = sender.send(bytes(range(size)))
+    assert file.checksum_basis == Basis.CLAIMED
+    assert services.verify(file) == Basis.READ
+    file.refresh_from_db()
+    assert file.checksum_basis == Basis.READ
+    assert file.checked_at is not None
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10, 19, 100])
+def test_the_checksum_does_not_depend_on_how_the_bytes_come(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    file = sender.send(BODY)
+    monkeypatch.setattr(s3, "read", lambda key: iter(cut(BODY, chunk)))
+    assert services.verify(file) == Basis.READ
+
+
+@pytest.mark.parametrize("body", [BODY, b"small"], ids=["parts", "small"])
+def test_one_flipped_bit_is_damage(sender: Sender, bucket: Bucket, body: bytes) -> None:
+    file = sender.send(body)
+    bucket.write(file.key, body[:-1] + bytes([body[-1] ^ 1]))
+    assert services.verify(file) == Basis.DAMAGED
+    assert File.objects.get().checksum_basis == Basis.DAMAGED
+    assert File.objects.get().checksum == composite(cut(body, 10))
+
+
+@pytest.mark.parametrize("stored", [b"", BODY[:-1], BODY + b"x", BODY * 2, BODY[:20], BODY[:10]])
+def test_missing_or_added_bytes_are_damage(sender: Sender, bucket: Bucket, stored: bytes) -> None:
+    file = sender.send(BODY)
+    bucket.write(file.key, stored)
+    assert services.verify(file) == Basis.DAMAGED
+
+
+def test_a_false_claim_is_found_out(sender: Sender) -> None:
+    upload = sender.start(b"true")
+    sender.put(upload)
+    assert sender.finish(upload, digests=[composite([b"lied"])]).status_code == 200
+    assert services.verify(upload.row()) == Basis.DAMAGED
+
+
+def test_a_missing_object_is_told_and_the_row_stays_as_it_is(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(BODY)
+    bucket.delete(file.key)
+    before = File.objects.values().get()
+    assert services.verify(file) is None
+    assert File.objects.values().get() == before
+
+
+def test_a_store_that_breaks_off_settles_nothing(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = sender.send(BODY)
+
+    def broken(key: str) -> object:
+        yield BODY[:10]
+        raise StoreUnavailable()
+
+    monkeypatch.setattr(s3, "read", broken)
+    with pytest.raises(StoreUnavailable):
+        services.verify(file)
+    assert File.objects.get().checksum_basis == Basis.CLAIMED
+
+
+def test_a_file_that_is_no_longer_available_is_left_alone(sender: Sender, alice: User) -> None:
+    file = sender.send(BODY)
+    services.trash(file, by=alice)
+    assert services.verify(file) is None
+    assert File.objects.get().checksum_basis == Basis.CLAIMED
+
+
+def test_memory_does_not_grow_with_the_file(alice: User, bucket: Bucket, settings: Settings) -> None:
+    """40 MiB as one part, read in pieces: never more than a few MiB of it at once."""
+    import tracemalloc
+
+    settings.UPLOAD_PART_BYTES = 64 * 1024**2
+    file = make_row(alice, State.AVAILABLE, size=40 * 1024**2, part_size=settings.UPLOAD_PART_BYTES)
+    bucket.write(file.key, bytes(file.size))
+    tracemalloc.start()
+    services.verify(file)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * 1024**2
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def run(*args: str) -> tuple[int, str]:
+    """Exit status and what was written."""
+    out = io.StringIO()
+    try:
+        call_command("verify", *args, stdout=out)
+    except CommandError as error:
+        return error.returncode, out.getvalue()
+    return 0, out.getvalue()
+
+
+def test_the_command_settles_all_claims_and_ends_with_0(sender: Sender) -> None:
+    for body in (BODY, b"small", b""):
+        sender.send(body)
+    code, out = run()
+    assert (code, out) == (0, "3 read, 0 damaged, 0 missing, 0 failed\n")
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {Basis.READ}
+
+
+def test_the_command_leaves_what_is_settled(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(BODY)
+    run()
+    bucket.write(file.key, b"changed since")
+    assert run()[1].startswith("0 read, 0 damaged")
+    assert run("--all")[0] == 1
+    assert File.objects.get().checksum_basis == Basis.DAMAGED
+
+
+def test_differences_are_named_and_end_with_1(sender: Sender, bucket: Bucket) -> None:
+    damaged, missing, good = sender.send(BODY), sender.send(b"small"), sender.send(b"good")
+    bucket.write(damaged.key, BODY[::-1])
+    bucket.delete(missing.key)
+    code, out = run()
+    assert code == 1
+    assert f"damaged: {damaged.pk} ({damaged.key})" in out
+    assert f"missing: {missing.pk} ({missing.key})" in out
+    assert str(good.pk) not in out
+    assert out.endswith("1 read, 1 damaged, 1 missing, 0 failed\n")
+
+
+def test_a_store_that_is_away_fails_each_and_ends_with_1(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender.send(BODY)
+    sender.send(b"small")
+    monkeypatch.setattr(s3, "read", lambda key: (_ for _ in ()).throw(StoreUnavailable()))
+    code, out = run()
+    assert (code, out.splitlines()[-1]) == (1, "0 read, 0 damaged, 0 missing, 2 failed")
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {Basis.CLAIMED}
+
+
+def test_json_is_one_object_and_nothing_else(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(BODY)
+    sender.send(b"small")
+    bucket.write(file.key, BODY[::-1])
+    code, out = run("--json")
+    assert code == 1
+    assert json.loads(out) == {"read": 1, "damaged": 1, "missing": 0, "failed": 0}
+
+
+def test_files_can_be_named(sender: Sender) -> None:
+    named, other = sender.send(BODY), sender.send(b"small")
+    assert run(str(named.pk))[0] == 0
+    named.refresh_from_db()
+    other.refresh_from_db()
+    assert (named.checksum_basis, other.checksum_basis) == (Basis.READ, Basis.CLAIMED)
+
+
+def test_a_file_that_is_not_there_is_not_passed_over_in_silence(sender: Sender) -> None:
+    file, unknown = sender.send(BODY), uuid.uuid4()
+    with pytest.raises(CommandError, match=str(unknown)) as error:
+        call_command("verify", str(file.pk), str(unknown), stdout=io.StringIO())
+    assert error.value.returncode == 2
+
+
+def test_what_is_no_id_is_refused() -> None:
+    with pytest.raises(CommandError):
+        call_command("verify", "no-id")
+
+
+def test_only_available_files_are_read(alice: User, bucket: Bucket) -> None:
+    for state in State:
+        if state != State.AVAILABLE:
+            make_row(alice, state)
+    assert run() == (0, "0 read, 0 damaged, 0 missing, 0 failed\n")
+
+
+def test_the_help_says_what_is_not_touched() -> None:
+    assert "no object" in verify_command.Command.help
+    assert "Exit status" in verify_command.Command.help
