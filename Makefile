@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x AWS_STORA
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format checks browser digest-store bench-upload clean
+.PHONY: help run test lint format checks browser digest-store bench-upload pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ digest-store: .venv-digest/done.stamp
 
 bench-upload: $(VENV)/dev.stamp browser  ## measure uploads; results under bench/results/
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.upload
+
+pictures: $(VENV)/dev.stamp browser  ## take the pictures of README.md anew
+	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m docs.pictures
 
 clean:  ## remove what was built; .local/ with its data stays
 	rm -rf $(VENV) .venv-digest staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis

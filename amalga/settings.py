@@ -72,13 +72,15 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 
-# Sessions, people and the login check stand before CSRF: the CSRF check reads the body of a
-# form, and nobody's body is read before we know whose it is.
+# What only adds headers stands first, so that every refusal carries them too. Sessions, people and
+# the login check stand before CSRF: the CSRF check reads the body of a form, and nobody's body is
+# read before we know whose it is.
 MIDDLEWARE = [
-    "uploads.middleware.RefuseUnusable",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "uploads.middleware.RefuseUnusable",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -86,7 +88,6 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 

@@ -1,11 +1,21 @@
+from typing import NoReturn
+
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
+from django.http import Http404, HttpRequest
 from django.urls import include, path
+
+
+def nowhere(request: HttpRequest, **_: str) -> NoReturn:
+    """Django's own way from the admin to a page: it asks nobody's permission, and an id that is none breaks it."""
+    raise Http404
+
 
 urlpatterns = [
     path("", include("uploads.urls")),
     path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
+    path("admin/r/<path:address>", nowhere, name="nowhere"),
     path("admin/", admin.site.urls),
 ]
 

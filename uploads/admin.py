@@ -39,6 +39,7 @@ class FileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ordering = ("-created_at", "-id")
     list_per_page = 50
     show_full_result_count = False
+    view_on_site = False  # `link` leads there
     fields = ("name", "folder", "visibility", "link", "owner", "state", "size", "key", "etag",
               "checksum", "checksum_algorithm", "checksum_basis", "claimed_type", "detected_type",
               "part_size", "created_at", "available_at", "checked_at", "purge_after")  # fmt: skip
@@ -51,7 +52,7 @@ class FileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """A year that no calendar has is nonsense like any other; Django lets it through to a fault."""
         try:
             return super().get_changelist_instance(request)
-        except OverflowError as error:
+        except (OverflowError, ValueError) as error:
             raise IncorrectLookupParameters from error
 
     def has_add_permission(self, request: HttpRequest) -> bool:

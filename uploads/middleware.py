@@ -14,6 +14,8 @@ from django.utils.translation import gettext as _
 from uploads.errors import BadInput, Forbidden, LengthRequired, Problem, TooLarge
 from uploads.views.answers import MethodNotAllowed, is_protocol, refusal
 
+MOST_DIGITS = 18  # of a length: an exabyte, and what Python turns into a number at any time
+
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
@@ -46,6 +48,11 @@ class LoginRequired(LoginRequiredMiddleware):
             return refusal(request, LoginNeeded())
         return super().handle_no_permission(request, view_func)
 
+    def process_response(self, request: HttpRequest, answer: HttpResponseBase) -> HttpResponseBase:
+        """What was made for one person is in no cache, neither on the way nor after signing out."""
+        answer.headers.setdefault("Cache-Control", "private, no-store")
+        return answer
+
 
 class LoginNeeded(Forbidden):
     code = "login_required"
@@ -74,5 +81,7 @@ def _refuse_body(request: HttpRequest) -> None:
     length = request.META.get("CONTENT_LENGTH") or "0"
     if not length.isascii() or not length.isdigit():
         raise BadInput(_("The request does not say how long it is."))
-    if int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and request.path != reverse("upload"):
+    if len(length) > MOST_DIGITS or (
+        int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and request.path != reverse("upload")
+    ):
         raise TooLarge(_("The request is too large."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,7 +32,8 @@ PATIENT_READ_SECONDS = 20.0
 PATIENT_ATTEMPTS = 4
 CONNECTIONS = 32
 
-ABSENT = {"NoSuchKey", "NoSuchUpload", "NotFound", "404"}
+# Only the store's own words: a bare 404 may come from something in between.
+ABSENT = frozenset({"NoSuchKey", "NoSuchUpload"})
 REFUSED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch",
            "ExpiredToken", "RequestTimeTooSkewed", "AllAccessDisabled"}  # fmt: skip
 
@@ -116,7 +117,7 @@ def require_no_transaction() -> None:
 
 
 @contextlib.contextmanager
-def told_plainly(operation: str) -> Iterator[None]:
+def told_plainly(operation: str, *, absent: Collection[str] = ABSENT) -> Iterator[None]:
     """Turn whatever boto3 and urllib3 raise into StoreUnavailable or StoreRefused.
 
     A ClientError that says "not there" passes: what it means differs from call to call.
@@ -125,7 +126,7 @@ def told_plainly(operation: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = code_of(error)
-        if code in ABSENT:
+        if code in absent:
             raise
         logger.warning("store_fault operation=%s code=%s", operation, code)
         raise (StoreRefused if code in REFUSED else StoreUnavailable)(f"{operation}: {code}") from error
