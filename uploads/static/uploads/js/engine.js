@@ -11,7 +11,7 @@ const CROWD_BYTES = 64 * 1024 * 1024;
 /** The next crowd enters when so few of the last are left to send. */
 const CROWD_REST = 50;
 /** Troubles after which the half-sent upload is not worth going back to: a retry begins anew. */
-const HOPELESS = new Set(["gone", "parts", "digest"]);
+const HOPELESS = new Set(["gone", "parts", "digest", "damaged"]);
 
 /** All files of this page: who goes next, and what people want of them. */
 export class Engine {
@@ -136,6 +136,13 @@ export class Engine {
   cancelAll() {
     this.paused = false;
     for (const upload of [...this.uploads]) this.cancel(upload);
+  }
+
+  /** What reading the stored bytes told of a file; "" when it is not there any more. @param {Upload} upload @param {string} basis */
+  settle(upload, basis) {
+    if (basis === "damaged") this.#fail(upload, new Trouble("damaged"));
+    else upload.basis = basis;
+    this.onChange(upload);
   }
 
   /** Empties the list once all is over. */

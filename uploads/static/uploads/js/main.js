@@ -9,6 +9,7 @@ import { enhance, reveal } from "./pages.js";
 import { Pulse } from "./patience.js";
 import { matcher } from "./resume.js";
 import { Gate, Session } from "./session.js";
+import { Settler } from "./settle.js";
 import { Texts } from "./texts.js";
 import { Tools } from "./tools.js";
 import { Tray } from "./tray.js";
@@ -44,8 +45,12 @@ function begin(box) {
   const tray = new Tray(box, {
     engine, texts, gate,
     look: () => session.refresh(),
-    onStored: () => document.body.dispatchEvent(new CustomEvent("files-stored")),
+    onStored: () => {
+      document.body.dispatchEvent(new CustomEvent("files-stored"));
+      settler.watch();
+    },
   });
+  const settler = new Settler(api, engine, Number(batch));
   listen((found) => take(found, { api, engine, tray, texts }));
   addEventListener("beforeunload", (event) => engine.moving && event.preventDefault());
 }
