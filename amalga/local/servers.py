@@ -240,6 +240,7 @@ class Store:
     def __init__(self, folder: Path, *, bucket: str) -> None:
         self.folder = folder / self.name
         self.key_file = folder / "s3-key"
+        self.hashes = folder / "s3-hashes"
         self.bucket = bucket
         self.daemon = Daemon(self.name, folder, mark=str(self.folder), stop_signal=signal.SIGTERM)
 
@@ -257,6 +258,7 @@ class Store:
             "addr": f"127.0.0.1:{port}",
             "allow-origin": "*",  # its users have different PORTs; the signature is what lets in
             "config": "/dev/null",
+            "cache-dir": str(self.hashes),
             "max-header-bytes": "65536",  # a signed URL carries a file's whole name, encoded twice
             # An upload may be resumed days later; the app itself ends the abandoned ones.
             "multipart-expiry": "0",
@@ -265,7 +267,11 @@ class Store:
             "multipart-streaming-buffer-limit": "512Mi",
         }
         flags = [word for name, value in options.items() for word in (f"--{name}", value)]
-        command = [_rclone(), "serve", "s3", *flags, str(self.folder)]
+        # An ETag is the MD5 of the whole object. Taken while the bytes arrive and kept, it costs nothing later;
+        # without this, rclone reads a large object again before it answers the first question about it.
+        quoted = str(self.folder).replace("'", "''")
+        served = f":hasher,remote='{quoted}',hashes=md5,max_age=off:"
+        command = [_rclone(), "serve", "s3", *flags, served]
         # by the environment: everybody on the machine can read a command line
         env = {**os.environ, "RCLONE_AUTH_KEY": f'"{self.key_file.read_text()}"'}
         self.daemon.start(command, env=env)
