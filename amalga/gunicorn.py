@@ -3,9 +3,17 @@
 import os
 import sys
 
-bind = f"0.0.0.0:{os.environ.get('PORT') or '8000'}"
+
+def number(name: str, default: int, *, most: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal() or not 0 < int(text[:9]) <= most:
+        raise ValueError(f"{name}={text[:50]} is not usable: it takes a whole number from 1 to {most}.")
+    return int(text)
+
+
+bind = f"0.0.0.0:{number('PORT', 8000, most=65535)}"
 worker_class = "gthread"
-workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+workers = number("WEB_CONCURRENCY", 2, most=1000)
 threads = 8
 
 # timeout > graceful_timeout, and keepalive longer than a load balancer keeps an idle connection (60 s at AWS): else it

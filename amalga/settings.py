@@ -6,12 +6,14 @@ The table of all variables is in README.md.
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 from environ import Env
+
+from amalga.database import Connection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -20,6 +22,7 @@ MIB = 1024**2
 S3_SMALLEST_PART = 5 * MIB  # S3 user guide, "Amazon S3 multipart upload limits"
 S3_LARGEST_PART = 5 * 1024**3
 S3_LARGEST_OBJECT = 10_000 * S3_LARGEST_PART
+MOST_DIGITS = 20
 
 
 def required(name: str) -> str:
@@ -33,8 +36,9 @@ def required(name: str) -> str:
 
 def whole(name: str, default: int, *, least: int, most: int) -> int:
     text = str(env.str(name, default="")).strip() or str(default)
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-        raise ImproperlyConfigured(f"{name}={text} is not usable: it takes a whole number from {least} to {most}.")
+    is_number = text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+    if not is_number or not least <= int(text) <= most:
+        raise ImproperlyConfigured(f"{name}={text[:50]} is not usable: it takes a whole number from {least} to {most}.")
     return int(text)
 
 
@@ -49,6 +53,30 @@ def words(name: str) -> list[str]:
     return [word.strip() for word in str(env.str(name, default="")).split(",") if word.strip()]
 
 
+def web_address(name: str, text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    raise ImproperlyConfigured(f"{name} is not usable: it takes a URL like https://s3.example.org.")
+
+
+def database(name: str) -> dict[str, Any]:
+    """The URL may hold a password: what is wrong with it is told without it."""
+    url = required(name)
+    try:
+        found = dict(env.db_url_config(url)) if urlsplit(url).scheme in {"postgres", "postgresql"} else {}
+    except (ValueError, ImproperlyConfigured):
+        found = {}
+    if not found.get("NAME"):
+        raise ImproperlyConfigured(
+            f"{name} is not usable: it takes postgres://user:password@host:port/database, odd characters as %XX."
+        ) from None
+    return found
+
+
 # --- the site -------------------------------------------------------------------------------
 DEBUG = switch("DEBUG", default=False)
 HTTPS = switch("HTTPS", default=True)
@@ -56,6 +84,8 @@ SECRET_KEY = required("SECRET_KEY")
 SECRET_KEY_FALLBACKS = words("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
+for origin in CSRF_TRUSTED_ORIGINS:
+    web_address("CSRF_TRUSTED_ORIGINS", origin)
 if not ALLOWED_HOSTS:
     raise ImproperlyConfigured("ALLOWED_HOSTS is not set. Name the hosts that people type, by commas.")
 
@@ -119,19 +149,23 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # connect + statement stay below the ten seconds after which a person gets 503
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        **env.db_url_config(required("DATABASE_URL")),
+        **database("DATABASE_URL"),
         "ATOMIC_REQUESTS": False,
         "CONN_HEALTH_CHECKS": True,
         "DISABLE_SERVER_SIDE_CURSORS": True,
     }
 }
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise ImproperlyConfigured("DATABASE_URL is not usable: Amalga runs on Postgres (postgres://…).")
 DATABASES["default"]["OPTIONS"] = {
     **DATABASES["default"].get("OPTIONS", {}),
     "connect_timeout": 3,
     "options": "-c statement_timeout=8s -c lock_timeout=4s -c idle_in_transaction_session_timeout=15s",
-    "pool": {"min_size": 1, "max_size": 16, "timeout": 4, "reconnect_timeout": 2},
+    "pool": {
+        "connection_class": Connection,
+        "min_size": 1,
+        "max_size": 16,
+        "timeout": 4,
+        "reconnect_timeout": 2,
+    },
 }
 
 # --- the bucket -----------------------------------------------------------------------------
@@ -141,15 +175,13 @@ S3_ENDPOINT = str(env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_END
 S3_CHECKSUMS = str(env.str("S3_CHECKSUMS", default="")) or "sha256"
 if S3_CHECKSUMS not in {"sha256", "off"}:
     raise ImproperlyConfigured(f"S3_CHECKSUMS={S3_CHECKSUMS} is not usable: it takes sha256 or off.")
-if S3_ENDPOINT and not (urlsplit(S3_ENDPOINT).scheme in {"http", "https"} and urlsplit(S3_ENDPOINT).hostname):
-    raise ImproperlyConfigured("AWS_ENDPOINT_URL_S3 is not usable: it takes a URL like https://s3.example.org.")
 # Other stores than AWS are asked by path: few own a certificate for each bucket's name. Nor does
 # AWS's own certificate cover a bucket with a dot in its name.
 S3_ADDRESSING = "path" if S3_ENDPOINT or "." in S3_BUCKET else "virtual"
 # Where browsers find the bucket: the only foreign origin in the content security policy.
 S3_ORIGIN = f"https://{S3_BUCKET + '.' if S3_ADDRESSING == 'virtual' else ''}s3.{S3_REGION}.amazonaws.com"
 if S3_ENDPOINT:
-    S3_ORIGIN = "{0.scheme}://{0.netloc}".format(urlsplit(S3_ENDPOINT))
+    S3_ORIGIN = "{0.scheme}://{0.netloc}".format(web_address("AWS_ENDPOINT_URL_S3", S3_ENDPOINT))
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "uploads.s3.DeliveryStorage"},
     "staticfiles": {"BACKEND": "uploads.static.StaticStorage"},

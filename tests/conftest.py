@@ -212,10 +212,10 @@ def digest_site(
 
 
 @contextmanager
-def serving(folder: Path, variables: Mapping[str, str]) -> Iterator[str]:
+def serving(folder: Path, variables: Mapping[str, str], *, database_port: int | None = None) -> Iterator[str]:
     """A gunicorn of our own; what it says is in `web.log` of this folder."""
     port = free_port()
-    database = connection.settings_dict
+    database = {**connection.settings_dict, "PORT": database_port or connection.settings_dict["PORT"]}
     env = {**os.environ, **variables, "PORT": str(port)}
     env["DATABASE_URL"] = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn.py")]

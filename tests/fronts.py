@@ -153,3 +153,20 @@ def midway(request: Request) -> Answer:
     """Half of the answer arrives."""
     told = request.forward()
     return Answer(told.status, told.headers, told.body[: len(told.body) // 2], announced=max(1, len(told.body)))
+
+
+FAULTS: dict[str, Rule] = {
+    "500": status(500, "InternalError"),
+    "503": status(503, "SlowDown"),
+    "503 without words": status(503),
+    "403": status(403, "AccessDenied"),
+    "403 without words": status(403),
+    "clock": status(403, "RequestTimeTooSkewed"),
+    "no bucket": status(404, "NoSuchBucket"),
+    "page 200": page(200),
+    "page 403": page(403),
+    "page 502": page(502),
+    "400": status(400, "InvalidRequest"),
+    "redirect": status(307, "TemporaryRedirect", headers={"Location": "http://127.0.0.1:9/"}),
+    "broken": broken,
+}

@@ -55,7 +55,8 @@ def test_what_is_required_and_missing_is_named(name: str, value: str | None, mon
 
 ODD = {
     "nonsense": "a lot", "negative": "-1", "fraction": "1.5", "scientific": "1e6", "with a unit": "16MiB",
-    "grouped": "1_000_000", "other digits": "١٦٧٧٧٢١٦", "too large": "9" * 30, "far too large": "9" * 5000, "hex": "0x10",
+    "grouped": "1_000_000", "other digits": "١٦٧٧٧٢١٦", "too large": "9" * 30, "far too large": "9" * 5000,
+    "hex": "0x10",
 }  # fmt: skip
 
 

@@ -73,6 +73,28 @@ def test_a_url_never_outlives_the_credentials_that_sign_it(as_alice: Client, mon
     assert parse_qs(urlsplit(part["url"]).query)["X-Amz-Expires"] == ["60"]
 
 
+def test_credentials_that_come_late_are_waited_for(as_alice: Client, bucket: Bucket) -> None:
+    """A role's credentials may be away when the process starts: 503 until then, and no restart afterwards."""
+    sender = Sender(as_alice)
+    file = sender.send(b"there")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.delenv(name)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+        patch.setenv("AWS_CONFIG_FILE", "/nowhere")
+        s3.reset()
+        answers = [
+            sender.announce(sender.item(b"x")),
+            sender.ask_parts(sender.start(BODY).id, [{"number": 1}]),
+            as_alice.get(f"{file.get_absolute_url()}download"),
+        ]
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert sender.send(b"x").state == State.AVAILABLE
+    assert as_alice.get(f"{file.get_absolute_url()}download").status_code == 302
+    s3.reset()
+
+
 def test_a_url_is_good_for_its_own_part_and_key_alone(as_alice: Client, bucket: Bucket) -> None:
     sender = Sender(as_alice)
     upload, other = sender.start(BODY), sender.start(b"small")

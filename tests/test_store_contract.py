@@ -17,6 +17,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -31,6 +32,7 @@ from uploads import s3
 from uploads.errors import StoreUnavailable
 from uploads.models import new_key
 from uploads.names import disposition
+from uploads.s3 import client as s3_client
 
 STORES = ["local", "digests", *(["given"] if "CONTRACT_ENDPOINT" in os.environ else [])]
 PART = 5 * 1024**2
@@ -354,6 +356,15 @@ def test_the_headers_of_a_download_cannot_be_changed(key: str) -> None:
 def test_a_download_lives_five_minutes_at_most(key: str) -> None:
     url = s3.download_url(key, disposition="attachment", content_type="text/plain")
     assert int(parse_qs(urlsplit(url).query)["X-Amz-Expires"][0]) <= 300
+
+
+def test_two_attempts_of_every_call_end_within_ten_seconds() -> None:
+    """With the pause in between, which boto3 draws from up to a second."""
+    most = s3_client.ATTEMPTS * (s3_client.CONNECT_SECONDS + s3_client.READ_SECONDS) + 1
+    assert most < 10
+    config: Any = s3_client.config()
+    assert (config.connect_timeout, config.read_timeout) == (s3_client.CONNECT_SECONDS, s3_client.READ_SECONDS)
+    assert config.retries["total_max_attempts"] == s3_client.ATTEMPTS
 
 
 def test_the_raw_view_agrees_that_a_key_is_empty(store: Bucket, key: str) -> None:

@@ -15,7 +15,7 @@ from uploads.s3.multipart import (
     multipart_ids,
     upload_part,
 )
-from uploads.s3.objects import Stored, create_bucket, delete, peek, put, read
+from uploads.s3.objects import Stored, create_bucket, delete, peek, put, read, require_answer
 from uploads.s3.signing import URL_SECONDS, Signed, sign_part, sign_put
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "peek",
     "put",
     "read",
+    "require_answer",
     "reset",
     "sign_part",
     "sign_put",

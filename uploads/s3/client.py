@@ -66,6 +66,7 @@ def session() -> boto3.session.Session:
 @functools.cache
 def client(kind: Literal["quick", "patient"] = "quick") -> S3Client:
     """One client of each kind for all threads (boto3 clients are thread-safe, sessions are not)."""
+    credentials()  # a client that is made without any stays without
     limits = config() if kind == "quick" else config(read_seconds=PATIENT_READ_SECONDS, attempts=PATIENT_ATTEMPTS)
     made = session().client("s3", endpoint_url=settings.S3_ENDPOINT, config=limits)
     made.meta.events.register("before-send.s3", _refuse_in_transaction)
@@ -96,12 +97,22 @@ def keeps_digests() -> bool:
     return bool(settings.S3_CHECKSUMS == "sha256")
 
 
+def credentials() -> Any:
+    """Who we are to the store. A role may come late: without any, StoreUnavailable, and the next call asks anew."""
+    with told_plainly("GetCredentials"):
+        found = session().get_credentials()
+    if found is None:
+        logger.warning("store_fault operation=GetCredentials code=none")
+        raise StoreUnavailable("GetCredentials: none")
+    return found
+
+
 def seconds_of_credentials() -> float | None:
     """How long the signing credentials still live; None for those that do not expire.
 
     botocore keeps the moment in a private attribute and gives no other way to it.
     """
-    expiry: datetime | None = getattr(session().get_credentials(), "_expiry_time", None)
+    expiry: datetime | None = getattr(credentials(), "_expiry_time", None)
     return (expiry - datetime.now(UTC)).total_seconds() if expiry else None
 
 
@@ -130,7 +141,8 @@ def told_plainly(operation: str, *, absent: Collection[str] = ABSENT) -> Iterato
             raise
         logger.warning("store_fault operation=%s code=%s", operation, code)
         raise (StoreRefused if code in REFUSED else StoreUnavailable)(f"{operation}: {code}") from error
-    except (BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
+    # RecursionError: boto3 asks a store that redirects everything for the bucket's region, again and again
+    except (BotoCoreError, urllib3.exceptions.HTTPError, OSError, RecursionError) as error:
         logger.warning("store_fault operation=%s code=%s", operation, type(error).__name__)
         # without its cause: urllib3 puts the whole signed URL into its messages
         raise StoreUnavailable(f"{operation}: {type(error).__name__}") from None

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
 CHUNK_BYTES = 1024**2
 LOOK_SECONDS = 60
+NEVER_USED = "f/" + "0" * 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,12 @@ def peek(key: str, *, size: int) -> Stored | None:
         head = _ask("HEAD", key, {}, ChecksumMode="ENABLED")
         checksum = head.headers.get("x-amz-checksum-sha256")
     return Stored(_whole_size(got.headers), got.headers["ETag"].strip('"'), checksum, got.first)
+
+
+def require_answer() -> None:
+    """Raise StoreUnavailable unless the store answers now, in seconds; that it refuses is an answer too."""
+    with contextlib.suppress(StoreRefused):
+        peek(NEVER_USED, size=1)
 
 
 def put(key: str, body: bytes | memoryview, *, sha256: str) -> None:

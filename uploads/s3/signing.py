@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from django.conf import settings
 
-from uploads.s3.client import client, keeps_digests, seconds_of_credentials
+from uploads.s3.client import client, keeps_digests, seconds_of_credentials, told_plainly
 
 URL_SECONDS = 600
 OCTET_STREAM = "application/octet-stream"
@@ -59,8 +59,9 @@ def _sign(
 ) -> str:
     if keeps_digests():
         params["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = sha256 or ""
-    return client().generate_presigned_url(
-        operation,
-        Params={"Bucket": settings.S3_BUCKET, "Key": key, "ContentLength": size, **params},
-        ExpiresIn=lifetime(URL_SECONDS),
-    )
+    with told_plainly("Sign"):  # credentials of a role are fetched anew when they run out
+        return client().generate_presigned_url(
+            operation,
+            Params={"Bucket": settings.S3_BUCKET, "Key": key, "ContentLength": size, **params},
+            ExpiresIn=lifetime(URL_SECONDS),
+        )

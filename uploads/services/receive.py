@@ -56,6 +56,8 @@ class Receiver:
         self.files: list[Incoming] = []
 
     def __enter__(self) -> Self:
+        """Raises StoreUnavailable: while the bytes come it is waited for long, so it is asked first."""
+        s3.require_answer()
         return self
 
     def __exit__(

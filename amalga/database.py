@@ -1,0 +1,46 @@
+"""Connections to Postgres that give up on a server that has fallen silent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.errors import OperationalError
+from psycopg_pool import ConnectionPool
+
+# A server that lives ends every statement after eight seconds by itself (statement_timeout); one that has fallen
+# silent, or whose network swallows everything, would be waited for without end.
+ANSWER_SECONDS = 9.0
+CHECK_SECONDS = 2.0
+
+
+class Connection(psycopg.Connection[Any]):
+    """Waits for no answer longer than a person would; then the connection is closed for good."""
+
+    patience = ANSWER_SECONDS
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        try:
+            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        except OperationalError:
+            # what the server would still say belongs to a statement that nobody waits for any more
+            if self.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
+                self.close()
+            raise
+
+    def execute(self, *args: Any, **kwargs: Any) -> Any:
+        """Only the pool asks this way, whether the connection lives: the answer comes at once or not at all.
+
+        What broke one idle connection broke the others too. Left alone, the pool would find them one by
+        one, with growing pauses, and answer nobody meanwhile.
+        """
+        self.patience = CHECK_SECONDS
+        try:
+            return super().execute(*args, **kwargs)
+        except OperationalError:
+            pool: ConnectionPool[Any] | None = getattr(self, "_pool", None)
+            if pool is not None:
+                pool.drain()
+            raise
+        finally:
+            self.patience = ANSWER_SECONDS
