@@ -48,7 +48,7 @@ bench-upload: $(VENV)/dev.stamp browser  ## measure uploads; results under bench
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.upload
 
 pictures: $(VENV)/dev.stamp browser  ## take the pictures of README.md anew
-	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m docs.pictures
+	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.pictures
 
 clean:  ## remove what was built; .local/ with its data stays
 	rm -rf $(VENV) .venv-digest staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis

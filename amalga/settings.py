@@ -163,7 +163,9 @@ DATABASES["default"]["OPTIONS"] = {
         "connection_class": Connection,
         "min_size": 1,
         "max_size": 16,
-        "timeout": 4,
+        # short: with 8 threads and 16 connections nobody waits but for a database that is away, and
+        # whoever waits keeps a thread from the next one
+        "timeout": 2,
         "reconnect_timeout": 2,
     },
 }

@@ -74,7 +74,8 @@ export function judge({ status, text }) {
   if (status === 412) return "stored"; // If-None-Match: an earlier try got through, its answer was lost
   if (status === 404) return "gone";
   if (["RequestTimeout", "IncompleteBody", "SlowDown"].includes(code)) return "wait";
-  if (status === 403 || code.startsWith("Expired")) return "sign";
+  // some stores say 400 of a URL that has expired
+  if (status === 403 || code === "AccessDenied" || code.startsWith("Expired")) return "sign";
   if (status === 400) return "hash"; // BadDigest and its kin, which stores name in many ways
   if (status === 0 || status === 408 || status === 409 || status === 429 || status >= 500) return "wait";
   return "refused";

@@ -16,10 +16,15 @@ from bench.upload import prepare
 from bench.web import Web
 from tests.chromium import ARGUMENTS, find
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
 # name, folder, first bytes, size in bytes
 THERE = [
-    ("logo-dark.png", "Brand/Logos", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x40\x00\x00\x00\x40\x08\x06", 48_213),
+    (
+        "logo-dark.png",
+        "Brand/Logos",
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x40\x00\x00\x00\x40\x08\x06",
+        48_213,
+    ),
     ("press kit 2026.pdf", "Brand", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", 12_400_000),
     ("interview Łódź.mp3", "Press", b"ID3\x04\x00\x00\x00\x00\x00\x00" + b"\xff\xfb\x90\x64" * 8, 4_100_000),
     ("budget 2027.xlsx", "", b"PK\x03\x04\x14\x00\x06\x00", 88_000),
@@ -42,6 +47,8 @@ def main() -> None:
         page.locator("input[type=file][name=files]").set_input_files(files)
         page.locator("[data-upload-form] button[type=submit]").click()
         page.locator("#tray [data-part=receipt]:not([hidden])").wait_for()
+        _settle()
+        page.get_by_text("3 of 3 stored and verified").wait_for()
         page.locator("a.brand").click()
         page.get_by_text("meeting notes.txt").wait_for()
         page.screenshot(path=IMAGES / "library.png")
@@ -69,6 +76,15 @@ def _store_some() -> None:
             raise RuntimeError(f"{name} was not taken")
         urllib3.request("PUT", started.signed.url, body=body, headers=started.signed.headers)
         services.finish(owner, [Claim(started.file.pk, [digest])])
+
+
+def _settle() -> None:
+    """What `manage.py verify` does next to `make run`."""
+    from uploads import services
+    from uploads.models import File
+
+    for file in File.objects.available():
+        services.verify(file)
 
 
 def _write(path: Path, size: int) -> Path:
