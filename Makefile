@@ -7,7 +7,7 @@ PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip --disable-pip-version-check --quiet
 LOCAL  := $(PY) -m amalga.local
 # the types of models come from imported settings, and these refuse to be without
-ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x AWS_STORAGE_BUCKET_NAME=x
+ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STORAGE_BUCKET_NAME=x
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help

@@ -113,7 +113,7 @@ def manager(roles: None) -> User:
 @pytest.fixture
 def admin_user(roles: None) -> User:
     """A superuser, for the admin. Takes the place of pytest-django's fixture of that name."""
-    return User.objects.create_superuser("root", password="correct horse battery staple")
+    return User.objects.create(username="root", password=PASSWORD, is_staff=True, is_superuser=True)
 
 
 def signed_in(user: User) -> Client:
