@@ -4,8 +4,8 @@ Nothing here knows a row. "Not there" is None, a refusal (403) is never taken fo
 whatever else goes wrong is StoreUnavailable. No call is made inside a database transaction.
 """
 
-from uploads.s3.client import keeps_digests, reset
-from uploads.s3.delivery import DeliveryStorage, download_url
+from uploads.s3.client import keeps_digests
+from uploads.s3.delivery import DeliveryStorage, download_url, reset
 from uploads.s3.multipart import (
     Listed,
     abort_multipart,

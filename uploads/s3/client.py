@@ -86,12 +86,6 @@ def http() -> urllib3.PoolManager:
     )  # fmt: skip
 
 
-def reset() -> None:
-    """Forget every client, after settings changed (in tests) or a process forked."""
-    for cached in (client, session, http):
-        cached.cache_clear()
-
-
 def keeps_digests() -> bool:
     """Whether the store verifies and keeps SHA-256 digests; without, they are claims."""
     return bool(settings.S3_CHECKSUMS == "sha256")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, cast
 
 from django.conf import settings
-from django.core.files.storage import storages
+from django.core.files.storage import Storage, storages
 from storages.backends.s3 import S3Storage
 
-from uploads.s3.client import config, told_plainly
+from uploads.s3.client import client, config, http, session, told_plainly
 from uploads.s3.signing import lifetime
 
 DOWNLOAD_SECONDS = 300
@@ -29,6 +30,12 @@ class DeliveryStorage(S3Storage):  # type: ignore[misc]  # storages has no types
         }
 
 
+@functools.cache
+def delivery_storage() -> Storage:
+    """The default storage of the settings, made by us so that `reset` can forget it."""
+    return storages.create_storage(storages.backends["default"])
+
+
 def download_url(key: str, *, disposition: str, content_type: str) -> str:
     """A URL for at most five minutes that gives the object with exactly these headers."""
     parameters = {
@@ -38,4 +45,10 @@ def download_url(key: str, *, disposition: str, content_type: str) -> str:
     }
     with told_plainly("Sign"):
         expire = lifetime(DOWNLOAD_SECONDS)
-        return str(storages["default"].url(key, parameters=parameters, expire=expire))  # type: ignore[call-arg]
+        return str(delivery_storage().url(key, parameters=parameters, expire=expire))  # type: ignore[call-arg]
+
+
+def reset() -> None:
+    """Forget every client, after settings changed (in tests) or a process forked."""
+    for cached in (client, session, http, delivery_storage):
+        cached.cache_clear()
