@@ -33,7 +33,7 @@ class DeliveryStorage(S3Storage):  # type: ignore[misc]  # storages has no types
 @functools.cache
 def delivery_storage() -> Storage:
     """The default storage of the settings, made by us so that `reset` can forget it."""
-    return storages.create_storage(storages.backends["default"])
+    return storages.create_storage(settings.STORAGES["default"])
 
 
 def download_url(key: str, *, disposition: str, content_type: str) -> str:
