@@ -21,11 +21,11 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.errors import BadInput, Problem, StoreUnavailable, TooLarge
+from uploads.errors import BadInput, Problem, TooLarge
 from uploads.models import File, State, Usage, Visibility
 from uploads.parts import encode_digest
 from uploads.services.finish import Finished, finish
-from uploads.services.remove import erase
+from uploads.services.remove import give_up
 from uploads.services.sign import open_multipart
 from uploads.services.start import start
 from uploads.wanted import Claim, NewFile
@@ -179,12 +179,5 @@ class Receiver:
     def _give_up(self, incoming: Incoming) -> None:
         """Let go of a row that did not become available; one that did stays."""
         incoming.buffer = bytearray()
-        if incoming.file is None:
-            return
-        rows = File.objects.filter(pk=incoming.file.pk, state=State.UPLOADING)
-        if not rows.discard(owner_id=self.owner.pk):
-            return
-        try:
-            erase(incoming.file)
-        except StoreUnavailable:
-            return  # the sweep goes on with it
+        if incoming.file is not None:
+            give_up(incoming.file)

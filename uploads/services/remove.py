@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 from django.conf import settings
@@ -28,14 +29,19 @@ def cancel(file: File, *, by: User) -> None:
     """
     if file.state == State.DELETING:
         return
-    if not File.objects.filter(pk=file.pk, state=State.UPLOADING).discard(owner_id=file.owner_id):
+    if not give_up(file):
         raise WrongState(_("This upload is finished or being completed; it cannot be cancelled."))
     logger.info("upload_cancelled file=%s by=%s", file.pk, by.pk)
-    file.refresh_from_db()
-    try:
+
+
+def give_up(file: File) -> bool:
+    """Let go of an upload, its reservation and what came of its bytes. False if it was too late for that."""
+    if not File.objects.filter(pk=file.pk, state=State.UPLOADING).discard(owner_id=file.owner_id):
+        return False
+    file.refresh_from_db()  # it may have a multipart upload since we looked
+    with contextlib.suppress(StoreUnavailable):  # then the sweep goes on with it
         erase(file)
-    except StoreUnavailable:
-        return  # the sweep goes on with it
+    return True
 
 
 def trash(file: File, *, by: User) -> None:
