@@ -30,6 +30,7 @@ from amalga.local.installation import THROWAWAY_BUCKET
 from amalga.local.ports import free_port
 from amalga.local.processes import Daemon
 from tests import chromium, stores
+from tests.senders import Sender
 from uploads import s3
 
 if TYPE_CHECKING:
@@ -161,6 +162,18 @@ def bucket() -> stores.Bucket:
     bucket = stores.Bucket(stores.Address.of_this_run())
     bucket.empty()
     return bucket
+
+
+@pytest.fixture
+def small_parts(settings: Settings) -> None:
+    """Parts of ten bytes, smaller than a store out there would take: a file of several stays readable."""
+    settings.UPLOAD_PART_BYTES = 10
+
+
+@pytest.fixture
+def sender(as_alice: Client, bucket: stores.Bucket) -> Sender:
+    """Alice, speaking the upload protocol."""
+    return Sender(as_alice)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
 from tests.rows import make_row, used
 from tests.senders import Sender, Upload, put_bytes
@@ -21,14 +20,7 @@ from uploads.models import File, State
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
 
-@pytest.fixture(autouse=True)
-def small_parts(settings: Settings) -> None:
-    settings.UPLOAD_PART_BYTES = 10
-
-
-@pytest.fixture
-def sender(as_alice: Client, bucket: Bucket) -> Sender:
-    return Sender(as_alice)
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def let_urls_die(upload: Upload) -> None:

@@ -12,7 +12,6 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
 from tests.rows import make_row
 from tests.senders import Sender, Upload, composite, put_bytes, sha256
@@ -27,14 +26,7 @@ BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + bytes(60)
 
 
-@pytest.fixture(autouse=True)
-def small_parts(settings: Settings) -> None:
-    settings.UPLOAD_PART_BYTES = 10
-
-
-@pytest.fixture
-def sender(as_alice: Client, bucket: Bucket) -> Sender:
-    return Sender(as_alice)
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def error_of(answer: Any) -> dict[str, Any]:

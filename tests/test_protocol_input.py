@@ -25,14 +25,7 @@ BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 JSON = "application/json"
 
 
-@pytest.fixture(autouse=True)
-def small_parts(settings: Settings) -> None:
-    settings.UPLOAD_PART_BYTES = 10
-
-
-@pytest.fixture
-def sender(as_alice: Client, bucket: Bucket) -> Sender:
-    return Sender(as_alice)
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 @pytest.fixture

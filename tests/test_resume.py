@@ -19,14 +19,7 @@ from uploads.models import File, PartClaim, State
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
 
-@pytest.fixture(autouse=True)
-def small_parts(settings: Settings) -> None:
-    settings.UPLOAD_PART_BYTES = 10
-
-
-@pytest.fixture
-def sender(as_alice: Client, bucket: Bucket) -> Sender:
-    return Sender(as_alice)
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def parts_told(sender: Sender, upload: Any) -> dict[int, tuple[int, str | None]]:

@@ -23,9 +23,7 @@ from uploads.models import File, PartClaim, State
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
 
-@pytest.fixture(autouse=True)
-def small_parts(settings: Settings) -> None:
-    settings.UPLOAD_PART_BYTES = 10
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def signed_headers(url: str) -> set[str]:

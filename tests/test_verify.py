@@ -9,7 +9,6 @@ import uuid
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.test import Client
 from pytest_django import Settings
 
 from tests.rows import make_row
@@ -23,14 +22,7 @@ from uploads.models import Basis, File, State
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
 
-@pytest.fixture(autouse=True)
-def small_parts(settings: Settings) -> None:
-    settings.UPLOAD_PART_BYTES = 10
-
-
-@pytest.fixture
-def sender(as_alice: Client, bucket: Bucket) -> Sender:
-    return Sender(as_alice)
+pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 20, 21, 30])
