@@ -67,9 +67,11 @@ def roles(db: None) -> None:
     if not Group.objects.exists():
         config = apps.get_app_config("uploads")
         models = config.models_module
-        migration = importlib.import_module("uploads.migrations.0003_roles")
+        roles = importlib.import_module("uploads.migrations.0003_roles")
+        library = importlib.import_module("uploads.migrations.0006_library_rows")
         with connection.schema_editor() as editor:
-            migration.create_roles(apps, editor)
+            roles.create_roles(apps, editor)
+            library.grant_rights(apps, editor)
         config.models_module = models  # the migration leaves None, as fits its own kind of apps
 
 

@@ -38,6 +38,12 @@ class WrongState(Problem):
     code = "wrong_state"
 
 
+class Conflict(Problem):
+    """What was asked for is there already."""
+
+    code = "conflict"
+
+
 class PartsMissing(Problem):
     """Some parts are not in the store, or not as they were announced: `numbers`, counted from 1."""
 

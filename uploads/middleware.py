@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from uploads.errors import BadInput, Forbidden, LengthRequired, Problem, TooLarge
+from uploads.models import acting_from
 from uploads.views.answers import MethodNotAllowed, is_protocol, refusal
 
 MOST_DIGITS = 18  # of a length: an exabyte, and what Python turns into a number at any time
@@ -36,6 +37,17 @@ class RefuseUnusable:
         except Problem as problem:
             return refusal(request, problem)
         return _readable(request, self.get_response(request))
+
+
+class KnowAddress:
+    """Whatever a request does is recorded with the address it came from."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        with acting_from(request.META.get("REMOTE_ADDR") or None):
+            return self.get_response(request)
 
 
 class LoginRequired(LoginRequiredMiddleware):

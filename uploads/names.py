@@ -11,6 +11,34 @@ MOST_TYPE_CHARACTERS = 255
 MOST_EXTENSION_CHARACTERS = 20
 NAMELESS = "unnamed"
 
+OFFICE = (
+    "application/vnd.openxmlformats-officedocument.",
+    "application/vnd.oasis.opendocument.",
+    "application/vnd.ms-",
+)
+FAMILIES = {
+    "application/pdf": "pdf",
+    "application/msword": "document",
+    "application/rtf": "document",
+    "text/rtf": "document",
+    "application/epub+zip": "document",
+    "application/json": "text",
+    "application/javascript": "text",
+    "application/xml": "text",
+    "application/x-sh": "text",
+    "application/x-yaml": "text",
+    "application/sql": "text",
+    "application/zip": "archive",
+    "application/gzip": "archive",
+    "application/x-7z-compressed": "archive",
+    "application/x-bzip2": "archive",
+    "application/x-rar-compressed": "archive",
+    "application/vnd.rar": "archive",
+    "application/x-tar": "archive",
+    "application/x-xz": "archive",
+    "application/zstd": "archive",
+}
+
 # Cc control, Cf invisible (bidi marks, zero-width, tags), Cs lone surrogates, Zl/Zp line ends.
 # Co and Cn stay: private-use characters show as a box and hide nothing.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -33,6 +61,27 @@ def clean_folder(text: str) -> str:
     """A relative folder path like `Brand/Logos`, each segment a clean name; empty and `.`/`..` ones go."""
     segments = (segment.strip() for segment in _visible(text.replace("\\", "/")).split("/"))
     return "/".join(clean_name(segment) for segment in segments if segment.strip(". "))
+
+
+def fold(text: str) -> str:
+    """The text as searching and sorting see it: no case, no accents, compatibility forms made plain.
+
+    `Été №2.PDF` becomes `ete no2.pdf`. Both what is kept and what is searched for go through here.
+    """
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    bare = "".join(char for char in decomposed if not unicodedata.combining(char))
+    return unicodedata.normalize("NFC", bare)
+
+
+def family_of(media_type: str) -> str:
+    """Which of a few families a media type belongs to, as the model's Family has them."""
+    media_type = media_type.partition(";")[0].strip().lower()
+    major = media_type.partition("/")[0]
+    if media_type in FAMILIES:
+        return FAMILIES[media_type]
+    if major in {"image", "video", "audio", "text"}:
+        return major
+    return "document" if media_type.startswith(OFFICE) else "other"
 
 
 def clean_type(text: str) -> str:

@@ -11,7 +11,8 @@ from uploads.models import Visibility
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewFile:
-    """A file as its sender announces it: `name` and `folder` clean, `size` in bytes."""
+    """A file as its sender announces it: `name` and `folder` clean, `size` in bytes; `replaces` is the
+    permanent id of the file that this is to be a new version of."""
 
     token: UUID
     name: str
@@ -20,6 +21,7 @@ class NewFile:
     folder: str = ""
     modified: datetime | None = None
     visibility: Visibility = Visibility.TEAM
+    replaces: UUID | None = None
     sha256: str | None = None  # of the whole file, when it fits one part
 
 

@@ -20,6 +20,8 @@ class UploadForm(forms.Form):
     """
 
     submission = forms.UUIDField(widget=forms.HiddenInput, initial=uuid.uuid4)
+    folder = forms.IntegerField(widget=forms.HiddenInput, required=False, min_value=1)
+    replaces = forms.UUIDField(widget=forms.HiddenInput, required=False)
     private = forms.BooleanField(label=_("Private: only I can see these files"), required=False)
     # the metaclass takes fields out of the class: this does not touch Form.files
     files = forms.Field(  # type: ignore[assignment]

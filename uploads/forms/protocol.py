@@ -28,15 +28,22 @@ LARGEST_NUMBER = 2**62
 
 @dataclass(frozen=True, slots=True)
 class FilesToStart:
-    """`{"files": [{"token", "name", "size", "type"?, "modified"?, "folder"?, "visibility"?, "sha256"?}]}`"""
+    """`{"files": [{"token", "name", "size", "type"?, "modified"?, "folder"?, "visibility"?, "replaces"?, "sha256"?}],
+    "into"?}`: `into` is the id of the folder that the files' own paths begin in."""
 
     files: list[tuple[UUID, NewFile | Problem]]
+    into: int | None
 
     @classmethod
     def read(cls, body: bytes) -> Self:
-        items = _items(body, "files", most=MOST_FILES)
+        data = _members(body)
+        items = _items(data, "files", most=MOST_FILES)
         tokens = _distinct_uuids(items, "token")
-        return cls([(token, _new_file(token, i)) for token, i in zip(tokens, items, strict=True)])
+        into = data.get("into")
+        return cls(
+            [(token, _new_file(token, i)) for token, i in zip(tokens, items, strict=True)],
+            None if into is None else _whole(into, "into", least=1, most=LARGEST_NUMBER),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class PartsToSign:
 
     @classmethod
     def read(cls, body: bytes, file: File) -> Self:
-        items = _items(body, "parts", most=MOST_PARTS_A_CALL)
+        items = _items(_members(body), "parts", most=MOST_PARTS_A_CALL)
         wanted = [
             WantedPart(
                 _whole(item.get("number"), "number", least=1, most=file.part_count),
@@ -68,17 +75,21 @@ class FilesToFinish:
 
     @classmethod
     def read(cls, body: bytes) -> Self:
-        items = _items(body, "files", most=MOST_FILES)
+        items = _items(_members(body), "files", most=MOST_FILES)
         ids = _distinct_uuids(items, "id")
         return cls([(pk, _claim(pk, item)) for pk, item in zip(ids, items, strict=True)])
 
 
-def _items(body: bytes, member: str, *, most: int) -> Sequence[dict[str, Any]]:
+def _members(body: bytes) -> dict[str, Any]:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadInput(_("The body is not JSON.")) from error
-    items = data.get(member) if isinstance(data, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+def _items(data: dict[str, Any], member: str, *, most: int) -> Sequence[dict[str, Any]]:
+    items = data.get(member)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise BadInput(_("The body needs a list “%(member)s” of objects.") % {"member": member})
     if not 1 <= len(items) <= most:
@@ -106,6 +117,7 @@ def _new_file(token: UUID, item: dict[str, Any]) -> NewFile | Problem:
             folder=_folder(item.get("folder")),
             modified=_moment(item.get("modified")),
             visibility=_visibility(item.get("visibility")),
+            replaces=_uuid(item["replaces"], "replaces") if item.get("replaces") is not None else None,
             sha256=_digest_or_none(item.get("sha256")),
         )
     except Problem as problem:

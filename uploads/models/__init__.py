@@ -1,10 +1,43 @@
-"""The rows: files with their states, the digests announced for their parts, and what people have used."""
+"""The rows: files and their states, folders, tags, previews, what people used and did, and kept totals."""
 
-from uploads.models.file import File, PartClaim, new_key
+from uploads.models.event import Action, Event, acting_from
+from uploads.models.figures import Change, Figure, Kind, Status, fold
+from uploads.models.file import LISTED, File, PartClaim, new_key
+from uploads.models.folder import Folder, Grant, Level
+from uploads.models.preview import Look, Preview, PreviewState, new_preview_key
 from uploads.models.publish import Facts, publish
-from uploads.models.states import SOURCES, Basis, State, Visibility
+from uploads.models.states import SOURCES, Basis, Family, State, Visibility
+from uploads.models.tag import Tag, Tagging
 from uploads.models.usage import Usage
 
 __all__ = [
-    "SOURCES", "Basis", "Facts", "File", "PartClaim", "State", "Usage", "Visibility", "new_key", "publish",
-]  # fmt: skip
+    "LISTED",
+    "SOURCES",
+    "Action",
+    "Basis",
+    "Change",
+    "Event",
+    "Facts",
+    "Family",
+    "Figure",
+    "File",
+    "Folder",
+    "Grant",
+    "Kind",
+    "Level",
+    "Look",
+    "PartClaim",
+    "Preview",
+    "PreviewState",
+    "State",
+    "Status",
+    "Tag",
+    "Tagging",
+    "Usage",
+    "Visibility",
+    "acting_from",
+    "fold",
+    "new_key",
+    "new_preview_key",
+    "publish",
+]

@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -15,9 +16,12 @@ from django.utils.translation import gettext_lazy as _
 
 from uploads import names, parts
 from uploads.errors import WrongState
+from uploads.models.folded import FoldedField
+from uploads.models.folder import Folder
 from uploads.models.queries import FileQuerySet
-from uploads.models.states import SOURCES, Basis, State, Visibility
+from uploads.models.states import SOURCES, Basis, Family, State, Visibility
 
+LISTED = Q(state=State.AVAILABLE, current=True)
 KEY_PATTERN = r"^f/[0-9a-f]{32}$"
 
 
@@ -36,13 +40,24 @@ class File(models.Model):
         verbose_name=_("owner"),
         db_index=False,  # every index below that serves an owner begins with it
     )
+    uploaded_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+", db_index=False,
+        verbose_name=_("uploaded by"),  # only where that is not the owner
+    )  # fmt: skip
     token = models.UUIDField(default=uuid.uuid4, editable=False)
 
     name = models.CharField(_("name"), max_length=names.MOST_CHARACTERS)
-    folder = models.CharField(_("folder"), max_length=names.MOST_FOLDER_CHARACTERS, blank=True, default="")
+    folded = FoldedField()
+    folder = models.ForeignKey(
+        Folder, models.PROTECT, null=True, blank=True, related_name="files", verbose_name=_("folder"),
+        db_index=False,  # as with the owner
+    )  # fmt: skip
+    series = models.UUIDField(null=True, editable=False)
+    current = models.BooleanField(default=True, editable=False)
     visibility = models.CharField(_("visibility"), max_length=7, choices=Visibility.choices, default=Visibility.TEAM)
     claimed_type = models.CharField(_("claimed type"), max_length=255, blank=True, default="")
     detected_type = models.CharField(_("detected type"), max_length=255, blank=True, default="")
+    family = models.CharField(_("type"), max_length=8, choices=Family.choices, default=Family.OTHER, editable=False)
     modified = models.DateTimeField(_("modified at the sender"), null=True, blank=True)
 
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.UPLOADING, editable=False)
@@ -74,6 +89,13 @@ class File(models.Model):
         ordering = ["-created_at", "-id"]
         constraints = [
             models.UniqueConstraint(fields=["owner", "token"], name="file_token_is_used_once"),
+            models.UniqueConstraint(
+                fields=["series"], condition=Q(current=True, series__isnull=False), name="file_has_one_current_version"
+            ),
+            models.CheckConstraint(condition=Q(family__in=Family.values), name="file_family_is_known"),
+            models.CheckConstraint(
+                condition=Q(current=True) | Q(series__isnull=False), name="file_version_is_of_a_file"
+            ),
             models.CheckConstraint(condition=Q(key__regex=KEY_PATTERN), name="file_key_is_ours"),
             models.CheckConstraint(condition=Q(size__gte=0), name="file_size_is_not_negative"),
             models.CheckConstraint(condition=Q(part_size__gt=0), name="file_part_size_is_positive"),
@@ -105,16 +127,19 @@ class File(models.Model):
             ),
         ]  # fmt: skip
         indexes = [
+            models.Index(fields=["-available_at", "-id"], condition=LISTED, name="file_newest"),
+            models.Index(fields=["folded", "id"], condition=LISTED, name="file_by_name"),
+            models.Index(fields=["size", "id"], condition=LISTED, name="file_by_size"),
+            models.Index(fields=["owner", "-available_at", "-id"], condition=LISTED, name="file_newest_of_owner"),
+            models.Index(fields=["folder", "-available_at", "-id"], condition=LISTED, name="file_newest_in_folder"),
+            models.Index(fields=["folder", "folded", "id"], condition=LISTED, name="file_by_name_in_folder"),
+            models.Index(fields=["folder", "size", "id"], condition=LISTED, name="file_by_size_in_folder"),
+            GinIndex(fields=["folded"], opclasses=["gin_trgm_ops"], condition=LISTED, name="file_words"),
+            models.Index(fields=["folder"], condition=~Q(state=State.AVAILABLE), name="file_unlisted_in_folder"),
             models.Index(
-                fields=["-available_at", "-id"],
-                condition=Q(state=State.AVAILABLE),
-                name="file_newest",
+                fields=["uploaded_by"], condition=Q(uploaded_by__isnull=False), name="file_uploaded_for_others"
             ),
-            models.Index(
-                fields=["owner", "-available_at", "-id"],
-                condition=Q(state=State.AVAILABLE),
-                name="file_newest_of_owner",
-            ),
+            models.Index(fields=["series"], condition=Q(series__isnull=False), name="file_versions"),
             models.Index(fields=["-purge_after", "-id"], condition=Q(state=State.TRASHED), name="file_trash"),
             models.Index(
                 fields=["state", "updated_at"],
@@ -137,12 +162,12 @@ class File(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
-        return reverse("file", args=[self.pk])
+        return reverse("file", args=[self.link])
 
     @property
-    def path(self) -> str:
-        """Folder and name, as a person reads them."""
-        return f"{self.folder}/{self.name}" if self.folder else self.name
+    def link(self) -> uuid.UUID:
+        """The id that pages and people know the file by: the same for all its versions."""
+        return self.series or self.pk
 
     @property
     def type(self) -> str:

@@ -9,19 +9,38 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from uploads.models.file import PartClaim
-from uploads.models.states import Basis
+from uploads.models.event import acting_address
+from uploads.models.file import File, PartClaim
+from uploads.models.states import Basis, Family
+from uploads.models.usage import Usage
+from uploads.models.versions import make_current
 
 # Written by hand: the ORM has no UPDATE … FROM, and one UPDATE a row costs more than all else in a finish.
+# Who published is the owner; the event stands in the same statement, so that neither is there alone. A folder
+# that was removed while the bytes came is back with them.
 PUBLISH = """
-UPDATE uploads_file AS file
-SET state = 'available', available_at = statement_timestamp(), updated_at = statement_timestamp(),
-    lease_until = NULL, multipart_id = '',
-    etag = found.etag, checksum_basis = found.checksum_basis, detected_type = found.detected_type
-FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[])
-    AS found (id, checksum, etag, checksum_basis, detected_type)
-WHERE file.id = found.id AND file.checksum = found.checksum AND file.state = 'completing'
-RETURNING file.id
+WITH published AS (
+    UPDATE uploads_file AS file
+    SET state = 'available', available_at = statement_timestamp(), updated_at = statement_timestamp(),
+        lease_until = NULL, multipart_id = '',
+        etag = found.etag, checksum_basis = found.checksum_basis, detected_type = found.detected_type,
+        family = found.family
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+        AS found (id, checksum, etag, checksum_basis, detected_type, family)
+    WHERE file.id = found.id AND file.checksum = found.checksum AND file.state = 'completing'
+    RETURNING file.id, file.series, file.current, file.owner_id, file.name, file.size, file.folder_id
+), told AS (
+    INSERT INTO uploads_event (action, actor_id, actor, file_id, name, address, detail)
+    SELECT CASE WHEN current THEN 'upload' ELSE 'version' END, owner_id, person.username,
+        coalesce(series, published.id), name, %s::inet, jsonb_build_object('size', size)
+    FROM published JOIN auth_user AS person ON person.id = owner_id
+), revived AS (
+    UPDATE uploads_folder SET removed_at = NULL
+    WHERE removed_at IS NOT NULL AND id IN (
+        SELECT unnest(folder.path) FROM published JOIN uploads_folder AS folder ON folder.id = folder_id
+    )
+)
+SELECT id FROM published
 """
 
 
@@ -33,6 +52,7 @@ class Facts:
     checksum: str
     checksum_basis: Basis
     detected_type: str
+    family: Family
 
 
 def publish(found: Mapping[UUID, Facts]) -> set[UUID]:
@@ -51,9 +71,26 @@ def publish(found: Mapping[UUID, Facts]) -> set[UUID]:
         [fact.etag for fact in facts],
         [fact.checksum_basis.value for fact in facts],
         [fact.detected_type for fact in facts],
+        [fact.family.value for fact in facts],
+        acting_address(),
     ]
     with transaction.atomic(), connection.cursor() as cursor:
+        versions = _lock_versions(ids)
         cursor.execute(PUBLISH, columns)
         published = {pk for (pk,) in cursor.fetchall()}
         PartClaim.objects.filter(file__in=published).delete()
+        for version in versions:
+            if version.pk in published:
+                make_current(version)
     return published
+
+
+def _lock_versions(ids: list[UUID]) -> list[File]:
+    """Those of the rows that will replace another, with the usage rows that this may change. Usage comes
+    before any file row, in one order, as everywhere."""
+    versions = list(File.objects.filter(pk__in=ids, current=False))
+    replaced = File.objects.by_links(version.link for version in versions) if versions else File.objects.none()
+    owners = {version.owner_id for version in versions} | set(replaced.values_list("owner_id", flat=True))
+    for owner_id in sorted(owners):
+        Usage.objects.locked(owner_id)
+    return versions

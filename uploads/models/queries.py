@@ -13,6 +13,8 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from uploads import names
+from uploads.models.folder import Folder, Level
 from uploads.models.states import SOURCES, State, Visibility
 from uploads.models.usage import Usage
 
@@ -27,32 +29,86 @@ def in_seconds(seconds: float) -> Any:
     return Now() + timedelta(seconds=seconds)
 
 
+def _in_open_folders(user: User) -> Q:
+    return ~Q(folder__in=Folder.objects.closed_to(user).values("pk")) if not user.is_superuser else Q()
+
+
+def _managed(user: User, permission: str) -> Q:
+    """Where this person manages what is the team's: by role, or where a folder's rules say so."""
+    if user.is_superuser:
+        return Q()
+    by_rule = Q(folder__in=Folder.objects.governed_for(user, Level.MANAGE).values("pk"))
+    if not user.has_perm(permission):
+        return by_rule
+    return by_rule | ~Q(folder__in=Folder.objects.filter(governor__isnull=False).values("pk"))
+
+
 class FileQuerySet(models.QuerySet["File"]):
     def visible_to(self, user: User | AnonymousUser) -> FileQuerySet:
         """The one gate: every row this person may see, whatever its state.
 
-        Everybody sees what is their own. Who may view files sees the team's available ones, and
-        managers the team's trash. Private files are their owner's alone; nobody sees what is going.
+        Everybody sees what is their own. Who may view files sees the team's available ones, save those in
+        folders that are closed to them, and whoever manages a folder its trash. Private files are their
+        owner's alone; nobody sees what is going.
         """
         if not isinstance(user, User) or not user.is_active:
             return self.none()
         seen = Q(owner=user)
-        team = Q(visibility=Visibility.TEAM)
         if user.has_perm("uploads.view_file"):
-            seen |= team & Q(state=State.AVAILABLE)
-        if user.has_perm("uploads.change_file"):
-            seen |= team & Q(state=State.TRASHED)
+            seen |= Q(visibility=Visibility.TEAM, state=State.AVAILABLE) & _in_open_folders(user)
+            seen |= Q(visibility=Visibility.TEAM, state=State.TRASHED) & _managed(user, "uploads.change_file")
         return self.filter(seen).exclude(state=State.DELETING)
+
+    def changeable_by(self, user: User | AnonymousUser) -> FileQuerySet:
+        """Files that this person may rename, move, tag or replace: their own, or as a manager."""
+        return self._at_hand(user, "uploads.change_file")
 
     def removable_by(self, user: User | AnonymousUser) -> FileQuerySet:
         """Files that this person may put into the trash or take out of it: their own, or as a manager."""
+        return self._at_hand(user, "uploads.delete_file")
+
+    def _at_hand(self, user: User | AnonymousUser, permission: str) -> FileQuerySet:
         rows = self.visible_to(user)
-        if isinstance(user, User) and user.has_perm("uploads.delete_file"):
+        if not isinstance(user, User) or not user.is_active:
             return rows
-        return rows.filter(owner_id=user.pk)
+        return rows.filter(Q(owner=user) | (Q(visibility=Visibility.TEAM) & _managed(user, permission)))
+
+    def listed(self) -> FileQuerySet:
+        """What lists show: available, and of a file with several versions the one that counts."""
+        return self.filter(state=State.AVAILABLE, current=True)
+
+    def by_link(self, link: UUID) -> FileQuerySet:
+        """The version that counts of the file with this permanent id."""
+        return self.by_links([link])
+
+    def by_links(self, links: Iterable[UUID]) -> FileQuerySet:
+        wanted = list(links)
+        return self.filter(Q(series__in=wanted) | Q(pk__in=wanted, series__isnull=True), current=True)
+
+    def versions_of(self, file: File) -> FileQuerySet:
+        """All rows of the file's series, the file itself included."""
+        return self.filter(series=file.series) if file.series else self.filter(pk=file.pk)
+
+    def matching(self, text: str) -> FileQuerySet:
+        """Files with every one of these words anywhere in their name; case and accents do not count."""
+        rows = self
+        for word in names.fold(text).split():
+            rows = rows.filter(folded__contains=word)
+        return rows
+
+    def in_folder(self, folder: Folder | None) -> FileQuerySet:
+        return self.filter(folder=folder) if folder else self.filter(folder__isnull=True)
+
+    def below(self, folder: Folder) -> FileQuerySet:
+        """In this folder or anywhere under it."""
+        return self.filter(folder__in=Folder.objects.below(folder).values("pk"))
 
     def owned_by(self, user: User | AnonymousUser) -> FileQuerySet:
         return self.filter(owner_id=user.pk)
+
+    def sent_by(self, user: User | AnonymousUser) -> FileQuerySet:
+        """Their own, and new versions that they uploaded of other people's files."""
+        return self.filter(Q(owner_id=user.pk) | Q(uploaded_by_id=user.pk))
 
     def available(self) -> FileQuerySet:
         return self.filter(state=State.AVAILABLE)

@@ -28,6 +28,19 @@ class Visibility(models.TextChoices):
     PRIVATE = "private", _("Private")
 
 
+class Family(models.TextChoices):
+    """What a media type is to people who look for a file."""
+
+    IMAGE = "image", _("Images")
+    VIDEO = "video", _("Video")
+    AUDIO = "audio", _("Audio")
+    PDF = "pdf", _("PDF")
+    DOCUMENT = "document", _("Documents")
+    TEXT = "text", _("Text and code")
+    ARCHIVE = "archive", _("Archives")
+    OTHER = "other", _("Other")
+
+
 class Basis(models.TextChoices):
     """What a file's checksum rests on."""
 

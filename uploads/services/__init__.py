@@ -2,27 +2,45 @@
 
 from uploads.services.assemble import resolve
 from uploads.services.finish import Finished, finish
+from uploads.services.organise import (
+    Outcome,
+    move_files,
+    rename,
+    restore_many,
+    set_visibility,
+    tag_files,
+    trash_many,
+)
 from uploads.services.receive import Receiver
 from uploads.services.remove import cancel, erase, restore, trash
 from uploads.services.sign import StoredPart, parts_of, sign_parts
 from uploads.services.start import Started, start
 from uploads.services.sweep import sweep
 from uploads.services.verify import verify
+from uploads.services.versions import restore_version
 
 __all__ = [
     "Finished",
+    "Outcome",
     "Receiver",
     "Started",
     "StoredPart",
     "cancel",
     "erase",
     "finish",
+    "move_files",
     "parts_of",
+    "rename",
     "resolve",
     "restore",
+    "restore_many",
+    "restore_version",
+    "set_visibility",
     "sign_parts",
     "start",
     "sweep",
+    "tag_files",
     "trash",
+    "trash_many",
     "verify",
 ]

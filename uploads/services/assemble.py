@@ -9,7 +9,8 @@ from django.db.models.functions import Now
 
 from uploads import s3
 from uploads.errors import Gone, PartsMissing, Problem, RefusedType, StoreUnavailable
-from uploads.models import Basis, Facts, File, State, publish
+from uploads.models import Basis, Facts, Family, File, State, publish
+from uploads.names import family_of
 from uploads.parts import checksum_of
 from uploads.services.start import refuse_type
 from uploads.services.types import detect_type
@@ -34,7 +35,8 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
     detected = detect_type(stored.first_bytes)
     refuse_type(detected, name=file.name)
     basis = Basis.STORE if stored.checksum else Basis.CLAIMED
-    return Facts(stored.etag, file.checksum, basis, detected)
+    family = Family(family_of(detected or file.claimed_type))
+    return Facts(stored.etag, file.checksum, basis, detected, family)
 
 
 def give_back(file: File, problem: Problem) -> None:

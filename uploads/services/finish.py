@@ -36,7 +36,7 @@ def finish(owner: User, claims: Sequence[Claim]) -> list[Finished | Problem]:
     Safe to repeat and to race: an upload that is available already is answered the same way again,
     one that somebody else is completing now with StillCompleting.
     """
-    files = File.objects.owned_by(owner).in_bulk([claim.id for claim in claims])
+    files = File.objects.sent_by(owner).in_bulk([claim.id for claim in claims])
     outcomes = {claim.id: _look(files.get(claim.id), claim.digests) for claim in claims}
     mine = _claim(files, {claim.id: claim for claim in claims if outcomes[claim.id] is None})
     found = _assemble_all([(files[claim.id], claim.digests) for claim in claims if claim.id in mine])
@@ -109,7 +109,7 @@ def _settle(found: Sequence[tuple[File, Facts | Problem]]) -> dict[UUID, Problem
 
 def _answers(owner: User, claims: Sequence[Claim], outcomes: dict[UUID, Problem | None]) -> list[Finished | Problem]:
     """Answer from the rows as they are committed now: success is only told of what is available."""
-    rows = File.objects.owned_by(owner).in_bulk([claim.id for claim in claims])
+    rows = File.objects.sent_by(owner).in_bulk([claim.id for claim in claims])
     return [_answer(rows.get(claim.id), outcomes[claim.id]) for claim in claims]
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -22,9 +22,10 @@ from django.utils.translation import gettext as _
 
 from uploads import s3
 from uploads.errors import BadInput, Problem, TooLarge
-from uploads.models import File, State, Usage, Visibility
+from uploads.models import File, Folder, State, Usage, Visibility
 from uploads.parts import encode_digest
 from uploads.services.finish import Finished, finish
+from uploads.services.folders import ensure
 from uploads.services.remove import give_up
 from uploads.services.sign import open_multipart
 from uploads.services.start import start
@@ -107,18 +108,30 @@ class Receiver:
         self.files[-1].problem = problem
         self._give_up(self.files[-1])
 
-    def publish(self, *, submission: uuid.UUID, visibility: Visibility) -> list[tuple[str, File | Problem]]:
+    def publish(self, *, submission: uuid.UUID, place: Mapping[str, Any]) -> list[tuple[str, File | Problem]]:
         """Make what came whole available; per file its name and its row, or what went wrong.
 
-        `submission` names the form that was sent: the same file sent with it twice is one file.
+        `submission` names the form that was sent: the same file sent with it twice is one file. `place` is
+        what the rows are to say of where they are and who sees them: `in_folder` or `as_version` makes it.
         """
         answers: list[tuple[str, File | Problem]] = []
         for index, incoming in enumerate(self.files):
-            outcome = incoming.problem or self._publish_one(
-                incoming, submission=submission, index=index, visibility=visibility
-            )
+            outcome = incoming.problem or self._publish_one(incoming, submission=submission, index=index, place=place)
             answers.append((incoming.name, outcome))
         return answers
+
+    def in_folder(self, folder: Folder | None, visibility: Visibility) -> dict[str, Any]:
+        """Raises Forbidden where this person may not put files."""
+        answer = ensure([""], by=self.owner, into=folder)[""]
+        if isinstance(answer, Problem):
+            raise answer
+        return {"folder": folder, "visibility": visibility}
+
+    def as_version(self, file: File) -> dict[str, Any]:
+        """The one file that came is to be a new version of this one. Raises BadInput for more than one."""
+        if len(self.files) != 1:
+            raise BadInput(_("Choose one file: it takes the place of the present version."))
+        return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
 
     def _reserve(self, incoming: Incoming, *, size: int) -> File:
         new = NewFile(token=uuid.uuid4(), name=incoming.name, size=size, claimed_type=incoming.claimed_type)
@@ -152,7 +165,7 @@ class Receiver:
                 file.size = size
 
     def _publish_one(
-        self, incoming: Incoming, *, submission: uuid.UUID, index: int, visibility: Visibility
+        self, incoming: Incoming, *, submission: uuid.UUID, index: int, place: Mapping[str, Any]
     ) -> File | Problem:
         file = incoming.file
         if file is None:
@@ -161,7 +174,7 @@ class Receiver:
         token = uuid.uuid5(submission, told_apart)
         try:
             with transaction.atomic():
-                File.objects.filter(pk=file.pk).update(token=token, visibility=visibility)
+                File.objects.filter(pk=file.pk).update(token=token, **place)
         except IntegrityError:
             file = self._twin(token) or file
         return self._finish(file, incoming.digests)

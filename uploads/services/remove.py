@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import Q
-from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from uploads import s3
 from uploads.errors import StoreUnavailable, WrongState
 from uploads.models import File, State
 from uploads.models.queries import in_seconds
+from uploads.services.organise import restore_many, trash_many
+from uploads.services.previews import erase_previews
 
 logger = logging.getLogger(__name__)
 
@@ -45,21 +45,22 @@ def give_up(file: File) -> bool:
 
 
 def trash(file: File, *, by: User) -> None:
-    """Hide the file from everyone; it can be restored until `purge_after`. Safe to repeat."""
-    if File.objects.filter(pk=file.pk).trashed().exists():
+    """Hide the file from everyone; it can be restored until `purge_after`. Safe to repeat.
+
+    Raises WrongState for one that is not available, or not this person's to remove.
+    """
+    if File.objects.by_link(file.link).trashed().exists():
         return
-    file.move_to(State.TRASHED, purge_after=in_seconds(settings.TRASH_DAYS * 24 * 3600))
-    logger.info("file_trashed file=%s by=%s", file.pk, by.pk)
+    if not trash_many([file.link], by=by).files:
+        raise WrongState(_("“%(name)s” cannot be put into the trash now.") % {"name": file.name})
 
 
 def restore(file: File, *, by: User) -> None:
     """Bring a file back from the trash, as it was. Safe to repeat."""
-    if File.objects.filter(pk=file.pk).available().exists():
+    if File.objects.by_link(file.link).available().exists():
         return
-    rows = File.objects.filter(pk=file.pk).trashed()
-    if not rows.update(state=State.AVAILABLE, purge_after=None, updated_at=Now()):
+    if not restore_many([file.link], by=by).files:
         raise WrongState(_("The file is no longer in the trash."))
-    logger.info("file_restored file=%s by=%s", file.pk, by.pk)
 
 
 def erase(file: File) -> bool:
@@ -74,6 +75,8 @@ def erase(file: File) -> bool:
         for multipart_id in {file.multipart_id, *s3.multipart_ids(file.key)} - {""}:
             s3.abort_multipart(file.key, multipart_id)
     s3.delete(file.key)
+    if not erase_previews(file):
+        return False
     quiet = Q(signed_until__isnull=True) | Q(signed_until__lt=in_seconds(-CLOCKS_APART_SECONDS))
     gone, _each = File.objects.filter(quiet, pk=file.pk, state=State.DELETING).delete()
     if gone:

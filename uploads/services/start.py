@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -14,10 +15,11 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.errors import Gone, OverQuota, Problem, RefusedType, TooLarge
-from uploads.models import File, State, Usage
+from uploads.errors import Forbidden, Gone, OverQuota, Problem, RefusedType, TooLarge
+from uploads.models import File, Folder, State, Usage
 from uploads.models.queries import in_seconds
 from uploads.parts import part_size_for
+from uploads.services.folders import ensure
 from uploads.services.sign import sign_parts
 from uploads.wanted import NewFile, WantedPart
 
@@ -33,12 +35,22 @@ class Started:
     signed: s3.Signed | None = None
 
 
-def start(owner: User, wanted: Sequence[NewFile]) -> list[Started | Problem]:
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the files of one call go: the folder of each path, and the files that are to be replaced."""
+
+    folders: Mapping[str, Folder | Problem | None]
+    replaced: Mapping[UUID, File]
+
+
+def start(owner: User, wanted: Sequence[NewFile], *, into: Folder | None = None) -> list[Started | Problem]:
     """One row for each file, or why not, in the order asked. Safe to repeat: a token gives its row again.
 
-    Everything happens in one short transaction under the owner's usage row, so that any number of
+    `into` is the folder that the files' own paths begin in. Folders are made first, each by itself. Then
+    everything happens in one short transaction under the owner's usage row, so that any number of
     calls at once never exceed a quota. The store is not asked: nothing can be left there.
     """
+    places = _places(owner, wanted, into)
     with transaction.atomic():
         usage = Usage.objects.locked(owner.pk)
         _release_overdue(owner, usage)
@@ -46,7 +58,7 @@ def start(owner: User, wanted: Sequence[NewFile]) -> list[Started | Problem]:
         answers: list[Started | Problem] = []
         fresh: list[File] = []
         for new in wanted:
-            answer = _admit(new, owner, usage, fresh, known)
+            answer = _admit(new, owner, usage, fresh, known, places)
             answers.append(answer)
             if isinstance(answer, Started):
                 known[new.token] = answer.file
@@ -65,21 +77,30 @@ def refuse_type(*types: str, name: str) -> None:
         raise RefusedType(_("Files of type %(type)s are not accepted here.") % {"type": kind})
 
 
-def _admit(new: NewFile, owner: User, usage: Usage, fresh: list[File], known: dict[UUID, File]) -> Started | Problem:
+def _places(owner: User, wanted: Sequence[NewFile], into: Folder | None) -> _Places:
+    folders = ensure({new.folder for new in wanted if new.replaces is None}, by=owner, into=into)
+    links = {new.replaces for new in wanted if new.replaces is not None}
+    rows = File.objects.changeable_by(owner).listed().by_links(links) if links else []
+    return _Places(folders, {file.link: file for file in rows})
+
+
+def _admit(
+    new: NewFile, owner: User, usage: Usage, fresh: list[File], known: dict[UUID, File], places: _Places
+) -> Started | Problem:
     if new.token in known:
         file = known[new.token]
         return Gone() if file.state in {State.TRASHED, State.DELETING} else Started(file, new=False)
     try:
         _refuse_too_much(new, usage, fresh)
         refuse_type(new.claimed_type, name=new.name)
+        place = _place(new, places)
     except Problem as problem:
         return problem
     file = File(
         owner=owner,
         token=new.token,
         name=new.name,
-        folder=new.folder,
-        visibility=new.visibility,
+        **place,
         claimed_type=new.claimed_type,
         modified=new.modified,
         size=new.size,
@@ -92,6 +113,19 @@ def _admit(new: NewFile, owner: User, usage: Usage, fresh: list[File], known: di
         file.checksum = new.sha256 or ""  # announced; it counts once the file is available
     fresh.append(file)
     return Started(file, new=True)
+
+
+def _place(new: NewFile, places: _Places) -> dict[str, Any]:
+    """Where the row goes and who sees it: as announced, or as the file that it is to replace."""
+    if new.replaces is not None:
+        file = places.replaced.get(new.replaces)
+        if file is None:
+            raise Forbidden(_("The file to replace is not there, or not yours to change."))
+        return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
+    folder = places.folders[new.folder]
+    if isinstance(folder, Problem):
+        raise folder
+    return {"folder": folder, "visibility": new.visibility}
 
 
 def _refuse_too_much(new: NewFile, usage: Usage, fresh: list[File]) -> None:

@@ -6,10 +6,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 
 from uploads.errors import Problem
-from uploads.models import File, State
+from uploads.models import Action, Event, File, State, fold
 from uploads.models.queries import FileQuerySet
 from uploads.services.assemble import resolve
 from uploads.services.remove import erase
@@ -29,6 +29,7 @@ def sweep() -> Counter[str]:
     _each("resolved", File.objects.stuck(), resolve, counts)
     _each("expired", File.objects.overdue(), _discard_overdue, counts)
     _each("purged", File.objects.due_for_purge(), _discard_due, counts)
+    fold()
     _each("erased", File.objects.filter(state=State.DELETING), erase, counts)
     return counts
 
@@ -52,4 +53,8 @@ def _discard_overdue(file: File) -> bool:
 
 
 def _discard_due(file: File) -> bool:
-    return bool(File.objects.due_for_purge().filter(pk=file.pk).discard(owner_id=file.owner_id))
+    with transaction.atomic():
+        had = File.objects.due_for_purge().filter(pk=file.pk).discard(owner_id=file.owner_id)
+        if had:
+            Event.objects.record(Action.PURGE, file=file, size=file.size)
+    return bool(had)

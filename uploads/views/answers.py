@@ -21,6 +21,7 @@ STATUSES = {
     "not_found": 404,
     "method_not_allowed": 405,
     "wrong_state": 409,
+    "conflict": 409,
     "parts_missing": 409,
     "gone": 410,
     "expired": 410,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, cast
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 
 from uploads.errors import BadInput, Forbidden, Problem, TooLarge
 from uploads.forms import UploadForm
-from uploads.models import File, Usage, Visibility
+from uploads.models import File, Folder, Usage, Visibility
 from uploads.names import clean_name, clean_type
 from uploads.services import Receiver
 from uploads.views.answers import refusal, status, with_headers
@@ -131,10 +131,23 @@ def _receive(request: HttpRequest, receiver: Receiver) -> HttpResponse:
     if not form.is_valid() or not receiver.files:
         form.add_error("files", _("Choose at least one file."))
         return _form(request, form, status=400)
-    private = form.cleaned_data["private"]
+    place = _place(request, receiver, form.cleaned_data)
     submission: UUID = form.cleaned_data["submission"]
-    answers = receiver.publish(submission=submission, visibility=Visibility.PRIVATE if private else Visibility.TEAM)
+    answers = receiver.publish(submission=submission, place=place)
     return _received(request, answers)
+
+
+def _place(request: HttpRequest, receiver: Receiver, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the files go, among what this person may see; raises Problem."""
+    if asked["replaces"]:
+        found = File.objects.changeable_by(request.user).listed().by_link(asked["replaces"]).first()
+        if found is None:
+            raise Forbidden(_("The file to replace is not there, or not yours to change."))
+        return receiver.as_version(found)
+    folder = Folder.objects.visible_to(request.user).filter(pk=asked["folder"]).first() if asked["folder"] else None
+    if asked["folder"] and folder is None:
+        raise BadInput(_("The folder is not there any more. Choose another, and send the files again."))
+    return receiver.in_folder(folder, Visibility.PRIVATE if asked["private"] else Visibility.TEAM)
 
 
 def _received(request: HttpRequest, answers: Sequence[tuple[str, File | Problem]]) -> HttpResponse:

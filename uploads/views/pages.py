@@ -37,7 +37,7 @@ def library(request: HttpRequest) -> HttpResponse:
     """Everything the caller may see, newest first."""
     user = signed_in(request)
     after = _after(request)
-    rows = File.objects.visible_to(user).available().newest_first(after)
+    rows = File.objects.visible_to(user).listed().newest_first(after)
     context = {
         "page": _page(rows, "available_at", reverse("library"), after),
         "may_upload": user.has_perm("uploads.add_file"),
@@ -49,7 +49,7 @@ def library(request: HttpRequest) -> HttpResponse:
 @require_safe
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What a file is, and the link to hand on."""
-    found = get_object_or_404(File.objects.visible_to(request.user).available().select_related("owner"), pk=pk)
+    found = get_object_or_404(File.objects.visible_to(request.user).listed().by_link(pk).select_related("owner"))
     inline_url = reverse("download", args=[pk]) + "?inline=1"
     context = {
         "file": found,
@@ -64,7 +64,7 @@ def file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @told_on_a_page
 def download(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Ask the permission anew each time, then send to a signed URL that lives for minutes."""
-    found = get_object_or_404(File.objects.visible_to(request.user).available(), pk=pk)
+    found = get_object_or_404(File.objects.visible_to(request.user).listed().by_link(pk))
     content_type, disposition = delivery.headers(found, inline="inline" in request.GET)
     url = s3.download_url(found.key, disposition=disposition, content_type=content_type)
     return no_store(HttpResponseRedirect(url))

@@ -6,11 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
 
 from uploads import s3, services
-from uploads.errors import Gone, NotFound, Problem
+from uploads.errors import BadInput, Gone, NotFound, Problem
 from uploads.forms import FilesToFinish, FilesToStart, PartsToSign
-from uploads.models import File, State
+from uploads.models import File, Folder, State
 from uploads.views.answers import as_json, batch, no_store, protocol_view
 from uploads.views.people import signed_in
 
@@ -33,7 +34,8 @@ def upload_detail(request: HttpRequest, *, pk: UUID) -> HttpResponse:
     if file.state in {State.TRASHED, State.DELETING}:
         raise Gone()
     stored = services.parts_of(file)
-    return no_store(JsonResponse(_upload(file) | {"parts": [_stored_part(p) for p in stored]}))
+    paths = Folder.objects.full_names([file.folder_id] if file.folder_id else [])
+    return no_store(JsonResponse(_upload(file, paths) | {"parts": [_stored_part(p) for p in stored]}))
 
 
 @protocol_view("POST", permission="uploads.add_file")
@@ -64,9 +66,10 @@ def finish(request: HttpRequest) -> HttpResponse:
 
 
 def _start(request: HttpRequest) -> HttpResponse:
-    asked = FilesToStart.read(request.body).files
+    body = FilesToStart.read(request.body)
+    asked = body.files
     wanted = [new for _token, new in asked if not isinstance(new, Problem)]
-    outcomes = iter(services.start(signed_in(request), wanted))
+    outcomes = iter(services.start(signed_in(request), wanted, into=_folder(request, body.into)))
     items: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for token, new in asked:
@@ -81,7 +84,9 @@ def _start(request: HttpRequest) -> HttpResponse:
 
 def _unfinished(request: HttpRequest) -> HttpResponse:
     rows = File.objects.owned_by(request.user).unfinished().order_by("-created_at")[:MOST_LISTED]
-    return no_store(JsonResponse({"uploads": [_upload(file) for file in rows]}))
+    files = list(rows)
+    paths = Folder.objects.full_names(file.folder_id for file in files if file.folder_id)
+    return no_store(JsonResponse({"uploads": [_upload(file, paths) for file in files]}))
 
 
 def _own(request: HttpRequest, pk: UUID) -> File:
@@ -107,13 +112,22 @@ def _started(started: services.Started) -> dict[str, Any]:
     return told
 
 
-def _upload(file: File) -> dict[str, Any]:
+def _folder(request: HttpRequest, pk: int | None) -> Folder | None:
+    if pk is None:
+        return None
+    folder = Folder.objects.visible_to(request.user).filter(pk=pk).first()
+    if folder is None:
+        raise BadInput(_("The folder “into” is not there any more. Open its place again, and drop the files there."))
+    return folder
+
+
+def _upload(file: File, paths: dict[int, str]) -> dict[str, Any]:
     return {
         "id": str(file.pk),
         "token": str(file.token),
         "state": file.state,
         "name": file.name,
-        "folder": file.folder,
+        "folder": paths.get(file.folder_id, "") if file.folder_id else "",
         "size": file.size,
         "modified": round(file.modified.timestamp() * 1000) if file.modified else None,
         "part_size": file.part_size,

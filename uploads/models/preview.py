@@ -1,0 +1,60 @@
+"""Small pictures and excerpts of files: objects of their own, each with a row that is there before it."""
+
+from __future__ import annotations
+
+import secrets
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from uploads.models.file import File
+
+PREVIEW_KEY_PATTERN = r"^p/[0-9a-f]{32}$"
+
+
+def new_preview_key() -> str:
+    """A key for one preview, never used again."""
+    return f"p/{secrets.token_hex(16)}"
+
+
+class Look(models.TextChoices):
+    THUMBNAIL = "thumbnail", _("thumbnail")  # WebP, for lists
+    PICTURE = "picture", _("picture")  # WebP, for the file's page
+    EXCERPT = "excerpt", _("excerpt")  # UTF-8, the beginning of a text
+
+
+class PreviewState(models.TextChoices):
+    MAKING = "making", _("being made")  # until lease_until an object may appear at the key
+    READY = "ready", _("ready")
+    FAILED = "failed", _("cannot be made")
+
+
+class Preview(models.Model):
+    """One look at one file. Its row goes only after its object."""
+
+    file = models.ForeignKey(File, models.PROTECT, related_name="previews")
+    look = models.CharField(max_length=9, choices=Look.choices)
+    state = models.CharField(max_length=6, choices=PreviewState.choices, default=PreviewState.MAKING)
+    key = models.CharField(max_length=34, unique=True, default=new_preview_key, editable=False, db_collation="C")
+    size = models.BigIntegerField(default=0)
+    width = models.PositiveIntegerField(default=0)
+    height = models.PositiveIntegerField(default=0)
+    reason = models.CharField(max_length=255, blank=True, default="")
+    lease_until = models.DateTimeField()
+    made_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = _("preview")
+        verbose_name_plural = _("previews")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["file", "look"], name="preview_is_one_of_its_look"),
+            models.CheckConstraint(condition=Q(key__regex=PREVIEW_KEY_PATTERN), name="preview_key_is_ours"),
+            models.CheckConstraint(condition=Q(state__in=PreviewState.values), name="preview_state_is_known"),
+            models.CheckConstraint(condition=Q(look__in=Look.values), name="preview_look_is_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.look} of {self.file_id}"

@@ -1,0 +1,39 @@
+"""Words that people put on files."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from uploads.models.file import File
+from uploads.models.folded import FoldedField
+
+MOST_TAG_CHARACTERS = 50
+
+
+class Tag(models.Model):
+    """A tag. `folded` tells tags apart: “Été” and “ete” are one."""
+
+    name = models.CharField(_("name"), max_length=MOST_TAG_CHARACTERS)
+    folded = FoldedField(unique=True)
+
+    class Meta:
+        verbose_name = _("tag")
+        verbose_name_plural = _("tags")
+        ordering = ["folded"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Tagging(models.Model):
+    """One tag on one file."""
+
+    tag = models.ForeignKey(Tag, models.CASCADE, related_name="taggings", db_index=False)
+    file = models.ForeignKey(File, models.CASCADE, related_name="taggings")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tag", "file"], name="tagging_is_made_once")]
+
+    def __str__(self) -> str:
+        return f"tag {self.tag_id} on {self.file_id}"

@@ -1,0 +1,210 @@
+"""Make, rename, move, close and remove folders. The bucket is never touched: folders are rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from django.contrib.auth.models import Group, User
+from django.db import IntegrityError, connection, transaction
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from uploads.errors import BadInput, Conflict, Forbidden, Problem, WrongState
+from uploads.models import Action, Event, File, Folder, Grant, Level, State
+from uploads.names import fold
+
+logger = logging.getLogger(__name__)
+
+TREE_LOCK = 0x416D616C6761  # one move at a time: two at once could tie the tree into a ring
+
+REPLANT = "UPDATE uploads_folder SET path = %s || path[%s:] WHERE path @> ARRAY[%s]::bigint[]"
+
+# the nearest folder on the way up that has rules of its own
+GOVERN = """
+UPDATE uploads_folder AS folder SET governor_id = (
+    SELECT above.id FROM unnest(folder.path) WITH ORDINALITY AS step (id, depth)
+    JOIN uploads_folder AS above ON above.id = step.id AND above.restricted
+    ORDER BY step.depth DESC LIMIT 1
+) WHERE path @> ARRAY[%s]::bigint[]
+"""
+
+
+def ensure(paths: Iterable[str], *, by: User, into: Folder | None = None) -> dict[str, Folder | Problem | None]:
+    """The folder of each clean path like `Brand/Logos` under `into`, made where it is missing; the empty path
+    is `into` itself. A path that leads where this person may not put files is answered with Forbidden.
+
+    Safe to repeat and to race: two people who make the same path at once get the same folders.
+    """
+    known: dict[tuple[int | None, str], Folder] = {}
+    answers: dict[str, Folder | Problem | None] = {}
+    for path in sorted(set(paths)):
+        try:
+            answers[path] = _walk(path, into, by, known)
+        except Problem as problem:
+            answers[path] = problem
+    return answers
+
+
+def create(name: str, *, parent: Folder | None, by: User) -> Folder:
+    """A new folder of this clean name. Raises Conflict where there is one, Forbidden."""
+    if Folder.objects.living().children_of(parent).filter(name=name).exists():
+        raise _taken(name)
+    return _step(parent, name, by, {})
+
+
+def rename(folder: Folder, name: str, *, by: User) -> None:
+    """Give the folder another clean name. Raises Conflict where a sibling has it, Forbidden."""
+    _require_hold(folder, by)
+    before = folder.name
+    if before == name:
+        return
+    _write(folder, name=name, folded=fold(name))
+    folder.name = name
+    Event.objects.record(Action.FOLDER, by=by, folder=folder, was=before)
+
+
+def move(folder: Folder, target: Folder | None, *, by: User) -> None:
+    """Hang the folder, with all that is in it, under another (None: at the top).
+
+    Raises WrongState for a move into itself or below itself, Conflict where a folder of that name is, Forbidden.
+    """
+    _require_hold(folder, by)
+    _require_open(target, by)
+    with transaction.atomic():
+        _lock_tree()
+        # whoever is making a folder in here ends first; the statements after this one see it
+        list(Folder.objects.below(folder).select_for_update().values_list("pk", flat=True))
+        folder.refresh_from_db()
+        above = Folder.objects.get(pk=target.pk).path if target else []
+        if folder.pk in above:
+            raise WrongState(_("“%(name)s” cannot be moved into itself.") % {"name": folder.name})
+        _write(folder, parent=target)
+        with connection.cursor() as cursor:
+            cursor.execute(REPLANT, [above, len(folder.path), folder.pk])
+            cursor.execute(GOVERN, [folder.pk])
+        Event.objects.record(Action.FOLDER, by=by, folder=folder, moved=target.pk if target else None)
+    folder.refresh_from_db()
+
+
+def set_access(folder: Folder, levels: Mapping[Group, Level] | None, *, by: User) -> None:
+    """Say who may do what in the folder and below it: these groups, or, by None, what is said further up.
+
+    Nobody locks everyone out: one of the groups has to manage. Raises BadInput, Forbidden.
+    """
+    _require_management(folder, by)
+    if levels is not None and Level.MANAGE not in levels.values():
+        raise BadInput(_("Choose at least one group that may manage the folder."))
+    with transaction.atomic():
+        _lock_tree()
+        folder.grants.all().delete()
+        Grant.objects.bulk_create(
+            Grant(folder=folder, group=group, level=level) for group, level in (levels or {}).items()
+        )
+        Folder.objects.filter(pk=folder.pk).update(restricted=levels is not None)
+        with connection.cursor() as cursor:
+            cursor.execute(GOVERN, [folder.pk])
+        told = {group.name: int(level) for group, level in (levels or {}).items()}
+        Event.objects.record(Action.ACCESS, by=by, folder=folder, groups=told if levels is not None else None)
+    folder.refresh_from_db()
+
+
+def remove(folder: Folder, *, by: User) -> None:
+    """Take an emptied folder, with the empty folders below it, out of the tree. Safe to repeat.
+
+    Raises WrongState while files are in it that are not in the trash. It comes back when a file of it is
+    restored, or when somebody makes a folder of its name.
+    """
+    _require_hold(folder, by)
+    with transaction.atomic():
+        _lock_tree()
+        inside = File.objects.filter(
+            folder__in=Folder.objects.below(folder).values("pk"),
+            state__in=[State.AVAILABLE, State.UPLOADING, State.COMPLETING],
+        )
+        if inside.exists():
+            raise WrongState(_("“%(name)s” still holds files or uploads.") % {"name": folder.name})
+        Folder.objects.below(folder).living().update(removed_at=Now())
+        Event.objects.record(Action.FOLDER, by=by, folder=folder, removed=True)
+    logger.info("folder_removed folder=%s by=%s", folder.pk, by.pk)
+
+
+def revive(folder_ids: Iterable[int]) -> None:
+    """Bring removed folders back, with those above them."""
+    gone = Folder.objects.filter(pk__in=set(folder_ids), removed_at__isnull=False)
+    steps = {step for path in gone.values_list("path", flat=True) for step in path}
+    if steps:
+        Folder.objects.filter(pk__in=steps).update(removed_at=None)
+
+
+def may_hold(folder: Folder, user: User) -> bool:
+    """Whether this person may rename, move and remove the folder: as a manager, or as who made it."""
+    if Folder.objects.managed_by(user).filter(pk=folder.pk).exists():
+        return True
+    made = folder.created_by_id == user.pk and not folder.restricted
+    return made and Folder.objects.open_to(user).filter(pk=folder.pk).exists()
+
+
+def _walk(path: str, into: Folder | None, by: User, known: dict[tuple[int | None, str], Folder]) -> Folder | None:
+    folder = into
+    if not path or into is not None:
+        _require_open(into, by)
+    for name in path.split("/") if path else []:
+        folder = _step(folder, name, by, known)
+    _require_open(folder, by)
+    return folder
+
+
+def _step(parent: Folder | None, name: str, by: User, known: dict[tuple[int | None, str], Folder]) -> Folder:
+    spot = (parent.pk if parent else None, name)
+    if spot in known:
+        return known[spot]
+    folder = Folder.objects.children_of(parent).filter(name=name).first()
+    if folder is None:
+        _require_open(parent, by)
+        fresh = Folder(parent=parent, name=name, created_by=by)
+        made = Folder.objects.bulk_create([fresh], ignore_conflicts=True)
+        folder = Folder.objects.children_of(parent).get(name=made[0].name)
+        if folder.created_by_id == by.pk:
+            Event.objects.record(Action.FOLDER, by=by, folder=folder, created=True)
+    elif folder.removed_at is not None:
+        _require_open(parent, by)
+        revive([folder.pk])
+        folder.removed_at = None
+    known[spot] = folder
+    return folder
+
+
+def _require_open(folder: Folder | None, user: User) -> None:
+    if folder is None:
+        if not user.has_perm("uploads.add_file"):
+            raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
+    elif not Folder.objects.open_to(user).filter(pk=folder.pk).exists():
+        raise Forbidden(_("You may not put files into this folder."))
+
+
+def _require_hold(folder: Folder, user: User) -> None:
+    if not may_hold(folder, user):
+        raise Forbidden(_("You may not change this folder."))
+
+
+def _require_management(folder: Folder, user: User) -> None:
+    if not Folder.objects.managed_by(user).filter(pk=folder.pk).exists():
+        raise Forbidden(_("You may not change who sees this folder."))
+
+
+def _write(folder: Folder, **facts: object) -> None:
+    try:
+        with transaction.atomic():
+            Folder.objects.filter(pk=folder.pk).update(**facts)
+    except IntegrityError as error:
+        raise _taken(str(facts.get("name", folder.name))) from error
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(_("There is a folder “%(name)s” here already.") % {"name": name})
+
+
+def _lock_tree() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TREE_LOCK])

@@ -1,0 +1,153 @@
+"""Order many files at once: move, tag, show or hide, trash, restore. No byte moves: all of it is rows.
+
+Each verb takes the permanent ids that somebody chose, does what that person may do, and tells what was refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Count, Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from uploads.errors import BadInput, Forbidden
+from uploads.models import Action, Event, File, Folder, State, Tag, Tagging, Visibility
+from uploads.models.queries import FileQuerySet, in_seconds
+from uploads.names import fold
+from uploads.services.folders import revive
+
+logger = logging.getLogger(__name__)
+
+MOST_TAGS_A_FILE = 50
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a choice: the files that were changed, the names of those that this person may see and
+    not change so, and how many ids led to nothing (gone, or not for this person)."""
+
+    files: list[File] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    unknown: int = 0
+
+    @property
+    def links(self) -> list[UUID]:
+        return [file.link for file in self.files]
+
+
+def rename(file: File, name: str, *, by: User) -> None:
+    """Give a listed file another clean name; its link stays. Raises Forbidden."""
+    with transaction.atomic():
+        found = _locked(File.objects.changeable_by(by).listed().filter(pk=file.pk))
+        if not found:
+            raise Forbidden(_("You may not change this file."))
+        if found[0].name == name:
+            return
+        _family(found).update(name=name, folded=fold(name), updated_at=Now())
+        Event.objects.record(Action.RENAME, by=by, file=found[0], to=name)
+    file.name = name
+
+
+def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> Outcome:
+    """Put files into another folder (None: the top). Raises Forbidden if that one takes none from this person."""
+    if target is not None and not Folder.objects.open_to(by).filter(pk=target.pk).exists():
+        raise Forbidden(_("You may not put files into this folder."))
+    with transaction.atomic():
+        outcome = _choose(links, File.objects.changeable_by(by).listed(), by=by)
+        _family(outcome.files).update(folder=target, updated_at=Now())
+        detail = {"to": target.pk if target else None, "folder": target.name if target else ""}
+        Event.objects.record_all(Action.MOVE, outcome.files, by=by, **detail)
+    return outcome
+
+
+def set_visibility(links: Iterable[UUID], visibility: Visibility, *, by: User) -> Outcome:
+    """Show files to the team or keep them private. That is for each file's owner alone."""
+    with transaction.atomic():
+        outcome = _choose(links, File.objects.owned_by(by).listed(), by=by)
+        _family(outcome.files).update(visibility=visibility, updated_at=Now())
+        Event.objects.record_all(Action.VISIBILITY, outcome.files, by=by, to=visibility.value)
+    return outcome
+
+
+def tag_files(links: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequence[str] = (), by: User) -> Outcome:
+    """Put tags on files and take tags off, by clean name; new ones come into being.
+
+    Raises BadInput if a file would have more than fifty: then none of the files is changed.
+    """
+    with transaction.atomic():
+        outcome = _choose(links, File.objects.changeable_by(by).listed(), by=by)
+        Tagging.objects.filter(file__in=outcome.files, tag__folded__in=[fold(name) for name in remove]).delete()
+        tags = _tags(add) if outcome.files else []
+        Tagging.objects.bulk_create(
+            (Tagging(tag=tag, file=file) for file in outcome.files for tag in tags), ignore_conflicts=True
+        )
+        _refuse_too_many_tags(outcome.files)
+        Event.objects.record_all(Action.TAG, outcome.files, by=by, added=list(add), removed=list(remove))
+    return outcome
+
+
+def trash_many(links: Iterable[UUID], *, by: User) -> Outcome:
+    """Hide files from everyone, with all their versions; they can be restored until `purge_after`."""
+    with transaction.atomic():
+        outcome = _choose(links, File.objects.removable_by(by).listed(), by=by)
+        due = in_seconds(settings.TRASH_DAYS * 24 * 3600)
+        rows = _family(outcome.files).filter(state=State.AVAILABLE)
+        rows.update(state=State.TRASHED, purge_after=due, updated_at=Now())
+        Event.objects.record_all(Action.TRASH, outcome.files, by=by)
+    logger.info("files_trashed count=%s by=%s", len(outcome.files), by.pk)
+    return outcome
+
+
+def restore_many(links: Iterable[UUID], *, by: User) -> Outcome:
+    """Bring files back from the trash as they were, and their folders with them."""
+    with transaction.atomic():
+        outcome = _choose(links, File.objects.removable_by(by).trashed().filter(current=True), by=by)
+        rows = _family(outcome.files).filter(state=State.TRASHED)
+        rows.update(state=State.AVAILABLE, purge_after=None, updated_at=Now())
+        revive(file.folder_id for file in outcome.files if file.folder_id)
+        Event.objects.record_all(Action.RESTORE, outcome.files, by=by)
+    logger.info("files_restored count=%s by=%s", len(outcome.files), by.pk)
+    return outcome
+
+
+def _choose(links: Iterable[UUID], allowed: FileQuerySet, *, by: User) -> Outcome:
+    """Lock what may be changed; tell apart what may only be seen and what is not there for this person."""
+    wanted = set(links)
+    files = _locked(allowed.by_links(wanted))
+    left = wanted - {file.link for file in files}
+    seen = File.objects.visible_to(by).by_links(left) if left else File.objects.none()
+    refused = list(seen.order_by("folded").values_list("name", flat=True))
+    return Outcome(files, refused, len(left) - len(refused))
+
+
+def _locked(rows: FileQuerySet) -> list[File]:
+    """In one order, so that two batches cannot wait for each other in a circle."""
+    return list(rows.order_by("pk").select_for_update(no_key=True))
+
+
+def _family(files: Sequence[File]) -> FileQuerySet:
+    """The rows of these files with all their versions: what is said of the file is said of each."""
+    series = [file.series for file in files if file.series]
+    return File.objects.filter(Q(pk__in=[file.pk for file in files]) | Q(series__in=series))
+
+
+def _tags(names: Sequence[str]) -> list[Tag]:
+    """Sorted, for the same reason as the locks."""
+    wanted = {fold(name): name for name in names}
+    Tag.objects.bulk_create(
+        (Tag(name=name, folded=folded) for folded, name in sorted(wanted.items())), ignore_conflicts=True
+    )
+    return list(Tag.objects.filter(folded__in=wanted))
+
+
+def _refuse_too_many_tags(files: Sequence[File]) -> None:
+    counts = Tagging.objects.filter(file__in=files).values("file").annotate(count=Count("pk"))
+    if counts.filter(count__gt=MOST_TAGS_A_FILE).exists():
+        raise BadInput(_("A file can have at most %(most)s tags.") % {"most": MOST_TAGS_A_FILE})
