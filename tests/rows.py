@@ -11,7 +11,7 @@ from django.db.models import Count, Sum
 from django.utils import timezone
 
 from tests.senders import sha256
-from uploads.models import File, State, Usage
+from uploads.models import File, Folder, State, Usage
 
 MINUTE = timedelta(minutes=1)
 
@@ -38,6 +38,16 @@ def make_row(owner: User, state: State = State.UPLOADING, **more: Any) -> File:
     if state != State.DELETING:
         Usage.objects.locked(owner.pk).change(files=1, bytes=file.size)
     return file
+
+
+def path_of(file: File) -> str:
+    """Folder and name, as a person reads them."""
+    return "/".join([*folder_of(file).split("/"), file.name]) if file.folder_id else file.name
+
+
+def folder_of(file: File) -> str:
+    """The whole path of its folder, empty at the top."""
+    return Folder.objects.full_names([file.folder_id])[file.folder_id] if file.folder_id else ""
 
 
 def used(owner: User) -> tuple[int, int]:

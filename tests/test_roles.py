@@ -18,9 +18,13 @@ def test_there_are_three_roles(roles: None) -> None:
 
 
 def test_each_role_has_exactly_its_rights(roles: None) -> None:
-    assert rights("viewers") == {"view_file"}
-    assert rights("uploaders") == {"view_file", "add_file"}
-    assert rights("managers") == {"view_file", "add_file", "change_file", "delete_file", "view_usage"}
+    looking = {"view_file", "view_folder", "view_tag"}
+    assert rights("viewers") == looking
+    assert rights("uploaders") == {*looking, "add_file"}
+    assert rights("managers") == {
+        *looking, "add_file", "change_file", "delete_file", "add_folder", "change_folder", "add_tag", "change_tag",
+        "delete_tag", "view_usage", "view_event", "view_figure",
+    }  # fmt: skip
 
 
 def test_a_role_is_about_files_and_not_about_people(roles: None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps.registry import Apps
 from django.contrib.auth.management import create_permissions
 from django.db import migrations
@@ -46,7 +48,8 @@ GROUP BY GROUPING SETS ((status), (owner_id, status), (folder_id, status), (fami
 
 
 def plant_folders(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    File, Folder = apps.get_model("uploads", "File"), apps.get_model("uploads", "Folder")
+    File: Any = apps.get_model("uploads", "File")
+    Folder: Any = apps.get_model("uploads", "Folder")
     texts = File.objects.exclude(folder_text="").values_list("folder_text", flat=True).distinct()
     for text in sorted(texts):
         parent = None

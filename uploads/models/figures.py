@@ -83,7 +83,7 @@ def fold() -> int:
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(FOLD, [MOST_FOLDED])
-            (count,) = cursor.fetchone()
+            count = int(cursor.fetchone()[0])
         folded += count
         if count < MOST_FOLDED:
             return folded

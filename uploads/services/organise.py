@@ -53,6 +53,7 @@ def rename(file: File, name: str, *, by: User) -> None:
         _family(found).update(name=name, folded=fold(name), updated_at=Now())
         Event.objects.record(Action.RENAME, by=by, file=found[0], to=name)
     file.name = name
+    logger.info("file_renamed file=%s by=%s", file.pk, by.pk)
 
 
 def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> Outcome:
@@ -64,6 +65,7 @@ def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> Out
         _family(outcome.files).update(folder=target, updated_at=Now())
         detail = {"to": target.pk if target else None, "folder": target.name if target else ""}
         Event.objects.record_all(Action.MOVE, outcome.files, by=by, **detail)
+    _tell("file_moved", outcome, by)
     return outcome
 
 
@@ -73,6 +75,7 @@ def set_visibility(links: Iterable[UUID], visibility: Visibility, *, by: User) -
         outcome = _choose(links, File.objects.owned_by(by).listed(), by=by)
         _family(outcome.files).update(visibility=visibility, updated_at=Now())
         Event.objects.record_all(Action.VISIBILITY, outcome.files, by=by, to=visibility.value)
+    _tell("file_shown" if visibility == Visibility.TEAM else "file_hidden", outcome, by)
     return outcome
 
 
@@ -90,6 +93,7 @@ def tag_files(links: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequenc
         )
         _refuse_too_many_tags(outcome.files)
         Event.objects.record_all(Action.TAG, outcome.files, by=by, added=list(add), removed=list(remove))
+    _tell("file_tagged", outcome, by)
     return outcome
 
 
@@ -101,7 +105,7 @@ def trash_many(links: Iterable[UUID], *, by: User) -> Outcome:
         rows = _family(outcome.files).filter(state=State.AVAILABLE)
         rows.update(state=State.TRASHED, purge_after=due, updated_at=Now())
         Event.objects.record_all(Action.TRASH, outcome.files, by=by)
-    logger.info("files_trashed count=%s by=%s", len(outcome.files), by.pk)
+    _tell("file_trashed", outcome, by)
     return outcome
 
 
@@ -113,8 +117,13 @@ def restore_many(links: Iterable[UUID], *, by: User) -> Outcome:
         rows.update(state=State.AVAILABLE, purge_after=None, updated_at=Now())
         revive(file.folder_id for file in outcome.files if file.folder_id)
         Event.objects.record_all(Action.RESTORE, outcome.files, by=by)
-    logger.info("files_restored count=%s by=%s", len(outcome.files), by.pk)
+    _tell("file_restored", outcome, by)
     return outcome
+
+
+def _tell(act: str, outcome: Outcome, by: User) -> None:
+    for file in outcome.files:
+        logger.info("%s file=%s by=%s", act, file.pk, by.pk)
 
 
 def _choose(links: Iterable[UUID], allowed: FileQuerySet, *, by: User) -> Outcome:
