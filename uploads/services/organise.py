@@ -63,7 +63,7 @@ def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> Out
     with transaction.atomic():
         outcome = _choose(links, File.objects.changeable_by(by).listed(), by=by)
         _family(outcome.files).update(folder=target, updated_at=Now())
-        detail = {"to": target.pk if target else None, "folder": target.name if target else ""}
+        detail = {"to": target.pk if target else None, "into": target.name if target else ""}
         Event.objects.record_all(Action.MOVE, outcome.files, by=by, **detail)
     _tell("file_moved", outcome, by)
     return outcome
