@@ -49,6 +49,7 @@ PAGES: dict[str, dict[str, str]] = {
         "DELETE": "405 302 302 302 302 302 302",
         "OPTIONS": "200 302 302 302 302 302 302",
     },
+    "set_language": {verb: "302 302 302 302 302 302 302" for verb in VERBS},
     "logout": {
         "POST": "login login login login login login login",
         "OPTIONS": "login 200 200 200 200 200 200",
