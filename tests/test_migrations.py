@@ -1,0 +1,71 @@
+"""What a library has that grew before there were folders: it is all there afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from tests.rows import facts_of
+from uploads.models import Figure, File, Folder, State
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BEFORE = [("uploads", "0003_roles")]
+
+
+def migrate(to: list[tuple[str, str]] | None = None) -> Any:
+    """The apps as they are at that point, after getting there."""
+    executor = MigrationExecutor(connection)
+    targets = to or executor.loader.graph.leaf_nodes()
+    return executor.migrate(targets).apps
+
+
+@pytest.fixture
+def earlier() -> Iterator[Any]:
+    """The models of the time before folders; whatever happens, the database ends up to date."""
+    yield migrate(BEFORE)
+    migrate()
+
+
+def old_row(earlier: Any, owner: int, name: str, folder: str = "", **more: Any) -> None:
+    earlier.get_model("uploads", "File").objects.create(
+        owner_id=owner, name=name, folder=folder, size=5, part_size=10, state=State.AVAILABLE,
+        **{**facts_of(State.AVAILABLE), **more},
+    )  # fmt: skip
+
+
+def test_texts_become_a_tree_and_names_can_be_searched(earlier: Any) -> None:
+    owner = User.objects.create(username="alice").pk
+    old_row(earlier, owner, "Été.txt", "Brand/Logos", detected_type="text/plain")
+    old_row(earlier, owner, "b.png", "Brand/Logos", claimed_type="image/png")
+    old_row(earlier, owner, "c", "Brand")
+    old_row(earlier, owner, "top")
+    migrate()
+    rows = {file.name: file for file in File.objects.listed().matching("t")}
+    assert set(rows) == {"Été.txt", "top"}
+    paths = Folder.objects.full_names(Folder.objects.values_list("pk", flat=True))
+    assert sorted(paths.values()) == ["Brand", "Brand/Logos"]
+    placed = {file.name: paths.get(file.folder_id or 0, "") for file in File.objects.all()}
+    assert placed == {"Été.txt": "Brand/Logos", "b.png": "Brand/Logos", "c": "Brand", "top": ""}
+    assert dict(File.objects.values_list("name", "family"))["b.png"] == "image"
+
+
+def test_the_totals_are_counted_once(earlier: Any) -> None:
+    owner = User.objects.create(username="alice").pk
+    for number in range(3):
+        old_row(earlier, owner, f"{number}.txt")
+    migrate()
+    total = Figure.objects.get(kind="total", status="stored")
+    assert (total.files, total.bytes) == (3, 15)
+
+
+def test_roles_that_are_there_get_the_new_rights(earlier: Any) -> None:
+    Group.objects.get_or_create(name="managers")
+    migrate()
+    rights = set(Group.objects.get(name="managers").permissions.values_list("codename", flat=True))
+    assert {"change_folder", "view_event"} <= rights
