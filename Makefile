@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format checks browser digest-store bench-upload pictures clean
+.PHONY: help run test lint format checks messages browser digest-store bench-upload pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ lint: $(VENV)/dev.stamp  ## ruff and mypy
 format: $(VENV)/dev.stamp  ## let ruff mend what it can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+messages: $(VENV)/dev.stamp  ## bring locale/ up to date with the texts that are marked for translation
+	$(PY) -m tests.messages
 
 browser: $(VENV)/dev.stamp
 	@$(PY) -m tests.chromium
