@@ -54,7 +54,7 @@ def test_a_translation_ends_as_its_text_ends(entries: list[polib.POEntry]) -> No
         (entry.msgid, text)
         for entry in entries
         for text in translations(entry)
-        if text[-1:] in ".?:…" and text[-1:] != entry.msgid[-1:] or text != text.strip()
+        if (text[-1:] in ".?:…" and text[-1:] != entry.msgid[-1:]) or text != text.strip()
     ]
     assert wrong == []
 
