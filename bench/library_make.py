@@ -1,0 +1,187 @@
+"""Fill one empty database with a made-up library: `python -m bench.library_make FILES`, into DATABASE_URL.
+
+Rows come by COPY, with triggers off and indexes asleep; then every index is built as its migration says, and the
+kept figures are counted as the migration counts them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import django
+import psycopg
+from psycopg import sql
+
+from bench import library_rows
+from bench.library_names import common_words
+from bench.library_rows import CHUNK, COLUMNS, NULL, TAGS, Library, chunk
+
+OWNERS = 50
+MEMBER, MANAGER, ROOT = "bench-member", "bench-manager", "bench-root"
+MEMBER_RANK, MANAGER_RANK = 9, 3  # of the owners by their share: nobody special
+GROUPS = ["board", "legal", "press", "staff", "studio"]
+AHEAD = 6  # chunks that wait to be written, about 6 MiB each
+SETTINGS = {"maintenance_work_mem": "1GB", "max_parallel_maintenance_workers": "2", "statement_timeout": "0"}
+
+
+def main() -> None:
+    files = int(sys.argv[1])
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amalga.settings")
+    django.setup()
+    from django.core.management import call_command
+
+    if made(os.environ["DATABASE_URL"]) == files:
+        return
+    call_command("migrate", verbosity=0)
+    library = Library(files, _people(), library_rows.now())
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        for name, value in SETTINGS.items():
+            connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+        _fill(connection, library)
+
+
+def made(url: str) -> int | None:
+    """How many files the library in this database has, if it was made to the end."""
+    with psycopg.connect(url) as connection:
+        note = "SELECT obj_description(to_regclass('uploads_file'), 'pg_class')"
+        found = connection.execute(note).fetchone()
+    return int(found[0]) if found and found[0] else None
+
+
+def _fill(connection: psycopg.Connection[Any], library: Library) -> None:
+    with _step("folders and tags"):
+        _write_folders(connection, library)
+        _write_tags(connection)
+    with _asleep(connection), _step("files, taggings, events, previews"):
+        _write_chunks(connection, library)
+    for table in COLUMNS:
+        with _step(f"indexes of {table}"):
+            connection.execute(sql.SQL("REINDEX TABLE {}").format(sql.Identifier(table)))
+    with _step("figures and usage"):
+        _count(connection)
+    with _step("VACUUM ANALYZE"):
+        connection.execute("VACUUM ANALYZE")
+    connection.execute(sql.SQL("COMMENT ON TABLE uploads_file IS {}").format(sql.Literal(str(library.files))))
+
+
+def _people() -> list[tuple[int, str]]:
+    """The owners, who stores most first; two of them and an administrator are those who will look at the library."""
+    from django.contrib.auth.models import Group, User
+
+    names = [f"colleague-{number:02}" for number in range(OWNERS)]
+    names[MEMBER_RANK], names[MANAGER_RANK] = MEMBER, MANAGER
+    owners = User.objects.bulk_create(User(username=name, is_staff=name == MANAGER) for name in names)
+    User.objects.create_superuser(ROOT)
+    groups = [Group.objects.create(name=name) for name in GROUPS]
+    uploaders, managers = Group.objects.get(name="uploaders"), Group.objects.get(name="managers")
+    for number, owner in enumerate(owners):
+        owner.groups.add(managers if owner.username == MANAGER else uploaders, groups[number % len(groups)])
+    return [(owner.pk, owner.username) for owner in owners]
+
+
+def _write_folders(connection: psycopg.Connection[Any], library: Library) -> None:
+    columns = "id, parent_id, name, folded, path, restricted, governor_id"
+    with _quiet(connection), connection.cursor().copy(f"COPY uploads_folder ({columns}) FROM STDIN") as copy:
+        for folder in library.tree.branches:
+            parent = folder.path[-2] if len(folder.path) > 1 else NULL
+            path = "{" + ",".join(map(str, folder.path)) + "}"
+            rules = f"{'t' if folder.restricted else 'f'}\t{folder.governor or NULL}"
+            copy.write(f"{folder.pk}\t{parent}\t{folder.word.name}\t{folder.word.folded}\t{path}\t{rules}\n")
+    grant = """INSERT INTO uploads_grant (folder_id, group_id, level)
+        SELECT %s, id, 2 FROM auth_group WHERE name = ANY(%s)"""
+    for number, folder in enumerate(library.tree.restricted()):
+        connection.execute(grant, [folder.pk, [GROUPS[number], GROUPS[(number + 1) % len(GROUPS)]]])
+
+
+def _write_tags(connection: psycopg.Connection[Any]) -> None:
+    words = list({word.folded: word for word in common_words().items}.values())
+    with connection.cursor().copy("COPY uploads_tag (id, name, folded) FROM STDIN") as copy:
+        for number in range(TAGS):
+            word, turn = words[number % len(words)], number // len(words) + 1
+            more = f" {turn}" if turn > 1 else ""
+            copy.write(f"{number + 1}\t{word.name}{more}\t{word.folded}{more}\n")
+
+
+def _write_chunks(connection: psycopg.Connection[Any], library: Library) -> None:
+    """One COPY a table, all at once; other processes make the lines, in order."""
+    with ExitStack() as stack:
+        copies = {}
+        for table, columns in COLUMNS.items():
+            writer = stack.enter_context(psycopg.connect(connection.info.dsn, password=connection.info.password))
+            writer.execute("SET session_replication_role = replica")
+            writer.execute("SET statement_timeout = 0")
+            copies[table] = stack.enter_context(writer.cursor().copy(f"COPY {table} ({columns}) FROM STDIN"))
+        for made in _chunks(library):
+            for table, data in made.items():
+                copies[table].write(data)
+
+
+def _chunks(library: Library) -> Iterator[dict[str, bytes]]:
+    global _shared
+    _shared = library
+    waiting: deque[Future[dict[str, bytes]]] = deque()
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for first in range(0, library.files, CHUNK):
+            waiting.append(pool.submit(_chunk, first))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+_shared: Library | None = None  # what the processes were forked with
+
+
+def _chunk(first: int) -> dict[str, bytes]:
+    assert _shared is not None  # noqa: S101
+    return chunk(_shared, first)
+
+
+@contextmanager
+def _asleep(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """No index of these tables takes rows until REINDEX wakes it, by the definition it was made with."""
+    connection.execute(
+        "UPDATE pg_index SET indisready = false, indisvalid = false WHERE indrelid = ANY(%s::regclass[])",
+        [list(COLUMNS)],
+    )
+    yield
+
+
+@contextmanager
+def _quiet(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """No trigger fires: what they would set is in the rows, what they would note is counted later."""
+    connection.execute("SET session_replication_role = replica")
+    yield
+    connection.execute("RESET session_replication_role")
+
+
+def _count(connection: psycopg.Connection[Any]) -> None:
+    count = importlib.import_module("uploads.migrations.0006_library_rows").COUNT
+    connection.execute("DELETE FROM uploads_change")
+    connection.execute("DELETE FROM uploads_figure")
+    connection.execute(count)
+    connection.execute("""INSERT INTO uploads_figure (kind, key, status, files, bytes)
+        SELECT 'tag', tag_id::text, 'stored', count(*), 0 FROM uploads_tagging GROUP BY tag_id""")
+    connection.execute("""INSERT INTO uploads_usage (owner_id, files, bytes)
+        SELECT owner_id, count(*), sum(size) FROM uploads_file GROUP BY owner_id""")
+    for table in ("uploads_folder", "uploads_tag"):
+        connection.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))")
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    print(f"{what}: {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

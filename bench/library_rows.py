@@ -1,0 +1,175 @@
+"""The rows of a made-up library, as text for COPY. The same number of files gives the same library each time."""
+
+from __future__ import annotations
+
+import binascii
+import math
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from bench.library_names import Kind, Namer, Weighted, Word, by_rank, kinds
+from bench.library_tree import Tree, tree
+
+CHUNK = 10_000  # files
+YEARS = 6
+PRIVATE, TRASHED, UNFINISHED, VERSIONED, CLAIMED = 0.10, 0.02, 0.0002, 0.01, 0.001
+OF_NO_FOLDER = 0.05
+TAGGED = 0.18  # of these, each has one to three tags
+TELLING = 0.10  # files with an event
+TAGS = 200
+THUMBNAILS_FROM = 0.75  # pictures of the last quarter have thumbnails: what people look at
+PART_BYTES = 16 * 1024**2
+NULL = r"\N"
+
+COLUMNS = {
+    "uploads_file": "id, key, token, owner_id, name, folded, folder_id, series, current, visibility, claimed_type,"
+    " detected_type, family, state, size, part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_basis,"
+    " created_at, updated_at, available_at, expires_at, purge_after",
+    "uploads_tagging": "tag_id, file_id",
+    "uploads_event": "at, action, actor_id, actor, file_id, name, address, detail",
+    "uploads_preview": "file_id, look, state, key, size, width, height, reason, lease_until",
+}
+ACTIONS = by_rank(["upload", "download", "move", "tag", "rename", "visibility"], steepness=1.2)
+
+
+@dataclass(slots=True)
+class Library:
+    """What all chunks of one library share."""
+
+    files: int
+    owners: list[tuple[int, str]]  # ids and names
+    now: datetime
+    tree: Tree = field(init=False)
+    namer: Namer = field(default_factory=Namer)
+    kinds: Weighted[Kind] = field(default_factory=kinds)
+    tags: Weighted[int] = field(default_factory=lambda: by_rank(list(range(1, TAGS + 1)), steepness=1.0))
+    shares: Weighted[tuple[int, str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tree = tree(self.files)
+        self.shares = by_rank(self.owners, steepness=0.8)
+
+    def moment(self, number: int) -> datetime:
+        """When the file of this number came: more each year, the last of them now."""
+        age = 1 - ((number + 1) / self.files) ** 0.7
+        return self.now - timedelta(days=365 * YEARS * age)
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Lines of several tables, as COPY takes them."""
+
+    rng: Random
+    lines: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def copies(self) -> dict[str, bytes]:
+        return {table: "".join(lines).encode() for table, lines in self.lines.items()}
+
+
+def chunk(library: Library, first: int) -> dict[str, bytes]:
+    """The rows of files number `first` to `first + CHUNK`, by table."""
+    made = Chunk(Random(f"chunk {first}"))
+    count, rng = min(CHUNK, library.files - first), made.rng
+    drawn = zip(
+        range(first, first + count),
+        library.namer.stems(rng, count),
+        library.namer.cameras.draw(rng, count),
+        library.kinds.draw(rng, count),
+        library.shares.draw(rng, count),
+        library.tree.shares.draw(rng, count),
+        strict=True,
+    )
+    for number, stem, camera, kind, owner, folder in drawn:
+        moment = library.moment(number)
+        word = _machine_name(rng, camera, moment) if rng.random() < kind.by_machine else _name(rng, stem)
+        _write_file(made, library, number, Word(word.name + kind.end.name, word.folded + kind.end.folded),
+                    kind, owner, folder, moment)  # fmt: skip
+    return made.copies()
+
+
+def _name(rng: Random, stem: tuple[Word, Word, Word]) -> Word:
+    first, second, tail = stem
+    between = rng.choice(" _-")
+    number = f"{between}{rng.randrange(1990, 2027)}" if rng.random() < 0.3 else f"{between}{rng.randrange(10_000):04}"
+    return Word(
+        f"{first.name}{between}{second.name}{number}{tail.name}",
+        f"{first.folded}{between}{second.folded}{number}{tail.folded}",
+    )
+
+
+def _machine_name(rng: Random, camera: Word, moment: datetime) -> Word:
+    number = f"{moment:%Y%m%d_%H%M%S}" if rng.random() < 0.5 else f"{rng.randrange(100_000):05}"
+    return Word(camera.name + number, camera.folded + number)
+
+
+def _write_file(
+    made: Chunk, library: Library, number: int, word: Word, kind: Kind, owner: tuple[int, str], folder: int,
+    moment: datetime,
+) -> None:  # fmt: skip
+    rng, at = made.rng, moment.isoformat()
+    chance = rng.random()
+    state = "trashed" if chance < TRASHED else "uploading" if chance > 1 - UNFINISHED else "available"
+    pk, versioned = rng.randbytes(16), state == "available" and rng.random() < VERSIONED
+    link = pk.hex()
+    facts = _facts(made, library, word, kind, owner, folder, at, state=state)
+    if versioned:
+        made.lines["uploads_file"].append(_line(made, link, link, "f", facts))
+        pk = rng.randbytes(16)
+    made.lines["uploads_file"].append(_line(made, pk.hex(), link if versioned else NULL, "t", facts))
+    if state == "available":
+        _write_tags(made, library, pk.hex())
+        _write_event(made, owner, link, word.name, at)
+        if kind.family == "image" and number >= THUMBNAILS_FROM * library.files:
+            made.lines["uploads_preview"].append(
+                f"{pk.hex()}\tthumbnail\tready\tp/{rng.randbytes(16).hex()}\t9000\t256\t192\t\t{at}\n"
+            )
+
+
+def _facts(
+    made: Chunk, library: Library, word: Word, kind: Kind, owner: tuple[int, str], folder: int, at: str, *, state: str
+) -> list[str]:
+    """The columns that all versions of a file have alike: owner to name, visibility to size, and the times."""
+    rng = made.rng
+    size = int(rng.lognormvariate(math.log(kind.median), kind.spread))
+    basis = "claimed" if rng.random() < CLAIMED else "store"
+    soon = (library.now + timedelta(days=30 * rng.random())).isoformat() if state != "available" else NULL
+    place = NULL if rng.random() < OF_NO_FOLDER else str(folder)
+    visibility = "private" if rng.random() < PRIVATE else "team"
+    uploading = state == "uploading"
+    before = f"{owner[0]}\t{word.name}\t{word.folded}\t{place}"
+    middle = f"{visibility}\t{kind.media_type}\t{'' if uploading else kind.media_type}\t{kind.family}\t{state}\t{size}"
+    times = f"{at}\t{at}\t{NULL if uploading else at}\t{soon if uploading else NULL}"
+    return [before, middle, basis, f"{times}\t{soon if state == 'trashed' else NULL}"]
+
+
+def _line(made: Chunk, pk: str, series: str, current: str, facts: list[str]) -> str:
+    before, middle, basis, times = facts
+    raw = made.rng.randbytes(80)
+    checksum = binascii.b2a_base64(raw[48:], newline=False).decode()
+    key, token, etag = raw[:16].hex(), raw[16:32].hex(), raw[32:48].hex()
+    return (
+        f"{pk}\tf/{key}\t{token}\t{before}\t{series}\t{current}\t{middle}\t{PART_BYTES}\t\t"
+        f"{etag}\t{checksum}\tsha256\t{basis}\t{times}\n"
+    )
+
+
+def _write_tags(made: Chunk, library: Library, pk: str) -> None:
+    if made.rng.random() < TAGGED:
+        for tag in {*library.tags.draw(made.rng, made.rng.choice([1, 1, 2, 3]))}:
+            made.lines["uploads_tagging"].append(f"{tag}\t{pk}\n")
+
+
+def _write_event(made: Chunk, owner: tuple[int, str], link: str, name: str, at: str) -> None:
+    if made.rng.random() < TELLING:
+        action = ACTIONS.draw(made.rng, 1)[0]
+        address = f"10.{made.rng.randrange(256)}.{made.rng.randrange(256)}.7"
+        made.lines["uploads_event"].append(
+            f"{at}\t{action}\t{owner[0]}\t{owner[1]}\t{uuid.UUID(link)}\t{name}\t{address}\t{{}}\n"
+        )
+
+
+def now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
