@@ -91,12 +91,15 @@ if not ALLOWED_HOSTS:
 INSTALLED_APPS = [
     "uploads",
     "django_htmx",
+    "django_tasks",
+    "django_tasks_db",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.postgres",
+    "django.contrib.humanize",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
 ]
@@ -190,6 +193,10 @@ STORAGES: dict[str, dict[str, Any]] = {
     "staticfiles": {"BACKEND": "uploads.static.StaticStorage"},
 }
 
+# --- work that can wait ---------------------------------------------------------------------
+# The queue is a table; `manage.py worker` works it off.
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+
 # --- limits ---------------------------------------------------------------------------------
 UPLOAD_PART_BYTES = whole("UPLOAD_PART_BYTES", 16 * MIB, least=S3_SMALLEST_PART, most=S3_LARGEST_PART)
 UPLOAD_MAX_BYTES = whole("UPLOAD_MAX_BYTES", 5 * 1024**4, least=1, most=S3_LARGEST_OBJECT)
@@ -245,7 +252,9 @@ CONTENT_SECURITY_POLICY = {
         "default-src": [NONE],
         "script-src": [SELF],
         "style-src": [SELF],
-        "img-src": [SELF, "data:"],
+        "img-src": [SELF, "data:", S3_ORIGIN],
+        "media-src": [SELF, S3_ORIGIN],
+        "frame-src": [SELF, S3_ORIGIN],
         "font-src": [SELF],
         "connect-src": [SELF, S3_ORIGIN],
         "manifest-src": [SELF],

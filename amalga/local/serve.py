@@ -1,4 +1,4 @@
-"""The whole of Amalga on one machine: both servers, the web server, the sweep."""
+"""The whole of Amalga on one machine: both servers, the web server, the sweep, the worker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GUNICORN_SETTINGS = PROJECT / "amalga" / "gunicorn.py"
 MANAGE = PROJECT / "manage.py"
 READY_SECONDS = 60
 # The embedded store checks no digests: what arrives is read and settled within seconds.
-BACKGROUND = (("sweep", "--every", "60"), ("verify", "--every", "2"))
+BACKGROUND = (("sweep", "--every", "60"), ("verify", "--every", "2"), ("worker",))
 LEAVING_SECONDS = 6  # an earlier run that has just lost its parent gets this long to end
 
 

@@ -55,6 +55,9 @@ class Preview(models.Model):
             models.CheckConstraint(condition=Q(state__in=PreviewState.values), name="preview_state_is_known"),
             models.CheckConstraint(condition=Q(look__in=Look.values), name="preview_look_is_known"),
         ]
+        indexes = [
+            models.Index(fields=["lease_until"], condition=Q(state=PreviewState.MAKING), name="preview_being_made")
+        ]
 
     def __str__(self) -> str:
         return f"{self.look} of {self.file_id}"

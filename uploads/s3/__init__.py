@@ -5,7 +5,7 @@ whatever else goes wrong is StoreUnavailable. No call is made inside a database 
 """
 
 from uploads.s3.client import keeps_digests
-from uploads.s3.delivery import DeliveryStorage, download_url, reset
+from uploads.s3.delivery import DeliveryStorage, download_url, preview_url, reset
 from uploads.s3.multipart import (
     Listed,
     abort_multipart,
@@ -17,6 +17,7 @@ from uploads.s3.multipart import (
 )
 from uploads.s3.objects import Stored, create_bucket, delete, peek, put, read, require_answer
 from uploads.s3.signing import URL_SECONDS, Signed, sign_part, sign_put
+from uploads.s3.streams import Stream, beginning, stream
 
 __all__ = [
     "URL_SECONDS",
@@ -24,7 +25,9 @@ __all__ = [
     "Listed",
     "Signed",
     "Stored",
+    "Stream",
     "abort_multipart",
+    "beginning",
     "complete_multipart",
     "create_bucket",
     "create_multipart",
@@ -34,11 +37,13 @@ __all__ = [
     "list_parts",
     "multipart_ids",
     "peek",
+    "preview_url",
     "put",
     "read",
     "require_answer",
     "reset",
     "sign_part",
     "sign_put",
+    "stream",
     "upload_part",
 ]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
+from urllib.parse import urlencode
 
+from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from django.conf import settings
 
-from uploads.s3.client import client, keeps_digests, seconds_of_credentials, told_plainly
+from uploads.s3.client import client, credentials, keeps_digests, seconds_of_credentials, told_plainly
 
 URL_SECONDS = 600
 OCTET_STREAM = "application/octet-stream"
@@ -46,6 +50,29 @@ def sign_part(key: str, multipart_id: str, number: int, *, size: int, sha256: st
     headers: dict[str, str] = {}
     url = _sign("upload_part", params, headers, key=key, size=size, sha256=sha256)
     return Signed(number, url, headers)
+
+
+def sign_get_at(key: str, parameters: dict[str, str], *, since: datetime, seconds: int) -> str:
+    """A URL to GET an object for `seconds` from `since` on, which may be past: the same for the same arguments.
+
+    boto3 signs as of now and nothing else, so its own signer is asked.
+    """
+    made = client()
+    place = made.generate_presigned_url("get_object", Params={"Bucket": settings.S3_BUCKET, "Key": key})
+    request = AWSRequest("GET", f"{place.partition('?')[0]}?{urlencode(sorted(parameters.items()))}")
+    region = made.meta.region_name
+    signer = _SignedSince(credentials().get_frozen_credentials(), "s3", region, expires=seconds)
+    signer.since = since
+    signer.add_auth(request)
+    return str(request.url)
+
+
+class _SignedSince(S3SigV4QueryAuth):
+    since: datetime
+
+    def _modify_request_before_signing(self, request: AWSRequest) -> None:
+        request.context["timestamp"] = self.since.strftime(SIGV4_TIMESTAMP)
+        super()._modify_request_before_signing(request)  # type: ignore[misc]  # its types leave it out
 
 
 def _sign(

@@ -11,6 +11,8 @@ from uploads.services.organise import (
     tag_files,
     trash_many,
 )
+from uploads.services.preview_queue import preview_files, request_previews, tend_previews
+from uploads.services.previews import make_previews
 from uploads.services.receive import Receiver
 from uploads.services.remove import cancel, erase, restore, trash
 from uploads.services.sign import StoredPart, parts_of, sign_parts
@@ -28,9 +30,12 @@ __all__ = [
     "cancel",
     "erase",
     "finish",
+    "make_previews",
     "move_files",
     "parts_of",
+    "preview_files",
     "rename",
+    "request_previews",
     "resolve",
     "restore",
     "restore_many",
@@ -40,6 +45,7 @@ __all__ = [
     "start",
     "sweep",
     "tag_files",
+    "tend_previews",
     "trash",
     "trash_many",
     "verify",

@@ -17,6 +17,8 @@ from uploads.errors import BadDigest, Gone, NotFound, Problem, StillCompleting, 
 from uploads.models import Facts, File, State, publish
 from uploads.parts import checksum_of
 from uploads.services.assemble import assemble, give_back
+from uploads.services.preview_queue import request_previews
+from uploads.services.previews import looks_of
 from uploads.services.sign import why_closed
 from uploads.wanted import Claim
 
@@ -99,12 +101,23 @@ def _assemble_all(
 def _settle(found: Sequence[tuple[File, Facts | Problem]]) -> dict[UUID, Problem | None]:
     """Publish what was assembled, all at once, and give back what was not."""
     published = publish({file.pk: facts for file, facts in found if isinstance(facts, Facts)})
+    _request_previews(found, published)
     for file, problem in found:
         if file.pk in published:
             logger.info("upload_available file=%s size=%s", file.pk, file.size)
         elif isinstance(problem, Problem):
             give_back(file, problem)
     return {file.pk: problem for file, problem in found if isinstance(problem, Problem)}
+
+
+def _request_previews(found: Sequence[tuple[File, Facts | Problem]], published: set[UUID]) -> None:
+    request_previews(
+        file.pk
+        for file, facts in found
+        if file.pk in published
+        and isinstance(facts, Facts)
+        and looks_of(facts.family, facts.detected_type or file.claimed_type, size=file.size)
+    )
 
 
 def _answers(owner: User, claims: Sequence[Claim], outcomes: dict[UUID, Problem | None]) -> list[Finished | Problem]:

@@ -1,11 +1,73 @@
-"""Make and remove the previews of files."""
+"""Make and remove the previews of files. Row first, then the object, then `ready`; the object goes before its row."""
 
 from __future__ import annotations
 
-from django.db.models.functions import Now
+import hashlib
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
-from uploads import s3
-from uploads.models import File, Preview, PreviewState
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_noop
+
+from uploads import previews, s3
+from uploads.models import Family, File, Look, Preview, PreviewState, State
+from uploads.models.queries import in_seconds
+from uploads.parts import encode_digest
+
+logger = logging.getLogger(__name__)
+
+# Longer than everything between two looks at the lease can take: fetching a file, half a minute of drawing, and
+# four patient tries to store a picture.
+LEASE_SECONDS = 600
+# Kept with the row, shown to people in their language.
+REASONS = {
+    "too_large": gettext_noop("It is too large for a preview."),
+    "damaged": gettext_noop("It is damaged or not what it says it is."),
+    "locked": gettext_noop("It is protected by a password."),
+    "too_hard": gettext_noop("It takes too much time or memory to show."),
+    "gone": gettext_noop("Its bytes are not in the store."),
+}
+MAY_BE_SHOWN = Q(family__in=[Family.TEXT, Family.PDF]) | Q(
+    Q(detected_type__in=previews.PICTURES) | Q(detected_type="", claimed_type__in=previews.PICTURES),
+    family=Family.IMAGE,
+)
+
+
+def looks_of(family: str, media_type: str, *, size: int) -> list[Look]:
+    """Which previews such a file has: by what its bytes are, as far as that was told. None for most files."""
+    if not size:
+        return []
+    if family == Family.TEXT:
+        return [Look.EXCERPT]
+    drawn = family == Family.PDF or (family == Family.IMAGE and media_type in previews.PICTURES)
+    return [Look.THUMBNAIL, Look.PICTURE] if drawn else []
+
+
+def make_previews(file: File) -> bool:
+    """Make what previews the file has, unless they are there, or somebody makes them now. Whether any were made.
+
+    Safe to repeat and to race. A file that cannot be shown keeps that as an answer. Raises StoreUnavailable:
+    then nothing is kept but the wish, to be tried again.
+    """
+    begun = _begin(file, looks_of(file.family, file.type, size=file.size))
+    if not begun:
+        return False
+    try:
+        with _made(file) as made:
+            for look, preview in begun.items():
+                _store(preview, made[look])
+    except previews.Unshowable as problem:
+        _fail(begun, problem.why)
+    except BaseException:
+        _open(begun).update(lease_until=Now())
+        raise
+    logger.info("preview_made file=%s", file.pk)
+    return True
 
 
 def erase_previews(file: File) -> bool:
@@ -16,6 +78,73 @@ def erase_previews(file: File) -> bool:
         s3.delete(preview.key)
         preview.delete()
     return True
+
+
+def _begin(file: File, looks: list[Look]) -> dict[Look, Preview]:
+    """The rows of what is ours to make, each with a lease; only while the file is available."""
+    with transaction.atomic():
+        if not looks or not File.objects.filter(pk=file.pk, state=State.AVAILABLE).select_for_update(no_key=True):
+            return {}
+        rows = [Preview(file=file, look=look, lease_until=in_seconds(0)) for look in looks]
+        Preview.objects.bulk_create(rows, ignore_conflicts=True)
+        free = Preview.objects.filter(file=file, look__in=looks, state=PreviewState.MAKING, lease_until__lte=Now())
+        mine = {Look(preview.look): preview for preview in free.select_for_update()}
+        _open(mine).update(lease_until=in_seconds(LEASE_SECONDS))
+    return mine
+
+
+@contextmanager
+def _made(file: File) -> Iterator[Mapping[Look, previews.Picture]]:
+    """What the file looks like. Raises Unshowable, StoreUnavailable."""
+    if file.family == Family.TEXT:
+        beginning = s3.beginning(file.key, most=previews.EXCERPT_BYTES)
+        if beginning is None:
+            raise previews.Unshowable("gone")
+        yield {Look.EXCERPT: previews.Picture(previews.excerpt_of(beginning), 0, 0)}
+        return
+    if file.size > previews.most_bytes(file.type):
+        raise previews.Unshowable("too_large")
+    with tempfile.TemporaryDirectory(prefix="amalga-preview-") as folder:
+        drawn = Path(folder) / "drawn"
+        drawn.mkdir()
+        found = previews.render(_fetch(file, Path(folder) / "file"), file.type, drawn)
+        yield {Look(look): picture for look, picture in found.items()}
+
+
+def _fetch(file: File, path: Path) -> Path:
+    chunks = s3.read(file.key)
+    if chunks is None:
+        raise previews.Unshowable("gone")
+    left = file.size
+    with path.open("wb") as copy:
+        for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                raise previews.Unshowable("damaged")
+            copy.write(chunk)
+    return path
+
+
+def _store(preview: Preview, picture: previews.Picture) -> None:
+    """The object, then `ready`. Whoever lost the lease meanwhile stores nothing, or takes it away again."""
+    mine = Preview.objects.filter(pk=preview.pk, state=PreviewState.MAKING)
+    if not mine.filter(lease_until__gt=Now()).update(lease_until=in_seconds(LEASE_SECONDS)):
+        return
+    s3.put(preview.key, picture.body, sha256=encode_digest(hashlib.sha256(picture.body).digest()))
+    facts = {"size": len(picture.body), "width": picture.width, "height": picture.height}
+    ready = mine.update(state=PreviewState.READY, made_at=Now(), **facts)
+    if not ready and not Preview.objects.filter(pk=preview.pk).exists():
+        s3.delete(preview.key)
+
+
+def _fail(begun: Mapping[Look, Preview], why: str) -> None:
+    _open(begun).update(state=PreviewState.FAILED, reason=REASONS[why], made_at=Now())
+    for preview in begun.values():
+        logger.info("preview_failed file=%s look=%s why=%s", preview.file_id, preview.look, why)
+
+
+def _open(begun: Mapping[Look, Preview]) -> models.QuerySet[Preview]:
+    return Preview.objects.filter(pk__in=[preview.pk for preview in begun.values()], state=PreviewState.MAKING)
 
 
 def _left(preview: Preview) -> bool:

@@ -12,6 +12,7 @@ from uploads.errors import Problem
 from uploads.models import Action, Event, File, State, fold
 from uploads.models.queries import FileQuerySet
 from uploads.services.assemble import resolve
+from uploads.services.preview_queue import tend_previews
 from uploads.services.remove import erase
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ def sweep() -> Counter[str]:
     _each("purged", File.objects.due_for_purge(), _discard_due, counts)
     fold()
     _each("erased", File.objects.filter(state=State.DELETING), erase, counts)
+    tend_previews()
     return counts
 
 

@@ -1,0 +1,98 @@
+"""The parent's side: start the child, wait for so long, and believe little of what it left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+PROJECT = Path(__file__).resolve().parents[2]
+WAIT_SECONDS = 30.0
+MOST_PICTURE_BYTES = 8 * 1024**2
+MOST_TOLD_BYTES = 4096
+LOOKS = ("thumbnail", "picture")
+LARGEST_SIDE = 1600
+
+Why = Literal["too_large", "damaged", "locked", "too_hard", "gone"]
+
+
+class Unshowable(Exception):
+    """No picture can be made of this file, now or later."""
+
+    def __init__(self, why: Why) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A WebP and its size in pixels."""
+
+    body: bytes
+    width: int
+    height: int
+
+
+def render(file: Path, media_type: str, folder: Path) -> dict[str, Picture]:
+    """The thumbnail and the picture of a file, made in the empty `folder`.
+
+    Raises Unshowable. Takes at most half a minute, whatever the file does.
+    """
+    command = [sys.executable, "-m", "uploads.previews.child", str(file), media_type, str(folder)]
+    # no secret of ours stands in its environment, and nothing of it in our log
+    child = subprocess.Popen(
+        command, cwd=PROJECT, env={"PATH": os.defpath}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        code = child.wait(WAIT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise Unshowable("too_hard") from error
+    finally:
+        _kill_all(child)
+    if code:
+        raise Unshowable("too_hard")
+    return _believed(folder)
+
+
+def _kill_all(child: subprocess.Popen[bytes]) -> None:
+    """The child and whatever it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _believed(folder: Path) -> dict[str, Picture]:
+    try:
+        told = json.loads(_read(folder / "told.json", MOST_TOLD_BYTES))
+        if why := told.get("why"):
+            raise Unshowable(cast(Why, why) if why in {"too_large", "damaged", "locked"} else "damaged")
+        return {look: _picture(folder / f"{look}.webp", told["sizes"][look]) for look in LOOKS}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Unshowable("damaged") from error
+
+
+def _picture(path: Path, size: list[int]) -> Picture:
+    body = _read(path, MOST_PICTURE_BYTES)
+    width, height = (int(side) for side in size)
+    if body[:4] != b"RIFF" or body[8:12] != b"WEBP" or not 0 < min(width, height) <= max(width, height) <= LARGEST_SIDE:
+        raise Unshowable("damaged")
+    return Picture(body, width, height)
+
+
+def _read(path: Path, most: int) -> bytes:
+    """Never through a link: a child that was taken over could point it anywhere."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            body = file.read(most + 1)
+    except OSError as error:
+        raise Unshowable("too_hard") from error
+    if len(body) > most:
+        raise Unshowable("damaged")
+    return body

@@ -1,0 +1,101 @@
+"""Reading objects as they come: from any byte on, with a connection that may break and be made anew."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import urllib3
+from django.conf import settings
+
+from uploads.errors import StoreRefused, StoreUnavailable
+from uploads.s3.client import (
+    CONNECT_SECONDS,
+    PATIENT_READ_SECONDS,
+    client,
+    http,
+    logger,
+    require_no_transaction,
+    told_plainly,
+)
+
+SIGNED_SECONDS = 60  # the store asks for the signature once, at the beginning of an answer
+TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=PATIENT_READ_SECONDS)
+MOST_ERROR_BYTES = 8192
+
+
+class Stream:
+    """The bytes of an object from `start` on. To be closed, or used with `with`."""
+
+    def __init__(self, answer: urllib3.BaseHTTPResponse) -> None:
+        self._answer = answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        """In pieces of at most `size` bytes. Raises StoreUnavailable when they end early."""
+        with told_plainly("GetObject"):
+            while chunk := self._answer.read(size):
+                yield chunk
+
+    def close(self) -> None:
+        """A connection whose answer was read to its end serves the next one."""
+        if getattr(self._answer, "length_remaining", None) != 0:
+            self._answer.close()
+        self._answer.release_conn()
+
+
+def stream(key: str, *, start: int = 0) -> Stream | None:
+    """An object from byte `start` on; None if there is none. Raises StoreUnavailable, StoreRefused."""
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    answer = _get(key, headers)
+    if answer.status == 404 and b"NoSuchKey" in _words(answer):
+        return None
+    if answer.status in {200, 206} and "ETag" in answer.headers and _begins_at(answer, start):
+        return Stream(answer)
+    status = answer.status
+    answer.close()
+    logger.warning("store_fault operation=GetObject code=%s", status)
+    raise (StoreRefused if status in {401, 403} else StoreUnavailable)(f"GetObject: {status}")
+
+
+def beginning(key: str, *, most: int) -> bytes | None:
+    """The first `most` bytes of an object that is not empty, or all, if it is shorter; None if there is none."""
+    answer = _get(key, {"Range": f"bytes=0-{most - 1}"})
+    with contextlib.closing(answer):
+        if answer.status in {200, 206} and "ETag" in answer.headers:
+            with told_plainly("GetObject"):
+                return answer.read(most)
+        words = _words(answer)
+    if answer.status == 404 and b"NoSuchKey" in words:
+        return None
+    logger.warning("store_fault operation=GetObject code=%s", answer.status)
+    raise (StoreRefused if answer.status in {401, 403} else StoreUnavailable)(f"GetObject: {answer.status}")
+
+
+def _get(key: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    require_no_transaction()
+    with told_plainly("GetObject"):
+        url = client().generate_presigned_url(
+            "get_object", Params={"Bucket": settings.S3_BUCKET, "Key": key}, ExpiresIn=SIGNED_SECONDS
+        )
+        return http().request("GET", url, headers=headers, preload_content=False, timeout=TIMEOUT)
+
+
+def _words(answer: urllib3.BaseHTTPResponse) -> bytes:
+    with told_plainly("GetObject"):
+        return answer.read(MOST_ERROR_BYTES)
+
+
+def _begins_at(answer: urllib3.BaseHTTPResponse, start: int) -> bool:
+    """Some stores send a range with status 200; one that sends all from the beginning does not do."""
+    if not start:
+        return True
+    return bool(re.match(rf"bytes {start}-\d+/\d+$", answer.headers.get("Content-Range", "")))

@@ -1,0 +1,128 @@
+"""Which previews are to be made, and by whom: a queue in the database, worked off by `manage.py worker`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, models
+from django.utils import timezone
+from django_tasks import task
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+from uploads.errors import StoreUnavailable
+from uploads.models import File, Preview, PreviewState
+from uploads.models.queries import in_seconds
+from uploads.services.previews import LEASE_SECONDS, MAY_BE_SHOWN, make_previews
+
+logger = logging.getLogger(__name__)
+
+# After so long the rest of a task goes to the end of the queue: one person's thousand pictures do not keep others
+# waiting, and a worker that is told to stop does.
+TURN_SECONDS = 5.0
+# A store that is away is asked again after these, doubling from the first to the last.
+FIRST_PAUSE_SECONDS = 30
+LONGEST_PAUSE_SECONDS = 3600
+MOST_TRIES = 40  # a day and a half
+# Nobody works on one task for so long: its worker was killed.
+LOST_AFTER_SECONDS = LEASE_SECONDS + 300
+MOST_WORKERS = 3  # a task that outlived so many workers may be what kills them
+KEPT_DAYS = 1
+ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
+FORGOTTEN_AT_ONCE = 200
+FORGOTTEN_WITHIN_SECONDS = 6 * 3600
+
+
+def request_previews(ids: Iterable[UUID]) -> None:
+    """Have the previews of these files made soon, in one task. Safe to repeat.
+
+    A database that does not take the task is no reason to fail whatever published the files: the sweep
+    finds them later.
+    """
+    wanted = [str(pk) for pk in ids]
+    if not wanted:
+        return
+    try:
+        preview_files.enqueue(wanted)
+    except DatabaseError as fault:
+        logger.warning("preview_request_failed files=%s fault=%s", len(wanted), type(fault).__name__)
+
+
+@task()
+def preview_files(ids: list[str], tries: int = 0) -> int:
+    """Make the previews of these files, as many as fit into one turn; the rest becomes a task of its own.
+
+    While the store is away, all that is left waits. How many files got previews now.
+    """
+    end = time.monotonic() + TURN_SECONDS
+    made = 0
+    for number, pk in enumerate(ids):
+        if number and time.monotonic() > end:
+            preview_files.enqueue(ids[number:])
+            break
+        try:
+            made += _preview(pk)
+        except StoreUnavailable:
+            _try_later(ids[number:], tries)
+            break
+    return made
+
+
+def tend_previews() -> int:
+    """Give work that a killed worker left to another, ask for previews that nobody asked for, and forget the
+    results of old tasks. How many files were asked for. Safe to repeat; cheap when there is nothing to do."""
+    _hand_over_lost()
+    _results().filter(status__in=ENDED, finished_at__lt=timezone.now() - timedelta(days=KEPT_DAYS)).delete()
+    if _results().exclude(status__in=ENDED).exists():
+        return 0  # whoever has no preview is still in the queue, as far as we know
+    forgotten = _forgotten()
+    request_previews(forgotten)
+    return len(forgotten)
+
+
+def _preview(pk: str) -> bool:
+    file = File.objects.available().filter(pk=pk).first()
+    try:
+        return file is not None and make_previews(file)
+    except (DatabaseError, StoreUnavailable):
+        raise
+    except Exception as fault:  # whatever is wrong with one file, the others go on
+        logger.warning("preview_fault file=%s fault=%s", pk, type(fault).__name__, exc_info=True)
+        return False
+
+
+def _try_later(ids: list[str], tries: int) -> None:
+    if tries >= MOST_TRIES:
+        logger.error("preview_given_up files=%s", len(ids))
+        return
+    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**tries)
+    later = preview_files.using(run_after=timezone.now() + timedelta(seconds=pause))
+    later.enqueue(ids, tries + 1)
+
+
+def _results() -> models.QuerySet[DBTaskResult[..., Any]]:
+    return DBTaskResult.objects.filter(task_path=preview_files.module_path)
+
+
+def _hand_over_lost() -> None:
+    long_ago = timezone.now() - timedelta(seconds=LOST_AFTER_SECONDS)
+    lost = _results().filter(status=TaskResultStatus.RUNNING, started_at__lt=long_ago)
+    for result in lost:
+        given_up = len(result.worker_ids) >= MOST_WORKERS
+        status = TaskResultStatus.FAILED if given_up else TaskResultStatus.READY
+        lost.filter(pk=result.pk).update(status=status, finished_at=timezone.now() if given_up else None)
+
+
+def _forgotten() -> list[UUID]:
+    """Files of the last hours that nobody made previews of, and those whose makers did not end."""
+    recent = File.objects.listed().filter(MAY_BE_SHOWN, size__gt=0, previews__isnull=True)
+    recent = recent.filter(available_at__gt=in_seconds(-FORGOTTEN_WITHIN_SECONDS))
+    left = Preview.objects.filter(state=PreviewState.MAKING, lease_until__lt=in_seconds(0))
+    ids = dict.fromkeys(left.order_by("lease_until").values_list("file_id", flat=True)[:FORGOTTEN_AT_ONCE])
+    ids |= dict.fromkeys(recent.newest_first().values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
+    return list(ids)
