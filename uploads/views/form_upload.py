@@ -17,12 +17,14 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 
 from uploads.errors import BadInput, Forbidden, Problem, TooLarge
-from uploads.forms import UploadForm
+from uploads.forms import UploadForm, whole_number
+from uploads.listing import names_for
 from uploads.models import File, Folder, Usage, Visibility
 from uploads.names import clean_name, clean_type
 from uploads.services import Receiver
 from uploads.views.answers import refusal, status, with_headers
 from uploads.views.people import signed_in
+from uploads.views.rows import way_in_words
 
 OVERHEAD_BYTES = 128 * 1024  # boundaries, headers and small fields around a hundred files
 
@@ -134,7 +136,7 @@ def _receive(request: HttpRequest, receiver: Receiver) -> HttpResponse:
     place = _place(request, receiver, form.cleaned_data)
     submission: UUID = form.cleaned_data["submission"]
     answers = receiver.publish(submission=submission, place=place)
-    return _received(request, answers)
+    return _received(request, answers, place.get("folder"))
 
 
 def _place(request: HttpRequest, receiver: Receiver, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +152,9 @@ def _place(request: HttpRequest, receiver: Receiver, asked: Mapping[str, Any]) -
     return receiver.in_folder(folder, Visibility.PRIVATE if asked["private"] else Visibility.TEAM)
 
 
-def _received(request: HttpRequest, answers: Sequence[tuple[str, File | Problem]]) -> HttpResponse:
+def _received(
+    request: HttpRequest, answers: Sequence[tuple[str, File | Problem]], folder: Folder | None
+) -> HttpResponse:
     problems = [answer for _name, answer in answers if isinstance(answer, Problem)]
     results = [
         {
@@ -161,7 +165,7 @@ def _received(request: HttpRequest, answers: Sequence[tuple[str, File | Problem]
         for name, answer in answers
     ]
     stored = len(answers) - len(problems)
-    context = {"results": results, "stored": stored, "total": len(answers)}
+    context = {"results": results, "stored": stored, "total": len(answers), "folder": folder}
     if stored:
         return render(request, "uploads/received.html", context)
     answer = render(request, "uploads/received.html", context, status=status(problems[0]))
@@ -170,7 +174,18 @@ def _received(request: HttpRequest, answers: Sequence[tuple[str, File | Problem]
 
 def _form(request: HttpRequest, form: UploadForm, *, status: int = 200) -> HttpResponse:
     limits = {"max_bytes": settings.UPLOAD_MAX_BYTES, "refused": settings.UPLOAD_REFUSED_TYPES}
-    return render(request, "uploads/upload.html", {"form": form, "limits": limits}, status=status)
+    context = {"form": form, "limits": limits, **_target(request)}
+    return render(request, "uploads/upload.html", context, status=status)
+
+
+def _target(request: HttpRequest) -> dict[str, Any]:
+    """The folder that the form is for, as its address or the form itself says; one that is not there is the top."""
+    pk = whole_number(request.POST.get("folder") if request.method == "POST" else request.GET.get("folder"))
+    folder = Folder.objects.visible_to(request.user).filter(pk=pk).first() if pk else None
+    if folder is None:
+        return {}
+    way = names_for(signed_in(request), [folder.pk])[folder.pk]
+    return {"folder": folder, "way": way_in_words(way), "path": "/".join(name or "…" for _pk, name in way)}
 
 
 def _refuse_without_right(request: HttpRequest) -> None:

@@ -1,0 +1,79 @@
+"""The address of a list, read kindly: what makes no sense is left out, and the page says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
+
+from uploads import names
+from uploads.listing import ADDED, SIZES, SORTS, Asked
+from uploads.models import Family, Tag
+
+MOST_SEARCHED_CHARACTERS = 200
+MOST_WORDS = 10
+MOST_SHOWN_CHARACTERS = 60
+
+T = TypeVar("T")
+
+
+def read_list(params: Mapping[str, str]) -> tuple[Asked, list[str]]:
+    """What the parameters ask for, and a sentence about each of them that could not be used."""
+    reader = _Reader(params)
+    asked = Asked(
+        q=reader.search(),
+        family=reader.one_of("type", Family.values),
+        owner=reader.found("owner", _owner, _("Nobody here is called “%(value)s”.")),
+        tag=reader.found("tag", _tag, _("There is no tag “%(value)s”.")),
+        size=reader.one_of("size", SIZES),
+        added=reader.one_of("added", ADDED),
+        below={"1": True, "0": False}.get(reader.one_of("below", ("0", "1"))),
+        sort=reader.one_of("sort", SORTS) or SORTS[0],
+        grid=reader.one_of("view", ("table", "grid")) == "grid",
+    )
+    return asked, reader.notes
+
+
+class _Reader:
+    def __init__(self, params: Mapping[str, str]) -> None:
+        self.params = params
+        self.notes: list[str] = []
+
+    def text(self, name: str) -> str:
+        return str(self.params.get(name) or "").replace("\x00", "").strip()
+
+    def search(self) -> str:
+        text = self.text("q")
+        short = " ".join(text[:MOST_SEARCHED_CHARACTERS].split()[:MOST_WORDS])
+        if len(short) < len(" ".join(text.split())):
+            self.notes.append(_("The search was too long: only its beginning counts."))
+        return short
+
+    def one_of(self, name: str, values: object) -> str:
+        text = self.text(name)
+        if not text or text in values:  # type: ignore[operator]
+            return text
+        self.notes.append(
+            _("“%(value)s” is nothing that “%(name)s” can be; it was left out.")
+            % {"value": text[:MOST_SHOWN_CHARACTERS], "name": name}
+        )
+        return ""
+
+    def found(self, name: str, find: Callable[[str], T | None], complaint: str) -> T | None:
+        text = self.text(name)
+        if not text:
+            return None
+        if len(text) <= names.MOST_CHARACTERS and (thing := find(text)) is not None:
+            return thing
+        self.notes.append(complaint % {"value": text[:MOST_SHOWN_CHARACTERS]})
+        return None
+
+
+def _owner(text: str) -> User | None:
+    return User.objects.filter(username=text).first()
+
+
+def _tag(text: str) -> Tag | None:
+    return Tag.objects.filter(folded=names.fold(text)).first()

@@ -1,0 +1,114 @@
+"""One page of a list, found by the last entry of the page before: the thousandth costs what the first does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from django.db import OperationalError, connection, transaction
+from django.db.models import Model, Q, QuerySet
+
+from uploads.listing.asked import Asked
+from uploads.listing.spot import Spot
+from uploads.models import File, Folder
+from uploads.models.folder import FolderQuerySet
+from uploads.models.queries import FileQuerySet
+
+ENTRIES_A_PAGE = 50
+MOST_FOLDERS_FOUND = 10
+PATIENCE_MS = 3_000
+CANCELED = "57014"  # Postgres, appendix A: query_canceled
+# what a row of a list shows, and nothing else
+SHOWN = (
+    "id", "series", "name", "folded", "folder_id", "visibility", "family", "claimed_type", "detected_type", "size",
+    "available_at", "purge_after", "owner__username",
+)  # fmt: skip
+
+Rows = TypeVar("Rows", bound="QuerySet[Any]")
+
+
+class TooBroad(Exception):
+    """The database could not answer in the time that a page may take."""
+
+
+@dataclass(slots=True)
+class Page:
+    """Folders first, then files; `next` is the spot to go on from, None on the last page."""
+
+    folders: list[Folder] = field(default_factory=list)
+    more_folders: bool = False  # found by their name, and not all shown
+    files: list[File] = field(default_factory=list)
+    next: Spot | None = None
+
+
+def page_of(
+    asked: Asked,
+    *,
+    files: FileQuerySet,
+    folders: FolderQuerySet | None,
+    columns: Mapping[str, str],
+    after: Spot | None,
+) -> Page:
+    """At most three queries. Raises TooBroad when they take longer than a page may."""
+    page = Page()
+    with _patience():
+        if folders is not None and asked.q:
+            if after is None:
+                _find_folders(page, folders)
+        elif folders is not None and (after is None or after.among_folders):
+            _list_folders(page, folders, asked, after)
+        if page.next is None:
+            _list_files(page, files, asked, columns[asked.column], after)
+    return page
+
+
+def _find_folders(page: Page, folders: FolderQuerySet) -> None:
+    found = list(folders.order_by("folded", "id")[: MOST_FOLDERS_FOUND + 1])
+    page.folders, page.more_folders = found[:MOST_FOLDERS_FOUND], len(found) > MOST_FOLDERS_FOUND
+
+
+def _list_folders(page: Page, folders: FolderQuerySet, asked: Asked, after: Spot | None) -> None:
+    """In the order of names, whatever the files are sorted by."""
+    down = asked.sort == "-name"
+    found = list(_in_order(folders, "folded", down=down, after=after)[: ENTRIES_A_PAGE + 1])
+    page.folders = found[:ENTRIES_A_PAGE]
+    if len(found) > ENTRIES_A_PAGE:
+        page.next = Spot(page.folders[-1].folded, page.folders[-1].pk)
+
+
+def _list_files(page: Page, files: FileQuerySet, asked: Asked, column: str, after: Spot | None) -> None:
+    spot = after if after and not after.among_folders else None
+    left = ENTRIES_A_PAGE - (0 if asked.q else len(page.folders))
+    rows = _in_order(files, column, down=asked.descending, after=spot)
+    found = list(rows.select_related("owner").only(*SHOWN)[: left + 1])
+    page.files = found[:left]
+    if len(found) <= left:
+        return
+    last: Model = page.files[-1] if page.files else page.folders[-1]
+    page.next = Spot(getattr(last, column if page.files else "folded"), last.pk)
+
+
+def _in_order(rows: Rows, column: str, *, down: bool, after: Spot | None) -> Rows:
+    """Ids run the same way as the column, as they do in the indexes."""
+    sign, beyond = ("-", "lt") if down else ("", "gt")
+    ordered: Rows = rows.order_by(f"{sign}{column}", f"{sign}id")
+    if after is None:
+        return ordered
+    # the first condition alone lets Postgres start inside the index
+    started = ordered.filter(**{f"{column}__{beyond}e": after.value})
+    return started.filter(Q(**{f"{column}__{beyond}": after.value}) | Q(**{f"id__{beyond}": after.id}))
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL statement_timeout = {PATIENCE_MS}")
+            yield
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) != CANCELED:
+            raise
+        raise TooBroad from error

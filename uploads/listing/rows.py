@@ -1,0 +1,88 @@
+"""The rows that fit what is asked: the one place where a list's address becomes a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from uploads import names
+from uploads.listing.asked import ADDED, SIZES, Asked
+from uploads.models import File, Folder
+from uploads.models.folder import FolderQuerySet
+from uploads.models.queries import FileQuerySet
+
+# A list's order: the column that an index serves.
+COLUMNS = {"added": "available_at", "name": "folded", "size": "size"}
+TRASH_COLUMNS = {"added": "purge_after", "name": "folded", "size": "size"}
+
+
+def files_for(user: User, asked: Asked, folder: Folder | None) -> FileQuerySet:
+    """The files this person may see in the folder (None: the top) that fit, in no order."""
+    rows = File.objects.visible_to(user).listed()
+    if not asked.deep:
+        rows = rows.in_folder(folder)
+    elif folder is not None:
+        rows = rows.below(folder)
+    return _fitting(rows, asked)
+
+
+def trash_for(user: User, asked: Asked) -> FileQuerySet:
+    """What this person may take out of the trash; of a file with several versions the one that counts."""
+    return _fitting(File.objects.removable_by(user).trashed().filter(current=True), asked)
+
+
+def folders_for(user: User, asked: Asked, folder: Folder | None) -> FolderQuerySet:
+    """The folders that stand before the files: those of this place, or, for a search, those of that name."""
+    rows = Folder.objects.visible_to(user)
+    if not asked.q:
+        return rows.children_of(folder)
+    if not asked.deep:
+        rows = rows.children_of(folder)
+    elif folder is not None:
+        rows = rows.below(folder).exclude(pk=folder.pk)
+    for word in names.fold(asked.q).split():
+        rows = rows.filter(folded__contains=word)
+    return rows
+
+
+def links_of(rows: FileQuerySet, *, most: int) -> list[UUID]:
+    """The permanent ids of these files, at most so many and one more, which tells that there are more."""
+    return [series or pk for series, pk in rows.order_by().values_list("series", "pk")[: most + 1]]
+
+
+def names_for(user: User, ids: Iterable[int]) -> dict[int, list[tuple[int, str]]]:
+    """The way to each of these folders, from the top: id and name of every step. The name of a folder that
+    this person may not know is empty. Two queries, however many."""
+    paths = dict(Folder.objects.filter(pk__in=set(ids)).values_list("pk", "path"))
+    steps = {step for path in paths.values() for step in path}
+    called = dict(Folder.objects.visible_to(user).filter(pk__in=steps).values_list("pk", "name")) if steps else {}
+    return {pk: [(step, called.get(step, "")) for step in path] for pk, path in paths.items()}
+
+
+def _fitting(rows: FileQuerySet, asked: Asked) -> FileQuerySet:
+    rows = rows.matching(asked.q)
+    if asked.family:
+        rows = rows.filter(family=asked.family)
+    if asked.owner:
+        rows = rows.owned_by(asked.owner)
+    if asked.tag:
+        rows = rows.filter(taggings__tag=asked.tag)
+    if asked.size:
+        _label, least, most = SIZES[asked.size]
+        rows = rows.filter(size__gte=least) if most is None else rows.filter(size__gte=least, size__lt=most)
+    if asked.added:
+        _label, within, before = ADDED[asked.added]
+        if within is not None:
+            rows = rows.filter(available_at__gte=_ago(within))
+        if before is not None:
+            rows = rows.filter(available_at__lt=_ago(before))
+    return rows
+
+
+def _ago(time: timedelta) -> datetime:
+    now = timezone.localtime()
+    return now - time if time else now.replace(hour=0, minute=0, second=0, microsecond=0)

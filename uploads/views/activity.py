@@ -1,0 +1,48 @@
+"""What was done, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from uploads.models import Action, Event, Visibility
+
+
+def in_words(event: Event) -> str:
+    """The act of one event about a file, without who and when. Old events may lack what newer ones tell."""
+    detail = event.detail if isinstance(event.detail, dict) else {}
+    told = _WORDS.get(event.action)
+    return (told(detail) if told else "") or str(event.get_action_display())
+
+
+def _renamed(detail: dict[str, Any]) -> str:
+    return _("renamed it to “%(name)s”") % {"name": detail["to"]} if detail.get("to") else ""
+
+
+def _moved(detail: dict[str, Any]) -> str:
+    if detail.get("into"):
+        return _("moved it to “%(folder)s”") % {"folder": detail["into"]}
+    return _("moved it to the top of the library")
+
+
+def _tagged(detail: dict[str, Any]) -> str:
+    added, removed = (", ".join(map(str, detail.get(which) or [])) for which in ("added", "removed"))
+    if added and removed:
+        return _("put on the tags %(added)s and took off %(removed)s") % {"added": added, "removed": removed}
+    if added:
+        return _("put on the tags %(added)s") % {"added": added}
+    return _("took off the tags %(removed)s") % {"removed": removed} if removed else ""
+
+
+def _shown(detail: dict[str, Any]) -> str:
+    return _("made it private") if detail.get("to") == Visibility.PRIVATE else _("showed it to the team")
+
+
+_WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
+    Action.RENAME: _renamed,
+    Action.MOVE: _moved,
+    Action.TAG: _tagged,
+    Action.VISIBILITY: _shown,
+}
