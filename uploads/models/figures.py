@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from django.db import connection, models, transaction
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -77,13 +79,15 @@ class Change(models.Model):
         return f"{self.kind} {self.key} {self.status}: {self.files:+} files, {self.bytes:+} bytes"
 
 
-def fold() -> int:
-    """Add what was noted to the figures; how many notes. Safe to run anywhere, any number at once."""
+def fold(*, batches: int | None = None) -> int:
+    """Add what was noted to the figures, all of it or so many batches; how many notes. Safe to run anywhere, any
+    number at once."""
     folded = 0
-    while True:
+    for _batch in itertools.count() if batches is None else range(batches):
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(FOLD, [MOST_FOLDED])
             count = int(cursor.fetchone()[0])
         folded += count
         if count < MOST_FOLDED:
-            return folded
+            break
+    return folded

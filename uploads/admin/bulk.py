@@ -1,0 +1,232 @@
+"""Many files at once: each act is first shown as a page that says what will happen to how many, and to which not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.utils.text import format_lazy
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from uploads import services
+from uploads.admin.places import FolderField
+from uploads.errors import Problem
+from uploads.models import File, Visibility
+from uploads.models.queries import FileQuerySet
+from uploads.models.tag import MOST_TAG_CHARACTERS
+from uploads.names import clean_name, fold
+from uploads.services import Outcome
+from uploads.views.people import signed_in
+
+MOST_CHOSEN = 500  # each is a field of the form, and Django takes a thousand
+MOST_NAMED = 20
+
+
+class TagsField(forms.CharField):
+    """Tags, typed with commas between them; each as clean as a file's name."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        defaults: dict[str, Any] = {
+            "label": gettext_lazy("Tags"),
+            "max_length": 4_000,
+            "help_text": gettext_lazy("With commas between them."),
+            "widget": forms.TextInput(attrs={"class": "vTextField", "dir": "auto"}),
+        }
+        super().__init__(**{**defaults, **kwargs})
+
+    def clean(self, value: Any) -> Any:
+        words = [clean_tag(word) for word in str(super().clean(value) or "").split(",")]
+        tags = list({fold(word): word for word in words if word}.values())
+        if any(len(tag) > MOST_TAG_CHARACTERS for tag in tags):
+            raise ValidationError(_("A tag has at most %(most)s characters."), params={"most": MOST_TAG_CHARACTERS})
+        if self.required and not tags:
+            raise ValidationError(self.error_messages["required"])
+        return tags
+
+
+class Nothing(forms.Form):
+    """For acts that ask for nothing more."""
+
+
+class WhereTo(forms.Form):
+    folder = FolderField(label=gettext_lazy("To the folder"))
+
+
+class WhichTags(forms.Form):
+    tags = TagsField()
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What can be done to chosen files: in words, to which of them, and by which service."""
+
+    name: str
+    label: Any
+    tells: Any
+    done: Any
+    allowed: Callable[[User], FileQuerySet]
+    run: Callable[[list[UUID], dict[str, Any], User], Outcome]
+    form: type[forms.Form] = Nothing
+
+
+def _changeable(user: User) -> FileQuerySet:
+    return File.objects.changeable_by(user).listed()
+
+
+def _own(user: User) -> FileQuerySet:
+    return File.objects.owned_by(user).listed()
+
+
+ACTS = (
+    Act(
+        "trash",
+        gettext_lazy("Put into the trash"),
+        format_lazy(
+            gettext_lazy("They are hidden from everyone at once, and can be restored for {days} days."),
+            days=settings.TRASH_DAYS,
+        ),
+        gettext_lazy("Put into the trash: %(count)s."),
+        lambda user: File.objects.removable_by(user).listed(),
+        lambda links, data, user: services.trash_many(links, by=user),
+    ),
+    Act(
+        "restore",
+        gettext_lazy("Restore from the trash"),
+        gettext_lazy("They come back as they were, with their folders."),
+        gettext_lazy("Restored: %(count)s."),
+        lambda user: File.objects.removable_by(user).trashed().filter(current=True),
+        lambda links, data, user: services.restore_many(links, by=user),
+    ),
+    Act(
+        "move",
+        gettext_lazy("Move to a folder"),
+        gettext_lazy("Their links and their bytes stay as they are; the access of the new folder holds for them."),
+        gettext_lazy("Moved: %(count)s."),
+        _changeable,
+        lambda links, data, user: services.move_files(links, data["folder"], by=user),
+        WhereTo,
+    ),
+    Act(
+        "add_tags",
+        gettext_lazy("Add tags"),
+        gettext_lazy("The tags they have stay. A tag that is not there yet comes into being."),
+        gettext_lazy("Tagged: %(count)s."),
+        _changeable,
+        lambda links, data, user: services.tag_files(links, add=data["tags"], by=user),
+        WhichTags,
+    ),
+    Act(
+        "remove_tags",
+        gettext_lazy("Remove tags"),
+        gettext_lazy("Only these tags are taken off; the files stay where they are."),
+        gettext_lazy("Changed: %(count)s."),
+        _changeable,
+        lambda links, data, user: services.tag_files(links, remove=data["tags"], by=user),
+        WhichTags,
+    ),
+    Act(
+        "show",
+        gettext_lazy("Show to the team"),
+        gettext_lazy("Everybody who may see their folders will see them."),
+        gettext_lazy("Shown to the team: %(count)s."),
+        _own,
+        lambda links, data, user: services.set_visibility(links, Visibility.TEAM, by=user),
+    ),
+    Act(
+        "hide",
+        gettext_lazy("Make private"),
+        gettext_lazy("Only their owner will see them. That is for each file's owner alone."),
+        gettext_lazy("Made private: %(count)s."),
+        _own,
+        lambda links, data, user: services.set_visibility(links, Visibility.PRIVATE, by=user),
+    ),
+)
+
+
+def actions() -> dict[str, tuple[Callable[..., Any], str, Any]]:
+    """The acts as the admin takes its actions."""
+    return {act.name: (_action(act), act.name, act.label) for act in ACTS}
+
+
+def clean_tag(text: str) -> str:
+    return clean_name(text) if text.strip() else ""
+
+
+def _action(act: Act) -> Callable[..., Any]:
+    def take(modeladmin: ModelAdmin[File], request: HttpRequest, queryset: QuerySet[File]) -> HttpResponse | None:
+        files = list(queryset.order_by("folded", "id")[: MOST_CHOSEN + 1])
+        if len(files) > MOST_CHOSEN:
+            messages.error(request, _("Choose at most %(most)s files at once.") % {"most": MOST_CHOSEN})
+            return None
+        user = signed_in(request)
+        form = act.form(request.POST if "confirmed" in request.POST else None)
+        if isinstance(form.fields.get("folder"), FolderField):
+            form.fields["folder"].user = user  # type: ignore[attr-defined]
+        if not form.is_valid():
+            return _ask(act, form, files, modeladmin, request)
+        return _do(act, form, files, request)
+
+    return take
+
+
+def _ask(
+    act: Act, form: forms.Form, files: list[File], modeladmin: ModelAdmin[File], request: HttpRequest
+) -> HttpResponse:
+    rows = act.allowed(signed_in(request)).filter(pk__in=[file.pk for file in files])
+    allowed = set(rows.values_list("pk", flat=True))
+    going = [file for file in files if file.pk in allowed]
+    refused = [file for file in files if file.pk not in allowed]
+    context = {
+        **modeladmin.admin_site.each_context(request),
+        "title": act.label,
+        "opts": modeladmin.opts,
+        "media": modeladmin.media,
+        "act": act,
+        "form": form,
+        "going": going[:MOST_NAMED],
+        "going_count": len(going),
+        "going_more": max(0, len(going) - MOST_NAMED),
+        "refused": refused[:MOST_NAMED],
+        "refused_count": len(refused),
+        "refused_more": max(0, len(refused) - MOST_NAMED),
+        "chosen": files,
+        "chosen_name": ACTION_CHECKBOX_NAME,
+    }
+    return TemplateResponse(request, "admin/uploads/file/confirm.html", context)
+
+
+def _do(act: Act, form: forms.Form, files: Iterable[File], request: HttpRequest) -> HttpResponse:
+    links = [file.link for file in files]
+    unknown = len(set(request.POST.getlist(ACTION_CHECKBOX_NAME))) - len(links)
+    try:
+        tell(request, act.done, act.run(links, form.cleaned_data, signed_in(request)), unknown=max(0, unknown))
+    except Problem as problem:
+        messages.error(request, problem.message)
+    return HttpResponseRedirect(request.get_full_path())
+
+
+def tell(request: HttpRequest, done: Any, outcome: Outcome, *, unknown: int = 0) -> None:
+    """Say how many were changed, and which were left as they were."""
+    if outcome.files:
+        messages.success(request, str(done) % {"count": len(outcome.files)})
+    if outcome.refused:
+        named = ", ".join(outcome.refused[:MOST_NAMED]) + (" …" if len(outcome.refused) > MOST_NAMED else "")
+        messages.warning(request, _("Left as they were, because that is not for you or not now: %(names)s") % {
+            "names": named
+        })  # fmt: skip
+    if missing := outcome.unknown + unknown:
+        told = ngettext("%(count)s file was not found.", "%(count)s files were not found.", missing)
+        messages.warning(request, told % {"count": missing})

@@ -1,0 +1,270 @@
+"""Files in the admin: what ties a row to the bucket is read-only, and whatever is changed goes through the services."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from uploads import services
+from uploads.admin import bulk
+from uploads.admin.bulk import TagsField
+from uploads.admin.days import days_of
+from uploads.admin.filters import (
+    FolderFilter,
+    OwnerFilter,
+    StateFilter,
+    TagFilter,
+    TimeFilter,
+    TypeFilter,
+    VisibilityFilter,
+)
+from uploads.admin.places import HIDDEN, FolderField, paths_of
+from uploads.admin.recorded import LargeAdmin
+from uploads.errors import Forbidden, Problem
+from uploads.models import File, Look, Preview, PreviewState, State, Tagging, Visibility
+from uploads.names import clean_name, fold
+from uploads.services import Outcome
+from uploads.templatetags.look import in_bytes
+from uploads.views.people import signed_in
+
+KEY_BEGINS = ("f/",)
+MOST_SEARCHED_CHARACTERS = 255
+MOST_VERSIONS = 100
+EDITED = ("name", "folder", "tags", "visibility")
+FACTS = ("link", "owner", "versions", "state", "size", "key", "etag", "checksum", "checksum_algorithm",
+         "checksum_basis", "family", "claimed_type", "detected_type", "part_size", "created_at", "available_at",
+         "checked_at", "purge_after")  # fmt: skip
+NOTHING = "–"
+
+
+class FileForm(forms.ModelForm):  # type: ignore[type-arg]
+    folder = FolderField(label=gettext_lazy("Folder"))
+    tags = TagsField(required=False)
+
+    class Meta:
+        model = File
+        fields = ("name", "visibility", "folder")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        place = getattr(self.instance, "place", "")
+        self.initial["folder"] = f"#{self.instance.folder_id}" if HIDDEN in place else place
+        self.initial["tags"] = ", ".join(getattr(self.instance, "tag_names", ()))
+
+
+@admin.register(File)
+class FileAdmin(LargeAdmin):
+    """Files this person may see, as `visible_to` says; "delete" is the trash."""
+
+    form = FileForm
+    list_display = ("thumbnail", "name", "place", "family", "tag_names", "readable_size", "owner", "added", "page")
+    list_display_links = ("name",)
+    list_filter = (StateFilter, TypeFilter, VisibilityFilter, TimeFilter, OwnerFilter, FolderFilter, TagFilter)
+    list_select_related = ("owner",)
+    search_fields = ("name",)
+    search_help_text = gettext_lazy("Words anywhere in the name; or a whole key, or a whole id of a file")
+    sortable_by = ("name", "readable_size", "added")
+    view_on_site = False  # `link` leads there
+
+    # --- the list ---
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[File]:
+        return File.objects.visible_to(request.user)
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, str]:
+        """Each by an index of its own; the trash by what goes next."""
+        by = {"trash": "-purge_after", "unfinished": "-created_at"}.get(request.GET.get("state", ""), "-available_at")
+        return (by, "-id")
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """A whole key or id is found wherever the file stands; words are looked for in what the list holds."""
+        text = search_term.strip()
+        seen = File.objects.visible_to(request.user)
+        if text.startswith(KEY_BEGINS):
+            return seen.filter(key=text), False
+        if (pk := _as_id(text)) is not None:
+            return seen.by_links([pk]) | seen.filter(pk=pk), False
+        return (queryset.matching(text) if len(text) <= MOST_SEARCHED_CHARACTERS else queryset.none()), False
+
+    def attach(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        """Thumbnails, folders and tags of one page of files: four queries."""
+        small = Preview.objects.filter(file__in=rows, look=Look.THUMBNAIL, state=PreviewState.READY)
+        pictured = set(small.values_list("file_id", flat=True))
+        places, tags = paths_of((file.folder_id for file in rows), signed_in(request)), _tags_of(rows)
+        for file in rows:
+            file.pictured = file.pk in pictured and file.current
+            file.place = places.get(file.folder_id, "")
+            file.tag_names = tags.get(file.pk, [])
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        return bulk.actions()
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        context = {"days": days_of(request), "events": request.user.has_perm("uploads.view_event")}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    @admin.display(description="")
+    def thumbnail(self, file: Any) -> str:
+        if not file.pictured:
+            return format_html('<span class="thumb thumb-{}"></span>', file.family)
+        return format_html(
+            '<img class="thumb" src="{}" width="40" height="40" alt="" loading="lazy">',
+            reverse("thumbnail", args=[file.link]),
+        )
+
+    @admin.display(description=gettext_lazy("folder"))
+    def place(self, file: Any) -> str:
+        return str(file.place) or NOTHING
+
+    @admin.display(description=gettext_lazy("tags"))
+    def tag_names(self, file: Any) -> str:
+        return ", ".join(file.tag_names) or NOTHING
+
+    @admin.display(description=gettext_lazy("size"), ordering="size")
+    def readable_size(self, file: File) -> str:
+        return in_bytes(file.size)
+
+    @admin.display(description=gettext_lazy("added"), ordering="available_at")
+    def added(self, file: File) -> Any:
+        return file.available_at or file.created_at
+
+    @admin.display(description=gettext_lazy("page"))
+    def page(self, file: File) -> str:
+        if file.state != State.AVAILABLE or not file.current:
+            return NOTHING
+        return format_html('<a href="{}">{}</a>', file.get_absolute_url(), _("Open"))
+
+    # --- one file ---
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> File | None:
+        file = super().get_object(request, object_id, from_field)
+        if file is not None:
+            self.attach(request, [file])
+        return file
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("uploads.add_file")
+
+    def has_view_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
+        return request.user.has_perm("uploads.view_file")
+
+    def has_change_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
+        if obj is None:
+            return super().has_change_permission(request)
+        return File.objects.changeable_by(request.user).listed().filter(pk=obj.pk).exists()
+
+    def has_delete_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
+        allowed = super().has_delete_permission(request, obj)
+        if obj is None or not allowed:
+            return allowed
+        return File.objects.removable_by(request.user).listed().filter(pk=obj.pk).exists()
+
+    def get_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
+        edited = EDITED if self.has_change_permission(request, obj) else ("name", "place", "tag_names", "visibility")
+        return (*edited, *FACTS)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
+        """Who sees a file is said by its owner alone."""
+        others = obj is not None and obj.owner_id != request.user.pk
+        return ("place", "tag_names", *FACTS, *(("visibility",) if others else ()))
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        if "folder" in form.base_fields:
+            form.base_fields["folder"].user = signed_in(request)  # type: ignore[attr-defined]
+        return form
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Files come by the tray of the library's own pages, without JavaScript by its form."""
+        if not self.has_add_permission(request):
+            return super().add_view(request, form_url, extra_context)
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        context = {**self.admin_site.each_context(request), "title": _("Add files"), "opts": self.opts}
+        return TemplateResponse(request, "admin/uploads/file/add.html", context)
+
+    def save_model(self, request: HttpRequest, obj: File, form: Any, change: bool) -> None:
+        """Only what was edited, and by the verbs that check whose file it is now."""
+        user, told = signed_in(request), form.cleaned_data
+        if "name" in form.changed_data:
+            services.rename(obj, clean_name(told["name"]), by=user)
+        if "folder" in form.changed_data:
+            _done(services.move_files([obj.link], told["folder"], by=user))
+        if "visibility" in form.changed_data:
+            _done(services.set_visibility([obj.link], Visibility(told["visibility"]), by=user))
+        if "tags" in form.changed_data:
+            _retag(obj, told["tags"], user)
+
+    def delete_model(self, request: HttpRequest, obj: File) -> None:
+        """The admin deletes inside a transaction; the service runs once that is over."""
+        transaction.on_commit(lambda: _trash(request, obj))
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Nothing goes with them: previews, versions and tags stay while a file is in the trash."""
+        names = [str(obj) for obj in objs]
+        return names, {str(self.opts.verbose_name_plural): len(names)}, set(), []
+
+    @admin.display(description=gettext_lazy("link"))
+    def link(self, file: File) -> str:
+        return self.page(file)
+
+    @admin.display(description=gettext_lazy("versions"))
+    def versions(self, file: File) -> str:
+        rows = File.objects.versions_of(file).available().order_by("-available_at", "-id")[:MOST_VERSIONS]
+        lines = format_html_join(
+            "", '<tr><td><a href="{}">{}</a></td><td>{}</td><td>{}</td></tr>',
+            ((reverse("admin:uploads_file_change", args=[row.pk]), f"{row.available_at:%Y-%m-%d %H:%M}",
+              in_bytes(row.size), _("counts") if row.current else "") for row in rows),
+        )  # fmt: skip
+        return format_html('<table class="versions">{}</table>', lines) if lines else NOTHING
+
+
+def _as_id(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _tags_of(files: Sequence[File]) -> dict[UUID, list[str]]:
+    """The names of each file's tags, in the order of lists. One query."""
+    found: dict[UUID, list[str]] = {}
+    rows = Tagging.objects.filter(file__in=[file.pk for file in files]).order_by("tag__folded")
+    for pk, name in rows.values_list("file_id", "tag__name"):
+        found.setdefault(pk, []).append(name)
+    return found
+
+
+def _retag(file: File, wanted: Sequence[str], user: User) -> None:
+    """The file has exactly these tags afterwards."""
+    before = {fold(name): name for name in _tags_of([file]).get(file.pk, [])}
+    after = {fold(name): name for name in wanted}
+    add = [name for folded, name in after.items() if folded not in before]
+    remove = [name for folded, name in before.items() if folded not in after]
+    if add or remove:
+        _done(services.tag_files([file.link], add=add, remove=remove, by=user))
+
+
+def _done(outcome: Outcome) -> None:
+    if not outcome.files:
+        raise Forbidden(_("This file is not yours to change so, or not there any more. Open the list again."))
+
+
+def _trash(request: HttpRequest, file: File) -> None:
+    try:
+        services.trash(file, by=signed_in(request))
+    except Problem as problem:
+        messages.warning(request, problem.message)

@@ -1,0 +1,245 @@
+"""Folders in the admin: their places, and who may do what in them. Everything goes through the services, so that the
+ways up and the governing rules stay right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.forms.models import BaseInlineFormSet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from uploads.admin.filters import InsideFilter
+from uploads.admin.places import HIDDEN, FolderField, paths_of
+from uploads.admin.recorded import LargeAdmin
+from uploads.errors import Problem
+from uploads.models import Figure, Folder, Grant, Kind, Level, Status
+from uploads.names import clean_name, fold
+from uploads.services import folders
+from uploads.templatetags.look import in_bytes
+from uploads.views.people import signed_in
+
+MOST_CHOSEN = 500
+CHOSEN = "_selected_action"
+
+
+class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
+    parent = FolderField(label=gettext_lazy("Inside of"))
+
+    class Meta:
+        model = Folder
+        fields = ("name", "parent", "restricted")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        above = getattr(self.instance, "above", "")
+        self.initial["parent"] = f"#{self.instance.parent_id}" if HIDDEN in above else above
+
+    def clean_name(self) -> str:
+        return clean_name(self.cleaned_data["name"])
+
+    def clean(self) -> dict[str, Any]:
+        told = super().clean() or {}
+        parent, name = told.get("parent"), told.get("name")
+        if parent is not None and self.instance.pk in parent.path:
+            self.add_error("parent", _("A folder cannot be inside of itself. Choose another one."))
+        elif name and "parent" in told:
+            there = Folder.objects.living().children_of(parent).filter(name=name).exclude(pk=self.instance.pk)
+            if there.exists():
+                self.add_error("name", _("There is a folder “%(name)s” there already.") % {"name": name})
+        return told
+
+    def _get_validation_exclusions(self) -> set[str]:
+        """The name's own rule is asked for above, in words that help."""
+        return {*super()._get_validation_exclusions(), "parent"}
+
+
+class GrantFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
+    """Which groups may do what. Somebody has to manage, or nobody but a superuser gets in again."""
+
+    def levels(self) -> dict[Group, Level]:
+        kept = [form.cleaned_data for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
+        return {told["group"]: Level(told["level"]) for told in kept if told.get("group")}
+
+    def clean(self) -> None:
+        super().clean()
+        if any(self.errors):
+            return
+        restricted = "restricted" in self.data  # the form above, of the same page
+        if restricted and Level.MANAGE not in self.levels().values():
+            raise ValidationError(_("Choose at least one group that may manage the folder."))
+        if not restricted and self.levels():
+            raise ValidationError(_("Tick “only for chosen groups” as well, or take the groups away."))
+
+
+class GrantInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = Grant
+    formset = GrantFormSet
+    extra = 1
+    verbose_name_plural = gettext_lazy("Access: what the chosen groups may do here and below")
+
+    def _managed(self, request: HttpRequest, obj: Folder | None) -> bool:
+        return obj is None or Folder.objects.managed_by(request.user).filter(pk=obj.pk).exists()
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("uploads.view_folder")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._managed(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._managed(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._managed(request, obj)
+
+
+@admin.register(Folder)
+class FolderAdmin(LargeAdmin):
+    form = FolderForm
+    inlines = (GrantInline,)
+    list_display = ("name", "whole", "inside", "files", "stored", "access", "created_by", "created_at")
+    list_filter = (InsideFilter,)
+    list_select_related = ("created_by", "governor")
+    ordering = ("folded", "id")
+    search_fields = ("folded",)
+    search_help_text = gettext_lazy("Words anywhere in the name of a folder, wherever it is")
+    sortable_by = ()
+    fields = ("name", "parent", "restricted", "created_by", "created_at")
+    readonly_fields = ("created_by", "created_at")
+    view_on_site = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Folder]:
+        return Folder.objects.visible_to(request.user)
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        for word in fold(search_term[:255]).split():
+            queryset = queryset.filter(folded__contains=word)
+        return queryset, False
+
+    def attach(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        """Paths, and what lies in each folder itself, from the kept figures: three queries."""
+        ways = paths_of((folder.pk for folder in rows), signed_in(request))
+        keys = [str(folder.pk) for folder in rows]
+        kept = Figure.objects.filter(kind=Kind.FOLDER, status=Status.STORED, key__in=keys)
+        figures = {key: (files, size) for key, files, size in kept.values_list("key", "files", "bytes")}
+        for folder in rows:
+            folder.whole_path = ways.get(folder.pk, folder.name)
+            folder.above = folder.whole_path.rpartition("/")[0]
+            folder.figures = figures.get(str(folder.pk), (0, 0))
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Folder | None:
+        folder = super().get_object(request, object_id, from_field)
+        if folder is not None:
+            self.attach(request, [folder])
+        return folder
+
+    @admin.display(description=gettext_lazy("path"))
+    def whole(self, folder: Any) -> str:
+        return str(folder.whole_path)
+
+    @admin.display(description=gettext_lazy("inside"))
+    def inside(self, folder: Any) -> str:
+        address = reverse("admin:uploads_folder_changelist", query={"inside": f"#{folder.pk}"})
+        return format_html('<a href="{}">{}</a>', address, _("Folders"))
+
+    @admin.display(description=gettext_lazy("files"))
+    def files(self, folder: Any) -> str:
+        address = reverse("admin:uploads_file_changelist", query={"folder": f"#{folder.pk}"})
+        return format_html('<a href="{}">{}</a>', address, folder.figures[0])
+
+    @admin.display(description=gettext_lazy("stored"))
+    def stored(self, folder: Any) -> str:
+        return in_bytes(folder.figures[1])
+
+    @admin.display(description=gettext_lazy("access"))
+    def access(self, folder: Folder) -> str:
+        if folder.governor is None:
+            return _("everyone")
+        return _("chosen groups") if folder.restricted else _("as “%(name)s”") % {"name": folder.governor}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("uploads.add_file") and super().has_add_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Folder | None = None) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or folders.may_hold(obj, signed_in(request)))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Folder | None = None) -> bool:
+        return False  # an action takes emptied folders out of the tree
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        if "parent" in form.base_fields:
+            form.base_fields["parent"].user = signed_in(request)  # type: ignore[attr-defined]
+        return form
+
+    def save_model(self, request: HttpRequest, obj: Folder, form: Any, change: bool) -> None:
+        told, user = form.cleaned_data, signed_in(request)
+        if not change:
+            made = folders.create(told["name"], parent=told["parent"], by=user)
+            obj.pk, obj.path, obj.governor_id = made.pk, made.path, made.governor_id
+            obj._state.adding = False
+            return
+        folder = Folder.objects.get(pk=obj.pk)
+        if "name" in form.changed_data:
+            folders.rename(folder, told["name"], by=user)
+        if "parent" in form.changed_data:
+            folders.move(folder, told["parent"], by=user)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """The rules as a whole: what the groups of the form may do, or what is said further up."""
+        restricted = form.cleaned_data["restricted"]
+        touched = "restricted" in form.changed_data or any(formset.has_changed() for formset in formsets)
+        for formset in formsets:
+            formset.new_objects, formset.changed_objects, formset.deleted_objects = [], [], []
+            if touched and (restricted or "restricted" in form.changed_data):
+                levels = formset.levels() if restricted else None
+                folders.set_access(Folder.objects.get(pk=form.instance.pk), levels, by=signed_in(request))
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        if not request.user.has_perm("uploads.change_folder"):
+            return {}
+        return {"remove": (_remove, "remove", gettext_lazy("Remove emptied folders"))}
+
+
+def _remove(modeladmin: FolderAdmin, request: HttpRequest, queryset: QuerySet[Folder]) -> HttpResponse | None:
+    """Folders that hold files stay; the others leave the tree, with the empty folders below them."""
+    chosen = list(queryset.order_by("folded", "id")[: MOST_CHOSEN + 1])
+    if len(chosen) > MOST_CHOSEN:
+        messages.error(request, _("Choose at most %(most)s folders at once.") % {"most": MOST_CHOSEN})
+        return None
+    if "confirmed" not in request.POST:
+        modeladmin.attach(request, chosen)
+        context = {
+            **modeladmin.admin_site.each_context(request),
+            "title": _("Remove emptied folders"),
+            "opts": modeladmin.opts,
+            "media": modeladmin.media,
+            "chosen": chosen,
+            "chosen_name": CHOSEN,
+        }
+        return TemplateResponse(request, "admin/uploads/folder/confirm.html", context)
+    gone = [folder for folder in chosen if _removed(folder, request)]
+    if gone:
+        messages.success(request, _("Removed: %(names)s") % {"names": ", ".join(map(str, gone))})
+    return HttpResponseRedirect(request.get_full_path())
+
+
+def _removed(folder: Folder, request: HttpRequest) -> bool:
+    try:
+        folders.remove(folder, by=signed_in(request))
+    except Problem as problem:
+        messages.warning(request, problem.message)
+        return False
+    return True

@@ -1,0 +1,65 @@
+"""Folders as they are typed and told in the admin: by their whole path. A list to choose from would hold thousands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+from uploads.listing import names_for
+from uploads.models import Folder
+from uploads.names import MOST_FOLDER_CHARACTERS, clean_folder
+
+HIDDEN = "…"
+MOST_DIGITS = 18
+
+
+def folder_at(text: str, user: User) -> Folder | None:
+    """The folder of this path like `Brand/Logos`, or of this number like `#12`, if this person may see it."""
+    seen = Folder.objects.visible_to(user)
+    text = text.strip()
+    if text.startswith("#") and text[1:].isascii() and text[1:].isdigit() and len(text) <= MOST_DIGITS:
+        return seen.filter(pk=int(text[1:])).first()
+    folder = None
+    for name in clean_folder(text).split("/"):
+        folder = seen.children_of(folder).filter(name=name).first()
+        if folder is None:
+            return None
+    return folder
+
+
+def paths_of(ids: Iterable[int | None], user: User) -> dict[int, str]:
+    """Each of these folders by its whole path; a step whose name this person may not know is an ellipsis."""
+    wanted = {pk for pk in ids if pk is not None}
+    ways = names_for(user, wanted) if wanted else {}
+    return {pk: "/".join(name or HIDDEN for _step, name in way) for pk, way in ways.items()}
+
+
+class FolderField(forms.CharField):
+    """A folder of the tree, typed as its path; empty is the top. `user` is who types."""
+
+    user: User
+
+    def __init__(self, **kwargs: Any) -> None:
+        defaults: dict[str, Any] = {
+            "required": False,
+            "max_length": MOST_FOLDER_CHARACTERS,
+            "help_text": _("Its whole path, like Brand/Logos. Leave it empty for the top."),
+            "widget": forms.TextInput(attrs={"class": "vTextField", "dir": "auto"}),
+        }
+        super().__init__(**{**defaults, **kwargs})
+
+    def clean(self, value: Any) -> Any:
+        text = str(super().clean(value) or "").strip().strip("/")
+        if not text:
+            return None
+        folder = folder_at(text, self.user)
+        if folder is None:
+            raise ValidationError(
+                _("There is no folder “%(path)s”. Type its whole path, like Brand/Logos."), params={"path": text[:100]}
+            )
+        return folder

@@ -1,0 +1,43 @@
+"""The storage dashboard: what is stored, since when, of what type, whose and where; from kept figures alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from uploads.admin.plots import Share, area, bars
+from uploads.admin.sums import by_family, by_folder, by_owner, growth, totals
+from uploads.models import fold
+from uploads.views.people import signed_in
+
+FOLDED_AT_MOST = 5  # batches: a dashboard waits for no more, the sweep does the rest
+
+
+@require_safe
+def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+    """Eight queries, whatever is stored. What changed since the last fold is added first."""
+    if not request.user.has_perm("uploads.view_figure"):
+        raise PermissionDenied
+    fold(batches=FOLDED_AT_MOST)
+    periods = growth()
+    told = {
+        "title": _("Storage"),
+        "totals": totals(),
+        "periods": periods,
+        "growth": area(periods),
+        "charts": [
+            _chart("type", _("By type"), _("Type"), by_family()),
+            _chart("owner", _("By owner"), _("Owner"), by_owner()),
+            _chart("folder", _("By folder"), _("Folder, with what is below"), by_folder(signed_in(request))),
+        ],
+    }
+    return TemplateResponse(request, "admin/storage.html", {**context, **told})
+
+
+def _chart(name: str, title: str, column: str, shares: list[Share]) -> dict[str, Any]:
+    return {"name": name, "title": title, "column": column, "shares": shares, "bars": bars(shares)}

@@ -1,0 +1,80 @@
+"""Tags in the admin: what they are called, and on how many files they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from uploads.admin.bulk import clean_tag
+from uploads.admin.recorded import LargeAdmin
+from uploads.models import Figure, Kind, Status, Tag
+from uploads.names import fold
+
+
+class TagForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Tag
+        fields = ("name",)
+
+    def clean_name(self) -> str:
+        name = clean_tag(self.cleaned_data["name"])
+        if "," in name:
+            raise ValidationError(_("A tag has no commas: they stand between tags."))
+        there = Tag.objects.filter(folded=fold(name)).exclude(pk=self.instance.pk).first()
+        if there is not None:
+            raise ValidationError(
+                _("There is a tag “%(name)s” already, and case and accents do not count. Put that one on the files, "
+                  "then delete this one.") % {"name": there.name}
+            )  # fmt: skip
+        return name
+
+
+@admin.register(Tag)
+class TagAdmin(LargeAdmin):
+    form = TagForm
+    list_display = ("name", "files")
+    ordering = ("folded",)
+    search_fields = ("folded",)
+    sortable_by = ()
+    fields = ("name",)
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        for word in fold(search_term[:200]).split():
+            queryset = queryset.filter(folded__contains=word)
+        return queryset, False
+
+    def attach(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        counts = counts_of(rows)
+        for tag in rows:
+            tag.count = counts.get(str(tag.pk), 0)
+
+    @admin.display(description=gettext_lazy("files"))
+    def files(self, tag: Any) -> str:
+        address = reverse("admin:uploads_file_changelist", query={"tag": tag.name})
+        return format_html('<a href="{}">{}</a>', address, tag.count)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """A tag may be on a million files: they are counted by the kept figures, not read."""
+        tags = list(objs)
+        counts = counts_of(tags)
+        told = [f"{tag}: {_in_words(counts.get(str(tag.pk), 0))}" for tag in tags]
+        return told, {str(self.opts.verbose_name_plural): len(tags)}, set(), []
+
+
+def counts_of(tags: Sequence[Tag]) -> dict[str, int]:
+    """On how many files each tag is, by its id, as of the last fold."""
+    figures = Figure.objects.filter(kind=Kind.TAG, status=Status.STORED, key__in=[str(tag.pk) for tag in tags])
+    return dict(figures.values_list("key", "files"))
+
+
+def _in_words(files: int) -> str:
+    return ngettext("%(count)s file", "%(count)s files", files) % {"count": files}

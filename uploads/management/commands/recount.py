@@ -1,0 +1,45 @@
+"""Compare the kept totals with the rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from uploads.services.recount import Difference, recount
+
+MOST_TOLD = 100
+
+
+class Command(BaseCommand):
+    help = (
+        "Counts files, bytes and tags anew and tells where the kept figures differ from them. With --apply the "
+        "figures are mended. Files, folders, tags, people and the bucket are never touched; people may go on working "
+        "meanwhile. Exit status: 0 all figures agree, or did before and were mended; 1 there are differences."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--apply", action="store_true", help="mend the figures; without it nothing is written")
+        parser.add_argument("--json", action="store_true", help="one JSON object at the end")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        found = recount(apply=options["apply"])
+        if options["json"]:
+            told = [asdict(one) for one in found]
+            self.stdout.write(json.dumps({"differences": told, "applied": options["apply"]}))
+        else:
+            self._tell(found, applied=options["apply"])
+        if found and not options["apply"]:
+            raise CommandError("The figures differ from the rows; --apply mends them.", returncode=1)
+
+    def _tell(self, found: list[Difference], *, applied: bool) -> None:
+        for one in found[:MOST_TOLD]:
+            self.stdout.write(
+                f"{one.kind} {one.key or '-'} {one.status}: kept {one.kept_files} files, {one.kept_bytes} bytes; "
+                f"counted {one.files} files, {one.bytes} bytes"
+            )
+        if len(found) > MOST_TOLD:
+            self.stdout.write(f"… and {len(found) - MOST_TOLD} more")
+        self.stdout.write(f"recount: {len(found)} differences{', mended' if found and applied else ''}")
