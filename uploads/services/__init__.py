@@ -1,6 +1,7 @@
 """The verbs that touch the bucket and the rows. They know no request and no status code."""
 
 from uploads.services.assemble import resolve
+from uploads.services.downloads import note_download, note_zip
 from uploads.services.finish import Finished, finish
 from uploads.services.organise import (
     Outcome,
@@ -12,7 +13,7 @@ from uploads.services.organise import (
     trash_many,
 )
 from uploads.services.preview_queue import preview_files, request_previews, tend_previews
-from uploads.services.previews import make_previews
+from uploads.services.previews import looks_of, make_previews
 from uploads.services.receive import Receiver
 from uploads.services.remove import cancel, erase, restore, trash
 from uploads.services.sign import StoredPart, parts_of, sign_parts
@@ -30,8 +31,11 @@ __all__ = [
     "cancel",
     "erase",
     "finish",
+    "looks_of",
     "make_previews",
     "move_files",
+    "note_download",
+    "note_zip",
     "parts_of",
     "preview_files",
     "rename",

@@ -1,0 +1,37 @@
+"""Writing down who was given a way to a file's bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from uploads.models import Action, Event, File
+from uploads.models.queries import in_seconds
+
+# As long as the link lives. A player asks anew for every part of a film that is wanted.
+LOOK_SECONDS = 300
+EVENTS_AT_ONCE = 500
+
+
+def note_download(file: File, *, by: User, looking: bool = False) -> None:
+    """Record that this person was sent to the file's bytes; `looking` at it on its page is recorded once while the
+    link lives."""
+    if looking and _looked(file, by):
+        return
+    detail: dict[str, Any] = {"shown": True} if looking else {}
+    if not file.current:
+        detail["version"] = str(file.pk)
+    Event.objects.record(Action.DOWNLOAD, by=by, file=file, **detail)
+
+
+def note_zip(files: Sequence[File], *, by: User) -> None:
+    """Record for each of the files that this person was given it, in a zip."""
+    for first in range(0, len(files), EVENTS_AT_ONCE):
+        Event.objects.record_all(Action.DOWNLOAD, files[first : first + EVENTS_AT_ONCE], by=by, zip=True)
+
+
+def _looked(file: File, user: User) -> bool:
+    recent = Event.objects.about(file.link).filter(at__gt=in_seconds(-LOOK_SECONDS))
+    return recent.filter(actor_id=user.pk, action=Action.DOWNLOAD).exists()
