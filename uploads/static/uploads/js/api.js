@@ -26,9 +26,9 @@ export class Api {
     this.tell = tell;
   }
 
-  /** @param {object[]} files @param {AbortSignal} signal */
-  start(files, signal) {
-    return this.call("POST", this.urls.uploads, { files }, signal);
+  /** @param {object[]} files @param {number|null} into  a folder's id @param {AbortSignal} signal */
+  start(files, into, signal) {
+    return this.call("POST", this.urls.uploads, into === null ? { files } : { files, into }, signal);
   }
 
   /** @param {string} id @param {object[]} parts @param {AbortSignal} signal */

@@ -3,7 +3,7 @@ import { carry } from "./carry.js";
 import { Gone, Trouble } from "./trouble.js";
 import { Upload } from "./upload.js";
 
-/** @typedef {{file: File, folder: string, token?: string}} Picked */
+/** @typedef {{file: File, folder: string, into?: number|null, replaces?: string, token?: string}} Picked */
 
 /** Small files enter in crowds, so that their calls are full; a crowd is hashed before the store sees its first byte. */
 const CROWD_FILES = 100;
@@ -49,8 +49,8 @@ export class Engine {
 
   /** @param {Picked[]} picked @param {string} visibility */
   add(picked, visibility) {
-    for (const { file, folder, token } of picked) {
-      const upload = new Upload(file, { folder, visibility, onChange: this.onChange });
+    for (const { file, folder, into, replaces, token } of picked) {
+      const upload = new Upload(file, { folder, into, replaces, visibility, onChange: this.onChange });
       if (token) this.#takeOver(upload, token);
       this.uploads.push(upload);
       if (upload.size > this.maxBytes) this.#fail(upload, new Trouble("too_large"));

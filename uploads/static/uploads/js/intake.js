@@ -1,20 +1,23 @@
 // @ts-check
+import { show, write } from "./dom.js";
 import { fromField, grab, walk } from "./entries.js";
+import { placeOf, promise } from "./place.js";
 
 /** @typedef {import("./entries.js").Found} Found */
-/** @typedef {(found: AsyncIterable<Found>|Iterable<Found>) => void} Take */
+/** @typedef {(found: AsyncIterable<Found>|Iterable<Found>, place: import("./place.js").Place) => void} Take */
+/** @typedef {import("./words.js").Words} Words */
 
 /** Browsers call every pasted picture so; a list full of image.png helps nobody. */
 const PASTED = /^image\.\w+$/;
 
-/** Files come in by drop, paste and field, anywhere on the page and on every page. @param {Take} take */
-export function listen(take) {
-  listenToDrops(take);
+/** Files come in by drop, paste and field, anywhere on the page and on every page. @param {Take} take @param {Words} words */
+export function listen(take, words) {
+  listenToDrops(take, words);
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length === 0) return;
     event.preventDefault();
-    take([{ picked: files.map((file) => ({ file: named(file), folder: "" })), failed: [] }]);
+    take([{ picked: files.map((file) => ({ file: named(file), folder: "" })), failed: [] }], placeOf(null));
   });
   document.addEventListener("submit", (event) => {
     const form = event.target;
@@ -32,21 +35,24 @@ export function listen(take) {
 
 /** @param {HTMLInputElement} field @param {Take} take */
 function takeField(field, take) {
-  take([{ picked: fromField(field.files ?? []), failed: [] }]);
+  take([{ picked: fromField(field.files ?? []), failed: [] }], placeOf(null));
   field.value = "";
 }
 
-/** @param {Take} take */
-function listenToDrops(take) {
+/** @param {Take} take @param {Words} words */
+function listenToDrops(take, words) {
   const veil = document.getElementById("veil");
-  const cover = (/** @type {boolean} */ on) => veil && (veil.hidden = !on);
+  const cover = (/** @type {boolean} */ on, /** @type {EventTarget|null} */ target = null) => {
+    if (veil && on) write(/** @type {HTMLElement} */ (veil.firstElementChild), promise(target, words));
+    if (veil) show(veil, on);
+  };
   let depth = 0;
   const over = (/** @type {DragEvent} */ event, /** @type {number} */ step) => {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
     event.dataTransfer.dropEffect = "copy";
     depth = Math.max(0, depth + step);
-    cover(depth > 0);
+    cover(depth > 0, event.target);
   };
   document.addEventListener("dragenter", (event) => over(event, 1));
   document.addEventListener("dragover", (event) => over(event, 0));
@@ -56,7 +62,7 @@ function listenToDrops(take) {
     cover(false);
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
-    take(found(grab(event.dataTransfer)));
+    take(found(grab(event.dataTransfer)), placeOf(event.target));
   });
 }
 

@@ -5,6 +5,7 @@ import { Api } from "./api.js";
 import { Engine } from "./engine.js";
 import { canHash } from "./hash.js";
 import { listen } from "./intake.js";
+import { listenToLists } from "./list.js";
 import { enhance, reveal } from "./pages.js";
 import { Pulse } from "./patience.js";
 import { matcher } from "./resume.js";
@@ -23,6 +24,7 @@ const ASK_MS = 5000;
 const box = document.getElementById("tray");
 const uploader = box !== null && canHash();
 enhance();
+listenToLists();
 onPage(() => reveal({ uploader }));
 if (box && uploader) begin(box);
 
@@ -51,25 +53,29 @@ function begin(box) {
     },
   });
   const settler = new Settler(api, engine, Number(batch));
-  listen((found) => take(found, { api, engine, tray, texts }));
+  listen((found, place) => take(found, place, { api, engine, tray, texts }), texts.words);
   addEventListener("beforeunload", (event) => engine.moving && event.preventDefault());
 }
 
 /**
  * Takes what was dropped, in the order it is found. Files that were begun before go on.
  * @param {AsyncIterable<Found>|Iterable<Found>} found
+ * @param {import("./place.js").Place} place
  * @param {{api: Api, engine: Engine, tray: Tray, texts: Texts}} tools
  */
-async function take(found, { api, engine, tray, texts }) {
+async function take(found, place, { api, engine, tray, texts }) {
   const field = document.querySelector("[data-upload-form] input[name=private]");
   const visibility = field instanceof HTMLInputElement && field.checked ? "private" : "team";
   engine.arriving();
-  const tokenFor = matcher(await unfinished(api, engine));
+  const tokenFor = place.replaces ? () => "" : matcher(await unfinished(api, engine), place.way);
   let count = 0;
   for await (const { picked, failed } of found) {
-    engine.add(picked.map((one) => ({ ...one, token: tokenFor(one) })), visibility);
+    const taken = place.replaces ? picked.splice(0, count ? 0 : 1) : picked.splice(0);
+    const { into, replaces } = place;
+    engine.add(taken.map((one) => ({ ...one, into, replaces, token: tokenFor(one) })), visibility);
+    for (const { file } of picked) engine.addFailed(file.name, new Trouble("one_version"));
     for (const name of failed) engine.addFailed(name, new Trouble("folder"));
-    count += picked.length + failed.length;
+    count += taken.length + picked.length + failed.length;
     if (count) tray.open();
   }
   engine.arrived();

@@ -1,4 +1,5 @@
 // @ts-check
+import { say } from "./announce.js";
 import { copy } from "./copy.js";
 import { show } from "./dom.js";
 
@@ -8,6 +9,7 @@ export function enhance() {
     const target = event.target instanceof Element ? event.target : null;
     const copies = target?.closest("[data-copy]");
     if (copies instanceof HTMLElement) copyField(copies);
+    if (target?.closest("[data-do=keys]")) /** @type {HTMLDialogElement|null} */ (document.getElementById("keys"))?.showModal();
     for (const menu of document.querySelectorAll("details.menu[open]")) {
       if (!target || !menu.contains(target) || target.closest("a")) menu.removeAttribute("open");
     }
@@ -21,6 +23,8 @@ export function enhance() {
   });
   document.body.addEventListener("htmx:afterSettle", arrived);
   document.body.addEventListener("htmx:beforeSwap", leaveWhenSignedOut);
+  document.body.addEventListener("htmx:configRequest", leaveOutWhatIsEmpty);
+  document.body.addEventListener("htmx:historyRestore", rememberSearch);
 }
 
 /**
@@ -28,7 +32,7 @@ export function enhance() {
  * @param {{uploader: boolean}} options  whether files go through the uploader
  */
 export function reveal({ uploader }) {
-  const known = { scripts: true, uploader, https: !uploader };
+  const known = { scripts: true, "no-scripts": false, uploader, https: !uploader };
   for (const element of document.querySelectorAll("[data-needs]")) {
     const need = /** @type {keyof typeof known} */ (element.getAttribute("data-needs"));
     show(/** @type {HTMLElement} */ (element), known[need]);
@@ -39,6 +43,7 @@ export function reveal({ uploader }) {
 function arrived(event) {
   const main = document.getElementById("main");
   const { elt, boosted } = /** @type {CustomEvent} */ (event).detail;
+  if (elt.id === "browse" || elt.id === "list") say(document.getElementById("list")?.dataset.says ?? "");
   if (elt !== main && !boosted) return;
   if (!document.activeElement || document.activeElement === document.body) main?.focus({ preventScroll: true });
 }
@@ -49,6 +54,19 @@ function leaveWhenSignedOut(event) {
   if (!xhr.responseText.includes('class="sign-in"')) return;
   event.preventDefault();
   location.assign(xhr.responseURL || location.href);
+}
+
+/** An address with what was chosen reads better than one with all that was not. @param {Event} event */
+function leaveOutWhatIsEmpty(event) {
+  const { parameters, verb } = /** @type {CustomEvent} */ (event).detail;
+  if (verb !== "get") return;
+  for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
+}
+
+/** The search stands in the header, which no step back brings anew. */
+function rememberSearch() {
+  const field = document.getElementById("q");
+  if (field instanceof HTMLInputElement) field.value = new URL(location.href).searchParams.get("q") ?? "";
 }
 
 function closeMenus() {

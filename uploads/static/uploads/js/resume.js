@@ -13,10 +13,11 @@ export function keyOf({ name, folder = "", size, modified }) {
 }
 
 /**
- * @param {Unfinished[]} unfinished  newest first
+ * @param {Unfinished[]} unfinished  newest first; their folders are whole paths
+ * @param {string} [way]  the path of the folder that picked files go into
  * @returns {(picked: Picked) => string} the token to go on with, each given once; "" when there is none
  */
-export function matcher(unfinished) {
+export function matcher(unfinished, way = "") {
   /** @type {Map<string, string[]>} */
   const tokens = new Map();
   for (const upload of unfinished) {
@@ -24,7 +25,8 @@ export function matcher(unfinished) {
     tokens.set(key, [...(tokens.get(key) ?? []), upload.token]);
   }
   return ({ file, folder }) => {
-    const key = keyOf({ name: file.name, folder, size: file.size, modified: file.lastModified });
+    const whole = [way, folder].filter(Boolean).join("/");
+    const key = keyOf({ name: file.name, folder: whole, size: file.size, modified: file.lastModified });
     return tokens.get(key)?.shift() ?? "";
   };
 }

@@ -130,11 +130,14 @@ export class Tools {
 
   /** @param {Upload[]} uploads */
   async #startAll(uploads) {
-    const { files } = await this.api.start(uploads.map(startItem), new AbortController().signal);
-    files.forEach((/** @type {any} */ answer, /** @type {number} */ index) => {
-      this.answers.set(uploads[index], answer);
-      if (!answer.error) accept(uploads[index], answer);
-    });
+    for (const into of new Set(uploads.map((upload) => upload.into))) {
+      const together = uploads.filter((upload) => upload.into === into);
+      const { files } = await this.api.start(together.map(startItem), into, new AbortController().signal);
+      files.forEach((/** @type {any} */ answer, /** @type {number} */ index) => {
+        this.answers.set(together[index], answer);
+        if (!answer.error) accept(together[index], answer);
+      });
+    }
   }
 
   /** @param {Upload[]} uploads */
@@ -150,7 +153,7 @@ function startItem(upload) {
   return {
     token: upload.token, name: upload.name, size: upload.size, type: upload.file.type,
     modified: upload.file.lastModified, folder: upload.folder, visibility: upload.visibility,
-    sha256: upload.digests.get(1),
+    replaces: upload.replaces || undefined, sha256: upload.digests.get(1),
   };
 }
 

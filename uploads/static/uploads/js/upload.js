@@ -4,6 +4,9 @@ import { range } from "./parts.js";
 /** @typedef {"waiting"|"checking"|"sending"|"finishing"|"done"|"failed"|"paused"|"cancelled"} Phase */
 /** @typedef {{url: string, headers: Record<string, string>, at: number}} SignedPart  at: performance.now() */
 
+/** What trying once more cannot mend. */
+const HOPELESS = new Set(["folder", "too_large", "one_version"]);
+
 /** One file on its way, as this page knows it. Says every change to `onChange`. */
 export class Upload {
   /** @type {Phase} */
@@ -47,13 +50,16 @@ export class Upload {
 
   /**
    * @param {File} file
-   * @param {{folder?: string, visibility?: string, onChange?: (upload: Upload) => void}} [options]
+   * @param {{folder?: string, into?: number|null, replaces?: string, visibility?: string,
+   *   onChange?: (upload: Upload) => void}} [options]  into: the folder that `folder` begins in; replaces: a file's id
    */
-  constructor(file, { folder = "", visibility = "team", onChange = () => {} } = {}) {
+  constructor(file, { folder = "", into = null, replaces = "", visibility = "team", onChange = () => {} } = {}) {
     this.file = file;
     this.name = file.name;
     this.size = file.size;
     this.folder = folder;
+    this.into = into;
+    this.replaces = replaces;
     this.visibility = visibility;
     this.onChange = onChange;
     this.renew();
@@ -90,7 +96,7 @@ export class Upload {
 
   /** Whether trying once more can help. A folder that cannot be read and a file too large stay what they are. */
   get retriable() {
-    return this.phase === "failed" && this.error?.kind !== "folder" && this.error?.kind !== "too_large";
+    return this.phase === "failed" && !HOPELESS.has(this.error?.kind ?? "");
   }
 
   get path() {
