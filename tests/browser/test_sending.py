@@ -41,7 +41,7 @@ def test_dropped_files_and_a_folder_are_stored(hands: Hands, bucket: Bucket) -> 
 def test_the_receipt_links_to_the_files_and_the_library_shows_them(hands: Hands) -> None:
     hands.drop(hands.file("report.txt"))
     hands.sees("1 of 1 stored, size verified")
-    expect(hands.page.locator("#files")).to_contain_text("report.txt")
+    expect(hands.page.locator("#list")).to_contain_text("report.txt")
     assert hands.page.locator("#says").text_content() == "1 of 1 stored, size verified"
     hands.rows.first.get_by_role("link").click()
     expect(hands.page.get_by_role("heading", level=1)).to_have_text("report.txt")
@@ -131,7 +131,7 @@ def test_a_hostile_name_is_only_text(hands: Hands) -> None:
         name,
     )
     hands.sees("1 of 1 stored, size verified")
-    expect(hands.page.locator("#files")).to_contain_text(name)
+    expect(hands.page.locator("#list")).to_contain_text(name)
     hands.rows.first.get_by_role("link").click()
     expect(hands.page.get_by_role("heading", level=1)).to_have_text(name)
     assert dialogs == []

@@ -80,19 +80,22 @@ function pressed(event) {
   const target = /** @type {HTMLElement} */ (event.target);
   const row = /** @type {HTMLElement|null} */ (target.closest(".file-row"));
   if (event.key === "ArrowDown" || event.key === "ArrowUp") return step(event, target, row);
-  if (target.matches("input:not(.pick), select, textarea")) return event.key === "Escape" ? target.blur() : undefined;
+  if (target.matches("input:not([type=checkbox]), select, textarea")) return event.key === "Escape" ? target.blur() : undefined;
   /** @type {Record<string, () => void>} */
   const verbs = {
     "/": () => find(),
     "?": () => /** @type {HTMLDialogElement|null} */ (document.getElementById("keys"))?.showModal(),
-    " ": () => row && !target.matches(".pick, button, summary") && toggle(row, event.shiftKey),
+    " ": () => row && toggle(row, event.shiftKey),
+    // in a checkbox, Enter would press the first button of the form
+    Enter: () => row && linkOf(row)?.click(),
     Delete: () => trash(row),
     Escape: () => picks().some((one) => one.checked) && clear(),
   };
   const verb = verbs[event.key];
   if (!verb) return;
-  const held = event.key === " " && (!row || target.matches(".pick, button, summary"));
-  if (!held && event.key !== "Escape") event.preventDefault();
+  const own = event.key === " " ? !row || target.matches(".pick, button, summary") : event.key === "Enter" && !target.matches(".pick");
+  if (own) return;
+  if (event.key !== "Escape") event.preventDefault();
   verb();
 }
 
@@ -106,12 +109,15 @@ function step(event, target, row) {
   if (!row && target !== document.body && target.id !== "main" && target.id !== "q") return;
   const rows = [...document.querySelectorAll("#bulk .file-row")];
   const next = row ? rows.indexOf(row) + (event.key === "ArrowDown" ? 1 : -1) : 0;
-  const place = rows[next]?.querySelector("a[href]:not([tabindex]), .pick:only-of-type") ?? rows[next]?.querySelector(".pick");
+  const place = rows[next] && (linkOf(rows[next]) ?? rows[next].querySelector(".pick"));
   if (!(place instanceof HTMLElement)) return;
   event.preventDefault();
   place.focus();
   place.scrollIntoView({ block: "nearest" });
 }
+
+/** @param {Element} row @returns {HTMLElement|null} */
+const linkOf = (row) => row.querySelector("a[href]:not([tabindex])");
 
 /** @param {HTMLElement} row @param {boolean} range */
 function toggle(row, range) {
@@ -126,5 +132,5 @@ function trash(row) {
   const button = document.querySelector("#bulk button[value=trash]");
   if (!(button instanceof HTMLButtonElement)) return;
   if (!picks().some((one) => one.checked) && row) toggle(row, false);
-  if (picks().some((one) => one.checked)) button.form?.requestSubmit(button);
+  if (picks().some((one) => one.checked)) button.click();
 }
