@@ -1,6 +1,6 @@
 from django.urls import path
 
-from uploads.views import bulk, file, folders, form_upload, library, pages, preview, protocol, trash
+from uploads.views import bulk, file, folders, form_upload, library, pages, preview, protocol, trash, zip
 
 urlpatterns = [
     path("", library.library, name="library"),
@@ -17,6 +17,7 @@ urlpatterns = [
     path("trash/", trash.trash, name="trash"),
     path("trash/undo", trash.undo, name="undo"),
     path("files/bulk", bulk.bulk, name="bulk"),
+    path("files/zip", zip.download_zip, name="download_zip"),
     path("files/<uuid:pk>/", file.file, name="file"),
     path("files/<uuid:pk>/download", pages.download, name="download"),
     path("files/<uuid:pk>/preview", preview.preview, name="preview"),

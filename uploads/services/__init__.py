@@ -1,7 +1,7 @@
 """The verbs that touch the bucket and the rows. They know no request and no status code."""
 
 from uploads.services.assemble import resolve
-from uploads.services.downloads import note_download, note_zip
+from uploads.services.downloads import note_download
 from uploads.services.finish import Finished, finish
 from uploads.services.organise import (
     Outcome,
@@ -21,13 +21,16 @@ from uploads.services.start import Started, start
 from uploads.services.sweep import sweep
 from uploads.services.verify import verify
 from uploads.services.versions import restore_version
+from uploads.services.zips import Bundle, bundle, open_zip
 
 __all__ = [
+    "Bundle",
     "Finished",
     "Outcome",
     "Receiver",
     "Started",
     "StoredPart",
+    "bundle",
     "cancel",
     "erase",
     "finish",
@@ -35,7 +38,7 @@ __all__ = [
     "make_previews",
     "move_files",
     "note_download",
-    "note_zip",
+    "open_zip",
     "parts_of",
     "preview_files",
     "rename",

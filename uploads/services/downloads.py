@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -26,10 +27,11 @@ def note_download(file: File, *, by: User, looking: bool = False) -> None:
     Event.objects.record(Action.DOWNLOAD, by=by, file=file, **detail)
 
 
-def note_zip(files: Sequence[File], *, by: User) -> None:
+def note_zip(files: Iterable[File], *, by: User) -> None:
     """Record for each of the files that this person was given it, in a zip."""
-    for first in range(0, len(files), EVENTS_AT_ONCE):
-        Event.objects.record_all(Action.DOWNLOAD, files[first : first + EVENTS_AT_ONCE], by=by, zip=True)
+    left = iter(files)
+    while some := list(islice(left, EVENTS_AT_ONCE)):
+        Event.objects.record_all(Action.DOWNLOAD, some, by=by, zip=True)
 
 
 def _looked(file: File, user: User) -> bool:

@@ -1,0 +1,89 @@
+"""A zip on its way to somebody: whole, or broken off."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Self
+
+from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
+
+from uploads.errors import Problem
+from uploads.models import File
+from uploads.services.downloads import note_zip
+from uploads.services.zips.bundle import Bundle
+from uploads.services.zips.layout import Member, write
+from uploads.services.zips.reading import Reader
+
+logger = logging.getLogger(__name__)
+
+# Each keeps a thread of the web server for as long as it takes; eight there are, and pages want some.
+AT_ONCE = 3
+_places = threading.BoundedSemaphore(AT_ONCE)
+
+
+class TooBusy(Problem):
+    code = "unavailable"
+    retry_after = 30
+
+    def __init__(self) -> None:
+        super().__init__(_("Many zips are on their way just now. Nothing is wrong: try again in half a minute."))
+
+
+def open_zip(bundle: Bundle, *, by: User) -> Download:
+    """Begin to read; every file of it is recorded as downloaded. To be iterated over, and closed in any case.
+
+    Raises TooBusy, and StoreUnavailable when the store does not give the first bytes.
+    """
+    if not _places.acquire(blocking=False):
+        raise TooBusy
+    reader = Reader(bundle.files)
+    try:
+        reader.begin()
+        note_zip((File(pk=file.id, series=file.series, name=file.name) for file in bundle.files), by=by)
+    except BaseException:
+        reader.close()
+        _places.release()
+        raise
+    return Download(bundle, reader)
+
+
+class Download:
+    """The bytes of a zip, `bundle.length` of them. When one of its files cannot be read as it was uploaded, this
+    raises before the end: whoever was told the length knows that the download failed."""
+
+    def __init__(self, bundle: Bundle, reader: Reader) -> None:
+        self._bundle = bundle
+        self._reader = reader
+        self._pieces = write(self._entries())
+        self._open = True
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._pieces)
+        except Problem as problem:
+            logger.warning("zip_failed files=%s fault=%s", len(self._bundle.files), type(problem).__name__)
+            raise
+
+    def close(self) -> None:
+        """End the reading. Safe to repeat."""
+        if self._open:
+            self._open = False
+            self._reader.close()
+            self._pieces.close()  # ends what zipfile began
+            _places.release()
+
+    def _entries(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
+        *members, manifest = self._bundle.members
+        yield from zip(members, self._reader.bodies(), strict=True)
+        yield manifest, self._lines(members)
+
+    def _lines(self, members: list[Member]) -> Iterator[bytes]:
+        """As `sha256sum --check` reads them."""
+        for digest, member in zip(self._reader.digests, members, strict=True):
+            yield f"{digest}  {member.path}\n".encode()
