@@ -59,7 +59,7 @@ def browse(request: HttpRequest, place: Place) -> dict[str, Any]:
         "query": asked.address(),
         "said": _said(page, asked, place, whole=not after and not page.next),
         **_rows(user, asked, place, page),
-        **_tools(asked, place),
+        **_tools(user, asked, place),
     }
 
 
@@ -92,10 +92,12 @@ def thumbnails(files: list[UUID]) -> set[UUID]:
     return set(ready.values_list("file_id", flat=True))
 
 
-def _tools(asked: Asked, place: Place) -> dict[str, Any]:
-    """The filters and the links that change the order, as the templates need them."""
-    people = list(User.objects.order_by("username").values_list("username", flat=True)[: MOST_OFFERED + 1])
-    tags = list(Tag.objects.values_list("name", flat=True)[: MOST_OFFERED + 1])
+def _tools(user: User, asked: Asked, place: Place) -> dict[str, Any]:
+    """The filters and the links that change the order, as the templates need them. Whoever may not look around
+    learns of no people and no tags."""
+    most = MOST_OFFERED + 1 if user.has_perm("uploads.view_file") else 0
+    people = list(User.objects.order_by("username").values_list("username", flat=True)[:most])
+    tags = list(Tag.objects.values_list("name", flat=True)[:most])
     return {
         "families": Family.choices,
         "sizes": [(value, told[0]) for value, told in listing.SIZES.items()],

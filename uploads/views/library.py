@@ -42,6 +42,8 @@ def folder(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 def tags(request: HttpRequest) -> HttpResponse:
     """All tags with how many files have them, as of now: kept figures and what was noted since."""
+    if not signed_in(request).has_perm("uploads.view_file"):
+        return render(request, "uploads/no_role.html")
     counts: dict[str, int] = {}
     for model in (Figure, Change):
         for key, files in model.objects.filter(kind=Kind.TAG).values_list("key").annotate(Sum("files")):
