@@ -60,6 +60,8 @@ class EventAdmin(LargeAdmin):
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """By names that files have now, through their own index; by the name of then, whole; by a file's id."""
         text = search_term.strip()
+        if not text:
+            return queryset, False
         try:
             return queryset.filter(file_id=UUID(text)), False
         except ValueError:

@@ -70,13 +70,13 @@ class FileAdmin(LargeAdmin):
     """Files this person may see, as `visible_to` says; "delete" is the trash."""
 
     form = FileForm
-    list_display = ("thumbnail", "name", "place", "family", "tag_names", "readable_size", "owner", "added", "page")
-    list_display_links = ("name",)
+    list_display = ("thumbnail", "called", "place", "family", "tag_names", "readable_size", "owner", "added", "page")
+    list_display_links = ("called",)
     list_filter = (StateFilter, TypeFilter, VisibilityFilter, TimeFilter, OwnerFilter, FolderFilter, TagFilter)
     list_select_related = ("owner",)
     search_fields = ("name",)
     search_help_text = gettext_lazy("Words anywhere in the name; or a whole key, or a whole id of a file")
-    sortable_by = ("name", "readable_size", "added")
+    sortable_by = ("called", "readable_size", "added")
     view_on_site = False  # `link` leads there
 
     # --- the list ---
@@ -124,6 +124,10 @@ class FileAdmin(LargeAdmin):
             '<img class="thumb" src="{}" width="40" height="40" alt="" loading="lazy">',
             reverse("thumbnail", args=[file.link]),
         )
+
+    @admin.display(description=gettext_lazy("name"), ordering="folded")
+    def called(self, file: File) -> str:
+        return format_html('<span dir="auto">{}</span>', file.name)
 
     @admin.display(description=gettext_lazy("folder"))
     def place(self, file: Any) -> str:

@@ -60,8 +60,8 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
         return told
 
     def _get_validation_exclusions(self) -> set[str]:
-        """The name's own rule is asked for above, in words that help."""
-        return {*super()._get_validation_exclusions(), "parent"}
+        """The rule of names is asked for above, in words that help; and a removed folder's name is free."""
+        return {*super()._get_validation_exclusions(), "parent"}  # type: ignore[misc]
 
 
 class GrantFormSet(BaseInlineFormSet):  # type: ignore[type-arg]

@@ -52,7 +52,7 @@ class PeopleAdmin(LargeAdmin, UserAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Group)
-class RoleAdmin(Recorded, GroupAdmin):  # type: ignore[type-arg]
+class RoleAdmin(Recorded, GroupAdmin):
     pass
 
 

@@ -39,7 +39,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return int(rows.order_by()[: MOST_COUNTED + 1].count())
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         return min(self._found, MOST_COUNTED)
 
     @property
@@ -63,7 +63,7 @@ class CappedList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list: Any = list(self.result_list)
-        self.more = self.paginator.more  # type: ignore[attr-defined]
+        self.more = self.paginator.more
         if isinstance(self.model_admin, LargeAdmin):
             self.model_admin.attach(request, self.result_list)
 
@@ -94,17 +94,17 @@ class Recorded(admin.ModelAdmin):  # type: ignore[type-arg]
             messages.error(request, problem.message)
             return HttpResponseRedirect(request.get_full_path())
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any) -> HttpResponse | None:
         """Ids that are none were chosen by nobody."""
         sent = request.POST.copy()
         chosen = sent.getlist(ACTION_CHECKBOX_NAME)
         sent.setlist(ACTION_CHECKBOX_NAME, [pk for pk in chosen if self._is_id(pk)])
         request.POST = sent  # type: ignore[assignment]
-        return super().response_action(request, queryset)
+        return super().response_action(request, queryset, *args)
 
     def _is_id(self, text: str) -> bool:
         try:
-            self.opts.pk.clean(text, None)  # type: ignore[union-attr]
+            self.opts.pk.clean(text, None)
         except (ValidationError, ValueError):
             return False
         return True
