@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
-from django.http import HttpResponseBase
+from django.http import HttpResponseBase, StreamingHttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
@@ -98,6 +98,13 @@ FORMS = {"rename_file": "name=b.txt", "tag_file": "add=a", "visibility_file": "v
 # The admin, by GET: alice has files but is no staff; clerk is staff without a role; root is everything.
 # What only takes POST is 405; what nobody may do is 403 even for root.
 ADMIN_PEOPLE = ("anonymous", "alice", "clerk", "root")
+
+
+def _of_model(model: str, **root: int) -> dict[str, str]:
+    """The pages of one model: staff without a role are refused, and root gets what is said here."""
+    return {f"admin:{model}_{page}": f"login login 403 {code}" for page, code in root.items()}
+
+
 ADMIN: dict[str, str] = {
     "admin:login": "200 200 302 302",
     "admin:logout": "login 302 405 405",
@@ -112,7 +119,7 @@ ADMIN: dict[str, str] = {
     "admin:catch-all": "login login 404 404",
     "admin:<path:object_id>/": "login login 302 302",
     "admin:uploads_file_changelist": "login login 403 200",
-    "admin:uploads_file_add": "login login 403 403",
+    "admin:uploads_file_add": "login login 403 200",
     "admin:uploads_file_history": "login login 302 200",
     "admin:uploads_file_delete": "login login 403 200",
     "admin:uploads_file_change": "login login 403 200",
@@ -122,6 +129,12 @@ ADMIN: dict[str, str] = {
     "admin:uploads_usage_delete": "login login 403 403",
     "admin:uploads_usage_change": "login login 403 200",
     "admin:auth_user_password_change": "login login 403 200",
+    "admin:storage": "login login 403 200",
+    "admin:uploads_event_export": "login login 405 405",
+    **_of_model("uploads_folder", changelist=200, add=200, history=200, delete=403, change=200),
+    **_of_model("uploads_tag", changelist=200, add=200, history=200, delete=200, change=200),
+    **_of_model("uploads_event", changelist=200, add=403, history=200, delete=403, change=200),
+    **_of_model("django_tasks_database_dbtaskresult", changelist=200, add=403, history=200, delete=403, change=200),
     **{
         f"admin:auth_{model}_{page}": f"login login {clerk} {root}"
         for model in ("user", "group")
@@ -214,7 +227,8 @@ def arguments(route: str, file: File, folder: Folder) -> list[Any]:
 
 
 def told(answer: HttpResponseBase) -> str:
-    answer.close()  # as a server does: a zip that nobody reads holds its place until then
+    if isinstance(answer, StreamingHttpResponse):
+        answer.getvalue()  # a zip that nobody reads holds its place
     to_login = answer.status_code == 302 and "/login/" in answer.headers["Location"]
     return "login" if to_login else str(answer.status_code)
 
@@ -251,6 +265,17 @@ def _of(name: str) -> User:
     return User.objects.get(username=name)
 
 
+def _folder_of(person: User) -> Folder:
+    folder = folders.ensure(["Brand"], by=person)["Brand"]
+    assert isinstance(folder, Folder)
+    return folder
+
+
+def _some_task() -> DBTaskResult:
+    task = {"args_kwargs": {"args": [], "kwargs": {}}, "queue_name": "default", "task_path": "x", "backend_name": "x"}
+    return DBTaskResult.objects.first() or DBTaskResult.objects.create(run_after=timezone.now(), **task)
+
+
 def admin_url(route: str) -> str:
     """The address in the admin about alice, her file, or her group."""
     alice = _of("alice")
@@ -259,6 +284,10 @@ def admin_url(route: str) -> str:
         "usage": alice.pk,
         "user": alice.pk,
         "group": Group.objects.get(name="uploaders").pk,
+        "folder": _folder_of(alice).pk,
+        "tag": Tag.objects.get_or_create(name="urgent")[0].pk,
+        "event": Event.objects.order_by("pk").values_list("pk", flat=True)[0],
+        "dbtaskresult": _some_task().pk,
     }
     if route == "admin:catch-all":
         return "/admin/nothing/of/that/kind"
@@ -269,7 +298,7 @@ def admin_url(route: str) -> str:
     if route == "admin:<path:object_id>/":
         return reverse("admin:uploads_file_changelist") + f"{about['file']}/"
     if route.endswith(("_history", "_delete", "_change")) and route != "admin:password_change":
-        model = route.split("_")[1]
+        model = route.split("_")[-2]
         return reverse(route, args=[about[model]])
     return reverse(route)
 
