@@ -21,7 +21,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 LANGUAGES = ["es"]
 ONE = {"_", "gettext", "gettext_lazy", "gettext_noop"}
 MANY = {"ngettext", "ngettext_lazy"}
-CALL = re.compile(r"\bn?gettext\((?:[^()'\"]|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")*\)")
+CALL = re.compile(r"\b(?:n?gettext|_)\((?:[^()'\"]|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")*\)")
 
 Text = tuple[str, str | None]  # singular, plural
 

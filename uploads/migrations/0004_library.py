@@ -167,7 +167,7 @@ class Migration(migrations.Migration):
                 (
                     "level",
                     models.PositiveSmallIntegerField(
-                        choices=[(1, "view"), (2, "upload"), (3, "manage")], default=1, verbose_name="may"
+                        choices=[(1, "view"), (2, "upload"), (3, "manage")], default=1, verbose_name="level"
                     ),
                 ),
             ],

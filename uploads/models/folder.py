@@ -140,7 +140,7 @@ class Grant(models.Model):
 
     folder = models.ForeignKey(Folder, models.CASCADE, related_name="grants")
     group = models.ForeignKey(Group, models.CASCADE, related_name="+")
-    level = models.PositiveSmallIntegerField(_("may"), choices=Level.choices, default=Level.VIEW)
+    level = models.PositiveSmallIntegerField(_("level"), choices=Level.choices, default=Level.VIEW)
 
     objects = GrantQuerySet.as_manager()
 

@@ -35,9 +35,9 @@ def in_bytes(size: int | None) -> str:
     while unit < len(UNITS) - 1 and round(amount) >= 1000:
         amount /= 1000
         unit += 1
-    digits = 0 if unit < 2 or amount >= 100 else 1
-    text = number_format(round(amount, digits), decimal_pos=digits, force_grouping=True)
-    return f"{text.removesuffix('.0')}{NO_BREAK_SPACE}{UNITS[unit]}"
+    amount = round(amount, 0 if unit < 2 or amount >= 100 else 1)
+    text = number_format(amount, decimal_pos=0 if amount == int(amount) else 1, force_grouping=True)
+    return f"{text}{NO_BREAK_SPACE}{UNITS[unit]}"
 
 
 @register.filter(name="exact_bytes")
