@@ -24,6 +24,7 @@ from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
+from django.utils import translation
 from pytest_django import Settings
 
 from amalga.local.installation import THROWAWAY_BUCKET
@@ -56,6 +57,13 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """A request in another language leaves it behind in this thread."""
+    yield
+    translation.deactivate()
 
 
 # --- people -----------------------------------------------------------------------------------
