@@ -1,0 +1,18 @@
+"""The worker's queue in the admin: to look at. There may be a task for every file that ever came."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django_tasks_db.admin import DBTaskResultAdmin
+from django_tasks_db.models import DBTaskResult
+
+from uploads.admin.recorded import LargeAdmin
+
+admin.site.unregister(DBTaskResult)
+
+
+@admin.register(DBTaskResult)
+class TaskAdmin(LargeAdmin, DBTaskResultAdmin):  # type: ignore[misc]
+    list_filter = ("status",)
+    sortable_by = ()
+    actions = None
