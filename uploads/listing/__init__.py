@@ -1,7 +1,7 @@
 """Lists of files and folders: what somebody asked for, the rows that fit, and one page of them."""
 
 from uploads.listing.asked import ADDED, SIZES, SORTS, Asked
-from uploads.listing.pages import ENTRIES_A_PAGE, Page, TooBroad, page_of
+from uploads.listing.pages import ENTRIES_A_PAGE, Entry, Page, TooBroad, page_of
 from uploads.listing.rows import COLUMNS, TRASH_COLUMNS, files_for, folders_for, links_of, names_for, trash_for
 from uploads.listing.spot import BadSpot, Spot
 
@@ -14,6 +14,7 @@ __all__ = [
     "TRASH_COLUMNS",
     "Asked",
     "BadSpot",
+    "Entry",
     "Page",
     "Spot",
     "TooBroad",

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from uploads.listing.asked import Asked
 from uploads.listing.spot import Spot
-from uploads.models import File, Folder
+from uploads.models import Folder
 from uploads.models.folder import FolderQuerySet
 from uploads.models.queries import FileQuerySet
 
@@ -22,8 +24,8 @@ PATIENCE_MS = 3_000
 CANCELED = "57014"  # Postgres, appendix A: query_canceled
 # what a row of a list shows, and nothing else
 SHOWN = (
-    "id", "series", "name", "folded", "folder_id", "visibility", "family", "claimed_type", "detected_type", "size",
-    "available_at", "purge_after", "owner__username",
+    "id", "series", "name", "folded", "folder_id", "visibility", "family", "size", "available_at", "purge_after",
+    "owner__username",
 )  # fmt: skip
 
 Rows = TypeVar("Rows", bound="QuerySet[Any]")
@@ -34,12 +36,33 @@ class TooBroad(Exception):
 
 
 @dataclass(slots=True)
+class Entry:
+    """A file as lists show it: plain values, since making fifty models costs more than asking for them."""
+
+    pk: UUID
+    series: UUID | None
+    name: str
+    folded: str
+    folder_id: int | None
+    visibility: str
+    family: str
+    size: int
+    available_at: datetime
+    purge_after: datetime | None
+    owner: str
+
+    @property
+    def link(self) -> UUID:
+        return self.series or self.pk
+
+
+@dataclass(slots=True)
 class Page:
     """Folders first, then files; `next` is the spot to go on from, None on the last page."""
 
     folders: list[Folder] = field(default_factory=list)
     more_folders: bool = False  # found by their name, and not all shown
-    files: list[File] = field(default_factory=list)
+    files: list[Entry] = field(default_factory=list)
     next: Spot | None = None
 
 
@@ -82,12 +105,14 @@ def _list_files(page: Page, files: FileQuerySet, asked: Asked, column: str, afte
     spot = after if after and not after.among_folders else None
     left = ENTRIES_A_PAGE - (0 if asked.q else len(page.folders))
     rows = _in_order(files, column, down=asked.descending, after=spot)
-    found = list(rows.select_related("owner").only(*SHOWN)[: left + 1])
+    found = [Entry(*row) for row in rows.values_list(*SHOWN)[: left + 1]]
     page.files = found[:left]
     if len(found) <= left:
         return
-    last: Model = page.files[-1] if page.files else page.folders[-1]
-    page.next = Spot(getattr(last, column if page.files else "folded"), last.pk)
+    if page.files:
+        page.next = Spot(getattr(page.files[-1], column), page.files[-1].pk)
+    else:
+        page.next = Spot(page.folders[-1].folded, page.folders[-1].pk)
 
 
 def _in_order(rows: Rows, column: str, *, down: bool, after: Spot | None) -> Rows:

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from django.urls import reverse
 
-from uploads.models import File, Folder, Visibility
+from uploads.listing import Entry
+from uploads.models import Folder, Visibility
 from uploads.templatetags.look import exact_bytes, exact_time, in_bytes, when
 
 NOBODY = UUID(int=0)
@@ -42,7 +43,7 @@ class FolderRow:
 
 
 def file_rows(
-    files: list[File], *, column: str, folders: Mapping[int, list[tuple[int, str]]], thumbnails: Set[UUID]
+    files: list[Entry], *, column: str, folders: Mapping[int, list[tuple[int, str]]], thumbnails: Set[UUID]
 ) -> list[FileRow]:
     """`column` is the moment that counts in this list; `folders` the ways to those that are to be told."""
     address = _addresses("file", NOBODY)
@@ -62,7 +63,7 @@ def way_in_words(way: list[tuple[int, str]]) -> str:
 
 
 def _file_row(
-    file: File,
+    file: Entry,
     address: Callable[[object], str],
     column: str,
     folders: Mapping[int, list[tuple[int, str]]],
@@ -80,7 +81,7 @@ def _file_row(
         added=when(moment),
         exact=exact_time(moment),
         iso=moment.isoformat() if moment else "",
-        by=file.owner.get_username(),
+        by=file.owner,
         folder=way_in_words(folders.get(file.folder_id or 0, [])),
         thumbnail=thumbnail,
     )
