@@ -150,7 +150,13 @@ USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- the database ---------------------------------------------------------------------------
-# connect + statement stay below the ten seconds after which a person gets 503
+# connect + statement stay below the ten seconds after which a person gets 503.
+# The two last tell Postgres what lists are: a page reads a few rows out of an order, scattered over the table and
+# none of them met before, from a disk that does not seek. By default it reckons a page at its share of reading all.
+POSTGRES_OPTIONS = (
+    "-c statement_timeout=8s -c lock_timeout=4s -c idle_in_transaction_session_timeout=15s"
+    " -c random_page_cost=1.1 -c effective_cache_size=256MB"
+)
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **database("DATABASE_URL"),
@@ -162,7 +168,7 @@ DATABASES: dict[str, dict[str, Any]] = {
 DATABASES["default"]["OPTIONS"] = {
     **DATABASES["default"].get("OPTIONS", {}),
     "connect_timeout": 3,
-    "options": "-c statement_timeout=8s -c lock_timeout=4s -c idle_in_transaction_session_timeout=15s",
+    "options": POSTGRES_OPTIONS,
     "pool": {
         "connection_class": Connection,
         "min_size": 1,

@@ -134,6 +134,7 @@ class File(models.Model):
             models.Index(fields=["folder", "-available_at", "-id"], condition=LISTED, name="file_newest_in_folder"),
             models.Index(fields=["folder", "folded", "id"], condition=LISTED, name="file_by_name_in_folder"),
             models.Index(fields=["folder", "size", "id"], condition=LISTED, name="file_by_size_in_folder"),
+            models.Index(fields=["family", "size", "id"], condition=LISTED, name="file_by_size_of_type"),
             GinIndex(fields=["folded"], opclasses=["gin_trgm_ops"], condition=LISTED, name="file_words"),
             models.Index(fields=["folder"], condition=~Q(state=State.AVAILABLE), name="file_unlisted_in_folder"),
             models.Index(
@@ -141,6 +142,8 @@ class File(models.Model):
             ),
             models.Index(fields=["series"], condition=Q(series__isnull=False), name="file_versions"),
             models.Index(fields=["-purge_after", "-id"], condition=Q(state=State.TRASHED), name="file_trash"),
+            models.Index(fields=["folded", "id"], condition=Q(state=State.TRASHED), name="file_trash_by_name"),
+            models.Index(fields=["size", "id"], condition=Q(state=State.TRASHED), name="file_trash_by_size"),
             models.Index(
                 fields=["state", "updated_at"],
                 condition=~Q(state=State.AVAILABLE),
