@@ -174,3 +174,14 @@ def test_a_film_that_asks_for_its_parts_is_written_down_once(photo: File, as_bob
     for _ in range(3):
         as_bob.get(reverse("download", args=[photo.pk]) + "?inline=1")
     assert downloads() == [("bob", photo.pk, {"shown": True})]
+
+
+def test_a_file_whose_preview_comes_says_so_and_asks_again_by_itself(alice: User, as_alice: Client) -> None:
+    coming = shelf.add_file(alice, detected_type="image/png", family="image")
+    never = shelf.add_file(alice, detected_type="application/zip", family="archive")
+    page = as_alice.get(coming.get_absolute_url()).text
+    assert "The preview is being made." in page
+    assert 'hx-trigger="load delay:3s"' in page
+    page = as_alice.get(never.get_absolute_url()).text
+    assert "There is no preview of this kind of file." in page
+    assert "hx-trigger" not in page.split('id="look"')[1].split("</section>")[0]

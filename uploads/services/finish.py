@@ -111,13 +111,13 @@ def _settle(found: Sequence[tuple[File, Facts | Problem]]) -> dict[UUID, Problem
 
 
 def _request_previews(found: Sequence[tuple[File, Facts | Problem]], published: set[UUID]) -> None:
-    request_previews(
-        file.pk
+    """Pictures before texts: lists show them."""
+    wanted = {
+        file.pk: looks_of(facts.family, facts.detected_type or file.claimed_type, size=file.size)
         for file, facts in found
-        if file.pk in published
-        and isinstance(facts, Facts)
-        and looks_of(facts.family, facts.detected_type or file.claimed_type, size=file.size)
-    )
+        if file.pk in published and isinstance(facts, Facts)
+    }
+    request_previews(sorted((pk for pk, looks in wanted.items() if looks), key=lambda pk: -len(wanted[pk])))
 
 
 def _answers(owner: User, claims: Sequence[Claim], outcomes: dict[UUID, Problem | None]) -> list[Finished | Problem]:

@@ -149,5 +149,5 @@ def _look(found: File) -> dict[str, Any]:
         if (preview := made.get(look)) and preview.state == PreviewState.READY:
             return {"inline_url": inline_url, "look": look.value, "preview": preview}
     failed = next((preview.reason for preview in made.values() if preview.state == PreviewState.FAILED), "")
-    making = any(preview.state == PreviewState.MAKING for preview in made.values())
-    return {"inline_url": inline_url, "look": "", "reason": failed, "making": making and not failed}
+    expected = bool(services.looks_of(found.family, found.type, size=found.size))
+    return {"inline_url": inline_url, "look": "", "reason": failed, "making": expected and not failed}
