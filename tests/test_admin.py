@@ -152,7 +152,7 @@ def test_a_question_that_takes_too_long_is_given_up_with_advice(
     assert "Add a filter" in str(next(iter(get_messages(answer.wsgi_request))))
 
 
-@pytest.mark.parametrize("order", ["2", "-2", "6", "-6", "8", "-8"])
+@pytest.mark.parametrize("order", ["2", "-2", "3", "-3", "4", "-4"])
 def test_every_order_of_the_list_goes_along_an_index(order: str, alice: User, as_admin: Client) -> None:
     shelf.add_file(alice)
     rows = as_admin.get(LIST, {"o": order}).context["cl"].queryset

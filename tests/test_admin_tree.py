@@ -128,6 +128,22 @@ def test_access_is_given_to_groups_and_taken_back(admin_user: User, as_admin: Cl
     assert (folder.restricted, folder.governor_id, Grant.objects.exists()) == (False, None, False)
 
 
+def test_access_that_is_there_is_changed_row_by_row(admin_user: User, as_admin: Client) -> None:
+    folder, group, other = plant("Brand", admin_user), Group.objects.create(name="a"), Group.objects.create(name="b")
+    folders.set_access(folder, {group: Level.MANAGE, other: Level.VIEW}, by=admin_user)
+    rows: dict[str, str] = {"grants-TOTAL_FORMS": "2", "grants-INITIAL_FORMS": "2"}
+    for number, (grant, level) in enumerate(zip(folder.grants.order_by("group__name"), ["3", "2"], strict=True)):
+        rows |= {f"grants-{number}-{name}": str(value) for name, value in
+                 {"id": grant.pk, "folder": folder.pk, "group": grant.group_id, "level": level}.items()}  # fmt: skip
+    url = reverse("admin:uploads_folder_change", args=[folder.pk])
+    assert as_admin.post(url, {"name": "Brand", "parent": "", "restricted": "on", **rows}).status_code == 302
+    assert dict(folder.grants.values_list("group__name", "level")) == {"a": Level.MANAGE, "b": Level.UPLOAD}
+    before = Event.objects.filter(action=Action.ACCESS).count()
+    kept = {f"grants-{number}-id": str(grant.pk) for number, grant in enumerate(folder.grants.order_by("group__name"))}
+    as_admin.post(url, {"name": "Signs", "parent": "", "restricted": "on", **rows, **kept})
+    assert Event.objects.filter(action=Action.ACCESS).count() == before, "a new name is no new access"
+
+
 @pytest.mark.parametrize("restricted", [{"restricted": "on"}, {}])
 def test_access_that_locks_everybody_out_or_says_nothing_is_refused(
     restricted: dict[str, str], admin_user: User, as_admin: Client

@@ -37,7 +37,7 @@ from uploads.errors import Forbidden, Problem
 from uploads.models import File, Look, Preview, PreviewState, State, Tagging, Visibility
 from uploads.names import clean_name, fold
 from uploads.services import Outcome
-from uploads.templatetags.look import in_bytes
+from uploads.templatetags.look import in_bytes, when
 from uploads.views.people import signed_in
 
 KEY_BEGINS = ("f/",)
@@ -70,7 +70,7 @@ class FileAdmin(LargeAdmin):
     """Files this person may see, as `visible_to` says; "delete" is the trash."""
 
     form = FileForm
-    list_display = ("thumbnail", "called", "place", "family", "tag_names", "readable_size", "owner", "added", "page")
+    list_display = ("thumbnail", "called", "readable_size", "added", "owner", "place", "family", "tag_names", "page")
     list_display_links = ("called",)
     list_filter = (StateFilter, TypeFilter, VisibilityFilter, TimeFilter, OwnerFilter, FolderFilter, TagFilter)
     list_select_related = ("owner",)
@@ -142,8 +142,9 @@ class FileAdmin(LargeAdmin):
         return in_bytes(file.size)
 
     @admin.display(description=gettext_lazy("added"), ordering="available_at")
-    def added(self, file: File) -> Any:
-        return file.available_at or file.created_at
+    def added(self, file: File) -> str:
+        moment = file.available_at or file.created_at
+        return format_html('<span title="{}">{}</span>', moment.isoformat(timespec="seconds"), when(moment))
 
     @admin.display(description=gettext_lazy("page"))
     def page(self, file: File) -> str:

@@ -108,7 +108,8 @@ class GrantInline(admin.TabularInline):  # type: ignore[type-arg]
 class FolderAdmin(LargeAdmin):
     form = FolderForm
     inlines = (GrantInline,)
-    list_display = ("name", "whole", "inside", "files", "stored", "access", "created_by", "created_at")
+    list_display = ("whole", "inside", "files", "stored", "access", "created_by", "created_at")
+    list_display_links = ("whole",)
     list_filter = (InsideFilter,)
     list_select_related = ("created_by", "governor")
     ordering = ("folded", "id")
@@ -146,7 +147,7 @@ class FolderAdmin(LargeAdmin):
 
     @admin.display(description=gettext_lazy("path"))
     def whole(self, folder: Any) -> str:
-        return str(folder.whole_path)
+        return format_html('<span dir="auto">{}</span>', folder.whole_path)
 
     @admin.display(description=gettext_lazy("inside"))
     def inside(self, folder: Any) -> str:
