@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format checks messages browser digest-store bench-upload pictures clean
+.PHONY: help run test lint format checks messages browser digest-store bench-upload bench-zip pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ digest-store: .venv-digest/done.stamp
 
 bench-upload: $(VENV)/dev.stamp browser  ## measure uploads; results under bench/results/
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.upload
+
+bench-zip: $(VENV)/dev.stamp  ## measure zips; results under bench/results/
+	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.zip
 
 pictures: $(VENV)/dev.stamp browser  ## take the pictures of README.md anew
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.pictures

@@ -87,7 +87,8 @@ def test_the_policy_lets_in_ourselves_and_the_bucket_and_nothing_else(as_alice: 
     assert told["connect-src"] == ["'self'", live.S3_ORIGIN]
     everything = {source for sources in told.values() for source in sources}
     assert everything == {"'none'", "'self'", "data:", live.S3_ORIGIN}
-    assert told["img-src"] == ["'self'", "data:"]
+    assert told["img-src"] == ["'self'", "data:", live.S3_ORIGIN]
+    assert told["media-src"] == told["frame-src"] == ["'self'", live.S3_ORIGIN]
 
 
 def test_static_files_are_not_sniffed_either(site: str) -> None:

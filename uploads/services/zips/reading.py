@@ -17,8 +17,8 @@ from uploads import parts, s3
 from uploads.errors import Problem, StoreRefused, StoreUnavailable
 
 CHUNK_BYTES = 256 * 1024
-CHUNKS_AHEAD = 6  # of one object
-OBJECTS_AHEAD = 6  # so at most 9 MiB wait for the reader
+CHUNKS_AHEAD = 4  # of one object
+OBJECTS_AHEAD = 6  # so at most 6 MiB wait for the reader
 READERS = 4
 MOST_TRIES = 4  # without a byte in between
 PAUSE_SECONDS = 0.5
