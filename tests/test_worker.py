@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -236,3 +237,32 @@ def test_old_results_are_forgotten(sender: Sender) -> None:
     File.objects.update(available_at=timezone.now() - timedelta(days=2))
     services.tend_previews()
     assert not DBTaskResult.objects.exists()
+
+
+# --- the command for what was there before ------------------------------------------------------
+
+
+def test_the_command_asks_for_all_that_has_none(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploads.management.commands.previews.FILES_A_TASK", 2)
+    shown, *bare = (sender.send(b"words") for _ in range(4))
+    sender.send(bytes(range(256)))
+    services.make_previews(shown)
+    DBTaskResult.objects.all().delete()
+    out = io.StringIO()
+    call_command("previews", stdout=out)
+    assert out.getvalue() == "previews: asked for those of 3 files\n"
+    assert sorted(pk for ids in asked() for pk in ids) == sorted(str(file.pk) for file in bare)
+    assert [len(ids) for ids in asked()] == [2, 1]
+
+
+def test_the_command_tries_again_what_failed_when_it_is_told(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(as_file(two_halves()))
+    body = bucket.read(file.key)
+    bucket.delete(file.key)
+    services.make_previews(file)
+    bucket.write(file.key, body)
+    call_command("previews", stdout=io.StringIO())
+    assert states() == {PreviewState.FAILED: 2}
+    call_command("previews", "--failed", stdout=io.StringIO())
+    services.preview_files.call(asked()[-1])
+    assert states() == {PreviewState.READY: 2}

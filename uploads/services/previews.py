@@ -80,6 +80,13 @@ def erase_previews(file: File) -> bool:
     return True
 
 
+def forget_failed() -> None:
+    """Let files be tried again that could not be shown. Raises StoreUnavailable; safe to repeat."""
+    for preview in Preview.objects.filter(state=PreviewState.FAILED).iterator():
+        s3.delete(preview.key)  # an earlier try may have come as far as this
+        preview.delete()
+
+
 def _begin(file: File, looks: list[Look]) -> dict[Look, Preview]:
     """The rows of what is ours to make, each with a lease; only while the file is available."""
     with transaction.atomic():

@@ -1,0 +1,38 @@
+"""Ask for the previews of files that have none."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from uploads import services
+from uploads.models import File
+from uploads.services.previews import MAY_BE_SHOWN, forget_failed
+
+FILES_A_TASK = 500
+
+
+class Command(BaseCommand):
+    help = (
+        "Puts every available file that could be shown and has no preview into the worker's queue: files from before "
+        "there were previews, or whose requests were lost for longer than the sweep looks back. No object and no file "
+        "is touched; what is in the queue already is asked for again, and made once. Exit status: 0."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--failed", action="store_true", help="also try files again that could not be shown")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["failed"]:
+            forget_failed()
+        asked, last = 0, UUID(int=0)
+        while ids := self._after(last):
+            services.request_previews(ids)
+            asked, last = asked + len(ids), ids[-1]
+        self.stdout.write(f"previews: asked for those of {asked} files")
+
+    def _after(self, last: UUID) -> list[UUID]:
+        rows = File.objects.available().filter(MAY_BE_SHOWN, pk__gt=last, size__gt=0, previews__isnull=True)
+        return list(rows.order_by("pk").values_list("pk", flat=True)[:FILES_A_TASK])
