@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import subprocess
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -311,3 +312,27 @@ def over_the_wire(client: Client, site: str, files: list[File]) -> Iterator[http
         connection.request("GET", f"{reverse('download_zip')}?{query}", headers=cookie)
         with connection.getresponse() as answer:
             yield answer
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def test_no_more_is_read_ahead_than_there_is_room_for(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 1000)
+    files = [file_in(alice, bucket, shelf.some_bytes(20_000), f"{n}.bin") for n in range(20)]
+    taken: list[int] = []
+    chunks = s3.Stream.chunks
+
+    def counted(stream: s3.Stream, size: int) -> Iterator[bytes]:
+        for chunk in chunks(stream, size):
+            taken.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(s3.Stream, "chunks", counted)
+    with closing(services.open_zip(services.bundle(alice, [file.pk for file in files]), by=alice)) as zipped:
+        time.sleep(0.5)
+        waiting = reading.OBJECTS_AHEAD * reading.CHUNKS_AHEAD + reading.READERS
+        assert sum(taken) <= waiting * reading.CHUNK_BYTES
+        assert len(b"".join(zipped)) > 400_000
