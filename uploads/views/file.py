@@ -150,4 +150,4 @@ def _look(found: File) -> dict[str, Any]:
             return {"inline_url": inline_url, "look": look.value, "preview": preview}
     failed = next((preview.reason for preview in made.values() if preview.state == PreviewState.FAILED), "")
     expected = bool(services.looks_of(found.family, found.type, size=found.size))
-    return {"inline_url": inline_url, "look": "", "reason": failed, "making": expected and not failed}
+    return {"inline_url": inline_url, "look": "", "reason": failed and _(failed), "making": expected and not failed}
