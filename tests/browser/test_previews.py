@@ -1,0 +1,47 @@
+"""Previews in a real browser: what the policy, the store and the worker give together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Page, expect
+
+from tests.conftest import signed_in
+from tests.pictures import as_file, two_halves
+from tests.senders import Sender
+from tests.stores import Bucket
+from uploads import services
+from uploads.models import File
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SignIn = Callable[[User, str], Page]
+
+
+def shown(owner: User, body: bytes, name: str) -> File:
+    file = Sender(signed_in(owner)).send(body, name=name)
+    services.make_previews(file)
+    return file
+
+
+def test_a_picture_is_seen_on_its_page_and_kept(alice: User, bucket: Bucket, site: str, sign_in: SignIn) -> None:
+    file = shown(alice, as_file(two_halves()), "photo.png")
+    page = sign_in(alice, site)
+    asked: list[str] = []
+    page.on("requestfinished", lambda request: asked.append(request.url) if "/p/" in request.url else None)
+    for _time in range(2):
+        page.goto(site + file.get_absolute_url(), wait_until="networkidle")
+        picture = page.locator("img[src$='/preview']")
+        assert picture.evaluate("image => image.naturalWidth") == 640
+    assert len(set(asked)) == 1
+
+
+def test_the_beginning_of_a_text_is_seen_and_nothing_of_it_runs(
+    alice: User, bucket: Bucket, site: str, sign_in: SignIn
+) -> None:
+    file = shown(alice, b"<html><script>top.document.title = 'taken'</script>words</html>", "page.html")
+    page = sign_in(alice, site)
+    page.goto(site + file.get_absolute_url())
+    expect(page.frame_locator("iframe").locator("body")).to_contain_text("<script>top.document.title")
+    assert page.title() != "taken"
