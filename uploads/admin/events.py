@@ -68,8 +68,8 @@ class EventAdmin(LargeAdmin):
             pass
         if len(text) > MOST_SEARCHED_CHARACTERS:
             return queryset.none(), False
-        files = File.objects.visible_to(request.user).listed().matching(text)[:MOST_MATCHING]
-        found = Q(file_id__in=[file.link for file in files.only("id", "series")])
+        files = File.objects.visible_to(request.user).listed().matching(text).newest_first()
+        found = Q(file_id__in=[file.link for file in files.only("id", "series")[:MOST_MATCHING]])
         by_name = Q(name=text) if signed_in(request).is_superuser else Q(name=text, file_id__isnull=True)
         return queryset.filter(found | by_name), False
 

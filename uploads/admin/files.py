@@ -85,8 +85,9 @@ class FileAdmin(LargeAdmin):
         return File.objects.visible_to(request.user)
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, str]:
-        """Each by an index of its own; the trash by what goes next."""
-        by = {"trash": "-purge_after", "unfinished": "-created_at"}.get(request.GET.get("state", ""), "-available_at")
+        """Each by an index of its own: the trash by what goes next, versions by the file that they are of."""
+        named = {"trash": "-purge_after", "unfinished": "-created_at", "versions": "series"}
+        by = named.get(request.GET.get("state", ""), "-available_at")
         return (by, "-id")
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
