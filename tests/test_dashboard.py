@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from tests import shelf
@@ -138,10 +139,10 @@ def test_the_dashboard_asks_the_same_whatever_is_stored(
 
 def test_no_file_is_read_for_it(alice: User, as_admin: Client) -> None:
     shelf.add_file(alice)
-    asked: list[str] = []
-    with connection.execute_wrapper(lambda run, sql, *rest: (asked.append(sql), run(sql, *rest))[1]):
+    with CaptureQueriesContext(connection) as queries:
         as_admin.get(URL)
-    every_page = "\"uploads_file\".\"owner_id\" = %s"  # how many uploads of one's own are unfinished
+    asked = [query["sql"] for query in queries]
+    every_page = '"uploads_file"."owner_id" = '  # how many uploads of one's own are unfinished
     assert asked
     assert not [sql for sql in asked if "uploads_file" in sql and every_page not in sql]
 

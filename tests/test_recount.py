@@ -108,7 +108,8 @@ class Crowd:
         return self.dice.choice(found) if found else None
 
     def any_folder(self) -> Folder | None:
-        return self.dice.choice([None, *Folder.objects.order_by("pk")])
+        folders: list[Folder | None] = [None, *Folder.objects.order_by("pk")]
+        return self.dice.choice(folders)
 
     def body(self) -> bytes:
         return b"x" * self.dice.randrange(2000)

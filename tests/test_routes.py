@@ -275,7 +275,7 @@ def _folder_of(person: User) -> Folder:
     return folder
 
 
-def _some_task() -> DBTaskResult:
+def _some_task() -> DBTaskResult[Any, Any]:
     task = {"args_kwargs": {"args": [], "kwargs": {}}, "queue_name": "default", "task_path": "x", "backend_name": "x"}
     return DBTaskResult.objects.first() or DBTaskResult.objects.create(run_after=timezone.now(), **task)
 

@@ -12,7 +12,7 @@ admin.site.unregister(DBTaskResult)
 
 
 @admin.register(DBTaskResult)
-class TaskAdmin(LargeAdmin, DBTaskResultAdmin):  # type: ignore[misc]
-    list_filter = ("status",)
+class TaskAdmin(LargeAdmin, DBTaskResultAdmin):
+    list_filter = ("status",)  # type: ignore[assignment]
     sortable_by = ()
     actions = None
