@@ -83,7 +83,8 @@ def test_signing_in_has_no_faults(page: Page, transactional_db: None, small_part
 def test_targets_are_large_enough(hands: Hands, addresses: list[str]) -> None:
     """24 px each way, but for links within a sentence (WCAG 2.5.8)."""
     script = """() => [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary')]
-        .filter((one) => one.checkVisibility() && !one.closest('.visually-hidden, .skip, p, label') && one.offsetWidth > 1)
+        .filter((one) => one.checkVisibility() && one.offsetWidth > 1)
+        .filter((one) => !one.closest('.visually-hidden, .skip, p, label'))
         .map((one) => [one.outerHTML.slice(0, 90), one.getBoundingClientRect()])
         .filter(([, box]) => box.width < 24 || box.height < 24).map(([html]) => html)"""
     found = {}

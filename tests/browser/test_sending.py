@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Dialog, Response, Route, expect
 
+from tests import rows
 from tests.browser.hands import PATIENCE_MS, Hands
 from tests.stores import Bucket
 from uploads.models import File, State
@@ -19,7 +20,7 @@ MOST_BYTES = 60 * 1024
 
 def stored(bucket: Bucket) -> dict[str, bytes]:
     """Path and bytes of every available file, read from the bucket."""
-    return {file.path: bucket.read(file.key) for file in File.objects.filter(state=State.AVAILABLE)}
+    return {rows.path_of(file): bucket.read(file.key) for file in File.objects.filter(state=State.AVAILABLE)}
 
 
 def test_dropped_files_and_a_folder_are_stored(hands: Hands, bucket: Bucket) -> None:
