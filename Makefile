@@ -53,6 +53,9 @@ bench-upload: $(VENV)/dev.stamp browser  ## measure uploads; results under bench
 bench-zip: $(VENV)/dev.stamp  ## measure zips; results under bench/results/
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.zip
 
+bench-library: $(VENV)/dev.stamp  ## measure lists, searches and the admin at ten thousand and ten million files
+	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.library
+
 pictures: $(VENV)/dev.stamp browser  ## take the pictures of README.md anew
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.pictures
 

@@ -20,10 +20,10 @@ ledger payroll tax audit insurance claim policy permit licence certificate diplo
 rechnung vertrag angebot protokoll übersicht präsentation straßenplan résumé café déjà-vu façade contrat réunion
 presupuesto año reunión niño informe relatório ação reunião żółw łódź zdjęcie umowa отчёт договор счёт фото встреча
 смета протокол приложение تقرير عقد صورة اجتماع ميزانية חוזה דוח תמונה 報告 契約 写真 合同 照片 회의
-""".split()
+"""
 SYLLABLES = """
 ba be bo da de do fa fi ga go ha he ja jo ka ke la le lo ma me mi na ne no pa pe ra re ri sa se ta te to va vi za zo
-""".split()
+"""
 ENDINGS = ["", "", "n", "r", "s", "tti", "nson", "berg", "ova", "é", "ñez", "ğlu", "ström"]
 PROPER_NAMES = 20_000
 CAMERAS = ["IMG_", "DSC", "DSC_", "PXL_", "P", "GOPR", "DJI_", "VID_", "Scan ", "Screenshot "]
@@ -90,15 +90,15 @@ def word(text: str) -> Word:
 
 
 def common_words() -> Weighted[Word]:
-    return by_rank([word(text) for text in COMMON], steepness=0.8)
+    return by_rank([word(text) for text in COMMON.split()], steepness=0.8)
 
 
 def proper_names() -> Weighted[Word]:
     """Customers, projects and places: the first are in every hundredth name, the last in a handful of millions."""
-    rng = Random("proper names")
+    rng, syllables = Random("proper names"), SYLLABLES.split()
     found: dict[str, None] = {}
     while len(found) < PROPER_NAMES:
-        stem = "".join(rng.choices(SYLLABLES, k=rng.choice([2, 3, 3, 4])))
+        stem = "".join(rng.choices(syllables, k=rng.choice([2, 3, 3, 4])))
         found[(stem + rng.choice(ENDINGS)).capitalize()] = None
     return by_rank([word(text) for text in found], steepness=0.9)
 

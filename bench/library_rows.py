@@ -32,6 +32,7 @@ COLUMNS = {
     "uploads_event": "at, action, actor_id, actor, file_id, name, address, detail",
     "uploads_preview": "file_id, look, state, key, size, width, height, reason, lease_until",
 }
+ORDERS = [(0, 1, 2), (0, 1, 2), (1, 0, 2), (2, 1, 0), (2, 0, 1)]
 ACTIONS = by_rank(["upload", "download", "move", "tag", "rename", "visibility"], steepness=1.2)
 
 
@@ -91,12 +92,14 @@ def chunk(library: Library, first: int) -> dict[str, bytes]:
 
 
 def _name(rng: Random, stem: tuple[Word, Word, Word]) -> Word:
+    """A thing, whose it is and a number, in one of the orders that people have for them."""
     first, second, tail = stem
-    between = rng.choice(" _-")
-    number = f"{between}{rng.randrange(1990, 2027)}" if rng.random() < 0.3 else f"{between}{rng.randrange(10_000):04}"
+    between, order = rng.choice(" _-"), rng.choice(ORDERS)
+    number = f"{rng.randrange(1990, 2027)}" if rng.random() < 0.3 else f"{rng.randrange(10_000):04}"
+    names, folded = (first.name, second.name, number), (first.folded, second.folded, number)
     return Word(
-        f"{first.name}{between}{second.name}{number}{tail.name}",
-        f"{first.folded}{between}{second.folded}{number}{tail.folded}",
+        between.join(names[place] for place in order) + tail.name,
+        between.join(folded[place] for place in order) + tail.folded,
     )
 
 

@@ -31,12 +31,13 @@ class Cost:
 
 
 class Web:
-    """gunicorn as it runs in production, with the settings of the environment."""
+    """gunicorn as it runs in production, with the settings of the environment and those given on top."""
 
-    def __init__(self) -> None:
-        self.url = f"http://localhost:{os.environ['PORT']}"
+    def __init__(self, **variables: str) -> None:
+        env = os.environ | variables
+        self.url = f"http://localhost:{env['PORT']}"
         command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga/gunicorn.py"), "amalga.wsgi"]
-        self.process = psutil.Popen(command, stdout=subprocess.DEVNULL, cwd=PROJECT)
+        self.process = psutil.Popen(command, stdout=subprocess.DEVNULL, cwd=PROJECT, env=env)
 
     def __enter__(self) -> Web:
         end = time.monotonic() + READY_SECONDS
@@ -58,12 +59,12 @@ class Web:
         done = threading.Event()
         sampler = threading.Thread(target=self._sample, args=(peak, done))
         sampler.start()
-        cpu, wall = self._cpu(), time.perf_counter()
+        cpu, wall = self.cpu_seconds(), time.perf_counter()
         try:
             yield cost
         finally:
             cost.wall_s = time.perf_counter() - wall
-            cost.web_cpu_s = self._cpu() - cpu
+            cost.web_cpu_s = self.cpu_seconds() - cpu
             done.set()
             sampler.join()
             cost.web_growth_mib = (peak[0] - before) / 1024**2
@@ -78,7 +79,8 @@ class Web:
     def _memory(self) -> int:
         return sum(process.memory_info().rss for process in self._all())
 
-    def _cpu(self) -> float:
+    def cpu_seconds(self) -> float:
+        """Of all web processes, since they started."""
         return sum(times.user + times.system for times in (process.cpu_times() for process in self._all()))
 
     def _answers(self) -> bool:
