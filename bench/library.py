@@ -97,7 +97,7 @@ def main() -> None:
             _measure(sites, options.requests, *both) for both in zip(looks[0]["cases"], looks[1]["cases"], strict=True)
         ]
     notes = [
-        f"small: {options.small:,} files, large: {options.large:,}; ms of {ASKED} requests each.",
+        f"small: {options.small:,} files, large: {options.large:,}; {options.requests} requests a case.",
         *_verdicts(rows),
     ]
     notes += json.loads(_python("bench.library_uploads", _url(options.large)))
