@@ -43,7 +43,8 @@ export function reveal({ uploader }) {
 function arrived(event) {
   const main = document.getElementById("main");
   const { elt, boosted } = /** @type {CustomEvent} */ (event).detail;
-  if (elt.id === "browse" || elt.id === "list") say(document.getElementById("list")?.dataset.says ?? "");
+  // a list that fetched itself anew says nothing: the uploader has just told what was stored
+  if (elt.id === "browse") say(document.getElementById("list")?.dataset.says ?? "");
   if (elt !== main && !boosted) return;
   if (!document.activeElement || document.activeElement === document.body) main?.focus({ preventScroll: true });
 }
