@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from django.db import connection
 from psycopg.errors import OperationalError
 from psycopg_pool import ConnectionPool
 
@@ -12,6 +15,7 @@ from psycopg_pool import ConnectionPool
 # silent, or whose network swallows everything, would be waited for without end.
 ANSWER_SECONDS = 9.0
 CHECK_SECONDS = 2.0
+DAY_SECONDS = 24 * 3600.0
 
 
 class Connection(psycopg.Connection[Any]):
@@ -44,3 +48,20 @@ class Connection(psycopg.Connection[Any]):
             raise
         finally:
             self.patience = ANSWER_SECONDS
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """For work over millions of rows, which takes longer than a page may: statements take up to a day."""
+    connection.ensure_connection()
+    held: Any = connection.connection
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
+    before, held.patience = held.patience, DAY_SECONDS
+    try:
+        yield
+    finally:
+        held.patience = before
+        if not held.closed and not connection.needs_rollback:
+            with connection.cursor() as cursor:
+                cursor.execute("RESET statement_timeout")

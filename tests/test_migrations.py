@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import signals
 
+from amalga.database import ANSWER_SECONDS
 from tests.rows import facts_of
 from uploads.models import Figure, File, Folder, State
 
@@ -69,3 +72,23 @@ def test_roles_that_are_there_get_the_new_rights(earlier: Any) -> None:
     migrate()
     rights = set(Group.objects.get(name="managers").permissions.values_list("codename", flat=True))
     assert {"change_folder", "view_event"} <= rights
+
+
+def test_migrating_takes_its_time_and_pages_do_not() -> None:
+    seen: list[str] = []
+
+    def look(**_: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW statement_timeout")
+            seen.append(cursor.fetchone()[0])
+
+    signals.pre_migrate.connect(look)
+    try:
+        call_command("migrate", verbosity=0)
+    finally:
+        signals.pre_migrate.disconnect(look)
+    look()
+    assert set(seen[:-1]) == {"0"}
+    assert seen[-1] == "8s"
+    held: Any = connection.connection
+    assert held.patience == ANSWER_SECONDS

@@ -88,7 +88,6 @@ class Migration(migrations.Migration):
     dependencies = [("uploads", "0005_library_triggers")]
 
     operations = [
-        migrations.RunSQL("SET LOCAL statement_timeout = 0", migrations.RunSQL.noop),
         migrations.RunPython(plant_folders, migrations.RunPython.noop),
         migrations.RunPython(fold_names, migrations.RunPython.noop),
         migrations.RunSQL("DELETE FROM uploads_change", migrations.RunSQL.noop),

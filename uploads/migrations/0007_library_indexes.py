@@ -25,7 +25,6 @@ class Migration(migrations.Migration):
     dependencies = [("uploads", "0006_library_rows")]
 
     operations = [
-        migrations.RunSQL("SET LOCAL statement_timeout = 0", migrations.RunSQL.noop),
         migrations.RemoveField(model_name="file", name="folder_text"),
         migrations.RunSQL(STATISTICS, FEWER_STATISTICS),
         migrations.AddIndex(

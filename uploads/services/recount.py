@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import connection, transaction
 
+from amalga.database import unhurried
 from uploads.models import fold
 
-LONGEST_SECONDS = 6 * 3600
 LOCK = 0x7265636F756E74  # one at a time: two would both add what is missing
 
 # As the triggers count (migration 0005). Figures with the notes that are not folded yet, and the rows, are seen by
@@ -82,23 +79,10 @@ class Difference:
 def recount(*, apply: bool = False) -> list[Difference]:
     """Every figure that differs from the rows; with `apply` they agree afterwards. Safe to repeat, and while people
     work. Reads every file's row once: seconds for each million."""
-    with _unhurried(), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 0")
+    with unhurried(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         cursor.execute(DIFFERENCES.format(mend=MEND if apply else ""))
         found = [Difference(*row) for row in cursor.fetchall()]
     if apply:
         fold()
     return found
-
-
-@contextmanager
-def _unhurried() -> Iterator[None]:
-    """Millions of rows take longer to count than the connection waits for a page's answer."""
-    connection.ensure_connection()
-    held: Any = connection.connection
-    before, held.patience = held.patience, LONGEST_SECONDS
-    try:
-        yield
-    finally:
-        held.patience = before
