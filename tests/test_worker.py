@@ -30,6 +30,7 @@ from uploads.errors import StoreUnavailable
 from uploads.models import File, Look, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
 from uploads.services import preview_queue
+from uploads.services.previews import clear_scratch
 
 PROJECT = Path(__file__).resolve().parents[1]
 SECONDS = 30
@@ -266,3 +267,14 @@ def test_the_command_tries_again_what_failed_when_it_is_told(sender: Sender, buc
     call_command("previews", "--failed", stdout=io.StringIO())
     services.preview_files.call(asked()[-1])
     assert states() == {PreviewState.READY: 2}
+
+
+def test_what_a_killed_worker_left_on_the_disk_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("amalga-preview-old", "amalga-preview-now", "other-old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x")
+    for name in ("amalga-preview-old", "other-old"):
+        os.utime(tmp_path / name, (0, 0))
+    clear_scratch()
+    assert {path.name for path in tmp_path.iterdir()} == {"amalga-preview-now", "other-old"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from django.db import models, transaction
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 # Longer than everything between two looks at the lease can take: fetching a file, half a minute of drawing, and
 # four patient tries to store a picture.
 LEASE_SECONDS = 600
+SCRATCH = "amalga-preview-"
 # Kept with the row, shown to people in their language.
 REASONS = {
     "too_large": gettext_noop("It is too large for a preview."),
@@ -70,6 +73,14 @@ def make_previews(file: File) -> bool:
     return True
 
 
+def clear_scratch() -> None:
+    """Remove the copies of files that a killed worker left on this machine. Safe to run beside others."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > LEASE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def erase_previews(file: File) -> bool:
     """Remove every preview of a file that is going, object first. False while one is being made."""
     for preview in Preview.objects.filter(file=file):
@@ -111,7 +122,7 @@ def _made(file: File) -> Iterator[Mapping[Look, previews.Picture]]:
         return
     if file.size > previews.most_bytes(file.type):
         raise previews.Unshowable("too_large")
-    with tempfile.TemporaryDirectory(prefix="amalga-preview-") as folder:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder:
         drawn = Path(folder) / "drawn"
         drawn.mkdir()
         found = previews.render(_fetch(file, Path(folder) / "file"), file.type, drawn)

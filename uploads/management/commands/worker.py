@@ -10,6 +10,8 @@ from django.db import DatabaseError, connection
 from django.utils.crypto import get_random_string
 from django_tasks_db.management.commands.db_worker import Worker
 
+from uploads.services.previews import clear_scratch
+
 PAUSE_SECONDS = 1.0
 AWAY_SECONDS = 5.0
 
@@ -27,6 +29,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         worker = self._worker(once=options["once"])
         worker.configure_signals()
+        clear_scratch()
         while True:
             try:
                 worker.run()
