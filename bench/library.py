@@ -187,7 +187,7 @@ def _library(files: int) -> str:
     """The URL of a library with this many files; it is made unless it is there."""
     url, name = _url(files), urlsplit(_url(files)).path[1:]
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-        if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone():
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     print(f"a library of {files:,} files", file=sys.stderr, flush=True)
     _python("bench.library_make", url, str(files))

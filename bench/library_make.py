@@ -38,9 +38,9 @@ def main() -> None:
     django.setup()
     from django.core.management import call_command
 
+    call_command("migrate", verbosity=0)
     if made(os.environ["DATABASE_URL"]) == files:
         return
-    call_command("migrate", verbosity=0)
     library = Library(files, _people(), library_rows.now())
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         for name, value in SETTINGS.items():
