@@ -203,6 +203,10 @@ STORAGES: dict[str, dict[str, Any]] = {
 # The queue is a table; `manage.py worker` works it off.
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 
+# How many proxies of our own stand before gunicorn, each adding to X-Forwarded-For: the address that the activity
+# log keeps is counted from the right.
+PROXY_COUNT = whole("PROXY_COUNT", 0, least=0, most=10)
+
 # --- limits ---------------------------------------------------------------------------------
 UPLOAD_PART_BYTES = whole("UPLOAD_PART_BYTES", 16 * MIB, least=S3_SMALLEST_PART, most=S3_LARGEST_PART)
 UPLOAD_MAX_BYTES = whole("UPLOAD_MAX_BYTES", 5 * 1024**4, least=1, most=S3_LARGEST_OBJECT)

@@ -6,13 +6,14 @@ import threading
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.db import DatabaseError, connection, connections
+from django.db import DatabaseError, connection, connections, transaction
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from tests.rows import make_row
 from tests.senders import Sender
 from tests.stores import Bucket
+from uploads import services
 from uploads.errors import BadInput, Conflict, Forbidden, Problem, WrongState
 from uploads.models import Action, Event, File, Folder, Level, State, Visibility
 from uploads.services import folders
@@ -331,3 +332,72 @@ def test_the_number_of_queries_for_full_names_does_not_grow(
     ids = [plant(f"a/b{number}/c", alice).pk for number in range(20)]
     with django_assert_num_queries(2):
         assert len(Folder.objects.full_names(ids)) == 20
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("act", ["close", "move", "remove"])
+def test_a_folder_made_while_the_branch_changes_follows_it(alice: User, manager: User, team: Group, act: str) -> None:
+    top, deep, other = plant("A", alice), plant("A/D", alice), plant("B", alice)
+    manager.groups.add(team)
+    made, go_on = threading.Event(), threading.Event()
+
+    def make_slowly() -> None:
+        with transaction.atomic():
+            folders.create("C", parent=deep, by=alice)
+            made.set()
+            go_on.wait(2)
+        connections.close_all()
+
+    maker = threading.Thread(target=make_slowly)
+    maker.start()
+    made.wait()
+    threading.Timer(0.5, go_on.set).start()
+    {
+        "close": lambda: folders.set_access(top, {team: Level.MANAGE}, by=manager),
+        "move": lambda: folders.move(top, other, by=manager),
+        "remove": lambda: folders.remove(top, by=manager),
+    }[act]()
+    maker.join()
+    child = Folder.objects.get(name="C")
+    assert child.path == [*Folder.objects.get(name="D").path, child.pk]
+    assert child.governor == (top if act == "close" else None)
+    assert (child.removed_at is not None) == (act == "remove")
+
+
+def test_who_made_a_folder_does_not_carry_others_files_out_of_a_closed_one(
+    secret: Folder, alice: User, bob: User, admin_user: User
+) -> None:
+    group = Group.objects.create(name="fillers")
+    alice.groups.add(group)
+    folders.set_access(secret, {Group.objects.get(name="design"): Level.MANAGE, group: Level.UPLOAD}, by=admin_user)
+    mine = folders.create("Mine", parent=secret, by=alice)
+    make_row(admin_user, State.AVAILABLE, folder=mine)
+    with pytest.raises(Forbidden, match="Ask a manager"):
+        folders.move(mine, None, by=alice)
+    folders.move(mine, plant("Secret/Deep", admin_user), by=alice)
+    assert not File.objects.visible_to(bob).exists()
+
+
+def test_a_closed_folder_that_was_removed_is_not_brought_back_by_a_stranger(
+    secret: Folder, alice: User, manager: User
+) -> None:
+    folders.remove(secret, by=manager)
+    with pytest.raises(Conflict, match="not open to you"):
+        folders.create("Secret", parent=None, by=alice)
+    assert Folder.objects.get(pk=secret.pk).removed_at is not None
+
+
+def test_the_protocol_tells_no_name_of_a_closed_folder(sender: Sender, alice: User, admin_user: User) -> None:
+    upload = sender.start(b"x", folder="Board/Layoffs")
+    board = Folder.objects.get(name="Board")
+    folders.set_access(board, {Group.objects.create(name="few"): Level.MANAGE}, by=admin_user)
+    assert sender.look(upload).json()["folder"] == "…/…"
+    assert sender.unfinished().json()["uploads"][0]["folder"] == "…/…"
+
+
+def test_a_file_moved_into_a_removed_folder_brings_it_back(alice: User) -> None:
+    folder = plant("Brand/Logos", alice)
+    file = make_row(alice, State.AVAILABLE)
+    folders.remove(folder, by=alice)
+    assert services.move_files([file.pk], folder, by=alice).links == [file.pk]
+    assert Folder.objects.visible_to(alice).filter(pk=folder.pk).exists()

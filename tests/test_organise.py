@@ -8,12 +8,13 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from tests.rows import make_row
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import services
-from uploads.errors import BadInput, Forbidden, WrongState
+from uploads.errors import BadInput, Forbidden, RefusedType, WrongState
 from uploads.models import Action, Event, File, Folder, Level, State, Tag, Tagging, Visibility
 from uploads.services import folders
 
@@ -189,3 +190,30 @@ def test_the_number_of_queries_does_not_grow_with_the_files(alice: User) -> None
             services.trash_many(links, by=alice)
         counts.append(len(queries))
     assert counts[0] == counts[1]
+
+
+def test_who_may_not_upload_moves_nothing_to_the_top(alice: User, viewer: User, admin_user: User) -> None:
+    group = Group.objects.create(name="keepers")
+    viewer.groups.add(group)
+    folder = folders.create("Board", parent=None, by=admin_user)
+    folders.set_access(folder, {group: Level.MANAGE}, by=admin_user)
+    file = make_row(alice, State.AVAILABLE, folder=folder)
+    with pytest.raises(Forbidden):
+        services.move_files([file.pk], None, by=viewer)
+
+
+def test_a_name_of_a_refused_type_is_refused_for_a_file_that_is_there(
+    alice: User, mine: File, settings: Settings
+) -> None:
+    settings.UPLOAD_REFUSED_TYPES = [".exe"]
+    with pytest.raises(RefusedType):
+        services.rename(mine, "evil.exe", by=alice)
+
+
+def test_too_many_tags_for_too_many_files_are_refused_before_any_work(
+    alice: User, mine: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploads.services.organise.MOST_TAGGINGS", 1)
+    with pytest.raises(BadInput, match="Take fewer"):
+        services.tag_files([mine.pk], add=["a", "b"], by=alice)
+    assert not Tag.objects.exists()

@@ -127,16 +127,51 @@ def test_trash_restore_and_purge_take_every_version(sender: Sender, alice: User,
     assert used(alice) == (0, 0)
 
 
-def test_a_version_that_arrives_while_the_file_is_in_the_trash_brings_the_link_back(
+def test_a_version_that_arrives_while_the_file_is_in_the_trash_stays_there_with_it(
     sender: Sender, alice: User, first: File
 ) -> None:
     upload = sender.start(b"second", replaces=first.pk)
     sender.put(upload)
     services.trash(first, by=alice)
-    second = sender.finished(upload)
-    assert now_at(first.pk) == second
-    first.refresh_from_db()
-    assert (first.state, first.current) == (State.TRASHED, False)
+    assert sender.finish(upload).status_code == 410
+    assert not File.objects.listed().exists()
+    services.restore_many([first.pk], by=alice)
+    assert now_at(first.pk) == upload.row()
+    assert File.objects.versions_of(now_at(first.pk)).available().count() == 2
+
+
+def test_a_version_of_a_file_that_was_purged_meanwhile_is_given_up(sender: Sender, alice: User, first: File) -> None:
+    upload = sender.start(b"second", replaces=first.pk)
+    sender.put(upload)
+    services.trash(first, by=alice)
+    File.objects.filter(pk=first.pk).update(purge_after="2020-01-01T00:00:00Z", signed_until=None)
+    sweep()
+    sweep()
+    assert sender.finish(upload).status_code == 410
+    assert used(alice) == (0, 0)
+
+
+def test_who_lost_the_right_meanwhile_replaces_nothing(
+    as_manager: Client, manager: User, alice: User, first: File
+) -> None:
+    sender = Sender(as_manager)
+    upload = sender.start(b"too late", replaces=first.pk)
+    sender.put(upload)
+    services.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
+    assert sender.finish(upload).json()["files"][0]["error"]["code"] == "forbidden"
+    assert now_at(first.pk) == first
+    assert used(manager) == (0, 0)
+
+
+def test_who_sent_a_version_is_told_nothing_of_the_file_once_it_is_hidden(
+    as_manager: Client, alice: User, first: File
+) -> None:
+    sender = Sender(as_manager)
+    upload = sender.start(b"second", replaces=first.pk)
+    sender.put(upload)
+    assert sender.finish(upload).json()["files"][0]["name"] == "logo.txt"
+    services.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
+    assert sender.finish(upload).json()["files"][0] == {"id": str(upload.id), "state": "available"}
 
 
 def test_moving_hiding_and_renaming_hold_for_every_version(sender: Sender, alice: User, first: File) -> None:

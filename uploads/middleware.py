@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
 from urllib.parse import unquote
 
 from django.conf import settings
@@ -46,7 +47,7 @@ class KnowAddress:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        with acting_from(request.META.get("REMOTE_ADDR") or None):
+        with acting_from(_address(request)):
             return self.get_response(request)
 
 
@@ -71,6 +72,18 @@ class LoginNeeded(Forbidden):
 
     def __init__(self) -> None:
         super().__init__(_("Please sign in again; your uploads go on after that."))
+
+
+def _address(request: HttpRequest) -> str | None:
+    """Who asked, behind so many proxies of our own. What stands further left in the header, anybody can write."""
+    text = request.META.get("REMOTE_ADDR", "")
+    if settings.PROXY_COUNT:
+        told = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        text = told[-settings.PROXY_COUNT] if len(told) >= settings.PROXY_COUNT else ""
+    try:
+        return str(ip_address(text.strip()))
+    except ValueError:
+        return None
 
 
 def _readable(request: HttpRequest, answer: HttpResponse) -> HttpResponse:

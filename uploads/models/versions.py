@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models.functions import Now
 
 from uploads.models.file import File
+from uploads.models.states import State
 from uploads.models.tag import Tagging
 from uploads.models.usage import Usage
 
@@ -34,6 +35,9 @@ def make_current(version: File) -> None:
             kept["uploaded_by_id"] = version.uploaded_by_id or version.owner_id
             _hand_over(version, to=before.owner_id)
         Tagging.objects.filter(file=before).update(file=version)
+        if before.state == State.TRASHED:
+            # the file was removed while the bytes came: it stays so, whole, and can be restored whole
+            kept |= {"state": State.TRASHED, "purge_after": before.purge_after}
     File.objects.filter(pk=version.pk).update(current=True, series=link, updated_at=Now(), **kept)
     version.refresh_from_db()
 

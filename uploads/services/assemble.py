@@ -6,9 +6,10 @@ import logging
 from collections.abc import Sequence
 
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.errors import Gone, PartsMissing, Problem, RefusedType, StoreUnavailable
+from uploads.errors import Forbidden, Gone, PartsMissing, Problem, RefusedType, StoreUnavailable
 from uploads.models import Basis, Facts, Family, File, State, publish
 from uploads.names import family_of
 from uploads.parts import checksum_of
@@ -25,6 +26,7 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
     Safe to repeat. Raises PartsMissing, Gone (nothing to assemble), RefusedType, or StoreUnavailable
     when the outcome is unknown: then nothing may change.
     """
+    _require_right(file)
     if file.part_count > 1:
         _complete(file, digests)
     stored = s3.peek(file.key, size=file.size)
@@ -48,7 +50,7 @@ def give_back(file: File, problem: Problem) -> None:
     claimed = File.objects.filter(pk=file.pk, state=State.COMPLETING)
     if isinstance(problem, PartsMissing):
         claimed.update(state=State.UPLOADING, lease_until=None, updated_at=Now())
-    elif isinstance(problem, Gone | RefusedType):
+    elif isinstance(problem, Gone | RefusedType | Forbidden):
         claimed.discard(owner_id=file.owner_id)
         logger.info("upload_refused file=%s code=%s", file.pk, problem.code)
     elif isinstance(problem, StoreUnavailable):
@@ -66,6 +68,17 @@ def resolve(file: File) -> None:
         give_back(file, problem)
         if isinstance(problem, StoreUnavailable):
             raise
+
+
+def _require_right(file: File) -> None:
+    """A new version needs the right to change the file at its end as at its start: days may lie between."""
+    if file.current:
+        return
+    replaced = File.objects.by_link(file.link)
+    if not replaced.exists():
+        raise Gone()
+    if not replaced.changeable_by(file.owner).exists():
+        raise Forbidden(_("The file to replace is not there, or not yours to change."))
 
 
 def _complete(file: File, digests: Sequence[str] | None) -> None:

@@ -29,7 +29,10 @@ STORE_CALLS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Finished:
+    """An available row; `visible` is False once the file is another's, who hid it from who sent the version."""
+
     file: File
+    visible: bool = True
 
 
 def finish(owner: User, claims: Sequence[Claim]) -> list[Finished | Problem]:
@@ -123,12 +126,15 @@ def _request_previews(found: Sequence[tuple[File, Facts | Problem]], published: 
 def _answers(owner: User, claims: Sequence[Claim], outcomes: dict[UUID, Problem | None]) -> list[Finished | Problem]:
     """Answer from the rows as they are committed now: success is only told of what is available."""
     rows = File.objects.sent_by(owner).in_bulk([claim.id for claim in claims])
-    return [_answer(rows.get(claim.id), outcomes[claim.id]) for claim in claims]
+    others = [pk for pk, row in rows.items() if row.owner_id != owner.pk]
+    seen = set(File.objects.visible_to(owner).filter(pk__in=others).values_list("pk", flat=True)) if others else set()
+    hidden = set(others) - seen
+    return [_answer(rows.get(claim.id), outcomes[claim.id], hidden) for claim in claims]
 
 
-def _answer(row: File | None, problem: Problem | None) -> Finished | Problem:
+def _answer(row: File | None, problem: Problem | None, hidden: set[UUID]) -> Finished | Problem:
     if row is not None and row.state == State.AVAILABLE:
-        return Finished(row)
+        return Finished(row, visible=row.pk not in hidden)
     if problem is not None:
         return problem
     if row is not None and row.state == State.COMPLETING:

@@ -70,15 +70,14 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
     Raises WrongState for a move into itself or below itself, Conflict where a folder of that name is, Forbidden.
     """
     _require_hold(folder, by)
-    _require_open(target, by)
     with transaction.atomic():
         _lock_tree()
-        # whoever is making a folder in here ends first; the statements after this one see it
-        list(Folder.objects.below(folder).select_for_update().values_list("pk", flat=True))
+        _lock_branch(folder)
         folder.refresh_from_db()
-        above = Folder.objects.get(pk=target.pk).path if target else []
+        above = _above(target, by)
         if folder.pk in above:
             raise WrongState(_("“%(name)s” cannot be moved into itself.") % {"name": folder.name})
+        _require_same_rules(folder, target, by)
         _write(folder, parent=target)
         with connection.cursor() as cursor:
             cursor.execute(REPLANT, [above, len(folder.path), folder.pk])
@@ -97,6 +96,7 @@ def set_access(folder: Folder, levels: Mapping[Group, Level] | None, *, by: User
         raise BadInput(_("Choose at least one group that may manage the folder."))
     with transaction.atomic():
         _lock_tree()
+        _lock_branch(folder)
         folder.grants.all().delete()
         Grant.objects.bulk_create(
             Grant(folder=folder, group=group, level=level) for group, level in (levels or {}).items()
@@ -118,6 +118,7 @@ def remove(folder: Folder, *, by: User) -> None:
     _require_hold(folder, by)
     with transaction.atomic():
         _lock_tree()
+        _lock_branch(folder)
         inside = File.objects.filter(
             folder__in=Folder.objects.below(folder).values("pk"),
             state__in=[State.AVAILABLE, State.UPLOADING, State.COMPLETING],
@@ -145,13 +146,46 @@ def may_hold(folder: Folder, user: User) -> bool:
     return made and Folder.objects.open_to(user).filter(pk=folder.pk).exists()
 
 
+def require_open(folder: Folder | None, user: User) -> None:
+    """Raise Forbidden unless this person may put files into the folder (None: the top)."""
+    if folder is None:
+        if not user.has_perm("uploads.add_file"):
+            raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
+    elif not Folder.objects.open_to(user).filter(pk=folder.pk).exists():
+        raise Forbidden(_("You may not put files into this folder."))
+
+
+def hold(folder_ids: Iterable[int]) -> None:
+    """Keep these folders from being removed until the transaction ends, and bring back those that are."""
+    ids = sorted(set(folder_ids))
+    list(Folder.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True).values_list("pk"))
+    revive(ids)
+
+
+def _above(target: Folder | None, by: User) -> list[int]:
+    """The way to where something is to go, asked once nothing in the tree moves any more."""
+    if target is None:
+        require_open(None, by)
+        return []
+    hold([target.pk])
+    require_open(target, by)
+    return Folder.objects.get(pk=target.pk).path
+
+
+def _require_same_rules(folder: Folder, target: Folder | None, by: User) -> None:
+    """Who only made a folder does not decide who sees what others have put into it."""
+    governor = Folder.objects.get(pk=target.pk).governor_id if target else None
+    if governor != folder.governor_id and not Folder.objects.managed_by(by).filter(pk=folder.pk).exists():
+        raise Forbidden(_("Other people see what lies there. Ask a manager to move this folder."))
+
+
 def _walk(path: str, into: Folder | None, by: User, known: dict[tuple[int | None, str], Folder]) -> Folder | None:
     folder = into
     if not path or into is not None:
-        _require_open(into, by)
+        require_open(into, by)
     for name in path.split("/") if path else []:
         folder = _step(folder, name, by, known)
-    _require_open(folder, by)
+    require_open(folder, by)
     return folder
 
 
@@ -161,26 +195,21 @@ def _step(parent: Folder | None, name: str, by: User, known: dict[tuple[int | No
         return known[spot]
     folder = Folder.objects.children_of(parent).filter(name=name).first()
     if folder is None:
-        _require_open(parent, by)
+        require_open(parent, by)
         fresh = Folder(parent=parent, name=name, created_by=by)
         made = Folder.objects.bulk_create([fresh], ignore_conflicts=True)
         folder = Folder.objects.children_of(parent).get(name=made[0].name)
+        revive(folder.path[:-1])  # somebody may have removed the folder above meanwhile
         if folder.created_by_id == by.pk:
             Event.objects.record(Action.FOLDER, by=by, folder=folder, created=True)
     elif folder.removed_at is not None:
-        _require_open(parent, by)
+        require_open(parent, by)
+        if Folder.objects.closed_to(by).filter(pk=folder.pk).exists():
+            raise Conflict(_("“%(name)s” was the name of a folder that is not open to you.") % {"name": name})
         revive([folder.pk])
         folder.removed_at = None
     known[spot] = folder
     return folder
-
-
-def _require_open(folder: Folder | None, user: User) -> None:
-    if folder is None:
-        if not user.has_perm("uploads.add_file"):
-            raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
-    elif not Folder.objects.open_to(user).filter(pk=folder.pk).exists():
-        raise Forbidden(_("You may not put files into this folder."))
 
 
 def _require_hold(folder: Folder, user: User) -> None:
@@ -203,6 +232,14 @@ def _write(folder: Folder, **facts: object) -> None:
 
 def _taken(name: str) -> Conflict:
     return Conflict(_("There is a folder “%(name)s” here already.") % {"name": name})
+
+
+def _lock_branch(folder: Folder) -> None:
+    """The folder and all below it. Whoever is making a folder in there ends first; asked until nothing new is
+    found, since a folder that was made while we waited could have got one of its own."""
+    held: set[int] = set()
+    while (found := set(Folder.objects.below(folder).select_for_update().values_list("pk", flat=True))) != held:
+        held = found
 
 
 def _lock_tree() -> None:

@@ -21,11 +21,13 @@ from uploads.errors import BadInput, Forbidden
 from uploads.models import Action, Event, File, Folder, State, Tag, Tagging, Visibility
 from uploads.models.queries import FileQuerySet, in_seconds
 from uploads.names import fold
-from uploads.services.folders import revive
+from uploads.services.folders import hold, require_open
+from uploads.services.start import refuse_type
 
 logger = logging.getLogger(__name__)
 
 MOST_TAGS_A_FILE = 50
+MOST_TAGGINGS = 50_000  # seconds of a transaction
 
 
 @dataclass(slots=True)
@@ -43,7 +45,8 @@ class Outcome:
 
 
 def rename(file: File, name: str, *, by: User) -> None:
-    """Give a listed file another clean name; its link stays. Raises Forbidden."""
+    """Give a listed file another clean name; its link stays. Raises Forbidden, RefusedType."""
+    refuse_type(name=name)
     with transaction.atomic():
         found = _locked(File.objects.changeable_by(by).listed().filter(pk=file.pk))
         if not found:
@@ -58,9 +61,9 @@ def rename(file: File, name: str, *, by: User) -> None:
 
 def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> Outcome:
     """Put files into another folder (None: the top). Raises Forbidden if that one takes none from this person."""
-    if target is not None and not Folder.objects.open_to(by).filter(pk=target.pk).exists():
-        raise Forbidden(_("You may not put files into this folder."))
     with transaction.atomic():
+        hold([target.pk] if target else [])
+        require_open(target, by)
         outcome = _choose(links, File.objects.changeable_by(by).listed(), by=by)
         _family(outcome.files).update(folder=target, updated_at=Now())
         detail = {"to": target.pk if target else None, "into": target.name if target else ""}
@@ -87,6 +90,8 @@ def tag_files(links: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequenc
     with transaction.atomic():
         outcome = _choose(links, File.objects.changeable_by(by).listed(), by=by)
         Tagging.objects.filter(file__in=outcome.files, tag__folded__in=[fold(name) for name in remove]).delete()
+        if len(outcome.files) * len(add) > MOST_TAGGINGS:
+            raise BadInput(_("These are too many tags for so many files at once. Take fewer files or fewer tags."))
         tags = _tags(add) if outcome.files else []
         Tagging.objects.bulk_create(
             (Tagging(tag=tag, file=file) for file in outcome.files for tag in tags), ignore_conflicts=True
@@ -112,10 +117,13 @@ def trash_many(links: Iterable[UUID], *, by: User) -> Outcome:
 def restore_many(links: Iterable[UUID], *, by: User) -> Outcome:
     """Bring files back from the trash as they were, and their folders with them."""
     with transaction.atomic():
-        outcome = _choose(links, File.objects.removable_by(by).trashed().filter(current=True), by=by)
+        rows = File.objects.removable_by(by).trashed().filter(current=True)
+        chosen = list(links)
+        folders = rows.by_links(chosen).filter(folder__isnull=False).values_list("folder_id", flat=True)
+        hold(pk for pk in folders if pk)
+        outcome = _choose(chosen, rows, by=by)
         rows = _family(outcome.files).filter(state=State.TRASHED)
         rows.update(state=State.AVAILABLE, purge_after=None, updated_at=Now())
-        revive(file.folder_id for file in outcome.files if file.folder_id)
         Event.objects.record_all(Action.RESTORE, outcome.files, by=by)
     _tell("file_restored", outcome, by)
     return outcome

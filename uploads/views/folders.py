@@ -70,7 +70,11 @@ def access_folder(request: HttpRequest, pk: int) -> HttpResponse:
         raise Forbidden(_("You may not change who sees this folder."))
     groups = list(Group.objects.order_by("name")[:MOST_GROUPS])
     if request.method == "POST":
-        folders.set_access(found, access_levels(request.POST, groups), by=user)
+        levels = access_levels(request.POST, groups)
+        if levels is not None:  # what groups have that the page does not show, they keep
+            unseen = found.grants.exclude(group__in=groups).select_related("group")
+            levels |= {grant.group: Level(grant.level) for grant in unseen}
+        folders.set_access(found, levels, by=user)
         messages.success(request, _("Who may do what in “%(name)s” is changed.") % {"name": found.name})
         seen = Folder.objects.visible_to(user).filter(pk=pk).exists()
         return redirect(found) if seen else redirect("library")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from django.utils.translation import gettext as _
 from uploads import s3, services
 from uploads.errors import BadInput, Gone, NotFound, Problem
 from uploads.forms import FilesToFinish, FilesToStart, PartsToSign
+from uploads.listing import names_for
 from uploads.models import File, Folder, State
 from uploads.views.answers import as_json, batch, no_store, protocol_view
 from uploads.views.people import signed_in
@@ -34,7 +36,7 @@ def upload_detail(request: HttpRequest, *, pk: UUID) -> HttpResponse:
     if file.state in {State.TRASHED, State.DELETING}:
         raise Gone()
     stored = services.parts_of(file)
-    paths = Folder.objects.full_names([file.folder_id] if file.folder_id else [])
+    paths = _paths(request, [file])
     return no_store(JsonResponse(_upload(file, paths) | {"parts": [_stored_part(p) for p in stored]}))
 
 
@@ -61,7 +63,7 @@ def finish(request: HttpRequest) -> HttpResponse:
             problems.append(outcome)
             items.append({"id": str(pk), **_unfinished_item(outcome)})
         else:
-            items.append(_finished(outcome.file))
+            items.append(_finished(outcome.file) if outcome.visible else _finished_unseen(outcome.file))
     return batch(items, problems)
 
 
@@ -85,7 +87,7 @@ def _start(request: HttpRequest) -> HttpResponse:
 def _unfinished(request: HttpRequest) -> HttpResponse:
     rows = File.objects.owned_by(request.user).unfinished().order_by("-created_at")[:MOST_LISTED]
     files = list(rows)
-    paths = Folder.objects.full_names(file.folder_id for file in files if file.folder_id)
+    paths = _paths(request, files)
     return no_store(JsonResponse({"uploads": [_upload(file, paths) for file in files]}))
 
 
@@ -121,6 +123,12 @@ def _folder(request: HttpRequest, pk: int | None) -> Folder | None:
     return folder
 
 
+def _paths(request: HttpRequest, files: Iterable[File]) -> dict[int, str]:
+    """The whole paths of the files' folders; a step whose name this person may not know is “…”."""
+    ways = names_for(signed_in(request), {file.folder_id for file in files if file.folder_id})
+    return {pk: "/".join(name or "…" for _id, name in way) for pk, way in ways.items()}
+
+
 def _upload(file: File, paths: dict[int, str]) -> dict[str, Any]:
     return {
         "id": str(file.pk),
@@ -146,6 +154,10 @@ def _finished(file: File) -> dict[str, Any]:
         "checksum_basis": file.checksum_basis,
         "url": file.get_absolute_url(),
     }
+
+
+def _finished_unseen(file: File) -> dict[str, Any]:
+    return {"id": str(file.pk), "state": file.state}
 
 
 def _unfinished_item(problem: Problem) -> dict[str, Any]:

@@ -16,5 +16,6 @@ export function promise(target, words) {
   const zone = /** @type {HTMLElement|null} */ (target instanceof Element ? target.closest("[data-drop-replace]") : null);
   if (zone) return zone.dataset.dropReplace ?? "";
   const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-drop]"));
+  if (page?.dataset.closed) return page.dataset.closed;
   return page ? words("drop_into", { place: page.dataset.drop ?? "" }) : words("drop");
 }
