@@ -13,6 +13,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from tests import shelf
 from tests.conftest import signed_in
+from tests.plain_form import Chosen, send
 from tests.stores import Bucket
 from uploads.models import File, State, Visibility
 
@@ -48,6 +49,14 @@ def test_the_add_page_brings_the_tray_and_makes_no_row_itself(as_admin: Client) 
     assert f'action="{reverse("upload")}"' in page
     assert as_admin.post(reverse("admin:uploads_file_add"), {"name": "x"}).status_code == 405
     assert not File.objects.exists()
+
+
+def test_the_add_page_works_without_javascript(admin_user: User, as_admin: Client) -> None:
+    page = as_admin.get(reverse("admin:uploads_file_add")).content.decode()
+    found = re.search(r'name="submission" value="([0-9a-f-]{36})"', page)
+    assert found
+    (file,) = send(as_admin, Chosen("a.txt"), submission=found[1])
+    assert (file.name, file.owner) == ("a.txt", admin_user)
 
 
 def test_staff_who_may_not_upload_have_no_add_page(roles: None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -29,8 +31,14 @@ def test_a_form_without_files_is_told_so(alice: User, as_alice: Client, bucket: 
 
 @pytest.mark.parametrize("submission", ["not-a-uuid", "\x00", "x" * 5000])
 def test_a_broken_form_leaves_nothing(submission: str, alice: User, as_alice: Client, bucket: Bucket) -> None:
-    assert post(as_alice, Chosen("a.txt"), submission=submission).status_code == 400
+    answer = post(as_alice, Chosen("a.txt"), submission=submission)
+    assert answer.status_code == 400
+    assert "The form is too old" in words_of(answer.content)
+    assert "at least one file" not in words_of(answer.content)
     assert nothing_is_left(bucket, alice)
+    again = re.search(rb'name="submission" value="([0-9a-f-]{36})"', answer.content)
+    assert again
+    assert len(send(as_alice, Chosen("a.txt"), submission=again[1].decode())) == 1
 
 
 def test_a_refused_type_fails_alone(alice: User, as_alice: Client, bucket: Bucket, settings: Settings) -> None:

@@ -34,6 +34,7 @@ from uploads.admin.filters import (
 from uploads.admin.places import HIDDEN, FolderField, paths_of
 from uploads.admin.recorded import LargeAdmin
 from uploads.errors import Forbidden, Problem
+from uploads.forms import UploadForm
 from uploads.models import File, Look, Preview, PreviewState, State, Tagging, Visibility
 from uploads.names import clean_name, fold
 from uploads.services import Outcome
@@ -199,7 +200,7 @@ class FileAdmin(LargeAdmin):
             return super().add_view(request, form_url, extra_context)
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        context = {**self.admin_site.each_context(request), "title": _("Add files"), "opts": self.opts}
+        context = {**self.admin_site.each_context(request), "title": _("Add files"), "opts": self.opts, "form": UploadForm()}
         return TemplateResponse(request, "admin/uploads/file/add.html", context)
 
     def save_model(self, request: HttpRequest, obj: File, form: Any, change: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.core.exceptions import BadRequest
@@ -130,13 +130,22 @@ def upload(request: HttpRequest) -> HttpResponse:
 @csrf_protect
 def _receive(request: HttpRequest, receiver: Receiver) -> HttpResponse:
     form = UploadForm(request.POST)
-    if not form.is_valid() or not receiver.files:
+    if not form.is_valid():
+        return _form(request, _made_new(form), status=400)
+    if not receiver.files:
         form.add_error("files", _("Choose at least one file."))
         return _form(request, form, status=400)
     place = _place(request, receiver, form.cleaned_data)
     submission: UUID = form.cleaned_data["submission"]
     answers = receiver.publish(submission=submission, place=place)
     return _received(request, answers, place.get("folder"))
+
+
+def _made_new(form: UploadForm) -> UploadForm:
+    """The form to send again: people type nothing into it, so what is wrong with it is its age."""
+    form.add_error("files", _("The form is too old: load the page again, and choose the files again."))
+    form.data = {**form.data, "submission": str(uuid4())}
+    return form
 
 
 def _place(request: HttpRequest, receiver: Receiver, asked: Mapping[str, Any]) -> dict[str, Any]:
