@@ -311,3 +311,13 @@ def test_query_counts_of_the_top_stay(
     # session, person, rights 2, savepoint 2, timeout, folders, files, thumbnails, people, tags, unfinished
     with django_assert_num_queries(13):
         as_alice.get("/")
+
+
+def test_more_tags_than_a_page_can_show_are_cut_and_said(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploads.views.library.MOST_TAGS", 2)
+    for name in ("a", "b", "c"):
+        Tag.objects.create(name=name)
+    page = as_alice.get("/tags/").text
+    assert "?tag=b" in page
+    assert "?tag=c" not in page
+    assert "more tags than one page" in page

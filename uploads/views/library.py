@@ -17,6 +17,8 @@ from uploads.services import folders
 from uploads.views.browse import Place, browse, crumbs
 from uploads.views.people import signed_in
 
+MOST_TAGS = 2_000
+
 
 @require_safe
 def library(request: HttpRequest) -> HttpResponse:
@@ -48,8 +50,9 @@ def tags(request: HttpRequest) -> HttpResponse:
     for model in (Figure, Change):
         for key, files in model.objects.filter(kind=Kind.TAG).values_list("key").annotate(Sum("files")):
             counts[key] = counts.get(key, 0) + files
-    told = [(tag.name, max(0, counts.get(str(tag.pk), 0))) for tag in Tag.objects.all()]
-    return render(request, "uploads/tags.html", {"tags": told})
+    tags = list(Tag.objects.all()[: MOST_TAGS + 1])
+    told = [(tag.name, max(0, counts.get(str(tag.pk), 0))) for tag in tags[:MOST_TAGS]]
+    return render(request, "uploads/tags.html", {"tags": told, "more": len(tags) > MOST_TAGS})
 
 
 def rights(user: User, found: Folder) -> dict[str, Any]:
