@@ -77,7 +77,7 @@ def test_the_list_of_folders_costs_the_same_for_many(
 
 def test_a_folder_is_made_renamed_and_moved_by_the_services(admin_user: User, as_admin: Client) -> None:
     assert saved(as_admin, None, name="Brand").status_code == 302
-    assert saved(as_admin, None, name="../Logos ", parent="Brand").status_code == 302
+    assert saved(as_admin, None, name="Logos\u202e ", parent="Brand").status_code == 302
     brand, logos = Folder.objects.order_by("pk")
     assert (logos.name, logos.path, logos.created_by) == ("Logos", [brand.pk, logos.pk], admin_user)
     assert saved(as_admin, logos, name="Signs", parent="").status_code == 302
@@ -101,6 +101,8 @@ def test_a_removed_folders_name_can_be_had_again(admin_user: User, as_admin: Cli
         ({"name": ""}, "name"),
         ({"name": "x" * 256}, "name"),
         ({"name": "a\x00b"}, "name"),
+        ({"name": "Brand/Signs"}, "name"),
+        ({"name": ".."}, "name"),
         ({"name": "Brand", "parent": "Brand"}, "parent"),
         ({"name": "Brand", "parent": "Brand/Logos"}, "parent"),
         ({"name": "Brand", "parent": "No/Such"}, "parent"),
@@ -205,6 +207,28 @@ def test_a_folders_hostile_name_is_text(admin_user: User, as_admin: Client) -> N
     for url in (FOLDERS, reverse("admin:uploads_folder_change", args=[folder.pk]), "/admin/uploads/file/",
                 "/admin/storage/", "/admin/uploads/event/"):  # fmt: skip
         assert b"<img src=x" not in as_admin.get(url).content
+
+
+def test_a_file_too_deep_to_be_typed_is_edited_where_it_is(admin_user: User, as_admin: Client) -> None:
+    file = shelf.add_file(admin_user, folder=plant("/".join(["x" * 250] * 5), admin_user))
+    url = reverse("admin:uploads_file_change", args=[file.pk])
+    place = as_admin.get(url).context["adminform"].form.initial["folder"]
+    assert len(place) > 1_024
+    told = {"name": "new.txt", "visibility": "team", "tags": "", "folder": place}
+    assert as_admin.post(url, told).status_code == 302
+    assert (File.objects.get().name, File.objects.get().folder) == ("new.txt", file.folder)
+
+
+def test_ones_own_file_in_a_folder_closed_to_one_is_edited_where_it_is(admin_user: User, roles: None) -> None:
+    clerk = shelf.add_person("clerk", "managers", is_staff=True)
+    file = shelf.add_file(clerk, folder=plant("Board", admin_user))
+    folders.set_access(file.folder, {Group.objects.create(name="board"): Level.MANAGE}, by=admin_user)
+    url, told = reverse("admin:uploads_file_change", args=[file.pk]), {"name": "new.txt", "visibility": "team"}
+    kept = f"#{file.folder_id}"
+    assert signed_in(clerk).get(url).context["adminform"].form.initial["folder"] == kept
+    assert signed_in(clerk).post(url, {**told, "folder": f"{kept}0"}).status_code == 200
+    assert signed_in(clerk).post(url, {**told, "folder": kept}).status_code == 302
+    assert (File.objects.get().name, File.objects.get().folder) == ("new.txt", file.folder)
 
 
 # --- tags -------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import User
-from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -23,38 +22,15 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from uploads import services
 from uploads.admin.places import FolderField
+from uploads.admin.typed import TagsField
 from uploads.errors import Problem
 from uploads.models import File, Visibility
 from uploads.models.queries import FileQuerySet
-from uploads.models.tag import MOST_TAG_CHARACTERS
-from uploads.names import clean_name, fold
 from uploads.services import Outcome
 from uploads.views.people import signed_in
 
 MOST_CHOSEN = 500  # each is a field of the form, and Django takes a thousand
 MOST_NAMED = 20
-
-
-class TagsField(forms.CharField):
-    """Tags, typed with commas between them; each as clean as a file's name."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        defaults: dict[str, Any] = {
-            "label": gettext_lazy("Tags"),
-            "max_length": 4_000,
-            "help_text": gettext_lazy("With commas between them."),
-            "widget": forms.TextInput(attrs={"class": "vTextField", "dir": "auto"}),
-        }
-        super().__init__(**{**defaults, **kwargs})
-
-    def clean(self, value: Any) -> Any:
-        words = [clean_tag(word) for word in str(super().clean(value) or "").split(",")]
-        tags = list({fold(word): word for word in words if word}.values())
-        if any(len(tag) > MOST_TAG_CHARACTERS for tag in tags):
-            raise ValidationError(_("A tag has at most %(most)s characters."), params={"most": MOST_TAG_CHARACTERS})
-        if self.required and not tags:
-            raise ValidationError(self.error_messages["required"])
-        return tags
 
 
 class Nothing(forms.Form):
@@ -159,10 +135,6 @@ ACTS = (
 def actions() -> dict[str, tuple[Callable[..., Any], str, Any]]:
     """The acts as the admin takes its actions."""
     return {act.name: (_action(act), act.name, act.label) for act in ACTS}
-
-
-def clean_tag(text: str) -> str:
-    return clean_name(text) if text.strip() else ""
 
 
 def _action(act: Act) -> Callable[..., Any]:

@@ -20,7 +20,6 @@ from django.utils.translation import gettext_lazy
 
 from uploads import services
 from uploads.admin import bulk
-from uploads.admin.bulk import TagsField
 from uploads.admin.days import days_of
 from uploads.admin.filters import (
     FolderFilter,
@@ -31,12 +30,13 @@ from uploads.admin.filters import (
     TypeFilter,
     VisibilityFilter,
 )
-from uploads.admin.places import HIDDEN, FolderField, paths_of
+from uploads.admin.places import HIDDEN, FolderField, keep, paths_of
 from uploads.admin.recorded import LargeAdmin
+from uploads.admin.typed import TagsField, file_name, understood
 from uploads.errors import Forbidden, Problem
 from uploads.forms import UploadForm
 from uploads.models import File, Look, Preview, PreviewState, State, Tagging, Visibility
-from uploads.names import clean_name, fold
+from uploads.names import fold
 from uploads.services import Outcome
 from uploads.templatetags.look import in_bytes, when
 from uploads.views.people import signed_in
@@ -64,6 +64,11 @@ class FileForm(forms.ModelForm):  # type: ignore[type-arg]
         place = getattr(self.instance, "place", "")
         self.initial["folder"] = f"#{self.instance.folder_id}" if HIDDEN in place else place
         self.initial["tags"] = ", ".join(getattr(self.instance, "tag_names", ()))
+        keep(self, "folder", self.instance.folder)
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        return understood(file_name, name) if "name" in self.changed_data else name
 
 
 @admin.register(File)
@@ -200,14 +205,19 @@ class FileAdmin(LargeAdmin):
             return super().add_view(request, form_url, extra_context)
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        context = {**self.admin_site.each_context(request), "title": _("Add files"), "opts": self.opts, "form": UploadForm()}
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Add files"),
+            "opts": self.opts,
+            "form": UploadForm(),
+        }
         return TemplateResponse(request, "admin/uploads/file/add.html", context)
 
     def save_model(self, request: HttpRequest, obj: File, form: Any, change: bool) -> None:
         """Only what was edited, and by the verbs that check whose file it is now."""
         user, told = signed_in(request), form.cleaned_data
         if "name" in form.changed_data:
-            services.rename(obj, clean_name(told["name"]), by=user)
+            services.rename(obj, told["name"], by=user)
         if "folder" in form.changed_data:
             _done(services.move_files([obj.link], told["folder"], by=user))
         if "visibility" in form.changed_data:

@@ -20,11 +20,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from uploads.admin.filters import InsideFilter
-from uploads.admin.places import HIDDEN, FolderField, paths_of
+from uploads.admin.places import HIDDEN, FolderField, keep, paths_of
 from uploads.admin.recorded import LargeAdmin
+from uploads.admin.typed import understood
 from uploads.errors import Problem
+from uploads.forms import folder_name
 from uploads.models import Figure, Folder, Grant, Kind, Level, Status
-from uploads.names import clean_name, fold
+from uploads.names import fold
 from uploads.services import folders
 from uploads.templatetags.look import in_bytes
 from uploads.views.people import signed_in
@@ -44,9 +46,10 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         above = getattr(self.instance, "above", "")
         self.initial["parent"] = f"#{self.instance.parent_id}" if HIDDEN in above else above
+        keep(self, "parent", self.instance.parent)
 
     def clean_name(self) -> str:
-        return clean_name(self.cleaned_data["name"])
+        return understood(folder_name, self.cleaned_data["name"])
 
     def clean(self) -> dict[str, Any]:
         told = super().clean() or {}

@@ -43,6 +43,7 @@ class FolderField(forms.CharField):
     """A folder of the tree, typed as its path; empty is the top. `user` is who types."""
 
     user: User
+    kept: tuple[str, Folder | None] | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         defaults: dict[str, Any] = {
@@ -54,6 +55,8 @@ class FolderField(forms.CharField):
         super().__init__(**{**defaults, **kwargs})
 
     def clean(self, value: Any) -> Any:
+        if self.kept is not None and self.to_python(value) == self.kept[0]:
+            return self.kept[1]
         text = str(super().clean(value) or "").strip().strip("/")
         if not text:
             return None
@@ -63,3 +66,10 @@ class FolderField(forms.CharField):
                 _("There is no folder “%(path)s”. Type its whole path, like Brand/Logos."), params={"path": text[:100]}
             )
         return folder
+
+
+def keep(form: forms.BaseForm, name: str, folder: Folder | None) -> None:
+    """Whoever leaves the field as it was keeps the folder, also one too deep to be typed or closed to them."""
+    field = form.fields.get(name)
+    if isinstance(field, FolderField):
+        field.kept = (form.initial[name], folder)

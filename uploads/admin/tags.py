@@ -14,8 +14,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.admin.bulk import clean_tag
 from uploads.admin.recorded import LargeAdmin
+from uploads.admin.typed import understood
+from uploads.forms import tag_names
 from uploads.models import Figure, Kind, Status, Tag
 from uploads.names import fold
 
@@ -26,9 +27,9 @@ class TagForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ("name",)
 
     def clean_name(self) -> str:
-        name = clean_tag(self.cleaned_data["name"])
-        if "," in name:
+        if "," in self.cleaned_data["name"]:
             raise ValidationError(_("A tag has no commas: they stand between tags."))
+        (name,) = understood(tag_names, self.cleaned_data["name"])
         there = Tag.objects.filter(folded=fold(name)).exclude(pk=self.instance.pk).first()
         if there is not None:
             raise ValidationError(
