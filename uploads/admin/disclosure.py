@@ -8,7 +8,8 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 
-from uploads.models import Event, File, Folder
+from uploads.listing import detail_told, folders_of, folders_told
+from uploads.models import Event, File
 from uploads.models.queries import FileQuerySet
 
 
@@ -21,11 +22,11 @@ def disclose(events: Sequence[Any], user: User) -> None:
     links = {event.file_id for event in events if event.file_id}
     seen = _seen(links, user)
     there = _there(links)
-    folders = _folders({event.folder_id for event in events if event.folder_id}, user)
+    folders = folders_told(folders_of(events), user)
     for event in events:
         known = _known(event, seen, there, folders, user)
         event.told_name = event.name if known else ""
-        event.told_detail = event.detail if known else {}
+        event.told_detail = detail_told(event, folders) if known else {}
         event.open = event.file_id in seen
 
 
@@ -47,10 +48,3 @@ def _there(links: set[UUID]) -> set[UUID]:
 
 def _links(rows: FileQuerySet, links: set[UUID]) -> set[UUID]:
     return {file.link for file in rows.by_links(links).only("id", "series")} if links else set()
-
-
-def _folders(ids: set[int], user: User) -> set[int]:
-    """Folders whose name this person may know; of removed ones, superusers."""
-    if user.is_superuser:
-        return ids
-    return set(Folder.objects.visible_to(user).filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()

@@ -4,6 +4,7 @@ from uploads.listing.asked import ADDED, SIZES, SORTS, Asked
 from uploads.listing.pages import ENTRIES_A_PAGE, Entry, Page, TooBroad, page_of
 from uploads.listing.rows import COLUMNS, TRASH_COLUMNS, files_for, folders_for, links_of, names_for, trash_for
 from uploads.listing.spot import BadSpot, Spot
+from uploads.listing.told import detail_told, folders_of, folders_told
 
 __all__ = [
     "ADDED",
@@ -18,8 +19,11 @@ __all__ = [
     "Page",
     "Spot",
     "TooBroad",
+    "detail_told",
     "files_for",
     "folders_for",
+    "folders_of",
+    "folders_told",
     "links_of",
     "names_for",
     "page_of",

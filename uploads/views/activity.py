@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
+from uploads.listing import detail_told, folders_of, folders_told
 from uploads.models import Action, Event, Visibility
 
 
-def in_words(event: Event) -> str:
-    """The act of one event about a file, without who and when. Old events may lack what newer ones tell."""
-    detail = event.detail if isinstance(event.detail, dict) else {}
+def with_words(events: Sequence[Event], user: User) -> list[tuple[Event, str]]:
+    """Each event about a file, and its act as this person may know it, without who and when. One query."""
+    told = folders_told(folders_of(events), user)
+    return [(event, _in_words(event, detail_told(event, told))) for event in events]
+
+
+def _in_words(event: Event, detail: dict[str, Any]) -> str:
+    """Old events may lack what newer ones tell."""
     told = _WORDS.get(event.action)
     return (told(detail) if told else "") or str(event.get_action_display())
 

@@ -18,7 +18,7 @@ from uploads.errors import BadInput, Forbidden
 from uploads.forms import UploadForm, read_file_name, tag_names
 from uploads.models import Event, Family, File, Look, Preview, PreviewState, Tag, Visibility
 from uploads.services import Outcome
-from uploads.views.activity import in_words
+from uploads.views.activity import with_words
 from uploads.views.answers import told_on_a_page
 from uploads.views.browse import crumbs
 from uploads.views.choosing import choose_folder, chosen_folder
@@ -42,7 +42,7 @@ def file(request: HttpRequest, pk: UUID) -> HttpResponse:
         "permanent_url": request.build_absolute_uri(found.get_absolute_url()),
         "tags": list(Tag.objects.filter(taggings__file=found).values_list("name", flat=True)),
         "versions": list(versions.order_by("-available_at", "-id")[:MOST_VERSIONS]),
-        "events": [(event, in_words(event)) for event in Event.objects.about(pk)[:MOST_EVENTS]],
+        "events": with_words(Event.objects.about(pk)[:MOST_EVENTS], user),
         "is_owner": found.owner_id == user.pk,
         **_rights(user, found),
         **_look(found),
