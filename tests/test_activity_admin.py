@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
@@ -16,7 +18,7 @@ from pytest_django import DjangoAssertNumQueries
 from tests import shelf
 from tests.conftest import signed_in
 from uploads import services
-from uploads.admin import export
+from uploads.admin import events, export
 from uploads.models import Action, Event, File, Level, State, Visibility
 from uploads.models.event import event
 from uploads.services import folders
@@ -149,6 +151,45 @@ def test_names_of_closed_folders_stay_untold(admin_user: User, as_clerk: Client)
     folders.set_access(folder, {Group.objects.create(name="board"): Level.MANAGE}, by=admin_user)
     assert b"Layoffs" not in as_clerk.get(LIST).content
     assert "Layoffs" not in str(exported(as_clerk))
+    assert listed(as_clerk, q="Layoffs") == [], "not even that there is one of this name"
+
+
+def test_whoever_sees_a_file_need_not_see_where_it_went(alice: User, admin_user: User, as_clerk: Client) -> None:
+    file, board = shelf.add_file(alice), Group.objects.create(name="board")
+    folder = folders.create("Layoffs", parent=None, by=admin_user)
+    services.move_files([file.pk], folder, by=alice)
+    services.move_files([file.pk], None, by=alice)
+    assert "Layoffs" in str(exported(as_clerk, action="move"))
+    folders.set_access(folder, {board: Level.MANAGE}, by=admin_user)
+    moved = reverse("admin:uploads_event_change", args=[Event.objects.filter(action=Action.MOVE).earliest("id").pk])
+    for page in (as_clerk.get(LIST), as_clerk.get(moved), as_clerk.get(file.get_absolute_url())):
+        assert page.status_code == 200
+        assert "Layoffs" not in page.content.decode()
+        assert "…" in page.content.decode()
+    assert "Layoffs" not in str(exported(as_clerk))
+    assert "Layoffs" in signed_in(admin_user).get(file.get_absolute_url()).content.decode()
+
+
+def test_the_log_is_searched_along_its_indexes(trashed: File, as_admin: Client, as_clerk: Client) -> None:
+    for client in (as_admin, as_clerk):
+        found = client.get(LIST, {"q": "Été plan.pdf"}).context["cl"].queryset
+        assert {event.name for event in found} == {"Été plan.pdf"}
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = found.all()[:50].explain()
+        assert "Seq Scan on uploads_event" not in plan
+        assert {"event_of_name", "event_of_file"} <= set(re.findall(r"event_of_\w+", plan)), plan
+
+
+def test_a_search_finds_what_the_filters_leave_however_much_is_newer(
+    as_admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_EXPORTED", 2)
+    Event.objects.record(Action.LOGIN, name="mallory")
+    for _ in range(5):
+        Event.objects.record(Action.LOGIN_FAILED, name="mallory")
+    assert listed(as_admin, q="mallory", action="login") == [("login", "", "mallory")]
+    assert len(listed(as_admin, q="mallory")) == 3
 
 
 def test_the_log_is_for_those_who_may_view_it(alice: User, roles: None) -> None:

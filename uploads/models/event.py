@@ -125,6 +125,7 @@ class Event(models.Model):
             models.Index(fields=["actor_id", "-id"], name="event_of_actor"),
             models.Index(fields=["action", "-id"], name="event_of_action"),
             models.Index(fields=["at"], name="event_at"),
+            models.Index(fields=["name", "-id"], name="event_of_name"),
         ]
 
     def __str__(self) -> str:
