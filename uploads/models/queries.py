@@ -52,7 +52,7 @@ def _lies_in(folders: FolderQuerySet) -> Q:
     `folder IN (SELECT …)` says the same, but Postgres reckons with making that list anew for each file it looks
     up, so that it reads millions of files in order rather than look up the thousand that have a tag.
     """
-    return Q(_Holds(_Ids(folders.values("pk")), Coalesce("folder_id", 0)))
+    return Q(_Holds(_Ids(folders.order_by().values("pk")), Coalesce("folder_id", 0)))
 
 
 class _Ids(Subquery):
