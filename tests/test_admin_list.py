@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.contrib.messages import get_messages
 from django.db import connection
 from django.db.models.functions import Now
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
@@ -222,6 +223,15 @@ def test_no_filter_tells_a_password(alice: User, as_admin: Client, as_clerk: Cli
     shelf.add_file(alice)
     for client in (as_admin, as_clerk):
         assert client.get(LIST, {"owner__password__startswith": "!"}).status_code in {302, 400}
+
+
+def test_boxes_and_links_of_rows_are_those_of_django(alice: User, admin_user: User, rf: RequestFactory) -> None:
+    file, request = shelf.add_file(alice, name='<b>&"quoted".txt'), rf.get(LIST)
+    request.user = admin_user
+    ours = FileAdmin(File, admin.site)
+    assert ours.action_checkbox(file) == admin.ModelAdmin.action_checkbox(ours, file)
+    rows = ours.get_changelist_instance(request)
+    assert rows.url_for_result(file) == reverse("admin:uploads_file_change", args=[file.pk])
 
 
 def test_the_list_costs_the_same_for_many_files(

@@ -11,13 +11,16 @@ from django.contrib import admin, messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import OperationalError, connection, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from uploads.errors import Problem
@@ -27,6 +30,9 @@ from uploads.views.people import signed_in
 MOST_COUNTED = 10_000
 ROWS_A_PAGE = 50
 PATIENCE_MS = 3_000
+ANY_ID = "any-id"
+CHECKBOX = '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="{}">'
+CHECKBOX_LABEL = "Select this object for an action - {}"  # Django's text, and Django's translations of it
 CANCELED = "57014"  # Postgres, appendix A: query_canceled
 
 
@@ -52,6 +58,19 @@ class CappedList(ChangeList):
 
     more: bool
     most = MOST_COUNTED
+
+    @cached_property
+    def _change_page(self) -> tuple[str, str]:
+        """What stands before and behind an id in the address of a row's own page."""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        address = reverse(name, args=[ANY_ID], current_app=self.model_admin.admin_site.name)
+        before, _id, behind = address.partition(ANY_ID)
+        return before, behind
+
+    def url_for_result(self, result: Any) -> str:
+        """As Django's, without asking all routes anew for every row."""
+        before, behind = self._change_page
+        return f"{before}{quote(result.pk)}{behind}"
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         """Equal values go by id in the same direction as the column, as the indexes have them."""
@@ -118,6 +137,10 @@ class LargeAdmin(Recorded):
     list_per_page = ROWS_A_PAGE
     list_max_show_all = 4 * ROWS_A_PAGE
     actions_selection_counter = True
+
+    def action_checkbox(self, obj: Model) -> str:
+        """Django's own box; rendered by a template for every row it would be a fifth of the page's time."""
+        return format_html(CHECKBOX, ACTION_CHECKBOX_NAME, obj.pk, format_html(_(CHECKBOX_LABEL), obj))
 
     def attach(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         """Give the rows of one page what their columns show beside their own: a fixed number of queries."""
