@@ -221,8 +221,9 @@ def test_a_file_too_deep_to_be_typed_is_edited_where_it_is(admin_user: User, as_
 
 def test_ones_own_file_in_a_folder_closed_to_one_is_edited_where_it_is(admin_user: User, roles: None) -> None:
     clerk = shelf.add_person("clerk", "managers", is_staff=True)
-    file = shelf.add_file(clerk, folder=plant("Board", admin_user))
-    folders.set_access(file.folder, {Group.objects.create(name="board"): Level.MANAGE}, by=admin_user)
+    board = plant("Board", admin_user)
+    file = shelf.add_file(clerk, folder=board)
+    folders.set_access(board, {Group.objects.create(name="board"): Level.MANAGE}, by=admin_user)
     url, told = reverse("admin:uploads_file_change", args=[file.pk]), {"name": "new.txt", "visibility": "team"}
     kept = f"#{file.folder_id}"
     assert signed_in(clerk).get(url).context["adminform"].form.initial["folder"] == kept

@@ -12,8 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests.rows import make_row, used
-from tests.rows import folder_of
+from tests.rows import folder_of, make_row, used
 from tests.senders import Sender, Upload, sha256
 from tests.stores import Bucket
 from uploads.models import File, State

@@ -45,7 +45,7 @@ def test_every_translation_has_the_same_blanks(entries: list[polib.POEntry]) -> 
 
 
 def _source(entry: polib.POEntry, index: int) -> str:
-    return entry.msgid_plural if entry.msgid_plural and index else entry.msgid
+    return str(entry.msgid_plural if entry.msgid_plural and index else entry.msgid)
 
 
 def test_a_translation_ends_as_its_text_ends(entries: list[polib.POEntry]) -> None:

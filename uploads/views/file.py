@@ -42,7 +42,7 @@ def file(request: HttpRequest, pk: UUID) -> HttpResponse:
         "permanent_url": request.build_absolute_uri(found.get_absolute_url()),
         "tags": list(Tag.objects.filter(taggings__file=found).values_list("name", flat=True)),
         "versions": list(versions.order_by("-available_at", "-id")[:MOST_VERSIONS]),
-        "events": with_words(Event.objects.about(pk)[:MOST_EVENTS], user),
+        "events": with_words(list(Event.objects.about(pk)[:MOST_EVENTS]), user),
         "is_owner": found.owner_id == user.pk,
         **_rights(user, found),
         **_look(found),
