@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from tests.rows import make_row
+from tests.senders import Sender
 from uploads.models import File, Folder, Grant, Level, State
 from uploads.services import folders
 
@@ -166,3 +167,29 @@ def test_the_plain_form_puts_files_into_the_folder(logos: Folder, as_alice: Clie
     assert f'name="folder" value="{logos.pk}"' in page
     for nonsense in ("x", "0", "9" * 40, "-1"):
         assert as_alice.get(f"/upload/?folder={nonsense}").status_code == 200
+
+
+def test_a_page_whose_folder_takes_nothing_promises_nothing_and_sends_nothing_elsewhere(
+    logos: Folder, as_alice: Client, alice: User, admin_user: User
+) -> None:
+    looking, keeping = Group.objects.create(name="looking"), Group.objects.create(name="keeping")
+    alice.groups.add(looking)
+    folders.set_access(logos, {looking: Level.VIEW, keeping: Level.MANAGE}, by=admin_user)
+    page = as_alice.get(logos.get_absolute_url()).text
+    assert 'data-closed="You may not put files into this folder."' in page
+    assert f'data-into="{logos.pk}"' in page
+    sender = Sender(as_alice)
+    answer = sender.post("/uploads/", {"files": [sender.item(b"x")], "into": logos.pk})
+    assert answer.json()["files"][0]["error"]["code"] == "forbidden"
+    assert not File.objects.exists()
+
+
+def test_groups_that_the_page_does_not_show_keep_what_they_may(
+    logos: Folder, as_manager: Client, manager: User, admin_user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = Group.objects.create(name="a first"), Group.objects.create(name="z last")
+    manager.groups.add(first)
+    folders.set_access(logos, {first: Level.MANAGE, last: Level.UPLOAD}, by=admin_user)
+    monkeypatch.setattr("uploads.views.folders.MOST_GROUPS", 1)
+    post(as_manager, logos, "access", access="groups", **{f"level-{first.pk}": "3"})
+    assert dict(logos.grants.values_list("group__name", "level")) == {"a first": Level.MANAGE, "z last": Level.UPLOAD}
