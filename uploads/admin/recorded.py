@@ -21,7 +21,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from uploads.errors import Problem
@@ -139,7 +138,7 @@ class LargeAdmin(Recorded):
     list_max_show_all = 4 * ROWS_A_PAGE
     actions_selection_counter = True
 
-    def action_checkbox(self, obj: Model) -> SafeString:
+    def action_checkbox(self, obj: Model) -> Any:
         """Django's own box; rendered by a template for every row it would be a fifth of the page's time."""
         return format_html(CHECKBOX, ACTION_CHECKBOX_NAME, obj.pk, format_html(_(CHECKBOX_LABEL), obj))
 
