@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from tests.senders import sha256
 from uploads.models import File, Folder, State, Usage
+from uploads.services import folders
 
 MINUTE = timedelta(minutes=1)
 
@@ -61,3 +62,10 @@ def held(owner: User) -> tuple[int, int]:
     rows = File.objects.filter(owner=owner).exclude(state=State.DELETING)
     sums = rows.aggregate(files=Count("pk"), bytes=Sum("size", default=0))
     return sums["files"], sums["bytes"]
+
+
+def plant(path: str, by: User) -> Folder:
+    """The folder of this path, made where it is missing."""
+    folder = folders.ensure([path], by=by)[path]
+    assert isinstance(folder, Folder)
+    return folder

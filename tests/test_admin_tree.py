@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests import shelf
 from tests.conftest import signed_in
+from tests.rows import plant
 from uploads import services
 from uploads.models import Action, Event, File, Folder, Grant, Level, Tag, Tagging, fold
 from uploads.services import folders
@@ -22,12 +23,6 @@ pytestmark = pytest.mark.django_db
 FOLDERS = "/admin/uploads/folder/"
 TAGS = "/admin/uploads/tag/"
 HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-def plant(path: str, by: User) -> Folder:
-    folder = folders.ensure([path], by=by)[path]
-    assert isinstance(folder, Folder)
-    return folder
 
 
 def listed(client: Client, **query: str) -> set[str]:
