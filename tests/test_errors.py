@@ -21,7 +21,6 @@ from tests import plain_form, shelf
 from tests.plain_form import Chosen, Form
 from uploads import s3
 from uploads.models import State
-from uploads.views import pages
 
 pytestmark = pytest.mark.django_db
 
@@ -153,7 +152,7 @@ def test_a_fault_of_ours_leaks_nothing(
     fault: Any, code: int, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_alice.raise_request_exception = False
-    monkeypatch.setattr(pages, "_after", fault)
+    monkeypatch.setattr("uploads.views.browse.read_list", fault)
     monkeypatch.setattr("uploads.views.protocol._unfinished", fault)
     page, data = as_alice.get("/"), as_alice.get("/uploads/")
     assert (page.status_code, is_page(page)) == (code, True)
