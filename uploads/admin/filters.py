@@ -3,6 +3,7 @@ of is typed."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar
@@ -68,8 +69,9 @@ class Typed(admin.SimpleListFilter):
             return queryset.none()
         return self.narrow(queryset, request)
 
+    @abstractmethod
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
-        raise NotImplementedError
+        """The rows that fit what was typed; what makes no sense fits none."""
 
 
 class StateFilter(OneOf):
