@@ -30,6 +30,7 @@ from hypothesis.stateful import (
 )
 from pytest_django import Settings
 
+from tests import shelf
 from tests.rows import held, used
 from tests.senders import Sender, Upload, composite, put_bytes
 from tests.stores import Bucket
@@ -43,6 +44,7 @@ QUOTA_BYTES = 90
 QUOTA_FILES = 6
 STORED = {State.AVAILABLE, State.TRASHED}
 LONG_AGO = timedelta(hours=1)
+HELLO_ETAG = "5d41402abc4b2a76b9719d911017c592"  # the MD5 of what a shelf's file holds
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,17 @@ class World:
     people: list[User]
     senders: list[Sender]
     bucket: Bucket
+    neighbour: User  # whose one file nobody touches
 
     def empty(self) -> None:
         """Past the trigger that forbids it to everybody else."""
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE uploads_partclaim, uploads_file, uploads_usage CASCADE")
         self.bucket.empty()
+        # As in a library that is in use: the embedded store takes an empty folder away with its last object, and
+        # then knows nothing more of the uploads that were under way in it.
+        file = shelf.add_file(self.neighbour, bucket=self.bucket)
+        File.objects.filter(pk=file.pk).update(etag=HELLO_ETAG)
 
 
 @dataclass(eq=False)
@@ -296,11 +303,13 @@ def reachable(source: str, target: str) -> bool:
 
 
 @pytest.fixture
-def world(alice: User, bob: User, as_alice: Client, as_bob: Client, bucket: Bucket, settings: Settings) -> World:
+def world(
+    alice: User, bob: User, charlie: User, as_alice: Client, as_bob: Client, bucket: Bucket, settings: Settings
+) -> World:
     settings.UPLOAD_PART_BYTES = PART_BYTES
     settings.UPLOAD_QUOTA_BYTES = QUOTA_BYTES
     settings.UPLOAD_QUOTA_FILES = QUOTA_FILES
-    return World([alice, bob], [Sender(as_alice), Sender(as_bob)], bucket)
+    return World([alice, bob], [Sender(as_alice), Sender(as_bob)], bucket, charlie)
 
 
 @pytest.mark.django_db(transaction=True)
