@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -211,20 +211,9 @@ class FileQuerySet(models.QuerySet["File"]):
             usage.change(files=-len(sizes), bytes=-sum(sizes.values()))
         return len(sizes)
 
-    def newest_first(self, after: tuple[datetime, UUID] | None = None) -> FileQuerySet:
-        """Available files by the time they were added; `after` is the last row of the page before."""
-        return self._keyset("available_at", after)
-
-    def latest_trashed_first(self, after: tuple[datetime, UUID] | None = None) -> FileQuerySet:
-        return self._keyset("purge_after", after)
-
-    def _keyset(self, column: str, after: tuple[datetime, UUID] | None) -> FileQuerySet:
-        rows = self.order_by(f"-{column}", "-id")
-        if after is None:
-            return rows
-        moment, pk = after
-        # the first condition alone lets Postgres start inside the index
-        return rows.filter(Q(**{f"{column}__lte": moment})).filter(Q(**{f"{column}__lt": moment}) | Q(id__lt=pk))
+    def newest_first(self) -> FileQuerySet:
+        """Available files by the time they were added."""
+        return self.order_by("-available_at", "-id")
 
     def by_token(self, tokens: Iterable[UUID]) -> dict[UUID, File]:
         return {file.token: file for file in self.filter(token__in=list(tokens))}
