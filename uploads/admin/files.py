@@ -30,11 +30,12 @@ from uploads.admin.filters import (
     TypeFilter,
     VisibilityFilter,
 )
-from uploads.admin.places import HIDDEN, FolderField, keep, paths_of
+from uploads.admin.places import FolderField, keep
 from uploads.admin.recorded import LargeAdmin
 from uploads.admin.typed import TagsField, file_name, understood
 from uploads.errors import Forbidden, Problem
 from uploads.forms import UploadForm
+from uploads.listing import UNTOLD, paths_for
 from uploads.models import File, Look, Preview, PreviewState, State, Tagging, Visibility
 from uploads.names import fold
 from uploads.services import Outcome
@@ -62,7 +63,7 @@ class FileForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         place = getattr(self.instance, "place", "")
-        self.initial["folder"] = f"#{self.instance.folder_id}" if HIDDEN in place else place
+        self.initial["folder"] = f"#{self.instance.folder_id}" if UNTOLD in place else place
         self.initial["tags"] = ", ".join(getattr(self.instance, "tag_names", ()))
         keep(self, "folder", self.instance.folder)
 
@@ -110,7 +111,7 @@ class FileAdmin(LargeAdmin):
         """Thumbnails, folders and tags of one page of files: four queries."""
         small = Preview.objects.filter(file__in=rows, look=Look.THUMBNAIL, state=PreviewState.READY)
         pictured = set(small.values_list("file_id", flat=True))
-        places, tags = paths_of((file.folder_id for file in rows), signed_in(request)), _tags_of(rows)
+        places, tags = paths_for(signed_in(request), (file.folder_id for file in rows)), _tags_of(rows)
         for file in rows:
             file.pictured = file.pk in pictured and file.current
             file.place = places.get(file.folder_id, "")

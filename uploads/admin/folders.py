@@ -20,11 +20,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from uploads.admin.filters import InsideFilter
-from uploads.admin.places import HIDDEN, FolderField, keep, paths_of
+from uploads.admin.places import FolderField, keep
 from uploads.admin.recorded import LargeAdmin
 from uploads.admin.typed import understood
 from uploads.errors import Problem
 from uploads.forms import folder_name
+from uploads.listing import UNTOLD, paths_for
 from uploads.models import Figure, Folder, Grant, Kind, Level, Status
 from uploads.names import fold
 from uploads.services import folders
@@ -45,7 +46,7 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         above = getattr(self.instance, "above", "")
-        self.initial["parent"] = f"#{self.instance.parent_id}" if HIDDEN in above else above
+        self.initial["parent"] = f"#{self.instance.parent_id}" if UNTOLD in above else above
         keep(self, "parent", self.instance.parent)
 
     def clean_name(self) -> str:
@@ -133,7 +134,7 @@ class FolderAdmin(LargeAdmin):
 
     def attach(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         """Paths, and what lies in each folder itself, from the kept figures: three queries."""
-        ways = paths_of((folder.pk for folder in rows), signed_in(request))
+        ways = paths_for(signed_in(request), (folder.pk for folder in rows))
         keys = [str(folder.pk) for folder in rows]
         kept = Figure.objects.filter(kind=Kind.FOLDER, status=Status.STORED, key__in=keys)
         figures = {key: (files, size) for key, files, size in kept.values_list("key", "files", "bytes")}

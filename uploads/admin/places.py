@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -10,11 +9,9 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from uploads.listing import names_for
 from uploads.models import Folder
 from uploads.names import MOST_FOLDER_CHARACTERS, clean_folder
 
-HIDDEN = "…"
 MOST_DIGITS = 18
 
 
@@ -30,13 +27,6 @@ def folder_at(text: str, user: User) -> Folder | None:
         if folder is None:
             return None
     return folder
-
-
-def paths_of(ids: Iterable[int | None], user: User) -> dict[int, str]:
-    """Each of these folders by its whole path; a step whose name this person may not know is an ellipsis."""
-    wanted = {pk for pk in ids if pk is not None}
-    ways = names_for(user, wanted) if wanted else {}
-    return {pk: "/".join(name or HIDDEN for _step, name in way) for pk, way in ways.items()}
 
 
 class FolderField(forms.CharField):

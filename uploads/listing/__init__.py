@@ -2,7 +2,18 @@
 
 from uploads.listing.asked import ADDED, SIZES, SORTS, Asked
 from uploads.listing.pages import ENTRIES_A_PAGE, Entry, Page, TooBroad, page_of
-from uploads.listing.rows import COLUMNS, TRASH_COLUMNS, files_for, folders_for, links_of, names_for, trash_for
+from uploads.listing.rows import (
+    COLUMNS,
+    TRASH_COLUMNS,
+    UNTOLD,
+    as_path,
+    files_for,
+    folders_for,
+    links_of,
+    names_for,
+    paths_for,
+    trash_for,
+)
 from uploads.listing.spot import BadSpot, Spot
 from uploads.listing.told import detail_told, folders_of, folders_told
 
@@ -13,12 +24,14 @@ __all__ = [
     "SIZES",
     "SORTS",
     "TRASH_COLUMNS",
+    "UNTOLD",
     "Asked",
     "BadSpot",
     "Entry",
     "Page",
     "Spot",
     "TooBroad",
+    "as_path",
     "detail_told",
     "files_for",
     "folders_for",
@@ -27,5 +40,6 @@ __all__ = [
     "links_of",
     "names_for",
     "page_of",
+    "paths_for",
     "trash_for",
 ]

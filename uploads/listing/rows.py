@@ -18,6 +18,7 @@ from uploads.models.queries import FileQuerySet
 # A list's order: the column that an index serves.
 COLUMNS = {"added": "available_at", "name": "folded", "size": "size"}
 TRASH_COLUMNS = {"added": "purge_after", "name": "folded", "size": "size"}
+UNTOLD = "…"  # in place of a folder's name that this person may not know
 
 
 def files_for(user: User, asked: Asked, folder: Folder | None) -> FileQuerySet:
@@ -57,10 +58,22 @@ def links_of(rows: FileQuerySet, *, most: int) -> list[UUID]:
 def names_for(user: User, ids: Iterable[int]) -> dict[int, list[tuple[int, str]]]:
     """The way to each of these folders, from the top: id and name of every step. The name of a folder that
     this person may not know is empty. Two queries, however many."""
-    paths = dict(Folder.objects.filter(pk__in=set(ids)).values_list("pk", "path"))
+    wanted = set(ids)
+    paths = dict(Folder.objects.filter(pk__in=wanted).values_list("pk", "path")) if wanted else {}
     steps = {step for path in paths.values() for step in path}
     called = dict(Folder.objects.visible_to(user).filter(pk__in=steps).values_list("pk", "name")) if steps else {}
     return {pk: [(step, called.get(step, "")) for step in path] for pk, path in paths.items()}
+
+
+def paths_for(user: User, ids: Iterable[int | None]) -> dict[int, str]:
+    """Each of these folders by its whole path, `Brand/Logos`, with an ellipsis for what this person may not know."""
+    ways = names_for(user, (pk for pk in ids if pk is not None))
+    return {pk: as_path(way) for pk, way in ways.items()}
+
+
+def as_path(way: Iterable[tuple[int, str]]) -> str:
+    """A way as `names_for` gives it, in one text."""
+    return "/".join(name or UNTOLD for _step, name in way)
 
 
 def _fitting(rows: FileQuerySet, asked: Asked) -> FileQuerySet:

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
+from uploads.listing.rows import UNTOLD
 from uploads.models import Action, Event, Folder
 
-UNTOLD = "…"
 MOST_KEY = 2**63 - 1
 
 

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 
 from uploads.errors import BadInput, Forbidden, Problem, TooLarge
 from uploads.forms import UploadForm, whole_number
-from uploads.listing import names_for
+from uploads.listing import as_path, names_for
 from uploads.models import File, Folder, Usage, Visibility
 from uploads.names import clean_name, clean_type
 from uploads.services import Receiver
@@ -194,7 +194,7 @@ def _target(request: HttpRequest) -> dict[str, Any]:
     if folder is None:
         return {}
     way = names_for(signed_in(request), [folder.pk])[folder.pk]
-    return {"folder": folder, "way": way_in_words(way), "path": "/".join(name or "…" for _pk, name in way)}
+    return {"folder": folder, "way": way_in_words(way), "path": as_path(way)}
 
 
 def _refuse_without_right(request: HttpRequest) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from django.utils.translation import gettext as _
 from uploads import s3, services
 from uploads.errors import BadInput, Gone, NotFound, Problem
 from uploads.forms import FilesToFinish, FilesToStart, PartsToSign
-from uploads.listing import names_for
+from uploads.listing import paths_for
 from uploads.models import File, Folder, State
 from uploads.views.answers import as_json, batch, no_store, protocol_view
 from uploads.views.people import signed_in
@@ -36,7 +35,7 @@ def upload_detail(request: HttpRequest, *, pk: UUID) -> HttpResponse:
     if file.state in {State.TRASHED, State.DELETING}:
         raise Gone()
     stored = services.parts_of(file)
-    paths = _paths(request, [file])
+    paths = paths_for(signed_in(request), [file.folder_id])
     return no_store(JsonResponse(_upload(file, paths) | {"parts": [_stored_part(p) for p in stored]}))
 
 
@@ -87,7 +86,7 @@ def _start(request: HttpRequest) -> HttpResponse:
 def _unfinished(request: HttpRequest) -> HttpResponse:
     rows = File.objects.owned_by(request.user).unfinished().order_by("-created_at")[:MOST_LISTED]
     files = list(rows)
-    paths = _paths(request, files)
+    paths = paths_for(signed_in(request), (file.folder_id for file in files))
     return no_store(JsonResponse({"uploads": [_upload(file, paths) for file in files]}))
 
 
@@ -121,12 +120,6 @@ def _folder(request: HttpRequest, pk: int | None) -> Folder | None:
     if folder is None:
         raise BadInput(_("The folder “into” is not there any more. Open its place again, and drop the files there."))
     return folder
-
-
-def _paths(request: HttpRequest, files: Iterable[File]) -> dict[int, str]:
-    """The whole paths of the files' folders; a step whose name this person may not know is “…”."""
-    ways = names_for(signed_in(request), {file.folder_id for file in files if file.folder_id})
-    return {pk: "/".join(name or "…" for _id, name in way) for pk, way in ways.items()}
 
 
 def _upload(file: File, paths: dict[int, str]) -> dict[str, Any]:

@@ -8,12 +8,11 @@ from uuid import UUID
 
 from django.urls import reverse
 
-from uploads.listing import Entry
+from uploads.listing import UNTOLD, Entry
 from uploads.models import Folder, Visibility
 from uploads.templatetags.look import exact_bytes, exact_time, in_bytes, when
 
 NOBODY = UUID(int=0)
-HIDDEN_NAME = "…"
 STEP = " › "
 
 
@@ -59,7 +58,7 @@ def folder_rows(folders: list[Folder], *, ways: Mapping[int, list[tuple[int, str
 
 
 def way_in_words(way: list[tuple[int, str]]) -> str:
-    return STEP.join(name or HIDDEN_NAME for _id, name in way)
+    return STEP.join(name or UNTOLD for _id, name in way)
 
 
 def _file_row(
