@@ -185,8 +185,10 @@ S3_BUCKET = required("AWS_STORAGE_BUCKET_NAME")
 S3_REGION = str(env.str("AWS_DEFAULT_REGION", default="") or env.str("AWS_REGION", default="")) or "us-east-1"
 S3_ENDPOINT = str(env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_ENDPOINT_URL", default="")) or None
 S3_CHECKSUMS = str(env.str("S3_CHECKSUMS", default="")) or "sha256"
-if S3_CHECKSUMS not in {"sha256", "off"}:
-    raise ImproperlyConfigured(f"S3_CHECKSUMS={S3_CHECKSUMS} is not usable: it takes sha256 or off.")
+if S3_CHECKSUMS not in {"sha256", "payload", "off"}:
+    raise ImproperlyConfigured(f"S3_CHECKSUMS={S3_CHECKSUMS} is not usable: it takes sha256, payload or off.")
+# What rows call this store. It only matters to an installation that has moved, or moves, from one store to another.
+S3_STORE_NAME = str(env.str("S3_STORE_NAME", default=""))
 # Other stores than AWS are asked by path: few own a certificate for each bucket's name. Nor does
 # AWS's own certificate cover a bucket with a dot in its name.
 S3_ADDRESSING = "path" if S3_ENDPOINT or "." in S3_BUCKET else "virtual"
@@ -206,6 +208,9 @@ TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 # How many proxies of our own stand before gunicorn, each adding to X-Forwarded-For: the address that the activity
 # log keeps is counted from the right.
 PROXY_COUNT = whole("PROXY_COUNT", 0, least=0, most=10)
+
+# Where a test lets a process die (uploads/faultpoints.py); `check --deploy` refuses any.
+FAULT_POINT = str(env.str("FAULT_POINT", default=""))
 
 # --- limits ---------------------------------------------------------------------------------
 UPLOAD_PART_BYTES = whole("UPLOAD_PART_BYTES", 16 * MIB, least=S3_SMALLEST_PART, most=S3_LARGEST_PART)

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "uploads.errors": set(),
     "uploads.parts": set(),
     "uploads.names": set(),
+    "uploads.faultpoints": set(),
     "uploads.models": {"uploads.models", "uploads.errors", "uploads.names", "uploads.parts"},
     "uploads.wanted": {"uploads.models"},
     "uploads.delivery": {"uploads.models", "uploads.names"},
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "uploads.forms": {"uploads.forms", "uploads.models", "uploads.parts", "uploads.names", "uploads.errors",
                       "uploads.wanted", "uploads.listing"},
     "uploads.services": {"uploads.services", "uploads.s3", "uploads.models", "uploads.parts", "uploads.names",
-                         "uploads.errors", "uploads.wanted", "uploads.previews"},
+                         "uploads.errors", "uploads.wanted", "uploads.previews", "uploads.faultpoints"},
     "uploads.templatetags": set(),
     "uploads.static": set(),
 }  # fmt: skip

@@ -32,7 +32,7 @@ def test_a_true_claim_becomes_read(sender: Sender, size: int) -> None:
     assert services.verify(file) == Basis.READ
     file.refresh_from_db()
     assert file.checksum_basis == Basis.READ
-    assert file.checked_at is not None
+    assert file.verified_at is not None
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 10, 19, 100])

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import ProgrammingError, connections, transaction
 
 # a word in Cyrillic letters, of which an index of trigrams keeps none where the database takes them for no letters
@@ -38,6 +38,13 @@ def site_is_served_over_https(**_: Any) -> list[CheckMessage]:
             id="uploads.W002",
         )
     ]
+
+
+@register(deploy=True)
+def no_fault_point_is_set(**_: Any) -> list[CheckMessage]:
+    if not settings.FAULT_POINT:
+        return []
+    return [Error("FAULT_POINT ends processes in tests.", hint="Remove FAULT_POINT.", id="uploads.E001")]
 
 
 @register(Tags.database)

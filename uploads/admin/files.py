@@ -48,7 +48,7 @@ MOST_VERSIONS = 100
 EDITED = ("name", "folder", "tags", "visibility")
 FACTS = ("link", "owner", "versions", "state", "size", "key", "etag", "checksum", "checksum_algorithm",
          "checksum_basis", "family", "claimed_type", "detected_type", "part_size", "created_at", "available_at",
-         "checked_at", "purge_after")  # fmt: skip
+         "verified_at", "purge_after")  # fmt: skip
 NOTHING = "–"
 
 

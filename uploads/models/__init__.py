@@ -6,7 +6,8 @@ from uploads.models.file import LISTED, File, PartClaim, new_key
 from uploads.models.folder import Folder, Grant, Level
 from uploads.models.preview import Look, Preview, PreviewState, new_preview_key
 from uploads.models.publish import Facts, publish
-from uploads.models.states import SOURCES, Basis, Family, State, Visibility
+from uploads.models.report import Finding, Heartbeat, Installation, Outcome, Report, Trouble
+from uploads.models.states import SOURCES, Basis, Family, Origin, State, Visibility
 from uploads.models.tag import Tag, Tagging
 from uploads.models.usage import Usage
 
@@ -21,18 +22,25 @@ __all__ = [
     "Family",
     "Figure",
     "File",
+    "Finding",
     "Folder",
     "Grant",
+    "Heartbeat",
+    "Installation",
     "Kind",
     "Level",
     "Look",
+    "Origin",
+    "Outcome",
     "PartClaim",
     "Preview",
     "PreviewState",
+    "Report",
     "State",
     "Status",
     "Tag",
     "Tagging",
+    "Trouble",
     "Usage",
     "Visibility",
     "acting_from",

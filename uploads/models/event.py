@@ -38,6 +38,8 @@ class Action(models.TextChoices):
     LOGIN_FAILED = "login_failed", _("failed to sign in")
     ADMIN = "admin", _("changed in the admin")
     EXPORT = "export", _("exported")
+    IMPORT = "import", _("brought in with a bucket")
+    REPAIR = "repair", _("repaired")
 
 
 @contextlib.contextmanager

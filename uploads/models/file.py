@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -19,10 +19,17 @@ from uploads.errors import WrongState
 from uploads.models.folded import FoldedField
 from uploads.models.folder import Folder
 from uploads.models.queries import FileQuerySet
-from uploads.models.states import SOURCES, Basis, Family, State, Visibility
+from uploads.models.report import MOST_KEY_CHARACTERS
+from uploads.models.states import SOURCES, Basis, Family, Origin, State, Visibility
 
 LISTED = Q(state=State.AVAILABLE, current=True)
 KEY_PATTERN = r"^f/[0-9a-f]{32}$"
+STORED = [State.AVAILABLE, State.TRASHED]
+
+
+def main_store() -> str:
+    """The name of the store that new files go to."""
+    return str(settings.S3_STORE_NAME)
 
 
 def new_key() -> str:
@@ -32,7 +39,14 @@ def new_key() -> str:
 
 class File(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    key = models.CharField(_("key"), max_length=34, unique=True, default=new_key, editable=False, db_collation="C")
+    key = models.CharField(
+        _("key"), max_length=MOST_KEY_CHARACTERS, default=new_key, editable=False, db_collation="C"
+    )  # fmt: skip
+    store = models.CharField(_("store"), max_length=40, blank=True, default=main_store, db_default="", editable=False)
+    origin = models.CharField(
+        _("origin"), max_length=8, choices=Origin.choices, default=Origin.UPLOADED,
+        db_default=Origin.UPLOADED, editable=False,
+    )  # fmt: skip
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
@@ -75,7 +89,7 @@ class File(models.Model):
     created_at = models.DateTimeField(_("started"), db_default=Now(), editable=False)
     updated_at = models.DateTimeField(_("changed"), db_default=Now(), editable=False)
     available_at = models.DateTimeField(_("added"), null=True, editable=False)
-    checked_at = models.DateTimeField(_("read and checked"), null=True, editable=False)
+    verified_at = models.DateTimeField(_("read and checked"), null=True, editable=False)
     expires_at = models.DateTimeField(_("upload expires"), null=True, editable=False)
     signed_until = models.DateTimeField(null=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
@@ -96,7 +110,11 @@ class File(models.Model):
             models.CheckConstraint(
                 condition=Q(current=True) | Q(series__isnull=False), name="file_version_is_of_a_file"
             ),
-            models.CheckConstraint(condition=Q(key__regex=KEY_PATTERN), name="file_key_is_ours"),
+            models.UniqueConstraint(fields=["key", "store"], name="file_key_is_used_once"),
+            models.CheckConstraint(
+                condition=Q(key__regex=KEY_PATTERN) | ~Q(origin=Origin.UPLOADED), name="file_key_is_ours"
+            ),
+            models.CheckConstraint(condition=Q(origin__in=Origin.values), name="file_origin_is_known"),
             models.CheckConstraint(condition=Q(size__gte=0), name="file_size_is_not_negative"),
             models.CheckConstraint(condition=Q(part_size__gt=0), name="file_part_size_is_positive"),
             models.CheckConstraint(condition=~Q(name=""), name="file_has_a_name"),
@@ -107,9 +125,9 @@ class File(models.Model):
                 condition=Q(visibility__in=Visibility.values), name="file_visibility_is_known"
             ),
             models.CheckConstraint(
-                condition=~Q(state__in=[State.AVAILABLE, State.TRASHED])
-                | (~Q(etag="") & ~Q(checksum="") & ~Q(checksum_algorithm="")
-                   & Q(checksum_basis__in=Basis.values) & Q(available_at__isnull=False)),
+                condition=~Q(state__in=STORED)
+                | (~Q(etag="") & ~Q(checksum_algorithm="") & Q(checksum_basis__in=Basis.values)
+                   & Q(available_at__isnull=False) & (~Q(checksum="") | ~Q(origin=Origin.UPLOADED))),
                 name="file_available_has_its_facts",
             ),
             models.CheckConstraint(
@@ -159,6 +177,10 @@ class File(models.Model):
                 condition=Q(state=State.AVAILABLE, checksum_basis=Basis.CLAIMED),
                 name="file_claimed",
             ),
+            models.Index(
+                F("verified_at").asc(nulls_first=True), "id", condition=Q(state=State.AVAILABLE), name="file_verified"
+            ),
+            models.Index(fields=["id"], condition=~Q(origin=Origin.UPLOADED), name="file_imported"),
         ]
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from uploads.models.file import File
+from uploads.models.file import File, main_store
 
 PREVIEW_KEY_PATTERN = r"^p/[0-9a-f]{32}$"
 
@@ -38,6 +38,7 @@ class Preview(models.Model):
     look = models.CharField(max_length=9, choices=Look.choices)
     state = models.CharField(max_length=6, choices=PreviewState.choices, default=PreviewState.MAKING)
     key = models.CharField(max_length=34, unique=True, default=new_preview_key, editable=False, db_collation="C")
+    store = models.CharField(max_length=40, blank=True, default=main_store, db_default="", editable=False)
     size = models.BigIntegerField(default=0)
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)

@@ -47,4 +47,14 @@ class Basis(models.TextChoices):
     STORE = "store", _("checked by the store on arrival")
     CLAIMED = "claimed", _("announced by the sender, not yet checked")
     READ = "read", _("checked by reading the stored bytes")
+    UNREAD = "unread", _("nothing yet: the file was brought in with the bucket and has not been read")
     DAMAGED = "damaged", _("the stored bytes are not the ones that were announced")
+    MISSING = "missing", _("nothing: the stored bytes are not there")
+
+
+class Origin(models.TextChoices):
+    """Who made the object of a file, and so who may remove it."""
+
+    UPLOADED = "uploaded", _("uploaded here")
+    IMPORTED = "imported", _("imported; its object is never removed by us")
+    ADOPTED = "adopted", _("imported; its object is ours to remove")

@@ -26,7 +26,7 @@ def verify(file: File) -> Basis | None:
         return None
     basis = Basis.READ if checksum == file.checksum else Basis.DAMAGED
     rows = File.objects.filter(pk=file.pk, state=State.AVAILABLE, checksum=file.checksum)
-    if not rows.update(checksum_basis=basis, checked_at=Now(), updated_at=Now()):
+    if not rows.update(checksum_basis=basis, verified_at=Now(), updated_at=Now()):
         return None
     file.checksum_basis = basis
     logger.log(

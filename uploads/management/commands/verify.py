@@ -20,7 +20,7 @@ from uploads.models.queries import FileQuerySet
 class Command(BaseCommand):
     help = (
         "Reads available files whose checksum is only announced by the sender, computes it anew and "
-        "settles the claim: read, or damaged. Sets checksum_basis and checked_at of these rows; no "
+        "settles the claim: read, or damaged. Sets checksum_basis and verified_at of these rows; no "
         "object, no name and no other row is touched. Several may run at once. Exit status: 0 all "
         "agree, 1 differences or failures, 2 a named file is not there."
     )
