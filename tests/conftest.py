@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from django.apps import apps
@@ -33,6 +34,7 @@ from amalga.local.processes import Daemon
 from tests import chromium, stores
 from tests.senders import Sender
 from uploads import s3
+from uploads.models import Installation
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -172,6 +174,14 @@ def bucket() -> stores.Bucket:
     bucket = stores.Bucket(stores.Address.of_this_run())
     bucket.empty()
     return bucket
+
+
+@pytest.fixture
+def marker(bucket: stores.Bucket, db: None) -> UUID:
+    """This database's marker, in the bucket that the app uses now: name it after `digest_bucket`."""
+    own = Installation.objects.own_id()
+    s3.write_marker(own)
+    return own
 
 
 @pytest.fixture

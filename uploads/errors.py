@@ -94,6 +94,12 @@ class RefusedType(Problem):
     code = "refused_type"
 
 
+class WrongMarker(Problem):
+    """The bucket belongs to another database, or says nothing of whose it is."""
+
+    code = "wrong_marker"
+
+
 class StoreUnavailable(Problem):
     """The store did not answer, or answered with a fault of its own: nothing is known, nothing is lost."""
 

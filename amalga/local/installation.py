@@ -30,7 +30,8 @@ class Installation:
             self.folder = _home()
         self.port = free_port() if throwaway else _number("PORT", 8000)
         self.servers: list[Server] = []
-        if throwaway or not os.environ.get("AWS_STORAGE_BUCKET_NAME"):
+        self.has_own_bucket = throwaway or not os.environ.get("AWS_STORAGE_BUCKET_NAME")
+        if self.has_own_bucket:
             # a profile, a session token or an endpoint of the person's own would lead elsewhere
             _forget("AWS_", "RCLONE_", "S3_")
             store = Store(self.folder, bucket=THROWAWAY_BUCKET if throwaway else "amalga")

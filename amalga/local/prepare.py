@@ -1,6 +1,6 @@
-"""What must be true before the first request: tables, static files, somebody who can sign in.
+"""What must be true before the first request: tables, static files, somebody who can sign in, a marked bucket.
 
-Runs in one process of its own (`python -m amalga.local.prepare FOLDER`), since importing Django is
+Runs in one process of its own (`python -m amalga.local.prepare FOLDER [--own-bucket]`), since importing Django is
 what takes time; and not at all when nothing it depends on has changed.
 """
 
@@ -16,9 +16,10 @@ from amalga.local.secret import write_secret
 
 PROJECT = Path(__file__).resolve().parents[2]
 ADMIN = "admin"
-# what the tables and the static files are made from
+# what the tables and the static files are made from, and how
 SOURCES = (
     "requirements.txt",
+    "amalga/local/prepare.py",
     "amalga/settings.py",
     "uploads/migrations/*.py",
     "uploads/static/**/*",
@@ -34,8 +35,11 @@ def is_prepared(folder: Path) -> bool:
     return stamp.exists() and stamp.read_text() == _fingerprint() and (PROJECT / "staticfiles").exists()
 
 
-def prepare(folder: Path) -> None:
-    """Migrate, collect static files, create the first administrator. Safe to repeat."""
+def prepare(folder: Path, *, own_bucket: bool) -> None:
+    """Migrate, collect static files, create the first administrator. Safe to repeat.
+
+    `own_bucket`: the bucket is the embedded one, so it is ours to mark.
+    """
     import django
     from django.core.management import call_command
 
@@ -44,6 +48,8 @@ def prepare(folder: Path) -> None:
     call_command("migrate", interactive=False, verbosity=0)
     call_command("collectstatic", interactive=False, clear=True, verbosity=0)
     _create_administrator(folder)
+    if own_bucket:
+        _mark_bucket()
     if _stamp(folder).parent.exists():
         _stamp(folder).write_text(_fingerprint())
 
@@ -63,6 +69,16 @@ def _create_administrator(folder: Path) -> None:
         people.create_superuser(ADMIN, password=password)
 
 
+def _mark_bucket() -> None:
+    from uploads.errors import Problem
+    from uploads.services.marker import claim_marker
+
+    try:
+        claim_marker()
+    except Problem as problem:  # people can work all the same; what compares bucket and database will refuse
+        print(f"amalga: {problem}", file=sys.stderr)
+
+
 def _fingerprint() -> str:
     digest = hashlib.sha256()
     for path in sorted(path for pattern in SOURCES for path in PROJECT.glob(pattern)):
@@ -73,4 +89,4 @@ def _fingerprint() -> str:
 
 
 if __name__ == "__main__":
-    prepare(Path(sys.argv[1]))
+    prepare(Path(sys.argv[1]), own_bucket="--own-bucket" in sys.argv[2:])

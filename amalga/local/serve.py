@@ -82,8 +82,9 @@ class Site:
 
     def _prepare(self, env: Mapping[str, str]) -> None:
         folder = self.installation.folder
+        options = ["--own-bucket"] if self.installation.has_own_bucket else []
         child = Daemon("prepare", folder, mark="amalga.local.prepare", stop_signal=signal.SIGTERM)
-        child.start([sys.executable, "-m", "amalga.local.prepare", str(folder)], env=env, logged=False)
+        child.start([sys.executable, "-m", "amalga.local.prepare", str(folder), *options], env=env, logged=False)
         try:
             while (code := child.exit_code()) is None:
                 self.signals.pause()

@@ -6,6 +6,7 @@ whatever else goes wrong is StoreUnavailable. No call is made inside a database 
 
 from uploads.s3.client import keeps_digests
 from uploads.s3.delivery import DeliveryStorage, download_url, preview_url, reset
+from uploads.s3.marker import MARKER_KEY, Place, read_marker, write_marker
 from uploads.s3.multipart import (
     Listed,
     abort_multipart,
@@ -20,9 +21,11 @@ from uploads.s3.signing import URL_SECONDS, Signed, sign_part, sign_put
 from uploads.s3.streams import Stream, beginning, stream
 
 __all__ = [
+    "MARKER_KEY",
     "URL_SECONDS",
     "DeliveryStorage",
     "Listed",
+    "Place",
     "Signed",
     "Stored",
     "Stream",
@@ -40,10 +43,12 @@ __all__ = [
     "preview_url",
     "put",
     "read",
+    "read_marker",
     "require_answer",
     "reset",
     "sign_part",
     "sign_put",
     "stream",
     "upload_part",
+    "write_marker",
 ]

@@ -1,0 +1,37 @@
+"""Which database a bucket belongs to. Commands that compare, bring in or move ask this first."""
+
+from __future__ import annotations
+
+from uploads import s3
+from uploads.errors import WrongMarker
+from uploads.models import Installation
+
+
+def require_marker() -> None:
+    """Return when the bucket's marker names this database.
+
+    Raises WrongMarker when it names another or none, StoreUnavailable when the store cannot be asked, and BadInput
+    when the marker is no marker.
+    """
+    found = s3.read_marker()
+    if found is None:
+        raise WrongMarker("This bucket has no marker that says whose it is: run `manage.py provision --apply`.")
+    own = Installation.objects.own_id()
+    if found != own:
+        raise WrongMarker(
+            f"This bucket belongs to another database: its marker says {found}, this database is {own}. "
+            "Check AWS_STORAGE_BUCKET_NAME and DATABASE_URL. If the bucket is to belong to this database from now on, "
+            f"run `manage.py provision --adopt-marker {found} --apply`."
+        )
+
+
+def claim_marker() -> bool:
+    """Give the bucket the marker of this database if it has none; True if that was needed.
+
+    Never changes the marker of another: WrongMarker. Raises what `require_marker` raises otherwise. Safe to repeat.
+    """
+    if s3.read_marker() is None:
+        s3.write_marker(Installation.objects.own_id())
+        return True
+    require_marker()
+    return False
