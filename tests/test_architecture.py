@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "uploads.parts": set(),
     "uploads.names": set(),
     "uploads.faultpoints": set(),
-    "uploads.models": {"uploads.models", "uploads.errors", "uploads.names", "uploads.parts"},
+    "uploads.models": {"uploads.models", "uploads.errors", "uploads.names", "uploads.parts", "uploads.faultpoints"},
     "uploads.wanted": {"uploads.models"},
     "uploads.delivery": {"uploads.models", "uploads.names"},
     "uploads.listing": {"uploads.listing", "uploads.models", "uploads.names", "uploads.errors"},

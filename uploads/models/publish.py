@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from uploads.faultpoints import reached
 from uploads.models.event import acting_address
 from uploads.models.file import File, PartClaim
 from uploads.models.states import Basis, Family
@@ -78,10 +79,13 @@ def publish(found: Mapping[UUID, Facts]) -> set[UUID]:
         versions = _lock_versions(ids)
         cursor.execute(PUBLISH, columns)
         published = {pk for (pk,) in cursor.fetchall()}
+        reached("finish.6-publishing")
         PartClaim.objects.filter(file__in=published).delete()
         for version in versions:
             if version.pk in published:
+                reached("replace.1-published")
                 make_current(version)
+                reached("replace.2-made-current")
     return published
 
 

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from uploads import s3
 from uploads.errors import Forbidden, Gone, PartsMissing, Problem, RefusedType, StoreUnavailable
+from uploads.faultpoints import reached
 from uploads.models import Basis, Facts, Family, File, State, publish
 from uploads.names import family_of
 from uploads.parts import checksum_of
@@ -36,6 +37,7 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
         raise Gone()  # a key is written once: what is there cannot become what was announced
     detected = detect_type(stored.first_bytes)
     refuse_type(detected, name=file.name)
+    reached("finish.5-looked")
     basis = Basis.STORE if stored.checksum else Basis.CLAIMED
     family = Family(family_of(detected or file.claimed_type))
     return Facts(stored.etag, file.checksum, basis, detected, family)
@@ -61,9 +63,13 @@ def resolve(file: File) -> None:
     """End an assembly that somebody began and did not end. Safe to repeat and to run in many places."""
     if not File.objects.filter(pk=file.pk).stuck().claim():
         return
+    reached("resolve.1-claimed")
     file.refresh_from_db()
     try:
-        publish({file.pk: assemble(file)})
+        facts = assemble(file)
+        reached("resolve.2-assembled")
+        publish({file.pk: facts})
+        reached("resolve.3-published")
     except Problem as problem:
         give_back(file, problem)
         if isinstance(problem, StoreUnavailable):
@@ -90,7 +96,9 @@ def _complete(file: File, digests: Sequence[str] | None) -> None:
     missing = _missing(file, listed, digests)
     if missing:
         raise PartsMissing(missing)
+    reached("finish.3-listed")
     s3.complete_multipart(file.key, file.multipart_id, listed, size=file.size)
+    reached("finish.4-completed")
 
 
 def _missing(file: File, listed: Sequence[s3.Listed], digests: Sequence[str] | None) -> list[int]:

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from uploads.errors import BadDigest, Gone, NotFound, Problem, StillCompleting, StoreUnavailable
+from uploads.faultpoints import reached
 from uploads.models import Facts, File, State, publish
 from uploads.parts import checksum_of
 from uploads.services.assemble import assemble, give_back
@@ -75,6 +76,8 @@ def _claim(files: dict[UUID, File], claims: dict[UUID, Claim]) -> set[UUID]:
                 File.objects.filter(pk=pk).update(checksum=checksum)
             files[pk].checksum = checksum
         File.objects.filter(pk__in=mine).claim()
+        reached("finish.1-claiming")
+    reached("finish.2-claimed")
     return mine
 
 
@@ -104,11 +107,14 @@ def _assemble_all(
 def _settle(found: Sequence[tuple[File, Facts | Problem]]) -> dict[UUID, Problem | None]:
     """Publish what was assembled, all at once, and give back what was not."""
     published = publish({file.pk: facts for file, facts in found if isinstance(facts, Facts)})
+    reached("finish.7-published")
     _request_previews(found, published)
+    reached("finish.8-previews-asked")
     for file, problem in found:
         if file.pk in published:
             logger.info("upload_available file=%s size=%s", file.pk, file.size)
         elif isinstance(problem, Problem):
+            reached("finish.9-refused")
             give_back(file, problem)
     return {file.pk: problem for file, problem in found if isinstance(problem, Problem)}
 

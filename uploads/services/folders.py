@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from uploads.errors import BadInput, Conflict, Forbidden, Problem, WrongState
+from uploads.faultpoints import reached
 from uploads.models import Action, Event, File, Folder, Grant, Level, State
 from uploads.names import fold
 
@@ -81,8 +82,10 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
         _write(folder, parent=target)
         with connection.cursor() as cursor:
             cursor.execute(REPLANT, [above, len(folder.path), folder.pk])
+            reached("move.3-folder-moving")
             cursor.execute(GOVERN, [folder.pk])
         Event.objects.record(Action.FOLDER, by=by, folder=folder, moved=target.pk if target else None)
+    reached("move.4-folder-moved")
     folder.refresh_from_db()
 
 

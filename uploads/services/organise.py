@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from uploads.errors import BadInput, Forbidden
+from uploads.faultpoints import reached
 from uploads.models import Action, Event, File, Folder, State, Tag, Tagging, Visibility
 from uploads.models.queries import FileQuerySet, in_seconds
 from uploads.names import fold
@@ -66,8 +67,10 @@ def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> Out
         require_open(target, by)
         outcome = _choose(links, File.objects.changeable_by(by).listed(), by=by)
         _family(outcome.files).update(folder=target, updated_at=Now())
+        reached("move.1-moving")
         detail = {"to": target.pk if target else None, "into": target.name if target else ""}
         Event.objects.record_all(Action.MOVE, outcome.files, by=by, **detail)
+    reached("move.2-moved")
     _tell("file_moved", outcome, by)
     return outcome
 
@@ -109,7 +112,9 @@ def trash_many(links: Iterable[UUID], *, by: User) -> Outcome:
         due = in_seconds(settings.TRASH_DAYS * 24 * 3600)
         rows = _family(outcome.files).filter(state=State.AVAILABLE)
         rows.update(state=State.TRASHED, purge_after=due, updated_at=Now())
+        reached("trash.1-hiding")
         Event.objects.record_all(Action.TRASH, outcome.files, by=by)
+    reached("trash.2-hidden")
     _tell("file_trashed", outcome, by)
     return outcome
 
@@ -124,7 +129,9 @@ def restore_many(links: Iterable[UUID], *, by: User) -> Outcome:
         outcome = _choose(chosen, rows, by=by)
         rows = _family(outcome.files).filter(state=State.TRASHED)
         rows.update(state=State.AVAILABLE, purge_after=None, updated_at=Now())
+        reached("restore.1-restoring")
         Event.objects.record_all(Action.RESTORE, outcome.files, by=by)
+    reached("restore.2-restored")
     _tell("file_restored", outcome, by)
     return outcome
 

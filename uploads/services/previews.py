@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
 from uploads import previews, s3
+from uploads.faultpoints import reached
 from uploads.models import Family, File, Look, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
 from uploads.parts import encode_digest
@@ -60,8 +61,10 @@ def make_previews(file: File) -> bool:
     begun = _begin(file, looks_of(file.family, file.type, size=file.size))
     if not begun:
         return False
+    reached("preview.2-leased")
     try:
         with _made(file) as made:
+            reached("preview.3-drawn")
             for look, preview in begun.items():
                 _store(preview, made[look])
     except previews.Unshowable as problem:
@@ -87,6 +90,7 @@ def erase_previews(file: File) -> bool:
         if preview.state == PreviewState.MAKING and not _left(preview):
             return False
         s3.delete(preview.key)
+        reached("erase.3-preview-object-gone")
         preview.delete()
     return True
 
@@ -108,6 +112,7 @@ def _begin(file: File, looks: list[Look]) -> dict[Look, Preview]:
         free = Preview.objects.filter(file=file, look__in=looks, state=PreviewState.MAKING, lease_until__lte=Now())
         mine = {Look(preview.look): preview for preview in free.select_for_update()}
         _open(mine).update(lease_until=in_seconds(LEASE_SECONDS))
+        reached("preview.1-leasing")
     return mine
 
 
@@ -149,8 +154,10 @@ def _store(preview: Preview, picture: previews.Picture) -> None:
     if not mine.filter(lease_until__gt=Now()).update(lease_until=in_seconds(LEASE_SECONDS)):
         return
     s3.put(preview.key, picture.body, sha256=encode_digest(hashlib.sha256(picture.body).digest()))
+    reached("preview.4-stored")
     facts = {"size": len(picture.body), "width": picture.width, "height": picture.height}
     ready = mine.update(state=PreviewState.READY, made_at=Now(), **facts)
+    reached("preview.5-ready")
     if not ready and not Preview.objects.filter(pk=preview.pk).exists():
         s3.delete(preview.key)
 

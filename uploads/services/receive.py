@@ -22,6 +22,7 @@ from django.utils.translation import gettext as _
 
 from uploads import s3
 from uploads.errors import BadInput, Problem, TooLarge
+from uploads.faultpoints import reached
 from uploads.models import File, Folder, State, Usage, Visibility
 from uploads.parts import encode_digest
 from uploads.services.finish import Finished, finish
@@ -139,6 +140,7 @@ class Receiver:
         if isinstance(answer, Problem):
             raise answer
         incoming.file = answer.file
+        reached("receive.1-reserved")
         return answer.file
 
     def _send_whole(self, incoming: Incoming, file: File) -> None:
@@ -146,6 +148,7 @@ class Receiver:
         incoming.buffer = bytearray()
         incoming.digests = [encode_digest(hashlib.sha256(body).digest())]
         s3.put(file.key, body, sha256=incoming.digests[0])
+        reached("receive.2-whole-sent")
 
     def _send_part(self, incoming: Incoming, file: File, length: int) -> None:
         part = bytes(memoryview(incoming.buffer)[:length])
@@ -153,6 +156,7 @@ class Receiver:
         digest = encode_digest(hashlib.sha256(part).digest())
         number = len(incoming.digests) + 1
         s3.upload_part(file.key, open_multipart(file), number, part, sha256=digest)
+        reached("receive.3-part-sent")
         incoming.digests.append(digest)
 
     def _settle_size(self, file: File, size: int) -> None:
@@ -162,6 +166,7 @@ class Receiver:
             rows = File.objects.filter(pk=file.pk, state=State.UPLOADING)
             if rows.update(size=size):
                 usage.change(files=0, bytes=size - file.size)
+                reached("receive.4-size-settling")
                 file.size = size
 
     def _publish_one(
@@ -177,6 +182,7 @@ class Receiver:
                 File.objects.filter(pk=file.pk).update(token=token, **place)
         except IntegrityError:
             file = self._twin(token) or file
+        reached("receive.5-placed")
         return self._finish(file, incoming.digests)
 
     def _twin(self, token: uuid.UUID) -> File | None:

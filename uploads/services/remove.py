@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from uploads import s3
 from uploads.errors import StoreUnavailable, WrongState
+from uploads.faultpoints import reached
 from uploads.models import File, State
 from uploads.models.queries import in_seconds
 from uploads.services.organise import restore_many, trash_many
@@ -38,6 +39,7 @@ def give_up(file: File) -> bool:
     """Let go of an upload, its reservation and what came of its bytes. False if it was too late for that."""
     if not File.objects.filter(pk=file.pk, state=State.UPLOADING).discard(owner_id=file.owner_id):
         return False
+    reached("cancel.1-discarded")
     file.refresh_from_db()  # it may have a multipart upload since we looked
     with contextlib.suppress(StoreUnavailable):  # then the sweep goes on with it
         erase(file)
@@ -74,11 +76,15 @@ def erase(file: File) -> bool:
     if file.part_count > 1 or file.multipart_id:
         for multipart_id in {file.multipart_id, *s3.multipart_ids(file.key)} - {""}:
             s3.abort_multipart(file.key, multipart_id)
+    reached("erase.1-parts-gone")
     s3.delete(file.key)
+    reached("erase.2-object-gone")
     if not erase_previews(file):
         return False
+    reached("erase.4-previews-gone")
     quiet = Q(signed_until__isnull=True) | Q(signed_until__lt=in_seconds(-CLOCKS_APART_SECONDS))
     gone, _each = File.objects.filter(quiet, pk=file.pk, state=State.DELETING).delete()
+    reached("erase.5-row-gone")
     if gone:
         logger.info("file_erased file=%s", file.pk)
     return bool(gone)

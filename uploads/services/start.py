@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from uploads import s3
 from uploads.errors import Forbidden, Gone, OverQuota, Problem, RefusedType, TooLarge
+from uploads.faultpoints import reached
 from uploads.models import File, Folder, State, Usage
 from uploads.models.queries import in_seconds
 from uploads.parts import part_size_for
@@ -51,6 +52,7 @@ def start(owner: User, wanted: Sequence[NewFile], *, into: Folder | None = None)
     calls at once never exceed a quota. The store is not asked: nothing can be left there.
     """
     places = _places(owner, wanted, into)
+    reached("start.1-folders-made")
     with transaction.atomic():
         usage = Usage.objects.locked(owner.pk)
         _release_overdue(owner, usage)
@@ -64,6 +66,8 @@ def start(owner: User, wanted: Sequence[NewFile], *, into: Folder | None = None)
                 known[new.token] = answer.file
         File.objects.bulk_create(fresh)
         usage.change(files=len(fresh), bytes=sum(file.size for file in fresh))
+        reached("start.2-reserving")
+    reached("start.3-reserved")
     for file in fresh:
         logger.info("upload_started file=%s owner=%s size=%s", file.pk, owner.pk, file.size)
     return [_with_url(answer, new) for answer, new in zip(answers, wanted, strict=True)]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from django.db import DatabaseError, transaction
 
 from uploads.errors import Problem
+from uploads.faultpoints import reached
 from uploads.models import Action, Event, File, State, fold
 from uploads.models.queries import FileQuerySet
 from uploads.services.assemble import resolve
@@ -51,12 +52,16 @@ def _each(what: str, rows: FileQuerySet, work: Callable[[File], object], counts:
 
 
 def _discard_overdue(file: File) -> bool:
-    return bool(File.objects.overdue().filter(pk=file.pk).discard(owner_id=file.owner_id))
+    had = File.objects.overdue().filter(pk=file.pk).discard(owner_id=file.owner_id)
+    reached("expire.1-discarded")
+    return bool(had)
 
 
 def _discard_due(file: File) -> bool:
     with transaction.atomic():
         had = File.objects.due_for_purge().filter(pk=file.pk).discard(owner_id=file.owner_id)
         if had:
+            reached("purge.1-discarding")
             Event.objects.record(Action.PURGE, file=file, size=file.size)
+    reached("purge.2-discarded")
     return bool(had)

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from uploads.errors import Forbidden, WrongState
+from uploads.faultpoints import reached
 from uploads.models import Action, Event, File, Usage
 from uploads.models.versions import make_current
 
@@ -32,6 +33,8 @@ def restore_version(file: File, version: File, *, by: User) -> File:
         if found.current:
             return found
         make_current(found)
+        reached("version.1-made-current")
         Event.objects.record(Action.VERSION_RESTORED, by=by, file=found, version=str(found.pk))
+    reached("version.2-restored")
     logger.info("version_restored file=%s version=%s by=%s", found.link, found.pk, by.pk)
     return found
