@@ -4,7 +4,7 @@ Nothing here knows a row. "Not there" is None, a refusal (403) is never taken fo
 whatever else goes wrong is StoreUnavailable. No call is made inside a database transaction.
 """
 
-from uploads.s3.client import keeps_digests
+from uploads.s3.client import keeps_digests, needs_digests
 from uploads.s3.delivery import DeliveryStorage, download_url, preview_url, reset
 from uploads.s3.marker import MARKER_KEY, Place, read_marker, write_marker
 from uploads.s3.multipart import (
@@ -39,6 +39,7 @@ __all__ = [
     "keeps_digests",
     "list_parts",
     "multipart_ids",
+    "needs_digests",
     "peek",
     "preview_url",
     "put",

@@ -91,6 +91,16 @@ def keeps_digests() -> bool:
     return bool(settings.S3_CHECKSUMS == "sha256")
 
 
+def signs_payloads() -> bool:
+    """Whether the store holds what arrives to the hash that SigV4 signs; it keeps none of them."""
+    return bool(settings.S3_CHECKSUMS == "payload")
+
+
+def needs_digests() -> bool:
+    """Whether a URL can only be signed for bytes whose digest is known."""
+    return keeps_digests() or signs_payloads()
+
+
 def credentials() -> Any:
     """Who we are to the store. A role may come late: without any, StoreUnavailable, and the next call asks anew."""
     with told_plainly("GetCredentials"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -11,9 +12,17 @@ from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from django.conf import settings
 
-from uploads.s3.client import client, credentials, keeps_digests, seconds_of_credentials, told_plainly
+from uploads.s3.client import (
+    client,
+    credentials,
+    keeps_digests,
+    seconds_of_credentials,
+    signs_payloads,
+    told_plainly,
+)
 
 URL_SECONDS = 600
+PAYLOAD_HASH = "x-amz-content-sha256"
 OCTET_STREAM = "application/octet-stream"
 
 
@@ -41,14 +50,21 @@ def sign_put(key: str, *, size: int, sha256: str | None) -> Signed:
     headers = {"Content-Type": OCTET_STREAM}
     if keeps_digests():
         params["IfNoneMatch"] = headers["If-None-Match"] = "*"
-    url = _sign("put_object", params, headers, key=key, size=size, sha256=sha256)
+    if signs_payloads():
+        url = _sign_payload({}, headers, key=key, size=size, sha256=sha256 or "")
+    else:
+        url = _sign("put_object", params, headers, key=key, size=size, sha256=sha256)
     return Signed(1, url, headers)
 
 
 def sign_part(key: str, multipart_id: str, number: int, *, size: int, sha256: str | None) -> Signed:
-    params: dict[str, Any] = {"UploadId": multipart_id, "PartNumber": number}
     headers: dict[str, str] = {}
-    url = _sign("upload_part", params, headers, key=key, size=size, sha256=sha256)
+    if signs_payloads():
+        query = {"partNumber": str(number), "uploadId": multipart_id}
+        url = _sign_payload(query, headers, key=key, size=size, sha256=sha256 or "")
+    else:
+        params: dict[str, Any] = {"UploadId": multipart_id, "PartNumber": number}
+        url = _sign("upload_part", params, headers, key=key, size=size, sha256=sha256)
     return Signed(number, url, headers)
 
 
@@ -57,10 +73,8 @@ def sign_get_at(key: str, parameters: dict[str, str], *, since: datetime, second
 
     boto3 signs as of now and nothing else, so its own signer is asked.
     """
-    made = client()
-    place = made.generate_presigned_url("get_object", Params={"Bucket": settings.S3_BUCKET, "Key": key})
-    request = AWSRequest("GET", f"{place.partition('?')[0]}?{urlencode(sorted(parameters.items()))}")
-    region = made.meta.region_name
+    request = AWSRequest("GET", f"{_place(key)}?{urlencode(sorted(parameters.items()))}")
+    region = client().meta.region_name
     signer = _SignedSince(credentials().get_frozen_credentials(), "s3", region, expires=seconds)
     signer.since = since
     signer.add_auth(request)
@@ -73,6 +87,31 @@ class _SignedSince(S3SigV4QueryAuth):
     def _modify_request_before_signing(self, request: AWSRequest) -> None:
         request.context["timestamp"] = self.since.strftime(SIGV4_TIMESTAMP)
         super()._modify_request_before_signing(request)  # type: ignore[misc]  # its types leave it out
+
+
+class _SignedPayload(S3SigV4QueryAuth):
+    """Where botocore leaves the body unsigned, it is held to its hash (S3 API, "Create a signed AWS API request")."""
+
+    def payload(self, request: AWSRequest) -> str:
+        return str(request.headers[PAYLOAD_HASH])
+
+
+def _place(key: str) -> str:
+    """The object's own address, without any query."""
+    url = client().generate_presigned_url("get_object", Params={"Bucket": settings.S3_BUCKET, "Key": key})
+    return url.partition("?")[0]
+
+
+def _sign_payload(query: dict[str, str], headers: dict[str, str], *, key: str, size: int, sha256: str) -> str:
+    """The hash stands in the URL and in a signed header: some stores look at the one, some at the other."""
+    headers[PAYLOAD_HASH] = b64decode(sha256).hex()
+    query = {**query, "X-Amz-Content-Sha256": headers[PAYLOAD_HASH]}
+    sent = {**headers, "Content-Length": str(size)}
+    with told_plainly("Sign"):
+        request = AWSRequest("PUT", f"{_place(key)}?{urlencode(query)}", headers=sent)
+        who, region = credentials().get_frozen_credentials(), client().meta.region_name
+        _SignedPayload(who, "s3", region, expires=lifetime(URL_SECONDS)).add_auth(request)
+    return str(request.url)
 
 
 def _sign(

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from uploads import s3
 from uploads.errors import BadDigest, Expired, Gone, Problem, WrongState
+from uploads.faultpoints import reached
 from uploads.models import File, PartClaim, State
 from uploads.wanted import WantedPart
 
@@ -27,11 +28,13 @@ def sign_parts(file: File, wanted: Sequence[WantedPart]) -> list[s3.Signed]:
 
     Gives the upload new time. Raises Expired, Gone or WrongState when it takes no more bytes.
     """
-    if s3.keeps_digests() and any(part.sha256 is None for part in wanted):
+    if s3.needs_digests() and any(part.sha256 is None for part in wanted):
         raise BadDigest(_("Each part needs its SHA-256: this store checks what arrives."))
     if not File.objects.filter(pk=file.pk).extend(signed_seconds=s3.URL_SECONDS):
         raise why_closed(File.objects.filter(pk=file.pk).first())
+    reached("sign.1-extended")
     _remember_claims(file, wanted)
+    reached("sign.2-claims-kept")
     if file.part_count == 1:
         return [s3.sign_put(file.key, size=file.size, sha256=part.sha256) for part in wanted]
     multipart_id = open_multipart(file)
@@ -69,8 +72,10 @@ def open_multipart(file: File) -> str:
     if file.multipart_id:
         return file.multipart_id
     begun = s3.create_multipart(file.key)
+    reached("sign.3-multipart-begun")
     rows = File.objects.filter(pk=file.pk, state=State.UPLOADING, multipart_id="")
     if rows.update(multipart_id=begun):
+        reached("sign.4-multipart-kept")
         file.multipart_id = begun
         return begun
     s3.abort_multipart(file.key, begun)
