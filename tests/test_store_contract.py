@@ -174,6 +174,17 @@ def test_a_key_without_uploads_has_none(key: str) -> None:
     assert s3.multipart_ids(key) == []
 
 
+def test_an_upload_outlives_the_last_object_beside_it(key: str) -> None:
+    """rclone keeps keys in folders, and takes a folder away with what is last in it."""
+    neighbour = new_key()
+    s3.put(neighbour, b"x", sha256=sha256(b"x"))
+    multipart_id = s3.create_multipart(key)
+    s3.delete(neighbour)
+    for number, piece in enumerate(PIECES, 1):
+        s3.upload_part(key, multipart_id, number, piece, sha256=sha256(piece))
+    assert s3.complete_multipart(key, multipart_id, s3.list_parts(key, multipart_id) or [], size=SIZE)
+
+
 def test_the_same_part_may_come_again(key: str) -> None:
     multipart_id = send_parts(key)
     s3.upload_part(key, multipart_id, 2, PIECES[1], sha256=sha256(PIECES[1]))  # other bytes: rclone says 501

@@ -246,7 +246,10 @@ class Store:
         self.daemon = Daemon(self.name, folder, mark=str(self.folder), stop_signal=signal.SIGTERM)
 
     def prepare(self, *, after_crash: bool) -> None:
-        (self.folder / self.bucket).mkdir(parents=True, exist_ok=True)  # a bucket is a folder of the first level
+        # A bucket is a folder of the first level, and so is the part of a key before its slash. rclone removes it with
+        # the last object in it, and fails every upload in parts that is under way there: so it is never empty.
+        for prefix in ("f", "p"):
+            (self.folder / self.bucket / prefix / ".kept").mkdir(parents=True, exist_ok=True)
         if not self.key_file.exists():
             write_secret(self.key_file, f"{secrets.token_hex(10)},{secrets.token_urlsafe(30)}")
         if after_crash:
