@@ -22,7 +22,6 @@ def uploader(request: HttpRequest) -> dict[str, Any]:
     may_upload = user.has_perm("uploads.add_file")
     return {
         "uploader": {
-            "checksums": settings.S3_CHECKSUMS,
             "max_bytes": settings.UPLOAD_MAX_BYTES,
             "part_bytes": settings.UPLOAD_PART_BYTES,
             "max_files_per_call": MOST_FILES,
