@@ -1,0 +1,44 @@
+"""Processes that may die, for every test of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+
+from tests import stores
+from tests.faults.mortals import Child, Player
+from tests.senders import Sender
+
+PART_BYTES = 10  # smaller than a store out there would take
+
+
+@pytest.fixture(scope="session")
+def player(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
+    """Amalga over the test database and the store of this run."""
+    player = Player(tmp_path_factory.mktemp("player") / "log", {}, UPLOAD_PART_BYTES=PART_BYTES)
+    yield player
+    player.close()
+
+
+@pytest.fixture(scope="session")
+def digest_player(
+    django_db_setup: None, digest_store: stores.Address, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Player]:
+    """As `player`, over the store that verifies digests."""
+    log = tmp_path_factory.mktemp("digest-player") / "log"
+    player = Player(log, digest_store.variables())
+    yield player
+    player.close()
+
+
+@pytest.fixture
+def neighbour(bob: User, bucket: stores.Bucket, player: Player) -> None:
+    """One file of somebody else's, that nobody touches: the embedded store takes an empty folder away with its
+    last object, and then knows nothing more of the uploads that were under way in it."""
+    from tests.faults.stage import Stage
+
+    door = Child(player, bob)
+    Stage(door, door, bucket, part_bytes=PART_BYTES).send(b"neighbour")

@@ -1,0 +1,88 @@
+"""`python -m tests.faults.player`: Amalga, loaded once, in a process that plays each act in a child of its own.
+
+It reads one JSON object a line (`act`, `point`, `cookies`) and answers each with one: what the act was told, or that
+the child died at its point. It opens no connection itself, so that a child shares none with anybody.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import django
+from django.conf import settings
+
+from tests.faults.acts import DIED, Ask, Command, Told, act_from, packed
+
+
+def main() -> None:
+    django.setup()
+    for name, value in json.loads(sys.argv[1]).items():
+        setattr(settings, name, value)
+    _warm_up()
+    for line in sys.stdin:
+        print(json.dumps(_played(json.loads(line))), flush=True)  # noqa: T201 - the pipe to the tests
+
+
+def _warm_up() -> None:
+    """What costs a process its first half second, and holds no connection."""
+    from django.test import Client
+    from django.urls import reverse
+
+    from uploads.s3 import client
+
+    reverse("uploads")
+    Client().handler.load_middleware()
+    client.client("quick")
+    client.client("patient")
+    client.http()
+
+
+def _played(wish: Mapping[str, Any]) -> dict[str, Any]:
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read)
+        settings.FAULT_POINT = wish["point"]
+        told = _do(act_from(wish["act"]), wish["cookies"])
+        with open(write, "w") as pipe:
+            json.dump(packed(told), pipe)
+        os._exit(0)
+    os.close(write)
+    with open(read) as pipe:
+        text = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code not in {0, DIED}:
+        raise RuntimeError(f"the child of {wish} ended with {code}")
+    return json.loads(text) if code == 0 else {"died": True}
+
+
+def _do(act: Ask | Command, cookies: Mapping[str, str]) -> Told:
+    if isinstance(act, Command):
+        return _command(act)
+    from django.test import Client
+
+    client = Client(raise_request_exception=False, SERVER_NAME="localhost")
+    for name, value in cookies.items():
+        client.cookies[name] = value
+    answer = client.generic(act.method, act.path, act.body, content_type=act.content_type)
+    return Told(answer.status_code, answer.content, dict(answer.headers))
+
+
+def _command(act: Command) -> Told:
+    from django.core.management import CommandError, call_command
+
+    out = io.StringIO()
+    try:
+        call_command(*act.words, stdout=out, stderr=out)
+    except CommandError as error:
+        return Told(error.returncode, f"{out.getvalue()}{error}".encode())
+    return Told(0, out.getvalue().encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""For each fault point the ways that lead to it: what is before `yield` is done beforehand, by nobody who may die."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests.faults.stage import Stage, time_passes, trash_is_due
+from tests.pictures import as_file, two_halves
+from tests.plain_form import Chosen
+from tests.senders import Upload, composite
+from uploads.models import Action, Event, File, Folder, Preview, PreviewState, State
+
+Play = Callable[[Stage], Iterator[None]]
+
+START = ("start.1-folders-made", "start.2-reserving", "start.3-reserved")
+SIGN = ("sign.1-extended", "sign.2-claims-kept", "sign.3-multipart-begun", "sign.4-multipart-kept")
+CLAIM = ("finish.1-claiming", "finish.2-claimed")
+COMPLETE = ("finish.3-listed", "finish.4-completed")
+PUBLISH = ("finish.5-looked", "finish.6-publishing", "finish.7-published", "finish.8-previews-asked")
+ERASE = ("erase.1-parts-gone", "erase.2-object-gone", "erase.4-previews-gone", "erase.5-row-gone")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    play: Play
+    points: tuple[str, ...]
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def dies_at(*points: str) -> Callable[[Play], Play]:
+    def known(play: Play) -> Play:
+        SCENARIOS[play.__name__] = Scenario(play, points)
+        return play
+
+    return known
+
+
+def run(name: str, stage: Stage) -> None:
+    """Play it; whoever does it may die from the `yield` on, and is replaced once."""
+    steps = SCENARIOS[name].play(stage)
+    stage.client.armed = False
+    next(steps)
+    stage.client.armed = True
+    for _ in steps:
+        raise AssertionError("one yield is enough")
+    assert stage.client.died, f"{name} never came to the point"
+    stage.settle()
+
+
+# --- uploads ----------------------------------------------------------------------------------
+
+
+@dies_at(*START, *SIGN, *CLAIM, *COMPLETE, *PUBLISH)
+def a_file_of_parts(stage: Stage) -> Iterator[None]:
+    yield
+    file = stage.send(stage.body(), folder="Reports")
+    assert file.folder_id
+
+
+@dies_at("start.3-reserved", *CLAIM, *PUBLISH)
+def three_small_files(stage: Stage) -> Iterator[None]:
+    yield
+    uploads = [stage.sender.start(b"small %d" % number) for number in range(3)]
+    for upload in uploads:
+        stage.sender.put(upload)
+    assert len(stage.finish(*uploads)) == 3
+
+
+@dies_at("finish.9-refused")
+def a_finish_before_all_is_sent(stage: Stage) -> Iterator[None]:
+    upload = stage.sender.start(stage.body())
+    stage.sender.put(upload, 1)
+    yield
+    answer = stage.sender.finish(upload)
+    assert (answer.status_code, answer.json()["error"]["missing"]) == (409, list(upload.numbers)[1:])
+    stage.sender.put(upload)
+    stage.finish(upload)
+
+
+@dies_at("replace.1-published", "replace.2-made-current", "finish.2-claimed", "finish.6-publishing", "finish.7-published")
+def a_new_version(stage: Stage) -> Iterator[None]:
+    first = stage.send(b"one", folder="Brand")
+    yield
+    second = stage.send(b"second", replaces=first.pk)
+    assert (second.link, second.current, second.folder_id) == (first.pk, True, first.folder_id)
+    assert not stage.row(first).current
+
+
+@dies_at("resolve.1-claimed", "resolve.2-assembled", "resolve.3-published")
+def a_sweep_that_ends_what_somebody_left(stage: Stage) -> Iterator[None]:
+    upload = left_while_completing(stage)
+    yield
+    stage.command("sweep")
+    time_passes()
+    stage.command("sweep")
+    assert upload.row().state == State.AVAILABLE
+    stage.kept[upload.id] = upload.body
+
+
+def left_while_completing(stage: Stage) -> Upload:
+    upload = stage.sender.start(stage.body())
+    stage.sender.put(upload)
+    File.objects.filter(pk=upload.id).claim(checksum=composite(upload.pieces))
+    time_passes()
+    return upload
+
+
+# --- the form ---------------------------------------------------------------------------------
+
+
+@dies_at("receive.1-reserved", "receive.2-whole-sent", "receive.5-placed", "finish.2-claimed", "finish.7-published")
+def the_plain_form(stage: Stage) -> Iterator[None]:
+    yield
+    the_form_with(stage, b"by the form")
+
+
+@dies_at("receive.3-part-sent", "receive.4-size-settling", "sign.3-multipart-begun", "finish.4-completed")
+def the_plain_form_with_parts(stage: Stage) -> Iterator[None]:
+    yield
+    the_form_with(stage, stage.body())
+
+
+def the_form_with(stage: Stage, body: bytes) -> None:
+    answer = stage.form(Chosen("form.txt", body))
+    assert (answer.status_code, b"1 of 1 stored" in answer.content) == (200, True)
+    stored = File.objects.get(name="form.txt", state=State.AVAILABLE, size=len(body))
+    stage.kept[stored.pk] = body
+
+
+# --- the end of things ------------------------------------------------------------------------
+
+
+@dies_at("cancel.1-discarded", "erase.1-parts-gone", "erase.2-object-gone")
+def an_upload_given_up(stage: Stage) -> Iterator[None]:
+    upload = stage.sender.start(stage.body())
+    stage.sender.put(upload, 1)
+    yield
+    assert stage.sender.cancel(upload).status_code in {204, 404}
+    stage.settle()
+    assert not File.objects.filter(pk=upload.id).exists()
+
+
+@dies_at("expire.1-discarded", *ERASE)
+def an_upload_nobody_finished(stage: Stage) -> Iterator[None]:
+    upload = stage.sender.start(stage.body())
+    stage.sender.put(upload, 1)
+    time_passes()
+    yield
+    stage.command("sweep")
+    stage.settle()
+    assert not File.objects.filter(pk=upload.id).exists()
+
+
+@dies_at("trash.1-hiding", "trash.2-hidden")
+def a_file_put_into_the_trash(stage: Stage) -> Iterator[None]:
+    file = stage.send(b"to the trash")
+    yield
+    stage.click(f"/files/{file.pk}/trash")
+    assert stage.row(file).state == State.TRASHED
+    assert Event.objects.filter(action=Action.TRASH, file_id=file.pk).count() == 1
+
+
+@dies_at("restore.1-restoring", "restore.2-restored")
+def a_file_brought_back(stage: Stage) -> Iterator[None]:
+    file = stage.send(b"and back")
+    stage.click(f"/files/{file.pk}/trash")
+    yield
+    stage.click(f"/files/{file.pk}/restore")
+    assert stage.row(file).state == State.AVAILABLE
+    assert Event.objects.filter(action=Action.RESTORE, file_id=file.pk).count() == 1
+
+
+@dies_at("purge.1-discarding", "purge.2-discarded", "erase.3-preview-object-gone", *ERASE)
+def a_purge(stage: Stage) -> Iterator[None]:
+    file = stage.send(b"words that have a preview", name="words.txt")
+    stage.command("worker", "--once")
+    assert Preview.objects.filter(file=file, state=PreviewState.READY).exists()
+    stage.click(f"/files/{file.pk}/trash")
+    trash_is_due()
+    stage.forget(file)
+    time_passes()
+    yield
+    stage.command("sweep")
+    stage.settle()
+    assert not File.objects.filter(pk=file.pk).exists()
+    assert Event.objects.filter(action=Action.PURGE, file_id=file.pk).count() == 1
+
+
+# --- order ------------------------------------------------------------------------------------
+
+
+@dies_at("version.1-made-current", "version.2-restored")
+def an_older_version_brought_back(stage: Stage) -> Iterator[None]:
+    first = stage.send(b"one")
+    second = stage.send(b"second", replaces=first.pk)
+    yield
+    stage.click(f"/files/{first.pk}/versions/{first.pk}/restore")
+    assert (stage.row(first).current, stage.row(second).current) == (True, False)
+
+
+@dies_at("move.1-moving", "move.2-moved")
+def files_moved_to_a_folder(stage: Stage) -> Iterator[None]:
+    files = [stage.send(b"%d" % number) for number in range(2)]
+    target = stage.send(b"there", folder="There").folder_id
+    yield
+    stage.click("/files/bulk", do="move", file=[str(file.pk) for file in files], to=target, go=1)
+    assert {stage.row(file).folder_id for file in files} == {target}
+
+
+@dies_at("move.3-folder-moving", "move.4-folder-moved")
+def a_folder_moved_into_another(stage: Stage) -> Iterator[None]:
+    inner = stage.send(b"inner", folder="Inner/Deep").folder
+    outer = stage.send(b"outer", folder="Outer").folder
+    assert inner
+    assert outer
+    yield
+    stage.click(f"/folders/{inner.path[0]}/move", to=outer.pk, go=1)
+    assert Folder.objects.get(pk=inner.pk).path[0] == outer.pk
+    stage.click(f"/folders/{inner.path[0]}/move", to=0, go=1)  # for the next one
+
+
+# --- previews ---------------------------------------------------------------------------------
+
+
+@dies_at(
+    "preview.1-leasing", "preview.2-leased", "preview.3-drawn", "preview.4-stored", "preview.5-ready"
+)  # fmt: skip
+def previews_of_a_picture(stage: Stage) -> Iterator[None]:
+    file = stage.send(as_file(two_halves(40, 30)), name="picture.png")
+    yield
+    stage.command("worker", "--once")
+    time_passes()
+    stage.command("sweep")
+    stage.command("worker", "--once")
+    assert set(Preview.objects.filter(file=file).values_list("state", flat=True)) == {PreviewState.READY}

@@ -1,0 +1,144 @@
+"""Where a scenario is played: a client that repeats what was not answered, and time that passes when it is told to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.db import connection
+from django.test import Client
+
+from tests.faults import witness
+from tests.faults.acts import Ask, Command, Told
+from tests.faults.mortals import Door
+from tests.plain_form import MULTIPART, Chosen, Form
+from tests.senders import Sender, Upload
+from tests.stores import Bucket
+from uploads.models import File, State
+
+TRIES = 4
+AGAIN = {202, 503}
+LONG_AGO = "now() - interval '1 hour'"
+
+
+class Persistent:
+    """A client as the protocol asks for: what was not answered, or is not done yet, is asked for again.
+
+    It has the words of Django's test client, so that tests.senders can speak through it. `door` leads to a process
+    that may die, `spare` to what is started in its place.
+    """
+
+    def __init__(self, door: Door, spare: Door) -> None:
+        self.door = door
+        self.spare = spare
+        self.armed = True
+        self.died = False
+
+    def get(self, path: str) -> Told:
+        return self.do(Ask("GET", path))
+
+    def delete(self, path: str) -> Told:
+        return self.do(Ask("DELETE", path))
+
+    def post(self, path: str, data: object = b"", content_type: str = "application/json") -> Told:
+        body = data if isinstance(data, bytes) else json.dumps(data).encode()
+        return self.do(Ask("POST", path, body, content_type))
+
+    def do(self, act: Ask | Command) -> Told:
+        if self.armed and not self.died:
+            told = self.door.do(act)
+            if told is not None:
+                return told
+            self.died = True
+        for _try in range(TRIES):
+            told = self.spare.do(act)
+            assert told is not None
+            if told.status_code not in AGAIN:
+                return told
+            leases_end()
+        raise AssertionError(f"{act} is never done: {told}")
+
+
+class Stage:
+    """Somebody at work, and what they were told is stored."""
+
+    def __init__(self, door: Door, spare: Door, bucket: Bucket, *, part_bytes: int) -> None:
+        self.client = Persistent(door, spare)
+        self.sender = Sender(cast(Client, self.client))
+        self.bucket = bucket
+        self.part_bytes = part_bytes
+        self.kept: dict[UUID, bytes] = {}
+
+    def body(self, parts: int = 3, *, letter: bytes = b"a") -> bytes:
+        """Bytes of so many parts, the last one short."""
+        return letter * (self.part_bytes * (parts - 1)) + b"the end"
+
+    def send(self, body: bytes, **more: Any) -> File:
+        upload = self.sender.start(body, **more)
+        self.sender.put(upload)
+        return self.finish(upload)[0]
+
+    def finish(self, *uploads: Upload) -> list[File]:
+        """Finish, and keep in mind what is told to be stored: that must never be lost."""
+        answer = self.sender.finish(*uploads)
+        assert answer.status_code == 200, answer.content
+        for item, upload in zip(answer.json()["files"], uploads, strict=True):
+            assert item["state"] == State.AVAILABLE, item
+            self.kept[UUID(item["id"])] = upload.body
+        return [upload.row() for upload in uploads]
+
+    def form(self, *files: Chosen, **fields: str) -> Told:
+        """Send the form without JavaScript."""
+        return self.client.post("/upload/", Form(files).body(), MULTIPART)
+
+    def click(self, path: str, **fields: object) -> Told:
+        """Press a button on a page. Pressed again, it may say that there is nothing left to do."""
+        body = urlencode(fields, doseq=True).encode()
+        answer = self.client.post(path, body, "application/x-www-form-urlencoded")
+        assert answer.status_code < 500, answer.content
+        assert answer.status_code < 400 or self.client.died, answer.content
+        return answer
+
+    def command(self, *words: str) -> Told:
+        return self.client.do(Command(words))
+
+    def row(self, file: File) -> File:
+        return File.objects.get(pk=file.pk)
+
+    def forget(self, *files: File) -> None:
+        """They are removed on purpose."""
+        for file in files:
+            self.kept.pop(file.pk, None)
+
+    def settle(self) -> None:
+        """Time passes, two sweeps come, and all must agree."""
+        time_passes()
+        for _sweep in range(2):
+            told = self.client.do(Command(("sweep",)))
+            assert told.status_code == 0, told.content
+            time_passes()
+        witness.agree(self.bucket, kept=self.kept)
+
+
+def leases_end() -> None:
+    _run(f"UPDATE uploads_file SET lease_until = {LONG_AGO} WHERE state = 'completing'")
+
+
+def time_passes() -> None:
+    """Every lease, every URL and every time to finish is over; so are the tasks of dead workers."""
+    leases_end()
+    _run(f"UPDATE uploads_file SET signed_until = {LONG_AGO} WHERE signed_until IS NOT NULL")
+    _run(f"UPDATE uploads_file SET expires_at = {LONG_AGO} WHERE state = 'uploading'")
+    _run(f"UPDATE uploads_preview SET lease_until = {LONG_AGO} WHERE state = 'making'")
+    _run(f"UPDATE django_tasks_database_dbtaskresult SET started_at = {LONG_AGO} WHERE status = 'RUNNING'")
+
+
+def trash_is_due() -> None:
+    _run(f"UPDATE uploads_file SET purge_after = {LONG_AGO} WHERE state = 'trashed'")
+
+
+def _run(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)

@@ -1,0 +1,93 @@
+"""What must hold once two sweeps have passed, told by the rows and the bucket alone: none of the app's own judges."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db.models import F
+
+from tests.rows import held, used
+from tests.senders import composite, cut
+from tests.stores import Bucket
+from uploads.models import Action, Event, File, Preview, PreviewState, State
+
+STORED = {State.AVAILABLE, State.TRASHED}
+OUR_OWN = {"amalga.json"}
+
+
+def agree(bucket: Bucket, *, kept: Mapping[UUID, bytes]) -> None:
+    """R1 to R5 hold, nothing is under way any more, and what `kept` names is there with these bytes."""
+    assert list(breaches(bucket, kept=kept)) == []
+
+
+def breaches(bucket: Bucket, *, kept: Mapping[UUID, bytes]) -> Iterator[str]:
+    rows = list(File.objects.order_by("pk"))
+    objects = bucket.objects()
+    yield from _acknowledged(rows, bucket, kept)
+    yield from (told for row in rows for told in _row(row, bucket, objects))
+    yield from _unexplained(rows, bucket, objects)
+    yield from _previews(objects)
+    yield from _events(rows)
+    for person in User.objects.order_by("pk"):
+        if used(person) != held(person):
+            yield f"{person} has used {used(person)} and holds {held(person)}"
+
+
+def _acknowledged(rows: list[File], bucket: Bucket, kept: Mapping[UUID, bytes]) -> Iterator[str]:
+    by_id = {row.pk: row for row in rows}
+    for pk, body in kept.items():
+        row = by_id.get(pk)
+        if row is None or row.state not in STORED:
+            yield f"{pk} was told to be stored, and is {row.state if row else 'gone'}"
+        elif bucket.read(row.key) != body:
+            yield f"{pk} was told to be stored, and has other bytes"
+
+
+def _row(row: File, bucket: Bucket, objects: Mapping[str, int]) -> Iterator[str]:
+    """R1, and the end of whatever was under way."""
+    if row.state not in STORED:
+        yield f"{row.pk} is still {row.state}"
+        return
+    if objects.get(row.key) != row.size:
+        yield f"{row.pk} of {row.size} bytes has an object of {objects.get(row.key)}"
+        return
+    head = bucket.client.head_object(Bucket=bucket.name, Key=row.key)
+    if head["ETag"].strip('"') != row.etag:
+        yield f"{row.pk} has another ETag than its object"
+    if composite(cut(bucket.read(row.key), row.part_size)) != row.checksum:
+        yield f"{row.pk} has another checksum than its bytes"
+    if not row.key.startswith("f/") or row.multipart_id or row.lease_until:
+        yield f"{row.pk} keeps what only an upload has"
+
+
+def _unexplained(rows: list[File], bucket: Bucket, objects: Mapping[str, int]) -> Iterator[str]:
+    """R2, R4: every object and every upload in parts has a row; R5: a key has one."""
+    keys = [row.key for row in rows] + list(Preview.objects.values_list("key", flat=True))
+    yield from (f"{key} is had by {count} rows" for key, count in Counter(keys).items() if count > 1)
+    yield from (f"{key} has no row" for key in sorted(set(objects) - set(keys) - OUR_OWN))
+    yield from (f"parts of {key} lie about" for key, _id in bucket.multipart_uploads())
+
+
+def _previews(objects: Mapping[str, int]) -> Iterator[str]:
+    for preview in Preview.objects.all():
+        if preview.state == PreviewState.READY and objects.get(preview.key) != preview.size:
+            yield f"{preview} has an object of {objects.get(preview.key)} bytes"
+        if preview.state != PreviewState.READY and preview.key in objects:
+            yield f"{preview} is {preview.state}, and has an object"
+
+
+def _events(rows: list[File]) -> Iterator[str]:
+    """Each file was told of once: as an upload, or as a version of one."""
+    told = Counter(
+        Event.objects.filter(action__in=[Action.UPLOAD, Action.VERSION]).values_list("file_id", flat=True)
+    )
+    there = Counter(row.link for row in rows)
+    purged = set(Event.objects.filter(action=Action.PURGE).values_list("file_id", flat=True))
+    for link in told.keys() | there.keys():
+        if told[link] != there[link] and link not in purged:
+            yield f"{link} has {there[link]} versions, and events tell of {told[link]}"
+    twice = Event.objects.filter(action=Action.PURGE).values_list(F("file_id"), "detail__size")
+    yield from (f"{link} was purged {count} times" for (link, _size), count in Counter(twice).items() if count > 1)
