@@ -112,7 +112,7 @@ def test_the_url_never_outlives_the_credentials(monkeypatch: pytest.MonkeyPatch)
     urls = set()
     for after in (0, 100, 899):
         left = (end - NOON).total_seconds() - after - 0.01
-        monkeypatch.setattr("uploads.s3.delivery.seconds_of_credentials", lambda left=left: left)
+        monkeypatch.setattr("uploads.s3.delivery.seconds_of_credentials", lambda _store, left=left: left)
         urls.add(url_at(NOON + timedelta(seconds=after)))
     (url,) = urls
     query = parse_qs(urlsplit(url).query)

@@ -176,7 +176,7 @@ def test_a_file_that_is_too_large_is_not_even_fetched(
     alice: User, bucket: Bucket, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uploads.previews.kinds.MOST_PICTURE_BYTES", 100)
-    monkeypatch.setattr(s3, "read", lambda key: pytest.fail("it was fetched"))
+    monkeypatch.setattr(s3, "read", lambda key, **_: pytest.fail("it was fetched"))
     found = made(sender, as_file(two_halves()))
     assert "too large" in found[Look.PICTURE].reason
 
@@ -223,7 +223,7 @@ def test_a_store_that_breaks_off_leaves_the_wish(
 ) -> None:
     file = sender.send(as_file(two_halves()))
 
-    def half(key: str) -> Any:
+    def half(key: str, **_: Any) -> Any:
         yield b"half"
         raise StoreUnavailable
 
@@ -254,13 +254,13 @@ def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
     file = sender.send(as_file(two_halves()))
     put = s3.put
 
-    def put_too_late(key: str, body: bytes, *, sha256: str) -> None:
+    def put_too_late(key: str, body: bytes, **more: Any) -> None:
         services.trash(file, by=alice)
         File.objects.filter(pk=file.pk).update(purge_after=in_seconds(-1))
         services.sweep()
         assert File.objects.get().state == State.DELETING  # it waits for us
         monkeypatch.setattr(s3, "put", put)
-        put(key, body, sha256=sha256)
+        put(key, body, **more)
 
     monkeypatch.setattr(s3, "put", put_too_late)
     services.make_previews(file)
@@ -276,9 +276,9 @@ def test_who_lost_the_lease_and_the_row_takes_the_object_away_again(
     file = sender.send(b"words", name="a.txt")
     put = s3.put
 
-    def put_after_the_row_went(key: str, body: bytes, *, sha256: str) -> None:
+    def put_after_the_row_went(key: str, body: bytes, **more: Any) -> None:
         Preview.objects.all().delete()
-        put(key, body, sha256=sha256)
+        put(key, body, **more)
 
     monkeypatch.setattr(s3, "put", put_after_the_row_went)
     services.make_previews(file)

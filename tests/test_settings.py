@@ -27,7 +27,7 @@ WHOLE = {
 def read(monkeypatch: pytest.MonkeyPatch, **variables: str | None) -> dict[str, Any]:
     """The settings as a process with these variables and no others would have them."""
     for name in list(os.environ):
-        if name.startswith(("AWS_", "UPLOAD_", "S3_", "TRASH_", "SECRET_", "HTTPS", "DEBUG", "CSRF_")):
+        if name.startswith(("AWS_", "UPLOAD_", "S3_", "OTHER_S3_", "TRASH_", "SECRET_", "HTTPS", "DEBUG", "CSRF_")):
             monkeypatch.delenv(name)
     for name, value in {**WHOLE, **variables}.items():
         if value is None:

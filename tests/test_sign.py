@@ -66,7 +66,7 @@ def test_a_url_lives_ten_minutes_at_most(as_alice: Client) -> None:
 
 
 def test_a_url_never_outlives_the_credentials_that_sign_it(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uploads.s3.signing.seconds_of_credentials", lambda: 60.9)
+    monkeypatch.setattr("uploads.s3.signing.seconds_of_credentials", lambda _store: 60.9)
     part = Sender(as_alice).start(b"small").signed[1]
     assert parse_qs(urlsplit(part["url"]).query)["X-Amz-Expires"] == ["60"]
 

@@ -130,10 +130,10 @@ def test_one_row_that_always_fails_does_not_stop_the_others(
         bucket.write(row.key, b"x")
     poison, delete = rows[0].key, s3.delete
 
-    def delete_or_fail(key: str) -> None:
+    def delete_or_fail(key: str, **where: str) -> None:
         if key == poison:
             raise fault
-        delete(key)
+        delete(key, **where)
 
     monkeypatch.setattr(s3, "delete", delete_or_fail)
     counts = services.sweep()
@@ -182,7 +182,7 @@ def test_the_command_ends_with_1_when_something_is_left(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_row(alice, State.DELETING)
-    monkeypatch.setattr(s3, "delete", lambda key: (_ for _ in ()).throw(StoreUnavailable()))
+    monkeypatch.setattr(s3, "delete", lambda key, **_: (_ for _ in ()).throw(StoreUnavailable()))
     with pytest.raises(CommandError) as error:
         call_command("sweep", stdout=io.StringIO())
     assert error.value.returncode == 1

@@ -40,7 +40,7 @@ def test_the_checksum_does_not_depend_on_how_the_bytes_come(
     sender: Sender, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     file = sender.send(BODY)
-    monkeypatch.setattr(s3, "read", lambda key: iter(cut(BODY, chunk)))
+    monkeypatch.setattr(s3, "read", lambda key, **_: iter(cut(BODY, chunk)))
     assert services.verify(file) == Basis.READ
 
 
@@ -78,7 +78,7 @@ def test_a_missing_object_is_told_and_the_row_stays_as_it_is(sender: Sender, buc
 def test_a_store_that_breaks_off_settles_nothing(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     file = sender.send(BODY)
 
-    def broken(key: str) -> object:
+    def broken(key: str, **_: object) -> object:
         yield BODY[:10]
         raise StoreUnavailable()
 
@@ -154,7 +154,7 @@ def test_differences_are_named_and_end_with_1(sender: Sender, bucket: Bucket) ->
 def test_a_store_that_is_away_fails_each_and_ends_with_1(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     sender.send(BODY)
     sender.send(b"small")
-    monkeypatch.setattr(s3, "read", lambda key: (_ for _ in ()).throw(StoreUnavailable()))
+    monkeypatch.setattr(s3, "read", lambda key, **_: (_ for _ in ()).throw(StoreUnavailable()))
     code, out = run()
     assert (code, out.splitlines()[-1]) == (1, "0 read, 0 damaged, 0 missing, 2 failed")
     assert set(File.objects.values_list("checksum_basis", flat=True)) == {Basis.CLAIMED}

@@ -13,10 +13,10 @@ import boto3
 import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from django.conf import settings
 from django.db import connection
 
 from uploads.errors import StoreRefused, StoreUnavailable
+from uploads.s3.stores import Store, main_store, store_named
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,11 +38,11 @@ REFUSED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureD
            "ExpiredToken", "RequestTimeTooSkewed", "AllAccessDisabled"}  # fmt: skip
 
 
-def config(*, read_seconds: float = READ_SECONDS, attempts: int = ATTEMPTS) -> Config:
+def config(store: Store | None = None, *, read_seconds: float = READ_SECONDS, attempts: int = ATTEMPTS) -> Config:
     """How boto3 talks to the store. Trailing checksums are never sent on boto3's own account:
     many stores refuse them, and the digests that matter are signed by us."""
     s3_options: Any = {
-        "addressing_style": settings.S3_ADDRESSING,
+        "addressing_style": (store or main_store()).addressing,
         "payload_signing_enabled": True,
         "us_east_1_regional_endpoint": "regional",  # the address that S3_ORIGIN tells browsers
     }
@@ -59,16 +59,23 @@ def config(*, read_seconds: float = READ_SECONDS, attempts: int = ATTEMPTS) -> C
 
 
 @functools.cache
-def session() -> boto3.session.Session:
-    return boto3.session.Session(region_name=settings.S3_REGION)
+def session(region: str, access_key_id: str | None, secret_access_key: str | None) -> boto3.session.Session:
+    return boto3.session.Session(access_key_id, secret_access_key, region_name=region)
+
+
+def session_of(store: Store) -> boto3.session.Session:
+    return session(store.region, store.access_key_id, store.secret_access_key)
 
 
 @functools.cache
-def client(kind: Literal["quick", "patient"] = "quick") -> S3Client:
-    """One client of each kind for all threads (boto3 clients are thread-safe, sessions are not)."""
-    credentials()  # a client that is made without any stays without
-    limits = config() if kind == "quick" else config(read_seconds=PATIENT_READ_SECONDS, attempts=PATIENT_ATTEMPTS)
-    made = session().client("s3", endpoint_url=settings.S3_ENDPOINT, config=limits)
+def client(kind: Literal["quick", "patient"] = "quick", store: Store | None = None) -> S3Client:
+    """One client of each kind and store for all threads (boto3 clients are thread-safe, sessions are not)."""
+    at = store or main_store()
+    credentials(at)  # a client that is made without any stays without
+    limits = config(at)
+    if kind == "patient":
+        limits = config(at, read_seconds=PATIENT_READ_SECONDS, attempts=PATIENT_ATTEMPTS)
+    made = session_of(at).client("s3", endpoint_url=at.endpoint, config=limits)
     made.meta.events.register("before-send.s3", _refuse_in_transaction)
     return made
 
@@ -86,37 +93,37 @@ def http() -> urllib3.PoolManager:
     )  # fmt: skip
 
 
-def keeps_digests() -> bool:
+def keeps_digests(store: str | None = None) -> bool:
     """Whether the store verifies and keeps SHA-256 digests; without, they are claims."""
-    return bool(settings.S3_CHECKSUMS == "sha256")
+    return store_named(store).keeps_digests
 
 
-def signs_payloads() -> bool:
+def signs_payloads(store: str | None = None) -> bool:
     """Whether the store holds what arrives to the hash that SigV4 signs; it keeps none of them."""
-    return bool(settings.S3_CHECKSUMS == "payload")
+    return store_named(store).signs_payloads
 
 
-def needs_digests() -> bool:
+def needs_digests(store: str | None = None) -> bool:
     """Whether a URL can only be signed for bytes whose digest is known."""
-    return keeps_digests() or signs_payloads()
+    return keeps_digests(store) or signs_payloads(store)
 
 
-def credentials() -> Any:
+def credentials(store: Store | None = None) -> Any:
     """Who we are to the store. A role may come late: without any, StoreUnavailable, and the next call asks anew."""
     with told_plainly("GetCredentials"):
-        found = session().get_credentials()
+        found = session_of(store or main_store()).get_credentials()
     if found is None:
         logger.warning("store_fault operation=GetCredentials code=none")
         raise StoreUnavailable("GetCredentials: none")
     return found
 
 
-def seconds_of_credentials() -> float | None:
+def seconds_of_credentials(store: Store | None = None) -> float | None:
     """How long the signing credentials still live; None for those that do not expire.
 
     botocore keeps the moment in a private attribute and gives no other way to it.
     """
-    expiry: datetime | None = getattr(credentials(), "_expiry_time", None)
+    expiry: datetime | None = getattr(credentials(store), "_expiry_time", None)
     return (expiry - datetime.now(UTC)).total_seconds() if expiry else None
 
 
@@ -150,6 +157,12 @@ def told_plainly(operation: str, *, absent: Collection[str] = ABSENT) -> Iterato
         logger.warning("store_fault operation=%s code=%s", operation, type(error).__name__)
         # without its cause: urllib3 puts the whole signed URL into its messages
         raise StoreUnavailable(f"{operation}: {type(error).__name__}") from None
+
+
+def refusal(operation: str, status: int) -> StoreUnavailable:
+    """What to raise for an answer of this status that is neither what was asked for nor "not there"."""
+    logger.warning("store_fault operation=%s code=%s", operation, status)
+    return (StoreRefused if status in {401, 403} else StoreUnavailable)(f"{operation}: {status}")
 
 
 def code_of(error: ClientError) -> str:

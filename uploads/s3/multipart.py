@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
-from django.conf import settings
 
-from uploads.s3.client import client, code_of, keeps_digests, told_plainly
+from uploads.s3.client import client, code_of, told_plainly
 from uploads.s3.signing import OCTET_STREAM
+from uploads.s3.stores import store_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,56 +23,66 @@ class Listed:
     sha256: str | None
 
 
-def create_multipart(key: str) -> str:
-    extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if keeps_digests() else {}
+def create_multipart(key: str, *, store: str | None = None) -> str:
+    at = store_named(store)
+    extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if at.keeps_digests else {}
     with told_plainly("CreateMultipartUpload"):
-        answer = client().create_multipart_upload(Bucket=settings.S3_BUCKET, Key=key, ContentType=OCTET_STREAM, **extra)
+        answer = client("quick", at).create_multipart_upload(
+            Bucket=at.bucket, Key=key, ContentType=OCTET_STREAM, **extra
+        )
     return answer["UploadId"]
 
 
-def upload_part(key: str, multipart_id: str, number: int, body: bytes | memoryview, *, sha256: str) -> None:
+def upload_part(
+    key: str, multipart_id: str, number: int, body: bytes | memoryview, *, sha256: str, store: str | None = None
+) -> None:
     """Send one part from here, with retries: the bytes of a form come only once.
 
     An upload that is gone meanwhile raises WrongState through the caller's next step, not here.
     """
-    extra: dict[str, Any] = {"ChecksumSHA256": sha256} if keeps_digests() else {}
+    at = store_named(store)
+    extra: dict[str, Any] = {"ChecksumSHA256": sha256} if at.keeps_digests else {}
     with told_plainly("UploadPart"):
-        client("patient").upload_part(
-            Bucket=settings.S3_BUCKET, Key=key, UploadId=multipart_id, PartNumber=number,
+        client("patient", at).upload_part(
+            Bucket=at.bucket, Key=key, UploadId=multipart_id, PartNumber=number,
             Body=bytes(body), ContentLength=len(body), **extra,
         )  # fmt: skip
 
 
-def list_parts(key: str, multipart_id: str) -> list[Listed] | None:
+def list_parts(key: str, multipart_id: str, *, store: str | None = None) -> list[Listed] | None:
     """Every part the store has, by number; None when it has no such upload (any more)."""
-    pages = client().get_paginator("list_parts")
+    at = store_named(store)
+    pages = client("quick", at).get_paginator("list_parts")
     try:
         with told_plainly("ListParts"):
             return [
                 Listed(part["PartNumber"], part["Size"], part["ETag"], part.get("ChecksumSHA256"))
-                for page in pages.paginate(Bucket=settings.S3_BUCKET, Key=key, UploadId=multipart_id)
+                for page in pages.paginate(Bucket=at.bucket, Key=key, UploadId=multipart_id)
                 for part in page.get("Parts", [])
             ]
     except ClientError:
         return None
 
 
-def complete_multipart(key: str, multipart_id: str, parts: Sequence[Listed], *, size: int) -> bool:
+def complete_multipart(
+    key: str, multipart_id: str, parts: Sequence[Listed], *, size: int, store: str | None = None
+) -> bool:
     """Make the object out of its parts. False when the store has no such upload (any more): it was
     completed before, or aborted. AWS answers a second Complete with 200, other stores with False.
 
     The answer may also be lost, or be 200 with an error inside: both raise StoreUnavailable, and
     only a look at the object tells.
     """
+    at = store_named(store)
     chosen: list[Any] = [
         {"PartNumber": part.number, "ETag": part.etag} | ({"ChecksumSHA256": part.sha256} if part.sha256 else {})
         for part in parts
     ]
-    extra: dict[str, Any] = {"MpuObjectSize": size} if keeps_digests() else {}
+    extra: dict[str, Any] = {"MpuObjectSize": size} if at.keeps_digests else {}
     try:
         with told_plainly("CompleteMultipartUpload"):
-            client().complete_multipart_upload(
-                Bucket=settings.S3_BUCKET, Key=key, UploadId=multipart_id,
+            client("quick", at).complete_multipart_upload(
+                Bucket=at.bucket, Key=key, UploadId=multipart_id,
                 MultipartUpload={"Parts": chosen}, **extra,
             )  # fmt: skip
     except ClientError:
@@ -80,23 +90,25 @@ def complete_multipart(key: str, multipart_id: str, parts: Sequence[Listed], *, 
     return True
 
 
-def abort_multipart(key: str, multipart_id: str) -> None:
+def abort_multipart(key: str, multipart_id: str, *, store: str | None = None) -> None:
     """Throw the parts away. Safe to repeat; parts still on their way may need a second time."""
+    at = store_named(store)
     try:
         with told_plainly("AbortMultipartUpload"):
-            client().abort_multipart_upload(Bucket=settings.S3_BUCKET, Key=key, UploadId=multipart_id)
+            client("quick", at).abort_multipart_upload(Bucket=at.bucket, Key=key, UploadId=multipart_id)
     except ClientError:
         return
 
 
-def multipart_ids(key: str) -> list[str]:
+def multipart_ids(key: str, *, store: str | None = None) -> list[str]:
     """Every upload that is open for exactly this key, whoever began it."""
-    pages = client().get_paginator("list_multipart_uploads")
+    at = store_named(store)
+    pages = client("quick", at).get_paginator("list_multipart_uploads")
     try:
         with told_plainly("ListMultipartUploads"):
             return [
                 upload["UploadId"]
-                for page in pages.paginate(Bucket=settings.S3_BUCKET, Prefix=key)
+                for page in pages.paginate(Bucket=at.bucket, Prefix=key)
                 for upload in page.get("Uploads", [])
                 if upload["Key"] == key
             ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,19 +10,11 @@ from typing import Any
 
 import urllib3
 from botocore.exceptions import ClientError
-from django.conf import settings
 
-from uploads.errors import StoreRefused, StoreUnavailable
-from uploads.s3.client import (
-    client,
-    http,
-    keeps_digests,
-    require_no_transaction,
-    told_plainly,
-)
+from uploads.errors import StoreRefused
+from uploads.s3.client import client, http, refusal, require_no_transaction, told_plainly
 from uploads.s3.signing import OCTET_STREAM
-
-logger = logging.getLogger(__name__)
+from uploads.s3.stores import Store, store_named
 
 FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
 CHUNK_BYTES = 1024**2
@@ -48,65 +39,70 @@ class _Answer:
     first: bytes
 
 
-def peek(key: str, *, size: int) -> Stored | None:
+def peek(key: str, *, size: int, store: str | None = None) -> Stored | None:
     """Size, ETag, checksum and first bytes of an object of about `size` bytes; None if there is none.
 
     One ranged GET tells all but the checksum, which S3 leaves out of ranged answers: a HEAD brings it.
     An empty object has no range to ask for, and answers 416 when we expected bytes.
     """
+    at = store_named(store)
     headers = {"Range": f"bytes=0-{FIRST_BYTES - 1}"} if size else {}
-    got = _ask("GET", key, headers)
+    got = _ask("GET", key, headers, at)
     if got.status == 416:
-        got = _ask("GET", key, {})
+        got = _ask("GET", key, {}, at)
     if got.status == 404:
         return None
     checksum = None
-    if keeps_digests():
-        head = _ask("HEAD", key, {}, ChecksumMode="ENABLED")
+    if at.keeps_digests:
+        head = _ask("HEAD", key, {}, at, ChecksumMode="ENABLED")
         checksum = head.headers.get("x-amz-checksum-sha256")
     return Stored(_whole_size(got.headers), got.headers["ETag"].strip('"'), checksum, got.first)
 
 
 def require_answer() -> None:
-    """Raise StoreUnavailable unless the store answers now, in seconds; that it refuses is an answer too."""
+    """Raise StoreUnavailable unless the main store answers now, in seconds; that it refuses is an answer too."""
     with contextlib.suppress(StoreRefused):
         peek(NEVER_USED, size=1)
 
 
-def put(key: str, body: bytes | memoryview, *, sha256: str) -> None:
+def put(key: str, body: bytes | memoryview, *, sha256: str, store: str | None = None) -> None:
     """Store a whole object from here, with retries."""
-    extra: dict[str, Any] = {"ChecksumSHA256": sha256} if keeps_digests() else {}
+    at = store_named(store)
+    extra: dict[str, Any] = {"ChecksumSHA256": sha256} if at.keeps_digests else {}
     with told_plainly("PutObject"):
-        client("patient").put_object(
-            Bucket=settings.S3_BUCKET, Key=key, Body=bytes(body), ContentLength=len(body),
+        client("patient", at).put_object(
+            Bucket=at.bucket, Key=key, Body=bytes(body), ContentLength=len(body),
             ContentType=OCTET_STREAM, **extra,
         )  # fmt: skip
 
 
-def read(key: str) -> Iterator[bytes] | None:
+def read(key: str, *, store: str | None = None) -> Iterator[bytes] | None:
     """The bytes of an object in chunks of at most 1 MiB; None if there is none."""
+    at = store_named(store)
     try:
         with told_plainly("GetObject"):
-            body = client("patient").get_object(Bucket=settings.S3_BUCKET, Key=key)["Body"]
+            body = client("patient", at).get_object(Bucket=at.bucket, Key=key)["Body"]
     except ClientError:
         return None
     return _chunks(body)
 
 
-def delete(key: str) -> None:
+def delete(key: str, *, store: str | None = None) -> None:
     """Remove the object. Safe to repeat: an object that is not there counts as removed."""
+    at = store_named(store)
     with contextlib.suppress(ClientError), told_plainly("DeleteObject"):
-        client().delete_object(Bucket=settings.S3_BUCKET, Key=key)
+        client("quick", at).delete_object(Bucket=at.bucket, Key=key)
 
 
 def create_bucket() -> None:
     """Make the bucket of a local installation. Safe to repeat."""
+    at = store_named(None)
     try:
         with told_plainly("HeadBucket", absent={"404"}):  # a HEAD has no words
-            client().head_bucket(Bucket=settings.S3_BUCKET)
+            client("quick", at).head_bucket(Bucket=at.bucket)
     except ClientError:
         with told_plainly("CreateBucket"):
-            client().create_bucket(Bucket=settings.S3_BUCKET)
+            client("quick", at).create_bucket(Bucket=at.bucket)
 
 
 def _chunks(body: Any) -> Iterator[bytes]:
@@ -114,15 +110,15 @@ def _chunks(body: Any) -> Iterator[bytes]:
         yield from body.iter_chunks(CHUNK_BYTES)
 
 
-def _ask(method: str, key: str, headers: dict[str, str], **params: Any) -> _Answer:
+def _ask(method: str, key: str, headers: dict[str, str], at: Store, **params: Any) -> _Answer:
     operation = {"GET": "get_object", "HEAD": "head_object"}[method]
     if "ChecksumMode" in params:
         headers = {**headers, "x-amz-checksum-mode": params["ChecksumMode"]}
     require_no_transaction()
     with told_plainly(operation):
-        url = client().generate_presigned_url(
+        url = client("quick", at).generate_presigned_url(
             operation,
-            Params={"Bucket": settings.S3_BUCKET, "Key": key, **params},
+            Params={"Bucket": at.bucket, "Key": key, **params},
             ExpiresIn=LOOK_SECONDS,
         )
         answer = http().request(method, url, headers=headers, preload_content=False)
@@ -133,9 +129,7 @@ def _ask(method: str, key: str, headers: dict[str, str], **params: Any) -> _Answ
     absent = answer.status == 404 and b"NoSuchKey" in first
     if found or absent or answer.status == 416:
         return _Answer(answer.status, answer.headers, first)
-    refused = answer.status in {401, 403}
-    logger.warning("store_fault operation=%s code=%s", operation, answer.status)
-    raise (StoreRefused if refused else StoreUnavailable)(f"{operation}: {answer.status}")
+    raise refusal(operation, answer.status)
 
 
 def _first_bytes(answer: urllib3.BaseHTTPResponse) -> bytes:

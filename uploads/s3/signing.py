@@ -10,16 +10,9 @@ from urllib.parse import urlencode
 
 from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
-from django.conf import settings
 
-from uploads.s3.client import (
-    client,
-    credentials,
-    keeps_digests,
-    seconds_of_credentials,
-    signs_payloads,
-    told_plainly,
-)
+from uploads.s3.client import client, credentials, seconds_of_credentials, told_plainly
+from uploads.s3.stores import Store, store_named
 
 URL_SECONDS = 600
 PAYLOAD_HASH = "x-amz-content-sha256"
@@ -38,44 +31,51 @@ class Signed:
     headers: dict[str, str]
 
 
-def lifetime(seconds: int) -> int:
+def lifetime(seconds: int, store: Store) -> int:
     """At most `seconds`, and never longer than the credentials live: the store checks both."""
-    left = seconds_of_credentials()
+    left = seconds_of_credentials(store)
     return seconds if left is None else max(1, min(seconds, int(left)))
 
 
-def sign_put(key: str, *, size: int, sha256: str | None) -> Signed:
+def sign_put(key: str, *, size: int, sha256: str | None, store: str | None = None) -> Signed:
     """A URL that stores `size` bytes under `key`, once where the store can refuse a second time."""
+    at = store_named(store)
     params: dict[str, Any] = {"ContentType": OCTET_STREAM}
     headers = {"Content-Type": OCTET_STREAM}
-    if keeps_digests():
+    if at.keeps_digests:
         params["IfNoneMatch"] = headers["If-None-Match"] = "*"
-    if signs_payloads():
-        url = _sign_payload({}, headers, key=key, size=size, sha256=sha256 or "")
+    if at.signs_payloads:
+        url = _sign_payload({}, headers, at, key=key, size=size, sha256=sha256 or "")
     else:
-        url = _sign("put_object", params, headers, key=key, size=size, sha256=sha256)
+        url = _sign("put_object", params, headers, at, key=key, size=size, sha256=sha256)
     return Signed(1, url, headers)
 
 
-def sign_part(key: str, multipart_id: str, number: int, *, size: int, sha256: str | None) -> Signed:
+def sign_part(
+    key: str, multipart_id: str, number: int, *, size: int, sha256: str | None, store: str | None = None
+) -> Signed:
+    at = store_named(store)
     headers: dict[str, str] = {}
-    if signs_payloads():
+    if at.signs_payloads:
         query = {"partNumber": str(number), "uploadId": multipart_id}
-        url = _sign_payload(query, headers, key=key, size=size, sha256=sha256 or "")
+        url = _sign_payload(query, headers, at, key=key, size=size, sha256=sha256 or "")
     else:
         params: dict[str, Any] = {"UploadId": multipart_id, "PartNumber": number}
-        url = _sign("upload_part", params, headers, key=key, size=size, sha256=sha256)
+        url = _sign("upload_part", params, headers, at, key=key, size=size, sha256=sha256)
     return Signed(number, url, headers)
 
 
-def sign_get_at(key: str, parameters: dict[str, str], *, since: datetime, seconds: int) -> str:
+def sign_get_at(
+    key: str, parameters: dict[str, str], *, since: datetime, seconds: int, store: str | None = None
+) -> str:
     """A URL to GET an object for `seconds` from `since` on, which may be past: the same for the same arguments.
 
     boto3 signs as of now and nothing else, so its own signer is asked.
     """
-    request = AWSRequest("GET", f"{_place(key)}?{urlencode(sorted(parameters.items()))}")
-    region = client().meta.region_name
-    signer = _SignedSince(credentials().get_frozen_credentials(), "s3", region, expires=seconds)
+    at = store_named(store)
+    request = AWSRequest("GET", f"{_place(key, at)}?{urlencode(sorted(parameters.items()))}")
+    region = client("quick", at).meta.region_name
+    signer = _SignedSince(credentials(at).get_frozen_credentials(), "s3", region, expires=seconds)
     signer.since = since
     signer.add_auth(request)
     return str(request.url)
@@ -96,21 +96,23 @@ class _SignedPayload(S3SigV4QueryAuth):
         return str(request.headers[PAYLOAD_HASH])
 
 
-def _place(key: str) -> str:
+def _place(key: str, at: Store) -> str:
     """The object's own address, without any query."""
-    url = client().generate_presigned_url("get_object", Params={"Bucket": settings.S3_BUCKET, "Key": key})
+    url = client("quick", at).generate_presigned_url("get_object", Params={"Bucket": at.bucket, "Key": key})
     return url.partition("?")[0]
 
 
-def _sign_payload(query: dict[str, str], headers: dict[str, str], *, key: str, size: int, sha256: str) -> str:
+def _sign_payload(
+    query: dict[str, str], headers: dict[str, str], at: Store, *, key: str, size: int, sha256: str
+) -> str:
     """The hash stands in the URL and in a signed header: some stores look at the one, some at the other."""
     headers[PAYLOAD_HASH] = b64decode(sha256).hex()
     query = {**query, "X-Amz-Content-Sha256": headers[PAYLOAD_HASH]}
     sent = {**headers, "Content-Length": str(size)}
     with told_plainly("Sign"):
-        request = AWSRequest("PUT", f"{_place(key)}?{urlencode(query)}", headers=sent)
-        who, region = credentials().get_frozen_credentials(), client().meta.region_name
-        _SignedPayload(who, "s3", region, expires=lifetime(URL_SECONDS)).add_auth(request)
+        request = AWSRequest("PUT", f"{_place(key, at)}?{urlencode(query)}", headers=sent)
+        who, region = credentials(at).get_frozen_credentials(), client("quick", at).meta.region_name
+        _SignedPayload(who, "s3", region, expires=lifetime(URL_SECONDS, at)).add_auth(request)
     return str(request.url)
 
 
@@ -118,16 +120,17 @@ def _sign(
     operation: Literal["put_object", "upload_part"],
     params: dict[str, Any],
     headers: dict[str, str],
+    at: Store,
     *,
     key: str,
     size: int,
     sha256: str | None,
 ) -> str:
-    if keeps_digests():
+    if at.keeps_digests:
         params["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = sha256 or ""
     with told_plainly("Sign"):  # credentials of a role are fetched anew when they run out
-        return client().generate_presigned_url(
+        return client("quick", at).generate_presigned_url(
             operation,
-            Params={"Bucket": settings.S3_BUCKET, "Key": key, "ContentLength": size, **params},
-            ExpiresIn=lifetime(URL_SECONDS),
+            Params={"Bucket": at.bucket, "Key": key, "ContentLength": size, **params},
+            ExpiresIn=lifetime(URL_SECONDS, at),
         )

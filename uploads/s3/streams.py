@@ -9,18 +9,17 @@ from types import TracebackType
 from typing import Self
 
 import urllib3
-from django.conf import settings
 
-from uploads.errors import StoreRefused, StoreUnavailable
 from uploads.s3.client import (
     CONNECT_SECONDS,
     PATIENT_READ_SECONDS,
     client,
     http,
-    logger,
+    refusal,
     require_no_transaction,
     told_plainly,
 )
+from uploads.s3.stores import store_named
 
 SIGNED_SECONDS = 60  # the store asks for the signature once, at the beginning of an answer
 TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=PATIENT_READ_SECONDS)
@@ -52,23 +51,21 @@ class Stream:
         self._answer.release_conn()
 
 
-def stream(key: str, *, start: int = 0) -> Stream | None:
+def stream(key: str, *, start: int = 0, store: str | None = None) -> Stream | None:
     """An object from byte `start` on; None if there is none. Raises StoreUnavailable, StoreRefused."""
     headers = {"Range": f"bytes={start}-"} if start else {}
-    answer = _get(key, headers)
+    answer = _get(key, headers, store)
     if answer.status == 404 and b"NoSuchKey" in _words(answer):
         return None
     if answer.status in {200, 206} and "ETag" in answer.headers and _begins_at(answer, start):
         return Stream(answer)
-    status = answer.status
     answer.close()
-    logger.warning("store_fault operation=GetObject code=%s", status)
-    raise (StoreRefused if status in {401, 403} else StoreUnavailable)(f"GetObject: {status}")
+    raise refusal("GetObject", answer.status)
 
 
-def beginning(key: str, *, most: int) -> bytes | None:
+def beginning(key: str, *, most: int, store: str | None = None) -> bytes | None:
     """The first `most` bytes of an object that is not empty, or all, if it is shorter; None if there is none."""
-    answer = _get(key, {"Range": f"bytes=0-{most - 1}"})
+    answer = _get(key, {"Range": f"bytes=0-{most - 1}"}, store)
     with contextlib.closing(answer):
         if answer.status in {200, 206} and "ETag" in answer.headers:
             with told_plainly("GetObject"):
@@ -76,15 +73,15 @@ def beginning(key: str, *, most: int) -> bytes | None:
         words = _words(answer)
     if answer.status == 404 and b"NoSuchKey" in words:
         return None
-    logger.warning("store_fault operation=GetObject code=%s", answer.status)
-    raise (StoreRefused if answer.status in {401, 403} else StoreUnavailable)(f"GetObject: {answer.status}")
+    raise refusal("GetObject", answer.status)
 
 
-def _get(key: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+def _get(key: str, headers: dict[str, str], store: str | None) -> urllib3.BaseHTTPResponse:
+    at = store_named(store)
     require_no_transaction()
     with told_plainly("GetObject"):
-        url = client().generate_presigned_url(
-            "get_object", Params={"Bucket": settings.S3_BUCKET, "Key": key}, ExpiresIn=SIGNED_SECONDS
+        url = client("quick", at).generate_presigned_url(
+            "get_object", Params={"Bucket": at.bucket, "Key": key}, ExpiresIn=SIGNED_SECONDS
         )
         return http().request("GET", url, headers=headers, preload_content=False, timeout=TIMEOUT)
 

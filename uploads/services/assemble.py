@@ -30,7 +30,7 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
     _require_right(file)
     if file.part_count > 1:
         _complete(file, digests)
-    stored = s3.peek(file.key, size=file.size)
+    stored = s3.peek(file.key, size=file.size, store=file.store)
     if stored is None:
         raise Gone() if file.part_count > 1 else PartsMissing([1])
     if stored.size != file.size or (stored.checksum and stored.checksum != file.checksum):
@@ -90,14 +90,14 @@ def _require_right(file: File) -> None:
 def _complete(file: File, digests: Sequence[str] | None) -> None:
     if not file.multipart_id:
         raise PartsMissing(range(1, file.part_count + 1))
-    listed = s3.list_parts(file.key, file.multipart_id)
+    listed = s3.list_parts(file.key, file.multipart_id, store=file.store)
     if listed is None:
         return  # completed before, or aborted: the look at the object tells
     missing = _missing(file, listed, digests)
     if missing:
         raise PartsMissing(missing)
     reached("finish.3-listed")
-    s3.complete_multipart(file.key, file.multipart_id, listed, size=file.size)
+    s3.complete_multipart(file.key, file.multipart_id, listed, size=file.size, store=file.store)
     reached("finish.4-completed")
 
 

@@ -89,7 +89,7 @@ def erase_previews(file: File) -> bool:
     for preview in Preview.objects.filter(file=file):
         if preview.state == PreviewState.MAKING and not _left(preview):
             return False
-        s3.delete(preview.key)
+        s3.delete(preview.key, store=preview.store)
         reached("erase.3-preview-object-gone")
         preview.delete()
     return True
@@ -98,7 +98,7 @@ def erase_previews(file: File) -> bool:
 def forget_failed() -> None:
     """Let files be tried again that could not be shown. Raises StoreUnavailable; safe to repeat."""
     for preview in Preview.objects.filter(state=PreviewState.FAILED).iterator():
-        s3.delete(preview.key)  # an earlier try may have come as far as this
+        s3.delete(preview.key, store=preview.store)  # an earlier try may have come as far as this
         preview.delete()
 
 
@@ -120,7 +120,7 @@ def _begin(file: File, looks: list[Look]) -> dict[Look, Preview]:
 def _made(file: File) -> Iterator[Mapping[Look, previews.Picture]]:
     """What the file looks like. Raises Unshowable, StoreUnavailable."""
     if file.family == Family.TEXT:
-        beginning = s3.beginning(file.key, most=previews.EXCERPT_BYTES)
+        beginning = s3.beginning(file.key, most=previews.EXCERPT_BYTES, store=file.store)
         if beginning is None:
             raise previews.Unshowable("gone")
         yield {Look.EXCERPT: previews.Picture(previews.excerpt_of(beginning), 0, 0)}
@@ -135,7 +135,7 @@ def _made(file: File) -> Iterator[Mapping[Look, previews.Picture]]:
 
 
 def _fetch(file: File, path: Path) -> Path:
-    chunks = s3.read(file.key)
+    chunks = s3.read(file.key, store=file.store)
     if chunks is None:
         raise previews.Unshowable("gone")
     left = file.size
@@ -153,13 +153,14 @@ def _store(preview: Preview, picture: previews.Picture) -> None:
     mine = Preview.objects.filter(pk=preview.pk, state=PreviewState.MAKING)
     if not mine.filter(lease_until__gt=Now()).update(lease_until=in_seconds(LEASE_SECONDS)):
         return
-    s3.put(preview.key, picture.body, sha256=encode_digest(hashlib.sha256(picture.body).digest()))
+    digest = encode_digest(hashlib.sha256(picture.body).digest())
+    s3.put(preview.key, picture.body, sha256=digest, store=preview.store)
     reached("preview.4-stored")
     facts = {"size": len(picture.body), "width": picture.width, "height": picture.height}
     ready = mine.update(state=PreviewState.READY, made_at=Now(), **facts)
     reached("preview.5-ready")
     if not ready and not Preview.objects.filter(pk=preview.pk).exists():
-        s3.delete(preview.key)
+        s3.delete(preview.key, store=preview.store)
 
 
 def _fail(begun: Mapping[Look, Preview], why: str) -> None:

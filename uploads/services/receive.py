@@ -147,7 +147,7 @@ class Receiver:
         body = bytes(incoming.buffer)
         incoming.buffer = bytearray()
         incoming.digests = [encode_digest(hashlib.sha256(body).digest())]
-        s3.put(file.key, body, sha256=incoming.digests[0])
+        s3.put(file.key, body, sha256=incoming.digests[0], store=file.store)
         reached("receive.2-whole-sent")
 
     def _send_part(self, incoming: Incoming, file: File, length: int) -> None:
@@ -155,7 +155,7 @@ class Receiver:
         del incoming.buffer[:length]
         digest = encode_digest(hashlib.sha256(part).digest())
         number = len(incoming.digests) + 1
-        s3.upload_part(file.key, open_multipart(file), number, part, sha256=digest)
+        s3.upload_part(file.key, open_multipart(file), number, part, sha256=digest, store=file.store)
         reached("receive.3-part-sent")
         incoming.digests.append(digest)
 

@@ -74,10 +74,10 @@ def erase(file: File) -> bool:
     if not File.objects.filter(pk=file.pk, state=State.DELETING).exists():
         return False
     if file.part_count > 1 or file.multipart_id:
-        for multipart_id in {file.multipart_id, *s3.multipart_ids(file.key)} - {""}:
-            s3.abort_multipart(file.key, multipart_id)
+        for multipart_id in {file.multipart_id, *s3.multipart_ids(file.key, store=file.store)} - {""}:
+            s3.abort_multipart(file.key, multipart_id, store=file.store)
     reached("erase.1-parts-gone")
-    s3.delete(file.key)
+    s3.delete(file.key, store=file.store)
     reached("erase.2-object-gone")
     if not erase_previews(file):
         return False

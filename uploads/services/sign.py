@@ -28,7 +28,7 @@ def sign_parts(file: File, wanted: Sequence[WantedPart]) -> list[s3.Signed]:
 
     Gives the upload new time. Raises Expired, Gone or WrongState when it takes no more bytes.
     """
-    if s3.needs_digests() and any(part.sha256 is None for part in wanted):
+    if s3.needs_digests(file.store) and any(part.sha256 is None for part in wanted):
         raise BadDigest(_("Each part needs its SHA-256: this store checks what arrives."))
     if not File.objects.filter(pk=file.pk).extend(signed_seconds=s3.URL_SECONDS):
         raise why_closed(File.objects.filter(pk=file.pk).first())
@@ -36,12 +36,12 @@ def sign_parts(file: File, wanted: Sequence[WantedPart]) -> list[s3.Signed]:
     _remember_claims(file, wanted)
     reached("sign.2-claims-kept")
     if file.part_count == 1:
-        return [s3.sign_put(file.key, size=file.size, sha256=part.sha256) for part in wanted]
+        return [s3.sign_put(file.key, size=file.size, sha256=part.sha256, store=file.store) for part in wanted]
     multipart_id = open_multipart(file)
     return [
         s3.sign_part(
             file.key, multipart_id, part.number,
-            size=file.length_of(part.number), sha256=part.sha256,
+            size=file.length_of(part.number), sha256=part.sha256, store=file.store,
         )
         for part in wanted
     ]  # fmt: skip
@@ -59,7 +59,7 @@ def parts_of(file: File) -> list[StoredPart]:
         return _the_only_part(file)
     if not file.multipart_id:
         return []
-    listed = s3.list_parts(file.key, file.multipart_id)
+    listed = s3.list_parts(file.key, file.multipart_id, store=file.store)
     if listed is None:
         _forget_multipart(file)
         return []
@@ -71,14 +71,14 @@ def open_multipart(file: File) -> str:
     """The id of the file's multipart upload, begun now if there is none. Of two callers one's stays."""
     if file.multipart_id:
         return file.multipart_id
-    begun = s3.create_multipart(file.key)
+    begun = s3.create_multipart(file.key, store=file.store)
     reached("sign.3-multipart-begun")
     rows = File.objects.filter(pk=file.pk, state=State.UPLOADING, multipart_id="")
     if rows.update(multipart_id=begun):
         reached("sign.4-multipart-kept")
         file.multipart_id = begun
         return begun
-    s3.abort_multipart(file.key, begun)
+    s3.abort_multipart(file.key, begun, store=file.store)
     file.refresh_from_db()
     if file.state != State.UPLOADING:
         raise why_closed(file)
@@ -95,7 +95,7 @@ def why_closed(row: File | None) -> Problem:
 
 
 def _the_only_part(file: File) -> list[StoredPart]:
-    stored = s3.peek(file.key, size=file.size)
+    stored = s3.peek(file.key, size=file.size, store=file.store)
     if stored is None or stored.size != file.size:
         return []
     return [StoredPart(1, stored.size, stored.checksum or file.checksum or None)]
@@ -110,7 +110,7 @@ def _forget_multipart(file: File) -> None:
 def _remember_claims(file: File, wanted: Sequence[WantedPart]) -> None:
     """Where the store keeps no digests, ours keep what each part was announced with."""
     claims = [PartClaim(file=file, number=p.number, sha256=p.sha256) for p in wanted if p.sha256]
-    if s3.keeps_digests() or not claims:
+    if s3.keeps_digests(file.store) or not claims:
         return
     if file.part_count == 1:
         File.objects.filter(pk=file.pk, state=State.UPLOADING).update(checksum=claims[-1].sha256)

@@ -166,7 +166,7 @@ def _with_url(answer: Started | Problem, new: NewFile) -> Started | Problem:
         return answer
     try:
         signed = (
-            s3.sign_put(file.key, size=file.size, sha256=new.sha256)
+            s3.sign_put(file.key, size=file.size, sha256=new.sha256, store=file.store)
             if answer.new
             else sign_parts(file, [WantedPart(1, new.sha256)])[0]
         )

@@ -37,7 +37,7 @@ def verify(file: File) -> Basis | None:
 
 
 def _read_checksum(file: File) -> str | None:
-    chunks = s3.read(file.key)
+    chunks = s3.read(file.key, store=file.store)
     if chunks is None:
         return None
     digests: list[str] = []

@@ -27,7 +27,7 @@ def download(request: HttpRequest, pk: UUID) -> HttpResponse:
     found = get_object_or_404(File.objects.visible_to(request.user).listed().by_link(pk))
     inline = "inline" in request.GET
     content_type, disposition = delivery.headers(found, inline=inline)
-    url = s3.download_url(found.key, disposition=disposition, content_type=content_type)
+    url = s3.download_url(found.key, disposition=disposition, content_type=content_type, store=found.store)
     if request.method == "GET":
         services.note_download(found, by=signed_in(request), looking=inline)
     return no_store(HttpResponseRedirect(url))

@@ -39,7 +39,7 @@ def download_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpRespo
     current = get_object_or_404(_listed(request.user, pk))
     found = get_object_or_404(File.objects.versions_of(current).available(), pk=version)
     content_type, disposition = delivery.headers(found, inline=False)
-    url = s3.download_url(found.key, disposition=disposition, content_type=content_type)
+    url = s3.download_url(found.key, disposition=disposition, content_type=content_type, store=found.store)
     if request.method == "GET":
         services.note_download(found, by=signed_in(request))
     return no_store(HttpResponseRedirect(url))
@@ -53,4 +53,5 @@ def _sent_to(files: FileQuerySet, *looks: Look) -> HttpResponse:
     """The redirect is asked for every time, as the permission is; what it leads to stays in the browser."""
     found = get_object_or_404(Preview.objects.filter(file__in=files, look__in=looks, state=PreviewState.READY))
     content_type = delivery.TEXT if found.look == Look.EXCERPT else WEBP
-    return no_store(HttpResponseRedirect(s3.preview_url(found.key, content_type=content_type)))
+    url = s3.preview_url(found.key, content_type=content_type, store=found.store)
+    return no_store(HttpResponseRedirect(url))

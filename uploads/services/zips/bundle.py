@@ -20,7 +20,7 @@ from uploads.services.zips.reading import Wanted
 MOST_FILES = 10_000
 HEX_BYTES = 64
 COLUMNS = (
-    "id", "series", "key", "name", "folder_id", "size", "part_size", "checksum", "modified", "available_at",
+    "id", "series", "key", "store", "name", "folder_id", "size", "part_size", "checksum", "modified", "available_at",
 )  # fmt: skip
 
 

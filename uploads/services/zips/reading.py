@@ -40,6 +40,7 @@ class Wanted:
     id: UUID
     series: UUID | None
     key: str
+    store: str
     name: str
     folder_id: int | None
     size: int
@@ -215,7 +216,7 @@ class _Check:
 
 
 def _opened(file: Wanted, at: int) -> s3.Stream:
-    stream = s3.stream(file.key, start=at)
+    stream = s3.stream(file.key, start=at, store=file.store)
     if stream is None:
         raise NotAsAnnounced(file)
     return stream
