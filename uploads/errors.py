@@ -113,3 +113,14 @@ class StoreUnavailable(Problem):
 
 class StoreRefused(StoreUnavailable):
     """The store refused (403): wrong rights, never to be read as "not there"."""
+
+
+class ListingOutOfOrder(Problem):
+    """A store that does not list its keys by their bytes, as S3 does: nothing can be compared with it."""
+
+    code = "out_of_order"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("The store does not list its keys in order, as directory buckets of S3 do not. Nothing can be compared.")
+        )

@@ -1,4 +1,4 @@
-"""The one door to the bucket: the only importer of boto3, botocore and storages.
+"""The one door to the bucket: the only importer of boto3, botocore, obstore and storages.
 
 Nothing here knows a row. "Not there" is None, a refusal (403) is never taken for "not there", and
 whatever else goes wrong is StoreUnavailable. No call is made inside a database transaction.
@@ -6,7 +6,8 @@ whatever else goes wrong is StoreUnavailable. No call is made inside a database 
 
 from uploads.s3.client import keeps_digests, needs_digests
 from uploads.s3.delivery import DeliveryStorage, download_url, preview_url, reset
-from uploads.s3.marker import MARKER_KEY, Place, read_marker, write_marker
+from uploads.s3.listing import Item, OpenMultipart, Page, head, list_objects, open_multiparts
+from uploads.s3.marker import MARKER_KEY, read_marker, write_marker
 from uploads.s3.multipart import (
     Listed,
     abort_multipart,
@@ -18,15 +19,19 @@ from uploads.s3.multipart import (
 )
 from uploads.s3.objects import Stored, create_bucket, delete, peek, put, read, require_answer
 from uploads.s3.signing import URL_SECONDS, Signed, sign_part, sign_put
+from uploads.s3.stores import Store, main_store, other_store
 from uploads.s3.streams import Stream, beginning, stream
 
 __all__ = [
     "MARKER_KEY",
     "URL_SECONDS",
     "DeliveryStorage",
+    "Item",
     "Listed",
-    "Place",
+    "OpenMultipart",
+    "Page",
     "Signed",
+    "Store",
     "Stored",
     "Stream",
     "abort_multipart",
@@ -36,10 +41,15 @@ __all__ = [
     "create_multipart",
     "delete",
     "download_url",
+    "head",
     "keeps_digests",
+    "list_objects",
     "list_parts",
+    "main_store",
     "multipart_ids",
     "needs_digests",
+    "open_multiparts",
+    "other_store",
     "peek",
     "preview_url",
     "put",

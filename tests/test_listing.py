@@ -1,0 +1,188 @@
+"""Listing a bucket: every key once, as it is, in order, with what obstore would get wrong."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+from xml.sax.saxutils import escape
+
+import pytest
+from pytest_django import Settings
+
+from tests.fronts import FAULTS, Answer, Front, Request, in_front_of
+from tests.senders import sha256
+from tests.stores import Bucket
+from uploads import s3
+from uploads.errors import ListingOutOfOrder, StoreRefused, StoreUnavailable
+from uploads.s3 import client, listing
+
+ODD_KEYS = [
+    "/lead",
+    "a//b",
+    "b/../c",
+    "c d",
+    "c%20d",
+    "d",
+    "d!",
+    "d/",
+    "d/x",
+    "e#f",
+    "f/",
+    "f/abc",
+    "f/abc/",
+    "fé/ü",
+    "z",
+]
+
+
+class MadeUp:
+    """Answers to ListObjectsV2 for any keys, in the order given, so many to a page."""
+
+    def __init__(self, keys: list[str], *, page: int = 2, size: int = 1) -> None:
+        self.keys, self.page, self.size = keys, page, size
+
+    def __call__(self, request: Request) -> Answer:
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query).items()}
+        found = [key for key in self.keys if key.startswith(asked.get("prefix", ""))]
+        token, after = asked.get("continuation-token"), asked.get("start-after", "")
+        first = int(token) if token else found.index(after) + 1 if after in found else 0
+        items = "".join(map(self.item, found[first : first + self.page]))
+        more = first + self.page < len(found)
+        told = f"<NextContinuationToken>{first + self.page}</NextContinuationToken>" if more else ""
+        told += f"<IsTruncated>{str(more).lower()}</IsTruncated>{items}"
+        body = f'<?xml version="1.0"?><ListBucketResult>{told}</ListBucketResult>'
+        return Answer(200, {"Content-Type": "application/xml"}, body.encode())
+
+    def item(self, key: str) -> str:
+        return (
+            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-02T03:04:05.000Z</LastModified>"
+            f"<ETag>&quot;e{len(key)}&quot;</ETag><Size>{self.size}</Size></Contents>"
+        )
+
+
+@pytest.fixture
+def front(bucket: Bucket, settings: Settings) -> Iterator[Front]:
+    with in_front_of(bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        yield front
+    s3.reset()
+
+
+def keys_of(prefix: str = "", *, after: str = "") -> list[str]:
+    return [item.key for page in s3.list_objects(prefix, after=after) for item in page]
+
+
+def plain(count: int) -> list[str]:
+    return [f"f/{number:032x}" for number in range(count)]
+
+
+def test_objects_are_told_as_they_are(bucket: Bucket) -> None:
+    bucket.write("f/" + "0" * 32, b"hello")
+    (item,) = (item for page in s3.list_objects("f/") for item in page)
+    assert (item.key, item.size, item.etag) == ("f/" + "0" * 32, 5, "5d41402abc4b2a76b9719d911017c592")
+    assert abs(datetime.now(UTC) - item.modified) < timedelta(minutes=1)
+    head = s3.head(item.key)
+    assert head is not None
+    assert head == item._replace(modified=item.modified.replace(microsecond=0))
+
+
+def test_an_empty_bucket_has_no_pages(bucket: Bucket) -> None:
+    assert keys_of() == keys_of("f/") == []
+
+
+@pytest.mark.parametrize("prefix", ["", "f/", "f/000", "f/0000000000000000000000000000003", "f/" + "0" * 32, "p/", "f"])
+def test_a_prefix_may_be_any_beginning_of_a_key(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    monkeypatch.setattr(listing, "PAGE_KEYS", 5)
+    keys = [*plain(64), "fa", "p/x"]
+    for key in keys:
+        bucket.write(key, b"x")
+    assert keys_of(prefix) == [key for key in keys if key.startswith(prefix)]
+
+
+def test_a_listing_goes_on_behind_any_key(front: Front) -> None:
+    front.rules["get"] = MadeUp(ODD_KEYS)
+    for at, key in enumerate(ODD_KEYS):
+        assert keys_of(after=key) == ODD_KEYS[at + 1 :]
+
+
+@pytest.mark.parametrize("size", [0, 1])
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
+def test_keys_that_are_no_paths_come_as_they_are(front: Front, page: int, size: int) -> None:
+    """With a slash at an end obstore tells another key; it is only believed of objects that hold something."""
+    keys = ODD_KEYS if size == 0 else [key for key in ODD_KEYS if not key.endswith("/")]
+    front.rules["get"] = MadeUp(keys, page=page, size=size)
+    assert keys_of() == keys
+    assert keys_of("f/") == [key for key in keys if key.startswith("f/")]
+
+
+def test_most_pages_are_told_by_obstore(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    front.rules["get"] = MadeUp(plain(2000), page=100, size=0)
+    asked = listing._exact_page
+    exact: list[str] = []
+    monkeypatch.setattr(listing, "_exact_page", lambda *args: (exact.append(args[-1]), asked(*args))[1])
+    assert keys_of("f/") == plain(2000)
+    assert exact == [""]
+
+
+@pytest.mark.parametrize("wrong", [["f/b", "f/a"], ["f/a", "f/a"], ["f/a", "f/b", "f/c", "f/d", "f/ca"]])
+@pytest.mark.parametrize("page", [1, 2, 10])
+def test_a_listing_out_of_order_is_refused(front: Front, wrong: list[str], page: int) -> None:
+    front.rules["get"] = MadeUp(wrong, page=page)
+    with pytest.raises(ListingOutOfOrder):
+        keys_of()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["by boto3", "by obstore"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_is_told_plainly(
+    front: Front, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str, first: bool
+) -> None:
+    for module in (listing, client):
+        monkeypatch.setattr(module, "PATIENT_ATTEMPTS", 1)
+    s3.reset()
+    pages = MadeUp(plain(4), page=2)
+
+    def rule(request: Request) -> Answer | None:
+        return pages(request) if not first and request.url.count("max-keys") else FAULTS[fault](request)
+
+    front.rules["get"] = rule
+    with caplog.at_level(logging.INFO), pytest.raises(StoreUnavailable) as error:
+        keys_of("f/")
+    assert isinstance(error.value, StoreRefused) == (fault in {"403", "403 without words", "clock", "page 403"})
+    told = f"{error.value.detail} {error.value.__cause__} {caplog.text}"
+    assert not re.search(r"http|Credential=|<", told)
+
+
+def test_head_tells_absence_only_by_the_stores_own_words(front: Front) -> None:
+    assert s3.head("f/" + "0" * 32) is None
+    front.rules["*"] = FAULTS["no bucket"]
+    with pytest.raises(StoreUnavailable):
+        s3.head("f/" + "0" * 32)
+
+
+def test_head_does_not_believe_a_404_for_an_object_that_is_there(front: Front, bucket: Bucket) -> None:
+    bucket.write("f/" + "0" * 32, b"x")
+    front.rules["head"] = lambda _request: Answer(404, {}, b"")
+    with pytest.raises(StoreUnavailable):
+        s3.head("f/" + "0" * 32)
+
+
+def test_head_brings_the_checksum_where_the_store_keeps_it(digest_bucket: Bucket) -> None:
+    key = "f/" + "1" * 32
+    digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=key, Body=b"x", ChecksumAlgorithm="SHA256")
+    found = s3.head(key)
+    assert found is not None
+    assert found.checksum == sha256(b"x")
+    assert keys_of() == [key]
+
+
+def test_open_uploads_are_told_with_their_age(bucket: Bucket) -> None:
+    assert list(s3.open_multiparts()) == []
+    for key in ("f/a", "f/b", "other"):
+        bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)
+    assert sorted(one.key for one in s3.open_multiparts("f/")) == ["f/a", "f/b"]
+    assert all(datetime.now(UTC) - one.initiated < timedelta(minutes=1) for one in s3.open_multiparts())
