@@ -1,0 +1,89 @@
+"""Make or mend the bucket."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from uploads.errors import Problem, StoreUnavailable
+from uploads.management.progress import stoppable
+from uploads.s3.posture import Looked, Standing
+from uploads.services.aims import aims, site_origins
+from uploads.services.provision import provision
+
+MOST_DAYS = 3650
+ORIGIN_HELP = "an origin of our pages, for CORS; to be repeated (default: as the settings say)"
+KEEP_HELP = (
+    "how long what was overwritten or removed can be brought back, at least as long as the database's backups "
+    "(default: 35, or what the bucket does if that is longer)"
+)
+AWAY = "The {} cannot be asked ({}): `manage.py doctor` says why."
+ADOPT_HELP = "the marker of a database that is gone, to be replaced by that of this one"
+
+
+class Command(BaseCommand):
+    help = (
+        "Compares the bucket with what keeps files safe in it, and says what differs; with --apply it mends that: the "
+        "bucket itself, public access blocks, ownership, a policy against plain http and old signatures, encryption, "
+        "versioning, lifecycle rules, CORS for the site's own origins alone (rules for others go), and the marker that "
+        "says which database the bucket belongs to. No file, no object but the marker, no statement of a policy and "
+        "no lifecycle rule of anybody else's is touched; a KMS key stays. Safe to repeat. Exit status: 0 all is as "
+        "wanted, or was mended, or the store has no such setting; 1 there are differences, or something could not be "
+        "read or mended; 2 refused: the bucket belongs to another database, or it is not clear where our pages are."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--apply", action="store_true", help="mend what differs; without it nothing is written")
+        parser.add_argument("--origin", action="append", default=[], metavar="URL", help=ORIGIN_HELP)
+        parser.add_argument("--keep-days", type=int, metavar="DAYS", help=KEEP_HELP)
+        parser.add_argument("--adopt-marker", type=UUID, metavar="ID", help=ADOPT_HELP)
+        parser.add_argument("--json", action="store_true", help="one JSON object at the end")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        days = options["keep_days"]
+        if days is not None and not 1 <= days <= MOST_DAYS:
+            raise CommandError(f"--keep-days takes 1 to {MOST_DAYS}.", returncode=2)
+        with stoppable():
+            found = self._looked(options)
+        if options["json"]:
+            self.stdout.write(json.dumps({"applied": options["apply"], "points": [_told(one) for one in found]}))
+        if any(one.standing in {Standing.UNKNOWN, Standing.FAILED} for one in found):
+            raise CommandError("Not everything could be looked at and mended; see above.", returncode=1)
+        if any(one.standing is Standing.DIFFERS for one in found):
+            raise CommandError("The bucket differs; --apply mends it, as far as the store can.", returncode=1)
+
+    def _looked(self, options: dict[str, Any]) -> list[Looked]:
+        """Told as it goes, so that a store that stops answering leaves what was done in view."""
+        found = []
+        try:
+            wanted = aims(site_origins(options["origin"]), keep_days=options["keep_days"])
+            for one in provision(wanted, apply=options["apply"], adopt=options["adopt_marker"]):
+                found.append(one)
+                if not options["json"]:
+                    self._tell(one)
+        except StoreUnavailable as fault:
+            raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
+        except Problem as problem:
+            raise CommandError(problem.message, returncode=2) from None
+        except DatabaseError as fault:
+            raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
+        return found
+
+    def _tell(self, one: Looked) -> None:
+        if one.reason:
+            self.stdout.write(f"{one.subject}: {one.reason} — {one.advice}")
+        for what, now, wanted in one.lines:
+            arrow = "was {} → now {}" if one.standing is Standing.APPLIED else "now {} → wanted {}"
+            self.stdout.write(f"{one.subject}: {what}: {arrow.format(now, wanted)}")
+        if not one.reason and not one.lines:
+            self.stdout.write(f"{one.subject}: as wanted")
+
+
+def _told(one: Looked) -> dict[str, Any]:
+    lines = [{"what": what, "now": now, "wanted": wanted} for what, now, wanted in one.lines]
+    return {"subject": one.subject, "standing": one.standing, "differences": lines, "reason": one.reason,
+            "advice": one.advice}  # fmt: skip

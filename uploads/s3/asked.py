@@ -1,0 +1,68 @@
+"""What the store answers to an operator's question, in its own words; people's requests never ask this way."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+from botocore.exceptions import BotoCoreError, ClientError
+from django.conf import settings
+
+from uploads.errors import StoreUnavailable
+
+NO_SUCH_FEATURE = {"NotImplemented", "XNotImplemented", "MethodNotAllowed", "UnsupportedOperation", "NotSupported",
+                   "OperationNotSupported", "501", "405"}  # fmt: skip
+# rclone takes every PUT to a bucket for its creation
+TAKEN_FOR_CREATION = {"BucketAlreadyExists", "BucketAlreadyOwnedByYou"}
+DENIED = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
+NO_BUCKET = {"NoSuchBucket", "404"}
+OTHER_REGION = {"PermanentRedirect", "301", "307", "AuthorizationHeaderMalformed", "TemporaryRedirect",
+                "IllegalLocationConstraintException"}  # fmt: skip
+
+
+class Said(StoreUnavailable):
+    """The store did not do what was asked. `code` is its own word for why, or what kind of silence it was; `status`
+    is that of HTTP, 0 without an answer; `region` is where it says that the bucket is."""
+
+    def __init__(self, operation: str, code: str, *, status: int = 0, region: str = "") -> None:
+        super().__init__(f"{operation}: {code}")
+        self.operation = operation
+        self.code = code
+        self.status = status
+        self.region = region
+
+    @property
+    def is_denied(self) -> bool:
+        return self.code in DENIED
+
+    @property
+    def lacks_it(self) -> bool:
+        """The store knows no such thing. AWS, which knows them all, answers 405 to people of another account."""
+        return not at_aws() and (self.status in {405, 501} or self.code in NO_SUCH_FEATURE | TAKEN_FOR_CREATION)
+
+
+def at_aws() -> bool:
+    """Whether the store is Amazon's own, also by an address of a VPC's or of a country's."""
+    host = urlsplit(settings.S3_ENDPOINT or "https://amazonaws.com").hostname or ""
+    return bool(re.search(r"(^|\.)amazonaws\.com(\.cn)?$", host))
+
+
+@contextlib.contextmanager
+def asking(operation: str) -> Iterator[None]:
+    """Turn whatever boto3 and urllib3 raise into Said. None of it holds a URL, which would be a signed one."""
+    try:
+        yield
+    except ClientError as error:
+        raise _said(operation, error.response) from None
+    except (BotoCoreError, urllib3.exceptions.HTTPError, OSError, RecursionError) as error:
+        raise Said(operation, type(error).__name__) from None
+
+
+def _said(operation: str, response: Any) -> Said:
+    answer, told = response.get("ResponseMetadata", {}), response.get("Error", {})
+    region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region") or told.get("Region") or ""
+    return Said(operation, str(told.get("Code", "unknown")), status=answer.get("HTTPStatusCode", 0), region=region)

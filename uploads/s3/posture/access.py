@@ -1,0 +1,104 @@
+"""Who may reach the bucket, and by what: public access, owner, policy, encryption."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from uploads.s3.posture.aims import URLS_LAST_MILLISECONDS, Aims
+
+BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+OWNER = "BucketOwnerEnforced"
+OURS = "Amalga"  # statements and rules of ours are called so at the beginning
+TLS, FRESH = "AmalgaTlsOnly", "AmalgaFreshSignatures"
+ALGORITHMS = {"AES256": "keys of the store (SSE-S3)", "aws:kms": "KMS", "aws:kms:dsse": "KMS, two layers"}
+
+Told = dict[str, str]
+
+
+def wanted_blocks(_now: Any, _aims: Aims) -> dict[str, bool]:
+    return dict.fromkeys(BLOCKS, True)
+
+
+def tell_blocks(document: Any, _aims: Aims) -> Told:
+    return {name: "on" if (document or {}).get(name) else "off" for name in BLOCKS}
+
+
+def wanted_owner(_now: Any, _aims: Aims) -> dict[str, Any]:
+    return {"Rules": [{"ObjectOwnership": OWNER}]}
+
+
+def tell_owner(document: Any, _aims: Aims) -> Told:
+    rules = (document or {}).get("Rules") or [{}]
+    return {"object ownership": rules[0].get("ObjectOwnership", "not set")}
+
+
+def wanted_policy(now: Any, aims: Aims) -> dict[str, Any]:
+    """Our statements in their newest form, everybody else's as they are."""
+    policy = dict(now or {"Version": "2012-10-17"})
+    others = [one for one in _statements(policy) if not str(one.get("Sid", "")).startswith(OURS)]
+    return {**policy, "Statement": [*others, *our_statements(aims)]}
+
+
+def our_statements(aims: Aims) -> list[dict[str, Any]]:
+    everything = f"arn:{aims.partition}:s3:::{aims.bucket}"
+    deny = {"Effect": "Deny", "Principal": "*"}
+    return [
+        {
+            "Sid": TLS,
+            **deny,
+            "Action": "s3:*",
+            "Resource": [everything, f"{everything}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+        # s3:PutObject is also what sends a part. Downloads are left out: previews are signed for half an hour.
+        {
+            "Sid": FRESH,
+            **deny,
+            "Action": "s3:PutObject",
+            "Resource": f"{everything}/*",
+            "Condition": {"NumericGreaterThan": {"s3:signatureAge": str(URLS_LAST_MILLISECONDS)}},
+        },
+    ]
+
+
+def tell_policy(document: Any, aims: Aims) -> Told:
+    there = [_plain(one) for one in _statements(document or {})]
+    tls, fresh = (_plain(one) in there for one in our_statements(aims))
+    return {
+        "requests without TLS": "denied" if tls else "let in",
+        f"PUT by a signature of more than {URLS_LAST_MILLISECONDS // 60_000} minutes": "denied" if fresh else "let in",
+    }
+
+
+def wanted_encryption(now: Any, _aims: Aims) -> Any:
+    """Whatever encrypts stays: a bucket with a key in KMS has it for a reason."""
+    return now if _algorithm(now) else {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
+
+
+def tell_encryption(document: Any, _aims: Aims) -> Told:
+    found = _algorithm(document)
+    return {"default encryption": ALGORITHMS.get(found, found) or "none"}
+
+
+def _algorithm(document: Any) -> str:
+    rules = (document or {}).get("Rules") or [{}]
+    return str(rules[0].get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm", ""))
+
+
+def _statements(policy: Any) -> list[dict[str, Any]]:
+    """One statement may stand without its list."""
+    found = policy.get("Statement") or []
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def _plain(statement: dict[str, Any]) -> str:
+    """A statement however a store writes it: lists of one, the order of lists, everybody as {"AWS": "*"}."""
+    everybody = {"Principal": {"AWS": "*"}} if statement.get("Principal") == "*" else {}
+    return json.dumps(_listed({**statement, **everybody}), sort_keys=True)
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _listed(inner) for name, inner in value.items()}
+    return sorted(str(one) for one in (value if isinstance(value, list) else [value]))

@@ -1,0 +1,122 @@
+"""What the bucket keeps and for how long, and which pages may send to it: versions, lifecycle, CORS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uploads.s3.posture.access import OURS, Told
+from uploads.s3.posture.aims import Aims
+
+# Ours to expire. What others keep in the same bucket, and what was imported from it, is theirs.
+PREFIXES = ("f/", "p/", "quarantine/", "manifests/")
+# As long as RDS keeps its backups at most: a database brought back finds the objects of its time.
+KEEP_DAYS = 35
+CORS_SECONDS = 3600
+
+
+def wanted_versions(_now: Any, _aims: Aims) -> dict[str, str]:
+    return {"Status": "Enabled"}
+
+
+def tell_versions(document: Any, _aims: Aims) -> Told:
+    return {"versioning": {"Enabled": "on", "Suspended": "suspended"}.get((document or {}).get("Status", ""), "off")}
+
+
+def wanted_lifecycle(now: Any, aims: Aims) -> dict[str, Any]:
+    """A rule for each prefix of ours, everybody else's rules as they are."""
+    document = dict(now or {})
+    rules = document.get("Rules") or []
+    others = [one for one in rules if not str(one.get("ID", "")).startswith(OURS)]
+    return {**document, "Rules": [*others, *(_rule(prefix, aims, rules) for prefix in PREFIXES)]}
+
+
+def _rule(prefix: str, aims: Aims, rules: list[Any]) -> dict[str, Any]:
+    kept = [_keeps(one) or 0 for one in rules if one.get("ID") == _name(prefix)]
+    return {
+        "ID": _name(prefix),
+        "Status": "Enabled",
+        "Filter": {"Prefix": prefix},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": aims.abort_days},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": aims.keep_days or max([KEEP_DAYS, *kept])},
+        "Expiration": {"ExpiredObjectDeleteMarker": True},
+    }
+
+
+def _name(prefix: str) -> str:
+    return f"{OURS}-{prefix.rstrip('/')}"
+
+
+def tell_lifecycle(document: Any, _aims: Aims) -> Told:
+    rules = {one.get("ID"): one for one in (document or {}).get("Rules") or []}
+    told = {}
+    for prefix in PREFIXES:
+        rule = rules.get(_name(prefix), {})
+        counts = rule.get("Status") == "Enabled" and _prefix(rule) == prefix
+        abort = rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation") if counts else None
+        told[f"{prefix} unfinished uploads"] = f"aborted after {abort} days" if abort else "kept for ever"
+        kept = _keeps(rule) if counts else None
+        told[f"{prefix} overwritten and removed"] = f"kept for {kept} days" if kept else "kept for ever"
+    return told
+
+
+def _keeps(rule: Any) -> int | None:
+    days: int | None = rule.get("NoncurrentVersionExpiration", {}).get("NoncurrentDays")
+    return days
+
+
+def _prefix(rule: Any) -> str:
+    """What a rule is about: older ones say it beside their filter, and one with tags within an And."""
+    about = rule.get("Filter") or {}
+    return str(rule.get("Prefix") or about.get("Prefix") or about.get("And", {}).get("Prefix") or "")
+
+
+def dangers(document: Any, *, expiry_days: int) -> list[str]:
+    """What rules that are not ours do to our objects, in words; most buckets have none."""
+    told = []
+    for rule in (document or {}).get("Rules") or []:
+        if rule.get("Status") != "Enabled" or str(rule.get("ID", "")).startswith(OURS) or not _meets_ours(rule):
+            continue
+        name = f"lifecycle rule {rule.get('ID', 'without a name')!r}"
+        if {"Days", "Date"} & set(rule.get("Expiration", {})):
+            told.append(f"{name} removes our files when they grow old")
+        if rule.get("Transitions"):
+            told.append(f"{name} moves our files where they may not be read at once")
+        abort = rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation")
+        if abort and abort <= expiry_days:
+            told.append(f"{name} aborts uploads after {abort} days, while they may still be resumed")
+        kept = _keeps(rule)
+        if kept and kept < KEEP_DAYS:
+            told.append(f"{name} keeps what was removed for {kept} days only")
+    return told
+
+
+def _meets_ours(rule: Any) -> bool:
+    about = _prefix(rule)
+    return any(prefix.startswith(about) or about.startswith(prefix) for prefix in PREFIXES)
+
+
+def wanted_cors(_now: Any, aims: Aims) -> dict[str, Any]:
+    """One rule and no other: whoever is named here may send to the bucket from their pages."""
+    rule = {
+        "ID": OURS,
+        "AllowedOrigins": list(aims.origins),
+        "AllowedMethods": ["PUT"],
+        "AllowedHeaders": list(aims.headers),
+        "ExposeHeaders": ["ETag"],
+        "MaxAgeSeconds": CORS_SECONDS,
+    }
+    return {"CORSRules": [rule]}
+
+
+def tell_cors(document: Any, _aims: Aims) -> Told:
+    told: Told = {}
+    for rule in (document or {}).get("CORSRules") or []:
+        methods, sent, seen = (_names(rule.get(name)) for name in ("AllowedMethods", "AllowedHeaders", "ExposeHeaders"))
+        may = f"{methods.upper()} with {sent}, sees {seen}, remembered for {rule.get('MaxAgeSeconds', 0)} s"
+        for origin in rule.get("AllowedOrigins") or []:
+            told[origin] = f"{told[origin]}; {may}" if origin in told else may
+    return told
+
+
+def _names(names: Any) -> str:
+    return ", ".join(sorted(str(name).lower() for name in names or [])) or "nothing"

@@ -1,0 +1,103 @@
+"""Make the bucket as it should be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from uuid import UUID
+
+from django.conf import settings
+
+from uploads import s3
+from uploads.errors import BadInput, StoreUnavailable, WrongMarker
+from uploads.models import Installation
+from uploads.s3.asked import Said
+from uploads.s3.posture import (
+    POINTS,
+    Aims,
+    Looked,
+    Standing,
+    bucket_region,
+    listed_among_ours,
+    look,
+    make_bucket,
+    put_right,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def provision(aims: Aims, *, apply: bool = False, adopt: UUID | None = None) -> Iterator[Looked]:
+    """Compare the bucket with its aims point by point, the marker last; with `apply`, put right what differs.
+
+    `adopt` is the marker of another database that gives way to ours. Raises WrongMarker and BadInput before anything is
+    written, StoreUnavailable when the store cannot be asked at all. Safe to repeat.
+    """
+    own = Installation.objects.own_id()
+    bucket = _bucket(apply=apply)
+    there = bucket.standing is Standing.AS_WANTED
+    found = s3.read_marker() if there else None
+    _require_right_to_mark(found, own, adopt)
+    yield bucket
+    if not there and bucket.standing is not Standing.APPLIED:
+        return
+    for point in POINTS:
+        looked = look(point, aims)
+        yield put_right(point, aims, looked) if apply and looked.standing is Standing.DIFFERS else looked
+    yield _marker(found, own, apply=apply)
+
+
+def _bucket(*, apply: bool) -> Looked:
+    subject, name = "bucket", settings.S3_BUCKET
+    region = bucket_region()
+    if region is not None:
+        elsewhere = bool(region) and region != settings.S3_REGION
+        if elsewhere:
+            raise BadInput(f"The bucket {name} is in the region {region}: set AWS_DEFAULT_REGION={region}.")
+        return Looked(subject, Standing.AS_WANTED)
+    lines = [(name, "none", f"a bucket in {settings.S3_REGION}")]
+    if not apply:
+        return Looked(subject, Standing.DIFFERS, lines)
+    try:
+        make_bucket()
+    except Said as said:
+        reason = f"{name} could not be made: {said.code}"
+        return Looked(subject, Standing.FAILED, lines, reason, _why_not_made(said))
+    logger.info("bucket_made bucket=%s", name)
+    return Looked(subject, Standing.APPLIED, lines)
+
+
+def _why_not_made(said: Said) -> str:
+    if said.is_denied:
+        return "allow s3:CreateBucket, or have somebody make it"
+    taken = said.code in {"BucketAlreadyExists", "BucketAlreadyOwnedByYou"} and listed_among_ours() is not True
+    return "somebody else has that name: choose another" if taken else "look that up at the store"
+
+
+def _require_right_to_mark(found: UUID | None, own: UUID, adopt: UUID | None) -> None:
+    if adopt is not None and adopt != found:
+        has = f"the marker {found}" if found else "no marker"
+        raise BadInput(f"The bucket has {has}, not {adopt}: nothing was done.")
+    if found in {None, own, adopt}:
+        return
+    raise WrongMarker(
+        f"This bucket belongs to another database: its marker says {found}, this database is {own}. Nothing was done. "
+        "Check AWS_STORAGE_BUCKET_NAME and DATABASE_URL. If that database is gone, and the bucket is to belong to this "
+        f"one from now on, say so: --adopt-marker {found}"
+    )
+
+
+def _marker(found: UUID | None, own: UUID, *, apply: bool) -> Looked:
+    subject = "marker"
+    if found == own:
+        return Looked(subject, Standing.AS_WANTED)
+    lines = [(s3.MARKER_KEY, str(found) if found else "none", str(own))]
+    if not apply:
+        return Looked(subject, Standing.DIFFERS, lines)
+    try:
+        s3.write_marker(own)
+    except StoreUnavailable as fault:
+        reason = f"could not be written: {fault.detail.partition(': ')[2]}"
+        return Looked(subject, Standing.FAILED, lines, reason, "allow s3:PutObject")
+    logger.info("bucket_marked bucket=%s installation=%s instead_of=%s", settings.S3_BUCKET, own, found)
+    return Looked(subject, Standing.APPLIED, lines)
