@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
+from django.test import Client
 
 from tests import stores
-from tests.faults.mortals import Child, Player
+from tests.faults.mortals import Player
 from tests.senders import Sender
 
 PART_BYTES = 10  # smaller than a store out there would take
@@ -35,10 +34,7 @@ def digest_player(
 
 
 @pytest.fixture
-def neighbour(bob: User, bucket: stores.Bucket, player: Player) -> None:
+def neighbour(as_bob: Client, bucket: stores.Bucket) -> None:
     """One file of somebody else's, that nobody touches: the embedded store takes an empty folder away with its
     last object, and then knows nothing more of the uploads that were under way in it."""
-    from tests.faults.stage import Stage
-
-    door = Child(player, bob)
-    Stage(door, door, bucket, part_bytes=PART_BYTES).send(b"neighbour")
+    Sender(as_bob).send(b"neighbour")

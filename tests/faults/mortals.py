@@ -63,12 +63,17 @@ class Player:
         self.process.communicate()
 
 
+def cookies_of(user: User) -> dict[str, str]:
+    """Those of somebody who has signed in."""
+    return Visitor("http://localhost:1", user).cookies
+
+
 class Child:
     """One who plays in children of the player, each of which may die at the point."""
 
     def __init__(self, player: Player, user: User, point: str = "") -> None:
         self.player = player
-        self.cookies = Visitor("http://localhost:1", user).cookies
+        self.cookies = cookies_of(user)
         self.point = point
 
     def do(self, act: Ask | Command) -> Told | None:

@@ -6,7 +6,6 @@ the child died at its point. It opens no connection itself, so that a child shar
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -16,7 +15,8 @@ from typing import Any
 import django
 from django.conf import settings
 
-from tests.faults.acts import DIED, Ask, Command, Told, act_from, packed
+from tests.faults.acts import DIED, act_from, packed
+from tests.faults.here import Here
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def _played(wish: Mapping[str, Any]) -> dict[str, Any]:
     if pid == 0:
         os.close(read)
         settings.FAULT_POINT = wish["point"]
-        told = _do(act_from(wish["act"]), wish["cookies"])
+        told = Here(wish["cookies"]).do(act_from(wish["act"]))
         with open(write, "w") as pipe:
             json.dump(packed(told), pipe)
         os._exit(0)
@@ -59,29 +59,6 @@ def _played(wish: Mapping[str, Any]) -> dict[str, Any]:
     if code not in {0, DIED}:
         raise RuntimeError(f"the child of {wish} ended with {code}")
     return json.loads(text) if code == 0 else {"died": True}
-
-
-def _do(act: Ask | Command, cookies: Mapping[str, str]) -> Told:
-    if isinstance(act, Command):
-        return _command(act)
-    from django.test import Client
-
-    client = Client(raise_request_exception=False, SERVER_NAME="localhost")
-    for name, value in cookies.items():
-        client.cookies[name] = value
-    answer = client.generic(act.method, act.path, act.body, content_type=act.content_type)
-    return Told(answer.status_code, answer.content, dict(answer.headers))
-
-
-def _command(act: Command) -> Told:
-    from django.core.management import CommandError, call_command
-
-    out = io.StringIO()
-    try:
-        call_command(*act.words, stdout=out, stderr=out)
-    except CommandError as error:
-        return Told(error.returncode, f"{out.getvalue()}{error}".encode())
-    return Told(0, out.getvalue().encode())
 
 
 if __name__ == "__main__":

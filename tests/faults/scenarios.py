@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from uuid import uuid4
 
 from tests.faults.stage import Stage, time_passes, trash_is_due
 from tests.pictures import as_file, two_halves
@@ -80,7 +81,9 @@ def a_finish_before_all_is_sent(stage: Stage) -> Iterator[None]:
     stage.finish(upload)
 
 
-@dies_at("replace.1-published", "replace.2-made-current", "finish.2-claimed", "finish.6-publishing", "finish.7-published")
+@dies_at(
+    "replace.1-published", "replace.2-made-current", "finish.2-claimed", "finish.6-publishing", "finish.7-published"
+)
 def a_new_version(stage: Stage) -> Iterator[None]:
     first = stage.send(b"one", folder="Brand")
     yield
@@ -114,7 +117,7 @@ def left_while_completing(stage: Stage) -> Upload:
 @dies_at("receive.1-reserved", "receive.2-whole-sent", "receive.5-placed", "finish.2-claimed", "finish.7-published")
 def the_plain_form(stage: Stage) -> Iterator[None]:
     yield
-    the_form_with(stage, b"by the form")
+    the_form_with(stage, b"a form")
 
 
 @dies_at("receive.3-part-sent", "receive.4-size-settling", "sign.3-multipart-begun", "finish.4-completed")
@@ -124,9 +127,10 @@ def the_plain_form_with_parts(stage: Stage) -> Iterator[None]:
 
 
 def the_form_with(stage: Stage, body: bytes) -> None:
-    answer = stage.form(Chosen("form.txt", body))
+    name = f"{uuid4()}.txt"
+    answer = stage.form(Chosen(name, body))
     assert (answer.status_code, b"1 of 1 stored" in answer.content) == (200, True)
-    stored = File.objects.get(name="form.txt", state=State.AVAILABLE, size=len(body))
+    stored = File.objects.get(name=name, state=State.AVAILABLE, size=len(body))
     stage.kept[stored.pk] = body
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from pytest_django import Settings
 
 from tests.conftest import PROJECT
 from tests.faults import scenarios
 from tests.faults.conftest import PART_BYTES
-from tests.faults.mortals import Child, Player, site
+from tests.faults.here import Here
+from tests.faults.mortals import Child, Player, cookies_of
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Stage
-from tests.stores import Address, Bucket
+from tests.stores import Bucket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,9 +38,10 @@ def test_every_fault_point_has_a_scenario_and_every_scenario_a_point() -> None:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_whoever_dies_there_loses_nothing(
-    name: str, player: Player, alice: User, bucket: Bucket, neighbour: None
+    name: str, player: Player, alice: User, bucket: Bucket, neighbour: None, settings: Settings
 ) -> None:
-    spare = Child(player, alice)
+    settings.UPLOAD_PART_BYTES = PART_BYTES
+    spare = Here(cookies_of(alice))
     for point in SCENARIOS[name].points:
         stage = Stage(Child(player, alice, point), spare, bucket, part_bytes=PART_BYTES)
         try:

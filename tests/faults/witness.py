@@ -81,9 +81,7 @@ def _previews(objects: Mapping[str, int]) -> Iterator[str]:
 
 def _events(rows: list[File]) -> Iterator[str]:
     """Each file was told of once: as an upload, or as a version of one."""
-    told = Counter(
-        Event.objects.filter(action__in=[Action.UPLOAD, Action.VERSION]).values_list("file_id", flat=True)
-    )
+    told = Counter(Event.objects.filter(action__in=[Action.UPLOAD, Action.VERSION]).values_list("file_id", flat=True))
     there = Counter(row.link for row in rows)
     purged = set(Event.objects.filter(action=Action.PURGE).values_list("file_id", flat=True))
     for link in told.keys() | there.keys():
