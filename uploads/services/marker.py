@@ -7,13 +7,13 @@ from uploads.errors import WrongMarker
 from uploads.models import Installation
 
 
-def require_marker() -> None:
-    """Return when the bucket's marker names this database.
+def require_marker(store: str | None = None) -> None:
+    """Return when the marker of the bucket (that of the main store, or of another) names this database.
 
     Raises WrongMarker when it names another or none, StoreUnavailable when the store cannot be asked, and BadInput
     when the marker is no marker.
     """
-    found = s3.read_marker()
+    found = s3.read_marker(store)
     if found is None:
         raise WrongMarker("This bucket has no marker that says whose it is: run `manage.py provision --apply`.")
     own = Installation.objects.own_id()
@@ -25,13 +25,13 @@ def require_marker() -> None:
         )
 
 
-def claim_marker() -> bool:
+def claim_marker(store: str | None = None) -> bool:
     """Give the bucket the marker of this database if it has none; True if that was needed.
 
     Never changes the marker of another: WrongMarker. Raises what `require_marker` raises otherwise. Safe to repeat.
     """
-    if s3.read_marker() is None:
-        s3.write_marker(Installation.objects.own_id())
+    if s3.read_marker(store) is None:
+        s3.write_marker(Installation.objects.own_id(), store)
         return True
-    require_marker()
+    require_marker(store)
     return False
