@@ -28,7 +28,7 @@ def digest_player(
 ) -> Iterator[Player]:
     """As `player`, over the store that verifies digests."""
     log = tmp_path_factory.mktemp("digest-player") / "log"
-    player = Player(log, digest_store.variables())
+    player = Player(log, digest_store.variables(), UPLOAD_PART_BYTES=5 * 1024**2)
     yield player
     player.close()
 

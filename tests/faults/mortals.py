@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,16 +80,30 @@ class Child:
         return self.player.play(act, self.cookies, self.point)
 
 
-class Site:
-    """A gunicorn, and manage.py beside it, with the same variables."""
+class Processes:
+    """gunicorn and manage.py as they run in production, with these variables; gunicorn is started by the first who
+    asks it. To be used with `with`."""
 
-    def __init__(self, url: str, user: User, variables: Mapping[str, str]) -> None:
-        self.visitor = Visitor(url, user).open_form()
+    def __init__(self, folder: Path, user: User, **variables: str) -> None:
+        self.folder = folder
+        self.user = user
         self.variables = variables
+        self.running = ExitStack()
+        self.visitor: Visitor | None = None
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.running.close()
 
     def do(self, act: Ask | Command) -> Told | None:
-        if isinstance(act, Command):
-            return self._command(act)
+        return self._command(act) if isinstance(act, Command) else self._ask(act)
+
+    def _ask(self, act: Ask) -> Told | None:
+        if self.visitor is None:
+            url = self.running.enter_context(serving(self.folder, self.variables))
+            self.visitor = Visitor(url, self.user).open_form()
         headers = {"X-CSRFToken": self.visitor.token, "Content-Type": act.content_type}
         try:
             answer, page = self.visitor.ask(act.method, act.path, act.body or None, headers=headers, seconds=SECONDS)
@@ -103,10 +117,3 @@ class Site:
             capture_output=True, timeout=SECONDS,
         )  # fmt: skip
         return None if done.returncode == DIED else Told(done.returncode, done.stdout)
-
-
-@contextmanager
-def site(folder: Path, user: User, **variables: str) -> Iterator[Callable[[], Site]]:
-    """A gunicorn of our own with these variables; the door to it is made when it is asked for."""
-    with serving(folder, variables) as url:
-        yield lambda: Site(url, user, variables)

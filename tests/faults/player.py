@@ -21,6 +21,7 @@ from tests.faults.here import Here
 
 def main() -> None:
     django.setup()
+    settings.WHITENOISE_AUTOREFRESH = True  # a test client would read the folder of static files each time
     for name, value in json.loads(sys.argv[1]).items():
         setattr(settings, name, value)
     _warm_up()

@@ -54,19 +54,27 @@ def run(name: str, stage: Stage) -> None:
 # --- uploads ----------------------------------------------------------------------------------
 
 
-@dies_at(*START, *SIGN, *CLAIM, *COMPLETE, *PUBLISH)
-def a_file_of_parts(stage: Stage) -> Iterator[None]:
+@dies_at(*START, *SIGN)
+def a_file_of_parts_sent(stage: Stage) -> Iterator[None]:
     yield
     file = stage.send(stage.body(), folder="Reports")
     assert file.folder_id
 
 
-@dies_at("start.3-reserved", *CLAIM, *PUBLISH)
-def three_small_files(stage: Stage) -> Iterator[None]:
+@dies_at(*CLAIM, *COMPLETE, *PUBLISH)
+def a_file_of_parts_finished(stage: Stage) -> Iterator[None]:
+    upload = stage.sender.start(stage.body())
+    stage.sender.put(upload)
     yield
+    stage.finish(upload)
+
+
+@dies_at(*CLAIM, *PUBLISH)
+def three_small_files(stage: Stage) -> Iterator[None]:
     uploads = [stage.sender.start(b"small %d" % number) for number in range(3)]
     for upload in uploads:
         stage.sender.put(upload)
+    yield
     assert len(stage.finish(*uploads)) == 3
 
 
@@ -86,8 +94,10 @@ def a_finish_before_all_is_sent(stage: Stage) -> Iterator[None]:
 )
 def a_new_version(stage: Stage) -> Iterator[None]:
     first = stage.send(b"one", folder="Brand")
+    upload = stage.sender.start(b"second", replaces=first.pk)
+    stage.sender.put(upload)
     yield
-    second = stage.send(b"second", replaces=first.pk)
+    (second,) = stage.finish(upload)
     assert (second.link, second.current, second.folder_id) == (first.pk, True, first.folder_id)
     assert not stage.row(first).current
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -13,7 +16,7 @@ from tests.conftest import PROJECT
 from tests.faults import scenarios
 from tests.faults.conftest import PART_BYTES
 from tests.faults.here import Here
-from tests.faults.mortals import Child, Player, cookies_of
+from tests.faults.mortals import Child, Player, Processes, cookies_of
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Stage
 from tests.stores import Bucket
@@ -21,12 +24,22 @@ from tests.stores import Bucket
 pytestmark = pytest.mark.django_db(transaction=True)
 
 S3_SMALLEST_PART = 5 * 1024**2
+UPLOADS = [name for name, scenario in SCENARIOS.items() if any(p.startswith("finish.") for p in scenario.points)]
 CASES = [(name, point) for name, scenario in SCENARIOS.items() for point in scenario.points]
 
 
 def points_in_the_source() -> list[str]:
     texts = (path.read_text() for path in sorted((PROJECT / "uploads").rglob("*.py")))
     return [point for text in texts for point in re.findall(r"\breached\((.*)\)", text) if "point: str" not in point]
+
+
+@contextmanager
+def blaming(point: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as fault:
+        fault.add_note(f"died at {point}")
+        raise
 
 
 def test_every_fault_point_has_a_scenario_and_every_scenario_a_point() -> None:
@@ -43,9 +56,40 @@ def test_whoever_dies_there_loses_nothing(
     settings.UPLOAD_PART_BYTES = PART_BYTES
     spare = Here(cookies_of(alice))
     for point in SCENARIOS[name].points:
-        stage = Stage(Child(player, alice, point), spare, bucket, part_bytes=PART_BYTES)
-        try:
-            scenarios.run(name, stage)
-        except BaseException as fault:
-            fault.add_note(f"died at {point}")
-            raise
+        with blaming(point):
+            scenarios.run(name, Stage(Child(player, alice, point), spare, bucket, part_bytes=PART_BYTES))
+
+
+def test_where_the_store_checks_digests_as_well(
+    digest_player: Player, digest_bucket: Bucket, alice: User, settings: Settings
+) -> None:
+    settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
+    door, spare = Child(digest_player, alice, "finish.4-completed"), Here(cookies_of(alice))
+    scenarios.run("a_file_of_parts_finished", Stage(door, spare, digest_bucket, part_bytes=S3_SMALLEST_PART))
+
+
+# --- the long form ----------------------------------------------------------------------------
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("name", "point"), CASES)
+def test_a_gunicorn_and_a_command_that_die_there_lose_nothing(
+    name: str, point: str, alice: User, bucket: Bucket, neighbour: None, settings: Settings, tmp_path: Path
+) -> None:
+    settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
+    parts = {"UPLOAD_PART_BYTES": str(S3_SMALLEST_PART)}
+    with Processes(tmp_path, alice, FAULT_POINT=point, **parts) as door:
+        scenarios.run(name, Stage(door, Here(cookies_of(alice)), bucket, part_bytes=S3_SMALLEST_PART))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", UPLOADS)
+def test_whoever_dies_there_loses_nothing_where_digests_are_checked(
+    name: str, digest_player: Player, digest_bucket: Bucket, alice: User, settings: Settings
+) -> None:
+    settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
+    spare = Here(cookies_of(alice))
+    for point in SCENARIOS[name].points:
+        with blaming(point):
+            door = Child(digest_player, alice, point)
+            scenarios.run(name, Stage(door, spare, digest_bucket, part_bytes=S3_SMALLEST_PART))

@@ -20,7 +20,8 @@ OUR_OWN = {"amalga.json"}
 
 def agree(bucket: Bucket, *, kept: Mapping[UUID, bytes]) -> None:
     """R1 to R5 hold, nothing is under way any more, and what `kept` names is there with these bytes."""
-    assert list(breaches(bucket, kept=kept)) == []
+    if found := list(breaches(bucket, kept=kept)):
+        raise AssertionError("; ".join(found))
 
 
 def breaches(bucket: Bucket, *, kept: Mapping[UUID, bytes]) -> Iterator[str]:
