@@ -78,7 +78,7 @@ def _refuse_a_listing(operation_model: Any, response_dict: Any, **_: Any) -> Non
     """Some stores overlook the question and list the bucket, which boto3 would read as "nothing is set"."""
     with contextlib.suppress(TypeError):
         if response_dict["status_code"] < 300 and b"<ListBucketResult" in response_dict["body"][:1000]:
-            raise Said(operation_model.name, "NotImplemented", status=501)
+            raise Said(operation_model.name, "NotImplemented")
 
 
 def _differences(now: dict[str, str], wanted: dict[str, str]) -> list[tuple[str, str, str]]:
