@@ -267,6 +267,9 @@ TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 # How many proxies of our own stand before gunicorn, each adding to X-Forwarded-For: the address that the activity
 # log keeps is counted from the right.
 PROXY_COUNT = whole("PROXY_COUNT", 0, least=0, most=10)
+# gunicorn's own, which reads them itself (amalga/gunicorn.py); here they are held against the other settings.
+FORWARDED_ALLOW_IPS = words("FORWARDED_ALLOW_IPS")
+WEB_CONCURRENCY = whole("WEB_CONCURRENCY", 2, least=1, most=1000)
 
 # Where a test lets a process die (uploads/faultpoints.py); `check --deploy` refuses any.
 FAULT_POINT = str(env.str("FAULT_POINT", default=""))

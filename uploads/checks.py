@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,10 @@ from django.db import ProgrammingError, connections, transaction
 
 # a word in Cyrillic letters, of which an index of trigrams keeps none where the database takes them for no letters
 KNOWS_LETTERS = "SELECT cardinality(show_trgm('отчёт')) > 0"
+# what images, tutorials and panels come with; nobody needs to guess these
+KNOWN_PASSWORDS = {"postgres", "password", "admin", "root", "secret", "changeme", "example", "amalga", "123456", "test"}
+PROVEN = {"verify-ca", "verify-full"}
+LARGE_PART_BYTES = 128 * 1024**2
 
 
 @register(Tags.security, deploy=True)
@@ -47,6 +52,135 @@ def no_fault_point_is_set(**_: Any) -> list[CheckMessage]:
     return [Error("FAULT_POINT ends processes in tests.", hint="Remove FAULT_POINT.", id="uploads.E001")]
 
 
+@register(Tags.security)
+def database_password_is_no_known_one(**_: Any) -> list[CheckMessage]:
+    """Also without --deploy, so that `migrate` and with it a release stops."""
+    user, password = (str(_database().get(name) or "") for name in ("USER", "PASSWORD"))
+    if settings.DEBUG or not password or password.lower() not in {*KNOWN_PASSWORDS, user.lower()}:
+        return []
+    return [
+        Error(
+            "The database's password is one that everybody tries first.",
+            hint="Give the role a password of its own (ALTER ROLE … PASSWORD …) and put it into DATABASE_URL.",
+            id="uploads.E002",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def database_asks_who_comes(**_: Any) -> list[CheckMessage]:
+    """A certificate, or a file of passwords, does as well; and a socket of this machine knows who comes."""
+    database = _database()
+    by_other_means = {"sslcert", "passfile", "service"} & set(database.get("OPTIONS", {}))
+    if database.get("PASSWORD") or by_other_means or _is_here(database.get("HOST")):
+        return []
+    return [
+        Warning(
+            "The database is asked without a password.",
+            hint="Let its role have one, and put it into DATABASE_URL.",
+            id="uploads.W004",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def database_proves_who_it_is(**_: Any) -> list[CheckMessage]:
+    database = _database()
+    mode = str(database.get("OPTIONS", {}).get("sslmode") or "prefer")
+    if mode in PROVEN or _is_here(database.get("HOST")):
+        return []
+    in_the_clear = "" if mode == "require" else " and may send everything in the clear"
+    return [
+        Warning(
+            f"The way to the database is sslmode={mode}: it does not ask the server to prove who it is{in_the_clear}.",
+            hint="Add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL, with the provider's certificates in FILE.",
+            id="uploads.W005",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def hosts_are_named(**_: Any) -> list[CheckMessage]:
+    if "*" not in settings.ALLOWED_HOSTS:
+        return []
+    return [
+        Warning(
+            "ALLOWED_HOSTS lets everybody choose what the site is called: links and redirects follow the Host header.",
+            hint="Name the hosts that people type, by commas.",
+            id="uploads.W006",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def origins_are_https(**_: Any) -> list[CheckMessage]:
+    plain = [origin for origin in settings.CSRF_TRUSTED_ORIGINS if not origin.startswith("https://")]
+    if not plain or not settings.HTTPS:  # without HTTPS another check speaks
+        return []
+    return [
+        Warning(
+            f"Pages that came in the clear may send forms: {', '.join(plain)} in CSRF_TRUSTED_ORIGINS.",
+            hint="Write https://.",
+            id="uploads.W007",
+        )
+    ]
+
+
+@register(deploy=True)
+def addresses_are_counted(**_: Any) -> list[CheckMessage]:
+    if settings.PROXY_COUNT or not settings.FORWARDED_ALLOW_IPS:
+        return []
+    return [
+        Warning(
+            "There is a proxy (FORWARDED_ALLOW_IPS), and PROXY_COUNT is 0: the activity log keeps the proxy's address.",
+            hint="Set PROXY_COUNT to the number of proxies that add to X-Forwarded-For, mostly 1.",
+            id="uploads.W008",
+        )
+    ]
+
+
+@register(deploy=True)
+def the_store_does_what_it_can(**_: Any) -> list[CheckMessage]:
+    """`doctor` finds out by trying for every other store."""
+    host = urlsplit(settings.S3_ORIGIN).hostname or ""
+    if settings.S3_CHECKSUMS == "sha256" or not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        return []
+    return [
+        Warning(
+            f"S3 verifies and keeps SHA-256 digests, and S3_CHECKSUMS={settings.S3_CHECKSUMS} does not ask it to.",
+            hint="Remove S3_CHECKSUMS.",
+            id="uploads.W009",
+        )
+    ]
+
+
+@register(deploy=True)
+def parts_fit_into_memory(**_: Any) -> list[CheckMessage]:
+    if settings.UPLOAD_PART_BYTES <= LARGE_PART_BYTES:
+        return []
+    return [
+        Warning(
+            f"Parts of {settings.UPLOAD_PART_BYTES // 1024**2} MiB: browsers hold four at once in memory, each thread "
+            "of the plain form holds one, and whatever breaks a part sends all of it again.",
+            hint="Leave UPLOAD_PART_BYTES at 16777216; it is doubled by itself where a file needs that.",
+            id="uploads.W010",
+        )
+    ]
+
+
+@register(deploy=True)
+def the_largest_file_fits_the_quota(**_: Any) -> list[CheckMessage]:
+    if settings.UPLOAD_MAX_BYTES <= settings.UPLOAD_QUOTA_BYTES:
+        return []
+    return [
+        Warning(
+            "UPLOAD_MAX_BYTES is above UPLOAD_QUOTA_BYTES: people are told that they may send what is then refused.",
+            hint="Lower UPLOAD_MAX_BYTES or raise UPLOAD_QUOTA_BYTES.",
+            id="uploads.W011",
+        )
+    ]
+
+
 @register(Tags.database)
 def database_knows_letters(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Only where a command asks for checks of the database, as `migrate` does."""
@@ -69,3 +203,17 @@ def _knows_letters() -> bool:
             return bool(cursor.fetchone()[0])
     except ProgrammingError:
         return True
+
+
+def _database() -> dict[str, Any]:
+    return settings.DATABASES["default"]
+
+
+def _is_here(host: Any) -> bool:
+    """On this machine: a socket, `localhost`, or an address of its own."""
+    if not host or str(host).startswith("/") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(str(host).strip("[]")).is_loopback
+    except ValueError:
+        return False
