@@ -93,7 +93,7 @@ def test_a_store_that_is_away_does_not_hold_a_cancel_up(
     upload = sender.start(BODY)
     sender.put(upload, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "multipart_ids", lambda key: (_ for _ in ()).throw(StoreUnavailable()))
+        patch.setattr(s3, "multipart_ids", lambda key, **where: (_ for _ in ()).throw(StoreUnavailable()))
         assert sender.cancel(upload).status_code == 204
     assert used(alice) == (0, 0)
     assert bucket.multipart_uploads()

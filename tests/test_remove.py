@@ -96,7 +96,7 @@ def test_the_row_stays_until_the_object_is_gone(
     services.trash(file, by=alice)
     File.objects.update(purge_after=timezone.now(), signed_until=None)
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "delete", lambda key: (_ for _ in ()).throw(StoreUnavailable()))
+        patch.setattr(s3, "delete", lambda key, **where: (_ for _ in ()).throw(StoreUnavailable()))
         assert services.sweep()["failed"] == 1
     assert File.objects.get().state == State.DELETING
     assert bucket.objects()

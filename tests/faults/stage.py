@@ -124,6 +124,7 @@ class Stage:
 
 def leases_end() -> None:
     _run(f"UPDATE uploads_file SET lease_until = {LONG_AGO} WHERE state = 'completing'")
+    _run(f"UPDATE uploads_file SET retry_at = {LONG_AGO} WHERE retry_at IS NOT NULL")
 
 
 def time_passes() -> None:

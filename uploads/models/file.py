@@ -94,6 +94,9 @@ class File(models.Model):
     signed_until = models.DateTimeField(null=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
     purge_after = models.DateTimeField(_("purged after"), null=True, editable=False)
+    # when a sweep may take up the row again, and how often one failed at it
+    retry_at = models.DateTimeField(null=True, editable=False)
+    tries = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
 
     objects = FileQuerySet.as_manager()
 

@@ -206,8 +206,10 @@ class FileQuerySet(models.QuerySet["File"]):
         with transaction.atomic():
             usage = Usage.objects.locked(owner_id)
             rows = self.filter(owner_id=owner_id, state__in=SOURCES[State.DELETING])
-            sizes = dict(rows.select_for_update(no_key=True).values_list("pk", "size"))
-            self.model.objects.filter(pk__in=sizes).update(state=State.DELETING, lease_until=None, updated_at=Now())
+            sizes = dict(rows.order_by("pk").select_for_update(no_key=True).values_list("pk", "size"))
+            self.model.objects.filter(pk__in=sizes).update(
+                state=State.DELETING, lease_until=None, retry_at=None, tries=0, updated_at=Now()
+            )
             usage.change(files=-len(sizes), bytes=-sum(sizes.values()))
         return len(sizes)
 

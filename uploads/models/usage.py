@@ -17,6 +17,13 @@ class UsageQuerySet(models.QuerySet["Usage"]):
         Usage.objects.bulk_create([Usage(owner_id=owner_id)], ignore_conflicts=True)
         return self.select_for_update(no_key=True).get(owner_id=owner_id)
 
+    def locked_for_batch(self, owner_id: Any, *, patient: bool) -> bool:
+        """As `locked`. Unless `patient`, False at once where somebody else holds the lock."""
+        if patient:
+            return bool(self.locked(owner_id))
+        Usage.objects.bulk_create([Usage(owner_id=owner_id)], ignore_conflicts=True)
+        return self.select_for_update(no_key=True, skip_locked=True).filter(owner_id=owner_id).first() is not None
+
 
 class Usage(models.Model):
     """Bytes and files of one person that are stored or reserved, the trash included."""

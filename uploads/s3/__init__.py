@@ -4,7 +4,8 @@ Nothing here knows a row. "Not there" is None, a refusal (403) is never taken fo
 whatever else goes wrong is StoreUnavailable. No call is made inside a database transaction.
 """
 
-from uploads.s3.client import keeps_digests, needs_digests
+from uploads.s3.client import keeps_digests, needs_digests, signs_payloads
+from uploads.s3.copies import MARK, MOST_BYTES_AT_ONCE, copy_within, mark_of, put_file, put_part
 from uploads.s3.delivery import DeliveryStorage, download_url, preview_url, reset
 from uploads.s3.listing import Item, OpenMultipart, Page, head, list_objects, open_multiparts
 from uploads.s3.marker import MARKER_KEY, read_marker, write_marker
@@ -18,12 +19,15 @@ from uploads.s3.multipart import (
     upload_part,
 )
 from uploads.s3.objects import Stored, create_bucket, delete, peek, put, read, require_answer
+from uploads.s3.removal import delete_many
 from uploads.s3.signing import URL_SECONDS, Signed, sign_part, sign_put
 from uploads.s3.stores import Store, main_store, other_store
 from uploads.s3.streams import Stream, beginning, stream
 
 __all__ = [
+    "MARK",
     "MARKER_KEY",
+    "MOST_BYTES_AT_ONCE",
     "URL_SECONDS",
     "DeliveryStorage",
     "Item",
@@ -37,15 +41,18 @@ __all__ = [
     "abort_multipart",
     "beginning",
     "complete_multipart",
+    "copy_within",
     "create_bucket",
     "create_multipart",
     "delete",
+    "delete_many",
     "download_url",
     "head",
     "keeps_digests",
     "list_objects",
     "list_parts",
     "main_store",
+    "mark_of",
     "multipart_ids",
     "needs_digests",
     "open_multiparts",
@@ -53,12 +60,15 @@ __all__ = [
     "peek",
     "preview_url",
     "put",
+    "put_file",
+    "put_part",
     "read",
     "read_marker",
     "require_answer",
     "reset",
     "sign_part",
     "sign_put",
+    "signs_payloads",
     "stream",
     "upload_part",
     "write_marker",

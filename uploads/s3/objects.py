@@ -59,10 +59,10 @@ def peek(key: str, *, size: int, store: str | None = None) -> Stored | None:
     return Stored(_whole_size(got.headers), got.headers["ETag"].strip('"'), checksum, got.first)
 
 
-def require_answer() -> None:
-    """Raise StoreUnavailable unless the main store answers now, in seconds; that it refuses is an answer too."""
+def require_answer(store: str | None = None) -> None:
+    """Raise StoreUnavailable unless the store answers now, in seconds; that it refuses is an answer too."""
     with contextlib.suppress(StoreRefused):
-        peek(NEVER_USED, size=1)
+        peek(NEVER_USED, size=1, store=store)
 
 
 def put(key: str, body: bytes | memoryview, *, sha256: str, store: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from uploads.services.assemble import resolve
 from uploads.services.downloads import note_download
+from uploads.services.erase import erase
 from uploads.services.finish import Finished, finish
 from uploads.services.organise import (
     Outcome,
@@ -15,7 +16,7 @@ from uploads.services.organise import (
 from uploads.services.preview_queue import preview_files, request_previews, tend_previews
 from uploads.services.previews import looks_of, make_previews
 from uploads.services.receive import Receiver
-from uploads.services.remove import cancel, erase, restore, trash
+from uploads.services.remove import cancel, restore, trash
 from uploads.services.sign import StoredPart, parts_of, sign_parts
 from uploads.services.start import Started, start
 from uploads.services.sweep import sweep

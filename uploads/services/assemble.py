@@ -59,10 +59,13 @@ def give_back(file: File, problem: Problem) -> None:
         claimed.update(lease_until=Now(), updated_at=Now())
 
 
-def resolve(file: File) -> None:
-    """End an assembly that somebody began and did not end. Safe to repeat and to run in many places."""
+def resolve(file: File) -> bool:
+    """End an assembly that somebody began and did not end. Safe to repeat and to run in many places.
+
+    False when somebody else has it. Raises StoreUnavailable; then nothing has changed.
+    """
     if not File.objects.filter(pk=file.pk).stuck().claim():
-        return
+        return False
     reached("resolve.1-claimed")
     file.refresh_from_db()
     try:
@@ -74,6 +77,7 @@ def resolve(file: File) -> None:
         give_back(file, problem)
         if isinstance(problem, StoreUnavailable):
             raise
+    return True
 
 
 def _require_right(file: File) -> None:

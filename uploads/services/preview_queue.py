@@ -16,7 +16,7 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from uploads.errors import StoreUnavailable
-from uploads.models import File, Preview, PreviewState
+from uploads.models import File, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
 from uploads.services.previews import LEASE_SECONDS, MAY_BE_SHOWN, make_previews
 
@@ -122,7 +122,7 @@ def _forgotten() -> list[UUID]:
     """Files of the last hours that nobody made previews of, and those whose makers did not end."""
     recent = File.objects.listed().filter(MAY_BE_SHOWN, size__gt=0, previews__isnull=True)
     recent = recent.filter(available_at__gt=in_seconds(-FORGOTTEN_WITHIN_SECONDS))
-    left = Preview.objects.filter(state=PreviewState.MAKING, lease_until__lt=in_seconds(0))
+    left = Preview.objects.filter(state=PreviewState.MAKING, lease_until__lt=in_seconds(0), file__state=State.AVAILABLE)
     ids = dict.fromkeys(left.order_by("lease_until").values_list("file_id", flat=True)[:FORGOTTEN_AT_ONCE])
     ids |= dict.fromkeys(recent.newest_first().values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
     return list(ids)

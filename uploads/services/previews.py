@@ -84,17 +84,6 @@ def clear_scratch() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def erase_previews(file: File) -> bool:
-    """Remove every preview of a file that is going, object first. False while one is being made."""
-    for preview in Preview.objects.filter(file=file):
-        if preview.state == PreviewState.MAKING and not _left(preview):
-            return False
-        s3.delete(preview.key, store=preview.store)
-        reached("erase.3-preview-object-gone")
-        preview.delete()
-    return True
-
-
 def forget_failed() -> None:
     """Let files be tried again that could not be shown. Raises StoreUnavailable; safe to repeat."""
     for preview in Preview.objects.filter(state=PreviewState.FAILED).iterator():
@@ -171,7 +160,3 @@ def _fail(begun: Mapping[Look, Preview], why: str) -> None:
 
 def _open(begun: Mapping[Look, Preview]) -> models.QuerySet[Preview]:
     return Preview.objects.filter(pk__in=[preview.pk for preview in begun.values()], state=PreviewState.MAKING)
-
-
-def _left(preview: Preview) -> bool:
-    return Preview.objects.filter(pk=preview.pk, lease_until__lt=Now()).exists()

@@ -1,4 +1,4 @@
-"""Cancel an upload, hide a file, bring it back, and let go of what nobody needs any more."""
+"""Cancel an upload, hide a file, and bring it back."""
 
 from __future__ import annotations
 
@@ -6,21 +6,15 @@ import contextlib
 import logging
 
 from django.contrib.auth.models import User
-from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from uploads import s3
 from uploads.errors import StoreUnavailable, WrongState
 from uploads.faultpoints import reached
 from uploads.models import File, State
-from uploads.models.queries import in_seconds
+from uploads.services.erase import erase
 from uploads.services.organise import restore_many, trash_many
-from uploads.services.previews import erase_previews
 
 logger = logging.getLogger(__name__)
-
-# A URL lives by the store's clock, a row by the database's.
-CLOCKS_APART_SECONDS = 120
 
 
 def cancel(file: File, *, by: User) -> None:
@@ -63,28 +57,3 @@ def restore(file: File, *, by: User) -> None:
         return
     if not restore_many([file.link], by=by).files:
         raise WrongState(_("The file is no longer in the trash."))
-
-
-def erase(file: File) -> bool:
-    """Remove what the store has of a row in `deleting`, then the row. Safe to repeat.
-
-    While a signed URL may still bring bytes to the key, the row stays: False, to be repeated later.
-    So no object is ever without a row. A row that is not in `deleting` keeps all it has.
-    """
-    if not File.objects.filter(pk=file.pk, state=State.DELETING).exists():
-        return False
-    if file.part_count > 1 or file.multipart_id:
-        for multipart_id in {file.multipart_id, *s3.multipart_ids(file.key, store=file.store)} - {""}:
-            s3.abort_multipart(file.key, multipart_id, store=file.store)
-    reached("erase.1-parts-gone")
-    s3.delete(file.key, store=file.store)
-    reached("erase.2-object-gone")
-    if not erase_previews(file):
-        return False
-    reached("erase.4-previews-gone")
-    quiet = Q(signed_until__isnull=True) | Q(signed_until__lt=in_seconds(-CLOCKS_APART_SECONDS))
-    gone, _each = File.objects.filter(quiet, pk=file.pk, state=State.DELETING).delete()
-    reached("erase.5-row-gone")
-    if gone:
-        logger.info("file_erased file=%s", file.pk)
-    return bool(gone)

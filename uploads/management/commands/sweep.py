@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections import Counter
@@ -11,35 +12,57 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 
 from uploads import services
+from uploads.management.stopping import Stop, stopped, stopping_gently
+
+# In a loop one sweep ends after so long, whatever is left: the next one begins with what has become due since.
+MOST_SECONDS = 300.0
 
 
 class Command(BaseCommand):
     help = (
-        "Expires uploads whose time is over, ends assemblies that a crash left behind, purges the "
-        "trash when it is due, and erases the objects and rows of what must go. Available files and "
-        "trash that is not due are not touched. Several may run at once. Exit status: 0 done, 1 some "
-        "rows failed and are left for the next time."
+        "Expires uploads whose time is over, ends assemblies that a crash left behind, purges the trash when it is "
+        "due, erases the objects and rows of what must go, and removes half-made previews of files in the trash, "
+        "until nothing is due any more. Once an hour it aborts uploads in parts that are open under f/ for more than "
+        "a day and belong to no file; only in a bucket with our marker. Not touched: available files, trash that is "
+        "not due, uploads that have time, the objects of imported files, objects without a file, and keys that do not "
+        "begin with f/ or p/. Several may run at once and share the work. A row that fails is tried again later and "
+        "stops no other. Exit status: 0 done, or stopped in a loop; 1 some rows failed, or it was stopped, or the "
+        "database is away."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--every", type=int, metavar="SECONDS", help="go on until stopped, with this pause")
+        parser.add_argument(
+            "--every", type=_seconds, metavar="SECONDS", help="go on until stopped, with this pause between sweeps"
+        )
         parser.add_argument("--json", action="store_true", help="one JSON object for each sweep")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["every"] is None:
-            counts = services.sweep()
-            self._tell(counts, as_json=options["json"])
-            if counts["failed"]:
-                raise CommandError("Some rows are left for the next sweep.", returncode=1)
-            return
-        while True:
-            self._sweep_and_go_on(as_json=options["json"])
-            time.sleep(max(1, options["every"]))
+        with stopping_gently() as stop:
+            if options["every"] is None:
+                self._once(stop, as_json=options["json"])
+                return
+            while not stop.asked:
+                self._sweep_and_go_on(stop, as_json=options["json"])
+                stop.pause(options["every"])
 
-    def _sweep_and_go_on(self, *, as_json: bool) -> None:
-        """In a loop, a database that is away is waited for, not died of."""
+    def _once(self, stop: Stop, *, as_json: bool) -> None:
         try:
-            counts = services.sweep()
+            counts = services.sweep(go_on=lambda: not stop.asked)
+        except DatabaseError as fault:
+            raise CommandError(
+                f"The database is away ({type(fault).__name__}). Nothing is lost.", returncode=1
+            ) from None
+        self._tell(counts, as_json=as_json)
+        if stop.asked:
+            raise stopped()
+        if counts["failed"]:
+            raise CommandError("Some rows are left for the next sweep; the log says why (sweep_failed).", returncode=1)
+
+    def _sweep_and_go_on(self, stop: Stop, *, as_json: bool) -> None:
+        """In a loop, a database that is away is waited for, not died of."""
+        end = time.monotonic() + MOST_SECONDS
+        try:
+            counts = services.sweep(go_on=lambda: not stop.asked and time.monotonic() < end)
         except DatabaseError as fault:
             self.stderr.write(f"sweep: the database is away ({type(fault).__name__})")
             connection.close()
@@ -53,3 +76,9 @@ class Command(BaseCommand):
             return
         told = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
         self.stdout.write(f"sweep: {told or 'nothing to do'}")
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 1 to 86400")
+    return int(text)

@@ -1,0 +1,196 @@
+"""Let go of rows in `deleting`: first all that the store has of them, then the rows."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import DatabaseError, connection, models, transaction
+from django.db.models import Q
+
+from uploads import s3
+from uploads.errors import StoreUnavailable
+from uploads.faultpoints import reached
+from uploads.models import File, Origin, Preview, PreviewState, State
+from uploads.models.queries import in_seconds
+from uploads.services.watch import StoreWatch
+
+logger = logging.getLogger(__name__)
+
+# A URL lives by the store's clock, a row by the database's.
+CLOCKS_APART_SECONDS = 120
+STORE_CALLS_AT_ONCE = 8
+FEW = 20
+
+
+@dataclass
+class Erased:
+    """How it went; what is in neither waits: for a URL that may still bring bytes, or a preview that is being made."""
+
+    gone: set[UUID] = field(default_factory=set)
+    failed: dict[UUID, Exception] = field(default_factory=dict)
+
+
+class _Stored(NamedTuple):
+    """An object that has to go, and the file whose row it keeps."""
+
+    key: str
+    store: str
+    file_id: UUID
+
+
+def quiet() -> Q:
+    """No URL can bring bytes to such a row any more."""
+    return Q(signed_until__isnull=True) | Q(signed_until__lt=in_seconds(-CLOCKS_APART_SECONDS))
+
+
+def erase(file: File) -> bool:
+    """Remove what the store has of a row in `deleting`, then the row. Safe to repeat.
+
+    While a signed URL may still bring bytes to the key, the row stays: False, to be repeated later.
+    So no object is ever without a row. A row that is not in `deleting` keeps all it has. The object of an imported
+    file is not ours and stays.
+    """
+    erased = erase_all([file])
+    for fault in erased.failed.values():
+        raise fault
+    return bool(erased.gone)
+
+
+def erase_all(files: Sequence[File], *, watch: StoreWatch | None = None) -> Erased:
+    """As `erase`, for many at once: one request removes up to a thousand objects. One that fails stops no other.
+
+    With `watch`, a store that is away is not asked for every file.
+    """
+    files = list(File.objects.filter(pk__in=[file.pk for file in files], state=State.DELETING))
+    erased = Erased()
+    _end_uploads(files, erased.failed, watch=watch)
+    reached("erase.1-parts-gone")
+    made = list(Preview.objects.filter(file__in=files).annotate(busy=_being_made()))
+    busy = {preview.file_id for preview in made if preview.busy}
+    objects = [_Stored(file.key, file.store, file.pk) for file in files if file.origin != Origin.IMPORTED]
+    objects += [_Stored(preview.key, preview.store, preview.file_id) for preview in made if not preview.busy]
+    _remove_objects([it for it in objects if it.file_id not in erased.failed], erased.failed, watch=watch)
+    reached("erase.2-object-gone")
+    left = [file.pk for file in files if file.pk not in busy and file.pk not in erased.failed]
+    if made:
+        reached("erase.3-preview-object-gone")
+        _at_once_or_each(left, _forget_previews, erased.failed)
+    reached("erase.4-previews-gone")
+    left = [pk for pk in left if pk not in erased.failed]
+    erased.gone = _at_once_or_each(left, _remove_rows, erased.failed)
+    reached("erase.5-row-gone")
+    for pk in erased.gone:
+        logger.info("file_erased file=%s", pk)
+    return erased
+
+
+def _being_made() -> Q:
+    return Q(state=PreviewState.MAKING, lease_until__gte=in_seconds(0))
+
+
+# --- the store ----------------------------------------------------------------------------------
+
+
+def _end_uploads(files: Sequence[File], failed: dict[UUID, Exception], *, watch: StoreWatch | None) -> None:
+    """Abort what was begun in parts. A row may know one and the store another, begun by somebody who died before the
+    row was told: of many files those are left to the search for strays, for it is a call more for each."""
+    ours = [file for file in files if file.origin == Origin.UPLOADED and (file.part_count > 1 or file.multipart_id)]
+
+    def end(file: File) -> None:
+        known = {file.multipart_id} - {""}
+        if not known or len(ours) <= FEW:
+            known |= set(s3.multipart_ids(file.key, store=file.store))
+        for multipart_id in known:
+            s3.abort_multipart(file.key, multipart_id, store=file.store)
+
+    failed |= _try_each([(file.store, file.pk, partial(end, file)) for file in ours], watch=watch)
+
+
+def _remove_objects(objects: Sequence[_Stored], failed: dict[UUID, Exception], *, watch: StoreWatch | None) -> None:
+    """Together; a store that does not take them together is given one after the other."""
+    by_store: dict[str, list[_Stored]] = defaultdict(list)
+    for stored in objects:
+        by_store[stored.store].append(stored)
+    for store, its in by_store.items():
+        each = [(store, it.file_id, partial(s3.delete, it.key, store=store)) for it in its]
+        if len(its) == 1:
+            failed |= _try_each(each, watch=watch)
+            continue
+        try:
+            if watch:
+                watch.require(store)
+            left = s3.delete_many([it.key for it in its], store=store)
+            failed |= {it.file_id: StoreUnavailable(f"DeleteObjects: {left[it.key]}") for it in its if it.key in left}
+        except Exception as fault:
+            if isinstance(fault, StoreUnavailable) and (watch is None or watch.doubt(store)):
+                failed |= {it.file_id: fault for it in its}
+            else:
+                failed |= _try_each(each, watch=watch)
+
+
+def _try_each(
+    work: Sequence[tuple[str, UUID, Callable[[], object]]], *, watch: StoreWatch | None
+) -> dict[UUID, Exception]:
+    """Do it for each (store, file, what to do), several at once; what went wrong. A store that is away is asked no
+    more."""
+
+    def one(store: str, pk: UUID, act: Callable[[], object]) -> tuple[UUID, Exception | None]:
+        try:
+            if watch:
+                watch.require(store)
+            act()
+        except Exception as fault:
+            if watch and isinstance(fault, StoreUnavailable):
+                watch.doubt(store)
+            return pk, fault
+        return pk, None
+
+    if len(work) <= 1:
+        tried = [one(*item) for item in work]
+    else:
+        with ThreadPoolExecutor(STORE_CALLS_AT_ONCE) as pool:
+            tried = list(pool.map(lambda item: one(*item), work))
+    return {pk: fault for pk, fault in tried if fault is not None}
+
+
+# --- the rows -----------------------------------------------------------------------------------
+
+
+def _forget_previews(ids: Sequence[UUID]) -> set[UUID]:
+    Preview.objects.filter(file__in=ids).delete()
+    return set(ids)
+
+
+def _remove_rows(ids: Sequence[UUID]) -> set[UUID]:
+    with transaction.atomic():
+        rows = File.objects.filter(quiet(), pk__in=ids, state=State.DELETING).order_by("pk")
+        gone = set(rows.select_for_update().values_list("pk", flat=True))
+        File.objects.filter(pk__in=gone).delete()
+    return gone
+
+
+def _at_once_or_each(
+    ids: Sequence[UUID], act: Callable[[Sequence[UUID]], set[UUID]], failed: dict[UUID, Exception]
+) -> set[UUID]:
+    """Do it for all in one go; if the database refuses that, for each by itself, so that one stops no other."""
+    if not ids:
+        return set()
+    done: set[UUID] = set()
+    try:
+        return act(ids)
+    except (DatabaseError, models.ProtectedError) as fault:
+        if not connection.is_usable():
+            raise
+        if len(ids) == 1:
+            failed[ids[0]] = fault
+            return done
+    for pk in ids:
+        done |= _at_once_or_each([pk], act, failed)
+    return done
