@@ -1,0 +1,242 @@
+"""docs/timeouts.md tells every time limit: the numbers are the ones in use, and stand in the right order."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.retries.standard import ExponentialBackoff
+from django.conf import settings
+
+import amalga.database
+from tests.conftest import PROJECT
+from tests.test_settings import read
+from uploads import s3
+from uploads.listing import pages
+from uploads.models import queries
+from uploads.previews import child, parent
+from uploads.s3 import client, delivery, listing, objects, signing, streams
+from uploads.s3.posture import keeping
+from uploads.s3.stores import main_store
+from uploads.services import aims, preview_queue, previews, watch
+from uploads.services.erase import CLOCKS_APART_SECONDS, quiet
+
+UNITS = {"s": 1, "times": 1, "days": 24 * 3600}
+ROW = re.compile(r"^\| ([^|]+) \| ([\d.]+) (s|times|days) \| ([^|]*) \|", re.MULTILINE)
+YOURS = {
+    "answer to a person", "balancer: idle", "balancer: deregistration delay", "platform: kill of the web process",
+    "platform: kill of the worker",
+}  # fmt: skip
+
+TOLD = {what: float(number) * UNITS[unit] for what, number, unit, _where in ROW.findall(
+    (PROJECT / "docs" / "timeouts.md").read_text())}  # fmt: skip
+
+
+def of_script(file: str, name: str) -> float:
+    """A number of milliseconds in one of our scripts, as seconds."""
+    text = (PROJECT / "uploads" / "static" / "uploads" / "js" / file).read_text()
+    found = re.search(rf"^const {name} = ([\d_ *]+);", text, re.MULTILINE)
+    assert found
+    product = 1
+    for factor in found[1].split("*"):
+        product *= int(factor.strip().replace("_", ""))
+    return product / 1000
+
+
+@pytest.fixture
+def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What the code and the settings of a process without any variables of its own say."""
+    plain = read(monkeypatch)
+    database = plain["DATABASES"]["default"]["OPTIONS"]
+    limits = {
+        name: float(number)
+        for name, number in re.findall(r"-c (\w+_timeout)=(\d+)s", database["options"])
+    }  # fmt: skip
+    gunicorn = runpy.run_path(str(PROJECT / "amalga" / "gunicorn.py"))
+    every = re.search(r"sweep --every (\d+)", (PROJECT / "Procfile").read_text())
+    assert every
+    expiry = plain["UPLOAD_EXPIRY_HOURS"] * 3600
+    return {
+        "store: connect": client.CONNECT_SECONDS,
+        "store: read": client.READ_SECONDS,
+        "store: attempts": client.ATTEMPTS,
+        "store: pause between attempts": longest_pause(client.ATTEMPTS - 1),
+        "store, patiently: read": client.PATIENT_READ_SECONDS,
+        "store, patiently: attempts": client.PATIENT_ATTEMPTS,
+        "listing a bucket: all attempts": listing.RETRY_SECONDS,
+        "database: connect": database["connect_timeout"],
+        "database: wait for a connection": database["pool"]["timeout"],
+        "database: go on connecting": database["pool"]["reconnect_timeout"],
+        "database: is this connection alive": amalga.database.CHECK_SECONDS,
+        "database: lock": limits["lock_timeout"],
+        "database: statement": limits["statement_timeout"],
+        "database: any answer": amalga.database.ANSWER_SECONDS,
+        "database: idle in a transaction": limits["idle_in_transaction_session_timeout"],
+        "lists: counting": pages.PATIENCE_MS / 1000,
+        "gunicorn: timeout": gunicorn["timeout"],
+        "gunicorn: graceful timeout": gunicorn["graceful_timeout"],
+        "gunicorn: keepalive": gunicorn["keepalive"],
+        "finish: lease of a row": queries.LEASE_SECONDS,
+        "expired: clocks apart": CLOCKS_APART_SECONDS,
+        "sweep: a store that answered is not doubted": watch.ANSWERED_SECONDS,
+        "preview: drawing": parent.WAIT_SECONDS,
+        "preview: processor": child.MOST_CPU_SECONDS,
+        "preview: lease": previews.LEASE_SECONDS,
+        "worker: turn": preview_queue.TURN_SECONDS,
+        "worker: a task that nobody works at": preview_queue.LOST_AFTER_SECONDS,
+        "worker: first pause for a store that is away": preview_queue.FIRST_PAUSE_SECONDS,
+        "worker: longest pause": preview_queue.LONGEST_PAUSE_SECONDS,
+        "sweep: every": int(every[1]),
+        "URL: to send a part": signing.URL_SECONDS,
+        "URL: to download": delivery.DOWNLOAD_SECONDS,
+        "URL: of a preview": 2 * delivery.WINDOW_SECONDS,
+        "URL: for ourselves": max(objects.LOOK_SECONDS, streams.SIGNED_SECONDS),
+        "upload: until it expires": expiry,
+        "upload: ended by the store itself": expiry + aims.RESUMED_DAYS * UNITS["days"],
+        "trash": plain["TRASH_DAYS"] * UNITS["days"],
+        "removed objects: can be brought back": keeping.KEEP_DAYS * UNITS["days"],
+        "browser: a call to the app": of_script("api.js", "TIMEOUT_MS"),
+        "browser: no byte moves": of_script("transfer.js", "STALL_MS"),
+        "browser: the store's answer to a part": of_script("transfer.js", "ANSWER_MS"),
+        "browser: a URL counts as old": of_script("deliver.js", "URL_MS"),
+        "browser: first wait": of_script("waits.js", "FIRST_MS"),
+        "browser: longest wait": of_script("waits.js", "LONGEST_MS"),
+        "browser: longest wait that a server may ask for": of_script("waits.js", "LONGEST_ASKED_MS"),
+    }
+
+
+def longest_pause(retry: int) -> float:
+    """What botocore waits at most before this retry (from 1 on) of a call that was throttled."""
+    throttled: Any = type("Throttled", (), {"is_throttling_error_from_context": lambda self, context: True})()
+    context: Any = type("Context", (), {"attempt_number": retry, "http_response": None})()
+    backoff = ExponentialBackoff(random=lambda: 1.0, service_name="s3", throttling_detector=throttled)
+    return float(backoff.delay_amount(context))
+
+
+def test_the_page_tells_what_is_in_use(in_use: dict[str, float]) -> None:
+    assert {what: value for what, value in TOLD.items() if what not in YOURS} == in_use
+
+
+def test_the_page_names_places_that_exist() -> None:
+    for what, _number, _unit, where in ROW.findall((PROJECT / "docs" / "timeouts.md").read_text()):
+        file, *names = re.findall(r"`([^`]+)`", where) or [""]
+        place = PROJECT / (file if not file.startswith("js/") else f"uploads/static/uploads/{file}")
+        elsewhere = file.isupper() or "provision" in where or "botocore" in where
+        assert what in YOURS or place.is_file() or elsewhere, where
+        if place.is_file() and names and names[0].isidentifier():
+            assert names[0] in place.read_text(), where
+
+
+def quick_call(of: dict[str, float]) -> float:
+    """One call of the store at its worst."""
+    each = of["store: connect"] + of["store: read"]
+    return each * of["store: attempts"] + of["store: pause between attempts"] * (of["store: attempts"] - 1)
+
+
+def patient_call(of: dict[str, float]) -> float:
+    attempts = int(of["store, patiently: attempts"])
+    pauses = sum(longest_pause(retry) for retry in range(1, attempts))
+    return (of["store: connect"] + of["store, patiently: read"]) * attempts + pauses
+
+
+def assembly(of: dict[str, float]) -> float:
+    """ListParts (a thousand a page), Complete, GET, HEAD; the first that fails ends it, so these are slow, not dead."""
+    return 4 * quick_call(of)
+
+
+# What has to be smaller, and than what.
+Sum = Callable[[dict[str, float]], float]
+ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
+    "a store that is away is told of in time": (quick_call, "answer to a person"),
+    "so is a database that is away": (
+        lambda of: of["database: wait for a connection"] + of["database: go on connecting"], "answer to a person"),
+    "the pool waits no longer than its connections": ("database: wait for a connection", "database: connect"),
+    "whoever waits for a lock is told which": ("database: lock", "database: statement"),
+    "the server ends a statement before we give it up": ("database: statement", "database: any answer"),
+    "we give it up before a person does": ("database: any answer", "answer to a person"),
+    "counting leaves time for the page": ("lists: counting", "database: statement"),
+    "nobody idle holds locks for longer than a worker lives": ("database: idle in a transaction", "gunicorn: timeout"),
+    "no statement outlives the web server's patience": ("database: statement", "gunicorn: timeout"),
+    "no answer does": ("answer to a person", "gunicorn: graceful timeout"),
+    "who is told to stop may end": ("gunicorn: graceful timeout", "gunicorn: timeout"),
+    "the balancer waits for that": ("gunicorn: graceful timeout", "balancer: deregistration delay"),
+    "so does the platform": ("gunicorn: graceful timeout", "platform: kill of the web process"),
+    "the balancer never sends into a closed connection": ("balancer: idle", "gunicorn: keepalive"),
+    "the balancer waits for an answer": ("answer to a person", "balancer: idle"),
+    "a worker may end its turn and its picture": (
+        lambda of: of["worker: turn"] + of["preview: drawing"], "platform: kill of the worker"),
+    "an assembly ends before another one begins": (assembly, "finish: lease of a row"),
+    "drawing ends by itself before it is ended": ("preview: processor", "preview: drawing"),
+    "a preview is made before another one makes it": (
+        lambda of: of["preview: drawing"] + 2 * patient_call(of), "preview: lease"),
+    "a task outlives its previews": ("preview: lease", "worker: a task that nobody works at"),
+    "a listing's page is patient": (
+        lambda of: of["store, patiently: read"], "listing a bucket: all attempts"),
+    "a URL is renewed before it dies": ("browser: a URL counts as old", "URL: to send a part"),
+    "there is time to send a part after it is signed": (
+        lambda of: of["browser: no byte moves"] + of["browser: the store's answer to a part"], "URL: to send a part"),
+    "a URL dies before its upload": ("URL: to send a part", "upload: until it expires"),
+    "a download's URL is shorter than a part's": ("URL: to download", "URL: to send a part"),
+    "the sweep comes before the store ends an upload": (
+        lambda of: of["upload: until it expires"] + of["sweep: every"], "upload: ended by the store itself"),
+    "what is purged can be brought back with an old database": ("trash", "removed objects: can be brought back"),
+    "the page waits for the app": ("answer to a person", "browser: a call to the app"),
+    "the page waits for the store": ("browser: no byte moves", "browser: the store's answer to a part"),
+    "waits grow": ("browser: first wait", "browser: longest wait"),
+    "a server may ask for more": ("browser: longest wait", "browser: longest wait that a server may ask for"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", ORDER)
+def test_who_waits_for_another_waits_longer(rule: str) -> None:
+    smaller, larger = (TOLD[side] if isinstance(side, str) else side(TOLD) for side in ORDER[rule])
+    assert smaller < larger
+
+
+@pytest.mark.parametrize("left", [5, 200, 100_000])
+def test_no_url_outlives_the_credentials_that_sign_it(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing, "seconds_of_credentials", lambda *_: float(left))
+    monkeypatch.setattr(delivery, "seconds_of_credentials", lambda *_: float(left))
+    store = main_store()
+    assert signing.lifetime(signing.URL_SECONDS, store) == min(left, TOLD["URL: to send a part"])
+    assert signing.lifetime(delivery.DOWNLOAD_SECONDS, store) == min(left, TOLD["URL: to download"])
+    now = datetime.now(UTC)
+    since = now - timedelta(seconds=100)
+    assert delivery._good_for(now, since, store) <= min(left + 100, TOLD["URL: of a preview"])
+
+
+def test_the_clients_are_made_with_these_limits() -> None:
+    kinds = {
+        "quick": ("store: read", "store: attempts"),
+        "patient": ("store, patiently: read", "store, patiently: attempts"),
+    }
+    for kind, (read_seconds, attempts) in kinds.items():
+        made = client.client(kind).meta.config  # type: ignore[arg-type]
+        assert (made.connect_timeout, made.read_timeout) == (TOLD["store: connect"], TOLD[read_seconds])
+        assert made.retries["total_max_attempts"] == TOLD[attempts]
+    pool = client.http().connection_pool_kw
+    assert (pool["timeout"].connect_timeout, pool["timeout"].read_timeout) == (1, 3)
+    assert pool["retries"].total == TOLD["store: attempts"] - 1
+
+
+@pytest.mark.django_db
+def test_the_database_is_asked_with_these_limits() -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        for name, what in (("statement_timeout", "database: statement"), ("lock_timeout", "database: lock"),
+                           ("idle_in_transaction_session_timeout", "database: idle in a transaction")):  # fmt: skip
+            cursor.execute(f"SHOW {name}")
+            assert cursor.fetchone() == (f"{TOLD[what]:.0f}s",)
+    assert settings.DATABASES["default"]["OPTIONS"]["connect_timeout"] == TOLD["database: connect"]
+
+
+def test_a_row_outlives_the_urls_that_lead_to_its_key() -> None:
+    """The store's clock may be behind ours by so much, and it would still refuse the URL."""
+    assert TOLD["expired: clocks apart"] > 0
+    assert TOLD["URL: to send a part"] == s3.URL_SECONDS
+    assert "signed_until__lt" in str(quiet())
