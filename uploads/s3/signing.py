@@ -39,7 +39,10 @@ def lifetime(seconds: int, store: Store) -> int:
 
 def sign_put(key: str, *, size: int, sha256: str | None, store: str | None = None) -> Signed:
     """A URL that stores `size` bytes under `key`, once where the store can refuse a second time."""
-    at = store_named(store)
+    return sign_put_at(store_named(store), key, size=size, sha256=sha256)
+
+
+def sign_put_at(at: Store, key: str, *, size: int, sha256: str | None) -> Signed:
     params: dict[str, Any] = {"ContentType": OCTET_STREAM}
     headers = {"Content-Type": OCTET_STREAM}
     if at.keeps_digests:
@@ -54,7 +57,10 @@ def sign_put(key: str, *, size: int, sha256: str | None, store: str | None = Non
 def sign_part(
     key: str, multipart_id: str, number: int, *, size: int, sha256: str | None, store: str | None = None
 ) -> Signed:
-    at = store_named(store)
+    return sign_part_at(store_named(store), key, multipart_id, number, size=size, sha256=sha256)
+
+
+def sign_part_at(at: Store, key: str, multipart_id: str, number: int, *, size: int, sha256: str | None) -> Signed:
     headers: dict[str, str] = {}
     if at.signs_payloads:
         query = {"partNumber": str(number), "uploadId": multipart_id}
@@ -73,7 +79,7 @@ def sign_get_at(
     boto3 signs as of now and nothing else, so its own signer is asked.
     """
     at = store_named(store)
-    request = AWSRequest("GET", f"{_place(key, at)}?{urlencode(sorted(parameters.items()))}")
+    request = AWSRequest("GET", f"{address(key, at)}?{urlencode(sorted(parameters.items()))}")
     region = client("quick", at).meta.region_name
     signer = _SignedSince(credentials(at).get_frozen_credentials(), "s3", region, expires=seconds)
     signer.since = since
@@ -96,8 +102,8 @@ class _SignedPayload(S3SigV4QueryAuth):
         return str(request.headers[PAYLOAD_HASH])
 
 
-def _place(key: str, at: Store) -> str:
-    """The object's own address, without any query."""
+def address(key: str, at: Store) -> str:
+    """The object's address at its store, without any query."""
     url = client("quick", at).generate_presigned_url("get_object", Params={"Bucket": at.bucket, "Key": key})
     return url.partition("?")[0]
 
@@ -110,7 +116,7 @@ def _sign_payload(
     query = {**query, "X-Amz-Content-Sha256": headers[PAYLOAD_HASH]}
     sent = {**headers, "Content-Length": str(size)}
     with told_plainly("Sign"):
-        request = AWSRequest("PUT", f"{_place(key, at)}?{urlencode(query)}", headers=sent)
+        request = AWSRequest("PUT", f"{address(key, at)}?{urlencode(query)}", headers=sent)
         who, region = credentials(at).get_frozen_credentials(), client("quick", at).meta.region_name
         _SignedPayload(who, "s3", region, expires=lifetime(URL_SECONDS, at)).add_auth(request)
     return str(request.url)
