@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from tests import fronts
@@ -19,7 +21,7 @@ from tests.fronts import Answer, Front, Request, status
 from tests.senders import Sender, put_bytes, sha256
 from tests.stores import Bucket
 from uploads import s3
-from uploads.models import State
+from uploads.models import File, State
 
 MIB = 1024**2
 BODY = bytes(range(256)) * 20 * 1024 + b"the rest"  # parts of 5 MiB and 8 bytes
@@ -112,6 +114,17 @@ def test_no_part_is_signed_without_its_digest(sender: Sender) -> None:
     upload = sender.start(BODY)
     answer = sender.ask_parts(upload.id, [{"number": 1}])
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_digest")
+
+
+def test_while_a_url_lives_no_other_content_gets_one(sender: Sender, digest_bucket: Bucket) -> None:
+    """Or the second URL would replace the object once the first content is published."""
+    upload = sender.start(b"small")
+    other = [{"number": 1, "sha256": sha256(b"other")}]
+    answer = sender.ask_parts(upload.id, other)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_digest")
+    assert sender.ask_parts(upload.id, [{"number": 1, "sha256": sha256(b"small")}]).status_code == 200
+    File.objects.update(signed_until=timezone.now() - timedelta(minutes=3))
+    assert sender.ask_parts(upload.id, other).status_code == 200
 
 
 def test_what_we_send_ourselves_is_held_to_its_hash_too(sender: Sender, digest_bucket: Bucket) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from uploads import s3
 from uploads.errors import BadDigest, Expired, Gone, Problem, WrongState
 from uploads.faultpoints import reached
 from uploads.models import File, PartClaim, State
+from uploads.models.queries import in_seconds
+from uploads.services.erase import quiet
 from uploads.wanted import WantedPart
 
 
@@ -30,6 +33,9 @@ def sign_parts(file: File, wanted: Sequence[WantedPart]) -> list[s3.Signed]:
     """
     if s3.needs_digests(file.store) and any(part.sha256 is None for part in wanted):
         raise BadDigest(_("Each part needs its SHA-256: this store checks what arrives."))
+    if file.part_count == 1 and s3.signs_payloads(file.store):
+        for part in wanted:
+            _bind(file, str(part.sha256))
     if not File.objects.filter(pk=file.pk).extend(signed_seconds=s3.URL_SECONDS):
         raise why_closed(File.objects.filter(pk=file.pk).first())
     reached("sign.1-extended")
@@ -83,6 +89,15 @@ def open_multipart(file: File) -> str:
     if file.state != State.UPLOADING:
         raise why_closed(file)
     return file.multipart_id
+
+
+def _bind(file: File, sha256: str) -> None:
+    """A URL of a file of one part is good after the finish as well, and this store knows no If-None-Match: while one
+    lives, no other content gets one. Raises BadDigest."""
+    open_now = File.objects.filter(pk=file.pk, state=State.UPLOADING)
+    free = open_now.filter(quiet() | Q(checksum__in=["", sha256]))
+    if not free.update(checksum=sha256, signed_until=in_seconds(s3.URL_SECONDS)) and open_now.exists():
+        raise BadDigest(_("This upload was begun with other bytes. Cancel it and send the file anew."))
 
 
 def why_closed(row: File | None) -> Problem:
