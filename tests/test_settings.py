@@ -185,3 +185,50 @@ def test_gunicorn_names_what_it_cannot_use(name: str, value: str) -> None:
     )
     assert done.returncode != 0
     assert name in done.stderr
+
+
+# --- the other store --------------------------------------------------------------------------
+
+OTHER = {"OTHER_S3_BUCKET": "old", "OTHER_S3_STORE_NAME": "old-store"}
+
+
+def test_no_other_store_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch)["OTHER_S3"] is None
+
+
+def test_another_store_is_a_foreign_origin_that_pages_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, **OTHER, OTHER_S3_ENDPOINT="https://s3.example.org:9000/")
+    assert settings["OTHER_S3"]["endpoint"] == "https://s3.example.org:9000/"
+    assert settings["OTHER_S3"]["addressing"] == "path"
+    directives = settings["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]
+    for name in ("connect-src", "img-src", "media-src", "frame-src"):
+        assert directives[name][-2:] == [settings["S3_ORIGIN"], "https://s3.example.org:9000"]
+
+
+def test_the_store_that_is_left_may_have_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, S3_STORE_NAME="new", OTHER_S3_BUCKET="old")
+    assert (settings["S3_STORE_NAME"], settings["OTHER_S3"]["name"]) == ("new", "")
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"OTHER_S3_STORE_NAME": "old"}, "OTHER_S3_BUCKET"),
+        ({"OTHER_S3_ENDPOINT": "https://s3.example.org"}, "OTHER_S3_BUCKET"),
+        ({"OTHER_S3_ACCESS_KEY_ID": "key"}, "OTHER_S3_BUCKET"),
+        ({"OTHER_S3_BUCKET": "old"}, "OTHER_S3_STORE_NAME"),
+        ({**OTHER, "S3_STORE_NAME": "old-store"}, "OTHER_S3_STORE_NAME"),
+        ({**OTHER, "OTHER_S3_BUCKET": "bucket"}, "OTHER_S3_BUCKET"),
+        ({**OTHER, "OTHER_S3_ACCESS_KEY_ID": "key"}, "OTHER_S3_SECRET_ACCESS_KEY"),
+        ({**OTHER, "OTHER_S3_SECRET_ACCESS_KEY": "secret"}, "OTHER_S3_ACCESS_KEY_ID"),
+        ({**OTHER, "OTHER_S3_CHECKSUMS": "md5"}, "OTHER_S3_CHECKSUMS"),
+        ({**OTHER, "OTHER_S3_ENDPOINT": "nonsense"}, "OTHER_S3_ENDPOINT"),
+        ({**OTHER, "OTHER_S3_STORE_NAME": "x" * 41}, "OTHER_S3_STORE_NAME"),
+        ({"S3_STORE_NAME": "x" * 41}, "S3_STORE_NAME"),
+    ],
+)
+def test_half_another_store_or_the_same_one_is_named(
+    variables: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=named):
+        read(monkeypatch, **variables)

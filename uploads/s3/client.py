@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Kind = Literal["quick", "patient", "slow"]
+
 # A person waits for these calls: two attempts of connect + read stay below ten seconds.
 CONNECT_SECONDS = 1.0
 READ_SECONDS = 3.0
@@ -30,6 +32,8 @@ ATTEMPTS = 2
 # Nobody can repeat these for us: the bytes of a form come once.
 PATIENT_READ_SECONDS = 20.0
 PATIENT_ATTEMPTS = 4
+# What a store copies by itself, gigabytes at a time, and no person waits for.
+SLOW_READ_SECONDS = 300.0
 CONNECTIONS = 32
 
 # Only the store's own words: a bare 404 may come from something in between.
@@ -68,13 +72,14 @@ def session_of(store: Store) -> boto3.session.Session:
 
 
 @functools.cache
-def client(kind: Literal["quick", "patient"] = "quick", store: Store | None = None) -> S3Client:
+def client(kind: Kind = "quick", store: Store | None = None) -> S3Client:
     """One client of each kind and store for all threads (boto3 clients are thread-safe, sessions are not)."""
     at = store or main_store()
     credentials(at)  # a client that is made without any stays without
     limits = config(at)
-    if kind == "patient":
-        limits = config(at, read_seconds=PATIENT_READ_SECONDS, attempts=PATIENT_ATTEMPTS)
+    if kind != "quick":
+        seconds = PATIENT_READ_SECONDS if kind == "patient" else SLOW_READ_SECONDS
+        limits = config(at, read_seconds=seconds, attempts=PATIENT_ATTEMPTS)
     made = session_of(at).client("s3", endpoint_url=at.endpoint, config=limits)
     made.meta.events.register("before-send.s3", _refuse_in_transaction)
     return made

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from uploads.s3.client import client, code_of, told_plainly
+from uploads.s3.client import Kind, client, code_of, told_plainly
 from uploads.s3.signing import OCTET_STREAM
 from uploads.s3.stores import store_named
 
@@ -23,9 +23,11 @@ class Listed:
     sha256: str | None
 
 
-def create_multipart(key: str, *, store: str | None = None) -> str:
+def create_multipart(key: str, *, metadata: Mapping[str, str] | None = None, store: str | None = None) -> str:
     at = store_named(store)
     extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if at.keeps_digests else {}
+    if metadata:
+        extra["Metadata"] = metadata
     with told_plainly("CreateMultipartUpload"):
         answer = client("quick", at).create_multipart_upload(
             Bucket=at.bucket, Key=key, ContentType=OCTET_STREAM, **extra
@@ -65,7 +67,7 @@ def list_parts(key: str, multipart_id: str, *, store: str | None = None) -> list
 
 
 def complete_multipart(
-    key: str, multipart_id: str, parts: Sequence[Listed], *, size: int, store: str | None = None
+    key: str, multipart_id: str, parts: Sequence[Listed], *, size: int, store: str | None = None, kind: Kind = "quick"
 ) -> bool:
     """Make the object out of its parts. False when the store has no such upload (any more): it was
     completed before, or aborted. AWS answers a second Complete with 200, other stores with False.
@@ -81,7 +83,7 @@ def complete_multipart(
     extra: dict[str, Any] = {"MpuObjectSize": size} if at.keeps_digests else {}
     try:
         with told_plainly("CompleteMultipartUpload"):
-            client("quick", at).complete_multipart_upload(
+            client(kind, at).complete_multipart_upload(
                 Bucket=at.bucket, Key=key, UploadId=multipart_id,
                 MultipartUpload={"Parts": chosen}, **extra,
             )  # fmt: skip

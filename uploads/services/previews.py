@@ -146,7 +146,7 @@ def _store(preview: Preview, picture: previews.Picture) -> None:
     s3.put(preview.key, picture.body, sha256=digest, store=preview.store)
     reached("preview.4-stored")
     facts = {"size": len(picture.body), "width": picture.width, "height": picture.height}
-    ready = mine.update(state=PreviewState.READY, made_at=Now(), **facts)
+    ready = mine.update(state=PreviewState.READY, made_at=Now(), lease_until=Now(), **facts)
     reached("preview.5-ready")
     if not ready and not Preview.objects.filter(pk=preview.pk).exists():
         s3.delete(preview.key, store=preview.store)

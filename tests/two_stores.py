@@ -1,0 +1,90 @@
+"""Two stores at once, as while an installation moves: which is the main one, which the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import pytest
+from pytest_django import Settings
+
+from tests.stores import Address, Bucket
+from uploads import s3
+from uploads.models import Installation
+
+SECOND_BUCKET = "amalga-second"
+
+
+@dataclass
+class TwoStores:
+    """`first` holds what is there, and its rows have the name ""; `second` is where it moves to."""
+
+    first: Bucket
+    second: Bucket
+    settings: Settings
+    monkeypatch: pytest.MonkeyPatch
+    names: tuple[str, str] = ("", "new")
+
+    def before(self) -> None:
+        """The first is the main one; the second is known already."""
+        self._set(main=self.first, other=self.second)
+
+    def swap(self) -> None:
+        """New files go to the second store from now on; both are this database's."""
+        for bucket in (self.second, self.first):
+            self._set(main=bucket, other=None)
+            s3.write_marker(Installation.objects.own_id())
+        self._set(main=self.second, other=self.first)
+
+    def alone(self) -> None:
+        """The move is over."""
+        self._set(main=self.second, other=None)
+
+    def variables(self) -> dict[str, str]:
+        """The environment of a process that knows what this one knows after `swap`."""
+        other = self.first.address
+        return self.second.address.variables() | {
+            "S3_STORE_NAME": self.names[1],
+            "OTHER_S3_STORE_NAME": self.names[0],
+            "OTHER_S3_BUCKET": other.bucket,
+            "OTHER_S3_ENDPOINT": other.endpoint,
+            "OTHER_S3_REGION": other.region,
+            "OTHER_S3_CHECKSUMS": other.checksums,
+            "OTHER_S3_ACCESS_KEY_ID": other.key,
+            "OTHER_S3_SECRET_ACCESS_KEY": other.secret,
+        }
+
+    def _set(self, *, main: Bucket, other: Bucket | None) -> None:
+        at = main.address
+        for name, value in at.variables().items():
+            self.monkeypatch.setenv(name, value)
+        self.settings.S3_STORE_NAME = self._name(main)
+        self.settings.S3_BUCKET, self.settings.S3_CHECKSUMS = at.bucket, at.checksums
+        self.settings.S3_ENDPOINT = self.settings.S3_ORIGIN = at.endpoint
+        self.settings.OTHER_S3 = None if other is None else self._told(other)
+        s3.reset()
+
+    def _name(self, bucket: Bucket) -> str:
+        return self.names[0] if bucket is self.first else self.names[1]
+
+    def _told(self, bucket: Bucket) -> dict[str, str]:
+        at = bucket.address
+        return {
+            "name": self._name(bucket),
+            "bucket": at.bucket,
+            "endpoint": at.endpoint,
+            "region": at.region,
+            "addressing": "path",
+            "checksums": at.checksums,
+            "access_key_id": at.key,
+            "secret_access_key": at.secret,
+        }
+
+
+def second_bucket(address: Address) -> Bucket:
+    """Another bucket of the same store, empty."""
+    bucket = Bucket(dataclasses.replace(address, bucket=SECOND_BUCKET))
+    if SECOND_BUCKET not in {one["Name"] for one in bucket.client.list_buckets()["Buckets"]}:
+        bucket.client.create_bucket(Bucket=SECOND_BUCKET)
+    bucket.empty()
+    return bucket

@@ -1,0 +1,205 @@
+"""Move files from one store to another, while people work."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from uploads.errors import Problem, StoreUnavailable
+from uploads.management.progress import Progress, stoppable
+from uploads.models import File, Outcome, Report
+from uploads.services import move_store as service
+from uploads.services.marker import claim_marker, require_marker
+
+MIB = 1024**2
+MOST_PARALLEL = 64
+TOLD = {"damaged", "missing", "changed", "taken", "failed", "too_large"}  # of files: what stays, and is named
+WHY = {
+    "damaged": "its bytes are not the announced ones (--damaged moves it as it is)",
+    "missing": "its bytes are not there (--damaged moves the row alone)",
+    "changed": "it was overwritten since it was brought in: import it again",
+    "taken": "the main store has another object at this key: see whose it is",
+    "failed": "could not be copied and verified now: run again",
+}
+
+
+class Command(BaseCommand):
+    help = (
+        "Moves files and previews from the store of OTHER_S3_* to that of AWS_*, one by one: the object is copied, the "
+        "copy verified against the row's checksum, and only then the row switched; people read and upload meanwhile. "
+        "Without --apply it only says what there is to do. Uploads under way end where they began and are moved by the "
+        "next run; damaged and missing files stay unless told. Nothing is removed from the other store but with "
+        "--remove-originals, which removes objects whose rows have moved long enough ago; imported objects and what "
+        "has no row stay there. Several may run at once. Exit status: 0 nothing is left to do, 1 something is left or "
+        "failed, 2 refused: there is no second store, or a bucket belongs to another database."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--apply", action="store_true", help="do it; without it nothing is written")
+        parser.add_argument("--parallel", type=int, default=4, metavar="N", help="copies at once (default: 4)")
+        parser.add_argument("--rate", type=float, metavar="MIB", help="at most so many MiB a second through here")
+        parser.add_argument(
+            "--damaged", action="store_true", help="also files that are damaged or missing, as they are"
+        )
+        parser.add_argument("--remove-originals", action="store_true", help="clear the other store of what has moved")
+        parser.add_argument(
+            "--older-than", type=int, default=24, metavar="HOURS", help="originals of rows untouched for so long (24)"
+        )
+        parser.add_argument(
+            "--imported", action="store_true", help="also originals that were imported (with --remove-originals)"
+        )
+        parser.add_argument("--json", action="store_true", help="one JSON object at the end")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        _require_sense(options)
+        with stoppable(), _told_plainly():
+            source, target = service.both_stores()
+            _require_markers(source.name, apply=options["apply"])
+            if options["apply"]:
+                service.require_two_buckets()
+            way = f"{_called(source.name)} → {_called(target.name)}"
+            if options["remove_originals"]:
+                self._clear(way, options)
+            else:
+                self._move(way, options)
+
+    def _move(self, way: str, options: dict[str, Any]) -> None:
+        before = service.survey(unfit=options["damaged"])
+        if not options["apply"]:
+            self._end(f"move_store {way}: {_in_words(before)}", {"applied": False, **asdict(before)}, options)
+            if before.left or before.elsewhere:
+                raise CommandError("There is something to move; --apply does it.", returncode=1)
+            return
+        report = Report.objects.create(command="move_store", scope=way)
+        counts: Counter[str] = Counter()
+        try:
+            self._move_each(before, counts, options)
+        except BaseException:
+            report.end(Outcome.STOPPED, **counts)
+            raise
+        after = service.survey(unfit=options["damaged"])
+        is_done = not (after.left or after.elsewhere)
+        report.end(Outcome.AGREED if is_done else Outcome.DIFFERENCES, **counts, left=asdict(after))
+        told = f"move_store {way}: {_counted(counts)}; left there: {_in_words(after)}"
+        self._end(told, {"applied": True, **counts, "left": asdict(after)}, options)
+        if not is_done:
+            raise CommandError("Not everything has moved; run it again.", returncode=1)
+
+    def _move_each(self, before: service.Survey, counts: Counter[str], options: dict[str, Any]) -> None:
+        rate = None if options["rate"] is None else int(options["rate"] * MIB)
+        mover = service.Mover(parallel=options["parallel"], bytes_per_second=rate, unfit=options["damaged"])
+        total = before.files + before.previews
+        outcomes = mover.run()
+        with (
+            contextlib.closing(outcomes),
+            Progress(
+                self.stderr, "move_store", total=total, total_bytes=before.bytes or None, quiet=options["json"]
+            ) as progress,
+        ):
+            for moved in outcomes:
+                counts[moved.outcome] += 1
+                counts["bytes"] += moved.bytes
+                progress.step(bytes=moved.bytes)
+                if moved.outcome in TOLD and isinstance(moved.row, File):
+                    self.stderr.write(f"{moved.outcome}: {moved.row.pk} ({moved.row.key}): {WHY[moved.outcome]}")
+
+    def _clear(self, way: str, options: dict[str, Any]) -> None:
+        """One line for what has no row and for what failed; the rest is counted."""
+        report = Report.objects.create(command="move_store", scope=f"{way}: originals")
+        counts: Counter[str] = Counter(removed=0, bytes=0)
+        try:
+            self._clear_each(counts, options)
+        except BaseException:
+            report.end(Outcome.STOPPED, **counts)
+            raise
+        is_done = not (counts["failed"] or counts["here"] or counts["young"])
+        if not options["apply"]:
+            is_done = is_done and not counts["removed"]
+        report.end(Outcome.AGREED if is_done else Outcome.DIFFERENCES, applied=options["apply"], **counts)
+        told = f"move_store {way}, originals{'' if options['apply'] else ' (nothing was removed)'}: {_counted(counts)}"
+        self._end(told, {"applied": options["apply"], **counts}, options)
+        if not is_done:
+            raise CommandError(
+                "There are originals left." if options["apply"] else "--apply removes what is counted as removed.",
+                returncode=1,
+            )
+
+    def _clear_each(self, counts: Counter[str], options: dict[str, Any]) -> None:
+        cleared = service.remove_originals(
+            apply=options["apply"], hours=options["older_than"], imported=options["imported"],
+            parallel=options["parallel"],
+        )  # fmt: skip
+        with contextlib.closing(cleared), Progress(self.stderr, "originals", quiet=options["json"]) as progress:
+            for one in cleared:
+                counts[one.outcome] += 1
+                counts["bytes"] += one.size if one.outcome == "removed" else 0
+                progress.step()
+                if one.outcome in {"orphan", "failed"}:
+                    self.stderr.write(f"{one.outcome}: {one.key}")
+
+    def _end(self, told: str, figures: dict[str, Any], options: dict[str, Any]) -> None:
+        self.stdout.write(json.dumps(figures) if options["json"] else told)
+
+
+def _require_sense(options: dict[str, Any]) -> None:
+    if not 1 <= options["parallel"] <= MOST_PARALLEL:
+        raise CommandError(f"--parallel takes 1 to {MOST_PARALLEL}.", returncode=2)
+    if options["rate"] is not None and not 0.1 <= options["rate"] <= 10**6:
+        raise CommandError("--rate takes MiB a second, 0.1 or more.", returncode=2)
+    if not 1 <= options["older_than"] <= 10**5:
+        raise CommandError(
+            "--older-than takes hours, 1 or more: links that were given out must end first.", returncode=2
+        )
+    if options["imported"] and not options["remove_originals"]:
+        raise CommandError("--imported goes with --remove-originals.", returncode=2)
+
+
+def _require_markers(source: str, *, apply: bool) -> None:
+    """Both buckets are this database's. A new one may be marked now; the old one was, when it was the main one."""
+    try:
+        require_marker(source)
+    except Problem as problem:
+        if isinstance(problem, StoreUnavailable):
+            raise
+        raise CommandError(
+            f"The store of OTHER_S3_BUCKET: {problem.message} (Mark it while it is the main store, with AWS_* and "
+            "OTHER_S3_* the other way round.)",
+            returncode=2,
+        ) from None
+    (claim_marker if apply else require_marker)()
+
+
+@contextlib.contextmanager
+def _told_plainly() -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as fault:
+        raise CommandError(
+            f"A store does not answer ({fault.detail}). Run it again when it does.", returncode=1
+        ) from None
+    except Problem as problem:
+        raise CommandError(problem.message, returncode=2) from None
+    except DatabaseError as fault:
+        raise CommandError(f"The database is away ({type(fault).__name__}). Run it again.", returncode=1) from None
+
+
+def _called(name: str) -> str:
+    return f"“{name}”"
+
+
+def _in_words(found: service.Survey) -> str:
+    return (
+        f"{found.files} files ({found.bytes} bytes), {found.previews} previews; {found.unfit} damaged or missing, "
+        f"{found.under_way} uploads under way or being erased, {found.elsewhere} in a store that no variable names"
+    )
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "nothing"

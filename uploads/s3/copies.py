@@ -1,0 +1,120 @@
+"""Bringing an object from one store to another: by the store itself where both are at one endpoint, or through us."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import IO, Any
+
+from botocore.exceptions import ClientError
+
+from uploads.s3.client import ABSENT, client, told_plainly
+from uploads.s3.multipart import Listed, abort_multipart, complete_multipart, create_multipart
+from uploads.s3.signing import OCTET_STREAM
+from uploads.s3.stores import Store, store_named
+
+# S3 API: CopyObject and a single PUT take at most 5 GiB
+MOST_BYTES_AT_ONCE = 5 * 1024**3
+MARK = "amalga-moved"  # in the metadata of each copy: by which installation
+CANNOT_COPY = ABSENT | {"NotImplemented", "MethodNotAllowed", "NotSupported", "InvalidRequest", "InvalidArgument",
+                        "MalformedXML", "PreconditionFailed", "AccessDenied", "403", "404", "405", "501"}  # fmt: skip
+
+
+def copy_within(key: str, *, lengths: Sequence[int], etag: str, source: str, target: str, mark: str) -> bool:
+    """Let the store copy an object, in parts of these lengths. False when it will not: then read and send it.
+
+    Whether the copy is right is for the caller to find out. Raises StoreUnavailable. Safe to repeat.
+    """
+    if _endpoint(source) != _endpoint(target):
+        return False
+    try:
+        if len(lengths) == 1:
+            _copy_whole(key, etag, store_named(source), store_named(target), mark)
+            return True
+        return _copy_parts(key, lengths, etag, store_named(source), store_named(target), mark)
+    except (ClientError, _WillNot):
+        return False
+
+
+def put_file(key: str, body: IO[bytes], *, digests: tuple[str, str], store: str, mark: str) -> None:
+    """Store a whole object out of a file. `digests`: the base64 SHA-256 and MD5, of which the store gets to check
+    the one it knows."""
+    at = store_named(store)
+    with told_plainly("PutObject"):
+        client("slow", at).put_object(
+            Bucket=at.bucket, Key=key, Body=body, ContentType=OCTET_STREAM, Metadata={MARK: mark},
+            **_digest(at, digests),
+        )  # fmt: skip
+
+
+def put_part(
+    key: str, multipart_id: str, number: int, body: IO[bytes], *, digests: tuple[str, str], length: int, store: str
+) -> Listed:
+    """Send one part out of a file; `digests` as for `put_file`."""
+    at = store_named(store)
+    with told_plainly("UploadPart"):
+        answer = client("slow", at).upload_part(
+            Bucket=at.bucket, Key=key, UploadId=multipart_id, PartNumber=number, Body=body, **_digest(at, digests)
+        )
+    return Listed(number, length, answer["ETag"], digests[0] if at.keeps_digests else None)
+
+
+def mark_of(key: str, *, store: str) -> str | None:
+    """By which installation the object was brought here: "" for one that was not, None if there is no object."""
+    at = store_named(store)
+    try:
+        with told_plainly("HeadObject", absent={"404", "NoSuchKey"}):  # a HEAD has no words
+            return client("patient", at).head_object(Bucket=at.bucket, Key=key)["Metadata"].get(MARK, "")
+    except ClientError:
+        return None
+
+
+class _WillNot(Exception):
+    """The store took a part that it should have copied for an upload without bytes, as rclone does."""
+
+
+def _copy_whole(key: str, etag: str, source: Store, target: Store, mark: str) -> None:
+    extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if target.keeps_digests else {}
+    with told_plainly("CopyObject", absent=CANNOT_COPY):
+        client("slow", target).copy_object(
+            Bucket=target.bucket, Key=key, CopySource={"Bucket": source.bucket, "Key": key}, CopySourceIfMatch=etag,
+            MetadataDirective="REPLACE", Metadata={MARK: mark}, ContentType=OCTET_STREAM, **extra,
+        )  # fmt: skip
+
+
+def _copy_parts(key: str, lengths: Sequence[int], etag: str, source: Store, target: Store, mark: str) -> bool:
+    begun = create_multipart(key, store=target.name, metadata={MARK: mark})
+    try:
+        ends = list(accumulate(lengths))
+        parts = [
+            _copy_part(key, begun, number, (end - length, end - 1), etag=etag, source=source, target=target)
+            for number, (length, end) in enumerate(zip(lengths, ends, strict=True), start=1)
+        ]
+        return complete_multipart(key, begun, parts, size=ends[-1], store=target.name, kind="slow")
+    except BaseException:
+        abort_multipart(key, begun, store=target.name)
+        raise
+
+
+def _copy_part(
+    key: str, multipart_id: str, number: int, span: tuple[int, int], *, etag: str, source: Store, target: Store
+) -> Listed:
+    first, last = span
+    with told_plainly("UploadPartCopy", absent=CANNOT_COPY):
+        answer = client("slow", target).upload_part_copy(
+            Bucket=target.bucket, Key=key, UploadId=multipart_id, PartNumber=number,
+            CopySource={"Bucket": source.bucket, "Key": key}, CopySourceIfMatch=etag,
+            CopySourceRange=f"bytes={first}-{last}",
+        )["CopyPartResult"]  # fmt: skip
+    if "ETag" not in answer:
+        raise _WillNot
+    return Listed(number, last - first + 1, answer["ETag"], answer.get("ChecksumSHA256"))
+
+
+def _digest(at: Store, digests: tuple[str, str]) -> dict[str, Any]:
+    return {"ChecksumSHA256": digests[0]} if at.keeps_digests else {"ContentMD5": digests[1]}
+
+
+def _endpoint(name: str) -> tuple[str | None, str]:
+    at = store_named(name)
+    return (at.endpoint or "").rstrip("/") or None, at.region if at.endpoint is None else ""

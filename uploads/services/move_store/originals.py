@@ -1,0 +1,107 @@
+"""Remove from the other store what the main one has since."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import repeat
+
+from django.db import models
+from django.db.models.functions import Now
+
+from uploads import s3
+from uploads.errors import StoreUnavailable
+from uploads.models import File, Origin, Preview
+from uploads.services.move_store.survey import both_stores
+
+logger = logging.getLogger(__name__)
+
+PREFIXES = ("f/", "p/")
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """An object of the other store: `removed` (or, in a dry run, to be removed), `young` where the row was switched
+    or changed too lately, `here` where its row has not moved, `orphan` without any row, `kept` for an imported
+    original, or `failed` where the copy could not be found as it should be."""
+
+    key: str
+    size: int
+    outcome: str
+
+
+def remove_originals(*, apply: bool, hours: int, imported: bool, parallel: int = 4) -> Iterator[Cleared]:
+    """What becomes of each object in the other store. An original goes only if its row names the main store since so
+    many hours, and the copy is there now, with the row's size and ETag. Safe to repeat. Raises StoreUnavailable.
+
+    `imported`: also originals that were brought in with a bucket; without, they are not even looked at.
+    """
+    source, target = both_stores()
+    since = timedelta(hours=hours)
+    with ThreadPoolExecutor(parallel) as workers:
+        for prefix in [""] if imported else PREFIXES:
+            for page in s3.list_objects(prefix, store=source.name):
+                known = _rows(page.keys, source, target, since)
+                verdicts = {item.key: _verdict(known.get(item.key), imported=imported) for item in page}
+                due = [key for key, outcome in verdicts.items() if outcome == "removed"]
+                there = workers.map(_is_there, due, [known[key] for key in due], repeat(target.name))
+                gone = [key for key, found in zip(due, there, strict=True) if found]
+                left = _remove(gone, source.name) if apply else set()
+                verdicts |= dict.fromkeys(set(due) - set(gone) | left, "failed")
+                yield from (Cleared(item.key, item.size, verdicts[item.key]) for item in page)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a row says of a key: whether it moved, and for how long nobody has touched it."""
+
+    moved: bool
+    old: bool
+    size: int
+    etag: str  # empty for previews
+    imported: bool
+
+
+def _rows(keys: list[str], source: s3.Store, target: s3.Store, since: timedelta) -> dict[str, _Known]:
+    stores = [source.name, target.name]
+    is_old = models.Case(models.When(models.Q(moment__lte=Now() - since), then=True), default=False)
+    files = File.objects.filter(key__in=keys, store__in=stores).annotate(moment=models.F("updated_at"))
+    previews = Preview.objects.filter(key__in=keys, store__in=stores).annotate(moment=models.F("lease_until"))
+    known: dict[str, _Known] = {}
+    for key, store, size, etag, origin, old in files.annotate(old=is_old).values_list(
+        "key", "store", "size", "etag", "origin", "old"
+    ):
+        if key not in known or store == source.name:  # a row that still names this object counts
+            known[key] = _Known(store == target.name, old, size, etag, origin == Origin.IMPORTED)
+    for key, store, size, old in previews.annotate(old=is_old).values_list("key", "store", "size", "old"):
+        known[key] = _Known(store == target.name, old, size, "", imported=False)
+    return known
+
+
+def _verdict(row: _Known | None, *, imported: bool) -> str:
+    if row is None:
+        return "orphan"
+    if not row.moved:
+        return "here"
+    if row.imported and not imported:
+        return "kept"
+    return "removed" if row.old else "young"
+
+
+def _is_there(key: str, row: _Known, target: str) -> bool:
+    try:
+        copy = s3.head(key, store=target)
+    except StoreUnavailable:
+        return False
+    return copy is not None and copy.size == row.size and (not row.etag or copy.etag == row.etag)
+
+
+def _remove(keys: list[str], source: str) -> set[str]:
+    """Which of them could not be removed."""
+    left = set(s3.delete_many(keys, store=source)) if keys else set()
+    for key in set(keys) - left:
+        logger.info('original_removed key=%s store="%s"', key, source)
+    return left

@@ -1,0 +1,97 @@
+"""The one UPDATE that makes the copy count, and what becomes of a copy that may not."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from uploads import s3
+from uploads.errors import StoreUnavailable
+from uploads.models import Basis, File, Preview, PreviewState, State
+from uploads.services.move_store.carry import Carried, Way
+from uploads.services.move_store.survey import STORED, UNFIT
+
+logger = logging.getLogger(__name__)
+
+
+def switch_file(file: File, carried: Carried, way: Way, *, until: datetime) -> str:
+    """Let the row name the copy, if it is still as it was when it was claimed. What came of it: `moved`; `gone` for a
+    file that was erased meanwhile, whose copy goes too; `taken` by another row; or `again`, for a later try."""
+    rows = File.objects.filter(pk=file.pk, store=way.source, etag=file.etag, state__in=STORED, lease_until=until)
+    try:
+        with transaction.atomic():
+            switched = rows.update(**_facts(file, carried, way))
+    except IntegrityError:  # the main store has this key in a row of its own
+        return "taken"
+    if switched:
+        logger.info('file_moved file=%s from="%s" to="%s"', file.pk, way.source, way.target)
+        return "moved"
+    now = File.objects.filter(pk=file.pk).first()
+    if now is None or (now.state == State.DELETING and now.store == way.source):
+        return _take_back(file.key, way)
+    return "again"
+
+
+def switch_preview(preview: Preview, way: Way, *, until: datetime) -> str:
+    """As for files. Whoever erases a file locks its row before looking for its previews, and so do we."""
+    with transaction.atomic():
+        stored = File.objects.filter(pk=preview.file_id, state__in=STORED).select_for_update(no_key=True)
+        rows = Preview.objects.filter(pk=preview.pk, store=way.source, state=PreviewState.READY, lease_until=until)
+        if stored.exists() and rows.update(store=way.target, lease_until=Now()):
+            return "moved"
+    if not Preview.objects.filter(pk=preview.pk, store=way.target).exists():
+        return _take_back(preview.key, way)
+    return "again"
+
+
+def note_damage(file: File, way: Way, *, until: datetime) -> None:
+    """The bytes were read and are not the ones of the row; it stays where it is and says so."""
+    rows = File.objects.filter(pk=file.pk, store=way.source, checksum=file.checksum, lease_until=until)
+    if rows.update(checksum_basis=Basis.DAMAGED, verified_at=Now(), updated_at=Now()):
+        logger.error("file_verified file=%s basis=%s", file.pk, Basis.DAMAGED.value)
+
+
+def leave_missing(file: File, way: Way, *, until: datetime) -> str:
+    """There is nothing to copy, and the operator knows: the row alone goes over."""
+    rows = File.objects.filter(pk=file.pk, store=way.source, state__in=STORED, lease_until=until)
+    facts: dict[str, Any] = {"checksum_basis": Basis.MISSING, "updated_at": Now(), "lease_until": None}
+    return "moved" if rows.update(store=way.target, **facts) else "again"
+
+
+def make_preview_anew(preview: Preview, way: Way, *, until: datetime) -> str:
+    """Its object is gone; a worker makes another, in the main store."""
+    rows = Preview.objects.filter(pk=preview.pk, store=way.source, state=PreviewState.READY, lease_until=until)
+    return "moved" if rows.update(store=way.target, state=PreviewState.MAKING, lease_until=Now()) else "again"
+
+
+def switch_empty_previews(way: Way) -> None:
+    """Previews that have no object, and no worker that may be making one."""
+    left = Q(state=PreviewState.MAKING, lease_until__lte=Now())
+    Preview.objects.filter(left | Q(state=PreviewState.FAILED), store=way.source).update(store=way.target)
+
+
+def _facts(file: File, carried: Carried, way: Way) -> dict[str, Any]:
+    facts: dict[str, Any] = {"store": way.target, "etag": carried.etag, "lease_until": None, "updated_at": Now()}
+    if file.checksum_basis in UNFIT:
+        return facts
+    return facts | {
+        "checksum": carried.checksum,
+        "part_size": carried.part_size,
+        # what nobody has read where it is now: `verify` does
+        "checksum_basis": Basis.STORE if carried.checked else Basis.CLAIMED,
+        "verified_at": None,
+    }
+
+
+def _take_back(key: str, way: Way) -> str:
+    """No row will ever name this copy: keys are used once."""
+    try:
+        s3.delete(key, store=way.target)
+    except StoreUnavailable:
+        logger.warning('copy_left key=%s store="%s": fsck finds it', key, way.target)
+    return "gone"
