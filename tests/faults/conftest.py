@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from django.test import Client
@@ -10,6 +11,8 @@ from django.test import Client
 from tests import stores
 from tests.faults.mortals import Player
 from tests.senders import Sender
+from uploads.services.marker import claim_marker
+from uploads.services.sweep import strays
 
 PART_BYTES = 10  # smaller than a store out there would take
 
@@ -34,7 +37,15 @@ def digest_player(
 
 
 @pytest.fixture
-def neighbour(as_bob: Client, bucket: stores.Bucket) -> None:
+def neighbour(as_bob: Client, bucket: stores.Bucket, owned: None) -> None:
     """One file of somebody else's, that nobody touches: the embedded store takes an empty folder away with its
     last object, and then knows nothing more of the uploads that were under way in it."""
     Sender(as_bob).send(b"neighbour")
+
+
+@pytest.fixture
+def owned(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bucket says that it is ours, and the sweep takes an upload in parts for forgotten at once: nobody can make
+    the store's own clock go on."""
+    claim_marker()
+    monkeypatch.setattr(strays, "GRACE", timedelta(seconds=-5))

@@ -20,7 +20,7 @@ from uploads.models import File, State
 
 TRIES = 4
 AGAIN = {202, 503}
-LONG_AGO = "now() - interval '1 hour'"
+LONG_AGO = "now() - interval '2 hours'"
 
 
 class Persistent:
@@ -128,10 +128,12 @@ def leases_end() -> None:
 
 
 def time_passes() -> None:
-    """Every lease, every URL and every time to finish is over; so are the tasks of dead workers."""
+    """Every lease, URL, pause and time to finish is over; so are the tasks of dead workers."""
     leases_end()
     _run(f"UPDATE uploads_file SET signed_until = {LONG_AGO} WHERE signed_until IS NOT NULL")
     _run(f"UPDATE uploads_file SET expires_at = {LONG_AGO} WHERE state = 'uploading'")
+    _run(f"UPDATE uploads_file SET retry_at = {LONG_AGO} WHERE retry_at IS NOT NULL")
+    _run(f"UPDATE uploads_heartbeat SET at = {LONG_AGO}")
     _run(f"UPDATE uploads_preview SET lease_until = {LONG_AGO} WHERE state = 'making'")
     _run(f"UPDATE django_tasks_database_dbtaskresult SET started_at = {LONG_AGO} WHERE status = 'RUNNING'")
 

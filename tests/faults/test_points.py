@@ -61,7 +61,7 @@ def test_whoever_dies_there_loses_nothing(
 
 
 def test_where_the_store_checks_digests_as_well(
-    digest_player: Player, digest_bucket: Bucket, alice: User, settings: Settings
+    digest_player: Player, digest_bucket: Bucket, owned: None, alice: User, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
     door, spare = Child(digest_player, alice, "finish.4-completed"), Here(cookies_of(alice))
@@ -85,7 +85,7 @@ def test_a_gunicorn_and_a_command_that_die_there_lose_nothing(
 @pytest.mark.faults
 @pytest.mark.parametrize("name", UPLOADS)
 def test_whoever_dies_there_loses_nothing_where_digests_are_checked(
-    name: str, digest_player: Player, digest_bucket: Bucket, alice: User, settings: Settings
+    name: str, digest_player: Player, digest_bucket: Bucket, owned: None, alice: User, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
     spare = Here(cookies_of(alice))
