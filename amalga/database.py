@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from django.db import connection
-from psycopg.errors import OperationalError
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+from psycopg.errors import DiskFull, OperationalError, ReadOnlySqlTransaction
 from psycopg_pool import ConnectionPool
 
 # A server that lives ends every statement after eight seconds by itself (statement_timeout); one that has fallen
@@ -31,6 +33,11 @@ class Connection(psycopg.Connection[Any]):
             if self.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
                 self.close()
             raise
+        except ReadOnlySqlTransaction:
+            # a failover made a replica of this server: the same name leads to another one by now
+            self.close()
+            self._leave_the_others()
+            raise
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
         """Only the pool asks this way, whether the connection lives: the answer comes at once or not at all.
@@ -42,12 +49,20 @@ class Connection(psycopg.Connection[Any]):
         try:
             return super().execute(*args, **kwargs)
         except OperationalError:
-            pool: ConnectionPool[Any] | None = getattr(self, "_pool", None)
-            if pool is not None:
-                pool.drain()
+            self._leave_the_others()
             raise
         finally:
             self.patience = ANSWER_SECONDS
+
+    def _leave_the_others(self) -> None:
+        pool: ConnectionPool[Any] | None = getattr(self, "_pool", None)
+        if pool is not None:
+            pool.drain()
+
+
+def takes_no_writes(fault: BaseException | None) -> bool:
+    """Whether it says that the database answers and keeps nothing now: its disk is full, or it is a replica."""
+    return isinstance(getattr(fault, "__cause__", None), ReadOnlySqlTransaction | DiskFull)
 
 
 @contextmanager
@@ -65,3 +80,27 @@ def unhurried() -> Iterator[None]:
         if not held.closed and not connection.needs_rollback:
             with connection.cursor() as cursor:
                 cursor.execute("RESET statement_timeout")
+
+
+@contextmanager
+def patient(seconds: float) -> Iterator[CursorWrapper]:
+    """A cursor in a transaction whose statements may take so long. Nothing outlives the transaction, so that it also
+    works where a pooler gives every transaction another connection."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        held: Any = connection.connection
+        before, held.patience = held.patience, seconds
+        try:
+            cursor.execute("SET LOCAL statement_timeout = %s", [f"{seconds:.0f}s"])
+            yield cursor
+        finally:
+            held.patience = before
+
+
+def is_here(host: str | None) -> bool:
+    """Whether a server is on this machine: a socket, `localhost`, or an address of its own."""
+    if not host or host.startswith("/") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -9,6 +9,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.utils.translation import gettext as _
 
+from amalga.database import takes_no_writes
 from uploads.errors import BadInput, Forbidden, NotFound, Problem, StoreUnavailable
 from uploads.views.answers import is_protocol, page, refusal
 
@@ -48,7 +49,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
         return refusal(request, fault)
     if isinstance(fault, UnreadablePostError):
         return refusal(request, BadInput(_("The request did not arrive whole. Send it again.")))
-    if isinstance(fault, OperationalError | InterfaceError):
+    if isinstance(fault, OperationalError | InterfaceError) or takes_no_writes(fault):
         logger.warning("database_fault kind=%s", type(fault).__name__)
         return refusal(request, Unavailable())
     return refusal(request, ServerFault()) if is_protocol(request) else page(500)

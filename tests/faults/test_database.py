@@ -1,0 +1,278 @@
+"""The database is there and takes nothing, or goes and comes back: told as 503, never as a fault of ours."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from tests import fronts, shelf
+from tests.conftest import serving
+from tests.fronts import Front
+from tests.plain_form import Chosen, Form, Visitor
+from tests.proxy import Proxy
+from tests.rows import plant
+from tests.senders import sha256
+from tests.stores import Address, Bucket
+from tests.test_away import Call, Told
+from uploads.models import Event, File, State
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BODY = b"hello"
+PART = 5 * 1024**2
+BACK_SECONDS = 5
+THREADS = 8
+
+
+@dataclass
+class Site:
+    url: str
+    database: Proxy
+    store: Front
+    log: Path
+
+
+@pytest.fixture(scope="module")
+def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A gunicorn whose store tells what it was asked."""
+    folder = tmp_path_factory.mktemp("database")
+    behind = connection.settings_dict
+    proxy = Proxy(behind["HOST"], int(behind["PORT"]))
+    with fronts.in_front_of(Address.of_this_run().endpoint) as store:
+        variables = {"AWS_ENDPOINT_URL_S3": store.url, "UPLOAD_PART_BYTES": str(PART)}
+        with serving(folder, variables, database_port=proxy.port) as url:
+            yield Site(url, proxy, store, folder / "web.log")
+    proxy.close()
+
+
+class Desk:
+    """Alice, with a file in every state, and whatever she can ask that reads or writes."""
+
+    def __init__(self, site: Site, alice: User, bucket: Bucket) -> None:
+        self.visitor = Visitor(site.url, alice).open_form()
+        self.file = shelf.add_file(alice, BODY, bucket=bucket)
+        self.small = shelf.add_file(alice, BODY, state=State.UPLOADING, bucket=bucket)
+        self.large = shelf.add_file(alice, b"x" * (PART + 1), state=State.UPLOADING, part_size=PART)
+        self.trashed = shelf.add_file(alice, BODY, state=State.TRASHED, bucket=bucket)
+        self.folder = plant("Brand", alice)
+
+    def reading(self) -> dict[str, Call]:
+        pages = {"library": "/", "file": f"/files/{self.file.pk}/", "trash": "/trash/", "unfinished": "/unfinished/",
+                 "form": "/upload/", "folder": f"/folders/{self.folder.pk}/", "tags": "/tags/",
+                 "download": f"/files/{self.file.pk}/download", "look": f"/uploads/{self.small.pk}/",
+                 "uploads": "/uploads/", "search": "/?q=report", "login": "/accounts/login/"}  # fmt: skip
+        return {name: Call("GET", path) for name, path in pages.items()}
+
+    def new(self) -> Call:
+        item = {"token": str(uuid.uuid4()), "name": "new.txt", "size": len(BODY), "sha256": sha256(BODY)}
+        return Call("POST", "/uploads/", {"files": [item]})
+
+    def protocol(self) -> dict[str, Call]:
+        claim = {"id": str(self.small.pk), "sha256": [sha256(BODY)]}
+        return {
+            "start": self.new(),
+            "sign": Call("POST", f"/uploads/{self.small.pk}/parts/", {"parts": [{"number": 1}]}),
+            "sign parts": Call("POST", f"/uploads/{self.large.pk}/parts/", {"parts": [{"number": 1}]}),
+            "finish": Call("POST", "/uploads/finish/", {"files": [claim]}),
+            "cancel": Call("DELETE", f"/uploads/{self.large.pk}/"),
+            "form": Call("POST", "/upload/", Form([Chosen("plain.txt", BODY)])),
+        }
+
+    def clicks(self) -> dict[str, tuple[str, dict[str, object]]]:
+        file, folder = f"/files/{self.file.pk}", f"/folders/{self.folder.pk}"
+        return {
+            "trash": (f"{file}/trash", {}),
+            "restore": (f"/files/{self.trashed.pk}/restore", {}),
+            "rename": (f"{file}/rename", {"name": "other.txt"}),
+            "move": (f"{file}/move", {"to": self.folder.pk, "go": 1}),
+            "tag": (f"{file}/tag", {"add": "final"}),
+            "visibility": (f"{file}/visibility", {"visibility": "private"}),
+            "bulk": ("/files/bulk", {"do": "trash", "file": str(self.file.pk)}),
+            "give up": (f"/unfinished/{self.large.pk}/cancel", {}),
+            "new folder": ("/folders/", {"name": "Logos"}),
+            "rename folder": (f"{folder}/rename", {"name": "Brands"}),
+            "remove folder": (f"{folder}/remove", {"go": 1}),
+            "sign out": ("/accounts/logout/", {}),
+        }
+
+    def press(self, name: str) -> Told:
+        path, fields = self.clicks()[name]
+        headers = {"X-CSRFToken": self.visitor.token, "Content-Type": "application/x-www-form-urlencoded"}
+        answer, page = self.visitor.ask("POST", path, urlencode(fields).encode(), headers=headers)
+        return Told(answer.status, answer.headers, page, 0)
+
+    def writing(self) -> dict[str, Told]:
+        answers = {name: call.by(self.visitor) for name, call in self.protocol().items()}
+        return answers | {name: self.press(name) for name in self.clicks()}
+
+
+@pytest.fixture
+def desk(site: Site, alice: User, bucket: Bucket) -> Desk:
+    return Desk(site, alice, bucket)
+
+
+def run(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def cut_the_others() -> None:
+    run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
+
+
+@contextmanager
+def read_only() -> Iterator[None]:
+    """As after a failover: whoever connects now is connected to a replica."""
+    name = connection.settings_dict["NAME"]
+    run(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    cut_the_others()
+    try:
+        yield
+    finally:
+        run(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+
+
+@contextmanager
+def disk_full() -> Iterator[None]:
+    """Every row that is written meets what Postgres says when its disk is full."""
+    says = "RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'"
+    run(f"CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {says}; END $$")
+    each = 'BEFORE INSERT OR UPDATE ON "{}" FOR EACH STATEMENT EXECUTE FUNCTION no_room()'
+    for table in connection.introspection.table_names():
+        run(f"CREATE TRIGGER no_room {each.format(table)}")
+    try:
+        yield
+    finally:
+        run("DROP FUNCTION no_room CASCADE")
+
+
+def told_to_wait(answers: dict[str, Told]) -> None:
+    assert {name: told.status for name, told in answers.items()} == dict.fromkeys(answers, 503)
+    assert {told.headers["Retry-After"] for told in answers.values()} == {"5"}
+
+
+def until(true: Callable[[], bool], *, seconds: float = BACK_SECONDS) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def works(desk: Desk) -> None:
+    """Within five seconds, without a restart; nobody was signed out, and nothing is half done."""
+    until(lambda: desk.new().by(desk.visitor).status == 200)
+    assert desk.protocol()["finish"].by(desk.visitor).status == 200
+    assert File.objects.get(pk=desk.small.pk).state == State.AVAILABLE
+    assert desk.press("trash").status == 302
+
+
+def states() -> list[tuple[object, ...]]:
+    return list(File.objects.order_by("pk").values_list("pk", "state", "name", "folder_id", "visibility", "current"))
+
+
+def test_a_read_only_database_shows_all_and_takes_nothing(site: Site, desk: Desk) -> None:
+    before = states()
+    with read_only():
+        until(lambda: desk.reading()["library"].by(desk.visitor).status == 200)
+        read = {name: call.by(desk.visitor).status for name, call in desk.reading().items()}
+        written = desk.writing()
+    assert read == {**dict.fromkeys(read, 200), "download": 302, "login": 302}
+    told_to_wait(written)
+    assert states() == before
+    assert not Event.objects.filter(action="download").exists()
+    assert f"download_recorded_here_only file={desk.file.pk}" in site.log.read_text()
+    works(desk)
+
+
+def test_connections_to_a_server_that_became_a_replica_are_left(site: Site, desk: Desk) -> None:
+    """One failed write is enough: the pool lets go of every connection that leads there."""
+    with read_only():
+        until(lambda: desk.reading()["library"].by(desk.visitor).status == 200)
+    answers = Counter(desk.new().by(desk.visitor).status for _ in range(20))
+    assert answers[503] <= 2  # one for each process of gunicorn
+    assert answers[200] + answers[503] == 20
+
+
+def test_a_full_disk_takes_nothing_and_asks_nothing_of_the_store(site: Site, desk: Desk) -> None:
+    before = states()
+    with disk_full():
+        site.store.seen.clear()
+        started = desk.new().by(desk.visitor)
+        assert site.store.seen == []
+        read = {name: call.by(desk.visitor).status for name, call in desk.reading().items()}
+        written = desk.writing()
+    told_to_wait({"start": started} | {name: told for name, told in written.items() if name != "sign out"})
+    assert read == {**dict.fromkeys(read, 200), "download": 302, "login": 302}
+    assert states() == before
+    works(Desk(site, User.objects.get(username="alice"), Bucket(Address.of_this_run())))
+
+
+def test_a_store_whose_disk_is_full_keeps_nothing_half(site: Site, desk: Desk, alice: User, bucket: Bucket) -> None:
+    used, objects = shelf.used(alice), bucket.objects()
+    for code, name in ((507, "InsufficientStorage"), (500, "InternalError")):
+        site.store.rules = {"put": fronts.status(code, name), "part": fronts.status(code, name)}
+        for body in (BODY, b"x" * (PART + 1)):
+            told = Call("POST", "/upload/", Form([Chosen("plain.txt", body)])).by(desk.visitor)
+            assert (told.status, told.headers["Retry-After"]) == (503, "5")
+    site.store.rules = {}
+    assert shelf.used(alice) == used
+    assert bucket.objects() == objects
+    assert not [key for key, _id in bucket.multipart_uploads() if key != desk.large.key]
+
+
+def under_load(
+    site: Site, desk: Desk, break_it: Callable[[], None], *, seconds: float = 1.0
+) -> dict[str, Counter[int]]:
+    """What eight people were told before, while and after it broke; afterwards from five seconds on."""
+    told: dict[str, Counter[int]] = {"away": Counter(), "back": Counter()}
+    phase = ["away"]
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            told[phase[0]][desk.reading()["library"].by(desk.visitor).status] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    break_it()
+    until(lambda: all(desk.reading()["library"].by(desk.visitor).status == 200 for _ in range(4)))
+    phase[0] = "back"
+    time.sleep(seconds)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return told
+
+
+def test_a_database_that_restarts_under_load_costs_no_more_than_the_break(site: Site, desk: Desk) -> None:
+    def restart() -> None:
+        with site.database.being("refuse"):
+            cut_the_others()
+            time.sleep(1)
+
+    told = under_load(desk, restart)
+    assert set(told["away"]) <= {200, 503}
+    assert told["back"][503] <= THREADS  # what was asked before it was back
+    assert told["back"][200] > THREADS
+    works(desk)
+
+
+def test_connections_that_the_server_ends_under_load_cost_one_answer_each(site: Site, desk: Desk) -> None:
+    told = under_load(desk, cut_the_others)
+    assert set(told["away"] + told["back"]) <= {200, 503}
+    assert (told["away"] + told["back"])[503] <= 2 * THREADS
+    assert json.loads(desk.new().by(desk.visitor).body)["files"][0]["state"] == State.UPLOADING
