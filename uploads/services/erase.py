@@ -57,18 +57,18 @@ def erase(file: File) -> bool:
     So no object is ever without a row. A row that is not in `deleting` keeps all it has. The object of an imported
     file is not ours and stays.
     """
-    erased = erase_all([file])
+    erased = erase_all(list(File.objects.filter(pk=file.pk, state=State.DELETING)))
     for fault in erased.failed.values():
         raise fault
     return bool(erased.gone)
 
 
 def erase_all(files: Sequence[File], *, watch: StoreWatch | None = None) -> Erased:
-    """As `erase`, for many at once: one request removes up to a thousand objects. One that fails stops no other.
+    """As `erase`, for many rows that were just read in `deleting`, a state that nothing leaves: one request removes
+    up to a thousand objects. One that fails stops no other.
 
     With `watch`, a store that is away is not asked for every file.
     """
-    files = list(File.objects.filter(pk__in=[file.pk for file in files], state=State.DELETING))
     erased = Erased()
     _end_uploads(files, erased.failed, watch=watch)
     reached("erase.1-parts-gone")

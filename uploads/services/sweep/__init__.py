@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from django.db import DatabaseError
-from django.db.models import ProtectedError, Q
+from django.db.models import F, ProtectedError, Q
 
 from uploads.errors import Problem, StoreUnavailable
 from uploads.models import File, Heartbeat, State, fold
 from uploads.models.queries import FileQuerySet
 from uploads.services.assemble import resolve
-from uploads.services.erase import Erased, erase_all, quiet
+from uploads.services.erase import erase_all, quiet
 from uploads.services.preview_queue import tend_previews
 from uploads.services.sweep.discards import Discards, expire, purge
 from uploads.services.sweep.orphans import forget_orphans
@@ -117,10 +117,17 @@ class _Sweep:
             discards.some(since=self._since, patient=self._patient, go_on=self._go_on)
 
     def _erase(self) -> None:
-        """What a URL may still bring bytes for goes twice: what is there now, and all when the URL is dead."""
+        """Those that go by hundreds before those of which each may need calls of its own."""
         going = self._within_reach(File.objects.filter(quiet() | Q(tries=0), state=State.DELETING))
-        files = take(going, since=self._since, most=ERASED_AT_ONCE)
-        erased = erase_all(files, watch=self._watch) if files else Erased()
+        whole = Q(size__lte=F("part_size"), multipart_id="")
+        for rows in (going.filter(whole), going.exclude(whole)):
+            if files := take(rows, since=self._since, most=ERASED_AT_ONCE):
+                self._erase_these(files)
+                return
+
+    def _erase_these(self, files: Sequence[File]) -> None:
+        """What a URL may still bring bytes for goes twice: what is there now, and all when the URL is dead."""
+        erased = erase_all(files, watch=self._watch)
         self.counts["erased"] += len(erased.gone)
         self._failed("erased", [file for file in files if file.pk in erased.failed], erased.failed)
         waiting = [file for file in files if file.pk not in erased.gone and file.pk not in erased.failed]
