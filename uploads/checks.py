@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +9,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import ProgrammingError, connections, transaction
+
+from amalga.hosts import is_here
 
 # a word in Cyrillic letters, of which an index of trigrams keeps none where the database takes them for no letters
 KNOWS_LETTERS = "SELECT cardinality(show_trgm('отчёт')) > 0"
@@ -72,7 +73,7 @@ def database_asks_who_comes(**_: Any) -> list[CheckMessage]:
     """A certificate, or a file of passwords, does as well; and a socket of this machine knows who comes."""
     database = _database()
     by_other_means = {"sslcert", "passfile", "service"} & set(database.get("OPTIONS", {}))
-    if database.get("PASSWORD") or by_other_means or _is_here(database.get("HOST")):
+    if database.get("PASSWORD") or by_other_means or is_here(database.get("HOST")):
         return []
     return [
         Warning(
@@ -87,7 +88,7 @@ def database_asks_who_comes(**_: Any) -> list[CheckMessage]:
 def database_proves_who_it_is(**_: Any) -> list[CheckMessage]:
     database = _database()
     mode = str(database.get("OPTIONS", {}).get("sslmode") or "prefer")
-    if mode in PROVEN or _is_here(database.get("HOST")):
+    if mode in PROVEN or is_here(database.get("HOST")):
         return []
     in_the_clear = "" if mode == "require" else " and may send everything in the clear"
     return [
@@ -207,13 +208,3 @@ def _knows_letters() -> bool:
 
 def _database() -> dict[str, Any]:
     return settings.DATABASES["default"]
-
-
-def _is_here(host: Any) -> bool:
-    """On this machine: a socket, `localhost`, or an address of its own."""
-    if not host or str(host).startswith("/") or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(str(host).strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -26,14 +26,15 @@ OTHER_REGION = {"PermanentRedirect", "301", "307", "AuthorizationHeaderMalformed
 
 class Said(StoreUnavailable):
     """The store did not do what was asked. `code` is its own word for why, or what kind of silence it was; `status`
-    is that of HTTP, 0 without an answer; `region` is where it says that the bucket is."""
+    is that of HTTP, 0 without an answer; `region` is where it says that the bucket is, `date` what time it has."""
 
-    def __init__(self, operation: str, code: str, *, status: int = 0, region: str = "") -> None:
+    def __init__(self, operation: str, code: str, *, status: int = 0, region: str = "", date: str = "") -> None:
         super().__init__(f"{operation}: {code}")
         self.operation = operation
         self.code = code
         self.status = status
         self.region = region
+        self.date = date
 
     @property
     def is_denied(self) -> bool:
@@ -64,5 +65,7 @@ def asking(operation: str) -> Iterator[None]:
 
 def _said(operation: str, response: Any) -> Said:
     answer, told = response.get("ResponseMetadata", {}), response.get("Error", {})
-    region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region") or told.get("Region") or ""
-    return Said(operation, str(told.get("Code", "unknown")), status=answer.get("HTTPStatusCode", 0), region=region)
+    headers = answer.get("HTTPHeaders", {})
+    region = headers.get("x-amz-bucket-region") or told.get("Region") or ""
+    code, status = str(told.get("Code", "unknown")), answer.get("HTTPStatusCode", 0)
+    return Said(operation, code, status=status, region=region, date=headers.get("date", ""))

@@ -2,6 +2,7 @@
 
 from uploads.s3.posture.aims import PUT_HEADERS, URLS_LAST_MILLISECONDS, Aims
 from uploads.s3.posture.bucket import bucket_region, listed_among_ours, make_bucket, partition
+from uploads.s3.posture.keeping import dangers
 from uploads.s3.posture.look import Looked, Standing, look, put_right
 from uploads.s3.posture.points import POINTS, Point
 
@@ -14,6 +15,7 @@ __all__ = [
     "Point",
     "Standing",
     "bucket_region",
+    "dangers",
     "listed_among_ours",
     "look",
     "make_bucket",

@@ -1,0 +1,35 @@
+"""Where the credentials come from; never what they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from uploads.s3.asked import Said, asking
+from uploads.s3.client import seconds_of_credentials, session_of
+from uploads.s3.stores import main_store
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """`source` as botocore calls it. `seconds_left`: None where they do not end, or nobody knows when.
+
+    `temporary`: they carry a session token. `renewed`: boto3 fetches new ones by itself.
+    """
+
+    source: str
+    temporary: bool
+    renewed: bool
+    seconds_left: float | None
+
+
+def credentials_in_use() -> Credentials | None:
+    """What boto3's search finds; None if it finds nothing. Raises Said when a place to ask does not answer."""
+    with asking("GetCredentials"):
+        found = session_of(main_store()).get_credentials()
+        if found is None:
+            return None
+        frozen = found.get_frozen_credentials()
+    if not frozen.access_key or not frozen.secret_key:
+        raise Said("GetCredentials", "half of them is missing")
+    left = seconds_of_credentials()
+    return Credentials(str(found.method), bool(frozen.token), left is not None, left)

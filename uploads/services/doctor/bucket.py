@@ -1,0 +1,166 @@
+"""The bucket: how it is set up, whose it is, whom it lets in, and what it refuses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.conf import settings
+
+from amalga.hosts import is_here
+from uploads import s3
+from uploads.errors import BadInput, StoreUnavailable
+from uploads.s3.asked import Said
+from uploads.s3.posture import POINTS, PUT_HEADERS, Aims, Looked, Point, Standing, dangers, look
+from uploads.s3.trial import Tried, clear_leftovers, open_to_all, preflight, try_mode
+from uploads.services.aims import aims, expiry_days, site_origins
+from uploads.services.doctor.told import Line, fail, ok, warn
+
+MEND = "run `manage.py provision` to see it, and with --apply to mend it"
+STRANGER = "https://evil.example"
+# without these, people lose files or strangers get them; the others are precautions
+GRAVE = {"public access", "CORS"}
+MODES = ("sha256", "payload", "off")  # the best first
+MEANS = {
+    "sha256": "wrong bytes are refused, and digests kept",
+    "payload": "wrong bytes are refused",
+    "off": "wrong bytes are taken, and found when `manage.py verify` reads them",
+}
+
+Check = Callable[[], Iterable[Line]]
+
+
+def bucket_checks(named: Sequence[str] | None, own: UUID | None) -> Iterator[tuple[str, Check]]:
+    """`named`: the origins of our pages, None to go by the settings; `own`: what this database is called."""
+    try:
+        origins = list(named) if named is not None else site_origins()
+    except BadInput as problem:
+        line = warn("CORS", "the settings leave open where our pages are", f"{problem.message}")
+        yield "CORS", lambda: [line]
+        origins = []
+    wanted = aims(origins)
+    for point in POINTS:
+        if point.subject != "CORS" or origins:
+            yield f"bucket {point.subject}", functools.partial(_posture, point, wanted)
+    yield "bucket to strangers", _open_to_all
+    yield "marker", functools.partial(_marker, own)
+    for origin in origins:
+        yield f"CORS from {origin}", functools.partial(_our_pages, origin)
+    yield f"CORS from {STRANGER}", _strangers
+    yield "digests", _digests
+
+
+def _posture(point: Point, wanted: Aims) -> Iterable[Line]:
+    subject, looked = f"bucket {point.subject}", look(point, wanted)
+    if looked.standing is Standing.AS_WANTED:
+        yield ok(subject, "as wanted")
+    elif looked.standing is Standing.DIFFERS:
+        told = "; ".join(f"{what} is {now}" for what, now, _ in looked.lines[:3])
+        more = f"; {len(looked.lines) - 3} more" if len(looked.lines) > 3 else ""
+        yield (fail if point.subject in GRAVE else warn)(subject, f"{told}{more}", MEND)
+    else:
+        yield warn(subject, looked.reason, looked.advice)
+    if point.subject == "lifecycle":
+        yield from _dangers(looked)
+
+
+def _dangers(looked: Looked) -> Iterable[Line]:
+    for told in dangers(looked.now, expiry_days=expiry_days()):
+        yield fail("bucket lifecycle", told, "limit that rule to what is not under f/, p/, quarantine/ and manifests/")
+
+
+def _open_to_all() -> Iterable[Line]:
+    subject = "bucket to strangers"
+    try:
+        done = open_to_all()
+    except Said as said:
+        yield warn(subject, f"it did not answer without a signature ({said.code})", "ask again")
+        return
+    if done:
+        yield fail(subject, f"anybody on the network may {' and '.join(done)}", f"close it at once: {MEND}")
+    else:
+        yield ok(subject, "nothing is told without a signature")
+
+
+def _marker(own: UUID | None) -> Iterable[Line]:
+    subject = "marker"
+    try:
+        found = s3.read_marker()
+    except StoreUnavailable as fault:
+        yield fail(subject, f"it cannot be read ({fault.detail})", "allow s3:GetObject on amalga.json")
+    except BadInput as problem:
+        yield fail(subject, "amalga.json is no marker of Amalga's", problem.message)
+    else:
+        if found is None:
+            yield warn(subject, "nothing says which database the bucket belongs to", MEND)
+        elif own is None:
+            yield warn(subject, f"it says {found}, and the database does not say its own", "mend the database first")
+        elif found != own:
+            told = f"the bucket belongs to another database: it says {found}, this one is {own}"
+            yield fail(subject, told, "check AWS_STORAGE_BUCKET_NAME and DATABASE_URL before anything else")
+        else:
+            yield ok(subject, "the bucket belongs to this database")
+
+
+def _our_pages(origin: str) -> Iterable[Line]:
+    subject = f"CORS from {origin}"
+    try:
+        found = preflight(origin, PUT_HEADERS[settings.S3_CHECKSUMS])
+    except Said as said:
+        yield fail(subject, f"a browser gets no answer ({said.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it")
+        return
+    if found.lets_in:
+        yield ok(subject, "a browser may send files")
+    else:
+        yield fail(subject, f"a browser will not send files: {found.why}", MEND)
+
+
+def _strangers() -> Iterable[Line]:
+    """Only with a signed URL could they send anything, and that is given to nobody but our own pages."""
+    subject = f"CORS from {STRANGER}"
+    try:
+        found = preflight(STRANGER, PUT_HEADERS["off"])
+    except Said as said:
+        yield fail(subject, f"a browser gets no answer ({said.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it")
+        return
+    if not found.lets_in:
+        yield ok(subject, f"a stranger's page is kept out: {found.why}")
+    elif is_here(urlsplit(settings.S3_ORIGIN).hostname):
+        yield ok(subject, "any page may send what it has a URL for; the store is on this machine alone")
+    else:
+        yield fail(subject, "any page may send what it has a URL for", MEND)
+
+
+def _digests() -> Iterable[Line]:
+    subject, mode = "digests", settings.S3_CHECKSUMS
+    try:
+        clear_leftovers()
+        tried = {one: try_mode(one) for one in MODES}
+    except Said as said:
+        yield fail(subject, f"the trial broke off at {said.operation}: {said.code}", "allow it, or wait for the store")
+        return
+    best = next((one for one in MODES if tried[one].honours(one)), None)
+    if best is None:
+        yield fail(subject, f"not even a plain upload works: {tried['off'].fault}", "look at the store's log")
+    elif not tried[mode].honours(mode):
+        yield fail(subject, f"S3_CHECKSUMS={mode} is set, and the store does not honour it: {_short(tried[mode])}",
+                   f"set S3_CHECKSUMS={best}: {MEANS[best]}")  # fmt: skip
+    elif best != mode:
+        yield warn(subject, f"S3_CHECKSUMS={mode}: {MEANS[mode]}", f"set S3_CHECKSUMS={best}: {MEANS[best]}")
+    else:
+        honoured = ", ".join(one for one in MODES if tried[one].honours(one))
+        yield ok(subject, f"S3_CHECKSUMS={mode}: {MEANS[mode]} (tried; the store honours {honoured})")
+    if best and not tried[best].refuses_longer:
+        yield fail(subject, "it takes more bytes than a URL was signed for", "use a store that checks signatures")
+
+
+def _short(tried: Tried) -> str:
+    if tried.fault:
+        return tried.fault
+    if not tried.refuses_flipped:
+        return "a flipped bit is taken"
+    if not tried.refuses_flipped_part:
+        return "a flipped bit is taken in a part"
+    return "it keeps no digest"

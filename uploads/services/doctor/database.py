@@ -1,0 +1,176 @@
+"""The database: whether it answers, how it is reached, and whether it is as the program needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import Tags, run_checks
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from amalga.hosts import is_here
+from uploads.services.doctor.clock import clock_line
+from uploads.services.doctor.limits import Budget
+from uploads.services.doctor.told import Line, fail, ok, warn
+
+OLDEST_VERSION = 14
+LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+BACKGROUND = 3  # sweep, verify, worker: a process each
+REASONS = {
+    "28P01": ("the password is wrong", "correct DATABASE_URL"),
+    "28000": ("it does not let this role in from here, or not without TLS", "look at the role and at pg_hba.conf"),
+    "3D000": ("there is no database of that name", "create it, or correct DATABASE_URL"),
+    "53300": ("it has no connection left", "raise max_connections, or lower WEB_CONCURRENCY"),
+    "57P03": ("it is starting or stopping", "wait, and ask again"),
+}
+
+Check = Callable[[], Iterable[Line]]
+
+
+def database_checks(budget: Budget, more: Sequence[tuple[str, Check]] = ()) -> Iterable[Line]:
+    """Its connections end by themselves what hangs, so this runs in the caller's thread."""
+    trouble = _trouble()
+    if trouble:
+        yield trouble
+        yield warn("database", "what is in it was not looked at", "mend that first, and ask again")
+        return
+    for subject, check in (*CHECKS, *more):
+        if not budget.left:
+            yield fail(subject, "not looked at, the database answers too slowly", "see what it is busy with")
+            continue
+        try:
+            yield from list(check())
+        except DatabaseError as error:
+            yield fail(subject, f"the database does not tell ({type(error).__name__})", "see its log")
+            connection.close_if_unusable_or_obsolete()
+
+
+def _trouble() -> Line | None:
+    """Past the pool, which keeps its reasons to itself."""
+    alone = connection.copy()
+    alone.settings_dict["OPTIONS"].pop("pool", None)
+    host = alone.settings_dict.get("HOST") or "this machine"
+    try:
+        alone.ensure_connection()
+    except DatabaseError as error:
+        state = str(getattr(error.__cause__, "sqlstate", None) or "")
+        reason, advice = REASONS.get(state) or _unreached(str(error))
+        return fail("database", f"cannot be reached at {host}: {reason}", advice)
+    finally:
+        alone.close()
+    return None
+
+
+def _unreached(text: str) -> tuple[str, str]:
+    text = text.lower()
+    if "password authentication" in text:
+        return REASONS["28P01"]
+    if "does not exist" in text and "database" in text:
+        return REASONS["3D000"]
+    if "certificate" in text or "ssl" in text:
+        return "TLS cannot be agreed on, or its certificate proves nothing", "look at sslmode and sslrootcert"
+    if "resolve" in text or "name or service" in text:
+        return "that name is not known here", "correct DATABASE_URL, or look at the resolver"
+    if "refused" in text:
+        return "nobody listens there", "start it, or correct DATABASE_URL"
+    if "too many" in text or "remaining connection slots" in text:
+        return REASONS["53300"]
+    return "it does not answer", "look at the network on the way there, at security groups first"
+
+
+def _one(sql: str, *values: Any) -> tuple[Any, ...]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        found: tuple[Any, ...] = cursor.fetchone()
+        return found
+
+
+def _version() -> Iterable[Line]:
+    (number, recovering) = _one("SELECT current_setting('server_version_num')::int, pg_is_in_recovery()")
+    major = number // 10_000
+    if major < OLDEST_VERSION:
+        yield fail("database", f"Postgres {major}", f"move to Postgres {OLDEST_VERSION} or newer")
+    elif recovering or _one("SHOW transaction_read_only")[0] == "on":
+        yield fail("database", "it takes no writes", "lead DATABASE_URL to the primary; wait if it is taking over")
+    else:
+        yield ok("database", f"Postgres {major} answers and takes writes")
+
+
+def _tls() -> Iterable[Line]:
+    found = _one("SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()") or (False, "")
+    database = settings.DATABASES["default"]
+    if found[0]:
+        proven = str(database["OPTIONS"].get("sslmode", "")).startswith("verify-")
+        who = "its certificate is verified" if proven else "its certificate is not looked at"
+        yield ok("database TLS", f"in use, {found[1]}; {who}")
+    elif is_here(database.get("HOST")):
+        yield ok("database TLS", "not in use, and not needed: the database is on this machine")
+    else:
+        advice = "let the server speak TLS, and add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL"
+        yield fail("database TLS", "everything goes over the network in the clear", advice)
+
+
+def _time_limits() -> Iterable[Line]:
+    values = {name: _one("SELECT current_setting(%s)", name)[0] for name in LIMITS}
+    off = [name for name, value in values.items() if value == "0"]
+    if off:
+        advice = "a pooler drops the options of connections: set them on the role (ALTER ROLE … SET …)"
+        yield fail("database time limits", f"not in force: {', '.join(off)}", advice)
+    else:
+        yield ok("database time limits", ", ".join(f"{name} {value}" for name, value in values.items()))
+
+
+def _connections() -> Iterable[Line]:
+    limit, used = _one(
+        "SELECT least(current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,"
+        " nullif((SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user), -1),"
+        " nullif((SELECT datconnlimit FROM pg_database WHERE datname = current_database()), -1)),"
+        " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
+    )
+    pool = settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
+    processes = settings.WEB_CONCURRENCY + BACKGROUND
+    wanted = processes * pool
+    told = f"{wanted} may be asked for ({processes} processes of {pool}), {limit} are there, {used} in use now"
+    if wanted > limit:
+        advice = "raise max_connections, lower WEB_CONCURRENCY, or put a pooler between; count each machine"
+        yield warn("database connections", told, advice)
+    else:
+        yield ok("database connections", told)
+
+
+def _migrations() -> Iterable[Line]:
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if plan:
+        first = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan[:3])
+        yield fail("migrations", f"{len(plan)} are not applied: {first}", "run `manage.py migrate`")
+    else:
+        yield ok("migrations", "all applied")
+
+
+def _letters() -> Iterable[Line]:
+    told = run_checks(tags=[Tags.database], databases=["default"])
+    for one in told:
+        yield warn("database letters", f"{one.msg} ({one.id})", str(one.hint or ""))
+    if not told:
+        yield ok("database letters", "searches in all scripts find their index")
+
+
+def _clock() -> Iterable[Line]:
+    before = datetime.now(UTC)
+    theirs = _one("SELECT clock_timestamp()")[0]
+    yield clock_line("database clock", theirs, before=before, after=datetime.now(UTC), exact=True)
+
+
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("database", _version),
+    ("database TLS", _tls),
+    ("database time limits", _time_limits),
+    ("database connections", _connections),
+    ("database clock", _clock),
+    ("migrations", _migrations),
+    ("database letters", _letters),
+)

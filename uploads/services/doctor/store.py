@@ -1,0 +1,160 @@
+"""The store: who we are to it, whether it answers, and what its clock says. What is in the bucket comes after that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from uploads.models import Installation
+from uploads.s3.asked import DENIED, NO_BUCKET, OTHER_REGION, Said, at_aws
+from uploads.s3.posture import bucket_region, listed_among_ours
+from uploads.s3.trial import credentials_in_use, moment, reach
+from uploads.services.aims import site_origins
+from uploads.services.doctor.bucket import bucket_checks
+from uploads.services.doctor.clock import ADVICE, clock_line
+from uploads.services.doctor.limits import Budget
+from uploads.services.doctor.told import Level, Line, fail, ok, span, warn
+
+SOON_SECONDS = 900
+SOURCES = {
+    "env": "the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "shared-credentials-file": "a credentials file",
+    "config-file": "a config file",
+    "assume-role": "a role that a profile assumes",
+    "assume-role-with-web-identity": "a role, by web identity",
+    "container-role": "the role of the container",
+    "iam-role": "the role of the machine",
+    "sso": "a person's single sign-on",
+    "login": "a person's login",
+    "custom-process": "a program of its own",
+}
+FOR_EVER = {"env", "shared-credentials-file", "config-file"}
+OF_PEOPLE = {"sso", "login"}
+WORDS = {
+    "InvalidAccessKeyId": ("it knows no such access key", "correct AWS_ACCESS_KEY_ID, or the role"),
+    "SignatureDoesNotMatch": ("the secret does not fit the access key", "correct AWS_SECRET_ACCESS_KEY"),
+    "ExpiredToken": ("the credentials have expired", "fetch new ones; a role renews them by itself"),
+    "InvalidToken": ("the session token is none of its own", "correct AWS_SESSION_TOKEN, or leave it out"),
+    "EndpointConnectionError": ("nobody answers there", "look at AWS_ENDPOINT_URL_S3 and at the network on the way"),
+    "ConnectTimeoutError": ("nobody answers there", "look at AWS_ENDPOINT_URL_S3 and at the network on the way"),
+    "ReadTimeoutError": ("it takes the question and never answers", "look at the store itself, and at proxies"),
+    "SSLError": ("its certificate proves nothing", "look at the certificate, and at AWS_CA_BUNDLE"),
+    "ResponseParserError": ("what answers there is no S3 store", "correct AWS_ENDPOINT_URL_S3"),
+    "ParamValidationError": ("that is no name of a bucket", "correct AWS_STORAGE_BUCKET_NAME"),
+}
+
+
+def store_checks(budget: Budget, origins: Sequence[str]) -> Iterator[Line]:
+    """Raises BadInput for an origin that is none."""
+    named = site_origins(origins) if origins else None
+    own = _own_id()
+    for subject, check in (("credentials", _credentials), ("store", _reach)):
+        lines = budget.run(subject, check)
+        yield from lines
+        if any(line.level is Level.FAIL and line.subject == subject for line in lines):
+            yield warn("bucket", "how it is set up was not looked at", "mend that first, and ask again")
+            return
+    for subject, check in bucket_checks(named, own):
+        yield from budget.run(subject, check)
+
+
+def _own_id() -> UUID | None:
+    """None when the database does not tell: that has a line of its own."""
+    try:
+        return Installation.objects.own_id()
+    except DatabaseError:
+        return None
+
+
+def _credentials() -> Iterable[Line]:
+    subject = "credentials"
+    try:
+        found = credentials_in_use()
+    except Said as said:
+        yield fail(subject, f"they cannot be had ({said.code})", "look at the role, the profile and AWS_…")
+        return
+    if found is None:
+        yield fail(subject, "boto3 finds none", "give the machine a role, or set AWS_ACCESS_KEY_ID and its secret")
+        return
+    source = SOURCES.get(found.source, found.source)
+    if found.seconds_left is not None and found.seconds_left < SOON_SECONDS and not found.renewed:
+        yield warn(subject, f"from {source}; they end in {span(found.seconds_left)}", "renew them")
+    elif found.temporary and not found.renewed:
+        advice = "use a role, whose credentials are renewed"
+        yield warn(subject, f"from {source}; they are temporary, and nobody renews them", advice)
+    elif found.source in OF_PEOPLE:
+        yield warn(subject, f"from {source}, which ends when that person's session does", "use a role")
+    elif found.source in FOR_EVER and at_aws():
+        yield warn(subject, f"from {source}; such keys never end and are found by others", "use a role")
+    else:
+        left = "" if found.seconds_left is None else f"; renewed by itself, these last for {span(found.seconds_left)}"
+        yield ok(subject, f"from {source}{left}")
+
+
+def _reach() -> Iterable[Line]:
+    before = datetime.now(UTC)
+    try:
+        theirs = reach()
+    except Said as said:
+        theirs = moment(said.date)
+        if theirs and said.status:
+            clock = _clock(theirs, before)
+            yield from [clock] if clock.level is not Level.OK else []
+        yield why_not(said, settings.S3_BUCKET)
+        return
+    after = datetime.now(UTC)
+    region = bucket_region()
+    if region and region != settings.S3_REGION:
+        yield _elsewhere(region)
+        return
+    yield ok("store", f"{_place()} answers, and the bucket {settings.S3_BUCKET} is there")
+    if theirs:
+        yield clock_line("store clock", theirs, before=before, after=after, exact=False)
+    else:
+        yield warn("store clock", "the store does not tell the time", "make sure by other means that the clocks agree")
+
+
+def _clock(theirs: datetime, before: datetime) -> Line:
+    return clock_line("store clock", theirs, before=before, after=datetime.now(UTC), exact=False)
+
+
+def why_not(said: Said, bucket: str) -> Line:
+    """Why the store did not list the bucket, each reason in words of its own."""
+    subject = "store"
+    if said.code in {"RequestTimeTooSkewed", "RequestExpired"}:
+        return fail(subject, "it refuses what we sign, because the clocks do not agree", ADVICE)
+    if said.code in NO_BUCKET:
+        advice = "correct AWS_STORAGE_BUCKET_NAME, or run `manage.py provision --apply`"
+        return fail(subject, f"there is no bucket {bucket} at {_place()}", advice)
+    if said.code in OTHER_REGION:
+        return _elsewhere(said.region)
+    if said.code in DENIED:
+        return _denied(bucket)
+    reason, advice = WORDS.get(said.code, (f"it answers {said.code}", "look that up at the store"))
+    if said.status >= 500:
+        reason, advice = f"it has a fault of its own ({said.code})", "wait; nothing is lost meanwhile"
+    return fail(subject, f"{_place()}: {reason}", advice)
+
+
+def _denied(bucket: str) -> Line:
+    ours = listed_among_ours()
+    if ours is False:
+        return fail("store", f"the bucket {bucket} belongs to somebody else", "correct AWS_STORAGE_BUCKET_NAME")
+    if ours:
+        return fail("store", f"the bucket {bucket} is ours, but may not be listed", "allow s3:ListBucket on it")
+    advice = "allow s3:ListBucket on it if it is yours; correct AWS_STORAGE_BUCKET_NAME if not"
+    return fail("store", f"the bucket {bucket} may not be listed, or belongs to somebody else", advice)
+
+
+def _elsewhere(region: str) -> Line:
+    told = f"the bucket {settings.S3_BUCKET} is not in {settings.S3_REGION} but in {region or 'another region'}"
+    return fail("store", told, f"set AWS_DEFAULT_REGION={region or '…'}")
+
+
+def _place() -> str:
+    """Without path or query, and without what somebody may have written before an @."""
+    return settings.S3_ORIGIN.rpartition("@")[2] if settings.S3_ENDPOINT else f"S3 in {settings.S3_REGION}"

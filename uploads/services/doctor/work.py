@@ -1,0 +1,93 @@
+"""Whether what runs in the background is at work, and gets it done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+from django.db.models import DurationField, ExpressionWrapper, F
+from django.db.models.functions import Now
+from django_tasks_db.models import DBTaskResult
+
+from uploads.models import Basis, File, Heartbeat, State
+from uploads.services.doctor.told import Line, ok, span, warn
+
+# each is started anew or looks again within a minute
+LATE = timedelta(minutes=10)
+# what is read or compared each night, with a night to spare
+NIGHT = timedelta(hours=50)
+# twice a weekly one
+FSCK_LATE = timedelta(days=15)
+LINES = {
+    "sweep": "run the Procfile's line: sweep: python manage.py sweep --every 60",
+    "worker": "run the Procfile's line: worker: python manage.py worker",
+    "verify": "run `manage.py verify --sample 1/30` each night",
+    "fsck": "run `manage.py fsck`, best once a week",
+}
+
+
+def _since(field: str) -> ExpressionWrapper:
+    """By the database's clock."""
+    return ExpressionWrapper(Now() - F(field), output_field=DurationField())
+
+
+def _beat(name: str, late: timedelta, does: str) -> Iterable[Line]:
+    ages = dict(Heartbeat.objects.filter(name=name).annotate(age=_since("at")).values_list("name", "age"))
+    if name not in ages:
+        yield warn(name, f"it was never at work here: {does}", LINES[name])
+    elif ages[name] > late:
+        yield warn(name, f"last at work {span(ages[name].total_seconds())} ago: {does}", LINES[name])
+    else:
+        yield ok(name, f"at work {span(max(0.0, ages[name].total_seconds()))} ago")
+
+
+def _sweep() -> Iterable[Line]:
+    return _beat("sweep", LATE, "nothing expires, and what crashed stays as it is")
+
+
+def _worker() -> Iterable[Line]:
+    return _beat("worker", LATE, "there are no previews")
+
+
+def _verify() -> Iterable[Line]:
+    yield from _beat("verify", NIGHT, "nobody reads whether stored bytes are still the same")
+    late = File.objects.available().filter(checksum_basis=Basis.CLAIMED, available_at__lt=Now() - LATE).count()
+    if late:
+        yield warn("verify", f"{late} files were never held against what their senders announced", LINES["worker"])
+
+
+def _fsck() -> Iterable[Line]:
+    return _beat("fsck", FSCK_LATE, "nobody has compared bucket and database lately")
+
+
+def _queue() -> Iterable[Line]:
+    waiting = DBTaskResult.objects.ready()
+    count = waiting.count()
+    age = waiting.order_by("enqueued_at").annotate(age=_since("enqueued_at")).values_list("age", flat=True).first()
+    if age and age > LATE:
+        told = f"{count} tasks wait, the oldest for {span(age.total_seconds())}"
+        yield warn("queue", told, "run more workers; see the failed tasks under /admin/")
+    else:
+        yield ok("queue", f"{count} tasks wait")
+
+
+def _left() -> Iterable[Line]:
+    """What the sweep should have moved on long ago."""
+    since = Now() - LATE
+    stuck = File.objects.filter(state=State.COMPLETING, lease_until__lt=since).count()
+    erasing = File.objects.filter(state=State.DELETING, updated_at__lt=Now() - timedelta(hours=1)).count()
+    if stuck or erasing:
+        told = f"{stuck} files are stuck half finished, {erasing} wait to be erased"
+        yield warn("left over", told, "run `manage.py sweep` and read what it says of them")
+    else:
+        yield ok("left over", "no file waits for the sweep for long")
+
+
+WORK: tuple[tuple[str, Callable[[], Iterable[Line]]], ...] = (
+    ("sweep", _sweep),
+    ("worker", _worker),
+    ("verify", _verify),
+    ("fsck", _fsck),
+    ("queue", _queue),
+    ("left over", _left),
+)
