@@ -56,7 +56,7 @@ def peek(key: str, *, size: int, store: str | None = None) -> Stored | None:
     if at.keeps_digests:
         head = _ask("HEAD", key, {}, at, ChecksumMode="ENABLED")
         checksum = head.headers.get("x-amz-checksum-sha256")
-    return Stored(_whole_size(got.headers), got.headers["ETag"].strip('"'), checksum, got.first)
+    return Stored(whole_size(got.headers), got.headers["ETag"].strip('"'), checksum, got.first)
 
 
 def require_answer(store: str | None = None) -> None:
@@ -141,7 +141,7 @@ def _first_bytes(answer: urllib3.BaseHTTPResponse) -> bytes:
     return first
 
 
-def _whole_size(headers: Mapping[str, str]) -> int:
+def whole_size(headers: Mapping[str, str]) -> int:
     """The object's size: behind the slash of `Content-Range: bytes 0-8191/734003200`, or the length.
 
     Some stores send that header with status 200.

@@ -19,6 +19,7 @@ from uploads.s3.client import (
     require_no_transaction,
     told_plainly,
 )
+from uploads.s3.objects import whole_size
 from uploads.s3.stores import store_named
 
 SIGNED_SECONDS = 60  # the store asks for the signature once, at the beginning of an answer
@@ -38,6 +39,15 @@ class Stream:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def size(self) -> int:
+        """Of the whole object, in bytes."""
+        return whole_size(self._answer.headers)
+
+    @property
+    def etag(self) -> str:
+        return self._answer.headers["ETag"].strip('"')
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """In pieces of at most `size` bytes. Raises StoreUnavailable when they end early."""
