@@ -233,9 +233,7 @@ def test_a_store_whose_disk_is_full_keeps_nothing_half(site: Site, desk: Desk, a
     assert not [key for key, _id in bucket.multipart_uploads() if key != desk.large.key]
 
 
-def under_load(
-    site: Site, desk: Desk, break_it: Callable[[], None], *, seconds: float = 1.0
-) -> dict[str, Counter[int]]:
+def under_load(desk: Desk, break_it: Callable[[], None], *, seconds: float = 1.0) -> dict[str, Counter[int]]:
     """What eight people were told before, while and after it broke; afterwards from five seconds on."""
     told: dict[str, Counter[int]] = {"away": Counter(), "back": Counter()}
     phase = ["away"]

@@ -1,0 +1,89 @@
+"""People who send files to a real server, each as long as it takes: what was not answered is sent again."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from http.client import HTTPException, HTTPResponse
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from tests.plain_form import BOUNDARY, MULTIPART, Form, Visitor, file_head
+from tests.senders import cut, put_bytes, sha256
+
+PATIENCE_SECONDS = 90
+PAUSE_SECONDS = 0.2
+CHUNK_BYTES = 256 * 1024
+
+
+class Person:
+    """Somebody at a site. `seconds` is how long their line takes for the bytes of one file."""
+
+    def __init__(self, site: str, user: User, *, seconds: float = 0) -> None:
+        self.visitor = Visitor(site, user).open_form()
+        self.seconds = seconds
+        self.again = 0  # how often something was asked a second time
+
+    def call(self, method: str, path: str, data: object = None) -> Any:
+        """A call of the protocol, until it is done: the answer as JSON."""
+        headers = {"X-CSRFToken": self.visitor.token, "Content-Type": "application/json"}
+        body = None if data is None else json.dumps(data).encode()
+        answer, text = self._insist(lambda: self.visitor.ask(method, path, body, headers=headers))
+        assert answer.status in {200, 204}, text
+        return json.loads(text) if text else None
+
+    def send(self, name: str, body: bytes) -> uuid.UUID:
+        """By the protocol: the id of the available file."""
+        item: dict[str, Any] = {"token": str(uuid.uuid4()), "name": name, "size": len(body)}
+        (told,) = self.call("POST", "/uploads/", {"files": [item]})["files"]
+        pieces = cut(body, told["part_size"])
+        for number, piece in enumerate(pieces, start=1):
+            time.sleep(self.seconds / len(pieces))
+            self.put(told["id"], number, piece)
+        return self.finish(told["id"], [sha256(piece) for piece in pieces])
+
+    def put(self, pk: str, number: int, piece: bytes) -> None:
+        parts = {"parts": [{"number": number, "sha256": sha256(piece)}]}
+        (signed,) = self.call("POST", f"/uploads/{pk}/parts/", parts)["parts"]
+        answer = put_bytes(signed, piece)
+        assert answer.status == 200, answer.data
+
+    def finish(self, pk: str, digests: list[str]) -> uuid.UUID:
+        (told,) = self.call("POST", "/uploads/finish/", {"files": [{"id": pk, "sha256": digests}]})["files"]
+        assert told["state"] == "available", told
+        return uuid.UUID(told["id"])
+
+    def post(self, name: str, body: bytes) -> None:
+        """By the form without JavaScript, whose page is sent again when no answer came."""
+        form = Form([], token=self.visitor.token)
+        head = form.head() + file_head(name)
+        tail = f"\r\n--{BOUNDARY}--\r\n".encode()
+        headers = {"Content-Type": MULTIPART, "Content-Length": str(len(head) + len(body) + len(tail))}
+
+        def slowly() -> Iterator[bytes]:
+            yield head
+            chunks = cut(body, CHUNK_BYTES)
+            for chunk in chunks:
+                time.sleep(self.seconds / len(chunks))
+                yield chunk
+            yield tail
+
+        answer, page = self._insist(lambda: self.visitor.ask("POST", "/upload/", slowly(), headers=headers))
+        assert (answer.status, b"1 of 1 stored" in page) == (200, True), page
+
+    def _insist(self, ask: Any) -> tuple[HTTPResponse, bytes]:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                answer, text = ask()
+                if answer.status not in {202, 503}:
+                    return answer, text
+            except (OSError, HTTPException):
+                if time.monotonic() > end:
+                    raise
+            assert time.monotonic() < end
+            self.again += 1
+            time.sleep(PAUSE_SECONDS)

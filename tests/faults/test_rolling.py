@@ -1,0 +1,133 @@
+"""A new release takes the place of the old one while people send files by both doors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.models import User
+
+from tests.conftest import PROJECT
+from tests.faults import witness
+from tests.faults.mortals import environment
+from tests.faults.people import Person
+from tests.faults.stage import time_passes
+from tests.stores import Bucket
+from uploads import services
+from uploads.models import File, State
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PART = 5 * 1024**2
+BOOT_SECONDS = 30
+GUNICORN = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn.py")]
+
+
+@dataclass(frozen=True)
+class Plan:
+    uploads: int
+    restarts: int
+    every_seconds: float
+    slowest_seconds: float  # a sender's line
+    graceful_seconds: int
+
+
+class Deployment:
+    """One address, behind it one release after the other: as with a balancer, the next one answers before the last
+    one is told to stop."""
+
+    def __init__(self, folder: Path, *, graceful_seconds: int) -> None:
+        self.folder = folder
+        self.graceful_seconds = graceful_seconds
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.url = f"http://localhost:{self.listener.getsockname()[1]}"
+        self.releases: list[subprocess.Popen[bytes]] = []
+
+    def release(self) -> None:
+        number = len(self.releases)
+        log = self.folder / f"release-{number}.log"
+        fd = self.listener.fileno()
+        options = ["--bind", f"fd://{fd}", "--graceful-timeout", str(self.graceful_seconds)]
+        with log.open("wb") as out:
+            release = subprocess.Popen(
+                [*GUNICORN, *options, "amalga.wsgi"], env=environment(UPLOAD_PART_BYTES=str(PART)), cwd=PROJECT,
+                stdout=out, stderr=out, pass_fds=[fd], start_new_session=True,
+            )  # fmt: skip
+        self.releases.append(release)
+        end = time.monotonic() + BOOT_SECONDS
+        while log.read_text().count("Booting worker") < 2:
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+        if number:
+            time.sleep(0.5)  # the workers load what they serve
+            self.releases[number - 1].send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        for release in self.releases:
+            if release.poll() is None:
+                os.killpg(release.pid, signal.SIGKILL)
+            release.wait()
+        self.listener.close()
+
+
+@contextmanager
+def deployed(folder: Path, plan: Plan) -> Iterator[Deployment]:
+    deployment = Deployment(folder, graceful_seconds=plan.graceful_seconds)
+    try:
+        deployment.release()
+        yield deployment
+    finally:
+        deployment.close()
+
+
+def body_of(number: int) -> bytes:
+    """Of two parts, each upload another."""
+    return b"%8d" % number * ((PART + 64 * 1024 * (number % 5)) // 8) + b"the end"
+
+
+PLANS = [
+    pytest.param(Plan(10, 2, 2.0, 3.0, graceful_seconds=1), id="short"),
+    pytest.param(Plan(50, 4, 20.0, 45.0, graceful_seconds=25), id="long",
+                 marks=[pytest.mark.faults, pytest.mark.timeout(400)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_releases_that_follow_each_other_lose_nothing_that_was_acknowledged(
+    plan: Plan, alice: User, bucket: Bucket, neighbour: None, tmp_path: Path
+) -> None:
+    kept: dict[UUID, bytes] = {}
+    with deployed(tmp_path, plan) as deployment, ThreadPoolExecutor(plan.uploads) as crowd:
+        people = [
+            Person(deployment.url, alice, seconds=plan.slowest_seconds * (number + 1) / plan.uploads)
+            for number in range(plan.uploads)
+        ]
+        sent: list[Future[UUID | None]] = [
+            crowd.submit(person.post if number % 2 else person.send, f"{number}.bin", body_of(number))
+            for number, person in enumerate(people)
+        ]
+        for _restart in range(plan.restarts):
+            time.sleep(plan.every_seconds)
+            deployment.release()
+        for number, future in enumerate(sent):
+            pk = future.result() or File.objects.get(name=f"{number}.bin", state=State.AVAILABLE).pk
+            kept[pk] = body_of(number)
+    assert len(kept) == plan.uploads
+    assert any(person.again for person in people)  # some were cut off and sent again
+    assert File.objects.filter(name__endswith=".bin", state=State.AVAILABLE).count() == plan.uploads
+    time_passes()
+    for _sweep in range(2):
+        assert services.sweep()["failed"] == 0
+        time_passes()
+    witness.agree(bucket, kept=kept)
