@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format checks messages browser digest-store bench-upload bench-zip pictures clean
+.PHONY: help run test test-faults lint format checks messages browser digest-store bench-upload bench-zip pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ run: $(VENV)/run.stamp  ## serve on http://localhost:8000 (PORT=8001 make run fo
 
 test: lint browser digest-store  ## everything that decides: lint, types, migrations, deployment checks, tests
 	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks
+
+test-faults: $(VENV)/dev.stamp digest-store  ## the long form of the tests of faults: a quarter of an hour
+	@HYPOTHESIS_PROFILE=faults exec $(LOCAL) --with-parent --ephemeral $(PY) -m pytest -m "faults or not faults" \
+		tests/faults tests/test_machine.py tests/test_timeouts.py tests/test_injected.py tests/test_away.py
 
 # Needs the servers: run it through `make test`.
 checks:

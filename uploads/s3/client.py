@@ -7,6 +7,7 @@ import functools
 import logging
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
@@ -35,6 +36,8 @@ PATIENT_ATTEMPTS = 4
 # What a store copies by itself, gigabytes at a time, and no person waits for.
 SLOW_READ_SECONDS = 300.0
 CONNECTIONS = 32
+# S3 refuses what was signed a quarter of an hour before or after its own time; others take less.
+CLOCKS_APART_SECONDS = 300
 
 # Only the store's own words: a bare 404 may come from something in between.
 ABSENT = frozenset({"NoSuchKey", "NoSuchUpload"})
@@ -156,6 +159,8 @@ def told_plainly(operation: str, *, absent: Collection[str] = ABSENT) -> Iterato
         if code in absent:
             raise
         logger.warning("store_fault operation=%s code=%s", operation, code)
+        if code in REFUSED:
+            _blame_the_clock(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
         raise (StoreRefused if code in REFUSED else StoreUnavailable)(f"{operation}: {code}") from error
     # RecursionError: boto3 asks a store that redirects everything for the bucket's region, again and again
     except (BotoCoreError, urllib3.exceptions.HTTPError, OSError, RecursionError) as error:
@@ -164,10 +169,25 @@ def told_plainly(operation: str, *, absent: Collection[str] = ABSENT) -> Iterato
         raise StoreUnavailable(f"{operation}: {type(error).__name__}") from None
 
 
-def refusal(operation: str, status: int) -> StoreUnavailable:
-    """What to raise for an answer of this status that is neither what was asked for nor "not there"."""
-    logger.warning("store_fault operation=%s code=%s", operation, status)
-    return (StoreRefused if status in {401, 403} else StoreUnavailable)(f"{operation}: {status}")
+def refusal(operation: str, answer: urllib3.BaseHTTPResponse) -> StoreUnavailable:
+    """What to raise for an answer that is neither what was asked for nor "not there"."""
+    logger.warning("store_fault operation=%s code=%s", operation, answer.status)
+    refused = answer.status in {401, 403}
+    if refused:
+        _blame_the_clock(answer.headers.get("Date"))
+    return (StoreRefused if refused else StoreUnavailable)(f"{operation}: {answer.status}")
+
+
+def _blame_the_clock(date: str | None) -> None:
+    """Say so, if what a store refused was signed by a clock that is not its own: every answer tells its time."""
+    try:
+        theirs = parsedate_to_datetime(date or "").astimezone(UTC)
+    except ValueError:
+        return
+    apart = (datetime.now(UTC) - theirs).total_seconds()
+    if abs(apart) > CLOCKS_APART_SECONDS:
+        where = "ahead of" if apart > 0 else "behind"
+        logger.error("clock_wrong: this machine's clock is %s the store's by %.0f minutes", where, abs(apart) / 60)
 
 
 def code_of(error: ClientError) -> str:

@@ -129,7 +129,7 @@ def _ask(method: str, key: str, headers: dict[str, str], at: Store, **params: An
     absent = answer.status == 404 and b"NoSuchKey" in first
     if found or absent or answer.status == 416:
         return _Answer(answer.status, answer.headers, first)
-    raise refusal(operation, answer.status)
+    raise refusal(operation, answer)
 
 
 def _first_bytes(answer: urllib3.BaseHTTPResponse) -> bytes:

@@ -71,7 +71,7 @@ def stream(key: str, *, start: int = 0, store: str | None = None) -> Stream | No
     if answer.status in {200, 206} and "ETag" in answer.headers and _begins_at(answer, start):
         return Stream(answer)
     answer.close()
-    raise refusal("GetObject", answer.status)
+    raise refusal("GetObject", answer)
 
 
 def beginning(key: str, *, most: int, store: str | None = None) -> bytes | None:
@@ -84,7 +84,7 @@ def beginning(key: str, *, most: int, store: str | None = None) -> bytes | None:
         words = _words(answer)
     if answer.status == 404 and b"NoSuchKey" in words:
         return None
-    raise refusal("GetObject", answer.status)
+    raise refusal("GetObject", answer)
 
 
 def _get(key: str, headers: dict[str, str], store: str | None) -> urllib3.BaseHTTPResponse:
