@@ -32,7 +32,6 @@ class Stream:
 
     def __init__(self, answer: urllib3.BaseHTTPResponse) -> None:
         self._answer = answer
-        self.etag = answer.headers.get("ETag", "").strip('"')
 
     def __enter__(self) -> Self:
         return self
