@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.core.files.storage import Storage, storages
 from storages.backends.s3 import S3Storage
+from storages.utils import clean_name
 
 from uploads.s3.client import client, config, http, seconds_of_credentials, session, told_plainly
 from uploads.s3.signing import lifetime, sign_get_at
@@ -40,6 +41,14 @@ class DeliveryStorage(S3Storage):  # type: ignore[misc]  # storages has no types
             "querystring_expire": DOWNLOAD_SECONDS,
             **(own_keys if at.access_key_id else {}),
         }
+
+    def url(self, name: str, parameters: Any = None, expire: int | None = None, http_method: str | None = None) -> str:
+        """As django-storages has it; but a key that it would tidy up (`a//b`), which an imported file may have, is
+        signed by S3 itself as it is."""
+        if clean_name(name) == name and not name.startswith("/"):
+            return str(super().url(name, parameters=parameters, expire=expire, http_method=http_method))
+        asked = {**(parameters or {}), "Bucket": self.store.bucket, "Key": name}
+        return client("quick", self.store).generate_presigned_url("get_object", asked, expire or DOWNLOAD_SECONDS)
 
     def url_since(self, name: str, *, parameters: dict[str, str], since: datetime, seconds: int) -> str:
         """As `url()`, signed as if it were `since`: the same arguments give the same URL."""

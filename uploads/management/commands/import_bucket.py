@@ -1,0 +1,145 @@
+"""Make files of objects that are in the bucket already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+from django.template.defaultfilters import filesizeformat
+
+from uploads.errors import Problem, StoreUnavailable
+from uploads.management.progress import Progress, stoppable
+from uploads.models import Origin, Usage, Visibility
+from uploads.names import clean_folder
+from uploads.services.imports import BATCH_KEYS, WRITERS, Figures, Plan, Step, bring_in, look
+
+MOST_TOLD = 100
+MOST_WRITERS = 16
+AWAY = "The {} did not answer ({}). What was brought in stays; run it again to go on."
+PREFIX_HELP = (
+    "what the keys begin with, like photos/2024/; it is not repeated in the folders. An empty one, '', means all that "
+    "is not Amalga's own"
+)
+
+
+class Command(BaseCommand):
+    help = (
+        "Makes files of the objects whose keys begin with PREFIX: nothing is copied, no object is read, changed or "
+        "moved. Without --apply it only says what it would do. Folders come from the parts of the keys, names are "
+        "cleaned as those of uploads. A key that has a file already is left alone, so it may be run again, and two at "
+        "once; a run that was stopped goes on where it was. The objects of such files are never removed, unless "
+        "--take-over says that they are Amalga's from now on: then they go when their file is purged from the trash. "
+        "The owner's quota does not stop an import; how much of it is used is told. Checksums are not known until "
+        "`manage.py verify` has read the files. Exit status: 0 done, 1 some objects cannot be files (they are listed), "
+        "or it was stopped; 2 refused, or nothing begins with PREFIX."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("prefix", metavar="PREFIX", help=PREFIX_HELP)
+        parser.add_argument("--owner", required=True, metavar="USERNAME", help="whose files they become")
+        parser.add_argument("--folder", default="", metavar="PATH", help="where they go (default: the top)")
+        parser.add_argument(
+            "--visibility", choices=Visibility.values, default=Visibility.TEAM, help="who sees them (default: team)"
+        )
+        parser.add_argument("--take-over", action="store_true", help="the objects become Amalga's to remove one day")
+        parser.add_argument("--apply", action="store_true", help="do it; without it nothing is written")
+        parser.add_argument(
+            "--parallel", type=int, default=WRITERS, metavar="N", help=f"connections that write (default: {WRITERS})"
+        )
+        parser.add_argument(
+            "--json", action="store_true", help="a JSON line for each object that cannot be a file, and one at the end"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not 1 <= options["parallel"] <= MOST_WRITERS:
+            raise CommandError(f"--parallel takes 1 to {MOST_WRITERS}.", returncode=2)
+        plan = _plan(options)
+        steps = bring_in(plan, writers=options["parallel"]) if options["apply"] else look(plan)
+        with stoppable(), closing(steps):
+            last = self._follow(steps, plan, options)
+        self._conclude(last, plan, options)
+
+    def _follow(self, steps: Generator[Step], plan: Plan, options: dict[str, Any]) -> Step:
+        last = Step(Figures(), [], [])
+        try:
+            with Progress(self.stderr, "import_bucket", quiet=options["json"]) as progress:
+                for last in steps:
+                    self._tell(last, plan, as_json=options["json"])
+                    progress.step(last.figures.objects - progress.done)
+        except StoreUnavailable as fault:
+            raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
+        except Problem as problem:
+            raise CommandError(problem.message, returncode=2) from None
+        except DatabaseError as fault:
+            raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
+        return last
+
+    def _tell(self, step: Step, plan: Plan, *, as_json: bool) -> None:
+        if as_json:
+            for key, why in step.refused:
+                self.stdout.write(json.dumps({"refused": key, "why": why}))
+            return
+        if not step.figures.objects and step.after:
+            self.stdout.write(f"Going on after {step.after}, where the last run was stopped.")
+        if step.figures.objects <= BATCH_KEYS:
+            for found in step.examples:
+                self.stdout.write(f"{found.key} → {'/'.join(filter(None, [plan.folder, found.folder, found.name]))}")
+        told = step.figures.refused - len(step.refused)
+        for key, why in step.refused[: max(0, MOST_TOLD - told)]:
+            self.stdout.write(f"{key!r} cannot be a file: {why}")
+
+    def _conclude(self, step: Step, plan: Plan, options: dict[str, Any]) -> None:
+        figures = step.figures
+        if options["json"]:
+            scope = {"prefix": plan.prefix, "owner": plan.owner.get_username(), "folder": plan.folder}
+            self.stdout.write(
+                json.dumps({"applied": options["apply"], "after": step.after, **scope, **asdict(figures)})
+            )
+        else:
+            self._tell_figures(figures, plan, applied=options["apply"])
+        if not figures.objects and not step.after:
+            raise CommandError(f"No object has a key that begins with {plan.prefix!r}.", returncode=2)
+        if figures.refused:
+            raise CommandError(f"{figures.refused:,} objects cannot be files.", returncode=1)
+
+    def _tell_figures(self, figures: Figures, plan: Plan, *, applied: bool) -> None:
+        if figures.refused > MOST_TOLD:
+            self.stdout.write(f"… and {figures.refused - MOST_TOLD:,} more; --json tells all of them.")
+        self.stdout.write(
+            f"import_bucket: {figures.objects:,} objects; {figures.files:,} "
+            f"{'became files' if applied else 'would become files'} ({filesizeformat(figures.bytes)}), "
+            f"{figures.known:,} are files already, {figures.empty_folders:,} stand for empty folders, "
+            f"{figures.own:,} are Amalga's own, {figures.refused:,} cannot be files"
+        )
+        usage = Usage.objects.filter(owner=plan.owner).first() or Usage()
+        would_be = usage.bytes + (0 if applied else figures.bytes)
+        self.stdout.write(
+            f"{plan.owner.get_username()} {'uses' if applied else 'would use'} {filesizeformat(would_be)} of "
+            f"{filesizeformat(settings.UPLOAD_QUOTA_BYTES)}; over that, this person cannot upload, but may have more."
+        )
+        if not applied:
+            self.stdout.write("Nothing was written; --apply does it.")
+        elif figures.files:
+            self.stdout.write("`manage.py previews` has their previews made, `manage.py verify` reads and checks them.")
+
+
+def _plan(options: dict[str, Any]) -> Plan:
+    owner = User.objects.filter(username=options["owner"]).first()
+    if owner is None:
+        raise CommandError(f"Nobody is called {options['owner']!r}.", returncode=2)
+    if not owner.has_perm("uploads.add_file"):
+        raise CommandError(f"{owner} may not upload: choose another owner, or give this one a role.", returncode=2)
+    return Plan(
+        prefix=options["prefix"],
+        owner=owner,
+        folder=clean_folder(options["folder"]),
+        visibility=Visibility(options["visibility"]),
+        origin=Origin.ADOPTED if options["take_over"] else Origin.IMPORTED,
+    )

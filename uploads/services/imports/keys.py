@@ -1,0 +1,103 @@
+"""What becomes of a key: the folder and the name that its object is shown under, or why it cannot be a file."""
+
+from __future__ import annotations
+
+import functools
+import mimetypes
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from uploads import s3
+from uploads.errors import BadInput, Problem
+from uploads.names import clean_folder, clean_name, family_of
+from uploads.services.start import refuse_type
+
+# Parts of the bucket that are Amalga's own, and no files for anybody.
+OWN_FOLDERS = ("f/", "p/", "quarantine/", "manifests/")
+MOST_KEY_BYTES = 1024  # S3 user guide, "Naming Amazon S3 objects"
+MOST_ETAG_CHARACTERS = 80
+COMPRESSED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
+# The table that comes with Python: that of this machine's own files would differ from place to place.
+TYPES = mimetypes.MimeTypes()
+
+
+class Found(NamedTuple):
+    """An object that can be a file: `folder` is a clean path, `claimed_type` what its extension says."""
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+    folder: str
+    name: str
+    claimed_type: str
+    family: str
+
+
+class Refused(NamedTuple):
+    key: str
+    why: str
+
+
+class EmptyFolder(NamedTuple):
+    """A key like `photos/` without bytes, which stands for a folder."""
+
+    key: str
+    folder: str
+
+
+def is_own(key: str) -> bool:
+    """Whether that is something of Amalga's own."""
+    return key.startswith(OWN_FOLDERS) or key == s3.MARKER_KEY
+
+
+def require_foreign(prefix: str) -> None:
+    """Raise BadInput for a prefix that lies in Amalga's own part of the bucket."""
+    if is_own(prefix):
+        raise BadInput(f"{prefix} is Amalga's own part of the bucket. Name a prefix that something else wrote to.")
+    _require_storable(prefix)
+
+
+def read_key(key: str, size: int, etag: str, modified: datetime, *, prefix: str) -> Found | EmptyFolder | Refused:
+    """What this object becomes. Of the prefix, all up to its last slash is left out of the folders."""
+    try:
+        _require_storable(key)
+        if not {".", ".."}.isdisjoint(key.split("/")):
+            return Refused(key, "A part of its key is dots alone: browsers leave it out, and would ask for another.")
+        before, slash, last = key[prefix.rfind("/") + 1 :].replace("\\", "/").rpartition("/")
+        folder = _clean_folder(before) if slash else ""
+        if not last:
+            return EmptyFolder(key, folder) if not size else Refused(key, "Its key ends in a slash, and it has bytes.")
+        if not 0 < len(etag) <= MOST_ETAG_CHARACTERS:
+            return Refused(key, "The store tells no usable ETag of it.")
+        name = clean_name(last)
+        claimed_type, family = _kind_of(PurePosixPath(name).suffix.lower())
+    except Problem as problem:
+        return Refused(key, problem.message)
+    return Found(key, size, etag, modified, folder, name, claimed_type, family)
+
+
+_clean_folder = functools.lru_cache(maxsize=10_000)(clean_folder)
+
+
+@functools.lru_cache(maxsize=1000)
+def _kind_of(extension: str) -> tuple[str, str]:
+    """The media type that an extension claims, and its family. Raises RefusedType as for uploads."""
+    found, compression = TYPES.guess_type(f"x{extension}")
+    media_type = COMPRESSED.get(compression, "") if compression else found or ""
+    refuse_type(media_type, name=f"x{extension}")
+    return media_type, family_of(media_type)
+
+
+def _require_storable(key: str) -> None:
+    """Raise BadInput for what no row can hold. What was not UTF-8 in the bucket is told with replacement characters,
+    by which the object cannot be asked for."""
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        length = -1
+    if length < 0 or "\0" in key or "\ufffd" in key:
+        raise BadInput("Its key is not text in UTF-8, or holds a NUL.")
+    if length > MOST_KEY_BYTES:
+        raise BadInput(f"Its key is longer than the {MOST_KEY_BYTES:,} bytes that S3 allows.")
