@@ -1,0 +1,278 @@
+"""All rows written down, lost, and made again: the same library."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from pytest_django import Settings
+
+from tests import shelf
+from tests.conftest import person, signed_in
+from tests.rows import make_row, path_of, plant
+from tests.senders import Sender
+from tests.stores import Bucket
+from uploads import s3, services
+from uploads.models import (
+    Basis,
+    File,
+    Folder,
+    Grant,
+    Installation,
+    Level,
+    Origin,
+    State,
+    Usage,
+    Visibility,
+)
+from uploads.services.organise import set_visibility, tag_files
+from uploads.services.recount import recount
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def library(roles: None, alice: User, bob: User, bucket: Bucket, settings: Settings) -> Bucket:
+    """Folders with rules, tags, versions, trash, what is private, and names of all kinds; its bucket."""
+    settings.UPLOAD_PART_BYTES = 10
+    s3.write_marker(Installation.objects.own_id())
+    sender = Sender(signed_in(alice))
+    brand = plant("Brand/Logos ✨", alice)
+    closed = plant("Brand/Finance", alice)
+    Folder.objects.filter(pk=closed.pk).update(restricted=True, governor=closed)
+    Grant.objects.create(folder=closed, group=Group.objects.get(name="managers"), level=Level.MANAGE)
+    report = sender.send(b"first version", name="report.txt")
+    sender.send(b"second version", name="report.txt", replaces=str(report.link))
+    emoji = sender.send(b"0123456789abc", name='🎉 "תמונה" \\ of\tus.png')
+    sender.send(b"", name="empty")
+    trashed = sender.send(b"trash", name="trash.txt")
+    services.trash(trashed, by=alice)
+    tag_files([emoji.link], add=["Été", "summer"], remove=[], by=alice)
+    set_visibility([emoji.link], Visibility.PRIVATE, by=alice)
+    File.objects.filter(pk=emoji.pk).update(folder=brand)
+    Sender(signed_in(bob)).send(b"bob's", name="bob.txt")
+    make_row(bob, State.UPLOADING)
+    return bucket
+
+
+def exported(path: Path, *args: str) -> list[str]:
+    """The lines between the first and the last, which tell the time."""
+    call_command("export_manifest", "--output", str(path), *args, stdout=io.StringIO(), stderr=io.StringIO())
+    return path.read_text().splitlines()[1:-1]
+
+
+def rebuild(*args: object) -> tuple[int, dict[str, Any], str]:
+    """Exit status, what the JSON says, and why it was refused."""
+    out = io.StringIO()
+    try:
+        call_command("rebuild_rows", "--json", *map(str, args), stdout=out, stderr=io.StringIO())
+    except CommandError as error:
+        return error.returncode, json.loads(out.getvalue() or "{}"), str(error)
+    return 0, json.loads(out.getvalue()), ""
+
+
+def as_seen(user: User, page: str) -> str:
+    answer = signed_in(user).get(page)
+    assert answer.status_code == 200, page
+    return re.sub(r'name="csrfmiddlewaretoken" value="\w+"|"X-CSRFToken": "\w+"', "", answer.content.decode())
+
+
+def lose_the_database() -> None:
+    """As a new one is after `migrate`: with the roles, and nobody."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "TRUNCATE auth_user, uploads_folder, uploads_tag, uploads_installation, uploads_event, uploads_figure, "
+            "uploads_change, uploads_usage, uploads_file RESTART IDENTITY CASCADE"
+        )
+
+
+def test_what_was_lost_is_back_line_by_line(library: Bucket, tmp_path: Path) -> None:
+    before = exported(tmp_path / "before.jsonl", "--events")
+    installation = Installation.objects.own_id()
+    usage = list(Usage.objects.filter(owner__username="alice").values())
+    lose_the_database()
+    code, told, _why = rebuild(tmp_path / "before.jsonl", "--apply")
+    assert (code, told["there"], told["missing"], told["unknown"]) == (0, 6, 0, 0)
+    after = exported(tmp_path / "after.jsonl", "--events")
+    assert after[: len(before)] == before
+    assert [json.loads(line)["action"] for line in after[len(before) :]] == ["repair"]
+    assert Installation.objects.own_id() == installation
+    assert recount() == []
+    assert list(Usage.objects.filter(owner__username="alice").values()) == usage
+
+
+def test_people_see_the_same_pages_again(library: Bucket, tmp_path: Path, alice: User) -> None:
+    pages = ["/", "/trash/", "/tags/", *(folder.get_absolute_url() for folder in Folder.objects.visible_to(alice))]
+    pages += [file.get_absolute_url() for file in File.objects.listed()]
+    before = {page: as_seen(alice, page) for page in pages}
+    exported(tmp_path / "manifest", "--events")
+    lose_the_database()
+    rebuild(tmp_path / "manifest", "--apply")
+    again = User.objects.get(username="alice")
+    assert not again.has_usable_password()
+    for page, body in before.items():
+        assert as_seen(again, page) == body, page
+
+
+def test_a_restored_bucket_may_have_other_etags_and_verify_settles_it(library: Bucket, tmp_path: Path) -> None:
+    pk = File.objects.get(size=0).pk
+    File.objects.filter(pk=pk).update(etag="e" * 32, checksum_basis=Basis.READ)
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
+    row = File.objects.get(pk=pk)
+    assert (code, counts["changed"], row.checksum_basis) == (1, 1, Basis.CLAIMED)
+    assert services.verify(row) == Basis.READ
+
+
+def test_a_file_whose_object_is_gone_comes_back_as_missing(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest")
+    gone, cut = File.objects.get(name="bob.txt"), File.objects.get(name="empty")
+    library.delete(gone.key)
+    library.write(cut.key, b"no longer empty")
+    lose_the_database()
+    code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
+    assert (code, counts["missing"], counts["size"]) == (1, 1, 1)
+    assert File.objects.get(pk=gone.pk).checksum_basis == Basis.MISSING
+    assert File.objects.get(pk=cut.pk).checksum_basis == Basis.DAMAGED
+
+
+def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
+    library: Bucket, tmp_path: Path, alice: User
+) -> None:
+    exported(tmp_path / "manifest")
+    new = Sender(signed_in(alice)).send(b"newer than the manifest", name="new.txt")
+    lose_the_database()
+    assert rebuild(tmp_path / "manifest")[1]["unknown"] == 1
+    code, _told, _why = rebuild(tmp_path / "manifest", "--apply", "--recover-unknown", "--owner", "alice")
+    file = File.objects.get(key=new.key)
+    assert code == 1
+    assert (file.owner.username, file.origin, file.checksum_basis) == ("alice", Origin.ADOPTED, Basis.UNREAD)
+    assert file.name == new.key.removeprefix("f/") + ".txt"
+    assert path_of(file).startswith("Recovered ")
+    assert recount() == []
+
+
+def test_a_dry_run_writes_nothing(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    before = shelf.whole_database()
+    assert rebuild(tmp_path / "manifest")[0] == 0
+    assert shelf.whole_database() == before
+
+
+def test_a_library_with_anything_in_it_is_left_alone(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest")
+    before = shelf.whole_database()
+    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    assert (code, shelf.whole_database()) == (2, before)
+    assert "not empty" in why
+
+
+def spoil(path: Path, how: str) -> None:
+    body = path.read_bytes()
+    lines = body.splitlines(keepends=True)
+    path.write_bytes({
+        "cut": body[: len(body) // 2],
+        "without its end": b"".join(lines[:-1]),
+        "a line less": b"".join(lines[:3] + lines[4:]),
+        "a letter": body.replace(b"alice", b"Alice", 1),
+        "empty": b"",
+        "no manifest": b'{"kind":"something"}\n',
+        "not json": b"hello\n",
+        "a cut gzip": gzip.compress(body)[:-100],
+        "of the future": body.replace(b'"format":1', b'"format":2', 1),
+    }[how])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["cut", "without its end", "a line less", "a letter", "empty", "no manifest", "not json", "a cut gzip",
+     "of the future"],
+)  # fmt: skip
+def test_what_is_no_whole_manifest_is_refused_and_nothing_written(
+    alice: User, bucket: Bucket, tmp_path: Path, how: str
+) -> None:
+    s3.write_marker(Installation.objects.own_id())
+    path = tmp_path / "manifest"
+    exported(path)
+    spoil(path, how)
+    before = shelf.whole_database()
+    assert rebuild(path, "--apply")[0] == 2
+    assert shelf.whole_database() == before
+
+
+def test_the_bucket_of_another_library_is_refused(alice: User, bucket: Bucket, tmp_path: Path) -> None:
+    s3.write_marker(uuid.uuid4())
+    exported(tmp_path / "manifest")
+    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    assert code == 2
+    assert "another database" in why
+
+
+def test_a_manifest_lies_in_the_bucket_and_the_newest_is_found(library: Bucket, tmp_path: Path) -> None:
+    for _ in range(2):
+        call_command("export_manifest", "--bucket", stdout=io.StringIO(), stderr=io.StringIO())
+    keys = sorted(key for key in library.objects() if key.startswith("manifests/"))
+    assert len(keys) == 2
+    lines = gzip.decompress(library.read(keys[-1])).splitlines()
+    before = exported(tmp_path / "before")
+    assert [line.decode() for line in lines[1:-1]] == before
+    lose_the_database()
+    assert rebuild("--latest", "--apply")[0] == 0
+    assert exported(tmp_path / "after") == before
+
+
+def test_a_bucket_without_a_manifest_says_so(bucket: Bucket) -> None:
+    assert rebuild("--latest")[0] == 2
+
+
+def test_no_password_leaves_the_database(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest", "--events")
+    text = (tmp_path / "manifest").read_text()
+    assert "pbkdf2" not in text
+    assert "password" not in text
+
+
+def test_the_head_counts_what_is_in_motion_and_left_out(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest")
+    head = json.loads((tmp_path / "manifest").read_text().splitlines()[0])
+    assert head["left_out"] == {"uploading": 1}
+    assert head["counts"]["file"] == 6
+
+
+def test_stdout_is_the_manifest_and_nothing_else(alice: User) -> None:
+    out = io.StringIO()
+    call_command("export_manifest", stdout=out, stderr=io.StringIO())
+    kinds = [json.loads(line)["kind"] for line in out.getvalue().splitlines()]
+    assert kinds == ["manifest", "group", "group", "group", "person", "end"]
+
+
+def test_who_is_here_by_that_name_already_stays_and_ids_may_differ(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    admin = User.objects.create_superuser("admin", password="secret words")
+    assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
+    assert User.objects.get(username="admin").pk == admin.pk
+    assert set(File.objects.listed().values_list("owner__username", flat=True)) == {"alice", "bob"}
+    person("after", "viewers")  # ids go on behind those of the manifest
+    assert recount() == []
+
+
+def test_rows_of_a_store_that_nobody_names_are_refused(library: Bucket, tmp_path: Path, settings: Settings) -> None:
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    settings.S3_STORE_NAME = "new"
+    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    assert code == 2
+    assert "S3_STORE_NAME" in why
+    assert not File.objects.exists()

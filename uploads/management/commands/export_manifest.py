@@ -1,0 +1,122 @@
+"""Write all rows of the library down."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from uploads.errors import Problem, StoreUnavailable
+from uploads.management.progress import Progress, stoppable
+from uploads.models import Outcome, Report
+from uploads.services.manifest import Exported, export_lines, save_in_bucket
+
+
+class Command(BaseCommand):
+    help = (
+        "Writes people, groups, folders and their rules, tags, and files with their versions as JSON lines: to stdout, "
+        "to a file, or packed into the bucket under manifests/. All of it is as of one moment, and people go on "
+        "working. From this and the bucket, `rebuild_rows` makes the library again. Passwords are not in it, not even "
+        "their hashes, nor uploads under way, sessions and previews; but every name is: keep it as private as the "
+        "files. Nothing in the library and no older manifest is touched. Exit status: 0 written, 1 it could not be "
+        "written, 2 unusable options."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        where = parser.add_mutually_exclusive_group()
+        where.add_argument("--output", type=Path, metavar="FILE", help="instead of stdout; packed if it ends in .gz")
+        where.add_argument("--bucket", action="store_true", help="into the bucket, under manifests/")
+        parser.add_argument("--events", action="store_true", help="the activity log as well")
+        parser.add_argument(
+            "--json", action="store_true", help="one JSON object at the end (with --output or --bucket)"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["json"] and not (options["output"] or options["bucket"]):
+            raise CommandError("--json goes with --output or --bucket: stdout is the manifest.", returncode=2)
+        exported = Exported()
+        with stoppable(), _told_plainly():
+            if options["bucket"]:
+                where = self._to_bucket(exported, options)
+            elif options["output"]:
+                where = self._to_file(options["output"], exported, options)
+            else:
+                where = self._to_stdout(exported, options)
+        Report.objects.create(command="export_manifest", scope=where[:1024]).end(
+            Outcome.AGREED, **exported.counts, left_out=exported.left_out, sha256=exported.sha256
+        )
+        if options["json"]:
+            told = {"where": where, **exported.counts, "left_out": exported.left_out, "sha256": exported.sha256}
+            self.stdout.write(json.dumps(told))
+        else:
+            rows = ", ".join(f"{count} {kind}" for kind, count in exported.counts.items())
+            self.stderr.write(f"export_manifest: {rows}; written to {where}")
+
+    def _to_stdout(self, exported: Exported, options: dict[str, Any]) -> str:
+        for line in self._lines(exported, options):
+            self.stdout.write(line.decode(), ending="")
+        return "stdout"
+
+    def _to_file(self, path: Path, exported: Exported, options: dict[str, Any]) -> str:
+        """Under another name first, so that whatever has the name is whole."""
+        part = path.with_name(f".{path.name}.part")
+        try:
+            with part.open("wb") as file:
+                os.fchmod(file.fileno(), 0o600)
+                with _packed(file) if path.suffix == ".gz" else _plain(file) as sink:
+                    sink.writelines(self._lines(exported, options))
+            part.replace(path)
+        except OSError as fault:
+            raise CommandError(f"{path} could not be written: {fault.strerror}.", returncode=1) from None
+        finally:
+            part.unlink(missing_ok=True)
+        return str(path)
+
+    def _to_bucket(self, exported: Exported, options: dict[str, Any]) -> str:
+        """By way of a file of this machine: no transaction may wait for the store."""
+        with tempfile.TemporaryDirectory(prefix="amalga-manifest-") as folder:
+            path = Path(folder) / "manifest.gz"
+            with path.open("wb") as file, _packed(file) as sink:
+                sink.writelines(self._lines(exported, options))
+            return save_in_bucket(path)
+
+    def _lines(self, exported: Exported, options: dict[str, Any]) -> Iterator[bytes]:
+        with Progress(self.stderr, "export_manifest", quiet=options["json"]) as progress:
+            for line in export_lines(exported, events=options["events"]):
+                yield line
+                progress.step(bytes=len(line))
+
+
+@contextmanager
+def _packed(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed:
+        yield packed  # type: ignore[misc]  # a GzipFile is an IO[bytes] in all but name
+
+
+@contextmanager
+def _plain(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    yield file
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as fault:
+        raise CommandError(
+            f"The store does not answer ({fault.detail}). Run it again when it does.", returncode=1
+        ) from None
+    except Problem as problem:
+        raise CommandError(problem.message, returncode=2) from None
+    except DatabaseError as fault:
+        raise CommandError(f"The database is away ({type(fault).__name__}). Run it again.", returncode=1) from None
+    except OSError as fault:
+        raise CommandError(f"The manifest could not be written: {fault.strerror}.", returncode=1) from None

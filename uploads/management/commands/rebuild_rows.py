@@ -1,0 +1,117 @@
+"""Make the rows of a library again, in an empty database."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from uploads import s3
+from uploads.errors import Problem, StoreUnavailable
+from uploads.management.progress import stoppable
+from uploads.models import Outcome, Report
+from uploads.services.manifest import Rebuilt, latest_in_bucket, rebuild
+
+CHUNK_BYTES = 1024**2
+SAID = {
+    "there": "files as the manifest says",
+    "changed": "files with another ETag than it says, as after a bucket was restored: `verify` reads them",
+    "size": "files with an object of another size, marked as damaged",
+    "missing": "files without an object, marked as missing",
+    "unknown": "objects that no line names (--recover-unknown)",
+    "previews": "previews without rows: new ones are made, and fsck tells of the old ones",
+}
+
+
+class Command(BaseCommand):
+    help = (
+        "Makes people, folders, tags and files again from a manifest (see `export_manifest`), each file held against "
+        "the bucket. Only in an empty library: nothing is mixed or written over. Without --apply it only says what "
+        "would come. All rows are written in one transaction, or none. No object in the bucket is touched. Everybody "
+        "needs a new password afterwards. Exit status: 0 every file is there, 1 there are differences or a part is "
+        "away, 2 refused: the library is not empty, the manifest not whole, or the bucket another database's."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("manifest", nargs="?", type=Path, metavar="MANIFEST", help="a file, packed or not")
+        parser.add_argument("--latest", action="store_true", help="the newest under manifests/ in the bucket")
+        parser.add_argument("--apply", action="store_true", help="write the rows; without it nothing is written")
+        parser.add_argument(
+            "--recover-unknown",
+            action="store_true",
+            help="files also for objects that no line names, in a folder of theirs",
+        )
+        parser.add_argument("--owner", metavar="NAME", help="whose these are to be (with --recover-unknown)")
+        parser.add_argument("--json", action="store_true", help="one JSON object at the end")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if bool(options["manifest"]) == options["latest"]:
+            raise CommandError("Name a manifest, or say --latest.", returncode=2)
+        if options["recover_unknown"] != bool(options["owner"]):
+            raise CommandError("--recover-unknown and --owner NAME go together.", returncode=2)
+        with stoppable(), _told_plainly(), _manifest(options["manifest"]) as path:
+            rebuilt = rebuild(path, apply=options["apply"], recover_for=options["owner"])
+        self._tell(rebuilt, options)
+        counts = rebuilt.compared.counts
+        is_whole = not any(counts[what] for what in ("changed", "size", "missing", "unknown"))
+        if options["apply"]:
+            Report.objects.create(command="rebuild_rows", scope=rebuilt.head.at).end(
+                Outcome.AGREED if is_whole else Outcome.DIFFERENCES, **counts
+            )
+        if not is_whole:
+            raise CommandError("Bucket and manifest differ; see above.", returncode=1)
+
+    def _tell(self, rebuilt: Rebuilt, options: dict[str, Any]) -> None:
+        counts = rebuilt.compared.counts
+        for what, key in rebuilt.compared.differing:
+            self.stderr.write(f"{what}: {key}")
+        if options["json"]:
+            told = {"applied": options["apply"], "manifest": rebuilt.head.at, "rows": rebuilt.head.counts, **counts}
+            self.stdout.write(json.dumps(told))
+            return
+        rows = ", ".join(f"{count} {kind}" for kind, count in rebuilt.head.counts.items())
+        self.stdout.write(f"The manifest of {rebuilt.head.at}: {rows}")
+        for what, text in SAID.items():
+            self.stdout.write(f"{counts[what]:>12,} {text}")
+        if options["apply"]:
+            self.stdout.write(
+                "The library is back. Nobody has a password: `manage.py changepassword NAME`, or the admin."
+            )
+        else:
+            self.stdout.write("Nothing was written; --apply does.")
+
+
+@contextlib.contextmanager
+def _manifest(path: Path | None) -> Iterator[Path]:
+    """The file, or a copy of the newest one of the bucket."""
+    if path is not None:
+        yield path
+        return
+    key = latest_in_bucket()
+    if key is None or (stream := s3.stream(key)) is None:
+        raise CommandError("The bucket has no manifest under manifests/: name a file.", returncode=2)
+    with tempfile.TemporaryDirectory(prefix="amalga-manifest-") as folder, stream:
+        copy = Path(folder) / "manifest"
+        with copy.open("wb") as file:
+            file.writelines(stream.chunks(CHUNK_BYTES))
+        yield copy
+
+
+@contextlib.contextmanager
+def _told_plainly() -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as fault:
+        raise CommandError(f"The store does not answer ({fault.detail}). Nothing was written.", returncode=1) from None
+    except Problem as problem:
+        raise CommandError(problem.message, returncode=2) from None
+    except DatabaseError as fault:
+        raise CommandError(f"The database does not do it ({fault}). Nothing was written.", returncode=1) from None
+    except OSError as fault:
+        raise CommandError(f"The manifest cannot be read: {fault.strerror}.", returncode=2) from None

@@ -1,0 +1,105 @@
+"""Hold the files of a manifest against what the stores have: one merged pass, in constant memory, without a row."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import chain, groupby
+from pathlib import Path
+from typing import IO, Any
+
+from uploads import s3
+from uploads.models import Basis
+from uploads.services.manifest.lines import BadManifest, rows
+from uploads.services.move_store.carry import OWN_KEY
+
+PREVIEWS = "p/"
+BROKEN = {Basis.DAMAGED, Basis.MISSING}
+
+
+class Compared:
+    """What came of it: how many files are `there` as the manifest says; `changed`, of their size but with another
+    ETag, as after a restored bucket; `size`, not even that; `missing`; objects that are `unknown`, and `previews`."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter(there=0, changed=0, size=0, missing=0, unknown=0, previews=0)
+        self.differing: list[tuple[str, str]] = []  # the first of them: what, and which key
+
+    MOST_TOLD = 1000
+
+    def note(self, what: str, key: str) -> None:
+        self.counts[what] += 1
+        if what not in {"there", "previews"} and len(self.differing) < self.MOST_TOLD:
+            self.differing.append((what, key))
+
+
+def compare(path: Path, *, files: IO[str], unknown: IO[str]) -> Compared:
+    """Write each file as it is to be restored to `files`, and each object of ours without one to `unknown`, as JSON
+    lines. Raises BadManifest for a store that the settings do not know, StoreUnavailable, ListingOutOfOrder."""
+    compared = Compared()
+    known = {store.name for store in (s3.main_store(), s3.other_store()) if store}
+    seen = set()
+    for store, told in groupby(rows(path, "file"), key=lambda row: str(row["store"])):
+        if store not in known:
+            raise BadManifest(
+                f"The manifest has files in a store called “{store}”, which no variable names: call the main store so "
+                "by S3_STORE_NAME, or name a second one by OTHER_S3_STORE_NAME and the other variables OTHER_S3_*."
+            )
+        seen.add(store)
+        _compare_store(store, told, compared, files, unknown)
+    for store in known - seen:
+        _compare_store(store, iter(()), compared, files, unknown)
+    return compared
+
+
+def _compare_store(
+    store: str, told: Iterator[dict[str, Any]], compared: Compared, files: IO[str], unknown: IO[str]
+) -> None:
+    pages = s3.list_objects("", store=store)
+    with closing(pages):  # type: ignore[type-var]  # it is a generator
+        items = chain.from_iterable(pages)
+        item = next(items, None)
+        for row in told:
+            while item is not None and item.key < row["key"]:
+                _note_unknown(item, store, compared, unknown)
+                item = next(items, None)
+            found = item if item is not None and item.key == row["key"] else None
+            if found is not None:
+                item = next(items, None)
+            compared.note(_settle(row, found), row["key"])
+            files.write(json.dumps(row) + "\n")
+        while item is not None:
+            _note_unknown(item, store, compared, unknown)
+            item = next(items, None)
+
+
+def _settle(row: dict[str, Any], found: s3.Item | None) -> str:
+    """Change the row to what can be said of it now; `verify` settles what is only claimed."""
+    if found is None:
+        row["checksum_basis"] = Basis.MISSING.value
+        return "missing"
+    if found.size != row["size"]:
+        row["checksum_basis"] = Basis.DAMAGED.value
+        return "size"
+    if row["checksum_basis"] == Basis.MISSING:
+        row["checksum_basis"] = Basis.CLAIMED.value if row["checksum"] else Basis.UNREAD.value
+    if found.etag == row["etag"]:
+        return "there"
+    row["etag"] = found.etag
+    row["verified_at"] = None
+    if row["checksum_basis"] not in BROKEN and row["checksum"]:
+        row["checksum_basis"] = Basis.CLAIMED.value
+    return "changed"
+
+
+def _note_unknown(item: s3.Item, store: str, compared: Compared, unknown: IO[str]) -> None:
+    if not OWN_KEY.fullmatch(item.key):
+        return  # never imported, or not ours
+    if item.key.startswith(PREVIEWS):
+        compared.note("previews", item.key)
+        return
+    compared.note("unknown", item.key)
+    told = {"key": item.key, "size": item.size, "etag": item.etag, "at": item.modified.isoformat(), "store": store}
+    unknown.write(json.dumps(told) + "\n")

@@ -1,0 +1,105 @@
+"""The format: a head, one line for each row, and an end that tells how many lines there were and their SHA-256.
+
+Each line is a JSON object whose `kind` says what it is. Rows come in an order in which each finds there what it
+refers to: groups, people, folders from the top down, grants, tags, files by store and key, taggings, events.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from uploads.errors import BadInput
+
+FORMAT = 1
+GZIP = b"\x1f\x8b"
+MOST_LINE_BYTES = 1024**2
+
+
+class BadManifest(BadInput):
+    """Not a manifest, or not a whole one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the first line says: whose library, as of when, and how many rows of each kind."""
+
+    installation: str
+    at: str
+    counts: dict[str, int]
+
+
+def inspect(path: Path) -> Head:
+    """Read the file once from end to end. Raises BadManifest unless every line is there as it was written."""
+    digest, lines, head, last = hashlib.sha256(), 0, None, b""
+    with opened(path) as file:
+        for line in _raw_lines(file):
+            if head is None:
+                head = _head(line)
+            if last:
+                digest.update(last)
+                lines += 1
+            last = line
+    end = _parsed(last) if last else {}
+    if head is None or end.get("kind") != "end":
+        raise BadManifest("The manifest is cut off: its last line is missing. Nothing was done; take another one.")
+    if (end.get("lines"), end.get("sha256")) != (lines, digest.hexdigest()):
+        raise BadManifest(
+            "The manifest is not as it was written: its SHA-256 differs. Nothing was done; take another one."
+        )
+    return head
+
+
+def rows(path: Path, *kinds: str) -> Iterator[dict[str, Any]]:
+    """The rows of these kinds, in the order of the file; of a manifest that `inspect` found whole."""
+    starts = tuple(f'{{"kind":"{kind}"'.encode() for kind in kinds)
+    with opened(path) as file:
+        for line in file:
+            if line.startswith(starts):
+                yield json.loads(line)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Packed by gzip or not."""
+    with path.open("rb") as file:
+        is_packed = file.read(2) == GZIP
+        file.seek(0)
+        if not is_packed:
+            yield file
+            return
+        with gzip.open(file) as unpacked:
+            yield unpacked  # type: ignore[misc]  # a GzipFile is an IO[bytes] in all but name
+
+
+def _raw_lines(file: IO[bytes]) -> Iterator[bytes]:
+    try:
+        while line := file.readline(MOST_LINE_BYTES):
+            yield line
+    except (EOFError, OSError, gzip.zlib.error) as fault:  # type: ignore[attr-defined]
+        raise BadManifest(
+            f"The manifest cannot be read to its end ({type(fault).__name__}): take another one."
+        ) from None
+
+
+def _head(line: bytes) -> Head:
+    told = _parsed(line)
+    if told.get("kind") != "manifest":
+        raise BadManifest("This file is no manifest of Amalga's.")
+    if told.get("format") != FORMAT:
+        raise BadManifest(f"The manifest has format {told.get('format')}, and this Amalga reads format {FORMAT}.")
+    return Head(told["installation"], told["at"], told["counts"])
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
