@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from django.conf import settings
-
 from uploads import parts, s3
 from uploads.errors import StoreRefused, StoreUnavailable
 
@@ -56,7 +54,6 @@ class Carried:
 
     etag: str
     checksum: str
-    part_size: int
     checked: bool
 
 
@@ -78,34 +75,27 @@ def carry(load: Load, way: Way) -> Carried:
     """
     if way.stop.is_set():
         raise Stopped
-    part_size = _part_size(load)
-    lengths = _lengths(load.size, part_size)
+    lengths = _lengths(load)
     _require_free(load, way)
     if len(lengths) > 1:
         for left in s3.multipart_ids(load.key, store=way.target):  # of a run that was killed
             s3.abort_multipart(load.key, left, store=way.target)
-    made = part_size == load.part_size and s3.copy_within(
+    made = s3.copy_within(
         load.key, lengths=lengths, etag=load.etag, source=way.source, target=way.target, mark=way.mark
     )
     if made and (carried := _as_the_store_copied(load, way)):
         return carried
     try:
-        return _through_us(load, way, part_size)
+        return _through_us(load, way, lengths)
     except CannotMove:
         if made:
             s3.delete(load.key, store=way.target)
         raise
 
 
-def _part_size(load: Load) -> int:
-    """As the row has it, which its checksum rests on; what was brought in with a bucket may be larger than S3 takes."""
-    lengths = _lengths(load.size, load.part_size)
-    if max(lengths) <= s3.MOST_BYTES_AT_ONCE and len(lengths) <= parts.MOST_PARTS:
-        return load.part_size
-    return parts.part_size_for(load.size, smallest=settings.UPLOAD_PART_BYTES)
-
-
-def _lengths(size: int, part_size: int) -> list[int]:
+def _lengths(load: Load) -> list[int]:
+    """As the row has them: its checksum rests on them."""
+    size, part_size = load.size, load.part_size
     count = parts.part_count(size, part_size)
     return [parts.length_of(number, size=size, part_size=part_size) for number in range(1, count + 1)]
 
@@ -123,35 +113,34 @@ def _as_the_store_copied(load: Load, way: Way) -> Carried | None:
         return None
     known = load.checksum or copy.checksum
     if copy.checksum == known if copy.checksum else copy.etag == load.etag:
-        return Carried(copy.etag, known or "", load.part_size, checked=bool(copy.checksum))
+        return Carried(copy.etag, known or "", checked=bool(copy.checksum))
     return None
 
 
-def _through_us(load: Load, way: Way, part_size: int) -> Carried:
-    source = _Source(load, way, recut=part_size != load.part_size)
-    lengths = _lengths(load.size, part_size)
-    digests = _send_whole(load, way, source) if len(lengths) == 1 else _send_parts(load, way, source, lengths)
-    copy, checksum = s3.head(load.key, store=way.target), parts.checksum_of(digests)
+def _through_us(load: Load, way: Way, lengths: list[int]) -> Carried:
+    source = _Source(load, way)
+    if len(lengths) == 1:
+        _send_whole(load, way, source)
+    else:
+        _send_parts(load, way, source, lengths)
+    copy, checksum = s3.head(load.key, store=way.target), parts.checksum_of(source.digests)
     if copy is None or copy.size != load.size or copy.checksum not in {None, checksum}:
         raise StoreUnavailable("HeadObject: the copy is not what was sent")
-    return Carried(copy.etag, checksum, part_size, checked=copy.checksum is not None)
+    return Carried(copy.etag, checksum, checked=copy.checksum is not None)
 
 
-def _send_whole(load: Load, way: Way, source: _Source) -> list[str]:
+def _send_whole(load: Load, way: Way, source: _Source) -> None:
     with source.part(load.size) as (body, digests):
         source.require_right()
         s3.put_file(load.key, body, digests=digests, store=way.target, mark=way.mark)
-        return [digests[0]]
 
 
-def _send_parts(load: Load, way: Way, source: _Source, lengths: list[int]) -> list[str]:
+def _send_parts(load: Load, way: Way, source: _Source, lengths: list[int]) -> None:
     begun = s3.create_multipart(load.key, metadata={s3.MARK: way.mark}, store=way.target)
     sent: list[s3.Listed] = []
-    digests: list[str] = []
     try:
         for number, length in enumerate(lengths, start=1):
             with source.part(length) as (body, pair):
-                digests.append(pair[0])
                 sent.append(s3.put_part(load.key, begun, number, body, digests=pair, length=length, store=way.target))
         source.require_right()
         if not s3.complete_multipart(load.key, begun, sent, size=load.size, store=way.target, kind="slow"):
@@ -160,21 +149,18 @@ def _send_parts(load: Load, way: Way, source: _Source, lengths: list[int]) -> li
         with contextlib.suppress(StoreUnavailable):  # the next run aborts it
             s3.abort_multipart(load.key, begun, store=way.target)
         raise
-    return digests
 
 
 class _Source:
     """The bytes of the object as they are in the other store, part by part, with the checksum of what passed."""
 
-    def __init__(self, load: Load, way: Way, *, recut: bool) -> None:
+    def __init__(self, load: Load, way: Way) -> None:
         self._load = load
         self._way = way
-        self._recut = recut
         self._md5 = not s3.keeps_digests(way.target)
         self._chunks = self._read()
         self._rest = memoryview(b"")
-        self._digests: list[str] = []  # as the row cuts the object, which is not how it is sent when `recut`
-        self._part, self._filled = hashlib.sha256(), 0
+        self.digests: list[str] = []
 
     @contextlib.contextmanager
     def part(self, length: int) -> Iterator[tuple[IO[bytes], tuple[str, str]]]:
@@ -189,18 +175,15 @@ class _Source:
                     md5.update(piece)
                 body.write(piece)
             body.seek(0)
-            if not self._recut:
-                self._digests.append(parts.encode_digest(sha256.digest()))
-            yield body, (parts.encode_digest(sha256.digest()), base64.b64encode(md5.digest()).decode())
+            self.digests.append(parts.encode_digest(sha256.digest()))
+            yield body, (self.digests[-1], base64.b64encode(md5.digest()).decode())
 
     def require_right(self) -> None:
         """Raises CannotMove unless all the bytes came and are those of the row, as far as it knows."""
         if self._rest or next(self._chunks, None) is not None:
             raise CannotMove("damaged")
-        if self._recut and self._filled:
-            self._end_part()
         load = self._load
-        if load.checksum and not load.as_it_is and parts.checksum_of(self._digests) != load.checksum:
+        if load.checksum and not load.as_it_is and parts.checksum_of(self.digests) != load.checksum:
             raise CannotMove("damaged")
 
     def _take(self, most: int) -> memoryview:
@@ -209,23 +192,8 @@ class _Source:
             if chunk is None:
                 raise CannotMove("damaged")
             self._rest = memoryview(chunk)
-            if self._recut:
-                self._digest(self._rest)
         piece, self._rest = self._rest[:most], self._rest[most:]
         return piece
-
-    def _digest(self, view: memoryview) -> None:
-        while view:
-            piece = view[: self._load.part_size - self._filled]
-            self._part.update(piece)
-            self._filled += len(piece)
-            view = view[len(piece) :]
-            if self._filled == self._load.part_size:
-                self._end_part()
-
-    def _end_part(self) -> None:
-        self._digests.append(parts.encode_digest(self._part.digest()))
-        self._part, self._filled = hashlib.sha256(), 0
 
     def _read(self) -> Iterator[bytes]:
         """Goes on where a connection broke, as long as it gets on at all."""

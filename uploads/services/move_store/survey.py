@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet, Sum
 
+from amalga.database import unhurried
 from uploads import s3
 from uploads.errors import BadInput
 from uploads.models import Basis, File, Preview, PreviewState, State
@@ -75,7 +74,7 @@ def movable_previews(source: s3.Store) -> QuerySet[Preview]:
 def survey(*, unfit: bool = False) -> Survey:
     """Counted as of now. Reads every row once: seconds for millions."""
     source, target = both_stores()
-    with at_leisure():
+    with unhurried(), transaction.atomic():
         there = File.objects.filter(store=source.name)
         told = movable_files(source, unfit=unfit).aggregate(files=Count("pk"), bytes=Sum("size", default=0))
         counts = there.aggregate(
@@ -84,13 +83,3 @@ def survey(*, unfit: bool = False) -> Survey:
         )
         elsewhere = File.objects.exclude(store__in=[source.name, target.name]).count()
         return Survey(previews=Preview.objects.filter(store=source.name).count(), elsewhere=elsewhere, **told, **counts)
-
-
-@contextmanager
-def at_leisure() -> Iterator[None]:
-    """A transaction whose statements may read every row: what a page may take is not enough for that. Set for this
-    transaction alone, as a pooler may give the next one another connection."""
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = 0")
-        yield

@@ -81,7 +81,6 @@ def _facts(file: File, carried: Carried, way: Way) -> dict[str, Any]:
         return facts
     return facts | {
         "checksum": carried.checksum,
-        "part_size": carried.part_size,
         # what nobody has read where it is now: `verify` does
         "checksum_basis": Basis.STORE if carried.checked else Basis.CLAIMED,
         "verified_at": None,
