@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -94,13 +93,3 @@ def patient(seconds: float) -> Iterator[CursorWrapper]:
             yield cursor
         finally:
             held.patience = before
-
-
-def is_here(host: str | None) -> bool:
-    """Whether a server is on this machine: a socket, `localhost`, or an address of its own."""
-    if not host or host.startswith("/") or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

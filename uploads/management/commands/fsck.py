@@ -1,0 +1,98 @@
+"""Compare bucket and database, and mend what is provable."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from uploads import s3
+from uploads.errors import StoreUnavailable
+from uploads.management.progress import Progress, stoppable
+from uploads.models import Finding, Outcome, Report, Trouble
+from uploads.services.fsck import GRACE_SECONDS, Refused, Scope, Teller, fsck, left_in_words
+
+MOST_TOLD = 1000
+AWAY = "The {} did not answer ({}). What was found is kept; --resume goes on from there."
+
+
+class Command(BaseCommand):
+    help = (
+        "Lists the bucket and reads the rows in the order of their keys, compares them, and tells every difference: "
+        "missing objects, objects without a file, wrong sizes and ETags, files that should have moved on, uploads in "
+        "parts without a file, keys under f/ and p/ that are not ours. Each is looked at twice before it is told; what "
+        "is younger than --grace is left alone. Ends with count, bytes and one SHA-256 of each side: equal ones prove "
+        "that both agree. Nothing is changed but the report, which the admin shows. People may go on working. Several "
+        "may run at once, also each with a --prefix of its own (f/0 to f/f and p/): so a hundred million objects are "
+        "compared. With --repair, and only after such a run of the same scope in the last 24 hours, what it found is "
+        "looked at again and mended where that is provable: finished uploads are published, files without an object "
+        "marked as missing (and unmarked when it is back), objects without a file moved to quarantine/. No object is "
+        "ever deleted, none overwritten; sizes, ETags, foreign keys and uploads in parts are told, not mended. Exit "
+        "status: 0 both agree, 1 differences, or it was stopped, 2 refused."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--prefix", default="", help="only keys that begin so, like f/0 (default: all that is ours)"
+        )
+        parser.add_argument("--store", default=s3.main_store().name, help="another store than the one new files go to")
+        parser.add_argument(
+            "--grace", type=float, default=GRACE_SECONDS, metavar="SECONDS", help="what is younger is left alone (3600)"
+        )
+        parser.add_argument("--resume", action="store_true", help="go on where the last run of this scope was stopped")
+        parser.add_argument(
+            "--expect-empty-database", action="store_true", help="compare even though the database has no files"
+        )
+        parser.add_argument("--json", action="store_true", help="findings as JSON lines, then one object with figures")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        scope = Scope(options["store"], options["prefix"], grace=options["grace"])
+        self._json = options["json"]
+        self._told = 0
+        try:
+            with stoppable(), Progress(self.stderr, "fsck", quiet=options["json"]) as progress:
+                report = self._compare(scope, progress, options)
+        except Refused as problem:
+            raise CommandError(problem.message, returncode=2) from None
+        except StoreUnavailable as fault:
+            raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
+        except DatabaseError as fault:
+            raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
+        self._conclude(report)
+
+    def _compare(self, scope: Scope, progress: Progress, options: dict[str, Any]) -> Report:
+        teller = Teller(self._tell, lambda keys, size: progress.step(keys, bytes=size))
+        return fsck(scope, teller, resume=options["resume"], empty_is_right=options["expect_empty_database"])
+
+    def _tell(self, finding: Finding) -> None:
+        self._told += 1
+        if self._json:
+            told = {"trouble": finding.trouble, "key": finding.key, "file": finding.file_id, **finding.detail}
+            self.stdout.write(json.dumps(told, default=str))
+        elif self._told <= MOST_TOLD:
+            file = f" (file {finding.file_id})" if finding.file_id else ""
+            self.stdout.write(f"{finding.trouble}: {finding.key}{file}: {Trouble(finding.trouble).label}")
+
+    def _conclude(self, report: Report) -> None:
+        agreed = report.outcome == Outcome.AGREED
+        if self._json:
+            self.stdout.write(json.dumps({"report": report.pk, "outcome": report.outcome, **report.summary}))
+        else:
+            self._tell_figures(report)
+        if not agreed:
+            raise CommandError(f"{report.findings.count():,} differences; report {report.pk} keeps them.", returncode=1)
+
+    def _tell_figures(self, report: Report) -> None:
+        if self._told > MOST_TOLD:
+            self.stdout.write(f"… and {self._told - MOST_TOLD:,} more in report {report.pk}.")
+        if since := report.summary.get("since"):
+            self.stdout.write(f"The figures are of what comes behind {since}, where the run before was stopped.")
+        for side in ("rows", "objects"):
+            of = report.summary[side]
+            self.stdout.write(f"{side:8} {of['count']:>13,} {of['bytes']:>20,} bytes  sha256 {of['sha256']}")
+        for why in left_in_words(report.summary["left"]):
+            self.stdout.write(why)
+        if report.outcome == Outcome.AGREED:
+            self.stdout.write("Bucket and database agree.")

@@ -1,0 +1,180 @@
+"""One run of fsck from its report's first line to its last."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import DatabaseError, transaction
+from django.db.models import Count, Q
+from django.db.models.functions import Now
+
+from uploads import s3
+from uploads.errors import BadInput, ListingOutOfOrder, Problem, WrongMarker
+from uploads.models import File, Finding, Heartbeat, Origin, Outcome, Report
+from uploads.models.queries import in_seconds
+from uploads.services.fsck.compare import Comparison
+from uploads.services.fsck.lines import Tally
+from uploads.services.fsck.look import OURS, Verdict
+from uploads.services.fsck.multiparts import strays
+from uploads.services.fsck.rows import LATER_THAN_ANY
+from uploads.services.marker import require_marker
+
+logger = logging.getLogger(__name__)
+
+COMMAND = "fsck"
+GRACE_SECONDS = 3600
+KEPT_REPORTS = 100
+SAVE_SECONDS = 2.0
+# A report that is still "running" and was not written for so long belongs to a process that was killed.
+DEAD_AFTER_SECONDS = 60
+
+
+class Refused(Problem):
+    """Nothing was compared: the two do not belong together, or it cannot be told."""
+
+    code = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is compared: the keys of the store of this name that begin with `prefix`; all that is ours without one.
+
+    What was written less than `grace` seconds ago is left alone.
+    """
+
+    store: str
+    prefix: str = ""
+    grace: float = GRACE_SECONDS
+
+    def __str__(self) -> str:
+        """As the report has it: the main store goes without saying."""
+        return self.prefix if self.store == s3.main_store().name else f"{self.store}:{self.prefix}"
+
+    def prefixes(self) -> list[str]:
+        """Where rows have objects: in our two parts of the bucket, or anywhere once something was brought in."""
+        if self.prefix:
+            return [self.prefix]
+        imported = File.objects.filter(store=self.store).exclude(origin=Origin.UPLOADED).exists()
+        return [""] if imported else list(OURS)
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Who hears of findings as they come, and of how many keys and bytes are done."""
+
+    found: Callable[[Finding], None] = lambda _finding: None
+    done: Callable[[int, int], None] = lambda _keys, _bytes: None
+
+
+def fsck(scope: Scope, teller: Teller, *, resume: bool = False, empty_is_right: bool = False) -> Report:
+    """Compare, and keep what was found in a report: agreed, or with differences.
+
+    Nothing but reports is written, and nothing in the bucket. Safe to repeat, to end anywhere and to run several times
+    at once. Raises Refused (what is wrong then stands in the report as well), StoreUnavailable, DatabaseError: the
+    report is stopped then, and a run with `resume` goes on with it. Takes as long as the listing of the bucket;
+    memory does not grow with it. A hundred million objects are compared by 16 or 256 runs at once, each with a prefix
+    of its own (`f/0` to `f/f`, or `f/00` to `f/ff`, and `p/`): each has figures and digests of its own.
+    """
+    report = _stopped(scope) if resume else Report.objects.create(command=COMMAND, scope=str(scope))
+    begun = time.monotonic()
+    comparison = Comparison(scope.store, grace=scope.grace)
+    try:
+        _require_pair(scope, empty_is_right=empty_is_right)
+        _compare(report, scope, comparison, teller)
+    except (WrongMarker, BadInput, Refused, ListingOutOfOrder) as problem:
+        report.end(Outcome.REFUSED, reason=problem.message)
+        raise Refused(problem.message) from problem
+    except BaseException:
+        with suppress(DatabaseError):
+            report.end(Outcome.STOPPED, **_figures(report, comparison, begun))
+        raise
+    found = report.findings.exists()
+    report.end(Outcome.DIFFERENCES if found else Outcome.AGREED, **_figures(report, comparison, begun))
+    Heartbeat.objects.beat(COMMAND)
+    _forget_old()
+    logger.info("fsck_done scope=%s outcome=%s objects=%s", scope, report.outcome, comparison.objects.count)
+    return report
+
+
+def _stopped(scope: Scope) -> Report:
+    """The last report of this scope, to be gone on with. Raises Refused when that came to its end."""
+    last = Report.objects.filter(command=COMMAND, scope=str(scope)).first()
+    dead = Q(outcome=Outcome.STOPPED) | Q(
+        Q(ended_at=None, started_at__lt=in_seconds(-DEAD_AFTER_SECONDS))
+        | Q(ended_at__lt=in_seconds(-DEAD_AFTER_SECONDS)),
+        outcome=Outcome.RUNNING,
+    )
+    if last is None or not Report.objects.filter(dead, pk=last.pk).update(outcome=Outcome.RUNNING, ended_at=Now()):
+        raise Refused("There is no stopped run of this scope to go on with. Run it without --resume.")
+    last.outcome = Outcome.RUNNING
+    last.summary = {"since": last.cursor} if last.cursor else {}
+    return last
+
+
+def _require_pair(scope: Scope, *, empty_is_right: bool) -> None:
+    """Return if bucket and database belong together. Raises WrongMarker, BadInput, Refused, StoreUnavailable."""
+    require_marker(scope.store)
+    if empty_is_right or File.objects.filter(store=scope.store).exists():
+        return
+    if any(next(s3.list_objects(prefix, store=scope.store), None) for prefix in OURS):
+        raise Refused(
+            "The database has no files, but the bucket has objects of files. Restore the database, or run "
+            "`manage.py rebuild_rows`. If the files are really gone, run it again with --expect-empty-database."
+        )
+
+
+def _compare(report: Report, scope: Scope, comparison: Comparison, teller: Teller) -> None:
+    saved = time.monotonic()
+    for prefix in scope.prefixes():
+        if report.cursor >= prefix + LATER_THAN_ANY:
+            continue
+        for step in comparison.run(prefix, after=report.cursor):
+            report.cursor = step.upto
+            if step.found or time.monotonic() > saved + SAVE_SECONDS:
+                _save(report, step.found, teller)
+                saved = time.monotonic()
+            teller.done(max(step.rows, step.objects), step.bytes)
+    for found in strays(scope.prefix, store=scope.store, grace=scope.grace):
+        _save(report, found, teller)
+
+
+def _save(report: Report, found: list[Verdict], teller: Teller) -> None:
+    """Findings and how far they go, together: what is behind the cursor is found again, what is before is not."""
+    rows = [
+        Finding(report=report, trouble=one.trouble, key=one.key, file_id=one.file_id, detail=one.detail)
+        for one in found
+    ]
+    with transaction.atomic():
+        Finding.objects.bulk_create(rows, batch_size=1000)
+        Report.objects.filter(pk=report.pk).update(cursor=report.cursor, ended_at=Now())
+    for row in rows:
+        teller.found(row)
+
+
+def _figures(report: Report, comparison: Comparison, begun: float) -> dict[str, Any]:
+    """What the two sides came to. After a `resume` of the rest only, from the key `since` on."""
+    counts = report.findings.order_by().values_list("trouble").annotate(count=Count("pk"))
+    return {
+        "rows": _side(comparison.rows),
+        "objects": _side(comparison.objects),
+        "left": {why: count for why, count in comparison.left.items() if count},
+        "found": dict(counts),
+        "seconds": round(time.monotonic() - begun, 2),
+    }
+
+
+def _side(tally: Tally) -> dict[str, Any]:
+    return {"count": tally.count, "bytes": tally.bytes, "sha256": tally.digest}
+
+
+def _forget_old() -> None:
+    """Keep the last hundred reports of this command."""
+    reports = Report.objects.filter(command=COMMAND)
+    first_kept = list(reports.order_by("-id").values_list("id", flat=True)[KEPT_REPORTS - 1 : KEPT_REPORTS])
+    for oldest in first_kept:
+        reports.filter(id__lt=oldest).delete()
