@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import uuid
+from collections.abc import Iterator
 
 import pytest
 from django.contrib.auth.models import User
@@ -18,6 +20,7 @@ from uploads import s3, services
 from uploads.errors import StoreUnavailable
 from uploads.management.commands import verify as verify_command
 from uploads.models import Basis, File, State
+from uploads.services.verify import reading
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -40,7 +43,7 @@ def test_the_checksum_does_not_depend_on_how_the_bytes_come(
     sender: Sender, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     file = sender.send(BODY)
-    monkeypatch.setattr(s3, "read", lambda key, **_: iter(cut(BODY, chunk)))
+    monkeypatch.setattr(reading.FULL_SPEED, "chunk", chunk)
     assert services.verify(file) == Basis.READ
 
 
@@ -67,25 +70,49 @@ def test_a_false_claim_is_found_out(sender: Sender) -> None:
     assert services.verify(upload.row()) == Basis.DAMAGED
 
 
-def test_a_missing_object_is_told_and_the_row_stays_as_it_is(sender: Sender, bucket: Bucket) -> None:
+def test_a_missing_object_is_told_and_noted(sender: Sender, bucket: Bucket) -> None:
     file = sender.send(BODY)
     bucket.delete(file.key)
-    before = File.objects.values().get()
-    assert services.verify(file) is None
-    assert File.objects.values().get() == before
+    assert services.verify(file) == Basis.MISSING
+    row = File.objects.get()
+    assert (row.state, row.checksum_basis, row.checksum) == (State.AVAILABLE, Basis.MISSING, file.checksum)
+
+
+def test_bytes_that_are_back_are_good_again(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(BODY)
+    for spoilt, basis in ((None, Basis.MISSING), (BODY, Basis.READ), (BODY[::-1], Basis.DAMAGED), (BODY, Basis.READ)):
+        bucket.delete(file.key) if spoilt is None else bucket.write(file.key, spoilt)
+        assert services.verify(File.objects.get()) == basis
 
 
 def test_a_store_that_breaks_off_settles_nothing(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     file = sender.send(BODY)
-
-    def broken(key: str, **_: object) -> object:
-        yield BODY[:10]
-        raise StoreUnavailable()
-
-    monkeypatch.setattr(s3, "read", broken)
+    monkeypatch.setattr(reading, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(s3.Stream, "chunks", lambda self, size: (_ for _ in ()).throw(StoreUnavailable()))
     with pytest.raises(StoreUnavailable):
         services.verify(file)
     assert File.objects.get().checksum_basis == Basis.CLAIMED
+
+
+def test_a_connection_that_breaks_is_made_anew_where_it_broke(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = sender.send(BODY)
+    monkeypatch.setattr(reading, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(reading.FULL_SPEED, "chunk", 3)
+    begun: list[int] = []
+    stream, chunks = s3.stream, s3.Stream.chunks
+
+    def breaking(self: s3.Stream, size: int) -> Iterator[bytes]:
+        yield from itertools.islice(chunks(self, size), 3)
+        raise StoreUnavailable
+
+    def opened(key: str, *, start: int = 0, **where: str) -> s3.Stream | None:
+        begun.append(start)
+        return stream(key, start=start, **where)
+
+    monkeypatch.setattr(s3.Stream, "chunks", breaking)
+    monkeypatch.setattr(s3, "stream", opened)
+    assert services.verify(file) == Basis.READ
+    assert begun == [0, 9, 18]
 
 
 def test_a_file_that_is_no_longer_available_is_left_alone(sender: Sender, alice: User) -> None:
@@ -154,7 +181,8 @@ def test_differences_are_named_and_end_with_1(sender: Sender, bucket: Bucket) ->
 def test_a_store_that_is_away_fails_each_and_ends_with_1(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     sender.send(BODY)
     sender.send(b"small")
-    monkeypatch.setattr(s3, "read", lambda key, **_: (_ for _ in ()).throw(StoreUnavailable()))
+    monkeypatch.setattr(s3, "stream", lambda key, **_: (_ for _ in ()).throw(StoreUnavailable()))
+    monkeypatch.setattr(reading, "PAUSE_SECONDS", 0.0)
     code, out = run()
     assert (code, out.splitlines()[-1]) == (1, "0 read, 0 damaged, 0 missing, 2 failed")
     assert set(File.objects.values_list("checksum_basis", flat=True)) == {Basis.CLAIMED}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models import F, Func, Q, Subquery, Value
 from django.db.models.functions import Coalesce, Now
 
@@ -30,6 +30,14 @@ THREE_LETTERS = re.compile(r"[^\W_]{3}")
 def in_seconds(seconds: float) -> Any:
     """A moment from now, by the database's clock."""
     return Now() + timedelta(seconds=seconds)
+
+
+def database_now() -> datetime:
+    """The moment by the database's clock, for what has to be compared with it outside of a query."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment
 
 
 def _in_open_folders(user: User) -> Q:

@@ -1,78 +1,160 @@
-"""Read stored objects and settle what their checksums rest on."""
+"""Hold stored objects against their rows, and settle what checksums rest on."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import time
+import re
 from collections import Counter
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 
-from uploads import services
-from uploads.errors import StoreUnavailable
-from uploads.models import Basis, File
-from uploads.models.queries import FileQuerySet
+from uploads.management.progress import Progress
+from uploads.management.stopping import Stop, stopped, stopping_gently
+from uploads.models import File, Outcome, Report
+from uploads.services.verify import Chosen, Paced, Run, claims, differences, least_recent, named
+
+MOST_THREADS = 32
+UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
 class Command(BaseCommand):
     help = (
-        "Reads available files whose checksum is only announced by the sender, computes it anew and "
-        "settles the claim: read, or damaged. Sets checksum_basis and verified_at of these rows; no "
-        "object, no name and no other row is touched. Several may run at once. Exit status: 0 all "
-        "agree, 1 differences or failures, 2 a named file is not there."
+        "Holds stored objects against their rows. Level 2, the default, reads the bytes and computes the checksum "
+        "anew: of files whose checksum is only announced by the sender, of those that are named, of all, or of a "
+        "sample. Level 1 only asks the store for size, ETag and checksum of every file, and reads what differs. Each "
+        "file is then noted as read, damaged or missing, with the date; one that is good again as read. Damaged files "
+        "are kept. Sets checksum_basis and verified_at, and of imported files that were never read the checksum and "
+        "the detected type; no object, no name and no other row is touched. Several may run at once; they may read "
+        "the same file. Exit status: 0 all agree, or stopped in a loop; 1 differences or failures, or it was stopped; "
+        "2 a named file is not there, or the options make no sense."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("ids", nargs="*", type=UUID, help="these files only, checked before or not")
-        parser.add_argument("--all", action="store_true", help="also files that were checked before")
-        parser.add_argument("--every", type=int, metavar="SECONDS", help="go on until stopped, with this pause")
+        parser.add_argument("--all", action="store_true", help="all files, those first that were not read for longest")
+        parser.add_argument(
+            "--sample", type=_fraction, metavar="1/30",
+            help="this part of all files, the least recently read first: 1/30 a night reads all in a month",
+        )  # fmt: skip
+        parser.add_argument("--level", type=int, choices=(1, 2), default=2, help="1: ask the store, 2: read the bytes")
+        parser.add_argument(
+            "--rate", type=_rate, metavar="50M", help="read at most so many bytes a second: 500k, 50M, 1G"
+        )
+        parser.add_argument("--parallel", type=_threads, default=4, metavar="N", help="files at once, 4 by default")
+        parser.add_argument("--every", type=int, metavar="SECONDS", help="settle claims until stopped, with this pause")
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["every"] is not None:
-            self._go_on(pause=max(1, options["every"]))
-        counts = self._verify_each(_chosen(options["ids"], everything=options["all"]), quiet=options["json"])
-        told = json.dumps(counts) if options["json"] else ", ".join(f"{n} {what}" for what, n in counts.items())
-        self.stdout.write(told)
-        if counts.total() > counts["read"]:
-            raise CommandError("Not every file agrees with its row.", returncode=1)
-
-    def _go_on(self, *, pause: int) -> None:
-        """Settle claims as they come; a database or a store that is away is waited for."""
-        while True:
+        _refuse_nonsense(options)
+        with stopping_gently() as stop:
+            if options["every"] is not None:
+                self._go_on(stop, options)
+                return
             try:
-                self._verify_each(_chosen([], everything=False), quiet=True)
+                self._once(stop, options)
+            except DatabaseError as fault:
+                told = f"The database is away ({type(fault).__name__}). What is done stays done; run it again later."
+                raise CommandError(told, returncode=1) from None
+
+    def _go_on(self, stop: Stop, options: dict[str, Any]) -> None:
+        """Settle claims as they come; a database or a store that is away is waited for."""
+        pace = Paced(rate=options["rate"], stop=lambda: stop.asked)
+        while not stop.asked:
+            try:
+                Run(claims(), parallel=options["parallel"], pace=pace).go()
             except DatabaseError as fault:
                 self.stderr.write(f"verify: the database is away ({type(fault).__name__})")
                 connection.close()
-            time.sleep(pause)
+            stop.pause(max(1, options["every"]))
 
-    def _verify_each(self, rows: FileQuerySet, *, quiet: bool) -> Counter[str]:
-        counts: Counter[str] = Counter(read=0, damaged=0, missing=0, failed=0)
-        for file in rows.iterator(chunk_size=500):
-            outcome = _outcome(file)
-            counts[outcome] += 1
-            if outcome != "read" and not quiet:
-                self.stdout.write(f"{outcome}: {file.pk} ({file.key})")
-        return counts
+    def _once(self, stop: Stop, options: dict[str, Any]) -> None:
+        chosen, scope = _chosen(options)
+        report = Report.objects.create(command="verify", scope=scope) if scope else None
+        pace = Paced(rate=options["rate"], stop=lambda: stop.asked)
+        total_bytes = chosen.total_bytes if options["level"] == 2 else None
+        with Progress(
+            self.stderr, "verify", total=chosen.total, total_bytes=total_bytes, quiet=options["json"]
+        ) as progress:
+            run = Run(
+                chosen, level=options["level"], parallel=options["parallel"], pace=pace, report=report,
+                told=self._silent if options["json"] else self._tell,
+                ticked=lambda done: progress.step(done - progress.done, bytes=pace.bytes - progress.bytes),
+            )  # fmt: skip
+            counts = run.go()
+        if report is not None:
+            report.end(_outcome(run), **counts, bytes=pace.bytes)
+        self._end(run, counts, as_json=options["json"])
+
+    def _end(self, run: Run, counts: Counter[str], *, as_json: bool) -> None:
+        self.stdout.write(json.dumps(counts) if as_json else ", ".join(f"{n} {what}" for what, n in counts.items()))
+        if run.stopped:
+            raise stopped()
+        if run.store_is_away:
+            told = "The store does not answer. What is done stays done; run it again later to go on."
+            raise CommandError(told, returncode=1)
+        if differences(counts):
+            raise CommandError("Not every file agrees with its row.", returncode=1)
+
+    def _tell(self, outcome: str, file: File) -> None:
+        self.stdout.write(f"{outcome}: {file.pk} ({file.key})")
+
+    def _silent(self, outcome: str, file: File) -> None:
+        return
 
 
-def _chosen(ids: list[UUID], *, everything: bool) -> FileQuerySet:
-    rows = File.objects.available().order_by("id")
+def _refuse_nonsense(options: dict[str, Any]) -> None:
+    chosen = [name for name in ("ids", "all", "sample") if options[name]]
+    if len(chosen) > 1:
+        raise CommandError("Choose one: ids, --all or --sample.", returncode=2)
+    if options["every"] is not None and (chosen or options["level"] == 1):
+        told = "--every settles claims; it goes with neither ids, --all, --sample nor --level 1."
+        raise CommandError(told, returncode=2)
+    if options["level"] == 1 and options["sample"]:
+        told = "--level 1 only asks the store, which is quick: it looks at all files, not at a sample."
+        raise CommandError(told, returncode=2)
+
+
+def _chosen(options: dict[str, Any]) -> tuple[Chosen, str]:
+    """The files, and what the report calls them; runs over single files and claims leave no report."""
+    level, ids = options["level"], options["ids"]
     if ids:
-        named = rows.filter(pk__in=ids)
-        if unknown := set(ids) - set(named.values_list("pk", flat=True)):
-            raise CommandError(f"No available file: {', '.join(map(str, unknown))}", returncode=2)
-        return named
-    return rows if everything else rows.filter(checksum_basis=Basis.CLAIMED)
+        known = set(File.objects.available().filter(pk__in=ids).values_list("pk", flat=True))
+        if unknown := set(ids) - known:
+            raise CommandError(f"No available file: {', '.join(sorted(map(str, unknown)))}", returncode=2)
+        return named(ids), ""
+    if options["sample"]:
+        return least_recent(options["sample"]), f"level 2, {options['sample']} of all"
+    if options["all"] or level == 1:
+        return least_recent(), f"level {level}, all"
+    return claims(), ""
 
 
-def _outcome(file: File) -> str:
-    try:
-        basis = services.verify(file)
-    except StoreUnavailable:
-        return "failed"
-    return str(basis.value) if basis else "missing"
+def _outcome(run: Run) -> Outcome:
+    if run.stopped or run.store_is_away:
+        return Outcome.STOPPED
+    return Outcome.DIFFERENCES if differences(run.counts) else Outcome.AGREED
+
+
+def _fraction(text: str) -> Fraction:
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if not found or not 0 < int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part of a whole, such as 1/30")
+    return Fraction(int(found[1]), int(found[2]))
+
+
+def _rate(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,9})([kMG]?)", text)
+    if not found or not int(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes a second, such as 500k, 50M or 1G")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def _threads(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MOST_THREADS}")
+    return int(text)

@@ -13,14 +13,14 @@ from django.db.models import F, ProtectedError, Q
 
 from uploads.errors import Problem, StoreUnavailable
 from uploads.models import File, Heartbeat, State, fold
-from uploads.models.queries import FileQuerySet
+from uploads.models.queries import FileQuerySet, database_now
 from uploads.services.assemble import resolve
 from uploads.services.erase import erase_all, quiet
 from uploads.services.preview_queue import tend_previews
 from uploads.services.sweep.discards import Discards, expire, purge
 from uploads.services.sweep.orphans import forget_orphans
 from uploads.services.sweep.strays import abort_strays
-from uploads.services.sweep.turns import free, now, put_back, put_off, take
+from uploads.services.sweep.turns import free, put_back, put_off, take
 from uploads.services.watch import StoreWatch
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class _Sweep:
         self.counts: Counter[str] = Counter()
         self._go_on = go_on
         self._watch = StoreWatch()
-        self._since = now()
+        self._since = database_now()
         self._beaten = 0.0
         self._patient = False
         self._discards = [

@@ -12,9 +12,8 @@ from django.db.models.functions import Now
 from uploads import s3
 from uploads.errors import BadInput, StoreUnavailable, WrongMarker
 from uploads.models import File, Heartbeat, State
-from uploads.models.queries import in_seconds
+from uploads.models.queries import database_now, in_seconds
 from uploads.services.marker import require_marker
-from uploads.services.sweep.turns import now
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ def _batches(uploads: Iterable[s3.OpenMultipart]) -> Iterator[list[s3.OpenMultip
 
 def _abort(uploads: list[s3.OpenMultipart]) -> int:
     """The rows are read after the listing: what was begun since is not in it."""
-    latest = now() - GRACE
+    latest = database_now() - GRACE
     old = [upload for upload in uploads if upload.initiated < latest]
     rows = {file.key: file for file in File.objects.filter(key__in=[upload.key for upload in old])}
     strays = [upload for upload in old if not _is_meant(upload, rows.get(upload.key))]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Greatest, Now
 
@@ -18,14 +18,6 @@ LEASE_SECONDS = 120
 # A row that failed once is tried again by the next sweep, then after these, doubling from the first to the last.
 FIRST_PAUSE_SECONDS = 60
 LONGEST_PAUSE_SECONDS = 6 * 3600
-
-
-def now() -> datetime:
-    """By the database's clock."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        moment: datetime = cursor.fetchone()[0]
-    return moment
 
 
 def free(rows: FileQuerySet, *, since: datetime) -> FileQuerySet:

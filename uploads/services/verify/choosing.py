@@ -1,0 +1,92 @@
+"""Which files are looked at, in which order. Rows are read by hundreds, never all at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, F, Q, Sum
+
+from uploads.models import Basis, Figure, File, Kind, Status, fold
+from uploads.models.queries import FileQuerySet, database_now
+
+BATCH = 200
+ALL = Fraction(1)
+
+
+@dataclass
+class Chosen:
+    """The files of one run, how many and how large they are together: about, of many, and not at all where nobody
+    asked. `failed` may be counted up meanwhile: so many others are taken instead, so that files that cannot be read
+    do not take the place of the rest night after night."""
+
+    files: Iterator[File]
+    total: int | None = None
+    total_bytes: int | None = None
+    failed: int = 0
+
+
+def named(ids: Sequence[UUID]) -> Chosen:
+    """Of those that are available, by id."""
+    rows = File.objects.available().filter(pk__in=ids)
+    figures = rows.aggregate(files=Count("pk"), bytes=Sum("size", default=0))
+    return Chosen(_by_id(rows, "pk"), figures["files"], figures["bytes"])
+
+
+def claims() -> Chosen:
+    """Files whose checksum nobody has checked yet."""
+    return Chosen(_by_id(File.objects.available().filter(checksum_basis=Basis.CLAIMED), "pk"))
+
+
+def least_recent(fraction: Fraction = ALL) -> Chosen:
+    """This fraction of all available files, rounded up, those first that were not read for longest: so many runs in
+    turn read every one."""
+    fold()
+    stored = Figure.objects.filter(kind=Kind.TOTAL, status__in=[Status.STORED, Status.VERSION])
+    figures = stored.aggregate(files=Sum("files", default=0), bytes=Sum("bytes", default=0))
+    most = math.ceil(figures["files"] * fraction) if fraction < 1 else None
+    chosen = Chosen(iter(()), math.ceil(figures["files"] * fraction), math.ceil(figures["bytes"] * fraction))
+    chosen.files = _least_recent(chosen, database_now(), most)
+    return chosen
+
+
+_ORDER = (F("verified_at").asc(nulls_first=True), "pk")
+
+
+def _by_id(rows: FileQuerySet, *order: Any) -> Iterator[File]:
+    last: Any = None
+    while batch := list((rows.filter(pk__gt=last) if last else rows).order_by(*order)[:BATCH]):
+        yield from batch
+        last = batch[-1].pk
+
+
+def _least_recent(chosen: Chosen, since: datetime, most: int | None) -> Iterator[File]:
+    """Two ranges of one index: files that were never read, then the others by the time of their last reading."""
+    taken = 0
+    never_read = File.objects.available().filter(verified_at__isnull=True)
+    for files in (_by_id(never_read, *_ORDER), _by_time(since)):
+        for file in files:
+            if most is not None and taken - chosen.failed >= most:
+                return
+            taken += 1
+            yield file
+
+
+def _by_time(since: datetime) -> Iterator[File]:
+    rows = File.objects.available().filter(verified_at__lt=since).order_by(*_ORDER)
+    last: File | None = None
+    while True:
+        left = rows
+        if last is not None:
+            behind = Q(verified_at__gt=last.verified_at) | Q(verified_at=last.verified_at, pk__gt=last.pk)
+            left = rows.filter(behind, verified_at__gte=last.verified_at)
+        batch = list(left[:BATCH])
+        if not batch:
+            return
+        yield from batch
+        last = batch[-1]

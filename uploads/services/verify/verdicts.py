@@ -1,0 +1,123 @@
+"""What a look at an object says of its file, and what the row then says."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from uploads import s3
+from uploads.models import Basis, Family, File, State, Trouble
+from uploads.names import family_of
+from uploads.services.types import detect_type
+from uploads.services.verify.reading import FULL_SPEED, Pace, Reading
+
+logger = logging.getLogger(__name__)
+
+IN_DOUBT = {Basis.DAMAGED, Basis.MISSING}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Of one file: what its checksum rests on now (None: on what it did before), what is wrong, what to write down."""
+
+    file: File
+    basis: Basis | None
+    trouble: Trouble | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def look(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
+    """Level 1: what the store says of the object, held against the row. Raises StoreUnavailable.
+
+    Where that differs, and where the row says that something was wrong before, the bytes are read: they decide.
+    """
+    found = s3.head(file.key, store=file.store)
+    if found is None:
+        return Verdict(file, Basis.MISSING, Trouble.MISSING)
+    other_checksum = bool(found.checksum and file.checksum and found.checksum != file.checksum)
+    same = (found.size, found.etag) == (file.size, file.etag) and not other_checksum
+    if same and file.checksum_basis not in IN_DOUBT:
+        return Verdict(file, None)
+    return read(file, pace=pace)
+
+
+def read(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
+    """Level 2: the checksum of the stored bytes, held against the row's. Raises StoreUnavailable."""
+    reading = Reading(file)
+    reading.run(pace=pace)
+    return judge(reading)
+
+
+def judge(reading: Reading) -> Verdict:
+    """What an object says that was read to its end."""
+    file = reading.file
+    if reading.missing:
+        return Verdict(file, Basis.MISSING, Trouble.MISSING)
+    if reading.size != file.size:
+        return Verdict(file, Basis.DAMAGED, Trouble.SIZE, {"size": file.size, "found": reading.size})
+    other_etag = {"etag": file.etag, "found": reading.etag} if reading.etag != file.etag else {}
+    if not file.checksum:
+        return _first_read(reading, other_etag)
+    if reading.checksum != file.checksum:
+        return Verdict(file, Basis.DAMAGED, Trouble.DAMAGED, {"checksum": file.checksum, "found": reading.checksum})
+    return Verdict(file, Basis.READ, Trouble.ETAG if other_etag else None, other_etag)
+
+
+def _first_read(reading: Reading, other_etag: dict[str, Any]) -> Verdict:
+    """Of an imported file nothing is known but the ETag that it had then: with that, these bytes are the file."""
+    file = reading.file
+    if other_etag:
+        return Verdict(file, Basis.DAMAGED, Trouble.ETAG, other_etag)
+    detected = detect_type(reading.first_bytes)
+    family = Family(family_of(detected or file.claimed_type))
+    facts = {"checksum": reading.checksum, "detected_type": detected, "family": family}
+    return Verdict(file, Basis.READ, facts=facts)
+
+
+def settle(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Write down what holds: of files that went, or were moved to another store, while they were read, nothing is
+    said. In one short transaction; safe to repeat."""
+    by_id = {verdict.file.pk: verdict for verdict in verdicts}
+    with transaction.atomic():
+        rows = File.objects.filter(pk__in=by_id, state=State.AVAILABLE).order_by("pk").select_for_update(no_key=True)
+        as_they_were = rows.only("pk", "checksum", "checksum_basis", "store")
+        held = [verdict for row in as_they_were if _is_of(verdict := by_id[row.pk], row)]
+        _write(held)
+    for verdict in held:
+        _log(verdict)
+    return held
+
+
+def _is_of(verdict: Verdict, row: File) -> bool:
+    return (row.checksum, row.store) == (verdict.file.checksum, verdict.file.store)
+
+
+def _write(verdicts: Sequence[Verdict]) -> None:
+    """Most are good, and stay what they were but for the date: those take one UPDATE together. When the row changed is
+    only moved on where it says something else now."""
+    alike: dict[tuple[Basis, bool], list[Any]] = defaultdict(list)
+    for verdict in verdicts:
+        if verdict.basis is None:
+            continue
+        if verdict.facts:
+            moments = {"verified_at": Now(), "updated_at": Now()}
+            File.objects.filter(pk=verdict.file.pk).update(checksum_basis=verdict.basis, **verdict.facts, **moments)
+        else:
+            alike[verdict.basis, verdict.basis != verdict.file.checksum_basis].append(verdict.file.pk)
+    for (basis, changed), ids in alike.items():
+        facts = {"checksum_basis": basis, "updated_at": Now()} if changed else {}
+        File.objects.filter(pk__in=ids).update(verified_at=Now(), **facts)
+
+
+def _log(verdict: Verdict) -> None:
+    if verdict.trouble is not None:
+        logger.error("file_%s file=%s key=%s", verdict.trouble.value, verdict.file.pk, verdict.file.key)
+    elif verdict.basis is not None and verdict.basis != verdict.file.checksum_basis:
+        logger.info("file_verified file=%s basis=%s", verdict.file.pk, verdict.basis.value)
