@@ -13,9 +13,10 @@ import time
 import urllib.request
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.apps import apps
@@ -218,6 +219,15 @@ def digest_bucket(
     bucket.empty()
     yield bucket
     s3.reset()
+
+
+@pytest.fixture
+def fresh(digest_bucket: stores.Bucket, settings: Settings) -> stores.Bucket:
+    """The app is led to a bucket of a new name, at a store that knows every setting of buckets; there is none yet."""
+    settings.S3_BUCKET = f"fresh-{uuid4().hex[:12]}"
+    settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS = ["files.example.org"], []
+    settings.HTTPS = True
+    return stores.Bucket(replace(digest_bucket.address, bucket=settings.S3_BUCKET))
 
 
 # --- the site ---------------------------------------------------------------------------------

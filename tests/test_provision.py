@@ -33,17 +33,6 @@ FOREIGN_STATEMENT = {
 
 
 @pytest.fixture
-def fresh(digest_bucket: stores.Bucket, settings: Settings) -> stores.Bucket:
-    """The app is led to a bucket of a new name at a store that knows every setting; there is none yet."""
-    address = stores.Address(**{**vars(digest_bucket.address), "bucket": f"fresh-{uuid4().hex[:12]}"})
-    settings.S3_BUCKET = address.bucket
-    settings.ALLOWED_HOSTS = ["files.example.org"]
-    settings.CSRF_TRUSTED_ORIGINS = []
-    settings.HTTPS = True
-    return stores.Bucket(address)
-
-
-@pytest.fixture
 def made(fresh: stores.Bucket) -> stores.Bucket:
     """As somebody made it with nothing chosen."""
     fresh.client.create_bucket(Bucket=fresh.name)

@@ -43,16 +43,16 @@ def bucket_checks(named: Sequence[str] | None, own: UUID | None) -> Iterator[tup
     wanted = aims(origins)
     for point in POINTS:
         if point.subject != "CORS" or origins:
-            yield f"bucket {point.subject}", functools.partial(_posture, point, wanted)
-    yield "bucket to strangers", _open_to_all
-    yield "marker", functools.partial(_marker, own)
+            yield f"bucket {point.subject}", functools.partial(posture_lines, point, wanted)
+    yield "bucket to strangers", open_lines
+    yield "marker", functools.partial(marker_lines, own)
     for origin in origins:
-        yield f"CORS from {origin}", functools.partial(_our_pages, origin)
-    yield f"CORS from {STRANGER}", _strangers
-    yield "digests", _digests
+        yield f"CORS from {origin}", functools.partial(page_lines, origin)
+    yield f"CORS from {STRANGER}", stranger_lines
+    yield "digests", digest_lines
 
 
-def _posture(point: Point, wanted: Aims) -> Iterable[Line]:
+def posture_lines(point: Point, wanted: Aims) -> Iterable[Line]:
     subject, looked = f"bucket {point.subject}", look(point, wanted)
     if looked.standing is Standing.AS_WANTED:
         yield ok(subject, "as wanted")
@@ -71,7 +71,7 @@ def _dangers(looked: Looked) -> Iterable[Line]:
         yield fail("bucket lifecycle", told, "limit that rule to what is not under f/, p/, quarantine/ and manifests/")
 
 
-def _open_to_all() -> Iterable[Line]:
+def open_lines() -> Iterable[Line]:
     subject = "bucket to strangers"
     try:
         done = open_to_all()
@@ -84,7 +84,7 @@ def _open_to_all() -> Iterable[Line]:
         yield ok(subject, "nothing is told without a signature")
 
 
-def _marker(own: UUID | None) -> Iterable[Line]:
+def marker_lines(own: UUID | None) -> Iterable[Line]:
     subject = "marker"
     try:
         found = s3.read_marker()
@@ -104,7 +104,7 @@ def _marker(own: UUID | None) -> Iterable[Line]:
             yield ok(subject, "the bucket belongs to this database")
 
 
-def _our_pages(origin: str) -> Iterable[Line]:
+def page_lines(origin: str) -> Iterable[Line]:
     subject = f"CORS from {origin}"
     try:
         found = preflight(origin, PUT_HEADERS[settings.S3_CHECKSUMS])
@@ -117,7 +117,7 @@ def _our_pages(origin: str) -> Iterable[Line]:
         yield fail(subject, f"a browser will not send files: {found.why}", MEND)
 
 
-def _strangers() -> Iterable[Line]:
+def stranger_lines() -> Iterable[Line]:
     """Only with a signed URL could they send anything, and that is given to nobody but our own pages."""
     subject = f"CORS from {STRANGER}"
     try:
@@ -133,7 +133,7 @@ def _strangers() -> Iterable[Line]:
         yield fail(subject, "any page may send what it has a URL for", MEND)
 
 
-def _digests() -> Iterable[Line]:
+def digest_lines() -> Iterable[Line]:
     subject, mode = "digests", settings.S3_CHECKSUMS
     try:
         clear_leftovers()

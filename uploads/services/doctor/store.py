@@ -42,8 +42,8 @@ WORDS = {
     "EndpointConnectionError": ("nobody answers there", "look at AWS_ENDPOINT_URL_S3 and at the network on the way"),
     "ConnectTimeoutError": ("nobody answers there", "look at AWS_ENDPOINT_URL_S3 and at the network on the way"),
     "ReadTimeoutError": ("it takes the question and never answers", "look at the store itself, and at proxies"),
+    "ConnectionClosedError": ("it breaks connections off", "look at the store's log, and at proxies on the way"),
     "SSLError": ("its certificate proves nothing", "look at the certificate, and at AWS_CA_BUNDLE"),
-    "ResponseParserError": ("what answers there is no S3 store", "correct AWS_ENDPOINT_URL_S3"),
     "ParamValidationError": ("that is no name of a bucket", "correct AWS_STORAGE_BUCKET_NAME"),
 }
 
@@ -52,7 +52,7 @@ def store_checks(budget: Budget, origins: Sequence[str]) -> Iterator[Line]:
     """Raises BadInput for an origin that is none."""
     named = site_origins(origins) if origins else None
     own = _own_id()
-    for subject, check in (("credentials", _credentials), ("store", _reach)):
+    for subject, check in (("credentials", credential_lines), ("store", reach_lines)):
         lines = budget.run(subject, check)
         yield from lines
         if any(line.level is Level.FAIL and line.subject == subject for line in lines):
@@ -70,7 +70,7 @@ def _own_id() -> UUID | None:
         return None
 
 
-def _credentials() -> Iterable[Line]:
+def credential_lines() -> Iterable[Line]:
     subject = "credentials"
     try:
         found = credentials_in_use()
@@ -95,7 +95,7 @@ def _credentials() -> Iterable[Line]:
         yield ok(subject, f"from {source}{left}")
 
 
-def _reach() -> Iterable[Line]:
+def reach_lines() -> Iterable[Line]:
     before = datetime.now(UTC)
     try:
         theirs = reach()
@@ -135,7 +135,9 @@ def why_not(said: Said, bucket: str) -> Line:
     if said.code in DENIED:
         return _denied(bucket)
     reason, advice = WORDS.get(said.code, (f"it answers {said.code}", "look that up at the store"))
-    if said.status >= 500:
+    if said.status >= 500 and said.code.isdecimal():
+        reason, advice = f"it fails without a word of S3's ({said.code})", "wait, or correct AWS_ENDPOINT_URL_S3"
+    elif said.status >= 500:
         reason, advice = f"it has a fault of its own ({said.code})", "wait; nothing is lost meanwhile"
     return fail(subject, f"{_place()}: {reason}", advice)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
@@ -26,7 +27,7 @@ LINES = {
 }
 
 
-def _since(field: str) -> ExpressionWrapper:
+def _since(field: str) -> ExpressionWrapper[Any]:
     """By the database's clock."""
     return ExpressionWrapper(Now() - F(field), output_field=DurationField())
 
