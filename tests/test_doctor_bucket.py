@@ -1,0 +1,253 @@
+"""`doctor` before the bucket: how it is set up, whose it is, whom it lets in, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import call_command
+from pytest_django import Settings
+
+from tests import fronts, stores
+from tests.doctors import EVIL, ORIGIN, between, examined, level, one
+from uploads import s3
+from uploads.models import Installation
+from uploads.s3.trial import digests
+from uploads.services.doctor import Level
+from uploads.services.doctor.bucket import digest_lines, marker_lines, page_lines
+from uploads.services.doctor.limits import Budget
+from uploads.services.doctor.store import store_checks
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def front(bucket: stores.Bucket, settings: Settings) -> Iterator[fronts.Front]:
+    """Between the app and the store of this run."""
+    with between(bucket.address, settings) as front:
+        yield front
+
+
+@pytest.fixture
+def safe(fresh: stores.Bucket) -> stores.Bucket:
+    """As `provision` leaves it."""
+    call_command("provision", "--apply", stdout=io.StringIO())
+    return fresh
+
+
+# --- a bucket as it should be, and one point after the other as it should not -----------------
+
+
+def test_a_bucket_as_wanted_is_ok_in_every_point(safe: stores.Bucket) -> None:
+    lines = examined()
+    told = {subject for subject, line in lines.items() if line.level is not Level.OK}
+    # this store answers whoever asks, signed or not: an open bucket if ever there was one
+    assert told == {"bucket to strangers"}
+    assert lines["bucket to strangers"].reason == "anybody on the network may list the bucket and read an object"
+    assert safe.objects().keys() == {"amalga.json"}
+
+
+def test_a_bucket_with_nothing_chosen_is_told_point_by_point(fresh: stores.Bucket) -> None:
+    fresh.client.create_bucket(Bucket=fresh.name)
+    fresh.client.delete_public_access_block(Bucket=fresh.name)
+    fresh.client.delete_bucket_ownership_controls(Bucket=fresh.name)
+    lines = examined()
+    for point in ("public access", "CORS"):
+        assert level(lines, f"bucket {point}") == "fail"
+    for subject in ("bucket object ownership", "bucket policy", "bucket versioning", "bucket lifecycle", "marker"):
+        assert level(lines, subject) == "warn"
+    assert lines[f"CORS from {ORIGIN}"].reason == "a browser will not send files: it answers 403"
+
+
+def test_a_store_without_settings_closes_to_strangers_by_its_keys(bucket: stores.Bucket) -> None:
+    lines = examined("http://localhost:8000")
+    assert level(lines, "bucket to strangers") == "ok"
+    assert level(lines, "CORS from http://localhost:8000") == "ok"
+    assert lines["bucket encryption"].reason == "this store has no encryption setting"
+    assert not [line for line in lines.values() if line.level is Level.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}, "removes our files"),
+        ({"Filter": {"Prefix": "f/ab"}, "Transitions": [{"Days": 30, "StorageClass": "GLACIER"}]}, "moves our files"),
+        ({"Filter": {"Prefix": "f/"}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}}, "aborts uploads"),
+        ({"Filter": {"Prefix": "p"}, "NoncurrentVersionExpiration": {"NoncurrentDays": 2}}, "for 2 days only"),
+    ],
+)
+def test_a_rule_of_somebody_elses_that_takes_our_files_is_told(
+    safe: stores.Bucket, rule: dict[str, Any], told: str
+) -> None:
+    rules = safe.client.get_bucket_lifecycle_configuration(Bucket=safe.name)["Rules"]
+    theirs: Any = [{"ID": "theirs", "Status": "Enabled", **rule}, *rules]
+    safe.client.put_bucket_lifecycle_configuration(Bucket=safe.name, LifecycleConfiguration={"Rules": theirs})
+    line = examined()["bucket lifecycle"]
+    assert line.level is Level.FAIL
+    assert "'theirs'" in line.reason
+    assert told in line.reason
+
+
+def test_a_rule_about_something_else_is_left_in_peace(safe: stores.Bucket) -> None:
+    rules = safe.client.get_bucket_lifecycle_configuration(Bucket=safe.name)["Rules"]
+    logs: Any = {"ID": "logs", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 1}}
+    off: Any = {"ID": "off", "Status": "Disabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}
+    safe.client.put_bucket_lifecycle_configuration(
+        Bucket=safe.name, LifecycleConfiguration={"Rules": [logs, off, *rules]}
+    )
+    assert level(examined(), "bucket lifecycle") == "ok"
+
+
+def test_the_marker_of_another_database_fails(bucket: stores.Bucket) -> None:
+    other = uuid4()
+    s3.write_marker(other)
+    own = Installation.objects.own_id()
+    line = one(marker_lines(own))
+    assert line.level is Level.FAIL
+    assert str(other) in line.reason
+    assert str(own) in line.reason
+    bucket.write("amalga.json", b"hello")
+    assert one(marker_lines(own)).level is Level.FAIL
+
+
+# --- CORS as a browser meets it ---------------------------------------------------------------
+
+
+def test_every_origin_of_ours_is_asked_for(safe: stores.Bucket) -> None:
+    lines = examined(ORIGIN, "https://second.example.org")
+    assert level(lines, f"CORS from {ORIGIN}") == "ok"
+    assert level(lines, "CORS from https://second.example.org") == "fail"
+
+
+def test_a_header_that_may_not_be_sent_fails(safe: stores.Bucket) -> None:
+    (rule,) = safe.client.get_bucket_cors(Bucket=safe.name)["CORSRules"]
+    rule["AllowedHeaders"] = ["content-type", "if-none-match"]
+    safe.client.put_bucket_cors(Bucket=safe.name, CORSConfiguration={"CORSRules": [rule]})
+    assert one(page_lines(ORIGIN)).level is Level.FAIL
+
+
+def test_a_missing_header_is_named_where_the_store_names_those_it_takes(
+    bucket: stores.Bucket, settings: Settings
+) -> None:
+    settings.S3_CHECKSUMS = "sha256"  # the store of a laptop lets no header of S3's through
+    assert one(page_lines("http://localhost:8000")).reason.endswith(
+        "if-none-match, x-amz-checksum-sha256 is not allowed"
+    )
+
+
+def test_a_bucket_that_lets_every_page_in_fails_on_a_network(safe: stores.Bucket, settings: Settings) -> None:
+    anybody: Any = {"AllowedOrigins": ["*"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
+    safe.client.put_bucket_cors(Bucket=safe.name, CORSConfiguration={"CORSRules": [anybody]})
+    settings.S3_ORIGIN = "https://s3.example.org"  # only its name is looked at
+    lines = examined()
+    assert level(lines, EVIL) == "fail"
+    assert level(lines, f"CORS from {ORIGIN}") == "ok"
+
+
+def test_settings_that_leave_open_where_the_pages_are_are_told(bucket: stores.Bucket, settings: Settings) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    lines = {line.subject: line for line in store_checks(Budget(30), [])}
+    assert level(lines, "CORS") == "warn"
+    assert "--origin" in lines["CORS"].advice
+    assert EVIL in lines
+
+
+# --- digests ----------------------------------------------------------------------------------
+
+
+def test_a_store_that_verifies_is_ok(digest_bucket: stores.Bucket) -> None:
+    line = one(digest_lines())
+    assert line.level is Level.OK
+    assert line.reason.endswith("(tried; the store honours sha256, off)")
+    assert digest_bucket.objects() == {}
+    assert digest_bucket.multipart_uploads() == []
+
+
+@pytest.mark.parametrize("mode", ["sha256", "payload"])
+def test_a_mode_that_the_store_does_not_honour_fails(bucket: stores.Bucket, settings: Settings, mode: str) -> None:
+    settings.S3_CHECKSUMS = mode
+    line = one(digest_lines())
+    assert line.level is Level.FAIL
+    assert "set S3_CHECKSUMS=off" in line.advice
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("off", "warn"), ("payload", "fail")])
+def test_a_better_mode_is_recommended(
+    digest_bucket: stores.Bucket, settings: Settings, mode: str, expected: str
+) -> None:
+    settings.S3_CHECKSUMS = mode
+    line = one(digest_lines())
+    assert line.level == expected
+    assert line.advice.startswith("set S3_CHECKSUMS=sha256: ")
+
+
+def holds_to_the_hash(request: fronts.Request) -> fronts.Answer | None:
+    """As a store does that knows no flexible checksums, and SigV4's own hash of the body."""
+    sent = {name.lower(): value for name, value in request.headers.items()}
+    told = sent.get("x-amz-content-sha256")
+    if told and told != hashlib.sha256(request.body).hexdigest():
+        return fronts.status(400, "XAmzContentSHA256Mismatch")(request)
+    without = {name: value for name, value in request.headers.items() if name.lower() != "x-amz-checksum-sha256"}
+    return fronts.status(501, "NotImplemented")(request) if without != request.headers else request.forward()
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("payload", "ok"), ("off", "warn"), ("sha256", "fail")])
+def test_a_store_that_knows_only_signed_hashes_is_found_out(
+    digest_bucket: stores.Bucket, settings: Settings, mode: str, expected: str
+) -> None:
+    with fronts.in_front_of(digest_bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT, settings.S3_CHECKSUMS = front.url, mode
+        s3.reset()
+        front.rules |= {"put": holds_to_the_hash, "part": holds_to_the_hash}
+        line = one(digest_lines())
+    s3.reset()
+    assert line.level == expected
+    assert "payload" in line.reason + line.advice
+
+
+def test_a_digest_that_counts_only_for_whole_files_is_not_enough(
+    digest_bucket: stores.Bucket, settings: Settings
+) -> None:
+    with fronts.in_front_of(digest_bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        front.rules["part"] = lambda _request: fronts.Answer(200, {"ETag": '"x"'}, b"")
+        line = one(digest_lines())
+    s3.reset()
+    assert line.level is Level.FAIL
+    assert "a flipped bit is taken in a part" in line.reason
+
+
+def test_bytes_that_come_back_changed_are_told(front: fronts.Front) -> None:
+    changed = fronts.Answer(200, {"ETag": '"x"'}, b"something else")
+    front.rules["get"] = lambda request: changed if "/quarantine/doctor-" in request.url else request.forward()
+    line = one(digest_lines())
+    assert line.level is Level.FAIL
+    assert "other bytes come back than were sent" in line.reason
+
+
+@pytest.mark.parametrize("operation", ["put", "create", "get", "head"])
+def test_a_trial_that_breaks_off_leaves_nothing(
+    front: fronts.Front, bucket: stores.Bucket, operation: str, settings: Settings
+) -> None:
+    settings.S3_CHECKSUMS = "sha256"
+    front.rules[operation] = lambda request: (
+        fronts.status(500, "InternalError")(request) if "/quarantine/doctor-" in request.url else request.forward()
+    )
+    assert one(digest_lines()).level is Level.FAIL
+    assert bucket.objects() == {}
+
+
+def test_what_an_earlier_trial_left_is_removed(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.write("quarantine/doctor-left", b"x")
+    bucket.write("quarantine/other", b"x")
+    one(digest_lines())
+    assert set(bucket.objects()) == {"quarantine/doctor-left", "quarantine/other"}  # it may belong to one at work now
+    monkeypatch.setattr(digests, "LEFT_BEHIND", timedelta(seconds=-5))
+    one(digest_lines())
+    assert set(bucket.objects()) == {"quarantine/other"}
