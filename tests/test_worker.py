@@ -29,7 +29,7 @@ from uploads import s3, services
 from uploads.errors import StoreUnavailable
 from uploads.models import File, Look, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
-from uploads.services import preview_queue
+from uploads.services import preview_queue, queue
 from uploads.services.previews import clear_scratch
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,12 @@ def sender(as_alice: Client, bucket: Bucket) -> Sender:
 
 def asked() -> list[list[str]]:
     """The files of every task, in the order of the queue."""
-    return [result.args_kwargs["args"][0] for result in DBTaskResult.objects.order_by("enqueued_at")]
+    return [result.args_kwargs["args"][0] for result in tasks().order_by("enqueued_at")]
+
+
+def tasks() -> Any:
+    """Those of previews."""
+    return DBTaskResult.objects.filter(task_path=services.preview_files.module_path)
 
 
 def work() -> None:
@@ -144,7 +149,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_turn_and_leaves_the_rest_in_the_
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(15) == 0
     done = Preview.objects.filter(state=PreviewState.READY, look=Look.PICTURE).count()
-    left = DBTaskResult.objects.get(status=TaskResultStatus.READY)
+    left = tasks().get(status=TaskResultStatus.READY)
     assert done + len(left.args_kwargs["args"][0]) == 100
     assert not Preview.objects.exclude(state=PreviewState.READY).exists()
 
@@ -169,7 +174,7 @@ def test_a_store_that_is_away_is_asked_again_later(sender: Sender, monkeypatch: 
         patch.setattr(s3, "beginning", away)
         services.preview_files.enqueue(files)
         work()
-    later = DBTaskResult.objects.get(status=TaskResultStatus.READY)
+    later = tasks().get(status=TaskResultStatus.READY)
     assert later.args_kwargs["args"] == [files, 1]
     assert timedelta(seconds=20) < later.run_after - timezone.now() < timedelta(seconds=40)
     DBTaskResult.objects.update(run_after=timezone.now())
@@ -226,18 +231,18 @@ def test_what_a_killed_worker_held_goes_to_another_but_not_for_ever(sender: Send
     sender.send(b"words")
     long_ago = timezone.now() - timedelta(hours=1)
     held = {"status": TaskResultStatus.RUNNING, "started_at": long_ago, "worker_ids": ["w"] * workers}
-    DBTaskResult.objects.update(**held)
-    preview_queue._hand_over_lost()
-    assert DBTaskResult.objects.get().status == status
+    tasks().update(**held)
+    queue.tidy(services.preview_files, lost_after_seconds=preview_queue.LOST_AFTER_SECONDS)
+    assert tasks().get().status == status
 
 
 def test_old_results_are_forgotten(sender: Sender) -> None:
     sender.send(b"words")
     done = {"status": TaskResultStatus.SUCCESSFUL, "finished_at": timezone.now() - timedelta(days=2)}
-    DBTaskResult.objects.update(**done)
+    tasks().update(**done)
     File.objects.update(available_at=timezone.now() - timedelta(days=2))
     services.tend_previews()
-    assert not DBTaskResult.objects.exists()
+    assert not tasks().exists()
 
 
 # --- the command for what was there before ------------------------------------------------------

@@ -21,6 +21,7 @@ from uploads.services.sign import StoredPart, parts_of, sign_parts
 from uploads.services.start import Started, start
 from uploads.services.sweep import sweep
 from uploads.services.verify import verify
+from uploads.services.verify_queue import request_verification, tend_claims, verify_files
 from uploads.services.versions import restore_version
 from uploads.services.zips import Bundle, bundle, open_zip
 
@@ -44,6 +45,7 @@ __all__ = [
     "preview_files",
     "rename",
     "request_previews",
+    "request_verification",
     "resolve",
     "restore",
     "restore_many",
@@ -53,8 +55,10 @@ __all__ = [
     "start",
     "sweep",
     "tag_files",
+    "tend_claims",
     "tend_previews",
     "trash",
     "trash_many",
     "verify",
+    "verify_files",
 ]

@@ -15,12 +15,13 @@ from django.utils.translation import gettext as _
 
 from uploads.errors import BadDigest, Gone, NotFound, Problem, StillCompleting, StoreUnavailable
 from uploads.faultpoints import reached
-from uploads.models import Facts, File, State, publish
+from uploads.models import Basis, Facts, File, State, publish
 from uploads.parts import checksum_of
 from uploads.services.assemble import assemble, give_back
 from uploads.services.preview_queue import request_previews
 from uploads.services.previews import looks_of
 from uploads.services.sign import why_closed
+from uploads.services.verify_queue import request_verification
 from uploads.wanted import Claim
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ def _settle(found: Sequence[tuple[File, Facts | Problem]]) -> dict[UUID, Problem
     published = publish({file.pk: facts for file, facts in found if isinstance(facts, Facts)})
     reached("finish.7-published")
     _request_previews(found, published)
+    _request_verification(found, published)
     reached("finish.8-previews-asked")
     for file, problem in found:
         if file.pk in published:
@@ -127,6 +129,16 @@ def _request_previews(found: Sequence[tuple[File, Facts | Problem]], published: 
         if file.pk in published and isinstance(facts, Facts)
     }
     request_previews(sorted((pk for pk, looks in wanted.items() if looks), key=lambda pk: -len(wanted[pk])))
+
+
+def _request_verification(found: Sequence[tuple[File, Facts | Problem]], published: set[UUID]) -> None:
+    """Of what the store did not check itself; the small ones first, which need not wait for the large."""
+    claimed = [
+        file
+        for file, facts in found
+        if file.pk in published and isinstance(facts, Facts) and facts.checksum_basis is Basis.CLAIMED
+    ]
+    request_verification(file.pk for file in sorted(claimed, key=lambda file: file.size))
 
 
 def _answers(owner: User, claims: Sequence[Claim], outcomes: dict[UUID, Problem | None]) -> list[Finished | Problem]:

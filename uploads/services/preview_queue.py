@@ -5,19 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, models
-from django.utils import timezone
+from django.db import DatabaseError
 from django_tasks import task
-from django_tasks.base import TaskResultStatus
-from django_tasks_db.models import DBTaskResult
 
 from uploads.errors import StoreUnavailable
 from uploads.models import File, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
+from uploads.services import queue
 from uploads.services.previews import LEASE_SECONDS, MAY_BE_SHOWN, make_previews
 
 logger = logging.getLogger(__name__)
@@ -25,15 +21,8 @@ logger = logging.getLogger(__name__)
 # After so long the rest of a task goes to the end of the queue: one person's thousand pictures do not keep others
 # waiting, and a worker that is told to stop does.
 TURN_SECONDS = 5.0
-# A store that is away is asked again after these, doubling from the first to the last.
-FIRST_PAUSE_SECONDS = 30
-LONGEST_PAUSE_SECONDS = 3600
-MOST_TRIES = 40  # a day and a half
 # Nobody works on one task for so long: its worker was killed.
 LOST_AFTER_SECONDS = LEASE_SECONDS + 300
-MOST_WORKERS = 3  # a task that outlived so many workers may be what kills them
-KEPT_DAYS = 1
-ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
 FORGOTTEN_AT_ONCE = 200
 FORGOTTEN_WITHIN_SECONDS = 6 * 3600
 
@@ -76,9 +65,8 @@ def preview_files(ids: list[str], tries: int = 0) -> int:
 def tend_previews() -> int:
     """Give work that a killed worker left to another, ask for previews that nobody asked for, and forget the
     results of old tasks. How many files were asked for. Safe to repeat; cheap when there is nothing to do."""
-    _hand_over_lost()
-    _results().filter(status__in=ENDED, finished_at__lt=timezone.now() - timedelta(days=KEPT_DAYS)).delete()
-    if _results().exclude(status__in=ENDED).exists():
+    queue.tidy(preview_files, lost_after_seconds=LOST_AFTER_SECONDS)
+    if queue.is_under_way(preview_files):
         return 0  # whoever has no preview is still in the queue, as far as we know
     forgotten = _forgotten()
     request_previews(forgotten)
@@ -97,25 +85,10 @@ def _preview(pk: str) -> bool:
 
 
 def _try_later(ids: list[str], tries: int) -> None:
-    if tries >= MOST_TRIES:
+    if tries >= queue.MOST_TRIES:
         logger.error("preview_given_up files=%s", len(ids))
         return
-    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**tries)
-    later = preview_files.using(run_after=timezone.now() + timedelta(seconds=pause))
-    later.enqueue(ids, tries + 1)
-
-
-def _results() -> models.QuerySet[DBTaskResult[..., Any]]:
-    return DBTaskResult.objects.filter(task_path=preview_files.module_path)
-
-
-def _hand_over_lost() -> None:
-    long_ago = timezone.now() - timedelta(seconds=LOST_AFTER_SECONDS)
-    lost = _results().filter(status=TaskResultStatus.RUNNING, started_at__lt=long_ago)
-    for result in lost:
-        given_up = len(result.worker_ids) >= MOST_WORKERS
-        status = TaskResultStatus.FAILED if given_up else TaskResultStatus.READY
-        lost.filter(pk=result.pk).update(status=status, finished_at=timezone.now() if given_up else None)
+    queue.later(preview_files, tries).enqueue(ids, tries + 1)
 
 
 def _forgotten() -> list[UUID]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -10,17 +13,22 @@ from django.db import DatabaseError, connection
 from django.utils.crypto import get_random_string
 from django_tasks_db.management.commands.db_worker import Worker
 
+from uploads.models import Heartbeat
 from uploads.services.previews import clear_scratch
 
 PAUSE_SECONDS = 1.0
 AWAY_SECONDS = 5.0
+NAME = "worker"  # of the heartbeat
+BEAT_SECONDS = 30.0
 
 
 class Command(BaseCommand):
     help = (
-        "Makes previews as they are asked for, until stopped; any number may run. A database or a store that is "
-        "away is waited for. TERM lets it end what it works at, a few seconds at most; killed, it leaves nothing that "
-        "another worker does not do again. No file, no name and no row but those of previews and tasks is touched."
+        "Makes previews, and reads what was uploaded to a store that checks no digests, as they are asked for, until "
+        "stopped; any number may run. A database or a store that is away is waited for. TERM lets it end what it works "
+        "at, a few seconds at most; killed, it leaves nothing that another worker does not do again. No file, no name "
+        "and no row but those of previews and tasks is touched, and of files that were read what their checksum rests "
+        "on."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,14 +38,15 @@ class Command(BaseCommand):
         worker = self._worker(once=options["once"])
         worker.configure_signals()
         clear_scratch()
-        while True:
-            try:
-                worker.run()
-                return
-            except DatabaseError as fault:
-                self.stderr.write(f"worker: the database is away ({type(fault).__name__})")
-                connection.close()
-                time.sleep(AWAY_SECONDS)
+        with _beating(once=options["once"]):
+            while True:
+                try:
+                    worker.run()
+                    return
+                except DatabaseError as fault:
+                    self.stderr.write(f"worker: the database is away ({type(fault).__name__})")
+                    connection.close()
+                    time.sleep(AWAY_SECONDS)
 
     def _worker(self, *, once: bool) -> Worker:
         return Worker(
@@ -50,3 +59,27 @@ class Command(BaseCommand):
             max_tasks=None,
             worker_id=get_random_string(32),
         )
+
+
+@contextmanager
+def _beating(*, once: bool) -> Iterator[None]:
+    """Note every half minute that a worker is alive, idle or busy, in a thread and over a connection of its own."""
+    if once:
+        Heartbeat.objects.beat(NAME)
+        yield
+        return
+    ended = threading.Event()
+    threading.Thread(target=_beat, args=[ended], daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _beat(ended: threading.Event) -> None:
+    while True:
+        with suppress(DatabaseError):
+            Heartbeat.objects.beat(NAME)
+        connection.close()
+        if ended.wait(BEAT_SECONDS):
+            return

@@ -21,6 +21,7 @@ from uploads.services.sweep.discards import Discards, expire, purge
 from uploads.services.sweep.orphans import forget_orphans
 from uploads.services.sweep.strays import abort_strays
 from uploads.services.sweep.turns import free, put_back, put_off, take
+from uploads.services.verify_queue import tend_claims
 from uploads.services.watch import StoreWatch
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class _Sweep:
                 self._count(what, step)
         if self._go_on():
             tend_previews()
+            tend_claims()
         self._beat(now=True)
 
     def _count(self, what: str, step: Callable[..., int]) -> None:

@@ -1,0 +1,47 @@
+"""What the kinds of tasks have in common: when to try again, whose worker died, which results nobody needs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+from django_tasks.base import Task, TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+# A store that is away is asked again after these, doubling from the first to the last.
+FIRST_PAUSE_SECONDS = 30
+LONGEST_PAUSE_SECONDS = 3600
+MOST_TRIES = 40  # a day and a half
+MOST_WORKERS = 3  # a task that outlived so many workers may be what kills them
+KEPT_DAYS = 1
+ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
+
+
+def results_of(task: Task[Any, Any]) -> models.QuerySet[DBTaskResult[..., Any]]:
+    return DBTaskResult.objects.filter(task_path=task.module_path)
+
+
+def is_under_way(task: Task[Any, Any]) -> bool:
+    """Whether any such task waits or is being worked at."""
+    return results_of(task).exclude(status__in=ENDED).exists()
+
+
+def later(task: Task[Any, Any], tries: int) -> Task[Any, Any]:
+    """The task, to be enqueued for when the store may be back after so many tries."""
+    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**tries)
+    return task.using(run_after=timezone.now() + timedelta(seconds=pause))
+
+
+def tidy(task: Task[Any, Any], *, lost_after_seconds: float) -> None:
+    """Give what a killed worker held to another, and forget old results. Safe to repeat."""
+    lost = results_of(task).filter(
+        status=TaskResultStatus.RUNNING, started_at__lt=timezone.now() - timedelta(seconds=lost_after_seconds)
+    )
+    for result in lost:
+        given_up = len(result.worker_ids) >= MOST_WORKERS
+        status = TaskResultStatus.FAILED if given_up else TaskResultStatus.READY
+        lost.filter(pk=result.pk).update(status=status, finished_at=timezone.now() if given_up else None)
+    long_ago = timezone.now() - timedelta(days=KEPT_DAYS)
+    results_of(task).filter(status__in=ENDED, finished_at__lt=long_ago).delete()

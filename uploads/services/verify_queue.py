@@ -1,0 +1,122 @@
+"""Settling claims soon after they were made: where the store checks no digests, a task reads what was published."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from uuid import UUID, uuid4
+
+from django.db import DatabaseError
+from django_tasks import task
+
+from uploads.errors import StoreUnavailable
+from uploads.models import Basis, File
+from uploads.models.queries import FileQuerySet
+from uploads.services import queue
+from uploads.services.verify import Reading, judge, settle
+from uploads.services.watch import StoreWatch
+
+logger = logging.getLogger(__name__)
+
+# After so long the rest of a task goes to the end of the queue, at the end of a part: a film does not keep previews and
+# other people's files waiting, and a worker that is told to stop does. What was read of it is kept with the task.
+TURN_SECONDS = 5.0
+MOST_TURNS = 200  # of one file: each costs a task that holds the digests so far
+# Longer than the largest part takes from a slow store; then the task's worker was killed.
+LOST_AFTER_SECONDS = 3600
+FORGOTTEN_AT_ONCE = 500
+
+
+def request_verification(ids: Iterable[UUID]) -> None:
+    """Have these files read soon, in one task and in this order. Safe to repeat.
+
+    A database that does not take the task is no reason to fail whatever published the files: the sweep finds them
+    later.
+    """
+    wanted = [str(pk) for pk in ids]
+    if not wanted:
+        return
+    try:
+        verify_files.enqueue(wanted)
+    except DatabaseError as fault:
+        logger.warning("verify_request_failed files=%s fault=%s", len(wanted), type(fault).__name__)
+
+
+@task()
+def verify_files(ids: list[str], digests: Sequence[str] = (), tries: int = 0) -> int:
+    """Settle the claims of these files, as many as fit into one turn; the rest becomes a task of its own. `digests` are
+    those of the parts of the first file that earlier turns read.
+
+    While the store is away, all that is left waits. How many claims were settled now.
+    """
+    turn = _Turn()
+    for number, pk in enumerate(ids):
+        if number and turn.is_over():
+            verify_files.enqueue(ids[number:])
+            break
+        file = _claims().filter(pk=pk).first()
+        if file is not None and not turn.read(
+            file, digests if number == 0 else (), rest=ids[number + 1 :], tries=tries
+        ):
+            break
+    return turn.settled
+
+
+def tend_claims() -> int:
+    """Give work that a killed worker left to another, and have claims settled that are in nobody's hands. How many.
+
+    Safe to repeat; cheap when there is nothing to do.
+    """
+    queue.tidy(verify_files, lost_after_seconds=LOST_AFTER_SECONDS)
+    if queue.is_under_way(verify_files):
+        return 0
+    # From anywhere on: files that cannot be read are not in the way of the others for ever.
+    ids = list(_claims().filter(pk__gt=uuid4()).order_by("pk").values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
+    ids = ids or list(_claims().order_by("pk").values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
+    request_verification(ids)
+    return len(ids)
+
+
+class _Turn:
+    def __init__(self) -> None:
+        self.settled = 0
+        self._end = time.monotonic() + TURN_SECONDS
+        self._watch = StoreWatch()
+
+    def is_over(self) -> bool:
+        return time.monotonic() > self._end
+
+    def read(self, file: File, digests: Sequence[str], *, rest: list[str], tries: int) -> bool:
+        """Read a file on from where earlier turns left it. False when the turn ends here, and `rest` is cared for."""
+        reading = Reading(file, digests)
+        least = len(digests) + file.part_count // MOST_TURNS
+        try:
+            whole = reading.run(enough=lambda: self.is_over() and len(reading.digests) > least)
+        except DatabaseError:
+            raise
+        except StoreUnavailable:
+            away = self._watch.doubt(file.store)
+            _try_later([str(file.pk), *(rest if away else [])], reading.digests, tries)
+            return not away
+        except Exception as fault:  # whatever is wrong with one file, the others go on
+            logger.warning("verify_fault file=%s fault=%s", file.pk, type(fault).__name__, exc_info=True)
+            return True
+        if whole:
+            self.settled += len(settle([judge(reading)]))
+            return True
+        if rest:
+            verify_files.enqueue(rest)
+        verify_files.enqueue([str(file.pk)], reading.digests)
+        return False
+
+
+def _claims() -> FileQuerySet:
+    return File.objects.available().filter(checksum_basis=Basis.CLAIMED)
+
+
+def _try_later(ids: list[str], digests: Sequence[str], tries: int) -> None:
+    if tries >= queue.MOST_TRIES:
+        logger.error("verify_given_up files=%s", len(ids))
+        return
+    queue.later(verify_files, tries).enqueue(ids, list(digests), tries + 1)
