@@ -22,7 +22,7 @@ from uploads.previews import child, parent
 from uploads.s3 import client, delivery, listing, objects, signing, streams
 from uploads.s3.posture import keeping
 from uploads.s3.stores import main_store
-from uploads.services import aims, preview_queue, previews, watch
+from uploads.services import aims, preview_queue, previews, queue, watch
 from uploads.services.erase import CLOCKS_APART_SECONDS, quiet
 
 UNITS = {"s": 1, "times": 1, "days": 24 * 3600}
@@ -88,8 +88,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "preview: lease": previews.LEASE_SECONDS,
         "worker: turn": preview_queue.TURN_SECONDS,
         "worker: a task that nobody works at": preview_queue.LOST_AFTER_SECONDS,
-        "worker: first pause for a store that is away": preview_queue.FIRST_PAUSE_SECONDS,
-        "worker: longest pause": preview_queue.LONGEST_PAUSE_SECONDS,
+        "worker: first pause for a store that is away": queue.FIRST_PAUSE_SECONDS,
+        "worker: longest pause": queue.LONGEST_PAUSE_SECONDS,
         "sweep: every": int(every[1]),
         "URL: to send a part": signing.URL_SECONDS,
         "URL: to download": delivery.DOWNLOAD_SECONDS,
