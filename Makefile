@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint format checks messages browser digest-store bench-upload bench-zip pictures clean
+.PHONY: help run test test-faults lint format checks messages browser digest-store bench-upload bench-zip bench-fsck pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ test: lint browser digest-store  ## everything that decides: lint, types, migrat
 
 test-faults: $(VENV)/dev.stamp digest-store  ## the long form of the tests of faults: a quarter of an hour
 	@HYPOTHESIS_PROFILE=faults exec $(LOCAL) --with-parent --ephemeral $(PY) -m pytest -m "faults or not faults" \
-		tests/faults tests/test_machine.py tests/test_timeouts.py tests/test_injected.py tests/test_away.py
+		tests/faults tests/test_move_store_alive.py tests/test_machine.py tests/test_timeouts.py tests/test_injected.py tests/test_away.py
 
 # Needs the servers: run it through `make test`.
 checks:
@@ -59,6 +59,9 @@ bench-zip: $(VENV)/dev.stamp  ## measure zips; results under bench/results/
 
 bench-library: $(VENV)/dev.stamp  ## measure lists, searches and the admin at ten thousand and ten million files
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.library
+
+bench-fsck: $(VENV)/dev.stamp  ## measure fsck, import_bucket, sweep and verify over a million keys
+	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.fsck
 
 pictures: $(VENV)/dev.stamp browser  ## take the pictures of README.md anew
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.pictures

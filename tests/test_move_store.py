@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,12 +15,14 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
 
-from tests import shelf
+from tests import fronts, shelf
 from tests.senders import Sender, composite, cut, web
-from tests.stores import Address, Bucket
+from tests.stores import Bucket
 from tests.two_stores import TwoStores, second_bucket
 from uploads import s3, services
-from uploads.models import Basis, File, Origin, Preview, PreviewState, State
+from uploads.models import Basis, File, Installation, Origin, Preview, PreviewState, State
+from uploads.models.queries import in_seconds
+from uploads.services.move_store import run as running
 
 PART = 5 * 1024**2
 WAYS = ["one endpoint", "to digests", "from digests", "digests, one endpoint"]
@@ -189,9 +193,7 @@ def test_what_is_damaged_moves_as_it_is_when_told(sender: Sender, two: TwoStores
     assert missing.key not in two.second.objects()
 
 
-def test_the_trash_moves_too_and_can_be_restored(
-    sender: Sender, alice: User, as_alice: Client, two: TwoStores
-) -> None:
+def test_the_trash_moves_too_and_can_be_restored(sender: Sender, alice: User, as_alice: Client, two: TwoStores) -> None:
     file = sender.send(b"hello")
     services.trash(file, by=alice)
     two.swap()
@@ -200,3 +202,218 @@ def test_the_trash_moves_too_and_can_be_restored(
     file.refresh_from_db()
     services.restore(file, by=alice)
     assert downloaded(as_alice, file) == b"hello"
+
+
+def imported(owner: User, bucket: Bucket, key: str, body: bytes, **facts: Any) -> File:
+    """A row as `import_bucket` makes it: its checksum is not known."""
+    bucket.write(key, body)
+    etag = bucket.client.head_object(Bucket=bucket.name, Key=key)["ETag"].strip('"')
+    told = {"origin": Origin.IMPORTED, "checksum": "", "checksum_basis": Basis.UNREAD, "part_size": PART, **facts}
+    file = shelf.add_file(owner, body, key=key, **told)
+    File.objects.filter(pk=file.pk).update(etag=etag)
+    return file
+
+
+@pytest.mark.parametrize("two", ["one endpoint", "to digests"], indirect=True)
+def test_what_was_imported_moves_under_its_own_key_and_its_checksum_becomes_known(
+    alice: User, as_alice: Client, two: TwoStores
+) -> None:
+    body = shelf.some_bytes(PART + 3)
+    file = imported(alice, two.first, "photos/Sommer 2020/é#%?.jpg", body)
+    two.swap()
+    assert run("--apply")[0] == 0
+    file.refresh_from_db()
+    assert (file.store, file.key, file.checksum) == ("new", "photos/Sommer 2020/é#%?.jpg", composite(cut(body, PART)))
+    assert (file.origin, downloaded(as_alice, file)) == (Origin.IMPORTED, body)
+
+
+def test_what_was_overwritten_since_its_import_stays_and_is_told(alice: User, two: TwoStores) -> None:
+    file = imported(alice, two.first, "photos/a.jpg", b"hello")
+    two.first.write("photos/a.jpg", b"other")
+    two.swap()
+    assert run("--apply")[1]["changed"] == 1
+    file.refresh_from_db()
+    assert (file.store, two.second.objects().get("photos/a.jpg")) == ("", None)
+
+
+def test_somebody_elses_object_in_the_new_bucket_is_not_overwritten(alice: User, two: TwoStores) -> None:
+    imported(alice, two.first, "photos/a.jpg", b"hello")
+    two.second.write("photos/a.jpg", b"somebody else's")
+    two.swap()
+    assert run("--apply")[1]["taken"] == 1
+    assert two.second.read("photos/a.jpg") == b"somebody else's"
+
+
+def test_our_own_copy_of_a_killed_run_is_made_anew(alice: User, two: TwoStores) -> None:
+    file = imported(alice, two.first, "photos/a.jpg", b"hello")
+    two.swap()
+    mark = {"amalga-moved": str(Installation.objects.own_id())}
+    two.second.client.put_object(Bucket=two.second.name, Key=file.key, Body=b"older", Metadata=mark)
+    assert run("--apply")[0] == 0
+    assert two.second.read(file.key) == b"hello"
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]) -> None:
+    """Between the copy and the switch."""
+    carry = running.carry
+
+    def carried(load: Any, way: Any) -> Any:
+        done = carry(load, way)
+        what()
+        return done
+
+    monkeypatch.setattr(running, "carry", carried)
+    monkeypatch.setattr(running, "ThreadPoolExecutor", AtOnce)
+
+
+class AtOnce(ThreadPoolExecutor):
+    """In the thread that asks, which sees this test's rows."""
+
+    def submit(self, work: Any, /, *args: Any, **more: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(work(*args, **more))
+        return future
+
+
+def test_what_is_put_into_the_trash_meanwhile_moves_all_the_same(
+    sender: Sender, alice: User, two: TwoStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sender.send(b"hello")
+    two.swap()
+    meanwhile(monkeypatch, lambda: services.trash(file, by=alice))
+    assert run("--apply")[0] == 0
+    file.refresh_from_db()
+    assert (file.store, file.state) == ("new", State.TRASHED)
+
+
+@pytest.mark.parametrize("erased", [False, True], ids=["going", "gone"])
+def test_of_what_is_erased_meanwhile_no_copy_is_left(
+    sender: Sender, alice: User, two: TwoStores, monkeypatch: pytest.MonkeyPatch, erased: bool
+) -> None:
+    file = sender.send(b"hello")
+    services.trash(file, by=alice)
+    two.swap()
+
+    def erase() -> None:
+        File.objects.filter(pk=file.pk).update(signed_until=None)
+        File.objects.filter(pk=file.pk).discard(owner_id=alice.pk)
+        if erased:
+            services.erase(File.objects.get(pk=file.pk))
+
+    meanwhile(monkeypatch, erase)
+    assert run("--apply")[1]["gone"] == 1
+    assert file.key not in two.second.objects()
+    assert (file.key in two.first.objects()) is not erased
+
+
+def test_whose_claim_was_taken_over_switches_nothing(
+    sender: Sender, two: TwoStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sender.send(b"hello")
+    two.swap()
+    meanwhile(monkeypatch, lambda: File.objects.filter(pk=file.pk).update(lease_until=in_seconds(1)))
+    monkeypatch.setattr(running, "WAIT_SECONDS", 0.1)
+    assert run("--apply")[1]["failed"] == 1
+    file.refresh_from_db()
+    assert file.store == ""
+
+
+def test_originals_go_only_when_told_and_only_after_a_while(sender: Sender, as_alice: Client, two: TwoStores) -> None:
+    file = sender.send(b"some words", name="a.txt")
+    services.make_previews(file)
+    two.swap()
+    run("--apply")
+    later = sender.send(b"only here")
+    assert file.key in two.first.objects()
+    assert run("--remove-originals", "--apply")[1]["young"] == 2
+    age()
+    assert run("--remove-originals")[1]["removed"] == 2
+    assert len(two.first.objects()) == 3
+    assert run("--remove-originals", "--apply")[0] == 0
+    assert set(two.first.objects()) == {"amalga.json"}
+    assert (downloaded(as_alice, file), downloaded(as_alice, later)) == (b"some words", b"only here")
+
+
+def age() -> None:
+    File.objects.update(updated_at=in_seconds(-25 * 3600))
+    Preview.objects.update(lease_until=in_seconds(-25 * 3600))
+
+
+def test_an_original_stays_while_the_copy_is_not_as_its_row_says(sender: Sender, two: TwoStores) -> None:
+    gone, other = sender.send(b"hello"), sender.send(b"world")
+    two.swap()
+    run("--apply")
+    age()
+    two.second.delete(gone.key)
+    two.second.write(other.key, b"wurld")
+    assert run("--remove-originals", "--apply")[1]["failed"] == 2
+    assert {gone.key, other.key} <= set(two.first.objects())
+
+
+def test_what_has_not_moved_what_was_imported_and_what_nobody_knows_stays(
+    sender: Sender, alice: User, two: TwoStores
+) -> None:
+    photo = imported(alice, two.first, "photos/a.jpg", b"hello")
+    two.first.write("f/" + "0" * 32, b"nobody's")
+    two.swap()
+    run("--apply")
+    waiting = sender.send(b"hello")
+    two.first.write(waiting.key, b"hello")
+    File.objects.filter(pk=waiting.pk).update(store="")
+    age()
+    code, told = run("--remove-originals", "--apply")
+    assert (code, told["here"], told["orphan"], told["removed"]) == (1, 1, 1, 0)
+    assert run("--remove-originals", "--apply", "--imported")[1]["removed"] == 1
+    assert set(two.first.objects()) == {"amalga.json", "f/" + "0" * 32, waiting.key}
+    assert photo.key in two.second.objects()
+
+
+def test_one_bucket_under_two_names_is_refused(sender: Sender, two: TwoStores, settings: Settings) -> None:
+    sender.send(b"hello")
+    two.swap()
+    settings.OTHER_S3 = {**settings.OTHER_S3, "bucket": two.second.name}
+    before = shelf.whole_database()
+    assert run("--apply")[0] == 2
+    assert run("--remove-originals", "--apply")[0] == 2
+    assert shelf.whole_database() == before
+    assert set(two.second.objects()) == {"amalga.json"}
+
+
+@pytest.mark.parametrize("whose", ["nobody", "another's"])
+def test_a_bucket_that_is_not_this_databases_is_refused(sender: Sender, two: TwoStores, whose: str) -> None:
+    sender.send(b"hello")
+    two.swap()
+    two.first.delete("amalga.json")
+    if whose == "another's":
+        two.first.write("amalga.json", json.dumps({"installation": str(uuid.uuid4())}).encode())
+    assert run("--apply")[0] == 2
+    assert File.objects.get().store == ""
+
+
+def test_without_a_second_store_there_is_nothing_to_move(two: TwoStores, db: None) -> None:
+    two.alone()
+    assert run()[0] == 2
+
+
+@pytest.mark.parametrize(
+    "args", [["--parallel", "0"], ["--rate", "0"], ["--older-than", "0"], ["--imported"], ["--parallel", "1000"]]
+)
+def test_what_makes_no_sense_is_refused(args: list[str], db: None) -> None:
+    assert run(*args)[0] == 2
+
+
+def test_a_store_that_goes_away_is_told_and_the_next_run_goes_on(
+    sender: Sender, two: TwoStores, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        sender.send(b"hello")
+    two.swap()
+    with fronts.in_front_of(two.second.address.endpoint) as front:
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        front.rules["put"] = fronts.status(503, "SlowDown")
+        monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
+        assert run("--apply")[0] == 1
+    two.swap()
+    assert File.objects.filter(store="new").count() == 0
+    assert run("--apply")[0] == 0

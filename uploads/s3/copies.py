@@ -64,9 +64,10 @@ def mark_of(key: str, *, store: str) -> str | None:
     at = store_named(store)
     try:
         with told_plainly("HeadObject", absent={"404", "NoSuchKey"}):  # a HEAD has no words
-            return client("patient", at).head_object(Bucket=at.bucket, Key=key)["Metadata"].get(MARK, "")
+            metadata = client("patient", at).head_object(Bucket=at.bucket, Key=key)["Metadata"]
     except ClientError:
         return None
+    return {name.lower(): value for name, value in metadata.items()}.get(MARK, "")  # rclone capitalises names
 
 
 class _WillNot(Exception):

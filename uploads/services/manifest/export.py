@@ -12,9 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from django.db import connection, transaction
-
-from amalga.database import unhurried
+from amalga.database import DAY_SECONDS, patient
 from uploads import s3
 from uploads.errors import StoreUnavailable
 from uploads.models import Installation
@@ -97,7 +95,7 @@ def _digests(piece: bytes) -> tuple[str, str]:
 
 
 def _all_lines(installation: str, tables: list[Table], exported: Exported) -> Iterator[bytes]:
-    with unhurried(), transaction.atomic(), connection.cursor() as cursor:
+    with patient(DAY_SECONDS) as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         for table in tables:

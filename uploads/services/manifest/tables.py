@@ -27,7 +27,8 @@ class Table:
 
 def columns_of(model: Rows) -> list[str]:
     """Every column that a manifest keeps: a new one is in it by itself."""
-    return [field.column for field in model._meta.concrete_fields if field.column not in PASSING | DERIVED]
+    columns = [str(field.column) for field in model._meta.concrete_fields]
+    return [column for column in columns if column not in PASSING | DERIVED]
 
 
 ROWS = """

@@ -52,7 +52,8 @@ class Claims:
         self._held.clear()
 
     def _mine(self) -> QuerySet[Any]:
-        return self._rows.model._default_manager.filter(pk__in=self._held, lease_until=self.until)
+        mine: QuerySet[Any] = self._rows.model._default_manager.filter(pk__in=self._held, lease_until=self.until)
+        return mine
 
 
 def _end_of_lease() -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,7 +33,7 @@ class Cleared:
     outcome: str
 
 
-def remove_originals(*, apply: bool, hours: int, imported: bool, parallel: int = 4) -> Iterator[Cleared]:
+def remove_originals(*, apply: bool, hours: int, imported: bool, parallel: int = 4) -> Generator[Cleared]:
     """What becomes of each object in the other store. An original goes only if its row names the main store since so
     many hours, and the copy is there now, with the row's size and ETag. Safe to repeat. Raises StoreUnavailable.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import QuerySet
 
-from amalga.database import unhurried
+from amalga.database import DAY_SECONDS, patient
 from uploads.errors import StoreUnavailable
 from uploads.models import File, Installation, Preview
 from uploads.services.move_store.carry import CannotMove, Carried, Load, Stopped, Way, carry
@@ -63,7 +63,7 @@ class Mover:
         mark = str(Installation.objects.own_id())
         self._way = Way(self.source.name, self.target.name, mark, pace.spend, self._stop)
 
-    def run(self) -> Iterator[Moved]:
+    def run(self) -> Generator[Moved]:
         """Move all there is, files before previews. To be iterated to its end, or closed. Raises StoreUnavailable when
         a store does not answer at all; what is done stays done."""
         yield from self._each(movable_files(self.source, unfit=self._unfit))
@@ -155,7 +155,7 @@ def _batches(rows: QuerySet[Any], *, size: int) -> Iterator[list[Any]]:
     """Ids of all these rows in their order, so many at once; a row that comes later may be left out."""
     last: Any = None
     while True:
-        with unhurried():
+        with patient(DAY_SECONDS):
             page = rows.order_by("pk") if last is None else rows.order_by("pk").filter(pk__gt=last)
             ids = list(page.values_list("pk", flat=True)[:BATCH])
         if not ids:

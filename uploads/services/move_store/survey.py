@@ -5,10 +5,9 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from django.db import transaction
 from django.db.models import Count, Q, QuerySet, Sum
 
-from amalga.database import unhurried
+from amalga.database import DAY_SECONDS, patient
 from uploads import s3
 from uploads.errors import BadInput
 from uploads.models import Basis, File, Preview, PreviewState, State
@@ -74,7 +73,7 @@ def movable_previews(source: s3.Store) -> QuerySet[Preview]:
 def survey(*, unfit: bool = False) -> Survey:
     """Counted as of now. Reads every row once: seconds for millions."""
     source, target = both_stores()
-    with unhurried(), transaction.atomic():
+    with patient(DAY_SECONDS):
         there = File.objects.filter(store=source.name)
         told = movable_files(source, unfit=unfit).aggregate(files=Count("pk"), bytes=Sum("size", default=0))
         counts = there.aggregate(
