@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from tests.plain_form import BOUNDARY, MULTIPART, Form, Visitor, file_head
 from tests.senders import cut, put_bytes, sha256
 
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 300
 PAUSE_SECONDS = 0.2
 CHUNK_BYTES = 256 * 1024
 

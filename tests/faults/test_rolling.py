@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.conftest import PROJECT
 from tests.faults import witness
 from tests.faults.mortals import environment
 from tests.faults.people import Person
-from tests.faults.stage import time_passes
+from tests.faults.stage import leases_end, time_passes
 from tests.stores import Bucket
 from uploads import services
 from uploads.models import File, State
@@ -41,6 +41,7 @@ class Plan:
     every_seconds: float
     slowest_seconds: float  # a sender's line
     graceful_seconds: int
+    hurried: bool = False  # waits for no lease
 
 
 class Deployment:
@@ -97,8 +98,8 @@ def body_of(number: int) -> bytes:
 
 
 PLANS = [
-    pytest.param(Plan(10, 2, 2.0, 3.0, graceful_seconds=1), id="short"),
-    pytest.param(Plan(50, 4, 20.0, 45.0, graceful_seconds=25), id="long",
+    pytest.param(Plan(10, 2, 0.5, 5.0, graceful_seconds=1, hurried=True), id="short"),
+    pytest.param(Plan(50, 4, 20.0, 60.0, graceful_seconds=25), id="long",
                  marks=[pytest.mark.faults, pytest.mark.timeout(400)]),
 ]  # fmt: skip
 
@@ -120,6 +121,8 @@ def test_releases_that_follow_each_other_lose_nothing_that_was_acknowledged(
         for _restart in range(plan.restarts):
             time.sleep(plan.every_seconds)
             deployment.release()
+        while plan.hurried and not wait(sent, timeout=1).done.issuperset(sent):
+            leases_end()  # of who was killed while finishing: a minute
         for number, future in enumerate(sent):
             pk = future.result() or File.objects.get(name=f"{number}.bin", state=State.AVAILABLE).pk
             kept[pk] = body_of(number)
