@@ -19,6 +19,7 @@ from uploads.s3.multipart import (
     upload_part,
 )
 from uploads.s3.objects import Stored, create_bucket, delete, peek, put, read, require_answer
+from uploads.s3.quarantine import QUARANTINE, set_aside
 from uploads.s3.removal import delete_many
 from uploads.s3.signing import URL_SECONDS, Signed, sign_part, sign_put
 from uploads.s3.stores import Store, main_store, other_store
@@ -28,6 +29,7 @@ __all__ = [
     "MARK",
     "MARKER_KEY",
     "MOST_BYTES_AT_ONCE",
+    "QUARANTINE",
     "URL_SECONDS",
     "DeliveryStorage",
     "Item",
@@ -66,6 +68,7 @@ __all__ = [
     "read_marker",
     "require_answer",
     "reset",
+    "set_aside",
     "sign_part",
     "sign_put",
     "signs_payloads",

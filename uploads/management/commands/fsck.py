@@ -12,7 +12,7 @@ from uploads import s3
 from uploads.errors import StoreUnavailable
 from uploads.management.progress import Progress, stoppable
 from uploads.models import Finding, Outcome, Report, Trouble
-from uploads.services.fsck import GRACE_SECONDS, Refused, Scope, Teller, fsck, left_in_words
+from uploads.services.fsck import GRACE_SECONDS, Refused, Scope, Teller, fsck, left_in_words, repair
 
 MOST_TOLD = 1000
 AWAY = "The {} did not answer ({}). What was found is kept; --resume goes on from there."
@@ -28,9 +28,10 @@ class Command(BaseCommand):
         "may run at once, also each with a --prefix of its own (f/0 to f/f and p/): so a hundred million objects are "
         "compared. With --repair, and only after such a run of the same scope in the last 24 hours, what it found is "
         "looked at again and mended where that is provable: finished uploads are published, files without an object "
-        "marked as missing (and unmarked when it is back), objects without a file moved to quarantine/. No object is "
-        "ever deleted, none overwritten; sizes, ETags, foreign keys and uploads in parts are told, not mended. Exit "
-        "status: 0 both agree, 1 differences, or it was stopped, 2 refused."
+        "marked as missing, and unmarked when it is back, lost previews made again, and objects without a file moved "
+        "to quarantine/, copied before they go. No other object is removed, none is overwritten; sizes, ETags, foreign "
+        "keys and uploads in parts are told, not mended. Exit status: 0 both agree, or all is mended; 1 differences, "
+        "or it was stopped; 2 refused."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -45,6 +46,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--expect-empty-database", action="store_true", help="compare even though the database has no files"
         )
+        parser.add_argument("--repair", action="store_true", help="mend what the last complete run found")
+        parser.add_argument(
+            "--mend", type=int, metavar="N", help="with --repair: yes, so many, though it is over 1 %% of the rows"
+        )
         parser.add_argument("--json", action="store_true", help="findings as JSON lines, then one object with figures")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -52,19 +57,38 @@ class Command(BaseCommand):
         self._json = options["json"]
         self._told = 0
         try:
-            with stoppable(), Progress(self.stderr, "fsck", quiet=options["json"]) as progress:
-                report = self._compare(scope, progress, options)
+            with stoppable():
+                if options["repair"]:
+                    self._repair(scope, options["mend"])
+                else:
+                    self._compare(scope, options)
         except Refused as problem:
             raise CommandError(problem.message, returncode=2) from None
         except StoreUnavailable as fault:
             raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
         except DatabaseError as fault:
             raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
+
+    def _compare(self, scope: Scope, options: dict[str, Any]) -> None:
+        with Progress(self.stderr, "fsck", quiet=self._json) as progress:
+            teller = Teller(self._tell, lambda keys, size: progress.step(keys, bytes=size))
+            report = fsck(scope, teller, resume=options["resume"], empty_is_right=options["expect_empty_database"])
         self._conclude(report)
 
-    def _compare(self, scope: Scope, progress: Progress, options: dict[str, Any]) -> Report:
-        teller = Teller(self._tell, lambda keys, size: progress.step(keys, bytes=size))
-        return fsck(scope, teller, resume=options["resume"], empty_is_right=options["expect_empty_database"])
+    def _repair(self, scope: Scope, named: int | None) -> None:
+        done = repair(scope, named=named, tell=self._tell_mended)
+        if self._json:
+            self.stdout.write(json.dumps({"report": done.report.pk, "mended": done.mended, "left": done.left}))
+        else:
+            self.stdout.write(f"fsck: {done.mended:,} mended, {done.left:,} left as they are")
+        if done.left:
+            raise CommandError(f"{done.left:,} findings of report {done.report.pk} are not mended.", returncode=1)
+
+    def _tell_mended(self, finding: Finding, what: str) -> None:
+        if self._json:
+            self.stdout.write(json.dumps({"trouble": finding.trouble, "key": finding.key, "mended": what}))
+        else:
+            self.stdout.write(f"{finding.trouble}: {finding.key}: {what}")
 
     def _tell(self, finding: Finding) -> None:
         self._told += 1

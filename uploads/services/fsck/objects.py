@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -75,7 +75,7 @@ def _taken(found: queue.Queue[Batch | BaseException | None]) -> Iterator[Batch]:
         yield item
 
 
-def _batches(prefix: str, *, after: str, store: str) -> Iterator[Batch]:
+def _batches(prefix: str, *, after: str, store: str) -> Generator[Batch]:
     pages = s3.list_objects(prefix, after=after, store=store)
     while chosen := list(islice(pages, BATCH_PAGES)):
         batch = Batch([], [], [])

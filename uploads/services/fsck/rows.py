@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -109,7 +109,7 @@ def block(of: Range, *, grace: float, most: int = BLOCK_ROWS) -> Block:
         rows = BOTH.format(files=rows, previews=PREVIEWS_TOO + BETWEEN)
     with patient(BLOCK_SECONDS) as cursor:
         cursor.execute(f"{BLOCK} ({rows}) AS ordered", asked)
-        count, last, settled, size, text, *keys = cursor.fetchone() or ()
+        count, last, settled, size, text, *keys = cursor.fetchall()[0]
     return Block(last if count == most else of.upto, settled, size, text, *map(frozenset, keys))
 
 
@@ -118,7 +118,8 @@ def rows_of(keys: Collection[str], *, grace: float) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     union = f"{FILES} WHERE key = ANY(%(keys)s) UNION ALL {PREVIEWS_TOO} WHERE key = ANY(%(keys)s)"
     with patient(BLOCK_SECONDS) as cursor:
-        cursor.execute(union, {"keys": list(keys), "grace": timedelta(seconds=grace)})
+        asked: dict[str, Any] = {"keys": list(keys), "grace": timedelta(seconds=grace)}
+        cursor.execute(union, asked)
         for row in map(Row._make, cursor.fetchall()):
             found.setdefault(row.key, []).append(row)
     return found
@@ -128,5 +129,5 @@ def moment() -> datetime:
     """The database's time."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp()")
-        now: datetime = (cursor.fetchone() or ())[0]
+        now: datetime = cursor.fetchall()[0][0]
         return now

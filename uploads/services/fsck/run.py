@@ -148,6 +148,7 @@ def _save(report: Report, found: list[Verdict], teller: Teller) -> None:
     rows = [
         Finding(report=report, trouble=one.trouble, key=one.key, file_id=one.file_id, detail=one.detail)
         for one in found
+        if one.trouble
     ]
     with transaction.atomic():
         Finding.objects.bulk_create(rows, batch_size=1000)

@@ -1,0 +1,191 @@
+"""Mending what a run of fsck found, where it is provable what is right. Nothing is lost by any of it: no object is
+removed but one that has a copy under `quarantine/`, and no row is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from amalga.database import patient
+from uploads import s3
+from uploads.errors import BadInput, Conflict, WrongMarker
+from uploads.models import Action, Basis, Event, File, Finding, Outcome, Preview, PreviewState, Report, State, Trouble
+from uploads.models.file import STORED
+from uploads.models.queries import in_seconds
+from uploads.services.assemble import resolve
+from uploads.services.fsck.look import BACK, Sight, Verdict, look
+from uploads.services.fsck.rows import BLOCK_SECONDS, LATER_THAN_ANY, PREVIEWS, rows_of
+from uploads.services.fsck.run import COMMAND, Refused, Scope
+from uploads.services.marker import require_marker
+from uploads.services.preview_queue import request_previews
+
+logger = logging.getLogger(__name__)
+
+GOOD_FOR = timedelta(hours=24)
+MOST_PERCENT = 1
+BATCH = 200
+PROVABLE = (
+    Q(trouble__in=[Trouble.MISSING, Trouble.ORPHAN])
+    | Q(trouble=Trouble.STUCK, detail__row__state=State.COMPLETING)
+    | Q(trouble=Trouble.STUCK, detail__why=BACK)
+)
+NO_LONGER = "no longer so"
+COUNT = """
+SELECT (SELECT count(*) FROM uploads_file WHERE store = %(store)s AND key >= %(prefix)s AND key <= %(end)s)
+    + (SELECT count(*) FROM uploads_preview WHERE store = %(store)s AND key >= %(prefix)s AND key <= %(end)s)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """The report whose findings were worked through, how many were mended now, and how many are left as they are."""
+
+    report: Report
+    mended: int
+    left: int
+
+
+def repair(scope: Scope, *, named: int | None, tell: Callable[[Finding, str], None]) -> Repaired:
+    """Mend the findings of the last complete run of this scope that are provable, each after another look.
+
+    `tell` hears of each finding what became of it. Safe to repeat and to end anywhere: it goes on with what is left.
+    Raises Refused when there is no such run, or when it is too much to mend without being `named` as a number;
+    StoreUnavailable, DatabaseError.
+    """
+    try:
+        require_marker(scope.store)
+    except (WrongMarker, BadInput) as problem:
+        raise Refused(problem.message) from problem
+    report = _complete_run(scope)
+    open_ones = Finding.objects.filter(PROVABLE, report=report, mended="")
+    _require_modest(scope, open_ones.count(), named)
+    mended, last = 0, 0
+    while some := list(open_ones.filter(pk__gt=last).order_by("pk")[:BATCH]):
+        verdicts = look([finding.key for finding in some], store=scope.store, grace=scope.grace)
+        by_key = {verdict.key: verdict for verdict in verdicts}
+        mended += sum(_mend(finding, by_key.get(finding.key), scope, tell) for finding in some)
+        last = some[-1].pk
+    left = report.findings.filter(mended="").count()
+    report.end(Outcome(report.outcome), mended=report.findings.exclude(mended="").count())
+    return Repaired(report, mended, left)
+
+
+def _complete_run(scope: Scope) -> Report:
+    runs = Report.objects.filter(command=COMMAND, scope=str(scope))
+    last = runs.filter(outcome__in=[Outcome.AGREED, Outcome.DIFFERENCES], ended_at__gt=Now() - GOOD_FOR).first()
+    if last is None:
+        raise Refused("Repair needs a complete run of the last 24 hours: run fsck with the same scope first.")
+    return last
+
+
+def _require_modest(scope: Scope, count: int, named: int | None) -> None:
+    """A mistake of ours, or a bucket that is not the right one, would show as many differences."""
+    end = scope.prefix + LATER_THAN_ANY
+    with patient(BLOCK_SECONDS) as cursor:
+        cursor.execute(COUNT, {"store": scope.store, "prefix": scope.prefix, "end": end})
+        rows = (cursor.fetchone() or (0,))[0]
+    if named is not None and named != count:
+        raise Refused(f"--mend says {named:,}, but there are {count:,} findings to mend. Nothing was changed.")
+    if named is None and count * 100 > rows * MOST_PERCENT:
+        raise Refused(
+            f"{count:,} findings to mend are more than {MOST_PERCENT} % of {rows:,} rows. Look at report and settings: "
+            f"is it the right bucket, and the right database? If so, run it again with --mend {count}."
+        )
+
+
+def _mend(finding: Finding, verdict: Verdict | None, scope: Scope, tell: Callable[[Finding, str], None]) -> bool:
+    """Whether the finding is settled now. One that cannot be is told with the reason."""
+    if verdict is None or verdict.trouble != finding.trouble:
+        if verdict is not None and verdict.left == "young":
+            tell(finding, "changed a short time ago: left alone")
+            return False
+        return _note(finding, NO_LONGER, tell)
+    try:
+        done = _mended(verdict.sight, scope)
+    except Conflict as problem:
+        tell(finding, problem.message)
+        return False
+    return _note(finding, done, tell)
+
+
+def _mended(sight: Sight, scope: Scope) -> str:
+    """Mend it; in a word, how. Empty when it was too late for that."""
+    if sight.row is None:
+        return _quarantine(sight, scope)
+    if sight.key.startswith(PREVIEWS):
+        return _make_again(sight)
+    if sight.row.state == State.COMPLETING:
+        return _resolve(File.objects.get(pk=sight.row.file_id))
+    return _unmark(sight) if sight.row.marked else _mark(sight)
+
+
+def _note(finding: Finding, done: str, tell: Callable[[Finding, str], None]) -> bool:
+    if done:
+        Finding.objects.filter(pk=finding.pk).update(mended=done)
+        logger.info("fsck_mended trouble=%s key=%s file=%s by=%s", finding.trouble, finding.key, finding.file_id, done)
+    tell(finding, done or "changed meanwhile: left alone")
+    return bool(done)
+
+
+# --- what is provable -------------------------------------------------------------------------
+
+
+def _resolve(file: File) -> str:
+    """Publish a finished upload, or whatever else the store shows to be right."""
+    resolve(file)
+    now = File.objects.filter(pk=file.pk).first()
+    done = {State.AVAILABLE: "published", State.UPLOADING: "opened again", State.DELETING: "given up"}
+    told = done.get(State(now.state), "") if now else "given up"
+    if told:
+        Event.objects.record(Action.REPAIR, file=now or file, what=told)
+    return told
+
+
+def _mark(sight: Sight) -> str:
+    """Its object is not there: people are told so, instead of getting an error of the store's."""
+    return _rebase(sight, Basis.MISSING, "marked as missing")
+
+
+def _unmark(sight: Sight) -> str:
+    """The object is there again, as the row says. Its bytes are only a claim until they are read."""
+    basis = Basis.CLAIMED if sight.row and sight.row.checksum else Basis.UNREAD
+    return _rebase(sight, basis, "there again")
+
+
+def _rebase(sight: Sight, basis: Basis, told: str) -> str:
+    if sight.row is None:
+        return ""
+    was = Q(checksum_basis=Basis.MISSING)
+    same = File.objects.filter(~was if basis == Basis.MISSING else was, pk=sight.row.file_id, store=sight.row.store)
+    with transaction.atomic():
+        same = same.filter(state__in=STORED, etag=sight.row.etag, size=sight.row.size)
+        if not same.update(checksum_basis=basis, updated_at=Now()):
+            return ""
+        Event.objects.record(Action.REPAIR, file=File.objects.get(pk=sight.row.file_id), what=told)
+    return told
+
+
+def _make_again(sight: Sight) -> str:
+    """A preview is made of its file: it may as well be made once more."""
+    previews: QuerySet[Preview] = Preview.objects.filter(key=sight.key, state=PreviewState.READY)
+    if sight.row is None or not previews.update(state=PreviewState.MAKING, lease_until=in_seconds(0)):
+        return ""
+    request_previews([sight.row.file_id])
+    return "to be made again"
+
+
+def _quarantine(sight: Sight, scope: Scope) -> str:
+    """Copy, look at the copy, look once more at the object and for a row; only then the object goes."""
+    if sight.item is None:
+        return ""
+    s3.set_aside(sight.item, store=scope.store)
+    unchanged = s3.head(sight.key, store=scope.store) == sight.item
+    if not unchanged or rows_of([sight.key], grace=scope.grace):
+        return ""
+    s3.delete(sight.key, store=scope.store)
+    return "moved to quarantine"
