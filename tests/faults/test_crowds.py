@@ -14,14 +14,12 @@ import pytest
 from django.contrib.auth.models import User
 
 from tests.conftest import serving
-from tests.faults import witness
 from tests.faults.acts import Command
 from tests.faults.mortals import Child, Player
 from tests.faults.people import Person
-from tests.faults.stage import time_passes
+from tests.faults.stage import settle
 from tests.senders import cut, sha256
 from tests.stores import Bucket
-from uploads import services
 from uploads.models import Action, Event, File, State
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,14 +38,6 @@ def place(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> It
 def announced(person: Person, body: bytes, token: uuid.UUID) -> str:
     item = {"token": str(token), "name": "one.bin", "size": len(body)}
     return str(person.call("POST", "/uploads/", {"files": [item]})["files"][0]["id"])
-
-
-def settled(bucket: Bucket, kept: dict[uuid.UUID, bytes]) -> None:
-    time_passes()
-    for _sweep in range(2):
-        assert services.sweep()["failed"] == 0
-        time_passes()
-    witness.agree(bucket, kept=kept)
 
 
 @pytest.mark.parametrize("body", [b"small", b"x" * (PART + 1)], ids=["one part", "parts"])
@@ -73,7 +63,7 @@ def test_fifty_finishes_of_one_upload_are_one_file_and_one_event(
     assert {status for status, _text in again} == {200}
     assert len({text for status, text in answers + again if status == 200}) == 1
     assert Event.objects.filter(action=Action.UPLOAD, file_id=pk).count() == 1
-    settled(bucket, {uuid.UUID(pk): body})
+    settle(bucket, kept={uuid.UUID(pk): body})
 
 
 def test_two_tabs_that_know_each_others_upload_send_one_file(
@@ -96,7 +86,7 @@ def test_two_tabs_that_know_each_others_upload_send_one_file(
     with ThreadPoolExecutor(2) as both:
         ids = set(both.map(send, tabs))
     assert len(ids) == 1
-    settled(bucket, {ids.pop(): body})
+    settle(bucket, kept={ids.pop(): body})
 
 
 def test_two_tabs_that_know_nothing_of_each_other_send_two(
@@ -105,7 +95,7 @@ def test_two_tabs_that_know_nothing_of_each_other_send_two(
     bodies = [b"a" * (PART + 1), b"b" * (PART + 1)]
     with ThreadPoolExecutor(2) as both:
         ids = list(both.map(lambda body: Person(place, alice).send("same.bin", body), bodies))
-    settled(bucket, dict(zip(ids, bodies, strict=True)))
+    settle(bucket, kept=dict(zip(ids, bodies, strict=True)))
     assert File.objects.filter(name="same.bin").count() == 2
 
 
@@ -147,4 +137,4 @@ def test_a_sweep_beside_uploads_touches_nothing_that_lives(
     assert set(ended) == {0}
     assert ended[0] > count // 50
     assert File.objects.filter(pk__in=ids, state=State.AVAILABLE).count() == count
-    settled(bucket, dict(zip(ids, bodies, strict=True)))
+    settle(bucket, kept=dict(zip(ids, bodies, strict=True)))

@@ -19,12 +19,10 @@ import pytest
 from django.contrib.auth.models import User
 
 from tests.conftest import PROJECT
-from tests.faults import witness
 from tests.faults.mortals import environment
 from tests.faults.people import Person
-from tests.faults.stage import leases_end, time_passes
+from tests.faults.stage import leases_end, settle
 from tests.stores import Bucket
-from uploads import services
 from uploads.models import File, State
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -129,8 +127,4 @@ def test_releases_that_follow_each_other_lose_nothing_that_was_acknowledged(
     assert len(kept) == plan.uploads
     assert any(person.again for person in people)  # some were cut off and sent again
     assert File.objects.filter(name__endswith=".bin", state=State.AVAILABLE).count() == plan.uploads
-    time_passes()
-    for _sweep in range(2):
-        assert services.sweep()["failed"] == 0
-        time_passes()
-    witness.agree(bucket, kept=kept)
+    settle(bucket, kept=kept)
