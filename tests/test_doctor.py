@@ -166,19 +166,25 @@ def test_temporary_credentials_that_nobody_renews(bucket: stores.Bucket, monkeyp
     assert (line.level, "nobody renews them" in line.reason) == (Level.WARN, True)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "expected", "told"),
+    [(3 * 3600 + 30, "ok", "from the role of the container; renewed by itself, these last for 3 hours"),
+     (300, "warn", "from the role of the container; they end in "),
+     (-300, "fail", "they cannot be had (those that are given have expired)")],
+)  # fmt: skip
 def test_the_role_of_a_container_says_for_how_long(
-    bucket: stores.Bucket, no_keys: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+    no_keys: pytest.MonkeyPatch, seconds: int, expected: str, told: str
 ) -> None:
     """Its credentials are served on an address, here by a front that has some."""
-    until = (datetime.now(UTC) + timedelta(hours=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    told = {"AccessKeyId": "one", "SecretAccessKey": "two", "Token": "three", "Expiration": until}
-    answer = fronts.Answer(200, {"Content-Type": "application/json"}, json.dumps(told).encode())
+    until = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    given = {"AccessKeyId": "one", "SecretAccessKey": "two", "Token": "three", "Expiration": until}
+    answer = fronts.Answer(200, {"Content-Type": "application/json"}, json.dumps(given).encode())
     with fronts.in_front_of("http://127.0.0.1:9") as server:
         server.rules["*"] = lambda _request: answer
-        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/role")
+        no_keys.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/role")
         line = one(credential_lines())
-    assert line.level is Level.OK
-    assert line.reason.startswith("from the role of the container; renewed by itself, these last for 3 hours")
+    assert line.level == expected
+    assert line.reason.startswith(told)
 
 
 def test_keys_for_ever_are_told_where_roles_are_to_be_had(

@@ -243,6 +243,18 @@ def test_a_trial_that_breaks_off_leaves_nothing(
     assert bucket.objects() == {}
 
 
+@pytest.mark.parametrize(
+    ("operation", "right"),
+    [("put", "s3:PutObject, and with a key in KMS also kms:GenerateDataKey"), ("create", "s3:PutObject"),
+     ("abort", "s3:AbortMultipartUpload"), ("delete", "s3:DeleteObject")],
+)  # fmt: skip
+def test_a_right_that_the_trial_misses_is_named(front: fronts.Front, operation: str, right: str) -> None:
+    front.rules[operation] = fronts.status(403, "AccessDenied")
+    line = one(digest_lines())
+    assert line.level is Level.FAIL
+    assert line.advice.startswith(f"allow {right}")
+
+
 def test_what_an_earlier_trial_left_is_removed(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket.write("quarantine/doctor-left", b"x")
     bucket.write("quarantine/other", b"x")

@@ -15,6 +15,7 @@ from pytest_django import Settings
 from tests import fronts, stores
 from uploads import s3
 from uploads.models import Installation
+from uploads.services import aims
 
 pytestmark = pytest.mark.django_db
 
@@ -33,8 +34,9 @@ FOREIGN_STATEMENT = {
 
 
 @pytest.fixture
-def made(fresh: stores.Bucket) -> stores.Bucket:
-    """As somebody made it with nothing chosen."""
+def made(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
+    """As somebody made it with nothing chosen; this store enforces no policy, and may have one that wants TLS."""
+    monkeypatch.setattr(aims, "speaks_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     fresh.client.delete_public_access_block(Bucket=fresh.name)
     return fresh
@@ -96,6 +98,11 @@ def test_plain_http_and_old_signatures_of_puts_are_denied(made: stores.Bucket) -
         "Deny", "s3:PutObject", {"NumericGreaterThan": {"s3:signatureAge": "600000"}},
     )  # fmt: skip
     assert tls["Resource"] == [f"arn:aws:s3:::{made.name}", f"arn:aws:s3:::{made.name}/*"]
+
+
+def test_a_store_that_is_asked_by_plain_http_does_not_shut_us_out(fresh: stores.Bucket) -> None:
+    assert provision("--apply")[0] == 0
+    assert "aws:SecureTransport" not in fresh.client.get_bucket_policy(Bucket=fresh.name)["Policy"]
 
 
 def test_statements_and_rules_of_others_are_kept(made: stores.Bucket) -> None:

@@ -26,7 +26,12 @@ def aims(origins: Sequence[str], *, keep_days: int | None = None) -> Aims:
         headers=PUT_HEADERS[settings.S3_CHECKSUMS],
         abort_days=expiry_days() + RESUMED_DAYS,
         keep_days=keep_days,
+        over_tls=speaks_tls(),
     )
+
+
+def speaks_tls() -> bool:
+    return urlsplit(settings.S3_ENDPOINT or "https://").scheme == "https"
 
 
 def expiry_days() -> int:

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 
 from uploads import s3
-from uploads.errors import BadInput, StoreUnavailable, WrongMarker
+from uploads.errors import BadInput, StoreRefused, StoreUnavailable, WrongMarker
 from uploads.models import Installation
 from uploads.s3.asked import Said
 from uploads.s3.posture import (
@@ -98,6 +98,7 @@ def _marker(found: UUID | None, own: UUID, *, apply: bool) -> Looked:
         s3.write_marker(own)
     except StoreUnavailable as fault:
         reason = f"could not be written: {fault.detail.partition(': ')[2]}"
-        return Looked(subject, Standing.FAILED, lines, reason, "allow s3:PutObject")
+        advice = "allow s3:PutObject" if isinstance(fault, StoreRefused) else "run this again"
+        return Looked(subject, Standing.FAILED, lines, reason, advice)
     logger.info("bucket_marked bucket=%s installation=%s instead_of=%s", settings.S3_BUCKET, own, found)
     return Looked(subject, Standing.APPLIED, lines)

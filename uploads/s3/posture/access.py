@@ -10,7 +10,7 @@ from uploads.s3.posture.aims import URLS_LAST_MILLISECONDS, Aims
 BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 OWNER = "BucketOwnerEnforced"
 OURS = "Amalga"  # statements and rules of ours are called so at the beginning
-TLS, FRESH = "AmalgaTlsOnly", "AmalgaFreshSignatures"
+OLD_PUTS = f"PUT by a signature of more than {URLS_LAST_MILLISECONDS // 60_000} minutes"
 ALGORITHMS = {"AES256": "keys of the store (SSE-S3)", "aws:kms": "KMS", "aws:kms:dsse": "KMS, two layers"}
 
 Told = dict[str, str]
@@ -37,38 +37,34 @@ def wanted_policy(now: Any, aims: Aims) -> dict[str, Any]:
     """Our statements in their newest form, everybody else's as they are."""
     policy = dict(now or {"Version": "2012-10-17"})
     others = [one for one in _statements(policy) if not str(one.get("Sid", "")).startswith(OURS)]
-    return {**policy, "Statement": [*others, *our_statements(aims)]}
+    return {**policy, "Statement": [*others, *our_statements(aims).values()]}
 
 
-def our_statements(aims: Aims) -> list[dict[str, Any]]:
+def our_statements(aims: Aims) -> dict[str, dict[str, Any]]:
+    """By what each is for."""
     everything = f"arn:{aims.partition}:s3:::{aims.bucket}"
     deny = {"Effect": "Deny", "Principal": "*"}
-    return [
-        {
-            "Sid": TLS,
-            **deny,
-            "Action": "s3:*",
-            "Resource": [everything, f"{everything}/*"],
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-        },
-        # s3:PutObject is also what sends a part. Downloads are left out: previews are signed for half an hour.
-        {
-            "Sid": FRESH,
-            **deny,
-            "Action": "s3:PutObject",
-            "Resource": f"{everything}/*",
-            "Condition": {"NumericGreaterThan": {"s3:signatureAge": str(URLS_LAST_MILLISECONDS)}},
-        },
-    ]
+    tls = {
+        "Sid": f"{OURS}TlsOnly",
+        **deny,
+        "Action": "s3:*",
+        "Resource": [everything, f"{everything}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    # s3:PutObject is also what sends a part. Downloads are left out: previews are signed for half an hour.
+    fresh = {
+        "Sid": f"{OURS}FreshSignatures",
+        **deny,
+        "Action": "s3:PutObject",
+        "Resource": f"{everything}/*",
+        "Condition": {"NumericGreaterThan": {"s3:signatureAge": str(URLS_LAST_MILLISECONDS)}},
+    }
+    return ({"requests without TLS": tls} if aims.over_tls else {}) | {OLD_PUTS: fresh}
 
 
 def tell_policy(document: Any, aims: Aims) -> Told:
     there = [_plain(one) for one in _statements(document or {})]
-    tls, fresh = (_plain(one) in there for one in our_statements(aims))
-    return {
-        "requests without TLS": "denied" if tls else "let in",
-        f"PUT by a signature of more than {URLS_LAST_MILLISECONDS // 60_000} minutes": "denied" if fresh else "let in",
-    }
+    return {what: "denied" if _plain(one) in there else "let in" for what, one in our_statements(aims).items()}
 
 
 def wanted_encryption(now: Any, _aims: Aims) -> Any:

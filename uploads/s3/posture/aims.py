@@ -20,7 +20,7 @@ class Aims:
     """`origins` are those of our pages; `headers` what they send; days as whole numbers.
 
     `keep_days`: how long an overwritten or removed object can be brought back. None: 35 days, or as many more as the
-    bucket keeps already.
+    bucket keeps already. `over_tls`: the store is asked by https; else a policy against plain http would shut us out.
     """
 
     bucket: str
@@ -29,3 +29,4 @@ class Aims:
     headers: tuple[str, ...]
     abort_days: int
     keep_days: int | None = None
+    over_tls: bool = True

@@ -11,14 +11,13 @@ from uploads.s3.stores import main_store
 
 @dataclass(frozen=True)
 class Credentials:
-    """`source` as botocore calls it. `seconds_left`: None where they do not end, or nobody knows when.
+    """`source` as botocore calls it. `temporary`: they carry a session token.
 
-    `temporary`: they carry a session token. `renewed`: boto3 fetches new ones by itself.
+    `seconds_left`: until they end, of those that boto3 renews by itself; None for the others.
     """
 
     source: str
     temporary: bool
-    renewed: bool
     seconds_left: float | None
 
 
@@ -28,8 +27,10 @@ def credentials_in_use() -> Credentials | None:
         found = session_of(main_store()).get_credentials()
         if found is None:
             return None
-        frozen = found.get_frozen_credentials()
+        try:
+            frozen = found.get_frozen_credentials()
+        except RuntimeError:  # botocore's, without a class of its own
+            raise Said("GetCredentials", "those that are given have expired") from None
     if not frozen.access_key or not frozen.secret_key:
         raise Said("GetCredentials", "half of them is missing")
-    left = seconds_of_credentials()
-    return Credentials(str(found.method), bool(frozen.token), left is not None, left)
+    return Credentials(str(found.method), bool(frozen.token), seconds_of_credentials())

@@ -73,14 +73,17 @@ def clear_leftovers() -> None:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[tuple[str, str, str, str]]:
-    """Four keys, and whatever happened, nothing under them in the end."""
+    """Four keys, and whatever happened, nothing under them in the end. Raises Said if that cannot be."""
     one, two, three, four = (f"{PREFIX}{secrets.token_hex(16)}" for _ in range(4))
     try:
         yield one, two, three, four
-    finally:
+    except BaseException:
         for key in (one, two, three, four):
             with contextlib.suppress(Said):
                 _delete(key)
+        raise
+    for key in (one, two, three, four):
+        _delete(key)
 
 
 def _round_trip(at: Store, key: str) -> str:
@@ -108,10 +111,13 @@ def _refuses_part(at: Store, key: str) -> bool:
     with asking("CreateMultipartUpload"):
         upload = client().create_multipart_upload(Bucket=at.bucket, Key=key, **kind)["UploadId"]  # type: ignore[arg-type]
     try:
-        return _refuses(sign_part_at(at, key, upload, 1, size=len(BODY), sha256=SHA256), FLIPPED)
-    finally:
-        with contextlib.suppress(Said), asking("AbortMultipartUpload"):
-            client().abort_multipart_upload(Bucket=at.bucket, Key=key, UploadId=upload)
+        refuses = _refuses(sign_part_at(at, key, upload, 1, size=len(BODY), sha256=SHA256), FLIPPED)
+    except BaseException:
+        with contextlib.suppress(Said):
+            _abort(at, key, upload)
+        raise
+    _abort(at, key, upload)
+    return refuses
 
 
 def _put(signed: Signed, body: bytes) -> tuple[int, str]:
@@ -127,6 +133,11 @@ def _kept(key: str) -> str:
     with asking("HeadObject"):
         head = client().head_object(Bucket=settings.S3_BUCKET, Key=key, ChecksumMode="ENABLED")
     return head.get("ChecksumSHA256", "")
+
+
+def _abort(at: Store, key: str, upload: str) -> None:
+    with asking("AbortMultipartUpload"):
+        client().abort_multipart_upload(Bucket=at.bucket, Key=key, UploadId=upload)
 
 
 def _delete(key: str) -> None:

@@ -11,8 +11,8 @@ from django.conf import settings
 
 from amalga.hosts import is_here
 from uploads import s3
-from uploads.errors import BadInput, StoreUnavailable
-from uploads.s3.asked import Said
+from uploads.errors import BadInput, StoreRefused, StoreUnavailable
+from uploads.s3.asked import DENIED, Said
 from uploads.s3.posture import POINTS, PUT_HEADERS, Aims, Looked, Point, Standing, dangers, look
 from uploads.s3.trial import Tried, clear_leftovers, open_to_all, preflight, try_mode
 from uploads.services.aims import aims, expiry_days, site_origins
@@ -27,6 +27,17 @@ MEANS = {
     "sha256": "wrong bytes are refused, and digests kept",
     "payload": "wrong bytes are refused",
     "off": "wrong bytes are taken, and found when `manage.py verify` reads them",
+}
+
+# what IAM calls the right to each call of the trial
+RIGHTS = {
+    "PutObject": "s3:PutObject, and with a key in KMS also kms:GenerateDataKey and kms:Decrypt",
+    "CreateMultipartUpload": "s3:PutObject, and with a key in KMS also kms:GenerateDataKey and kms:Decrypt",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "GetObject": "s3:GetObject, and with a key in KMS also kms:Decrypt",
+    "HeadObject": "s3:GetObject",
+    "DeleteObject": "s3:DeleteObject",
+    "ListObjectsV2": "s3:ListBucket",
 }
 
 Check = Callable[[], Iterable[Line]]
@@ -89,7 +100,9 @@ def marker_lines(own: UUID | None) -> Iterable[Line]:
     try:
         found = s3.read_marker()
     except StoreUnavailable as fault:
-        yield fail(subject, f"it cannot be read ({fault.detail})", "allow s3:GetObject on amalga.json")
+        refused = isinstance(fault, StoreRefused)
+        advice = "allow s3:GetObject on amalga.json" if refused else "mend what is wrong with the store, and ask again"
+        yield fail(subject, f"it cannot be read ({fault.detail})", advice)
     except BadInput as problem:
         yield fail(subject, "amalga.json is no marker of Amalga's", problem.message)
     else:
@@ -139,11 +152,14 @@ def digest_lines() -> Iterable[Line]:
         clear_leftovers()
         tried = {one: try_mode(one) for one in MODES}
     except Said as said:
-        yield fail(subject, f"the trial broke off at {said.operation}: {said.code}", "allow it, or wait for the store")
+        advice = f"allow {RIGHTS[said.operation]}" if said.is_denied else "wait for the store, and ask again"
+        yield fail(subject, f"the trial broke off at {said.operation}: {said.code}", advice)
         return
     best = next((one for one in MODES if tried[one].honours(one)), None)
     if best is None:
-        yield fail(subject, f"not even a plain upload works: {tried['off'].fault}", "look at the store's log")
+        denied = any(word in tried["off"].fault for word in DENIED)
+        advice = f"allow {RIGHTS['PutObject']}" if denied else "look at the store's log"
+        yield fail(subject, f"not even a plain upload works: {tried['off'].fault}", advice)
     elif not tried[mode].honours(mode):
         yield fail(subject, f"S3_CHECKSUMS={mode} is set, and the store does not honour it: {_short(tried[mode])}",
                    f"set S3_CHECKSUMS={best}: {MEANS[best]}")  # fmt: skip

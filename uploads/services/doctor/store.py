@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from uploads.models import Installation
+from uploads.s3 import URL_SECONDS
 from uploads.s3.asked import DENIED, NO_BUCKET, OTHER_REGION, Said, at_aws
 from uploads.s3.posture import bucket_region, listed_among_ours
 from uploads.s3.trial import credentials_in_use, moment, reach
@@ -19,7 +20,6 @@ from uploads.services.doctor.clock import ADVICE, clock_line
 from uploads.services.doctor.limits import Budget
 from uploads.services.doctor.told import Level, Line, fail, ok, span, warn
 
-SOON_SECONDS = 900
 SOURCES = {
     "env": "the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "shared-credentials-file": "a credentials file",
@@ -81,9 +81,10 @@ def credential_lines() -> Iterable[Line]:
         yield fail(subject, "boto3 finds none", "give the machine a role, or set AWS_ACCESS_KEY_ID and its secret")
         return
     source = SOURCES.get(found.source, found.source)
-    if found.seconds_left is not None and found.seconds_left < SOON_SECONDS and not found.renewed:
-        yield warn(subject, f"from {source}; they end in {span(found.seconds_left)}", "renew them")
-    elif found.temporary and not found.renewed:
+    if found.seconds_left is not None and found.seconds_left < URL_SECONDS:
+        told = f"from {source}; they end in {span(found.seconds_left)}, and signed URLs with them"
+        yield warn(subject, told, "let them be given for longer")
+    elif found.temporary and found.seconds_left is None:
         advice = "use a role, whose credentials are renewed"
         yield warn(subject, f"from {source}; they are temporary, and nobody renews them", advice)
     elif found.source in OF_PEOPLE:
