@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,20 +10,19 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
 
 from tests import fronts, shelf
 from tests.senders import Sender, composite, cut, web
 from tests.stores import Bucket
-from tests.two_stores import TwoStores, second_bucket
+from tests.two_stores import PART, TwoStores, downloaded, imported, run, second_bucket, two_stores
 from uploads import s3, services
 from uploads.models import Basis, File, Installation, Origin, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
+from uploads.services.move_store import carry as carrying
 from uploads.services.move_store import run as running
 
-PART = 5 * 1024**2
 WAYS = ["one endpoint", "to digests", "from digests", "digests, one endpoint"]
 
 
@@ -44,35 +42,14 @@ def two(
             "from digests": (digests, bucket),
             "digests, one endpoint": (digests, second_bucket(digests.address)),
         }[way]
-    stores = TwoStores(first, second, settings, monkeypatch)
-    stores.before()
-    yield stores
-    monkeypatch.undo()
-    s3.reset()
+    with two_stores(first, second, settings, monkeypatch) as stores:
+        yield stores
 
 
 @pytest.fixture
 def sender(as_alice: Client, two: TwoStores, settings: Settings) -> Sender:
     settings.UPLOAD_PART_BYTES = PART
     return Sender(as_alice)
-
-
-def run(*args: str) -> tuple[int, dict[str, Any]]:
-    """Exit status and what the JSON says."""
-    out = io.StringIO()
-    try:
-        call_command("move_store", "--json", *args, stdout=out, stderr=io.StringIO())
-    except CommandError as error:
-        return error.returncode, json.loads(out.getvalue() or "{}")
-    return 0, json.loads(out.getvalue())
-
-
-def downloaded(client: Client, file: File) -> bytes:
-    answer = client.get(f"/files/{file.link}/download")
-    assert answer.status_code == 302, answer.content
-    got = web.request("GET", answer["Location"])
-    assert got.status == 200, got.data
-    return got.data
 
 
 BODIES = {"empty": b"", "small": b"hello", "parts": shelf.some_bytes(2 * PART + 7), "exact": shelf.some_bytes(2 * PART)}
@@ -204,16 +181,6 @@ def test_the_trash_moves_too_and_can_be_restored(sender: Sender, alice: User, as
     assert downloaded(as_alice, file) == b"hello"
 
 
-def imported(owner: User, bucket: Bucket, key: str, body: bytes, **facts: Any) -> File:
-    """A row as `import_bucket` makes it: its checksum is not known."""
-    bucket.write(key, body)
-    etag = bucket.client.head_object(Bucket=bucket.name, Key=key)["ETag"].strip('"')
-    told = {"origin": Origin.IMPORTED, "checksum": "", "checksum_basis": Basis.UNREAD, "part_size": PART, **facts}
-    file = shelf.add_file(owner, body, key=key, **told)
-    File.objects.filter(pk=file.pk).update(etag=etag)
-    return file
-
-
 @pytest.mark.parametrize("two", ["one endpoint", "to digests"], indirect=True)
 def test_what_was_imported_moves_under_its_own_key_and_its_checksum_becomes_known(
     alice: User, as_alice: Client, two: TwoStores
@@ -255,7 +222,7 @@ def test_our_own_copy_of_a_killed_run_is_made_anew(alice: User, two: TwoStores) 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]) -> None:
     """Between the copy and the switch."""
-    carry = running.carry
+    carry = carrying.carry
 
     def carried(load: Any, way: Any) -> Any:
         done = carry(load, way)
@@ -316,56 +283,6 @@ def test_whose_claim_was_taken_over_switches_nothing(
     assert run("--apply")[1]["failed"] == 1
     file.refresh_from_db()
     assert file.store == ""
-
-
-def test_originals_go_only_when_told_and_only_after_a_while(sender: Sender, as_alice: Client, two: TwoStores) -> None:
-    file = sender.send(b"some words", name="a.txt")
-    services.make_previews(file)
-    two.swap()
-    run("--apply")
-    later = sender.send(b"only here")
-    assert file.key in two.first.objects()
-    assert run("--remove-originals", "--apply")[1]["young"] == 2
-    age()
-    assert run("--remove-originals")[1]["removed"] == 2
-    assert len(two.first.objects()) == 3
-    assert run("--remove-originals", "--apply")[0] == 0
-    assert set(two.first.objects()) == {"amalga.json"}
-    assert (downloaded(as_alice, file), downloaded(as_alice, later)) == (b"some words", b"only here")
-
-
-def age() -> None:
-    File.objects.update(updated_at=in_seconds(-25 * 3600))
-    Preview.objects.update(lease_until=in_seconds(-25 * 3600))
-
-
-def test_an_original_stays_while_the_copy_is_not_as_its_row_says(sender: Sender, two: TwoStores) -> None:
-    gone, other = sender.send(b"hello"), sender.send(b"world")
-    two.swap()
-    run("--apply")
-    age()
-    two.second.delete(gone.key)
-    two.second.write(other.key, b"wurld")
-    assert run("--remove-originals", "--apply")[1]["failed"] == 2
-    assert {gone.key, other.key} <= set(two.first.objects())
-
-
-def test_what_has_not_moved_what_was_imported_and_what_nobody_knows_stays(
-    sender: Sender, alice: User, two: TwoStores
-) -> None:
-    photo = imported(alice, two.first, "photos/a.jpg", b"hello")
-    two.first.write("f/" + "0" * 32, b"nobody's")
-    two.swap()
-    run("--apply")
-    waiting = sender.send(b"hello")
-    two.first.write(waiting.key, b"hello")
-    File.objects.filter(pk=waiting.pk).update(store="")
-    age()
-    code, told = run("--remove-originals", "--apply")
-    assert (code, told["here"], told["orphan"], told["removed"]) == (1, 1, 1, 0)
-    assert run("--remove-originals", "--apply", "--imported")[1]["removed"] == 1
-    assert set(two.first.objects()) == {"amalga.json", "f/" + "0" * 32, waiting.key}
-    assert photo.key in two.second.objects()
 
 
 def test_one_bucket_under_two_names_is_refused(sender: Sender, two: TwoStores, settings: Settings) -> None:

@@ -18,8 +18,7 @@ from pytest_django import Settings
 from tests.conftest import PROJECT, signed_in
 from tests.senders import Sender, web
 from tests.stores import Bucket
-from tests.two_stores import TwoStores, second_bucket
-from uploads import s3
+from tests.two_stores import TwoStores, second_bucket, two_stores
 from uploads.models import File
 from uploads.services.move_store import Mover, claims
 
@@ -67,11 +66,8 @@ SHORT = "between two parts"
 def two(bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoStores]:
     settings.UPLOAD_PART_BYTES = 10
     monkeypatch.setattr(claims, "LEASE_SECONDS", 5)
-    stores = TwoStores(bucket, second_bucket(bucket.address), settings, monkeypatch)
-    stores.before()
-    yield stores
-    monkeypatch.undo()
-    s3.reset()
+    with two_stores(bucket, second_bucket(bucket.address), settings, monkeypatch) as stores:
+        yield stores
 
 
 @pytest.fixture

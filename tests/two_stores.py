@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
 from pytest_django import Settings
 
+from tests import shelf
+from tests.senders import web
 from tests.stores import Address, Bucket
 from uploads import s3
-from uploads.models import Installation
+from uploads.models import Basis, File, Installation, Origin
 
+PART = 5 * 1024**2  # as small as stores out there take
 SECOND_BUCKET = "amalga-second"
 
 
@@ -56,13 +68,15 @@ class TwoStores:
 
     def _set(self, *, main: Bucket, other: Bucket | None) -> None:
         at = main.address
+        is_known = os.environ["AWS_ACCESS_KEY_ID"] == at.key
         for name, value in at.variables().items():
             self.monkeypatch.setenv(name, value)
         self.settings.S3_STORE_NAME = self._name(main)
         self.settings.S3_BUCKET, self.settings.S3_CHECKSUMS = at.bucket, at.checksums
         self.settings.S3_ENDPOINT = self.settings.S3_ORIGIN = at.endpoint
         self.settings.OTHER_S3 = None if other is None else self._told(other)
-        s3.reset()
+        if not is_known:  # who has found keys keeps them
+            s3.reset()
 
     def _name(self, bucket: Bucket) -> str:
         return self.names[0] if bucket is self.first else self.names[1]
@@ -88,3 +102,42 @@ def second_bucket(address: Address) -> Bucket:
         bucket.client.create_bucket(Bucket=SECOND_BUCKET)
     bucket.empty()
     return bucket
+
+
+@contextmanager
+def two_stores(
+    first: Bucket, second: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TwoStores]:
+    """Both, with the first as the main one; everything is forgotten afterwards."""
+    stores = TwoStores(first, second, settings, monkeypatch)
+    stores.before()
+    yield stores
+    s3.reset()
+
+
+def run(*args: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and what the JSON says."""
+    out = io.StringIO()
+    try:
+        call_command("move_store", "--json", *args, stdout=out, stderr=io.StringIO())
+    except CommandError as error:
+        return error.returncode, json.loads(out.getvalue() or "{}")
+    return 0, json.loads(out.getvalue())
+
+
+def downloaded(client: Client, file: File) -> bytes:
+    answer = client.get(f"/files/{file.link}/download")
+    assert answer.status_code == 302, answer.content
+    got = web.request("GET", answer["Location"])
+    assert got.status == 200, got.data
+    return got.data
+
+
+def imported(owner: User, bucket: Bucket, key: str, body: bytes, **facts: Any) -> File:
+    """A row as `import_bucket` makes it: its checksum is not known."""
+    bucket.write(key, body)
+    etag = bucket.client.head_object(Bucket=bucket.name, Key=key)["ETag"].strip('"')
+    told = {"origin": Origin.IMPORTED, "checksum": "", "checksum_basis": Basis.UNREAD, "part_size": PART, **facts}
+    file = shelf.add_file(owner, body, key=key, **told)
+    File.objects.filter(pk=file.pk).update(etag=etag)
+    return file
