@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "uploads.faultpoints": set(),
     "uploads.models": {"uploads.models", "uploads.errors", "uploads.names", "uploads.parts", "uploads.faultpoints"},
     "uploads.wanted": {"uploads.models"},
-    "uploads.delivery": {"uploads.models", "uploads.names"},
+    "uploads.delivery": {"uploads.models", "uploads.names", "uploads.errors"},
     "uploads.listing": {"uploads.listing", "uploads.models", "uploads.names", "uploads.errors"},
     "uploads.s3": {"uploads.s3", "uploads.errors"},
     "uploads.previews": {"uploads.previews"},

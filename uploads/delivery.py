@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from uploads.models import File
+from uploads.errors import BytesMissing
+from uploads.models import Basis, File
 from uploads.names import disposition
 
 OCTET_STREAM = "application/octet-stream"
@@ -36,11 +37,13 @@ def may_be_inline(file: File) -> bool:
 
 
 def headers(file: File, *, inline: bool) -> tuple[str, str]:
-    """Content-Type and Content-Disposition for a download of `file`.
+    """Content-Type and Content-Disposition for a download of `file`. Raises BytesMissing where nothing is to be had.
 
     Inline only when wanted, when the bytes were looked at, and when their type is on the list; the
     sender's claim alone never decides.
     """
+    if file.checksum_basis == Basis.MISSING:
+        raise BytesMissing(file.name)
     shown = inline and may_be_inline(file)
     if not shown:
         return OCTET_STREAM, disposition(file.name, inline=False)

@@ -86,6 +86,19 @@ class OverQuota(Problem):
     code = "over_quota"
 
 
+class BytesMissing(Problem):
+    """The row is there, and its object is known not to be."""
+
+    code = "bytes_missing"
+
+    def __init__(self, name: str) -> None:
+        told = _(
+            "The bytes of “%(name)s” are not in the store. You did nothing wrong. Tell an administrator, who may have "
+            "a copy; or, if you still have the file, upload it again as a new version."
+        )
+        super().__init__(told % {"name": name})
+
+
 class LengthRequired(Problem):
     code = "length_required"
 

@@ -22,6 +22,7 @@ from uploads import services
 from uploads.admin import bulk
 from uploads.admin.days import days_of
 from uploads.admin.filters import (
+    BasisFilter,
     FolderFilter,
     OwnerFilter,
     StateFilter,
@@ -79,7 +80,9 @@ class FileAdmin(LargeAdmin):
     form = FileForm
     list_display = ("thumbnail", "called", "readable_size", "added", "owner", "place", "family", "tag_names", "page")
     list_display_links = ("called",)
-    list_filter = (StateFilter, TypeFilter, VisibilityFilter, TimeFilter, OwnerFilter, FolderFilter, TagFilter)
+    list_filter = (
+        StateFilter, TypeFilter, VisibilityFilter, BasisFilter, TimeFilter, OwnerFilter, FolderFilter, TagFilter,
+    )  # fmt: skip
     list_select_related = ("owner",)
     search_fields = ("name",)
     search_help_text = gettext_lazy("Words anywhere in the name; or a whole key, or a whole id of a file")

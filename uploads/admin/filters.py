@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from uploads.admin.places import folder_at
-from uploads.models import Action, Family, Figure, Kind, State, Status, Tag, Visibility
+from uploads.models import Action, Basis, Family, Figure, Kind, State, Status, Tag, Visibility
 from uploads.names import fold
 from uploads.views.people import signed_in
 
@@ -113,6 +113,24 @@ class TypeFilter(OneOf):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         family = self.chosen()
         return queryset.filter(family=family) if family else queryset
+
+
+class BasisFilter(OneOf):
+    """What is wrong with stored bytes, or not known of them."""
+
+    title, parameter_name = _("stored bytes"), "bytes"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
+        return [
+            (Basis.DAMAGED.value, _("Damaged")),
+            (Basis.MISSING.value, _("Missing")),
+            (Basis.CLAIMED.value, _("Not yet checked")),
+            (Basis.UNREAD.value, _("Imported and not yet read")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        basis = self.chosen()
+        return queryset.filter(checksum_basis=basis) if basis else queryset
 
 
 class VisibilityFilter(OneOf):

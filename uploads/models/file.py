@@ -184,6 +184,11 @@ class File(models.Model):
                 F("verified_at").asc(nulls_first=True), "id", condition=Q(state=State.AVAILABLE), name="file_verified"
             ),
             models.Index(fields=["id"], condition=~Q(origin=Origin.UPLOADED), name="file_imported"),
+            models.Index(
+                fields=["-available_at", "-id"],
+                condition=Q(state=State.AVAILABLE, checksum_basis__in=[Basis.DAMAGED, Basis.MISSING]),
+                name="file_in_trouble",
+            ),
         ]
 
     def __str__(self) -> str:

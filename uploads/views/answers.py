@@ -25,6 +25,7 @@ STATUSES = {
     "parts_missing": 409,
     "gone": 410,
     "expired": 410,
+    "bytes_missing": 410,
     "length_required": 411,
     "too_large": 413,
     "over_quota": 413,
@@ -34,7 +35,7 @@ STATUSES = {
     "server_error": 500,
     "unavailable": 503,
 }
-PAGES = {400, 403, 404, 405, 413, 500, 503}
+PAGES = {400, 403, 404, 405, 410, 413, 500, 503}
 PROTOCOL_PREFIX = "/uploads/"
 RETRY_SECONDS = 5
 

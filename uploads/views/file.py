@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from uploads import delivery, services
 from uploads.errors import BadInput, Forbidden
 from uploads.forms import UploadForm, read_file_name, tag_names
-from uploads.models import Event, Family, File, Look, Preview, PreviewState, Tag, Visibility
+from uploads.models import Basis, Event, Family, File, Look, Preview, PreviewState, Tag, Visibility
 from uploads.services import Outcome
 from uploads.views.activity import with_words
 from uploads.views.answers import told_on_a_page
@@ -141,7 +141,8 @@ def _rights(user: User, found: File) -> dict[str, bool]:
 
 def _look(found: File) -> dict[str, Any]:
     """What can be shown of the file on its page: a player, what the worker made, or why there is nothing."""
-    inline_url = reverse("download", args=[found.link]) + "?inline=1" if delivery.may_be_inline(found) else None
+    shown = delivery.may_be_inline(found) and found.checksum_basis != Basis.MISSING
+    inline_url = reverse("download", args=[found.link]) + "?inline=1" if shown else None
     if inline_url and found.family in PLAYED:
         return {"inline_url": inline_url, "look": found.family}
     made = {preview.look: preview for preview in Preview.objects.filter(file=found)}

@@ -49,7 +49,7 @@ def put_off(files: Iterable[File]) -> None:
 
 def pause_seconds(tries: int) -> float:
     """After so many failures before this one."""
-    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * (2 ** min(tries, 20) - 1))
+    return min(float(LONGEST_PAUSE_SECONDS), FIRST_PAUSE_SECONDS * (2.0 ** min(tries, 20) - 1))
 
 
 def put_back(files: Iterable[File], *, looked_at: bool = False) -> None:
