@@ -1,4 +1,4 @@
-"""Any order of steps, over the real store: whatever people and crashes do, bucket and rows agree.
+"""Any order of steps, over the real store: whatever people, crashes, faults and sweeps do, bucket and rows agree.
 
 R1 what is available (or in the trash) is there, with the row's size, ETag and bytes; R2 and R4 everything in the bucket
 has a row; what was told to be stored is lost to nobody; and what is used is the sum of the rows.
@@ -6,9 +6,11 @@ has a row; what was told to be stored is lost to nobody; and what is used is the
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
+from typing import cast
 
 import hypothesis
 import pytest
@@ -18,304 +20,179 @@ from django.test import Client
 from django.utils import timezone
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    MultipleResults,
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    multiple,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import rule, run_state_machine_as_test
 from pytest_django import Settings
 
-from tests import shelf
-from tests.rows import held, used
-from tests.senders import Sender, Upload, composite, put_bytes
+from tests import fronts
+from tests.faults import stage
+from tests.faults.acts import Command
+from tests.faults.mortals import Child, Player
+from tests.fronts import FAULTS, Front
+from tests.lives import LONG_AGO, PART_BYTES, QUOTA_BYTES, QUOTA_FILES, Lives, Thing, World
+from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import services
-from uploads.errors import Problem
-from uploads.models import SOURCES, File, State
-from uploads.services.assemble import assemble
+from uploads.models import File, State
+from uploads.s3 import client as s3_client
+from uploads.services.sweep import strays
 
-PART_BYTES = 10
-QUOTA_BYTES = 90
-QUOTA_FILES = 6
-STORED = {State.AVAILABLE, State.TRASHED}
-LONG_AGO = timedelta(hours=1)
-HELLO_ETAG = "5d41402abc4b2a76b9719d911017c592"  # the MD5 of what a shelf's file holds
-
-
-@dataclass(frozen=True)
-class World:
-    """What the machine runs in, the same for every run of it."""
-
-    people: list[User]
-    senders: list[Sender]
-    bucket: Bucket
-    neighbour: User  # whose one file nobody touches
-
-    def empty(self) -> None:
-        """Past the trigger that forbids it to everybody else."""
-        with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE uploads_partclaim, uploads_file, uploads_usage CASCADE")
-        self.bucket.empty()
-        # As in a library that is in use: the embedded store takes an empty folder away with its last object, and
-        # then knows nothing more of the uploads that were under way in it.
-        file = shelf.add_file(self.neighbour, bucket=self.bucket)
-        File.objects.filter(pk=file.pk).update(etag=HELLO_ETAG)
+FINISHING = ["finish.1-claiming", "finish.2-claimed", "finish.3-listed", "finish.4-completed", "finish.5-looked",
+             "finish.6-publishing", "finish.7-published", "replace.1-published", "replace.2-made-current"]  # fmt: skip
+SIGNING = ["sign.1-extended", "sign.3-multipart-begun", "sign.4-multipart-kept"]
+CANCELLING = ["cancel.1-discarded", "erase.1-parts-gone", "erase.2-object-gone", "erase.5-row-gone"]
+SWEEPING = ["resolve.1-claimed", "resolve.2-assembled", "resolve.3-published", "expire.1-discarded",
+            "purge.1-discarding", "purge.2-discarded", "erase.1-parts-gone", "erase.2-object-gone",
+            "erase.4-previews-gone", "erase.5-row-gone"]  # fmt: skip
+ANSWERS = {**FAULTS, "lost": fronts.lost, "midway": fronts.midway}
+faults = st.sampled_from(sorted(ANSWERS))
 
 
-@dataclass(eq=False)
-class Thing:
-    """One upload as the machine knows it."""
+class Storms(Lives):
+    """As `Lives`, with time that jumps, processes that die, and a store that fails."""
 
-    upload: Upload
-    person: int
-    key: str
-    state: str = State.UPLOADING
-    told_stored: bool = False
-    removed: bool = False  # somebody put it into the trash, where it may end
-    urls_are_dead: bool = False
+    # --- what time does ------------------------------------------------------------------------
 
-    def row(self) -> File | None:
-        return File.objects.filter(pk=self.upload.id).first()
-
-
-class Lives(RuleBasedStateMachine):
-    """Two people, small files, and everything that may happen to them."""
-
-    world: World
-    things = Bundle("things")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.world.empty()
-        self.all: list[Thing] = []
-
-    # --- what people do -----------------------------------------------------------------------
-
-    @initialize(target=things)
-    def begin_with_some(self) -> MultipleResults[Thing]:
-        return multiple(*[self._start(person, size) for person, size in ((0, 25), (1, 12), (0, 3))])
-
-    @rule(target=things, person=st.integers(0, 1), size=st.integers(0, 25))
-    def start(self, person: int, size: int) -> Thing | MultipleResults[Thing]:
-        files, taken = used(self.world.people[person])
-        if files < QUOTA_FILES and taken + size <= QUOTA_BYTES:
-            return self._start(person, size)
-        sender = self.world.senders[person]
-        assert sender.announce(sender.item(bytes(size))).status_code in {200, 413}  # 200: something had expired
-        return multiple()
-
-    def _start(self, person: int, size: int) -> Thing:
-        body = bytes([len(self.all) % 256]) * size
-        upload = self.world.senders[person].start(body)
-        thing = Thing(upload, person, upload.row().key)
-        self.all.append(thing)
-        return thing
-
-    @rule(thing=things, number=st.integers(1, 3))
-    def put(self, thing: Thing, number: int) -> None:
-        """Ask for a URL and send a part, if the upload still takes one."""
-        number = min(number, thing.upload.part_count)
-        part = {"number": number, "sha256": thing.upload.digests[number - 1]}
-        answer = self._sender(thing).ask_parts(thing.upload.id, [part])
-        row = thing.row()
-        assert (answer.status_code == 200) == (row is not None and is_open(row))
-        if answer.status_code == 200:
-            (signed,) = answer.json()["parts"]
-            thing.upload.signed[number], thing.urls_are_dead = signed, False
-            assert put_bytes(signed, thing.upload.pieces[number - 1]).status == 200
-
-    @rule(thing=things)
-    def put_everything(self, thing: Thing) -> None:
-        for number in thing.upload.numbers:
-            self.put(thing, number)
-
-    @rule(thing=things)
-    def send_whole(self, thing: Thing) -> None:
-        """What goes well, as long as the upload has time."""
-        row = thing.row()
-        well = row is not None and is_open(row)
-        self.put_everything(thing)
-        self.finish(thing)
-        assert thing.told_stored or not well
-
-    @rule(thing=things)
-    def put_late(self, thing: Thing) -> None:
-        """A URL from before, used again whatever has happened since."""
-        if thing.urls_are_dead:
-            return
-        for number, signed in thing.upload.signed.items():
-            assert put_bytes(signed, thing.upload.pieces[number - 1]).status in {200, 404}
-
-    @rule(thing=things)
-    def finish(self, thing: Thing) -> None:
-        answer = self._sender(thing).finish(thing.upload)
-        assert answer.status_code in {200, 202, 404, 409, 410}
-        row = thing.row()
-        assert (answer.status_code == 200) == (row is not None and row.state == State.AVAILABLE)
-        thing.told_stored = thing.told_stored or answer.status_code == 200
-
-    @rule(thing=things)
-    def cancel(self, thing: Thing) -> None:
-        assert self._sender(thing).cancel(thing.upload).status_code in {204, 404, 409}
-
-    @rule(thing=things)
-    def trash(self, thing: Thing) -> None:
-        before = thing.row()
-        self._sender(thing).client.post(f"/files/{thing.upload.id}/trash")
-        if before is not None and before.state in STORED:
-            thing.removed = True
-            assert File.objects.get(pk=before.pk).state == State.TRASHED
-
-    @rule(thing=things)
-    def restore(self, thing: Thing) -> None:
-        before = thing.row()
-        self._sender(thing).client.post(f"/files/{thing.upload.id}/restore")
-        if before is not None and before.state in STORED:
-            thing.removed = False
-            assert File.objects.get(pk=before.pk).state == State.AVAILABLE
-
-    @rule(thing=things)
-    def a_stranger_tries(self, thing: Thing) -> None:
-        stranger = self.world.senders[1 - thing.person]
-        before = File.objects.filter(pk=thing.upload.id).values().first()
-        answers = [stranger.finish(thing.upload), stranger.cancel(thing.upload), stranger.look(thing.upload)]
-        assert {answer.status_code for answer in answers} == {404}
-        assert File.objects.filter(pk=thing.upload.id).values().first() == before
-
-    # --- what time and crashes do -------------------------------------------------------------
-
-    @rule(thing=things)
+    @rule(thing=Lives.things)
     def expire(self, thing: Thing) -> None:
         File.objects.filter(pk=thing.upload.id, expires_at__isnull=False).update(expires_at=timezone.now())
 
-    @rule(thing=things)
+    @rule(thing=Lives.things)
     def urls_die(self, thing: Thing) -> None:
         File.objects.filter(pk=thing.upload.id).update(signed_until=timezone.now() - LONG_AGO)
         thing.urls_are_dead = True
 
-    @rule(thing=things, after_complete=st.booleans())
-    def crash_while_finishing(self, thing: Thing, after_complete: bool) -> None:
-        """The claim is written; the process dies before or after the store has made the object."""
-        rows = File.objects.filter(pk=thing.upload.id)
-        if not rows.claim(checksum=composite(thing.upload.pieces)):
-            return
-        if after_complete:
-            with contextlib.suppress(Problem):
-                assemble(rows.get(), thing.upload.digests)
-
     @rule()
     def leases_end(self) -> None:
-        File.objects.filter(state=State.COMPLETING).update(lease_until=timezone.now())
+        stage.leases_end()
 
     @rule()
     def the_trash_is_due(self) -> None:
         File.objects.filter(state=State.TRASHED).update(purge_after=timezone.now())
 
+    # --- crashes: a process of its own dies there ------------------------------------------------
+
+    @rule(thing=Lives.things, point=st.sampled_from(FINISHING))
+    def die_while_finishing(self, thing: Thing, point: str) -> None:
+        answer = self._mortal(thing, point).finish(thing.upload)
+        thing.told_stored |= answer is not None and answer.status_code == 200
+
+    @rule(thing=Lives.things, point=st.sampled_from(SIGNING))
+    def die_while_signing(self, thing: Thing, point: str) -> None:
+        part = {"number": 1, "sha256": thing.upload.digests[0]}
+        answer = self._mortal(thing, point).ask_parts(thing.upload.id, [part])
+        if answer is not None and answer.status_code == 200:
+            thing.upload.signed[1], thing.urls_are_dead = answer.json()["parts"][0], False
+
+    @rule(thing=Lives.things, point=st.sampled_from(CANCELLING))
+    def die_while_cancelling(self, thing: Thing, point: str) -> None:
+        self._mortal(thing, point).cancel(thing.upload)
+
+    @rule(point=st.sampled_from(SWEEPING))
+    def die_while_sweeping(self, point: str) -> None:
+        Child(self.world.player, self.world.people[0], point).do(Command(("sweep",)))
+
+    def _mortal(self, thing: Thing, point: str) -> Sender:
+        """Whose every answer may be None, because nobody lived to give it."""
+        door = Child(self.world.player, self.world.people[thing.person], point)
+        return Sender(cast(Client, stage.Once(door)))
+
+    # --- faults of the store ---------------------------------------------------------------------
+
+    @rule(thing=Lives.things, operation=st.sampled_from(["list", "complete", "get", "*"]), fault=faults)
+    def finish_in_spite_of(self, thing: Thing, operation: str, fault: str) -> None:
+        self.world.front.rules[operation] = ANSWERS[fault]
+        answer = self._sender(thing).finish(thing.upload)
+        self.world.front.rules.clear()
+        assert answer.status_code in {200, 202, 404, 409, 410, 503}
+        thing.told_stored |= answer.status_code == 200
+
+    @rule(thing=Lives.things, operation=st.sampled_from(["ids", "abort", "delete", "*"]), fault=faults)
+    def cancel_in_spite_of(self, thing: Thing, operation: str, fault: str) -> None:
+        self.world.front.rules[operation] = ANSWERS[fault]
+        answer = self._sender(thing).cancel(thing.upload)
+        self.world.front.rules.clear()
+        assert answer.status_code in {204, 404, 409}
+
+    @rule(operation=st.sampled_from(["list", "complete", "get", "ids", "abort", "delete", "post", "*"]), fault=faults)
+    def sweep_in_spite_of(self, operation: str, fault: str) -> None:
+        self.world.front.rules[operation] = ANSWERS[fault]
+        services.sweep()
+        self.world.front.rules.clear()
+
+    # --- those who look after it -----------------------------------------------------------------
+
     @rule()
     def sweep(self) -> None:
         assert services.sweep()["failed"] == 0
 
-    @rule(thing=things)
+    @rule()
+    def sweep_at_once(self) -> None:
+        with ThreadPoolExecutor(2) as both:
+            assert [counts["failed"] for counts in both.map(lambda _number: sweep_and_leave(), range(2))] == [0, 0]
+
+    @rule(thing=Lives.things)
     def verify(self, thing: Thing) -> None:
         row = thing.row()
         if row is not None:
             assert services.verify(row) == ("read" if row.state == State.AVAILABLE else None)
 
-    # --- what holds at any moment -------------------------------------------------------------
-
-    @invariant()
-    def r1_what_is_stored_is_there(self) -> None:
-        for thing in self.all:
-            row = thing.row()
-            if row is None or row.state not in STORED:
-                continue
-            stored = self.world.bucket.client.get_object(Bucket=self.world.bucket.name, Key=row.key)
-            assert stored["Body"].read() == thing.upload.body
-            assert (stored["ContentLength"], stored["ETag"].strip('"')) == (row.size, row.etag)
-            assert row.checksum == composite(thing.upload.pieces)
-
-    @invariant()
-    def r2_and_r4_everything_in_the_bucket_has_a_row(self) -> None:
-        keys = set(File.objects.values_list("key", flat=True))
-        late = {thing.key for thing in self.all if thing.upload.signed and not thing.urls_are_dead}
-        assert set(self.world.bucket.objects()) <= keys
-        assert {key for key, _id in self.world.bucket.multipart_uploads()} <= keys
-        assert late <= keys  # a URL that may still bring bytes has a row to bring them to
-
-    @invariant()
-    def nothing_told_to_be_stored_is_lost(self) -> None:
-        for thing in self.all:
-            if thing.told_stored and not thing.removed:
-                assert File.objects.get(pk=thing.upload.id).state == State.AVAILABLE
-
-    @invariant()
-    def a_key_is_never_used_again_and_states_move_as_they_may(self) -> None:
-        for thing in self.all:
-            row = thing.row()
-            if row is None:
-                continue
-            assert row.key == thing.key
-            assert row.state == thing.state or reachable(thing.state, row.state)
-            thing.state = row.state
-
-    @invariant()
-    def what_is_used_is_the_sum_of_the_rows(self) -> None:
-        for person in self.world.people:
-            files, taken = used(person)
-            assert (files, taken) == held(person)
-            assert files <= QUOTA_FILES
-            assert taken <= QUOTA_BYTES
-
     def teardown(self) -> None:
         """However it went: once time has passed, two sweeps leave what is stored and nothing else."""
-        now = timezone.now()
-        File.objects.update(signed_until=now - LONG_AGO)
-        File.objects.filter(state=State.UPLOADING).update(expires_at=now)
-        File.objects.filter(state=State.COMPLETING).update(lease_until=now)
-        services.sweep()
-        File.objects.filter(state=State.UPLOADING).update(expires_at=timezone.now())
-        services.sweep()
-        rows = File.objects.all()
-        assert {row.state for row in rows} <= STORED
-        assert self.world.bucket.objects() == {row.key: row.size for row in rows}
-        assert not self.world.bucket.multipart_uploads()
-        self.what_is_used_is_the_sum_of_the_rows()
-
-    def _sender(self, thing: Thing) -> Sender:
-        return self.world.senders[thing.person]
+        kept = {one.upload.id: one.upload.body for one in self.all if one.told_stored and not one.removed}
+        stage.settle(self.world.bucket, kept=kept)
 
 
-def is_open(row: File) -> bool:
-    return row.state == State.UPLOADING and row.expires_at is not None and row.expires_at > timezone.now()
+def sweep_and_leave() -> dict[str, int]:
+    try:
+        return services.sweep()
+    finally:
+        connection.close()
 
 
-def reachable(source: str, target: str) -> bool:
-    """Whether moves of the table lead from one state to the other."""
-    found = {State(source)}
-    for _step in State:
-        found |= {state for state in State if SOURCES[state] & found}
-    return State(target) in found
+@pytest.fixture
+def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """The app asks the store through it. boto3's pause before a second attempt is left out."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
+    with fronts.in_front_of(bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT = front.url
+        s3_client.client.cache_clear()
+        s3_client.http.cache_clear()
+        yield front
+    s3_client.client.cache_clear()
+    s3_client.http.cache_clear()
+
+
+@pytest.fixture
+def player(django_db_setup: None, tmp_path: Path) -> Iterator[Player]:
+    limits = {"UPLOAD_QUOTA_BYTES": QUOTA_BYTES, "UPLOAD_QUOTA_FILES": QUOTA_FILES}
+    player = Player(tmp_path / "player.log", {}, UPLOAD_PART_BYTES=PART_BYTES, **limits)
+    yield player
+    player.close()
 
 
 @pytest.fixture
 def world(
-    alice: User, bob: User, charlie: User, as_alice: Client, as_bob: Client, bucket: Bucket, settings: Settings
-) -> World:
+    alice: User, bob: User, charlie: User, as_alice: Client, as_bob: Client, bucket: Bucket, settings: Settings,
+    front: Front, player: Player, monkeypatch: pytest.MonkeyPatch,
+) -> World:  # fmt: skip
     settings.UPLOAD_PART_BYTES = PART_BYTES
     settings.UPLOAD_QUOTA_BYTES = QUOTA_BYTES
     settings.UPLOAD_QUOTA_FILES = QUOTA_FILES
-    return World([alice, bob], [Sender(as_alice), Sender(as_bob)], bucket, charlie)
+    monkeypatch.setattr(strays, "GRACE", timedelta(seconds=-5))
+    return World([alice, bob], [Sender(as_alice), Sender(as_bob)], bucket, charlie, front, player)
 
 
+hypothesis.settings.register_profile("short", max_examples=8, stateful_step_count=25)
+hypothesis.settings.register_profile("faults", max_examples=60, stateful_step_count=40)
+
+
+@pytest.mark.parametrize(
+    "profile", ["short", pytest.param("faults", marks=[pytest.mark.faults, pytest.mark.timeout(900)])]
+)
 @pytest.mark.django_db(transaction=True)
-def test_bucket_and_rows_agree_whatever_happens(world: World) -> None:
-    machine = type("LivesHere", (Lives,), {"world": world})
+def test_bucket_and_rows_agree_whatever_happens(profile: str, world: World) -> None:
+    machine = type("StormsHere", (Storms,), {"world": world})
     limits = hypothesis.settings(
-        max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        hypothesis.settings.get_profile(profile), deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(machine, settings=limits)

@@ -65,6 +65,16 @@ class Persistent:
         raise AssertionError(f"{act} is never done: {told}")
 
 
+class Once(Persistent):
+    """A client that asks once and lives with it: an answer that never came is None."""
+
+    def __init__(self, door: Door) -> None:
+        super().__init__(door, door)
+
+    def do(self, act: Ask | Command) -> Told:
+        return cast(Told, self.door.do(act))
+
+
 class Stage:
     """Somebody at work, and what they were told is stored."""
 
