@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
+from django.db import connection
 from pytest_django import Settings
 
+from tests.conftest import PROJECT
 from uploads import checks
 
 pytestmark = pytest.mark.django_db
@@ -110,6 +115,25 @@ def test_a_known_password_stops_a_release_but_no_debugging(production: dict[str,
     assert [message.id for message in run_checks()] == ["uploads.E002"]
     settings.DEBUG = True
     assert run_checks() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_migrate_refuses_a_known_password() -> None:
+    """The release line of the Procfile, which every deployment begins with."""
+    database = connection.settings_dict
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE everybody_knows SUPERUSER LOGIN PASSWORD 'postgres'")
+    url = "postgres://everybody_knows:postgres@{HOST}:{PORT}/{NAME}".format(**database)
+    try:
+        done = subprocess.run(
+            [sys.executable, "manage.py", "migrate", "--plan"], cwd=PROJECT, env={**os.environ, "DATABASE_URL": url},
+            capture_output=True, text=True,
+        )  # fmt: skip
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP ROLE everybody_knows")
+    assert done.returncode == 1
+    assert "uploads.E002" in done.stderr
 
 
 def test_no_message_holds_a_secret(production: dict[str, Any], settings: Settings) -> None:

@@ -15,7 +15,9 @@ from pytest_django import Settings
 from tests import fronts, stores
 from uploads import s3
 from uploads.models import Installation
+from uploads.s3.posture import look
 from uploads.services import aims
+from uploads.services import provision as services
 
 pytestmark = pytest.mark.django_db
 
@@ -196,6 +198,23 @@ def test_a_marker_is_adopted_by_its_id_alone(made: stores.Bucket) -> None:
     assert s3.read_marker() == other
     assert provision("--apply", "--adopt-marker", str(other))[0] == 0
     assert s3.read_marker() == Installation.objects.own_id()
+
+
+def test_nothing_is_made_for_a_marker_that_is_not_there(fresh: stores.Bucket) -> None:
+    status, told = provision("--apply", "--adopt-marker", str(uuid4()))
+    assert status == 2
+    assert "has no marker" in told
+    assert fresh.name not in str(fresh.client.list_buckets()["Buckets"])
+
+
+def test_two_databases_at_once_get_one_bucket(made: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one marks it while we look at the rest."""
+    other = uuid4()
+    monkeypatch.setattr(services, "look", lambda point, wanted: (s3.write_marker(other), look(point, wanted))[1])
+    status, told = provision("--apply")
+    assert status == 1
+    assert "somebody else marked the bucket meanwhile" in told
+    assert s3.read_marker() == other
 
 
 def test_what_is_no_marker_is_refused(made: stores.Bucket) -> None:

@@ -34,12 +34,12 @@ def provision(aims: Aims, *, apply: bool = False, adopt: UUID | None = None) -> 
     written, StoreUnavailable when the store cannot be asked at all. Safe to repeat.
     """
     own = Installation.objects.own_id()
-    bucket = _bucket(apply=apply)
-    there = bucket.standing is Standing.AS_WANTED
+    there = _is_there()
     found = s3.read_marker() if there else None
     _require_right_to_mark(found, own, adopt)
+    bucket = Looked("bucket", Standing.AS_WANTED) if there else _made(apply=apply)
     yield bucket
-    if not there and bucket.standing is not Standing.APPLIED:
+    if bucket.standing not in {Standing.AS_WANTED, Standing.APPLIED}:
         return
     for point in POINTS:
         looked = look(point, aims)
@@ -47,14 +47,15 @@ def provision(aims: Aims, *, apply: bool = False, adopt: UUID | None = None) -> 
     yield _marker(found, own, apply=apply)
 
 
-def _bucket(*, apply: bool) -> Looked:
-    subject, name = "bucket", settings.S3_BUCKET
+def _is_there() -> bool:
     region = bucket_region()
-    if region is not None:
-        elsewhere = bool(region) and region != settings.S3_REGION
-        if elsewhere:
-            raise BadInput(f"The bucket {name} is in the region {region}: set AWS_DEFAULT_REGION={region}.")
-        return Looked(subject, Standing.AS_WANTED)
+    if region and region != settings.S3_REGION:
+        raise BadInput(f"The bucket {settings.S3_BUCKET} is in the region {region}: set AWS_DEFAULT_REGION={region}.")
+    return region is not None
+
+
+def _made(*, apply: bool) -> Looked:
+    subject, name = "bucket", settings.S3_BUCKET
     lines = [(name, "none", f"a bucket in {settings.S3_REGION}")]
     if not apply:
         return Looked(subject, Standing.DIFFERS, lines)
@@ -95,6 +96,10 @@ def _marker(found: UUID | None, own: UUID, *, apply: bool) -> Looked:
     if not apply:
         return Looked(subject, Standing.DIFFERS, lines)
     try:
+        if s3.read_marker() != found:
+            return Looked(
+                subject, Standing.FAILED, lines, "somebody else marked the bucket meanwhile", "run this again"
+            )
         s3.write_marker(own)
     except StoreUnavailable as fault:
         reason = f"could not be written: {fault.detail.partition(': ')[2]}"
