@@ -79,7 +79,7 @@ class Bucket:
 
 class Page(NamedTuple):
     body: bytes
-    count: int
+    keys: int
     go_on: int | None  # the number of the entry that the next page begins with
 
 
@@ -102,7 +102,7 @@ def listing(bucket: Bucket, name: str, asked: dict[str, str]) -> bytes:
     more = page.go_on is not None
     head = (
         '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        f"<Name>{name}</Name><Prefix>{escape(prefix)}</Prefix><KeyCount>{page.count}</KeyCount>"
+        f"<Name>{name}</Name><Prefix>{escape(prefix)}</Prefix><KeyCount>{page.keys}</KeyCount>"
         f"<MaxKeys>{most}</MaxKeys><IsTruncated>{'true' if more else 'false'}</IsTruncated>"
     )
     if delimiter:
@@ -191,9 +191,9 @@ class Connection(asyncio.Protocol):
         elif method == "PUT":
             if key == MARKER_KEY:
                 self.marker[0] = body
-            self._send("200 OK", ETag='"0"')
+            self._send("200 OK", b"", {"ETag": '"0"'})
         elif method == "GET" and key == MARKER_KEY:
-            self._send("200 OK", self.marker[0], ETag='"0"')
+            self._send("200 OK", self.marker[0], {"ETag": '"0"'})
         elif method in {"GET", "HEAD"} and (entry := self.bucket.find(key)):
             self._send_object(method, entry, headers.get("range", ""))
         else:
@@ -211,14 +211,16 @@ class Connection(asyncio.Protocol):
         if ranged:
             facts["Content-Range"] = f"bytes {first}-{last}/{entry.size}"
         length = last - first + 1
-        self._send("206 Partial Content" if ranged else "200 OK", length=length, **facts)
+        self._send("206 Partial Content" if ranged else "200 OK", b"", facts, length=length)
         while method == "GET" and length > 0:
             self.transport.write(ZEROS[:length])
             length -= len(ZEROS)
 
-    def _send(self, status: str, body: bytes = b"", *, length: int | None = None, **headers: str) -> None:
+    def _send(
+        self, status: str, body: bytes = b"", headers: dict[str, str] | None = None, *, length: int | None = None
+    ) -> None:
         """`length` for a body that comes later, or not at all."""
-        told = {"Content-Length": str(len(body) if length is None else length), **headers}
+        told = {"Content-Length": str(len(body) if length is None else length), **(headers or {})}
         if body:
             told["Content-Type"] = "application/xml"
         head = "".join(f"{name}: {value}\r\n" for name, value in told.items())

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -77,7 +77,7 @@ def add(found: Sequence[Found], folders: Mapping[str, int | None], owned: Owned)
     `folders` has the folder of each path. The usage is locked last, so that several batches are written at once: no
     row that is added here is seen by anybody before, so nobody can hold one and wait for the usage.
     """
-    parameters = {
+    parameters: dict[str, Any] = {
         "store": main_store(),
         "origin": owned.origin,
         "owner": owned.owner.pk,
@@ -92,7 +92,12 @@ def add(found: Sequence[Found], folders: Mapping[str, int | None], owned: Owned)
         added = Added(*cursor.fetchone())
         if added.files:
             Usage.objects.locked(owned.owner.pk).change(files=added.files, bytes=added.bytes)
-            detail = {"files": added.files, "bytes": added.bytes, "first": found[0].key, "last": found[-1].key}
+            detail: dict[str, Any] = {
+                "files": added.files,
+                "bytes": added.bytes,
+                "first": found[0].key,
+                "last": found[-1].key,
+            }
             Event.objects.record(Action.IMPORT, by=owned.owner, name=owned.prefix, origin=owned.origin, **detail)
     return added
 

@@ -1,0 +1,150 @@
+"""What the cases stand on: databases with the rows they need, and the variables that lead a process to its servers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+
+from bench.fsck_process import PROJECT
+from bench.fsck_rows import EXPIRED, PLANT, READABLE
+
+MARKER = "5eed5eed-0000-4000-8000-000000000000"
+OWNER = "bench"
+MIB = 1024**2
+PART_BYTES = 16 * MIB
+EMPTY = "bench_empty"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An object that holds real bytes: its key, how many, its ETag and the checksum of its row."""
+
+    key: str
+    size: int
+    etag: str
+    checksum: str
+
+
+def url_of(name: str) -> str:
+    return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
+
+
+def environment(database: str, endpoint: str | None = None) -> dict[str, str]:
+    """The variables of this run with another database and, if told, another store; fit for any S3 client."""
+    env = {**os.environ, "DATABASE_URL": url_of(database), "RCLONE_CONFIG": os.devnull}
+    env |= {"AWS_ENDPOINT_URL_S3": endpoint} if endpoint else {}
+    remote = {"TYPE": "s3", "PROVIDER": "Other", "ENV_AUTH": "true", "LIST_VERSION": "2",
+              "ENDPOINT": env["AWS_ENDPOINT_URL_S3"]}  # fmt: skip
+    return {**env, **{f"RCLONE_CONFIG_STORE_{name}": value for name, value in remote.items()}}
+
+
+def prepare() -> None:
+    """A database without files, that knows its bucket's marker and somebody who may own files."""
+    _create(EMPTY)
+    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+    subprocess.run(migrate, env=environment(EMPTY), cwd=PROJECT, check=True)
+    with psycopg.connect(url_of(EMPTY), autocommit=True) as connection:
+        connection.execute("INSERT INTO uploads_installation (number, id) VALUES (1, %s)", [MARKER])
+        connection.execute(
+            """INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name, last_name,
+            email, date_joined) VALUES (%s, '', true, true, true, '', '', '', now())""",
+            [OWNER],
+        )
+
+
+def copy(name: str, *, of: str = EMPTY) -> str:
+    """A database like that one, made anew; its name."""
+    _create(name, of)
+    return name
+
+
+def with_rows(count: int) -> str:
+    """A library of so many files, whose objects the listing server has; its name. Triggers stay on."""
+    return _planted(f"bench_rows_{count}", PLANT, count)
+
+
+def with_expired(count: int) -> str:
+    """So many uploads whose time is over. The listing server has the object of every other one."""
+    return _planted(f"bench_expired_{count}", EXPIRED, count)
+
+
+def with_bodies(bodies: Sequence[Body]) -> str:
+    name = copy("bench_bodies")
+    with psycopg.connect(url_of(name), autocommit=True) as connection:
+        with connection.cursor() as cursor:
+            owner = _owner(connection)
+            cursor.executemany(READABLE, [(body.key, owner, body.size, body.etag, body.checksum) for body in bodies])
+        _count(connection)
+    return name
+
+
+def store(count: int, size: int, folder: Path, env: dict[str, str]) -> list[Body]:
+    """Put so many objects of random bytes into the bucket, and copies of them into the folder."""
+    import boto3
+    from botocore.config import Config
+
+    settings = Config(request_checksum_calculation="when_required", response_checksum_validation="when_required")
+    client = boto3.client("s3", endpoint_url=env["AWS_ENDPOINT_URL_S3"], config=settings)
+    block = os.urandom(size)
+
+    def one(number: int) -> Body:
+        key = f"f/{hashlib.md5(f'{size} {number}'.encode(), usedforsecurity=False).hexdigest()}"
+        bytes_ = number.to_bytes(8) + block[8:]
+        (folder / key).write_bytes(bytes_)
+        put = client.put_object(Bucket=env["AWS_STORAGE_BUCKET_NAME"], Key=key, Body=bytes_)
+        return Body(key, size, put["ETag"].strip('"'), checksum_of(bytes_))
+
+    (folder / "f").mkdir(exist_ok=True)
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def checksum_of(body: bytes) -> str:
+    digests = [hashlib.sha256(body[at : at + PART_BYTES]).digest() for at in range(0, len(body), PART_BYTES)]
+    if len(digests) == 1:
+        return base64.b64encode(digests[0]).decode()
+    return f"{base64.b64encode(hashlib.sha256(b''.join(digests)).digest()).decode()}-{len(digests)}"
+
+
+def rows_in(name: str, where: str = "true") -> int:
+    with psycopg.connect(url_of(name)) as connection:
+        found = connection.execute(f"SELECT count(*) FROM uploads_file WHERE {where}").fetchone()
+    return int(found[0]) if found else 0
+
+
+def _planted(name: str, rows: str, count: int) -> str:
+    copy(name)
+    with psycopg.connect(url_of(name), autocommit=True) as connection:
+        connection.execute("SET statement_timeout = 0")
+        connection.execute(rows, {"count": count, "owner": _owner(connection)})
+        _count(connection)
+    return name
+
+
+def _owner(connection: psycopg.Connection[tuple[object, ...]]) -> object:
+    found = connection.execute("SELECT id FROM auth_user WHERE username = %s", [OWNER]).fetchone()
+    return found[0] if found else None
+
+
+def _count(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    connection.execute("""INSERT INTO uploads_usage (owner_id, files, bytes)
+        SELECT owner_id, count(*), sum(size) FROM uploads_file GROUP BY owner_id""")
+    connection.execute("VACUUM ANALYZE")
+
+
+def _create(name: str, template: str = "template1") -> None:
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
+        made = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        connection.execute(made)
