@@ -10,7 +10,7 @@ import contextlib
 import functools
 import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,7 +39,7 @@ from uploads.s3.client import (
 from uploads.s3.stores import Store, store_named
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from arro3.core import Array, RecordBatch
     from obstore.store import ClientConfig, S3Credential
 
 PAGE_KEYS = 1000  # as many as S3 gives at once
@@ -70,7 +70,11 @@ class Page:
     keys: list[str]
     sizes: list[int]
     etags: list[str]
-    modified: list[datetime]
+    moments: list[datetime] | Array  # costs as much as all the rest to be made a list, and few want it
+
+    @property
+    def modified(self) -> list[datetime]:
+        return self.moments if isinstance(self.moments, list) else self.moments.to_pylist()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -196,8 +200,9 @@ def _quick_pages(store: Store, prefix: str, after: str) -> Iterator[Page]:
     if after.startswith("/") or after.endswith("/"):
         raise _Odd
     with _told_plainly():
-        for found in obstore.list(_quick(store), prefix.rpartition("/")[0] or None, offset=after, chunk_size=PAGE_KEYS):
-            page = _page(found)
+        folder = prefix.rpartition("/")[0] or None
+        pages = obstore.list(_quick(store), folder, offset=after, chunk_size=PAGE_KEYS, return_arrow=True)
+        for page in map(_page, pages):
             if not page.keys[-1].startswith(prefix):
                 page = page.first(next(at for at, key in enumerate(page.keys) if not key.startswith(prefix)))
                 if page.keys:
@@ -206,17 +211,13 @@ def _quick_pages(store: Store, prefix: str, after: str) -> Iterator[Page]:
             yield page
 
 
-def _page(found: Sequence[ObjectMeta]) -> Page:
+def _page(found: RecordBatch) -> Page:
     """In columns; raises _Odd where an empty object may be a folder's marker."""
-    sizes = [item["size"] for item in found]
-    if 0 in sizes and any(not item["size"] and not PLAIN_KEY.fullmatch(item["path"]) for item in found):
+    keys, sizes = found["path"].to_pylist(), found["size"].to_pylist()
+    if 0 in sizes and any(not size and not PLAIN_KEY.fullmatch(key) for key, size in zip(keys, sizes, strict=True)):
         raise _Odd
-    return Page(
-        [item["path"] for item in found],
-        sizes,
-        [(item["e_tag"] or "").strip('"') for item in found],
-        [item["last_modified"] for item in found],
-    )
+    etags = [(etag or "").strip('"') for etag in found["e_tag"].to_pylist()]
+    return Page(keys, sizes, etags, found["last_modified"])
 
 
 @contextlib.contextmanager

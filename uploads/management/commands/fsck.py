@@ -71,7 +71,7 @@ class Command(BaseCommand):
 
     def _compare(self, scope: Scope, options: dict[str, Any]) -> None:
         with Progress(self.stderr, "fsck", quiet=self._json) as progress:
-            teller = Teller(self._tell, lambda keys, size: progress.step(keys, bytes=size))
+            teller = Teller(self._tell, progress.step)
             report = fsck(scope, teller, resume=options["resume"], empty_is_right=options["expect_empty_database"])
         self._conclude(report)
 

@@ -18,12 +18,11 @@ NOTHING = Batch([], [], [])
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stretch of keys that is compared and done with: up to which key, how many rows and objects, what was found."""
+    """A stretch of keys that is compared and done with: up to which key, how many rows and objects, and what was found."""
 
     upto: str
     rows: int
     objects: int
-    bytes: int
     found: list[Verdict]
 
 
@@ -65,7 +64,7 @@ class Comparison:
             self.objects.add(text, count=len(objects.keys), bytes=size)
         else:
             found = self._compare(rows, objects)
-        return Step(rows.upto, rows.settled + len(rows.moving), len(objects.keys), size, found)
+        return Step(rows.upto, rows.settled + len(rows.moving), len(objects.keys), found)
 
     def _compare(self, rows: Block, objects: Batch) -> list[Verdict]:
         lines = lines_of(rows.text)

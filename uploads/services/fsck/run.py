@@ -65,10 +65,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """Who hears of findings as they come, and of how many keys and bytes are done."""
+    """Who hears of findings as they come, and of how many keys are done."""
 
     found: Callable[[Finding], None] = lambda _finding: None
-    done: Callable[[int, int], None] = lambda _keys, _bytes: None
+    done: Callable[[int], None] = lambda _keys: None
 
 
 def fsck(scope: Scope, teller: Teller, *, resume: bool = False, empty_is_right: bool = False) -> Report:
@@ -138,7 +138,7 @@ def _compare(report: Report, scope: Scope, comparison: Comparison, teller: Telle
             if step.found or time.monotonic() > saved + SAVE_SECONDS:
                 _save(report, step.found, teller)
                 saved = time.monotonic()
-            teller.done(max(step.rows, step.objects), step.bytes)
+            teller.done(max(step.rows, step.objects))
     for found in strays(scope.prefix, store=scope.store, grace=scope.grace):
         _save(report, found, teller)
 
