@@ -166,7 +166,8 @@ def _verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
         by_who.setdefault(row["who"].split(",")[0], []).append(row)
     lines = []
     if "fsck" in by_who:
-        lines += _of_fsck(*by_who["fsck"], by_who)
+        many, few = by_who["fsck"]
+        lines += _of_fsck(many, few, by_who)
     if "import_bucket" in by_who:
         lines.append(
             f"import_bucket: {by_who['import_bucket'][0]['units_s']:,} keys a second (at least {LEAST_IMPORTED:,})"
@@ -202,7 +203,7 @@ def _require(right: bool, told: str) -> None:
 
 NOTES = [
     "Every figure is of whole processes, interpreter and all: wall time, CPU of user and system, the largest resident "
-    "set of one process, or of the one that measures, about 45 MiB. units_s: keys, rows or bytes a second by the median.",
+    "set of one process, or of the one that measures (45 MiB). units_s: keys, rows or bytes a second by the median.",
     "The bucket of the first cases is bench/listing_server.py, in a process of its own; that of verify is the embedded "
     "store over a folder, and rclone check holds it against a copy on the disk.",
     "Rows are planted with triggers on, then VACUUM ANALYZE; Postgres as embedded. In the sweep every other upload has "
