@@ -186,6 +186,13 @@ def marker(bucket: stores.Bucket, db: None) -> UUID:
 
 
 @pytest.fixture
+def marked(db: None, bucket: stores.Bucket) -> stores.Bucket:
+    """As `bucket`, with a marker that says it is ours."""
+    s3.write_marker(Installation.objects.own_id())
+    return bucket
+
+
+@pytest.fixture
 def small_parts(settings: Settings) -> None:
     """Parts of ten bytes, smaller than a store out there would take: a file of several stays readable."""
     settings.UPLOAD_PART_BYTES = 10

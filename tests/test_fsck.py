@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import threading
-import uuid
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
-from django.db import OperationalError, connection
 from django.utils import timezone
 
-from tests.shelf import add_file, whole_database
+from tests.fsck_runs import LONG_AGO, found, key, left, run, stored
+from tests.shelf import add_file
 from tests.stores import Bucket
 from uploads import s3
-from uploads.errors import StoreUnavailable
 from uploads.models import (
     Basis,
     File,
@@ -30,62 +21,13 @@ from uploads.models import (
     Installation,
     Look,
     Origin,
-    Outcome,
     Preview,
     PreviewState,
     Report,
     State,
     Trouble,
 )  # fmt: skip
-from uploads.s3 import listing
-from uploads.services.fsck import Scope, Teller, compare, fsck, objects, rows
-
-LONG_AGO = timedelta(days=2)
-
-
-@pytest.fixture
-def marked(db: None, bucket: Bucket) -> Bucket:
-    """The bucket of this run, and it is ours."""
-    s3.write_marker(Installation.objects.own_id())
-    return bucket
-
-
-def run(*args: str, grace: float = 0) -> tuple[int, str]:
-    """Exit status and what was written."""
-    out = io.StringIO()
-    try:
-        call_command("fsck", f"--grace={grace}", *args, stdout=out, stderr=io.StringIO())
-    except CommandError as error:
-        return error.returncode, out.getvalue()
-    return 0, out.getvalue()
-
-
-def found() -> list[tuple[str, str]]:
-    """Trouble and key of the last report's findings."""
-    report = Report.objects.filter(command="fsck").first()
-    assert report is not None
-    return sorted(report.findings.values_list("trouble", "key"))
-
-
-def stored(owner: User, bucket: Bucket, body: bytes = b"hello", **facts: Any) -> File:
-    """A file whose object is as its row says, both there for long."""
-    file = add_file(owner, body, bucket=bucket, **facts)
-    item = s3.head(file.key)
-    assert item is not None
-    File.objects.filter(pk=file.pk).update(etag=item.etag, updated_at=timezone.now() - LONG_AGO)
-    file.refresh_from_db()
-    return file
-
-
-def left() -> dict[str, int]:
-    """What the last report left out, and why."""
-    report = Report.objects.filter(command="fsck").first()
-    assert report is not None
-    return dict(report.summary["left"])
-
-
-def key(number: int) -> str:
-    return f"f/{number:032x}"
+from uploads.services.fsck import compare, objects, rows
 
 
 def test_what_agrees_is_proved_by_equal_digests(alice: User, marked: Bucket) -> None:
@@ -326,158 +268,3 @@ def test_what_should_have_moved_on_is_told(alice: User, marked: Bucket, state: S
     assert run(grace=3600)[0] == 1
     assert found() == [("stuck", late.key)]
     assert Finding.objects.get().detail["row"]["state"] == state
-
-
-# --- ranges, and going on ---------------------------------------------------------------------
-
-
-def test_ranges_together_are_the_whole(alice: User, marked: Bucket) -> None:
-    files = [stored(alice, marked, bytes([number])) for number in range(40)]
-    for file in files[::7]:
-        marked.delete(file.key)
-    run()
-    whole, counts = found(), []
-    together: list[tuple[str, str]] = []
-    for digit in "0123456789abcdef":
-        run(f"--prefix=f/{digit}")
-        together += found()
-        counts.append(Report.objects.all()[0].summary["rows"]["count"])
-    assert sorted(together) == whole
-    assert sum(counts) == 40
-
-
-def test_a_store_that_goes_away_stops_it_and_it_goes_on_where_it_was(
-    alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = sorted((stored(alice, marked, bytes([number])) for number in range(12)), key=lambda file: file.key)
-    for file in (files[1], files[10]):
-        marked.delete(file.key)
-    listing = s3.list_objects
-
-    def breaks_off(prefix: str, **kwargs: Any) -> Iterator[s3.Page]:
-        yield next(listing(prefix, **kwargs))
-        raise StoreUnavailable("ListObjectsV2: 500")
-
-    monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", 4)
-    monkeypatch.setattr(objects, "BATCH_PAGES", 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(s3, "list_objects", breaks_off)
-        assert run()[0] == 1
-    report = Report.objects.get()
-    assert (report.outcome, report.cursor) == (Outcome.STOPPED, files[4].key)
-    assert found() == [("missing", files[1].key)]
-    code, out = run("--resume")
-    assert code == 1
-    assert f"behind {files[4].key}" in out
-    assert found() == [("missing", files[1].key), ("missing", files[10].key)]
-    assert Report.objects.get().outcome == Outcome.DIFFERENCES
-    assert run("--resume")[0] == 2
-
-
-def test_a_run_that_was_killed_is_gone_on_with(alice: User, marked: Bucket) -> None:
-    files = sorted((stored(alice, marked, bytes([number])) for number in range(3)), key=lambda file: file.key)
-    marked.delete(files[2].key)
-    report = Report.objects.create(command="fsck", cursor=files[0].key)
-    assert run("--resume")[0] == 2  # it may still be at work
-    Report.objects.filter(pk=report.pk).update(ended_at=timezone.now() - LONG_AGO)
-    assert run("--resume")[0] == 1
-    assert Report.objects.get().summary["rows"]["count"] == 2
-
-
-def compared(_number: int) -> Report:
-    try:
-        return fsck(Scope("", grace=0), Teller())
-    finally:
-        connection.close()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_two_at_once_find_the_same(alice: User, marked: Bucket) -> None:
-    for number in range(30):
-        file = stored(alice, marked, bytes([number]))
-        if number % 10 == 0:
-            marked.delete(file.key)
-    with ThreadPoolExecutor(2) as threads:
-        first, second = threads.map(compared, range(2))
-    assert first.summary["rows"] == second.summary["rows"]
-    assert first.findings.count() == second.findings.count() == 3
-
-
-# --- what stops it ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("marker", [None, uuid.uuid4()])
-def test_a_bucket_that_is_not_ours_is_not_compared(alice: User, bucket: Bucket, marker: uuid.UUID | None) -> None:
-    stored(alice, bucket)
-    if marker:
-        s3.write_marker(marker)
-    assert run()[0] == 2
-    assert Report.objects.get().outcome == Outcome.REFUSED
-    assert "bucket" in Report.objects.get().summary["reason"]
-
-
-def test_an_empty_database_over_a_full_bucket_is_refused(marked: Bucket) -> None:
-    assert run()[0] == 0
-    marked.write(key(1), b"x")
-    assert run()[0] == 2
-    assert run("--expect-empty-database")[0] == 1
-    assert found() == [("orphan", key(1))]
-
-
-def test_a_listing_out_of_order_is_refused(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(3):
-        stored(alice, marked, key=key(number))
-    exact = listing._exact_page
-
-    def backwards(*args: Any) -> tuple[s3.Page, bool]:
-        page, more = exact(*args)
-        return s3.Page(page.keys[::-1], page.sizes, page.etags, page.modified), more
-
-    monkeypatch.setattr(listing, "_exact_page", backwards)
-    assert run()[0] == 2
-    assert Report.objects.get().outcome == Outcome.REFUSED
-
-
-def test_a_database_that_is_away_is_told_in_one_sentence(marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "block", lambda *_args, **_kwargs: (_ for _ in ()).throw(OperationalError("gone")))
-    with pytest.raises(CommandError, match="database did not answer") as error:
-        call_command("fsck", stdout=io.StringIO())
-    assert error.value.returncode == 1
-    assert Report.objects.get().outcome == Outcome.STOPPED
-
-
-def test_no_thread_is_left_behind(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    stored(alice, marked)
-    monkeypatch.setattr(compare, "block", lambda *_args, **_kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert run()[0] == 1
-    for thread in threading.enumerate():
-        if thread.name == "fsck-listing":
-            thread.join(5)
-            assert not thread.is_alive()
-
-
-def test_json_is_findings_as_lines_and_then_the_figures(alice: User, marked: Bucket) -> None:
-    marked.delete(stored(alice, marked).key)
-    code, out = run("--json")
-    *findings, figures = map(json.loads, out.splitlines())
-    assert code == 1
-    assert [finding["trouble"] for finding in findings] == ["missing"]
-    assert (figures["outcome"], figures["found"]) == ("differences", {"missing": 1})
-
-
-def test_the_last_hundred_reports_are_kept(marked: Bucket) -> None:
-    Report.objects.bulk_create([Report(command="fsck") for _ in range(105)] + [Report(command="verify")])
-    run()
-    assert Report.objects.filter(command="fsck").count() == 100
-    assert Report.objects.filter(command="verify").count() == 1
-
-
-def test_nothing_is_written_but_the_report(alice: User, marked: Bucket) -> None:
-    marked.delete(stored(alice, marked).key)
-    marked.write(key(1), b"x")
-    before, objects_before = whole_database(), marked.objects()
-    run()
-    after = whole_database()
-    changed = {name for name in after if after[name] != before[name]}
-    assert changed == {"uploads.Report", "uploads.Finding"} | ({"uploads.Heartbeat"} & changed)
-    assert marked.objects() == objects_before

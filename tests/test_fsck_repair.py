@@ -10,15 +10,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from tests.fsck_runs import LONG_AGO, key, run, stored
 from tests.senders import Sender, composite
 from tests.stores import Bucket
-from tests.test_fsck import LONG_AGO, key, marked, run, stored
 from uploads import s3
 from uploads.management.commands import fsck as fsck_command
 from uploads.models import Basis, Event, File, Finding, Look, Origin, Preview, PreviewState, Report, State
 from uploads.services import assemble
 
-__all__ = ["marked"]
 BODY = b"0123456789abcdefghijKLM"
 
 

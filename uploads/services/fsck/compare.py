@@ -18,7 +18,7 @@ NOTHING = Batch([], [], [])
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stretch of keys that is compared and done with: up to which key, how many rows and objects, and what was found."""
+    """A stretch of keys that is compared: up to which key, how many rows and objects, and what was found."""
 
     upto: str
     rows: int
