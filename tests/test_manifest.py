@@ -34,6 +34,7 @@ from uploads.models import (
     Usage,
     Visibility,
 )
+from uploads.services.manifest import load
 from uploads.services.organise import set_visibility, tag_files
 from uploads.services.recount import recount
 
@@ -107,6 +108,7 @@ def test_what_was_lost_is_back_line_by_line(library: Bucket, tmp_path: Path) -> 
     assert [json.loads(line)["action"] for line in after[len(before) :]] == ["repair"]
     assert Installation.objects.own_id() == installation
     assert recount() == []
+    call_command("fsck", stdout=io.StringIO(), stderr=io.StringIO())
     assert list(Usage.objects.filter(owner__username="alice").values()) == usage
 
 
@@ -276,3 +278,15 @@ def test_rows_of_a_store_that_nobody_names_are_refused(library: Bucket, tmp_path
     assert code == 2
     assert "S3_STORE_NAME" in why
     assert not File.objects.exists()
+
+
+def test_what_breaks_off_midway_has_written_nothing(
+    library: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    before = shelf.whole_database()
+    monkeypatch.setattr(load, "USAGE", "SELECT 1/0")
+    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    assert (code, shelf.whole_database()) == (1, before)
+    assert "Nothing was written" in why

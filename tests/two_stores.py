@@ -110,9 +110,11 @@ def two_stores(
 ) -> Iterator[TwoStores]:
     """Both, with the first as the main one; everything is forgotten afterwards."""
     stores = TwoStores(first, second, settings, monkeypatch)
+    own_key = os.environ["AWS_ACCESS_KEY_ID"]
     stores.before()
     yield stores
-    s3.reset()
+    if {first.address.key, second.address.key} != {own_key}:
+        s3.reset()
 
 
 def run(*args: str) -> tuple[int, dict[str, Any]]:

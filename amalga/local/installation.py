@@ -33,7 +33,7 @@ class Installation:
         self.has_own_bucket = throwaway or not os.environ.get("AWS_STORAGE_BUCKET_NAME")
         if self.has_own_bucket:
             # a profile, a session token or an endpoint of the person's own would lead elsewhere
-            _forget("AWS_", "RCLONE_", "S3_")
+            _forget("AWS_", "RCLONE_", "S3_", "OTHER_S3_")
             store = Store(self.folder, bucket=THROWAWAY_BUCKET if throwaway else "amalga")
             self.servers.append(self._server(store, 9555))
         self.has_own_database = throwaway or not os.environ.get("DATABASE_URL")
