@@ -17,7 +17,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
-from tests.rows import folder_of, held, path_of, plant, used
+from tests.rows import folder_of, held, make_row, path_of, plant, used
 from tests.shelf import whole_database
 from tests.stores import Bucket
 from uploads import s3, services
@@ -181,10 +181,19 @@ def test_its_page_says_that_it_is_imported(photos: Bucket, alice: User, as_alice
     assert "its object is never removed by us" in page.content.decode()
 
 
+def test_the_admin_finds_what_was_imported(photos: Bucket, alice: User, as_admin: Client) -> None:
+    make_row(alice, State.AVAILABLE, name="uploaded.txt")
+    bring("photos/2/")
+    page = as_admin.get("/admin/uploads/file/?origin=imported").content.decode()
+    assert ("pic 24.jpg" in page, "uploaded.txt" in page) == (True, False)
+
+
 def test_an_imported_file_can_be_read_and_checked(photos: Bucket, alice: User) -> None:
     bring("photos/")
     file = File.objects.get(key="photos/1/pic 12.jpg")
     assert services.verify(file) == Basis.READ
+    file.refresh_from_db()
+    assert file.checksum != ""
 
 
 # --- odd keys -----------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from uploads.admin.days import days_of
 from uploads.admin.filters import (
     BasisFilter,
     FolderFilter,
+    OriginFilter,
     OwnerFilter,
     StateFilter,
     TagFilter,
@@ -47,7 +48,7 @@ KEY_BEGINS = ("f/",)
 MOST_SEARCHED_CHARACTERS = 255
 MOST_VERSIONS = 100
 EDITED = ("name", "folder", "tags", "visibility")
-FACTS = ("link", "owner", "versions", "state", "size", "key", "etag", "checksum", "checksum_algorithm",
+FACTS = ("link", "owner", "versions", "state", "size", "key", "origin", "etag", "checksum", "checksum_algorithm",
          "checksum_basis", "family", "claimed_type", "detected_type", "part_size", "created_at", "available_at",
          "verified_at", "purge_after")  # fmt: skip
 NOTHING = "–"
@@ -81,7 +82,8 @@ class FileAdmin(LargeAdmin):
     list_display = ("thumbnail", "called", "readable_size", "added", "owner", "place", "family", "tag_names", "page")
     list_display_links = ("called",)
     list_filter = (
-        StateFilter, TypeFilter, VisibilityFilter, BasisFilter, TimeFilter, OwnerFilter, FolderFilter, TagFilter,
+        StateFilter, TypeFilter, VisibilityFilter, BasisFilter, OriginFilter, TimeFilter, OwnerFilter, FolderFilter,
+        TagFilter,
     )  # fmt: skip
     list_select_related = ("owner",)
     search_fields = ("name",)

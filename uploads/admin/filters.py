@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from uploads.admin.places import folder_at
-from uploads.models import Action, Basis, Family, Figure, Kind, State, Status, Tag, Visibility
+from uploads.models import Action, Basis, Family, Figure, Kind, Origin, State, Status, Tag, Visibility
 from uploads.names import fold
 from uploads.views.people import signed_in
 
@@ -131,6 +131,23 @@ class BasisFilter(OneOf):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         basis = self.chosen()
         return queryset.filter(checksum_basis=basis) if basis else queryset
+
+
+class OriginFilter(OneOf):
+    """Who made the objects."""
+
+    title, parameter_name = _("origin"), "origin"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
+        return [
+            (Origin.UPLOADED.value, _("Uploaded here")),
+            (Origin.IMPORTED.value, _("Imported")),
+            (Origin.ADOPTED.value, _("Imported and taken over")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        origin = self.chosen()
+        return queryset.filter(origin=origin) if origin else queryset
 
 
 class VisibilityFilter(OneOf):
