@@ -265,14 +265,12 @@ def test_machines_get_one_object(bucket: stores.Bucket) -> None:
     assert all(line["advice"] for line in found["lines"] if line["level"] != "ok")
 
 
-@pytest.mark.parametrize("fault", ["403", "broken"])
-def test_no_secret_is_ever_shown(
-    front: fronts.Front, fault: str, settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_secret_is_ever_shown(front: fronts.Front, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     address = stores.Address.of_this_run()
     secrets = [address.key, address.secret, live.SECRET_KEY, live.DATABASES["default"]["PASSWORD"], "X-Amz-Signature"]
-    for rules in ({}, {"*": fronts.FAULTS[fault]}, {"put": fronts.FAULTS[fault]}):
+    faults = [{"*": fronts.FAULTS["403"]}, {"put": fronts.FAULTS["page 403"]}, {"get": fronts.broken}]
+    for rules in faults:
         front.rules = dict(rules)
-        said = doctor()[1] + doctor("--json")[1] + caplog.text
-        assert said
+        said = doctor()[1] + caplog.text
+        assert "fail " in said
         assert not [secret for secret in secrets if secret in said]

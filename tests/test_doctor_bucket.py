@@ -17,9 +17,11 @@ from tests import fronts, stores
 from tests.doctors import EVIL, ORIGIN, between, examined, level, one
 from uploads import s3
 from uploads.models import Installation
+from uploads.s3.posture import POINTS, dangers
 from uploads.s3.trial import digests
+from uploads.services.aims import aims
 from uploads.services.doctor import Level
-from uploads.services.doctor.bucket import digest_lines, marker_lines, page_lines
+from uploads.services.doctor.bucket import digest_lines, marker_lines, page_lines, posture_lines, stranger_lines
 from uploads.services.doctor.limits import Budget
 from uploads.services.doctor.store import store_checks
 
@@ -81,26 +83,33 @@ def test_a_store_without_settings_closes_to_strangers_by_its_keys(bucket: stores
         ({"Filter": {"Prefix": "p"}, "NoncurrentVersionExpiration": {"NoncurrentDays": 2}}, "for 2 days only"),
     ],
 )
-def test_a_rule_of_somebody_elses_that_takes_our_files_is_told(
-    safe: stores.Bucket, rule: dict[str, Any], told: str
-) -> None:
-    rules = safe.client.get_bucket_lifecycle_configuration(Bucket=safe.name)["Rules"]
-    theirs: Any = [{"ID": "theirs", "Status": "Enabled", **rule}, *rules]
-    safe.client.put_bucket_lifecycle_configuration(Bucket=safe.name, LifecycleConfiguration={"Rules": theirs})
-    line = examined()["bucket lifecycle"]
-    assert line.level is Level.FAIL
-    assert "'theirs'" in line.reason
-    assert told in line.reason
+def test_a_rule_of_somebody_elses_that_takes_our_files_is_told(rule: dict[str, Any], told: str) -> None:
+    (danger,) = dangers({"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}, expiry_days=7)
+    assert "'theirs'" in danger
+    assert told in danger
 
 
-def test_a_rule_about_something_else_is_left_in_peace(safe: stores.Bucket) -> None:
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 1}},
+        {"Filter": {"Prefix": ""}, "Expiration": {"Days": 1}, "Status": "Disabled"},
+        {"Filter": {"And": {"Prefix": "foreign/", "Tags": []}}, "Expiration": {"Days": 1}},
+        {"Filter": {"Prefix": ""}, "Expiration": {"ExpiredObjectDeleteMarker": True}},
+        {"Filter": {"Prefix": ""}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 8}},
+    ],
+)
+def test_a_rule_about_something_else_is_left_in_peace(rule: dict[str, Any]) -> None:
+    assert dangers({"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}, expiry_days=7) == []
+
+
+def test_such_a_rule_in_the_bucket_fails(safe: stores.Bucket) -> None:
     rules = safe.client.get_bucket_lifecycle_configuration(Bucket=safe.name)["Rules"]
-    logs: Any = {"ID": "logs", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 1}}
-    off: Any = {"ID": "off", "Status": "Disabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}
-    safe.client.put_bucket_lifecycle_configuration(
-        Bucket=safe.name, LifecycleConfiguration={"Rules": [logs, off, *rules]}
-    )
-    assert level(examined(), "bucket lifecycle") == "ok"
+    theirs: Any = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
+    safe.client.put_bucket_lifecycle_configuration(Bucket=safe.name, LifecycleConfiguration={"Rules": [theirs, *rules]})
+    (lifecycle,) = (point for point in POINTS if point.subject == "lifecycle")
+    fine, wrong = posture_lines(lifecycle, aims([ORIGIN]))
+    assert (fine.level, wrong.level) == (Level.OK, Level.FAIL)
 
 
 def test_the_marker_of_another_database_fails(bucket: stores.Bucket) -> None:
@@ -119,9 +128,8 @@ def test_the_marker_of_another_database_fails(bucket: stores.Bucket) -> None:
 
 
 def test_every_origin_of_ours_is_asked_for(safe: stores.Bucket) -> None:
-    lines = examined(ORIGIN, "https://second.example.org")
-    assert level(lines, f"CORS from {ORIGIN}") == "ok"
-    assert level(lines, "CORS from https://second.example.org") == "fail"
+    assert one(page_lines(ORIGIN)).level is Level.OK
+    assert one(page_lines("https://second.example.org")).level is Level.FAIL
 
 
 def test_a_header_that_may_not_be_sent_fails(safe: stores.Bucket) -> None:
@@ -144,9 +152,8 @@ def test_a_bucket_that_lets_every_page_in_fails_on_a_network(safe: stores.Bucket
     anybody: Any = {"AllowedOrigins": ["*"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
     safe.client.put_bucket_cors(Bucket=safe.name, CORSConfiguration={"CORSRules": [anybody]})
     settings.S3_ORIGIN = "https://s3.example.org"  # only its name is looked at
-    lines = examined()
-    assert level(lines, EVIL) == "fail"
-    assert level(lines, f"CORS from {ORIGIN}") == "ok"
+    assert one(stranger_lines()).level is Level.FAIL
+    assert one(page_lines(ORIGIN)).level is Level.OK
 
 
 def test_settings_that_leave_open_where_the_pages_are_are_told(bucket: stores.Bucket, settings: Settings) -> None:
