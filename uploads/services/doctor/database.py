@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import Tags, run_checks
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, ProgrammingError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from amalga.hosts import is_here
@@ -44,7 +44,8 @@ def database_checks(budget: Budget, more: Sequence[tuple[str, Check]] = ()) -> I
         try:
             yield from list(check())
         except DatabaseError as error:
-            yield fail(subject, f"the database does not tell ({type(error).__name__})", "see its log")
+            advice = "run `manage.py migrate`" if isinstance(error, ProgrammingError) else "see its log"
+            yield fail(subject, f"the database does not tell ({type(error).__name__})", advice)
             connection.close_if_unusable_or_obsolete()
 
 

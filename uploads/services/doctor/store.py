@@ -43,7 +43,11 @@ WORDS = {
     "ConnectTimeoutError": ("nobody answers there", "look at AWS_ENDPOINT_URL_S3 and at the network on the way"),
     "ReadTimeoutError": ("it takes the question and never answers", "look at the store itself, and at proxies"),
     "ConnectionClosedError": ("it breaks connections off", "look at the store's log, and at proxies on the way"),
-    "SSLError": ("its certificate proves nothing", "look at the certificate, and at AWS_CA_BUNDLE"),
+    "SSLError": (
+        "its certificate proves nothing, or it speaks no TLS",
+        "look at its certificate, and at AWS_CA_BUNDLE",
+    ),
+    "InvalidRegionError": ("that is no name of a region", "correct AWS_DEFAULT_REGION"),
     "ParamValidationError": ("that is no name of a bucket", "correct AWS_STORAGE_BUCKET_NAME"),
 }
 
