@@ -22,7 +22,8 @@ from uploads.previews import child, parent
 from uploads.s3 import client, delivery, listing, objects, signing, streams
 from uploads.s3.posture import keeping
 from uploads.s3.stores import main_store
-from uploads.services import aims, preview_queue, previews, queue, watch
+from uploads.services import aims, doctor, preview_queue, previews, queue, watch
+from uploads.services.doctor import limits as limits_of_doctor
 from uploads.services.erase import CLOCKS_APART_SECONDS, quiet
 
 UNITS = {"s": 1, "times": 1, "days": 24 * 3600}
@@ -91,6 +92,9 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "worker: first pause for a store that is away": queue.FIRST_PAUSE_SECONDS,
         "worker: longest pause": queue.LONGEST_PAUSE_SECONDS,
         "sweep: every": int(every[1]),
+        "doctor: one look at the store": limits_of_doctor.CHECK_SECONDS,
+        "doctor: the database": doctor.DATABASE_SECONDS,
+        "doctor: the store": doctor.STORE_SECONDS,
         "URL: to send a part": signing.URL_SECONDS,
         "URL: to download": delivery.DOWNLOAD_SECONDS,
         "URL: of a preview": 2 * delivery.WINDOW_SECONDS,
@@ -107,6 +111,12 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "browser: longest wait": of_script("waits.js", "LONGEST_MS"),
         "browser: longest wait that a server may ask for": of_script("waits.js", "LONGEST_ASKED_MS"),
     }
+
+
+def test_doctor_ends_within_a_minute(in_use: dict[str, float]) -> None:
+    assert quick_call(in_use) < in_use["doctor: one look at the store"]
+    asked = in_use["doctor: the database"] + in_use["database: connect"] + in_use["database: any answer"]
+    assert asked + in_use["doctor: the store"] <= 60
 
 
 def longest_pause(retry: int) -> float:
