@@ -80,9 +80,11 @@ def roles(db: None) -> None:
         models = config.models_module
         roles = importlib.import_module("uploads.migrations.0003_roles")
         library = importlib.import_module("uploads.migrations.0006_library_rows")
+        reports = importlib.import_module("uploads.migrations.0013_see_reports")
         with connection.schema_editor() as editor:
             roles.create_roles(apps, editor)
             library.grant_rights(apps, editor)
+            reports.grant_rights(apps, editor)
         config.models_module = models  # the migration leaves None, as fits its own kind of apps
 
 

@@ -20,7 +20,7 @@ from tests.conftest import signed_in
 from tests.plain_form import Chosen, Form
 from tests.senders import sha256
 from tests.stores import Bucket
-from uploads.models import Event, File, Folder, State, Tag, fold
+from uploads.models import Event, File, Folder, Report, State, Tag, fold
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -138,6 +138,7 @@ ADMIN: dict[str, str] = {
     "admin:uploads_folder_history": "login login 302 200",
     **_of_model("uploads_tag", changelist=200, add=200, history=200, delete=200, change=200),
     **_of_model("uploads_event", changelist=200, add=403, history=200, delete=403, change=200),
+    **_of_model("uploads_report", changelist=200, add=403, history=200, delete=403, change=200),
     **_of_model("django_tasks_database_dbtaskresult", changelist=200, add=403, history=200, delete=403, change=200),
     **{
         f"admin:auth_{model}_{page}": f"login login {clerk} {root}"
@@ -290,6 +291,7 @@ def admin_url(route: str) -> str:
         "group": Group.objects.get(name="uploaders").pk,
         "folder": _folder_of(alice).pk,
         "tag": Tag.objects.get_or_create(name="urgent")[0].pk,
+        "report": Report.objects.get_or_create(command="fsck")[0].pk,
         "event": Event.objects.order_by("pk").values_list("pk", flat=True)[0],
         "dbtaskresult": _some_task().pk,
     }

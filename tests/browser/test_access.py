@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from tests import rows
 from tests.browser.hands import Hands
-from uploads.models import Folder, State, Tag, Tagging
+from uploads.models import Folder, Report, State, Tag, Tagging
 from uploads.services import folders
 
 SERIOUS = {"serious", "critical"}
@@ -61,6 +61,20 @@ def test_axe_finds_nothing_serious(
         found[address] = faults(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, address
     assert {address: told for address, told in found.items() if told} == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_a_report(scheme: Literal["light", "dark"], hands: Hands, alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(is_staff=True, is_superuser=True)
+    figures = {"rows": {"count": 2, "bytes": 5, "sha256": "a" * 64}, "found": {"missing": 1}, "left": {"young": 3}}
+    report = Report.objects.create(command="fsck", outcome="differences", summary=figures)
+    report.findings.create(trouble="missing", key="f/" + "0" * 32, detail={"row": {"size": 5}})
+    hands.page.emulate_media(color_scheme=scheme)
+    for width in (1280, 360):
+        hands.page.set_viewport_size({"width": width, "height": 800})
+        hands.page.goto(f"{hands.site}/admin/uploads/report/{report.pk}/change/")
+        assert faults(hands.page) == []
+        assert hands.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_axe_finds_nothing_serious_in_what_opens(hands: Hands, addresses: list[str]) -> None:

@@ -13,7 +13,7 @@ from tests import shelf
 from tests.browser.hands import Hands
 from tests.stores import Bucket
 from uploads import services
-from uploads.models import File, Level, State
+from uploads.models import File, Finding, Level, Report, State
 from uploads.services import folders
 
 PHONE = 360
@@ -38,7 +38,14 @@ def stock(owner: User) -> list[str]:
     services.tag_files([file.pk], add=["urgent"], by=owner)
     shelf.add_file(owner, folder=folder, state=State.TRASHED)
     one = [f"uploads/file/{file.pk}/change/", f"uploads/file/{file.pk}/delete/", f"uploads/folder/{folder.pk}/change/"]
-    lists = [f"uploads/{name}/" for name in ("file", "folder", "tag", "event", "usage")]
+    report = Report.objects.create(
+        command="fsck", outcome="differences", summary={"objects": {"count": 1, "bytes": 1, "sha256": "a" * 64}}
+    )
+    Finding.objects.create(
+        report=report, trouble="missing", key=file.key, file_id=file.pk, detail={"row": {"etag": "e" * 32}}
+    )
+    one.append(f"uploads/report/{report.pk}/change/")
+    lists = [f"uploads/{name}/" for name in ("file", "folder", "tag", "event", "usage", "report")]
     more = ["uploads/file/add/", "uploads/folder/add/", "auth/user/", f"auth/user/{owner.pk}/change/", "auth/group/"]
     return ["", "storage/", *lists, *one, *more]
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from uploads.admin.plots import Share, area, bars
+from uploads.admin.reports import last_comparison
 from uploads.admin.sums import by_family, by_folder, by_owner, growth, totals
 from uploads.models import fold
 from uploads.views.people import signed_in
@@ -20,7 +21,7 @@ FOLDED_AT_MOST = 5  # batches: a dashboard waits for no more, the sweep does the
 
 @require_safe
 def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-    """Eight queries, whatever is stored. What changed since the last fold is added first."""
+    """Nine queries, whatever is stored. What changed since the last fold is added first."""
     if not request.user.has_perm("uploads.view_figure"):
         raise PermissionDenied
     fold(batches=FOLDED_AT_MOST)
@@ -28,6 +29,7 @@ def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     told = {
         "title": _("Storage"),
         "totals": totals(),
+        "comparison": last_comparison(),
         "periods": periods,
         "growth": area(periods),
         "charts": [
