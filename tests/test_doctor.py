@@ -121,7 +121,7 @@ def test_a_store_that_hangs_is_given_up(front: fronts.Front, monkeypatch: pytest
 
 
 def test_one_question_that_hangs_leaves_the_others(front: fronts.Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CHECK_SECONDS", 2.0)
+    monkeypatch.setattr(limits, "CHECK_SECONDS", 1.5)
     front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
     lines = examined()
     assert level(lines, "bucket policy") == "fail"

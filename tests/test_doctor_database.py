@@ -184,7 +184,8 @@ def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_database_that_never_answers_is_given_up(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     with proxy.being("hang"):
-        line = unreached(monkeypatch, HOST="127.0.0.1", PORT=proxy.port)
+        soon = {**connection.settings_dict["OPTIONS"], "connect_timeout": 2}
+        line = unreached(monkeypatch, HOST="127.0.0.1", PORT=proxy.port, OPTIONS=soon)
     assert "it does not answer" in line.reason
 
 

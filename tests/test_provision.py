@@ -15,7 +15,7 @@ from pytest_django import Settings
 from tests import fronts, stores
 from uploads import s3
 from uploads.models import Installation
-from uploads.s3.posture import look
+from uploads.s3.posture import Aims, Looked, Point, look
 from uploads.services import aims
 from uploads.services import provision as services
 
@@ -208,7 +208,12 @@ def test_nothing_is_made_for_a_marker_that_is_not_there(fresh: stores.Bucket) ->
 def test_two_databases_at_once_get_one_bucket(made: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one marks it while we look at the rest."""
     other = uuid4()
-    monkeypatch.setattr(services, "look", lambda point, wanted: (s3.write_marker(other), look(point, wanted))[1])
+
+    def look_slowly(point: Point, wanted: Aims) -> Looked:
+        s3.write_marker(other)
+        return look(point, wanted)
+
+    monkeypatch.setattr(services, "look", look_slowly)
     status, told = provision("--apply")
     assert status == 1
     assert "somebody else marked the bucket meanwhile" in told
