@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.credentials import RefreshableCredentials
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
@@ -90,6 +91,26 @@ def test_credentials_that_come_late_are_waited_for(as_alice: Client, bucket: Buc
     assert [answer.status_code for answer in answers] == [503, 503, 503]
     assert sender.send(b"x").state == State.AVAILABLE
     assert as_alice.get(f"{file.get_absolute_url()}download").status_code == 302
+    s3.reset()
+
+
+def test_a_role_that_serves_expired_credentials_is_waited_for(
+    as_alice: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = Sender(as_alice)
+    file, upload = sender.send(b"there"), sender.start(BODY)
+    over = datetime.now(UTC) - timedelta(minutes=1)
+    served = {"access_key": "a", "secret_key": "b", "token": "c", "expiry_time": over.isoformat()}
+    expired = RefreshableCredentials("a", "b", "c", over, lambda: served, "iam-role")
+    monkeypatch.setattr("botocore.session.Session.get_credentials", lambda session: expired)
+    s3.reset()
+    answers = [
+        sender.announce(sender.item(b"x")),
+        sender.ask_parts(upload.id, [{"number": 1}]),
+        as_alice.get(f"{file.get_absolute_url()}download"),
+    ]
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    monkeypatch.undo()
     s3.reset()
 
 

@@ -167,6 +167,12 @@ def told_plainly(operation: str, *, absent: Collection[str] = ABSENT) -> Iterato
         logger.warning("store_fault operation=%s code=%s", operation, type(error).__name__)
         # without its cause: urllib3 puts the whole signed URL into its messages
         raise StoreUnavailable(f"{operation}: {type(error).__name__}") from None
+    except RuntimeError as error:
+        if "still expired" not in str(error):
+            raise
+        # all that botocore says of a role whose new credentials have expired as well
+        logger.warning("store_fault operation=%s code=ExpiredCredentials", operation)
+        raise StoreUnavailable(f"{operation}: ExpiredCredentials") from None
 
 
 def refusal(operation: str, answer: urllib3.BaseHTTPResponse) -> StoreUnavailable:
