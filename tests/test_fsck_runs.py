@@ -181,3 +181,25 @@ def test_nothing_is_written_but_the_report(alice: User, marked: Bucket) -> None:
     changed = {name for name in after if after[name] != before[name]}
     assert changed == {"uploads.Report", "uploads.Finding"} | ({"uploads.Heartbeat"} & changed)
     assert marked.objects() == objects_before
+
+
+def test_a_store_that_goes_away_at_the_second_look_leaves_that_stretch_for_the_next(
+    alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        marked.delete(stored(alice, marked, bytes([number])).key)
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "head", lambda *_args, **_kwargs: (_ for _ in ()).throw(StoreUnavailable("HeadObject: 500")))
+        assert run()[0] == 1
+    assert (Report.objects.get().outcome, found()) == (Outcome.STOPPED, [])
+    assert run("--resume")[0] == 1
+    assert len(found()) == 50
+
+
+@pytest.mark.parametrize("args", [["--grace=-1"], ["--grace=nan"], ["--grace=1e300"], ["--prefix=" + "f" * 1001],
+                                  ["--store=nowhere"], ["--prefix=\0"]], ids=str)  # fmt: skip
+def test_what_makes_no_sense_is_refused(marked: Bucket, args: list[str]) -> None:
+    with pytest.raises(CommandError) as error:
+        call_command("fsck", *args, stdout=io.StringIO(), stderr=io.StringIO())
+    assert error.value.returncode != 1 or "argument" in str(error.value)
+    assert not Report.objects.exists()

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
+from django.db import Error
 
 from uploads import s3
 from uploads.errors import StoreUnavailable
@@ -15,7 +15,10 @@ from uploads.models import Finding, Outcome, Report, Trouble
 from uploads.services.fsck import GRACE_SECONDS, Refused, Scope, Teller, fsck, left_in_words, repair
 
 MOST_TOLD = 1000
-AWAY = "The {} did not answer ({}). What was found is kept; --resume goes on from there."
+FOUND_IS_KEPT = "What was found is kept; --resume goes on from there."
+MENDED_STAYS = "What is mended stays mended; run it again to go on."
+MOST_PREFIX_CHARACTERS = 1000
+MOST_GRACE_SECONDS = 10 * 365 * 24 * 3600
 
 
 class Command(BaseCommand):
@@ -40,7 +43,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--store", default=s3.main_store().name, help="another store than the one new files go to")
         parser.add_argument(
-            "--grace", type=float, default=GRACE_SECONDS, metavar="SECONDS", help="what is younger is left alone (3600)"
+            "--grace",
+            type=_seconds,
+            default=GRACE_SECONDS,
+            metavar="SECONDS",
+            help="what is younger is left alone (3600)",
         )
         parser.add_argument("--resume", action="store_true", help="go on where the last run of this scope was stopped")
         parser.add_argument(
@@ -53,21 +60,29 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="findings as JSON lines, then one object with figures")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        scope = Scope(options["store"], options["prefix"], grace=options["grace"])
         self._json = options["json"]
         self._told = 0
+        kept = MENDED_STAYS if options["repair"] else FOUND_IS_KEPT
+        scope = _scope(options)
         try:
             with stoppable():
-                if options["repair"]:
-                    self._repair(scope, options["mend"])
-                else:
-                    self._compare(scope, options)
+                self._run(scope, options, kept)
         except Refused as problem:
             raise CommandError(problem.message, returncode=2) from None
         except StoreUnavailable as fault:
-            raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
-        except DatabaseError as fault:
-            raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
+            raise CommandError(f"The store did not answer ({fault.detail}). {kept}", returncode=1) from None
+        except Error as fault:
+            told = f"The database did not answer ({type(fault).__name__}). {kept}"
+            raise CommandError(told, returncode=1) from None
+
+    def _run(self, scope: Scope, options: dict[str, Any], kept: str) -> None:
+        try:
+            if options["repair"]:
+                self._repair(scope, options["mend"])
+            else:
+                self._compare(scope, options)
+        except KeyboardInterrupt:
+            raise CommandError(f"Stopped. {kept}", returncode=1) from None
 
     def _compare(self, scope: Scope, options: dict[str, Any]) -> None:
         with Progress(self.stderr, "fsck", quiet=self._json) as progress:
@@ -120,3 +135,20 @@ class Command(BaseCommand):
             self.stdout.write(why)
         if report.outcome == Outcome.AGREED:
             self.stdout.write("Bucket and database agree.")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < MOST_GRACE_SECONDS:
+        raise ValueError(text)
+    return seconds
+
+
+def _scope(options: dict[str, Any]) -> Scope:
+    prefix, store = options["prefix"], options["store"]
+    if len(prefix) > MOST_PREFIX_CHARACTERS or "\0" in prefix:
+        raise CommandError("--prefix is no beginning of a key.", returncode=2)
+    other = s3.other_store()
+    if store not in {s3.main_store().name, other.name if other else None}:
+        raise CommandError(f"The settings know no store {store!r}: see OTHER_S3_STORE_NAME.", returncode=2)
+    return Scope(store, prefix, grace=options["grace"])

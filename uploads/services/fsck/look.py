@@ -6,7 +6,7 @@ What the first pass saw of a key may be minutes apart on the two sides. Only wha
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -77,7 +77,7 @@ def look(keys: Collection[str], *, store: str, grace: float) -> list[Verdict]:
         for first in range(0, len(ordered), KEYS_AT_ONCE):
             some = ordered[first : first + KEYS_AT_ONCE]
             at, rows = moment(), rows_of(some, grace=grace)
-            items = threads.map(partial(_ask, rows=rows, store=store), some)
+            items = threads.map(partial(_ask, rows=rows, store=store), some)  # the first fault ends them all
             seen = zip(some, items, strict=True)
             sights = [_sight(key, rows.get(key, []), item, at=at, store=store) for key, item in seen]
             verdicts += _settled([judge(sight, grace=grace) for sight in sights], store=store, grace=grace)
@@ -123,9 +123,12 @@ def _found(trouble: Trouble, sight: Sight, **more: Any) -> Verdict:
     return Verdict(sight, trouble, detail=detail)
 
 
-def _ask(key: str, *, rows: Collection[str], store: str) -> s3.Item | None:
+def _ask(key: str, *, rows: Mapping[str, list[Row]], store: str) -> s3.Item | None:
+    known = rows.get(key, [])
+    if any(row.store == store and not row.settled and not row.marked for row in known):
+        return None  # whatever is there, the row explains it
     item = s3.head(key, store=store)
-    if item is None and key not in rows:
+    if item is None and not known:
         return s3.head(f"{key}/", store=store)
     return item
 

@@ -17,7 +17,7 @@ from django.db import connection
 
 from amalga.database import patient
 
-BLOCK_ROWS = 20_000
+BLOCK_ROWS = 5_000
 BLOCK_SECONDS = 300.0  # for a block of rows that lie all over a cold disk
 LATER_THAN_ANY = "\U0010ffff"
 PREVIEWS, BEHIND_PREVIEWS = "p/", "p0"

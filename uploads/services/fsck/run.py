@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from django.db.models import Count, Q
 from django.db.models.functions import Now
 
@@ -90,13 +90,13 @@ def fsck(scope: Scope, teller: Teller, *, resume: bool = False, empty_is_right: 
         report.end(Outcome.REFUSED, reason=problem.message)
         raise Refused(problem.message) from problem
     except BaseException:
-        with suppress(DatabaseError):
+        with suppress(Error):
             report.end(Outcome.STOPPED, **_figures(report, comparison, begun))
         raise
     found = report.findings.exists()
     report.end(Outcome.DIFFERENCES if found else Outcome.AGREED, **_figures(report, comparison, begun))
     Heartbeat.objects.beat(COMMAND)
-    _forget_old()
+    _forget_old(scope)
     logger.info("fsck_done scope=%s outcome=%s objects=%s", scope, report.outcome, comparison.objects.count)
     return report
 
@@ -173,9 +173,9 @@ def _side(tally: Tally) -> dict[str, Any]:
     return {"count": tally.count, "bytes": tally.bytes, "sha256": tally.digest}
 
 
-def _forget_old() -> None:
-    """Keep the last hundred reports of this command."""
-    reports = Report.objects.filter(command=COMMAND)
+def _forget_old(scope: Scope) -> None:
+    """Keep the last hundred reports of this scope."""
+    reports = Report.objects.filter(command=COMMAND, scope=str(scope))
     first_kept = list(reports.order_by("-id").values_list("id", flat=True)[KEPT_REPORTS - 1 : KEPT_REPORTS])
     for oldest in first_kept:
         reports.filter(id__lt=oldest).delete()
