@@ -268,7 +268,11 @@ def test_machines_get_one_object(bucket: stores.Bucket) -> None:
 def test_no_secret_is_ever_shown(front: fronts.Front, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     address = stores.Address.of_this_run()
     secrets = [address.key, address.secret, live.SECRET_KEY, live.DATABASES["default"]["PASSWORD"], "X-Amz-Signature"]
-    faults = [{"*": fronts.FAULTS["403"]}, {"put": fronts.FAULTS["page 403"]}, {"get": fronts.broken}]
+    faults: list[dict[str, fronts.Rule]] = [
+        {"*": fronts.FAULTS["403"]},
+        {"put": fronts.FAULTS["page 403"]},
+        {"get": fronts.broken},
+    ]
     for rules in faults:
         front.rules = dict(rules)
         said = doctor()[1] + caplog.text

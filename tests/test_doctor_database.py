@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import socket
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -180,6 +182,30 @@ def test_each_way_of_not_reaching_it_has_its_own_words(
 
 def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "that name is not known here" in unreached(monkeypatch, HOST="db.invalid").reason
+
+
+def refuse_options(listener: socket.socket) -> None:
+    """A pooler's end of the conversation (PostgreSQL protocol 3.0, "Start-up"): no TLS, and then a refusal."""
+    client, _ = listener.accept()
+    with client:
+        client.recv(1024)  # SSLRequest
+        client.sendall(b"N")
+        client.recv(1024)  # StartupMessage
+        said = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+        client.sendall(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
+
+
+def test_a_pooler_that_refuses_our_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=refuse_options, args=(listener,), daemon=True).start()
+        line = unreached(monkeypatch, HOST="127.0.0.1", PORT=listener.getsockname()[1])
+    assert "a pooler refuses the options" in line.reason
+
+
+def test_a_bug_in_one_check_leaves_the_others() -> None:
+    lines = {line.subject: line for line in database.database_checks(Budget(18), [("odd", lambda: [1 / 0]), *WORK])}  # type: ignore[list-item]
+    assert lines["odd"].reason == "the check itself failed: ZeroDivisionError"
+    assert lines["queue"].level is Level.OK
 
 
 def test_a_database_that_never_answers_is_given_up(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from uploads.services.doctor.configured import CONFIGURED
+from uploads.services.doctor.configured import settings_checks
 from uploads.services.doctor.database import database_checks
-from uploads.services.doctor.limits import Budget
+from uploads.services.doctor.limits import Budget, safely
 from uploads.services.doctor.store import store_checks
 from uploads.services.doctor.told import Level, Line
 from uploads.services.doctor.work import WORK
@@ -23,7 +23,6 @@ def examine(origins: Sequence[str] = ()) -> Iterator[Line]:
     Trouble in one place never keeps the others from being looked at, and with everything hanging it takes less than a
     minute. Raises BadInput for an origin that is none.
     """
-    for check in CONFIGURED:
-        yield from check()
+    yield from safely("settings", settings_checks)
     yield from database_checks(Budget(DATABASE_SECONDS), WORK)
     yield from store_checks(Budget(STORE_SECONDS), origins)

@@ -29,6 +29,3 @@ def _line(one: CheckMessage) -> Line:
         message, _, hint = message.partition(". ")
     told = f"{message.rstrip('.')} ({one.id})"
     return (fail if one.level >= ERROR else warn)("settings", told, hint or "see Django's documentation of that check")
-
-
-CONFIGURED = (settings_checks,)

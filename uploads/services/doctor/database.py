@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from amalga.hosts import is_here
 from uploads.services.doctor.clock import clock_line
-from uploads.services.doctor.limits import Budget
+from uploads.services.doctor.limits import Budget, safely
 from uploads.services.doctor.told import Line, fail, ok, warn
 
 OLDEST_VERSION = 14
@@ -41,12 +42,16 @@ def database_checks(budget: Budget, more: Sequence[tuple[str, Check]] = ()) -> I
         if not budget.left:
             yield fail(subject, "not looked at, the database answers too slowly", "see what it is busy with")
             continue
-        try:
-            yield from list(check())
-        except DatabaseError as error:
-            advice = "run `manage.py migrate`" if isinstance(error, ProgrammingError) else "see its log"
-            yield fail(subject, f"the database does not tell ({type(error).__name__})", advice)
-            connection.close_if_unusable_or_obsolete()
+        yield from safely(subject, functools.partial(_asked, subject, check))
+
+
+def _asked(subject: str, check: Check) -> list[Line]:
+    try:
+        return list(check())
+    except DatabaseError as error:
+        connection.close_if_unusable_or_obsolete()
+        advice = "run `manage.py migrate`" if isinstance(error, ProgrammingError) else "see its log"
+        return [fail(subject, f"the database does not tell ({type(error).__name__})", advice)]
 
 
 def _trouble() -> Line | None:
@@ -71,6 +76,9 @@ def _unreached(text: str) -> tuple[str, str]:
         return REASONS["28P01"]
     if "does not exist" in text and "database" in text:
         return REASONS["3D000"]
+    if "startup parameter" in text:
+        advice = "let it pass them over (pgbouncer: ignore_startup_parameters), and set the time limits on the role"
+        return "a pooler refuses the options of our connections", advice
     if "certificate" in text or "ssl" in text:
         return "TLS cannot be agreed on, or its certificate proves nothing", "look at sslmode and sslrootcert"
     if "resolve" in text or "name or service" in text:
