@@ -66,18 +66,21 @@ class Command(BaseCommand):
         return "stdout"
 
     def _to_file(self, path: Path, exported: Exported, options: dict[str, Any]) -> str:
-        """Under another name first, so that whatever has the name is whole."""
-        part = path.with_name(f".{path.name}.part")
+        """Under another name first, so that whatever has this name is whole. Nobody else may read it."""
+        part = path
         try:
-            with part.open("wb") as file:
-                os.fchmod(file.fileno(), 0o600)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+                part = Path(file.name)
                 with _packed(file) if path.suffix == ".gz" else _plain(file) as sink:
                     sink.writelines(self._lines(exported, options))
+                file.flush()
+                os.fsync(file.fileno())
             part.replace(path)
         except OSError as fault:
             raise CommandError(f"{path} could not be written: {fault.strerror}.", returncode=1) from None
         finally:
-            part.unlink(missing_ok=True)
+            if part != path:
+                part.unlink(missing_ok=True)
         return str(path)
 
     def _to_bucket(self, exported: Exported, options: dict[str, Any]) -> str:

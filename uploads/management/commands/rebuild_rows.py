@@ -14,9 +14,9 @@ from django.db import DatabaseError
 
 from uploads import s3
 from uploads.errors import Problem, StoreUnavailable
-from uploads.management.progress import stoppable
+from uploads.management.progress import Progress, stoppable
 from uploads.models import Outcome, Report
-from uploads.services.manifest import Rebuilt, latest_in_bucket, rebuild
+from uploads.services.manifest import MOST_TOLD, Rebuilt, latest_in_bucket, rebuild
 
 CHUNK_BYTES = 1024**2
 SAID = {
@@ -55,8 +55,13 @@ class Command(BaseCommand):
             raise CommandError("Name a manifest, or say --latest.", returncode=2)
         if options["recover_unknown"] != bool(options["owner"]):
             raise CommandError("--recover-unknown and --owner NAME go together.", returncode=2)
-        with stoppable(), _told_plainly(), _manifest(options["manifest"]) as path:
-            rebuilt = rebuild(path, apply=options["apply"], recover_for=options["owner"])
+        with (
+            stoppable(),
+            _told_plainly(),
+            _manifest(options["manifest"]) as path,
+            Progress(self.stderr, "rebuild_rows", quiet=options["json"]) as progress,
+        ):
+            rebuilt = rebuild(path, apply=options["apply"], recover_for=options["owner"], step=progress.step)
         self._tell(rebuilt, options)
         counts = rebuilt.compared.counts
         is_whole = not any(counts[what] for what in ("changed", "size", "missing", "unknown"))
@@ -71,6 +76,8 @@ class Command(BaseCommand):
         counts = rebuilt.compared.counts
         for what, key in rebuilt.compared.differing:
             self.stderr.write(f"{what}: {key}")
+        if len(rebuilt.compared.differing) == MOST_TOLD:
+            self.stderr.write("… and perhaps more; the figures count all")
         if options["json"]:
             told = {"applied": options["apply"], "manifest": rebuilt.head.at, "rows": rebuilt.head.counts, **counts}
             self.stdout.write(json.dumps(told))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import chain, groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ from uploads.services.manifest.lines import BadManifest, rows
 from uploads.services.move_store.carry import OWN_KEY
 
 PREVIEWS = "p/"
+MOST_TOLD = 1000
 BROKEN = {Basis.DAMAGED, Basis.MISSING}
 
 
@@ -23,22 +24,22 @@ class Compared:
     """What came of it: how many files are `there` as the manifest says; `changed`, of their size but with another
     ETag, as after a restored bucket; `size`, not even that; `missing`; objects that are `unknown`, and `previews`."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: Callable[[], None]) -> None:
+        self._step = step
         self.counts: Counter[str] = Counter(there=0, changed=0, size=0, missing=0, unknown=0, previews=0)
         self.differing: list[tuple[str, str]] = []  # the first of them: what, and which key
 
-    MOST_TOLD = 1000
-
     def note(self, what: str, key: str) -> None:
         self.counts[what] += 1
-        if what not in {"there", "previews"} and len(self.differing) < self.MOST_TOLD:
+        self._step()
+        if what not in {"there", "previews"} and len(self.differing) < MOST_TOLD:
             self.differing.append((what, key))
 
 
-def compare(path: Path, *, files: IO[str], unknown: IO[str]) -> Compared:
+def compare(path: Path, *, files: IO[str], unknown: IO[str], step: Callable[[], None]) -> Compared:
     """Write each file as it is to be restored to `files`, and each object of ours without one to `unknown`, as JSON
     lines. Raises BadManifest for a store that the settings do not know, StoreUnavailable, ListingOutOfOrder."""
-    compared = Compared()
+    compared = Compared(step)
     known = {store.name for store in (s3.main_store(), s3.other_store()) if store}
     seen = set()
     for store, told in groupby(rows(path, "file"), key=lambda row: str(row["store"])):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from uploads.errors import BadInput
 
 FORMAT = 1
 GZIP = b"\x1f\x8b"
-MOST_LINE_BYTES = 1024**2
+MOST_LINE_BYTES = 64 * 1024**2
 
 
 class BadManifest(BadInput):
@@ -82,7 +83,7 @@ def _raw_lines(file: IO[bytes]) -> Iterator[bytes]:
     try:
         while line := file.readline(MOST_LINE_BYTES):
             yield line
-    except (EOFError, OSError, gzip.zlib.error) as fault:  # type: ignore[attr-defined]
+    except (EOFError, OSError, zlib.error) as fault:
         raise BadManifest(
             f"The manifest cannot be read to its end ({type(fault).__name__}): take another one."
         ) from None

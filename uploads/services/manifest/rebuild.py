@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,18 +30,21 @@ class Rebuilt:
     compared: Compared
 
 
-def rebuild(path: Path, *, apply: bool, recover_for: str | None = None) -> Rebuilt:
+def rebuild(
+    path: Path, *, apply: bool, recover_for: str | None = None, step: Callable[[], None] = lambda: None
+) -> Rebuilt:
     """Check the manifest and the bucket; with `apply`, write all rows in one transaction, or none.
 
     A file whose object is gone comes back as missing: its name and place are known, and its bytes may be found yet.
-    `recover_for` names the person who gets what no line names. Raises BadInput, WrongMarker, StoreUnavailable.
+    `recover_for` names the person who gets what no line names; `step` is told of each file that was compared.
+    Raises BadInput, WrongMarker, StoreUnavailable.
     """
     require_empty()
     head = inspect(path)
     keep_id = _require_marker(head)
     owner_id = None if recover_for is None else _person(path, recover_for)
     with _spool() as files, _spool() as unknown:
-        compared = compare(path, files=files, unknown=unknown)
+        compared = compare(path, files=files, unknown=unknown, step=step)
         if apply:
             folder = None
             if owner_id is not None and compared.counts["unknown"]:
