@@ -20,8 +20,8 @@ from amalga.local.signals import Signals, Stopped
 GUNICORN_SETTINGS = PROJECT / "amalga" / "gunicorn.py"
 MANAGE = PROJECT / "manage.py"
 READY_SECONDS = 60
-# The embedded store checks no digests: what arrives is read and settled within seconds.
-BACKGROUND = (("sweep", "--every", "60"), ("verify", "--every", "2"), ("worker",))
+# The embedded store checks no digests: what arrives is read by the worker, within seconds.
+BACKGROUND = (("sweep", "--every", "60"), ("worker",))
 LEAVING_SECONDS = 6  # an earlier run that has just lost its parent gets this long to end
 
 

@@ -93,6 +93,7 @@ class _Turn:
         least = len(digests) + file.part_count // MOST_TURNS
         try:
             whole = reading.run(enough=lambda: self.is_over() and len(reading.digests) > least)
+            self.settled += len(settle([judge(reading)])) if whole else 0
         except DatabaseError:
             raise
         except StoreUnavailable:
@@ -103,7 +104,6 @@ class _Turn:
             logger.warning("verify_fault file=%s fault=%s", file.pk, type(fault).__name__, exc_info=True)
             return True
         if whole:
-            self.settled += len(settle([judge(reading)]))
             return True
         if rest:
             verify_files.enqueue(rest)
