@@ -68,6 +68,8 @@ def fold(text: str) -> str:
 
     `Été №2.PDF` becomes `ete no2.pdf`. Both what is kept and what is searched for go through here.
     """
+    if text.isascii():
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     bare = "".join(char for char in decomposed if not unicodedata.combining(char))
     return unicodedata.normalize("NFC", bare)
@@ -97,6 +99,8 @@ def disposition(name: str, *, inline: bool) -> str:
 
 
 def _visible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
     text = text.translate(_FILLERS)
     kept = "".join(char for char in text if unicodedata.category(char) not in _INVISIBLE)
     return unicodedata.normalize("NFC", kept)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import mimetypes
+import posixpath
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from uploads import s3
@@ -72,7 +72,7 @@ def read_key(key: str, size: int, etag: str, modified: datetime, *, prefix: str)
         if not 0 < len(etag) <= MOST_ETAG_CHARACTERS:
             return Refused(key, "The store tells no usable ETag of it.")
         name = clean_name(last)
-        claimed_type, family = _kind_of(PurePosixPath(name).suffix.lower())
+        claimed_type, family = _kind_of(posixpath.splitext(name)[1].lower())
     except Problem as problem:
         return Refused(key, problem.message)
     return Found(key, size, etag, modified, folder, name, claimed_type, family)

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from amalga.database import unhurried
-from uploads.models import Action, Event, File, Origin, Usage, Visibility
+from uploads.models import Action, Event, Origin, Usage, Visibility
 from uploads.models.file import main_store
 from uploads.names import fold
 from uploads.parts import part_size_for
@@ -68,7 +68,9 @@ class Added(NamedTuple):
 
 def known_keys(keys: Sequence[str]) -> set[str]:
     """Those of the keys that have a file, in whatever state."""
-    return set(File.objects.filter(store=main_store(), key__in=keys).values_list("key", flat=True))
+    with connection.cursor() as cursor:  # by hand: as one parameter, a thousand keys cost a tenth
+        cursor.execute("SELECT key FROM uploads_file WHERE store = %s AND key = ANY(%s)", [main_store(), list(keys)])
+        return {key for (key,) in cursor.fetchall()}
 
 
 def add(found: Sequence[Found], folders: Mapping[str, int | None], owned: Owned) -> Added:
