@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import re
 import uuid
 from pathlib import Path
@@ -290,3 +291,23 @@ def test_what_breaks_off_midway_has_written_nothing(
     code, _told, why = rebuild(tmp_path / "manifest", "--apply")
     assert (code, shelf.whole_database()) == (1, before)
     assert "Nothing was written" in why
+
+
+@pytest.mark.parametrize("where", ["/dev/null", "/"])
+def test_only_a_file_is_written_over(db: None, where: str) -> None:
+    with pytest.raises(CommandError) as refusal:
+        call_command("export_manifest", "--output", where, stderr=io.StringIO())
+    assert refusal.value.returncode == 2
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_one_before(
+    alice: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "manifest"
+    exported(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda _number: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(CommandError, match="No space left"):
+        exported(path)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (before, [path])

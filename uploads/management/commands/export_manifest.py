@@ -19,6 +19,8 @@ from uploads.management.progress import Progress, stoppable
 from uploads.models import Outcome, Report
 from uploads.services.manifest import Exported, export_lines, save_in_bucket
 
+AWAY = "The {} cannot be asked ({}): `manage.py doctor` says why."
+
 
 class Command(BaseCommand):
     help = (
@@ -66,6 +68,12 @@ class Command(BaseCommand):
         return "stdout"
 
     def _to_file(self, path: Path, exported: Exported, options: dict[str, Any]) -> str:
+        if path.exists() and not path.is_file():
+            raise CommandError(f"{path} is no file: name one, or leave --output out for stdout.", returncode=2)
+        self._to_new_file(path, exported, options)
+        return str(path)
+
+    def _to_new_file(self, path: Path, exported: Exported, options: dict[str, Any]) -> None:
         """Under another name first, so that whatever has this name is whole. Nobody else may read it."""
         part = path
         try:
@@ -81,7 +89,6 @@ class Command(BaseCommand):
         finally:
             if part != path:
                 part.unlink(missing_ok=True)
-        return str(path)
 
     def _to_bucket(self, exported: Exported, options: dict[str, Any]) -> str:
         """By way of a file of this machine: no transaction may wait for the store."""
@@ -114,12 +121,10 @@ def _told_plainly() -> Iterator[None]:
     try:
         yield
     except StoreUnavailable as fault:
-        raise CommandError(
-            f"The store does not answer ({fault.detail}). Run it again when it does.", returncode=1
-        ) from None
+        raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
     except Problem as problem:
         raise CommandError(problem.message, returncode=2) from None
     except DatabaseError as fault:
-        raise CommandError(f"The database is away ({type(fault).__name__}). Run it again.", returncode=1) from None
+        raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
     except OSError as fault:
         raise CommandError(f"The manifest could not be written: {fault.strerror}.", returncode=1) from None

@@ -182,12 +182,14 @@ def _told_plainly() -> Iterator[None]:
         yield
     except StoreUnavailable as fault:
         raise CommandError(
-            f"A store does not answer ({fault.detail}). Run it again when it does.", returncode=1
+            f"A store cannot be asked ({fault.detail}). Run it again when it can.", returncode=1
         ) from None
     except Problem as problem:
         raise CommandError(problem.message, returncode=2) from None
     except DatabaseError as fault:
-        raise CommandError(f"The database is away ({type(fault).__name__}). Run it again.", returncode=1) from None
+        raise CommandError(
+            f"The database is away ({type(fault).__name__}). Run it again when it is back.", returncode=1
+        ) from None
 
 
 def _called(name: str) -> str:

@@ -115,10 +115,10 @@ def _told_plainly() -> Iterator[None]:
     try:
         yield
     except StoreUnavailable as fault:
-        raise CommandError(f"The store does not answer ({fault.detail}). Nothing was written.", returncode=1) from None
+        raise CommandError(f"The store cannot be asked ({fault.detail}). Nothing was written.", returncode=1) from None
     except Problem as problem:
         raise CommandError(problem.message, returncode=2) from None
     except DatabaseError as fault:
-        raise CommandError(f"The database does not do it ({fault}). Nothing was written.", returncode=1) from None
+        raise CommandError(f"The database is away, or refuses: {fault}. Nothing was written.", returncode=1) from None
     except OSError as fault:
         raise CommandError(f"The manifest cannot be read: {fault.strerror}.", returncode=2) from None
