@@ -11,11 +11,12 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from tests.fsck_runs import LONG_AGO, key, run, stored
-from tests.senders import Sender, composite
+from tests.senders import Sender, composite, sha256
 from tests.stores import Bucket
 from uploads import s3
+from uploads.errors import Conflict
 from uploads.management.commands import fsck as fsck_command
-from uploads.models import Basis, Event, File, Finding, Look, Origin, Preview, PreviewState, Report, State
+from uploads.models import Basis, Event, File, Finding, Installation, Look, Origin, Preview, PreviewState, Report, State
 from uploads.services import assemble
 
 BODY = b"0123456789abcdefghijKLM"
@@ -127,6 +128,22 @@ def test_an_object_that_changes_under_the_copy_is_left(
     monkeypatch.setattr(s3, "set_aside", then_changed)
     assert run("--repair", "--mend=1")[0] == 1
     assert marked.read(key(1)) == b"jello"
+
+
+def test_a_copy_keeps_its_digest_where_the_store_has_them(alice: User, digest_bucket: Bucket) -> None:
+    s3.write_marker(Installation.objects.own_id())
+    stored(alice, digest_bucket)
+    digest_bucket.write(key(1), BODY)
+    assert mend()[0] == 0
+    copy = s3.head(f"quarantine/{key(1)}")
+    assert copy is not None
+    assert copy.checksum == sha256(BODY)
+
+
+def test_an_object_too_large_to_copy_at_once_is_told_and_left(alice: User, marked: Bucket) -> None:
+    item = s3.Item(key(1), 5 * 1024**3 + 1, "e" * 32, timezone.now())
+    with pytest.raises(Conflict, match="5 GiB"):
+        s3.set_aside(item)
 
 
 def test_another_object_in_quarantine_is_not_overwritten(alice: User, marked: Bucket) -> None:

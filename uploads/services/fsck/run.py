@@ -110,7 +110,10 @@ def _stopped(scope: Scope) -> Report:
         outcome=Outcome.RUNNING,
     )
     if last is None or not Report.objects.filter(dead, pk=last.pk).update(outcome=Outcome.RUNNING, ended_at=Now()):
-        raise Refused("There is no stopped run of this scope to go on with. Run it without --resume.")
+        raise Refused(
+            "There is no stopped run of this scope to go on with. Run it without --resume. "
+            "(One that was killed counts as stopped after a minute.)"
+        )
     last.outcome = Outcome.RUNNING
     last.summary = {"since": last.cursor} if last.cursor else {}
     return last
