@@ -9,7 +9,6 @@ from django.db import migrations, models
 
 import uploads.models.file
 
-
 # Postgres does not widen a column that a trigger names: it stands aside for that moment, in the same transaction.
 DROP_GUARD = "DROP TRIGGER uploads_file_guard ON uploads_file"
 CREATE_GUARD = """
