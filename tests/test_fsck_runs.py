@@ -32,7 +32,7 @@ from uploads.services.fsck import Scope, Teller, compare, fsck, objects
 
 
 def test_ranges_together_are_the_whole(alice: User, marked: Bucket) -> None:
-    files = [stored(alice, marked, bytes([number])) for number in range(40)]
+    files = [stored(alice, marked, bytes([number])) for number in range(20)]
     for file in files[::7]:
         marked.delete(file.key)
     run()
@@ -43,7 +43,7 @@ def test_ranges_together_are_the_whole(alice: User, marked: Bucket) -> None:
         together += found()
         counts.append(Report.objects.all()[0].summary["rows"]["count"])
     assert sorted(together) == whole
-    assert sum(counts) == 40
+    assert sum(counts) == 20
 
 
 def test_a_store_that_goes_away_stops_it_and_it_goes_on_where_it_was(
@@ -186,14 +186,14 @@ def test_nothing_is_written_but_the_report(alice: User, marked: Bucket) -> None:
 def test_a_store_that_goes_away_at_the_second_look_leaves_that_stretch_for_the_next(
     alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(50):
+    for number in range(20):
         marked.delete(stored(alice, marked, bytes([number])).key)
     with monkeypatch.context() as patch:
         patch.setattr(s3, "head", lambda *_args, **_kwargs: (_ for _ in ()).throw(StoreUnavailable("HeadObject: 500")))
         assert run()[0] == 1
     assert (Report.objects.get().outcome, found()) == (Outcome.STOPPED, [])
     assert run("--resume")[0] == 1
-    assert len(found()) == 50
+    assert len(found()) == 20
 
 
 @pytest.mark.parametrize("args", [["--grace=-1"], ["--grace=nan"], ["--grace=1e300"], ["--prefix=" + "f" * 1001],
