@@ -54,7 +54,10 @@ def test_an_upload_that_lacks_parts_is_opened_again(sender: Sender, marked: Buck
 def test_a_missing_object_is_marked_and_unmarked_when_it_is_back(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked, b"hello")
     marked.delete(file.key)
-    assert mend()[0] == 0
+    run()
+    ended = Report.objects.get().ended_at
+    assert run("--repair", "--mend=1")[0] == 0
+    assert (Report.objects.get().ended_at, Report.objects.get().summary["mended"]) == (ended, 1)
     assert File.objects.get().checksum_basis == Basis.MISSING
     assert Event.objects.get(action="repair").file_id == file.link
     assert run()[0] == 0

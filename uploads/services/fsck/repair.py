@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -71,7 +72,8 @@ def repair(scope: Scope, *, named: int | None, tell: Callable[[Finding, str], No
         mended += sum(_mend(finding, by_key.get(finding.key), scope, tell) for finding in some)
         last = some[-1].pk
     left = report.findings.filter(mended="").count()
-    report.end(Outcome(report.outcome), mended=report.findings.exclude(mended="").count())
+    summary = {**report.summary, "mended": report.findings.exclude(mended="").count()}
+    Report.objects.filter(pk=report.pk).update(summary=summary)  # it ended when the comparison did
     return Repaired(report, mended, left)
 
 
@@ -120,7 +122,7 @@ def _mended(sight: Sight, scope: Scope) -> str:
     if sight.key.startswith(PREVIEWS):
         return _make_again(sight)
     if sight.row.state == State.COMPLETING:
-        return _resolve(File.objects.get(pk=sight.row.file_id))
+        return _resolve(sight.row.file_id)
     return _unmark(sight) if sight.row.marked else _mark(sight)
 
 
@@ -135,10 +137,13 @@ def _note(finding: Finding, done: str, tell: Callable[[Finding, str], None]) -> 
 # --- what is provable -------------------------------------------------------------------------
 
 
-def _resolve(file: File) -> str:
+def _resolve(pk: UUID) -> str:
     """Publish a finished upload, or whatever else the store shows to be right."""
+    file = File.objects.filter(pk=pk).first()
+    if file is None:
+        return ""
     resolve(file)
-    now = File.objects.filter(pk=file.pk).first()
+    now = File.objects.filter(pk=pk).first()
     done = {State.AVAILABLE: "published", State.UPLOADING: "opened again", State.DELETING: "given up"}
     told = done.get(State(now.state), "") if now else "given up"
     if told:
