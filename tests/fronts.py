@@ -43,12 +43,21 @@ class Request:
         return Answer(got.status, kept, got.data)
 
     @property
+    def is_signed_url(self) -> bool:
+        """Whether it is somebody's to whom we gave a URL, and not our own (we ask for objects by URLs as well)."""
+        return self.method == "PUT" and "X-Amz-Signature" in self.url
+
+    @property
     def operation(self) -> str:
         query = parse_qs(urlsplit(self.url).query, keep_blank_values=True)
         if "uploadId" in query:
             return {"POST": "complete", "GET": "list", "DELETE": "abort", "PUT": "part"}[self.method]
         if "uploads" in query:
             return {"POST": "create", "GET": "ids"}[self.method]
+        if "list-type" in query:
+            return "listing"
+        if "delete" in query:
+            return "deletes"
         return self.method.lower()
 
 

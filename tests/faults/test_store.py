@@ -1,0 +1,119 @@
+"""Every way to work with the store, with every fault on every call: it is told, it is repeated, and all agrees."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+from django.contrib.auth.models import User
+from pytest_django import Settings
+
+from tests import fronts
+from tests.faults import scenarios
+from tests.faults.acts import Ask, Command, Told
+from tests.faults.conftest import PART_BYTES
+from tests.faults.here import Here
+from tests.faults.mortals import cookies_of
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.stage import Stage
+from tests.fronts import FAULTS, Answer, Front, Request, Rule
+from tests.stores import Bucket
+from uploads.s3 import client as s3_client
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults, pytest.mark.timeout(600)]
+
+READ_SECONDS = 0.3
+# tests/test_injected.py has more ways to say no, for the calls of a finish.
+ANSWERS: dict[str, Rule] = {
+    **{name: FAULTS[name] for name in ("500", "503", "403", "page 200", "broken")},
+    "507": fronts.status(507, "InsufficientStorage"),
+    "200 with an error": fronts.status(200, "InternalError"),
+    "lost": fronts.lost,
+    "midway": fronts.midway,
+}
+# A person presses these buttons, and no call to the store follows.
+WITHOUT_A_STORE = {
+    "a_file_put_into_the_trash", "a_file_brought_back", "an_older_version_brought_back", "files_moved_to_a_folder",
+    "a_folder_moved_into_another",
+}  # fmt: skip
+NAMES = sorted(SCENARIOS.keys() - WITHOUT_A_STORE)
+
+
+@pytest.fixture
+def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """The app asks the store through it, and is not patient: neither before a second attempt nor for an answer."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
+    for name in ("READ_SECONDS", "PATIENT_READ_SECONDS", "SLOW_READ_SECONDS"):
+        monkeypatch.setattr(s3_client, name, READ_SECONDS)
+    monkeypatch.setitem(cast(dict[str, Any], s3_client.config.__kwdefaults__), "read_seconds", READ_SECONDS)
+    settings.UPLOAD_PART_BYTES = PART_BYTES
+    with fronts.in_front_of(bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT = front.url
+        forget_clients()
+        yield front
+    forget_clients()
+
+
+def forget_clients() -> None:
+    s3_client.client.cache_clear()
+    s3_client.http.cache_clear()
+
+
+class Spoiled:
+    """Does what it is asked while the store fails at one operation. What it could not do was not done: None."""
+
+    def __init__(self, spare: Here, front: Front, operation: str, fault: Rule) -> None:
+        self.spare = spare
+        self.front = front
+        self.operation = operation
+        self.fault = fault
+
+    def do(self, act: Ask | Command) -> Told | None:
+        self.front.rules[self.operation] = self._answer
+        told = self.spare.do(act)
+        self.front.rules.clear()
+        failed = told.status_code == (1 if isinstance(act, Command) else 503)
+        assert failed or told.status_code < 500, told.content
+        return None if failed else told
+
+    def _answer(self, request: Request) -> Answer | None:
+        return request.forward() if request.is_signed_url else self.fault(request)
+
+
+def play(name: str, door: Any, spare: Here, bucket: Bucket) -> None:
+    scenarios.run(name, Stage(door, spare, bucket, part_bytes=PART_BYTES))
+
+
+def healthy(name: str, front: Front, spare: Here, bucket: Bucket) -> Counter[str]:
+    """Which operations it takes, and how often, when nothing is wrong."""
+    front.seen.clear()
+    play(name, spare, spare, bucket)
+    return Counter(front.seen)
+
+
+@pytest.mark.parametrize("fault", ANSWERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_whatever_the_store_answers_nothing_is_lost(
+    name: str, fault: str, alice: User, bucket: Bucket, neighbour: None, front: Front
+) -> None:
+    spare = Here(cookies_of(alice))
+    usual = healthy(name, front, spare, bucket)
+    for operation in usual:
+        front.seen.clear()
+        try:
+            play(name, Spoiled(spare, front, operation, ANSWERS[fault]), spare, bucket)
+        except BaseException as problem:
+            problem.add_note(f"the store answered {operation} with {fault}")
+            raise
+        assert front.seen.count(operation) <= s3_client.PATIENT_ATTEMPTS * (usual[operation] + 4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_store_that_hangs_loses_nothing(
+    name: str, alice: User, bucket: Bucket, neighbour: None, front: Front
+) -> None:
+    spare = Here(cookies_of(alice))
+    for operation in [*healthy(name, front, spare, bucket), "*"]:
+        play(name, Spoiled(spare, front, operation, front.hang), spare, bucket)
