@@ -23,9 +23,9 @@ ALL = Fraction(1)
 class Chosen:
     """The files of one run, how many and how large they are together: about, of many, and not at all where nobody
     asked. `failed` may be counted up meanwhile: so many others are taken instead, so that files that cannot be read
-    do not take the place of the rest night after night."""
+    do not take the place of the rest night after night. None among the files: no more, unless one fails."""
 
-    files: Iterator[File]
+    files: Iterator[File | None]
     total: int | None = None
     total_bytes: int | None = None
     failed: int = 0
@@ -65,14 +65,14 @@ def _by_id(rows: FileQuerySet, *order: Any) -> Iterator[File]:
         last = batch[-1].pk
 
 
-def _least_recent(chosen: Chosen, since: datetime, most: int | None) -> Iterator[File]:
+def _least_recent(chosen: Chosen, since: datetime, most: int | None) -> Iterator[File | None]:
     """Two ranges of one index: files that were never read, then the others by the time of their last reading."""
     taken = 0
     never_read = File.objects.available().filter(verified_at__isnull=True)
     for files in (_by_id(never_read, *_ORDER), _by_time(since)):
         for file in files:
-            if most is not None and taken - chosen.failed >= most:
-                return
+            while most is not None and taken - chosen.failed >= most:
+                yield None
             taken += 1
             yield file
 
