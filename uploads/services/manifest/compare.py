@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,10 +13,11 @@ from typing import IO, Any
 
 from uploads import s3
 from uploads.models import Basis
+from uploads.models.file import KEY_PATTERN
 from uploads.services.manifest.lines import BadManifest, rows
-from uploads.services.move_store.carry import OWN_KEY
 
 PREVIEWS = "p/"
+FILE_KEY = re.compile(KEY_PATTERN)
 MOST_TOLD = 1000
 BROKEN = {Basis.DAMAGED, Basis.MISSING}
 
@@ -96,10 +98,10 @@ def _settle(row: dict[str, Any], found: s3.Item | None) -> str:
 
 
 def _note_unknown(item: s3.Item, store: str, compared: Compared, unknown: IO[str]) -> None:
-    if not OWN_KEY.fullmatch(item.key):
-        return  # never imported, or not ours
+    """What is under other keys was never brought in, or is not ours."""
     if item.key.startswith(PREVIEWS):
         compared.note("previews", item.key)
+    if not FILE_KEY.fullmatch(item.key):
         return
     compared.note("unknown", item.key)
     told = {"key": item.key, "size": item.size, "etag": item.etag, "at": item.modified.isoformat(), "store": store}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Now
 
@@ -30,7 +30,7 @@ class Claims:
         """Those of these rows that nobody else holds and that are still to be moved, as they are now."""
         self.renew()
         wanted = self._rows.filter(pk__in=list(ids))
-        wanted.filter(Q(lease_until__isnull=True) | Q(lease_until__lte=Now())).update(lease_until=self.until)
+        self._set(wanted.filter(Q(lease_until__isnull=True) | Q(lease_until__lte=Now())), self.until, skip_locked=True)
         had = list(wanted.filter(lease_until=self.until))
         self._held |= {row.pk for row in had}
         return had
@@ -39,17 +39,25 @@ class Claims:
         if time.monotonic() < self._due:
             return
         until = _end_of_lease()
-        self._mine().update(lease_until=until)
+        self._set(self._mine(), until)
         self.until, self._due = until, time.monotonic() + RENEW_SECONDS
 
     def drop(self, row: Model) -> None:
         """The row is settled: forget it, and end the claim where it still is one."""
-        self._mine().filter(pk=row.pk).update(lease_until=self._over)
+        self._set(self._mine().filter(pk=row.pk), self._over)
         self._held.discard(row.pk)
 
     def drop_all(self) -> None:
-        self._mine().update(lease_until=self._over)
+        self._set(self._mine(), self._over)
         self._held.clear()
+
+    def _set(self, rows: QuerySet[Any], until: Any, *, skip_locked: bool = False) -> None:
+        """Rows are locked in one order, as everywhere: nobody waits for each other in a circle."""
+        with transaction.atomic():
+            locked = rows.order_by("pk").select_for_update(no_key=True, skip_locked=skip_locked, of=("self",))
+            ids = list(locked.values_list("pk", flat=True))
+            if ids:
+                self._rows.model._default_manager.filter(pk__in=ids).update(lease_until=until)
 
     def _mine(self) -> QuerySet[Any]:
         mine: QuerySet[Any] = self._rows.model._default_manager.filter(pk__in=self._held, lease_until=self.until)
