@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from typing import Any
 
 import pytest
@@ -268,3 +269,44 @@ def test_what_should_have_moved_on_is_told(alice: User, marked: Bucket, state: S
     assert run(grace=3600)[0] == 1
     assert found() == [("stuck", late.key)]
     assert Finding.objects.get().detail["row"]["state"] == state
+
+
+# --- everything at once -----------------------------------------------------------------------
+
+# row, object: what is to be found; without any grace, whatever should go is late
+TABLE = {
+    ("none", "none"): None, ("none", "same"): "orphan", ("none", "longer"): "orphan",
+    ("available", "none"): "missing", ("available", "same"): None, ("available", "other"): "etag",
+    ("available", "longer"): "size",
+    ("trashed", "none"): "missing", ("trashed", "same"): None, ("trashed", "other"): "etag",
+    ("uploading", "none"): None, ("uploading", "other"): None, ("completing", "same"): None,
+    ("deleting", "none"): "stuck", ("deleting", "longer"): "stuck",
+    ("marked", "none"): None, ("marked", "same"): "stuck", ("marked", "other"): "etag",
+    ("elsewhere", "none"): None, ("elsewhere", "same"): None,
+}  # fmt: skip
+BODIES = {"same": b"hello", "other": b"jello", "longer": b"hello, world"}
+
+
+def test_any_mixture_is_told_as_the_table_says(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled = random.Random(4)
+    expected = set()
+    for row, there in [*TABLE, *TABLE, *TABLE]:
+        name = f"f/{shuffled.getrandbits(128):032x}"
+        if row != "none":
+            state = State.AVAILABLE if row in {"marked", "elsewhere"} else State(row)
+            file = add_file(alice, b"hello", key=name, state=state)
+            facts = {"etag": hashlib.md5(b"hello", usedforsecurity=False).hexdigest()}
+            facts |= {"checksum_basis": Basis.MISSING} if row == "marked" else {}
+            facts |= {"store": "old"} if row == "elsewhere" else {}
+            File.objects.filter(pk=file.pk).update(**facts)
+        if there != "none":
+            marked.write(name, BODIES[there])
+        if trouble := TABLE[row, there]:
+            expected.add((trouble, name))
+    monkeypatch.setattr("uploads.services.fsck.rows.block.__kwdefaults__", {"most": 3})
+    monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", 4)
+    monkeypatch.setattr(objects, "BATCH_PAGES", 1)
+    File.objects.update(updated_at=timezone.now() - LONG_AGO)
+    run(grace=0)
+    assert set(found()) == expected
+    assert left()["marked"] == 3
