@@ -181,37 +181,15 @@ def test_a_library_with_anything_in_it_is_left_alone(library: Bucket, tmp_path: 
     assert "not empty" in why
 
 
-def spoil(path: Path, how: str) -> None:
-    body = path.read_bytes()
-    lines = body.splitlines(keepends=True)
-    path.write_bytes({
-        "cut": body[: len(body) // 2],
-        "without its end": b"".join(lines[:-1]),
-        "a line less": b"".join(lines[:3] + lines[4:]),
-        "a letter": body.replace(b"alice", b"Alice", 1),
-        "empty": b"",
-        "no manifest": b'{"kind":"something"}\n',
-        "not json": b"hello\n",
-        "a cut gzip": gzip.compress(body)[:-100],
-        "of the future": body.replace(b'"format":1', b'"format":2', 1),
-    }[how])  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "how",
-    ["cut", "without its end", "a line less", "a letter", "empty", "no manifest", "not json", "a cut gzip",
-     "of the future"],
-)  # fmt: skip
-def test_what_is_no_whole_manifest_is_refused_and_nothing_written(
-    alice: User, bucket: Bucket, tmp_path: Path, how: str
-) -> None:
+def test_a_manifest_that_is_cut_off_is_refused_and_nothing_written(alice: User, bucket: Bucket, tmp_path: Path) -> None:
     s3.write_marker(Installation.objects.own_id())
     path = tmp_path / "manifest"
     exported(path)
-    spoil(path, how)
+    path.write_bytes(path.read_bytes()[:-100])
     before = shelf.whole_database()
-    assert rebuild(path, "--apply")[0] == 2
-    assert shelf.whole_database() == before
+    code, _told, why = rebuild(path, "--apply")
+    assert (code, shelf.whole_database()) == (2, before)
+    assert "cut off" in why
 
 
 def test_the_bucket_of_another_library_is_refused(alice: User, bucket: Bucket, tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""What is a whole manifest, and what is not."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from uploads.services.manifest import BadManifest, inspect
+from uploads.services.manifest.lines import rows
+
+HEAD = {"kind": "manifest", "format": 1, "installation": "an-id", "at": "2026-11-23", "counts": {"tag": 2}}
+TAGS = [{"kind": "tag", "id": 1, "name": "summer"}, {"kind": "tag", "id": 2, "name": "été \u2028 🎉"}]
+
+
+def whole() -> bytes:
+    lines = [json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for line in [HEAD, *TAGS]]
+    end = {"kind": "end", "lines": len(lines), "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
+    return b"".join(lines) + json.dumps(end).encode() + b"\n"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_whole_one_is_read_packed_or_not(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "manifest"
+    path.write_bytes(gzip.compress(whole()) if packed else whole())
+    assert inspect(path).counts == {"tag": 2}
+    assert list(rows(path, "tag")) == TAGS
+    assert list(rows(path, "file")) == []
+
+
+LINES = whole().splitlines(keepends=True)
+SPOILT = {
+    "empty": b"",
+    "no manifest": b'{"kind":"something"}\n',
+    "no object": b"[1]\n",
+    "not json": b"hello\n",
+    "binary": bytes(range(256)) * 10,
+    "cut in a line": whole()[:-20],
+    "without its end": b"".join(LINES[:-1]),
+    "without its head": b"".join(LINES[1:]),
+    "a line less": b"".join(LINES[:1] + LINES[2:]),
+    "a line twice": b"".join(LINES[:2] + LINES[1:]),
+    "other order": b"".join([LINES[0], LINES[2], LINES[1], LINES[3]]),
+    "a letter": whole().replace(b"summer", b"Summer"),
+    "more behind it": whole() + b"\n",
+    "twice": whole() + whole(),
+    "a cut gzip": gzip.compress(whole())[:-20],
+    "a gzip with a flipped bit": gzip.compress(whole())[:40] + b"\x00" + gzip.compress(whole())[41:],
+    "of the future": whole().replace(b'"format":1', b'"format":2'),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_what_is_not_whole_is_refused(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "manifest"
+    path.write_bytes(SPOILT[how])
+    with pytest.raises(BadManifest):
+        inspect(path)
