@@ -23,8 +23,13 @@ from uploads.s3 import client, delivery, listing, objects, signing, streams
 from uploads.s3.posture import keeping
 from uploads.s3.stores import main_store
 from uploads.services import aims, doctor, preview_queue, previews, queue, watch
+from uploads.services.doctor import clock
 from uploads.services.doctor import limits as limits_of_doctor
 from uploads.services.erase import CLOCKS_APART_SECONDS, quiet
+from uploads.services.fsck import rows as fsck_rows
+from uploads.services.fsck import run as fsck_run
+from uploads.services.move_store import claims
+from uploads.services.sweep import orphans, strays, turns
 
 UNITS = {"s": 1, "times": 1, "days": 24 * 3600}
 ROW = re.compile(r"^\| ([^|]+) \| ([\d.]+) (s|times|days) \| ([^|]*) \|", re.MULTILINE)
@@ -68,7 +73,23 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "store: pause between attempts": longest_pause(client.ATTEMPTS - 1),
         "store, patiently: read": client.PATIENT_READ_SECONDS,
         "store, patiently: attempts": client.PATIENT_ATTEMPTS,
+        "store, copying by itself: read": client.SLOW_READ_SECONDS,
         "listing a bucket: all attempts": listing.RETRY_SECONDS,
+        "sweep: lease of a batch": turns.LEASE_SECONDS,
+        "sweep: first pause for a row that fails": turns.FIRST_PAUSE_SECONDS,
+        "sweep: longest pause for a row that fails": turns.LONGEST_PAUSE_SECONDS,
+        "sweep: lease of a preview without a file": orphans.LEASE_SECONDS,
+        "sweep: looks for forgotten uploads in parts every": strays.PAUSE_SECONDS,
+        "sweep: such an upload is forgotten after": strays.GRACE.total_seconds(),
+        "fsck: too young to compare": fsck_run.GRACE_SECONDS,
+        "fsck: reading a block of rows": fsck_rows.BLOCK_SECONDS,
+        "fsck: a run that shows no life": fsck_run.DEAD_AFTER_SECONDS,
+        "move: lease of a row": claims.LEASE_SECONDS,
+        "move: lease is renewed every": claims.RENEW_SECONDS,
+        "doctor: clocks are told to differ": clock.WARN_SECONDS,
+        "doctor: clocks are wrong": clock.FAIL_SECONDS,
+        "log: clocks are wrong": client.CLOCKS_APART_SECONDS,
+        "migrations and recounts: a statement": amalga.database.DAY_SECONDS,
         "database: connect": database["connect_timeout"],
         "database: wait for a connection": database["pool"]["timeout"],
         "database: go on connecting": database["pool"]["reconnect_timeout"],
@@ -141,6 +162,25 @@ def test_the_page_names_places_that_exist() -> None:
             assert names[0] in place.read_text(), where
 
 
+# Naps in a loop of our own, and ends that somebody chooses: nobody waits for another by these.
+NAPS = {"PAUSE_SECONDS", "WAIT_SECONDS", "BEAT_SECONDS", "TICK_SECONDS", "SLICE_SECONDS", "SAVE_SECONDS",
+        "SETTLED_WITHIN_SECONDS", "AWAY_SECONDS", "RETRY_SECONDS", "MOST_SECONDS", "MOST_GRACE_SECONDS",
+        "FORGOTTEN_WITHIN_SECONDS", "LOOK_SECONDS", "CHECK_SECONDS", "CORS_SECONDS", "SECONDS_IN_A_PIPE",
+        "SECONDS_ON_A_TERMINAL", "SECURE_HSTS_SECONDS", "URLS_LAST_MILLISECONDS"}  # fmt: skip
+
+
+def test_no_time_limit_is_missing_from_the_page() -> None:
+    told = (PROJECT / "docs" / "timeouts.md").read_text()
+    sources = [*(PROJECT / "uploads").rglob("*.py"), *(PROJECT / "amalga").glob("*.py")]
+    missing = {
+        f"{path.relative_to(PROJECT)}: {name}"
+        for path in sources
+        for name in re.findall(r"^(\w*SECONDS\w*)\b[^=\n]*= ", path.read_text(), re.MULTILINE)
+        if f"`{name}`" not in told and name not in NAPS
+    }
+    assert missing == set()
+
+
 def quick_call(of: dict[str, float]) -> float:
     """One call of the store at its worst."""
     each = of["store: connect"] + of["store: read"]
@@ -184,6 +224,18 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
     "a preview is made before another one makes it": (
         lambda of: of["preview: drawing"] + 2 * patient_call(of), "preview: lease"),
     "a task outlives its previews": ("preview: lease", "worker: a task that nobody works at"),
+    "a sweep's batch is not given to another while it is worked at": (assembly, "sweep: lease of a batch"),
+    "pauses grow": ("sweep: first pause for a row that fails", "sweep: longest pause for a row that fails"),
+    "a move's lease is renewed more than twice before it ends": (
+        lambda of: 2 * of["move: lease is renewed every"], "move: lease of a row"),
+    "fsck compares nothing that is under way": (
+        lambda of: of["URL: to send a part"] + of["finish: lease of a row"], "fsck: too young to compare"),
+    "an upload is not forgotten while its row is written": (
+        "answer to a person", "sweep: such an upload is forgotten after"),
+    "a row that failed comes free before the store ends its upload": (
+        "sweep: longest pause for a row that fails", "upload: ended by the store itself"),
+    "who warns warns first": ("doctor: clocks are told to differ", "doctor: clocks are wrong"),
+    "a URL outlives no clock that is told to be wrong": ("doctor: clocks are wrong", "URL: to send a part"),
     "a listing's page is patient": (
         lambda of: of["store, patiently: read"], "listing a bucket: all attempts"),
     "a URL is renewed before it dies": ("browser: a URL counts as old", "URL: to send a part"),
@@ -225,7 +277,7 @@ def test_the_clients_are_made_with_these_limits() -> None:
         "patient": ("store, patiently: read", "store, patiently: attempts"),
     }
     for kind, (read_seconds, attempts) in kinds.items():
-        made = client.client(kind).meta.config  # type: ignore[arg-type]
+        made: Any = client.client(kind).meta.config  # its types know nothing of it
         assert (made.connect_timeout, made.read_timeout) == (TOLD["store: connect"], TOLD[read_seconds])
         assert made.retries["total_max_attempts"] == TOLD[attempts]
     pool = client.http().connection_pool_kw

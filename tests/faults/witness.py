@@ -82,7 +82,8 @@ def _previews(objects: Mapping[str, int]) -> Iterator[str]:
 
 def _events(rows: list[File]) -> Iterator[str]:
     """Each file was told of once: as an upload, or as a version of one."""
-    told = Counter(Event.objects.filter(action__in=[Action.UPLOAD, Action.VERSION]).values_list("file_id", flat=True))
+    uploads = Event.objects.filter(action__in=[Action.UPLOAD, Action.VERSION], file_id__isnull=False)
+    told = Counter(link for link in uploads.values_list("file_id", flat=True) if link)
     there = Counter(row.link for row in rows)
     purged = set(Event.objects.filter(action=Action.PURGE).values_list("file_id", flat=True))
     for link in told.keys() | there.keys():
