@@ -296,7 +296,7 @@ def test_strays_are_aborted_and_what_a_live_upload_names_is_kept(sender: Sender,
     foreign = begin(bucket, "backup/disk")
     assert services.sweep()["aborted"] == 3
     assert set(bucket.multipart_uploads()) == {(live.row().key, live.row().multipart_id), ("backup/disk", foreign)}
-    assert sender.put(live) is None
+    sender.put(live)
     assert sender.finished(live).state == State.AVAILABLE
 
 
