@@ -28,7 +28,7 @@ def note(file: File, basis: Basis) -> None:
 
 
 def test_a_good_file_raises_no_alarm(file: File, as_alice: Client) -> None:
-    assert 'message error' not in page(as_alice, file)
+    assert "message error" not in page(as_alice, file)
 
 
 def test_a_damaged_file_says_so_and_can_be_had_all_the_same(file: File, as_alice: Client) -> None:
