@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from amalga.database import DAY_SECONDS, patient
 from uploads import s3
 from uploads.errors import StoreUnavailable
 from uploads.models import Installation
 from uploads.parts import MOST_PARTS, encode_digest
+from uploads.services.leisure import at_leisure
 from uploads.services.manifest.lines import FORMAT
 from uploads.services.manifest.tables import EVENTS, LEFT_OUT, TABLES, Table
 
@@ -95,7 +95,7 @@ def _digests(piece: bytes) -> tuple[str, str]:
 
 
 def _all_lines(installation: str, tables: list[Table], exported: Exported) -> Iterator[bytes]:
-    with patient(DAY_SECONDS) as cursor:
+    with at_leisure() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         for table in tables:

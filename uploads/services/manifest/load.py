@@ -15,10 +15,10 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import connection, models
 from django.db.models.functions import Concat
 
-from amalga.database import DAY_SECONDS, patient
 from uploads.errors import BadInput
 from uploads.models import Action, Event, File, Folder, Grant, Installation, Tag, Tagging, fold
 from uploads.names import fold as folded
+from uploads.services.leisure import at_leisure
 from uploads.services.manifest.lines import Head, rows
 from uploads.services.manifest.tables import columns_of
 
@@ -54,7 +54,7 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
     """Write all rows. `files` are JSON lines as they are to be restored; the other rows come from the manifest.
     `folder` is one more. `keep_id` leaves this database the name that the bucket's marker has already. Raises BadInput
     for a library that is not empty."""
-    with patient(DAY_SECONDS) as cursor:
+    with at_leisure() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         require_empty()
         ids = _Ids(people={-pk: pk for pk in User.objects.values_list("pk", flat=True)}, groups=_groups(path))

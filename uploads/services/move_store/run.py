@@ -11,9 +11,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from amalga.database import DAY_SECONDS, patient
 from uploads.errors import StoreUnavailable
 from uploads.models import File, Installation, Preview
+from uploads.services.leisure import at_leisure
 from uploads.services.move_store.carry import CannotMove, Carried, Load, Stopped, Way, carry
 from uploads.services.move_store.claims import RENEW_SECONDS, Claims
 from uploads.services.move_store.pace import Pace
@@ -155,7 +155,7 @@ def _batches(rows: QuerySet[Any], *, size: int) -> Iterator[list[Any]]:
     """Ids of all these rows in their order, so many at once; a row that comes later may be left out."""
     last: Any = None
     while True:
-        with patient(DAY_SECONDS):
+        with at_leisure():
             page = rows.order_by("pk") if last is None else rows.order_by("pk").filter(pk__gt=last)
             ids = list(page.values_list("pk", flat=True)[:BATCH])
         if not ids:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Q, QuerySet, Sum
 
-from amalga.database import DAY_SECONDS, patient
 from uploads import s3
 from uploads.errors import BadInput
 from uploads.models import Basis, File, Preview, PreviewState, State
+from uploads.services.leisure import at_leisure
 
 STORED = [State.AVAILABLE, State.TRASHED]
 UNFIT = [Basis.DAMAGED, Basis.MISSING]
@@ -73,7 +73,7 @@ def movable_previews(source: s3.Store) -> QuerySet[Preview]:
 def survey(*, unfit: bool = False) -> Survey:
     """Counted as of now. Reads every row once: seconds for millions."""
     source, target = both_stores()
-    with patient(DAY_SECONDS):
+    with at_leisure():
         there = File.objects.filter(store=source.name)
         told = movable_files(source, unfit=unfit).aggregate(files=Count("pk"), bytes=Sum("size", default=0))
         counts = there.aggregate(
