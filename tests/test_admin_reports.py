@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests import shelf
 from tests.conftest import signed_in
-from uploads.models import Finding, Outcome, Report, Trouble
+from uploads.models import Finding, Origin, Outcome, Report, Trouble, Visibility
 
 pytestmark = pytest.mark.django_db
 
@@ -59,6 +59,32 @@ def test_findings_lead_to_files_that_are_there(alice: User, as_clerk: Client) ->
     assert str(gone) not in page
 
 
+IMPORTED = "hr/Dismissal of Bob.pdf"
+
+
+@pytest.fixture
+def told_of_private(alice: User) -> Report:
+    file = shelf.add_file(alice, origin=Origin.IMPORTED, key=IMPORTED, visibility=Visibility.PRIVATE)
+    report = made(since=IMPORTED)
+    Finding.objects.create(report=report, trouble=Trouble.SIZE, key=IMPORTED, file_id=file.pk, detail={"at": IMPORTED})
+    Finding.objects.create(report=report, trouble=Trouble.FOREIGN, key="f/Dismissal of Bob.pdf")
+    Report.objects.create(command="import_bucket", scope="hr/Dismissal")
+    return report
+
+
+def test_names_of_private_files_are_not_told_to_managers(told_of_private: Report, as_clerk: Client) -> None:
+    pages = [as_clerk.get(url).content.decode() for url in (address(told_of_private), LIST)]
+    assert not any("Dismissal" in page for page in pages)
+    brought_in = Report.objects.get(command="import_bucket")
+    assert as_clerk.get(address(brought_in)).status_code in {302, 404}
+
+
+def test_the_owner_of_the_installation_sees_every_key(told_of_private: Report, as_admin: Client) -> None:
+    page = as_admin.get(address(told_of_private)).content.decode()
+    assert IMPORTED in page
+    assert "f/Dismissal of Bob.pdf" in page
+
+
 def test_findings_are_chosen_by_kind_and_turned_page_by_page(
     as_clerk: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -66,8 +92,8 @@ def test_findings_are_chosen_by_kind_and_turned_page_by_page(
     Finding.objects.bulk_create(
         Finding(report=report, trouble=Trouble.ORPHAN, key=f"f/{number:03}") for number in range(120)
     )
-    Finding.objects.create(report=report, trouble=Trouble.SIZE, key="f/only")
-    assert keys(as_clerk, report, trouble="size") == ["f/only"]
+    Finding.objects.create(report=report, trouble=Trouble.SIZE, key="f/beef")
+    assert keys(as_clerk, report, trouble="size") == ["f/beef"]
     assert keys(as_clerk, report, trouble="orphan", p="3") == [f"f/{number:03}" for number in range(100, 120)]
     with django_assert_max_num_queries(10):
         assert len(keys(as_clerk, report)) == 50

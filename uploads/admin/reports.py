@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,10 @@ from uploads.models import File, Outcome, Report, Trouble
 from uploads.services.fsck import COMMAND, left_in_words
 from uploads.templatetags.look import in_bytes
 
+# Nothing of a person's text is in such a key, or in the beginning of one. Others may hold the names of private files.
+OURS = re.compile(r"([fp](/[0-9a-f]{0,32})?)?")
+COMMANDS_FOR_ALL = ("fsck", "verify")
+HIDDEN = "…"
 SIDES = {"rows": gettext_lazy("In the database"), "objects": gettext_lazy("In the bucket")}
 
 
@@ -44,6 +49,11 @@ class ReportAdmin(LargeAdmin):
     ordering = ("-id",)
     actions = None
     fields = readonly_fields = ("command", "of_what", "started_at", "ended_at", "how", "in_short")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Report]:
+        """What was brought in, moved and rebuilt is told to superusers: keys of others' buckets stand there."""
+        reports: QuerySet[Report] = super().get_queryset(request)
+        return reports if _sees_all(request.user) else reports.filter(command__in=COMMANDS_FOR_ALL)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -69,9 +79,10 @@ class ReportAdmin(LargeAdmin):
         told = {
             "title": str(report),
             "report": report,
-            "figures": list(figures(report)),
+            "scope": _told_of(report.scope, request.user),
+            "figures": list(figures(report, request.user)),
             "troubles": _troubles(report, chosen),
-            "page": _page(report, chosen, request.GET.get("p")),
+            "page": _page(report, chosen, request.GET.get("p"), request.user),
             "chosen": chosen,
             "opts": self.opts,
         }
@@ -80,7 +91,7 @@ class ReportAdmin(LargeAdmin):
 
     @admin.display(description=gettext_lazy("of what"))
     def of_what(self, report: Report) -> str:
-        return report.scope or _("all")
+        return (report.scope if OURS.fullmatch(report.scope) else HIDDEN) or _("all")
 
     @admin.display(description=gettext_lazy("outcome"))
     def how(self, report: Report) -> str:
@@ -102,16 +113,16 @@ def last_comparison() -> Report | None:
     return Report.objects.filter(command=COMMAND, scope="", outcome__in=ended).first()
 
 
-def figures(report: Report) -> Iterator[tuple[Any, Any]]:
+def figures(report: Report, reader: Any) -> Iterator[tuple[Any, Any]]:
     """Label and words for each figure; those of other commands as they wrote them."""
     summary = dict(report.summary)
     if report.command == COMMAND:
-        yield from _of_comparison(summary)
+        yield from _of_comparison(summary, reader)
     for name, value in summary.items():
         yield name.replace("_", " ").capitalize(), _plain(value)
 
 
-def _of_comparison(summary: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+def _of_comparison(summary: dict[str, Any], reader: Any) -> Iterator[tuple[Any, Any]]:
     digests = set()
     for side, label in SIDES.items():
         if of := summary.pop(side, None):
@@ -124,7 +135,7 @@ def _of_comparison(summary: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     if left := left_in_words(summary.pop("left", {})):
         yield _("Left out"), format_html("{}", "; ".join(left))
     if since := summary.pop("since", ""):
-        yield _("Only what comes behind"), since
+        yield _("Only what comes behind"), _told_of(since, reader)
     if reason := summary.pop("reason", ""):
         yield _("Reason"), reason
 
@@ -144,14 +155,25 @@ def _troubles(report: Report, chosen: str) -> list[dict[str, Any]]:
     ]
 
 
-def _page(report: Report, chosen: str, number: str | None) -> Page[Any]:
+def _sees_all(reader: Any) -> bool:
+    return bool(reader.is_active and reader.is_superuser)
+
+
+def _told_of(key: str, reader: Any) -> str:
+    return key if OURS.fullmatch(key) or _sees_all(reader) else HIDDEN
+
+
+def _page(report: Report, chosen: str, number: str | None, reader: Any) -> Page[Any]:
+    """A page of findings. A key that may hold a name is told to those who may see the file, as everywhere."""
     findings = report.findings.filter(trouble=chosen) if chosen else report.findings.all()
     paginator = CappedPaginator(findings.order_by("id"), ROWS_A_PAGE)
     page = paginator.get_page(number)
     rows: list[Any] = list(page.object_list)
-    there = set(File.objects.filter(pk__in=[row.file_id for row in rows if row.file_id]).values_list("pk", flat=True))
+    files = File.objects.filter(pk__in=[row.file_id for row in rows if row.file_id])
+    seen = set(files.visible_to(reader).values_list("pk", flat=True))
     for row in rows:
-        row.address = reverse("admin:uploads_file_change", args=[row.file_id]) if row.file_id in there else ""
-        row.told = _plain(row.detail)
+        row.address = reverse("admin:uploads_file_change", args=[row.file_id]) if row.file_id in seen else ""
+        hidden = row.file_id not in seen and _told_of(row.key, reader) == HIDDEN
+        row.key, row.told = (HIDDEN, "") if hidden else (row.key, _plain(row.detail))
     page.object_list = rows
     return page
