@@ -1,4 +1,4 @@
-"""Listing a bucket: every key once, as it is, in order, with what obstore would get wrong."""
+"""Listing a bucket: every key once, as it is, in order, and nothing but a whole listing taken for one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape
 
@@ -113,25 +112,63 @@ def test_a_listing_goes_on_behind_any_key(front: Front) -> None:
 @pytest.mark.parametrize("size", [0, 1])
 @pytest.mark.parametrize("page", [1, 2, 3, 100])
 def test_keys_that_are_no_paths_come_as_they_are(front: Front, page: int, size: int) -> None:
-    """With a slash at an end obstore tells another key; it is only believed of objects that hold something."""
-    keys = ODD_KEYS if size == 0 else [key for key in ODD_KEYS if not key.endswith("/")]
-    front.rules["listing"] = MadeUp(keys, page=page, size=size)
-    assert keys_of() == keys
-    assert keys_of("f/") == [key for key in keys if key.startswith("f/")]
+    front.rules["listing"] = MadeUp(ODD_KEYS, page=page, size=size)
+    assert keys_of() == ODD_KEYS
+    assert keys_of("f/") == [key for key in ODD_KEYS if key.startswith("f/")]
 
 
-def test_most_pages_are_told_by_obstore(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    front.rules["listing"] = MadeUp(plain(2000), page=100, size=0)
-    asked = listing._exact_page
-    exact: list[str] = []
+@pytest.mark.parametrize(
+    "key",
+    ["a b", "a+b", "a%2Bb", "a&amp;b", "a<b>&c", "line\nend", "ctrl\x01", "été ملف 🎈", "back\\slash", "a//", "q\"'"],
+)
+def test_a_store_tells_any_key_and_it_comes_as_it_is(digest_bucket: Bucket, key: str) -> None:
+    digest_bucket.write(key, b"x")
+    assert keys_of() == [key]
 
-    def noted(*args: Any) -> tuple[s3.Page, bool]:
-        exact.append(args[-1])
-        return asked(*args)
 
-    monkeypatch.setattr(listing, "_exact_page", noted)
-    assert keys_of("f/") == plain(2000)
-    assert exact == [""]
+def test_a_store_may_leave_etags_out(front: Front) -> None:
+    pages = MadeUp(plain(3), page=5)
+    told = pages(Request("GET", "http://x/", {}, b"")).body.replace(b"<ETag>&quot;e34&quot;</ETag>", b"", 1)
+    front.rules["listing"] = lambda _request: Answer(200, {}, told)
+    assert [item.etag for page in s3.list_objects() for item in page] == ["", "e34", "e34"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<Error><Code>InternalError</Code></Error>",
+        b"<html><body>Please sign in</body></html>",
+        b"<ListBucketResult/>",
+        b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
+        b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>f/x</Key></Contents></ListBucketResult>",
+        b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>f/x",
+        b"",
+    ],
+)
+def test_what_is_no_whole_listing_is_not_taken_for_its_end(
+    front: Front, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr(listing, "PATIENT_ATTEMPTS", 1)
+    pages = MadeUp(plain(4), page=2)
+    front.rules["listing"] = lambda asked: Answer(200, {}, body) if is_later(asked) else pages(asked)
+    with pytest.raises(StoreUnavailable):
+        keys_of("f/")
+
+
+def test_a_page_that_fails_is_asked_for_again(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "PAUSE_SECONDS", 0.01)
+    pages, faults = MadeUp(plain(6), page=2), iter(["500", "200 with an error", "broken"])
+
+    def rule(asked: Request) -> Answer | None:
+        fault = next(faults, None) if is_later(asked) else None
+        return FAULTS[fault](asked) if fault in FAULTS else pages(asked)
+
+    front.rules["listing"] = rule
+    assert keys_of("f/") == plain(6)
+
+
+def is_later(request: Request) -> bool:
+    return "continuation-token" in request.url
 
 
 @pytest.mark.parametrize("wrong", [["f/b", "f/a"], ["f/a", "f/a"], ["f/a", "f/b", "f/c", "f/d", "f/ca"]])
@@ -142,7 +179,7 @@ def test_a_listing_out_of_order_is_refused(front: Front, wrong: list[str], page:
         keys_of()
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["by boto3", "by obstore"])
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_is_told_plainly(
     front: Front, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str, first: bool
@@ -153,7 +190,7 @@ def test_every_fault_is_told_plainly(
     pages = MadeUp(plain(4), page=2)
 
     def rule(request: Request) -> Answer | None:
-        return pages(request) if not first and request.url.count("max-keys") else FAULTS[fault](request)
+        return pages(request) if not first and not is_later(request) else FAULTS[fault](request)
 
     front.rules["listing"] = rule
     with caplog.at_level(logging.INFO), pytest.raises(StoreUnavailable) as error:

@@ -1,4 +1,4 @@
-"""The one door to the bucket: the only importer of boto3, botocore, obstore and storages.
+"""The one door to the bucket: the only importer of boto3, botocore and storages.
 
 Nothing here knows a row. "Not there" is None, a refusal (403) is never taken for "not there", and
 whatever else goes wrong is StoreUnavailable. No call is made inside a database transaction.

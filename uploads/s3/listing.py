@@ -1,25 +1,24 @@
 """What is in the bucket, in order: pages of objects, single objects, and uploads in parts that are open.
 
-obstore lists several times faster than boto3 can, but its paths are not S3's keys: it drops a slash at either end and
-stops at an empty part (`a//b`). Where a page shows any sign of that, boto3 reads it anew.
+A listing is read by us: of a page of XML a few columns are wanted, and four searches through its text find them in a
+twentieth of the time that boto3 takes, and in half of what the quickest library does, with every key as it is.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import html
 import operator
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
 
-import obstore
+import urllib3
 from botocore.exceptions import ClientError
-from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import S3Store
 
 from uploads.errors import ListingOutOfOrder, StoreRefused, StoreUnavailable
 from uploads.s3.client import (
@@ -29,25 +28,27 @@ from uploads.s3.client import (
     REFUSED,
     client,
     code_of,
-    credentials,
+    http,
     logger,
     require_no_transaction,
-    seconds_of_credentials,
-    session_of,
     told_plainly,
 )
 from uploads.s3.stores import Store, store_named
 
-if TYPE_CHECKING:
-    from arro3.core import Array, RecordBatch
-    from obstore.store import ClientConfig, S3Credential
-
 PAGE_KEYS = 1000  # as many as S3 gives at once
-RETRY_SECONDS = 60
-# Such a key is no folder's marker, even where the object is empty.
-PLAIN_KEY = re.compile(r"[fp]/[0-9a-f]{32}")
 LISTED = "ListObjectsV2"
-ERROR_CODE = re.compile(r"<Code>(\w+)</Code>|status code: (\d{3})")
+LISTED_SECONDS = 60  # how long a signed question is good for
+PAUSE_SECONDS = 0.5  # before the second attempt; then twice as long each time
+
+ITEM = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)
+KEY = re.compile(r"<Key>([^<]*)</Key>")
+SIZE = re.compile(r"<Size>(\d+)</Size>")
+ETAG = re.compile(r"<ETag>([^<]*)</ETag>")
+MODIFIED = re.compile(r"<LastModified>([^<]*)</LastModified>")
+MORE = re.compile(r"<IsTruncated>(true|false)</IsTruncated>")
+TOKEN = re.compile(r"<NextContinuationToken>([^<]+)</NextContinuationToken>")
+CODE = re.compile(r"<Code>(\w+)</Code>")
+ENCODED = "<EncodingType>url</EncodingType>"
 
 
 class Item(NamedTuple):
@@ -65,25 +66,25 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Neighbouring objects by key, as columns: a million of them are compared without a million objects of Python's."""
+    """Neighbouring objects by key, as columns: a million of them are compared without a million objects of Python's.
+
+    `moments` are as the store tells them; few want them as times, and that costs as much as all the rest.
+    """
 
     keys: list[str]
     sizes: list[int]
     etags: list[str]
-    moments: list[datetime] | Array  # costs as much as all the rest to be made a list, and few want it
+    moments: list[str]
 
     @property
     def modified(self) -> list[datetime]:
-        return self.moments if isinstance(self.moments, list) else self.moments.to_pylist()
+        return list(map(datetime.fromisoformat, self.moments))
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __iter__(self) -> Iterator[Item]:
         return map(Item, self.keys, self.sizes, self.etags, self.modified)
-
-    def first(self, count: int) -> Page:
-        return Page(self.keys[:count], self.sizes[:count], self.etags[:count], self.modified[:count])
 
 
 class OpenMultipart(NamedTuple):
@@ -98,25 +99,15 @@ def list_objects(prefix: str = "", *, after: str = "", store: str | None = None)
     Any prefix will do, also half a name. Raises ListingOutOfOrder for a store that lists otherwise (S3's directory
     buckets do), StoreUnavailable, StoreRefused. Memory does not grow with the bucket.
     """
-    at, end = store_named(store), after
-    doubtful: list[str] = []
+    at, end, token = store_named(store), after, ""
     while True:
-        page, more = _exact_page(at, prefix, end)  # obstore knows no half names
+        page, token = _page(at, prefix, end, token)
         if page.keys:
-            if not _is_in_order(end, page) or not _explains(doubtful, page.keys):
+            if not _is_in_order(end, page):
                 raise ListingOutOfOrder()
             end = page.keys[-1]
             yield page
-        if not more:
-            return
-        doubtful = []
-        with contextlib.suppress(_Odd):  # then boto3 tells what is really there
-            for page in _quick_pages(at, prefix, end):
-                if not _is_in_order(end, page):
-                    doubtful = page.keys
-                    raise _Odd
-                end = page.keys[-1]
-                yield page
+        if not token:
             return
 
 
@@ -155,24 +146,7 @@ def open_multiparts(prefix: str = "", *, store: str | None = None) -> Iterator[O
             raise
 
 
-# --- by boto3: slow, and every key as it is ---------------------------------------------------
-
-
-def _exact_page(store: Store, prefix: str, after: str) -> tuple[Page, bool]:
-    """The next objects, and whether there are more behind them."""
-    extra: dict[str, Any] = {"StartAfter": after} if after else {}
-    with told_plainly(LISTED, absent=()):
-        answer = client("patient", store).list_objects_v2(
-            Bucket=store.bucket, Prefix=prefix, MaxKeys=PAGE_KEYS, **extra
-        )
-    found = answer.get("Contents", [])
-    page = Page(
-        [item["Key"] for item in found],
-        [item["Size"] for item in found],
-        [item.get("ETag", "").strip('"') for item in found],
-        [item["LastModified"] for item in found],
-    )
-    return page, answer["IsTruncated"]
+# --- a page -------------------------------------------------------------------------------------
 
 
 def _is_in_order(after: str, page: Page) -> bool:
@@ -181,91 +155,66 @@ def _is_in_order(after: str, page: Page) -> bool:
     return after < keys[0] and all(map(operator.lt, keys, keys[1:]))
 
 
-# --- by obstore: quick, for keys without oddities ---------------------------------------------
+def _page(store: Store, prefix: str, after: str, token: str) -> tuple[Page, str]:
+    """The next objects, and the token that leads on from there; none at the end."""
+    asked: dict[str, Any] = {"Bucket": store.bucket, "Prefix": prefix, "MaxKeys": PAGE_KEYS, "EncodingType": "url"}
+    if token or after:
+        asked |= {"ContinuationToken": token} if token else {"StartAfter": after}
+    for pause in (PAUSE_SECONDS * 2**attempt for attempt in range(PATIENT_ATTEMPTS - 1)):
+        try:
+            return _read(_ask(store, asked))
+        except StoreRefused:
+            raise
+        except StoreUnavailable:
+            time.sleep(pause)
+    return _read(_ask(store, asked))
 
 
-def _explains(doubtful: list[str], keys: list[str]) -> bool:
-    """Whether these are the keys that obstore told without their slashes, and so out of order."""
-    told = [key.removeprefix("/").removesuffix("/") for key in keys[: len(doubtful)]]
-    return told == doubtful[: len(told)]
-
-
-class _Odd(Exception):
-    """obstore has met a key that it cannot tell truly."""
-
-
-def _quick_pages(store: Store, prefix: str, after: str) -> Iterator[Page]:
-    """Pages of objects behind `after`, none of them empty."""
+def _ask(store: Store, asked: dict[str, Any]) -> str:
+    """The text of a page as the store gives it, whole."""
     require_no_transaction()
-    if after.startswith("/") or after.endswith("/"):
-        raise _Odd
-    with _told_plainly():
-        folder = prefix.rpartition("/")[0] or None
-        pages = obstore.list(_quick(store), folder, offset=after, chunk_size=PAGE_KEYS, return_arrow=True)
-        for page in map(_page, pages):
-            if not page.keys[-1].startswith(prefix):
-                page = page.first(next(at for at, key in enumerate(page.keys) if not key.startswith(prefix)))
-                if page.keys:
-                    yield page
-                return
-            yield page
+    patience = urllib3.Timeout(connect=CONNECT_SECONDS, read=PATIENT_READ_SECONDS)
+    with told_plainly(LISTED):
+        url = client("patient", store).generate_presigned_url("list_objects_v2", asked, LISTED_SECONDS)
+        answer = http().request("GET", url, retries=False, timeout=patience)
+        text = answer.data.decode(errors="replace")
+    if answer.status != 200:  # also a redirect: what is signed for one place is no use at another
+        raise _fault(text, str(answer.status), refused=answer.status in {401, 403})
+    return text
 
 
-def _page(found: RecordBatch) -> Page:
-    """In columns; raises _Odd where an empty object may be a folder's marker."""
-    keys, sizes = found["path"].to_pylist(), found["size"].to_pylist()
-    if 0 in sizes and any(not size and not PLAIN_KEY.fullmatch(key) for key, size in zip(keys, sizes, strict=True)):
-        raise _Odd
-    etags = [(etag or "").strip('"') for etag in found["e_tag"].to_pylist()]
-    return Page(keys, sizes, etags, found["last_modified"])
+def _read(text: str) -> tuple[Page, str]:
+    """The columns of a page. What is no listing to its end is a fault: S3 may tell one with status 200."""
+    more, token = MORE.search(text), TOKEN.search(text)
+    whole = "<ListBucketResult" in text[:1000] and text.rstrip().endswith("</ListBucketResult>")
+    if not whole or not more or (more[1] == "true" and not token):
+        raise _fault(text, "NoListing", refused=False)
+    keys, sizes, moments = KEY.findall(text), list(map(int, SIZE.findall(text))), MODIFIED.findall(text)
+    etags = [etag.strip('"') for etag in ETAG.findall(text.replace("&quot;", "").replace("&#34;", ""))]
+    if len(etags) < len(keys):  # some stores leave them out
+        etags = [_etag(item) for item in ITEM.findall(text)]
+    if not len(keys) == len(sizes) == len(moments) == len(etags) == text.count("<Contents>"):
+        raise _fault(text, "OddListing", refused=False)
+    page = Page(_plain(keys, encoded=ENCODED in text), sizes, etags, moments)
+    return page, html.unescape(token[1]) if token and more[1] == "true" else ""
 
 
-@contextlib.contextmanager
-def _told_plainly() -> Iterator[None]:
-    """What `told_plainly` does for boto3. The messages of obstore hold URLs: they end here."""
-    try:
-        yield
-    except (InvalidPathError, ValueError):  # a key with an empty part; or `after` is one
-        raise _Odd from None
-    except (BaseError, OSError) as error:
-        told = ERROR_CODE.search(str(error))
-        code = (told[1] or told[2]) if told else type(error).__name__
-        refused = code in REFUSED or isinstance(error, PermissionDeniedError | UnauthenticatedError)
-        logger.warning("store_fault operation=%s code=%s", LISTED, code)
-        raise (StoreRefused if refused else StoreUnavailable)(f"{LISTED}: {code}") from None
+def _etag(item: str) -> str:
+    found = ETAG.search(item)
+    return html.unescape(found[1]).strip('"') if found else ""
 
 
-@functools.cache
-def _quick(store: Store) -> S3Store:
-    """One for all threads. Nothing is left to the variables that obstore would read by itself."""
-    # as boto3 knows it, for stores with a certificate of their own
-    bundle = session_of(store)._session.get_config_variable("ca_bundle")
-    options: ClientConfig = {
-        "allow_http": (store.endpoint or "").startswith("http://"),
-        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-        "timeout": timedelta(seconds=PATIENT_READ_SECONDS),
-    }
-    if bundle:
-        options["root_certificate"] = Path(bundle).read_bytes()
-    virtual = store.addressing == "virtual"
-    own = f"https://{store.bucket + '.' if virtual else ''}s3.{store.region}.amazonaws.com"
-    return S3Store(
-        store.bucket,
-        aws_endpoint_url_s3=store.endpoint or own,
-        region=store.region,
-        virtual_hosted_style_request=virtual,
-        credential_provider=functools.partial(_credentials, store),
-        client_options=options,
-        retry_config={"max_retries": PATIENT_ATTEMPTS - 1, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
-    )
+def _plain(keys: list[str], *, encoded: bool) -> list[str]:
+    """As boto3 decodes them; a store that encodes none writes them as XML needs it."""
+    told = "".join(keys)
+    if encoded:
+        return list(map(unquote_plus, keys)) if "%" in told or "+" in told else keys
+    return list(map(html.unescape, keys)) if "&" in told else keys
 
 
-def _credentials(store: Store) -> S3Credential:
-    """Asked anew before they end: those of a role live for hours, a listing of millions may as well."""
-    frozen, left = credentials(store).get_frozen_credentials(), seconds_of_credentials(store)
-    return {
-        "access_key_id": frozen.access_key,
-        "secret_access_key": frozen.secret_key,
-        "token": frozen.token,
-        "expires_at": None if left is None else datetime.now(UTC) + timedelta(seconds=left),
-    }
+def _fault(text: str, otherwise: str, *, refused: bool) -> StoreUnavailable:
+    """What went wrong, in the store's own word for it if it has one."""
+    found = CODE.search(text)
+    code = found[1] if found else otherwise
+    logger.warning("store_fault operation=%s code=%s", LISTED, code)
+    return (StoreRefused if refused or code in REFUSED else StoreUnavailable)(f"{LISTED}: {code}")
