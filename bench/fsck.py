@@ -193,8 +193,8 @@ def _of_fsck(many: dict[str, Any], few: dict[str, Any], by_who: dict[str, list[d
         f"fsck: {mib} MiB at its peak (at most {MOST_MIB}), {mib - few['rss_mib']:+} MiB against "
         f"{few['case']} (at most {MOST_GROWTH_MIB:+})",
         f"On paper: 100 million keys take {minutes:.0f} min in one process at this speed, or {minutes / 16:.1f} min in "
-        f"16 processes with --prefix f/0 to f/f, if cores, store and database give that, of {mib} MiB each. A store that "
-        f"takes 100 ms for a page of a thousand makes that {PAGES_MINUTES:.0f} min, or {PAGES_MINUTES / 16:.0f} min in 16.",
+        f"16 processes with --prefix f/0 to f/f, if cores, store and database give that, of {mib} MiB each. A store "
+        f"that takes 100 ms for a page of a thousand: {PAGES_MINUTES:.0f} min, or {PAGES_MINUTES / 16:.0f} min in 16.",
     ]
 
 

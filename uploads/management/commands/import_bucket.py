@@ -60,6 +60,16 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not 1 <= options["parallel"] <= MOST_WRITERS:
             raise CommandError(f"--parallel takes 1 to {MOST_WRITERS}.", returncode=2)
+        try:
+            self._import(options)
+        except StoreUnavailable as fault:
+            raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
+        except Problem as problem:
+            raise CommandError(problem.message, returncode=2) from None
+        except DatabaseError as fault:
+            raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
+
+    def _import(self, options: dict[str, Any]) -> None:
         plan = _plan(options)
         steps = bring_in(plan, writers=options["parallel"]) if options["apply"] else look(plan)
         with stoppable(), closing(steps):
@@ -68,17 +78,10 @@ class Command(BaseCommand):
 
     def _follow(self, steps: Generator[Step], plan: Plan, options: dict[str, Any]) -> Step:
         last = Step(Figures(), [], [])
-        try:
-            with Progress(self.stderr, "import_bucket", quiet=options["json"]) as progress:
-                for last in steps:
-                    self._tell(last, plan, as_json=options["json"])
-                    progress.step(last.figures.objects - progress.done)
-        except StoreUnavailable as fault:
-            raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
-        except Problem as problem:
-            raise CommandError(problem.message, returncode=2) from None
-        except DatabaseError as fault:
-            raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
+        with Progress(self.stderr, "import_bucket", quiet=options["json"]) as progress:
+            for last in steps:
+                self._tell(last, plan, as_json=options["json"])
+                progress.step(last.figures.objects - progress.done)
         return last
 
     def _tell(self, step: Step, plan: Plan, *, as_json: bool) -> None:
@@ -131,7 +134,8 @@ class Command(BaseCommand):
 
 
 def _plan(options: dict[str, Any]) -> Plan:
-    owner = User.objects.filter(username=options["owner"]).first()
+    printable = options["owner"].isprintable()  # what is no UTF-8 comes as lone surrogates, and a NUL may come too
+    owner = User.objects.filter(username=options["owner"]).first() if printable else None
     if owner is None:
         raise CommandError(f"Nobody is called {options['owner']!r}.", returncode=2)
     if not owner.has_perm("uploads.add_file"):

@@ -94,13 +94,9 @@ def add(found: Sequence[Found], folders: Mapping[str, int | None], owned: Owned)
         added = Added(*cursor.fetchone())
         if added.files:
             Usage.objects.locked(owned.owner.pk).change(files=added.files, bytes=added.bytes)
-            detail: dict[str, Any] = {
-                "files": added.files,
-                "bytes": added.bytes,
-                "first": found[0].key,
-                "last": found[-1].key,
-            }
-            Event.objects.record(Action.IMPORT, by=owned.owner, name=owned.prefix, origin=owned.origin, **detail)
+            # no key is told: the activity is read by people who may not see the files
+            told: dict[str, Any] = added._asdict()
+            Event.objects.record(Action.IMPORT, by=owned.owner, name=owned.prefix, origin=owned.origin, **told)
     return added
 
 
