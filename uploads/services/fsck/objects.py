@@ -14,8 +14,8 @@ from uploads import s3
 from uploads.services.fsck.lines import line_of
 from uploads.services.fsck.rows import BEHIND_PREVIEWS, PREVIEWS
 
-BATCH_PAGES = 3
-BATCHES_AHEAD = 1
+BATCH_PAGES = 5
+BATCHES_AHEAD = 2
 WAIT_SECONDS = 0.1
 
 

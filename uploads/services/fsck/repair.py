@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from amalga.database import patient
+from amalga.database import ask_patiently
 from uploads import s3
 from uploads.errors import BadInput, Conflict, WrongMarker
 from uploads.models import Action, Basis, Event, File, Finding, Outcome, Preview, PreviewState, Report, State, Trouble
@@ -88,9 +88,8 @@ def _complete_run(scope: Scope) -> Report:
 def _require_modest(scope: Scope, count: int, named: int | None) -> None:
     """A mistake of ours, or a bucket that is not the right one, would show as many differences."""
     end = scope.prefix + LATER_THAN_ANY
-    with patient(BLOCK_SECONDS) as cursor:
-        cursor.execute(COUNT, {"store": scope.store, "prefix": scope.prefix, "end": end})
-        rows = (cursor.fetchone() or (0,))[0]
+    asked = {"store": scope.store, "prefix": scope.prefix, "end": end}
+    ((rows,),) = ask_patiently(COUNT, asked, seconds=BLOCK_SECONDS)
     if named is not None and named != count:
         raise Refused(f"--mend says {named:,}, but there are {count:,} findings to mend. Nothing was changed.")
     if named is None and count * 100 > rows * MOST_PERCENT:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
 
-from amalga.database import patient
+from amalga.database import ask_patiently
 
 BLOCK_ROWS = 5_000
 BLOCK_SECONDS = 300.0  # for a block of rows that lie all over a cold disk
@@ -107,9 +107,9 @@ def block(of: Range, *, grace: float, most: int = BLOCK_ROWS) -> Block:
     rows = FILES + BETWEEN
     if of.upto >= PREVIEWS and max(of.after, of.prefix) < BEHIND_PREVIEWS:
         rows = BOTH.format(files=rows, previews=PREVIEWS_TOO + BETWEEN)
-    with patient(BLOCK_SECONDS) as cursor:
-        cursor.execute(f"{BLOCK} ({rows}) AS ordered", asked)
-        count, last, settled, size, text, *keys = cursor.fetchall()[0]
+    ((count, last, settled, size, text, *keys),) = ask_patiently(
+        f"{BLOCK} ({rows}) AS ordered", asked, seconds=BLOCK_SECONDS
+    )
     return Block(last if count == most else of.upto, settled, size, text, *map(frozenset, keys))
 
 
@@ -117,11 +117,9 @@ def rows_of(keys: Collection[str], *, grace: float) -> dict[str, list[Row]]:
     """Every row with one of these keys, in whatever store, as it is at this moment."""
     found: dict[str, list[Row]] = {}
     union = f"{FILES} WHERE key = ANY(%(keys)s) UNION ALL {PREVIEWS_TOO} WHERE key = ANY(%(keys)s)"
-    with patient(BLOCK_SECONDS) as cursor:
-        asked: dict[str, Any] = {"keys": list(keys), "grace": timedelta(seconds=grace)}
-        cursor.execute(union, asked)
-        for row in map(Row._make, cursor.fetchall()):
-            found.setdefault(row.key, []).append(row)
+    asked = {"keys": list(keys), "grace": timedelta(seconds=grace)}
+    for row in map(Row._make, ask_patiently(union, asked, seconds=BLOCK_SECONDS)):
+        found.setdefault(row.key, []).append(row)
     return found
 
 
