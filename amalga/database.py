@@ -99,7 +99,7 @@ def ask_patiently(query: str, parameters: Mapping[str, Any], *, seconds: float) 
     """As `patient`, for one query: it goes out in one message with its time limit, where a transaction takes four."""
     connection.ensure_connection()
     held: Any = connection.connection
-    before, held.patience = held.patience, seconds
+    before, held.patience = held.patience, seconds + CHECK_SECONDS  # the server gives up first
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = '{seconds:.0f}s'; {query}", parameters)
