@@ -74,7 +74,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "store, patiently: read": client.PATIENT_READ_SECONDS,
         "store, patiently: attempts": client.PATIENT_ATTEMPTS,
         "store, copying by itself: read": client.SLOW_READ_SECONDS,
-        "listing a bucket: all attempts": listing.RETRY_SECONDS,
+        "listing a bucket: one question": listing.LISTED_SECONDS,
         "sweep: lease of a batch": turns.LEASE_SECONDS,
         "sweep: first pause for a row that fails": turns.FIRST_PAUSE_SECONDS,
         "sweep: longest pause for a row that fails": turns.LONGEST_PAUSE_SECONDS,
@@ -236,8 +236,8 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
         "sweep: longest pause for a row that fails", "upload: ended by the store itself"),
     "who warns warns first": ("doctor: clocks are told to differ", "doctor: clocks are wrong"),
     "a URL outlives no clock that is told to be wrong": ("doctor: clocks are wrong", "URL: to send a part"),
-    "a listing's page is patient": (
-        lambda of: of["store, patiently: read"], "listing a bucket: all attempts"),
+    "a page of a listing comes before its question dies": (
+        lambda of: of["store: connect"] + of["store, patiently: read"], "listing a bucket: one question"),
     "a URL is renewed before it dies": ("browser: a URL counts as old", "URL: to send a part"),
     "there is time to send a part after it is signed": (
         lambda of: of["browser: no byte moves"] + of["browser: the store's answer to a part"], "URL: to send a part"),
