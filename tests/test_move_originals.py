@@ -38,9 +38,9 @@ def test_originals_go_only_when_told_and_only_after_a_while(sender: Sender, as_a
     assert run("--remove-originals", "--apply")[1]["young"] == 2
     age()
     assert run("--remove-originals")[1]["removed"] == 2
-    assert len(two.first.objects()) == 3
+    assert {file.key, Preview.objects.get().key} <= set(two.first.objects())
     assert run("--remove-originals", "--apply")[0] == 0
-    assert set(two.first.objects()) == {"amalga.json"}
+    assert set(two.first.objects()) <= {"amalga.json"}
     assert (downloaded(as_alice, file), downloaded(as_alice, later)) == (b"some words", b"only here")
 
 
@@ -74,5 +74,5 @@ def test_what_has_not_moved_what_was_imported_and_what_nobody_knows_stays(
     code, told = run("--remove-originals", "--apply")
     assert (code, told["here"], told["orphan"], told["removed"]) == (1, 1, 1, 0)
     assert run("--remove-originals", "--apply", "--imported")[1]["removed"] == 1
-    assert set(two.first.objects()) == {"amalga.json", "f/" + "0" * 32, waiting.key}
+    assert set(two.first.objects()) - {"amalga.json"} == {"f/" + "0" * 32, waiting.key}
     assert photo.key in two.second.objects()

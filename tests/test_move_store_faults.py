@@ -36,10 +36,10 @@ def far(bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch, qui
     settings.UPLOAD_PART_BYTES = PART
     second = second_bucket(bucket.address)
     with fronts.in_front_of(bucket.address.endpoint) as old, fronts.in_front_of(bucket.address.endpoint) as new:
-        behind = [Bucket(dataclasses.replace(bucket.address, endpoint=old.url))]
-        behind += [Bucket(dataclasses.replace(second.address, endpoint=new.url))]
+        first = Bucket(dataclasses.replace(bucket.address, endpoint=old.url))
+        second = Bucket(dataclasses.replace(second.address, endpoint=new.url))
         old.rules["head"] = new.rules["head"] = whole_length
-        with two_stores(*behind, settings, monkeypatch) as stores:
+        with two_stores(first, second, settings, monkeypatch) as stores:
             yield stores, old, new
 
 
