@@ -230,6 +230,16 @@ def test_a_loop_stops_on_term_and_says_that_it_lived(alice: User, bucket: Bucket
     assert Heartbeat.objects.last_of("sweep") is not None
 
 
+def test_rows_that_wait_for_their_urls_do_not_end_the_sweep(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "ERASED_AT_ONCE", 2)
+    going(alice, 3, signed_until=timezone.now() + timedelta(minutes=5))
+    going(alice, 2)
+    assert services.sweep()["erased"] == 2
+    assert File.objects.count() == 3
+
+
 def test_the_leases_of_a_killed_sweep_end(alice: User, bucket: Bucket) -> None:
     going(alice, 2)
     rows = File.objects.filter(state=State.DELETING)

@@ -52,6 +52,7 @@ class _Sweep:
         self._since = database_now()
         self._beaten = 0.0
         self._patient = False
+        self._waiting = 0  # rows that were looked at and must stay for now
         self._discards = [
             Discards("expired", File.objects.overdue, expire, self.counts),
             Discards("purged", File.objects.due_for_purge, purge, self.counts),
@@ -60,9 +61,9 @@ class _Sweep:
     def run(self) -> Counter[str]:
         while self._go_on():
             self._beat()
-            before = self.counts.total()
+            before = self.counts.total() + self._waiting
             self._round()
-            if self.counts.total() > before:
+            if self.counts.total() + self._waiting > before:
                 self._patient = False
             elif any(discards.busy for discards in self._discards):
                 self._patient = True  # all that is left is held by others
@@ -133,6 +134,7 @@ class _Sweep:
         self._failed("erased", [file for file in files if file.pk in erased.failed], erased.failed)
         waiting = [file for file in files if file.pk not in erased.gone and file.pk not in erased.failed]
         put_back(waiting, looked_at=True)
+        self._waiting += len(waiting)
 
     def _within_reach(self, rows: FileQuerySet) -> FileQuerySet:
         return rows.exclude(store__in=self._watch.away) if self._watch.away else rows

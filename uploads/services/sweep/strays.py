@@ -10,7 +10,7 @@ from itertools import islice
 from django.db.models.functions import Now
 
 from uploads import s3
-from uploads.errors import BadInput, StoreUnavailable, WrongMarker
+from uploads.errors import BadInput, StoreRefused, StoreUnavailable, WrongMarker
 from uploads.models import File, Heartbeat, State
 from uploads.models.queries import database_now, in_seconds
 from uploads.services.marker import require_marker
@@ -37,6 +37,9 @@ def abort_strays(*, go_on: Callable[[], bool]) -> int:
     try:
         require_marker()
         return sum(_abort(some) for some in _batches(s3.open_multiparts(PREFIX)) if go_on())
+    except StoreRefused as problem:  # not every role may list them
+        logger.warning("strays_not_looked_for: %s", problem.detail)
+        return 0
     except StoreUnavailable:
         Heartbeat.objects.filter(name=NAME).update(at=in_seconds(-PAUSE_SECONDS))
         raise
