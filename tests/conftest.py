@@ -172,25 +172,33 @@ def as_admin(admin_user: User) -> Client:
 
 
 @pytest.fixture
-def bucket() -> stores.Bucket:
-    """The bucket the app uses, seen past the app, and empty."""
-    bucket = stores.Bucket(stores.Address.of_this_run())
+def bucket(db: None) -> stores.Bucket:
+    """The bucket the app uses, seen past the app: empty, but marked as this database's."""
+    return own(stores.Address.of_this_run())
+
+
+def own(address: stores.Address) -> stores.Bucket:
+    bucket = stores.Bucket(address)
     bucket.empty()
+    bucket.mark(Installation.objects.own_id())
     return bucket
 
 
 @pytest.fixture
-def marker(bucket: stores.Bucket, db: None) -> UUID:
-    """This database's marker, in the bucket that the app uses now: name it after `digest_bucket`."""
-    own = Installation.objects.own_id()
-    s3.write_marker(own)
-    return own
+def unmarked(bucket: stores.Bucket) -> stores.Bucket:
+    """As `bucket`, but nothing says whose it is."""
+    bucket.unmark()
+    return bucket
 
 
 @pytest.fixture
-def marked(db: None, bucket: stores.Bucket) -> stores.Bucket:
-    """As `bucket`, with a marker that says it is ours."""
-    s3.write_marker(Installation.objects.own_id())
+def marker(bucket: stores.Bucket) -> UUID:
+    """This database's, as the bucket has it."""
+    return Installation.objects.own_id()
+
+
+@pytest.fixture
+def marked(bucket: stores.Bucket) -> stores.Bucket:
     return bucket
 
 
@@ -215,18 +223,16 @@ def digest_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.Ad
 
 @pytest.fixture
 def digest_bucket(
-    digest_store: stores.Address, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    digest_store: stores.Address, settings: Settings, monkeypatch: pytest.MonkeyPatch, db: None
 ) -> Iterator[stores.Bucket]:
-    """The app in this process uses the digest store, as in production; its bucket, empty."""
+    """The app in this process uses the digest store, as in production; its bucket, as `bucket` is."""
     for name, value in digest_store.variables().items():
         monkeypatch.setenv(name, value)
     settings.S3_ENDPOINT = settings.S3_ORIGIN = digest_store.endpoint
     settings.S3_BUCKET = digest_store.bucket
     settings.S3_CHECKSUMS = digest_store.checksums
     s3.reset()
-    bucket = stores.Bucket(digest_store)
-    bucket.empty()
-    yield bucket
+    yield own(digest_store)
     s3.reset()
 
 

@@ -6,6 +6,7 @@ which refuses a wrong one, knows composite checksums and checks what a URL signs
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import boto3
 from botocore.config import Config
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[1]
 DIGEST_PYTHON = PROJECT / ".venv-digest" / "bin" / "python"
 START_SECONDS = 60
+MARKER = "amalga.json"
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,11 @@ class Bucket:
         )
 
     def objects(self) -> dict[str, int]:
-        """Every object: key and size."""
+        """Every object but the marker: key and size."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
-        return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
+        found = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
+        found.pop(MARKER, None)
+        return found
 
     def read(self, key: str) -> bytes:
         return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
@@ -96,6 +101,13 @@ class Bucket:
     def delete(self, key: str) -> None:
         self.client.delete_object(Bucket=self.name, Key=key)
 
+    def mark(self, installation: UUID) -> None:
+        """Say whose it is."""
+        self.write(MARKER, json.dumps({"installation": str(installation)}).encode())
+
+    def unmark(self) -> None:
+        self.delete(MARKER)
+
     def multipart_uploads(self) -> list[tuple[str, str]]:
         """Every unfinished multipart upload: key and upload id."""
         pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.name)
@@ -105,6 +117,7 @@ class Bucket:
             return []  # what rclone says of a bucket that never had one
 
     def empty(self) -> None:
+        """Remove all, and keep the marker: what a test loses, its own bucket lost."""
         for key, upload in self.multipart_uploads():
             self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)
         for key in self.objects():

@@ -238,7 +238,7 @@ def doctor(*arguments: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_warnings_alone_end_well(bucket: stores.Bucket) -> None:
+def test_warnings_alone_end_well(unmarked: stores.Bucket) -> None:
     status, told = doctor()
     assert status == 0
     assert "\nok   store: " in told

@@ -109,8 +109,7 @@ def test_two_at_once_find_the_same(alice: User, marked: Bucket) -> None:
 @pytest.mark.parametrize("marker", [None, uuid.uuid4()])
 def test_a_bucket_that_is_not_ours_is_not_compared(alice: User, bucket: Bucket, marker: uuid.UUID | None) -> None:
     stored(alice, bucket)
-    if marker:
-        s3.write_marker(marker)
+    bucket.mark(marker) if marker else bucket.unmark()
     assert run()[0] == 2
     assert Report.objects.get().outcome == Outcome.REFUSED
     assert "bucket" in Report.objects.get().summary["reason"]

@@ -96,11 +96,12 @@ class TwoStores:
 
 
 def second_bucket(address: Address) -> Bucket:
-    """Another bucket of the same store, empty."""
+    """Another bucket of the same store, empty; nothing says whose it is."""
     bucket = Bucket(dataclasses.replace(address, bucket=SECOND_BUCKET))
     if SECOND_BUCKET not in {one["Name"] for one in bucket.client.list_buckets()["Buckets"]}:
         bucket.client.create_bucket(Bucket=SECOND_BUCKET)
     bucket.empty()
+    bucket.unmark()
     return bucket
 
 
