@@ -67,7 +67,7 @@ class Verdict:
 
 
 def look(keys: Collection[str], *, store: str, grace: float) -> list[Verdict]:
-    """A verdict on each key, or on a few more: obstore may have told a key without the slash at its end.
+    """A verdict on each key. Some thousand keys at a time, several objects at once.
 
     Raises StoreUnavailable. Safe to repeat; nothing is written.
     """
@@ -124,18 +124,14 @@ def _found(trouble: Trouble, sight: Sight, **more: Any) -> Verdict:
 
 
 def _ask(key: str, *, rows: Mapping[str, list[Row]], store: str) -> s3.Item | None:
-    known = rows.get(key, [])
-    if any(row.store == store and not row.settled and not row.marked for row in known):
+    if any(row.store == store and not row.settled and not row.marked for row in rows.get(key, [])):
         return None  # whatever is there, the row explains it
-    item = s3.head(key, store=store)
-    if item is None and not known:
-        return s3.head(f"{key}/", store=store)
-    return item
+    return s3.head(key, store=store)
 
 
 def _sight(key: str, rows: list[Row], item: s3.Item | None, *, at: datetime, store: str) -> Sight:
     own = next((row for row in rows if row.store == store), None)
-    return Sight(item.key if item else key, own, item, at, elsewhere=bool(rows) and own is None)
+    return Sight(key, own, item, at, elsewhere=bool(rows) and own is None)
 
 
 def _settled(verdicts: list[Verdict], *, store: str, grace: float) -> list[Verdict]:
