@@ -104,6 +104,7 @@ def ask_patiently(query: str, parameters: Mapping[str, Any], *, seconds: float) 
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = '{seconds:.0f}s'; {query}", parameters)
             cursor.nextset()
-            return cursor.fetchall()
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
     finally:
         held.patience = before
