@@ -263,13 +263,6 @@ def a_check_of_every_byte(stage: Stage) -> Iterator[None]:
 
 
 @dies_at()
-def a_check_of_what_the_store_says(stage: Stage) -> Iterator[None]:
-    stage.send(b"small")
-    yield
-    assert stage.command("verify", "--level", "1").status_code == 0
-
-
-@dies_at()
 def a_comparison_of_bucket_and_rows(stage: Stage) -> Iterator[None]:
     stage.send(b"small")
     stage.sender.start(stage.body())
