@@ -113,6 +113,10 @@ class WrongMarker(Problem):
     code = "wrong_marker"
 
 
+class NoMarker(WrongMarker):
+    """The bucket says nothing: it was never provisioned, or was emptied, or is the wrong one."""
+
+
 class StoreUnavailable(Problem):
     """The store did not answer, or answered with a fault of its own: nothing is known, nothing is lost."""
 

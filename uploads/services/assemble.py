@@ -14,6 +14,7 @@ from uploads.faultpoints import reached
 from uploads.models import Basis, Facts, Family, File, State, publish
 from uploads.names import family_of
 from uploads.parts import checksum_of
+from uploads.services.marker import require_own_bucket
 from uploads.services.start import refuse_type
 from uploads.services.types import detect_type
 
@@ -31,8 +32,11 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
     if file.part_count > 1:
         _complete(file, digests)
     stored = s3.peek(file.key, size=file.size, store=file.store)
+    if stored is None and file.part_count > 1:
+        require_own_bucket(file.store)  # in another the upload has neither parts nor object, and is well where it is
+        raise Gone()
     if stored is None:
-        raise Gone() if file.part_count > 1 else PartsMissing([1])
+        raise PartsMissing([1])
     if stored.size != file.size or (stored.checksum and stored.checksum != file.checksum):
         raise Gone()  # a key is written once: what is there cannot become what was announced
     detected = detect_type(stored.first_bytes)

@@ -19,6 +19,7 @@ from uploads.errors import StoreUnavailable
 from uploads.faultpoints import reached
 from uploads.models import File, Origin, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
+from uploads.services.marker import require_own_bucket
 from uploads.services.watch import StoreWatch
 
 logger = logging.getLogger(__name__)
@@ -55,9 +56,12 @@ def erase(file: File) -> bool:
 
     While a signed URL may still bring bytes to the key, the row stays: False, to be repeated later.
     So no object is ever without a row. A row that is not in `deleting` keeps all it has. The object of an imported
-    file is not ours and stays.
+    file is not ours and stays. Raises StoreUnavailable, also for a bucket that is not ours: nothing would be removed.
     """
-    erased = erase_all(list(File.objects.filter(pk=file.pk, state=State.DELETING)))
+    rows = list(File.objects.filter(pk=file.pk, state=State.DELETING))
+    for store in {row.store for row in rows}:
+        require_own_bucket(store)
+    erased = erase_all(rows)
     for fault in erased.failed.values():
         raise fault
     return bool(erased.gone)
@@ -67,7 +71,7 @@ def erase_all(files: Sequence[File], *, watch: StoreWatch | None = None) -> Eras
     """As `erase`, for many rows that were just read in `deleting`, a state that nothing leaves: one request removes
     up to a thousand objects. One that fails stops no other.
 
-    With `watch`, a store that is away is not asked for every file.
+    With `watch`, a store that is away is not asked for every file. Whoever calls this knows that the buckets are ours.
     """
     erased = Erased()
     _end_uploads(files, erased.failed, watch=watch)

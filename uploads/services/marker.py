@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
+
 from uploads import s3
-from uploads.errors import WrongMarker
+from uploads.errors import BadInput, NoMarker, StoreUnavailable, WrongMarker
 from uploads.models import Installation
+
+logger = logging.getLogger(__name__)
 
 
 def require_marker(store: str | None = None) -> None:
     """Return when the marker of the bucket (that of the main store, or of another) names this database.
 
-    Raises WrongMarker when it names another or none, StoreUnavailable when the store cannot be asked, and BadInput
-    when the marker is no marker.
+    Raises WrongMarker when it names another, NoMarker when it names none, StoreUnavailable when the store cannot be
+    asked, and BadInput when the marker is no marker.
     """
     found = s3.read_marker(store)
     if found is None:
-        raise WrongMarker("This bucket has no marker that says whose it is: run `manage.py provision --apply`.")
+        raise NoMarker("This bucket has no marker that says whose it is: run `manage.py provision --apply`.")
     own = Installation.objects.own_id()
     if found != own:
         raise WrongMarker(
@@ -23,6 +28,23 @@ def require_marker(store: str | None = None) -> None:
             "Check AWS_STORAGE_BUCKET_NAME and DATABASE_URL. If the bucket is to belong to this database from now on, "
             f"run `manage.py provision --adopt-marker {found} --apply`."
         )
+
+
+def refuse_anothers(store: str) -> None:
+    """As `require_marker`, but a bucket that says nothing passes: what is there may be read, though nothing may be
+    concluded from what is not."""
+    with suppress(NoMarker):
+        require_marker(store)
+
+
+def require_own_bucket(store: str) -> None:
+    """As `require_marker`, for people who wait and know nothing of markers: that an object is not there only counts in
+    our own bucket. Raises StoreUnavailable for any other too, and says in the log what is wrong."""
+    try:
+        require_marker(store)
+    except (WrongMarker, BadInput) as problem:
+        logger.error("bucket_not_ours store=%r: %s", store, problem.message)
+        raise StoreUnavailable("the bucket is not ours") from None
 
 
 def claim_marker(store: str | None = None) -> bool:

@@ -14,6 +14,7 @@ from uploads.faultpoints import reached
 from uploads.models import File, PartClaim, State
 from uploads.models.queries import in_seconds
 from uploads.services.erase import quiet
+from uploads.services.marker import require_own_bucket
 from uploads.wanted import WantedPart
 
 
@@ -67,6 +68,7 @@ def parts_of(file: File) -> list[StoredPart]:
         return []
     listed = s3.list_parts(file.key, file.multipart_id, store=file.store)
     if listed is None:
+        require_own_bucket(file.store)
         _forget_multipart(file)
         return []
     announced = _claims(file)

@@ -25,9 +25,10 @@ class Command(BaseCommand):
         "until nothing is due any more. Once an hour it aborts uploads in parts that are open under f/ for more than "
         "a day and belong to no file; only in a bucket with our marker. Not touched: available files, trash that is "
         "not due, uploads that have time, the objects of imported files, objects without a file, and keys that do not "
-        "begin with f/ or p/. Several may run at once and share the work. A row that fails is tried again later and "
+        "begin with f/ or p/. In a bucket without our marker nothing at all is removed, and no row is given up "
+        "(provision makes the marker). Several may run at once and share the work. A row that fails is tried again later and "
         "stops no other. Exit status: 0 done, or stopped in a loop; 1 some rows failed, or it was stopped, or the "
-        "database is away."
+        "database is away; 2 refused: something is due in a bucket that is not ours."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -46,8 +47,9 @@ class Command(BaseCommand):
                 stop.pause(options["every"])
 
     def _once(self, stop: Stop, *, as_json: bool) -> None:
+        refusals: list[str] = []
         try:
-            counts = services.sweep(go_on=lambda: not stop.asked)
+            counts = services.sweep(go_on=lambda: not stop.asked, refused=refusals.append)
         except DatabaseError as fault:
             raise CommandError(
                 f"The database is away ({type(fault).__name__}). Nothing is lost.", returncode=1
@@ -55,6 +57,8 @@ class Command(BaseCommand):
         self._tell(counts, as_json=as_json)
         if stop.asked:
             raise stopped()
+        if refusals:
+            raise CommandError(" ".join(refusals), returncode=2)
         if counts["failed"]:
             raise CommandError("Some rows are left for the next sweep; the log says why (sweep_failed).", returncode=1)
 
@@ -62,7 +66,10 @@ class Command(BaseCommand):
         """In a loop, a database that is away is waited for, not died of."""
         end = time.monotonic() + MOST_SECONDS
         try:
-            counts = services.sweep(go_on=lambda: not stop.asked and time.monotonic() < end)
+            counts = services.sweep(
+                go_on=lambda: not stop.asked and time.monotonic() < end,
+                refused=lambda why: self.stderr.write(f"sweep: {why}"),
+            )
         except DatabaseError as fault:
             self.stderr.write(f"sweep: the database is away ({type(fault).__name__})")
             connection.close()

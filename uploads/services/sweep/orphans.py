@@ -10,13 +10,15 @@ from django.db.models.functions import Now
 from uploads import s3
 from uploads.models import Preview, PreviewState, State
 from uploads.models.queries import in_seconds
+from uploads.services.marker import require_marker
 
 BATCH = 500
 LEASE_SECONDS = 120
 
 
 def forget_orphans(*, go_on: Callable[[], bool]) -> int:
-    """Remove half-made previews of files in the trash, object first. How many. Raises StoreUnavailable.
+    """Remove half-made previews of files in the trash, object first. How many. Raises StoreUnavailable, and
+    WrongMarker and BadInput where the bucket is not ours.
 
     A lease keeps makers away meanwhile. What belongs to a file that is going goes with it.
     """
@@ -26,6 +28,7 @@ def forget_orphans(*, go_on: Callable[[], bool]) -> int:
         for preview in some:
             by_store[preview.store].append(preview.key)
         for store, keys in by_store.items():
+            require_marker(store)
             left = s3.delete_many(keys, store=store)
             gone = Preview.objects.filter(key__in=set(keys) - set(left), state=PreviewState.MAKING)
             forgotten += gone.delete()[0]

@@ -11,11 +11,13 @@ from uuid import UUID
 from django.db import DatabaseError
 from django.db.models import F, ProtectedError, Q
 
-from uploads.errors import Problem, StoreUnavailable
+from uploads import s3
+from uploads.errors import BadInput, Problem, StoreUnavailable, WrongMarker
 from uploads.models import File, Heartbeat, State, fold
 from uploads.models.queries import FileQuerySet, database_now
 from uploads.services.assemble import resolve
 from uploads.services.erase import erase_all, quiet
+from uploads.services.marker import require_marker
 from uploads.services.preview_queue import tend_previews
 from uploads.services.sweep.discards import Discards, expire, purge
 from uploads.services.sweep.orphans import forget_orphans
@@ -33,29 +35,36 @@ ERASED_AT_ONCE = 500
 RESOLVED_AT_ONCE = 50
 
 
-def sweep(*, go_on: Callable[[], bool] = lambda: True) -> Counter[str]:
+def _log(refusal: str) -> None:
+    logger.error("sweep_refused: %s", refusal)
+
+
+def sweep(*, go_on: Callable[[], bool] = lambda: True, refused: Callable[[str], None] = _log) -> Counter[str]:
     """Expire overdue uploads, end assemblies that were left, purge what is due, erase what must go, abort uploads in
     parts that belong to no file, and tend the previews, until nothing is due any more or `go_on` says no.
 
     Returns how many of each, and `failed`. Safe to repeat. Several at once share the work. A row that fails does
     not stop the others: the next sweep tries it again, and then after growing pauses. A store that is away is asked no
-    more; what needs it waits for the next sweep.
+    more; what needs it waits for the next sweep. What lies in a bucket that is not ours is left as it is: removing
+    would miss the objects and lose the rows. `refused` is told why, once for each bucket.
     """
-    return _Sweep(go_on).run()
+    return _Sweep(go_on, refused).run()
 
 
 class _Sweep:
-    def __init__(self, go_on: Callable[[], bool]) -> None:
+    def __init__(self, go_on: Callable[[], bool], refused: Callable[[str], None]) -> None:
         self.counts: Counter[str] = Counter()
         self._go_on = go_on
+        self._refused = refused
         self._watch = StoreWatch()
+        self._foreign: set[str] = set()  # stores whose bucket is not ours
         self._since = database_now()
         self._beaten = 0.0
         self._patient = False
         self._waiting = 0  # rows that were looked at and must stay for now
         self._discards = [
-            Discards("expired", File.objects.overdue, expire, self.counts),
-            Discards("purged", File.objects.due_for_purge, purge, self.counts),
+            Discards("expired", lambda: self._ours(File.objects.overdue()), expire, self.counts),
+            Discards("purged", lambda: self._ours(File.objects.due_for_purge()), purge, self.counts),
         ]
 
     def run(self) -> Counter[str]:
@@ -74,6 +83,8 @@ class _Sweep:
 
     def _round(self) -> None:
         """A batch of each, so that all gets on."""
+        for store in self._stores_with_work():
+            self._ask_whose(store)
         for step in (self._resolve, self._discard, self._erase):
             if self._go_on():
                 step()
@@ -83,7 +94,7 @@ class _Sweep:
         if self._go_on():
             fold()
         for what, step in (("aborted", abort_strays), ("previews", forget_orphans)):
-            if self._go_on() and not self._watch.away:
+            if self._go_on() and not self._watch.away and not self._foreign:
                 self._count(what, step)
         if self._go_on():
             tend_previews()
@@ -96,11 +107,37 @@ class _Sweep:
         except StoreUnavailable as fault:
             self.counts["failed"] += 1
             logger.warning("sweep_failed step=%s fault=%s", what, type(fault).__name__)
+        except (WrongMarker, BadInput) as problem:
+            self._refused(problem.message)
 
     def _beat(self, *, now: bool = False) -> None:
         if now or time.monotonic() - self._beaten > BEAT_SECONDS:
             Heartbeat.objects.beat(NAME)
             self._beaten = time.monotonic()
+
+    # --- whose the buckets are ------------------------------------------------------------------
+
+    def _stores_with_work(self) -> list[str]:
+        """An idle sweep asks no store anything."""
+        known = {store.name for store in (s3.main_store(), s3.other_store()) if store is not None}
+        due = [File.objects.stuck(), File.objects.overdue(), File.objects.due_for_purge(), self._going()]
+        free_now = [free(self._within_reach(rows), since=self._since) for rows in due]
+        return [store for store in sorted(known) if any(rows.filter(store=store).exists() for rows in free_now)]
+
+    def _ask_whose(self, store: str) -> None:
+        """Once a round and store, before anything is given up or taken away there."""
+        try:
+            require_marker(store)
+        except StoreUnavailable as fault:
+            self.counts["failed"] += 1
+            self._watch.away.add(store)
+            logger.warning("sweep_failed step=marker store=%r fault=%s", store, type(fault).__name__)
+        except (WrongMarker, BadInput) as problem:
+            self._foreign.add(store)
+            self._refused(problem.message)
+
+    def _ours(self, rows: FileQuerySet) -> FileQuerySet:
+        return rows.exclude(store__in=self._foreign) if self._foreign else rows
 
     # --- one batch of each ----------------------------------------------------------------------
 
@@ -120,7 +157,7 @@ class _Sweep:
 
     def _erase(self) -> None:
         """Those that go by hundreds before those of which each may need calls of its own."""
-        going = self._within_reach(File.objects.filter(quiet() | Q(tries=0), state=State.DELETING))
+        going = self._within_reach(self._going())
         whole = Q(size__lte=F("part_size"), multipart_id="")
         for rows in (going.filter(whole), going.exclude(whole)):
             if files := take(rows, since=self._since, most=ERASED_AT_ONCE):
@@ -136,8 +173,11 @@ class _Sweep:
         put_back(waiting, looked_at=True)
         self._waiting += len(waiting)
 
+    def _going(self) -> FileQuerySet:
+        return File.objects.filter(quiet() | Q(tries=0), state=State.DELETING)
+
     def _within_reach(self, rows: FileQuerySet) -> FileQuerySet:
-        return rows.exclude(store__in=self._watch.away) if self._watch.away else rows
+        return self._ours(rows.exclude(store__in=self._watch.away) if self._watch.away else rows)
 
     def _failed(self, what: str, files: Sequence[File], faults: Mapping[UUID, Exception]) -> None:
         """Try them again: with the next sweep if it was the store that is away, else after pauses that grow."""
