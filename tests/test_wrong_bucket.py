@@ -18,8 +18,13 @@ from tests.stores import Bucket
 from tests.two_stores import second_bucket
 from uploads import services
 from uploads.errors import StoreUnavailable
-from uploads.models import File, Look, Preview, State
+from uploads.management.commands import verify as verify_command
+from uploads.models import Basis, File, Look, Outcome, Preview, Report, State
 from uploads.models.queries import in_seconds
+from uploads.services import queue
+from uploads.services.verify import Chosen, Paced, Run
+from uploads.services.verify.running import TooManyMissing
+from uploads.services.verify.verdicts import Verdict
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PAST = in_seconds(-3600)
@@ -142,3 +147,89 @@ def test_a_cancelled_upload_keeps_its_row_until_its_object_can_go(
     assert upload.row().state == State.DELETING
     assert run("sweep")[0] == 0
     assert (File.objects.count(), bucket.objects()) == (0, {})
+
+
+# --- verify -------------------------------------------------------------------------------------
+
+
+def read_files(alice: User, bucket: Bucket, count: int) -> list[File]:
+    """Stored and read before, as ever."""
+    files = [shelf.add_file(alice, b"%d" % n, bucket=bucket, checksum_basis=Basis.READ) for n in range(count)]
+    for file in files:
+        etag = bucket.client.head_object(Bucket=bucket.name, Key=file.key)["ETag"].strip('"')
+        File.objects.filter(pk=file.pk).update(etag=etag)
+    return files
+
+
+@pytest.mark.parametrize("options", [("--level", "1"), ("--all",)])
+def test_verify_calls_nothing_missing(
+    alice: User, bucket: Bucket, wrong: Bucket, settings: Settings, options: tuple[str, ...]
+) -> None:
+    read_files(alice, bucket, 5)
+    before = list(File.objects.order_by("pk").values())
+    with named(wrong, settings):
+        code, told = run("verify", *options)
+    assert code == 2
+    assert "marker" in told
+    assert list(File.objects.order_by("pk").values()) == before
+    assert Report.objects.get().outcome == Outcome.REFUSED
+    assert run("verify", *options)[0] == 0
+
+
+def test_without_a_marker_what_is_good_is_called_good(alice: User, unmarked: Bucket) -> None:
+    read_files(alice, unmarked, 2)
+    assert run("verify", "--all") == (0, "")
+
+
+def test_the_bucket_of_another_is_not_even_read(alice: User, bucket: Bucket) -> None:
+    read_files(alice, bucket, 2)
+    bucket.mark(uuid4())
+    assert run("verify", "--all")[0] == 2
+    assert not File.objects.filter(verified_at__isnull=False).exists()
+
+
+def test_a_loop_of_verify_warns_and_goes_on(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
+    for file in read_files(alice, bucket, 2):
+        File.objects.filter(pk=file.pk).update(checksum_basis=Basis.CLAIMED)
+    err = io.StringIO()
+    command = verify_command.Command(stderr=err)
+    with named(wrong, settings):
+        command._settle_claims({"parallel": 1, "expect_missing": None}, Paced())
+    assert "marker" in err.getvalue()
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {Basis.CLAIMED}
+
+
+def test_the_worker_settles_nothing_and_tries_again_later(
+    sender: Sender, bucket: Bucket, wrong: Bucket, settings: Settings
+) -> None:
+    files = [str(sender.send(body).pk) for body in (b"one", b"two")]
+    queue.results_of(services.verify_files).delete()
+    with named(wrong, settings):
+        assert services.verify_files.call(files) == 0
+    later = queue.results_of(services.verify_files).get()
+    assert later.args_kwargs["args"] == [files, [], 1]
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {Basis.CLAIMED}
+    assert services.verify_files.call(files) == 2
+
+
+def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket) -> None:
+    files = read_files(alice, bucket, 13)
+    for file in files[:11]:
+        bucket.delete(file.key)
+    code, told = run("verify", "--level", "1")
+    assert (code, "11 files or more" in told) == (2, True)
+    assert not File.objects.filter(checksum_basis=Basis.MISSING).exists()
+    assert run("verify", "--level", "1", "--expect-missing", "10")[0] == 2
+    assert run("verify", "--level", "1", "--expect-missing", "11")[0] == 1
+    assert File.objects.filter(checksum_basis=Basis.MISSING).count() == 11
+    bucket.delete(files[11].key)  # what was known before is no news
+    assert run("verify", "--level", "1")[0] == 1
+    assert File.objects.filter(checksum_basis=Basis.MISSING).count() == 12
+
+
+def test_of_many_files_one_in_a_hundred_may_be_missing() -> None:
+    run = Run(Chosen(iter(()), total=1_200))
+    lost = [Verdict(File(checksum_basis=Basis.READ), Basis.MISSING) for _ in range(13)]
+    run._refuse_too_many(lost[:12])
+    with pytest.raises(TooManyMissing, match="believes that of 12"):
+        run._refuse_too_many(lost[12:])

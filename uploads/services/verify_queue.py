@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 from django.db import DatabaseError
 from django_tasks import task
 
-from uploads.errors import StoreUnavailable
+from uploads.errors import BadInput, StoreUnavailable, WrongMarker
 from uploads.models import Basis, File
 from uploads.models.queries import FileQuerySet
 from uploads.services import queue
+from uploads.services.marker import refuse_anothers
 from uploads.services.verify import Reading, judge, settle
 from uploads.services.watch import StoreWatch
 
@@ -48,7 +49,7 @@ def verify_files(ids: list[str], digests: Sequence[str] = (), tries: int = 0) ->
     """Settle the claims of these files, as many as fit into one turn; the rest becomes a task of its own. `digests` are
     those of the parts of the first file that earlier turns read.
 
-    While the store is away, all that is left waits. How many claims were settled now.
+    While the store is away, or its bucket is not ours, all that is left waits. How many claims were settled now.
     """
     turn = _Turn()
     for number, pk in enumerate(ids):
@@ -83,6 +84,7 @@ class _Turn:
         self.settled = 0
         self._end = time.monotonic() + TURN_SECONDS
         self._watch = StoreWatch()
+        self._may_be_read: set[str] = set()  # stores
 
     def is_over(self) -> bool:
         return time.monotonic() > self._end
@@ -92,6 +94,7 @@ class _Turn:
         reading = Reading(file, digests)
         least = len(digests) + file.part_count // MOST_TURNS
         try:
+            self._refuse_anothers(file.store)
             whole = reading.run(enough=lambda: self.is_over() and len(reading.digests) > least)
             self.settled += len(settle([judge(reading)])) if whole else 0
         except DatabaseError:
@@ -100,6 +103,10 @@ class _Turn:
             away = self._watch.doubt(file.store)
             _try_later([str(file.pk), *(rest if away else [])], reading.digests, tries)
             return not away
+        except (WrongMarker, BadInput) as problem:
+            logger.error("verify_refused files=%s: %s", 1 + len(rest), problem.message)
+            _try_later([str(file.pk), *rest], digests, tries)
+            return False
         except Exception as fault:  # whatever is wrong with one file, the others go on
             logger.warning("verify_fault file=%s fault=%s", file.pk, type(fault).__name__, exc_info=True)
             return True
@@ -109,6 +116,12 @@ class _Turn:
             verify_files.enqueue(rest)
         verify_files.enqueue([str(file.pk)], reading.digests)
         return False
+
+    def _refuse_anothers(self, store: str) -> None:
+        """Once for each store."""
+        if store not in self._may_be_read:
+            refuse_anothers(store)
+            self._may_be_read.add(store)
 
 
 def _claims() -> FileQuerySet:

@@ -26,9 +26,9 @@ class Command(BaseCommand):
         "a day and belong to no file; only in a bucket with our marker. Not touched: available files, trash that is "
         "not due, uploads that have time, the objects of imported files, objects without a file, and keys that do not "
         "begin with f/ or p/. In a bucket without our marker nothing at all is removed, and no row is given up "
-        "(provision makes the marker). Several may run at once and share the work. A row that fails is tried again later and "
-        "stops no other. Exit status: 0 done, or stopped in a loop; 1 some rows failed, or it was stopped, or the "
-        "database is away; 2 refused: something is due in a bucket that is not ours."
+        "(provision makes the marker). Several may run at once and share the work. A row that fails is tried again "
+        "later and stops no other. Exit status: 0 done, or stopped in a loop; 1 some rows failed, or it was stopped, "
+        "or the database is away; 2 refused: something is due in a bucket that is not ours."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

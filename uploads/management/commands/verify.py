@@ -30,8 +30,10 @@ class Command(BaseCommand):
         "file is then noted as read, damaged or missing, with the date; one that is good again as read. Damaged files "
         "are kept. Sets checksum_basis and verified_at, and of imported files that were never read the checksum and "
         "the detected type; no object, no name and no other row is touched. Several may run at once; they may read "
-        "the same file. Exit status: 0 all agree, or stopped in a loop; 1 differences or failures, or it was stopped; "
-        "2 a named file is not there, or the options make no sense."
+        "the same file. In a bucket with the marker of another database nothing is read, and without ours no file "
+        "is called missing or damaged; nor when more than ten files and more than one in a hundred are missing, unless "
+        "--expect-missing says that many are. Exit status: 0 all agree, or stopped in a loop; 1 differences or "
+        "failures, or it was stopped; 2 refused, or a named file is not there, or the options make no sense."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -46,6 +48,9 @@ class Command(BaseCommand):
             "--rate", type=_rate, metavar="50M", help="read at most so many bytes a second: 500k, 50M, 1G"
         )
         parser.add_argument("--parallel", type=_threads, default=4, metavar="N", help="files at once, 4 by default")
+        parser.add_argument(
+            "--expect-missing", type=_count, metavar="N", help="so many files are lost indeed: call them missing"
+        )
         parser.add_argument("--every", type=int, metavar="SECONDS", help="settle claims until stopped, with this pause")
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
@@ -66,11 +71,17 @@ class Command(BaseCommand):
         pace = Paced(rate=options["rate"], stop=lambda: stop.asked)
         while not stop.asked:
             try:
-                Run(claims(), parallel=options["parallel"], pace=pace).go()
+                self._settle_claims(options, pace)
             except DatabaseError as fault:
                 self.stderr.write(f"verify: the database is away ({type(fault).__name__})")
                 connection.close()
             stop.pause(max(1, options["every"]))
+
+    def _settle_claims(self, options: dict[str, Any], pace: Paced) -> None:
+        run = Run(claims(), parallel=options["parallel"], pace=pace, expect_missing=options["expect_missing"])
+        run.go()
+        if run.refusal is not None:
+            self.stderr.write(f"verify: {run.refusal.message}")
 
     def _once(self, stop: Stop, options: dict[str, Any]) -> None:
         chosen, scope = _chosen(options)
@@ -82,16 +93,20 @@ class Command(BaseCommand):
         ) as progress:
             run = Run(
                 chosen, level=options["level"], parallel=options["parallel"], pace=pace, report=report,
+                expect_missing=options["expect_missing"],
                 told=self._silent if options["json"] else self._tell,
                 ticked=lambda done: progress.step(done - progress.done, bytes=pace.bytes - progress.bytes),
             )  # fmt: skip
             counts = run.go()
         if report is not None:
-            report.end(_outcome(run), **counts, bytes=pace.bytes)
+            reason = {"reason": run.refusal.message} if run.refusal else {}
+            report.end(_outcome(run), **counts, bytes=pace.bytes, **reason)
         self._end(run, counts, as_json=options["json"])
 
     def _end(self, run: Run, counts: Counter[str], *, as_json: bool) -> None:
         self.stdout.write(json.dumps(counts) if as_json else ", ".join(f"{n} {what}" for what, n in counts.items()))
+        if run.refusal is not None:
+            raise CommandError(run.refusal.message, returncode=2)
         if run.stopped:
             raise stopped()
         if run.store_is_away:
@@ -135,6 +150,8 @@ def _chosen(options: dict[str, Any]) -> tuple[Chosen, str]:
 
 
 def _outcome(run: Run) -> Outcome:
+    if run.refusal is not None:
+        return Outcome.REFUSED
     if run.stopped or run.store_is_away:
         return Outcome.STOPPED
     return Outcome.DIFFERENCES if differences(run.counts) else Outcome.AGREED
@@ -152,6 +169,12 @@ def _rate(text: str) -> int:
     if not found or not int(found[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes a second, such as 500k, 50M or 1G")
     return int(found[1]) * UNITS[found[2]]
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of files")
+    return int(text)
 
 
 def _threads(text: str) -> int:

@@ -27,8 +27,8 @@ __all__ = [
 def verify(file: File) -> Basis | None:
     """Read the whole object and settle what its checksum rests on: `read`, `damaged`, or `missing`.
 
-    None when the file is no longer available: then nothing is said of it. Raises StoreUnavailable. Safe to repeat;
-    memory does not grow with size.
+    None when the file is no longer available: then nothing is said of it. Raises StoreUnavailable, and what
+    `require_marker` raises when the bucket is not ours. Safe to repeat; memory does not grow with size.
     """
     held = settle([read(file)])
     return held[0].basis if held else None

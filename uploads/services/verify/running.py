@@ -9,8 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from uploads.errors import Problem, StoreUnavailable
+from uploads.errors import BadInput, Problem, StoreUnavailable, WrongMarker
 from uploads.models import Basis, File, Finding, Heartbeat, Report, Trouble
+from uploads.services.marker import refuse_anothers
 from uploads.services.verify.choosing import Chosen
 from uploads.services.verify.pace import Paced, Stopped
 from uploads.services.verify.verdicts import Verdict, look, read, settle
@@ -25,11 +26,28 @@ TICK_SECONDS = 0.2
 SETTLED_AT_ONCE = 100
 SETTLED_WITHIN_SECONDS = 1.0
 AHEAD = 3  # files for each thread
+# So many files may be lost in one run, or this part of all, before it is likelier that the bucket is not whole.
+FEW = 10
+ONE_IN = 100
+
+
+class TooManyMissing(Problem):
+    code = "too_many_missing"
+
+    def __init__(self, missing: int, most: int) -> None:
+        super().__init__(
+            f"{missing} files or more are not in the bucket; one run believes that of {most}. Is it the right bucket, "
+            "and whole? No more is written down. `manage.py fsck` tells how many are missing; when they are lost "
+            "indeed, run this again with --expect-missing and that number."
+        )
 
 
 class Run:
     """Looks at the files of `chosen`, `parallel` at once. `counts` tells how many were `agreed` (level 1), `read`,
     `damaged`, `missing`, of another ETag though of the right bytes (`etag`), and `failed`: could not be looked at.
+
+    It ends before its end, and `refusal` says why, at a bucket that is not ours, and at more missing files than a few
+    (or than `expect_missing`): those are not settled.
 
     With a `report`, what is wrong becomes its findings. `told` is called with each that is wrong, `ticked` a few times
     a second. Whatever stops the run, what is done stays done.
@@ -43,12 +61,14 @@ class Run:
         parallel: int = 1,
         pace: Paced | None = None,
         report: Report | None = None,
+        expect_missing: int | None = None,
         told: Callable[[str, File], None] = lambda _outcome, _file: None,
         ticked: Callable[[int], None] = lambda _done: None,
     ) -> None:
         self.counts: Counter[str] = Counter(dict.fromkeys(TOLD, 0))
         self.store_is_away = False
         self.stopped = False
+        self.refusal: Problem | None = None
         self._chosen = chosen
         self._parallel = parallel
         self._pace = pace or Paced()
@@ -56,7 +76,10 @@ class Run:
         self._told = told
         self._ticked = ticked
         self._level = level
+        self._expect_missing = expect_missing
+        self._lost = 0
         self._watch = StoreWatch()
+        self._may_be_read: set[str] = set()  # stores
         self._unsettled: list[Verdict] = []
         self._settled = self._beaten = 0.0
 
@@ -76,12 +99,30 @@ class Run:
 
     def _begin_more(self, pool: ThreadPoolExecutor, under_way: dict[Future[Verdict], File]) -> bool:
         """False once nothing is under way and nothing more is to come."""
-        while not self.stopped and not self.store_is_away and len(under_way) < AHEAD * self._parallel:
+        while not self._is_over() and len(under_way) < AHEAD * self._parallel:
             file = next(self._chosen.files, None)
             if file is None:
                 break
-            under_way[pool.submit(self._judge, file)] = file
+            if self._may_read(file):
+                under_way[pool.submit(self._judge, file)] = file
         return bool(under_way)
+
+    def _is_over(self) -> bool:
+        return self.stopped or self.store_is_away or self.refusal is not None
+
+    def _may_read(self, file: File) -> bool:
+        """Each store is asked once whose it is."""
+        if file.store not in self._may_be_read:
+            try:
+                refuse_anothers(file.store)
+            except StoreUnavailable as fault:
+                self._failed(file, fault)
+                return False
+            except (WrongMarker, BadInput) as problem:
+                self.refusal = problem
+                return False
+            self._may_be_read.add(file.store)
+        return True
 
     def _judge(self, file: File) -> Verdict:
         """In a thread of the pool: asks the store, and no database."""
@@ -120,13 +161,35 @@ class Run:
 
     def _settle(self) -> None:
         unsettled, self._unsettled = self._unsettled, []
-        for verdict in settle(unsettled) if unsettled else []:
+        for verdict in self._held(unsettled) if unsettled and self.refusal is None else []:
             outcome = "agreed" if verdict.basis is None else str(verdict.basis.value)
             if verdict.trouble is None:
                 self.counts[outcome] += 1
             else:
                 outcome = "etag" if verdict.basis is Basis.READ else outcome
                 self._note(verdict.file, outcome, verdict.trouble, verdict.detail)
+
+    def _held(self, verdicts: list[Verdict]) -> list[Verdict]:
+        try:
+            self._refuse_too_many(verdicts)
+            return settle(verdicts)
+        except StoreUnavailable as fault:
+            for verdict in verdicts:
+                if verdict.doubts:
+                    self._failed(verdict.file, fault)
+            return settle([verdict for verdict in verdicts if not verdict.doubts])
+        except (WrongMarker, BadInput, TooManyMissing) as problem:
+            self.refusal = problem
+            return []
+
+    def _refuse_too_many(self, verdicts: list[Verdict]) -> None:
+        """Losses that were known before do not count. How many files there are is not always known: then those that
+        were looked at do."""
+        self._lost += sum(verdict.is_a_loss for verdict in verdicts)
+        files = self._chosen.total if self._chosen.total is not None else self.counts.total() + len(verdicts)
+        most = max(FEW, files // ONE_IN) if self._expect_missing is None else self._expect_missing
+        if self._lost > most:
+            raise TooManyMissing(self._lost, most)
 
     def _note(self, file: File, outcome: str, trouble: Trouble, detail: dict[str, Any]) -> None:
         self.counts[outcome] += 1

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from uploads import s3
 from uploads.models import Basis, Family, File, State, Trouble
 from uploads.names import family_of
+from uploads.services.marker import require_marker
 from uploads.services.types import detect_type
 from uploads.services.verify.reading import FULL_SPEED, Pace, Reading
 
@@ -31,6 +32,15 @@ class Verdict:
     trouble: Trouble | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def doubts(self) -> bool:
+        return self.basis in IN_DOUBT
+
+    @property
+    def is_a_loss(self) -> bool:
+        """The file is missing, and was not before."""
+        return self.basis is Basis.MISSING and self.file.checksum_basis != Basis.MISSING
 
 
 def look(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
@@ -83,7 +93,13 @@ def _first_read(reading: Reading, other_etag: dict[str, Any]) -> Verdict:
 
 def settle(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Write down what holds: of files that went, or were moved to another store, while they were read, nothing is
-    said. In one short transaction; safe to repeat."""
+    said. In one short transaction; safe to repeat.
+
+    That files are missing or damaged only counts in a bucket with our marker. Raises WrongMarker, BadInput and
+    StoreUnavailable where that is not so: then nothing was written.
+    """
+    for store in {verdict.file.store for verdict in verdicts if verdict.doubts}:
+        require_marker(store)
     by_id = {verdict.file.pk: verdict for verdict in verdicts}
     with transaction.atomic():
         rows = File.objects.filter(pk__in=by_id, state=State.AVAILABLE).order_by("pk").select_for_update(no_key=True)
