@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection
 
 from tests.conftest import PROJECT
 from tests.faults.mortals import environment
@@ -342,6 +342,16 @@ def test_a_store_that_is_away_ends_the_run_with_one_sentence(
     with pytest.raises(CommandError, match="The store does not answer"):
         call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
     assert len(asked) < 40
+    assert Report.objects.get().outcome == Outcome.STOPPED
+
+
+@pytest.mark.parametrize("fault", [OperationalError("gone"), RuntimeError("a bug of ours"), KeyboardInterrupt()])
+def test_whatever_ends_a_run_its_report_does_not_stay_running(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    monkeypatch.setattr(Run, "go", lambda self: (_ for _ in ()).throw(fault))
+    with pytest.raises((CommandError, RuntimeError, KeyboardInterrupt)):
+        call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
     assert Report.objects.get().outcome == Outcome.STOPPED
 
 

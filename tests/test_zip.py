@@ -26,9 +26,10 @@ from tests.conftest import signed_in
 from tests.fronts import Answer, Front, Request
 from tests.senders import composite, cut
 from tests.stores import Bucket
+from tests.two_stores import imported
 from uploads import s3, services
 from uploads.errors import StoreUnavailable
-from uploads.models import Action, Event, File, Folder, Level, Visibility
+from uploads.models import Action, Basis, Event, File, Folder, Level, Visibility
 from uploads.s3 import client as s3_client
 from uploads.services import folders
 from uploads.services.zips import download, reading
@@ -168,6 +169,19 @@ def test_what_is_not_to_be_seen_is_told_and_nothing_is_sent(
     assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
 
 
+def test_files_that_are_known_to_be_missing_are_named_and_nothing_is_sent(
+    alice: User, as_bob: Client, bucket: Bucket
+) -> None:
+    kept = file_in(alice, bucket, b"x", "kept.txt")
+    lost = [file_in(alice, bucket, b"x", f"lost{n}.txt", checksum_basis=Basis.MISSING) for n in range(7)]
+    answer = asked(as_bob, kept, lost[0])
+    assert answer.status_code == 410
+    assert "The bytes of “lost0.txt” are not in the store" in answer.content.decode()
+    assert "“lost4.txt”, … are not in the store" in asked(as_bob, kept, *lost).content.decode()
+    assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
+    assert contents(asked(as_bob, kept)) == {"kept.txt": b"x"}
+
+
 def test_more_than_ten_thousand_are_too_many(as_bob: Client) -> None:
     answer = as_bob.post(URL, {"file": [str(uuid4()) for _ in range(10_001)]})
     assert answer.status_code == 400
@@ -232,6 +246,27 @@ def test_other_bytes_than_were_uploaded_fail_the_download(
 ) -> None:
     files = some_files(alice, bucket)
     bucket.write(files[9].key, other)
+    fails(asked(as_bob, *files))
+
+
+def unread(owner: User, bucket: Bucket, body: bytes, name: str) -> File:
+    """As `import_bucket` brings it in: nobody has read it, so its checksum is not known."""
+    return imported(owner, bucket, f"photos/{name}", body, name=name, part_size=10)
+
+
+@pytest.mark.parametrize("size", [0, 5, 10, 35, 300_000])
+def test_a_file_that_nobody_has_read_yet_is_put_in(alice: User, as_bob: Client, bucket: Bucket, size: int) -> None:
+    body = shelf.some_bytes(size)
+    files = [unread(alice, bucket, body, "a.bin"), file_in(alice, bucket, b"x", "b.txt")]
+    assert contents(asked(as_bob, *files)) == {"a.bin": body, "b.txt": b"x"}
+
+
+@pytest.mark.parametrize("other", [b"y" * 300_000, b"", b"y" * 300_001])
+def test_one_that_was_overwritten_unread_fails_the_download(
+    alice: User, as_bob: Client, bucket: Bucket, other: bytes
+) -> None:
+    files = [*some_files(alice, bucket), unread(alice, bucket, b"x" * 300_000, "z.bin")]
+    bucket.write(files[-1].key, other)
     fails(asked(as_bob, *files))
 
 

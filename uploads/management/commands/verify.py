@@ -6,6 +6,8 @@ import argparse
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from typing import Any
 from uuid import UUID
@@ -85,7 +87,10 @@ class Command(BaseCommand):
 
     def _once(self, stop: Stop, options: dict[str, Any]) -> None:
         chosen, scope = _chosen(options)
-        report = Report.objects.create(command="verify", scope=scope) if scope else None
+        with _reported(scope) as report:
+            self._look(stop, options, chosen, report)
+
+    def _look(self, stop: Stop, options: dict[str, Any], chosen: Chosen, report: Report | None) -> None:
         pace = Paced(rate=options["rate"], stop=lambda: stop.asked)
         total_bytes = chosen.total_bytes if options["level"] == 2 else None
         with Progress(
@@ -120,6 +125,19 @@ class Command(BaseCommand):
 
     def _silent(self, outcome: str, file: File) -> None:
         return
+
+
+@contextmanager
+def _reported(scope: str) -> Iterator[Report | None]:
+    """A report that does not stay "running" whatever happens, unless the database is away or the process killed."""
+    report = Report.objects.create(command="verify", scope=scope) if scope else None
+    try:
+        yield report
+    except BaseException:
+        if report is not None and report.outcome == Outcome.RUNNING:
+            with suppress(DatabaseError):
+                report.end(Outcome.STOPPED)
+        raise
 
 
 def _refuse_nonsense(options: dict[str, Any]) -> None:

@@ -12,15 +12,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from uploads.errors import BadInput, Problem
-from uploads.models import File, Folder
+from uploads.models import Basis, File, Folder
 from uploads.services.zips.layout import Member, length_of
 from uploads.services.zips.paths import MANIFEST, paths_of
 from uploads.services.zips.reading import Wanted
 
 MOST_FILES = 10_000
+MOST_NAMES = 5  # in a sentence
 HEX_BYTES = 64
 COLUMNS = (
-    "id", "series", "key", "store", "name", "folder_id", "size", "part_size", "checksum", "modified", "available_at",
+    "id", "series", "key", "store", "name", "folder_id", "size", "part_size", "checksum", "etag",
+    "checksum_basis", "modified", "available_at",
 )  # fmt: skip
 
 
@@ -36,6 +38,21 @@ class NotAllThere(Problem):
         super().__init__(text % {"count": missing})
 
 
+class BytesLost(Problem):
+    code = "bytes_missing"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        text = ngettext(
+            "The bytes of %(names)s are not in the store. You did nothing wrong: choose again without this file, and "
+            "tell an administrator, who may have a copy.",
+            "The bytes of %(names)s are not in the store. You did nothing wrong: choose again without these files, and "
+            "tell an administrator, who may have copies.",
+            len(names),
+        )
+        some = [f"“{name}”" for name in names[:MOST_NAMES]] + ["…"] * (len(names) > MOST_NAMES)
+        super().__init__(text % {"names": ", ".join(some)})
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """What will be sent: `length` is the zip's, to the byte; its last member is the manifest."""
@@ -48,7 +65,7 @@ class Bundle:
 
 def bundle(user: User, links: Sequence[UUID]) -> Bundle:
     """The zip of these files. Raises BadInput for none and for more than ten thousand, NotAllThere when this
-    person may not see one of them: nothing is left out silently."""
+    person may not see one of them, BytesLost when one is known to be missing: nothing is left out silently."""
     wanted = list(dict.fromkeys(links))
     if not 0 < len(wanted) <= MOST_FILES:
         raise BadInput(_("Choose between one file and %(most)s files.") % {"most": f"{MOST_FILES:,}"})
@@ -56,6 +73,8 @@ def bundle(user: User, links: Sequence[UUID]) -> Bundle:
     files = [Wanted(*row) for row in rows.order_by("folder_id", "folded", "id").values_list(*COLUMNS)]
     if len(files) != len(wanted):
         raise NotAllThere(len(wanted) - len(files))
+    if lost := [file.name for file in files if file.basis == Basis.MISSING]:
+        raise BytesLost(lost)
     common, ways = _ways(user, {file.folder_id for file in files})
     paths = paths_of([(ways[file.folder_id], file.name) for file in files])
     members = [
