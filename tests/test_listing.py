@@ -64,6 +64,19 @@ class MadeUp:
 
 
 @pytest.fixture
+def bucket(bucket: Bucket) -> Bucket:
+    """Without its marker: these tests look at everything that a bucket holds."""
+    bucket.unmark()
+    return bucket
+
+
+@pytest.fixture
+def digest_bucket(digest_bucket: Bucket) -> Bucket:
+    digest_bucket.unmark()
+    return digest_bucket
+
+
+@pytest.fixture
 def front(bucket: Bucket, settings: Settings) -> Iterator[Front]:
     with in_front_of(bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
@@ -210,6 +223,13 @@ def test_head_tells_absence_only_by_the_stores_own_words(front: Front) -> None:
 def test_head_does_not_believe_a_404_for_an_object_that_is_there(front: Front, bucket: Bucket) -> None:
     bucket.write("f/" + "0" * 32, b"x")
     front.rules["head"] = lambda _request: Answer(404, {}, b"")
+    with pytest.raises(StoreUnavailable):
+        s3.head("f/" + "0" * 32)
+
+
+def test_a_head_that_tells_nothing_is_a_fault(bucket: Bucket, front: Front) -> None:
+    bucket.write("f/" + "0" * 32, b"x")
+    front.rules["head"] = lambda _request: Answer(200, {}, b"")
     with pytest.raises(StoreUnavailable):
         s3.head("f/" + "0" * 32)
 

@@ -128,6 +128,8 @@ def head(key: str, *, store: str | None = None) -> Item | None:
                 s3.get_object(Bucket=at.bucket, Key=key)["Body"].close()
             raise StoreUnavailable("HeadObject: 404 for an object that is there") from None
         return None
+    if not {"ETag", "ContentLength", "LastModified"} <= found.keys():
+        raise StoreUnavailable("HeadObject: an answer that tells nothing")
     etag, checksum = found["ETag"].strip('"'), found.get("ChecksumSHA256")
     return Item(key, found["ContentLength"], etag, found["LastModified"], checksum)
 
