@@ -76,3 +76,24 @@ def test_what_has_not_moved_what_was_imported_and_what_nobody_knows_stays(
     assert run("--remove-originals", "--apply", "--imported")[1]["removed"] == 1
     assert set(two.first.objects()) - {"amalga.json"} == {"f/" + "0" * 32, waiting.key}
     assert photo.key in two.second.objects()
+
+
+def test_another_object_under_an_imported_key_is_nobodys_original(alice: User, two: TwoStores) -> None:
+    two.swap()
+    two.first.write("photos/x.txt", b"somebody else's, only copy")
+    brought = imported(alice, two.second, "photos/x.txt", b"another thing", store="new")
+    age()
+    told = run("--remove-originals", "--apply", "--imported")[1]
+    assert (told["kept"], told["removed"]) == (1, 0)
+    assert two.first.read(brought.key) == b"somebody else's, only copy"
+
+
+def test_an_imported_original_that_was_overwritten_after_the_move_stays(alice: User, two: TwoStores) -> None:
+    photo = imported(alice, two.first, "photos/a.jpg", b"hello")
+    two.swap()
+    run("--apply")
+    age()
+    two.first.write(photo.key, b"newer")
+    told = run("--remove-originals", "--apply", "--imported")[1]
+    assert (told["kept"], told["removed"]) == (1, 0)
+    assert two.first.read(photo.key) == b"newer"

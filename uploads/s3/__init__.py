@@ -5,7 +5,7 @@ whatever else goes wrong is StoreUnavailable. No call is made inside a database 
 """
 
 from uploads.s3.client import keeps_digests, needs_digests, signs_payloads
-from uploads.s3.copies import MARK, MOST_BYTES_AT_ONCE, copy_within, mark_of, put_file, put_part
+from uploads.s3.copies import MOST_BYTES_AT_ONCE, Mark, copy_within, mark_of, put_file, put_part
 from uploads.s3.delivery import DeliveryStorage, download_url, preview_url, reset
 from uploads.s3.listing import Item, OpenMultipart, Page, head, list_objects, open_multiparts
 from uploads.s3.marker import MARKER_KEY, read_marker, write_marker
@@ -26,7 +26,6 @@ from uploads.s3.stores import Store, main_store, other_store
 from uploads.s3.streams import Stream, beginning, stream
 
 __all__ = [
-    "MARK",
     "MARKER_KEY",
     "MOST_BYTES_AT_ONCE",
     "QUARANTINE",
@@ -34,6 +33,7 @@ __all__ = [
     "DeliveryStorage",
     "Item",
     "Listed",
+    "Mark",
     "OpenMultipart",
     "Page",
     "Signed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -16,12 +16,25 @@ from uploads.s3.stores import Store, store_named
 # S3 API: CopyObject and a single PUT take at most 5 GiB
 MOST_BYTES_AT_ONCE = 5 * 1024**3
 MARK = "amalga-moved"  # in the metadata of each copy: by which installation
+MARK_ETAG = "amalga-moved-etag"  # and the ETag of what was copied
 CANNOT_COPY = ABSENT | {"NotImplemented", "MethodNotAllowed", "NotSupported", "InvalidRequest", "InvalidArgument",
                         "MalformedXML", "PreconditionFailed", "AccessDenied", "403", "404", "405", "501"}  # fmt: skip
 
 
-def copy_within(key: str, *, lengths: Sequence[int], etag: str, source: str, target: str, mark: str) -> bool:
+class Mark(NamedTuple):
+    """By which installation an object was brought to its store, and the ETag of what was copied; both empty where it
+    came otherwise."""
+
+    by: str = ""
+    etag: str = ""
+
+    def metadata(self) -> dict[str, str]:
+        return {name: value for name, value in ((MARK, self.by), (MARK_ETAG, self.etag)) if value}
+
+
+def copy_within(key: str, *, lengths: Sequence[int], mark: Mark, source: str, target: str) -> bool:
     """Let the store copy an object, in parts of these lengths. False when it will not: then read and send it.
+    Only what has the ETag of the mark is copied.
 
     Whether the copy is right is for the caller to find out. Raises StoreUnavailable. Safe to repeat.
     """
@@ -29,20 +42,20 @@ def copy_within(key: str, *, lengths: Sequence[int], etag: str, source: str, tar
         return False
     try:
         if len(lengths) == 1:
-            _copy_whole(key, etag, store_named(source), store_named(target), mark)
+            _copy_whole(key, store_named(source), store_named(target), mark)
             return True
-        return _copy_parts(key, lengths, etag, store_named(source), store_named(target), mark)
+        return _copy_parts(key, lengths, store_named(source), store_named(target), mark)
     except (ClientError, _WillNot):
         return False
 
 
-def put_file(key: str, body: IO[bytes], *, digests: tuple[str, str], store: str, mark: str) -> None:
+def put_file(key: str, body: IO[bytes], *, digests: tuple[str, str], store: str, mark: Mark) -> None:
     """Store a whole object out of a file. `digests`: the base64 SHA-256 and MD5, of which the store gets to check
     the one it knows."""
     at = store_named(store)
     with told_plainly("PutObject"):
         client("slow", at).put_object(
-            Bucket=at.bucket, Key=key, Body=body, ContentType=OCTET_STREAM, Metadata={MARK: mark},
+            Bucket=at.bucket, Key=key, Body=body, ContentType=OCTET_STREAM, Metadata=mark.metadata(),
             **_digest(at, digests),
         )  # fmt: skip
 
@@ -59,36 +72,38 @@ def put_part(
     return Listed(number, length, answer["ETag"], digests[0] if at.keeps_digests else None)
 
 
-def mark_of(key: str, *, store: str) -> str | None:
-    """By which installation the object was brought here: "" for one that was not, None if there is no object."""
+def mark_of(key: str, *, store: str) -> Mark | None:
+    """None if there is no object. Raises StoreUnavailable."""
     at = store_named(store)
     try:
         with told_plainly("HeadObject", absent={"404", "NoSuchKey"}):  # a HEAD has no words
             metadata = client("patient", at).head_object(Bucket=at.bucket, Key=key)["Metadata"]
     except ClientError:
         return None
-    return {name.lower(): value for name, value in metadata.items()}.get(MARK, "")  # rclone capitalises names
+    told = {name.lower(): value for name, value in metadata.items()}  # rclone capitalises names
+    return Mark(told.get(MARK, ""), told.get(MARK_ETAG, ""))
 
 
 class _WillNot(Exception):
     """The store took a part that it should have copied for an upload without bytes, as rclone does."""
 
 
-def _copy_whole(key: str, etag: str, source: Store, target: Store, mark: str) -> None:
+def _copy_whole(key: str, source: Store, target: Store, mark: Mark) -> None:
     extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if target.keeps_digests else {}
     with told_plainly("CopyObject", absent=CANNOT_COPY):
         client("slow", target).copy_object(
-            Bucket=target.bucket, Key=key, CopySource={"Bucket": source.bucket, "Key": key}, CopySourceIfMatch=etag,
-            MetadataDirective="REPLACE", Metadata={MARK: mark}, ContentType=OCTET_STREAM, **extra,
+            Bucket=target.bucket, Key=key, CopySource={"Bucket": source.bucket, "Key": key},
+            CopySourceIfMatch=mark.etag, MetadataDirective="REPLACE", Metadata=mark.metadata(),
+            ContentType=OCTET_STREAM, **extra,
         )  # fmt: skip
 
 
-def _copy_parts(key: str, lengths: Sequence[int], etag: str, source: Store, target: Store, mark: str) -> bool:
-    begun = create_multipart(key, store=target.name, metadata={MARK: mark})
+def _copy_parts(key: str, lengths: Sequence[int], source: Store, target: Store, mark: Mark) -> bool:
+    begun = create_multipart(key, store=target.name, metadata=mark.metadata())
     try:
         ends = list(accumulate(lengths))
         parts = [
-            _copy_part(key, begun, number, (end - length, end - 1), etag=etag, source=source, target=target)
+            _copy_part(key, begun, number, (end - length, end - 1), etag=mark.etag, source=source, target=target)
             for number, (length, end) in enumerate(zip(lengths, ends, strict=True), start=1)
         ]
         return complete_multipart(key, begun, parts, size=ends[-1], store=target.name, kind="slow")

@@ -37,7 +37,8 @@ class Command(BaseCommand):
         "Without --apply it only says what there is to do. Uploads under way end where they began and are moved by the "
         "next run; damaged and missing files stay unless told. Nothing is removed from the other store but with "
         "--remove-originals, which removes objects whose rows have moved long enough ago; imported objects and what "
-        "has no row stay there. Several may run at once. Exit status: 0 nothing is left to do, 1 something is left or "
+        "has no row stay there; with --imported, imported ones go whose copy bears our mark, and which are still what "
+        "was copied. Several may run at once. Exit status: 0 nothing is left to do, 1 something is left or "
         "failed, 2 refused: there is no second store, or a bucket belongs to another database."
     )
 
@@ -111,7 +112,7 @@ class Command(BaseCommand):
                     self.stderr.write(f"{moved.outcome}: {moved.row.pk} ({moved.row.key}): {WHY[moved.outcome]}")
 
     def _clear(self, way: str, options: dict[str, Any]) -> None:
-        """One line for what has no row and for what failed; the rest is counted."""
+        """One line for what has no row, what failed, and what `--imported` keeps; the rest is counted."""
         report = Report.objects.create(command="move_store", scope=f"{way}: originals")
         counts: Counter[str] = Counter(removed=0, bytes=0)
         try:
@@ -141,7 +142,7 @@ class Command(BaseCommand):
                 counts[one.outcome] += 1
                 counts["bytes"] += one.size if one.outcome == "removed" else 0
                 progress.step()
-                if one.outcome in {"orphan", "failed"}:
+                if one.outcome in {"orphan", "failed"} or (one.outcome == "kept" and options["imported"]):
                     self.stderr.write(f"{one.outcome}: {one.key}")
 
     def _end(self, told: str, figures: dict[str, Any], options: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from uploads.services.manifest.lines import FORMAT
 from uploads.services.manifest.tables import EVENTS, LEFT_OUT, TABLES, Table
 
 PREFIX = "manifests/"
+NAME = re.compile(PREFIX + r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}Z\.jsonl\.gz")
 PART_BYTES = 64 * 1024**2
 
 
@@ -54,7 +56,7 @@ def save_in_bucket(path: Path) -> str:
     """Put a manifest under `manifests/` in the main store; its key. Raises StoreUnavailable: then run it again."""
     key = f"{PREFIX}{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}.jsonl.gz"
     size = path.stat().st_size
-    store, mark = s3.main_store().name, str(Installation.objects.own_id())
+    store, mark = s3.main_store().name, s3.Mark(str(Installation.objects.own_id()))
     part_bytes = max(PART_BYTES, -(-size // MOST_PARTS))
     with path.open("rb") as file:
         if size <= part_bytes:
@@ -69,15 +71,15 @@ def save_in_bucket(path: Path) -> str:
 
 
 def latest_in_bucket() -> str | None:
-    """The key of the newest manifest in the main store."""
+    """The key of the newest manifest in the main store; whatever else lies beside them is none."""
     newest = None
     for page in s3.list_objects(PREFIX):
-        newest = page.keys[-1]
+        newest = next((key for key in reversed(page.keys) if NAME.fullmatch(key)), newest)
     return newest
 
 
-def _save_parts(key: str, pieces: Iterator[bytes], size: int, store: str, mark: str) -> None:
-    begun = s3.create_multipart(key, metadata={s3.MARK: mark}, store=store)
+def _save_parts(key: str, pieces: Iterator[bytes], size: int, store: str, mark: s3.Mark) -> None:
+    begun = s3.create_multipart(key, metadata=mark.metadata(), store=store)
     try:
         sent = [
             s3.put_part(key, begun, number, io.BytesIO(piece), digests=_digests(piece), length=len(piece), store=store)

@@ -80,9 +80,7 @@ def carry(load: Load, way: Way) -> Carried:
     if len(lengths) > 1:
         for left in s3.multipart_ids(load.key, store=way.target):  # of a run that was killed
             s3.abort_multipart(load.key, left, store=way.target)
-    made = s3.copy_within(
-        load.key, lengths=lengths, etag=load.etag, source=way.source, target=way.target, mark=way.mark
-    )
+    made = s3.copy_within(load.key, lengths=lengths, mark=_mark(load, way), source=way.source, target=way.target)
     if made and (carried := _as_the_store_copied(load, way)):
         return carried
     try:
@@ -102,8 +100,14 @@ def _lengths(load: Load) -> list[int]:
 
 def _require_free(load: Load, way: Way) -> None:
     """A key that is not of our making may be somebody else's in the main store."""
-    if not OWN_KEY.fullmatch(load.key) and s3.mark_of(load.key, store=way.target) not in {None, way.mark}:
-        raise CannotMove("taken")
+    if not OWN_KEY.fullmatch(load.key):
+        there = s3.mark_of(load.key, store=way.target)
+        if there is not None and there.by != way.mark:
+            raise CannotMove("taken")
+
+
+def _mark(load: Load, way: Way) -> s3.Mark:
+    return s3.Mark(way.mark, load.etag)
 
 
 def _as_the_store_copied(load: Load, way: Way) -> Carried | None:
@@ -132,11 +136,11 @@ def _through_us(load: Load, way: Way, lengths: list[int]) -> Carried:
 def _send_whole(load: Load, way: Way, source: _Source) -> None:
     with source.part(load.size) as (body, digests):
         source.require_right()
-        s3.put_file(load.key, body, digests=digests, store=way.target, mark=way.mark)
+        s3.put_file(load.key, body, digests=digests, store=way.target, mark=_mark(load, way))
 
 
 def _send_parts(load: Load, way: Way, source: _Source, lengths: list[int]) -> None:
-    begun = s3.create_multipart(load.key, metadata={s3.MARK: way.mark}, store=way.target)
+    begun = s3.create_multipart(load.key, metadata=_mark(load, way).metadata(), store=way.target)
     sent: list[s3.Listed] = []
     try:
         for number, length in enumerate(lengths, start=1):

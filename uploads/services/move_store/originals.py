@@ -7,14 +7,15 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import repeat
+from functools import partial
 
 from django.db import models
 from django.db.models.functions import Now
 
 from uploads import s3
 from uploads.errors import StoreUnavailable
-from uploads.models import File, Origin, Preview
+from uploads.models import File, Installation, Origin, Preview
+from uploads.services.move_store.carry import OWN_KEY
 from uploads.services.move_store.survey import both_stores
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ PREFIXES = ("f/", "p/")
 class Cleared:
     """An object of the other store: `removed` (or, in a dry run, to be removed), `young` where the row was switched
     or changed too lately, `here` where its row has not moved, `orphan` without any row, `kept` for an imported
-    original, or `failed` where the copy could not be found as it should be."""
+    original or an object that nothing proves to be what was copied, or `failed` where the copy could not be found as
+    it should be."""
 
     key: str
     size: int
@@ -36,21 +38,23 @@ class Cleared:
 def remove_originals(*, apply: bool, hours: int, imported: bool, parallel: int = 4) -> Generator[Cleared]:
     """What becomes of each object in the other store. An original goes only if its row names the main store since so
     many hours, and the copy is there now, with the row's size and ETag. Safe to repeat. Raises StoreUnavailable.
+    Keys that are not of our making mean nothing: another bucket may have another object there. Of those the copy must
+    bear our mark, and the original be still what was copied.
 
     `imported`: also originals that were brought in with a bucket; without, they are not even looked at.
     """
     source, target = both_stores()
     since = timedelta(hours=hours)
+    look = partial(_look, source=source.name, target=target.name, own_id=str(Installation.objects.own_id()))
     with ThreadPoolExecutor(parallel) as workers:
         for prefix in [""] if imported else PREFIXES:
             for page in s3.list_objects(prefix, store=source.name):
                 known = _rows(page.keys, source, target, since)
                 verdicts = {item.key: _verdict(known.get(item.key), imported=imported) for item in page}
                 due = [key for key, outcome in verdicts.items() if outcome == "removed"]
-                there = workers.map(_is_there, due, [known[key] for key in due], repeat(target.name))
-                gone = [key for key, found in zip(due, there, strict=True) if found]
-                left = _remove(gone, source.name) if apply else set()
-                verdicts |= dict.fromkeys(set(due) - set(gone) | left, "failed")
+                verdicts |= zip(due, workers.map(look, due, [known[key] for key in due]), strict=True)
+                left = _remove([key for key in due if verdicts[key] == "removed"], source.name) if apply else set()
+                verdicts |= dict.fromkeys(left, "failed")
                 yield from (Cleared(item.key, item.size, verdicts[item.key]) for item in page)
 
 
@@ -91,12 +95,18 @@ def _verdict(row: _Known | None, *, imported: bool) -> str:
     return "removed" if row.old else "young"
 
 
-def _is_there(key: str, row: _Known, target: str) -> bool:
+def _look(key: str, row: _Known, *, source: str, target: str, own_id: str) -> str:
     try:
         copy = s3.head(key, store=target)
+        if copy is None or copy.size != row.size or (row.etag and copy.etag != row.etag):
+            return "failed"
+        if OWN_KEY.fullmatch(key):
+            return "removed"
+        mark, original = s3.mark_of(key, store=target), s3.head(key, store=source)
     except StoreUnavailable:
-        return False
-    return copy is not None and copy.size == row.size and (not row.etag or copy.etag == row.etag)
+        return "failed"
+    is_copied = original is not None and (original.size, s3.Mark(own_id, original.etag)) == (copy.size, mark)
+    return "removed" if is_copied else "kept"
 
 
 def _remove(keys: list[str], source: str) -> set[str]:
