@@ -12,18 +12,17 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from tests import shelf
+from tests import fronts, shelf
 from tests.senders import Sender
 from tests.stores import Bucket
 from tests.two_stores import second_bucket
-from uploads import services
+from uploads import s3, services
 from uploads.errors import StoreUnavailable
 from uploads.management.commands import verify as verify_command
 from uploads.models import Basis, File, Look, Outcome, Preview, Report, State
 from uploads.models.queries import in_seconds
 from uploads.services import queue
-from uploads.services.verify import Chosen, Paced, Run
-from uploads.services.verify.running import TooManyMissing
+from uploads.services.verify import Chosen, Paced, Run, running
 from uploads.services.verify.verdicts import Verdict
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -109,6 +108,25 @@ def test_the_other_store_is_swept_all_the_same(alice: User, bucket: Bucket, wron
     assert services.sweep(refused=told.append)["erased"] == 1
     assert len(told) == 1
     assert [file.pk for file in File.objects.all()] == [there.pk] != [here.pk]
+
+
+@pytest.mark.parametrize("fault", ["500", "403", "no bucket", "page 200", "broken"])
+def test_a_bucket_that_does_not_say_whose_it_is_is_left_as_it_is(
+    alice: User, bucket: Bucket, settings: Settings, fault: str
+) -> None:
+    all_that_is_due(alice, bucket)
+    objects = bucket.objects()
+    with fronts.in_front_of(bucket.address.endpoint) as front:
+        front.rules["get"] = fronts.FAULTS[fault]
+        right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
+        s3.reset()
+        assert run("sweep")[0] == (2 if fault == "page 200" else 1)
+        settings.S3_ENDPOINT = right
+    s3.reset()
+    assert (File.objects.count(), bucket.objects()) == (4, objects)
+    assert File.objects.filter(state=State.COMPLETING).exists()
+    assert run("sweep")[0] == 0
+    assert not File.objects.exclude(state=State.AVAILABLE).exists()
 
 
 # --- people who wait ----------------------------------------------------------------------------
@@ -212,7 +230,8 @@ def test_the_worker_settles_nothing_and_tries_again_later(
     assert services.verify_files.call(files) == 2
 
 
-def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket) -> None:
+def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "SETTLED_WITHIN_SECONDS", 1e9)  # all at once
     files = read_files(alice, bucket, 13)
     for file in files[:11]:
         bucket.delete(file.key)
@@ -227,9 +246,16 @@ def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket) -
     assert File.objects.filter(checksum_basis=Basis.MISSING).count() == 12
 
 
+def test_a_run_that_stops_has_believed_a_few_at_most(alice: User, bucket: Bucket) -> None:
+    for file in read_files(alice, bucket, 13):
+        bucket.delete(file.key)
+    assert run("verify", "--level", "1")[0] == 2
+    assert File.objects.filter(checksum_basis=Basis.MISSING).count() <= running.FEW
+
+
 def test_of_many_files_one_in_a_hundred_may_be_missing() -> None:
     run = Run(Chosen(iter(()), total=1_200))
     lost = [Verdict(File(checksum_basis=Basis.READ), Basis.MISSING) for _ in range(13)]
     run._refuse_too_many(lost[:12])
-    with pytest.raises(TooManyMissing, match="believes that of 12"):
+    with pytest.raises(running.TooManyMissing, match="believes that of 12"):
         run._refuse_too_many(lost[12:])

@@ -20,7 +20,10 @@ def require_marker(store: str | None = None) -> None:
     """
     found = s3.read_marker(store)
     if found is None:
-        raise NoMarker("This bucket has no marker that says whose it is: run `manage.py provision --apply`.")
+        raise NoMarker(
+            "This bucket has no marker that says whose it is. If it is the right one, and whole, run "
+            "`manage.py provision --apply`; else mend AWS_STORAGE_BUCKET_NAME."
+        )
     own = Installation.objects.own_id()
     if found != own:
         raise WrongMarker(
