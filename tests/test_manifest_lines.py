@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,18 @@ import pytest
 from uploads.services.manifest import BadManifest, inspect
 from uploads.services.manifest.lines import rows
 
-HEAD = {"kind": "manifest", "format": 1, "installation": "an-id", "at": "2026-11-23", "counts": {"tag": 2}}
+HEAD = {
+    "kind": "manifest",
+    "format": 1,
+    "installation": str(uuid.UUID(int=7)),
+    "at": "2026-11-23",
+    "counts": {"tag": 2},
+}
 TAGS = [{"kind": "tag", "id": 1, "name": "summer"}, {"kind": "tag", "id": 2, "name": "été \u2028 🎉"}]
 
 
-def whole() -> bytes:
-    lines = [json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for line in [HEAD, *TAGS]]
+def whole(head: object = HEAD) -> bytes:
+    lines = [json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for line in [head, *TAGS]]
     end = {"kind": "end", "lines": len(lines), "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
     return b"".join(lines) + json.dumps(end).encode() + b"\n"
 
@@ -51,6 +58,23 @@ SPOILT = {
     "a gzip with a flipped bit": gzip.compress(whole())[:40] + b"\x00" + gzip.compress(whole())[41:],
     "of the future": whole().replace(b'"format":1', b'"format":2'),
 }
+
+
+HEADS: list[dict[str, object]] = [
+    {"installation": None}, {"installation": "no-id"}, {"installation": 7}, {"at": None}, {"at": "yesterday"},
+    {"counts": None}, {"counts": [1]}, {"counts": {"tag": "many"}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", HEADS, ids=str)
+def test_a_first_line_without_its_facts_is_no_manifests(tmp_path: Path, odd: dict[str, object]) -> None:
+    path = tmp_path / "manifest"
+    path.write_bytes(whole({**HEAD, **odd}))
+    with pytest.raises(BadManifest, match="first line"):
+        inspect(path)
+    path.write_bytes(whole({name: value for name, value in HEAD.items() if name not in odd}))
+    with pytest.raises(BadManifest, match="first line"):
+        inspect(path)
 
 
 @pytest.mark.parametrize("how", SPOILT)

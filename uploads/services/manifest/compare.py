@@ -6,8 +6,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import chain, groupby
+from functools import partial
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +21,10 @@ from uploads.services.manifest.lines import BadManifest, rows
 PREVIEWS = "p/"
 FILE_KEY = re.compile(KEY_PATTERN)
 MOST_TOLD = 1000
+ROWS_AT_ONCE = 1000
+HEADS_AT_ONCE = 8
+Row = dict[str, Any]
+Pair = tuple[Row, s3.Item | None]
 BROKEN = {Basis.DAMAGED, Basis.MISSING}
 
 
@@ -60,22 +66,40 @@ def compare(path: Path, *, files: IO[str], unknown: IO[str], step: Callable[[], 
 def _compare_store(
     store: str, told: Iterator[dict[str, Any]], compared: Compared, files: IO[str], unknown: IO[str]
 ) -> None:
+    look = partial(_look, store=store)
     pages = s3.list_objects("", store=store)
-    with closing(pages):  # type: ignore[type-var]  # it is a generator
-        items = chain.from_iterable(pages)
-        item = next(items, None)
-        for row in told:
-            while item is not None and item.key < row["key"]:
-                _note_unknown(item, store, compared, unknown)
-                item = next(items, None)
-            found = item if item is not None and item.key == row["key"] else None
-            if found is not None:
-                item = next(items, None)
-            compared.note(_settle(row, found), row["key"])
-            files.write(json.dumps(row) + "\n")
-        while item is not None:
-            _note_unknown(item, store, compared, unknown)
+    with closing(pages), ThreadPoolExecutor(HEADS_AT_ONCE) as threads:  # type: ignore[type-var]  # it is a generator
+        pairs = _side_by_side(
+            told, chain.from_iterable(pages), lambda item: _note_unknown(item, store, compared, unknown)
+        )
+        while some := list(islice(pairs, ROWS_AT_ONCE)):
+            for (row, _listed), found in zip(some, threads.map(look, some), strict=True):
+                compared.note(_settle(row, found), row["key"])
+                files.write(json.dumps(row) + "\n")
+
+
+def _side_by_side(told: Iterator[Row], items: Iterator[s3.Item], unknown: Callable[[s3.Item], None]) -> Iterator[Pair]:
+    """Each row with what the listing has at its key; both come by their keys. `unknown` gets the other objects."""
+    item = next(items, None)
+    for row in told:
+        while item is not None and item.key < row["key"]:
+            unknown(item)
             item = next(items, None)
+        found = item if item is not None and item.key == row["key"] else None
+        if found is not None:
+            item = next(items, None)
+        yield row, found
+    while item is not None:
+        unknown(item)
+        item = next(items, None)
+
+
+def _look(pair: Pair, *, store: str) -> s3.Item | None:
+    """A listing is not believed where it speaks against a file: the object itself is asked."""
+    row, listed = pair
+    if listed is not None and listed.size == row["size"]:
+        return listed
+    return s3.head(row["key"], store=store)
 
 
 def _settle(row: dict[str, Any], found: s3.Item | None) -> str:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from django.db import connection
+
 from uploads import s3
 from uploads.errors import StoreUnavailable
 from uploads.models import Installation
@@ -112,7 +114,7 @@ def _all_lines(installation: str, tables: list[Table], exported: Exported) -> It
             "counts": exported.counts, "left_out": exported.left_out,
         })  # fmt: skip
         for table in tables:
-            with cursor.copy(f"COPY ({table.sql}) TO STDOUT") as copy:
+            with connection.wrap_database_errors, cursor.copy(f"COPY ({table.sql}) TO STDOUT") as copy:
                 for (row,) in copy.rows():
                     yield row.encode() + b"\n"
 

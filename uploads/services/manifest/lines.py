@@ -9,10 +9,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -95,7 +97,13 @@ def _head(line: bytes) -> Head:
         raise BadManifest("This file is no manifest of Amalga's.")
     if told.get("format") != FORMAT:
         raise BadManifest(f"The manifest has format {told.get('format')}, and this Amalga reads format {FORMAT}.")
-    return Head(told["installation"], told["at"], told["counts"])
+    try:
+        installation = str(uuid.UUID(told["installation"]))
+        at = datetime.fromisoformat(told["at"]).isoformat()
+        counts = {str(kind): int(count) for kind, count in told["counts"].items()}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise BadManifest("The manifest's first line does not say whose it is, and when it was written.") from None
+    return Head(installation, at, counts)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

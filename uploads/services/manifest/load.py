@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connection, models
@@ -24,6 +25,10 @@ from uploads.services.manifest.tables import columns_of
 
 LOCK = 0x72656275696C64  # one at a time
 PEOPLE_COLUMNS = {"owner_id", "uploaded_by_id", "created_by_id", "actor_id"}
+# Who took a file out of the trash after the manifest was written must find it before it is purged.
+PATIENCE = """
+UPDATE uploads_file SET purge_after = greatest(purge_after, now() + make_interval(days => %s)) WHERE state = 'trashed'
+"""
 USAGE = """
 INSERT INTO uploads_usage (owner_id, files, bytes)
 SELECT owner_id, count(*), sum(size) FROM uploads_file GROUP BY owner_id
@@ -53,7 +58,7 @@ def require_empty() -> None:
 def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder: dict[str, Any] | None = None) -> None:
     """Write all rows. `files` are JSON lines as they are to be restored; the other rows come from the manifest.
     `folder` is one more. `keep_id` leaves this database the name that the bucket's marker has already. Raises BadInput
-    for a library that is not empty."""
+    for a library that is not empty. What is in the trash stays there for the whole time from now on."""
     with at_leisure() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         require_empty()
@@ -65,6 +70,7 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
         _copy(File, (json.loads(line) for line in files), ids)
         _copy(Tagging, rows(path, "tagging"), ids)
         _copy(Event, rows(path, "event"), ids)
+        cursor.execute(PATIENCE, [settings.TRASH_DAYS])
         cursor.execute(USAGE)
         for model in (Folder, Grant, Tag, Tagging, Event):
             _go_on_after(model, 0)
@@ -78,7 +84,9 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
 def _copy(model: Any, told: Iterator[dict[str, Any]], ids: _Ids) -> None:
     columns = [*columns_of(model), *_made(model)]
     named = ", ".join(f'"{column}"' for column in columns)
-    with connection.cursor() as cursor, cursor.copy(f"COPY {model._meta.db_table} ({named}) FROM STDIN") as copy:
+    into = f"COPY {model._meta.db_table} ({named}) FROM STDIN"
+    # Django does not turn the errors of a COPY into its own
+    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(into) as copy:
         for row in told:
             if model in {Folder, Tag, File}:
                 row["folded"] = folded(row["name"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import IO, Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
+from django.core.exceptions import FieldError
+from django.db import DataError, IntegrityError
 
 from uploads import s3
 from uploads.errors import BadInput, WrongMarker
 from uploads.models import Installation
 from uploads.services.manifest.compare import Compared, compare
-from uploads.services.manifest.lines import Head, inspect, rows
+from uploads.services.manifest.lines import BadManifest, Head, inspect, rows
 from uploads.services.manifest.load import load, require_empty
 from uploads.services.manifest.recover import FOLDER, recovered
 
@@ -42,8 +45,9 @@ def rebuild(
     require_empty()
     head = inspect(path)
     keep_id = _require_marker(head)
-    owner_id = None if recover_for is None else _person(path, recover_for)
-    with _spool() as files, _spool() as unknown:
+    with _told_of_odd_lines():
+        owner_id = None if recover_for is None else _person(path, recover_for)
+    with _spool() as files, _spool() as unknown, _told_of_odd_lines():
         compared = compare(path, files=files, unknown=unknown, step=step)
         if apply:
             folder = None
@@ -89,6 +93,19 @@ def _new_folder(path: Path, owner_id: int) -> dict[str, Any]:
     pk = max((row["id"] for row in rows(path, "folder")), default=0) + 1
     return {"id": pk, "name": f"{FOLDER} {now:%Y-%m-%d %H.%M.%S}", "restricted": False, "created_by_id": owner_id,
             "created_at": now.isoformat()}  # fmt: skip
+
+
+@contextmanager
+def _told_of_odd_lines() -> Iterator[None]:
+    """What is whole by its SHA-256 may still not be what `export_manifest` writes."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, DataError, IntegrityError, FieldError) as fault:
+        why = str(fault).splitlines()[0] if str(fault) else ""
+        raise BadManifest(
+            f"A line of the manifest is not as this Amalga writes it ({type(fault).__name__}: {why}). Nothing was "
+            "written; take another one."
+        ) from fault
 
 
 def _spool() -> IO[str]:
