@@ -7,6 +7,9 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amalga.settings")
+    if any(argument.encode(errors="replace").decode() != argument for argument in sys.argv):
+        sys.stderr.write("Every argument must be UTF-8, and one is not. Nothing was done.\n")
+        raise SystemExit(2)
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

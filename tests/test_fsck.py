@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
+from pytest_django import Settings
 
 from tests.fsck_runs import LONG_AGO, found, key, left, run, stored
 from tests.shelf import add_file
@@ -186,7 +187,26 @@ class Inline:
         return
 
 
-def test_a_file_that_lies_in_another_store_explains_its_key_here(alice: User, marked: Bucket) -> None:
+def name_old_store(settings: Settings) -> None:
+    settings.OTHER_S3 = {
+        "name": "old", "bucket": "amalga-old", "endpoint": settings.S3_ENDPOINT, "region": "", "addressing": "path",
+        "checksums": "off", "access_key_id": "", "secret_access_key": "",
+    }  # fmt: skip
+
+
+def test_rows_of_a_store_that_nobody_names_are_refused(alice: User, marked: Bucket) -> None:
+    stored(alice, marked)
+    lost = stored(alice, marked)
+    File.objects.filter(pk=lost.pk).update(store="old")
+    assert run()[0] == 2
+    assert run("--prefix", lost.key)[0] == 2
+    assert "called “old”" in Report.objects.latest("pk").summary["reason"]
+
+
+def test_a_file_that_lies_in_another_store_explains_its_key_here(
+    alice: User, marked: Bucket, settings: Settings
+) -> None:
+    name_old_store(settings)
     stored(alice, marked)
     File.objects.filter(pk=stored(alice, marked).pk).update(store="old")
     assert run()[0] == 0
@@ -287,7 +307,10 @@ TABLE = {
 BODIES = {"same": b"hello", "other": b"jello", "longer": b"hello, world"}
 
 
-def test_any_mixture_is_told_as_the_table_says(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_mixture_is_told_as_the_table_says(
+    alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    name_old_store(settings)
     shuffled = random.Random(4)
     expected = set()
     for row, there in [*TABLE, *TABLE, *TABLE]:

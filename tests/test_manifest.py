@@ -188,7 +188,7 @@ def test_no_listing_alone_makes_a_file_missing_or_damaged(
 ) -> None:
     exported(tmp_path / "manifest")
     lose_the_database()
-    monkeypatch.setattr(s3, "list_objects", lambda *_, **__: (page for page in ()))
+    monkeypatch.setattr(s3, "list_objects", lambda *_, **__: (page for page in list[s3.Page]()))
     assert rebuild(tmp_path / "manifest", "--apply")[:1] == (0,)
     assert not File.objects.filter(checksum_basis__in=[Basis.MISSING, Basis.DAMAGED]).exists()
 

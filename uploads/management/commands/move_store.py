@@ -13,12 +13,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads.errors import Problem, StoreUnavailable
+from uploads.management.arguments import bytes_a_second
 from uploads.management.progress import Progress, stoppable
 from uploads.models import File, Outcome, Report
 from uploads.services import move_store as service
 from uploads.services.marker import claim_marker, require_marker
 
-MIB = 1024**2
 MOST_PARALLEL = 64
 TOLD = {"damaged", "missing", "changed", "taken", "failed", "too_large"}  # of files: what stays, and is named
 WHY = {
@@ -45,7 +45,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--apply", action="store_true", help="do it; without it nothing is written")
         parser.add_argument("--parallel", type=int, default=4, metavar="N", help="copies at once (default: 4)")
-        parser.add_argument("--rate", type=float, metavar="MIB", help="at most so many MiB a second through here")
+        parser.add_argument(
+            "--rate", type=bytes_a_second, metavar="50M", help="at most so many bytes a second through here: 500k, 50M"
+        )
         parser.add_argument(
             "--damaged", action="store_true", help="also files that are damaged or missing, as they are"
         )
@@ -94,8 +96,7 @@ class Command(BaseCommand):
             raise CommandError("Not everything has moved; run it again.", returncode=1)
 
     def _move_each(self, before: service.Survey, counts: Counter[str], options: dict[str, Any]) -> None:
-        rate = None if options["rate"] is None else int(options["rate"] * MIB)
-        mover = service.Mover(parallel=options["parallel"], bytes_per_second=rate, unfit=options["damaged"])
+        mover = service.Mover(parallel=options["parallel"], bytes_per_second=options["rate"], unfit=options["damaged"])
         total = before.files + before.previews
         outcomes = mover.run()
         with (
@@ -152,8 +153,6 @@ class Command(BaseCommand):
 def _require_sense(options: dict[str, Any]) -> None:
     if not 1 <= options["parallel"] <= MOST_PARALLEL:
         raise CommandError(f"--parallel takes 1 to {MOST_PARALLEL}.", returncode=2)
-    if options["rate"] is not None and not 0.1 <= options["rate"] <= 10**6:
-        raise CommandError("--rate takes MiB a second, 0.1 or more.", returncode=2)
     if not 1 <= options["older_than"] <= 10**5:
         raise CommandError(
             "--older-than takes hours, 1 or more: links that were given out must end first.", returncode=2

@@ -8,6 +8,8 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandParser
 
 from uploads import services
+from uploads.management.arguments import database_away_told
+from uploads.management.progress import stoppable
 from uploads.models import File
 from uploads.services.previews import MAY_BE_SHOWN, forget_failed
 
@@ -18,20 +20,26 @@ class Command(BaseCommand):
     help = (
         "Puts every available file that could be shown and has no preview into the worker's queue: files from before "
         "there were previews, or whose requests were lost for longer than the sweep looks back. No object and no file "
-        "is touched; what is in the queue already is asked for again, and made once. Exit status: 0."
+        "is touched; what is in the queue already is asked for again, and made once. Exit status: 0; 1 the "
+        "database is away, or it was stopped."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--failed", action="store_true", help="also try files again that could not be shown")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["failed"]:
+        with stoppable(), database_away_told("What is asked for stays so; run it again when it is back."):
+            asked = self._ask(failed=options["failed"])
+        self.stdout.write(f"previews: asked for those of {asked} files")
+
+    def _ask(self, *, failed: bool) -> int:
+        if failed:
             forget_failed()
         asked, last = 0, UUID(int=0)
         while ids := self._after(last):
             services.request_previews(ids)
             asked, last = asked + len(ids), ids[-1]
-        self.stdout.write(f"previews: asked for those of {asked} files")
+        return asked
 
     def _after(self, last: UUID) -> list[UUID]:
         rows = File.objects.available().filter(MAY_BE_SHOWN, pk__gt=last, size__gt=0, previews__isnull=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from uploads.management.arguments import database_away_told
+from uploads.management.progress import stoppable
 from uploads.services.recount import Difference, recount
 
 MOST_TOLD = 100
@@ -17,7 +19,8 @@ class Command(BaseCommand):
     help = (
         "Counts files, bytes and tags anew and tells where the kept figures differ from them. With --apply the "
         "figures are mended. Files, folders, tags, people and the bucket are never touched; people may go on working "
-        "meanwhile. Exit status: 0 all figures agree, or did before and were mended; 1 there are differences."
+        "meanwhile. Exit status: 0 all figures agree, or did before and were mended; 1 there are differences, or "
+        "the database is away."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,7 +28,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = recount(apply=options["apply"])
+        with stoppable(), database_away_told("Nothing was mended; run it again when it is back."):
+            found = recount(apply=options["apply"])
         if options["json"]:
             told = [asdict(one) for one in found]
             self.stdout.write(json.dumps({"differences": told, "applied": options["apply"]}))

@@ -15,13 +15,13 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 
+from uploads.management.arguments import bytes_a_second
 from uploads.management.progress import Progress
 from uploads.management.stopping import Stop, stopped, stopping_gently
 from uploads.models import File, Outcome, Report
 from uploads.services.verify import Chosen, Paced, Run, claims, differences, least_recent, named
 
 MOST_THREADS = 32
-UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
 class Command(BaseCommand):
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         )  # fmt: skip
         parser.add_argument("--level", type=int, choices=(1, 2), default=2, help="1: ask the store, 2: read the bytes")
         parser.add_argument(
-            "--rate", type=_rate, metavar="50M", help="read at most so many bytes a second: 500k, 50M, 1G"
+            "--rate", type=bytes_a_second, metavar="50M", help="read at most so many bytes a second: 500k, 50M, 1G"
         )
         parser.add_argument("--parallel", type=_threads, default=4, metavar="N", help="files at once, 4 by default")
         parser.add_argument(
@@ -180,13 +180,6 @@ def _fraction(text: str) -> Fraction:
     if not found or not 0 < int(found[1]) <= int(found[2]):
         raise argparse.ArgumentTypeError(f"{text!r} is no part of a whole, such as 1/30")
     return Fraction(int(found[1]), int(found[2]))
-
-
-def _rate(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,9})([kMG]?)", text)
-    if not found or not int(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes a second, such as 500k, 50M or 1G")
-    return int(found[1]) * UNITS[found[2]]
 
 
 def _count(text: str) -> int:

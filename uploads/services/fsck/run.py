@@ -22,6 +22,7 @@ from uploads.services.fsck.lines import Tally
 from uploads.services.fsck.look import OURS, Verdict
 from uploads.services.fsck.multiparts import strays
 from uploads.services.fsck.rows import LATER_THAN_ANY
+from uploads.services.leisure import at_leisure
 from uploads.services.marker import require_marker
 
 logger = logging.getLogger(__name__)
@@ -122,12 +123,28 @@ def _stopped(scope: Scope) -> Report:
 def _require_pair(scope: Scope, *, empty_is_right: bool) -> None:
     """Return if bucket and database belong together. Raises WrongMarker, BadInput, Refused, StoreUnavailable."""
     require_marker(scope.store)
+    _require_known_stores(scope)
     if empty_is_right or File.objects.filter(store=scope.store).exists():
         return
     if any(next(s3.list_objects(prefix, store=scope.store), None) for prefix in OURS):
         raise Refused(
             "The database has no files, but the bucket has objects of files. Restore the database, or run "
             "`manage.py rebuild_rows`. If the files are really gone, run it again with --expect-empty-database."
+        )
+
+
+def _require_known_stores(scope: Scope) -> None:
+    """Rows of a store that no variable names are compared by nobody, and their files cannot be read."""
+    known = {store.name for store in (s3.main_store(), s3.other_store()) if store}
+    rows = File.objects.exclude(store__in=known)
+    if scope.prefix:
+        rows = rows.filter(key__gte=scope.prefix, key__lt=scope.prefix + LATER_THAN_ANY)
+    with at_leisure():
+        name = rows.values_list("store", flat=True).order_by().first()
+    if name is not None:
+        raise Refused(
+            f"There are files in a store called “{name}”, which no variable names: nobody can read them. Call the main "
+            "store so by S3_STORE_NAME, or name a second one by OTHER_S3_STORE_NAME and the other variables OTHER_S3_*."
         )
 
 
