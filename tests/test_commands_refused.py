@@ -8,12 +8,15 @@ import sys
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
 from amalga.settings import BASE_DIR
+from tests import shelf
 from uploads.management.arguments import bytes_a_second
 from uploads.management.commands import previews, recount
+from uploads.services.doctor.database import _stores
 
 
 @pytest.mark.parametrize("args", [["fsck", "--prefix"], ["import_bucket", "x", "--owner"]], ids=str)
@@ -29,6 +32,13 @@ def test_a_rate_is_bytes_a_second_in_powers_of_ten() -> None:
     for text in ("0", "1.5", "-1", "50MiB", "", "m"):
         with pytest.raises(argparse.ArgumentTypeError):
             bytes_a_second(text)
+
+
+def test_doctor_fails_while_a_row_names_a_store_that_no_variable_names(alice: User) -> None:
+    assert [line.level for line in _stores()] == ["ok"]
+    shelf.add_file(alice, b"hello", store="gone")
+    (line,) = _stores()
+    assert (line.level, "“gone”" in line.reason) == ("fail", True)
 
 
 def is_away(*_: Any, **__: Any) -> None:

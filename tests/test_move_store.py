@@ -29,7 +29,8 @@ from uploads.services.move_store import run as running
 from uploads.services.move_store.pace import Pace
 
 WAYS = [
-    "one endpoint", "to digests", pytest.param("from digests", marks=pytest.mark.faults), "digests, one endpoint",
+    "one endpoint", "to digests", pytest.param("from digests", marks=pytest.mark.faults),
+    pytest.param("digests, one endpoint", marks=pytest.mark.faults),
 ]  # fmt: skip
 
 

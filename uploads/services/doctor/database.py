@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import Tags, run_checks
-from django.db import DatabaseError, ProgrammingError, connection
+from django.db import DatabaseError, OperationalError, ProgrammingError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
 from amalga.hosts import is_here
@@ -19,6 +19,7 @@ from uploads.services.doctor.told import Line, fail, ok, warn
 
 OLDEST_VERSION = 14
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+STORES_MILLISECONDS = 2000
 BACKGROUND = 3  # sweep, verify, worker: a process each
 REASONS = {
     "28P01": ("the password is wrong", "correct DATABASE_URL"),
@@ -174,6 +175,24 @@ def _clock() -> Iterable[Line]:
     yield clock_line("database clock", theirs, before=before, after=datetime.now(UTC), exact=True)
 
 
+def _stores() -> Iterable[Line]:
+    """Whether each row's store has a name in the settings. Where all have, that is a look at every row."""
+    known = [settings.S3_STORE_NAME, *([settings.OTHER_S3["name"]] if settings.OTHER_S3 else [])]
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = %s", [STORES_MILLISECONDS])
+            cursor.execute("SELECT store FROM uploads_file WHERE store <> ALL(%s) LIMIT 1", [known])
+            found = cursor.fetchone()
+    except OperationalError:
+        yield ok("stores of rows", "too many rows to look at all here: `manage.py fsck` does")
+        return
+    if found:
+        advice = "name it by S3_STORE_NAME, or by OTHER_S3_STORE_NAME with the other OTHER_S3_* variables"
+        yield fail("stores of rows", f"files lie in a store called “{found[0]}”, which no variable names", advice)
+    else:
+        yield ok("stores of rows", "every file's store is named")
+
+
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("database", _version),
     ("database TLS", _tls),
@@ -182,4 +201,5 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("database clock", _clock),
     ("migrations", _migrations),
     ("database letters", _letters),
+    ("stores of rows", _stores),
 )
