@@ -143,22 +143,6 @@ def test_folder_owner_and_visibility_are_chosen(photos: Bucket, alice: User, as_
     assert File.objects.visible_to(alice).count() == 10
 
 
-@pytest.mark.parametrize(
-    ("prefix", "path"),
-    [
-        ("photos/", "1/x.jpg"),
-        ("photos/1/", "x.jpg"),
-        ("photos/1/x", "x.jpg"),
-        ("phot", "photos/1/x.jpg"),
-        ("", "photos/1/x.jpg"),
-    ],
-)
-def test_of_the_prefix_all_up_to_its_last_slash_is_left_out(prefix: str, path: str) -> None:
-    found = keys.read_key("photos/1/x.jpg", 1, "e", MODIFIED, prefix=prefix)
-    assert isinstance(found, keys.Found)
-    assert "/".join(filter(None, [found.folder, found.name])) == path
-
-
 def test_it_is_told_once_a_batch_who_imported(photos: Bucket, alice: User, small_batches: None) -> None:
     bring("photos/")
     events = Event.objects.filter(action=Action.IMPORT)
@@ -233,15 +217,6 @@ def test_what_no_browser_could_ask_for_is_refused_and_told(odd: Bucket, alice: U
     assert all(repr(key) in said for key in DOTS)
     assert {finding.key for finding in Finding.objects.all()} == set(DOTS)
     assert Report.objects.get().outcome == Outcome.DIFFERENCES
-
-
-@pytest.mark.parametrize(
-    ("key", "etag"),
-    [("in/" + "é" * 511, "e"), ("in/a\0b", "e"), ("in/\udce9", "e"), ("in/bad \ufffd.txt", "e"), ("in/x", ""),
-     ("in/x", "e" * 81)],
-)  # fmt: skip
-def test_what_no_row_can_hold_is_refused(key: str, etag: str) -> None:
-    assert isinstance(keys.read_key(key, 1, etag, MODIFIED, prefix="in/"), keys.Refused)
 
 
 def test_keys_that_become_one_folder_share_it(odd: Bucket, alice: User) -> None:

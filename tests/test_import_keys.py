@@ -1,0 +1,36 @@
+"""What becomes of a key when it is brought in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from uploads.services.imports import keys
+
+MODIFIED = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path"),
+    [
+        ("photos/", "1/x.jpg"),
+        ("photos/1/", "x.jpg"),
+        ("photos/1/x", "x.jpg"),
+        ("phot", "photos/1/x.jpg"),
+        ("", "photos/1/x.jpg"),
+    ],
+)
+def test_of_the_prefix_all_up_to_its_last_slash_is_left_out(prefix: str, path: str) -> None:
+    found = keys.read_key("photos/1/x.jpg", 1, "e", MODIFIED, prefix=prefix)
+    assert isinstance(found, keys.Found)
+    assert "/".join(filter(None, [found.folder, found.name])) == path
+
+
+@pytest.mark.parametrize(
+    ("key", "etag"),
+    [("in/" + "é" * 511, "e"), ("in/a\0b", "e"), ("in/\udce9", "e"), ("in/bad \ufffd.txt", "e"), ("in/x", ""),
+     ("in/x", "e" * 81)],
+)  # fmt: skip
+def test_what_no_row_can_hold_is_refused(key: str, etag: str) -> None:
+    assert isinstance(keys.read_key(key, 1, etag, MODIFIED, prefix="in/"), keys.Refused)
