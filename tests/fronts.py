@@ -108,8 +108,8 @@ class Front:
                         self.send_header(name, value)
                 if told.announced or self.command != "HEAD":
                     self.send_header("Content-Length", str(told.announced or len(told.body)))
-                elif length := told.headers.get("Content-Length"):
-                    self.send_header("Content-Length", length)
+                elif known := told.headers.get("Content-Length"):
+                    self.send_header("Content-Length", known)
                 self.end_headers()
                 self.wfile.write(told.body)
                 self.close_connection = self.close_connection or told.announced is not None

@@ -182,7 +182,7 @@ def world(
     return World([alice, bob], [Sender(as_alice), Sender(as_bob)], bucket, charlie, front, player)
 
 
-hypothesis.settings.register_profile("short", max_examples=8, stateful_step_count=25)
+hypothesis.settings.register_profile("short", max_examples=6, stateful_step_count=20)
 hypothesis.settings.register_profile("faults", max_examples=60, stateful_step_count=40)
 
 

@@ -135,6 +135,7 @@ def test_a_worker_process_makes_them_and_stops_when_it_is_told(sender: Sender, t
     assert "Traceback" not in (tmp_path / "worker.log").read_text()
 
 
+@pytest.mark.faults
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_that_is_told_to_stop_ends_its_turn_and_leaves_the_rest_in_the_queue(
     sender: Sender, tmp_path: Path

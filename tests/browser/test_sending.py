@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Dialog, Response, Route, expect
 
 from tests import rows
@@ -97,6 +98,7 @@ def test_a_hundred_small_files_cost_two_calls(hands: Hands) -> None:
     assert calls == [f"{hands.site}/uploads/", f"{hands.site}/uploads/finish/"]
 
 
+@pytest.mark.faults
 def test_two_thousand_files_in_one_drop_stay_smooth(hands: Hands) -> None:
     hands.page.evaluate(
         """() => {
