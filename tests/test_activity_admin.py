@@ -18,6 +18,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests import shelf
 from tests.conftest import signed_in
+from tests.stores import Bucket
 from uploads import services
 from uploads.admin import events, export
 from uploads.models import Action, Event, File, Level, State, Visibility
@@ -138,7 +139,9 @@ def test_names_of_other_peoples_private_files_stay_untold(trashed: File, as_admi
     assert listed(as_clerk, q="Été plan.pdf") == []
 
 
-def test_names_of_files_that_are_gone_are_for_superusers(alice: User, as_admin: Client, as_clerk: Client) -> None:
+def test_names_of_files_that_are_gone_are_for_superusers(
+    alice: User, as_admin: Client, as_clerk: Client, bucket: Bucket
+) -> None:
     gone = shelf.add_file(alice, name="gone.txt", state=State.TRASHED)
     Event.objects.bulk_create([event(Action.PURGE, file=gone)])
     File.objects.filter(pk=gone.pk).discard(owner_id=alice.pk)
