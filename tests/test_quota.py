@@ -124,7 +124,7 @@ def test_cancelling_gives_the_space_back(as_alice: Client, alice: User, bucket: 
     assert announce(as_alice).status_code == 200
 
 
-def test_the_trash_counts_until_it_is_purged(as_alice: Client, alice: User, settings: Settings) -> None:
+def test_the_trash_counts_until_it_is_purged(as_alice: Client, alice: User, settings: Settings, bucket: Bucket) -> None:
     settings.UPLOAD_QUOTA_BYTES = 10
     file = make_row(alice, State.AVAILABLE, size=10)
     services.trash(file, by=alice)
