@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=10_000_000)
     parser.add_argument("--requests", type=int, default=50, help="of each case, to each of the two")
     options = parser.parse_args()
-    _enlarge_cache()
+    enlarge_cache()
     looks, sites = [], []
     with ExitStack() as stack:
         for files in (options.small, options.large):
@@ -208,7 +208,7 @@ def _python(module: str, url: str, *arguments: str) -> str:
     return done.stdout
 
 
-def _enlarge_cache() -> None:
+def enlarge_cache() -> None:
     """Give Postgres the memory that a library of millions deserves. Whoever runs it starts it again."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         asked = "SELECT current_setting('shared_buffers'), current_setting('data_directory')"
