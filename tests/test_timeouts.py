@@ -24,6 +24,7 @@ from uploads.s3.posture import keeping
 from uploads.s3.stores import main_store
 from uploads.services import aims, doctor, preview_queue, previews, queue, watch
 from uploads.services.doctor import clock
+from uploads.services.doctor import database as doctor_database
 from uploads.services.doctor import limits as limits_of_doctor
 from uploads.services.erase import CLOCKS_APART_SECONDS, quiet
 from uploads.services.fsck import rows as fsck_rows
@@ -115,6 +116,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "sweep: every": int(every[1]),
         "doctor: one look at the store": limits_of_doctor.CHECK_SECONDS,
         "doctor: the database": doctor.DATABASE_SECONDS,
+        "doctor: stores that rows name": doctor_database.STORES_MILLISECONDS / 1000,
         "doctor: the store": doctor.STORE_SECONDS,
         "URL: to send a part": signing.URL_SECONDS,
         "URL: to download": delivery.DOWNLOAD_SECONDS,
