@@ -127,7 +127,7 @@ def test_only_the_settings_read_the_environment() -> None:
         for path in [*sources(), *sources(PROJECT / "amalga")]
         if re.search(r"\benviron\b|\bgetenv\b", path.read_text()) and not within(module_of(path), before_django)
     }
-    assert reading == {"amalga.settings"}
+    assert reading == {"amalga.settings.environment"}
 
 
 def test_no_signals_no_utils_no_print() -> None:

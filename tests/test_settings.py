@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-import runpy
 import subprocess
 import sys
 from typing import Any
@@ -34,7 +34,9 @@ def read(monkeypatch: pytest.MonkeyPatch, **variables: str | None) -> dict[str, 
             monkeypatch.delenv(name, raising=False)
         else:
             monkeypatch.setenv(name, value)
-    return runpy.run_path(str(PROJECT / "amalga" / "settings.py"))
+    for name in [name for name in sys.modules if name.startswith("amalga.settings")]:
+        monkeypatch.delitem(sys.modules, name)  # put back after the test
+    return vars(importlib.import_module("amalga.settings"))
 
 
 def test_four_variables_are_all_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ ADMIN = "admin"
 SOURCES = (
     "requirements.txt",
     "amalga/local/prepare.py",
-    "amalga/settings.py",
+    "amalga/settings/*.py",
     "uploads/migrations/*.py",
     "uploads/static/**/*",
 )

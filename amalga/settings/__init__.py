@@ -1,0 +1,13 @@
+"""Settings of every place Amalga runs in; whatever differs between places is an environment variable.
+
+A required variable that is missing, and a value that makes no sense, stop the start by name.
+The table of all variables is in README.md.
+"""
+
+from amalga.settings.database import *
+from amalga.settings.headers import *
+from amalga.settings.limits import *
+from amalga.settings.logs import *
+from amalga.settings.people import *
+from amalga.settings.site import *
+from amalga.settings.store import *

@@ -1,0 +1,28 @@
+"""What browsers are told: TLS only, and what a page may load."""
+
+from csp.constants import NONE, SELF
+
+from amalga.settings.site import HTTPS
+from amalga.settings.store import S3_ORIGINS
+
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:", *S3_ORIGINS],
+        "media-src": [SELF, *S3_ORIGINS],
+        "frame-src": [SELF, *S3_ORIGINS],
+        "font-src": [SELF],
+        "connect-src": [SELF, *S3_ORIGINS],
+        "manifest-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}

@@ -1,0 +1,21 @@
+"""How much anybody may send and keep."""
+
+from amalga.settings.environment import whole, words
+
+MIB = 1024**2
+S3_SMALLEST_PART = 5 * MIB  # S3 user guide, "Amazon S3 multipart upload limits"
+S3_LARGEST_PART = 5 * 1024**3
+S3_LARGEST_OBJECT = 10_000 * S3_LARGEST_PART
+
+UPLOAD_PART_BYTES = whole("UPLOAD_PART_BYTES", 16 * MIB, least=S3_SMALLEST_PART, most=S3_LARGEST_PART)
+UPLOAD_MAX_BYTES = whole("UPLOAD_MAX_BYTES", 5 * 1024**4, least=1, most=S3_LARGEST_OBJECT)
+UPLOAD_QUOTA_BYTES = whole("UPLOAD_QUOTA_BYTES", 10 * 1024**4, least=1, most=2**62)
+UPLOAD_QUOTA_FILES = whole("UPLOAD_QUOTA_FILES", 1_000_000, least=1, most=2**62)
+UPLOAD_EXPIRY_HOURS = whole("UPLOAD_EXPIRY_HOURS", 7 * 24, least=1, most=90 * 24)
+UPLOAD_REFUSED_TYPES = [word.lower() for word in words("UPLOAD_REFUSED_TYPES")]
+TRASH_DAYS = whole("TRASH_DAYS", 30, least=0, most=3650)
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * MIB  # finishing a file of 10,000 parts takes half a MiB of digests
+DATA_UPLOAD_MAX_NUMBER_FILES = 100
+# Only the upload form takes files, by a handler of its own.
+FILE_UPLOAD_HANDLERS = ["uploads.views.form_upload.RefuseFiles"]

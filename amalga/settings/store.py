@@ -1,0 +1,73 @@
+"""The bucket, and a second one while files move."""
+
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from amalga.settings.environment import checksums, env, required, store_name, web_address
+
+OTHER_S3_VARIABLES = (
+    "STORE_NAME", "BUCKET", "ENDPOINT", "REGION", "CHECKSUMS", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY",
+)  # fmt: skip
+
+
+def bucket_place(bucket: str, region: str, endpoint: str | None, *, variable: str) -> tuple[str, str]:
+    """How the bucket is addressed, and its origin. Other stores than AWS are asked by path: few own a certificate
+    for each bucket's name. Nor does AWS's own certificate cover a bucket with a dot in its name."""
+    if endpoint:
+        return "path", "{0.scheme}://{0.netloc}".format(web_address(variable, endpoint))
+    virtual = "." not in bucket
+    return "virtual" if virtual else "path", f"https://{bucket + '.' if virtual else ''}s3.{region}.amazonaws.com"
+
+
+def other_store() -> tuple[dict[str, Any] | None, str | None]:
+    """The second store and its origin, for as long as it is set. Half of one, or the first one again, is refused."""
+    told = {name: str(env.str(f"OTHER_S3_{name}", default="")).strip() for name in OTHER_S3_VARIABLES}
+    given = [f"OTHER_S3_{name}" for name, text in told.items() if text]
+    if not told["BUCKET"]:
+        if given:
+            raise ImproperlyConfigured(
+                f"OTHER_S3_BUCKET is not set, but {given[0]} is: set both, or none of OTHER_S3_*."
+            )
+        return None, None
+    if bool(told["ACCESS_KEY_ID"]) != bool(told["SECRET_ACCESS_KEY"]):
+        raise ImproperlyConfigured(
+            "OTHER_S3_ACCESS_KEY_ID and OTHER_S3_SECRET_ACCESS_KEY go together: set both, or none."
+        )
+    name, endpoint = store_name("OTHER_S3_STORE_NAME"), told["ENDPOINT"] or None
+    if name == S3_STORE_NAME:
+        raise ImproperlyConfigured(
+            "OTHER_S3_STORE_NAME is the name of the main store too (S3_STORE_NAME): they must differ."
+        )
+    region = told["REGION"] or S3_REGION
+    if (told["BUCKET"], (endpoint or "").rstrip("/")) == (S3_BUCKET, (S3_ENDPOINT or "").rstrip("/")):
+        raise ImproperlyConfigured("OTHER_S3_BUCKET is the bucket of AWS_STORAGE_BUCKET_NAME: it must be another one.")
+    addressing, origin = bucket_place(told["BUCKET"], region, endpoint, variable="OTHER_S3_ENDPOINT")
+    store = {
+        "name": name,
+        "bucket": told["BUCKET"],
+        "endpoint": endpoint,
+        "region": region,
+        "addressing": addressing,
+        "checksums": checksums("OTHER_S3_CHECKSUMS"),
+        "access_key_id": told["ACCESS_KEY_ID"] or None,
+        "secret_access_key": told["SECRET_ACCESS_KEY"] or None,
+    }
+    return store, origin
+
+
+S3_BUCKET = required("AWS_STORAGE_BUCKET_NAME")
+S3_REGION = str(env.str("AWS_DEFAULT_REGION", default="") or env.str("AWS_REGION", default="")) or "us-east-1"
+S3_ENDPOINT = str(env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_ENDPOINT_URL", default="")) or None
+S3_CHECKSUMS = checksums("S3_CHECKSUMS")
+# What rows call this store. It only matters to an installation that has moved, or moves, from one store to another.
+S3_STORE_NAME = store_name("S3_STORE_NAME")
+# S3_ORIGIN is where browsers find the bucket, a foreign origin in the content security policy.
+S3_ADDRESSING, S3_ORIGIN = bucket_place(S3_BUCKET, S3_REGION, S3_ENDPOINT, variable="AWS_ENDPOINT_URL_S3")
+# A second store, only while files are moved from one to the other: a table of these, or none.
+OTHER_S3, OTHER_S3_ORIGIN = other_store()
+S3_ORIGINS = list(dict.fromkeys([S3_ORIGIN, *([OTHER_S3_ORIGIN] if OTHER_S3_ORIGIN else [])]))
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "uploads.s3.DeliveryStorage"},
+    "staticfiles": {"BACKEND": "uploads.static.StaticStorage"},
+}
