@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint format checks messages browser digest-store bench-upload bench-zip bench-fsck pictures clean
+.PHONY: help run test test-faults lint format checks messages browser digest-store deploy-tools audit bench-upload bench-zip bench-fsck pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ help:  ## this list
 run: $(VENV)/run.stamp  ## serve on http://localhost:8000 (PORT=8001 make run for another port)
 	@exec $(LOCAL) --with-parent --serve
 
-test: lint browser digest-store  ## everything that decides: lint, types, migrations, deployment checks, tests
+test: lint browser digest-store deploy-tools  ## everything that decides: lint, types, migrations, deployment checks, tests
 	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks
 
 test-faults: $(VENV)/dev.stamp digest-store  ## the long form of the tests of faults: a quarter of an hour
@@ -52,6 +52,11 @@ browser: $(VENV)/dev.stamp
 
 digest-store: .venv-digest/done.stamp
 
+deploy-tools: .venv-deploy/done.stamp
+
+audit: .venv-deploy/done.stamp  ## hold what runs in production against the list of known faults; asks pypi.org
+	.venv-deploy/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.txt
+
 bench-upload: $(VENV)/dev.stamp browser  ## measure uploads; results under bench/results/
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.upload
 
@@ -68,7 +73,7 @@ pictures: $(VENV)/dev.stamp browser  ## take the pictures of README.md anew
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.pictures
 
 clean:  ## remove what was built; .local/ with its data stays
-	rm -rf $(VENV) .venv-digest staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-digest .venv-deploy staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # --- environments: made once, again when the pins change --------------------------------------
 
@@ -94,4 +99,11 @@ $(VENV)/dev.stamp: requirements.txt requirements-dev.txt | $(PY)
 	@echo "Installing the digest-checking store…"
 	@$(PY) -m venv --clear .venv-digest
 	@.venv-digest/bin/python -m pip --disable-pip-version-check --quiet install -r tests/digest-store.txt
+	@touch $@
+
+# What checks image, workflow and template, and an AWS to create the template in.
+.venv-deploy/done.stamp: deploy/requirements.txt | $(PY)
+	@echo "Installing the tools that check a deployment…"
+	@$(PY) -m venv --clear .venv-deploy
+	@.venv-deploy/bin/python -m pip --disable-pip-version-check --quiet install -r deploy/requirements.txt
 	@touch $@
