@@ -11,6 +11,7 @@ from typing import Literal
 
 Mode = Literal["pass", "refuse", "hang", "reset"]
 CHUNK_BYTES = 65536
+CUT_SECONDS = 2
 
 
 class Proxy:
@@ -26,6 +27,7 @@ class Proxy:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
         self.sockets: set[socket.socket] = set()
+        self.carriers: set[threading.Thread] = set()
         self.lock = threading.Lock()
         self.closed = False
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
@@ -57,8 +59,11 @@ class Proxy:
     def _cut(self) -> None:
         with self.lock:
             sockets, self.sockets = self.sockets, set()
+            carriers, self.carriers = self.carriers, set()
         for one in sockets:
             _reset(one)
+        for carrier in carriers:
+            carrier.join(CUT_SECONDS)  # the kernel only resets what nobody reads from any more
 
     def _accept(self, listener: socket.socket) -> None:
         while not self.closed:
@@ -78,7 +83,10 @@ class Proxy:
             with self.lock:
                 self.sockets |= {near, far}
             for source, target in ((near, far), (far, near)):
-                threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
+                carrier = threading.Thread(target=self._carry, args=(source, target), daemon=True)
+                with self.lock:
+                    self.carriers.add(carrier)
+                    carrier.start()
 
     def _carry(self, source: socket.socket, target: socket.socket) -> None:
         try:
@@ -93,6 +101,8 @@ class Proxy:
                 _shut(one)
                 with self.lock:
                     self.sockets.discard(one)
+        with self.lock:
+            self.carriers.discard(threading.current_thread())
 
 
 def _shut(one: socket.socket) -> None:
