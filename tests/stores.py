@@ -31,6 +31,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 DIGEST_PYTHON = PROJECT / ".venv-digest" / "bin" / "python"
 START_SECONDS = 60
 MARKER = "amalga.json"
+CLOCK = "amalga-clock.json"
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,11 @@ class Bucket:
         )
 
     def objects(self) -> dict[str, int]:
-        """Every object but the marker: key and size."""
+        """Every object but the marker and the clock: key and size."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         found = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
-        found.pop(MARKER, None)
+        for own in (MARKER, CLOCK):
+            found.pop(own, None)
         return found
 
     def read(self, key: str) -> bytes:
@@ -120,7 +122,7 @@ class Bucket:
         """Remove all, and keep the marker: what a test loses, its own bucket lost."""
         for key, upload in self.multipart_uploads():
             self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)
-        for key in self.objects():
+        for key in (*self.objects(), CLOCK):
             self.delete(key)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 
 class Problem(Exception):
@@ -36,6 +37,21 @@ class NotFound(Problem):
 
 class WrongState(Problem):
     code = "wrong_state"
+
+
+class TooManyAttempts(Problem):
+    """Somebody tried too often to get in; `retry_after` seconds from now they may try again."""
+
+    code = "too_many_attempts"
+
+    def __init__(self, seconds: int) -> None:
+        told = ngettext(
+            "That was tried too often. Wait %(count)s second, then try again.",
+            "That was tried too often. Wait %(count)s seconds, then try again.",
+            seconds,
+        )
+        super().__init__(told % {"count": seconds})
+        self.retry_after = seconds
 
 
 class Conflict(Problem):
@@ -115,6 +131,18 @@ class WrongMarker(Problem):
 
 class NoMarker(WrongMarker):
     """The bucket says nothing: it was never provisioned, or was emptied, or is the wrong one."""
+
+
+class Paused(Problem):
+    """Nothing is given up or removed for now: somebody said so."""
+
+    code = "paused"
+
+
+class DatabaseBehind(Paused):
+    """The bucket remembers what this database does not know: it was restored to an earlier moment."""
+
+    code = "database_behind"
 
 
 class StoreUnavailable(Problem):

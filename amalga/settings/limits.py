@@ -1,6 +1,6 @@
 """How much anybody may send and keep."""
 
-from amalga.settings.environment import whole, words
+from amalga.settings.environment import switch, whole, words
 
 MIB = 1024**2
 S3_SMALLEST_PART = 5 * MIB  # S3 user guide, "Amazon S3 multipart upload limits"
@@ -14,6 +14,8 @@ UPLOAD_QUOTA_FILES = whole("UPLOAD_QUOTA_FILES", 1_000_000, least=1, most=2**62)
 UPLOAD_EXPIRY_HOURS = whole("UPLOAD_EXPIRY_HOURS", 7 * 24, least=1, most=90 * 24)
 UPLOAD_REFUSED_TYPES = [word.lower() for word in words("UPLOAD_REFUSED_TYPES")]
 TRASH_DAYS = whole("TRASH_DAYS", 30, least=0, most=3650)
+# While a restore is looked at, nothing is given up or removed.
+PURGE_PAUSED = switch("PURGE_PAUSED", default=False)
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * MIB  # finishing a file of 10,000 parts takes half a MiB of digests
 DATA_UPLOAD_MAX_NUMBER_FILES = 100

@@ -5,6 +5,7 @@ whatever else goes wrong is StoreUnavailable. No call is made inside a database 
 """
 
 from uploads.s3.client import keeps_digests, needs_digests, signs_payloads
+from uploads.s3.clock import CLOCK_KEY, Moment, read_clock, write_clock
 from uploads.s3.copies import MOST_BYTES_AT_ONCE, Mark, copy_within, mark_of, put_file, put_part
 from uploads.s3.delivery import DeliveryStorage, download_url, preview_url, reset
 from uploads.s3.listing import Item, OpenMultipart, Page, head, list_objects, open_multiparts
@@ -26,6 +27,7 @@ from uploads.s3.stores import Store, main_store, other_store
 from uploads.s3.streams import Stream, beginning, stream
 
 __all__ = [
+    "CLOCK_KEY",
     "MARKER_KEY",
     "MOST_BYTES_AT_ONCE",
     "QUARANTINE",
@@ -34,6 +36,7 @@ __all__ = [
     "Item",
     "Listed",
     "Mark",
+    "Moment",
     "OpenMultipart",
     "Page",
     "Signed",
@@ -65,6 +68,7 @@ __all__ = [
     "put_file",
     "put_part",
     "read",
+    "read_clock",
     "read_marker",
     "require_answer",
     "reset",
@@ -74,5 +78,6 @@ __all__ = [
     "signs_payloads",
     "stream",
     "upload_part",
+    "write_clock",
     "write_marker",
 ]

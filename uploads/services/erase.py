@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError, connection, models, transaction
 from django.db.models import Q
 
@@ -57,7 +58,10 @@ def erase(file: File) -> bool:
     While a signed URL may still bring bytes to the key, the row stays: False, to be repeated later.
     So no object is ever without a row. A row that is not in `deleting` keeps all it has. The object of an imported
     file is not ours and stays. Raises StoreUnavailable, also for a bucket that is not ours: nothing would be removed.
+    While PURGE_PAUSED is on, everything stays.
     """
+    if settings.PURGE_PAUSED:
+        return False
     rows = list(File.objects.filter(pk=file.pk, state=State.DELETING))
     for store in {row.store for row in rows}:
         require_own_bucket(store)

@@ -17,6 +17,7 @@ from uploads.management.arguments import bytes_a_second
 from uploads.management.progress import Progress, stoppable
 from uploads.models import File, Outcome, Report
 from uploads.services import move_store as service
+from uploads.services.history import require_removal
 from uploads.services.marker import claim_marker, require_marker
 
 MOST_PARALLEL = 64
@@ -69,6 +70,8 @@ class Command(BaseCommand):
                 service.require_two_buckets()
             way = f"{_called(source.name)} → {_called(target.name)}"
             if options["remove_originals"]:
+                if options["apply"]:
+                    require_removal()
                 self._clear(way, options)
             else:
                 self._move(way, options)

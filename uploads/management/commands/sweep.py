@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 
@@ -22,13 +23,16 @@ class Command(BaseCommand):
     help = (
         "Expires uploads whose time is over, ends assemblies that a crash left behind, purges the trash when it is "
         "due, erases the objects and rows of what must go, and removes half-made previews of files in the trash, "
-        "until nothing is due any more. Once an hour it aborts uploads in parts that are open under f/ for more than "
-        "a day and belong to no file; only in a bucket with our marker. Not touched: available files, trash that is "
-        "not due, uploads that have time, the objects of imported files, objects without a file, and keys that do not "
-        "begin with f/ or p/. In a bucket without our marker nothing at all is removed, and no row is given up "
-        "(provision makes the marker). Several may run at once and share the work. A row that fails is tried again "
-        "later and stops no other. Exit status: 0 done, or stopped in a loop; 1 some rows failed, or it was stopped, "
-        "or the database is away; 2 refused: something is due in a bucket that is not ours."
+        "until nothing is due any more. Once an hour it aborts uploads in parts that are open under f/ for more "
+        "than a day and belong to no file; only in a bucket with our marker. Not touched: available files, trash "
+        "that is not due, uploads that have time, the objects of imported files, objects without a file, and keys "
+        "that do not begin with f/ or p/. In a bucket without our marker nothing at all is removed, and no row is "
+        "given up (provision makes the marker); nor with PURGE_PAUSED=on, nor when the bucket remembers what the "
+        "database does not know, because that was restored to an earlier moment (see after_restore). Once a minute "
+        "at most it notes in the bucket, as amalga-clock.json, how far the database has come. Several may run at "
+        "once and share the work. A row that fails is tried again later and stops no other. Exit status: 0 done, or"
+        " stopped in a loop; 1 some rows failed, or it was stopped, or the database is away; 2 refused: something "
+        "is due in a bucket that is not ours, or the database is older than its bucket."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -38,6 +42,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object for each sweep")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if settings.PURGE_PAUSED:
+            self.stderr.write("sweep: PURGE_PAUSED is on: nothing is expired, purged or erased until it is removed")
         with stopping_gently() as stop:
             if options["every"] is None:
                 self._once(stop, as_json=options["json"])

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from amalga.database import ask_patiently
 from uploads import s3
-from uploads.errors import BadInput, Conflict, WrongMarker
+from uploads.errors import BadInput, Conflict, Paused, WrongMarker
 from uploads.models import Action, Basis, Event, File, Finding, Outcome, Preview, PreviewState, Report, State, Trouble
 from uploads.models.file import STORED
 from uploads.models.queries import in_seconds
@@ -23,6 +23,7 @@ from uploads.services.assemble import resolve
 from uploads.services.fsck.look import BACK, Sight, Verdict, look
 from uploads.services.fsck.rows import BLOCK_SECONDS, LATER_THAN_ANY, PREVIEWS, rows_of
 from uploads.services.fsck.run import COMMAND, Refused, Scope
+from uploads.services.history import require_removal
 from uploads.services.marker import require_marker
 from uploads.services.preview_queue import request_previews
 
@@ -60,7 +61,8 @@ def repair(scope: Scope, *, named: int | None, tell: Callable[[Finding, str], No
     """
     try:
         require_marker(scope.store)
-    except (WrongMarker, BadInput) as problem:
+        require_removal()
+    except (WrongMarker, BadInput, Paused) as problem:
         raise Refused(problem.message) from problem
     report = _complete_run(scope)
     open_ones = Finding.objects.filter(PROVABLE, report=report, mended="")

@@ -49,7 +49,7 @@ class EmptyFolder(NamedTuple):
 
 def is_own(key: str) -> bool:
     """Whether that is something of Amalga's own."""
-    return key.startswith(OWN_FOLDERS) or key == s3.MARKER_KEY
+    return key.startswith(OWN_FOLDERS) or key in {s3.MARKER_KEY, s3.CLOCK_KEY}
 
 
 def require_foreign(prefix: str) -> None:

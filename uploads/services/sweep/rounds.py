@@ -8,15 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import F, ProtectedError, Q
 
 from uploads import s3
-from uploads.errors import BadInput, Problem, StoreUnavailable, WrongMarker
+from uploads.errors import BadInput, Paused, Problem, StoreUnavailable, WrongMarker
 from uploads.models import File, Heartbeat, State, fold
 from uploads.models.queries import FileQuerySet, database_now
 from uploads.services.assemble import resolve
 from uploads.services.erase import erase_all, quiet
+from uploads.services.history import note_history, require_history
 from uploads.services.marker import require_marker
 from uploads.services.preview_queue import tend_previews
 from uploads.services.sweep.discards import Discards, expire, purge
@@ -46,7 +48,8 @@ def sweep(*, go_on: Callable[[], bool] = lambda: True, refused: Callable[[str], 
     Returns how many of each, and `failed`. Safe to repeat. Several at once share the work. A row that fails does
     not stop the others: the next sweep tries it again, and then after growing pauses. A store that is away is asked no
     more; what needs it waits for the next sweep. What lies in a bucket that is not ours is left as it is: removing
-    would miss the objects and lose the rows. `refused` is told why, once for each bucket.
+    would miss the objects and lose the rows. `refused` is told why, once for each bucket. With PURGE_PAUSED, and
+    when the database is older than its bucket, which `refused` is told as well, nothing is given up or removed.
     """
     return _Sweep(go_on, refused).run()
 
@@ -58,6 +61,7 @@ class _Sweep:
         self._refused = refused
         self._watch = StoreWatch()
         self._foreign: set[str] = set()  # stores whose bucket is not ours
+        self._held = settings.PURGE_PAUSED  # nothing is given up or removed
         self._since = database_now()
         self._beaten = 0.0
         self._patient = False
@@ -74,7 +78,7 @@ class _Sweep:
             self._round()
             if self.counts.total() + self._waiting > before:
                 self._patient = False
-            elif any(discards.busy for discards in self._discards):
+            elif not self._held and any(discards.busy for discards in self._discards):
                 self._patient = True  # all that is left is held by others
             else:
                 break
@@ -83,23 +87,41 @@ class _Sweep:
 
     def _round(self) -> None:
         """A batch of each, so that all gets on."""
-        for store in self._stores_with_work():
-            self._ask_whose(store)
+        if stores := self._stores_with_work():
+            for store in stores:
+                self._ask_whose(store)
+            self._ask_history()
         for step in (self._resolve, self._discard, self._erase):
-            if self._go_on():
+            if self._go_on() and not (self._held and step != self._resolve):
                 step()
 
     def _tend(self) -> None:
         """What needs no batches."""
         if self._go_on():
             fold()
+        self._note()
         for what, step in (("aborted", abort_strays), ("previews", forget_orphans)):
-            if self._go_on() and not self._watch.away and not self._foreign:
+            if self._go_on() and not (self._held or self._watch.away or self._foreign):
                 self._count(what, step)
         if self._go_on():
             tend_previews()
             tend_claims()
         self._beat(now=True)
+
+    def _note(self) -> None:
+        """What the bucket is not told of now, it is told of by the next sweep."""
+        if not self._go_on() or self._held or self._watch.away or self._foreign:
+            return
+        try:
+            note_history()
+        except Paused as problem:
+            self._hold(problem)
+        except StoreUnavailable as fault:
+            logger.warning("history_not_noted: %s", fault.detail)
+
+    def _hold(self, problem: Problem) -> None:
+        self._held = True
+        self._refused(problem.message)
 
     def _count(self, what: str, step: Callable[..., int]) -> None:
         try:
@@ -135,6 +157,20 @@ class _Sweep:
         except (WrongMarker, BadInput) as problem:
             self._foreign.add(store)
             self._refused(problem.message)
+
+    def _ask_history(self) -> None:
+        """Once a round as well, and of the main store alone, whose bucket is told: a pause is for all of them."""
+        if self._held or s3.main_store().name in self._watch.away:
+            self._held = True
+            return
+        try:
+            require_history()
+        except StoreUnavailable as fault:
+            self._held = True
+            self.counts["failed"] += 1
+            logger.warning("sweep_failed step=history fault=%s", type(fault).__name__)
+        except (Paused, BadInput) as problem:
+            self._hold(problem)
 
     def _ours(self, rows: FileQuerySet) -> FileQuerySet:
         return rows.exclude(store__in=self._foreign) if self._foreign else rows

@@ -10,9 +10,10 @@ from itertools import islice
 from django.db.models.functions import Now
 
 from uploads import s3
-from uploads.errors import BadInput, StoreRefused, StoreUnavailable, WrongMarker
+from uploads.errors import BadInput, Paused, StoreRefused, StoreUnavailable, WrongMarker
 from uploads.models import File, Heartbeat, State
 from uploads.models.queries import database_now, in_seconds
+from uploads.services.history import require_history
 from uploads.services.marker import require_marker
 
 logger = logging.getLogger(__name__)
@@ -29,13 +30,14 @@ BATCH = 1000
 def abort_strays(*, go_on: Callable[[], bool]) -> int:
     """Abort uploads in parts that are open under `f/` since more than a day, and that no row in motion names. How many.
 
-    Looks once an hour, whoever of several comes first, and only into a bucket whose marker is ours. Raises
-    StoreUnavailable; then the next sweep looks.
+    Looks once an hour, whoever of several comes first, and only into a bucket whose marker is ours, and
+    not with a database that is older than it. Raises StoreUnavailable; then the next sweep looks.
     """
     if not _is_due():
         return 0
     try:
         require_marker()
+        require_history()
         return sum(_abort(some) for some in _batches(s3.open_multiparts(PREFIX)) if go_on())
     except StoreRefused as problem:  # not every role may list them
         logger.warning("strays_not_looked_for: %s", problem.detail)
@@ -43,7 +45,7 @@ def abort_strays(*, go_on: Callable[[], bool]) -> int:
     except StoreUnavailable:
         Heartbeat.objects.filter(name=NAME).update(at=in_seconds(-PAUSE_SECONDS))
         raise
-    except (WrongMarker, BadInput) as problem:
+    except (WrongMarker, BadInput, Paused) as problem:
         logger.warning("strays_not_looked_for: %s", problem.message)
         return 0
 

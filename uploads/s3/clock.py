@@ -1,0 +1,65 @@
+"""The clock: an object of a bucket that says how far its database had come when somebody last looked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from botocore.exceptions import ClientError
+
+from uploads.errors import BadInput
+from uploads.s3.client import client, told_plainly
+from uploads.s3.stores import store_named
+
+CLOCK_KEY = "amalga-clock.json"
+MOST_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The newest event that this installation's database had: its number, and when it happened."""
+
+    installation: UUID
+    event: int
+    at: datetime
+
+
+def read_clock(store: str | None = None) -> Moment | None:
+    """How far the bucket's database had come; None if nobody has said so yet.
+
+    Raises StoreUnavailable, StoreRefused, and BadInput when an object of that name holds something else.
+    """
+    at = store_named(store)
+    try:
+        with told_plainly("GetObject"):
+            answer = client("quick", at).get_object(Bucket=at.bucket, Key=CLOCK_KEY)
+            with contextlib.closing(answer["Body"]) as body:
+                text = body.read(MOST_BYTES)
+    except ClientError:
+        return None
+    try:
+        told = json.loads(text)
+        moment = Moment(UUID(told["installation"]), int(told["event"]), datetime.fromisoformat(told["at"]))
+        moment.at.timestamp()
+        if moment.at.tzinfo is None:
+            raise ValueError("a time without a zone")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        raise BadInput(
+            f"The bucket {at.bucket} has an object {CLOCK_KEY} that is no clock of Amalga's. Look whose it is. When "
+            "nobody needs it, and the database is not older than the bucket, `manage.py after_restore --apply` writes "
+            "it anew."
+        ) from None
+    return moment
+
+
+def write_clock(moment: Moment, store: str | None = None) -> None:
+    """Say how far the database has come, over whatever was said before. Safe to repeat."""
+    at = store_named(store)
+    told = {"installation": str(moment.installation), "event": moment.event, "at": moment.at.isoformat()}
+    with told_plainly("PutObject"):
+        client("quick", at).put_object(
+            Bucket=at.bucket, Key=CLOCK_KEY, Body=json.dumps(told).encode(), ContentType="application/json"
+        )
