@@ -16,6 +16,19 @@ from tests.conftest import PROJECT
 REQUIRED = ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "AWS_STORAGE_BUCKET_NAME"]
 NUMBERS = ["UPLOAD_PART_BYTES", "UPLOAD_MAX_BYTES", "UPLOAD_QUOTA_BYTES", "UPLOAD_QUOTA_FILES", "UPLOAD_EXPIRY_HOURS",
            "TRASH_DAYS"]  # fmt: skip
+OURS = (
+    "AWS_",
+    "DATABASE_",
+    "READ_DATABASE_",
+    "UPLOAD_",
+    "S3_",
+    "OTHER_S3_",
+    "TRASH_",
+    "SECRET_",
+    "HTTPS",
+    "DEBUG",
+    "CSRF_",
+)
 WHOLE = {
     "SECRET_KEY": "0123456789abcdef" * 4,
     "ALLOWED_HOSTS": "files.example.org",
@@ -27,7 +40,7 @@ WHOLE = {
 def read(monkeypatch: pytest.MonkeyPatch, **variables: str | None) -> dict[str, Any]:
     """The settings as a process with these variables and no others would have them."""
     for name in list(os.environ):
-        if name.startswith(("AWS_", "UPLOAD_", "S3_", "OTHER_S3_", "TRASH_", "SECRET_", "HTTPS", "DEBUG", "CSRF_")):
+        if name.startswith(OURS):
             monkeypatch.delenv(name)
     for name, value in {**WHOLE, **variables}.items():
         if value is None:

@@ -10,12 +10,11 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import ProgrammingError, connections, transaction
 
+from amalga.database.passwords import is_known
 from amalga.hosts import is_here
 
 # a word in Cyrillic letters, of which an index of trigrams keeps none where the database takes them for no letters
 KNOWS_LETTERS = "SELECT cardinality(show_trgm('отчёт')) > 0"
-# what images, tutorials and panels come with; nobody needs to guess these
-KNOWN_PASSWORDS = {"postgres", "password", "admin", "root", "secret", "changeme", "example", "amalga", "123456", "test"}
 PROVEN = {"verify-ca", "verify-full"}
 LARGE_PART_BYTES = 128 * 1024**2
 
@@ -57,7 +56,7 @@ def no_fault_point_is_set(**_: Any) -> list[CheckMessage]:
 def database_password_is_no_known_one(**_: Any) -> list[CheckMessage]:
     """Also without --deploy, so that `migrate` and with it a release stops."""
     user, password = (str(_database().get(name) or "") for name in ("USER", "PASSWORD"))
-    if settings.DEBUG or not password or password.lower() not in {*KNOWN_PASSWORDS, user.lower()}:
+    if settings.DEBUG or not is_known(user, password):
         return []
     return [
         Error(
@@ -73,7 +72,7 @@ def database_asks_who_comes(**_: Any) -> list[CheckMessage]:
     """A certificate, or a file of passwords, does as well; and a socket of this machine knows who comes."""
     database = _database()
     by_other_means = {"sslcert", "passfile", "service"} & set(database.get("OPTIONS", {}))
-    if database.get("PASSWORD") or by_other_means or is_here(database.get("HOST")):
+    if database.get("PASSWORD") or by_other_means or settings.DATABASE_IAM or is_here(database.get("HOST")):
         return []
     return [
         Warning(
@@ -94,7 +93,7 @@ def database_proves_who_it_is(**_: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"The way to the database is sslmode={mode}: it does not ask the server to prove who it is{in_the_clear}.",
-            hint="Add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL, with the provider's certificates in FILE.",
+            hint="Drop sslmode from DATABASE_URL, and name the file with the provider's certificates by DATABASE_CA.",
             id="uploads.W005",
         )
     ]

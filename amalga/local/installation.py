@@ -36,9 +36,9 @@ class Installation:
             _forget("AWS_", "RCLONE_", "S3_", "OTHER_S3_")
             store = Store(self.folder, bucket=THROWAWAY_BUCKET if throwaway else "amalga")
             self.servers.append(self._server(store, 9555))
-        self.has_own_database = throwaway or not os.environ.get("DATABASE_URL")
+        self.has_own_database = throwaway or not (os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_HOST"))
         if self.has_own_database:
-            _forget("PG")
+            _forget("PG", "DATABASE_", "READ_DATABASE_")
             self.servers.append(self._server(Postgres(self.folder, throwaway=throwaway), 54329))
 
     @property

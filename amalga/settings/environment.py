@@ -21,6 +21,11 @@ def required(name: str) -> str:
     return value
 
 
+def as_given(name: str) -> str:
+    """A value in which a leading dollar is just one: django-environ would look for a variable of that name."""
+    return str(env.ENVIRON.get(name, ""))
+
+
 def whole(name: str, default: int, *, least: int, most: int) -> int:
     text = str(env.str(name, default="")).strip() or str(default)
     is_number = text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from django.db import connection, transaction
-from django.db.backends.utils import CursorWrapper
 from psycopg.errors import DiskFull, OperationalError, ReadOnlySqlTransaction
 from psycopg_pool import ConnectionPool
 
@@ -16,7 +12,6 @@ from psycopg_pool import ConnectionPool
 # silent, or whose network swallows everything, would be waited for without end.
 ANSWER_SECONDS = 9.0
 CHECK_SECONDS = 2.0
-DAY_SECONDS = 24 * 3600.0
 
 
 class Connection(psycopg.Connection[Any]):
@@ -62,49 +57,3 @@ class Connection(psycopg.Connection[Any]):
 def takes_no_writes(fault: BaseException | None) -> bool:
     """Whether it says that the database answers and keeps nothing now: its disk is full, or it is a replica."""
     return isinstance(getattr(fault, "__cause__", None), ReadOnlySqlTransaction | DiskFull)
-
-
-@contextmanager
-def unhurried() -> Iterator[None]:
-    """For work over millions of rows, which takes longer than a page may: statements take up to a day."""
-    connection.ensure_connection()
-    held: Any = connection.connection
-    with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = 0")
-    before, held.patience = held.patience, DAY_SECONDS
-    try:
-        yield
-    finally:
-        held.patience = before
-        if not held.closed and not connection.needs_rollback:
-            with connection.cursor() as cursor:
-                cursor.execute("RESET statement_timeout")
-
-
-@contextmanager
-def patient(seconds: float) -> Iterator[CursorWrapper]:
-    """A cursor in a transaction whose statements may take so long. Nothing outlives the transaction, so that it also
-    works where a pooler gives every transaction another connection."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        held: Any = connection.connection
-        before, held.patience = held.patience, seconds
-        try:
-            cursor.execute("SET LOCAL statement_timeout = %s", [f"{seconds:.0f}s"])
-            yield cursor
-        finally:
-            held.patience = before
-
-
-def ask_patiently(query: str, parameters: Mapping[str, Any], *, seconds: float) -> list[tuple[Any, ...]]:
-    """As `patient`, for one query: it goes out in one message with its time limit, where a transaction takes four."""
-    connection.ensure_connection()
-    held: Any = connection.connection
-    before, held.patience = held.patience, seconds + CHECK_SECONDS  # the server gives up first
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = '{seconds:.0f}s'; {query}", parameters)
-            cursor.nextset()
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
-    finally:
-        held.patience = before

@@ -1,0 +1,19 @@
+"""Postgres: connections that give up on a server that has fallen silent, and work that may take its time."""
+
+from __future__ import annotations
+
+from amalga.database.connection import ANSWER_SECONDS, CHECK_SECONDS, Connection, takes_no_writes
+from amalga.database.iam import TokenConnection
+from amalga.database.patience import DAY_SECONDS, ask_patiently, patient, unhurried
+
+__all__ = [
+    "ANSWER_SECONDS",
+    "CHECK_SECONDS",
+    "DAY_SECONDS",
+    "Connection",
+    "TokenConnection",
+    "ask_patiently",
+    "patient",
+    "takes_no_writes",
+    "unhurried",
+]

@@ -1,0 +1,10 @@
+"""Passwords that everybody tries first."""
+
+from __future__ import annotations
+
+# what images, tutorials and panels come with; nobody needs to guess these
+KNOWN = {"postgres", "password", "admin", "root", "secret", "changeme", "example", "amalga", "123456", "test"}
+
+
+def is_known(user: str, password: str) -> bool:
+    return bool(password) and password.lower() in {*KNOWN, user.lower()}
