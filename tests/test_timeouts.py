@@ -22,7 +22,7 @@ from uploads.previews import child, parent
 from uploads.s3 import client, delivery, listing, objects, signing, streams
 from uploads.s3.posture import keeping
 from uploads.s3.stores import main_store
-from uploads.services import aims, doctor, preview_queue, previews, queue, watch
+from uploads.services import aims, doctor, preview_queue, previews, queue, readiness, watch
 from uploads.services.doctor import clock
 from uploads.services.doctor import database as doctor_database
 from uploads.services.doctor import limits as limits_of_doctor
@@ -36,7 +36,7 @@ UNITS = {"s": 1, "times": 1, "days": 24 * 3600}
 ROW = re.compile(r"^\| ([^|]+) \| ([\d.]+) (s|times|days) \| ([^|]*) \|", re.MULTILINE)
 YOURS = {
     "answer to a person", "balancer: idle", "balancer: deregistration delay", "platform: kill of the web process",
-    "platform: kill of the worker",
+    "platform: kill of the worker", "balancer: waits for a probe",
 }  # fmt: skip
 
 TOLD = {what: float(number) * UNITS[unit] for what, number, unit, _where in ROW.findall(
@@ -99,6 +99,10 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "database: statement": limits["statement_timeout"],
         "database: any answer": amalga.database.ANSWER_SECONDS,
         "database: idle in a transaction": limits["idle_in_transaction_session_timeout"],
+        "probe: connect": readiness.CONNECT_SECONDS,
+        "probe: the same answer for": readiness.SAME_ANSWER_SECONDS,
+        "probe: what is known of the store is asked again after": readiness.STORE_SECONDS,
+        "probe: waits for the store at most": readiness.FIRST_WAIT_SECONDS,
         "lists: counting": pages.PATIENCE_MS / 1000,
         "gunicorn: timeout": gunicorn["timeout"],
         "gunicorn: graceful timeout": gunicorn["graceful_timeout"],
@@ -210,6 +214,9 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
     "whoever waits for a lock is told which": ("database: lock", "database: statement"),
     "the server ends a statement before we give it up": ("database: statement", "database: any answer"),
     "we give it up before a person does": ("database: any answer", "answer to a person"),
+    "a probe ends before the balancer gives it up": (
+        lambda of: of["probe: connect"] + of["database: is this connection alive"], "balancer: waits for a probe"),
+    "so does one that waits for the store": ("probe: waits for the store at most", "balancer: waits for a probe"),
     "counting leaves time for the page": ("lists: counting", "database: statement"),
     "nobody idle holds locks for longer than a worker lives": ("database: idle in a transaction", "gunicorn: timeout"),
     "no statement outlives the web server's patience": ("database: statement", "gunicorn: timeout"),

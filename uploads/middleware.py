@@ -15,10 +15,21 @@ from django.utils.translation import gettext as _
 from uploads.errors import BadInput, Forbidden, LengthRequired, Problem, TooLarge
 from uploads.models import acting_from
 from uploads.views.answers import MethodNotAllowed, is_protocol, refusal
+from uploads.views.health import probe
 
 MOST_DIGITS = 18  # of a length: an exabyte, and what Python turns into a number at any time
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class AnswerProbes:
+    """Balancers ask before anything can refuse them: they know neither our name nor anybody's password."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return probe(request) or self.get_response(request)
 
 
 class RefuseUnusable:

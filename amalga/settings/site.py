@@ -43,6 +43,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "uploads.middleware.AnswerProbes",
     "uploads.middleware.RefuseUnusable",
     "uploads.middleware.KnowAddress",
     "whitenoise.middleware.WhiteNoiseMiddleware",

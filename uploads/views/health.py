@@ -1,0 +1,36 @@
+"""What balancers ask: they come without a login, by our address instead of our name, and mostly without TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+
+from uploads.services.readiness import readiness
+from uploads.views.answers import RETRY_SECONDS, no_store
+
+
+def healthz(request: HttpRequest) -> HttpResponse:
+    """This process answers. It asks nobody else: a database that is away is no reason to replace us."""
+    return HttpResponse("ok\n", content_type="text/plain; charset=utf-8")
+
+
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Whether people should be sent here."""
+    now = readiness()
+    answer = JsonResponse({"status": now.status, "database": now.database, "store": now.store})
+    if not now.is_ready:
+        answer.status_code = 503
+        answer["Retry-After"] = str(RETRY_SECONDS)
+    return answer
+
+
+PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz, "/readyz": readyz}
+
+
+def probe(request: HttpRequest) -> HttpResponse | None:
+    """The answer to a probe; None for every other request."""
+    view = PROBES.get(request.path_info)
+    if view is None:
+        return None
+    return no_store(view(request) if request.method in {"GET", "HEAD"} else HttpResponseNotAllowed(["GET", "HEAD"]))
