@@ -20,6 +20,7 @@ from uploads.errors import BadInput, DatabaseBehind, Paused
 from uploads.models import Action, Event, File, Heartbeat, Installation, State
 from uploads.models.queries import in_seconds
 from uploads.services import history
+from uploads.services.doctor.work import _purge
 from uploads.services.history import note_history, require_history, require_removal
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -293,3 +294,48 @@ def test_uploads_under_way_have_their_time_again(sender: Sender, settings: Setti
 def test_a_bucket_that_is_not_ours_is_not_told_anything(unmarked: Bucket) -> None:
     assert run("after_restore", "--apply")[0] == 2
     assert s3.read_clock() is None
+
+
+# --- doctor -------------------------------------------------------------------------------------
+
+
+def diagnosed() -> list[tuple[str, str]]:
+    return [(str(line.level), line.reason) for line in _purge()]
+
+
+def test_doctor_warns_while_the_purge_is_paused(bucket: Bucket, settings: Settings) -> None:
+    settings.PURGE_PAUSED = True
+    assert diagnosed()[0] == ("warn", "paused: nothing is expired, purged or erased")
+
+
+def test_doctor_says_how_far_the_bucket_remembers(sender: Sender) -> None:
+    assert diagnosed() == [("ok", "the bucket remembers nothing of the database yet")]
+    sender.send(b"hello")
+    note_history()
+    ((level, reason),) = diagnosed()
+    assert level == "ok"
+    assert reason.startswith("the database knows all that the bucket remembers, up to 20")
+
+
+def test_doctor_names_a_bucket_that_is_not_told_any_more(alice: User, bucket: Bucket) -> None:
+    Event.objects.create(action=Action.LOGIN, at=datetime.now(UTC) - timedelta(days=3))
+    note_history()
+    Event.objects.create(action=Action.LOGIN, at=datetime.now(UTC) - timedelta(hours=1))
+    assert diagnosed() == [("warn", "what the bucket remembers is 3 days behind the database")]
+
+
+def test_doctor_fails_for_a_clock_that_is_none(bucket: Bucket) -> None:
+    bucket.write(CLOCK, b"hello")
+    ((level, reason),) = diagnosed()
+    assert (level, "no clock of Amalga's" in reason) == ("fail", True)
+
+
+def test_doctor_names_the_right_that_is_missing(bucket: Bucket, settings: Settings) -> None:
+    with fronts.in_front_of(bucket.address.endpoint) as front:
+        front.rules["get"] = fronts.status(403, "AccessDenied")
+        right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
+        s3.reset()
+        (line,) = _purge()
+        settings.S3_ENDPOINT = right
+    s3.reset()
+    assert line.advice == "allow s3:GetObject on amalga-clock.json"

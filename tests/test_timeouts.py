@@ -22,7 +22,7 @@ from uploads.previews import child, parent
 from uploads.s3 import client, delivery, listing, objects, signing, streams
 from uploads.s3.posture import keeping
 from uploads.s3.stores import main_store
-from uploads.services import aims, doctor, preview_queue, previews, queue, readiness, watch
+from uploads.services import aims, doctor, history, preview_queue, previews, queue, readiness, watch
 from uploads.services.doctor import clock
 from uploads.services.doctor import database as doctor_database
 from uploads.services.doctor import limits as limits_of_doctor
@@ -81,6 +81,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "sweep: longest pause for a row that fails": turns.LONGEST_PAUSE_SECONDS,
         "sweep: lease of a preview without a file": orphans.LEASE_SECONDS,
         "sweep: looks for forgotten uploads in parts every": strays.PAUSE_SECONDS,
+        "sweep: the bucket is told of new events every": history.PAUSE_SECONDS,
         "sweep: such an upload is forgotten after": strays.GRACE.total_seconds(),
         "fsck: too young to compare": fsck_run.GRACE_SECONDS,
         "fsck: reading a block of rows": fsck_rows.BLOCK_SECONDS,

@@ -42,15 +42,20 @@ def require_history() -> None:
     Raises DatabaseBehind when it has not, StoreUnavailable when the bucket cannot be asked, and BadInput when it
     remembers something odd.
     """
-    seen = s3.read_clock()
+    seen = remembered()
     if seen is not None and not knows(seen):
         raise DatabaseBehind(behind_in_words(seen))
 
 
+def remembered() -> s3.Moment | None:
+    """What the main store's bucket remembers of this database; of another it may say what it likes. Raises as
+    `require_history` does."""
+    seen = s3.read_clock()
+    return seen if seen is not None and seen.installation == Installation.objects.own_id() else None
+
+
 def knows(seen: s3.Moment) -> bool:
-    """Whether this database has that event. What the bucket remembers of another database says nothing of this one."""
-    if seen.installation != Installation.objects.own_id():
-        return True
+    """Whether this database has that event."""
     return Event.objects.filter(pk=seen.event, at=seen.at).exists()
 
 

@@ -15,7 +15,7 @@ from uploads.errors import BadInput, Problem
 from uploads.models import Action, Event, File, Installation, State
 from uploads.models.queries import FileQuerySet, in_seconds
 from uploads.services.finish import finish
-from uploads.services.history import accept_history, knows
+from uploads.services.history import accept_history, knows, remembered
 from uploads.services.marker import require_marker
 from uploads.services.verify.reading import Reading
 from uploads.wanted import Claim
@@ -72,7 +72,7 @@ def _stores() -> list[str]:
 def _seen() -> s3.Moment | None:
     """What makes no sense is written anew."""
     try:
-        return s3.read_clock()
+        return remembered()
     except BadInput as problem:
         logger.warning("clock_unreadable: %s", problem.message)
         return None

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 from django_tasks_db.models import DBTaskResult
 
-from uploads.models import Basis, File, Heartbeat, State
-from uploads.services.doctor.told import Line, ok, span, warn
+from uploads import s3
+from uploads.errors import BadInput, StoreRefused, StoreUnavailable
+from uploads.models import Basis, Event, File, Heartbeat, State
+from uploads.services.doctor.told import Line, fail, ok, span, warn
+from uploads.services.history import knows, remembered
 
 # each is started anew or looks again within a minute
 LATE = timedelta(minutes=10)
@@ -84,6 +88,40 @@ def _left() -> Iterable[Line]:
         yield ok("left over", "no file waits for the sweep for long")
 
 
+def _purge() -> Iterable[Line]:
+    """Whether the sweep may remove anything: that is the variable's business, and that of what the bucket remembers."""
+    if settings.PURGE_PAUSED:
+        yield warn("purge", "paused: nothing is expired, purged or erased", "remove PURGE_PAUSED after the restore")
+    try:
+        seen = remembered()
+    except StoreUnavailable as fault:
+        refused = isinstance(fault, StoreRefused)
+        advice = f"allow s3:GetObject on {s3.CLOCK_KEY}" if refused else "see the line about the store"
+        yield warn("purge", f"what the bucket remembers cannot be read ({fault.detail}), so none takes place", advice)
+    except BadInput as problem:
+        yield fail("purge", f"{s3.CLOCK_KEY} is no clock of Amalga's, so none takes place", problem.message)
+    else:
+        yield _remembered(seen)
+
+
+def _remembered(seen: s3.Moment | None) -> Line:
+    newest = Event.objects.first()
+    if seen is None or newest is None:
+        return ok("purge", "the bucket remembers nothing of the database yet")
+    if not knows(seen):
+        told = f"the database is older than the bucket: event {seen.event} of {_told(seen.at)} is not in it"
+        return fail("purge", told, "run `manage.py after_restore`, and see docs/restore.md")
+    late = newest.at - seen.at
+    if late > LATE and newest.at < datetime.now(UTC) - LATE:
+        advice = f"let the sweep run, and allow it s3:PutObject on {s3.CLOCK_KEY}"
+        return warn("purge", f"what the bucket remembers is {span(late.total_seconds())} behind the database", advice)
+    return ok("purge", f"the database knows all that the bucket remembers, up to {_told(seen.at)}")
+
+
+def _told(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 WORK: tuple[tuple[str, Callable[[], Iterable[Line]]], ...] = (
     ("sweep", _sweep),
     ("worker", _worker),
@@ -91,4 +129,5 @@ WORK: tuple[tuple[str, Callable[[], Iterable[Line]]], ...] = (
     ("fsck", _fsck),
     ("queue", _queue),
     ("left over", _left),
+    ("purge", _purge),
 )
