@@ -25,6 +25,7 @@ from uploads.s3.stores import main_store
 from uploads.services import aims, doctor, history, preview_queue, previews, queue, readiness, watch
 from uploads.services.doctor import clock
 from uploads.services.doctor import database as doctor_database
+from uploads.services.doctor import database_proof
 from uploads.services.doctor import limits as limits_of_doctor
 from uploads.services.erase import CLOCKS_APART_SECONDS, quiet
 from uploads.services.fsck import rows as fsck_rows
@@ -121,6 +122,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "sweep: every": int(every[1]),
         "doctor: one look at the store": limits_of_doctor.CHECK_SECONDS,
         "doctor: the database": doctor.DATABASE_SECONDS,
+        "doctor: a certificate that proves nothing": database_proof.HANDSHAKE_SECONDS,
         "doctor: stores that rows name": doctor_database.STORES_MILLISECONDS / 1000,
         "doctor: the store": doctor.STORE_SECONDS,
         "URL: to send a part": signing.URL_SECONDS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amalga.database.connection import ANSWER_SECONDS, CHECK_SECONDS, Connection, takes_no_writes
+from amalga.database.connection import ANSWER_SECONDS, CHECK_SECONDS, Connection, fresh, takes_no_writes
 from amalga.database.iam import TokenConnection
 from amalga.database.patience import DAY_SECONDS, ask_patiently, patient, unhurried
 
@@ -13,6 +13,7 @@ __all__ = [
     "Connection",
     "TokenConnection",
     "ask_patiently",
+    "fresh",
     "patient",
     "takes_no_writes",
     "unhurried",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from django.db import connections
 from psycopg.errors import DiskFull, OperationalError, ReadOnlySqlTransaction
 from psycopg_pool import ConnectionPool
 
@@ -57,3 +60,16 @@ class Connection(psycopg.Connection[Any]):
 def takes_no_writes(fault: BaseException | None) -> bool:
     """Whether it says that the database answers and keeps nothing now: its disk is full, or it is a replica."""
     return isinstance(getattr(fault, "__cause__", None), ReadOnlySqlTransaction | DiskFull)
+
+
+@contextmanager
+def fresh(alias: str = "default") -> Iterator[psycopg.Connection[Any]]:
+    """A connection of its own, past the pool, which keeps its reasons to itself. Raises Django's OperationalError."""
+    wrapper: Any = connections[alias]
+    kind: type[Connection] = (wrapper.settings_dict["OPTIONS"].get("pool") or {}).get("connection_class", Connection)
+    with wrapper.wrap_database_errors:
+        opened = kind.connect(**wrapper.get_connection_params(), autocommit=True)
+    try:
+        yield opened
+    finally:
+        opened.close()

@@ -12,7 +12,7 @@ from django.conf import settings
 from uploads.s3.client import session, told_plainly
 
 # RDS user guide, "Connecting to your DB instance using IAM authentication": the region is part of what is signed
-REGION = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-\d)\.rds\.amazonaws\.com(?:\.cn)?$")
+REGION = re.compile(r"\.(?:rds\.)?([a-z]{2}(?:-[a-z]+)+-\d)\.(?:rds\.)?amazonaws\.com(?:\.cn)?$")
 
 _lock = threading.Lock()
 

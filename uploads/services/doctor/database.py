@@ -14,6 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from amalga.hosts import is_here
 from uploads.services.doctor.clock import clock_line
+from uploads.services.doctor.database_reach import trouble
 from uploads.services.doctor.limits import Budget, safely
 from uploads.services.doctor.told import Line, fail, ok, warn
 
@@ -21,22 +22,14 @@ OLDEST_VERSION = 14
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 STORES_MILLISECONDS = 2000
 BACKGROUND = 3  # sweep, verify, worker: a process each
-REASONS = {
-    "28P01": ("the password is wrong", "correct DATABASE_URL"),
-    "28000": ("it does not let this role in from here, or not without TLS", "look at the role and at pg_hba.conf"),
-    "3D000": ("there is no database of that name", "create it, or correct DATABASE_URL"),
-    "53300": ("it has no connection left", "raise max_connections, or lower WEB_CONCURRENCY"),
-    "57P03": ("it is starting or stopping", "wait, and ask again"),
-}
-
 Check = Callable[[], Iterable[Line]]
 
 
 def database_checks(budget: Budget, more: Sequence[tuple[str, Check]] = ()) -> Iterable[Line]:
     """Its connections end by themselves what hangs, so this runs in the caller's thread."""
-    trouble = _trouble()
-    if trouble:
-        yield trouble
+    unreached = trouble()
+    if unreached:
+        yield unreached
         yield warn("database", "what is in it was not looked at", "mend that first, and ask again")
         return
     for subject, check in (*CHECKS, *more):
@@ -53,42 +46,6 @@ def _asked(subject: str, check: Check) -> list[Line]:
         connection.close_if_unusable_or_obsolete()
         advice = "run `manage.py migrate`" if isinstance(error, ProgrammingError) else "see its log"
         return [fail(subject, f"the database does not tell ({type(error).__name__})", advice)]
-
-
-def _trouble() -> Line | None:
-    """Past the pool, which keeps its reasons to itself."""
-    alone = connection.copy()
-    alone.settings_dict["OPTIONS"].pop("pool", None)
-    host = alone.settings_dict.get("HOST") or "this machine"
-    try:
-        alone.ensure_connection()
-    except DatabaseError as error:
-        state = str(getattr(error.__cause__, "sqlstate", None) or "")
-        reason, advice = REASONS.get(state) or _unreached(str(error))
-        return fail("database", f"cannot be reached at {host}: {reason}", advice)
-    finally:
-        alone.close()
-    return None
-
-
-def _unreached(text: str) -> tuple[str, str]:
-    text = text.lower()
-    if "password authentication" in text:
-        return REASONS["28P01"]
-    if "does not exist" in text and "database" in text:
-        return REASONS["3D000"]
-    if "startup parameter" in text:
-        advice = "let it pass them over (pgbouncer: ignore_startup_parameters), and set the time limits on the role"
-        return "a pooler refuses the options of our connections", advice
-    if "certificate" in text or "ssl" in text:
-        return "TLS cannot be agreed on, or its certificate proves nothing", "look at sslmode and sslrootcert"
-    if "resolve" in text or "name or service" in text:
-        return "that name is not known here", "correct DATABASE_URL, or look at the resolver"
-    if "refused" in text:
-        return "nobody listens there", "start it, or correct DATABASE_URL"
-    if "too many" in text or "remaining connection slots" in text:
-        return REASONS["53300"]
-    return "it does not answer", "look at the network on the way there, at security groups first"
 
 
 def _one(sql: str, *values: Any) -> tuple[Any, ...]:

@@ -1,0 +1,99 @@
+"""What stands before Postgres at a provider: TLS, and a password that is asked for in the clear (as RDS asks for tokens).
+
+PostgreSQL documentation, "Frontend/Backend Protocol": Start-up, SSL Session Encryption.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable
+
+SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
+CHUNK_BYTES = 65536
+
+Gate = Callable[[str, str], bool]
+
+
+class PostgresFront:
+    """Passes on to a server at this machine what comes over TLS. `lets_in`: by user and password; then that server has
+    to take whoever comes without one."""
+
+    def __init__(self, behind: tuple[str, int], context: ssl.SSLContext | None, lets_in: Gate | None = None) -> None:
+        self.behind, self.context, self.lets_in = behind, context, lets_in
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _address = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+
+    def _serve(self, near: socket.socket) -> None:
+        with contextlib.suppress(OSError), near:  # a certificate that is refused is an OSError too
+            start = _startup(near)
+            while (code := struct.unpack(">i", start[4:8])[0]) in {SSL_REQUEST, GSS_REQUEST}:
+                if code == SSL_REQUEST and self.context:
+                    near.sendall(b"S")
+                    with self.context.wrap_socket(near, server_side=True) as inside:
+                        return self._let_in(inside, _startup(inside))
+                near.sendall(b"N")
+                start = _startup(near)
+            self._let_in(near, start)
+
+    def _let_in(self, near: socket.socket, start: bytes) -> None:
+        if self.lets_in and not self._asked(near, start, self.lets_in):
+            said = b"SFATAL\0C28P01\0Mpassword authentication failed\0\0"
+            near.sendall(b"E" + struct.pack(">i", len(said) + 4) + said)
+            return
+        with socket.create_connection(self.behind) as far:
+            far.sendall(start)
+            back = threading.Thread(target=_carry, args=(far, near), daemon=True)
+            back.start()
+            _carry(near, far)
+            back.join()
+
+    def _asked(self, near: socket.socket, start: bytes, lets_in: Gate) -> bool:
+        words = start[8:].split(b"\0")
+        told = dict(zip(words[::2], words[1::2], strict=False))
+        near.sendall(b"R" + struct.pack(">ii", 8, 3))  # AuthenticationCleartextPassword
+        _read(near, 1)
+        password = _startup(near)[4:].rstrip(b"\0")
+        return lets_in(told[b"user"].decode(), password.decode())
+
+
+def _startup(near: socket.socket) -> bytes:
+    """A length, which counts itself, and what follows."""
+    length = _read(near, 4)
+    return length + _read(near, struct.unpack(">i", length)[0] - 4)
+
+
+def _read(near: socket.socket, count: int) -> bytes:
+    found = b""
+    while len(found) < count:
+        more = near.recv(count - len(found))
+        if not more:
+            raise OSError("closed")
+        found += more
+    return found
+
+
+def _carry(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(CHUNK_BYTES):
+            target.sendall(data)
+    for one in (source, target):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
