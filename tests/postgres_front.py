@@ -1,4 +1,4 @@
-"""What stands before Postgres at a provider: TLS, and a password that is asked for in the clear (as RDS asks for tokens).
+"""What stands before Postgres at a provider: TLS, and a password asked for in the clear, as RDS asks for tokens.
 
 PostgreSQL documentation, "Frontend/Backend Protocol": Start-up, SSL Session Encryption.
 """
@@ -48,7 +48,8 @@ class PostgresFront:
                 if code == SSL_REQUEST and self.context:
                     near.sendall(b"S")
                     with self.context.wrap_socket(near, server_side=True) as inside:
-                        return self._let_in(inside, _startup(inside))
+                        self._let_in(inside, _startup(inside))
+                        return
                 near.sendall(b"N")
                 start = _startup(near)
             self._let_in(near, start)

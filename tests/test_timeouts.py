@@ -23,9 +23,8 @@ from uploads.s3 import client, delivery, listing, objects, signing, streams
 from uploads.s3.posture import keeping
 from uploads.s3.stores import main_store
 from uploads.services import aims, doctor, history, preview_queue, previews, queue, readiness, watch
-from uploads.services.doctor import clock
+from uploads.services.doctor import clock, database_proof
 from uploads.services.doctor import database as doctor_database
-from uploads.services.doctor import database_proof
 from uploads.services.doctor import limits as limits_of_doctor
 from uploads.services.erase import CLOCKS_APART_SECONDS, quiet
 from uploads.services.fsck import rows as fsck_rows

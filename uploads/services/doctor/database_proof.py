@@ -37,7 +37,7 @@ def _handshake(host: str, port: int, authorities: str) -> Told | None:
         if plain.recv(1) != b"S":
             return (
                 "it speaks no TLS",
-                "let it (RDS: rds.force_ssl=1), or say sslmode=disable in DATABASE_URL on purpose",
+                "let it (RDS: rds.force_ssl=1), or add ?sslmode=disable on purpose",
             )
         with context.wrap_socket(plain, server_hostname=host):
             return None

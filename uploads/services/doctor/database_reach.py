@@ -19,7 +19,7 @@ REASONS = {
 }
 NO_TOKEN = (
     "it refuses the token",
-    "GRANT rds_iam TO the role, and allow rds-db:connect for it to the role that we run as",
+    "grant rds_iam to the database role, and rds-db:connect to the role that we run as",
 )
 POOLER = ("a pooler refuses the options of our connections", "set DATABASE_POOLER=on (docs/database.md)")
 
