@@ -25,7 +25,7 @@ test: lint browser digest-store deploy-tools  ## everything that decides: lint, 
 test-faults: $(VENV)/dev.stamp digest-store  ## the long form of the tests of faults: a quarter of an hour
 	@HYPOTHESIS_PROFILE=faults exec $(LOCAL) --with-parent --ephemeral $(PY) -m pytest -m "faults or not faults" \
 		tests/faults tests/test_move_store.py tests/test_move_store_alive.py tests/test_machine.py tests/test_timeouts.py tests/test_injected.py tests/test_away.py tests/test_worker.py \
-		tests/browser/test_sending.py
+		tests/browser/test_sending.py tests/test_image_runs.py
 
 # Needs the servers: run it through `make test`.
 checks:

@@ -1,0 +1,156 @@
+"""Dockerfile and .dockerignore without an engine: each instruction is carried out in a folder instead of a root.
+
+What is told apart: stages, ARG, ENV, WORKDIR, COPY, RUN; the rest is kept to be looked at. `/app` and `/opt/amalga`
+lead into the stage's folder wherever they stand; the Python of the base image is the one that runs this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+PLACES = re.compile(r"(?<![\w.}])/(?=(?:app|opt/amalga)(?:\b|/))")
+STEP_SECONDS = 240
+
+
+class Instruction(NamedTuple):
+    name: str
+    text: str
+
+    def words(self) -> list[str]:
+        """The JSON form, or what a shell would split."""
+        return list(json.loads(self.text)) if self.text.startswith("[") else shlex.split(self.text)
+
+
+def instructions(dockerfile: str) -> list[Instruction]:
+    """In order, each in one line, without comments."""
+    lines = [line for line in dockerfile.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    joined = re.sub(r"\s*\\\n\s*", " ", "\n".join(lines))
+    return [Instruction(*line.split(None, 1)) for line in joined.splitlines()]
+
+
+def is_sent(path: str, ignore: list[str]) -> bool:
+    """Whether a file of the project reaches the engine: the last line of .dockerignore about it decides."""
+    sent = True
+    for line in ignore:
+        pattern = line.removeprefix("!")
+        if _is_about(pattern, path):
+            sent = line.startswith("!")
+    return sent
+
+
+def _is_about(pattern: str, path: str) -> bool:
+    """A pattern speaks for what lies below it, too; `**/` stands for any number of folders, and none."""
+    parts = path.split("/")
+    heads = ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    if pattern.startswith("**/"):
+        return any(fnmatch(part, pattern[3:]) for part in parts)
+    return any(head.count("/") == pattern.count("/") and fnmatch(head, pattern) for head in heads)
+
+
+def ignore_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+@dataclass
+class Stage:
+    """One FROM: its folder, and what was said of it."""
+
+    name: str
+    root: Path
+    env: dict[str, str] = field(default_factory=dict)
+    folder: str = "/"
+    said: dict[str, Instruction] = field(default_factory=dict)
+
+    def place(self, text: str) -> str:
+        return PLACES.sub(f"{self.root}/", text)
+
+    def environment(self) -> dict[str, str]:
+        """What a process in the image finds, and nothing of ours but where programs are."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return {"PATH": path, **{name: self.place(text).replace("$PATH", path) for name, text in self.env.items()}}
+
+    def command(self, words: list[str]) -> list[str]:
+        return [self.place(word) for word in words]
+
+    def cwd(self) -> Path:
+        return Path(self.place(self.folder))
+
+
+class Build:
+    """Carries a Dockerfile out below `folder`; `stages` in their order, the last is the image."""
+
+    def __init__(self, project: Path, folder: Path) -> None:
+        self.project = project
+        self.folder = folder
+        self.stages: list[Stage] = []
+        self._ignore = ignore_lines((project / ".dockerignore").read_text())
+
+    def run(self) -> Stage:
+        for instruction in instructions((self.project / "Dockerfile").read_text()):
+            if instruction.name == "FROM":
+                self._begin(instruction.words())
+            elif self.stages:
+                self._carry_out(self.stages[-1], instruction)
+        return self.stages[-1]
+
+    def _begin(self, words: list[str]) -> None:
+        name = words[2] if len(words) > 1 else str(len(self.stages))
+        root = self.folder / f"stage-{name}"
+        root.mkdir()
+        self.stages.append(Stage(name, root))
+
+    def _carry_out(self, stage: Stage, instruction: Instruction) -> None:
+        stage.said[instruction.name] = instruction
+        match instruction.name:
+            case "ENV":
+                stage.env |= dict(word.split("=", 1) for word in instruction.words())
+            case "ARG":
+                name, _, value = instruction.text.partition("=")
+                stage.env[name] = value
+            case "WORKDIR":
+                stage.folder = instruction.text
+                stage.cwd().mkdir(parents=True)
+            case "COPY":
+                self._copy(stage, instruction.words())
+            case "RUN":
+                self._run(stage, instruction.text)
+
+    def _copy(self, stage: Stage, words: list[str]) -> None:
+        source = next((word.partition("=")[2] for word in words if word.startswith("--from=")), None)
+        *what, where = [word for word in words if not word.startswith("--")]
+        target = stage.cwd() / stage.place(where)
+        for one in what:
+            if source:
+                origin = next(earlier for earlier in self.stages if earlier.name == source)
+                shutil.copytree(origin.place(one), target, symlinks=True, dirs_exist_ok=True)
+            else:
+                self._copy_sent(one, target, is_folder=where.endswith("/"))
+
+    def _copy_sent(self, one: str, target: Path, *, is_folder: bool) -> None:
+        """What .dockerignore keeps back does not exist for an engine."""
+        origin = self.project / one
+        for path in [origin] if origin.is_file() else origin.rglob("*"):
+            if path.is_file() and is_sent(path.relative_to(self.project).as_posix(), self._ignore):
+                inner = target / path.name if is_folder else target / path.relative_to(origin)
+                inner.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, inner)
+
+    def _run(self, stage: Stage, text: str) -> None:
+        # layers are thrown away after an engine's build; here pip's cache saves asking the internet again
+        env = {name: value for name, value in stage.environment().items() if name != "PIP_NO_CACHE_DIR"}
+        pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name == "HOME"}
+        done = subprocess.run(
+            ["/bin/sh", "-ec", stage.place(text)], cwd=stage.cwd(), env={**pip, **env},
+            capture_output=True, text=True, timeout=STEP_SECONDS,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"

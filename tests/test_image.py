@@ -1,0 +1,159 @@
+"""What gets into the image, and what its small programs do. test_image_runs.py carries it out."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from amalga.local.ports import free_port
+from tests.dockerfile import Instruction, ignore_lines, instructions, is_sent
+from tests.test_architecture import tracked
+
+PROJECT = Path(__file__).resolve().parents[1]
+TOOLS = PROJECT / ".venv-deploy" / "bin"
+PROGRAMS = PROJECT / "deploy" / "image"
+DOCKERFILE = (PROJECT / "Dockerfile").read_text()
+NEEDED = ("amalga/", "uploads/", "templates/", "locale/", "manage.py", "requirements.txt", "deploy/image/")
+NEVER = (".git/config", ".env", ".local/postgres/password", "amalga/local/serve.py", "uploads/__pycache__/x.pyc",
+         "deploy/aws/amalga.yaml", "tests/conftest.py", "requirements-dev.txt")  # fmt: skip
+
+
+def last_stage() -> list[Instruction]:
+    stage: list[Instruction] = []
+    for one in instructions(DOCKERFILE):
+        stage = [] if one.name == "FROM" else [*stage, one]
+    return stage
+
+
+def said(name: str) -> list[Instruction]:
+    return [one for one in last_stage() if one.name == name]
+
+
+def program(name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROGRAMS / name), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=30)
+
+
+@contextmanager
+def answering(status: int, body: bytes = b"") -> Iterator[int]:
+    """The port of a server that gives one answer to whatever it is asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+# --- Dockerfile and .dockerignore -------------------------------------------------------------
+
+
+def test_hadolint_finds_nothing() -> None:
+    done = subprocess.run([TOOLS / "hadolint", PROJECT / "Dockerfile"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_gets_what_the_app_needs_and_no_more() -> None:
+    ignore = ignore_lines((PROJECT / ".dockerignore").read_text())
+    files = {path.relative_to(PROJECT).as_posix() for path in tracked()}
+    needed = {name for name in files if name.startswith(NEEDED) and not name.startswith("amalga/local/")}
+    assert {name for name in files if is_sent(name, ignore)} == needed
+    assert not [name for name in NEVER if is_sent(name, ignore)]
+
+
+def test_it_runs_as_nobody_and_starts_without_a_shell() -> None:
+    assert [one.text for one in said("USER")] == ["10001:10001"]
+    assert [one.text for one in said("VOLUME")] == ['["/tmp"]']
+    assert said("CMD")[0].words() == ["python", "-m", "gunicorn", "-c", "amalga/gunicorn.py", "amalga.wsgi"]
+    assert not said("ENTRYPOINT")
+
+
+def test_all_stages_stand_on_one_base_of_a_fixed_version() -> None:
+    bases = [one.words()[0] for one in instructions(DOCKERFILE) if one.name == "FROM"]
+    (base,) = (one.text for one in instructions(DOCKERFILE) if one.text.startswith("PYTHON_IMAGE="))
+    assert set(bases) == {"${PYTHON_IMAGE}"}
+    assert re.fullmatch(r"PYTHON_IMAGE=python:3\.\d+-slim-[a-z]+", base)
+
+
+def test_no_secret_stays_in_the_image() -> None:
+    """What a RUN is given ends with it; ENV, ARG and LABEL stay."""
+    kept = [one.text for one in last_stage() if one.name in {"ENV", "ARG", "LABEL"}]
+    assert kept
+    assert not [text for text in kept if re.search(r"SECRET|PASSWORD|TOKEN|DATABASE|AWS_|KEY", text)]
+    assert not [one for one in instructions(DOCKERFILE) if one.name == "ADD"]
+
+
+def test_requirements_name_all_that_is_needed() -> None:
+    """The image is installed without asking what depends on what."""
+    lines = (PROJECT / "requirements.txt").read_text().splitlines()
+    pinned = [Requirement(line.partition("#")[0]) for line in lines if line.partition("#")[0].strip()]
+    names = {canonicalize_name(one.name) for one in pinned}
+    missing = {f"{one.name} needs {need}" for one in pinned for need in needs(one) if need not in names}
+    assert missing == set()
+
+
+def needs(requirement: Requirement) -> set[str]:
+    extras = requirement.extras or {""}
+    asked = [Requirement(line) for line in metadata.requires(requirement.name) or []]
+    return {
+        canonicalize_name(one.name)
+        for one in asked
+        if not one.marker or any(one.marker.evaluate({"extra": extra}) for extra in {"", *extras})
+    }
+
+
+# --- the programs of the image ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (301, 1), (404, 1)])
+def test_healthy_is_what_answers_200(status: int, code: int) -> None:
+    with answering(status) as port:
+        done = program("healthy.py", PORT=str(port))
+    assert done.returncode == code
+    assert str(status) in done.stderr or code == 0
+
+
+def test_a_web_server_that_does_not_answer_is_not_healthy() -> None:
+    done = program("healthy.py", PORT=str(free_port()))
+    assert (done.returncode, done.stderr.strip()) == (1, "no answer: ConnectionRefusedError")
+
+
+def test_authorities_are_taken_by_their_digest(tmp_path: Path) -> None:
+    target = tmp_path / "certificates" / "rds.pem"
+    with answering(200, b"a bundle") as port:
+        url = f"http://127.0.0.1:{port}/global-bundle.pem"
+        done = program("fetch_authorities.py", url, hashlib.sha256(b"a bundle").hexdigest().upper(), str(target))
+    assert (done.returncode, target.read_bytes()) == (0, b"a bundle")
+
+
+def test_authorities_that_changed_stop_the_build(tmp_path: Path) -> None:
+    target = tmp_path / "rds.pem"
+    with answering(200, b"another bundle") as port:
+        done = program("fetch_authorities.py", f"http://127.0.0.1:{port}/x", "0" * 64, str(target))
+    assert (done.returncode, target.exists()) == (1, False)
+    assert hashlib.sha256(b"another bundle").hexdigest() in done.stderr
+
+
+def test_without_a_digest_no_authorities_are_fetched(tmp_path: Path) -> None:
+    done = program("fetch_authorities.py", f"http://127.0.0.1:{free_port()}/x", "", str(tmp_path / "rds.pem"))
+    assert (done.returncode, list(tmp_path.iterdir())) == (0, [])
