@@ -33,7 +33,7 @@ checks:
 	env -u AWS_ENDPOINT_URL_S3 HTTPS=on S3_CHECKSUMS=sha256 ALLOWED_HOSTS=files.example.org \
 		CSRF_TRUSTED_ORIGINS=https://files.example.org \
 		$(PY) -W error manage.py check --deploy --fail-level WARNING
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp  ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -29,10 +29,9 @@ from django.test import Client
 from django.utils import translation
 from pytest_django import Settings
 
-from amalga.local.installation import THROWAWAY_BUCKET
 from amalga.local.ports import free_port
 from amalga.local.processes import Daemon
-from tests import chromium, stores
+from tests import chromium, side_by_side, stores
 from tests.senders import Sender
 from uploads import s3
 from uploads.models import Installation
@@ -46,7 +45,7 @@ SITE_SECONDS = 30
 
 def pytest_configure() -> None:
     """Tests empty the bucket: that must never be the one of `make run`, or a real one."""
-    if os.environ.get("AWS_STORAGE_BUCKET_NAME") != THROWAWAY_BUCKET:
+    if os.environ.get("AWS_STORAGE_BUCKET_NAME") != side_by_side.own_bucket():
         raise pytest.UsageError("Start tests with: python -m amalga.local --ephemeral python -m pytest")
 
 
@@ -304,7 +303,9 @@ def static_files() -> None:
 
     Each test client would read the whole folder anew, which takes longer than most tests.
     """
-    call_command("collectstatic", interactive=False, verbosity=0)
+    with side_by_side.once("static-files") as mine:
+        if mine:
+            call_command("collectstatic", interactive=False, verbosity=0)
     live_settings.WHITENOISE_AUTOREFRESH = True
 
 

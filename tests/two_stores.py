@@ -17,14 +17,14 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
 
-from tests import shelf
+from tests import shelf, side_by_side
 from tests.senders import web
 from tests.stores import Address, Bucket
 from uploads import s3
 from uploads.models import Basis, File, Installation, Origin
 
 PART = 5 * 1024**2  # as small as stores out there take
-SECOND_BUCKET = "amalga-second"
+SECOND_BUCKET = f"{side_by_side.own_bucket()}-second"
 
 
 @dataclass

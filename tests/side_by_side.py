@@ -1,0 +1,45 @@
+"""Several processes of pytest at once (pytest-xdist): each has a bucket of its own, as pytest-django gives each a
+database. A plugin of pytest's, since a bucket must be named before Django reads its settings."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+from amalga.local.installation import THROWAWAY_BUCKET
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+
+
+def own_bucket() -> str:
+    return f"{THROWAWAY_BUCKET}-{WORKER}" if WORKER else THROWAWAY_BUCKET
+
+
+@contextmanager
+def once(name: str) -> Iterator[bool]:
+    """Whether the block is for this process to do; the others wait here until it is done."""
+    if not WORKER:
+        yield True
+        return
+    mark = Path(tempfile.gettempdir()) / f"amalga-{os.environ['PYTEST_XDIST_TESTRUNUID']}-{name}"
+    with mark.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.tell() == 0
+        file.write("done")
+
+
+if WORKER and os.environ.get("AWS_STORAGE_BUCKET_NAME") == THROWAWAY_BUCKET:
+    os.environ["AWS_STORAGE_BUCKET_NAME"] = own_bucket()
+    store = boto3.client(
+        "s3",
+        endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"],
+        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+    )
+    store.create_bucket(Bucket=own_bucket())
