@@ -273,13 +273,10 @@ def test_who_waits_for_another_waits_longer(rule: str) -> None:
 @pytest.mark.parametrize("left", [5, 200, 100_000])
 def test_no_url_outlives_the_credentials_that_sign_it(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "seconds_of_credentials", lambda *_: float(left))
-    monkeypatch.setattr(delivery, "seconds_of_credentials", lambda *_: float(left))
     store = main_store()
     assert signing.lifetime(signing.URL_SECONDS, store) == min(left, TOLD["URL: to send a part"])
     assert signing.lifetime(delivery.DOWNLOAD_SECONDS, store) == min(left, TOLD["URL: to download"])
-    now = datetime.now(UTC)
-    since = now - timedelta(seconds=100)
-    assert delivery._good_for(now, since, store) <= min(left + 100, TOLD["URL: of a preview"])
+    assert signing.lifetime(2 * delivery.WINDOW_SECONDS, store) == min(left, TOLD["URL: of a preview"])
 
 
 def test_the_clients_are_made_with_these_limits() -> None:

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
+import botocore.session
 import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -67,7 +68,34 @@ def config(store: Store | None = None, *, read_seconds: float = READ_SECONDS, at
 
 @functools.cache
 def session(region: str, access_key_id: str | None, secret_access_key: str | None) -> boto3.session.Session:
-    return boto3.session.Session(access_key_id, secret_access_key, region_name=region)
+    core = _core()
+    made = boto3.session.Session(access_key_id, secret_access_key, region_name=region, botocore_session=core)
+    _tell_the_true_end(core)
+    return made
+
+
+def _core() -> botocore.session.Session:
+    """Where credentials come from another service (STS), that is waited for as briefly as the store is."""
+    core = botocore.session.Session()
+    limits: Any = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+    core.set_default_client_config(Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries=limits))
+    return core
+
+
+def _tell_the_true_end(core: botocore.session.Session) -> None:
+    """botocore takes credentials of a machine's role that end within some 20 minutes for longer-lived ones than they
+    are (`InstanceMetadataFetcher._evaluate_expiration`), for the case that the service that gives them out is
+    away. The store refuses them all the same, and URLs that they signed."""
+    machine: Any = core.get_component("credential_provider").get_provider("iam-role")
+    machine._role_fetcher._evaluate_expiration = lambda _credentials: None
+
+
+def session_alike(store: Store) -> boto3.session.Session:
+    """A session of its own for somebody else's code, with the very credentials that we have: they live as long as
+    `seconds_of_credentials` says, and no role is asked a second time."""
+    core = _core()
+    core._credentials = credentials(store)  # type: ignore[attr-defined]  # there is no other way to share them
+    return boto3.session.Session(region_name=store.region, botocore_session=core)
 
 
 def session_of(store: Store) -> boto3.session.Session:
@@ -129,9 +157,13 @@ def credentials(store: Store | None = None) -> Any:
 def seconds_of_credentials(store: Store | None = None) -> float | None:
     """How long the signing credentials still live; None for those that do not expire.
 
+    Those of a role are fetched first, if they are not there yet or end soon: before that, some do not know their end.
     botocore keeps the moment in a private attribute and gives no other way to it.
     """
-    expiry: datetime | None = getattr(credentials(store), "_expiry_time", None)
+    found = credentials(store)
+    with told_plainly("GetCredentials"):
+        found.get_frozen_credentials()
+    expiry: datetime | None = getattr(found, "_expiry_time", None)
     return (expiry - datetime.now(UTC)).total_seconds() if expiry else None
 
 

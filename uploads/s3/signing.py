@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from base64 import b64decode
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 
+from uploads.errors import StoreUnavailable
 from uploads.s3.client import client, credentials, seconds_of_credentials, told_plainly
 from uploads.s3.stores import Store, store_named
+
+logger = logging.getLogger(__name__)
 
 URL_SECONDS = 600
 PAYLOAD_HASH = "x-amz-content-sha256"
@@ -32,9 +36,15 @@ class Signed:
 
 
 def lifetime(seconds: int, store: Store) -> int:
-    """At most `seconds`, and never longer than the credentials live: the store checks both."""
+    """At most `seconds`, and never longer than the credentials live: the store checks both.
+
+    Raises StoreUnavailable when they are at their end.
+    """
     left = seconds_of_credentials(store)
-    return seconds if left is None else max(1, min(seconds, int(left)))
+    if left is not None and left < 1:
+        logger.warning("store_fault operation=Sign code=ExpiredCredentials")
+        raise StoreUnavailable("Sign: ExpiredCredentials")
+    return seconds if left is None else min(seconds, int(left))
 
 
 def sign_put(key: str, *, size: int, sha256: str | None, store: str | None = None) -> Signed:
@@ -79,7 +89,7 @@ def sign_get_at(
     boto3 signs as of now and nothing else, so its own signer is asked.
     """
     at = store_named(store)
-    request = AWSRequest("GET", f"{address(key, at)}?{urlencode(sorted(parameters.items()))}")
+    request = AWSRequest("GET", f"{address(key, at)}?{urlencode(sorted(parameters.items()), quote_via=quote)}")
     region = client("quick", at).meta.region_name
     signer = _SignedSince(credentials(at).get_frozen_credentials(), "s3", region, expires=seconds)
     signer.since = since

@@ -32,8 +32,25 @@ SOURCES = {
     "login": "a person's login",
     "custom-process": "a program of its own",
 }
+FROM_FILES = {"shared-credentials-file", "config-file", "assume-role", "sso", "login", "custom-process"}
 FOR_EVER = {"env", "shared-credentials-file", "config-file"}
 OF_PEOPLE = {"sso", "login"}
+# why there are none, by what botocore or the service that gives them says
+OVER = ("the person's sign-on is over", "sign on again (`aws sso login`); on a server use a role")
+UNGIVEN = {
+    "ProfileNotFound": ("no file has a profile of that name", "correct AWS_PROFILE, or AWS_SHARED_CREDENTIALS_FILE"),
+    "PartialCredentialsError": ("half of them is missing", "set AWS_ACCESS_KEY_ID and its secret, or neither"),
+    "ConfigParseError": ("a file of AWS's cannot be read as one", "correct it, or AWS_SHARED_CREDENTIALS_FILE"),
+    "MetadataRetrievalError": ("the container or machine is given none", "look at the task's or the machine's role"),
+    "CredentialRetrievalError": ("whoever gives them out has failed", "look at the role, or at credential_process"),
+    "UnauthorizedSSOTokenError": OVER,
+    "SSOTokenLoadError": OVER,
+    "TokenRetrievalError": OVER,
+    "AccessDenied": ("the role may not be assumed", "look at whom the role trusts"),
+    "ExpiredTokenException": ("the token that is shown for them has expired", "look at AWS_WEB_IDENTITY_TOKEN_FILE"),
+    "ExpiredToken": ("those that the role is assumed with have expired", "fetch new ones"),
+    "EXPIRED": ("those that are given have expired", "look at the role, and at this machine's clock"),
+}
 WORDS = {
     "InvalidAccessKeyId": ("it knows no such access key", "correct AWS_ACCESS_KEY_ID, or the role"),
     "SignatureDoesNotMatch": ("the secret does not fit the access key", "correct AWS_SECRET_ACCESS_KEY"),
@@ -79,12 +96,15 @@ def credential_lines() -> Iterable[Line]:
     try:
         found = credentials_in_use()
     except Said as said:
-        yield fail(subject, f"they cannot be had ({said.code})", "look at the role, the profile and AWS_…")
+        reason, advice = UNGIVEN.get(said.code, (said.code, "look at the role, the profile and AWS_…"))
+        yield fail(subject, f"they cannot be had: {reason}", advice)
         return
     if found is None:
         yield fail(subject, "boto3 finds none", "give the machine a role, or set AWS_ACCESS_KEY_ID and its secret")
         return
     source = SOURCES.get(found.source, found.source)
+    if found.source in FROM_FILES:
+        source = f"{source}, profile {found.profile}"
     if found.seconds_left is not None and found.seconds_left < URL_SECONDS:
         told = f"from {source}; they end in {span(found.seconds_left)}, and signed URLs with them"
         yield warn(subject, told, "let them be given for longer")
