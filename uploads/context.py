@@ -28,5 +28,5 @@ def uploader(request: HttpRequest) -> dict[str, Any]:
         }
         if may_upload
         else None,
-        "unfinished_count": File.objects.owned_by(user).unfinished().count(),
+        "unfinished_count": File.objects.count_unfinished(user),
     }

@@ -2,6 +2,7 @@
 
 from uploads.listing.asked import ADDED, SIZES, SORTS, Asked
 from uploads.listing.pages import ENTRIES_A_PAGE, Entry, Page, TooBroad, page_of
+from uploads.listing.plain import is_plain, plain_page
 from uploads.listing.rows import (
     COLUMNS,
     TRASH_COLUMNS,
@@ -37,9 +38,11 @@ __all__ = [
     "folders_for",
     "folders_of",
     "folders_told",
+    "is_plain",
     "links_of",
     "names_for",
     "page_of",
     "paths_for",
+    "plain_page",
     "trash_for",
 ]

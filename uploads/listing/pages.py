@@ -65,6 +65,22 @@ class Page:
     files: list[Entry] = field(default_factory=list)
     next: Spot | None = None
 
+    def take_folders(self, found: list[Folder]) -> None:
+        """The first of these that fit; one more than fits tells that the list goes on."""
+        self.folders = found[:ENTRIES_A_PAGE]
+        if len(found) > ENTRIES_A_PAGE:
+            self.next = Spot(self.folders[-1].folded, self.folders[-1].pk)
+
+    def take_files(self, found: list[tuple[Any, ...]], *, column: str, most: int) -> None:
+        """Likewise, of rows with the columns of SHOWN."""
+        self.files = [Entry(*row) for row in found[:most]]
+        if len(found) <= most:
+            return
+        if self.files:
+            self.next = Spot(getattr(self.files[-1], column), self.files[-1].pk)
+        else:
+            self.next = Spot(self.folders[-1].folded, self.folders[-1].pk)
+
 
 def page_of(
     asked: Asked,
@@ -95,27 +111,17 @@ def _find_folders(page: Page, folders: FolderQuerySet) -> None:
 def _list_folders(page: Page, folders: FolderQuerySet, asked: Asked, after: Spot | None) -> None:
     """In the order of names, whatever the files are sorted by."""
     down = asked.sort == "-name"
-    found = list(_in_order(folders, "folded", down=down, after=after)[: ENTRIES_A_PAGE + 1])
-    page.folders = found[:ENTRIES_A_PAGE]
-    if len(found) > ENTRIES_A_PAGE:
-        page.next = Spot(page.folders[-1].folded, page.folders[-1].pk)
+    page.take_folders(list(in_order(folders, "folded", down=down, after=after)[: ENTRIES_A_PAGE + 1]))
 
 
 def _list_files(page: Page, files: FileQuerySet, asked: Asked, column: str, after: Spot | None) -> None:
     spot = after if after and not after.among_folders else None
     left = ENTRIES_A_PAGE - (0 if asked.q else len(page.folders))
-    rows = _in_order(files, column, down=asked.descending, after=spot)
-    found = [Entry(*row) for row in rows.values_list(*SHOWN)[: left + 1]]
-    page.files = found[:left]
-    if len(found) <= left:
-        return
-    if page.files:
-        page.next = Spot(getattr(page.files[-1], column), page.files[-1].pk)
-    else:
-        page.next = Spot(page.folders[-1].folded, page.folders[-1].pk)
+    rows = in_order(files, column, down=asked.descending, after=spot)
+    page.take_files(list(rows.values_list(*SHOWN)[: left + 1]), column=column, most=left)
 
 
-def _in_order(rows: Rows, column: str, *, down: bool, after: Spot | None) -> Rows:
+def in_order(rows: Rows, column: str, *, down: bool, after: Spot | None) -> Rows:
     """Ids run the same way as the column, as they do in the indexes."""
     sign, beyond = ("-", "lt") if down else ("", "gt")
     ordered: Rows = rows.order_by(f"{sign}{column}", f"{sign}id")

@@ -23,7 +23,7 @@ UNTOLD = "…"  # in place of a folder's name that this person may not know
 
 def files_for(user: User, asked: Asked, folder: Folder | None) -> FileQuerySet:
     """The files this person may see in the folder (None: the top) that fit, in no order."""
-    rows = File.objects.visible_to(user).listed()
+    rows = File.objects.listed_for(user)
     if not asked.deep:
         rows = rows.in_folder(folder)
     elif folder is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from uuid import UUID
 
-from django.db import models
+from django.db import connections, models, router
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -62,3 +63,11 @@ class Preview(models.Model):
 
     def __str__(self) -> str:
         return f"{self.look} of {self.file_id}"
+
+
+def with_picture(files: list[UUID], look: Look) -> set[UUID]:
+    """Which of these files have a picture of this kind."""
+    asked = "SELECT file_id FROM uploads_preview WHERE file_id = ANY(%s) AND look = %s AND state = %s"
+    with connections[router.db_for_read(Preview)].cursor() as cursor:
+        cursor.execute(asked, [files, look, PreviewState.READY])
+        return {pk for (pk,) in cursor.fetchall()}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.db import connection, models, transaction
-from django.db.models import F, Func, Q, Subquery, Value
+from django.db import connection, connections, models, transaction
+from django.db.models import F, Func, Q, Value
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Now
 
 from uploads import names
+from uploads.models.compiled import Compiled
 from uploads.models.folder import Folder, FolderQuerySet, Level
 from uploads.models.states import SOURCES, State, Visibility
 from uploads.models.usage import Usage
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 60
 MOST_BY_ID = 1_000  # folders
+UNFINISHED = "SELECT count(*) FROM uploads_file WHERE owner_id = %s AND state IN (%s, %s)"
+DELIVERED = ("key", "store", "name", "series", "current", "detected_type", "checksum_basis")
 THREE_LETTERS = re.compile(r"[^\W_]{3}")
 
 
@@ -40,34 +45,61 @@ def database_now() -> datetime:
     return moment
 
 
-def _in_open_folders(user: User) -> Q:
-    return ~_lies_in(Folder.objects.closed_to(user)) if not user.is_superuser else Q()
+SOMEBODY = 2**62 + 1  # the person, and
+SOME_FILE = uuid4()  # the link, in SQL that is made once for everybody
+
+
+def _in_open_folders(user_id: int, *, superuser: bool) -> Q:
+    return ~_lies_in(_closed(), user_id) if not superuser else Q()
 
 
 def _managed(user: User, permission: str) -> Q:
     """Where this person manages what is the team's: by role, or where a folder's rules say so."""
     if user.is_superuser:
         return Q()
-    by_rule = _lies_in(Folder.objects.governed_for(user, Level.MANAGE))
+    by_rule = _lies_in(_managed_by_rule(), user.pk)
     if not user.has_perm(permission):
         return by_rule
-    return by_rule | ~_lies_in(Folder.objects.filter(governor__isnull=False))
+    return by_rule | ~_lies_in(_ruled())
 
 
-def _lies_in(folders: FolderQuerySet) -> Q:
-    """Files in one of these folders, of which the ids are gathered once for the whole query.
+@functools.cache
+def _closed() -> Compiled[Folder]:
+    return _ids(Folder.objects.closed_to(User(pk=SOMEBODY)), SOMEBODY)
+
+
+@functools.cache
+def _managed_by_rule() -> Compiled[Folder]:
+    return _ids(Folder.objects.governed_for(User(pk=SOMEBODY), Level.MANAGE), SOMEBODY)
+
+
+@functools.cache
+def _ruled() -> Compiled[Folder]:
+    return _ids(Folder.objects.filter(governor__isnull=False))
+
+
+def _ids(folders: FolderQuerySet, *examples: int) -> Compiled[Folder]:
+    return Compiled(folders.order_by().only("pk"), *examples)
+
+
+def _lies_in(folders: Compiled[Folder], *values: int) -> Q:
+    """Files in one of these folders, of which the ids are gathered once for the whole query, as one value in which
+    neighbours take the room of one.
 
     `folder IN (SELECT …)` says the same, but Postgres reckons with making that list anew for each file it looks
     up, so that it reads millions of files in order rather than look up the thousand that have a tag.
     """
-    return Q(_Holds(_Ids(folders.order_by().values("pk")), Coalesce("folder_id", 0)))
+    sql, parameters = folders.filled(*values)
+    gathered = f"SELECT coalesce(range_agg(int8range(id, id, '[]')), '{{}}') FROM ({sql}) AS found (id)"  # noqa: S608
+    return Q(_Holds(RawSQL(gathered, parameters), Coalesce("folder_id", 0)))  # noqa: S611  (SQL of Django's own)
 
 
-class _Ids(Subquery):
-    """All that a subquery finds as one value, in which neighbours take the room of one."""
+@functools.cache
+def _one_by_link(*, viewer: bool, superuser: bool) -> Compiled[File]:
+    from uploads.models.file import File
 
-    template = "(SELECT coalesce(range_agg(int8range(id, id, '[]')), '{}') FROM (%(subquery)s) AS found (id))"
-    output_field = models.BigIntegerField()
+    rows = File.objects.listed_with(SOMEBODY, viewer=viewer, superuser=superuser).by_link(SOME_FILE)
+    return Compiled(rows.only(*DELIVERED), SOMEBODY, SOME_FILE)
 
 
 class _Holds(Func):
@@ -95,7 +127,9 @@ class FileQuerySet(models.QuerySet["File"]):
             return self.none()
         seen = Q(owner=user)
         if user.has_perm("uploads.view_file"):
-            seen |= Q(visibility=Visibility.TEAM, state=State.AVAILABLE) & _in_open_folders(user)
+            seen |= Q(visibility=Visibility.TEAM, state=State.AVAILABLE) & _in_open_folders(
+                user.pk, superuser=user.is_superuser
+            )
             seen |= Q(visibility=Visibility.TEAM, state=State.TRASHED) & _managed(user, "uploads.change_file")
         return self.filter(seen).exclude(state=State.DELETING)
 
@@ -112,6 +146,27 @@ class FileQuerySet(models.QuerySet["File"]):
         if not isinstance(user, User) or not user.is_active:
             return rows
         return rows.filter(Q(owner=user) | (Q(visibility=Visibility.TEAM) & _managed(user, permission)))
+
+    def listed_for(self, user: User | AnonymousUser) -> FileQuerySet:
+        """`visible_to(user).listed()`, without asking for the states that this leaves out."""
+        if not isinstance(user, User) or not user.is_active:
+            return self.none()
+        return self.listed_with(user.pk, viewer=user.has_perm("uploads.view_file"), superuser=user.is_superuser)
+
+    def listed_with(self, user_id: int, *, viewer: bool, superuser: bool) -> FileQuerySet:
+        """What lists show to a person with these rights."""
+        seen = Q(owner_id=user_id)
+        if viewer:
+            seen |= Q(visibility=Visibility.TEAM) & _in_open_folders(user_id, superuser=superuser)
+        return self.listed().filter(seen)
+
+    def listed_one(self, user: User | AnonymousUser, link: UUID) -> File | None:
+        """`listed_for(user).by_link(link)` with what a download needs, in SQL that is made once for all who may the
+        same. Nothing that was asked before counts."""
+        if not isinstance(user, User) or not user.is_active:
+            return None
+        asked = _one_by_link(viewer=user.has_perm("uploads.view_file"), superuser=user.is_superuser)
+        return next(iter(asked.rows(user.pk, link)), None)
 
     def listed(self) -> FileQuerySet:
         """What lists show: available, and of a file with several versions the one that counts."""
@@ -165,6 +220,12 @@ class FileQuerySet(models.QuerySet["File"]):
 
     def unfinished(self) -> FileQuerySet:
         return self.filter(state__in=[State.UPLOADING, State.COMPLETING])
+
+    def count_unfinished(self, user: User) -> int:
+        """`owned_by(user).unfinished().count()`, which stands on every page."""
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(UNFINISHED, [user.pk, State.UPLOADING, State.COMPLETING])
+            return int(cursor.fetchone()[0])
 
     def uploading(self) -> FileQuerySet:
         """Uploads that still have time, by the database's clock."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from django import template
 from django.utils import timezone
 from django.utils.dates import MONTHS_3
-from django.utils.formats import number_format
+from django.utils.formats import get_format, number_format
 from django.utils.translation import gettext as _
 
 register = template.Library()
@@ -46,38 +46,60 @@ def in_bytes(size: int | None) -> str:
 @register.filter(name="exact_bytes")
 def exact_bytes(size: int | None) -> str:
     """ "12,400,112 bytes", for those who hover."""
-    if size is None:
-        return ""
-    number = number_format(size, decimal_pos=0, use_l10n=True, force_grouping=True)
-    return _("%(number)s bytes") % {"number": number}
+    return Teller().exact_bytes(size)
 
 
 @register.filter
 def when(time: datetime | None) -> str:
     """ "today 14:02", "yesterday 9:30", "3 Nov", "3 Nov 2024": as near as a person needs it."""
-    if time is None:
-        return ""
-    there, now = timezone.localtime(time), timezone.localtime()
-    days = (now.date() - there.date()).days
-    if days in {0, 1}:
-        day = _("today") if days == 0 else _("yesterday")
-        return f"{day} {there.hour}:{there.minute:02}"
-    year = "" if there.year == now.year else f" {there.year}"
-    return f"{there.day} {_month(there)}{year}"
+    return Teller().when(time)
 
 
 @register.filter
 def exact_time(time: datetime | None) -> str:
     """ "3 Nov 2026 14:02:11 UTC", for those who hover."""
-    if time is None:
-        return ""
-    there = timezone.localtime(time)
-    return f"{there.day} {_month(there)} {there.year} {there.hour}:{there:%M:%S %Z}"
+    return Teller().exact_time(time)
 
 
-def _month(time: datetime) -> str:
-    """As Django's `M`, by hand: its date formats cost a list more than its queries do."""
-    return str(MONTHS_3[time.month]).title()
+class Teller:
+    """Says many sizes and times in the language and the zone of this moment, which it looks up once.
+
+    By hand: Django's formats cost a list more than its queries do.
+    """
+
+    def __init__(self) -> None:
+        self.zone = timezone.get_current_timezone()
+        self.now = timezone.now().astimezone(self.zone)
+        self.today = self.now.date()
+        self.separator = get_format("THOUSAND_SEPARATOR")
+        self.bytes = _("%(number)s bytes")
+        self.days = (_("today"), _("yesterday"))
+        self.months: dict[int, str] = {}
+
+    def exact_bytes(self, size: int | None) -> str:
+        return "" if size is None else self.bytes % {"number": f"{size:,}".replace(",", self.separator)}
+
+    def when(self, time: datetime | None) -> str:
+        if time is None:
+            return ""
+        there = time.astimezone(self.zone)
+        days = (self.today - there.date()).days
+        if days in {0, 1}:
+            return f"{self.days[days]} {there.hour}:{there.minute:02}"
+        year = "" if there.year == self.now.year else f" {there.year}"
+        return f"{there.day} {self._month(there.month)}{year}"
+
+    def exact_time(self, time: datetime | None) -> str:
+        if time is None:
+            return ""
+        there = time.astimezone(self.zone)
+        return f"{there.day} {self._month(there.month)} {there.year} {there.hour}:{there:%M:%S %Z}"
+
+    def _month(self, number: int) -> str:
+        """As Django's `M`."""
+        if number not in self.months:
+            self.months[number] = str(MONTHS_3[number]).title()
+        return self.months[number]
 
 
 @register.filter

@@ -17,7 +17,9 @@ from django.utils.translation import ngettext
 from uploads import listing
 from uploads.forms import read_list
 from uploads.listing import Asked, BadSpot, Page, Spot, TooBroad
-from uploads.models import Family, Figure, Folder, Kind, Look, Preview, PreviewState, Status, Tag
+from uploads.models import Family, Folder, Kind, Look
+from uploads.models.around import Around, look_around
+from uploads.models.preview import with_picture
 from uploads.views.people import signed_in
 from uploads.views.rows import file_rows, folder_rows, way_in_words
 
@@ -37,6 +39,11 @@ class Place:
     def columns(self) -> dict[str, str]:
         return listing.TRASH_COLUMNS if self.trash else listing.COLUMNS
 
+    @property
+    def linked(self) -> bool:
+        """Whether its files have pages."""
+        return not self.trash
+
 
 def browse(request: HttpRequest, place: Place) -> dict[str, Any]:
     """The context of a page with a list. A cursor that nobody made is a 404, any other nonsense is told."""
@@ -48,6 +55,8 @@ def browse(request: HttpRequest, place: Place) -> dict[str, Any]:
         raise Http404 from error
     page, too_broad = _page(user, asked, place, after)
     first_url = place.url + asked.address() if after else None
+    # whoever may not look around learns of no people and no tags
+    around = look_around(MOST_OFFERED + 1 if user.has_perm("uploads.view_file") else 0, _figure(asked, place))
     return {
         "asked": asked,
         "place": place,
@@ -57,13 +66,15 @@ def browse(request: HttpRequest, place: Place) -> dict[str, Any]:
         "next_url": place.url + asked.address(after=str(page.next)) if page.next else None,
         "first_url": first_url,
         "query": asked.address(),
-        "said": _said(page, asked, place, whole=not after and not page.next),
+        "said": _said(page, around.files, whole=not after and not page.next),
         **_rows(user, asked, place, page),
-        **_tools(user, asked, place),
+        **_tools(asked, place, around),
     }
 
 
 def _page(user: User, asked: Asked, place: Place, after: Spot | None) -> tuple[Page, bool]:
+    if not place.trash and listing.is_plain(asked, place.folder):
+        return listing.plain_page(user, asked, place.folder, after), False
     files = listing.trash_for(user, asked) if place.trash else listing.files_for(user, asked, place.folder)
     wanted = not place.trash and (asked.q or not asked.narrows) and not (asked.below and not asked.q)
     folders = listing.folders_for(user, asked, place.folder) if wanted else None
@@ -88,16 +99,12 @@ def _rows(user: User, asked: Asked, place: Place, page: Page) -> dict[str, Any]:
 
 def thumbnails(files: list[UUID]) -> set[UUID]:
     """Which of these files have a small picture."""
-    ready = Preview.objects.filter(file__in=files, look=Look.THUMBNAIL, state=PreviewState.READY)
-    return set(ready.values_list("file_id", flat=True))
+    return with_picture(files, Look.THUMBNAIL)
 
 
-def _tools(user: User, asked: Asked, place: Place) -> dict[str, Any]:
-    """The filters and the links that change the order, as the templates need them. Whoever may not look around
-    learns of no people and no tags."""
-    most = MOST_OFFERED + 1 if user.has_perm("uploads.view_file") else 0
-    people = list(User.objects.order_by("username").values_list("username", flat=True)[:most])
-    tags = list(Tag.objects.values_list("name", flat=True)[:most])
+def _tools(asked: Asked, place: Place, around: Around) -> dict[str, Any]:
+    """The filters and the links that change the order, as the templates need them."""
+    people, tags = around.people, around.tags
     return {
         "families": Family.choices,
         "sizes": [(value, told[0]) for value, told in listing.SIZES.items()],
@@ -130,17 +137,20 @@ def full_name(user: User, folder: Folder) -> str:
     return way_in_words(listing.names_for(user, [folder.pk]).get(folder.pk, []))
 
 
-def _said(page: Page, asked: Asked, place: Place, *, whole: bool) -> str:
+def _said(page: Page, kept: int | None, *, whole: bool) -> str:
     """How much there is: exactly where the page shows all of it, roughly where a figure is kept, else nothing."""
     if whole:
         folders = ngettext("%(count)s folder", "%(count)s folders", len(page.folders)) % {"count": len(page.folders)}
         files = ngettext("%(count)s file", "%(count)s files", len(page.files)) % {"count": len(page.files)}
         return ", ".join(text for text, some in ((folders, page.folders), (files, page.files)) if some)
-    if asked.narrows or place.trash or (asked.deep and place.folder):
-        return ""
-    kind, key = (Kind.TOTAL, "") if asked.deep else (Kind.FOLDER, str(place.folder.pk if place.folder else 0))
-    kept = Figure.objects.filter(kind=kind, key=key, status=Status.STORED).values_list("files", flat=True).first()
     return _("about %(count)s files") % {"count": roughly(kept)} if kept and kept > len(page.files) else ""
+
+
+def _figure(asked: Asked, place: Place) -> tuple[str, str] | None:
+    """The kept figure that tells how much this list holds, if there is one."""
+    if asked.narrows or place.trash or (asked.deep and place.folder):
+        return None
+    return (Kind.TOTAL, "") if asked.deep else (Kind.FOLDER, str(place.folder.pk if place.folder else 0))
 
 
 def roughly(count: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
@@ -24,7 +24,9 @@ MOST_UNFINISHED = 200
 @told_on_a_page
 def download(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Ask the permission anew each time, then send to a signed URL that lives for minutes."""
-    found = get_object_or_404(File.objects.visible_to(request.user).listed().by_link(pk))
+    found = File.objects.listed_one(request.user, pk)
+    if found is None:
+        raise Http404
     inline = "inline" in request.GET
     content_type, disposition = delivery.headers(found, inline=inline)
     url = s3.download_url(found.key, disposition=disposition, content_type=content_type, store=found.store)

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from uploads.listing import UNTOLD, Entry
 from uploads.models import Folder, Visibility
-from uploads.templatetags.look import exact_bytes, exact_time, in_bytes, when
+from uploads.templatetags.look import Teller, in_bytes
 
 NOBODY = UUID(int=0)
 STEP = " › "
@@ -45,8 +45,8 @@ def file_rows(
     files: list[Entry], *, column: str, folders: Mapping[int, list[tuple[int, str]]], thumbnails: Set[UUID]
 ) -> list[FileRow]:
     """`column` is the moment that counts in this list; `folders` the ways to those that are to be told."""
-    address = _addresses("file", NOBODY)
-    return [_file_row(file, address, column, folders, file.pk in thumbnails) for file in files]
+    address, teller = _addresses("file", NOBODY), Teller()
+    return [_file_row(file, address, column, folders, file.pk in thumbnails, teller) for file in files]
 
 
 def folder_rows(folders: list[Folder], *, ways: Mapping[int, list[tuple[int, str]]]) -> list[FolderRow]:
@@ -67,6 +67,7 @@ def _file_row(
     column: str,
     folders: Mapping[int, list[tuple[int, str]]],
     thumbnail: bool,
+    teller: Teller,
 ) -> FileRow:
     moment = getattr(file, column)
     return FileRow(
@@ -76,9 +77,9 @@ def _file_row(
         private=file.visibility == Visibility.PRIVATE,
         family=file.family,
         size=in_bytes(file.size),
-        exact_size=exact_bytes(file.size),
-        added=when(moment),
-        exact=exact_time(moment),
+        exact_size=teller.exact_bytes(file.size),
+        added=teller.when(moment),
+        exact=teller.exact_time(moment),
         iso=moment.isoformat() if moment else "",
         by=file.owner,
         folder=way_in_words(folders.get(file.folder_id or 0, [])),

@@ -1,0 +1,164 @@
+"""What is asked all day in SQL that is made once finds exactly what the plain question finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import AnonymousUser, Group, Permission, User
+from django.test import Client
+
+from tests import shelf
+from uploads.listing import (
+    COLUMNS,
+    ENTRIES_A_PAGE,
+    SORTS,
+    Asked,
+    Page,
+    Spot,
+    files_for,
+    folders_for,
+    page_of,
+    plain_page,
+)
+from uploads.models import File, Folder, Grant, Level, State, Visibility
+from uploads.models.compiled import Compiled
+from uploads.models.people import person
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def people(roles: None) -> list[User]:
+    """One of each kind; the last ones see nothing."""
+    mixed = shelf.add_person("mixed", "viewers")
+    mixed.user_permissions.add(Permission.objects.get(codename="change_file"))
+    editors = Group.objects.create(name="editors")
+    editor = shelf.add_person("editor", "uploaders", "editors")
+    assert editors in editor.groups.all()
+    return [
+        mixed, editor, shelf.add_person("alice", "uploaders"), shelf.add_person("manager", "managers"),
+        shelf.add_person("root", is_superuser=True), shelf.add_person("charlie"),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def closed(people: list[User]) -> Folder:
+    """For editors alone, with a folder in it; another folder is open."""
+    folder = Folder.objects.create(name="Closed", restricted=True)
+    Folder.objects.filter(pk=folder.pk).update(governor=folder)
+    Grant.objects.create(folder=folder, group=Group.objects.get(name="editors"), level=Level.VIEW)
+    Folder.objects.create(name="Open")
+    return folder
+
+
+@pytest.fixture
+def files(people: list[User], closed: Folder) -> list[File]:
+    """Of every state and visibility, at the top and in both folders."""
+    places = [None, closed, Folder.objects.get(name="Open")]
+    return [
+        shelf.add_file(owner, name=f"{owner} {state} {number}", state=state, visibility=visibility, folder=folder)
+        for owner in people[1:3]
+        for number, folder in enumerate(places)
+        for state in State
+        for visibility in Visibility
+    ]
+
+
+def test_a_person_comes_with_the_permissions_that_django_finds(people: list[User]) -> None:
+    for one in people:
+        found = person(one.pk)
+        assert found == one
+        assert found.get_all_permissions() == ModelBackend().get_all_permissions(User.objects.get(pk=one.pk))
+        assert (found.username, found.password, found.date_joined) == (one.username, one.password, one.date_joined)
+
+
+def test_asking_for_permissions_asks_nobody(people: list[User], django_assert_num_queries: object) -> None:
+    found = person(people[0].pk)
+    assert found
+    with django_assert_num_queries(0):  # type: ignore[operator]
+        assert found.has_perm("uploads.view_file")
+        assert not found.has_perm("uploads.delete_file")
+
+
+def test_nobody_stands_behind_an_account_that_is_closed(people: list[User]) -> None:
+    User.objects.update(is_active=False)
+    assert [person(one.pk) for one in people] == [None] * len(people)
+    assert person(0) is None
+
+
+def test_what_lists_show_is_what_may_be_seen(people: list[User], files: list[File]) -> None:
+    for one in [*people, AnonymousUser()]:
+        plain = File.objects.visible_to(one).listed()
+        assert set(File.objects.listed_for(one)) == set(plain)
+        found = [File.objects.listed_one(one, file.pk) for file in files]
+        assert {file for file in found if file} == set(plain)
+
+
+def test_the_file_that_is_found_is_the_version_that_counts(people: list[User]) -> None:
+    old = shelf.add_file(people[2])
+    File.objects.filter(pk=old.pk).update(series=old.pk, current=False)
+    new = shelf.add_file(people[2], series=old.pk)
+    assert File.objects.listed_one(people[2], old.pk) == new
+    assert File.objects.listed_one(people[2], new.pk) is None
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_a_plain_list_is_the_list(sort: str, people: list[User], files: list[File], closed: Folder) -> None:
+    Folder.objects.create(name="Below", parent=closed)
+    for one in people:
+        for folder in [None, closed]:
+            for below in [False, True] if folder is None else [False]:
+                asked = Asked(sort=sort, below=below)
+                assert told(plain_page(one, asked, folder, None)) == told(as_before(one, asked, folder, None))
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_a_plain_list_goes_on_where_the_list_does(sort: str, people: list[User]) -> None:
+    alice = people[2]
+    for number in range(ENTRIES_A_PAGE + 5):
+        Folder.objects.create(name=f"Folder {number}")
+    for number in range(ENTRIES_A_PAGE + 5):
+        shelf.add_file(alice, b"x" * (number % 7), name=f"file {number % 9}")
+    pages = list(walk(alice, Asked(sort=sort)))
+    assert len(pages) == 3
+    assert len({entry for page in pages for entry in told(page)}) == 2 * (ENTRIES_A_PAGE + 5)
+
+
+def walk(user: User, asked: Asked) -> Iterator[Page]:
+    after: Spot | None = None
+    while True:
+        page = plain_page(user, asked, None, after)
+        before = as_before(user, asked, None, after)
+        assert (told(page), page.next) == (told(before), before.next)
+        yield page
+        if page.next is None:
+            return
+        after = Spot.read(str(page.next), COLUMNS[asked.column])
+
+
+def as_before(user: User, asked: Asked, folder: Folder | None, after: Spot | None) -> Page:
+    files, folders = files_for(user, asked, folder), None if asked.below else folders_for(user, asked, folder)
+    return page_of(asked, files=files, folders=folders, columns=COLUMNS, after=after)
+
+
+def told(page: Page) -> list[str]:
+    return [f"{folder.pk} {folder.name} {folder.restricted}" for folder in page.folders] + [str(f) for f in page.files]
+
+
+def test_unfinished_uploads_are_counted(people: list[User], files: list[File]) -> None:
+    for one in people:
+        assert File.objects.count_unfinished(one) == File.objects.owned_by(one).unfinished().count()
+
+
+def test_an_example_that_is_not_asked_for_is_refused() -> None:
+    with pytest.raises(ValueError, match="example"):
+        Compiled(Folder.objects.filter(pk=7), 7, 8)
+
+
+def test_a_name_is_told_as_text_and_never_as_markup(as_alice: Client, alice: User) -> None:
+    shelf.add_file(alice, name="<b>&\"'{name}.txt", visibility=Visibility.PRIVATE)
+    page = as_alice.get("/").content.decode()
+    assert 'dir="auto">&lt;b&gt;&amp;&quot;&#x27;{name}.txt</a><span class="mark">Private</span>' in page
+    assert "<b>&" not in page
