@@ -1,0 +1,33 @@
+"""Give web, workers and sweeps a login of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from uploads.errors import BadInput
+from uploads.management.arguments import database_away_told
+from uploads.services.database_login import ensure_login
+
+
+class Command(BaseCommand):
+    help = (
+        "Makes a login for the database that may read and write rows, but can change no table and nothing that the "
+        "activity log says, and gives it its rights anew when it is there. At RDS it signs in by IAM tokens "
+        "(DATABASE_IAM=on); elsewhere give it a password yourself. Run it as the owner of the tables, after `migrate`. "
+        "No row is touched, and no other login. Safe to repeat. Exit status: 0 done; 1 the database is away or "
+        "refuses; 2 refused: that name cannot be used."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help="of the login")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name = options["name"]
+        try:
+            with database_away_told("Nothing was changed; run it again when it is back."):
+                made = ensure_login(name)
+        except BadInput as problem:
+            raise CommandError(problem.message, returncode=2) from None
+        self.stdout.write(f"{name} {'was made' if made else 'was there'}, and has its rights.")
