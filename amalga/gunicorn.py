@@ -3,6 +3,8 @@
 import os
 import sys
 
+from amalga.logs import configuration, log_format
+
 
 def number(name: str, default: int, *, most: int) -> int:
     text = os.environ.get(name) or str(default)
@@ -25,6 +27,8 @@ keepalive = 75
 # No access log: a redirect to a signed URL must not get into a file that many read, and the balancer has its own.
 accesslog = None
 errorlog = "-"
+is_debug = os.environ.get("DEBUG", "").strip().lower() in {"on", "true", "yes", "1"}
+logconfig_dict = configuration(log_format(os.environ.get("LOG_FORMAT", ""), debug=is_debug))
 # The balancer is the only one that reaches this port and says by which scheme the browser came.
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1"
 # It would lie in the home directory, where two instances meet.

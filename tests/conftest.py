@@ -31,7 +31,7 @@ from pytest_django import Settings
 
 from amalga.local.ports import free_port
 from amalga.local.processes import Daemon
-from tests import chromium, side_by_side, stores
+from tests import chromium, log_scanner, side_by_side, stores
 from tests.senders import Sender
 from uploads import s3
 from uploads.models import Installation
@@ -59,6 +59,17 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def nothing_secret_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test logs, here and in the processes it starts, opens no door (tests/log_scanner.py)."""
+    scanner = log_scanner.begin()
+    yield
+    folder: Path | None = request.node.funcargs.get("tmp_path")
+    for log in folder.glob("*.log") if folder else ():
+        scanner.scan_file(log)
+    assert scanner.take() == []
 
 
 @pytest.fixture(autouse=True)
@@ -283,6 +294,8 @@ def serving(folder: Path, variables: Mapping[str, str], *, database_port: int | 
         yield f"http://localhost:{port}"
     finally:
         web.stop()
+        log_scanner.begin().scan_file(web.log_file)
+        assert log_scanner.begin().take() == []
 
 
 def _wait_for(url: str, web: Daemon) -> None:

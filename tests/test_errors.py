@@ -142,7 +142,7 @@ def test_503_when_the_store_is_away(store_away: None, alice: User, as_alice: Cli
 
 
 def broken(*_: object, **__: object) -> None:
-    raise RuntimeError("a secret of ours: postgres://user:pw@host/db")
+    raise RuntimeError("a secret of ours: postgres at host/db")
 
 
 def database_away(*_: object, **__: object) -> None:

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from amalga.logs import balancers_name, new_request_id, request_id
 from uploads.errors import BadInput, Forbidden, LengthRequired, Problem, TooLarge
 from uploads.models import acting_from
 from uploads.views.answers import MethodNotAllowed, is_protocol, refusal
@@ -20,6 +21,20 @@ from uploads.views.health import probe
 MOST_DIGITS = 18  # of a length: an exabyte, and what Python turns into a number at any time
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class NameRequest:
+    """What a request is called stands in all that is logged of it, in its answer, and on the page when it fails."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        name = _given_name(request) or new_request_id()
+        request_id.set(name)
+        answer = self.get_response(request)
+        answer["X-Request-Id"] = name
+        return answer
 
 
 class AnswerProbes:
@@ -95,6 +110,13 @@ def _address(request: HttpRequest) -> str | None:
         return str(ip_address(text.strip()))
     except ValueError:
         return None
+
+
+def _given_name(request: HttpRequest) -> str:
+    """What a balancer of ours calls it. Without one, whoever asks would choose."""
+    if not settings.PROXY_COUNT:
+        return ""
+    return balancers_name(request.META.get("HTTP_X_AMZN_TRACE_ID", ""), request.META.get("HTTP_X_REQUEST_ID", ""))
 
 
 def _readable(request: HttpRequest, answer: HttpResponse) -> HttpResponse:

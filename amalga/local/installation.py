@@ -70,6 +70,7 @@ class Installation:
         ours = {
             "PORT": str(self.port),
             "HTTPS": "off",
+            "LOG_FORMAT": "plain",
             "ALLOWED_HOSTS": "localhost,127.0.0.1",
             "CSRF_TRUSTED_ORIGINS": self.url,
             "SECRET_KEY": kept_secret(self.folder / "secret-key"),

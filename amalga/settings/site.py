@@ -40,6 +40,7 @@ INSTALLED_APPS = [
 # the login check stand before CSRF: the CSRF check reads the body of a form, and nobody's body is
 # read before we know whose it is.
 MIDDLEWARE = [
+    "uploads.middleware.NameRequest",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
+from amalga.logs import request_id
 from uploads.errors import Forbidden, PartsMissing, Problem
 
 STATUSES = {
@@ -65,7 +66,8 @@ def refusal(request: HttpRequest, problem: Problem) -> HttpResponse:
 
 def page(code: int, *, message: str = "", problem: Problem | None = None) -> HttpResponse:
     """An error page; it asks neither the database nor the session."""
-    body = render_to_string(f"{code if code in PAGES else 400}.html", {"message": message})
+    told = {"message": message, "request_id": request_id.get()}
+    body = render_to_string(f"{code if code in PAGES else 400}.html", told)
     answer = HttpResponse(body, status=code)
     if code == 503:
         answer["Retry-After"] = str(RETRY_SECONDS)

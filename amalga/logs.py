@@ -1,0 +1,140 @@
+"""How a line of the log looks: JSON where programs read it, plain where people do. Neither holds what opens a door, and
+nothing that somebody sent begins a line of its own."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from pythonjsonlogger.json import JsonFormatter
+
+FORMATS = ("json", "plain")
+EVENT = re.compile(r"[a-z]+_[a-z_]+(?=[ :]|$)")
+# What a balancer calls a request: nothing that anybody could use to write into a log, or to fill it.
+NAME = re.compile(r"[A-Za-z0-9._:=-]{8,64}", re.ASCII)
+TRACE = re.compile(r"\bRoot=(1-[0-9a-f]{8}-[0-9a-f]{24})\b")
+
+# Set anew by each request and never reset: what streams an answer is told of as well.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+WITHHELD = "…"
+# Nothing of ours writes these; libraries put addresses, headers and settings into what they raise.
+SECRETS = re.compile(
+    r"""
+      (?P<address> [\w+.-]+:// ) [^/\s@:'"]* : [^/\s@'"]+ (?=@)                            # user:password@host
+    | (?P<query> \? ) [^\s'"<>?]* [=%] [^\s'"<>]*                                          # signatures stand in queries
+    | (?P<signed> X-Amz-(?:Signature|Credential|Security-Token) ['"]? \s* [=:] \s* ) [^\s&,]+
+    | (?P<scheme> \b (?:Bearer|Basic|AWS4-HMAC-SHA256) \s+ ) [^\s'"] [^'"\n]*
+    | (?P<header> (?:authorization|cookie) ['"]? \s* [=:] \s* ) [^\n]{4,}
+    | (?P<named> [\w-]* (?:passw(?:or)?d|secret|token|session|csrf|api.?key|dsn)[\w-]*
+        ['"]? \s* [=:] \s* ['"]? ) [^\s'",;)}\]]{4,}
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def redact(text: str) -> str:
+    """The text without passwords, tokens, cookies, signatures and queries."""
+    return SECRETS.sub(lambda found: next(filter(None, found.groups())) + WITHHELD, text)
+
+
+def new_request_id() -> str:
+    return secrets.token_hex(8)
+
+
+def balancers_name(trace: str, given: str) -> str:
+    """What the balancer calls this request, by its X-Amzn-Trace-Id or X-Request-Id; empty if neither makes sense."""
+    if found := TRACE.search(trace[:256]):
+        return found[1]
+    return given if NAME.fullmatch(given) else ""
+
+
+def one_line(text: str) -> str:
+    """Without anything that could begin another line, move the cursor or turn the direction of writing."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+Fault = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class PlainLines(logging.Formatter):
+    """A line for each record; what broke follows, indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        # what another handler made of the fault is kept with the record, as that one wrote it
+        kept, record.exc_text = record.exc_text, None
+        try:
+            return super().format(record)
+        finally:
+            record.exc_text = kept
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        name = request_id.get()
+        told = one_line(redact(record.message))
+        return f"{record.asctime} {record.levelname} {record.name} {told}{' request=' + name if name else ''}"
+
+    def usesTime(self) -> bool:  # noqa: N802
+        return True
+
+    def formatException(self, ei: Fault) -> str:  # noqa: N802
+        lines = redact(super().formatException(ei)).splitlines()
+        return "\n".join(f"  | {one_line(line)}" for line in lines)
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return "\n".join(f"  | {one_line(line)}" for line in redact(stack_info).splitlines())
+
+
+class JsonLines(JsonFormatter):
+    """An object for each record. Of what code hangs onto a record only `fields` is told: Django hangs the whole
+    request there."""
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        at = datetime.fromtimestamp(record.created, UTC)
+        log_data["time"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        log_data["level"] = record.levelname
+        log_data["logger"] = record.name
+        log_data["message"] = redact(record.message)
+        if event := EVENT.match(record.message):
+            log_data["event"] = event[0]
+        if name := request_id.get():
+            log_data["request_id"] = name
+        for told, kept in (("exc_info", "exception"), ("stack_info", "stack")):
+            if told in message_dict:
+                log_data[kept] = redact(str(message_dict[told]))
+        log_data.update(getattr(record, "fields", {}))
+
+
+def log_format(text: str, *, debug: bool) -> str:
+    """`json` or `plain`, as LOG_FORMAT says; raises ValueError for another word."""
+    chosen = text.strip().lower() or ("plain" if debug else "json")
+    if chosen not in FORMATS:
+        raise ValueError(f"LOG_FORMAT={text[:50]} is not usable: it takes json or plain.")
+    return chosen
+
+
+def configuration(chosen: str) -> dict[str, Any]:
+    """For logging.config.dictConfig; the same for gunicorn, which speaks before Django is there."""
+    formatters = {"json": {"()": "amalga.logs.JsonLines"}, "plain": {"()": "amalga.logs.PlainLines"}}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": formatters[chosen]},
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["console"], "level": "INFO"},
+        "loggers": {
+            # Django's own console handler speaks only with DEBUG; the root one always does.
+            "django": {"handlers": [], "level": "INFO", "propagate": True},
+            "django.request": {"level": "ERROR"},
+            # botocore writes headers and URLs, signatures among them, below this level
+            "botocore": {"level": "WARNING"},
+            "urllib3": {"level": "ERROR"},
+            "gunicorn.error": {"handlers": [], "propagate": True},
+        },
+    }
