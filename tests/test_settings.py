@@ -28,6 +28,7 @@ OURS = (
     "HTTPS",
     "DEBUG",
     "CSRF_",
+    "CLOUDFRONT_",
 )
 WHOLE = {
     "SECRET_KEY": "0123456789abcdef" * 4,

@@ -5,6 +5,7 @@ The table of all variables is in README.md.
 """
 
 from amalga.settings.database import *
+from amalga.settings.delivery import *
 from amalga.settings.headers import *
 from amalga.settings.limits import *
 from amalga.settings.logs import *

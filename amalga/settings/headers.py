@@ -2,6 +2,7 @@
 
 from csp.constants import NONE, SELF
 
+from amalga.settings.delivery import CONTENT_ORIGINS
 from amalga.settings.site import HTTPS
 from amalga.settings.store import S3_ORIGINS
 
@@ -10,15 +11,21 @@ SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from near by, 
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+# No Cross-Origin-Embedder-Policy: pages show previews out of the bucket, which sends no header of ours along.
+FURTHER_HEADERS = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF],
         "style-src": [SELF],
-        "img-src": [SELF, "data:", *S3_ORIGINS],
-        "media-src": [SELF, *S3_ORIGINS],
-        "frame-src": [SELF, *S3_ORIGINS],
+        "img-src": [SELF, "data:", *CONTENT_ORIGINS],
+        "media-src": [SELF, *CONTENT_ORIGINS],
+        "frame-src": [SELF, *CONTENT_ORIGINS],
         "font-src": [SELF],
         "connect-src": [SELF, *S3_ORIGINS],
         "manifest-src": [SELF],

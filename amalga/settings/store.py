@@ -4,8 +4,11 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from amalga.settings.environment import checksums, env, required, store_name, web_address
+from amalga.settings.environment import as_given, checksums, env, matching, required, store_name, web_address
 
+# as botocore takes them (validate_region_name, VALID_BUCKET), without what is no name
+REGION = r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+BUCKET = r"[A-Za-z0-9._-]{3,255}"
 OTHER_S3_VARIABLES = (
     "STORE_NAME", "BUCKET", "ENDPOINT", "REGION", "CHECKSUMS", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY",
 )  # fmt: skip
@@ -39,7 +42,8 @@ def other_store() -> tuple[dict[str, Any] | None, str | None]:
         raise ImproperlyConfigured(
             "OTHER_S3_STORE_NAME is the name of the main store too (S3_STORE_NAME): they must differ."
         )
-    region = told["REGION"] or S3_REGION
+    region = matching("OTHER_S3_REGION", told["REGION"] or S3_REGION, REGION, takes="the name of a region")
+    matching("OTHER_S3_BUCKET", told["BUCKET"], BUCKET, takes="the name of a bucket and no more")
     if (told["BUCKET"], (endpoint or "").rstrip("/")) == (S3_BUCKET, (S3_ENDPOINT or "").rstrip("/")):
         raise ImproperlyConfigured("OTHER_S3_BUCKET is the bucket of AWS_STORAGE_BUCKET_NAME: it must be another one.")
     addressing, origin = bucket_place(told["BUCKET"], region, endpoint, variable="OTHER_S3_ENDPOINT")
@@ -56,8 +60,25 @@ def other_store() -> tuple[dict[str, Any] | None, str | None]:
     return store, origin
 
 
-S3_BUCKET = required("AWS_STORAGE_BUCKET_NAME")
-S3_REGION = str(env.str("AWS_DEFAULT_REGION", default="") or env.str("AWS_REGION", default="")) or "us-east-1"
+def refuse_half_a_key() -> None:
+    """boto3 would find out at the first call, and people with it; of a key and a profile it takes the key, untold."""
+    key, secret, token = (
+        as_given(f"AWS_{name}").strip() for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
+    )
+    if bool(key) != bool(secret):
+        raise ImproperlyConfigured("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both, or neither.")
+    if token and not key:
+        raise ImproperlyConfigured("AWS_SESSION_TOKEN goes with AWS_ACCESS_KEY_ID, which is not set.")
+    if key and as_given("AWS_PROFILE").strip():
+        raise ImproperlyConfigured("AWS_PROFILE and AWS_ACCESS_KEY_ID are both set: keep one of them.")
+
+
+refuse_half_a_key()
+S3_BUCKET = matching(
+    "AWS_STORAGE_BUCKET_NAME", required("AWS_STORAGE_BUCKET_NAME"), BUCKET, takes="the name of a bucket and no more"
+)
+S3_REGION = as_given("AWS_DEFAULT_REGION").strip() or as_given("AWS_REGION").strip() or "us-east-1"
+matching("AWS_DEFAULT_REGION", S3_REGION, REGION, takes="the name of a region, like eu-central-1")
 S3_ENDPOINT = str(env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_ENDPOINT_URL", default="")) or None
 S3_CHECKSUMS = checksums("S3_CHECKSUMS")
 # What rows call this store. It only matters to an installation that has moved, or moves, from one store to another.
@@ -67,7 +88,3 @@ S3_ADDRESSING, S3_ORIGIN = bucket_place(S3_BUCKET, S3_REGION, S3_ENDPOINT, varia
 # A second store, only while files are moved from one to the other: a table of these, or none.
 OTHER_S3, OTHER_S3_ORIGIN = other_store()
 S3_ORIGINS = list(dict.fromkeys([S3_ORIGIN, *([OTHER_S3_ORIGIN] if OTHER_S3_ORIGIN else [])]))
-STORAGES: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "uploads.s3.DeliveryStorage"},
-    "staticfiles": {"BACKEND": "uploads.static.StaticStorage"},
-}

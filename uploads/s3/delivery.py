@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, cast
-from urllib.parse import urlencode
 
 from django.conf import settings
-from django.core.files.storage import Storage, storages
+from django.core.files.storage import storages
 from storages.backends.s3 import S3Storage
 from storages.utils import clean_name
 
-from uploads.s3.client import client, config, http, seconds_of_credentials, session, told_plainly
+from uploads.s3.client import client, config, http, session, session_alike, told_plainly
+from uploads.s3.cloudfront import sign_for_cloudfront
 from uploads.s3.signing import lifetime, sign_get_at
 from uploads.s3.stores import Store, main_store, store_named
 
@@ -42,29 +43,45 @@ class DeliveryStorage(S3Storage):  # type: ignore[misc]  # storages has no types
             **(own_keys if at.access_key_id else {}),
         }
 
+    def _create_session(self) -> Any:
+        """By the credentials whose end is asked for (`lifetime`), and by no others that the environment names."""
+        return session_alike(self.store)
+
+    @property
+    def is_behind_cloudfront(self) -> bool:
+        return bool(self.custom_domain and self.cloudfront_signer)
+
     def url(self, name: str, parameters: Any = None, expire: int | None = None, http_method: str | None = None) -> str:
-        """As django-storages has it; but a key that it would tidy up (`a//b`), which an imported file may have, is
-        signed by S3 itself as it is."""
+        """As django-storages has it; but CloudFront is told the headers in S3's words, and a key that it would tidy up
+        (`a//b`), which an imported file may have, is signed as it is."""
+        seconds = expire or DOWNLOAD_SECONDS
+        if self.is_behind_cloudfront:
+            return self._by_cloudfront(name, parameters or {}, datetime.now(UTC) + timedelta(seconds=seconds))
         if clean_name(name) == name and not name.startswith("/"):
-            return str(super().url(name, parameters=parameters, expire=expire, http_method=http_method))
+            return str(super().url(name, parameters=parameters, expire=seconds, http_method=http_method))
         asked = {**(parameters or {}), "Bucket": self.store.bucket, "Key": name}
-        return client("quick", self.store).generate_presigned_url("get_object", asked, expire or DOWNLOAD_SECONDS)
+        return client("quick", self.store).generate_presigned_url("get_object", asked, seconds)
 
     def url_since(self, name: str, *, parameters: dict[str, str], since: datetime, seconds: int) -> str:
         """As `url()`, signed as if it were `since`: the same arguments give the same URL."""
-        if self.custom_domain and self.cloudfront_signer:
-            plain = f"{self.url_protocol}//{self.custom_domain}/{name}?{urlencode(parameters)}"
-            until = (since + timedelta(seconds=seconds)).replace(tzinfo=None)
-            return str(self.cloudfront_signer.generate_presigned_url(plain, date_less_than=until))
+        if self.is_behind_cloudfront:
+            return self._by_cloudfront(name, parameters, since + timedelta(seconds=seconds))
         return sign_get_at(name, parameters, since=since, seconds=seconds, store=self.store.name)
+
+    def good_for(self, seconds: int) -> int:
+        """How many of these a URL made now may live: not longer than the credentials, where these sign it."""
+        return seconds if self.is_behind_cloudfront else lifetime(seconds, self.store)
+
+    def _by_cloudfront(self, key: str, parameters: dict[str, str], until: datetime) -> str:
+        return sign_for_cloudfront(self.cloudfront_signer, self.custom_domain, key, parameters, until=until)
 
 
 @functools.cache
-def delivery_storage(store: Store) -> Storage:
+def delivery_storage(store: Store) -> DeliveryStorage:
     """The default storage of the settings, made by us so that `reset` can forget it. What options the settings give
     it, a domain of CloudFront perhaps, are the main store's: out of another one, S3 itself delivers."""
     if store == main_store():
-        return storages.create_storage(settings.STORAGES["default"])
+        return cast(DeliveryStorage, storages.create_storage(settings.STORAGES["default"]))
     return DeliveryStorage(store, custom_domain=None)
 
 
@@ -75,36 +92,27 @@ def download_url(key: str, *, disposition: str, content_type: str, store: str | 
         "ResponseContentType": content_type,
         "ResponseCacheControl": "private, no-store",
     }
-    at = store_named(store)
     with told_plainly("Sign"):
-        expire = lifetime(DOWNLOAD_SECONDS, at)
-        return str(delivery_storage(at).url(key, parameters=parameters, expire=expire))  # type: ignore[call-arg]
+        storage = delivery_storage(store_named(store))
+        return storage.url(key, parameters=parameters, expire=storage.good_for(DOWNLOAD_SECONDS))
 
 
 def preview_url(key: str, *, content_type: str, now: datetime | None = None, store: str | None = None) -> str:
     """A URL of a preview: the same for a quarter of an hour, good for another, with headers that let this
-    person's browser keep what it gets for as long as the URL may be asked for."""
-    at = store_named(store)
+    person's browser, and nothing on the way, keep what it gets until the URL ends."""
     now = now or datetime.now(UTC)
     since = datetime.fromtimestamp(now.timestamp() // WINDOW_SECONDS * WINDOW_SECONDS, UTC)
     with told_plainly("Sign"):
-        seconds = _good_for(now, since, at)
-        storage = cast(DeliveryStorage, delivery_storage(at))
+        storage = delivery_storage(store_named(store))
+        # two windows, or less where the credentials end before: those of a role change then, and the URL with them
+        seconds = min(2 * WINDOW_SECONDS, int((now - since).total_seconds()) + storage.good_for(2 * WINDOW_SECONDS))
         parameters = {
-            "response-cache-control": f"private, max-age={max(0, min(WINDOW_SECONDS, seconds - WINDOW_SECONDS))}",
+            "response-cache-control": "private",
             "response-content-disposition": "inline",
             "response-content-type": content_type,
+            "response-expires": format_datetime(since + timedelta(seconds=seconds), usegmt=True),
         }
         return storage.url_since(key, parameters=parameters, since=since, seconds=seconds)
-
-
-def _good_for(now: datetime, since: datetime, store: Store) -> int:
-    """Seconds from `since`: two windows, or less where the credentials end before. Those of a role change then,
-    and the URL with them."""
-    left = seconds_of_credentials(store)
-    if left is None:
-        return 2 * WINDOW_SECONDS
-    return max(1, min(2 * WINDOW_SECONDS, int((now - since).total_seconds() + left)))
 
 
 def reset() -> None:
