@@ -1,20 +1,51 @@
 """Reads the environment; nothing else does. What is missing or makes no sense stops the start, by its name."""
 
-from typing import Any
+import ipaddress
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, ClassVar
 from urllib.parse import SplitResult, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
-env = Env()
-
 MOST_DIGITS = 20
 MOST_NAME = 40  # of a store
+
+
+# What others read out of the same environment: gunicorn, boto3, Django, and the servers of a laptop.
+READ_ELSEWHERE = {
+    "PORT", "WEB_CONCURRENCY", "WEB_THREADS", "FORWARDED_ALLOW_IPS", "GUNICORN_CMD_ARGS", "PROMETHEUS_MULTIPROC_DIR",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONFIG_FILE", "AWS_CA_BUNDLE", "DJANGO_SETTINGS_MODULE", "LOCAL_POSTGRES_PORT", "LOCAL_S3_PORT",
+    "LOCAL_FOLDER",
+}  # fmt: skip
+# Shorter names lie near too many others.
+SHORTEST_NAME = 8
+# SECRETKEY, DATABSE_URL, UPLOAD_QUOTA_BYTE; but not UPLOAD_MAX_SIZE
+NEAR = 0.9
+
+
+class Given(Env):  # type: ignore[misc]  # it has no types
+    """As django-environ reads it, but a value that begins with a dollar is just that: it would be taken for the name of
+    another variable, and told in the message when there is none. What was asked for is kept."""
+
+    asked: ClassVar[set[str]] = set()
+
+    def str(self, var: str, default: Any = "", multiline: bool = False) -> Any:
+        self.asked.add(var)
+        return self.ENVIRON.get(var, default)
+
+
+env = Given()
 
 
 def required(name: str) -> str:
     value = str(env.str(name, default="")).strip()
     if not value:
+        if wrong := _misspelt(name, env.ENVIRON):
+            raise ImproperlyConfigured(f"{name} is not set, but {wrong} is: rename it.")
         raise ImproperlyConfigured(
             f"{name} is not set. Set it, or start with `python -m amalga.local` (as `make run` does)."
         )
@@ -22,8 +53,33 @@ def required(name: str) -> str:
 
 
 def as_given(name: str) -> str:
-    """A value in which a leading dollar is just one: django-environ would look for a variable of that name."""
-    return str(env.ENVIRON.get(name, ""))
+    return str(env.str(name, default=""))
+
+
+def refuse_misspelt() -> None:
+    """To be called when all settings are read: an optional variable under a wrong name would go unseen."""
+    for name in sorted(env.asked | READ_ELSEWHERE):
+        if not env.ENVIRON.get(name) and (wrong := _misspelt(name, env.ENVIRON)):
+            raise ImproperlyConfigured(f"{wrong} is read by nobody. If {name} is meant, rename it; else remove it.")
+
+
+def unread(*prefixes: str) -> list[str]:
+    """Variables that begin as ours do, and that nobody reads."""
+    return sorted(name for name in env.ENVIRON if name.startswith(prefixes) and not _is_known(name))
+
+
+def _misspelt(name: str, given: Iterable[str]) -> str | None:
+    """A variable that nobody reads, and whose name is nearly this one."""
+    if len(name) < SHORTEST_NAME:
+        return None
+    strangers = {one.upper(): one for one in given if not _is_known(one)}
+    near = get_close_matches(name, strangers, n=1, cutoff=NEAR)
+    return strangers[near[0]] if near else None
+
+
+def _is_known(name: str) -> bool:
+    # boto3 has one of these for each service of AWS's
+    return name in env.asked | READ_ELSEWHERE or name.startswith("AWS_ENDPOINT_URL_")
 
 
 def whole(name: str, default: int, *, least: int, most: int) -> int:
@@ -81,3 +137,23 @@ def store_name(name: str) -> str:
     if len(text) > MOST_NAME or not text.isprintable():
         raise ImproperlyConfigured(f"{name} is not usable: it takes a word of at most {MOST_NAME} characters.")
     return text
+
+
+def matching(name: str, text: str, pattern: str, *, takes: str) -> str:
+    """The text, if all of it is as it must be."""
+    if not re.fullmatch(pattern, text):
+        raise ImproperlyConfigured(f"{name}={text[:50]} is not usable: it takes {takes}.")
+    return text
+
+
+def networks(name: str) -> list[str]:
+    """Addresses, networks, or * for all."""
+    found = words(name)
+    for word in found:
+        try:
+            _ = word == "*" or ipaddress.ip_network(word, strict=False)
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"{name}={word[:50]} is not usable: it takes addresses like 10.0.0.1 or 10.0.0.0/16, by commas, or *."
+            ) from None
+    return found

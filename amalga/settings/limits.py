@@ -1,6 +1,8 @@
 """How much anybody may send and keep."""
 
-from amalga.settings.environment import switch, whole, words
+from django.core.exceptions import ImproperlyConfigured
+
+from amalga.settings.environment import as_given, matching, switch, whole, words
 
 MIB = 1024**2
 S3_SMALLEST_PART = 5 * MIB  # S3 user guide, "Amazon S3 multipart upload limits"
@@ -12,7 +14,17 @@ UPLOAD_MAX_BYTES = whole("UPLOAD_MAX_BYTES", 5 * 1024**4, least=1, most=S3_LARGE
 UPLOAD_QUOTA_BYTES = whole("UPLOAD_QUOTA_BYTES", 10 * 1024**4, least=1, most=2**62)
 UPLOAD_QUOTA_FILES = whole("UPLOAD_QUOTA_FILES", 1_000_000, least=1, most=2**62)
 UPLOAD_EXPIRY_HOURS = whole("UPLOAD_EXPIRY_HOURS", 7 * 24, least=1, most=90 * 24)
-UPLOAD_REFUSED_TYPES = [word.lower() for word in words("UPLOAD_REFUSED_TYPES")]
+if UPLOAD_MAX_BYTES > UPLOAD_QUOTA_BYTES and as_given("UPLOAD_MAX_BYTES").strip() and as_given("UPLOAD_QUOTA_BYTES"):
+    raise ImproperlyConfigured(
+        f"UPLOAD_MAX_BYTES={UPLOAD_MAX_BYTES} is more than UPLOAD_QUOTA_BYTES={UPLOAD_QUOTA_BYTES} lets anybody keep."
+    )
+# the last extension of a name, or a media type
+UPLOAD_REFUSED_TYPES = [
+    matching(
+        "UPLOAD_REFUSED_TYPES", word.lower(), r"\.[^./\s]+|[\w.+-]+/([\w.+-]+|\*)", takes=".exe or video/*, by commas"
+    )
+    for word in words("UPLOAD_REFUSED_TYPES")
+]
 TRASH_DAYS = whole("TRASH_DAYS", 30, least=0, most=3650)
 # While a restore is looked at, nothing is given up or removed.
 PURGE_PAUSED = switch("PURGE_PAUSED", default=False)

@@ -8,7 +8,7 @@ from amalga.settings.environment import as_given, checksums, env, matching, requ
 
 # as botocore takes them (validate_region_name, VALID_BUCKET), without what is no name
 REGION = r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
-BUCKET = r"[A-Za-z0-9._-]{3,255}"
+BUCKET = r"[A-Za-z0-9._-]{1,255}"
 OTHER_S3_VARIABLES = (
     "STORE_NAME", "BUCKET", "ENDPOINT", "REGION", "CHECKSUMS", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY",
 )  # fmt: skip
