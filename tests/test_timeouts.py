@@ -12,6 +12,7 @@ from botocore.retries.standard import ExponentialBackoff
 from django.conf import settings
 
 import amalga.database
+from amalga import replica
 from tests.conftest import PROJECT
 from tests.test_settings import read
 from uploads import s3
@@ -103,6 +104,12 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "probe: the same answer for": readiness.SAME_ANSWER_SECONDS,
         "probe: what is known of the store is asked again after": readiness.STORE_SECONDS,
         "probe: waits for the store at most": readiness.FIRST_WAIT_SECONDS,
+        "database: a silent connection is asked": database["keepalives_idle"],
+        "replica: any answer": amalga.database.REPLICA_SECONDS,
+        "replica: how old lists may be": replica.OLDEST_SECONDS,
+        "replica: not asked again after it failed": replica.AWAY_SECONDS,
+        "replica: one's own writes are waited for": replica.WRITTEN_SECONDS,
+        "replica without numbers: left alone after one's own write": replica.SETTLED_SECONDS,
         "lists: counting": pages.PATIENCE_MS / 1000,
         "gunicorn: timeout": gunicorn["timeout"],
         "gunicorn: graceful timeout": gunicorn["graceful_timeout"],
@@ -218,6 +225,12 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
     "a probe ends before the balancer gives it up": (
         lambda of: of["probe: connect"] + of["database: is this connection alive"], "balancer: waits for a probe"),
     "so does one that waits for the store": ("probe: waits for the store at most", "balancer: waits for a probe"),
+    "a replica that is silent leaves time for the primary": (
+        lambda of: of["database: is this connection alive"] + of["replica: any answer"] + of["lists: counting"],
+        "answer to a person"),
+    "a list gives up before its replica is given up": ("lists: counting", "replica: any answer"),
+    "one's own writes outlast what every process knows": (
+        "replica: how old lists may be", "replica: one's own writes are waited for"),
     "counting leaves time for the page": ("lists: counting", "database: statement"),
     "nobody idle holds locks for longer than a worker lives": ("database: idle in a transaction", "gunicorn: timeout"),
     "no statement outlives the web server's patience": ("database: statement", "gunicorn: timeout"),

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from amalga.database.connection import ANSWER_SECONDS, CHECK_SECONDS, Connection, fresh, takes_no_writes
-from amalga.database.iam import TokenConnection
+from amalga.database.connection import (
+    ANSWER_SECONDS,
+    CHECK_SECONDS,
+    REPLICA_SECONDS,
+    Connection,
+    ReplicaConnection,
+    fresh,
+    takes_no_writes,
+)
+from amalga.database.iam import ReplicaTokenConnection, TokenConnection
 from amalga.database.patience import DAY_SECONDS, ask_patiently, patient, unhurried
 
 __all__ = [
     "ANSWER_SECONDS",
     "CHECK_SECONDS",
     "DAY_SECONDS",
+    "REPLICA_SECONDS",
     "Connection",
+    "ReplicaConnection",
+    "ReplicaTokenConnection",
     "TokenConnection",
     "ask_patiently",
     "fresh",

@@ -15,6 +15,8 @@ from psycopg_pool import ConnectionPool
 # silent, or whose network swallows everything, would be waited for without end.
 ANSWER_SECONDS = 9.0
 CHECK_SECONDS = 2.0
+# Whoever is told nothing by a replica asks the primary after that, and is to be told in time all the same.
+REPLICA_SECONDS = 4.0
 
 
 class Connection(psycopg.Connection[Any]):
@@ -49,7 +51,7 @@ class Connection(psycopg.Connection[Any]):
             self._leave_the_others()
             raise
         finally:
-            self.patience = ANSWER_SECONDS
+            del self.patience  # that of the class again
 
     def _leave_the_others(self) -> None:
         pool: ConnectionPool[Any] | None = getattr(self, "_pool", None)
@@ -60,6 +62,10 @@ class Connection(psycopg.Connection[Any]):
 def takes_no_writes(fault: BaseException | None) -> bool:
     """Whether it says that the database answers and keeps nothing now: its disk is full, or it is a replica."""
     return isinstance(getattr(fault, "__cause__", None), ReadOnlySqlTransaction | DiskFull)
+
+
+class ReplicaConnection(Connection):
+    patience = REPLICA_SECONDS
 
 
 @contextmanager

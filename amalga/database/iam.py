@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from psycopg.errors import OperationalError
 
-from amalga.database.connection import Connection
+from amalga.database.connection import REPLICA_SECONDS, Connection
 
 PORT = 5432
 
@@ -18,6 +18,10 @@ class TokenConnection(Connection):
     def connect(cls, conninfo: str = "", **parameters: Any) -> Self:  # type: ignore[override]
         host, port = str(parameters["host"]), int(parameters.get("port") or PORT)
         return super().connect(conninfo, **parameters, password=_token(host, port, str(parameters["user"])))
+
+
+class ReplicaTokenConnection(TokenConnection):
+    patience = REPLICA_SECONDS
 
 
 def _token(host: str, port: int, user: str) -> str:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from amalga.database import Connection, TokenConnection
+from amalga.database import Connection, ReplicaConnection, ReplicaTokenConnection, TokenConnection
 from amalga.settings.environment import switch, whole
-from amalga.settings.postgres import primary
+from amalga.settings.postgres import primary, replica
+from amalga.settings.site import HTTPS
 
 # A token of the role that we run as, in the place of a password; and whether a pooler (pgbouncer) stands between, which
 # gives each transaction another connection.
@@ -52,6 +53,14 @@ def asked(place: dict[str, Any], connections: type[Connection], *, also: str = "
     }
 
 
-DATABASES: dict[str, dict[str, Any]] = {
-    "default": asked(primary(iam=DATABASE_IAM), TokenConnection if DATABASE_IAM else Connection)
-}
+_main = primary(iam=DATABASE_IAM)
+_lists = replica(_main, iam=DATABASE_IAM)
+DATABASES: dict[str, dict[str, Any]] = {"default": asked(_main, TokenConnection if DATABASE_IAM else Connection)}
+# Where lists and searches are read from (amalga/replica.py), if there is such a server.
+DATABASE_ROUTERS: list[str] = []
+WRITTEN_COOKIE_NAME = "__Host-amalga-written" if HTTPS else "amalga-written"
+if _lists:
+    kind = ReplicaTokenConnection if DATABASE_IAM else ReplicaConnection
+    DATABASES["replica"] = asked(_lists, kind, also=" -c default_transaction_read_only=on")
+    DATABASES["replica"]["TEST"] = {"MIRROR": "default"}
+    DATABASE_ROUTERS = ["amalga.replica.Router"]

@@ -48,6 +48,7 @@ MIDDLEWARE = [
     "uploads.middleware.RefuseUnusable",
     "uploads.middleware.KnowAddress",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "amalga.replica.OwnWrites",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

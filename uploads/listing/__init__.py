@@ -1,6 +1,7 @@
 """Lists of files and folders: what somebody asked for, the rows that fit, and one page of them."""
 
 from uploads.listing.asked import ADDED, SIZES, SORTS, Asked
+from uploads.listing.confirmed import confirm
 from uploads.listing.pages import ENTRIES_A_PAGE, Entry, Page, TooBroad, page_of
 from uploads.listing.plain import is_plain, plain_page
 from uploads.listing.rows import (
@@ -33,6 +34,7 @@ __all__ = [
     "Spot",
     "TooBroad",
     "as_path",
+    "confirm",
     "detail_told",
     "files_for",
     "folders_for",

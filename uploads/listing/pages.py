@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connections, router, transaction
 from django.db.models import Q, QuerySet
 
 from uploads.listing.asked import Asked
 from uploads.listing.spot import Spot
-from uploads.models import Folder
+from uploads.models import File, Folder
 from uploads.models.folder import FolderQuerySet
 from uploads.models.queries import FileQuerySet
 
@@ -135,8 +135,9 @@ def in_order(rows: Rows, column: str, *, down: bool, after: Spot | None) -> Rows
 @contextmanager
 def _patience() -> Iterator[None]:
     try:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
+        using = router.db_for_read(File)
+        with transaction.atomic(using=using):
+            with connections[using].cursor() as cursor:
                 cursor.execute(f"SET LOCAL statement_timeout = {PATIENCE_MS}")
             yield
     except OperationalError as error:

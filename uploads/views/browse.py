@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from amalga import replica
 from uploads import listing
 from uploads.forms import read_list
 from uploads.listing import Asked, BadSpot, Page, Spot, TooBroad
@@ -73,15 +75,24 @@ def browse(request: HttpRequest, place: Place) -> dict[str, Any]:
 
 
 def _page(user: User, asked: Asked, place: Place, after: Spot | None) -> tuple[Page, bool]:
+    """The page, or an empty one and that too much was asked for."""
+    try:
+        page, by_replica = replica.elsewhere(partial(_found, user, asked, place, after))
+    except TooBroad:
+        return Page(), True
+    if by_replica:
+        files = listing.trash_for(user, asked) if place.trash else listing.files_for(user, asked, place.folder)
+        listing.confirm(page, files=files, folders=Folder.objects.visible_to(user))
+    return page, False
+
+
+def _found(user: User, asked: Asked, place: Place, after: Spot | None) -> Page:
     if not place.trash and listing.is_plain(asked, place.folder):
-        return listing.plain_page(user, asked, place.folder, after), False
+        return listing.plain_page(user, asked, place.folder, after)
     files = listing.trash_for(user, asked) if place.trash else listing.files_for(user, asked, place.folder)
     wanted = not place.trash and (asked.q or not asked.narrows) and not (asked.below and not asked.q)
     folders = listing.folders_for(user, asked, place.folder) if wanted else None
-    try:
-        return listing.page_of(asked, files=files, folders=folders, columns=place.columns, after=after), False
-    except TooBroad:
-        return Page(), True
+    return listing.page_of(asked, files=files, folders=folders, columns=place.columns, after=after)
 
 
 def _rows(user: User, asked: Asked, place: Place, page: Page) -> dict[str, Any]:
