@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy
+from django.views.decorators.cache import never_cache
 
 
 class LibrarySite(admin.AdminSite):
@@ -18,6 +22,23 @@ class LibrarySite(admin.AdminSite):
 
     def get_urls(self) -> list[Any]:
         return [path("storage/", self.admin_view(self.storage), name="storage"), *super().get_urls()]
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Where administrators need a second factor, a session without one is nobody's here."""
+        from uploads.accounts.forms import proved_by_code
+
+        return super().has_permission(request) and (not settings.STAFF_SECOND_FACTOR or proved_by_code(request))
+
+    @method_decorator(login_not_required)
+    @method_decorator(never_cache)
+    def login(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """The login page of everybody: one door, one limit, one second factor."""
+        from uploads.accounts.views import admin_login
+
+        return admin_login(request)
+
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        return HttpResponseRedirect(reverse("account_change_password"))
 
     def storage(self, request: HttpRequest) -> HttpResponse:
         from uploads.admin.storage import storage

@@ -2,7 +2,6 @@ from typing import NoReturn
 
 from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
-from django.contrib.auth.views import LoginView, LogoutView
 from django.http import Http404, HttpRequest
 from django.urls import include, path
 from django.views.i18n import set_language
@@ -15,8 +14,7 @@ def nowhere(request: HttpRequest, **_: str) -> NoReturn:
 
 urlpatterns = [
     path("", include("uploads.urls")),
-    path("accounts/login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
-    path("accounts/logout/", LogoutView.as_view(), name="logout"),
+    path("accounts/", include("uploads.accounts.urls")),
     path("i18n/setlang/", login_not_required(set_language), name="set_language"),
     path("admin/r/<path:address>", nowhere, name="nowhere"),
     path("admin/", admin.site.urls),

@@ -47,7 +47,7 @@ def test_nothing_happens_before_it_is_confirmed(act: str, admin_user: User) -> N
     file = shelf.add_file(admin_user)
     before = shelf.whole_database()
     client = signed_in(admin_user)
-    after_login = {**before, **{name: shelf.whole_database()[name] for name in ("uploads.Event", "sessions.Session",
+    after_login = {**before, **{name: shelf.whole_database()[name] for name in ("uploads.Event", "uploads.Session",
                                                                                 "auth.User")}}  # fmt: skip
     assert choose(client, act, file).status_code == 200
     assert shelf.whole_database() == after_login

@@ -73,7 +73,7 @@ class KnowAddress:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        with acting_from(_address(request)):
+        with acting_from(client_address(request)):
             return self.get_response(request)
 
 
@@ -100,7 +100,7 @@ class LoginNeeded(Forbidden):
         super().__init__(_("Please sign in again; your uploads go on after that."))
 
 
-def _address(request: HttpRequest) -> str | None:
+def client_address(request: HttpRequest) -> str | None:
     """Who asked, behind so many proxies of our own. What stands further left in the header, anybody can write."""
     text = request.META.get("REMOTE_ADDR", "")
     if settings.PROXY_COUNT:

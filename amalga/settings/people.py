@@ -1,19 +1,33 @@
-"""Accounts: signing in, sessions, passwords."""
+"""Accounts: signing in, second factors, single sign-on, sessions, passwords."""
 
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from amalga.settings.environment import env, switch, web_address, whole
 from amalga.settings.site import HTTPS
 
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "library"
 LOGOUT_REDIRECT_URL = "login"
-AUTH_PASSWORD_VALIDATORS = [
+# one, since each would be asked for everybody's permissions
+AUTHENTICATION_BACKENDS = ["uploads.models.people.Backend"]
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
         "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
         "CommonPasswordValidator",
         "NumericPasswordValidator",
     )
 ]
+AUTH_PASSWORD_VALIDATORS.append(
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    }
+)
 SESSION_COOKIE_NAME = "__Host-amalga-session" if HTTPS else "amalga-session"
 CSRF_COOKIE_NAME = "__Host-amalga-csrf" if HTTPS else "amalga-csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
@@ -25,4 +39,103 @@ LANGUAGE_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_FAILURE_VIEW = "uploads.views.errors.csrf_failure"
-SESSION_COOKIE_AGE = 14 * 24 * 3600
+
+# --- sessions -------------------------------------------------------------------------------
+SESSION_ENGINE = "uploads.accounts.sessions"
+SESSION_IDLE_HOURS = whole("SESSION_IDLE_HOURS", 24, least=1, most=90 * 24)
+SESSION_ABSOLUTE_DAYS = whole("SESSION_ABSOLUTE_DAYS", 14, least=1, most=365)
+if SESSION_IDLE_HOURS > SESSION_ABSOLUTE_DAYS * 24:
+    raise ImproperlyConfigured(
+        f"SESSION_IDLE_HOURS={SESSION_IDLE_HOURS} is more than SESSION_ABSOLUTE_DAYS={SESSION_ABSOLUTE_DAYS} allows."
+    )
+SESSION_COOKIE_AGE = SESSION_IDLE_HOURS * 3600
+# says in which browser somebody signed in before; it opens nothing by itself
+KNOWN_COOKIE_NAME = "__Host-amalga-known" if HTTPS else "amalga-known"
+KNOWN_COOKIE_DAYS = 180
+
+# --- what several processes must agree on ---------------------------------------------------
+# codes that were used once already; a table of Postgres serves as well
+CACHE_URL = str(env.str("CACHE_URL", default="")).strip()
+
+
+def cache(url: str) -> dict[str, Any]:
+    """The URL may hold a password: what is wrong with it is told without it."""
+    if not url:
+        return {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "uploads_cache"}
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ImproperlyConfigured("CACHE_URL is not usable: it takes redis://host:port/0 or rediss://…, or nothing.")
+    return {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": url,
+        "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 2},
+    }
+
+
+CACHES = {
+    "default": cache(CACHE_URL),
+    # parts of pages that are the same for everybody, each process for itself
+    "template_fragments": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+}
+
+# --- django-allauth: its flows, with our forms and limits -----------------------------------
+STAFF_SECOND_FACTOR = switch("STAFF_SECOND_FACTOR", default=HTTPS)
+ACCOUNT_ADAPTER = "uploads.accounts.adapter.Accounts"
+ACCOUNT_FORMS = {
+    "login": "uploads.accounts.forms.SignIn",
+    "reauthenticate": "uploads.accounts.forms.AskAgain",
+    "change_password": "uploads.accounts.forms.ChangePassword",
+}
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]  # nobody signs up; the two must fit each other
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_RATE_LIMITS = False  # uploads/services/attempts.py counts, in Postgres, and tells how long to wait
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
+ACCOUNT_LOGIN_TIMEOUT = 900
+MFA_ADAPTER = "uploads.accounts.factor.Factors"
+MFA_FORMS = {
+    "authenticate": "uploads.accounts.forms.Code",
+    "reauthenticate": "uploads.accounts.forms.CodeAgain",
+}
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Amalga"
+MFA_TOTP_TOLERANCE = 1  # a phone's clock may be half a minute off
+
+# --- single sign-on -------------------------------------------------------------------------
+OIDC_ISSUER = str(env.str("OIDC_ISSUER", default="")).strip().rstrip("/")
+OIDC_CLIENT_ID = str(env.str("OIDC_CLIENT_ID", default="")).strip()
+OIDC_CLIENT_SECRET = str(env.str("OIDC_CLIENT_SECRET", default="")).strip()
+OIDC_NAME = str(env.str("OIDC_NAME", default="")).strip()
+
+
+def single_sign_on() -> list[dict[str, Any]]:
+    told = {"OIDC_ISSUER": OIDC_ISSUER, "OIDC_CLIENT_ID": OIDC_CLIENT_ID, "OIDC_CLIENT_SECRET": OIDC_CLIENT_SECRET}
+    given = [name for name, text in told.items() if text]
+    missing = [name for name, text in told.items() if not text]
+    if missing and (given or OIDC_NAME):
+        raise ImproperlyConfigured(f"{missing[0]} is not set, but {(given or ['OIDC_NAME'])[0]} is: set all of OIDC_*.")
+    if not given:
+        return []
+    if web_address("OIDC_ISSUER", OIDC_ISSUER).scheme != "https" and HTTPS:
+        raise ImproperlyConfigured("OIDC_ISSUER is not usable: it must be an https:// address.")
+    return [
+        {
+            # of this issuer: ids of another one are of other people
+            "provider_id": f"sso-{sha256(OIDC_ISSUER.encode()).hexdigest()[:12]}",
+            "name": OIDC_NAME or "single sign-on",
+            "client_id": OIDC_CLIENT_ID,
+            "secret": OIDC_CLIENT_SECRET,
+            "settings": {"server_url": OIDC_ISSUER, "oauth_pkce_enabled": True},
+        }
+    ]
+
+
+SOCIALACCOUNT_ADAPTER = "uploads.accounts.sso.SingleSignOn"
+SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": single_sign_on()}}
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 2

@@ -5,7 +5,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from amalga.settings.environment import env, required, switch, web_address, whole, words
+from amalga.settings.environment import env, matching, networks, required, switch, web_address, whole, words
+from amalga.web import machine
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 
@@ -15,10 +16,19 @@ SECRET_KEY = required("SECRET_KEY")
 SECRET_KEY_FALLBACKS = words("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
+required("ALLOWED_HOSTS")
+if SECRET_KEY in SECRET_KEY_FALLBACKS:
+    raise ImproperlyConfigured("SECRET_KEY_FALLBACKS holds SECRET_KEY itself: it takes the ones before it.")
+for host in ALLOWED_HOSTS:
+    # whatever else stands there would be no host that a browser names, and every request would be refused
+    takes = "names of hosts without https:// and port, by commas"
+    matching("ALLOWED_HOSTS", host, r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\]", takes=takes)
 for origin in CSRF_TRUSTED_ORIGINS:
-    web_address("CSRF_TRUSTED_ORIGINS", origin)
-if not ALLOWED_HOSTS:
-    raise ImproperlyConfigured("ALLOWED_HOSTS is not set. Name the hosts that people type, by commas.")
+    parts = web_address("CSRF_TRUSTED_ORIGINS", origin)
+    if parts.path or parts.query or parts.username:
+        raise ImproperlyConfigured(
+            "CSRF_TRUSTED_ORIGINS is not usable: it takes origins like https://files.example.org, and nothing behind."
+        )
 
 INSTALLED_APPS = [
     "uploads",
@@ -32,6 +42,11 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.postgres",
     "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
 ]
@@ -44,6 +59,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "amalga.headers.FurtherHeaders",
     "uploads.middleware.AnswerProbes",
     "uploads.middleware.RefuseUnusable",
     "uploads.middleware.KnowAddress",
@@ -52,11 +68,13 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "uploads.accounts.sessions.LimitSessions",
     "uploads.middleware.LoginRequired",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
 ]
 
 ROOT_URLCONF = "amalga.urls"
@@ -96,8 +114,9 @@ TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 # log keeps is counted from the right.
 PROXY_COUNT = whole("PROXY_COUNT", 0, least=0, most=10)
 # gunicorn's own, which reads them itself (amalga/gunicorn.py); here they are held against the other settings.
-FORWARDED_ALLOW_IPS = words("FORWARDED_ALLOW_IPS")
-WEB_CONCURRENCY = whole("WEB_CONCURRENCY", 2, least=1, most=1000)
+FORWARDED_ALLOW_IPS = networks("FORWARDED_ALLOW_IPS")
+WEB_CONCURRENCY = whole("WEB_CONCURRENCY", machine.processes(), least=1, most=1000)
+WEB_THREADS = whole("WEB_THREADS", machine.THREADS, least=1, most=100)
 
 # Where a test lets a process die (uploads/faultpoints.py); `check --deploy` refuses any.
 FAULT_POINT = str(env.str("FAULT_POINT", default=""))

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import allauth.account.admin
+import allauth.mfa.admin
+import allauth.socialaccount.admin  # noqa: F401  (registers what is taken out again below)
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
@@ -13,14 +20,19 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from uploads.admin.recorded import LargeAdmin, Recorded
 from uploads.models import File, Usage
+from uploads.services import presence
 from uploads.templatetags.look import in_bytes
+from uploads.views.people import signed_in
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
+# What opens accounts is changed by its owner, or taken away as a whole: secrets are looked at by nobody.
+for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken):
+    admin.site.unregister(model)
 
 
 @admin.register(User)
@@ -29,6 +41,41 @@ class PeopleAdmin(LargeAdmin, UserAdmin):  # type: ignore[type-arg]
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     list_select_related = ("usage",)
     sortable_by = ("username", "is_active", "is_staff", "stored_files", "stored", "last_login")
+    actions = ("end_sessions", "forget_factors")
+
+    @admin.action(description=gettext_lazy("End all sessions"), permissions=["change"])
+    def end_sessions(self, request: HttpRequest, people: QuerySet[User]) -> None:
+        ended = sum(presence.end_sessions(person, by=signed_in(request)) for person in self._theirs(request, people))
+        text = ngettext("%(count)s session was ended.", "%(count)s sessions were ended.", ended)
+        messages.success(request, text % {"count": ended})
+
+    @admin.action(description=gettext_lazy("Remove the second factor, and end all sessions"), permissions=["change"])
+    def forget_factors(self, request: HttpRequest, people: QuerySet[User]) -> None:
+        for person in self._theirs(request, people):
+            presence.forget_factors(person, by=signed_in(request))
+        messages.success(request, _("Second factors are removed. Whoever needs one sets up a new one when signing in."))
+
+    def _theirs(self, request: HttpRequest, people: QuerySet[User]) -> list[User]:
+        """A superuser's account is in the hands of superusers alone."""
+        found = list(people)
+        if request.user.is_superuser:
+            return found
+        if any(person.is_superuser for person in found):
+            messages.error(request, _("Superusers were left as they are: only a superuser may do that."))
+        return [person for person in found if not person.is_superuser]
+
+    def save_model(self, request: HttpRequest, person: User, form: Any, change: bool) -> None:
+        super().save_model(request, person, form, change)
+        if change and "is_active" in form.changed_data:
+            presence.activated(person, by=signed_in(request))
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
+        """Django ends the sessions: the password they were opened with is no more."""
+        before = _password_of(id)
+        answer = super().user_change_password(request, id, form_url)
+        if _password_of(id) != before:
+            presence.password_changed(User.objects.get(pk=unquote(id)), by=signed_in(request))
+        return answer
 
     @admin.display(description=gettext_lazy("files"), ordering="usage__files")
     def stored_files(self, person: User) -> int:
@@ -97,6 +144,10 @@ class UsageAdmin(LargeAdmin):
     def their_files(self, usage: Usage) -> str:
         query = {"owner": usage.owner.get_username()}
         return format_html('<a href="{}">{}</a>', reverse("admin:uploads_file_changelist", query=query), _("Files"))
+
+
+def _password_of(id: str) -> str | None:
+    return User.objects.filter(pk=unquote(id)).values_list("password", flat=True).first()
 
 
 def usage_of(person: User) -> Usage:

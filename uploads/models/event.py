@@ -36,6 +36,10 @@ class Action(models.TextChoices):
     LOGIN = "login", _("signed in")
     LOGOUT = "logout", _("signed out")
     LOGIN_FAILED = "login_failed", _("failed to sign in")
+    PASSWORD = "password", _("changed a password")
+    FACTOR = "factor", _("changed a second factor")
+    SESSION = "session", _("ended sessions")
+    ACCOUNT = "account", _("opened or closed an account")
     ADMIN = "admin", _("changed in the admin")
     EXPORT = "export", _("exported")
     IMPORT = "import", _("brought in with a bucket")
@@ -68,7 +72,7 @@ class EventQuerySet(models.QuerySet["Event"]):
         **detail: Any,
     ) -> None:
         """Write one event; `by` is None for what the program does by itself."""
-        self.bulk_create([event(action, by=by, file=file, folder=folder, name=name, **detail)])
+        event(action, by=by, file=file, folder=folder, name=name, **detail).save(force_insert=True)
 
     def record_all(self, action: Action, files: Iterable[File], *, by: User | None, **detail: Any) -> None:
         self.bulk_create([event(action, by=by, file=file, **detail) for file in files])

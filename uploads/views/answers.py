@@ -32,11 +32,12 @@ STATUSES = {
     "over_quota": 413,
     "unsupported_media_type": 415,
     "refused_type": 415,
+    "too_many_attempts": 429,
     "completing": 202,
     "server_error": 500,
     "unavailable": 503,
 }
-PAGES = {400, 403, 404, 405, 410, 413, 500, 503}
+PAGES = {400, 403, 404, 405, 410, 413, 429, 500, 503}
 PROTOCOL_PREFIX = "/uploads/"
 RETRY_SECONDS = 5
 

@@ -1,0 +1,164 @@
+"""Single sign-on by OpenID Connect. It opens accounts that are there; it makes none."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Any
+
+from allauth.account.utils import get_next_redirect_url
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
+from allauth.socialaccount.internal import jwtkit
+from allauth.socialaccount.models import SocialLogin
+from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
+from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from uploads.errors import Forbidden, Problem
+from uploads.services import presence
+from uploads.views.answers import told_on_a_page
+
+logger = logging.getLogger(__name__)
+
+NONCE = "sso_nonce"
+
+
+class NotSignedIn(Forbidden):
+    def __init__(self) -> None:
+        super().__init__(
+            _("Single sign-on did not let you in here. Try again; if it stays so, ask an administrator of this site.")
+        )
+
+
+class SignOnAway(Problem):
+    """The provider of identities did not answer, or not as OpenID Connect says."""
+
+    code = "unavailable"
+    retry_after = 5
+
+    def __init__(self) -> None:
+        super().__init__(_("Single sign-on did not answer. Try again in a moment."))
+
+
+class SingleSignOn(DefaultSocialAccountAdapter):
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
+        return False
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
+        """The first time, an account is found by the e-mail address that an administrator gave it, if the provider has
+        verified it; from then on by the provider's own id of the person."""
+        if sociallogin.is_existing:
+            return
+        person = _only_one_with(_verified_address(sociallogin))
+        if person is None:
+            presence.refused(credentials={"username": "single sign-on"})
+            raise NotSignedIn
+        sociallogin.connect(request, person)
+        presence.factor_changed(person, by=person, act="added", kind="single sign-on")
+
+    def on_authentication_error(self, *args: Any, exception: Exception | None = None, **kwargs: Any) -> None:
+        logger.warning("single_sign_on_failed kind=%s", type(exception).__name__)
+        presence.refused(credentials={"username": "single sign-on"})
+        if isinstance(exception, OSError):
+            raise SignOnAway from exception
+        raise NotSignedIn
+
+
+class Provider(OpenIDConnectOAuth2Adapter):
+    """Stricter than allauth's: the ID token's signature is always verified, it holds our nonce, it is of the issuer
+    that was configured, and what the provider tells beside it is about the same person."""
+
+    @property
+    def openid_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().openid_config
+        if str(config.get("issuer", "")).rstrip("/") != settings.OIDC_ISSUER:
+            raise PermissionDenied
+        return config
+
+    def get_callback_url(self, request: HttpRequest, app: Any) -> str:
+        return request.build_absolute_uri(reverse("sso_callback"))
+
+    def complete_login(self, request: HttpRequest, app: Any, token: Any, **kwargs: Any) -> SocialLogin:
+        expected = request.session.pop(NONCE, None)
+        identity = self._decode_id_token(app, kwargs["response"].get("id_token") or "")
+        told = self._fetch_user_info(token.token)
+        if not expected or identity.get("nonce") != expected or told.get("sub") != identity["sub"]:
+            raise PermissionDenied
+        return self.get_provider().sociallogin_from_response(request, {"userinfo": told, "id_token": identity})
+
+    def _decode_id_token(self, app: Any, id_token: str) -> dict[str, Any]:
+        return dict(
+            jwtkit.verify_and_decode(
+                credential=id_token,
+                keys_url=self.openid_config["jwks_uri"],
+                issuer=self.openid_config["issuer"],
+                audience=app.client_id,
+                lookup_kid=jwtkit.lookup_kid_jwk,
+            )
+        )
+
+
+def name() -> str:
+    """What people call it; empty without one."""
+    apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
+    return str(apps[0]["name"]) if apps else ""
+
+
+def _provider(request: HttpRequest) -> Provider:
+    apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
+    if not apps:
+        raise Http404
+    return Provider(request, apps[0]["provider_id"])
+
+
+@login_not_required
+@never_cache
+@require_safe
+@told_on_a_page
+def begin(request: HttpRequest) -> HttpResponseBase:
+    """To the provider. A link and no form: the policy lets our forms lead nowhere but to ourselves."""
+    provider = _provider(request)
+    if request.user.is_authenticated:
+        return HttpResponseRedirect(reverse("library"))
+    request.session[NONCE] = nonce = secrets.token_urlsafe(16)
+    allauths = get_adapter(request).get_provider(request, provider.provider_id)
+    allauths.oauth2_adapter_class = Provider
+    try:
+        wanted = get_next_redirect_url(request)
+        answer: HttpResponseBase = allauths.redirect(request, "login", next_url=wanted, auth_params={"nonce": nonce})
+    except (OSError, KeyError, ValueError) as fault:
+        logger.warning("single_sign_on_away kind=%s", type(fault).__name__)
+        raise SignOnAway from fault
+    return answer
+
+
+@login_not_required
+@never_cache
+@require_safe
+@told_on_a_page
+def end(request: HttpRequest) -> HttpResponseBase:
+    """Back from the provider."""
+    try:
+        answer: HttpResponseBase = OAuth2CallbackView.adapter_view(_provider(request))(request)
+    except (KeyError, ValueError) as fault:
+        logger.warning("single_sign_on_odd kind=%s", type(fault).__name__)
+        raise NotSignedIn from fault
+    return answer
+
+
+def _verified_address(sociallogin: SocialLogin) -> str:
+    verified = [address.email for address in sociallogin.email_addresses if address.verified is True]
+    return str(verified[0]) if verified else ""
+
+
+def _only_one_with(address: str) -> User | None:
+    found = list(User.objects.filter(email__iexact=address, is_active=True)[:2]) if address else []
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,24 @@
+"""The addresses of accounts. Of django-allauth's own addresses none is mounted by itself: these are all."""
+
+from django.urls import path
+
+from uploads.accounts import sso, views
+
+urlpatterns = [
+    path("login/", views.sign_in, name="login"),
+    path("login/", views.sign_in, name="account_login"),
+    path("logout/", views.sign_out, name="logout"),
+    path("code/", views.code, name="mfa_authenticate"),
+    path("sso/", sso.begin, name="sso"),
+    path("sso/back/", sso.end, name="sso_callback"),
+    path("confirm/", views.ask_again, name="account_reauthenticate"),
+    path("confirm/code/", views.code_again, name="mfa_reauthenticate"),
+    path("security/", views.security, name="mfa_index"),
+    path("security/sessions/", views.end_other_sessions, name="end_other_sessions"),
+    path("password/", views.change_password, name="account_change_password"),
+    path("factor/add/", views.add_factor, name="mfa_activate_totp"),
+    path("factor/remove/", views.remove_factor, name="mfa_deactivate_totp"),
+    path("recovery-codes/", views.recovery_codes, name="mfa_view_recovery_codes"),
+    path("recovery-codes/new/", views.new_recovery_codes, name="mfa_generate_recovery_codes"),
+    path("recovery-codes/download/", views.download_recovery_codes, name="mfa_download_recovery_codes"),
+]

@@ -1,0 +1,85 @@
+"""The pages of an account. Django-allauth's views, with our words for what is refused; only these are mounted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.utils import get_next_redirect_url
+from allauth.account.views import LoginView, PasswordChangeView, ReauthenticateView
+from allauth.mfa.base import views as base
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes import views as codes
+from allauth.mfa.totp import views as totp
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.views import LogoutView
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from uploads.accounts import sso
+from uploads.accounts.forms import proved_by_code
+from uploads.errors import Forbidden
+from uploads.services import presence
+from uploads.views.answers import told_on_a_page
+from uploads.views.people import signed_in
+
+
+class SignIn(LoginView):  # type: ignore[misc]
+    """By name and password; a second factor, if there is one, is asked for on the next page."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
+        return {**context, "next": self.get_next_url() or "", "sso_name": sso.name()}
+
+
+class ChangePassword(PasswordChangeView):  # type: ignore[misc]
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not signed_in(request).has_usable_password():
+            raise Forbidden(_("You have no password here: you sign in by single sign-on."))
+        answer: HttpResponseBase = super().dispatch(request, *args, **kwargs)
+        return answer
+
+    def get_default_success_url(self) -> str:
+        return reverse("mfa_index")
+
+
+sign_in = told_on_a_page(SignIn.as_view())
+sign_out = login_not_required(LogoutView.as_view())
+change_password = told_on_a_page(ChangePassword.as_view())
+ask_again = told_on_a_page(ReauthenticateView.as_view())
+code = told_on_a_page(base.authenticate)
+code_again = told_on_a_page(base.reauthenticate)
+security = base.index
+add_factor = totp.activate_totp
+remove_factor = totp.deactivate_totp
+recovery_codes = codes.view_recovery_codes
+new_recovery_codes = codes.generate_recovery_codes
+download_recovery_codes = codes.download_recovery_codes
+
+
+@require_POST
+def end_other_sessions(request: HttpRequest) -> HttpResponseBase:
+    """Signed out everywhere but here."""
+    user = signed_in(request)
+    presence.end_sessions(user, by=user, but=request.session.session_key, why="asked")
+    messages.success(request, _("Everywhere else you are signed out."))
+    return HttpResponseRedirect(reverse("mfa_index"))
+
+
+def admin_login(request: HttpRequest) -> HttpResponseBase:
+    """The admin's own address of the login page; administrators who lack a second factor are led to theirs."""
+    if not request.user.is_authenticated:
+        return sign_in(request)
+    if not request.user.is_staff:
+        raise PermissionDenied
+    wanted = get_next_redirect_url(request) or reverse("admin:index")
+    if not settings.STAFF_SECOND_FACTOR or proved_by_code(request):
+        return HttpResponseRedirect(wanted)
+    if Authenticator.objects.filter(user=signed_in(request), type=Authenticator.Type.TOTP).exists():
+        return HttpResponseRedirect(reverse("mfa_reauthenticate", query={"next": wanted}))
+    messages.info(request, _("Administrators sign in with a second factor. Set up yours now; it takes a minute."))
+    return HttpResponseRedirect(reverse("mfa_activate_totp"))

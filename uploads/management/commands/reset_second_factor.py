@@ -1,0 +1,27 @@
+"""For an administrator without phone and codes, and nobody else to ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from uploads.services import presence
+
+
+class Command(BaseCommand):
+    help = (
+        "Takes away a person's second factor and recovery codes, and ends their sessions; with their password they "
+        "sign in and set up new ones. Their files, password and rights are not touched."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help="whose")
+
+    def handle(self, *, name: str, **_: Any) -> None:
+        person = User.objects.filter(username=name).first()
+        if person is None:
+            raise CommandError(f"There is nobody called {name}.", returncode=2)
+        removed = presence.forget_factors(person, by=None)
+        self.stdout.write(f"{name} has no second factor any more." if removed else f"{name} had none.")

@@ -1,0 +1,98 @@
+"""How often a password or a code may be tried. Nobody can lock anybody out for good.
+
+Wrong tries are counted by the address they come from, by the account they are about, and by both together. Whoever
+signed in with a browser before is known by a cookie of that browser, and counted on their own: what strangers do to an
+account or from the same office does not slow them down (OWASP, "Slow Down Online Guessing Attacks with Device
+Cookies"). Known and unknown names are counted alike, so nobody learns from a wait which ones there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_address
+
+from uploads.errors import TooManyAttempts
+from uploads.models import Attempt, Limit
+from uploads.models.event import acting_address
+from uploads.services import presence
+
+# Somebody at one address about one account, who types it wrong or guesses.
+PAIR = Limit(free=5, first_seconds=30, longest_seconds=3600, leak_seconds=3600)
+# All that comes from one address: an office may be behind it.
+ADDRESS = Limit(free=30, first_seconds=30, longest_seconds=3600, leak_seconds=600)
+# All that is tried on one account, from anywhere: short, for its owner waits as well, at a browser not known yet.
+ACCOUNT = Limit(free=10, first_seconds=30, longest_seconds=300, leak_seconds=3600)
+IPV6_PREFIX = 64  # what one customer has; RFC 6177
+
+
+@dataclass(frozen=True)
+class Tries:
+    """One try about an account, counted before it is known how it goes: of many at once none gets through uncounted."""
+
+    name: str
+    limits: Mapping[str, Limit]
+
+    def begin(self) -> None:
+        """Raise TooManyAttempts when one of the counters says to wait."""
+        self._refuse(Attempt.objects.wait(self.limits))
+        waits = {key: Attempt.objects.count_one(key, limit) for key, limit in self.limits.items()}
+        if None in waits.values():
+            self._refuse(max(1, Attempt.objects.wait(self.limits)))
+        Attempt.objects.clear_old()
+
+    def failed(self) -> None:
+        """Say so once, when the next try has to wait."""
+        if seconds := Attempt.objects.wait(self.limits):
+            presence.told_to_wait(self.name, seconds=seconds)
+
+    def succeeded(self) -> None:
+        """What was tried on the account before is forgotten; what came from the address is not: it may be of others."""
+        Attempt.objects.forget(key for key, limit in self.limits.items() if limit is not ADDRESS)
+        for key, limit in self.limits.items():
+            if limit is ADDRESS:
+                Attempt.objects.forgive(key)
+
+    def _refuse(self, seconds: int) -> None:
+        if seconds:
+            raise TooManyAttempts(seconds)
+
+
+def of_password(name: str, *, browser: str | None) -> Tries:
+    """A password for this account; `browser`: the id of one that signed in to it before."""
+    account = digest(name)
+    if browser:
+        return Tries(name, {f"browser:{account}:{browser}": PAIR})
+    network = _network()
+    return Tries(
+        name,
+        {f"pair:{account}:{network}": PAIR, f"address:{network}": ADDRESS, f"account:{account}": ACCOUNT},
+    )
+
+
+def of_code(name: str, *, browser: str | None) -> Tries:
+    """A code of the second factor: a million of them, three right ones."""
+    account = digest(name)
+    if browser:
+        return Tries(name, {f"code:{account}:{browser}": PAIR})
+    return Tries(name, {f"code:{account}:{_network()}": PAIR, f"code:{account}": ACCOUNT})
+
+
+def of_repeated_password(name: str) -> Tries:
+    """Somebody signed in is asked again for their password."""
+    return Tries(name, {f"again:{digest(name)}": PAIR})
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256(unicodedata.normalize("NFKC", name).casefold().encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def _network() -> str:
+    """The address, or for IPv6 the network in which one customer has all addresses."""
+    text = acting_address()
+    if not text:
+        return "nowhere"
+    address = ip_address(text)
+    return str(IPv6Network((address, IPV6_PREFIX), strict=False)) if address.version == 6 else text
