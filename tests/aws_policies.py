@@ -1,0 +1,80 @@
+"""What IAM answers, for what the template's policies use of it: statements, wildcards, a few conditions.
+
+As documented ("Policy evaluation logic", one account): a Deny that fits ends it, then an Allow is needed, from the role
+or from the bucket's own policy. A condition of another kind than those here is an error, not a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+BUCKET = "arn:aws:s3:::bucket"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """`role`: as the template calls it; "" for somebody without any. `context`: condition keys of the request."""
+
+    action: str
+    resource: str
+    role: str = ""
+    service: str = ""
+    context: Mapping[str, str] = field(default_factory=dict)
+
+
+class Policies:
+    def __init__(self, resources: Mapping[str, Any]) -> None:
+        self.resources = resources
+        self.bucket = resources["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+
+    def allows(self, asked: Asked) -> bool:
+        own = [one for one in self.of_role(asked.role) if _fits(one, asked)] if asked.role else []
+        bucket = [one for one in self.bucket if _is_meant(one, asked) and _fits(one, asked)]
+        effects = {one["Effect"] for one in (*own, *bucket)}
+        return "Allow" in effects and "Deny" not in effects
+
+    def of_role(self, role: str) -> list[dict[str, Any]]:
+        its = self.resources[role]["Properties"]
+        documents = [policy["PolicyDocument"] for policy in its.get("Policies", [])]
+        for name, it in self.resources.items():
+            if it["Type"] == "AWS::IAM::ManagedPolicy" and name.lower() in its.get("ManagedPolicyArns", []):
+                documents.append(it["Properties"]["PolicyDocument"])
+        return [statement for document in documents for statement in document["Statement"]]
+
+
+def _is_meant(statement: Mapping[str, Any], asked: Asked) -> bool:
+    principal = statement["Principal"]
+    return principal == "*" or (bool(asked.service) and principal == {"Service": asked.service})
+
+
+def _fits(statement: Mapping[str, Any], asked: Asked) -> bool:
+    return (
+        _any_matches(statement["Action"], asked.action)
+        and _any_matches(statement["Resource"], asked.resource)
+        and all(_holds(kind, tests, asked.context) for kind, tests in statement.get("Condition", {}).items())
+    )
+
+
+def _any_matches(patterns: str | Iterable[str], text: str) -> bool:
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    return any(re.fullmatch(re.escape(one).replace(r"\*", ".*").replace(r"\?", "."), text) for one in patterns)
+
+
+def _holds(kind: str, tests: Mapping[str, str], context: Mapping[str, str]) -> bool:
+    known = {name.lower(): value for name, value in context.items()}
+    return all(_compared(kind, str(expected), known.get(name.lower())) for name, expected in tests.items())
+
+
+def _compared(kind: str, expected: str, found: str | None) -> bool:
+    if kind == "StringNotEquals":
+        return found != expected  # also where the request says nothing
+    if found is None:
+        return False
+    if kind == "NumericGreaterThan":
+        return float(found) > float(expected)
+    if kind in {"StringEquals", "Bool", "ArnEquals"}:
+        return found == expected
+    raise NotImplementedError(kind)
