@@ -1,9 +1,12 @@
 """gunicorn -c amalga/gunicorn.py amalga.wsgi: threads, since requests wait for Postgres and S3, not for us."""
 
+import gc
 import os
 import sys
+from typing import Any
 
 from amalga.logs import configuration, log_format
+from amalga.web import machine
 
 
 def number(name: str, default: int, *, most: int) -> int:
@@ -14,15 +17,29 @@ def number(name: str, default: int, *, most: int) -> int:
 
 
 bind = f"0.0.0.0:{number('PORT', 8000, most=65535)}"
-worker_class = "gthread"
-workers = number("WEB_CONCURRENCY", 2, most=1000)
-threads = 8
+worker_class = "amalga.web.worker.Worker"
+workers = number("WEB_CONCURRENCY", machine.processes(), most=1000)
+threads = number("WEB_THREADS", machine.THREADS, most=100)
+# The app is loaded once, before any process is made: a start that is refused is refused at once, and what was loaded
+# is in memory once.
+preload_app = True
+# Of one process, those that are idle or still sending included; below the 1024 open files that many systems allow.
+worker_connections = 900
+backlog = 512
+# A process is replaced now and then, each at another moment, whatever its libraries may have kept.
+max_requests = 20_000
+max_requests_jitter = 5_000
 
 # timeout > graceful_timeout, and keepalive longer than a load balancer keeps an idle connection (60 s at AWS): else it
 # sends a request into a connection that we are closing.
 timeout = 30
 graceful_timeout = 25
 keepalive = 75
+
+# The longest address of ours is a list's, with the name of its last entry in it. Cookies are the largest header.
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
 
 # No access log: a redirect to a signed URL must not get into a file that many read, and the balancer has its own.
 accesslog = None
@@ -31,7 +48,26 @@ is_debug = os.environ.get("DEBUG", "").strip().lower() in {"on", "true", "yes", 
 logconfig_dict = configuration(log_format(os.environ.get("LOG_FORMAT", ""), debug=is_debug))
 # The balancer is the only one that reaches this port and says by which scheme the browser came.
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1"
+# It passes on what browsers send: none of these headers is its own.
+forwarder_headers = ""
 # It would lie in the home directory, where two instances meet.
 control_socket_disable = True
 if sys.platform == "linux":
     worker_tmp_dir = "/dev/shm"  # noqa: S108 - the heartbeat file: on a busy disk a touch can take longer than the timeout
+
+
+def when_ready(_server: Any) -> None:
+    """What was loaded stays: without this, each process would copy most of it when it first collects garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+def post_fork(_server: Any, _worker: Any) -> None:
+    """No connection of the first process is used by two."""
+    from django.db import connections
+
+    from uploads import s3
+
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+    s3.reset()

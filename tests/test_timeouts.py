@@ -13,6 +13,7 @@ from django.conf import settings
 
 import amalga.database
 from amalga import replica
+from amalga.web import worker
 from tests.conftest import PROJECT
 from tests.test_settings import read
 from uploads import s3
@@ -114,6 +115,12 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "gunicorn: timeout": gunicorn["timeout"],
         "gunicorn: graceful timeout": gunicorn["graceful_timeout"],
         "gunicorn: keepalive": gunicorn["keepalive"],
+        "web: the head of a request": worker.HEAD_SECONDS,
+        "web: a small body": worker.BODY_SECONDS,
+        "web: no byte moves": worker.STALL_SECONDS,
+        "web: in the queue": worker.QUEUE_SECONDS,
+        "web: a form or a zip in the queue": worker.LONG_QUEUE_SECONDS,
+        "web: after the answer": worker.LINGER_SECONDS,
         "finish: lease of a row": queries.LEASE_SECONDS,
         "expired: clocks apart": CLOCKS_APART_SECONDS,
         "sweep: a store that answered is not doubted": watch.ANSWERED_SECONDS,
@@ -180,12 +187,16 @@ def test_the_page_names_places_that_exist() -> None:
 NAPS = {"PAUSE_SECONDS", "WAIT_SECONDS", "BEAT_SECONDS", "TICK_SECONDS", "SLICE_SECONDS", "SAVE_SECONDS",
         "SETTLED_WITHIN_SECONDS", "AWAY_SECONDS", "RETRY_SECONDS", "MOST_SECONDS", "MOST_GRACE_SECONDS",
         "FORGOTTEN_WITHIN_SECONDS", "LOOK_SECONDS", "CHECK_SECONDS", "CORS_SECONDS", "SECONDS_IN_A_PIPE",
-        "SECONDS_ON_A_TERMINAL", "SECURE_HSTS_SECONDS", "URLS_LAST_MILLISECONDS"}  # fmt: skip
+        "SECONDS_ON_A_TERMINAL", "SECURE_HSTS_SECONDS", "TOLD_SECONDS", "URLS_LAST_MILLISECONDS"}  # fmt: skip
 
 
 def test_no_time_limit_is_missing_from_the_page() -> None:
     told = (PROJECT / "docs" / "timeouts.md").read_text()
-    sources = [*(PROJECT / "uploads").rglob("*.py"), *(PROJECT / "amalga").glob("*.py")]
+    sources = [
+        *(PROJECT / "uploads").rglob("*.py"),
+        *(PROJECT / "amalga").glob("*.py"),
+        *(PROJECT / "amalga" / "web").glob("*.py"),
+    ]
     missing = {
         f"{path.relative_to(PROJECT)}: {name}"
         for path in sources
@@ -237,6 +248,10 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
     "no answer does": ("answer to a person", "gunicorn: graceful timeout"),
     "who is told to stop may end": ("gunicorn: graceful timeout", "gunicorn: timeout"),
     "the balancer waits for that": ("gunicorn: graceful timeout", "balancer: deregistration delay"),
+    "who stalls gives its thread back before the process ends": ("web: no byte moves", "gunicorn: graceful timeout"),
+    "who waits for a thread is told before they give up": (
+        lambda of: of["web: in the queue"] + of["database: wait for a connection"], "answer to a person"),
+    "so is a form, before the balancer gives up": ("web: a form or a zip in the queue", "balancer: idle"),
     "so does the platform": ("gunicorn: graceful timeout", "platform: kill of the web process"),
     "the balancer never sends into a closed connection": ("balancer: idle", "gunicorn: keepalive"),
     "the balancer waits for an answer": ("answer to a person", "balancer: idle"),

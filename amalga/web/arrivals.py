@@ -1,0 +1,76 @@
+"""What of a request has come: enough to decide whether a thread may take it, and no more is read of it here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+HEAD_END = b"\r\n\r\n"
+MOST_HEAD = 64 * 1024
+# A body of this size is waited for before a thread takes the request. Larger ones are files in a form and calls about
+# thousands of parts.
+MOST_BODY = 256 * 1024
+PROBES = (b"GET /healthz ", b"GET /readyz ", b"HEAD /healthz ", b"HEAD /readyz ")
+LONG_ANSWERS = (b"POST /files/zip ",)
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
+# The body's length is told otherwise, or its sender waits for a word from us.
+SPECIAL = re.compile(rb"\r\n(?:expect|transfer-encoding):", re.IGNORECASE)
+
+
+class Lane(Enum):
+    """Which threads may take a request."""
+
+    QUICK = "quick"  # it is here as a whole, and the answer fits into the kernel's buffers
+    LONG = "long"  # its body is still on its way, or its answer is as long as files are
+    PROBE = "probe"  # a balancer's question whether we live
+
+
+@dataclass(slots=True)
+class Arrival:
+    lane: Lane
+    whole: bool  # nothing more has to be read from the connection
+
+
+def looked_at(got: bytes | bytearray) -> Arrival | None:
+    """None as long as more has to come. Raises TooMuch for a head without an end."""
+    end = got.find(HEAD_END)
+    if end < 0:
+        if len(got) > MOST_HEAD:
+            raise TooMuch
+        return None
+    head = bytes(got[: end + 2])
+    special, length = SPECIAL.search(head), LENGTH.search(head)
+    body = int(length[1]) if length else 0
+    if head.startswith(PROBES):
+        return Arrival(Lane.PROBE, whole=not special and not body)
+    if special:
+        return Arrival(Lane.LONG, whole=False)
+    if body > MOST_BODY:
+        return Arrival(Lane.LONG, whole=False)
+    if len(got) < end + len(HEAD_END) + body:
+        return None
+    return Arrival(Lane.LONG if head.startswith(LONG_ANSWERS) else Lane.QUICK, whole=True)
+
+
+class TooMuch(Exception):
+    """Nobody's browser sends that many headers."""
+
+
+def turned_away(status: bytes, *, seconds: int, protocol: bool) -> bytes:
+    """An answer in one piece, for when nobody has time to make a page."""
+    text = b"Too many people are asking at once. Please try again in a few seconds."
+    kind, body = b"text/plain; charset=utf-8", text
+    if protocol:
+        kind, body = b"application/json", b'{"error": {"code": "unavailable", "message": "%s"}}' % text
+    lines = [
+        b"HTTP/1.1 " + status,
+        b"Retry-After: %d" % seconds,
+        b"Content-Type: " + kind,
+        b"Content-Length: %d" % len(body),
+        b"Cache-Control: no-store",
+        b"Content-Security-Policy: default-src 'none'",
+        b"X-Content-Type-Options: nosniff",
+        b"Connection: close",
+    ]
+    return b"\r\n".join([*lines, b"", body])
