@@ -16,7 +16,9 @@ SECRET_KEY = required("SECRET_KEY")
 SECRET_KEY_FALLBACKS = words("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
-required("ALLOWED_HOSTS")
+if not ALLOWED_HOSTS:
+    required("ALLOWED_HOSTS")
+    raise ImproperlyConfigured("ALLOWED_HOSTS names no host. Name those that people type, by commas.")
 if SECRET_KEY in SECRET_KEY_FALLBACKS:
     raise ImproperlyConfigured("SECRET_KEY_FALLBACKS holds SECRET_KEY itself: it takes the ones before it.")
 for host in ALLOWED_HOSTS:
