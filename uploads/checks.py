@@ -181,6 +181,18 @@ def the_largest_file_fits_the_quota(**_: Any) -> list[CheckMessage]:
     ]
 
 
+@register(deploy=True)
+def every_variable_is_read(**_: Any) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"{name} is set, and nothing reads it.",
+            hint="Look its name up in README.md, or remove it.",
+            id="uploads.W012",
+        )
+        for name in settings.UNREAD_VARIABLES
+    ]
+
+
 @register(Tags.database)
 def database_knows_letters(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Only where a command asks for checks of the database, as `migrate` does."""

@@ -24,7 +24,7 @@ READ_ELSEWHERE = {
 # Shorter names lie near too many others.
 SHORTEST_NAME = 8
 # SECRETKEY, DATABSE_URL, UPLOAD_QUOTA_BYTE; but not UPLOAD_MAX_SIZE
-NEAR = 0.9
+NEAR = 0.88
 
 
 class Given(Env):  # type: ignore[misc]  # it has no types
@@ -44,7 +44,7 @@ env = Given()
 def required(name: str) -> str:
     value = str(env.str(name, default="")).strip()
     if not value:
-        if wrong := _misspelt(name, env.ENVIRON):
+        if wrong := next((one for one in sorted(env.ENVIRON) if _meant(one, [name])), None):
             raise ImproperlyConfigured(f"{name} is not set, but {wrong} is: rename it.")
         raise ImproperlyConfigured(
             f"{name} is not set. Set it, or start with `python -m amalga.local` (as `make run` does)."
@@ -57,10 +57,12 @@ def as_given(name: str) -> str:
 
 
 def refuse_misspelt() -> None:
-    """To be called when all settings are read: an optional variable under a wrong name would go unseen."""
-    for name in sorted(env.asked | READ_ELSEWHERE):
-        if not env.ENVIRON.get(name) and (wrong := _misspelt(name, env.ENVIRON)):
-            raise ImproperlyConfigured(f"{wrong} is read by nobody. If {name} is meant, rename it; else remove it.")
+    """To be called when all settings are read: an optional variable under a wrong name would go unseen. Where the right
+    one is set too, the wrong one is somebody else's."""
+    for wrong in sorted(env.ENVIRON):
+        meant = _meant(wrong, env.asked | READ_ELSEWHERE)
+        if meant and not env.ENVIRON.get(meant):
+            raise ImproperlyConfigured(f"{wrong} is read by nobody. If {meant} is meant, rename it; else remove it.")
 
 
 def unread(*prefixes: str) -> list[str]:
@@ -68,18 +70,17 @@ def unread(*prefixes: str) -> list[str]:
     return sorted(name for name in env.ENVIRON if name.startswith(prefixes) and not _is_known(name))
 
 
-def _misspelt(name: str, given: Iterable[str]) -> str | None:
-    """A variable that nobody reads, and whose name is nearly this one."""
-    if len(name) < SHORTEST_NAME:
+def _meant(wrong: str, names: Iterable[str]) -> str | None:
+    """Which of the names is nearly that of a variable that nobody reads."""
+    if _is_known(wrong):
         return None
-    strangers = {one.upper(): one for one in given if not _is_known(one)}
-    near = get_close_matches(name, strangers, n=1, cutoff=NEAR)
-    return strangers[near[0]] if near else None
+    near = get_close_matches(wrong.upper(), [name for name in names if len(name) >= SHORTEST_NAME], n=1, cutoff=NEAR)
+    return near[0] if near else None
 
 
 def _is_known(name: str) -> bool:
     # boto3 has one of these for each service of AWS's
-    return name in env.asked | READ_ELSEWHERE or name.startswith("AWS_ENDPOINT_URL_")
+    return name in env.asked | READ_ELSEWHERE or bool(re.fullmatch(r"AWS_ENDPOINT_URL_[A-Z0-9_]{2,}", name))
 
 
 def whole(name: str, default: int, *, least: int, most: int) -> int:
