@@ -32,7 +32,9 @@ from pytest_django import Settings
 from amalga.local.ports import free_port
 from amalga.local.processes import Daemon
 from tests import chromium, log_scanner, side_by_side, stores
+from tests.own_ca import Authority
 from tests.senders import Sender
+from tests.tls_front import TlsFront, tls_front
 from uploads import s3
 from uploads.models import Installation
 
@@ -279,6 +281,31 @@ def digest_site(
         yield url
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Signs the certificates of what stands before the site and its store."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def tls_site(
+    django_db_setup: None, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TlsFront]:
+    """As `site`, as in production: behind a balancer that ends TLS, with a store that is asked by TLS alone."""
+    store = stores.Address.of_this_run().endpoint
+    with tls_front(authority, store) as before_store, tls_front(authority) as before_site:
+        variables = {
+            "HTTPS": "on",
+            "PROXY_COUNT": "1",
+            "STAFF_SECOND_FACTOR": "off",
+            "AWS_ENDPOINT_URL_S3": before_store.url,
+            "AWS_CA_BUNDLE": str(authority.file),
+            "SSL_CERT_FILE": str(authority.file),
+        }
+        with serving(tmp_path_factory.mktemp("tls-site"), variables) as before_site.behind:
+            yield before_site
+
+
 @contextmanager
 def serving(folder: Path, variables: Mapping[str, str], *, database_port: int | None = None) -> Iterator[str]:
     """A gunicorn of our own; what it says is in `web.log` of this folder."""
@@ -290,7 +317,7 @@ def serving(folder: Path, variables: Mapping[str, str], *, database_port: int | 
     web = Daemon("web", folder, mark="gunicorn", stop_signal=signal.SIGINT)
     web.start([*gunicorn, "--bind", f"127.0.0.1:{port}", "amalga.wsgi"], env=env)
     try:
-        _wait_for(f"http://127.0.0.1:{port}/accounts/login/", web)
+        _wait_for(f"http://127.0.0.1:{port}/healthz", web)
         yield f"http://localhost:{port}"
     finally:
         web.stop()

@@ -32,11 +32,6 @@ Deliver = Callable[[Signer], None]
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("edge"))
-
-
-@pytest.fixture(scope="module")
 def old() -> Signer:
     return Signer("KOLD0000000001")
 

@@ -69,6 +69,8 @@ def test_every_answer_carries_the_headers_that_protect(alice: User, as_alice: Cl
         assert headers.get("X-Frame-Options") == "DENY", what
         assert headers.get("Referrer-Policy") == "same-origin", what
         assert headers.get("Cross-Origin-Opener-Policy") == "same-origin", what
+        assert headers.get("Cross-Origin-Resource-Policy") == "same-origin", what
+        assert "camera=()" in headers.get("Permissions-Policy", ""), what
         assert "default-src 'none'" in headers.get("Content-Security-Policy", ""), what
 
 
