@@ -28,9 +28,12 @@ THERE = "198.51.100.9"
 
 
 class Quick(PBKDF2PasswordHasher):
-    """Django's own with one round: here many passwords are wrong."""
+    """Django's own with one round: here many passwords are wrong. It leaves a hash as it is."""
 
     iterations = 1
+
+    def must_update(self, encoded: str) -> bool:
+        return False
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,41 @@
+"""An authenticator app: RFC 6238, and what it reads from the page."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+import struct
+import time
+from typing import Any
+
+PERIOD_SECONDS = 30
+KEY = re.compile(r'<code class="key">([A-Z2-7]+)</code>')
+
+
+def code(key: str, *, periods_later: int = 0) -> str:
+    """The six digits that it shows now."""
+    counter = int(time.time()) // PERIOD_SECONDS + periods_later
+    digest = hmac.digest(base64.b32decode(key), struct.pack(">Q", counter), "sha1")
+    offset = digest[-1] & 15
+    return f"{(int.from_bytes(digest[offset : offset + 4], 'big') & 0x7FFFFFFF) % 1_000_000:06}"
+
+
+def wrong(key: str) -> str:
+    """Six digits that it shows neither now nor soon."""
+    shown = {code(key, periods_later=n) for n in range(-3, 4)}
+    return next(text for n in range(100) if (text := f"{n:06}") not in shown)
+
+
+def read_key(page: bytes) -> str:
+    found = KEY.search(page.decode())
+    assert found
+    return found[1]
+
+
+def set_up(client: Any) -> str:
+    """Somebody who has just signed in sets up a second factor; its key."""
+    key = read_key(client.get("/accounts/factor/add/").content)
+    answer = client.post("/accounts/factor/add/", {"code": code(key, periods_later=-1)})
+    assert answer.headers["Location"] == "/accounts/recovery-codes/", answer.content.decode()
+    return key
