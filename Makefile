@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint format checks messages browser digest-store deploy-tools audit bench-upload bench-zip bench-fsck pictures clean
+.PHONY: help run test test-faults lint format checks messages browser digest-store deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ deploy-tools: .venv-deploy/done.stamp
 
 audit: .venv-deploy/done.stamp  ## hold what runs in production against the list of known faults; asks pypi.org
 	.venv-deploy/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.txt
+
+sbom: .venv-deploy/done.stamp  ## write sbom.json: what runs in production, as CycloneDX; asks pypi.org
+	.venv-deploy/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.txt --format cyclonedx-json --output sbom.json
 
 bench-upload: $(VENV)/dev.stamp browser  ## measure uploads; results under bench/results/
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.upload

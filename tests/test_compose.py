@@ -42,7 +42,7 @@ def run(program: str, *arguments: str, **env: str) -> subprocess.CompletedProces
 
 @pytest.mark.parametrize("name", FILES)
 def test_it_is_what_compose_takes(name: str) -> None:
-    command = [TOOLS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", PROJECT / name]
+    command = [str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(PROJECT / name)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
 

@@ -7,10 +7,11 @@ is given the others' again, so that it may be run before every start.
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # Who knows it, and as what.
-SECRETS = (
+SECRETS: tuple[tuple[tuple[str, ...], Callable[[], str]], ...] = (
     (("app/SECRET_KEY",), lambda: secrets.token_urlsafe(50)),
     (("app/DATABASE_PASSWORD", "database/POSTGRES_PASSWORD"), lambda: secrets.token_urlsafe(32)),
     (("app/AWS_ACCESS_KEY_ID", "store/ROOT_ACCESS_KEY"), lambda: secrets.token_hex(10)),
