@@ -54,7 +54,7 @@ def restored(dump: Path) -> Iterator[None]:
 
 def led_to(name: str) -> None:
     connection.close()
-    connection.close_pool()
+    connection.close_pool()  # type: ignore[attr-defined]  # of the wrapper for Postgres alone
     connection.settings_dict["NAME"] = name
 
 

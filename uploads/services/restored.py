@@ -58,8 +58,8 @@ def after_restore(*, apply: bool) -> Restored:
     _keep_uploads(done, apply=apply)
     _keep_trash(done, apply=apply)
     if apply:
-        told = {"seen": done.seen.event, "at": done.seen.at.isoformat()} if done.seen else {}
-        Event.objects.record(Action.REPAIR, name="after_restore", **told)
+        event, at = (done.seen.event, done.seen.at.isoformat()) if done.seen else (None, None)
+        Event.objects.record(Action.REPAIR, name="after_restore", remembered=event, remembered_at=at)
         accept_history()
         logger.info("restore_accepted installation=%s", Installation.objects.own_id())
     return done
