@@ -89,7 +89,8 @@ def test_nobody_stands_behind_an_account_that_is_closed(people: list[User]) -> N
 
 
 def test_what_lists_show_is_what_may_be_seen(people: list[User], files: list[File]) -> None:
-    for one in [*people, AnonymousUser()]:
+    everybody: list[User | AnonymousUser] = [*people, AnonymousUser()]
+    for one in everybody:
         plain = File.objects.visible_to(one).listed()
         assert set(File.objects.listed_for(one)) == set(plain)
         found = [File.objects.listed_one(one, file.pk) for file in files]

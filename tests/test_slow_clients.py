@@ -67,10 +67,10 @@ def answer_to(connection: socket.socket) -> bytes:
     return got
 
 
-def large_script(web: str) -> bytes:
-    """The path of a script that is larger than a connection's first window."""
-    page = urllib.request.urlopen(f"{web}/accounts/login/", timeout=SECONDS).read().decode()
-    return (page.split('rel="stylesheet" href="')[1].split('"')[0]).encode()
+def large_file(web: str) -> bytes:
+    """The path of a file that is larger than a connection's first window."""
+    page: str = urllib.request.urlopen(f"{web}/accounts/login/", timeout=SECONDS).read().decode()
+    return page.split('rel="stylesheet" href="')[1].split('"')[0].encode()
 
 
 SLOW: dict[str, bytes] = {
@@ -99,7 +99,7 @@ def test_two_hundred_who_are_slow_keep_nobody_waiting(
 
 
 def test_two_hundred_who_read_slowly_keep_nobody_waiting(web: str, connect: Callable[..., socket.socket]) -> None:
-    path = large_script(web)
+    path = large_file(web)
     for _each in range(CROWD):
         connect(room=2048).sendall(b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")
     assert took(f"{web}/healthz") < 1

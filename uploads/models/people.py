@@ -24,8 +24,9 @@ FROM auth_user AS who WHERE id = %s AND is_active
 def person(pk: Any) -> User | None:
     """The active person of this id, and what Django would ask for later: their permissions. A superuser has all."""
     for user in User.objects.raw(PERSON, [pk]):
-        if user.permissions is not None:
-            user._perm_cache = set(user.permissions)  # where Django's own backend keeps them
+        found: Any = user
+        if found.permissions is not None:
+            found._perm_cache = set(found.permissions)  # where Django's own backend keeps them
         return user
     return None
 
