@@ -79,7 +79,7 @@ class Template:
 
 class _Run:
     def __init__(self, document: Mapping[str, Any], parameters: Mapping[str, str], told: Told) -> None:
-        self.conditions, self.told = document["Conditions"], told
+        self.conditions, self.mappings, self.told = document["Conditions"], document["Mappings"], told
         self.known: dict[str, Any] = {**PSEUDO, "AWS::NoValue": NOTHING}
         for name, about in document["Parameters"].items():
             self.known[name] = parameters[name] if name in parameters else about["Default"]
@@ -128,6 +128,10 @@ class _Run:
 
     def _join(self, arguments: list[Any]) -> Any:
         return _joined(arguments[0], self.value(arguments[1]))
+
+    def _findinmap(self, path: list[Any]) -> Any:
+        name, first, second = (str(self.value(one)) for one in path)
+        return self.mappings[name][first][second]
 
     def _select(self, arguments: list[Any]) -> Any:
         return self.value(arguments[1])[int(arguments[0])]
