@@ -17,13 +17,15 @@ from amalga.web import worker
 from tests.conftest import PROJECT
 from tests.test_settings import read
 from uploads import s3
+from uploads.accounts import sessions
 from uploads.listing import pages
-from uploads.models import queries
+from uploads.models import attempt, queries
 from uploads.previews import child, parent
 from uploads.s3 import client, delivery, listing, objects, signing, streams
 from uploads.s3.posture import keeping
 from uploads.s3.stores import main_store
 from uploads.services import aims, doctor, history, preview_queue, previews, queue, readiness, watch
+from uploads.services import attempts as tries
 from uploads.services.doctor import clock, database_proof
 from uploads.services.doctor import database as doctor_database
 from uploads.services.doctor import limits as limits_of_doctor
@@ -53,6 +55,24 @@ def of_script(file: str, name: str) -> float:
     for factor in found[1].split("*"):
         product *= int(factor.strip().replace("_", ""))
     return product / 1000
+
+
+def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float]:
+    return {
+        "session: nobody uses it": plain["SESSION_COOKIE_AGE"],
+        "session: in any case": plain["SESSION_ABSOLUTE_DAYS"] * UNITS["days"],
+        "session in use: is written anew every": sessions.RENEW_SECONDS,
+        "signing in: between password and code": plain["ACCOUNT_LOGIN_TIMEOUT"],
+        "signing in: a password counts as just typed": plain["ACCOUNT_REAUTHENTICATION_TIMEOUT"],
+        "wrong tries: first wait": tries.PAIR.first_seconds,
+        "wrong tries: longest wait, one address": tries.PAIR.longest_seconds,
+        "wrong tries: longest wait, an account": tries.ACCOUNT.longest_seconds,
+        "wrong tries: one is forgotten every": tries.PAIR.leak_seconds,
+        "wrong tries: counters go after": attempt.FORGOTTEN_SECONDS,
+        "a browser is known for": plain["KNOWN_COOKIE_DAYS"] * UNITS["days"],
+        "single sign-on: one question": plain["SOCIALACCOUNT_REQUESTS_TIMEOUT"],
+        "Redis: one question": caches["default"]["OPTIONS"]["socket_timeout"],
+    }
 
 
 @pytest.fixture
@@ -144,6 +164,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "upload: until it expires": expiry,
         "upload: ended by the store itself": expiry + aims.RESUMED_DAYS * UNITS["days"],
         "trash": plain["TRASH_DAYS"] * UNITS["days"],
+        **signing_in(plain, read(monkeypatch, CACHE_URL="redis://localhost")["CACHES"]),
         "removed objects: can be brought back": keeping.KEEP_DAYS * UNITS["days"],
         "browser: a call to the app": of_script("api.js", "TIMEOUT_MS"),
         "browser: no byte moves": of_script("transfer.js", "STALL_MS"),
@@ -257,6 +278,12 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
     "the balancer waits for an answer": ("answer to a person", "balancer: idle"),
     "a worker may end its turn and its picture": (
         lambda of: of["worker: turn"] + of["preview: drawing"], "platform: kill of the worker"),
+    "single sign-on that is away is told of in time": (
+        lambda of: 2 * of["single sign-on: one question"], "answer to a person"),
+    "a session in use is written before it ends": (
+        "session in use: is written anew every", "session: nobody uses it"),
+    "nobody waits for an account as long as for an address": (
+        "wrong tries: longest wait, an account", "wrong tries: longest wait, one address"),
     "an assembly ends before another one begins": (assembly, "finish: lease of a row"),
     "drawing ends by itself before it is ended": ("preview: processor", "preview: drawing"),
     "a preview is made before another one makes it": (
