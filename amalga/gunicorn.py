@@ -3,9 +3,11 @@
 import gc
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from amalga.logs import configuration, log_format
+from amalga.metrics import files
 from amalga.web import machine
 
 
@@ -56,6 +58,11 @@ if sys.platform == "linux":
     worker_tmp_dir = "/dev/shm"  # noqa: S108 - the heartbeat file: on a busy disk a touch can take longer than the timeout
 
 
+# Each process counts in a folder that all share, named before anything that counts is loaded. Nobody counts for nobody.
+if os.environ.get("METRICS_TOKEN") and not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    metrics_folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(files.new_folder())
+
+
 def when_ready(_server: Any) -> None:
     """What was loaded stays: without this, each process would copy most of it when it first collects garbage."""
     gc.collect()
@@ -71,3 +78,13 @@ def post_fork(_server: Any, _worker: Any) -> None:
     for connection in connections.all(initialized_only=True):
         connection.close()
     s3.reset()
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        files.bury(Path(folder), worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    if "metrics_folder" in globals() and not server.reexec_pid:
+        files.remove(Path(metrics_folder))

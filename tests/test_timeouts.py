@@ -24,7 +24,7 @@ from uploads.previews import child, parent
 from uploads.s3 import client, delivery, listing, objects, signing, streams
 from uploads.s3.posture import keeping
 from uploads.s3.stores import main_store
-from uploads.services import aims, doctor, history, preview_queue, previews, queue, readiness, watch
+from uploads.services import aims, doctor, gauges, history, preview_queue, previews, queue, readiness, watch
 from uploads.services import attempts as tries
 from uploads.services.doctor import clock, database_proof
 from uploads.services.doctor import database as doctor_database
@@ -131,6 +131,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "replica: not asked again after it failed": replica.AWAY_SECONDS,
         "replica: one's own writes are waited for": replica.WRITTEN_SECONDS,
         "replica without numbers: left alone after one's own write": replica.SETTLED_SECONDS,
+        "metrics: one look at the library": gauges.ASK_SECONDS,
+        "metrics: the same answer for": gauges.SAME_ANSWER_SECONDS,
         "lists: counting": pages.PATIENCE_MS / 1000,
         "gunicorn: timeout": gunicorn["timeout"],
         "gunicorn: graceful timeout": gunicorn["graceful_timeout"],

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from amalga.logs import balancers_name, new_request_id, request_id
+from amalga.metrics import counted
 from uploads.errors import BadInput, Forbidden, LengthRequired, Problem, TooLarge
 from uploads.models import acting_from
 from uploads.views.answers import MethodNotAllowed, is_protocol, refusal
@@ -45,6 +46,25 @@ class AnswerProbes:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         return probe(request) or self.get_response(request)
+
+
+class CountRequests:
+    """Each request counts under the name of its route, which says nothing of whose file it was about."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.static = f"/{settings.STATIC_URL.lstrip('/')}"
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        with counted.request_timed() as answered:
+            answer = self.get_response(request)
+            answered.append((self._route(request), request.method or "", answer.status_code))
+        return answer
+
+    def _route(self, request: HttpRequest) -> str:
+        if request.resolver_match:
+            return request.resolver_match.view_name
+        return "static" if request.path_info.startswith(self.static) else "none"
 
 
 class RefuseUnusable:

@@ -1,4 +1,6 @@
-"""What is written down of each request, and how."""
+"""What is written down and counted of each request, and who may read it."""
+
+import re
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -6,8 +8,19 @@ from amalga.logs import configuration, log_format
 from amalga.settings.environment import env
 from amalga.settings.site import DEBUG
 
+LEAST_TOKEN, MOST_TOKEN = 16, 200
+
 try:
     LOG_FORMAT = log_format(str(env.str("LOG_FORMAT", default="")), debug=DEBUG)
 except ValueError as fault:
     raise ImproperlyConfigured(str(fault)) from None
 LOGGING = configuration(LOG_FORMAT)
+
+# Whoever asks for /metrics must know it; without one there is no such address.
+METRICS_TOKEN = str(env.str("METRICS_TOKEN", default="")).strip()
+if METRICS_TOKEN and not re.fullmatch(rf"[!-~]{{{LEAST_TOKEN},{MOST_TOKEN}}}", METRICS_TOKEN):
+    raise ImproperlyConfigured(
+        f"METRICS_TOKEN is not usable: it takes {LEAST_TOKEN} to {MOST_TOKEN} letters, digits and signs without blanks."
+    )
+# Where gunicorn's processes count together; amalga/gunicorn.py makes it.
+METRICS_FOLDER = str(env.str("PROMETHEUS_MULTIPROC_DIR", default=""))

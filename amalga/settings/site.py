@@ -63,6 +63,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "amalga.headers.FurtherHeaders",
     "uploads.middleware.AnswerProbes",
+    "uploads.middleware.CountRequests",
     "uploads.middleware.RefuseUnusable",
     "uploads.middleware.KnowAddress",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from django.db import connection
 
+from amalga.metrics import counted
 from uploads.errors import StoreRefused, StoreUnavailable
 from uploads.s3.stores import Store, main_store, store_named
 
@@ -113,6 +114,7 @@ def client(kind: Kind = "quick", store: Store | None = None) -> S3Client:
         limits = config(at, read_seconds=seconds, attempts=PATIENT_ATTEMPTS)
     made = session_of(at).client("s3", endpoint_url=at.endpoint, config=limits)
     made.meta.events.register("before-send.s3", _refuse_in_transaction)
+    made.meta.events.register("needs-retry.s3", _count_throttles)
     return made
 
 
@@ -149,7 +151,7 @@ def credentials(store: Store | None = None) -> Any:
     with told_plainly("GetCredentials"):
         found = session_of(store or main_store()).get_credentials()
     if found is None:
-        logger.warning("store_fault operation=GetCredentials code=none")
+        tell_fault("GetCredentials", "none")
         raise StoreUnavailable("GetCredentials: none")
     return found
 
@@ -165,6 +167,12 @@ def seconds_of_credentials(store: Store | None = None) -> float | None:
         found.get_frozen_credentials()
     expiry: datetime | None = getattr(found, "_expiry_time", None)
     return (expiry - datetime.now(UTC)).total_seconds() if expiry else None
+
+
+def _count_throttles(response: Any = None, **_: Any) -> None:
+    """Each attempt's answer comes by here: boto3 makes good what is told nowhere else."""
+    if response is not None and response[0].status_code in {429, 503}:
+        counted.THROTTLED.inc()
 
 
 def _refuse_in_transaction(**_: Any) -> None:
@@ -185,31 +193,38 @@ def told_plainly(operation: str, *, absent: Collection[str] = ABSENT) -> Iterato
     A ClientError that says "not there" passes: what it means differs from call to call.
     """
     try:
-        yield
+        with counted.call_timed(operation):
+            yield
     except ClientError as error:
         code = code_of(error)
         if code in absent:
             raise
-        logger.warning("store_fault operation=%s code=%s", operation, code)
+        tell_fault(operation, code)
         if code in REFUSED:
             _blame_the_clock(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
         raise (StoreRefused if code in REFUSED else StoreUnavailable)(f"{operation}: {code}") from error
     # RecursionError: boto3 asks a store that redirects everything for the bucket's region, again and again
     except (BotoCoreError, urllib3.exceptions.HTTPError, OSError, RecursionError) as error:
-        logger.warning("store_fault operation=%s code=%s", operation, type(error).__name__)
+        tell_fault(operation, type(error).__name__)
         # without its cause: urllib3 puts the whole signed URL into its messages
         raise StoreUnavailable(f"{operation}: {type(error).__name__}") from None
     except RuntimeError as error:
         if "still expired" not in str(error):
             raise
         # all that botocore says of a role whose new credentials have expired as well
-        logger.warning("store_fault operation=%s code=ExpiredCredentials", operation)
+        tell_fault(operation, "ExpiredCredentials")
         raise StoreUnavailable(f"{operation}: ExpiredCredentials") from None
+
+
+def tell_fault(operation: str, code: str) -> None:
+    """In the log and in the metrics: each call that failed."""
+    logger.warning("store_fault operation=%s code=%s", operation, code)
+    counted.count_fault(operation, code)
 
 
 def refusal(operation: str, answer: urllib3.BaseHTTPResponse) -> StoreUnavailable:
     """What to raise for an answer that is neither what was asked for nor "not there"."""
-    logger.warning("store_fault operation=%s code=%s", operation, answer.status)
+    tell_fault(operation, str(answer.status))
     refused = answer.status in {401, 403}
     if refused:
         _blame_the_clock(answer.headers.get("Date"))

@@ -29,8 +29,8 @@ from uploads.s3.client import (
     client,
     code_of,
     http,
-    logger,
     require_no_transaction,
+    tell_fault,
     told_plainly,
 )
 from uploads.s3.stores import Store, store_named
@@ -218,5 +218,5 @@ def _fault(text: str, otherwise: str, *, refused: bool) -> StoreUnavailable:
     """What went wrong, in the store's own word for it if it has one."""
     found = CODE.search(text)
     code = found[1] if found else otherwise
-    logger.warning("store_fault operation=%s code=%s", LISTED, code)
+    tell_fault(LISTED, code)
     return (StoreRefused if refused or code in REFUSED else StoreUnavailable)(f"{LISTED}: {code}")

@@ -13,7 +13,7 @@ from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 
 from uploads.errors import StoreUnavailable
-from uploads.s3.client import client, credentials, seconds_of_credentials, told_plainly
+from uploads.s3.client import client, credentials, seconds_of_credentials, tell_fault, told_plainly
 from uploads.s3.stores import Store, store_named
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def lifetime(seconds: int, store: Store) -> int:
     """
     left = seconds_of_credentials(store)
     if left is not None and left < 1:
-        logger.warning("store_fault operation=Sign code=ExpiredCredentials")
+        tell_fault("Sign", "ExpiredCredentials")
         raise StoreUnavailable("Sign: ExpiredCredentials")
     return seconds if left is None else min(seconds, int(left))
 

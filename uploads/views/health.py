@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
+from amalga.metrics import told
+from uploads.services.gauges import gauges
 from uploads.services.readiness import readiness
 from uploads.views.answers import RETRY_SECONDS, no_store
 
@@ -25,7 +29,19 @@ def readyz(request: HttpRequest) -> HttpResponse:
     return answer
 
 
-PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz, "/readyz": readyz}
+def metrics(request: HttpRequest) -> HttpResponse:
+    """For Prometheus, which knows the token. Without one, there is nothing here."""
+    if not settings.METRICS_TOKEN:
+        return HttpResponse("not found\n", status=404, content_type="text/plain; charset=utf-8")
+    expected = f"Bearer {settings.METRICS_TOKEN}"
+    if not hmac.compare_digest(request.META.get("HTTP_AUTHORIZATION", "").encode(), expected.encode()):
+        answer = HttpResponse("unauthorized\n", status=401, content_type="text/plain; charset=utf-8")
+        answer["WWW-Authenticate"] = 'Bearer realm="metrics"'
+        return answer
+    return HttpResponse(told.exposition(gauges(), folder=settings.METRICS_FOLDER), content_type=told.CONTENT_TYPE)
+
+
+PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
 
 
 def probe(request: HttpRequest) -> HttpResponse | None:
