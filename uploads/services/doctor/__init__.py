@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from uploads.services.doctor.configured import settings_checks
 from uploads.services.doctor.database import database_checks
 from uploads.services.doctor.limits import Budget, safely
+from uploads.services.doctor.room import database_room, machine_room
 from uploads.services.doctor.store import store_checks
 from uploads.services.doctor.told import Level, Line
 from uploads.services.doctor.work import WORK
@@ -24,5 +25,6 @@ def examine(origins: Sequence[str] = ()) -> Iterator[Line]:
     minute. Raises BadInput for an origin that is none.
     """
     yield from safely("settings", settings_checks)
-    yield from database_checks(Budget(DATABASE_SECONDS), WORK)
+    yield from safely("disk", machine_room)
+    yield from database_checks(Budget(DATABASE_SECONDS), [("database disk", database_room), *WORK])
     yield from store_checks(Budget(STORE_SECONDS), origins)

@@ -40,6 +40,9 @@ RIGHTS = {
     "ListObjectsV2": "s3:ListBucket",
 }
 
+# in the words of stores that people own; AWS has none for it
+FULL = ("XMinioStorageFull", "StorageFull", "InsufficientStorage", "QuotaExceeded", "InsufficientCapacity", "507")
+
 Check = Callable[[], Iterable[Line]]
 
 
@@ -157,6 +160,11 @@ def digest_lines() -> Iterable[Line]:
         return
     best = next((one for one in MODES if tried[one].honours(one)), None)
     if best is None:
+        if any(word in tried["off"].fault for word in FULL):
+            yield fail(
+                subject, "the store is full, or a quota of it is used up", "give it room: nothing can be uploaded"
+            )
+            return
         denied = any(word in tried["off"].fault for word in DENIED)
         advice = f"allow {RIGHTS['PutObject']}" if denied else "look at the store's log"
         yield fail(subject, f"not even a plain upload works: {tried['off'].fault}", advice)
