@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -214,7 +215,7 @@ def test_the_sweeper_role_is_enough_to_clear_away(
     file, upload = sender.send(b"x" * 25), sender.start(b"y" * 25)
     sender.put(upload, 1)
     sender.cancel(upload)
-    past = timezone.now() - timezone.timedelta(days=40)
+    past = timezone.now() - timedelta(days=40)
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=past, signed_until=past)
     with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
         call_command("sweep", stdout=io.StringIO(), stderr=io.StringIO())

@@ -1,0 +1,213 @@
+"""What the template costs and carries: costs.py > costs.md. From prices.json, the measurements under bench/results, and
+the sizes below, which are parameters of the template; the words stand in costs.template.md. Needs no library."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parents[1] / "bench" / "results"
+PRICES: dict[str, dict[str, Any]] = json.loads((HERE / "prices.json").read_text())["prices"]
+
+HOURS = 730  # a month
+PROCESSES, CONNECTIONS = 2, 8  # of a web task: WEB_CONCURRENCY and DATABASE_CONNECTIONS
+BEHIND = 16  # connections that a worker or a scheduled command opens at most
+BUSY = 0.6  # of a processor: where scaling begins (WebByProcessor)
+# A vCPU of Fargate is half a core, the machine of the measurements had whole ones: assumed, to be measured at AWS.
+CORE = 0.6
+MINUTES_A_SWEEP = 1  # Fargate bills a minute at least; a sweep without work takes seconds
+SWEEPS = 12 * 24 * 30  # every five minutes
+NIGHTLY_HOURS = 0.5 * 60 + 1.0 * 4  # verify and export_manifest each night, fsck each week
+BYTES_A_CONNECTION = 9_531_392  # RDS user guide: max_connections = DBInstanceClassMemory / 9531392, 5000 at most
+MOST_CONNECTIONS = 5000
+ALARMS = 15 + 2 * 2  # the template's, and two that AWS makes for each policy that keeps to a target
+METRICS, SECRETS = 1, 4
+# bench/results/library.txt, last lines: start, claim and publish of a hundred small files among ten million
+DATABASE_MS_A_FILE = (107.4 + 8.7 + 25.3) / 100
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters of the template, by their names there."""
+
+    name: str
+    what: str
+    web: int
+    worker: int
+    database: str
+    standby: bool = True
+    web_most: int = 10
+    worker_most: int = 5
+    cpu: int = 512
+    memory: int = 1024
+    storage: int = 50
+    nats: int = 1
+    replica: bool = False
+    cache: bool = False
+
+    def parameters(self) -> dict[str, str]:
+        told = {
+            "WebLeast": self.web, "WebMost": self.web_most, "WebCpu": self.cpu, "WebMemory": self.memory,
+            "WorkerLeast": self.worker, "WorkerMost": self.worker_most, "DatabaseClass": self.database,
+            "DatabaseStorage": self.storage, "DatabaseStandby": "on" if self.standby else "off",
+            "NatGateways": "each zone" if self.nats > 1 else "one", "ReadReplica": "on" if self.replica else "off",
+            "CacheType": "cache.t4g.micro" if self.cache else "",
+        }  # fmt: skip
+        return {name: str(value) for name, value in told.items()}
+
+
+SIZES = (
+    Size("try", "one of everything; an hour without it is no harm", 1, 1, "db.t4g.small", False, 2, 1),
+    Size("team", "two of what people wait for: a task or a database may fail", 2, 1, "db.t4g.small", True, 4, 3),
+    Size(
+        "company", "more memory, a cache, NAT in each zone: a whole zone may fail", 4, 2, "db.t4g.medium",
+        cpu=1024, memory=2048, storage=200, nats=2, cache=True,
+    ),
+    Size(
+        "crowd", "a large library: memory for its indexes, a replica for lists", 10, 5, "db.r8g.xlarge",
+        web_most=40, worker_most=20, cpu=1024, memory=2048, storage=1000, nats=2, replica=True, cache=True,
+    ),
+)  # fmt: skip
+
+Line = tuple[str, str, float]  # what, the arithmetic, dollars a month
+
+
+def usd(name: str) -> float:
+    return float(PRICES[name]["usd"])
+
+
+def lines(size: Size) -> Iterator[Line]:
+    """At rest: nothing is uploaded, nobody looks."""
+    vcpu, gib = size.cpu / 1024, size.memory / 1024
+    yield _fargate(f"web: {size.web}", size.web * HOURS, vcpu, gib)
+    yield _fargate(f"workers: {size.worker}", size.worker * HOURS, 0.5, 1)
+    yield _fargate("sweeps", SWEEPS * MINUTES_A_SWEEP / 60, 0.25, 0.5)
+    yield _fargate("verify, manifests, fsck", NIGHTLY_HOURS, 0.5, 1)
+    machines = 1 + size.standby
+    yield _hours(f"database {size.database}", size.database, machines)
+    disks = machines + size.replica
+    if size.replica:
+        yield _hours("its replica", size.database, 1)
+    what = f"{disks} × {size.storage} GB × {usd('database_gb_month')}"
+    yield "its disks", what, disks * size.storage * usd("database_gb_month")
+    if size.cache:
+        yield _hours("cache, two nodes", "cache.t4g.micro", 2)
+    yield _hours("balancer", "balancer_hour", 1)
+    yield _hours("its traffic, one unit at most", "balancer_unit_hour", 1)
+    yield _hours("NAT", "nat_hour", size.nats)
+    yield _hours("public addresses (balancer, NAT)", "ipv4_hour", 2 + size.nats)
+    secrets = SECRETS + 2 * size.cache
+    yield "secrets", f"{secrets} × {usd('secret_month'):.2f}", secrets * usd("secret_month")
+    watched = ALARMS * usd("alarm_month") + METRICS * usd("metric_month")
+    yield "alarms, metric", f"{ALARMS} × {usd('alarm_month'):.2f} + {METRICS} × {usd('metric_month'):.2f}", watched
+    yield "logs", f"2 GB × {usd('log_gb'):.2f}", 2 * usd("log_gb")
+
+
+def _fargate(what: str, hours: float, vcpu: float, gib: float) -> Line:
+    each = vcpu * usd("fargate_vcpu_hour") + gib * usd("fargate_gb_hour")
+    told = f"{hours:g} h × ({vcpu:g} vCPU × {usd('fargate_vcpu_hour')} + {gib:g} GB × {usd('fargate_gb_hour')})"
+    return what, told, hours * each
+
+
+def _hours(what: str, price: str, count: int) -> Line:
+    return what, f"{count} × {HOURS} h × {usd(price)}", count * HOURS * usd(price)
+
+
+# --- what it carries --------------------------------------------------------------------------
+
+
+def measured(file: str, column: str, **where: str) -> float:
+    rows = json.loads((RESULTS / f"{file}.json").read_text())["rows"]
+    (row,) = (row for row in rows if all(row[name] == value for name, value in where.items()))
+    return float(row[column])
+
+
+def carried(size: Size) -> dict[str, float]:
+    """At most, with web scaled out as far as it may; a second of processor time counts as one of a core's CORE."""
+    page = measured("library", "web_cpu_ms", case="all files, -added", who="member")
+    upload = measured("upload", "web_cpu_ms_per_file", case="1000 files of 10 KiB", who="page in Chromium")
+    milliseconds = size.web_most * size.cpu / 1024 * CORE * BUSY * 1000
+    memory = float(PRICES[size.database]["gib"]) * 1024**3
+    return {
+        "pages a second": milliseconds / page,
+        "small files a second": milliseconds / upload,
+        "by the database": database_milliseconds(size) / DATABASE_MS_A_FILE,
+        "connections wanted": connections(size),
+        "connections there": min(memory / BYTES_A_CONNECTION, MOST_CONNECTIONS),
+    }
+
+
+def database_milliseconds(size: Size) -> float:
+    """Of processor time in each second, for as long as one likes."""
+    its = PRICES[size.database]
+    return float(its["vcpu"]) * float(its.get("share", CORE * BUSY)) * 1000
+
+
+def connections(size: Size) -> int:
+    return size.web_most * PROCESSES * CONNECTIONS + (size.worker_most + 2) * BEHIND
+
+
+# --- the page ---------------------------------------------------------------------------------
+
+
+def total(size: Size) -> float:
+    return sum(dollars for _, _, dollars in lines(size))
+
+
+def page() -> str:
+    parts = {"sizes": _rows(_size), "carried": _rows(_carried), "tables": "\n".join(map(_table, SIZES))}
+    parts["prices"] = "\n".join(f"| {name} | {it['usd']:g} | {it['source']} |" for name, it in PRICES.items())
+    return (HERE / "costs.template.md").read_text().format(**_figures(), **parts)
+
+
+def _figures() -> dict[str, Any]:
+    return {
+        "hours": HOURS, "aurora": usd("aurora_unit_hour"), "aurora_month": HOURS * usd("aurora_unit_hour"),
+        "s3": usd("s3_gb_month"), "terabyte": 1000 * usd("s3_gb_month"), "content": usd("content_gb"),
+        "out": 1000 * usd("content_gb"), "core": CORE, "busy": BUSY, "processes": PROCESSES, "each": CONNECTIONS,
+        "behind": BEHIND, "bytes": BYTES_A_CONNECTION, "cpu": "`WebCpu` ÷ 1024", "database": DATABASE_MS_A_FILE,
+        "page": measured("library", "web_cpu_ms", case="all files, -added", who="member"),
+        "upload": measured("upload", "web_cpu_ms_per_file", case="1000 files of 10 KiB", who="page in Chromium"),
+        "file": _ten_megabytes(),
+    }  # fmt: skip
+
+
+def _ten_megabytes() -> str:
+    """Sent once, looked at by us twice, downloaded once, a month on the disk."""
+    put, get = usd("s3_put_1000") / 1000, usd("s3_get_1000") / 1000
+    asked = usd("content_10000") / 10_000
+    each = put + 0.01 * usd("s3_gb_month") + 3 * get + 0.01 * usd("content_gb") + asked
+    kept, out = f"0.01 GB × {usd('s3_gb_month')}", f"0.01 GB × {usd('content_gb')}"
+    return f"{put:.6f} + {kept} + 3 × {get:.7f} + {out} + {asked:.6f} = {each:.5f}"
+
+
+def _rows(row: Any) -> str:
+    return "\n".join(row(size) for size in SIZES)
+
+
+def _size(size: Size) -> str:
+    told = " ".join(f"{name}={_quoted(value)}" for name, value in size.parameters().items() if value)
+    return f"| {size.name} | {size.what} | **{total(size):.0f}** | `{told}` |"
+
+
+def _quoted(value: str) -> str:
+    return f"'{value}'" if " " in value else value
+
+
+def _table(size: Size) -> str:
+    rows = "\n".join(f"| {what} | {how} | {dollars:.2f} |" for what, how, dollars in lines(size))
+    return f"### {size.name}\n\n| what | arithmetic | a month |\n|---|---|---|\n{rows}\n| | | **{total(size):.2f}** |\n"
+
+
+def _carried(size: Size) -> str:
+    told = carried(size)
+    return f"| {size.name} | " + " | ".join(f"{value:,.0f}" for value in told.values()) + " |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
