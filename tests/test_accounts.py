@@ -12,10 +12,10 @@ import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import User
 from django.db.models import F
-from django.http import HttpResponseBase
 from django.test import Client
 from pytest_django import Settings
 
+from uploads.errors import TooManyAttempts
 from uploads.models import Action, Attempt, Event
 from uploads.services import attempts
 
@@ -45,7 +45,7 @@ def sign_in(name: str = "alice", password: str = WRONG, *, door: str = LOGIN, cl
     return (client or Client()).post(door, {"username": name, "password": password}, **more)
 
 
-def guess(times: int, *, name: str = "alice", **more: Any) -> HttpResponseBase:
+def guess(times: int, *, name: str = "alice", **more: Any) -> Any:
     answers = [sign_in(name, **more) for _ in range(times)]
     return answers[-1]
 
@@ -230,5 +230,5 @@ def test_a_try_counts_before_it_is_known_how_it_goes(alice: User) -> None:
     under_way = [attempts.of_repeated_password("alice") for _ in range(5)]
     for tries in under_way:
         tries.begin()
-    with pytest.raises(attempts.TooManyAttempts):
+    with pytest.raises(TooManyAttempts):
         attempts.of_repeated_password("alice").begin()

@@ -25,7 +25,7 @@ SAID = {
 }
 
 
-class Accounts(DefaultAccountAdapter):
+class Accounts(DefaultAccountAdapter):  # type: ignore[misc]
     """Nobody signs up, nothing is mailed, and every way in ends here."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -49,7 +49,7 @@ class Accounts(DefaultAccountAdapter):
         return None
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
-        answer = super().post_login(request, user, **kwargs)
+        answer: HttpResponse = super().post_login(request, user, **kwargs)
         known.remember(request, answer, user.get_username())
         return answer
 

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 PURPOSE = b"amalga second factors"
 
 
-class Factors(DefaultMFAAdapter):
+class Factors(DefaultMFAAdapter):  # type: ignore[misc]
     """Secrets stand in the database encrypted: a copy of it gives nobody a second factor."""
 
     def encrypt(self, text: str) -> str:

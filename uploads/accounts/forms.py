@@ -44,7 +44,8 @@ class SignIn(AuthenticationForm):
         user = self.get_user()
         # They have just typed it: nothing asks for it again within the next minutes.
         record_authentication(request, user, method="password", reauthenticated=True)
-        return perform_login(request, Login(user=user, redirect_url=redirect_url))
+        answer: HttpResponse = perform_login(request, Login(user=user, redirect_url=redirect_url))
+        return answer
 
 
 class AskAgain(ReauthenticateForm):  # type: ignore[misc]

@@ -21,7 +21,7 @@ def browser_of(request: HttpRequest, name: str) -> str | None:
 
 def remember(request: HttpRequest, answer: HttpResponseBase, name: str) -> None:
     known = _known(request)
-    known[digest(name)] = known.pop(digest(name), None) or secrets.token_hex(16)
+    known[digest(name)] = known.pop(digest(name), "") or secrets.token_hex(16)
     newest = dict(list(known.items())[-MOST_ACCOUNTS:])
     answer.set_cookie(
         settings.KNOWN_COOKIE_NAME,

@@ -48,7 +48,7 @@ class SignOnAway(Problem):
         super().__init__(_("Single sign-on did not answer. Try again in a moment."))
 
 
-class SingleSignOn(DefaultSocialAccountAdapter):
+class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         return False
 
@@ -72,7 +72,7 @@ class SingleSignOn(DefaultSocialAccountAdapter):
         raise NotSignedIn
 
 
-class Provider(OpenIDConnectOAuth2Adapter):
+class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
     """Stricter than allauth's: the ID token's signature is always verified, it holds our nonce, it is of the issuer
     that was configured, and what the provider tells beside it is about the same person."""
 

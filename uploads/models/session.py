@@ -25,7 +25,7 @@ class SessionManager(BaseSessionManager["Session"]):
 class Session(AbstractBaseSession):
     person = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="+")
 
-    objects = SessionManager()
+    objects = SessionManager()  # type: ignore[misc]  # of the class: so are all of Django's managers
 
     class Meta(AbstractBaseSession.Meta):
         default_permissions = ()

@@ -1,0 +1,135 @@
+"""A provider of identities: OpenID Connect as providers speak it, over real HTTP, on one thread of the tests."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+CLIENT, SECRET = "amalga", "shared by both"
+KEY_ID = "2026-11"
+
+
+@dataclass
+class Identity:
+    """What the provider says; a test changes it to let the provider lie."""
+
+    issuer: str = ""
+    told_issuer: str | None = None
+    person: dict[str, Any] = field(default_factory=dict)
+    claims: dict[str, Any] = field(default_factory=dict)  # in the ID token alone
+    signing_key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048))
+    published_key: rsa.RSAPrivateKey | None = None
+    no_id_token: bool = False
+    away: set[str] = field(default_factory=set)  # paths that answer 500
+    codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def discovery(self) -> dict[str, Any]:
+        places = {f"{name}_endpoint": f"{self.issuer}/{name}" for name in ("authorization", "token", "userinfo")}
+        return {"issuer": self.told_issuer or self.issuer, "jwks_uri": f"{self.issuer}/keys", **places}
+
+    def keys(self) -> dict[str, Any]:
+        public = (self.published_key or self.signing_key).public_key()
+        key = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public))
+        return {"keys": [{**key, "kid": KEY_ID, "use": "sig", "alg": "RS256"}]}
+
+    def authorize(self, asked: dict[str, str]) -> str:
+        """The person agreed: back to the site, with a code."""
+        assert asked["client_id"] == CLIENT
+        assert asked["code_challenge_method"] == "S256"
+        code = secrets.token_hex(8)
+        self.codes[code] = asked
+        return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
+
+    def token(self, sent: dict[str, str]) -> dict[str, Any]:
+        asked = self.codes.pop(sent["code"])  # once
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(sent["code_verifier"].encode()).digest()).rstrip(b"=")
+        assert asked["code_challenge"] == challenge.decode()
+        assert (sent["client_id"], sent["client_secret"]) == (CLIENT, SECRET)
+        assert sent["redirect_uri"] == asked["redirect_uri"]
+        now = int(time.time())
+        facts = {"iss": self.issuer, "aud": CLIENT, "sub": self.person["sub"], "iat": now, "exp": now + 60}
+        claims = {**facts, "nonce": asked["nonce"], **self.claims}
+        id_token = jwt.encode(claims, self.signing_key, algorithm="RS256", headers={"kid": KEY_ID})
+        answer = {"access_token": secrets.token_hex(8), "token_type": "Bearer", "expires_in": 60}
+        return answer if self.no_id_token else {**answer, "id_token": id_token}
+
+
+def _handler(identity: Identity) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            if parts.path == "/authorization":
+                return self._redirect(identity.authorize(asked))
+            answers: dict[str, Callable[[], Any]] = {
+                "/.well-known/openid-configuration": identity.discovery,
+                "/keys": identity.keys,
+                "/userinfo": lambda: identity.person,
+            }
+            return self._answer(parts.path, answers[parts.path])
+
+        def do_POST(self) -> None:
+            sent = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self._answer("/token", lambda: identity.token({name: values[0] for name, values in sent.items()}))
+
+        def _answer(self, path: str, made: Callable[[], Any]) -> None:
+            identity.asked.append(path)
+            body = json.dumps({} if path in identity.away else made()).encode()
+            self.send_response(500 if path in identity.away else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def _redirect(self, location: str) -> None:
+            self.send_response(302)
+            self.send_header("Location", location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    return Handler
+
+
+@contextmanager
+def providing() -> Iterator[Identity]:
+    identity = Identity()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(identity)) as server:
+        identity.issuer = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield identity
+        server.shutdown()
+        thread.join()
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def agree(url: str) -> str:
+    """What a browser does at the provider, where somebody is signed in: the address it is sent back to."""
+    try:
+        urllib.request.build_opener(_Stay, urllib.request.ProxyHandler({})).open(url, timeout=5)
+    except HTTPError as answer:
+        return str(answer.headers["Location"])
+    raise AssertionError("The provider led nowhere.")
