@@ -76,6 +76,10 @@ class Web:
     def _all(self) -> list[psutil.Process]:
         return [self.process, *self.process.children(recursive=True)]
 
+    def memory(self) -> int:
+        """Bytes of all web processes that are no other process's as well, and their share of the rest."""
+        return sum(process.memory_full_info().pss for process in self._all())
+
     def _memory(self) -> int:
         return sum(process.memory_info().rss for process in self._all())
 
@@ -87,5 +91,7 @@ class Web:
         try:
             with urllib.request.urlopen(f"{self.url}/accounts/login/"):  # noqa: S310  (our own address)
                 return True
+        except urllib.error.HTTPError:
+            return True
         except (urllib.error.URLError, ConnectionError):
             return False

@@ -1,0 +1,58 @@
+"""A library of ten thousand files, and the people who look at it: what `bench.load_users` is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+FILES = 10_000
+PEOPLE = 40
+TOKEN = "t" * 32
+
+
+def stage() -> dict[str, Any]:
+    subprocess.run([sys.executable, "-m", "bench.library_make", str(FILES)], check=True, stdout=subprocess.DEVNULL)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amalga.settings")
+    import django
+
+    django.setup()
+    from django.contrib.auth.models import User
+    from django.core.management import call_command
+
+    call_command("collectstatic", verbosity=0, interactive=False)
+    member = User.objects.get(username="bench-member")
+    people = User.objects.filter(is_superuser=False, groups__name="uploaders").order_by("pk")[:PEOPLE]
+    return {"people": [_signed_in(person) for person in [member, *people]], "paths": _paths(member)}
+
+
+def _signed_in(person: Any) -> dict[str, str]:
+    from django.conf import settings
+    from django.test import Client
+
+    client = Client(SERVER_NAME="localhost")
+    client.force_login(person)
+    client.get("/")  # what is written once a while is written now
+    names = {settings.SESSION_COOKIE_NAME: client.cookies[settings.SESSION_COOKIE_NAME].value}
+    names[settings.CSRF_COOKIE_NAME] = TOKEN
+    return {"cookie": "; ".join(f"{name}={value}" for name, value in names.items()), "token": TOKEN}
+
+
+def _paths(member: Any) -> dict[str, list[str]]:
+    """Files that everybody sees, the library and its open folders."""
+    from uploads.models import File, Folder, Visibility
+
+    seen = File.objects.visible_to(member).listed().filter(visibility=Visibility.TEAM, folder__governor=None)
+    files = [str(file.link) for file in seen.order_by("pk")[:500]]
+    folders = Folder.objects.living().filter(governor=None).order_by("pk").values_list("pk", flat=True)[:30]
+    return {
+        "minimal": ["/"],
+        "list": ["/?below=1"],
+        "page": [f"/files/{link}/" for link in files] + [f"/folders/{pk}/" for pk in folders],
+        "redirect": [f"/files/{link}/download" for link in files],
+    }
+
+
+if __name__ == "__main__":
+    stage()
