@@ -1,0 +1,48 @@
+#!/bin/sh
+# Brings a version into service on this host, as root: upgrade.sh SOURCE SITE. SOURCE is a folder with that version's source
+# (a clone, an unpacked archive), SITE the address people type. When it does not answer, the version before comes back.
+set -eu
+
+source=${1:?upgrade.sh SOURCE SITE}
+site=${2:?upgrade.sh SOURCE SITE}
+home=/srv/amalga
+units=/etc/systemd/system
+new=$home/$(date -u +%Y%m%dT%H%M%SZ)
+before=$(readlink "$home/current" || true)
+
+mkdir -p "$new"
+cp -R "$source/." "$new"
+"${PYTHON:-python3}" -m venv "$new/.venv"
+"$new/.venv/bin/python" -m pip install --quiet --only-binary :all: --no-deps -r "$new/requirements.txt"
+# As in the Dockerfile: the settings refuse to be without these, and nothing is asked there.
+(
+    cd "$new"
+    export SECRET_KEY=build ALLOWED_HOSTS=build DATABASE_URL=postgres://build@localhost/build AWS_STORAGE_BUCKET_NAME=build
+    .venv/bin/python manage.py collectstatic --no-input --verbosity 0
+    .venv/bin/python -m compileall -q amalga uploads
+)
+export AMALGA_FOLDER="$new"
+"$new/deploy/systemd/amalga.sh" check --deploy --fail-level ERROR
+"$new/deploy/systemd/amalga.sh" migrate --noinput
+
+into_service() {
+    cp -R "$1"/deploy/systemd/amalga-* "$units/"
+    ln -sfn "$1" "$home/next"
+    mv -T "$home/next" "$home/current"
+    systemctl daemon-reload
+    systemctl enable --quiet --now amalga-web.socket amalga-sweep.timer amalga-night.timer amalga-week.timer
+    systemctl enable --quiet amalga-web.service amalga-worker.service
+    systemctl restart amalga-web.service amalga-worker.service
+}
+
+into_service "$new"
+if "$new/.venv/bin/python" "$new/deploy/smoke.py" "$site"; then
+    echo "In service: $new"
+elif [ "$before" ]; then
+    into_service "$before"
+    echo "It did not answer. In service again: $before" >&2
+    exit 1
+else
+    echo "It does not answer, and there is no version before it." >&2
+    exit 1
+fi
