@@ -18,6 +18,7 @@ from django.db import connection
 
 from amalga.local.servers import _postgres_programs
 from tests.conftest import signed_in
+from tests.rows import held, used
 from tests.senders import Sender, Upload
 from tests.stores import Bucket
 from uploads import services
@@ -92,6 +93,10 @@ class Hour:
         services.trash(self.saved, by=self.alice)
         File.objects.filter(pk=self.saved.pk).update(purge_after=in_seconds(2))
 
+    def owner(self) -> User:
+        """As the database of the earlier hour has her."""
+        return User.objects.get(username="alice")
+
     def after(self) -> None:
         services.restore(self.saved, by=self.alice)
         self.sender.finished(self.growing)
@@ -145,8 +150,29 @@ def test_after_a_restore_nothing_is_missing_and_nothing_is_lost(hour: Hour, buck
     assert bucket.objects() == objects
     assert hour.growing.row().state == State.AVAILABLE
     assert bucket.read(hour.growing.row().key) == BODY
-    services.restore(File.objects.get(pk=hour.saved.pk), by=User.objects.get(username="alice"))
+    services.restore(File.objects.get(pk=hour.saved.pk), by=hour.owner())
     assert differences() == {"orphan": orphans}
+
+
+def test_what_came_later_is_given_to_somebody_to_look_through(hour: Hour, bucket: Bucket) -> None:
+    run("after_restore", "--apply")
+    assert run("after_restore", "--recover-unknown", "--owner", "alice", "--apply")[0] == 2  # fsck has to find them
+    differences()
+    assert run("after_restore", "--recover-unknown", "--owner", "alice") == (0, [{"recovered": 2}])
+    assert run("after_restore", "--recover-unknown", "--owner", "alice", "--apply") == (0, [{"recovered": 2}])
+    files = File.objects.filter(folder__name__startswith="Recovered").order_by("size")
+    assert [(file.key, file.visibility) for file in files] == [
+        (file.key, "private") for file in sorted(hour.later, key=lambda file: file.size)
+    ]
+    assert differences() == {}
+    assert run("verify", str(files[0].pk))[0] == 0
+    assert used(hour.owner()) == held(hour.owner())
+    assert run("after_restore", "--recover-unknown", "--owner", "alice", "--apply") == (0, [{"recovered": 0}])
+
+
+@pytest.mark.parametrize("args", [["--owner", "alice"], ["--recover-unknown"], ["--recover-unknown", "--owner", "x"]])
+def test_odd_options_are_refused(bucket: Bucket, args: list[str]) -> None:
+    assert run("after_restore", *args)[0] == 2
 
 
 def test_the_database_that_was_thought_lost_removes_nothing_either(hour: Hour, bucket: Bucket) -> None:

@@ -19,10 +19,11 @@ STYLES = {Level.OK: "SUCCESS", Level.WARN: "WARNING", Level.FAIL: "ERROR"}
 class Command(BaseCommand):
     requires_system_checks = []  # they are told in the same way as everything else
     help = (
-        "Looks at the settings, the database, the store, the bucket and what runs in the background, and says one line "
-        "for each: ok, warn or fail, why, and what to do. Sends a few bytes to the bucket under quarantine/doctor-… to "
-        "find out what it refuses, and removes them again. Nothing else is written, and no secret is ever shown. Takes "
-        "less than a minute, also with everything hanging. Exit status: 0 nothing fails, there may be warnings; 1 "
+        "Looks at the settings, the database, the store, the bucket and what runs in the background, and says one "
+        "line for each: ok, warn or fail, why, and what to do. Sends a few bytes to the bucket under "
+        "quarantine/doctor-… to find out what it refuses, and a file and a table of a moment to find out whether "
+        "there is room, and removes them again. Nothing else is written, and no secret is ever shown. Takes less "
+        "than a minute, also with everything hanging. Exit status: 0 nothing fails, there may be warnings; 1 "
         "something fails; 2 an origin is none."
     )
 

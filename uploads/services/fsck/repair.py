@@ -64,7 +64,7 @@ def repair(scope: Scope, *, named: int | None, tell: Callable[[Finding, str], No
         require_removal()
     except (WrongMarker, BadInput, Paused) as problem:
         raise Refused(problem.message) from problem
-    report = _complete_run(scope)
+    report = complete_run(scope)
     open_ones = Finding.objects.filter(PROVABLE, report=report, mended="")
     _require_modest(scope, open_ones.count(), named)
     mended, last = 0, 0
@@ -79,11 +79,12 @@ def repair(scope: Scope, *, named: int | None, tell: Callable[[Finding, str], No
     return Repaired(report, mended, left)
 
 
-def _complete_run(scope: Scope) -> Report:
+def complete_run(scope: Scope) -> Report:
+    """The last one of this scope, if it is of the last 24 hours; else Refused."""
     runs = Report.objects.filter(command=COMMAND, scope=str(scope))
     last = runs.filter(outcome__in=[Outcome.AGREED, Outcome.DIFFERENCES], ended_at__gt=Now() - GOOD_FOR).first()
     if last is None:
-        raise Refused("Repair needs a complete run of the last 24 hours: run fsck with the same scope first.")
+        raise Refused("This needs a complete run of the last 24 hours: run fsck with the same scope first.")
     return last
 
 
