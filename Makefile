@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint format checks messages browser digest-store deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
+.PHONY: help run test test-faults lint format checks messages browser digest-store pooler deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,13 +19,13 @@ help:  ## this list
 run: $(VENV)/run.stamp  ## serve on http://localhost:8000 (PORT=8001 make run for another port)
 	@exec $(LOCAL) --with-parent --serve
 
-test: lint browser digest-store deploy-tools  ## everything that decides: lint, types, migrations, deployment checks, tests
+test: lint browser digest-store pooler deploy-tools  ## everything that decides: lint, types, migrations, deployment checks, tests
 	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks
 
-test-faults: $(VENV)/dev.stamp digest-store  ## the long form of the tests of faults: a quarter of an hour
+test-faults: $(VENV)/dev.stamp digest-store pooler  ## the long form of the tests of faults: a quarter of an hour
 	@HYPOTHESIS_PROFILE=faults exec $(LOCAL) --with-parent --ephemeral $(PY) -m pytest -m "faults or not faults" \
 		tests/faults tests/test_move_store.py tests/test_move_store_alive.py tests/test_machine.py tests/test_timeouts.py tests/test_injected.py tests/test_away.py tests/test_worker.py \
-		tests/browser/test_sending.py tests/test_image_runs.py
+		tests/browser/test_sending.py tests/test_image_runs.py tests/test_replica.py tests/test_failover.py
 
 # Needs the servers: run it through `make test`.
 checks:
@@ -51,6 +51,9 @@ browser: $(VENV)/dev.stamp
 	@$(PY) -m tests.chromium
 
 digest-store: .venv-digest/done.stamp
+
+pooler: $(VENV)/dev.stamp
+	@$(PY) -m tests.pgbouncer
 
 deploy-tools: .venv-deploy/done.stamp
 

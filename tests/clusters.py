@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import psycopg
 from django.db import connection
 
@@ -30,15 +32,17 @@ def until(true: Callable[[], object], *, seconds: float = READY_SECONDS) -> None
 
 
 class Standby:
-    """Copied from the server of the tests, and following it; what it is asked stands in its log."""
+    """Copied from the server of the tests, or from another of these, and following it until it is promoted; what it is
+    asked stands in its log."""
 
-    def __init__(self, folder: Path) -> None:
-        self.primary = connection.settings_dict
+    def __init__(self, folder: Path, *, of: Standby | None = None) -> None:
+        folder.mkdir(exist_ok=True)
+        self.place = connection.settings_dict
         self.port = free_port()
         self.kind = Postgres(folder, throwaway=True)
         self.kind.folder.mkdir(mode=0o700)
         step_down = self.kind._as_nobody() if os.geteuid() == 0 else []
-        program, source = str(self.kind._programs / "pg_basebackup"), self._url(self.primary["PORT"])
+        program, source = str(self.kind._programs / "pg_basebackup"), of.url if of else self._url(self.place["PORT"])
         copy = [program, "-D", str(self.kind.data), "-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
         command = [*dies_with_us(signal.SIGTERM, *step_down), *copy]
         subprocess.run(command, check=True, capture_output=True, timeout=60)
@@ -66,7 +70,8 @@ class Standby:
 
     def ask(self, sql: str) -> Any:
         with psycopg.connect(self.url, autocommit=True, connect_timeout=5) as opened:
-            row = opened.execute(sql).fetchone()
+            told = opened.execute(sql)
+            row = told.fetchone() if told.description else None
             return row[0] if row else None
 
     @contextmanager
@@ -80,6 +85,16 @@ class Standby:
             self.ask("SELECT pg_wal_replay_resume()")
             self.catch_up()
 
+    def promote(self) -> None:
+        assert self.ask("SELECT pg_promote()")
+
+    def kill(self) -> None:
+        """As a machine that loses its power."""
+        pid = int(self.kind.daemon.pid_file.read_text())
+        for child in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+
     def catch_up(self) -> None:
         """Return when it has all that the primary wrote before."""
         with connection.cursor() as cursor:
@@ -92,5 +107,5 @@ class Standby:
         return self.kind.daemon.log_file.read_text(errors="replace")
 
     def _url(self, port: object) -> str:
-        place = self.primary
-        return f"postgres://{place['USER']}:{quote(place['PASSWORD'])}@127.0.0.1:{port}/{place['NAME']}"
+        user, password, name = (self.place[part] for part in ("USER", "PASSWORD", "NAME"))
+        return f"postgres://{user}:{quote(password)}@127.0.0.1:{port}/{name}"

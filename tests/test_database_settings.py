@@ -64,7 +64,52 @@ def test_the_url_and_a_part_of_it_is_one_too_many(part: str, monkeypatch: pytest
 def test_a_number_of_connections_that_is_none_is_named(count: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="DATABASE_CONNECTIONS"):
         database(monkeypatch, DATABASE_CONNECTIONS=count)
-    assert database(monkeypatch, DATABASE_CONNECTIONS="7")["default"]["OPTIONS"]["pool"]["max_size"] == 7
+    assert database(monkeypatch, DATABASE_CONNECTIONS="9")["default"]["OPTIONS"]["pool"]["max_size"] == 9
+
+
+def test_each_thread_has_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_CONNECTIONS=9 is less than WEB_THREADS=10"):
+        database(monkeypatch, DATABASE_CONNECTIONS="9", WEB_THREADS="10")
+    options = database(monkeypatch, DATABASE_CONNECTIONS="", WEB_THREADS="20")["default"]["OPTIONS"]
+    assert options["pool"]["max_size"] == 40
+
+
+# --- the replica ------------------------------------------------------------------------------
+
+
+def test_a_replica_differs_in_its_host_alone(bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = database(monkeypatch, DATABASE_CA=bundle, READ_DATABASE_HOST="ro.example.org")
+    main, replica = found["default"], found["replica"]
+    assert replica["HOST"] == "ro.example.org"
+    assert [replica[part] for part in ("PORT", "NAME", "USER", "PASSWORD")] == [
+        main[part] for part in ("PORT", "NAME", "USER", "PASSWORD")
+    ]
+    assert (replica["OPTIONS"]["sslmode"], replica["OPTIONS"]["sslrootcert"]) == ("verify-full", bundle)
+    assert "default_transaction_read_only=on" in replica["OPTIONS"]["options"]
+    assert "default_transaction_read_only" not in main["OPTIONS"]["options"]
+
+
+def test_without_a_replica_nothing_stands_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch)
+    assert list(settings["DATABASES"]) == ["default"]
+    assert settings["DATABASE_ROUTERS"] == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"READ_DATABASE_URL": URL}, "READ_DATABASE_URL is the database itself"),
+        ({"READ_DATABASE_HOST": "DB.example.org"}, "READ_DATABASE_HOST is the database itself"),
+        ({"READ_DATABASE_URL": "nonsense"}, "READ_DATABASE_URL is not usable"),
+        ({"READ_DATABASE_URL": "postgres://postgres:postgres@ro.example.org/files"}, "everybody tries first"),
+        ({"READ_DATABASE_URL": URL, "READ_DATABASE_HOST": "ro.example.org"}, "are both set"),
+    ],
+)
+def test_a_replica_that_makes_no_sense_is_named(
+    variables: dict[str, str], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=why):
+        database(monkeypatch, **variables)
 
 
 # --- its proof --------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from django.db import connections
@@ -17,12 +17,20 @@ ANSWER_SECONDS = 9.0
 CHECK_SECONDS = 2.0
 # Whoever is told nothing by a replica asks the primary after that, and is to be told in time all the same.
 REPLICA_SECONDS = 4.0
+READ_ONLY = ("in_hot_standby", "default_transaction_read_only")  # PostgreSQL documentation, "Asynchronous Operations"
 
 
 class Connection(psycopg.Connection[Any]):
     """Waits for no answer longer than a person would; then the connection is closed for good."""
 
     patience = ANSWER_SECONDS
+    took_writes = False
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **parameters: Any) -> Self:  # type: ignore[override]
+        made = super().connect(conninfo, **parameters)
+        made.took_writes = made._takes_writes()
+        return made
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         try:
@@ -46,12 +54,20 @@ class Connection(psycopg.Connection[Any]):
         """
         self.patience = CHECK_SECONDS
         try:
-            return super().execute(*args, **kwargs)
+            answer = super().execute(*args, **kwargs)
+            if self.took_writes and not self._takes_writes():
+                # a failover left it behind, alive: whoever connects now is led to another one
+                raise OperationalError("the server has become read-only")
+            return answer
         except OperationalError:
             self._leave_the_others()
             raise
         finally:
             del self.patience  # that of the class again
+
+    def _takes_writes(self) -> bool:
+        """The server tells with each answer; behind a pooler nobody does."""
+        return not any(self.info.parameter_status(name) == "on" for name in READ_ONLY)
 
     def _leave_the_others(self) -> None:
         pool: ConnectionPool[Any] | None = getattr(self, "_pool", None)

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
+from psycopg.pq import TransactionStatus
 
 from amalga.database.connection import CHECK_SECONDS
 
@@ -19,16 +21,38 @@ def unhurried() -> Iterator[None]:
     """For work over millions of rows, which takes longer than a page may: statements take up to a day."""
     connection.ensure_connection()
     held: Any = connection.connection
+    before, held.patience = held.patience, DAY_SECONDS
+    try:
+        with _in_each_transaction() if settings.DATABASE_POOLER else _in_the_session(held):
+            yield
+    finally:
+        held.patience = before
+
+
+@contextmanager
+def _in_the_session(held: Any) -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")
-    before, held.patience = held.patience, DAY_SECONDS
     try:
         yield
     finally:
-        held.patience = before
         if not held.closed and not connection.needs_rollback:
             with connection.cursor() as cursor:
                 cursor.execute("RESET statement_timeout")
+
+
+@contextmanager
+def _in_each_transaction() -> Iterator[None]:
+    """A pooler gives every transaction another connection: what a session were told would stay with other people's."""
+
+    def first(execute: Any, sql: str, values: Any, many: bool, context: dict[str, Any]) -> Any:
+        held = context["connection"].connection
+        if not held.autocommit and held.info.transaction_status == TransactionStatus.IDLE:
+            held.cursor().execute("SET LOCAL statement_timeout = 0")  # psycopg begins the transaction
+        return execute(sql, values, many, context)
+
+    with connection.execute_wrapper(first):
+        yield
 
 
 @contextmanager

@@ -2,17 +2,23 @@
 
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from amalga.database import Connection, ReplicaConnection, ReplicaTokenConnection, TokenConnection
 from amalga.settings.environment import switch, whole
 from amalga.settings.postgres import primary, replica
-from amalga.settings.site import HTTPS
+from amalga.settings.site import HTTPS, WEB_THREADS
 
 # A token of the role that we run as, in the place of a password; and whether a pooler (pgbouncer) stands between, which
 # gives each transaction another connection.
 DATABASE_IAM = switch("DATABASE_IAM", default=False)
 DATABASE_POOLER = switch("DATABASE_POOLER", default=False)
-# Each process keeps at most so many: twice as many as it has threads.
-DATABASE_CONNECTIONS = whole("DATABASE_CONNECTIONS", 16, least=1, most=1000)
+# Each process keeps at most so many: for each thread one, and as many again that are being made anew.
+DATABASE_CONNECTIONS = whole("DATABASE_CONNECTIONS", max(16, 2 * WEB_THREADS), least=1, most=1000)
+if DATABASE_CONNECTIONS < WEB_THREADS:
+    raise ImproperlyConfigured(
+        f"DATABASE_CONNECTIONS={DATABASE_CONNECTIONS} is less than WEB_THREADS={WEB_THREADS}: each thread needs one."
+    )
 
 # connect + statement stay below the ten seconds after which a person gets 503.
 # The two last tell Postgres what lists are: a page reads a few rows out of an order, scattered over the table and

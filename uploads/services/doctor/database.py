@@ -9,12 +9,14 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import Tags, run_checks
-from django.db import DatabaseError, OperationalError, ProgrammingError, connection, transaction
+from django.db import DatabaseError, OperationalError, ProgrammingError, connection, connections, transaction
 from django.db.migrations.executor import MigrationExecutor
 
 from amalga.hosts import is_here
+from amalga.replica import ALIAS
 from uploads.services.doctor.clock import clock_line
 from uploads.services.doctor.database_reach import trouble
+from uploads.services.doctor.database_replica import replica_lines
 from uploads.services.doctor.limits import Budget, safely
 from uploads.services.doctor.told import Line, fail, ok, warn
 
@@ -32,7 +34,8 @@ def database_checks(budget: Budget, more: Sequence[tuple[str, Check]] = ()) -> I
         yield unreached
         yield warn("database", "what is in it was not looked at", "mend that first, and ask again")
         return
-    for subject, check in (*CHECKS, *more):
+    apart: tuple[tuple[str, Check], ...] = (("replica", replica_lines),) if ALIAS in connections else ()
+    for subject, check in (*CHECKS, *apart, *more):
         if not budget.left:
             yield fail(subject, "not looked at, the database answers too slowly", "see what it is busy with")
             continue
@@ -67,16 +70,17 @@ def _version() -> Iterable[Line]:
 
 
 def _tls() -> Iterable[Line]:
-    found = _one("SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()") or (False, "")
-    database = settings.DATABASES["default"]
-    if found[0]:
+    connection.ensure_connection()
+    held: Any = connection.connection
+    database = connection.settings_dict
+    if held.pgconn.ssl_in_use:  # the server itself may only know its pooler's connection
         proven = str(database["OPTIONS"].get("sslmode", "")).startswith("verify-")
         who = "its certificate is verified" if proven else "its certificate is not looked at"
-        yield ok("database TLS", f"in use, {found[1]}; {who}")
+        yield ok("database TLS", f"in use; {who}")
     elif is_here(database.get("HOST")):
         yield ok("database TLS", "not in use, and not needed: the database is on this machine")
     else:
-        advice = "let the server speak TLS, and add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL"
+        advice = "let the server speak TLS, drop sslmode from DATABASE_URL, and name its authority by DATABASE_CA"
         yield fail("database TLS", "everything goes over the network in the clear", advice)
 
 
@@ -84,7 +88,8 @@ def _time_limits() -> Iterable[Line]:
     values = {name: _one("SELECT current_setting(%s)", name)[0] for name in LIMITS}
     off = [name for name, value in values.items() if value == "0"]
     if off:
-        advice = "a pooler drops the options of connections: set them on the role (ALTER ROLE … SET …)"
+        role = connection.settings_dict["USER"]
+        advice = f"a pooler drops the options of connections: ALTER ROLE {role} SET {off[0]} = … (docs/database.md)"
         yield fail("database time limits", f"not in force: {', '.join(off)}", advice)
     else:
         yield ok("database time limits", ", ".join(f"{name} {value}" for name, value in values.items()))
@@ -97,9 +102,12 @@ def _connections() -> Iterable[Line]:
         " nullif((SELECT datconnlimit FROM pg_database WHERE datname = current_database()), -1)),"
         " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
     )
-    pool = settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"]
+    pool = settings.DATABASE_CONNECTIONS
     processes = settings.WEB_CONCURRENCY + BACKGROUND
     wanted = processes * pool
+    if settings.DATABASE_POOLER:
+        yield ok("database connections", f"a pooler stands between; its max_client_conn has to be above {wanted}")
+        return
     told = f"{wanted} may be asked for ({processes} processes of {pool}), {limit} are there, {used} in use now"
     if wanted > limit:
         advice = "raise max_connections, lower WEB_CONCURRENCY, or put a pooler between; count each machine"
