@@ -6,11 +6,13 @@ import io
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
 from pytest_django import Settings
 
 from tests import fronts, shelf
@@ -340,3 +342,23 @@ def test_doctor_names_the_right_that_is_missing(bucket: Bucket, settings: Settin
         settings.S3_ENDPOINT = right
     s3.reset()
     assert line.advice == "allow s3:GetObject on amalga-clock.json"
+
+
+# --- a library that is made again ---------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_library_that_was_made_again_is_the_one_that_the_bucket_remembers(sender: Sender, tmp_path: Path) -> None:
+    """The activity log is not in the manifest: the event that the bucket remembered is gone for good."""
+    sender.send(b"hello")
+    note_history()
+    manifest = str(tmp_path / "manifest")
+    assert run("export_manifest", "--output", manifest)[0] == 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "TRUNCATE auth_user, uploads_installation, uploads_event, uploads_figure, uploads_change, uploads_usage,"
+            " uploads_heartbeat, uploads_file RESTART IDENTITY CASCADE"
+        )
+    assert run("rebuild_rows", manifest, "--apply")[0] == 0
+    require_history()
+    assert run("sweep")[0] == 0

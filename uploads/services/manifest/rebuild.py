@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,9 @@ from django.core.exceptions import FieldError
 from django.db import DataError, IntegrityError
 
 from uploads import s3
-from uploads.errors import BadInput, WrongMarker
+from uploads.errors import BadInput, StoreUnavailable, WrongMarker
 from uploads.models import Installation
+from uploads.services.history import accept_history
 from uploads.services.manifest.compare import Compared, compare
 from uploads.services.manifest.lines import BadManifest, Head, inspect, rows
 from uploads.services.manifest.load import load, require_empty
@@ -58,6 +59,8 @@ def rebuild(
                     files.write(json.dumps(row) + "\n")
             files.seek(0)
             load(path, files, head, keep_id=keep_id, folder=folder)
+            with suppress(StoreUnavailable):  # then `after_restore` is asked for
+                accept_history()
     return Rebuilt(head, compared)
 
 
