@@ -40,6 +40,7 @@ def test_every_size_is_one_that_the_template_takes(costs: ModuleType) -> None:
         for name, value in told.items():
             allowed = template.document["Parameters"][name].get("AllowedValues")
             assert allowed is None or value in map(str, allowed), name
+        assert int(told["DatabaseMaxStorage"]) > 1.1 * size.storage, "what RDS lets grow"
         assert size.memory in range(2 * size.cpu, 8 * size.cpu + 1, 1024), "what Fargate gives to so many processors"
 
 

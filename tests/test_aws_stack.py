@@ -122,12 +122,6 @@ def test_groups_let_in_groups(aws: Account, group: str, port: int | None, source
     assert pairs == {aws.id_of(source) for source in sources}
 
 
-def test_tasks_have_no_address_of_their_own(aws: Account) -> None:
-    services = [aws.id_of("Web"), aws.id_of("Worker")]
-    found = aws.client("ecs").describe_services(cluster=aws.id_of("Cluster"), services=services)["services"]
-    assert [it["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"] for it in found] == ["DISABLED"] * 2
-
-
 def test_people_are_sent_to_https_and_the_balancer_asks_for_life_alone(aws: Account) -> None:
     elb = aws.client("elbv2")
     listeners = elb.describe_listeners(LoadBalancerArn=aws.id_of("Balancer"))["Listeners"]

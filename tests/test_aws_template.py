@@ -16,6 +16,7 @@ from uploads.s3.delivery import DOWNLOAD_SECONDS
 PROJECT = Path(__file__).resolve().parents[1]
 TOOLS = PROJECT / ".venv-deploy" / "bin"
 FULL = {"Domain": "files.example.org", "HostedZoneId": "Z1", "Image": "image", "ContentKey1": "PEM"}
+SUBNET_ROUTES = "AWS::EC2::SubnetRouteTableAssociation"
 TASKS = ("WebTask", "WorkerTask", "SweeperTask", "ExaminerTask", "ReleaseTask")
 RDS, AURORA = {**FULL, "ReadReplica": "on"}, {**FULL, "ReadReplica": "on", "DatabaseEngine": "aurora"}
 
@@ -167,6 +168,19 @@ def test_no_task_can_write_where_it_runs_or_holds_a_key(template: Template, task
     assert not {name for name in told if any(word in name for word in ("SECRET", "PASSWORD", "TOKEN", "PRIVATE"))}
     assert ("DATABASE_PASSWORD" in secret) == (task == "ReleaseTask")
     assert ("CLOUDFRONT_PRIVATE_KEY" in secret) == (task == "WebTask")
+
+
+def test_no_task_has_an_address_of_its_own_and_data_no_way_out(template: Template) -> None:
+    made = template.worked_out(**FULL)
+    asked = [its["NetworkConfiguration"] for its in of_type(made, "AWS::ECS::Service").values()]
+    scheduled = of_type(made, "AWS::Scheduler::Schedule").values()
+    asked += [its["Target"]["EcsParameters"]["NetworkConfiguration"] for its in scheduled]
+    for network in asked:
+        its = network["AwsvpcConfiguration"]
+        assert (its["AssignPublicIp"], its["Subnets"]) == ("DISABLED", ["tasksa", "tasksb"])
+    tables = {its["SubnetId"]: its["RouteTableId"] for its in of_type(made, SUBNET_ROUTES).values()}
+    outward = {its["RouteTableId"] for its in of_type(made, "AWS::EC2::Route").values()}
+    assert {subnet for subnet, table in tables.items() if table not in outward} == {"dataa", "datab"}
 
 
 def test_a_version_that_does_not_stay_up_is_rolled_back(template: Template) -> None:

@@ -26,7 +26,7 @@ NIGHTLY_HOURS = 0.5 * 60 + 1.0 * 4  # verify and export_manifest each night, fsc
 BYTES_A_CONNECTION = 9_531_392  # RDS user guide: max_connections = DBInstanceClassMemory / 9531392, 5000 at most
 MOST_CONNECTIONS = 5000
 ALARMS = 15 + 2 * 2  # the template's, and two that AWS makes for each policy that keeps to a target
-METRICS, SECRETS = 1, 4
+METRICS, SECRETS = 2, 4
 # bench/results/library.txt, last lines: start, claim and publish of a hundred small files among ten million
 DATABASE_MS_A_FILE = (107.4 + 8.7 + 25.3) / 100
 
@@ -54,7 +54,8 @@ class Size:
         told = {
             "WebLeast": self.web, "WebMost": self.web_most, "WebCpu": self.cpu, "WebMemory": self.memory,
             "WorkerLeast": self.worker, "WorkerMost": self.worker_most, "DatabaseClass": self.database,
-            "DatabaseStorage": self.storage, "DatabaseStandby": "on" if self.standby else "off",
+            "DatabaseStorage": self.storage, "DatabaseMaxStorage": 4 * max(self.storage, 250),
+            "DatabaseStandby": "on" if self.standby else "off",
             "NatGateways": "each zone" if self.nats > 1 else "one", "ReadReplica": "on" if self.replica else "off",
             "CacheType": "cache.t4g.micro" if self.cache else "",
         }  # fmt: skip
