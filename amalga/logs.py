@@ -26,7 +26,7 @@ WITHHELD = "…"
 # Nothing of ours writes these; libraries put addresses, headers and settings into what they raise.
 SECRETS = re.compile(
     r"""
-      (?P<address> [\w+.-]+:// ) [^/\s@:'"]* : [^/\s@'"]+ (?=@)                            # user:password@host
+      (?P<address> [\w+.-]+:// ) [^/\s@'"]+ (?=@)                                         # user:password@host
     | (?P<query> \? ) [^\s'"<>?]* [=%] [^\s'"<>]*                                          # signatures stand in queries
     | (?P<signed> X-Amz-(?:Signature|Credential|Security-Token) ['"]? \s* [=:] \s* ) [^\s&,]+
     | (?P<scheme> \b (?:Bearer|Basic|AWS4-HMAC-SHA256) \s+ ) [^\s'"] [^'"\n]*

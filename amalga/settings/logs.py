@@ -16,6 +16,16 @@ except ValueError as fault:
     raise ImproperlyConfigured(str(fault)) from None
 LOGGING = configuration(LOG_FORMAT)
 
+# Where faults of ours are reported, if anywhere. The library that does it is only loaded then.
+SENTRY_DSN = str(env.str("SENTRY_DSN", default="")).strip()
+if SENTRY_DSN:
+    from amalga.faults import report_to
+
+    try:
+        report_to(SENTRY_DSN)
+    except ValueError as fault:
+        raise ImproperlyConfigured(f"SENTRY_DSN is not usable: {fault}.") from None
+
 # Whoever asks for /metrics must know it; without one there is no such address.
 METRICS_TOKEN = str(env.str("METRICS_TOKEN", default="")).strip()
 if METRICS_TOKEN and not re.fullmatch(rf"[!-~]{{{LEAST_TOKEN},{MOST_TOKEN}}}", METRICS_TOKEN):
