@@ -211,3 +211,12 @@ def test_signing_in_sends_no_cookie_that_a_script_or_another_site_gets(alice: Us
         assert cookie["httponly"]
         assert cookie["samesite"] == "Lax"
         assert (cookie["path"], cookie["domain"]) == ("/", "")
+
+
+def test_a_password_that_is_hashed_anew_when_it_is_typed_ends_nothing(alice: User) -> None:
+    client = signed_in(alice)
+    client.post("/accounts/confirm/", {"password": RIGHT, "next": "/"})
+    kept = alice.password
+    alice.refresh_from_db()
+    assert alice.password != kept
+    assert is_in(client)

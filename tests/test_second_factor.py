@@ -87,6 +87,7 @@ def test_a_password_alone_is_no_sign_in_for_the_log(guarded: str) -> None:
     assert (failed.name, failed.detail) == ("alice", {"step": "code"})
     client.post(CODE, {"code": code(guarded)})
     assert Event.objects.filter(action=Action.LOGIN).count() == before + 1
+    assert Event.objects.filter(action=Action.LOGIN).latest("id").detail == {"how": ["password", "second factor"]}
 
 
 def test_a_code_counts_once(guarded: str) -> None:

@@ -74,7 +74,7 @@ def test_it_opens_the_account_that_an_administrator_gave_that_address(alice: Use
     answer = sign_in(client, next="/upload/")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/upload/")
     assert is_in(client)
-    assert Event.objects.filter(action=Action.LOGIN, actor="alice").count() == 1
+    assert Event.objects.get(action=Action.LOGIN, actor="alice").detail == {"how": ["single sign-on"]}
     assert Event.objects.get(action=Action.FACTOR).detail == {"act": "added", "kind": "single sign-on"}
 
 

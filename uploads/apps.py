@@ -17,7 +17,7 @@ class UploadsConfig(AppConfig):
 
         # Django's own signals are the one place that every door leads through: the login page, the admin's, and
         # whatever signs people in later on.
-        signals.user_logged_in.connect(presence.came)
+        signals.user_logged_in.connect(heard.came)
         signals.user_logged_out.connect(presence.left)
         signals.user_login_failed.connect(presence.refused)
         signals.user_logged_in.connect(sessions.begin)

@@ -98,6 +98,7 @@ ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
 ACCOUNT_LOGIN_TIMEOUT = 900
 MFA_ADAPTER = "uploads.accounts.factor.Factors"
 MFA_FORMS = {
+    "activate_totp": "uploads.accounts.forms.FirstCode",
     "authenticate": "uploads.accounts.forms.Code",
     "reauthenticate": "uploads.accounts.forms.CodeAgain",
 }

@@ -21,7 +21,6 @@ SAID = {
     "account/messages/password_changed.txt": _("Your password is changed. Everywhere else you are signed out."),
     "mfa/messages/totp_activated.txt": _("Your second factor is set up. Everywhere else you are signed out."),
     "mfa/messages/totp_deactivated.txt": _("Your second factor is removed."),
-    "mfa/messages/recovery_codes_generated.txt": _("You have new recovery codes. Older ones work no more."),
 }
 
 

@@ -11,9 +11,12 @@ from allauth.account.models import Login
 from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.base.forms import ReauthenticateForm as CodeAgainForm
+from allauth.mfa.totp.forms import ActivateTOTPForm
+from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
@@ -53,6 +56,10 @@ class AskAgain(ReauthenticateForm):  # type: ignore[misc]
 
     user: User
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _in_plain_dress(self, "password")
+
     def clean_password(self) -> str:
         password = str(self.cleaned_data["password"])
         if not _is_password_of(self.user, password):
@@ -61,6 +68,10 @@ class AskAgain(ReauthenticateForm):  # type: ignore[misc]
 
 
 class ChangePassword(ChangePasswordForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _in_plain_dress(self, "oldpassword")
+
     def clean_oldpassword(self) -> str:
         password = str(self.cleaned_data.get("oldpassword", ""))
         if not _is_password_of(self.user, password):
@@ -71,10 +82,13 @@ class ChangePassword(ChangePasswordForm):  # type: ignore[misc]
 def _is_password_of(user: User, password: str) -> bool:
     tries = attempts.of_repeated_password(user.get_username())
     tries.begin()
+    kept = user.password
     if not user.check_password(password):
         tries.failed()
         return False
     tries.succeeded()
+    if user.password != kept:  # a newer Django hashes it better, and has just done so: that ends no session
+        update_session_auth_hash(context.request, user)
     return True
 
 
@@ -83,6 +97,10 @@ class Code(AuthenticateForm):  # type: ignore[misc]
 
     user: User
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _in_plain_dress(self, "code")
+
     def clean_code(self) -> str:
         return _counted(self.user, super().clean_code)
 
@@ -90,8 +108,29 @@ class Code(AuthenticateForm):  # type: ignore[misc]
 class CodeAgain(CodeAgainForm):  # type: ignore[misc]
     user: User
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _in_plain_dress(self, "code")
+
     def clean_code(self) -> str:
         return _counted(self.user, super().clean_code)
+
+
+class FirstCode(ActivateTOTPForm):  # type: ignore[misc]
+    """Of an app that has just read the key."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _in_plain_dress(self, "code")
+
+
+def _in_plain_dress(form: Form, first: str) -> None:
+    """Labels stand above their fields, and nothing in them; one types into the first at once, a code in digits."""
+    for field in form.fields.values():
+        field.widget.attrs.pop("placeholder", None)
+    form.fields[first].widget.attrs["autofocus"] = True
+    if first == "code":
+        form.fields[first].widget.attrs |= {"inputmode": "numeric", "spellcheck": "false"}
 
 
 def _counted(user: User, clean_code: Any) -> str:

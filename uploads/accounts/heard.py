@@ -1,15 +1,23 @@
-"""What django-allauth tells of second factors and passwords: into the activity log, and the ends of other sessions."""
+"""What Django and django-allauth tell: into the activity log, and the ends of other sessions."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from allauth.account.authentication import get_authentication_records
 from allauth.account.internal.flows.login import clear_authentication_records, record_authentication
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from uploads.services import presence
+
+WAYS = {"password": "password", "mfa": "second factor", "socialaccount": "single sign-on"}
+
+
+def came(*, request: HttpRequest, user: User, **_: Any) -> None:
+    records = get_authentication_records(request, user)
+    presence.came(user, how=[WAYS.get(record["method"], record["method"]) for record in records])
 
 
 def added(*, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from allauth.mfa.models import Authenticator
@@ -16,8 +16,9 @@ logger = logging.getLogger(__name__)
 MOST_NAME_CHARACTERS = 150  # as Django's own user names
 
 
-def came(*, user: User, **_: Any) -> None:
-    Event.objects.record(Action.LOGIN, by=user)
+def came(user: User, *, how: Sequence[str] = ()) -> None:
+    """`how`: by which ways they proved who they are, if that is known."""
+    Event.objects.record(Action.LOGIN, by=user, **({"how": list(how)} if how else {}))
     logger.info("signed_in user=%s", user.pk)
 
 

@@ -1,0 +1,119 @@
+"""Signing in with a second factor, as people see it: with scripts and without, in light and dark, on a phone."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, Page, expect
+
+from tests.authenticator import code
+from tests.browser.conftest import watched
+
+RIGHT = "correct horse battery staple"
+PAGES = [
+    "/accounts/login/", "/accounts/security/", "/accounts/password/", "/accounts/factor/add/",
+]  # fmt: skip
+GUARDED = [
+    "/accounts/security/",
+    "/accounts/recovery-codes/",
+    "/accounts/recovery-codes/new/",
+    "/accounts/factor/remove/",
+]
+
+
+def sign_in(page: Page, site: str, name: str = "alice") -> None:
+    page.goto(f"{site}/accounts/login/")
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password").fill(RIGHT)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def set_up(page: Page, site: str) -> str:
+    """By the key that stands under the picture; that key."""
+    page.goto(f"{site}/accounts/factor/add/")
+    key = page.locator("code.key").inner_text()
+    page.get_by_label("Authenticator code").fill(code(key, periods_later=-1))
+    page.get_by_role("button", name="Set it up").click()
+    expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
+    return key
+
+
+def faults(page: Page) -> list[Any]:
+    return [found for found in Axe().run(page).response["violations"] if found["impact"] in {"serious", "critical"}]
+
+
+def wider_than_the_screen(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_second_factor_from_the_picture_to_the_next_sign_in(
+    scripts: bool, browser: Browser, transactional_db: None, alice: User, small_parts_site: str
+) -> None:
+    with watched(browser.new_context(java_script_enabled=scripts)) as context:
+        page = context.new_page()
+        sign_in(page, small_parts_site)
+        key = set_up(page, small_parts_site)
+        expect(page.locator(".codes li")).to_have_count(10)
+        page.goto(f"{small_parts_site}/accounts/security/")
+        expect(page.get_by_text("10 recovery codes are left")).to_be_visible()
+        context.clear_cookies()
+        sign_in(page, small_parts_site)
+        expect(page.get_by_role("heading", name="Your second factor")).to_be_visible()
+        page.get_by_label("Code").fill(code(key))
+        page.get_by_role("button", name="Sign in", exact=True).click()
+        expect(page).to_have_url(f"{small_parts_site}/")
+
+
+def test_the_picture_is_shown(page: Page, transactional_db: None, alice: User, small_parts_site: str) -> None:
+    """The policy lets it through, and it is a picture."""
+    sign_in(page, small_parts_site)
+    page.goto(f"{small_parts_site}/accounts/factor/add/")
+    assert page.locator("img.qr").evaluate("image => image.complete && image.naturalWidth > 0")
+
+
+def test_whoever_tries_too_often_is_told_to_wait(
+    page: Page, transactional_db: None, alice: User, small_parts_site: str
+) -> None:
+    for _ in range(6):
+        page.goto(f"{small_parts_site}/accounts/login/")
+        page.get_by_label("Username").fill("alice")
+        page.get_by_label("Password").fill("wrong")
+        page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Please wait a moment")).to_be_visible()
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_are_for_everybody(
+    scheme: Literal["light", "dark"], browser: Browser, transactional_db: None, alice: User, small_parts_site: str
+) -> None:
+    found: dict[str, Any] = {}
+    narrow = browser.new_context(color_scheme=scheme, viewport={"width": 360, "height": 720})
+    with watched(narrow) as context:
+        page = context.new_page()
+        page.goto(f"{small_parts_site}/accounts/login/")
+        look(page, found)
+        sign_in(page, small_parts_site)
+        for path in PAGES[1:]:
+            page.goto(small_parts_site + path)
+            look(page, found)
+        set_up(page, small_parts_site)
+        for path in GUARDED:
+            page.goto(small_parts_site + path)
+            look(page, found)
+        context.clear_cookies()
+        sign_in(page, small_parts_site)
+        expect(page.get_by_role("heading", name="Your second factor")).to_be_visible()
+        look(page, found)
+    assert found == {}
+
+
+def look(page: Page, found: dict[str, Any]) -> None:
+    if wrong := faults(page):
+        found[page.url] = wrong
+    if wider_than_the_screen(page):
+        found[f"{page.url} is too wide"] = True
