@@ -32,6 +32,7 @@ from pytest_django import Settings
 from amalga.local.ports import free_port
 from amalga.local.processes import Daemon
 from tests import chromium, log_scanner, side_by_side, stores
+from tests.clusters import Standby
 from tests.own_ca import Authority
 from tests.senders import Sender
 from tests.tls_front import TlsFront, tls_front
@@ -335,6 +336,14 @@ def _wait_for(url: str, web: Daemon) -> None:
             if web.exit_code() is not None or time.monotonic() > end:
                 raise RuntimeError(f"The site is not up: {error}: {web.last_words()}") from None
             time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def standby(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standby]:
+    """A server that follows the one of the tests, and takes no writes."""
+    standby = Standby(tmp_path_factory.mktemp("standby"))
+    yield standby
+    standby.stop()
 
 
 @pytest.fixture(scope="session", autouse=True)

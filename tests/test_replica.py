@@ -42,15 +42,13 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(standby: Standby, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("replica")
-    standby = Standby(folder)
     proxy = Proxy("127.0.0.1", standby.port)
     url = standby.url.replace(f":{standby.port}/", f":{proxy.port}/")
     with serving(folder, {"READ_DATABASE_URL": url, "WEB_CONCURRENCY": "1"}) as site:
         yield Pair(site, standby, proxy, folder / "web.log")
     proxy.close()
-    standby.stop()
 
 
 @pytest.fixture
