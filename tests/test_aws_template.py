@@ -170,6 +170,20 @@ def test_no_task_can_write_where_it_runs_or_holds_a_key(template: Template, task
     assert ("CLOUDFRONT_PRIVATE_KEY" in secret) == (task == "WebTask")
 
 
+def test_every_secret_that_a_task_asks_for_is_there(template: Template) -> None:
+    """A key that the secret does not hold keeps a task from starting."""
+    made = template.worked_out(**FULL)
+    drawn = made["Settings"]["Properties"]["GenerateSecretString"]
+    there = set(json.loads(drawn["SecretStringTemplate"])) | {drawn["GenerateStringKey"]}
+    asked = {
+        it["ValueFrom"].split(":")[-3]
+        for task in TASKS
+        for it in container(made, task)["Secrets"]
+        if ":secret:Settings:" in it["ValueFrom"]
+    }
+    assert asked == there
+
+
 def test_no_task_has_an_address_of_its_own_and_data_no_way_out(template: Template) -> None:
     made = template.worked_out(**FULL)
     asked = [its["NetworkConfiguration"] for its in of_type(made, "AWS::ECS::Service").values()]
