@@ -1,4 +1,4 @@
-"""What every test may ask for: people, a look into the bucket, a store that verifies digests, a site, a browser.
+"""What every test may ask for: people, a look into the bucket, a store that verifies digests, a site.
 
 Three people: alice owns, bob is on her team, charlie should see nothing.
 """
@@ -11,11 +11,10 @@ import signal
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
@@ -31,16 +30,13 @@ from pytest_django import Settings
 
 from amalga.local.ports import free_port
 from amalga.local.processes import Daemon
-from tests import chromium, log_scanner, side_by_side, stores
+from tests import log_scanner, policy_reports, side_by_side, stores
 from tests.clusters import Standby
 from tests.own_ca import Authority
 from tests.senders import Sender
 from tests.tls_front import TlsFront, tls_front
 from uploads import s3
 from uploads.models import Installation
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
 
 PROJECT = Path(__file__).resolve().parents[1]
 SITE_SECONDS = 30
@@ -312,7 +308,7 @@ def serving(folder: Path, variables: Mapping[str, str], *, database_port: int | 
     """A gunicorn of our own; what it says is in `web.log` of this folder."""
     port = free_port()
     database = {**connection.settings_dict, "PORT": database_port or connection.settings_dict["PORT"]}
-    env = {**os.environ, **variables, "PORT": str(port)}
+    env = {**os.environ, "CSP_REPORT_URI": policy_reports.begin().url, **variables, "PORT": str(port)}
     env["DATABASE_URL"] = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn.py")]
     web = Daemon("web", folder, mark="gunicorn", stop_signal=signal.SIGINT)
@@ -356,49 +352,3 @@ def static_files() -> None:
         if mine:
             call_command("collectstatic", interactive=False, verbosity=0)
     live_settings.WHITENOISE_AUTOREFRESH = True
-
-
-# --- the browser ------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    path = chromium.find()
-    assert path, chromium.ADVICE
-    # Playwright keeps an event loop in this thread; what Django warns of does not happen in it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=chromium.ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A fresh page with nobody signed in. Fails on a script's error and on what our own CSP refuses."""
-    context = browser.new_context()
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on(
-        "console",
-        lambda message: faults.append(message.text) if "Content Security Policy" in message.text else None,
-    )
-    yield page
-    context.close()
-    assert not faults
-
-
-@pytest.fixture
-def sign_in(page: Page) -> Callable[[User, str], Page]:
-    """`sign_in(alice, site)`: the page, with alice's session on that site."""
-
-    def sign_in(user: User, site: str) -> Page:
-        name = live_settings.SESSION_COOKIE_NAME
-        value = signed_in(user).cookies[name].value
-        page.context.add_cookies([{"name": name, "value": value, "url": site, "httpOnly": True}])
-        return page
-
-    return sign_in

@@ -50,11 +50,12 @@ class Signer:
 
 
 class Edge(Front):
-    def __init__(self, bucket: Bucket, authority: Authority, *signers: Signer) -> None:
+    def __init__(self, bucket: Bucket, authority: Authority, *signers: Signer, host: str) -> None:
         super().__init__(bucket.address.endpoint)
         server = authority.server("localhost")
+        self.server.socket.listen(128)
         self.server.socket = server.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
-        self.domain = f"localhost:{self.server.server_address[1]}"
+        self.domain = f"{host}:{self.server.server_address[1]}"
         self.address = bucket.address
         self.group = {one.key_id: one.public for one in signers}
         self.cookies: list[str] = []  # that browsers sent along
@@ -112,8 +113,8 @@ class Edge(Front):
 
 
 @contextmanager
-def edge_of(bucket: Bucket, authority: Authority, *signers: Signer) -> Iterator[Edge]:
-    edge = Edge(bucket, authority, *signers)
+def edge_of(bucket: Bucket, authority: Authority, *signers: Signer, host: str = "localhost") -> Iterator[Edge]:
+    edge = Edge(bucket, authority, *signers, host=host)
     thread = threading.Thread(target=edge.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -29,6 +29,7 @@ OURS = (
     "DEBUG",
     "CSRF_",
     "CLOUDFRONT_",
+    "CSP_",
 )
 WHOLE = {
     "SECRET_KEY": "0123456789abcdef" * 4,

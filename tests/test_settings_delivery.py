@@ -1,4 +1,6 @@
-"""The settings of delivery by CloudFront: all of them or none, a host of its own, and a key that is never told."""
+"""The settings of delivery by CloudFront: all of them or none, a host of its own, and a key that is never told.
+And where a policy's reports go.
+"""
 
 from __future__ import annotations
 
@@ -108,3 +110,16 @@ def test_a_key_that_cloudfront_would_not_take_is_refused_and_not_told(
         read(monkeypatch, **all_three(CLOUDFRONT_PRIVATE_KEY=keys[kind]))
     assert keys[kind][-60:-30] not in str(told.value)
     assert told.value.__cause__ is None
+
+
+def test_reports_go_where_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "report-uri" not in read(monkeypatch)["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]
+    address = "https://errors.example.org/api/1/security/?key=x"
+    policy = read(monkeypatch, CSP_REPORT_URI=address)["CONTENT_SECURITY_POLICY"]
+    assert policy["DIRECTIVES"]["report-uri"] == address
+
+
+@pytest.mark.parametrize("address", ["errors.example.org", "https://a.example/;script-src *", "https://a.example/, x"])
+def test_an_address_that_would_end_the_policy_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="CSP_REPORT_URI"):
+        read(monkeypatch, CSP_REPORT_URI=address)

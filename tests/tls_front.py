@@ -87,6 +87,8 @@ class TlsFront:
 
 
 class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # browsers open many at once; those past it would wait for seconds
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Browsers hang up as they like."""
 

@@ -1,8 +1,12 @@
 """What browsers are told: TLS only, and what a page may load."""
 
+from typing import Any
+
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from amalga.settings.delivery import CONTENT_ORIGINS
+from amalga.settings.environment import env, web_address
 from amalga.settings.site import HTTPS
 from amalga.settings.store import S3_ORIGINS
 
@@ -18,7 +22,13 @@ FURTHER_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-CONTENT_SECURITY_POLICY = {
+# Where browsers tell what the policy refused; most collectors of errors have such an address.
+CSP_REPORT_URI = str(env.str("CSP_REPORT_URI", default="")).strip()
+if CSP_REPORT_URI:
+    web_address("CSP_REPORT_URI", CSP_REPORT_URI)
+    if not CSP_REPORT_URI.isascii() or set(CSP_REPORT_URI) & set(" ;,"):
+        raise ImproperlyConfigured("CSP_REPORT_URI is not usable: odd characters are written as %XX.")
+CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF],
@@ -32,5 +42,6 @@ CONTENT_SECURITY_POLICY = {
         "form-action": [SELF],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
+        **({"report-uri": CSP_REPORT_URI} if CSP_REPORT_URI else {}),
     }
 }

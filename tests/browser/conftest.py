@@ -1,19 +1,76 @@
-"""A site with small parts, so that a file of many parts stays small, and hands that drop files."""
+"""A browser, a site with small parts, so that a file of many parts stays small, and hands that drop files."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.conf import settings as live_settings
 from django.contrib.auth.models import User
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests import chromium, policy_reports
 from tests.browser.hands import Hands
-from tests.conftest import serving
+from tests.conftest import serving, signed_in
 from tests.stores import Address
 
 SMALLEST_PART = {"UPLOAD_PART_BYTES": str(5 * 1024**2)}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = chromium.find()
+    assert path, chromium.ADVICE
+    # Playwright keeps an event loop in this thread; what Django warns of does not happen in it.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=chromium.ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(autouse=True)
+def no_policy_is_broken() -> Iterator[None]:
+    """Whatever a page of any site of ours tried, in any tab, its policy had nothing to report."""
+    yield
+    assert policy_reports.begin().take() == []
+
+
+@contextmanager
+def watched(context: BrowserContext) -> Iterator[BrowserContext]:
+    """Fails on a script's error and on what a policy refuses, in any of its pages, and closes it."""
+    faults: list[str] = []
+    context.on("weberror", lambda error: faults.append(str(error.error)))
+    context.on(
+        "console",
+        lambda message: faults.append(message.text) if "Content Security Policy" in message.text else None,
+    )
+    yield context
+    context.close()
+    assert not faults
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh page with nobody signed in."""
+    with watched(browser.new_context()) as context:
+        yield context.new_page()
+
+
+@pytest.fixture
+def sign_in(page: Page) -> Callable[[User, str], Page]:
+    """`sign_in(alice, site)`: the page, with alice's session on that site."""
+
+    def sign_in(user: User, site: str) -> Page:
+        name = live_settings.SESSION_COOKIE_NAME
+        value = signed_in(user).cookies[name].value
+        page.context.add_cookies([{"name": name, "value": value, "url": site, "httpOnly": True}])
+        return page
+
+    return sign_in
 
 
 @pytest.fixture(scope="session")

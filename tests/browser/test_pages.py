@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from tests.browser.conftest import watched
 from tests.browser.hands import Hands
 from tests.conftest import signed_in
 from tests.stores import Bucket
@@ -22,11 +23,10 @@ def plain(
     browser: Browser, transactional_db: None, bucket: Bucket, small_parts_site: str, alice: User
 ) -> Iterator[Page]:
     """Alice's browser without JavaScript."""
-    context = browser.new_context(java_script_enabled=False, base_url=small_parts_site)
-    for name, cookie in signed_in(alice).cookies.items():
-        context.add_cookies([{"name": name, "value": cookie.value, "url": small_parts_site}])
-    yield context.new_page()
-    context.close()
+    with watched(browser.new_context(java_script_enabled=False, base_url=small_parts_site)) as context:
+        for name, cookie in signed_in(alice).cookies.items():
+            context.add_cookies([{"name": name, "value": cookie.value, "url": small_parts_site}])
+        yield context.new_page()
 
 
 def send(page: Page, *paths: Path) -> None:
