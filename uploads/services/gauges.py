@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.backends.utils import CursorWrapper
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 MOST_COUNTED = 10_000
 ASK_SECONDS = 2.0
 SAME_ANSWER_SECONDS = 10.0
+NAMESPACE = "Amalga"
 MOVING = ("uploading", "completing", "deleting")
 
 IN_STATE = """
@@ -74,6 +76,23 @@ def queue_now() -> tuple[int, float]:
     """How many tasks wait that could be worked at, and for how many seconds the oldest has."""
     with patient(ASK_SECONDS) as cursor:
         return _queue(cursor)
+
+
+def log_queue() -> None:
+    """The same in one line of the log, which CloudWatch takes for a metric wherever it is written as JSON ("embedded
+    metric format"): by it the number of workers follows the queue. Several workers say the same; their maximum counts.
+    """
+    tasks, age = queue_now()
+    metrics = [{"Name": "QueueOldestSeconds", "Unit": "Seconds"}, {"Name": "QueueTasks", "Unit": "Count"}]
+    # for an account with one installation, and for one with several
+    directive = {"Namespace": NAMESPACE, "Dimensions": [[], ["Bucket"]], "Metrics": metrics}
+    fields = {
+        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
+        "Bucket": settings.S3_BUCKET,
+        "QueueOldestSeconds": round(age, 1),
+        "QueueTasks": tasks,
+    }
+    logger.info("queue_waits tasks=%s oldest_seconds=%.0f", tasks, age, extra={"fields": fields})
 
 
 def _ask() -> list[Now]:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError, connection
 from django.utils.crypto import get_random_string
 from django_tasks_db.management.commands.db_worker import Worker
 
 from uploads.models import Heartbeat
+from uploads.services.gauges import log_queue
 from uploads.services.previews import clear_scratch
 
 PAUSE_SECONDS = 1.0
 AWAY_SECONDS = 5.0
 NAME = "worker"  # of the heartbeat
 BEAT_SECONDS = 30.0
+BEATS_A_LINE = 2
 
 
 class Command(BaseCommand):
@@ -77,9 +81,11 @@ def _beating(*, once: bool) -> Iterator[None]:
 
 
 def _beat(ended: threading.Event) -> None:
-    while True:
+    for number in itertools.count():
         with suppress(DatabaseError):
             Heartbeat.objects.beat(NAME)
+            if settings.LOG_FORMAT == "json" and number % BEATS_A_LINE == 0:
+                log_queue()
         connection.close()
         if ended.wait(BEAT_SECONDS):
             return
