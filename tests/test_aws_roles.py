@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests import pictures, stores
+from tests import pictures, plain_form, stores
 from tests.aws_moto import DOMAIN, set_bucket_up
 from tests.aws_policies import BUCKET, Asked, Policies
 from tests.aws_roles import acting_as
@@ -189,6 +189,18 @@ def test_the_web_role_is_enough_for_uploads_and_downloads(
         assert sender.cancel(upload).status_code == 204
     assert upload.row().state == State.DELETING  # the parts are the sweep's to abort
     assert guard.allowed == {"s3:GetObject", "s3:PutObject", "s3:ListMultipartUploadParts"}
+
+
+@small_parts
+@pytest.mark.django_db
+def test_the_web_role_is_enough_for_the_plain_form_and_for_zips(
+    as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
+) -> None:
+    with acting_as("WebRole", bucket.address, settings, policies) as guard:
+        files = plain_form.send(as_alice, plain_form.Chosen("a.txt"), plain_form.Chosen("b.bin", b"x" * 25))
+        answer: Any = as_alice.post("/files/zip", {"file": [str(file.link) for file in files]})
+        assert b"x" * 25 in b"".join(answer.streaming_content)
+    assert guard.denied == []
 
 
 @pytest.mark.django_db
