@@ -44,6 +44,12 @@ def test_every_size_is_one_that_the_template_takes(costs: ModuleType) -> None:
         assert size.memory in range(2 * size.cpu, 8 * size.cpu + 1, 1024), "what Fargate gives to so many processors"
 
 
+def test_the_template_as_it_is_makes_the_size_of_a_team(costs: ModuleType) -> None:
+    (team,) = (size for size in costs.SIZES if size.name == "team")
+    parameters = Template().document["Parameters"]
+    assert {name: str(parameters[name]["Default"]) for name in team.parameters()} == team.parameters()
+
+
 def test_no_size_asks_its_database_for_more_connections_than_it_takes(costs: ModuleType) -> None:
     for size in costs.SIZES:
         carried = costs.carried(size)

@@ -15,7 +15,7 @@ RESULTS = HERE.parents[1] / "bench" / "results"
 PRICES: dict[str, dict[str, Any]] = json.loads((HERE / "prices.json").read_text())["prices"]
 
 HOURS = 730  # a month
-PROCESSES, CONNECTIONS = 2, 8  # of a web task: WEB_CONCURRENCY and DATABASE_CONNECTIONS
+PROCESSES, CONNECTIONS = 2, 10  # of a web task: WEB_CONCURRENCY and DATABASE_CONNECTIONS
 BEHIND = 16  # connections that a worker or a scheduled command opens at most
 BUSY = 0.6  # of a processor: where scaling begins (WebByProcessor)
 # A vCPU of Fargate is half a core, the machine of the measurements had whole ones: assumed, to be measured at AWS.
