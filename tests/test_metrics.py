@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from pytest_django import Settings
 
 from amalga.metrics import counted, files
 from tests import fronts, shelf
-from tests.conftest import serving
+from tests.conftest import PROJECT, serving
 from tests.senders import Sender
 from tests.stores import Bucket
 from tests.test_settings import read
@@ -337,3 +338,15 @@ def test_a_killed_servers_folder_goes_with_the_next(monkeypatch: pytest.MonkeyPa
     ours.mkdir()
     made = files.new_folder()
     assert sorted(tmp_path.iterdir()) == sorted([ours, made])
+
+
+def test_the_page_names_what_is_told_and_no_more(client: Client) -> None:
+    gauges.forget()
+    Heartbeat.objects.beat("sweep")
+    Report.objects.create(command="fsck").end(Outcome.AGREED)
+    client.get("/nothing")
+    answer = client.get("/metrics", headers=SCRAPER).content.decode()
+    told = set(re.findall(r"^# TYPE (amalga_\w+) ", answer, re.MULTILINE))
+    page = (PROJECT / "docs" / "monitoring.md").read_text()
+    named = {name.removesuffix("_bucket") for name in re.findall(r"\bamalga_\w+", page)}
+    assert named == told
