@@ -26,6 +26,7 @@ from uploads.services import history
 from uploads.services.doctor.work import _purge
 from uploads.services.history import note_history, require_history, require_removal
 
+ANOTHER = b"6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # database's id
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PAST = in_seconds(-3600)
 CLOCK = "amalga-clock.json"
@@ -167,8 +168,8 @@ def test_what_another_database_was_told_says_nothing_of_this_one(bucket: Bucket)
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"{}", b'{"installation": "x"}', b"\xff" * 2000,
-     b'{"installation": "%s", "event": 1, "at": "2026-01-01T00:00:00"}' % str(uuid.uuid4()).encode(),
-     b'{"installation": "%s", "event": "x", "at": "2026-01-01T00:00:00Z"}' % str(uuid.uuid4()).encode()],
+     b'{"installation": "%s", "event": 1, "at": "2026-01-01T00:00:00"}' % ANOTHER,
+     b'{"installation": "%s", "event": "x", "at": "2026-01-01T00:00:00Z"}' % ANOTHER],
 )  # fmt: skip
 def test_a_clock_that_is_none_pauses_too(alice: User, bucket: Bucket, body: bytes) -> None:
     all_that_is_due(alice, bucket)
