@@ -29,6 +29,7 @@ WRITTEN_SECONDS = 60  # by then every process asks for a later number by itself
 SETTLED_SECONDS = 5  # where no numbers are told
 AWAY_SECONDS = 5.0  # a replica that failed is not asked again for so long
 UNTOLD = "-"
+LISTED = {"uploads.File", "uploads.Folder"}  # what they are joined with comes along
 PRIMARY = "SELECT pg_current_wal_insert_lsn() - '0/0'"
 REPLAYED = "SELECT pg_last_wal_replay_lsn() - '0/0'"
 
@@ -39,10 +40,10 @@ _written: ContextVar[str | None] = ContextVar("written", default=None)
 
 
 class Router:
-    """Inside `elsewhere` rows of the library are read from the replica; nothing is ever written there."""
+    """Inside `elsewhere` files and folders are read from the replica; nothing is ever written there."""
 
     def db_for_read(self, model: type[Model], **_hints: Any) -> str | None:
-        return _asked.get() if model._meta.app_label == "uploads" else None
+        return _asked.get() if model._meta.label in LISTED else None
 
     def db_for_write(self, model: type[Model], **_hints: Any) -> str:
         return "default"

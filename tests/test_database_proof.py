@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, connections
 
 from amalga.database import fresh
 from tests.own_ca import Authority
@@ -55,6 +55,14 @@ def test_a_server_that_proves_who_it_is_is_asked_by_tls(authority: Authority, se
     with fresh() as opened:
         assert opened.pgconn.ssl_in_use
         assert opened.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_doctor_says_that_it_was_verified(authority: Authority, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(authority.server("localhost"))
+    with fresh() as opened, monkeypatch.context() as patched:
+        patched.setattr(connections["default"], "connection", opened)
+        (line,) = dict(database.CHECKS)["database TLS"]()
+    assert (line.level, line.reason) == (Level.OK, "in use; its certificate is verified")
 
 
 CASES: dict[str, tuple[Callable[[Authority], ssl.SSLContext | None], str]] = {

@@ -202,6 +202,11 @@ def test_a_switch_that_is_none_is_named(name: str, monkeypatch: pytest.MonkeyPat
         database(monkeypatch, **{name: "maybe"})
 
 
+def test_options_of_the_url_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = database(monkeypatch, DATABASE_URL=f"{URL}?options=-c%20work_mem%3D8MB")["default"]["OPTIONS"]["options"]
+    assert options.startswith("-c work_mem=8MB -c statement_timeout=8s")
+
+
 def test_a_pooler_is_sent_no_options(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "statement_timeout=8s" in database(monkeypatch)["default"]["OPTIONS"]["options"]
     assert "options" not in database(monkeypatch, DATABASE_POOLER="on")["default"]["OPTIONS"]

@@ -106,8 +106,8 @@ def press(visitor: Visitor, path: str, **fields: object) -> None:
 @pytest.mark.parametrize("path", LISTS)
 def test_lists_and_searches_are_read_from_the_replica(path: str, pair: Pair, alice: User, alice_at: Visitor) -> None:
     shelf.add_file(alice, name="report one.txt")
-    warm(pair, alice_at)
-    assert from_replica(pair, alice_at, path)
+    pair.standby.catch_up()
+    until(lambda: from_replica(pair, alice_at, path))
     assert "report one.txt" in page(alice_at, path)
 
 
@@ -118,7 +118,7 @@ def test_nothing_else_is(pair: Pair, alice: User, alice_at: Visitor) -> None:
     for path in (f"/files/{file.pk}/", "/unfinished/", "/uploads/", "/upload/", "/tags/"):
         page(alice_at, path)
     assert "uploads_" not in pair.standby.was_asked()[before:]
-    assert not re.search(r"session_data|auth_permission|: (INSERT|UPDATE|DELETE)", pair.standby.was_asked())
+    assert not re.search(r"session|auth_permission|: (INSERT|UPDATE|DELETE)", pair.standby.was_asked())
 
 
 # --- what I wrote -----------------------------------------------------------------------------
@@ -147,11 +147,28 @@ def test_when_the_replica_has_it_too_the_replica_is_asked_again(pair: Pair, alic
     send(alice_at, "report new.txt")
     assert WRITTEN in alice_at.cookies
     pair.standby.catch_up()
-    assert from_replica(pair, alice_at, "/?q=report")
+    until(lambda: from_replica(pair, alice_at, "/?q=report"))
     assert "report new.txt" in page(alice_at, "/?q=report")
 
 
 # --- what others did --------------------------------------------------------------------------
+
+
+def listed_late(pair: Pair, alice: User, visitor: Visitor, **change: Any) -> str:
+    """A list that the replica was asked for, which had not heard of this change to `report 1.txt`."""
+    file = shelf.add_file(alice, name="report 1.txt")
+    for attempt in range(2, 7):
+        warm(pair, visitor)
+        assert "report " in page(visitor, "/?q=report")
+        with pair.standby.standing_still():
+            File.objects.filter(pk=file.pk).update(**change)
+            before = len(pair.standby.was_asked())
+            told = page(visitor, "/?q=report")
+            if '"uploads_file"' in pair.standby.was_asked()[before:]:
+                return told
+        # the process had just asked the primary how far it is
+        file = shelf.add_file(alice, name=f"report {attempt}.txt")
+    raise AssertionError("The replica was not asked.")
 
 
 @pytest.mark.parametrize("change", [{"state": State.TRASHED, "purge_after": Now()}, {"visibility": Visibility.PRIVATE}])
@@ -159,21 +176,11 @@ def test_what_may_not_be_seen_any_more_is_gone_at_once(
     change: dict[str, Any], pair: Pair, alice: User, alice_at: Visitor, bob_at: Visitor
 ) -> None:
     """Though the replica still shows it: the primary has the last word on each row."""
-    file = shelf.add_file(alice, name="report secret.txt")
-    warm(pair, bob_at)
-    assert "report secret.txt" in page(bob_at, "/?q=report")
-    with pair.standby.standing_still():
-        File.objects.filter(pk=file.pk).update(**change)
-        assert from_replica(pair, bob_at, "/?q=report")
-        assert "report secret.txt" not in page(bob_at, "/?q=report")
+    assert not re.search(r"report \d.txt", listed_late(pair, alice, bob_at, **change))
 
 
 def test_a_new_name_is_told_at_once(pair: Pair, alice: User, bob_at: Visitor) -> None:
-    file = shelf.add_file(alice, name="report draft.txt")
-    warm(pair, bob_at)
-    with pair.standby.standing_still():
-        File.objects.filter(pk=file.pk).update(name="report final.txt")
-        assert "report final.txt" in page(bob_at, "/?q=report")
+    assert "report final.txt" in listed_late(pair, alice, bob_at, name="report final.txt")
 
 
 def test_a_right_that_was_taken_is_gone_at_once(pair: Pair, alice: User, bob: User, bob_at: Visitor) -> None:
@@ -220,7 +227,7 @@ def test_a_cookie_of_anybodys_own_making_is_none(pair: Pair, alice_at: Visitor) 
     alice_at.cookies[WRITTEN] = f"{2**60}:not-signed"
     warm(pair, alice_at)
     alice_at.cookies[WRITTEN] = Signer(salt="replica").sign(str(2**60))
-    assert not from_replica(pair, alice_at, "/?q=report")
+    assert not any(from_replica(pair, alice_at, "/?q=report") for _ in range(3))
 
 
 def test_who_only_looks_gets_no_cookie(pair: Pair, alice_at: Visitor) -> None:

@@ -27,7 +27,7 @@ class Connection(psycopg.Connection[Any]):
     took_writes = False
 
     @classmethod
-    def connect(cls, conninfo: str = "", **parameters: Any) -> Self:  # type: ignore[override]
+    def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
         made = super().connect(conninfo, **parameters)
         made.took_writes = made._takes_writes()
         return made

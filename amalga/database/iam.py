@@ -15,7 +15,7 @@ class TokenConnection(Connection):
     """Signs a token for itself: one lives a quarter of an hour, and is looked at only while a connection is made."""
 
     @classmethod
-    def connect(cls, conninfo: str = "", **parameters: Any) -> Self:  # type: ignore[override]
+    def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
         host, port = str(parameters["host"]), int(parameters.get("port") or PORT)
         return super().connect(conninfo, **parameters, password=_token(host, port, str(parameters["user"])))
 

@@ -49,7 +49,7 @@ def asked(place: dict[str, Any], connections: type[Connection], *, also: str = "
         },
     }
     if not DATABASE_POOLER:  # it would refuse them, or drop them: there the role has the limits (docs/database.md)
-        options["options"] = f"{POSTGRES_OPTIONS}{also}"
+        options["options"] = " ".join(filter(None, [options.get("options"), POSTGRES_OPTIONS, also]))
     return {
         **place,
         "OPTIONS": options,
@@ -67,6 +67,6 @@ DATABASE_ROUTERS: list[str] = []
 WRITTEN_COOKIE_NAME = "__Host-amalga-written" if HTTPS else "amalga-written"
 if _lists:
     kind = ReplicaTokenConnection if DATABASE_IAM else ReplicaConnection
-    DATABASES["replica"] = asked(_lists, kind, also=" -c default_transaction_read_only=on")
+    DATABASES["replica"] = asked(_lists, kind, also="-c default_transaction_read_only=on")
     DATABASES["replica"]["TEST"] = {"MIRROR": "default"}
     DATABASE_ROUTERS = ["amalga.replica.Router"]
