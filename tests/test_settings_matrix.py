@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -81,6 +82,9 @@ ODD: dict[str, list[str]] = {
     "OIDC_CLIENT_ID": [""],
     "OIDC_CLIENT_SECRET": [""],
     "LOG_FORMAT": ["xml"],
+    "SENTRY_DSN": ["nonsense", "https://hunter2@/1"],
+    "METRICS_TOKEN": ["hunter2", "hunter2 and more words, with blanks between them"],
+    "CSP_REPORT_URI": ["nonsense", "ftp://x.example.org", "https://x.example.org/a;b"],
 }
 # Any text is one, or somebody else reads it and says what is wrong with it.
 FREE = {
@@ -91,6 +95,7 @@ FREE = {
     "AWS_REGION": "the platform's; held to the same as AWS_DEFAULT_REGION",
     "AWS_PROFILE": "a name in a file",
     "OIDC_NAME": "words on a button",
+    "PROMETHEUS_MULTIPROC_DIR": "a folder, which gunicorn makes",
     "PORT": "gunicorn's: tests/test_settings.py",
     "LOCAL_POSTGRES_PORT": "tests/test_local.py",
     "LOCAL_S3_PORT": "tests/test_local.py",
@@ -123,7 +128,7 @@ def test_every_variable_is_in_this_matrix_and_in_the_readme(monkeypatch: pytest.
     table = (PROJECT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     told = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)}
-    unspoken = {"AWS_REGION", "AWS_ENDPOINT_URL", "FAULT_POINT"}  # the platform's, boto3's, the tests'
+    unspoken = {"AWS_REGION", "AWS_ENDPOINT_URL", "FAULT_POINT", "PROMETHEUS_MULTIPROC_DIR"}
     assert asked | told == set(ODD) | set(FREE)
     assert asked - told == unspoken
 
@@ -143,13 +148,40 @@ def misspellings(name: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", LONG)
-def test_a_misspelt_variable_is_refused_and_the_right_one_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What knows the names, in a process that has what is required and nothing else."""
+    read(monkeypatch)
+    return sys.modules["amalga.settings.environment"]
+
+
+@pytest.mark.parametrize("name", [name for name in LONG if name not in REQUIRED])
+def test_a_misspelt_variable_is_refused_and_the_right_one_named(
+    names: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for wrong in {*misspellings(name)} - {name, *ODD, *FREE}:
-        with pytest.raises(ImproperlyConfigured) as refusal, monkeypatch.context() as patch:
-            read(patch, **{wrong: "1", name: None})
+        with monkeypatch.context() as patch:
+            patch.setenv(wrong, "1")
+            patch.delenv(name, raising=False)
+            with pytest.raises(ImproperlyConfigured) as refusal:
+                names.refuse_misspelt()
         assert wrong in str(refusal.value)
         assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_so_is_one_that_is_required(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong in misspellings(name):
+        with (
+            pytest.raises(ImproperlyConfigured, match=f"{name} is not set, but {wrong} is"),
+            monkeypatch.context() as patch,
+        ):
+            read(patch, **{wrong: "1", name: None})
+
+
+def test_a_misspelt_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="UPLOAD_QUOTA_BYTE is read by nobody"):
+        read(monkeypatch, UPLOAD_QUOTA_BYTE="1")
 
 
 def test_what_only_looks_alike_while_the_right_one_is_set_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
