@@ -132,7 +132,8 @@ class Build:
         for one in what:
             if source:
                 origin = next(earlier for earlier in self.stages if earlier.name == source)
-                shutil.copytree(origin.place(one), target, symlinks=True, dirs_exist_ok=True)
+                # nobody writes to an earlier stage any more
+                shutil.copytree(origin.place(one), target, symlinks=True, dirs_exist_ok=True, copy_function=os.link)
             else:
                 self._copy_sent(one, target, is_folder=where.endswith("/"))
 

@@ -25,7 +25,7 @@ from amalga.local.processes import Daemon, dies_with_us
 from tests import stores
 from tests.dockerfile import Build, Stage
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults, pytest.mark.timeout(600)]
 
 PROJECT = Path(__file__).resolve().parents[1]
 NOBODY = 65534
