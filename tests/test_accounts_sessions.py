@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings as live
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import UpdateError
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -220,3 +221,25 @@ def test_a_password_that_is_hashed_anew_when_it_is_typed_ends_nothing(alice: Use
     alice.refresh_from_db()
     assert alice.password != kept
     assert is_in(client)
+
+
+def test_a_database_that_takes_no_writes_ends_no_session(alice: User, caplog: pytest.LogCaptureFixture) -> None:
+    """As in the minutes of a failover: a session that is due to be written anew goes on unwritten."""
+    client = signed_in(alice)
+    store = client.session
+    store[sessions.SEEN] -= sessions.RENEW_SECONDS + 1
+    store.save()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL transaction_read_only = on")
+    assert client.get("/").status_code == 200
+    assert "session_not_renewed" in caplog.text
+
+
+def test_what_else_a_session_should_keep_is_not_lost_unseen(alice: User) -> None:
+    store: Any = signed_in(alice).session
+    store.renew(int(time.time()))
+    store["asked"] = "for something"
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL transaction_read_only = on")
+    with pytest.raises(UpdateError):
+        store.save()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -146,6 +148,23 @@ def test_another_host_is_a_bad_request(path: str, host: str, erin: User) -> None
 def test_a_forwarded_host_is_not_believed(erin: User) -> None:
     answer = signed_in(erin).get(LOGIN, headers={"X-Forwarded-Host": "evil.example"})
     assert answer.headers["Location"] == "/"
+
+
+ODD = ["a\x00b", "\ud800", "x" * 3_000_000, "' OR 1=1 --", "\u202e", "%00", "{{7*7}}", "\r\n"]
+
+
+@pytest.mark.parametrize("field", ["username", "password", "next"])
+@pytest.mark.parametrize("text", ODD, ids=lambda text: repr(text[:10]))
+def test_odd_input_is_refused_and_breaks_nothing(field: str, text: str, erin: User, client: Client) -> None:
+    sent = {"username": "erin", "password": PASSWORD, "next": "/", field: text}
+    body = urlencode(sent, errors="surrogatepass")
+    answer = client.post(LOGIN, body, "application/x-www-form-urlencoded")
+    assert answer.status_code == (302 if field == "next" else 200)
+    assert answer.headers.get("Location", "/") == "/"
+
+
+def test_a_body_that_no_form_has_is_refused_unread(erin: User, client: Client) -> None:
+    assert sign_in(client, name="x" * 10_000_000).status_code == 413
 
 
 def test_signing_in_writes_when_it_was(erin: User, client: Client) -> None:

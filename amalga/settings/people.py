@@ -31,7 +31,9 @@ AUTH_PASSWORD_VALIDATORS.append(
 SESSION_COOKIE_NAME = "__Host-amalga-session" if HTTPS else "amalga-session"
 CSRF_COOKIE_NAME = "__Host-amalga-csrf" if HTTPS else "amalga-csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
-LANGUAGE_COOKIE_NAME = "amalga-language"
+LANGUAGE_COOKIE_NAME = "__Host-amalga-language" if HTTPS else "amalga-language"
+MESSAGES_COOKIE_NAME = "__Host-amalga-messages" if HTTPS else "amalga-messages"
+MESSAGE_STORAGE = "amalga.cookies.Messages"
 LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
 LANGUAGE_COOKIE_SECURE = HTTPS
 LANGUAGE_COOKIE_HTTPONLY = True

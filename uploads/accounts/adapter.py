@@ -34,9 +34,10 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]
         return False
 
     def is_safe_url(self, url: str | None) -> bool:
-        """Only our own pages: not even another host of ALLOWED_HOSTS."""
+        """Only paths of our own: not even another host of ALLOWED_HOSTS."""
         request = context.request
-        return url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())
+        ours = url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())
+        return ours and str(url).startswith("/")
 
     def get_client_ip(self, request: HttpRequest) -> str:
         return acting_address() or ""
