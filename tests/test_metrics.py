@@ -19,7 +19,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from django_tasks_db.models import DBTaskResult
+from django_tasks_db.models import DBTaskResult, get_date_max
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
@@ -34,6 +34,7 @@ from uploads.errors import StoreUnavailable
 from uploads.models import Basis, File, Heartbeat, Outcome, Report, State, fold
 from uploads.models.queries import in_seconds
 from uploads.services import gauges
+from uploads.services.preview_queue import preview_files
 
 pytestmark = pytest.mark.django_db
 
@@ -203,7 +204,7 @@ def test_what_is_late_or_in_trouble_is_told(client: Client, alice: User) -> None
 
 def add_task(*, enqueued: timedelta, run_after: Any = None, status: str = "READY") -> None:
     task = {"args_kwargs": {"args": [], "kwargs": {}}, "task_path": "x", "backend_name": "default", "status": status}
-    made = DBTaskResult.objects.create(run_after=run_after or timezone.now().replace(year=9999), **task)
+    made = DBTaskResult.objects.create(run_after=run_after or get_date_max(), **task)
     DBTaskResult.objects.filter(pk=made.pk).update(enqueued_at=timezone.now() - enqueued)
 
 
@@ -217,6 +218,11 @@ def test_the_queue_is_told_by_what_could_be_worked_at(client: Client) -> None:
     samples = scraped(client)
     assert value(samples, "queue_tasks") == 3
     assert 540 <= value(samples, "queue_oldest_seconds") < 600
+
+
+def test_what_was_just_enqueued_is_in_it(client: Client) -> None:
+    preview_files.enqueue([])
+    assert value(scraped(client), "queue_tasks") == 1
 
 
 def test_an_empty_queue_has_no_age(client: Client) -> None:

@@ -43,14 +43,16 @@ SELECT basis, count(*) FROM (
     WHERE state = 'available' AND checksum_basis IN ('damaged', 'missing') LIMIT {most}) AS found
 GROUP BY basis
 """
-# `run_after` is the end of all days for what may be done at once; what waits for its time is not late.
-DUE = "(run_after > '9999-01-01' OR run_after <= statement_timestamp())"
+# The queue's own word for what may be done at once (django_tasks_db.models.get_date_max); what waits for its time is
+# not late.
+AT_ONCE = "run_after = '9999-01-01 00:00:00+00'"
+DUE = f"({AT_ONCE} OR run_after <= statement_timestamp())"
 QUEUE = f"""
 SELECT (SELECT count(*) FROM (
             SELECT 1 FROM django_tasks_database_dbtaskresult WHERE status = 'READY' AND {DUE} LIMIT {{most}}) AS found),
        (SELECT extract(epoch FROM statement_timestamp() - min(since)) FROM (
             (SELECT enqueued_at AS since FROM django_tasks_database_dbtaskresult
-             WHERE status = 'READY' AND run_after > '9999-01-01'
+             WHERE status = 'READY' AND {AT_ONCE}
              ORDER BY priority DESC, run_after, enqueued_at LIMIT 1)
             UNION ALL
             (SELECT run_after FROM django_tasks_database_dbtaskresult
