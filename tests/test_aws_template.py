@@ -79,7 +79,7 @@ def test_what_holds_data_outlives_the_stack(template: Template) -> None:
 # --- the database -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parameters", [RDS, AURORA])
+@pytest.mark.parametrize("parameters", [FULL, AURORA])
 def test_the_database_is_private_encrypted_and_nobody_knows_its_password(
     template: Template, parameters: dict[str, str]
 ) -> None:
@@ -99,6 +99,18 @@ def test_the_database_is_private_encrypted_and_nobody_knows_its_password(
         assert instance["PubliclyAccessible"] is False, name
     group = made.get("DatabaseParameters") or made["AuroraParameters"]
     assert group["Properties"]["Parameters"]["rds.force_ssl"] == "1"
+
+
+def test_beside_a_replica_the_password_is_drawn_here(template: Template) -> None:
+    """RDS makes no replica of an instance whose password it manages (RDS user guide, "Limitations for Secrets Manager
+    integration"); Aurora's readers are none."""
+    made = template.worked_out(**RDS)
+    its = made["Database"]["Properties"]
+    assert its["ManageMasterUserPassword"] is False
+    assert its["MasterUserPassword"].startswith("{{resolve:secretsmanager:")
+    asked = {it["Name"]: it["ValueFrom"] for it in container(made, "ReleaseTask")["Secrets"]}
+    assert asked["DATABASE_PASSWORD"].endswith(":secret:OwnerSecret:password::")
+    assert "OwnerSecret" not in template.worked_out(**AURORA)
 
 
 def test_the_database_stands_in_two_zones(template: Template) -> None:
