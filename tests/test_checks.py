@@ -19,6 +19,7 @@ from uploads import checks
 pytestmark = pytest.mark.django_db
 
 GOOD: dict[str, Any] = {
+    "STAFF_SECOND_FACTOR": True,
     "S3_ORIGIN": "https://bucket.s3.eu-west-1.amazonaws.com",
     "S3_CHECKSUMS": "sha256",
     "HTTPS": True,
@@ -60,6 +61,7 @@ def test_good_settings_pass(production: dict[str, Any]) -> None:
     ("name", "value", "said"),
     [
         ("S3_ORIGIN", "http://s3.example.org", "uploads.W001"),
+        ("STAFF_SECOND_FACTOR", False, "uploads.W013"),
         ("HTTPS", False, "uploads.W002"),
         ("FAULT_POINT", "finish.claimed", "uploads.E001"),
         ("ALLOWED_HOSTS", ["*"], "uploads.W006"),

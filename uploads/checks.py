@@ -126,6 +126,19 @@ def origins_are_https(**_: Any) -> list[CheckMessage]:
     ]
 
 
+@register(Tags.security, deploy=True)
+def administrators_have_a_second_factor(**_: Any) -> list[CheckMessage]:
+    if settings.STAFF_SECOND_FACTOR or not settings.HTTPS:
+        return []
+    return [
+        Warning(
+            "A stolen password opens the admin: administrators need no second factor.",
+            hint="Remove STAFF_SECOND_FACTOR=off.",
+            id="uploads.W013",
+        )
+    ]
+
+
 @register(deploy=True)
 def addresses_are_counted(**_: Any) -> list[CheckMessage]:
     if settings.PROXY_COUNT or not settings.FORWARDED_ALLOW_IPS:

@@ -35,6 +35,9 @@ for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken
     admin.site.unregister(model)
 
 
+RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+
 @admin.register(User)
 class PeopleAdmin(LargeAdmin, UserAdmin):  # type: ignore[type-arg]
     list_display = ("username", "email", "is_active", "is_staff", "stored_files", "stored", "share", "last_login")
@@ -56,13 +59,22 @@ class PeopleAdmin(LargeAdmin, UserAdmin):  # type: ignore[type-arg]
         messages.success(request, _("Second factors are removed. Whoever needs one sets up a new one when signing in."))
 
     def _theirs(self, request: HttpRequest, people: QuerySet[User]) -> list[User]:
-        """A superuser's account is in the hands of superusers alone."""
         found = list(people)
-        if request.user.is_superuser:
-            return found
-        if any(person.is_superuser for person in found):
+        theirs = [person for person in found if _is_theirs(request, person)]
+        if len(theirs) < len(found):
             messages.error(request, _("Superusers were left as they are: only a superuser may do that."))
-        return [person for person in found if not person.is_superuser]
+        return theirs
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _is_theirs(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _is_theirs(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Nobody gives more rights than they have: only a superuser makes administrators."""
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else (*fields, *RIGHTS)
 
     def save_model(self, request: HttpRequest, person: User, form: Any, change: bool) -> None:
         super().save_model(request, person, form, change)
@@ -144,6 +156,11 @@ class UsageAdmin(LargeAdmin):
     def their_files(self, usage: Usage) -> str:
         query = {"owner": usage.owner.get_username()}
         return format_html('<a href="{}">{}</a>', reverse("admin:uploads_file_changelist", query=query), _("Files"))
+
+
+def _is_theirs(request: HttpRequest, person: User | None) -> bool:
+    """A superuser's account is in the hands of superusers alone."""
+    return person is None or request.user.is_superuser or not person.is_superuser
 
 
 def _password_of(id: str) -> str | None:

@@ -18,7 +18,8 @@ MOST_NAME_CHARACTERS = 150  # as Django's own user names
 
 def came(user: User, *, how: Sequence[str] = ()) -> None:
     """`how`: by which ways they proved who they are, if that is known."""
-    Event.objects.record(Action.LOGIN, by=user, **({"how": list(how)} if how else {}))
+    detail: dict[str, Any] = {"how": list(how)} if how else {}
+    Event.objects.record(Action.LOGIN, by=user, **detail)
     logger.info("signed_in user=%s", user.pk)
 
 
