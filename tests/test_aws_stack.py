@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from tests import stores
 from tests.aws_moto import DOMAIN, Account, account, set_bucket_up
-from tests.aws_template import REGION
+from tests.aws_template import REGION, Template
 from uploads import s3
 from uploads.s3.posture import POINTS, Standing, look
 from uploads.services import aims
@@ -120,6 +120,21 @@ def test_groups_let_in_groups(aws: Account, group: str, port: int | None, source
     assert {rule["FromPort"] for rule in rules} == ({port} if port else set())
     pairs = {pair["GroupId"] for rule in rules for pair in rule["UserIdGroupPairs"]}
     assert pairs == {aws.id_of(source) for source in sources}
+
+
+def test_the_database_is_made_as_rds_takes_it(aws: Account) -> None:
+    """moto makes instances by calls, not from CloudFormation: the template's properties are the call's, but for one."""
+    its = dict(Template().worked_out(**aws.parameters)["Database"]["Properties"])
+    its["VpcSecurityGroupIds"] = [aws.id_of("DatabaseGroup") for _ in its.pop("VPCSecurityGroups")]
+    for name in ("AllocatedStorage", "MaxAllocatedStorage"):
+        its[name] = int(its[name])
+    for made_elsewhere in ("DBParameterGroupName", "DBSubnetGroupName"):
+        its.pop(made_elsewhere)
+    made = aws.client("rds").create_db_instance(DBInstanceIdentifier="amalga", **its)["DBInstance"]
+    assert (made["PubliclyAccessible"], made["StorageEncrypted"], made["MultiAZ"]) == (False, True, True)
+    assert (made["IAMDatabaseAuthenticationEnabled"], made["DeletionProtection"]) == (True, True)
+    assert [group["VpcSecurityGroupId"] for group in made["VpcSecurityGroups"]] == [aws.id_of("DatabaseGroup")]
+    assert made["MasterUserSecret"]["SecretArn"].startswith("arn:aws:secretsmanager:")
 
 
 def test_people_are_sent_to_https_and_the_balancer_asks_for_life_alone(aws: Account) -> None:
