@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db import OperationalError, connections, router, transaction
@@ -35,8 +35,7 @@ class TooBroad(Exception):
     """The database could not answer in the time that a page may take."""
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A file as lists show it: plain values, since making fifty models costs more than asking for them."""
 
     pk: UUID
@@ -73,7 +72,7 @@ class Page:
 
     def take_files(self, found: list[tuple[Any, ...]], *, column: str, most: int) -> None:
         """Likewise, of rows with the columns of SHOWN."""
-        self.files = [Entry(*row) for row in found[:most]]
+        self.files = [Entry._make(row) for row in found[:most]]
         if len(found) <= most:
             return
         if self.files:

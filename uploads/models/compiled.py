@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from django.db import connections, router
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model, QuerySet
 
 Row = TypeVar("Row", bound=Model)
@@ -21,7 +21,9 @@ class Compiled(Generic[Row]):
 
     def __init__(self, rows: QuerySet[Row], *examples: Any) -> None:
         self.model, self.examples = rows.model, examples
-        self.sql, self.parameters = rows.query.sql_with_params()
+        compiler = rows.query.get_compiler(DEFAULT_DB_ALIAS)
+        self.sql, self.parameters = compiler.as_sql()
+        self.columns = [getattr(told.target, "attname", "") for told, _sql, _alias in compiler.select]
         self.places = [(place, examples.index(told)) for place, told in enumerate(self.parameters) if told in examples]
         if {number for _place, number in self.places} != set(range(len(examples))):
             raise ValueError("An example does not stand in the SQL.")
@@ -34,7 +36,8 @@ class Compiled(Generic[Row]):
 
     def rows(self, *values: Any) -> list[Row]:
         """What the query finds with these values in the places of the examples, in their order."""
-        return list(self.model._default_manager.raw(*self.filled(*values)))
+        using = router.db_for_read(self.model)
+        return [self.model.from_db(using, self.columns, found) for found in self.tuples(*values)]
 
     def tuples(self, *values: Any) -> list[tuple[Any, ...]]:
         """The same as plain values: for a query that was made with `values_list`."""

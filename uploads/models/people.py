@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
+from django.db import connection
 
 PERSON = """
-SELECT who.*, CASE WHEN is_superuser THEN NULL ELSE ARRAY(
+SELECT {columns}, CASE WHEN is_superuser THEN NULL ELSE ARRAY(
     SELECT app.app_label || '.' || may.codename
     FROM auth_permission AS may JOIN django_content_type AS app ON app.id = may.content_type_id
     WHERE may.id IN (
@@ -21,14 +22,20 @@ FROM auth_user AS who WHERE id = %s AND is_active
 """
 
 
+COLUMNS = [field.attname for field in User._meta.concrete_fields]
+
+
 def person(pk: Any) -> User | None:
     """The active person of this id, and what Django would ask for later: their permissions. A superuser has all."""
-    for user in User.objects.raw(PERSON, [pk]):
-        found: Any = user
-        if found.permissions is not None:
-            found._perm_cache = set(found.permissions)  # where Django's own backend keeps them
-        return user
-    return None
+    with connection.cursor() as cursor:
+        cursor.execute(PERSON.format(columns=", ".join(COLUMNS)), [pk])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    found: Any = User.from_db(connection.alias, COLUMNS, row[:-1])
+    if row[-1] is not None:
+        found._perm_cache = set(row[-1])  # where Django's own backend keeps them
+    return cast(User, found)
 
 
 class Backend(ModelBackend):

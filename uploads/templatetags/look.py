@@ -93,7 +93,8 @@ class Teller:
         if time is None:
             return ""
         there = time.astimezone(self.zone)
-        return f"{there.day} {self._month(there.month)} {there.year} {there.hour}:{there:%M:%S %Z}"
+        clock = f"{there.hour}:{there.minute:02}:{there.second:02} {there.tzname()}"
+        return f"{there.day} {self._month(there.month)} {there.year} {clock}"
 
     def _month(self, number: int) -> str:
         """As Django's `M`."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+import functools
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
 from uuid import UUID
 
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import get_language
 
 from uploads.listing import UNTOLD, Entry
 from uploads.models import Folder, Visibility
@@ -14,10 +19,13 @@ from uploads.templatetags.look import Teller, in_bytes
 
 NOBODY = UUID(int=0)
 STEP = " › "
+KEPT = 1_000  # rows, of some three kilobytes
+
+# Column, address, language, day and zone: what the words of a row depend on beside the file.
+Said = tuple[str, tuple[str, str], str, date, str]
 
 
-@dataclass(slots=True)
-class FileRow:
+class FileRow(NamedTuple):
     link: UUID
     url: str
     name: str
@@ -45,14 +53,25 @@ def file_rows(
     files: list[Entry], *, column: str, folders: Mapping[int, list[tuple[int, str]]], thumbnails: Set[UUID]
 ) -> list[FileRow]:
     """`column` is the moment that counts in this list; `folders` the ways to those that are to be told."""
-    address, teller = _addresses("file", NOBODY), Teller()
-    return [_file_row(file, address, column, folders, file.pk in thumbnails, teller) for file in files]
+    said = (
+        column,
+        _addresses("file", NOBODY),
+        get_language() or "",
+        timezone.localdate(),
+        timezone.get_current_timezone_name(),
+    )
+    return [
+        _file_row(file, way_in_words(folders.get(file.folder_id or 0, [])), file.pk in thumbnails, said)
+        for file in files
+    ]
 
 
 def folder_rows(folders: list[Folder], *, ways: Mapping[int, list[tuple[int, str]]]) -> list[FolderRow]:
-    address = _addresses("folder", 0)
+    before, after = _addresses("folder", 0)
     return [
-        FolderRow(address(folder.pk), folder.name, way_in_words(ways.get(folder.pk, [])[:-1]), folder.restricted)
+        FolderRow(
+            f"{before}{folder.pk}{after}", folder.name, way_in_words(ways.get(folder.pk, [])[:-1]), folder.restricted
+        )
         for folder in folders
     ]
 
@@ -61,18 +80,14 @@ def way_in_words(way: list[tuple[int, str]]) -> str:
     return STEP.join(name or UNTOLD for _id, name in way)
 
 
-def _file_row(
-    file: Entry,
-    address: Callable[[object], str],
-    column: str,
-    folders: Mapping[int, list[tuple[int, str]]],
-    thumbnail: bool,
-    teller: Teller,
-) -> FileRow:
-    moment = getattr(file, column)
+@functools.lru_cache(maxsize=KEPT)
+def _file_row(file: Entry, folder: str, thumbnail: bool, said: Said) -> FileRow:
+    """The first pages of a library are the same for many people, and say the same all day."""
+    column, (before, after), _language, _day, _zone = said
+    moment, teller = getattr(file, column), Teller()
     return FileRow(
         link=file.link,
-        url=address(file.link),
+        url=f"{before}{file.link}{after}",
         name=file.name,
         private=file.visibility == Visibility.PRIVATE,
         family=file.family,
@@ -82,12 +97,12 @@ def _file_row(
         exact=teller.exact_time(moment),
         iso=moment.isoformat() if moment else "",
         by=file.owner,
-        folder=way_in_words(folders.get(file.folder_id or 0, [])),
+        folder=folder,
         thumbnail=thumbnail,
     )
 
 
-def _addresses(route: str, example: object) -> Callable[[object], str]:
-    """Addresses of one route without asking the resolver fifty times."""
+def _addresses(route: str, example: object) -> tuple[str, str]:
+    """What stands before and after the id in the addresses of one route: the resolver is not asked fifty times."""
     before, after = reverse(route, args=[example]).split(str(example))
-    return lambda pk: f"{before}{pk}{after}"
+    return before, after
