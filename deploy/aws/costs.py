@@ -26,7 +26,7 @@ NIGHTLY_HOURS = 0.5 * 60 + 1.0 * 4  # verify and export_manifest each night, fsc
 BYTES_A_CONNECTION = 9_531_392  # RDS user guide: max_connections = DBInstanceClassMemory / 9531392, 5000 at most
 MOST_CONNECTIONS = 5000
 ALARMS = 15 + 2 * 2  # the template's, and two that AWS makes for each policy that keeps to a target
-METRICS, SECRETS = 2, 4
+METRICS, SECRETS = 4, 4  # two metrics of the worker, each with and without the bucket's name
 # bench/results/library.txt, last lines: start, claim and publish of a hundred small files among ten million
 DATABASE_MS_A_FILE = (107.4 + 8.7 + 25.3) / 100
 
