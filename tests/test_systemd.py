@@ -75,6 +75,18 @@ def test_what_ends_by_itself_has_a_timer_and_what_stays_is_wanted() -> None:
             assert ("Restart", "always") in said(f"{name}.service")
 
 
+@pytest.mark.parametrize("name", ["systemd/nginx.conf", "systemd/Caddyfile", "compose/Caddyfile"])
+def test_every_front_lets_go_of_a_connection_before_we_close_it(name: str) -> None:
+    table = (PROJECT / "docs" / "timeouts.md").read_text()
+    idle = re.search(r"\| balancer: idle \| (\d+) s", table)
+    ours = re.search(r"\| gunicorn: keepalive \| (\d+) s", table)
+    told = re.search(r"keepalive(?:_timeout)? (\d+)s", (PROJECT / "deploy" / name).read_text())
+    assert idle
+    assert ours
+    assert told
+    assert int(told[1]) == int(idle[1]) < int(ours[1])
+
+
 def test_every_command_that_is_told_is_there() -> None:
     texts = [path.read_text() for path in (*FOLDER.rglob("amalga-*.service"), PROJECT / "deploy" / "server.md")]
     told = set(re.findall(r"(?:manage\.py|amalga\.sh\"?|&& amalga) ([a-z_]+)", "\n".join(texts)))
