@@ -192,9 +192,8 @@ def cookies_of_a_day(front: TlsFront, authority: Authority, user: User) -> Itera
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in jar.items()), "Referer": front.url + path}
         token = {"csrfmiddlewaretoken": jar.get("__Host-amalga-csrf", "")}
         body = {**token, **fields} if method == "POST" else None
-        answer = pool.request_encode_body(
-            method, front.url + path, fields=body, headers=headers, redirect=False, encode_multipart=False
-        )
+        more = {"fields": body, "encode_multipart": False} if body else {}
+        answer = pool.request(method, front.url + path, headers=headers, redirect=False, **more)
         assert answer.status in {200, 302}, (path, answer.status)
         lines = answer.headers.getlist("Set-Cookie")
         jar.update(line.split(";")[0].split("=", 1) for line in lines)  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from uploads.s3.trial.credentials import Credentials, credentials_in_use
 from uploads.s3.trial.digests import PREFIX, Tried, clear_leftovers, try_mode
+from uploads.s3.trial.edge import Edge, look_at_the_edge
 from uploads.s3.trial.preflight import Preflight, preflight
 from uploads.s3.trial.reach import moment, reach
 from uploads.s3.trial.strangers import open_to_all
@@ -9,10 +10,12 @@ from uploads.s3.trial.strangers import open_to_all
 __all__ = [
     "PREFIX",
     "Credentials",
+    "Edge",
     "Preflight",
     "Tried",
     "clear_leftovers",
     "credentials_in_use",
+    "look_at_the_edge",
     "moment",
     "open_to_all",
     "preflight",

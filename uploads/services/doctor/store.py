@@ -17,6 +17,7 @@ from uploads.s3.trial import credentials_in_use, moment, reach
 from uploads.services.aims import site_origins
 from uploads.services.doctor.bucket import bucket_checks
 from uploads.services.doctor.clock import ADVICE, clock_line
+from uploads.services.doctor.cloudfront import cloudfront_lines
 from uploads.services.doctor.limits import Budget
 from uploads.services.doctor.told import Level, Line, fail, ok, span, warn
 
@@ -81,6 +82,8 @@ def store_checks(budget: Budget, origins: Sequence[str]) -> Iterator[Line]:
             return
     for subject, check in bucket_checks(named, own):
         yield from budget.run(subject, check)
+    if settings.CLOUDFRONT:
+        yield from budget.run("cloudfront", cloudfront_lines)
 
 
 def _own_id() -> UUID | None:
