@@ -1,9 +1,9 @@
 """What a team's traffic costs, and what happens when there is more of it than the machine carries.
 
-`make bench-load` starts gunicorn with two processes over the embedded Postgres and S3, all on this machine, and asks from
-another process. First a minimal Django view with one query, a download's redirect and a list, in turn, so that a change of
-the machine's speed meets all three; then lists, file pages, redirects and uploads mixed, by 1, 10, 50 and 200 people who
-never pause; then many times more people than that. Together with the memory that is watched meanwhile it takes eleven
+`make bench-load` starts gunicorn with two processes over the embedded Postgres and S3, all on this machine, and asks
+from another process. First a minimal Django view with one query, a download's redirect and a list, in turn, so that a
+change of the machine's speed meets all three; then lists, file pages, redirects and uploads mixed, by 1, 10, 50 and 200
+people who never pause; then by many times more than that. With the memory that is watched meanwhile it takes eleven
 minutes; `--short` takes two.
 """
 
@@ -13,13 +13,14 @@ import argparse
 import base64
 import hashlib
 import json
-import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,16 +87,14 @@ def main() -> None:
     told["sha256"] = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
     variables = {"WEB_CONCURRENCY": PROCESSES}
     minimal_settings = {"DJANGO_SETTINGS_MODULE": "bench.minimal_settings"}
-    with (
-        Web(PORT=str(free_port()), **variables) as web,
-        Web(PORT=str(free_port()), **variables, **minimal_settings) as minimal,
-    ):
+    with ExitStack() as stack:
+        log = stack.enter_context(tempfile.TemporaryFile())
+        web = stack.enter_context(Web(log=log, PORT=str(free_port()), **variables))
+        minimal = stack.enter_context(Web(log=log, PORT=str(free_port()), **variables, **minimal_settings))
         compared = compare(web, minimal, told, plan)
-        minimal.process.suspend()  # it is no part of what follows
         mixed = {users: run(web, told, MIX, users=users, seconds=long) for users, long in plan.mixed.items()}
         overload = run(web, told, MIX, users=OVERLOAD, seconds=plan.overload)
         after = run(web, told, MIX, users=10, seconds=plan.compared)
-        minimal.process.resume()
     rows = [*compared, *mixed_rows(mixed), row_of("mixed, past saturation", OVERLOAD, overload)]
     rows.append(row_of("mixed, after it", 10, after))
     print(keep("load", rows, [*verdicts(rows, mixed, overload), *notes(plan)]))
@@ -105,15 +104,16 @@ def run(web: Web, told: dict[str, Any], mix: dict[str, int], *, users: int, seco
     plan = {**told, "url": web.url, "mix": mix, "users": users, "seconds": seconds}
     command = [sys.executable, "-m", "bench.load_users"]
     crowd = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert crowd.stdin and crowd.stdout
     cpu, begun = web.cpu_seconds(), time.monotonic()
-    crowd.stdin.write(json.dumps(plan))
-    crowd.stdin.close()
+    told_to: Any = crowd.stdin
+    told_to.write(json.dumps(plan))
+    told_to.close()
     memory = []
     while time.monotonic() < begun + seconds - SAMPLE_SECONDS:
         time.sleep(SAMPLE_SECONDS)
         memory.append((time.monotonic() - begun, web.memory()))
-    text = crowd.stdout.read()
+    heard: Any = crowd.stdout
+    text = heard.read()
     spent = web.cpu_seconds() - cpu
     if crowd.wait():
         raise RuntimeError("the crowd broke off")
@@ -188,10 +188,10 @@ def growth(done: Run) -> tuple[float, float]:
 def verdicts(rows: list[dict[str, Any]], mixed: dict[int, Run], overload: Run) -> list[str]:
     told = {row["case"]: row for row in rows}
     lines = [
-        f"{kind}: {told[f'{kind} alone']['times']} times the minimal view's requests, "
-        f"{told[f'{kind} alone']['times_cpu']} times its web CPU, {told[f'{kind} alone']['times_one']} times its time for "
-        f"one person (at most {most})"
+        f"{kind}: {one['times']} times the minimal view, {one['times_cpu']} times its web CPU, {one['times_one']} "
+        f"times its time for one person (at most {most})"
         for kind, most in MOST_TIMES.items()
+        for one in [told[f"{kind} alone"]]
     ]
     errors = sum(row["errors"] for row in rows)
     best = max(row["a_second"] for row in rows if row["case"] == "mixed")
@@ -202,9 +202,10 @@ def verdicts(rows: list[dict[str, Any]], mixed: dict[int, Run], overload: Run) -
         *lines,
         f"errors: {errors} (at most 0)",
         f"past saturation: {past['a_second']:.0f} answers a second of at most {best:.0f}, {past['turned_away']} turned "
-        f"away by 503, {late} of them without Retry-After (at most 0); afterwards {told['mixed, after it']['a_second']:.0f}",
-        f"memory of the web after {sum(done.seconds for done in mixed.values()) / 60:.0f} minutes: {size:.0f} MiB, growing "
-        f"by {slope:.2f} MiB a minute (at most {MOST_GROWTH_MIB_MINUTE})",
+        f"away by 503, {late} of them without Retry-After (at most 0); afterwards "
+        f"{told['mixed, after it']['a_second']:.0f} a second",
+        f"memory of the web after {sum(done.seconds for done in mixed.values()) / 60:.0f} minutes: {size:.0f} MiB, "
+        f"growing by {slope:.2f} MiB a minute (at most {MOST_GROWTH_MIB_MINUTE})",
     ]
 
 
@@ -213,7 +214,7 @@ def notes(plan: Plan) -> list[str]:
     return [
         f"gunicorn: {PROCESSES} processes of 8 threads; Postgres, S3 and those who ask on the same machine.",
         f"mixed: {MIX} of 100; an upload is start, PUT to the store, finish; people without a pause: {lengths}.",
-        "times: requests a second of the minimal view by those of the case, 8 people each; one_ms: the median of one person.",
+        "times: requests a second of the minimal view by those of the case, 8 people each; one_ms: the median of one.",
     ]
 
 

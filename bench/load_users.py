@@ -17,7 +17,7 @@ import sys
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -139,8 +139,7 @@ class Crowd:
 
     def run(self) -> dict[str, Any]:
         users = [User(self, life(self.plan, number)) for number in range(self.plan["users"])]
-        assert users
-        while time.perf_counter() < self.end:
+        while users and time.perf_counter() < self.end:
             for key, _events in self.selector.select(timeout=1):
                 user, line = key.data
                 user.readable(line)
@@ -176,7 +175,7 @@ def life(plan: dict[str, Any], number: int) -> Life:
         yield Step(kind, site, _request("GET", path, site, person), expected)
 
 
-def _upload(plan: dict[str, Any], person: dict[str, str], site: tuple[str, int]) -> Iterator[Any]:
+def _upload(plan: dict[str, Any], person: dict[str, str], site: tuple[str, int]) -> Life:
     """A file of ten kilobytes: announced, sent to the store, finished."""
     item = {"token": str(uuid.uuid4()), "name": "load.bin", "size": len(BODY), "sha256": plan["sha256"]}
     told = yield Step("start", site, _request("POST", "/uploads/", site, person, {"files": [item]}), 200)
@@ -186,8 +185,8 @@ def _upload(plan: dict[str, Any], person: dict[str, str], site: tuple[str, int])
     (signed,) = begun["parts"]
     parts = urlsplit(signed["url"])
     headers = "".join(f"{name}: {value}\r\n" for name, value in signed["headers"].items())
-    put = f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(BODY)}\r\n{headers}\r\n"
-    stored = yield Step("store", _address(signed["url"]), put.encode() + BODY, 200)
+    put = f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(BODY)}\r\n"
+    stored = yield Step("store", _address(signed["url"]), f"{put}{headers}\r\n".encode() + BODY, 200)
     if stored.status == 200:
         finish = {"files": [{"id": begun["id"], "sha256": [plan["sha256"]]}]}
         yield Step("finish", site, _request("POST", "/uploads/finish/", site, person, finish), 200)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -33,11 +34,12 @@ class Cost:
 class Web:
     """gunicorn as it runs in production, with the settings of the environment and those given on top."""
 
-    def __init__(self, **variables: str) -> None:
+    def __init__(self, *, log: IO[bytes] | None = None, **variables: str) -> None:
+        """What it says goes to `log`, or to where we say things."""
         env = os.environ | variables
         self.url = f"http://localhost:{env['PORT']}"
         command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga/gunicorn.py"), "amalga.wsgi"]
-        self.process = psutil.Popen(command, stdout=subprocess.DEVNULL, cwd=PROJECT, env=env)
+        self.process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=PROJECT, env=env)
 
     def __enter__(self) -> Web:
         end = time.monotonic() + READY_SECONDS
