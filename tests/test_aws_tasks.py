@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.aws_template import PATH, Template, plain
+from uploads.services import gauges
 
 PROJECT = Path(__file__).resolve().parents[1]
 PARAMETERS = {"Domain": "files.example.org", "HostedZoneId": "Z", "Image": "image", "ContentKey1": "PEM"}
@@ -62,6 +63,20 @@ def test_each_variable_stands_in_the_table_of_settings() -> None:
     known = (PROJECT / "README.md").read_text()
     names = {name for task in ("WebTask", "WorkerTask", "ReleaseTask", "SweeperTask") for name in variables(task)}
     assert {name for name in names if f"`{name}`" not in known} == set()
+
+
+@pytest.mark.django_db
+def test_alarms_read_the_metric_that_the_worker_writes(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        gauges.log_queue()
+    (fields,) = (record.__dict__["fields"] for record in caplog.records if "fields" in record.__dict__)
+    (directive,) = fields["_aws"]["CloudWatchMetrics"]
+    written = {metric["Name"] for metric in directive["Metrics"]}
+    made = [it["Properties"] for it in Template().worked_out(**PARAMETERS).values() if it["Type"].endswith("::Alarm")]
+    read = [its for its in made if its["Namespace"] == directive["Namespace"]]
+    assert len(read) == 3
+    assert {its["MetricName"] for its in read} <= written
+    assert all([one["Name"] for one in its["Dimensions"]] in directive["Dimensions"] for its in read)
 
 
 # --- the release ------------------------------------------------------------------------------
