@@ -80,9 +80,13 @@ def post_fork(_server: Any, _worker: Any) -> None:
     s3.reset()
 
 
-def child_exit(_server: Any, worker: Any) -> None:
-    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        files.bury(Path(folder), worker.pid)
+def child_exit(server: Any, worker: Any) -> None:
+    """What a process counted is kept; if it cannot be, that ends nobody."""
+    try:
+        if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            files.bury(Path(folder), worker.pid)
+    except Exception as fault:
+        server.log.warning("metrics_left pid=%s fault=%s", worker.pid, type(fault).__name__)
 
 
 def on_exit(server: Any) -> None:

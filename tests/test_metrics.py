@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,10 +21,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult, get_date_max
+from prometheus_client import mmap_dict
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
-from amalga.metrics import counted, files
+from amalga.metrics import counted, files, told
 from tests import fronts, shelf
 from tests.conftest import PROJECT, serving
 from tests.senders import Sender
@@ -322,8 +324,6 @@ def kill_a_worker(folder: Path) -> None:
 
 
 def test_what_a_process_counted_is_added_once(tmp_path: Path) -> None:
-    from prometheus_client import mmap_dict
-
     values: Any = mmap_dict.MmapedDict  # it has no types
     key = mmap_dict.mmap_key("amalga_x", "amalga_x_total", ["a"], ["b"], "help")
     for pid in (1, 2):
@@ -335,6 +335,24 @@ def test_what_a_process_counted_is_added_once(tmp_path: Path) -> None:
     ended = values.read_all_values_from_file(str(tmp_path / "counter_ended.db"))
     assert [(name, number) for name, number, _at, _position in ended] == [(key, 10.0)]
     assert not (tmp_path / "counter_1.db").exists()
+
+
+def test_nobody_waits_to_put_counts_away(tmp_path: Path) -> None:
+    """gunicorn's first process must never stand still; the next to end makes good for it."""
+    values: Any = mmap_dict.MmapedDict
+    for pid in (999_999_998, 999_999_999):
+        values(str(tmp_path / f"counter_{pid}.db")).close()
+    with files.held(tmp_path, alone=False), pytest.raises(BlockingIOError):
+        files.bury(tmp_path, 999_999_998)
+    files.bury(tmp_path, 999_999_999)
+    assert {path.name for path in tmp_path.glob("*.db")} == {"counter_ended.db"}
+
+
+def test_a_process_that_has_just_begun_is_waited_for(tmp_path: Path) -> None:
+    empty = tmp_path / f"counter_{os.getpid()}.db"
+    empty.touch()
+    threading.Timer(0.06, empty.unlink).start()
+    assert b"amalga_x 1.0" in told.exposition([told.Now("x", 1)], folder=str(tmp_path))
 
 
 def test_a_killed_servers_folder_goes_with_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

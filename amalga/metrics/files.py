@@ -13,6 +13,7 @@ from typing import Any
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it is made for us alone
 PREFIX = "amalga-metrics-"
+KINDS = ("counter", "histogram")
 
 
 def new_folder() -> Path:
@@ -26,29 +27,37 @@ def new_folder() -> Path:
 
 
 def bury(folder: Path, pid: int) -> None:
-    """Add what a process counted that has ended to what all before it did. Without this every process that gunicorn
-    replaces would leave files to be read for ever. Safe to repeat."""
+    """Add what a process counted that has ended to what all before it did, and what others left. Without this every
+    process that gunicorn replaces would leave files to be read for ever. Raises BlockingIOError while somebody
+    reads, whom the next one makes good for. Safe to repeat."""
     from prometheus_client import multiprocess
 
     with held(folder, alone=True):
-        multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
-        for kind in ("counter", "histogram"):
-            left = folder / f"{kind}_{pid}.db"
-            if left.exists():
-                _add(left, to=folder / f"{kind}_ended.db")
-                left.unlink()
+        for gone in {pid, *(found for found in _counting(folder) if not _lives(found))}:
+            multiprocess.mark_process_dead(gone, str(folder))  # type: ignore[no-untyped-call]
+            for kind in KINDS:
+                left = folder / f"{kind}_{gone}.db"
+                if left.exists():
+                    _add(left, to=folder / f"{kind}_ended.db")
+                    left.unlink()
 
 
 @contextmanager
 def held(folder: Path, *, alone: bool) -> Iterator[None]:
-    """Nobody reads while what ended is added up, or it would count twice."""
+    """Nobody reads while what ended is added up, or it would count twice. gunicorn's first process waits for nobody."""
     with (folder / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
         yield
 
 
 def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _counting(folder: Path) -> set[int]:
+    """The processes that files here are of."""
+    names = {path.stem.rpartition("_")[2] for kind in KINDS for path in folder.glob(f"{kind}_*.db")}
+    return {int(name) for name in names if name.isdecimal()}
 
 
 def _add(left: Path, *, to: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from amalga.metrics import counted, files
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "amalga_"
+BEGUN_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,18 @@ def exposition(nows: Iterable[Now], *, folder: str = "") -> bytes:
     now.register(_Nows(nows))
     if not folder:
         return generate_latest(counted.registry) + generate_latest(now)
+    return _of_all(Path(folder)) + generate_latest(now)
+
+
+def _of_all(folder: Path, *, tries: int = 3) -> bytes:
+    """A process that has just begun has a file with nothing in it for a moment: then once more."""
     together = CollectorRegistry()
-    with files.held(Path(folder), alone=False):
-        MultiProcessCollector(together, folder)  # type: ignore[no-untyped-call]
-        return generate_latest(together) + generate_latest(now)
+    try:
+        with files.held(folder, alone=False):
+            MultiProcessCollector(together, str(folder))  # type: ignore[no-untyped-call]
+            return generate_latest(together)
+    except (struct.error, RuntimeError):
+        if tries <= 1:
+            raise
+        time.sleep(BEGUN_SECONDS)
+        return _of_all(folder, tries=tries - 1)
