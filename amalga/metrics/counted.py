@@ -20,7 +20,7 @@ CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SAMPLE_SECONDS = 1.0
 STATM = Path("/proc/self/statm")
 
-disable_created_metrics()  # a series more for each, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which nobody asks for
 # Nothing but ours: neither Python's garbage nor the platform.
 registry = CollectorRegistry(auto_describe=True)
 
