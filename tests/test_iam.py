@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
+import boto3
 import pytest
 from django.db import OperationalError, connection, connections
 
@@ -94,7 +95,6 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def forget() -> None:
     client.session.cache_clear()
-    tokens._made.cache_clear()
 
 
 @pytest.fixture
@@ -151,6 +151,14 @@ def test_a_token_of_before_lets_nobody_in(rds: Rds, pooled: Any) -> None:
     rds.life = 1
     time.sleep(1.1)
     assert not rds.lets_in(ROLE, rds.seen[0])
+
+
+def test_it_is_the_token_that_boto3_would_make(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "region_of", lambda _host: "eu-west-3")
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: datetime(2026, 11, 23, 8, 0, 0))  # noqa: DTZ001
+    theirs = boto3.client("rds", region_name="eu-west-3").generate_db_auth_token("db.example.org", 5432, "am+a lga")
+    ours = tokens.database_token("db.example.org", 5432, "am+a lga")
+    assert sorted(ours.split("&")) == sorted(theirs.split("&"))
 
 
 def test_a_token_for_another_user_or_place_is_none(rds: Rds, pooled: Any) -> None:

@@ -21,7 +21,7 @@ from uploads.accounts import sessions
 from uploads.listing import pages
 from uploads.models import attempt, queries
 from uploads.previews import child, parent
-from uploads.s3 import client, delivery, listing, objects, signing, streams
+from uploads.s3 import client, delivery, listing, objects, signing, streams, tokens
 from uploads.s3.posture import keeping
 from uploads.s3.stores import main_store
 from uploads.services import aims, doctor, gauges, history, preview_queue, previews, queue, readiness, watch
@@ -162,6 +162,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "URL: to send a part": signing.URL_SECONDS,
         "URL: to download": delivery.DOWNLOAD_SECONDS,
         "URL: of a preview": 2 * delivery.WINDOW_SECONDS,
+        "token: to sign in to the database": tokens.TOKEN_SECONDS,
         "URL: for ourselves": max(objects.LOOK_SECONDS, streams.SIGNED_SECONDS),
         "upload: until it expires": expiry,
         "upload: ended by the store itself": expiry + aims.RESUMED_DAYS * UNITS["days"],
