@@ -265,3 +265,15 @@ def test_parameters_reach_the_stack(tmp_path: Path) -> None:
     assert status == 0
     assert "--parameter-overrides Domain=files.example.org AlarmEmail=a b" in calls
     assert "--s3-bucket amalga-templates-123456789012-eu-central-1" in calls
+
+
+def test_a_bucket_that_stayed_is_taken_over_under_its_name_in_the_template(tmp_path: Path) -> None:
+    status, calls = script(tmp_path, "take-over.sh", "left-behind")
+    assert status == 0
+    (asked,) = (line for line in calls.splitlines() if "create-change-set" in line)
+    taken, _, rest = asked.partition("--resources-to-import ")[2].partition(" --template-body ")
+    (one,) = json.loads(taken)
+    mini = json.loads(rest.partition(" --query")[0])["Resources"]
+    whole = Template().worked_out(**PARAMETERS)[one["LogicalResourceId"]]
+    assert one["ResourceIdentifier"] == {"BucketName": "left-behind"}
+    assert {name: whole[name] for name in mini["Bucket"]} == mini["Bucket"]
