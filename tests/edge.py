@@ -61,6 +61,7 @@ class Edge(Front):
         self.cookies: list[str] = []  # that browsers sent along
         self.kept: dict[str, Answer] = {}
         self.ahead = 0  # of the clock, in seconds
+        self.headers: dict[str, str] = {}  # put on every answer, as a policy of response headers does
 
     def variables(self, signer: Signer) -> dict[str, str]:
         """The environment of an app that delivers by this edge."""
@@ -82,7 +83,7 @@ class Edge(Front):
         told = found.headers.get("Cache-Control", "")
         if found.status == 200 and "private" not in told and "no-store" not in told:
             self.kept[plain] = found
-        return found
+        return replace(found, headers={**found.headers, **self.headers})
 
     def is_signed(self, path: str, query: str) -> bool:
         parts = query.split("&")

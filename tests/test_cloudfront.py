@@ -16,11 +16,13 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from tests import shelf
-from tests.edge import Edge, Signer, edge_of
+from tests.aws_template import Template
+from tests.edge import OVERRIDES, Edge, Signer, edge_of
 from tests.own_ca import Authority
 from tests.stores import Bucket
 from uploads import s3
 from uploads.models import File
+from uploads.s3.delivery import DOWNLOAD_SECONDS
 
 pytestmark = pytest.mark.django_db
 
@@ -242,3 +244,15 @@ def test_a_key_that_paths_of_files_do_not_have_is_signed_as_it_is(key: str, edge
     at = urlsplit(s3.download_url(key, disposition="attachment", content_type="text/plain"))
     assert at.path == f"/{key}"
     assert edge.is_signed(at.path, at.query)
+
+
+# --- the template -----------------------------------------------------------------------------
+
+
+def test_the_template_passes_on_what_our_urls_ask_for_and_keeps_nothing_for_longer_than_a_download() -> None:
+    made = Template().worked_out(Domain="files.example.org", HostedZoneId="Z", Image="image", ContentKey1="PEM")
+    policy = made["ContentCaching"]["Properties"]["CachePolicyConfig"]
+    queries = policy["ParametersInCacheKeyAndForwardedToOrigin"]["QueryStringsConfig"]
+    assert (queries["QueryStringBehavior"], set(queries["QueryStrings"])) == ("whitelist", OVERRIDES)
+    assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 0)
+    assert policy["MaxTTL"] <= DOWNLOAD_SECONDS

@@ -192,7 +192,7 @@ def cookies_of_a_day(front: TlsFront, authority: Authority, user: User) -> Itera
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in jar.items()), "Referer": front.url + path}
         token = {"csrfmiddlewaretoken": jar.get("__Host-amalga-csrf", "")}
         body = {**token, **fields} if method == "POST" else None
-        more = {"fields": body, "encode_multipart": False} if body else {}
+        more: dict[str, Any] = {"fields": body, "encode_multipart": False} if body else {}
         answer = pool.request(method, front.url + path, headers=headers, redirect=False, **more)
         assert answer.status in {200, 302}, (path, answer.status)
         lines = answer.headers.getlist("Set-Cookie")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth.models import User
@@ -13,6 +13,7 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
 from tests import policy_reports, shelf
+from tests.aws_template import Template
 from tests.browser.conftest import watched
 from tests.browser.hands import PATIENCE_MS, Hands
 from tests.conftest import serving
@@ -78,28 +79,47 @@ def test_a_day_behind_tls_breaks_no_policy(
     assert all(cookie.get("secure") and cookie.get("httpOnly") for cookie in cookies.values())
 
 
-def test_pages_show_what_cloudfront_delivers(
-    by_tls: Page, bucket: Bucket, authority: Authority, admin_user: User, tmp_path: Path
-) -> None:
-    file = shelf.add_file(
-        admin_user, as_file(two_halves()), bucket=bucket, name="a.png", detected_type="image/png", family="image"
-    )
-    services.make_previews(file)
+def template_headers(site: str) -> dict[str, str]:
+    """What the template lets CloudFront put on every answer, for this site (by http, as it is here)."""
+    made = Template().worked_out(Domain=urlsplit(site).netloc, HostedZoneId="Z", Image="image", ContentKey1="PEM")
+    told = made["ContentHeaders"]["Properties"]["ResponseHeadersPolicyConfig"]
+    policy = told["SecurityHeadersConfig"]["ContentSecurityPolicy"]["ContentSecurityPolicy"]
+    further = {item["Header"]: item["Value"] for item in told["CustomHeadersConfig"]["Items"]}
+    sniffed = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+    return {**sniffed, **further, "Content-Security-Policy": policy.replace("https://", "http://")}
+
+
+@pytest.fixture
+def delivered(
+    bucket: Bucket, authority: Authority, transactional_db: None, tmp_path: Path
+) -> Iterator[tuple[str, Edge]]:
+    """A site whose content comes by CloudFront, as the template has it."""
     signer = Signer("KBROWSER000001")
-    with contextlib.ExitStack() as stack:
-        edge = stack.enter_context(edge_of(bucket, authority, signer, host="127.0.0.1"))
-        site = stack.enter_context(serving(tmp_path, {**edge.variables(signer), "ALLOWED_HOSTS": "localhost"}))
-        sign_in_by_form(by_tls, site, admin_user)
-        by_tls.goto(site + file.get_absolute_url(), wait_until="networkidle")
-        assert by_tls.locator("main img").first.evaluate("image => image.naturalWidth") > 0
-        with by_tls.expect_download() as download:
-            by_tls.goto(site + reverse("library"))
-            by_tls.evaluate("address => { location = address }", reverse("download", args=[file.pk]))
-        assert download.value.path().read_bytes() == bucket.read(file.key)
-    assert_only_content_was_asked(edge)
+    with (
+        edge_of(bucket, authority, signer, host="127.0.0.1") as edge,
+        serving(tmp_path, {**edge.variables(signer), "ALLOWED_HOSTS": "localhost"}) as site,
+    ):
+        edge.headers = template_headers(site)
+        yield site, edge
 
 
-def assert_only_content_was_asked(edge: Edge) -> None:
-    assert edge.seen
-    assert edge.cookies == []
-    assert edge.kept == {}
+def test_pages_show_what_cloudfront_delivers(
+    by_tls: Page, delivered: tuple[str, Edge], bucket: Bucket, admin_user: User
+) -> None:
+    (site, edge), page = delivered, by_tls
+    body = as_file(two_halves())
+    picture = shelf.add_file(admin_user, body, bucket=bucket, name="a.png", detected_type="image/png", family="image")
+    words = shelf.add_file(
+        admin_user, b"plain words", bucket=bucket, name="a.txt", detected_type="text/plain", family="text"
+    )
+    for file in (picture, words):
+        services.make_previews(file)
+    sign_in_by_form(page, site, admin_user)
+    page.goto(site + picture.get_absolute_url(), wait_until="networkidle")
+    assert page.locator("main img").first.evaluate("image => image.naturalWidth") > 0
+    page.goto(site + words.get_absolute_url(), wait_until="networkidle")
+    expect(page.frame_locator("main iframe").locator("body")).to_have_text("plain words")
+    with page.expect_download() as download:
+        page.evaluate("address => { location = address }", reverse("download", args=[picture.pk]))
+    assert download.value.path().read_bytes() == body
+    assert (edge.cookies, edge.kept) == ([], {})

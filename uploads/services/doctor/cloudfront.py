@@ -14,7 +14,7 @@ SUBJECT = "cloudfront"
 
 
 def cloudfront_lines() -> Iterable[Line]:
-    domain = settings.CLOUDFRONT["custom_domain"]
+    domain = (settings.CLOUDFRONT or {}).get("custom_domain")
     try:
         found = look_at_the_edge()
     except Said as said:
