@@ -223,3 +223,15 @@ def test_a_version_that_does_not_answer_gives_way_to_the_one_before(host: Host) 
 def test_a_first_version_that_does_not_answer_is_told_of(host: Host) -> None:
     done = host.upgrade(refused="smoke.py")
     assert (done.returncode, "no version before" in done.stderr) == (1, True)
+
+
+def test_the_example_of_settings_is_one_that_systemd_and_the_app_take() -> None:
+    """systemd takes what follows a value for a part of it."""
+    text = (PROJECT / "deploy" / "server.md").read_text()
+    block = next(part for part in text.split("```") if part.lstrip().startswith("#") and "\nSECRET_KEY=" in part)
+    told = dict(line.split("=", 1) for line in block.splitlines() if line and not line.startswith("#"))
+    assert not [line for line in told.values() if " " in line]
+    env = {name: value.replace("…", "a-secret-of-many-0123456789" * 2) for name, value in told.items()} | {"PATH": os.environ["PATH"]}
+    words = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    done = subprocess.run(words, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 # Brings a version into service on this host, as root: upgrade.sh SOURCE SITE. SOURCE is a folder with that version's source
 # (a clone, an unpacked archive), SITE the address people type. When it does not answer, the version before comes back.
 set -eu
+umask 022
 
 source=${1:?upgrade.sh SOURCE SITE}
 site=${2:?upgrade.sh SOURCE SITE}
