@@ -17,6 +17,7 @@ from tests import shelf
 from tests.authenticator import code, read_key, set_up, wrong
 from tests.conftest import signed_in
 from uploads.models import Action, Attempt, Event
+from uploads.services import presence
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("quick")]
 
@@ -282,6 +283,23 @@ def test_an_administrator_takes_away_a_lost_one(guarded: str, alice: User, as_ad
     assert not is_in(client)
     assert is_in(by_password("alice"))
     assert ("root", "alice", "removed", "totp") in acts()
+
+
+def test_who_waits_at_the_code_page_meanwhile_begins_anew(guarded: str, alice: User) -> None:
+    client = by_password("alice")
+    presence.forget_factors(alice, by=None)
+    assert client.get(CODE).headers["Location"] == LOGIN
+    assert client.get(LOGIN).status_code == 200
+    assert is_in(by_password("alice", client))
+
+
+def test_an_account_closed_before_the_code_stays_closed(guarded: str, alice: User) -> None:
+    client = by_password("alice")
+    before = Event.objects.filter(action=Action.LOGIN).count()
+    User.objects.update(is_active=False)
+    assert client.post(CODE, {"code": code(guarded)}).status_code == 403
+    assert not is_in(client)
+    assert Event.objects.filter(action=Action.LOGIN).count() == before
 
 
 def test_nobody_looks_at_secrets_in_the_admin(guarded: str, as_admin: Client) -> None:

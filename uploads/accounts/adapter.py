@@ -48,6 +48,12 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]
             raise PermissionDenied
         return None
 
+    def login(self, request: HttpRequest, user: User) -> None:
+        """Closed between the password and the code."""
+        if not user.is_active:
+            raise PermissionDenied
+        super().login(request, user)
+
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
         answer: HttpResponse = super().post_login(request, user, **kwargs)
         known.remember(request, answer, user.get_username())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account.internal.stagekit import get_pending_stage
 from allauth.account.utils import get_next_redirect_url
 from allauth.account.views import LoginView, PasswordChangeView, ReauthenticateView
 from allauth.mfa.base import views as base
@@ -36,6 +37,20 @@ class SignIn(LoginView):  # type: ignore[misc]
         return {**context, "next": self.get_next_url() or "", "sso_name": sso.name()}
 
 
+class Code(base.AuthenticateView):  # type: ignore[misc]
+    """The page between the password and being in."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Whose second factor was taken away meanwhile begins anew; allauth would send them to and fro."""
+        stage = get_pending_stage(request)
+        answer: HttpResponseBase
+        if stage and not Authenticator.objects.filter(user=stage.login.user, type=Authenticator.Type.TOTP).exists():
+            answer = stage.abort()
+        else:
+            answer = super().dispatch(request, *args, **kwargs)
+        return answer
+
+
 class ChangePassword(PasswordChangeView):  # type: ignore[misc]
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not signed_in(request).has_usable_password():
@@ -51,7 +66,7 @@ sign_in = told_on_a_page(SignIn.as_view())
 sign_out = login_not_required(LogoutView.as_view())
 change_password = told_on_a_page(ChangePassword.as_view())
 ask_again = told_on_a_page(ReauthenticateView.as_view())
-code = told_on_a_page(base.authenticate)
+code = told_on_a_page(login_not_required(Code.as_view()))
 code_again = told_on_a_page(base.reauthenticate)
 security = base.index
 add_factor = totp.activate_totp
