@@ -25,6 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 CROWD = 700
 SECONDS = 30
+TOKEN = "a-token-of-these-tests"
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def web(django_db_setup: None, folder: Path) -> Iterator[str]:
     """One process with two threads: a machine that is soon too small."""
-    with serving(folder, {"WEB_CONCURRENCY": "1", "WEB_THREADS": "2"}) as url:
+    with serving(folder, {"WEB_CONCURRENCY": "1", "WEB_THREADS": "2", "METRICS_TOKEN": TOKEN}) as url:
         yield url
 
 
@@ -73,8 +74,13 @@ def test_a_crowd_is_served_as_far_as_it_goes_and_the_rest_is_told(web: str, fold
     assert all(b"\r\nRetry-After: 5\r\n" in answer for answer in refused)
     assert all(answer.endswith(b"</html>\n") for answer in answers if answer not in refused)
     assert visitor.ask("GET", "/")[0].status == 200  # it is over at once
-    time.sleep(1)
-    assert re.search(r"overload turned_away=\d+", (folder / "web.log").read_text())
+    said_by = time.monotonic() + SECONDS
+    while not re.search(r"overload turned_away=\d+", (folder / "web.log").read_text()):
+        assert time.monotonic() < said_by
+        time.sleep(0.1)
+    asked = urllib.request.Request(f"{web}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(asked, timeout=SECONDS) as metrics:
+        assert f"amalga_turned_away_total {len(refused)}.0\n".encode() in metrics.read()
 
 
 def test_programs_are_told_in_their_own_words() -> None:

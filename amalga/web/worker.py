@@ -19,6 +19,7 @@ from typing import Any
 from gunicorn import util
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
+from amalga.metrics.counted import TURNED_AWAY
 from amalga.web.arrivals import HEAD_END, Arrival, Lane, TooMuch, looked_at, turned_away
 
 HEAD_SECONDS = 10.0  # for the head of a request, from the connection's or its own first byte
@@ -146,6 +147,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """In a thread: answer the request that came. Whether the connection may be used for another one."""
         if conn.arrival and conn.arrival.lane is Lane.QUICK and time.monotonic() - conn.queued_at > QUEUE_SECONDS:
             self.turned_away += 1
+            TURNED_AWAY.inc()
             self._send(conn, self._answer(conn, b"503 Service Unavailable"))
             return False
         conn.init()
@@ -200,6 +202,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         while self.long_waiting and self.long_waiting[0].until < now:
             conn = self.long_waiting.popleft()
             self.turned_away += 1
+            TURNED_AWAY.inc()
             self._turn_away(conn, b"503 Service Unavailable")
         self._say(now)
 
