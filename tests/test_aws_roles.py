@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests import pictures, plain_form, stores
+from tests import fsck_runs, pictures, plain_form, stores
 from tests.aws_moto import DOMAIN, set_bucket_up
 from tests.aws_policies import BUCKET, Asked, Policies
 from tests.aws_roles import acting_as
@@ -234,6 +234,19 @@ def test_the_sweeper_role_is_enough_to_clear_away(
     assert guard.denied == []
     assert "s3:DeleteObject" in guard.allowed
     assert bucket.objects() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_sweeper_role_is_enough_to_repair(
+    sender: Sender, bucket: stores.Bucket, settings: Settings, policies: Policies
+) -> None:
+    sender.send(b"hello")
+    bucket.write(fsck_runs.key(1), b"nobody's")
+    with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
+        fsck_runs.run()
+        fsck_runs.run("--repair", "--mend=1")
+    assert guard.denied == []
+    assert f"quarantine/{fsck_runs.key(1)}" in bucket.objects()
 
 
 @pytest.mark.django_db
