@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
@@ -290,8 +291,14 @@ def tls_site(
 ) -> Iterator[TlsFront]:
     """As `site`, as in production: behind a balancer that ends TLS, with a store that is asked by TLS alone."""
     store = stores.Address.of_this_run().endpoint
-    with tls_front(authority, store) as before_store, tls_front(authority) as before_site:
+    reports = urlsplit(policy_reports.begin().url)
+    with (
+        tls_front(authority, store) as before_store,
+        tls_front(authority, f"http://{reports.netloc}") as before_reports,
+        tls_front(authority) as before_site,
+    ):
         variables = {
+            "CSP_REPORT_URI": before_reports.url + reports.path,
             "HTTPS": "on",
             "PROXY_COUNT": "1",
             "STAFF_SECOND_FACTOR": "off",
@@ -308,7 +315,8 @@ def serving(folder: Path, variables: Mapping[str, str], *, database_port: int | 
     """A gunicorn of our own; what it says is in `web.log` of this folder."""
     port = free_port()
     database = {**connection.settings_dict, "PORT": database_port or connection.settings_dict["PORT"]}
-    env = {**os.environ, "CSP_REPORT_URI": policy_reports.begin().url, **variables, "PORT": str(port)}
+    reports = "" if variables.get("HTTPS") == "on" else policy_reports.begin().url  # by TLS: as `tls_site` has it
+    env = {**os.environ, "CSP_REPORT_URI": reports, **variables, "PORT": str(port)}
     env["DATABASE_URL"] = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn.py")]
     web = Daemon("web", folder, mark="gunicorn", stop_signal=signal.SIGINT)

@@ -89,6 +89,12 @@ def test_every_page_of_the_admin_passes_too(observer: Observer, admin_user: User
         assert (score(seen).failed, score(seen).grade) == ([], "A+"), path
 
 
+def test_the_pages_of_an_account_pass_too(observer: Observer) -> None:
+    for route in ("mfa_index", "account_change_password", "mfa_activate_totp", "account_reauthenticate"):
+        found = score(observer.look(reverse(route)))
+        assert (found.failed, found.grade) == ([], "A+"), route
+
+
 def test_what_is_refused_or_not_there_passes_too(observer: Observer, stranger: Observer) -> None:
     paths = ("/nothing", "/uploads/nothing", "/admin/nothing/", "/admin/login/", "/?q=%00", "/", "/accounts/logout/")
     for who in (observer, stranger):
@@ -104,7 +110,8 @@ def test_static_files_carry_the_headers_too(stranger: Observer) -> None:
 
 
 def test_the_policy_names_the_store_by_https_and_nobody_else(observer: Observer) -> None:
-    sources = {source for directive in policy_of(observer.look("/").headers).values() for source in directive}
+    policy = policy_of(observer.look("/").headers)
+    sources = {source for name, directive in policy.items() if name != "report-uri" for source in directive}
     (store,) = sources - {"'none'", "'self'", "data:"}
     assert store.startswith("https://localhost:")
 

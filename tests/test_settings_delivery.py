@@ -119,7 +119,10 @@ def test_reports_go_where_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> N
     assert policy["DIRECTIVES"]["report-uri"] == address
 
 
-@pytest.mark.parametrize("address", ["errors.example.org", "https://a.example/;script-src *", "https://a.example/, x"])
-def test_an_address_that_would_end_the_policy_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", ["errors.example.org", "https://a.example/;script-src *", "https://a.example/, x",
+                                     "http://a.example/"])  # fmt: skip
+def test_an_address_that_would_end_or_weaken_the_policy_is_refused(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ImproperlyConfigured, match="CSP_REPORT_URI"):
         read(monkeypatch, CSP_REPORT_URI=address)

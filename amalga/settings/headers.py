@@ -25,9 +25,11 @@ FURTHER_HEADERS = {
 # Where browsers tell what the policy refused; most collectors of errors have such an address.
 CSP_REPORT_URI = str(env.str("CSP_REPORT_URI", default="")).strip()
 if CSP_REPORT_URI:
-    web_address("CSP_REPORT_URI", CSP_REPORT_URI)
+    scheme = web_address("CSP_REPORT_URI", CSP_REPORT_URI).scheme
     if not CSP_REPORT_URI.isascii() or set(CSP_REPORT_URI) & set(" ;,"):
         raise ImproperlyConfigured("CSP_REPORT_URI is not usable: odd characters are written as %XX.")
+    if HTTPS and scheme != "https":
+        raise ImproperlyConfigured("CSP_REPORT_URI is not usable: pages that come by TLS report by https:// too.")
 CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {
         "default-src": [NONE],

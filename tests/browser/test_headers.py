@@ -45,9 +45,13 @@ def sign_in_by_form(page: Page, site: str, user: User) -> None:
     page.wait_for_load_state()  # with its scripts
 
 
-def test_what_the_policy_refuses_is_reported(browser: Browser, transactional_db: None, site: str) -> None:
-    page = browser.new_page()
-    page.goto(f"{site}/accounts/login/")
+@pytest.mark.parametrize("by", ["http", "https"])
+def test_what_the_policy_refuses_is_reported(
+    by: str, browser: Browser, transactional_db: None, site: str, tls_site: TlsFront
+) -> None:
+    address = (tls_site.url if by == "https" else site) + "/accounts/login/"
+    page = browser.new_page(ignore_https_errors=True)
+    page.goto(address)
     page.evaluate("document.body.append(Object.assign(new Image(), {src: 'http://localhost:9/x.png'}))")
     end = time.monotonic() + REPORT_SECONDS
     reports: list[str] = []
@@ -56,7 +60,7 @@ def test_what_the_policy_refuses_is_reported(browser: Browser, transactional_db:
         reports = policy_reports.begin().take()
     page.close()
     assert "violated-directive=img-src" in reports[0]
-    assert f"document-uri={site}/accounts/login/" in reports[0]
+    assert f"document-uri={address}" in reports[0]
 
 
 def test_a_day_behind_tls_breaks_no_policy(
