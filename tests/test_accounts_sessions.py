@@ -29,6 +29,11 @@ BETTER = "a much better one than that"
 HOUR = 3600
 
 
+@pytest.fixture(autouse=True)
+def quick(settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["tests.test_accounts.Quick"]
+
+
 def is_in(client: Client) -> bool:
     return client.get("/tags/").status_code == 200
 
@@ -214,7 +219,8 @@ def test_signing_in_sends_no_cookie_that_a_script_or_another_site_gets(alice: Us
         assert (cookie["path"], cookie["domain"]) == ("/", "")
 
 
-def test_a_password_that_is_hashed_anew_when_it_is_typed_ends_nothing(alice: User) -> None:
+def test_a_password_that_is_hashed_anew_when_it_is_typed_ends_nothing(alice: User, settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]
     client = signed_in(alice)
     client.post("/accounts/confirm/", {"password": RIGHT, "next": "/"})
     kept = alice.password
