@@ -126,10 +126,8 @@ def compare(web: Web, minimal: Web, told: dict[str, Any], plan: Plan) -> list[di
     sites = {"minimal": minimal, "redirect": web, "list": web}
     runs: dict[str, list[Run]] = {kind: [] for kind in sites}
     alone: dict[str, list[Run]] = {kind: [] for kind in sites}
-    for site in (minimal, web, web):
-        run(
-            site, told, {"minimal" if site is minimal else "list": 1}, users=AT_ONCE, seconds=1
-        )  # once without counting
+    for kind, site in sites.items():  # once without counting
+        run(site, told, {kind: 1}, users=AT_ONCE, seconds=plan.compared / 2)
     for _round in range(ROUNDS):
         for kind, site in sites.items():
             runs[kind].append(run(site, told, {kind: 1}, users=AT_ONCE, seconds=plan.compared))

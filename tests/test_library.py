@@ -308,8 +308,8 @@ def test_query_counts_of_the_top_stay(
 ) -> None:
     add(alice, "a")
     as_alice.get("/")
-    # session, person with rights, folders, files, what stands around them, thumbnails, unfinished
-    with django_assert_num_queries(7):
+    # session, person with rights, folders, files, what stands around them, thumbnails
+    with django_assert_num_queries(6):
         as_alice.get("/")
 
 

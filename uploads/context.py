@@ -6,13 +6,15 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 
 from uploads.forms.protocol import MOST_FILES
 from uploads.models import File
 
 
 def uploader(request: HttpRequest) -> dict[str, Any]:
-    """`uploader` for those who may upload, else None; `unfinished_count` of the caller's uploads.
+    """`uploader` for those who may upload, else None; `unfinished_count` of the caller's uploads, asked for when a page
+    tells it and its view does not.
 
     Error pages of a broken request have no user; they get neither, and ask the database nothing.
     """
@@ -28,5 +30,5 @@ def uploader(request: HttpRequest) -> dict[str, Any]:
         }
         if may_upload
         else None,
-        "unfinished_count": File.objects.count_unfinished(user),
+        "unfinished_count": SimpleLazyObject(lambda: File.objects.count_unfinished(user)),
     }

@@ -1,17 +1,20 @@
-"""What stands around a list: the people and tags that it can be filtered by, and how much it holds."""
+"""What stands around a list: people and tags to filter by, how much it holds, and uploads that its reader left."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from django.contrib.auth.models import User
 from django.db import connections, router
 
 from uploads.models.figures import Figure, Status
+from uploads.models.states import State
 
 AROUND = """
 SELECT ARRAY(SELECT username FROM auth_user ORDER BY username LIMIT %s),
        ARRAY(SELECT name FROM uploads_tag ORDER BY folded LIMIT %s),
-       (SELECT files FROM uploads_figure WHERE kind = %s AND key = %s AND status = %s)
+       (SELECT files FROM uploads_figure WHERE kind = %s AND key = %s AND status = %s),
+       (SELECT count(*) FROM uploads_file WHERE owner_id = %s AND state IN (%s, %s))
 """
 
 
@@ -19,11 +22,14 @@ class Around(NamedTuple):
     people: list[str]
     tags: list[str]
     files: int | None
+    unfinished: int
 
 
-def look_around(most: int, figure: tuple[str, str] | None) -> Around:
-    """At most so many people and tags, in their order, and the kept figure of this kind and key. One query."""
+def look_around(user: User, most: int, figure: tuple[str, str] | None) -> Around:
+    """At most so many people and tags, in their order, the kept figure of this kind and key, and how many uploads this
+    person did not finish. One query."""
     kind, key = figure or ("", "")
     with connections[router.db_for_read(Figure)].cursor() as cursor:
-        cursor.execute(AROUND, [most, most, kind, key, Status.STORED])
+        unfinished: list[Any] = [user.pk, State.UPLOADING, State.COMPLETING]
+        cursor.execute(AROUND, [most, most, kind, key, Status.STORED, *unfinished])
         return Around(*cursor.fetchone())

@@ -58,7 +58,8 @@ def browse(request: HttpRequest, place: Place) -> dict[str, Any]:
     page, too_broad = _page(user, asked, place, after)
     first_url = place.url + asked.address() if after else None
     # whoever may not look around learns of no people and no tags
-    around = look_around(MOST_OFFERED + 1 if user.has_perm("uploads.view_file") else 0, _figure(asked, place))
+    most = MOST_OFFERED + 1 if user.has_perm("uploads.view_file") else 0
+    around = look_around(user, most, _figure(asked, place))
     return {
         "asked": asked,
         "place": place,
@@ -67,7 +68,9 @@ def browse(request: HttpRequest, place: Place) -> dict[str, Any]:
         "page": page,
         "next_url": place.url + asked.address(after=str(page.next)) if page.next else None,
         "first_url": first_url,
+        "many": bool(page.next or after),
         "query": asked.address(),
+        "unfinished_count": around.unfinished,
         "said": _said(page, around.files, whole=not after and not page.next),
         **_rows(user, asked, place, page),
         **_tools(asked, place, around),

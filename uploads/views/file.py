@@ -34,7 +34,7 @@ PLAYED = {Family.VIDEO.value, Family.AUDIO.value}
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What a file is and looks like, the link to hand on, its versions, and who did what with it."""
     user = signed_in(request)
-    found = get_object_or_404(File.objects.visible_to(user).listed().by_link(pk).select_related("owner", "folder"))
+    found = get_object_or_404(File.objects.listed_for(user).by_link(pk).select_related("owner", "folder"))
     versions = File.objects.versions_of(found).available().select_related("owner", "uploaded_by")
     context = {
         "file": found,
@@ -122,7 +122,7 @@ def restore_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpRespon
 
 
 def _found(request: HttpRequest, pk: UUID) -> File:
-    return get_object_or_404(File.objects.visible_to(request.user).listed().by_link(pk).select_related("folder"))
+    return get_object_or_404(File.objects.listed_for(request.user).by_link(pk).select_related("folder"))
 
 
 def _require(outcome: Outcome) -> None:
@@ -131,11 +131,15 @@ def _require(outcome: Outcome) -> None:
 
 
 def _rights(user: User, found: File) -> dict[str, bool]:
-    may_change = File.objects.changeable_by(user).filter(pk=found.pk).exists()
+    """Of somebody who sees the file. To ask for them takes long, and is spared where the answer is known: what is one's
+    own one may change and remove, and who may do both or neither by role is asked about once."""
+    own = found.owner_id == user.pk
+    may_change = own or File.objects.changeable_by(user).filter(pk=found.pk).exists()
+    alike = own or user.has_perm("uploads.change_file") == user.has_perm("uploads.delete_file")
     return {
         "may_change": may_change,
         "may_replace": may_change and user.has_perm("uploads.add_file"),
-        "may_trash": File.objects.removable_by(user).filter(pk=found.pk).exists(),
+        "may_trash": may_change if alike else File.objects.removable_by(user).filter(pk=found.pk).exists(),
     }
 
 
