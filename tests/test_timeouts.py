@@ -12,7 +12,7 @@ from botocore.retries.standard import ExponentialBackoff
 from django.conf import settings
 
 import amalga.database
-from amalga import replica
+from amalga import faults, replica
 from amalga.web import worker
 from tests.conftest import PROJECT
 from tests.test_settings import read
@@ -131,6 +131,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "replica: not asked again after it failed": replica.AWAY_SECONDS,
         "replica: one's own writes are waited for": replica.WRITTEN_SECONDS,
         "replica without numbers: left alone after one's own write": replica.SETTLED_SECONDS,
+        "Sentry: the same outage is told again after": faults.SAME_OUTAGE_SECONDS,
+        "Sentry: what is left is sent at the end": faults.FLUSH_SECONDS,
         "metrics: one look at the library": gauges.ASK_SECONDS,
         "metrics: the same answer for": gauges.SAME_ANSWER_SECONDS,
         "lists: counting": pages.PATIENCE_MS / 1000,
@@ -266,6 +268,9 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
     "a list gives up before its replica is given up": ("lists: counting", "replica: any answer"),
     "one's own writes outlast what every process knows": (
         "replica: how old lists may be", "replica: one's own writes are waited for"),
+    "a worker ends before it is ended, its last report sent": (
+        lambda of: of["worker: turn"] + of["preview: drawing"] + of["Sentry: what is left is sent at the end"],
+        "platform: kill of the worker"),
     "counting leaves time for the page": ("lists: counting", "database: statement"),
     "nobody idle holds locks for longer than a worker lives": ("database: idle in a transaction", "gunicorn: timeout"),
     "no statement outlives the web server's patience": ("database: statement", "gunicorn: timeout"),
