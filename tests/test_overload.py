@@ -84,7 +84,7 @@ def test_a_crowd_is_served_as_far_as_it_goes_and_the_rest_is_told(web: str, fold
 
 
 def test_programs_are_told_in_their_own_words() -> None:
-    answer = turned_away(b"503 Service Unavailable", seconds=5, protocol=True)
+    answer = turned_away(seconds=5, protocol=True)
     head, _empty, body = answer.partition(b"\r\n\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
     assert json.loads(body)["error"]["code"] == "unavailable"

@@ -11,6 +11,7 @@ MOST_HEAD = 64 * 1024
 # A body of this size is waited for before a thread takes the request. Larger ones are files in a form and calls about
 # thousands of parts.
 MOST_BODY = 256 * 1024
+TOO_MANY = b"Too many people are asking at once. Please try again in a few seconds."
 PROBES = (b"GET /healthz ", b"GET /readyz ", b"HEAD /healthz ", b"HEAD /readyz ")
 LONG_ANSWERS = (b"POST /files/zip ",)
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
@@ -57,20 +58,20 @@ class TooMuch(Exception):
     """Nobody's browser sends that many headers."""
 
 
-def turned_away(status: bytes, *, seconds: int, protocol: bool) -> bytes:
-    """An answer in one piece, for when nobody has time to make a page."""
-    text = b"Too many people are asking at once. Please try again in a few seconds."
-    kind, body = b"text/plain; charset=utf-8", text
+def turned_away(*, seconds: int, protocol: bool) -> bytes:
+    """What somebody hears for whom there is no thread: in one piece, since nobody has time to make a page."""
+    kind, body = b"text/plain; charset=utf-8", TOO_MANY
     if protocol:
-        kind, body = b"application/json", b'{"error": {"code": "unavailable", "message": "%s"}}' % text
-    lines = [
-        b"HTTP/1.1 " + status,
-        b"Retry-After: %d" % seconds,
-        b"Content-Type: " + kind,
-        b"Content-Length: %d" % len(body),
-        b"Cache-Control: no-store",
-        b"Content-Security-Policy: default-src 'none'",
-        b"X-Content-Type-Options: nosniff",
-        b"Connection: close",
-    ]
-    return b"\r\n".join([*lines, b"", body])
+        kind, body = b"application/json", b'{"error": {"code": "unavailable", "message": "%s"}}' % TOO_MANY
+    return _answer(b"503 Service Unavailable", b"Retry-After: %d" % seconds, b"Content-Type: " + kind, body=body)
+
+
+def refused(status: bytes) -> bytes:
+    """What those hear who did not ask as HTTP wants it, or not in time."""
+    return _answer(status, b"Content-Type: text/plain", body=b"")
+
+
+def _answer(status: bytes, *headers: bytes, body: bytes) -> bytes:
+    always = [b"Cache-Control: no-store", b"Content-Security-Policy: default-src 'none'",
+              b"X-Content-Type-Options: nosniff", b"Connection: close", b"Content-Length: %d" % len(body)]  # fmt: skip
+    return b"\r\n".join([b"HTTP/1.1 " + status, *headers, *always, b"", body])

@@ -20,7 +20,7 @@ from gunicorn import util
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from amalga.metrics.counted import TURNED_AWAY
-from amalga.web.arrivals import HEAD_END, Arrival, Lane, TooMuch, looked_at, turned_away
+from amalga.web.arrivals import HEAD_END, Arrival, Lane, TooMuch, looked_at, refused, turned_away
 
 HEAD_SECONDS = 10.0  # for the head of a request, from the connection's or its own first byte
 BODY_SECONDS = 30.0  # for a body that is waited for
@@ -113,7 +113,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             arrival = looked_at(conn.got)
         except TooMuch:
             self._stop_reading(conn)
-            self._turn_away(conn, b"431 Request Header Fields Too Large")
+            self._leave(conn, refused(b"431 Request Header Fields Too Large"))
             return
         if arrival is not None:
             self._stop_reading(conn)
@@ -148,7 +148,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if conn.arrival and conn.arrival.lane is Lane.QUICK and time.monotonic() - conn.queued_at > QUEUE_SECONDS:
             self.turned_away += 1
             TURNED_AWAY.inc()
-            self._send(conn, self._answer(conn, b"503 Service Unavailable"))
+            self._send(conn, self._too_many(conn))
             return False
         conn.init()
         conn.parser.unreader.unread(conn.got)
@@ -196,14 +196,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if conn.is_idle:
                 self._close(conn)
             else:
-                self._turn_away(conn, b"408 Request Timeout")
+                self._leave(conn, refused(b"408 Request Timeout"))
         for conn in [conn for conn in self.lingering if conn.until < now]:
             self._end_linger(conn)
         while self.long_waiting and self.long_waiting[0].until < now:
             conn = self.long_waiting.popleft()
             self.turned_away += 1
             TURNED_AWAY.inc()
-            self._turn_away(conn, b"503 Service Unavailable")
+            self._leave(conn, self._too_many(conn))
         self._say(now)
 
     def murder_keepalived(self, force: bool = False) -> None:
@@ -224,12 +224,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.log.warning("overload turned_away=%d", self.turned_away)
             self.turned_away, self.next_word = 0, now + TOLD_SECONDS
 
-    def _answer(self, conn: Connection, status: bytes) -> bytes:
-        protocol = b" /uploads/" in conn.got[:32]
-        return turned_away(status, seconds=RETRY_SECONDS, protocol=protocol)
+    def _too_many(self, conn: Connection) -> bytes:
+        return turned_away(seconds=RETRY_SECONDS, protocol=b" /uploads/" in conn.got[:32])
 
-    def _turn_away(self, conn: Connection, status: bytes) -> None:
-        self._send(conn, self._answer(conn, status))
+    def _leave(self, conn: Connection, answer: bytes) -> None:
+        self._send(conn, answer)
         self._linger(conn)
 
     def _send(self, conn: Connection, answer: bytes) -> None:
