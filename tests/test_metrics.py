@@ -102,6 +102,10 @@ def test_a_token_that_anybody_guesses_is_refused(odd: str, monkeypatch: pytest.M
     assert odd not in str(refused.value)
 
 
+def test_a_token_may_begin_with_a_dollar(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch, METRICS_TOKEN="$0123456789abcdef")["METRICS_TOKEN"] == "$0123456789abcdef"
+
+
 # --- what is counted --------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ import re
 from django.core.exceptions import ImproperlyConfigured
 
 from amalga.logs import configuration, log_format
-from amalga.settings.environment import env
+from amalga.settings.environment import as_given, env
 from amalga.settings.site import DEBUG
 
 LEAST_TOKEN, MOST_TOKEN = 16, 200
@@ -27,7 +27,7 @@ if SENTRY_DSN:
         raise ImproperlyConfigured(f"SENTRY_DSN is not usable: {fault}.") from None
 
 # Whoever asks for /metrics must know it; without one there is no such address.
-METRICS_TOKEN = str(env.str("METRICS_TOKEN", default="")).strip()
+METRICS_TOKEN = as_given("METRICS_TOKEN").strip()
 if METRICS_TOKEN and not re.fullmatch(rf"[!-~]{{{LEAST_TOKEN},{MOST_TOKEN}}}", METRICS_TOKEN):
     raise ImproperlyConfigured(
         f"METRICS_TOKEN is not usable: it takes {LEAST_TOKEN} to {MOST_TOKEN} letters, digits and signs without blanks."
