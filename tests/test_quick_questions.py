@@ -19,6 +19,7 @@ from uploads.listing import (
     Spot,
     files_for,
     folders_for,
+    names_for,
     page_of,
     plain_page,
 )
@@ -153,6 +154,15 @@ def test_unfinished_uploads_are_counted(people: list[User], files: list[File]) -
     for one in people:
         count = File.objects.owned_by(one).unfinished().count()
         assert (File.objects.count_unfinished(one), look_around(one, 0, None).unfinished) == (count, count)
+
+
+def test_the_ways_to_folders_tell_the_names_that_may_be_known(people: list[User], closed: Folder) -> None:
+    below = Folder.objects.create(name="Below", parent=closed)
+    for one in people:
+        known = dict(Folder.objects.visible_to(one).values_list("pk", "name"))
+        way = [(pk, known.get(pk, "")) for pk in (closed.pk, below.pk)]
+        assert names_for(one, [below.pk, closed.pk, 0]) == {below.pk: way, closed.pk: way[:1]}
+    assert names_for(people[0], []) == {}
 
 
 def test_an_example_that_is_not_asked_for_is_refused() -> None:
