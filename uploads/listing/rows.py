@@ -91,8 +91,8 @@ def _called(user: User, steps: list[int]) -> dict[int, str]:
 
 @functools.cache
 def _known(superuser: bool) -> Compiled[Folder]:
-    rows = Folder.objects.known_to(User(pk=SOMEBODY, is_superuser=superuser)).order_by()
-    return Compiled(rows.values_list("id", "name"), *([] if superuser else [SOMEBODY]))
+    rows = Folder.objects.known_to(User(pk=SOMEBODY, is_superuser=superuser)).order_by().only("name")
+    return Compiled(rows, *([] if superuser else [SOMEBODY]))
 
 
 def _told(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
