@@ -137,7 +137,8 @@ def as_systemd_would(held: socket.socket, notify: Path, log: Path) -> subprocess
 
 
 class Host:
-    """A root to install into, where `systemctl`, `systemd-run` and Python only write down that they were called."""
+    """A root to install into, where `systemctl`, `systemd-run` and Python only write down that they were called, and
+    with which version in service."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.bin, self.units = (folder / name for name in ("srv/amalga", "bin", "units"))
@@ -159,12 +160,12 @@ class Host:
         self.source = source
 
     def _program(self, name: str) -> None:
-        """`-m venv FOLDER` makes one with this same Python; a word that stands in `refused` makes a call fail."""
+        """`-m venv FOLDER` makes one with this same Python; a call that fits a line of `refused` fails."""
         file = self.bin / name
         file.write_text(
-            f'#!/bin/sh\necho "{name} $*" >> {self.calls}\n'
+            f'#!/bin/sh\ncall="{name} $*, of $(readlink {self.home}/current)"\necho "$call" >> {self.calls}\n'
             f'[ "$2" = venv ] && mkdir -p "$3/bin" && cp "$0" "$3/bin/python"\n'
-            f'for word in $(cat {self.refused}); do case "$*" in *"$word"*) exit 1 ;; esac; done\nexit 0\n'
+            f'if [ -s {self.refused} ] && echo "$call" | grep -qf {self.refused}; then exit 1; fi\n'
         )
         file.chmod(0o755)
 
@@ -204,7 +205,7 @@ def test_a_new_version_is_prepared_then_served_then_asked(host: Host) -> None:
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("word", ["pip", "collectstatic", "check", "migrate"])
+@pytest.mark.parametrize("word", ["-m pip", "collectstatic", "check --deploy", "migrate"])
 def test_what_fails_before_changes_nothing_that_is_served(word: str, host: Host) -> None:
     before = host.place_before()
     done = host.upgrade(refused=word)
@@ -218,6 +219,23 @@ def test_a_version_that_does_not_answer_gives_way_to_the_one_before(host: Host) 
     assert (done.returncode, host.serves()) == (1, before)
     assert host.calls.read_text().count("restart amalga-web") == 2
     assert f"In service again: {before}" in done.stderr
+
+
+@pytest.mark.parametrize("step", ["daemon-reload", "enable", "restart"])
+def test_a_version_that_does_not_start_gives_way_to_the_one_before(step: str, host: Host) -> None:
+    before = host.place_before()
+    done = host.upgrade(refused=f"^systemctl {step}.*srv/amalga/2")
+    assert (done.returncode, host.serves()) == (1, before)
+    assert f"restart amalga-web.service amalga-worker.service, of {before}" in host.calls.read_text()
+    assert "smoke.py" not in host.calls.read_text()
+    assert f"In service again: {before}" in done.stderr
+
+
+def test_two_versions_that_do_not_start_are_told_of(host: Host) -> None:
+    before = host.place_before()
+    done = host.upgrade(refused="^systemctl restart")
+    assert (done.returncode, host.serves()) == (1, before)
+    assert "the version before does not start either" in done.stderr
 
 
 def test_a_first_version_that_does_not_answer_is_told_of(host: Host) -> None:

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Brings a version into service on this host, as root: upgrade.sh SOURCE SITE. SOURCE is a folder with that version's source
-# (a clone, an unpacked archive), SITE the address people type. When it does not answer, the version before comes back.
+# (a clone, an unpacked archive), SITE the address people type. When it does not start or does not answer, the version before
+# comes back.
 set -eu
 umask 022
 
@@ -26,24 +27,26 @@ export AMALGA_FOLDER="$new"
 "$new/deploy/systemd/amalga.sh" check --deploy --fail-level ERROR
 "$new/deploy/systemd/amalga.sh" migrate --noinput
 
+# Each step by itself says whether the next is worth it: `set -e` does not count within an `if`.
 into_service() {
-    cp -R "$1"/deploy/systemd/amalga-* "$units/"
-    ln -sfn "$1" "$home/next"
-    mv -T "$home/next" "$home/current"
-    systemctl daemon-reload
-    systemctl enable --quiet --now amalga-web.socket amalga-sweep.timer amalga-night.timer amalga-week.timer
-    systemctl enable --quiet amalga-web.service amalga-worker.service
-    systemctl restart amalga-web.service amalga-worker.service
+    cp -R "$1"/deploy/systemd/amalga-* "$units/" &&
+        ln -sfn "$1" "$home/next" &&
+        mv -T "$home/next" "$home/current" &&
+        systemctl daemon-reload &&
+        systemctl enable --quiet --now amalga-web.socket amalga-sweep.timer amalga-night.timer amalga-week.timer &&
+        systemctl enable --quiet amalga-web.service amalga-worker.service &&
+        systemctl restart amalga-web.service amalga-worker.service
 }
 
-into_service "$new"
-if "$new/.venv/bin/python" "$new/deploy/smoke.py" "$site"; then
+if into_service "$new" && "$new/.venv/bin/python" "$new/deploy/smoke.py" "$site"; then
     echo "In service: $new"
-elif [ "$before" ]; then
-    into_service "$before"
+elif [ -z "$before" ]; then
+    echo "It does not answer, and there is no version before it." >&2
+    exit 1
+elif into_service "$before"; then
     echo "It did not answer. In service again: $before" >&2
     exit 1
 else
-    echo "It does not answer, and there is no version before it." >&2
+    echo "It did not answer, and the version before does not start either: $before" >&2
     exit 1
 fi
