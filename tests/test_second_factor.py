@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests import shelf
-from tests.authenticator import code, read_key, set_up, wrong
+from tests.authenticator import PERIOD_SECONDS, code, read_key, set_up, wrong
 from tests.conftest import signed_in
 from uploads.models import Action, Attempt, Event
 from uploads.services import presence
@@ -97,6 +98,27 @@ def test_a_code_counts_once(guarded: str) -> None:
     first.post(CODE, {"code": digits})
     thief.post(CODE, {"code": digits})
     assert (is_in(first), is_in(thief)) == (True, False)
+
+
+def test_a_code_counts_once_for_as_long_as_it_is_right(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Used a minute early by a phone that is ahead, and once more at the end of its time."""
+    shown = (time.time() // PERIOD_SECONDS - 1) * PERIOD_SECONDS
+    with monkeypatch.context() as earlier:
+        earlier.setattr(time, "time", lambda: shown - PERIOD_SECONDS + 1)
+        key = set_up(by_password("alice"))
+        digits = code(key, periods_later=1)
+        first = by_password("alice")
+        first.post(CODE, {"code": digits})
+    thief = by_password("alice")
+    thief.post(CODE, {"code": digits})
+    assert (is_in(first), is_in(thief)) == (True, False)
+    assert Event.objects.filter(action=Action.LOGIN_FAILED).count() == 1
+
+
+def test_the_code_that_set_it_up_opens_nothing(guarded: str) -> None:
+    thief = by_password("alice")
+    thief.post(CODE, {"code": code(guarded, periods_later=-1)})
+    assert not is_in(thief)
 
 
 def test_codes_cannot_be_guessed(guarded: str) -> None:

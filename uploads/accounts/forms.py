@@ -9,12 +9,16 @@ from allauth.account.forms import ChangePasswordForm, ReauthenticateForm
 from allauth.account.internal.flows.login import perform_login, record_authentication
 from allauth.account.models import Login
 from allauth.core import context
+from allauth.core.internal.cryptokit import normalize_user_code
+from allauth.mfa import app_settings as factors
+from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.base.forms import ReauthenticateForm as CodeAgainForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
@@ -102,7 +106,7 @@ class Code(AuthenticateForm):  # type: ignore[misc]
         _in_plain_dress(self, "code")
 
     def clean_code(self) -> str:
-        return _counted(self.user, super().clean_code)
+        return _counted(self, super().clean_code)
 
 
 class CodeAgain(CodeAgainForm):  # type: ignore[misc]
@@ -113,15 +117,23 @@ class CodeAgain(CodeAgainForm):  # type: ignore[misc]
         _in_plain_dress(self, "code")
 
     def clean_code(self) -> str:
-        return _counted(self.user, super().clean_code)
+        return _counted(self, super().clean_code)
 
 
 class FirstCode(ActivateTOTPForm):  # type: ignore[misc]
     """Of an app that has just read the key."""
 
+    user: User
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _in_plain_dress(self, "code")
+
+    def clean_code(self) -> str:
+        code = str(super().clean_code())
+        if not _is_used_first(self.user, code):
+            raise get_adapter().validation_error("incorrect_code")
+        return code
 
 
 def _in_plain_dress(form: Form, first: str) -> None:
@@ -133,17 +145,28 @@ def _in_plain_dress(form: Form, first: str) -> None:
         form.fields[first].widget.attrs |= {"inputmode": "numeric", "spellcheck": "false"}
 
 
-def _counted(user: User, clean_code: Any) -> str:
-    name = user.get_username()
+def _counted(form: Code | CodeAgain, clean_code: Any) -> str:
+    name = form.user.get_username()
     tries = attempts.of_code(name, browser=known.browser_of(context.request, name))
     tries.begin()
     try:
         code = str(clean_code())
+        if not _is_used_first(form.user, code):
+            form._emit_authentication_failed(form.authenticator)
+            raise get_adapter().validation_error("incorrect_code")
     except ValidationError:
         tries.failed()
         raise
     tries.succeeded()
     return code
+
+
+def _is_used_first(user: User, code: str) -> bool:
+    """Remembered for as long as the code is a right one; allauth does so for the one period in which it is shown."""
+    periods = 2 * factors.TOTP_TOLERANCE + 1
+    spare = 1  # clocks of several machines differ
+    key = f"uploads.code?user={user.pk}&code={normalize_user_code(code)}"
+    return bool(cache.add(key, 1, timeout=factors.TOTP_PERIOD * (periods + spare)))
 
 
 def proved_by_code(request: HttpRequest) -> bool:
