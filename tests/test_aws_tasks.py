@@ -205,6 +205,8 @@ case "$*" in
     *lastStatus*) echo STOPPED ;;
     *exitCode*) echo "${CODE:-0}" ;;
     *get-caller-identity*) echo 123456789012 ;;
+    *head-bucket*"--expected-bucket-owner 123456789012"*) exit "${FOREIGN:-0}" ;;
+    *"s3 mb"*) exit "${FOREIGN:-0}" ;;
     *KeySecret2*) echo arn:secret:2 ;;
     *) echo "" ;;
 esac
@@ -265,6 +267,13 @@ def test_parameters_reach_the_stack(tmp_path: Path) -> None:
     assert status == 0
     assert "--parameter-overrides Domain=files.example.org AlarmEmail=a b" in calls
     assert "--s3-bucket amalga-templates-123456789012-eu-central-1" in calls
+
+
+def test_a_template_never_goes_by_a_bucket_of_somebody_else(tmp_path: Path) -> None:
+    """One who took the name before us, and lets us in."""
+    status, calls = script(tmp_path, "stack.sh", "Domain=files.example.org", FOREIGN="1")
+    assert status == 1
+    assert "cloudformation" not in calls
 
 
 def test_a_bucket_that_stayed_is_taken_over_under_its_name_in_the_template(tmp_path: Path) -> None:

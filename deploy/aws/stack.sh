@@ -9,9 +9,10 @@ account=$(aws sts get-caller-identity --query Account --output text)
 region=$(aws configure get region || true)
 region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$region}}
 
-# CloudFormation reads a template of this size from a bucket only. It holds nothing secret, and stays private.
+# CloudFormation reads a template of this size from a bucket only. It holds nothing secret, but rules what we make: a bucket
+# of that name in another account is not taken, however open it is.
 store=amalga-templates-$account-$region
-if ! aws s3api head-bucket --bucket "$store" 2>/dev/null; then
+if ! aws s3api head-bucket --bucket "$store" --expected-bucket-owner "$account" 2>/dev/null; then
     aws s3 mb "s3://$store" --region "$region"
 fi
 
