@@ -27,7 +27,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CROWD = 200
 SECONDS = 20
 HOST = b"Host: localhost\r\n"
-LOGIN = b"/accounts/login/"
 
 
 @pytest.fixture(scope="module")
@@ -73,18 +72,22 @@ def large_file(web: str) -> bytes:
     return page.split('rel="stylesheet" href="')[1].split('"')[0].encode()
 
 
+def request(first: str, *headers: str, body: bytes = b"") -> bytes:
+    return "\r\n".join([f"{first} HTTP/1.1", *headers, "", ""]).encode() + body
+
+
 SLOW: dict[str, bytes] = {
     "say nothing": b"",
-    "begin a head": b"GET " + LOGIN + b" HTTP/1.1\r\nHost: loc",
+    "begin a head": b"GET /accounts/login/ HTTP/1.1\r\nHost: loc",
     "say no more than a head's end": b"\r\n\r\n",
-    "begin a body": b"POST " + LOGIN + b" HTTP/1.1\r\n" + HOST + b"Content-Length: 1000\r\n\r\nusername=",
-    "begin a large body": b"POST /upload/ HTTP/1.1\r\n" + HOST + b"Content-Length: 9000000\r\n\r\nxyz",
-    "begin a chunk": b"POST " + LOGIN + b" HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1000\r\nuser",
-    "wait for a word": b"POST "
-    + LOGIN
-    + b" HTTP/1.1\r\n"
-    + HOST
-    + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+    "begin a body": request("POST /accounts/login/", "Host: localhost", "Content-Length: 1000", body=b"username="),
+    "begin a large body": request("POST /upload/", "Host: localhost", "Content-Length: 9000000", body=b"xyz"),
+    "begin a chunk": request(
+        "POST /accounts/login/", "Host: localhost", "Transfer-Encoding: chunked", body=b"1000\r\nuser"
+    ),
+    "wait for a word": request("POST /accounts/login/", "Host: localhost", "Content-Length: 9", "Expect: 100-continue"),
+    "lead a length with zeros": request("GET /healthz", "Host: localhost", "Content-Length: " + "5".zfill(25)),
+    "promise more than there is": request("POST /accounts/login/", "Host: localhost", "Content-Length: " + "9" * 22),
 }
 
 
@@ -176,10 +179,6 @@ def test_a_form_that_comes_slowly_and_does_not_stop_arrives(web: str, alice: Use
 # --- what is looked at ------------------------------------------------------------------------
 
 
-def request(first: str, *headers: str, body: bytes = b"") -> bytes:
-    return "\r\n".join([f"{first} HTTP/1.1", *headers, "", ""]).encode() + body
-
-
 @pytest.mark.parametrize(
     ("got", "expected"),
     [
@@ -192,6 +191,9 @@ def request(first: str, *headers: str, body: bytes = b"") -> bytes:
         (request("POST /", "Transfer-Encoding: chunked"), Arrival(Lane.LONG, whole=False)),
         (request("POST /", "Content-Length: 3", "Expect: 100-continue"), Arrival(Lane.LONG, whole=False)),
         (request("POST /files/zip", "Content-Length: 3", body=b"a=b"), Arrival(Lane.LONG, whole=True)),
+        (request("POST /", "Content-Length: " + "5".zfill(25)), Arrival(Lane.LONG, whole=False)),
+        (request("POST /", "Content-Length: \xb2"), Arrival(Lane.LONG, whole=False)),
+        (request("GET /healthz", "Content-Length: " + "5".zfill(25)), Arrival(Lane.PROBE, whole=False)),
         (request("GET /healthz"), Arrival(Lane.PROBE, whole=True)),
         (request("GET /healthzzz"), Arrival(Lane.QUICK, whole=True)),
     ],

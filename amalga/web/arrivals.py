@@ -14,9 +14,9 @@ MOST_BODY = 256 * 1024
 TOO_MANY = b"Too many people are asking at once. Please try again in a few seconds."
 PROBES = (b"GET /healthz ", b"GET /readyz ", b"HEAD /healthz ", b"HEAD /readyz ")
 LONG_ANSWERS = (b"POST /files/zip ",)
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
-# The body's length is told otherwise, or its sender waits for a word from us.
-SPECIAL = re.compile(rb"\r\n(?:expect|transfer-encoding):", re.IGNORECASE)
+MOST_DIGITS = 18  # of a length; more is refused further in, and so is what is no number
+# How long the body is, that this is told otherwise, and that its sender waits for a word from us.
+TOLD = re.compile(rb"\r\n(content-length|transfer-encoding|expect)[ \t]*:([^\r\n]*)", re.IGNORECASE)
 
 
 class Lane(Enum):
@@ -41,17 +41,21 @@ def looked_at(got: bytes | bytearray) -> Arrival | None:
             raise TooMuch
         return None
     head = bytes(got[: end + 2])
-    special, length = SPECIAL.search(head), LENGTH.search(head)
-    body = int(length[1]) if length else 0
+    body = _body(head)
     if head.startswith(PROBES):
-        return Arrival(Lane.PROBE, whole=not special and not body)
-    if special:
-        return Arrival(Lane.LONG, whole=False)
-    if body > MOST_BODY:
+        return Arrival(Lane.PROBE, whole=body == 0)
+    if body is None or body > MOST_BODY:
         return Arrival(Lane.LONG, whole=False)
     if len(got) < end + len(HEAD_END) + body:
         return None
     return Arrival(Lane.LONG if head.startswith(LONG_ANSWERS) else Lane.QUICK, whole=True)
+
+
+def _body(head: bytes) -> int | None:
+    """How many bytes follow this head. None for what nobody may count on, so that nobody waits for them."""
+    told = {name.lower(): value.strip(b" \t") for name, value in TOLD.findall(head)}
+    length = told.pop(b"content-length", b"0")
+    return int(length) if not told and length.isdigit() and len(length) <= MOST_DIGITS else None
 
 
 class TooMuch(Exception):
