@@ -69,7 +69,8 @@ def test_services_and_schedules_wait_for_the_release(template: Template, with_a_
 
 
 def test_what_holds_data_outlives_the_stack(template: Template) -> None:
-    kept = {"Bucket": "Retain", "Database": "Snapshot", "Aurora": "Snapshot"}
+    """`Settings` too: with another SECRET_KEY no second factor in the database is worth anything."""
+    kept = {"Bucket": "Retain", "Database": "Snapshot", "Aurora": "Snapshot", "Settings": "Retain"}
     for parameters in (RDS, AURORA):
         made = template.worked_out(**parameters)
         for name in kept.keys() & made.keys():
