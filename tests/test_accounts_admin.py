@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 
@@ -12,14 +12,15 @@ from tests.conftest import signed_in
 pytestmark = pytest.mark.django_db
 
 BETTER = "a much better one than that"
+DOINGS = ("change", "delete")
 
 
 @pytest.fixture
 def clerk(manager: User) -> Client:
-    """May see and change people."""
+    """May see and change people, and groups as far as Django's rights go."""
     manager.is_staff = True
     manager.save()
-    rights = ("view_user", "change_user", "delete_user")
+    rights = ("view_user", "change_user", "delete_user", "view_group", "add_group", "change_group", "delete_group")
     manager.user_permissions.set(Permission.objects.filter(codename__in=rights))
     return signed_in(manager)
 
@@ -41,6 +42,26 @@ def test_a_superuser_is_changed_and_removed_by_superusers_alone(clerk: Client, a
     assert change(clerk, admin_user, username="other") == 403
     assert clerk.post(reverse("admin:auth_user_delete", args=[admin_user.pk]), {"post": "yes"}).status_code == 403
     assert User.objects.filter(username="root").exists()
+
+
+@pytest.mark.parametrize("page", ["auth_user_change", "auth_user_password_change", "auth_user_delete"])
+def test_another_administrator_is_in_the_hands_of_superusers_alone(page: str, clerk: Client, bob: User) -> None:
+    """By their password or their e-mail address one would have their rights."""
+    User.objects.filter(pk=bob.pk).update(is_staff=True)
+    words = {"password1": BETTER, "password2": BETTER, "usable_password": "true", "post": "yes"}
+    assert clerk.post(reverse(f"admin:{page}", args=[bob.pk]), words).status_code == 403
+    bob.refresh_from_db()
+    assert not bob.check_password(BETTER)
+
+
+def test_groups_are_changed_by_superusers_alone(clerk: Client, manager: User) -> None:
+    own = Group.objects.create(name="clerks")
+    manager.groups.add(own)
+    everything = {"name": "clerks", "permissions": [str(right.pk) for right in Permission.objects.all()]}
+    asked = [reverse("admin:auth_group_add"), *(reverse(f"admin:auth_group_{do}", args=[own.pk]) for do in DOINGS)]
+    assert [clerk.post(path, {**everything, "post": "yes"}).status_code for path in asked] == [403] * 3
+    assert not own.permissions.exists()
+    assert clerk.get(reverse("admin:auth_group_changelist")).status_code == 200
 
 
 @pytest.mark.parametrize("right", ["is_staff", "is_superuser"])

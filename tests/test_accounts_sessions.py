@@ -174,16 +174,17 @@ def test_an_administrator_ends_a_persons_sessions(alice: User, bob: User, as_adm
     assert ended() == [("root", "alice", "")]
 
 
-def test_a_superusers_sessions_are_ended_by_superusers_alone(
-    admin_user: User, manager: User, give: Callable[[User, str], None]
+def test_an_administrators_sessions_are_ended_by_superusers_alone(
+    admin_user: User, bob: User, manager: User, give: Callable[[User, str], None]
 ) -> None:
     manager.is_staff = True
     manager.save()
     give(manager, "change_user")
     give(manager, "view_user")
-    root = signed_in(admin_user)
-    act(signed_in(manager), "end_sessions", admin_user, manager)
-    assert is_in(root)
+    User.objects.filter(pk=bob.pk).update(is_staff=True)
+    root, other = signed_in(admin_user), signed_in(bob)
+    act(signed_in(manager), "end_sessions", admin_user, bob, manager)
+    assert (is_in(root), is_in(other)) == (True, True)
     assert ended() == [("manager", "manager", "")]
 
 

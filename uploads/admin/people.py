@@ -62,7 +62,7 @@ class PeopleAdmin(LargeAdmin, UserAdmin):  # type: ignore[type-arg]
         found = list(people)
         theirs = [person for person in found if _is_theirs(request, person)]
         if len(theirs) < len(found):
-            messages.error(request, _("Superusers were left as they are: only a superuser may do that."))
+            messages.error(request, _("Administrators were left as they are: only a superuser may do that."))
         return theirs
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -112,7 +112,16 @@ class PeopleAdmin(LargeAdmin, UserAdmin):  # type: ignore[type-arg]
 
 @admin.register(Group)
 class RoleAdmin(Recorded, GroupAdmin):
-    pass
+    """What a group may, its people may: whoever changed one they are in would give rights to themselves."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
 
 
 @admin.register(Usage)
@@ -159,8 +168,11 @@ class UsageAdmin(LargeAdmin):
 
 
 def _is_theirs(request: HttpRequest, person: User | None) -> bool:
-    """A superuser's account is in the hands of superusers alone."""
-    return person is None or request.user.is_superuser or not person.is_superuser
+    """An administrator's account is in the hands of superusers, and their own: by another's password one would have
+    another's rights."""
+    if person is None or request.user.is_superuser or person.pk == request.user.pk:
+        return True
+    return not (person.is_staff or person.is_superuser)
 
 
 def _password_of(id: str) -> str | None:
