@@ -167,6 +167,20 @@ def test_secrets_are_made_once_and_read_by_few(tmp_path: Path) -> None:
     assert contents(tmp_path) == made
 
 
+def test_a_key_that_was_put_back_as_the_page_says_stays(tmp_path: Path) -> None:
+    """With another one no second factor in a restored database is worth anything."""
+    page = (PROJECT / "deploy" / "server.md").read_text()
+    assert "web cat /secrets/SECRET_KEY > secret-key" in page
+    line = re.search(r"secrets -c \\\n  '(umask.*)' < secret-key", page)
+    assert line
+    run("make_secrets.py", str(tmp_path))
+    put = ["sh", "-c", line[1].replace("/secrets/", f"{tmp_path}/")]
+    subprocess.run(put, input="the one before", text=True, check=True, timeout=60)
+    run("make_secrets.py", str(tmp_path))
+    key = tmp_path / "app" / "SECRET_KEY"
+    assert (key.read_text(), stat.S_IMODE(key.stat().st_mode)) == ("the one before", 0o440)
+
+
 def test_two_hosts_have_no_secret_in_common(tmp_path: Path) -> None:
     for host in ("one", "other"):
         run("make_secrets.py", str(tmp_path / host))
