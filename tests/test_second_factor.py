@@ -130,6 +130,18 @@ def test_codes_cannot_be_guessed(guarded: str) -> None:
     assert not is_in(client)
 
 
+def test_a_cache_that_is_away_is_told_and_counts_no_try(guarded: str, settings: Settings) -> None:
+    client = Client(raise_request_exception=False)
+    by_password("alice", client)
+    nobody = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}
+    caches = settings.CACHES
+    settings.CACHES = {**caches, "default": nobody}
+    assert [client.post(CODE, {"code": code(guarded)}).status_code for _ in range(7)] == [503] * 7
+    settings.CACHES = caches
+    client.post(CODE, {"code": code(guarded)})
+    assert is_in(client)
+
+
 def test_a_new_password_step_gives_no_new_tries(guarded: str) -> None:
     statuses = [by_password("alice").post(CODE, {"code": wrong(guarded)}).status_code for _ in range(7)]
     assert statuses[-2:] == [429, 429]

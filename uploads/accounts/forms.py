@@ -157,6 +157,9 @@ def _counted(form: Code | CodeAgain, clean_code: Any) -> str:
     except ValidationError:
         tries.failed()
         raise
+    except Exception:  # the cache is away, for one
+        tries.taken_back()
+        raise
     tries.succeeded()
     return code
 

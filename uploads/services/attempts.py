@@ -55,6 +55,11 @@ class Tries:
             if limit is ADDRESS:
                 Attempt.objects.forgive(key)
 
+    def taken_back(self) -> None:
+        """Something broke before it was known how the try goes: as if there had been none."""
+        for key in self.limits:
+            Attempt.objects.forgive(key)
+
     def _refuse(self, seconds: int) -> None:
         if seconds:
             raise TooManyAttempts(seconds)

@@ -8,6 +8,7 @@ import sys
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.utils.translation import gettext as _
+from redis.exceptions import RedisError
 
 from amalga.database import takes_no_writes
 from uploads.errors import BadInput, Forbidden, NotFound, Problem, StoreUnavailable
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Unavailable(StoreUnavailable):
-    """The database is away; told like the store."""
+    """The database or the cache is away; told like the store."""
 
     def __init__(self) -> None:
         Problem.__init__(
@@ -43,7 +44,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """A fault of ours; or the database or the store is away, which is told as 503 wherever it shows."""
+    """A fault of ours; or the database, the cache or the store is away, which is told as 503 wherever it shows."""
     fault = sys.exc_info()[1]
     if isinstance(fault, StoreUnavailable):
         return refusal(request, fault)
@@ -51,6 +52,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
         return refusal(request, BadInput(_("The request did not arrive whole. Send it again.")))
     if isinstance(fault, OperationalError | InterfaceError) or takes_no_writes(fault):
         logger.warning("database_fault kind=%s", type(fault).__name__)
+        return refusal(request, Unavailable())
+    if isinstance(fault, RedisError):
+        logger.warning("cache_fault kind=%s", type(fault).__name__)
         return refusal(request, Unavailable())
     return refusal(request, ServerFault()) if is_protocol(request) else page(500)
 
