@@ -120,6 +120,17 @@ def test_forms_that_come_slowly_leave_threads_for_others(
     assert visitor.ask("GET", "/")[0].status == 200
 
 
+def test_a_silent_database_does_not_make_us_look_dead(django_db_setup: None, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as stack:
+        variables = {"WEB_CONCURRENCY": "1", "WEB_THREADS": "2"}
+        url = stack.enter_context(serving(tmp_path, variables, database_port=silent.getsockname()[1]))
+        for _monitor in range(3):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)))
+            connection.sendall(request("GET /readyz", "Host: localhost"))
+        time.sleep(0.3)
+        assert took(f"{url}/healthz") < 1
+
+
 def visitor_head(visitor: Visitor, *, length: int) -> bytes:
     cookies = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
     return (
@@ -193,8 +204,9 @@ def test_a_form_that_comes_slowly_and_does_not_stop_arrives(web: str, alice: Use
         (request("POST /files/zip", "Content-Length: 3", body=b"a=b"), Arrival(Lane.LONG, whole=True)),
         (request("POST /", "Content-Length: " + "5".zfill(25)), Arrival(Lane.LONG, whole=False)),
         (request("POST /", "Content-Length: \xb2"), Arrival(Lane.LONG, whole=False)),
-        (request("GET /healthz", "Content-Length: " + "5".zfill(25)), Arrival(Lane.PROBE, whole=False)),
-        (request("GET /healthz"), Arrival(Lane.PROBE, whole=True)),
+        (request("GET /healthz", "Content-Length: " + "5".zfill(25)), Arrival(Lane.ALIVE, whole=False)),
+        (request("GET /healthz"), Arrival(Lane.ALIVE, whole=True)),
+        (request("HEAD /readyz"), Arrival(Lane.READY, whole=True)),
         (request("GET /healthzzz"), Arrival(Lane.QUICK, whole=True)),
     ],
 )

@@ -12,7 +12,6 @@ MOST_HEAD = 64 * 1024
 # thousands of parts.
 MOST_BODY = 256 * 1024
 TOO_MANY = b"Too many people are asking at once. Please try again in a few seconds."
-PROBES = (b"GET /healthz ", b"GET /readyz ", b"HEAD /healthz ", b"HEAD /readyz ")
 LONG_ANSWERS = (b"POST /files/zip ",)
 MOST_DIGITS = 18  # of a length; more is refused further in, and so is what is no number
 # How long the body is, that this is told otherwise, and that its sender waits for a word from us.
@@ -24,7 +23,16 @@ class Lane(Enum):
 
     QUICK = "quick"  # it is here as a whole, and the answer fits into the kernel's buffers
     LONG = "long"  # its body is still on its way, or its answer is as long as files are
-    PROBE = "probe"  # a balancer's question whether we live
+    ALIVE = "alive"  # a balancer's question whether we live
+    READY = "ready"  # and whether we can serve, for which we ask others
+
+
+PROBES = {
+    b"GET /healthz": Lane.ALIVE,
+    b"HEAD /healthz": Lane.ALIVE,
+    b"GET /readyz": Lane.READY,
+    b"HEAD /readyz": Lane.READY,
+}
 
 
 @dataclass(slots=True)
@@ -42,8 +50,8 @@ def looked_at(got: bytes | bytearray) -> Arrival | None:
         return None
     head = bytes(got[: end + 2])
     body = _body(head)
-    if head.startswith(PROBES):
-        return Arrival(Lane.PROBE, whole=body == 0)
+    if probe := PROBES.get(head[: head.find(b" HTTP/")]):
+        return Arrival(probe, whole=body == 0)
     if body is None or body > MOST_BODY:
         return Arrival(Lane.LONG, whole=False)
     if len(got) < end + len(HEAD_END) + body:

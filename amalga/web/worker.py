@@ -63,7 +63,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.long_waiting: deque[Connection] = deque()
         self.long_running = 0
         self.most_long = max(1, self.cfg.threads - SPARE_THREADS)
-        self.probes = ThreadPoolExecutor(max_workers=1)
+        # Apart, so that nobody thinks us dead while the database is silent.
+        self.probes = {lane: ThreadPoolExecutor(max_workers=1) for lane in (Lane.ALIVE, Lane.READY)}
         self.next_look = self.next_word = 0.0
         self.turned_away = 0
 
@@ -139,7 +140,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def enqueue_req(self, conn: Connection) -> None:
         conn.queued_at = time.monotonic()
-        pool = self.probes if conn.arrival and conn.arrival.lane is Lane.PROBE else self.tpool
+        pool = self.probes.get(conn.arrival.lane, self.tpool) if conn.arrival else self.tpool
         future = pool.submit(self.handle, conn)
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
@@ -211,7 +212,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if force:
             for conn in [*self.reading, *self.lingering]:
                 util.close(conn.sock)
-            self.probes.shutdown(wait=False)
+            for probes in self.probes.values():
+                probes.shutdown(wait=False)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """The process stops: nobody waits for connections that ask nothing."""
