@@ -77,6 +77,13 @@ def test_what_holds_data_outlives_the_stack(template: Template) -> None:
             assert (made[name]["DeletionPolicy"], made[name]["UpdateReplacePolicy"]) == (kept[name], kept[name])
 
 
+def test_the_restore_page_knows_how_late_a_sweep_may_note(template: Template) -> None:
+    """What came after the last note is not missed by a database that was restored to before it."""
+    every = template.worked_out(**FULL)["Sweep"]["Properties"]["ScheduleExpression"]
+    page = " ".join((PROJECT / "docs" / "restore.md").read_text().split())
+    assert f"On AWS a sweep begins every {every.removeprefix('rate(').removesuffix(')')}" in page
+
+
 # --- the database -----------------------------------------------------------------------------
 
 
