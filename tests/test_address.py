@@ -28,6 +28,7 @@ def kept(client: Client, proxies: int, settings: Settings, forwarded: str = "") 
         (1, f"{MADE_UP}, 203.0.113.9", "203.0.113.9"),
         (2, f"{MADE_UP}, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
         (1, "2001:db8::1", "2001:db8::1"),
+        (1, "::ffff:203.0.113.9", "203.0.113.9"),
         (1, "", None),
         (2, "203.0.113.9", None),
         (1, "not an address", None),

@@ -127,9 +127,10 @@ def client_address(request: HttpRequest) -> str | None:
         told = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
         text = told[-settings.PROXY_COUNT] if len(told) >= settings.PROXY_COUNT else ""
     try:
-        return str(ip_address(text.strip()))
+        address = ip_address(text.strip())
     except ValueError:
         return None
+    return str(getattr(address, "ipv4_mapped", None) or address)  # sockets for both dress the one as the other
 
 
 def _given_name(request: HttpRequest) -> str:
