@@ -118,14 +118,14 @@ def test_statements_and_rules_of_others_are_kept(made: stores.Bucket) -> None:
     assert len(statements) == 3
     rules = made.client.get_bucket_lifecycle_configuration(Bucket=made.name)["Rules"]
     assert rules[0] == FOREIGN_RULE
-    assert len(rules) == 5
+    assert len(rules) == 6
 
 
 def test_every_prefix_of_ours_is_cleared_and_no_other(made: stores.Bucket, settings: Settings) -> None:
     settings.UPLOAD_EXPIRY_HOURS = 49
     provision("--apply", "--keep-days", "90")
     rules = made.client.get_bucket_lifecycle_configuration(Bucket=made.name)["Rules"]
-    assert [rule["Filter"]["Prefix"] for rule in rules] == ["f/", "p/", "quarantine/", "manifests/"]
+    assert [rule["Filter"]["Prefix"] for rule in rules] == ["f/", "p/", "quarantine/", "manifests/", "amalga-clock.json"]
     for rule in rules:
         assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 33
         assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == 90

@@ -82,7 +82,8 @@ def posture_lines(point: Point, wanted: Aims) -> Iterable[Line]:
 
 def _dangers(looked: Looked) -> Iterable[Line]:
     for told in dangers(looked.now, expiry_days=expiry_days()):
-        yield fail("bucket lifecycle", told, "limit that rule to what is not under f/, p/, quarantine/ and manifests/")
+        advice = f"limit that rule to what is not ours: f/, p/, quarantine/, manifests/ and {s3.CLOCK_KEY}"
+        yield fail("bucket lifecycle", told, advice)
 
 
 def open_lines() -> Iterable[Line]:
