@@ -13,9 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 
-from amalga.web.arrivals import MOST_BODY, MOST_HEAD, Arrival, Lane, TooMuch, looked_at
+from amalga.web.arrivals import GO_ON, MOST_BODY, MOST_HEAD, Arrival, Lane, TooMuch, expectation, looked_at
 from tests.conftest import serving
 from tests.faults.people import Person
 from tests.plain_form import Visitor
@@ -120,6 +121,34 @@ def test_forms_that_come_slowly_leave_threads_for_others(
     assert visitor.ask("GET", "/")[0].status == 200
 
 
+@pytest.mark.parametrize("headers", [["Content-Length: 4000000"], ["Content-Length: 9", "Expect: 100-continue"]])
+def test_bodies_of_strangers_leave_threads_for_forms(
+    headers: list[str], web: str, alice: User, bucket: Bucket, connect: Callable[..., socket.socket]
+) -> None:
+    cookie = f"Cookie: {settings.CSRF_COOKIE_NAME}={'x' * 32}"  # anybody makes one up
+    form = "Content-Type: application/x-www-form-urlencoded"
+    for _each in range(40):
+        connect().sendall(request("POST /accounts/login/", "Host: localhost", cookie, form, *headers))
+    begun = time.monotonic()
+    Person(web, alice).post("quick.bin", b"x" * 600_000)
+    assert time.monotonic() - begun < 5
+
+
+def test_whoever_waits_for_a_word_hears_it_once(connect: Callable[..., socket.socket]) -> None:
+    connection = connect()
+    expecting = ["Host: localhost", "Content-Length: 9", "Connection: close", "expect: 100-Continue"]
+    connection.sendall(request("POST /accounts/login/", *expecting))
+    assert connection.recv(100) == GO_ON
+    connection.sendall(b"username=")
+    assert answer_to(connection).startswith(b"HTTP/1.1 403")  # no token of a form
+
+
+def test_http_1_0_knows_no_word() -> None:
+    head = request("POST /", "Content-Length: 9", "Expect: 100-continue")
+    assert expectation(head) == slice(head.find(b"\r\nExpect"), len(head) - 4)
+    assert expectation(head.replace(b"HTTP/1.1", b"HTTP/1.0")) is None
+
+
 def test_a_silent_database_does_not_make_us_look_dead(django_db_setup: None, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as stack:
         variables = {"WEB_CONCURRENCY": "1", "WEB_THREADS": "2"}
@@ -200,7 +229,8 @@ def test_a_form_that_comes_slowly_and_does_not_stop_arrives(web: str, alice: Use
         (request("POST /", "content-LENGTH: 5 ", body=b"12345"), Arrival(Lane.QUICK, whole=True)),
         (request("POST /", f"Content-Length: {MOST_BODY + 1}"), Arrival(Lane.LONG, whole=False)),
         (request("POST /", "Transfer-Encoding: chunked"), Arrival(Lane.LONG, whole=False)),
-        (request("POST /", "Content-Length: 3", "Expect: 100-continue"), Arrival(Lane.LONG, whole=False)),
+        (request("POST /", "Content-Length: 3", "Expect: 100-continue"), None),
+        (request("POST /", "Content-Length: 300000", "Expect: 100-continue"), Arrival(Lane.LONG, whole=False)),
         (request("POST /files/zip", "Content-Length: 3", body=b"a=b"), Arrival(Lane.LONG, whole=True)),
         (request("POST /", "Content-Length: " + "5".zfill(25)), Arrival(Lane.LONG, whole=False)),
         (request("POST /", "Content-Length: \xb2"), Arrival(Lane.LONG, whole=False)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import unquote
 
 from django.conf import settings
@@ -14,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from amalga.logs import balancers_name, new_request_id, request_id
 from amalga.metrics import counted
+from amalga.web.arrivals import MOST_BODY
 from uploads.errors import BadInput, Forbidden, LengthRequired, Problem, TooLarge
 from uploads.models import acting_from
 from uploads.views.answers import MethodNotAllowed, is_protocol, refusal
@@ -99,6 +101,16 @@ class KnowAddress:
 
 class LoginRequired(LoginRequiredMiddleware):
     """Everything needs a login unless a view says otherwise; programs are told so in JSON."""
+
+    def process_view(
+        self, request: HttpRequest, view_func: Callable[..., HttpResponseBase], *rest: Any
+    ) -> HttpResponseBase | None:
+        """No thread waits for a stranger's body: only what was here before one took the request is read further in."""
+        answer = super().process_view(request, view_func, *rest)
+        length = int(request.META.get("CONTENT_LENGTH") or 0)
+        if answer is None and length > MOST_BODY and not request.user.is_authenticated:
+            return refusal(request, TooLarge(_("The request is too large.")))
+        return answer
 
     def handle_no_permission(  # type: ignore[override]
         self, request: HttpRequest, view_func: Callable[..., HttpResponseBase]

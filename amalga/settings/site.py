@@ -55,7 +55,7 @@ INSTALLED_APPS = [
 
 # What only adds headers stands first, so that every refusal carries them too. Sessions, people and
 # the login check stand before CSRF: the CSRF check reads the body of a form, and nobody's body is
-# read before we know whose it is.
+# read before we know whose it is. Of a stranger, who signs in, only a body that is already here is read.
 MIDDLEWARE = [
     "uploads.middleware.NameRequest",
     "django.middleware.security.SecurityMiddleware",

@@ -14,8 +14,11 @@ MOST_BODY = 256 * 1024
 TOO_MANY = b"Too many people are asking at once. Please try again in a few seconds."
 LONG_ANSWERS = (b"POST /files/zip ",)
 MOST_DIGITS = 18  # of a length; more is refused further in, and so is what is no number
-# How long the body is, that this is told otherwise, and that its sender waits for a word from us.
-TOLD = re.compile(rb"\r\n(content-length|transfer-encoding|expect)[ \t]*:([^\r\n]*)", re.IGNORECASE)
+# How long the body is, or that this is told otherwise.
+TOLD = re.compile(rb"\r\n(content-length|transfer-encoding)[ \t]*:([^\r\n]*)", re.IGNORECASE)
+# The body's sender waits for a word from us.
+EXPECTING = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Lane(Enum):
@@ -64,6 +67,15 @@ def _body(head: bytes) -> int | None:
     told = {name.lower(): value.strip(b" \t") for name, value in TOLD.findall(head)}
     length = told.pop(b"content-length", b"0")
     return int(length) if not told and length.isdigit() and len(length) <= MOST_DIGITS else None
+
+
+def expectation(got: bytes | bytearray) -> slice | None:
+    """Where a head says that its sender waits for `GO_ON`, which HTTP/1.0 does not know (RFC 9110, 10.1.1)."""
+    end = got.find(HEAD_END)
+    if end < 0 or not got[: got.find(b"\r\n")].endswith(b" HTTP/1.1"):
+        return None
+    found = EXPECTING.search(got, 0, end + 2)
+    return slice(*found.span()) if found else None
 
 
 class TooMuch(Exception):

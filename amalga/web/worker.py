@@ -20,7 +20,7 @@ from gunicorn import util
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from amalga.metrics.counted import TURNED_AWAY
-from amalga.web.arrivals import HEAD_END, Arrival, Lane, TooMuch, looked_at, refused, turned_away
+from amalga.web.arrivals import GO_ON, HEAD_END, Arrival, Lane, TooMuch, expectation, looked_at, refused, turned_away
 
 HEAD_SECONDS = 10.0  # for the head of a request, from the connection's or its own first byte
 BODY_SECONDS = 30.0  # for a body that is waited for
@@ -122,6 +122,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._enqueue(conn)
         elif not conn.has_head and HEAD_END in conn.got:
             conn.has_head, conn.until = True, time.monotonic() + BODY_SECONDS
+            self._bid_go_on(conn)
+
+    def _bid_go_on(self, conn: Connection) -> None:
+        """A body whose sender waits for a word is waited for like any other, without a thread."""
+        if where := expectation(conn.got):
+            conn.got = conn.got[: where.start] + conn.got[where.stop :]
+            self._send(conn, GO_ON)
 
     def _stop_reading(self, conn: Connection) -> None:
         self.reading.discard(conn)
@@ -140,7 +147,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def enqueue_req(self, conn: Connection) -> None:
         conn.queued_at = time.monotonic()
-        pool = self.probes.get(conn.arrival.lane, self.tpool) if conn.arrival else self.tpool
+        pool = (self.probes.get(conn.arrival.lane) if conn.arrival else None) or self.tpool
         future = pool.submit(self.handle, conn)
         future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
