@@ -44,7 +44,7 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
 
 def forget_clients() -> None:
     """Less than `s3.reset()`: the session, which is slow to make, stays."""
-    s3_client.client.cache_clear()
+    s3_client.made_client.cache_clear()
     s3_client.http.cache_clear()
 
 

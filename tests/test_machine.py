@@ -155,10 +155,10 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
     with fronts.in_front_of(bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
-        s3_client.client.cache_clear()
+        s3_client.made_client.cache_clear()
         s3_client.http.cache_clear()
         yield front
-    s3_client.client.cache_clear()
+    s3_client.made_client.cache_clear()
     s3_client.http.cache_clear()
 
 

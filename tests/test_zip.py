@@ -282,7 +282,7 @@ def front(settings: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def _forget_clients() -> None:
-    s3_client.client.cache_clear()
+    s3_client.made_client.cache_clear()
     s3_client.http.cache_clear()
 
 

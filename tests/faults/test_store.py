@@ -60,7 +60,7 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
 
 
 def forget_clients() -> None:
-    s3_client.client.cache_clear()
+    s3_client.made_client.cache_clear()
     s3_client.http.cache_clear()
 
 

@@ -103,10 +103,13 @@ def session_of(store: Store) -> boto3.session.Session:
     return session(store.region, store.access_key_id, store.secret_access_key)
 
 
-@functools.cache
 def client(kind: Kind = "quick", store: Store | None = None) -> S3Client:
     """One client of each kind and store for all threads (boto3 clients are thread-safe, sessions are not)."""
-    at = store or main_store()
+    return made_client(kind, store or main_store())
+
+
+@functools.cache
+def made_client(kind: Kind, at: Store) -> S3Client:
     credentials(at)  # a client that is made without any stays without
     limits = config(at)
     if kind != "quick":

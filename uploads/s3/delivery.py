@@ -12,7 +12,7 @@ from django.core.files.storage import storages
 from storages.backends.s3 import S3Storage
 from storages.utils import clean_name
 
-from uploads.s3.client import client, config, http, session, session_alike, told_plainly
+from uploads.s3.client import client, config, http, made_client, session, session_alike, told_plainly
 from uploads.s3.cloudfront import sign_for_cloudfront
 from uploads.s3.signing import lifetime, sign_get_at
 from uploads.s3.stores import Store, main_store, store_named
@@ -117,5 +117,5 @@ def preview_url(key: str, *, content_type: str, now: datetime | None = None, sto
 
 def reset() -> None:
     """Forget every client, after settings changed (in tests) or a process forked."""
-    for cached in (client, session, http, delivery_storage):
+    for cached in (made_client, session, http, delivery_storage):
         cached.cache_clear()
