@@ -251,7 +251,7 @@ def test_the_list_costs_the_same_for_many_files(
 ) -> None:
     shelf.add_file(alice)
     as_admin.get(LIST)
-    with django_assert_num_queries(14) as few:
+    with django_assert_num_queries(13) as few:
         as_admin.get(LIST)
     for owner in (alice, bob) * 10:
         shelf.add_file(owner)

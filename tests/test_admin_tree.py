@@ -62,7 +62,7 @@ def test_the_list_of_folders_costs_the_same_for_many(
 ) -> None:
     plant("one", alice)
     as_admin.get(FOLDERS)
-    with django_assert_num_queries(12) as few:
+    with django_assert_num_queries(11) as few:
         as_admin.get(FOLDERS)
     for number in range(20):
         shelf.add_file(alice, folder=plant(f"more {number}", alice))
@@ -271,7 +271,7 @@ def test_people_are_listed_with_what_they_store(
 ) -> None:
     shelf.add_file(alice, b"x" * 1200)
     as_admin.get("/admin/auth/user/")
-    with django_assert_num_queries(10) as few:
+    with django_assert_num_queries(9) as few:
         page = as_admin.get("/admin/auth/user/").content.decode()
     assert "1\u00a0kB" in page
     for number in range(20):

@@ -127,7 +127,7 @@ def test_the_dashboard_asks_the_same_whatever_is_stored(
 ) -> None:
     shelf.add_file(alice, folder=folders.create("a", parent=None, by=alice))
     as_admin.get(URL)
-    with django_assert_num_queries(16) as few:
+    with django_assert_num_queries(15) as few:
         as_admin.get(URL)
     for number in range(30):
         owner = shelf.add_person(f"p{number}", "uploaders")

@@ -240,7 +240,7 @@ def doctor(*arguments: str) -> tuple[int, str]:
 
 def test_warnings_alone_end_well(unmarked: stores.Bucket) -> None:
     status, told = doctor()
-    assert status == 0
+    assert status == 0, told
     assert "\nok   store: " in told
     assert "\nwarn marker: nothing says which database the bucket belongs to — run `manage.py provision`" in told
     assert told.splitlines()[-1].endswith(" 0 fail")
@@ -259,6 +259,7 @@ def test_an_origin_that_is_none_is_refused(bucket: stores.Bucket) -> None:
 
 def test_machines_get_one_object(bucket: stores.Bucket) -> None:
     status, told = doctor("--json")
+    assert status == 0, told
     found = json.loads(told)
     assert status == found["fail"] == 0
     assert {"level", "subject", "reason", "advice"} == set(found["lines"][0])
