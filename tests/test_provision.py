@@ -125,7 +125,8 @@ def test_every_prefix_of_ours_is_cleared_and_no_other(made: stores.Bucket, setti
     settings.UPLOAD_EXPIRY_HOURS = 49
     provision("--apply", "--keep-days", "90")
     rules = made.client.get_bucket_lifecycle_configuration(Bucket=made.name)["Rules"]
-    assert [rule["Filter"]["Prefix"] for rule in rules] == ["f/", "p/", "quarantine/", "manifests/", "amalga-clock.json"]
+    prefixes = [rule["Filter"]["Prefix"] for rule in rules]
+    assert prefixes == ["f/", "p/", "quarantine/", "manifests/", "amalga-clock.json"]
     for rule in rules:
         assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 33
         assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == 90
