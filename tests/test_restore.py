@@ -25,6 +25,7 @@ from uploads.models.queries import in_seconds
 from uploads.services import history
 from uploads.services.doctor.work import _purge
 from uploads.services.history import note_history, require_history, require_removal
+from uploads.services.sweep import rounds
 
 ANOTHER = b"6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # database's id
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -117,6 +118,15 @@ def test_a_sweep_tells_the_bucket_of_the_newest_event(sender: Sender, bucket: Bu
     told = json.loads(bucket.read(CLOCK))
     assert told == {"installation": str(Installation.objects.own_id()), "event": newest.pk, "at": newest.at.isoformat()}
     require_history()
+
+
+def test_a_long_sweep_tells_it_before_it_works(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    all_that_is_due(alice, bucket)
+    Event.objects.record(Action.LOGIN, by=alice)
+    seen: list[s3.Moment | None] = []
+    monkeypatch.setattr(rounds._Sweep, "_discard", lambda _: seen.append(s3.read_clock()))
+    services.sweep()
+    assert seen[0] is not None
 
 
 def test_where_nothing_happened_the_bucket_is_told_nothing(sender: Sender, bucket: Bucket) -> None:

@@ -91,6 +91,7 @@ class _Sweep:
             for store in stores:
                 self._ask_whose(store)
             self._ask_history()
+            self._note()  # also when it will be long before there is nothing left to do
         for step in (self._resolve, self._discard, self._erase):
             if self._go_on() and not (self._held and step != self._resolve):
                 step()
