@@ -17,6 +17,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 
 from amalga.web.arrivals import GO_ON, MOST_BODY, MOST_HEAD, Arrival, Lane, TooMuch, expectation, looked_at
+from amalga.web.worker import MOST_HELD
 from tests.conftest import serving
 from tests.faults.people import Person
 from tests.plain_form import Visitor
@@ -132,6 +133,18 @@ def test_bodies_of_strangers_leave_threads_for_forms(
     begun = time.monotonic()
     Person(web, alice).post("quick.bin", b"x" * 600_000)
     assert time.monotonic() - begun < 5
+
+
+def test_bodies_that_wait_have_a_bound(web: str, connect: Callable[..., socket.socket]) -> None:
+    """Whoever has sent for longest makes room for the others."""
+    head = request("POST /accounts/login/", "Host: localhost", f"Content-Length: {MOST_BODY}")
+    slow = [connect() for _each in range(2 * 2 * MOST_HELD // MOST_BODY)]  # twice what both processes hold
+    for connection in slow:
+        connection.sendall(head + b"x" * (MOST_BODY - 1))
+    assert took(f"{web}/accounts/login/") < 1
+    assert answer_to(slow[0]).startswith(b"HTTP/1.1 503")
+    slow[-1].sendall(b"x")
+    assert slow[-1].recv(100).startswith(b"HTTP/1.1 403")  # no token of a form
 
 
 def test_whoever_waits_for_a_word_hears_it_once(connect: Callable[..., socket.socket]) -> None:

@@ -36,17 +36,25 @@ SPARE_THREADS = 2  # of each process, that nothing long may take
 # Pages and scripts fit into it, however slowly they are read.
 SEND_BUFFER = 512 * 1024
 CHUNK = 64 * 1024
+# Of what came and is not yet with Django, in one process. Above it, whoever has sent for longest makes room; what is
+# small never has to, and is at most 900 times as much.
+MOST_HELD = 16 * 1024 * 1024
+SMALL = 16 * 1024
 
 
 class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
     """A connection, and what came through it that no thread has seen."""
 
-    got = b""
+    held = 0  # bytes of `got` that the worker has counted
     has_head = False
     until = float("inf")
     queued_at = 0.0
     linger_left = LINGER_BYTES
     arrival: Arrival | None = None
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.got = bytearray()
 
     @property
     def is_idle(self) -> bool:
@@ -66,7 +74,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         # Apart, so that nobody thinks us dead while the database is silent.
         self.probes = {lane: ThreadPoolExecutor(max_workers=1) for lane in (Lane.ALIVE, Lane.READY)}
         self.next_look = self.next_word = 0.0
-        self.turned_away = 0
+        self.turned_away = self.held = 0
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -107,7 +115,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if conn.is_idle:
             conn.until = time.monotonic() + HEAD_SECONDS
         conn.got += got
+        self._count(conn)
         self._look(conn)
+        while self.held > MOST_HELD and (large := [conn for conn in self.reading if conn.held > SMALL]):
+            slowest = min(large, key=lambda conn: conn.until)
+            self._stop_reading(slowest)
+            self._turn_away(slowest)
+
+    def _count(self, conn: Connection) -> None:
+        self.held += len(conn.got) - conn.held
+        conn.held = len(conn.got)
 
     def _look(self, conn: Connection) -> None:
         try:
@@ -127,7 +144,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _bid_go_on(self, conn: Connection) -> None:
         """A body whose sender waits for a word is waited for like any other, without a thread."""
         if where := expectation(conn.got):
-            conn.got = conn.got[: where.start] + conn.got[where.stop :]
+            del conn.got[where]
             self._send(conn, GO_ON)
 
     def _stop_reading(self, conn: Connection) -> None:
@@ -160,7 +177,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return False
         conn.init()
         conn.parser.unreader.unread(conn.got)
-        conn.got = b""
+        conn.got = bytearray()
         return bool(super().handle(conn))
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
@@ -185,7 +202,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if done.cancelled() or done.exception() or not done.result():
             self._linger(conn)
             return
-        conn.got = conn.parser.unreader.take_buffered()
+        conn.got = bytearray(conn.parser.unreader.take_buffered())
+        self._count(conn)
         idle = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
         self._read_on(conn, seconds=HEAD_SECONDS if conn.got else idle)
         if conn.got:
@@ -208,10 +226,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         for conn in [conn for conn in self.lingering if conn.until < now]:
             self._end_linger(conn)
         while self.long_waiting and self.long_waiting[0].until < now:
-            conn = self.long_waiting.popleft()
-            self.turned_away += 1
-            TURNED_AWAY.inc()
-            self._leave(conn, self._too_many(conn))
+            self._turn_away(self.long_waiting.popleft())
         self._say(now)
 
     def murder_keepalived(self, force: bool = False) -> None:
@@ -236,6 +251,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _too_many(self, conn: Connection) -> bytes:
         return turned_away(seconds=RETRY_SECONDS, protocol=b" /uploads/" in conn.got[:32])
 
+    def _turn_away(self, conn: Connection) -> None:
+        self.turned_away += 1
+        TURNED_AWAY.inc()
+        self._leave(conn, self._too_many(conn))
+
     def _leave(self, conn: Connection, answer: bytes) -> None:
         self._send(conn, answer)
         self._linger(conn)
@@ -251,6 +271,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _linger(self, conn: Connection) -> None:
         """Say that nothing more comes, and wait for the other side to close, without a thread."""
         conn.until = time.monotonic() + LINGER_SECONDS
+        conn.got = bytearray()
+        self._count(conn)
         try:
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
@@ -278,4 +300,5 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _close(self, conn: Connection) -> None:
         self.nr_conns -= 1
+        self.held -= conn.held
         conn.close()
