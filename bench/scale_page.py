@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
+from bench.load import LONG, MOST_GROWTH_MIB_MINUTE, MOST_TIMES
 from bench.table import RESULTS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -13,6 +15,7 @@ BILLION, TERA, GIGA, MEGA = 10**9, 10**12, 10**9, 10**6
 PLANNED = 0.7  # of a processor
 PAUSE_SECONDS = 3  # between two requests of somebody at work
 LIST_DB_MS = 3.0
+WHOLE_MINUTES = round(sum(LONG.mixed.values()) / 60)  # of a run of `load` that is no short one
 RDS_BYTES_A_CONNECTION = 9_531_392
 
 
@@ -30,7 +33,7 @@ def row(name: str, case: str, **more: Any) -> dict[str, Any]:
 
 
 def page() -> str:
-    return (DOCS / "scale.template.md").read_text().format(**web(), **files(), **kept(), **reckoned())
+    return (DOCS / "scale.template.md").read_text().format(caveat=caveat(), **web(), **files(), **kept(), **reckoned())
 
 
 def web() -> dict[str, str]:
@@ -52,6 +55,23 @@ def web() -> dict[str, str]:
         "minutes": words[words.index("minutes") - 1], "memory": words[words.index("MiB") - 1],
         "growth": words[words.index("by") + 1],
     }  # fmt: skip
+
+
+def caveat() -> str:
+    """What `load` was not long enough for, and where it missed what it asks of itself."""
+    told = web()
+    missed = [
+        f"a {kind} at {one['times']:.1f} times the minimal view instead of {most:g}"
+        for kind, most in MOST_TIMES.items()
+        if (one := row("load", f"{kind} alone"))["times"] > most
+    ]
+    if float(told["growth"]) > MOST_GROWTH_MIB_MINUTE:
+        missed.append(f"memory growing by {told['growth']} MiB a minute instead of {MOST_GROWTH_MIB_MINUTE:g}")
+    short = int(told["minutes"]) < WHOLE_MINUTES
+    first = f"`load` was a short run here, {told['minutes']} of {WHOLE_MINUTES} minutes of traffic. " if short else ""
+    second = f"It missed bars of its own: {'; '.join(missed)}. " if missed else ""
+    whole = f"**{first}{second}What is reckoned from it is to be measured again.**"
+    return f"\n{fill(whole, 125, break_on_hyphens=False)}\n" if first or second else ""
 
 
 def files() -> dict[str, str]:
