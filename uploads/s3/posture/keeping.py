@@ -8,8 +8,8 @@ from uploads.s3.clock import CLOCK_KEY
 from uploads.s3.posture.access import OURS, Told
 from uploads.s3.posture.aims import Aims
 
-# Ours to expire. What others keep in the same bucket, and what was imported from it, is theirs. The clock is written over
-# once a minute, and a version of it would stay each time.
+# Ours to expire. What others keep in the same bucket, and what was imported from it, is theirs. The clock is written
+# over once a minute, and a version of it would stay each time.
 PREFIXES = ("f/", "p/", "quarantine/", "manifests/", CLOCK_KEY)
 # As long as RDS keeps its backups at most: a database brought back finds the objects of its time.
 KEEP_DAYS = 35
