@@ -63,6 +63,7 @@ class Page:
     more_folders: bool = False  # found by their name, and not all shown
     files: list[Entry] = field(default_factory=list)
     next: Spot | None = None
+    column: str = "folded"  # by which the files are in order
 
     def take_folders(self, found: list[Folder]) -> None:
         """The first of these that fit; one more than fits tells that the list goes on."""
@@ -72,13 +73,15 @@ class Page:
 
     def take_files(self, found: list[tuple[Any, ...]], *, column: str, most: int) -> None:
         """Likewise, of rows with the columns of SHOWN."""
-        self.files = [Entry._make(row) for row in found[:most]]
-        if len(found) <= most:
-            return
+        self.column, self.files = column, [Entry._make(row) for row in found[:most]]
+        if len(found) > most:
+            self.next = self.end()
+
+    def end(self) -> Spot | None:
+        """The spot of the last row that the page shows."""
         if self.files:
-            self.next = Spot(getattr(self.files[-1], column), self.files[-1].pk)
-        else:
-            self.next = Spot(self.folders[-1].folded, self.folders[-1].pk)
+            return Spot(getattr(self.files[-1], self.column), self.files[-1].pk)
+        return Spot(self.folders[-1].folded, self.folders[-1].pk) if self.folders else None
 
 
 def page_of(
