@@ -18,7 +18,8 @@ from tests import identity
 from tests.authenticator import code, set_up
 from tests.conftest import signed_in
 from tests.identity import CLIENT, SECRET, Identity
-from uploads.models import Action, Event
+from uploads.models import Action, Attempt, Event, Limit
+from uploads.services import attempts
 
 pytestmark = pytest.mark.django_db
 
@@ -242,3 +243,26 @@ def test_who_is_signed_in_cannot_be_connected_to_somebody_else(alice: User, bob:
     client = signed_in(bob)
     assert client.get("/accounts/sso/", {"process": "connect"}).headers["Location"] == "/"
     assert not SocialAccount.objects.exists()
+
+
+def test_strangers_write_nothing_into_the_log(provider: Identity) -> None:
+    for query in ("", "?error=x", "?state=x&code=y"):
+        assert Client().get(f"/accounts/sso/back/{query}").status_code == 403
+    client = Client()
+    begin(client)
+    assert [client.get("/accounts/sso/back/?error=x").status_code for _ in range(3)] == [403] * 3
+    assert Event.objects.filter(action=Action.LOGIN_FAILED).count() == 1  # of the one that set out from here
+
+
+def test_one_address_cannot_set_out_without_end(provider: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = Limit(free=3, first_seconds=10, longest_seconds=300, leak_seconds=20)
+    monkeypatch.setattr(attempts, "SIGN_ON", few)
+    assert [Client().get("/accounts/sso/").status_code for _ in range(5)] == [302] * 3 + [429] * 2
+    assert len(provider.asked) == 3
+    assert Client().get("/accounts/sso/", REMOTE_ADDR="203.0.113.9").status_code == 302
+
+
+def test_who_comes_back_signed_in_counts_for_nothing(alice: User, provider: Identity) -> None:
+    for _ in range(3):
+        sign_in(Client())
+    assert [row.tries for row in Attempt.objects.filter(key__startswith="sso:")] == [0]

@@ -68,6 +68,7 @@ def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float
         "wrong tries: longest wait, one address": tries.PAIR.longest_seconds,
         "wrong tries: longest wait, an account": tries.ACCOUNT.longest_seconds,
         "wrong tries: one is forgotten every": tries.PAIR.leak_seconds,
+        "single sign-on: first wait of who does not come back": tries.SIGN_ON.first_seconds,
         "wrong tries: counters go after": attempt.FORGOTTEN_SECONDS,
         "a browser is known for": plain["KNOWN_COOKIE_DAYS"] * UNITS["days"],
         "single sign-on: one question": plain["SOCIALACCOUNT_REQUESTS_TIMEOUT"],

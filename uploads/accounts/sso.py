@@ -23,7 +23,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from uploads.errors import Forbidden, Problem
-from uploads.services import presence
+from uploads.services import attempts, presence
 from uploads.views.answers import told_on_a_page
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,8 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
     """Stricter than allauth's: the ID token's signature is always verified, it holds our nonce, it is of the issuer
     that was configured, and what the provider tells beside it is about the same person."""
 
+    nonce = ""  # of the way there, which is good for one way back
+
     @property
     def openid_config(self) -> dict[str, Any]:
         config: dict[str, Any] = super().openid_config
@@ -87,10 +89,9 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         return request.build_absolute_uri(reverse("sso_callback"))
 
     def complete_login(self, request: HttpRequest, app: Any, token: Any, **kwargs: Any) -> SocialLogin:
-        expected = request.session.pop(NONCE, None)
         identity = self._decode_id_token(app, kwargs["response"].get("id_token") or "")
         told = self._fetch_user_info(token.token)
-        if not expected or identity.get("nonce") != expected or told.get("sub") != identity["sub"]:
+        if not self.nonce or identity.get("nonce") != self.nonce or told.get("sub") != identity["sub"]:
             raise PermissionDenied
         return self.get_provider().sociallogin_from_response(request, {"userinfo": told, "id_token": identity})
 
@@ -128,6 +129,7 @@ def begin(request: HttpRequest) -> HttpResponseBase:
     provider = _provider(request)
     if request.user.is_authenticated:
         return HttpResponseRedirect(reverse("library"))
+    attempts.of_sign_on().begin()
     request.session[NONCE] = nonce = secrets.token_urlsafe(16)
     allauths = get_adapter(request).get_provider(request, provider.provider_id)
     allauths.oauth2_adapter_class = Provider
@@ -145,12 +147,18 @@ def begin(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 @told_on_a_page
 def end(request: HttpRequest) -> HttpResponseBase:
-    """Back from the provider."""
+    """Back from the provider. Nothing is asked or written down for whoever did not go there from here."""
+    provider = _provider(request)
+    provider.nonce = request.session.pop(NONCE, "")
+    if not provider.nonce:
+        raise NotSignedIn
+    request.session.save()  # now: of an answer that tells of a fault no session is kept
     try:
-        answer: HttpResponseBase = OAuth2CallbackView.adapter_view(_provider(request))(request)
+        answer: HttpResponseBase = OAuth2CallbackView.adapter_view(provider)(request)
     except (KeyError, ValueError) as fault:
         logger.warning("single_sign_on_odd kind=%s", type(fault).__name__)
         raise NotSignedIn from fault
+    attempts.of_sign_on().succeeded()
     return answer
 
 

@@ -1,4 +1,4 @@
-"""How often a password or a code may be tried. Nobody can lock anybody out for good.
+"""How often a password or a code may be tried. Nobody can lock anybody out of a browser that they know.
 
 Wrong tries are counted by the address they come from, by the account they are about, and by both together. Whoever
 signed in with a browser before is known by a cookie of that browser, and counted on their own: what strangers do to an
@@ -25,6 +25,9 @@ PAIR = Limit(free=5, first_seconds=30, longest_seconds=3600, leak_seconds=3600)
 ADDRESS = Limit(free=30, first_seconds=30, longest_seconds=3600, leak_seconds=600)
 # All that is tried on one account, from anywhere: short, for its owner waits as well, at a browser not known yet.
 ACCOUNT = Limit(free=10, first_seconds=30, longest_seconds=300, leak_seconds=3600)
+# Who sets out for single sign-on and does not come back signed in; an office may be behind it.
+SIGN_ON = Limit(free=60, first_seconds=10, longest_seconds=300, leak_seconds=20)
+OF_MANY = (ADDRESS, SIGN_ON)
 IPV6_PREFIX = 64  # what one customer has; RFC 6177
 
 
@@ -50,9 +53,9 @@ class Tries:
 
     def succeeded(self) -> None:
         """What was tried on the account before is forgotten; what came from the address is not: it may be of others."""
-        Attempt.objects.forget(key for key, limit in self.limits.items() if limit is not ADDRESS)
+        Attempt.objects.forget(key for key, limit in self.limits.items() if limit not in OF_MANY)
         for key, limit in self.limits.items():
-            if limit is ADDRESS:
+            if limit in OF_MANY:
                 Attempt.objects.forgive(key)
 
     def taken_back(self) -> None:
@@ -88,6 +91,11 @@ def of_code(name: str, *, browser: str | None) -> Tries:
 def of_repeated_password(name: str) -> Tries:
     """Somebody signed in is asked again for their password."""
     return Tries(name, {f"again:{digest(name)}": PAIR})
+
+
+def of_sign_on() -> Tries:
+    """Somebody goes to the provider of identities: a session and a question to the provider for each."""
+    return Tries("single sign-on", {f"sso:{_network()}": SIGN_ON})
 
 
 def digest(name: str) -> str:
