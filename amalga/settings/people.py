@@ -63,7 +63,11 @@ CACHE_URL = str(env.str("CACHE_URL", default="")).strip()
 def cache(url: str) -> dict[str, Any]:
     """The URL may hold a password: what is wrong with it is told without it."""
     if not url:
-        return {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "uploads_cache"}
+        return {
+            "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+            "LOCATION": "uploads_cache",
+            "OPTIONS": {"MAX_ENTRIES": 100_000},  # Django's own 300 would forget codes that were used just now
+        }
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"redis", "rediss"} and bool(parts.hostname) and parts.port != 0
