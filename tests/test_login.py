@@ -150,7 +150,7 @@ def test_a_forwarded_host_is_not_believed(erin: User) -> None:
     assert answer.headers["Location"] == "/"
 
 
-ODD = ["a\x00b", "\ud800", "x" * 3_000_000, "' OR 1=1 --", "\u202e", "%00", "{{7*7}}", "\r\n"]
+ODD = ["a\x00b", "\ud800", "x" * 200_000, "' OR 1=1 --", "\u202e", "%00", "{{7*7}}", "\r\n"]
 
 
 @pytest.mark.parametrize("field", ["username", "password", "next"])

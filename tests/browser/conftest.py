@@ -26,6 +26,7 @@ def browser() -> Iterator[Browser]:
     assert path, chromium.ADVICE
     # Playwright keeps an event loop in this thread; what Django warns of does not happen in it.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    live_settings.SILENCED_SYSTEM_CHECKS = ["async.E001"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=chromium.ARGUMENTS)
         yield browser

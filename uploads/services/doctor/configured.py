@@ -13,7 +13,7 @@ FOLLOW_FROM_IT = {"security.W004", "security.W008", "security.W012", "security.W
 
 
 def settings_checks() -> Iterable[Line]:
-    told = [one for one in run_checks(include_deployment_checks=True) if one.level >= WARNING]
+    told = [one for one in run_checks(include_deployment_checks=True) if one.level >= WARNING and not one.is_silenced()]
     known = FOLLOW_FROM_IT if any(one.id == PLAIN_HTTP for one in told) else set()
     for one in told:
         if one.id not in known:
