@@ -169,7 +169,7 @@ def row_of(case: str, users: int, done: Run) -> dict[str, Any]:
         "errors": sum(statuses.values()) - answered - turned_away,
         "turned_away": turned_away,
     }
-    if done.cpu_s:
+    if done.cpu_s > 0:  # a process that was replaced meanwhile has taken its count along
         row["web_cpu_ms"] = round(done.cpu_s * 1000 / max(1, answered), 2)
     return row
 
