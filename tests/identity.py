@@ -32,6 +32,7 @@ class Identity:
     told_issuer: str | None = None
     person: dict[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)  # in the ID token alone
+    userinfo: list[Any] = field(default_factory=list)  # answered in the place of `person`, if there is one
     signing_key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048))
     published_key: rsa.RSAPrivateKey | None = None
     no_id_token: bool = False
@@ -83,7 +84,7 @@ def _handler(identity: Identity) -> type[BaseHTTPRequestHandler]:
             answers: dict[str, Callable[[], Any]] = {
                 "/.well-known/openid-configuration": identity.discovery,
                 "/keys": identity.keys,
-                "/userinfo": lambda: identity.person,
+                "/userinfo": lambda: identity.userinfo[0] if identity.userinfo else identity.person,
             }
             return self._answer(parts.path, answers[parts.path])
 

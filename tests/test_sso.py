@@ -92,6 +92,59 @@ def test_from_then_on_the_providers_id_counts(alice: User, bob: User, provider: 
     assert refused(Client())  # two have that address now
 
 
+def test_second_identity_with_address_of_linked_account_is_refused(alice: User, provider: Identity) -> None:
+    sign_in(Client())
+    provider.person = {"sub": "somebody-else-8", "email": ADDRESS, "email_verified": True}
+    assert refused(Client())
+    assert SocialAccount.objects.get().uid == "1001"
+
+
+def test_account_linked_to_another_provider_can_be_linked(alice: User, provider: Identity) -> None:
+    SocialAccount.objects.create(user=alice, provider="sso-before", uid="1001")
+    client = Client()
+    sign_in(client)
+    assert is_in(client)
+
+
+def test_case_of_ascii_letters_does_not_matter(alice: User, provider: Identity) -> None:
+    provider.person["email"] = "aLiCe@EXAMPLE.org"
+    client = Client()
+    sign_in(client)
+    assert is_in(client)
+
+
+@pytest.mark.parametrize(
+    ("stored", "claimed"),
+    [
+        ("admin.kiss@github-example.org", "adm\u0131n.kiss@github-example.org"),
+        ("admin.kiss@github-example.org", "admin.kiss@g\u0131thub-example.org"),
+        ("admin.kiss@github-example.org", "admin.ki\u017f\u017f@github-example.org"),
+        ("admin.kiss@github-example.org", "admin.\u212aiss@github-example.org"),
+        ("admin.kiss@github-example.org", "ADMIN.KISS@G\u0130THUB-example.org"),
+        ("admin.kiss@github-example.org", "\uff41dmin.kiss@github-example.org"),
+        ("strasse@example.org", "stra\u00dfe@example.org"),
+        ("jos\u00e9@example.org", "JOS\u00c9@example.org"),
+        ("jos\u00e9@example.org", "jose\u0301@example.org"),
+    ],
+)
+def test_address_of_letters_that_look_alike_opens_nothing(
+    stored: str, claimed: str, alice: User, provider: Identity
+) -> None:
+    User.objects.update(email=stored)
+    provider.person["email"] = claimed
+    assert refused(Client())
+    assert not SocialAccount.objects.exists()
+
+
+def test_look_alike_does_not_hide_the_account_that_is_meant(alice: User, bob: User, provider: Identity) -> None:
+    User.objects.filter(pk=alice.pk).update(email="kiss@example.org")
+    User.objects.filter(pk=bob.pk).update(email="\u212aiss@example.org")
+    provider.person["email"] = "kiss@example.org"
+    client = Client()
+    sign_in(client)
+    assert client.session["_auth_user_id"] == str(alice.pk)
+
+
 def test_nothing_that_opens_the_provider_is_kept(alice: User, provider: Identity) -> None:
     sign_in(Client())
     assert not SocialToken.objects.exists()
@@ -174,6 +227,16 @@ def test_a_token_that_is_not_for_us_and_of_now_opens_nothing(lie: Any, alice: Us
     lie(provider)
     assert refused(Client())
     assert Event.objects.filter(action=Action.LOGIN_FAILED).count() == 1
+
+
+@pytest.mark.parametrize(
+    "userinfo", [[], None, "1001", {}, {"sub": "1001", "email": [ADDRESS], "email_verified": True}]
+)
+def test_userinfo_of_an_odd_shape_opens_nothing(userinfo: Any, alice: User, provider: Identity) -> None:
+    back = urlsplit(identity.agree(begin(client := Client())))
+    provider.userinfo = [userinfo]
+    assert client.get(f"{back.path}?{back.query}").status_code == 403
+    assert not is_in(client)
 
 
 def test_a_token_without_a_signature_opens_nothing(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import secrets
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 from allauth.account.utils import get_next_redirect_url
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
 from allauth.socialaccount.internal import jwtkit
-from allauth.socialaccount.models import SocialLogin
+from allauth.socialaccount.models import SocialAccount, SocialLogin
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -29,6 +31,7 @@ from uploads.views.answers import told_on_a_page
 logger = logging.getLogger(__name__)
 
 NONCE = "sso_nonce"
+ASCII_LOWERCASE = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 class NotSignedIn(Forbidden):
@@ -57,12 +60,14 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]
         verified it; from then on by the provider's own id of the person."""
         if sociallogin.is_existing:
             return
-        person = _only_one_with(_verified_address(sociallogin))
-        if person is None:
+        with transaction.atomic():
+            user = _account_to_link(_verified_address(sociallogin), provider=sociallogin.account.provider)
+            if user is not None:
+                sociallogin.connect(request, user)
+                presence.factor_changed(user, by=user, act="added", kind="single sign-on")
+        if user is None:
             presence.refused(credentials={"username": "single sign-on"})
             raise NotSignedIn
-        sociallogin.connect(request, person)
-        presence.factor_changed(person, by=person, act="added", kind="single sign-on")
 
     def on_authentication_error(self, *args: Any, exception: Exception | None = None, **kwargs: Any) -> None:
         logger.warning("single_sign_on_failed kind=%s", type(exception).__name__)
@@ -91,7 +96,8 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
     def complete_login(self, request: HttpRequest, app: Any, token: Any, **kwargs: Any) -> SocialLogin:
         identity = self._decode_id_token(app, kwargs["response"].get("id_token") or "")
         told = self._fetch_user_info(token.token)
-        if not self.nonce or identity.get("nonce") != self.nonce or told.get("sub") != identity["sub"]:
+        is_same_person = isinstance(told, dict) and told.get("sub") == identity["sub"]
+        if not self.nonce or identity.get("nonce") != self.nonce or not is_same_person:
             raise PermissionDenied
         return self.get_provider().sociallogin_from_response(request, {"userinfo": told, "id_token": identity})
 
@@ -163,10 +169,34 @@ def end(request: HttpRequest) -> HttpResponseBase:
 
 
 def _verified_address(sociallogin: SocialLogin) -> str:
-    verified = [address.email for address in sociallogin.email_addresses if address.verified is True]
-    return str(verified[0]) if verified else ""
+    """Return the address that the provider says it verified, as the provider wrote it, or "".
+
+    Not `sociallogin.email_addresses`: allauth lower-cases those by Unicode's rules, which makes k of U+212A.
+    """
+    userinfo = sociallogin.account.extra_data["userinfo"]
+    address = userinfo.get("email")
+    return address if isinstance(address, str) and userinfo.get("email_verified") is True else ""
 
 
-def _only_one_with(address: str) -> User | None:
-    found = list(User.objects.filter(email__iexact=address, is_active=True)[:2]) if address else []
-    return found[0] if len(found) == 1 else None
+def _account_to_link(address: str, *, provider: str) -> User | None:
+    """Return the one active account with this address, locked, if it has no identity of this provider yet.
+
+    An account that is linked already stays with the identity it has: an address may pass to another person at the
+    provider, an id does not. Of two first sign-ins at once, the lock lets one link.
+    """
+    if not address:
+        return None
+    candidates = User.objects.filter(email__iexact=address, is_active=True).select_for_update().order_by("pk")
+    users = [user for user in candidates if is_same_address(user.email, address)]
+    if len(users) != 1 or SocialAccount.objects.filter(user=users[0], provider=provider).exists():
+        return None
+    return users[0]
+
+
+def is_same_address(one: str, other: str) -> bool:
+    """Tell whether two e-mail addresses are equal but for the case of ASCII letters.
+
+    Postgres' UPPER and Python's lower() also equate letters that are not the same: U+0131 and i, U+017F and s, U+212A
+    and k. A look-alike domain can be registered and its address verified (as in CVE-2019-19844).
+    """
+    return one.translate(ASCII_LOWERCASE) == other.translate(ASCII_LOWERCASE)
