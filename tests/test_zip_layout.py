@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import random
+import struct
 import zipfile
+import zlib
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -17,6 +21,7 @@ from uploads.services.zips.paths import paths_of
 MOMENT = datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC)
 GIB = 1024**3
 ZEROS = bytes(16 * 1024**2)
+MOST_SHORT = 65_532 * 65_535 + 10  # with its block headers, 0xFFFFFFFF bytes
 
 
 def zeros(size: int) -> Iterator[bytes]:
@@ -38,12 +43,56 @@ def test_the_length_is_known_before(files: list[tuple[str, int]]) -> None:
 
 @pytest.mark.parametrize(
     "sizes",
-    [[5 * GIB, 10], [2**31 - 1], [2**31], [2**31 * 100 // 105 + 2], [2**30, 2**30, 2**30, 1]],
-    ids=["5 GiB", "last short", "first long", "room for growth", "far entries"],
+    [[5 * GIB, 10], [MOST_SHORT], [MOST_SHORT + 1], [2**31], [2**30, 2**30, 2**30, 2**30, 1]],
+    ids=["5 GiB", "last short", "first long", "2 GiB", "far entries"],
 )
 def test_large_files_have_long_sizes(sizes: list[int]) -> None:
     members = [Member(f"{number}.bin", size, MOMENT) for number, size in enumerate(sizes)]
     assert written(members) == length_of(members)
+
+
+# --- readers that cannot go back ------------------------------------------------------------------
+
+
+def streamed(zipped: bytes) -> dict[str, bytes]:
+    """The entries as Java's ZipInputStream reads them: front to back, without the central directory."""
+    found, at = {}, 0
+    while zipped[at : at + 4] == b"PK\3\4":
+        flags, method = struct.unpack_from("<HH", zipped, at + 6)
+        name, extra = struct.unpack_from("<HH", zipped, at + 26)
+        assert not flags & 8 or method == 8, "only DEFLATED entries can have EXT descriptor"
+        inflater = zlib.decompressobj(-15)
+        path = zipped[at + 30 : at + 30 + name].decode()
+        begin = at + 30 + name + extra
+        found[path] = inflater.decompress(zipped[begin:]) + inflater.flush()
+        assert inflater.eof
+        at = len(zipped) - len(inflater.unused_data)
+        sizes = (zlib.crc32(found[path]), at - begin, len(found[path]))
+        assert struct.unpack_from("<4sLLL", zipped, at) == (b"PK\7\10", *sizes)
+        at += 16
+    assert zipped[at : at + 4] == b"PK\1\2"
+    return found
+
+
+@pytest.mark.parametrize("chunk", [1, 1000, 65_535, 65_536, 262_144])
+def test_a_streaming_reader_reads_every_entry_however_its_bytes_come(chunk: int) -> None:
+    sizes = [0, 1, 9, 65_534, 65_535, 65_536, 131_070, 131_071] if chunk > 1 else [0, 1, 70_000]
+    bodies = {f"{size}.bin": random.Random(size).randbytes(size) for size in sizes}
+    entries = [
+        (Member(path, len(body), MOMENT), [body[at : at + chunk] for at in range(0, len(body), chunk)])
+        for path, body in bodies.items()
+    ]
+    assert streamed(b"".join(write(entries))) == bodies
+
+
+@pytest.mark.parametrize(("size", "format_"), [(MOST_SHORT, "<4sLLL"), (MOST_SHORT + 1, "<4sLQQ")])
+def test_a_descriptor_has_64_bit_sizes_only_beyond_32_bits(size: int, format_: str) -> None:
+    """Java 17 and older tell from the sizes which of the two it is."""
+    last: deque[bytes] = deque(maxlen=3)
+    last.extend(write([(Member("a.bin", size, MOMENT), zeros(size))]))
+    descriptor = last[0]
+    assert len(descriptor) == struct.calcsize(format_)
+    assert struct.unpack(format_, descriptor)[3] == size
 
 
 def test_more_entries_than_a_short_number_counts() -> None:

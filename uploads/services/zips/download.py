@@ -75,7 +75,7 @@ class Download:
         if self._open:
             self._open = False
             self._reader.close()
-            self._pieces.close()  # ends what zipfile began
+            self._pieces.close()
             _places.release()
 
     def _entries(self) -> Iterator[tuple[Member, Iterator[bytes]]]:

@@ -1,26 +1,34 @@
-"""The format: stored entries, written once from front to back (PKWARE APPNOTE 6.3.10), by Python's own zipfile.
+"""The zip format, written once from front to back (PKWARE APPNOTE 6.3.10), for readers that can go back and for those
+that cannot.
 
-Sizes are known before, digests are not: the CRC of an entry stands behind its bytes. So the length of the whole is
-arithmetic, and `length_of` does what `write` will do.
+Sizes are known beforehand, checksums are not: the CRC of an entry follows its bytes in a data descriptor. Streaming
+readers (Java's ZipInputStream, Apache Tika) accept a descriptor only after bytes that show where they end, so entries
+are "deflated" into blocks that are not compressed (RFC 1951, 3.2.4). These add five bytes to each 65,535, so the length
+of the whole is still arithmetic, and `length_of` adds up what `write` will write.
 """
 
 from __future__ import annotations
 
-import io
 import struct
-from collections.abc import Generator, Iterable, Sequence
+import zlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from zipfile import ZIP64_LIMIT, ZIP_FILECOUNT_LIMIT, ZipFile, ZipInfo
 
-LOCAL_BYTES, CENTRAL_BYTES, END_BYTES = 30, 46, 22
-DESCRIPTOR_BYTES, LONG_DESCRIPTOR_BYTES = 16, 24
-LONG_SIZES_BYTES, LONG_END_BYTES = 20, 56 + 20  # Zip64: the extra field of a local header; both its end records
-UTF8 = 0x800
+MAX_32_BITS, MAX_16_BITS = 0xFFFF_FFFF, 0xFFFF
+BLOCK_BYTES, BLOCK_HEADER_BYTES = 65_535, 5
+EMPTY_BLOCK = b"\x01\x00\x00\xff\xff"
+
+DEFLATED = 8
+VERSION, ZIP64_VERSION = 20, 45
+FLAGS = 0x800 | 0x8  # names in UTF-8; a data descriptor follows the bytes
 UNIX = 3
-READABLE = 0o100644 << 16
-LEAST, MOST = datetime(1980, 1, 1, tzinfo=UTC), datetime(2107, 12, 31, 23, 59, 58, tzinfo=UTC)
-LAST_32_BITS = datetime(2038, 1, 19, tzinfo=UTC)
+UNIX_MODE = 0o100644 << 16  # a regular file
+ZIP64_EXTRA, TIMESTAMP_EXTRA = 0x0001, 0x5455
+ZIP64_END_BYTES = 56
+
+MIN_TIME, MAX_TIME = datetime(1980, 1, 1, tzinfo=UTC), datetime(2107, 12, 31, 23, 59, 58, tzinfo=UTC)
+MAX_32_BIT_TIME = datetime(2038, 1, 19, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,70 +39,128 @@ class Member:
     size: int
     moment: datetime
 
+    @property
+    def packed_size(self) -> int:
+        blocks = max(1, -(-self.size // BLOCK_BYTES))
+        return self.size + blocks * BLOCK_HEADER_BYTES
 
-class _Info(ZipInfo):
-    def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802  (zipfile calls it so)
-        """Always UTF-8, and said so: what Python does with other letters differs from version to version."""
-        return self.filename.encode(), self.flag_bits | UTF8
-
-
-class _Sink(io.RawIOBase):
-    """Takes what zipfile writes, to be handed on. It cannot seek, and zipfile keeps to that."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, piece: bytes) -> int:  # type: ignore[override]  # zipfile writes bytes, and they are not copied
-        self.pieces.append(piece)
-        return len(piece)
-
-    def take(self) -> list[bytes]:
-        taken, self.pieces = self.pieces, []
-        return taken
+    @property
+    def is_zip64(self) -> bool:
+        """Whether the descriptor has 64-bit sizes. Java 17 and older go by the sizes alone, so this does too."""
+        return self.packed_size > MAX_32_BITS
 
 
 def write(entries: Iterable[tuple[Member, Iterable[bytes]]]) -> Generator[bytes, None, None]:
     """The bytes of a zip, as those of its entries come. An entry of another size than announced is the caller's
     to refuse: nothing after it would fit."""
-    sink = _Sink()
-    with ZipFile(sink, "w") as archive:
-        for member, body in entries:
-            with archive.open(_info(member), "w") as entry:
-                for piece in body:
-                    entry.write(piece)
-                    yield from sink.take()
-            yield from sink.take()
-    yield from sink.take()
+    directory: list[bytes] = []
+    place = 0
+    for member, body in entries:
+        yield _local_header(member)
+        crc = position = 0
+        for chunk in body:
+            crc = zlib.crc32(chunk, crc)
+            yield b"".join(_blocks(chunk, position, member.size))
+            position += len(chunk)
+        if not member.size:
+            yield EMPTY_BLOCK
+        yield _descriptor(member, crc)
+        directory.append(_central_header(member, crc, place))
+        place += _entry_bytes(member)
+    yield from directory
+    yield _end(len(directory), sum(map(len, directory)), place)
 
 
 def length_of(members: Sequence[Member]) -> int:
     """How many bytes `write` gives for entries of these sizes."""
     place = directory = 0
     for member in members:
-        info = _info(member)
-        head = len(info.filename.encode()) + len(info.extra)
-        long = _is_long(member)
-        far = [member.size > ZIP64_LIMIT] * 2 + [place > ZIP64_LIMIT]
-        directory += CENTRAL_BYTES + head + (4 + 8 * sum(far) if any(far) else 0)
-        place += LOCAL_BYTES + head + (LONG_SIZES_BYTES if long else 0)
-        place += member.size + (LONG_DESCRIPTOR_BYTES if long else DESCRIPTOR_BYTES)
-    is_long = len(members) > ZIP_FILECOUNT_LIMIT or max(place, directory) > ZIP64_LIMIT
-    return place + directory + END_BYTES + (LONG_END_BYTES if is_long else 0)
+        directory += len(_central_header(member, 0, place))
+        place += _entry_bytes(member)
+    return place + directory + len(_end(len(members), directory, place))
 
 
-def _is_long(member: Member) -> bool:
-    """Whether zipfile writes 64-bit sizes: with room for what compression could add."""
-    return member.size * 1.05 > ZIP64_LIMIT
+def _entry_bytes(member: Member) -> int:
+    return len(_local_header(member)) + member.packed_size + len(_descriptor(member, 0))
 
 
-def _info(member: Member) -> ZipInfo:
-    """The time stands twice: as DOS knows it, without a zone (we mean UTC), and as Unix does, in seconds."""
-    moment = min(max(member.moment.astimezone(UTC), LEAST), MOST)
-    info = _Info(member.path, moment.timetuple()[:6])
-    info.create_system, info.external_attr, info.file_size = UNIX, READABLE, member.size
-    if moment < LAST_32_BITS:
-        info.extra = struct.pack("<HHBl", 0x5455, 5, 1, int(moment.timestamp()))
-    return info
+def _blocks(chunk: bytes, position: int, size: int) -> Iterator[bytes | memoryview]:
+    """This chunk of an entry, with a header wherever a block begins. Blocks begin at fixed places of the entry,
+    however its bytes are cut into chunks."""
+    view = memoryview(chunk)
+    while view:
+        begun = position % BLOCK_BYTES
+        if not begun:
+            length = min(BLOCK_BYTES, size - position)
+            yield struct.pack("<BHH", position + length == size, length, length ^ MAX_16_BITS)
+        piece = view[: BLOCK_BYTES - begun]
+        yield piece
+        position += len(piece)
+        view = view[len(piece) :]
+
+
+def _local_header(member: Member) -> bytes:
+    name, extra = member.path.encode(), _timestamp(member)
+    version, sizes = VERSION, 0
+    if member.is_zip64:
+        version, sizes = ZIP64_VERSION, MAX_32_BITS
+        extra = struct.pack("<HHQQ", ZIP64_EXTRA, 16, 0, 0) + extra
+    head = struct.pack(
+        "<4sHHHLLLLHH", b"PK\3\4", version, FLAGS, DEFLATED, _dos_time(member), 0, sizes, sizes, len(name), len(extra)
+    )
+    return head + name + extra
+
+
+def _descriptor(member: Member, crc: int) -> bytes:
+    return struct.pack("<4sLQQ" if member.is_zip64 else "<4sLLL", b"PK\7\10", crc, member.packed_size, member.size)
+
+
+def _central_header(member: Member, crc: int, place: int) -> bytes:
+    """Of sizes and place, those that 32 bits cannot hold stand in the Zip64 extra field."""
+    name, extra = member.path.encode(), _timestamp(member)
+    numbers = [member.size, member.packed_size, place]
+    large = [number for number in numbers if number >= MAX_32_BITS]
+    if large:
+        extra = struct.pack(f"<HH{len(large)}Q", ZIP64_EXTRA, 8 * len(large), *large) + extra
+    size, packed_size, place = (min(number, MAX_32_BITS) for number in numbers)
+    version = ZIP64_VERSION if large else VERSION
+    head = struct.pack(
+        "<4sBBHHHLLLLHHHHHLL",
+        b"PK\1\2", version, UNIX, version, FLAGS, DEFLATED, _dos_time(member), crc, packed_size, size,
+        len(name), len(extra), 0, 0, 0, UNIX_MODE, place,
+    )  # fmt: skip
+    return head + name + extra
+
+
+def _end(count: int, directory: int, place: int) -> bytes:
+    """The end of the central directory, which has `directory` bytes and begins at `place`."""
+    zip64 = b""
+    if count >= MAX_16_BITS or max(directory, place) >= MAX_32_BITS:
+        zip64 = struct.pack(
+            "<4sQHHLLQQQQ",
+            b"PK\6\6", ZIP64_END_BYTES - 12, ZIP64_VERSION, ZIP64_VERSION, 0, 0, count, count, directory, place,
+        ) + struct.pack("<4sLQL", b"PK\6\7", 0, place + directory, 1)  # fmt: skip
+    short = min(count, MAX_16_BITS)
+    end = struct.pack(
+        "<4sHHHHLLH", b"PK\5\6", 0, 0, short, short, min(directory, MAX_32_BITS), min(place, MAX_32_BITS), 0
+    )
+    return zip64 + end
+
+
+def _dos_time(member: Member) -> int:
+    """As DOS knows it, without a zone (we mean UTC), to two seconds."""
+    moment = _storable(member.moment)
+    date = (moment.year - 1980) << 9 | moment.month << 5 | moment.day
+    return date << 16 | moment.hour << 11 | moment.minute << 5 | moment.second // 2
+
+
+def _timestamp(member: Member) -> bytes:
+    """As Unix knows it, in seconds."""
+    moment = _storable(member.moment)
+    if moment >= MAX_32_BIT_TIME:
+        return b""
+    return struct.pack("<HHBl", TIMESTAMP_EXTRA, 5, 1, int(moment.timestamp()))
+
+
+def _storable(moment: datetime) -> datetime:
+    return min(max(moment.astimezone(UTC), MIN_TIME), MAX_TIME)
