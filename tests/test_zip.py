@@ -90,7 +90,7 @@ def test_files_of_several_parts_are_checked_part_by_part(alice: User, as_bob: Cl
 
 
 def test_the_manifest_is_what_sha256sum_checks(alice: User, as_bob: Client, bucket: Bucket, tmp_path: Path) -> None:
-    names = ["a.txt", "Übergröße é.txt", "with  spaces.txt", "sub/שלום.txt", "sub/'quoted'.txt"]
+    names = ["a.txt", "Übergröße é.txt", "with  spaces.txt", "sub/שלום.txt", "sub/'quoted'.txt", "12:30/con.txt"]
     files = [file_in(alice, bucket, name.encode(), f"Top/{name}") for name in names]
     answer = asked(as_bob, *files)
     (tmp_path / "all.zip").write_bytes(b"".join(answer.streaming_content))

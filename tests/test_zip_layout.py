@@ -121,6 +121,10 @@ def test_names_are_marked_as_utf_8() -> None:
 
 # --- names --------------------------------------------------------------------------------------
 
+oddly_named = st.text(st.sampled_from('abCcOoNn1. :?*"<>|\\漢'), min_size=1, max_size=6) | st.sampled_from(
+    ["con", "AUX.txt", "nul .x", "COM1", "lpt9.tar.gz", "漢" * 200, "." * 254 + "漢", "x" * 254 + ".", "y" * 254 + " z"]
+)
+
 
 def names(*given: str) -> list[str]:
     return paths_of([(path.split("/")[:-1], path.split("/")[-1]) for path in given])
@@ -133,7 +137,7 @@ def test_the_same_name_twice_is_numbered_before_its_extension() -> None:
 def test_names_that_differ_only_by_case_or_by_how_accents_are_written_are_numbered() -> None:
     assert names("A.txt", "a.TXT") == ["A.txt", "a (2).TXT"]
     assert names("caf\u00e9", "CAFE\u0301") == ["caf\u00e9", "CAF\u00c9 (2)"]
-    assert names("x/a", "X/A", "x/a.") == ["x/a", "X/A (2)", "x/a (3)."]
+    assert names("x/a", "X/A", "x/a.") == ["x/a", "X/A (2)", "x/a (3)"]
 
 
 def test_a_number_that_is_taken_is_not_given() -> None:
@@ -152,6 +156,44 @@ def test_no_name_leads_out_of_the_folder_it_is_unpacked_in(name: str) -> None:
     assert not {"", ".", ".."} & set(path.split("/"))
     assert "\\" not in path
     assert path.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("12:30?.txt", "12_30_.txt"),
+        ('<a> "b" *c|d.txt', "_a_ _b_ _c_d.txt"),
+        ("Mr.", "Mr"),
+        ("a . .", "a"),
+        ("con", "con_"),
+        ("Con.tar.gz", "Con_.tar.gz"),
+        ("NUL .txt", "NUL_.txt"),
+        ("COM1.", "COM1_"),
+        ("lpt³.log", "lpt³_.log"),
+        ("conout$", "conout$_"),
+        ("console.log", "console.log"),
+        ("com10.txt", "com10.txt"),
+    ],
+)
+def test_what_windows_cannot_make_is_replaced_in_files_and_folders(given: str, path: str) -> None:
+    assert paths_of([([], given)]) == [path]
+    assert paths_of([([given, "below"], "x")]) == [f"{path}/below/x"]
+
+
+def test_names_that_become_the_same_by_what_was_replaced_are_numbered() -> None:
+    assert names("a:b", "a?b", "a_b", "con", "CON_") == ["a_b", "a_b (2)", "a_b (3)", "con_", "CON_ (2)"]
+    assert names("a:b/c", "a?b/c", "a*b") == ["a_b/c", "a_b/c (2)", "a_b (2)"]
+
+
+@given(st.lists(st.tuples(st.lists(oddly_named, max_size=2), oddly_named), max_size=8))
+def test_windows_can_make_every_path_of_a_zip(places: list[tuple[list[str], str]]) -> None:
+    paths = paths_of(places)
+    assert len({path.casefold() for path in paths}) == len(places)
+    for segment in (segment for path in paths for segment in path.split("/")):
+        assert segment.partition(".")[0].strip().lower() not in {"con", "aux", "nul", "com1", "lpt9"}
+        assert not set(segment) & set('<>:"|?*\\')
+        assert segment == segment.rstrip(". ")
+        assert 0 < len(segment.encode()) <= 255
 
 
 def test_a_name_fits_on_a_disk_and_keeps_its_extension() -> None:

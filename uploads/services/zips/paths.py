@@ -1,7 +1,9 @@
-"""What files are called inside a zip: relative, as people know them, and no two alike on any file system."""
+"""What files are called inside a zip: relative, as people know them, names that every file system can make, and no two
+alike on any."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import accumulate
@@ -13,16 +15,21 @@ MOST_SEGMENT_BYTES = 255  # ext4, APFS, NTFS
 MOST_FOLDERS_BYTES = 2_000  # with the name, half of what Linux takes for a path
 ABOVE = "…"
 
+# Microsoft, "Naming Files, Paths, and Namespaces": what Windows cannot have in a name, and names that are devices,
+# whatever extension follows. Macs show a colon of the disk as a slash, so colons are common.
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[1-9¹²³]|conin\$|conout\$) *(\.|$)", re.IGNORECASE)
+
 Place = tuple[Sequence[str], str]
 
 
 def paths_of(places: Sequence[Place]) -> list[str]:
     """A path for each file of these folders and this name, in order.
 
-    Names that are the same but for case, or for how accents are written, would be one file on many disks: the
-    second becomes `name (2).ext`. The manifest's name is taken.
+    What Windows cannot make is replaced. Names that are the same then, or but for case, or for how accents are
+    written, would be one file on many disks: the second becomes `name (2).ext`. The manifest's name is taken.
     """
-    cleaned = [(_folders(folders), _short(clean_name(name))) for folders, name in places]
+    cleaned = [(_folders(folders), _portable(name)) for folders, name in places]
     taken = {_key([MANIFEST])} | {
         _key([way]) for folders, _name in cleaned for way in accumulate(folders, lambda way, step: f"{way}/{step}")
     }
@@ -50,10 +57,19 @@ def _key(segments: Sequence[str]) -> str:
 
 def _folders(names: Sequence[str]) -> list[str]:
     """The folders on the way; of a way that is too long for a disk, its end."""
-    short = [_short(clean_name(name)) if name else ABOVE for name in names]
+    short = [_portable(name) if name else ABOVE for name in names]
     while sum(len(step.encode()) + 1 for step in short) > MOST_FOLDERS_BYTES:
         short = [ABOVE, *short[2:]]
     return short
+
+
+def _portable(name: str) -> str:
+    """The name as any disk can hold it: `12:30?.txt` becomes `12_30_.txt`, `con.txt` `con_.txt`, `Mr.` `Mr`."""
+    name = FORBIDDEN.sub("_", clean_name(name))
+    if DEVICE.match(name):
+        stem, dot, rest = name.partition(".")
+        name = f"{stem.rstrip()}_{dot}{rest}"
+    return _short(name.rstrip(". ")).rstrip(". ")
 
 
 def _numbered(name: str, number: int) -> str:
