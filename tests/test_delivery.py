@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from email.message import Message
-from email.policy import HTTP
+from email.utils import collapse_rfc2231_value
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -198,9 +198,10 @@ def by_rfc6266(header: str) -> str:
 
 
 def by_the_standard_library(header: str) -> str:
-    message = Message(policy=HTTP)
+    """It gives `filename*` last."""
+    message = Message()
     message["Content-Disposition"] = header
-    return str(message.get_filename())
+    return collapse_rfc2231_value(message.get_params([], "content-disposition")[-1][1])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import email.message
+import email.utils
+import re
 import unicodedata
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import example, given
@@ -132,11 +135,46 @@ def test_a_content_disposition_is_one_line_of_ascii(name: str, inline: bool) -> 
 
 
 @given(anything)
+@example("100%25 done.txt")
+@example("=?utf-8?q?hi?=.txt")
 def test_another_parser_reads_the_same_name_from_the_header(name: str) -> None:
-    """Python's own parser of headers (RFC 2231) is nothing of ours."""
+    """Python's own parser of headers (RFC 2231) is nothing of ours. It gives `filename*` last."""
     message = email.message.Message()
     message["Content-Disposition"] = disposition(name, inline=False)
-    assert message.get_filename() == clean_name(name)
+    assert email.utils.collapse_rfc2231_value(message.get_params([], "content-disposition")[-1][1]) == clean_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "fallback"),
+    [
+        ("100%25 done.txt", "100_25 done.txt"),
+        ("a%2Fb.txt", "a_2Fb.txt"),
+        ("=?utf-8?q?hi?=.txt", "_utf-8?q?hi?=.txt"),
+        ('say "hi".txt', "say _hi_.txt"),
+        ("報告書 2024.docx", "_ 2024.docx"),
+        ("😀.png", "_.png"),
+        ("שלום", "_"),
+        ("é" * 200 + "x" * 51 + ".pdf", "_" + "x" * 51 + ".pdf"),
+        ("é" + "x" * 250 + ".pdf", "_" + "x" * 55 + ".pdf"),
+    ],
+)
+def test_a_name_that_clients_read_in_different_ways_goes_out_twice(name: str, fallback: str) -> None:
+    plain, extended = disposition(name, inline=False).split("; ")[1:]
+    assert plain == f'filename="{fallback}"'
+    assert extended.startswith("filename*=UTF-8''")
+    assert unquote(extended.removeprefix("filename*=UTF-8''")) == name
+
+
+@pytest.mark.parametrize("name", ["report.txt", "a'b (1) [2] {3} *;,&=@~#$^`|<>:?!.txt", "a =b?.txt"])
+def test_a_plain_name_goes_out_once(name: str) -> None:
+    assert disposition(name, inline=True) == f'inline; filename="{name}"'
+
+
+@given(anything)
+def test_the_short_name_of_a_header_is_nothing_that_a_client_decodes(name: str) -> None:
+    plain = disposition(name, inline=False).partition('filename="')[2].partition('"')[0]
+    assert 0 < len(plain) <= 255
+    assert not re.search(r"[%\\]|=\?", plain)
 
 
 @pytest.mark.parametrize(

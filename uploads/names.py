@@ -1,14 +1,15 @@
 """The one place where a person's text meets a name: cleaning it, and putting it into a header."""
 
+import re
 import unicodedata
-
-from django.utils.http import content_disposition_header
+from urllib.parse import quote
 
 MOST_CHARACTERS = 255
 MOST_TYPED_CHARACTERS = 1_000  # more than any file system gives; such text is no name and is refused
 MOST_FOLDER_CHARACTERS = 1_024
 MOST_TYPE_CHARACTERS = 255
 MOST_EXTENSION_CHARACTERS = 20
+MAX_FALLBACK_CHARACTERS = 60
 NAMELESS = "unnamed"
 
 OFFICE = (
@@ -44,6 +45,11 @@ FAMILIES = {
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 # Invisible as well, but of other categories.
 _FILLERS = dict.fromkeys([0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0])
+
+# In a quoted file name, what clients read in different ways: browsers decode percent escapes and RFC 2047 words there,
+# and nobody agrees on quotes, backslashes and other letters than ASCII (RFC 6266, appendix D).
+_AMBIGUOUS = re.compile(r'(?:[^ -~]|["\\%]|=\?)+')
+_ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"  # besides letters and digits: RFC 8187, 3.2.1
 
 
 def clean_name(text: str) -> str:
@@ -93,9 +99,16 @@ def clean_type(text: str) -> str:
 
 
 def disposition(name: str, *, inline: bool) -> str:
-    """The Content-Disposition for a download of `name`, one line of ASCII (RFC 6266, RFC 8187)."""
-    header = content_disposition_header(not inline, clean_name(name))
-    return header or "attachment"
+    """The Content-Disposition for a download of `name`, one line of ASCII (RFC 6266, RFC 8187).
+
+    `filename` alone where every client reads it alike. Otherwise it is a short approximation for clients that know
+    nothing else (`curl -OJ`), and `filename*` has the name.
+    """
+    name, kind = clean_name(name), "inline" if inline else "attachment"
+    if not _AMBIGUOUS.search(name):
+        return f'{kind}; filename="{name}"'
+    fallback = _shorten(_AMBIGUOUS.sub("_", name), MAX_FALLBACK_CHARACTERS)
+    return f"{kind}; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe=_ATTRIBUTE_CHARACTERS)}"
 
 
 def _visible(text: str) -> str:
@@ -106,10 +119,10 @@ def _visible(text: str) -> str:
     return unicodedata.normalize("NFC", kept)
 
 
-def _shorten(name: str) -> str:
-    if len(name) <= MOST_CHARACTERS:
+def _shorten(name: str, most: int = MOST_CHARACTERS) -> str:
+    if len(name) <= most:
         return name
     stem, dot, extension = name.rpartition(".")
     if not stem or len(extension) > MOST_EXTENSION_CHARACTERS:
-        return name[:MOST_CHARACTERS].rstrip()
-    return stem[: MOST_CHARACTERS - len(extension) - 1].rstrip() + dot + extension
+        return name[:most].rstrip()
+    return stem[: most - len(extension) - 1].rstrip() + dot + extension
