@@ -43,9 +43,10 @@ def test_a_broken_form_leaves_nothing(submission: str, alice: User, as_alice: Cl
 
 def test_a_refused_type_fails_alone(alice: User, as_alice: Client, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_REFUSED_TYPES = [".exe"]
-    answer = post(as_alice, Chosen("a.txt", b"a"), Chosen("b.EXE", b"bb"), Chosen("c.txt", b"c"))
+    odd = Chosen("d.exe::$DATA", b"d")
+    answer = post(as_alice, Chosen("a.txt", b"a"), Chosen("b.EXE", b"bb"), Chosen("c.txt", b"c"), odd)
     assert answer.status_code == 200
-    assert "2 of 3 stored" in words_of(answer.content)
+    assert "2 of 4 stored" in words_of(answer.content)
     assert "b.EXE Files of type .exe are not accepted" in words_of(answer.content)
     assert sorted(File.objects.values_list("name", flat=True)) == ["a.txt", "c.txt"]
     assert (len(bucket.objects()), shelf.used(alice)) == (2, (2, 2))

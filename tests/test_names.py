@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from uploads.names import NAMELESS, clean_folder, clean_name, clean_type, disposition
+from uploads.names import NAMELESS, clean_folder, clean_name, clean_type, disposition, extensions_of
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f\u180e\u115f\u3164"
@@ -184,3 +184,19 @@ def test_the_short_name_of_a_header_is_nothing_that_a_client_decodes(name: str) 
 )  # fmt: skip
 def test_a_claimed_type_is_plain_ascii_or_dropped(text: str, kind: str) -> None:
     assert clean_type(text) == kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["run.exe", "RUN.EXE", ".exe", "run.exe.", "run.exe . .", "run.exe\u3000", "run.exe\u00a0.", "run.exe::$DATA",
+     "run.exe:Zone.Identifier:$DATA", "run.exe:", "run.exe. :x.txt", "photo.txt:run.exe", "run．exe", "run․exe",
+     "run﹒exe", "run.ｅｘｅ", "run.exe…", "run.exe：", "run.e\u200bxe", "run.exe\u200d", "run.𝐞𝐱𝐞", "a.txt.exe",
+     "..exe"],
+)  # fmt: skip
+def test_an_extension_is_found_where_some_file_system_finds_it(name: str) -> None:
+    assert ".exe" in extensions_of(name)
+
+
+@pytest.mark.parametrize("name", ["exe", "run.exe.txt", "run exe", "exe.", "run.exes", "run.ex", "my.exe (old)", ""])
+def test_no_other_extension_is_found(name: str) -> None:
+    assert ".exe" not in extensions_of(name)

@@ -202,12 +202,13 @@ def test_who_may_not_upload_moves_nothing_to_the_top(alice: User, viewer: User, 
         services.move_files([file.pk], None, by=viewer)
 
 
+@pytest.mark.parametrize("name", ["evil.exe", ".exe", "evil.exe.", "evil.exe. .", "evil.exe::$DATA", "evil．exe"])
 def test_a_name_of_a_refused_type_is_refused_for_a_file_that_is_there(
-    alice: User, mine: File, settings: Settings
+    name: str, alice: User, mine: File, settings: Settings
 ) -> None:
     settings.UPLOAD_REFUSED_TYPES = [".exe"]
     with pytest.raises(RefusedType):
-        services.rename(mine, "evil.exe", by=alice)
+        services.rename(mine, name, by=alice)
 
 
 def test_too_many_tags_for_too_many_files_are_refused_before_any_work(

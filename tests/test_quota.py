@@ -144,7 +144,8 @@ def test_a_file_over_the_largest_size_is_refused(as_alice: Client, alice: User, 
 @pytest.mark.parametrize(
     ("name", "claimed"),
     [("run.exe", ""), ("RUN.EXE", ""), ("x.txt", "application/x-dosexec"), ("x.txt", "Application/X-DOSexec"),
-     ("clip.txt", "video/mp4"), ("\u202eexe.\u200bexe", "")],
+     ("clip.txt", "video/mp4"), ("\u202eexe.\u200bexe", ""), ("run.exe.", ""), ("run.exe . .", ""), (".exe", ""),
+     ("run.exe::$DATA", ""), ("run．exe", ""), ("x.txt", "application/x-dosexec; charset=binary")],
 )  # fmt: skip
 def test_a_refused_type_is_not_even_reserved(
     as_alice: Client, alice: User, settings: Settings, name: str, claimed: str

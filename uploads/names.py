@@ -81,6 +81,18 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", bare)
 
 
+def extensions_of(name: str) -> set[str]:
+    """The extensions, as `.exe`, that some file system finds in the name: of `run.exe. .`, `run.exe::$DATA`,
+    `run．exe` and `.exe` alike.
+
+    Windows drops dots and blanks at the end, and names a stream of the file after a colon; compatibility forms are
+    made plain, as some file systems and tools do.
+    """
+    plain = unicodedata.normalize("NFKC", _visible(name)).casefold()
+    pieces = (piece.rstrip(". ") for piece in re.split(r"[:/\\]", plain))
+    return {dot + extension for _stem, dot, extension in (piece.rpartition(".") for piece in pieces) if dot}
+
+
 def family_of(media_type: str) -> str:
     """Which of a few families a media type belongs to, as the model's Family has them."""
     media_type = media_type.partition(";")[0].strip().lower()

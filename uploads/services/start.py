@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from uploads.errors import Forbidden, Gone, OverQuota, Problem, RefusedType, Too
 from uploads.faultpoints import reached
 from uploads.models import File, Folder, State, Usage
 from uploads.models.queries import in_seconds
+from uploads.names import extensions_of
 from uploads.parts import part_size_for
 from uploads.services.folders import ensure
 from uploads.services.sign import sign_parts
@@ -75,9 +75,11 @@ def start(owner: User, wanted: Sequence[NewFile], *, into: Folder | None = None)
 
 def refuse_type(*types: str, name: str) -> None:
     """Raise RefusedType when the name's extension or one of the media types is on the refused list."""
-    found = {PurePosixPath(name).suffix.lower(), *(kind.lower() for kind in types)} - {""}
-    found |= {f"{kind.partition('/')[0]}/*" for kind in found if "/" in kind}
-    for kind in found & set(settings.UPLOAD_REFUSED_TYPES):
+    if not settings.UPLOAD_REFUSED_TYPES:
+        return
+    media_types = {kind.partition(";")[0].strip().lower() for kind in types} - {""}
+    families = {f"{kind.partition('/')[0]}/*" for kind in media_types}
+    for kind in (extensions_of(name) | media_types | families) & set(settings.UPLOAD_REFUSED_TYPES):
         raise RefusedType(_("Files of type %(type)s are not accepted here.") % {"type": kind})
 
 

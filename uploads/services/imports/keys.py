@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from uploads import s3
 from uploads.errors import BadInput, Problem
-from uploads.names import clean_folder, clean_name, family_of
+from uploads.names import clean_folder, clean_name, extensions_of, family_of
 from uploads.services.start import refuse_type
 
 # Parts of the bucket that are Amalga's own, and no files for anybody.
@@ -73,6 +73,7 @@ def read_key(key: str, size: int, etag: str, modified: datetime, *, prefix: str)
             return Refused(key, "The store tells no usable ETag of it.")
         name = clean_name(last)
         claimed_type, family = _kind_of(posixpath.splitext(name)[1].lower())
+        refuse_type(claimed_type, *(_kind_of(extension)[0] for extension in extensions_of(name)), name=name)
     except Problem as problem:
         return Refused(key, problem.message)
     return Found(key, size, etag, modified, folder, name, claimed_type, family)
@@ -83,10 +84,9 @@ _clean_folder = functools.lru_cache(maxsize=10_000)(clean_folder)
 
 @functools.lru_cache(maxsize=1000)
 def _kind_of(extension: str) -> tuple[str, str]:
-    """The media type that an extension claims, and its family. Raises RefusedType as for uploads."""
+    """The media type that an extension claims, and its family."""
     found, compression = TYPES.guess_type(f"x{extension}")
     media_type = COMPRESSED.get(compression, "") if compression else found or ""
-    refuse_type(media_type, name=f"x{extension}")
     return media_type, family_of(media_type)
 
 
