@@ -31,6 +31,8 @@ OWN = {"Expires", "Signature", "Key-Pair-Id"}
 OVERRIDES = {
     "response-cache-control",
     "response-content-disposition",
+    "response-content-encoding",
+    "response-content-language",
     "response-content-type",
     "response-expires",
 }

@@ -61,9 +61,12 @@ def test_a_distribution_that_asks_nobody_for_a_signature_is_told(edge: Edge, mon
     assert said() == f"fail {edge.domain} gives a file to whoever knows its key"
 
 
-def test_a_cache_policy_that_drops_our_headers_is_told(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edges, "OVERRIDES", set())
-    assert said() == f"fail {edge.domain} gives files without their names and types"
+@pytest.mark.parametrize("passed", [set(), edges.OVERRIDES - {"response-content-language"}], ids=["none", "old"])
+def test_a_cache_policy_that_drops_our_headers_is_told(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch, passed: set[str]
+) -> None:
+    monkeypatch.setattr(edges, "OVERRIDES", passed)
+    assert said() == f"fail {edge.domain} gives files without all the headers that we sign"
 
 
 def test_a_host_that_is_not_there_or_not_the_one_is_told(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ that is named by environment variables:
 
     CONTRACT_ENDPOINT=https://s3.example.org CONTRACT_BUCKET=try CONTRACT_KEY=… CONTRACT_SECRET=… \
     [CONTRACT_REGION=us-east-1] [CONTRACT_CHECKSUMS=sha256|off] \
-    python -m amalga.local --ephemeral python -m pytest tests/test_store_contract.py -k given
+    python -m amalga.local --ephemeral python -m pytest tests/test_store_contract.py \
+        tests/test_store_headers.py -k given
 
 The bucket must exist. Only keys `f/<random>` are written, and each is removed at the end. Parts are 5 MiB, the least
 that S3 takes: a run moves about 50 MiB.

@@ -123,6 +123,16 @@ class RefusedType(Problem):
     code = "refused_type"
 
 
+class RefusedEncoding(Problem):
+    """The bytes were sent with a Content-Encoding: who downloads them would get others than those that were hashed."""
+
+    code = "refused_encoding"
+
+    def __init__(self, encoding: str) -> None:
+        text = _("The file was sent with “Content-Encoding: %(encoding)s”. Send it again without that header.")
+        super().__init__(text % {"encoding": encoding})
+
+
 class WrongMarker(Problem):
     """The bucket belongs to another database, or says nothing of whose it is."""
 

@@ -11,8 +11,11 @@ from botocore.signers import CloudFrontSigner
 # As boto3 names what an answer's headers shall be, and as S3 has it in a query (S3 API, "GetObject").
 IN_A_QUERY = {
     "ResponseCacheControl": "response-cache-control",
+    "ResponseContentEncoding": "response-content-encoding",
+    "ResponseContentLanguage": "response-content-language",
     "ResponseContentDisposition": "response-content-disposition",
     "ResponseContentType": "response-content-type",
+    "ResponseExpires": "response-expires",
 }
 
 

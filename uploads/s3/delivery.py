@@ -18,6 +18,15 @@ from uploads.s3.signing import lifetime, sign_get_at
 from uploads.s3.stores import Store, main_store, store_named
 
 DOWNLOAD_SECONDS = 300
+# Every header that a store keeps of a PUT and gives back with a GET (S3 API, "GetObject"), but for the two that depend
+# on the file. A presigned PUT leaves all but Content-Type to the sender. `identity` is "no encoding" (RFC 9110, 8.4.1):
+# a browser hands on the stored bytes, whatever encoding the object says it has.
+FIXED = {
+    "ResponseCacheControl": "private, no-store",
+    "ResponseContentEncoding": "identity",
+    "ResponseContentLanguage": "und",
+    "ResponseExpires": "Thu, 01 Jan 1970 00:00:00 GMT",
+}
 # Within one window a preview has one URL, so that browsers keep what they have; it is good for two.
 WINDOW_SECONDS = 900
 
@@ -86,12 +95,8 @@ def delivery_storage(store: Store) -> DeliveryStorage:
 
 
 def download_url(key: str, *, disposition: str, content_type: str, store: str | None = None) -> str:
-    """A URL for at most five minutes that gives the object with exactly these headers."""
-    parameters = {
-        "ResponseContentDisposition": disposition,
-        "ResponseContentType": content_type,
-        "ResponseCacheControl": "private, no-store",
-    }
+    """A URL for at most five minutes that gives the object's stored bytes with exactly these headers."""
+    parameters = {**FIXED, "ResponseContentDisposition": disposition, "ResponseContentType": content_type}
     with told_plainly("Sign"):
         storage = delivery_storage(store_named(store))
         return storage.url(key, parameters=parameters, expire=storage.good_for(DOWNLOAD_SECONDS))

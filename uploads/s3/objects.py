@@ -11,6 +11,7 @@ from typing import Any
 import urllib3
 from botocore.exceptions import ClientError
 
+from uploads.encodings import normalize
 from uploads.errors import StoreRefused
 from uploads.s3.client import client, http, refusal, require_no_transaction, told_plainly
 from uploads.s3.signing import OCTET_STREAM
@@ -24,12 +25,14 @@ NEVER_USED = "f/" + "0" * 32
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as the store has it. `checksum` only from stores that keep digests."""
+    """An object as the store has it. `checksum` only from stores that keep digests; `content_encoding` as
+    `encodings.normalize` has it."""
 
     size: int
     etag: str
     checksum: str | None
     first_bytes: bytes
+    content_encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ def peek(key: str, *, size: int, store: str | None = None) -> Stored | None:
     if at.keeps_digests:
         head = _ask("HEAD", key, {}, at, ChecksumMode="ENABLED")
         checksum = head.headers.get("x-amz-checksum-sha256")
-    return Stored(whole_size(got.headers), got.headers["ETag"].strip('"'), checksum, got.first)
+    encoding = normalize(got.headers.get("Content-Encoding", ""))
+    return Stored(whole_size(got.headers), got.headers["ETag"].strip('"'), checksum, got.first, encoding)
 
 
 def require_answer(store: str | None = None) -> None:

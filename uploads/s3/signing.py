@@ -48,7 +48,14 @@ def lifetime(seconds: int, store: Store) -> int:
 
 
 def sign_put(key: str, *, size: int, sha256: str | None, store: str | None = None) -> Signed:
-    """A URL that stores `size` bytes under `key`, once where the store can refuse a second time."""
+    """A URL that stores `size` bytes under `key`, once where the store can refuse a second time.
+
+    The sender may add Cache-Control, Content-Disposition, Content-Encoding, Content-Language and Expires, and the store
+    keeps them: it asks for signatures of `host` and `x-amz-*` alone (S3 API, "Authenticating requests: using query
+    parameters"), a signature can require a header but not forbid one, and bucket policies have no condition key for
+    these. So an object with an encoding is refused at the finish, and downloads override all of them
+    (`delivery.FIXED`).
+    """
     return sign_put_at(store_named(store), key, size=size, sha256=sha256)
 
 

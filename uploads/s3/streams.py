@@ -10,6 +10,7 @@ from typing import Self
 
 import urllib3
 
+from uploads.encodings import normalize
 from uploads.s3.client import (
     CONNECT_SECONDS,
     PATIENT_READ_SECONDS,
@@ -30,8 +31,9 @@ MOST_ERROR_BYTES = 8192
 class Stream:
     """The bytes of an object from `start` on. To be closed, or used with `with`."""
 
-    def __init__(self, answer: urllib3.BaseHTTPResponse) -> None:
+    def __init__(self, answer: urllib3.BaseHTTPResponse, start: int = 0) -> None:
         self._answer = answer
+        self._start = start
 
     def __enter__(self) -> Self:
         return self
@@ -48,10 +50,18 @@ class Stream:
     def etag(self) -> str:
         return self._answer.headers["ETag"].strip('"')
 
+    @property
+    def content_encoding(self) -> str:
+        """As `encodings.normalize` has it."""
+        return normalize(self._answer.headers.get("Content-Encoding", ""))
+
     def chunks(self, size: int) -> Iterator[bytes]:
-        """In pieces of at most `size` bytes. Raises StoreUnavailable when they end early."""
+        """In pieces of at most `size` bytes. Raises StoreUnavailable when they end early; a body that is longer than
+        the object ends with the piece that goes past its size."""
+        left = self.size - self._start
         with told_plainly("GetObject"):
-            while chunk := self._answer.read(size):
+            while left >= 0 and (chunk := self._answer.read(size)):
+                left -= len(chunk)
                 yield chunk
 
     def close(self) -> None:
@@ -68,7 +78,7 @@ def stream(key: str, *, start: int = 0, store: str | None = None) -> Stream | No
     if answer.status == 404 and b"NoSuchKey" in _words(answer):
         return None
     if answer.status in {200, 206} and "ETag" in answer.headers and _begins_at(answer, start):
-        return Stream(answer)
+        return Stream(answer, start)
     answer.close()
     raise refusal("GetObject", answer)
 

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.errors import Forbidden, Gone, PartsMissing, Problem, RefusedType, StoreUnavailable
+from uploads.errors import Forbidden, Gone, PartsMissing, Problem, RefusedEncoding, RefusedType, StoreUnavailable
 from uploads.faultpoints import reached
 from uploads.models import Basis, Facts, Family, File, State, publish
 from uploads.names import family_of
@@ -25,7 +25,7 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
     """Ask the store for the object of a row in `completing`, made of its parts where it has parts.
 
     `digests` are the sender's, one per part; without them (after a crash) the row's checksum decides.
-    Safe to repeat. Raises PartsMissing, Gone (nothing to assemble), RefusedType, or StoreUnavailable
+    Safe to repeat. Raises PartsMissing, Gone (nothing to assemble), RefusedType, RefusedEncoding, or StoreUnavailable
     when the outcome is unknown: then nothing may change.
     """
     _require_right(file)
@@ -39,6 +39,8 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
         raise PartsMissing([1])
     if stored.size != file.size or (stored.checksum and stored.checksum != file.checksum):
         raise Gone()  # a key is written once: what is there cannot become what was announced
+    if stored.content_encoding:
+        raise RefusedEncoding(stored.content_encoding)
     detected = detect_type(stored.first_bytes)
     refuse_type(detected, name=file.name)
     reached("finish.5-looked")
@@ -51,12 +53,13 @@ def give_back(file: File, problem: Problem) -> None:
     """Move a claimed row to where a failed assembly leaves it, and clear the store of what is no use.
 
     Missing parts: open for sending again. Nothing to assemble, other bytes than announced, or a refused
-    type: removed. An unknown outcome changes no state; only the lease ends, so that the next caller may look.
+    type or encoding: removed. An unknown outcome changes no state; only the lease ends, so that the next caller may
+    look.
     """
     claimed = File.objects.filter(pk=file.pk, state=State.COMPLETING)
     if isinstance(problem, PartsMissing):
         claimed.update(state=State.UPLOADING, lease_until=None, updated_at=Now())
-    elif isinstance(problem, Gone | RefusedType | Forbidden):
+    elif isinstance(problem, Gone | RefusedType | RefusedEncoding | Forbidden):
         claimed.discard(owner_id=file.owner_id)
         logger.info("upload_refused file=%s code=%s", file.pk, problem.code)
     elif isinstance(problem, StoreUnavailable):

@@ -32,6 +32,7 @@ STATUSES = {
     "over_quota": 413,
     "unsupported_media_type": 415,
     "refused_type": 415,
+    "refused_encoding": 415,
     "too_many_attempts": 429,
     "completing": 202,
     "server_error": 500,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from uploads.s3.asked import asking
 from uploads.s3.client import http
-from uploads.s3.delivery import download_url
+from uploads.s3.delivery import FIXED, download_url
 from uploads.s3.marker import MARKER_KEY
 
 TYPE = "application/x-amalga-asked"  # that no object of ours has
@@ -25,4 +25,5 @@ def look_at_the_edge() -> Edge:
     with asking("cloudfront"):
         ours = http().request("GET", url, retries=False)
         anybodys = http().request("GET", url.partition("?")[0], retries=False)
-    return Edge(ours.status, anybodys.status, ours.headers.get("Content-Type") == TYPE)
+    told = (ours.headers.get("Content-Type"), ours.headers.get("Content-Language"))
+    return Edge(ours.status, anybodys.status, told == (TYPE, FIXED["ResponseContentLanguage"]))

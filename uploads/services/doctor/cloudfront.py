@@ -29,7 +29,7 @@ def cloudfront_lines() -> Iterable[Line]:
         )
         yield fail(SUBJECT, f"{domain} refuses what we sign ({found.signed})", advice)
     elif not found.overrides:
-        advice = "let its cache policy pass on the queries response-* (docs/delivery.md)"
-        yield fail(SUBJECT, f"{domain} gives files without their names and types", advice)
+        advice = "let its cache policy pass on all six queries response-* (docs/delivery.md)"
+        yield fail(SUBJECT, f"{domain} gives files without all the headers that we sign", advice)
     else:
         yield ok(SUBJECT, f"{domain} gives what we sign, and nothing else")

@@ -91,6 +91,9 @@ class Reading:
             if self.size != self.file.size:
                 return True
             for piece in stream.chunks(pace.chunk):
+                if self._at + len(piece) > self.size:  # the store told less than it sends
+                    self.size = self._at + len(piece)
+                    return True
                 ended = self._add(piece)
                 pace(len(piece))
                 if ended and self._at < self.size and enough():
