@@ -1,5 +1,6 @@
 """What everybody gets from the pages of accounts; read by tests/test_routes.py, as its own table is."""
 
+SAFE = ("GET", "HEAD")
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SIGN_IN = {
     "GET": "200 302 302 302 302 302 302",
@@ -13,8 +14,14 @@ ACCOUNTS: dict[str, dict[str, str]] = {
     "login": SIGN_IN,
     "account_login": SIGN_IN,
     # nobody here has a password or a second factor, and there is no single sign-on
-    "sso": {**dict.fromkeys(VERBS, "405 405 405 405 405 405 405"), "GET": "404 404 404 404 404 404 404"},
-    "sso_callback": {**dict.fromkeys(VERBS, "405 405 405 405 405 405 405"), "GET": "404 404 404 404 404 404 404"},
+    "sso": {
+        **dict.fromkeys(VERBS, "405 405 405 405 405 405 405"),
+        **dict.fromkeys(SAFE, "404 404 404 404 404 404 404"),
+    },
+    "sso_callback": {
+        **dict.fromkeys(VERBS, "405 405 405 405 405 405 405"),
+        **dict.fromkeys(SAFE, "404 404 404 404 404 404 404"),
+    },
     "mfa_authenticate": dict.fromkeys(VERBS, "login 302 302 302 302 302 302"),
     "account_reauthenticate": dict.fromkeys(VERBS, "login 403 403 403 403 403 403"),
     "mfa_reauthenticate": dict.fromkeys(VERBS, "login 403 403 403 403 403 403"),

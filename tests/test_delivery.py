@@ -10,15 +10,17 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import urllib3
+from django.conf import settings as live
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
 from tests import shelf
+from tests.conftest import signed_in
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import delivery
-from uploads.models import File, Visibility
+from uploads.models import Action, Event, File, Visibility
 
 pytestmark = pytest.mark.django_db
 
@@ -128,6 +130,50 @@ def test_the_redirect_is_for_this_person_now(alice: User, as_alice: Client) -> N
     query = parse_qs(urlsplit(answer.headers["Location"]).query)
     assert int(query["X-Amz-Expires"][0]) <= 300
     assert query["response-cache-control"] == ["private, no-store"]
+
+
+def test_redirect_of_long_name_fits_into_4_kib(alice: User, as_alice: Client) -> None:
+    """4 KiB is what nginx buffers of a head by default. With the token of a role there is less room."""
+    file = shelf.add_file(alice, name="報" * 180 + ".pdf")
+    answer = as_alice.get(reverse("download", args=[file.pk]))
+    head = sum(len(f"{name}: {value}\r\n") for name, value in answer.headers.items())
+    assert answer.headers["Location"].count("%25E5%25A0%25B1") == 180
+    assert head < 4096 - 300  # status line, Date, Server, Connection
+
+
+# --- HEAD: link checkers and download managers ------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("query", ["", "?inline=1"])
+def test_head_of_download_tells_what_get_would(query: str, name: str, as_alice: Client, bucket: Bucket) -> None:
+    file = Sender(as_alice).send(SHOWN[name][0], name=name)
+    got = fetch(as_alice, file, inline=bool(query))
+    head = as_alice.head(reverse("download", args=[file.pk]) + query)
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(SHOWN[name][0])))
+    for header in ("Content-Type", "Content-Disposition", "Cache-Control"):
+        assert head.headers[header] == got.headers[header]
+
+
+def test_head_of_download_is_no_download_in_the_activity(alice: User, as_alice: Client) -> None:
+    file = shelf.add_file(alice)
+    as_alice.head(reverse("download", args=[file.pk]))
+    assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
+
+
+def test_head_of_file_that_is_hidden_is_not_found(alice: User, as_bob: Client) -> None:
+    file = shelf.add_file(alice, visibility=Visibility.PRIVATE)
+    assert as_bob.head(reverse("download", args=[file.pk])).status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+def test_head_of_download_sends_no_body_over_the_wire(alice: User, site: str) -> None:
+    file = shelf.add_file(alice, b"7 bytes")
+    cookie = f"{live.SESSION_COOKIE_NAME}={signed_in(alice).session.session_key}"
+    url = site + reverse("download", args=[file.pk])
+    for _ in range(2):  # on one connection: a body would stand before the second answer
+        head = urllib3.request("HEAD", url, headers={"Cookie": cookie}, redirect=False)
+        assert (head.status, head.headers["Content-Length"], head.data) == (200, "7", b"")
 
 
 def test_the_store_sends_what_the_url_says(as_alice: Client, bucket: Bucket) -> None:

@@ -53,6 +53,14 @@ def test_a_picture_comes_from_the_store_as_what_it_is(photo: File, as_bob: Clien
     assert opened(got.data).width == width
 
 
+@pytest.mark.parametrize("route", ["thumbnail", "preview"])
+def test_head_of_preview_tells_what_get_would(photo: File, as_bob: Client, route: str) -> None:
+    url = reverse(route, args=[photo.pk])
+    got, head = fetched(as_bob, url), as_bob.head(url)
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(got.data)))
+    assert head.headers["Content-Type"] == got.headers["Content-Type"] == "image/webp"
+
+
 def test_code_comes_as_plain_words_whatever_it_says(as_alice: Client, bucket: Bucket) -> None:
     body = b"<html><script>alert(1)</script></html>"
     file = shown(Sender(as_alice).send(body, name="page.html", type="text/html"))
@@ -150,6 +158,13 @@ def test_an_older_version_can_be_downloaded(versions: tuple[File, File], as_bob:
         got = fetched(as_bob, reverse("download_version", args=[new.link, version.pk]))
         assert got.data == body
         assert got.headers["Content-Disposition"] == 'attachment; filename="report.txt"'
+
+
+def test_head_of_older_version_tells_its_size_and_is_not_recorded(versions: tuple[File, File], as_bob: Client) -> None:
+    old, new = versions
+    head = as_bob.head(reverse("download_version", args=[new.link, old.pk]))
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(old.size))
+    assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
 
 
 def test_a_version_of_another_file_or_of_one_that_is_hidden_is_not_there(

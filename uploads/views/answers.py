@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
@@ -90,6 +90,29 @@ def status(problem: Problem) -> int:
 def no_store(answer: HttpResponse) -> HttpResponse:
     answer["Cache-Control"] = "private, no-store"
     return answer
+
+
+def redirect_to_storage(url: str) -> HttpResponse:
+    """Return a redirect to a presigned URL, with a head as short as can be.
+
+    A redirect shows nothing, so the pages' policy is not repeated: a proxy that buffers 4 KiB of a response's head, as
+    nginx does by default, answers 502 to a longer one, and a long name takes 3 KB of the URL alone.
+    """
+    return no_store(HttpResponseRedirect(url, headers={"Content-Security-Policy": "default-src 'none'"}))
+
+
+def head_response(*, size: int, content_type: str, disposition: str) -> HttpResponse:
+    """Return the answer to HEAD of stored bytes, as the storage answers GET (RFC 9110, 9.3.2).
+
+    A presigned URL is good for one method: a client that followed the redirect with HEAD would get 403.
+    """
+    headers = {
+        "Content-Type": content_type,
+        "Content-Length": str(size),
+        "Content-Disposition": disposition,
+        "Accept-Ranges": "bytes",
+    }
+    return no_store(HttpResponse(headers=headers))
 
 
 def batch(items: list[dict[str, Any]], problems: list[Problem]) -> HttpResponse:

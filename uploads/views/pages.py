@@ -5,15 +5,16 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from uploads import delivery, s3, services
+from uploads import services
 from uploads.listing import names_for
 from uploads.models import File
-from uploads.views.answers import no_store, told_on_a_page
+from uploads.views.answers import told_on_a_page
+from uploads.views.delivery import deliver
 from uploads.views.people import signed_in
 from uploads.views.rows import way_in_words
 
@@ -23,16 +24,11 @@ MOST_UNFINISHED = 200
 @require_safe
 @told_on_a_page
 def download(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Ask the permission anew each time, then send to a signed URL that lives for minutes."""
+    """Check the permission at each request, then redirect to a presigned URL that expires within minutes."""
     found = File.objects.listed_one(request.user, pk)
     if found is None:
         raise Http404
-    inline = "inline" in request.GET
-    content_type, disposition = delivery.headers(found, inline=inline)
-    url = s3.download_url(found.key, disposition=disposition, content_type=content_type, store=found.store)
-    if request.method == "GET":
-        services.note_download(found, by=signed_in(request), looking=inline)
-    return no_store(HttpResponseRedirect(url))
+    return deliver(request, found, inline="inline" in request.GET)
 
 
 @require_safe
