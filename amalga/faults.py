@@ -3,6 +3,7 @@ which request, and nothing of anybody's."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from typing import Any
@@ -16,12 +17,16 @@ from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.types import Event, Hint
 from sentry_sdk.utils import BadDsn, Dsn
 
-from amalga.logs import redact, request_id
+from amalga.logs import WITHHELD, redact, request_id
 
 KEPT_OF_REQUEST = ("method", "url")
 # A database that is away breaks every request the same way; once is enough to know.
 SAME_OUTAGE_SECONDS = 60.0
 FLUSH_SECONDS = 2
+# Of an event: levels, entries of one list or object, and characters in all (each value counts as one more).
+MAX_DEPTH = 12
+MAX_ITEMS = 100
+MAX_SIZE = 500_000
 
 
 def report_to(dsn: str) -> None:
@@ -69,7 +74,7 @@ def scrubbed(event: Event, hint: Hint) -> Event | None:
         kept.pop(name, None)
     if name := request_id.get():
         kept["tags"] = {**(kept.get("tags") or {}), "request_id": name}
-    told: Event = _redacted(kept)
+    told: Event = _Scrubber().scrub(kept)
     return told
 
 
@@ -80,14 +85,27 @@ def _crumb(crumb: dict[str, Any], _hint: Hint) -> dict[str, Any] | None:
     return {name: value for name, value in crumb.items() if name != "data"}
 
 
-def _redacted(value: Any) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {name: _redacted(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redacted(one) for one in value]
-    return value
+class _Scrubber:
+    """Redacts each text of one event. What is too long, deep or large for a report is cut: to redact takes time."""
+
+    def __init__(self) -> None:
+        self.left = MAX_SIZE
+
+    def scrub(self, value: Any, depth: int = 0) -> Any:
+        if self.left <= 0 or (depth >= MAX_DEPTH and isinstance(value, dict | list | tuple)):
+            return WITHHELD
+        self.left -= 1
+        if isinstance(value, str):
+            told = redact(value)
+            self.left -= len(told)
+            return told
+        if isinstance(value, dict):
+            items = itertools.islice(value.items(), MAX_ITEMS)
+            return {self.scrub(name, depth + 1): self.scrub(one, depth + 1) for name, one in items}
+        if isinstance(value, list | tuple):
+            # the last ones: the innermost frames, the newest log lines
+            return [self.scrub(one, depth + 1) for one in value[-MAX_ITEMS:]]
+        return value
 
 
 _outages: dict[type, float] = {}

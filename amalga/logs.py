@@ -3,6 +3,7 @@ nothing that somebody sent begins a line of its own."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import secrets
@@ -14,7 +15,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 FORMATS = ("json", "plain")
-EVENT = re.compile(r"[a-z]+_[a-z_]+(?=[ :]|$)")
+EVENT = re.compile(r"[a-z]++_[a-z_]++(?=[ :]|$)")
 # What a balancer calls a request: nothing that anybody could use to write into a log, or to fill it.
 NAME = re.compile(r"[A-Za-z0-9._:=-]{8,64}", re.ASCII)
 TRACE = re.compile(r"\bRoot=(1-[0-9a-f]{8}-[0-9a-f]{24})\b")
@@ -23,16 +24,23 @@ TRACE = re.compile(r"\bRoot=(1-[0-9a-f]{8}-[0-9a-f]{24})\b")
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 WITHHELD = "…"
+# In characters. Strangers' text gets into log lines (an Origin, a Host), so that its length is theirs to choose.
+MAX_MESSAGE = 2_000
+MAX_TRACEBACK = 20_000
 # Nothing of ours writes these; libraries put addresses, headers and settings into what they raise.
+# `re` keeps the whole process waiting, so this takes time in proportion to the text, whatever it holds: a run of
+# characters is looked at once, from its beginning (the lookbehinds), and is not given back (the possessive `++`, `*+`).
 SECRETS = re.compile(
     r"""
-      (?P<address> [\w+.-]+:// ) [^/\s@'"]+ (?=@)                                         # user:password@host
-    | (?P<query> \? ) [^\s'"<>?]* [=%] [^\s'"<>]*                                          # signatures stand in queries
-    | (?P<signed> X-Amz-(?:Signature|Credential|Security-Token) ['"]? \s* [=:] \s* ) [^\s&,]+
-    | (?P<scheme> \b (?:Bearer|Basic|AWS4-HMAC-SHA256) \s+ ) [^\s'"] [^'"\n]*
-    | (?P<header> (?:authorization|cookie) ['"]? \s* [=:] \s* ) [^\n]{4,}
-    | (?P<named> [\w-]* (?:passw(?:or)?d|secret|token|session|csrf|api.?key|dsn)[\w-]*
-        ['"]? \s* [=:] \s* ['"]? ) [^\s'",;)}\]]{4,}
+      (?P<address> (?<![\w+.-]) [\w+.-]++ :// ) [^/\s@'"]++ (?=@)                          # user:password@host
+    | (?P<query> \? ) [^\s'"<>?]* [=%] [^\s'"<>]*+                                         # signatures stand in queries
+    | (?P<signed> X-Amz-(?:Signature|Credential|Security-Token) ['"]? \s*+ [=:] \s*+ ) [^\s&,]++
+    | (?P<scheme> \b (?:Bearer|Basic|AWS4-HMAC-SHA256) \s++ ) [^\s'"] [^'"\n]*+
+    | (?P<header> (?:authorization|cookie) ['"]? \s*+ [=:] \s* ) [^\n]{4,}+
+    | (?P<named> (?<![\w-])
+        (?: [\w-]*+ (?<=api) [^\w\n-] key [\w-]*+                                          # "api key", "api.key"
+          | (?= [\w-]*? (?:passw(?:or)?d|secret|token|session|csrf|api[\w-]?key|dsn) ) [\w-]*+ )
+        ['"]? \s*+ [=:] \s*+ ['"]? ) [^\s'",;)}\]]{4,}+
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -43,13 +51,42 @@ HINT = re.compile(
     r"[?]|://|amz-|passw|secret|token|session|csrf|bearer|basic|aws4|authoriz|cookie|api.?key|dsn",
     re.IGNORECASE,
 )
+WORD_END = re.compile(r"[\s'\"]")
 
 
 def redact(text: str) -> str:
-    """The text without passwords, tokens, cookies, signatures and queries."""
+    """Return `text` without passwords, tokens, cookies, signatures and queries, cut to about MAX_MESSAGE."""
+    return _withhold(_cut(text, MAX_MESSAGE))
+
+
+def redact_traceback(text: str) -> str:
+    """As `redact`, for many lines: each is cut, and those in the middle are left out where there are too many."""
+    lines = [_cut(line, MAX_MESSAGE) for line in text.split("\n")]
+    first = _fitting(lines, MAX_TRACEBACK // 2)
+    last = _fitting(lines[: first - 1 if first else None : -1], MAX_TRACEBACK // 2)
+    if left_out := len(lines) - first - last:
+        lines[first : first + left_out] = [f"{WITHHELD} [{left_out} lines left out]"]
+    return _withhold("\n".join(lines))
+
+
+def _withhold(text: str) -> str:
     if not HINT.search(text):
         return text
     return SECRETS.sub(lambda found: next(filter(None, found.groups())) + WITHHELD, text)
+
+
+def _cut(text: str, limit: int) -> str:
+    """The beginning of a text. The word at the cut goes whole: half a secret is not known as one."""
+    if len(text) <= limit:
+        return text
+    end = max((found.end() for found in WORD_END.finditer(text, 0, limit)), default=0)
+    return f"{text[:end]}{WITHHELD} [cut, {len(text)} characters]"
+
+
+def _fitting(lines: list[str], limit: int) -> int:
+    """How many of these lines, from the first one, fit into so many characters."""
+    sizes = itertools.accumulate(len(line) + 1 for line in lines)
+    return sum(1 for _ in itertools.takewhile(lambda size: size <= limit, sizes))
 
 
 def new_request_id() -> str:
@@ -93,11 +130,11 @@ class PlainLines(logging.Formatter):
         return True
 
     def formatException(self, ei: Fault) -> str:  # noqa: N802
-        lines = redact(super().formatException(ei)).splitlines()
+        lines = redact_traceback(super().formatException(ei)).splitlines()
         return "\n".join(f"  | {one_line(line)}" for line in lines)
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
-        return "\n".join(f"  | {one_line(line)}" for line in redact(stack_info).splitlines())
+        return "\n".join(f"  | {one_line(line)}" for line in redact_traceback(stack_info).splitlines())
 
 
 class JsonLines(JsonFormatter):
@@ -116,7 +153,7 @@ class JsonLines(JsonFormatter):
             log_data["request_id"] = name
         for told, kept in (("exc_info", "exception"), ("stack_info", "stack")):
             if told in message_dict:
-                log_data[kept] = redact(str(message_dict[told]))
+                log_data[kept] = redact_traceback(str(message_dict[told]))
         log_data.update(getattr(record, "fields", {}))
 
 
