@@ -34,6 +34,7 @@ from uploads.services.fsck import rows as fsck_rows
 from uploads.services.fsck import run as fsck_run
 from uploads.services.move_store import claims
 from uploads.services.sweep import orphans, strays, turns
+from uploads.services.zips import download as zip_download
 
 UNITS = {"s": 1, "times": 1, "days": 24 * 3600}
 ROW = re.compile(r"^\| ([^|]+) \| ([\d.]+) (s|times|days) \| ([^|]*) \|", re.MULTILINE)
@@ -104,6 +105,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "sweep: lease of a preview without a file": orphans.LEASE_SECONDS,
         "sweep: looks for forgotten uploads in parts every": strays.PAUSE_SECONDS,
         "sweep: the bucket is told of new events every": history.PAUSE_SECONDS,
+        "zip: the right to its files is asked again every": zip_download.RECHECK_SECONDS,
         "sweep: such an upload is forgotten after": strays.GRACE.total_seconds(),
         "fsck: too young to compare": fsck_run.GRACE_SECONDS,
         "fsck: reading a block of rows": fsck_rows.BLOCK_SECONDS,

@@ -102,6 +102,13 @@ class OverQuota(Problem):
     code = "over_quota"
 
 
+class OwnerOverQuota(OverQuota):
+    """A new version takes the space of the file's owner, whoever sends it."""
+
+    def __init__(self) -> None:
+        super().__init__(_("The owner of this file has no space left for a new version. Upload it as a new file."))
+
+
 class BytesMissing(Problem):
     """The row is there, and its object is known not to be."""
 

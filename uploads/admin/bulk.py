@@ -83,7 +83,7 @@ ACTS = (
         gettext_lazy("Restore from the trash"),
         gettext_lazy("They come back as they were, with their folders."),
         gettext_lazy("Restored: %(count)s."),
-        lambda user: File.objects.removable_by(user).trashed().filter(current=True),
+        lambda user: File.objects.restorable_by(user).filter(current=True),
         lambda links, data, user: services.restore_many(links, by=user),
     ),
     Act(

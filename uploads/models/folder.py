@@ -50,10 +50,18 @@ class FolderQuerySet(models.QuerySet["Folder"]):
 
     def open_to(self, user: User | AnonymousUser) -> FolderQuerySet:
         """Folders that this person may put files into."""
+        return self.living().accepting(user)
+
+    def accepting(self, user: User | AnonymousUser) -> FolderQuerySet:
+        """As `open_to`, removed ones included: a file that comes to one brings it back."""
         return self._where(user, "uploads.add_file", Level.UPLOAD)
 
     def managed_by(self, user: User | AnonymousUser, permission: str = "uploads.change_file") -> FolderQuerySet:
         """Folders where this person may change and remove what the team has there."""
+        return self.living().overseen_by(user, permission)
+
+    def overseen_by(self, user: User | AnonymousUser, permission: str) -> FolderQuerySet:
+        """As `managed_by`, removed ones included."""
         return self._where(user, permission, Level.MANAGE)
 
     def closed_to(self, user: User) -> FolderQuerySet:
@@ -75,12 +83,12 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         if not isinstance(user, User) or not user.is_active:
             return self.none()
         if user.is_superuser:
-            return self.living()
+            return self.all()
         by_rule = Q(governor__in=Grant.objects.reaching(level, user))
         by_role = Q(governor__isnull=True) if user.has_perm(permission) else Q(pk__in=[])
-        if level == Level.UPLOAD and not user.has_perm(permission):
+        if not user.has_perm("uploads.view_file") or (level == Level.UPLOAD and not user.has_perm(permission)):
             return self.none()
-        return self.visible_to(user).filter(by_role | by_rule)
+        return self.filter(~self._closed(user)).filter(by_role | by_rule)
 
     def _closed(self, user: User) -> Q:
         if user.is_superuser:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
+from uploads.errors import OwnerOverQuota, Problem
 from uploads.faultpoints import reached
 from uploads.models.event import acting_address
 from uploads.models.file import File, PartClaim
@@ -56,14 +58,35 @@ class Facts:
     family: Family
 
 
-def publish(found: Mapping[UUID, Facts]) -> set[UUID]:
-    """Make assembled files available, in one transaction. Which of them became so now.
+class Published(NamedTuple):
+    """Which files became available now, and which may not: new versions that their file's owner has no room for."""
+
+    available: set[UUID]
+    refused: dict[UUID, Problem]
+
+
+def publish(found: Mapping[UUID, Facts]) -> Published:
+    """Make assembled files available, in one transaction.
 
     A file that another caller published meanwhile, that was claimed anew with other content, or that is
     going, stays as it is.
     """
     if not found:
-        return set()
+        return Published(set(), {})
+    with transaction.atomic(), connection.cursor() as cursor:
+        versions, refused = _lock_versions(list(found))
+        published = _make_available(cursor, {pk: facts for pk, facts in found.items() if pk not in refused})
+        reached("finish.6-publishing")
+        PartClaim.objects.filter(file__in=published).delete()
+        for version in versions:
+            if version.pk in published:
+                reached("replace.1-published")
+                make_current(version)
+                reached("replace.2-made-current")
+    return Published(published, refused)
+
+
+def _make_available(cursor: CursorWrapper, found: Mapping[UUID, Facts]) -> set[UUID]:
     ids = sorted(found)
     facts = [found[pk] for pk in ids]
     columns: Any = [
@@ -75,26 +98,27 @@ def publish(found: Mapping[UUID, Facts]) -> set[UUID]:
         [fact.family.value for fact in facts],
         acting_address(),
     ]
-    with transaction.atomic(), connection.cursor() as cursor:
-        versions = _lock_versions(ids)
-        cursor.execute(PUBLISH, columns)
-        published = {pk for (pk,) in cursor.fetchall()}
-        reached("finish.6-publishing")
-        PartClaim.objects.filter(file__in=published).delete()
-        for version in versions:
-            if version.pk in published:
-                reached("replace.1-published")
-                make_current(version)
-                reached("replace.2-made-current")
-    return published
+    cursor.execute(PUBLISH, columns)
+    return {pk for (pk,) in cursor.fetchall()}
 
 
-def _lock_versions(ids: list[UUID]) -> list[File]:
-    """Those of the rows that will replace another, with the usage rows that this may change. Usage comes
-    before any file row, in one order, as everywhere."""
-    versions = list(File.objects.filter(pk__in=ids, current=False))
-    replaced = File.objects.by_links(version.link for version in versions) if versions else File.objects.none()
-    owners = {version.owner_id for version in versions} | set(replaced.values_list("owner_id", flat=True))
-    for owner_id in sorted(owners):
-        Usage.objects.locked(owner_id)
-    return versions
+def _lock_versions(ids: list[UUID]) -> tuple[list[File], dict[UUID, Problem]]:
+    """Those of the rows that will replace another, with the usage rows that this may change, and those of them that
+    the file's owner has no room for. Usage comes before any file row, in one order, as everywhere."""
+    versions = list(File.objects.filter(pk__in=ids, current=False).order_by("pk"))
+    if not versions:
+        return [], {}
+    replaced = {file.link: file.owner_id for file in File.objects.by_links(version.link for version in versions)}
+    owners = {version.owner_id for version in versions} | set(replaced.values())
+    usages = {owner_id: Usage.objects.locked(owner_id) for owner_id in sorted(owners)}
+    refused: dict[UUID, Problem] = {}
+    for version in versions:
+        owner_id = replaced.get(version.link, version.owner_id)
+        if owner_id == version.owner_id:
+            continue  # it takes the room that it reserved
+        usage = usages[owner_id]
+        if usage.has_room(version.size):
+            usage.files, usage.bytes = usage.files + 1, usage.bytes + version.size
+        else:
+            refused[version.pk] = OwnerOverQuota()
+    return versions, refused

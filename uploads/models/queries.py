@@ -141,6 +141,18 @@ class FileQuerySet(models.QuerySet["File"]):
         """Files that this person may put into the trash or take out of it: their own, or as a manager."""
         return self._at_hand(user, "uploads.delete_file")
 
+    def restorable_by(self, user: User | AnonymousUser) -> FileQuerySet:
+        """Files that this person may take out of the trash: back to where they may put files or manage them."""
+        rows = self.removable_by(user).trashed()
+        if isinstance(user, User) and user.is_superuser:
+            return rows
+        accepting = Folder.objects.accepting(user).values("pk")
+        overseen = Folder.objects.overseen_by(user, "uploads.delete_file").values("pk")
+        back = Q(folder__in=accepting) | Q(folder__in=overseen)
+        if user.has_perm("uploads.add_file") or user.has_perm("uploads.delete_file"):
+            back |= Q(folder__isnull=True)
+        return rows.filter(back)
+
     def _at_hand(self, user: User | AnonymousUser, permission: str) -> FileQuerySet:
         rows = self.visible_to(user)
         if not isinstance(user, User) or not user.is_active:

@@ -48,6 +48,10 @@ class Usage(models.Model):
     def __str__(self) -> str:
         return f"{self.files} files, {self.bytes} bytes"
 
+    def has_room(self, size: int) -> bool:
+        """Whether one more file of `size` bytes fits the quota."""
+        return self.bytes + size <= settings.UPLOAD_QUOTA_BYTES and self.files < settings.UPLOAD_QUOTA_FILES
+
     def change(self, *, files: int, bytes: int) -> None:
         """Add to the figures (negative gives back). The caller holds the lock."""
         Usage.objects.filter(pk=self.pk).update(files=F("files") + files, bytes=F("bytes") + bytes)

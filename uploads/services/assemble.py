@@ -6,15 +6,24 @@ import logging
 from collections.abc import Sequence
 
 from django.db.models.functions import Now
-from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.errors import Forbidden, Gone, PartsMissing, Problem, RefusedEncoding, RefusedType, StoreUnavailable
+from uploads.errors import (
+    Forbidden,
+    Gone,
+    OverQuota,
+    PartsMissing,
+    Problem,
+    RefusedEncoding,
+    RefusedType,
+    StoreUnavailable,
+)
 from uploads.faultpoints import reached
 from uploads.models import Basis, Facts, Family, File, State, publish
 from uploads.names import family_of
 from uploads.parts import checksum_of
 from uploads.services.marker import require_own_bucket
+from uploads.services.rights import require_right
 from uploads.services.start import refuse_type
 from uploads.services.types import detect_type
 
@@ -28,7 +37,6 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
     Safe to repeat. Raises PartsMissing, Gone (nothing to assemble), RefusedType, RefusedEncoding, or StoreUnavailable
     when the outcome is unknown: then nothing may change.
     """
-    _require_right(file)
     if file.part_count > 1:
         _complete(file, digests)
     stored = s3.peek(file.key, size=file.size, store=file.store)
@@ -52,14 +60,14 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
 def give_back(file: File, problem: Problem) -> None:
     """Move a claimed row to where a failed assembly leaves it, and clear the store of what is no use.
 
-    Missing parts: open for sending again. Nothing to assemble, other bytes than announced, or a refused
-    type or encoding: removed. An unknown outcome changes no state; only the lease ends, so that the next caller may
-    look.
+    Missing parts: open for sending again. Nothing to assemble, other bytes than announced, a refused type or
+    encoding, a sender who lost the right, or no room: removed. An unknown outcome changes no state; only the lease
+    ends, so that the next caller may look.
     """
     claimed = File.objects.filter(pk=file.pk, state=State.COMPLETING)
     if isinstance(problem, PartsMissing):
         claimed.update(state=State.UPLOADING, lease_until=None, updated_at=Now())
-    elif isinstance(problem, Gone | RefusedType | RefusedEncoding | Forbidden):
+    elif isinstance(problem, Gone | RefusedType | RefusedEncoding | Forbidden | OverQuota):
         claimed.discard(owner_id=file.owner_id)
         logger.info("upload_refused file=%s code=%s", file.pk, problem.code)
     elif isinstance(problem, StoreUnavailable):
@@ -76,26 +84,18 @@ def resolve(file: File) -> bool:
     reached("resolve.1-claimed")
     file.refresh_from_db()
     try:
+        require_right(file)
         facts = assemble(file)
         reached("resolve.2-assembled")
-        publish({file.pk: facts})
+        require_right(file)
+        for problem in publish({file.pk: facts}).refused.values():
+            raise problem
         reached("resolve.3-published")
     except Problem as problem:
         give_back(file, problem)
         if isinstance(problem, StoreUnavailable):
             raise
     return True
-
-
-def _require_right(file: File) -> None:
-    """A new version needs the right to change the file at its end as at its start: days may lie between."""
-    if file.current:
-        return
-    replaced = File.objects.by_link(file.link)
-    if not replaced.exists():
-        raise Gone()
-    if not replaced.changeable_by(file.owner).exists():
-        raise Forbidden(_("The file to replace is not there, or not yours to change."))
 
 
 def _complete(file: File, digests: Sequence[str] | None) -> None:

@@ -20,6 +20,7 @@ from uploads.parts import checksum_of
 from uploads.services.assemble import assemble, give_back
 from uploads.services.preview_queue import request_previews
 from uploads.services.previews import looks_of
+from uploads.services.rights import refusals
 from uploads.services.sign import why_closed
 from uploads.services.verify_queue import request_verification
 from uploads.wanted import Claim
@@ -46,8 +47,13 @@ def finish(owner: User, claims: Sequence[Claim]) -> list[Finished | Problem]:
     files = File.objects.sent_by(owner).in_bulk([claim.id for claim in claims])
     outcomes = {claim.id: _look(files.get(claim.id), claim.digests) for claim in claims}
     mine = _claim(files, {claim.id: claim for claim in claims if outcomes[claim.id] is None})
-    found = _assemble_all([(files[claim.id], claim.digests) for claim in claims if claim.id in mine])
-    outcomes |= _settle(found)
+    work = [(files[claim.id], claim.digests) for claim in claims if claim.id in mine]
+    refused = refusals(owner.pk, [file for file, _digests in work])
+    found: list[tuple[File, Facts | Problem]] = [
+        (file, refused[file.pk]) for file, _digests in work if file.pk in refused
+    ]
+    found += _assemble_all([(file, digests) for file, digests in work if file.pk not in refused])
+    outcomes |= _settle(owner, found)
     return _answers(owner, claims, outcomes)
 
 
@@ -105,9 +111,15 @@ def _assemble_all(
     return [(file, outcome) for (file, _digests), outcome in zip(work, outcomes, strict=True)]
 
 
-def _settle(found: Sequence[tuple[File, Facts | Problem]]) -> dict[UUID, Problem | None]:
-    """Publish what was assembled, all at once, and give back what was not."""
-    published = publish({file.pk: facts for file, facts in found if isinstance(facts, Facts)})
+def _settle(owner: User, found: Sequence[tuple[File, Facts | Problem]]) -> dict[UUID, Problem | None]:
+    """Publish what was assembled, all at once, and give back what was not. To assemble a large file takes long, so the
+    right to it is asked for again."""
+    refused = refusals(owner.pk, [file for file, facts in found if isinstance(facts, Facts)])
+    published, full = publish(
+        {file.pk: facts for file, facts in found if isinstance(facts, Facts) and file.pk not in refused}
+    )
+    refused |= full
+    found = [(file, refused.get(file.pk, facts)) for file, facts in found]
     reached("finish.7-published")
     _request_previews(found, published)
     _request_verification(found, published)

@@ -120,9 +120,10 @@ def trash_many(links: Iterable[UUID], *, by: User) -> Outcome:
 
 
 def restore_many(links: Iterable[UUID], *, by: User) -> Outcome:
-    """Bring files back from the trash as they were, and their folders with them."""
+    """Bring files back from the trash as they were, and their folders with them; not into folders that this person
+    may not put files into (any more)."""
     with transaction.atomic():
-        rows = File.objects.removable_by(by).trashed().filter(current=True)
+        rows = File.objects.restorable_by(by).filter(current=True)
         chosen = list(links)
         folders = rows.by_links(chosen).filter(folder__isnull=False).values_list("folder_id", flat=True)
         hold(pk for pk in folders if pk)

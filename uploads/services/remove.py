@@ -8,7 +8,7 @@ import logging
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from uploads.errors import StoreUnavailable, WrongState
+from uploads.errors import Forbidden, StoreUnavailable, WrongState
 from uploads.faultpoints import reached
 from uploads.models import File, State
 from uploads.services.erase import erase
@@ -52,8 +52,10 @@ def trash(file: File, *, by: User) -> None:
 
 
 def restore(file: File, *, by: User) -> None:
-    """Bring a file back from the trash, as it was. Safe to repeat."""
+    """Bring a file back from the trash, as it was. Safe to repeat. Raises Forbidden, WrongState."""
     if File.objects.by_link(file.link).available().exists():
         return
     if not restore_many([file.link], by=by).files:
+        if File.objects.by_link(file.link).trashed().exists():
+            raise Forbidden(_("You may not put files into this folder."))
         raise WrongState(_("The file is no longer in the trash."))

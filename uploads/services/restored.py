@@ -17,6 +17,7 @@ from uploads.models.queries import FileQuerySet, in_seconds
 from uploads.services.finish import finish
 from uploads.services.history import accept_history, knows, remembered
 from uploads.services.marker import require_marker
+from uploads.services.rights import require_right
 from uploads.services.verify.reading import Reading
 from uploads.wanted import Claim
 
@@ -103,6 +104,7 @@ def _finish(file: File, done: Restored) -> None:
         if reading.missing or reading.size != file.size or file.checksum not in {"", reading.checksum}:
             done.failed += 1
             return
+        require_right(file)  # as `finish` asks, which removes what it refuses
         (answer,) = finish(file.owner, [Claim(file.pk, reading.digests)])
     except Problem as problem:
         answer = problem

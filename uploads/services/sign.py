@@ -15,6 +15,7 @@ from uploads.models import File, PartClaim, State
 from uploads.models.queries import in_seconds
 from uploads.services.erase import quiet
 from uploads.services.marker import require_own_bucket
+from uploads.services.rights import require_right
 from uploads.wanted import WantedPart
 
 
@@ -30,10 +31,13 @@ class StoredPart:
 def sign_parts(file: File, wanted: Sequence[WantedPart]) -> list[s3.Signed]:
     """URLs for these parts, each good for exactly the announced bytes. Safe to repeat.
 
-    Gives the upload new time. Raises Expired, Gone or WrongState when it takes no more bytes.
+    Gives the upload new time. Raises Expired, Gone or WrongState when it takes no more bytes, Forbidden when its sender
+    may no longer put it where it goes.
     """
     if s3.needs_digests(file.store) and any(part.sha256 is None for part in wanted):
         raise BadDigest(_("Each part needs its SHA-256: this store checks what arrives."))
+    if file.state == State.UPLOADING:
+        require_right(file)
     if file.part_count == 1 and s3.signs_payloads(file.store):
         for part in wanted:
             _bind(file, str(part.sha256))

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.errors import Forbidden, Gone, OverQuota, Problem, RefusedType, TooLarge
+from uploads.errors import Forbidden, Gone, OverQuota, OwnerOverQuota, Problem, RefusedType, TooLarge
 from uploads.faultpoints import reached
 from uploads.models import File, Folder, State, Usage
 from uploads.models.queries import in_seconds
@@ -42,6 +42,17 @@ class _Places:
 
     folders: Mapping[str, Folder | Problem | None]
     replaced: Mapping[UUID, File]
+    usages: Mapping[int, Usage]  # of the owners of these files
+
+    def require_room(self, file: File, size: int, fresh: Sequence[File]) -> None:
+        """Raise OverQuota when the owner of the file that is to be replaced has no room for `size` bytes more.
+
+        Not reserved: what counts is asked under the lock when the version ends.
+        """
+        taken = [one.size for one in fresh if one.series and self.replaced[one.series].owner_id == file.owner_id]
+        usage = self.usages.get(file.owner_id) or Usage(owner_id=file.owner_id)
+        if not Usage(files=usage.files + len(taken), bytes=usage.bytes + sum(taken)).has_room(size):
+            raise OwnerOverQuota()
 
 
 def start(owner: User, wanted: Sequence[NewFile], *, into: Folder | None = None) -> list[Started | Problem]:
@@ -87,7 +98,9 @@ def _places(owner: User, wanted: Sequence[NewFile], into: Folder | None) -> _Pla
     folders = ensure({new.folder for new in wanted if new.replaces is None}, by=owner, into=into)
     links = {new.replaces for new in wanted if new.replaces is not None}
     rows = File.objects.changeable_by(owner).listed().by_links(links) if links else []
-    return _Places(folders, {file.link: file for file in rows})
+    replaced = {file.link: file for file in rows}
+    others = {file.owner_id for file in replaced.values()} - {owner.pk}
+    return _Places(folders, replaced, Usage.objects.in_bulk(others) if others else {})
 
 
 def _admit(
@@ -99,7 +112,7 @@ def _admit(
     try:
         _refuse_too_much(new, usage, fresh)
         refuse_type(new.claimed_type, name=new.name)
-        place = _place(new, places)
+        place = _place(new, owner, fresh, places)
     except Problem as problem:
         return problem
     file = File(
@@ -121,12 +134,14 @@ def _admit(
     return Started(file, new=True)
 
 
-def _place(new: NewFile, places: _Places) -> dict[str, Any]:
+def _place(new: NewFile, owner: User, fresh: Sequence[File], places: _Places) -> dict[str, Any]:
     """Where the row goes and who sees it: as announced, or as the file that it is to replace."""
     if new.replaces is not None:
         file = places.replaced.get(new.replaces)
         if file is None:
             raise Forbidden(_("The file to replace is not there, or not yours to change."))
+        if file.owner_id != owner.pk:
+            places.require_room(file, new.size, fresh)
         return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
     folder = places.folders[new.folder]
     if isinstance(folder, Problem):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from typing import Self
 
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from uploads.errors import Problem
-from uploads.models import File
+from uploads.errors import Forbidden, Problem
+from uploads.models import File, State
+from uploads.models.people import person
 from uploads.services.downloads import note_zip
 from uploads.services.zips.bundle import Bundle
 from uploads.services.zips.layout import Member, write
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 # Each keeps a thread of the web server for as long as it takes; eight there are, and pages want some.
 AT_ONCE = 3
+RECHECK_SECONDS = 10  # hours may lie between the first file and the last
 _places = threading.BoundedSemaphore(AT_ONCE)
 
 
@@ -47,15 +50,17 @@ def open_zip(bundle: Bundle, *, by: User) -> Download:
         reader.close()
         _places.release()
         raise
-    return Download(bundle, reader)
+    return Download(bundle, reader, by=by)
 
 
 class Download:
-    """The bytes of a zip, `bundle.length` of them. When one of its files cannot be read as it was uploaded, this
-    raises before the end: whoever was told the length knows that the download failed."""
+    """The bytes of a zip, `bundle.length` of them. When one of its files cannot be read as it was uploaded, or is
+    closed to this person meanwhile, this raises before the end: whoever was told the length knows that the download
+    failed."""
 
-    def __init__(self, bundle: Bundle, reader: Reader) -> None:
+    def __init__(self, bundle: Bundle, reader: Reader, *, by: User) -> None:
         self._bundle = bundle
+        self._user_id = by.pk
         self._reader = reader
         self._pieces = write(self._entries())
         self._open = True
@@ -80,8 +85,22 @@ class Download:
 
     def _entries(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
         *members, manifest = self._bundle.members
-        yield from zip(members, self._reader.bodies(), strict=True)
+        checked_at = time.monotonic()
+        for number, (member, body) in enumerate(zip(members, self._reader.bodies(), strict=True)):
+            if time.monotonic() - checked_at >= RECHECK_SECONDS:
+                self._require_right(number)
+                checked_at = time.monotonic()
+            yield member, body
         yield manifest, self._lines(members)
+
+    def _require_right(self, number: int) -> None:
+        """Raise Forbidden when a file from `number` on was closed to this person since the zip began. One that was only
+        removed or replaced is still sent."""
+        left = File.objects.filter(pk__in=[file.id for file in self._bundle.files[number:]], state=State.AVAILABLE)
+        user = person(self._user_id)
+        seen = left.visible_to(user) if user else File.objects.none()
+        if left.exclude(pk__in=seen.values("pk")).exists():
+            raise Forbidden(_("A file of this zip is no longer open to you. Choose again."))
 
     def _lines(self, members: list[Member]) -> Iterator[bytes]:
         """As `sha256sum --check` reads them."""
