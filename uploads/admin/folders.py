@@ -57,11 +57,21 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
         parent, name = told.get("parent"), told.get("name")
         if parent is not None and self.instance.pk in parent.path:
             self.add_error("parent", _("A folder cannot be inside of itself. Choose another one."))
+        elif "parent" in told and (self.instance.pk is None or "parent" in self.changed_data) and self._refused(parent):
+            pass  # who may not put a folder there is not told what is there
         elif name and "parent" in told:
             there = Folder.objects.living().children_of(parent).filter(name=name).exclude(pk=self.instance.pk)
             if there.exists():
                 self.add_error("name", _("There is a folder “%(name)s” there already.") % {"name": name})
         return told
+
+    def _refused(self, parent: Folder | None) -> bool:
+        try:
+            folders.require_open(parent, self.fields["parent"].user)  # type: ignore[attr-defined]
+        except Problem as problem:
+            self.add_error("parent", problem.message)
+            return True
+        return False
 
     def _get_validation_exclusions(self) -> set[str]:
         """The rule of names is asked for above, in words that help; and a removed folder's name is free."""

@@ -58,7 +58,7 @@ def _all(sent: Mapping[str, str], user: User) -> list[UUID]:
     query = sent.get("query", "").removeprefix("?")
     if len(query) > MOST_QUERY_CHARACTERS:
         raise BadInput(_("The list is not there any more. Open it again."))
-    asked, notes = read_list(dict(parse_qsl(query)))
+    asked, notes = read_list(dict(parse_qsl(query)), user)
     if notes:  # a filter that fell away would choose more than was seen
         raise BadInput(notes[0])
     if sent.get("place") == "trash":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from django.contrib.auth.models import User
@@ -19,14 +20,15 @@ MOST_SHOWN_CHARACTERS = 60
 T = TypeVar("T")
 
 
-def read_list(params: Mapping[str, str]) -> tuple[Asked, list[str]]:
-    """What the parameters ask for, and a sentence about each of them that could not be used."""
+def read_list(params: Mapping[str, str], user: User) -> tuple[Asked, list[str]]:
+    """What the parameters ask for, and a sentence about each of them that could not be used. Names that this person may
+    not know are told like names that do not exist."""
     reader = _Reader(params)
     asked = Asked(
         q=reader.search(),
         family=reader.one_of("type", Family.values),
-        owner=reader.found("owner", _owner, _("Nobody here is called “%(value)s”.")),
-        tag=reader.found("tag", _tag, _("There is no tag “%(value)s”.")),
+        owner=reader.found("owner", partial(_owner, user), _("Nobody here is called “%(value)s”.")),
+        tag=reader.found("tag", partial(_tag, user), _("There is no tag “%(value)s”.")),
         size=reader.one_of("size", SIZES),
         added=reader.one_of("added", ADDED),
         below={"1": True, "0": False}.get(reader.one_of("below", ("0", "1"))),
@@ -71,9 +73,11 @@ class _Reader:
         return None
 
 
-def _owner(text: str) -> User | None:
-    return User.objects.filter(username=text).first()
+def _owner(user: User, text: str) -> User | None:
+    rows = User.objects.filter(username=text)
+    return (rows if user.has_perm("uploads.view_file") else rows.filter(pk=user.pk)).first()
 
 
-def _tag(text: str) -> Tag | None:
-    return Tag.objects.filter(folded=names.fold(text)).first()
+def _tag(user: User, text: str) -> Tag | None:
+    rows = Tag.objects.filter(folded=names.fold(text))
+    return (rows if user.has_perm("uploads.view_file") else rows.filter(taggings__file__owner=user)).first()

@@ -48,7 +48,8 @@ def ensure(paths: Iterable[str], *, by: User, into: Folder | None = None) -> dic
 
 
 def create(name: str, *, parent: Folder | None, by: User) -> Folder:
-    """A new folder of this clean name. Raises Conflict where there is one, Forbidden."""
+    """A new folder of this clean name. Raises Forbidden; Conflict where there is one, for who could make it."""
+    require_open(parent, by)
     if Folder.objects.living().children_of(parent).filter(name=name).exists():
         raise _taken(name)
     return _step(parent, name, by, {})

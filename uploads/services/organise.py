@@ -88,8 +88,11 @@ def set_visibility(links: Iterable[UUID], visibility: Visibility, *, by: User) -
 def tag_files(links: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequence[str] = (), by: User) -> Outcome:
     """Put tags on files and take tags off, by clean name; new ones come into being.
 
-    Raises BadInput if a file would have more than fifty: then none of the files is changed.
+    Raises BadInput if a file would have more than fifty: then none of the files is changed. Raises Forbidden for tags
+    to put on by a person who sees no tags: how a tag is spelled would tell whether it was there before.
     """
+    if add and not by.has_perm("uploads.view_file"):
+        raise Forbidden(_("You may not add tags. Ask an administrator for a role."))
     with transaction.atomic():
         outcome = _choose(links, File.objects.changeable_by(by).listed(), by=by)
         Tagging.objects.filter(file__in=outcome.files, tag__folded__in=[fold(name) for name in remove]).delete()

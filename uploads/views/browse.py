@@ -50,7 +50,7 @@ class Place:
 def browse(request: HttpRequest, place: Place) -> dict[str, Any]:
     """The context of a page with a list. A cursor that nobody made is a 404, any other nonsense is told."""
     user = signed_in(request)
-    asked, notes = read_list(request.GET)
+    asked, notes = read_list(request.GET, user)
     try:
         after = Spot.read(request.GET.get("after", ""), place.columns[asked.column])
     except BadSpot as error:
