@@ -8,7 +8,7 @@ from typing import Any
 
 from amalga.logs import configuration, log_format
 from amalga.metrics import files
-from amalga.web import machine
+from amalga.web import machine, probes
 
 
 def number(name: str, default: int, *, most: int) -> int:
@@ -61,6 +61,21 @@ if sys.platform == "linux":
 # Each process counts in a folder that all share, named before anything that counts is loaded. Nobody counts for nobody.
 if os.environ.get("METRICS_TOKEN") and not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     metrics_folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(files.new_folder())
+
+
+# Where health checks are answered whatever the threads do; nowhere but at PORT without it.
+probe_bind = os.environ.get("PROBE_BIND", "")
+
+
+def on_starting(_server: Any) -> None:
+    """All processes answer health checks at one socket."""
+    if probe_bind:
+        probes.listener(probe_bind)
+
+
+def post_worker_init(worker: Any) -> None:
+    if probe_bind:
+        probes.serve(probe_bind, worker.wsgi)
 
 
 def when_ready(_server: Any) -> None:

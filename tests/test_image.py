@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socketserver
 import subprocess
 import sys
 import threading
@@ -25,7 +26,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 TOOLS = PROJECT / ".venv-deploy" / "bin"
 PROGRAMS = PROJECT / "deploy" / "image"
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
-NEEDED = ("amalga/", "uploads/", "templates/", "locale/", "manage.py", "requirements.txt", "deploy/image/")
+NEEDED = ("amalga/", "uploads/", "templates/", "locale/", "manage.py", "requirements.txt", "deploy/image/",
+          "deploy/nginx/")  # fmt: skip
 NEVER = (".git/config", ".env", ".local/postgres/password", "amalga/local/serve.py", "uploads/__pycache__/x.pyc",
          "deploy/aws/amalga.yaml", "tests/conftest.py", "requirements-dev.txt")  # fmt: skip
 
@@ -39,6 +41,12 @@ def last_stage() -> list[Instruction]:
 
 def said(name: str) -> list[Instruction]:
     return [one for one in last_stage() if one.name == name]
+
+
+class Ok(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        self.rfile.readline()
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
 def program(name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -131,6 +139,14 @@ def test_healthy_is_what_answers_200(status: int, code: int) -> None:
         done = program("healthy.py", PORT=str(port))
     assert done.returncode == code
     assert str(status) in done.stderr or code == 0
+
+
+def test_health_checks_go_to_their_own_socket(tmp_path: Path) -> None:
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "probes.sock"), Ok) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = program("healthy.py", PORT=str(free_port()), PROBE_BIND=f"unix:{tmp_path}/probes.sock")
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_web_server_that_does_not_answer_is_not_healthy() -> None:

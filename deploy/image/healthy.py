@@ -5,13 +5,27 @@
 
 import http.client
 import os
+import socket
 import sys
 
 SECONDS = 4
 
 
+class UnixConnection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.host)
+
+
+def connection_to(bind: str) -> http.client.HTTPConnection:
+    if bind.startswith("unix:"):
+        return UnixConnection(bind.removeprefix("unix:"), timeout=SECONDS)
+    return http.client.HTTPConnection("127.0.0.1", int(bind.rpartition(":")[2]), timeout=SECONDS)
+
+
 def main() -> str | None:
-    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT") or 8000), timeout=SECONDS)
+    connection = connection_to(os.environ.get("PROBE_BIND") or os.environ.get("PORT") or "8000")
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status

@@ -1,0 +1,83 @@
+"""Health checks at an address of their own: answered while every thread waits."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from amalga.local.ports import free_port
+from amalga.web import probes
+from tests.conftest import serving
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SECONDS = 20
+FEW = {"WEB_CONCURRENCY": "1", "WEB_THREADS": "2"}
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a database that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+def status(port: int, path: str, method: str = "GET") -> int:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
+        connection.request(method, path)
+        return connection.getresponse().status
+
+
+def test_probes_are_answered_while_all_threads_wait_for_a_silent_database(
+    django_db_setup: None, silent: int, tmp_path: Path
+) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        variables = {**FEW, "PROBE_BIND": f"127.0.0.1:{port}"}
+        web = urlsplit(stack.enter_context(serving(tmp_path, variables, database_port=silent))).port or 0
+        for _each in range(20):
+            waiting = stack.enter_context(socket.create_connection(("127.0.0.1", web)))
+            waiting.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            asking = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            asking.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(0.3)
+        begun = time.monotonic()
+        assert status(port, "/healthz") == 200
+        assert time.monotonic() - begun < 1
+        assert status(port, "/readyz") == 503
+        assert time.monotonic() - begun < 5
+
+
+def test_probe_address_serves_nothing_else(django_db_setup: None, tmp_path: Path) -> None:
+    port = free_port()
+    with serving(tmp_path, {**FEW, "PROBE_BIND": f"127.0.0.1:{port}"}):
+        told = [status(port, path) for path in ("/healthz", "/readyz", "/accounts/login/", "/metrics")]
+        assert told == [200, 200, 404, 404]
+        assert status(port, "/healthz", "HEAD") == 200
+        with socket.create_connection(("127.0.0.1", port)) as nonsense:
+            nonsense.sendall(b"\x00\r\n\r\n")
+            assert nonsense.recv(100)
+        assert status(port, "/healthz") == 200
+
+
+def test_probe_address_may_be_a_unix_socket(django_db_setup: None, tmp_path: Path) -> None:
+    path = tmp_path / "probes.sock"
+    path.touch()  # of one that was killed
+    with serving(tmp_path, {**FEW, "PROBE_BIND": f"unix:{path}"}), socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.0 200")
+
+
+@pytest.mark.parametrize("bind", ["8001", "127.0.0.1:", ":8001", "127.0.0.1:eight", "127.0.0.1:70000"])
+def test_probe_address_that_is_unusable_is_named(bind: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"PROBE_BIND={bind} is not usable")):
+        probes.listener(bind)
