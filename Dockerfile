@@ -24,6 +24,8 @@ COPY amalga amalga
 COPY uploads uploads
 COPY templates templates
 COPY locale locale
+# For an nginx beside the web server, which has an image of its own.
+COPY deploy/nginx deploy/nginx
 # The settings refuse to be without these; nothing is asked at these addresses, and nothing of them stays.
 RUN SECRET_KEY=build ALLOWED_HOSTS=build DATABASE_URL=postgres://build@localhost/build AWS_STORAGE_BUCKET_NAME=build \
     /opt/amalga/bin/python manage.py collectstatic --no-input --verbosity 0 && \

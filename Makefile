@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint format checks messages browser digest-store pooler deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
+.PHONY: help run test test-faults lint format checks messages browser digest-store pooler proxies deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ help:  ## this list
 run: $(VENV)/run.stamp  ## serve on http://localhost:8000 (PORT=8001 make run for another port)
 	@exec $(LOCAL) --with-parent --serve
 
-test: lint browser digest-store pooler deploy-tools  ## everything that decides: lint, types, migrations, deployment checks, tests
+test: lint browser digest-store pooler proxies deploy-tools  ## everything that decides: lint, types, migrations, deployment checks, tests
 	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks
 
 test-faults: $(VENV)/dev.stamp digest-store pooler  ## the long form of the tests of faults: a quarter of an hour
@@ -55,6 +55,9 @@ digest-store: .venv-digest/done.stamp
 pooler: $(VENV)/dev.stamp
 	@$(PY) -m tests.pgbouncer
 
+proxies: $(VENV)/dev.stamp
+	@$(PY) -m tests.proxies
+
 deploy-tools: .venv-deploy/done.stamp
 
 audit: .venv-deploy/done.stamp  ## hold what runs in production against the list of known faults; asks pypi.org
@@ -75,7 +78,7 @@ bench-library: $(VENV)/dev.stamp  ## measure lists, searches and the admin at te
 bench-fsck: $(VENV)/dev.stamp  ## measure fsck, import_bucket, sweep and verify over a million keys
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.fsck
 
-bench-load: $(VENV)/dev.stamp  ## measure a team's traffic, eleven minutes (SHORT=--short: two); then docs/scale.md
+bench-load: $(VENV)/dev.stamp proxies  ## measure a team's traffic, eleven minutes (SHORT=--short: two); then docs/scale.md
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.load $(SHORT)
 
 bench-scale: $(VENV)/dev.stamp  ## measure what a file takes of Postgres; then docs/scale.md

@@ -86,7 +86,7 @@ def test_each_knows_its_own_secrets_alone(services: dict[str, dict[str, Any]]) -
         if name != "secrets"
     }
     assert known == {name: {"secrets-app"} for name in APP} | {
-        "database": {"secrets-database"}, "store": {"secrets-store"}, "front": set(),
+        "database": {"secrets-database"}, "store": {"secrets-store"}, "front": set(), "proxy": set(),
     }  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def test_nothing_waits_for_what_is_not_there(services: dict[str, dict[str, Any]]
 
 def test_every_base_has_a_version(services: dict[str, dict[str, Any]]) -> None:
     images = {one["image"] for one in services.values()} - {"${AMALGA_IMAGE:-amalga}"}
-    assert {image.partition(":")[0] for image in images} == {"postgres", "versity/versitygw", "caddy"}
+    assert {image.partition(":")[0] for image in images} == {"postgres", "versity/versitygw", "caddy", "nginx"}
     assert all(re.search(r":v?\d+", image) for image in images)
 
 

@@ -75,16 +75,15 @@ def test_what_ends_by_itself_has_a_timer_and_what_stays_is_wanted() -> None:
             assert ("Restart", "always") in said(f"{name}.service")
 
 
-@pytest.mark.parametrize("name", ["systemd/nginx.conf", "systemd/Caddyfile", "compose/Caddyfile"])
-def test_every_front_lets_go_of_a_connection_before_we_close_it(name: str) -> None:
-    table = (PROJECT / "docs" / "timeouts.md").read_text()
-    idle = re.search(r"\| balancer: idle \| (\d+) s", table)
-    ours = re.search(r"\| gunicorn: keepalive \| (\d+) s", table)
-    told = re.search(r"keepalive(?:_timeout)? (\d+)s", (PROJECT / "deploy" / name).read_text())
-    assert idle
-    assert ours
-    assert told
-    assert int(told[1]) == int(idle[1]) < int(ours[1])
+@pytest.mark.parametrize("name", ["systemd/Caddyfile", "compose/Caddyfile"])
+def test_caddy_lets_go_of_a_connection_before_nginx_closes_it(name: str) -> None:
+    nginx = re.search(
+        r"^keepalive_timeout (\d+)s;", (PROJECT / "deploy" / "nginx" / "http.conf").read_text(), re.MULTILINE
+    )
+    caddy = re.search(r"keepalive (\d+)s", (PROJECT / "deploy" / name).read_text())
+    assert nginx
+    assert caddy
+    assert int(caddy[1]) < int(nginx[1])
 
 
 def test_every_command_that_is_told_is_there() -> None:
@@ -142,6 +141,7 @@ class Host:
 
     def __init__(self, folder: Path) -> None:
         self.home, self.bin, self.units = (folder / name for name in ("srv/amalga", "bin", "units"))
+        self.nginx = folder / "nginx"
         for path in (self.home, self.bin, self.units):
             path.mkdir(parents=True)
         self.calls = folder / "calls"
@@ -154,9 +154,11 @@ class Host:
         """A version; its script with the places of this root."""
         (source / "deploy").mkdir(parents=True)
         shutil.copytree(FOLDER, source / "deploy" / "systemd")
+        shutil.copytree(PROJECT / "deploy" / "nginx", source / "deploy" / "nginx")
         script = source / "deploy" / "systemd" / "upgrade.sh"
         text = script.read_text().replace("=/srv/amalga\n", f"={self.home}\n")
-        script.write_text(text.replace("=/etc/systemd/system\n", f"={self.units}\n"))
+        text = text.replace("=/etc/systemd/system\n", f"={self.units}\n")
+        script.write_text(text.replace("=/etc/nginx/amalga\n", f"={self.nginx}\n"))
         self.source = source
 
     def _program(self, name: str) -> None:
@@ -219,6 +221,18 @@ def test_a_version_that_does_not_answer_gives_way_to_the_one_before(host: Host) 
     assert (done.returncode, host.serves()) == (1, before)
     assert host.calls.read_text().count("restart amalga-web") == 2
     assert f"In service again: {before}" in done.stderr
+
+
+def test_upgrade_gives_nginx_the_limits_of_the_new_version(host: Host) -> None:
+    host.nginx.mkdir()
+    assert host.upgrade().returncode == 0
+    assert {path.name for path in host.nginx.iterdir()} == {path.name for path in (PROJECT / "deploy/nginx").iterdir()}
+    assert "systemctl try-reload-or-restart nginx.service" in host.calls.read_text()
+
+
+def test_upgrade_without_nginx_leaves_it_alone(host: Host) -> None:
+    assert host.upgrade().returncode == 0
+    assert (host.nginx.exists(), "nginx.service" in host.calls.read_text()) == (False, False)
 
 
 @pytest.mark.parametrize("step", ["daemon-reload", "enable", "restart"])

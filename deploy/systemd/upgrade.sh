@@ -9,6 +9,7 @@ source=${1:?upgrade.sh SOURCE SITE}
 site=${2:?upgrade.sh SOURCE SITE}
 home=/srv/amalga
 units=/etc/systemd/system
+nginx=/etc/nginx/amalga
 new=$home/$(date -u +%Y%m%dT%H%M%SZ)
 before=$(readlink "$home/current" || true)
 
@@ -27,6 +28,13 @@ export AMALGA_FOLDER="$new"
 "$new/deploy/systemd/amalga.sh" check --deploy --fail-level ERROR
 "$new/deploy/systemd/amalga.sh" migrate --noinput
 
+# Limits and locations are those of the version in service, where nginx stands before it.
+proxy_for() {
+    if [ -d "$nginx" ] && [ -d "$1/deploy/nginx" ]; then
+        cp "$1"/deploy/nginx/*.conf "$nginx" && systemctl try-reload-or-restart nginx.service
+    fi
+}
+
 # Each step by itself says whether the next is worth it: `set -e` does not count within an `if`.
 into_service() {
     cp -R "$1"/deploy/systemd/amalga-* "$units/" &&
@@ -35,7 +43,8 @@ into_service() {
         systemctl daemon-reload &&
         systemctl enable --quiet --now amalga-web.socket amalga-sweep.timer amalga-night.timer amalga-week.timer &&
         systemctl enable --quiet amalga-web.service amalga-worker.service &&
-        systemctl restart amalga-web.service amalga-worker.service
+        systemctl restart amalga-web.service amalga-worker.service &&
+        proxy_for "$1"
 }
 
 if into_service "$new" && "$new/.venv/bin/python" "$new/deploy/smoke.py" "$site"; then
