@@ -13,7 +13,7 @@ from django.conf import settings
 
 import amalga.database
 from amalga import faults, replica
-from amalga.web import worker
+from amalga.web import probes, worker
 from tests.conftest import PROJECT
 from tests.test_settings import read
 from uploads import s3
@@ -56,6 +56,13 @@ def of_script(file: str, name: str) -> float:
     for factor in found[1].split("*"):
         product *= int(factor.strip().replace("_", ""))
     return product / 1000
+
+
+def of_proxy(files: str, name: str) -> float:
+    """A number of seconds in files of nginx or Caddy; the same wherever they say it."""
+    text = "".join(path.read_text() for path in (PROJECT / "deploy").glob(files))
+    (seconds,) = set(re.findall(rf"^\s*{name} (\d+)(?:s;|s$| always;)", text, re.MULTILINE))
+    return float(seconds)
 
 
 def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float]:
@@ -139,6 +146,18 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "metrics: one look at the library": gauges.ASK_SECONDS,
         "metrics: the same answer for": gauges.SAME_ANSWER_SECONDS,
         "lists: counting": pages.PATIENCE_MS / 1000,
+        "probe: a client sends and reads": probes.CLIENT_SECONDS,
+        "nginx: the headers of a request": of_proxy("nginx/http.conf", "client_header_timeout"),
+        "nginx: between two bytes of a body": of_proxy("nginx/http.conf", "client_body_timeout"),
+        "nginx: between two writes of an answer": of_proxy("nginx/http.conf", "send_timeout"),
+        "nginx: an idle connection": of_proxy("nginx/http.conf", "keepalive_timeout"),
+        "nginx: connects to gunicorn": of_proxy("nginx/server.conf", "proxy_connect_timeout"),
+        "nginx: gunicorn takes no byte": of_proxy("nginx/server.conf", "proxy_send_timeout"),
+        "nginx: gunicorn sends no byte": of_proxy("nginx/server.conf", "proxy_read_timeout"),
+        "nginx: told to come back after": of_proxy("nginx/server.conf", "add_header Retry-After"),
+        "Caddy: the headers of a request": of_proxy("*/Caddyfile", "read_header"),
+        "Caddy: an idle connection": of_proxy("*/Caddyfile", "idle"),
+        "Caddy: an idle connection to nginx": of_proxy("*/Caddyfile", "keepalive"),
         "gunicorn: timeout": gunicorn["timeout"],
         "gunicorn: graceful timeout": gunicorn["graceful_timeout"],
         "gunicorn: keepalive": gunicorn["keepalive"],
@@ -280,12 +299,18 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
     "no answer does": ("answer to a person", "gunicorn: graceful timeout"),
     "who is told to stop may end": ("gunicorn: graceful timeout", "gunicorn: timeout"),
     "the balancer waits for that": ("gunicorn: graceful timeout", "balancer: deregistration delay"),
-    "who stalls gives its thread back before the process ends": ("web: no byte moves", "gunicorn: graceful timeout"),
     "who waits for a thread is told before they give up": (
         lambda of: of["web: in the queue"] + of["database: wait for a connection"], "answer to a person"),
     "so is a form, before the balancer gives up": ("web: a form or a zip in the queue", "balancer: idle"),
     "so does the platform": ("gunicorn: graceful timeout", "platform: kill of the web process"),
     "the balancer never sends into a closed connection": ("balancer: idle", "gunicorn: keepalive"),
+    "nginx keeps a connection longer than a balancer": ("balancer: idle", "nginx: an idle connection"),
+    "nginx keeps a connection longer than Caddy": ("Caddy: an idle connection to nginx", "nginx: an idle connection"),
+    "nginx waits for an answer": ("answer to a person", "nginx: gunicorn sends no byte"),
+    "nginx waits for a form as long as the store may take": (patient_call, "nginx: gunicorn takes no byte"),
+    "who stalls gives its thread back before the process ends": (
+        "nginx: between two bytes of a body", "gunicorn: graceful timeout"),
+    "so does who reads slowly": ("nginx: between two writes of an answer", "gunicorn: graceful timeout"),
     "the balancer waits for an answer": ("answer to a person", "balancer: idle"),
     "a worker may end its turn and its picture": (
         lambda of: of["worker: turn"] + of["preview: drawing"], "platform: kill of the worker"),
