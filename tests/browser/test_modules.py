@@ -127,21 +127,54 @@ def test_an_unfinished_upload_is_given_to_one_file_only(modules: Page) -> None:
     assert run(modules, "resume", "matcher", body) == ["t", "", ""]
 
 
+ENTRIES = """
+    const last = (path) => path.split('/').at(-1);
+    const file = (path) => ({fullPath: path, name: last(path), file: (yes) => yes(new File(['x'], last(path)))});
+    const folder = (path, entries) => ({fullPath: path, name: last(path), isDirectory: true, createReader: () => {
+        const left = [...entries];
+        return {readEntries: (yes) => yes(left.splice(0, 100))};
+    }});
+    const gather = async (entries) => {
+        const found = {picked: [], failed: [], skipped: []};
+        for await (const part of walk(entries)) for (const kind in found) found[kind].push(...part[kind]);
+        return found;
+    };"""
+
+
 def test_folders_are_walked_to_the_last_of_their_files(modules: Page) -> None:
-    body = """
-        const file = (path) => ({fullPath: path, file: (yes) => yes(new File(['x'], path.split('/').at(-1)))});
-        const folder = (path, entries) => ({fullPath: path, isDirectory: true, createReader: () => {
-            const left = [...entries];
-            return {readEntries: (yes) => yes(left.splice(0, 100))};
-        }});
-        const broken = {fullPath: '/d/broken', file: (yes, no) => no(new Error())};
-        const many = Array.from({length: 250}, (_, i) => file(`/d/e/${i}`));
-        const found = {picked: [], failed: []};
-        for await (const part of walk([folder('/d', [folder('/d/e', many), broken]), file('/top')])) {
-            found.picked.push(...part.picked); found.failed.push(...part.failed);
-        }
+    body = f"""{ENTRIES}
+        const broken = {{fullPath: '/d/broken', name: 'broken', file: (yes, no) => no(new Error())}};
+        const many = Array.from({{length: 250}}, (_, i) => file(`/d/e/${{i}}`));
+        const found = await gather([folder('/d', [folder('/d/e', many), broken]), file('/top')]);
         return [found.picked.length, found.picked[0].folder, found.picked.at(-1).folder, found.failed]"""
     assert run(modules, "entries", "walk", body) == [251, "d/e", "", ["d/broken"]]
+
+
+def test_system_files_and_empty_folders_are_skipped_by_name(modules: Page) -> None:
+    body = f"""{ENTRIES}
+        const found = await gather([folder('/d', [
+            file('/d/.DS_Store'), file('/d/._a.txt'), file('/d/a.txt'), folder('/d/__MACOSX', [file('/d/__MACOSX/x')]),
+            folder('/d/empty', []), folder('/d/tidy', [file('/d/tidy/Thumbs.db')]),
+        ])]);
+        return [found.picked.map((one) => one.file.name), found.skipped.map((one) => `${{one.kind}} ${{one.path}}`)]"""
+    picked, skipped = run(modules, "entries", "walk", body)
+    assert picked == ["a.txt"]
+    assert skipped == [
+        "system d/.DS_Store", "system d/._a.txt", "system d/__MACOSX",
+        "empty d/empty", "empty d/tidy", "system d/tidy/Thumbs.db",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["desktop.ini", "DESKTOP.INI", "._x", "~$Budget.xlsx", ".~lock.a.odt#", "Icon\\r"])
+def test_name_of_system_file_is_known(modules: Page, name: str) -> None:
+    assert run(modules, "entries", "isSystemName", f"return isSystemName('{name}')")
+
+
+@pytest.mark.parametrize(
+    "name", [".env", ".gitignore", "thumbs.db.txt", "_x", "~backup", ".x", "Icon", "a desktop.ini"]
+)
+def test_name_of_people_is_no_system_file(modules: Page, name: str) -> None:
+    assert not run(modules, "entries", "isSystemName", f"return isSystemName('{name}')")
 
 
 def test_only_rows_in_sight_are_drawn(modules: Page) -> None:

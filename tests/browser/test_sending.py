@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import os
+import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from playwright.sync_api import Dialog, Response, Route, expect
 
 from tests import rows
 from tests.browser.hands import PATIENCE_MS, Hands
+from tests.clusters import until
 from tests.stores import Bucket
 from uploads.models import File, State
 
@@ -74,6 +79,65 @@ def test_a_chosen_folder_keeps_its_paths(hands: Hands, bucket: Bucket) -> None:
     hands.page.get_by_label("Choose a folder").set_input_files(hands.folder / "brand")
     hands.sees("1 of 1 stored, size verified")
     assert set(stored(bucket)) == {"brand/logos/dark.svg"}
+
+
+def test_system_files_and_empty_folders_in_drop_are_left_out_and_named(hands: Hands, bucket: Bucket) -> None:
+    hands.file("tree/a.txt")
+    for name in ("tree/.DS_Store", "tree/sub/._a.txt", "tree/sub/desktop.ini", "tree/sub/b.txt"):
+        hands.file(name)
+    (hands.folder / "tree/nothing here").mkdir()
+    hands.drop(hands.folder / "tree")
+    hands.sees("2 of 2 stored, size verified")
+    expect(hands.tray.locator("[data-part=skipped]")).to_have_text(
+        re.compile(r"Left out 3 system files: (\S+, ){2}\S+\. Left out 1 empty folder: tree/nothing here\.")
+    )
+    assert set(stored(bucket)) == {"tree/a.txt", "tree/sub/b.txt"}
+
+
+def test_drop_of_an_empty_folder_alone_says_so(hands: Hands, bucket: Bucket) -> None:
+    (hands.folder / "bare").mkdir()
+    hands.drop(hands.folder / "bare")
+    hands.sees("No files to upload")
+    expect(hands.tray).to_contain_text("Left out 1 empty folder: bare.")
+
+
+def test_system_files_of_chosen_folder_are_left_out(hands: Hands, bucket: Bucket) -> None:
+    hands.file("brand/logos/dark.svg")
+    hands.file("brand/logos/Thumbs.db")
+    hands.page.goto(f"{hands.site}/upload/")
+    hands.page.get_by_label("Choose a folder").set_input_files(hands.folder / "brand")
+    hands.sees("1 of 1 stored, size verified")
+    expect(hands.tray).to_contain_text("Left out 1 system file: Thumbs.db.")
+
+
+def test_socket_in_drop_fails_at_once_and_leaves_nothing(hands: Hands, bucket: Bucket) -> None:
+    hands.file("tree/a.txt", b"first")
+    hands.file("tree/empty.txt", b"")
+    with contextlib.chdir(hands.folder / "tree"), socket.socket(socket.AF_UNIX) as special:
+        special.bind("control")  # by a short path: that of a socket has room for 108 bytes
+        hands.drop(hands.folder / "tree")
+        hands.sees("2 of 3 stored, size verified. 1 failed")
+    expect(hands.tray).to_contain_text("Not a regular file")
+    assert set(stored(bucket)) == {"tree/a.txt", "tree/empty.txt"}
+    until(lambda: not File.objects.filter(state=State.UPLOADING).exists())
+
+
+@pytest.mark.faults
+def test_pipe_in_drop_ends_as_failed_within_a_minute(hands: Hands, bucket: Bucket) -> None:
+    hands.file("tree/a.txt", b"first")
+    os.mkfifo(hands.folder / "tree" / "pipe")
+    hands.drop(hands.folder / "tree")
+    expect(hands.title).to_have_text("1 of 2 stored, size verified. 1 failed", timeout=60_000)
+    assert set(stored(bucket)) == {"tree/a.txt"}
+
+
+def test_empty_file_gets_through_after_a_network_failure(hands: Hands, bucket: Bucket) -> None:
+    held = hands.hold(lambda count: count <= 2)
+    hands.drop(hands.file("nothing.txt", b""))
+    held.wait_for(1, hands.page)
+    held.lose()
+    hands.sees("1 of 1 stored, size verified")
+    assert stored(bucket) == {"nothing.txt": b""}
 
 
 def test_a_pasted_picture_gets_a_name_of_its_own(hands: Hands) -> None:

@@ -13,6 +13,8 @@ const MOST_SIGNATURES = 5;
 const MOST_DIGESTS = 3;
 /** URLs live ten minutes; one that is nearly over is not worth a try. */
 const URL_MS = 9 * 60_000;
+/** How long a request with an empty file may take, at least, after one without a body got through. */
+const MIN_STALL_MS = 5000;
 
 /**
  * Brings one part to the store, whatever it takes.
@@ -65,6 +67,7 @@ async function react(verdict, { upload, number, tools, signal, patience, answer 
   if (verdict === "refused") throw new Trouble("refused", failure);
   if (verdict === "wait") {
     await assertReadable(upload.slice(number));
+    if (upload.size === 0 && answer.status === 0 && (await isSpecial(upload, tools, signal))) throw new Trouble("special");
     upload.say(navigator.onLine === false ? "offline" : "away");
     await patience.wait(signal);
     // A store without CORS headers on its errors hides an expired URL behind "no answer".
@@ -74,4 +77,21 @@ async function react(verdict, { upload, number, tools, signal, patience, answer 
   patience.allow(verdict === "hash" ? "digest" : "signature", verdict === "hash" ? MOST_DIGESTS : MOST_SIGNATURES);
   if (verdict === "hash") await tools.hash(upload, number, signal, { again: true });
   await tools.sign(upload, [number], signal);
+}
+
+/**
+ * Whether an "empty" file is a pipe or a socket: a request with it never gets out, though one without a body does.
+ * Reading tells nothing: of 0 bytes, a browser reads none. Told by two requests one after the other, so that a network
+ * that failed for a moment is not taken for it.
+ * @param {Upload} upload @param {Tools} tools @param {AbortSignal} signal
+ */
+async function isSpecial(upload, tools, signal) {
+  const request = upload.signedFor(1);
+  const onBytes = () => {};
+  const began = performance.now();
+  const without = await put(request, new Blob([]), { signal, onBytes });
+  if (without.status === 0) return false;
+  tools.pulse.beat();
+  const stallMs = Math.max(MIN_STALL_MS, 5 * (performance.now() - began));
+  return (await put(request, upload.slice(1), { signal, onBytes, stallMs })).status === 0;
 }

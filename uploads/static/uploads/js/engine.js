@@ -11,12 +11,14 @@ const CROWD_BYTES = 64 * 1024 * 1024;
 /** The next crowd enters when so few of the last are left to send. */
 const CROWD_REST = 50;
 /** Troubles after which the half-sent upload is not worth going back to: a retry begins anew. */
-const HOPELESS = new Set(["gone", "parts", "digest", "damaged"]);
+const HOPELESS = new Set(["gone", "parts", "digest", "damaged", "special"]);
 
 /** All files of this page: who goes next, and what people want of them. */
 export class Engine {
   /** @type {Upload[]} */
   uploads = [];
+  /** @type {import("./entries.js").Skipped[]} left out of what was dropped */
+  skipped = [];
   paused = false;
   #arrivals = 0;
   /** @type {{small: Upload[], large: Upload[]}} */
@@ -65,6 +67,12 @@ export class Engine {
     const upload = new Upload(new File([], name), { onChange: this.onChange });
     this.uploads.push(upload);
     this.#fail(upload, trouble);
+  }
+
+  /** @param {import("./entries.js").Skipped[]} skipped */
+  skip(skipped) {
+    this.skipped.push(...skipped);
+    this.onChange();
   }
 
   /** Files that this page is busy with; their tokens are not to be given out again. */
@@ -147,7 +155,7 @@ export class Engine {
 
   /** Empties the list once all is over. */
   clear() {
-    if (!this.busy) this.uploads.length = 0;
+    if (!this.busy) this.uploads.length = this.skipped.length = 0;
     this.onChange();
   }
 
@@ -171,6 +179,7 @@ export class Engine {
     this.paused = false;
     this.tools.speed.reset();
     this.uploads = this.uploads.filter((upload) => upload.phase === "failed");
+    this.skipped.length = 0;
   }
 
   /** @param {Upload} upload */

@@ -2,9 +2,25 @@
 /** Files and whole folders out of a drop. */
 
 /** @typedef {{file: File, folder: string}} Picked */
-/** @typedef {{picked: Picked[], failed: string[]}} Found */
+/** @typedef {{kind: "system"|"empty", path: string}} Skipped  a file of the operating system's, or a folder without files */
+/** @typedef {{picked: Picked[], failed: string[], skipped: Skipped[]}} Found */
 
 const PER_BATCH = 250;
+/**
+ * What Finder, Explorer, Linux desktops and Office write beside people's files: folder settings, thumbnails, AppleDouble
+ * halves, lock files of open documents. Nobody means to share them.
+ */
+const SYSTEM_NAMES = new Set([
+  ".ds_store", ".localized", "icon\r", ".appledouble", ".apdisk", ".fseventsd", ".spotlight-v100", ".temporaryitems",
+  ".trashes", ".documentrevisions-v100", "__macosx", "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db",
+  "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information", ".directory", ".trash",
+]);
+const SYSTEM_PREFIXES = ["._", "~$", ".~lock."];
+
+/** @param {string} name  of a file or a folder */
+export function isSystemName(name) {
+  return SYSTEM_NAMES.has(name.toLowerCase()) || SYSTEM_PREFIXES.some((prefix) => name.startsWith(prefix));
+}
 
 /**
  * To be called while the drop event runs: its items are gone afterwards.
@@ -27,25 +43,42 @@ export function grab(transfer) {
 /**
  * Walks folders, a few hundred files at a time.
  * @param {FileSystemEntry[]} entries
- * @returns {AsyncGenerator<Found>}
+ * @returns {AsyncGenerator<Found>}  system files and empty folders are skipped, and named
  */
 export async function* walk(entries) {
-  /** @type {Found} */
-  let found = { picked: [], failed: [] };
+  let found = nothing();
   const open = [...entries].reverse();
   while (open.length > 0) {
     const entry = /** @type {FileSystemEntry} */ (open.pop());
     try {
-      if (entry.isDirectory) open.push(...(await children(entry)).reverse());
+      if (isSystemName(entry.name)) found.skipped.push({ kind: "system", path: pathOf(entry) });
+      else if (entry.isDirectory) open.push(...(await opened(entry, found)).reverse());
       else found.picked.push({ file: await fileOf(entry), folder: folderOf(entry.fullPath) });
     } catch {
-      found.failed.push(entry.fullPath.slice(1));
+      found.failed.push(pathOf(entry));
     }
     if (found.picked.length < PER_BATCH) continue;
     yield found;
-    found = { picked: [], failed: [] };
+    found = nothing();
   }
   yield found;
+}
+
+/** @returns {Found} */
+function nothing() {
+  return { picked: [], failed: [], skipped: [] };
+}
+
+/** What is in a folder; one with nothing of its own in it is noted. @param {FileSystemEntry} entry @param {Found} found */
+async function opened(entry, found) {
+  const all = await children(entry);
+  if (all.every(({ name }) => isSystemName(name))) found.skipped.push({ kind: "empty", path: pathOf(entry) });
+  return all;
+}
+
+/** @param {FileSystemEntry} entry */
+function pathOf(entry) {
+  return entry.fullPath.slice(1);
 }
 
 /** @param {FileSystemEntry} entry @returns {Promise<FileSystemEntry[]>} */
@@ -71,7 +104,13 @@ export function folderOf(path) {
   return path.split("/").filter(Boolean).slice(0, -1).join("/");
 }
 
-/** @param {Iterable<File>} files  from a file field; a folder field tells the paths */
+/** @param {Iterable<File>} files  from a file field; a folder field tells the paths @returns {Found} */
 export function fromField(files) {
-  return Array.from(files, (file) => ({ file, folder: folderOf(file.webkitRelativePath) }));
+  const found = nothing();
+  for (const file of files) {
+    const path = file.webkitRelativePath || file.name;
+    if (path.split("/").some(isSystemName)) found.skipped.push({ kind: "system", path });
+    else found.picked.push({ file, folder: folderOf(file.webkitRelativePath) });
+  }
+  return found;
 }

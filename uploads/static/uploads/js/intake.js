@@ -17,7 +17,7 @@ export function listen(take, words) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length === 0) return;
     event.preventDefault();
-    take([{ picked: files.map((file) => ({ file: named(file), folder: "" })), failed: [] }], placeOf(null));
+    take([fromField(files.map((file) => named(file)))], placeOf(null));
   });
   document.addEventListener("submit", (event) => {
     const form = event.target;
@@ -35,7 +35,7 @@ export function listen(take, words) {
 
 /** @param {HTMLInputElement} field @param {Take} take */
 function takeField(field, take) {
-  take([{ picked: fromField(field.files ?? []), failed: [] }], placeOf(null));
+  take([fromField(field.files ?? [])], placeOf(null));
   field.value = "";
 }
 
@@ -68,7 +68,7 @@ function listenToDrops(take, words) {
 
 /** @param {ReturnType<typeof grab>} grabbed @returns {AsyncGenerator<Found>} */
 async function* found({ entries, files }) {
-  if (files.length) yield { picked: fromField(files), failed: [] };
+  if (files.length) yield fromField(files);
   yield* walk(entries);
 }
 

@@ -69,13 +69,14 @@ async function take(found, place, { api, engine, tray, texts }) {
   engine.arriving();
   const tokenFor = place.replaces ? () => "" : matcher(await unfinished(api, engine), place.way);
   let count = 0;
-  for await (const { picked, failed } of found) {
+  for await (const { picked, failed, skipped } of found) {
     const taken = place.replaces ? picked.splice(0, count ? 0 : 1) : picked.splice(0);
     const { into, replaces } = place;
     engine.add(taken.map((one) => ({ ...one, into, replaces, token: tokenFor(one) })), visibility);
     for (const { file } of picked) engine.addFailed(file.name, new Trouble("one_version"));
     for (const name of failed) engine.addFailed(name, new Trouble("folder"));
-    count += taken.length + picked.length + failed.length;
+    engine.skip(skipped);
+    count += taken.length + picked.length + failed.length + skipped.length;
     if (count) tray.open();
   }
   engine.arrived();

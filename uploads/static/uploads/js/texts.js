@@ -5,6 +5,9 @@ import { bytes, number, percent, wait } from "./format.js";
 /** @typedef {import("./summary.js").Summary} Summary */
 /** @typedef {import("./words.js").Words} Words */
 
+/** Names of skipped files that are spelled out. */
+const MAX_NAMES = 3;
+
 /** Everything the tray says, as sentences. */
 export class Texts {
   /** @param {Words} words @param {{language: string, maxBytes: number}} options */
@@ -47,8 +50,22 @@ export class Texts {
     return whole.failed ? `${text} · ${this.words("failed_so_far", { failed: this.count(whole.failed) })}` : text;
   }
 
+  /** What was left out of a drop, by kind, with some of the names. @param {import("./entries.js").Skipped[]} skipped */
+  skipped(skipped) {
+    const kinds = /** @type {const} */ (["system", "empty"]);
+    const texts = kinds.map((kind) => {
+      const paths = skipped.filter((item) => item.kind === kind).map(({ path }) => path);
+      const names = kind === "system" ? paths.map((path) => path.split("/").pop() ?? "") : paths;
+      const few = [...new Set(names)];
+      const list = few.slice(0, MAX_NAMES).join(", ") + (few.length > MAX_NAMES ? ", …" : "");
+      return paths.length ? this.words(`skipped.${kind}`, { count: paths.length, names: list }) : "";
+    });
+    return texts.filter(Boolean).join(" ");
+  }
+
   /** Says no more than what is true: bytes that nobody checked yet are not called verified. @param {Summary} whole */
   receipt(whole) {
+    if (whole.files === 0) return this.words("nothing");
     const values = { done: this.count(whole.done), files: this.count(whole.files) };
     const key = whole.done === 0 ? "none_stored" : whole.verified ? "verified" : "size_verified";
     const stored = this.words(key, values);

@@ -64,11 +64,14 @@ export class Tray {
   #draw() {
     this.#awaited = false;
     this.#drawnAt = performance.now();
-    const { uploads, paused } = this.engine;
+    const { uploads, skipped, paused } = this.engine;
     const whole = summarize(uploads, this.engine.busy);
-    if (uploads.length === 0) show(this.box, false);
+    if (uploads.length === 0 && skipped.length === 0) show(this.box, false);
     if (this.box.hidden) return;
     this.#drawHead(whole, paused || (whole.paused > 0 && whole.active === 0));
+    const left = this.texts.skipped(skipped);
+    write(part(this.box, "skipped"), left);
+    show(part(this.box, "skipped"), left !== "");
     const spelled = new Set(this.receipt.draw(uploads, whole));
     if (!part(this.box, "body").hidden) this.rows.draw(uploads.filter((upload) => !spelled.has(upload)));
     this.announcer.tell(whole, this.trouble || whole.note);

@@ -5,7 +5,7 @@ import { range } from "./parts.js";
 /** @typedef {{url: string, headers: Record<string, string>, at: number}} SignedPart  at: performance.now() */
 
 /** What trying once more cannot mend. */
-const HOPELESS = new Set(["folder", "too_large", "one_version"]);
+const HOPELESS = new Set(["folder", "too_large", "one_version", "special"]);
 
 /** One file on its way, as this page knows it. Says every change to `onChange`. */
 export class Upload {
