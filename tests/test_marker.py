@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from amalga.local import prepare
@@ -48,6 +50,20 @@ def test_what_is_no_marker_is_told(bucket: stores.Bucket, body: bytes) -> None:
     bucket.write("amalga.json", body)
     with pytest.raises(BadInput, match=r"amalga\.json"):
         require_marker()
+
+
+@pytest.mark.parametrize("read", [s3.read_marker, s3.read_clock])
+def test_marker_that_arrives_halfway_is_a_fault_of_the_store(
+    bucket: stores.Bucket, settings: Settings, read: Callable[[], object]
+) -> None:
+    s3.write_clock(s3.Moment(uuid4(), 1, timezone.now()))
+    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        front.rules["get"] = fronts.midway
+        with pytest.raises(StoreUnavailable):
+            read()
+    s3.reset()
 
 
 def test_a_store_that_is_away_is_no_missing_marker(bucket: stores.Bucket, settings: Settings) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from botocore.exceptions import ClientError
-
 from uploads.errors import BadInput
 from uploads.s3.client import client, told_plainly
+from uploads.s3.objects import read_small
 from uploads.s3.stores import store_named
 
 CLOCK_KEY = "amalga-clock.json"
@@ -32,13 +30,8 @@ def read_clock(store: str | None = None) -> Moment | None:
 
     Raises StoreUnavailable, StoreRefused, and BadInput when an object of that name holds something else.
     """
-    at = store_named(store)
-    try:
-        with told_plainly("GetObject"):
-            answer = client("quick", at).get_object(Bucket=at.bucket, Key=CLOCK_KEY)
-            with contextlib.closing(answer["Body"]) as body:
-                text = body.read(MOST_BYTES)
-    except ClientError:
+    text = read_small(CLOCK_KEY, max_bytes=MOST_BYTES, store=store)
+    if text is None:
         return None
     try:
         told = json.loads(text)
@@ -48,9 +41,9 @@ def read_clock(store: str | None = None) -> Moment | None:
             raise ValueError("a time without a zone")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise BadInput(
-            f"The bucket {at.bucket} has an object {CLOCK_KEY} that is no clock of Amalga's. Look whose it is. When "
-            "nobody needs it, and the database is not older than the bucket, `manage.py after_restore --apply` writes "
-            "it anew."
+            f"The bucket {store_named(store).bucket} has an object {CLOCK_KEY} that is no clock of Amalga's. Look "
+            "whose it is. When nobody needs it, and the database is not older than the bucket, "
+            "`manage.py after_restore --apply` writes it anew."
         ) from None
     return moment
 

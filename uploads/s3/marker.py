@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from uuid import UUID
 
-from botocore.exceptions import ClientError
-
 from uploads.errors import BadInput
 from uploads.s3.client import client, told_plainly
+from uploads.s3.objects import read_small
 from uploads.s3.stores import store_named
 
 MARKER_KEY = "amalga.json"
@@ -21,19 +19,14 @@ def read_marker(store: str | None = None) -> UUID | None:
 
     Raises StoreUnavailable, StoreRefused, and BadInput when an object of that name holds something else.
     """
-    at = store_named(store)
-    try:
-        with told_plainly("GetObject"):
-            answer = client("quick", at).get_object(Bucket=at.bucket, Key=MARKER_KEY)
-            with contextlib.closing(answer["Body"]) as body:
-                text = body.read(MOST_BYTES)
-    except ClientError:
+    text = read_small(MARKER_KEY, max_bytes=MOST_BYTES, store=store)
+    if text is None:
         return None
     try:
         return UUID(json.loads(text)["installation"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BadInput(
-            f"The bucket {at.bucket} has an object {MARKER_KEY} that is no marker of Amalga's. "
+            f"The bucket {store_named(store).bucket} has an object {MARKER_KEY} that is no marker of Amalga's. "
             "Look whose it is; when nobody needs it, remove it and run `manage.py provision --apply`."
         ) from None
 

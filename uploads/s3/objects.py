@@ -12,8 +12,8 @@ import urllib3
 from botocore.exceptions import ClientError
 
 from uploads.encodings import normalize
-from uploads.errors import StoreRefused
-from uploads.s3.client import client, http, refusal, require_no_transaction, told_plainly
+from uploads.errors import StoreRefused, StoreUnavailable
+from uploads.s3.client import client, http, refusal, require_no_transaction, tell_fault, told_plainly
 from uploads.s3.signing import OCTET_STREAM
 from uploads.s3.stores import Store, store_named
 
@@ -89,6 +89,22 @@ def read(key: str, *, store: str | None = None) -> Iterator[bytes] | None:
     except ClientError:
         return None
     return _chunks(body)
+
+
+def read_small(key: str, *, max_bytes: int, store: str | None = None) -> bytes | None:
+    """The first `max_bytes` of an object; None if there is none. Raises StoreUnavailable, also where they end early."""
+    at = store_named(store)
+    try:
+        with told_plainly("GetObject"):
+            answer = client("quick", at).get_object(Bucket=at.bucket, Key=key)
+            with contextlib.closing(answer["Body"]) as body:
+                content = body.read(max_bytes)
+    except ClientError:
+        return None
+    if len(content) < min(max_bytes, answer["ContentLength"]):  # botocore notices only at the end of the body
+        tell_fault("GetObject", "IncompleteRead")
+        raise StoreUnavailable("GetObject: ended early")
+    return content
 
 
 def delete(key: str, *, store: str | None = None) -> None:
