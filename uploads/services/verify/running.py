@@ -116,6 +116,7 @@ class Run:
             try:
                 refuse_anothers(file.store)
             except StoreUnavailable as fault:
+                self._watch.away.add(file.store)  # without its marker no file of it counts
                 self._failed(file, fault)
                 return False
             except (WrongMarker, BadInput) as problem:
