@@ -181,6 +181,32 @@ def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
     assert bases() == {Basis.CLAIMED: 1, Basis.READ: 1}
 
 
+def test_marker_that_the_store_refuses_is_asked_for_once(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [str(sender.send(b"small").pk) for _ in range(5)]
+    tasks().delete()
+    refusals: list[str | None] = []
+
+    def refused(store: str | None = None) -> None:
+        refusals.append(store)
+        raise StoreRefused
+
+    monkeypatch.setattr(s3, "read_marker", refused)
+    assert services.verify_files.call(files) == 0
+    assert (len(refusals), asked()) == (1, [files])
+
+
+def test_claims_are_settled_while_another_file_waits_for_its_next_try(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison, good = sender.send(BODY), sender.send(b"small")
+    tasks().delete()
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StoreRefused()))
+        services.verify_files.call([str(poison.pk)])
+    services.tend_claims()
+    assert asked() == [[str(poison.pk)], [str(good.pk)]]
+
+
 def test_a_bug_of_ours_with_one_file_does_not_hold_up_the_others(
     sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,6 +187,18 @@ def away(*_: Any, **__: Any) -> None:
     raise StoreUnavailable
 
 
+def test_file_that_the_store_does_not_give_does_not_hold_up_the_others(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison, good = sender.send(b"words"), sender.send(b"words")
+    DBTaskResult.objects.all().delete()
+    beginning = s3.beginning
+    monkeypatch.setattr(s3, "beginning", lambda key, **more: away() if key == poison.key else beginning(key, **more))
+    assert services.preview_files.call([str(poison.pk), str(good.pk)]) == 1
+    assert asked() == [[str(poison.pk)]]
+    assert Preview.objects.get(file=good).state == PreviewState.READY
+
+
 def test_one_file_that_breaks_our_code_does_not_stop_the_others(
     sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +225,18 @@ def test_while_anything_waits_the_sweep_asks_for_nothing(sender: Sender) -> None
     sender.send(b"words")
     assert services.tend_previews() == 0
     assert len(asked()) == 1
+
+
+def test_sweep_repairs_others_while_a_file_waits_for_its_next_try(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, forgotten = sender.send(b"words"), sender.send(b"words")
+    DBTaskResult.objects.all().delete()
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "beginning", away)
+        services.preview_files.call([str(waiting.pk)])
+    assert services.tend_previews() == 1
+    assert asked() == [[str(waiting.pk)], [str(forgotten.pk)]]
 
 
 def test_what_a_dead_maker_left_is_made(sender: Sender, bucket: Bucket) -> None:

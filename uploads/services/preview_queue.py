@@ -15,6 +15,7 @@ from uploads.models import File, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
 from uploads.services import queue
 from uploads.services.previews import LEASE_SECONDS, MAY_BE_SHOWN, make_previews
+from uploads.services.watch import StoreWatch
 
 logger = logging.getLogger(__name__)
 
@@ -46,19 +47,29 @@ def request_previews(ids: Iterable[UUID]) -> None:
 def preview_files(ids: list[str], tries: int = 0) -> int:
     """Make the previews of these files, as many as fit into one turn; the rest becomes a task of its own.
 
-    While the store is away, all that is left waits. How many files got previews now.
+    Files that the store does not give now are tried later, together; while the store is away, so is all that is left.
+    How many files got previews now.
     """
     end = time.monotonic() + TURN_SECONDS
+    watch = StoreWatch()
     made = 0
+    failed: list[str] = []
     for number, pk in enumerate(ids):
         if number and time.monotonic() > end:
             preview_files.enqueue(ids[number:])
             break
+        file = File.objects.available().filter(pk=pk).first()
+        if file is None:
+            continue
         try:
-            made += _preview(pk)
+            made += _preview(file)
         except StoreUnavailable:
-            _try_later(ids[number:], tries)
-            break
+            failed.append(pk)
+            if watch.doubt(file.store):
+                failed += ids[number + 1 :]
+                break
+    if failed:
+        _try_later(failed, tries)
     return made
 
 
@@ -68,19 +79,18 @@ def tend_previews() -> int:
     queue.tidy(preview_files, lost_after_seconds=LOST_AFTER_SECONDS)
     if queue.is_under_way(preview_files):
         return 0  # whoever has no preview is still in the queue, as far as we know
-    forgotten = _forgotten()
+    forgotten = _forgotten(waiting=queue.waiting_ids(preview_files))
     request_previews(forgotten)
     return len(forgotten)
 
 
-def _preview(pk: str) -> bool:
-    file = File.objects.available().filter(pk=pk).first()
+def _preview(file: File) -> bool:
     try:
-        return file is not None and make_previews(file)
+        return make_previews(file)
     except (DatabaseError, StoreUnavailable):
         raise
     except Exception as fault:  # whatever is wrong with one file, the others go on
-        logger.warning("preview_fault file=%s fault=%s", pk, type(fault).__name__, exc_info=True)
+        logger.warning("preview_fault file=%s fault=%s", file.pk, type(fault).__name__, exc_info=True)
         return False
 
 
@@ -91,11 +101,13 @@ def _try_later(ids: list[str], tries: int) -> None:
     queue.later(preview_files, tries).enqueue(ids, tries + 1)
 
 
-def _forgotten() -> list[UUID]:
-    """Files of the last hours that nobody made previews of, and those whose makers did not end."""
+def _forgotten(*, waiting: set[UUID]) -> list[UUID]:
+    """Files of the last hours that nobody made previews of, and those whose makers did not end; but for those that are
+    `waiting` for their next try."""
     recent = File.objects.listed().filter(MAY_BE_SHOWN, size__gt=0, previews__isnull=True)
     recent = recent.filter(available_at__gt=in_seconds(-FORGOTTEN_WITHIN_SECONDS))
     left = Preview.objects.filter(state=PreviewState.MAKING, lease_until__lt=in_seconds(0), file__state=State.AVAILABLE)
+    recent, left = recent.exclude(pk__in=waiting), left.exclude(file__in=waiting)
     ids = dict.fromkeys(left.order_by("lease_until").values_list("file_id", flat=True)[:FORGOTTEN_AT_ONCE])
     ids |= dict.fromkeys(recent.newest_first().values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
     return list(ids)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from django_tasks.base import Task, TaskResultStatus
-from django_tasks_db.models import DBTaskResult
+from django_tasks_db.models import DBTaskResult, get_date_max
 
 # A store that is away is asked again after these, doubling from the first to the last.
 FIRST_PAUSE_SECONDS = 30
@@ -24,14 +26,25 @@ def results_of(task: Task[Any, Any]) -> models.QuerySet[DBTaskResult[..., Any]]:
 
 
 def is_under_way(task: Task[Any, Any]) -> bool:
-    """Whether any such task waits or is being worked at."""
-    return results_of(task).exclude(status__in=ENDED).exists()
+    """Whether any such task is due or being worked at. What waits for its next try is not."""
+    return results_of(task).exclude(status__in=ENDED).exclude(_put_off()).exists()
+
+
+def waiting_ids(task: Task[Any, Any]) -> set[UUID]:
+    """The files, a task's first argument, of those tasks that wait for their next try."""
+    tasks = results_of(task).filter(_put_off()).values_list("args_kwargs", flat=True)
+    return {UUID(pk) for told in tasks for pk in told["args"][0]}
 
 
 def later(task: Task[Any, Any], tries: int) -> Task[Any, Any]:
     """The task, to be enqueued for when the store may be back after so many tries."""
     pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**tries)
     return task.using(run_after=timezone.now() + timedelta(seconds=pause))
+
+
+def _put_off() -> Q:
+    """What has to be done at once has the latest of all dates (django_tasks_db)."""
+    return Q(status=TaskResultStatus.READY, run_after__gt=timezone.now(), run_after__lt=get_date_max())
 
 
 def tidy(task: Task[Any, Any], *, lost_after_seconds: float) -> None:

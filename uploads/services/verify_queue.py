@@ -72,9 +72,10 @@ def tend_claims() -> int:
     queue.tidy(verify_files, lost_after_seconds=LOST_AFTER_SECONDS)
     if queue.is_under_way(verify_files):
         return 0
+    claims = _claims().exclude(pk__in=queue.waiting_ids(verify_files))
     # From anywhere on: files that cannot be read are not in the way of the others for ever.
-    ids = list(_claims().filter(pk__gt=uuid4()).order_by("pk").values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
-    ids = ids or list(_claims().order_by("pk").values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
+    ids = list(claims.filter(pk__gt=uuid4()).order_by("pk").values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
+    ids = ids or list(claims.order_by("pk").values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])
     request_verification(ids)
     return len(ids)
 
@@ -95,6 +96,11 @@ class _Turn:
         least = len(digests) + file.part_count // MOST_TURNS
         try:
             self._refuse_anothers(file.store)
+        except (StoreUnavailable, WrongMarker, BadInput) as problem:  # then no file of that store is read
+            logger.error("verify_refused files=%s: %s", 1 + len(rest), problem.message)
+            _try_later([str(file.pk), *rest], digests, tries)
+            return False
+        try:
             whole = reading.run(enough=lambda: self.is_over() and len(reading.digests) > least)
             self.settled += len(settle([judge(reading)])) if whole else 0
         except DatabaseError:
@@ -103,7 +109,7 @@ class _Turn:
             away = self._watch.doubt(file.store)
             _try_later([str(file.pk), *(rest if away else [])], reading.digests, tries)
             return not away
-        except (WrongMarker, BadInput) as problem:
+        except (WrongMarker, BadInput) as problem:  # missing or damaged, in a bucket that is not ours by now
             logger.error("verify_refused files=%s: %s", 1 + len(rest), problem.message)
             _try_later([str(file.pk), *rest], digests, tries)
             return False
