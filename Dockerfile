@@ -1,6 +1,6 @@
 # One image for all: `web` as it is, and `python manage.py worker`, `sweep`, `migrate` … as its command.
-# A base of another day or by digest: --build-arg PYTHON_IMAGE=python@sha256:…
-ARG PYTHON_IMAGE=python:3.13-slim-trixie
+# A base of another day: --build-arg PYTHON_IMAGE=python:3.13-slim-trixie. Dependabot proposes new digests every week.
+ARG PYTHON_IMAGE=python:3.13-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -14,10 +14,11 @@ ARG RDS_CA_SHA256=
 COPY deploy/image deploy/image
 RUN python deploy/image/fetch_authorities.py "${RDS_CA_URL}" "${RDS_CA_SHA256}" certificates/rds.pem
 
-# Everything is pinned and has a wheel: no compiler here, and nothing that requirements.txt does not name.
+# Everything has a wheel, a version and a hash: no compiler here, and nothing that requirements.txt does not name.
 COPY requirements.txt ./
 RUN python -m venv --without-pip /opt/amalga && \
-    python -m pip --python /opt/amalga/bin/python install --quiet --only-binary :all: --no-deps -r requirements.txt
+    python -m pip --python /opt/amalga/bin/python install --quiet --only-binary :all: --require-hashes --no-deps \
+        -r requirements.txt
 
 COPY manage.py ./
 COPY amalga amalga

