@@ -17,6 +17,7 @@ TOOLS = PROJECT / ".venv-deploy" / "bin"
 PROGRAMS = PROJECT / "deploy" / "image"
 FILES = ("compose.yaml", "deploy/compose/tls.yaml")
 APP = ("release", "bucket", "web", "worker", "sweep")
+STORE = ("store", "account")
 OWN = {"AMALGA_HOST": "files.example.org", "AMALGA_STORE_HOST": "s3.example.org"}
 VARIABLE = re.compile(r"\$\{(\w+):[-?]([^}]*)\}")
 
@@ -85,15 +86,35 @@ def test_each_knows_its_own_secrets_alone(services: dict[str, dict[str, Any]]) -
         for name, one in services.items()
         if name != "secrets"
     }
-    assert known == {name: {"secrets-app"} for name in APP} | {
-        "database": {"secrets-database"}, "store": {"secrets-store"}, "front": set(), "proxy": set(),
+    assert known == {name: {"secrets-app"} for name in APP} | {name: {"secrets-store"} for name in STORE} | {
+        "release": {"secrets-owner"}, "database": {"secrets-database"}, "front": set(), "proxy": set(),
     }  # fmt: skip
+
+
+def test_application_signs_in_as_neither_superuser_nor_owner(services: dict[str, dict[str, Any]]) -> None:
+    assert services["database"]["environment"]["POSTGRES_USER"] == "postgres"
+    users = {name: services[name]["environment"]["DATABASE_USER"] for name in APP}
+    assert users == dict.fromkeys(APP, "amalga") | {"release": "amalga_owner"}
+    roles = (PROJECT / "deploy/compose/roles.sql").read_text()
+    assert re.findall(r"CREATE ROLE (\w+) LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", roles) == [
+        "amalga_owner",
+        "amalga",
+    ]
+
+
+def test_application_knows_no_root_key_of_the_store(tmp_path: Path) -> None:
+    run("make_secrets.py", str(tmp_path))
+    made = contents(tmp_path)
+    root = {made["store/ROOT_ACCESS_KEY"], made["store/ROOT_SECRET_KEY"], made["database/POSTGRES_PASSWORD"]}
+    assert not {name for name, value in made.items() if value in root and name.startswith(("app/", "owner/"))}
+    assert made["app/AWS_ACCESS_KEY_ID"] == made["store/APP_ACCESS_KEY"]
 
 
 def test_it_runs_what_the_procfile_says(services: dict[str, dict[str, Any]]) -> None:
     lines = dict(line.split(": ", 1) for line in (PROJECT / "Procfile").read_text().splitlines())
-    told = {name: " ".join(services[name]["command"]).replace("python -m gunicorn", "gunicorn") for name in lines}
-    assert told == lines
+    commands = {name: " ".join(services[name]["command"]) for name in lines}
+    in_a_shell = f"sh -ec {lines['release']} && python manage.py database_login amalga"
+    assert commands == lines | {"web": f"python -m {lines['web']}", "release": in_a_shell}
 
 
 def test_nothing_waits_for_what_is_not_there(services: dict[str, dict[str, Any]]) -> None:
@@ -159,8 +180,9 @@ def contents(folder: Path) -> dict[str, str]:
 def test_secrets_are_made_once_and_read_by_few(tmp_path: Path) -> None:
     run("make_secrets.py", str(tmp_path))
     made = contents(tmp_path)
-    assert len(made) == 7
-    assert made["app/DATABASE_PASSWORD"] == made["database/POSTGRES_PASSWORD"]
+    assert len(made) == 15
+    assert made["app/DATABASE_PASSWORD"] == made["database/APP_PASSWORD"]
+    assert made["owner/DATABASE_PASSWORD"] == made["database/OWNER_PASSWORD"] != made["database/APP_PASSWORD"]
     assert all(len(value) >= 20 for value in made.values())
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in made} == {0o440}
     assert "All secrets are there" in run("make_secrets.py", str(tmp_path)).stdout
@@ -179,6 +201,7 @@ def test_a_key_that_was_put_back_as_the_page_says_stays(tmp_path: Path) -> None:
     run("make_secrets.py", str(tmp_path))
     key = tmp_path / "app" / "SECRET_KEY"
     assert (key.read_text(), stat.S_IMODE(key.stat().st_mode)) == ("the one before", 0o440)
+    assert (tmp_path / "owner" / "SECRET_KEY").read_text() == "the one before"
 
 
 def test_two_hosts_have_no_secret_in_common(tmp_path: Path) -> None:

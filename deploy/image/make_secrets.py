@@ -1,7 +1,8 @@
 """Make the secrets of a host, each once and never again: make_secrets.py FOLDER. Needs no library.
 
-FOLDER has a folder for each who needs to know: `app`, `database`, `store`. What is there stays; one that somebody lost
-is given the others' again, so that it may be run before every start.
+FOLDER has a folder for each service that needs to know: `app`, `owner` (the application while it migrates), `database`,
+`store`. What is there stays; where two copies differ, the first one counts, as that of a key that was put back after a
+restore; a lost copy is written again. So it can run before every start.
 """
 
 import os
@@ -12,10 +13,17 @@ from pathlib import Path
 
 # Who knows it, and as what.
 SECRETS: tuple[tuple[tuple[str, ...], Callable[[], str]], ...] = (
-    (("app/SECRET_KEY",), lambda: secrets.token_urlsafe(50)),
-    (("app/DATABASE_PASSWORD", "database/POSTGRES_PASSWORD"), lambda: secrets.token_urlsafe(32)),
-    (("app/AWS_ACCESS_KEY_ID", "store/ROOT_ACCESS_KEY"), lambda: secrets.token_hex(10)),
-    (("app/AWS_SECRET_ACCESS_KEY", "store/ROOT_SECRET_KEY"), lambda: secrets.token_urlsafe(30)),
+    (("app/SECRET_KEY", "owner/SECRET_KEY"), lambda: secrets.token_urlsafe(50)),
+    (("database/POSTGRES_PASSWORD",), lambda: secrets.token_urlsafe(32)),
+    (("owner/DATABASE_PASSWORD", "database/OWNER_PASSWORD"), lambda: secrets.token_urlsafe(32)),
+    (("app/DATABASE_PASSWORD", "database/APP_PASSWORD"), lambda: secrets.token_urlsafe(32)),
+    (("store/ROOT_ACCESS_KEY",), lambda: secrets.token_hex(10)),
+    (("store/ROOT_SECRET_KEY",), lambda: secrets.token_urlsafe(30)),
+    (("app/AWS_ACCESS_KEY_ID", "owner/AWS_ACCESS_KEY_ID", "store/APP_ACCESS_KEY"), lambda: secrets.token_hex(10)),
+    (
+        ("app/AWS_SECRET_ACCESS_KEY", "owner/AWS_SECRET_ACCESS_KEY", "store/APP_SECRET_KEY"),
+        lambda: secrets.token_urlsafe(30),
+    ),
 )
 FOR_OWNER_AND_GROUP = 0o440
 
@@ -27,7 +35,7 @@ def make(folder: Path) -> list[str]:
         known = [name for name in names if (folder / name).exists()]
         value = (folder / known[0]).read_text() if known else new()
         for name in names:
-            if name not in known:
+            if name not in known or (folder / name).read_text() != value:
                 write(folder / name, value)
                 written.append(name)
     return written
