@@ -215,7 +215,7 @@ NAMES = {
     'quo"te.txt': 'quo"te.txt',
     "semi;colon=x.txt": "semi;colon=x.txt",
     "line\r\nSet-Cookie: a=b.txt": "lineSet-Cookie: a=b.txt",
-    "back\\slash.txt": "slash.txt",
+    "back\\slash.txt": "back_slash.txt",
     "../../etc/passwd": "passwd",
     "/abs/path.txt": "path.txt",
     "C:\\fakepath\\a.txt": "a.txt",

@@ -137,6 +137,7 @@ def test_the_same_name_twice_is_numbered_before_its_extension() -> None:
 def test_names_that_differ_only_by_case_or_by_how_accents_are_written_are_numbered() -> None:
     assert names("A.txt", "a.TXT") == ["A.txt", "a (2).TXT"]
     assert names("caf\u00e9", "CAFE\u0301") == ["caf\u00e9", "CAF\u00c9 (2)"]
+    assert names("می\u200cخواهم", "میخواهم") == ["می\u200cخواهم", "میخواهم (2)"]
     assert names("x/a", "X/A", "x/a.") == ["x/a", "X/A (2)", "x/a (3)"]
 
 

@@ -65,7 +65,7 @@ def read_key(key: str, size: int, etag: str, modified: datetime, *, prefix: str)
         _require_storable(key)
         if not {".", ".."}.isdisjoint(key.split("/")):
             return Refused(key, "A part of its key is dots alone: browsers leave it out, and would ask for another.")
-        before, slash, last = key[prefix.rfind("/") + 1 :].replace("\\", "/").rpartition("/")
+        before, slash, last = key[prefix.rfind("/") + 1 :].rpartition("/")
         folder = _clean_folder(before) if slash else ""
         if not last:
             return EmptyFolder(key, folder) if not size else Refused(key, "Its key ends in a slash, and it has bytes.")

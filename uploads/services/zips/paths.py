@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import accumulate
 
-from uploads.names import MOST_EXTENSION_CHARACTERS, clean_name
+from uploads.names import IGNORABLE, MOST_EXTENSION_CHARACTERS, clean_name
 
 MANIFEST = "SHA256SUMS"
 MOST_SEGMENT_BYTES = 255  # ext4, APFS, NTFS
@@ -51,7 +51,8 @@ def _free(folders: list[str], name: str, taken: set[str], counts: dict[str, int]
 
 def _key(segments: Sequence[str]) -> str:
     """Equal for paths that some file system takes for the same."""
-    composed = unicodedata.normalize("NFC", "/".join(segments)).casefold()
+    visible = IGNORABLE.sub("", "/".join(segments))  # HFS+ does not see joiners
+    composed = unicodedata.normalize("NFC", visible).casefold()
     return "/".join(segment.rstrip(". ") for segment in unicodedata.normalize("NFC", composed).split("/"))
 
 
