@@ -62,7 +62,7 @@ def test_what_is_counted_is_what_is_made(costs: ModuleType) -> None:
     kinds = [it["Type"] for it in made.values()]
     assert kinds.count("AWS::CloudWatch::Alarm") + 4 == costs.ALARMS
     assert kinds.count("AWS::SecretsManager::Secret") == costs.SECRETS  # without a replica RDS makes one of them
-    (web,) = made["WebTask"]["Properties"]["ContainerDefinitions"]
+    (web,) = (one for one in made["WebTask"]["Properties"]["ContainerDefinitions"] if one["Name"] == "app")
     told: dict[str, Any] = {it["Name"]: it["Value"] for it in web["Environment"]}
     assert (int(told["WEB_CONCURRENCY"]), int(told["DATABASE_CONNECTIONS"])) == (costs.PROCESSES, costs.CONNECTIONS)
     assert made["Sweep"]["Properties"]["ScheduleExpression"] == "rate(5 minutes)"

@@ -109,7 +109,7 @@ def test_only_the_balancer_is_open_to_everybody(aws: Account) -> None:
 @pytest.mark.parametrize(
     ("group", "port", "sources"),
     [
-        ("WebGroup", 8000, {"BalancerGroup"}),
+        ("WebGroup", 8080, {"BalancerGroup"}),
         ("DatabaseGroup", 5432, {"WebGroup", "WorkGroup"}),
         ("WorkGroup", None, set()),
     ],
@@ -144,4 +144,4 @@ def test_people_are_sent_to_https_and_the_balancer_asks_for_life_alone(aws: Acco
     assert http["DefaultActions"][0]["RedirectConfig"]["Protocol"] == "HTTPS"
     assert https["SslPolicy"].startswith("ELBSecurityPolicy-TLS13")
     (group,) = elb.describe_target_groups(TargetGroupArns=[aws.id_of("WebTargets")])["TargetGroups"]
-    assert (group["HealthCheckPath"], group["Port"], group["TargetType"]) == ("/healthz", 8000, "ip")
+    assert (group["HealthCheckPath"], group["Port"], group["TargetType"]) == ("/healthz", 8080, "ip")

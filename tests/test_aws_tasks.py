@@ -39,7 +39,7 @@ def private_key() -> str:
 def variables(task: str) -> dict[str, str]:
     """What ECS gives to the task; secrets as they are when nobody has filled one in."""
     made = Template().worked_out(lambda *asked: ADDRESSES.get(asked, plain(*asked)), **PARAMETERS, ReadReplica="on")
-    (container,) = made[task]["Properties"]["ContainerDefinitions"]
+    (container,) = (one for one in made[task]["Properties"]["ContainerDefinitions"] if one["Name"] == "app")
     secrets = {
         "SECRET_KEY": "0123456789abcdefghij" * 4,
         "DATABASE_USER": "amalga",

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.core.management import load_command_class
 
+from tests import proxies
 from tests.aws_template import PATH, Template
 from uploads.s3.delivery import DOWNLOAD_SECONDS
 
@@ -18,6 +20,7 @@ TOOLS = PROJECT / ".venv-deploy" / "bin"
 FULL = {"Domain": "files.example.org", "HostedZoneId": "Z1", "Image": "image", "ContentKey1": "PEM"}
 SUBNET_ROUTES = "AWS::EC2::SubnetRouteTableAssociation"
 TASKS = ("WebTask", "WorkerTask", "SweeperTask", "ExaminerTask", "ReleaseTask")
+ENDS = ("FromPort", "ToPort")
 RDS, AURORA = {**FULL, "ReadReplica": "on"}, {**FULL, "ReadReplica": "on", "DatabaseEngine": "aurora"}
 
 
@@ -27,7 +30,8 @@ def template() -> Template:
 
 
 def container(resources: dict[str, Any], task: str) -> dict[str, Any]:
-    (found,) = resources[task]["Properties"]["ContainerDefinitions"]
+    """Ours; beside the web server stand the proxy, and what lays out its configuration."""
+    (found,) = (one for one in resources[task]["Properties"]["ContainerDefinitions"] if one["Name"] == "app")
     return dict(found)
 
 
@@ -188,6 +192,42 @@ def test_no_task_can_write_where_it_runs_or_holds_a_key(template: Template, task
     assert not {name for name in told if any(word in name for word in ("SECRET", "PASSWORD", "TOKEN", "PRIVATE"))}
     assert ("DATABASE_PASSWORD" in secret) == (task == "ReleaseTask")
     assert ("CLOUDFRONT_PRIVATE_KEY" in secret) == (task == "WebTask")
+
+
+def test_web_server_is_reached_through_its_proxy_alone(template: Template) -> None:
+    made = template.worked_out(**FULL)
+    web = container(made, "WebTask")
+    assert "PortMappings" not in web
+    told = {it["Name"]: it["Value"] for it in web["Environment"]}
+    assert (told["GUNICORN_CMD_ARGS"], told["PROBE_BIND"]) == ("--bind=127.0.0.1:8000", "127.0.0.1:8001")
+    (balanced,) = made["Web"]["Properties"]["LoadBalancers"]
+    assert (balanced["ContainerName"], balanced["ContainerPort"]) == ("proxy", 8080)
+    ports = {made[name]["Properties"][side] for name in ("BalancerToWeb", "WebFromBalancer") for side in ENDS}
+    assert {made["WebTargets"]["Properties"]["Port"], *ports} == {8080}
+
+
+def test_proxy_of_task_is_the_one_of_compose_by_the_same_digest(template: Template) -> None:
+    image = beside(template.worked_out(**FULL), "proxy")["Image"]
+    compose = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["proxy"]["image"]
+    assert image == f"public.ecr.aws/docker/library/{compose}"
+
+
+def test_configuration_of_proxy_is_laid_out_as_nginx_takes_it(template: Template, tmp_path: Path) -> None:
+    made = template.worked_out(**FULL)
+    (_shell, _flags, script) = beside(made, "proxy-configuration")["Command"]
+    subprocess.run(["sh", "-ec", script.replace("/proxy", str(tmp_path))], cwd=PROJECT, check=True, timeout=30)
+    command = [word.replace("/proxy", str(tmp_path)) for word in beside(made, "proxy")["Command"]]
+    assert command[:2] == ["-c", f"{tmp_path}/nginx.conf"]
+    nginx = proxies.find("nginx")
+    assert nginx
+    done = subprocess.run([nginx, "-t", *command[:2]], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr
+
+
+def beside(resources: dict[str, Any], name: str) -> dict[str, Any]:
+    """What stands beside the web server in its task."""
+    (found,) = (one for one in resources["WebTask"]["Properties"]["ContainerDefinitions"] if one["Name"] == name)
+    return dict(found)
 
 
 def test_every_secret_that_a_task_asks_for_is_there(template: Template) -> None:

@@ -122,7 +122,7 @@ def test_requirements_name_all_that_is_needed() -> None:
     """The image is installed without asking what depends on what."""
     direct = [Requirement(line.partition("#")[0]) for line in _lines("requirements.in")]
     names = pinned("requirements.txt")
-    extras = {canonicalize_name(one.name): one.extras for one in direct}
+    extras: dict[str, set[str]] = {canonicalize_name(one.name): one.extras for one in direct}
     missing = {
         f"{name} needs {need}"
         for name, one in names.items()
