@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from uploads.encodings import stored_type
 from uploads.errors import BytesMissing
 from uploads.models import Basis, File
 from uploads.names import disposition
@@ -30,7 +31,10 @@ CODE = {
 
 
 def may_be_inline(file: File) -> bool:
-    """Whether a browser may show the file: by what its bytes are, never by its sender's claim alone."""
+    """Whether a browser may show the file: by what its bytes are, never by its sender's claim alone. What is stored
+    compressed goes out as it is stored, so no browser can show it."""
+    if file.content_encoding:
+        return False
     if file.detected_type == "text/plain" and PurePosixPath(file.name).suffix.lower() in CODE:
         return False
     return file.detected_type in INLINE
@@ -44,6 +48,8 @@ def headers(file: File, *, inline: bool) -> tuple[str, str]:
     """
     if file.checksum_basis == Basis.MISSING:
         raise BytesMissing(file.name)
+    if file.content_encoding:
+        return stored_type(file.content_encoding), disposition(file.stored_name, inline=False)
     shown = inline and may_be_inline(file)
     if not shown:
         return OCTET_STREAM, disposition(file.name, inline=False)

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from uploads import names, parts
+from uploads.encodings import stored_name
 from uploads.errors import WrongState
 from uploads.models.folded import FoldedField
 from uploads.models.folder import Folder
@@ -71,6 +72,8 @@ class File(models.Model):
     visibility = models.CharField(_("visibility"), max_length=7, choices=Visibility.choices, default=Visibility.TEAM)
     claimed_type = models.CharField(_("claimed type"), max_length=255, blank=True, default="")
     detected_type = models.CharField(_("detected type"), max_length=255, blank=True, default="")
+    # As `encodings.normalize` has it. Of imported files alone, and null until somebody asks: a listing does not tell.
+    content_encoding = models.CharField(_("content encoding"), max_length=100, null=True, editable=False)  # noqa: DJ001
     family = models.CharField(_("type"), max_length=8, choices=Family.choices, default=Family.OTHER, editable=False)
     modified = models.DateTimeField(_("modified at the sender"), null=True, blank=True)
 
@@ -206,6 +209,16 @@ class File(models.Model):
     def type(self) -> str:
         """The media type to go by: what the bytes are, or else what the sender said."""
         return self.detected_type or self.claimed_type or "application/octet-stream"
+
+    @property
+    def stored_name(self) -> str:
+        """What a copy of the stored bytes is called: they may be kept compressed."""
+        return stored_name(self.name, self.content_encoding)
+
+    @property
+    def is_encoding_unknown(self) -> bool:
+        """Whether the store must be asked. It is never asked of uploads: those are not taken with an encoding."""
+        return self.content_encoding is None and self.origin != Origin.UPLOADED
 
     @property
     def part_count(self) -> int:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 60
 MOST_BY_ID = 1_000  # folders
 UNFINISHED = "SELECT count(*) FROM uploads_file WHERE owner_id = %s AND state IN (%s, %s)"
-DELIVERED = ("key", "store", "name", "size", "series", "current", "detected_type", "checksum_basis")
+DELIVERED = (
+    "key", "store", "origin", "name", "size", "series", "current", "detected_type", "content_encoding",
+    "checksum_basis",
+)  # fmt: skip
 THREE_LETTERS = re.compile(r"[^\W_]{3}")
 
 

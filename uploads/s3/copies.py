@@ -32,9 +32,11 @@ class Mark(NamedTuple):
         return {name: value for name, value in ((MARK, self.by), (MARK_ETAG, self.etag)) if value}
 
 
-def copy_within(key: str, *, lengths: Sequence[int], mark: Mark, source: str, target: str) -> bool:
+def copy_within(
+    key: str, *, lengths: Sequence[int], mark: Mark, source: str, target: str, content_encoding: str = ""
+) -> bool:
     """Let the store copy an object, in parts of these lengths. False when it will not: then read and send it.
-    Only what has the ETag of the mark is copied.
+    Only what has the ETag of the mark is copied. A copy keeps nothing but its type and what is given here.
 
     Whether the copy is right is for the caller to find out. Raises StoreUnavailable. Safe to repeat.
     """
@@ -42,21 +44,23 @@ def copy_within(key: str, *, lengths: Sequence[int], mark: Mark, source: str, ta
         return False
     try:
         if len(lengths) == 1:
-            _copy_whole(key, store_named(source), store_named(target), mark)
+            _copy_whole(key, store_named(source), store_named(target), mark, content_encoding)
             return True
-        return _copy_parts(key, lengths, store_named(source), store_named(target), mark)
+        return _copy_parts(key, lengths, store_named(source), store_named(target), mark, content_encoding)
     except (ClientError, _WillNot):
         return False
 
 
-def put_file(key: str, body: IO[bytes], *, digests: tuple[str, str], store: str, mark: Mark) -> None:
+def put_file(
+    key: str, body: IO[bytes], *, digests: tuple[str, str], store: str, mark: Mark, content_encoding: str = ""
+) -> None:
     """Store a whole object out of a file. `digests`: the base64 SHA-256 and MD5, of which the store gets to check
     the one it knows."""
     at = store_named(store)
     with told_plainly("PutObject"):
         client("slow", at).put_object(
             Bucket=at.bucket, Key=key, Body=body, ContentType=OCTET_STREAM, Metadata=mark.metadata(),
-            **_digest(at, digests),
+            **_encoded(content_encoding), **_digest(at, digests),
         )  # fmt: skip
 
 
@@ -88,18 +92,20 @@ class _WillNot(Exception):
     """The store took a part that it should have copied for an upload without bytes, as rclone does."""
 
 
-def _copy_whole(key: str, source: Store, target: Store, mark: Mark) -> None:
+def _copy_whole(key: str, source: Store, target: Store, mark: Mark, content_encoding: str) -> None:
     extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if target.keeps_digests else {}
     with told_plainly("CopyObject", absent=CANNOT_COPY):
         client("slow", target).copy_object(
             Bucket=target.bucket, Key=key, CopySource={"Bucket": source.bucket, "Key": key},
             CopySourceIfMatch=mark.etag, MetadataDirective="REPLACE", Metadata=mark.metadata(),
-            ContentType=OCTET_STREAM, **extra,
+            ContentType=OCTET_STREAM, **_encoded(content_encoding), **extra,
         )  # fmt: skip
 
 
-def _copy_parts(key: str, lengths: Sequence[int], source: Store, target: Store, mark: Mark) -> bool:
-    begun = create_multipart(key, store=target.name, metadata=mark.metadata())
+def _copy_parts(
+    key: str, lengths: Sequence[int], source: Store, target: Store, mark: Mark, content_encoding: str
+) -> bool:
+    begun = create_multipart(key, store=target.name, metadata=mark.metadata(), content_encoding=content_encoding)
     try:
         ends = list(accumulate(lengths))
         parts = [
@@ -125,6 +131,10 @@ def _copy_part(
     if "ETag" not in answer:
         raise _WillNot
     return Listed(number, last - first + 1, answer["ETag"], answer.get("ChecksumSHA256"))
+
+
+def _encoded(content_encoding: str) -> dict[str, Any]:
+    return {"ContentEncoding": content_encoding} if content_encoding else {}
 
 
 def _digest(at: Store, digests: tuple[str, str]) -> dict[str, Any]:

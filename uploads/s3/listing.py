@@ -20,6 +20,7 @@ from urllib.parse import unquote_plus
 import urllib3
 from botocore.exceptions import ClientError
 
+from uploads.encodings import normalize
 from uploads.errors import ListingOutOfOrder, StoreRefused, StoreUnavailable
 from uploads.s3.client import (
     CONNECT_SECONDS,
@@ -54,7 +55,8 @@ ENCODED = "<EncodingType>url</EncodingType>"
 class Item(NamedTuple):
     """An object as a listing or a HEAD tells of it: size in bytes, ETag without quotes, when it was written.
 
-    `checksum` is its SHA-256 as the row has it; only a HEAD tells, and only of stores that keep digests.
+    Only a HEAD tells the rest: `checksum` is its SHA-256 as the row has it, of stores that keep digests, and
+    `content_encoding` is as `encodings.normalize` has it.
     """
 
     key: str
@@ -62,6 +64,7 @@ class Item(NamedTuple):
     etag: str
     modified: datetime
     checksum: str | None = None
+    content_encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,8 @@ def head(key: str, *, store: str | None = None) -> Item | None:
     if not {"ETag", "ContentLength", "LastModified"} <= found.keys():
         raise StoreUnavailable("HeadObject: an answer that tells nothing")
     etag, checksum = found["ETag"].strip('"'), found.get("ChecksumSHA256")
-    return Item(key, found["ContentLength"], etag, found["LastModified"], checksum)
+    encoding = normalize(found.get("ContentEncoding", ""))
+    return Item(key, found["ContentLength"], etag, found["LastModified"], checksum, encoding)
 
 
 def open_multiparts(prefix: str = "", *, store: str | None = None) -> Iterator[OpenMultipart]:

@@ -23,11 +23,16 @@ class Listed:
     sha256: str | None
 
 
-def create_multipart(key: str, *, metadata: Mapping[str, str] | None = None, store: str | None = None) -> str:
+def create_multipart(
+    key: str, *, metadata: Mapping[str, str] | None = None, content_encoding: str = "", store: str | None = None
+) -> str:
+    """Begin an upload in parts. The object gets the headers that are given here; those of its parts do not count."""
     at = store_named(store)
     extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if at.keeps_digests else {}
     if metadata:
         extra["Metadata"] = metadata
+    if content_encoding:
+        extra["ContentEncoding"] = content_encoding
     with told_plainly("CreateMultipartUpload"):
         answer = client("quick", at).create_multipart_upload(
             Bucket=at.bucket, Key=key, ContentType=OCTET_STREAM, **extra

@@ -2,6 +2,7 @@
 
 from uploads.services.assemble import resolve
 from uploads.services.downloads import note_download
+from uploads.services.encodings import learn_encoding
 from uploads.services.erase import erase
 from uploads.services.finish import Finished, finish
 from uploads.services.organise import (
@@ -36,6 +37,7 @@ __all__ = [
     "cancel",
     "erase",
     "finish",
+    "learn_encoding",
     "looks_of",
     "make_previews",
     "move_files",

@@ -21,6 +21,7 @@ from uploads.faultpoints import reached
 from uploads.models import Family, File, Look, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
 from uploads.parts import encode_digest
+from uploads.services.encodings import learn_encoding
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def make_previews(file: File) -> bool:
     Safe to repeat and to race. A file that cannot be shown keeps that as an answer. Raises StoreUnavailable:
     then nothing is kept but the wish, to be tried again.
     """
+    learn_encoding(file)  # what is stored compressed is no text and no picture
     begun = _begin(file, looks_of(file.family, file.type, size=file.size))
     if not begun:
         return False

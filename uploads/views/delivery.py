@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from django.http import HttpRequest, HttpResponse
 
 from uploads import delivery, s3, services
+from uploads.errors import StoreUnavailable
 from uploads.models import File
 from uploads.views.answers import head_response, redirect_to_storage
 from uploads.views.people import signed_in
@@ -15,6 +18,8 @@ def deliver(request: HttpRequest, file: File, *, inline: bool = False) -> HttpRe
 
     Raises BytesMissing where the storage has lost the bytes.
     """
+    with suppress(StoreUnavailable):  # the storage itself answers the person who is sent there
+        services.learn_encoding(file)
     content_type, disposition = delivery.headers(file, inline=inline)
     if request.method == "HEAD":
         return head_response(size=file.size, content_type=content_type, disposition=disposition)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from uploads import delivery, services
-from uploads.errors import BadInput, Forbidden
+from uploads.errors import BadInput, Forbidden, StoreUnavailable
 from uploads.forms import UploadForm, read_file_name, tag_names
 from uploads.models import Basis, Event, Family, File, Look, Preview, PreviewState, Tag, Visibility
 from uploads.services import Outcome
@@ -35,6 +36,8 @@ def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What a file is and looks like, the link to hand on, its versions, and who did what with it."""
     user = signed_in(request)
     found = get_object_or_404(File.objects.listed_for(user).by_link(pk).select_related("owner", "folder"))
+    with suppress(StoreUnavailable):  # the page says the rest without it
+        services.learn_encoding(found)
     versions = File.objects.versions_of(found).available().select_related("owner", "uploaded_by")
     context = {
         "file": found,

@@ -39,12 +39,14 @@ def _look(told: dict[str, Any]) -> s3.Stored | None:
 
 def _row(told: dict[str, Any], stored: s3.Stored, owner_id: int, folder_id: int) -> dict[str, Any]:
     detected = detect_type(stored.first_bytes)
+    family = Family.ARCHIVE if stored.content_encoding else Family(family_of(detected))
     pk = str(uuid.uuid4())
     return {
         "id": pk, "token": pk, "key": told["key"], "store": told["store"], "origin": Origin.ADOPTED.value,
         "owner_id": owner_id, "folder_id": folder_id, "name": _name(told["key"], detected), "series": None,
         "current": True, "visibility": Visibility.PRIVATE.value, "claimed_type": "", "detected_type": detected,
-        "family": Family(family_of(detected)).value, "modified": told["at"], "state": State.AVAILABLE.value,
+        "content_encoding": stored.content_encoding, "family": family.value, "modified": told["at"],
+        "state": State.AVAILABLE.value,
         "size": stored.size, "part_size": part_size_for(stored.size, smallest=settings.UPLOAD_PART_BYTES),
         "etag": stored.etag, "checksum": "", "checksum_algorithm": "sha256", "checksum_basis": Basis.UNREAD.value,
         "created_at": told["at"], "updated_at": told["at"], "available_at": told["at"],

@@ -8,7 +8,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
@@ -37,14 +37,15 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """An object to be moved. `checksum` and `etag` are the row's, empty where it knows none; `as_it_is`: whatever the
-    bytes are."""
+    """An object to be moved. `checksum` and `etag` are the row's, empty where it knows none; `content_encoding` is None
+    where the store must be asked for it; `as_it_is`: whatever the bytes are."""
 
     key: str
     size: int
     part_size: int
     checksum: str = ""
     etag: str = ""
+    content_encoding: str | None = ""
     as_it_is: bool = False
 
 
@@ -55,6 +56,7 @@ class Carried:
     etag: str
     checksum: str
     checked: bool
+    content_encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,14 @@ def carry(load: Load, way: Way) -> Carried:
         raise Stopped
     lengths = _lengths(load)
     _require_free(load, way)
+    load = _with_encoding(load, way)
     if len(lengths) > 1:
         for left in s3.multipart_ids(load.key, store=way.target):  # of a run that was killed
             s3.abort_multipart(load.key, left, store=way.target)
-    made = s3.copy_within(load.key, lengths=lengths, mark=_mark(load, way), source=way.source, target=way.target)
+    made = s3.copy_within(
+        load.key, lengths=lengths, mark=_mark(load, way), source=way.source, target=way.target,
+        content_encoding=load.content_encoding or "",
+    )  # fmt: skip
     if made and (carried := _as_the_store_copied(load, way)):
         return carried
     try:
@@ -106,6 +112,13 @@ def _require_free(load: Load, way: Way) -> None:
             raise CannotMove("taken")
 
 
+def _with_encoding(load: Load, way: Way) -> Load:
+    if load.content_encoding is not None:
+        return load
+    there = s3.head(load.key, store=way.source)  # where there is none, whoever reads it finds out
+    return replace(load, content_encoding=there.content_encoding if there else "")
+
+
 def _mark(load: Load, way: Way) -> s3.Mark:
     return s3.Mark(way.mark, load.etag)
 
@@ -117,7 +130,7 @@ def _as_the_store_copied(load: Load, way: Way) -> Carried | None:
         return None
     known = load.checksum or copy.checksum
     if copy.checksum == known if copy.checksum else copy.etag == load.etag:
-        return Carried(copy.etag, known or "", checked=bool(copy.checksum))
+        return Carried(copy.etag, known or "", bool(copy.checksum), load.content_encoding or "")
     return None
 
 
@@ -130,17 +143,22 @@ def _through_us(load: Load, way: Way, lengths: list[int]) -> Carried:
     copy, checksum = s3.head(load.key, store=way.target), parts.checksum_of(source.digests)
     if copy is None or copy.size != load.size or copy.checksum not in {None, checksum}:
         raise StoreUnavailable("HeadObject: the copy is not what was sent")
-    return Carried(copy.etag, checksum, checked=copy.checksum is not None)
+    return Carried(copy.etag, checksum, copy.checksum is not None, load.content_encoding or "")
 
 
 def _send_whole(load: Load, way: Way, source: _Source) -> None:
     with source.part(load.size) as (body, digests):
         source.require_right()
-        s3.put_file(load.key, body, digests=digests, store=way.target, mark=_mark(load, way))
+        s3.put_file(
+            load.key, body, digests=digests, store=way.target, mark=_mark(load, way),
+            content_encoding=load.content_encoding or "",
+        )  # fmt: skip
 
 
 def _send_parts(load: Load, way: Way, source: _Source, lengths: list[int]) -> None:
-    begun = s3.create_multipart(load.key, metadata=_mark(load, way).metadata(), store=way.target)
+    begun = s3.create_multipart(
+        load.key, metadata=_mark(load, way).metadata(), content_encoding=load.content_encoding or "", store=way.target
+    )
     sent: list[s3.Listed] = []
     try:
         for number, length in enumerate(lengths, start=1):

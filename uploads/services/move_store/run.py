@@ -115,7 +115,8 @@ class Mover:
         if isinstance(row, Preview):
             return Load(row.key, row.size, max(1, row.size))
         unfit = row.checksum_basis in UNFIT
-        return Load(row.key, row.size, row.part_size, row.checksum, row.etag, as_it_is=unfit)
+        encoding = None if row.is_encoding_unknown else row.content_encoding or ""
+        return Load(row.key, row.size, row.part_size, row.checksum, row.etag, encoding, as_it_is=unfit)
 
     def _settle(self, row: Row, future: Future[Carried], claims: Claims) -> Moved:
         try:

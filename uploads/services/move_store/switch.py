@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from uploads import s3
 from uploads.errors import StoreUnavailable
 from uploads.models import Basis, File, Preview, PreviewState, State
+from uploads.services.encodings import facts_of
 from uploads.services.move_store.carry import Carried, Way
 from uploads.services.move_store.survey import STORED, UNFIT
 
@@ -77,6 +78,7 @@ def switch_empty_previews(way: Way) -> None:
 
 def _facts(file: File, carried: Carried, way: Way) -> dict[str, Any]:
     facts: dict[str, Any] = {"store": way.target, "etag": carried.etag, "lease_until": None, "updated_at": Now()}
+    facts |= facts_of(file, carried.content_encoding)
     if file.checksum_basis in UNFIT:
         return facts
     return facts | {

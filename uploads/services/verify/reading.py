@@ -50,7 +50,7 @@ class Reading:
         self.digests = list(digests)  # base64, of the parts that are read
         self.missing = False
         self.size: int | None = None  # as the store has it
-        self.etag = ""
+        self.etag = self.content_encoding = ""
         self.first_bytes = b""
         self._at = min(len(self.digests) * file.part_size, file.size)
         self._part = hashlib.sha256()
@@ -87,7 +87,7 @@ class Reading:
             self.missing = True
             return True
         with opened as stream:
-            self.size, self.etag = stream.size, stream.etag
+            self.size, self.etag, self.content_encoding = stream.size, stream.etag, stream.content_encoding
             if self.size != self.file.size:
                 return True
             for piece in stream.chunks(pace.chunk):

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from uploads import s3
 from uploads.models import Basis, Family, File, State, Trouble
 from uploads.names import family_of
+from uploads.services.encodings import facts_of
 from uploads.services.marker import require_marker
 from uploads.services.types import detect_type
 from uploads.services.verify.reading import FULL_SPEED, Pace, Reading
@@ -54,7 +55,7 @@ def look(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
     other_checksum = bool(found.checksum and file.checksum and found.checksum != file.checksum)
     same = (found.size, found.etag) == (file.size, file.etag) and not other_checksum
     if same and file.checksum_basis not in IN_DOUBT:
-        return Verdict(file, None)
+        return Verdict(file, None, facts=facts_of(file, found.content_encoding))
     return read(file, pace=pace)
 
 
@@ -77,7 +78,8 @@ def judge(reading: Reading) -> Verdict:
         return _first_read(reading, other_etag)
     if reading.checksum != file.checksum:
         return Verdict(file, Basis.DAMAGED, Trouble.DAMAGED, {"checksum": file.checksum, "found": reading.checksum})
-    return Verdict(file, Basis.READ, Trouble.ETAG if other_etag else None, other_etag)
+    trouble, facts = Trouble.ETAG if other_etag else None, facts_of(file, reading.content_encoding)
+    return Verdict(file, Basis.READ, trouble, other_etag, facts)
 
 
 def _first_read(reading: Reading, other_etag: dict[str, Any]) -> Verdict:
@@ -86,8 +88,9 @@ def _first_read(reading: Reading, other_etag: dict[str, Any]) -> Verdict:
     if other_etag:
         return Verdict(file, Basis.DAMAGED, Trouble.ETAG, other_etag)
     detected = detect_type(reading.first_bytes)
-    family = Family(family_of(detected or file.claimed_type))
+    family = file.family if file.content_encoding else Family(family_of(detected or file.claimed_type))
     facts = {"checksum": reading.checksum, "detected_type": detected, "family": family}
+    facts |= facts_of(file, reading.content_encoding)
     return Verdict(file, Basis.READ, facts=facts)
 
 
@@ -121,8 +124,9 @@ def _write(verdicts: Sequence[Verdict]) -> None:
     alike: dict[tuple[Basis, bool], list[Any]] = defaultdict(list)
     for verdict in verdicts:
         if verdict.basis is None:
-            continue
-        if verdict.facts:
+            if verdict.facts:
+                File.objects.filter(pk=verdict.file.pk).update(**verdict.facts)
+        elif verdict.facts:
             moments = {"verified_at": Now(), "updated_at": Now()}
             File.objects.filter(pk=verdict.file.pk).update(checksum_basis=verdict.basis, **verdict.facts, **moments)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from uuid import UUID
@@ -11,8 +11,10 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from uploads.encodings import stored_name
 from uploads.errors import BadInput, Problem
-from uploads.models import Basis, File, Folder
+from uploads.models import Basis, File, Folder, Origin
+from uploads.services.encodings import Place, learn_encodings
 from uploads.services.zips.layout import Member, length_of
 from uploads.services.zips.paths import MANIFEST, paths_of
 from uploads.services.zips.reading import Wanted
@@ -21,8 +23,8 @@ MOST_FILES = 10_000
 MOST_NAMES = 5  # in a sentence
 HEX_BYTES = 64
 COLUMNS = (
-    "id", "series", "key", "store", "name", "folder_id", "size", "part_size", "checksum", "etag",
-    "checksum_basis", "modified", "available_at",
+    "id", "series", "key", "store", "origin", "content_encoding", "name", "folder_id", "size", "part_size", "checksum",
+    "etag", "checksum_basis", "modified", "available_at",
 )  # fmt: skip
 
 
@@ -75,13 +77,21 @@ def bundle(user: User, links: Sequence[UUID]) -> Bundle:
         raise NotAllThere(len(wanted) - len(files))
     if lost := [file.name for file in files if file.basis == Basis.MISSING]:
         raise BytesLost(lost)
+    encodings = _encodings(files)
     common, ways = _ways(user, {file.folder_id for file in files})
-    paths = paths_of([(ways[file.folder_id], file.name) for file in files])
+    paths = paths_of([(ways[file.folder_id], stored_name(file.name, encodings.get(file.id))) for file in files])
     members = [
         Member(path, file.size, file.modified or file.available_at) for path, file in zip(paths, files, strict=True)
     ]
     members.append(_manifest(members, files))
     return Bundle(f"{common or _('files')}.zip", files, members, length_of(members))
+
+
+def _encodings(files: Sequence[Wanted]) -> Mapping[UUID, str]:
+    """Of files that are stored compressed, under which encoding: a zip holds the stored bytes."""
+    unknown = [file for file in files if file.content_encoding is None and file.origin != Origin.UPLOADED]
+    known = {file.id: file.content_encoding for file in files if file.content_encoding}
+    return {**known, **learn_encodings(Place(file.id, file.key, file.store) for file in unknown)}
 
 
 def _manifest(members: Sequence[Member], files: Sequence[Wanted]) -> Member:

@@ -41,6 +41,8 @@ class Wanted:
     series: UUID | None
     key: str
     store: str
+    origin: str
+    content_encoding: str | None
     name: str
     folder_id: int | None
     size: int
