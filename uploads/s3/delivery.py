@@ -27,6 +27,10 @@ FIXED = {
     "ResponseContentLanguage": "und",
     "ResponseExpires": "Thu, 01 Jan 1970 00:00:00 GMT",
 }
+# With a long name the URL leaves out those without effect, so that the redirect fits into what proxies buffer: no-store
+# overrides Expires (RFC 9111, 5.2.2.5), and browsers make nothing of the language of a download.
+WITHOUT_EFFECT = {"ResponseContentLanguage", "ResponseExpires"}
+MAX_CHARACTERS_WITH_ALL = 1_000  # of the disposition
 # Within one window a preview has one URL, so that browsers keep what they have; it is good for two.
 WINDOW_SECONDS = 900
 
@@ -96,7 +100,9 @@ def delivery_storage(store: Store) -> DeliveryStorage:
 
 def download_url(key: str, *, disposition: str, content_type: str, store: str | None = None) -> str:
     """A URL for at most five minutes that gives the object's stored bytes with exactly these headers."""
-    parameters = {**FIXED, "ResponseContentDisposition": disposition, "ResponseContentType": content_type}
+    left_out = WITHOUT_EFFECT if len(disposition) > MAX_CHARACTERS_WITH_ALL else set()
+    fixed = {name: value for name, value in FIXED.items() if name not in left_out}
+    parameters = {**fixed, "ResponseContentDisposition": disposition, "ResponseContentType": content_type}
     with told_plainly("Sign"):
         storage = delivery_storage(store_named(store))
         return storage.url(key, parameters=parameters, expire=storage.good_for(DOWNLOAD_SECONDS))
