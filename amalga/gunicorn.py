@@ -1,4 +1,8 @@
-"""gunicorn -c amalga/gunicorn.py amalga.wsgi: threads, since requests wait for Postgres and S3, not for us."""
+"""gunicorn -c amalga/gunicorn.py amalga.wsgi: threads, since requests wait for Postgres and S3, not for us.
+
+A thread belongs to a connection for as long as its bytes take, so a proxy that buffers stands before us
+(deploy/server.md).
+"""
 
 import gc
 import os
@@ -19,27 +23,28 @@ def number(name: str, default: int, *, most: int) -> int:
 
 
 bind = f"0.0.0.0:{number('PORT', 8000, most=65535)}"
-worker_class = "amalga.web.worker.Worker"
+worker_class = "gthread"
 workers = number("WEB_CONCURRENCY", machine.processes(), most=1000)
 threads = number("WEB_THREADS", machine.THREADS, most=100)
 # The app is loaded once, before any process is made: a start that is refused is refused at once, and what was loaded
 # is in memory once.
 preload_app = True
-# Of one process, those that are idle or still sending included; below the 1024 open files that many systems allow.
-worker_connections = 900
+# Of one process, idle ones included. The rest wait in the backlog that all processes share, and go to the next that has
+# room.
+worker_connections = 100
 backlog = 512
 # A process is replaced now and then, each at another moment, whatever its libraries may have kept.
 max_requests = 20_000
 max_requests_jitter = 5_000
 
-# timeout > graceful_timeout, and keepalive longer than a load balancer keeps an idle connection (60 s at AWS): else it
-# sends a request into a connection that we are closing.
+# timeout > graceful_timeout, and keepalive longer than a router keeps an idle connection (60 s at AWS): else it sends a
+# request into a connection that we are closing. nginx keeps none.
 timeout = 30
 graceful_timeout = 25
 keepalive = 75
 
 # The longest address of ours is a list's, with the name of its last entry in it. Cookies are the largest header.
-limit_request_line = 4094
+limit_request_line = 8190
 limit_request_fields = 64
 limit_request_field_size = 8190
 

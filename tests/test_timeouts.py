@@ -13,7 +13,7 @@ from django.conf import settings
 
 import amalga.database
 from amalga import faults, replica
-from amalga.web import probes, worker
+from amalga.web import probes
 from tests.conftest import PROJECT
 from tests.test_settings import read
 from uploads import s3
@@ -161,12 +161,6 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "gunicorn: timeout": gunicorn["timeout"],
         "gunicorn: graceful timeout": gunicorn["graceful_timeout"],
         "gunicorn: keepalive": gunicorn["keepalive"],
-        "web: the head of a request": worker.HEAD_SECONDS,
-        "web: a small body": worker.BODY_SECONDS,
-        "web: no byte moves": worker.STALL_SECONDS,
-        "web: in the queue": worker.QUEUE_SECONDS,
-        "web: a form or a zip in the queue": worker.LONG_QUEUE_SECONDS,
-        "web: after the answer": worker.LINGER_SECONDS,
         "finish: lease of a row": queries.LEASE_SECONDS,
         "expired: clocks apart": CLOCKS_APART_SECONDS,
         "sweep: a store that answered is not doubted": watch.ANSWERED_SECONDS,
@@ -299,9 +293,6 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
     "no answer does": ("answer to a person", "gunicorn: graceful timeout"),
     "who is told to stop may end": ("gunicorn: graceful timeout", "gunicorn: timeout"),
     "the balancer waits for that": ("gunicorn: graceful timeout", "balancer: deregistration delay"),
-    "who waits for a thread is told before they give up": (
-        lambda of: of["web: in the queue"] + of["database: wait for a connection"], "answer to a person"),
-    "so is a form, before the balancer gives up": ("web: a form or a zip in the queue", "balancer: idle"),
     "so does the platform": ("gunicorn: graceful timeout", "platform: kill of the web process"),
     "the balancer never sends into a closed connection": ("balancer: idle", "gunicorn: keepalive"),
     "nginx keeps a connection longer than a balancer": ("balancer: idle", "nginx: an idle connection"),

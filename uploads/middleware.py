@@ -15,12 +15,12 @@ from django.utils.translation import gettext as _
 
 from amalga.logs import balancers_name, new_request_id, request_id
 from amalga.metrics import counted
-from amalga.web.arrivals import MOST_BODY
 from uploads.errors import BadInput, Forbidden, LengthRequired, Problem, TooLarge
 from uploads.models import acting_from
 from uploads.views.answers import MethodNotAllowed, is_protocol, refusal
 from uploads.views.health import probe
 
+MAX_ANONYMOUS_BODY_BYTES = 256 * 1024  # signing in takes a few hundred
 MOST_DIGITS = 18  # of a length: an exabyte, and what Python turns into a number at any time
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -105,10 +105,10 @@ class LoginRequired(LoginRequiredMiddleware):
     def process_view(
         self, request: HttpRequest, view_func: Callable[..., HttpResponseBase], *rest: Any
     ) -> HttpResponseBase | None:
-        """No thread waits for a stranger's body: only what was here before one took the request is read further in."""
+        """No thread reads much for a stranger; what a proxy has buffered of a small body is there at once."""
         answer = super().process_view(request, view_func, *rest)
         length = int(request.META.get("CONTENT_LENGTH") or 0)
-        if answer is None and length > MOST_BODY and not request.user.is_authenticated:
+        if answer is None and length > MAX_ANONYMOUS_BODY_BYTES and not request.user.is_authenticated:
             return refusal(request, TooLarge(_("The request is too large.")))
         return answer
 

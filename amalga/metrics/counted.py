@@ -34,7 +34,6 @@ DURATION = Histogram(
 IN_PROGRESS = Gauge(
     "amalga_requests_in_progress", "Requests being answered.", multiprocess_mode="livesum", registry=registry
 )
-TURNED_AWAY = Counter("amalga_turned_away", "Requests answered 503 before any work: too many wait.", registry=registry)
 CALLS = Histogram(
     "amalga_store_call_seconds", "Calls of the store that were answered or failed, retries included.", ["operation"],
     buckets=CALL_SECONDS, registry=registry,
