@@ -85,12 +85,6 @@ def test_an_upload_into_nonsense_is_refused(sender: Sender, into: object) -> Non
     assert not File.objects.exists()
 
 
-def test_a_path_of_five_hundred_folders_is_kept(sender: Sender) -> None:
-    file = sender.send(b"x", folder="/".join("d" * 500))
-    assert file.folder is not None
-    assert file.folder.depth == 500
-
-
 def test_moving_and_renaming_never_touch_the_bucket(sender: Sender, alice: User, bucket: Bucket) -> None:
     file = sender.send(b"hello", folder="Old/Deep")
     before = bucket.objects()

@@ -14,7 +14,7 @@ from django.db.models import signals
 
 from amalga.database import ANSWER_SECONDS
 from tests.rows import facts_of
-from uploads.models import Figure, File, Folder, State
+from uploads.models import Figure, File, Folder, State, Usage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,6 +65,19 @@ def test_the_totals_are_counted_once(earlier: Any) -> None:
     migrate()
     total = Figure.objects.get(kind="total", status="stored")
     assert (total.files, total.bytes) == (3, 15)
+
+
+def test_folders_that_are_there_count_for_who_made_them() -> None:
+    earlier = migrate([("uploads", "0015_content_encoding")])
+    try:
+        owner = User.objects.create(username="alice").pk
+        for name in ("a", "b"):
+            earlier.get_model("uploads", "Folder").objects.create(name=name, created_by_id=owner)
+        earlier.get_model("uploads", "Folder").objects.create(name="of nobody")
+    finally:
+        migrate()
+    usage = Usage.objects.get(owner_id=owner)
+    assert (usage.folders, usage.tags, usage.files, usage.bytes) == (2, 0, 0, 0)
 
 
 def test_roles_that_are_there_get_the_new_rights(earlier: Any) -> None:

@@ -70,6 +70,8 @@ ODD: dict[str, list[str]] = {
     "UPLOAD_MAX_BYTES": [*NUMBERS, "0", str(2**60)],
     "UPLOAD_QUOTA_BYTES": [*NUMBERS, "0"],
     "UPLOAD_QUOTA_FILES": [*NUMBERS, "0"],
+    "UPLOAD_QUOTA_FOLDERS": [*NUMBERS, "0"],
+    "UPLOAD_QUOTA_TAGS": [*NUMBERS, "0"],
     "UPLOAD_PART_BYTES": [*NUMBERS, str(5 * 1024**2 - 1), str(5 * 1024**3 + 1)],
     "UPLOAD_EXPIRY_HOURS": [*NUMBERS, "0", "2161"],
     "UPLOAD_REFUSED_TYPES": ["exe", ".tar.gz", "image/", "*"],

@@ -12,10 +12,11 @@ from amalga.database.connection import (
     takes_no_writes,
 )
 from amalga.database.iam import ReplicaTokenConnection, TokenConnection
-from amalga.database.patience import DAY_SECONDS, ask_patiently, patient, unhurried
+from amalga.database.patience import CALL_SECONDS, DAY_SECONDS, ask_patiently, deadline, patient, unhurried
 
 __all__ = [
     "ANSWER_SECONDS",
+    "CALL_SECONDS",
     "CHECK_SECONDS",
     "DAY_SECONDS",
     "REPLICA_SECONDS",
@@ -24,6 +25,7 @@ __all__ = [
     "ReplicaTokenConnection",
     "TokenConnection",
     "ask_patiently",
+    "deadline",
     "fresh",
     "patient",
     "takes_no_writes",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from psycopg.pq import TransactionStatus
 
 from amalga.database.connection import CHECK_SECONDS
 
 DAY_SECONDS = 24 * 3600.0
+CALL_SECONDS = 15.0  # for all statements of one act
 
 
 @contextmanager
@@ -67,6 +69,21 @@ def patient(seconds: float) -> Iterator[CursorWrapper]:
             yield cursor
         finally:
             held.patience = before
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Refuse every further statement after so many seconds: with the limit of a single statement, this bounds what one
+    call can cost, also when its client is gone. Raises OperationalError; nothing of the transaction is kept."""
+    end = time.monotonic() + seconds
+
+    def check(execute: Any, sql: str, values: Any, many: bool, context: dict[str, Any]) -> Any:
+        if time.monotonic() > end and not sql.startswith("ROLLBACK"):
+            raise OperationalError(f"not asked: the call has taken more than {seconds:.0f} seconds")
+        return execute(sql, values, many, context)
+
+    with connection.execute_wrapper(check):
+        yield
 
 
 def ask_patiently(query: str, parameters: Mapping[str, Any], *, seconds: float) -> list[tuple[Any, ...]]:

@@ -128,12 +128,12 @@ class RoleAdmin(Recorded, GroupAdmin):
 class UsageAdmin(LargeAdmin):
     """What each person has stored or reserved; kept by the services, never by hand."""
 
-    list_display = ("owner", "files", "stored", "limit", "share", "their_files")
+    list_display = ("owner", "files", "stored", "limit", "share", "folders", "tags", "their_files")
     list_select_related = ("owner",)
     list_display_links = ("owner",)
     ordering = ("-bytes", "owner_id")
     search_fields = ("owner__username",)
-    fields = ("owner", "files", "bytes", "stored", "limit", "share")
+    fields = ("owner", "files", "bytes", "stored", "limit", "share", "folders", "folder_limit", "tags", "tag_limit")
     readonly_fields = fields
     sortable_by = ("owner", "files", "stored")
 
@@ -160,6 +160,14 @@ class UsageAdmin(LargeAdmin):
     @admin.display(description=gettext_lazy("of the space"))
     def share(self, usage: Usage) -> str:
         return share_of(usage)
+
+    @admin.display(description=gettext_lazy("limit of folders"))
+    def folder_limit(self, usage: Usage) -> int:
+        return int(settings.UPLOAD_QUOTA_FOLDERS)
+
+    @admin.display(description=gettext_lazy("limit of tags"))
+    def tag_limit(self, usage: Usage) -> int:
+        return int(settings.UPLOAD_QUOTA_TAGS)
 
     @admin.display(description="")
     def their_files(self, usage: Usage) -> str:

@@ -19,6 +19,7 @@ from uploads.admin.typed import understood
 from uploads.forms import tag_names
 from uploads.models import Figure, Kind, Status, Tag
 from uploads.names import fold
+from uploads.views.people import signed_in
 
 
 class TagForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -57,6 +58,11 @@ class TagAdmin(LargeAdmin):
         counts = counts_of(rows)
         for tag in rows:
             tag.count = counts.get(str(tag.pk), 0)
+
+    def save_model(self, request: HttpRequest, obj: Tag, form: Any, change: bool) -> None:
+        if not change:
+            obj.created_by = signed_in(request)
+        super().save_model(request, obj, form, change)
 
     @admin.display(description=gettext_lazy("files"))
     def files(self, tag: Any) -> str:

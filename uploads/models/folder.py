@@ -17,6 +17,8 @@ from django.utils.translation import gettext_lazy as _
 from uploads import names
 from uploads.models.folded import FoldedField
 
+MAX_DEPTH = 32  # levels of folders; a library of before may have deeper ones, which stay
+
 
 class Level(models.IntegerChoices):
     """What a group may do in a folder with rules of its own; each holds what stands before it."""

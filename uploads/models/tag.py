@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -16,6 +17,10 @@ class Tag(models.Model):
 
     name = models.CharField(_("name"), max_length=MOST_TAG_CHARACTERS)
     folded = FoldedField(unique=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+",
+        verbose_name=_("created by"),
+    )  # fmt: skip
 
     class Meta:
         verbose_name = _("tag")

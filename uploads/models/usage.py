@@ -26,7 +26,8 @@ class UsageQuerySet(models.QuerySet["Usage"]):
 
 
 class Usage(models.Model):
-    """Bytes and files of one person that are stored or reserved, the trash included."""
+    """Bytes and files of one person that are stored or reserved, the trash included, and the folders and tags that they
+    made. Triggers count these two."""
 
     owner = models.OneToOneField(
         settings.AUTH_USER_MODEL,
@@ -37,13 +38,18 @@ class Usage(models.Model):
     )
     bytes = models.BigIntegerField(_("bytes"), default=0)
     files = models.BigIntegerField(_("files"), default=0)
+    folders = models.BigIntegerField(_("folders"), default=0, db_default=0)
+    tags = models.BigIntegerField(_("tags"), default=0, db_default=0)
 
     objects = UsageQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("usage")
         verbose_name_plural = _("usage")
-        constraints = [models.CheckConstraint(condition=Q(bytes__gte=0, files__gte=0), name="usage_is_never_negative")]
+        constraints = [
+            models.CheckConstraint(condition=Q(bytes__gte=0, files__gte=0), name="usage_is_never_negative"),
+            models.CheckConstraint(condition=Q(folders__gte=0, tags__gte=0), name="usage_counts_are_never_negative"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.files} files, {self.bytes} bytes"

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Func, Max
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
+from amalga.database import CALL_SECONDS, deadline
 from uploads.errors import BadInput, Conflict, Forbidden, Problem, WrongState
 from uploads.faultpoints import reached
 from uploads.models import Action, Event, File, Folder, Grant, Level, State
+from uploads.models.folder import MAX_DEPTH
 from uploads.names import fold
+from uploads.services.tree import ensure, revive
 
 logger = logging.getLogger(__name__)
+
+__all__ = ["create", "ensure", "hold", "may_hold", "move", "remove", "rename", "require_open", "revive", "set_access"]
 
 TREE_LOCK = 0x416D616C6761  # one move at a time: two at once could tie the tree into a ring
 
@@ -31,30 +38,19 @@ UPDATE uploads_folder AS folder SET governor_id = (
 """
 
 
-def ensure(paths: Iterable[str], *, by: User, into: Folder | None = None) -> dict[str, Folder | Problem | None]:
-    """The folder of each clean path like `Brand/Logos` under `into`, made where it is missing; the empty path
-    is `into` itself. A path that leads where this person may not put files is answered with Forbidden.
-
-    Safe to repeat and to race: two people who make the same path at once get the same folders.
-    """
-    known: dict[tuple[int | None, str], Folder] = {}
-    answers: dict[str, Folder | Problem | None] = {}
-    for path in sorted(set(paths)):
-        try:
-            answers[path] = _walk(path, into, by, known)
-        except Problem as problem:
-            answers[path] = problem
-    return answers
-
-
+@deadline(CALL_SECONDS)
 def create(name: str, *, parent: Folder | None, by: User) -> Folder:
-    """A new folder of this clean name. Raises Forbidden; Conflict where there is one, for who could make it."""
+    """A new folder of this clean name. Raises BadInput, Forbidden, OverQuota; Conflict where there is one."""
     require_open(parent, by)
     if Folder.objects.living().children_of(parent).filter(name=name).exists():
         raise _taken(name)
-    return _step(parent, name, by, {})
+    folder = ensure([name], by=by, into=parent)[name]
+    if isinstance(folder, Problem):
+        raise folder
+    return cast(Folder, folder)
 
 
+@deadline(CALL_SECONDS)
 def rename(folder: Folder, name: str, *, by: User) -> None:
     """Give the folder another clean name. Raises Conflict where a sibling has it, Forbidden."""
     _require_hold(folder, by)
@@ -66,10 +62,12 @@ def rename(folder: Folder, name: str, *, by: User) -> None:
     Event.objects.record(Action.FOLDER, by=by, folder=folder, was=before)
 
 
+@deadline(CALL_SECONDS)
 def move(folder: Folder, target: Folder | None, *, by: User) -> None:
     """Hang the folder, with all that is in it, under another (None: at the top).
 
-    Raises WrongState for a move into itself or below itself, Conflict where a folder of that name is, Forbidden.
+    Raises WrongState for a move into itself or below itself, BadInput where it would be too deep, Conflict where a
+    folder of that name is, Forbidden.
     """
     _require_hold(folder, by)
     with transaction.atomic():
@@ -79,6 +77,7 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
         above = _above(target, by)
         if folder.pk in above:
             raise WrongState(_("“%(name)s” cannot be moved into itself.") % {"name": folder.name})
+        _require_depth(folder, above)
         _require_same_rules(folder, target, by)
         _write(folder, parent=target)
         with connection.cursor() as cursor:
@@ -90,6 +89,7 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
     folder.refresh_from_db()
 
 
+@deadline(CALL_SECONDS)
 def set_access(folder: Folder, levels: Mapping[Group, Level] | None, *, by: User) -> None:
     """Say who may do what in the folder and below it: these groups, or, by None, what is said further up.
 
@@ -113,6 +113,7 @@ def set_access(folder: Folder, levels: Mapping[Group, Level] | None, *, by: User
     folder.refresh_from_db()
 
 
+@deadline(CALL_SECONDS)
 def remove(folder: Folder, *, by: User) -> None:
     """Take an emptied folder, with the empty folders below it, out of the tree. Safe to repeat.
 
@@ -132,14 +133,6 @@ def remove(folder: Folder, *, by: User) -> None:
         Folder.objects.below(folder).living().update(removed_at=Now())
         Event.objects.record(Action.FOLDER, by=by, folder=folder, removed=True)
     logger.info("folder_removed folder=%s by=%s", folder.pk, by.pk)
-
-
-def revive(folder_ids: Iterable[int]) -> None:
-    """Bring removed folders back, with those above them."""
-    gone = Folder.objects.filter(pk__in=set(folder_ids), removed_at__isnull=False)
-    steps = {step for path in gone.values_list("path", flat=True) for step in path}
-    if steps:
-        Folder.objects.filter(pk__in=steps).update(removed_at=None)
 
 
 def may_hold(folder: Folder, user: User) -> bool:
@@ -176,44 +169,22 @@ def _above(target: Folder | None, by: User) -> list[int]:
     return Folder.objects.get(pk=target.pk).path
 
 
+def _require_depth(folder: Folder, above: list[int]) -> None:
+    """A branch that is deeper than may be, as a library of before may have, can still be moved up."""
+    down = len(above) + 1 - len(folder.path)
+    deepest = Folder.objects.below(folder).aggregate(most=Max(Func("path", function="cardinality")))["most"]
+    if down > 0 and deepest + down > MAX_DEPTH:
+        raise BadInput(
+            _("Folders can be at most %(most)s levels deep; “%(name)s” would reach down to level %(depth)s.")
+            % {"most": MAX_DEPTH, "name": folder.name, "depth": deepest + down}
+        )
+
+
 def _require_same_rules(folder: Folder, target: Folder | None, by: User) -> None:
     """Who only made a folder does not decide who sees what others have put into it."""
     governor = Folder.objects.get(pk=target.pk).governor_id if target else None
     if governor != folder.governor_id and not Folder.objects.managed_by(by).filter(pk=folder.pk).exists():
         raise Forbidden(_("Other people see what lies there. Ask a manager to move this folder."))
-
-
-def _walk(path: str, into: Folder | None, by: User, known: dict[tuple[int | None, str], Folder]) -> Folder | None:
-    folder = into
-    if not path or into is not None:
-        require_open(into, by)
-    for name in path.split("/") if path else []:
-        folder = _step(folder, name, by, known)
-    require_open(folder, by)
-    return folder
-
-
-def _step(parent: Folder | None, name: str, by: User, known: dict[tuple[int | None, str], Folder]) -> Folder:
-    spot = (parent.pk if parent else None, name)
-    if spot in known:
-        return known[spot]
-    folder = Folder.objects.children_of(parent).filter(name=name).first()
-    if folder is None:
-        require_open(parent, by)
-        fresh = Folder(parent=parent, name=name, created_by=by)
-        made = Folder.objects.bulk_create([fresh], ignore_conflicts=True)
-        folder = Folder.objects.children_of(parent).get(name=made[0].name)
-        revive(folder.path[:-1])  # somebody may have removed the folder above meanwhile
-        if folder.created_by_id == by.pk:
-            Event.objects.record(Action.FOLDER, by=by, folder=folder, created=True)
-    elif folder.removed_at is not None:
-        require_open(parent, by)
-        if Folder.objects.closed_to(by).filter(pk=folder.pk).exists():
-            raise Conflict(_("“%(name)s” was the name of a folder that is not open to you.") % {"name": name})
-        revive([folder.pk])
-        folder.removed_at = None
-    known[spot] = folder
-    return folder
 
 
 def _require_hold(folder: Folder, user: User) -> None:

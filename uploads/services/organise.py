@@ -17,9 +17,10 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from uploads.errors import BadInput, Forbidden
+from amalga.database import CALL_SECONDS, deadline
+from uploads.errors import BadInput, Forbidden, OverQuota
 from uploads.faultpoints import reached
-from uploads.models import Action, Event, File, Folder, State, Tag, Tagging, Visibility
+from uploads.models import Action, Event, File, Folder, State, Tag, Tagging, Usage, Visibility
 from uploads.models.queries import FileQuerySet, in_seconds
 from uploads.names import fold
 from uploads.services.folders import hold, require_open
@@ -60,6 +61,7 @@ def rename(file: File, name: str, *, by: User) -> None:
     logger.info("file_renamed file=%s by=%s", file.pk, by.pk)
 
 
+@deadline(CALL_SECONDS)
 def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> Outcome:
     """Put files into another folder (None: the top). Raises Forbidden if that one takes none from this person."""
     with transaction.atomic():
@@ -75,6 +77,7 @@ def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> Out
     return outcome
 
 
+@deadline(CALL_SECONDS)
 def set_visibility(links: Iterable[UUID], visibility: Visibility, *, by: User) -> Outcome:
     """Show files to the team or keep them private. That is for each file's owner alone."""
     with transaction.atomic():
@@ -85,20 +88,26 @@ def set_visibility(links: Iterable[UUID], visibility: Visibility, *, by: User) -
     return outcome
 
 
+@deadline(CALL_SECONDS)
 def tag_files(links: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequence[str] = (), by: User) -> Outcome:
     """Put tags on files and take tags off, by clean name; new ones come into being.
 
-    Raises BadInput if a file would have more than fifty: then none of the files is changed. Raises Forbidden for tags
-    to put on by a person who sees no tags: how a tag is spelled would tell whether it was there before.
+    Raises BadInput if a file would have more than fifty, OverQuota for more new ones than a person may add: then none
+    of the files is changed. Raises Forbidden for tags to put on by a person who sees no tags: how a tag is spelled
+    would tell whether it was there before.
     """
     if add and not by.has_perm("uploads.view_file"):
         raise Forbidden(_("You may not add tags. Ask an administrator for a role."))
+    if len(add) > MOST_TAGS_A_FILE:
+        raise BadInput(_("A file can have at most %(most)s tags.") % {"most": MOST_TAGS_A_FILE})
     with transaction.atomic():
+        if Tag.objects.filter(folded__in={fold(name) for name in add}).count() < len(add):
+            Usage.objects.locked(by.pk)  # what is new counts for this person; before any file row, as everywhere
         outcome = _choose(links, File.objects.changeable_by(by).listed(), by=by)
         Tagging.objects.filter(file__in=outcome.files, tag__folded__in=[fold(name) for name in remove]).delete()
         if len(outcome.files) * len(add) > MOST_TAGGINGS:
             raise BadInput(_("These are too many tags for so many files at once. Take fewer files or fewer tags."))
-        tags = _tags(add) if outcome.files else []
+        tags = _tags(add, by) if outcome.files else []
         Tagging.objects.bulk_create(
             (Tagging(tag=tag, file=file) for file in outcome.files for tag in tags), ignore_conflicts=True
         )
@@ -108,6 +117,7 @@ def tag_files(links: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequenc
     return outcome
 
 
+@deadline(CALL_SECONDS)
 def trash_many(links: Iterable[UUID], *, by: User) -> Outcome:
     """Hide files from everyone, with all their versions; they can be restored until `purge_after`."""
     with transaction.atomic():
@@ -122,6 +132,7 @@ def trash_many(links: Iterable[UUID], *, by: User) -> Outcome:
     return outcome
 
 
+@deadline(CALL_SECONDS)
 def restore_many(links: Iterable[UUID], *, by: User) -> Outcome:
     """Bring files back from the trash as they were, and their folders with them; not into folders that this person
     may not put files into (any more)."""
@@ -166,12 +177,17 @@ def _family(files: Sequence[File]) -> FileQuerySet:
     return File.objects.filter(Q(pk__in=[file.pk for file in files]) | Q(series__in=series))
 
 
-def _tags(names: Sequence[str]) -> list[Tag]:
+def _tags(names: Sequence[str], by: User) -> list[Tag]:
     """Sorted, for the same reason as the locks."""
     wanted = {fold(name): name for name in names}
-    Tag.objects.bulk_create(
-        (Tag(name=name, folded=folded) for folded, name in sorted(wanted.items())), ignore_conflicts=True
-    )
+    there = set(Tag.objects.filter(folded__in=wanted).values_list("folded", flat=True))
+    new = [Tag(name=wanted[folded], folded=folded, created_by=by) for folded in sorted(wanted.keys() - there)]
+    if new and Usage.objects.locked(by.pk).tags + len(new) > settings.UPLOAD_QUOTA_TAGS:
+        raise OverQuota(
+            _("One person can add at most %(most)s tags. Use tags that are there, or ask for more.")
+            % {"most": f"{settings.UPLOAD_QUOTA_TAGS:,}"}
+        )
+    Tag.objects.bulk_create(new, ignore_conflicts=True)
     return list(Tag.objects.filter(folded__in=wanted))
 
 

@@ -26,10 +26,11 @@ from uploads.faultpoints import reached
 from uploads.models import File, Folder, State, Usage, Visibility
 from uploads.parts import encode_digest
 from uploads.services.finish import Finished, finish
-from uploads.services.folders import ensure
 from uploads.services.remove import give_up
 from uploads.services.sign import open_multipart
 from uploads.services.start import start
+from uploads.services.tree import ensure
+from uploads.services.versions import count_versions, require_version_room
 from uploads.wanted import Claim, NewFile
 
 
@@ -132,6 +133,7 @@ class Receiver:
         """The one file that came is to be a new version of this one. Raises BadInput for more than one."""
         if len(self.files) != 1:
             raise BadInput(_("Choose one file: it takes the place of the present version."))
+        require_version_room(count_versions([file.link])[file.link])
         return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
 
     def _reserve(self, incoming: Incoming, *, size: int) -> File:

@@ -1,4 +1,4 @@
-"""Count the rows, and say where the kept totals differ from them."""
+"""Count the rows, and say where the kept totals and what people have used differ from them."""
 
 from __future__ import annotations
 
@@ -56,6 +56,48 @@ WITH rows AS (
 SELECT kind, key, status, kept_files, kept_bytes, files, bytes FROM differing ORDER BY kind, key, status
 """
 
+# What people have stored and made, as their usage rows tell and as the rows have it; in one statement as well.
+USAGE_DIFFERENCES = """
+WITH counted AS (
+    SELECT owner_id, sum(files) AS files, sum(bytes) AS bytes, sum(folders) AS folders, sum(tags) AS tags FROM (
+        SELECT owner_id, count(*) AS files, sum(size) AS bytes, 0 AS folders, 0 AS tags
+        FROM uploads_file WHERE state <> 'deleting' GROUP BY owner_id
+        UNION ALL
+        SELECT created_by_id, 0, 0, count(*), 0 FROM uploads_folder WHERE created_by_id IS NOT NULL
+        GROUP BY created_by_id
+        UNION ALL
+        SELECT created_by_id, 0, 0, 0, count(*) FROM uploads_tag WHERE created_by_id IS NOT NULL GROUP BY created_by_id
+    ) AS noted GROUP BY owner_id
+), differing AS (
+    SELECT owner_id,
+        coalesce(kept.files, 0) AS kept_files, coalesce(counted.files, 0)::bigint AS files,
+        coalesce(kept.bytes, 0) AS kept_bytes, coalesce(counted.bytes, 0)::bigint AS bytes,
+        coalesce(kept.folders, 0) AS kept_folders, coalesce(counted.folders, 0)::bigint AS folders,
+        coalesce(kept.tags, 0) AS kept_tags, coalesce(counted.tags, 0)::bigint AS tags
+    FROM uploads_usage AS kept FULL JOIN counted USING (owner_id)
+){mend}
+SELECT 'usage', owner_id::text, of.status, of.kept_files, of.kept_bytes, of.files, of.bytes
+FROM differing CROSS JOIN LATERAL (VALUES
+    ('files', kept_files, kept_bytes, files, bytes),
+    ('folders', kept_folders, 0, folders, 0),
+    ('tags', kept_tags, 0, tags, 0)
+) AS of (status, kept_files, kept_bytes, files, bytes)
+WHERE of.kept_files <> of.files OR of.kept_bytes <> of.bytes
+ORDER BY owner_id, of.status
+"""
+
+# Added to what is kept by now: people work meanwhile.
+USAGE_MEND = """, mended AS (
+    INSERT INTO uploads_usage AS usage (owner_id, files, bytes, folders, tags)
+    SELECT owner_id, files, bytes, folders, tags FROM differing
+    WHERE files <> kept_files OR bytes <> kept_bytes OR folders <> kept_folders OR tags <> kept_tags
+    ON CONFLICT (owner_id) DO UPDATE SET (files, bytes, folders, tags) = (
+        SELECT usage.files + files - kept_files, usage.bytes + bytes - kept_bytes,
+            usage.folders + folders - kept_folders, usage.tags + tags - kept_tags
+        FROM differing WHERE differing.owner_id = usage.owner_id
+    )
+)"""
+
 # What is missing is added as a note like any other, so that nothing has to wait for it.
 MEND = """, mended AS (
     INSERT INTO uploads_change (kind, key, status, files, bytes)
@@ -83,6 +125,8 @@ def recount(*, apply: bool = False) -> list[Difference]:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         cursor.execute(DIFFERENCES.format(mend=MEND if apply else ""))
         found = [Difference(*row) for row in cursor.fetchall()]
+        cursor.execute(USAGE_DIFFERENCES.format(mend=USAGE_MEND if apply else ""))
+        found += [Difference(*row) for row in cursor.fetchall()]
     if apply:
         fold()
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from amalga.database import CALL_SECONDS, deadline
 from uploads import s3
 from uploads.errors import Forbidden, Gone, OverQuota, OwnerOverQuota, Problem, RefusedType, TooLarge
 from uploads.faultpoints import reached
@@ -20,8 +22,9 @@ from uploads.models import File, Folder, State, Usage
 from uploads.models.queries import in_seconds
 from uploads.names import extensions_of
 from uploads.parts import part_size_for
-from uploads.services.folders import ensure
 from uploads.services.sign import sign_parts
+from uploads.services.tree import ensure
+from uploads.services.versions import count_versions, require_version_room
 from uploads.wanted import NewFile, WantedPart
 
 logger = logging.getLogger(__name__)
@@ -43,6 +46,7 @@ class _Places:
     folders: Mapping[str, Folder | Problem | None]
     replaced: Mapping[UUID, File]
     usages: Mapping[int, Usage]  # of the owners of these files
+    versions: Counter[UUID]  # how many each of them has, those of this call included
 
     def require_room(self, file: File, size: int, fresh: Sequence[File]) -> None:
         """Raise OverQuota when the owner of the file that is to be replaced has no room for `size` bytes more.
@@ -55,6 +59,7 @@ class _Places:
             raise OwnerOverQuota()
 
 
+@deadline(CALL_SECONDS)
 def start(owner: User, wanted: Sequence[NewFile], *, into: Folder | None = None) -> list[Started | Problem]:
     """One row for each file, or why not, in the order asked. Safe to repeat: a token gives its row again.
 
@@ -100,7 +105,8 @@ def _places(owner: User, wanted: Sequence[NewFile], into: Folder | None) -> _Pla
     rows = File.objects.changeable_by(owner).listed().by_links(links) if links else []
     replaced = {file.link: file for file in rows}
     others = {file.owner_id for file in replaced.values()} - {owner.pk}
-    return _Places(folders, replaced, Usage.objects.in_bulk(others) if others else {})
+    usages = Usage.objects.in_bulk(others) if others else {}
+    return _Places(folders, replaced, usages, count_versions(replaced.keys()) if replaced else Counter())
 
 
 def _admit(
@@ -140,8 +146,10 @@ def _place(new: NewFile, owner: User, fresh: Sequence[File], places: _Places) ->
         file = places.replaced.get(new.replaces)
         if file is None:
             raise Forbidden(_("The file to replace is not there, or not yours to change."))
+        require_version_room(places.versions[file.link])
         if file.owner_id != owner.pk:
             places.require_room(file, new.size, fresh)
+        places.versions[file.link] += 1
         return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
     folder = places.folders[new.folder]
     if isinstance(folder, Problem):

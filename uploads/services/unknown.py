@@ -59,7 +59,7 @@ def _give(owner: User, folder: Folder, verdicts: Sequence[Verdict], store: str) 
 
 def _folder(owner: User) -> Folder:
     path = f"{FOLDER} {datetime.now(UTC):%Y-%m-%d %H.%M.%S}"
-    made = ensure([path], by=owner)[path]
+    made = ensure([path], by=owner, limited=False)[path]
     if isinstance(made, Problem):
         raise made
     if made is None:

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Collection
+from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Count
 from django.utils.translation import gettext as _
 
-from uploads.errors import Forbidden, OwnerOverQuota, WrongState
+from uploads.errors import BadInput, Forbidden, OwnerOverQuota, WrongState
 from uploads.faultpoints import reached
-from uploads.models import Action, Event, File, Usage
+from uploads.models import Action, Event, File, State, Usage
 from uploads.models.versions import make_current
 
 logger = logging.getLogger(__name__)
+
+MAX_VERSIONS = 1_000  # of one file: whatever is done to it is done to each
+
+
+def count_versions(links: Collection[UUID]) -> Counter[UUID]:
+    """How many rows each of these files has, unfinished ones included."""
+    rows = File.objects.exclude(state=State.DELETING).filter(series__in=links).values_list("series")
+    counts = dict(rows.annotate(Count("pk")).order_by())
+    return Counter({link: counts.get(link, 1) for link in links})
+
+
+def require_version_room(count: int) -> None:
+    """Raise BadInput when a file of `count` versions takes no more."""
+    if count >= MAX_VERSIONS:
+        raise BadInput(
+            _("A file can have at most %(most)s versions. Upload it as a new file.") % {"most": f"{MAX_VERSIONS:,}"}
+        )
 
 
 def restore_version(file: File, version: File, *, by: User) -> File:

@@ -12,6 +12,7 @@ from uploads import s3
 from uploads.errors import BadInput, Problem
 from uploads.names import clean_folder, clean_name, extensions_of, family_of
 from uploads.services.start import refuse_type
+from uploads.services.tree import require_depth
 
 # Parts of the bucket that are Amalga's own, and no files for anybody.
 OWN_FOLDERS = ("f/", "p/", "quarantine/", "manifests/")
@@ -59,14 +60,18 @@ def require_foreign(prefix: str) -> None:
     _require_storable(prefix)
 
 
-def read_key(key: str, size: int, etag: str, modified: datetime, *, prefix: str) -> Found | EmptyFolder | Refused:
-    """What this object becomes. Of the prefix, all up to its last slash is left out of the folders."""
+def read_key(
+    key: str, size: int, etag: str, modified: datetime, *, prefix: str, depth: int = 0
+) -> Found | EmptyFolder | Refused:
+    """What this object becomes. Of the prefix, all up to its last slash is left out of the folders; these begin below
+    `depth` levels."""
     try:
         _require_storable(key)
         if not {".", ".."}.isdisjoint(key.split("/")):
             return Refused(key, "A part of its key is dots alone: browsers leave it out, and would ask for another.")
         before, slash, last = key[prefix.rfind("/") + 1 :].rpartition("/")
         folder = _clean_folder(before) if slash else ""
+        require_depth(depth + (folder.count("/") + 1 if folder else 0))
         if not last:
             return EmptyFolder(key, folder) if not size else Refused(key, "Its key ends in a slash, and it has bytes.")
         if not 0 < len(etag) <= MOST_ETAG_CHARACTERS:

@@ -108,7 +108,7 @@ def _require_usable(plan: Plan) -> None:
 
 
 def _folder(plan: Plan) -> Folder | None:
-    answer = ensure([plan.folder], by=plan.owner)[plan.folder]
+    answer = ensure([plan.folder], by=plan.owner, limited=False)[plan.folder]
     if isinstance(answer, Problem):
         raise answer
     return answer
@@ -137,10 +137,10 @@ def _batches(plan: Plan, *, after: str) -> Iterator[_Batch]:
     for page in _pages(plan.prefix, after):
         waiting.append(page)
         if sum(map(len, waiting)) >= BATCH_KEYS:
-            yield _sorted(waiting, plan.prefix)
+            yield _sorted(waiting, plan)
             waiting = []
     if waiting:
-        yield _sorted(waiting, plan.prefix)
+        yield _sorted(waiting, plan)
 
 
 def _pages(prefix: str, after: str) -> Iterator[s3.Page]:
@@ -156,7 +156,8 @@ def _pages(prefix: str, after: str) -> Iterator[s3.Page]:
             return
 
 
-def _sorted(pages: Sequence[s3.Page], prefix: str) -> _Batch:
+def _sorted(pages: Sequence[s3.Page], plan: Plan) -> _Batch:
+    prefix, depth = plan.prefix, len(list(filter(None, plan.folder.split("/"))))
     batch = _Batch(last=pages[-1].keys[-1])
     for page in pages:
         known = known_keys(page.keys)
@@ -167,7 +168,7 @@ def _sorted(pages: Sequence[s3.Page], prefix: str) -> _Batch:
             elif is_own(key):
                 batch.own += 1
             else:
-                _sort(batch, read_key(key, size, etag, modified, prefix=prefix))
+                _sort(batch, read_key(key, size, etag, modified, prefix=prefix, depth=depth))
     return batch
 
 
@@ -220,7 +221,7 @@ class _Places:
     def _of(self, paths: set[str]) -> dict[str, int | Problem | None]:
         if len(self._known) > MOST_PLACES:
             self._known.clear()
-        for path, answer in ensure(paths - self._known.keys(), by=self._owner, into=self._into).items():
+        for path, answer in ensure(paths - self._known.keys(), by=self._owner, into=self._into, limited=False).items():
             self._known[path] = answer.pk if isinstance(answer, Folder) else answer
         return {path: self._known[path] for path in paths}
 

@@ -14,6 +14,7 @@ const CONNECTIONS = 6;
 const LARGE_PARTS = 4;
 /** Slices in memory at once while they are hashed. */
 const HASHERS = 3;
+const MAX_NEW_FOLDERS = 200; // in one call, as services/tree.py has it
 const START_DELAY_MS = 1500;
 const FINISH_DELAY_MS = 3000;
 
@@ -131,12 +132,13 @@ export class Tools {
   /** @param {Upload[]} uploads */
   async #startAll(uploads) {
     for (const into of new Set(uploads.map((upload) => upload.into))) {
-      const together = uploads.filter((upload) => upload.into === into);
-      const { files } = await this.api.start(together.map(startItem), into, new AbortController().signal);
-      files.forEach((/** @type {any} */ answer, /** @type {number} */ index) => {
-        this.answers.set(together[index], answer);
-        if (!answer.error) accept(together[index], answer);
-      });
+      for (const together of calls(uploads.filter((upload) => upload.into === into))) {
+        const { files } = await this.api.start(together.map(startItem), into, new AbortController().signal);
+        files.forEach((/** @type {any} */ answer, /** @type {number} */ index) => {
+          this.answers.set(together[index], answer);
+          if (!answer.error) accept(together[index], answer);
+        });
+      }
     }
   }
 
@@ -146,6 +148,28 @@ export class Tools {
     const { files } = await this.api.finish(wanted, new AbortController().signal);
     files.forEach((/** @type {any} */ answer, /** @type {number} */ index) => this.answers.set(uploads[index], answer));
   }
+}
+
+/**
+ * Splits uploads into calls whose paths have no more folders than one call may make.
+ * @param {Upload[]} uploads
+ */
+export function* calls(uploads) {
+  /** @type {Upload[]} */
+  let together = [];
+  let folders = new Set();
+  for (const upload of uploads) {
+    const names = upload.folder.split("/");
+    const paths = names.map((_name, index) => names.slice(0, index + 1).join("/"));
+    if (together.length && new Set([...folders, ...paths]).size > MAX_NEW_FOLDERS) {
+      yield together;
+      together = [];
+      folders = new Set();
+    }
+    together.push(upload);
+    for (const path of paths) folders.add(path);
+  }
+  if (together.length) yield together;
 }
 
 /** @param {Upload} upload */
