@@ -127,8 +127,8 @@ def test_a_form_that_is_sent_twice_at_once_makes_one_file(
 ) -> None:
     visitor = Visitor(small_parts, alice).open_form()
     once, chosen = str(uuid.uuid4()), Chosen("a.bin", b"x" * size)
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: visitor.post(chosen, submission=once), range(4)))
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: visitor.post(chosen, submission=once), range(2)))
     assert {answer.status for answer, _page in answers} <= {200, 202}
     assert 200 in {answer.status for answer, _page in answers}
     file = File.objects.get()
@@ -138,13 +138,14 @@ def test_a_form_that_is_sent_twice_at_once_makes_one_file(
 
 
 def test_many_forms_at_once_never_exceed_the_quota(small_parts: str, alice: User, bucket: Bucket) -> None:
-    """64 MiB are free: of eight files of 12 MiB five fit, whatever each reserves while it comes."""
+    """64 MiB are free: of eight files of 12 MiB five fit, whatever each reserves while it comes. More than two of one
+    person at once are throttled."""
     visitor = Visitor(small_parts, alice).open_form()
     chosen = Chosen("a.bin", b"x" * 12 * MIB)
     with ThreadPoolExecutor(8) as pool:
         told = list(pool.map(lambda _: posted(visitor, chosen), range(8)))
     stored = told.count(200)
-    assert set(told) <= {200, 413, 0}
+    assert set(told) <= {200, 413, 429, 0}
     assert 1 <= stored <= 5
     assert shelf.used(alice) == (stored, stored * 12 * MIB)
     assert list(bucket.objects().values()) == [12 * MIB] * stored

@@ -24,7 +24,7 @@ from uploads.previews import child, parent
 from uploads.s3 import client, delivery, listing, objects, signing, streams, tokens
 from uploads.s3.posture import keeping
 from uploads.s3.stores import main_store
-from uploads.services import aims, doctor, gauges, history, preview_queue, previews, queue, readiness, watch
+from uploads.services import aims, doctor, gauges, history, preview_queue, previews, queue, readiness, slots, watch
 from uploads.services import attempts as tries
 from uploads.services.doctor import clock, database_proof
 from uploads.services.doctor import database as doctor_database
@@ -113,6 +113,9 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "sweep: looks for forgotten uploads in parts every": strays.PAUSE_SECONDS,
         "sweep: the bucket is told of new events every": history.PAUSE_SECONDS,
         "zip: the right to its files is asked again every": zip_download.RECHECK_SECONDS,
+        "zip or form: the slot of a person expires after": slots.EXPIRY_SECONDS,
+        "zip or form: the slot is renewed every": slots.RENEW_SECONDS,
+        "zip: a client that takes less than 4 KiB/s for": slots.LowestRate.WINDOW_SECONDS,
         "sweep: such an upload is forgotten after": strays.GRACE.total_seconds(),
         "fsck: too young to compare": fsck_run.GRACE_SECONDS,
         "fsck: reading a block of rows": fsck_rows.BLOCK_SECONDS,

@@ -19,6 +19,7 @@ from uploads.services.previews import looks_of, make_previews
 from uploads.services.receive import Receiver
 from uploads.services.remove import cancel, restore, trash
 from uploads.services.sign import StoredPart, parts_of, sign_parts
+from uploads.services.slots import Slot
 from uploads.services.start import Started, start
 from uploads.services.sweep import sweep
 from uploads.services.verify import verify
@@ -31,6 +32,7 @@ __all__ = [
     "Finished",
     "Outcome",
     "Receiver",
+    "Slot",
     "Started",
     "StoredPart",
     "bundle",

@@ -34,6 +34,8 @@ STATUSES = {
     "refused_type": 415,
     "refused_encoding": 415,
     "too_many_attempts": 429,
+    "throttled": 429,
+    "timeout": 408,
     "completing": 202,
     "server_error": 500,
     "unavailable": 503,

@@ -15,6 +15,7 @@ from uploads.errors import Forbidden, Problem
 from uploads.models import File, State
 from uploads.models.people import person
 from uploads.services.downloads import note_zip
+from uploads.services.slots import LowestRate, Slot
 from uploads.services.zips.bundle import Bundle
 from uploads.services.zips.layout import Member, write
 from uploads.services.zips.reading import Reader
@@ -35,12 +36,24 @@ class TooBusy(Problem):
         super().__init__(_("Many zips are on their way just now. Nothing is wrong: try again in half a minute."))
 
 
+class TooSlow(Problem):
+    """The client reads so slowly that it would keep others waiting for hours."""
+
+    code = "timeout"
+
+    def __init__(self) -> None:
+        super().__init__(_("The download was too slow and has ended. Try again on a faster line."))
+
+
 def open_zip(bundle: Bundle, *, by: User) -> Download:
     """Begin to read; every file of it is recorded as downloaded. To be iterated over, and closed in any case.
 
-    Raises TooBusy, and StoreUnavailable when the store does not give the first bytes.
+    Raises TooManyAtOnce when this person has enough of them running, TooBusy when this process has, and
+    StoreUnavailable when the store does not give the first bytes.
     """
+    slot = Slot.acquire("zip", by)
     if not _places.acquire(blocking=False):
+        slot.release()
         raise TooBusy
     reader = Reader(bundle.files)
     try:
@@ -49,8 +62,9 @@ def open_zip(bundle: Bundle, *, by: User) -> Download:
     except BaseException:
         reader.close()
         _places.release()
+        slot.release()
         raise
-    return Download(bundle, reader, by=by)
+    return Download(bundle, reader, slot, by=by)
 
 
 class Download:
@@ -58,8 +72,11 @@ class Download:
     closed to this person meanwhile, this raises before the end: whoever was told the length knows that the download
     failed."""
 
-    def __init__(self, bundle: Bundle, reader: Reader, *, by: User) -> None:
+    def __init__(self, bundle: Bundle, reader: Reader, slot: Slot, *, by: User) -> None:
         self._bundle = bundle
+        self._slot = slot
+        self._rate = LowestRate()
+        self._given: tuple[float, int] | None = None  # when the last piece was given, and its size
         self._user_id = by.pk
         self._reader = reader
         self._pieces = write(self._entries())
@@ -70,7 +87,11 @@ class Download:
 
     def __next__(self) -> bytes:
         try:
-            return next(self._pieces)
+            self._require_rate()
+            self._slot.renew()
+            piece = next(self._pieces)
+            self._given = (time.monotonic(), len(piece))
+            return piece
         except Problem as problem:
             logger.warning("zip_failed files=%s fault=%s", len(self._bundle.files), type(problem).__name__)
             raise
@@ -82,6 +103,15 @@ class Download:
             self._reader.close()
             self._pieces.close()
             _places.release()
+            self._slot.release()
+
+    def _require_rate(self) -> None:
+        """Raise TooSlow when the client has taken too little for a minute: others wait for its thread."""
+        if self._given is None:
+            return
+        given_at, size = self._given
+        if not self._rate.is_kept(size=size, seconds=time.monotonic() - given_at):
+            raise TooSlow
 
     def _entries(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
         *members, manifest = self._bundle.members
