@@ -1,11 +1,13 @@
 """Many people at once, in a process of their own: a plan as JSON comes by stdin, what they met goes to stdout.
 
 One loop over plain sockets, so that it takes as little as possible of the processors that it shares with the server.
-Nobody pauses between two requests: so many people are always waiting for an answer.
+Nobody pauses between two requests: so many people are always waiting for an answer. Only who is told to come back later
+(503 with Retry-After) does so, as browsers and our uploader do. Each has an address of their own.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
 import os
 import random
@@ -24,6 +26,7 @@ from urllib.parse import urlsplit
 
 PATIENCE_SECONDS = 30
 BODY = os.urandom(10 * 1024)
+RETRY_AFTER = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
@@ -59,8 +62,8 @@ class Met:
 class Line:
     """A connection that is kept, and the answer that comes through it."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, timeout=PATIENCE_SECONDS)
+    def __init__(self, address: tuple[str, int], source: str) -> None:
+        self.socket = socket.create_connection(address, timeout=PATIENCE_SECONDS, source_address=(source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.got = b""
 
@@ -86,8 +89,8 @@ class Line:
 class User:
     """One who asks, waits, and asks the next thing."""
 
-    def __init__(self, crowd: Crowd, life: Life) -> None:
-        self.crowd, self.life = crowd, life
+    def __init__(self, crowd: Crowd, life: Life, source: str) -> None:
+        self.crowd, self.life, self.source = crowd, life, source
         self.lines: dict[tuple[str, int], Line] = {}
         self.step = next(life)
         self.begun = 0.0
@@ -98,7 +101,7 @@ class User:
         self.begun = time.perf_counter()
         line = self.lines.get(address)
         if line is None:
-            line = self.lines[address] = Line(address)
+            line = self.lines[address] = Line(address, self.source)
             self.crowd.selector.register(line.socket, selectors.EVENT_READ, (self, line))
         line.ask(self.step.request)
 
@@ -113,16 +116,23 @@ class User:
             head, _empty, body = got.partition(b"\r\n\r\n")
             if CLOSES.search(head):
                 self.forget(line)
-            self.went_on(Answer(int(got[9:12]), body), told_when=b"\r\nRetry-After:" in head)
+            later = RETRY_AFTER.search(head)
+            self.went_on(Answer(int(got[9:12]), body), later=int(later[1]) if later else 0)
 
     def forget(self, line: Line) -> None:
         self.crowd.selector.unregister(line.socket)
         line.socket.close()
         self.lines = {address: kept for address, kept in self.lines.items() if kept is not line}
 
-    def went_on(self, answer: Answer, *, told_when: bool = False) -> None:
-        self.crowd.note(self.step, answer, time.perf_counter() - self.begun, told_when=told_when)
+    def went_on(self, answer: Answer, *, later: int = 0) -> None:
+        self.crowd.note(self.step, answer, time.perf_counter() - self.begun, told_when=later > 0)
         self.step = self.life.send(answer)
+        if answer.status == 503 and later:
+            self.crowd.wait(self, later)
+        else:
+            self.go_on()
+
+    def go_on(self) -> None:
         try:
             self.begin()
         except OSError:
@@ -136,18 +146,27 @@ class Crowd:
         self.selector = selectors.DefaultSelector()
         self.met: defaultdict[str, Met] = defaultdict(Met)
         self.end = time.perf_counter() + plan["seconds"]
+        self.waiting: list[tuple[float, int, User]] = []
+        self.waited = 0
 
     def run(self) -> dict[str, Any]:
-        users = [User(self, life(self.plan, number)) for number in range(self.plan["users"])]
-        while users and time.perf_counter() < self.end:
-            for key, _events in self.selector.select(timeout=1):
+        for number in range(self.plan["users"]):
+            User(self, life(self.plan, number), f"127.1.{number // 200}.{1 + number % 200}")
+        while time.perf_counter() < self.end:
+            for key, _events in self.selector.select(timeout=0.1):
                 user, line = key.data
                 user.readable(line)
+            while self.waiting and self.waiting[0][0] < time.perf_counter():
+                heapq.heappop(self.waiting)[2].go_on()
         return {
             kind: {"ms": met.ms, "statuses": met.statuses, "late": met.late}
             for kind, met in self.met.items()
             if kind != "store"
         }
+
+    def wait(self, user: User, seconds: int) -> None:
+        self.waited += 1
+        heapq.heappush(self.waiting, (time.perf_counter() + seconds, self.waited, user))
 
     def note(self, step: Step, answer: Answer, seconds: float, *, told_when: bool) -> None:
         met = self.met[step.kind]
@@ -194,7 +213,7 @@ def _upload(plan: dict[str, Any], person: dict[str, str], site: tuple[str, int])
 
 def _request(method: str, path: str, site: tuple[str, int], person: dict[str, str], data: object = None) -> bytes:
     body = b"" if data is None else json.dumps(data).encode()
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {site[0]}:{site[1]}", f"Cookie: {person['cookie']}",
+    lines = [f"{method} {path} HTTP/1.1", f"Host: localhost:{site[1]}", f"Cookie: {person['cookie']}",
              "Accept-Language: en"]  # fmt: skip
     if body:
         lines += [f"X-CSRFToken: {person['token']}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
@@ -203,7 +222,8 @@ def _request(method: str, path: str, site: tuple[str, int], person: dict[str, st
 
 def _address(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
-    return (parts.hostname or "localhost", parts.port or 80)
+    host = parts.hostname or "localhost"
+    return ("127.0.0.1" if host == "localhost" else host, parts.port or 80)
 
 
 def main() -> None:
