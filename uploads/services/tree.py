@@ -124,6 +124,17 @@ class Tree:
         folders = [step.folder for step in self.steps]
         return all(folder is not None and folder.removed_at is None for folder in folders)
 
+    def too_deep(self) -> dict[str, Problem]:
+        """Paths that are not all there, and would reach too far down."""
+        found: dict[str, Problem] = {}
+        for path, end in self.ends.items():
+            if end.folder is None:
+                try:
+                    require_depth(path.count("/") + 1 + (self.base.folder.depth if self.base.folder else 0))
+                except BadInput as problem:
+                    found[path] = problem
+        return found
+
     def lock(self) -> None:
         """Keep the folders that others are made in, or that are brought back, from being moved, closed or removed until
         the transaction ends; whoever does that now ends first."""
@@ -143,8 +154,6 @@ class Tree:
             new = {step.number: step for step in way if step.folder is None and step.number not in plan.new}
             try:
                 rights.require(way, end)
-                if any(step.folder is None for step in way):
-                    require_depth(len(way) + (self.base.folder.depth if self.base.folder else 0))
                 if usage and limited:
                     _require_room(usage, len(plan.new) + len(new), len(new))
             except Problem as problem:
@@ -231,6 +240,8 @@ def ensure(
     """
     tree = Tree(paths, into)
     tree.read()
+    if refused := tree.too_deep():  # thousands of steps that need not be looked for again
+        return ensure(tree.ends.keys() - refused.keys(), by=by, into=into, limited=limited) | refused
     if tree.is_complete and (into is None or into.removed_at is None):
         return tree.answers(tree.plan(by, None, limited=False))
     for _attempt in range(MAX_ATTEMPTS):
