@@ -20,7 +20,8 @@ STORE_LIBRARIES = {"boto3", "botocore", "storages", "urllib3", "s3transfer", "ob
 MAY_IMPORT = {
     "uploads.errors": set(),
     "uploads.parts": set(),
-    "uploads.names": set(),
+    "uploads.folding": set(),
+    "uploads.names": {"uploads.folding"},
     "uploads.encodings": set(),
     "uploads.faultpoints": set(),
     "uploads.models": {"uploads.models", "uploads.errors", "uploads.names", "uploads.encodings", "uploads.parts",

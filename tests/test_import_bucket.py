@@ -22,6 +22,7 @@ from tests.shelf import whole_database
 from tests.stores import Bucket
 from uploads import s3, services
 from uploads.models import Action, Basis, Event, File, Finding, Folder, Installation, Origin, Outcome, Report, State
+from uploads.names import fold
 from uploads.s3 import listing
 from uploads.services.imports import rows, run
 from uploads.services.recount import recount
@@ -188,6 +189,8 @@ ODD = {
     "in/été/日本語 ملف 🎈.txt": "été/日本語 ملف 🎈.txt",
     "in/a//b.txt": "a/b.txt",
     "in//c.txt": "c.txt",
+    "in/Ａ＼": "Ａ＼",
+    "in/Ａ＼Ｎ.txt": "Ａ＼Ｎ.txt",
     "in/AC\\DC/back\\slash.txt": "AC_DC/back_slash.txt",
     "in/می\u200cخواهم.txt": "می\u200cخواهم.txt",
     "in/line\nend\ttab\u202etxt": "lineendtabtxt",
@@ -204,6 +207,7 @@ def test_odd_keys_become_clean_paths_and_are_downloaded(odd: Bucket, alice: User
         odd.write(key, key.encode())
     assert bring("in/")[0] == 0
     assert {file.key: path_of(file) for file in File.objects.all()} == ODD
+    assert all(file.folded == fold(file.name) for file in File.objects.all())
     for file in File.objects.all():
         answer = as_alice.get(f"/files/{file.link}/download")
         with urllib.request.urlopen(answer["Location"]) as got:

@@ -33,6 +33,8 @@ from uploads.models import (
     Level,
     Origin,
     State,
+    Tag,
+    Tagging,
     Usage,
     Visibility,
 )
@@ -235,6 +237,16 @@ def test_a_library_with_anything_in_it_is_left_alone(library: Bucket, tmp_path: 
     code, _told, why = rebuild(tmp_path / "manifest", "--apply")
     assert (code, shelf.whole_database()) == (2, before)
     assert "not empty" in why
+
+
+def test_tags_that_were_two_and_are_one_now_are_merged(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "before.jsonl")
+    spoil(tmp_path / "before.jsonl", b'"name":"summer"', '"name":"ÉTÈ"'.encode())
+    lose_the_database()
+    assert rebuild(tmp_path / "before.jsonl", "--apply")[0] == 0
+    assert list(Tag.objects.values_list("name", "folded")) == [("Été", "ete")]
+    assert Tagging.objects.count() == 1
+    assert recount() == []
 
 
 def test_a_manifest_that_is_cut_off_is_refused_and_nothing_written(alice: User, bucket: Bucket, tmp_path: Path) -> None:

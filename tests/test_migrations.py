@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ from django.db.models import signals
 
 from amalga.database import ANSWER_SECONDS
 from tests.rows import facts_of
-from uploads.models import Figure, File, Folder, State, Usage
+from uploads.models import Figure, File, Folder, State, Tag, Usage
+from uploads.services.recount import recount
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -85,6 +87,52 @@ def test_roles_that_are_there_get_the_new_rights(earlier: Any) -> None:
     migrate()
     rights = set(Group.objects.get(name="managers").permissions.values_list("codename", flat=True))
     assert {"change_folder", "view_event"} <= rights
+
+
+@pytest.fixture
+def folded_before() -> Iterator[Any]:
+    """The models of the time when `ł` was no `l`, and a dakuten an accent."""
+    yield migrate([("uploads", "0016_count_folders_and_tags")])
+    migrate()
+
+
+def as_it_was(row: Any, name: str, folded: str) -> Any:
+    type(row).objects.filter(pk=row.pk).update(name=name, folded=folded)
+    return row
+
+
+def old_file(earlier: Any, owner: int, name: str, folded: str) -> Any:
+    row = earlier.get_model("uploads", "File").objects.create(
+        owner_id=owner, name="x", size=5, part_size=10, state=State.AVAILABLE, **facts_of(State.AVAILABLE)
+    )
+    return as_it_was(row, name, folded)
+
+
+def test_names_are_folded_again(folded_before: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = User.objects.create(username="alice").pk
+    for name, folded in [("Łódź", "łodz"), ("ガス", "カス"), ("plain", "plain"), ("Été", "ete"), ("ħ", "ħ")]:
+        old_file(folded_before, owner, name, folded)
+    as_it_was(folded_before.get_model("uploads", "Folder").objects.create(name="a"), "Œuvres", "œuvres")
+    monkeypatch.setattr(importlib.import_module("uploads.migrations.0017_fold_names_again"), "BATCH_SIZE", 2)
+    migrate()
+    assert set(File.objects.values_list("folded", flat=True)) == {"lodz", "ガス", "plain", "ete", "h"}
+    assert Folder.objects.get().folded == "oeuvres"
+
+
+def test_tags_that_are_one_now_are_merged_and_no_file_loses_its_tag(folded_before: Any) -> None:
+    owner = User.objects.create(username="alice").pk
+    tag_model, tagging = (folded_before.get_model("uploads", name) for name in ("Tag", "Tagging"))
+    files = [old_file(folded_before, owner, str(number), str(number)) for number in range(3)]
+    # the first becomes what the second was
+    names = [("łи", "łи"), ("lй", "lи"), ("lodz", "lodz"), ("łódź", "łodz"), ("ガス", "カス")]
+    tags = [as_it_was(tag_model.objects.create(name=str(number)), *names[number]) for number in range(len(names))]
+    for tag, its in zip(tags, [files[:1], files[1:2], files[:1], files, files[2:]], strict=True):
+        tagging.objects.bulk_create(tagging(tag=tag, file=file) for file in its)
+    migrate()
+    kept = {tag.name: tag for tag in Tag.objects.all()}
+    assert {name: tag.folded for name, tag in kept.items()} == {"łи": "lи", "lй": "lй", "łódź": "lodz", "ガス": "ガス"}
+    assert {name: tag.taggings.count() for name, tag in kept.items()} == {"łи": 1, "lй": 1, "łódź": 3, "ガス": 1}
+    assert not [difference for difference in recount() if difference.kind == "tag"]
 
 
 def test_migrating_takes_its_time_and_pages_do_not() -> None:

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from urllib.parse import quote
 
+from uploads.folding import fold as fold  # for all who ask for names
+
 MOST_CHARACTERS = 255
 MOST_TYPED_CHARACTERS = 1_000  # more than any file system gives; such text is no name and is refused
 MOST_FOLDER_CHARACTERS = 1_024
@@ -106,18 +108,6 @@ def clean_folder(text: str) -> str:
     """A relative folder path like `Brand/Logos`, each segment a clean name; empty and `.`/`..` ones go."""
     segments = (segment.strip() for segment in _with_slashes(_visible(text)).split("/"))
     return "/".join(clean_name(segment) for segment in segments if segment.strip(". "))
-
-
-def fold(text: str) -> str:
-    """The text as searching and sorting see it: no case, no accents, compatibility forms made plain.
-
-    `Été №2.PDF` becomes `ete no2.pdf`. Both what is kept and what is searched for go through here.
-    """
-    if text.isascii():
-        return text.lower()
-    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    bare = "".join(char for char in decomposed if not unicodedata.combining(char))
-    return unicodedata.normalize("NFC", bare)
 
 
 def extensions_of(name: str) -> set[str]:

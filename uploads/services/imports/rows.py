@@ -109,13 +109,13 @@ def _keep(folders: set[int]) -> None:
 
 
 def _lines(found: Sequence[Found], folders: Mapping[str, int | None]) -> str:
-    """For COPY. Clean names have nothing that needs an escape; keys and ETags may. Ids begin with the time, so that
-    the indexes grow at one end."""
+    """For COPY. Clean names have nothing that needs an escape; keys, ETags and folded names may (U+FF3C folds to a
+    backslash). Ids begin with the time, so that the indexes grow at one end."""
     head, rest = f"{time.time_ns() // 1_000_000:012x}", os.urandom(10 * len(found)).hex()
     smallest = settings.UPLOAD_PART_BYTES
     return "".join(
         f"{head}{rest[20 * at : 20 * at + 20]}\t{one.key.translate(ESCAPED)}\t{one.size}\t"
-        f"{one.etag.translate(ESCAPED)}\t{one.modified.isoformat()}\t{one.name}\t{fold(one.name)}\t"
+        f"{one.etag.translate(ESCAPED)}\t{one.modified.isoformat()}\t{one.name}\t{fold(one.name).translate(ESCAPED)}\t"
         f"{folders[one.folder] or NULL}\t{one.claimed_type}\t{one.family}\t"
         f"{part_size_for(one.size, smallest=smallest)}\n"
         for at, one in enumerate(found)

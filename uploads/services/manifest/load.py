@@ -66,9 +66,10 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
         ids.people.update(_people(path, ids.groups))
         _copy(Folder, chain(rows(path, "folder"), [folder] if folder else []), ids)
         _copy(Grant, rows(path, "grant"), ids)
-        _copy(Tag, rows(path, "tag"), ids)
+        same = _same_tags(path)
+        _copy(Tag, (row for row in rows(path, "tag") if row["id"] not in same), ids)
         _copy(File, (json.loads(line) for line in files), ids)
-        _copy(Tagging, rows(path, "tagging"), ids)
+        _copy(Tagging, _taggings(path, same), ids)
         _copy(Event, rows(path, "event"), ids)
         cursor.execute(PATIENCE, [settings.TRASH_DAYS])
         cursor.execute(USAGE)
@@ -92,6 +93,28 @@ def _copy(model: Any, told: Iterator[dict[str, Any]], ids: _Ids) -> None:
                 row["folded"] = folded(row["name"])
             row["multipart_id"] = ""
             copy.write_row([_value(column, row.get(column), ids) for column in columns])
+
+
+def _same_tags(path: Path) -> dict[int, int]:
+    """Tags that were two when the manifest was written and are one by the way names are folded now: by the id of each
+    but the first, that of the first."""
+    first: dict[str, int] = {}
+    return {
+        row["id"]: pk
+        for row in rows(path, "tag")
+        if (pk := first.setdefault(folded(row["name"]), row["id"])) != row["id"]
+    }
+
+
+def _taggings(path: Path, same: dict[int, int]) -> Iterator[dict[str, Any]]:
+    merged, seen = {*same.values()}, set()
+    for row in rows(path, "tagging"):
+        row["tag_id"] = same.get(row["tag_id"], row["tag_id"])
+        if row["tag_id"] in merged:
+            if (row["tag_id"], row["file_id"]) in seen:
+                continue
+            seen.add((row["tag_id"], row["file_id"]))
+        yield row
 
 
 def _made(model: Any) -> list[str]:
