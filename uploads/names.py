@@ -89,6 +89,7 @@ _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\|\.{1,2}\\")
 # In a quoted file name, what clients read in different ways: browsers decode percent escapes and RFC 2047 words there,
 # and nobody agrees on quotes, backslashes and other letters than ASCII (RFC 6266, appendix D).
 _AMBIGUOUS = re.compile(r'(?:[^ -~]|["\\%]|=\?)+')
+_SEPARATOR = re.compile(r"[:/\\]")
 _ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"  # besides letters and digits: RFC 8187, 3.2.1
 
 
@@ -118,7 +119,7 @@ def extensions_of(name: str) -> set[str]:
     made plain, as some file systems and tools do.
     """
     plain = _visible(unicodedata.normalize("NFKC", name)).casefold()
-    pieces = (piece.rstrip(". ") for piece in re.split(r"[:/\\]", plain))
+    pieces = (piece.rstrip(". ") for piece in _SEPARATOR.split(plain))
     return {dot + extension for _stem, dot, extension in (piece.rpartition(".") for piece in pieces) if dot}
 
 

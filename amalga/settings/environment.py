@@ -22,6 +22,8 @@ READ_ELSEWHERE = {
     "AWS_CONFIG_FILE", "AWS_CA_BUNDLE", "DJANGO_SETTINGS_MODULE", "LOCAL_POSTGRES_PORT", "LOCAL_S3_PORT",
     "LOCAL_FOLDER",
 }  # fmt: skip
+# boto3 has one of these for each service of AWS's.
+_ENDPOINT = re.compile(r"AWS_ENDPOINT_URL_[A-Z0-9_]{2,}")
 # Shorter names lie near too many others.
 SHORTEST_NAME = 8
 # SECRETKEY, DATABSE_URL, UPLOAD_QUOTA_BYTE; but not UPLOAD_MAX_SIZE
@@ -80,8 +82,7 @@ def _meant(wrong: str, names: Iterable[str]) -> str | None:
 
 
 def _is_known(name: str) -> bool:
-    # boto3 has one of these for each service of AWS's
-    return name in env.asked | READ_ELSEWHERE or bool(re.fullmatch(r"AWS_ENDPOINT_URL_[A-Z0-9_]{2,}", name))
+    return name in env.asked | READ_ELSEWHERE or bool(_ENDPOINT.fullmatch(name))
 
 
 def whole(name: str, default: int, *, least: int, most: int) -> int:

@@ -9,6 +9,7 @@ from amalga.settings.environment import as_given, env
 from amalga.settings.site import DEBUG
 
 LEAST_TOKEN, MOST_TOKEN = 16, 200
+_TOKEN = re.compile(rf"[!-~]{{{LEAST_TOKEN},{MOST_TOKEN}}}")
 
 try:
     LOG_FORMAT = log_format(str(env.str("LOG_FORMAT", default="")), debug=DEBUG)
@@ -28,7 +29,7 @@ if SENTRY_DSN:
 
 # Whoever asks for /metrics must know it; without one there is no such address.
 METRICS_TOKEN = as_given("METRICS_TOKEN").strip()
-if METRICS_TOKEN and not re.fullmatch(rf"[!-~]{{{LEAST_TOKEN},{MOST_TOKEN}}}", METRICS_TOKEN):
+if METRICS_TOKEN and not _TOKEN.fullmatch(METRICS_TOKEN):
     raise ImproperlyConfigured(
         f"METRICS_TOKEN is not usable: it takes {LEAST_TOKEN} to {MOST_TOKEN} letters, digits and signs without blanks."
     )

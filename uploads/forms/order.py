@@ -68,7 +68,9 @@ def _tag(text: str) -> str:
     text = text.strip()
     if not text:
         return ""
-    name = names.clean_name(text.replace("/", "-").replace("\\", "-"))
+    name = text.replace("/", "-").replace("\\", "-")
+    if len(name) <= names.MOST_TYPED_CHARACTERS:  # normalizing takes quadratic time for a run of combining marks
+        name = names.clean_name(name)
     if len(name) > MOST_TAG_CHARACTERS:
         raise BadInput(_("A tag may have at most %(most)s characters.") % {"most": MOST_TAG_CHARACTERS})
     return name

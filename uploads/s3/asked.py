@@ -22,6 +22,7 @@ DENIED = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
 NO_BUCKET = {"NoSuchBucket", "404"}
 OTHER_REGION = {"PermanentRedirect", "301", "307", "AuthorizationHeaderMalformed", "TemporaryRedirect",
                 "IllegalLocationConstraintException"}  # fmt: skip
+AWS_HOST = re.compile(r"(^|\.)amazonaws\.com(\.cn)?$")
 
 
 class Said(StoreUnavailable):
@@ -49,7 +50,7 @@ class Said(StoreUnavailable):
 def at_aws() -> bool:
     """Whether the store is Amazon's own, also by an address of a VPC's or of a country's."""
     host = urlsplit(settings.S3_ENDPOINT or "https://amazonaws.com").hostname or ""
-    return bool(re.search(r"(^|\.)amazonaws\.com(\.cn)?$", host))
+    return bool(AWS_HOST.search(host))
 
 
 @contextlib.contextmanager

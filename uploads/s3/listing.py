@@ -41,9 +41,8 @@ LISTED = "ListObjectsV2"
 LISTED_SECONDS = 60  # how long a signed question is good for
 PAUSE_SECONDS = 0.5  # before the second attempt; then twice as long each time
 
-ITEM = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)
 KEY = re.compile(r"<Key>([^<]*)</Key>")
-SIZE = re.compile(r"<Size>(\d+)</Size>")
+SIZE = re.compile(r"<Size>(\d{1,18})</Size>")
 ETAG = re.compile(r"<ETag>([^<]*)</ETag>")
 MODIFIED = re.compile(r"<LastModified>([^<]*)</LastModified>")
 MORE = re.compile(r"<IsTruncated>(true|false)</IsTruncated>")
@@ -198,7 +197,7 @@ def _read(text: str) -> tuple[Page, str]:
     keys, sizes, moments = KEY.findall(text), list(map(int, SIZE.findall(text))), MODIFIED.findall(text)
     etags = [etag.strip('"') for etag in ETAG.findall(text.replace("&quot;", "").replace("&#34;", ""))]
     if len(etags) < len(keys):  # some stores leave them out
-        etags = [_etag(item) for item in ITEM.findall(text)]
+        etags = [_etag(item) for item in text.split("<Contents>")[1:]]
     if not len(keys) == len(sizes) == len(moments) == len(etags) == text.count("<Contents>"):
         raise _fault(text, "OddListing", refused=False)
     page = Page(_plain(keys, encoded=ENCODED in text), sizes, etags, moments)

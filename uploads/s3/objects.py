@@ -21,6 +21,7 @@ FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
 CHUNK_BYTES = 1024**2
 LOOK_SECONDS = 60
 NEVER_USED = "f/" + "0" * 32
+CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<size>\d{1,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,5 +167,5 @@ def whole_size(headers: Mapping[str, str]) -> int:
 
     Some stores send that header with status 200.
     """
-    ranged = re.fullmatch(r"bytes \d+-\d+/(\d+)", headers.get("Content-Range", ""))
-    return int(ranged[1]) if ranged else int(headers["Content-Length"])
+    ranged = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+    return int(ranged["size"]) if ranged else int(headers["Content-Length"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
@@ -20,7 +19,7 @@ from uploads.s3.client import (
     require_no_transaction,
     told_plainly,
 )
-from uploads.s3.objects import whole_size
+from uploads.s3.objects import CONTENT_RANGE, whole_size
 from uploads.s3.stores import store_named
 
 SIGNED_SECONDS = 60  # the store asks for the signature once, at the beginning of an answer
@@ -115,4 +114,5 @@ def _begins_at(answer: urllib3.BaseHTTPResponse, start: int) -> bool:
     """Some stores send a range with status 200; one that sends all from the beginning does not do."""
     if not start:
         return True
-    return bool(re.match(rf"bytes {start}-\d+/\d+$", answer.headers.get("Content-Range", "")))
+    told = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    return told is not None and int(told["first"]) == start

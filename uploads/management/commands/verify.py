@@ -22,6 +22,7 @@ from uploads.models import File, Outcome, Report
 from uploads.services.verify import Chosen, Paced, Run, claims, differences, least_recent, named
 
 MOST_THREADS = 32
+FRACTION = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 class Command(BaseCommand):
@@ -176,7 +177,7 @@ def _outcome(run: Run) -> Outcome:
 
 
 def _fraction(text: str) -> Fraction:
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    found = FRACTION.fullmatch(text)
     if not found or not 0 < int(found[1]) <= int(found[2]):
         raise argparse.ArgumentTypeError(f"{text!r} is no part of a whole, such as 1/30")
     return Fraction(int(found[1]), int(found[2]))

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
+ESCAPED = re.compile(r"\\.")
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n"})
 
 
@@ -33,7 +34,7 @@ def lines_of(text: str) -> list[str]:
 
 def _unescaped(key: str) -> str:
     plain = {"\\\\": "\\", "\\t": "\t", "\\n": "\n"}
-    return re.sub(r"\\.", lambda found: plain[found[0]], key)
+    return ESCAPED.sub(lambda found: plain[found[0]], key)
 
 
 class Tally:
