@@ -90,6 +90,7 @@ _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\|\.{1,2}\\")
 # and nobody agrees on quotes, backslashes and other letters than ASCII (RFC 6266, appendix D).
 _AMBIGUOUS = re.compile(r'(?:[^ -~]|["\\%]|=\?)+')
 _SEPARATOR = re.compile(r"[:/\\]")
+_BACKSLASHES = re.compile(r"\\+")
 _ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"  # besides letters and digits: RFC 8187, 3.2.1
 
 
@@ -171,7 +172,7 @@ def _is_invisible(char: str) -> bool:
 
 
 def _with_slashes(text: str) -> str:
-    return re.sub(r"\\+", "/" if _WINDOWS_PATH.match(text.strip()) else "_", text)
+    return _BACKSLASHES.sub("/" if _WINDOWS_PATH.match(text.strip()) else "_", text)
 
 
 def _shorten(name: str, most: int = MOST_CHARACTERS) -> str:
