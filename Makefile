@@ -36,13 +36,13 @@ checks:
 	$(PY) -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp  ## ruff and mypy
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(ANY_SETTINGS) $(VENV)/bin/mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(ANY_SETTINGS) $(PY) -m mypy
 
 format: $(VENV)/dev.stamp  ## let ruff mend what it can
-	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/ruff format .
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
 
 messages: $(VENV)/dev.stamp  ## bring locale/ up to date with the texts that are marked for translation
 	$(PY) -m tests.messages
@@ -61,10 +61,10 @@ proxies: $(VENV)/dev.stamp
 deploy-tools: .venv-deploy/done.stamp
 
 audit: .venv-deploy/done.stamp  ## hold what runs in production against the list of known faults; asks pypi.org
-	.venv-deploy/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.txt
+	.venv-deploy/bin/python -m pip_audit --strict --disable-pip --no-deps --requirement requirements.txt
 
 sbom: .venv-deploy/done.stamp  ## write sbom.json: what runs in production, as CycloneDX; asks pypi.org
-	.venv-deploy/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.txt --format cyclonedx-json --output sbom.json
+	.venv-deploy/bin/python -m pip_audit --strict --disable-pip --no-deps --requirement requirements.txt --format cyclonedx-json --output sbom.json
 
 requirements: .venv-deploy/done.stamp  ## write the lists of pinned versions with hashes from *.in (UPGRADE=--upgrade: newer versions)
 	@for list in requirements requirements-dev deploy/requirements tests/digest-store; do \
