@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -186,7 +185,7 @@ def _keep_plans(cases: Sequence[dict[str, Any]]) -> None:
 def _library(files: int) -> str:
     """The URL of a library with this many files; it is made unless it is there."""
     url, name = _url(files), urlsplit(_url(files)).path[1:]
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+    with psycopg.connect(os.environ["LOCAL_SUPERUSER_URL"], autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     print(f"a library of {files:,} files", file=sys.stderr, flush=True)
@@ -195,7 +194,7 @@ def _library(files: int) -> str:
 
 
 def _url(files: int) -> str:
-    parts = urlsplit(os.environ["DATABASE_URL"])
+    parts = urlsplit(os.environ["LOCAL_SUPERUSER_URL"])
     return urlunsplit(parts._replace(path=f"/library_{files}"))
 
 
@@ -210,20 +209,19 @@ def _python(module: str, url: str, *arguments: str) -> str:
 
 def enlarge_cache() -> None:
     """Give Postgres the memory that a library of millions deserves. Whoever runs it starts it again."""
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-        asked = "SELECT current_setting('shared_buffers'), current_setting('data_directory')"
-        now, folder = connection.execute(asked).fetchone() or ("", "")
+    with psycopg.connect(os.environ["LOCAL_SUPERUSER_URL"], autocommit=True) as connection:
+        asked = "SELECT current_setting('shared_buffers'), pg_read_file('postmaster.pid')"
+        now, pid_file = connection.execute(asked).fetchone() or ("", "")
         if now == SHARED_BUFFERS:
             return
         connection.execute(sql.SQL("ALTER SYSTEM SET shared_buffers = {}").format(sql.Literal(SHARED_BUFFERS)))
         connection.execute("ALTER SYSTEM SET max_wal_size = '8GB'")
-    postmaster = int((Path(folder) / "postmaster.pid").read_text().split()[0])
-    os.kill(postmaster, 2)  # SIGINT, its fast shutdown
+    os.kill(int(pid_file.split()[0]), 2)  # SIGINT, its fast shutdown
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         time.sleep(1)
         try:
-            psycopg.connect(os.environ["DATABASE_URL"]).close()
+            psycopg.connect(os.environ["LOCAL_SUPERUSER_URL"]).close()
         except psycopg.OperationalError:
             continue
         return

@@ -24,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=100_000)
     options = parser.parse_args()
+    os.environ["DATABASE_URL"] = os.environ["LOCAL_SUPERUSER_URL"]  # CHECKPOINT and the making of a library need it
     made = [sys.executable, "-m", "bench.library_make", str(options.files)]
     subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amalga.settings")

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
 from django.db import connection
 
 from amalga.local.ports import free_port
-from amalga.local.processes import dies_with_us
-from amalga.local.servers import Postgres
+from amalga.local.servers import MARK, Postgres
 
 READY_SECONDS = 30
 
@@ -31,6 +28,32 @@ def until(true: Callable[[], object], *, seconds: float = READY_SECONDS) -> None
         time.sleep(0.05)
 
 
+def superuser_url(*, database: str, port: object = None) -> str:
+    """For what the application's own role may not do."""
+    url = urlsplit(os.environ["LOCAL_SUPERUSER_URL"])
+    return url._replace(netloc=f"{url.username}:{url.password}@127.0.0.1:{port or url.port}", path=database).geturl()
+
+
+def as_superuser(statement: str) -> Any:
+    """Run it in the database of the tests; the first row that it gives."""
+    url = superuser_url(database=connection.settings_dict["NAME"])
+    with psycopg.connect(url, autocommit=True) as opened:
+        done = opened.execute(statement)
+        return done.fetchone() if done.description else None
+
+
+def reload_configuration() -> None:
+    """Return when the server lets in by the rules that stand in its files now."""
+    before = as_superuser("SELECT pg_conf_load_time()")
+    as_superuser("SELECT pg_reload_conf()")
+    until(lambda: as_superuser("SELECT pg_conf_load_time()") > before)  # a new connection has the server's own
+
+
+def data_folder() -> Path:
+    """Of the server of the tests."""
+    return Path(as_superuser(f"SHOW {MARK}")[0])
+
+
 class Standby:
     """Copied from the server of the tests, or from another of these, and following it until it is promoted; what it is
     asked stands in its log."""
@@ -40,15 +63,12 @@ class Standby:
         self.place = connection.settings_dict
         self.port = free_port()
         self.kind = Postgres(folder, throwaway=True)
-        self.kind.folder.mkdir(mode=0o700)
-        step_down = self.kind._as_nobody() if os.geteuid() == 0 else []
-        program, source = str(self.kind._programs / "pg_basebackup"), of.url if of else self._url(self.place["PORT"])
-        copy = [program, "-D", str(self.kind.data), "-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
-        command = [*dies_with_us(signal.SIGTERM, *step_down), *copy]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        self.kind.make_folder()
+        source = of.url if of else self._url(self.place["PORT"])
+        options = ["-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
+        self.kind.run("pg_basebackup", *options, data=self.kind.data)
         with (self.kind.data / "postgresql.auto.conf").open("a") as settings:
             settings.write("log_statement = 'all'\n")
-        self.kind.prepare(after_crash=False)
         self.start()
 
     @property
@@ -107,5 +127,5 @@ class Standby:
         return self.kind.daemon.log_file.read_text(errors="replace")
 
     def _url(self, port: object) -> str:
-        user, password, name = (self.place[part] for part in ("USER", "PASSWORD", "NAME"))
-        return f"postgres://{user}:{quote(password)}@127.0.0.1:{port}/{name}"
+        """Of the superuser: it copies a server, and stops and promotes one."""
+        return superuser_url(database=self.place["NAME"], port=port)

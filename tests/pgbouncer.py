@@ -18,7 +18,7 @@ from django.db import connection
 
 from amalga.local.ports import free_port
 from amalga.local.processes import Daemon
-from amalga.local.servers import Postgres
+from amalga.local.unprivileged import UnprivilegedUser
 
 ADVICE = "No pgbouncer for the tests: install it (apt or brew install pgbouncer), then run make again."
 READY_SECONDS = 15
@@ -31,7 +31,7 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = scram-sha-256
-auth_file = {users}
+auth_file = users.txt
 pool_mode = transaction
 default_pool_size = 2
 max_client_conn = 200
@@ -62,14 +62,17 @@ class Bouncer:
         folder.mkdir()
         users, file = folder / "users.txt", folder / "pgbouncer.ini"
         users.write_text(f'"{place["USER"]}" "{place["PASSWORD"]}"\n')
-        file.write_text(SETTINGS.format(host=place["HOST"], behind=place["PORT"], port=self.port, users=users))
-        kind = Postgres(folder, throwaway=True)
-        kind.folder.mkdir()
-        step_down = kind._as_nobody() if os.geteuid() == 0 else []  # it refuses root, as Postgres does
+        file.write_text(SETTINGS.format(host=place["HOST"], behind=place["PORT"], port=self.port))
         program = find()
         assert program, ADVICE
-        self.daemon = Daemon("pgbouncer", folder, mark=str(file), stop_signal=signal.SIGTERM)
-        self.daemon.start([program, str(file)], env=os.environ, step_down=step_down)
+        step_down: tuple[str, ...] = ()
+        if os.geteuid() == 0:  # it refuses root, as Postgres does
+            user = UnprivilegedUser()
+            step_down = user.options
+            for path in (folder, users, file):
+                user.owns(path)
+        self.daemon = Daemon("pgbouncer", folder, mark=file.name, stop_signal=signal.SIGTERM)
+        self.daemon.start([program, file.name], env=os.environ, step_down=step_down, cwd=folder)
         self._wait()
 
     @property

@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django import Settings
 
+from tests.clusters import as_superuser
 from tests.conftest import PROJECT
 from uploads import checks
 
@@ -123,8 +124,7 @@ def test_a_known_password_stops_a_release_but_no_debugging(production: dict[str,
 def test_migrate_refuses_a_known_password() -> None:
     """The release line of the Procfile, which every deployment begins with."""
     database = connection.settings_dict
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE ROLE everybody_knows SUPERUSER LOGIN PASSWORD 'postgres'")
+    as_superuser("CREATE ROLE everybody_knows SUPERUSER LOGIN PASSWORD 'postgres'")
     url = "postgres://everybody_knows:postgres@{HOST}:{PORT}/{NAME}".format(**database)
     try:
         done = subprocess.run(
@@ -132,8 +132,7 @@ def test_migrate_refuses_a_known_password() -> None:
             capture_output=True, text=True,
         )  # fmt: skip
     finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP ROLE everybody_knows")
+        as_superuser("DROP ROLE everybody_knows")
     assert done.returncode == 1
     assert "uploads.E002" in done.stderr
 

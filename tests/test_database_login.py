@@ -33,6 +33,7 @@ def made(name: str) -> str:
 @contextmanager
 def signed_in_as(name: str) -> Iterator[None]:
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f'GRANT "{name}" TO CURRENT_USER WITH INHERIT FALSE, SET TRUE')
         cursor.execute(f'SET LOCAL ROLE "{name}"')
         yield
         cursor.execute("RESET ROLE")

@@ -92,7 +92,9 @@ def test_too_few_connections_are_told_in_numbers(settings: Settings) -> None:
 
 
 def test_a_limit_of_the_role_counts() -> None:
-    execute("ALTER ROLE CURRENT_USER CONNECTION LIMIT 20")
+    execute("CREATE ROLE limited CONNECTION LIMIT 20")
+    execute("GRANT limited TO CURRENT_USER WITH SET TRUE")
+    execute("SET LOCAL ROLE limited")
     line = told("database connections")
     assert (line.level, "20 are there" in line.reason) == (Level.WARN, True)
 

@@ -17,6 +17,7 @@ import pytest
 from django.db import OperationalError, connection, connections
 
 from amalga.database import TokenConnection
+from tests.clusters import as_superuser, data_folder, reload_configuration
 from tests.own_ca import Authority
 from tests.postgres_front import PostgresFront
 from uploads.s3 import client, tokens
@@ -63,24 +64,18 @@ class Rds:
         return hmac.digest(key, text.encode(), "sha256").hex()
 
 
-def execute(sql: str) -> Any:
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-        return cursor.fetchone() if cursor.description else None
-
-
 @pytest.fixture
 def trusting() -> Iterator[None]:
     """The server behind takes this role without a password, as RDS does after it has looked at the token."""
-    (file,) = execute("SHOW hba_file")
-    before = Path(file).read_text()
-    execute(f"CREATE ROLE {ROLE} LOGIN IN ROLE CURRENT_USER")
-    Path(file).write_text(f"host all {ROLE} 127.0.0.1/32 trust\n{before}")
-    execute("SELECT pg_reload_conf()")
+    file = data_folder() / "pg_hba.conf"
+    before = file.read_text()
+    as_superuser(f"CREATE ROLE {ROLE} LOGIN IN ROLE {connection.settings_dict['USER']}")
+    file.write_text(f"host all {ROLE} 127.0.0.1/32 trust\n{before}")
+    reload_configuration()
     yield
-    Path(file).write_text(before)
-    execute("SELECT pg_reload_conf()")
-    execute(f"DROP ROLE {ROLE}")
+    file.write_text(before)
+    reload_configuration()
+    as_superuser(f"DROP ROLE {ROLE}")
 
 
 @pytest.fixture

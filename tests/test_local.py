@@ -2,87 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
+from django.core import management
 
-from amalga.local.ports import free_port
-
-SECONDS = 30
-CONNECT = "import os, psycopg; db = psycopg.connect(os.environ['DATABASE_URL'], autocommit=True); "
-WHO = CONNECT + "print(db.execute('SELECT pg_postmaster_start_time()').fetchone()[0])"
-STAY = "print('up', flush=True); import time; time.sleep(60)"
-PORTS = ("LOCAL_POSTGRES_PORT", "LOCAL_S3_PORT", "PORT")
-
-
-class Laptop:
-    """An installation of its own in a temporary folder, on ports of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ports = {name: free_port() for name in PORTS}
-        self.started: list[subprocess.Popen[str]] = []
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder),
-            "LOCAL_FOLDER": str(self.folder),
-        }
-        env |= {name: str(port) for name, port in self.ports.items()}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "amalga.local", *arguments],
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.started.append(process)
-        return process
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=SECONDS)
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
-
-    def python(self, code: str, *options: str) -> str:
-        done = self.run(*options, sys.executable, "-c", code)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def staying(self, *options: str) -> subprocess.Popen[str]:
-        """A command that runs on, with its servers up."""
-        process = self.start(*options, sys.executable, "-c", STAY)
-        assert process.stdout
-        assert process.stdout.readline() == "up\n"
-        return process
-
-    def processes(self) -> list[str]:
-        """Whatever still runs in this installation."""
-        lines = [_command_line(process) for process in psutil.process_iter()]
-        return [line for line in lines if str(self.folder) in line]
-
-    def close(self) -> None:
-        for process in self.started:
-            process.terminate()
-            process.communicate(timeout=SECONDS)
-
-
-def _command_line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
+from amalga.local import prepare, programs
+from amalga.local.processes import Refused
+from amalga.local.servers import Postgres
+from tests.laptops import CONNECT, PORTS, SECONDS, WHO, Laptop
 
 
 @pytest.fixture
@@ -217,3 +152,92 @@ def test_no_secret_stands_on_a_command_line(laptop: Laptop) -> None:
     for name in ("secret-key", "postgres/password"):
         assert (laptop.folder / name).read_text() not in shown
     assert (laptop.folder / "s3-key").read_text().split(",")[1] not in shown
+
+
+@pytest.fixture
+def earlier(laptop: Laptop) -> Laptop:
+    """As earlier versions left it: the application's role is the superuser, and owns what others made of it."""
+    laptop.folder.mkdir(mode=0o700)
+    kind = Postgres(laptop.folder, throwaway=False)
+    kind.prepare(after_crash=False)
+    port = laptop.ports["LOCAL_POSTGRES_PORT"]
+    kind.start(port)
+    try:
+        wait_until(lambda: works(kind._url(port, "postgres"), "CREATE DATABASE amalga"))
+        assert works(kind._url(port, "amalga"), EARLIER)
+    finally:
+        kind.daemon.stop()
+    return laptop
+
+
+EARLIER = """
+CREATE EXTENSION pg_trgm;
+CREATE TABLE kept (id bigint GENERATED ALWAYS AS IDENTITY, name text);
+CREATE INDEX ON kept USING gin (name gin_trgm_ops);
+CREATE SEQUENCE numbers;
+CREATE VIEW seen AS SELECT name FROM kept;
+CREATE FUNCTION answer() RETURNS int LANGUAGE sql AS 'SELECT 42';
+INSERT INTO kept (name) VALUES ('a file');
+"""
+
+
+def works(url: str, statements: str) -> bool:
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(statements)
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_a_database_of_an_earlier_version_belongs_to_a_role_without_more_rights(earlier: Laptop) -> None:
+    statements = [
+        "ALTER TABLE kept ADD COLUMN more text",
+        "INSERT INTO kept (name) VALUES ('another')",
+        "ALTER SEQUENCE numbers RESTART",
+        "CREATE OR REPLACE VIEW seen AS SELECT name, id FROM kept",
+        "CREATE OR REPLACE FUNCTION answer() RETURNS int LANGUAGE sql AS 'SELECT 43'",
+        "CREATE EXTENSION IF NOT EXISTS pg_trgm",
+        "ALTER DATABASE amalga SET work_mem = '8MB'",
+    ]
+    kept = "SELECT kept.name, rolsuper FROM kept, pg_roles WHERE rolname = current_user"
+    code = f"print(db.execute({kept!r}).fetchall()); [db.execute(statement) for statement in {statements!r}]"
+    assert earlier.python(CONNECT + code) == "[('a file', False)]"
+
+
+def test_a_database_of_an_earlier_version_that_was_never_made_is_made(laptop: Laptop) -> None:
+    laptop.folder.mkdir(mode=0o700)
+    Postgres(laptop.folder, throwaway=False).prepare(after_crash=False)
+    assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
+
+
+def test_nobody_signs_in_as_the_superuser(laptop: Laptop) -> None:
+    attempt = "os.environ['DATABASE_URL'].replace('//amalga:', '//postgres:')"
+    done = laptop.run(laptop.interpreter, "-c", f"import os, psycopg; psycopg.connect({attempt})")
+    assert "password authentication failed" in done.stderr
+
+
+def test_the_role_of_the_application_has_no_right_beyond_its_database(laptop: Laptop) -> None:
+    rights = "rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
+    asked = f"SELECT {rights} FROM pg_roles WHERE rolname = current_user"
+    assert laptop.python(f"{CONNECT}print(set(db.execute('{asked}').fetchone()))") == "{False}"
+
+
+@pytest.mark.django_db
+def test_a_second_start_prepares_only_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "PROJECT", tmp_path)
+    for name in ("postgres", "staticfiles"):
+        (tmp_path / name).mkdir()
+    # the tables of the tests are there, and the static files are those of all tests
+    monkeypatch.setattr(management, "call_command", lambda *_args, **_options: None)
+    prepare.prepare(tmp_path, own_bucket=False)
+    assert prepare.is_prepared(tmp_path, own_bucket=False)
+    assert not prepare.is_prepared(tmp_path, own_bucket=True)  # its bucket has no marker
+    (tmp_path / "requirements.txt").write_text("Django==6.0\n")
+    assert not prepare.is_prepared(tmp_path, own_bucket=False)
+
+
+def test_a_path_that_a_shell_would_read_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "installed_programs", lambda: Path("/home/$ale/bin"))
+    with pytest.raises(Refused, match="clone into another folder"):
+        programs.own_programs()

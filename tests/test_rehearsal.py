@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from amalga.local.servers import _postgres_programs
+from amalga.local.programs import installed_programs
 from tests.conftest import signed_in
 from tests.rows import held, used
 from tests.senders import Sender, Upload
@@ -36,7 +36,7 @@ def postgres(program: str, *args: str) -> None:
     to = connection.settings_dict
     env = {**os.environ, "PGPASSWORD": str(to["PASSWORD"])}
     where = ["--host", str(to["HOST"]), "--port", str(to["PORT"]), "--username", str(to["USER"])]
-    subprocess.run([str(_postgres_programs() / program), *where, *args], env=env, check=True, timeout=60)
+    subprocess.run([str(installed_programs() / program), *where, *args], env=env, check=True, timeout=60)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from amalga.local.secret import write_secret
 
 PROJECT = Path(__file__).resolve().parents[2]
 ADMIN = "admin"
+MARKED = Path("s3", "amalga", "amalga.json")  # the marker as the embedded server keeps it
 # what the tables and the static files are made from, and how
 SOURCES = (
     "requirements.txt",
@@ -30,8 +31,11 @@ def password_file(folder: Path) -> Path:
     return folder / "admin-password"
 
 
-def is_prepared(folder: Path) -> bool:
-    stamp = folder / "prepared"
+def is_prepared(folder: Path, *, own_bucket: bool) -> bool:
+    """Whether nothing that `prepare` depends on has changed since it ran, and what it made is still there."""
+    if own_bucket and not (folder / MARKED).exists():
+        return False
+    stamp = _stamp(folder)
     return stamp.exists() and stamp.read_text() == _fingerprint() and (PROJECT / "staticfiles").exists()
 
 
@@ -51,7 +55,7 @@ def prepare(folder: Path, *, own_bucket: bool) -> None:
     if own_bucket:
         _mark_bucket()
     if _stamp(folder).parent.exists():
-        _stamp(folder).write_text(_fingerprint())
+        write_secret(_stamp(folder), _fingerprint())
 
 
 def _stamp(folder: Path) -> Path:

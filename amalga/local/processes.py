@@ -71,16 +71,18 @@ class Daemon:
         *,
         env: Mapping[str, str],
         step_down: Sequence[str] = (),
+        cwd: Path | None = None,
         logged: bool = True,
     ) -> None:
         """Start it; unless `logged`, it writes to our own output.
 
-        `step_down` are options of setpriv(1).
+        `step_down` are options of setpriv(1). `cwd` may be one that it could not enter itself.
         """
         log = self.log_file.open("wb") if logged else None
         self._process = subprocess.Popen(
             [*dies_with_us(self.stop_signal, *step_down), *command],
             env=env,
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

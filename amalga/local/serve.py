@@ -52,7 +52,8 @@ class Site:
 
     def start(self) -> None:
         env = self.installation.variables()
-        if not (self.installation.has_own_database and is_prepared(self.installation.folder)):
+        here, own_bucket = self.installation, self.installation.has_own_bucket
+        if not (here.has_own_database and is_prepared(here.folder, own_bucket=own_bucket)):
             self._prepare(env)
         address = f"127.0.0.1:{self.installation.port}"
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_SETTINGS)]

