@@ -17,11 +17,18 @@ from tests import fronts, stores
 from tests.doctors import EVIL, ORIGIN, between, examined, level, one
 from uploads import s3
 from uploads.models import Installation
-from uploads.s3.posture import POINTS, dangers
+from uploads.s3.posture import POINTS, archive_tiers, dangers, unknown_classes
 from uploads.s3.trial import digests
 from uploads.services.aims import aims
 from uploads.services.doctor import Level
-from uploads.services.doctor.bucket import digest_lines, marker_lines, page_lines, posture_lines, stranger_lines
+from uploads.services.doctor.bucket import (
+    digest_lines,
+    marker_lines,
+    page_lines,
+    posture_lines,
+    stranger_lines,
+    tiering_lines,
+)
 from uploads.services.doctor.limits import Budget
 from uploads.services.doctor.store import store_checks
 
@@ -78,7 +85,8 @@ def test_a_store_without_settings_closes_to_strangers_by_its_keys(bucket: stores
     ("rule", "told"),
     [
         ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}, "removes our files"),
-        ({"Filter": {"Prefix": "f/ab"}, "Transitions": [{"Days": 30, "StorageClass": "GLACIER"}]}, "moves our files"),
+        ({"Filter": {"Prefix": "f/ab"}, "Transitions": [{"Days": 30, "StorageClass": "GLACIER"}]}, "(GLACIER)"),
+        ({"Transitions": [{"Days": 0, "StorageClass": "STANDARD_IA"}, {"StorageClass": "DEEP_ARCHIVE"}]}, "(DEEP_ARCH"),
         ({"Filter": {"Prefix": "f/"}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}}, "aborts uploads"),
         ({"Filter": {"Prefix": "p"}, "NoncurrentVersionExpiration": {"NoncurrentDays": 2}}, "for 2 days only"),
     ],
@@ -97,10 +105,52 @@ def test_a_rule_of_somebody_elses_that_takes_our_files_is_told(rule: dict[str, A
         {"Filter": {"And": {"Prefix": "foreign/", "Tags": []}}, "Expiration": {"Days": 1}},
         {"Filter": {"Prefix": ""}, "Expiration": {"ExpiredObjectDeleteMarker": True}},
         {"Filter": {"Prefix": ""}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 8}},
+        {"Transitions": [{"Days": 0, "StorageClass": "INTELLIGENT_TIERING"}]},
+        {"Transitions": [{"Days": 30, "StorageClass": "STANDARD_IA"}, {"Days": 90, "StorageClass": "ONEZONE_IA"}]},
+        {"Transitions": [{"Date": "2030-01-01T00:00:00Z", "StorageClass": "GLACIER_IR"}]},
+        {"NoncurrentVersionTransitions": [{"NoncurrentDays": 1, "StorageClass": "DEEP_ARCHIVE"}]},
+        {"Filter": {"Prefix": "logs/"}, "Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]},
     ],
 )
 def test_a_rule_about_something_else_is_left_in_peace(rule: dict[str, Any]) -> None:
-    assert dangers({"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}, expiry_days=7) == []
+    document = {"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}
+    assert (dangers(document, expiry_days=7), unknown_classes(document)) == ([], [])
+
+
+def test_a_rule_with_an_unknown_storage_class_is_a_doubt_and_no_danger() -> None:
+    rule = {"ID": "theirs", "Status": "Enabled", "Transitions": [{"Days": 1, "StorageClass": "COLD_TIER"}]}
+    assert dangers({"Rules": [rule]}, expiry_days=7) == []
+    (doubt,) = unknown_classes({"Rules": [rule]})
+    assert "'theirs' moves our files to COLD_TIER" in doubt
+
+
+@pytest.mark.parametrize(
+    ("configuration", "told"),
+    [
+        ({"Status": "Enabled"}, 1),
+        ({"Status": "Enabled", "Filter": {"Prefix": "f/"}}, 1),
+        ({"Status": "Enabled", "Filter": {"Prefix": "logs/"}}, 0),
+        ({"Status": "Disabled"}, 0),
+    ],
+)
+def test_intelligent_tiering_with_archive_tiers_is_told(configuration: dict[str, Any], told: int) -> None:
+    tierings = [{"Days": 90, "AccessTier": "ARCHIVE_ACCESS"}, {"Days": 180, "AccessTier": "DEEP_ARCHIVE_ACCESS"}]
+    found = archive_tiers([{"Id": "cold", "Tierings": tierings, **configuration}])
+    assert len(found) == told
+    assert all("'cold'" in one and "ARCHIVE_ACCESS, DEEP_ARCHIVE_ACCESS" in one for one in found)
+
+
+def test_archive_tiers_of_the_bucket_are_a_warning(digest_bucket: stores.Bucket) -> None:
+    assert one(tiering_lines()).level is Level.OK
+    tierings: Any = [{"Days": 90, "AccessTier": "ARCHIVE_ACCESS"}]
+    digest_bucket.client.put_bucket_intelligent_tiering_configuration(
+        Bucket=digest_bucket.name, Id="cold", IntelligentTieringConfiguration={
+            "Id": "cold", "Status": "Enabled", "Tierings": tierings,
+        },
+    )  # fmt: skip
+    line = one(tiering_lines())
+    assert line.level is Level.WARN
+    assert "'cold'" in line.reason
 
 
 def test_such_a_rule_in_the_bucket_fails(safe: stores.Bucket) -> None:

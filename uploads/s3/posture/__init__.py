@@ -2,8 +2,8 @@
 
 from uploads.s3.posture.aims import PUT_HEADERS, URLS_LAST_MILLISECONDS, Aims
 from uploads.s3.posture.bucket import bucket_region, listed_among_ours, make_bucket, partition
-from uploads.s3.posture.keeping import dangers
-from uploads.s3.posture.look import Looked, Standing, look, put_right
+from uploads.s3.posture.keeping import archive_tiers, dangers, unknown_classes
+from uploads.s3.posture.look import Looked, Standing, look, put_right, tiering_configurations
 from uploads.s3.posture.points import POINTS, Point
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Looked",
     "Point",
     "Standing",
+    "archive_tiers",
     "bucket_region",
     "dangers",
     "listed_among_ours",
@@ -21,4 +22,6 @@ __all__ = [
     "make_bucket",
     "partition",
     "put_right",
+    "tiering_configurations",
+    "unknown_classes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from uploads.s3.clock import CLOCK_KEY
@@ -14,6 +15,9 @@ PREFIXES = ("f/", "p/", "quarantine/", "manifests/", CLOCK_KEY)
 # As long as RDS keeps its backups at most: a database brought back finds the objects of its time.
 KEEP_DAYS = 35
 CORS_SECONDS = 3600
+# S3 user guide, "Understanding and managing Amazon S3 storage classes": which of them a GET reads at once
+READ_AT_ONCE = {"STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"}
+ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 
 
 def wanted_versions(_now: Any, _aims: Aims) -> dict[str, str]:
@@ -76,13 +80,13 @@ def dangers(document: Any, *, expiry_days: int) -> list[str]:
     """What rules that are not ours do to our objects, in words; most buckets have none."""
     told = []
     for rule in (document or {}).get("Rules") or []:
-        if rule.get("Status") != "Enabled" or str(rule.get("ID", "")).startswith(OURS) or not _meets_ours(rule):
+        if not _is_theirs_on_ours(rule):
             continue
-        name = f"lifecycle rule {rule.get('ID', 'without a name')!r}"
+        name = _described(rule)
         if {"Days", "Date"} & set(rule.get("Expiration", {})):
             told.append(f"{name} removes our files when they grow old")
-        if rule.get("Transitions"):
-            told.append(f"{name} moves our files where they may not be read at once")
+        if archives := _classes(rule) & ARCHIVES:
+            told.append(f"{name} archives our files ({_listed(archives)}): they cannot be read until they are restored")
         abort = rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation")
         if abort and abort <= expiry_days:
             told.append(f"{name} aborts uploads after {abort} days, while they may still be resumed")
@@ -90,6 +94,44 @@ def dangers(document: Any, *, expiry_days: int) -> list[str]:
         if kept and kept < KEEP_DAYS:
             told.append(f"{name} keeps what was removed for {kept} days only")
     return told
+
+
+def unknown_classes(document: Any) -> list[str]:
+    """What rules that are not ours do to our objects, where it depends on a storage class that we do not know."""
+    return [
+        f"{_described(rule)} moves our files to {_listed(unknown)}, which may be an archive that cannot be read at once"
+        for rule in (document or {}).get("Rules") or []
+        if _is_theirs_on_ours(rule) and (unknown := _classes(rule) - READ_AT_ONCE - ARCHIVES)
+    ]
+
+
+def archive_tiers(configurations: Any) -> list[str]:
+    """Which Intelligent-Tiering configurations of the bucket archive our objects, in words. Without one, objects of
+    that class can always be read at once."""
+    return [
+        f"Intelligent-Tiering configuration {one.get('Id', 'without a name')!r} archives files that are not read "
+        f"({_listed(tier.get('AccessTier', '') for tier in one['Tierings'])}): they cannot be read until they are "
+        "restored"
+        for one in configurations or []
+        if one.get("Status") == "Enabled" and one.get("Tierings") and _meets_ours(one)
+    ]
+
+
+def _classes(rule: Any) -> set[str]:
+    """Where current versions are moved to. Previous versions may well be archived: nothing of ours reads them."""
+    return {str(one.get("StorageClass", "")) for one in rule.get("Transitions") or []}
+
+
+def _listed(words: Iterable[Any]) -> str:
+    return ", ".join(sorted(str(word)[:40] for word in words))
+
+
+def _described(rule: Any) -> str:
+    return f"lifecycle rule {rule.get('ID', 'without a name')!r}"
+
+
+def _is_theirs_on_ours(rule: Any) -> bool:
+    return rule.get("Status") == "Enabled" and not str(rule.get("ID", "")).startswith(OURS) and _meets_ours(rule)
 
 
 def _meets_ours(rule: Any) -> bool:

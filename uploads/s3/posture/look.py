@@ -60,18 +60,39 @@ def put_right(point: Point, aims: Aims, looked: Looked) -> Looked:
     return Looked(point.subject, Standing.APPLIED, looked.lines)
 
 
+def tiering_configurations(bucket: str) -> list[Any]:
+    """The bucket's Intelligent-Tiering configurations; none where the store knows no such thing. Raises Said."""
+    found: list[Any] = []
+    more: dict[str, Any] = {}
+    while True:
+        try:
+            answer = _ask("list_bucket_intelligent_tiering_configurations", Bucket=bucket, **more)
+        except Said as said:
+            if said.lacks_it:
+                return []
+            raise
+        found += answer.get("IntelligentTieringConfigurationList") or []
+        if not (answer.get("IsTruncated") and answer.get("NextContinuationToken")):
+            return found
+        more = {"ContinuationToken": answer["NextContinuationToken"]}
+
+
 def _read(point: Point, bucket: str) -> Any:
-    s3, call = client(), f"get_{point.call}"
-    operation = s3.meta.method_to_api_mapping[call]
-    s3.meta.events.register(f"before-parse.s3.{operation}", _refuse_a_listing, unique_id=f"amalga-{operation}")
     try:
-        with asking(operation):
-            answer = getattr(s3, call)(Bucket=bucket)
+        answer = _ask(f"get_{point.call}", Bucket=bucket)
     except Said as said:
         if point.absent and said.code == point.absent:
             return None
         raise
     return point.document(answer)
+
+
+def _ask(call: str, **arguments: Any) -> Any:
+    s3 = client()
+    operation = s3.meta.method_to_api_mapping[call]
+    s3.meta.events.register(f"before-parse.s3.{operation}", _refuse_a_listing, unique_id=f"amalga-{operation}")
+    with asking(operation):
+        return getattr(s3, call)(**arguments)
 
 
 def _refuse_a_listing(operation_model: Any, response_dict: Any, **_: Any) -> None:

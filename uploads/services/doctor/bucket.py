@@ -13,7 +13,19 @@ from amalga.hosts import is_here
 from uploads import s3
 from uploads.errors import BadInput, StoreRefused, StoreUnavailable
 from uploads.s3.asked import DENIED, Said
-from uploads.s3.posture import POINTS, PUT_HEADERS, Aims, Looked, Point, Standing, dangers, look
+from uploads.s3.posture import (
+    POINTS,
+    PUT_HEADERS,
+    Aims,
+    Looked,
+    Point,
+    Standing,
+    archive_tiers,
+    dangers,
+    look,
+    tiering_configurations,
+    unknown_classes,
+)
 from uploads.s3.trial import Tried, clear_leftovers, open_to_all, preflight, try_mode
 from uploads.services.aims import aims, expiry_days, site_origins
 from uploads.services.doctor.told import Line, fail, ok, warn
@@ -58,6 +70,7 @@ def bucket_checks(named: Sequence[str] | None, own: UUID | None) -> Iterator[tup
     for point in POINTS:
         if point.subject != "CORS" or origins:
             yield f"bucket {point.subject}", functools.partial(posture_lines, point, wanted)
+    yield "bucket archive tiers", tiering_lines
     yield "bucket to strangers", open_lines
     yield "marker", functools.partial(marker_lines, own)
     for origin in origins:
@@ -84,6 +97,25 @@ def _dangers(looked: Looked) -> Iterable[Line]:
     for told in dangers(looked.now, expiry_days=expiry_days()):
         advice = f"limit that rule to what is not ours: f/, p/, quarantine/, manifests/ and {s3.CLOCK_KEY}"
         yield fail("bucket lifecycle", told, advice)
+    for told in unknown_classes(looked.now):
+        yield warn("bucket lifecycle", told, "look the class up; if it is an archive, limit that rule to other files")
+
+
+def tiering_lines() -> Iterable[Line]:
+    """Objects become Intelligent-Tiering's by a lifecycle rule, by an import, or by the store's default."""
+    subject = "bucket archive tiers"
+    try:
+        told = archive_tiers(tiering_configurations(settings.S3_BUCKET))
+    except Said as said:
+        if said.is_denied:
+            yield ok(subject, "not checked: these credentials lack s3:GetIntelligentTieringConfiguration")
+        else:
+            yield warn(subject, f"they could not be read: {said.code}", "ask again")
+        return
+    for one in told:
+        yield warn(subject, one, "remove the configuration, or limit it to other files")
+    if not told:
+        yield ok(subject, "no Intelligent-Tiering configuration archives files")
 
 
 def open_lines() -> Iterable[Line]:
