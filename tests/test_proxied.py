@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import selectors
+import signal
 import socket
 import ssl
+import sys
 import time
 import urllib.request
 from collections import Counter
@@ -17,11 +20,14 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+import yaml
 from django.contrib.auth.models import User
+from django.db import connection
 
 from amalga.local.ports import free_port
+from amalga.local.processes import Daemon
 from tests import proxies, shelf
-from tests.conftest import serving
+from tests.conftest import PROJECT, serving
 from tests.own_ca import Authority
 from tests.plain_form import Visitor
 from tests.proxies import Behind
@@ -50,14 +56,14 @@ def cookies_of(behind: Behind, user: User) -> str:
 
 def get(url: str, path: str, cookies: str, authority: Authority) -> http.client.HTTPResponse:
     place, context = urlsplit(url), ssl.create_default_context(cafile=str(authority.file))
-    connection = (
+    asking = (
         http.client.HTTPSConnection(place.netloc, timeout=SECONDS, context=context)
         if place.scheme == "https"
         else http.client.HTTPConnection(place.netloc, timeout=SECONDS)
     )
-    with closing(connection):
-        connection.request("GET", path, headers={"Cookie": cookies})
-        answer = connection.getresponse()
+    with closing(asking):
+        asking.request("GET", path, headers={"Cookie": cookies})
+        answer = asking.getresponse()
         answer.read()
         return answer
 
@@ -84,6 +90,28 @@ def test_long_search_passes_the_proxy(
         assert get(url, path, cookies_of(behind, alice), authority).status == 200
 
 
+def test_web_server_of_compose_is_reached_by_its_sockets(
+    django_db_setup: None, authority: Authority, tmp_path: Path
+) -> None:
+    """Started with the variables of compose.yaml; only the folder of the sockets is another."""
+    told = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["web"]["environment"]
+    own = {name: told[name].replace("/run/amalga", str(tmp_path)) for name in ("GUNICORN_CMD_ARGS", "PROBE_BIND")}
+    database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    web = Daemon("web", tmp_path, mark="gunicorn", stop_signal=signal.SIGTERM)
+    command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn.py"), "amalga.wsgi"]
+    web.start(command, env={**os.environ, **own, "DATABASE_URL": database, "PROXY_COUNT": "1"})
+    behind = Behind(f"unix:{tmp_path}/web.sock", f"unix:{tmp_path}/probes.sock")
+    try:
+        with proxies.caddy_of_compose(tmp_path, behind) as url:
+            end = time.monotonic() + SECONDS
+            while get(url, "/healthz", "", authority).status != 200:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            assert get(url, "/accounts/login/", "", authority).status == 200
+    finally:
+        web.stop()
+
+
 def test_crowd_is_served_as_far_as_it_goes_and_the_rest_is_told_to_come_back(
     behind: Behind, authority: Authority, tmp_path: Path, alice: User
 ) -> None:
@@ -92,7 +120,7 @@ def test_crowd_is_served_as_far_as_it_goes_and_the_rest_is_told_to_come_back(
     cookies = cookies_of(behind, alice)
     asked = f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\nConnection: close\r\n\r\n".encode()
     with proxies.nginx_in_container(tmp_path, behind) as url, ExitStack() as stack:
-        crowd = [stack.enter_context(asking(url, number, asked)) for number in range(CROWD)]
+        crowd = [stack.enter_context(asker(url, number, asked)) for number in range(CROWD)]
         begun = time.monotonic()
         with urllib.request.urlopen(f"{url}/healthz", timeout=SECONDS) as probe:
             assert (probe.status, time.monotonic() - begun < 1) == (200, True)
@@ -108,13 +136,13 @@ def test_crowd_is_served_as_far_as_it_goes_and_the_rest_is_told_to_come_back(
     assert len(re.findall(r" 503 \d+ [\d.]+ [0-9a-f]{32} busy$", log, re.MULTILINE)) == codes[503]
 
 
-def asking(url: str, number: int, request: bytes) -> socket.socket:
-    connection = socket.socket()
-    connection.settimeout(SECONDS)
-    connection.bind((f"127.0.0.{2 + number % ADDRESSES}", 0))
-    connection.connect(("127.0.0.1", urlsplit(url).port or 0))
-    connection.sendall(request)
-    return connection
+def asker(url: str, number: int, request: bytes) -> socket.socket:
+    one = socket.socket()
+    one.settimeout(SECONDS)
+    one.bind((f"127.0.0.{2 + number % ADDRESSES}", 0))
+    one.connect(("127.0.0.1", urlsplit(url).port or 0))
+    one.sendall(request)
+    return one
 
 
 def answers_to(crowd: list[socket.socket]) -> list[bytes]:
@@ -125,9 +153,9 @@ def answers_to(crowd: list[socket.socket]) -> list[bytes]:
         end = time.monotonic() + SECONDS
         while selector.get_map() and time.monotonic() < end:
             for key, _events in selector.select(timeout=1):
-                connection: Any = key.fileobj
-                if chunk := connection.recv(65536):
-                    got[connection] += chunk
+                one: Any = key.fileobj
+                if chunk := one.recv(65536):
+                    got[one] += chunk
                 else:
-                    selector.unregister(connection)
+                    selector.unregister(one)
     return list(got.values())
