@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
+LONGS = {273, 279, 324, 325}  # of the tags of a TIFF, those with four bytes for a number: where pixels are
 
 
 def two_halves(width: int = 640, height: int = 400) -> Image.Image:
@@ -48,6 +52,65 @@ def pdf(*, width: int = 200, height: int = 100, password: str = "") -> bytes:
         objects.append(b"<</Filter/Standard/V 1/R 2/P -44/O<%s>/U<%s>>>" % (secret, secret))
         locked = b"/Encrypt 5 0 R/ID[<00><00>]"
     return _written(objects, locked)
+
+
+def form(field: bytes, *more: bytes, flags: bytes = b"") -> bytes:
+    """A page with one field in its upper right quarter; its appearances are a blue and a green box, objects 6 and 7."""
+    boxes = [
+        b"<</Type/XObject/Subtype/Form/BBox[0 0 100 50]/Length %d>>stream\n%s\nendstream" % (len(drawn), drawn)
+        for drawn in (b"0 0 1 rg 0 0 100 50 re f", b"0 1 0 rg 0 0 100 50 re f")
+    ]
+    page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 100]/Resources<<>>/Annots[5 0 R]>>"
+    widget = b"<</Type/Annot/Rect[100 50 200 100]/F 4/T(a)%s>>" % field
+    catalog = b"<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[5 0 R]/DA(/Helv 0 Tf 0 g)%s>>>>" % flags
+    return _written([catalog, b"<</Type/Pages/Kids[3 0 R]/Count 1>>", page, b"null", widget, *boxes, *more], b"")
+
+
+def tiff(
+    samples: bytes,
+    bits: Sequence[int],
+    photometric: int,
+    *,
+    size: tuple[int, int] = (60, 40),
+    order: str = "<",
+    **tags: Sequence[int] | bytes,
+) -> bytes:
+    """An uncompressed TIFF of one strip; further tags by number, as `t338=[2]`."""
+    width, height = size
+    known: dict[int, Sequence[int] | bytes] = {
+        256: [width], 257: [height], 258: bits, 259: [1], 262: [photometric], 277: [len(bits)], 278: [height], 284: [1],
+        **{int(name[1:]): value for name, value in tags.items()},
+    }  # fmt: skip
+    if 322 not in known:
+        known |= {273: [0], 279: [len(samples)]}
+    room = {tag: _written_values(tag, value, order) for tag, value in sorted(known.items())}
+    start = 8 + 2 + 12 * len(known) + 4
+    data = start + sum(len(raw) + len(raw) % 2 for raw in room.values() if len(raw) > 4)
+    offsets = 324 if 322 in known else 273
+    room[offsets] = _written_values(offsets, [data + at for at in known[offsets]], order)
+    body, far = struct.pack(order + "H", len(known)), b""
+    for tag, raw in room.items():
+        kind = 2 if isinstance(known[tag], bytes) else 4 if tag in LONGS else 3
+        place = struct.pack(order + "I", start + len(far)) if len(raw) > 4 else raw.ljust(4, b"\0")
+        far += raw + b"\0" * (len(raw) % 2) if len(raw) > 4 else b""
+        body += struct.pack(order + "HHI", tag, kind, len(known[tag])) + place
+    return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8) + body + bytes(4) + far + samples
+
+
+def _written_values(tag: int, values: Sequence[int] | bytes, order: str) -> bytes:
+    if isinstance(values, bytes):
+        return values
+    return struct.pack(f"{order}{len(values)}{'I' if tag in LONGS else 'H'}", *values)
+
+
+def with_chunks(png: bytes, *chunks: tuple[bytes, bytes], crc: bytes | None = None, at_end: bool = False) -> bytes:
+    """The PNG with more chunks, before its pixels or after them; all with this CRC, or with the right one."""
+    made = b"".join(
+        struct.pack(">I", len(data)) + kind + data + (crc or struct.pack(">I", zlib.crc32(kind + data)))
+        for kind, data in chunks
+    )
+    place = len(png) - 12 if at_end else 33
+    return png[:place] + made + png[place:]
 
 
 def _written(objects: list[bytes], locked: bytes) -> bytes:

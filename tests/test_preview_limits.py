@@ -7,13 +7,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from PIL import Image
 
+from amalga.web import machine
 from tests.pictures import as_file, two_halves
 from uploads import previews
-from uploads.previews import Unshowable, render
+from uploads.previews import Unshowable, child, render
+
+MIB = 1024**2
 
 # What a decoder that was taken over could do, in the place of the child's own code.
 EVIL = {
@@ -101,12 +106,57 @@ def test_the_child_has_its_limits_before_it_has_a_decoder() -> None:
     code = "import sys, resource; from uploads.previews import child; child.limit();"
     code += "print('PIL' in sys.modules, 'django' in sys.modules, resource.getrlimit(resource.RLIMIT_AS)[0])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.split() == ["False", "False", str(1200 * 1024**2)]
+    assert told.stdout.split() == ["False", "False", str(child.memory_limit(machine.memory()))]
+
+
+@pytest.mark.parametrize(
+    ("machine_mebibytes", "mebibytes"), [(256, 384), (640, 384), (1024, 768), (1456, 1200), (64 * 1024, 1200)]
+)
+def test_the_childs_memory_fits_beside_its_worker(machine_mebibytes: int, mebibytes: int) -> None:
+    assert child.memory_limit(machine_mebibytes * MIB) == mebibytes * MIB
+
+
+def test_the_child_dies_before_the_worker_where_memory_ends() -> None:
+    code = "from uploads.previews import child; child.limit(); print(open('/proc/self/oom_score_adj').read())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "1000"
+
+
+@pytest.fixture
+def small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The child finds a container of 1 GiB, as the smallest worker task on AWS is."""
+    (tmp_path / "memory.max").write_text(str(1024 * MIB))
+    start = subprocess.Popen
+    code = f"from pathlib import Path; from amalga.web import machine; whole = machine.memory;\
+machine.memory = lambda: whole(Path({str(tmp_path)!r}));\
+import runpy, sys; sys.argv = ['child', *sys.argv[1:]]; runpy.run_module('uploads.previews.child', run_name='__main__')"
+    monkeypatch.setattr(
+        "uploads.previews.parent.subprocess.Popen",
+        lambda command, **options: start([sys.executable, "-c", code, *command[3:]], **options),
+    )
+
+
+def jpeg(width: int, height: int, **options: Any) -> bytes:
+    return as_file(Image.linear_gradient("L").resize((width, height)).convert("RGB"), "JPEG", quality=50, **options)
+
+
+def test_photos_of_two_hundred_megapixels_are_shown_in_a_gigabyte(small_machine: None, tmp_path: Path) -> None:
+    for number, options in enumerate(({}, {"progressive": True})):
+        file, folder = tmp_path / "file", tmp_path / str(number)
+        file.write_bytes(jpeg(16_320, 12_240, **options))
+        folder.mkdir()
+        assert render(file, "image/jpeg", folder)["picture"].width == 1600
+
+
+def test_what_takes_more_than_the_machine_has_is_too_large(small_machine: None, tmp_path: Path) -> None:
+    file, folder = tmp_path / "file", tmp_path / "drawn"
+    Image.new("RGBA", (10_000, 10_000), (1, 2, 3, 4)).save(file, "PNG", compress_level=1)
+    folder.mkdir()
+    with pytest.raises(Unshowable, match="too_large"):
+        render(file, "image/png", folder)
 
 
 def test_a_picture_of_a_hundred_megapixels_fits_into_the_limits(tmp_path: Path) -> None:
-    from PIL import Image
-
     file, folder = tmp_path / "file", tmp_path / "drawn"
     Image.new("RGBA", (10_000, 10_000), (1, 2, 3, 4)).save(file, "PNG", compress_level=1)
     folder.mkdir()

@@ -6,6 +6,7 @@ are set before any of the file is read.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -13,17 +14,31 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from amalga.web import machine
+
 MIB = 1024**2
-MOST_MEMORY_BYTES = 1200 * MIB  # addresses, of which the decoders' libraries take 200 MiB; 100 megapixels fit
+MAX_MEMORY_BYTES = 1200 * MIB  # addresses; 100 megapixels with transparency fit
+MIN_MEMORY_BYTES = 384 * MIB  # less draws no photo
+# What is left to the worker that starts the child, and to the kernel for the files that both read and write.
+RESERVED_BYTES = 256 * MIB
+FIRST_TO_DIE = "1000"  # the kernel's range ends here: Documentation/filesystems/proc.rst, 3.1
 MOST_CPU_SECONDS = 20
 MOST_WRITTEN_BYTES = 16 * MIB
 MOST_OPEN_FILES = 64
 POLITE = 10  # pages go before pictures
 
 
+def memory_limit(machine_bytes: int) -> int:
+    """How many bytes a child may take on a machine, or in a container, with this much memory."""
+    return max(MIN_MEMORY_BYTES, min(MAX_MEMORY_BYTES, machine_bytes - RESERVED_BYTES))
+
+
 def limit() -> None:
+    """Bind this process before it reads anything. Where memory ends all the same, it ends before the worker does."""
+    with contextlib.suppress(OSError):  # not on every system
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_DIE)
     for what, most in (
-        (resource.RLIMIT_AS, MOST_MEMORY_BYTES),
+        (resource.RLIMIT_AS, memory_limit(machine.memory())),
         (resource.RLIMIT_CPU, MOST_CPU_SECONDS),
         (resource.RLIMIT_FSIZE, MOST_WRITTEN_BYTES),
         (resource.RLIMIT_NOFILE, MOST_OPEN_FILES),

@@ -19,7 +19,8 @@ MOST_TOLD_BYTES = 4096
 LOOKS = ("thumbnail", "picture")
 LARGEST_SIDE = 1600
 
-Why = Literal["too_large", "damaged", "locked", "too_hard", "gone"]
+Why = Literal["too_large", "damaged", "unsupported", "locked", "too_hard", "gone"]
+SAID_BY_THE_CHILD = {"too_large", "damaged", "unsupported", "locked"}
 
 
 class Unshowable(Exception):
@@ -72,7 +73,7 @@ def _believed(folder: Path) -> dict[str, Picture]:
     try:
         told = json.loads(_read(folder / "told.json", MOST_TOLD_BYTES))
         if why := told.get("why"):
-            raise Unshowable(cast(Why, why) if why in {"too_large", "damaged", "locked"} else "damaged")
+            raise Unshowable(cast(Why, why) if why in SAID_BY_THE_CHILD else "damaged")
         return {look: _picture(folder / f"{look}.webp", told["sizes"][look]) for look in LOOKS}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unshowable("damaged") from error

@@ -33,6 +33,7 @@ SCRATCH = "amalga-preview-"
 REASONS = {
     "too_large": gettext_noop("It is too large for a preview."),
     "damaged": gettext_noop("It is damaged or not what it says it is."),
+    "unsupported": gettext_noop("Previews cannot show this kind of picture."),
     "locked": gettext_noop("It is protected by a password."),
     "too_hard": gettext_noop("It takes too much time or memory to show."),
     "gone": gettext_noop("Its bytes are not in the store."),

@@ -19,6 +19,7 @@ from uploads.errors import BadInput, Forbidden, StoreUnavailable
 from uploads.forms import UploadForm, read_file_name, tag_names
 from uploads.models import Basis, Event, Family, File, Look, Preview, PreviewState, Tag, Visibility
 from uploads.services import Outcome
+from uploads.services.previews import REASONS
 from uploads.views.activity import with_words
 from uploads.views.answers import told_on_a_page
 from uploads.views.browse import crumbs
@@ -158,4 +159,10 @@ def _look(found: File) -> dict[str, Any]:
             return {"inline_url": inline_url, "look": look.value, "preview": preview}
     failed = next((preview.reason for preview in made.values() if preview.state == PreviewState.FAILED), "")
     expected = bool(services.looks_of(found.family, found.type, size=found.size))
-    return {"inline_url": inline_url, "look": "", "reason": failed and _(failed), "making": expected and not failed}
+    return {
+        "inline_url": inline_url,
+        "look": "",
+        "reason": failed and _(failed),
+        "untouched": failed != REASONS["gone"] and found.checksum_basis not in {Basis.DAMAGED, Basis.MISSING},
+        "making": expected and not failed,
+    }
