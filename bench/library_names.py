@@ -7,7 +7,8 @@ from itertools import accumulate
 from random import Random
 from typing import Generic, TypeVar
 
-from uploads.names import family_of, fold
+from uploads.media_types import family_of
+from uploads.names import fold
 
 Item = TypeVar("Item")
 COMMON = """

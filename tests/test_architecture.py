@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "uploads.parts": set(),
     "uploads.folding": set(),
     "uploads.names": {"uploads.folding"},
+    "uploads.media_types": set(),
     "uploads.encodings": set(),
     "uploads.faultpoints": set(),
     "uploads.models": {"uploads.models", "uploads.errors", "uploads.names", "uploads.encodings", "uploads.parts",
@@ -34,9 +35,9 @@ MAY_IMPORT = {
     "uploads.forms": {"uploads.forms", "uploads.models", "uploads.parts", "uploads.names", "uploads.errors",
                       "uploads.wanted", "uploads.listing"},
     "uploads.services": {"uploads.services", "uploads.s3", "uploads.models", "uploads.parts", "uploads.names",
-                         "uploads.encodings", "uploads.errors", "uploads.wanted", "uploads.previews",
-                         "uploads.faultpoints"},
-    "uploads.templatetags": set(),
+                         "uploads.media_types", "uploads.encodings", "uploads.errors", "uploads.wanted",
+                         "uploads.previews", "uploads.faultpoints"},
+    "uploads.templatetags": {"uploads.media_types"},
     "uploads.static": set(),
 }  # fmt: skip
 

@@ -16,11 +16,13 @@ from django.db.models import signals
 from amalga.database import ANSWER_SECONDS
 from tests.rows import facts_of
 from uploads.models import Figure, File, Folder, State, Tag, Usage
+from uploads.models.figures import fold
 from uploads.services.recount import recount
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 BEFORE = [("uploads", "0003_roles")]
+BEFORE_FAMILIES = ("uploads", "0017_fold_names_again")
 
 
 def migrate(to: list[tuple[str, str]] | None = None) -> Any:
@@ -153,3 +155,31 @@ def test_migrating_takes_its_time_and_pages_do_not() -> None:
     assert seen[-1] == "8s"
     held: Any = connection.connection
     assert held.patience == ANSWER_SECONDS
+
+
+def test_families_are_told_apart_again_from_what_is_known() -> None:
+    kinds = {
+        "a.zip": ("", "application/x-zip-compressed", "archive"),
+        "a.aac": ("audio/x-hx-aac-adts", "", "audio"),
+        "a.srt": ("application/x-subrip", "text/plain", "text"),
+        "a.png": ("image/png", "", "image"),
+    }
+    files = migrate([BEFORE_FAMILIES]).get_model("uploads", "File").objects
+    try:
+        owner = User.objects.create(username="alice").pk
+        for name, (detected, claimed, _family) in kinds.items():
+            files.create(
+                owner_id=owner, name=name, size=5, part_size=10, state=State.AVAILABLE,
+                **{**facts_of(State.AVAILABLE), "detected_type": detected, "claimed_type": claimed, "family": "other"},
+            )  # fmt: skip
+    finally:
+        migrate()
+    families = dict(File.objects.values_list("name", "family"))
+    assert families == {name: family for name, (_detected, _claimed, family) in kinds.items()}
+    assert File.objects.get(name="a.aac").detected_type == "audio/aac"
+    assert folded_families() == {"archive": 1, "audio": 1, "text": 1, "image": 1}
+
+
+def folded_families() -> dict[str, int]:
+    fold()
+    return dict(Figure.objects.filter(kind="family", status="stored", files__gt=0).values_list("key", "files"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import threading
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -167,6 +169,37 @@ def test_a_file_that_turns_out_to_be_of_a_refused_type_goes(
     assert used(alice) == (0, 0)
     services.sweep()
     assert not bucket.objects()
+
+
+def zip_of(name: str) -> bytes:
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        archive.writestr(name, b"words")
+    return body.getvalue()
+
+
+@pytest.mark.parametrize("word", ["application/zip", "application/x-zip-compressed"])
+@pytest.mark.parametrize(("claimed", "name"), [("", "a.bin"), ("text/plain", "a.txt"), ("", "a.jar"), ("", "a.cbz")])
+def test_a_refused_container_goes_whatever_it_is_called(
+    as_alice: Client, bucket: Bucket, settings: Settings, word: str, claimed: str, name: str
+) -> None:
+    settings.UPLOAD_REFUSED_TYPES = [word]
+    sender = Sender(as_alice)
+    upload = sender.start(zip_of("a.txt"), name=name, type=claimed)
+    sender.put(upload)
+    refused(sender.finish(upload), 415, "refused_type")
+
+
+def test_a_document_made_of_a_refused_container_is_taken(as_alice: Client, bucket: Bucket, settings: Settings) -> None:
+    settings.UPLOAD_REFUSED_TYPES = ["application/zip"]
+    file = Sender(as_alice).send(zip_of("META-INF/container.xml"), name="book")
+    assert (file.detected_type, file.family) == ("application/epub+zip", "document")
+
+
+@pytest.mark.parametrize("claimed", ["application/zip", "application/x-zip-compressed", "application/java-archive"])
+def test_a_refused_container_is_not_even_reserved(as_alice: Client, settings: Settings, claimed: str) -> None:
+    settings.UPLOAD_REFUSED_TYPES = ["application/zip"]
+    refused(announce(as_alice, name="a", type=claimed), 415, "refused_type")
 
 
 def test_usage_adds_up_over_a_whole_life(as_alice: Client, alice: User, bucket: Bucket) -> None:

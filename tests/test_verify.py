@@ -38,6 +38,14 @@ def test_a_true_claim_becomes_read(sender: Sender, size: int) -> None:
     assert file.verified_at is not None
 
 
+def test_reading_tells_a_type_that_was_not_known_before(sender: Sender) -> None:
+    file = sender.send(b"PK\x05\x06" + bytes(18), name="a.bin")
+    File.objects.update(detected_type="", family="other")
+    assert services.verify(File.objects.get()) == Basis.READ
+    file.refresh_from_db()
+    assert (file.detected_type, file.family) == ("application/zip", "archive")
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 10, 19, 100])
 def test_the_checksum_does_not_depend_on_how_the_bytes_come(
     sender: Sender, monkeypatch: pytest.MonkeyPatch, chunk: int

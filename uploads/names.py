@@ -14,34 +14,6 @@ MOST_EXTENSION_CHARACTERS = 20
 MAX_FALLBACK_CHARACTERS = 60
 NAMELESS = "unnamed"
 
-OFFICE = (
-    "application/vnd.openxmlformats-officedocument.",
-    "application/vnd.oasis.opendocument.",
-    "application/vnd.ms-",
-)
-FAMILIES = {
-    "application/pdf": "pdf",
-    "application/msword": "document",
-    "application/rtf": "document",
-    "text/rtf": "document",
-    "application/epub+zip": "document",
-    "application/json": "text",
-    "application/javascript": "text",
-    "application/xml": "text",
-    "application/x-sh": "text",
-    "application/x-yaml": "text",
-    "application/sql": "text",
-    "application/zip": "archive",
-    "application/gzip": "archive",
-    "application/x-7z-compressed": "archive",
-    "application/x-bzip2": "archive",
-    "application/x-rar-compressed": "archive",
-    "application/vnd.rar": "archive",
-    "application/x-tar": "archive",
-    "application/x-xz": "archive",
-    "application/zstd": "archive",
-}
-
 # Cc control, Cf format characters, Cs lone surrogates, Zl/Zp line ends.
 # Co and Cn stay: private-use characters show as a box and hide nothing.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -122,17 +94,6 @@ def extensions_of(name: str) -> set[str]:
     plain = _visible(unicodedata.normalize("NFKC", name)).casefold()
     pieces = (piece.rstrip(". ") for piece in _SEPARATOR.split(plain))
     return {dot + extension for _stem, dot, extension in (piece.rpartition(".") for piece in pieces) if dot}
-
-
-def family_of(media_type: str) -> str:
-    """Which of a few families a media type belongs to, as the model's Family has them."""
-    media_type = media_type.partition(";")[0].strip().lower()
-    major = media_type.partition("/")[0]
-    if media_type in FAMILIES:
-        return FAMILIES[media_type]
-    if major in {"image", "video", "audio", "text"}:
-        return major
-    return "document" if media_type.startswith(OFFICE) else "other"
 
 
 def clean_type(text: str) -> str:

@@ -9,7 +9,8 @@ from django.contrib.auth.management import create_permissions
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-from uploads.names import family_of, fold
+from uploads.media_types import family_of
+from uploads.names import fold
 
 BATCH = 2000
 NEW_RIGHTS = {

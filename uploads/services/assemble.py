@@ -19,8 +19,8 @@ from uploads.errors import (
     StoreUnavailable,
 )
 from uploads.faultpoints import reached
+from uploads.media_types import family_of
 from uploads.models import Basis, Facts, Family, File, State, publish
-from uploads.names import family_of
 from uploads.parts import checksum_of
 from uploads.services.marker import require_own_bucket
 from uploads.services.rights import require_right
@@ -49,7 +49,7 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
         raise Gone()  # a key is written once: what is there cannot become what was announced
     if stored.content_encoding:
         raise RefusedEncoding(stored.content_encoding)
-    detected = detect_type(stored.first_bytes)
+    detected = detect_type(stored.first_bytes, claimed=file.claimed_type, name=file.name)
     refuse_type(detected, name=file.name)
     reached("finish.5-looked")
     basis = Basis.STORE if stored.checksum else Basis.CLAIMED

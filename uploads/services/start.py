@@ -18,6 +18,7 @@ from amalga.database import CALL_SECONDS, deadline
 from uploads import s3
 from uploads.errors import Forbidden, Gone, OverQuota, OwnerOverQuota, Problem, RefusedType, TooLarge
 from uploads.faultpoints import reached
+from uploads.media_types import canonical, containers_of
 from uploads.models import File, Folder, State, Usage
 from uploads.models.queries import in_seconds
 from uploads.names import extensions_of
@@ -90,12 +91,17 @@ def start(owner: User, wanted: Sequence[NewFile], *, into: Folder | None = None)
 
 
 def refuse_type(*types: str, name: str) -> None:
-    """Raise RefusedType when the name's extension or one of the media types is on the refused list."""
+    """Raise RefusedType when the name's extension or one of the media types is on the refused list.
+
+    A type stands on it under each of its names, and with the container that it is made of, unless it is a document.
+    """
     if not settings.UPLOAD_REFUSED_TYPES:
         return
-    media_types = {kind.partition(";")[0].strip().lower() for kind in types} - {""}
+    media_types = {canonical(kind) for kind in types} - {""}
+    media_types |= {container for kind in media_types for container in containers_of(kind)}
     families = {f"{kind.partition('/')[0]}/*" for kind in media_types}
-    for kind in (extensions_of(name) | media_types | families) & set(settings.UPLOAD_REFUSED_TYPES):
+    refused = {canonical(word): word for word in settings.UPLOAD_REFUSED_TYPES}
+    for kind in (extensions_of(name) | media_types | families) & refused.keys():
         raise RefusedType(_("Files of type %(type)s are not accepted here.") % {"type": kind})
 
 

@@ -10,21 +10,12 @@ from django.utils.dates import MONTHS_3
 from django.utils.formats import get_format, number_format
 from django.utils.translation import gettext as _
 
+from uploads.media_types import family_of
+
 register = template.Library()
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 NO_BREAK_SPACE = "\u00a0"
-
-ARCHIVES = {
-    "application/zip",
-    "application/gzip",
-    "application/x-7z-compressed",
-    "application/x-bzip2",
-    "application/x-rar-compressed",
-    "application/x-tar",
-    "application/x-xz",
-    "application/zstd",
-}
 
 
 @register.filter(name="bytes")
@@ -106,9 +97,4 @@ class Teller:
 @register.filter
 def kind(media_type: str) -> str:
     """Which of a few pictures stands for a media type."""
-    major = media_type.partition("/")[0]
-    if major in {"image", "video", "audio", "text"}:
-        return major
-    if media_type == "application/pdf":
-        return "pdf"
-    return "archive" if media_type in ARCHIVES else "other"
+    return family_of(media_type)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from uploads import s3
 from uploads.errors import BadInput, Problem
-from uploads.names import clean_folder, clean_name, extensions_of, family_of
+from uploads.media_types import family_of
+from uploads.names import clean_folder, clean_name, extensions_of
 from uploads.services.start import refuse_type
 from uploads.services.tree import require_depth
 

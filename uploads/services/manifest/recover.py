@@ -13,8 +13,8 @@ from typing import IO, Any
 from django.conf import settings
 
 from uploads import s3
+from uploads.media_types import family_of
 from uploads.models import Basis, Family, Origin, State, Visibility
-from uploads.names import family_of
 from uploads.parts import part_size_for
 from uploads.services.types import detect_type
 

@@ -12,8 +12,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from uploads import s3
+from uploads.media_types import family_of
 from uploads.models import Basis, Family, File, State, Trouble
-from uploads.names import family_of
 from uploads.services.encodings import facts_of
 from uploads.services.marker import require_marker
 from uploads.services.types import detect_type
@@ -78,7 +78,10 @@ def judge(reading: Reading) -> Verdict:
         return _first_read(reading, other_etag)
     if reading.checksum != file.checksum:
         return Verdict(file, Basis.DAMAGED, Trouble.DAMAGED, {"checksum": file.checksum, "found": reading.checksum})
-    trouble, facts = Trouble.ETAG if other_etag else None, facts_of(file, reading.content_encoding)
+    trouble = Trouble.ETAG if other_etag else None
+    kind = _kind_of(reading)  # what is known of types grows
+    facts = {} if (file.detected_type, file.family) == tuple(kind.values()) else kind
+    facts |= facts_of(file, reading.content_encoding)
     return Verdict(file, Basis.READ, trouble, other_etag, facts)
 
 
@@ -87,11 +90,16 @@ def _first_read(reading: Reading, other_etag: dict[str, Any]) -> Verdict:
     file = reading.file
     if other_etag:
         return Verdict(file, Basis.DAMAGED, Trouble.ETAG, other_etag)
-    detected = detect_type(reading.first_bytes)
-    family = file.family if file.content_encoding else Family(family_of(detected or file.claimed_type))
-    facts = {"checksum": reading.checksum, "detected_type": detected, "family": family}
-    facts |= facts_of(file, reading.content_encoding)
+    facts = {"checksum": reading.checksum, **_kind_of(reading), **facts_of(file, reading.content_encoding)}
     return Verdict(file, Basis.READ, facts=facts)
+
+
+def _kind_of(reading: Reading) -> dict[str, Any]:
+    """The type of the stored bytes, and the family; what is stored in an encoding keeps its own."""
+    file = reading.file
+    detected = detect_type(reading.first_bytes, claimed=file.claimed_type, name=file.name)
+    family = file.family if file.content_encoding else family_of(detected or file.claimed_type)
+    return {"detected_type": detected, "family": Family(family)}
 
 
 def settle(verdicts: Sequence[Verdict]) -> list[Verdict]:
