@@ -169,6 +169,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "expired: clocks apart": CLOCKS_APART_SECONDS,
         "sweep: a store that answered is not doubted": watch.ANSWERED_SECONDS,
         "preview: drawing": parent.WAIT_SECONDS,
+        "preview: drawing, for an owner of one that was too hard": previews.SHORT_SECONDS,
+        "preview: that owner's time is short for": previews.HARD_WITHIN_SECONDS,
         "preview: processor": child.MOST_CPU_SECONDS,
         "preview: lease": previews.LEASE_SECONDS,
         "worker: turn": preview_queue.TURN_SECONDS,

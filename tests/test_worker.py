@@ -25,11 +25,12 @@ from django_tasks_db.models import DBTaskResult
 from tests.pictures import as_file, two_halves
 from tests.senders import Sender
 from tests.stores import Bucket
+from uploads import previews as drawing
 from uploads import s3, services
 from uploads.errors import StoreUnavailable
 from uploads.models import File, Look, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
-from uploads.services import preview_queue, queue
+from uploads.services import preview_queue, previews, queue
 from uploads.services.previews import clear_scratch
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -165,6 +166,47 @@ def test_one_turn_ends_and_the_rest_waits_behind_the_others(sender: Sender, monk
     work()
     assert [len(ids) for ids in asked()] == [3, 1, 2, 1]
     assert states() == {PreviewState.READY: 3}
+
+
+def test_people_take_turns_however_much_one_of_them_sends(as_alice: Client, as_bob: Client, bucket: Bucket) -> None:
+    alices, bobs = Sender(as_alice), Sender(as_bob)
+    first = [bobs.send(as_file(two_halves()), name=f"{number}.png") for number in range(4)]
+    other = alices.send(as_file(two_halves()), name="other.png")
+    in_turn = [result.args_kwargs["args"][0][0] for result in tasks()]  # as the worker takes them
+    assert in_turn == [str(first[0].pk), str(other.pk), *(str(file.pk) for file in first[1:])]
+    assert {result.args_kwargs["kwargs"]["owner_id"] for result in tasks()} == {first[0].owner_id, other.owner_id}
+
+
+def test_rest_of_a_turn_waits_for_those_of_others(
+    sender: Sender, as_bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview_queue, "TURN_SECONDS", 0)
+    files = [str(sender.send(as_file(two_halves()), name=f"{number}.png").pk) for number in range(2)]
+    tasks().delete()
+    services.request_previews(files, owner_id=1)
+    services.request_previews(files[:1], owner_id=1)
+    services.request_previews(files[:1], owner_id=2)
+    assert [result.priority for result in tasks().order_by("enqueued_at")] == [0, -1, 0]
+    services.preview_files.func(files, owner_id=1)
+    assert [result.priority for result in tasks().order_by("enqueued_at")][-1] == -2
+
+
+def test_owner_of_a_preview_that_was_too_hard_gets_less_time_for_the_next(
+    sender: Sender, as_bob: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def too_hard(*_: Any, seconds: float, **__: Any) -> Any:
+        given.append(seconds)
+        raise drawing.Unshowable("too_hard")
+
+    monkeypatch.setattr(drawing, "render", too_hard)
+    for who in (sender, sender, Sender(as_bob)):
+        services.preview_files.func([str(who.send(as_file(two_halves()), name="hard.png").pk)])
+    assert given == [drawing.WAIT_SECONDS, previews.SHORT_SECONDS, drawing.WAIT_SECONDS]
+    Preview.objects.update(made_at=in_seconds(-previews.HARD_WITHIN_SECONDS - 1))
+    services.preview_files.func([str(sender.send(as_file(two_halves()), name="later.png").pk)])
+    assert given[-1] == drawing.WAIT_SECONDS
 
 
 @pytest.mark.django_db(transaction=True)

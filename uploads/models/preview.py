@@ -58,7 +58,8 @@ class Preview(models.Model):
             models.CheckConstraint(condition=Q(look__in=Look.values), name="preview_look_is_known"),
         ]
         indexes = [
-            models.Index(fields=["lease_until"], condition=Q(state=PreviewState.MAKING), name="preview_being_made")
+            models.Index(fields=["lease_until"], condition=Q(state=PreviewState.MAKING), name="preview_being_made"),
+            models.Index(fields=["made_at"], condition=Q(state=PreviewState.FAILED), name="preview_failed_at"),
         ]
 
     def __str__(self) -> str:

@@ -5,12 +5,13 @@ Nothing here knows rows, the store or Django. `render` is the parent's side; `ch
 
 from uploads.previews.excerpt import EXCERPT_BYTES, excerpt_of
 from uploads.previews.kinds import DOCUMENT, PICTURES, most_bytes
-from uploads.previews.parent import Picture, Unshowable, render
+from uploads.previews.parent import WAIT_SECONDS, Picture, Unshowable, render
 
 __all__ = [
     "DOCUMENT",
     "EXCERPT_BYTES",
     "PICTURES",
+    "WAIT_SECONDS",
     "Picture",
     "Unshowable",
     "excerpt_of",

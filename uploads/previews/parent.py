@@ -40,10 +40,10 @@ class Picture:
     height: int
 
 
-def render(file: Path, media_type: str, folder: Path) -> dict[str, Picture]:
+def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_SECONDS) -> dict[str, Picture]:
     """The thumbnail and the picture of a file, made in the empty `folder`.
 
-    Raises Unshowable. Takes at most half a minute, whatever the file does.
+    Raises Unshowable. Takes at most these seconds, whatever the file does.
     """
     command = [sys.executable, "-m", "uploads.previews.child", str(file), media_type, str(folder)]
     # no secret of ours stands in its environment, and nothing of it in our log
@@ -52,7 +52,7 @@ def render(file: Path, media_type: str, folder: Path) -> dict[str, Picture]:
         stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
-        code = child.wait(WAIT_SECONDS)
+        code = child.wait(seconds)
     except subprocess.TimeoutExpired as error:
         raise Unshowable("too_hard") from error
     finally:

@@ -121,8 +121,8 @@ def _settle(owner: User, found: Sequence[tuple[File, Facts | Problem]]) -> dict[
     refused |= full
     found = [(file, refused.get(file.pk, facts)) for file, facts in found]
     reached("finish.7-published")
-    _request_previews(found, published)
-    _request_verification(found, published)
+    _request_previews(owner, found, published)
+    _request_verification(owner, found, published)
     reached("finish.8-previews-asked")
     for file, problem in found:
         if file.pk in published:
@@ -133,24 +133,26 @@ def _settle(owner: User, found: Sequence[tuple[File, Facts | Problem]]) -> dict[
     return {file.pk: problem for file, problem in found if isinstance(problem, Problem)}
 
 
-def _request_previews(found: Sequence[tuple[File, Facts | Problem]], published: set[UUID]) -> None:
+def _request_previews(owner: User, found: Sequence[tuple[File, Facts | Problem]], published: set[UUID]) -> None:
     """Pictures before texts: lists show them."""
     wanted = {
         file.pk: looks_of(facts.family, facts.detected_type or file.claimed_type, size=file.size)
         for file, facts in found
         if file.pk in published and isinstance(facts, Facts)
     }
-    request_previews(sorted((pk for pk, looks in wanted.items() if looks), key=lambda pk: -len(wanted[pk])))
+    ids = sorted((pk for pk, looks in wanted.items() if looks), key=lambda pk: -len(wanted[pk]))
+    request_previews(ids, owner_id=owner.pk)
 
 
-def _request_verification(found: Sequence[tuple[File, Facts | Problem]], published: set[UUID]) -> None:
+def _request_verification(owner: User, found: Sequence[tuple[File, Facts | Problem]], published: set[UUID]) -> None:
     """Of what the store did not check itself; the small ones first, which need not wait for the large."""
     claimed = [
         file
         for file, facts in found
         if file.pk in published and isinstance(facts, Facts) and facts.checksum_basis is Basis.CLAIMED
     ]
-    request_verification(file.pk for file in sorted(claimed, key=lambda file: file.size))
+    ids = [file.pk for file in sorted(claimed, key=lambda file: file.size)]
+    request_verification(ids, owner_id=owner.pk)
 
 
 def _answers(owner: User, claims: Sequence[Claim], outcomes: dict[UUID, Problem | None]) -> list[Finished | Problem]:

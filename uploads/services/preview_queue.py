@@ -28,8 +28,8 @@ FORGOTTEN_AT_ONCE = 200
 FORGOTTEN_WITHIN_SECONDS = 6 * 3600
 
 
-def request_previews(ids: Iterable[UUID]) -> None:
-    """Have the previews of these files made soon, in one task. Safe to repeat.
+def request_previews(ids: Iterable[UUID], *, owner_id: int | None = None) -> None:
+    """Have the previews of these files made soon, in one task of the person who waits for them. Safe to repeat.
 
     A database that does not take the task is no reason to fail whatever published the files: the sweep
     finds them later.
@@ -38,13 +38,13 @@ def request_previews(ids: Iterable[UUID]) -> None:
     if not wanted:
         return
     try:
-        preview_files.enqueue(wanted)
+        _enqueue(wanted, owner_id)
     except DatabaseError as fault:
         logger.warning("preview_request_failed files=%s fault=%s", len(wanted), type(fault).__name__)
 
 
 @task()
-def preview_files(ids: list[str], tries: int = 0) -> int:
+def preview_files(ids: list[str], tries: int = 0, owner_id: int | None = None) -> int:
     """Make the previews of these files, as many as fit into one turn; the rest becomes a task of its own.
 
     Files that the store does not give now are tried later, together; while the store is away, so is all that is left.
@@ -56,7 +56,7 @@ def preview_files(ids: list[str], tries: int = 0) -> int:
     failed: list[str] = []
     for number, pk in enumerate(ids):
         if number and time.monotonic() > end:
-            preview_files.enqueue(ids[number:])
+            _enqueue(ids[number:], owner_id)
             break
         file = File.objects.available().filter(pk=pk).first()
         if file is None:
@@ -69,7 +69,7 @@ def preview_files(ids: list[str], tries: int = 0) -> int:
                 failed += ids[number + 1 :]
                 break
     if failed:
-        _try_later(failed, tries)
+        _try_later(failed, tries, owner_id)
     return made
 
 
@@ -94,11 +94,15 @@ def _preview(file: File) -> bool:
         return False
 
 
-def _try_later(ids: list[str], tries: int) -> None:
+def _enqueue(ids: list[str], owner_id: int | None) -> None:
+    preview_files.using(priority=queue.fair_priority(owner_id)).enqueue(ids, owner_id=owner_id)
+
+
+def _try_later(ids: list[str], tries: int, owner_id: int | None) -> None:
     if tries >= queue.MOST_TRIES:
         logger.error("preview_given_up files=%s", len(ids))
         return
-    queue.later(preview_files, tries).enqueue(ids, tries + 1)
+    queue.later(preview_files, tries).enqueue(ids, tries + 1, owner_id=owner_id)
 
 
 def _forgotten(*, waiting: set[UUID]) -> list[UUID]:

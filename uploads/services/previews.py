@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 # Longer than everything between two looks at the lease can take: fetching a file, half a minute of drawing, and
 # four patient tries to store a picture.
 LEASE_SECONDS = 600
+# After a preview that was too hard, the owner's others get this much time each, for so long.
+SHORT_SECONDS = 5.0
+HARD_WITHIN_SECONDS = 3600
 SCRATCH = "amalga-preview-"
 # Kept with the row, shown to people in their language.
 REASONS = {
@@ -122,8 +125,18 @@ def _made(file: File) -> Iterator[Mapping[Look, previews.Picture]]:
     with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder:
         drawn = Path(folder) / "drawn"
         drawn.mkdir()
-        found = previews.render(_fetch(file, Path(folder) / "file"), file.type, drawn)
+        found = previews.render(_fetch(file, Path(folder) / "file"), file.type, drawn, seconds=_seconds_for(file))
         yield {Look(look): picture for look, picture in found.items()}
+
+
+def _seconds_for(file: File) -> float:
+    """How long the drawing of this file may take: less for the owner of one that was too hard a while ago, so that
+    a series of such files does not keep the worker from everybody else's."""
+    hard = Preview.objects.filter(
+        file__owner=file.owner_id, state=PreviewState.FAILED, reason=REASONS["too_hard"],
+        made_at__gt=in_seconds(-HARD_WITHIN_SECONDS),
+    )  # fmt: skip
+    return SHORT_SECONDS if hard.exists() else previews.WAIT_SECONDS
 
 
 def _fetch(file: File, path: Path) -> Path:

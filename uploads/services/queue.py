@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
-from django_tasks.base import Task, TaskResultStatus
+from django_tasks.base import TASK_MIN_PRIORITY, Task, TaskResultStatus
 from django_tasks_db.models import DBTaskResult, get_date_max
 
 # A store that is away is asked again after these, doubling from the first to the last.
@@ -40,6 +40,13 @@ def later(task: Task[Any, Any], tries: int) -> Task[Any, Any]:
     """The task, to be enqueued for when the store may be back after so many tries."""
     pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**tries)
     return task.using(run_after=timezone.now() + timedelta(seconds=pause))
+
+
+def fair_priority(owner_id: int | None) -> int:
+    """The priority of one more task for the files of this person: lower with each that waits already, so that people
+    take turns however much one of them sends. None stands for work that nobody waits for."""
+    waiting = DBTaskResult.objects.filter(status=TaskResultStatus.READY, args_kwargs__kwargs__owner_id=owner_id)
+    return max(TASK_MIN_PRIORITY, -waiting[:-TASK_MIN_PRIORITY].count())
 
 
 def _put_off() -> Q:

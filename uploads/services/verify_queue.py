@@ -29,8 +29,8 @@ LOST_AFTER_SECONDS = 3600
 FORGOTTEN_AT_ONCE = 500
 
 
-def request_verification(ids: Iterable[UUID]) -> None:
-    """Have these files read soon, in one task and in this order. Safe to repeat.
+def request_verification(ids: Iterable[UUID], *, owner_id: int | None = None) -> None:
+    """Have these files read soon, in one task of the person who waits for it, in this order. Safe to repeat.
 
     A database that does not take the task is no reason to fail whatever published the files: the sweep finds them
     later.
@@ -39,22 +39,22 @@ def request_verification(ids: Iterable[UUID]) -> None:
     if not wanted:
         return
     try:
-        verify_files.enqueue(wanted)
+        _enqueue(wanted, owner_id=owner_id)
     except DatabaseError as fault:
         logger.warning("verify_request_failed files=%s fault=%s", len(wanted), type(fault).__name__)
 
 
 @task()
-def verify_files(ids: list[str], digests: Sequence[str] = (), tries: int = 0) -> int:
+def verify_files(ids: list[str], digests: Sequence[str] = (), tries: int = 0, owner_id: int | None = None) -> int:
     """Settle the claims of these files, as many as fit into one turn; the rest becomes a task of its own. `digests` are
     those of the parts of the first file that earlier turns read.
 
     While the store is away, or its bucket is not ours, all that is left waits. How many claims were settled now.
     """
-    turn = _Turn()
+    turn = _Turn(owner_id)
     for number, pk in enumerate(ids):
         if number and turn.is_over():
-            verify_files.enqueue(ids[number:])
+            _enqueue(ids[number:], owner_id=owner_id)
             break
         file = _claims().filter(pk=pk).first()
         if file is not None and not turn.read(
@@ -81,8 +81,9 @@ def tend_claims() -> int:
 
 
 class _Turn:
-    def __init__(self) -> None:
+    def __init__(self, owner_id: int | None) -> None:
         self.settled = 0
+        self._owner_id = owner_id
         self._end = time.monotonic() + TURN_SECONDS
         self._watch = StoreWatch()
         self._may_be_read: set[str] = set()  # stores
@@ -98,7 +99,7 @@ class _Turn:
             self._refuse_anothers(file.store)
         except (StoreUnavailable, WrongMarker, BadInput) as problem:  # then no file of that store is read
             logger.error("verify_refused files=%s: %s", 1 + len(rest), problem.message)
-            _try_later([str(file.pk), *rest], digests, tries)
+            self._try_later([str(file.pk), *rest], digests, tries)
             return False
         try:
             whole = reading.run(enough=lambda: self.is_over() and len(reading.digests) > least)
@@ -107,11 +108,11 @@ class _Turn:
             raise
         except StoreUnavailable:
             away = self._watch.doubt(file.store)
-            _try_later([str(file.pk), *(rest if away else [])], reading.digests, tries)
+            self._try_later([str(file.pk), *(rest if away else [])], reading.digests, tries)
             return not away
         except (WrongMarker, BadInput) as problem:  # missing or damaged, in a bucket that is not ours by now
             logger.error("verify_refused files=%s: %s", 1 + len(rest), problem.message)
-            _try_later([str(file.pk), *rest], digests, tries)
+            self._try_later([str(file.pk), *rest], digests, tries)
             return False
         except Exception as fault:  # whatever is wrong with one file, the others go on
             logger.warning("verify_fault file=%s fault=%s", file.pk, type(fault).__name__, exc_info=True)
@@ -119,9 +120,15 @@ class _Turn:
         if whole:
             return True
         if rest:
-            verify_files.enqueue(rest)
-        verify_files.enqueue([str(file.pk)], reading.digests)
+            _enqueue(rest, owner_id=self._owner_id)
+        _enqueue([str(file.pk)], reading.digests, owner_id=self._owner_id)
         return False
+
+    def _try_later(self, ids: list[str], digests: Sequence[str], tries: int) -> None:
+        if tries >= queue.MOST_TRIES:
+            logger.error("verify_given_up files=%s", len(ids))
+            return
+        queue.later(verify_files, tries).enqueue(ids, list(digests), tries + 1, owner_id=self._owner_id)
 
     def _refuse_anothers(self, store: str) -> None:
         """Once for each store."""
@@ -134,8 +141,5 @@ def _claims() -> FileQuerySet:
     return File.objects.available().filter(checksum_basis=Basis.CLAIMED)
 
 
-def _try_later(ids: list[str], digests: Sequence[str], tries: int) -> None:
-    if tries >= queue.MOST_TRIES:
-        logger.error("verify_given_up files=%s", len(ids))
-        return
-    queue.later(verify_files, tries).enqueue(ids, list(digests), tries + 1)
+def _enqueue(ids: list[str], digests: Sequence[str] = (), *, owner_id: int | None) -> None:
+    verify_files.using(priority=queue.fair_priority(owner_id)).enqueue(ids, list(digests), owner_id=owner_id)

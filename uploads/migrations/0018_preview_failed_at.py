@@ -1,0 +1,14 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("uploads", "0017_fold_names_again"),
+    ]
+
+    operations = [
+        migrations.AddIndex(
+            model_name="preview",
+            index=models.Index(condition=models.Q(("state", "failed")), fields=["made_at"], name="preview_failed_at"),
+        ),
+    ]
