@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("uploads", "0017_fold_names_again"),
+        ("uploads", "0018_families_by_kind"),
     ]
 
     operations = [
