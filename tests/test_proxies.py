@@ -231,8 +231,8 @@ def test_zips_and_forms_leave_room_for_pages(container: str, server: Server, ask
 
 def test_one_address_has_a_bounded_number_of_requests(container: str, server: Server, ask: Ask) -> None:
     with ExitStack() as stack:
-        held(stack, container, "/hold", 100, senders=1)
-        wait_until(lambda: server.begun == 100)
+        held(stack, container, "/hold", 200, senders=1)
+        wait_until(lambda: server.begun == 200)
         answers = []
         for path in ("/", "/uploads/"):
             connection = stack.enter_context(socket.socket())
@@ -243,6 +243,13 @@ def test_one_address_has_a_bounded_number_of_requests(container: str, server: Se
         assert all(answer.startswith(b"HTTP/1.1 429") and b"\r\nRetry-After: 5\r\n" in answer for answer in answers)
         assert b'"code": "throttled"' in answers[1]
         assert ask(f"{container}/")[0] == 200
+
+
+def test_slow_bodies_of_an_address_leave_its_pages_alone(container: str, server: Server, ask: Ask) -> None:
+    with ExitStack() as stack:
+        for _each in range(120):
+            stack.enter_context(begin(container, "/accounts/login/"))
+        assert (ask(f"{container}/")[0], ask(f"{container}/accounts/login/", b"x")[0]) == (200, 429)
 
 
 def test_web_server_that_is_away_is_told_as_busy(tmp_path: Path, ask: Ask) -> None:
