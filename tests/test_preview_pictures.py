@@ -283,6 +283,14 @@ def test_what_needs_too_much_is_too_large_before_it_is_decoded(drawn: Draw, room
             drawn(png, "image/png")
 
 
+def test_a_webp_that_needs_too_much_is_too_large_and_not_damaged(drawn: Draw, room: Callable[[int], None]) -> None:
+    room(768)
+    webp = bytearray(as_file(two_halves(), "WEBP"))
+    webp[26:30] = struct.pack("<HH", 16_000, 6_000)
+    with pytest.raises(Undrawable, match="too_large"):
+        drawn(bytes(webp), "image/webp")
+
+
 # --- numbers, inks and laboratories ------------------------------------------------------------------
 
 COUNT = 60 * 40

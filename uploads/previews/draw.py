@@ -7,6 +7,7 @@ import io
 import re
 import resource
 import struct
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -123,7 +124,14 @@ def _opened(source: BinaryIO, decoder: str) -> ImageFile.ImageFile:
     Without a name: Pillow would map the file, and takes the width of a turned TIFF for its height then.
     """
     Image.init()
-    return Image.OPEN[decoder][0](source, "")
+    if decoder == "WEBP":  # whose decoder takes its memory at once; Pillow raises for twice as many pixels
+        Image.MAX_IMAGE_PIXELS = _room() // (4 + DECODER_BYTES["WEBP"]) // 2
+    try:
+        return Image.OPEN[decoder][0](source, "")
+    except Image.DecompressionBombError as error:
+        raise Undrawable("too_large") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = None
 
 
 def _load(image: ImageFile.ImageFile) -> None:
@@ -149,9 +157,14 @@ def _require_room(image: ImageFile.ImageFile, decoder: str) -> None:
     """Raise Undrawable for what will not fit into the memory that this process may use."""
     if decoder != "JPEG" and image.width * image.height > MAX_PIXELS:
         raise Undrawable("too_large")
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY and _bytes_needed(image, decoder) > limit - BASE_BYTES:
+    if _bytes_needed(image, decoder) > _room():
         raise Undrawable("too_large")
+
+
+def _room() -> int:
+    """Bytes that this process may take for pixels."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return (sys.maxsize if limit == resource.RLIM_INFINITY else limit) - BASE_BYTES
 
 
 def _bytes_needed(image: ImageFile.ImageFile, decoder: str) -> int:
