@@ -37,7 +37,7 @@ class Body:
 
 
 def url_of(name: str) -> str:
-    return urlunsplit(urlsplit(os.environ["LOCAL_SUPERUSER_URL"])._replace(path=f"/{name}"))
+    return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
 
 
 def environment(database: str, endpoint: str | None = None) -> dict[str, str]:
@@ -144,7 +144,7 @@ def _count(connection: psycopg.Connection[tuple[object, ...]]) -> None:
 
 
 def _create(name: str, template: str = "template1") -> None:
-    with psycopg.connect(os.environ["LOCAL_SUPERUSER_URL"], autocommit=True) as connection:
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
         made = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         connection.execute(made)

@@ -185,7 +185,7 @@ def _keep_plans(cases: Sequence[dict[str, Any]]) -> None:
 def _library(files: int) -> str:
     """The URL of a library with this many files; it is made unless it is there."""
     url, name = _url(files), urlsplit(_url(files)).path[1:]
-    with psycopg.connect(os.environ["LOCAL_SUPERUSER_URL"], autocommit=True) as connection:
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     print(f"a library of {files:,} files", file=sys.stderr, flush=True)
@@ -194,7 +194,7 @@ def _library(files: int) -> str:
 
 
 def _url(files: int) -> str:
-    parts = urlsplit(os.environ["LOCAL_SUPERUSER_URL"])
+    parts = urlsplit(os.environ["DATABASE_URL"])
     return urlunsplit(parts._replace(path=f"/library_{files}"))
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import django
 import psycopg
@@ -42,10 +43,16 @@ def main() -> None:
     if made(os.environ["DATABASE_URL"]) == files:
         return
     library = Library(files, _people(), library_rows.now())
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+    with psycopg.connect(_superuser_url(), autocommit=True) as connection:
         for name, value in SETTINGS.items():
             connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
         _fill(connection, library)
+
+
+def _superuser_url() -> str:
+    """The same database, for the role that may turn triggers and indexes off."""
+    name = urlsplit(os.environ["DATABASE_URL"]).path
+    return urlsplit(os.environ["LOCAL_SUPERUSER_URL"])._replace(path=name).geturl()
 
 
 def made(url: str) -> int | None:

@@ -14,6 +14,8 @@ import time
 import uuid
 from typing import Any
 
+import psycopg
+
 from bench.table import keep
 
 BATCHES = {100: 20, 1: 200}  # files a call, calls
@@ -24,7 +26,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=100_000)
     options = parser.parse_args()
-    os.environ["DATABASE_URL"] = os.environ["LOCAL_SUPERUSER_URL"]  # CHECKPOINT and the making of a library need it
     made = [sys.executable, "-m", "bench.library_make", str(options.files)]
     subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amalga.settings")
@@ -58,8 +59,9 @@ def _on_its_way(files: int, calls: int) -> dict[str, Any]:
 
     owner = User.objects.get(username="bench-member")
     _take_in(owner, files)
+    with psycopg.connect(os.environ["LOCAL_SUPERUSER_URL"], autocommit=True) as superuser:
+        superuser.execute("CHECKPOINT")
     with connection.cursor() as cursor:
-        cursor.execute("CHECKPOINT")
         before, begun = _wal(cursor), time.perf_counter()
         for _call in range(calls):
             _take_in(owner, files)
