@@ -43,7 +43,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a command with the embedded Postgres and S3 and the variables that lead to them. "
         "DATABASE_URL and AWS_STORAGE_BUCKET_NAME, when set, are used instead.",
     )
-    parser.add_argument("--ephemeral", action="store_true", help="fresh data on free ports, removed at the end")
+    parser.add_argument(
+        "--ephemeral",
+        action="store_true",
+        help="fresh data on free ports, removed at the end; LOCAL_SUPERUSER_URL signs in as Postgres' superuser",
+    )
     parser.add_argument("--with-parent", action="store_true", help="stop when the process that started this ends")
     parser.add_argument("--serve", action="store_true", help="migrate, then serve Amalga on PORT (8000)")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND…")
