@@ -9,6 +9,7 @@ import importlib
 import os
 import signal
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Generator, Iterator, Mapping
@@ -48,6 +49,17 @@ def pytest_configure() -> None:
     """Tests empty the bucket: that must never be the one of `make run`, or a real one."""
     if os.environ.get("AWS_STORAGE_BUCKET_NAME") != side_by_side.own_bucket():
         raise pytest.UsageError("Start tests with: python -m amalga.local --ephemeral python -m pytest")
+    _choose_temporary_folder()
+
+
+def _choose_temporary_folder() -> None:
+    """Tests start programs in their temporary folders, which hardened systems forbid in /tmp (noexec)."""
+    noexec = getattr(os, "ST_NOEXEC", 0)  # Linux
+    for folder in (tempfile.gettempdir(), "/var/tmp"):  # noqa: S108  # pytest makes a folder of its own in it
+        if os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & noexec:
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)
+            return
+    raise pytest.UsageError("No program may be started in /tmp and /var/tmp: TMPDIR=/another/folder make test")
 
 
 @pytest.hookimpl(wrapper=True)
