@@ -253,7 +253,7 @@ def digest_bucket(
         monkeypatch.setenv(name, value)
     settings.S3_ENDPOINT = settings.S3_ORIGIN = digest_store.endpoint
     settings.S3_BUCKET = digest_store.bucket
-    settings.S3_CHECKSUMS = digest_store.checksums
+    settings.S3_CHECKSUMS, settings.S3_CONDITIONS = digest_store.checksums, digest_store.conditions
     s3.reset()
     yield own(digest_store)
     s3.reset()

@@ -44,6 +44,7 @@ class Address:
     secret: str
     checksums: str
     region: str = "us-east-1"
+    conditions: frozenset[str] = frozenset()  # as S3_CONDITIONS
 
     @classmethod
     def of_this_run(cls) -> Address:
@@ -64,6 +65,7 @@ class Address:
             "AWS_SECRET_ACCESS_KEY": self.secret,
             "AWS_DEFAULT_REGION": self.region,
             "S3_CHECKSUMS": self.checksums,
+            "S3_CONDITIONS": ",".join(self.conditions) or "off",
         }
 
 
@@ -137,6 +139,7 @@ def digest_store(folder: Path) -> Iterator[Address]:
         key="test",
         secret="test",
         checksums="sha256",
+        conditions=frozenset({"complete"}),
     )
     script = Path(__file__).with_name("digest_store.py")
     daemon = Daemon("digest-store", folder, mark=str(script), stop_signal=signal.SIGTERM)

@@ -67,6 +67,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Bucket]:
         S3_BUCKET=address.bucket,
         S3_REGION=address.region,
         S3_CHECKSUMS=address.checksums,
+        S3_CONDITIONS=address.conditions,
         STORAGES={**settings.STORAGES},  # so that the storage that signs downloads is made anew
     )
     with pytest.MonkeyPatch.context() as patch, there:

@@ -62,6 +62,7 @@ class TwoStores:
             "OTHER_S3_ENDPOINT": other.endpoint,
             "OTHER_S3_REGION": other.region,
             "OTHER_S3_CHECKSUMS": other.checksums,
+            "OTHER_S3_CONDITIONS": ",".join(other.conditions) or "off",
             "OTHER_S3_ACCESS_KEY_ID": other.key,
             "OTHER_S3_SECRET_ACCESS_KEY": other.secret,
         }
@@ -73,6 +74,7 @@ class TwoStores:
             self.monkeypatch.setenv(name, value)
         self.settings.S3_STORE_NAME = self._name(main)
         self.settings.S3_BUCKET, self.settings.S3_CHECKSUMS = at.bucket, at.checksums
+        self.settings.S3_CONDITIONS = at.conditions
         self.settings.S3_ENDPOINT = self.settings.S3_ORIGIN = at.endpoint
         self.settings.OTHER_S3 = None if other is None else self._told(other)
         if not is_known:  # who has found keys keeps them
@@ -81,7 +83,7 @@ class TwoStores:
     def _name(self, bucket: Bucket) -> str:
         return self.names[0] if bucket is self.first else self.names[1]
 
-    def _told(self, bucket: Bucket) -> dict[str, str]:
+    def _told(self, bucket: Bucket) -> dict[str, Any]:
         at = bucket.address
         return {
             "name": self._name(bucket),
@@ -90,6 +92,7 @@ class TwoStores:
             "region": at.region,
             "addressing": "path",
             "checksums": at.checksums,
+            "conditions": at.conditions,
             "access_key_id": at.key,
             "secret_access_key": at.secret,
         }

@@ -12,6 +12,7 @@ from environ import Env
 
 MOST_DIGITS = 20
 MOST_NAME = 40  # of a store
+CONDITIONS = frozenset({"complete", "copy", "delete"})
 
 
 # What others read out of the same environment: gunicorn, boto3, Django, and the servers of a laptop.
@@ -133,6 +134,23 @@ def checksums(name: str) -> str:
     if text not in {"sha256", "payload", "off"}:
         raise ImproperlyConfigured(f"{name}={text} is not usable: it takes sha256, payload or off.")
     return text
+
+
+def conditions(name: str, *, default: frozenset[str]) -> frozenset[str]:
+    """Which requests of the store are made conditional."""
+    given = {word.lower() for word in words(name)}
+    if given == {"off"}:
+        return frozenset()
+    if not given <= CONDITIONS:
+        raise ImproperlyConfigured(
+            f"{name}={','.join(sorted(given))[:50]} is not usable: it takes complete, copy, delete, by commas, or off."
+        )
+    return frozenset(given) or default
+
+
+def bucket_owner(name: str) -> str:
+    text = str(env.str(name, default="")).strip()
+    return matching(name, text, r"([0-9]{12})?", takes="the 12 digits of an AWS account")
 
 
 def store_name(name: str) -> str:

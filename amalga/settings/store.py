@@ -4,13 +4,25 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from amalga.settings.environment import as_given, checksums, env, matching, required, store_name, web_address
+from amalga.settings.environment import (
+    CONDITIONS,
+    as_given,
+    bucket_owner,
+    checksums,
+    conditions,
+    env,
+    matching,
+    required,
+    store_name,
+    web_address,
+)
 
 # as botocore takes them (validate_region_name, VALID_BUCKET), without what is no name
 REGION = r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
 BUCKET = r"[A-Za-z0-9._-]{1,255}"
 OTHER_S3_VARIABLES = (
-    "STORE_NAME", "BUCKET", "ENDPOINT", "REGION", "CHECKSUMS", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY",
+    "STORE_NAME", "BUCKET", "ENDPOINT", "REGION", "CHECKSUMS", "CONDITIONS", "BUCKET_OWNER", "ACCESS_KEY_ID",
+    "SECRET_ACCESS_KEY",
 )  # fmt: skip
 
 
@@ -21,6 +33,11 @@ def bucket_place(bucket: str, region: str, endpoint: str | None, *, variable: st
         return "path", "{0.scheme}://{0.netloc}".format(web_address(variable, endpoint))
     virtual = "." not in bucket
     return "virtual" if virtual else "path", f"https://{bucket + '.' if virtual else ''}s3.{region}.amazonaws.com"
+
+
+def known_conditions(endpoint: str | None) -> frozenset[str]:
+    """AWS knows them all; other stores do, some of them, or none, which `doctor` finds out."""
+    return frozenset() if endpoint else CONDITIONS
 
 
 def other_store() -> tuple[dict[str, Any] | None, str | None]:
@@ -54,6 +71,8 @@ def other_store() -> tuple[dict[str, Any] | None, str | None]:
         "region": region,
         "addressing": addressing,
         "checksums": checksums("OTHER_S3_CHECKSUMS"),
+        "conditions": conditions("OTHER_S3_CONDITIONS", default=known_conditions(endpoint)),
+        "bucket_owner": bucket_owner("OTHER_S3_BUCKET_OWNER"),
         "access_key_id": told["ACCESS_KEY_ID"] or None,
         "secret_access_key": told["SECRET_ACCESS_KEY"] or None,
     }
@@ -81,6 +100,8 @@ S3_REGION = as_given("AWS_DEFAULT_REGION").strip() or as_given("AWS_REGION").str
 matching("AWS_DEFAULT_REGION", S3_REGION, REGION, takes="the name of a region, like eu-central-1")
 S3_ENDPOINT = str(env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_ENDPOINT_URL", default="")) or None
 S3_CHECKSUMS = checksums("S3_CHECKSUMS")
+S3_CONDITIONS = conditions("S3_CONDITIONS", default=known_conditions(S3_ENDPOINT))
+S3_BUCKET_OWNER = bucket_owner("S3_BUCKET_OWNER")
 # What rows call this store. It only matters to an installation that has moved, or moves, from one store to another.
 S3_STORE_NAME = store_name("S3_STORE_NAME")
 # S3_ORIGIN is where browsers find the bucket, a foreign origin in the content security policy.

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlencode
 
 import boto3
 import botocore.session
@@ -40,9 +41,11 @@ SLOW_READ_SECONDS = 300.0
 CONNECTIONS = 32
 # S3 refuses what was signed a quarter of an hour before or after its own time; others take less.
 CLOCKS_APART_SECONDS = 300
+OWNER = "x-amz-expected-bucket-owner"
 
 # Only the store's own words: a bare 404 may come from something in between.
 ABSENT = frozenset({"NoSuchKey", "NoSuchUpload"})
+CHANGED = frozenset({"PreconditionFailed", "412"})  # an object is there, or another one than was meant
 REFUSED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch",
            "ExpiredToken", "RequestTimeTooSkewed", "AllAccessDisabled"}  # fmt: skip
 
@@ -118,7 +121,23 @@ def made_client(kind: Kind, at: Store) -> S3Client:
     made = session_of(at).client("s3", endpoint_url=at.endpoint, config=limits)
     made.meta.events.register("before-send.s3", _refuse_in_transaction)
     made.meta.events.register("needs-retry.s3", _count_throttles)
+    if at.bucket_owner:
+        made.meta.events.register("before-parameter-build.s3", functools.partial(_expect_owner, at.bucket_owner))
+        made.meta.events.register("before-sign.s3", functools.partial(_expect_owner_in_url, at.bucket_owner))
     return made
+
+
+def _expect_owner(owner: str, *, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+    """Every call says whose bucket it means: a bucket that was deleted, and made again by somebody else under the same
+    name, gets no bytes of ours (S3 user guide, "Verifying bucket ownership with bucket owner condition")."""
+    if "ExpectedBucketOwner" in model.input_shape.members and not context.get("is_presign_request"):
+        params["ExpectedBucketOwner"] = owner
+
+
+def _expect_owner_in_url(owner: str, *, request: Any, signature_version: str, **_: Any) -> None:
+    """A signed URL says so in its query: a header would have to be sent by the browser, and allowed by CORS."""
+    if str(signature_version).endswith("-query"):
+        request.url += f"{'&' if '?' in request.url else '?'}{urlencode({OWNER: owner})}"
 
 
 class StoredBytes(urllib3.PoolManager):

@@ -33,10 +33,18 @@ class Mark(NamedTuple):
 
 
 def copy_within(
-    key: str, *, lengths: Sequence[int], mark: Mark, source: str, target: str, content_encoding: str = ""
+    key: str,
+    *,
+    lengths: Sequence[int],
+    mark: Mark,
+    source: str,
+    target: str,
+    content_encoding: str = "",
+    once: bool = False,
 ) -> bool:
     """Let the store copy an object, in parts of these lengths. False when it will not: then read and send it.
-    Only what has the ETag of the mark is copied. A copy keeps nothing but its type and what is given here.
+    Only what has the ETag of the mark is copied. A copy keeps nothing but its type and what is given here. `once`: no
+    object is written over, where the store can tell; False as well when one is there already.
 
     Whether the copy is right is for the caller to find out. Raises StoreUnavailable. Safe to repeat.
     """
@@ -44,23 +52,31 @@ def copy_within(
         return False
     try:
         if len(lengths) == 1:
-            _copy_whole(key, store_named(source), store_named(target), mark, content_encoding)
+            _copy_whole(key, store_named(source), store_named(target), mark, content_encoding, once=once)
             return True
-        return _copy_parts(key, lengths, store_named(source), store_named(target), mark, content_encoding)
+        return _copy_parts(key, lengths, store_named(source), store_named(target), mark, content_encoding, once=once)
     except (ClientError, _WillNot):
         return False
 
 
 def put_file(
-    key: str, body: IO[bytes], *, digests: tuple[str, str], store: str, mark: Mark, content_encoding: str = ""
+    key: str,
+    body: IO[bytes],
+    *,
+    digests: tuple[str, str],
+    store: str,
+    mark: Mark,
+    content_encoding: str = "",
+    once: bool = False,
 ) -> None:
     """Store a whole object out of a file. `digests`: the base64 SHA-256 and MD5, of which the store gets to check
-    the one it knows."""
+    the one it knows. `once`: StoreUnavailable when an object is there already, where the store can tell."""
     at = store_named(store)
+    extra: dict[str, Any] = {"IfNoneMatch": "*"} if once and at.keeps_digests else {}  # as in `sign_put`
     with told_plainly("PutObject"):
         client("slow", at).put_object(
             Bucket=at.bucket, Key=key, Body=body, ContentType=OCTET_STREAM, Metadata=mark.metadata(),
-            **_encoded(content_encoding), **_digest(at, digests),
+            **_encoded(content_encoding), **_digest(at, digests), **extra,
         )  # fmt: skip
 
 
@@ -92,8 +108,9 @@ class _WillNot(Exception):
     """The store took a part that it should have copied for an upload without bytes, as rclone does."""
 
 
-def _copy_whole(key: str, source: Store, target: Store, mark: Mark, content_encoding: str) -> None:
+def _copy_whole(key: str, source: Store, target: Store, mark: Mark, content_encoding: str, *, once: bool) -> None:
     extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if target.keeps_digests else {}
+    extra |= source.as_source | (target.if_absent("copy") if once else {})
     with told_plainly("CopyObject", absent=CANNOT_COPY):
         client("slow", target).copy_object(
             Bucket=target.bucket, Key=key, CopySource={"Bucket": source.bucket, "Key": key},
@@ -103,7 +120,7 @@ def _copy_whole(key: str, source: Store, target: Store, mark: Mark, content_enco
 
 
 def _copy_parts(
-    key: str, lengths: Sequence[int], source: Store, target: Store, mark: Mark, content_encoding: str
+    key: str, lengths: Sequence[int], source: Store, target: Store, mark: Mark, content_encoding: str, *, once: bool
 ) -> bool:
     begun = create_multipart(key, store=target.name, metadata=mark.metadata(), content_encoding=content_encoding)
     try:
@@ -112,10 +129,13 @@ def _copy_parts(
             _copy_part(key, begun, number, (end - length, end - 1), etag=mark.etag, source=source, target=target)
             for number, (length, end) in enumerate(zip(lengths, ends, strict=True), start=1)
         ]
-        return complete_multipart(key, begun, parts, size=ends[-1], store=target.name, kind="slow")
+        made = complete_multipart(key, begun, parts, size=ends[-1], store=target.name, kind="slow", once=once)
     except BaseException:
         abort_multipart(key, begun, store=target.name)
         raise
+    if not made:
+        abort_multipart(key, begun, store=target.name)
+    return made
 
 
 def _copy_part(
@@ -126,7 +146,7 @@ def _copy_part(
         answer = client("slow", target).upload_part_copy(
             Bucket=target.bucket, Key=key, UploadId=multipart_id, PartNumber=number,
             CopySource={"Bucket": source.bucket, "Key": key}, CopySourceIfMatch=etag,
-            CopySourceRange=f"bytes={first}-{last}",
+            CopySourceRange=f"bytes={first}-{last}", **source.as_source,
         )["CopyPartResult"]  # fmt: skip
     if "ETag" not in answer:
         raise _WillNot

@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from uploads.s3.client import Kind, client, code_of, told_plainly
+from uploads.s3.client import ABSENT, CHANGED, Kind, client, code_of, told_plainly
 from uploads.s3.signing import OCTET_STREAM
 from uploads.s3.stores import store_named
 
@@ -72,10 +72,19 @@ def list_parts(key: str, multipart_id: str, *, store: str | None = None) -> list
 
 
 def complete_multipart(
-    key: str, multipart_id: str, parts: Sequence[Listed], *, size: int, store: str | None = None, kind: Kind = "quick"
+    key: str,
+    multipart_id: str,
+    parts: Sequence[Listed],
+    *,
+    size: int,
+    store: str | None = None,
+    kind: Kind = "quick",
+    once: bool = False,
 ) -> bool:
     """Make the object out of its parts. False when the store has no such upload (any more): it was
     completed before, or aborted. AWS answers a second Complete with 200, other stores with False.
+
+    `once`: no object is written over, where the store can tell; False as well when one is there already.
 
     The answer may also be lost, or be 200 with an error inside: both raise StoreUnavailable, and
     only a look at the object tells.
@@ -86,8 +95,9 @@ def complete_multipart(
         for part in parts
     ]
     extra: dict[str, Any] = {"MpuObjectSize": size} if at.keeps_digests else {}
+    extra |= at.if_absent("complete") if once else {}
     try:
-        with told_plainly("CompleteMultipartUpload"):
+        with told_plainly("CompleteMultipartUpload", absent=ABSENT | CHANGED):
             client(kind, at).complete_multipart_upload(
                 Bucket=at.bucket, Key=key, UploadId=multipart_id,
                 MultipartUpload={"Parts": chosen}, **extra,

@@ -13,7 +13,17 @@ from botocore.exceptions import ClientError
 
 from uploads.encodings import normalize
 from uploads.errors import StoreRefused, StoreUnavailable
-from uploads.s3.client import client, http, refusal, require_no_transaction, tell_fault, told_plainly
+from uploads.s3.client import (
+    ABSENT,
+    CHANGED,
+    client,
+    code_of,
+    http,
+    refusal,
+    require_no_transaction,
+    tell_fault,
+    told_plainly,
+)
 from uploads.s3.signing import OCTET_STREAM
 from uploads.s3.stores import Store, store_named
 
@@ -108,11 +118,20 @@ def read_small(key: str, *, max_bytes: int, store: str | None = None) -> bytes |
     return content
 
 
-def delete(key: str, *, store: str | None = None) -> None:
-    """Remove the object. Safe to repeat: an object that is not there counts as removed."""
+def delete(key: str, *, etag: str = "", store: str | None = None) -> bool:
+    """Remove the object. Safe to repeat: an object that is not there counts as removed.
+
+    With an `etag` only the object that has it, where the store can tell: False when another one is there, and stays.
+    """
     at = store_named(store)
-    with contextlib.suppress(ClientError), told_plainly("DeleteObject"):
-        client("quick", at).delete_object(Bucket=at.bucket, Key=key)
+    expected = at.if_unchanged(etag)
+    extra: dict[str, Any] = {"IfMatch": f'"{expected}"'} if expected else {}
+    try:
+        with told_plainly("DeleteObject", absent=ABSENT | CHANGED):
+            client("quick", at).delete_object(Bucket=at.bucket, Key=key, **extra)
+    except ClientError as error:
+        return code_of(error) in ABSENT
+    return True
 
 
 def create_bucket() -> None:

@@ -28,6 +28,7 @@ def set_aside(item: Item, *, store: str | None = None) -> str:
     if before is not None and before.size != item.size:
         raise Conflict(f"{key} is there already, with other bytes")
     extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if at.keeps_digests else {}
+    extra |= at.as_source | (at.if_absent("copy") if before is None else {})
     try:
         with told_plainly("CopyObject", absent={"NoSuchKey", "PreconditionFailed"}):
             client("slow", at).copy_object(
@@ -35,7 +36,7 @@ def set_aside(item: Item, *, store: str | None = None) -> str:
                 CopySourceIfMatch=item.etag, **extra,
             )  # fmt: skip
     except ClientError:
-        raise Conflict("it has changed, or is gone") from None
+        raise Conflict(f"it has changed, or is gone, or another is at {key} by now") from None
     copy = head(key, store=store)
     if copy is None or copy.size != item.size:
         raise Conflict(f"the copy at {key} is not complete")

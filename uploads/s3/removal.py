@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from uploads.s3.client import client, told_plainly
@@ -13,8 +14,11 @@ from uploads.s3.stores import Store, store_named
 MOST_KEYS = 1000  # S3 API: DeleteObjects
 
 
-def delete_many(keys: Sequence[str], *, store: str | None = None) -> dict[str, str]:
-    """Remove these objects. Safe to repeat: one that is not there counts as removed.
+def delete_many(
+    keys: Sequence[str], *, etags: Mapping[str, str] | None = None, store: str | None = None
+) -> dict[str, str]:
+    """Remove these objects. Safe to repeat: one that is not there counts as removed. Of keys in `etags` only the object
+    that has that ETag is removed, where the store can tell; another one stays, and is returned as PreconditionFailed.
 
     Returns the keys that the store did not remove, each with the store's word for why. Raises StoreUnavailable or
     StoreRefused when it did not take the request as a whole: then some may be removed and some not.
@@ -22,18 +26,26 @@ def delete_many(keys: Sequence[str], *, store: str | None = None) -> dict[str, s
     at = store_named(store)
     left: dict[str, str] = {}
     for start in range(0, len(keys), MOST_KEYS):
-        left |= _delete(at, keys[start : start + MOST_KEYS])
+        left |= _delete(at, keys[start : start + MOST_KEYS], etags or {})
     return left
 
 
-def _delete(at: Store, keys: Sequence[str]) -> dict[str, str]:
+def _delete(at: Store, keys: Sequence[str], etags: Mapping[str, str]) -> dict[str, str]:
+    objects = [
+        {"Key": key} | ({"ETag": f'"{etag}"'} if (etag := at.if_unchanged(etags.get(key, ""))) else {}) for key in keys
+    ]
+    faults = delete_listed(at, objects, told_plainly("DeleteObjects", absent=()))
+    return {key: code for key, code in faults.items() if code != "NoSuchKey"}
+
+
+def delete_listed(at: Store, objects: list[Any], faults: AbstractContextManager[None]) -> dict[str, str]:
+    """One request, whose own errors `faults` translates: the keys that were not removed, and the store's word why."""
     s3 = client("patient", at)
     if not at.keeps_digests:
         s3.meta.events.register("before-call.s3.DeleteObjects", _by_md5, unique_id="amalga-md5")
-    with told_plainly("DeleteObjects", absent=()):
-        answer = s3.delete_objects(Bucket=at.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True})
-    faults = {fault["Key"]: fault.get("Code", "unknown") for fault in answer.get("Errors", [])}
-    return {key: code for key, code in faults.items() if code != "NoSuchKey"}
+    with faults:
+        answer = s3.delete_objects(Bucket=at.bucket, Delete={"Objects": objects, "Quiet": True})
+    return {fault["Key"]: fault.get("Code", "unknown") for fault in answer.get("Errors", [])}
 
 
 def _by_md5(params: dict[str, Any], **_: Any) -> None:

@@ -13,7 +13,7 @@ from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 
 from uploads.errors import StoreUnavailable
-from uploads.s3.client import client, credentials, seconds_of_credentials, tell_fault, told_plainly
+from uploads.s3.client import OWNER, client, credentials, seconds_of_credentials, tell_fault, told_plainly
 from uploads.s3.stores import Store, store_named
 
 logger = logging.getLogger(__name__)
@@ -131,6 +131,8 @@ def _sign_payload(
     """The hash stands in the URL and in a signed header: some stores look at the one, some at the other."""
     headers[PAYLOAD_HASH] = b64decode(sha256).hex()
     query = {**query, "X-Amz-Content-Sha256": headers[PAYLOAD_HASH]}
+    if at.bucket_owner:
+        query[OWNER] = at.bucket_owner
     sent = {**headers, "Content-Length": str(size)}
     with told_plainly("Sign"):
         request = AWSRequest("PUT", f"{address(key, at)}?{urlencode(query)}", headers=sent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.conf import settings
 
@@ -24,6 +25,8 @@ class Store:
     checksums: str  # as S3_CHECKSUMS
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
+    conditions: frozenset[str] = frozenset()  # as S3_CONDITIONS
+    bucket_owner: str = ""  # the account that the bucket must belong to; empty for any
 
     @property
     def keeps_digests(self) -> bool:
@@ -32,6 +35,21 @@ class Store:
     @property
     def signs_payloads(self) -> bool:
         return self.checksums == "payload"
+
+    def if_absent(self, operation: str) -> dict[str, Any]:
+        """What makes boto3's call of `complete` or `copy` write only where no object is yet; nothing where the store
+        does not know that. It says 412 PreconditionFailed otherwise."""
+        return {"IfNoneMatch": "*"} if operation in self.conditions else {}
+
+    def if_unchanged(self, etag: str) -> str:
+        """The ETag, without quotes, that makes the store remove only that object; empty where it does not know that,
+        or where none is known."""
+        return etag if "delete" in self.conditions else ""
+
+    @property
+    def as_source(self) -> dict[str, Any]:
+        """What boto3's copies say of the bucket that they read."""
+        return {"ExpectedSourceBucketOwner": self.bucket_owner} if self.bucket_owner else {}
 
 
 def main_store() -> Store:
@@ -43,6 +61,8 @@ def main_store() -> Store:
         settings.S3_REGION,
         settings.S3_ADDRESSING,
         settings.S3_CHECKSUMS,
+        conditions=settings.S3_CONDITIONS,
+        bucket_owner=settings.S3_BUCKET_OWNER,
     )
 
 

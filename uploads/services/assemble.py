@@ -108,7 +108,7 @@ def _complete(file: File, digests: Sequence[str] | None) -> None:
     if missing:
         raise PartsMissing(missing)
     reached("finish.3-listed")
-    s3.complete_multipart(file.key, file.multipart_id, listed, size=file.size, store=file.store)
+    s3.complete_multipart(file.key, file.multipart_id, listed, size=file.size, store=file.store, once=True)
     reached("finish.4-completed")
 
 

@@ -18,7 +18,7 @@ from django.db.models import Q
 from uploads import s3
 from uploads.errors import StoreUnavailable
 from uploads.faultpoints import reached
-from uploads.models import File, Origin, Preview, PreviewState, State
+from uploads.models import Basis, File, Origin, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
 from uploads.services.marker import require_own_bucket
 from uploads.services.watch import StoreWatch
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 CLOCKS_APART_SECONDS = 120
 STORE_CALLS_AT_ONCE = 8
 FEW = 20
+OWN_PREFIXES = ("f/", "p/")
 
 
 @dataclass
@@ -40,11 +41,12 @@ class Erased:
 
 
 class _Stored(NamedTuple):
-    """An object that has to go, and the file whose row it keeps."""
+    """An object that has to go, and the file whose row it keeps. With an `etag`, only that very object."""
 
     key: str
     store: str
     file_id: UUID
+    etag: str = ""
 
 
 def quiet() -> Q:
@@ -82,7 +84,7 @@ def erase_all(files: Sequence[File], *, watch: StoreWatch | None = None) -> Eras
     reached("erase.1-parts-gone")
     made = list(Preview.objects.filter(file__in=files).annotate(busy=_being_made()))
     busy = {preview.file_id for preview in made if preview.busy}
-    objects = [_Stored(file.key, file.store, file.pk) for file in files if file.origin != Origin.IMPORTED]
+    objects = [_Stored(file.key, file.store, file.pk, _etag(file)) for file in files if file.origin != Origin.IMPORTED]
     objects += [_Stored(preview.key, preview.store, preview.file_id) for preview in made if not preview.busy]
     _remove_objects([it for it in objects if it.file_id not in erased.failed], erased.failed, watch=watch)
     reached("erase.2-object-gone")
@@ -97,6 +99,13 @@ def erase_all(files: Sequence[File], *, watch: StoreWatch | None = None) -> Eras
     for pk in erased.gone:
         logger.info("file_erased file=%s", pk)
     return erased
+
+
+def _etag(file: File) -> str:
+    """That of the object that was imported, when its key is not of our making: somebody else may have written another
+    file there since, which stays. Under a key of ours everything has to go, whatever it is."""
+    is_known = file.checksum_basis not in {Basis.DAMAGED, Basis.MISSING}
+    return file.etag if is_known and not file.key.startswith(OWN_PREFIXES) else ""
 
 
 def _being_made() -> Q:
@@ -127,20 +136,34 @@ def _remove_objects(objects: Sequence[_Stored], failed: dict[UUID, Exception], *
     for stored in objects:
         by_store[stored.store].append(stored)
     for store, its in by_store.items():
-        each = [(store, it.file_id, partial(s3.delete, it.key, store=store)) for it in its]
+        each = [(store, it.file_id, partial(_remove_object, it)) for it in its]
         if len(its) == 1:
             failed |= _try_each(each, watch=watch)
             continue
         try:
             if watch:
                 watch.require(store)
-            left = s3.delete_many([it.key for it in its], store=store)
+            left = s3.delete_many([it.key for it in its], etags={it.key: it.etag for it in its}, store=store)
+            replaced = [it for it in its if it.etag and left.get(it.key) == "PreconditionFailed"]
+            for it in replaced:
+                _log_replaced(it)
+                del left[it.key]
             failed |= {it.file_id: StoreUnavailable(f"DeleteObjects: {left[it.key]}") for it in its if it.key in left}
         except Exception as fault:
             if isinstance(fault, StoreUnavailable) and (watch is None or watch.doubt(store)):
                 failed |= {it.file_id: fault for it in its}
             else:
                 failed |= _try_each(each, watch=watch)
+
+
+def _remove_object(it: _Stored) -> None:
+    if not s3.delete(it.key, etag=it.etag, store=it.store):
+        _log_replaced(it)
+
+
+def _log_replaced(it: _Stored) -> None:
+    """The object of the row is gone already, so that the row can go too."""
+    logger.warning("object_replaced file=%s key=%r: somebody wrote another object there; it stays", it.file_id, it.key)
 
 
 def _try_each(

@@ -48,7 +48,7 @@ class Tried:
 def try_mode(mode: str) -> Tried:
     """Send a few bytes each way, under keys of their own that are removed again. Raises Said when the store is away."""
     at = replace(main_store(), checksums=mode)
-    with _keys() as (right, flipped, longer, parts):
+    with trial_keys() as (right, flipped, longer, parts):
         fault = _round_trip(at, right)
         if fault:
             return Tried(fault)
@@ -72,7 +72,7 @@ def clear_leftovers() -> None:
 
 
 @contextlib.contextmanager
-def _keys() -> Iterator[tuple[str, str, str, str]]:
+def trial_keys() -> Iterator[tuple[str, str, str, str]]:
     """Four keys, and whatever happened, nothing under them in the end. Raises Said if that cannot be."""
     one, two, three, four = (f"{PREFIX}{secrets.token_hex(16)}" for _ in range(4))
     try:

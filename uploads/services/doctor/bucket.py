@@ -12,7 +12,7 @@ from django.conf import settings
 from amalga.hosts import is_here
 from uploads import s3
 from uploads.errors import BadInput, StoreRefused, StoreUnavailable
-from uploads.s3.asked import DENIED, Said
+from uploads.s3.asked import DENIED, Said, at_aws
 from uploads.s3.posture import (
     POINTS,
     PUT_HEADERS,
@@ -26,7 +26,7 @@ from uploads.s3.posture import (
     tiering_configurations,
     unknown_classes,
 )
-from uploads.s3.trial import Tried, clear_leftovers, open_to_all, preflight, try_mode
+from uploads.s3.trial import Tried, clear_leftovers, honors_owner, open_to_all, preflight, try_conditions, try_mode
 from uploads.services.aims import aims, expiry_days, site_origins
 from uploads.services.doctor.told import Line, fail, ok, warn
 
@@ -48,8 +48,18 @@ RIGHTS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "GetObject": "s3:GetObject, and with a key in KMS also kms:Decrypt",
     "HeadObject": "s3:GetObject",
-    "DeleteObject": "s3:DeleteObject",
+    "DeleteObject": "s3:DeleteObject and s3:GetObject",
+    "DeleteObjects": "s3:DeleteObject and s3:GetObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "CopyObject": "s3:GetObject and s3:PutObject",
     "ListObjectsV2": "s3:ListBucket",
+}
+
+CONDITIONS = {
+    "complete": "If-None-Match when it completes an upload in parts",
+    "copy": "If-None-Match when it copies",
+    "delete": "If-Match when it deletes",
 }
 
 # in the words of stores that people own; AWS has none for it
@@ -77,6 +87,8 @@ def bucket_checks(named: Sequence[str] | None, own: UUID | None) -> Iterator[tup
         yield f"CORS from {origin}", functools.partial(page_lines, origin)
     yield f"CORS from {STRANGER}", stranger_lines
     yield "digests", digest_lines
+    yield "conditional requests", condition_lines
+    yield "bucket owner", owner_lines
 
 
 def posture_lines(point: Point, wanted: Aims) -> Iterable[Line]:
@@ -221,3 +233,51 @@ def _short(tried: Tried) -> str:
     if not tried.refuses_flipped_part:
         return "a flipped bit is taken in a part"
     return "it keeps no digest"
+
+
+def condition_lines() -> Iterable[Line]:
+    subject = "conditional requests"
+    try:
+        honored = try_conditions()
+    except Said as said:
+        advice = f"allow {RIGHTS[said.operation]}" if said.is_denied else "wait for the store, and ask again"
+        yield fail(subject, f"the trial broke off at {said.operation}: {said.code}", advice)
+        return
+    chosen = settings.S3_CONDITIONS
+    for word, what in CONDITIONS.items():
+        if word in chosen - honored:
+            told = f"S3_CONDITIONS has {word}, but the storage does not honor {what}"
+            yield fail(subject, told, f"set S3_CONDITIONS={_words(chosen & honored)}")
+        elif word in honored - chosen:
+            yield warn(subject, f"the storage honors {what}", f"set S3_CONDITIONS={_words(chosen & honored | {word})}")
+    if chosen == honored:
+        yield ok(subject, f"S3_CONDITIONS={_words(chosen)}: all that the storage honors (tried)")
+
+
+def _words(conditions: Iterable[str]) -> str:
+    return ",".join(sorted(conditions)) or "off"
+
+
+def owner_lines() -> Iterable[Line]:
+    """Whose bucket it is was already asked for: without the right owner nothing gets here."""
+    subject, owner = "bucket owner", settings.S3_BUCKET_OWNER
+    if not owner:
+        advice = "set S3_BUCKET_OWNER to the 12 digits of the bucket's account"
+        unset = "calls do not say whose bucket they expect"
+        yield warn(subject, unset, advice) if at_aws() else ok(subject, f"{unset} (S3_BUCKET_OWNER is not set)")
+        return
+    try:
+        calls, urls = honors_owner()
+    except Said as said:
+        yield fail(
+            subject, f"the trial broke off at {said.operation}: {said.code}", "wait for the store, and ask again"
+        )
+        return
+    if not calls:
+        yield fail(subject, "S3_BUCKET_OWNER is set, but the storage ignores it", "remove S3_BUCKET_OWNER")
+    elif not urls:
+        yield warn(
+            subject, f"calls are held to account {owner}, but signed URLs are not", "use a store that checks both"
+        )
+    else:
+        yield ok(subject, f"the bucket belongs to account {owner}, and the storage refuses any other (tried)")

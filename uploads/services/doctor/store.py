@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
@@ -13,7 +14,7 @@ from uploads.models import Installation
 from uploads.s3 import URL_SECONDS
 from uploads.s3.asked import DENIED, NO_BUCKET, OTHER_REGION, Said, at_aws
 from uploads.s3.posture import bucket_region, listed_among_ours
-from uploads.s3.trial import credentials_in_use, moment, reach
+from uploads.s3.trial import belongs_to_another, credentials_in_use, moment, reach
 from uploads.services.aims import site_origins
 from uploads.services.doctor.bucket import bucket_checks
 from uploads.services.doctor.clock import ADVICE, clock_line
@@ -171,6 +172,11 @@ def why_not(said: Said, bucket: str) -> Line:
 
 
 def _denied(bucket: str) -> Line:
+    with contextlib.suppress(Said):
+        if belongs_to_another():
+            told = f"the bucket {bucket} does not belong to account {settings.S3_BUCKET_OWNER} (S3_BUCKET_OWNER)"
+            advice = "correct AWS_STORAGE_BUCKET_NAME or S3_BUCKET_OWNER; find out who made that bucket before you do"
+            return fail("store", told, advice)
     ours = listed_among_ours()
     if ours is False:
         return fail("store", f"the bucket {bucket} belongs to somebody else", "correct AWS_STORAGE_BUCKET_NAME")

@@ -194,5 +194,5 @@ def _quarantine(sight: Sight, scope: Scope) -> str:
     unchanged = s3.head(sight.key, store=scope.store) == sight.item
     if not unchanged or rows_of([sight.key], grace=scope.grace):
         return ""
-    s3.delete(sight.key, store=scope.store)
-    return "moved to quarantine"
+    removed = s3.delete(sight.key, etag=sight.item.etag, store=scope.store)
+    return "moved to quarantine" if removed else ""

@@ -78,19 +78,21 @@ def carry(load: Load, way: Way) -> Carried:
     if way.stop.is_set():
         raise Stopped
     lengths = _lengths(load)
-    _require_free(load, way)
+    once = _require_free(load, way)
     load = _with_encoding(load, way)
     if len(lengths) > 1:
         for left in s3.multipart_ids(load.key, store=way.target):  # of a run that was killed
             s3.abort_multipart(load.key, left, store=way.target)
     made = s3.copy_within(
         load.key, lengths=lengths, mark=_mark(load, way), source=way.source, target=way.target,
-        content_encoding=load.content_encoding or "",
+        content_encoding=load.content_encoding or "", once=once,
     )  # fmt: skip
     if made and (carried := _as_the_store_copied(load, way)):
         return carried
+    if not made and once:  # perhaps because somebody else has the key by now
+        _require_free(load, way)
     try:
-        return _through_us(load, way, lengths)
+        return _through_us(load, way, lengths, once=once)
     except CannotMove:
         if made:
             s3.delete(load.key, store=way.target)
@@ -104,12 +106,15 @@ def _lengths(load: Load) -> list[int]:
     return [parts.length_of(number, size=size, part_size=part_size) for number in range(1, count + 1)]
 
 
-def _require_free(load: Load, way: Way) -> None:
-    """A key that is not of our making may be somebody else's in the main store."""
-    if not OWN_KEY.fullmatch(load.key):
-        there = s3.mark_of(load.key, store=way.target)
-        if there is not None and there.by != way.mark:
-            raise CannotMove("taken")
+def _require_free(load: Load, way: Way) -> bool:
+    """A key that is not of our making may be somebody else's in the main store. Whether the copy may only be written
+    where there is none: not over what a run that was killed has left."""
+    if OWN_KEY.fullmatch(load.key):
+        return False
+    there = s3.mark_of(load.key, store=way.target)
+    if there is not None and there.by != way.mark:
+        raise CannotMove("taken")
+    return there is None
 
 
 def _with_encoding(load: Load, way: Way) -> Load:
@@ -134,28 +139,28 @@ def _as_the_store_copied(load: Load, way: Way) -> Carried | None:
     return None
 
 
-def _through_us(load: Load, way: Way, lengths: list[int]) -> Carried:
+def _through_us(load: Load, way: Way, lengths: list[int], *, once: bool) -> Carried:
     source = _Source(load, way)
     if len(lengths) == 1:
-        _send_whole(load, way, source)
+        _send_whole(load, way, source, once=once)
     else:
-        _send_parts(load, way, source, lengths)
+        _send_parts(load, way, source, lengths, once=once)
     copy, checksum = s3.head(load.key, store=way.target), parts.checksum_of(source.digests)
     if copy is None or copy.size != load.size or copy.checksum not in {None, checksum}:
         raise StoreUnavailable("HeadObject: the copy is not what was sent")
     return Carried(copy.etag, checksum, copy.checksum is not None, load.content_encoding or "")
 
 
-def _send_whole(load: Load, way: Way, source: _Source) -> None:
+def _send_whole(load: Load, way: Way, source: _Source, *, once: bool) -> None:
     with source.part(load.size) as (body, digests):
         source.require_right()
         s3.put_file(
             load.key, body, digests=digests, store=way.target, mark=_mark(load, way),
-            content_encoding=load.content_encoding or "",
+            content_encoding=load.content_encoding or "", once=once,
         )  # fmt: skip
 
 
-def _send_parts(load: Load, way: Way, source: _Source, lengths: list[int]) -> None:
+def _send_parts(load: Load, way: Way, source: _Source, lengths: list[int], *, once: bool) -> None:
     begun = s3.create_multipart(
         load.key, metadata=_mark(load, way).metadata(), content_encoding=load.content_encoding or "", store=way.target
     )
@@ -165,8 +170,8 @@ def _send_parts(load: Load, way: Way, source: _Source, lengths: list[int]) -> No
             with source.part(length) as (body, pair):
                 sent.append(s3.put_part(load.key, begun, number, body, digests=pair, length=length, store=way.target))
         source.require_right()
-        if not s3.complete_multipart(load.key, begun, sent, size=load.size, store=way.target, kind="slow"):
-            raise StoreUnavailable("CompleteMultipartUpload: NoSuchUpload")
+        if not s3.complete_multipart(load.key, begun, sent, size=load.size, store=way.target, kind="slow", once=once):
+            raise StoreUnavailable("CompleteMultipartUpload: no such upload, or an object is there already")
     except BaseException:
         with contextlib.suppress(StoreUnavailable):  # the next run aborts it
             s3.abort_multipart(load.key, begun, store=way.target)

@@ -53,7 +53,8 @@ def remove_originals(*, apply: bool, hours: int, imported: bool, parallel: int =
                 verdicts = {item.key: _verdict(known.get(item.key), imported=imported) for item in page}
                 due = [key for key, outcome in verdicts.items() if outcome == "removed"]
                 verdicts |= zip(due, workers.map(look, due, [known[key] for key in due]), strict=True)
-                left = _remove([key for key in due if verdicts[key] == "removed"], source.name) if apply else set()
+                etags = {item.key: item.etag for item in page if verdicts[item.key] == "removed"}
+                left = _remove(etags, source.name) if apply else set()
                 verdicts |= dict.fromkeys(left, "failed")
                 yield from (Cleared(item.key, item.size, verdicts[item.key]) for item in page)
 
@@ -109,9 +110,9 @@ def _look(key: str, row: _Known, *, source: str, target: str, own_id: str) -> st
     return "removed" if is_copied else "kept"
 
 
-def _remove(keys: list[str], source: str) -> set[str]:
-    """Which of them could not be removed."""
-    left = set(s3.delete_many(keys, store=source)) if keys else set()
-    for key in set(keys) - left:
+def _remove(etags: dict[str, str], source: str) -> set[str]:
+    """Which of these keys could not be removed. What was written over since it was listed is not."""
+    left = set(s3.delete_many(list(etags), etags=etags, store=source)) if etags else set()
+    for key in set(etags) - left:
         logger.info('original_removed key=%s store="%s"', key, source)
     return left
