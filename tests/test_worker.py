@@ -35,6 +35,7 @@ from uploads.services.previews import clear_scratch
 
 PROJECT = Path(__file__).resolve().parents[1]
 SECONDS = 30
+NOBODY = 10**9  # no person's id
 
 
 @pytest.fixture
@@ -181,13 +182,13 @@ def test_rest_of_a_turn_waits_for_those_of_others(
     sender: Sender, as_bob: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preview_queue, "TURN_SECONDS", 0)
-    files = [str(sender.send(as_file(two_halves()), name=f"{number}.png").pk) for number in range(2)]
+    files = [sender.send(as_file(two_halves()), name=f"{number}.png").pk for number in range(2)]
     tasks().delete()
-    services.request_previews(files, owner_id=1)
-    services.request_previews(files[:1], owner_id=1)
-    services.request_previews(files[:1], owner_id=2)
+    services.request_previews(files, owner_id=NOBODY)
+    services.request_previews(files[:1], owner_id=NOBODY)
+    services.request_previews(files[:1], owner_id=NOBODY + 1)
     assert [result.priority for result in tasks().order_by("enqueued_at")] == [0, -1, 0]
-    services.preview_files.func(files, owner_id=1)
+    services.preview_files.func([str(pk) for pk in files], owner_id=NOBODY)
     assert [result.priority for result in tasks().order_by("enqueued_at")][-1] == -2
 
 

@@ -196,9 +196,11 @@ def test_a_store_that_is_away_is_a_page(alice: User, as_bob: Client, bucket: Buc
     assert contents(asked(as_bob, file_in(alice, bucket, b"x"))) == {"report.txt": b"x"}  # its place is free again
 
 
-def test_beyond_so_many_at_once_one_is_asked_to_wait(alice: User, as_bob: Client, bucket: Bucket) -> None:
+def test_beyond_so_many_at_once_one_is_asked_to_wait(
+    alice: User, as_alice: Client, as_bob: Client, bucket: Bucket
+) -> None:
     file = file_in(alice, bucket, b"x")
-    running = [asked(as_bob, file) for _ in range(download.AT_ONCE)]
+    running = [asked((as_alice, as_bob)[number % 2], file) for number in range(download.AT_ONCE)]
     refused = asked(as_bob, file)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
     hang_up(running.pop())

@@ -80,9 +80,7 @@ async function react(verdict, { upload, number, tools, signal, patience, answer 
 }
 
 /**
- * Whether an "empty" file is a pipe or a socket: a request with it never gets out, though one without a body does.
- * Reading tells nothing: of 0 bytes, a browser reads none. Told by two requests one after the other, so that a network
- * that failed for a moment is not taken for it.
+ * Whether an "empty" file is a pipe or a socket: a request with it never gets out, though one without a body just did.
  * @param {Upload} upload @param {Tools} tools @param {AbortSignal} signal
  */
 async function isSpecial(upload, tools, signal) {

@@ -6,15 +6,14 @@
 /** @typedef {{picked: Picked[], failed: string[], skipped: Skipped[]}} Found */
 
 const PER_BATCH = 250;
-/**
- * What Finder, Explorer, Linux desktops and Office write beside people's files: folder settings, thumbnails, AppleDouble
- * halves, lock files of open documents. Nobody means to share them.
- */
-const SYSTEM_NAMES = new Set([
-  ".ds_store", ".localized", "icon\r", ".appledouble", ".apdisk", ".fseventsd", ".spotlight-v100", ".temporaryitems",
-  ".trashes", ".documentrevisions-v100", "__macosx", "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db",
-  "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information", ".directory", ".trash",
-]);
+/** What desktops and Office write beside people's files. */
+const SYSTEM_NAMES = new Set(
+  (
+    ".ds_store,.localized,icon\r,.appledouble,.apdisk,.fseventsd,.spotlight-v100,.temporaryitems,.trashes," +
+    ".documentrevisions-v100,__macosx,thumbs.db,thumbs.db:encryptable,ehthumbs.db,ehthumbs_vista.db,desktop.ini," +
+    "$recycle.bin,system volume information,.directory,.trash"
+  ).split(","),
+);
 const SYSTEM_PREFIXES = ["._", "~$", ".~lock."];
 
 /** @param {string} name  of a file or a folder */

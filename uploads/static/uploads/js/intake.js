@@ -1,10 +1,9 @@
 // @ts-check
 import { show, write } from "./dom.js";
 import { fromField, grab, walk } from "./entries.js";
-import { placeOf, promise } from "./place.js";
 
 /** @typedef {import("./entries.js").Found} Found */
-/** @typedef {(found: AsyncIterable<Found>|Iterable<Found>, place: import("./place.js").Place) => void} Take */
+/** @typedef {(found: AsyncIterable<Found>|Iterable<Found>, place: Place) => void} Take */
 /** @typedef {import("./words.js").Words} Words */
 
 /** Browsers call every pasted picture so; a list full of image.png helps nobody. */
@@ -80,4 +79,23 @@ export function named(file, now = new Date()) {
   const time = `${pad(now.getHours())}.${pad(now.getMinutes())}.${pad(now.getSeconds())}`;
   const { type, lastModified } = file;
   return new File([file], file.name.replace("image", `pasted ${day} ${time}`), { type, lastModified });
+}
+
+/** @typedef {{into: number|null, way: string, replaces: string}} Place  way: the folder's whole path */
+
+/** @param {EventTarget|null} target  what the files hang over @returns {Place} */
+export function placeOf(target) {
+  const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-into]"));
+  const zone = /** @type {HTMLElement|null} */ (target instanceof Element ? target.closest("[data-replaces]") : null);
+  const { into = "", way = "" } = page?.dataset ?? {};
+  return { into: into ? Number(into) : null, way, replaces: zone?.dataset.replaces ?? "" };
+}
+
+/** @param {EventTarget|null} target @param {Words} words @returns {string} what a drop would do */
+function promise(target, words) {
+  const zone = /** @type {HTMLElement|null} */ (target instanceof Element ? target.closest("[data-drop-replace]") : null);
+  if (zone) return zone.dataset.dropReplace ?? "";
+  const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-drop]"));
+  if (page?.dataset.closed) return page.dataset.closed;
+  return page ? words("drop_into", { place: page.dataset.drop ?? "" }) : words("drop");
 }

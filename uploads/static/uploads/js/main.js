@@ -60,7 +60,7 @@ function begin(box) {
 /**
  * Takes what was dropped, in the order it is found. Files that were begun before go on.
  * @param {AsyncIterable<Found>|Iterable<Found>} found
- * @param {import("./place.js").Place} place
+ * @param {import("./intake.js").Place} place
  * @param {{api: Api, engine: Engine, tray: Tray, texts: Texts}} tools
  */
 async function take(found, place, { api, engine, tray, texts }) {
