@@ -103,6 +103,8 @@ FREE = {
     "OIDC_NAME": "words on a button",
     "PROMETHEUS_MULTIPROC_DIR": "a folder, which gunicorn makes",
     "PORT": "gunicorn's: tests/test_settings.py",
+    "GUNICORN_CMD_ARGS": "gunicorn's own options, which it refuses itself",
+    "PROBE_BIND": "tests/test_probes.py",
     "LOCAL_POSTGRES_PORT": "tests/test_local.py",
     "LOCAL_S3_PORT": "tests/test_local.py",
     "LOCAL_FOLDER": "a folder's name",
