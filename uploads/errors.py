@@ -177,6 +177,33 @@ class StoreRefused(StoreUnavailable):
     """The store refused (403): wrong rights, never to be read as "not there"."""
 
 
+class ObjectRefused(StoreRefused):
+    """The store gives others, but refuses this one object until somebody changes something there: to be told, not to
+    be tried again soon. `reason` is one of models.Refusal."""
+
+    code = "object_refused"
+    retry_after = None  # type: ignore[assignment]
+    reason = "denied"
+
+    def __init__(self, detail: str = "") -> None:
+        text = _("The storage refuses to give out this file. Ask an administrator.")
+        Problem.__init__(self, text)
+        self.detail = detail
+
+
+class ObjectArchived(ObjectRefused):
+    """It is in an archive of the store, which has to restore it first (S3: InvalidObjectState)."""
+
+    code = "object_archived"
+    reason = "archived"
+
+
+class ObjectEncrypted(ObjectRefused):
+    """It is encrypted with a key that we do not have (SSE-C), or that is disabled or denied to us (SSE-KMS)."""
+
+    reason = "encrypted"
+
+
 class ListingOutOfOrder(Problem):
     """A store that does not list its keys by their bytes, as S3 does: nothing can be compared with it."""
 

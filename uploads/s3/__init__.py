@@ -19,12 +19,12 @@ from uploads.s3.multipart import (
     multipart_ids,
     upload_part,
 )
-from uploads.s3.objects import Stored, create_bucket, delete, peek, put, read, require_answer
+from uploads.s3.objects import Stored, create_bucket, delete, peek, put, require_answer
 from uploads.s3.quarantine import QUARANTINE, set_aside
 from uploads.s3.removal import delete_many
 from uploads.s3.signing import URL_SECONDS, Signed, sign_part, sign_put
 from uploads.s3.stores import Store, main_store, other_store
-from uploads.s3.streams import Stream, beginning, stream
+from uploads.s3.streams import Stream, beginning, read, require_readable, stream
 
 __all__ = [
     "CLOCK_KEY",
@@ -71,6 +71,7 @@ __all__ = [
     "read_clock",
     "read_marker",
     "require_answer",
+    "require_readable",
     "reset",
     "set_aside",
     "sign_part",

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from django.db import connection
 
 from amalga.metrics import counted
-from uploads.errors import StoreRefused, StoreUnavailable
+from uploads.errors import ObjectArchived, StoreRefused, StoreUnavailable
 from uploads.s3.stores import Store, main_store, store_named
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ OWNER = "x-amz-expected-bucket-owner"
 # Only the store's own words: a bare 404 may come from something in between.
 ABSENT = frozenset({"NoSuchKey", "NoSuchUpload"})
 CHANGED = frozenset({"PreconditionFailed", "412"})  # an object is there, or another one than was meant
+ARCHIVED = "InvalidObjectState"
 REFUSED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch",
            "ExpiredToken", "RequestTimeTooSkewed", "AllAccessDisabled"}  # fmt: skip
 
@@ -230,6 +231,8 @@ def told_plainly(operation: str, *, absent: Collection[str] = ABSENT) -> Iterato
         if code in absent:
             raise
         tell_fault(operation, code)
+        if code == ARCHIVED:
+            raise ObjectArchived(f"{operation}: {code}") from error
         if code in REFUSED:
             _blame_the_clock(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
         raise (StoreRefused if code in REFUSED else StoreUnavailable)(f"{operation}: {code}") from error

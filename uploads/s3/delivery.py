@@ -14,6 +14,7 @@ from storages.utils import clean_name
 
 from uploads.s3.client import client, config, http, made_client, session, session_alike, told_plainly
 from uploads.s3.cloudfront import sign_for_cloudfront
+from uploads.s3.refusals import readable_stores
 from uploads.s3.signing import lifetime, sign_get_at
 from uploads.s3.stores import Store, main_store, store_named
 
@@ -130,3 +131,4 @@ def reset() -> None:
     """Forget every client, after settings changed (in tests) or a process forked."""
     for cached in (made_client, session, http, delivery_storage):
         cached.cache_clear()
+    readable_stores.clear()

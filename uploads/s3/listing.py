@@ -34,7 +34,9 @@ from uploads.s3.client import (
     tell_fault,
     told_plainly,
 )
+from uploads.s3.refusals import ARCHIVES
 from uploads.s3.stores import Store, store_named
+from uploads.s3.streams import require_readable
 
 PAGE_KEYS = 1000  # as many as S3 gives at once
 LISTED = "ListObjectsV2"
@@ -45,8 +47,10 @@ KEY = re.compile(r"<Key>([^<]*)</Key>")
 SIZE = re.compile(r"<Size>(\d{1,18})</Size>")
 ETAG = re.compile(r"<ETag>([^<]*)</ETag>")
 MODIFIED = re.compile(r"<LastModified>([^<]*)</LastModified>")
+CLASS = re.compile(r"<StorageClass>([A-Z_]{1,40})</StorageClass>")
 MORE = re.compile(r"<IsTruncated>(true|false)</IsTruncated>")
 TOKEN = re.compile(r"<NextContinuationToken>([^<]+)</NextContinuationToken>")
+REFUSALS = frozenset({"400", "403", "451"})  # of a HEAD
 CODE = re.compile(r"<Code>(\w+)</Code>")
 ENCODED = "<EncodingType>url</EncodingType>"
 
@@ -54,8 +58,9 @@ ENCODED = "<EncodingType>url</EncodingType>"
 class Item(NamedTuple):
     """An object as a listing or a HEAD tells of it: size in bytes, ETag without quotes, when it was written.
 
-    Only a HEAD tells the rest: `checksum` is its SHA-256 as the row has it, of stores that keep digests, and
-    `content_encoding` is as `encodings.normalize` has it.
+    Only a HEAD tells the rest: `checksum` is its SHA-256 as the row has it, of stores that keep digests,
+    `content_encoding` is as `encodings.normalize` has it, and `archived` says whether it is in an archive, be it
+    restored for a while or not.
     """
 
     key: str
@@ -64,6 +69,7 @@ class Item(NamedTuple):
     modified: datetime
     checksum: str | None = None
     content_encoding: str = ""
+    archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class Page:
     sizes: list[int]
     etags: list[str]
     moments: list[str]
+    archived: frozenset[str] = frozenset()  # keys of objects that must be restored before they are read
 
     @property
     def modified(self) -> list[datetime]:
@@ -116,15 +123,19 @@ def list_objects(prefix: str = "", *, after: str = "", store: str | None = None)
 def head(key: str, *, store: str | None = None) -> Item | None:
     """One object as it is now; None only if the store itself says that it has no such key.
 
-    A HEAD's 404 has no words, and may mean the bucket or come from something in between: a GET asks again.
+    A HEAD's answer has no words: its 404 may mean the bucket or come from something in between, and a refusal this
+    object or all. A GET asks again. Raises StoreUnavailable, StoreRefused, ObjectRefused.
     """
     at = store_named(store)
     extra: dict[str, Any] = {"ChecksumMode": "ENABLED"} if at.keeps_digests else {}
     s3 = client("quick", at)
     try:
-        with told_plainly("HeadObject", absent={"404", "NoSuchKey"}):
+        with told_plainly("HeadObject", absent={"404", "NoSuchKey", *REFUSALS}):
             found = s3.head_object(Bucket=at.bucket, Key=key, **extra)
-    except ClientError:
+    except ClientError as error:
+        if code_of(error) in REFUSALS:
+            require_readable(key, size=1, store=store)
+            raise StoreUnavailable(f"HeadObject: {code_of(error)} for an object that can be read") from None
         with contextlib.suppress(ClientError):
             with told_plainly("GetObject", absent={"NoSuchKey"}):
                 s3.get_object(Bucket=at.bucket, Key=key)["Body"].close()
@@ -134,7 +145,8 @@ def head(key: str, *, store: str | None = None) -> Item | None:
         raise StoreUnavailable("HeadObject: an answer that tells nothing")
     etag, checksum = found["ETag"].strip('"'), found.get("ChecksumSHA256")
     encoding = normalize(found.get("ContentEncoding", ""))
-    return Item(key, found["ContentLength"], etag, found["LastModified"], checksum, encoding)
+    archived = found.get("StorageClass") in ARCHIVES or "ArchiveStatus" in found
+    return Item(key, found["ContentLength"], etag, found["LastModified"], checksum, encoding, archived)
 
 
 def open_multiparts(prefix: str = "", *, store: str | None = None) -> Iterator[OpenMultipart]:
@@ -200,8 +212,18 @@ def _read(text: str) -> tuple[Page, str]:
         etags = [_etag(item) for item in text.split("<Contents>")[1:]]
     if not len(keys) == len(sizes) == len(moments) == len(etags) == text.count("<Contents>"):
         raise _fault(text, "OddListing", refused=False)
-    page = Page(_plain(keys, encoded=ENCODED in text), sizes, etags, moments)
+    page = Page(_plain(keys, encoded=ENCODED in text), sizes, etags, moments, _archived(text))
     return page, html.unescape(token[1]) if token and more[1] == "true" else ""
+
+
+def _archived(text: str) -> frozenset[str]:
+    """Few pages have any, and those of Intelligent-Tiering are told by no listing."""
+    if not any(f"<StorageClass>{name}<" in text for name in ARCHIVES):
+        return frozenset()
+    items = text.split("<Contents>")[1:]
+    items = [item for item in items if (found := CLASS.search(item)) and found[1] in ARCHIVES]
+    keys = [key for item in items for key in KEY.findall(item)]
+    return frozenset(_plain(keys, encoded=ENCODED in text))
 
 
 def _etag(item: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,6 @@ from uploads.s3.signing import OCTET_STREAM
 from uploads.s3.stores import Store, store_named
 
 FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
-CHUNK_BYTES = 1024**2
 LOOK_SECONDS = 60
 NEVER_USED = "f/" + "0" * 32
 CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<size>\d{1,18})", re.ASCII)
@@ -91,17 +90,6 @@ def put(key: str, body: bytes | memoryview, *, sha256: str, store: str | None = 
         )  # fmt: skip
 
 
-def read(key: str, *, store: str | None = None) -> Iterator[bytes] | None:
-    """The bytes of an object in chunks of at most 1 MiB; None if there is none."""
-    at = store_named(store)
-    try:
-        with told_plainly("GetObject"):
-            body = client("patient", at).get_object(Bucket=at.bucket, Key=key)["Body"]
-    except ClientError:
-        return None
-    return _chunks(body)
-
-
 def read_small(key: str, *, max_bytes: int, store: str | None = None) -> bytes | None:
     """The first `max_bytes` of an object; None if there is none. Raises StoreUnavailable, also where they end early."""
     at = store_named(store)
@@ -143,11 +131,6 @@ def create_bucket() -> None:
     except ClientError:
         with told_plainly("CreateBucket"):
             client("quick", at).create_bucket(Bucket=at.bucket)
-
-
-def _chunks(body: Any) -> Iterator[bytes]:
-    with told_plainly("GetObject"), contextlib.closing(body):
-        yield from body.iter_chunks(CHUNK_BYTES)
 
 
 def _ask(method: str, key: str, headers: dict[str, str], at: Store, **params: Any) -> _Answer:

@@ -13,17 +13,20 @@ from uploads.encodings import normalize
 from uploads.s3.client import (
     CONNECT_SECONDS,
     PATIENT_READ_SECONDS,
+    READ_SECONDS,
     client,
     http,
-    refusal,
     require_no_transaction,
     told_plainly,
 )
 from uploads.s3.objects import CONTENT_RANGE, whole_size
+from uploads.s3.refusals import is_archived, refused_object
 from uploads.s3.stores import store_named
 
+CHUNK_BYTES = 1024**2
 SIGNED_SECONDS = 60  # the store asks for the signature once, at the beginning of an answer
 TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=PATIENT_READ_SECONDS)
+QUICK = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)  # somebody waits for it
 MOST_ERROR_BYTES = 8192
 
 
@@ -50,6 +53,11 @@ class Stream:
         return self._answer.headers["ETag"].strip('"')
 
     @property
+    def is_archived(self) -> bool:
+        """Whether this is a copy that the store restored from an archive, for a while."""
+        return is_archived(self._answer.headers)
+
+    @property
     def content_encoding(self) -> str:
         """As `encodings.normalize` has it."""
         return normalize(self._answer.headers.get("Content-Encoding", ""))
@@ -71,15 +79,32 @@ class Stream:
 
 
 def stream(key: str, *, start: int = 0, store: str | None = None) -> Stream | None:
-    """An object from byte `start` on; None if there is none. Raises StoreUnavailable, StoreRefused."""
+    """An object from byte `start` on; None if there is none. Raises StoreUnavailable, StoreRefused, ObjectRefused."""
     headers = {"Range": f"bytes={start}-"} if start else {}
     answer = _get(key, headers, store)
-    if answer.status == 404 and b"NoSuchKey" in _words(answer):
-        return None
     if answer.status in {200, 206} and "ETag" in answer.headers and _begins_at(answer, start):
         return Stream(answer, start)
-    answer.close()
-    raise refusal("GetObject", answer)
+    _require_absence(answer, store)
+    return None
+
+
+def read(key: str, *, store: str | None = None) -> Iterator[bytes] | None:
+    """The bytes of an object in chunks of at most 1 MiB; None if there is none. Raises as `stream` does."""
+    opened = stream(key, store=store)
+    return None if opened is None else _whole(opened)
+
+
+def require_readable(key: str, *, size: int, store: str | None = None) -> bool:
+    """Return whether the object is in an archive, restored for a while, by reading its first byte.
+
+    Raises ObjectRefused where the store does not give it, and StoreUnavailable. Of one that is not there, False.
+    """
+    answer = _get(key, {"Range": "bytes=0-0"} if size else {}, store, timeout=QUICK)
+    if answer.status == 416 or (answer.status in {200, 206} and "ETag" in answer.headers):
+        answer.close()
+        return is_archived(answer.headers)
+    _require_absence(answer, store)
+    return False
 
 
 def beginning(key: str, *, most: int, store: str | None = None) -> bytes | None:
@@ -89,20 +114,33 @@ def beginning(key: str, *, most: int, store: str | None = None) -> bytes | None:
         if answer.status in {200, 206} and "ETag" in answer.headers:
             with told_plainly("GetObject"):
                 return answer.read(most)
-        words = _words(answer)
-    if answer.status == 404 and b"NoSuchKey" in words:
+        _require_absence(answer, store)
         return None
-    raise refusal("GetObject", answer)
 
 
-def _get(key: str, headers: dict[str, str], store: str | None) -> urllib3.BaseHTTPResponse:
+def _get(
+    key: str, headers: dict[str, str], store: str | None, *, timeout: urllib3.Timeout = TIMEOUT
+) -> urllib3.BaseHTTPResponse:
     at = store_named(store)
     require_no_transaction()
     with told_plainly("GetObject"):
         url = client("quick", at).generate_presigned_url(
             "get_object", Params={"Bucket": at.bucket, "Key": key}, ExpiresIn=SIGNED_SECONDS
         )
-        return http().request("GET", url, headers=headers, preload_content=False, timeout=TIMEOUT)
+        return http().request("GET", url, headers=headers, preload_content=False, timeout=timeout)
+
+
+def _whole(opened: Stream) -> Iterator[bytes]:
+    with opened:
+        yield from opened.chunks(CHUNK_BYTES)
+
+
+def _require_absence(answer: urllib3.BaseHTTPResponse, store: str | None) -> None:
+    """Return where there is no such object; raise what is wrong otherwise."""
+    with contextlib.closing(answer):
+        words = _words(answer)
+    if answer.status != 404 or b"NoSuchKey" not in words:
+        raise refused_object("GetObject", answer, words, store_named(store))
 
 
 def _words(answer: urllib3.BaseHTTPResponse) -> bytes:
