@@ -167,6 +167,14 @@ def test_what_was_taken_out_of_the_trash_since_is_not_purged(library: Bucket, tm
     assert days.get().pk == trashed.pk
 
 
+def test_manifest_that_is_older_than_a_column_is_loaded(library: Bucket, tmp_path: Path) -> None:
+    lines = exported(tmp_path / "manifest")
+    spoil(tmp_path / "manifest", b',"refusal":""', b"")
+    lose_the_database()
+    assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
+    assert File.objects.filter(refusal="").count() == sum('"kind":"file"' in line for line in lines)
+
+
 ODD = {
     "no store": (b'"store":', b'"shop":'), "no key": (b'"key":', b'"lock":'), "no name": (b'"name":', b'"title":'),
     "a size in words": (b'"size":14,', b'"size":"much",'), "an unknown state": (b'"available"', b'"elsewhere"'),

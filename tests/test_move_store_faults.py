@@ -118,3 +118,23 @@ def test_a_copy_that_is_not_as_it_was_sent_is_not_switched_to(file: File, far: F
     new.rules["head"] = short
     assert run("--apply")[0] == 1
     assert not moved(file, two)
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [("InvalidObjectState", "archived"), ("KMS.DisabledException", "encrypted"), ("AccessDenied", "denied")],
+)  # fmt: skip
+def test_object_that_its_store_refuses_stays_and_the_others_move(
+    as_alice: Client, far: Far, code: str, outcome: str
+) -> None:
+    two, old, _new = far
+    refused, other = Sender(as_alice).send(BODY), Sender(as_alice).send(BODY)
+    two.swap()
+    said = fronts.status(403, code)
+    old.rules["get"] = lambda request: said(request) if refused.key in request.url else request.forward()
+    status, told = run("--apply")
+    assert status == 1
+    assert (told[outcome], told["moved"], told.get("failed", 0)) == (1, 1, 0)
+    assert moved(other, two)
+    refused.refresh_from_db()
+    assert (refused.store, refused.refusal) == ("", outcome)

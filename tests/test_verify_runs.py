@@ -25,7 +25,7 @@ from tests.rows import make_row
 from tests.senders import Sender, composite, cut
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import StoreRefused, StoreUnavailable
+from uploads.errors import StoreUnavailable
 from uploads.models import Basis, File, Finding, Heartbeat, Origin, Outcome, Report, State, Trouble
 from uploads.models.queries import in_seconds
 from uploads.services.verify import Paced, Run, choosing, claims, least_recent, reading, running
@@ -343,21 +343,6 @@ def test_a_store_that_is_away_ends_the_run_with_one_sentence(
         call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
     assert len(asked) < 40
     assert Report.objects.get().outcome == Outcome.STOPPED
-
-
-def test_marker_that_the_store_refuses_is_asked_for_once(
-    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stored(alice, bucket, 20)
-    asked: list[str | None] = []
-
-    def refused(store: str | None = None) -> None:
-        asked.append(store)
-        raise StoreRefused
-
-    monkeypatch.setattr(s3, "read_marker", refused)
-    assert run("--all")[0] == 1
-    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("fault", [OperationalError("gone"), RuntimeError("a bug of ours"), KeyboardInterrupt()])

@@ -49,7 +49,8 @@ MOST_SEARCHED_CHARACTERS = 255
 MOST_VERSIONS = 100
 EDITED = ("name", "folder", "tags", "visibility")
 FACTS = ("link", "owner", "versions", "state", "size", "key", "origin", "etag", "checksum", "checksum_algorithm",
-         "checksum_basis", "family", "claimed_type", "detected_type", "content_encoding", "part_size", "created_at",
+         "checksum_basis", "refusal", "family", "claimed_type", "detected_type", "content_encoding", "part_size",
+         "created_at",
          "available_at", "verified_at", "purge_after")  # fmt: skip
 NOTHING = "–"
 

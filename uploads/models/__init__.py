@@ -9,7 +9,7 @@ from uploads.models.preview import Look, Preview, PreviewState, new_preview_key
 from uploads.models.publish import Facts, publish
 from uploads.models.report import Finding, Heartbeat, Installation, Outcome, Report, Trouble
 from uploads.models.session import Session
-from uploads.models.states import SOURCES, Basis, Family, Origin, State, Visibility
+from uploads.models.states import SOURCES, Basis, Family, Origin, Refusal, State, Visibility
 from uploads.models.tag import Tag, Tagging
 from uploads.models.usage import Usage
 
@@ -39,6 +39,7 @@ __all__ = [
     "PartClaim",
     "Preview",
     "PreviewState",
+    "Refusal",
     "Report",
     "Session",
     "State",

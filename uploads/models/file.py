@@ -21,7 +21,7 @@ from uploads.models.folded import FoldedField
 from uploads.models.folder import Folder
 from uploads.models.queries import FileQuerySet
 from uploads.models.report import MOST_KEY_CHARACTERS
-from uploads.models.states import SOURCES, Basis, Family, Origin, State, Visibility
+from uploads.models.states import SOURCES, Basis, Family, Origin, Refusal, State, Visibility
 
 LISTED = Q(state=State.AVAILABLE, current=True)
 KEY_PATTERN = r"^f/[0-9a-f]{32}$"
@@ -87,6 +87,11 @@ class File(models.Model):
     checksum_basis = models.CharField(
         _("checksum rests on"), max_length=10, choices=Basis.choices, default=Basis.CLAIMED,
         editable=False,
+    )  # fmt: skip
+    # Empty as far as is known. An archived object that is restored for a while stays archived, and can be read.
+    refusal = models.CharField(
+        _("not given out by the storage"), max_length=9, choices=Refusal.choices, blank=True, default="",
+        db_default="", editable=False,
     )  # fmt: skip
 
     created_at = models.DateTimeField(_("started"), db_default=Now(), editable=False)

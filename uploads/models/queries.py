@@ -30,7 +30,7 @@ MOST_BY_ID = 1_000  # folders
 UNFINISHED = "SELECT count(*) FROM uploads_file WHERE owner_id = %s AND state IN (%s, %s)"
 DELIVERED = (
     "key", "store", "origin", "name", "size", "series", "current", "detected_type", "content_encoding",
-    "checksum_basis",
+    "checksum_basis", "refusal",
 )  # fmt: skip
 THREE_LETTERS = re.compile(r"[^\W_]{3}")
 

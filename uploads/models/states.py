@@ -52,6 +52,14 @@ class Basis(models.TextChoices):
     MISSING = "missing", _("nothing: the stored bytes are not there")
 
 
+class Refusal(models.TextChoices):
+    """Why the store does not give out an object that is there, as it last said."""
+
+    ARCHIVED = "archived", _("in an archive of the storage, which has to restore it first")
+    ENCRYPTED = "encrypted", _("encrypted with a key that Amalga cannot use")
+    DENIED = "denied", _("denied by the storage")
+
+
 class Origin(models.TextChoices):
     """Who made the object of a file, and so who may remove it."""
 

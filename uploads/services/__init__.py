@@ -15,7 +15,8 @@ from uploads.services.organise import (
     trash_many,
 )
 from uploads.services.preview_queue import preview_files, request_previews, tend_previews
-from uploads.services.previews import looks_of, make_previews
+from uploads.services.previews import REASONS, looks_of, make_previews
+from uploads.services.readable import require_readable
 from uploads.services.receive import Receiver
 from uploads.services.remove import cancel, restore, trash
 from uploads.services.sign import StoredPart, parts_of, sign_parts
@@ -28,6 +29,7 @@ from uploads.services.versions import restore_version
 from uploads.services.zips import Bundle, bundle, open_zip
 
 __all__ = [
+    "REASONS",
     "Bundle",
     "Finished",
     "Outcome",
@@ -50,6 +52,7 @@ __all__ = [
     "rename",
     "request_previews",
     "request_verification",
+    "require_readable",
     "resolve",
     "restore",
     "restore_many",

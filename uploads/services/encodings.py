@@ -14,7 +14,7 @@ from django.db import DatabaseError
 
 from uploads import s3
 from uploads.errors import StoreUnavailable
-from uploads.models import Family, File
+from uploads.models import Family, File, Refusal
 from uploads.services.watch import StoreWatch
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ def learn_encoding(file: File) -> None:
     """Ask the store, unless the row knows, and keep what it says. Safe to repeat. Raises StoreUnavailable."""
     if file.is_encoding_unknown and (found := s3.head(file.key, store=file.store)):
         facts = _facts(found.content_encoding)
+        if found.archived:
+            facts["refusal"] = Refusal.ARCHIVED.value
         _keep([file.pk], facts)
         for name, value in facts.items():
             setattr(file, name, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from django.db import DatabaseError
@@ -14,7 +14,7 @@ from uploads.errors import StoreUnavailable
 from uploads.models import File, Preview, PreviewState, State
 from uploads.models.queries import in_seconds
 from uploads.services import queue
-from uploads.services.previews import LEASE_SECONDS, MAY_BE_SHOWN, make_previews
+from uploads.services.previews import LEASE_SECONDS, MAY_BE_SHOWN, forget_refused, make_previews
 from uploads.services.watch import StoreWatch
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,19 @@ def request_previews(ids: Iterable[UUID], *, owner_id: int | None = None) -> Non
         _enqueue(wanted, owner_id)
     except DatabaseError as fault:
         logger.warning("preview_request_failed files=%s fault=%s", len(wanted), type(fault).__name__)
+
+
+def retry_refused(ids: Sequence[UUID]) -> None:
+    """Have previews made of those of these files that the store refused before. Safe to repeat.
+
+    A database that takes no writes is no reason to keep people from their files.
+    """
+    if not ids:
+        return
+    try:
+        request_previews(forget_refused(ids))
+    except DatabaseError as fault:
+        logger.warning("preview_request_failed files=%s fault=%s", len(ids), type(fault).__name__)
 
 
 @task()

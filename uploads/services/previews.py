@@ -7,9 +7,10 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import UUID
 
 from django.db import models, transaction
 from django.db.models import Q
@@ -17,11 +18,13 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
 from uploads import previews, s3
+from uploads.errors import ObjectRefused
 from uploads.faultpoints import reached
-from uploads.models import Family, File, Look, Preview, PreviewState, State
+from uploads.models import Family, File, Look, Preview, PreviewState, Refusal, State
 from uploads.models.queries import in_seconds
 from uploads.parts import encode_digest
 from uploads.services.encodings import learn_encoding
+from uploads.services.refusals import keep_refusal
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,10 @@ REASONS = {
     "locked": gettext_noop("It is protected by a password."),
     "too_hard": gettext_noop("It takes too much time or memory to show."),
     "gone": gettext_noop("Its bytes are not in the store."),
+    # of models.Refusal
+    "archived": gettext_noop("It is archived: the storage must restore it first."),
+    "encrypted": gettext_noop("It is encrypted with a key that Amalga cannot use."),
+    "denied": gettext_noop("The storage denies access to it."),
 }
 MAY_BE_SHOWN = Q(family__in=[Family.TEXT, Family.PDF]) | Q(
     Q(detected_type__in=previews.PICTURES) | Q(detected_type="", claimed_type__in=previews.PICTURES),
@@ -61,23 +68,35 @@ def make_previews(file: File) -> bool:
     """Make what previews the file has, unless they are there, or somebody makes them now. Whether any were made.
 
     Safe to repeat and to race. A file that cannot be shown keeps that as an answer. Raises StoreUnavailable:
-    then nothing is kept but the wish, to be tried again.
+    then nothing is kept but the wish, to be tried again. That the store refuses this one object is an answer.
     """
-    learn_encoding(file)  # what is stored compressed is no text and no picture
+    refused = ""
+    try:
+        learn_encoding(file)  # what is stored compressed is no text and no picture
+    except ObjectRefused as fault:
+        refused = fault.reason
     begun = _begin(file, looks_of(file.family, file.type, size=file.size))
     if not begun:
         return False
     reached("preview.2-leased")
     try:
-        with _made(file) as made:
-            reached("preview.3-drawn")
-            for look, preview in begun.items():
-                _store(preview, made[look])
+        if not refused:
+            with _made(file) as made:
+                reached("preview.3-drawn")
+                for look, preview in begun.items():
+                    _store(preview, made[look])
+            if file.refusal != Refusal.ARCHIVED:  # what is restored for a while stays archived
+                keep_refusal(file, "")
     except previews.Unshowable as problem:
         _fail(begun, problem.why)
+    except ObjectRefused as fault:
+        refused = fault.reason
     except BaseException:
         _open(begun).update(lease_until=Now())
         raise
+    if refused:
+        keep_refusal(file, refused)
+        _fail(begun, refused)
     logger.info("preview_made file=%s", file.pk)
     return True
 
@@ -95,6 +114,16 @@ def forget_failed() -> None:
     for preview in Preview.objects.filter(state=PreviewState.FAILED).iterator():
         s3.delete(preview.key, store=preview.store)  # an earlier try may have come as far as this
         preview.delete()
+
+
+def forget_refused(ids: Iterable[UUID]) -> list[UUID]:
+    """Let those of these files be tried again that the store refused. Which these are; safe to repeat."""
+    refused = Preview.objects.filter(
+        file__in=list(ids), state=PreviewState.FAILED, reason__in=[REASONS[refusal] for refusal in Refusal.values]
+    )
+    files = list(refused.values_list("file", flat=True).distinct())
+    refused.update(state=PreviewState.MAKING, reason="", lease_until=Now())
+    return files
 
 
 def _begin(file: File, looks: list[Look]) -> dict[Look, Preview]:

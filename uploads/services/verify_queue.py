@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 from django.db import DatabaseError
 from django_tasks import task
 
-from uploads.errors import BadInput, StoreUnavailable, WrongMarker
+from uploads.errors import BadInput, ObjectRefused, StoreUnavailable, WrongMarker
 from uploads.models import Basis, File
 from uploads.models.queries import FileQuerySet
 from uploads.services import queue
 from uploads.services.marker import refuse_anothers
+from uploads.services.refusals import keep_refusal
 from uploads.services.verify import Reading, judge, settle
 from uploads.services.watch import StoreWatch
 
@@ -106,6 +107,9 @@ class _Turn:
             self.settled += len(settle([judge(reading)])) if whole else 0
         except DatabaseError:
             raise
+        except ObjectRefused as fault:  # until somebody changes that, or asks for it
+            keep_refusal(file, fault.reason)
+            return True
         except StoreUnavailable:
             away = self._watch.doubt(file.store)
             self._try_later([str(file.pk), *(rest if away else [])], reading.digests, tries)
@@ -138,7 +142,7 @@ class _Turn:
 
 
 def _claims() -> FileQuerySet:
-    return File.objects.available().filter(checksum_basis=Basis.CLAIMED)
+    return File.objects.available().filter(checksum_basis=Basis.CLAIMED, refusal="")
 
 
 def _enqueue(ids: list[str], digests: Sequence[str] = (), *, owner_id: int | None) -> None:

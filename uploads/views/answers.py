@@ -27,6 +27,8 @@ STATUSES = {
     "gone": 410,
     "expired": 410,
     "bytes_missing": 410,
+    "object_archived": 409,
+    "object_refused": 409,
     "length_required": 411,
     "too_large": 413,
     "over_quota": 413,
@@ -40,7 +42,7 @@ STATUSES = {
     "server_error": 500,
     "unavailable": 503,
 }
-PAGES = {400, 403, 404, 405, 410, 413, 429, 500, 503}
+PAGES = {400, 403, 404, 405, 409, 410, 413, 429, 500, 503}
 PROTOCOL_PREFIX = "/uploads/"
 RETRY_SECONDS = 5
 

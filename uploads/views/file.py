@@ -149,7 +149,7 @@ def _rights(user: User, found: File) -> dict[str, bool]:
 
 def _look(found: File) -> dict[str, Any]:
     """What can be shown of the file on its page: a player, what the worker made, or why there is nothing."""
-    shown = delivery.may_be_inline(found) and found.checksum_basis != Basis.MISSING
+    shown = delivery.may_be_inline(found) and found.checksum_basis != Basis.MISSING and not found.refusal
     inline_url = reverse("download", args=[found.link]) + "?inline=1" if shown else None
     if inline_url and found.family in PLAYED:
         return {"inline_url": inline_url, "look": found.family}
@@ -158,6 +158,7 @@ def _look(found: File) -> dict[str, Any]:
         if (preview := made.get(look)) and preview.state == PreviewState.READY:
             return {"inline_url": inline_url, "look": look.value, "preview": preview}
     failed = next((preview.reason for preview in made.values() if preview.state == PreviewState.FAILED), "")
+    failed = failed or (services.REASONS[found.refusal] if found.refusal else "")
     expected = bool(services.looks_of(found.family, found.type, size=found.size))
     return {
         "inline_url": inline_url,

@@ -122,6 +122,11 @@ class Command(BaseCommand):
             f"{figures.known:,} are files already, {figures.empty_folders:,} stand for empty folders, "
             f"{figures.own:,} are Amalga's own, {figures.refused:,} cannot be files"
         )
+        if figures.archived:
+            self.stdout.write(
+                f"{figures.archived:,} of them are archived: nobody can open them until the storage has restored them "
+                "(`aws s3api restore-object`, docs/operations.md)."
+            )
         usage = Usage.objects.filter(owner=plan.owner).first() or Usage()
         would_be = usage.bytes + (0 if applied else figures.bytes)
         self.stdout.write(

@@ -15,18 +15,22 @@ from django.db import DatabaseError
 from uploads.errors import Problem, StoreUnavailable
 from uploads.management.arguments import bytes_a_second
 from uploads.management.progress import Progress, stoppable
-from uploads.models import File, Outcome, Report
+from uploads.models import File, Outcome, Refusal, Report
 from uploads.services import move_store as service
 from uploads.services.history import require_removal
 from uploads.services.marker import claim_marker, require_marker
 
 MOST_PARALLEL = 64
-TOLD = {"damaged", "missing", "changed", "taken", "failed", "too_large"}  # of files: what stays, and is named
+# Of files: what stays, and is named.
+TOLD = {"damaged", "missing", "changed", "taken", "failed", "too_large", *Refusal.values}
 WHY = {
     "damaged": "its bytes are not the announced ones (--damaged moves it as it is)",
     "missing": "its bytes are not there (--damaged moves the row alone)",
     "changed": "it was overwritten since it was brought in: import it again",
     "taken": "the main store has another object at this key: see whose it is",
+    "archived": "its storage has to restore it first (aws s3api restore-object)",
+    "encrypted": "its storage keeps it under a key that Amalga cannot use",
+    "denied": "its storage denies access to it: see its policy",
     "failed": "could not be copied and verified now: run again",
 }
 

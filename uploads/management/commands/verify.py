@@ -19,7 +19,7 @@ from uploads.management.arguments import bytes_a_second
 from uploads.management.progress import Progress
 from uploads.management.stopping import Stop, stopped, stopping_gently
 from uploads.models import File, Outcome, Report
-from uploads.services.verify import Chosen, Paced, Run, claims, differences, least_recent, named
+from uploads.services.verify import Chosen, Paced, Run, claims, differences, least_recent, named, unverified
 
 MOST_THREADS = 32
 FRACTION = re.compile(r"(\d{1,6})/(\d{1,6})")
@@ -28,11 +28,13 @@ FRACTION = re.compile(r"(\d{1,6})/(\d{1,6})")
 class Command(BaseCommand):
     help = (
         "Holds stored objects against their rows. Level 2, the default, reads the bytes and computes the checksum "
-        "anew: of files whose checksum is only announced by the sender, of those that are named, of all, or of a "
-        "sample. Level 1 only asks the store for size, ETag and checksum of every file, and reads what differs. Each "
-        "file is then noted as read, damaged or missing, with the date; one that is good again as read. Damaged files "
-        "are kept. Sets checksum_basis and verified_at, and of imported files that were never read the checksum and "
-        "the detected type; no object, no name and no other row is touched. Several may run at once; they may read "
+        "anew: of files that were never checked (uploads whose checksum is only announced, and imported files), of "
+        "those that are named, of all, or of a sample. Level 1 only asks the store for size, ETag and checksum of each "
+        "file, and reads what differs. Each file is then noted as read, damaged or missing, with the date; one that is "
+        "good again as read. Damaged files are kept. A file that the store refuses to give out is noted with the "
+        "reason, and left out until --all, --level 1 or its id asks for it; archived ones are counted, which is no "
+        "failure. Sets checksum_basis, refusal, verified_at, and of imported files that were never read the checksum "
+        "and the detected type; no object, no name and no other row is touched. Several may run at once; they may read "
         "the same file. In a bucket with the marker of another database nothing is read, and without ours no file "
         "is called missing or damaged; nor when more than ten files and more than one in a hundred are missing, unless "
         "--expect-missing says that many are. Exit status: 0 all agree, or stopped in a loop; 1 differences or "
@@ -165,7 +167,7 @@ def _chosen(options: dict[str, Any]) -> tuple[Chosen, str]:
         return least_recent(options["sample"]), f"level 2, {options['sample']} of all"
     if options["all"] or level == 1:
         return least_recent(), f"level {level}, all"
-    return claims(), ""
+    return unverified(), ""
 
 
 def _outcome(run: Run) -> Outcome:

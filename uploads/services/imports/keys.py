@@ -35,6 +35,7 @@ class Found(NamedTuple):
     name: str
     claimed_type: str
     family: str
+    archived: bool = False
 
 
 class Refused(NamedTuple):

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from amalga.database import unhurried
-from uploads.models import Action, Event, Origin, Usage, Visibility
+from uploads.models import Action, Event, Origin, Refusal, Usage, Visibility
 from uploads.models.file import main_store
 from uploads.names import fold
 from uploads.parts import part_size_for
@@ -26,7 +26,7 @@ ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 STAGE = """
 CREATE TEMPORARY TABLE brought (
     id uuid, key text COLLATE "C", size bigint, etag text, modified timestamptz, name text, folded text,
-    folder_id bigint, claimed_type text, family text, part_size bigint
+    folder_id bigint, claimed_type text, family text, part_size bigint, refusal text
 ) ON COMMIT DROP
 """
 COPY = "COPY brought FROM STDIN"
@@ -38,11 +38,11 @@ WITH added AS (
     INSERT INTO uploads_file (
         id, token, key, store, origin, owner_id, name, folded, folder_id, current, visibility, claimed_type,
         detected_type, family, modified, state, size, part_size, multipart_id, etag, checksum, checksum_algorithm,
-        checksum_basis, available_at
+        checksum_basis, available_at, refusal
     )
     SELECT id, id, key, %(store)s, %(origin)s, %(owner)s, name, folded, folder_id, true, %(visibility)s, claimed_type,
         '', family, modified, 'available', size, part_size, '', etag, '', 'sha256',
-        'unread', statement_timestamp()
+        'unread', statement_timestamp(), refusal
     FROM brought ORDER BY key
     ON CONFLICT (key, store) DO NOTHING
     RETURNING size
@@ -117,6 +117,6 @@ def _lines(found: Sequence[Found], folders: Mapping[str, int | None]) -> str:
         f"{head}{rest[20 * at : 20 * at + 20]}\t{one.key.translate(ESCAPED)}\t{one.size}\t"
         f"{one.etag.translate(ESCAPED)}\t{one.modified.isoformat()}\t{one.name}\t{fold(one.name).translate(ESCAPED)}\t"
         f"{folders[one.folder] or NULL}\t{one.claimed_type}\t{one.family}\t"
-        f"{part_size_for(one.size, smallest=smallest)}\n"
+        f"{part_size_for(one.size, smallest=smallest)}\t{Refusal.ARCHIVED.value if one.archived else ''}\n"
         for at, one in enumerate(found)
     )

@@ -49,6 +49,7 @@ class Figures:
     empty_folders: int = 0
     own: int = 0  # Amalga's
     refused: int = 0
+    archived: int = 0  # of those that are files now
 
 
 class Step(NamedTuple):
@@ -168,7 +169,8 @@ def _sorted(pages: Sequence[s3.Page], plan: Plan) -> _Batch:
             elif is_own(key):
                 batch.own += 1
             else:
-                _sort(batch, read_key(key, size, etag, modified, prefix=prefix, depth=depth))
+                what = read_key(key, size, etag, modified, prefix=prefix, depth=depth)
+                _sort(batch, what._replace(archived=True) if isinstance(what, Found) and key in page.archived else what)
     return batch
 
 
@@ -189,6 +191,7 @@ def _step(figures: Figures, batch: _Batch, added: Added) -> Step:
     figures.empty_folders += len(batch.empty)
     figures.own += batch.own
     figures.refused += len(batch.refused)
+    figures.archived += sum(one.archived for one in batch.found)
     return Step(figures, batch.refused, batch.found[:3])
 
 

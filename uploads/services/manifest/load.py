@@ -25,6 +25,8 @@ from uploads.services.manifest.tables import columns_of
 
 LOCK = 0x72656275696C64  # one at a time
 PEOPLE_COLUMNS = {"owner_id", "uploaded_by_id", "created_by_id", "actor_id"}
+# Columns that older manifests do not have and that are not null.
+ADDED_LATER = {"refusal": ""}
 # Who took a file out of the trash after the manifest was written must find it before it is purged.
 PATIENCE = """
 UPDATE uploads_file SET purge_after = greatest(purge_after, now() + make_interval(days => %s)) WHERE state = 'trashed'
@@ -92,7 +94,7 @@ def _copy(model: Any, told: Iterator[dict[str, Any]], ids: _Ids) -> None:
             if model in {Folder, Tag, File}:
                 row["folded"] = folded(row["name"])
             row["multipart_id"] = ""
-            copy.write_row([_value(column, row.get(column), ids) for column in columns])
+            copy.write_row([_value(column, row.get(column, ADDED_LATER.get(column)), ids) for column in columns])
 
 
 def _same_tags(path: Path) -> dict[int, int]:

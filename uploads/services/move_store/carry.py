@@ -13,7 +13,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from uploads import parts, s3
-from uploads.errors import StoreRefused, StoreUnavailable
+from uploads.errors import ObjectRefused, StoreRefused, StoreUnavailable
 
 OWN_KEY = re.compile(r"[fp]/[0-9a-f]{32}")
 CHUNK_BYTES = 1024**2
@@ -23,8 +23,8 @@ PAUSE_SECONDS = 0.5
 
 
 class CannotMove(Exception):
-    """This object stays where it is, and why: it is `missing`, `damaged`, `changed` since it was brought in, or its key
-    is `taken` by somebody else's in the main store."""
+    """This object stays where it is, and why: it is `missing`, `damaged`, `changed` since it was brought in, its key
+    is `taken` by somebody else's in the main store, or its store does not give it out (models.Refusal)."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -83,10 +83,11 @@ def carry(load: Load, way: Way) -> Carried:
     if len(lengths) > 1:
         for left in s3.multipart_ids(load.key, store=way.target):  # of a run that was killed
             s3.abort_multipart(load.key, left, store=way.target)
-    made = s3.copy_within(
-        load.key, lengths=lengths, mark=_mark(load, way), source=way.source, target=way.target,
-        content_encoding=load.content_encoding or "", once=once,
-    )  # fmt: skip
+    with _told_where_it_stays():
+        made = s3.copy_within(
+            load.key, lengths=lengths, mark=_mark(load, way), source=way.source, target=way.target,
+            content_encoding=load.content_encoding or "", once=once,
+        )  # fmt: skip
     if made and (carried := _as_the_store_copied(load, way)):
         return carried
     if not made and once:  # perhaps because somebody else has the key by now
@@ -97,6 +98,14 @@ def carry(load: Load, way: Way) -> Carried:
         if made:
             s3.delete(load.key, store=way.target)
         raise
+
+
+@contextlib.contextmanager
+def _told_where_it_stays() -> Iterator[None]:
+    try:
+        yield
+    except ObjectRefused as fault:
+        raise CannotMove(fault.reason) from None
 
 
 def _lengths(load: Load) -> list[int]:
@@ -120,7 +129,8 @@ def _require_free(load: Load, way: Way) -> bool:
 def _with_encoding(load: Load, way: Way) -> Load:
     if load.content_encoding is not None:
         return load
-    there = s3.head(load.key, store=way.source)  # where there is none, whoever reads it finds out
+    with _told_where_it_stays():
+        there = s3.head(load.key, store=way.source)  # where there is none, whoever reads it finds out
     return replace(load, content_encoding=there.content_encoding if there else "")
 
 
@@ -241,7 +251,8 @@ class _Source:
     def _read_from(self, at: int) -> Iterator[bytes]:
         if at and at == self._load.size:
             return
-        stream = s3.stream(self._load.key, start=at, store=self._way.source)
+        with _told_where_it_stays():
+            stream = s3.stream(self._load.key, start=at, store=self._way.source)
         if stream is None:
             raise CannotMove("missing")
         with stream:

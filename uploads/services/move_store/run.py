@@ -12,7 +12,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from uploads.errors import StoreUnavailable
-from uploads.models import File, Installation, Preview
+from uploads.models import File, Installation, Preview, Refusal
 from uploads.services.leisure import at_leisure
 from uploads.services.move_store.carry import CannotMove, Carried, Load, Stopped, Way, carry
 from uploads.services.move_store.claims import RENEW_SECONDS, Claims
@@ -26,6 +26,7 @@ from uploads.services.move_store.switch import (
     switch_file,
     switch_preview,
 )
+from uploads.services.refusals import keep_refusal
 
 BATCH = 200
 WAIT_SECONDS = 1.0  # for what another run holds
@@ -37,7 +38,7 @@ Row = File | Preview
 @dataclass(frozen=True, slots=True)
 class Moved:
     """What became of a row: `moved`; `gone`, as it was erased meanwhile; or why it stays: `damaged`, `missing`,
-    `changed`, `taken`, or `failed`, to be tried again."""
+    `changed`, `taken`, `archived`, `encrypted`, `denied`, or `failed`, to be tried again."""
 
     row: Row
     outcome: str
@@ -140,6 +141,8 @@ class Mover:
             return leave_missing(row, self._way, until=claims.until)
         if why == "damaged" and row.checksum:
             note_damage(row, self._way, until=claims.until)
+        if why in Refusal.values:
+            keep_refusal(row, why)
         return why
 
     def _while_it_answers(self, outcomes: Iterator[Moved]) -> Iterator[Moved]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from uploads.models import Basis, File
-from uploads.services.verify.choosing import Chosen, claims, least_recent, named
+from uploads.services.verify.choosing import Chosen, claims, least_recent, named, unverified
 from uploads.services.verify.pace import Paced
 from uploads.services.verify.reading import Reading
 from uploads.services.verify.running import Run, differences
@@ -20,6 +20,7 @@ __all__ = [
     "least_recent",
     "named",
     "settle",
+    "unverified",
     "verify",
 ]
 

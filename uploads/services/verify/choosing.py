@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, F, Q, Sum
 
-from uploads.models import Basis, Figure, File, Kind, Status, fold
+from uploads.models import Basis, Figure, File, Kind, Origin, Status, fold
 from uploads.models.queries import FileQuerySet, database_now
 
 BATCH = 200
@@ -39,19 +40,26 @@ def named(ids: Sequence[UUID]) -> Chosen:
 
 
 def claims() -> Chosen:
-    """Files whose checksum nobody has checked yet."""
-    return Chosen(_by_id(File.objects.available().filter(checksum_basis=Basis.CLAIMED), "pk"))
+    """Files whose announced checksum nobody has checked yet, but for those that the storage is known to refuse."""
+    return Chosen(_by_id(_unrefused().filter(checksum_basis=Basis.CLAIMED), "pk"))
+
+
+def unverified() -> Chosen:
+    """`claims`, and imported files that nobody has read yet. Each have an index of their own."""
+    imported = _unrefused().filter(checksum_basis=Basis.UNREAD).exclude(origin=Origin.UPLOADED)
+    return Chosen(chain(claims().files, _by_id(imported, "pk")))
 
 
 def least_recent(fraction: Fraction = ALL) -> Chosen:
     """This fraction of all available files, rounded up, those first that were not read for longest: so many runs in
-    turn read every one."""
+    turn read every one. A part leaves out the files that the storage is known to refuse; all are all."""
     fold()
     stored = Figure.objects.filter(kind=Kind.TOTAL, status__in=[Status.STORED, Status.VERSION])
     figures = stored.aggregate(files=Sum("files", default=0), bytes=Sum("bytes", default=0))
     most = math.ceil(figures["files"] * fraction) if fraction < 1 else None
     chosen = Chosen(iter(()), math.ceil(figures["files"] * fraction), math.ceil(figures["bytes"] * fraction))
-    chosen.files = _least_recent(chosen, database_now(), most)
+    rows = File.objects.available() if most is None else _unrefused()
+    chosen.files = _least_recent(rows, chosen, database_now(), most)
     return chosen
 
 
@@ -65,11 +73,15 @@ def _by_id(rows: FileQuerySet, *order: Any) -> Iterator[File]:
         last = batch[-1].pk
 
 
-def _least_recent(chosen: Chosen, since: datetime, most: int | None) -> Iterator[File | None]:
+def _unrefused() -> FileQuerySet:
+    return File.objects.available().filter(refusal="")
+
+
+def _least_recent(rows: FileQuerySet, chosen: Chosen, since: datetime, most: int | None) -> Iterator[File | None]:
     """Two ranges of one index: files that were never read, then the others by the time of their last reading."""
     taken = 0
-    never_read = File.objects.available().filter(verified_at__isnull=True)
-    for files in (_by_id(never_read, *_ORDER), _by_time(since)):
+    never_read = rows.filter(verified_at__isnull=True)
+    for files in (_by_id(never_read, *_ORDER), _by_time(rows, since)):
         for file in files:
             while most is not None and taken - chosen.failed >= most:
                 yield None
@@ -77,8 +89,8 @@ def _least_recent(chosen: Chosen, since: datetime, most: int | None) -> Iterator
             yield file
 
 
-def _by_time(since: datetime) -> Iterator[File]:
-    rows = File.objects.available().filter(verified_at__lt=since).order_by(*_ORDER)
+def _by_time(rows: FileQuerySet, since: datetime) -> Iterator[File]:
+    rows = rows.filter(verified_at__lt=since).order_by(*_ORDER)
     last: File | None = None
     while True:
         left = rows

@@ -48,7 +48,7 @@ class Reading:
     def __init__(self, file: File, digests: Iterable[str] = ()) -> None:
         self.file = file
         self.digests = list(digests)  # base64, of the parts that are read
-        self.missing = False
+        self.missing = self.archived = False
         self.size: int | None = None  # as the store has it
         self.etag = self.content_encoding = ""
         self.first_bytes = b""
@@ -87,7 +87,8 @@ class Reading:
             self.missing = True
             return True
         with opened as stream:
-            self.size, self.etag, self.content_encoding = stream.size, stream.etag, stream.content_encoding
+            self.size, self.etag, self.archived = stream.size, stream.etag, stream.is_archived
+            self.content_encoding = stream.content_encoding
             if self.size != self.file.size:
                 return True
             for piece in stream.chunks(pace.chunk):

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from uploads.errors import BadInput, Problem, StoreUnavailable, WrongMarker
-from uploads.models import Basis, File, Finding, Heartbeat, Report, Trouble
+from uploads.errors import BadInput, ObjectRefused, Problem, StoreUnavailable, WrongMarker
+from uploads.models import Basis, File, Finding, Heartbeat, Refusal, Report, Trouble
 from uploads.services.marker import refuse_anothers
+from uploads.services.refusals import keep_refusal
 from uploads.services.verify.choosing import Chosen
 from uploads.services.verify.pace import Paced, Stopped
 from uploads.services.verify.verdicts import Verdict, look, read, settle
@@ -44,7 +45,8 @@ class TooManyMissing(Problem):
 
 class Run:
     """Looks at the files of `chosen`, `parallel` at once. `counts` tells how many were `agreed` (level 1), `read`,
-    `damaged`, `missing`, of another ETag though of the right bytes (`etag`), and `failed`: could not be looked at.
+    `damaged`, `missing`, of another ETag though of the right bytes (`etag`), `archived` or `refused` by the store for
+    another reason, and `failed`: could not be looked at.
 
     It ends before its end, and `refusal` says why, at a bucket that is not ours, and at more missing files than a few
     (or than `expect_missing`): those are not settled.
@@ -139,8 +141,19 @@ class Run:
                 self._unsettled.append(future.result())
             except Stopped:
                 self.stopped = True
+            except ObjectRefused as fault:
+                self._refused(file, fault)
             except Exception as fault:  # whatever is wrong with one file, the others go on
                 self._failed(file, fault)
+
+    def _refused(self, file: File, fault: ObjectRefused) -> None:
+        """That an object is archived is as somebody wanted it; a foreign key or policy is to be looked at."""
+        keep_refusal(file, fault.reason)
+        self._chosen.failed += 1
+        if fault.reason == Refusal.ARCHIVED:
+            self.counts["archived"] += 1
+        else:
+            self._note(file, "refused", Trouble.FAILED, {"fault": type(fault).__name__, "reason": fault.reason})
 
     def _failed(self, file: File, fault: Exception) -> None:
         bug = None if isinstance(fault, Problem) else fault
@@ -201,4 +214,4 @@ class Run:
 
 def differences(counts: Counter[str]) -> int:
     """Of how many files something is wrong, or not known."""
-    return counts.total() - counts["read"] - counts["agreed"]
+    return counts.total() - counts["read"] - counts["agreed"] - counts["archived"]

@@ -13,9 +13,10 @@ from django.db.models.functions import Now
 
 from uploads import s3
 from uploads.media_types import family_of
-from uploads.models import Basis, Family, File, State, Trouble
+from uploads.models import Basis, Family, File, Refusal, State, Trouble
 from uploads.services.encodings import facts_of
 from uploads.services.marker import require_marker
+from uploads.services.preview_queue import retry_refused
 from uploads.services.types import detect_type
 from uploads.services.verify.reading import FULL_SPEED, Pace, Reading
 
@@ -55,7 +56,8 @@ def look(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
     other_checksum = bool(found.checksum and file.checksum and found.checksum != file.checksum)
     same = (found.size, found.etag) == (file.size, file.etag) and not other_checksum
     if same and file.checksum_basis not in IN_DOUBT:
-        return Verdict(file, None, facts=facts_of(file, found.content_encoding))
+        archived = {"refusal": Refusal.ARCHIVED.value} if found.archived and not file.refusal else {}
+        return Verdict(file, None, facts=facts_of(file, found.content_encoding) | archived)
     return read(file, pace=pace)
 
 
@@ -81,7 +83,7 @@ def judge(reading: Reading) -> Verdict:
     trouble = Trouble.ETAG if other_etag else None
     kind = _kind_of(reading)  # what is known of types grows
     facts = {} if (file.detected_type, file.family) == tuple(kind.values()) else kind
-    facts |= facts_of(file, reading.content_encoding)
+    facts |= facts_of(file, reading.content_encoding) | _refusal(reading)
     return Verdict(file, Basis.READ, trouble, other_etag, facts)
 
 
@@ -91,7 +93,7 @@ def _first_read(reading: Reading, other_etag: dict[str, Any]) -> Verdict:
     if other_etag:
         return Verdict(file, Basis.DAMAGED, Trouble.ETAG, other_etag)
     facts = {"checksum": reading.checksum, **_kind_of(reading), **facts_of(file, reading.content_encoding)}
-    return Verdict(file, Basis.READ, facts=facts)
+    return Verdict(file, Basis.READ, facts=facts | _refusal(reading))
 
 
 def _kind_of(reading: Reading) -> dict[str, Any]:
@@ -100,6 +102,12 @@ def _kind_of(reading: Reading) -> dict[str, Any]:
     detected = detect_type(reading.first_bytes, claimed=file.claimed_type, name=file.name)
     family = file.family if file.content_encoding else family_of(detected or file.claimed_type)
     return {"detected_type": detected, "family": Family(family)}
+
+
+def _refusal(reading: Reading) -> dict[str, Any]:
+    """What could be read is refused no more; but an archived object is restored for a while only."""
+    refusal = Refusal.ARCHIVED.value if reading.archived else ""
+    return {"refusal": refusal} if refusal != reading.file.refusal else {}
 
 
 def settle(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -119,6 +127,7 @@ def settle(verdicts: Sequence[Verdict]) -> list[Verdict]:
         _write(held)
     for verdict in held:
         _log(verdict)
+    retry_refused([verdict.file.pk for verdict in held if verdict.file.refusal and verdict.basis is Basis.READ])
     return held
 
 

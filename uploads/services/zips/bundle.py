@@ -15,16 +15,16 @@ from uploads.encodings import stored_name
 from uploads.errors import BadInput, Problem
 from uploads.models import Basis, File, Folder, Origin
 from uploads.services.encodings import Place, learn_encodings
+from uploads.services.refusals import in_a_sentence
 from uploads.services.zips.layout import Member, length_of
 from uploads.services.zips.paths import MANIFEST, paths_of
 from uploads.services.zips.reading import Wanted
 
 MOST_FILES = 10_000
-MOST_NAMES = 5  # in a sentence
 HEX_BYTES = 64
 COLUMNS = (
     "id", "series", "key", "store", "origin", "content_encoding", "name", "folder_id", "size", "part_size", "checksum",
-    "etag", "checksum_basis", "modified", "available_at",
+    "etag", "checksum_basis", "modified", "available_at", "refusal",
 )  # fmt: skip
 
 
@@ -51,8 +51,7 @@ class BytesLost(Problem):
             "tell an administrator, who may have copies.",
             len(names),
         )
-        some = [f"“{name}”" for name in names[:MOST_NAMES]] + ["…"] * (len(names) > MOST_NAMES)
-        super().__init__(text % {"names": ", ".join(some)})
+        super().__init__(text % {"names": in_a_sentence(names)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,12 @@ from typing import Self
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from uploads.errors import Forbidden, Problem
+from uploads.errors import Forbidden, ObjectRefused, Problem
 from uploads.models import File, State
 from uploads.models.people import person
 from uploads.services.downloads import note_zip
+from uploads.services.readable import require_readable
+from uploads.services.refusals import FilesRefused, keep_refusal
 from uploads.services.slots import LowestRate, Slot
 from uploads.services.zips.bundle import Bundle
 from uploads.services.zips.layout import Member, write
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # Each keeps a thread of the web server for as long as it takes; eight there are, and pages want some.
 AT_ONCE = 3
+# Of so few files each is asked for before the first byte; of more, those that were refused before.
+MAX_ASKED_FOR = 100
 RECHECK_SECONDS = 10  # hours may lie between the first file and the last
 _places = threading.BoundedSemaphore(AT_ONCE)
 
@@ -48,23 +52,34 @@ class TooSlow(Problem):
 def open_zip(bundle: Bundle, *, by: User) -> Download:
     """Begin to read; every file of it is recorded as downloaded. To be iterated over, and closed in any case.
 
-    Raises TooManyAtOnce when this person has enough of them running, TooBusy when this process has, and
-    StoreUnavailable when the store does not give the first bytes.
+    Raises TooManyAtOnce when this person has enough of them running, TooBusy when this process has, FilesRefused when
+    the storage does not give out some of the files, as far as that is known or can be found out quickly, and
+    StoreUnavailable when it does not give the first bytes.
     """
     slot = Slot.acquire("zip", by)
     if not _places.acquire(blocking=False):
         slot.release()
         raise TooBusy
-    reader = Reader(bundle.files)
+    reader = Reader([])
     try:
+        require_readable([file for file in bundle.files if file.refusal or len(bundle.files) <= MAX_ASKED_FOR])
+        reader = Reader(bundle.files)
         reader.begin()
         note_zip((File(pk=file.id, series=file.series, name=file.name) for file in bundle.files), by=by)
-    except BaseException:
+    except BaseException as fault:
         reader.close()
         _places.release()
         slot.release()
+        if isinstance(fault, ObjectRefused) and reader.refused:
+            raise _keep_refused(reader) from None
         raise
     return Download(bundle, reader, slot, by=by)
+
+
+def _keep_refused(reader: Reader) -> FilesRefused:
+    for file, fault in reader.refused:
+        keep_refusal(file, fault.reason)
+    return FilesRefused([(file.name, fault.reason) for file, fault in reader.refused])
 
 
 class Download:
@@ -93,6 +108,7 @@ class Download:
             self._given = (time.monotonic(), len(piece))
             return piece
         except Problem as problem:
+            _keep_refused(self._reader)  # so that the next zip with them does not begin
             logger.warning("zip_failed files=%s fault=%s", len(self._bundle.files), type(problem).__name__)
             raise
 

@@ -14,7 +14,7 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from uploads import parts, s3
-from uploads.errors import Problem, StoreRefused, StoreUnavailable
+from uploads.errors import ObjectRefused, Problem, StoreRefused, StoreUnavailable
 
 CHUNK_BYTES = 256 * 1024
 CHUNKS_AHEAD = 4  # of one object
@@ -52,6 +52,7 @@ class Wanted:
     basis: str
     modified: datetime | None
     available_at: datetime
+    refusal: str
 
 
 class Reader:
@@ -66,6 +67,7 @@ class Reader:
         self._next = 0
         self._closed = threading.Event()
         self.digests: list[str] = []  # hex SHA-256 of each object that was read to its end
+        self.refused: list[tuple[Wanted, ObjectRefused]] = []  # those that the storage does not give out
         for _number in range(min(READERS, len(files))):
             threading.Thread(target=self._work, daemon=True).start()
 
@@ -110,6 +112,9 @@ class Reader:
                 if not channel.put(chunk):
                     return
             channel.end(digest=check.passed())
+        except ObjectRefused as fault:
+            self.refused.append((file, fault))
+            channel.end(fault=fault)
         except Exception as fault:  # told by the one who waits for the bytes
             channel.end(fault=fault)
 
