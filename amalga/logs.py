@@ -4,9 +4,11 @@ nothing that somebody sent begins a line of its own."""
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import re
 import secrets
+import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -51,6 +53,7 @@ HINT = re.compile(
     r"[?]|://|amz-|passw|secret|token|session|csrf|bearer|basic|aws4|authoriz|cookie|api.?key|dsn",
     re.IGNORECASE,
 )
+FIELD_BREAK = re.compile(r"[\s=\"']")
 WORD_END = re.compile(r"[\s'\"]")
 
 
@@ -107,6 +110,12 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def field_value(text: str) -> str:
+    """Text from outside as the value of `name=value` in a log line: quoted where it could be read as more fields."""
+    is_plain = text.isprintable() and text and not FIELD_BREAK.search(text)
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
+
+
 Fault = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
@@ -135,6 +144,11 @@ class PlainLines(logging.Formatter):
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
         return "\n".join(f"  | {one_line(line)}" for line in redact_traceback(stack_info).splitlines())
+
+
+def print_exception(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
+    """For `sys.excepthook`: print what nothing caught as a log line would, redacted and without control characters."""
+    sys.stderr.write(f"{PlainLines().formatException((kind, fault, trace))}\n")
 
 
 class JsonLines(JsonFormatter):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from uploads.services.manifest import BadManifest, inspect
-from uploads.services.manifest.lines import rows
+from uploads.services.manifest.lines import MAX_LINE_BYTES, rows
 
 HEAD = {
     "kind": "manifest",
@@ -81,5 +81,52 @@ def test_a_first_line_without_its_facts_is_no_manifests(tmp_path: Path, odd: dic
 def test_what_is_not_whole_is_refused(tmp_path: Path, how: str) -> None:
     path = tmp_path / "manifest"
     path.write_bytes(SPOILT[how])
+    with pytest.raises(BadManifest):
+        inspect(path)
+
+
+# --- lines that nobody of ours wrote: by whoever may write to the bucket ------------------------
+
+
+def signed(*lines: bytes) -> bytes:
+    """A manifest whose end fits its lines, whatever these are."""
+    body = b"".join(line + b"\n" for line in [json.dumps(HEAD).encode(), *lines])
+    end = {"kind": "end", "lines": len(lines) + 1, "sha256": hashlib.sha256(body).hexdigest()}
+    return body + json.dumps(end).encode() + b"\n"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_line_without_an_end_is_refused_by_its_number(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "manifest"
+    content = signed(b'{"kind":"tag"}', b'{"kind":"tag","name":"' + b"x" * (MAX_LINE_BYTES + 1) + b'"}')
+    path.write_bytes(gzip.compress(content, 1) if packed else content)
+    with pytest.raises(BadManifest, match="Line 3 of the manifest is longer than"):
+        inspect(path)
+    with pytest.raises(BadManifest, match="Line 3 of the manifest is longer than"):
+        list(rows(path, "tag"))
+
+
+ODD_LINES = {
+    "deep list": b'{"kind":"tag","name":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "deep object": b'{"kind":"tag","name":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
+    "long number": b'{"kind":"tag","id":' + b"9" * 5_000 + b"}",
+    "cut": b'{"kind":"tag","name":"x',
+    "not UTF-8": b'{"kind":"tag","name":"\xff"}',
+}
+
+
+@pytest.mark.parametrize("odd", ODD_LINES)
+def test_a_line_that_cannot_be_read_is_refused_by_its_number(tmp_path: Path, odd: str) -> None:
+    path = tmp_path / "manifest"
+    path.write_bytes(signed(b'{"kind":"tag","id":1}', ODD_LINES[odd]))
+    assert inspect(path).counts == {"tag": 2}
+    with pytest.raises(BadManifest, match="Line 3 of the manifest cannot be read: "):
+        list(rows(path, "tag"))
+
+
+@pytest.mark.parametrize("odd", ODD_LINES)
+def test_a_first_line_that_cannot_be_read_is_no_manifest(tmp_path: Path, odd: str) -> None:
+    path = tmp_path / "manifest"
+    path.write_bytes(ODD_LINES[odd] + b"\n")
     with pytest.raises(BadManifest):
         inspect(path)

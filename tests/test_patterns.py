@@ -53,14 +53,22 @@ def re_calls(tree: ast.AST) -> Iterator[ast.Call]:
                 yield node
 
 
-def names_of_patterns(tree: ast.Module) -> list[str]:
-    """Of `NAME = re.compile(...)` at the top of a module."""
-    assigned = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
-    return [
-        str(ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target))
-        for node in assigned
-        if node.value is not None and any(node.value is call for call in re_calls(node))
-    ]
+def constants(module: str, tree: ast.Module) -> Iterator[tuple[str, re.Pattern[Any]]]:
+    """Name and value of each `NAME = re.compile(...)` at the top of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and any(node.value is call for call in re_calls(node)):
+            name = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+            yield name, _value(module, name, ast.unparse(node).partition(" = ")[2])
+
+
+def _value(module: str, name: str, written: str) -> re.Pattern[Any]:
+    """A module is imported only where its pattern is made of others: some change libraries, as in a preview's child."""
+    try:
+        made = eval(written, {"re": re})  # noqa: S307 - our own source
+    except NameError:
+        made = getattr(importlib.import_module(module), name)
+    assert isinstance(made, re.Pattern), f"{module}.{name}"
+    return made
 
 
 def uses() -> dict[str, set[str]]:
@@ -79,9 +87,9 @@ def uses() -> dict[str, set[str]]:
 def all_patterns() -> list[tuple[str, re.Pattern[Any], set[str]]]:
     used = uses()
     return [
-        (f"{module}.{name}", getattr(importlib.import_module(module), name), used[name] or {"search"})
+        (f"{module}.{name}", pattern, used[name] or {"search"})
         for module, tree in modules()
-        for name in names_of_patterns(tree)
+        for name, pattern in constants(module, tree)
     ]
 
 

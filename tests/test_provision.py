@@ -221,8 +221,9 @@ def test_two_databases_at_once_get_one_bucket(made: stores.Bucket, monkeypatch: 
     assert s3.read_marker() == other
 
 
-def test_what_is_no_marker_is_refused(made: stores.Bucket) -> None:
-    made.write("amalga.json", b"{}")
+@pytest.mark.parametrize("content", [b"{}", b"[" * 1024], ids=["empty", "deep"])
+def test_what_is_no_marker_is_refused(made: stores.Bucket, content: bytes) -> None:
+    made.write("amalga.json", content)
     status, told = provision("--apply")
     assert status == 2
     assert "no marker of Amalga's" in told

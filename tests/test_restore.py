@@ -338,8 +338,9 @@ def test_doctor_names_a_bucket_that_is_not_told_any_more(alice: User, bucket: Bu
     assert diagnosed() == [("warn", "what the bucket remembers is 3 days behind the database")]
 
 
-def test_doctor_fails_for_a_clock_that_is_none(bucket: Bucket) -> None:
-    bucket.write(CLOCK, b"hello")
+@pytest.mark.parametrize("content", [b"hello", b"[" * 1024], ids=["text", "deep"])
+def test_doctor_fails_for_a_clock_that_is_none(bucket: Bucket, content: bytes) -> None:
+    bucket.write(CLOCK, content)
     ((level, reason),) = diagnosed()
     assert (level, "no clock of Amalga's" in reason) == ("fail", True)
 

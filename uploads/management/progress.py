@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from django.core.management.base import CommandError, OutputWrapper
+from django.core.management.base import CommandError
+
+from uploads.management.base import EscapedOutput
 
 SECONDS_ON_A_TERMINAL = 0.2
 SECONDS_IN_A_PIPE = 10.0
@@ -24,7 +26,7 @@ class Progress:
 
     def __init__(
         self,
-        err: OutputWrapper,
+        err: EscapedOutput,
         what: str,
         *,
         total: int | None = None,
@@ -47,7 +49,7 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._terminal and not self._quiet and self._told:
-            self._err.write("\r\x1b[K", ending="")
+            self._err.write_raw("\r\x1b[K")
 
     def step(self, steps: int = 1, *, bytes: int = 0) -> None:
         """So many more are done."""
@@ -59,7 +61,7 @@ class Progress:
         if now - self._told >= (SECONDS_ON_A_TERMINAL if self._terminal else SECONDS_IN_A_PIPE):
             self._told = now
             line = self._line(now - self._begun)
-            self._err.write(f"\r\x1b[K{line}" if self._terminal else line, ending="" if self._terminal else "\n")
+            self._err.write_raw(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
             self._err.flush()
 
     def _line(self, seconds: float) -> str:

@@ -43,6 +43,7 @@ PIXEL_BYTES = {"1": 2, "L": 1, "P": 5, "I;16": 2, "I;16B": 2, "RGBA": 8, "LA": 8
 DECODER_BYTES = {"WEBP": 12, "AVIF": 8}
 ROWS_PER_STRIP, TILE_WIDTH = 278, 322  # TIFF 6.0
 UNSUPPORTED = re.compile(r"unknown|unsupported|not supported|cannot handle", re.IGNORECASE)
+CHUNK_HANDLER = re.compile(r"chunk_[a-z]...")
 RIFF_HEADER = struct.Struct("<4sI")  # "RIFF", the length of what follows
 # What a decoder leaves where it found no data: zeros, or the middle gray of a JPEG.
 BLANK = {"JPEG": {127, 128}, "MPO": {127, 128}}
@@ -275,7 +276,7 @@ def _optional(read: Callable[..., bytes]) -> Callable[..., bytes]:
     return read_or_skip
 
 
-for handler in [name for name in vars(PngImagePlugin.PngStream) if re.fullmatch("chunk_[a-z]...", name)]:
+for handler in [name for name in vars(PngImagePlugin.PngStream) if CHUNK_HANDLER.fullmatch(name)]:
     is_text = handler in {"chunk_tEXt", "chunk_zTXt", "chunk_iTXt"}
     read = _without_text if is_text else _optional(getattr(PngImagePlugin.PngStream, handler))
     setattr(PngImagePlugin.PngStream, handler, read)

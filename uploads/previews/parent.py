@@ -75,7 +75,7 @@ def _believed(folder: Path) -> dict[str, Picture]:
         if why := told.get("why"):
             raise Unshowable(cast(Why, why) if why in SAID_BY_THE_CHILD else "damaged")
         return {look: _picture(folder / f"{look}.webp", told["sizes"][look]) for look in LOOKS}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Unshowable("damaged") from error
 
 

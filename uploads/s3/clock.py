@@ -39,7 +39,7 @@ def read_clock(store: str | None = None) -> Moment | None:
         moment.at.timestamp()
         if moment.at.tzinfo is None:
             raise ValueError("a time without a zone")
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise BadInput(
             f"The bucket {store_named(store).bucket} has an object {CLOCK_KEY} that is no clock of Amalga's. Look "
             "whose it is. When nobody needs it, and the database is not older than the bucket, "

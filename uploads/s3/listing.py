@@ -6,7 +6,6 @@ twentieth of the time that boto3 takes, and in half of what the quickest library
 
 from __future__ import annotations
 
-import contextlib
 import html
 import operator
 import re
@@ -34,6 +33,7 @@ from uploads.s3.client import (
     tell_fault,
     told_plainly,
 )
+from uploads.s3.objects import peek
 from uploads.s3.refusals import ARCHIVES
 from uploads.s3.stores import Store, store_named
 from uploads.s3.streams import require_readable
@@ -124,7 +124,8 @@ def head(key: str, *, store: str | None = None) -> Item | None:
     """One object as it is now; None only if the store itself says that it has no such key.
 
     A HEAD's answer has no words: its 404 may mean the bucket or come from something in between, and a refusal this
-    object or all. A GET asks again. Raises StoreUnavailable, StoreRefused, ObjectRefused.
+    object or all. A GET asks again, and its words are searched, not parsed: a key with a control character makes XML
+    of them that no parser takes. Raises StoreUnavailable, StoreRefused, ObjectRefused.
     """
     at = store_named(store)
     extra: dict[str, Any] = {"ChecksumMode": "ENABLED"} if at.keeps_digests else {}
@@ -136,9 +137,7 @@ def head(key: str, *, store: str | None = None) -> Item | None:
         if code_of(error) in REFUSALS:
             require_readable(key, size=1, store=store)
             raise StoreUnavailable(f"HeadObject: {code_of(error)} for an object that can be read") from None
-        with contextlib.suppress(ClientError):
-            with told_plainly("GetObject", absent={"NoSuchKey"}):
-                s3.get_object(Bucket=at.bucket, Key=key)["Body"].close()
+        if peek(key, size=1, store=store) is not None:
             raise StoreUnavailable("HeadObject: 404 for an object that is there") from None
         return None
     if not {"ETag", "ContentLength", "LastModified"} <= found.keys():

@@ -24,7 +24,7 @@ def read_marker(store: str | None = None) -> UUID | None:
         return None
     try:
         return UUID(json.loads(text)["installation"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BadInput(
             f"The bucket {store_named(store).bucket} has an object {MARKER_KEY} that is no marker of Amalga's. "
             "Look whose it is; when nobody needs it, remove it and run `manage.py provision --apply`."

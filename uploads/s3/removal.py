@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from uploads.errors import StoreRefused
 from uploads.s3.client import client, told_plainly
+from uploads.s3.objects import delete
 from uploads.s3.stores import Store, store_named
 
 MOST_KEYS = 1000  # S3 API: DeleteObjects
+# XML 1.0, 2.2: what no document can hold, not even escaped.
+NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def delete_many(
@@ -23,10 +28,18 @@ def delete_many(
     Returns the keys that the store did not remove, each with the store's word for why. Raises StoreUnavailable or
     StoreRefused when it did not take the request as a whole: then some may be removed and some not.
     """
-    at = store_named(store)
+    at, etags = store_named(store), etags or {}
     left: dict[str, str] = {}
-    for start in range(0, len(keys), MOST_KEYS):
-        left |= _delete(at, keys[start : start + MOST_KEYS], etags or {})
+    single = [key for key in keys if NOT_IN_XML.search(key)]
+    together = [key for key in keys if not NOT_IN_XML.search(key)] if single else keys
+    for start in range(0, len(together), MOST_KEYS):
+        left |= _delete(at, together[start : start + MOST_KEYS], etags)
+    for key in single:
+        try:
+            if not delete(key, etag=etags.get(key, ""), store=store):
+                left[key] = "PreconditionFailed"
+        except StoreRefused as problem:
+            left[key] = problem.detail
     return left
 
 

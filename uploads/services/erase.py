@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, models, transaction
 from django.db.models import Q
 
+from amalga.logs import field_value
 from uploads import s3
 from uploads.errors import StoreUnavailable
 from uploads.faultpoints import reached
@@ -163,7 +164,8 @@ def _remove_object(it: _Stored) -> None:
 
 def _log_replaced(it: _Stored) -> None:
     """The object of the row is gone already, so that the row can go too."""
-    logger.warning("object_replaced file=%s key=%r: somebody wrote another object there; it stays", it.file_id, it.key)
+    quoted = field_value(it.key)
+    logger.warning("object_replaced file=%s key=%s: somebody wrote another object there; it stays", it.file_id, quoted)
 
 
 def _try_each(

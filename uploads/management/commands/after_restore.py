@@ -10,10 +10,11 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads.errors import Problem, StoreUnavailable
+from uploads.management.base import AmalgaCommand
 from uploads.management.progress import stoppable
 from uploads.services.restored import Restored, after_restore
 from uploads.services.unknown import recover_unknown
@@ -21,7 +22,7 @@ from uploads.services.unknown import recover_unknown
 AWAY = "The {} cannot be asked ({}): `manage.py doctor` says why. Run it again when it can; nothing is lost."
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "For after the database was restored to an earlier moment, when the sweep removes nothing because the "
         "bucket remembers more than the database knows. Says what there is to do; with --apply, everything in the "

@@ -9,15 +9,16 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import IntegrityError
 
+from uploads.management.base import AmalgaCommand
 from uploads.models import Action, Event
 
 REFUSED = 2
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Makes an administrator, who then lets everybody else in under /admin/. The password is asked for twice, or "
         "read from standard input; there is no default. Accounts that are there are not touched."

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from uploads.errors import BadInput
 from uploads.management.arguments import database_away_told
+from uploads.management.base import AmalgaCommand
 from uploads.services.database_login import ensure_login
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Makes a login for the database that may read and write rows, but can change no table and nothing that the "
         "activity log says, and gives it its rights anew when it is there. At RDS it signs in by IAM tokens "

@@ -7,16 +7,17 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from uploads.errors import BadInput
+from uploads.management.base import AmalgaCommand
 from uploads.management.progress import stoppable
 from uploads.services.doctor import Level, Line, examine
 
 STYLES = {Level.OK: "SUCCESS", Level.WARN: "WARNING", Level.FAIL: "ERROR"}
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     requires_system_checks = []  # they are told in the same way as everything else
     help = (
         "Looks at the settings, the database, the store, the bucket and what runs in the background, and says one "
@@ -54,8 +55,7 @@ class Command(BaseCommand):
 
     def _tell(self, line: Line) -> None:
         paint = getattr(self.style, STYLES[line.level])
-        told = str(line)
-        self.stdout.write(f"{paint(told[:4])}{told[4:]}")
+        self.stdout.write(str(line), style_func=lambda told: f"{paint(told[:4])}{told[4:]}")
         self.stdout.flush()
 
 

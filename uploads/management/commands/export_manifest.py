@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads.errors import Problem, StoreUnavailable
+from uploads.management.base import AmalgaCommand
 from uploads.management.progress import Progress, stoppable
 from uploads.models import Outcome, Report
 from uploads.services.manifest import Exported, export_lines, save_in_bucket
@@ -22,7 +23,7 @@ from uploads.services.manifest import Exported, export_lines, save_in_bucket
 AWAY = "The {} cannot be asked ({}): `manage.py doctor` says why."
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Writes people, groups, folders and their rules, tags, and files with their versions as JSON lines: to stdout, "
         "to a file, or packed into the bucket under manifests/. All of it is as of one moment, and people go on "
@@ -64,7 +65,7 @@ class Command(BaseCommand):
 
     def _to_stdout(self, exported: Exported, options: dict[str, Any]) -> str:
         for line in self._lines(exported, options):
-            self.stdout.write(line.decode(), ending="")
+            self.stdout.write_raw(line.decode())
         return "stdout"
 
     def _to_file(self, path: Path, exported: Exported, options: dict[str, Any]) -> str:

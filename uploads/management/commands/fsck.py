@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error
 
 from uploads import s3
 from uploads.errors import StoreUnavailable
+from uploads.management.base import AmalgaCommand
 from uploads.management.progress import Progress, stoppable
 from uploads.models import Finding, Outcome, Report, Trouble
 from uploads.services.fsck import GRACE_SECONDS, Refused, Scope, Teller, fsck, left_in_words, repair
@@ -21,7 +22,7 @@ MOST_PREFIX_CHARACTERS = 1000
 MOST_GRACE_SECONDS = 10 * 365 * 24 * 3600
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Lists the bucket and reads the rows in the order of their keys, compares them, and tells every difference: "
         "missing objects, objects without a file, wrong sizes and ETags, files that should have moved on, uploads in "

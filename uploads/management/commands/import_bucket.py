@@ -10,11 +10,12 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 from django.template.defaultfilters import filesizeformat
 
 from uploads.errors import Problem, StoreUnavailable
+from uploads.management.base import AmalgaCommand
 from uploads.management.progress import Progress, stoppable
 from uploads.models import Origin, Usage, Visibility
 from uploads.names import clean_folder
@@ -29,7 +30,7 @@ PREFIX_HELP = (
 )
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Makes files of the objects whose keys begin with PREFIX: nothing is copied, no object is read, changed or "
         "moved. Without --apply it only says what it would do. Folders come from the parts of the keys, names are "
@@ -118,7 +119,7 @@ class Command(BaseCommand):
             self.stdout.write(f"… and {figures.refused - MOST_TOLD:,} more; --json tells all of them.")
         self.stdout.write(
             f"import_bucket: {figures.objects:,} objects; {figures.files:,} "
-            f"{'became files' if applied else 'would become files'} ({filesizeformat(figures.bytes)}), "
+            f"{'became files' if applied else 'would become files'} ({_size(figures.bytes)}), "
             f"{figures.known:,} are files already, {figures.empty_folders:,} stand for empty folders, "
             f"{figures.own:,} are Amalga's own, {figures.refused:,} cannot be files"
         )
@@ -130,13 +131,18 @@ class Command(BaseCommand):
         usage = Usage.objects.filter(owner=plan.owner).first() or Usage()
         would_be = usage.bytes + (0 if applied else figures.bytes)
         self.stdout.write(
-            f"{plan.owner.get_username()} {'uses' if applied else 'would use'} {filesizeformat(would_be)} of "
-            f"{filesizeformat(settings.UPLOAD_QUOTA_BYTES)}; over that, this person cannot upload, but may have more."
+            f"{plan.owner.get_username()} {'uses' if applied else 'would use'} {_size(would_be)} of "
+            f"{_size(settings.UPLOAD_QUOTA_BYTES)}; over that, this person cannot upload, but may have more."
         )
         if not applied:
             self.stdout.write("Nothing was written; --apply does it.")
         elif figures.files:
             self.stdout.write("`manage.py previews` has their previews made, `manage.py verify` reads and checks them.")
+
+
+def _size(count: int) -> str:
+    """With a plain blank: a no-break one would be escaped."""
+    return filesizeformat(count).replace("\xa0", " ")
 
 
 def _plan(options: dict[str, Any]) -> Plan:

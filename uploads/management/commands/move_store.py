@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads.errors import Problem, StoreUnavailable
 from uploads.management.arguments import bytes_a_second
+from uploads.management.base import AmalgaCommand
 from uploads.management.progress import Progress, stoppable
 from uploads.models import File, Outcome, Refusal, Report
 from uploads.services import move_store as service
@@ -35,7 +36,7 @@ WHY = {
 }
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Moves files and previews from the store of OTHER_S3_* to that of AWS_*, one by one: the object is copied, the "
         "copy verified against the row's checksum, and only then the row switched; people read and upload meanwhile. "

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from uploads import services
 from uploads.management.arguments import database_away_told
+from uploads.management.base import AmalgaCommand
 from uploads.management.progress import stoppable
 from uploads.models import File
 from uploads.services.previews import MAY_BE_SHOWN, forget_failed
@@ -16,7 +17,7 @@ from uploads.services.previews import MAY_BE_SHOWN, forget_failed
 FILES_A_TASK = 500
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Puts every available file that could be shown and has no preview into the worker's queue: files from before "
         "there were previews, or whose requests were lost for longer than the sweep looks back. No object and no file "

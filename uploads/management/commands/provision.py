@@ -6,10 +6,11 @@ import json
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads.errors import Problem, StoreUnavailable
+from uploads.management.base import AmalgaCommand
 from uploads.management.progress import stoppable
 from uploads.s3.posture import Looked, Standing
 from uploads.services.aims import aims, site_origins
@@ -25,7 +26,7 @@ AWAY = "The {} cannot be asked ({}): `manage.py doctor` says why."
 ADOPT_HELP = "the marker of a database that is gone, to be replaced by that of this one"
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Compares the bucket with what keeps files safe in it, and says what differs; with --apply it mends that: the "
         "bucket itself, public access blocks, ownership, a policy against plain http and old signatures, encryption, "

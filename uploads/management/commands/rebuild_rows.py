@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads import s3
 from uploads.errors import Problem, StoreUnavailable
+from uploads.management.base import AmalgaCommand
 from uploads.management.progress import Progress, stoppable
 from uploads.models import Outcome, Report
 from uploads.services.manifest import MOST_TOLD, Rebuilt, latest_in_bucket, rebuild
@@ -30,7 +31,7 @@ SAID = {
 }
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Makes people, folders, tags and files again from a manifest (see `export_manifest`), each file held against "
         "the bucket. Only in an empty library: nothing is mixed or written over. Without --apply it only says what "

@@ -6,16 +6,17 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from uploads.management.arguments import database_away_told
+from uploads.management.base import AmalgaCommand
 from uploads.management.progress import stoppable
 from uploads.services.recount import Difference, recount
 
 MOST_TOLD = 100
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Counts files, bytes and tags anew and tells where the kept figures differ from them. With --apply the "
         "figures are mended. Files, folders, tags, people and the bucket are never touched; people may go on working "

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from uploads.management.base import AmalgaCommand
 from uploads.services import presence
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Takes away a person's second factor and recovery codes, and ends their sessions; with their password they "
         "sign in and set up new ones. Their files, password and rights are not touched."

@@ -9,17 +9,18 @@ from collections import Counter
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
 from uploads import services
+from uploads.management.base import AmalgaCommand
 from uploads.management.stopping import Stop, stopped, stopping_gently
 
 # In a loop one sweep ends after so long, whatever is left: the next one begins with what has become due since.
 MOST_SECONDS = 300.0
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Expires uploads whose time is over, ends assemblies that a crash left behind, purges the trash when it is "
         "due, erases the objects and rows of what must go, and removes half-made previews of files in the trash, "

@@ -12,10 +12,11 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
 from uploads.management.arguments import bytes_a_second
+from uploads.management.base import AmalgaCommand
 from uploads.management.progress import Progress
 from uploads.management.stopping import Stop, stopped, stopping_gently
 from uploads.models import File, Outcome, Report
@@ -25,7 +26,7 @@ MOST_THREADS = 32
 FRACTION = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Holds stored objects against their rows. Level 2, the default, reads the bytes and computes the checksum "
         "anew: of files that were never checked (uploads whose checksum is only announced, and imported files), of "

@@ -10,11 +10,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db import DatabaseError, connection
 from django.utils.crypto import get_random_string
 from django_tasks_db.management.commands.db_worker import Worker
 
+from uploads.management.base import AmalgaCommand
 from uploads.models import Heartbeat
 from uploads.services.gauges import log_queue
 from uploads.services.previews import clear_scratch
@@ -26,7 +27,7 @@ BEAT_SECONDS = 30.0
 BEATS_A_LINE = 2
 
 
-class Command(BaseCommand):
+class Command(AmalgaCommand):
     help = (
         "Makes previews, and reads what was uploaded to a store that checks no digests, as they are asked for, until "
         "stopped; any number may run. A database or a store that is away is waited for. TERM lets it end what it works "

@@ -43,7 +43,7 @@ def look(point: Point, aims: Aims) -> Looked:
         lines = _differences(point.tell(now, aims), point.tell(wanted, aims))
     except Said as said:
         return _failed(point, said)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         reason = "the store's answer makes no sense"
         return Looked(point.subject, Standing.UNKNOWN, reason=reason, advice="look at it by the store's own means")
     standing = Standing.DIFFERS if lines else Standing.AS_WANTED

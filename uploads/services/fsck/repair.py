@@ -14,6 +14,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from amalga.database import ask_patiently
+from amalga.logs import field_value
 from uploads import s3
 from uploads.errors import BadInput, Conflict, Paused, WrongMarker
 from uploads.models import Action, Basis, Event, File, Finding, Outcome, Preview, PreviewState, Report, State, Trouble
@@ -131,7 +132,8 @@ def _mended(sight: Sight, scope: Scope) -> str:
 def _note(finding: Finding, done: str, tell: Callable[[Finding, str], None]) -> bool:
     if done:
         Finding.objects.filter(pk=finding.pk).update(mended=done)
-        logger.info("fsck_mended trouble=%s key=%s file=%s by=%s", finding.trouble, finding.key, finding.file_id, done)
+        quoted = field_value(finding.key)
+        logger.info("fsck_mended trouble=%s key=%s file=%s by=%s", finding.trouble, quoted, finding.file_id, done)
     tell(finding, done or "changed meanwhile: left alone")
     return bool(done)
 

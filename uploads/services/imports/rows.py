@@ -88,7 +88,8 @@ def add(found: Sequence[Found], folders: Mapping[str, int | None], owned: Owned)
     with unhurried(), transaction.atomic(), connection.cursor() as cursor:
         _keep({pk for one in found if (pk := folders[one.folder])})
         cursor.execute(STAGE)
-        with cursor.copy(COPY) as copy:
+        # Django does not turn the errors of a COPY into its own
+        with connection.wrap_database_errors, cursor.copy(COPY) as copy:
             copy.write(_lines(found, folders))
         cursor.execute(INSERT, parameters)
         added = Added(*cursor.fetchone())
@@ -109,14 +110,15 @@ def _keep(folders: set[int]) -> None:
 
 
 def _lines(found: Sequence[Found], folders: Mapping[str, int | None]) -> str:
-    """For COPY. Clean names have nothing that needs an escape; keys, ETags and folded names may (U+FF3C folds to a
-    backslash). Ids begin with the time, so that the indexes grow at one end."""
+    """For COPY: every text is escaped (U+FF3C, for one, folds to a backslash). Ids begin with the time, so that
+    the indexes grow at one end."""
     head, rest = f"{time.time_ns() // 1_000_000:012x}", os.urandom(10 * len(found)).hex()
     smallest = settings.UPLOAD_PART_BYTES
     return "".join(
         f"{head}{rest[20 * at : 20 * at + 20]}\t{one.key.translate(ESCAPED)}\t{one.size}\t"
-        f"{one.etag.translate(ESCAPED)}\t{one.modified.isoformat()}\t{one.name}\t{fold(one.name).translate(ESCAPED)}\t"
-        f"{folders[one.folder] or NULL}\t{one.claimed_type}\t{one.family}\t"
-        f"{part_size_for(one.size, smallest=smallest)}\t{Refusal.ARCHIVED.value if one.archived else ''}\n"
+        f"{one.etag.translate(ESCAPED)}\t{one.modified.isoformat()}\t{one.name.translate(ESCAPED)}\t"
+        f"{fold(one.name).translate(ESCAPED)}\t{folders[one.folder] or NULL}\t{one.claimed_type.translate(ESCAPED)}\t"
+        f"{one.family}\t{part_size_for(one.size, smallest=smallest)}\t"
+        f"{Refusal.ARCHIVED.value if one.archived else ''}\n"
         for at, one in enumerate(found)
     )

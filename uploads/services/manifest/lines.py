@@ -22,7 +22,7 @@ from uploads.errors import BadInput
 
 FORMAT = 1
 GZIP = b"\x1f\x8b"
-MOST_LINE_BYTES = 64 * 1024**2
+MAX_LINE_BYTES = 16 * 1024**2  # a row of ours has a few kilobytes, an event of a large import some more
 
 
 class BadManifest(BadInput):
@@ -63,9 +63,9 @@ def rows(path: Path, *kinds: str) -> Iterator[dict[str, Any]]:
     """The rows of these kinds, in the order of the file; of a manifest that `inspect` found whole."""
     starts = tuple(f'{{"kind":"{kind}"'.encode() for kind in kinds)
     with opened(path) as file:
-        for line in file:
+        for number, line in enumerate(_raw_lines(file), start=1):
             if line.startswith(starts):
-                yield json.loads(line)
+                yield _row(line, number)
 
 
 @contextmanager
@@ -82,13 +82,31 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _raw_lines(file: IO[bytes]) -> Iterator[bytes]:
+    number = 0
     try:
-        while line := file.readline(MOST_LINE_BYTES):
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise BadManifest(
+                    f"Line {number} of the manifest is longer than {MAX_LINE_BYTES // 1024**2} MiB: `export_manifest` "
+                    "did not write it. Nothing was done; take another one."
+                )
             yield line
     except (EOFError, OSError, zlib.error) as fault:
         raise BadManifest(
             f"The manifest cannot be read to its end ({type(fault).__name__}): take another one."
         ) from None
+
+
+def _row(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = json.loads(line)
+    except (ValueError, RecursionError) as fault:
+        why = "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)
+        raise BadManifest(
+            f"Line {number} of the manifest cannot be read: {why}. Nothing was done; take another one."
+        ) from None
+    return row
 
 
 def _head(line: bytes) -> Head:
@@ -101,7 +119,7 @@ def _head(line: bytes) -> Head:
         installation = str(uuid.UUID(told["installation"]))
         at = datetime.fromisoformat(told["at"]).isoformat()
         counts = {str(kind): int(count) for kind, count in told["counts"].items()}
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         raise BadManifest("The manifest's first line does not say whose it is, and when it was written.") from None
     return Head(installation, at, counts)
 
@@ -109,6 +127,6 @@ def _head(line: bytes) -> Head:
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
         told = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}

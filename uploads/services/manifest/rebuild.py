@@ -25,6 +25,12 @@ from uploads.services.manifest.lines import BadManifest, Head, inspect, rows
 from uploads.services.manifest.load import load, require_empty
 from uploads.services.manifest.recover import FOLDER, recovered
 
+# What comes of a line that is JSON, and yet no row of ours.
+UNREADABLE = (
+    KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, DataError, IntegrityError,
+    FieldError,
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
@@ -103,7 +109,7 @@ def _told_of_odd_lines() -> Iterator[None]:
     """What is whole by its SHA-256 may still not be what `export_manifest` writes."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, DataError, IntegrityError, FieldError) as fault:
+    except UNREADABLE as fault:
         why = str(fault).splitlines()[0] if str(fault) else ""
         raise BadManifest(
             f"A line of the manifest is not as this Amalga writes it ({type(fault).__name__}: {why}). Nothing was "

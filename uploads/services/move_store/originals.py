@@ -12,6 +12,7 @@ from functools import partial
 from django.db import models
 from django.db.models.functions import Now
 
+from amalga.logs import field_value
 from uploads import s3
 from uploads.errors import StoreUnavailable
 from uploads.models import File, Installation, Origin, Preview
@@ -114,5 +115,5 @@ def _remove(etags: dict[str, str], source: str) -> set[str]:
     """Which of these keys could not be removed. What was written over since it was listed is not."""
     left = set(s3.delete_many(list(etags), etags=etags, store=source)) if etags else set()
     for key in set(etags) - left:
-        logger.info('original_removed key=%s store="%s"', key, source)
+        logger.info('original_removed key=%s store="%s"', field_value(key), source)
     return left

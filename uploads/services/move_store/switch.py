@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from amalga.logs import field_value
 from uploads import s3
 from uploads.errors import StoreUnavailable
 from uploads.models import Basis, File, Preview, PreviewState, State
@@ -94,5 +95,5 @@ def _take_back(key: str, way: Way) -> str:
     try:
         s3.delete(key, store=way.target)
     except StoreUnavailable:
-        logger.warning('copy_left key=%s store="%s": fsck finds it', key, way.target)
+        logger.warning('copy_left key=%s store="%s": fsck finds it', field_value(key), way.target)
     return "gone"

@@ -9,6 +9,7 @@ from itertools import islice
 
 from django.db.models.functions import Now
 
+from amalga.logs import field_value
 from uploads import s3
 from uploads.errors import BadInput, Paused, StoreRefused, StoreUnavailable, WrongMarker
 from uploads.models import File, Heartbeat, State
@@ -69,7 +70,7 @@ def _abort(uploads: list[s3.OpenMultipart]) -> int:
     strays = [upload for upload in old if not _is_meant(upload, rows.get(upload.key))]
     for upload in strays:
         s3.abort_multipart(upload.key, upload.id)
-        logger.info("stray_aborted key=%s initiated=%s", upload.key, upload.initiated.isoformat())
+        logger.info("stray_aborted key=%s initiated=%s", field_value(upload.key), upload.initiated.isoformat())
     return len(strays)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
+from amalga.logs import field_value
 from uploads import s3
 from uploads.media_types import family_of
 from uploads.models import Basis, Family, File, Refusal, State, Trouble
@@ -155,6 +156,7 @@ def _write(verdicts: Sequence[Verdict]) -> None:
 
 def _log(verdict: Verdict) -> None:
     if verdict.trouble is not None:
-        logger.error("file_%s file=%s key=%s", verdict.trouble.value, verdict.file.pk, verdict.file.key)
+        quoted = field_value(verdict.file.key)
+        logger.error("file_%s file=%s key=%s", verdict.trouble.value, verdict.file.pk, quoted)
     elif verdict.basis is not None and verdict.basis != verdict.file.checksum_basis:
         logger.info("file_verified file=%s basis=%s", verdict.file.pk, verdict.basis.value)
