@@ -1,4 +1,4 @@
-"""A share for each person of what keeps a thread for long: zips and upload forms."""
+"""A share for each person of what keeps a thread for long: zips."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ def test_person_with_all_slots_taken_is_throttled_and_others_are_not(alice: User
     with pytest.raises(TooManyAtOnce):
         Slot.acquire("zip", alice)
     Slot.acquire("zip", bob)
-    Slot.acquire("form", alice)
 
 
 def test_released_slot_is_free_again(alice: User) -> None:
@@ -153,18 +152,3 @@ def test_reader_slower_than_the_lowest_rate_is_cut_off(
 def test_lowest_rate_is_that_of_a_minute(pieces: list[tuple[int, float]], kept: bool) -> None:
     rate = LowestRate()
     assert all(rate.is_kept(size=size, seconds=seconds) for size, seconds in pieces) is kept
-
-
-# --- forms ------------------------------------------------------------------------------------
-
-
-def test_third_form_of_a_person_is_throttled_before_its_body_is_read(
-    alice: User, as_alice: Client, bucket: Bucket
-) -> None:
-    held = full(alice, "form")
-    answer = as_alice.post("/upload/", b"never read", content_type="multipart/form-data; boundary=x")
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
-    for slot in held:
-        slot.release()
-    assert as_alice.post("/upload/", b"--x--", content_type="multipart/form-data; boundary=x").status_code == 400
-    full(alice, "form")  # and it gave its own back

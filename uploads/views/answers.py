@@ -102,7 +102,9 @@ def redirect_to_storage(url: str) -> HttpResponse:
     A redirect shows nothing, so the pages' policy is not repeated: a proxy that buffers 4 KiB of a response's head, as
     nginx does by default, answers 502 to a longer one, and a long name takes 3 KB of the URL alone.
     """
-    return no_store(HttpResponseRedirect(url, headers={"Content-Security-Policy": "default-src 'none'"}))
+    return no_store(
+        HttpResponseRedirect(url, headers={"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"})
+    )
 
 
 def head_response(*, size: int, content_type: str, disposition: str) -> HttpResponse:

@@ -21,7 +21,7 @@ from uploads.forms import UploadForm, whole_number
 from uploads.listing import as_path, names_for
 from uploads.models import File, Folder, Usage, Visibility
 from uploads.names import clean_name, clean_type
-from uploads.services import Receiver, Slot
+from uploads.services import Receiver
 from uploads.views.answers import refusal, status, with_headers
 from uploads.views.people import signed_in
 from uploads.views.rows import way_in_words
@@ -55,13 +55,11 @@ class FormParser(MultiPartParser):
 class Counted:
     """The body as a stream that counts, so that one that ends early is told from a whole one."""
 
-    def __init__(self, stream: Any, slot: Slot) -> None:
+    def __init__(self, stream: Any) -> None:
         self.stream = stream
-        self.slot = slot
         self.count = 0
 
     def read(self, size: int = -1) -> bytes:
-        self.slot.renew()
         data: bytes = self.stream.read(size)
         self.count += len(data)
         return data
@@ -72,11 +70,10 @@ class StreamToStore(FileUploadHandler):
 
     chunk_size = 256 * 1024
 
-    def __init__(self, request: HttpRequest, receiver: Receiver, slot: Slot) -> None:
+    def __init__(self, request: HttpRequest, receiver: Receiver) -> None:
         super().__init__(request)
         self.receiver = receiver
-        self.slot = slot
-        self.body = Counted(request, slot)
+        self.body = Counted(request)
         self.length = int(request.META.get("CONTENT_LENGTH") or 0)
         self.parsing = False
 
@@ -85,7 +82,7 @@ class StreamToStore(FileUploadHandler):
         if self.parsing:
             return None
         self.parsing = True
-        self.body = Counted(input_data, self.slot)
+        self.body = Counted(input_data)
         parsed = FormParser(META, cast(Any, self.body), [self], settings.DEFAULT_CHARSET).parse()
         if self.body.count < self.length:
             raise BadRequest("the body ended early")
@@ -123,8 +120,8 @@ def upload(request: HttpRequest) -> HttpResponse:
         if request.method != "POST":
             return _form(request, UploadForm())
         _refuse_too_much(request)
-        with Slot.acquire("form", signed_in(request)) as slot, Receiver(signed_in(request)) as receiver:
-            request.upload_handlers = [StreamToStore(request, receiver, slot)]
+        with Receiver(signed_in(request)) as receiver:
+            request.upload_handlers = [StreamToStore(request, receiver)]
             return _receive(request, receiver)
     except Problem as problem:
         return refusal(request, problem)
