@@ -22,7 +22,7 @@ from django.test import Client
 from django.urls import reverse
 
 from tests import fronts, shelf
-from tests.conftest import signed_in
+from tests.conftest import serving, signed_in
 from tests.fronts import Answer, Front, Request
 from tests.senders import composite, cut
 from tests.stores import Bucket
@@ -326,6 +326,28 @@ def test_over_the_wire_a_failed_zip_is_a_failed_download(alice: User, bucket: Bu
                 continue
             with pytest.raises(http.client.IncompleteRead):
                 answer.read()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("how", ["gone", "changed", "short"])
+def test_log_of_a_broken_zip_names_no_file(alice: User, bucket: Bucket, tmp_path: Path, how: str) -> None:
+    files = [file_in(alice, bucket, b"x" * 2_000_000, f"Closed/Dismissal of Doe {n}.txt") for n in range(3)]
+    if how == "gone":
+        bucket.delete(files[-1].key)
+    else:
+        bucket.write(files[-1].key, b"y" * (2_000_000 if how == "changed" else 5))
+    with (
+        serving(tmp_path, {}) as site,
+        over_the_wire(signed_in(alice), site, files) as answer,
+        pytest.raises(http.client.IncompleteRead),
+    ):
+        answer.read()
+    said = (tmp_path / "web.log").read_text()
+    assert "zip_failed files=3 fault=NotAsAnnounced" in said
+    assert str(files[-1].pk) in said
+    assert "BrokenOff" in said
+    assert "Dismissal" not in said
+    assert "Closed" not in said
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,7 +11,7 @@ from typing import Self
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from uploads.errors import Forbidden, ObjectRefused, Problem
+from uploads.errors import Forbidden, ObjectRefused, Problem, StoreUnavailable
 from uploads.models import File, State
 from uploads.models.people import person
 from uploads.services.downloads import note_zip
@@ -47,6 +47,13 @@ class TooSlow(Problem):
 
     def __init__(self) -> None:
         super().__init__(_("The download was too slow and has ended. Try again on a faster line."))
+
+
+class BrokenOff(StoreUnavailable):
+    """What ends a download whose head is sent: nobody but the web server's log is told, and that must name no file."""
+
+    def __init__(self, problem: Problem) -> None:
+        Problem.__init__(self, f"A zip was broken off ({problem.code}).")
 
 
 def open_zip(bundle: Bundle, *, by: User) -> Download:
@@ -109,8 +116,9 @@ class Download:
             return piece
         except Problem as problem:
             _keep_refused(self._reader)  # so that the next zip with them does not begin
-            logger.warning("zip_failed files=%s fault=%s", len(self._bundle.files), type(problem).__name__)
-            raise
+            detail = getattr(problem, "detail", "")
+            logger.warning("zip_failed files=%s fault=%s: %s", len(self._bundle.files), type(problem).__name__, detail)
+            raise BrokenOff(problem) from None
 
     def close(self) -> None:
         """End the reading. Safe to repeat."""
