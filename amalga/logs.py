@@ -20,7 +20,10 @@ FORMATS = ("json", "plain")
 EVENT = re.compile(r"[a-z]++_[a-z_]++(?=[ :]|$)")
 # What a balancer calls a request: nothing that anybody could use to write into a log, or to fill it.
 NAME = re.compile(r"[A-Za-z0-9._:=-]{8,64}", re.ASCII)
-TRACE = re.compile(r"\bRoot=(1-[0-9a-f]{8}-[0-9a-f]{24})\b")
+# Fields of X-Amzn-Trace-Id. A load balancer of AWS keeps the Root that a client sends, and writes a Self of its own
+# before it; where the client sent none, Root is the balancer's.
+SELF = re.compile(r"\bSelf=(1-[0-9a-f]{8}-[0-9a-f]{24})\b")
+ROOT = re.compile(r"\bRoot=(1-[0-9a-f]{8}-[0-9a-f]{24})\b")
 
 # Set anew by each request and never reset: what streams an answer is told of as well.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -43,6 +46,7 @@ SECRETS = re.compile(
         (?: [\w-]*+ (?<=api) [^\w\n-] key [\w-]*+                                          # "api key", "api.key"
           | (?= [\w-]*? (?:passw(?:or)?d|secret|token|session|csrf|api[\w-]?key|dsn) ) [\w-]*+ )
         ['"]? \s*+ [=:] \s*+ ['"]? ) [^\s'",;)}\]]{4,}+
+    | (?P<row> \b (?-i: DETAIL: | LINE[ ]\d{1,9}: | CONTEXT:[ ]{1,9}COPY ) ) [^\n]++       # what Postgres tells of rows
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -50,7 +54,8 @@ SECRETS = re.compile(
 
 # Without one of these there is nothing to withhold, which is soon seen.
 HINT = re.compile(
-    r"[?]|://|amz-|passw|secret|token|session|csrf|bearer|basic|aws4|authoriz|cookie|api.?key|dsn",
+    r"[?]|://|amz-|passw|secret|token|session|csrf|bearer|basic|aws4|authoriz|cookie|api.?key|dsn"
+    r"|detail:|line \d+:|context:",
     re.IGNORECASE,
 )
 FIELD_BREAK = re.compile(r"[\s=\"']")
@@ -98,7 +103,8 @@ def new_request_id() -> str:
 
 def balancers_name(trace: str, given: str) -> str:
     """What the balancer calls this request, by its X-Amzn-Trace-Id or X-Request-Id; empty if neither makes sense."""
-    if found := TRACE.search(trace[:256]):
+    trace = trace[:256]
+    if found := SELF.search(trace) or ROOT.search(trace):
         return found[1]
     return given if NAME.fullmatch(given) else ""
 

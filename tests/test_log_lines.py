@@ -126,6 +126,10 @@ def test_what_was_sent_begins_no_line_and_moves_no_cursor(odd: str) -> None:
     ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI", "wJalr"),
     ("SENTRY_DSN='https://0a1b2c3d@o1.example.org/1'", "0a1b2c3d"),
     ("/accounts/login/?next=/files/x/?word=hunter22", "hunter22"),
+    ("violates a constraint\nDETAIL:  Failing row contains (1, Dismissal of Doe.txt, null).", "Doe"),
+    ("duplicate key\nDETAIL:  Key (name)=(Dismissal of Doe.txt) already exists.", "Doe"),
+    ("bad value\nCONTEXT:  COPY brought, line 3, column name: \"Dismissal of Doe.txt\"", "Doe"),
+    ("bad value\nLINE 1: SELECT 1 WHERE name = 'Dismissal of Doe.txt'\n        ^", "Doe"),
 ])  # fmt: skip
 def test_what_a_library_says_too_much_is_withheld(text: str, secret: str) -> None:
     lines = (plain(text), plain("x", fault=raised(text)), as_json(text), as_json("x", fault=raised(text)))
@@ -193,6 +197,15 @@ def test_a_balancers_name_is_taken_when_there_is_a_balancer(client: Client, sett
     settings.PROXY_COUNT = 1
     assert client.get("/healthz", headers=headers).headers["X-Request-Id"] == TRACE
     assert client.get("/healthz", headers={"X-Request-Id": "a1.b2:c3=d4"}).headers["X-Request-Id"] == "a1.b2:c3=d4"
+
+
+@pytest.mark.django_db
+def test_request_id_is_the_one_that_the_load_balancer_wrote_itself(client: Client, settings: Settings) -> None:
+    """A client chooses the Root (AWS, "Request tracing for your Application Load Balancer")."""
+    settings.PROXY_COUNT = 1
+    own = TRACE.replace("abcdef", "fedcba")
+    answer = client.get("/healthz", headers={"X-Amzn-Trace-Id": f"Self={own};Root={TRACE};CalledFrom=app"})
+    assert answer.headers["X-Request-Id"] == own
 
 
 @pytest.mark.django_db

@@ -21,7 +21,7 @@ from tests.test_log_lines import raised, record
 KEYWORDS = [
     "password", "passwd", "secret", "token", "session", "csrf", "apikey", "api-key", "api key", "api.key",
     "dsn", "authorization", "cookie", "Bearer", "Basic", "AWS4-HMAC-SHA256", "X-Amz-Signature", "X-Amz-Credential",
-    "X-Amz-Security-Token", "a", "-", "+", ".", "%", "word", "é",
+    "X-Amz-Security-Token", "DETAIL:", "LINE 1:", "CONTEXT: COPY", "a", "-", "+", ".", "%", "word", "é",
 ]  # fmt: skip
 SIZE = 32_000
 SITE_SECONDS = 5  # for one answer; before, a request kept a process for more than the 30 seconds that it may live
