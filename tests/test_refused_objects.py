@@ -269,7 +269,7 @@ def test_large_zip_that_breaks_off_at_a_refused_file_does_not_begin_again(
     monkeypatch.setattr(download, "MAX_ASKED_FOR", 0)
     files = imported(bucket, "a.txt", "poison.txt")
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
-    with pytest.raises(ObjectRefused):
+    with pytest.raises(download.BrokenOff, match="object_refused"):
         b"".join(asked(as_alice, files).streaming_content)
     answer = asked(as_alice, files)
     assert answer.status_code == 409
