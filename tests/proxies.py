@@ -6,17 +6,20 @@ programs are there.
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from amalga.local.ports import free_port
 from amalga.local.processes import Daemon
@@ -42,6 +45,21 @@ def install() -> bool:
         subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode == 0
         for command in (["apt-get", "update", "-qq"], packages)
     )
+
+
+def get(front: str, path: str, *, cookies: str, trusted: ssl.SSLContext, seconds: float) -> http.client.HTTPResponse:
+    """The answer of a proxy to one request over a connection of its own, read to its end."""
+    place = urlsplit(front)
+    connection = (
+        http.client.HTTPSConnection(place.netloc, timeout=seconds, context=trusted)
+        if place.scheme == "https"
+        else http.client.HTTPConnection(place.netloc, timeout=seconds)
+    )
+    with closing(connection):
+        connection.request("GET", path, headers={"Cookie": cookies})
+        response = connection.getresponse()
+        response.read()
+        return response
 
 
 class Nginx:

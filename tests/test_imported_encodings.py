@@ -26,7 +26,7 @@ from tests.stores import Bucket
 from tests.test_manifest import exported, lose_the_database, rebuild
 from tests.two_stores import PART, TwoStores, second_bucket
 from uploads import s3, services
-from uploads.encodings import MOST_CHARACTERS, normalize, stored_name
+from uploads.content_encoding import MOST_CHARACTERS, normalize, stored_name
 from uploads.errors import StoreUnavailable
 from uploads.models import Basis, Family, File, Preview, new_key
 

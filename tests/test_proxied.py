@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -55,17 +55,8 @@ def cookies_of(behind: Behind, user: User) -> str:
 
 
 def get(url: str, path: str, cookies: str, authority: Authority) -> http.client.HTTPResponse:
-    place, context = urlsplit(url), ssl.create_default_context(cafile=str(authority.file))
-    asking = (
-        http.client.HTTPSConnection(place.netloc, timeout=SECONDS, context=context)
-        if place.scheme == "https"
-        else http.client.HTTPConnection(place.netloc, timeout=SECONDS)
-    )
-    with closing(asking):
-        asking.request("GET", path, headers={"Cookie": cookies})
-        answer = asking.getresponse()
-        answer.read()
-        return answer
+    trusted = ssl.create_default_context(cafile=str(authority.file))
+    return proxies.get(url, path, cookies=cookies, trusted=trusted, seconds=SECONDS)
 
 
 @pytest.mark.parametrize("name", FRONTS)

@@ -27,24 +27,26 @@ def no_slots() -> None:
     cache.clear()
 
 
-def full(user: User, kind: slots.Kind = "zip") -> list[Slot]:
-    return [Slot.acquire(kind, user) for _ in range(MAX_PER_PERSON)]
+def full(user: User) -> list[Slot]:
+    return [Slot.acquire(user) for _ in range(MAX_PER_PERSON)]
 
 
 def test_person_with_all_slots_taken_is_throttled_and_others_are_not(alice: User, bob: User) -> None:
     full(alice)
     with pytest.raises(TooManyAtOnce):
-        Slot.acquire("zip", alice)
-    Slot.acquire("zip", bob)
+        Slot.acquire(alice)
+    Slot.acquire(bob)
 
 
 def test_released_slot_is_free_again(alice: User) -> None:
     first, _second = full(alice)
     first.release()
     first.release()
-    with Slot.acquire("zip", alice), pytest.raises(TooManyAtOnce):
-        Slot.acquire("zip", alice)
-    Slot.acquire("zip", alice)
+    again = Slot.acquire(alice)
+    with pytest.raises(TooManyAtOnce):
+        Slot.acquire(alice)
+    again.release()
+    Slot.acquire(alice)
 
 
 def test_slot_of_a_killed_process_expires(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +78,7 @@ def test_unavailable_cache_refuses_nobody(error: Exception, alice: User, monkeyp
     for method in ("add", "touch", "delete"):
         monkeypatch.setattr(cache, method, fail, raising=False)
     for _ in range(MAX_PER_PERSON + 1):
-        slot = Slot.acquire("zip", alice)
+        slot = Slot.acquire(alice)
         slot.renew()
         slot.release()
 
@@ -85,7 +87,7 @@ def test_unavailable_cache_refuses_nobody(error: Exception, alice: User, monkeyp
 def test_of_many_at_once_as_many_get_a_slot_as_there_are(alice: User) -> None:
     def attempt(_number: int) -> bool:
         try:
-            Slot.acquire("zip", alice)
+            Slot.acquire(alice)
         except TooManyAtOnce:
             return False
         finally:

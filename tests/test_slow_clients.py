@@ -77,17 +77,7 @@ def visitor(front: str, behind: Behind, authority: Authority, alice: User) -> Ca
 
     def ask(path: str) -> float:
         begun = time.monotonic()
-        place = urlsplit(front)
-        connection = (
-            http.client.HTTPSConnection(place.netloc, timeout=SECONDS, context=trusted)
-            if place.scheme == "https"
-            else http.client.HTTPConnection(place.netloc, timeout=SECONDS)
-        )
-        with closing(connection):
-            connection.request("GET", path, headers={"Cookie": cookies})
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == 200
+        assert proxies.get(front, path, cookies=cookies, trusted=trusted, seconds=SECONDS).status == 200
         return time.monotonic() - begun
 
     return ask

@@ -158,7 +158,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "nginx: connects to gunicorn": of_proxy("nginx/server.conf", "proxy_connect_timeout"),
         "nginx: gunicorn takes no byte": of_proxy("nginx/server.conf", "proxy_send_timeout"),
         "nginx: gunicorn sends no byte": of_proxy("nginx/server.conf", "proxy_read_timeout"),
-        "nginx: told to come back after": of_proxy("nginx/server.conf", "add_header Retry-After"),
+        "nginx: retry after": of_proxy("nginx/server.conf", "add_header Retry-After"),
         "Caddy: the headers of a request": of_proxy("*/Caddyfile", "read_header"),
         "Caddy: an idle connection": of_proxy("*/Caddyfile", "idle"),
         "Caddy: an idle connection to nginx": of_proxy("*/Caddyfile", "keepalive"),

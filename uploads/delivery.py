@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from uploads.encodings import stored_type
+from uploads.content_encoding import stored_type
 from uploads.errors import BytesMissing
 from uploads.models import Basis, File
 from uploads.names import disposition

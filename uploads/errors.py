@@ -103,7 +103,7 @@ class OverQuota(Problem):
 
 
 class OwnerOverQuota(OverQuota):
-    """A new version takes the space of the file's owner, whoever sends it."""
+    """A new version counts against the quota of the file's owner, not of its sender."""
 
     def __init__(self) -> None:
         super().__init__(_("The owner of this file has no space left for a new version. Upload it as a new file."))

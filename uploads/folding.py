@@ -11,7 +11,7 @@ _LETTERS = {
     "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ŋ": "n", "ĸ": "k", "ı": "i", "ȷ": "j", "ə": "e", "ǝ": "e", "ɛ": "e",
     "ɔ": "o",
     # Russian is customarily written without the dots, and stress marks are for learners. Other Cyrillic letters with
-    # marks (й ї ў ѓ ќ ӣ) are letters of their own that nobody leaves the mark off.
+    # marks (й ї ў ѓ ќ ӣ) are letters of their own, and are not written without the mark.
     "ё": "е", "ѐ": "е", "ѝ": "и",
 }  # fmt: skip
 _LETTER_WITH = re.compile(r"LATIN SMALL LETTER ([A-Z]) WITH ")

@@ -59,7 +59,7 @@ _REPEATED = re.compile(f"([{_JOINER}\u180e])[{_JOINER}\u180e]+|([{_SELECTOR}])[{
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\|\.{1,2}\\")
 
 # In a quoted file name, what clients read in different ways: browsers decode percent escapes and RFC 2047 words there,
-# and nobody agrees on quotes, backslashes and other letters than ASCII (RFC 6266, appendix D).
+# and clients do not agree on quotes, backslashes and other letters than ASCII (RFC 6266, appendix D).
 _AMBIGUOUS = re.compile(r'(?:[^ -~]|["\\%]|=\?)+')
 _SEPARATOR = re.compile(r"[:/\\]")
 _BACKSLASHES = re.compile(r"\\+")

@@ -41,7 +41,7 @@ def installed_programs() -> Path:
 
 
 def own_programs() -> Path:
-    """The folder of the programs for whoever installed them. Raises Refused for a path that they cannot bear."""
+    """Return the folder of the installed programs. Raises Refused for a path that they do not support."""
     programs = installed_programs()
     if READ_BY_SHELL & set(str(programs)):
         letters = " ".join(sorted(READ_BY_SHELL))
@@ -98,14 +98,14 @@ def _copy(source: Path, folder: Path) -> Path:
 
 
 def _is_safe(place: Path) -> bool:
-    """Whether nobody but root can take away what root puts there, and programs may be started from there."""
+    """Whether only root can remove what root puts there, and programs may be started from there."""
     info = place.stat()
     keeps = info.st_uid == 0 and (not info.st_mode & WRITABLE_BY_OTHERS or bool(info.st_mode & stat.S_ISVTX))
     return keeps and not os.statvfs(place).f_flag & os.ST_NOEXEC
 
 
 def _is_roots_alone(folder: Path) -> bool:
-    """Not a link, nor a folder that somebody else put there to fill it with programs of their own."""
+    """Neither a link nor a folder that another user put there to fill it with other programs."""
     info = folder.lstat()
     return stat.S_ISDIR(info.st_mode) and info.st_uid == 0 and not info.st_mode & WRITABLE_BY_OTHERS
 

@@ -58,7 +58,7 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
         if parent is not None and self.instance.pk in parent.path:
             self.add_error("parent", _("A folder cannot be inside of itself. Choose another one."))
         elif "parent" in told and (self.instance.pk is None or "parent" in self.changed_data) and self._refused(parent):
-            pass  # who may not put a folder there is not told what is there
+            pass  # a person who may not put a folder there must not learn what is there
         elif name and "parent" in told:
             there = Folder.objects.living().children_of(parent).filter(name=name).exclude(pk=self.instance.pk)
             if there.exists():

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 def read_list(params: Mapping[str, str], user: User) -> tuple[Asked, list[str]]:
     """What the parameters ask for, and a sentence about each of them that could not be used. Names that this person may
-    not know are told like names that do not exist."""
+    not know get the same message as names that do not exist."""
     reader = _Reader(params)
     asked = Asked(
         q=reader.search(),

@@ -30,7 +30,7 @@ USE = "SELECT tag_id, count(*) FROM uploads_tagging WHERE tag_id = ANY(%s) GROUP
 
 
 def fold_rows(table: str, id_type: str, first: Any, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """In batches of their own: people work meanwhile. Safe to repeat."""
+    """In batches, each its own transaction, so that people can go on working. Safe to repeat."""
     after = first
     with schema_editor.connection.cursor() as cursor:
         while True:

@@ -1,4 +1,4 @@
-"""Families and types of files as they are told apart now, from what is known of each file already."""
+"""Set families and types by the current rules, from what is known of each file."""
 
 from typing import Any
 

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from uploads import names, parts
-from uploads.encodings import stored_name
+from uploads.content_encoding import stored_name
 from uploads.errors import WrongState
 from uploads.models.folded import FoldedField
 from uploads.models.folder import Folder
@@ -72,7 +72,8 @@ class File(models.Model):
     visibility = models.CharField(_("visibility"), max_length=7, choices=Visibility.choices, default=Visibility.TEAM)
     claimed_type = models.CharField(_("claimed type"), max_length=255, blank=True, default="")
     detected_type = models.CharField(_("detected type"), max_length=255, blank=True, default="")
-    # As `encodings.normalize` has it. Of imported files alone, and null until somebody asks: a listing does not tell.
+    # Normalized (uploads/content_encoding.py). Only imported files have one; null until the storage was asked, since a
+    # listing does not include it.
     content_encoding = models.CharField(_("content encoding"), max_length=100, null=True, editable=False)  # noqa: DJ001
     family = models.CharField(_("type"), max_length=8, choices=Family.choices, default=Family.OTHER, editable=False)
     modified = models.DateTimeField(_("modified at the sender"), null=True, blank=True)

@@ -256,7 +256,7 @@ def _page(file: Path) -> Image.Image:
 
 
 def _without_text(self: PngImagePlugin.PngStream, _position: int, length: int) -> bytes:
-    """A chunk with words in it, which nobody reads here: neither kept nor unpacked."""
+    """Skip a text chunk, which no preview needs: neither kept nor unpacked."""
     return cast(BinaryIO, self.fp).read(length)
 
 

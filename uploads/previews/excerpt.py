@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from uploads.previews.encodings import decode
+from uploads.previews.charsets import decode
 
 EXCERPT_BYTES = 64 * 1024
 # A page ends where a line ends, and so does a line by other signs than ours.

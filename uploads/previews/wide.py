@@ -1,4 +1,4 @@
-"""Text of two or four bytes a letter, which looks like no text at all until somebody knows that."""
+"""Text of two or four bytes a letter, which looks like binary data until that is known."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ def _spaces(high: bytes, low: bytes) -> int:
 
 
 def _is_valid(raw: bytes, encoding: str) -> bool:
-    """Whether it is letters: what is not UTF-16 has halves of pairs, and signs that nobody has given a meaning to."""
+    """Whether it is letters: what is not UTF-16 has halves of pairs, and code points without a meaning."""
     text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(raw)
     return all(char.isprintable() or char.isspace() or char == "\ufeff" for char in text)

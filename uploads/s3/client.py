@@ -129,8 +129,8 @@ def made_client(kind: Kind, at: Store) -> S3Client:
 
 
 def _expect_owner(owner: str, *, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-    """Every call says whose bucket it means: a bucket that was deleted, and made again by somebody else under the same
-    name, gets no bytes of ours (S3 user guide, "Verifying bucket ownership with bucket owner condition")."""
+    """Every call says whose bucket it means: a bucket that was deleted, and created again by another account under the
+    same name, gets no bytes of ours (S3 user guide, "Verifying bucket ownership with bucket owner condition")."""
     if "ExpectedBucketOwner" in model.input_shape.members and not context.get("is_presign_request"):
         params["ExpectedBucketOwner"] = owner
 
@@ -142,7 +142,7 @@ def _expect_owner_in_url(owner: str, *, request: Any, signature_version: str, **
 
 
 class StoredBytes(urllib3.PoolManager):
-    """Reads bodies as they are stored. What an object's Content-Encoding says is the word of whoever wrote it: bytes
+    """Reads bodies as they are stored. What an object's Content-Encoding says is the claim of its writer: bytes
     that were decoded are not the bytes that were hashed, may have no end, and fit no range."""
 
     def urlopen(self, *args: Any, **options: Any) -> urllib3.BaseHTTPResponse:

@@ -42,8 +42,8 @@ def read_clock(store: str | None = None) -> Moment | None:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise BadInput(
             f"The bucket {store_named(store).bucket} has an object {CLOCK_KEY} that is no clock of Amalga's. Look "
-            "whose it is. When nobody needs it, and the database is not older than the bucket, "
-            "`manage.py after_restore --apply` writes it anew."
+            "whose it is. When it is not needed, and the database is not older than the bucket, "
+            "`manage.py after_restore --apply` writes it again."
         ) from None
     return moment
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote_plus
 import urllib3
 from botocore.exceptions import ClientError
 
-from uploads.encodings import normalize
+from uploads.content_encoding import normalize
 from uploads.errors import ListingOutOfOrder, StoreRefused, StoreUnavailable
 from uploads.s3.client import (
     CONNECT_SECONDS,
@@ -59,7 +59,7 @@ class Item(NamedTuple):
     """An object as a listing or a HEAD tells of it: size in bytes, ETag without quotes, when it was written.
 
     Only a HEAD tells the rest: `checksum` is its SHA-256 as the row has it, of stores that keep digests,
-    `content_encoding` is as `encodings.normalize` has it, and `archived` says whether it is in an archive, be it
+    `content_encoding` is as `content_encoding.normalize` has it, and `archived` says whether it is in an archive, be it
     restored for a while or not.
     """
 
@@ -216,7 +216,7 @@ def _read(text: str) -> tuple[Page, str]:
 
 
 def _archived(text: str) -> frozenset[str]:
-    """Few pages have any, and those of Intelligent-Tiering are told by no listing."""
+    """Few pages have any, and no listing includes those of Intelligent-Tiering."""
     if not any(f"<StorageClass>{name}<" in text for name in ARCHIVES):
         return frozenset()
     items = text.split("<Contents>")[1:]

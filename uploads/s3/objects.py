@@ -11,7 +11,7 @@ from typing import Any
 import urllib3
 from botocore.exceptions import ClientError
 
-from uploads.encodings import normalize
+from uploads.content_encoding import normalize
 from uploads.errors import StoreRefused, StoreUnavailable
 from uploads.s3.client import (
     ABSENT,
@@ -36,7 +36,7 @@ CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<size>\d{1,18
 @dataclass(frozen=True, slots=True)
 class Stored:
     """An object as the store has it. `checksum` only from stores that keep digests; `content_encoding` as
-    `encodings.normalize` has it."""
+    `content_encoding.normalize` has it."""
 
     size: int
     etag: str

@@ -14,7 +14,7 @@ from uploads.s3.stores import Store
 
 SIGNED_SECONDS = 60
 ANSWERED_SECONDS = 10.0  # how long one answer about a bucket holds
-PROBED_KEY = "amalga.json"  # the marker: whoever may read objects may read it, or learn that there is none
+PROBED_KEY = "amalga.json"  # the marker: a role that may read objects may read it, or learn that there is none
 # Storage classes whose objects must be restored before they are read; GLACIER_IR is none of them.
 ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 # Not about one object: credentials, clocks, buckets, overload.

@@ -9,7 +9,7 @@ from typing import Self
 
 import urllib3
 
-from uploads.encodings import normalize
+from uploads.content_encoding import normalize
 from uploads.s3.client import (
     CONNECT_SECONDS,
     PATIENT_READ_SECONDS,
@@ -26,7 +26,7 @@ from uploads.s3.stores import store_named
 CHUNK_BYTES = 1024**2
 SIGNED_SECONDS = 60  # the store asks for the signature once, at the beginning of an answer
 TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=PATIENT_READ_SECONDS)
-QUICK = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)  # somebody waits for it
+QUICK = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)  # a person waits for it
 MOST_ERROR_BYTES = 8192
 
 
@@ -59,7 +59,7 @@ class Stream:
 
     @property
     def content_encoding(self) -> str:
-        """As `encodings.normalize` has it."""
+        """As `content_encoding.normalize` has it."""
         return normalize(self._answer.headers.get("Content-Encoding", ""))
 
     def chunks(self, size: int) -> Iterator[bytes]:

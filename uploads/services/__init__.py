@@ -1,8 +1,8 @@
 """The verbs that touch the bucket and the rows. They know no request and no status code."""
 
 from uploads.services.assemble import resolve
+from uploads.services.content_encoding import learn_encoding
 from uploads.services.downloads import note_download
-from uploads.services.encodings import learn_encoding
 from uploads.services.erase import erase
 from uploads.services.finish import Finished, finish
 from uploads.services.organise import (
@@ -20,7 +20,6 @@ from uploads.services.readable import require_readable
 from uploads.services.receive import Receiver
 from uploads.services.remove import cancel, restore, trash
 from uploads.services.sign import StoredPart, parts_of, sign_parts
-from uploads.services.slots import Slot
 from uploads.services.start import Started, start
 from uploads.services.sweep import sweep
 from uploads.services.verify import verify
@@ -34,7 +33,6 @@ __all__ = [
     "Finished",
     "Outcome",
     "Receiver",
-    "Slot",
     "Started",
     "StoredPart",
     "bundle",

@@ -103,7 +103,7 @@ def erase_all(files: Sequence[File], *, watch: StoreWatch | None = None) -> Eras
 
 
 def _etag(file: File) -> str:
-    """That of the object that was imported, when its key is not of our making: somebody else may have written another
+    """That of the object that was imported, when its key is not of our making: another program may have written another
     file there since, which stays. Under a key of ours everything has to go, whatever it is."""
     is_known = file.checksum_basis not in {Basis.DAMAGED, Basis.MISSING}
     return file.etag if is_known and not file.key.startswith(OWN_PREFIXES) else ""
@@ -165,7 +165,7 @@ def _remove_object(it: _Stored) -> None:
 def _log_replaced(it: _Stored) -> None:
     """The object of the row is gone already, so that the row can go too."""
     quoted = field_value(it.key)
-    logger.warning("object_replaced file=%s key=%s: somebody wrote another object there; it stays", it.file_id, quoted)
+    logger.warning("object_replaced file=%s key=%s: another object was written there; it stays", it.file_id, quoted)
 
 
 def _try_each(

@@ -23,7 +23,7 @@ from uploads.faultpoints import reached
 from uploads.models import Family, File, Look, Preview, PreviewState, Refusal, State
 from uploads.models.queries import in_seconds
 from uploads.parts import encode_digest
-from uploads.services.encodings import learn_encoding
+from uploads.services.content_encoding import learn_encoding
 from uploads.services.refusals import keep_refusal
 
 logger = logging.getLogger(__name__)

@@ -44,7 +44,7 @@ def later(task: Task[Any, Any], tries: int) -> Task[Any, Any]:
 
 def fair_priority(owner_id: int | None) -> int:
     """The priority of one more task for the files of this person: lower with each that waits already, so that people
-    take turns however much one of them sends. None stands for work that nobody waits for."""
+    take turns however much one of them sends. None stands for work that no person waits for."""
     waiting = DBTaskResult.objects.filter(status=TaskResultStatus.READY, args_kwargs__kwargs__owner_id=owner_id)
     return max(TASK_MIN_PRIORITY, -waiting[:-TASK_MIN_PRIORITY].count())
 

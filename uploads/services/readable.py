@@ -19,7 +19,7 @@ def require_readable(files: Sequence[Stored]) -> None:
     """Ask the storage for a byte of each of these files, several at once, and keep what it says.
 
     A file that was refused before and can be read again is asked for its previews. What the storage does not answer
-    now is left to whoever reads it. Raises FilesRefused, which names those that are not given out. Safe to repeat.
+    now is left to the reading. Raises FilesRefused, which names those that are not given out. Safe to repeat.
     """
     watch = StoreWatch()
 

@@ -86,7 +86,7 @@ WHERE of.kept_files <> of.files OR of.kept_bytes <> of.bytes
 ORDER BY owner_id, of.status
 """
 
-# Added to what is kept by now: people work meanwhile.
+# Added to what is kept by now, since people go on working.
 USAGE_MEND = """, mended AS (
     INSERT INTO uploads_usage AS usage (owner_id, files, bytes, folders, tags)
     SELECT owner_id, files, bytes, folders, tags FROM differing

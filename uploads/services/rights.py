@@ -17,7 +17,7 @@ from uploads.models.people import person
 def refusals(sender_id: int, files: Sequence[File]) -> dict[UUID, Problem]:
     """Return why each of this sender's unfinished uploads is refused now; those that are not refused are left out.
 
-    Rights are read anew: the person of a request may have been read minutes ago. At most four queries, however many
+    Rights are read again: the person of a request may have been read minutes ago. At most four queries, however many
     files.
     """
     if not files:

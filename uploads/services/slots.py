@@ -1,16 +1,17 @@
-"""A share for each person of what keeps a thread of the web server for long: zips.
+"""A share for each person of zip downloads, which keep a thread of the web server for long.
 
 The slots of a person are keys of the shared cache, which all processes see. A slot expires by itself, so that what a
-killed process held comes free; who holds one renews it meanwhile. While the cache is unavailable nobody is refused: the
-limits of each process and of the proxy still hold.
+killed process held comes free; its holder renews it until then. While the cache is unavailable every request is let
+through: the limits of each process and of the proxy still hold.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
 import time
-from typing import Literal, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
 
 from django.contrib.auth.models import User
 from django.core.cache import cache
@@ -22,69 +23,64 @@ from uploads.errors import Problem
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["zip"]
-
 MAX_PER_PERSON = 2
 EXPIRY_SECONDS = 120
 RENEW_SECONDS = 20
-CACHE_ERRORS = (DatabaseError, RedisError, OSError)
 
 
 class TooManyAtOnce(Problem):
     code = "throttled"
     retry_after = 30
 
-    def __init__(self, kind: Kind) -> None:
-        texts = {"zip": _("You have %(most)s zip downloads running. Wait for one to end, then try again.")}
-        super().__init__(texts[kind] % {"most": MAX_PER_PERSON})
+    def __init__(self) -> None:
+        text = _("You have %(most)s zip downloads running. Wait for one to end, then try again.")
+        super().__init__(text % {"most": MAX_PER_PERSON})
 
 
 class Slot:
-    """One of the `MAX_PER_PERSON` slots of a person for one kind of request. Release it in any case; safe to repeat."""
+    """One of the `MAX_PER_PERSON` zip downloads of a person. `key` is empty while the cache is unavailable."""
 
     def __init__(self, key: str) -> None:
         self._key = key
         self._renewed_at = time.monotonic()
 
     @classmethod
-    def acquire(cls, kind: Kind, user: User) -> Self:
-        """Raises TooManyAtOnce when the person has as many requests of this kind running as may be."""
-        try:
-            keys = [f"slot:{kind}:{user.pk}:{number}" for number in range(MAX_PER_PERSON)]
+    def acquire(cls, user: User) -> Self:
+        """Raise TooManyAtOnce when the person has all their slots taken. Release the slot in any case."""
+        keys = [f"slot:zip:{user.pk}:{number}" for number in range(MAX_PER_PERSON)]
+        are_taken = False
+        with _tolerating_outages():
             for key in keys:
-                if cache.add(key, secrets.token_hex(4), EXPIRY_SECONDS):
+                if cache.add(key, True, EXPIRY_SECONDS):
                     return cls(key)
-            if len(cache.get_many(keys)) < len(keys):  # a database that takes no writes adds nothing, and says no more
-                return cls("")
-        except CACHE_ERRORS as error:
-            logger.warning("slot_cache_unavailable error=%s", type(error).__name__)
-            return cls("")
-        raise TooManyAtOnce(kind)
+            # of a database that takes no writes, the cache adds nothing and raises nothing
+            are_taken = len(cache.get_many(keys)) == len(keys)
+        if are_taken:
+            raise TooManyAtOnce
+        return cls("")
 
     def renew(self) -> None:
         """Keep the slot. Cheap to call often: it asks the cache every `RENEW_SECONDS` at most."""
         if not self._key or time.monotonic() - self._renewed_at < RENEW_SECONDS:
             return
         self._renewed_at = time.monotonic()
-        try:
+        with _tolerating_outages():
             cache.touch(self._key, EXPIRY_SECONDS)
-        except CACHE_ERRORS as error:
-            logger.warning("slot_cache_unavailable error=%s", type(error).__name__)
 
     def release(self) -> None:
+        """Safe to repeat."""
         key, self._key = self._key, ""
-        if not key:
-            return
-        try:
-            cache.delete(key)
-        except CACHE_ERRORS as error:
-            logger.warning("slot_cache_unavailable error=%s", type(error).__name__)
+        if key:
+            with _tolerating_outages():
+                cache.delete(key)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.release()
+@contextmanager
+def _tolerating_outages() -> Iterator[None]:
+    try:
+        yield
+    except (DatabaseError, RedisError, OSError) as error:
+        logger.warning("slot_cache_unavailable error=%s", type(error).__name__)
 
 
 class LowestRate:

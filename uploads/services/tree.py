@@ -70,7 +70,7 @@ class Step:
 
     @property
     def place(self) -> tuple[int, str]:
-        """By which everybody makes folders in the same order, so that nobody waits for another in a circle."""
+        """The key by which all callers make folders in one order, so that they cannot deadlock."""
         names = [step.name for step in self.way()]
         return len(names), "/".join(names)
 
@@ -137,7 +137,7 @@ class Tree:
 
     def lock(self) -> None:
         """Keep the folders that others are made in, or that are brought back, from being moved, closed or removed until
-        the transaction ends; whoever does that now ends first."""
+        the transaction ends; a change that is under way ends first."""
         above = {step.above.folder.pk for step in self._changing() if step.above and step.above.folder}
         removed = {step.folder.pk for step in self._changing() if step.folder}
         rows = Folder.objects.filter(pk__in=above | removed).order_by("pk").select_for_update(no_key=True)
@@ -164,7 +164,7 @@ class Tree:
         return plan
 
     def make(self, plan: Plan, by: User) -> None:
-        """Make what is planned, by one statement, and note it. Raises IntegrityError where somebody was faster."""
+        """Make what is planned, by one statement, and record it. Raises IntegrityError when it lost a race."""
         new = sorted(plan.new.values(), key=lambda step: step.place)
         order = {step.number: number for number, step in enumerate(new, start=1)}
         with connection.cursor() as cursor:
@@ -248,7 +248,7 @@ def ensure(
         try:
             with transaction.atomic():
                 return _ensure_missing(tree, by, limited=limited)
-        except IntegrityError:  # somebody made one of them since they were looked for
+        except IntegrityError:  # one of them was made since they were looked for
             continue
     raise Conflict(_("Other people are making the same folders. Try again in a moment."))
 

@@ -107,7 +107,7 @@ class _Turn:
             self.settled += len(settle([judge(reading)])) if whole else 0
         except DatabaseError:
             raise
-        except ObjectRefused as fault:  # until somebody changes that, or asks for it
+        except ObjectRefused as fault:  # until that is changed there, or it is requested again
             keep_refusal(file, fault.reason)
             return True
         except StoreUnavailable:

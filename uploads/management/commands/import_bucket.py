@@ -125,7 +125,7 @@ class Command(AmalgaCommand):
         )
         if figures.archived:
             self.stdout.write(
-                f"{figures.archived:,} of them are archived: nobody can open them until the storage has restored them "
+                f"{figures.archived:,} of them are archived: they cannot be opened until the storage has restored them "
                 "(`aws s3api restore-object`, docs/operations.md)."
             )
         usage = Usage.objects.filter(owner=plan.owner).first() or Usage()

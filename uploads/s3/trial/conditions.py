@@ -37,7 +37,7 @@ def try_conditions() -> frozenset[str]:
 
 
 def honors_owner() -> tuple[bool, bool]:
-    """Whether calls, and whether signed URLs, are refused when they expect the bucket to be somebody else's."""
+    """Whether calls, and whether signed URLs, are refused when they expect another account's bucket."""
     at = replace(main_store(), bucket_owner=NOBODY)
     url = client("quick", at).generate_presigned_url("list_objects_v2", {"Bucket": at.bucket, "MaxKeys": 1}, 60)
     with asking("ListObjectsV2"):

@@ -24,7 +24,7 @@ PAUSE_SECONDS = 0.5
 
 class CannotMove(Exception):
     """This object stays where it is, and why: it is `missing`, `damaged`, `changed` since it was brought in, its key
-    is `taken` by somebody else's in the main store, or its store does not give it out (models.Refusal)."""
+    is `taken` by another program's in the main store, or its store does not give it out (models.Refusal)."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -90,7 +90,7 @@ def carry(load: Load, way: Way) -> Carried:
         )  # fmt: skip
     if made and (carried := _as_the_store_copied(load, way)):
         return carried
-    if not made and once:  # perhaps because somebody else has the key by now
+    if not made and once:  # perhaps because the key was taken by now
         _require_free(load, way)
     try:
         return _through_us(load, way, lengths, once=once)
@@ -116,7 +116,7 @@ def _lengths(load: Load) -> list[int]:
 
 
 def _require_free(load: Load, way: Way) -> bool:
-    """A key that is not of our making may be somebody else's in the main store. Whether the copy may only be written
+    """A key that is not of our making may be another program's in the main store. Whether the copy may only be written
     where there is none: not over what a run that was killed has left."""
     if OWN_KEY.fullmatch(load.key):
         return False
@@ -130,7 +130,7 @@ def _with_encoding(load: Load, way: Way) -> Load:
     if load.content_encoding is not None:
         return load
     with _told_where_it_stays():
-        there = s3.head(load.key, store=way.source)  # where there is none, whoever reads it finds out
+        there = s3.head(load.key, store=way.source)  # where there is none, reading it finds out
     return replace(load, content_encoding=there.content_encoding if there else "")
 
 

@@ -14,7 +14,7 @@ from amalga.logs import field_value
 from uploads import s3
 from uploads.errors import StoreUnavailable
 from uploads.models import Basis, File, Preview, PreviewState, State
-from uploads.services.encodings import facts_of
+from uploads.services.content_encoding import facts_of
 from uploads.services.move_store.carry import Carried, Way
 from uploads.services.move_store.survey import STORED, UNFIT
 

@@ -40,12 +40,12 @@ def named(ids: Sequence[UUID]) -> Chosen:
 
 
 def claims() -> Chosen:
-    """Files whose announced checksum nobody has checked yet, but for those that the storage is known to refuse."""
+    """Files whose announced checksum was not checked yet, except those that the storage is known to refuse."""
     return Chosen(_by_id(_unrefused().filter(checksum_basis=Basis.CLAIMED), "pk"))
 
 
 def unverified() -> Chosen:
-    """`claims`, and imported files that nobody has read yet. Each have an index of their own."""
+    """`claims`, and imported files that were never read. Each has its own index."""
     imported = _unrefused().filter(checksum_basis=Basis.UNREAD).exclude(origin=Origin.UPLOADED)
     return Chosen(chain(claims().files, _by_id(imported, "pk")))
 

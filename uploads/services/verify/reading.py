@@ -92,7 +92,7 @@ class Reading:
             if self.size != self.file.size:
                 return True
             for piece in stream.chunks(pace.chunk):
-                if self._at + len(piece) > self.size:  # the store told less than it sends
+                if self._at + len(piece) > self.size:  # the storage sends more than it announced
                     self.size = self._at + len(piece)
                     return True
                 ended = self._add(piece)

@@ -147,7 +147,7 @@ class Run:
                 self._failed(file, fault)
 
     def _refused(self, file: File, fault: ObjectRefused) -> None:
-        """That an object is archived is as somebody wanted it; a foreign key or policy is to be looked at."""
+        """An archived object is as intended; a foreign key or policy needs a look."""
         keep_refusal(file, fault.reason)
         self._chosen.failed += 1
         if fault.reason == Refusal.ARCHIVED:

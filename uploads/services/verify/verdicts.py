@@ -15,7 +15,7 @@ from amalga.logs import field_value
 from uploads import s3
 from uploads.media_types import family_of
 from uploads.models import Basis, Family, File, Refusal, State, Trouble
-from uploads.services.encodings import facts_of
+from uploads.services.content_encoding import facts_of
 from uploads.services.marker import require_marker
 from uploads.services.preview_queue import retry_refused
 from uploads.services.types import detect_type

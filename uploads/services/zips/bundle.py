@@ -11,10 +11,10 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from uploads.encodings import stored_name
+from uploads.content_encoding import stored_name
 from uploads.errors import BadInput, Problem
 from uploads.models import Basis, File, Folder, Origin
-from uploads.services.encodings import Place, learn_encodings
+from uploads.services.content_encoding import Place, learn_encodings
 from uploads.services.refusals import in_a_sentence
 from uploads.services.zips.layout import Member, length_of
 from uploads.services.zips.paths import MANIFEST, paths_of

@@ -50,7 +50,7 @@ class TooSlow(Problem):
 
 
 class BrokenOff(StoreUnavailable):
-    """What ends a download whose head is sent: nobody but the web server's log is told, and that must name no file."""
+    """What ends a download whose head is sent: only the web server's log shows it, and that must name no file."""
 
     def __init__(self, problem: Problem) -> None:
         Problem.__init__(self, f"A zip was broken off ({problem.code}).")
@@ -63,7 +63,7 @@ def open_zip(bundle: Bundle, *, by: User) -> Download:
     the storage does not give out some of the files, as far as that is known or can be found out quickly, and
     StoreUnavailable when it does not give the first bytes.
     """
-    slot = Slot.acquire("zip", by)
+    slot = Slot.acquire(by)
     if not _places.acquire(blocking=False):
         slot.release()
         raise TooBusy
@@ -91,7 +91,7 @@ def _keep_refused(reader: Reader) -> FilesRefused:
 
 class Download:
     """The bytes of a zip, `bundle.length` of them. When one of its files cannot be read as it was uploaded, or is
-    closed to this person meanwhile, this raises before the end: whoever was told the length knows that the download
+    closed to this person since, this raises before the end: a client that knows the length knows that the download
     failed."""
 
     def __init__(self, bundle: Bundle, reader: Reader, slot: Slot, *, by: User) -> None:

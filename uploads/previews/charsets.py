@@ -63,7 +63,7 @@ def _best(sample: bytes) -> str:
 
 
 def _mess(sample: bytes, encoding: str) -> float:
-    """How little like words this reads; 0 is a text that somebody wrote."""
+    """Return how little this reads like words; 0 is a natural text."""
     text = _read(sample, encoding)
     others = [char for char in text if char > "\x7f"]
     if not others:

@@ -1,5 +1,5 @@
 """Finding out which encoding imported objects are stored under. A listing does not tell, and a request for each object
-would make an import twenty times slower: the store is asked when somebody first needs to know."""
+would make an import twenty times slower: the store is asked at the first use."""
 
 from __future__ import annotations
 
