@@ -28,7 +28,7 @@ from uploads.s3.posture import (
 )
 from uploads.s3.trial import Tried, clear_leftovers, honors_owner, open_to_all, preflight, try_conditions, try_mode
 from uploads.services.aims import aims, expiry_days, site_origins
-from uploads.services.doctor.told import Line, fail, ok, warn
+from uploads.services.doctor.told import Level, Line, fail, ok, warn
 
 MEND = "run `manage.py provision` to see it, and with --apply to mend it"
 STRANGER = "https://evil.example"
@@ -86,8 +86,7 @@ def bucket_checks(named: Sequence[str] | None, own: UUID | None) -> Iterator[tup
     for origin in origins:
         yield f"CORS from {origin}", functools.partial(page_lines, origin)
     yield f"CORS from {STRANGER}", stranger_lines
-    yield "digests", digest_lines
-    yield "conditional requests", condition_lines
+    yield "digests", trial_lines
     yield "bucket owner", owner_lines
 
 
@@ -194,6 +193,14 @@ def stranger_lines() -> Iterable[Line]:
         yield fail(subject, "any page may send what it has a URL for", MEND)
 
 
+def trial_lines() -> Iterable[Line]:
+    """Digests, then conditional requests: what keeps the first trial from its end would be told twice."""
+    lines = list(digest_lines())
+    yield from lines
+    if all(line.level is not Level.FAIL for line in lines):
+        yield from condition_lines()
+
+
 def digest_lines() -> Iterable[Line]:
     subject, mode = "digests", settings.S3_CHECKSUMS
     try:
@@ -241,8 +248,7 @@ def condition_lines() -> Iterable[Line]:
         honored = try_conditions()
     except Said as said:
         advice = f"allow {RIGHTS[said.operation]}" if said.is_denied else "wait for the store, and ask again"
-        # a storage that refuses this refuses the trial of digests as well, which fails
-        yield warn(subject, f"the trial broke off at {said.operation}: {said.code}", advice)
+        yield fail(subject, f"the trial broke off at {said.operation}: {said.code}", advice)
         return
     chosen = settings.S3_CONDITIONS
     for word, what in CONDITIONS.items():
