@@ -99,12 +99,13 @@ def no_store(answer: HttpResponse) -> HttpResponse:
 def redirect_to_storage(url: str) -> HttpResponse:
     """Return a redirect to a presigned URL, with a head as short as can be.
 
-    A redirect shows nothing, so the pages' policy is not repeated: a proxy that buffers 4 KiB of a response's head, as
-    nginx does by default, answers 502 to a longer one, and a long name takes 3 KB of the URL alone.
+    A redirect shows nothing, so it has no type and does not repeat the pages' policy: a proxy that buffers 4 KiB of a
+    response's head, as nginx does by default, answers 502 to a longer one, and a long name takes 3 KB of the URL alone.
     """
-    return no_store(
-        HttpResponseRedirect(url, headers={"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"})
-    )
+    answer = HttpResponseRedirect(url)
+    del answer["Content-Type"]
+    answer["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+    return no_store(answer)
 
 
 def head_response(*, size: int, content_type: str, disposition: str) -> HttpResponse:
