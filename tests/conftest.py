@@ -39,6 +39,7 @@ from tests.senders import Sender
 from tests.tls_front import TlsFront, tls_front
 from uploads import s3
 from uploads.models import Installation
+from uploads.services.zips import download as zip_download
 
 PROJECT = Path(__file__).resolve().parents[1]
 SITE_SECONDS = 30
@@ -62,6 +63,14 @@ def _choose_temporary_folder() -> None:
     raise pytest.UsageError("No program may be started in /tmp and /var/tmp: TMPDIR=/another/folder make test")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`--dist loadgroup` keeps the tests of a module in one process, but for modules with `SPREAD`: their tests share
+    nothing that takes long to begin."""
+    for item in items:
+        if not getattr(getattr(item, "module", None), "SPREAD", False):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
@@ -83,6 +92,14 @@ def nothing_secret_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
     for log in folder.glob("*.log") if folder else ():
         scanner.scan_file(log)
     assert scanner.take() == []
+
+
+@pytest.fixture(autouse=True)
+def every_zip_is_closed() -> Iterator[None]:
+    """A test that leaves a zip open would take the place of another one."""
+    before = zip_download._places._value
+    yield
+    assert zip_download._places._value == before
 
 
 @pytest.fixture(autouse=True)

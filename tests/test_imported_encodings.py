@@ -24,6 +24,7 @@ from tests.senders import web
 from tests.shelf import some_bytes
 from tests.stores import Bucket
 from tests.test_manifest import exported, lose_the_database, rebuild
+from tests.test_zip import hang_up
 from tests.two_stores import PART, TwoStores, second_bucket
 from uploads import s3, services
 from uploads.content_encoding import MOST_CHARACTERS, normalize, stored_name
@@ -116,7 +117,9 @@ def test_it_is_asked_for_once(there: Bucket, as_alice: Client, monkeypatch: pyte
     monkeypatch.setattr(s3, "head", lambda *_, **__: pytest.fail("it was asked again"))
     for one in (file, plain):
         assert as_alice.get(f"/files/{one.pk}/download").status_code == 302
-    assert as_alice.post("/files/zip", {"file": [str(file.pk), str(plain.pk)]}).status_code == 200
+    bundle = as_alice.post("/files/zip", {"file": [str(file.pk), str(plain.pk)]})
+    assert bundle.status_code == 200
+    hang_up(bundle)
 
 
 def fail(fault: Exception) -> Any:
