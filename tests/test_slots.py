@@ -1,101 +1,71 @@
-"""A share for each person of what keeps a thread for long: zips."""
+"""A share for each person of what keeps a thread for long: zips and forms."""
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.cache import cache
-from django.db import OperationalError, connection
 from django.test import Client
+from gunicorn.http.body import Body, LengthReader  # type: ignore[import-untyped]
+from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 
 from tests import shelf
 from tests.stores import Bucket
 from tests.test_zip import asked, file_in, hang_up
-from uploads.services import slots
-from uploads.services.slots import MAX_PER_PERSON, LowestRate, Slot, TooManyAtOnce
+from uploads.services.slots import FORMS, MAX_PER_PERSON, ZIPS, LowestRate, SenderWatch, Slot, Slots, TooManyAtOnce
 from uploads.services.zips import download
+from uploads.views.form_upload import Counted
 
 pytestmark = pytest.mark.django_db
 
 
+def full(user: User, slots: Slots = ZIPS) -> list[Slot]:
+    return [slots.acquire(user) for _ in range(MAX_PER_PERSON)]
+
+
 @pytest.fixture(autouse=True)
-def no_slots() -> None:
-    cache.clear()
-
-
-def full(user: User) -> list[Slot]:
-    return [Slot.acquire(user) for _ in range(MAX_PER_PERSON)]
+def all_slots_come_free(alice: User, bob: User) -> Iterator[None]:
+    """Nobody holds a slot when a test has ended."""
+    yield
+    for slots in (ZIPS, FORMS):
+        for user in (alice, bob):
+            for slot in full(user, slots):
+                slot.release()
 
 
 def test_person_with_all_slots_taken_is_throttled_and_others_are_not(alice: User, bob: User) -> None:
-    full(alice)
-    with pytest.raises(TooManyAtOnce):
-        Slot.acquire(alice)
-    Slot.acquire(bob)
-
-
-def test_released_slot_is_free_again(alice: User) -> None:
-    first, _second = full(alice)
-    first.release()
-    first.release()
-    again = Slot.acquire(alice)
-    with pytest.raises(TooManyAtOnce):
-        Slot.acquire(alice)
-    again.release()
-    Slot.acquire(alice)
-
-
-def test_slot_of_a_killed_process_expires(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "EXPIRY_SECONDS", 0)  # at once
-    full(alice)
-    monkeypatch.undo()
-    full(alice)
-
-
-def test_renewed_slot_does_not_expire(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "EXPIRY_SECONDS", 1)
     held = full(alice)
-    monkeypatch.undo()
-    monkeypatch.setattr(slots, "RENEW_SECONDS", 0)
-    for slot in held:
-        slot.renew()
-    keys = [f"slot:zip:{alice.pk}:{number}" for number in range(MAX_PER_PERSON)]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM uploads_cache WHERE expires > now() + interval '60 s'")
-        (kept,) = cursor.fetchone()
-    assert kept == len([key for key in keys if cache.get(key)]) == MAX_PER_PERSON
-
-
-@pytest.mark.parametrize("error", [OperationalError("unavailable"), ConnectionError("unavailable")])
-def test_unavailable_cache_refuses_nobody(error: Exception, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> bool:
-        raise error
-
-    for method in ("add", "touch", "delete"):
-        monkeypatch.setattr(cache, method, fail, raising=False)
-    for _ in range(MAX_PER_PERSON + 1):
-        slot = Slot.acquire(alice)
-        slot.renew()
+    with pytest.raises(TooManyAtOnce, match="2 zip downloads"):
+        ZIPS.acquire(alice)
+    for slot in [*held, ZIPS.acquire(bob), FORMS.acquire(alice)]:
         slot.release()
 
 
-@pytest.mark.django_db(transaction=True)
+def test_released_slot_is_free_again(alice: User) -> None:
+    first, second = full(alice)
+    first.release()
+    first.release()
+    with ZIPS.acquire(alice), pytest.raises(TooManyAtOnce):
+        ZIPS.acquire(alice)
+    second.release()
+
+
 def test_of_many_at_once_as_many_get_a_slot_as_there_are(alice: User) -> None:
-    def attempt(_number: int) -> bool:
-        try:
-            Slot.acquire(alice)
-        except TooManyAtOnce:
-            return False
-        finally:
-            connection.close()
-        return True
+    def attempt(_number: int) -> Slot | None:
+        with contextlib.suppress(TooManyAtOnce):
+            return ZIPS.acquire(alice)
+        return None
 
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(attempt, range(16))) == MAX_PER_PERSON
+        held = [slot for slot in pool.map(attempt, range(16)) if slot]
+    assert len(held) == MAX_PER_PERSON
+    for slot in held:
+        slot.release()
 
 
 # --- zips -------------------------------------------------------------------------------------
@@ -120,7 +90,7 @@ def test_third_zip_of_a_person_is_throttled_while_two_run(
 def test_zip_that_cannot_begin_gives_its_slot_back(alice: User, as_alice: Client, bucket: Bucket) -> None:
     broken = shelf.add_file(alice)  # a row without its object
     for _ in range(MAX_PER_PERSON + 1):
-        assert asked(as_alice, broken).status_code != 429
+        assert asked(as_alice, broken).status_code == 503
 
 
 def test_reader_slower_than_the_lowest_rate_is_cut_off(
@@ -139,7 +109,6 @@ def test_reader_slower_than_the_lowest_rate_is_cut_off(
     with pytest.raises(download.BrokenOff, match="timeout"):
         list(answer.streaming_content)
     hang_up(answer)
-    full(alice)
 
 
 @pytest.mark.parametrize(
@@ -154,3 +123,82 @@ def test_reader_slower_than_the_lowest_rate_is_cut_off(
 def test_lowest_rate_is_that_of_a_minute(pieces: list[tuple[int, float]], kept: bool) -> None:
     rate = LowestRate()
     assert all(rate.is_kept(size=size, seconds=seconds) for size, seconds in pieces) is kept
+
+
+# --- forms ------------------------------------------------------------------------------------
+
+
+def test_third_form_of_a_person_is_throttled_before_its_body_is_read(
+    alice: User, as_alice: Client, bucket: Bucket
+) -> None:
+    held = full(alice, FORMS)
+    answer = as_alice.post("/upload/", b"never read", content_type="multipart/form-data; boundary=x")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
+    for slot in held:
+        slot.release()
+    assert as_alice.post("/upload/", b"--x--", content_type="multipart/form-data; boundary=x").status_code == 400
+
+
+@pytest.fixture
+def sender() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def posted_slowly(alice: Client, sender: tuple[socket.socket, socket.socket], body: bytes) -> tuple[int, str]:
+    """Post a form whose body gunicorn reads from a socket, and which stops before its end."""
+    ours, theirs = sender
+    theirs.sendall(body)
+    length = 100_000
+    stream = Body(LengthReader(SocketUnreader(ours), length))
+    answer = alice.generic(
+        "POST", "/upload/", CONTENT_TYPE="multipart/form-data; boundary=x",
+        **{"wsgi.input": stream, "gunicorn.socket": ours, "CONTENT_LENGTH": str(length)},
+    )  # fmt: skip
+    return answer.status_code, answer.content.decode()
+
+
+FIRST_BYTES = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n' + b"a" * 5_000
+
+
+def test_form_slower_than_the_lowest_rate_ends_and_leaves_nothing(
+    as_alice: Client,
+    sender: tuple[socket.socket, socket.socket],
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SenderWatch, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(LowestRate, "WINDOW_SECONDS", 0.3)
+    monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10**6)
+    code, text = posted_slowly(as_alice, sender, FIRST_BYTES)
+    assert code == 408
+    assert "The upload was too slow and has ended. Try again on a faster line." in text
+    assert bucket.objects() == {}
+
+
+def test_time_that_the_storage_takes_does_not_count_against_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SenderWatch, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(LowestRate, "WINDOW_SECONDS", 0.2)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, SenderWatch(ours) as watch:
+        body = Counted(ours.makefile("rb"), watch)
+        theirs.sendall(b"aa")
+        body.read(1)
+        time.sleep(0.5)  # the storage is slow
+        body.read(1)
+        assert not watch.is_too_slow
+
+
+def test_sender_that_is_fast_enough_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SenderWatch, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(LowestRate, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, SenderWatch(ours) as watch:
+        body = Counted(ours.makefile("rb"), watch)
+        for _ in range(10):
+            theirs.sendall(b"aaaa")
+            time.sleep(0.05)
+            body.read(4)
+        assert body.count == 40

@@ -22,6 +22,7 @@ from uploads.listing import as_path, names_for
 from uploads.models import File, Folder, Usage, Visibility
 from uploads.names import clean_name, clean_type
 from uploads.services import Receiver
+from uploads.services.slots import FORMS, SenderWatch
 from uploads.views.answers import refusal, status, with_headers
 from uploads.views.people import signed_in
 from uploads.views.rows import way_in_words
@@ -53,14 +54,17 @@ class FormParser(MultiPartParser):
 
 
 class Counted:
-    """The body as a stream that counts, so that one that ends early is told from a whole one."""
+    """The body as a stream that counts, so that one that ends early is told from a whole one, and a slow one ends."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, watch: SenderWatch) -> None:
         self.stream = stream
+        self.watch = watch
         self.count = 0
 
     def read(self, size: int = -1) -> bytes:
+        self.watch.begin()
         data: bytes = self.stream.read(size)
+        self.watch.end(len(data))
         self.count += len(data)
         return data
 
@@ -70,10 +74,10 @@ class StreamToStore(FileUploadHandler):
 
     chunk_size = 256 * 1024
 
-    def __init__(self, request: HttpRequest, receiver: Receiver) -> None:
+    def __init__(self, request: HttpRequest, receiver: Receiver, watch: SenderWatch) -> None:
         super().__init__(request)
         self.receiver = receiver
-        self.body = Counted(request)
+        self.body = Counted(request, watch)
         self.length = int(request.META.get("CONTENT_LENGTH") or 0)
         self.parsing = False
 
@@ -82,7 +86,7 @@ class StreamToStore(FileUploadHandler):
         if self.parsing:
             return None
         self.parsing = True
-        self.body = Counted(input_data)
+        self.body = Counted(input_data, self.body.watch)
         parsed = FormParser(META, cast(Any, self.body), [self], settings.DEFAULT_CHARSET).parse()
         if self.body.count < self.length:
             raise BadRequest("the body ended early")
@@ -120,8 +124,10 @@ def upload(request: HttpRequest) -> HttpResponse:
         if request.method != "POST":
             return _form(request, UploadForm())
         _refuse_too_much(request)
-        with Receiver(signed_in(request)) as receiver:
-            request.upload_handlers = [StreamToStore(request, receiver)]
+        sender = signed_in(request)
+        watch = SenderWatch(request.META.get("gunicorn.socket"))
+        with FORMS.acquire(sender), Receiver(sender) as receiver, watch:
+            request.upload_handlers = [StreamToStore(request, receiver, watch)]
             return _receive(request, receiver)
     except Problem as problem:
         return refusal(request, problem)

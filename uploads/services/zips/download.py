@@ -17,7 +17,7 @@ from uploads.models.people import person
 from uploads.services.downloads import note_zip
 from uploads.services.readable import require_readable
 from uploads.services.refusals import FilesRefused, keep_refusal
-from uploads.services.slots import LowestRate, Slot
+from uploads.services.slots import ZIPS, LowestRate, Slot, TooSlow
 from uploads.services.zips.bundle import Bundle
 from uploads.services.zips.layout import Member, write
 from uploads.services.zips.reading import Reader
@@ -40,15 +40,6 @@ class TooBusy(Problem):
         super().__init__(_("Many zips are on their way just now. Nothing is wrong: try again in half a minute."))
 
 
-class TooSlow(Problem):
-    """The client reads so slowly that it would keep others waiting for hours."""
-
-    code = "timeout"
-
-    def __init__(self) -> None:
-        super().__init__(_("The download was too slow and has ended. Try again on a faster line."))
-
-
 class BrokenOff(StoreUnavailable):
     """What ends a download whose head is sent: only the web server's log shows it, and that must name no file."""
 
@@ -63,7 +54,7 @@ def open_zip(bundle: Bundle, *, by: User) -> Download:
     the storage does not give out some of the files, as far as that is known or can be found out quickly, and
     StoreUnavailable when it does not give the first bytes.
     """
-    slot = Slot.acquire(by)
+    slot = ZIPS.acquire(by)
     if not _places.acquire(blocking=False):
         slot.release()
         raise TooBusy
@@ -110,7 +101,6 @@ class Download:
     def __next__(self) -> bytes:
         try:
             self._require_rate()
-            self._slot.renew()
             piece = next(self._pieces)
             self._given = (time.monotonic(), len(piece))
             return piece
@@ -135,7 +125,7 @@ class Download:
             return
         given_at, size = self._given
         if not self._rate.is_kept(size=size, seconds=time.monotonic() - given_at):
-            raise TooSlow
+            raise TooSlow(_("The download was too slow and has ended. Try again on a faster line."))
 
     def _entries(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
         *members, manifest = self._bundle.members
