@@ -22,8 +22,10 @@ run: $(VENV)/run.stamp  ## serve on http://localhost:8000 (PORT=8001 make run fo
 test: lint browser digest-store pooler proxies deploy-tools  ## everything that decides: lint, types, migrations, deployment checks, tests
 	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks
 
-test-faults: $(VENV)/dev.stamp digest-store pooler  ## the long form of the tests of faults: a quarter of an hour
+# SEED=7 repeats a run: the order of the tests, and what they draw.
+test-faults: $(VENV)/dev.stamp digest-store pooler  ## the long form of the tests of faults (SEED=7 for the same order again)
 	@HYPOTHESIS_PROFILE=faults exec $(LOCAL) --with-parent --ephemeral $(PY) -m pytest -m "faults or not faults" \
+		--numprocesses 2 --dist loadgroup $(if $(SEED),--randomly-seed=$(SEED) --hypothesis-seed=$(SEED)) \
 		tests/faults tests/test_move_store.py tests/test_move_store_alive.py tests/test_machine.py tests/test_timeouts.py tests/test_injected.py tests/test_away.py tests/test_worker.py \
 		tests/browser/test_sending.py tests/test_image_runs.py tests/test_replica.py tests/test_failover.py
 

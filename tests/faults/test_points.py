@@ -21,6 +21,7 @@ from tests.stores import Bucket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+SPREAD = True
 S3_SMALLEST_PART = 5 * 1024**2
 MORTAL = [name for name, scenario in SCENARIOS.items() if scenario.points]
 UPLOADS = [name for name, scenario in SCENARIOS.items() if any(p.startswith("finish.") for p in scenario.points)]

@@ -8,6 +8,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
+import urllib3
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
@@ -22,9 +23,13 @@ from tests.faults.stage import Stage
 from tests.fronts import FAULTS, Answer, Front, Request, Rule
 from tests.stores import Bucket
 from uploads.s3 import client as s3_client
+from uploads.s3 import listing as s3_listing
+from uploads.s3 import streams as s3_streams
+from uploads.services.verify import reading
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults, pytest.mark.timeout(600)]
 
+SPREAD = True
 READ_SECONDS = 0.3
 # Reading goes on at the byte where it broke, a few times, each with a second attempt; a sweep looks twice.
 MOST_ATTEMPTS = s3_client.PATIENT_ATTEMPTS * s3_client.ATTEMPTS + 2 * s3_client.ATTEMPTS
@@ -50,6 +55,11 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
     for name in ("READ_SECONDS", "PATIENT_READ_SECONDS", "SLOW_READ_SECONDS"):
         monkeypatch.setattr(s3_client, name, READ_SECONDS)
+    monkeypatch.setattr(s3_listing, "PATIENT_READ_SECONDS", READ_SECONDS)
+    for name in ("TIMEOUT", "QUICK"):
+        monkeypatch.setattr(s3_streams, name, urllib3.Timeout(connect=s3_client.CONNECT_SECONDS, read=READ_SECONDS))
+    for module in (reading, s3_listing):
+        monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
     monkeypatch.setitem(cast(dict[str, Any], s3_client.config.__kwdefaults__), "read_seconds", READ_SECONDS)
     settings.UPLOAD_PART_BYTES = PART_BYTES
     with fronts.in_front_of(bucket.address.endpoint) as front:

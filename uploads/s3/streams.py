@@ -119,7 +119,7 @@ def beginning(key: str, *, most: int, store: str | None = None) -> bytes | None:
 
 
 def _get(
-    key: str, headers: dict[str, str], store: str | None, *, timeout: urllib3.Timeout = TIMEOUT
+    key: str, headers: dict[str, str], store: str | None, *, timeout: urllib3.Timeout | None = None
 ) -> urllib3.BaseHTTPResponse:
     at = store_named(store)
     require_no_transaction()
@@ -127,7 +127,7 @@ def _get(
         url = client("quick", at).generate_presigned_url(
             "get_object", Params={"Bucket": at.bucket, "Key": key}, ExpiresIn=SIGNED_SECONDS
         )
-        return http().request("GET", url, headers=headers, preload_content=False, timeout=timeout)
+        return http().request("GET", url, headers=headers, preload_content=False, timeout=timeout or TIMEOUT)
 
 
 def _whole(opened: Stream) -> Iterator[bytes]:
