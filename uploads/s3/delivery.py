@@ -22,11 +22,11 @@ DOWNLOAD_SECONDS = 300
 # Every header that a store keeps of a PUT and gives back with a GET (S3 API, "GetObject"), but for the two that depend
 # on the file. A presigned PUT leaves all but Content-Type to the sender. `identity` is "no encoding" (RFC 9110, 8.4.1):
 # a browser hands on the stored bytes, whatever encoding the object says it has.
-FIXED = {
+FIXED: dict[str, Any] = {
     "ResponseCacheControl": "private, no-store",
     "ResponseContentEncoding": "identity",
     "ResponseContentLanguage": "und",
-    "ResponseExpires": "Thu, 01 Jan 1970 00:00:00 GMT",
+    "ResponseExpires": datetime(1970, 1, 1, tzinfo=UTC),  # not as text: boto3 would parse it twice for each URL
 }
 # With a long name the URL leaves out those without effect, so that the redirect fits into what proxies buffer: no-store
 # overrides Expires (RFC 9111, 5.2.2.5), and browsers make nothing of the language of a download.
@@ -86,7 +86,7 @@ class DeliveryStorage(S3Storage):  # type: ignore[misc]  # storages has no types
         """How many of these a URL made now may live: not longer than the credentials, where these sign it."""
         return seconds if self.is_behind_cloudfront else lifetime(seconds, self.store)
 
-    def _by_cloudfront(self, key: str, parameters: dict[str, str], until: datetime) -> str:
+    def _by_cloudfront(self, key: str, parameters: dict[str, Any], until: datetime) -> str:
         return sign_for_cloudfront(self.cloudfront_signer, self.custom_domain, key, parameters, until=until)
 
 
