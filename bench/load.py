@@ -53,7 +53,7 @@ class Plan:
     overload: float
 
 
-LONG = Plan(compared=8, mixed={1: 30, 10: 60, 200: 60, 50: 390}, overload=20)
+LONG = Plan(compared=8, mixed={1: 30, 10: 60, 200: 60, 50: 390}, overload=60)
 SHORT = Plan(compared=3, mixed={1: 8, 10: 10, 200: 10, 50: 20}, overload=8)
 
 
