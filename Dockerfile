@@ -53,4 +53,4 @@ VOLUME ["/tmp"]
 EXPOSE 8000
 # The worker and the commands have no port: switch it off where they run.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 CMD ["python", "deploy/image/healthy.py"]
-CMD ["python", "-m", "gunicorn", "-c", "amalga/gunicorn.py", "amalga.wsgi"]
+CMD ["python", "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "amalga.wsgi"]

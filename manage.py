@@ -12,7 +12,7 @@ def main() -> None:
         raise SystemExit(2)
     from django.core.management import execute_from_command_line
 
-    from amalga.logs import print_exception
+    from amalga.log import print_exception
 
     sys.excepthook = print_exception
     execute_from_command_line(sys.argv)

@@ -1,7 +1,7 @@
 from django.contrib.admin.apps import AdminConfig
 
 
-class LibraryAdmin(AdminConfig):
+class AmalgaAdminConfig(AdminConfig):
     """Django's admin with our site in it."""
 
-    default_site = "amalga.site.LibrarySite"
+    default_site = "amalga.admin.AmalgaAdminSite"

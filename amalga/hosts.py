@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 
-def is_here(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
     """Whether a server is on this machine: a socket, `localhost`, or an address of its own."""
     if not host or host.startswith("/") or host == "localhost":
         return True

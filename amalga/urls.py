@@ -7,7 +7,7 @@ from django.urls import include, path
 from django.views.i18n import set_language
 
 
-def nowhere(request: HttpRequest, **_: str) -> NoReturn:
+def deny(request: HttpRequest, **_: str) -> NoReturn:
     """Django's own way from the admin to a page: it asks nobody's permission, and an id that is none breaks it."""
     raise Http404
 
@@ -16,7 +16,7 @@ urlpatterns = [
     path("", include("uploads.urls")),
     path("accounts/", include("uploads.accounts.urls")),
     path("i18n/setlang/", login_not_required(set_language), name="set_language"),
-    path("admin/r/<path:address>", nowhere, name="nowhere"),
+    path("admin/r/<path:address>", deny, name="nowhere"),
     path("admin/", admin.site.urls),
 ]
 

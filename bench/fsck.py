@@ -28,8 +28,8 @@ RCLONE = str(Path(sys.executable).with_name("rclone"))
 HUNDRED_MILLION = 100_000_000
 PAGES_MINUTES = HUNDRED_MILLION / 1000 * 0.1 / 60
 
-MOST_FSCK = 2.0  # times obstore's bare listing
-MOST_MIB, MOST_GROWTH_MIB = 120, 10
+MAX_FSCK = 2.0  # times obstore's bare listing
+MAX_MIB, MAX_GROWTH_MIB = 120, 10
 LEAST_IMPORTED, LEAST_SWEPT = 20_000, 500  # a second
 LEAST_VERIFIED = 0.8  # of rclone's speed
 
@@ -189,11 +189,11 @@ def _of_fsck(many: dict[str, Any], few: dict[str, Any], by_who: dict[str, list[d
 
     minutes, mib = HUNDRED_MILLION / many["units_s"] / 60, many["rss_mib"]
     return [
-        f"fsck: {times('obstore'):.2f} times obstore's bare listing (at most {MOST_FSCK}), "
+        f"fsck: {times('obstore'):.2f} times obstore's bare listing (at most {MAX_FSCK}), "
         f"{1 / times('boto3'):.1f} times as fast as boto3 lists, "
         f"{1 / times('rclone lsf -R --fast-list'):.1f} times as fast as rclone",
-        f"fsck: {mib} MiB at its peak (at most {MOST_MIB}), {mib - few['rss_mib']:+} MiB against "
-        f"{few['case']} (at most {MOST_GROWTH_MIB:+})",
+        f"fsck: {mib} MiB at its peak (at most {MAX_MIB}), {mib - few['rss_mib']:+} MiB against "
+        f"{few['case']} (at most {MAX_GROWTH_MIB:+})",
         f"On paper: 100 million keys take {minutes:.0f} min in one process at this speed, or {minutes / 16:.1f} min in "
         f"16 processes with --prefix f/0 to f/f, if cores, store and database give that, of {mib} MiB each. A store "
         f"that takes 100 ms for a page of a thousand: {PAGES_MINUTES:.0f} min, or {PAGES_MINUTES / 16:.0f} min in 16.",

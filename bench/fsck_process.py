@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MOST_SAID = 500
+MAX_MESSAGES = 500
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -36,7 +36,7 @@ def measured(*commands: Sequence[str], env: Mapping[str, str]) -> Taken:
         ended = [os.wait4(pid, 0) for pid in running]
         wall_s = time.perf_counter() - begun
         # only the end: a child's peak counts from that of its parent, which has to stay small
-        said.seek(max(0, said.tell() - MOST_SAID))
+        said.seek(max(0, said.tell() - MAX_MESSAGES))
         return Taken(
             wall_s,
             sum(usage.ru_utime + usage.ru_stime for _pid, _status, usage in ended),

@@ -24,14 +24,14 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from amalga.local.ports import free_port
+from amalga.local.processes import free_port
 from bench.table import RESULTS, keep
 from bench.web import Web
 
 WARM_UP = 3
 PATIENCE_SECONDS = 30
 LIKE_SMALL = {"list": 1.5, "folder": 1.5, "admin list": 1.5, "search": 3.0, "filter": 3.0}  # times, at most
-MOST_MS, MOST_DASHBOARD_MS, MOST_CPU_MS = 200, 1000, 40
+MAX_MS, MAX_DASHBOARD_MS, MAX_CPU_MS = 200, 1000, 40
 WITH_CPU_BAR = {"list", "folder"}
 SHARED_BUFFERS = "4GB"
 
@@ -149,13 +149,13 @@ def _row(case: dict[str, Any], small: Asked, large: Asked) -> dict[str, Any]:
 
 def _missed(row: dict[str, Any], statuses: set[int]) -> str:
     kind = row["kind"]
-    most_ms = MOST_DASHBOARD_MS if kind == "dashboard" else MOST_MS
+    most_ms = MAX_DASHBOARD_MS if kind == "dashboard" else MAX_MS
     found = [f"answered {status}" for status in sorted(statuses - {200})]
     if row["ratio"] > LIKE_SMALL.get(kind, math.inf):
         found.append("ratio")
     if row["large_p95_ms"] > most_ms:
         found.append("p95")
-    if kind in WITH_CPU_BAR and row["web_cpu_ms"] > MOST_CPU_MS:
+    if kind in WITH_CPU_BAR and row["web_cpu_ms"] > MAX_CPU_MS:
         found.append("cpu")
     return " ".join(found)
 
@@ -167,13 +167,13 @@ def _verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
         most = f" (at most {LIKE_SMALL[kind]})" if kind in LIKE_SMALL else ""
         worst, slowest = max(row["ratio"] for row in of_kind), max(row["large_p95_ms"] for row in of_kind)
         kept = sum(not row["missed"] for row in of_kind)
-        bar = MOST_DASHBOARD_MS if kind == "dashboard" else MOST_MS
+        bar = MAX_DASHBOARD_MS if kind == "dashboard" else MAX_MS
         lines.append(
             f"{kind}: {kept} of {len(of_kind)} keep all bars; ratio up to {worst}{most}, "
             f"p95 up to {slowest} ms (at most {bar})"
         )
     cpu = max(row["web_cpu_ms"] for row in rows if row["kind"] in WITH_CPU_BAR)
-    return [*lines, f"web CPU of a list page: up to {cpu} ms (at most {MOST_CPU_MS})"]
+    return [*lines, f"web CPU of a list page: up to {cpu} ms (at most {MAX_CPU_MS})"]
 
 
 def _keep_plans(cases: Sequence[dict[str, Any]]) -> None:

@@ -56,12 +56,12 @@ class Sample:
 
     def deep(self, sort: str) -> list[str]:
         """Spots from which a list in this order goes on near its end."""
-        from uploads.listing import Spot
+        from uploads.listing import Cursor
 
         column = COLUMNS[sort.removeprefix("-")]
         rows = sorted(((getattr(file, column), file.pk) for file in self.files), reverse=sort.startswith("-"))
         start, end = (int(share * len(rows)) for share in DEEP)
-        return [str(Spot(value, pk)) for value, pk in Random(sort).sample(rows[start:end], ASKED)]
+        return [str(Cursor(value, pk)) for value, pk in Random(sort).sample(rows[start:end], ASKED)]
 
 
 def _some_files(user: Any, *, share: float) -> list[Any]:

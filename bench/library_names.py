@@ -7,8 +7,8 @@ from itertools import accumulate
 from random import Random
 from typing import Generic, TypeVar
 
-from uploads.media_types import family_of
-from uploads.names import fold
+from uploads.media_types import category_of
+from uploads.names import normalize_for_search
 
 Item = TypeVar("Item")
 COMMON = """
@@ -52,7 +52,7 @@ FAMILIES: dict[str, tuple[int, int, float, float, list[tuple[str, str]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A piece of a name, and what `fold` makes of it."""
+    """A piece of a name, and what `normalize_for_search` makes of it."""
 
     name: str
     folded: str
@@ -87,7 +87,7 @@ def by_rank(items: list[Item], *, steepness: float) -> Weighted[Item]:
 
 
 def word(text: str) -> Word:
-    return Word(text, fold(text))
+    return Word(text, normalize_for_search(text))
 
 
 def common_words() -> Weighted[Word]:
@@ -109,7 +109,7 @@ def kinds() -> Weighted[Kind]:
     for share, median, spread, by_machine, ends in FAMILIES.values():
         for rank, (extension, media_type) in enumerate(ends):
             end = word(f".{extension}")
-            found.append(Kind(end, family_of(media_type), media_type, median, spread, by_machine))
+            found.append(Kind(end, category_of(media_type), media_type, median, spread, by_machine))
             shares.append(share / (rank + 1))
     return Weighted(found, list(accumulate(shares)))
 

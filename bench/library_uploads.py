@@ -41,13 +41,13 @@ def _take_in(took: dict[str, list[float]]) -> None:
     from django.db import transaction
 
     from uploads import services
-    from uploads.models import Basis, Facts, Family, File, publish
-    from uploads.wanted import NewFile
+    from uploads.api.serializers import NewUpload
+    from uploads.models import Category, ChecksumStatus, File, ObjectMetadata, publish
 
     owner = User.objects.get(username=MEMBER)
     digest = "A" * 43 + "="
     new = [
-        NewFile(token=uuid.uuid4(), name=f"upload {number:03} invoice.pdf", size=10_240, sha256=digest)
+        NewUpload(token=uuid.uuid4(), name=f"upload {number:03} invoice.pdf", size=10_240, sha256=digest)
         for number in range(FILES)
     ]
     try:
@@ -55,7 +55,10 @@ def _take_in(took: dict[str, list[float]]) -> None:
             started: Any = _timed(took["start"], lambda: services.start(owner, new))
             ids = [answer.file.pk for answer in started]
             _timed(took["claim"], lambda: File.objects.filter(pk__in=ids).claim())
-            facts = {pk: Facts("0" * 32, digest, Basis.CLAIMED, "application/pdf", Family.PDF) for pk in ids}
+            facts = {
+                pk: ObjectMetadata("0" * 32, digest, ChecksumStatus.CLAIMED, "application/pdf", Category.PDF)
+                for pk in ids
+            }
             _timed(took["publish"], lambda: publish(facts))
             raise TakenBack
     except TakenBack:

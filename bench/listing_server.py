@@ -27,7 +27,7 @@ from xml.sax.saxutils import escape
 
 from bench.fsck_rows import KINDS, LAST_MODIFIED, MARKER_KEY, Entry, entries, marker_body
 
-MOST_KEYS = 1000  # S3: of one page
+MAX_KEYS = 1000  # S3: of one page
 SEND_BUFFER_BYTES = 4 * 1024**2
 PLAIN = re.compile(r"[A-Za-z0-9/._-]+")  # keys that are the same with and without encoding-type=url
 FACTS = re.compile(rb"<Key>(.+?)</Key>.*?&quot;(\w+)&quot;.*?<Size>(\d+)</Size>")
@@ -93,7 +93,7 @@ def rendered(entry: Entry) -> bytes:
 
 def listing(bucket: Bucket, name: str, asked: dict[str, str]) -> bytes:
     """The answer to ListObjectsV2."""
-    prefix, most = asked.get("prefix", ""), min(int(asked.get("max-keys", MOST_KEYS)), MOST_KEYS)
+    prefix, most = asked.get("prefix", ""), min(int(asked.get("max-keys", MAX_KEYS)), MAX_KEYS)
     token = asked.get("continuation-token")
     first = int(token) if token else _first(bucket, prefix, asked.get("start-after", ""))
     end = bucket.place(prefix[:-1] + chr(ord(prefix[-1]) + 1)) if prefix else len(bucket)

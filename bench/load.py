@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amalga.local.ports import free_port
+from amalga.local.processes import free_port
 from bench.load_stage import stage
 from bench.load_users import BODY
 from bench.table import keep
@@ -37,11 +37,11 @@ PROCESSES = "2"
 MIX = {"list": 30, "page": 20, "redirect": 40, "upload": 10}
 AT_ONCE = 8  # people in the comparison: more than the processors, so that each server is busy
 ROUNDS = 3
-MOST_TIMES = {"redirect": 3.5, "list": 6.0}
+MAX_TIMES = {"redirect": 3.5, "list": 6.0}
 OVERLOAD = 1500
 LEAST_PAST_SATURATION = 0.8
 SAMPLE_SECONDS = 5
-MOST_GROWTH_MIB_MINUTE = 1.0
+MAX_GROWTH_MIB_MINUTE = 1.0
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def verdicts(rows: list[dict[str, Any]], mixed: dict[int, Run], overload: Run) -
     lines = [
         f"{kind}: {one['times']} times the minimal view, {one['times_cpu']} times its web CPU, {one['times_one']} "
         f"times its time for one person (at most {most})"
-        for kind, most in MOST_TIMES.items()
+        for kind, most in MAX_TIMES.items()
         for one in [told[f"{kind} alone"]]
     ]
     errors = sum(row["errors"] for row in rows)
@@ -219,7 +219,7 @@ def verdicts(rows: list[dict[str, Any]], mixed: dict[int, Run], overload: Run) -
         f"away by 503, {late} of them without Retry-After (at most 0); afterwards "
         f"{told['mixed, after it']['a_second']:.0f} a second",
         f"memory of the web after {sum(done.seconds for done in mixed.values()) / 60:.0f} minutes: {size:.0f} MiB, "
-        f"growing by {slope:.2f} MiB a minute (at most {MOST_GROWTH_MIB_MINUTE})",
+        f"growing by {slope:.2f} MiB a minute (at most {MAX_GROWTH_MIB_MINUTE})",
     ]
 
 

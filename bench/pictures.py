@@ -60,8 +60,8 @@ def _store_some() -> None:
     from django.contrib.auth.models import User
 
     from uploads import services
+    from uploads.api.serializers import FinishRequest, NewUpload
     from uploads.errors import Problem
-    from uploads.wanted import Claim, NewFile
 
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # Playwright's loop runs in this thread later on
     owners = [User.objects.get(username="bench"), User.objects.create_superuser("bob")]
@@ -70,12 +70,12 @@ def _store_some() -> None:
         owner = owners[number % 2]
         body = first.ljust(size, b"\x00" if b"\x00" in first else b" ")
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
-        new = NewFile(token=uuid.uuid4(), name=name, folder=folder, size=size, sha256=digest)
+        new = NewUpload(token=uuid.uuid4(), name=name, folder=folder, size=size, sha256=digest)
         (started,) = services.start(owner, [new])
         if isinstance(started, Problem) or started.signed is None:
             raise RuntimeError(f"{name} was not taken")
         urllib3.request("PUT", started.signed.url, body=body, headers=started.signed.headers)
-        services.finish(owner, [Claim(started.file.pk, [digest])])
+        services.finish(owner, [FinishRequest(started.file.pk, [digest])])
 
 
 def _settle() -> None:

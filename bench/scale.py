@@ -77,15 +77,17 @@ def _wal(cursor: Any) -> int:
 
 def _take_in(owner: Any, files: int) -> None:
     from uploads import services
-    from uploads.models import Basis, Facts, Family, File, publish
-    from uploads.wanted import NewFile
+    from uploads.api.serializers import NewUpload
+    from uploads.models import Category, ChecksumStatus, File, ObjectMetadata, publish
 
     digest = "A" * 43 + "="
-    new = [NewFile(token=uuid.uuid4(), name=f"invoice {n:03}.pdf", size=10_240, sha256=digest) for n in range(files)]
+    new = [NewUpload(token=uuid.uuid4(), name=f"invoice {n:03}.pdf", size=10_240, sha256=digest) for n in range(files)]
     started: Any = services.start(owner, new)
     ids = [answer.file.pk for answer in started]
     File.objects.filter(pk__in=ids).claim()
-    publish({pk: Facts("0" * 32, digest, Basis.CLAIMED, "application/pdf", Family.PDF) for pk in ids})
+    publish(
+        {pk: ObjectMetadata("0" * 32, digest, ChecksumStatus.CLAIMED, "application/pdf", Category.PDF) for pk in ids}
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from bench.load import LONG, MOST_GROWTH_MIB_MINUTE, MOST_TIMES
+from bench.load import LONG, MAX_GROWTH_MIB_MINUTE, MAX_TIMES
 from bench.table import RESULTS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -64,11 +64,11 @@ def caveat() -> str:
     told = web()
     missed = [
         f"a {kind} at {one['times']:.1f} times the minimal view instead of {most:g}"
-        for kind, most in MOST_TIMES.items()
+        for kind, most in MAX_TIMES.items()
         if (one := row("load", f"{kind} alone"))["times"] > most
     ]
-    if float(told["growth"]) > MOST_GROWTH_MIB_MINUTE:
-        missed.append(f"memory growing by {told['growth']} MiB a minute instead of {MOST_GROWTH_MIB_MINUTE:g}")
+    if float(told["growth"]) > MAX_GROWTH_MIB_MINUTE:
+        missed.append(f"memory growing by {told['growth']} MiB a minute instead of {MAX_GROWTH_MIB_MINUTE:g}")
     short = int(told["minutes"]) < WHOLE_MINUTES
     first = f"`load` was a short run here, {told['minutes']} of {WHOLE_MINUTES} minutes of traffic. " if short else ""
     second = f"It missed bars of its own: {'; '.join(missed)}. " if missed else ""

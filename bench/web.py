@@ -38,7 +38,7 @@ class Web:
         """What it says goes to `log`, or to where we say things."""
         env = os.environ | variables
         self.url = f"http://localhost:{env['PORT']}"
-        command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga/gunicorn.py"), "amalga.wsgi"]
+        command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga/gunicorn_conf.py"), "amalga.wsgi"]
         self.process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=PROJECT, env=env)
 
     def __enter__(self) -> Web:

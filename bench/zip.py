@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MIB = 1024**2
 CHUNK = MIB
 LEAST_SPEED = 0.7
-MOST_GROWTH_MIB = 30
+MAX_GROWTH_MIB = 30
 WARM_UP = 12
 
 
@@ -190,7 +190,7 @@ def verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
     plain, zipped = rows
     return [
         f"zip: {zipped['mib_s'] / plain['mib_s']:.2f} times the speed of boto3 (at least {LEAST_SPEED})",
-        f"zip: {zipped['web_growth_mib']:.1f} MiB of growth at its peak (at most {MOST_GROWTH_MIB})",
+        f"zip: {zipped['web_growth_mib']:.1f} MiB of growth at its peak (at most {MAX_GROWTH_MIB})",
     ]
 
 

@@ -1,6 +1,6 @@
 """Ask a site what a person would ask first: smoke.py URL [SECONDS]. Exit status 0 when all is answered. No library.
 
-Tried again until MOST_SECONDS are over, since a balancer takes a while to send people to what is new. A store that is
+Tried again until MAX_SECONDS are over, since a balancer takes a while to send people to what is new. A store that is
 away is told, and is no reason to bring an older version back.
 """
 
@@ -11,8 +11,8 @@ import urllib.error
 import urllib.request
 from typing import NamedTuple
 
-ANSWER_SECONDS = 15
-MOST_SECONDS = 180
+RESPONSE_SECONDS = 15
+MAX_SECONDS = 180
 PAUSE_SECONDS = 3
 
 
@@ -28,7 +28,7 @@ class Refused(Exception):
 
 def ask(url: str) -> Answer:
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - of whoever calls this
+        with urllib.request.urlopen(url, timeout=RESPONSE_SECONDS) as answer:  # noqa: S310 - of whoever calls this
             return Answer(answer.status, dict(answer.headers), answer.read().decode(errors="replace"))
     except urllib.error.HTTPError as refusal:
         return Answer(refusal.code, dict(refusal.headers), "")
@@ -74,4 +74,4 @@ def main(site: str, seconds: float) -> str | None:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit("smoke.py URL [SECONDS]")
-    sys.exit(main(sys.argv[1].rstrip("/"), float(sys.argv[2]) if len(sys.argv) > 2 else MOST_SECONDS))
+    sys.exit(main(sys.argv[1].rstrip("/"), float(sys.argv[2]) if len(sys.argv) > 2 else MAX_SECONDS))

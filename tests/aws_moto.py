@@ -18,8 +18,7 @@ from typing import Any
 
 import boto3
 
-from amalga.local.ports import free_port
-from amalga.local.processes import Daemon
+from amalga.local.processes import Daemon, free_port
 from tests.aws_template import REGION, Template, plain
 
 MOTO = Path(__file__).resolve().parents[1] / ".venv-deploy" / "bin" / "moto_server"

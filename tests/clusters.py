@@ -15,8 +15,8 @@ import psutil
 import psycopg
 from django.db import connection
 
-from amalga.local.ports import free_port
-from amalga.local.servers import MARK, Postgres
+from amalga.local.backends import MARK, Postgres
+from amalga.local.processes import free_port
 
 READY_SECONDS = 30
 

@@ -30,8 +30,7 @@ from django.test import Client
 from django.utils import translation
 from pytest_django import Settings
 
-from amalga.local.ports import free_port
-from amalga.local.processes import Daemon
+from amalga.local.processes import Daemon, free_port
 from tests import log_scanner, policy_reports, side_by_side, stores
 from tests.clusters import Standby
 from tests.own_ca import Authority

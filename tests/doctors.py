@@ -9,33 +9,33 @@ from pytest_django import Settings
 
 from tests import fronts, stores
 from uploads import s3
-from uploads.services.doctor import Level, Line
-from uploads.services.doctor.limits import Budget
-from uploads.services.doctor.store import store_checks
+from uploads.services.doctor import CheckResult, Level
+from uploads.services.doctor.results import Deadline
+from uploads.services.doctor.storage import store_checks
 
 ORIGIN = "https://files.example.org"
 EVIL = "CORS from https://evil.example"
 
 
-def one(lines: Iterable[Line]) -> Line:
+def one(lines: Iterable[CheckResult]) -> CheckResult:
     (line,) = lines
     return line
 
 
-def worst(lines: Iterable[Line]) -> dict[str, Line]:
+def worst(lines: Iterable[CheckResult]) -> dict[str, CheckResult]:
     """The worst line of each subject."""
-    found: dict[str, Line] = {}
+    found: dict[str, CheckResult] = {}
     for line in sorted(lines, key=lambda line: [*Level].index(line.level)):
         found[line.subject] = line
     return found
 
 
-def examined(*origins: str) -> dict[str, Line]:
+def examined(*origins: str) -> dict[str, CheckResult]:
     """What is said of the store and its bucket."""
-    return worst(store_checks(Budget(30), origins or [ORIGIN]))
+    return worst(store_checks(Deadline(30), origins or [ORIGIN]))
 
 
-def level(lines: dict[str, Line], subject: str) -> str:
+def level(lines: dict[str, CheckResult], subject: str) -> str:
     return str(lines[subject].level)
 
 

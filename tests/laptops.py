@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from amalga.local.ports import free_port
+from amalga.local.processes import free_port
 
 PROJECT = Path(__file__).resolve().parents[1]
 SECONDS = 30

@@ -23,8 +23,8 @@ from tests.fronts import Front
 from tests.rows import held, used
 from tests.senders import Sender, Upload, composite, put_bytes
 from tests.stores import Bucket
-from uploads.models import SOURCES, Action, Event, File, State
-from uploads.services.marker import claim_marker
+from uploads.models import ALLOWED_TRANSITIONS, Action, Event, File, State
+from uploads.services.bucket_owner import claim_marker
 
 PART_BYTES = 10
 QUOTA_BYTES = 90
@@ -256,5 +256,5 @@ def reachable(source: str, target: str) -> bool:
     """Whether moves of the table lead from one state to the other."""
     found = {State(source)}
     for _step in State:
-        found |= {state for state in State if SOURCES[state] & found}
+        found |= {state for state in State if ALLOWED_TRANSITIONS[state] & found}
     return State(target) in found

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.middleware import csrf
 
-from amalga.logs import JsonLines, PlainLines
+from amalga.log import JSONFormatter, PlainFormatter
 
 # Texts of any installation: with a value behind it, each of these opens a door.
 OPENERS = {
@@ -38,7 +38,7 @@ class LogScanner(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ways = {"as written": logging.Formatter(), "plain": PlainLines(), "json": JsonLines()}
+        self.ways = {"as written": logging.Formatter(), "plain": PlainFormatter(), "json": JSONFormatter()}
         self.found: list[str] = []
         self.given_out: set[str] = set()  # sessions and tokens of forms that this process made up
         self.secrets = {secret for secret in _of_this_run() if len(secret) >= SHORTEST_SECRET}

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from amalga.local.ports import free_port
-from amalga.local.processes import Daemon
+from amalga.local.processes import Daemon, free_port
 from tests.own_ca import Authority
 
 PROGRAMS = ("nginx", "caddy")

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from tests.senders import sha256
 from tests.stores import Bucket
 from uploads.models import File, State, Usage
-from uploads.models.queries import in_seconds
+from uploads.models.querysets import seconds_from_now
 
 HOUR = 3600
 PART = 16 * 1024**2
@@ -44,10 +44,10 @@ def add_file(
 
 def _moments(state: State) -> dict[str, Any]:
     return {
-        State.UPLOADING: {"expires_at": in_seconds(HOUR)},
-        State.COMPLETING: {"lease_until": in_seconds(HOUR)},
+        State.UPLOADING: {"expires_at": seconds_from_now(HOUR)},
+        State.COMPLETING: {"lease_until": seconds_from_now(HOUR)},
         State.AVAILABLE: {"available_at": Now()},
-        State.TRASHED: {"available_at": Now(), "purge_after": in_seconds(HOUR)},
+        State.TRASHED: {"available_at": Now(), "purge_after": seconds_from_now(HOUR)},
         State.DELETING: {},
     }[state]
 

@@ -21,8 +21,7 @@ from uuid import UUID
 import boto3
 from botocore.config import Config
 
-from amalga.local.ports import free_port
-from amalga.local.processes import Daemon
+from amalga.local.processes import Daemon, free_port
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -15,9 +15,9 @@ from django.db.models import F
 from django.test import Client
 from pytest_django import Settings
 
+from uploads.accounts import throttling
 from uploads.errors import TooManyAttempts
 from uploads.models import Action, Attempt, Event
-from uploads.services import attempts
 
 pytestmark = pytest.mark.django_db
 
@@ -145,7 +145,7 @@ def test_a_known_browser_has_its_own_limit(alice: User) -> None:
 @pytest.mark.parametrize("cookie", ["", "x", "e30:1:x", "[1]:x:y", "\x7f"])
 def test_a_made_up_cookie_of_a_known_browser_is_none(cookie: str, alice: User, settings: Settings) -> None:
     client = Client()
-    client.cookies[settings.KNOWN_COOKIE_NAME] = cookie
+    client.cookies[settings.DEVICE_COOKIE_NAME] = cookie
     guess(5)
     assert sign_in(password=RIGHT, client=client).status_code == 429
 
@@ -227,8 +227,8 @@ def test_unknown_names_take_as_long_as_known_ones(alice: User, settings: Setting
 
 def test_a_try_counts_before_it_is_known_how_it_goes(alice: User) -> None:
     """Of many at once none slips through between looking and counting."""
-    under_way = [attempts.of_repeated_password("alice") for _ in range(5)]
+    under_way = [throttling.reauthentication_throttle("alice") for _ in range(5)]
     for tries in under_way:
         tries.begin()
     with pytest.raises(TooManyAttempts):
-        attempts.of_repeated_password("alice").begin()
+        throttling.reauthentication_throttle("alice").begin()

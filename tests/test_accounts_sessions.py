@@ -20,7 +20,7 @@ from pytest_django import Settings
 from tests.conftest import signed_in
 from uploads.accounts import sessions
 from uploads.models import Action, Event, Session
-from uploads.services import presence
+from uploads.services import sign_in_events
 
 pytestmark = pytest.mark.django_db
 
@@ -115,20 +115,20 @@ def test_a_session_that_nobody_uses_ends(alice: User) -> None:
 
 def test_a_session_in_use_stays_and_is_written_now_and_then(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     client = signed_in(alice)
-    began = client.session[sessions.SEEN]
+    began = client.session[sessions.LAST_SEEN]
     assert is_in(client)
-    assert client.session[sessions.SEEN] == began
+    assert client.session[sessions.LAST_SEEN] == began
     later = time.time() + sessions.RENEW_SECONDS + 5
     monkeypatch.setattr(time, "time", lambda: later)
     assert live.SESSION_COOKIE_NAME in client.get("/tags/").cookies
-    assert client.session[sessions.SEEN] > began
-    assert client.session[sessions.BEGAN] == began
+    assert client.session[sessions.LAST_SEEN] > began
+    assert client.session[sessions.STARTED_AT] == began
 
 
 def test_no_session_lives_longer_than_it_may(alice: User, settings: Settings) -> None:
     client = signed_in(alice)
     store = client.session
-    store[sessions.BEGAN] = int(time.time()) - settings.SESSION_ABSOLUTE_DAYS * 24 * HOUR - 1
+    store[sessions.STARTED_AT] = int(time.time()) - settings.SESSION_ABSOLUTE_DAYS * 24 * HOUR - 1
     store.save()
     assert client.get("/tags/").headers["Location"].startswith("/accounts/login/")
     assert not Session.objects.exists()
@@ -138,7 +138,7 @@ def test_no_session_lives_longer_than_it_may(alice: User, settings: Settings) ->
 def test_an_old_session_is_none_for_the_protocol_either(alice: User, settings: Settings) -> None:
     client = signed_in(alice)
     store = client.session
-    store[sessions.BEGAN] = 0
+    store[sessions.STARTED_AT] = 0
     store.save()
     assert client.get("/uploads/").status_code == 403
 
@@ -147,8 +147,8 @@ def test_a_session_that_was_ended_does_not_come_back(alice: User) -> None:
     """A request that was under way writes its session when it ends."""
     client = signed_in(alice)
     late = client.session
-    assert late[sessions.SEEN]
-    presence.end_sessions(alice, by=None)
+    assert late[sessions.LAST_SEEN]
+    sign_in_events.end_sessions(alice, by=None)
     late["x"] = 1
     with pytest.raises(UpdateError):
         late.save()
@@ -213,7 +213,7 @@ def test_signing_in_sends_no_cookie_that_a_script_or_another_site_gets(alice: Us
     client = Client()
     client.get("/accounts/login/")
     answer: Any = client.post("/accounts/login/", {"username": "alice", "password": RIGHT})
-    assert {live.SESSION_COOKIE_NAME, live.KNOWN_COOKIE_NAME} <= set(answer.cookies)
+    assert {live.SESSION_COOKIE_NAME, live.DEVICE_COOKIE_NAME} <= set(answer.cookies)
     for cookie in answer.cookies.values():
         assert cookie["httponly"]
         assert cookie["samesite"] == "Lax"
@@ -234,7 +234,7 @@ def test_a_database_that_takes_no_writes_ends_no_session(alice: User, caplog: py
     """As in the minutes of a failover: a session that is due to be written anew goes on unwritten."""
     client = signed_in(alice)
     store = client.session
-    store[sessions.SEEN] -= sessions.RENEW_SECONDS + 1
+    store[sessions.LAST_SEEN] -= sessions.RENEW_SECONDS + 1
     store.save()
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL transaction_read_only = on")

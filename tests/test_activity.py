@@ -13,8 +13,8 @@ from django.urls import reverse
 from tests import shelf
 from tests.conftest import signed_in
 from uploads import services
-from uploads.models import Action, Event, State, Tag, acting_from
-from uploads.services.presence import tried_name
+from uploads.models import Action, Event, State, Tag, client_ip_context
+from uploads.services.sign_in_events import tried_name
 
 pytestmark = pytest.mark.django_db
 
@@ -69,7 +69,7 @@ def test_a_hostile_name_is_kept_in_one_bounded_line(name: str, db: None) -> None
 
 @pytest.mark.parametrize("name", ["a\x00b", "\ud800", None, 12])
 def test_a_name_that_is_no_text_harms_nothing(name: object) -> None:
-    services.presence.refused(credentials={"username": name, "password": "secret"})
+    services.sign_in_events.on_login_failed(credentials={"username": name, "password": "secret"})
     assert "secret" not in str(Event.objects.values().get())
 
 
@@ -142,7 +142,7 @@ def test_people_and_roles_are_no_exception(as_admin: Client, alice: User) -> Non
 def test_a_file_changed_in_the_admin_keeps_its_link_in_the_log(alice: User, admin_user: User) -> None:
     file = shelf.add_file(alice, visibility="team")
     url = reverse("admin:uploads_file_change", args=[file.pk])
-    with acting_from(None):
+    with client_ip_context(None):
         signed_in(admin_user).post(url, {"name": "new.txt", "folder": "", "tags": ""})
     events = Event.objects.about(file.pk).values_list("action", "actor", "name", "address")
     assert list(events) == [

@@ -21,8 +21,8 @@ from tests.conftest import signed_in
 from tests.stores import Bucket
 from uploads import services
 from uploads.admin import events, export
-from uploads.models import Action, Event, File, Level, State, Visibility
-from uploads.models.event import event
+from uploads.models import AccessLevel, Action, Event, File, State, Visibility
+from uploads.models.audit import event
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -152,7 +152,7 @@ def test_names_of_files_that_are_gone_are_for_superusers(
 
 def test_names_of_closed_folders_stay_untold(admin_user: User, as_clerk: Client) -> None:
     folder = folders.create("Layoffs", parent=None, by=admin_user)
-    folders.set_access(folder, {Group.objects.create(name="board"): Level.MANAGE}, by=admin_user)
+    folders.set_access(folder, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
     assert b"Layoffs" not in as_clerk.get(LIST).content
     assert "Layoffs" not in str(exported(as_clerk))
     assert listed(as_clerk, q="Layoffs") == [], "not even that there is one of this name"
@@ -164,7 +164,7 @@ def test_whoever_sees_a_file_need_not_see_where_it_went(alice: User, admin_user:
     services.move_files([file.pk], folder, by=alice)
     services.move_files([file.pk], None, by=alice)
     assert "Layoffs" in str(exported(as_clerk, action="move"))
-    folders.set_access(folder, {board: Level.MANAGE}, by=admin_user)
+    folders.set_access(folder, {board: AccessLevel.MANAGE}, by=admin_user)
     moved = reverse("admin:uploads_event_change", args=[Event.objects.filter(action=Action.MOVE).earliest("id").pk])
     for page in (as_clerk.get(LIST), as_clerk.get(moved), as_clerk.get(file.get_absolute_url())):
         assert page.status_code == 200
@@ -191,7 +191,7 @@ def test_the_log_is_searched_along_its_indexes(trashed: File, as_admin: Client, 
 def test_a_search_finds_what_the_filters_leave_however_much_is_newer(
     as_admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "MOST_EXPORTED", 2)
+    monkeypatch.setattr(events, "MAX_EXPORTED", 2)
     Event.objects.record(Action.LOGIN, name="mallory")
     for _ in range(5):
         Event.objects.record(Action.LOGIN_FAILED, name="mallory")
@@ -233,7 +233,7 @@ def test_a_long_export_goes_in_batches_and_says_where_it_ends(
     as_admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "BATCH", 3)
-    monkeypatch.setattr(export, "MOST_EXPORTED", 7)
+    monkeypatch.setattr(export, "MAX_EXPORTED", 7)
     Event.objects.bulk_create(Event(action=Action.LOGOUT, actor=f"p{number}") for number in range(10))
     rows = exported(as_admin, action="logout")
     assert [row[3] for row in rows[1:8]] == [f"p{number}" for number in range(9, 2, -1)]
@@ -242,7 +242,7 @@ def test_a_long_export_goes_in_batches_and_says_where_it_ends(
 
 
 def test_exactly_the_most_is_whole(as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "MOST_EXPORTED", 4)
+    monkeypatch.setattr(export, "MAX_EXPORTED", 4)
     Event.objects.bulk_create(Event(action=Action.LOGOUT, actor=f"p{number}") for number in range(4))
     assert len(exported(as_admin, action="logout")) == 5
 

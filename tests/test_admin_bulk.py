@@ -13,7 +13,7 @@ from django.test import Client
 from tests import shelf
 from tests.conftest import signed_in
 from uploads import services
-from uploads.admin import bulk
+from uploads.admin import actions
 from uploads.models import Action, Event, File, State, Tagging, Visibility
 from uploads.services import folders
 
@@ -42,7 +42,7 @@ def as_clerk(roles: None) -> Client:
     return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
 
 
-@pytest.mark.parametrize("act", [act.name for act in bulk.ACTS])
+@pytest.mark.parametrize("act", [act.name for act in actions.ADMIN_ACTIONS])
 def test_nothing_happens_before_it_is_confirmed(act: str, admin_user: User) -> None:
     file = shelf.add_file(admin_user)
     before = shelf.whole_database()
@@ -148,7 +148,7 @@ def test_nothing_chosen_and_unknown_actions_do_nothing(alice: User, as_clerk: Cl
 
 
 def test_a_choice_of_everything_is_bounded(alice: User, as_clerk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "MOST_CHOSEN", 2)
+    monkeypatch.setattr(actions, "MAX_SELECTED", 2)
     files = [shelf.add_file(alice) for _ in range(3)]
     answer = confirm(as_clerk, "trash", files[0], select_across="1")
     assert "at most 2" in told(answer) or "at most 2" in answer.content.decode()
@@ -158,10 +158,10 @@ def test_a_choice_of_everything_is_bounded(alice: User, as_clerk: Client, monkey
 def test_staff_without_a_role_change_nothing(alice: User, roles: None) -> None:
     file = shelf.add_file(alice)
     clerk = shelf.add_person("nobody", is_staff=True)
-    for act in bulk.ACTS:
+    for act in actions.ADMIN_ACTIONS:
         assert confirm(signed_in(clerk), act.name, file, folder="", tags="x").status_code == 403
     viewer = signed_in(shelf.add_person("viewer", "viewers", is_staff=True))
-    for act in bulk.ACTS:
+    for act in actions.ADMIN_ACTIONS:
         confirm(viewer, act.name, file, folder="", tags="x")
     assert File.objects.get().updated_at == file.updated_at
 
@@ -171,7 +171,7 @@ def test_a_hostile_name_is_text_on_every_page(admin_user: User) -> None:
     services.tag_files([file.pk], add=["<script>alert(2)</script>"], by=admin_user)
     client = signed_in(admin_user)
     pages = [client.get(LIST), client.get(f"{LIST}{file.pk}/change/"), client.get(f"{LIST}{file.pk}/delete/")]
-    pages += [choose(client, act.name, file) for act in bulk.ACTS] + [client.get("/admin/uploads/event/")]
+    pages += [choose(client, act.name, file) for act in actions.ADMIN_ACTIONS] + [client.get("/admin/uploads/event/")]
     pages += [client.get("/admin/uploads/tag/"), client.get(f"{LIST}{file.pk}/history/")]
     for page in pages:
         assert page.status_code == 200

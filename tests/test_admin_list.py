@@ -18,9 +18,9 @@ from pytest_django import DjangoAssertNumQueries
 from tests import shelf
 from tests.conftest import signed_in
 from uploads import services
-from uploads.admin import recorded
+from uploads.admin import base
 from uploads.admin.files import FileAdmin
-from uploads.models import File, Folder, Look, Preview, PreviewState, State, Visibility, fold
+from uploads.models import File, Folder, Preview, PreviewKind, PreviewState, State, Visibility, apply_deltas
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -103,7 +103,7 @@ def test_time_is_chosen_by_year_month_and_day(alice: User, as_admin: Client) -> 
 def test_the_days_to_click_on_come_from_kept_figures(alice: User, as_admin: Client, as_clerk: Client) -> None:
     for _ in range(2):
         shelf.add_file(alice, available_at=datetime(2024, 2, 29, tzinfo=UTC))
-    fold()
+    apply_deltas()
     shown = [
         [(step.label, step.files) for step in as_admin.get(LIST, query).context["days"]]
         for query in ({}, {"added": "2024"}, {"added": "2024-02"}, {"added": "2024-02-29"})
@@ -117,14 +117,14 @@ def test_the_days_to_click_on_come_from_kept_figures(alice: User, as_admin: Clie
 def test_a_thumbnail_shows_where_one_is_ready(alice: User, as_admin: Client) -> None:
     ready, making = shelf.add_file(alice, name="ready"), shelf.add_file(alice, name="making")
     for file, state in ((ready, PreviewState.READY), (making, PreviewState.MAKING)):
-        Preview.objects.create(file=file, look=Look.THUMBNAIL, state=state, lease_until=Now())
+        Preview.objects.create(file=file, look=PreviewKind.THUMBNAIL, state=state, lease_until=Now())
     page = as_admin.get(LIST).content.decode()
     assert reverse("thumbnail", args=[ready.pk]) in page
     assert reverse("thumbnail", args=[making.pk]) not in page
 
 
 def test_a_list_counts_no_further_than_its_cap(alice: User, as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorded, "MOST_COUNTED", 3)
+    monkeypatch.setattr(base, "MAX_COUNTED", 3)
     for _ in range(5):
         shelf.add_file(alice)
     answer = as_admin.get(LIST)
@@ -135,7 +135,7 @@ def test_a_list_counts_no_further_than_its_cap(alice: User, as_admin: Client, mo
 def test_a_question_that_takes_too_long_is_given_up_with_advice(
     alice: User, as_admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorded, "PATIENCE_MS", 20)
+    monkeypatch.setattr(base, "STATEMENT_TIMEOUT_MS", 20)
     slow = File.objects.extra(where=["pg_sleep(0.2) IS NOT NULL"])
     shelf.add_file(alice)
     monkeypatch.setattr(FileAdmin, "get_queryset", lambda self, request: slow)

@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests import shelf
 from tests.conftest import signed_in
-from uploads.models import Finding, Origin, Outcome, Report, Trouble, Visibility
+from uploads.models import Finding, Origin, Report, RunOutcome, Trouble, Visibility
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +22,7 @@ LIST = "/admin/uploads/report/"
 SIDE = {"count": 1234567, "bytes": 5 * 1024**3, "sha256": "a" * 64}
 
 
-def made(outcome: Outcome = Outcome.DIFFERENCES, **summary: Any) -> Report:
+def made(outcome: RunOutcome = RunOutcome.DIFFERENCES, **summary: Any) -> Report:
     figures = {"rows": SIDE, "objects": SIDE, "left": {"young": 3}, "found": {"missing": 2}, "seconds": 4.5, **summary}
     report = Report.objects.create(command="fsck")
     report.end(outcome, **figures)
@@ -125,7 +125,7 @@ def test_reports_of_other_commands_are_told_as_they_are(as_clerk: Client) -> Non
 
 
 def test_the_list_is_filtered_by_outcome(as_clerk: Client) -> None:
-    differing, agreed = made(), made(Outcome.AGREED, found={})
+    differing, agreed = made(), made(RunOutcome.AGREED, found={})
     rows = as_clerk.get(LIST, {"outcome": "agreed"}).context["cl"].result_list
     assert [row.pk for row in rows] == [agreed.pk]
     assert [row.pk for row in as_clerk.get(LIST).context["cl"].result_list] == [agreed.pk, differing.pk]
@@ -141,7 +141,7 @@ def test_nobody_adds_changes_or_deletes_reports_here(as_admin: Client) -> None:
 
 def test_the_dashboard_says_when_both_were_compared_last(as_clerk: Client) -> None:
     assert "not been compared yet" in as_clerk.get("/admin/storage/").content.decode()
-    made(Outcome.AGREED)
+    made(RunOutcome.AGREED)
     Report.objects.create(command="fsck", scope="f/0", outcome="differences", ended_at=Now())
     Report.objects.create(command="fsck", outcome="stopped", ended_at=Now())
     page = as_clerk.get("/admin/storage/").content.decode()

@@ -15,7 +15,7 @@ from tests import shelf
 from tests.conftest import signed_in
 from tests.rows import plant
 from uploads import services
-from uploads.models import Action, Event, File, Folder, Grant, Level, Tag, Tagging, fold
+from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, Tag, Tagging, apply_deltas
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -31,7 +31,9 @@ def listed(client: Client, **query: str) -> set[str]:
     return {folder.whole_path for folder in answer.context["cl"].result_list}
 
 
-def saved(client: Client, folder: Folder | None, grants: list[tuple[Group, Level]] | None = None, **told: str) -> Any:
+def saved(
+    client: Client, folder: Folder | None, grants: list[tuple[Group, AccessLevel]] | None = None, **told: str
+) -> Any:
     """Send the form of a folder, with the grants it is to have, none of which is there yet."""
     rows = {"grants-TOTAL_FORMS": str(len(grants or [])), "grants-INITIAL_FORMS": "0"}
     for number, (group, level) in enumerate(grants or []):
@@ -118,9 +120,9 @@ def test_a_folder_that_cannot_be_so_is_told_which_field(told: dict[str, str], fi
 
 def test_access_is_given_to_groups_and_taken_back(admin_user: User, as_admin: Client) -> None:
     folder, group = plant("Brand", admin_user), Group.objects.create(name="design")
-    assert saved(as_admin, folder, [(group, Level.MANAGE)], name="Brand", restricted="on").status_code == 302
+    assert saved(as_admin, folder, [(group, AccessLevel.MANAGE)], name="Brand", restricted="on").status_code == 302
     folder.refresh_from_db()
-    assert (folder.restricted, folder.governor_id, Grant.objects.get().level) == (True, folder.pk, Level.MANAGE)
+    assert (folder.restricted, folder.governor_id, Grant.objects.get().level) == (True, folder.pk, AccessLevel.MANAGE)
     assert saved(as_admin, folder, name="Brand").status_code == 302
     folder.refresh_from_db()
     assert (folder.restricted, folder.governor_id, Grant.objects.exists()) == (False, None, False)
@@ -128,14 +130,14 @@ def test_access_is_given_to_groups_and_taken_back(admin_user: User, as_admin: Cl
 
 def test_access_that_is_there_is_changed_row_by_row(admin_user: User, as_admin: Client) -> None:
     folder, group, other = plant("Brand", admin_user), Group.objects.create(name="a"), Group.objects.create(name="b")
-    folders.set_access(folder, {group: Level.MANAGE, other: Level.VIEW}, by=admin_user)
+    folders.set_access(folder, {group: AccessLevel.MANAGE, other: AccessLevel.VIEW}, by=admin_user)
     rows: dict[str, str] = {"grants-TOTAL_FORMS": "2", "grants-INITIAL_FORMS": "2"}
     for number, (grant, level) in enumerate(zip(folder.grants.order_by("group__name"), ["3", "2"], strict=True)):
         rows |= {f"grants-{number}-{name}": str(value) for name, value in
                  {"id": grant.pk, "folder": folder.pk, "group": grant.group_id, "level": level}.items()}  # fmt: skip
     url = reverse("admin:uploads_folder_change", args=[folder.pk])
     assert as_admin.post(url, {"name": "Brand", "parent": "", "restricted": "on", **rows}).status_code == 302
-    assert dict(folder.grants.values_list("group__name", "level")) == {"a": Level.MANAGE, "b": Level.UPLOAD}
+    assert dict(folder.grants.values_list("group__name", "level")) == {"a": AccessLevel.MANAGE, "b": AccessLevel.UPLOAD}
     before = Event.objects.filter(action=Action.ACCESS).count()
     kept = {f"grants-{number}-id": str(grant.pk) for number, grant in enumerate(folder.grants.order_by("group__name"))}
     as_admin.post(url, {"name": "Signs", "parent": "", "restricted": "on", **rows, **kept})
@@ -147,7 +149,7 @@ def test_access_that_locks_everybody_out_or_says_nothing_is_refused(
     restricted: dict[str, str], admin_user: User, as_admin: Client
 ) -> None:
     folder, group = plant("Brand", admin_user), Group.objects.create(name="design")
-    answer = saved(as_admin, folder, [(group, Level.VIEW)], name="Brand", **restricted)
+    answer = saved(as_admin, folder, [(group, AccessLevel.VIEW)], name="Brand", **restricted)
     assert answer.status_code == 200
     assert answer.context["errors"]
     assert not Grant.objects.exists()
@@ -179,7 +181,7 @@ def test_emptied_folders_are_removed_and_full_ones_stay(alice: User, as_clerk: C
 
 def test_a_closed_folder_is_out_of_a_managers_reach(admin_user: User, as_clerk: Client) -> None:
     folder = plant("Board", admin_user)
-    folders.set_access(folder, {Group.objects.create(name="board"): Level.MANAGE}, by=admin_user)
+    folders.set_access(folder, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
     assert listed(as_clerk) == set()
     assert as_clerk.get(reverse("admin:uploads_folder_change", args=[folder.pk])).status_code == 302
     saved(as_clerk, folder, name="Mine")
@@ -198,7 +200,7 @@ def test_nonsense_in_the_list_of_folders_breaks_nothing(query: dict[str, str], a
 def test_a_folders_hostile_name_is_text(admin_user: User, as_admin: Client) -> None:
     folder = plant(HOSTILE, admin_user)
     shelf.add_file(admin_user, folder=folder)
-    fold()
+    apply_deltas()
     for url in (FOLDERS, reverse("admin:uploads_folder_change", args=[folder.pk]), "/admin/uploads/file/",
                 "/admin/storage/", "/admin/uploads/event/"):  # fmt: skip
         assert b"<img src=x" not in as_admin.get(url).content
@@ -218,7 +220,7 @@ def test_ones_own_file_in_a_folder_closed_to_one_is_edited_where_it_is(admin_use
     clerk = shelf.add_person("clerk", "managers", is_staff=True)
     board = plant("Board", admin_user)
     file = shelf.add_file(clerk, folder=board)
-    folders.set_access(board, {Group.objects.create(name="board"): Level.MANAGE}, by=admin_user)
+    folders.set_access(board, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
     url, told = reverse("admin:uploads_file_change", args=[file.pk]), {"name": "new.txt", "visibility": "team"}
     kept = f"#{file.folder_id}"
     assert signed_in(clerk).get(url).context["adminform"].form.initial["folder"] == kept
@@ -232,7 +234,7 @@ def test_ones_own_file_in_a_folder_closed_to_one_is_edited_where_it_is(admin_use
 
 def test_tags_show_on_how_many_files_they_are(alice: User, as_admin: Client) -> None:
     services.tag_files([shelf.add_file(alice).pk, shelf.add_file(alice).pk], add=["Été"], by=alice)
-    fold()
+    apply_deltas()
     (tag,) = as_admin.get(TAGS, {"q": "ete"}).context["cl"].result_list
     assert (tag.name, tag.count) == ("Été", 2)
     assert as_admin.get(TAGS, {"q": "winter"}).context["cl"].result_list == []
@@ -255,7 +257,7 @@ def test_a_tag_that_is_none_is_refused(name: str, as_admin: Client) -> None:
 
 def test_deleting_a_tag_says_on_how_many_files_it_is_and_leaves_them(alice: User, as_clerk: Client) -> None:
     services.tag_files([shelf.add_file(alice).pk], add=["gone"], by=alice)
-    fold()
+    apply_deltas()
     url = reverse("admin:uploads_tag_delete", args=[Tag.objects.get().pk])
     assert "1 file" in as_clerk.get(url).content.decode()
     assert as_clerk.post(url, {"post": "yes"}).status_code == 302

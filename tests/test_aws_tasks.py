@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.aws_template import PATH, Template, plain
-from uploads.services import gauges
+from uploads.services import metrics
 
 PROJECT = Path(__file__).resolve().parents[1]
 PARAMETERS = {"Domain": "files.example.org", "HostedZoneId": "Z", "Image": "image", "ContentKey1": "PEM"}
@@ -68,7 +68,7 @@ def test_each_variable_stands_in_the_table_of_settings() -> None:
 @pytest.mark.django_db
 def test_alarms_read_the_metric_that_the_worker_writes(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        gauges.log_queue()
+        metrics.log_queue()
     (fields,) = (record.__dict__["fields"] for record in caplog.records if "fields" in record.__dict__)
     (directive,) = fields["_aws"]["CloudWatchMetrics"]
     written = {metric["Name"] for metric in directive["Metrics"]}

@@ -13,7 +13,7 @@ from django.core.management import load_command_class
 
 from tests import proxies
 from tests.aws_template import PATH, Template
-from uploads.s3.delivery import DOWNLOAD_SECONDS
+from uploads.s3.downloads import DOWNLOAD_SECONDS
 
 PROJECT = Path(__file__).resolve().parents[1]
 TOOLS = PROJECT / ".venv-deploy" / "bin"

@@ -12,7 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.rows import make_row
-from uploads.forms import choice
+from uploads.forms import selection
 from uploads.models import File, Folder, State, Tagging, Visibility
 from uploads.services import folders
 
@@ -147,7 +147,7 @@ def test_a_filter_that_cannot_be_used_changes_nothing(query: str, folder: str, a
 
 
 def test_too_many_at_once_are_refused_whole(alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(selection, "MAX_SELECTED", 2)
     files = some(alice)
     answer = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": ""})
     assert answer.status_code == 400

@@ -14,7 +14,7 @@ from tests.rows import make_row, used
 from tests.senders import Sender, Upload, put_bytes
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 from uploads.models import File, State
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -93,7 +93,7 @@ def test_a_store_that_is_away_does_not_hold_a_cancel_up(
     upload = sender.start(BODY)
     sender.put(upload, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "multipart_ids", lambda key, **where: (_ for _ in ()).throw(StoreUnavailable()))
+        patch.setattr(s3, "multipart_ids", lambda key, **where: (_ for _ in ()).throw(StorageUnavailable()))
         assert sender.cancel(upload).status_code == 204
     assert used(alice) == (0, 0)
     assert bucket.multipart_uploads()

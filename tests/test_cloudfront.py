@@ -22,7 +22,7 @@ from tests.own_ca import Authority
 from tests.stores import Bucket
 from uploads import s3
 from uploads.models import File
-from uploads.s3.delivery import DOWNLOAD_SECONDS
+from uploads.s3.downloads import DOWNLOAD_SECONDS
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from amalga.logs import PlainLines, field_value, print_exception
+from amalga.log import PlainFormatter, field_value, print_exception
 from tests import shelf
 from tests.stores import Bucket
 from tests.test_architecture import APP, PROJECT, module_of, sources
@@ -22,9 +22,9 @@ from tests.test_log_lines import record
 from uploads import s3
 from uploads.management import commands
 from uploads.management.base import AmalgaCommand, EscapedOutput
-from uploads.management.progress import Progress
-from uploads.models import Basis, File, Installation, Origin
-from uploads.names import fold
+from uploads.management.cli import Progress
+from uploads.models import ChecksumStatus, File, Installation, Origin
+from uploads.names import normalize_for_search
 
 FORGED = "Bucket and database agree."
 HOSTILE = [
@@ -89,7 +89,7 @@ def test_every_command_escapes_its_output() -> None:
     assert all(isinstance(made().stderr, EscapedOutput) for made in classes.values())
 
 
-RAW = {"uploads.management.progress", "uploads.management.commands.export_manifest"}  # their own text, and data
+RAW = {"uploads.management.cli", "uploads.management.commands.export_manifest"}  # their own text, and data
 STREAMS = {"uploads.management.base", "uploads.management.commands.create_admin"}  # makes the streams; reads stdin
 
 
@@ -156,7 +156,7 @@ def test_import_of_hostile_keys_ends_and_keeps_each_key(odd: Bucket, alice: User
     kept = dict(File.objects.values_list("key", "name"))
     assert len(HOSTILE) - len(kept) <= 3 * refused  # `\\.` and such are no names
     assert {f"imp/{name}" for name in HOSTILE if "\uff3c" in name} <= set(kept)
-    assert all(folded == fold(name) for name, folded in File.objects.values_list("name", "folded"))
+    assert all(folded == normalize_for_search(name) for name, folded in File.objects.values_list("name", "folded"))
     if json_output:
         assert [json.loads(line) for line in lines if line.startswith("{")][-1]["files"] == len(kept)
 
@@ -180,7 +180,7 @@ def test_fsck_tells_of_hostile_keys_in_one_line_each(odd: Bucket, json_output: b
     ("fsck", ["--grace=0"]),
 ])  # fmt: skip
 def test_commands_over_hostile_rows_tell_one_line_each(odd: Bucket, alice: User, command: str, args: list[str]) -> None:
-    facts: dict[str, Any] = {"origin": Origin.IMPORTED, "checksum": "", "checksum_basis": Basis.UNREAD}
+    facts: dict[str, Any] = {"origin": Origin.IMPORTED, "checksum": "", "checksum_basis": ChecksumStatus.UNREAD}
     for name in HOSTILE:
         shelf.add_file(alice, key=f"imp/{name}", **facts)
     code, lines = run(command, *args)
@@ -208,7 +208,7 @@ CHECKED = {  # of letters, digits, dots and dashes, or of the settings
 
 @pytest.mark.parametrize("text", [*HOSTILE, "x file=1 by=2", 'a"b', "", " "])
 def test_a_field_of_a_log_line_holds_hostile_text(text: str) -> None:
-    line = PlainLines().format(record("stray_aborted key=%s initiated=%s", field_value(text), "now"))
+    line = PlainFormatter().format(record("stray_aborted key=%s initiated=%s", field_value(text), "now"))
     assert line.isprintable()
     key = line.partition(" key=")[2].partition(" initiated=now")[0]
     assert key.startswith('"') or (not set(' ="') & set(key) and key)

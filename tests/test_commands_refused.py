@@ -14,7 +14,7 @@ from django.db import OperationalError
 
 from amalga.settings import BASE_DIR
 from tests import shelf
-from uploads.management.arguments import bytes_a_second
+from uploads.management.cli import bytes_per_second
 from uploads.management.commands import previews, recount
 from uploads.services.doctor.database import _stores
 
@@ -28,10 +28,10 @@ def test_an_argument_that_is_not_utf_8_is_refused_in_one_sentence(args: list[str
 
 
 def test_a_rate_is_bytes_a_second_in_powers_of_ten() -> None:
-    assert [bytes_a_second(text) for text in ("7", "500k", "50M", "1G")] == [7, 500_000, 50_000_000, 10**9]
+    assert [bytes_per_second(text) for text in ("7", "500k", "50M", "1G")] == [7, 500_000, 50_000_000, 10**9]
     for text in ("0", "1.5", "-1", "50MiB", "", "m"):
         with pytest.raises(argparse.ArgumentTypeError):
-            bytes_a_second(text)
+            bytes_per_second(text)
 
 
 def test_doctor_fails_while_a_row_names_a_store_that_no_variable_names(alice: User) -> None:

@@ -24,14 +24,14 @@ from tests.rows import make_row
 from tests.senders import Sender, sha256, web
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import Conflict, StoreRefused, StoreUnavailable
-from uploads.models import Basis, File, Finding, Origin, State
-from uploads.models.queries import in_seconds
+from uploads.errors import Conflict, StorageDenied, StorageUnavailable
+from uploads.models import ChecksumStatus, File, Finding, Origin, State
+from uploads.models.querysets import seconds_from_now
 from uploads.s3.client import OWNER
-from uploads.s3.trial import try_conditions
+from uploads.s3.probes import try_conditions
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import condition_lines, owner_lines
-from uploads.services.doctor.store import reach_lines
+from uploads.services.doctor.storage import reach_lines
 
 pytestmark = pytest.mark.django_db
 
@@ -111,7 +111,7 @@ def strict(bucket: Bucket, settings: Settings) -> Iterator[Conditions]:
         yield conditions
 
 
-def item_of(name: str) -> s3.Item:
+def item_of(name: str) -> s3.ObjectInfo:
     found = s3.head(name)
     assert found is not None
     return found
@@ -155,7 +155,7 @@ def test_a_completion_whose_answer_was_lost_is_found_to_be_done(
 def test_a_conflict_of_writers_is_to_be_repeated(digest_bucket: Bucket, settings: Settings) -> None:
     with between(digest_bucket.address, settings) as front:
         front.rules["complete"] = fronts.status(409, "ConditionalRequestConflict")
-        with pytest.raises(StoreUnavailable) as caught:
+        with pytest.raises(StorageUnavailable) as caught:
             s3.complete_multipart(key(1), "any", [], size=4, once=True)
     assert "ConditionalRequestConflict" in caught.value.detail
 
@@ -164,19 +164,19 @@ def test_setting_aside_never_overwrites_what_came_meanwhile(bucket: Bucket, stri
     bucket.write(key(1), b"hello")
     strict.before = lambda: bucket.write(f"quarantine/{key(1)}", b"other")
     with pytest.raises(Conflict, match="another is at"):
-        s3.set_aside(item_of(key(1)))
+        s3.quarantine(item_of(key(1)))
     assert (bucket.read(key(1)), bucket.read(f"quarantine/{key(1)}")) == (b"hello", b"other")
 
 
 def test_setting_aside_can_be_repeated(bucket: Bucket, strict: Conditions) -> None:
     bucket.write(key(1), b"hello")
-    assert s3.set_aside(item_of(key(1))) == s3.set_aside(item_of(key(1)))
+    assert s3.quarantine(item_of(key(1))) == s3.quarantine(item_of(key(1)))
     assert strict.seen == ["put"]
 
 
 def test_a_copy_never_overwrites_another_installations_object(bucket: Bucket, strict: Conditions) -> None:
     bucket.write("photos/a.jpg", b"theirs")
-    mark = s3.Mark("us", etag_of("photos/a.jpg"))
+    mark = s3.CopyTag("us", etag_of("photos/a.jpg"))
     assert not s3.copy_within("photos/a.jpg", lengths=[6], mark=mark, source="", target="", once=True)
     assert bucket.client.head_object(Bucket=bucket.name, Key="photos/a.jpg")["Metadata"] == {}
 
@@ -184,8 +184,8 @@ def test_a_copy_never_overwrites_another_installations_object(bucket: Bucket, st
 def test_a_file_that_is_sent_never_overwrites_another_installations_object(digest_bucket: Bucket) -> None:
     digest_bucket.write("photos/a.jpg", b"theirs")
     digests = (sha256(b"ours"), "")
-    with pytest.raises(StoreUnavailable) as caught:
-        s3.put_file("photos/a.jpg", io.BytesIO(b"ours"), digests=digests, store="", mark=s3.Mark(), once=True)
+    with pytest.raises(StorageUnavailable) as caught:
+        s3.put_file("photos/a.jpg", io.BytesIO(b"ours"), digests=digests, store="", mark=s3.CopyTag(), once=True)
     assert "PreconditionFailed" in caught.value.detail
     assert digest_bucket.read("photos/a.jpg") == b"theirs"
 
@@ -217,7 +217,7 @@ def test_one_changed_object_among_many_stays_alone(bucket: Bucket, strict: Condi
 def test_a_store_that_knows_no_conditions_is_sent_none(bucket: Bucket, strict: Conditions, settings: Settings) -> None:
     settings.S3_CONDITIONS = frozenset()
     bucket.write(key(1), b"hello")
-    s3.set_aside(item_of(key(1)))
+    s3.quarantine(item_of(key(1)))
     assert s3.delete(key(1), etag="0" * 32)
     assert s3.delete_many([f"quarantine/{key(1)}"], etags={f"quarantine/{key(1)}": "0" * 32}) == {}
     assert (strict.seen, bucket.objects()) == ([], {})
@@ -243,7 +243,7 @@ def test_an_erased_file_leaves_what_others_wrote_under_its_key(
     for number in range(count):
         marked.write(f"photos/{number}", b"hello")
         facts: dict[str, Any] = {"origin": Origin.ADOPTED, "key": f"photos/{number}", "size": 5}
-        make_row(alice, State.DELETING, etag=etag_of(f"photos/{number}"), checksum_basis=Basis.UNREAD, **facts)
+        make_row(alice, State.DELETING, etag=etag_of(f"photos/{number}"), checksum_basis=ChecksumStatus.UNREAD, **facts)
     marked.write("photos/0", b"newer")
     assert services.sweep()["erased"] == count
     assert set(marked.objects()) == {"photos/0"}
@@ -265,7 +265,7 @@ def test_an_original_that_is_overwritten_at_the_last_moment_stays(
         file = Sender(as_alice).send(b"hello")
         two.swap()
         two_stores.run("--apply")
-        File.objects.update(updated_at=in_seconds(-25 * 3600))
+        File.objects.update(updated_at=seconds_from_now(-25 * 3600))
         conditions = Conditions(bucket)
         conditions.before = lambda: bucket.write(file.key, b"newer")
         with fronts.in_front_of(bucket.address.endpoint) as front:
@@ -302,8 +302,8 @@ def test_calls_and_upload_urls_reach_no_bucket_of_another_account(
     bucket: Bucket, owned: list[str], settings: Settings
 ) -> None:
     settings.S3_BUCKET_OWNER = OTHER_ACCOUNT
-    for call in (s3.head, lambda name: s3.peek(name, size=1), s3.delete, lambda _: list(s3.list_objects())):
-        with pytest.raises(StoreRefused):
+    for call in (s3.head, lambda name: s3.head_and_sniff(name, size=1), s3.delete, lambda _: list(s3.list_objects())):
+        with pytest.raises(StorageDenied):
             call(key(1))
     signed = s3.sign_put(key(1), size=5, sha256=None)
     assert web.request("PUT", signed.url, body=b"hello", headers=signed.headers).status == 403
@@ -315,7 +315,7 @@ def test_calls_and_upload_urls_reach_the_bucket_of_the_right_account(
 ) -> None:
     """Nor has a browser to send more headers than before."""
     file = Sender(as_alice).send(b"0123456789abcdefghijKLM")
-    s3.set_aside(item_of(file.key))
+    s3.quarantine(item_of(file.key))
     assert s3.delete_many([file.key]) == {}
     assert set(bucket.objects()) == {f"quarantine/{file.key}"}
     assert set(owned) == {ACCOUNT}

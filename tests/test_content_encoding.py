@@ -17,10 +17,10 @@ from tests import shelf
 from tests.senders import Sender, Upload, put_bytes, web
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.models import Basis, File, State
-from uploads.models.queries import in_seconds
-from uploads.services.move_store.carry import CHUNK_BYTES
-from uploads.services.verify import Reading, verify
+from uploads.models import ChecksumStatus, File, State
+from uploads.models.querysets import seconds_from_now
+from uploads.services.move_store.copy import CHUNK_BYTES
+from uploads.services.verify import ResumableHasher, verify
 
 pytestmark = pytest.mark.django_db
 
@@ -49,7 +49,7 @@ def test_an_upload_that_came_with_an_encoding_is_refused_and_removed(
     assert (answer.status_code, error["code"]) == (415, "refused_encoding")
     assert encoding.removeprefix("aws-chunked,") in error["message"]
     assert upload.row().state == State.DELETING
-    File.objects.update(signed_until=in_seconds(-shelf.HOUR))
+    File.objects.update(signed_until=seconds_from_now(-shelf.HOUR))
     services.sweep()
     assert shelf.nothing_is_left(bucket, alice)
 
@@ -69,7 +69,9 @@ def test_an_encoded_upload_is_refused_by_a_store_that_checks_digests(as_alice: C
 def test_a_sweep_ends_an_encoded_upload_that_was_left_completing(sender: Sender) -> None:
     upload = sent(sender, b"this is no gzip", "gzip")
     checksum = upload.digests[0]
-    File.objects.filter(pk=upload.id).update(state=State.COMPLETING, lease_until=in_seconds(-1), checksum=checksum)
+    File.objects.filter(pk=upload.id).update(
+        state=State.COMPLETING, lease_until=seconds_from_now(-1), checksum=checksum
+    )
     assert services.sweep()["failed"] == 0
     assert not File.objects.filter(pk=upload.id).exclude(state=State.DELETING).exists()
 
@@ -81,7 +83,7 @@ def test_parts_that_come_with_an_encoding_make_a_plain_file(sender: Sender, buck
         assert put_bytes(upload.signed[number], piece, headers={"Content-Encoding": "gzip"}).status == 200
     file = sender.finished(upload)
     assert bucket.client.head_object(Bucket=bucket.name, Key=file.key).get("ContentEncoding") is None
-    assert verify(file) is Basis.READ
+    assert verify(file) is ChecksumStatus.READ
 
 
 # --- files that are there already ---------------------------------------------------------------
@@ -98,13 +100,13 @@ def stored(owner: User, bucket: Bucket, body: bytes, encoding: str, **facts: Any
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_stored_bytes_are_what_is_verified(alice: User, bucket: Bucket, encoding: str) -> None:
-    file = stored(alice, bucket, PACKED, encoding, checksum_basis=Basis.DAMAGED)
-    assert verify(file) is Basis.READ
+    file = stored(alice, bucket, PACKED, encoding, checksum_basis=ChecksumStatus.DAMAGED)
+    assert verify(file) is ChecksumStatus.READ
 
 
 def test_a_small_object_that_unpacks_to_gigabytes_is_read_as_the_small_one(alice: User, bucket: Bucket) -> None:
     bomb = gzip.compress(gzip.compress(bytes(2**22)) * 1024)
-    reading = Reading(stored(alice, bucket, bomb, "gzip, gzip"))
+    reading = ResumableHasher(stored(alice, bucket, bomb, "gzip, gzip"))
     assert reading.run()
     assert (reading.size, reading.checksum) == (len(bomb), reading.file.checksum)
 
@@ -148,4 +150,4 @@ def test_an_object_that_goes_on_past_its_size_is_of_another_size(
 ) -> None:
     file = shelf.add_file(alice, bytes(25), etag="0")
     monkeypatch.setattr(s3, "stream", lambda *_args, **_kwargs: endless(25))
-    assert verify(file) is Basis.DAMAGED
+    assert verify(file) is ChecksumStatus.DAMAGED

@@ -21,12 +21,12 @@ from tests.senders import Sender, put_bytes, sha256, web
 from tests.stores import Bucket
 from tests.test_architecture import tracked
 from uploads import s3
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 from uploads.models import State
-from uploads.s3 import client, delivery
+from uploads.s3 import client, downloads
 from uploads.s3.client import seconds_of_credentials
 from uploads.s3.signing import URL_SECONDS
-from uploads.services.doctor.store import credential_lines
+from uploads.services.doctor.storage import credential_lines
 
 KEY = "f/" + "0" * 32
 FIRST = "AWS_ACCESS_KEY_ID"
@@ -190,8 +190,8 @@ def test_no_url_lives_longer_than_the_credentials_that_sign_it(container: Giver,
     container.seconds = seconds
     end = ends(URLS[kind]())
     assert end <= datetime.now(UTC) + timedelta(seconds=seconds)
-    longest = {"put": URL_SECONDS, "part": URL_SECONDS, "download": delivery.DOWNLOAD_SECONDS}
-    assert end <= datetime.now(UTC) + timedelta(seconds=longest.get(kind, 2 * delivery.WINDOW_SECONDS))
+    longest = {"put": URL_SECONDS, "part": URL_SECONDS, "download": downloads.DOWNLOAD_SECONDS}
+    assert end <= datetime.now(UTC) + timedelta(seconds=longest.get(kind, 2 * downloads.WINDOW_SECONDS))
 
 
 @pytest.mark.parametrize("mode", ["payload", "sha256", "off"])
@@ -204,7 +204,7 @@ def test_nor_does_one_of_any_kind_of_checksum(container: Giver, settings: Settin
 @pytest.mark.parametrize("kind", URLS)
 def test_nothing_is_signed_with_credentials_that_have_ended(container: Giver, kind: str) -> None:
     container.seconds = -5
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         URLS[kind]()
 
 
@@ -263,7 +263,7 @@ def test_who_gives_them_is_not_waited_for_long(
     giver.mode = "hangs"
     web_identity(nothing, giver, tmp_path)
     begun = time.monotonic()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         URLS["put"]()
     assert time.monotonic() - begun < 5
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from tests.senders import Sender
 from tests.stores import Bucket
-from uploads.models import Basis, Event, File
+from uploads.models import ChecksumStatus, Event, File
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def page(client: Client, file: File) -> str:
     return answer.content.decode()
 
 
-def note(file: File, basis: Basis) -> None:
+def note(file: File, basis: ChecksumStatus) -> None:
     File.objects.filter(pk=file.pk).update(checksum_basis=basis)
 
 
@@ -32,7 +32,7 @@ def test_a_good_file_raises_no_alarm(file: File, as_alice: Client) -> None:
 
 
 def test_a_damaged_file_says_so_and_can_be_had_all_the_same(file: File, as_alice: Client) -> None:
-    note(file, Basis.DAMAGED)
+    note(file, ChecksumStatus.DAMAGED)
     told = page(as_alice, file)
     assert 'role="alert"' in told
     assert "This file is damaged." in told
@@ -41,7 +41,7 @@ def test_a_damaged_file_says_so_and_can_be_had_all_the_same(file: File, as_alice
 
 
 def test_of_a_missing_file_there_is_a_page_and_no_way_to_its_bytes(file: File, as_alice: Client) -> None:
-    note(file, Basis.MISSING)
+    note(file, ChecksumStatus.MISSING)
     told = page(as_alice, file)
     assert "The bytes of this file are missing." in told
     assert reverse("download", args=[file.pk]) not in told
@@ -49,7 +49,7 @@ def test_of_a_missing_file_there_is_a_page_and_no_way_to_its_bytes(file: File, a
 
 @pytest.mark.parametrize("query", ["", "?inline=1"])
 def test_whoever_asks_for_missing_bytes_is_told_that_they_are_gone(file: File, as_alice: Client, query: str) -> None:
-    note(file, Basis.MISSING)
+    note(file, ChecksumStatus.MISSING)
     answer = as_alice.get(reverse("download", args=[file.pk]) + query)
     assert answer.status_code == 410
     assert "report.txt" in answer.content.decode()
@@ -59,7 +59,7 @@ def test_whoever_asks_for_missing_bytes_is_told_that_they_are_gone(file: File, a
 
 
 def test_somebody_who_may_not_see_it_is_not_told_that_it_is_missing(file: File, as_charlie: Client) -> None:
-    note(file, Basis.MISSING)
+    note(file, ChecksumStatus.MISSING)
     assert as_charlie.get(reverse("download", args=[file.pk])).status_code == 404
 
 
@@ -67,22 +67,26 @@ def test_an_older_version_that_is_missing_is_told_apart(as_alice: Client, bucket
     sender = Sender(as_alice)
     first = sender.send(b"one")
     second = sender.send(b"second", replaces=first.pk)
-    note(first, Basis.MISSING)
+    note(first, ChecksumStatus.MISSING)
     assert "bytes missing" in page(as_alice, second)
     assert as_alice.get(reverse("download_version", args=[second.link, first.pk])).status_code == 410
     assert as_alice.get(reverse("download", args=[second.link])).status_code == 302
 
 
 def test_a_file_without_a_checksum_shows_none(file: File, as_alice: Client) -> None:
-    File.objects.filter(pk=file.pk).update(checksum="", checksum_basis=Basis.UNREAD, origin="imported")
+    File.objects.filter(pk=file.pk).update(checksum="", checksum_basis=ChecksumStatus.UNREAD, origin="imported")
     assert "has not been read" in page(as_alice, file)
     assert 'class="checksum"' not in page(as_alice, file)
 
 
-@pytest.mark.parametrize("basis", [Basis.DAMAGED, Basis.MISSING, Basis.CLAIMED, Basis.UNREAD])
-def test_the_admin_finds_them(file: File, alice: User, as_alice: Client, as_admin: Client, basis: Basis) -> None:
+@pytest.mark.parametrize(
+    "basis", [ChecksumStatus.DAMAGED, ChecksumStatus.MISSING, ChecksumStatus.CLAIMED, ChecksumStatus.UNREAD]
+)
+def test_the_admin_finds_them(
+    file: File, alice: User, as_alice: Client, as_admin: Client, basis: ChecksumStatus
+) -> None:
     other = Sender(as_alice).send(b"other", name="other.txt")
-    note(other, Basis.READ)
+    note(other, ChecksumStatus.READ)
     note(file, basis)
     answer = as_admin.get(reverse("admin:uploads_file_changelist"), {"bytes": basis.value})
     assert [row.pk for row in answer.context["cl"].result_list] == [file.pk]

@@ -15,9 +15,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests import shelf
 from tests.conftest import signed_in
-from uploads.admin import sums
-from uploads.admin.plots import Period, Share, area, bars
-from uploads.models import Change, Figure, Folder, Kind, Level, State, Status
+from uploads.admin import stats
+from uploads.admin.charts import Period, Share, area, bars
+from uploads.models import AccessLevel, Change, Figure, Folder, Kind, State, Status
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -88,7 +88,7 @@ def test_a_folder_counts_with_all_that_is_below_it(alice: User, as_admin: Client
 
 def test_folders_that_the_viewer_may_not_know_are_others(alice: User, admin_user: User, as_clerk: Client) -> None:
     secret = folders.create("Layoffs", parent=None, by=admin_user)
-    folders.set_access(secret, {Group.objects.create(name="board"): Level.MANAGE}, by=admin_user)
+    folders.set_access(secret, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
     shelf.add_file(admin_user, b"x" * 10, folder=secret)
     assert charted(as_clerk, "folder") == [("other folders", 1, 10)]
     assert b"Layoffs" not in as_clerk.get(URL).content
@@ -102,7 +102,7 @@ def test_growth_is_by_the_step_that_fits(days: int, label: str, periods: int, db
     first = date(2024, 1, 1)
     for key in (first, first + timedelta(days=days)):
         day(key, 100)
-    found = sums.growth()
+    found = stats.growth()
     assert (found[0].label, len(found)) == (label, periods)
     assert (found[0].kept_bytes, found[-1].kept_bytes, found[-1].kept_files) == (100, 200, 2)
 
@@ -110,8 +110,8 @@ def test_growth_is_by_the_step_that_fits(days: int, label: str, periods: int, db
 def test_growth_has_no_gaps_and_never_more_points_than_fit(db: None) -> None:
     for year in range(1970, 2070):
         day(date(year, 12, 31), 1)
-    assert [period.bytes for period in sums.growth()] == [1] * 100
-    assert sums.growth()[-1].kept_bytes == 100
+    assert [period.bytes for period in stats.growth()] == [1] * 100
+    assert stats.growth()[-1].kept_bytes == 100
 
 
 def test_the_dashboard_is_for_those_who_may_view_figures(roles: None) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, connections
 
-from amalga.database import fresh
+from amalga.db import unpooled_connection
 from tests.own_ca import Authority
 from tests.postgres_front import PostgresFront
 from uploads.services.doctor import Level, database
-from uploads.services.doctor.database_proof import why_no_proof
-from uploads.services.doctor.limits import Budget
+from uploads.services.doctor.database_connection import tls_verification_error
+from uploads.services.doctor.results import Deadline
 
 pytestmark = pytest.mark.django_db
 
@@ -46,20 +46,20 @@ def serve(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
 
 
 def first_line() -> tuple[Level, str]:
-    line, *_others = database.database_checks(Budget(18))
+    line, *_others = database.database_checks(Deadline(18))
     return line.level, line.reason
 
 
 def test_a_server_that_proves_who_it_is_is_asked_by_tls(authority: Authority, serve: Serve) -> None:
     serve(authority.server("localhost"))
-    with fresh() as opened:
+    with unpooled_connection() as opened:
         assert opened.pgconn.ssl_in_use
         assert opened.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_doctor_says_that_it_was_verified(authority: Authority, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     serve(authority.server("localhost"))
-    with fresh() as opened, monkeypatch.context() as patched:
+    with unpooled_connection() as opened, monkeypatch.context() as patched:
         patched.setattr(connections["default"], "connection", opened)
         (line,) = dict(database.CHECKS)["database TLS"]()
     assert (line.level, line.reason) == (Level.OK, "in use; its certificate is verified")
@@ -77,7 +77,7 @@ CASES: dict[str, tuple[Callable[[Authority], ssl.SSLContext | None], str]] = {
 def test_one_that_does_not_is_refused_and_told_in_one_line(case: str, authority: Authority, serve: Serve) -> None:
     make, told = CASES[case]
     serve(make(authority))
-    with pytest.raises(OperationalError), fresh():
+    with pytest.raises(OperationalError), unpooled_connection():
         pass
     assert first_line() == (Level.FAIL, f"cannot be reached at localhost: {told}")
 
@@ -95,6 +95,6 @@ def test_one_of_amazons_is_led_to_amazons_bundle(monkeypatch: pytest.MonkeyPatch
         error.verify_code = 19
         raise error
 
-    monkeypatch.setattr("uploads.services.doctor.database_proof._handshake", refused)
-    told = why_no_proof({"HOST": "files.abc.eu-west-3.rds.amazonaws.com", "OPTIONS": {}})
+    monkeypatch.setattr("uploads.services.doctor.database_connection._handshake", refused)
+    told = tls_verification_error({"HOST": "files.abc.eu-west-3.rds.amazonaws.com", "OPTIONS": {}})
     assert told == ("its certificate is signed by Amazon's RDS", "name a file with Amazon's bundle by DATABASE_CA")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from amalga.database import Connection, TokenConnection
+from amalga.db import Connection, TokenConnection
 from tests.own_ca import Authority
 from tests.test_settings import WHOLE, read
 

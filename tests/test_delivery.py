@@ -19,7 +19,7 @@ from tests import shelf
 from tests.conftest import signed_in
 from tests.senders import Sender
 from tests.stores import Bucket
-from uploads import delivery
+from uploads import content_headers
 from uploads.models import Action, Event, File, Visibility
 
 pytestmark = pytest.mark.django_db
@@ -109,18 +109,18 @@ def test_a_picture_that_is_called_a_page_is_shown_as_a_picture(as_alice: Client,
 
 def test_the_list_of_what_may_open_holds_nothing_that_runs() -> None:
     for word in ("html", "svg", "xml", "script", "flash", "octet", "x-sh", "rtf", "mht"):
-        assert not any(word in kind for kind in delivery.INLINE)
+        assert not any(word in kind for kind in content_headers.INLINE)
 
 
 @pytest.mark.parametrize("name", ["a.js", "a.HTML", "a.svg", "a.xml", "a.xhtml"])
 def test_words_under_the_name_of_code_are_a_download(name: str, alice: User) -> None:
     file = File(owner=alice, name=name, detected_type="text/plain")
-    assert delivery.headers(file, inline=True)[0] == OCTET_STREAM
+    assert content_headers.headers(file, inline=True)[0] == OCTET_STREAM
 
 
 def test_a_type_that_is_only_claimed_never_opens(alice: User) -> None:
     file = File(owner=alice, name="a.png", claimed_type="image/png", detected_type="")
-    assert delivery.headers(file, inline=True)[0] == OCTET_STREAM
+    assert content_headers.headers(file, inline=True)[0] == OCTET_STREAM
 
 
 def test_the_redirect_is_for_this_person_now(alice: User, as_alice: Client) -> None:

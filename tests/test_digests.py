@@ -13,8 +13,8 @@ from pytest_django import Settings
 from tests.senders import Sender, composite, put_bytes, sha256
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import StoreUnavailable
-from uploads.models import File, PartClaim, State, new_key
+from uploads.errors import StorageUnavailable
+from uploads.models import File, PartDigest, State, new_key
 
 MIB = 1024**2
 BODY = os.urandom(10 * MIB) + b"the rest"  # parts of 5 MiB, 5 MiB and 8 bytes
@@ -73,7 +73,7 @@ def test_list_parts_tells_the_digests_the_store_computed(sender: Sender) -> None
         {"number": 1, "size": 5 * MIB, "sha256": upload.digests[0]},
         {"number": 3, "size": 8, "sha256": upload.digests[2]},
     ]
-    assert not PartClaim.objects.exists()
+    assert not PartDigest.objects.exists()
 
 
 def test_a_resume_sends_only_what_is_missing(sender: Sender, digest_bucket: Bucket) -> None:
@@ -245,9 +245,9 @@ def test_an_expired_url_is_answered_with_403_and_a_new_one_works(
 
 def test_a_wrong_digest_from_our_own_side_is_refused_as_well(digest_bucket: Bucket) -> None:
     key = new_key()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         s3.put(key, b"hello", sha256=sha256(b"other"))
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         s3.upload_part(key, s3.create_multipart(key), 1, b"hello", sha256=sha256(b"other"))
     assert not digest_bucket.objects()
 

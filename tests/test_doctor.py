@@ -18,9 +18,9 @@ from pytest_django import Settings
 from tests import fronts, stores
 from tests.doctors import ORIGIN, between, examined, level, one
 from uploads import s3
-from uploads.services.doctor import Level, limits
-from uploads.services.doctor.limits import Budget
-from uploads.services.doctor.store import credential_lines, reach_lines, store_checks
+from uploads.services.doctor import Level, results
+from uploads.services.doctor.results import Deadline
+from uploads.services.doctor.storage import credential_lines, reach_lines, store_checks
 
 pytestmark = pytest.mark.django_db
 
@@ -113,7 +113,7 @@ def test_nobody_answers(bucket: stores.Bucket, settings: Settings) -> None:
 
 
 def test_a_store_that_hangs_is_given_up(front: fronts.Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CHECK_SECONDS", 0.5)
+    monkeypatch.setattr(results, "CHECK_SECONDS", 0.5)
     front.rules["*"] = front.hang
     before = time.monotonic()
     assert "no answer within" in examined()["store"].reason
@@ -121,7 +121,7 @@ def test_a_store_that_hangs_is_given_up(front: fronts.Front, monkeypatch: pytest
 
 
 def test_one_question_that_hangs_leaves_the_others(front: fronts.Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CHECK_SECONDS", 1.5)
+    monkeypatch.setattr(results, "CHECK_SECONDS", 1.5)
     front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
     lines = examined()
     assert level(lines, "bucket policy") == "fail"
@@ -130,7 +130,7 @@ def test_one_question_that_hangs_leaves_the_others(front: fronts.Front, monkeypa
 
 def test_when_the_time_is_over_the_rest_says_so(front: fronts.Front, monkeypatch: pytest.MonkeyPatch) -> None:
     front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
-    lines = {line.subject: line for line in store_checks(Budget(1), [ORIGIN])}
+    lines = {line.subject: line for line in store_checks(Deadline(1), [ORIGIN])}
     assert "no time left" in lines["digests"].reason
 
 
@@ -191,7 +191,7 @@ def test_keys_for_ever_are_told_where_roles_are_to_be_had(
     bucket: stores.Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.S3_ENDPOINT = "https://s3.eu-west-1.amazonaws.com.invalid"
-    monkeypatch.setattr("uploads.services.doctor.store.at_aws", lambda: True)
+    monkeypatch.setattr("uploads.services.doctor.storage.at_aws", lambda: True)
     s3.reset()
     line = one(credential_lines())
     s3.reset()

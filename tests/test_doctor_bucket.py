@@ -17,9 +17,9 @@ from tests import fronts, stores
 from tests.doctors import EVIL, ORIGIN, between, examined, level, one
 from uploads import s3
 from uploads.models import Installation
-from uploads.s3.posture import POINTS, archive_tiers, dangers, unknown_classes
-from uploads.s3.trial import digests
-from uploads.services.aims import aims
+from uploads.s3.bucket import POINTS, archive_tiers, lifecycle_conflicts, unknown_classes
+from uploads.s3.probes import digests
+from uploads.services.bucket_spec import desired_bucket
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import (
     digest_lines,
@@ -29,8 +29,8 @@ from uploads.services.doctor.bucket import (
     stranger_lines,
     tiering_lines,
 )
-from uploads.services.doctor.limits import Budget
-from uploads.services.doctor.store import store_checks
+from uploads.services.doctor.results import Deadline
+from uploads.services.doctor.storage import store_checks
 
 pytestmark = pytest.mark.django_db
 
@@ -92,7 +92,7 @@ def test_a_store_without_settings_closes_to_strangers_by_its_keys(bucket: stores
     ],
 )
 def test_a_rule_of_somebody_elses_that_takes_our_files_is_told(rule: dict[str, Any], told: str) -> None:
-    (danger,) = dangers({"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}, expiry_days=7)
+    (danger,) = lifecycle_conflicts({"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}, expiry_days=7)
     assert "'theirs'" in danger
     assert told in danger
 
@@ -114,12 +114,12 @@ def test_a_rule_of_somebody_elses_that_takes_our_files_is_told(rule: dict[str, A
 )
 def test_a_rule_about_something_else_is_left_in_peace(rule: dict[str, Any]) -> None:
     document = {"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}
-    assert (dangers(document, expiry_days=7), unknown_classes(document)) == ([], [])
+    assert (lifecycle_conflicts(document, expiry_days=7), unknown_classes(document)) == ([], [])
 
 
 def test_a_rule_with_an_unknown_storage_class_is_a_doubt_and_no_danger() -> None:
     rule = {"ID": "theirs", "Status": "Enabled", "Transitions": [{"Days": 1, "StorageClass": "COLD_TIER"}]}
-    assert dangers({"Rules": [rule]}, expiry_days=7) == []
+    assert lifecycle_conflicts({"Rules": [rule]}, expiry_days=7) == []
     (doubt,) = unknown_classes({"Rules": [rule]})
     assert "'theirs' moves our files to COLD_TIER" in doubt
 
@@ -158,7 +158,7 @@ def test_such_a_rule_in_the_bucket_fails(safe: stores.Bucket) -> None:
     theirs: Any = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
     safe.client.put_bucket_lifecycle_configuration(Bucket=safe.name, LifecycleConfiguration={"Rules": [theirs, *rules]})
     (lifecycle,) = (point for point in POINTS if point.subject == "lifecycle")
-    fine, wrong = posture_lines(lifecycle, aims([ORIGIN]))
+    fine, wrong = posture_lines(lifecycle, desired_bucket([ORIGIN]))
     assert (fine.level, wrong.level) == (Level.OK, Level.FAIL)
 
 
@@ -208,7 +208,7 @@ def test_a_bucket_that_lets_every_page_in_fails_on_a_network(safe: stores.Bucket
 
 def test_settings_that_leave_open_where_the_pages_are_are_told(bucket: stores.Bucket, settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["*"]
-    lines = {line.subject: line for line in store_checks(Budget(30), [])}
+    lines = {line.subject: line for line in store_checks(Deadline(30), [])}
     assert level(lines, "CORS") == "warn"
     assert "--origin" in lines["CORS"].advice
     assert EVIL in lines

@@ -13,7 +13,7 @@ from tests.edge import Edge, Signer, edge_of
 from tests.own_ca import Authority
 from tests.stores import Bucket
 from uploads import s3
-from uploads.services.doctor.cloudfront import cloudfront_lines
+from uploads.services.doctor.storage import cloudfront_lines
 
 pytestmark = pytest.mark.django_db
 

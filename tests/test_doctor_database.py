@@ -22,18 +22,18 @@ from tests.proxy import Proxy
 from tests.shelf import add_file
 from tests.stores import Bucket
 from uploads import checks
-from uploads.models import Basis, File, Heartbeat, State
+from uploads.models import ChecksumStatus, File, Heartbeat, State
 from uploads.services import request_previews
-from uploads.services.doctor import Level, Line, database
-from uploads.services.doctor.clock import clock_line
-from uploads.services.doctor.limits import Budget
-from uploads.services.doctor.work import WORK
+from uploads.services.doctor import CheckResult, Level, database
+from uploads.services.doctor.background_jobs import WORK
+from uploads.services.doctor.results import Deadline
+from uploads.services.doctor.storage import clock_line
 
 pytestmark = pytest.mark.django_db
 CHECKS = dict((*database.CHECKS, *WORK))
 
 
-def told(subject: str) -> Line:
+def told(subject: str) -> CheckResult:
     """The worst line of one check."""
     return max(CHECKS[subject](), key=lambda line: [*Level].index(line.level))
 
@@ -43,8 +43,8 @@ def execute(sql: str) -> None:
         cursor.execute(sql)
 
 
-def whole() -> dict[str, Line]:
-    return {line.subject: line for line in database.database_checks(Budget(18), WORK)}
+def whole() -> dict[str, CheckResult]:
+    return {line.subject: line for line in database.database_checks(Deadline(18), WORK)}
 
 
 # --- as it should be --------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def test_a_database_that_takes_no_writes_fails() -> None:
 
 
 def test_no_tls_over_a_network_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "is_here", lambda _host: False)
+    monkeypatch.setattr(database, "is_loopback", lambda _host: False)
     line = told("database TLS")
     assert (line.level, line.reason) == (Level.FAIL, "everything goes over the network in the clear")
 
@@ -154,11 +154,11 @@ def proxy() -> Iterator[Proxy]:
     proxy.close()
 
 
-def unreached(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> Line:
+def unreached(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> CheckResult:
     """What is said of a database with these settings; those of the tests stay connected to their own."""
     for name, value in changed.items():
         monkeypatch.setitem(connection.settings_dict, name, value)
-    first, second = database.database_checks(Budget(18), WORK)
+    first, second = database.database_checks(Deadline(18), WORK)
     assert first.level is Level.FAIL
     assert second.reason == "what is in it was not looked at"
     return first
@@ -205,7 +205,7 @@ def test_a_pooler_that_refuses_our_options(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_bug_in_one_check_leaves_the_others() -> None:
-    lines = {line.subject: line for line in database.database_checks(Budget(18), [("odd", lambda: [1 / 0]), *WORK])}  # type: ignore[list-item]
+    lines = {line.subject: line for line in database.database_checks(Deadline(18), [("odd", lambda: [1 / 0]), *WORK])}  # type: ignore[list-item]
     assert lines["odd"].reason == "the check itself failed: ZeroDivisionError"
     assert lines["queue"].level is Level.OK
 
@@ -219,17 +219,17 @@ def test_a_database_that_never_answers_is_given_up(proxy: Proxy, monkeypatch: py
 
 @pytest.mark.django_db(transaction=True)
 def test_a_question_that_fails_leaves_the_others() -> None:
-    def broken() -> list[Line]:
+    def broken() -> list[CheckResult]:
         execute("SELECT 1 / 0")
         return []
 
-    lines = {line.subject: line for line in database.database_checks(Budget(18), [("odd", broken), *WORK])}
+    lines = {line.subject: line for line in database.database_checks(Deadline(18), [("odd", broken), *WORK])}
     assert lines["odd"].reason == "the database does not tell (DataError)"
     assert lines["queue"].level is Level.OK
 
 
 def test_when_the_time_is_over_the_rest_says_so() -> None:
-    lines = [*database.database_checks(Budget(0))]
+    lines = [*database.database_checks(Deadline(0))]
     assert {line.level for line in lines} == {Level.FAIL}
     assert len(lines) == len(database.CHECKS)
 
@@ -269,9 +269,9 @@ def test_what_ran_lately_is_ok_and_what_stopped_is_told(name: str, late: timedel
 
 def test_claims_that_nobody_settled_are_counted(alice: User) -> None:
     Heartbeat.objects.beat("verify")
-    add_file(alice, checksum_basis=Basis.CLAIMED, available_at=Now() - timedelta(hours=1))
-    add_file(alice, checksum_basis=Basis.CLAIMED)
-    add_file(alice, checksum_basis=Basis.STORE, available_at=Now() - timedelta(hours=1))
+    add_file(alice, checksum_basis=ChecksumStatus.CLAIMED, available_at=Now() - timedelta(hours=1))
+    add_file(alice, checksum_basis=ChecksumStatus.CLAIMED)
+    add_file(alice, checksum_basis=ChecksumStatus.STORE, available_at=Now() - timedelta(hours=1))
     assert told("verify").reason.startswith("1 files were never held against")
 
 

@@ -18,7 +18,7 @@ from pytest_django import Settings
 from tests import fronts, stores
 from tests.doctors import between, one
 from uploads import s3
-from uploads.services.doctor import room
+from uploads.services.doctor import host
 
 pytestmark = pytest.mark.django_db
 
@@ -94,7 +94,7 @@ def test_each_trouble_is_one_line(front: fronts.Front, trouble: str) -> None:
 
 
 def test_a_disk_with_room_is_ok(db: None) -> None:
-    assert [one(room.machine_room()).level, one(room.database_room()).level] == ["ok", "ok"]
+    assert [one(host.disk_checks()).level, one(host.database_disk_check()).level] == ["ok", "ok"]
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('pg_temp.doctor_was_here')")
         assert cursor.fetchone() == (None,)
@@ -104,15 +104,15 @@ def test_a_full_disk_is_named(bucket: stores.Bucket, monkeypatch: pytest.MonkeyP
     def is_full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(room, "_write_a_file", is_full)
+    monkeypatch.setattr(host, "_write_a_file", is_full)
     (line,) = [line for line in failing() if "CORS" not in line]
     assert "disk: " in line
     assert "takes no more: No space left on device" in line
 
 
 def test_a_disk_that_is_nearly_full_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _folder: type("Usage", (), {"free": 3 * room.MIB})())
-    line = one(room.machine_room())
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: type("Usage", (), {"free": 3 * host.MIB})())
+    line = one(host.disk_checks())
     assert (line.level, "has 3 MiB left" in line.reason) == ("warn", True)
 
 
@@ -130,7 +130,7 @@ def test_a_full_disk_of_the_database_is_named(
 
     with monkeypatch.context() as patch:
         patch.setattr("django.db.backends.utils.CursorWrapper.execute", is_full)
-        line = one(room.database_room())
+        line = one(host.database_disk_check())
     assert (line.level, told in line.reason) == (level, True)
 
 

@@ -154,8 +154,8 @@ def test_a_fault_of_ours_leaks_nothing(
     fault: Any, code: int, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_alice.raise_request_exception = False
-    monkeypatch.setattr("uploads.views.browse.read_list", fault)
-    monkeypatch.setattr("uploads.views.protocol._unfinished", fault)
+    monkeypatch.setattr("uploads.views.library.read_list_query", fault)
+    monkeypatch.setattr("uploads.api.views._unfinished", fault)
     page, data = as_alice.get("/"), as_alice.get("/uploads/")
     assert (page.status_code, is_page(page)) == (code, True)
     assert (data.status_code, code_in(data)) == (code, "server_error" if code == 500 else "unavailable")

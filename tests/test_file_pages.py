@@ -15,7 +15,7 @@ from tests import shelf
 from tests.rows import make_row
 from tests.stores import Bucket
 from uploads import services
-from uploads.models import Event, File, Folder, Look, Preview, PreviewState, State, Tag, Visibility
+from uploads.models import Event, File, Folder, Preview, PreviewKind, PreviewState, State, Tag, Visibility
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -37,17 +37,17 @@ def page_of(client: Client, file: File) -> str:
 # --- looking ----------------------------------------------------------------------------------
 
 
-def preview(file: File, look: Look, state: PreviewState = PreviewState.READY, **facts: Any) -> None:
+def preview(file: File, look: PreviewKind, state: PreviewState = PreviewState.READY, **facts: Any) -> None:
     Preview.objects.create(file=file, look=look, state=state, lease_until=timezone.now(), **facts)
 
 
 def test_a_picture_is_shown_by_its_preview(file: File, as_bob: Client) -> None:
-    preview(file, Look.PICTURE, width=640, height=480)
+    preview(file, PreviewKind.PICTURE, width=640, height=480)
     assert f'<img src="/files/{file.pk}/preview" alt="Preview of logo.png" width="640"' in page_of(as_bob, file)
 
 
 def test_a_text_is_shown_in_a_frame_that_runs_nothing(file: File, as_bob: Client) -> None:
-    preview(file, Look.EXCERPT)
+    preview(file, PreviewKind.EXCERPT)
     assert f'<iframe sandbox src="/files/{file.pk}/preview"' in page_of(as_bob, file)
 
 
@@ -63,9 +63,9 @@ def test_what_cannot_be_shown_says_why(file: File, as_bob: Client) -> None:
     File.objects.update(detected_type="application/zip", family="archive")
     assert "There is no preview of this kind of file" in page_of(as_bob, file)
     File.objects.update(detected_type="image/png", family="image")
-    preview(file, Look.THUMBNAIL, PreviewState.MAKING)
+    preview(file, PreviewKind.THUMBNAIL, PreviewState.MAKING)
     assert "The preview is being made" in page_of(as_bob, file)
-    preview(file, Look.PICTURE, PreviewState.FAILED, reason="the picture is broken.")
+    preview(file, PreviewKind.PICTURE, PreviewState.FAILED, reason="the picture is broken.")
     assert "This cannot be shown: the picture is broken." in page_of(as_bob, file)
 
 

@@ -17,10 +17,10 @@ from tests.rows import make_row
 from tests.senders import Sender, Upload, composite, put_bytes, sha256
 from tests.stores import Bucket
 from uploads import services
+from uploads.api.serializers import FinishRequest
 from uploads.errors import NotFound
-from uploads.models import File, PartClaim, State
+from uploads.models import File, PartDigest, State
 from uploads.services import assemble
-from uploads.wanted import Claim
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + bytes(60)
@@ -106,7 +106,7 @@ def test_a_hundred_files_finish_in_one_call_in_order(sender: Sender, bucket: Buc
 
 def test_announced_part_digests_go_once_they_are_in_the_checksum(sender: Sender) -> None:
     sender.send(BODY)
-    assert not PartClaim.objects.exists()
+    assert not PartDigest.objects.exists()
 
 
 # --- repeated, raced --------------------------------------------------------------------------
@@ -335,5 +335,5 @@ def test_finishing_a_batch_takes_a_bounded_number_of_queries_a_file(
 
 def test_services_refuse_to_be_told_of_files_that_are_not_the_owners(bob: User, alice: User) -> None:
     file = make_row(alice)
-    (outcome,) = services.finish(bob, [Claim(file.pk, [sha256(b"x")])])
+    (outcome,) = services.finish(bob, [FinishRequest(file.pk, [sha256(b"x")])])
     assert isinstance(outcome, NotFound)

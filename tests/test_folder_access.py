@@ -11,8 +11,8 @@ from django.test import Client
 
 from tests.rows import make_row, plant
 from tests.senders import Sender
-from uploads.errors import BadInput, Conflict, Forbidden
-from uploads.models import Action, Event, File, Folder, Level, State, Visibility
+from uploads.errors import Conflict, Forbidden, ValidationFailed
+from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ def secret(alice: User, manager: User, team: Group) -> Folder:
     folder = plant("Secret/Deep", alice).parent
     assert folder is not None
     manager.groups.add(team)
-    folders.set_access(folder, {team: Level.MANAGE}, by=manager)
+    folders.set_access(folder, {team: AccessLevel.MANAGE}, by=manager)
     return folder
 
 
@@ -47,18 +47,29 @@ def test_a_closed_folder_hides_itself_and_everything_below(
 
 @pytest.mark.parametrize(
     ("level", "sees", "uploads", "manages"),
-    [(Level.VIEW, True, False, False), (Level.UPLOAD, True, True, False), (Level.MANAGE, True, True, True)],
+    [
+        (AccessLevel.VIEW, True, False, False),
+        (AccessLevel.UPLOAD, True, True, False),
+        (AccessLevel.MANAGE, True, True, True),
+    ],
 )
 def test_each_level_gives_what_it_says(
-    secret: Folder, alice: User, bob: User, admin_user: User, level: Level, sees: bool, uploads: bool, manages: bool
+    secret: Folder,
+    alice: User,
+    bob: User,
+    admin_user: User,
+    level: AccessLevel,
+    sees: bool,
+    uploads: bool,
+    manages: bool,
 ) -> None:
     group = Group.objects.create(name="others")
     bob.groups.add(group)
     design = Group.objects.get(name="design")
-    folders.set_access(secret, {design: Level.MANAGE, group: level}, by=admin_user)
+    folders.set_access(secret, {design: AccessLevel.MANAGE, group: level}, by=admin_user)
     file = make_row(alice, State.AVAILABLE, folder=secret)
     assert File.objects.visible_to(bob).filter(pk=file.pk).exists() == sees
-    assert Folder.objects.open_to(bob).filter(pk=secret.pk).exists() == uploads
+    assert Folder.objects.writable_by(bob).filter(pk=secret.pk).exists() == uploads
     assert File.objects.changeable_by(bob).filter(pk=file.pk).exists() == manages
     assert File.objects.removable_by(bob).filter(pk=file.pk).exists() == manages
 
@@ -102,7 +113,7 @@ def test_rules_further_down_take_the_place_of_those_above(
     inner = Group.objects.create(name="inner")
     bob.groups.add(inner)
     deep = Folder.objects.get(name="Deep")
-    folders.set_access(deep, {inner: Level.MANAGE}, by=admin_user)
+    folders.set_access(deep, {inner: AccessLevel.MANAGE}, by=admin_user)
     assert list(Folder.objects.visible_to(bob).values_list("name", flat=True)) == ["Deep"]
     folders.set_access(deep, None, by=admin_user)
     assert not Folder.objects.visible_to(bob).exists()
@@ -115,8 +126,8 @@ def test_opening_a_folder_again_opens_what_is_below(secret: Folder, bob: User, m
 
 
 def test_nobody_locks_everyone_out(alice: User, manager: User, team: Group) -> None:
-    with pytest.raises(BadInput, match="manage"):
-        folders.set_access(plant("Brand", alice), {team: Level.VIEW}, by=manager)
+    with pytest.raises(ValidationFailed, match="manage"):
+        folders.set_access(plant("Brand", alice), {team: AccessLevel.VIEW}, by=manager)
     with pytest.raises(Forbidden):
         folders.set_access(plant("Brand", alice), None, by=alice)
 
@@ -140,7 +151,7 @@ def test_a_folder_made_while_the_branch_changes_follows_it(alice: User, manager:
     made.wait()
     threading.Timer(0.5, go_on.set).start()
     {
-        "close": lambda: folders.set_access(top, {team: Level.MANAGE}, by=manager),
+        "close": lambda: folders.set_access(top, {team: AccessLevel.MANAGE}, by=manager),
         "move": lambda: folders.move(top, other, by=manager),
         "remove": lambda: folders.remove(top, by=manager),
     }[act]()
@@ -156,7 +167,9 @@ def test_who_made_a_folder_does_not_carry_others_files_out_of_a_closed_one(
 ) -> None:
     group = Group.objects.create(name="fillers")
     alice.groups.add(group)
-    folders.set_access(secret, {Group.objects.get(name="design"): Level.MANAGE, group: Level.UPLOAD}, by=admin_user)
+    folders.set_access(
+        secret, {Group.objects.get(name="design"): AccessLevel.MANAGE, group: AccessLevel.UPLOAD}, by=admin_user
+    )
     mine = folders.create("Mine", parent=secret, by=alice)
     make_row(admin_user, State.AVAILABLE, folder=mine)
     with pytest.raises(Forbidden, match="Ask a manager"):
@@ -177,6 +190,6 @@ def test_a_closed_folder_that_was_removed_is_not_brought_back_by_a_stranger(
 def test_the_protocol_tells_no_name_of_a_closed_folder(sender: Sender, alice: User, admin_user: User) -> None:
     upload = sender.start(b"x", folder="Board/Layoffs")
     board = Folder.objects.get(name="Board")
-    folders.set_access(board, {Group.objects.create(name="few"): Level.MANAGE}, by=admin_user)
+    folders.set_access(board, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=admin_user)
     assert sender.look(upload).json()["folder"] == "…/…"
     assert sender.unfinished().json()["uploads"][0]["folder"] == "…/…"

@@ -14,16 +14,16 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from amalga.database import deadline
+from amalga.db import deadline
 from tests.rows import make_row, plant
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import services
-from uploads.errors import BadInput, OverQuota, Problem
+from uploads.errors import OverQuota, Problem, ValidationFailed
 from uploads.models import Event, File, Folder, State, Tag, Usage
 from uploads.models.folder import MAX_DEPTH
 from uploads.services import folders
-from uploads.services.imports import Plan, bring_in, look
+from uploads.services.imports import Plan, import_objects, plan_import
 from uploads.services.recount import recount
 from uploads.services.tree import MAX_NEW_FOLDERS
 
@@ -73,7 +73,7 @@ def test_depth_counts_from_the_top_wherever_a_path_begins(sender: Sender, alice:
 def test_a_branch_is_not_moved_to_where_it_would_be_too_deep(alice: User) -> None:
     plant("/".join("a" * 20), alice)
     target, branch = plant("/".join("b" * 13), alice), Folder.objects.get(name="a", parent=None)
-    with pytest.raises(BadInput, match="32 levels"):
+    with pytest.raises(ValidationFailed, match="32 levels"):
         folders.move(branch, target, by=alice)
     assert target.parent
     folders.move(branch, target.parent, by=alice)
@@ -93,7 +93,7 @@ def test_what_is_deeper_from_before_takes_files_and_is_moved_up_only(sender: Sen
     file = sender.send(b"x", folder="/".join(folder.name for folder in branch))
     assert file.folder == branch[-1]
     folders.move(Folder.objects.get(pk=branch[2].pk), branch[0], by=alice)
-    with pytest.raises(BadInput):
+    with pytest.raises(ValidationFailed):
         folders.move(Folder.objects.get(pk=branch[2].pk), plant("x/y", alice), by=alice)
 
 
@@ -137,7 +137,7 @@ def test_an_import_refuses_keys_that_are_too_deep_and_takes_the_others(bucket: B
     for key in (f"in/{DEEPEST}/fine.txt", f"in/{DEEPEST}/e/deep.txt"):
         bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"x")
     plan = Plan(prefix="in/", owner=alice)
-    dry, real = ([step.refused for step in run(plan) if step.refused] for run in (look, bring_in))
+    dry, real = ([step.refused for step in run(plan) if step.refused] for run in (plan_import, import_objects))
     assert [refused.key for refused in dry[0]] == [f"in/{DEEPEST}/e/deep.txt"]
     assert "32 levels" in real[0][0].why
     assert dry == real
@@ -195,7 +195,7 @@ def test_a_call_that_takes_too_long_is_asked_nothing_more() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_announcing_files_has_an_end(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    patience = importlib.import_module("amalga.database.patience")
+    patience = importlib.import_module("amalga.db.timeouts")
     clock = iter(range(0, 10_000, 4))
     monkeypatch.setattr(patience, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
     sender.client.raise_request_exception = False
@@ -283,7 +283,7 @@ def test_a_tag_that_is_deleted_makes_room(alice: User, settings: Settings) -> No
 
 
 def test_one_act_puts_no_more_tags_on_than_a_file_may_have(alice: User) -> None:
-    with pytest.raises(BadInput, match="50 tags"):
+    with pytest.raises(ValidationFailed, match="50 tags"):
         services.tag_files([make_row(alice, State.AVAILABLE).pk], add=[str(number) for number in range(51)], by=alice)
     assert not Tag.objects.exists()
 

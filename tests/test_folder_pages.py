@@ -10,7 +10,7 @@ from django.test import Client
 
 from tests.rows import make_row
 from tests.senders import Sender
-from uploads.models import File, Folder, Grant, Level, State
+from uploads.models import AccessLevel, File, Folder, Grant, State
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -120,8 +120,8 @@ def test_only_chosen_groups_see_a_closed_folder(logos: Folder, as_manager: Clien
     sent = {f"level-{groups['managers']}": 3, f"level-{groups['viewers']}": 1, "level-x": 9, "access": "groups"}
     assert post(as_manager, logos, "access", **sent).status_code == 302
     assert set(Grant.objects.values_list("group__name", "level")) == {
-        ("managers", Level.MANAGE),
-        ("viewers", Level.VIEW),
+        ("managers", AccessLevel.MANAGE),
+        ("viewers", AccessLevel.VIEW),
     }
     assert as_bob.get(logos.get_absolute_url()).status_code == 404
     post(as_manager, logos, "access", access="everyone")
@@ -174,7 +174,7 @@ def test_a_page_whose_folder_takes_nothing_promises_nothing_and_sends_nothing_el
 ) -> None:
     looking, keeping = Group.objects.create(name="looking"), Group.objects.create(name="keeping")
     alice.groups.add(looking)
-    folders.set_access(logos, {looking: Level.VIEW, keeping: Level.MANAGE}, by=admin_user)
+    folders.set_access(logos, {looking: AccessLevel.VIEW, keeping: AccessLevel.MANAGE}, by=admin_user)
     page = as_alice.get(logos.get_absolute_url()).text
     assert 'data-closed="You may not put files into this folder."' in page
     assert f'data-into="{logos.pk}"' in page
@@ -189,7 +189,10 @@ def test_groups_that_the_page_does_not_show_keep_what_they_may(
 ) -> None:
     first, last = Group.objects.create(name="a first"), Group.objects.create(name="z last")
     manager.groups.add(first)
-    folders.set_access(logos, {first: Level.MANAGE, last: Level.UPLOAD}, by=admin_user)
-    monkeypatch.setattr("uploads.views.folders.MOST_GROUPS", 1)
+    folders.set_access(logos, {first: AccessLevel.MANAGE, last: AccessLevel.UPLOAD}, by=admin_user)
+    monkeypatch.setattr("uploads.views.folders.MAX_GROUPS", 1)
     post(as_manager, logos, "access", access="groups", **{f"level-{first.pk}": "3"})
-    assert dict(logos.grants.values_list("group__name", "level")) == {"a first": Level.MANAGE, "z last": Level.UPLOAD}
+    assert dict(logos.grants.values_list("group__name", "level")) == {
+        "a first": AccessLevel.MANAGE,
+        "z last": AccessLevel.UPLOAD,
+    }

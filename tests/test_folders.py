@@ -13,7 +13,7 @@ from tests.rows import make_row, plant
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import services
-from uploads.errors import Conflict, Forbidden, Problem, WrongState
+from uploads.errors import Conflict, Forbidden, InvalidTransition, Problem
 from uploads.models import File, Folder, State
 from uploads.services import folders
 
@@ -112,7 +112,7 @@ def test_what_is_below_moves_along(alice: User, manager: User) -> None:
 @pytest.mark.parametrize("target", ["a", "a/b", "a/b/c"])
 def test_a_folder_cannot_be_moved_into_itself(alice: User, target: str) -> None:
     plant("a/b/c", alice)
-    with pytest.raises(WrongState, match="into itself"):
+    with pytest.raises(InvalidTransition, match="into itself"):
         folders.move(plant("a", alice), plant(target, alice), by=alice)
     assert plant("a", alice).path == [plant("a", alice).pk]
 
@@ -175,7 +175,7 @@ def test_only_an_empty_folder_is_removed_and_comes_back_by_its_name(alice: User)
     folder = plant("Brand/Logos", alice).parent
     assert folder is not None
     file = make_row(alice, State.AVAILABLE, folder=plant("Brand/Logos", alice))
-    with pytest.raises(WrongState, match="still holds"):
+    with pytest.raises(InvalidTransition, match="still holds"):
         folders.remove(folder, by=alice)
     file.move_to(State.TRASHED, purge_after=file.available_at)
     folders.remove(folder, by=alice)

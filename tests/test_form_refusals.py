@@ -14,7 +14,7 @@ from tests.plain_form import Chosen, Form, post, send, was_read, words_of
 from tests.shelf import nothing_is_left, some_bytes
 from tests.stores import Bucket
 from uploads import s3
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 from uploads.models import File
 
 pytestmark = pytest.mark.django_db
@@ -186,7 +186,7 @@ def test_a_store_that_is_away_is_told_and_nothing_is_left(
     alice: User, as_alice: Client, bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object, **__: object) -> None:
-        raise StoreUnavailable("PutObject: away")
+        raise StorageUnavailable("PutObject: away")
 
     monkeypatch.setattr(s3, "put", away)
     answer = post(as_alice, Chosen("a.txt"))
@@ -202,7 +202,7 @@ def test_a_store_that_fails_in_the_middle_fails_that_file_alone(
 
     def second_fails(*args: object, **more: object) -> None:
         if next(calls) == 1:
-            raise StoreUnavailable("PutObject: 500")
+            raise StorageUnavailable("PutObject: 500")
         real(*args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(s3, "put", second_fails)

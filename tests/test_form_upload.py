@@ -15,7 +15,7 @@ from tests.plain_form import Chosen, post, send, words_of
 from tests.senders import Sender, composite, cut
 from tests.shelf import nothing_is_left, some_bytes
 from tests.stores import Bucket
-from uploads.models import Basis, File, State, Visibility
+from uploads.models import ChecksumStatus, File, State, Visibility
 
 pytestmark = pytest.mark.django_db
 
@@ -77,7 +77,7 @@ def test_as_many_files_arrive_as_are_allowed_and_with_one_more_none(
 def test_what_the_checksum_rests_on_is_told(as_alice: Client, bucket: Bucket) -> None:
     answer = post(as_alice, Chosen("a.txt"))
     (file,) = File.objects.all()
-    assert file.checksum_basis == Basis.CLAIMED
+    assert file.checksum_basis == ChecksumStatus.CLAIMED
     assert "1 of 1 stored" in words_of(answer.content)
     assert "not yet checked" in words_of(answer.content)
 

@@ -16,20 +16,20 @@ from tests.shelf import add_file
 from tests.stores import Bucket
 from uploads import s3
 from uploads.models import (
-    Basis,
+    ChecksumStatus,
     File,
     Finding,
     Heartbeat,
     Installation,
-    Look,
     Origin,
     Preview,
+    PreviewKind,
     PreviewState,
     Report,
     State,
     Trouble,
 )  # fmt: skip
-from uploads.services.fsck import compare, objects, rows
+from uploads.services.fsck import diff, streams
 
 
 def test_what_agrees_is_proved_by_equal_digests(alice: User, marked: Bucket) -> None:
@@ -104,9 +104,9 @@ def test_blocks_of_any_size_give_the_same(
     marked.write("f/" + "f" * 32, b"last")
     run()
     expected, figures = found(), Report.objects.first()
-    monkeypatch.setattr("uploads.services.fsck.rows.block.__kwdefaults__", {"most": block})
+    monkeypatch.setattr("uploads.services.fsck.streams.block.__kwdefaults__", {"most": block})
     monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", max(1, block - 1))
-    monkeypatch.setattr(objects, "BATCH_PAGES", 1)
+    monkeypatch.setattr(streams, "BATCH_PAGES", 1)
     run()
     again = Report.objects.first()
     assert figures
@@ -142,16 +142,16 @@ def test_a_file_that_was_uploaded_during_the_pass_is_no_difference(
 ) -> None:
     """Rows were read before it was there, the second look sees all of it."""
     stored(alice, marked)
-    block = rows.block
+    block = streams.block
     late: list[File] = []
 
-    def then_uploaded(*args: Any, **kwargs: Any) -> rows.Block:
+    def then_uploaded(*args: Any, **kwargs: Any) -> streams.Block:
         read = block(*args, **kwargs)
         if not late:
             late.append(stored(alice, marked, key=key(7)))
         return read
 
-    monkeypatch.setattr(compare, "block", then_uploaded)
+    monkeypatch.setattr(diff, "block", then_uploaded)
     marked.write(key(7), b"hello")
     assert run()[0] == 0
     assert left() == {"changed": 1}
@@ -164,12 +164,12 @@ def test_a_file_that_goes_between_the_two_looks_is_no_difference(
     marked.delete(file.key)
     head = s3.head
 
-    def then_gone(*args: Any, **kwargs: Any) -> s3.Item | None:
+    def then_gone(*args: Any, **kwargs: Any) -> s3.ObjectInfo | None:
         File.objects.discard(owner_id=alice.pk)
         return head(*args, **kwargs)
 
     # the store is asked by threads that see no open transaction of a test
-    monkeypatch.setattr("uploads.services.fsck.look.ThreadPoolExecutor", Inline)
+    monkeypatch.setattr("uploads.services.fsck.recheck.ThreadPoolExecutor", Inline)
     monkeypatch.setattr(s3, "head", then_gone)
     assert run()[0] == 0
 
@@ -216,7 +216,7 @@ def test_a_file_that_lies_in_another_store_explains_its_key_here(
 def test_what_was_marked_as_missing_is_counted_and_told_as_found_once_it_is_back(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked)
     marked.delete(file.key)
-    File.objects.filter(pk=file.pk).update(checksum_basis=Basis.MISSING)
+    File.objects.filter(pk=file.pk).update(checksum_basis=ChecksumStatus.MISSING)
     assert run()[0] == 0
     assert left() == {"marked": 1}
     marked.write(file.key, b"hello")
@@ -252,8 +252,8 @@ def test_imported_files_are_compared_wherever_they_lie(alice: User, digest_bucke
 def test_previews_are_compared_by_size(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked)
     facts = {"file": file, "state": PreviewState.READY, "size": 5, "lease_until": timezone.now() - LONG_AGO}
-    thumbnail = Preview.objects.create(look=Look.THUMBNAIL, **facts)
-    picture = Preview.objects.create(look=Look.PICTURE, **facts)
+    thumbnail = Preview.objects.create(look=PreviewKind.THUMBNAIL, **facts)
+    picture = Preview.objects.create(look=PreviewKind.PICTURE, **facts)
     marked.write(thumbnail.key, b"small")
     marked.write(picture.key, b"small")
     assert run()[0] == 0
@@ -319,16 +319,16 @@ def test_any_mixture_is_told_as_the_table_says(
             state = State.AVAILABLE if row in {"marked", "elsewhere"} else State(row)
             file = add_file(alice, b"hello", key=name, state=state)
             facts = {"etag": hashlib.md5(b"hello", usedforsecurity=False).hexdigest()}
-            facts |= {"checksum_basis": Basis.MISSING} if row == "marked" else {}
+            facts |= {"checksum_basis": ChecksumStatus.MISSING} if row == "marked" else {}
             facts |= {"store": "old"} if row == "elsewhere" else {}
             File.objects.filter(pk=file.pk).update(**facts)
         if there != "none":
             marked.write(name, BODIES[there])
         if trouble := TABLE[row, there]:
             expected.add((trouble, name))
-    monkeypatch.setattr("uploads.services.fsck.rows.block.__kwdefaults__", {"most": 3})
+    monkeypatch.setattr("uploads.services.fsck.streams.block.__kwdefaults__", {"most": 3})
     monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", 4)
-    monkeypatch.setattr(objects, "BATCH_PAGES", 1)
+    monkeypatch.setattr(streams, "BATCH_PAGES", 1)
     File.objects.update(updated_at=timezone.now() - LONG_AGO)
     run(grace=0)
     assert set(found()) == expected

@@ -17,7 +17,19 @@ from tests.stores import Bucket
 from uploads import s3
 from uploads.errors import Conflict
 from uploads.management.commands import fsck as fsck_command
-from uploads.models import Basis, Event, File, Finding, Installation, Look, Origin, Preview, PreviewState, Report, State
+from uploads.models import (
+    ChecksumStatus,
+    Event,
+    File,
+    Finding,
+    Installation,
+    Origin,
+    Preview,
+    PreviewKind,
+    PreviewState,
+    Report,
+    State,
+)
 from uploads.services import assemble
 
 BODY = b"0123456789abcdefghijKLM"
@@ -58,19 +70,19 @@ def test_a_missing_object_is_marked_and_unmarked_when_it_is_back(alice: User, ma
     ended = Report.objects.get().ended_at
     assert run("--repair", "--mend=1")[0] == 0
     assert (Report.objects.get().ended_at, Report.objects.get().summary["mended"]) == (ended, 1)
-    assert File.objects.get().checksum_basis == Basis.MISSING
+    assert File.objects.get().checksum_basis == ChecksumStatus.MISSING
     assert Event.objects.get(action="repair").file_id == file.link
     assert run()[0] == 0
     marked.write(file.key, b"hello")
     assert mend()[0] == 0
-    assert File.objects.get().checksum_basis == Basis.CLAIMED
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
 
 
 def test_an_imported_file_that_is_back_is_unread(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked, key="photos/a.jpg", origin=Origin.IMPORTED, checksum="")
-    File.objects.update(checksum_basis=Basis.MISSING)
+    File.objects.update(checksum_basis=ChecksumStatus.MISSING)
     assert mend()[0] == 0
-    assert File.objects.get(pk=file.pk).checksum_basis == Basis.UNREAD
+    assert File.objects.get(pk=file.pk).checksum_basis == ChecksumStatus.UNREAD
 
 
 def test_an_object_without_a_file_is_moved_aside_with_all_its_bytes(alice: User, marked: Bucket) -> None:
@@ -103,14 +115,14 @@ def test_what_got_a_file_meanwhile_is_left(alice: User, marked: Bucket, monkeypa
     stored(alice, marked)
     marked.write(key(1), b"hello")
     run()
-    set_aside = s3.set_aside
+    set_aside = s3.quarantine
 
-    def then_known(item: s3.Item, **kwargs: Any) -> str:
+    def then_known(item: s3.ObjectInfo, **kwargs: Any) -> str:
         place = set_aside(item, **kwargs)
         stored(alice, marked, key=key(1))
         return place
 
-    monkeypatch.setattr(s3, "set_aside", then_known)
+    monkeypatch.setattr(s3, "quarantine", then_known)
     assert run("--repair", "--mend=1")[0] == 1
     assert marked.read(key(1)) == b"hello"
     assert Finding.objects.get().mended == ""
@@ -122,14 +134,14 @@ def test_an_object_that_changes_under_the_copy_is_left(
     stored(alice, marked)
     marked.write(key(1), b"hello")
     run()
-    set_aside = s3.set_aside
+    set_aside = s3.quarantine
 
-    def then_changed(item: s3.Item, **kwargs: Any) -> str:
+    def then_changed(item: s3.ObjectInfo, **kwargs: Any) -> str:
         place = set_aside(item, **kwargs)
         marked.write(key(1), b"jello")
         return place
 
-    monkeypatch.setattr(s3, "set_aside", then_changed)
+    monkeypatch.setattr(s3, "quarantine", then_changed)
     assert run("--repair", "--mend=1")[0] == 1
     assert marked.read(key(1)) == b"jello"
 
@@ -145,9 +157,9 @@ def test_a_copy_keeps_its_digest_where_the_store_has_them(alice: User, digest_bu
 
 
 def test_an_object_too_large_to_copy_at_once_is_told_and_left(alice: User, marked: Bucket) -> None:
-    item = s3.Item(key(1), 5 * 1024**3 + 1, "e" * 32, timezone.now())
+    item = s3.ObjectInfo(key(1), 5 * 1024**3 + 1, "e" * 32, timezone.now())
     with pytest.raises(Conflict, match="5 GiB"):
-        s3.set_aside(item)
+        s3.quarantine(item)
 
 
 def test_another_object_in_quarantine_is_not_overwritten(alice: User, marked: Bucket) -> None:
@@ -163,7 +175,7 @@ def test_another_object_in_quarantine_is_not_overwritten(alice: User, marked: Bu
 
 def test_a_lost_preview_is_made_again(alice: User, marked: Bucket) -> None:
     preview = Preview.objects.create(
-        file=stored(alice, marked), look=Look.THUMBNAIL, state=PreviewState.READY, size=5,
+        file=stored(alice, marked), look=PreviewKind.THUMBNAIL, state=PreviewState.READY, size=5,
         lease_until=timezone.now() - LONG_AGO,
     )  # fmt: skip
     assert mend()[0] == 0
@@ -190,7 +202,7 @@ def test_what_is_right_again_by_itself_is_noted(alice: User, marked: Bucket) -> 
     marked.write(file.key, b"hello")
     assert run("--repair", "--mend=1")[0] == 0
     assert Finding.objects.get().mended == "no longer so"
-    assert File.objects.get().checksum_basis == Basis.CLAIMED
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
 
 
 # --- what it refuses --------------------------------------------------------------------------
@@ -205,7 +217,7 @@ def test_without_a_complete_run_of_the_last_day_nothing_is_mended(alice: User, m
     assert run("--repair", "--mend=1")[0] == 2
     Report.objects.update(outcome="differences", ended_at=timezone.now() - timedelta(hours=25))
     assert run("--repair", "--mend=1")[0] == 2
-    assert File.objects.get().checksum_basis == Basis.CLAIMED
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
 
 
 def test_more_than_a_hundredth_is_only_mended_when_the_number_is_named(alice: User, marked: Bucket) -> None:
@@ -214,9 +226,9 @@ def test_more_than_a_hundredth_is_only_mended_when_the_number_is_named(alice: Us
     run()
     for wrong in ([], ["--mend=4"], ["--mend=6"]):
         assert run("--repair", *wrong)[0] == 2
-    assert not File.objects.filter(checksum_basis=Basis.MISSING).exists()
+    assert not File.objects.filter(checksum_basis=ChecksumStatus.MISSING).exists()
     assert run("--repair", "--mend=5")[0] == 0
-    assert File.objects.filter(checksum_basis=Basis.MISSING).count() == 5
+    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() == 5
 
 
 def test_a_few_need_no_number(alice: User, marked: Bucket) -> None:
@@ -225,7 +237,7 @@ def test_a_few_need_no_number(alice: User, marked: Bucket) -> None:
     for _ in range(98):
         add_file(alice)
     marked.delete(files[0].key)
-    File.objects.exclude(pk__in=[file.pk for file in files]).update(checksum_basis=Basis.MISSING)
+    File.objects.exclude(pk__in=[file.pk for file in files]).update(checksum_basis=ChecksumStatus.MISSING)
     run()
     assert run("--repair")[0] == 0
 

@@ -20,13 +20,13 @@ from tests.fsck_runs import LONG_AGO, found, key, run, stored
 from tests.shelf import whole_database
 from tests.stores import Bucket
 from uploads import s3
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 from uploads.models import (
-    Outcome,
     Report,
+    RunOutcome,
 )  # fmt: skip
 from uploads.s3 import listing
-from uploads.services.fsck import Scope, Teller, compare, fsck, objects
+from uploads.services.fsck import RunObserver, Scope, diff, fsck, streams
 
 # --- ranges, and going on ---------------------------------------------------------------------
 
@@ -56,21 +56,21 @@ def test_a_store_that_goes_away_stops_it_and_it_goes_on_where_it_was(
 
     def breaks_off(prefix: str, **kwargs: Any) -> Iterator[s3.Page]:
         yield next(listing(prefix, **kwargs))
-        raise StoreUnavailable("ListObjectsV2: 500")
+        raise StorageUnavailable("ListObjectsV2: 500")
 
     monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", 4)
-    monkeypatch.setattr(objects, "BATCH_PAGES", 1)
+    monkeypatch.setattr(streams, "BATCH_PAGES", 1)
     with monkeypatch.context() as patch:
         patch.setattr(s3, "list_objects", breaks_off)
         assert run()[0] == 1
     report = Report.objects.get()
-    assert (report.outcome, report.cursor) == (Outcome.STOPPED, files[4].key)
+    assert (report.outcome, report.cursor) == (RunOutcome.STOPPED, files[4].key)
     assert found() == [("missing", files[1].key)]
     code, out = run("--resume")
     assert code == 1
     assert f"behind {files[4].key}" in out
     assert found() == [("missing", files[1].key), ("missing", files[10].key)]
-    assert Report.objects.get().outcome == Outcome.DIFFERENCES
+    assert Report.objects.get().outcome == RunOutcome.DIFFERENCES
     assert run("--resume")[0] == 2
 
 
@@ -86,7 +86,7 @@ def test_a_run_that_was_killed_is_gone_on_with(alice: User, marked: Bucket) -> N
 
 def compared(_number: int) -> Report:
     try:
-        return fsck(Scope("", grace=0), Teller())
+        return fsck(Scope("", grace=0), RunObserver())
     finally:
         connection.close()
 
@@ -111,7 +111,7 @@ def test_a_bucket_that_is_not_ours_is_not_compared(alice: User, bucket: Bucket, 
     stored(alice, bucket)
     bucket.mark(marker) if marker else bucket.unmark()
     assert run()[0] == 2
-    assert Report.objects.get().outcome == Outcome.REFUSED
+    assert Report.objects.get().outcome == RunOutcome.REFUSED
     assert "bucket" in Report.objects.get().summary["reason"]
 
 
@@ -134,20 +134,20 @@ def test_a_listing_out_of_order_is_refused(alice: User, marked: Bucket, monkeypa
 
     monkeypatch.setattr(listing, "_read", backwards)
     assert run()[0] == 2
-    assert Report.objects.get().outcome == Outcome.REFUSED
+    assert Report.objects.get().outcome == RunOutcome.REFUSED
 
 
 def test_a_database_that_is_away_is_told_in_one_sentence(marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "block", lambda *_args, **_kwargs: (_ for _ in ()).throw(OperationalError("gone")))
+    monkeypatch.setattr(diff, "block", lambda *_args, **_kwargs: (_ for _ in ()).throw(OperationalError("gone")))
     with pytest.raises(CommandError, match="database did not answer") as error:
         call_command("fsck", stdout=io.StringIO())
     assert error.value.returncode == 1
-    assert Report.objects.get().outcome == Outcome.STOPPED
+    assert Report.objects.get().outcome == RunOutcome.STOPPED
 
 
 def test_no_thread_is_left_behind(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     stored(alice, marked)
-    monkeypatch.setattr(compare, "block", lambda *_args, **_kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(diff, "block", lambda *_args, **_kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run()[0] == 1
     for thread in threading.enumerate():
         if thread.name == "fsck-listing":
@@ -188,9 +188,11 @@ def test_a_store_that_goes_away_at_the_second_look_leaves_that_stretch_for_the_n
     for number in range(20):
         marked.delete(stored(alice, marked, bytes([number])).key)
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "head", lambda *_args, **_kwargs: (_ for _ in ()).throw(StoreUnavailable("HeadObject: 500")))
+        patch.setattr(
+            s3, "head", lambda *_args, **_kwargs: (_ for _ in ()).throw(StorageUnavailable("HeadObject: 500"))
+        )
         assert run()[0] == 1
-    assert (Report.objects.get().outcome, found()) == (Outcome.STOPPED, [])
+    assert (Report.objects.get().outcome, found()) == (RunOutcome.STOPPED, [])
     assert run("--resume")[0] == 1
     assert len(found()) == 20
 

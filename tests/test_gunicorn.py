@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from amalga.web import machine
+from amalga import capacity
 from tests.conftest import PROJECT
 from tests.test_settings import read
 
@@ -30,14 +30,14 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_process_for_each_processor(kernel: Path) -> None:
-    assert machine.processes(kernel) == 8
+    assert capacity.worker_count(kernel) == 8
 
 
 @pytest.mark.parametrize(("told", "processes"), [("400000 100000", 4), ("150000 100000", 2), ("25000 100000", 2),
                                                  ("max 100000", 8), ("nonsense", 8)])  # fmt: skip
 def test_a_container_has_its_share_of_the_processors(told: str, processes: int, kernel: Path) -> None:
     (kernel / "cpu.max").write_text(f"{told}\n")
-    assert machine.processes(kernel) == processes
+    assert capacity.worker_count(kernel) == processes
 
 
 @pytest.mark.parametrize(("quota", "processes"), [("300000", 3), ("-1", 8)])
@@ -45,15 +45,15 @@ def test_so_it_has_under_the_first_cgroups(quota: str, processes: int, kernel: P
     (kernel / "cpu").mkdir()
     (kernel / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (kernel / "cpu" / "cpu.cfs_period_us").write_text("100000")
-    assert machine.processes(kernel) == processes
+    assert capacity.worker_count(kernel) == processes
 
 
 @pytest.mark.parametrize(("mebibytes", "processes"), [(4096, 8), (1024, 5), (512, 2), (256, 1), (64, 1)])
 def test_memory_limits_them_as_well(mebibytes: int, processes: int, kernel: Path) -> None:
-    (kernel / "memory.max").write_text(str(mebibytes * machine.MIB))
-    assert machine.processes(kernel) == processes
+    (kernel / "memory.max").write_text(str(mebibytes * capacity.MIB))
+    assert capacity.worker_count(kernel) == processes
     (kernel / "memory.max").write_text("max")
-    assert machine.processes(kernel) == 8
+    assert capacity.worker_count(kernel) == 8
 
 
 def test_who_knows_better_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

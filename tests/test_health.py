@@ -20,8 +20,8 @@ from tests import fronts
 from tests.conftest import serving
 from tests.proxy import Mode, Proxy
 from uploads import s3
-from uploads.services import readiness
-from uploads.services.readiness import Part
+from uploads.services import health
+from uploads.services.health import Check
 
 pytestmark = pytest.mark.django_db
 
@@ -31,9 +31,9 @@ DATABASES_TURN = 5  # seconds: what a balancer waits at most
 
 @pytest.fixture(autouse=True)
 def nobody_asked_yet() -> Iterator[None]:
-    readiness.forget()
+    health.forget()
     yield
-    readiness.forget()
+    health.forget()
 
 
 @pytest.fixture
@@ -126,12 +126,12 @@ def test_when_connections_are_exhausted_nobody_is_sent_here(client: Client) -> N
             while True:
                 held.enter_context(psycopg.connect(**params))
         assert asked(client)[0] == 503
-    time.sleep(readiness.SAME_ANSWER_SECONDS)
+    time.sleep(health.CACHE_SECONDS)
     assert asked(client)[0] == 200
 
 
 def test_a_replica_in_the_primarys_place_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "ask_database", lambda: Part.READ_ONLY)
+    monkeypatch.setattr(health, "check_database", lambda: Check.READ_ONLY)
     assert asked(client) == (200, {"status": "degraded", "database": "read only", "store": "ok"})
 
 
@@ -150,20 +150,20 @@ def test_a_store_that_gives_no_list_answers(client: Client, store: fronts.Front)
 
 
 def test_a_crowd_of_probes_costs_one_connection(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Part] = []
+    opened: list[Check] = []
 
-    def slowly() -> Part:
+    def slowly() -> Check:
         time.sleep(0.1)
-        opened.append(Part.OK)
-        return Part.OK
+        opened.append(Check.OK)
+        return Check.OK
 
-    monkeypatch.setattr(readiness, "ask_database", slowly)
-    crowd = [threading.Thread(target=readiness.readiness) for _ in range(20)]
+    monkeypatch.setattr(health, "check_database", slowly)
+    crowd = [threading.Thread(target=health.readiness) for _ in range(20)]
     for one in crowd:
         one.start()
     for one in crowd:
         one.join()
-    assert opened == [Part.OK]
+    assert opened == [Check.OK]
 
 
 def test_readyz_tells_nothing_of_our_insides(client: Client, database: Proxy) -> None:
@@ -186,9 +186,9 @@ def test_a_server_whose_database_goes_away_lives_and_is_not_ready(tmp_path: Path
             assert ask.request("GET", f"{site}/readyz", headers=BALANCER).status == 200
             with proxy.being("refuse"):
                 assert ask.request("GET", f"{site}/healthz", headers=BALANCER).status == 200
-                time.sleep(readiness.SAME_ANSWER_SECONDS)
+                time.sleep(health.CACHE_SECONDS)
                 assert ask.request("GET", f"{site}/readyz", headers=BALANCER).status == 503
-            time.sleep(readiness.SAME_ANSWER_SECONDS)
+            time.sleep(health.CACHE_SECONDS)
             assert ask.request("GET", f"{site}/readyz", headers=BALANCER).status == 200
     finally:
         proxy.close()

@@ -18,7 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from amalga.local.ports import free_port
+from amalga.local.processes import free_port
 from tests.dockerfile import Instruction, ignore_lines, instructions, is_sent
 from tests.test_architecture import tracked
 
@@ -28,7 +28,7 @@ PROGRAMS = PROJECT / "deploy" / "image"
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 NEEDED = ("amalga/", "uploads/", "templates/", "locale/", "manage.py", "requirements.txt", "deploy/image/",
           "deploy/nginx/")  # fmt: skip
-NEVER = (".git/config", ".env", ".local/postgres/password", "amalga/local/serve.py", "uploads/__pycache__/x.pyc",
+NEVER = (".git/config", ".env", ".local/postgres/password", "amalga/local/server.py", "uploads/__pycache__/x.pyc",
          "deploy/aws/amalga.yaml", "tests/conftest.py", "requirements-dev.txt")  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_the_image_gets_what_the_app_needs_and_no_more() -> None:
 def test_it_runs_as_nobody_and_starts_without_a_shell() -> None:
     assert [one.text for one in said("USER")] == ["10001:10001"]
     assert [one.text for one in said("VOLUME")] == ['["/tmp"]']
-    assert said("CMD")[0].words() == ["python", "-m", "gunicorn", "-c", "amalga/gunicorn.py", "amalga.wsgi"]
+    assert said("CMD")[0].words() == ["python", "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "amalga.wsgi"]
     assert not said("ENTRYPOINT")
 
 

@@ -20,8 +20,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from amalga.local.ports import free_port
-from amalga.local.processes import Daemon, dies_with_us
+from amalga.local.processes import Daemon, die_with_parent, free_port
 from tests import stores
 from tests.dockerfile import Build, Stage
 
@@ -57,7 +56,7 @@ class Image:
         return {**self.stage.environment(), **place, **own, **more}
 
     def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        command = [*dies_with_us(signal.SIGTERM, *self.step_down), *self.words(*words)]
+        command = [*die_with_parent(signal.SIGTERM, *self.step_down), *self.words(*words)]
         return subprocess.run(command, env=self.environment(**env), capture_output=True, text=True, timeout=60)
 
     @contextmanager

@@ -21,10 +21,22 @@ from tests.rows import folder_of, held, make_row, path_of, plant, used
 from tests.shelf import whole_database
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.models import Action, Basis, Event, File, Finding, Folder, Installation, Origin, Outcome, Report, State
-from uploads.names import fold
+from uploads.models import (
+    Action,
+    ChecksumStatus,
+    Event,
+    File,
+    Finding,
+    Folder,
+    Installation,
+    Origin,
+    Report,
+    RunOutcome,
+    State,
+)
+from uploads.names import normalize_for_search
 from uploads.s3 import listing
-from uploads.services.imports import rows, run
+from uploads.services.imports import copy_rows, run
 from uploads.services.recount import recount
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -88,7 +100,7 @@ def test_objects_become_files_in_the_folders_of_their_keys(photos: Bucket, alice
     assert len(files) == 25
     file = files["2/pic 24.jpg"]
     assert (file.key, file.size, file.owner, file.state) == ("photos/2/pic 24.jpg", 24, alice, State.AVAILABLE)
-    assert (file.origin, file.checksum, file.checksum_basis) == (Origin.IMPORTED, "", Basis.UNREAD)
+    assert (file.origin, file.checksum, file.checksum_basis) == (Origin.IMPORTED, "", ChecksumStatus.UNREAD)
     assert (file.claimed_type, file.detected_type, file.family) == ("image/jpeg", "", "image")
     there = photos.client.head_object(Bucket=photos.name, Key=file.key)
     assert file.etag == there["ETag"].strip('"')
@@ -177,7 +189,7 @@ def test_the_admin_finds_what_was_imported(photos: Bucket, alice: User, as_admin
 def test_an_imported_file_can_be_read_and_checked(photos: Bucket, alice: User) -> None:
     bring("photos/")
     file = File.objects.get(key="photos/1/pic 12.jpg")
-    assert services.verify(file) == Basis.READ
+    assert services.verify(file) == ChecksumStatus.READ
     file.refresh_from_db()
     assert file.checksum != ""
 
@@ -207,7 +219,7 @@ def test_odd_keys_become_clean_paths_and_are_downloaded(odd: Bucket, alice: User
         odd.write(key, key.encode())
     assert bring("in/")[0] == 0
     assert {file.key: path_of(file) for file in File.objects.all()} == ODD
-    assert all(file.folded == fold(file.name) for file in File.objects.all())
+    assert all(file.folded == normalize_for_search(file.name) for file in File.objects.all())
     for file in File.objects.all():
         answer = as_alice.get(f"/files/{file.link}/download")
         with urllib.request.urlopen(answer["Location"]) as got:
@@ -221,7 +233,7 @@ def test_what_no_browser_could_ask_for_is_refused_and_told(odd: Bucket, alice: U
     assert (status, File.objects.get().name) == (1, "good.txt")
     assert all(repr(key) in said for key in DOTS)
     assert {finding.key for finding in Finding.objects.all()} == set(DOTS)
-    assert Report.objects.get().outcome == Outcome.DIFFERENCES
+    assert Report.objects.get().outcome == RunOutcome.DIFFERENCES
 
 
 def test_keys_that_become_one_folder_share_it(odd: Bucket, alice: User) -> None:
@@ -336,7 +348,7 @@ def test_a_run_that_was_killed_is_gone_on_with(
     assert bring("photos/", "--parallel", "1")[0] == 1
     monkeypatch.setattr(run, "_note", whole)
     stopped = Report.objects.get()
-    assert (stopped.outcome, stopped.cursor) == (Outcome.STOPPED, "photos/0/pic 09.jpg")
+    assert (stopped.outcome, stopped.cursor) == (RunOutcome.STOPPED, "photos/0/pic 09.jpg")
     assert in_agreement()
     told = figures("photos/")
     assert (told["after"], told["objects"]) == (stopped.cursor, 15)
@@ -355,7 +367,7 @@ def test_two_at_once_bring_each_object_in_once(photos: Bucket, alice: User, bob:
 
 def in_a_thread(owner: User) -> run.Step:
     try:
-        return list(run.bring_in(run.Plan(prefix="photos/", owner=owner)))[-1]
+        return list(run.import_objects(run.Plan(prefix="photos/", owner=owner)))[-1]
     finally:
         connection.close()
 
@@ -363,7 +375,7 @@ def in_a_thread(owner: User) -> run.Step:
 def test_a_row_that_the_database_refuses_stops_no_other(
     photos: Bucket, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "part_size_for", lambda size, **_: 0 if size == 7 else 16)
+    monkeypatch.setattr(copy_rows, "part_size_for", lambda size, **_: 0 if size == 7 else 16)
     told = figures("photos/")
     assert (told["files"], told["refused"]) == (24, 1)
     assert Finding.objects.get().key == "photos/0/pic 07.jpg"

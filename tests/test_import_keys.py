@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from uploads.services.imports import keys
+from uploads.services.imports import key_mapping
 
 MODIFIED = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -22,8 +22,8 @@ MODIFIED = datetime(2026, 1, 2, tzinfo=UTC)
     ],
 )
 def test_of_the_prefix_all_up_to_its_last_slash_is_left_out(prefix: str, path: str) -> None:
-    found = keys.read_key("photos/1/x.jpg", 1, "e", MODIFIED, prefix=prefix)
-    assert isinstance(found, keys.Found)
+    found = key_mapping.read_key("photos/1/x.jpg", 1, "e", MODIFIED, prefix=prefix)
+    assert isinstance(found, key_mapping.ImportCandidate)
     assert "/".join(filter(None, [found.folder, found.name])) == path
 
 
@@ -33,4 +33,4 @@ def test_of_the_prefix_all_up_to_its_last_slash_is_left_out(prefix: str, path: s
      ("in/x", "e" * 81)],
 )  # fmt: skip
 def test_what_no_row_can_hold_is_refused(key: str, etag: str) -> None:
-    assert isinstance(keys.read_key(key, 1, etag, MODIFIED, prefix="in/"), keys.Refused)
+    assert isinstance(key_mapping.read_key(key, 1, etag, MODIFIED, prefix="in/"), key_mapping.RejectedKey)

@@ -27,9 +27,9 @@ from tests.test_manifest import exported, lose_the_database, rebuild
 from tests.test_zip import hang_up
 from tests.two_stores import PART, TwoStores, second_bucket
 from uploads import s3, services
-from uploads.content_encoding import MOST_CHARACTERS, normalize, stored_name
-from uploads.errors import StoreUnavailable
-from uploads.models import Basis, Family, File, Preview, new_key
+from uploads.content_encoding import MAX_CHARACTERS, normalize, stored_name
+from uploads.errors import StorageUnavailable
+from uploads.models import Category, ChecksumStatus, File, Preview, new_key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -132,7 +132,7 @@ def fail(fault: Exception) -> Any:
 def test_without_the_store_a_page_says_the_rest(
     there: Bucket, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "head", fail(StoreUnavailable()))
+    monkeypatch.setattr(s3, "head", fail(StorageUnavailable()))
     file = named("a.json")
     assert as_alice.get(f"/files/{file.pk}/").status_code == 200
     assert as_alice.get(f"/files/{file.pk}/download").status_code == 302
@@ -156,9 +156,9 @@ def test_verify_reads_every_object_as_it_is_stored_and_fsck_agrees(there: Bucket
     assert "0 failed" in said("verify", "--all")
     for encoding, (name, _body, _stored, _type) in STORED.items():
         file = named(name)
-        assert (file.checksum_basis, file.content_encoding) == (Basis.READ, encoding.lower())
-        assert file.family == Family.ARCHIVE
-    assert (named("plain.txt").content_encoding, named("plain.txt").family) == ("", Family.TEXT)
+        assert (file.checksum_basis, file.content_encoding) == (ChecksumStatus.READ, encoding.lower())
+        assert file.family == Category.ARCHIVE
+    assert (named("plain.txt").content_encoding, named("plain.txt").family) == ("", Category.TEXT)
     said("verify", "--all")
     said("fsck", "--grace", "0")
 
@@ -189,7 +189,7 @@ def test_what_a_manifest_does_not_know_is_recovered_with_its_encoding(
     lose_the_database()
     rebuild(tmp_path / "manifest", "--apply", "--recover-unknown", "--owner", "alice")
     file = File.objects.get(key=key)
-    assert (file.content_encoding, file.family) == ("gzip", Family.ARCHIVE)
+    assert (file.content_encoding, file.family) == ("gzip", Category.ARCHIVE)
 
 
 @pytest.fixture(params=["one endpoint", "to digests", "digests, one endpoint"])
@@ -212,7 +212,7 @@ def test_a_move_keeps_the_encoding_and_the_stored_bytes(
     put(two.first, file.key, body, "gzip")
     file.refresh_from_db()
     if read:
-        assert services.verify(file) is Basis.READ
+        assert services.verify(file) is ChecksumStatus.READ
     two.swap()
     assert two_stores.run("--apply")[0] == 0
     two.alone()
@@ -220,7 +220,7 @@ def test_a_move_keeps_the_encoding_and_the_stored_bytes(
     assert (file.store, file.content_encoding) == ("new", "gzip")
     there = two.second.client.head_object(Bucket=two.second.name, Key=file.key)
     assert (there["ContentEncoding"], there["ContentLength"]) == ("gzip", len(body))
-    assert services.verify(file) is Basis.READ
+    assert services.verify(file) is ChecksumStatus.READ
     assert downloaded(as_alice, file).data == body
 
 
@@ -231,7 +231,7 @@ def test_a_move_keeps_the_encoding_and_the_stored_bytes(
     ("header", "encoding"),
     [
         ("", ""), ("gzip", "gzip"), (" GZip , Br ", "gzip, br"), ("aws-chunked", ""), ("aws-chunked,gzip", "gzip"),
-        ("identity", ""), ("gzip, identity,", "gzip"), ("utf-8\0\né", "utf-8"), ("x" * 300, "x" * MOST_CHARACTERS),
+        ("identity", ""), ("gzip, identity,", "gzip"), ("utf-8\0\né", "utf-8"), ("x" * 300, "x" * MAX_CHARACTERS),
     ],
 )  # fmt: skip
 def test_a_header_is_read_as_the_encodings_it_names(header: str, encoding: str) -> None:

@@ -22,10 +22,10 @@ from tests.rows import make_row
 from tests.senders import Sender, Upload
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 from uploads.models import File, State
 from uploads.s3 import client as s3_client
-from uploads.services.verify import reading
+from uploads.services.verify import reader
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -44,7 +44,7 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
 
 def forget_clients() -> None:
     """Less than `s3.reset()`: the session, which is slow to make, stays."""
-    s3_client.made_client.cache_clear()
+    s3_client.forget_clients()
     s3_client.http.cache_clear()
 
 
@@ -364,11 +364,11 @@ def test_while_the_store_is_away_nothing_becomes_available(sender: Sender, front
 def test_verify_says_nothing_about_a_file_it_could_not_read_to_the_end(
     sender: Sender, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
     file = sender.send(BODY)
     for fault in (midway, broken, status(403, "AccessDenied"), status(404, "NoSuchBucket"), page(404)):
         front.rules["get"] = fault
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StorageUnavailable):
             services.verify(file)
         assert File.objects.get().checksum_basis == "claimed"
 

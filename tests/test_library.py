@@ -16,12 +16,12 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests.rows import make_row
 from uploads import listing
-from uploads.models import Family, Figure, File, Folder, Kind, Level, State, Status, Tag, Tagging, Visibility
+from uploads.models import AccessLevel, Category, Figure, File, Folder, Kind, State, Status, Tag, Tagging, Visibility
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
 
-PER_PAGE = listing.ENTRIES_A_PAGE
+PER_PAGE = listing.PAGE_SIZE
 MB = 1000**2
 
 
@@ -153,7 +153,7 @@ def test_a_closed_folder_shows_itself_to_its_groups_alone(
 ) -> None:
     made = tree(manager, "Board", "Board/Minutes")
     add(manager, "secret minutes.txt", folder=made["Board/Minutes"])
-    folders.set_access(made["Board"], {Group.objects.get(name="managers"): Level.MANAGE}, by=manager)
+    folders.set_access(made["Board"], {Group.objects.get(name="managers"): AccessLevel.MANAGE}, by=manager)
     assert folders_on(as_alice.get("/")) == []
     assert names_on(as_alice.get("/?q=secret")) == []
     assert folders_on(as_alice.get("/?q=minutes")) == []
@@ -164,8 +164,8 @@ def test_a_closed_folder_shows_itself_to_its_groups_alone(
 def test_a_name_above_that_one_may_not_know_is_not_told(manager: User, as_alice: Client) -> None:
     made = tree(manager, "Board", "Board/Open")
     groups = {group.name: group for group in Group.objects.all()}
-    folders.set_access(made["Board"], {groups["managers"]: Level.MANAGE}, by=manager)
-    opened = {groups["managers"]: Level.MANAGE, groups["uploaders"]: Level.VIEW}
+    folders.set_access(made["Board"], {groups["managers"]: AccessLevel.MANAGE}, by=manager)
+    opened = {groups["managers"]: AccessLevel.MANAGE, groups["uploaders"]: AccessLevel.VIEW}
     folders.set_access(made["Board/Open"], opened, by=manager)
     page = as_alice.get(made["Board/Open"].get_absolute_url()).content.decode()
     assert "Open" in page
@@ -180,9 +180,9 @@ def test_a_name_above_that_one_may_not_know_is_not_told(manager: User, as_alice:
 def mixed(alice: User, bob: User) -> None:
     """One file for each filter."""
     old = timezone.now() - timedelta(days=400)
-    photo = add(alice, "Été_100%.png", family=Family.IMAGE, size=12 * MB, available_at=old)
+    photo = add(alice, "Été_100%.png", family=Category.IMAGE, size=12 * MB, available_at=old)
     Tagging.objects.create(tag=Tag.objects.create(name="Sommer"), file=photo)
-    add(bob, "notes.txt", family=Family.TEXT, size=10)
+    add(bob, "notes.txt", family=Category.TEXT, size=10)
     add(alice, 'it\'s "quoted".bin', size=3 * 1000 * MB, visibility=Visibility.PRIVATE)
 
 
@@ -241,7 +241,7 @@ def test_a_folder_that_never_was_is_not_found(pk: str, as_alice: Client) -> None
 def test_a_list_that_takes_too_long_says_how_to_narrow_it(
     alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uploads.listing.pages.PATIENCE_MS", 1)
+    monkeypatch.setattr("uploads.listing.pagination.STATEMENT_TIMEOUT_MS", 1)
 
     def slow(*_: object, **__: object) -> Any:
         return File.objects.extra(where=["pg_sleep(0.2) IS NOT NULL"])
@@ -314,7 +314,7 @@ def test_query_counts_of_the_top_stay(
 
 
 def test_more_tags_than_a_page_can_show_are_cut_and_said(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uploads.views.library.MOST_TAGS", 2)
+    monkeypatch.setattr("uploads.views.library.MAX_TAGS", 2)
     for name in ("a", "b", "c"):
         Tag.objects.create(name=name)
     page = as_alice.get("/tags/").text

@@ -16,7 +16,7 @@ from tests.fronts import FAULTS, Answer, Front, Request, in_front_of
 from tests.senders import sha256
 from tests.stores import Bucket
 from uploads import s3
-from uploads.errors import ListingOutOfOrder, StoreRefused, StoreUnavailable
+from uploads.errors import ListingOutOfOrder, StorageDenied, StorageUnavailable
 from uploads.s3 import client, listing
 
 ODD_KEYS = [
@@ -161,10 +161,10 @@ def test_a_store_may_leave_etags_out(front: Front) -> None:
 def test_what_is_no_whole_listing_is_not_taken_for_its_end(
     front: Front, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
-    monkeypatch.setattr(listing, "PATIENT_ATTEMPTS", 1)
+    monkeypatch.setattr(listing, "BATCH_ATTEMPTS", 1)
     pages = MadeUp(plain(4), page=2)
     front.rules["listing"] = lambda asked: Answer(200, {}, body) if is_later(asked) else pages(asked)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         keys_of("f/")
 
 
@@ -198,7 +198,7 @@ def test_every_fault_is_told_plainly(
     front: Front, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str, first: bool
 ) -> None:
     for module in (listing, client):
-        monkeypatch.setattr(module, "PATIENT_ATTEMPTS", 1)
+        monkeypatch.setattr(module, "BATCH_ATTEMPTS", 1)
     s3.reset()
     pages = MadeUp(plain(4), page=2)
 
@@ -206,9 +206,9 @@ def test_every_fault_is_told_plainly(
         return pages(request) if not first and not is_later(request) else FAULTS[fault](request)
 
     front.rules["listing"] = rule
-    with caplog.at_level(logging.INFO), pytest.raises(StoreUnavailable) as error:
+    with caplog.at_level(logging.INFO), pytest.raises(StorageUnavailable) as error:
         keys_of("f/")
-    assert isinstance(error.value, StoreRefused) == (fault in {"403", "403 without words", "clock", "page 403"})
+    assert isinstance(error.value, StorageDenied) == (fault in {"403", "403 without words", "clock", "page 403"})
     told = f"{error.value.detail} {error.value.__cause__} {caplog.text}"
     assert not re.search(r"http|Credential=|<", told)
 
@@ -216,21 +216,21 @@ def test_every_fault_is_told_plainly(
 def test_head_tells_absence_only_by_the_stores_own_words(front: Front) -> None:
     assert s3.head("f/" + "0" * 32) is None
     front.rules["*"] = FAULTS["no bucket"]
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         s3.head("f/" + "0" * 32)
 
 
 def test_head_does_not_believe_a_404_for_an_object_that_is_there(front: Front, bucket: Bucket) -> None:
     bucket.write("f/" + "0" * 32, b"x")
     front.rules["head"] = lambda _request: Answer(404, {}, b"")
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         s3.head("f/" + "0" * 32)
 
 
 def test_a_head_that_tells_nothing_is_a_fault(bucket: Bucket, front: Front) -> None:
     bucket.write("f/" + "0" * 32, b"x")
     front.rules["head"] = lambda _request: Answer(200, {}, b"")
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         s3.head("f/" + "0" * 32)
 
 
@@ -244,8 +244,8 @@ def test_head_brings_the_checksum_where_the_store_keeps_it(digest_bucket: Bucket
 
 
 def test_open_uploads_are_told_with_their_age(bucket: Bucket) -> None:
-    assert list(s3.open_multiparts()) == []
+    assert list(s3.list_multipart_uploads()) == []
     for key in ("f/a", "f/b", "other"):
         bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)
-    assert sorted(one.key for one in s3.open_multiparts("f/")) == ["f/a", "f/b"]
-    assert all(datetime.now(UTC) - one.initiated < timedelta(minutes=1) for one in s3.open_multiparts())
+    assert sorted(one.key for one in s3.list_multipart_uploads("f/")) == ["f/a", "f/b"]
+    assert all(datetime.now(UTC) - one.initiated < timedelta(minutes=1) for one in s3.list_multipart_uploads())

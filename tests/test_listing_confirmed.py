@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import User
 
 from tests import shelf
-from uploads.listing import confirm
-from uploads.listing.pages import SHOWN, Page
+from uploads.listing import recheck_on_primary
+from uploads.listing.pagination import SHOWN, Page
 from uploads.models import File, Folder
 
 pytestmark = pytest.mark.django_db
@@ -21,5 +21,5 @@ def test_the_link_to_the_next_page_names_no_row_that_was_closed(
         shelf.add_file(alice, name=name)
     page = Page()
     page.take_files(list(File.objects.order_by("folded").values_list(*SHOWN)), column="folded", most=3)
-    confirm(page, files=File.objects.exclude(name__in=closed), folders=Folder.objects.all())
+    recheck_on_primary(page, files=File.objects.exclude(name__in=closed), folders=Folder.objects.all())
     assert (page.next.value if page.next else None) == told

@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from django.core import management
 
-from amalga.local import prepare, programs
-from amalga.local.processes import Refused
-from amalga.local.servers import Postgres
+from amalga.local import bootstrap, programs
+from amalga.local.backends import Postgres
+from amalga.local.processes import StartupError
 from tests.laptops import CONNECT, PORTS, SECONDS, WHO, Laptop
 
 
@@ -225,19 +225,19 @@ def test_the_role_of_the_application_has_no_right_beyond_its_database(laptop: La
 
 @pytest.mark.django_db
 def test_a_second_start_prepares_only_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "PROJECT", tmp_path)
+    monkeypatch.setattr(bootstrap, "PROJECT", tmp_path)
     for name in ("postgres", "staticfiles"):
         (tmp_path / name).mkdir()
     # the tables of the tests are there, and the static files are those of all tests
     monkeypatch.setattr(management, "call_command", lambda *_args, **_options: None)
-    prepare.prepare(tmp_path, own_bucket=False)
-    assert prepare.is_prepared(tmp_path, own_bucket=False)
-    assert not prepare.is_prepared(tmp_path, own_bucket=True)  # its bucket has no marker
+    bootstrap.prepare(tmp_path, own_bucket=False)
+    assert bootstrap.is_prepared(tmp_path, own_bucket=False)
+    assert not bootstrap.is_prepared(tmp_path, own_bucket=True)  # its bucket has no marker
     (tmp_path / "requirements.txt").write_text("Django==6.0\n")
-    assert not prepare.is_prepared(tmp_path, own_bucket=False)
+    assert not bootstrap.is_prepared(tmp_path, own_bucket=False)
 
 
 def test_a_path_that_a_shell_would_read_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "installed_programs", lambda: Path("/home/$ale/bin"))
-    with pytest.raises(Refused, match="clone into another folder"):
+    with pytest.raises(StartupError, match="clone into another folder"):
         programs.own_programs()

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from amalga.local import programs
-from amalga.local.processes import Refused
-from amalga.local.programs import COPIES, PROGRAMS, programs_for
-from amalga.local.unprivileged import UnprivilegedUser
+from amalga.local.processes import StartupError
+from amalga.local.programs import COPIES, PROGRAMS, UnprivilegedUser, programs_for
 from tests.laptops import CONNECT, WHO, Laptop, make_clone
 
 NOBODY = UnprivilegedUser()
@@ -219,7 +218,9 @@ def test_a_place_without_programs_is_passed_over(
 
 
 def test_without_a_place_the_refusal_says_what_to_do(out_of_reach: Path, place: Path) -> None:
-    with pytest.raises(Refused, match="clone into a folder that everybody can enter, or start it as an ordinary user"):
+    with pytest.raises(
+        StartupError, match="clone into a folder that everybody can enter, or start it as an ordinary user"
+    ):
         programs_for(NOBODY, (place / "missing",))
 
 

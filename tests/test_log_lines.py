@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from pytest_django import Settings
 
-from amalga.logs import JsonLines, PlainLines, redact, request_id
+from amalga.log import JSONFormatter, PlainFormatter, redact, request_id
 from tests import log_scanner
 from tests.conftest import PROJECT, serving
 from tests.test_settings import WHOLE, read
@@ -38,11 +38,11 @@ def record(message: str, *args: object, **more: Any) -> logging.LogRecord:
 
 
 def plain(message: str, *args: object, **more: Any) -> str:
-    return PlainLines().format(record(message, *args, **more))
+    return PlainFormatter().format(record(message, *args, **more))
 
 
 def as_json(message: str, *args: object, **more: Any) -> dict[str, Any]:
-    line = JsonLines().format(record(message, *args, **more))
+    line = JSONFormatter().format(record(message, *args, **more))
     assert "\n" not in line
     told: dict[str, Any] = json.loads(line)
     return told
@@ -103,7 +103,7 @@ def test_what_code_hangs_onto_a_record_is_not_told() -> None:
 def test_what_was_sent_begins_no_line_and_moves_no_cursor(odd: str) -> None:
     line = plain("odd agent=%s", odd)
     assert line.isprintable()
-    assert JsonLines().format(record("odd agent=%s", odd)).isascii()
+    assert JSONFormatter().format(record("odd agent=%s", odd)).isascii()
     assert as_json("odd agent=%s", odd)["message"] == f"odd agent={odd}"
 
 
@@ -141,7 +141,7 @@ def test_what_a_library_says_too_much_is_withheld(text: str, secret: str) -> Non
 def test_what_another_handler_made_of_a_fault_is_not_taken_over() -> None:
     told = record("x", fault=raised("password=hunter22"))
     assert "hunter22" in logging.Formatter().format(told)
-    assert "hunter22" not in PlainLines().format(told) + JsonLines().format(told)
+    assert "hunter22" not in PlainFormatter().format(told) + JSONFormatter().format(told)
 
 
 @pytest.mark.parametrize("line", [
@@ -238,7 +238,7 @@ def test_another_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gunicorn_refuses_another_form_as_well() -> None:
-    command = [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn.py", "--check-config", "amalga.wsgi"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "--check-config", "amalga.wsgi"]
     env = {**WHOLE, "LOG_FORMAT": "xml", "PATH": ""}
     ended = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode != 0

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from amalga import faults, logs
-from amalga.logs import HINT, MAX_MESSAGE, MAX_TRACEBACK, SECRETS, JsonLines, PlainLines, redact
+from amalga import log, sentry
+from amalga.log import HINT, MAX_MESSAGE, MAX_TRACEBACK, SECRETS, JSONFormatter, PlainFormatter, redact
 from tests.conftest import serving
 from tests.regex_timing import GLUE, MAX_SECONDS, hostile, slow_units
 from tests.test_log_lines import raised, record
@@ -50,12 +50,12 @@ def test_redaction_of_mixed_keywords_takes_linear_time(seed: int) -> None:
 def test_lines_with_a_long_message_and_traceback_are_formatted_at_once(keyword: str) -> None:
     text = keyword * (20 * SIZE // len(keyword))
     told = record("%s", text, fault=raised(text), stack_info=text)
-    for formatter in (PlainLines(), JsonLines()):
+    for formatter in (PlainFormatter(), JSONFormatter()):
         assert seconds(lambda: formatter.format(told)) < 2 * MAX_SECONDS  # noqa: B023
 
 
 def test_long_messages_are_cut() -> None:
-    line = PlainLines().format(record("sign_in_failed origin=%s more", "tokens " * SIZE))
+    line = PlainFormatter().format(record("sign_in_failed origin=%s more", "tokens " * SIZE))
     assert len(line) < MAX_MESSAGE + 200
     assert "sign_in_failed origin=tokens" in line
     assert f"… [cut, {len('sign_in_failed origin= more') + 7 * SIZE} characters]" in line
@@ -63,7 +63,7 @@ def test_long_messages_are_cut() -> None:
 
 def test_the_line_of_a_hostile_origin_tells_what_was_refused() -> None:
     told = record("Forbidden (%s): %s", f"Origin checking failed - {'token' * SIZE} is not trusted.", "/accounts/")
-    assert "Forbidden (Origin checking failed - … [cut, " in PlainLines().format(told)
+    assert "Forbidden (Origin checking failed - … [cut, " in PlainFormatter().format(told)
 
 
 @pytest.mark.parametrize("secret", [
@@ -73,12 +73,12 @@ def test_the_line_of_a_hostile_origin_tells_what_was_refused() -> None:
 def test_a_secret_at_the_cut_is_not_told_by_half(secret: str) -> None:
     for before in range(MAX_MESSAGE - len(secret) - 1, MAX_MESSAGE + 1):
         text = "x" * (before - 1) + " " + secret + " y" * 50
-        assert "Hunt" not in redact(text) + logs.redact_traceback(text)
+        assert "Hunt" not in redact(text) + log.redact_traceback(text)
 
 
 def test_of_a_long_traceback_both_ends_are_kept() -> None:
     text = "\n".join(["Traceback", *(f"  line {number} {'x' * 50}" for number in range(5_000)), "Error: token=Hunter2"])
-    lines = logs.redact_traceback(text).split("\n")
+    lines = log.redact_traceback(text).split("\n")
     assert (lines[0], lines[-1]) == ("Traceback", "Error: token=…")
     assert sum(map(len, lines)) < MAX_TRACEBACK + 100
     assert lines.count(f"… [{5_003 - len(lines)} lines left out]") == 1
@@ -86,7 +86,7 @@ def test_of_a_long_traceback_both_ends_are_kept() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n", "one line", "a\nb", "a\n\n", "x" * MAX_MESSAGE])
 def test_a_short_traceback_stays_as_it_is(text: str) -> None:
-    assert logs.redact_traceback(text) == text
+    assert log.redact_traceback(text) == text
 
 
 # --- what goes to Sentry ----------------------------------------------------------------------
@@ -101,20 +101,20 @@ def test_reports_of_deep_and_large_structures_are_cut() -> None:
 
     def scrub() -> None:
         nonlocal sent
-        sent = faults.scrubbed({"logentry": {"message": "broken", "params": [deep, large]}}, {})
+        sent = sentry.before_send({"logentry": {"message": "broken", "params": [deep, large]}}, {})
 
     assert seconds(scrub) < 10 * MAX_SECONDS
     assert sent["logentry"]["message"] == "broken"
     assert "Hunter2" not in str(sent)
-    assert len(str(sent)) < 2 * faults.MAX_SIZE
+    assert len(str(sent)) < 2 * sentry.MAX_SIZE
 
 
 def test_reports_keep_the_innermost_frames_and_the_newest_lines() -> None:
     frames = [{"function": f"f{number}", "vars": None} for number in range(1_000)]
     event: Any = {"exception": {"values": [{"type": "E", "value": "x", "stacktrace": {"frames": frames}}]}}
-    sent: Any = faults.scrubbed(event, {})
+    sent: Any = sentry.before_send(event, {})
     kept = sent["exception"]["values"][0]["stacktrace"]["frames"]
-    assert kept == frames[-faults.MAX_ITEMS :]
+    assert kept == frames[-sentry.MAX_ITEMS :]
 
 
 # --- a running site ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from django.template import Context, Template
 from django.utils import timezone
 
-from uploads.templatetags import look
+from uploads.templatetags import formatting
 
 NOW = datetime(2026, 11, 22, 14, 2, 11, tzinfo=UTC)
 
@@ -34,15 +34,15 @@ def _today(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_sizes_come_in_powers_of_ten(size: int, said: str) -> None:
-    assert look.in_bytes(size).replace("\u00a0", " ") == said
+    assert formatting.filesize(size).replace("\u00a0", " ") == said
 
 
 def test_an_unknown_size_says_nothing() -> None:
-    assert look.in_bytes(None) == look.exact_bytes(None) == ""
+    assert formatting.filesize(None) == formatting.exact_bytes(None) == ""
 
 
 def test_exact_bytes_are_grouped() -> None:
-    assert look.exact_bytes(12_400_112) == "12,400,112 bytes"
+    assert formatting.exact_bytes(12_400_112) == "12,400,112 bytes"
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,15 @@ def test_exact_bytes_are_grouped() -> None:
     ],
 )
 def test_times_are_as_near_as_a_person_needs(time: datetime, said: str) -> None:
-    assert look.when(time) == said
+    assert formatting.when(time) == said
 
 
 def test_no_time_says_nothing() -> None:
-    assert look.when(None) == look.exact_time(None) == ""
+    assert formatting.when(None) == formatting.exact_time(None) == ""
 
 
 def test_the_exact_time_names_its_zone() -> None:
-    assert look.exact_time(NOW) == "22 Nov 2026 14:02:11 UTC"
+    assert formatting.exact_time(NOW) == "22 Nov 2026 14:02:11 UTC"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_exact_time_names_its_zone() -> None:
     ],
 )
 def test_every_type_has_a_picture(media_type: str, kind: str) -> None:
-    assert look.kind(media_type) == kind
+    assert formatting.kind(media_type) == kind
 
 
 def test_filters_work_in_templates() -> None:

@@ -25,12 +25,12 @@ from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import s3, services
 from uploads.models import (
-    Basis,
+    AccessLevel,
+    ChecksumStatus,
     File,
     Folder,
     Grant,
     Installation,
-    Level,
     Origin,
     State,
     Tag,
@@ -38,9 +38,9 @@ from uploads.models import (
     Usage,
     Visibility,
 )
-from uploads.models.queries import in_seconds
-from uploads.services.manifest import load
-from uploads.services.organise import set_visibility, tag_files
+from uploads.models.querysets import seconds_from_now
+from uploads.services.bulk import set_visibility, tag_files
+from uploads.services.manifest import restore
 from uploads.services.recount import recount
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,7 +55,7 @@ def library(roles: None, alice: User, bob: User, bucket: Bucket, settings: Setti
     brand = plant("Brand/Logos ✨", alice)
     closed = plant("Brand/Finance", alice)
     Folder.objects.filter(pk=closed.pk).update(restricted=True, governor=closed)
-    Grant.objects.create(folder=closed, group=Group.objects.get(name="managers"), level=Level.MANAGE)
+    Grant.objects.create(folder=closed, group=Group.objects.get(name="managers"), level=AccessLevel.MANAGE)
     report = sender.send(b"first version", name="report.txt")
     sender.send(b"second version", name="report.txt", replaces=str(report.link))
     emoji = sender.send(b"0123456789abc", name='🎉 "תמונה" \\ of\tus.png')
@@ -147,23 +147,25 @@ def test_people_see_the_same_pages_again(library: Bucket, tmp_path: Path, alice:
 
 def test_a_restored_bucket_may_have_other_etags_and_verify_settles_it(library: Bucket, tmp_path: Path) -> None:
     pk = File.objects.get(size=0).pk
-    File.objects.filter(pk=pk).update(etag="e" * 32, checksum_basis=Basis.READ)
+    File.objects.filter(pk=pk).update(etag="e" * 32, checksum_basis=ChecksumStatus.READ)
     exported(tmp_path / "manifest")
     lose_the_database()
     code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
     row = File.objects.get(pk=pk)
-    assert (code, counts["changed"], row.checksum_basis) == (1, 1, Basis.CLAIMED)
-    assert services.verify(row) == Basis.READ
+    assert (code, counts["changed"], row.checksum_basis) == (1, 1, ChecksumStatus.CLAIMED)
+    assert services.verify(row) == ChecksumStatus.READ
 
 
 def test_what_was_taken_out_of_the_trash_since_is_not_purged(library: Bucket, tmp_path: Path) -> None:
     trashed = File.objects.get(state=State.TRASHED)
-    File.objects.filter(pk=trashed.pk).update(purge_after=in_seconds(1))
+    File.objects.filter(pk=trashed.pk).update(purge_after=seconds_from_now(1))
     exported(tmp_path / "manifest")
     services.restore(trashed, by=trashed.owner)
     lose_the_database()
     assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
-    days = File.objects.filter(purge_after__gt=in_seconds(29.9 * 24 * 3600), purge_after__lt=in_seconds(30.1 * 86400))
+    days = File.objects.filter(
+        purge_after__gt=seconds_from_now(29.9 * 24 * 3600), purge_after__lt=seconds_from_now(30.1 * 86400)
+    )
     assert days.get().pk == trashed.pk
 
 
@@ -200,7 +202,7 @@ def test_no_listing_alone_makes_a_file_missing_or_damaged(
     lose_the_database()
     monkeypatch.setattr(s3, "list_objects", lambda *_, **__: (page for page in list[s3.Page]()))
     assert rebuild(tmp_path / "manifest", "--apply")[:1] == (0,)
-    assert not File.objects.filter(checksum_basis__in=[Basis.MISSING, Basis.DAMAGED]).exists()
+    assert not File.objects.filter(checksum_basis__in=[ChecksumStatus.MISSING, ChecksumStatus.DAMAGED]).exists()
 
 
 def test_a_file_whose_object_is_gone_comes_back_as_missing(library: Bucket, tmp_path: Path) -> None:
@@ -211,8 +213,8 @@ def test_a_file_whose_object_is_gone_comes_back_as_missing(library: Bucket, tmp_
     lose_the_database()
     code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
     assert (code, counts["missing"], counts["size"]) == (1, 1, 1)
-    assert File.objects.get(pk=gone.pk).checksum_basis == Basis.MISSING
-    assert File.objects.get(pk=cut.pk).checksum_basis == Basis.DAMAGED
+    assert File.objects.get(pk=gone.pk).checksum_basis == ChecksumStatus.MISSING
+    assert File.objects.get(pk=cut.pk).checksum_basis == ChecksumStatus.DAMAGED
 
 
 def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
@@ -225,7 +227,7 @@ def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
     code, _told, _why = rebuild(tmp_path / "manifest", "--apply", "--recover-unknown", "--owner", "alice")
     file = File.objects.get(key=new.key)
     assert code == 1
-    assert (file.owner.username, file.origin, file.checksum_basis) == ("alice", Origin.ADOPTED, Basis.UNREAD)
+    assert (file.owner.username, file.origin, file.checksum_basis) == ("alice", Origin.ADOPTED, ChecksumStatus.UNREAD)
     assert file.name == new.key.removeprefix("f/") + ".txt"
     assert path_of(file).startswith("Recovered ")
     assert recount() == []
@@ -342,7 +344,7 @@ def test_what_breaks_off_midway_has_written_nothing(
     exported(tmp_path / "manifest")
     lose_the_database()
     before = shelf.whole_database()
-    monkeypatch.setattr(load, "USAGE", "SELECT nothing FROM nowhere")
+    monkeypatch.setattr(restore, "USAGE", "SELECT nothing FROM nowhere")
     code, _told, why = rebuild(tmp_path / "manifest", "--apply")
     assert (code, shelf.whole_database()) == (1, before)
     assert "Nothing was written" in why

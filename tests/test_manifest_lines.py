@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from uploads.services.manifest import BadManifest, inspect
-from uploads.services.manifest.lines import MAX_LINE_BYTES, rows
+from uploads.services.manifest.format import MAX_LINE_BYTES, rows
 
 HEAD = {
     "kind": "manifest",

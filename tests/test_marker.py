@@ -11,12 +11,12 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from amalga.local import prepare
+from amalga.local import bootstrap
 from tests import fronts, stores
 from uploads import s3
-from uploads.errors import BadInput, StoreUnavailable, WrongMarker
+from uploads.errors import StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import Installation
-from uploads.services.marker import claim_marker, require_marker
+from uploads.services.bucket_owner import claim_marker, require_marker
 
 pytestmark = pytest.mark.django_db
 
@@ -48,20 +48,20 @@ def test_the_bucket_of_another_database_is_refused_and_both_are_named(bucket: st
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"installation": 1}', b'{"installation": "x"}', b"\xff" * 2000])
 def test_what_is_no_marker_is_told(bucket: stores.Bucket, body: bytes) -> None:
     bucket.write("amalga.json", body)
-    with pytest.raises(BadInput, match=r"amalga\.json"):
+    with pytest.raises(ValidationFailed, match=r"amalga\.json"):
         require_marker()
 
 
-@pytest.mark.parametrize("read", [s3.read_marker, s3.read_clock])
+@pytest.mark.parametrize("read", [s3.read_marker, s3.read_high_water_mark])
 def test_marker_that_arrives_halfway_is_a_fault_of_the_store(
     bucket: stores.Bucket, settings: Settings, read: Callable[[], object]
 ) -> None:
-    s3.write_clock(s3.Moment(uuid4(), 1, timezone.now()))
+    s3.put_high_water_mark(s3.HighWaterMark(uuid4(), 1, timezone.now()))
     with fronts.in_front_of(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
         front.rules["get"] = fronts.midway
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StorageUnavailable):
             read()
     s3.reset()
 
@@ -71,7 +71,7 @@ def test_a_store_that_is_away_is_no_missing_marker(bucket: stores.Bucket, settin
         settings.S3_ENDPOINT = front.url
         s3.reset()
         front.rules["get"] = fronts.status(404, "NoSuchBucket")
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StorageUnavailable):
             require_marker()
     s3.reset()
 
@@ -90,9 +90,9 @@ def test_a_local_installation_marks_its_own_bucket(
     unmarked: stores.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("django.core.management.call_command", lambda *_args, **_options: None)
-    prepare.prepare(tmp_path, own_bucket=False)
+    bootstrap.prepare(tmp_path, own_bucket=False)
     assert s3.read_marker() is None
-    prepare.prepare(tmp_path, own_bucket=True)
+    bootstrap.prepare(tmp_path, own_bucket=True)
     require_marker()
 
 
@@ -102,6 +102,6 @@ def test_preparing_again_leaves_anothers_marker_and_says_so(
     monkeypatch.setattr("django.core.management.call_command", lambda *_args, **_options: None)
     other = uuid4()
     s3.write_marker(other)
-    prepare.prepare(tmp_path, own_bucket=True)
+    bootstrap.prepare(tmp_path, own_bucket=True)
     assert s3.read_marker() == other
     assert "belongs to another database" in capfd.readouterr().err

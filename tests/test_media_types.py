@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
-from uploads.media_types import canonical, containers_of, family_of
-from uploads.services.types import detect_type
+from uploads.media_types import canonical, category_of, containers_of
+from uploads.services.mime import detect_type
 
 FIRST_BYTES = 8192
 OFFICE = "application/vnd.openxmlformats-officedocument."
@@ -82,7 +82,7 @@ ZIPS = {
 def test_a_zip_is_what_its_members_say(what: str) -> None:
     body, kind = ZIPS[what]
     assert detect_type(body[:FIRST_BYTES]) == kind
-    assert family_of(kind) == ("archive" if kind in {"application/zip", *ARCHIVES_OF_ZIPS} else "document")
+    assert category_of(kind) == ("archive" if kind in {"application/zip", *ARCHIVES_OF_ZIPS} else "document")
 
 
 ARCHIVES_OF_ZIPS = {"application/java-archive", "application/vnd.android.package-archive"}
@@ -118,7 +118,7 @@ def test_an_old_document_is_what_its_directory_says(stream: str, kind: str) -> N
 def test_a_claim_counts_where_the_directory_lies_too_deep(claimed: str, name: str, kind: str) -> None:
     body = old_office("WordDocument", at=20_000)[:FIRST_BYTES]
     assert detect_type(body, claimed=claimed, name=name) == kind
-    assert family_of(kind) == ("other" if kind.endswith("msi") else "document")
+    assert category_of(kind) == ("other" if kind.endswith("msi") else "document")
 
 
 LOG = "2024-01-01 00:00:00 INFO started\r\n" * 40
@@ -152,7 +152,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("what", TEXTS)
 def test_what_is_text_has_the_family_of_texts(what: str) -> None:
-    assert family_of(detect_type(TEXTS[what])) == "text"
+    assert category_of(detect_type(TEXTS[what])) == "text"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -195,7 +195,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_go_by_kind(family: str) -> None:
-    assert {kind: family_of(f"application/{kind}") for kind in FAMILIES[family].split()} == dict.fromkeys(
+    assert {kind: category_of(f"application/{kind}") for kind in FAMILIES[family].split()} == dict.fromkeys(
         FAMILIES[family].split(), family
     )
 
@@ -203,7 +203,7 @@ def test_families_go_by_kind(family: str) -> None:
 def test_families_of_what_is_no_application() -> None:
     kinds = {"message/rfc822": "text", "text/rtf": "document", "audio/x-mpegurl": "text", "image/heic": "image",
              "font/woff2": "other", "model/stl": "other", "": "other", "Text/CSV; charset=x": "text"}  # fmt: skip
-    assert {kind: family_of(kind) for kind in kinds} == kinds
+    assert {kind: category_of(kind) for kind in kinds} == kinds
 
 
 def test_refusing_a_container_refuses_what_is_made_of_it_but_documents() -> None:

@@ -25,18 +25,18 @@ from prometheus_client import mmap_dict
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
-from amalga.metrics import counted, files, told
+from amalga.metrics import exposition, multiprocess, registry
 from tests import fronts, shelf
 from tests.conftest import PROJECT, serving
 from tests.senders import Sender
 from tests.stores import Bucket
 from tests.test_settings import read
 from uploads import s3
-from uploads.errors import StoreUnavailable
-from uploads.models import Basis, File, Heartbeat, Outcome, Report, State, fold
-from uploads.models.queries import in_seconds
-from uploads.services import gauges
-from uploads.services.preview_queue import preview_files
+from uploads.errors import StorageUnavailable
+from uploads.models import ChecksumStatus, File, Heartbeat, Report, RunOutcome, State, apply_deltas
+from uploads.models.querysets import seconds_from_now
+from uploads.services import metrics
+from uploads.services.preview_tasks import preview_files
 
 pytestmark = pytest.mark.django_db
 
@@ -59,13 +59,13 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 @pytest.fixture(autouse=True)
 def token(settings: Settings) -> Iterator[None]:
     settings.METRICS_TOKEN = TOKEN
-    gauges.forget()
+    metrics.forget()
     yield
-    gauges.forget()
+    metrics.forget()
 
 
 def scraped(client: Client) -> Samples:
-    gauges.forget()
+    metrics.forget()
     answer = client.get("/metrics", headers=SCRAPER)
     assert answer.status_code == 200
     return parsed(answer.content.decode())
@@ -136,7 +136,7 @@ def test_what_a_person_waits_in_vain_for_is_counted(as_alice: Client, monkeypatc
     labels = {"route": "library", "method": "GET", "status": "500"}
     before = value(scraped(as_alice), "requests_total", **labels)
     monkeypatch.setattr("uploads.views.library.library", None)
-    monkeypatch.setattr("uploads.views.browse.read_list", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("uploads.views.library.read_list_query", lambda *_, **__: 1 / 0)
     as_alice.get("/")
     assert value(scraped(as_alice), "requests_total", **labels) == before + 1
 
@@ -148,8 +148,8 @@ def test_calls_of_the_store_count_and_so_do_their_faults(sender: Sender, client:
         settings.S3_ENDPOINT = front.url
         s3.reset()
         front.rules["*"] = fronts.FAULTS["503"]
-        with pytest.raises(StoreUnavailable):
-            s3.require_answer()
+        with pytest.raises(StorageUnavailable):
+            s3.ping()
     s3.reset()
     after = scraped(client)
     called = {"operation": "get_object"}
@@ -163,7 +163,7 @@ def test_calls_of_the_store_count_and_so_do_their_faults(sender: Sender, client:
     ("EndpointConnectionError", "silent"), ("ConnectTimeout", "silent"), ("NoSuchBucket", "other"), ("<x>", "other"),
 ])  # fmt: skip
 def test_a_fault_is_told_by_what_it_means(code: str, kind: str) -> None:
-    assert counted.kind_of(code) == kind
+    assert registry.error_class(code) == kind
 
 
 def test_a_throttle_that_a_retry_made_good_counts_as_well(client: Client, bucket: Bucket, settings: Settings) -> None:
@@ -184,21 +184,21 @@ def test_a_throttle_that_a_retry_made_good_counts_as_well(client: Client, bucket
 def test_states_are_told_with_their_oldest(client: Client, alice: User) -> None:
     for state in (State.UPLOADING, State.UPLOADING, State.DELETING, State.AVAILABLE):
         shelf.add_file(alice, state=state)
-    File.objects.filter(state=State.DELETING).update(updated_at=in_seconds(-3600))
-    fold()
+    File.objects.filter(state=State.DELETING).update(updated_at=seconds_from_now(-3600))
+    apply_deltas()
     samples = scraped(client)
-    told = {
+    exposition = {
         state: value(samples, "files", state=state) for state in ("uploading", "completing", "deleting", "available")
     }
-    assert told == {"uploading": 2, "completing": 0, "deleting": 1, "available": 1}
+    assert exposition == {"uploading": 2, "completing": 0, "deleting": 1, "available": 1}
     assert 3600 <= value(samples, "oldest_seconds", state="deleting") < 3700
     assert value(samples, "oldest_seconds", state="completing") == 0
 
 
 def test_what_is_late_or_in_trouble_is_told(client: Client, alice: User) -> None:
     shelf.add_file(alice, state=State.TRASHED)
-    File.objects.update(purge_after=in_seconds(-7200))
-    for basis in (Basis.DAMAGED, Basis.MISSING, Basis.MISSING, Basis.CLAIMED):
+    File.objects.update(purge_after=seconds_from_now(-7200))
+    for basis in (ChecksumStatus.DAMAGED, ChecksumStatus.MISSING, ChecksumStatus.MISSING, ChecksumStatus.CLAIMED):
         file = shelf.add_file(alice)
         File.objects.filter(pk=file.pk).update(checksum_basis=basis)
     samples = scraped(client)
@@ -232,12 +232,12 @@ def test_what_was_just_enqueued_is_in_it(client: Client) -> None:
 
 
 def test_an_empty_queue_has_no_age(client: Client) -> None:
-    assert (value(scraped(client), "queue_tasks"), gauges.queue_now()) == (0, (0, 0.0))
+    assert (value(scraped(client), "queue_tasks"), metrics.queue_now()) == (0, (0, 0.0))
 
 
 def test_commands_are_told_by_when_and_how_they_ended(client: Client) -> None:
     Heartbeat.objects.beat("sweep")
-    for outcome in (Outcome.AGREED, Outcome.DIFFERENCES, Outcome.REFUSED):
+    for outcome in (RunOutcome.AGREED, RunOutcome.DIFFERENCES, RunOutcome.REFUSED):
         Report.objects.create(command="fsck").end(outcome)
     samples = scraped(client)
     assert time.time() - value(samples, "last_at_work_timestamp_seconds", command="sweep") < 60
@@ -253,7 +253,7 @@ def test_without_a_database_the_rest_is_told(client: Client, monkeypatch: pytest
         raise OperationalError("away")
 
     client.get("/nothing")
-    monkeypatch.setattr(gauges, "_states", away)
+    monkeypatch.setattr(metrics, "_states", away)
     monkeypatch.setattr(connection, "close", lambda: None)  # the test's own
     samples = scraped(client)
     assert value(samples, "library_up") == 0
@@ -267,8 +267,8 @@ def test_the_database_is_asked_once_however_many_scrape(client: Client, django_a
 
 
 @pytest.mark.parametrize("query", [
-    *(gauges.IN_STATE.format(state=state, most=10) for state in gauges.MOVING), gauges.KEPT, gauges.OVERDUE_TRASH,
-    gauges.UNREAD.format(most=10), gauges.TROUBLE.format(most=10),
+    *(metrics.IN_STATE.format(state=state, most=10) for state in metrics.MOVING), metrics.KEPT, metrics.OVERDUE_TRASH,
+    metrics.UNREAD.format(most=10), metrics.TROUBLE.format(most=10),
 ])  # fmt: skip
 def test_no_look_reads_the_files_from_end_to_end(query: str) -> None:
     """With many rows it would not; here few would tempt Postgres, so that reading all is made dear."""
@@ -311,7 +311,7 @@ def master_of(folder: Path) -> int:
 
 
 def folder_of(folder: Path) -> Path:
-    (found,) = files.IN_MEMORY.glob(f"{files.PREFIX}{master_of(folder)}-*")
+    (found,) = multiprocess.IN_MEMORY.glob(f"{multiprocess.PREFIX}{master_of(folder)}-*")
     return found
 
 
@@ -335,7 +335,7 @@ def test_what_a_process_counted_is_added_once(tmp_path: Path) -> None:
         made.write_value(key, 5.0, 0.0)
         made.close()
         for _again in range(2):
-            files.bury(tmp_path, pid)
+            multiprocess.merge_dead_worker(tmp_path, pid)
     ended = values.read_all_values_from_file(str(tmp_path / "counter_ended.db"))
     assert [(name, number) for name, number, _at, _position in ended] == [(key, 10.0)]
     assert not (tmp_path / "counter_1.db").exists()
@@ -346,9 +346,9 @@ def test_nobody_waits_to_put_counts_away(tmp_path: Path) -> None:
     values: Any = mmap_dict.MmapedDict
     for pid in (999_999_998, 999_999_999):
         values(str(tmp_path / f"counter_{pid}.db")).close()
-    with files.held(tmp_path, alone=False), pytest.raises(BlockingIOError):
-        files.bury(tmp_path, 999_999_998)
-    files.bury(tmp_path, 999_999_999)
+    with multiprocess.locked(tmp_path, alone=False), pytest.raises(BlockingIOError):
+        multiprocess.merge_dead_worker(tmp_path, 999_999_998)
+    multiprocess.merge_dead_worker(tmp_path, 999_999_999)
     assert {path.name for path in tmp_path.glob("*.db")} == {"counter_ended.db"}
 
 
@@ -356,25 +356,25 @@ def test_a_process_that_has_just_begun_is_waited_for(tmp_path: Path) -> None:
     empty = tmp_path / f"counter_{os.getpid()}.db"
     empty.touch()
     threading.Timer(0.06, empty.unlink).start()
-    assert b"amalga_x 1.0" in told.exposition([told.Now("x", 1)], folder=str(tmp_path))
+    assert b"amalga_x 1.0" in exposition.exposition([exposition.Sample("x", 1)], folder=str(tmp_path))
 
 
 def test_a_killed_servers_folder_goes_with_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(files, "IN_MEMORY", tmp_path)
-    left, ours = tmp_path / f"{files.PREFIX}999999999-x", tmp_path / f"{files.PREFIX}{os.getpid()}-x"
+    monkeypatch.setattr(multiprocess, "IN_MEMORY", tmp_path)
+    left, ours = tmp_path / f"{multiprocess.PREFIX}999999999-x", tmp_path / f"{multiprocess.PREFIX}{os.getpid()}-x"
     left.mkdir()
     ours.mkdir()
-    made = files.new_folder()
+    made = multiprocess.new_folder()
     assert sorted(tmp_path.iterdir()) == sorted([ours, made])
 
 
 def test_the_page_names_what_is_told_and_no_more(client: Client) -> None:
-    gauges.forget()
+    metrics.forget()
     Heartbeat.objects.beat("sweep")
-    Report.objects.create(command="fsck").end(Outcome.AGREED)
+    Report.objects.create(command="fsck").end(RunOutcome.AGREED)
     client.get("/nothing")
     answer = client.get("/metrics", headers=SCRAPER).content.decode()
-    told = set(re.findall(r"^# TYPE (amalga_\w+) ", answer, re.MULTILINE))
+    exposition = set(re.findall(r"^# TYPE (amalga_\w+) ", answer, re.MULTILINE))
     page = (PROJECT / "docs" / "monitoring.md").read_text()
     named = {name.removesuffix("_bucket") for name in re.findall(r"\bamalga_\w+", page)}
-    assert named == told
+    assert named == exposition

@@ -13,10 +13,10 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import signals
 
-from amalga.database import ANSWER_SECONDS
+from amalga.db import RESPONSE_SECONDS
 from tests.rows import facts_of
 from uploads.models import Figure, File, Folder, State, Tag, Usage
-from uploads.models.figures import fold
+from uploads.models.statistics import apply_deltas
 from uploads.services.recount import recount
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -154,7 +154,7 @@ def test_migrating_takes_its_time_and_pages_do_not() -> None:
     assert set(seen[:-1]) == {"0"}
     assert seen[-1] == "8s"
     held: Any = connection.connection
-    assert held.patience == ANSWER_SECONDS
+    assert held.patience == RESPONSE_SECONDS
 
 
 def test_families_are_told_apart_again_from_what_is_known() -> None:
@@ -181,5 +181,5 @@ def test_families_are_told_apart_again_from_what_is_known() -> None:
 
 
 def folded_families() -> dict[str, int]:
-    fold()
+    apply_deltas()
     return dict(Figure.objects.filter(kind="family", status="stored", files__gt=0).values_list("key", "files"))

@@ -14,7 +14,7 @@ from tests.stores import Bucket
 from tests.two_stores import TwoStores, downloaded, imported, run, second_bucket, two_stores
 from uploads import services
 from uploads.models import File, Preview
-from uploads.models.queries import in_seconds
+from uploads.models.querysets import seconds_from_now
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def test_originals_go_only_when_told_and_only_after_a_while(sender: Sender, as_a
 
 
 def age() -> None:
-    File.objects.update(updated_at=in_seconds(-25 * 3600))
-    Preview.objects.update(lease_until=in_seconds(-25 * 3600))
+    File.objects.update(updated_at=seconds_from_now(-25 * 3600))
+    Preview.objects.update(lease_until=seconds_from_now(-25 * 3600))
 
 
 def test_an_original_stays_while_the_copy_is_not_as_its_row_says(sender: Sender, two: TwoStores) -> None:

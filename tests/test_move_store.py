@@ -22,11 +22,11 @@ from tests.senders import Sender, composite, cut, web
 from tests.stores import Bucket
 from tests.two_stores import PART, TwoStores, downloaded, imported, run, second_bucket, two_stores
 from uploads import s3, services
-from uploads.models import Basis, File, Installation, Origin, Preview, PreviewState, State
-from uploads.models.queries import in_seconds
-from uploads.services.move_store import carry as carrying
+from uploads.models import ChecksumStatus, File, Installation, Origin, Preview, PreviewState, State
+from uploads.models.querysets import seconds_from_now
+from uploads.services.move_store import copy as carrying
 from uploads.services.move_store import run as running
-from uploads.services.move_store.pace import Pace
+from uploads.services.move_store.run import ByteRate
 
 WAYS = [
     "one endpoint", "to digests", pytest.param("from digests", marks=pytest.mark.faults),
@@ -75,10 +75,10 @@ def test_every_file_ends_in_the_new_store_with_its_bytes_and_its_checksum(
     for name, body in BODIES.items():
         file = File.objects.get(pk=files[name].pk)
         assert (file.store, file.checksum, file.size) == ("new", composite(cut(body, PART)), len(body))
-        assert file.checksum_basis == (Basis.STORE if s3.keeps_digests() else Basis.CLAIMED)
+        assert file.checksum_basis == (ChecksumStatus.STORE if s3.keeps_digests() else ChecksumStatus.CLAIMED)
         assert two.second.client.head_object(Bucket=two.second.name, Key=file.key)["ETag"].strip('"') == file.etag
         assert downloaded(as_alice, file) == body
-        assert services.verify(file) == Basis.READ
+        assert services.verify(file) == ChecksumStatus.READ
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_is_damaged_stays_and_is_told(sender: Sender, two: TwoStores) -> No
     two.swap()
     assert run("--apply")[1]["damaged"] == 1
     file.refresh_from_db()
-    assert (file.store, file.checksum_basis) == ("", Basis.DAMAGED)
+    assert (file.store, file.checksum_basis) == ("", ChecksumStatus.DAMAGED)
     assert file.key not in two.second.objects()
 
 
@@ -172,11 +172,11 @@ def test_what_is_damaged_moves_as_it_is_when_told(sender: Sender, two: TwoStores
     damaged, missing = sender.send(b"hello"), sender.send(b"missing")
     two.first.write(damaged.key, b"hullo")
     two.first.delete(missing.key)
-    File.objects.filter(pk=damaged.pk).update(checksum_basis=Basis.DAMAGED)
+    File.objects.filter(pk=damaged.pk).update(checksum_basis=ChecksumStatus.DAMAGED)
     two.swap()
     assert run("--apply")[0] == 1
     assert run("--apply", "--damaged")[0] == 0
-    for file, basis in ((damaged, Basis.DAMAGED), (missing, Basis.MISSING)):
+    for file, basis in ((damaged, ChecksumStatus.DAMAGED), (missing, ChecksumStatus.MISSING)):
         file.refresh_from_db()
         assert (file.store, file.checksum_basis) == ("new", basis)
     assert two.second.read(damaged.key) == b"hullo"
@@ -235,14 +235,14 @@ def test_our_own_copy_of_a_killed_run_is_made_anew(alice: User, two: TwoStores) 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]) -> None:
     """Between the copy and the switch."""
-    carry = carrying.carry
+    carry = carrying.copy_object
 
     def carried(load: Any, way: Any) -> Any:
         done = carry(load, way)
         what()
         return done
 
-    monkeypatch.setattr(running, "carry", carried)
+    monkeypatch.setattr(running, "copy_object", carried)
     monkeypatch.setattr(running, "ThreadPoolExecutor", AtOnce)
 
 
@@ -291,7 +291,7 @@ def test_whose_claim_was_taken_over_switches_nothing(
 ) -> None:
     file = sender.send(b"hello")
     two.swap()
-    meanwhile(monkeypatch, lambda: File.objects.filter(pk=file.pk).update(lease_until=in_seconds(1)))
+    meanwhile(monkeypatch, lambda: File.objects.filter(pk=file.pk).update(lease_until=seconds_from_now(1)))
     monkeypatch.setattr(running, "WAIT_SECONDS", 0.1)
     assert run("--apply")[1]["failed"] == 1
     file.refresh_from_db()
@@ -348,7 +348,7 @@ def test_a_store_that_goes_away_is_told_and_the_next_run_goes_on(
 
 
 def test_a_rate_is_kept_to_by_all_together() -> None:
-    pace = Pace(10_000, stop=threading.Event())
+    pace = ByteRate(10_000, stop=threading.Event())
     begun = time.monotonic()
     with ThreadPoolExecutor(4) as workers:
         list(workers.map(pace.spend, [500] * 6))
@@ -359,5 +359,5 @@ def test_who_stops_waits_for_no_rate() -> None:
     stop = threading.Event()
     stop.set()
     begun = time.monotonic()
-    Pace(1, stop=stop).spend(1000)
+    ByteRate(1, stop=stop).spend(1000)
     assert time.monotonic() - begun < 10

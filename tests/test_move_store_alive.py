@@ -20,7 +20,7 @@ from tests.senders import Sender, web
 from tests.stores import Bucket
 from tests.two_stores import TwoStores, second_bucket, two_stores
 from uploads.models import File
-from uploads.services.move_store import Mover, claims
+from uploads.services.move_store import Mover, run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,7 +65,7 @@ SHORT = "between two parts"
 @pytest.fixture
 def two(bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoStores]:
     settings.UPLOAD_PART_BYTES = 10
-    monkeypatch.setattr(claims, "LEASE_SECONDS", 5)
+    monkeypatch.setattr(run, "LEASE_SECONDS", 5)
     with two_stores(bucket, second_bucket(bucket.address), settings, monkeypatch) as stores:
         yield stores
 

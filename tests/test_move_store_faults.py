@@ -15,7 +15,7 @@ from tests.senders import Sender
 from tests.stores import Bucket
 from tests.two_stores import TwoStores, run, second_bucket, two_stores
 from uploads.models import File
-from uploads.services.move_store import carry
+from uploads.services.move_store import copy
 
 BODY = shelf.some_bytes(3 * 1024**2)
 PART = 1024**2
@@ -27,7 +27,7 @@ Far = tuple[TwoStores, Front, Front]  # with a front before each
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits before trying again."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
-    monkeypatch.setattr(carry, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(copy, "PAUSE_SECONDS", 0)
 
 
 @pytest.fixture

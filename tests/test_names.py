@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from uploads.names import NAMELESS, clean_folder, clean_name, clean_type, disposition, extensions_of
+from uploads.names import DEFAULT_NAME, clean_folder, clean_name, clean_type, disposition, extensions_of
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 ZERO_WIDTH = "\u200b\u2060\ufeff\u00ad\u034f\u115f\u3164"
@@ -96,12 +96,12 @@ def test_honest_names_survive_unchanged(name: str) -> None:
         ("../../etc/passwd", "passwd"),
         ("C:\\Users\\me\\a.txt", "a.txt"),
         ("/abs", "abs"),
-        ("..", NAMELESS),
-        ("...", NAMELESS),
-        (". . .", NAMELESS),
-        ("dir/", NAMELESS),
-        ("", NAMELESS),
-        ("\u202e", NAMELESS),
+        ("..", DEFAULT_NAME),
+        ("...", DEFAULT_NAME),
+        (". . .", DEFAULT_NAME),
+        ("dir/", DEFAULT_NAME),
+        ("", DEFAULT_NAME),
+        ("\u202e", DEFAULT_NAME),
         ("\u202egpj.exe", "gpj.exe"),
         ("a\x00b.txt", "ab.txt"),
         ("a\r\nSet-Cookie: x.txt", "aSet-Cookie: x.txt"),

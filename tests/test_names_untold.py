@@ -11,7 +11,7 @@ from django.test import Client
 from tests.rows import make_row, plant
 from uploads import services
 from uploads.errors import Forbidden
-from uploads.models import Folder, Level, State, Tag
+from uploads.models import AccessLevel, Folder, State, Tag
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,7 @@ def closed(alice: User, admin_user: User) -> Folder:
     """A folder at the top, one in it, and one in an open folder, each for few."""
     few = Group.objects.create(name="few")
     for path in ("Open/Layoffs", "Layoffs"):
-        folders.set_access(plant(path, alice), {few: Level.MANAGE}, by=admin_user)
+        folders.set_access(plant(path, alice), {few: AccessLevel.MANAGE}, by=admin_user)
     return Folder.objects.get(name="Layoffs", parent=None)
 
 
@@ -103,7 +103,7 @@ def test_staff_who_may_put_nothing_into_a_folder_learn_nothing_of_what_is_in_it(
     lookers = Group.objects.create(name="lookers")
     bob.groups.add(lookers)
     few = Group.objects.get(name="few")
-    folders.set_access(opened, {few: Level.MANAGE, lookers: Level.VIEW}, by=admin_user)
+    folders.set_access(opened, {few: AccessLevel.MANAGE, lookers: AccessLevel.VIEW}, by=admin_user)
     plant("Mine", bob)
     form = {"parent": "Open", "grants-TOTAL_FORMS": "0", "grants-INITIAL_FORMS": "0"}
     for address in (

@@ -14,8 +14,8 @@ from tests.rows import make_row
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import services
-from uploads.errors import BadInput, Forbidden, RefusedType, WrongState
-from uploads.models import Action, Event, File, Folder, Level, State, Tag, Tagging, Visibility
+from uploads.errors import Forbidden, InvalidTransition, RefusedType, ValidationFailed
+from uploads.models import AccessLevel, Action, Event, File, Folder, State, Tag, Tagging, Visibility
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -87,7 +87,7 @@ def test_whoever_manages_a_folder_orders_what_the_team_has_there(bob: User, mine
     group = Group.objects.create(name="design")
     bob.groups.add(group)
     folder = folders.create("Brand", parent=None, by=admin_user)
-    folders.set_access(folder, {group: Level.MANAGE}, by=admin_user)
+    folders.set_access(folder, {group: AccessLevel.MANAGE}, by=admin_user)
     File.objects.update(folder=folder)
     assert services.trash_many([mine.pk], by=bob).links == [mine.pk]
     assert services.restore_many([mine.pk], by=bob).links == [mine.pk]
@@ -95,7 +95,7 @@ def test_whoever_manages_a_folder_orders_what_the_team_has_there(bob: User, mine
 
 def test_nobody_moves_files_to_where_they_may_not_upload(alice: User, mine: File, admin_user: User) -> None:
     closed = folders.create("Closed", parent=None, by=admin_user)
-    folders.set_access(closed, {Group.objects.create(name="few"): Level.MANAGE}, by=admin_user)
+    folders.set_access(closed, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=admin_user)
     with pytest.raises(Forbidden):
         services.move_files([mine.pk], closed, by=alice)
 
@@ -139,7 +139,7 @@ def test_the_same_tag_twice_is_one_tagging(alice: User, mine: File) -> None:
 
 def test_a_thousand_tags_on_one_file_are_refused_whole(alice: User, mine: File) -> None:
     services.tag_files([mine.pk], add=["kept"], by=alice)
-    with pytest.raises(BadInput, match="at most 50"):
+    with pytest.raises(ValidationFailed, match="at most 50"):
         services.tag_files([mine.pk], add=[f"tag {number}" for number in range(1000)], by=alice)
     assert tags_of(mine) == {"kept"}
     assert Tag.objects.count() == 1
@@ -162,7 +162,7 @@ def test_trashing_twice_or_what_is_going_changes_nothing(alice: User, mine: File
     services.trash_many([mine.pk], by=alice)
     again = services.trash_many([mine.pk], by=alice)
     assert (again.files, again.refused) == ([], ["mine.txt"])
-    with pytest.raises(WrongState):
+    with pytest.raises(InvalidTransition):
         services.trash(make_row(alice, State.DELETING), by=alice)
 
 
@@ -197,7 +197,7 @@ def test_who_may_not_upload_moves_nothing_to_the_top(alice: User, viewer: User, 
     group = Group.objects.create(name="keepers")
     viewer.groups.add(group)
     folder = folders.create("Board", parent=None, by=admin_user)
-    folders.set_access(folder, {group: Level.MANAGE}, by=admin_user)
+    folders.set_access(folder, {group: AccessLevel.MANAGE}, by=admin_user)
     file = make_row(alice, State.AVAILABLE, folder=folder)
     with pytest.raises(Forbidden):
         services.move_files([file.pk], None, by=viewer)
@@ -215,7 +215,7 @@ def test_a_name_of_a_refused_type_is_refused_for_a_file_that_is_there(
 def test_too_many_tags_for_too_many_files_are_refused_before_any_work(
     alice: User, mine: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uploads.services.organise.MOST_TAGGINGS", 1)
-    with pytest.raises(BadInput, match="Take fewer"):
+    monkeypatch.setattr("uploads.services.bulk.MAX_TAGGINGS_PER_REQUEST", 1)
+    with pytest.raises(ValidationFailed, match="Take fewer"):
         services.tag_files([mine.pk], add=["a", "b"], by=alice)
     assert not Tag.objects.exists()

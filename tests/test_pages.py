@@ -18,7 +18,7 @@ from tests import shelf
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import s3
-from uploads.listing import ENTRIES_A_PAGE as FILES_A_PAGE
+from uploads.listing import PAGE_SIZE as FILES_A_PAGE
 from uploads.models import File, State, Visibility
 from uploads.services.folders import ensure
 

@@ -21,14 +21,14 @@ sizes = st.integers(0, LARGEST)
 def test_the_parts_of_any_size_add_up_to_it(size: int) -> None:
     part_size = parts.part_size_for(size, smallest=16 * MIB)
     count = parts.part_count(size, part_size)
-    last = parts.length_of(count, size=size, part_size=part_size)
+    last = parts.part_length(count, size=size, part_size=part_size)
     assert (count - 1) * part_size + last == size
 
 
 @given(sizes)
 def test_any_size_fits_into_ten_thousand_parts(size: int) -> None:
     part_size = parts.part_size_for(size, smallest=16 * MIB)
-    assert 1 <= parts.part_count(size, part_size) <= parts.MOST_PARTS
+    assert 1 <= parts.part_count(size, part_size) <= parts.MAX_PARTS
 
 
 @given(st.integers(1, LARGEST), st.data())
@@ -36,12 +36,12 @@ def test_every_part_but_the_last_is_full_and_none_is_empty(size: int, data: st.D
     part_size = parts.part_size_for(size, smallest=16 * MIB)
     count = parts.part_count(size, part_size)
     number = data.draw(st.integers(1, count))
-    length = parts.length_of(number, size=size, part_size=part_size)
+    length = parts.part_length(number, size=size, part_size=part_size)
     assert length == part_size if number < count else 0 < length <= part_size
 
 
 def test_parts_double_only_when_ten_thousand_would_not_hold_the_file() -> None:
-    most = parts.MOST_PARTS * 16 * MIB
+    most = parts.MAX_PARTS * 16 * MIB
     assert parts.part_size_for(most, smallest=16 * MIB) == 16 * MIB
     assert parts.part_size_for(most + 1, smallest=16 * MIB) == 32 * MIB
 
@@ -52,13 +52,13 @@ def test_sizes_around_a_part_have_the_right_number_of_parts(size: int, count: in
 
 
 def test_an_empty_file_is_one_empty_part() -> None:
-    assert parts.length_of(1, size=0, part_size=10) == 0
+    assert parts.part_length(1, size=0, part_size=10) == 0
 
 
 @pytest.mark.parametrize("number", [-1, 0, 4])
 def test_a_part_that_the_file_does_not_have_has_no_length(number: int) -> None:
     with pytest.raises(ValueError, match="no part"):
-        parts.length_of(number, size=21, part_size=10)
+        parts.part_length(number, size=21, part_size=10)
 
 
 @given(st.binary(max_size=64))
@@ -101,5 +101,5 @@ def test_the_checksum_of_parts_is_the_one_s3_would_give(body: bytes, part_size: 
 def test_the_checksum_of_ten_thousand_parts_fits_its_column() -> None:
     from uploads.models import File
 
-    checksum = parts.checksum_of([GOOD] * parts.MOST_PARTS)
+    checksum = parts.checksum_of([GOOD] * parts.MAX_PARTS)
     assert len(checksum) <= (File._meta.get_field("checksum").max_length or 0)

@@ -22,7 +22,7 @@ from tests.pgbouncer import Bouncer
 from tests.plain_form import Chosen, Visitor
 from tests.stores import Bucket
 from uploads.models import File, State
-from uploads.services.doctor.database_reach import trouble
+from uploads.services.doctor.database_connection import connection_error
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -139,7 +139,7 @@ def test_long_work_has_its_time_in_each_transaction(bouncer: Bouncer, limits: No
 import django
 django.setup()
 from django.db import connection, transaction
-from amalga.database import unhurried
+from amalga.db import unhurried
 def limit():
     with connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
@@ -172,6 +172,6 @@ def test_doctor_says_when_the_limits_are_missing(bouncer: Bouncer, bucket: Bucke
 
 def test_doctor_says_how_to_name_a_pooler(bouncer: Bouncer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "PORT", bouncer.port)
-    line = trouble()
+    line = connection_error()
     assert line
     assert "a pooler refuses the options of our connections — set DATABASE_POOLER=on" in str(line)

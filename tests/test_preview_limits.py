@@ -13,10 +13,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from amalga.web import machine
+from amalga import capacity
 from tests.pictures import as_file, two_halves
 from uploads import previews
-from uploads.previews import Unshowable, child, render
+from uploads.previews import PreviewFailed, render, sandbox
 
 MIB = 1024**2
 
@@ -38,7 +38,7 @@ EVIL = {
 START = """
 import json, sys
 sys.path.insert(0, {project!r})
-from uploads.previews.child import limit
+from uploads.previews.sandbox import limit
 folder = sys.argv[3]
 def tell(what): open(folder + '/told.json', 'w').write(json.dumps(what))
 def write(body): [open(folder + '/' + look + '.webp', 'wb').write(body) for look in ('thumbnail', 'picture')]
@@ -58,7 +58,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str],
         def instead(command: list[str], **options: object) -> subprocess.Popen[bytes]:
             return start([sys.executable, str(script), *command[3:]], **options)  # type: ignore[call-overload,no-any-return]
 
-        monkeypatch.setattr("uploads.previews.parent.subprocess.Popen", instead)
+        monkeypatch.setattr("uploads.previews.renderer.subprocess.Popen", instead)
 
     return replace
 
@@ -74,16 +74,18 @@ def rendered(tmp_path: Path) -> dict[str, previews.Picture]:
 def test_whatever_the_child_does_it_ends_and_is_not_believed(
     what: str, replaced: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uploads.previews.parent.WAIT_SECONDS", 2.0)
+    monkeypatch.setattr("uploads.previews.renderer.WAIT_SECONDS", 2.0)
     replaced(EVIL[what])
-    with pytest.raises(Unshowable):
+    with pytest.raises(PreviewFailed):
         rendered(tmp_path)
-    assert [child for child in psutil.Process().children(recursive=True) if "child.py" in str(child.cmdline())] == []
+    assert [
+        sandbox for sandbox in psutil.Process().children(recursive=True) if "child.py" in str(sandbox.cmdline())
+    ] == []
 
 
 def test_what_the_child_started_ends_with_it(replaced: Callable[[str], None], tmp_path: Path) -> None:
     replaced("import subprocess; p = subprocess.Popen(['sleep', '300']); open(folder + '/pid', 'w').write(str(p.pid))")
-    with pytest.raises(Unshowable):
+    with pytest.raises(PreviewFailed):
         rendered(tmp_path)
     pid, end = int((tmp_path / "drawn" / "pid").read_text()), time.monotonic() + 5
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
@@ -96,7 +98,7 @@ def test_the_child_knows_none_of_our_secrets(
 ) -> None:
     monkeypatch.setenv("SECRET_KEY", "very secret")
     replaced("import os; open(folder + '/env', 'w').write(str(dict(os.environ)))")
-    with pytest.raises(Unshowable):
+    with pytest.raises(PreviewFailed):
         rendered(tmp_path)
     assert "AWS" not in (tmp_path / "drawn" / "env").read_text()
     assert "SECRET" not in (tmp_path / "drawn" / "env").read_text()
@@ -106,14 +108,14 @@ def test_the_child_has_its_limits_before_it_has_a_decoder() -> None:
     code = "import sys, resource; from uploads.previews import child; child.limit();"
     code += "print('PIL' in sys.modules, 'django' in sys.modules, resource.getrlimit(resource.RLIMIT_AS)[0])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.split() == ["False", "False", str(child.memory_limit(machine.memory()))]
+    assert told.stdout.split() == ["False", "False", str(sandbox.memory_limit(capacity.memory_limit()))]
 
 
 @pytest.mark.parametrize(
     ("machine_mebibytes", "mebibytes"), [(256, 384), (640, 384), (1024, 768), (1456, 1200), (64 * 1024, 1200)]
 )
 def test_the_childs_memory_fits_beside_its_worker(machine_mebibytes: int, mebibytes: int) -> None:
-    assert child.memory_limit(machine_mebibytes * MIB) == mebibytes * MIB
+    assert sandbox.memory_limit(machine_mebibytes * MIB) == mebibytes * MIB
 
 
 def test_the_child_dies_before_the_worker_where_memory_ends() -> None:
@@ -129,9 +131,10 @@ def small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     start = subprocess.Popen
     code = f"from pathlib import Path; from amalga.web import machine; whole = machine.memory;\
 machine.memory = lambda: whole(Path({str(tmp_path)!r}));\
-import runpy, sys; sys.argv = ['child', *sys.argv[1:]]; runpy.run_module('uploads.previews.child', run_name='__main__')"
+import runpy, sys; sys.argv = ['child', *sys.argv[1:]];\
+ runpy.run_module('uploads.previews.sandbox', run_name='__main__')"
     monkeypatch.setattr(
-        "uploads.previews.parent.subprocess.Popen",
+        "uploads.previews.renderer.subprocess.Popen",
         lambda command, **options: start([sys.executable, "-c", code, *command[3:]], **options),
     )
 
@@ -152,7 +155,7 @@ def test_what_takes_more_than_the_machine_has_is_too_large(small_machine: None, 
     file, folder = tmp_path / "file", tmp_path / "drawn"
     Image.new("RGBA", (10_000, 10_000), (1, 2, 3, 4)).save(file, "PNG", compress_level=1)
     folder.mkdir()
-    with pytest.raises(Unshowable, match="too_large"):
+    with pytest.raises(PreviewFailed, match="too_large"):
         render(file, "image/png", folder)
 
 

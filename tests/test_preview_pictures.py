@@ -15,8 +15,8 @@ from PIL import Image, ImageFile
 
 from tests import pictures
 from tests.pictures import BLUE, RED, as_file, looks_like, opened, tiff, two_halves, with_chunks
-from uploads.previews import draw
-from uploads.previews.draw import Undrawable
+from uploads.previews import render_image
+from uploads.previews.render_image import RenderError
 
 Draw = Callable[..., Image.Image]
 NAN, INFINITE = math.nan, math.inf
@@ -31,7 +31,7 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Draw:
     def draw_one(body: bytes, media_type: str) -> Image.Image:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
         (tmp_path / "file").write_bytes(body)
-        draw.draw(tmp_path / "file", media_type, tmp_path)
+        render_image.draw(tmp_path / "file", media_type, tmp_path)
         large, small = (opened((tmp_path / f"{look}.webp").read_bytes()) for look in ("picture", "thumbnail"))
         assert (large.width < large.height) == (small.width < small.height)
         return large
@@ -240,7 +240,7 @@ def test_a_picture_without_pixels_is_damaged(drawn: Draw, mode: str, progressive
     body = as_file(photo().convert(mode), "JPEG", progressive=progressive)
     scan = body.index(b"\xff\xda")
     for end in (scan - 20, scan + 2 + int.from_bytes(body[scan + 2 : scan + 4], "big")):
-        with pytest.raises(Undrawable, match="damaged"):
+        with pytest.raises(RenderError, match="damaged"):
             drawn(body[:end], "image/jpeg")
 
 
@@ -261,7 +261,7 @@ def of_size(width: int, height: int, **options: object) -> bytes:
 
 
 def needed(body: bytes, media_type: str) -> int:
-    return draw._bytes_needed(Image.open(io.BytesIO(body)), media_type) // 2**20
+    return render_image._bytes_needed(Image.open(io.BytesIO(body)), media_type) // 2**20
 
 
 def test_a_jpeg_of_two_hundred_megapixels_needs_little_memory() -> None:
@@ -274,12 +274,12 @@ def test_a_jpeg_of_two_hundred_megapixels_needs_little_memory() -> None:
 
 def test_what_needs_too_much_is_too_large_before_it_is_decoded(drawn: Draw, room: Callable[[int], None]) -> None:
     room(768)
-    with pytest.raises(Undrawable, match="too_large"):
+    with pytest.raises(RenderError, match="too_large"):
         drawn(of_size(30000, 20000, progressive=True), "image/jpeg")
     for width, height in ((14_000, 14_000), (60_000, 60_000)):
         head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
         png = b"\x89PNG\r\n\x1a\n\0\0\0\r" + head + struct.pack(">I", zlib.crc32(head)) + as_file(two_halves())[33:]
-        with pytest.raises(Undrawable, match="too_large"):
+        with pytest.raises(RenderError, match="too_large"):
             drawn(png, "image/png")
 
 
@@ -287,7 +287,7 @@ def test_a_webp_that_needs_too_much_is_too_large_and_not_damaged(drawn: Draw, ro
     room(768)
     webp = bytearray(as_file(two_halves(), "WEBP"))
     webp[26:30] = struct.pack("<HH", 16_000, 6_000)
-    with pytest.raises(Undrawable, match="too_large"):
+    with pytest.raises(RenderError, match="too_large"):
         drawn(bytes(webp), "image/webp")
 
 
@@ -362,7 +362,7 @@ def test_what_is_see_through_by_a_colour_stays_so(drawn: Draw) -> None:
 
 def test_a_layout_that_no_decoder_knows_is_no_damage(drawn: Draw) -> None:
     body = tiff(struct.pack("<3I", 1, 2, 3) * COUNT, [32, 32, 32], 2)
-    with pytest.raises(Undrawable, match="unsupported"):
+    with pytest.raises(RenderError, match="unsupported"):
         drawn(body, "image/tiff")
-    with pytest.raises(Undrawable, match="damaged"):
+    with pytest.raises(RenderError, match="damaged"):
         drawn(as_file(two_halves(), "TIFF")[:60], "image/tiff")

@@ -15,9 +15,9 @@ from tests.pictures import BLUE, RED, as_file, looks_like, opened, two_halves
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import StoreUnavailable
-from uploads.models import Family, File, Look, Preview, PreviewState, State
-from uploads.models.queries import in_seconds
+from uploads.errors import StorageUnavailable
+from uploads.models import Category, File, Preview, PreviewKind, PreviewState, State
+from uploads.models.querysets import seconds_from_now
 
 GPS, ORIENTATION = 0x8825, 0x0112
 
@@ -42,8 +42,8 @@ def picture(bucket: Bucket, preview: Preview) -> Image.Image:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
 def test_a_picture_gets_a_thumbnail_and_a_larger_one(sender: Sender, bucket: Bucket, kind: str) -> None:
     found = made(sender, as_file(two_halves(2400, 1200), kind))
-    assert set(found) == {Look.THUMBNAIL, Look.PICTURE}
-    for look, size in ((Look.THUMBNAIL, (320, 160)), (Look.PICTURE, (1600, 800))):
+    assert set(found) == {PreviewKind.THUMBNAIL, PreviewKind.PICTURE}
+    for look, size in ((PreviewKind.THUMBNAIL, (320, 160)), (PreviewKind.PICTURE, (1600, 800))):
         image, row = picture(bucket, found[look]), found[look]
         assert (image.format, image.size, (row.width, row.height)) == ("WEBP", size, size)
         assert row.size == len(bucket.read(row.key)) == bucket.objects()[row.key]
@@ -53,31 +53,35 @@ def test_a_picture_gets_a_thumbnail_and_a_larger_one(sender: Sender, bucket: Buc
 
 def test_a_small_picture_is_not_blown_up(sender: Sender, bucket: Bucket) -> None:
     found = made(sender, as_file(two_halves(30, 20)))
-    assert picture(bucket, found[Look.PICTURE]).size == picture(bucket, found[Look.THUMBNAIL]).size == (30, 20)
+    assert (
+        picture(bucket, found[PreviewKind.PICTURE]).size
+        == picture(bucket, found[PreviewKind.THUMBNAIL]).size
+        == (30, 20)
+    )
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "I", "F"])
 def test_every_mode_becomes_a_plain_picture(sender: Sender, bucket: Bucket, mode: str) -> None:
     image = Image.new("L", (200, 100), 200).convert({"I;16": "I;16", "I": "I", "F": "F"}.get(mode, mode))
     kind = "TIFF" if mode in {"CMYK", "F", "I"} else "PNG"
-    assert picture(bucket, made(sender, as_file(image, kind))[Look.PICTURE]).size == (200, 100)
+    assert picture(bucket, made(sender, as_file(image, kind))[PreviewKind.PICTURE]).size == (200, 100)
 
 
 def test_a_picture_for_the_press_keeps_its_colours(sender: Sender, bucket: Bucket) -> None:
     found = made(sender, as_file(two_halves().convert("CMYK"), "JPEG", quality=95))
-    assert looks_like(picture(bucket, found[Look.PICTURE]), 0.25, 0.5, RED)
+    assert looks_like(picture(bucket, found[PreviewKind.PICTURE]), 0.25, 0.5, RED)
 
 
 def test_what_is_see_through_stays_so(sender: Sender, bucket: Bucket) -> None:
     found = made(sender, as_file(Image.new("RGBA", (100, 100), (255, 0, 0, 0))))
-    assert picture(bucket, found[Look.THUMBNAIL]).convert("RGBA").getpixel((50, 50))[3] == 0  # type: ignore[index]
+    assert picture(bucket, found[PreviewKind.THUMBNAIL]).convert("RGBA").getpixel((50, 50))[3] == 0  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("turned", "red_at"), [(1, (0.2, 0.5)), (3, (0.8, 0.5)), (6, (0.5, 0.2)), (8, (0.5, 0.8))])
 def test_a_photo_stands_upright(sender: Sender, bucket: Bucket, turned: int, red_at: tuple[float, float]) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = turned
-    image = picture(bucket, made(sender, as_file(two_halves(600, 300), "JPEG", exif=exif))[Look.PICTURE])
+    image = picture(bucket, made(sender, as_file(two_halves(600, 300), "JPEG", exif=exif))[PreviewKind.PICTURE])
     assert image.size == ((300, 600) if turned in {6, 8} else (600, 300))
     assert looks_like(image, *red_at, RED)
 
@@ -99,13 +103,13 @@ def test_where_a_photo_was_taken_is_nobodys_business(sender: Sender, bucket: Buc
 def test_of_a_moving_picture_the_first_frame_is_shown(sender: Sender, bucket: Bucket, kind: str) -> None:
     frames = [Image.new("RGB", (100, 100), colour) for colour in (RED, BLUE)]
     body = as_file(frames[0], kind, save_all=True, append_images=frames[1:])
-    image = picture(bucket, made(sender, body)[Look.PICTURE])
+    image = picture(bucket, made(sender, body)[PreviewKind.PICTURE])
     assert getattr(image, "n_frames", 1) == 1
     assert looks_like(image, 0.5, 0.5, RED)
 
 
 def test_a_pdf_shows_its_first_page(sender: Sender, bucket: Bucket) -> None:
-    image = picture(bucket, made(sender, pictures.pdf(), name="plan.pdf")[Look.PICTURE])
+    image = picture(bucket, made(sender, pictures.pdf(), name="plan.pdf")[PreviewKind.PICTURE])
     assert image.size == (1600, 800)
     assert looks_like(image, 0.25, 0.5, (255, 0, 0))
     assert looks_like(image, 0.75, 0.5, (255, 255, 255))
@@ -129,13 +133,13 @@ TEXTS = {
 def test_a_text_shows_its_beginning(sender: Sender, bucket: Bucket, name: str) -> None:
     body, shown = TEXTS[name]
     found = made(sender, body, name="x.txt", type="text/plain")
-    assert set(found) == {Look.EXCERPT}
-    assert bucket.read(found[Look.EXCERPT].key).decode() == shown
+    assert set(found) == {PreviewKind.EXCERPT}
+    assert bucket.read(found[PreviewKind.EXCERPT].key).decode() == shown
 
 
 def test_of_a_long_text_no_more_is_fetched_than_is_shown(sender: Sender, bucket: Bucket) -> None:
     found = made(sender, "ä".encode() * 100_000, name="x.txt")
-    assert bucket.read(found[Look.EXCERPT].key).decode() == "ä" * (32 * 1024)
+    assert bucket.read(found[PreviewKind.EXCERPT].key).decode() == "ä" * (32 * 1024)
 
 
 # --- what has none ------------------------------------------------------------------------------
@@ -175,10 +179,10 @@ def test_what_cannot_be_drawn_says_why_and_is_not_tried_again(
 def test_a_file_that_is_too_large_is_not_even_fetched(
     alice: User, bucket: Bucket, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uploads.previews.kinds.MOST_PICTURE_BYTES", 100)
+    monkeypatch.setattr("uploads.previews.limits.MAX_PICTURE_BYTES", 100)
     monkeypatch.setattr(s3, "read", lambda key, **_: pytest.fail("it was fetched"))
     found = made(sender, as_file(two_halves()))
-    assert "too large" in found[Look.PICTURE].reason
+    assert "too large" in found[PreviewKind.PICTURE].reason
 
 
 # --- rows, objects and races ----------------------------------------------------------------------
@@ -193,9 +197,9 @@ def test_making_twice_makes_nothing_twice(sender: Sender, bucket: Bucket) -> Non
 
 def test_whoever_finds_a_lease_leaves_it_alone(sender: Sender, bucket: Bucket) -> None:
     file = sender.send(b"words", name="a.txt")
-    Preview.objects.create(file=file, look=Look.EXCERPT, lease_until=in_seconds(60))
+    Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=seconds_from_now(60))
     assert not services.make_previews(file)
-    Preview.objects.update(lease_until=in_seconds(-1))
+    Preview.objects.update(lease_until=seconds_from_now(-1))
     assert services.make_previews(file)
     assert Preview.objects.get().state == PreviewState.READY
 
@@ -206,7 +210,7 @@ def test_a_store_that_is_away_leaves_the_wish_and_no_lease(
     file = sender.send(as_file(two_halves()))
     with monkeypatch.context() as patch:
         patch.setattr(s3, "put", away)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StorageUnavailable):
             services.make_previews(file)
     assert {preview.state for preview in Preview.objects.all()} == {PreviewState.MAKING}
     assert services.make_previews(file)
@@ -215,7 +219,7 @@ def test_a_store_that_is_away_leaves_the_wish_and_no_lease(
 
 
 def away(*_: Any, **__: Any) -> None:
-    raise StoreUnavailable
+    raise StorageUnavailable
 
 
 def test_a_store_that_breaks_off_leaves_the_wish(
@@ -225,10 +229,10 @@ def test_a_store_that_breaks_off_leaves_the_wish(
 
     def half(key: str, **_: Any) -> Any:
         yield b"half"
-        raise StoreUnavailable
+        raise StorageUnavailable
 
     monkeypatch.setattr(s3, "read", half)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         services.make_previews(file)
     assert {preview.state for preview in Preview.objects.all()} == {PreviewState.MAKING}
 
@@ -256,7 +260,7 @@ def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
 
     def put_too_late(key: str, body: bytes, **more: Any) -> None:
         services.trash(file, by=alice)
-        File.objects.filter(pk=file.pk).update(purge_after=in_seconds(-1))
+        File.objects.filter(pk=file.pk).update(purge_after=seconds_from_now(-1))
         services.sweep()
         assert File.objects.get().state == State.DELETING  # it waits for us
         monkeypatch.setattr(s3, "put", put)
@@ -288,16 +292,16 @@ def test_who_lost_the_lease_and_the_row_takes_the_object_away_again(
 def test_a_file_goes_with_its_previews(sender: Sender, alice: User, bucket: Bucket) -> None:
     made(sender, as_file(two_halves()))
     file = File.objects.get()
-    File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=in_seconds(-1), signed_until=None)
+    File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=seconds_from_now(-1), signed_until=None)
     services.sweep()
     assert not Preview.objects.exists()
     assert bucket.objects() == {}
 
 
 def test_which_files_have_which_looks() -> None:
-    looks = services.looks_of
-    assert looks(Family.IMAGE, "image/svg+xml", size=9) == []
-    assert looks(Family.IMAGE, "image/png", size=9) == [Look.THUMBNAIL, Look.PICTURE]
-    assert looks(Family.PDF, "application/pdf", size=9) == [Look.THUMBNAIL, Look.PICTURE]
-    assert looks(Family.TEXT, "text/html", size=9) == [Look.EXCERPT]
-    assert looks(Family.TEXT, "text/html", size=0) == looks(Family.VIDEO, "video/mp4", size=9) == []
+    looks = services.kinds_for
+    assert looks(Category.IMAGE, "image/svg+xml", size=9) == []
+    assert looks(Category.IMAGE, "image/png", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]
+    assert looks(Category.PDF, "application/pdf", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]
+    assert looks(Category.TEXT, "text/html", size=9) == [PreviewKind.EXCERPT]
+    assert looks(Category.TEXT, "text/html", size=0) == looks(Category.VIDEO, "video/mp4", size=9) == []

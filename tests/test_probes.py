@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from amalga.local.ports import free_port
-from amalga.web import probes
+from amalga import probes
+from amalga.local.processes import free_port
 from tests.conftest import serving
 
 pytestmark = pytest.mark.django_db(transaction=True)

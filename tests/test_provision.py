@@ -15,8 +15,8 @@ from pytest_django import Settings
 from tests import fronts, stores
 from uploads import s3
 from uploads.models import Installation
-from uploads.s3.posture import Aims, Looked, Point, look
-from uploads.services import aims
+from uploads.s3.bucket import BucketSetting, BucketSpec, SettingDiff, compare_setting
+from uploads.services import bucket_spec
 from uploads.services import provision as services
 
 pytestmark = pytest.mark.django_db
@@ -38,7 +38,7 @@ FOREIGN_STATEMENT = {
 @pytest.fixture
 def made(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
     """As somebody made it with nothing chosen; this store enforces no policy, and may have one that wants TLS."""
-    monkeypatch.setattr(aims, "speaks_tls", lambda: True)
+    monkeypatch.setattr(bucket_spec, "speaks_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     fresh.client.delete_public_access_block(Bucket=fresh.name)
     return fresh
@@ -173,7 +173,7 @@ def test_the_headers_that_may_be_sent_are_those_that_are_signed(
     whole, part = s3.sign_put("f/x", size=4, sha256=digest), s3.sign_part("f/x", "u", 1, size=4, sha256=digest)
     signed = whole.headers | part.headers
     assert {name.lower() for name in signed} == headers
-    assert set(aims.aims([ORIGIN]).headers) == headers
+    assert set(bucket_spec.desired_bucket([ORIGIN]).headers) == headers
 
 
 # --- the marker -------------------------------------------------------------------------------
@@ -210,11 +210,11 @@ def test_two_databases_at_once_get_one_bucket(made: stores.Bucket, monkeypatch: 
     """The other one marks it while we look at the rest."""
     other = uuid4()
 
-    def look_slowly(point: Point, wanted: Aims) -> Looked:
+    def look_slowly(point: BucketSetting, wanted: BucketSpec) -> SettingDiff:
         s3.write_marker(other)
-        return look(point, wanted)
+        return compare_setting(point, wanted)
 
-    monkeypatch.setattr(services, "look", look_slowly)
+    monkeypatch.setattr(services, "compare_setting", look_slowly)
     status, told = provision("--apply")
     assert status == 1
     assert "somebody else marked the bucket meanwhile" in told
@@ -256,7 +256,7 @@ def test_what_is_no_origin_is_refused(origin: str) -> None:
 def test_settings_tell_the_origins(settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["files.example.org", "10.0.0.7", "localhost", "other.example.org"]
     settings.CSRF_TRUSTED_ORIGINS, settings.HTTPS = ["https://files.example.org:8443"], True
-    assert aims.site_origins() == ["https://files.example.org:8443", "https://other.example.org"]
+    assert bucket_spec.site_origins() == ["https://files.example.org:8443", "https://other.example.org"]
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "4000"])

@@ -24,8 +24,7 @@ import yaml
 from django.contrib.auth.models import User
 from django.db import connection
 
-from amalga.local.ports import free_port
-from amalga.local.processes import Daemon
+from amalga.local.processes import Daemon, free_port
 from tests import proxies, shelf
 from tests.conftest import PROJECT, serving
 from tests.own_ca import Authority

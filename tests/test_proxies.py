@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from amalga.local.ports import free_port
+from amalga.local.processes import free_port
 from tests import proxies
 from tests.conftest import PROJECT
 from tests.own_ca import Authority

@@ -17,11 +17,11 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from amalga.logs import JsonLines
+from amalga.log import JSONFormatter
 from tests.conftest import PROJECT
 from tests.stores import Bucket
 from tests.test_metrics import add_task
-from uploads.services import gauges
+from uploads.services import metrics
 
 pytestmark = pytest.mark.django_db
 
@@ -36,12 +36,12 @@ def test_a_line_of_the_log_is_a_metric(settings: Settings) -> None:
     add_task(enqueued=timedelta(minutes=5))
     said = io.StringIO()
     handler = logging.StreamHandler(said)
-    handler.setFormatter(JsonLines())
-    logging.getLogger(gauges.__name__).addHandler(handler)
+    handler.setFormatter(JSONFormatter())
+    logging.getLogger(metrics.__name__).addHandler(handler)
     try:
-        gauges.log_queue()
+        metrics.log_queue()
     finally:
-        logging.getLogger(gauges.__name__).removeHandler(handler)
+        logging.getLogger(metrics.__name__).removeHandler(handler)
     told = queue_line(said.getvalue())
     (directive,) = told["_aws"]["CloudWatchMetrics"]
     assert (directive["Namespace"], directive["Dimensions"]) == ("Amalga", [[], ["Bucket"]])

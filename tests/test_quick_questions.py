@@ -12,21 +12,21 @@ from django.test import Client
 from tests import shelf
 from uploads.listing import (
     COLUMNS,
-    ENTRIES_A_PAGE,
+    PAGE_SIZE,
     SORTS,
-    Asked,
+    Cursor,
+    ListQuery,
     Page,
-    Spot,
+    breadcrumbs_for,
     files_for,
     folders_for,
-    names_for,
-    page_of,
+    paginate,
     plain_page,
 )
-from uploads.models import File, Folder, Grant, Level, State, Visibility
-from uploads.models.around import look_around
-from uploads.models.compiled import Compiled
-from uploads.models.people import person
+from uploads.models import AccessLevel, File, Folder, Grant, State, Visibility
+from uploads.models.prepared import PreparedQuery
+from uploads.models.sidebar import load_sidebar
+from uploads.models.users import load_user
 
 pytestmark = pytest.mark.django_db
 
@@ -50,7 +50,7 @@ def closed(people: list[User]) -> Folder:
     """For editors alone, with a folder in it; another folder is open."""
     folder = Folder.objects.create(name="Closed", restricted=True)
     Folder.objects.filter(pk=folder.pk).update(governor=folder)
-    Grant.objects.create(folder=folder, group=Group.objects.get(name="editors"), level=Level.VIEW)
+    Grant.objects.create(folder=folder, group=Group.objects.get(name="editors"), level=AccessLevel.VIEW)
     Folder.objects.create(name="Open")
     return folder
 
@@ -70,14 +70,14 @@ def files(people: list[User], closed: Folder) -> list[File]:
 
 def test_a_person_comes_with_the_permissions_that_django_finds(people: list[User]) -> None:
     for one in people:
-        found = person(one.pk)
+        found = load_user(one.pk)
         assert found == one
         assert found.get_all_permissions() == ModelBackend().get_all_permissions(User.objects.get(pk=one.pk))
         assert (found.username, found.password, found.date_joined) == (one.username, one.password, one.date_joined)
 
 
 def test_asking_for_permissions_asks_nobody(people: list[User], django_assert_num_queries: object) -> None:
-    found = person(people[0].pk)
+    found = load_user(people[0].pk)
     assert found
     with django_assert_num_queries(0):  # type: ignore[operator]
         assert found.has_perm("uploads.view_file")
@@ -86,16 +86,16 @@ def test_asking_for_permissions_asks_nobody(people: list[User], django_assert_nu
 
 def test_nobody_stands_behind_an_account_that_is_closed(people: list[User]) -> None:
     User.objects.update(is_active=False)
-    assert [person(one.pk) for one in people] == [None] * len(people)
-    assert person(0) is None
+    assert [load_user(one.pk) for one in people] == [None] * len(people)
+    assert load_user(0) is None
 
 
 def test_what_lists_show_is_what_may_be_seen(people: list[User], files: list[File]) -> None:
     everybody: list[User | AnonymousUser] = [*people, AnonymousUser()]
     for one in everybody:
         plain = File.objects.visible_to(one).listed()
-        assert set(File.objects.listed_for(one)) == set(plain)
-        found = [File.objects.listed_one(one, file.pk) for file in files]
+        assert set(File.objects.live_visible_to(one)) == set(plain)
+        found = [File.objects.visible_by_link(one, file.pk) for file in files]
         assert {file for file in found if file} == set(plain)
 
 
@@ -103,8 +103,8 @@ def test_the_file_that_is_found_is_the_version_that_counts(people: list[User]) -
     old = shelf.add_file(people[2])
     File.objects.filter(pk=old.pk).update(series=old.pk, current=False)
     new = shelf.add_file(people[2], series=old.pk)
-    assert File.objects.listed_one(people[2], old.pk) == new
-    assert File.objects.listed_one(people[2], new.pk) is None
+    assert File.objects.visible_by_link(people[2], old.pk) == new
+    assert File.objects.visible_by_link(people[2], new.pk) is None
 
 
 @pytest.mark.parametrize("sort", SORTS)
@@ -113,24 +113,24 @@ def test_a_plain_list_is_the_list(sort: str, people: list[User], files: list[Fil
     for one in people:
         for folder in [None, closed]:
             for below in [False, True] if folder is None else [False]:
-                asked = Asked(sort=sort, below=below)
+                asked = ListQuery(sort=sort, below=below)
                 assert told(plain_page(one, asked, folder, None)) == told(as_before(one, asked, folder, None))
 
 
 @pytest.mark.parametrize("sort", SORTS)
 def test_a_plain_list_goes_on_where_the_list_does(sort: str, people: list[User]) -> None:
     alice = people[2]
-    for number in range(ENTRIES_A_PAGE + 5):
+    for number in range(PAGE_SIZE + 5):
         Folder.objects.create(name=f"Folder {number}")
-    for number in range(ENTRIES_A_PAGE + 5):
+    for number in range(PAGE_SIZE + 5):
         shelf.add_file(alice, b"x" * (number % 7), name=f"file {number % 9}")
-    pages = list(walk(alice, Asked(sort=sort)))
+    pages = list(walk(alice, ListQuery(sort=sort)))
     assert len(pages) == 3
-    assert len({entry for page in pages for entry in told(page)}) == 2 * (ENTRIES_A_PAGE + 5)
+    assert len({entry for page in pages for entry in told(page)}) == 2 * (PAGE_SIZE + 5)
 
 
-def walk(user: User, asked: Asked) -> Iterator[Page]:
-    after: Spot | None = None
+def walk(user: User, asked: ListQuery) -> Iterator[Page]:
+    after: Cursor | None = None
     while True:
         page = plain_page(user, asked, None, after)
         before = as_before(user, asked, None, after)
@@ -138,12 +138,12 @@ def walk(user: User, asked: Asked) -> Iterator[Page]:
         yield page
         if page.next is None:
             return
-        after = Spot.read(str(page.next), COLUMNS[asked.column])
+        after = Cursor.read(str(page.next), COLUMNS[asked.column])
 
 
-def as_before(user: User, asked: Asked, folder: Folder | None, after: Spot | None) -> Page:
+def as_before(user: User, asked: ListQuery, folder: Folder | None, after: Cursor | None) -> Page:
     files, folders = files_for(user, asked, folder), None if asked.below else folders_for(user, asked, folder)
-    return page_of(asked, files=files, folders=folders, columns=COLUMNS, after=after)
+    return paginate(asked, files=files, folders=folders, columns=COLUMNS, after=after)
 
 
 def told(page: Page) -> list[str]:
@@ -153,7 +153,7 @@ def told(page: Page) -> list[str]:
 def test_unfinished_uploads_are_counted(people: list[User], files: list[File]) -> None:
     for one in people:
         count = File.objects.owned_by(one).unfinished().count()
-        assert (File.objects.count_unfinished(one), look_around(one, 0, None).unfinished) == (count, count)
+        assert (File.objects.count_unfinished(one), load_sidebar(one, 0, None).unfinished) == (count, count)
 
 
 def test_the_ways_to_folders_tell_the_names_that_may_be_known(people: list[User], closed: Folder) -> None:
@@ -161,13 +161,13 @@ def test_the_ways_to_folders_tell_the_names_that_may_be_known(people: list[User]
     for one in people:
         known = dict(Folder.objects.visible_to(one).values_list("pk", "name"))
         way = [(pk, known.get(pk, "")) for pk in (closed.pk, below.pk)]
-        assert names_for(one, [below.pk, closed.pk, 0]) == {below.pk: way, closed.pk: way[:1]}
-    assert names_for(people[0], []) == {}
+        assert breadcrumbs_for(one, [below.pk, closed.pk, 0]) == {below.pk: way, closed.pk: way[:1]}
+    assert breadcrumbs_for(people[0], []) == {}
 
 
 def test_an_example_that_is_not_asked_for_is_refused() -> None:
     with pytest.raises(ValueError, match="example"):
-        Compiled(Folder.objects.filter(pk=7), 7, 8)
+        PreparedQuery(Folder.objects.filter(pk=7), 7, 8)
 
 
 def test_a_name_is_told_as_text_and_never_as_markup(as_alice: Client, alice: User) -> None:

@@ -16,8 +16,8 @@ from django.db import connection
 from tests import shelf
 from tests.stores import Bucket
 from uploads import services
-from uploads.models import Change, Figure, File, Folder, Kind, State, Status, Tagging, Visibility, fold
-from uploads.models.versions import make_current
+from uploads.models import Change, Figure, File, Folder, Kind, State, Status, Tagging, Visibility, apply_deltas
+from uploads.models.publish import promote_version
 from uploads.services import folders
 from uploads.services import recount as module
 from uploads.services.recount import recount
@@ -41,7 +41,7 @@ def test_nothing_stored_agrees(db: None) -> None:
 
 def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
     shelf.add_file(alice, b"x" * 10)
-    fold()
+    apply_deltas()
     Figure.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
     before = shelf.whole_database()
     said, status = run()
@@ -52,7 +52,7 @@ def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
 
 def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -> None:
     shelf.add_file(alice, b"x" * 10)
-    fold()
+    apply_deltas()
     Figure.objects.filter(kind=Kind.OWNER).delete()
     Figure.objects.create(kind=Kind.FOLDER, key="99", status=Status.STORED, files=3, bytes=3)
     rows = shelf.whole_database()["uploads.File"]
@@ -131,7 +131,7 @@ class Crowd:
     def version(self) -> None:
         if file := self.any_file(state=State.AVAILABLE, current=True):
             other = self.dice.choice(self.people)
-            make_current(shelf.add_file(other, self.body(), series=file.link, current=False))
+            promote_version(shelf.add_file(other, self.body(), series=file.link, current=False))
 
     def go_back(self) -> None:
         if old := self.any_file(state=State.AVAILABLE, current=False):
@@ -174,7 +174,7 @@ class Crowd:
             services.cancel(file, by=file.owner)
 
     def some_fold(self) -> None:
-        fold()
+        apply_deltas()
 
     def _with_some(self, verb: Callable[[list[Any], User], object], state: State = State.AVAILABLE) -> None:
         if file := self.any_file(state=state, current=True):
@@ -190,7 +190,7 @@ def test_whatever_people_do_the_figures_are_what_a_count_gives(
         crowd.act()
         if step % 10 == 0:
             assert recount() == [], f"after {step} acts"
-    fold()
+    apply_deltas()
     assert recount() == []
     assert File.objects.available().exists()
     assert Tagging.objects.exists()

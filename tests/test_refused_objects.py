@@ -19,8 +19,8 @@ from tests.fronts import Answer, Front, Request
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, StoreRefused, StoreUnavailable
-from uploads.models import Basis, File, Preview, PreviewState, Refusal, Report
+from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, StorageDenied, StorageUnavailable
+from uploads.models import ChecksumStatus, File, Preview, PreviewState, Refusal, Report
 from uploads.services import queue
 from uploads.services.zips import download
 
@@ -116,9 +116,9 @@ def test_refusal_of_one_object_is_told_from_a_store_that_is_away(bucket: Bucket,
 
 @pytest.mark.parametrize(
     ("status", "code", "told"),
-    [(403, "AccessDenied", StoreRefused), (403, "InvalidAccessKeyId", StoreRefused),
-     (503, "SlowDown", StoreUnavailable), (404, "NoSuchBucket", StoreUnavailable),
-     (429, "TooManyRequests", StoreUnavailable)],
+    [(403, "AccessDenied", StorageDenied), (403, "InvalidAccessKeyId", StorageDenied),
+     (503, "SlowDown", StorageUnavailable), (404, "NoSuchBucket", StorageUnavailable),
+     (429, "TooManyRequests", StorageUnavailable)],
 )  # fmt: skip
 def test_refusal_of_everything_is_no_refusal_of_one_object(
     bucket: Bucket, front: Front, status: int, code: str, told: type[Exception]
@@ -135,9 +135,9 @@ def test_archived_and_encrypted_objects_are_told_by_a_real_store(digest_bucket: 
         Bucket=digest_bucket.name, Key="odd/key.txt", Body=b"x", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32
     )
     with pytest.raises(ObjectArchived):
-        s3.beginning(cold[0].key, most=1)
+        s3.read_start(cold[0].key, most=1)
     with pytest.raises((ObjectEncrypted, ObjectRefused)):
-        s3.beginning("odd/key.txt", most=1)
+        s3.read_start("odd/key.txt", most=1)
 
 
 # --- previews -----------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_object_that_the_store_refuses_holds_up_no_preview(bucket: Bucket, front
     assert poison.refusal == reason
     assert Preview.objects.get(file=poison).state == PreviewState.FAILED
     assert Preview.objects.filter(file__in=others, state=PreviewState.READY).count() == 2
-    assert services.tend_previews() == 0
+    assert services.requeue_lost_previews() == 0
 
 
 def test_store_that_refuses_everything_marks_no_file(bucket: Bucket, front: Front) -> None:
@@ -222,7 +222,7 @@ def test_restored_file_works_again(digest_bucket: Bucket, cold: list[File], as_a
     assert queue.is_under_way(services.preview_files)
     services.make_previews(cold[0])
     assert Preview.objects.get(file=cold[0]).state == PreviewState.READY
-    assert services.verify(cold[0]) == Basis.READ
+    assert services.verify(cold[0]) == ChecksumStatus.READ
 
 
 @pytest.mark.parametrize("refusal", ["customer key", "policy"])
@@ -314,7 +314,7 @@ def test_plain_verify_reads_imported_files(bucket: Bucket, alice: User) -> None:
     imported(bucket, "a.txt", "b.txt")
     assert verified() == (0, {"read": 2, "damaged": 0, "missing": 0, "failed": 0})
     assert verified()[1]["read"] == 0
-    assert set(File.objects.values_list("checksum_basis", flat=True)) == {Basis.READ}
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.READ}
 
 
 def test_archived_file_is_no_failure_of_a_verification(cold: list[File]) -> None:
@@ -331,7 +331,7 @@ def test_refused_file_is_told_by_a_verification_and_left_out_of_samples(bucket: 
     front.rules.clear()
     assert verified("--all")[0] == 0
     poison.refresh_from_db()
-    assert (poison.refusal, poison.checksum_basis) == ("", Basis.READ)
+    assert (poison.refusal, poison.checksum_basis) == ("", ChecksumStatus.READ)
 
 
 def test_marker_that_the_store_refuses_is_asked_for_once(bucket: Bucket, front: Front) -> None:
@@ -350,8 +350,8 @@ def test_level_1_notes_what_was_archived_since(cold: list[File]) -> None:
 
 def test_claim_of_a_refused_object_is_not_tried_again(bucket: Bucket, front: Front) -> None:
     poison, other = imported(bucket, "poison.txt", "b.txt")
-    File.objects.update(checksum_basis=Basis.CLAIMED)
+    File.objects.update(checksum_basis=ChecksumStatus.CLAIMED)
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
     services.verify_files.call([str(poison.pk), str(other.pk)])
     assert not queue.waiting_ids(services.verify_files)
-    assert services.tend_claims() == 0
+    assert services.requeue_lost_claims() == 0

@@ -23,8 +23,8 @@ from tests.senders import Sender, Upload
 from tests.stores import Bucket
 from uploads import services
 from uploads.models import File, Heartbeat, State
-from uploads.models.queries import in_seconds
-from uploads.services import history
+from uploads.models.querysets import seconds_from_now
+from uploads.services import restore_guard
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -72,7 +72,7 @@ def run(*args: str) -> tuple[int, list[dict[str, object]]]:
 
 def sweep() -> int:
     """A minute later."""
-    Heartbeat.objects.filter(name=history.NAME).update(at=in_seconds(-history.PAUSE_SECONDS))
+    Heartbeat.objects.filter(name=restore_guard.NAME).update(at=seconds_from_now(-restore_guard.PAUSE_SECONDS))
     return run("sweep")[0]
 
 
@@ -91,7 +91,7 @@ class Hour:
         self.growing: Upload = self.sender.start(BODY)
         self.sender.put(self.growing)
         services.trash(self.saved, by=self.alice)
-        File.objects.filter(pk=self.saved.pk).update(purge_after=in_seconds(2))
+        File.objects.filter(pk=self.saved.pk).update(purge_after=seconds_from_now(2))
 
     def owner(self) -> User:
         """As the database of the earlier hour has her."""
@@ -114,7 +114,7 @@ def hour(alice: User, bucket: Bucket, tmp_path: Path) -> Iterator[Hour]:
     hour.after()
     assert sweep() == 0
     with restored(tmp_path / "dump"):
-        File.objects.filter(pk=hour.saved.pk).update(purge_after=in_seconds(-1))  # an hour goes by
+        File.objects.filter(pk=hour.saved.pk).update(purge_after=seconds_from_now(-1))  # an hour goes by
         yield hour
 
 
@@ -179,6 +179,6 @@ def test_the_database_that_was_thought_lost_removes_nothing_either(hour: Hour, b
     """It came back, and its sweep goes on: by now the bucket is another's."""
     assert run("after_restore", "--apply")[0] == 0
     led_to(hour.lost)
-    File.objects.filter(state=State.TRASHED).update(purge_after=in_seconds(-1))
+    File.objects.filter(state=State.TRASHED).update(purge_after=seconds_from_now(-1))
     assert sweep() == 2
     assert hour.kept.key in bucket.objects()

@@ -14,7 +14,7 @@ from tests.rows import held, make_row, used
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import StoreUnavailable, WrongState
+from uploads.errors import InvalidTransition, StorageUnavailable
 from uploads.models import File, State
 
 FACTS = ["key", "etag", "checksum", "checksum_basis", "size", "available_at", "detected_type"]
@@ -54,9 +54,9 @@ def test_restore_brings_back_the_file_as_it_was(file: File, alice: User, bucket:
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING])
 def test_only_what_is_available_goes_into_the_trash(alice: User, state: State) -> None:
     file = make_row(alice, state)
-    with pytest.raises(WrongState):
+    with pytest.raises(InvalidTransition):
         services.trash(file, by=alice)
-    with pytest.raises(WrongState):
+    with pytest.raises(InvalidTransition):
         services.restore(file, by=alice)
     assert File.objects.get().state == state
 
@@ -86,7 +86,7 @@ def test_what_is_being_purged_cannot_be_restored(file: File, alice: User) -> Non
     services.trash(file, by=alice)
     File.objects.update(purge_after=timezone.now())
     services.sweep()
-    with pytest.raises(WrongState):
+    with pytest.raises(InvalidTransition):
         services.restore(file, by=alice)
 
 
@@ -96,7 +96,7 @@ def test_the_row_stays_until_the_object_is_gone(
     services.trash(file, by=alice)
     File.objects.update(purge_after=timezone.now(), signed_until=None)
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "delete", lambda key, **where: (_ for _ in ()).throw(StoreUnavailable()))
+        patch.setattr(s3, "delete", lambda key, **where: (_ for _ in ()).throw(StorageUnavailable()))
         assert services.sweep()["failed"] == 1
     assert File.objects.get().state == State.DELETING
     assert bucket.objects()

@@ -12,11 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from pytest_django import Settings
 
-from amalga import replica
+from amalga.db import replica
 from tests.clusters import Standby, until
 from uploads.models import Installation
 from uploads.services.doctor import Level
-from uploads.services.doctor.database_replica import replica_lines
+from uploads.services.doctor.database import replica_lines
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,7 +27,7 @@ UNKNOWN = "SELECT not_there()"  # what a server says that has no such numbers
 @pytest.fixture
 def name(standby: Standby, monkeypatch: pytest.MonkeyPatch) -> Iterator[Name]:
     """Settings that name a replica, in a process that knows nothing of it yet."""
-    monkeypatch.setattr(replica, "_known", replica._Known())
+    monkeypatch.setattr(replica, "_replica_state", replica._ReplicaState())
 
     def name(*, there: bool = True, **changed: Any) -> None:
         monkeypatch.setitem(connections.settings, replica.ALIAS, {**connection.settings_dict, **changed})
@@ -52,7 +52,7 @@ def named(name: Name, standby: Standby) -> Standby:
 def may_be_asked(written: str | None = None) -> bool:
     token = replica._written.set(written)
     try:
-        return replica.elsewhere(lambda: None)[1]
+        return replica.read_from_replica(lambda: None)[1]
     finally:
         replica._written.reset(token)
 
@@ -76,14 +76,14 @@ def test_without_numbers_it_is_left_alone_for_a_while_after_a_write(
     """As with Aurora; the browser lets go of its cookie by itself."""
     monkeypatch.setattr(replica, which, UNKNOWN)
     assert may_be_asked() is True
-    assert may_be_asked(replica.UNTOLD) is False
-    assert replica._number_now() == replica.UNTOLD
+    assert may_be_asked(replica.NO_LSN) is False
+    assert replica._number_now() == replica.NO_LSN
 
 
 def test_a_server_that_is_no_replica_is_left(name: Name, standby: Standby) -> None:
     name()
     assert not may_be_asked()
-    assert replica._known.away_until > 0
+    assert replica._replica_state.away_until > 0
 
 
 def test_what_fails_there_is_asked_of_the_primary(named: Standby) -> None:
@@ -91,13 +91,13 @@ def test_what_fails_there_is_asked_of_the_primary(named: Standby) -> None:
     asked: list[str] = []
 
     def find() -> int:
-        alias = replica._asked.get() or "default"
+        alias = replica._required_lsn.get() or "default"
         asked.append(alias)
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT 1 / (pg_is_in_recovery() = false)::int")
             return int(cursor.fetchone()[0])
 
-    until(lambda: replica.elsewhere(find) == (1, False) and "replica" in asked)
+    until(lambda: replica.read_from_replica(find) == (1, False) and "replica" in asked)
     assert asked[-2:] == ["replica", "default"]
     assert not may_be_asked()
 
@@ -109,13 +109,13 @@ def answered(method: str, cookie: str | None = None) -> HttpResponse:
     request: HttpRequest = RequestFactory().generic(method, "/")
     if cookie:
         request.COOKIES["amalga-written"] = cookie
-    return replica.OwnWrites(lambda _request: HttpResponse())(request)
+    return replica.ReadYourWritesMiddleware(lambda _request: HttpResponse())(request)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_who_may_have_written_gets_a_number(method: str, named: Standby, settings: Settings) -> None:
     settings.HTTPS = True
-    cookie = answered(method).cookies[settings.WRITTEN_COOKIE_NAME]
+    cookie = answered(method).cookies[settings.LSN_COOKIE_NAME]
     assert int(Signer(salt="replica").unsign(cookie.value)) > 0
     assert (cookie["max-age"], cookie["path"]) == (replica.WRITTEN_SECONDS, "/")
     assert (cookie["httponly"], cookie["secure"], cookie["samesite"]) == (True, True, "Lax")
@@ -123,7 +123,7 @@ def test_who_may_have_written_gets_a_number(method: str, named: Standby, setting
 
 def test_without_numbers_the_cookie_is_short_lived(named: Standby, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replica, "PRIMARY", UNKNOWN)
-    assert answered("POST").cookies["amalga-written"]["max-age"] == replica.SETTLED_SECONDS
+    assert answered("POST").cookies["amalga-written"]["max-age"] == replica.PIN_SECONDS
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])

@@ -19,17 +19,17 @@ from tests import fronts, shelf
 from tests.senders import Sender, composite
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import BadInput, DatabaseBehind, Paused
+from uploads.errors import DatabaseOlderThanBucket, Paused, ValidationFailed
 from uploads.models import Action, Event, File, Heartbeat, Installation, State
-from uploads.models.queries import in_seconds
-from uploads.services import history
-from uploads.services.doctor.work import _purge
-from uploads.services.history import note_history, require_history, require_removal
-from uploads.services.sweep import rounds
+from uploads.models.querysets import seconds_from_now
+from uploads.services import restore_guard
+from uploads.services.doctor.background_jobs import _purge
+from uploads.services.restore_guard import require_history, require_removal, write_high_water_mark
+from uploads.services.sweep import runner
 
 ANOTHER = b"6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # database's id
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
-PAST = in_seconds(-3600)
+PAST = seconds_from_now(-3600)
 CLOCK = "amalga-clock.json"
 
 pytestmark = pytest.mark.usefixtures("small_parts")
@@ -54,10 +54,12 @@ def all_that_is_due(alice: User, bucket: Bucket) -> list[File]:
     ]
 
 
-def remember(*, event: int = 1000, at: datetime | None = None, installation: uuid.UUID | None = None) -> s3.Moment:
+def remember(
+    *, event: int = 1000, at: datetime | None = None, installation: uuid.UUID | None = None
+) -> s3.HighWaterMark:
     """As if the database had come so far once."""
-    moment = s3.Moment(installation or Installation.objects.own_id(), event, at or datetime.now(UTC))
-    s3.write_clock(moment)
+    moment = s3.HighWaterMark(installation or Installation.objects.own_id(), event, at or datetime.now(UTC))
+    s3.put_high_water_mark(moment)
     return moment
 
 
@@ -123,8 +125,8 @@ def test_a_sweep_tells_the_bucket_of_the_newest_event(sender: Sender, bucket: Bu
 def test_a_long_sweep_tells_it_before_it_works(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     all_that_is_due(alice, bucket)
     Event.objects.record(Action.LOGIN, by=alice)
-    seen: list[s3.Moment | None] = []
-    monkeypatch.setattr(rounds._Sweep, "_discard", lambda _: seen.append(s3.read_clock()))
+    seen: list[s3.HighWaterMark | None] = []
+    monkeypatch.setattr(runner.SweepRun, "_discard", lambda _: seen.append(s3.read_high_water_mark()))
     services.sweep()
     assert seen[0] is not None
 
@@ -134,15 +136,15 @@ def test_where_nothing_happened_the_bucket_is_told_nothing(sender: Sender, bucke
     services.sweep()
     bucket.delete(CLOCK)
     services.sweep()
-    assert s3.read_clock() is None
-    Heartbeat.objects.filter(name=history.NAME).update(at=in_seconds(-history.PAUSE_SECONDS))
+    assert s3.read_high_water_mark() is None
+    Heartbeat.objects.filter(name=restore_guard.NAME).update(at=seconds_from_now(-restore_guard.PAUSE_SECONDS))
     services.sweep()  # one of the last minutes' events may have ended late
-    assert s3.read_clock()
+    assert s3.read_high_water_mark()
 
 
 def test_a_database_that_knows_the_event_is_not_behind(sender: Sender) -> None:
     sender.send(b"hello")
-    note_history()
+    write_high_water_mark()
     sender.send(b"more")
     require_history()
 
@@ -164,10 +166,10 @@ def test_what_happens_after_the_restore_does_not_make_up_for_it(alice: User, buc
     newest = Event.objects.first()
     assert newest
     remember(event=newest.pk, at=newest.at - timedelta(minutes=30))
-    with pytest.raises(DatabaseBehind):
+    with pytest.raises(DatabaseOlderThanBucket):
         require_history()
-    with pytest.raises(DatabaseBehind):
-        note_history()
+    with pytest.raises(DatabaseOlderThanBucket):
+        write_high_water_mark()
 
 
 def test_what_another_database_was_told_says_nothing_of_this_one(bucket: Bucket) -> None:
@@ -185,7 +187,7 @@ def test_a_clock_that_is_none_pauses_too(alice: User, bucket: Bucket, body: byte
     all_that_is_due(alice, bucket)
     before = everything(bucket)
     bucket.write(CLOCK, body)
-    with pytest.raises(BadInput, match="amalga-clock"):
+    with pytest.raises(ValidationFailed, match="amalga-clock"):
         require_history()
     assert run("sweep")[0] == 2
     assert everything(bucket) == before
@@ -212,7 +214,7 @@ def test_a_sweep_with_nothing_to_remove_says_so_as_well(alice: User, bucket: Buc
     there = remember()
     Event.objects.record(Action.LOGIN, by=alice)
     assert run("sweep")[0] == 2
-    assert s3.read_clock() == there
+    assert s3.read_high_water_mark() == there
 
 
 def test_nothing_is_set_aside_by_a_database_that_is_behind(bucket: Bucket) -> None:
@@ -235,7 +237,7 @@ def test_it_is_told_first_and_changes_nothing(alice: User, bucket: Bucket) -> No
     assert status == 1
     assert "event 1000" in told
     assert shelf.whole_database() == before
-    assert s3.read_clock()
+    assert s3.read_high_water_mark()
 
 
 def test_accepted_trash_has_its_whole_time_again(alice: User, bucket: Bucket, settings: Settings) -> None:
@@ -307,7 +309,7 @@ def test_uploads_under_way_have_their_time_again(sender: Sender, settings: Setti
 
 def test_a_bucket_that_is_not_ours_is_not_told_anything(unmarked: Bucket) -> None:
     assert run("after_restore", "--apply")[0] == 2
-    assert s3.read_clock() is None
+    assert s3.read_high_water_mark() is None
 
 
 # --- doctor -------------------------------------------------------------------------------------
@@ -325,7 +327,7 @@ def test_doctor_warns_while_the_purge_is_paused(bucket: Bucket, settings: Settin
 def test_doctor_says_how_far_the_bucket_remembers(sender: Sender) -> None:
     assert diagnosed() == [("ok", "the bucket remembers nothing of the database yet")]
     sender.send(b"hello")
-    note_history()
+    write_high_water_mark()
     ((level, reason),) = diagnosed()
     assert level == "ok"
     assert reason.startswith("the database knows all that the bucket remembers, up to 20")
@@ -333,7 +335,7 @@ def test_doctor_says_how_far_the_bucket_remembers(sender: Sender) -> None:
 
 def test_doctor_names_a_bucket_that_is_not_told_any_more(alice: User, bucket: Bucket) -> None:
     Event.objects.create(action=Action.LOGIN, at=datetime.now(UTC) - timedelta(days=3))
-    note_history()
+    write_high_water_mark()
     Event.objects.create(action=Action.LOGIN, at=datetime.now(UTC) - timedelta(hours=1))
     assert diagnosed() == [("warn", "what the bucket remembers is 3 days behind the database")]
 
@@ -363,7 +365,7 @@ def test_doctor_names_the_right_that_is_missing(bucket: Bucket, settings: Settin
 def test_a_library_that_was_made_again_is_the_one_that_the_bucket_remembers(sender: Sender, tmp_path: Path) -> None:
     """The activity log is not in the manifest: the event that the bucket remembered is gone for good."""
     sender.send(b"hello")
-    note_history()
+    write_high_water_mark()
     manifest = str(tmp_path / "manifest")
     assert run("export_manifest", "--output", manifest)[0] == 0
     with connection.cursor() as cursor:

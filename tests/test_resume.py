@@ -14,7 +14,7 @@ from pytest_django import Settings
 from tests.rows import make_row
 from tests.senders import Sender, put_bytes, sha256
 from tests.stores import Bucket
-from uploads.models import File, PartClaim, State
+from uploads.models import File, PartDigest, State
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -78,7 +78,7 @@ def test_when_the_store_has_lost_the_upload_a_new_one_is_begun(sender: Sender, b
     bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=lost.key, UploadId=lost.multipart_id)
     assert put_bytes(upload.signed[1], BODY[:10]).status == 404
     assert parts_told(sender, upload) == {}
-    assert not PartClaim.objects.exists()
+    assert not PartDigest.objects.exists()
     upload.signed.clear()
     sender.put(upload)
     assert upload.row().multipart_id != lost.multipart_id

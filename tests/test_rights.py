@@ -17,13 +17,13 @@ from tests.rows import make_row, plant, used
 from tests.senders import Sender, Upload
 from tests.stores import Bucket
 from uploads import services
-from uploads.errors import Forbidden, OverQuota, WrongState
-from uploads.models import Action, Event, File, Folder, Level, State, Visibility
+from uploads.api.serializers import FinishRequest
+from uploads.errors import Forbidden, InvalidTransition, OverQuota
+from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
 from uploads.services import folders
-from uploads.services.restored import after_restore
+from uploads.services.after_restore import after_restore
 from uploads.services.sweep import sweep
 from uploads.services.zips import download
-from uploads.wanted import Claim
 
 pytestmark = pytest.mark.django_db
 
@@ -31,13 +31,13 @@ Withdraw = Callable[[User, Folder, User], None]
 
 
 def close_folder(alice: User, folder: Folder, root: User) -> None:
-    folders.set_access(folder, {Group.objects.create(name="few"): Level.MANAGE}, by=root)
+    folders.set_access(folder, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=root)
 
 
 def allow_looking_only(alice: User, folder: Folder, root: User) -> None:
     team = Group.objects.create(name="lookers")
     alice.groups.add(team)
-    levels = {team: Level.VIEW, Group.objects.create(name="few"): Level.MANAGE}
+    levels = {team: AccessLevel.VIEW, Group.objects.create(name="few"): AccessLevel.MANAGE}
     folders.set_access(folder, levels, by=root)
 
 
@@ -117,7 +117,7 @@ def test_who_left_the_group_of_a_folder_ends_nothing_there(
 ) -> None:
     team = Group.objects.create(name="team")
     alice.groups.add(team)
-    folders.set_access(folder, {team: Level.MANAGE}, by=admin_user)
+    folders.set_access(folder, {team: AccessLevel.MANAGE}, by=admin_user)
     upload = sender.start(b"hello", folder="Team/Brand")
     sender.put(upload)
     alice.groups.remove(team)
@@ -154,7 +154,7 @@ def test_who_may_not_upload_any_more_ends_nothing_at_the_top_either(
     before = User.objects.get(pk=alice.pk)
     assert before.has_perm("uploads.add_file")
     lose(alice)
-    (answer,) = services.finish(before, [Claim(upload.id, upload.digests)])
+    (answer,) = services.finish(before, [FinishRequest(upload.id, upload.digests)])
     assert isinstance(answer, Forbidden)
     assert upload.row().state == State.DELETING
 
@@ -172,7 +172,7 @@ def test_an_assembly_that_a_crash_interrupted_is_not_resumed_without_the_right(
     File.objects.filter(pk=upload.id).claim(checksum=upload.digests[0])
     File.objects.update(lease_until="2020-01-01T00:00:00Z")
     close_folder(alice, folder, admin_user)
-    services.resolve(upload.row())
+    services.resume_completion(upload.row())
     assert upload.row().state == State.DELETING
 
 
@@ -195,7 +195,7 @@ def test_a_folder_that_is_closed_while_the_object_is_assembled_takes_nothing(
 def test_a_form_into_a_folder_that_is_closed_while_it_is_read_is_refused(
     withdraw: Withdraw, as_alice: Client, alice: User, folder: Folder, admin_user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receiving = importlib.import_module("uploads.services.receive")
+    receiving = importlib.import_module("uploads.services.form_upload")
     finish = receiving.finish
 
     def late(*args: Any) -> Any:
@@ -243,12 +243,12 @@ def test_who_manages_a_folder_without_the_role_to_upload_restores_there(
     team = Group.objects.create(name="team")
     viewer.groups.add(team)
     file = make_row(alice, State.TRASHED, folder=folder)
-    folders.set_access(folder, {team: Level.MANAGE}, by=admin_user)
+    folders.set_access(folder, {team: AccessLevel.MANAGE}, by=admin_user)
     assert services.restore_many([file.pk], by=viewer).files == [file]
 
 
 def test_what_is_not_in_the_trash_is_not_told_as_forbidden(alice: User) -> None:
-    with pytest.raises(WrongState):
+    with pytest.raises(InvalidTransition):
         services.restore(make_row(alice), by=alice)
 
 
@@ -339,7 +339,7 @@ def test_a_version_that_another_crash_left_is_held_against_the_owner_too(
     make_row(alice, State.AVAILABLE, size=8)
     File.objects.filter(pk=upload.id).claim(checksum=upload.digests[0])
     File.objects.filter(pk=upload.id).update(lease_until="2020-01-01T00:00:00Z")
-    services.resolve(upload.row())
+    services.resume_completion(upload.row())
     assert upload.row().state == State.DELETING
     assert (used(alice), used(manager)) == ((2, 20), (0, 0))
 

@@ -21,7 +21,7 @@ from tests.conftest import signed_in
 from tests.plain_form import Chosen, Form
 from tests.senders import sha256
 from tests.stores import Bucket
-from uploads.models import Event, File, Folder, Report, State, Tag, fold
+from uploads.models import Event, File, Folder, Report, State, Tag, apply_deltas
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -327,7 +327,7 @@ def without_the_log() -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["alice", "manager", "root"])
 def test_reading_changes_nothing_in_the_database(name: str, people: dict[str, Client]) -> None:
     urls = list(every_address())
-    fold()  # so that the dashboard has nothing left to add up
+    apply_deltas()  # so that the dashboard has nothing left to add up
     before = without_the_log()
     for url in urls:
         people[name].get(url)

@@ -18,7 +18,7 @@ from tests import shelf
 from tests.authenticator import PERIOD_SECONDS, code, read_key, set_up, wrong
 from tests.conftest import signed_in
 from uploads.models import Action, Attempt, Event
-from uploads.services import presence
+from uploads.services import sign_in_events
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("quick")]
 
@@ -321,7 +321,7 @@ def test_an_administrator_takes_away_a_lost_one(guarded: str, alice: User, as_ad
 
 def test_who_waits_at_the_code_page_meanwhile_begins_anew(guarded: str, alice: User) -> None:
     client = by_password("alice")
-    presence.forget_factors(alice, by=None)
+    sign_in_events.forget_factors(alice, by=None)
     assert client.get(CODE).headers["Location"] == LOGIN
     assert client.get(LOGIN).status_code == 200
     assert is_in(by_password("alice", client))

@@ -194,7 +194,7 @@ def test_a_process_with_odd_settings_does_not_start(name: str) -> None:
 @pytest.mark.parametrize(("name", "value"), [("WEB_CONCURRENCY", "x"), ("WEB_CONCURRENCY", "0"), ("PORT", "99999")])
 def test_gunicorn_names_what_it_cannot_use(name: str, value: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn.py", "--check-config", "amalga.wsgi"],
+        [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "--check-config", "amalga.wsgi"],
         env={**os.environ, name: value},
         cwd=PROJECT,
         capture_output=True,

@@ -13,10 +13,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
-from amalga.local.ports import free_port
+from amalga.local.processes import free_port
 from tests.conftest import PROJECT
 from tests.test_settings import REQUIRED, read
-from uploads.checks import every_variable_is_read
+from uploads.checks import check_unknown_variables
 
 NUMBERS = ["x", "-1", "1.5", "9" * 30]
 SWITCHES = ["maybe", "2", "onn"]
@@ -132,7 +132,7 @@ def test_an_odd_value_is_refused_by_name_and_no_secret_is_told(
 
 def test_every_variable_is_in_this_matrix_and_in_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     read(monkeypatch)
-    asked = set(sys.modules["amalga.settings.environment"].env.asked)
+    asked = set(sys.modules["amalga.settings.env"].env.asked)
     table = (PROJECT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     told = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)}
@@ -160,7 +160,7 @@ def misspellings(name: str) -> list[str]:
 def names(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What knows the names, in a process that has what is required and nothing else."""
     read(monkeypatch)
-    return sys.modules["amalga.settings.environment"]
+    return sys.modules["amalga.settings.env"]
 
 
 @pytest.mark.parametrize("name", [name for name in LONG if name not in REQUIRED])
@@ -193,17 +193,17 @@ def test_a_misspelt_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_only_looks_alike_while_the_right_one_is_set_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read(monkeypatch, DATABASE_URI="somebody else's", SECRET_KEYS="x")["UNREAD_VARIABLES"] == ["SECRET_KEYS"]
+    assert read(monkeypatch, DATABASE_URI="somebody else's", SECRET_KEYS="x")["UNKNOWN_VARIABLES"] == ["SECRET_KEYS"]
 
 
 @pytest.mark.parametrize("name", ["PORTS", "DEBUGGER", "HTTP", "PATHS", "AWS_ENDPOINT_URL_STS", "AWS_EXECUTION_ENV"])
 def test_what_belongs_to_others_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read(monkeypatch, **{name: "x"})["UNREAD_VARIABLES"] == []
+    assert read(monkeypatch, **{name: "x"})["UNKNOWN_VARIABLES"] == []
 
 
 def test_a_variable_that_looks_like_ours_and_is_none_is_told(settings: Settings) -> None:
-    settings.UNREAD_VARIABLES = ["UPLOAD_MAX_SIZE"]
-    (told,) = every_variable_is_read()
+    settings.UNKNOWN_VARIABLES = ["UPLOAD_MAX_SIZE"]
+    (told,) = check_unknown_variables()
     assert (told.id, told.msg) == ("uploads.W012", "UPLOAD_MAX_SIZE is set, and nothing reads it.")
 
 
@@ -248,7 +248,7 @@ WRONG = [
 @pytest.mark.parametrize(("variables", "told"), WRONG)
 def test_gunicorn_does_not_begin_to_listen(variables: dict[str, str], told: str) -> None:
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn.py", "amalga.wsgi"]
+    command = [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "amalga.wsgi"]
     env = {**os.environ, **variables, "PORT": str(port)}
     done = subprocess.run(command, env=env, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0

@@ -19,7 +19,7 @@ from tests.rows import make_row
 from tests.senders import Sender, put_bytes, sha256, web
 from tests.stores import Bucket
 from uploads import s3
-from uploads.models import File, PartClaim, State
+from uploads.models import File, PartDigest, State
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -226,7 +226,7 @@ def test_without_a_checking_store_the_announced_digests_are_remembered(as_alice:
     upload = sender.start(BODY)
     sender.sign(upload)
     sender.ask_parts(upload.id, [{"number": 2, "sha256": sha256(b"changed")}])
-    claims = dict(PartClaim.objects.filter(file=upload.id).values_list("number", "sha256"))
+    claims = dict(PartDigest.objects.filter(file=upload.id).values_list("number", "sha256"))
     assert claims == {1: upload.digests[0], 2: sha256(b"changed"), 3: upload.digests[2]}
 
 

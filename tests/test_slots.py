@@ -17,9 +17,9 @@ from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped
 from tests import shelf
 from tests.stores import Bucket
 from tests.test_zip import asked, file_in, hang_up
-from uploads.services.slots import FORMS, MAX_PER_PERSON, ZIPS, LowestRate, SenderWatch, Slot, Slots, TooManyAtOnce
+from uploads.services.fair_use import FORMS, MAX_PER_PERSON, ZIPS, LowestRate, SenderWatch, Slot, Slots, TooManyAtOnce
 from uploads.services.zips import download
-from uploads.views.form_upload import Counted
+from uploads.views.form_upload import CountingReader
 
 pytestmark = pytest.mark.django_db
 
@@ -182,7 +182,7 @@ def test_time_that_the_storage_takes_does_not_count_against_the_sender(monkeypat
     monkeypatch.setattr(LowestRate, "WINDOW_SECONDS", 0.2)
     ours, theirs = socket.socketpair()
     with ours, theirs, SenderWatch(ours) as watch:
-        body = Counted(ours.makefile("rb"), watch)
+        body = CountingReader(ours.makefile("rb"), watch)
         theirs.sendall(b"aa")
         body.read(1)
         time.sleep(0.5)  # the storage is slow
@@ -196,7 +196,7 @@ def test_sender_that_is_fast_enough_is_not_cut_off(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10)
     ours, theirs = socket.socketpair()
     with ours, theirs, SenderWatch(ours) as watch:
-        body = Counted(ours.makefile("rb"), watch)
+        body = CountingReader(ours.makefile("rb"), watch)
         for _ in range(10):
             theirs.sendall(b"aaaa")
             time.sleep(0.05)

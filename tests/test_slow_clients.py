@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.contrib.auth.models import User
 
-from amalga.local.ports import free_port
+from amalga.local.processes import free_port
 from tests import proxies, shelf
 from tests.conftest import serving
 from tests.faults.people import Person

@@ -18,8 +18,8 @@ from tests import identity
 from tests.authenticator import code, set_up
 from tests.conftest import signed_in
 from tests.identity import CLIENT, SECRET, Identity
+from uploads.accounts import throttling
 from uploads.models import Action, Attempt, Event, Limit
-from uploads.services import attempts
 
 pytestmark = pytest.mark.django_db
 
@@ -319,7 +319,7 @@ def test_strangers_write_nothing_into_the_log(provider: Identity) -> None:
 
 def test_one_address_cannot_set_out_without_end(provider: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
     few = Limit(free=3, first_seconds=10, longest_seconds=300, leak_seconds=20)
-    monkeypatch.setattr(attempts, "SIGN_ON", few)
+    monkeypatch.setattr(throttling, "SSO_LIMIT", few)
     assert [Client().get("/accounts/sso/").status_code for _ in range(5)] == [302] * 3 + [429] * 2
     assert len(provider.asked) == 3
     assert Client().get("/accounts/sso/", REMOTE_ADDR="203.0.113.9").status_code == 302

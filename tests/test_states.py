@@ -13,8 +13,8 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from tests.rows import facts_of, held, make_row, used
-from uploads.errors import WrongState
-from uploads.models import SOURCES, Basis, File, State
+from uploads.errors import InvalidTransition
+from uploads.models import ALLOWED_TRANSITIONS, ChecksumStatus, File, State
 from uploads.models.file import new_key
 
 # With every fact that any state needs, so that nothing but the move itself can be refused.
@@ -37,7 +37,7 @@ def sql(statement: str, *values: UUID | str) -> int:
 @pytest.mark.parametrize(("source", "target"), list(product(State, State)))
 def test_raw_sql_moves_a_row_only_where_the_table_of_moves_allows(alice: User, source: State, target: State) -> None:
     file = make_row(alice, source)
-    if source == target or source in SOURCES[target]:
+    if source == target or source in ALLOWED_TRANSITIONS[target]:
         assert sql(MOVE, target, file.pk) == 1
         return
     with pytest.raises(IntegrityError, match=f"does not go from {source} to {target}"):
@@ -52,18 +52,20 @@ def test_the_table_of_moves_in_sql_is_the_one_in_python() -> None:
         cursor.execute("SELECT pg_get_functiondef('uploads_file_guard'::regproc)")
         (text,) = cursor.fetchone()
     in_sql = set(re.findall(r"\('(\w+)', '(\w+)'\)", text))
-    assert in_sql == {(source.value, target.value) for target, sources in SOURCES.items() for source in sources}
+    assert in_sql == {
+        (source.value, target.value) for target, sources in ALLOWED_TRANSITIONS.items() for source in sources
+    }
 
 
 @pytest.mark.parametrize(("source", "target"), list(product(State, State)))
 def test_move_to_follows_the_table_and_nothing_else(alice: User, source: State, target: State) -> None:
     file = make_row(alice, source)
-    if source in SOURCES[target]:
+    if source in ALLOWED_TRANSITIONS[target]:
         file.move_to(target, **facts_of(target))
     else:
-        with pytest.raises(WrongState):
+        with pytest.raises(InvalidTransition):
             file.move_to(target, **facts_of(target))
-    left = target if source in SOURCES[target] else source
+    left = target if source in ALLOWED_TRANSITIONS[target] else source
     assert File.objects.get(pk=file.pk).state == left
 
 
@@ -71,7 +73,7 @@ def test_of_two_callers_with_the_same_row_in_hand_one_gets_through(alice: User) 
     file = make_row(alice, State.AVAILABLE)
     first, second = File.objects.get(pk=file.pk), File.objects.get(pk=file.pk)
     first.move_to(State.TRASHED, **facts_of(State.TRASHED))
-    with pytest.raises(WrongState):
+    with pytest.raises(InvalidTransition):
         second.move_to(State.TRASHED, **facts_of(State.TRASHED))
     assert second.state == State.AVAILABLE
 
@@ -87,7 +89,7 @@ def test_of_many_racing_moves_exactly_one_gets_through(alice: User) -> None:
         try:
             File.objects.get(pk=file.pk).move_to(target)
             won.append(target)
-        except WrongState:
+        except InvalidTransition:
             pass
         finally:
             connection.close()
@@ -230,6 +232,6 @@ def test_usage_is_never_negative(alice: User) -> None:
 
 
 def test_the_states_of_the_model_are_the_ones_of_the_table() -> None:
-    assert set(SOURCES) == set(State)
-    assert set().union(*SOURCES.values()) == set(State) - {State.DELETING}
-    assert Basis.CLAIMED in Basis
+    assert set(ALLOWED_TRANSITIONS) == set(State)
+    assert set().union(*ALLOWED_TRANSITIONS.values()) == set(State) - {State.DELETING}
+    assert ChecksumStatus.CLAIMED in ChecksumStatus

@@ -30,7 +30,7 @@ from pytest_django import Settings
 from tests.senders import composite, put_bytes, sha256, web
 from tests.stores import Address, Bucket
 from uploads import s3
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 from uploads.models import new_key
 from uploads.names import disposition
 from uploads.s3 import client as s3_client
@@ -120,7 +120,7 @@ def test_complete_makes_the_object_out_of_its_parts(key: str) -> None:
     listed = s3.list_parts(key, multipart_id)
     assert listed
     assert s3.complete_multipart(key, multipart_id, listed, size=SIZE)
-    found = s3.peek(key, size=SIZE)
+    found = s3.head_and_sniff(key, size=SIZE)
     assert found is not None
     assert (found.size, found.first_bytes) == (SIZE, PIECES[0][:8192])
     assert found.checksum == (composite(PIECES) if s3.keeps_digests() else None)
@@ -131,7 +131,7 @@ def test_complete_makes_the_object_out_of_its_parts(key: str) -> None:
 
 def test_nothing_is_at_the_key_before_complete(key: str) -> None:
     send_parts(key)
-    assert s3.peek(key, size=SIZE) is None
+    assert s3.head_and_sniff(key, size=SIZE) is None
 
 
 def test_a_second_complete_is_answered_either_way_and_changes_nothing(key: str) -> None:
@@ -140,9 +140,9 @@ def test_a_second_complete_is_answered_either_way_and_changes_nothing(key: str) 
     listed = s3.list_parts(key, multipart_id)
     assert listed
     s3.complete_multipart(key, multipart_id, listed, size=SIZE)
-    before = s3.peek(key, size=SIZE)
+    before = s3.head_and_sniff(key, size=SIZE)
     assert s3.complete_multipart(key, multipart_id, listed, size=SIZE) in {True, False}
-    assert s3.peek(key, size=SIZE) == before
+    assert s3.head_and_sniff(key, size=SIZE) == before
 
 
 def test_after_complete_the_upload_is_gone(key: str) -> None:
@@ -161,7 +161,7 @@ def test_abort_takes_the_parts_and_may_be_repeated(key: str) -> None:
     assert s3.list_parts(key, multipart_id) is None
     assert s3.multipart_ids(key) == []
     assert not s3.complete_multipart(key, multipart_id, listed, size=SIZE)
-    assert s3.peek(key, size=SIZE) is None
+    assert s3.head_and_sniff(key, size=SIZE) is None
 
 
 def test_every_open_upload_of_a_key_is_found_and_no_other(key: str) -> None:
@@ -202,7 +202,7 @@ def test_the_same_part_may_come_again(key: str) -> None:
 def test_a_look_tells_size_etag_checksum_and_first_bytes(store: Bucket, key: str, size: int) -> None:
     body = os.urandom(size)
     s3.put(key, body, sha256=sha256(body))
-    found = s3.peek(key, size=size)
+    found = s3.head_and_sniff(key, size=size)
     assert found is not None
     assert (found.size, found.first_bytes) == (size, body[:8192])
     assert found.etag == store.client.head_object(Bucket=store.name, Key=key)["ETag"].strip('"')
@@ -213,7 +213,7 @@ def test_a_look_tells_size_etag_checksum_and_first_bytes(store: Bucket, key: str
 def test_a_look_tells_the_size_that_is_there_and_not_the_expected_one(key: str, size: int, expected: int) -> None:
     body = os.urandom(size)
     s3.put(key, body, sha256=sha256(body))
-    found = s3.peek(key, size=expected)
+    found = s3.head_and_sniff(key, size=expected)
     assert found is not None
     assert (found.size, found.first_bytes) == (size, body[:8192])
 
@@ -223,14 +223,14 @@ def test_many_looks_use_connections_again(key: str) -> None:
     body = os.urandom(PART)
     s3.put(key, body, sha256=sha256(body))
     for _ in range(40):
-        found = s3.peek(key, size=PART)
+        found = s3.head_and_sniff(key, size=PART)
         assert found is not None
         assert found.first_bytes == body[:8192]
 
 
 @pytest.mark.parametrize("size", [0, 10])
 def test_what_is_not_there_is_none(key: str, size: int) -> None:
-    assert s3.peek(key, size=size) is None
+    assert s3.head_and_sniff(key, size=size) is None
     assert s3.read(key) is None
 
 
@@ -246,7 +246,7 @@ def test_deleting_may_be_repeated(key: str) -> None:
     s3.put(key, b"x", sha256=sha256(b"x"))
     s3.delete(key)
     s3.delete(key)
-    assert s3.peek(key, size=1) is None
+    assert s3.head_and_sniff(key, size=1) is None
 
 
 def test_objects_are_octets_to_the_store(store: Bucket, key: str) -> None:
@@ -260,7 +260,7 @@ def test_a_bucket_that_is_there_is_not_created_again(store: Bucket) -> None:
 
 
 CALLS: dict[str, Callable[[str], object]] = {
-    "peek": lambda key: s3.peek(key, size=1),
+    "peek": lambda key: s3.head_and_sniff(key, size=1),
     "read": s3.read,
     "put": lambda key: s3.put(key, b"x", sha256=sha256(b"x")),
     "create": s3.create_multipart,
@@ -272,7 +272,7 @@ CALLS: dict[str, Callable[[str], object]] = {
 @pytest.mark.parametrize("call", CALLS)
 def test_a_missing_bucket_is_a_fault_and_never_not_there(store: Bucket, call: str, settings: Settings) -> None:
     settings.S3_BUCKET = "amalga-no-such-bucket"
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         CALLS[call](new_key())
 
 
@@ -295,7 +295,7 @@ def test_signed_parts_make_an_object(key: str) -> None:
     listed = s3.list_parts(key, multipart_id)
     assert listed
     assert s3.complete_multipart(key, multipart_id, listed, size=SIZE)
-    found = s3.peek(key, size=SIZE)
+    found = s3.head_and_sniff(key, size=SIZE)
     assert found is not None
     assert found.size == SIZE
 
@@ -312,7 +312,7 @@ def test_another_length_than_signed_is_refused(key: str, difference: int) -> Non
     assert put_bytes({"url": signed.url, "headers": signed.headers}, bytes(10 + difference)).status == 403
     part = s3.sign_part(key, s3.create_multipart(key), 1, size=10, sha256=sha256(bytes(10)))
     assert put_bytes({"url": part.url, "headers": part.headers}, bytes(10 + difference)).status == 403
-    assert s3.peek(key, size=10) is None
+    assert s3.head_and_sniff(key, size=10) is None
 
 
 def test_a_url_that_was_changed_is_refused(key: str) -> None:
@@ -332,13 +332,13 @@ def test_a_header_that_was_not_signed_is_refused(store: Bucket, key: str, header
     signed = s3.sign_put(key, size=1, sha256=sha256(b"x"))
     answer = put_bytes({"url": signed.url, "headers": signed.headers}, b"x", headers={header: value})
     assert 400 <= answer.status < 500
-    assert s3.peek(key, size=1) is None
+    assert s3.head_and_sniff(key, size=1) is None
 
 
 def test_a_url_dies_when_its_time_is_over(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.put(key, b"x", sha256=sha256(b"x"))
     monkeypatch.setattr("uploads.s3.signing.URL_SECONDS", 1)
-    monkeypatch.setattr("uploads.s3.delivery.DOWNLOAD_SECONDS", 1)
+    monkeypatch.setattr("uploads.s3.downloads.DOWNLOAD_SECONDS", 1)
     signed = s3.sign_put(key, size=1, sha256=sha256(b"y"))
     download = s3.download_url(key, disposition="attachment", content_type="text/plain")
     time.sleep(2.1)

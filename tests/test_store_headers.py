@@ -51,7 +51,7 @@ def test_a_header_of_s3_that_is_not_signed_is_refused(key: str, header: str) -> 
     signed = s3.sign_put(key, size=1, sha256=sha256(b"x"))
     value = {"x-amz-storage-class": "GLACIER"}.get(header, "/x")
     assert put_bytes({"url": signed.url, "headers": signed.headers}, b"x", headers={header: value}).status == 403
-    assert s3.peek(key, size=1) is None
+    assert s3.head_and_sniff(key, size=1) is None
 
 
 def test_an_encoding_that_parts_are_sent_with_does_not_reach_the_object(key: str) -> None:
@@ -61,7 +61,7 @@ def test_an_encoding_that_parts_are_sent_with_does_not_reach_the_object(key: str
         sent = put_bytes({"url": signed.url, "headers": signed.headers}, piece, headers=KEPT_HEADERS)
         assert sent.status == 200
     assert s3.complete_multipart(key, multipart_id, s3.list_parts(key, multipart_id) or [], size=SIZE)
-    found = s3.peek(key, size=SIZE)
+    found = s3.head_and_sniff(key, size=SIZE)
     assert found is not None
     assert (found.size, found.first_bytes, found.content_encoding) == (SIZE, PIECES[0][:8192], "")
 
@@ -83,11 +83,11 @@ BODIES = {
 def test_readers_get_stored_bytes_whatever_encoding_an_object_has(store: Bucket, key: str, encoding: str) -> None:
     body = BODIES[encoding]
     store.client.put_object(Bucket=store.name, Key=key, Body=body, ContentEncoding=encoding)
-    found = s3.peek(key, size=len(body))
+    found = s3.head_and_sniff(key, size=len(body))
     assert found is not None
     assert (found.size, found.first_bytes) == (len(body), body[:8192])
     assert found.content_encoding == ", ".join(encoding.lower().replace(" ", "").split(","))
-    assert s3.beginning(key, most=7) == body[:7]
+    assert s3.read_start(key, most=7) == body[:7]
     assert b"".join(s3.read(key) or []) == body
     for start in (0, 3):
         stream = s3.stream(key, start=start)

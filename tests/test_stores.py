@@ -14,7 +14,7 @@ from pytest_django import Settings
 from tests import shelf
 from tests.stores import Bucket
 from uploads import s3
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 from uploads.models import File
 
 OTHER = {
@@ -91,14 +91,14 @@ def test_a_store_that_nobody_names_is_away_and_the_log_says_what_to_set(
 
 
 def test_secrets_are_in_no_words_about_a_store(other: None) -> None:
-    told = repr(s3.other_store())
+    told = repr(s3.secondary_store())
     assert "old-secret" not in told
     assert "OLDKEY" not in told
 
 
 @pytest.mark.parametrize("name", ["lost", "OLD", " old"])
 def test_names_are_taken_exactly(other: None, name: str) -> None:
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         s3.read(KEY, store=name)
 
 

@@ -17,8 +17,8 @@ from tests.rows import held, make_row, used
 from tests.senders import Sender, Upload, composite, sha256
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import StoreUnavailable
-from uploads.models import Basis, File, State
+from uploads.errors import StorageUnavailable
+from uploads.models import ChecksumStatus, File, State
 from uploads.services import assemble
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -120,7 +120,7 @@ def test_a_store_that_is_away_changes_no_state(sender: Sender, bucket: Bucket, m
 
 
 @pytest.mark.parametrize(
-    "fault", [StoreUnavailable(), OperationalError("gone"), RuntimeError("a bug of ours"), KeyError("ETag")]
+    "fault", [StorageUnavailable(), OperationalError("gone"), RuntimeError("a bug of ours"), KeyError("ETag")]
 )
 def test_one_row_that_always_fails_does_not_stop_the_others(
     sender: Sender, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, fault: Exception
@@ -158,10 +158,10 @@ def test_sweeping_twice_is_as_good_as_once(sender: Sender, bucket: Bucket) -> No
 
 def test_the_basis_of_a_damaged_file_survives_the_trash(sender: Sender, alice: User) -> None:
     file = sender.send(b"x")
-    File.objects.update(checksum_basis=Basis.DAMAGED)
+    File.objects.update(checksum_basis=ChecksumStatus.DAMAGED)
     services.trash(file, by=alice)
     services.restore(file, by=alice)
-    assert File.objects.get().checksum_basis == Basis.DAMAGED
+    assert File.objects.get().checksum_basis == ChecksumStatus.DAMAGED
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_the_command_ends_with_1_when_something_is_left(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_row(alice, State.DELETING)
-    monkeypatch.setattr(s3, "delete", lambda key, **_: (_ for _ in ()).throw(StoreUnavailable()))
+    monkeypatch.setattr(s3, "delete", lambda key, **_: (_ for _ in ()).throw(StorageUnavailable()))
     with pytest.raises(CommandError) as error:
         call_command("sweep", stdout=io.StringIO())
     assert error.value.returncode == 1
@@ -197,5 +197,5 @@ def test_the_command_ends_with_1_when_something_is_left(
 def test_a_row_in_completing_with_a_lease_is_left_to_its_finisher(sender: Sender, alice: User) -> None:
     file = make_row(alice, State.COMPLETING, checksum=sha256(b"x"))
     assert services.sweep().total() == 0
-    services.resolve(file)
+    services.resume_completion(file)
     assert File.objects.get().lease_until == file.lease_until

@@ -28,11 +28,11 @@ from tests.rows import make_row, used
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import StoreUnavailable
-from uploads.models import Event, File, Heartbeat, Look, Origin, Preview, State, Usage
-from uploads.models.queries import in_seconds
-from uploads.services.marker import claim_marker
-from uploads.services.sweep import discards, rounds, strays, turns
+from uploads.errors import StorageUnavailable
+from uploads.models import Event, File, Heartbeat, Origin, Preview, PreviewKind, State, Usage
+from uploads.models.querysets import seconds_from_now
+from uploads.services.bucket_owner import claim_marker
+from uploads.services.sweep import expiry, leases, multiparts, runner
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -105,10 +105,10 @@ def test_one_key_that_fails_every_request_it_is_in_stops_no_other(alice: User, f
 
 
 def test_pauses_grow_from_failure_to_failure_and_end() -> None:
-    pauses = [turns.pause_seconds(tries) for tries in range(20)]
+    pauses = [leases.pause_seconds(tries) for tries in range(20)]
     assert pauses[:4] == [0, 60, 180, 420]
     assert pauses == sorted(pauses)
-    assert max(pauses) == turns.LONGEST_PAUSE_SECONDS
+    assert max(pauses) == leases.MAX_BACKOFF_SECONDS
 
 
 def test_what_was_put_off_comes_again_when_its_pause_is_over(alice: User, front: Front, bucket: Bucket) -> None:
@@ -117,7 +117,7 @@ def test_what_was_put_off_comes_again_when_its_pause_is_over(alice: User, front:
     assert [services.sweep()["failed"] for _ in range(3)] == [1, 1, 0]  # the third time it has a pause
     front.rules.clear()
     assert services.sweep()["erased"] == 0
-    File.objects.filter(pk=row.pk).update(retry_at=in_seconds(-1))
+    File.objects.filter(pk=row.pk).update(retry_at=seconds_from_now(-1))
     assert services.sweep()["erased"] == 1
 
 
@@ -165,8 +165,8 @@ def at_once(count: int) -> Counter[str]:
 def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
     alice: User, bob: User, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "ERASED_AT_ONCE", 20)
-    monkeypatch.setattr(discards, "BATCH", 20)
+    monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 20)
+    monkeypatch.setattr(expiry, "BATCH", 20)
     rows = [*overdue(alice, 120), *overdue(bob, 80)]
     bodies: list[bytes] = []
 
@@ -190,7 +190,7 @@ def test_a_sweep_in_a_loop_touches_no_live_object(as_alice: Client, bucket: Buck
     def loop() -> None:
         while not ended.is_set():
             services.sweep()
-            Heartbeat.objects.filter(name=strays.NAME).delete()
+            Heartbeat.objects.filter(name=multiparts.NAME).delete()
         connection.close()
 
     with ThreadPoolExecutor(1) as pool:
@@ -206,7 +206,7 @@ def test_a_sweep_in_a_loop_touches_no_live_object(as_alice: Client, bucket: Buck
 def test_who_is_told_to_stop_ends_after_the_batch_at_hand(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "ERASED_AT_ONCE", 10)
+    monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 10)
     going(alice, 35)
     turns_left = iter([True] * 8)
     counts = services.sweep(go_on=lambda: next(turns_left, False))
@@ -232,7 +232,7 @@ def test_a_loop_stops_on_term_and_says_that_it_lived(alice: User, bucket: Bucket
 def test_rows_that_wait_for_their_urls_do_not_end_the_sweep(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "ERASED_AT_ONCE", 2)
+    monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 2)
     going(alice, 3, signed_until=timezone.now() + timedelta(minutes=5))
     going(alice, 2)
     assert services.sweep()["erased"] == 2
@@ -242,9 +242,9 @@ def test_rows_that_wait_for_their_urls_do_not_end_the_sweep(
 def test_the_leases_of_a_killed_sweep_end(alice: User, bucket: Bucket) -> None:
     going(alice, 2)
     rows = File.objects.filter(state=State.DELETING)
-    assert len(turns.take(rows, since=timezone.now(), most=10)) == 2
+    assert len(leases.acquire(rows, since=timezone.now(), most=10)) == 2
     assert services.sweep()["erased"] == 0
-    rows.update(retry_at=in_seconds(-1))
+    rows.update(retry_at=seconds_from_now(-1))
     assert services.sweep()["erased"] == 2
 
 
@@ -273,7 +273,7 @@ def test_purged_files_are_told_of_one_by_one(alice: User, bucket: Bucket) -> Non
 def test_half_made_previews_of_files_in_the_trash_go(alice: User, bucket: Bucket) -> None:
     trashed, kept = make_row(alice, State.TRASHED), make_row(alice, State.AVAILABLE)
     for file in (trashed, kept):
-        preview = Preview.objects.create(file=file, look=Look.EXCERPT, lease_until=in_seconds(-1))
+        preview = Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
         bucket.write(Preview.objects.get(pk=preview.pk).key, b"half")
     assert services.sweep()["previews"] == 1
     assert [preview.file_id for preview in Preview.objects.all()] == [kept.pk]
@@ -288,7 +288,7 @@ def later(db: None, monkeypatch: pytest.MonkeyPatch, bucket: Bucket) -> None:
     """As if a day had passed since all uploads in parts began; in a bucket that is ours."""
     claim_marker()
     bucket.write("f/" + "e" * 32, b"a neighbour")
-    monkeypatch.setattr(strays, "GRACE", timedelta(seconds=-60))
+    monkeypatch.setattr(multiparts, "GRACE", timedelta(seconds=-60))
 
 
 def begin(bucket: Bucket, key: str) -> str:
@@ -322,7 +322,7 @@ def test_strays_are_looked_for_once_an_hour(bucket: Bucket, alice: User) -> None
     services.sweep()
     begin(bucket, "f/" + "0" * 32)
     assert services.sweep()["aborted"] == 0
-    Heartbeat.objects.filter(name=strays.NAME).update(at=in_seconds(-strays.PAUSE_SECONDS))
+    Heartbeat.objects.filter(name=multiparts.NAME).update(at=seconds_from_now(-multiparts.PAUSE_SECONDS))
     assert services.sweep()["aborted"] == 1
 
 
@@ -343,7 +343,7 @@ def test_when_strays_cannot_be_listed_the_next_sweep_tries_again(
 ) -> None:
     begin(bucket, "f/" + "0" * 32)
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "open_multiparts", lambda _prefix: (_ for _ in ()).throw(StoreUnavailable()))
+        patch.setattr(s3, "list_multipart_uploads", lambda _prefix: (_ for _ in ()).throw(StorageUnavailable()))
         assert services.sweep()["failed"] == 1
     assert services.sweep()["aborted"] == 1
 

@@ -11,29 +11,41 @@ import pytest
 from botocore.retries.standard import ExponentialBackoff
 from django.conf import settings
 
-import amalga.database
-from amalga import faults, replica
-from amalga.web import probes
+import amalga.db
+from amalga import probes, sentry
+from amalga.db import replica
 from tests.conftest import PROJECT
 from tests.test_settings import read
 from uploads import s3
 from uploads.accounts import sessions
-from uploads.listing import pages
-from uploads.models import attempt, queries
-from uploads.previews import child, parent
-from uploads.s3 import client, delivery, listing, objects, signing, streams, tokens
-from uploads.s3.posture import keeping
+from uploads.accounts import throttling as tries
+from uploads.listing import pagination
+from uploads.models import login_attempt, querysets
+from uploads.previews import renderer, sandbox
+from uploads.s3 import client, downloads, listing, objects, rds_auth, signing, streams
+from uploads.s3.bucket import lifecycle
 from uploads.s3.stores import main_store
-from uploads.services import aims, doctor, gauges, history, preview_queue, previews, queue, readiness, slots, watch
-from uploads.services import attempts as tries
-from uploads.services.doctor import clock, database_proof
+from uploads.services import (
+    bucket_spec,
+    circuit_breaker,
+    doctor,
+    fair_use,
+    health,
+    metrics,
+    preview_tasks,
+    previews,
+    queue,
+    restore_guard,
+)
 from uploads.services.doctor import database as doctor_database
-from uploads.services.doctor import limits as limits_of_doctor
-from uploads.services.erase import CLOCKS_APART_SECONDS, quiet
-from uploads.services.fsck import rows as fsck_rows
+from uploads.services.doctor import database_connection, storage
+from uploads.services.doctor import results as limits_of_doctor
+from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, no_live_urls
 from uploads.services.fsck import run as fsck_run
-from uploads.services.move_store import claims
-from uploads.services.sweep import orphans, strays, turns
+from uploads.services.fsck import streams as fsck_rows
+from uploads.services.move_store import run
+from uploads.services.sweep import leases, multiparts
+from uploads.services.sweep import previews as sweep_previews
 from uploads.services.zips import download as zip_download
 
 UNITS = {"s": 1, "times": 1, "days": 24 * 3600}
@@ -72,13 +84,13 @@ def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float
         "session in use: is written anew every": sessions.RENEW_SECONDS,
         "signing in: between password and code": plain["ACCOUNT_LOGIN_TIMEOUT"],
         "signing in: a password counts as just typed": plain["ACCOUNT_REAUTHENTICATION_TIMEOUT"],
-        "wrong tries: first wait": tries.PAIR.first_seconds,
-        "wrong tries: longest wait, one address": tries.PAIR.longest_seconds,
-        "wrong tries: longest wait, an account": tries.ACCOUNT.longest_seconds,
-        "wrong tries: one is forgotten every": tries.PAIR.leak_seconds,
-        "single sign-on: first wait of who does not come back": tries.SIGN_ON.first_seconds,
-        "wrong tries: counters go after": attempt.FORGOTTEN_SECONDS,
-        "a browser is known for": plain["KNOWN_COOKIE_DAYS"] * UNITS["days"],
+        "wrong tries: first wait": tries.PAIR_LIMIT.first_seconds,
+        "wrong tries: longest wait, one address": tries.PAIR_LIMIT.longest_seconds,
+        "wrong tries: longest wait, an account": tries.ACCOUNT_LIMIT.longest_seconds,
+        "wrong tries: one is forgotten every": tries.PAIR_LIMIT.leak_seconds,
+        "single sign-on: first wait of who does not come back": tries.SSO_LIMIT.first_seconds,
+        "wrong tries: counters go after": login_attempt.FORGOTTEN_SECONDS,
+        "a browser is known for": plain["DEVICE_COOKIE_DAYS"] * UNITS["days"],
         "single sign-on: one question": plain["SOCIALACCOUNT_REQUESTS_TIMEOUT"],
         "Redis: one question": caches["default"]["OPTIONS"]["socket_timeout"],
     }
@@ -102,53 +114,53 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "store: read": client.READ_SECONDS,
         "store: attempts": client.ATTEMPTS,
         "store: pause between attempts": longest_pause(client.ATTEMPTS - 1),
-        "store, patiently: read": client.PATIENT_READ_SECONDS,
-        "store, patiently: attempts": client.PATIENT_ATTEMPTS,
-        "store, copying by itself: read": client.SLOW_READ_SECONDS,
+        "store, patiently: read": client.BATCH_READ_SECONDS,
+        "store, patiently: attempts": client.BATCH_ATTEMPTS,
+        "store, copying by itself: read": client.BULK_READ_SECONDS,
         "listing a bucket: one question": listing.LISTED_SECONDS,
-        "sweep: lease of a batch": turns.LEASE_SECONDS,
-        "sweep: first pause for a row that fails": turns.FIRST_PAUSE_SECONDS,
-        "sweep: longest pause for a row that fails": turns.LONGEST_PAUSE_SECONDS,
-        "sweep: lease of a preview without a file": orphans.LEASE_SECONDS,
-        "sweep: looks for forgotten uploads in parts every": strays.PAUSE_SECONDS,
-        "sweep: the bucket is told of new events every": history.PAUSE_SECONDS,
+        "sweep: lease of a batch": leases.LEASE_SECONDS,
+        "sweep: first pause for a row that fails": leases.MIN_BACKOFF_SECONDS,
+        "sweep: longest pause for a row that fails": leases.MAX_BACKOFF_SECONDS,
+        "sweep: lease of a preview without a file": sweep_previews.LEASE_SECONDS,
+        "sweep: looks for forgotten uploads in parts every": multiparts.PAUSE_SECONDS,
+        "sweep: the bucket is told of new events every": restore_guard.PAUSE_SECONDS,
         "zip: the right to its files is asked again every": zip_download.RECHECK_SECONDS,
-        "zip or form: a client that takes or sends less than 4 KiB/s for": slots.LowestRate.WINDOW_SECONDS,
-        "form: the rate is looked at every": slots.SenderWatch.CHECK_SECONDS,
-        "sweep: such an upload is forgotten after": strays.GRACE.total_seconds(),
+        "zip or form: a client that takes or sends less than 4 KiB/s for": fair_use.LowestRate.WINDOW_SECONDS,
+        "form: the rate is looked at every": fair_use.SenderWatch.CHECK_SECONDS,
+        "sweep: such an upload is forgotten after": multiparts.GRACE.total_seconds(),
         "fsck: too young to compare": fsck_run.GRACE_SECONDS,
         "fsck: reading a block of rows": fsck_rows.BLOCK_SECONDS,
-        "fsck: a run that shows no life": fsck_run.DEAD_AFTER_SECONDS,
-        "move: lease of a row": claims.LEASE_SECONDS,
-        "move: lease is renewed every": claims.RENEW_SECONDS,
-        "doctor: clocks are told to differ": clock.WARN_SECONDS,
-        "doctor: clocks are wrong": clock.FAIL_SECONDS,
-        "log: clocks are wrong": client.CLOCKS_APART_SECONDS,
-        "migrations and recounts: a statement": amalga.database.DAY_SECONDS,
+        "fsck: a run that shows no life": fsck_run.LEASE_LOST_SECONDS,
+        "move: lease of a row": run.LEASE_SECONDS,
+        "move: lease is renewed every": run.RENEW_SECONDS,
+        "doctor: clocks are told to differ": storage.WARN_SECONDS,
+        "doctor: clocks are wrong": storage.FAIL_SECONDS,
+        "log: clocks are wrong": client.MAX_CLOCK_SKEW_SECONDS,
+        "migrations and recounts: a statement": amalga.db.DAY_SECONDS,
         "database: connect": database["connect_timeout"],
         "database: wait for a connection": database["pool"]["timeout"],
         "database: go on connecting": database["pool"]["reconnect_timeout"],
-        "database: is this connection alive": amalga.database.CHECK_SECONDS,
+        "database: is this connection alive": amalga.db.CHECK_SECONDS,
         "database: lock": limits["lock_timeout"],
         "database: statement": limits["statement_timeout"],
-        "database: all statements of one act": amalga.database.CALL_SECONDS,
-        "database: any answer": amalga.database.ANSWER_SECONDS,
+        "database: all statements of one act": amalga.db.CALL_SECONDS,
+        "database: any answer": amalga.db.RESPONSE_SECONDS,
         "database: idle in a transaction": limits["idle_in_transaction_session_timeout"],
-        "probe: connect": readiness.CONNECT_SECONDS,
-        "probe: the same answer for": readiness.SAME_ANSWER_SECONDS,
-        "probe: what is known of the store is asked again after": readiness.STORE_SECONDS,
-        "probe: waits for the store at most": readiness.FIRST_WAIT_SECONDS,
+        "probe: connect": health.CONNECT_SECONDS,
+        "probe: the same answer for": health.CACHE_SECONDS,
+        "probe: what is known of the store is asked again after": health.STORE_SECONDS,
+        "probe: waits for the store at most": health.FIRST_WAIT_SECONDS,
         "database: a silent connection is asked": database["keepalives_idle"],
-        "replica: any answer": amalga.database.REPLICA_SECONDS,
+        "replica: any answer": amalga.db.REPLICA_SECONDS,
         "replica: how old lists may be": replica.OLDEST_SECONDS,
-        "replica: not asked again after it failed": replica.AWAY_SECONDS,
+        "replica: not asked again after it failed": replica.COOLDOWN_SECONDS,
         "replica: one's own writes are waited for": replica.WRITTEN_SECONDS,
-        "replica without numbers: left alone after one's own write": replica.SETTLED_SECONDS,
-        "Sentry: the same outage is told again after": faults.SAME_OUTAGE_SECONDS,
-        "Sentry: what is left is sent at the end": faults.FLUSH_SECONDS,
-        "metrics: one look at the library": gauges.ASK_SECONDS,
-        "metrics: the same answer for": gauges.SAME_ANSWER_SECONDS,
-        "lists: counting": pages.PATIENCE_MS / 1000,
+        "replica without numbers: left alone after one's own write": replica.PIN_SECONDS,
+        "Sentry: the same outage is told again after": sentry.SAME_OUTAGE_SECONDS,
+        "Sentry: what is left is sent at the end": sentry.FLUSH_SECONDS,
+        "metrics: one look at the library": metrics.QUERY_SECONDS,
+        "metrics: the same answer for": metrics.CACHE_SECONDS,
+        "lists: counting": pagination.STATEMENT_TIMEOUT_MS / 1000,
         "probe: a client sends and reads": probes.CLIENT_SECONDS,
         "nginx: the headers of a request": of_proxy("nginx/http.conf", "client_header_timeout"),
         "nginx: between two bytes of a body": of_proxy("nginx/http.conf", "client_body_timeout"),
@@ -164,34 +176,34 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "gunicorn: timeout": gunicorn["timeout"],
         "gunicorn: graceful timeout": gunicorn["graceful_timeout"],
         "gunicorn: keepalive": gunicorn["keepalive"],
-        "finish: lease of a row": queries.LEASE_SECONDS,
-        "expired: clocks apart": CLOCKS_APART_SECONDS,
-        "sweep: a store that answered is not doubted": watch.ANSWERED_SECONDS,
-        "preview: drawing": parent.WAIT_SECONDS,
+        "finish: lease of a row": querysets.LEASE_SECONDS,
+        "expired: clocks apart": MAX_CLOCK_SKEW_SECONDS,
+        "sweep: a store that answered is not doubted": circuit_breaker.RECENT_ANSWER_SECONDS,
+        "preview: drawing": renderer.WAIT_SECONDS,
         "preview: drawing, for an owner of one that was too hard": previews.SHORT_SECONDS,
         "preview: that owner's time is short for": previews.HARD_WITHIN_SECONDS,
-        "preview: processor": child.MOST_CPU_SECONDS,
+        "preview: processor": sandbox.MAX_CPU_SECONDS,
         "preview: lease": previews.LEASE_SECONDS,
-        "worker: turn": preview_queue.TURN_SECONDS,
-        "worker: a task that nobody works at": preview_queue.LOST_AFTER_SECONDS,
-        "worker: first pause for a store that is away": queue.FIRST_PAUSE_SECONDS,
-        "worker: longest pause": queue.LONGEST_PAUSE_SECONDS,
+        "worker: turn": preview_tasks.PREVIEW_TASK_SECONDS,
+        "worker: a task that nobody works at": preview_tasks.PREVIEW_LOST_AFTER_SECONDS,
+        "worker: first pause for a store that is away": queue.MIN_BACKOFF_SECONDS,
+        "worker: longest pause": queue.MAX_BACKOFF_SECONDS,
         "sweep: every": int(every[1]),
         "doctor: one look at the store": limits_of_doctor.CHECK_SECONDS,
         "doctor: the database": doctor.DATABASE_SECONDS,
-        "doctor: a certificate that proves nothing": database_proof.HANDSHAKE_SECONDS,
+        "doctor: a certificate that proves nothing": database_connection.HANDSHAKE_SECONDS,
         "doctor: stores that rows name": doctor_database.STORES_MILLISECONDS / 1000,
         "doctor: the store": doctor.STORE_SECONDS,
         "URL: to send a part": signing.URL_SECONDS,
-        "URL: to download": delivery.DOWNLOAD_SECONDS,
-        "URL: of a preview": 2 * delivery.WINDOW_SECONDS,
-        "token: to sign in to the database": tokens.TOKEN_SECONDS,
-        "URL: for ourselves": max(objects.LOOK_SECONDS, streams.SIGNED_SECONDS),
+        "URL: to download": downloads.DOWNLOAD_SECONDS,
+        "URL: of a preview": 2 * downloads.WINDOW_SECONDS,
+        "token: to sign in to the database": rds_auth.TOKEN_SECONDS,
+        "URL: for ourselves": max(objects.HEAD_SECONDS, streams.SIGNED_SECONDS),
         "upload: until it expires": expiry,
-        "upload: ended by the store itself": expiry + aims.RESUMED_DAYS * UNITS["days"],
+        "upload: ended by the store itself": expiry + bucket_spec.RESUMED_DAYS * UNITS["days"],
         "trash": plain["TRASH_DAYS"] * UNITS["days"],
         **signing_in(plain, read(monkeypatch, CACHE_URL="redis://localhost")["CACHES"]),
-        "removed objects: can be brought back": keeping.KEEP_DAYS * UNITS["days"],
+        "removed objects: can be brought back": lifecycle.KEEP_DAYS * UNITS["days"],
         "browser: a call to the app": of_script("api.js", "TIMEOUT_MS"),
         "browser: no byte moves": of_script("transfer.js", "STALL_MS"),
         "browser: the store's answer to a part": of_script("transfer.js", "ANSWER_MS"),
@@ -231,10 +243,10 @@ def test_the_page_names_places_that_exist() -> None:
 
 
 # Naps in a loop of our own, and ends that somebody chooses: nobody waits for another by these.
-NAPS = {"PAUSE_SECONDS", "WAIT_SECONDS", "BEAT_SECONDS", "TICK_SECONDS", "SLICE_SECONDS", "SAVE_SECONDS",
-        "SETTLED_WITHIN_SECONDS", "AWAY_SECONDS", "RETRY_SECONDS", "MOST_SECONDS", "MOST_GRACE_SECONDS",
-        "FORGOTTEN_WITHIN_SECONDS", "LOOK_SECONDS", "CHECK_SECONDS", "CORS_SECONDS", "SECONDS_IN_A_PIPE",
-        "SECONDS_ON_A_TERMINAL", "SECURE_HSTS_SECONDS", "TOLD_SECONDS", "URLS_LAST_MILLISECONDS"}  # fmt: skip
+NAPS = {"PAUSE_SECONDS", "WAIT_SECONDS", "HEARTBEAT_SECONDS", "TICK_SECONDS", "SLICE_SECONDS", "SAVE_SECONDS",
+        "SETTLED_WITHIN_SECONDS", "UNAVAILABLE_PAUSE_SECONDS", "RETRY_SECONDS", "MAX_SECONDS", "MAX_GRACE_SECONDS",
+        "FORGOTTEN_WITHIN_SECONDS", "HEAD_SECONDS", "CHECK_SECONDS", "CORS_SECONDS", "SECONDS_IN_A_PIPE",
+        "SECONDS_ON_A_TERMINAL", "SECURE_HSTS_SECONDS", "TOLD_SECONDS", "URL_VALID_MILLISECONDS"}  # fmt: skip
 
 
 def test_no_time_limit_is_missing_from_the_page() -> None:
@@ -357,9 +369,9 @@ def test_who_waits_for_another_waits_longer(rule: str) -> None:
 def test_no_url_outlives_the_credentials_that_sign_it(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "seconds_of_credentials", lambda *_: float(left))
     store = main_store()
-    assert signing.lifetime(signing.URL_SECONDS, store) == min(left, TOLD["URL: to send a part"])
-    assert signing.lifetime(delivery.DOWNLOAD_SECONDS, store) == min(left, TOLD["URL: to download"])
-    assert signing.lifetime(2 * delivery.WINDOW_SECONDS, store) == min(left, TOLD["URL: of a preview"])
+    assert signing.expires_in(signing.URL_SECONDS, store) == min(left, TOLD["URL: to send a part"])
+    assert signing.expires_in(downloads.DOWNLOAD_SECONDS, store) == min(left, TOLD["URL: to download"])
+    assert signing.expires_in(2 * downloads.WINDOW_SECONDS, store) == min(left, TOLD["URL: of a preview"])
 
 
 def test_the_clients_are_made_with_these_limits() -> None:
@@ -392,4 +404,4 @@ def test_a_row_outlives_the_urls_that_lead_to_its_key() -> None:
     """The store's clock may be behind ours by so much, and it would still refuse the URL."""
     assert TOLD["expired: clocks apart"] > 0
     assert TOLD["URL: to send a part"] == s3.URL_SECONDS
-    assert "signed_until__lt" in str(quiet())
+    assert "signed_until__lt" in str(no_live_urls())

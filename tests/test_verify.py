@@ -17,10 +17,10 @@ from tests.rows import make_row
 from tests.senders import Sender, composite, cut
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 from uploads.management.commands import verify as verify_command
-from uploads.models import Basis, File, State
-from uploads.services.verify import reading
+from uploads.models import ChecksumStatus, File, State
+from uploads.services.verify import reader
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -31,17 +31,17 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 20, 21, 30])
 def test_a_true_claim_becomes_read(sender: Sender, size: int) -> None:
     file = sender.send(bytes(range(size)))
-    assert file.checksum_basis == Basis.CLAIMED
-    assert services.verify(file) == Basis.READ
+    assert file.checksum_basis == ChecksumStatus.CLAIMED
+    assert services.verify(file) == ChecksumStatus.READ
     file.refresh_from_db()
-    assert file.checksum_basis == Basis.READ
+    assert file.checksum_basis == ChecksumStatus.READ
     assert file.verified_at is not None
 
 
 def test_reading_tells_a_type_that_was_not_known_before(sender: Sender) -> None:
     file = sender.send(b"PK\x05\x06" + bytes(18), name="a.bin")
     File.objects.update(detected_type="", family="other")
-    assert services.verify(File.objects.get()) == Basis.READ
+    assert services.verify(File.objects.get()) == ChecksumStatus.READ
     file.refresh_from_db()
     assert (file.detected_type, file.family) == ("application/zip", "archive")
 
@@ -51,16 +51,16 @@ def test_the_checksum_does_not_depend_on_how_the_bytes_come(
     sender: Sender, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     file = sender.send(BODY)
-    monkeypatch.setattr(reading.FULL_SPEED, "chunk", chunk)
-    assert services.verify(file) == Basis.READ
+    monkeypatch.setattr(reader.FULL_SPEED, "chunk", chunk)
+    assert services.verify(file) == ChecksumStatus.READ
 
 
 @pytest.mark.parametrize("body", [BODY, b"small"], ids=["parts", "small"])
 def test_one_flipped_bit_is_damage(sender: Sender, bucket: Bucket, body: bytes) -> None:
     file = sender.send(body)
     bucket.write(file.key, body[:-1] + bytes([body[-1] ^ 1]))
-    assert services.verify(file) == Basis.DAMAGED
-    assert File.objects.get().checksum_basis == Basis.DAMAGED
+    assert services.verify(file) == ChecksumStatus.DAMAGED
+    assert File.objects.get().checksum_basis == ChecksumStatus.DAMAGED
     assert File.objects.get().checksum == composite(cut(body, 10))
 
 
@@ -68,50 +68,55 @@ def test_one_flipped_bit_is_damage(sender: Sender, bucket: Bucket, body: bytes) 
 def test_missing_or_added_bytes_are_damage(sender: Sender, bucket: Bucket, stored: bytes) -> None:
     file = sender.send(BODY)
     bucket.write(file.key, stored)
-    assert services.verify(file) == Basis.DAMAGED
+    assert services.verify(file) == ChecksumStatus.DAMAGED
 
 
 def test_a_false_claim_is_found_out(sender: Sender) -> None:
     upload = sender.start(b"true")
     sender.put(upload)
     assert sender.finish(upload, digests=[composite([b"lied"])]).status_code == 200
-    assert services.verify(upload.row()) == Basis.DAMAGED
+    assert services.verify(upload.row()) == ChecksumStatus.DAMAGED
 
 
 def test_a_missing_object_is_told_and_noted(sender: Sender, bucket: Bucket) -> None:
     file = sender.send(BODY)
     bucket.delete(file.key)
-    assert services.verify(file) == Basis.MISSING
+    assert services.verify(file) == ChecksumStatus.MISSING
     row = File.objects.get()
-    assert (row.state, row.checksum_basis, row.checksum) == (State.AVAILABLE, Basis.MISSING, file.checksum)
+    assert (row.state, row.checksum_basis, row.checksum) == (State.AVAILABLE, ChecksumStatus.MISSING, file.checksum)
 
 
 def test_bytes_that_are_back_are_good_again(sender: Sender, bucket: Bucket) -> None:
     file = sender.send(BODY)
-    for spoilt, basis in ((None, Basis.MISSING), (BODY, Basis.READ), (BODY[::-1], Basis.DAMAGED), (BODY, Basis.READ)):
+    for spoilt, basis in (
+        (None, ChecksumStatus.MISSING),
+        (BODY, ChecksumStatus.READ),
+        (BODY[::-1], ChecksumStatus.DAMAGED),
+        (BODY, ChecksumStatus.READ),
+    ):
         bucket.delete(file.key) if spoilt is None else bucket.write(file.key, spoilt)
         assert services.verify(File.objects.get()) == basis
 
 
 def test_a_store_that_breaks_off_settles_nothing(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     file = sender.send(BODY)
-    monkeypatch.setattr(reading, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(s3.Stream, "chunks", lambda self, size: (_ for _ in ()).throw(StoreUnavailable()))
-    with pytest.raises(StoreUnavailable):
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(s3.Stream, "chunks", lambda self, size: (_ for _ in ()).throw(StorageUnavailable()))
+    with pytest.raises(StorageUnavailable):
         services.verify(file)
-    assert File.objects.get().checksum_basis == Basis.CLAIMED
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
 
 
 def test_a_connection_that_breaks_is_made_anew_where_it_broke(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     file = sender.send(BODY)
-    monkeypatch.setattr(reading, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(reading.FULL_SPEED, "chunk", 3)
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(reader.FULL_SPEED, "chunk", 3)
     begun: list[int] = []
     stream, chunks = s3.stream, s3.Stream.chunks
 
     def breaking(self: s3.Stream, size: int) -> Iterator[bytes]:
         yield from itertools.islice(chunks(self, size), 3)
-        raise StoreUnavailable
+        raise StorageUnavailable
 
     def opened(key: str, *, start: int = 0, **where: str) -> s3.Stream | None:
         begun.append(start)
@@ -119,7 +124,7 @@ def test_a_connection_that_breaks_is_made_anew_where_it_broke(sender: Sender, mo
 
     monkeypatch.setattr(s3.Stream, "chunks", breaking)
     monkeypatch.setattr(s3, "stream", opened)
-    assert services.verify(file) == Basis.READ
+    assert services.verify(file) == ChecksumStatus.READ
     assert begun == [0, 9, 18]
 
 
@@ -127,7 +132,7 @@ def test_a_file_that_is_no_longer_available_is_left_alone(sender: Sender, alice:
     file = sender.send(BODY)
     services.trash(file, by=alice)
     assert services.verify(file) is None
-    assert File.objects.get().checksum_basis == Basis.CLAIMED
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
 
 
 def test_memory_does_not_grow_with_the_file(alice: User, bucket: Bucket, settings: Settings) -> None:
@@ -162,7 +167,7 @@ def test_the_command_settles_all_claims_and_ends_with_0(sender: Sender) -> None:
         sender.send(body)
     code, out = run()
     assert (code, out) == (0, "3 read, 0 damaged, 0 missing, 0 failed\n")
-    assert set(File.objects.values_list("checksum_basis", flat=True)) == {Basis.READ}
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.READ}
 
 
 def test_the_command_leaves_what_is_settled(sender: Sender, bucket: Bucket) -> None:
@@ -171,7 +176,7 @@ def test_the_command_leaves_what_is_settled(sender: Sender, bucket: Bucket) -> N
     bucket.write(file.key, b"changed since")
     assert run()[1].startswith("0 read, 0 damaged")
     assert run("--all")[0] == 1
-    assert File.objects.get().checksum_basis == Basis.DAMAGED
+    assert File.objects.get().checksum_basis == ChecksumStatus.DAMAGED
 
 
 def test_differences_are_named_and_end_with_1(sender: Sender, bucket: Bucket) -> None:
@@ -189,11 +194,11 @@ def test_differences_are_named_and_end_with_1(sender: Sender, bucket: Bucket) ->
 def test_a_store_that_is_away_fails_each_and_ends_with_1(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     sender.send(BODY)
     sender.send(b"small")
-    monkeypatch.setattr(s3, "stream", lambda key, **_: (_ for _ in ()).throw(StoreUnavailable()))
-    monkeypatch.setattr(reading, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(s3, "stream", lambda key, **_: (_ for _ in ()).throw(StorageUnavailable()))
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
     code, out = run()
     assert (code, out.splitlines()[-1]) == (1, "0 read, 0 damaged, 0 missing, 2 failed")
-    assert set(File.objects.values_list("checksum_basis", flat=True)) == {Basis.CLAIMED}
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.CLAIMED}
 
 
 def test_json_is_one_object_and_nothing_else(sender: Sender, bucket: Bucket) -> None:
@@ -210,7 +215,7 @@ def test_files_can_be_named(sender: Sender) -> None:
     assert run(str(named.pk))[0] == 0
     named.refresh_from_db()
     other.refresh_from_db()
-    assert (named.checksum_basis, other.checksum_basis) == (Basis.READ, Basis.CLAIMED)
+    assert (named.checksum_basis, other.checksum_basis) == (ChecksumStatus.READ, ChecksumStatus.CLAIMED)
 
 
 def test_a_file_that_is_not_there_is_not_passed_over_in_silence(sender: Sender) -> None:

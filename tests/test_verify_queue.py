@@ -24,10 +24,10 @@ from tests.rows import make_row
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import StoreRefused, StoreUnavailable
-from uploads.models import Basis, File, Heartbeat, State
-from uploads.services import queue, verify_queue
-from uploads.services.verify import judge, reading
+from uploads.errors import StorageDenied, StorageUnavailable
+from uploads.models import ChecksumStatus, File, Heartbeat, State
+from uploads.services import queue, verify_tasks
+from uploads.services.verify import judge, reader
 
 PROJECT = Path(__file__).resolve().parents[1]
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -36,17 +36,17 @@ SECONDS = 30
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-def tasks() -> Any:
+def queued() -> Any:
     return DBTaskResult.objects.filter(task_path=services.verify_files.module_path).order_by("enqueued_at")
 
 
 def asked() -> list[list[str]]:
-    return [task.args_kwargs["args"][0] for task in tasks()]
+    return [task.args_kwargs["args"][0] for task in queued()]
 
 
 def work() -> None:
     """One after the other, as a worker does, but within this test's transaction."""
-    while task := tasks().filter(status=TaskResultStatus.READY).first():
+    while task := queued().filter(status=TaskResultStatus.READY).first():
         arguments = task.args_kwargs["args"]
         task.delete()
         services.verify_files.call(*arguments)
@@ -75,7 +75,7 @@ def test_one_finish_asks_once_for_all_it_published_the_small_ones_first(sender: 
 
 
 def test_where_the_store_checks_digests_nobody_is_asked(sender: Sender, digest_bucket: Bucket) -> None:
-    assert sender.send(b"small").checksum_basis == Basis.STORE
+    assert sender.send(b"small").checksum_basis == ChecksumStatus.STORE
     assert asked() == []
 
 
@@ -105,7 +105,7 @@ def test_a_worker_settles_claims_within_seconds_of_a_finish(sender: Sender, tmp_
         begun = time.monotonic()
         for body in (BODY, b"small", b""):
             sender.send(body)
-        wait_until(lambda: bases() == {Basis.READ: 3})
+        wait_until(lambda: bases() == {ChecksumStatus.READ: 3})
         assert time.monotonic() - begun < 10
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) == 0
@@ -118,8 +118,8 @@ def test_a_worker_settles_claims_within_seconds_of_a_finish(sender: Sender, tmp_
 def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
     sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_queue, "TURN_SECONDS", -1.0)
-    monkeypatch.setattr(reading.FULL_SPEED, "chunk", 10)
+    monkeypatch.setattr(verify_tasks, "VERIFY_TASK_SECONDS", -1.0)
+    monkeypatch.setattr(reader.FULL_SPEED, "chunk", 10)
     starts: list[int] = []
     stream = s3.stream
 
@@ -131,7 +131,7 @@ def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
     large, other = sender.send(BODY), sender.send(b"small")
     work()
     assert starts == [0, 0, 10, 20]  # the small one has its turn between those of the large one
-    assert bases() == {Basis.READ: 2}
+    assert bases() == {ChecksumStatus.READ: 2}
     large.refresh_from_db()
     assert large.verified_at is not None
     assert other.pk
@@ -140,55 +140,55 @@ def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
 def test_damage_that_is_found_in_a_later_turn_is_damage(
     sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_queue, "TURN_SECONDS", -1.0)
-    monkeypatch.setattr(reading.FULL_SPEED, "chunk", 10)
+    monkeypatch.setattr(verify_tasks, "VERIFY_TASK_SECONDS", -1.0)
+    monkeypatch.setattr(reader.FULL_SPEED, "chunk", 10)
     file = sender.send(BODY)
     bucket.write(file.key, BODY[:-1] + b"X")
     work()
-    assert bases() == {Basis.DAMAGED: 1}
+    assert bases() == {ChecksumStatus.DAMAGED: 1}
 
 
 def test_while_the_store_is_away_all_waits(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
     files = [str(sender.send(body).pk) for body in (b"small", BODY)]
-    tasks().delete()
+    queued().delete()
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StoreUnavailable()))
-        patch.setattr(s3, "require_answer", lambda *_: (_ for _ in ()).throw(StoreUnavailable()))
+        patch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageUnavailable()))
+        patch.setattr(s3, "ping", lambda *_: (_ for _ in ()).throw(StorageUnavailable()))
         assert services.verify_files.call(files) == 0
-    (later,) = tasks()
+    (later,) = queued()
     assert later.args_kwargs["args"] == [files, [], 1]
     assert timedelta(seconds=20) < later.run_after - timezone.now() < timedelta(seconds=40)
     work()
-    assert bases() == {Basis.READ: 2}
+    assert bases() == {ChecksumStatus.READ: 2}
 
 
 def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
     sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison, good = sender.send(BODY), sender.send(b"small")
-    tasks().delete()
+    queued().delete()
     stream = s3.stream
 
     def refused(key: str, **more: Any) -> s3.Stream | None:
         if key == poison.key:
-            raise StoreRefused
+            raise StorageDenied
         return stream(key, **more)
 
     monkeypatch.setattr(s3, "stream", refused)
     assert services.verify_files.call([str(poison.pk), str(good.pk)]) == 1
     assert asked() == [[str(poison.pk)]]
-    assert bases() == {Basis.CLAIMED: 1, Basis.READ: 1}
+    assert bases() == {ChecksumStatus.CLAIMED: 1, ChecksumStatus.READ: 1}
 
 
 def test_marker_that_the_store_refuses_is_asked_for_once(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [str(sender.send(b"small").pk) for _ in range(5)]
-    tasks().delete()
+    queued().delete()
     refusals: list[str | None] = []
 
     def refused(store: str | None = None) -> None:
         refusals.append(store)
-        raise StoreRefused
+        raise StorageDenied
 
     monkeypatch.setattr(s3, "read_marker", refused)
     assert services.verify_files.call(files) == 0
@@ -199,11 +199,11 @@ def test_claims_are_settled_while_another_file_waits_for_its_next_try(
     sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison, good = sender.send(BODY), sender.send(b"small")
-    tasks().delete()
+    queued().delete()
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StoreRefused()))
+        patch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
         services.verify_files.call([str(poison.pk)])
-    services.tend_claims()
+    services.requeue_lost_claims()
     assert asked() == [[str(poison.pk)], [str(good.pk)]]
 
 
@@ -211,17 +211,17 @@ def test_a_bug_of_ours_with_one_file_does_not_hold_up_the_others(
     sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [str(sender.send(body).pk) for body in (BODY, b"small")]
-    monkeypatch.setattr(verify_queue, "judge", lambda read: 1 / 0 if read.file.size > 5 else judge(read))
+    monkeypatch.setattr(verify_tasks, "judge", lambda read: 1 / 0 if read.file.size > 5 else judge(read))
     assert services.verify_files.call(files) == 1
 
 
 def test_after_so_many_tries_a_file_is_left_to_the_sweep(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     file = sender.send(b"small")
-    tasks().delete()
-    monkeypatch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StoreRefused()))
-    services.verify_files.call([str(file.pk)], [], queue.MOST_TRIES)
+    queued().delete()
+    monkeypatch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
+    services.verify_files.call([str(file.pk)], [], queue.MAX_ATTEMPTS)
     assert asked() == []
-    services.tend_claims()
+    services.requeue_lost_claims()
     assert asked() == [[str(file.pk)]]
 
 
@@ -234,12 +234,12 @@ def test_what_is_gone_or_settled_is_passed_over(sender: Sender, alice: User) -> 
 
 def test_what_a_killed_worker_held_goes_to_another(sender: Sender) -> None:
     sender.send(b"small")
-    tasks().update(
+    queued().update(
         status=TaskResultStatus.RUNNING, worker_ids=["w"],
-        started_at=timezone.now() - timedelta(seconds=verify_queue.LOST_AFTER_SECONDS + 1),
+        started_at=timezone.now() - timedelta(seconds=verify_tasks.VERIFY_LOST_AFTER_SECONDS + 1),
     )  # fmt: skip
     services.sweep()
-    assert [task.status for task in tasks()] == [TaskResultStatus.READY]
+    assert [task.status for task in queued()] == [TaskResultStatus.READY]
 
 
 def test_while_anything_is_under_way_the_sweep_asks_for_nothing(sender: Sender) -> None:

@@ -25,11 +25,11 @@ from tests.rows import make_row
 from tests.senders import Sender, composite, cut
 from tests.stores import Bucket
 from uploads import s3, services
-from uploads.errors import StoreUnavailable
-from uploads.models import Basis, File, Finding, Heartbeat, Origin, Outcome, Report, State, Trouble
-from uploads.models.queries import in_seconds
-from uploads.services.verify import Paced, Run, choosing, claims, least_recent, reading, running
-from uploads.services.verify.pace import Stopped
+from uploads.errors import StorageUnavailable
+from uploads.models import ChecksumStatus, File, Finding, Heartbeat, Origin, Report, RunOutcome, State, Trouble
+from uploads.models.querysets import seconds_from_now
+from uploads.services.verify import RateLimiter, Run, least_recent, reader, runner, selection, unverified_claims
+from uploads.services.verify.runner import Stopped
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -50,7 +50,7 @@ def etag_of(body: bytes) -> str:
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
-def chosen_ids(chosen: choosing.Chosen) -> list[Any]:
+def chosen_ids(chosen: selection.Candidate) -> list[Any]:
     return [file.pk for file in iter(lambda: next(chosen.files, None), None)]
 
 
@@ -93,15 +93,15 @@ def test_level_1_reads_what_differs_and_the_bytes_decide(sender: Sender, bucket:
         (Trouble.DAMAGED, overwritten.pk), (Trouble.SIZE, cut_off.pk), (Trouble.MISSING, gone.pk),
         (Trouble.ETAG, other_etag.pk),
     }  # fmt: skip
-    assert File.objects.get(pk=other_etag.pk).checksum_basis == Basis.READ
+    assert File.objects.get(pk=other_etag.pk).checksum_basis == ChecksumStatus.READ
 
 
 def test_level_1_reads_again_what_was_missing_before(sender: Sender) -> None:
     file = sender.send(BODY)
-    File.objects.update(checksum_basis=Basis.MISSING)
+    File.objects.update(checksum_basis=ChecksumStatus.MISSING)
     assert run("--level", "1")[0] == 0
     file.refresh_from_db()
-    assert file.checksum_basis == Basis.READ
+    assert file.checksum_basis == ChecksumStatus.READ
 
 
 def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(sender: Sender, digest_bucket: Bucket) -> None:
@@ -110,7 +110,7 @@ def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(sender: Sen
     File.objects.filter(pk=file.pk).update(etag=etag_of(b"SMALL"))
     assert run("--level", "1", "--json")[0] == 1
     assert found() == {(Trouble.DAMAGED, file.pk)}
-    assert File.objects.get(pk=good.pk).checksum_basis == Basis.STORE
+    assert File.objects.get(pk=good.pk).checksum_basis == ChecksumStatus.STORE
 
 
 # --- all and samples --------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(sender: Sen
 def test_samples_cover_every_file_in_so_many_nights(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, files: int, nights: int
 ) -> None:
-    monkeypatch.setattr(choosing, "BATCH", 2)
+    monkeypatch.setattr(selection, "BATCH", 2)
     stored(alice, bucket, files)
     dates = []
     for _night in range(nights):
@@ -132,8 +132,8 @@ def test_samples_cover_every_file_in_so_many_nights(
 
 def test_the_least_recently_read_come_first_and_the_never_read_before_them(alice: User, bucket: Bucket) -> None:
     never, recent, old = stored(alice, bucket, 3)
-    File.objects.filter(pk=recent.pk).update(verified_at=in_seconds(-10))
-    File.objects.filter(pk=old.pk).update(verified_at=in_seconds(-1000))
+    File.objects.filter(pk=recent.pk).update(verified_at=seconds_from_now(-10))
+    File.objects.filter(pk=old.pk).update(verified_at=seconds_from_now(-1000))
     assert chosen_ids(least_recent()) == [never.pk, old.pk, recent.pk]
     assert chosen_ids(least_recent(Fraction(2, 3))) == [never.pk, old.pk]
 
@@ -141,14 +141,14 @@ def test_the_least_recently_read_come_first_and_the_never_read_before_them(alice
 def test_a_file_that_cannot_be_read_does_not_take_the_place_of_another(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
     files = stored(alice, bucket, 4)
     first = min(files, key=lambda file: file.pk)
     stream = s3.stream
 
     def broken(key: str, **more: Any) -> s3.Stream | None:
         if key == first.key:
-            raise StoreUnavailable
+            raise StorageUnavailable
         return stream(key, **more)
 
     monkeypatch.setattr(s3, "stream", broken)
@@ -164,7 +164,7 @@ def test_a_report_tells_what_a_run_found_and_that_it_ran(sender: Sender, bucket:
     sender.send(b"good")
     assert run("--all")[0] == 1
     report = Report.objects.get()
-    assert (report.command, report.scope, report.outcome) == ("verify", "level 2, all", Outcome.DIFFERENCES)
+    assert (report.command, report.scope, report.outcome) == ("verify", "level 2, all", RunOutcome.DIFFERENCES)
     assert report.summary == {"read": 1, "damaged": 1, "missing": 1, "failed": 0, "bytes": len(BODY) + 4}
     assert found() == {(Trouble.DAMAGED, damaged.pk), (Trouble.MISSING, missing.pk)}
     assert Heartbeat.objects.last_of("verify") is not None
@@ -207,14 +207,14 @@ def test_a_file_that_goes_while_it_is_read_is_no_finding(
     counts = Run(iter_of(file), report=report, parallel=1, pace=in_this_thread(monkeypatch)).go()
     assert counts.total() == 0
     assert found() == set()
-    assert File.objects.get().checksum_basis == Basis.CLAIMED
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
 
 
-def iter_of(file: File) -> choosing.Chosen:
-    return choosing.Chosen(iter([file]))
+def iter_of(file: File) -> selection.Candidate:
+    return selection.Candidate(iter([file]))
 
 
-def in_this_thread(monkeypatch: pytest.MonkeyPatch) -> Paced:
+def in_this_thread(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
     """A test's transaction is one thread's."""
 
     class Now(ThreadPoolExecutor):
@@ -228,8 +228,8 @@ def in_this_thread(monkeypatch: pytest.MonkeyPatch) -> Paced:
                 answered.set_exception(fault)
             return answered
 
-    monkeypatch.setattr(running, "ThreadPoolExecutor", Now)
-    return Paced()
+    monkeypatch.setattr(runner, "ThreadPoolExecutor", Now)
+    return RateLimiter()
 
 
 @pytest.mark.parametrize(
@@ -240,31 +240,31 @@ def test_an_imported_file_gets_its_checksum_and_its_type_when_it_is_read(
 ) -> None:
     file = make_row(
         alice, State.AVAILABLE, origin=Origin.IMPORTED, key="photos/a b.png", size=len(body), checksum="",
-        checksum_basis=Basis.UNREAD, etag=etag_of(body),
+        checksum_basis=ChecksumStatus.UNREAD, etag=etag_of(body),
     )  # fmt: skip
     bucket.write(file.key, body)
     assert run("--all")[0] == 0
     file.refresh_from_db()
-    assert (file.checksum, file.checksum_basis) == (composite(cut(body, 10)), Basis.READ)
+    assert (file.checksum, file.checksum_basis) == (composite(cut(body, 10)), ChecksumStatus.READ)
     assert file.detected_type == kind
 
 
 def test_an_imported_object_that_was_overwritten_since_is_damage(alice: User, bucket: Bucket) -> None:
     file = make_row(
         alice, State.AVAILABLE, origin=Origin.IMPORTED, key="photos/a", size=5, checksum="",
-        checksum_basis=Basis.UNREAD, etag=etag_of(b"first"),
+        checksum_basis=ChecksumStatus.UNREAD, etag=etag_of(b"first"),
     )  # fmt: skip
     bucket.write(file.key, b"other")
-    assert services.verify(file) == Basis.DAMAGED
+    assert services.verify(file) == ChecksumStatus.DAMAGED
     file.refresh_from_db()
-    assert (file.checksum, file.checksum_basis) == ("", Basis.DAMAGED)
+    assert (file.checksum, file.checksum_basis) == ("", ChecksumStatus.DAMAGED)
 
 
 # --- speed, stopping, several at once -----------------------------------------------------------
 
 
 def test_a_rate_holds_over_all_threads() -> None:
-    pace = Paced(rate=200_000)
+    pace = RateLimiter(rate=200_000)
     begun = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(pace, [10_000] * 10))
@@ -273,16 +273,16 @@ def test_a_rate_holds_over_all_threads() -> None:
 
 
 def test_a_slow_rate_asks_for_small_pieces() -> None:
-    assert Paced(rate=100_000).chunk == 25_000
-    assert Paced().chunk == 1024**2
+    assert RateLimiter(rate=100_000).chunk == 25_000
+    assert RateLimiter().chunk == 1024**2
 
 
 def test_who_is_asked_to_stop_does_not_count_what_is_read_by_half(sender: Sender) -> None:
     sender.send(BODY)
-    pace = Paced(stop=lambda: pace.bytes > 0)
-    counts = Run(claims(), pace=pace).go()
+    pace = RateLimiter(stop=lambda: pace.bytes > 0)
+    counts = Run(unverified_claims(), pace=pace).go()
     assert counts.total() == 0
-    assert File.objects.get().checksum_basis == Basis.CLAIMED
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
     with pytest.raises(Stopped):
         pace(0)
 
@@ -302,10 +302,10 @@ def test_term_ends_it_midway_and_what_is_done_stays_done(alice: User, bucket: Bu
     assert process.returncode == 1
     assert "Stopped. What is done stays done" in told
     assert "Traceback" not in told
-    done = File.objects.filter(checksum_basis=Basis.READ, verified_at__isnull=False).count()
+    done = File.objects.filter(checksum_basis=ChecksumStatus.READ, verified_at__isnull=False).count()
     assert 0 < done < 30
     assert out.startswith(f"{done} read")
-    assert Report.objects.get().outcome == Outcome.STOPPED
+    assert Report.objects.get().outcome == RunOutcome.STOPPED
 
 
 @pytest.mark.django_db(transaction=True)
@@ -322,8 +322,8 @@ def test_two_at_once_do_no_harm(alice: User, bucket: Bucket) -> None:
     with ThreadPoolExecutor(2) as pool:
         for counts in pool.map(one, range(2)):
             assert counts["failed"] == counts["missing"] == 0
-    assert File.objects.filter(checksum_basis=Basis.READ).count() == 29
-    assert File.objects.get(checksum_basis=Basis.DAMAGED).pk == files[0].pk
+    assert File.objects.filter(checksum_basis=ChecksumStatus.READ).count() == 29
+    assert File.objects.get(checksum_basis=ChecksumStatus.DAMAGED).pk == files[0].pk
 
 
 def test_a_store_that_is_away_ends_the_run_with_one_sentence(
@@ -334,15 +334,15 @@ def test_a_store_that_is_away_ends_the_run_with_one_sentence(
 
     def away(key: str = "", **_: Any) -> None:
         asked.append(key)
-        raise StoreUnavailable
+        raise StorageUnavailable
 
-    monkeypatch.setattr(reading, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(s3, "stream", away)
-    monkeypatch.setattr(s3, "require_answer", away)
+    monkeypatch.setattr(s3, "ping", away)
     with pytest.raises(CommandError, match="The store does not answer"):
         call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
     assert len(asked) < 40
-    assert Report.objects.get().outcome == Outcome.STOPPED
+    assert Report.objects.get().outcome == RunOutcome.STOPPED
 
 
 @pytest.mark.parametrize("fault", [OperationalError("gone"), RuntimeError("a bug of ours"), KeyboardInterrupt()])
@@ -352,7 +352,7 @@ def test_whatever_ends_a_run_its_report_does_not_stay_running(
     monkeypatch.setattr(Run, "go", lambda self: (_ for _ in ()).throw(fault))
     with pytest.raises((CommandError, RuntimeError, KeyboardInterrupt)):
         call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
-    assert Report.objects.get().outcome == Outcome.STOPPED
+    assert Report.objects.get().outcome == RunOutcome.STOPPED
 
 
 # --- words and options --------------------------------------------------------------------------

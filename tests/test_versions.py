@@ -13,7 +13,7 @@ from tests.rows import held, make_row, used
 from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import services
-from uploads.errors import Forbidden, WrongState
+from uploads.errors import Forbidden, InvalidTransition
 from uploads.models import Action, Event, File, State, Tag, Visibility
 from uploads.services import folders
 from uploads.services.sweep import sweep
@@ -76,7 +76,7 @@ def test_an_older_version_comes_back_with_everything_that_is_the_files(
 
 
 def test_a_version_of_another_file_is_refused(sender: Sender, alice: User, first: File) -> None:
-    with pytest.raises(WrongState):
+    with pytest.raises(InvalidTransition):
         services.restore_version(first, sender.send(b"x"), by=alice)
 
 

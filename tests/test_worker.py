@@ -27,10 +27,10 @@ from tests.senders import Sender
 from tests.stores import Bucket
 from uploads import previews as drawing
 from uploads import s3, services
-from uploads.errors import StoreUnavailable
-from uploads.models import File, Look, Preview, PreviewState, State
-from uploads.models.queries import in_seconds
-from uploads.services import preview_queue, previews, queue
+from uploads.errors import StorageUnavailable
+from uploads.models import File, Preview, PreviewKind, PreviewState, State
+from uploads.models.querysets import seconds_from_now
+from uploads.services import preview_tasks, previews, queue
 from uploads.services.previews import clear_scratch
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -45,10 +45,10 @@ def sender(as_alice: Client, bucket: Bucket) -> Sender:
 
 def asked() -> list[list[str]]:
     """The files of every task, in the order of the queue."""
-    return [result.args_kwargs["args"][0] for result in tasks().order_by("enqueued_at")]
+    return [result.args_kwargs["args"][0] for result in queued().order_by("enqueued_at")]
 
 
-def tasks() -> Any:
+def queued() -> Any:
     """Those of previews."""
     return DBTaskResult.objects.filter(task_path=services.preview_files.module_path)
 
@@ -151,15 +151,15 @@ def test_a_worker_that_is_told_to_stop_ends_its_turn_and_leaves_the_rest_in_the_
         wait_until(lambda: Preview.objects.filter(state=PreviewState.READY).exists())
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(15) == 0
-    done = Preview.objects.filter(state=PreviewState.READY, look=Look.PICTURE).count()
-    left = tasks().get(status=TaskResultStatus.READY)
+    done = Preview.objects.filter(state=PreviewState.READY, look=PreviewKind.PICTURE).count()
+    left = queued().get(status=TaskResultStatus.READY)
     assert done + len(left.args_kwargs["args"][0]) == 100
     assert not Preview.objects.exclude(state=PreviewState.READY).exists()
 
 
 @pytest.mark.django_db(transaction=True)
 def test_one_turn_ends_and_the_rest_waits_behind_the_others(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview_queue, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(preview_tasks, "PREVIEW_TASK_SECONDS", 0.0)
     files = [str(sender.send(b"words").pk) for _ in range(3)]
     DBTaskResult.objects.all().delete()
     services.preview_files.enqueue(files)
@@ -173,23 +173,23 @@ def test_people_take_turns_however_much_one_of_them_sends(as_alice: Client, as_b
     alices, bobs = Sender(as_alice), Sender(as_bob)
     first = [bobs.send(as_file(two_halves()), name=f"{number}.png") for number in range(4)]
     other = alices.send(as_file(two_halves()), name="other.png")
-    in_turn = [result.args_kwargs["args"][0][0] for result in tasks()]  # as the worker takes them
+    in_turn = [result.args_kwargs["args"][0][0] for result in queued()]  # as the worker takes them
     assert in_turn == [str(first[0].pk), str(other.pk), *(str(file.pk) for file in first[1:])]
-    assert {result.args_kwargs["kwargs"]["owner_id"] for result in tasks()} == {first[0].owner_id, other.owner_id}
+    assert {result.args_kwargs["kwargs"]["owner_id"] for result in queued()} == {first[0].owner_id, other.owner_id}
 
 
 def test_rest_of_a_turn_waits_for_those_of_others(
     sender: Sender, as_bob: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preview_queue, "TURN_SECONDS", 0)
+    monkeypatch.setattr(preview_tasks, "PREVIEW_TASK_SECONDS", 0)
     files = [sender.send(as_file(two_halves()), name=f"{number}.png").pk for number in range(2)]
-    tasks().delete()
+    queued().delete()
     services.request_previews(files, owner_id=NOBODY)
     services.request_previews(files[:1], owner_id=NOBODY)
     services.request_previews(files[:1], owner_id=NOBODY + 1)
-    assert [result.priority for result in tasks().order_by("enqueued_at")] == [0, -1, 0]
+    assert [result.priority for result in queued().order_by("enqueued_at")] == [0, -1, 0]
     services.preview_files.func([str(pk) for pk in files], owner_id=NOBODY)
-    assert [result.priority for result in tasks().order_by("enqueued_at")][-1] == -2
+    assert [result.priority for result in queued().order_by("enqueued_at")][-1] == -2
 
 
 def test_owner_of_a_preview_that_was_too_hard_gets_less_time_for_the_next(
@@ -199,13 +199,13 @@ def test_owner_of_a_preview_that_was_too_hard_gets_less_time_for_the_next(
 
     def too_hard(*_: Any, seconds: float, **__: Any) -> Any:
         given.append(seconds)
-        raise drawing.Unshowable("too_hard")
+        raise drawing.PreviewFailed("too_hard")
 
     monkeypatch.setattr(drawing, "render", too_hard)
     for who in (sender, sender, Sender(as_bob)):
         services.preview_files.func([str(who.send(as_file(two_halves()), name="hard.png").pk)])
     assert given == [drawing.WAIT_SECONDS, previews.SHORT_SECONDS, drawing.WAIT_SECONDS]
-    Preview.objects.update(made_at=in_seconds(-previews.HARD_WITHIN_SECONDS - 1))
+    Preview.objects.update(made_at=seconds_from_now(-previews.HARD_WITHIN_SECONDS - 1))
     services.preview_files.func([str(sender.send(as_file(two_halves()), name="later.png").pk)])
     assert given[-1] == drawing.WAIT_SECONDS
 
@@ -215,10 +215,10 @@ def test_a_store_that_is_away_is_asked_again_later(sender: Sender, monkeypatch: 
     files = [str(sender.send(b"words").pk) for _ in range(2)]
     DBTaskResult.objects.all().delete()
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "beginning", away)
+        patch.setattr(s3, "read_start", away)
         services.preview_files.enqueue(files)
         work()
-    later = tasks().get(status=TaskResultStatus.READY)
+    later = queued().get(status=TaskResultStatus.READY)
     assert later.args_kwargs["args"] == [files, 1]
     assert timedelta(seconds=20) < later.run_after - timezone.now() < timedelta(seconds=40)
     DBTaskResult.objects.update(run_after=timezone.now())
@@ -227,7 +227,7 @@ def test_a_store_that_is_away_is_asked_again_later(sender: Sender, monkeypatch: 
 
 
 def away(*_: Any, **__: Any) -> None:
-    raise StoreUnavailable
+    raise StorageUnavailable
 
 
 def test_file_that_the_store_does_not_give_does_not_hold_up_the_others(
@@ -235,8 +235,8 @@ def test_file_that_the_store_does_not_give_does_not_hold_up_the_others(
 ) -> None:
     poison, good = sender.send(b"words"), sender.send(b"words")
     DBTaskResult.objects.all().delete()
-    beginning = s3.beginning
-    monkeypatch.setattr(s3, "beginning", lambda key, **more: away() if key == poison.key else beginning(key, **more))
+    beginning = s3.read_start
+    monkeypatch.setattr(s3, "read_start", lambda key, **more: away() if key == poison.key else beginning(key, **more))
     assert services.preview_files.call([str(poison.pk), str(good.pk)]) == 1
     assert asked() == [[str(poison.pk)]]
     assert Preview.objects.get(file=good).state == PreviewState.READY
@@ -259,14 +259,14 @@ def test_the_sweep_asks_for_what_nobody_asked_for(sender: Sender) -> None:
     old, new, binary = sender.send(b"words"), sender.send(b"words"), sender.send(bytes(range(256)))
     DBTaskResult.objects.all().delete()
     File.objects.filter(pk=old.pk).update(available_at=timezone.now() - timedelta(days=2))
-    assert services.tend_previews() == 1
+    assert services.requeue_lost_previews() == 1
     assert asked() == [[str(new.pk)]]
     assert str(binary.pk) not in asked()[0]
 
 
 def test_while_anything_waits_the_sweep_asks_for_nothing(sender: Sender) -> None:
     sender.send(b"words")
-    assert services.tend_previews() == 0
+    assert services.requeue_lost_previews() == 0
     assert len(asked()) == 1
 
 
@@ -276,18 +276,18 @@ def test_sweep_repairs_others_while_a_file_waits_for_its_next_try(
     waiting, forgotten = sender.send(b"words"), sender.send(b"words")
     DBTaskResult.objects.all().delete()
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "beginning", away)
+        patch.setattr(s3, "read_start", away)
         services.preview_files.call([str(waiting.pk)])
-    assert services.tend_previews() == 1
+    assert services.requeue_lost_previews() == 1
     assert asked() == [[str(waiting.pk)], [str(forgotten.pk)]]
 
 
 def test_what_a_dead_maker_left_is_made(sender: Sender, bucket: Bucket) -> None:
     file = sender.send(b"words")
     DBTaskResult.objects.all().delete()
-    Preview.objects.create(file=file, look=Look.EXCERPT, lease_until=in_seconds(-1))
+    Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
     File.objects.update(available_at=timezone.now() - timedelta(days=2))
-    assert services.tend_previews() == 1
+    assert services.requeue_lost_previews() == 1
     services.preview_files.call(asked()[0])
     assert states() == {PreviewState.READY: 1}
 
@@ -299,25 +299,25 @@ def test_what_a_killed_worker_held_goes_to_another_but_not_for_ever(sender: Send
     sender.send(b"words")
     long_ago = timezone.now() - timedelta(hours=1)
     held = {"status": TaskResultStatus.RUNNING, "started_at": long_ago, "worker_ids": ["w"] * workers}
-    tasks().update(**held)
-    queue.tidy(services.preview_files, lost_after_seconds=preview_queue.LOST_AFTER_SECONDS)
-    assert tasks().get().status == status
+    queued().update(**held)
+    queue.tidy(services.preview_files, lost_after_seconds=preview_tasks.PREVIEW_LOST_AFTER_SECONDS)
+    assert queued().get().status == status
 
 
 def test_old_results_are_forgotten(sender: Sender) -> None:
     sender.send(b"words")
     done = {"status": TaskResultStatus.SUCCESSFUL, "finished_at": timezone.now() - timedelta(days=2)}
-    tasks().update(**done)
+    queued().update(**done)
     File.objects.update(available_at=timezone.now() - timedelta(days=2))
-    services.tend_previews()
-    assert not tasks().exists()
+    services.requeue_lost_previews()
+    assert not queued().exists()
 
 
 # --- the command for what was there before ------------------------------------------------------
 
 
 def test_the_command_asks_for_all_that_has_none(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uploads.management.commands.previews.FILES_A_TASK", 2)
+    monkeypatch.setattr("uploads.management.commands.previews.FILES_PER_TASK", 2)
     shown, *bare = (sender.send(b"words") for _ in range(4))
     sender.send(bytes(range(256)))
     services.make_previews(shown)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from amalga.local.ports import free_port
+from amalga.local.processes import free_port
 from tests.dockerfile import instructions
 from tests.test_architecture import tracked
 from tests.test_image import answering

@@ -17,16 +17,16 @@ from tests.senders import Sender
 from tests.stores import Bucket
 from tests.two_stores import second_bucket
 from uploads import s3, services
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 from uploads.management.commands import verify as verify_command
-from uploads.models import Basis, File, Look, Outcome, Preview, Report, State
-from uploads.models.queries import in_seconds
+from uploads.models import ChecksumStatus, File, Preview, PreviewKind, Report, RunOutcome, State
+from uploads.models.querysets import seconds_from_now
 from uploads.services import queue
-from uploads.services.verify import Chosen, Paced, Run, running
-from uploads.services.verify.verdicts import Verdict
+from uploads.services.verify import Candidate, RateLimiter, Run, runner
+from uploads.services.verify.results import Verdict
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
-PAST = in_seconds(-3600)
+PAST = seconds_from_now(-3600)
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
@@ -91,7 +91,7 @@ def test_a_sweep_with_nothing_to_do_asks_nothing(
 
 def test_half_made_previews_are_left(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
     file = shelf.add_file(alice, bucket=bucket, state=State.TRASHED)
-    Preview.objects.create(file=file, look=Look.EXCERPT, lease_until=PAST)
+    Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=PAST)
     with named(wrong, settings):
         assert run("sweep")[0] == 2
     assert Preview.objects.count() == 1
@@ -149,7 +149,7 @@ def test_an_upload_in_parts_is_not_begun_anew(
     upload = sender.start(BODY)
     sender.put(upload, 1)
     begun = upload.row().multipart_id
-    with named(wrong, settings), pytest.raises(StoreUnavailable):
+    with named(wrong, settings), pytest.raises(StorageUnavailable):
         services.parts_of(upload.row())
     assert upload.row().multipart_id == begun
 
@@ -172,7 +172,7 @@ def test_a_cancelled_upload_keeps_its_row_until_its_object_can_go(
 
 def read_files(alice: User, bucket: Bucket, count: int) -> list[File]:
     """Stored and read before, as ever."""
-    files = [shelf.add_file(alice, b"%d" % n, bucket=bucket, checksum_basis=Basis.READ) for n in range(count)]
+    files = [shelf.add_file(alice, b"%d" % n, bucket=bucket, checksum_basis=ChecksumStatus.READ) for n in range(count)]
     for file in files:
         etag = bucket.client.head_object(Bucket=bucket.name, Key=file.key)["ETag"].strip('"')
         File.objects.filter(pk=file.pk).update(etag=etag)
@@ -190,7 +190,7 @@ def test_verify_calls_nothing_missing(
     assert code == 2
     assert "marker" in told
     assert list(File.objects.order_by("pk").values()) == before
-    assert Report.objects.get().outcome == Outcome.REFUSED
+    assert Report.objects.get().outcome == RunOutcome.REFUSED
     assert run("verify", *options)[0] == 0
 
 
@@ -208,13 +208,13 @@ def test_the_bucket_of_another_is_not_even_read(alice: User, bucket: Bucket) -> 
 
 def test_a_loop_of_verify_warns_and_goes_on(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
     for file in read_files(alice, bucket, 2):
-        File.objects.filter(pk=file.pk).update(checksum_basis=Basis.CLAIMED)
+        File.objects.filter(pk=file.pk).update(checksum_basis=ChecksumStatus.CLAIMED)
     err = io.StringIO()
     command = verify_command.Command(stderr=err)
     with named(wrong, settings):
-        command._settle_claims({"parallel": 1, "expect_missing": None}, Paced())
+        command._verify_claims({"parallel": 1, "expect_missing": None}, RateLimiter())
     assert "marker" in err.getvalue()
-    assert set(File.objects.values_list("checksum_basis", flat=True)) == {Basis.CLAIMED}
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.CLAIMED}
 
 
 def test_the_worker_settles_nothing_and_tries_again_later(
@@ -226,36 +226,36 @@ def test_the_worker_settles_nothing_and_tries_again_later(
         assert services.verify_files.call(files) == 0
     later = queue.results_of(services.verify_files).get()
     assert later.args_kwargs["args"] == [files, [], 1]
-    assert set(File.objects.values_list("checksum_basis", flat=True)) == {Basis.CLAIMED}
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.CLAIMED}
     assert services.verify_files.call(files) == 2
 
 
 def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "SETTLED_WITHIN_SECONDS", 1e9)  # all at once
+    monkeypatch.setattr(runner, "SETTLED_WITHIN_SECONDS", 1e9)  # all at once
     files = read_files(alice, bucket, 13)
     for file in files[:11]:
         bucket.delete(file.key)
     code, told = run("verify", "--level", "1")
     assert (code, "11 files or more" in told) == (2, True)
-    assert not File.objects.filter(checksum_basis=Basis.MISSING).exists()
+    assert not File.objects.filter(checksum_basis=ChecksumStatus.MISSING).exists()
     assert run("verify", "--level", "1", "--expect-missing", "10")[0] == 2
     assert run("verify", "--level", "1", "--expect-missing", "11")[0] == 1
-    assert File.objects.filter(checksum_basis=Basis.MISSING).count() == 11
+    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() == 11
     bucket.delete(files[11].key)  # what was known before is no news
     assert run("verify", "--level", "1")[0] == 1
-    assert File.objects.filter(checksum_basis=Basis.MISSING).count() == 12
+    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() == 12
 
 
 def test_a_run_that_stops_has_believed_a_few_at_most(alice: User, bucket: Bucket) -> None:
     for file in read_files(alice, bucket, 13):
         bucket.delete(file.key)
     assert run("verify", "--level", "1")[0] == 2
-    assert File.objects.filter(checksum_basis=Basis.MISSING).count() <= running.FEW
+    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() <= runner.FEW
 
 
 def test_of_many_files_one_in_a_hundred_may_be_missing() -> None:
-    run = Run(Chosen(iter(()), total=1_200))
-    lost = [Verdict(File(checksum_basis=Basis.READ), Basis.MISSING) for _ in range(13)]
+    run = Run(Candidate(iter(()), total=1_200))
+    lost = [Verdict(File(checksum_basis=ChecksumStatus.READ), ChecksumStatus.MISSING) for _ in range(13)]
     run._refuse_too_many(lost[:12])
-    with pytest.raises(running.TooManyMissing, match="believes that of 12"):
+    with pytest.raises(runner.TooManyMissing, match="believes that of 12"):
         run._refuse_too_many(lost[12:])

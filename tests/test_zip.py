@@ -28,11 +28,11 @@ from tests.senders import composite, cut
 from tests.stores import Bucket
 from tests.two_stores import imported
 from uploads import s3, services
-from uploads.errors import StoreUnavailable
-from uploads.models import Action, Basis, Event, File, Folder, Level, Visibility
+from uploads.errors import StorageUnavailable
+from uploads.models import AccessLevel, Action, ChecksumStatus, Event, File, Folder, Visibility
 from uploads.s3 import client as s3_client
 from uploads.services import folders
-from uploads.services.zips import download, reading
+from uploads.services.zips import download, prefetch
 
 pytestmark = pytest.mark.django_db
 URL = "/files/zip"
@@ -114,8 +114,8 @@ def test_the_name_of_a_folder_that_one_may_not_know_is_not_told(
     files = [file_in(alice, bucket, b"x", "Top/a.txt"), file_in(alice, bucket, b"x", "Top/Secret/Open/b.txt")]
     everyone, few = Group.objects.get(name="uploaders"), Group.objects.create(name="few")
     secret, shown = Folder.objects.get(name="Secret"), Folder.objects.get(name="Open")
-    folders.set_access(secret, {few: Level.MANAGE}, by=admin_user)
-    folders.set_access(shown, {everyone: Level.VIEW, few: Level.MANAGE}, by=admin_user)
+    folders.set_access(secret, {few: AccessLevel.MANAGE}, by=admin_user)
+    folders.set_access(shown, {everyone: AccessLevel.VIEW, few: AccessLevel.MANAGE}, by=admin_user)
     assert set(contents(asked(signed_in(bob), *files))) == {"a.txt", "…/Open/b.txt"}
 
 
@@ -173,7 +173,7 @@ def test_files_that_are_known_to_be_missing_are_named_and_nothing_is_sent(
     alice: User, as_bob: Client, bucket: Bucket
 ) -> None:
     kept = file_in(alice, bucket, b"x", "kept.txt")
-    lost = [file_in(alice, bucket, b"x", f"lost{n}.txt", checksum_basis=Basis.MISSING) for n in range(7)]
+    lost = [file_in(alice, bucket, b"x", f"lost{n}.txt", checksum_basis=ChecksumStatus.MISSING) for n in range(7)]
     answer = asked(as_bob, kept, lost[0])
     assert answer.status_code == 410
     assert "The bytes of “lost0.txt” are not in the store" in answer.content.decode()
@@ -225,7 +225,7 @@ def test_every_file_is_written_down(alice: User, as_bob: Client, bucket: Bucket)
 def fails(answer: Any) -> bytes:
     """The bytes that came before it broke off: fewer than were told."""
     got = []
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StorageUnavailable):
         got.extend(answer.streaming_content)
     hang_up(answer)
     assert len(b"".join(got)) < int(answer.headers["Content-Length"])
@@ -275,7 +275,7 @@ def test_one_that_was_overwritten_unread_fails_the_download(
 @pytest.fixture
 def front(settings: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     """The app asks the store through it, `bucket` does not."""
-    monkeypatch.setattr(reading, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(prefetch, "PAUSE_SECONDS", 0.0)
     with fronts.in_front_of(bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         _forget_clients()
@@ -284,7 +284,7 @@ def front(settings: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def _forget_clients() -> None:
-    s3_client.made_client.cache_clear()
+    s3_client.forget_clients()
     s3_client.http.cache_clear()
 
 
@@ -379,7 +379,7 @@ def over_the_wire(client: Client, site: str, files: list[File]) -> Iterator[http
 def test_no_more_is_read_ahead_than_there_is_room_for(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(prefetch, "CHUNK_BYTES", 1000)
     files = [file_in(alice, bucket, shelf.some_bytes(20_000), f"{n}.bin") for n in range(20)]
     taken: list[int] = []
     chunks = s3.Stream.chunks
@@ -392,6 +392,6 @@ def test_no_more_is_read_ahead_than_there_is_room_for(
     monkeypatch.setattr(s3.Stream, "chunks", counted)
     with closing(services.open_zip(services.bundle(alice, [file.pk for file in files]), by=alice)) as zipped:
         time.sleep(0.5)
-        waiting = reading.OBJECTS_AHEAD * reading.CHUNKS_AHEAD + reading.READERS
-        assert sum(taken) <= waiting * reading.CHUNK_BYTES
+        waiting = prefetch.OBJECTS_AHEAD * prefetch.CHUNKS_AHEAD + prefetch.READERS
+        assert sum(taken) <= waiting * prefetch.CHUNK_BYTES
         assert len(b"".join(zipped)) > 400_000

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uploads.services.zips.layout import Member, length_of, write
-from uploads.services.zips.paths import paths_of
+from uploads.services.zips.archive_format import Member, length_of, write
+from uploads.services.zips.build import paths_of
 
 MOMENT = datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC)
 GIB = 1024**3
 ZEROS = bytes(16 * 1024**2)
-MOST_SHORT = 65_532 * 65_535 + 10  # with its block headers, 0xFFFFFFFF bytes
+MAX_SHORT = 65_532 * 65_535 + 10  # with its block headers, 0xFFFFFFFF bytes
 
 
 def zeros(size: int) -> Iterator[bytes]:
@@ -43,7 +43,7 @@ def test_the_length_is_known_before(files: list[tuple[str, int]]) -> None:
 
 @pytest.mark.parametrize(
     "sizes",
-    [[5 * GIB, 10], [MOST_SHORT], [MOST_SHORT + 1], [2**31], [2**30, 2**30, 2**30, 2**30, 1]],
+    [[5 * GIB, 10], [MAX_SHORT], [MAX_SHORT + 1], [2**31], [2**30, 2**30, 2**30, 2**30, 1]],
     ids=["5 GiB", "last short", "first long", "2 GiB", "far entries"],
 )
 def test_large_files_have_long_sizes(sizes: list[int]) -> None:
@@ -85,7 +85,7 @@ def test_a_streaming_reader_reads_every_entry_however_its_bytes_come(chunk: int)
     assert streamed(b"".join(write(entries))) == bodies
 
 
-@pytest.mark.parametrize(("size", "format_"), [(MOST_SHORT, "<4sLLL"), (MOST_SHORT + 1, "<4sLQQ")])
+@pytest.mark.parametrize(("size", "format_"), [(MAX_SHORT, "<4sLLL"), (MAX_SHORT + 1, "<4sLQQ")])
 def test_a_descriptor_has_64_bit_sizes_only_beyond_32_bits(size: int, format_: str) -> None:
     """Java 17 and older tell from the sizes which of the two it is."""
     last: deque[bytes] = deque(maxlen=3)

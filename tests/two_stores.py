@@ -21,7 +21,7 @@ from tests import shelf, side_by_side
 from tests.senders import web
 from tests.stores import Address, Bucket
 from uploads import s3
-from uploads.models import Basis, File, Installation, Origin
+from uploads.models import ChecksumStatus, File, Installation, Origin
 
 PART = 5 * 1024**2  # as small as stores out there take
 SECOND_BUCKET = f"{side_by_side.own_bucket()}-second"
@@ -143,7 +143,13 @@ def imported(owner: User, bucket: Bucket, key: str, body: bytes, **facts: Any) -
     """A row as `import_bucket` makes it: its checksum is not known."""
     bucket.write(key, body)
     etag = bucket.client.head_object(Bucket=bucket.name, Key=key)["ETag"].strip('"')
-    told = {"origin": Origin.IMPORTED, "checksum": "", "checksum_basis": Basis.UNREAD, "part_size": PART, **facts}
+    told = {
+        "origin": Origin.IMPORTED,
+        "checksum": "",
+        "checksum_basis": ChecksumStatus.UNREAD,
+        "part_size": PART,
+        **facts,
+    }
     file = shelf.add_file(owner, body, key=key, **told)
     File.objects.filter(pk=file.pk).update(etag=etag)
     return file

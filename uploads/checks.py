@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import ProgrammingError, connections, transaction
 
-from amalga.database.passwords import is_known
-from amalga.hosts import is_here
+from amalga.db.passwords import is_common_password
+from amalga.hosts import is_loopback
 
 # a word in Cyrillic letters, of which an index of trigrams keeps none where the database takes them for no letters
 KNOWS_LETTERS = "SELECT cardinality(show_trgm('отчёт')) > 0"
@@ -20,7 +20,7 @@ LARGE_PART_BYTES = 128 * 1024**2
 
 
 @register(Tags.security, deploy=True)
-def store_is_asked_over_https(**_: Any) -> list[CheckMessage]:
+def check_storage_tls(**_: Any) -> list[CheckMessage]:
     if urlsplit(settings.S3_ORIGIN).scheme == "https":
         return []
     return [
@@ -33,7 +33,7 @@ def store_is_asked_over_https(**_: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def site_is_served_over_https(**_: Any) -> list[CheckMessage]:
+def check_site_tls(**_: Any) -> list[CheckMessage]:
     if settings.HTTPS:
         return []
     return [
@@ -46,17 +46,17 @@ def site_is_served_over_https(**_: Any) -> list[CheckMessage]:
 
 
 @register(deploy=True)
-def no_fault_point_is_set(**_: Any) -> list[CheckMessage]:
+def check_no_failpoint(**_: Any) -> list[CheckMessage]:
     if not settings.FAULT_POINT:
         return []
     return [Error("FAULT_POINT ends processes in tests.", hint="Remove FAULT_POINT.", id="uploads.E001")]
 
 
 @register(Tags.security)
-def database_password_is_no_known_one(**_: Any) -> list[CheckMessage]:
+def check_database_password(**_: Any) -> list[CheckMessage]:
     """Also without --deploy, so that `migrate` and with it a release stops."""
     user, password = (str(_database().get(name) or "") for name in ("USER", "PASSWORD"))
-    if settings.DEBUG or not is_known(user, password):
+    if settings.DEBUG or not is_common_password(user, password):
         return []
     return [
         Error(
@@ -68,11 +68,11 @@ def database_password_is_no_known_one(**_: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def database_asks_who_comes(**_: Any) -> list[CheckMessage]:
+def check_database_user(**_: Any) -> list[CheckMessage]:
     """A certificate, or a file of passwords, does as well; and a socket of this machine knows who comes."""
     database = _database()
     by_other_means = {"sslcert", "passfile", "service"} & set(database.get("OPTIONS", {}))
-    if database.get("PASSWORD") or by_other_means or settings.DATABASE_IAM or is_here(database.get("HOST")):
+    if database.get("PASSWORD") or by_other_means or settings.DATABASE_IAM or is_loopback(database.get("HOST")):
         return []
     return [
         Warning(
@@ -84,10 +84,10 @@ def database_asks_who_comes(**_: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def database_proves_who_it_is(**_: Any) -> list[CheckMessage]:
+def check_database_tls(**_: Any) -> list[CheckMessage]:
     database = _database()
     mode = str(database.get("OPTIONS", {}).get("sslmode") or "prefer")
-    if mode in PROVEN or is_here(database.get("HOST")):
+    if mode in PROVEN or is_loopback(database.get("HOST")):
         return []
     in_the_clear = "" if mode == "require" else " and may send everything in the clear"
     return [
@@ -100,7 +100,7 @@ def database_proves_who_it_is(**_: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def hosts_are_named(**_: Any) -> list[CheckMessage]:
+def check_allowed_hosts(**_: Any) -> list[CheckMessage]:
     if "*" not in settings.ALLOWED_HOSTS:
         return []
     return [
@@ -113,7 +113,7 @@ def hosts_are_named(**_: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def origins_are_https(**_: Any) -> list[CheckMessage]:
+def check_trusted_origins(**_: Any) -> list[CheckMessage]:
     plain = [origin for origin in settings.CSRF_TRUSTED_ORIGINS if not origin.startswith("https://")]
     if not plain or not settings.HTTPS:  # without HTTPS another check speaks
         return []
@@ -127,7 +127,7 @@ def origins_are_https(**_: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
-def administrators_have_a_second_factor(**_: Any) -> list[CheckMessage]:
+def check_staff_two_factor(**_: Any) -> list[CheckMessage]:
     if settings.STAFF_SECOND_FACTOR or not settings.HTTPS:
         return []
     return [
@@ -140,7 +140,7 @@ def administrators_have_a_second_factor(**_: Any) -> list[CheckMessage]:
 
 
 @register(deploy=True)
-def addresses_are_counted(**_: Any) -> list[CheckMessage]:
+def check_proxy_count(**_: Any) -> list[CheckMessage]:
     if settings.PROXY_COUNT or not settings.FORWARDED_ALLOW_IPS:
         return []
     return [
@@ -153,7 +153,7 @@ def addresses_are_counted(**_: Any) -> list[CheckMessage]:
 
 
 @register(deploy=True)
-def the_store_does_what_it_can(**_: Any) -> list[CheckMessage]:
+def check_checksums(**_: Any) -> list[CheckMessage]:
     """`doctor` finds out by trying for every other store."""
     host = urlsplit(settings.S3_ORIGIN).hostname or ""
     if settings.S3_CHECKSUMS == "sha256" or not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
@@ -168,7 +168,7 @@ def the_store_does_what_it_can(**_: Any) -> list[CheckMessage]:
 
 
 @register(deploy=True)
-def parts_fit_into_memory(**_: Any) -> list[CheckMessage]:
+def check_part_size(**_: Any) -> list[CheckMessage]:
     if settings.UPLOAD_PART_BYTES <= LARGE_PART_BYTES:
         return []
     return [
@@ -182,7 +182,7 @@ def parts_fit_into_memory(**_: Any) -> list[CheckMessage]:
 
 
 @register(deploy=True)
-def the_largest_file_fits_the_quota(**_: Any) -> list[CheckMessage]:
+def check_quota(**_: Any) -> list[CheckMessage]:
     if settings.UPLOAD_MAX_BYTES <= settings.UPLOAD_QUOTA_BYTES:
         return []
     return [
@@ -195,21 +195,21 @@ def the_largest_file_fits_the_quota(**_: Any) -> list[CheckMessage]:
 
 
 @register(deploy=True)
-def every_variable_is_read(**_: Any) -> list[CheckMessage]:
+def check_unknown_variables(**_: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"{name} is set, and nothing reads it.",
             hint="Look its name up in README.md, or remove it.",
             id="uploads.W012",
         )
-        for name in settings.UNREAD_VARIABLES
+        for name in settings.UNKNOWN_VARIABLES
     ]
 
 
 @register(Tags.database)
-def database_knows_letters(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+def check_database_locale(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Only where a command asks for checks of the database, as `migrate` does."""
-    if not databases or "default" not in databases or _knows_letters():
+    if not databases or "default" not in databases or _has_unicode_locale():
         return []
     return [
         Warning(
@@ -220,7 +220,7 @@ def database_knows_letters(databases: Collection[str] | None = None, **_: Any) -
     ]
 
 
-def _knows_letters() -> bool:
+def _has_unicode_locale() -> bool:
     """True also before pg_trgm is there: the first migration makes it."""
     try:
         with transaction.atomic(), connections["default"].cursor() as cursor:

@@ -127,7 +127,7 @@ def type_of_name(name: str) -> str:
     return EXTENSIONS.get(extension) or _TABLE.guess_type(f"x{extension}")[0] or ""
 
 
-def family_of(media_type: str) -> str:
+def category_of(media_type: str) -> str:
     """Which of a few families a media type belongs to, as the model's Family has them."""
     media_type = canonical(media_type)
     major, _, minor = media_type.partition("/")
@@ -153,12 +153,12 @@ def is_kind_of(media_type: str, container: str) -> bool:
         return is_office or media_type in ZIP_KINDS
     if container == OLE:
         is_office = media_type.startswith("application/vnd.ms-") and not media_type.endswith(".macroenabled.12")
-        return (is_office and family_of(media_type) == "document") or media_type in OLE_KINDS
+        return (is_office and category_of(media_type) == "document") or media_type in OLE_KINDS
     return media_type in KINDS.get(container, set())
 
 
 def containers_of(media_type: str) -> set[str]:
     """The containers that refusing them refuses this type as well. Of documents there are none."""
-    if family_of(media_type) == "document":
+    if category_of(media_type) == "document":
         return set()
     return {container for container in (ZIP, OLE, *KINDS) if is_kind_of(media_type, container)}

@@ -13,20 +13,20 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from amalga.logs import balancers_name, new_request_id, request_id
-from amalga.metrics import counted
-from uploads.errors import BadInput, Forbidden, LengthRequired, Problem, TooLarge
-from uploads.models import acting_from
-from uploads.views.answers import MethodNotAllowed, is_protocol, refusal
+from amalga.log import new_request_id, request_id, trusted_request_id
+from amalga.metrics import registry
+from uploads.errors import Forbidden, LengthRequired, Problem, TooLarge, ValidationFailed
+from uploads.models import client_ip_context
 from uploads.views.health import probe
+from uploads.views.responses import MethodNotAllowed, error_response, is_api_request
 
 MAX_ANONYMOUS_BODY_BYTES = 256 * 1024  # signing in takes a few hundred
-MOST_DIGITS = 18  # of a length: an exabyte, and what Python turns into a number at any time
+MAX_DIGITS = 18  # of a length: an exabyte, and what Python turns into a number at any time
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
-class NameRequest:
+class RequestIDMiddleware:
     """What a request is called stands in all that is logged of it, in its answer, and on the page when it fails."""
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -40,7 +40,7 @@ class NameRequest:
         return answer
 
 
-class AnswerProbes:
+class HealthCheckMiddleware:
     """Balancers ask before anything can refuse them: they know neither our name nor anybody's password."""
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -50,7 +50,7 @@ class AnswerProbes:
         return probe(request) or self.get_response(request)
 
 
-class CountRequests:
+class MetricsMiddleware:
     """Each request counts under the name of its route, which says nothing of whose file it was about."""
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -58,7 +58,7 @@ class CountRequests:
         self.static = f"/{settings.STATIC_URL.lstrip('/')}"
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        with counted.request_timed() as answered:
+        with registry.request_timed() as answered:
             answer = self.get_response(request)
             answered.append((self._route(request), request.method or "", answer.status_code))
         return answer
@@ -69,7 +69,7 @@ class CountRequests:
         return "static" if request.path_info.startswith(self.static) else "none"
 
 
-class RefuseUnusable:
+class RequestValidationMiddleware:
     """Answer at the door what no view can use, before anything of the body is read.
 
     Postgres has no NUL character, so a NUL in a path, a query or a cookie would end as a fault further
@@ -84,22 +84,22 @@ class RefuseUnusable:
             _refuse_nul(request)
             _refuse_body(request)
         except Problem as problem:
-            return refusal(request, problem)
+            return error_response(request, problem)
         return _readable(request, self.get_response(request))
 
 
-class KnowAddress:
+class ClientIPMiddleware:
     """Whatever a request does is recorded with the address it came from."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        with acting_from(client_address(request)):
+        with client_ip_context(client_ip(request)):
             return self.get_response(request)
 
 
-class LoginRequired(LoginRequiredMiddleware):
+class APILoginRequiredMiddleware(LoginRequiredMiddleware):
     """Everything needs a login unless a view says otherwise; programs are told so in JSON."""
 
     def process_view(
@@ -109,14 +109,14 @@ class LoginRequired(LoginRequiredMiddleware):
         answer = super().process_view(request, view_func, *rest)
         length = int(request.META.get("CONTENT_LENGTH") or 0)
         if answer is None and length > MAX_ANONYMOUS_BODY_BYTES and not request.user.is_authenticated:
-            return refusal(request, TooLarge(_("The request is too large.")))
+            return error_response(request, TooLarge(_("The request is too large.")))
         return answer
 
     def handle_no_permission(  # type: ignore[override]
         self, request: HttpRequest, view_func: Callable[..., HttpResponseBase]
     ) -> HttpResponseBase:
-        if is_protocol(request):
-            return refusal(request, LoginNeeded())
+        if is_api_request(request):
+            return error_response(request, LoginNeeded())
         return super().handle_no_permission(request, view_func)
 
     def process_response(self, request: HttpRequest, answer: HttpResponseBase) -> HttpResponseBase:
@@ -127,12 +127,13 @@ class LoginRequired(LoginRequiredMiddleware):
 
 class LoginNeeded(Forbidden):
     code = "login_required"
+    status_code = 403
 
     def __init__(self) -> None:
         super().__init__(_("Please sign in again; your uploads go on after that."))
 
 
-def client_address(request: HttpRequest) -> str | None:
+def client_ip(request: HttpRequest) -> str | None:
     """Who asked, behind so many proxies of our own. What stands further left in the header, anybody can write."""
     text = request.META.get("REMOTE_ADDR", "")
     if settings.PROXY_COUNT:
@@ -149,21 +150,21 @@ def _given_name(request: HttpRequest) -> str:
     """What a balancer of ours calls it. Without one, whoever asks would choose."""
     if not settings.PROXY_COUNT:
         return ""
-    return balancers_name(request.META.get("HTTP_X_AMZN_TRACE_ID", ""), request.META.get("HTTP_X_REQUEST_ID", ""))
+    return trusted_request_id(request.META.get("HTTP_X_AMZN_TRACE_ID", ""), request.META.get("HTTP_X_REQUEST_ID", ""))
 
 
 def _readable(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
     """Django's own "method not allowed" has no words."""
     if answer.status_code != 405 or answer.get("Content-Type", "").startswith("application/json"):
         return answer
-    return refusal(request, MethodNotAllowed(tuple(answer.get("Allow", "").split(", "))))
+    return error_response(request, MethodNotAllowed(tuple(answer.get("Allow", "").split(", "))))
 
 
 def _refuse_nul(request: HttpRequest) -> None:
     cookies = (text for pair in request.COOKIES.items() for text in pair)
     query = unquote(request.META.get("QUERY_STRING", ""))
     if any("\x00" in text for text in (request.path, query, *cookies)):
-        raise BadInput(_("The address or a cookie holds a character that cannot be used."))
+        raise ValidationFailed(_("The address or a cookie holds a character that cannot be used."))
 
 
 def _refuse_body(request: HttpRequest) -> None:
@@ -171,8 +172,8 @@ def _refuse_body(request: HttpRequest) -> None:
         raise LengthRequired(_("The request must say how long it is (Content-Length)."))
     length = request.META.get("CONTENT_LENGTH") or "0"
     if not length.isascii() or not length.isdigit():
-        raise BadInput(_("The request does not say how long it is."))
-    if len(length) > MOST_DIGITS or (
+        raise ValidationFailed(_("The request does not say how long it is."))
+    if len(length) > MAX_DIGITS or (
         int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and request.path != reverse("upload")
     ):
         raise TooLarge(_("The request is too large."))

@@ -4,15 +4,15 @@ import re
 import unicodedata
 from urllib.parse import quote
 
-from uploads.folding import fold as fold  # for all who ask for names
+from uploads.normalization import normalize_for_search as normalize_for_search  # for all who ask for names
 
-MOST_CHARACTERS = 255
-MOST_TYPED_CHARACTERS = 1_000  # more than any file system gives; such text is no name and is refused
-MOST_FOLDER_CHARACTERS = 1_024
-MOST_TYPE_CHARACTERS = 255
-MOST_EXTENSION_CHARACTERS = 20
+MAX_CHARACTERS = 255
+MAX_TYPED_CHARACTERS = 1_000  # more than any file system gives; such text is no name and is refused
+MAX_FOLDER_CHARACTERS = 1_024
+MAX_TYPE_CHARACTERS = 255
+MAX_EXTENSION_CHARACTERS = 20
 MAX_FALLBACK_CHARACTERS = 60
-NAMELESS = "unnamed"
+DEFAULT_NAME = "unnamed"
 
 # Cc control, Cf format characters, Cs lone surrogates, Zl/Zp line ends.
 # Co and Cn stay: private-use characters show as a box and hide nothing.
@@ -75,7 +75,7 @@ def clean_name(text: str) -> str:
     """
     name = _with_slashes(_visible(text)).rsplit("/", maxsplit=1)[-1]
     name = _visible(_shorten(name.strip()))  # a cut can leave a joiner without its second letter
-    return name if name.strip(". ") else NAMELESS
+    return name if name.strip(". ") else DEFAULT_NAME
 
 
 def clean_folder(text: str) -> str:
@@ -98,7 +98,7 @@ def extensions_of(name: str) -> set[str]:
 
 def clean_type(text: str) -> str:
     """The media type a sender claims. It is only ever shown: what is not plain ASCII is dropped."""
-    usable = len(text) <= MOST_TYPE_CHARACTERS and text.isascii() and text.isprintable()
+    usable = len(text) <= MAX_TYPE_CHARACTERS and text.isascii() and text.isprintable()
     return text.strip().lower() if usable else ""
 
 
@@ -136,10 +136,10 @@ def _with_slashes(text: str) -> str:
     return _BACKSLASHES.sub("/" if _WINDOWS_PATH.match(text.strip()) else "_", text)
 
 
-def _shorten(name: str, most: int = MOST_CHARACTERS) -> str:
+def _shorten(name: str, most: int = MAX_CHARACTERS) -> str:
     if len(name) <= most:
         return name
     stem, dot, extension = name.rpartition(".")
-    if not stem or len(extension) > MOST_EXTENSION_CHARACTERS:
+    if not stem or len(extension) > MAX_EXTENSION_CHARACTERS:
         return name[:most].rstrip()
     return stem[: most - len(extension) - 1].rstrip() + dot + extension

@@ -4,14 +4,14 @@ import base64
 import hashlib
 from collections.abc import Sequence
 
-MOST_PARTS = 10_000  # S3 user guide, "Amazon S3 multipart upload limits"
+MAX_PARTS = 10_000  # S3 user guide, "Amazon S3 multipart upload limits"
 SHA256_BYTES = 32
 
 
 def part_size_for(size: int, *, smallest: int) -> int:
     """Bytes of every part but the last: `smallest`, doubled until at most 10,000 parts hold `size`."""
     part_size = smallest
-    while size > part_size * MOST_PARTS:
+    while size > part_size * MAX_PARTS:
         part_size *= 2
     return part_size
 
@@ -21,7 +21,7 @@ def part_count(size: int, part_size: int) -> int:
     return max(1, -(-size // part_size))
 
 
-def length_of(number: int, *, size: int, part_size: int) -> int:
+def part_length(number: int, *, size: int, part_size: int) -> int:
     """Bytes of part `number`, counted from 1. Raises ValueError for a part the file does not have."""
     if not 1 <= number <= part_count(size, part_size):
         raise ValueError(f"there is no part {number}")

@@ -1,6 +1,7 @@
 from django.urls import path
 
-from uploads.views import bulk, file, folders, form_upload, library, pages, preview, protocol, trash, zip
+from uploads.api import views
+from uploads.views import bulk, downloads, file, folders, form_upload, library, trash
 
 urlpatterns = [
     path("", library.library, name="library"),
@@ -12,17 +13,17 @@ urlpatterns = [
     path("folders/<int:pk>/remove", folders.remove_folder, name="remove_folder"),
     path("tags/", library.tags, name="tags"),
     path("upload/", form_upload.upload, name="upload"),
-    path("unfinished/", pages.unfinished, name="unfinished"),
-    path("unfinished/<uuid:pk>/cancel", pages.cancel_upload, name="cancel_upload"),
+    path("unfinished/", downloads.unfinished, name="unfinished"),
+    path("unfinished/<uuid:pk>/cancel", downloads.cancel_upload, name="cancel_upload"),
     path("trash/", trash.trash, name="trash"),
     path("trash/undo", trash.undo, name="undo"),
     path("files/bulk", bulk.bulk, name="bulk"),
-    path("files/zip", zip.download_zip, name="download_zip"),
+    path("files/zip", downloads.download_zip, name="download_zip"),
     path("files/<uuid:pk>/", file.file, name="file"),
-    path("files/<uuid:pk>/download", pages.download, name="download"),
-    path("files/<uuid:pk>/preview", preview.preview, name="preview"),
-    path("files/<uuid:pk>/thumbnail", preview.thumbnail, name="thumbnail"),
-    path("files/<uuid:pk>/versions/<uuid:version>/download", preview.download_version, name="download_version"),
+    path("files/<uuid:pk>/download", downloads.download, name="download"),
+    path("files/<uuid:pk>/preview", downloads.preview, name="preview"),
+    path("files/<uuid:pk>/thumbnail", downloads.thumbnail, name="thumbnail"),
+    path("files/<uuid:pk>/versions/<uuid:version>/download", downloads.download_version, name="download_version"),
     path("files/<uuid:pk>/rename", file.rename_file, name="rename_file"),
     path("files/<uuid:pk>/move", file.move_file, name="move_file"),
     path("files/<uuid:pk>/tag", file.tag_file, name="tag_file"),
@@ -31,8 +32,8 @@ urlpatterns = [
     path("files/<uuid:pk>/versions/<uuid:version>/restore", file.restore_version, name="restore_version"),
     path("files/<uuid:pk>/trash", trash.trash_file, name="trash_file"),
     path("files/<uuid:pk>/restore", trash.restore_file, name="restore_file"),
-    path("uploads/", protocol.uploads, name="uploads"),
-    path("uploads/finish/", protocol.finish, name="finish"),
-    path("uploads/<uuid:pk>/", protocol.upload_detail, name="upload_detail"),
-    path("uploads/<uuid:pk>/parts/", protocol.sign_parts, name="sign_parts"),
+    path("uploads/", views.uploads, name="uploads"),
+    path("uploads/finish/", views.finish, name="finish"),
+    path("uploads/<uuid:pk>/", views.upload_detail, name="upload_detail"),
+    path("uploads/<uuid:pk>/parts/", views.sign_parts, name="sign_parts"),
 ]

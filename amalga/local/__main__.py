@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from amalga.local.command import run_command
-from amalga.local.installation import Installation
-from amalga.local.processes import Refused
-from amalga.local.serve import serve
-from amalga.local.signals import Signals, Stopped
+from amalga.local.environment import DevEnvironment
+from amalga.local.processes import Signals, StartupError, Stopped
+from amalga.local.server import run_command, serve
 
 REFUSED = 2
 
@@ -17,13 +15,13 @@ REFUSED = 2
 def main() -> int:
     arguments = _parser().parse_args()
     signals = Signals(with_parent=arguments.with_parent)
-    installation: Installation | None = None
+    installation: DevEnvironment | None = None
     try:
-        installation = Installation(throwaway=arguments.ephemeral)
+        installation = DevEnvironment(throwaway=arguments.ephemeral)
         if arguments.serve:
             return serve(installation, signals)
         return run_command(arguments.command, installation, signals)
-    except Refused as refusal:
+    except StartupError as refusal:
         print(f"amalga: {refusal}", file=sys.stderr)
         return REFUSED
     except PermissionError as error:

@@ -1,25 +1,29 @@
-"""Child processes that end with us, and what a `kill -9` of us leaves behind."""
+"""Processes of this machine: locks, ports, signals, and groups that end together."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
 LOG_TAIL_LINES = 3
 
 
-class Refused(Exception):
+class StartupError(Exception):
     """What a person must change before this can run. The text is for them, in one line."""
 
 
@@ -80,7 +84,7 @@ class Daemon:
         """
         log = self.log_file.open("wb") if logged else None
         self._process = subprocess.Popen(
-            [*dies_with_us(self.stop_signal, *step_down), *command],
+            [*die_with_parent(self.stop_signal, *step_down), *command],
             env=env,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -99,7 +103,7 @@ class Daemon:
     def stop(self) -> None:
         """Stop it and wait until it and its children are gone. Safe to repeat."""
         if self._process:
-            stop_family(self._process.pid, self.stop_signal, seconds=self.stop_seconds)
+            terminate_group(self._process.pid, self.stop_signal, seconds=self.stop_seconds)
             self._process.wait()
             self._process = None
             self.pid_file.unlink(missing_ok=True)
@@ -110,7 +114,7 @@ class Daemon:
             return False
         pid = int(self.pid_file.read_text() or 0)
         if pid and self.mark in command_line(pid):
-            stop_family(pid, self.stop_signal, seconds=self.stop_seconds)
+            terminate_group(pid, self.stop_signal, seconds=self.stop_seconds)
         self.pid_file.unlink()
         return True
 
@@ -128,7 +132,7 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def stop_family(pid: int, stop_signal: signal.Signals, *, seconds: float) -> None:
+def terminate_group(pid: int, stop_signal: signal.Signals, *, seconds: float) -> None:
     """Ask a process to stop; kill what is left of it and its children when it takes too long."""
     try:
         process = psutil.Process(pid)
@@ -161,13 +165,13 @@ def _has_ended(process: psutil.Process) -> bool:
         return True
 
 
-def dies_with_us(stop_signal: signal.Signals, *options: str) -> list[str]:
+def die_with_parent(stop_signal: signal.Signals, *options: str) -> list[str]:
     """The start of a command that the kernel stops when we die, where it can (Linux)."""
     setpriv = _setpriv()
     if setpriv:
         return [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG"), *options, "--"]
     if options:
-        raise Refused("Postgres refuses to run as root, and setpriv (util-linux) is not here: run as a user.")
+        raise StartupError("Postgres refuses to run as root, and setpriv (util-linux) is not here: run as a user.")
     return []
 
 
@@ -178,3 +182,84 @@ def _setpriv() -> str | None:
     if path and subprocess.run([path, "--pdeathsig", "TERM", "true"], capture_output=True).returncode == 0:
         return path
     return None
+
+
+# below the range from which systems take the ports of outgoing connections
+FREE_RANGE = range(20_000, 32_000)
+
+
+def claim(port: int, variable: str) -> None:
+    """Raise Refused when something listens on this port already."""
+    if not is_free(port):
+        raise StartupError(f"Port {port} is taken. Set {variable} to another, for example {variable}={port + 1}.")
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on either address: browsers would open a stranger on ::1 instead."""
+    return _can_listen(socket.AF_INET, "127.0.0.1", port) and (
+        not socket.has_dualstack_ipv6() or _can_listen(socket.AF_INET6, "::1", port)
+    )
+
+
+def free_port() -> int:
+    return next(port for port in random.sample(FREE_RANGE, len(FREE_RANGE)) if is_free(port))
+
+
+def _can_listen(family: socket.AddressFamily, host: str, port: int) -> bool:
+    with socket.socket(family) as probe:
+        # as the servers do: a connection of an earlier run that is still closing does no harm
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen()
+        except OSError as error:
+            return error.errno == errno.EADDRNOTAVAIL  # no IPv6 on this machine
+    return True
+
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PAUSE_SECONDS = 0.05
+
+
+class Stopped(Exception):
+    """Somebody wants us to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number
+
+
+class Signals:
+    """Handlers only take note; the loops ask.
+
+    So nothing is interrupted between a start and its pid file.
+    """
+
+    def __init__(self, *, with_parent: bool) -> None:
+        self._noted: list[int] = []
+        self._parent = os.getppid() if with_parent else None
+        for number in STOPPING:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, self._note)
+
+    def take(self) -> int | None:
+        """The oldest signal that was not taken yet. The parent's end counts as SIGTERM."""
+        if self._parent and os.getppid() != self._parent:
+            self._parent = None
+            return signal.SIGTERM
+        return self._noted.pop(0) if self._noted else None
+
+    def pause(self) -> None:
+        """Wait a moment. Raises Stopped."""
+        number = self.take()
+        if number:
+            raise Stopped(number)
+        time.sleep(PAUSE_SECONDS)
+
+    def ignore(self) -> None:
+        """From here on a second Ctrl-C does not interrupt the orderly end."""
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._noted.append(number)

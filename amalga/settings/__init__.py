@@ -4,19 +4,18 @@ A required variable that is missing, and a value that makes no sense, stop the s
 The table of all variables is in README.md.
 """
 
+from amalga.settings.auth import *
+from amalga.settings.base import *
 from amalga.settings.database import *
-from amalga.settings.delivery import *
-from amalga.settings.environment import refuse_misspelt, unread
-from amalga.settings.headers import *
+from amalga.settings.env import reject_misspelled, unknown_variables
 from amalga.settings.limits import *
-from amalga.settings.logs import *
-from amalga.settings.people import *
-from amalga.settings.site import *
-from amalga.settings.store import *
+from amalga.settings.logging import *
+from amalga.settings.security import *
+from amalga.settings.storage import *
 
-refuse_misspelt()
+reject_misspelled()
 # Names that begin as ours do, and mean nothing: `check --deploy` tells them (uploads/checks.py).
-UNREAD_VARIABLES = unread(
+UNKNOWN_VARIABLES = unknown_variables(
     "CLOUDFRONT_", "CSRF_", "METRICS_", "OIDC_", "OTHER_S3_", "READ_DATABASE_", "SECRET_KEY", "SENTRY_", "SESSION_",
     "TRASH_", "UPLOAD_",
 )  # fmt: skip

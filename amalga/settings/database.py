@@ -4,17 +4,17 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from amalga.database import Connection, ReplicaConnection, ReplicaTokenConnection, TokenConnection
-from amalga.settings.environment import switch, whole
+from amalga.db import Connection, ReplicaConnection, ReplicaTokenConnection, TokenConnection
+from amalga.settings.base import HTTPS, WEB_THREADS
+from amalga.settings.env import boolean, integer
 from amalga.settings.postgres import primary, replica
-from amalga.settings.site import HTTPS, WEB_THREADS
 
 # A token of the role that we run as, in the place of a password; and whether a pooler (pgbouncer) stands between, which
 # gives each transaction another connection.
-DATABASE_IAM = switch("DATABASE_IAM", default=False)
-DATABASE_POOLER = switch("DATABASE_POOLER", default=False)
+DATABASE_IAM = boolean("DATABASE_IAM", default=False)
+DATABASE_POOLER = boolean("DATABASE_POOLER", default=False)
 # Each process keeps at most so many: for each thread one, and as many again that are being made anew.
-DATABASE_CONNECTIONS = whole("DATABASE_CONNECTIONS", max(16, 2 * WEB_THREADS), least=1, most=1000)
+DATABASE_CONNECTIONS = integer("DATABASE_CONNECTIONS", max(16, 2 * WEB_THREADS), least=1, most=1000)
 if DATABASE_CONNECTIONS < WEB_THREADS:
     raise ImproperlyConfigured(
         f"DATABASE_CONNECTIONS={DATABASE_CONNECTIONS} is less than WEB_THREADS={WEB_THREADS}: each thread needs one."
@@ -29,7 +29,7 @@ POSTGRES_OPTIONS = (
 )
 
 
-def asked(place: dict[str, Any], connections: type[Connection], *, also: str = "") -> dict[str, Any]:
+def connection_options(place: dict[str, Any], connections: type[Connection], *, also: str = "") -> dict[str, Any]:
     """How we talk to a server; `also`: more of what its connections begin with."""
     options = {
         **place["OPTIONS"],
@@ -61,12 +61,14 @@ def asked(place: dict[str, Any], connections: type[Connection], *, also: str = "
 
 _main = primary(iam=DATABASE_IAM)
 _lists = replica(_main, iam=DATABASE_IAM)
-DATABASES: dict[str, dict[str, Any]] = {"default": asked(_main, TokenConnection if DATABASE_IAM else Connection)}
-# Where lists and searches are read from (amalga/replica.py), if there is such a server.
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": connection_options(_main, TokenConnection if DATABASE_IAM else Connection)
+}
+# Where lists and searches are read from (amalga/db/replica.py), if there is such a server.
 DATABASE_ROUTERS: list[str] = []
-WRITTEN_COOKIE_NAME = "__Host-amalga-written" if HTTPS else "amalga-written"
+LSN_COOKIE_NAME = "__Host-amalga-written" if HTTPS else "amalga-written"
 if _lists:
     kind = ReplicaTokenConnection if DATABASE_IAM else ReplicaConnection
-    DATABASES["replica"] = asked(_lists, kind, also="-c default_transaction_read_only=on")
+    DATABASES["replica"] = connection_options(_lists, kind, also="-c default_transaction_read_only=on")
     DATABASES["replica"]["TEST"] = {"MIRROR": "default"}
-    DATABASE_ROUTERS = ["amalga.replica.Router"]
+    DATABASE_ROUTERS = ["amalga.db.replica.ReplicaRouter"]

@@ -2,36 +2,36 @@
 
 from django.core.exceptions import ImproperlyConfigured
 
-from amalga.settings.environment import as_given, matching, switch, whole, words
+from amalga.settings.env import boolean, integer, raw_value, string_list, validated
 
 MIB = 1024**2
 S3_SMALLEST_PART = 5 * MIB  # S3 user guide, "Amazon S3 multipart upload limits"
 S3_LARGEST_PART = 5 * 1024**3
 S3_LARGEST_OBJECT = 10_000 * S3_LARGEST_PART
 
-UPLOAD_PART_BYTES = whole("UPLOAD_PART_BYTES", 16 * MIB, least=S3_SMALLEST_PART, most=S3_LARGEST_PART)
-UPLOAD_MAX_BYTES = whole("UPLOAD_MAX_BYTES", 5 * 1024**4, least=1, most=S3_LARGEST_OBJECT)
-UPLOAD_QUOTA_BYTES = whole("UPLOAD_QUOTA_BYTES", 10 * 1024**4, least=1, most=2**62)
-UPLOAD_QUOTA_FILES = whole("UPLOAD_QUOTA_FILES", 1_000_000, least=1, most=2**62)
-UPLOAD_QUOTA_FOLDERS = whole("UPLOAD_QUOTA_FOLDERS", 100_000, least=1, most=2**62)
-UPLOAD_QUOTA_TAGS = whole("UPLOAD_QUOTA_TAGS", 10_000, least=1, most=2**62)
-UPLOAD_EXPIRY_HOURS = whole("UPLOAD_EXPIRY_HOURS", 7 * 24, least=1, most=90 * 24)
-if UPLOAD_MAX_BYTES > UPLOAD_QUOTA_BYTES and as_given("UPLOAD_MAX_BYTES").strip() and as_given("UPLOAD_QUOTA_BYTES"):
+UPLOAD_PART_BYTES = integer("UPLOAD_PART_BYTES", 16 * MIB, least=S3_SMALLEST_PART, most=S3_LARGEST_PART)
+UPLOAD_MAX_BYTES = integer("UPLOAD_MAX_BYTES", 5 * 1024**4, least=1, most=S3_LARGEST_OBJECT)
+UPLOAD_QUOTA_BYTES = integer("UPLOAD_QUOTA_BYTES", 10 * 1024**4, least=1, most=2**62)
+UPLOAD_QUOTA_FILES = integer("UPLOAD_QUOTA_FILES", 1_000_000, least=1, most=2**62)
+UPLOAD_QUOTA_FOLDERS = integer("UPLOAD_QUOTA_FOLDERS", 100_000, least=1, most=2**62)
+UPLOAD_QUOTA_TAGS = integer("UPLOAD_QUOTA_TAGS", 10_000, least=1, most=2**62)
+UPLOAD_EXPIRY_HOURS = integer("UPLOAD_EXPIRY_HOURS", 7 * 24, least=1, most=90 * 24)
+if UPLOAD_MAX_BYTES > UPLOAD_QUOTA_BYTES and raw_value("UPLOAD_MAX_BYTES").strip() and raw_value("UPLOAD_QUOTA_BYTES"):
     raise ImproperlyConfigured(
         f"UPLOAD_MAX_BYTES={UPLOAD_MAX_BYTES} is more than UPLOAD_QUOTA_BYTES={UPLOAD_QUOTA_BYTES} lets anybody keep."
     )
 # the last extension of a name, or a media type
 UPLOAD_REFUSED_TYPES = [
-    matching(
+    validated(
         "UPLOAD_REFUSED_TYPES", word.lower(), r"\.[^./\s]+|[\w.+-]+/([\w.+-]+|\*)", takes=".exe or video/*, by commas"
     )
-    for word in words("UPLOAD_REFUSED_TYPES")
+    for word in string_list("UPLOAD_REFUSED_TYPES")
 ]
-TRASH_DAYS = whole("TRASH_DAYS", 30, least=0, most=3650)
+TRASH_DAYS = integer("TRASH_DAYS", 30, least=0, most=3650)
 # While a restore is looked at, nothing is given up or removed.
-PURGE_PAUSED = switch("PURGE_PAUSED", default=False)
+PURGE_PAUSED = boolean("PURGE_PAUSED", default=False)
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * MIB  # finishing a file of 10,000 parts takes half a MiB of digests
 DATA_UPLOAD_MAX_NUMBER_FILES = 100
 # Only the upload form takes files, by a handler of its own.
-FILE_UPLOAD_HANDLERS = ["uploads.views.form_upload.RefuseFiles"]
+FILE_UPLOAD_HANDLERS = ["uploads.views.form_upload.RejectFilesHandler"]

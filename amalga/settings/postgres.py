@@ -8,14 +8,14 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from amalga.database.passwords import is_known
-from amalga.hosts import is_here
-from amalga.settings.environment import as_given, database, required, whole
+from amalga.db.passwords import is_common_password
+from amalga.hosts import is_loopback
+from amalga.settings.env import database, integer, raw_value, required
 
 PARTS = ("HOST", "PORT", "NAME", "USER", "PASSWORD")
 NEEDED = ("HOST", "NAME", "USER")
 MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
-PROVING = {"verify-ca", "verify-full"}
+VERIFYING_MODES = {"verify-ca", "verify-full"}
 SYSTEM = "system"
 # where distributions keep the certificates that everybody trusts
 AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
@@ -23,19 +23,19 @@ AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bund
 
 def primary(*, iam: bool) -> dict[str, Any]:
     """From DATABASE_URL, or from its parts, as a secret of RDS holds them."""
-    given = [f"DATABASE_{part}" for part in PARTS if as_given(f"DATABASE_{part}").strip()]
-    if as_given("DATABASE_URL").strip():
+    given = [f"DATABASE_{part}" for part in PARTS if raw_value(f"DATABASE_{part}").strip()]
+    if raw_value("DATABASE_URL").strip():
         if given:
             raise ImproperlyConfigured(f"DATABASE_URL and {given[0]} are both set: keep one of them.")
-        return proven("DATABASE_URL", database("DATABASE_URL"), iam=iam)
+        return require_verified_tls("DATABASE_URL", database("DATABASE_URL"), iam=iam)
     if not given:
         required("DATABASE_URL")
-    return proven("DATABASE_HOST", _from_parts(), iam=iam)
+    return require_verified_tls("DATABASE_HOST", _from_parts(), iam=iam)
 
 
 def replica(main: dict[str, Any], *, iam: bool) -> dict[str, Any] | None:
     """READ_DATABASE_HOST is all that differs from the primary, where its URL is not told as a whole."""
-    url, host = as_given("READ_DATABASE_URL").strip(), as_given("READ_DATABASE_HOST").strip()
+    url, host = raw_value("READ_DATABASE_URL").strip(), raw_value("READ_DATABASE_HOST").strip()
     if url and host:
         raise ImproperlyConfigured("READ_DATABASE_URL and READ_DATABASE_HOST are both set: keep one of them.")
     if not url and not host:
@@ -44,7 +44,7 @@ def replica(main: dict[str, Any], *, iam: bool) -> dict[str, Any] | None:
     place = database(name) if url else {**main, "HOST": host, "OPTIONS": dict(main["OPTIONS"])}
     if _address(place) == _address(main):
         raise ImproperlyConfigured(f"{name} is the database itself: it takes the address of a replica, or nothing.")
-    return proven(name, place, iam=iam) if url else place
+    return require_verified_tls(name, place, iam=iam) if url else place
 
 
 def _from_parts() -> dict[str, Any]:
@@ -52,26 +52,26 @@ def _from_parts() -> dict[str, Any]:
         required(f"DATABASE_{part}")
     return {
         "ENGINE": "django.db.backends.postgresql",
-        "HOST": as_given("DATABASE_HOST").strip(),
-        "PORT": whole("DATABASE_PORT", 5432, least=1, most=65535),
-        "NAME": as_given("DATABASE_NAME").strip(),
-        "USER": as_given("DATABASE_USER").strip(),
-        "PASSWORD": as_given("DATABASE_PASSWORD"),
+        "HOST": raw_value("DATABASE_HOST").strip(),
+        "PORT": integer("DATABASE_PORT", 5432, least=1, most=65535),
+        "NAME": raw_value("DATABASE_NAME").strip(),
+        "USER": raw_value("DATABASE_USER").strip(),
+        "PASSWORD": raw_value("DATABASE_PASSWORD"),
     }
 
 
-def proven(name: str, place: dict[str, Any], *, iam: bool) -> dict[str, Any]:
+def require_verified_tls(name: str, place: dict[str, Any], *, iam: bool) -> dict[str, Any]:
     """As it is to be asked: a server elsewhere proves by its certificate that it is the one that was meant."""
     options = dict(place.get("OPTIONS", {}))
     _refuse_mode(name, options)
-    authorities = as_given("DATABASE_CA").strip()
+    authorities = raw_value("DATABASE_CA").strip()
     if authorities and "sslrootcert" in options:
         raise ImproperlyConfigured(f"DATABASE_CA and sslrootcert in {name} are both set: keep DATABASE_CA.")
-    if authorities or not is_here(place["HOST"]):
+    if authorities or not is_loopback(place["HOST"]):
         mode = options.setdefault("sslmode", "verify-full")
-        if authorities and mode not in PROVING:
+        if authorities and mode not in VERIFYING_MODES:
             raise ImproperlyConfigured(f"DATABASE_CA is set, and sslmode={mode} in {name} asks for no proof: drop it.")
-        if mode in PROVING:
+        if mode in VERIFYING_MODES:
             options.setdefault("sslrootcert", _file_of(authorities))
     _refuse_credentials(name, place, options, iam=iam)
     return {**place, "OPTIONS": options}
@@ -89,9 +89,9 @@ def _refuse_credentials(name: str, place: dict[str, Any], options: dict[str, Any
         raise ImproperlyConfigured(f"DATABASE_IAM is on, and {name} comes with a password: keep one of them.")
     if iam and (not user or not place["HOST"] or "," in place["HOST"]):
         raise ImproperlyConfigured(f"DATABASE_IAM is on, and {name} does not name a user and one host.")
-    if iam and options.get("sslmode") not in PROVING:
+    if iam and options.get("sslmode") not in VERIFYING_MODES:
         raise ImproperlyConfigured(f"DATABASE_IAM is on: {name} takes sslmode=verify-full, or any server is shown it.")
-    if not is_here(place["HOST"]) and is_known(user, password):
+    if not is_loopback(place["HOST"]) and is_common_password(user, password):
         raise ImproperlyConfigured(
             f"{name} is not usable: its password is one that everybody tries first. Give the role one of its own."
         )

@@ -24,7 +24,7 @@ MINUTES_A_SWEEP = 1  # Fargate bills a minute at least; a sweep without work tak
 SWEEPS = 12 * 24 * 30  # every five minutes
 NIGHTLY_HOURS = 0.5 * 60 + 1.0 * 4  # verify and export_manifest each night, fsck each week
 BYTES_A_CONNECTION = 9_531_392  # RDS user guide: max_connections = DBInstanceClassMemory / 9531392, 5000 at most
-MOST_CONNECTIONS = 5000
+MAX_CONNECTIONS = 5000
 ALARMS = 15 + 2 * 2  # the template's, and two that AWS makes for each policy that keeps to a target
 METRICS, SECRETS = 4, 4  # two metrics of the worker, each with and without the bucket's name
 # bench/results/library.txt, last lines: start, claim and publish of a hundred small files among ten million
@@ -139,7 +139,7 @@ def carried(size: Size) -> dict[str, float]:
         "small files a second": milliseconds / upload,
         "by the database": database_milliseconds(size) / DATABASE_MS_A_FILE,
         "connections wanted": connections(size),
-        "connections there": min(memory / BYTES_A_CONNECTION, MOST_CONNECTIONS),
+        "connections there": min(memory / BYTES_A_CONNECTION, MAX_CONNECTIONS),
     }
 
 

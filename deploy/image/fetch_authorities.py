@@ -10,13 +10,13 @@ import urllib.request
 from pathlib import Path
 
 SECONDS = 30
-MOST_BYTES = 4 * 1024**2
+MAX_BYTES = 4 * 1024**2
 
 
 def fetch(url: str, digest: str, target: Path) -> None:
     """Raises SystemExit when the bytes are others than `digest` says."""
     with urllib.request.urlopen(url, timeout=SECONDS) as answer:  # noqa: S310 - whoever builds names the address
-        content = answer.read(MOST_BYTES)
+        content = answer.read(MAX_BYTES)
     found = hashlib.sha256(content).hexdigest()
     if found != digest.lower():
         raise SystemExit(f"{url} has the SHA-256 {found}, not {digest}: look at what changed before you take it.")

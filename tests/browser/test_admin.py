@@ -13,7 +13,7 @@ from tests import shelf
 from tests.browser.hands import Hands
 from tests.stores import Bucket
 from uploads import services
-from uploads.models import File, Finding, Level, Report, State
+from uploads.models import AccessLevel, File, Finding, Report, State
 from uploads.services import folders
 
 PHONE = 360
@@ -33,7 +33,7 @@ def admin(
 def stock(owner: User) -> list[str]:
     """One of everything, and the addresses of its pages."""
     folder = folders.create("Brand", parent=None, by=owner)
-    folders.set_access(folder, {Group.objects.create(name="design"): Level.MANAGE}, by=owner)
+    folders.set_access(folder, {Group.objects.create(name="design"): AccessLevel.MANAGE}, by=owner)
     file = shelf.add_file(owner, name="a name without any space that is much wider than a phone.txt".replace(" ", "_"))
     services.tag_files([file.pk], add=["urgent"], by=owner)
     shelf.add_file(owner, folder=folder, state=State.TRASHED)

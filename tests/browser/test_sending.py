@@ -13,15 +13,15 @@ import pytest
 from playwright.sync_api import Dialog, Response, Route, expect
 
 from tests import rows
-from tests.browser.hands import PATIENCE_MS, Hands
+from tests.browser.hands import STATEMENT_TIMEOUT_MS, Hands
 from tests.clusters import until
 from tests.stores import Bucket
 from uploads.models import File, State
 
 # Frames of a page that is worked on by hand are shorter than this, even on a small machine under load.
 LONGEST_TASK_MS = 350
-MOST_ROWS = 40
-MOST_BYTES = 60 * 1024
+MAX_ROWS = 40
+MAX_BYTES = 60 * 1024
 
 
 def stored(bucket: Bucket) -> dict[str, bytes]:
@@ -178,10 +178,10 @@ def test_two_thousand_files_in_one_drop_stay_smooth(hands: Hands) -> None:
     for number in range(2000):
         hands.file(f"crowd/{number:04}.txt", b"x")
     hands.drop(hands.folder / "crowd")
-    expect(hands.title).to_contain_text("of 2,000", timeout=PATIENCE_MS)
+    expect(hands.title).to_contain_text("of 2,000", timeout=STATEMENT_TIMEOUT_MS)
     expect(hands.title).to_have_text("2,000 of 2,000 stored, size verified", timeout=60_000)
     assert File.objects.filter(state=State.AVAILABLE).count() == 2000
-    assert hands.page.evaluate("window.mostRows") < MOST_ROWS
+    assert hands.page.evaluate("window.mostRows") < MAX_ROWS
     *others, longest = sorted([0, 0, *hands.page.evaluate("window.longTasks")])
     assert others[-1] < LONGEST_TASK_MS
     assert longest < 2 * LONGEST_TASK_MS  # once, the machine may have been busy with another test
@@ -261,7 +261,7 @@ def test_the_page_with_scripts_and_styles_weighs_little(hands: Hands) -> None:
     weights = {answer.url.rpartition("/")[2]: weight(answer) for answer in answers}
     page.close()
     assert len(weights) > 20, "the modules were not loaded"
-    assert sum(weights.values()) < MOST_BYTES, weights
+    assert sum(weights.values()) < MAX_BYTES, weights
 
 
 def test_leaving_while_bytes_move_asks_first(hands: Hands, tmp_path: Path) -> None:

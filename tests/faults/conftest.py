@@ -11,8 +11,8 @@ from django.test import Client
 from tests import stores
 from tests.faults.mortals import Player
 from tests.senders import Sender
-from uploads.services.marker import claim_marker
-from uploads.services.sweep import strays
+from uploads.services.bucket_owner import claim_marker
+from uploads.services.sweep import multiparts
 
 PART_BYTES = 10  # smaller than a store out there would take
 
@@ -48,4 +48,4 @@ def owned(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bucket says that it is ours, and the sweep takes an upload in parts for forgotten at once: nobody can make
     the store's own clock go on."""
     claim_marker()
-    monkeypatch.setattr(strays, "GRACE", timedelta(seconds=-5))
+    monkeypatch.setattr(multiparts, "GRACE", timedelta(seconds=-5))

@@ -10,7 +10,7 @@ from tests.faults.stage import Stage, time_passes, trash_is_due
 from tests.pictures import as_file, two_halves
 from tests.plain_form import Chosen
 from tests.senders import Upload, composite
-from uploads.models import Action, Basis, Event, File, Finding, Folder, Preview, PreviewState, State
+from uploads.models import Action, ChecksumStatus, Event, File, Finding, Folder, Preview, PreviewState, State
 
 Play = Callable[[Stage], Iterator[None]]
 
@@ -260,7 +260,7 @@ def a_check_of_every_byte(stage: Stage) -> Iterator[None]:
     files = [stage.send(stage.body(letter=letter)) for letter in (b"a", b"b")]
     yield
     assert stage.command("verify", "--all").status_code == 0
-    assert {stage.row(file).checksum_basis for file in files} == {Basis.READ}
+    assert {stage.row(file).checksum_basis for file in files} == {ChecksumStatus.READ}
 
 
 @dies_at()

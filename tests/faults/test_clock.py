@@ -28,13 +28,13 @@ from tests.senders import put_bytes, sha256
 from tests.stores import Address, Bucket
 from tests.test_away import Call
 from uploads.models import File, State
-from uploads.models.queries import in_seconds
+from uploads.models.querysets import seconds_from_now
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TWENTY_MINUTES = 1200
 TEN_MINUTES = 600  # stores still take what is signed so far away from their own time
-MOST_SECONDS_APART = 900  # S3, "RequestTimeTooSkewed"
+MAX_CLOCK_SKEW_SECONDS = 900  # S3, "RequestTimeTooSkewed"
 BODY = b"hello"
 PART = 5 * 1024**2
 LONG_FORM = pytest.mark.faults
@@ -46,7 +46,7 @@ def as_s3_does(request: Request) -> Answer | None:
     headers = {name.lower(): value for name, value in request.headers.items()}
     told = query["X-Amz-Date"][0] if "X-Amz-Date" in query else headers["x-amz-date"]
     signed = datetime.strptime(told, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    if abs((datetime.now(UTC) - signed).total_seconds()) > MOST_SECONDS_APART:
+    if abs((datetime.now(UTC) - signed).total_seconds()) > MAX_CLOCK_SKEW_SECONDS:
         return fronts.status(403, "RequestTimeTooSkewed")(request)
     return request.forward()
 
@@ -107,7 +107,7 @@ def test_uploads_are_refused_and_the_log_says_why(skew: int, alice: User, bucket
     "skew", [pytest.param(TEN_MINUTES, id="ahead"), pytest.param(-TEN_MINUTES, marks=LONG_FORM, id="behind")]
 )
 def test_what_has_time_by_the_databases_clock_has_time(skew: int, alice: User, bucket: Bucket) -> None:
-    soon, past = in_seconds(TEN_MINUTES / 2), timezone.now() - timedelta(minutes=5)
+    soon, past = seconds_from_now(TEN_MINUTES / 2), timezone.now() - timedelta(minutes=5)
     living = [
         shelf.add_file(alice, BODY, state=State.UPLOADING, expires_at=soon),
         shelf.add_file(alice, BODY, state=State.COMPLETING, lease_until=soon),

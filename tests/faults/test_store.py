@@ -25,14 +25,14 @@ from tests.stores import Bucket
 from uploads.s3 import client as s3_client
 from uploads.s3 import listing as s3_listing
 from uploads.s3 import streams as s3_streams
-from uploads.services.verify import reading
+from uploads.services.verify import reader
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults, pytest.mark.timeout(600)]
 
 SPREAD = True
 READ_SECONDS = 0.3
 # Reading goes on at the byte where it broke, a few times, each with a second attempt; a sweep looks twice.
-MOST_ATTEMPTS = s3_client.PATIENT_ATTEMPTS * s3_client.ATTEMPTS + 2 * s3_client.ATTEMPTS
+MAX_ATTEMPTS = s3_client.BATCH_ATTEMPTS * s3_client.ATTEMPTS + 2 * s3_client.ATTEMPTS
 # tests/test_injected.py has more ways to say no, for the calls of a finish.
 ANSWERS: dict[str, Rule] = {
     **{name: FAULTS[name] for name in ("500", "503", "403", "page 200", "broken")},
@@ -53,12 +53,12 @@ NAMES = sorted(SCENARIOS.keys() - WITHOUT_A_STORE)
 def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     """The app asks the store through it, and is not patient: neither before a second attempt nor for an answer."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
-    for name in ("READ_SECONDS", "PATIENT_READ_SECONDS", "SLOW_READ_SECONDS"):
+    for name in ("READ_SECONDS", "BATCH_READ_SECONDS", "BULK_READ_SECONDS"):
         monkeypatch.setattr(s3_client, name, READ_SECONDS)
-    monkeypatch.setattr(s3_listing, "PATIENT_READ_SECONDS", READ_SECONDS)
+    monkeypatch.setattr(s3_listing, "BATCH_READ_SECONDS", READ_SECONDS)
     for name in ("TIMEOUT", "QUICK"):
         monkeypatch.setattr(s3_streams, name, urllib3.Timeout(connect=s3_client.CONNECT_SECONDS, read=READ_SECONDS))
-    for module in (reading, s3_listing):
+    for module in (reader, s3_listing):
         monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
     monkeypatch.setitem(cast(dict[str, Any], s3_client.config.__kwdefaults__), "read_seconds", READ_SECONDS)
     settings.UPLOAD_PART_BYTES = PART_BYTES
@@ -70,7 +70,7 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
 
 
 def forget_clients() -> None:
-    s3_client.made_client.cache_clear()
+    s3_client.forget_clients()
     s3_client.http.cache_clear()
 
 
@@ -91,7 +91,7 @@ class Spoiled:
         self.front.rules.clear()
         failed = told.status_code in ((1, 2) if isinstance(act, Command) else (503,))
         assert failed or told.status_code < 500, told.content
-        assert max(self.asked.values(), default=0) <= MOST_ATTEMPTS, self.asked
+        assert max(self.asked.values(), default=0) <= MAX_ATTEMPTS, self.asked
         return None if failed else told
 
     def _answer(self, request: Request) -> Answer | None:

@@ -13,18 +13,18 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
-from uploads.accounts import known
-from uploads.models.event import acting_address
+from uploads.accounts import device_cookie
+from uploads.models.audit import current_client_ip
 
 # Of all that allauth would say, by its own template; the rest shows on the page by itself.
-SAID = {
+MESSAGES = {
     "account/messages/password_changed.txt": _("Your password is changed. Everywhere else you are signed out."),
     "mfa/messages/totp_activated.txt": _("Your second factor is set up. Everywhere else you are signed out."),
     "mfa/messages/totp_deactivated.txt": _("Your second factor is removed."),
 }
 
 
-class Accounts(DefaultAccountAdapter):  # type: ignore[misc]
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Nobody signs up, nothing is mailed, and every way in ends here."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -40,7 +40,7 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]
         return ours and str(url).startswith("/")
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        return acting_address() or ""
+        return current_client_ip() or ""
 
     def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
         """A closed account is told from no other; only single sign-on comes so far with one."""
@@ -56,7 +56,7 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
         answer: HttpResponse = super().post_login(request, user, **kwargs)
-        known.remember(request, answer, user.get_username())
+        device_cookie.set_device_cookie(request, answer, user.get_username())
         return answer
 
     def send_notification_mail(self, *args: Any, **kwargs: Any) -> None:
@@ -71,6 +71,6 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]
         extra_tags: str = "",
         message: str | None = None,
     ) -> None:
-        told = message or SAID.get(message_template or "")
+        told = message or MESSAGES.get(message_template or "")
         if told:
             messages.add_message(request, level, str(told))

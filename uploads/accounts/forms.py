@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account import forms as account_forms
 from allauth.account.authentication import get_authentication_records
-from allauth.account.forms import ChangePasswordForm, ReauthenticateForm
 from allauth.account.internal.flows.login import perform_login, record_authentication
 from allauth.account.models import Login
 from allauth.core import context
 from allauth.core.internal.cryptokit import normalize_user_code
 from allauth.mfa import app_settings as factors
 from allauth.mfa.adapter import get_adapter
-from allauth.mfa.base.forms import AuthenticateForm
-from allauth.mfa.base.forms import ReauthenticateForm as CodeAgainForm
-from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.base import forms as mfa_forms
+from allauth.mfa.totp import forms as totp_forms
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
@@ -24,19 +23,18 @@ from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from uploads.accounts import known
-from uploads.services import attempts
+from uploads.accounts import device_cookie, throttling
 
 
-class SignIn(AuthenticationForm):
+class LoginForm(AuthenticationForm):
     """Django's own form, whose answer about an unknown name, a closed account and a wrong password is the same."""
 
     def clean(self) -> dict[str, Any]:
         name, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if name is None or not password:
             return self.cleaned_data
-        browser = known.browser_of(self.request, name) if self.request else None
-        tries = attempts.of_password(name, browser=browser)
+        browser = device_cookie.device_id(self.request, name) if self.request else None
+        tries = throttling.password_throttle(name, browser=browser)
         tries.begin()
         try:
             cleaned = super().clean()
@@ -55,14 +53,14 @@ class SignIn(AuthenticationForm):
         return answer
 
 
-class AskAgain(ReauthenticateForm):  # type: ignore[misc]
+class ReauthenticateForm(account_forms.ReauthenticateForm):  # type: ignore[misc]
     """Before something that a thief at an open screen would like to do."""
 
     user: User
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _in_plain_dress(self, "password")
+        _plain_widgets(self, "password")
 
     def clean_password(self) -> str:
         password = str(self.cleaned_data["password"])
@@ -71,10 +69,10 @@ class AskAgain(ReauthenticateForm):  # type: ignore[misc]
         return password
 
 
-class ChangePassword(ChangePasswordForm):  # type: ignore[misc]
+class PasswordChangeForm(account_forms.ChangePasswordForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _in_plain_dress(self, "oldpassword")
+        _plain_widgets(self, "oldpassword")
 
     def clean_oldpassword(self) -> str:
         password = str(self.cleaned_data.get("oldpassword", ""))
@@ -84,7 +82,7 @@ class ChangePassword(ChangePasswordForm):  # type: ignore[misc]
 
 
 def _is_password_of(user: User, password: str) -> bool:
-    tries = attempts.of_repeated_password(user.get_username())
+    tries = throttling.reauthentication_throttle(user.get_username())
     tries.begin()
     kept = user.password
     if not user.check_password(password):
@@ -96,38 +94,38 @@ def _is_password_of(user: User, password: str) -> bool:
     return True
 
 
-class Code(AuthenticateForm):  # type: ignore[misc]
+class TOTPForm(mfa_forms.AuthenticateForm):  # type: ignore[misc]
     """The code of the second factor, or a recovery code, after the password."""
 
     user: User
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _in_plain_dress(self, "code")
+        _plain_widgets(self, "code")
 
     def clean_code(self) -> str:
         return _counted(self, super().clean_code)
 
 
-class CodeAgain(CodeAgainForm):  # type: ignore[misc]
+class ReauthenticateTOTPForm(mfa_forms.ReauthenticateForm):  # type: ignore[misc]
     user: User
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _in_plain_dress(self, "code")
+        _plain_widgets(self, "code")
 
     def clean_code(self) -> str:
         return _counted(self, super().clean_code)
 
 
-class FirstCode(ActivateTOTPForm):  # type: ignore[misc]
+class ActivateTOTPForm(totp_forms.ActivateTOTPForm):  # type: ignore[misc]
     """Of an app that has just read the key."""
 
     user: User
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _in_plain_dress(self, "code")
+        _plain_widgets(self, "code")
 
     def clean_code(self) -> str:
         code = str(super().clean_code())
@@ -136,7 +134,7 @@ class FirstCode(ActivateTOTPForm):  # type: ignore[misc]
         return code
 
 
-def _in_plain_dress(form: Form, first: str) -> None:
+def _plain_widgets(form: Form, first: str) -> None:
     """Labels stand above their fields, and nothing in them; one types into the first at once, a code in digits."""
     for field in form.fields.values():
         field.widget.attrs.pop("placeholder", None)
@@ -145,9 +143,9 @@ def _in_plain_dress(form: Form, first: str) -> None:
         form.fields[first].widget.attrs |= {"inputmode": "numeric", "spellcheck": "false"}
 
 
-def _counted(form: Code | CodeAgain, clean_code: Any) -> str:
+def _counted(form: TOTPForm | ReauthenticateTOTPForm, clean_code: Any) -> str:
     name = form.user.get_username()
-    tries = attempts.of_code(name, browser=known.browser_of(context.request, name))
+    tries = throttling.code_throttle(name, browser=device_cookie.device_id(context.request, name))
     tries.begin()
     try:
         code = str(clean_code())

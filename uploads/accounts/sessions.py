@@ -15,15 +15,15 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.http import HttpRequest, HttpResponse
 
-from amalga.database import takes_no_writes
+from amalga.db import is_read_only_error
 from uploads.models import Session
-from uploads.services import presence
+from uploads.services import sign_in_events
 
-BEGAN = "began"  # when somebody signed in: the absolute limit is counted from here
-SEEN = "seen"
+STARTED_AT = "began"  # when somebody signed in: the absolute limit is counted from here
+LAST_SEEN = "seen"
 RENEW_SECONDS = 300  # a session in use is written anew so often; the idle limit is that much less exact
 
-ASKED = "SELECT * FROM uploads_session WHERE session_key = %s AND expire_date > statement_timestamp()"
+LAST_CHECKED = "SELECT * FROM uploads_session WHERE session_key = %s AND expire_date > statement_timestamp()"
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class SessionStore(DatabaseStore):
     renewed: str | None = None  # all that this session holds but when it was seen, at its renewal
 
     def renew(self, now: int) -> None:
-        self[SEEN] = now
+        self[LAST_SEEN] = now
         self.renewed = self._held()
 
     def save(self, must_create: bool = False) -> None:
@@ -48,16 +48,16 @@ class SessionStore(DatabaseStore):
         try:
             super().save(must_create=must_create)
         except UpdateError as fault:
-            if not takes_no_writes(fault.__context__) or self.renewed != self._held():
+            if not is_read_only_error(fault.__context__) or self.renewed != self._held():
                 raise
             logger.warning("session_not_renewed")
 
     def _held(self) -> str:
-        return json.dumps({name: value for name, value in self.items() if name != SEEN})
+        return json.dumps({name: value for name, value in self.items() if name != LAST_SEEN})
 
     def _get_session_from_db(self) -> Session | None:
         """Django's own question in SQL that nobody has to make: it is asked with every request."""
-        for found in Session.objects.raw(ASKED, [self.session_key]):
+        for found in Session.objects.raw(LAST_CHECKED, [self.session_key]):
             return found
         self._session_key = None
         return None
@@ -70,11 +70,11 @@ class SessionStore(DatabaseStore):
 
 def begin(*, request: HttpRequest, **_: Any) -> None:
     """Somebody signed in."""
-    request.session[BEGAN] = request.session[SEEN] = int(time.time())
+    request.session[STARTED_AT] = request.session[LAST_SEEN] = int(time.time())
     Session.objects.clear_expired()
 
 
-class LimitSessions:
+class SessionLimitMiddleware:
     """Sessions end a while after they were last used (their cookie and row expire), and in any case when they are old.
 
     One that is in use is written anew every few minutes, not with every request.
@@ -91,9 +91,9 @@ class LimitSessions:
         if SESSION_KEY not in session:
             return
         now = int(time.time())
-        if now - session.setdefault(BEGAN, now) > settings.SESSION_ABSOLUTE_DAYS * 24 * 3600:
-            presence.session_too_old(session[SESSION_KEY])
+        if now - session.setdefault(STARTED_AT, now) > settings.SESSION_ABSOLUTE_DAYS * 24 * 3600:
+            sign_in_events.session_too_old(session[SESSION_KEY])
             session.flush()
             request.user = AnonymousUser()
-        elif now - session.get(SEEN, 0) > RENEW_SECONDS:
+        elif now - session.get(LAST_SEEN, 0) > RENEW_SECONDS:
             session.renew(now)

@@ -2,15 +2,15 @@
 
 from django.urls import path
 
-from uploads.accounts import sso, views
+from uploads.accounts import oidc, views
 
 urlpatterns = [
     path("login/", views.sign_in, name="login"),
     path("login/", views.sign_in, name="account_login"),
     path("logout/", views.sign_out, name="logout"),
     path("code/", views.code, name="mfa_authenticate"),
-    path("sso/", sso.begin, name="sso"),
-    path("sso/back/", sso.end, name="sso_callback"),
+    path("sso/", oidc.begin, name="sso"),
+    path("sso/back/", oidc.end, name="sso_callback"),
     path("confirm/", views.ask_again, name="account_reauthenticate"),
     path("confirm/code/", views.code_again, name="mfa_reauthenticate"),
     path("security/", views.security, name="mfa_index"),

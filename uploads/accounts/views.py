@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account import views as account_views
 from allauth.account.internal.stagekit import get_pending_stage
 from allauth.account.utils import get_next_redirect_url
-from allauth.account.views import LoginView, PasswordChangeView, ReauthenticateView
 from allauth.mfa.base import views as base
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes import views as codes
@@ -21,23 +21,22 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from uploads.accounts import sso
+from uploads.accounts import oidc
 from uploads.accounts.forms import proved_by_code
 from uploads.errors import Forbidden
-from uploads.services import presence
-from uploads.views.answers import told_on_a_page
-from uploads.views.people import signed_in
+from uploads.services import sign_in_events
+from uploads.views.responses import html_errors, request_user
 
 
-class SignIn(LoginView):  # type: ignore[misc]
+class LoginView(account_views.LoginView):  # type: ignore[misc]
     """By name and password; a second factor, if there is one, is asked for on the next page."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)
-        return {**context, "next": self.get_next_url() or "", "sso_name": sso.name()}
+        return {**context, "next": self.get_next_url() or "", "sso_name": oidc.name()}
 
 
-class Code(base.AuthenticateView):  # type: ignore[misc]
+class MFAView(base.AuthenticateView):  # type: ignore[misc]
     """The page between the password and being in."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -51,9 +50,9 @@ class Code(base.AuthenticateView):  # type: ignore[misc]
         return answer
 
 
-class ChangePassword(PasswordChangeView):  # type: ignore[misc]
+class PasswordChangeView(account_views.PasswordChangeView):  # type: ignore[misc]
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not signed_in(request).has_usable_password():
+        if not request_user(request).has_usable_password():
             raise Forbidden(_("You have no password here: you sign in by single sign-on."))
         answer: HttpResponseBase = super().dispatch(request, *args, **kwargs)
         return answer
@@ -62,12 +61,12 @@ class ChangePassword(PasswordChangeView):  # type: ignore[misc]
         return reverse("mfa_index")
 
 
-sign_in = told_on_a_page(SignIn.as_view())
+sign_in = html_errors(LoginView.as_view())
 sign_out = login_not_required(LogoutView.as_view())
-change_password = told_on_a_page(ChangePassword.as_view())
-ask_again = told_on_a_page(ReauthenticateView.as_view())
-code = told_on_a_page(login_not_required(Code.as_view()))
-code_again = told_on_a_page(base.reauthenticate)
+change_password = html_errors(PasswordChangeView.as_view())
+ask_again = html_errors(account_views.ReauthenticateView.as_view())
+code = html_errors(login_not_required(MFAView.as_view()))
+code_again = html_errors(base.reauthenticate)
 security = base.index
 add_factor = totp.activate_totp
 remove_factor = totp.deactivate_totp
@@ -79,8 +78,8 @@ download_recovery_codes = codes.download_recovery_codes
 @require_POST
 def end_other_sessions(request: HttpRequest) -> HttpResponseBase:
     """Signed out everywhere but here."""
-    user = signed_in(request)
-    presence.end_sessions(user, by=user, but=request.session.session_key, why="asked")
+    user = request_user(request)
+    sign_in_events.end_sessions(user, by=user, but=request.session.session_key, why="asked")
     messages.success(request, _("Everywhere else you are signed out."))
     return HttpResponseRedirect(reverse("mfa_index"))
 
@@ -94,7 +93,7 @@ def admin_login(request: HttpRequest) -> HttpResponseBase:
     wanted = get_next_redirect_url(request) or reverse("admin:index")
     if not settings.STAFF_SECOND_FACTOR or proved_by_code(request):
         return HttpResponseRedirect(wanted)
-    if Authenticator.objects.filter(user=signed_in(request), type=Authenticator.Type.TOTP).exists():
+    if Authenticator.objects.filter(user=request_user(request), type=Authenticator.Type.TOTP).exists():
         return HttpResponseRedirect(reverse("mfa_reauthenticate", query={"next": wanted}))
     messages.info(request, _("Administrators sign in with a second factor. Set up yours now; it takes a minute."))
     return HttpResponseRedirect(reverse("mfa_activate_totp"))

@@ -19,21 +19,21 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
-from uploads.admin.disclosure import disclose
-from uploads.admin.export import MOST_EXPORTED, lines
+from uploads.admin.base import LargeTableAdmin
+from uploads.admin.export import MAX_EXPORTED, lines
 from uploads.admin.filters import ActionFilter, ActorFilter, EventTimeFilter
-from uploads.admin.recorded import LargeAdmin
+from uploads.admin.redaction import redact_events
 from uploads.models import Action, Event, File, Folder
-from uploads.models.event import EventQuerySet
-from uploads.views.people import signed_in
+from uploads.models.audit import EventQuerySet
+from uploads.views.responses import request_user
 
-MOST_MATCHING = 500  # files whose events are looked for by a part of their names
-MOST_SEARCHED_CHARACTERS = 255
+MAX_MATCHES = 500  # files whose events are looked for by a part of their names
+MAX_SEARCH_CHARACTERS = 255
 UNTOLD = gettext_lazy("not for you to see")
 
 
 @admin.register(Event)
-class EventAdmin(LargeAdmin):
+class EventAdmin(LargeTableAdmin):
     list_display = ("at", "what", "who", "about", "address", "details")
     list_display_links = None
     list_filter = (ActionFilter, EventTimeFilter, ActorFilter)
@@ -68,18 +68,18 @@ class EventAdmin(LargeAdmin):
             return queryset.filter(file_id=UUID(text)), False
         except ValueError:
             pass
-        if len(text) > MOST_SEARCHED_CHARACTERS:
+        if len(text) > MAX_SEARCH_CHARACTERS:
             return queryset.none(), False
-        found = Event.objects.filter(pk__in=_found(queryset, text, signed_in(request)))
+        found = Event.objects.filter(pk__in=_matching(queryset, text, request_user(request)))
         return found.order_by(*queryset.query.order_by), False
 
-    def attach(self, request: HttpRequest, rows: Sequence[Any]) -> None:
-        disclose(rows, signed_in(request))
+    def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        redact_events(rows, request_user(request))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Event | None:
         event = super().get_object(request, object_id, from_field)
         if event is not None:
-            disclose([event], signed_in(request))
+            redact_events([event], request_user(request))
         return event
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
@@ -98,7 +98,7 @@ class EventAdmin(LargeAdmin):
             events: Any = self.get_changelist_instance(request).queryset
         except IncorrectLookupParameters:
             return HttpResponseRedirect(reverse("admin:uploads_event_changelist"))
-        user = signed_in(request)
+        user = request_user(request)
         Event.objects.record(Action.EXPORT, by=user, filter=request.GET.urlencode()[:1_000])
         answer = StreamingHttpResponse(lines(events, user), content_type="text/csv; charset=utf-8")
         answer["Content-Disposition"] = f'attachment; filename="activity-{timezone.now():%Y-%m-%d}.csv"'
@@ -125,16 +125,16 @@ class EventAdmin(LargeAdmin):
         return ", ".join(f"{name}: {_plain(value)}" for name, value in event.told_detail.items()) or "–"
 
 
-def _found(events: EventQuerySet, text: str, user: User) -> Any:
+def _matching(events: EventQuerySet, text: str, user: User) -> Any:
     """Ids of the newest events about files of this name, and of those that bear it. An index answers each of the two
     questions; an OR of both would read the whole log."""
     files = File.objects.visible_to(user).listed().matching(text).newest_first().only("id", "series")
-    about = events.filter(file_id__in=[file.link for file in files[:MOST_MATCHING]])
+    about = events.filter(file_id__in=[file.link for file in files[:MAX_MATCHES]])
     named = events.filter(name=text)
     if not user.is_superuser:  # a line that tells nothing would tell that somebody else's file or folder is called so
         seen = Folder.objects.visible_to(user).values("pk")
         named = named.filter(Q(folder_id__isnull=True) | Q(folder_id__in=seen), file_id__isnull=True)
-    newest = [rows.order_by("-id").values("pk")[: MOST_EXPORTED + 1] for rows in (about, named)]
+    newest = [rows.order_by("-id").values("pk")[: MAX_EXPORTED + 1] for rows in (about, named)]
     return newest[0].union(newest[1])
 
 

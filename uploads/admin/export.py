@@ -10,10 +10,10 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from uploads.admin.disclosure import disclose
-from uploads.models.event import EventQuerySet
+from uploads.admin.redaction import redact_events
+from uploads.models.audit import EventQuerySet
 
-MOST_EXPORTED = 100_000
+MAX_EXPORTED = 100_000
 BATCH = 2_000
 BYTE_ORDER_MARK = "\ufeff"  # without it spreadsheets take UTF-8 for something else
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # OWASP ASVS 5.0, 1.2.10
@@ -34,12 +34,12 @@ def lines(events: EventQuerySet, user: User) -> Iterator[str]:
                            _("details")])  # fmt: skip
     written = 0
     for batch in _batches(events):
-        disclose(batch, user)
-        for event in batch[: MOST_EXPORTED - written]:
+        redact_events(batch, user)
+        for event in batch[: MAX_EXPORTED - written]:
             yield writer.writerow([cell(value) for value in _row(event)])
         written += len(batch)
-        if written > MOST_EXPORTED:
-            told = _("There are more than %(most)s. Narrow the filter for the rest.") % {"most": f"{MOST_EXPORTED:,}"}
+        if written > MAX_EXPORTED:
+            told = _("There are more than %(most)s. Narrow the filter for the rest.") % {"most": f"{MAX_EXPORTED:,}"}
             yield writer.writerow(["", told, "", "", "", "", "", "", ""])
             return
 

@@ -19,10 +19,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from uploads import services
-from uploads.admin import bulk
-from uploads.admin.days import days_of
+from uploads.admin import actions
+from uploads.admin.base import LargeTableAdmin
+from uploads.admin.date_hierarchy import days_of
+from uploads.admin.fields import FolderField, TagsField, file_name, keep, understood
 from uploads.admin.filters import (
-    BasisFilter,
+    ChecksumStatusFilter,
     FolderFilter,
     OriginFilter,
     OwnerFilter,
@@ -32,21 +34,18 @@ from uploads.admin.filters import (
     TypeFilter,
     VisibilityFilter,
 )
-from uploads.admin.places import FolderField, keep
-from uploads.admin.recorded import LargeAdmin
-from uploads.admin.typed import TagsField, file_name, understood
 from uploads.errors import Forbidden, Problem
 from uploads.forms import UploadForm
-from uploads.listing import UNTOLD, paths_for
-from uploads.models import File, Look, Preview, PreviewState, State, Tagging, Visibility
-from uploads.names import fold
-from uploads.services import Outcome
-from uploads.templatetags.look import in_bytes, when
-from uploads.views.people import signed_in
+from uploads.listing import HIDDEN_NAME, paths_for
+from uploads.models import File, Preview, PreviewKind, PreviewState, State, Tagging, Visibility
+from uploads.names import normalize_for_search
+from uploads.services import BulkResult
+from uploads.templatetags.formatting import filesize, when
+from uploads.views.responses import request_user
 
 KEY_BEGINS = ("f/",)
-MOST_SEARCHED_CHARACTERS = 255
-MOST_VERSIONS = 100
+MAX_SEARCH_CHARACTERS = 255
+MAX_VERSIONS = 100
 EDITED = ("name", "folder", "tags", "visibility")
 FACTS = ("link", "owner", "versions", "state", "size", "key", "origin", "etag", "checksum", "checksum_algorithm",
          "checksum_basis", "refusal", "family", "claimed_type", "detected_type", "content_encoding", "part_size",
@@ -66,7 +65,7 @@ class FileForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         place = getattr(self.instance, "place", "")
-        self.initial["folder"] = f"#{self.instance.folder_id}" if UNTOLD in place else place
+        self.initial["folder"] = f"#{self.instance.folder_id}" if HIDDEN_NAME in place else place
         self.initial["tags"] = ", ".join(getattr(self.instance, "tag_names", ()))
         keep(self, "folder", self.instance.folder)
 
@@ -76,15 +75,15 @@ class FileForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(File)
-class FileAdmin(LargeAdmin):
+class FileAdmin(LargeTableAdmin):
     """Files this person may see, as `visible_to` says; "delete" is the trash."""
 
     form = FileForm
     list_display = ("thumbnail", "called", "readable_size", "added", "owner", "place", "family", "tag_names", "page")
     list_display_links = ("called",)
     list_filter = (
-        StateFilter, TypeFilter, VisibilityFilter, BasisFilter, OriginFilter, TimeFilter, OwnerFilter, FolderFilter,
-        TagFilter,
+        StateFilter, TypeFilter, VisibilityFilter, ChecksumStatusFilter, OriginFilter, TimeFilter, OwnerFilter,
+        FolderFilter, TagFilter,
     )  # fmt: skip
     list_select_related = ("owner",)
     search_fields = ("name",)
@@ -111,20 +110,20 @@ class FileAdmin(LargeAdmin):
             return seen.filter(key=text), False
         if (pk := _as_id(text)) is not None:
             return seen.by_links([pk]) | seen.filter(pk=pk), False
-        return (queryset.matching(text) if len(text) <= MOST_SEARCHED_CHARACTERS else queryset.none()), False
+        return (queryset.matching(text) if len(text) <= MAX_SEARCH_CHARACTERS else queryset.none()), False
 
-    def attach(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+    def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         """Thumbnails, folders and tags of one page of files: four queries."""
-        small = Preview.objects.filter(file__in=rows, look=Look.THUMBNAIL, state=PreviewState.READY)
+        small = Preview.objects.filter(file__in=rows, look=PreviewKind.THUMBNAIL, state=PreviewState.READY)
         pictured = set(small.values_list("file_id", flat=True))
-        places, tags = paths_for(signed_in(request), (file.folder_id for file in rows)), _tags_of(rows)
+        places, tags = paths_for(request_user(request), (file.folder_id for file in rows)), _tags_of(rows)
         for file in rows:
             file.pictured = file.pk in pictured and file.current
             file.place = places.get(file.folder_id, "")
             file.tag_names = tags.get(file.pk, [])
 
     def get_actions(self, request: HttpRequest) -> Any:
-        return bulk.actions()
+        return actions.actions()
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context = {"days": days_of(request), "events": request.user.has_perm("uploads.view_event")}
@@ -153,7 +152,7 @@ class FileAdmin(LargeAdmin):
 
     @admin.display(description=gettext_lazy("size"), ordering="size")
     def readable_size(self, file: File) -> str:
-        return in_bytes(file.size)
+        return filesize(file.size)
 
     @admin.display(description=gettext_lazy("added"), ordering="available_at")
     def added(self, file: File) -> str:
@@ -171,7 +170,7 @@ class FileAdmin(LargeAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> File | None:
         file = super().get_object(request, object_id, from_field)
         if file is not None:
-            self.attach(request, [file])
+            self.annotate_page(request, [file])
         return file
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -203,7 +202,7 @@ class FileAdmin(LargeAdmin):
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
         if "folder" in form.base_fields:
-            form.base_fields["folder"].user = signed_in(request)  # type: ignore[attr-defined]
+            form.base_fields["folder"].user = request_user(request)  # type: ignore[attr-defined]
         return form
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
@@ -222,7 +221,7 @@ class FileAdmin(LargeAdmin):
 
     def save_model(self, request: HttpRequest, obj: File, form: Any, change: bool) -> None:
         """Only what was edited, and by the verbs that check whose file it is now."""
-        user, told = signed_in(request), form.cleaned_data
+        user, told = request_user(request), form.cleaned_data
         if "name" in form.changed_data:
             services.rename(obj, told["name"], by=user)
         if "folder" in form.changed_data:
@@ -247,11 +246,11 @@ class FileAdmin(LargeAdmin):
 
     @admin.display(description=gettext_lazy("versions"))
     def versions(self, file: File) -> str:
-        rows = File.objects.versions_of(file).available().order_by("-available_at", "-id")[:MOST_VERSIONS]
+        rows = File.objects.versions_of(file).available().order_by("-available_at", "-id")[:MAX_VERSIONS]
         lines = format_html_join(
             "", '<tr><td><a href="{}">{}</a></td><td>{}</td><td>{}</td></tr>',
             ((reverse("admin:uploads_file_change", args=[row.pk]), f"{row.available_at:%Y-%m-%d %H:%M}",
-              in_bytes(row.size), _("counts") if row.current else "") for row in rows),
+              filesize(row.size), _("counts") if row.current else "") for row in rows),
         )  # fmt: skip
         return format_html('<table class="versions">{}</table>', lines) if lines else NOTHING
 
@@ -274,21 +273,21 @@ def _tags_of(files: Sequence[File]) -> dict[UUID, list[str]]:
 
 def _retag(file: File, wanted: Sequence[str], user: User) -> None:
     """The file has exactly these tags afterwards."""
-    before = {fold(name): name for name in _tags_of([file]).get(file.pk, [])}
-    after = {fold(name): name for name in wanted}
+    before = {normalize_for_search(name): name for name in _tags_of([file]).get(file.pk, [])}
+    after = {normalize_for_search(name): name for name in wanted}
     add = [name for folded, name in after.items() if folded not in before]
     remove = [name for folded, name in before.items() if folded not in after]
     if add or remove:
         _done(services.tag_files([file.link], add=add, remove=remove, by=user))
 
 
-def _done(outcome: Outcome) -> None:
+def _done(outcome: BulkResult) -> None:
     if not outcome.files:
         raise Forbidden(_("This file is not yours to change so, or not there any more. Open the list again."))
 
 
 def _trash(request: HttpRequest, file: File) -> None:
     try:
-        services.trash(file, by=signed_in(request))
+        services.trash(file, by=request_user(request))
     except Problem as problem:
         messages.warning(request, problem.message)

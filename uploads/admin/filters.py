@@ -17,18 +17,18 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from uploads.admin.places import folder_at
-from uploads.models import Action, Basis, Family, Figure, Kind, Origin, State, Status, Tag, Visibility
-from uploads.names import fold
-from uploads.views.people import signed_in
+from uploads.admin.fields import folder_by_path
+from uploads.models import Action, Category, ChecksumStatus, Figure, Kind, Origin, State, Status, Tag, Visibility
+from uploads.names import normalize_for_search
+from uploads.views.responses import request_user
 
-MOST_SUGGESTED = 8
-MOST_TYPED_CHARACTERS = 1_500
+MAX_SUGGESTIONS = 8
+MAX_TYPED_CHARACTERS = 1_500
 
 DAYS = {"today": 0, "7d": 7, "30d": 30, "1y": 365}
 
 
-class OneOf(admin.SimpleListFilter):
+class ChoiceFilter(admin.SimpleListFilter):
     """A few fixed values; another one is nonsense."""
 
     def known(self) -> set[str]:
@@ -41,7 +41,7 @@ class OneOf(admin.SimpleListFilter):
         return value or None
 
 
-class Typed(admin.SimpleListFilter):
+class TextFilter(admin.SimpleListFilter):
     """A value that is typed, with a few likely ones to click on."""
 
     template = "admin/uploads/filter_typed.html"
@@ -65,7 +65,7 @@ class Typed(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.typed:
             return queryset
-        if len(self.typed) > MOST_TYPED_CHARACTERS:
+        if len(self.typed) > MAX_TYPED_CHARACTERS:
             return queryset.none()
         return self.narrow(queryset, request)
 
@@ -74,7 +74,7 @@ class Typed(admin.SimpleListFilter):
         """The rows that fit what was typed; what makes no sense fits none."""
 
 
-class StateFilter(OneOf):
+class StateFilter(ChoiceFilter):
     """Where the files stand: lists begin with what is in the library, as its pages do."""
 
     title, parameter_name = _("state"), "state"
@@ -104,28 +104,28 @@ class StateFilter(OneOf):
         return queryset.filter(state=State.AVAILABLE, current=True)
 
 
-class TypeFilter(OneOf):
+class TypeFilter(ChoiceFilter):
     title, parameter_name = _("type"), "type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        return Family.choices
+        return Category.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         family = self.chosen()
         return queryset.filter(family=family) if family else queryset
 
 
-class BasisFilter(OneOf):
+class ChecksumStatusFilter(ChoiceFilter):
     """What is wrong with stored bytes, or not known of them."""
 
     title, parameter_name = _("stored bytes"), "bytes"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
         return [
-            (Basis.DAMAGED.value, _("Damaged")),
-            (Basis.MISSING.value, _("Missing")),
-            (Basis.CLAIMED.value, _("Not yet checked")),
-            (Basis.UNREAD.value, _("Imported and not yet read")),
+            (ChecksumStatus.DAMAGED.value, _("Damaged")),
+            (ChecksumStatus.MISSING.value, _("Missing")),
+            (ChecksumStatus.CLAIMED.value, _("Not yet checked")),
+            (ChecksumStatus.UNREAD.value, _("Imported and not yet read")),
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -133,7 +133,7 @@ class BasisFilter(OneOf):
         return queryset.filter(checksum_basis=basis) if basis else queryset
 
 
-class OriginFilter(OneOf):
+class OriginFilter(ChoiceFilter):
     """Who made the objects."""
 
     title, parameter_name = _("origin"), "origin"
@@ -150,7 +150,7 @@ class OriginFilter(OneOf):
         return queryset.filter(origin=origin) if origin else queryset
 
 
-class VisibilityFilter(OneOf):
+class VisibilityFilter(ChoiceFilter):
     title, parameter_name = _("visibility"), "visibility"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
@@ -164,7 +164,7 @@ class VisibilityFilter(OneOf):
         return queryset.filter(visibility=chosen) if chosen else queryset
 
 
-class OwnerFilter(Typed):
+class OwnerFilter(TextFilter):
     title, parameter_name, hint = _("owner"), "owner", _("User name")
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
@@ -177,7 +177,7 @@ class OwnerFilter(Typed):
         return rows.filter(owner=owner) if owner else rows.none()
 
 
-class FolderFilter(Typed):
+class FolderFilter(TextFilter):
     """Exactly this folder, by its path; `/` is the top."""
 
     title, parameter_name, hint = _("folder"), "folder", _("Its path, like Brand/Logos; / is the top")
@@ -185,11 +185,11 @@ class FolderFilter(Typed):
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
         if self.typed == "/":
             return rows.filter(folder__isnull=True)
-        folder = folder_at(self.typed, signed_in(request))
+        folder = folder_by_path(self.typed, request_user(request))
         return rows.filter(folder=folder) if folder else rows.none()
 
 
-class TagFilter(Typed):
+class TagFilter(TextFilter):
     title, parameter_name, hint = _("tag"), "tag", _("Tag")
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
@@ -198,7 +198,7 @@ class TagFilter(Typed):
         return [(names[int(key)], names[int(key)]) for key in keys if int(key) in names]
 
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
-        tag = Tag.objects.filter(folded=fold(self.typed)).first()
+        tag = Tag.objects.filter(folded=normalize_for_search(self.typed)).first()
         return rows.filter(taggings__tag=tag) if tag else rows.none()
 
 
@@ -228,7 +228,7 @@ class EventTimeFilter(TimeFilter):
     parameter_name, column = "at", "at"
 
 
-class ActionFilter(OneOf):
+class ActionFilter(ChoiceFilter):
     title, parameter_name = _("what"), "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
@@ -239,7 +239,7 @@ class ActionFilter(OneOf):
         return queryset.filter(action=action) if action else queryset
 
 
-class ActorFilter(Typed):
+class ActorFilter(TextFilter):
     """What one person did; people who are gone are found by the name they had."""
 
     title, parameter_name, hint = _("who"), "actor", _("User name")
@@ -249,7 +249,7 @@ class ActorFilter(Typed):
         return rows.filter(actor_id=person.pk) if person else rows.filter(actor=self.typed)
 
 
-class InsideFilter(Typed):
+class DescendantFilter(TextFilter):
     """The folders inside one folder; without a search the list begins at the top of the tree."""
 
     title, parameter_name, hint = _("inside of"), "inside", _("Its path, like Brand/Logos; / is the top")
@@ -257,7 +257,7 @@ class InsideFilter(Typed):
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
         if self.typed == "/":
             return rows.filter(parent__isnull=True)
-        folder = folder_at(self.typed, signed_in(request))
+        folder = folder_by_path(self.typed, request_user(request))
         return rows.filter(parent=folder) if folder else rows.none()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -287,7 +287,7 @@ def largest(request: HttpRequest, kind: Kind, *, by: str = "-bytes") -> list[str
     if not request.user.has_perm("uploads.view_figure"):
         return []
     figures = Figure.objects.filter(Q(files__gt=0), kind=kind, status=Status.STORED).order_by(by, "key")
-    return list(figures.values_list("key", flat=True)[:MOST_SUGGESTED])
+    return list(figures.values_list("key", flat=True)[:MAX_SUGGESTIONS])
 
 
 def _midnight(day: date) -> datetime:

@@ -19,20 +19,19 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from uploads.admin.filters import InsideFilter
-from uploads.admin.places import FolderField, keep
-from uploads.admin.recorded import LargeAdmin
-from uploads.admin.typed import understood
+from uploads.admin.base import LargeTableAdmin
+from uploads.admin.fields import FolderField, keep, understood
+from uploads.admin.filters import DescendantFilter
 from uploads.errors import Problem
 from uploads.forms import folder_name
-from uploads.listing import UNTOLD, paths_for
-from uploads.models import Figure, Folder, Grant, Kind, Level, Status
-from uploads.names import fold
+from uploads.listing import HIDDEN_NAME, paths_for
+from uploads.models import AccessLevel, Figure, Folder, Grant, Kind, Status
+from uploads.names import normalize_for_search
 from uploads.services import folders
-from uploads.templatetags.look import in_bytes
-from uploads.views.people import signed_in
+from uploads.templatetags.formatting import filesize
+from uploads.views.responses import request_user
 
-MOST_CHOSEN = 500
+MAX_SELECTED = 500
 CHOSEN = "_selected_action"
 
 
@@ -46,7 +45,7 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         above = getattr(self.instance, "above", "")
-        self.initial["parent"] = f"#{self.instance.parent_id}" if UNTOLD in above else above
+        self.initial["parent"] = f"#{self.instance.parent_id}" if HIDDEN_NAME in above else above
         keep(self, "parent", self.instance.parent)
 
     def clean_name(self) -> str:
@@ -67,7 +66,7 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def _refused(self, parent: Folder | None) -> bool:
         try:
-            folders.require_open(parent, self.fields["parent"].user)  # type: ignore[attr-defined]
+            folders.require_writable(parent, self.fields["parent"].user)  # type: ignore[attr-defined]
         except Problem as problem:
             self.add_error("parent", problem.message)
             return True
@@ -81,16 +80,16 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
 class GrantFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
     """Which groups may do what. Somebody has to manage, or nobody but a superuser gets in again."""
 
-    def levels(self) -> dict[Group, Level]:
+    def levels(self) -> dict[Group, AccessLevel]:
         kept = [form.cleaned_data for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
-        return {told["group"]: Level(told["level"]) for told in kept if told.get("group")}
+        return {told["group"]: AccessLevel(told["level"]) for told in kept if told.get("group")}
 
     def clean(self) -> None:
         super().clean()
         if any(self.errors):
             return
         restricted = "restricted" in self.data  # the form above, of the same page
-        if restricted and Level.MANAGE not in self.levels().values():
+        if restricted and AccessLevel.MANAGE not in self.levels().values():
             raise ValidationError(_("Choose at least one group that may manage the folder."))
         if not restricted and self.levels():
             raise ValidationError(_("Tick “only for chosen groups” as well, or take the groups away."))
@@ -119,12 +118,12 @@ class GrantInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 @admin.register(Folder)
-class FolderAdmin(LargeAdmin):
+class FolderAdmin(LargeTableAdmin):
     form = FolderForm
     inlines = (GrantInline,)
     list_display = ("whole", "inside", "files", "stored", "access", "created_by", "created_at")
     list_display_links = ("whole",)
-    list_filter = (InsideFilter,)
+    list_filter = (DescendantFilter,)
     list_select_related = ("created_by", "governor")
     ordering = ("folded", "id")
     search_fields = ("folded",)
@@ -138,13 +137,13 @@ class FolderAdmin(LargeAdmin):
         return Folder.objects.visible_to(request.user)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        for word in fold(search_term[:255]).split():
+        for word in normalize_for_search(search_term[:255]).split():
             queryset = queryset.filter(folded__contains=word)
         return queryset, False
 
-    def attach(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+    def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         """Paths, and what lies in each folder itself, from the kept figures: three queries."""
-        ways = paths_for(signed_in(request), (folder.pk for folder in rows))
+        ways = paths_for(request_user(request), (folder.pk for folder in rows))
         keys = [str(folder.pk) for folder in rows]
         kept = Figure.objects.filter(kind=Kind.FOLDER, status=Status.STORED, key__in=keys)
         figures = {key: (files, size) for key, files, size in kept.values_list("key", "files", "bytes")}
@@ -156,7 +155,7 @@ class FolderAdmin(LargeAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Folder | None:
         folder = super().get_object(request, object_id, from_field)
         if folder is not None:
-            self.attach(request, [folder])
+            self.annotate_page(request, [folder])
         return folder
 
     @admin.display(description=gettext_lazy("path"))
@@ -175,7 +174,7 @@ class FolderAdmin(LargeAdmin):
 
     @admin.display(description=gettext_lazy("stored"))
     def stored(self, folder: Any) -> str:
-        return in_bytes(folder.figures[1])
+        return filesize(folder.figures[1])
 
     @admin.display(description=gettext_lazy("access"))
     def access(self, folder: Folder) -> str:
@@ -188,7 +187,7 @@ class FolderAdmin(LargeAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Folder | None = None) -> bool:
         allowed = super().has_change_permission(request, obj)
-        return allowed and (obj is None or folders.may_hold(obj, signed_in(request)))
+        return allowed and (obj is None or folders.can_edit(obj, request_user(request)))
 
     def has_delete_permission(self, request: HttpRequest, obj: Folder | None = None) -> bool:
         return False  # an action takes emptied folders out of the tree
@@ -196,11 +195,11 @@ class FolderAdmin(LargeAdmin):
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
         if "parent" in form.base_fields:
-            form.base_fields["parent"].user = signed_in(request)  # type: ignore[attr-defined]
+            form.base_fields["parent"].user = request_user(request)  # type: ignore[attr-defined]
         return form
 
     def save_model(self, request: HttpRequest, obj: Folder, form: Any, change: bool) -> None:
-        told, user = form.cleaned_data, signed_in(request)
+        told, user = form.cleaned_data, request_user(request)
         if not change:
             made = folders.create(told["name"], parent=told["parent"], by=user)
             obj.pk, obj.path, obj.governor_id = made.pk, made.path, made.governor_id
@@ -220,7 +219,7 @@ class FolderAdmin(LargeAdmin):
             formset.new_objects, formset.changed_objects, formset.deleted_objects = [], [], []
             if touched and (restricted or "restricted" in form.changed_data):
                 levels = formset.levels() if restricted else None
-                folders.set_access(Folder.objects.get(pk=form.instance.pk), levels, by=signed_in(request))
+                folders.set_access(Folder.objects.get(pk=form.instance.pk), levels, by=request_user(request))
 
     def get_actions(self, request: HttpRequest) -> Any:
         if not request.user.has_perm("uploads.change_folder"):
@@ -230,12 +229,12 @@ class FolderAdmin(LargeAdmin):
 
 def _remove(modeladmin: FolderAdmin, request: HttpRequest, queryset: QuerySet[Folder]) -> HttpResponse | None:
     """Folders that hold files stay; the others leave the tree, with the empty folders below them."""
-    chosen = list(queryset.order_by("folded", "id")[: MOST_CHOSEN + 1])
-    if len(chosen) > MOST_CHOSEN:
-        messages.error(request, _("Choose at most %(most)s folders at once.") % {"most": MOST_CHOSEN})
+    chosen = list(queryset.order_by("folded", "id")[: MAX_SELECTED + 1])
+    if len(chosen) > MAX_SELECTED:
+        messages.error(request, _("Choose at most %(most)s folders at once.") % {"most": MAX_SELECTED})
         return None
     if "confirmed" not in request.POST:
-        modeladmin.attach(request, chosen)
+        modeladmin.annotate_page(request, chosen)
         context = {
             **modeladmin.admin_site.each_context(request),
             "title": _("Remove emptied folders"),
@@ -253,7 +252,7 @@ def _remove(modeladmin: FolderAdmin, request: HttpRequest, queryset: QuerySet[Fo
 
 def _removed(folder: Folder, request: HttpRequest) -> bool:
     try:
-        folders.remove(folder, by=signed_in(request))
+        folders.remove(folder, by=request_user(request))
     except Problem as problem:
         messages.warning(request, problem.message)
         return False

@@ -17,11 +17,11 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.admin.filters import OneOf
-from uploads.admin.recorded import ROWS_A_PAGE, CappedPaginator, LargeAdmin
-from uploads.models import File, Outcome, Report, Trouble
-from uploads.services.fsck import COMMAND, left_in_words
-from uploads.templatetags.look import in_bytes
+from uploads.admin.base import PAGE_ROWS, CappedPaginator, LargeTableAdmin
+from uploads.admin.filters import ChoiceFilter
+from uploads.models import File, Report, RunOutcome, Trouble
+from uploads.services.fsck import COMMAND, describe_unrepaired
+from uploads.templatetags.formatting import filesize
 
 # Nothing of a person's text is in such a key, or in the beginning of one. Others may hold the names of private files.
 OURS = re.compile(r"([fp](/[0-9a-f]{0,32})?)?")
@@ -30,11 +30,11 @@ HIDDEN = "…"
 SIDES = {"rows": gettext_lazy("In the database"), "objects": gettext_lazy("In the bucket")}
 
 
-class OutcomeFilter(OneOf):
+class OutcomeFilter(ChoiceFilter):
     title, parameter_name = gettext_lazy("outcome"), "outcome"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return Outcome.choices
+        return RunOutcome.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         chosen = self.chosen()
@@ -42,7 +42,7 @@ class OutcomeFilter(OneOf):
 
 
 @admin.register(Report)
-class ReportAdmin(LargeAdmin):
+class ReportAdmin(LargeTableAdmin):
     list_display = ("started_at", "command", "of_what", "how", "in_short")
     list_filter = (OutcomeFilter,)
     sortable_by = ()
@@ -79,8 +79,8 @@ class ReportAdmin(LargeAdmin):
         told = {
             "title": str(report),
             "report": report,
-            "scope": _told_of(report.scope, request.user),
-            "figures": list(figures(report, request.user)),
+            "scope": _discrepancies_text(report.scope, request.user),
+            "figures": list(summary_figures(report, request.user)),
             "troubles": _troubles(report, chosen),
             "page": _page(report, chosen, request.GET.get("p"), request.user),
             "chosen": chosen,
@@ -109,11 +109,11 @@ class ReportAdmin(LargeAdmin):
 
 def last_comparison() -> Report | None:
     """The last whole comparison of bucket and database that came to an end."""
-    ended = [Outcome.AGREED, Outcome.DIFFERENCES]
+    ended = [RunOutcome.AGREED, RunOutcome.DIFFERENCES]
     return Report.objects.filter(command=COMMAND, scope="", outcome__in=ended).first()
 
 
-def figures(report: Report, reader: Any) -> Iterator[tuple[Any, Any]]:
+def summary_figures(report: Report, reader: Any) -> Iterator[tuple[Any, Any]]:
     """Label and words for each figure; those of other commands as they wrote them."""
     summary = dict(report.summary)
     if report.command == COMMAND:
@@ -128,14 +128,14 @@ def _of_comparison(summary: dict[str, Any], reader: Any) -> Iterator[tuple[Any, 
         if of := summary.pop(side, None):
             digests.add(of["sha256"])
             files = ngettext("%(count)s object", "%(count)s objects", of["count"]) % {"count": f"{of['count']:,}"}
-            yield label, format_html("{}, {}<br><code>{}</code>", files, in_bytes(of["bytes"]), of["sha256"])
+            yield label, format_html("{}, {}<br><code>{}</code>", files, filesize(of["bytes"]), of["sha256"])
     if digests:
         yield _("Digests"), _("equal") if len(digests) == 1 else _("different")
     summary.pop("found", None)
-    if left := left_in_words(summary.pop("left", {})):
+    if left := describe_unrepaired(summary.pop("left", {})):
         yield _("Left out"), format_html("{}", "; ".join(left))
     if since := summary.pop("since", ""):
-        yield _("Only what comes behind"), _told_of(since, reader)
+        yield _("Only what comes behind"), _discrepancies_text(since, reader)
     if reason := summary.pop("reason", ""):
         yield _("Reason"), reason
 
@@ -159,21 +159,21 @@ def _sees_all(reader: Any) -> bool:
     return bool(reader.is_active and reader.is_superuser)
 
 
-def _told_of(key: str, reader: Any) -> str:
+def _discrepancies_text(key: str, reader: Any) -> str:
     return key if OURS.fullmatch(key) or _sees_all(reader) else HIDDEN
 
 
 def _page(report: Report, chosen: str, number: str | None, reader: Any) -> Page[Any]:
     """A page of findings. A key that may hold a name is told to those who may see the file, as everywhere."""
     findings = report.findings.filter(trouble=chosen) if chosen else report.findings.all()
-    paginator = CappedPaginator(findings.order_by("id"), ROWS_A_PAGE)
+    paginator = CappedPaginator(findings.order_by("id"), PAGE_ROWS)
     page = paginator.get_page(number)
     rows: list[Any] = list(page.object_list)
     files = File.objects.filter(pk__in=[row.file_id for row in rows if row.file_id])
     seen = set(files.visible_to(reader).values_list("pk", flat=True))
     for row in rows:
         row.address = reverse("admin:uploads_file_change", args=[row.file_id]) if row.file_id in seen else ""
-        hidden = row.file_id not in seen and _told_of(row.key, reader) == HIDDEN
+        hidden = row.file_id not in seen and _discrepancies_text(row.key, reader) == HIDDEN
         row.key, row.told = (HIDDEN, "") if hidden else (row.key, _plain(row.detail))
     page.object_list = rows
     return page

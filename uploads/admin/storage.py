@@ -10,13 +10,13 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from uploads.admin.plots import Share, area, bars
+from uploads.admin.charts import Share, area, bars
 from uploads.admin.reports import last_comparison
-from uploads.admin.sums import by_family, by_folder, by_owner, growth, totals
-from uploads.models import fold
-from uploads.views.people import signed_in
+from uploads.admin.stats import by_family, by_folder, by_owner, growth, totals
+from uploads.models import apply_deltas
+from uploads.views.responses import request_user
 
-FOLDED_AT_MOST = 5  # batches: a dashboard waits for no more, the sweep does the rest
+MAX_DELTAS_APPLIED = 5  # batches: a dashboard waits for no more, the sweep does the rest
 
 
 @require_safe
@@ -24,7 +24,7 @@ def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     """Nine queries, whatever is stored. What changed since the last fold is added first."""
     if not request.user.has_perm("uploads.view_figure"):
         raise PermissionDenied
-    fold(batches=FOLDED_AT_MOST)
+    apply_deltas(batches=MAX_DELTAS_APPLIED)
     periods = growth()
     told = {
         "title": _("Storage"),
@@ -35,7 +35,7 @@ def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
         "charts": [
             _chart("type", _("By type"), _("Type"), by_family()),
             _chart("owner", _("By owner"), _("Owner"), by_owner()),
-            _chart("folder", _("By folder"), _("Folder, with what is below"), by_folder(signed_in(request))),
+            _chart("folder", _("By folder"), _("Folder, with what is below"), by_folder(request_user(request))),
         ],
     }
     return TemplateResponse(request, "admin/storage.html", {**context, **told})

@@ -14,12 +14,12 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.admin.recorded import LargeAdmin
-from uploads.admin.typed import understood
-from uploads.forms import tag_names
+from uploads.admin.base import LargeTableAdmin
+from uploads.admin.fields import understood
+from uploads.forms import parse_tags
 from uploads.models import Figure, Kind, Status, Tag
-from uploads.names import fold
-from uploads.views.people import signed_in
+from uploads.names import normalize_for_search
+from uploads.views.responses import request_user
 
 
 class TagForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -30,8 +30,8 @@ class TagForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_name(self) -> str:
         if "," in self.cleaned_data["name"]:
             raise ValidationError(_("A tag has no commas: they stand between tags."))
-        (name,) = understood(tag_names, self.cleaned_data["name"])
-        there = Tag.objects.filter(folded=fold(name)).exclude(pk=self.instance.pk).first()
+        (name,) = understood(parse_tags, self.cleaned_data["name"])
+        there = Tag.objects.filter(folded=normalize_for_search(name)).exclude(pk=self.instance.pk).first()
         if there is not None:
             raise ValidationError(
                 _("There is a tag “%(name)s” already, and case and accents do not count. Put that one on the files, "
@@ -41,7 +41,7 @@ class TagForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Tag)
-class TagAdmin(LargeAdmin):
+class TagAdmin(LargeTableAdmin):
     form = TagForm
     list_display = ("name", "files")
     ordering = ("folded",)
@@ -50,18 +50,18 @@ class TagAdmin(LargeAdmin):
     fields = ("name",)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        for word in fold(search_term[:200]).split():
+        for word in normalize_for_search(search_term[:200]).split():
             queryset = queryset.filter(folded__contains=word)
         return queryset, False
 
-    def attach(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+    def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         counts = counts_of(rows)
         for tag in rows:
             tag.count = counts.get(str(tag.pk), 0)
 
     def save_model(self, request: HttpRequest, obj: Tag, form: Any, change: bool) -> None:
         if not change:
-            obj.created_by = signed_in(request)
+            obj.created_by = request_user(request)
         super().save_model(request, obj, form, change)
 
     @admin.display(description=gettext_lazy("files"))
@@ -78,7 +78,7 @@ class TagAdmin(LargeAdmin):
 
 
 def counts_of(tags: Sequence[Tag]) -> dict[str, int]:
-    """On how many files each tag is, by its id, as of the last fold."""
+    """On how many files each tag is, by its id, as of the last normalize_for_search."""
     figures = Figure.objects.filter(kind=Kind.TAG, status=Status.STORED, key__in=[str(tag.pk) for tag in tags])
     return dict(figures.values_list("key", "files"))
 

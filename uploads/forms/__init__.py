@@ -1,21 +1,21 @@
 """What people and programs send, cleaned: the pages' forms, the addresses of lists, and the protocol's JSON."""
 
-from uploads.forms.choice import Choice
-from uploads.forms.listing import read_list
-from uploads.forms.order import access_levels, folder_name, read_file_name, tag_names, whole_number
-from uploads.forms.page import UploadForm
-from uploads.forms.protocol import FilesToFinish, FilesToStart, PartsToSign
+from uploads.api.serializers import FinishUploadsSerializer, SignPartsSerializer, StartUploadsSerializer
+from uploads.forms.fields import access_levels, folder_name, parse_id, parse_tags, read_file_name
+from uploads.forms.listing import read_list_query
+from uploads.forms.selection import Selection
+from uploads.forms.upload import UploadForm
 
 __all__ = [
-    "Choice",
-    "FilesToFinish",
-    "FilesToStart",
-    "PartsToSign",
+    "FinishUploadsSerializer",
+    "Selection",
+    "SignPartsSerializer",
+    "StartUploadsSerializer",
     "UploadForm",
     "access_levels",
     "folder_name",
+    "parse_id",
+    "parse_tags",
     "read_file_name",
-    "read_list",
-    "tag_names",
-    "whole_number",
+    "read_list_query",
 ]

@@ -10,27 +10,27 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
 from uploads import names
-from uploads.listing import ADDED, SIZES, SORTS, Asked
-from uploads.models import Family, Tag
+from uploads.listing import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery
+from uploads.models import Category, Tag
 
-MOST_SEARCHED_CHARACTERS = 200
-MOST_WORDS = 10
-MOST_SHOWN_CHARACTERS = 60
+MAX_SEARCH_CHARACTERS = 200
+MAX_WORDS = 10
+MAX_ECHOED_CHARACTERS = 60
 
 T = TypeVar("T")
 
 
-def read_list(params: Mapping[str, str], user: User) -> tuple[Asked, list[str]]:
+def read_list_query(params: Mapping[str, str], user: User) -> tuple[ListQuery, list[str]]:
     """What the parameters ask for, and a sentence about each of them that could not be used. Names that this person may
     not know get the same message as names that do not exist."""
     reader = _Reader(params)
-    asked = Asked(
+    asked = ListQuery(
         q=reader.search(),
-        family=reader.one_of("type", Family.values),
+        family=reader.one_of("type", Category.values),
         owner=reader.found("owner", partial(_owner, user), _("Nobody here is called “%(value)s”.")),
         tag=reader.found("tag", partial(_tag, user), _("There is no tag “%(value)s”.")),
-        size=reader.one_of("size", SIZES),
-        added=reader.one_of("added", ADDED),
+        size=reader.one_of("size", SIZE_FILTERS),
+        added=reader.one_of("added", AGE_FILTERS),
         below={"1": True, "0": False}.get(reader.one_of("below", ("0", "1"))),
         sort=reader.one_of("sort", SORTS) or SORTS[0],
         grid=reader.one_of("view", ("table", "grid")) == "grid",
@@ -48,7 +48,7 @@ class _Reader:
 
     def search(self) -> str:
         text = self.text("q")
-        short = " ".join(text[:MOST_SEARCHED_CHARACTERS].split()[:MOST_WORDS])
+        short = " ".join(text[:MAX_SEARCH_CHARACTERS].split()[:MAX_WORDS])
         if len(short) < len(" ".join(text.split())):
             self.notes.append(_("The search was too long: only its beginning counts."))
         return short
@@ -59,7 +59,7 @@ class _Reader:
             return text
         self.notes.append(
             _("“%(value)s” is nothing that “%(name)s” can be; it was left out.")
-            % {"value": text[:MOST_SHOWN_CHARACTERS], "name": name}
+            % {"value": text[:MAX_ECHOED_CHARACTERS], "name": name}
         )
         return ""
 
@@ -67,9 +67,9 @@ class _Reader:
         text = self.text(name)
         if not text:
             return None
-        if len(text) <= names.MOST_CHARACTERS and (thing := find(text)) is not None:
+        if len(text) <= names.MAX_CHARACTERS and (thing := find(text)) is not None:
             return thing
-        self.notes.append(complaint % {"value": text[:MOST_SHOWN_CHARACTERS]})
+        self.notes.append(complaint % {"value": text[:MAX_ECHOED_CHARACTERS]})
         return None
 
 
@@ -79,5 +79,5 @@ def _owner(user: User, text: str) -> User | None:
 
 
 def _tag(user: User, text: str) -> Tag | None:
-    rows = Tag.objects.filter(folded=names.fold(text))
+    rows = Tag.objects.filter(folded=names.normalize_for_search(text))
     return (rows if user.has_perm("uploads.view_file") else rows.filter(taggings__file__owner=user)).first()

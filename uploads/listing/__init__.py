@@ -1,50 +1,49 @@
 """Lists of files and folders: what somebody asked for, the rows that fit, and one page of them."""
 
-from uploads.listing.asked import ADDED, SIZES, SORTS, Asked
-from uploads.listing.confirmed import confirm
-from uploads.listing.pages import ENTRIES_A_PAGE, Entry, Page, TooBroad, page_of
-from uploads.listing.plain import is_plain, plain_page
-from uploads.listing.rows import (
+from uploads.listing.cursor import Cursor, InvalidCursor
+from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, paginate, recheck_on_primary
+from uploads.listing.prepared_lists import is_plain, plain_page
+from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery
+from uploads.listing.redaction import redact_detail, redact_folders, referenced_folders
+from uploads.listing.selectors import (
     COLUMNS,
+    HIDDEN_NAME,
     TRASH_COLUMNS,
-    UNTOLD,
     as_path,
+    breadcrumbs_for,
     files_for,
     folders_for,
-    links_of,
-    names_for,
     paths_for,
+    public_ids,
     trash_for,
 )
-from uploads.listing.spot import BadSpot, Spot
-from uploads.listing.told import detail_told, folders_of, folders_told
 
 __all__ = [
-    "ADDED",
+    "AGE_FILTERS",
     "COLUMNS",
-    "ENTRIES_A_PAGE",
-    "SIZES",
+    "HIDDEN_NAME",
+    "PAGE_SIZE",
+    "SIZE_FILTERS",
     "SORTS",
     "TRASH_COLUMNS",
-    "UNTOLD",
-    "Asked",
-    "BadSpot",
-    "Entry",
+    "Cursor",
+    "InvalidCursor",
+    "ListQuery",
+    "ListRow",
     "Page",
-    "Spot",
-    "TooBroad",
+    "SearchTooBroad",
     "as_path",
-    "confirm",
-    "detail_told",
+    "breadcrumbs_for",
     "files_for",
     "folders_for",
-    "folders_of",
-    "folders_told",
     "is_plain",
-    "links_of",
-    "names_for",
-    "page_of",
+    "paginate",
     "paths_for",
     "plain_page",
+    "public_ids",
+    "recheck_on_primary",
+    "redact_detail",
+    "redact_folders",
+    "referenced_folders",
     "trash_for",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser, OutputWrapper
 
-from amalga.logs import one_line
+from amalga.log import single_line
 
 
 class EscapedOutput(OutputWrapper):
@@ -25,7 +25,7 @@ class EscapedOutput(OutputWrapper):
         """`style_func` is applied to the escaped text. What the stream's encoding lacks is escaped as well."""
         ending = self.ending if ending is None else ending
         if not self.is_raw:
-            msg = one_line(msg.removesuffix("\n"))
+            msg = single_line(msg.removesuffix("\n"))
         encoding = getattr(self._out, "encoding", None) or "utf-8"
         super().write(msg.encode(encoding, "backslashreplace").decode(encoding), style_func, ending)
 
@@ -51,7 +51,7 @@ class AmalgaCommand(BaseCommand):
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         error = parser.error
-        parser.error = lambda message: error(one_line(message))  # type: ignore[method-assign]
+        parser.error = lambda message: error(single_line(message))  # type: ignore[method-assign]
         return parser
 
     def execute(self, *args: Any, **options: Any) -> str | None:

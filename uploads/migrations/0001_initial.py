@@ -168,7 +168,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="PartClaim",
+            name="PartDigest",
             fields=[
                 (
                     "id",

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.postgres.operations import TrigramExtension
 from django.db import migrations, models
 
-import uploads.models.folded
+import uploads.models.fields
 import uploads.models.preview
 
 
@@ -138,7 +138,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("name", models.CharField(max_length=255, verbose_name="name")),
-                ("folded", uploads.models.folded.FoldedField(db_collation="C", default="", editable=False)),
+                ("folded", uploads.models.fields.NormalizedNameField(db_collation="C", default="", editable=False)),
                 (
                     "path",
                     django.contrib.postgres.fields.ArrayField(
@@ -225,7 +225,9 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=50, verbose_name="name")),
                 (
                     "folded",
-                    uploads.models.folded.FoldedField(db_collation="C", default="", editable=False, unique=True),
+                    uploads.models.fields.NormalizedNameField(
+                        db_collation="C", default="", editable=False, unique=True
+                    ),
                 ),
             ],
             options={
@@ -289,7 +291,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="file",
             name="folded",
-            field=uploads.models.folded.FoldedField(db_collation="C", default="", editable=False),
+            field=uploads.models.fields.NormalizedNameField(db_collation="C", default="", editable=False),
         ),
         migrations.AddField(
             model_name="file",

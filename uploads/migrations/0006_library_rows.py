@@ -9,8 +9,8 @@ from django.contrib.auth.management import create_permissions
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-from uploads.media_types import family_of
-from uploads.names import fold
+from uploads.media_types import category_of
+from uploads.names import normalize_for_search
 
 BATCH = 2000
 NEW_RIGHTS = {
@@ -55,7 +55,8 @@ def plant_folders(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     for text in sorted(texts):
         parent = None
         for name in text.split("/"):
-            parent, _new = Folder.objects.get_or_create(parent=parent, name=name, defaults={"folded": fold(name)})
+            folded = normalize_for_search(name)
+            parent, _new = Folder.objects.get_or_create(parent=parent, name=name, defaults={"folded": folded})
         File.objects.filter(folder_text=text).update(folder=parent)
 
 
@@ -64,7 +65,7 @@ def fold_names(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     rows = File.objects.only("name", "detected_type", "claimed_type").iterator(chunk_size=BATCH)
     batch = []
     for file in rows:
-        file.folded, file.family = fold(file.name), family_of(file.detected_type or file.claimed_type)
+        file.folded, file.family = normalize_for_search(file.name), category_of(file.detected_type or file.claimed_type)
         batch.append(file)
         if len(batch) == BATCH:
             File.objects.bulk_update(batch, ["folded", "family"])

@@ -9,7 +9,7 @@ from django.apps.registry import Apps
 from django.db import migrations, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-from uploads.names import fold
+from uploads.names import normalize_for_search
 
 BATCH_SIZE = 2000
 # ASCII folds as before
@@ -39,7 +39,7 @@ def fold_rows(table: str, id_type: str, first: Any, schema_editor: BaseDatabaseS
             if not rows:
                 return
             after = rows[-1][0]
-            changed = [(pk, name, new) for pk, name, folded in rows if (new := fold(name)) != folded]
+            changed = [(pk, name, new) for pk, name, folded in rows if (new := normalize_for_search(name)) != folded]
             if changed:
                 cursor.execute(UPDATE.format(table=table, type=id_type), list(map(list, zip(*changed, strict=True))))
 
@@ -59,7 +59,7 @@ def fold_tags(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
         cursor.execute("LOCK TABLE uploads_tag, uploads_tagging IN SHARE ROW EXCLUSIVE MODE")
         same = defaultdict(list)
         for tag in Tag.objects.order_by("id"):
-            same[fold(tag.name)].append(tag)
+            same[normalize_for_search(tag.name)].append(tag)
         kept = []
         for tags in same.values():
             if len(tags) > 1:
@@ -71,12 +71,12 @@ def fold_tags(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
                 cursor.execute("DELETE FROM uploads_tagging WHERE tag_id = ANY(%s)", [others])
                 cursor.execute("DELETE FROM uploads_tag WHERE id = ANY(%s)", [others])
             kept.append(tags[0])
-        changed = [tag for tag in kept if fold(tag.name) != tag.folded]
+        changed = [tag for tag in kept if normalize_for_search(tag.name) != tag.folded]
         for tag in changed:
             tag.folded = f"\1{tag.pk}"  # out of the way: one may become what another was
         Tag.objects.bulk_update(changed, ["folded"], batch_size=BATCH_SIZE)
         for tag in changed:
-            tag.folded = fold(tag.name)
+            tag.folded = normalize_for_search(tag.name)
         Tag.objects.bulk_update(changed, ["folded"], batch_size=BATCH_SIZE)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import migrations
 
-from uploads.media_types import canonical, family_of
+from uploads.media_types import canonical, category_of
 
 
 def tell_apart(apps: Any, _schema_editor: Any) -> None:
@@ -13,7 +13,7 @@ def tell_apart(apps: Any, _schema_editor: Any) -> None:
     kinds = File.objects.order_by().values("detected_type", "claimed_type", "family", "content_encoding").distinct()
     for kind in list(kinds):
         detected = canonical(kind["detected_type"])
-        told = {"detected_type": detected, "family": family_of(detected or kind["claimed_type"])}
+        told = {"detected_type": detected, "family": category_of(detected or kind["claimed_type"])}
         if kind["content_encoding"]:
             told["family"] = kind["family"]  # of what is stored in an encoding, the bytes say something else
         if told.items() - kind.items():

@@ -1,28 +1,28 @@
 """The rows: files and their states, folders, tags, previews, what people used and did, and kept totals."""
 
-from uploads.models.attempt import Attempt, Limit
-from uploads.models.event import Action, Event, acting_from
-from uploads.models.figures import Change, Figure, Kind, Status, fold
-from uploads.models.file import LISTED, File, PartClaim, new_key
-from uploads.models.folder import Folder, Grant, Level
-from uploads.models.preview import Look, Preview, PreviewState, new_preview_key
-from uploads.models.publish import Facts, publish
-from uploads.models.report import Finding, Heartbeat, Installation, Outcome, Report, Trouble
+from uploads.models.audit import Action, Event, client_ip_context
+from uploads.models.file import LISTED, File, PartDigest, new_key
+from uploads.models.folder import AccessLevel, Folder, Grant
+from uploads.models.login_attempt import Attempt, Limit
+from uploads.models.maintenance import Finding, Heartbeat, Installation, Report, RunOutcome, Trouble
+from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
+from uploads.models.publish import ObjectMetadata, publish
 from uploads.models.session import Session
-from uploads.models.states import SOURCES, Basis, Family, Origin, Refusal, State, Visibility
+from uploads.models.states import ALLOWED_TRANSITIONS, Category, ChecksumStatus, Origin, Refusal, State, Visibility
+from uploads.models.statistics import Change, Figure, Kind, Status, apply_deltas
 from uploads.models.tag import Tag, Tagging
 from uploads.models.usage import Usage
 
 __all__ = [
+    "ALLOWED_TRANSITIONS",
     "LISTED",
-    "SOURCES",
+    "AccessLevel",
     "Action",
     "Attempt",
-    "Basis",
+    "Category",
     "Change",
+    "ChecksumStatus",
     "Event",
-    "Facts",
-    "Family",
     "Figure",
     "File",
     "Finding",
@@ -31,16 +31,16 @@ __all__ = [
     "Heartbeat",
     "Installation",
     "Kind",
-    "Level",
     "Limit",
-    "Look",
+    "ObjectMetadata",
     "Origin",
-    "Outcome",
-    "PartClaim",
+    "PartDigest",
     "Preview",
+    "PreviewKind",
     "PreviewState",
     "Refusal",
     "Report",
+    "RunOutcome",
     "Session",
     "State",
     "Status",
@@ -49,8 +49,8 @@ __all__ = [
     "Trouble",
     "Usage",
     "Visibility",
-    "acting_from",
-    "fold",
+    "apply_deltas",
+    "client_ip_context",
     "new_key",
     "new_preview_key",
     "publish",

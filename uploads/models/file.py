@@ -16,12 +16,12 @@ from django.utils.translation import gettext_lazy as _
 
 from uploads import names, parts
 from uploads.content_encoding import stored_name
-from uploads.errors import WrongState
-from uploads.models.folded import FoldedField
+from uploads.errors import InvalidTransition
+from uploads.models.fields import NormalizedNameField
 from uploads.models.folder import Folder
-from uploads.models.queries import FileQuerySet
-from uploads.models.report import MOST_KEY_CHARACTERS
-from uploads.models.states import SOURCES, Basis, Family, Origin, Refusal, State, Visibility
+from uploads.models.maintenance import MAX_KEY_CHARACTERS
+from uploads.models.querysets import FileQuerySet
+from uploads.models.states import ALLOWED_TRANSITIONS, Category, ChecksumStatus, Origin, Refusal, State, Visibility
 
 LISTED = Q(state=State.AVAILABLE, current=True)
 KEY_PATTERN = r"^f/[0-9a-f]{32}$"
@@ -41,7 +41,7 @@ def new_key() -> str:
 class File(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     key = models.CharField(
-        _("key"), max_length=MOST_KEY_CHARACTERS, default=new_key, editable=False, db_collation="C"
+        _("key"), max_length=MAX_KEY_CHARACTERS, default=new_key, editable=False, db_collation="C"
     )  # fmt: skip
     store = models.CharField(_("store"), max_length=40, blank=True, default=main_store, db_default="", editable=False)
     origin = models.CharField(
@@ -61,8 +61,8 @@ class File(models.Model):
     )  # fmt: skip
     token = models.UUIDField(default=uuid.uuid4, editable=False)
 
-    name = models.CharField(_("name"), max_length=names.MOST_CHARACTERS)
-    folded = FoldedField()
+    name = models.CharField(_("name"), max_length=names.MAX_CHARACTERS)
+    folded = NormalizedNameField()
     folder = models.ForeignKey(
         Folder, models.PROTECT, null=True, blank=True, related_name="files", verbose_name=_("folder"),
         db_index=False,  # as with the owner
@@ -75,7 +75,7 @@ class File(models.Model):
     # Normalized (uploads/content_encoding.py). Only imported files have one; null until the storage was asked, since a
     # listing does not include it.
     content_encoding = models.CharField(_("content encoding"), max_length=100, null=True, editable=False)  # noqa: DJ001
-    family = models.CharField(_("type"), max_length=8, choices=Family.choices, default=Family.OTHER, editable=False)
+    family = models.CharField(_("type"), max_length=8, choices=Category.choices, default=Category.OTHER, editable=False)
     modified = models.DateTimeField(_("modified at the sender"), null=True, blank=True)
 
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.UPLOADING, editable=False)
@@ -86,7 +86,7 @@ class File(models.Model):
     checksum = models.CharField(_("checksum"), max_length=60, blank=True, default="", editable=False)
     checksum_algorithm = models.CharField(max_length=10, default="sha256", editable=False)
     checksum_basis = models.CharField(
-        _("checksum rests on"), max_length=10, choices=Basis.choices, default=Basis.CLAIMED,
+        _("checksum rests on"), max_length=10, choices=ChecksumStatus.choices, default=ChecksumStatus.CLAIMED,
         editable=False,
     )  # fmt: skip
     # Empty as far as is known. An archived object that is restored for a while stays archived, and can be read.
@@ -118,7 +118,7 @@ class File(models.Model):
             models.UniqueConstraint(
                 fields=["series"], condition=Q(current=True, series__isnull=False), name="file_has_one_current_version"
             ),
-            models.CheckConstraint(condition=Q(family__in=Family.values), name="file_family_is_known"),
+            models.CheckConstraint(condition=Q(family__in=Category.values), name="file_family_is_known"),
             models.CheckConstraint(
                 condition=Q(current=True) | Q(series__isnull=False), name="file_version_is_of_a_file"
             ),
@@ -138,7 +138,7 @@ class File(models.Model):
             ),
             models.CheckConstraint(
                 condition=~Q(state__in=STORED)
-                | (~Q(etag="") & ~Q(checksum_algorithm="") & Q(checksum_basis__in=Basis.values)
+                | (~Q(etag="") & ~Q(checksum_algorithm="") & Q(checksum_basis__in=ChecksumStatus.values)
                    & Q(available_at__isnull=False) & (~Q(checksum="") | ~Q(origin=Origin.UPLOADED))),
                 name="file_available_has_its_facts",
             ),
@@ -186,7 +186,7 @@ class File(models.Model):
             ),
             models.Index(
                 fields=["id"],
-                condition=Q(state=State.AVAILABLE, checksum_basis=Basis.CLAIMED),
+                condition=Q(state=State.AVAILABLE, checksum_basis=ChecksumStatus.CLAIMED),
                 name="file_claimed",
             ),
             models.Index(
@@ -195,7 +195,7 @@ class File(models.Model):
             models.Index(fields=["id"], condition=~Q(origin=Origin.UPLOADED), name="file_imported"),
             models.Index(
                 fields=["-available_at", "-id"],
-                condition=Q(state=State.AVAILABLE, checksum_basis__in=[Basis.DAMAGED, Basis.MISSING]),
+                condition=Q(state=State.AVAILABLE, checksum_basis__in=[ChecksumStatus.DAMAGED, ChecksumStatus.MISSING]),
                 name="file_in_trouble",
             ),
         ]
@@ -231,26 +231,26 @@ class File(models.Model):
         return parts.part_count(self.size, self.part_size)
 
     @property
-    def basis_in_words(self) -> str:
-        return str(Basis(self.checksum_basis).label)
+    def get_basis_display_text(self) -> str:
+        return str(ChecksumStatus(self.checksum_basis).label)
 
     def length_of(self, number: int) -> int:
-        return parts.length_of(number, size=self.size, part_size=self.part_size)
+        return parts.part_length(number, size=self.size, part_size=self.part_size)
 
     def move_to(self, target: State, **facts: Any) -> None:
         """One conditional UPDATE: of two racing callers exactly one gets through.
 
         Raises WrongState for the other, and for a move that the table of states does not have.
         """
-        rows = File.objects.filter(pk=self.pk, state__in=SOURCES[target])
+        rows = File.objects.filter(pk=self.pk, state__in=ALLOWED_TRANSITIONS[target])
         if not rows.update(state=target, updated_at=Now(), **facts):
-            raise WrongState(
+            raise InvalidTransition(
                 _("%(name)s can no longer become: %(state)s.") % {"name": self.name, "state": target.label}
             )
         self.state = target
 
 
-class PartClaim(models.Model):
+class PartDigest(models.Model):
     """The digest a part was announced with, where the store keeps none. Gone once the file is available."""
 
     file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="part_claims")

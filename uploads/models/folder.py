@@ -15,12 +15,12 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from uploads import names
-from uploads.models.folded import FoldedField
+from uploads.models.fields import NormalizedNameField
 
 MAX_DEPTH = 32  # levels of folders; a library of before may have deeper ones, which stay
 
 
-class Level(models.IntegerChoices):
+class AccessLevel(models.IntegerChoices):
     """What a group may do in a folder with rules of its own; each holds what stands before it."""
 
     VIEW = 1, _("view")
@@ -44,19 +44,19 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         """Folders whose name this person may know: those that everyone may see, and those of their groups."""
         if not isinstance(user, User) or not user.has_perm("uploads.view_file"):
             return self.none()
-        return self.known_to(user)
+        return self.recognizable_by(user)
 
-    def known_to(self, user: User) -> FolderQuerySet:
+    def recognizable_by(self, user: User) -> FolderQuerySet:
         """As `visible_to`, for somebody who may look around."""
         return self.living().filter(~self._closed(user))
 
-    def open_to(self, user: User | AnonymousUser) -> FolderQuerySet:
+    def writable_by(self, user: User | AnonymousUser) -> FolderQuerySet:
         """Folders that this person may put files into."""
         return self.living().accepting(user)
 
     def accepting(self, user: User | AnonymousUser) -> FolderQuerySet:
-        """As `open_to`, removed ones included: a file that comes to one brings it back."""
-        return self._where(user, "uploads.add_file", Level.UPLOAD)
+        """As `writable_by`, removed ones included: a file that comes to one brings it back."""
+        return self._where(user, "uploads.add_file", AccessLevel.UPLOAD)
 
     def managed_by(self, user: User | AnonymousUser, permission: str = "uploads.change_file") -> FolderQuerySet:
         """Folders where this person may change and remove what the team has there."""
@@ -64,13 +64,13 @@ class FolderQuerySet(models.QuerySet["Folder"]):
 
     def overseen_by(self, user: User | AnonymousUser, permission: str) -> FolderQuerySet:
         """As `managed_by`, removed ones included."""
-        return self._where(user, permission, Level.MANAGE)
+        return self._where(user, permission, AccessLevel.MANAGE)
 
     def closed_to(self, user: User) -> FolderQuerySet:
         """Folders whose files this person may not see, be they the team's."""
         return self.filter(self._closed(user))
 
-    def governed_for(self, user: User, level: Level) -> FolderQuerySet:
+    def governed_for(self, user: User, level: AccessLevel) -> FolderQuerySet:
         """Folders with rules where this person's groups reach the level."""
         return self.filter(governor__in=Grant.objects.reaching(level, user))
 
@@ -81,21 +81,21 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         called = dict(self.model.objects.filter(pk__in=steps).values_list("pk", "name"))
         return {pk: "/".join(called.get(step, "…") for step in path) for pk, path in paths.items()}
 
-    def _where(self, user: User | AnonymousUser, permission: str, level: Level) -> FolderQuerySet:
+    def _where(self, user: User | AnonymousUser, permission: str, level: AccessLevel) -> FolderQuerySet:
         if not isinstance(user, User) or not user.is_active:
             return self.none()
         if user.is_superuser:
             return self.all()
         by_rule = Q(governor__in=Grant.objects.reaching(level, user))
         by_role = Q(governor__isnull=True) if user.has_perm(permission) else Q(pk__in=[])
-        if not user.has_perm("uploads.view_file") or (level == Level.UPLOAD and not user.has_perm(permission)):
+        if not user.has_perm("uploads.view_file") or (level == AccessLevel.UPLOAD and not user.has_perm(permission)):
             return self.none()
         return self.filter(~self._closed(user)).filter(by_role | by_rule)
 
     def _closed(self, user: User) -> Q:
         if user.is_superuser:
             return Q(pk__in=[])
-        return Q(governor__isnull=False) & ~Q(governor__in=Grant.objects.reaching(Level.VIEW, user))
+        return Q(governor__isnull=False) & ~Q(governor__in=Grant.objects.reaching(AccessLevel.VIEW, user))
 
 
 class Folder(models.Model):
@@ -103,8 +103,8 @@ class Folder(models.Model):
     way, itself included, that has rules of its own; a trigger sets both for a new row."""
 
     parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
-    name = models.CharField(_("name"), max_length=names.MOST_CHARACTERS)
-    folded = FoldedField()
+    name = models.CharField(_("name"), max_length=names.MAX_CHARACTERS)
+    folded = NormalizedNameField()
     path = ArrayField(models.BigIntegerField(), editable=False, default=list)
     restricted = models.BooleanField(_("only for chosen groups"), default=False)
     governor = models.ForeignKey("self", models.PROTECT, null=True, editable=False, related_name="+")
@@ -144,7 +144,7 @@ class Folder(models.Model):
 
 
 class GrantQuerySet(models.QuerySet["Grant"]):
-    def reaching(self, level: Level, user: User) -> models.QuerySet[Grant, int]:
+    def reaching(self, level: AccessLevel, user: User) -> models.QuerySet[Grant, int]:
         """Ids of the folders whose own rules give this person at least the level."""
         return self.filter(level__gte=level, group__user=user).values_list("folder_id", flat=True)
 
@@ -154,7 +154,7 @@ class Grant(models.Model):
 
     folder = models.ForeignKey(Folder, models.CASCADE, related_name="grants")
     group = models.ForeignKey(Group, models.CASCADE, related_name="+")
-    level = models.PositiveSmallIntegerField(_("level"), choices=Level.choices, default=Level.VIEW)
+    level = models.PositiveSmallIntegerField(_("level"), choices=AccessLevel.choices, default=AccessLevel.VIEW)
 
     objects = GrantQuerySet.as_manager()
 
@@ -163,8 +163,8 @@ class Grant(models.Model):
         verbose_name_plural = _("access")
         constraints = [
             models.UniqueConstraint(fields=["folder", "group"], name="grant_is_one_for_a_group"),
-            models.CheckConstraint(condition=Q(level__in=Level.values), name="grant_level_is_known"),
+            models.CheckConstraint(condition=Q(level__in=AccessLevel.values), name="grant_level_is_known"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.group}: {Level(self.level).label}"
+        return f"{self.group}: {AccessLevel(self.level).label}"

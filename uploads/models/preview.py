@@ -20,7 +20,7 @@ def new_preview_key() -> str:
     return f"p/{secrets.token_hex(16)}"
 
 
-class Look(models.TextChoices):
+class PreviewKind(models.TextChoices):
     THUMBNAIL = "thumbnail", _("thumbnail")  # WebP, for lists
     PICTURE = "picture", _("picture")  # WebP, for the file's page
     EXCERPT = "excerpt", _("excerpt")  # UTF-8, the beginning of a text
@@ -36,7 +36,7 @@ class Preview(models.Model):
     """One look at one file. Its row goes only after its object."""
 
     file = models.ForeignKey(File, models.PROTECT, related_name="previews")
-    look = models.CharField(max_length=9, choices=Look.choices)
+    look = models.CharField(max_length=9, choices=PreviewKind.choices)
     state = models.CharField(max_length=6, choices=PreviewState.choices, default=PreviewState.MAKING)
     key = models.CharField(max_length=34, unique=True, default=new_preview_key, editable=False, db_collation="C")
     store = models.CharField(max_length=40, blank=True, default=main_store, db_default="", editable=False)
@@ -55,7 +55,7 @@ class Preview(models.Model):
             models.UniqueConstraint(fields=["file", "look"], name="preview_is_one_of_its_look"),
             models.CheckConstraint(condition=Q(key__regex=PREVIEW_KEY_PATTERN), name="preview_key_is_ours"),
             models.CheckConstraint(condition=Q(state__in=PreviewState.values), name="preview_state_is_known"),
-            models.CheckConstraint(condition=Q(look__in=Look.values), name="preview_look_is_known"),
+            models.CheckConstraint(condition=Q(look__in=PreviewKind.values), name="preview_look_is_known"),
         ]
         indexes = [
             models.Index(fields=["lease_until"], condition=Q(state=PreviewState.MAKING), name="preview_being_made"),
@@ -66,7 +66,7 @@ class Preview(models.Model):
         return f"{self.look} of {self.file_id}"
 
 
-def with_picture(files: list[UUID], look: Look) -> set[UUID]:
+def ids_with_thumbnail(files: list[UUID], look: PreviewKind) -> set[UUID]:
     """Which of these files have a picture of this kind."""
     asked = "SELECT file_id FROM uploads_preview WHERE file_id = ANY(%s) AND look = %s AND state = %s"
     with connections[router.db_for_read(Preview)].cursor() as cursor:

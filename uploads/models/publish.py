@@ -1,4 +1,4 @@
-"""The one move that is told to people as success, for many files in one statement."""
+"""Make a stored object a file that people see, and the current version."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
+from django.db.models.functions import Now
 
 from uploads.errors import OwnerOverQuota, Problem
-from uploads.faultpoints import reached
-from uploads.models.event import acting_address
-from uploads.models.file import File, PartClaim
-from uploads.models.states import Basis, Family
+from uploads.failpoints import failpoint
+from uploads.models.audit import current_client_ip
+from uploads.models.file import File, PartDigest
+from uploads.models.states import Category, ChecksumStatus, State
+from uploads.models.tag import Tagging
 from uploads.models.usage import Usage
-from uploads.models.versions import make_current
 
 # Written by hand: the ORM has no UPDATE … FROM, and one UPDATE a row costs more than all else in a finish.
 # Who published is the owner; the event stands in the same statement, so that neither is there alone. A folder
@@ -48,14 +49,14 @@ SELECT id FROM published
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ObjectMetadata:
     """What the store says of a finished object, as the row will keep it."""
 
     etag: str
     checksum: str
-    checksum_basis: Basis
+    checksum_basis: ChecksumStatus
     detected_type: str
-    family: Family
+    family: Category
 
 
 class Published(NamedTuple):
@@ -65,7 +66,7 @@ class Published(NamedTuple):
     refused: dict[UUID, Problem]
 
 
-def publish(found: Mapping[UUID, Facts]) -> Published:
+def publish(found: Mapping[UUID, ObjectMetadata]) -> Published:
     """Make assembled files available, in one transaction.
 
     A file that another caller published meanwhile, that was claimed anew with other content, or that is
@@ -76,17 +77,17 @@ def publish(found: Mapping[UUID, Facts]) -> Published:
     with transaction.atomic(), connection.cursor() as cursor:
         versions, refused = _lock_versions(list(found))
         published = _make_available(cursor, {pk: facts for pk, facts in found.items() if pk not in refused})
-        reached("finish.6-publishing")
-        PartClaim.objects.filter(file__in=published).delete()
+        failpoint("finish.6-publishing")
+        PartDigest.objects.filter(file__in=published).delete()
         for version in versions:
             if version.pk in published:
-                reached("replace.1-published")
-                make_current(version)
-                reached("replace.2-made-current")
+                failpoint("replace.1-published")
+                promote_version(version)
+                failpoint("replace.2-made-current")
     return Published(published, refused)
 
 
-def _make_available(cursor: CursorWrapper, found: Mapping[UUID, Facts]) -> set[UUID]:
+def _make_available(cursor: CursorWrapper, found: Mapping[UUID, ObjectMetadata]) -> set[UUID]:
     ids = sorted(found)
     facts = [found[pk] for pk in ids]
     columns: Any = [
@@ -96,7 +97,7 @@ def _make_available(cursor: CursorWrapper, found: Mapping[UUID, Facts]) -> set[U
         [fact.checksum_basis.value for fact in facts],
         [fact.detected_type for fact in facts],
         [fact.family.value for fact in facts],
-        acting_address(),
+        current_client_ip(),
     ]
     cursor.execute(PUBLISH, columns)
     return {pk for (pk,) in cursor.fetchall()}
@@ -122,3 +123,39 @@ def _lock_versions(ids: list[UUID]) -> tuple[list[File], dict[UUID, Problem]]:
         else:
             refused[version.pk] = OwnerOverQuota()
     return versions, refused
+
+
+def promote_version(version: File) -> None:
+    """Let this available version be the one that the link leads to; what it takes the place of stays as an
+    older version.
+
+    Name, folder, visibility, owner and tags are the file's, not the version's: they pass on. The caller is
+    in a transaction and holds the usage rows of both owners.
+    """
+    link = version.link
+    before = File.objects.by_link(link).exclude(pk=version.pk).select_for_update(no_key=True).first()
+    kept: dict[str, Any] = {}
+    if before is not None:
+        File.objects.filter(pk=before.pk).update(current=False, series=link, updated_at=Now())
+        kept = {
+            "name": before.name,
+            "folded": before.folded,
+            "folder_id": before.folder_id,
+            "visibility": before.visibility,
+            "owner_id": before.owner_id,
+        }
+        if version.owner_id != before.owner_id:
+            kept["uploaded_by_id"] = version.uploaded_by_id or version.owner_id
+            _hand_over(version, to=before.owner_id)
+        Tagging.objects.filter(file=before).update(file=version)
+        if before.state == State.TRASHED:
+            # the file was removed while the bytes came: it stays so, whole, and can be restored whole
+            kept |= {"state": State.TRASHED, "purge_after": before.purge_after}
+    File.objects.filter(pk=version.pk).update(current=True, series=link, updated_at=Now(), **kept)
+    version.refresh_from_db()
+
+
+def _hand_over(version: File, *, to: int) -> None:
+    """A new version of somebody's file takes that person's space."""
+    Usage.objects.locked(version.owner_id).change(files=-1, bytes=-version.size)
+    Usage.objects.locked(to).change(files=1, bytes=version.size)

@@ -7,7 +7,7 @@ from django.contrib.sessions.base_session import AbstractBaseSession, BaseSessio
 from django.db import models
 from django.db.models.functions import Now
 
-MOST_CLEARED = 100
+CLEANUP_BATCH_SIZE = 100
 
 
 class SessionManager(BaseSessionManager["Session"]):
@@ -19,7 +19,7 @@ class SessionManager(BaseSessionManager["Session"]):
     def clear_expired(self) -> None:
         """A few of those whose time is over; whoever makes a session clears more than one away."""
         over = self.filter(expire_date__lt=Now()).values_list("pk", flat=True)
-        self.filter(pk__in=list(over[:MOST_CLEARED])).delete()
+        self.filter(pk__in=list(over[:CLEANUP_BATCH_SIZE])).delete()
 
 
 class Session(AbstractBaseSession):

@@ -14,7 +14,7 @@ class State(models.TextChoices):
 
 # State to move to: the states it may be reached from. The trigger of migration 0002 holds the
 # same table, so that not even raw SQL can jump.
-SOURCES: dict[State, frozenset[State]] = {
+ALLOWED_TRANSITIONS: dict[State, frozenset[State]] = {
     State.UPLOADING: frozenset({State.COMPLETING}),
     State.COMPLETING: frozenset({State.UPLOADING}),
     State.AVAILABLE: frozenset({State.COMPLETING, State.TRASHED}),
@@ -28,7 +28,7 @@ class Visibility(models.TextChoices):
     PRIVATE = "private", _("Private")
 
 
-class Family(models.TextChoices):
+class Category(models.TextChoices):
     """What a media type is to people who look for a file."""
 
     IMAGE = "image", _("Images")
@@ -41,7 +41,7 @@ class Family(models.TextChoices):
     OTHER = "other", _("Other")
 
 
-class Basis(models.TextChoices):
+class ChecksumStatus(models.TextChoices):
     """What a file's checksum rests on."""
 
     STORE = "store", _("checked by the store on arrival")

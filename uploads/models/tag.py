@@ -6,17 +6,17 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from uploads.models.fields import NormalizedNameField
 from uploads.models.file import File
-from uploads.models.folded import FoldedField
 
-MOST_TAG_CHARACTERS = 50
+MAX_TAG_CHARACTERS = 50
 
 
 class Tag(models.Model):
     """A tag. `folded` tells tags apart: “Été” and “ete” are one."""
 
-    name = models.CharField(_("name"), max_length=MOST_TAG_CHARACTERS)
-    folded = FoldedField(unique=True)
+    name = models.CharField(_("name"), max_length=MAX_TAG_CHARACTERS)
+    folded = NormalizedNameField(unique=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+",
         verbose_name=_("created by"),

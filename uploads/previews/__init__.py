@@ -3,9 +3,9 @@
 Nothing here knows rows, the store or Django. `render` is the parent's side; `child` is what runs apart.
 """
 
-from uploads.previews.excerpt import EXCERPT_BYTES, excerpt_of
-from uploads.previews.kinds import DOCUMENT, PICTURES, most_bytes
-from uploads.previews.parent import WAIT_SECONDS, Picture, Unshowable, render
+from uploads.previews.limits import DOCUMENT, PICTURES, max_source_bytes
+from uploads.previews.renderer import WAIT_SECONDS, Picture, PreviewFailed, render
+from uploads.previews.text_excerpt import EXCERPT_BYTES, excerpt_of
 
 __all__ = [
     "DOCUMENT",
@@ -13,8 +13,8 @@ __all__ = [
     "PICTURES",
     "WAIT_SECONDS",
     "Picture",
-    "Unshowable",
+    "PreviewFailed",
     "excerpt_of",
-    "most_bytes",
+    "max_source_bytes",
     "render",
 ]

@@ -5,13 +5,20 @@ whatever else goes wrong is StoreUnavailable. No call is made inside a database 
 """
 
 from uploads.s3.client import keeps_digests, needs_digests, signs_payloads
-from uploads.s3.clock import CLOCK_KEY, Moment, read_clock, write_clock
-from uploads.s3.copies import MOST_BYTES_AT_ONCE, Mark, copy_within, mark_of, put_file, put_part
-from uploads.s3.delivery import DeliveryStorage, download_url, preview_url, reset
-from uploads.s3.listing import Item, OpenMultipart, Page, head, list_objects, open_multiparts
-from uploads.s3.marker import MARKER_KEY, read_marker, write_marker
+from uploads.s3.copies import MAX_COPY_BYTES, QUARANTINE, CopyTag, copy_tag, copy_within, put_file, put_part, quarantine
+from uploads.s3.downloads import DownloadStorage, download_url, preview_url, reset
+from uploads.s3.listing import ObjectInfo, OpenMultipart, Page, head, list_multipart_uploads, list_objects
+from uploads.s3.metadata_objects import (
+    CLOCK_KEY,
+    MARKER_KEY,
+    HighWaterMark,
+    put_high_water_mark,
+    read_high_water_mark,
+    read_marker,
+    write_marker,
+)
 from uploads.s3.multipart import (
-    Listed,
+    UploadedPart,
     abort_multipart,
     complete_multipart,
     create_multipart,
@@ -19,33 +26,39 @@ from uploads.s3.multipart import (
     multipart_ids,
     upload_part,
 )
-from uploads.s3.objects import Stored, create_bucket, delete, peek, put, require_answer
-from uploads.s3.quarantine import QUARANTINE, set_aside
-from uploads.s3.removal import delete_many
-from uploads.s3.signing import URL_SECONDS, Signed, sign_part, sign_put
-from uploads.s3.stores import Store, main_store, other_store
-from uploads.s3.streams import Stream, beginning, read, require_readable, stream
+from uploads.s3.objects import (
+    ObjectHead,
+    create_bucket,
+    delete,
+    delete_many,
+    head_and_sniff,
+    ping,
+    put,
+)
+from uploads.s3.signing import URL_SECONDS, PresignedRequest, sign_part, sign_put
+from uploads.s3.stores import Store, main_store, secondary_store
+from uploads.s3.streams import Stream, read, read_start, require_readable, stream
 
 __all__ = [
     "CLOCK_KEY",
     "MARKER_KEY",
-    "MOST_BYTES_AT_ONCE",
+    "MAX_COPY_BYTES",
     "QUARANTINE",
     "URL_SECONDS",
-    "DeliveryStorage",
-    "Item",
-    "Listed",
-    "Mark",
-    "Moment",
+    "CopyTag",
+    "DownloadStorage",
+    "HighWaterMark",
+    "ObjectHead",
+    "ObjectInfo",
     "OpenMultipart",
     "Page",
-    "Signed",
+    "PresignedRequest",
     "Store",
-    "Stored",
     "Stream",
+    "UploadedPart",
     "abort_multipart",
-    "beginning",
     "complete_multipart",
+    "copy_tag",
     "copy_within",
     "create_bucket",
     "create_multipart",
@@ -53,32 +66,32 @@ __all__ = [
     "delete_many",
     "download_url",
     "head",
+    "head_and_sniff",
     "keeps_digests",
+    "list_multipart_uploads",
     "list_objects",
     "list_parts",
     "main_store",
-    "mark_of",
     "multipart_ids",
     "needs_digests",
-    "open_multiparts",
-    "other_store",
-    "peek",
+    "ping",
     "preview_url",
     "put",
     "put_file",
+    "put_high_water_mark",
     "put_part",
+    "quarantine",
     "read",
-    "read_clock",
+    "read_high_water_mark",
     "read_marker",
-    "require_answer",
+    "read_start",
     "require_readable",
     "reset",
-    "set_aside",
+    "secondary_store",
     "sign_part",
     "sign_put",
     "signs_payloads",
     "stream",
     "upload_part",
-    "write_clock",
     "write_marker",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import threading
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,8 +19,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from django.db import connection
 
-from amalga.metrics import counted
-from uploads.errors import ObjectArchived, StoreRefused, StoreUnavailable
+from amalga.metrics import registry
+from uploads.errors import ObjectArchived, StorageDenied, StorageUnavailable
 from uploads.s3.stores import Store, main_store, store_named
 
 if TYPE_CHECKING:
@@ -34,13 +35,13 @@ CONNECT_SECONDS = 1.0
 READ_SECONDS = 3.0
 ATTEMPTS = 2
 # Nobody can repeat these for us: the bytes of a form come once.
-PATIENT_READ_SECONDS = 20.0
-PATIENT_ATTEMPTS = 4
+BATCH_READ_SECONDS = 20.0
+BATCH_ATTEMPTS = 4
 # What a store copies by itself, gigabytes at a time, and no person waits for.
-SLOW_READ_SECONDS = 300.0
+BULK_READ_SECONDS = 300.0
 CONNECTIONS = 32
 # S3 refuses what was signed a quarter of an hour before or after its own time; others take less.
-CLOCKS_APART_SECONDS = 300
+MAX_CLOCK_SKEW_SECONDS = 300
 OWNER = "x-amz-expected-bucket-owner"
 
 # Only the store's own words: a bare 404 may come from something in between.
@@ -49,6 +50,9 @@ CHANGED = frozenset({"PreconditionFailed", "412"})  # an object is there, or ano
 ARCHIVED = "InvalidObjectState"
 REFUSED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch",
            "ExpiredToken", "RequestTimeTooSkewed", "AllAccessDisabled"}  # fmt: skip
+
+_clients: dict[tuple[Kind, Store], S3Client] = {}
+_clients_lock = threading.Lock()
 
 
 def config(store: Store | None = None, *, read_seconds: float = READ_SECONDS, attempts: int = ATTEMPTS) -> Config:
@@ -75,7 +79,7 @@ def config(store: Store | None = None, *, read_seconds: float = READ_SECONDS, at
 def session(region: str, access_key_id: str | None, secret_access_key: str | None) -> boto3.session.Session:
     core = _core()
     made = boto3.session.Session(access_key_id, secret_access_key, region_name=region, botocore_session=core)
-    _tell_the_true_end(core)
+    _disable_expiry_grace(core)
     return made
 
 
@@ -87,7 +91,7 @@ def _core() -> botocore.session.Session:
     return core
 
 
-def _tell_the_true_end(core: botocore.session.Session) -> None:
+def _disable_expiry_grace(core: botocore.session.Session) -> None:
     """botocore takes credentials of a machine's role that end within some 20 minutes for longer-lived ones than they
     are (`InstanceMetadataFetcher._evaluate_expiration`), for the case that the service that gives them out is
     away. The store refuses them all the same, and URLs that they signed."""
@@ -95,30 +99,33 @@ def _tell_the_true_end(core: botocore.session.Session) -> None:
     machine._role_fetcher._evaluate_expiration = lambda _credentials: None
 
 
-def session_alike(store: Store) -> boto3.session.Session:
-    """A session of its own for somebody else's code, with the very credentials that we have: they live as long as
-    `seconds_of_credentials` says, and no role is asked a second time."""
-    core = _core()
-    core._credentials = credentials(store)  # type: ignore[attr-defined]  # there is no other way to share them
-    return boto3.session.Session(region_name=store.region, botocore_session=core)
-
-
 def session_of(store: Store) -> boto3.session.Session:
     return session(store.region, store.access_key_id, store.secret_access_key)
 
 
 def client(kind: Kind = "quick", store: Store | None = None) -> S3Client:
-    """One client of each kind and store for all threads (boto3 clients are thread-safe, sessions are not)."""
-    return made_client(kind, store or main_store())
+    """Return the client of this kind and store that all threads share (boto3 clients are thread-safe, sessions not).
+
+    A client takes some 15 MiB, so threads that need it first at the same time must not each make one.
+    """
+    key = (kind, store or main_store())
+    if key not in _clients:
+        with _clients_lock:
+            if key not in _clients:
+                _clients[key] = _make_client(*key)
+    return _clients[key]
 
 
-@functools.cache
-def made_client(kind: Kind, at: Store) -> S3Client:
+def forget_clients() -> None:
+    _clients.clear()
+
+
+def _make_client(kind: Kind, at: Store) -> S3Client:
     credentials(at)  # a client that is made without any stays without
     limits = config(at)
     if kind != "quick":
-        seconds = PATIENT_READ_SECONDS if kind == "patient" else SLOW_READ_SECONDS
-        limits = config(at, read_seconds=seconds, attempts=PATIENT_ATTEMPTS)
+        seconds = BATCH_READ_SECONDS if kind == "patient" else BULK_READ_SECONDS
+        limits = config(at, read_seconds=seconds, attempts=BATCH_ATTEMPTS)
     made = session_of(at).client("s3", endpoint_url=at.endpoint, config=limits)
     made.meta.events.register("before-send.s3", _refuse_in_transaction)
     made.meta.events.register("needs-retry.s3", _count_throttles)
@@ -179,11 +186,11 @@ def needs_digests(store: str | None = None) -> bool:
 
 def credentials(store: Store | None = None) -> Any:
     """Who we are to the store. A role may come late: without any, StoreUnavailable, and the next call asks anew."""
-    with told_plainly("GetCredentials"):
+    with translate_errors("GetCredentials"):
         found = session_of(store or main_store()).get_credentials()
     if found is None:
-        tell_fault("GetCredentials", "none")
-        raise StoreUnavailable("GetCredentials: none")
+        log_error("GetCredentials", "none")
+        raise StorageUnavailable("GetCredentials: none")
     return found
 
 
@@ -194,7 +201,7 @@ def seconds_of_credentials(store: Store | None = None) -> float | None:
     botocore keeps the moment in a private attribute and gives no other way to it.
     """
     found = credentials(store)
-    with told_plainly("GetCredentials"):
+    with translate_errors("GetCredentials"):
         found.get_frozen_credentials()
     expiry: datetime | None = getattr(found, "_expiry_time", None)
     return (expiry - datetime.now(UTC)).total_seconds() if expiry else None
@@ -203,7 +210,7 @@ def seconds_of_credentials(store: Store | None = None) -> float | None:
 def _count_throttles(response: Any = None, **_: Any) -> None:
     """Each attempt's answer comes by here: boto3 makes good what is told nowhere else."""
     if response is not None and response[0].status_code in {429, 503}:
-        counted.THROTTLED.inc()
+        registry.THROTTLED.inc()
 
 
 def _refuse_in_transaction(**_: Any) -> None:
@@ -218,60 +225,60 @@ def require_no_transaction() -> None:
 
 
 @contextlib.contextmanager
-def told_plainly(operation: str, *, absent: Collection[str] = ABSENT) -> Iterator[None]:
+def translate_errors(operation: str, *, absent: Collection[str] = ABSENT) -> Iterator[None]:
     """Turn whatever boto3 and urllib3 raise into StoreUnavailable or StoreRefused.
 
     A ClientError that says "not there" passes: what it means differs from call to call.
     """
     try:
-        with counted.call_timed(operation):
+        with registry.call_timed(operation):
             yield
     except ClientError as error:
         code = code_of(error)
         if code in absent:
             raise
-        tell_fault(operation, code)
+        log_error(operation, code)
         if code == ARCHIVED:
             raise ObjectArchived(f"{operation}: {code}") from error
         if code in REFUSED:
-            _blame_the_clock(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
-        raise (StoreRefused if code in REFUSED else StoreUnavailable)(f"{operation}: {code}") from error
+            _log_clock_skew(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
+        raise (StorageDenied if code in REFUSED else StorageUnavailable)(f"{operation}: {code}") from error
     # RecursionError: boto3 asks a store that redirects everything for the bucket's region, again and again
     except (BotoCoreError, urllib3.exceptions.HTTPError, OSError, RecursionError) as error:
-        tell_fault(operation, type(error).__name__)
+        log_error(operation, type(error).__name__)
         # without its cause: urllib3 puts the whole signed URL into its messages
-        raise StoreUnavailable(f"{operation}: {type(error).__name__}") from None
+        raise StorageUnavailable(f"{operation}: {type(error).__name__}") from None
     except RuntimeError as error:
         if "still expired" not in str(error):
             raise
         # all that botocore says of a role whose new credentials have expired as well
-        tell_fault(operation, "ExpiredCredentials")
-        raise StoreUnavailable(f"{operation}: ExpiredCredentials") from None
+        log_error(operation, "ExpiredCredentials")
+        raise StorageUnavailable(f"{operation}: ExpiredCredentials") from None
 
 
-def tell_fault(operation: str, code: str) -> None:
+def log_error(operation: str, code: str) -> None:
     """In the log and in the metrics: each call that failed."""
     logger.warning("store_fault operation=%s code=%s", operation, code)
-    counted.count_fault(operation, code)
+    registry.count_error(operation, code)
 
 
-def refusal(operation: str, answer: urllib3.BaseHTTPResponse) -> StoreUnavailable:
+def response_error(operation: str, answer: urllib3.BaseHTTPResponse) -> StorageUnavailable:
     """What to raise for an answer that is neither what was asked for nor "not there"."""
-    tell_fault(operation, str(answer.status))
+    log_error(operation, str(answer.status))
     refused = answer.status in {401, 403}
     if refused:
-        _blame_the_clock(answer.headers.get("Date"))
-    return (StoreRefused if refused else StoreUnavailable)(f"{operation}: {answer.status}")
+        _log_clock_skew(answer.headers.get("Date"))
+    return (StorageDenied if refused else StorageUnavailable)(f"{operation}: {answer.status}")
 
 
-def _blame_the_clock(date: str | None) -> None:
+def _log_clock_skew(date: str | None) -> None:
     """Say so, if what a store refused was signed by a clock that is not its own: every answer tells its time."""
     try:
         theirs = parsedate_to_datetime(date or "").astimezone(UTC)
     except ValueError:
         return
     apart = (datetime.now(UTC) - theirs).total_seconds()
-    if abs(apart) > CLOCKS_APART_SECONDS:
+    if abs(apart) > MAX_CLOCK_SKEW_SECONDS:
         where = "ahead of" if apart > 0 else "behind"
         logger.error("clock_wrong: this machine's clock is %s the store's by %.0f minutes", where, abs(apart) / 60)
 

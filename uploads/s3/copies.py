@@ -8,20 +8,22 @@ from typing import IO, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from uploads.s3.client import ABSENT, client, told_plainly
-from uploads.s3.multipart import Listed, abort_multipart, complete_multipart, create_multipart
+from uploads.errors import Conflict
+from uploads.s3.client import ABSENT, client, translate_errors
+from uploads.s3.listing import ObjectInfo, head
+from uploads.s3.multipart import UploadedPart, abort_multipart, complete_multipart, create_multipart
 from uploads.s3.signing import OCTET_STREAM
 from uploads.s3.stores import Store, store_named
 
 # S3 API: CopyObject and a single PUT take at most 5 GiB
-MOST_BYTES_AT_ONCE = 5 * 1024**3
-MARK = "amalga-moved"  # in the metadata of each copy: by which installation
+MAX_COPY_BYTES = 5 * 1024**3
+COPY_TAG_HEADER = "amalga-moved"  # in the metadata of each copy: by which installation
 MARK_ETAG = "amalga-moved-etag"  # and the ETag of what was copied
 CANNOT_COPY = ABSENT | {"NotImplemented", "MethodNotAllowed", "NotSupported", "InvalidRequest", "InvalidArgument",
                         "MalformedXML", "PreconditionFailed", "AccessDenied", "403", "404", "405", "501"}  # fmt: skip
 
 
-class Mark(NamedTuple):
+class CopyTag(NamedTuple):
     """By which installation an object was brought to its store, and the ETag of what was copied; both empty where it
     came otherwise."""
 
@@ -29,14 +31,14 @@ class Mark(NamedTuple):
     etag: str = ""
 
     def metadata(self) -> dict[str, str]:
-        return {name: value for name, value in ((MARK, self.by), (MARK_ETAG, self.etag)) if value}
+        return {name: value for name, value in ((COPY_TAG_HEADER, self.by), (MARK_ETAG, self.etag)) if value}
 
 
 def copy_within(
     key: str,
     *,
     lengths: Sequence[int],
-    mark: Mark,
+    mark: CopyTag,
     source: str,
     target: str,
     content_encoding: str = "",
@@ -55,7 +57,7 @@ def copy_within(
             _copy_whole(key, store_named(source), store_named(target), mark, content_encoding, once=once)
             return True
         return _copy_parts(key, lengths, store_named(source), store_named(target), mark, content_encoding, once=once)
-    except (ClientError, _WillNot):
+    except (ClientError, CopyUnsupported):
         return False
 
 
@@ -65,7 +67,7 @@ def put_file(
     *,
     digests: tuple[str, str],
     store: str,
-    mark: Mark,
+    mark: CopyTag,
     content_encoding: str = "",
     once: bool = False,
 ) -> None:
@@ -73,7 +75,7 @@ def put_file(
     the one it knows. `once`: StoreUnavailable when an object is there already, where the store can tell."""
     at = store_named(store)
     extra: dict[str, Any] = {"IfNoneMatch": "*"} if once and at.keeps_digests else {}  # as in `sign_put`
-    with told_plainly("PutObject"):
+    with translate_errors("PutObject"):
         client("slow", at).put_object(
             Bucket=at.bucket, Key=key, Body=body, ContentType=OCTET_STREAM, Metadata=mark.metadata(),
             **_encoded(content_encoding), **_digest(at, digests), **extra,
@@ -82,36 +84,36 @@ def put_file(
 
 def put_part(
     key: str, multipart_id: str, number: int, body: IO[bytes], *, digests: tuple[str, str], length: int, store: str
-) -> Listed:
+) -> UploadedPart:
     """Send one part out of a file; `digests` as for `put_file`."""
     at = store_named(store)
-    with told_plainly("UploadPart"):
+    with translate_errors("UploadPart"):
         answer = client("slow", at).upload_part(
             Bucket=at.bucket, Key=key, UploadId=multipart_id, PartNumber=number, Body=body, **_digest(at, digests)
         )
-    return Listed(number, length, answer["ETag"], digests[0] if at.keeps_digests else None)
+    return UploadedPart(number, length, answer["ETag"], digests[0] if at.keeps_digests else None)
 
 
-def mark_of(key: str, *, store: str) -> Mark | None:
+def copy_tag(key: str, *, store: str) -> CopyTag | None:
     """None if there is no object. Raises StoreUnavailable."""
     at = store_named(store)
     try:
-        with told_plainly("HeadObject", absent={"404", "NoSuchKey"}):  # a HEAD has no words
+        with translate_errors("HeadObject", absent={"404", "NoSuchKey"}):  # a HEAD has no words
             metadata = client("patient", at).head_object(Bucket=at.bucket, Key=key)["Metadata"]
     except ClientError:
         return None
     told = {name.lower(): value for name, value in metadata.items()}  # rclone capitalises names
-    return Mark(told.get(MARK, ""), told.get(MARK_ETAG, ""))
+    return CopyTag(told.get(COPY_TAG_HEADER, ""), told.get(MARK_ETAG, ""))
 
 
-class _WillNot(Exception):
+class CopyUnsupported(Exception):
     """The store took a part that it should have copied for an upload without bytes, as rclone does."""
 
 
-def _copy_whole(key: str, source: Store, target: Store, mark: Mark, content_encoding: str, *, once: bool) -> None:
+def _copy_whole(key: str, source: Store, target: Store, mark: CopyTag, content_encoding: str, *, once: bool) -> None:
     extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if target.keeps_digests else {}
     extra |= source.as_source | (target.if_absent("copy") if once else {})
-    with told_plainly("CopyObject", absent=CANNOT_COPY):
+    with translate_errors("CopyObject", absent=CANNOT_COPY):
         client("slow", target).copy_object(
             Bucket=target.bucket, Key=key, CopySource={"Bucket": source.bucket, "Key": key},
             CopySourceIfMatch=mark.etag, MetadataDirective="REPLACE", Metadata=mark.metadata(),
@@ -120,7 +122,7 @@ def _copy_whole(key: str, source: Store, target: Store, mark: Mark, content_enco
 
 
 def _copy_parts(
-    key: str, lengths: Sequence[int], source: Store, target: Store, mark: Mark, content_encoding: str, *, once: bool
+    key: str, lengths: Sequence[int], source: Store, target: Store, mark: CopyTag, content_encoding: str, *, once: bool
 ) -> bool:
     begun = create_multipart(key, store=target.name, metadata=mark.metadata(), content_encoding=content_encoding)
     try:
@@ -140,17 +142,17 @@ def _copy_parts(
 
 def _copy_part(
     key: str, multipart_id: str, number: int, span: tuple[int, int], *, etag: str, source: Store, target: Store
-) -> Listed:
+) -> UploadedPart:
     first, last = span
-    with told_plainly("UploadPartCopy", absent=CANNOT_COPY):
+    with translate_errors("UploadPartCopy", absent=CANNOT_COPY):
         answer = client("slow", target).upload_part_copy(
             Bucket=target.bucket, Key=key, UploadId=multipart_id, PartNumber=number,
             CopySource={"Bucket": source.bucket, "Key": key}, CopySourceIfMatch=etag,
             CopySourceRange=f"bytes={first}-{last}", **source.as_source,
         )["CopyPartResult"]  # fmt: skip
     if "ETag" not in answer:
-        raise _WillNot
-    return Listed(number, last - first + 1, answer["ETag"], answer.get("ChecksumSHA256"))
+        raise CopyUnsupported
+    return UploadedPart(number, last - first + 1, answer["ETag"], answer.get("ChecksumSHA256"))
 
 
 def _encoded(content_encoding: str) -> dict[str, Any]:
@@ -164,3 +166,35 @@ def _digest(at: Store, digests: tuple[str, str]) -> dict[str, Any]:
 def _endpoint(name: str) -> str:
     """Empty for AWS, which copies from one region to another as well."""
     return (store_named(name).endpoint or "").rstrip("/")
+
+
+QUARANTINE = "quarantine/"
+MAX_QUARANTINE_BYTES = 5 * 1024**3  # S3 API: CopyObject
+
+
+def quarantine(item: ObjectInfo, *, store: str | None = None) -> str:
+    """Copy this object, as it was seen, to `quarantine/<key>`, and return that key. The object itself stays.
+
+    Safe to repeat. Raises Conflict when that cannot be done: the object has changed or is larger than 5 GiB, or
+    another is there already; StoreUnavailable.
+    """
+    at, key = store_named(store), QUARANTINE + item.key
+    if item.size > MAX_QUARANTINE_BYTES:
+        raise Conflict("larger than 5 GiB: no store copies that at once")
+    before = head(key, store=store)
+    if before is not None and before.size != item.size:
+        raise Conflict(f"{key} is there already, with other bytes")
+    extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if at.keeps_digests else {}
+    extra |= at.as_source | (at.if_absent("copy") if before is None else {})
+    try:
+        with translate_errors("CopyObject", absent={"NoSuchKey", "PreconditionFailed"}):
+            client("slow", at).copy_object(
+                Bucket=at.bucket, Key=key, CopySource={"Bucket": at.bucket, "Key": item.key},
+                CopySourceIfMatch=item.etag, **extra,
+            )  # fmt: skip
+    except ClientError:
+        raise Conflict(f"it has changed, or is gone, or another is at {key} by now") from None
+    copy = head(key, store=store)
+    if copy is None or copy.size != item.size:
+        raise Conflict(f"the copy at {key} is not complete")
+    return key

@@ -20,20 +20,20 @@ import urllib3
 from botocore.exceptions import ClientError
 
 from uploads.content_encoding import normalize
-from uploads.errors import ListingOutOfOrder, StoreRefused, StoreUnavailable
+from uploads.errors import ListingOutOfOrder, StorageDenied, StorageUnavailable
 from uploads.s3.client import (
+    BATCH_ATTEMPTS,
+    BATCH_READ_SECONDS,
     CONNECT_SECONDS,
-    PATIENT_ATTEMPTS,
-    PATIENT_READ_SECONDS,
     REFUSED,
     client,
     code_of,
     http,
+    log_error,
     require_no_transaction,
-    tell_fault,
-    told_plainly,
+    translate_errors,
 )
-from uploads.s3.objects import peek
+from uploads.s3.objects import head_and_sniff
 from uploads.s3.refusals import ARCHIVES
 from uploads.s3.stores import Store, store_named
 from uploads.s3.streams import require_readable
@@ -55,7 +55,7 @@ CODE = re.compile(r"<Code>(\w+)</Code>")
 ENCODED = "<EncodingType>url</EncodingType>"
 
 
-class Item(NamedTuple):
+class ObjectInfo(NamedTuple):
     """An object as a listing or a HEAD tells of it: size in bytes, ETag without quotes, when it was written.
 
     Only a HEAD tells the rest: `checksum` is its SHA-256 as the row has it, of stores that keep digests,
@@ -92,8 +92,8 @@ class Page:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __iter__(self) -> Iterator[Item]:
-        return map(Item, self.keys, self.sizes, self.etags, self.modified)
+    def __iter__(self) -> Iterator[ObjectInfo]:
+        return map(ObjectInfo, self.keys, self.sizes, self.etags, self.modified)
 
 
 class OpenMultipart(NamedTuple):
@@ -120,7 +120,7 @@ def list_objects(prefix: str = "", *, after: str = "", store: str | None = None)
             return
 
 
-def head(key: str, *, store: str | None = None) -> Item | None:
+def head(key: str, *, store: str | None = None) -> ObjectInfo | None:
     """One object as it is now; None only if the store itself says that it has no such key.
 
     A HEAD's answer has no words: its 404 may mean the bucket or come from something in between, and a refusal this
@@ -131,29 +131,29 @@ def head(key: str, *, store: str | None = None) -> Item | None:
     extra: dict[str, Any] = {"ChecksumMode": "ENABLED"} if at.keeps_digests else {}
     s3 = client("quick", at)
     try:
-        with told_plainly("HeadObject", absent={"404", "NoSuchKey", *REFUSALS}):
+        with translate_errors("HeadObject", absent={"404", "NoSuchKey", *REFUSALS}):
             found = s3.head_object(Bucket=at.bucket, Key=key, **extra)
     except ClientError as error:
         if code_of(error) in REFUSALS:
             require_readable(key, size=1, store=store)
-            raise StoreUnavailable(f"HeadObject: {code_of(error)} for an object that can be read") from None
-        if peek(key, size=1, store=store) is not None:
-            raise StoreUnavailable("HeadObject: 404 for an object that is there") from None
+            raise StorageUnavailable(f"HeadObject: {code_of(error)} for an object that can be read") from None
+        if head_and_sniff(key, size=1, store=store) is not None:
+            raise StorageUnavailable("HeadObject: 404 for an object that is there") from None
         return None
     if not {"ETag", "ContentLength", "LastModified"} <= found.keys():
-        raise StoreUnavailable("HeadObject: an answer that tells nothing")
+        raise StorageUnavailable("HeadObject: an answer that tells nothing")
     etag, checksum = found["ETag"].strip('"'), found.get("ChecksumSHA256")
     encoding = normalize(found.get("ContentEncoding", ""))
     archived = found.get("StorageClass") in ARCHIVES or "ArchiveStatus" in found
-    return Item(key, found["ContentLength"], etag, found["LastModified"], checksum, encoding, archived)
+    return ObjectInfo(key, found["ContentLength"], etag, found["LastModified"], checksum, encoding, archived)
 
 
-def open_multiparts(prefix: str = "", *, store: str | None = None) -> Iterator[OpenMultipart]:
+def list_multipart_uploads(prefix: str = "", *, store: str | None = None) -> Iterator[OpenMultipart]:
     """Every upload in parts that is open for a key with this prefix, whoever began it."""
     at = store_named(store)
     pages = client("patient", at).get_paginator("list_multipart_uploads")
     try:
-        with told_plainly("ListMultipartUploads"):
+        with translate_errors("ListMultipartUploads"):
             for page in pages.paginate(Bucket=at.bucket, Prefix=prefix):
                 for upload in page.get("Uploads", []):
                     yield OpenMultipart(upload["Key"], upload["UploadId"], upload["Initiated"])
@@ -176,21 +176,21 @@ def _page(store: Store, prefix: str, after: str, token: str) -> tuple[Page, str]
     asked: dict[str, Any] = {"Bucket": store.bucket, "Prefix": prefix, "MaxKeys": PAGE_KEYS, "EncodingType": "url"}
     if token or after:
         asked |= {"ContinuationToken": token} if token else {"StartAfter": after}
-    for pause in (PAUSE_SECONDS * 2**attempt for attempt in range(PATIENT_ATTEMPTS - 1)):
+    for pause in (PAUSE_SECONDS * 2**attempt for attempt in range(BATCH_ATTEMPTS - 1)):
         try:
-            return _read(_ask(store, asked))
-        except StoreRefused:
+            return _read(_request(store, asked))
+        except StorageDenied:
             raise
-        except StoreUnavailable:
+        except StorageUnavailable:
             time.sleep(pause)
-    return _read(_ask(store, asked))
+    return _read(_request(store, asked))
 
 
-def _ask(store: Store, asked: dict[str, Any]) -> str:
+def _request(store: Store, asked: dict[str, Any]) -> str:
     """The text of a page as the store gives it, whole."""
     require_no_transaction()
-    patience = urllib3.Timeout(connect=CONNECT_SECONDS, read=PATIENT_READ_SECONDS)
-    with told_plainly(LISTED):
+    patience = urllib3.Timeout(connect=CONNECT_SECONDS, read=BATCH_READ_SECONDS)
+    with translate_errors(LISTED):
         url = client("patient", store).generate_presigned_url("list_objects_v2", asked, LISTED_SECONDS)
         answer = http().request("GET", url, retries=False, timeout=patience)
         text = answer.data.decode(errors="replace")
@@ -238,9 +238,9 @@ def _plain(keys: list[str], *, encoded: bool) -> list[str]:
     return list(map(html.unescape, keys)) if "&" in told else keys
 
 
-def _fault(text: str, otherwise: str, *, refused: bool) -> StoreUnavailable:
+def _fault(text: str, otherwise: str, *, refused: bool) -> StorageUnavailable:
     """What went wrong, in the store's own word for it if it has one."""
     found = CODE.search(text)
     code = found[1] if found else otherwise
-    tell_fault(LISTED, code)
-    return (StoreRefused if refused or code in REFUSED else StoreUnavailable)(f"{LISTED}: {code}")
+    log_error(LISTED, code)
+    return (StorageDenied if refused or code in REFUSED else StorageUnavailable)(f"{LISTED}: {code}")

@@ -8,13 +8,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from uploads.s3.client import ABSENT, CHANGED, Kind, client, code_of, told_plainly
+from uploads.s3.client import ABSENT, CHANGED, Kind, client, code_of, translate_errors
 from uploads.s3.signing import OCTET_STREAM
 from uploads.s3.stores import store_named
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class UploadedPart:
     """A part as the store has it; `sha256` only from stores that keep digests."""
 
     number: int
@@ -33,7 +33,7 @@ def create_multipart(
         extra["Metadata"] = metadata
     if content_encoding:
         extra["ContentEncoding"] = content_encoding
-    with told_plainly("CreateMultipartUpload"):
+    with translate_errors("CreateMultipartUpload"):
         answer = client("quick", at).create_multipart_upload(
             Bucket=at.bucket, Key=key, ContentType=OCTET_STREAM, **extra
         )
@@ -49,21 +49,21 @@ def upload_part(
     """
     at = store_named(store)
     extra: dict[str, Any] = {"ChecksumSHA256": sha256} if at.keeps_digests else {}
-    with told_plainly("UploadPart"):
+    with translate_errors("UploadPart"):
         client("patient", at).upload_part(
             Bucket=at.bucket, Key=key, UploadId=multipart_id, PartNumber=number,
             Body=bytes(body), ContentLength=len(body), **extra,
         )  # fmt: skip
 
 
-def list_parts(key: str, multipart_id: str, *, store: str | None = None) -> list[Listed] | None:
+def list_parts(key: str, multipart_id: str, *, store: str | None = None) -> list[UploadedPart] | None:
     """Every part the store has, by number; None when it has no such upload (any more)."""
     at = store_named(store)
     pages = client("quick", at).get_paginator("list_parts")
     try:
-        with told_plainly("ListParts"):
+        with translate_errors("ListParts"):
             return [
-                Listed(part["PartNumber"], part["Size"], part["ETag"], part.get("ChecksumSHA256"))
+                UploadedPart(part["PartNumber"], part["Size"], part["ETag"], part.get("ChecksumSHA256"))
                 for page in pages.paginate(Bucket=at.bucket, Key=key, UploadId=multipart_id)
                 for part in page.get("Parts", [])
             ]
@@ -74,7 +74,7 @@ def list_parts(key: str, multipart_id: str, *, store: str | None = None) -> list
 def complete_multipart(
     key: str,
     multipart_id: str,
-    parts: Sequence[Listed],
+    parts: Sequence[UploadedPart],
     *,
     size: int,
     store: str | None = None,
@@ -97,7 +97,7 @@ def complete_multipart(
     extra: dict[str, Any] = {"MpuObjectSize": size} if at.keeps_digests else {}
     extra |= at.if_absent("complete") if once else {}
     try:
-        with told_plainly("CompleteMultipartUpload", absent=ABSENT | CHANGED):
+        with translate_errors("CompleteMultipartUpload", absent=ABSENT | CHANGED):
             client(kind, at).complete_multipart_upload(
                 Bucket=at.bucket, Key=key, UploadId=multipart_id,
                 MultipartUpload={"Parts": chosen}, **extra,
@@ -111,7 +111,7 @@ def abort_multipart(key: str, multipart_id: str, *, store: str | None = None) ->
     """Throw the parts away. Safe to repeat; parts still on their way may need a second time."""
     at = store_named(store)
     try:
-        with told_plainly("AbortMultipartUpload"):
+        with translate_errors("AbortMultipartUpload"):
             client("quick", at).abort_multipart_upload(Bucket=at.bucket, Key=key, UploadId=multipart_id)
     except ClientError:
         return
@@ -122,7 +122,7 @@ def multipart_ids(key: str, *, store: str | None = None) -> list[str]:
     at = store_named(store)
     pages = client("quick", at).get_paginator("list_multipart_uploads")
     try:
-        with told_plainly("ListMultipartUploads"):
+        with translate_errors("ListMultipartUploads"):
             return [
                 upload["UploadId"]
                 for page in pages.paginate(Bucket=at.bucket, Prefix=key)

@@ -8,12 +8,20 @@ from collections.abc import Mapping
 
 import urllib3
 
-from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, StoreUnavailable
-from uploads.s3.client import ARCHIVED, client, http, refusal, require_no_transaction, tell_fault, told_plainly
+from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, StorageUnavailable
+from uploads.s3.client import (
+    ARCHIVED,
+    client,
+    http,
+    log_error,
+    require_no_transaction,
+    response_error,
+    translate_errors,
+)
 from uploads.s3.stores import Store
 
 SIGNED_SECONDS = 60
-ANSWERED_SECONDS = 10.0  # how long one answer about a bucket holds
+RECENT_ANSWER_SECONDS = 10.0  # how long one answer about a bucket holds
 PROBED_KEY = "amalga.json"  # the marker: a role that may read objects may read it, or learn that there is none
 # Storage classes whose objects must be restored before they are read; GLACIER_IR is none of them.
 ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -36,7 +44,7 @@ def is_archived(headers: Mapping[str, str]) -> bool:
     return headers.get("x-amz-storage-class") in ARCHIVES or "x-amz-archive-status" in headers
 
 
-def refused_object(operation: str, answer: urllib3.BaseHTTPResponse, words: bytes, at: Store) -> StoreUnavailable:
+def refused_object(operation: str, answer: urllib3.BaseHTTPResponse, words: bytes, at: Store) -> StorageUnavailable:
     """What to raise for an answer to a read that is neither the object nor "not there".
 
     ObjectRefused where the store refuses this object alone, by its own word for it, or because it lets us read in
@@ -49,8 +57,8 @@ def refused_object(operation: str, answer: urllib3.BaseHTTPResponse, words: byte
     if kind is None and _may_be_about_the_object(answer.status, code) and _is_readable(at):
         kind = ObjectRefused
     if kind is None:
-        return refusal(operation, answer)
-    tell_fault(operation, code or str(answer.status))
+        return response_error(operation, answer)
+    log_error(operation, code or str(answer.status))
     return kind(f"{operation}: {code or answer.status}")
 
 
@@ -74,12 +82,12 @@ def _may_be_about_the_object(status: int, code: str) -> bool:
 
 def _is_readable(at: Store) -> bool:
     """Whether the store lets us read in this bucket. Asked once in a while."""
-    asked, readable = readable_stores.get(at, (-ANSWERED_SECONDS, False))
-    if time.monotonic() - asked < ANSWERED_SECONDS:
+    asked, readable = readable_stores.get(at, (-RECENT_ANSWER_SECONDS, False))
+    if time.monotonic() - asked < RECENT_ANSWER_SECONDS:
         return readable
     try:
         readable = _reads_marker(at)
-    except StoreUnavailable:
+    except StorageUnavailable:
         readable = False
     readable_stores[at] = (time.monotonic(), readable)
     return readable
@@ -87,7 +95,7 @@ def _is_readable(at: Store) -> bool:
 
 def _reads_marker(at: Store) -> bool:
     require_no_transaction()
-    with told_plainly("GetObject"):
+    with translate_errors("GetObject"):
         url = client("quick", at).generate_presigned_url(
             "get_object", Params={"Bucket": at.bucket, "Key": PROBED_KEY}, ExpiresIn=SIGNED_SECONDS
         )

@@ -12,8 +12,8 @@ from urllib.parse import quote, urlencode
 from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 
-from uploads.errors import StoreUnavailable
-from uploads.s3.client import OWNER, client, credentials, seconds_of_credentials, tell_fault, told_plainly
+from uploads.errors import StorageUnavailable
+from uploads.s3.client import OWNER, client, credentials, log_error, seconds_of_credentials, translate_errors
 from uploads.s3.stores import Store, store_named
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ OCTET_STREAM = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class PresignedRequest:
     """A URL to PUT one part to, and the headers to send with it, no more and no fewer.
 
     The browser adds Content-Length by itself; it is signed as well.
@@ -35,19 +35,19 @@ class Signed:
     headers: dict[str, str]
 
 
-def lifetime(seconds: int, store: Store) -> int:
+def expires_in(seconds: int, store: Store) -> int:
     """At most `seconds`, and never longer than the credentials live: the store checks both.
 
     Raises StoreUnavailable when they are at their end.
     """
     left = seconds_of_credentials(store)
     if left is not None and left < 1:
-        tell_fault("Sign", "ExpiredCredentials")
-        raise StoreUnavailable("Sign: ExpiredCredentials")
+        log_error("Sign", "ExpiredCredentials")
+        raise StorageUnavailable("Sign: ExpiredCredentials")
     return seconds if left is None else min(seconds, int(left))
 
 
-def sign_put(key: str, *, size: int, sha256: str | None, store: str | None = None) -> Signed:
+def sign_put(key: str, *, size: int, sha256: str | None, store: str | None = None) -> PresignedRequest:
     """A URL that stores `size` bytes under `key`, once where the store can refuse a second time.
 
     The sender may add Cache-Control, Content-Disposition, Content-Encoding, Content-Language and Expires, and the store
@@ -59,7 +59,7 @@ def sign_put(key: str, *, size: int, sha256: str | None, store: str | None = Non
     return sign_put_at(store_named(store), key, size=size, sha256=sha256)
 
 
-def sign_put_at(at: Store, key: str, *, size: int, sha256: str | None) -> Signed:
+def sign_put_at(at: Store, key: str, *, size: int, sha256: str | None) -> PresignedRequest:
     params: dict[str, Any] = {"ContentType": OCTET_STREAM}
     headers = {"Content-Type": OCTET_STREAM}
     if at.keeps_digests:
@@ -68,16 +68,18 @@ def sign_put_at(at: Store, key: str, *, size: int, sha256: str | None) -> Signed
         url = _sign_payload({}, headers, at, key=key, size=size, sha256=sha256 or "")
     else:
         url = _sign("put_object", params, headers, at, key=key, size=size, sha256=sha256)
-    return Signed(1, url, headers)
+    return PresignedRequest(1, url, headers)
 
 
 def sign_part(
     key: str, multipart_id: str, number: int, *, size: int, sha256: str | None, store: str | None = None
-) -> Signed:
+) -> PresignedRequest:
     return sign_part_at(store_named(store), key, multipart_id, number, size=size, sha256=sha256)
 
 
-def sign_part_at(at: Store, key: str, multipart_id: str, number: int, *, size: int, sha256: str | None) -> Signed:
+def sign_part_at(
+    at: Store, key: str, multipart_id: str, number: int, *, size: int, sha256: str | None
+) -> PresignedRequest:
     headers: dict[str, str] = {}
     if at.signs_payloads:
         query = {"partNumber": str(number), "uploadId": multipart_id}
@@ -85,7 +87,7 @@ def sign_part_at(at: Store, key: str, multipart_id: str, number: int, *, size: i
     else:
         params: dict[str, Any] = {"UploadId": multipart_id, "PartNumber": number}
         url = _sign("upload_part", params, headers, at, key=key, size=size, sha256=sha256)
-    return Signed(number, url, headers)
+    return PresignedRequest(number, url, headers)
 
 
 def sign_get_at(
@@ -96,7 +98,7 @@ def sign_get_at(
     boto3 signs as of now and nothing else, so its own signer is asked.
     """
     at = store_named(store)
-    request = AWSRequest("GET", f"{address(key, at)}?{urlencode(sorted(parameters.items()), quote_via=quote)}")
+    request = AWSRequest("GET", f"{object_url(key, at)}?{urlencode(sorted(parameters.items()), quote_via=quote)}")
     region = client("quick", at).meta.region_name
     signer = _SignedSince(credentials(at).get_frozen_credentials(), "s3", region, expires=seconds)
     signer.since = since
@@ -119,7 +121,7 @@ class _SignedPayload(S3SigV4QueryAuth):
         return str(request.headers[PAYLOAD_HASH])
 
 
-def address(key: str, at: Store) -> str:
+def object_url(key: str, at: Store) -> str:
     """The object's address at its store, without any query."""
     url = client("quick", at).generate_presigned_url("get_object", Params={"Bucket": at.bucket, "Key": key})
     return url.partition("?")[0]
@@ -134,10 +136,10 @@ def _sign_payload(
     if at.bucket_owner:
         query[OWNER] = at.bucket_owner
     sent = {**headers, "Content-Length": str(size)}
-    with told_plainly("Sign"):
-        request = AWSRequest("PUT", f"{address(key, at)}?{urlencode(query)}", headers=sent)
+    with translate_errors("Sign"):
+        request = AWSRequest("PUT", f"{object_url(key, at)}?{urlencode(query)}", headers=sent)
         who, region = credentials(at).get_frozen_credentials(), client("quick", at).meta.region_name
-        _SignedPayload(who, "s3", region, expires=lifetime(URL_SECONDS, at)).add_auth(request)
+        _SignedPayload(who, "s3", region, expires=expires_in(URL_SECONDS, at)).add_auth(request)
     return str(request.url)
 
 
@@ -153,9 +155,9 @@ def _sign(
 ) -> str:
     if at.keeps_digests:
         params["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = sha256 or ""
-    with told_plainly("Sign"):  # credentials of a role are fetched anew when they run out
+    with translate_errors("Sign"):  # credentials of a role are fetched anew when they run out
         return client("quick", at).generate_presigned_url(
             operation,
             Params={"Bucket": at.bucket, "Key": key, "ContentLength": size, **params},
-            ExpiresIn=lifetime(URL_SECONDS, at),
+            ExpiresIn=expires_in(URL_SECONDS, at),
         )

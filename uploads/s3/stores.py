@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def main_store() -> Store:
     )
 
 
-def other_store() -> Store | None:
+def secondary_store() -> Store | None:
     """The store of the variables OTHER_S3_*, which is only there while files are moved."""
     return Store(**settings.OTHER_S3) if settings.OTHER_S3 else None
 
@@ -78,7 +78,7 @@ def store_named(name: str | None) -> Store:
     """
     if name is None or name == settings.S3_STORE_NAME:
         return main_store()
-    other = other_store()
+    other = secondary_store()
     if other is not None and other.name == name:
         return other
     logger.error(
@@ -86,4 +86,4 @@ def store_named(name: str | None) -> Store:
         "and the other variables OTHER_S3_*, or, if it is the main one, by S3_STORE_NAME.",
         name,
     )
-    raise StoreUnavailable(f"unknown store {name!r}")
+    raise StorageUnavailable(f"unknown store {name!r}")

@@ -11,13 +11,13 @@ import urllib3
 
 from uploads.content_encoding import normalize
 from uploads.s3.client import (
+    BATCH_READ_SECONDS,
     CONNECT_SECONDS,
-    PATIENT_READ_SECONDS,
     READ_SECONDS,
     client,
     http,
     require_no_transaction,
-    told_plainly,
+    translate_errors,
 )
 from uploads.s3.objects import CONTENT_RANGE, whole_size
 from uploads.s3.refusals import is_archived, refused_object
@@ -25,9 +25,9 @@ from uploads.s3.stores import store_named
 
 CHUNK_BYTES = 1024**2
 SIGNED_SECONDS = 60  # the store asks for the signature once, at the beginning of an answer
-TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=PATIENT_READ_SECONDS)
+TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=BATCH_READ_SECONDS)
 QUICK = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)  # a person waits for it
-MOST_ERROR_BYTES = 8192
+MAX_ERROR_BYTES = 8192
 
 
 class Stream:
@@ -66,7 +66,7 @@ class Stream:
         """In pieces of at most `size` bytes. Raises StoreUnavailable when they end early; a body that is longer than
         the object ends with the piece that goes past its size."""
         left = self.size - self._start
-        with told_plainly("GetObject"):
+        with translate_errors("GetObject"):
             while left >= 0 and (chunk := self._answer.read(size)):
                 left -= len(chunk)
                 yield chunk
@@ -107,12 +107,12 @@ def require_readable(key: str, *, size: int, store: str | None = None) -> bool:
     return False
 
 
-def beginning(key: str, *, most: int, store: str | None = None) -> bytes | None:
+def read_start(key: str, *, most: int, store: str | None = None) -> bytes | None:
     """The first `most` bytes of an object that is not empty, or all, if it is shorter; None if there is none."""
     answer = _get(key, {"Range": f"bytes=0-{most - 1}"}, store)
     with contextlib.closing(answer):
         if answer.status in {200, 206} and "ETag" in answer.headers:
-            with told_plainly("GetObject"):
+            with translate_errors("GetObject"):
                 return answer.read(most)
         _require_absence(answer, store)
         return None
@@ -123,7 +123,7 @@ def _get(
 ) -> urllib3.BaseHTTPResponse:
     at = store_named(store)
     require_no_transaction()
-    with told_plainly("GetObject"):
+    with translate_errors("GetObject"):
         url = client("quick", at).generate_presigned_url(
             "get_object", Params={"Bucket": at.bucket, "Key": key}, ExpiresIn=SIGNED_SECONDS
         )
@@ -144,8 +144,8 @@ def _require_absence(answer: urllib3.BaseHTTPResponse, store: str | None) -> Non
 
 
 def _words(answer: urllib3.BaseHTTPResponse) -> bytes:
-    with told_plainly("GetObject"):
-        return answer.read(MOST_ERROR_BYTES)
+    with translate_errors("GetObject"):
+        return answer.read(MAX_ERROR_BYTES)
 
 
 def _begins_at(answer: urllib3.BaseHTTPResponse, start: int) -> bool:

@@ -1,12 +1,9 @@
 """The verbs that touch the bucket and the rows. They know no request and no status code."""
 
-from uploads.services.assemble import resolve
-from uploads.services.content_encoding import learn_encoding
-from uploads.services.downloads import note_download
-from uploads.services.erase import erase
-from uploads.services.finish import Finished, finish
-from uploads.services.organise import (
-    Outcome,
+from uploads.services.assemble import resume_completion
+from uploads.services.audit import record_download
+from uploads.services.bulk import (
+    BulkResult,
     move_files,
     rename,
     restore_many,
@@ -14,54 +11,57 @@ from uploads.services.organise import (
     tag_files,
     trash_many,
 )
-from uploads.services.preview_queue import preview_files, request_previews, tend_previews
-from uploads.services.previews import REASONS, looks_of, make_previews
+from uploads.services.content_encoding import learn_encoding
+from uploads.services.erase import erase
+from uploads.services.finish import Finished, finish
+from uploads.services.form_upload import StreamingUpload
+from uploads.services.preview_tasks import preview_files, request_previews, requeue_lost_previews
+from uploads.services.previews import REASONS, kinds_for, make_previews
 from uploads.services.readable import require_readable
-from uploads.services.receive import Receiver
-from uploads.services.remove import cancel, restore, trash
 from uploads.services.sign import StoredPart, parts_of, sign_parts
 from uploads.services.start import Started, start
 from uploads.services.sweep import sweep
+from uploads.services.trash import cancel, restore, trash
 from uploads.services.verify import verify
-from uploads.services.verify_queue import request_verification, tend_claims, verify_files
+from uploads.services.verify_tasks import request_verification, requeue_lost_claims, verify_files
 from uploads.services.versions import restore_version
 from uploads.services.zips import Bundle, bundle, open_zip
 
 __all__ = [
     "REASONS",
+    "BulkResult",
     "Bundle",
     "Finished",
-    "Outcome",
-    "Receiver",
     "Started",
     "StoredPart",
+    "StreamingUpload",
     "bundle",
     "cancel",
     "erase",
     "finish",
+    "kinds_for",
     "learn_encoding",
-    "looks_of",
     "make_previews",
     "move_files",
-    "note_download",
     "open_zip",
     "parts_of",
     "preview_files",
+    "record_download",
     "rename",
     "request_previews",
     "request_verification",
+    "requeue_lost_claims",
+    "requeue_lost_previews",
     "require_readable",
-    "resolve",
     "restore",
     "restore_many",
     "restore_version",
+    "resume_completion",
     "set_visibility",
     "sign_parts",
     "start",
     "sweep",
     "tag_files",
-    "tend_claims",
-    "tend_previews",
     "trash",
     "trash_many",
     "verify",

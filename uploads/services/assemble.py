@@ -16,21 +16,21 @@ from uploads.errors import (
     Problem,
     RefusedEncoding,
     RefusedType,
-    StoreUnavailable,
+    StorageUnavailable,
 )
-from uploads.faultpoints import reached
-from uploads.media_types import family_of
-from uploads.models import Basis, Facts, Family, File, State, publish
+from uploads.failpoints import failpoint
+from uploads.media_types import category_of
+from uploads.models import Category, ChecksumStatus, File, ObjectMetadata, State, publish
 from uploads.parts import checksum_of
-from uploads.services.marker import require_own_bucket
+from uploads.services.bucket_owner import require_own_bucket
+from uploads.services.mime import detect_type
 from uploads.services.rights import require_right
-from uploads.services.start import refuse_type
-from uploads.services.types import detect_type
+from uploads.services.start import validate_type
 
 logger = logging.getLogger(__name__)
 
 
-def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
+def assemble(file: File, digests: Sequence[str] | None = None) -> ObjectMetadata:
     """Ask the store for the object of a row in `completing`, made of its parts where it has parts.
 
     `digests` are the sender's, one per part; without them (after a crash) the row's checksum decides.
@@ -39,7 +39,7 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
     """
     if file.part_count > 1:
         _complete(file, digests)
-    stored = s3.peek(file.key, size=file.size, store=file.store)
+    stored = s3.head_and_sniff(file.key, size=file.size, store=file.store)
     if stored is None and file.part_count > 1:
         require_own_bucket(file.store)  # in another the upload has neither parts nor object, and is well where it is
         raise Gone()
@@ -50,14 +50,14 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> Facts:
     if stored.content_encoding:
         raise RefusedEncoding(stored.content_encoding)
     detected = detect_type(stored.first_bytes, claimed=file.claimed_type, name=file.name)
-    refuse_type(detected, name=file.name)
-    reached("finish.5-looked")
-    basis = Basis.STORE if stored.checksum else Basis.CLAIMED
-    family = Family(family_of(detected or file.claimed_type))
-    return Facts(stored.etag, file.checksum, basis, detected, family)
+    validate_type(detected, name=file.name)
+    failpoint("finish.5-looked")
+    basis = ChecksumStatus.STORE if stored.checksum else ChecksumStatus.CLAIMED
+    family = Category(category_of(detected or file.claimed_type))
+    return ObjectMetadata(stored.etag, file.checksum, basis, detected, family)
 
 
-def give_back(file: File, problem: Problem) -> None:
+def release_claim(file: File, problem: Problem) -> None:
     """Move a claimed row to where a failed assembly leaves it, and clear the store of what is no use.
 
     Missing parts: open for sending again. Nothing to assemble, other bytes than announced, a refused type or
@@ -70,30 +70,30 @@ def give_back(file: File, problem: Problem) -> None:
     elif isinstance(problem, Gone | RefusedType | RefusedEncoding | Forbidden | OverQuota):
         claimed.discard(owner_id=file.owner_id)
         logger.info("upload_refused file=%s code=%s", file.pk, problem.code)
-    elif isinstance(problem, StoreUnavailable):
+    elif isinstance(problem, StorageUnavailable):
         claimed.update(lease_until=Now(), updated_at=Now())
 
 
-def resolve(file: File) -> bool:
+def resume_completion(file: File) -> bool:
     """End an assembly that somebody began and did not end. Safe to repeat and to run in many places.
 
     False when somebody else has it. Raises StoreUnavailable; then nothing has changed.
     """
     if not File.objects.filter(pk=file.pk).stuck().claim():
         return False
-    reached("resolve.1-claimed")
+    failpoint("resolve.1-claimed")
     file.refresh_from_db()
     try:
         require_right(file)
         facts = assemble(file)
-        reached("resolve.2-assembled")
+        failpoint("resolve.2-assembled")
         require_right(file)
         for problem in publish({file.pk: facts}).refused.values():
             raise problem
-        reached("resolve.3-published")
+        failpoint("resolve.3-published")
     except Problem as problem:
-        give_back(file, problem)
-        if isinstance(problem, StoreUnavailable):
+        release_claim(file, problem)
+        if isinstance(problem, StorageUnavailable):
             raise
     return True
 
@@ -107,12 +107,12 @@ def _complete(file: File, digests: Sequence[str] | None) -> None:
     missing = _missing(file, listed, digests)
     if missing:
         raise PartsMissing(missing)
-    reached("finish.3-listed")
+    failpoint("finish.3-listed")
     s3.complete_multipart(file.key, file.multipart_id, listed, size=file.size, store=file.store, once=True)
-    reached("finish.4-completed")
+    failpoint("finish.4-completed")
 
 
-def _missing(file: File, listed: Sequence[s3.Listed], digests: Sequence[str] | None) -> list[int]:
+def _missing(file: File, listed: Sequence[s3.UploadedPart], digests: Sequence[str] | None) -> list[int]:
     """Numbers of the parts that are not there, have the wrong length, or are not what was announced."""
     by_number = {part.number: part for part in listed}
     numbers = range(1, file.part_count + 1)

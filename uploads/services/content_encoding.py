@@ -13,13 +13,13 @@ from uuid import UUID
 from django.db import DatabaseError
 
 from uploads import s3
-from uploads.errors import StoreUnavailable
-from uploads.models import Family, File, Refusal
-from uploads.services.watch import StoreWatch
+from uploads.errors import StorageUnavailable
+from uploads.models import Category, File, Refusal
+from uploads.services.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
-STORE_CALLS_AT_ONCE = 16
+STORAGE_CONCURRENCY = 16
 
 
 class Place(NamedTuple):
@@ -46,18 +46,18 @@ def learn_encodings(places: Iterable[Place]) -> Mapping[UUID, str]:
 
     An object that it does not tell of is left out. Safe to repeat.
     """
-    watch = StoreWatch()
+    watch = CircuitBreaker()
 
     def ask(place: Place) -> tuple[UUID, str] | None:
         try:
             watch.require(place.store)
             found = s3.head(place.key, store=place.store)
             return (place.id, found.content_encoding) if found else None
-        except StoreUnavailable:
+        except StorageUnavailable:
             watch.doubt(place.store)
             return None
 
-    with ThreadPoolExecutor(STORE_CALLS_AT_ONCE) as threads:
+    with ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:
         found = dict(filter(None, threads.map(ask, places)))
     alike: dict[str, list[UUID]] = defaultdict(list)
     for pk, encoding in found.items():
@@ -74,7 +74,7 @@ def facts_of(file: File, encoding: str) -> dict[str, Any]:
 
 def _facts(encoding: str) -> dict[str, Any]:
     """Stored bytes that must be unpacked before they are a text or a picture are an archive to lists and previews."""
-    return {"content_encoding": encoding, **({"family": Family.ARCHIVE} if encoding else {})}
+    return {"content_encoding": encoding, **({"family": Category.ARCHIVE} if encoding else {})}
 
 
 def _keep(ids: list[UUID], facts: Mapping[str, Any]) -> None:

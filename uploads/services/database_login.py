@@ -8,7 +8,7 @@ import re
 from django.db import connection, transaction
 from psycopg import sql
 
-from uploads.errors import BadInput
+from uploads.errors import ValidationFailed
 from uploads.models import Event
 
 logger = logging.getLogger(__name__)
@@ -32,13 +32,15 @@ def ensure_login(name: str) -> bool:
     this. Safe to repeat. Raises BadInput for a name that is none, or our own.
     """
     if not NAME.fullmatch(name):
-        raise BadInput(f"{name[:63]!r} is no name of a login: it takes small letters, digits and _.")
+        raise ValidationFailed(f"{name[:63]!r} is no name of a login: it takes small letters, digits and _.")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT current_user, ARRAY(SELECT rolname FROM pg_roles WHERE rolname IN (%s, %s))",
                        [name, IAM_GROUP])  # fmt: skip
         own, there = cursor.fetchone()
         if name == own:
-            raise BadInput(f"{name} is whom this command signs in as: the owner of the tables keeps its own rights.")
+            raise ValidationFailed(
+                f"{name} is whom this command signs in as: the owner of the tables keeps its own rights."
+            )
         names = {"login": sql.Identifier(name), "events": sql.Identifier(Event._meta.db_table)}
         statements = [] if name in there else ["CREATE ROLE {login} LOGIN"]
         statements += [f"GRANT {IAM_GROUP} TO {{login}}"] if IAM_GROUP in there else []

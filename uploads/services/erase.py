@@ -15,26 +15,26 @@ from django.conf import settings
 from django.db import DatabaseError, connection, models, transaction
 from django.db.models import Q
 
-from amalga.logs import field_value
+from amalga.log import field_value
 from uploads import s3
-from uploads.errors import StoreUnavailable
-from uploads.faultpoints import reached
-from uploads.models import Basis, File, Origin, Preview, PreviewState, State
-from uploads.models.queries import in_seconds
-from uploads.services.marker import require_own_bucket
-from uploads.services.watch import StoreWatch
+from uploads.errors import StorageUnavailable
+from uploads.failpoints import failpoint
+from uploads.models import ChecksumStatus, File, Origin, Preview, PreviewState, State
+from uploads.models.querysets import seconds_from_now
+from uploads.services.bucket_owner import require_own_bucket
+from uploads.services.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
 # A URL lives by the store's clock, a row by the database's.
-CLOCKS_APART_SECONDS = 120
-STORE_CALLS_AT_ONCE = 8
+MAX_CLOCK_SKEW_SECONDS = 120
+STORAGE_CONCURRENCY = 8
 FEW = 20
 OWN_PREFIXES = ("f/", "p/")
 
 
 @dataclass
-class Erased:
+class EraseResult:
     """How it went; what is in neither waits: for a URL that may still bring bytes, or a preview that is being made."""
 
     gone: set[UUID] = field(default_factory=set)
@@ -50,9 +50,9 @@ class _Stored(NamedTuple):
     etag: str = ""
 
 
-def quiet() -> Q:
+def no_live_urls() -> Q:
     """No URL can bring bytes to such a row any more."""
-    return Q(signed_until__isnull=True) | Q(signed_until__lt=in_seconds(-CLOCKS_APART_SECONDS))
+    return Q(signed_until__isnull=True) | Q(signed_until__lt=seconds_from_now(-MAX_CLOCK_SKEW_SECONDS))
 
 
 def erase(file: File) -> bool:
@@ -74,29 +74,29 @@ def erase(file: File) -> bool:
     return bool(erased.gone)
 
 
-def erase_all(files: Sequence[File], *, watch: StoreWatch | None = None) -> Erased:
+def erase_all(files: Sequence[File], *, watch: CircuitBreaker | None = None) -> EraseResult:
     """As `erase`, for many rows that were just read in `deleting`, a state that nothing leaves: one request removes
     up to a thousand objects. One that fails stops no other.
 
     With `watch`, a store that is away is not asked for every file. Whoever calls this knows that the buckets are ours.
     """
-    erased = Erased()
+    erased = EraseResult()
     _end_uploads(files, erased.failed, watch=watch)
-    reached("erase.1-parts-gone")
+    failpoint("erase.1-parts-gone")
     made = list(Preview.objects.filter(file__in=files).annotate(busy=_being_made()))
     busy = {preview.file_id for preview in made if preview.busy}
     objects = [_Stored(file.key, file.store, file.pk, _etag(file)) for file in files if file.origin != Origin.IMPORTED]
     objects += [_Stored(preview.key, preview.store, preview.file_id) for preview in made if not preview.busy]
     _remove_objects([it for it in objects if it.file_id not in erased.failed], erased.failed, watch=watch)
-    reached("erase.2-object-gone")
+    failpoint("erase.2-object-gone")
     left = [file.pk for file in files if file.pk not in busy and file.pk not in erased.failed]
     if made:
-        reached("erase.3-preview-object-gone")
+        failpoint("erase.3-preview-object-gone")
         _at_once_or_each(left, _forget_previews, erased.failed)
-    reached("erase.4-previews-gone")
+    failpoint("erase.4-previews-gone")
     left = [pk for pk in left if pk not in erased.failed]
     erased.gone = _at_once_or_each(left, _remove_rows, erased.failed)
-    reached("erase.5-row-gone")
+    failpoint("erase.5-row-gone")
     for pk in erased.gone:
         logger.info("file_erased file=%s", pk)
     return erased
@@ -105,18 +105,18 @@ def erase_all(files: Sequence[File], *, watch: StoreWatch | None = None) -> Eras
 def _etag(file: File) -> str:
     """That of the object that was imported, when its key is not of our making: another program may have written another
     file there since, which stays. Under a key of ours everything has to go, whatever it is."""
-    is_known = file.checksum_basis not in {Basis.DAMAGED, Basis.MISSING}
+    is_known = file.checksum_basis not in {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
     return file.etag if is_known and not file.key.startswith(OWN_PREFIXES) else ""
 
 
 def _being_made() -> Q:
-    return Q(state=PreviewState.MAKING, lease_until__gte=in_seconds(0))
+    return Q(state=PreviewState.MAKING, lease_until__gte=seconds_from_now(0))
 
 
 # --- the store ----------------------------------------------------------------------------------
 
 
-def _end_uploads(files: Sequence[File], failed: dict[UUID, Exception], *, watch: StoreWatch | None) -> None:
+def _end_uploads(files: Sequence[File], failed: dict[UUID, Exception], *, watch: CircuitBreaker | None) -> None:
     """Abort what was begun in parts. A row may know one and the store another, begun by somebody who died before the
     row was told: of many files those are left to the search for strays, for it is a call more for each."""
     ours = [file for file in files if file.origin == Origin.UPLOADED and (file.part_count > 1 or file.multipart_id)]
@@ -128,10 +128,10 @@ def _end_uploads(files: Sequence[File], failed: dict[UUID, Exception], *, watch:
         for multipart_id in known:
             s3.abort_multipart(file.key, multipart_id, store=file.store)
 
-    failed |= _try_each([(file.store, file.pk, partial(end, file)) for file in ours], watch=watch)
+    failed |= _delete_one_by_one([(file.store, file.pk, partial(end, file)) for file in ours], watch=watch)
 
 
-def _remove_objects(objects: Sequence[_Stored], failed: dict[UUID, Exception], *, watch: StoreWatch | None) -> None:
+def _remove_objects(objects: Sequence[_Stored], failed: dict[UUID, Exception], *, watch: CircuitBreaker | None) -> None:
     """Together; a store that does not take them together is given one after the other."""
     by_store: dict[str, list[_Stored]] = defaultdict(list)
     for stored in objects:
@@ -139,7 +139,7 @@ def _remove_objects(objects: Sequence[_Stored], failed: dict[UUID, Exception], *
     for store, its in by_store.items():
         each = [(store, it.file_id, partial(_remove_object, it)) for it in its]
         if len(its) == 1:
-            failed |= _try_each(each, watch=watch)
+            failed |= _delete_one_by_one(each, watch=watch)
             continue
         try:
             if watch:
@@ -149,12 +149,12 @@ def _remove_objects(objects: Sequence[_Stored], failed: dict[UUID, Exception], *
             for it in replaced:
                 _log_replaced(it)
                 del left[it.key]
-            failed |= {it.file_id: StoreUnavailable(f"DeleteObjects: {left[it.key]}") for it in its if it.key in left}
+            failed |= {it.file_id: StorageUnavailable(f"DeleteObjects: {left[it.key]}") for it in its if it.key in left}
         except Exception as fault:
-            if isinstance(fault, StoreUnavailable) and (watch is None or watch.doubt(store)):
+            if isinstance(fault, StorageUnavailable) and (watch is None or watch.doubt(store)):
                 failed |= {it.file_id: fault for it in its}
             else:
-                failed |= _try_each(each, watch=watch)
+                failed |= _delete_one_by_one(each, watch=watch)
 
 
 def _remove_object(it: _Stored) -> None:
@@ -168,8 +168,8 @@ def _log_replaced(it: _Stored) -> None:
     logger.warning("object_replaced file=%s key=%s: another object was written there; it stays", it.file_id, quoted)
 
 
-def _try_each(
-    work: Sequence[tuple[str, UUID, Callable[[], object]]], *, watch: StoreWatch | None
+def _delete_one_by_one(
+    work: Sequence[tuple[str, UUID, Callable[[], object]]], *, watch: CircuitBreaker | None
 ) -> dict[UUID, Exception]:
     """Do it for each (store, file, what to do), several at once; what went wrong. A store that is away is asked no
     more."""
@@ -180,7 +180,7 @@ def _try_each(
                 watch.require(store)
             act()
         except Exception as fault:
-            if watch and isinstance(fault, StoreUnavailable):
+            if watch and isinstance(fault, StorageUnavailable):
                 watch.doubt(store)
             return pk, fault
         return pk, None
@@ -188,7 +188,7 @@ def _try_each(
     if len(work) <= 1:
         tried = [one(*item) for item in work]
     else:
-        with ThreadPoolExecutor(STORE_CALLS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(STORAGE_CONCURRENCY) as pool:
             tried = list(pool.map(lambda item: one(*item), work))
     return {pk: fault for pk, fault in tried if fault is not None}
 
@@ -203,7 +203,7 @@ def _forget_previews(ids: Sequence[UUID]) -> set[UUID]:
 
 def _remove_rows(ids: Sequence[UUID]) -> set[UUID]:
     with transaction.atomic():
-        rows = File.objects.filter(quiet(), pk__in=ids, state=State.DELETING).order_by("pk")
+        rows = File.objects.filter(no_live_urls(), pk__in=ids, state=State.DELETING).order_by("pk")
         gone = set(rows.select_for_update().values_list("pk", flat=True))
         File.objects.filter(pk__in=gone).delete()
     return gone

@@ -12,17 +12,28 @@ from django.db.models import Func, Max
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from amalga.database import CALL_SECONDS, deadline
-from uploads.errors import BadInput, Conflict, Forbidden, Problem, WrongState
-from uploads.faultpoints import reached
-from uploads.models import Action, Event, File, Folder, Grant, Level, State
+from amalga.db import CALL_SECONDS, deadline
+from uploads.errors import Conflict, Forbidden, InvalidTransition, Problem, ValidationFailed
+from uploads.failpoints import failpoint
+from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, State
 from uploads.models.folder import MAX_DEPTH
-from uploads.names import fold
-from uploads.services.tree import ensure, revive
+from uploads.names import normalize_for_search
+from uploads.services.tree import ensure, restore_folder
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["create", "ensure", "hold", "may_hold", "move", "remove", "rename", "require_open", "revive", "set_access"]
+__all__ = [
+    "can_edit",
+    "create",
+    "ensure",
+    "lock",
+    "move",
+    "remove",
+    "rename",
+    "require_writable",
+    "restore_folder",
+    "set_access",
+]
 
 TREE_LOCK = 0x416D616C6761  # one move at a time: two at once could tie the tree into a ring
 
@@ -41,9 +52,9 @@ UPDATE uploads_folder AS folder SET governor_id = (
 @deadline(CALL_SECONDS)
 def create(name: str, *, parent: Folder | None, by: User) -> Folder:
     """A new folder of this clean name. Raises BadInput, Forbidden, OverQuota; Conflict where there is one."""
-    require_open(parent, by)
+    require_writable(parent, by)
     if Folder.objects.living().children_of(parent).filter(name=name).exists():
-        raise _taken(name)
+        raise _name_taken(name)
     folder = ensure([name], by=by, into=parent)[name]
     if isinstance(folder, Problem):
         raise folder
@@ -53,11 +64,11 @@ def create(name: str, *, parent: Folder | None, by: User) -> Folder:
 @deadline(CALL_SECONDS)
 def rename(folder: Folder, name: str, *, by: User) -> None:
     """Give the folder another clean name. Raises Conflict where a sibling has it, Forbidden."""
-    _require_hold(folder, by)
+    _require_edit(folder, by)
     before = folder.name
     if before == name:
         return
-    _write(folder, name=name, folded=fold(name))
+    _write(folder, name=name, folded=normalize_for_search(name))
     folder.name = name
     Event.objects.record(Action.FOLDER, by=by, folder=folder, was=before)
 
@@ -69,35 +80,35 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
     Raises WrongState for a move into itself or below itself, BadInput where it would be too deep, Conflict where a
     folder of that name is, Forbidden.
     """
-    _require_hold(folder, by)
+    _require_edit(folder, by)
     with transaction.atomic():
         _lock_tree()
         _lock_branch(folder)
         folder.refresh_from_db()
         above = _above(target, by)
         if folder.pk in above:
-            raise WrongState(_("“%(name)s” cannot be moved into itself.") % {"name": folder.name})
+            raise InvalidTransition(_("“%(name)s” cannot be moved into itself.") % {"name": folder.name})
         _require_depth(folder, above)
         _require_same_rules(folder, target, by)
         _write(folder, parent=target)
         with connection.cursor() as cursor:
             cursor.execute(REPLANT, [above, len(folder.path), folder.pk])
-            reached("move.3-folder-moving")
+            failpoint("move.3-folder-moving")
             cursor.execute(GOVERN, [folder.pk])
         Event.objects.record(Action.FOLDER, by=by, folder=folder, moved=target.pk if target else None)
-    reached("move.4-folder-moved")
+    failpoint("move.4-folder-moved")
     folder.refresh_from_db()
 
 
 @deadline(CALL_SECONDS)
-def set_access(folder: Folder, levels: Mapping[Group, Level] | None, *, by: User) -> None:
+def set_access(folder: Folder, levels: Mapping[Group, AccessLevel] | None, *, by: User) -> None:
     """Say who may do what in the folder and below it: these groups, or, by None, what is said further up.
 
     Nobody locks everyone out: one of the groups has to manage. Raises BadInput, Forbidden.
     """
     _require_management(folder, by)
-    if levels is not None and Level.MANAGE not in levels.values():
-        raise BadInput(_("Choose at least one group that may manage the folder."))
+    if levels is not None and AccessLevel.MANAGE not in levels.values():
+        raise ValidationFailed(_("Choose at least one group that may manage the folder."))
     with transaction.atomic():
         _lock_tree()
         _lock_branch(folder)
@@ -120,7 +131,7 @@ def remove(folder: Folder, *, by: User) -> None:
     Raises WrongState while files are in it that are not in the trash. It comes back when a file of it is
     restored, or when somebody makes a folder of its name.
     """
-    _require_hold(folder, by)
+    _require_edit(folder, by)
     with transaction.atomic():
         _lock_tree()
         _lock_branch(folder)
@@ -129,43 +140,43 @@ def remove(folder: Folder, *, by: User) -> None:
             state__in=[State.AVAILABLE, State.UPLOADING, State.COMPLETING],
         )
         if inside.exists():
-            raise WrongState(_("“%(name)s” still holds files or uploads.") % {"name": folder.name})
+            raise InvalidTransition(_("“%(name)s” still holds files or uploads.") % {"name": folder.name})
         Folder.objects.below(folder).living().update(removed_at=Now())
         Event.objects.record(Action.FOLDER, by=by, folder=folder, removed=True)
     logger.info("folder_removed folder=%s by=%s", folder.pk, by.pk)
 
 
-def may_hold(folder: Folder, user: User) -> bool:
+def can_edit(folder: Folder, user: User) -> bool:
     """Whether this person may rename, move and remove the folder: as a manager, or as who made it."""
     if Folder.objects.managed_by(user).filter(pk=folder.pk).exists():
         return True
     made = folder.created_by_id == user.pk and not folder.restricted
-    return made and Folder.objects.open_to(user).filter(pk=folder.pk).exists()
+    return made and Folder.objects.writable_by(user).filter(pk=folder.pk).exists()
 
 
-def require_open(folder: Folder | None, user: User) -> None:
+def require_writable(folder: Folder | None, user: User) -> None:
     """Raise Forbidden unless this person may put files into the folder (None: the top)."""
     if folder is None:
         if not user.has_perm("uploads.add_file"):
             raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
-    elif not Folder.objects.open_to(user).filter(pk=folder.pk).exists():
+    elif not Folder.objects.writable_by(user).filter(pk=folder.pk).exists():
         raise Forbidden(_("You may not put files into this folder."))
 
 
-def hold(folder_ids: Iterable[int]) -> None:
+def lock(folder_ids: Iterable[int]) -> None:
     """Keep these folders from being removed until the transaction ends, and bring back those that are."""
     ids = sorted(set(folder_ids))
     list(Folder.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True).values_list("pk"))
-    revive(ids)
+    restore_folder(ids)
 
 
 def _above(target: Folder | None, by: User) -> list[int]:
     """The way to where something is to go, asked once nothing in the tree moves any more."""
     if target is None:
-        require_open(None, by)
+        require_writable(None, by)
         return []
-    hold([target.pk])
-    require_open(target, by)
+    lock([target.pk])
+    require_writable(target, by)
     return Folder.objects.get(pk=target.pk).path
 
 
@@ -174,7 +185,7 @@ def _require_depth(folder: Folder, above: list[int]) -> None:
     down = len(above) + 1 - len(folder.path)
     deepest = Folder.objects.below(folder).aggregate(most=Max(Func("path", function="cardinality")))["most"]
     if down > 0 and deepest + down > MAX_DEPTH:
-        raise BadInput(
+        raise ValidationFailed(
             _("Folders can be at most %(most)s levels deep; “%(name)s” would reach down to level %(depth)s.")
             % {"most": MAX_DEPTH, "name": folder.name, "depth": deepest + down}
         )
@@ -187,8 +198,8 @@ def _require_same_rules(folder: Folder, target: Folder | None, by: User) -> None
         raise Forbidden(_("Other people see what lies there. Ask a manager to move this folder."))
 
 
-def _require_hold(folder: Folder, user: User) -> None:
-    if not may_hold(folder, user):
+def _require_edit(folder: Folder, user: User) -> None:
+    if not can_edit(folder, user):
         raise Forbidden(_("You may not change this folder."))
 
 
@@ -202,10 +213,10 @@ def _write(folder: Folder, **facts: object) -> None:
         with transaction.atomic():
             Folder.objects.filter(pk=folder.pk).update(**facts)
     except IntegrityError as error:
-        raise _taken(str(facts.get("name", folder.name))) from error
+        raise _name_taken(str(facts.get("name", folder.name))) from error
 
 
-def _taken(name: str) -> Conflict:
+def _name_taken(name: str) -> Conflict:
     return Conflict(_("There is a folder “%(name)s” here already.") % {"name": name})
 
 

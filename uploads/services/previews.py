@@ -19,9 +19,9 @@ from django.utils.translation import gettext_noop
 
 from uploads import previews, s3
 from uploads.errors import ObjectRefused
-from uploads.faultpoints import reached
-from uploads.models import Family, File, Look, Preview, PreviewState, Refusal, State
-from uploads.models.queries import in_seconds
+from uploads.failpoints import failpoint
+from uploads.models import Category, File, Preview, PreviewKind, PreviewState, Refusal, State
+from uploads.models.querysets import seconds_from_now
 from uploads.parts import encode_digest
 from uploads.services.content_encoding import learn_encoding
 from uploads.services.refusals import keep_refusal
@@ -48,20 +48,20 @@ REASONS = {
     "encrypted": gettext_noop("It is encrypted with a key that Amalga cannot use."),
     "denied": gettext_noop("The storage denies access to it."),
 }
-MAY_BE_SHOWN = Q(family__in=[Family.TEXT, Family.PDF]) | Q(
+MAY_BE_SHOWN = Q(family__in=[Category.TEXT, Category.PDF]) | Q(
     Q(detected_type__in=previews.PICTURES) | Q(detected_type="", claimed_type__in=previews.PICTURES),
-    family=Family.IMAGE,
+    family=Category.IMAGE,
 )
 
 
-def looks_of(family: str, media_type: str, *, size: int) -> list[Look]:
+def kinds_for(family: str, media_type: str, *, size: int) -> list[PreviewKind]:
     """Which previews such a file has: by what its bytes are, as far as that was told. None for most files."""
     if not size:
         return []
-    if family == Family.TEXT:
-        return [Look.EXCERPT]
-    drawn = family == Family.PDF or (family == Family.IMAGE and media_type in previews.PICTURES)
-    return [Look.THUMBNAIL, Look.PICTURE] if drawn else []
+    if family == Category.TEXT:
+        return [PreviewKind.EXCERPT]
+    drawn = family == Category.PDF or (family == Category.IMAGE and media_type in previews.PICTURES)
+    return [PreviewKind.THUMBNAIL, PreviewKind.PICTURE] if drawn else []
 
 
 def make_previews(file: File) -> bool:
@@ -75,19 +75,19 @@ def make_previews(file: File) -> bool:
         learn_encoding(file)  # what is stored compressed is no text and no picture
     except ObjectRefused as fault:
         refused = fault.reason
-    begun = _begin(file, looks_of(file.family, file.type, size=file.size))
+    begun = _begin(file, kinds_for(file.family, file.type, size=file.size))
     if not begun:
         return False
-    reached("preview.2-leased")
+    failpoint("preview.2-leased")
     try:
         if not refused:
             with _made(file) as made:
-                reached("preview.3-drawn")
+                failpoint("preview.3-drawn")
                 for look, preview in begun.items():
                     _store(preview, made[look])
             if file.refusal != Refusal.ARCHIVED:  # what is restored for a while stays archived
                 keep_refusal(file, "")
-    except previews.Unshowable as problem:
+    except previews.PreviewFailed as problem:
         _fail(begun, problem.why)
     except ObjectRefused as fault:
         refused = fault.reason
@@ -126,36 +126,36 @@ def forget_refused(ids: Iterable[UUID]) -> list[UUID]:
     return files
 
 
-def _begin(file: File, looks: list[Look]) -> dict[Look, Preview]:
+def _begin(file: File, looks: list[PreviewKind]) -> dict[PreviewKind, Preview]:
     """The rows of what is ours to make, each with a lease; only while the file is available."""
     with transaction.atomic():
         if not looks or not File.objects.filter(pk=file.pk, state=State.AVAILABLE).select_for_update(no_key=True):
             return {}
-        rows = [Preview(file=file, look=look, lease_until=in_seconds(0)) for look in looks]
+        rows = [Preview(file=file, look=look, lease_until=seconds_from_now(0)) for look in looks]
         Preview.objects.bulk_create(rows, ignore_conflicts=True)
         free = Preview.objects.filter(file=file, look__in=looks, state=PreviewState.MAKING, lease_until__lte=Now())
-        mine = {Look(preview.look): preview for preview in free.select_for_update()}
-        _open(mine).update(lease_until=in_seconds(LEASE_SECONDS))
-        reached("preview.1-leasing")
+        mine = {PreviewKind(preview.look): preview for preview in free.select_for_update()}
+        _open(mine).update(lease_until=seconds_from_now(LEASE_SECONDS))
+        failpoint("preview.1-leasing")
     return mine
 
 
 @contextmanager
-def _made(file: File) -> Iterator[Mapping[Look, previews.Picture]]:
+def _made(file: File) -> Iterator[Mapping[PreviewKind, previews.Picture]]:
     """What the file looks like. Raises Unshowable, StoreUnavailable."""
-    if file.family == Family.TEXT:
-        beginning = s3.beginning(file.key, most=previews.EXCERPT_BYTES, store=file.store)
+    if file.family == Category.TEXT:
+        beginning = s3.read_start(file.key, most=previews.EXCERPT_BYTES, store=file.store)
         if beginning is None:
-            raise previews.Unshowable("gone")
-        yield {Look.EXCERPT: previews.Picture(previews.excerpt_of(beginning), 0, 0)}
+            raise previews.PreviewFailed("gone")
+        yield {PreviewKind.EXCERPT: previews.Picture(previews.excerpt_of(beginning), 0, 0)}
         return
-    if file.size > previews.most_bytes(file.type):
-        raise previews.Unshowable("too_large")
+    if file.size > previews.max_source_bytes(file.type):
+        raise previews.PreviewFailed("too_large")
     with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder:
         drawn = Path(folder) / "drawn"
         drawn.mkdir()
         found = previews.render(_fetch(file, Path(folder) / "file"), file.type, drawn, seconds=_seconds_for(file))
-        yield {Look(look): picture for look, picture in found.items()}
+        yield {PreviewKind(look): picture for look, picture in found.items()}
 
 
 def _seconds_for(file: File) -> float:
@@ -163,7 +163,7 @@ def _seconds_for(file: File) -> float:
     a series of such files does not keep the worker from everybody else's."""
     hard = Preview.objects.filter(
         file__owner=file.owner_id, state=PreviewState.FAILED, reason=REASONS["too_hard"],
-        made_at__gt=in_seconds(-HARD_WITHIN_SECONDS),
+        made_at__gt=seconds_from_now(-HARD_WITHIN_SECONDS),
     )  # fmt: skip
     return SHORT_SECONDS if hard.exists() else previews.WAIT_SECONDS
 
@@ -171,13 +171,13 @@ def _seconds_for(file: File) -> float:
 def _fetch(file: File, path: Path) -> Path:
     chunks = s3.read(file.key, store=file.store)
     if chunks is None:
-        raise previews.Unshowable("gone")
+        raise previews.PreviewFailed("gone")
     left = file.size
     with path.open("wb") as copy:
         for chunk in chunks:
             left -= len(chunk)
             if left < 0:
-                raise previews.Unshowable("damaged")
+                raise previews.PreviewFailed("damaged")
             copy.write(chunk)
     return path
 
@@ -185,23 +185,23 @@ def _fetch(file: File, path: Path) -> Path:
 def _store(preview: Preview, picture: previews.Picture) -> None:
     """The object, then `ready`. Whoever lost the lease meanwhile stores nothing, or takes it away again."""
     mine = Preview.objects.filter(pk=preview.pk, state=PreviewState.MAKING)
-    if not mine.filter(lease_until__gt=Now()).update(lease_until=in_seconds(LEASE_SECONDS)):
+    if not mine.filter(lease_until__gt=Now()).update(lease_until=seconds_from_now(LEASE_SECONDS)):
         return
     digest = encode_digest(hashlib.sha256(picture.body).digest())
     s3.put(preview.key, picture.body, sha256=digest, store=preview.store)
-    reached("preview.4-stored")
+    failpoint("preview.4-stored")
     facts = {"size": len(picture.body), "width": picture.width, "height": picture.height}
     ready = mine.update(state=PreviewState.READY, made_at=Now(), lease_until=Now(), **facts)
-    reached("preview.5-ready")
+    failpoint("preview.5-ready")
     if not ready and not Preview.objects.filter(pk=preview.pk).exists():
         s3.delete(preview.key, store=preview.store)
 
 
-def _fail(begun: Mapping[Look, Preview], why: str) -> None:
+def _fail(begun: Mapping[PreviewKind, Preview], why: str) -> None:
     _open(begun).update(state=PreviewState.FAILED, reason=REASONS[why], made_at=Now())
     for preview in begun.values():
         logger.info("preview_failed file=%s look=%s why=%s", preview.file_id, preview.look, why)
 
 
-def _open(begun: Mapping[Look, Preview]) -> models.QuerySet[Preview]:
+def _open(begun: Mapping[PreviewKind, Preview]) -> models.QuerySet[Preview]:
     return Preview.objects.filter(pk__in=[preview.pk for preview in begun.values()], state=PreviewState.MAKING)

@@ -1,4 +1,4 @@
-"""What the kinds of tasks have in common: when to try again, whose worker died, which results nobody needs."""
+"""The queue of background tasks: retries, priorities, and tasks that were lost."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from django_tasks.base import TASK_MIN_PRIORITY, Task, TaskResultStatus
 from django_tasks_db.models import DBTaskResult, get_date_max
 
 # A store that is away is asked again after these, doubling from the first to the last.
-FIRST_PAUSE_SECONDS = 30
-LONGEST_PAUSE_SECONDS = 3600
-MOST_TRIES = 40  # a day and a half
-MOST_WORKERS = 3  # a task that outlived so many workers may be what kills them
+MIN_BACKOFF_SECONDS = 30
+MAX_BACKOFF_SECONDS = 3600
+MAX_ATTEMPTS = 40  # a day and a half
+MAX_WORKERS = 3  # a task that outlived so many workers may be what kills them
 KEPT_DAYS = 1
 ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
 
@@ -27,18 +27,18 @@ def results_of(task: Task[Any, Any]) -> models.QuerySet[DBTaskResult[..., Any]]:
 
 def is_under_way(task: Task[Any, Any]) -> bool:
     """Whether any such task is due or being worked at. What waits for its next try is not."""
-    return results_of(task).exclude(status__in=ENDED).exclude(_put_off()).exists()
+    return results_of(task).exclude(status__in=ENDED).exclude(_backoff()).exists()
 
 
 def waiting_ids(task: Task[Any, Any]) -> set[UUID]:
     """The files, a task's first argument, of those tasks that wait for their next try."""
-    tasks = results_of(task).filter(_put_off()).values_list("args_kwargs", flat=True)
+    tasks = results_of(task).filter(_backoff()).values_list("args_kwargs", flat=True)
     return {UUID(pk) for told in tasks for pk in told["args"][0]}
 
 
-def later(task: Task[Any, Any], tries: int) -> Task[Any, Any]:
+def retry_later(task: Task[Any, Any], tries: int) -> Task[Any, Any]:
     """The task, to be enqueued for when the store may be back after so many tries."""
-    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**tries)
+    pause = min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2**tries)
     return task.using(run_after=timezone.now() + timedelta(seconds=pause))
 
 
@@ -49,7 +49,7 @@ def fair_priority(owner_id: int | None) -> int:
     return max(TASK_MIN_PRIORITY, -waiting[:-TASK_MIN_PRIORITY].count())
 
 
-def _put_off() -> Q:
+def _backoff() -> Q:
     """What has to be done at once has the latest of all dates (django_tasks_db)."""
     return Q(status=TaskResultStatus.READY, run_after__gt=timezone.now(), run_after__lt=get_date_max())
 
@@ -60,7 +60,7 @@ def tidy(task: Task[Any, Any], *, lost_after_seconds: float) -> None:
         status=TaskResultStatus.RUNNING, started_at__lt=timezone.now() - timedelta(seconds=lost_after_seconds)
     )
     for result in lost:
-        given_up = len(result.worker_ids) >= MOST_WORKERS
+        given_up = len(result.worker_ids) >= MAX_WORKERS
         status = TaskResultStatus.FAILED if given_up else TaskResultStatus.READY
         lost.filter(pk=result.pk).update(status=status, finished_at=timezone.now() if given_up else None)
     long_ago = timezone.now() - timedelta(days=KEPT_DAYS)

@@ -1,4 +1,4 @@
-"""Finding out whether the storage gives out the objects of files, before people are sent to them."""
+"""Whether the storage gives out files, found out before a transfer begins."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from uploads import s3
-from uploads.errors import ObjectRefused, StoreUnavailable
+from uploads.errors import ObjectRefused, StorageUnavailable
 from uploads.models import Origin, Refusal
-from uploads.services.preview_queue import retry_refused
+from uploads.services.circuit_breaker import CircuitBreaker
+from uploads.services.preview_tasks import retry_refused
 from uploads.services.refusals import FilesRefused, Stored, keep_refusal
-from uploads.services.watch import StoreWatch
 
-STORE_CALLS_AT_ONCE = 16
+STORAGE_CONCURRENCY = 16
 
 
 def require_readable(files: Sequence[Stored]) -> None:
@@ -21,7 +21,7 @@ def require_readable(files: Sequence[Stored]) -> None:
     A file that was refused before and can be read again is asked for its previews. What the storage does not answer
     now is left to the reading. Raises FilesRefused, which names those that are not given out. Safe to repeat.
     """
-    watch = StoreWatch()
+    watch = CircuitBreaker()
 
     def ask(file: Stored) -> tuple[Stored, str, bool] | None:
         """Why the storage may refuse the file, and whether it does now. None: it does not say."""
@@ -30,12 +30,12 @@ def require_readable(files: Sequence[Stored]) -> None:
             archived = s3.require_readable(file.key, size=file.size, store=file.store)
         except ObjectRefused as fault:
             return file, fault.reason, True
-        except StoreUnavailable:
+        except StorageUnavailable:
             watch.doubt(file.store)
             return None
         return file, Refusal.ARCHIVED if archived else "", False
 
-    with ThreadPoolExecutor(STORE_CALLS_AT_ONCE) as threads:
+    with ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:
         answers = list(filter(None, threads.map(ask, files)))
     for file, reason, _refused in answers:
         keep_refusal(file, reason)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
-from amalga.database import unhurried
-from uploads.models import fold
+from amalga.db import without_statement_timeout
+from uploads.models import apply_deltas
 
 LOCK = 0x7265636F756E74  # one at a time: two would both add what is missing
 
@@ -87,7 +87,7 @@ ORDER BY owner_id, of.status
 """
 
 # Added to what is kept by now, since people go on working.
-USAGE_MEND = """, mended AS (
+USAGE_FIX_SQL = """, mended AS (
     INSERT INTO uploads_usage AS usage (owner_id, files, bytes, folders, tags)
     SELECT owner_id, files, bytes, folders, tags FROM differing
     WHERE files <> kept_files OR bytes <> kept_bytes OR folders <> kept_folders OR tags <> kept_tags
@@ -99,7 +99,7 @@ USAGE_MEND = """, mended AS (
 )"""
 
 # What is missing is added as a note like any other, so that nothing has to wait for it.
-MEND = """, mended AS (
+FIX_SQL = """, mended AS (
     INSERT INTO uploads_change (kind, key, status, files, bytes)
     SELECT kind, key, status, files - kept_files, bytes - kept_bytes FROM differing
 )"""
@@ -121,12 +121,12 @@ class Difference:
 def recount(*, apply: bool = False) -> list[Difference]:
     """Every figure that differs from the rows; with `apply` they agree afterwards. Safe to repeat, and while people
     work. Reads every file's row once: seconds for each million."""
-    with unhurried(), transaction.atomic(), connection.cursor() as cursor:
+    with without_statement_timeout(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        cursor.execute(DIFFERENCES.format(mend=MEND if apply else ""))
+        cursor.execute(DIFFERENCES.format(mend=FIX_SQL if apply else ""))
         found = [Difference(*row) for row in cursor.fetchall()]
-        cursor.execute(USAGE_DIFFERENCES.format(mend=USAGE_MEND if apply else ""))
+        cursor.execute(USAGE_DIFFERENCES.format(mend=USAGE_FIX_SQL if apply else ""))
         found += [Difference(*row) for row in cursor.fetchall()]
     if apply:
-        fold()
+        apply_deltas()
     return found

@@ -1,4 +1,4 @@
-"""What is known of files whose objects the storage does not give out: archived ones, those of others' keys."""
+"""Files that the storage refuses to give out."""
 
 from __future__ import annotations
 

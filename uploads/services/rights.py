@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from uploads.errors import Forbidden, Gone, Problem
 from uploads.models import File, Folder
-from uploads.models.people import person
+from uploads.models.users import load_user
 
 
 def refusals(sender_id: int, files: Sequence[File]) -> dict[UUID, Problem]:
@@ -22,7 +22,7 @@ def refusals(sender_id: int, files: Sequence[File]) -> dict[UUID, Problem]:
     """
     if not files:
         return {}
-    sender = person(sender_id)
+    sender = load_user(sender_id)
     if sender is None or not sender.has_perm("uploads.add_file"):
         return {
             file.pk: Forbidden(_("Your account may not upload. Ask an administrator for a role.")) for file in files

@@ -9,14 +9,14 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.errors import BadDigest, Expired, Gone, Problem, WrongState
-from uploads.faultpoints import reached
-from uploads.models import File, PartClaim, State
-from uploads.models.queries import in_seconds
-from uploads.services.erase import quiet
-from uploads.services.marker import require_own_bucket
+from uploads.api.serializers import PartRequest
+from uploads.errors import BadDigest, Expired, Gone, InvalidTransition, Problem
+from uploads.failpoints import failpoint
+from uploads.models import File, PartDigest, State
+from uploads.models.querysets import seconds_from_now
+from uploads.services.bucket_owner import require_own_bucket
+from uploads.services.erase import no_live_urls
 from uploads.services.rights import require_right
-from uploads.wanted import WantedPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class StoredPart:
     sha256: str | None
 
 
-def sign_parts(file: File, wanted: Sequence[WantedPart]) -> list[s3.Signed]:
+def sign_parts(file: File, wanted: Sequence[PartRequest]) -> list[s3.PresignedRequest]:
     """URLs for these parts, each good for exactly the announced bytes. Safe to repeat.
 
     Gives the upload new time. Raises Expired, Gone or WrongState when it takes no more bytes, Forbidden when its sender
@@ -43,9 +43,9 @@ def sign_parts(file: File, wanted: Sequence[WantedPart]) -> list[s3.Signed]:
             _bind(file, str(part.sha256))
     if not File.objects.filter(pk=file.pk).extend(signed_seconds=s3.URL_SECONDS):
         raise why_closed(File.objects.filter(pk=file.pk).first())
-    reached("sign.1-extended")
-    _remember_claims(file, wanted)
-    reached("sign.2-claims-kept")
+    failpoint("sign.1-extended")
+    _save_claimed_digests(file, wanted)
+    failpoint("sign.2-claims-kept")
     if file.part_count == 1:
         return [s3.sign_put(file.key, size=file.size, sha256=part.sha256, store=file.store) for part in wanted]
     multipart_id = open_multipart(file)
@@ -75,7 +75,7 @@ def parts_of(file: File) -> list[StoredPart]:
         require_own_bucket(file.store)
         _forget_multipart(file)
         return []
-    announced = _claims(file)
+    announced = _claimed_digests(file)
     return [StoredPart(part.number, part.size, part.sha256 or announced.get(part.number)) for part in listed]
 
 
@@ -84,10 +84,10 @@ def open_multipart(file: File) -> str:
     if file.multipart_id:
         return file.multipart_id
     begun = s3.create_multipart(file.key, store=file.store)
-    reached("sign.3-multipart-begun")
+    failpoint("sign.3-multipart-begun")
     rows = File.objects.filter(pk=file.pk, state=State.UPLOADING, multipart_id="")
     if rows.update(multipart_id=begun):
-        reached("sign.4-multipart-kept")
+        failpoint("sign.4-multipart-kept")
         file.multipart_id = begun
         return begun
     s3.abort_multipart(file.key, begun, store=file.store)
@@ -101,8 +101,8 @@ def _bind(file: File, sha256: str) -> None:
     """A URL of a file of one part is good after the finish as well, and this store knows no If-None-Match: while one
     lives, no other content gets one. Raises BadDigest."""
     open_now = File.objects.filter(pk=file.pk, state=State.UPLOADING)
-    free = open_now.filter(quiet() | Q(checksum__in=["", sha256]))
-    if not free.update(checksum=sha256, signed_until=in_seconds(s3.URL_SECONDS)) and open_now.exists():
+    free = open_now.filter(no_live_urls() | Q(checksum__in=["", sha256]))
+    if not free.update(checksum=sha256, signed_until=seconds_from_now(s3.URL_SECONDS)) and open_now.exists():
         raise BadDigest(_("This upload was begun with other bytes. Cancel it and send the file anew."))
 
 
@@ -112,11 +112,11 @@ def why_closed(row: File | None) -> Problem:
         return Gone()
     if row.state == State.UPLOADING:
         return Expired()
-    return WrongState(_("The upload is finished; nothing more can be sent to it."))
+    return InvalidTransition(_("The upload is finished; nothing more can be sent to it."))
 
 
 def _the_only_part(file: File) -> list[StoredPart]:
-    stored = s3.peek(file.key, size=file.size, store=file.store)
+    stored = s3.head_and_sniff(file.key, size=file.size, store=file.store)
     if stored is None or stored.size != file.size:
         return []
     return [StoredPart(1, stored.size, stored.checksum or file.checksum or None)]
@@ -124,19 +124,19 @@ def _the_only_part(file: File) -> list[StoredPart]:
 
 def _forget_multipart(file: File) -> None:
     File.objects.filter(pk=file.pk, state=State.UPLOADING, multipart_id=file.multipart_id).update(multipart_id="")
-    PartClaim.objects.filter(file=file).delete()
+    PartDigest.objects.filter(file=file).delete()
     file.multipart_id = ""
 
 
-def _remember_claims(file: File, wanted: Sequence[WantedPart]) -> None:
+def _save_claimed_digests(file: File, wanted: Sequence[PartRequest]) -> None:
     """Where the store keeps no digests, ours keep what each part was announced with."""
-    claims = [PartClaim(file=file, number=p.number, sha256=p.sha256) for p in wanted if p.sha256]
+    claims = [PartDigest(file=file, number=p.number, sha256=p.sha256) for p in wanted if p.sha256]
     if s3.keeps_digests(file.store) or not claims:
         return
     if file.part_count == 1:
         File.objects.filter(pk=file.pk, state=State.UPLOADING).update(checksum=claims[-1].sha256)
         return
-    PartClaim.objects.bulk_create(
+    PartDigest.objects.bulk_create(
         claims,
         update_conflicts=True,
         unique_fields=["file", "number"],
@@ -144,5 +144,5 @@ def _remember_claims(file: File, wanted: Sequence[WantedPart]) -> None:
     )
 
 
-def _claims(file: File) -> dict[int, str]:
-    return dict(PartClaim.objects.filter(file=file).values_list("number", "sha256"))
+def _claimed_digests(file: File) -> dict[int, str]:
+    return dict(PartDigest.objects.filter(file=file).values_list("number", "sha256"))

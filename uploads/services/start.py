@@ -14,19 +14,19 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from amalga.database import CALL_SECONDS, deadline
+from amalga.db import CALL_SECONDS, deadline
 from uploads import s3
+from uploads.api.serializers import NewUpload, PartRequest
 from uploads.errors import Forbidden, Gone, OverQuota, OwnerOverQuota, Problem, RefusedType, TooLarge
-from uploads.faultpoints import reached
+from uploads.failpoints import failpoint
 from uploads.media_types import canonical, containers_of
 from uploads.models import File, Folder, State, Usage
-from uploads.models.queries import in_seconds
+from uploads.models.querysets import seconds_from_now
 from uploads.names import extensions_of
 from uploads.parts import part_size_for
 from uploads.services.sign import sign_parts
 from uploads.services.tree import ensure
 from uploads.services.versions import count_versions, require_version_room
-from uploads.wanted import NewFile, WantedPart
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Started:
 
     file: File
     new: bool
-    signed: s3.Signed | None = None
+    signed: s3.PresignedRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class _Places:
 
 
 @deadline(CALL_SECONDS)
-def start(owner: User, wanted: Sequence[NewFile], *, into: Folder | None = None) -> list[Started | Problem]:
+def start(owner: User, wanted: Sequence[NewUpload], *, into: Folder | None = None) -> list[Started | Problem]:
     """One row for each file, or why not, in the order asked. Safe to repeat: a token gives its row again.
 
     `into` is the folder that the files' own paths begin in. Folders are made first, each by itself. Then
@@ -69,7 +69,7 @@ def start(owner: User, wanted: Sequence[NewFile], *, into: Folder | None = None)
     calls at once never exceed a quota. The store is not asked: nothing can be left there.
     """
     places = _places(owner, wanted, into)
-    reached("start.1-folders-made")
+    failpoint("start.1-folders-made")
     with transaction.atomic():
         usage = Usage.objects.locked(owner.pk)
         _release_overdue(owner, usage)
@@ -77,20 +77,20 @@ def start(owner: User, wanted: Sequence[NewFile], *, into: Folder | None = None)
         answers: list[Started | Problem] = []
         fresh: list[File] = []
         for new in wanted:
-            answer = _admit(new, owner, usage, fresh, known, places)
+            answer = _create(new, owner, usage, fresh, known, places)
             answers.append(answer)
             if isinstance(answer, Started):
                 known[new.token] = answer.file
         File.objects.bulk_create(fresh)
         usage.change(files=len(fresh), bytes=sum(file.size for file in fresh))
-        reached("start.2-reserving")
-    reached("start.3-reserved")
+        failpoint("start.2-reserving")
+    failpoint("start.3-reserved")
     for file in fresh:
         logger.info("upload_started file=%s owner=%s size=%s", file.pk, owner.pk, file.size)
     return [_with_url(answer, new) for answer, new in zip(answers, wanted, strict=True)]
 
 
-def refuse_type(*types: str, name: str) -> None:
+def validate_type(*types: str, name: str) -> None:
     """Raise RefusedType when the name's extension or one of the media types is on the refused list.
 
     A type stands on it under each of its names, and with the container that it is made of, unless it is a document.
@@ -105,7 +105,7 @@ def refuse_type(*types: str, name: str) -> None:
         raise RefusedType(_("Files of type %(type)s are not accepted here.") % {"type": kind})
 
 
-def _places(owner: User, wanted: Sequence[NewFile], into: Folder | None) -> _Places:
+def _places(owner: User, wanted: Sequence[NewUpload], into: Folder | None) -> _Places:
     folders = ensure({new.folder for new in wanted if new.replaces is None}, by=owner, into=into)
     links = {new.replaces for new in wanted if new.replaces is not None}
     rows = File.objects.changeable_by(owner).listed().by_links(links) if links else []
@@ -115,16 +115,16 @@ def _places(owner: User, wanted: Sequence[NewFile], into: Folder | None) -> _Pla
     return _Places(folders, replaced, usages, count_versions(replaced.keys()) if replaced else Counter())
 
 
-def _admit(
-    new: NewFile, owner: User, usage: Usage, fresh: list[File], known: dict[UUID, File], places: _Places
+def _create(
+    new: NewUpload, owner: User, usage: Usage, fresh: list[File], known: dict[UUID, File], places: _Places
 ) -> Started | Problem:
     if new.token in known:
         file = known[new.token]
         return Gone() if file.state in {State.TRASHED, State.DELETING} else Started(file, new=False)
     try:
-        _refuse_too_much(new, usage, fresh)
-        refuse_type(new.claimed_type, name=new.name)
-        place = _place(new, owner, fresh, places)
+        _require_quota(new, usage, fresh)
+        validate_type(new.claimed_type, name=new.name)
+        place = _resolve_folder(new, owner, fresh, places)
     except Problem as problem:
         return problem
     file = File(
@@ -137,8 +137,8 @@ def _admit(
         size=new.size,
         part_size=part_size_for(new.size, smallest=settings.UPLOAD_PART_BYTES),
         state=State.UPLOADING,
-        expires_at=in_seconds(settings.UPLOAD_EXPIRY_HOURS * 3600),
-        signed_until=in_seconds(s3.URL_SECONDS) if new.sha256 else None,
+        expires_at=seconds_from_now(settings.UPLOAD_EXPIRY_HOURS * 3600),
+        signed_until=seconds_from_now(s3.URL_SECONDS) if new.sha256 else None,
     )
     if file.part_count == 1:
         file.checksum = new.sha256 or ""  # announced; it counts once the file is available
@@ -146,7 +146,7 @@ def _admit(
     return Started(file, new=True)
 
 
-def _place(new: NewFile, owner: User, fresh: Sequence[File], places: _Places) -> dict[str, Any]:
+def _resolve_folder(new: NewUpload, owner: User, fresh: Sequence[File], places: _Places) -> dict[str, Any]:
     """Where the row goes and who sees it: as announced, or as the file that it is to replace."""
     if new.replaces is not None:
         file = places.replaced.get(new.replaces)
@@ -163,7 +163,7 @@ def _place(new: NewFile, owner: User, fresh: Sequence[File], places: _Places) ->
     return {"folder": folder, "visibility": new.visibility}
 
 
-def _refuse_too_much(new: NewFile, usage: Usage, fresh: list[File]) -> None:
+def _require_quota(new: NewUpload, usage: Usage, fresh: list[File]) -> None:
     if new.size > settings.UPLOAD_MAX_BYTES:
         raise TooLarge(
             _("The file is larger than the %(most)s bytes that are accepted here.")
@@ -188,7 +188,7 @@ def _release_overdue(owner: User, usage: Usage) -> None:
         usage.refresh_from_db()
 
 
-def _with_url(answer: Started | Problem, new: NewFile) -> Started | Problem:
+def _with_url(answer: Started | Problem, new: NewUpload) -> Started | Problem:
     """Add the URL of a file that fits one part and whose digest is known: it needs no other call."""
     if isinstance(answer, Problem) or new.sha256 is None:
         return answer
@@ -199,7 +199,7 @@ def _with_url(answer: Started | Problem, new: NewFile) -> Started | Problem:
         signed = (
             s3.sign_put(file.key, size=file.size, sha256=new.sha256, store=file.store)
             if answer.new
-            else sign_parts(file, [WantedPart(1, new.sha256)])[0]
+            else sign_parts(file, [PartRequest(1, new.sha256)])[0]
         )
     except Problem as problem:
         return problem

@@ -10,11 +10,11 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.utils.translation import gettext as _
 
-from uploads.errors import BadInput, Conflict, Forbidden, OverQuota, Problem
+from uploads.errors import Conflict, Forbidden, OverQuota, Problem, ValidationFailed
 from uploads.models import Action, Event, Folder, Usage
-from uploads.models.event import event
+from uploads.models.audit import event
 from uploads.models.folder import MAX_DEPTH
-from uploads.names import fold
+from uploads.names import normalize_for_search
 
 MAX_NEW_FOLDERS = 200  # in one call
 MAX_ATTEMPTS = 10
@@ -131,7 +131,7 @@ class Tree:
             if end.folder is None:
                 try:
                     require_depth(path.count("/") + 1 + (self.base.folder.depth if self.base.folder else 0))
-                except BadInput as problem:
+                except ValidationFailed as problem:
                     found[path] = problem
         return found
 
@@ -173,7 +173,7 @@ class Tree:
                 "parent": [step.above.folder.pk if step.above and step.above.folder else None for step in new],
                 "number": list(range(1, len(new) + 1)),
                 "name": [step.name for step in new],
-                "folded": [fold(step.name) for step in new],
+                "folded": [normalize_for_search(step.name) for step in new],
                 "by": by.pk,
             })  # fmt: skip
             made = dict(cursor.fetchall())
@@ -256,10 +256,10 @@ def ensure(
 def require_depth(depth: int) -> None:
     """Raise BadInput for a new folder at this level, counted from 1 at the top."""
     if depth > MAX_DEPTH:
-        raise BadInput(_("Folders can be at most %(most)s levels deep.") % {"most": MAX_DEPTH})
+        raise ValidationFailed(_("Folders can be at most %(most)s levels deep.") % {"most": MAX_DEPTH})
 
 
-def revive(folder_ids: Iterable[int]) -> None:
+def restore_folder(folder_ids: Iterable[int]) -> None:
     """Bring removed folders back, with those above them."""
     gone = Folder.objects.filter(pk__in=set(folder_ids), removed_at__isnull=False)
     steps = {step for path in gone.values_list("path", flat=True) for step in path}
@@ -274,7 +274,7 @@ def _ensure_missing(tree: Tree, by: User, *, limited: bool) -> dict[str, Folder 
     tree.lock()
     plan = tree.plan(by, usage, limited=limited)
     if plan.removed:
-        revive(plan.removed)
+        restore_folder(plan.removed)
         tree.read()
     if plan.new:
         tree.make(plan, by)
@@ -286,7 +286,7 @@ def _require_room(usage: Usage, in_call: int, new: int) -> None:
     if not new:
         return
     if in_call > MAX_NEW_FOLDERS:
-        raise BadInput(
+        raise ValidationFailed(
             _("One call can make at most %(most)s new folders. Send the rest in another call.")
             % {"most": MAX_NEW_FOLDERS}
         )

@@ -12,10 +12,10 @@ from django.db import transaction
 from django.db.models import Count
 from django.utils.translation import gettext as _
 
-from uploads.errors import BadInput, Forbidden, OwnerOverQuota, WrongState
-from uploads.faultpoints import reached
+from uploads.errors import Forbidden, InvalidTransition, OwnerOverQuota, ValidationFailed
+from uploads.failpoints import failpoint
 from uploads.models import Action, Event, File, State, Usage
-from uploads.models.versions import make_current
+from uploads.models.publish import promote_version
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def count_versions(links: Collection[UUID]) -> Counter[UUID]:
 def require_version_room(count: int) -> None:
     """Raise BadInput when a file of `count` versions takes no more."""
     if count >= MAX_VERSIONS:
-        raise BadInput(
+        raise ValidationFailed(
             _("A file can have at most %(most)s versions. Upload it as a new file.") % {"most": f"{MAX_VERSIONS:,}"}
         )
 
@@ -49,14 +49,14 @@ def restore_version(file: File, version: File, *, by: User) -> File:
         rows = File.objects.versions_of(file).available().select_for_update(no_key=True)
         found = rows.filter(pk=version.pk).first()
         if found is None:
-            raise WrongState(_("This version is not there any more."))
+            raise InvalidTransition(_("This version is not there any more."))
         if found.current:
             return found
         if found.owner_id != file.owner_id and not usages[file.owner_id].has_room(found.size):
             raise OwnerOverQuota()
-        make_current(found)
-        reached("version.1-made-current")
+        promote_version(found)
+        failpoint("version.1-made-current")
         Event.objects.record(Action.VERSION_RESTORED, by=by, file=found, version=str(found.pk))
-    reached("version.2-restored")
+    failpoint("version.2-restored")
     logger.info("version_restored file=%s version=%s by=%s", found.link, found.pk, by.pk)
     return found

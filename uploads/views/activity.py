@@ -8,19 +8,19 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from uploads.listing import detail_told, folders_of, folders_told
+from uploads.listing import redact_detail, redact_folders, referenced_folders
 from uploads.models import Action, Event, Visibility
 
 
-def with_words(events: Sequence[Event], user: User) -> list[tuple[Event, str]]:
+def describe_events(events: Sequence[Event], user: User) -> list[tuple[Event, str]]:
     """Each event about a file, and its act as this person may know it, without who and when. One query."""
-    told = folders_told(folders_of(events), user)
-    return [(event, _in_words(event, detail_told(event, told))) for event in events]
+    told = redact_folders(referenced_folders(events), user)
+    return [(event, _describe(event, redact_detail(event, told))) for event in events]
 
 
-def _in_words(event: Event, detail: dict[str, Any]) -> str:
+def _describe(event: Event, detail: dict[str, Any]) -> str:
     """Old events may lack what newer ones tell."""
-    told = _WORDS.get(event.action)
+    told = _DESCRIPTIONS.get(event.action)
     return (told(detail) if told else "") or str(event.get_action_display())
 
 
@@ -47,7 +47,7 @@ def _shown(detail: dict[str, Any]) -> str:
     return _("made it private") if detail.get("to") == Visibility.PRIVATE else _("showed it to the team")
 
 
-_WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
+_DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     Action.RENAME: _renamed,
     Action.MOVE: _moved,
     Action.TAG: _tagged,

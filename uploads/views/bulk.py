@@ -12,37 +12,36 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from uploads import services
-from uploads.errors import BadInput
-from uploads.forms import Choice, tag_names, whole_number
+from uploads.errors import ValidationFailed
+from uploads.forms import Selection, parse_id, parse_tags
 from uploads.models import Folder, Visibility
-from uploads.services import Outcome
-from uploads.views.answers import told_on_a_page
-from uploads.views.choosing import Hidden, choose_folder, chosen_folder
-from uploads.views.going_back import back, tell
-from uploads.views.people import signed_in
+from uploads.services import BulkResult
+from uploads.views.folder_picker import Hidden, choose_folder, chosen_folder
+from uploads.views.redirects import flash_result, redirect_next
+from uploads.views.responses import html_errors, request_user
 
-CARRIED = ("do", "all", "query", "folder", "place", "next")
+KEPT_PARAMETERS = ("do", "all", "query", "folder", "place", "next")
 
 
 @require_POST
-@told_on_a_page
+@html_errors
 def bulk(request: HttpRequest) -> HttpResponse:
     """Do to the chosen files what `do` says; moving and tagging ask where and what first."""
-    user = signed_in(request)
-    choice = Choice.read(request.POST, request.POST.getlist("file"), user)
-    verb = VERBS.get(request.POST.get("do", ""))
+    user = request_user(request)
+    choice = Selection.read(request.POST, request.POST.getlist("file"), user)
+    verb = ACTIONS.get(request.POST.get("do", ""))
     if verb is None:
-        raise BadInput(_("Choose what to do with the files."))
+        raise ValidationFailed(_("Choose what to do with the files."))
     return verb(request, user, choice)
 
 
-def _move(request: HttpRequest, user: User, choice: Choice) -> HttpResponse:
+def _move(request: HttpRequest, user: User, choice: Selection) -> HttpResponse:
     chosen, target = chosen_folder(request)
     if not chosen:
         count = len(choice.links)
         title = ngettext("Move %(count)s file to …", "Move %(count)s files to …", count) % {"count": count}
-        here = Folder.objects.visible_to(user).filter(pk=whole_number(request.POST.get("folder")) or 0).first()
-        return choose_folder(request, title=title, here=here, hidden=_carried(request))
+        here = Folder.objects.visible_to(user).filter(pk=parse_id(request.POST.get("folder")) or 0).first()
+        return choose_folder(request, title=title, here=here, hidden=_kept_parameters(request))
     outcome = services.move_files(choice.links, target, by=user)
     into = target.name if target else _("Library")
     done = _moved(len(outcome.files), into)
@@ -54,10 +53,10 @@ def _moved(count: int, into: str) -> str:
     return text % {"count": count, "into": into}
 
 
-def _tag(request: HttpRequest, user: User, choice: Choice) -> HttpResponse:
-    add, remove = (tag_names(request.POST.get(field, "")) for field in ("add", "remove"))
+def _tag(request: HttpRequest, user: User, choice: Selection) -> HttpResponse:
+    add, remove = (parse_tags(request.POST.get(field, "")) for field in ("add", "remove"))
     if not add and not remove:
-        context = {"count": len(choice.links), "hidden": _carried(request), "missing": "go" in request.POST}
+        context = {"count": len(choice.links), "hidden": _kept_parameters(request), "missing": "go" in request.POST}
         return render(request, "uploads/tag_files.html", context)
     outcome = services.tag_files(choice.links, add=add, remove=remove, by=user)
     count = len(outcome.files)
@@ -65,22 +64,22 @@ def _tag(request: HttpRequest, user: User, choice: Choice) -> HttpResponse:
     return _ended(request, choice, outcome, text % {"count": count})
 
 
-def _trash(request: HttpRequest, user: User, choice: Choice) -> HttpResponse:
+def _trash(request: HttpRequest, user: User, choice: Selection) -> HttpResponse:
     outcome = services.trash_many(choice.links, by=user)
     count = len(outcome.files)
     text = ngettext("%(count)s file is in the trash.", "%(count)s files are in the trash.", count)
     return _ended(request, choice, outcome, text % {"count": count}, undo=True)
 
 
-def _restore(request: HttpRequest, user: User, choice: Choice) -> HttpResponse:
+def _restore(request: HttpRequest, user: User, choice: Selection) -> HttpResponse:
     outcome = services.restore_many(choice.links, by=user)
     count = len(outcome.files)
     text = ngettext("%(count)s file is back.", "%(count)s files are back.", count)
     return _ended(request, choice, outcome, text % {"count": count})
 
 
-def _show(visibility: Visibility) -> Callable[[HttpRequest, User, Choice], HttpResponse]:
-    def show(request: HttpRequest, user: User, choice: Choice) -> HttpResponse:
+def _show(visibility: Visibility) -> Callable[[HttpRequest, User, Selection], HttpResponse]:
+    def show(request: HttpRequest, user: User, choice: Selection) -> HttpResponse:
         outcome = services.set_visibility(choice.links, visibility, by=user)
         count = len(outcome.files)
         if visibility == Visibility.PRIVATE:
@@ -92,19 +91,21 @@ def _show(visibility: Visibility) -> Callable[[HttpRequest, User, Choice], HttpR
     return show
 
 
-def _ended(request: HttpRequest, choice: Choice, outcome: Outcome, done: str, *, undo: bool = False) -> HttpResponse:
-    tell(request, done, outcome, unusable=choice.unusable, undo=undo)
-    return back(request)
+def _ended(
+    request: HttpRequest, choice: Selection, outcome: BulkResult, done: str, *, undo: bool = False
+) -> HttpResponse:
+    flash_result(request, done, outcome, unusable=choice.unusable, undo=undo)
+    return redirect_next(request)
 
 
-def _carried(request: HttpRequest) -> Hidden:
+def _kept_parameters(request: HttpRequest) -> Hidden:
     """What the next page sends again: the choice, not what came of it."""
-    told = [(name, request.POST[name]) for name in CARRIED if request.POST.get(name)]
+    told = [(name, request.POST[name]) for name in KEPT_PARAMETERS if request.POST.get(name)]
     ticked = [] if request.POST.get("all") else request.POST.getlist("file")
     return [*told, *(("file", link) for link in ticked)]
 
 
-VERBS: dict[str, Callable[[HttpRequest, User, Choice], HttpResponse]] = {
+ACTIONS: dict[str, Callable[[HttpRequest, User, Selection], HttpResponse]] = {
     "move": _move,
     "tag": _tag,
     "trash": _trash,

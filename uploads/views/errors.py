@@ -10,14 +10,14 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 
-from amalga.database import takes_no_writes
-from uploads.errors import BadInput, Forbidden, NotFound, Problem, StoreUnavailable
-from uploads.views.answers import is_protocol, page, refusal
+from amalga.db import is_read_only_error
+from uploads.errors import Forbidden, NotFound, Problem, StorageUnavailable, ValidationFailed
+from uploads.views.responses import error_page, error_response, is_api_request
 
 logger = logging.getLogger(__name__)
 
 
-class Unavailable(StoreUnavailable):
+class Unavailable(StorageUnavailable):
     """The database or the cache is away; told like the store."""
 
     def __init__(self) -> None:
@@ -29,38 +29,39 @@ class Unavailable(StoreUnavailable):
 
 class CsrfFailed(Forbidden):
     code = "csrf"
+    status_code = 403
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return refusal(request, BadInput(_("The request could not be understood.")))
+    return error_response(request, ValidationFailed(_("The request could not be understood.")))
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return refusal(request, Forbidden(_("You may not do this.")))
+    return error_response(request, Forbidden(_("You may not do this.")))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return refusal(request, NotFound()) if is_protocol(request) else page(404)
+    return error_response(request, NotFound()) if is_api_request(request) else error_page(404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """A fault of ours; or the database, the cache or the store is away, which is told as 503 wherever it shows."""
     fault = sys.exc_info()[1]
-    if isinstance(fault, StoreUnavailable):
-        return refusal(request, fault)
+    if isinstance(fault, StorageUnavailable):
+        return error_response(request, fault)
     if isinstance(fault, UnreadablePostError):
-        return refusal(request, BadInput(_("The request did not arrive whole. Send it again.")))
-    if isinstance(fault, OperationalError | InterfaceError) or takes_no_writes(fault):
+        return error_response(request, ValidationFailed(_("The request did not arrive whole. Send it again.")))
+    if isinstance(fault, OperationalError | InterfaceError) or is_read_only_error(fault):
         logger.warning("database_fault kind=%s", type(fault).__name__)
-        return refusal(request, Unavailable())
+        return error_response(request, Unavailable())
     if isinstance(fault, RedisError):
         logger.warning("cache_fault kind=%s", type(fault).__name__)
-        return refusal(request, Unavailable())
-    return refusal(request, ServerFault()) if is_protocol(request) else page(500)
+        return error_response(request, Unavailable())
+    return error_response(request, ServerFault()) if is_api_request(request) else error_page(500)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return refusal(
+    return error_response(
         request,
         CsrfFailed(_("This page is too old to be used. Reload it and try again; nothing is lost.")),
     )
@@ -68,6 +69,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 class ServerFault(Problem):
     code = "server_error"
+    status_code = 500
 
     def __init__(self) -> None:
         super().__init__(_("Something is broken on our side. Your files are untouched."))

@@ -16,21 +16,20 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 
-from uploads.errors import BadInput, Forbidden, Problem, TooLarge
-from uploads.forms import UploadForm, whole_number
-from uploads.listing import as_path, names_for
+from uploads.errors import Forbidden, Problem, TooLarge, ValidationFailed
+from uploads.forms import UploadForm, parse_id
+from uploads.listing import as_path, breadcrumbs_for
 from uploads.models import File, Folder, Usage, Visibility
 from uploads.names import clean_name, clean_type
-from uploads.services import Receiver
-from uploads.services.slots import FORMS, SenderWatch
-from uploads.views.answers import refusal, status, with_headers
-from uploads.views.people import signed_in
-from uploads.views.rows import way_in_words
+from uploads.services import StreamingUpload
+from uploads.services.fair_use import FORMS, SenderWatch
+from uploads.views.presenters import folder_path
+from uploads.views.responses import error_response, request_user, with_problem_headers
 
 OVERHEAD_BYTES = 128 * 1024  # boundaries, headers and small fields around a hundred files
 
 
-class RefuseFiles(FileUploadHandler):
+class RejectFilesHandler(FileUploadHandler):
     """Every page but the upload form: a file in a request ends the reading of it."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -53,7 +52,7 @@ class FormParser(MultiPartParser):
         return file_name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n") or None
 
 
-class Counted:
+class CountingReader:
     """The body as a stream that counts, so that one that ends early is told from a whole one, and a slow one ends."""
 
     def __init__(self, stream: Any, watch: SenderWatch) -> None:
@@ -69,15 +68,15 @@ class Counted:
         return data
 
 
-class StreamToStore(FileUploadHandler):
+class S3UploadHandler(FileUploadHandler):
     """Hands every file of the form to a Receiver while the body is read."""
 
     chunk_size = 256 * 1024
 
-    def __init__(self, request: HttpRequest, receiver: Receiver, watch: SenderWatch) -> None:
+    def __init__(self, request: HttpRequest, receiver: StreamingUpload, watch: SenderWatch) -> None:
         super().__init__(request)
         self.receiver = receiver
-        self.body = Counted(request, watch)
+        self.body = CountingReader(request, watch)
         self.length = int(request.META.get("CONTENT_LENGTH") or 0)
         self.parsing = False
 
@@ -86,7 +85,7 @@ class StreamToStore(FileUploadHandler):
         if self.parsing:
             return None
         self.parsing = True
-        self.body = Counted(input_data, self.body.watch)
+        self.body = CountingReader(input_data, self.body.watch)
         parsed = FormParser(META, cast(Any, self.body), [self], settings.DEFAULT_CHARSET).parse()
         if self.body.count < self.length:
             raise BadRequest("the body ended early")
@@ -120,41 +119,41 @@ def upload(request: HttpRequest) -> HttpResponse:
     token stands inside the body; nothing becomes available before it is checked.
     """
     try:
-        _refuse_without_right(request)
+        _require_permission(request)
         if request.method != "POST":
             return _form(request, UploadForm())
-        _refuse_too_much(request)
-        sender = signed_in(request)
+        _require_room(request)
+        sender = request_user(request)
         watch = SenderWatch(request.META.get("gunicorn.socket"))
-        with FORMS.acquire(sender), Receiver(sender) as receiver, watch:
-            request.upload_handlers = [StreamToStore(request, receiver, watch)]
+        with FORMS.acquire(sender), StreamingUpload(sender) as receiver, watch:
+            request.upload_handlers = [S3UploadHandler(request, receiver, watch)]
             return _receive(request, receiver)
     except Problem as problem:
-        return refusal(request, problem)
+        return error_response(request, problem)
 
 
 @csrf_protect
-def _receive(request: HttpRequest, receiver: Receiver) -> HttpResponse:
+def _receive(request: HttpRequest, receiver: StreamingUpload) -> HttpResponse:
     form = UploadForm(request.POST)
     if not form.is_valid():
-        return _form(request, _made_new(form), status=400)
+        return _form(request, _renewed_form(form), status=400)
     if not receiver.files:
         form.add_error("files", _("Choose at least one file."))
         return _form(request, form, status=400)
-    place = _place(request, receiver, form.cleaned_data)
+    place = _target_folder(request, receiver, form.cleaned_data)
     submission: UUID = form.cleaned_data["submission"]
     answers = receiver.publish(submission=submission, place=place)
-    return _received(request, answers, place.get("folder"))
+    return _results_page(request, answers, place.get("folder"))
 
 
-def _made_new(form: UploadForm) -> UploadForm:
+def _renewed_form(form: UploadForm) -> UploadForm:
     """The form to send again: people type nothing into it, so what is wrong with it is its age."""
     form.add_error("files", _("The form is too old: load the page again, and choose the files again."))
     form.data = {**form.data, "submission": str(uuid4())}
     return form
 
 
-def _place(request: HttpRequest, receiver: Receiver, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _target_folder(request: HttpRequest, receiver: StreamingUpload, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Where the files go, among what this person may see; raises Problem."""
     if asked["replaces"]:
         found = File.objects.changeable_by(request.user).listed().by_link(asked["replaces"]).first()
@@ -163,11 +162,11 @@ def _place(request: HttpRequest, receiver: Receiver, asked: Mapping[str, Any]) -
         return receiver.as_version(found)
     folder = Folder.objects.visible_to(request.user).filter(pk=asked["folder"]).first() if asked["folder"] else None
     if asked["folder"] and folder is None:
-        raise BadInput(_("The folder is not there any more. Choose another, and send the files again."))
+        raise ValidationFailed(_("The folder is not there any more. Choose another, and send the files again."))
     return receiver.in_folder(folder, Visibility.PRIVATE if asked["private"] else Visibility.TEAM)
 
 
-def _received(
+def _results_page(
     request: HttpRequest, answers: Sequence[tuple[str, File | Problem]], folder: Folder | None
 ) -> HttpResponse:
     problems = [answer for _name, answer in answers if isinstance(answer, Problem)]
@@ -183,8 +182,8 @@ def _received(
     context = {"results": results, "stored": stored, "total": len(answers), "folder": folder}
     if stored:
         return render(request, "uploads/received.html", context)
-    answer = render(request, "uploads/received.html", context, status=status(problems[0]))
-    return with_headers(answer, problems[0])
+    answer = render(request, "uploads/received.html", context, status=problems[0].status_code)
+    return with_problem_headers(answer, problems[0])
 
 
 def _form(request: HttpRequest, form: UploadForm, *, status: int = 200) -> HttpResponse:
@@ -195,25 +194,25 @@ def _form(request: HttpRequest, form: UploadForm, *, status: int = 200) -> HttpR
 
 def _target(request: HttpRequest) -> dict[str, Any]:
     """The folder that the form is for, as its address or the form itself says; one that is not there is the top."""
-    pk = whole_number(request.POST.get("folder") if request.method == "POST" else request.GET.get("folder"))
+    pk = parse_id(request.POST.get("folder") if request.method == "POST" else request.GET.get("folder"))
     folder = Folder.objects.visible_to(request.user).filter(pk=pk).first() if pk else None
     if folder is None:
         return {}
-    way = names_for(signed_in(request), [folder.pk])[folder.pk]
-    return {"folder": folder, "way": way_in_words(way), "path": as_path(way)}
+    way = breadcrumbs_for(request_user(request), [folder.pk])[folder.pk]
+    return {"folder": folder, "way": folder_path(way), "path": as_path(way)}
 
 
-def _refuse_without_right(request: HttpRequest) -> None:
+def _require_permission(request: HttpRequest) -> None:
     if not request.user.has_perm("uploads.add_file"):
         raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
 
 
-def _refuse_too_much(request: HttpRequest) -> None:
+def _require_room(request: HttpRequest) -> None:
     """Refuse by what the request announces, before its body is read."""
     if not (request.content_type or "").startswith("multipart/form-data"):
-        raise BadInput(_("Send the files as a form (multipart/form-data)."))
+        raise ValidationFailed(_("Send the files as a form (multipart/form-data)."))
     announced = int(request.META.get("CONTENT_LENGTH") or 0) - OVERHEAD_BYTES
-    used = Usage.objects.filter(owner=signed_in(request)).first()
+    used = Usage.objects.filter(owner=request_user(request)).first()
     left = settings.UPLOAD_QUOTA_BYTES - (used.bytes if used else 0)
     if announced > min(settings.UPLOAD_MAX_BYTES, left):
         raise TooLarge(

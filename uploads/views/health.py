@@ -8,10 +8,10 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
-from amalga.metrics import told
-from uploads.services.gauges import gauges
-from uploads.services.readiness import readiness
-from uploads.views.answers import RETRY_SECONDS, no_store
+from amalga.metrics import exposition
+from uploads.services.health import readiness
+from uploads.services.metrics import gauges
+from uploads.views.responses import RETRY_SECONDS, no_store
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -38,7 +38,9 @@ def metrics(request: HttpRequest) -> HttpResponse:
         answer = HttpResponse("unauthorized\n", status=401, content_type="text/plain; charset=utf-8")
         answer["WWW-Authenticate"] = 'Bearer realm="metrics"'
         return answer
-    return HttpResponse(told.exposition(gauges(), folder=settings.METRICS_FOLDER), content_type=told.CONTENT_TYPE)
+    return HttpResponse(
+        exposition.exposition(gauges(), folder=settings.METRICS_FOLDER), content_type=exposition.CONTENT_TYPE
+    )
 
 
 PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}

@@ -13,11 +13,11 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
-from uploads.errors import Problem, StoreUnavailable
+from uploads.errors import Problem, StorageUnavailable
 from uploads.management.base import AmalgaCommand
-from uploads.management.progress import stoppable
-from uploads.services.restored import Restored, after_restore
-from uploads.services.unknown import recover_unknown
+from uploads.management.cli import until_stopped
+from uploads.services.after_restore import Restored, after_restore
+from uploads.services.recover_orphans import adopt_orphans
 
 AWAY = "The {} cannot be asked ({}): `manage.py doctor` says why. Run it again when it can; nothing is lost."
 
@@ -49,7 +49,7 @@ class Command(AmalgaCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["recover_unknown"] != bool(options["owner"]):
             raise CommandError("--recover-unknown and --owner NAME go together.", returncode=2)
-        with stoppable(), _told_plainly():
+        with until_stopped(), _translate_errors():
             if options["owner"]:
                 self._recover(options)
             else:
@@ -60,7 +60,7 @@ class Command(AmalgaCommand):
         if options["json"]:
             self.stdout.write(json.dumps(asdict(done), default=str))
         else:
-            self._tell(done, applied=options["apply"])
+            self._print(done, applied=options["apply"])
         if done.behind and not options["apply"]:
             raise CommandError("The sweep removes nothing until --apply.", returncode=1)
 
@@ -68,13 +68,13 @@ class Command(AmalgaCommand):
         owner = User.objects.filter(username=options["owner"]).first()
         if owner is None:
             raise CommandError(f"There is nobody called {options['owner']}.", returncode=2)
-        count = recover_unknown(owner, apply=options["apply"])
+        count = adopt_orphans(owner, apply=options["apply"])
         if options["json"]:
             self.stdout.write(json.dumps({"recovered": count}))
         else:
             self.stdout.write(f"{count} objects {'became' if options['apply'] else 'would become'} files of {owner}.")
 
-    def _tell(self, done: Restored, *, applied: bool) -> None:
+    def _print(self, done: Restored, *, applied: bool) -> None:
         for line in _lines(done, applied=applied):
             self.stdout.write(line)
         if applied and settings.PURGE_PAUSED:
@@ -82,10 +82,10 @@ class Command(AmalgaCommand):
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except StoreUnavailable as fault:
+    except StorageUnavailable as fault:
         raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
     except Problem as problem:
         raise CommandError(problem.message, returncode=2) from None

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.errors import BadInput
-from uploads.management.arguments import database_away_told
+from uploads.errors import ValidationFailed
 from uploads.management.base import AmalgaCommand
+from uploads.management.cli import database_error_message
 from uploads.services.database_login import ensure_login
 
 
@@ -27,8 +27,8 @@ class Command(AmalgaCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["name"]
         try:
-            with database_away_told("Nothing was changed; run it again when it is back."):
+            with database_error_message("Nothing was changed; run it again when it is back."):
                 made = ensure_login(name)
-        except BadInput as problem:
+        except ValidationFailed as problem:
             raise CommandError(problem.message, returncode=2) from None
         self.stdout.write(f"{name} {'was made' if made else 'was there'}, and has its rights.")

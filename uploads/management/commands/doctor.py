@@ -9,10 +9,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.errors import BadInput
+from uploads.errors import ValidationFailed
 from uploads.management.base import AmalgaCommand
-from uploads.management.progress import stoppable
-from uploads.services.doctor import Level, Line, examine
+from uploads.management.cli import until_stopped
+from uploads.services.doctor import CheckResult, Level, examine
 
 STYLES = {Level.OK: "SUCCESS", Level.WARN: "WARNING", Level.FAIL: "ERROR"}
 
@@ -36,14 +36,14 @@ class Command(AmalgaCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        lines: list[Line] = []
-        with stoppable():
+        lines: list[CheckResult] = []
+        with until_stopped():
             try:
                 for line in examine(options["origin"]):
                     lines.append(line)
                     if not options["json"]:
-                        self._tell(line)
-            except BadInput as problem:
+                        self._print(line)
+            except ValidationFailed as problem:
                 raise CommandError(problem.message, returncode=2) from None
         counts = Counter(line.level for line in lines)
         if options["json"]:
@@ -53,7 +53,7 @@ class Command(AmalgaCommand):
         if counts[Level.FAIL]:
             raise CommandError("Something is wrong; the lines that begin with fail say what to do.", returncode=1)
 
-    def _tell(self, line: Line) -> None:
+    def _print(self, line: CheckResult) -> None:
         paint = getattr(self.style, STYLES[line.level])
         self.stdout.write(str(line), style_func=lambda told: f"{paint(told[:4])}{told[4:]}")
         self.stdout.flush()

@@ -14,10 +14,10 @@ from typing import IO, Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
-from uploads.errors import Problem, StoreUnavailable
+from uploads.errors import Problem, StorageUnavailable
 from uploads.management.base import AmalgaCommand
-from uploads.management.progress import Progress, stoppable
-from uploads.models import Outcome, Report
+from uploads.management.cli import Progress, until_stopped
+from uploads.models import Report, RunOutcome
 from uploads.services.manifest import Exported, export_lines, save_in_bucket
 
 AWAY = "The {} cannot be asked ({}): `manage.py doctor` says why."
@@ -46,7 +46,7 @@ class Command(AmalgaCommand):
         if options["json"] and not (options["output"] or options["bucket"]):
             raise CommandError("--json goes with --output or --bucket: stdout is the manifest.", returncode=2)
         exported = Exported()
-        with stoppable(), _told_plainly():
+        with until_stopped(), _translate_errors():
             if options["bucket"]:
                 where = self._to_bucket(exported, options)
             elif options["output"]:
@@ -54,7 +54,7 @@ class Command(AmalgaCommand):
             else:
                 where = self._to_stdout(exported, options)
         Report.objects.create(command="export_manifest", scope=where[:1024]).end(
-            Outcome.AGREED, **exported.counts, left_out=exported.left_out, sha256=exported.sha256
+            RunOutcome.AGREED, **exported.counts, left_out=exported.left_out, sha256=exported.sha256
         )
         if options["json"]:
             told = {"where": where, **exported.counts, "left_out": exported.left_out, "sha256": exported.sha256}
@@ -118,10 +118,10 @@ def _plain(file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except StoreUnavailable as fault:
+    except StorageUnavailable as fault:
         raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
     except Problem as problem:
         raise CommandError(problem.message, returncode=2) from None

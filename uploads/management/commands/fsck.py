@@ -9,17 +9,17 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import Error
 
 from uploads import s3
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 from uploads.management.base import AmalgaCommand
-from uploads.management.progress import Progress, stoppable
-from uploads.models import Finding, Outcome, Report, Trouble
-from uploads.services.fsck import GRACE_SECONDS, Refused, Scope, Teller, fsck, left_in_words, repair
+from uploads.management.cli import Progress, until_stopped
+from uploads.models import Finding, Report, RunOutcome, Trouble
+from uploads.services.fsck import GRACE_SECONDS, Refused, RunObserver, Scope, describe_unrepaired, fsck, repair
 
-MOST_TOLD = 1000
+MAX_REPORTED = 1000
 FOUND_IS_KEPT = "What was found is kept; --resume goes on from there."
 MENDED_STAYS = "What is mended stays mended; run it again to go on."
-MOST_PREFIX_CHARACTERS = 1000
-MOST_GRACE_SECONDS = 10 * 365 * 24 * 3600
+MAX_PREFIX_CHARACTERS = 1000
+MAX_GRACE_SECONDS = 10 * 365 * 24 * 3600
 
 
 class Command(AmalgaCommand):
@@ -66,11 +66,11 @@ class Command(AmalgaCommand):
         kept = MENDED_STAYS if options["repair"] else FOUND_IS_KEPT
         scope = _scope(options)
         try:
-            with stoppable():
+            with until_stopped():
                 self._run(scope, options, kept)
         except Refused as problem:
             raise CommandError(problem.message, returncode=2) from None
-        except StoreUnavailable as fault:
+        except StorageUnavailable as fault:
             raise CommandError(f"The store did not answer ({fault.detail}). {kept}", returncode=1) from None
         except Error as fault:
             told = f"The database did not answer ({type(fault).__name__}). {kept}"
@@ -87,12 +87,12 @@ class Command(AmalgaCommand):
 
     def _compare(self, scope: Scope, options: dict[str, Any]) -> None:
         with Progress(self.stderr, "fsck", quiet=self._json) as progress:
-            teller = Teller(self._tell, progress.step)
+            teller = RunObserver(self._print, progress.step)
             report = fsck(scope, teller, resume=options["resume"], empty_is_right=options["expect_empty_database"])
         self._conclude(report)
 
     def _repair(self, scope: Scope, named: int | None) -> None:
-        done = repair(scope, named=named, tell=self._tell_mended)
+        done = repair(scope, named=named, tell=self._print_repairs)
         if self._json:
             self.stdout.write(json.dumps({"report": done.report.pk, "mended": done.mended, "left": done.left}))
         else:
@@ -100,56 +100,56 @@ class Command(AmalgaCommand):
         if done.left:
             raise CommandError(f"{done.left:,} findings of report {done.report.pk} are not mended.", returncode=1)
 
-    def _tell_mended(self, finding: Finding, what: str) -> None:
+    def _print_repairs(self, finding: Finding, what: str) -> None:
         if self._json:
             self.stdout.write(json.dumps({"trouble": finding.trouble, "key": finding.key, "mended": what}))
         else:
             self.stdout.write(f"{finding.trouble}: {finding.key}: {what}")
 
-    def _tell(self, finding: Finding) -> None:
+    def _print(self, finding: Finding) -> None:
         self._told += 1
         if self._json:
             told = {"trouble": finding.trouble, "key": finding.key, "file": finding.file_id, **finding.detail}
             self.stdout.write(json.dumps(told, default=str))
-        elif self._told <= MOST_TOLD:
+        elif self._told <= MAX_REPORTED:
             file = f" (file {finding.file_id})" if finding.file_id else ""
             self.stdout.write(f"{finding.trouble}: {finding.key}{file}: {Trouble(finding.trouble).label}")
 
     def _conclude(self, report: Report) -> None:
-        agreed = report.outcome == Outcome.AGREED
+        agreed = report.outcome == RunOutcome.AGREED
         if self._json:
             self.stdout.write(json.dumps({"report": report.pk, "outcome": report.outcome, **report.summary}))
         else:
-            self._tell_figures(report)
+            self._print_stats(report)
         if not agreed:
             raise CommandError(f"{report.findings.count():,} differences; report {report.pk} keeps them.", returncode=1)
 
-    def _tell_figures(self, report: Report) -> None:
-        if self._told > MOST_TOLD:
-            self.stdout.write(f"… and {self._told - MOST_TOLD:,} more in report {report.pk}.")
+    def _print_stats(self, report: Report) -> None:
+        if self._told > MAX_REPORTED:
+            self.stdout.write(f"… and {self._told - MAX_REPORTED:,} more in report {report.pk}.")
         if since := report.summary.get("since"):
             self.stdout.write(f"The figures are of what comes behind {since}, where the run before was stopped.")
         for side in ("rows", "objects"):
             of = report.summary[side]
             self.stdout.write(f"{side:8} {of['count']:>13,} {of['bytes']:>20,} bytes  sha256 {of['sha256']}")
-        for why in left_in_words(report.summary["left"]):
+        for why in describe_unrepaired(report.summary["left"]):
             self.stdout.write(why)
-        if report.outcome == Outcome.AGREED:
+        if report.outcome == RunOutcome.AGREED:
             self.stdout.write("Bucket and database agree.")
 
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not 0 <= seconds < MOST_GRACE_SECONDS:
+    if not 0 <= seconds < MAX_GRACE_SECONDS:
         raise ValueError(text)
     return seconds
 
 
 def _scope(options: dict[str, Any]) -> Scope:
     prefix, store = options["prefix"], options["store"]
-    if len(prefix) > MOST_PREFIX_CHARACTERS or "\0" in prefix:
+    if len(prefix) > MAX_PREFIX_CHARACTERS or "\0" in prefix:
         raise CommandError("--prefix is no beginning of a key.", returncode=2)
-    other = s3.other_store()
+    other = s3.secondary_store()
     if store not in {s3.main_store().name, other.name if other else None}:
         raise CommandError(f"The settings know no store {store!r}: see OTHER_S3_STORE_NAME.", returncode=2)
     return Scope(store, prefix, grace=options["grace"])

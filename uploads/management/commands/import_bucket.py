@@ -14,15 +14,15 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 from django.template.defaultfilters import filesizeformat
 
-from uploads.errors import Problem, StoreUnavailable
+from uploads.errors import Problem, StorageUnavailable
 from uploads.management.base import AmalgaCommand
-from uploads.management.progress import Progress, stoppable
+from uploads.management.cli import Progress, until_stopped
 from uploads.models import Origin, Usage, Visibility
 from uploads.names import clean_folder
-from uploads.services.imports import BATCH_KEYS, WRITERS, Figures, Plan, Step, bring_in, look
+from uploads.services.imports import BATCH_KEYS, WRITERS, ImportStats, Plan, Step, import_objects, plan_import
 
-MOST_TOLD = 100
-MOST_WRITERS = 16
+MAX_REPORTED = 100
+MAX_WRITERS = 16
 AWAY = "The {} did not answer ({}). What was brought in stays; run it again to go on."
 PREFIX_HELP = (
     "what the keys begin with, like photos/2024/; it is not repeated in the folders. An empty one, '', means all that "
@@ -60,11 +60,11 @@ class Command(AmalgaCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not 1 <= options["parallel"] <= MOST_WRITERS:
-            raise CommandError(f"--parallel takes 1 to {MOST_WRITERS}.", returncode=2)
+        if not 1 <= options["parallel"] <= MAX_WRITERS:
+            raise CommandError(f"--parallel takes 1 to {MAX_WRITERS}.", returncode=2)
         try:
             self._import(options)
-        except StoreUnavailable as fault:
+        except StorageUnavailable as fault:
             raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
         except Problem as problem:
             raise CommandError(problem.message, returncode=2) from None
@@ -73,20 +73,20 @@ class Command(AmalgaCommand):
 
     def _import(self, options: dict[str, Any]) -> None:
         plan = _plan(options)
-        steps = bring_in(plan, writers=options["parallel"]) if options["apply"] else look(plan)
-        with stoppable(), closing(steps):
+        steps = import_objects(plan, writers=options["parallel"]) if options["apply"] else plan_import(plan)
+        with until_stopped(), closing(steps):
             last = self._follow(steps, plan, options)
         self._conclude(last, plan, options)
 
     def _follow(self, steps: Generator[Step], plan: Plan, options: dict[str, Any]) -> Step:
-        last = Step(Figures(), [], [])
+        last = Step(ImportStats(), [], [])
         with Progress(self.stderr, "import_bucket", quiet=options["json"]) as progress:
             for last in steps:
-                self._tell(last, plan, as_json=options["json"])
+                self._print(last, plan, as_json=options["json"])
                 progress.step(last.figures.objects - progress.done)
         return last
 
-    def _tell(self, step: Step, plan: Plan, *, as_json: bool) -> None:
+    def _print(self, step: Step, plan: Plan, *, as_json: bool) -> None:
         if as_json:
             for key, why in step.refused:
                 self.stdout.write(json.dumps({"refused": key, "why": why}))
@@ -97,7 +97,7 @@ class Command(AmalgaCommand):
             for found in step.examples:
                 self.stdout.write(f"{found.key} → {'/'.join(filter(None, [plan.folder, found.folder, found.name]))}")
         told = step.figures.refused - len(step.refused)
-        for key, why in step.refused[: max(0, MOST_TOLD - told)]:
+        for key, why in step.refused[: max(0, MAX_REPORTED - told)]:
             self.stdout.write(f"{key!r} cannot be a file: {why}")
 
     def _conclude(self, step: Step, plan: Plan, options: dict[str, Any]) -> None:
@@ -108,15 +108,15 @@ class Command(AmalgaCommand):
                 json.dumps({"applied": options["apply"], "after": step.after, **scope, **asdict(figures)})
             )
         else:
-            self._tell_figures(figures, plan, applied=options["apply"])
+            self._print_stats(figures, plan, applied=options["apply"])
         if not figures.objects and not step.after:
             raise CommandError(f"No object has a key that begins with {plan.prefix!r}.", returncode=2)
         if figures.refused:
             raise CommandError(f"{figures.refused:,} objects cannot be files.", returncode=1)
 
-    def _tell_figures(self, figures: Figures, plan: Plan, *, applied: bool) -> None:
-        if figures.refused > MOST_TOLD:
-            self.stdout.write(f"… and {figures.refused - MOST_TOLD:,} more; --json tells all of them.")
+    def _print_stats(self, figures: ImportStats, plan: Plan, *, applied: bool) -> None:
+        if figures.refused > MAX_REPORTED:
+            self.stdout.write(f"… and {figures.refused - MAX_REPORTED:,} more; --json tells all of them.")
         self.stdout.write(
             f"import_bucket: {figures.objects:,} objects; {figures.files:,} "
             f"{'became files' if applied else 'would become files'} ({_size(figures.bytes)}), "

@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.commands import migrate
 
-from amalga.database import unhurried
+from amalga.db import without_statement_timeout
 
 
 class Command(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         """Indexes over millions of rows take minutes; pages have seconds."""
-        with unhurried():
+        with without_statement_timeout():
             super().handle(*args, **options)

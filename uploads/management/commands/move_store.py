@@ -12,16 +12,15 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
-from uploads.errors import Problem, StoreUnavailable
-from uploads.management.arguments import bytes_a_second
+from uploads.errors import Problem, StorageUnavailable
 from uploads.management.base import AmalgaCommand
-from uploads.management.progress import Progress, stoppable
-from uploads.models import File, Outcome, Refusal, Report
+from uploads.management.cli import Progress, bytes_per_second, until_stopped
+from uploads.models import File, Refusal, Report, RunOutcome
 from uploads.services import move_store as service
-from uploads.services.history import require_removal
-from uploads.services.marker import claim_marker, require_marker
+from uploads.services.bucket_owner import claim_marker, require_marker
+from uploads.services.restore_guard import require_removal
 
-MOST_PARALLEL = 64
+MAX_PARALLEL = 64
 # Of files: what stays, and is named.
 TOLD = {"damaged", "missing", "changed", "taken", "failed", "too_large", *Refusal.values}
 WHY = {
@@ -52,7 +51,10 @@ class Command(AmalgaCommand):
         parser.add_argument("--apply", action="store_true", help="do it; without it nothing is written")
         parser.add_argument("--parallel", type=int, default=4, metavar="N", help="copies at once (default: 4)")
         parser.add_argument(
-            "--rate", type=bytes_a_second, metavar="50M", help="at most so many bytes a second through here: 500k, 50M"
+            "--rate",
+            type=bytes_per_second,
+            metavar="50M",
+            help="at most so many bytes a second through here: 500k, 50M",
         )
         parser.add_argument(
             "--damaged", action="store_true", help="also files that are damaged or missing, as they are"
@@ -68,7 +70,7 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         _require_sense(options)
-        with stoppable(), _told_plainly():
+        with until_stopped(), _translate_errors():
             source, target = service.both_stores()
             _require_markers(source.name, apply=options["apply"])
             if options["apply"]:
@@ -82,7 +84,7 @@ class Command(AmalgaCommand):
                 self._move(way, options)
 
     def _move(self, way: str, options: dict[str, Any]) -> None:
-        before = service.survey(unfit=options["damaged"])
+        before = service.plan_move(unfit=options["damaged"])
         if not options["apply"]:
             self._end(f"move_store {way}: {_in_words(before)}", {"applied": False, **asdict(before)}, options)
             if before.left or before.elsewhere:
@@ -93,17 +95,17 @@ class Command(AmalgaCommand):
         try:
             self._move_each(before, counts, options)
         except BaseException:
-            report.end(Outcome.STOPPED, **counts)
+            report.end(RunOutcome.STOPPED, **counts)
             raise
-        after = service.survey(unfit=options["damaged"])
+        after = service.plan_move(unfit=options["damaged"])
         is_done = not (after.left or after.elsewhere)
-        report.end(Outcome.AGREED if is_done else Outcome.DIFFERENCES, **counts, left=asdict(after))
+        report.end(RunOutcome.AGREED if is_done else RunOutcome.DIFFERENCES, **counts, left=asdict(after))
         told = f"move_store {way}: {_counted(counts)}; left there: {_in_words(after)}"
         self._end(told, {"applied": True, **counts, "left": asdict(after)}, options)
         if not is_done:
             raise CommandError("Not everything has moved; run it again.", returncode=1)
 
-    def _move_each(self, before: service.Survey, counts: Counter[str], options: dict[str, Any]) -> None:
+    def _move_each(self, before: service.MovePlan, counts: Counter[str], options: dict[str, Any]) -> None:
         mover = service.Mover(parallel=options["parallel"], bytes_per_second=options["rate"], unfit=options["damaged"])
         total = before.files + before.previews
         outcomes = mover.run()
@@ -127,12 +129,12 @@ class Command(AmalgaCommand):
         try:
             self._clear_each(counts, options)
         except BaseException:
-            report.end(Outcome.STOPPED, **counts)
+            report.end(RunOutcome.STOPPED, **counts)
             raise
         is_done = not (counts["failed"] or counts["here"] or counts["young"])
         if not options["apply"]:
             is_done = is_done and not counts["removed"]
-        report.end(Outcome.AGREED if is_done else Outcome.DIFFERENCES, applied=options["apply"], **counts)
+        report.end(RunOutcome.AGREED if is_done else RunOutcome.DIFFERENCES, applied=options["apply"], **counts)
         told = f"move_store {way}, originals{'' if options['apply'] else ' (nothing was removed)'}: {_counted(counts)}"
         self._end(told, {"applied": options["apply"], **counts}, options)
         if not is_done:
@@ -159,8 +161,8 @@ class Command(AmalgaCommand):
 
 
 def _require_sense(options: dict[str, Any]) -> None:
-    if not 1 <= options["parallel"] <= MOST_PARALLEL:
-        raise CommandError(f"--parallel takes 1 to {MOST_PARALLEL}.", returncode=2)
+    if not 1 <= options["parallel"] <= MAX_PARALLEL:
+        raise CommandError(f"--parallel takes 1 to {MAX_PARALLEL}.", returncode=2)
     if not 1 <= options["older_than"] <= 10**5:
         raise CommandError(
             "--older-than takes hours, 1 or more: links that were given out must end first.", returncode=2
@@ -174,7 +176,7 @@ def _require_markers(source: str, *, apply: bool) -> None:
     try:
         require_marker(source)
     except Problem as problem:
-        if isinstance(problem, StoreUnavailable):
+        if isinstance(problem, StorageUnavailable):
             raise
         raise CommandError(
             f"The store of OTHER_S3_BUCKET: {problem.message} (Mark it while it is the main store, with AWS_* and "
@@ -185,10 +187,10 @@ def _require_markers(source: str, *, apply: bool) -> None:
 
 
 @contextlib.contextmanager
-def _told_plainly() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except StoreUnavailable as fault:
+    except StorageUnavailable as fault:
         raise CommandError(
             f"A store cannot be asked ({fault.detail}). Run it again when it can.", returncode=1
         ) from None
@@ -204,7 +206,7 @@ def _called(name: str) -> str:
     return f"“{name}”"
 
 
-def _in_words(found: service.Survey) -> str:
+def _in_words(found: service.MovePlan) -> str:
     return (
         f"{found.files} files ({found.bytes} bytes), {found.previews} previews; {found.unfit} damaged or missing, "
         f"{found.under_way} uploads under way or being erased, {found.elsewhere} in a store that no variable names"

@@ -8,13 +8,12 @@ from uuid import UUID
 from django.core.management.base import CommandParser
 
 from uploads import services
-from uploads.management.arguments import database_away_told
 from uploads.management.base import AmalgaCommand
-from uploads.management.progress import stoppable
+from uploads.management.cli import database_error_message, until_stopped
 from uploads.models import File
 from uploads.services.previews import MAY_BE_SHOWN, forget_failed
 
-FILES_A_TASK = 500
+FILES_PER_TASK = 500
 
 
 class Command(AmalgaCommand):
@@ -29,7 +28,7 @@ class Command(AmalgaCommand):
         parser.add_argument("--failed", action="store_true", help="also try files again that could not be shown")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with stoppable(), database_away_told("What is asked for stays so; run it again when it is back."):
+        with until_stopped(), database_error_message("What is asked for stays so; run it again when it is back."):
             asked = self._ask(failed=options["failed"])
         self.stdout.write(f"previews: asked for those of {asked} files")
 
@@ -44,4 +43,4 @@ class Command(AmalgaCommand):
 
     def _after(self, last: UUID) -> list[UUID]:
         rows = File.objects.available().filter(MAY_BE_SHOWN, pk__gt=last, size__gt=0, previews__isnull=True)
-        return list(rows.order_by("pk").values_list("pk", flat=True)[:FILES_A_TASK])
+        return list(rows.order_by("pk").values_list("pk", flat=True)[:FILES_PER_TASK])

@@ -9,14 +9,14 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
-from uploads.errors import Problem, StoreUnavailable
+from uploads.errors import Problem, StorageUnavailable
 from uploads.management.base import AmalgaCommand
-from uploads.management.progress import stoppable
-from uploads.s3.posture import Looked, Standing
-from uploads.services.aims import aims, site_origins
+from uploads.management.cli import until_stopped
+from uploads.s3.bucket import SettingDiff, SettingStatus
+from uploads.services.bucket_spec import desired_bucket, site_origins
 from uploads.services.provision import provision
 
-MOST_DAYS = 3650
+MAX_DAYS = 3650
 ORIGIN_HELP = "an origin of our pages, for CORS; to be repeated (default: as the settings say)"
 KEEP_HELP = (
     "how long what was overwritten or removed can be brought back, at least as long as the database's backups "
@@ -46,27 +46,27 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         days = options["keep_days"]
-        if days is not None and not 1 <= days <= MOST_DAYS:
-            raise CommandError(f"--keep-days takes 1 to {MOST_DAYS}.", returncode=2)
-        with stoppable():
-            found = self._looked(options)
+        if days is not None and not 1 <= days <= MAX_DAYS:
+            raise CommandError(f"--keep-days takes 1 to {MAX_DAYS}.", returncode=2)
+        with until_stopped():
+            found = self._compare(options)
         if options["json"]:
-            self.stdout.write(json.dumps({"applied": options["apply"], "points": [_told(one) for one in found]}))
-        if any(one.standing in {Standing.UNKNOWN, Standing.FAILED} for one in found):
+            self.stdout.write(json.dumps({"applied": options["apply"], "points": [_describe(one) for one in found]}))
+        if any(one.standing in {SettingStatus.UNKNOWN, SettingStatus.FAILED} for one in found):
             raise CommandError("Not everything could be looked at and mended; see above.", returncode=1)
-        if any(one.standing is Standing.DIFFERS for one in found):
+        if any(one.standing is SettingStatus.DIFFERS for one in found):
             raise CommandError("The bucket differs; --apply mends it, as far as the store can.", returncode=1)
 
-    def _looked(self, options: dict[str, Any]) -> list[Looked]:
+    def _compare(self, options: dict[str, Any]) -> list[SettingDiff]:
         """Told as it goes, so that a store that stops answering leaves what was done in view."""
         found = []
         try:
-            wanted = aims(site_origins(options["origin"]), keep_days=options["keep_days"])
+            wanted = desired_bucket(site_origins(options["origin"]), keep_days=options["keep_days"])
             for one in provision(wanted, apply=options["apply"], adopt=options["adopt_marker"]):
                 found.append(one)
                 if not options["json"]:
-                    self._tell(one)
-        except StoreUnavailable as fault:
+                    self._print(one)
+        except StorageUnavailable as fault:
             raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
         except Problem as problem:
             raise CommandError(problem.message, returncode=2) from None
@@ -74,17 +74,17 @@ class Command(AmalgaCommand):
             raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
         return found
 
-    def _tell(self, one: Looked) -> None:
+    def _print(self, one: SettingDiff) -> None:
         if one.reason:
             self.stdout.write(f"{one.subject}: {one.reason} — {one.advice}")
         for what, now, wanted in one.lines:
-            arrow = "was {} → now {}" if one.standing is Standing.APPLIED else "now {} → wanted {}"
+            arrow = "was {} → now {}" if one.standing is SettingStatus.APPLIED else "now {} → wanted {}"
             self.stdout.write(f"{one.subject}: {what}: {arrow.format(now, wanted)}")
         if not one.reason and not one.lines:
             self.stdout.write(f"{one.subject}: as wanted")
 
 
-def _told(one: Looked) -> dict[str, Any]:
+def _describe(one: SettingDiff) -> dict[str, Any]:
     lines = [{"what": what, "now": now, "wanted": wanted} for what, now, wanted in one.lines]
     return {"subject": one.subject, "standing": one.standing, "differences": lines, "reason": one.reason,
             "advice": one.advice}  # fmt: skip

@@ -14,11 +14,11 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads import s3
-from uploads.errors import Problem, StoreUnavailable
+from uploads.errors import Problem, StorageUnavailable
 from uploads.management.base import AmalgaCommand
-from uploads.management.progress import Progress, stoppable
-from uploads.models import Outcome, Report
-from uploads.services.manifest import MOST_TOLD, Rebuilt, latest_in_bucket, rebuild
+from uploads.management.cli import Progress, until_stopped
+from uploads.models import Report, RunOutcome
+from uploads.services.manifest import MAX_REPORTED, Rebuilt, latest_in_bucket, rebuild
 
 CHUNK_BYTES = 1024**2
 SAID = {
@@ -60,27 +60,27 @@ class Command(AmalgaCommand):
         if options["recover_unknown"] != bool(options["owner"]):
             raise CommandError("--recover-unknown and --owner NAME go together.", returncode=2)
         with (
-            stoppable(),
-            _told_plainly(),
+            until_stopped(),
+            _translate_errors(),
             _manifest(options["manifest"]) as path,
             Progress(self.stderr, "rebuild_rows", quiet=options["json"]) as progress,
         ):
             rebuilt = rebuild(path, apply=options["apply"], recover_for=options["owner"], step=progress.step)
-        self._tell(rebuilt, options)
+        self._print(rebuilt, options)
         counts = rebuilt.compared.counts
         is_whole = not any(counts[what] for what in ("changed", "size", "missing", "unknown"))
         if options["apply"]:
             Report.objects.create(command="rebuild_rows", scope=rebuilt.head.at).end(
-                Outcome.AGREED if is_whole else Outcome.DIFFERENCES, **counts
+                RunOutcome.AGREED if is_whole else RunOutcome.DIFFERENCES, **counts
             )
         if not is_whole:
             raise CommandError("Bucket and manifest differ; see above.", returncode=1)
 
-    def _tell(self, rebuilt: Rebuilt, options: dict[str, Any]) -> None:
+    def _print(self, rebuilt: Rebuilt, options: dict[str, Any]) -> None:
         counts = rebuilt.compared.counts
         for what, key in rebuilt.compared.differing:
             self.stderr.write(f"{what}: {key}")
-        if len(rebuilt.compared.differing) == MOST_TOLD:
+        if len(rebuilt.compared.differing) == MAX_REPORTED:
             self.stderr.write("… and perhaps more; the figures count all")
         if options["json"]:
             told = {"applied": options["apply"], "manifest": rebuilt.head.at, "rows": rebuilt.head.counts, **counts}
@@ -116,10 +116,10 @@ def _manifest(path: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _told_plainly() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except StoreUnavailable as fault:
+    except StorageUnavailable as fault:
         raise CommandError(f"The store cannot be asked ({fault.detail}). Nothing was written.", returncode=1) from None
     except Problem as problem:
         raise CommandError(problem.message, returncode=2) from None

@@ -8,12 +8,11 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.arguments import database_away_told
 from uploads.management.base import AmalgaCommand
-from uploads.management.progress import stoppable
+from uploads.management.cli import database_error_message, until_stopped
 from uploads.services.recount import Difference, recount
 
-MOST_TOLD = 100
+MAX_REPORTED = 100
 
 
 class Command(AmalgaCommand):
@@ -29,22 +28,22 @@ class Command(AmalgaCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with stoppable(), database_away_told("Nothing was mended; run it again when it is back."):
+        with until_stopped(), database_error_message("Nothing was mended; run it again when it is back."):
             found = recount(apply=options["apply"])
         if options["json"]:
             told = [asdict(one) for one in found]
             self.stdout.write(json.dumps({"differences": told, "applied": options["apply"]}))
         else:
-            self._tell(found, applied=options["apply"])
+            self._print(found, applied=options["apply"])
         if found and not options["apply"]:
             raise CommandError("The figures differ from the rows; --apply mends them.", returncode=1)
 
-    def _tell(self, found: list[Difference], *, applied: bool) -> None:
-        for one in found[:MOST_TOLD]:
+    def _print(self, found: list[Difference], *, applied: bool) -> None:
+        for one in found[:MAX_REPORTED]:
             self.stdout.write(
                 f"{one.kind} {one.key or '-'} {one.status}: kept {one.kept_files} files, {one.kept_bytes} bytes; "
                 f"counted {one.files} files, {one.bytes} bytes"
             )
-        if len(found) > MOST_TOLD:
-            self.stdout.write(f"… and {len(found) - MOST_TOLD} more")
+        if len(found) > MAX_REPORTED:
+            self.stdout.write(f"… and {len(found) - MAX_REPORTED} more")
         self.stdout.write(f"recount: {len(found)} differences{', mended' if found and applied else ''}")

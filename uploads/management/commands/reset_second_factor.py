@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.management.base import AmalgaCommand
-from uploads.services import presence
+from uploads.services import sign_in_events
 
 
 class Command(AmalgaCommand):
@@ -24,5 +24,5 @@ class Command(AmalgaCommand):
         person = User.objects.filter(username=name).first()
         if person is None:
             raise CommandError(f"There is nobody called {name}.", returncode=2)
-        removed = presence.forget_factors(person, by=None)
+        removed = sign_in_events.forget_factors(person, by=None)
         self.stdout.write(f"{name} has no second factor any more." if removed else f"{name} had none.")

@@ -14,10 +14,10 @@ from django.db import DatabaseError, connection
 
 from uploads import services
 from uploads.management.base import AmalgaCommand
-from uploads.management.stopping import Stop, stopped, stopping_gently
+from uploads.management.cli import Stop, graceful_shutdown, stopped
 
 # In a loop one sweep ends after so long, whatever is left: the next one begins with what has become due since.
-MOST_SECONDS = 300.0
+MAX_SECONDS = 300.0
 
 
 class Command(AmalgaCommand):
@@ -45,7 +45,7 @@ class Command(AmalgaCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.PURGE_PAUSED:
             self.stderr.write("sweep: PURGE_PAUSED is on: nothing is expired, purged or erased until it is removed")
-        with stopping_gently() as stop:
+        with graceful_shutdown() as stop:
             if options["every"] is None:
                 self._once(stop, as_json=options["json"])
                 return
@@ -61,7 +61,7 @@ class Command(AmalgaCommand):
             raise CommandError(
                 f"The database is away ({type(fault).__name__}). Nothing is lost.", returncode=1
             ) from None
-        self._tell(counts, as_json=as_json)
+        self._print(counts, as_json=as_json)
         if stop.asked:
             raise stopped()
         if refusals:
@@ -71,7 +71,7 @@ class Command(AmalgaCommand):
 
     def _sweep_and_go_on(self, stop: Stop, *, as_json: bool) -> None:
         """In a loop, a database that is away is waited for, not died of."""
-        end = time.monotonic() + MOST_SECONDS
+        end = time.monotonic() + MAX_SECONDS
         try:
             counts = services.sweep(
                 go_on=lambda: not stop.asked and time.monotonic() < end,
@@ -82,9 +82,9 @@ class Command(AmalgaCommand):
             connection.close()
             return
         if counts.total():
-            self._tell(counts, as_json=as_json)
+            self._print(counts, as_json=as_json)
 
-    def _tell(self, counts: Counter[str], *, as_json: bool) -> None:
+    def _print(self, counts: Counter[str], *, as_json: bool) -> None:
         if as_json:
             self.stdout.write(json.dumps(counts))
             return

@@ -15,14 +15,21 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
-from uploads.management.arguments import bytes_a_second
 from uploads.management.base import AmalgaCommand
-from uploads.management.progress import Progress
-from uploads.management.stopping import Stop, stopped, stopping_gently
-from uploads.models import File, Outcome, Report
-from uploads.services.verify import Chosen, Paced, Run, claims, differences, least_recent, named, unverified
+from uploads.management.cli import Progress, Stop, bytes_per_second, graceful_shutdown, stopped
+from uploads.models import File, Report, RunOutcome
+from uploads.services.verify import (
+    Candidate,
+    RateLimiter,
+    Run,
+    differences,
+    least_recent,
+    named,
+    unverified,
+    unverified_claims,
+)
 
-MOST_THREADS = 32
+MAX_THREADS = 32
 FRACTION = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
@@ -51,7 +58,7 @@ class Command(AmalgaCommand):
         )  # fmt: skip
         parser.add_argument("--level", type=int, choices=(1, 2), default=2, help="1: ask the store, 2: read the bytes")
         parser.add_argument(
-            "--rate", type=bytes_a_second, metavar="50M", help="read at most so many bytes a second: 500k, 50M, 1G"
+            "--rate", type=bytes_per_second, metavar="50M", help="read at most so many bytes a second: 500k, 50M, 1G"
         )
         parser.add_argument("--parallel", type=_threads, default=4, metavar="N", help="files at once, 4 by default")
         parser.add_argument(
@@ -62,7 +69,7 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         _refuse_nonsense(options)
-        with stopping_gently() as stop:
+        with graceful_shutdown() as stop:
             if options["every"] is not None:
                 self._go_on(stop, options)
                 return
@@ -74,17 +81,19 @@ class Command(AmalgaCommand):
 
     def _go_on(self, stop: Stop, options: dict[str, Any]) -> None:
         """Settle claims as they come; a database or a store that is away is waited for."""
-        pace = Paced(rate=options["rate"], stop=lambda: stop.asked)
+        pace = RateLimiter(rate=options["rate"], stop=lambda: stop.asked)
         while not stop.asked:
             try:
-                self._settle_claims(options, pace)
+                self._verify_claims(options, pace)
             except DatabaseError as fault:
                 self.stderr.write(f"verify: the database is away ({type(fault).__name__})")
                 connection.close()
             stop.pause(max(1, options["every"]))
 
-    def _settle_claims(self, options: dict[str, Any], pace: Paced) -> None:
-        run = Run(claims(), parallel=options["parallel"], pace=pace, expect_missing=options["expect_missing"])
+    def _verify_claims(self, options: dict[str, Any], pace: RateLimiter) -> None:
+        run = Run(
+            unverified_claims(), parallel=options["parallel"], pace=pace, expect_missing=options["expect_missing"]
+        )
         run.go()
         if run.refusal is not None:
             self.stderr.write(f"verify: {run.refusal.message}")
@@ -92,10 +101,10 @@ class Command(AmalgaCommand):
     def _once(self, stop: Stop, options: dict[str, Any]) -> None:
         chosen, scope = _chosen(options)
         with _reported(scope) as report:
-            self._look(stop, options, chosen, report)
+            self._check_heads(stop, options, chosen, report)
 
-    def _look(self, stop: Stop, options: dict[str, Any], chosen: Chosen, report: Report | None) -> None:
-        pace = Paced(rate=options["rate"], stop=lambda: stop.asked)
+    def _check_heads(self, stop: Stop, options: dict[str, Any], chosen: Candidate, report: Report | None) -> None:
+        pace = RateLimiter(rate=options["rate"], stop=lambda: stop.asked)
         total_bytes = chosen.total_bytes if options["level"] == 2 else None
         with Progress(
             self.stderr, "verify", total=chosen.total, total_bytes=total_bytes, quiet=options["json"]
@@ -103,7 +112,7 @@ class Command(AmalgaCommand):
             run = Run(
                 chosen, level=options["level"], parallel=options["parallel"], pace=pace, report=report,
                 expect_missing=options["expect_missing"],
-                told=self._silent if options["json"] else self._tell,
+                told=self._silent if options["json"] else self._print,
                 ticked=lambda done: progress.step(done - progress.done, bytes=pace.bytes - progress.bytes),
             )  # fmt: skip
             counts = run.go()
@@ -124,7 +133,7 @@ class Command(AmalgaCommand):
         if differences(counts):
             raise CommandError("Not every file agrees with its row.", returncode=1)
 
-    def _tell(self, outcome: str, file: File) -> None:
+    def _print(self, outcome: str, file: File) -> None:
         self.stdout.write(f"{outcome}: {file.pk} ({file.key})")
 
     def _silent(self, outcome: str, file: File) -> None:
@@ -138,9 +147,9 @@ def _reported(scope: str) -> Iterator[Report | None]:
     try:
         yield report
     except BaseException:
-        if report is not None and report.outcome == Outcome.RUNNING:
+        if report is not None and report.outcome == RunOutcome.RUNNING:
             with suppress(DatabaseError):
-                report.end(Outcome.STOPPED)
+                report.end(RunOutcome.STOPPED)
         raise
 
 
@@ -156,7 +165,7 @@ def _refuse_nonsense(options: dict[str, Any]) -> None:
         raise CommandError(told, returncode=2)
 
 
-def _chosen(options: dict[str, Any]) -> tuple[Chosen, str]:
+def _chosen(options: dict[str, Any]) -> tuple[Candidate, str]:
     """The files, and what the report calls them; runs over single files and claims leave no report."""
     level, ids = options["level"], options["ids"]
     if ids:
@@ -171,12 +180,12 @@ def _chosen(options: dict[str, Any]) -> tuple[Chosen, str]:
     return unverified(), ""
 
 
-def _outcome(run: Run) -> Outcome:
+def _outcome(run: Run) -> RunOutcome:
     if run.refusal is not None:
-        return Outcome.REFUSED
+        return RunOutcome.REFUSED
     if run.stopped or run.store_is_away:
-        return Outcome.STOPPED
-    return Outcome.DIFFERENCES if differences(run.counts) else Outcome.AGREED
+        return RunOutcome.STOPPED
+    return RunOutcome.DIFFERENCES if differences(run.counts) else RunOutcome.AGREED
 
 
 def _fraction(text: str) -> Fraction:
@@ -193,6 +202,6 @@ def _count(text: str) -> int:
 
 
 def _threads(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_THREADS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MOST_THREADS}")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MAX_THREADS}")
     return int(text)

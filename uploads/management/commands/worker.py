@@ -17,14 +17,14 @@ from django_tasks_db.management.commands.db_worker import Worker
 
 from uploads.management.base import AmalgaCommand
 from uploads.models import Heartbeat
-from uploads.services.gauges import log_queue
+from uploads.services.metrics import log_queue
 from uploads.services.previews import clear_scratch
 
 PAUSE_SECONDS = 1.0
-AWAY_SECONDS = 5.0
+UNAVAILABLE_PAUSE_SECONDS = 5.0
 NAME = "worker"  # of the heartbeat
-BEAT_SECONDS = 30.0
-BEATS_A_LINE = 2
+HEARTBEAT_SECONDS = 30.0
+HEARTBEATS_PER_LOG_LINE = 2
 
 
 class Command(AmalgaCommand):
@@ -43,7 +43,7 @@ class Command(AmalgaCommand):
         worker = self._worker(once=options["once"])
         worker.configure_signals()
         clear_scratch()
-        with _beating(once=options["once"]):
+        with _with_heartbeat(once=options["once"]):
             while True:
                 try:
                     worker.run()
@@ -51,7 +51,7 @@ class Command(AmalgaCommand):
                 except DatabaseError as fault:
                     self.stderr.write(f"worker: the database is away ({type(fault).__name__})")
                     connection.close()
-                    time.sleep(AWAY_SECONDS)
+                    time.sleep(UNAVAILABLE_PAUSE_SECONDS)
 
     def _worker(self, *, once: bool) -> Worker:
         return Worker(
@@ -67,26 +67,26 @@ class Command(AmalgaCommand):
 
 
 @contextmanager
-def _beating(*, once: bool) -> Iterator[None]:
+def _with_heartbeat(*, once: bool) -> Iterator[None]:
     """Note every half minute that a worker is alive, idle or busy, in a thread and over a connection of its own."""
     if once:
         Heartbeat.objects.beat(NAME)
         yield
         return
     ended = threading.Event()
-    threading.Thread(target=_beat, args=[ended], daemon=True).start()
+    threading.Thread(target=_heartbeat, args=[ended], daemon=True).start()
     try:
         yield
     finally:
         ended.set()
 
 
-def _beat(ended: threading.Event) -> None:
+def _heartbeat(ended: threading.Event) -> None:
     for number in itertools.count():
         with suppress(DatabaseError):
             Heartbeat.objects.beat(NAME)
-            if settings.LOG_FORMAT == "json" and number % BEATS_A_LINE == 0:
+            if settings.LOG_FORMAT == "json" and number % HEARTBEATS_PER_LOG_LINE == 0:
                 log_queue()
         connection.close()
-        if ended.wait(BEAT_SECONDS):
+        if ended.wait(HEARTBEAT_SECONDS):
             return

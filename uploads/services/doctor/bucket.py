@@ -9,28 +9,36 @@ from uuid import UUID
 
 from django.conf import settings
 
-from amalga.hosts import is_here
+from amalga.hosts import is_loopback
 from uploads import s3
-from uploads.errors import BadInput, StoreRefused, StoreUnavailable
-from uploads.s3.asked import DENIED, Said, at_aws
-from uploads.s3.posture import (
+from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
+from uploads.s3.bucket import (
     POINTS,
     PUT_HEADERS,
-    Aims,
-    Looked,
-    Point,
-    Standing,
+    BucketSetting,
+    BucketSpec,
+    SettingDiff,
+    SettingStatus,
     archive_tiers,
-    dangers,
-    look,
+    compare_setting,
+    lifecycle_conflicts,
     tiering_configurations,
     unknown_classes,
 )
-from uploads.s3.trial import Tried, clear_leftovers, honors_owner, open_to_all, preflight, try_conditions, try_mode
-from uploads.services.aims import aims, expiry_days, site_origins
-from uploads.services.doctor.told import Level, Line, fail, ok, warn
+from uploads.s3.errors import DENIED, S3ResponseError, at_aws
+from uploads.s3.probes import (
+    ProbeResult,
+    clear_leftovers,
+    honors_owner,
+    is_publicly_readable,
+    preflight,
+    try_conditions,
+    try_mode,
+)
+from uploads.services.bucket_spec import desired_bucket, expiry_days, site_origins
+from uploads.services.doctor.results import CheckResult, Level, fail, ok, warn
 
-MEND = "run `manage.py provision` to see it, and with --apply to mend it"
+REPAIR_HINT = "run `manage.py provision` to see it, and with --apply to mend it"
 STRANGER = "https://evil.example"
 # without these, people lose files or strangers get them; the others are precautions
 GRAVE = {"public access", "CORS"}
@@ -65,18 +73,18 @@ CONDITIONS = {
 # in the words of stores that people own; AWS has none for it
 FULL = ("XMinioStorageFull", "StorageFull", "InsufficientStorage", "QuotaExceeded", "InsufficientCapacity", "507")
 
-Check = Callable[[], Iterable[Line]]
+Check = Callable[[], Iterable[CheckResult]]
 
 
 def bucket_checks(named: Sequence[str] | None, own: UUID | None) -> Iterator[tuple[str, Check]]:
     """`named`: the origins of our pages, None to go by the settings; `own`: what this database is called."""
     try:
         origins = list(named) if named is not None else site_origins()
-    except BadInput as problem:
+    except ValidationFailed as problem:
         line = warn("CORS", "the settings leave open where our pages are", f"{problem.message}")
         yield "CORS", lambda: [line]
         origins = []
-    wanted = aims(origins)
+    wanted = desired_bucket(origins)
     for point in POINTS:
         if point.subject != "CORS" or origins:
             yield f"bucket {point.subject}", functools.partial(posture_lines, point, wanted)
@@ -90,34 +98,34 @@ def bucket_checks(named: Sequence[str] | None, own: UUID | None) -> Iterator[tup
     yield "bucket owner", owner_lines
 
 
-def posture_lines(point: Point, wanted: Aims) -> Iterable[Line]:
-    subject, looked = f"bucket {point.subject}", look(point, wanted)
-    if looked.standing is Standing.AS_WANTED:
+def posture_lines(point: BucketSetting, wanted: BucketSpec) -> Iterable[CheckResult]:
+    subject, looked = f"bucket {point.subject}", compare_setting(point, wanted)
+    if looked.standing is SettingStatus.AS_WANTED:
         yield ok(subject, "as wanted")
-    elif looked.standing is Standing.DIFFERS:
+    elif looked.standing is SettingStatus.DIFFERS:
         told = "; ".join(f"{what} is {now}" for what, now, _ in looked.lines[:3])
         more = f"; {len(looked.lines) - 3} more" if len(looked.lines) > 3 else ""
-        yield (fail if point.subject in GRAVE else warn)(subject, f"{told}{more}", MEND)
+        yield (fail if point.subject in GRAVE else warn)(subject, f"{told}{more}", REPAIR_HINT)
     else:
         yield warn(subject, looked.reason, looked.advice)
     if point.subject == "lifecycle":
         yield from _dangers(looked)
 
 
-def _dangers(looked: Looked) -> Iterable[Line]:
-    for told in dangers(looked.now, expiry_days=expiry_days()):
+def _dangers(looked: SettingDiff) -> Iterable[CheckResult]:
+    for told in lifecycle_conflicts(looked.now, expiry_days=expiry_days()):
         advice = f"limit that rule to what is not ours: f/, p/, quarantine/, manifests/ and {s3.CLOCK_KEY}"
         yield fail("bucket lifecycle", told, advice)
     for told in unknown_classes(looked.now):
         yield warn("bucket lifecycle", told, "look the class up; if it is an archive, limit that rule to other files")
 
 
-def tiering_lines() -> Iterable[Line]:
+def tiering_lines() -> Iterable[CheckResult]:
     """Objects become Intelligent-Tiering's by a lifecycle rule, by an import, or by the store's default."""
     subject = "bucket archive tiers"
     try:
         told = archive_tiers(tiering_configurations(settings.S3_BUCKET))
-    except Said as said:
+    except S3ResponseError as said:
         if said.is_denied:
             yield ok(subject, "not checked: these credentials lack s3:GetIntelligentTieringConfiguration")
         else:
@@ -129,32 +137,32 @@ def tiering_lines() -> Iterable[Line]:
         yield ok(subject, "no Intelligent-Tiering configuration archives files")
 
 
-def open_lines() -> Iterable[Line]:
+def open_lines() -> Iterable[CheckResult]:
     subject = "bucket to strangers"
     try:
-        done = open_to_all()
-    except Said as said:
+        done = is_publicly_readable()
+    except S3ResponseError as said:
         yield warn(subject, f"it did not answer without a signature ({said.code})", "ask again")
         return
     if done:
-        yield fail(subject, f"anybody on the network may {' and '.join(done)}", f"close it at once: {MEND}")
+        yield fail(subject, f"anybody on the network may {' and '.join(done)}", f"close it at once: {REPAIR_HINT}")
     else:
         yield ok(subject, "nothing is told without a signature")
 
 
-def marker_lines(own: UUID | None) -> Iterable[Line]:
+def marker_lines(own: UUID | None) -> Iterable[CheckResult]:
     subject = "marker"
     try:
         found = s3.read_marker()
-    except StoreUnavailable as fault:
-        refused = isinstance(fault, StoreRefused)
+    except StorageUnavailable as fault:
+        refused = isinstance(fault, StorageDenied)
         advice = "allow s3:GetObject on amalga.json" if refused else "mend what is wrong with the store, and ask again"
         yield fail(subject, f"it cannot be read ({fault.detail})", advice)
-    except BadInput as problem:
+    except ValidationFailed as problem:
         yield fail(subject, "amalga.json is no marker of Amalga's", problem.message)
     else:
         if found is None:
-            yield warn(subject, "nothing says which database the bucket belongs to", MEND)
+            yield warn(subject, "nothing says which database the bucket belongs to", REPAIR_HINT)
         elif own is None:
             yield warn(subject, f"it says {found}, and the database does not say its own", "mend the database first")
         elif found != own:
@@ -164,36 +172,36 @@ def marker_lines(own: UUID | None) -> Iterable[Line]:
             yield ok(subject, "the bucket belongs to this database")
 
 
-def page_lines(origin: str) -> Iterable[Line]:
+def page_lines(origin: str) -> Iterable[CheckResult]:
     subject = f"CORS from {origin}"
     try:
         found = preflight(origin, PUT_HEADERS[settings.S3_CHECKSUMS])
-    except Said as said:
+    except S3ResponseError as said:
         yield fail(subject, f"a browser gets no answer ({said.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it")
         return
     if found.lets_in:
         yield ok(subject, "a browser may send files")
     else:
-        yield fail(subject, f"a browser will not send files: {found.why}", MEND)
+        yield fail(subject, f"a browser will not send files: {found.why}", REPAIR_HINT)
 
 
-def stranger_lines() -> Iterable[Line]:
+def stranger_lines() -> Iterable[CheckResult]:
     """Only with a signed URL could they send anything, and that is given to nobody but our own pages."""
     subject = f"CORS from {STRANGER}"
     try:
         found = preflight(STRANGER, PUT_HEADERS["off"])
-    except Said as said:
+    except S3ResponseError as said:
         yield fail(subject, f"a browser gets no answer ({said.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it")
         return
     if not found.lets_in:
         yield ok(subject, f"a stranger's page is kept out: {found.why}")
-    elif is_here(urlsplit(settings.S3_ORIGIN).hostname):
+    elif is_loopback(urlsplit(settings.S3_ORIGIN).hostname):
         yield ok(subject, "any page may send what it has a URL for; the store is on this machine alone")
     else:
-        yield fail(subject, "any page may send what it has a URL for", MEND)
+        yield fail(subject, "any page may send what it has a URL for", REPAIR_HINT)
 
 
-def trial_lines() -> Iterable[Line]:
+def trial_lines() -> Iterable[CheckResult]:
     """Digests, then conditional requests: what keeps the first trial from its end would be told twice."""
     lines = list(digest_lines())
     yield from lines
@@ -201,12 +209,12 @@ def trial_lines() -> Iterable[Line]:
         yield from condition_lines()
 
 
-def digest_lines() -> Iterable[Line]:
+def digest_lines() -> Iterable[CheckResult]:
     subject, mode = "digests", settings.S3_CHECKSUMS
     try:
         clear_leftovers()
         tried = {one: try_mode(one) for one in MODES}
-    except Said as said:
+    except S3ResponseError as said:
         advice = f"allow {RIGHTS[said.operation]}" if said.is_denied else "wait for the store, and ask again"
         yield fail(subject, f"the trial broke off at {said.operation}: {said.code}", advice)
         return
@@ -232,7 +240,7 @@ def digest_lines() -> Iterable[Line]:
         yield fail(subject, "it takes more bytes than a URL was signed for", "use a store that checks signatures")
 
 
-def _short(tried: Tried) -> str:
+def _short(tried: ProbeResult) -> str:
     if tried.fault:
         return tried.fault
     if not tried.refuses_flipped:
@@ -242,11 +250,11 @@ def _short(tried: Tried) -> str:
     return "it keeps no digest"
 
 
-def condition_lines() -> Iterable[Line]:
+def condition_lines() -> Iterable[CheckResult]:
     subject = "conditional requests"
     try:
         honored = try_conditions()
-    except Said as said:
+    except S3ResponseError as said:
         advice = f"allow {RIGHTS[said.operation]}" if said.is_denied else "wait for the store, and ask again"
         yield fail(subject, f"the trial broke off at {said.operation}: {said.code}", advice)
         return
@@ -265,7 +273,7 @@ def _words(conditions: Iterable[str]) -> str:
     return ",".join(sorted(conditions)) or "off"
 
 
-def owner_lines() -> Iterable[Line]:
+def owner_lines() -> Iterable[CheckResult]:
     """Whose bucket it is was already asked for: without the right owner nothing gets here."""
     subject, owner = "bucket owner", settings.S3_BUCKET_OWNER
     if not owner:
@@ -275,7 +283,7 @@ def owner_lines() -> Iterable[Line]:
         return
     try:
         calls, urls = honors_owner()
-    except Said as said:
+    except S3ResponseError as said:
         yield fail(
             subject, f"the trial broke off at {said.operation}: {said.code}", "wait for the store, and ask again"
         )

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.checks import Tags, run_checks
 from django.db import DatabaseError, OperationalError, ProgrammingError, connection, connections, transaction
 from django.db.migrations.executor import MigrationExecutor
+from psycopg.errors import FeatureNotSupported, UndefinedFunction
 
-from amalga.hosts import is_here
-from amalga.replica import ALIAS
-from uploads.services.doctor.clock import clock_line
-from uploads.services.doctor.database_reach import trouble
-from uploads.services.doctor.database_replica import replica_lines
-from uploads.services.doctor.limits import Budget, safely
-from uploads.services.doctor.told import Line, fail, ok, warn
+from amalga.db import unpooled_connection
+from amalga.db.replica import ALIAS, PIN_SECONDS, PRIMARY, REPLAYED
+from amalga.hosts import is_loopback
+from uploads.services.doctor.database_connection import connection_error
+from uploads.services.doctor.results import CheckResult, Deadline, Level, fail, ok, safely, warn
+from uploads.services.doctor.storage import clock_line
 
 OLDEST_VERSION = 14
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 STORES_MILLISECONDS = 2000
 BACKGROUND = 3  # sweep, verify, worker: a process each
-Check = Callable[[], Iterable[Line]]
+Check = Callable[[], Iterable[CheckResult]]
 
 
-def database_checks(budget: Budget, more: Sequence[tuple[str, Check]] = ()) -> Iterable[Line]:
+def database_checks(budget: Deadline, more: Sequence[tuple[str, Check]] = ()) -> Iterable[CheckResult]:
     """Its connections end by themselves what hangs, so this runs in the caller's thread."""
-    unreached = trouble()
+    unreached = connection_error()
     if unreached:
         yield unreached
         yield warn("database", "what is in it was not looked at", "mend that first, and ask again")
@@ -39,10 +41,10 @@ def database_checks(budget: Budget, more: Sequence[tuple[str, Check]] = ()) -> I
         if not budget.left:
             yield fail(subject, "not looked at, the database answers too slowly", "see what it is busy with")
             continue
-        yield from safely(subject, functools.partial(_asked, subject, check))
+        yield from safely(subject, functools.partial(_query, subject, check))
 
 
-def _asked(subject: str, check: Check) -> list[Line]:
+def _query(subject: str, check: Check) -> list[CheckResult]:
     try:
         return list(check())
     except DatabaseError as error:
@@ -51,25 +53,25 @@ def _asked(subject: str, check: Check) -> list[Line]:
         return [fail(subject, f"the database does not tell ({type(error).__name__})", advice)]
 
 
-def _one(sql: str, *values: Any) -> tuple[Any, ...]:
+def _fetch_value(sql: str, *values: Any) -> tuple[Any, ...]:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         found: tuple[Any, ...] = cursor.fetchone()
         return found
 
 
-def _version() -> Iterable[Line]:
-    (number, recovering) = _one("SELECT current_setting('server_version_num')::int, pg_is_in_recovery()")
+def _version() -> Iterable[CheckResult]:
+    (number, recovering) = _fetch_value("SELECT current_setting('server_version_num')::int, pg_is_in_recovery()")
     major = number // 10_000
     if major < OLDEST_VERSION:
         yield fail("database", f"Postgres {major}", f"move to Postgres {OLDEST_VERSION} or newer")
-    elif recovering or _one("SHOW transaction_read_only")[0] == "on":
+    elif recovering or _fetch_value("SHOW transaction_read_only")[0] == "on":
         yield fail("database", "it takes no writes", "lead DATABASE_URL to the primary; wait if it is taking over")
     else:
         yield ok("database", f"Postgres {major} answers and takes writes")
 
 
-def _tls() -> Iterable[Line]:
+def _tls() -> Iterable[CheckResult]:
     connection.ensure_connection()
     held: Any = connection.connection
     database = connection.settings_dict
@@ -77,15 +79,15 @@ def _tls() -> Iterable[Line]:
         proven = str(database["OPTIONS"].get("sslmode", "")).startswith("verify-")
         who = "its certificate is verified" if proven else "its certificate is not looked at"
         yield ok("database TLS", f"in use; {who}")
-    elif is_here(database.get("HOST")):
+    elif is_loopback(database.get("HOST")):
         yield ok("database TLS", "not in use, and not needed: the database is on this machine")
     else:
         advice = "let the server speak TLS, drop sslmode from DATABASE_URL, and name its authority by DATABASE_CA"
         yield fail("database TLS", "everything goes over the network in the clear", advice)
 
 
-def _time_limits() -> Iterable[Line]:
-    values = {name: _one("SELECT current_setting(%s)", name)[0] for name in LIMITS}
+def _time_limits() -> Iterable[CheckResult]:
+    values = {name: _fetch_value("SELECT current_setting(%s)", name)[0] for name in LIMITS}
     off = [name for name, value in values.items() if value == "0"]
     if off:
         role = connection.settings_dict["USER"]
@@ -95,8 +97,8 @@ def _time_limits() -> Iterable[Line]:
         yield ok("database time limits", ", ".join(f"{name} {value}" for name, value in values.items()))
 
 
-def _connections() -> Iterable[Line]:
-    limit, used = _one(
+def _connections() -> Iterable[CheckResult]:
+    limit, used = _fetch_value(
         "SELECT least(current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,"
         " nullif((SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user), -1),"
         " nullif((SELECT datconnlimit FROM pg_database WHERE datname = current_database()), -1)),"
@@ -116,7 +118,7 @@ def _connections() -> Iterable[Line]:
         yield ok("database connections", told)
 
 
-def _migrations() -> Iterable[Line]:
+def _migrations() -> Iterable[CheckResult]:
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
@@ -126,7 +128,7 @@ def _migrations() -> Iterable[Line]:
         yield ok("migrations", "all applied")
 
 
-def _letters() -> Iterable[Line]:
+def _letters() -> Iterable[CheckResult]:
     told = run_checks(tags=[Tags.database], databases=["default"])
     for one in told:
         yield warn("database letters", f"{one.msg} ({one.id})", str(one.hint or ""))
@@ -134,13 +136,13 @@ def _letters() -> Iterable[Line]:
         yield ok("database letters", "searches in all scripts find their index")
 
 
-def _clock() -> Iterable[Line]:
+def _clock() -> Iterable[CheckResult]:
     before = datetime.now(UTC)
-    theirs = _one("SELECT clock_timestamp()")[0]
+    theirs = _fetch_value("SELECT clock_timestamp()")[0]
     yield clock_line("database clock", theirs, before=before, after=datetime.now(UTC), exact=True)
 
 
-def _stores() -> Iterable[Line]:
+def _stores() -> Iterable[CheckResult]:
     """Whether each row's store has a name in the settings. Where all have, that is a look at every row."""
     known = [settings.S3_STORE_NAME, *([settings.OTHER_S3["name"]] if settings.OTHER_S3 else [])]
     try:
@@ -168,3 +170,50 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("database letters", _letters),
     ("stores of rows", _stores),
 )
+
+
+SUBJECT = "replica"
+ADVICE = "lead READ_DATABASE_URL to a replica of this database"
+FAR_BEHIND_BYTES = 16 * 1024**2  # a busy primary writes less while one looks
+
+Opened = psycopg.Connection[Any]
+
+
+def replica_lines() -> Iterable[CheckResult]:
+    """Nothing where there is none. Without it everything works, at the primary's cost: so trouble is only a warning."""
+    if ALIAS not in connections:
+        return
+    if unreached := connection_error(SUBJECT, ALIAS):
+        yield replace(unreached, level=Level.WARN)
+        return
+    with unpooled_connection() as primary, unpooled_connection(ALIAS) as opened:
+        yield _line(primary, opened)
+
+
+def _line(primary: Opened, opened: Opened) -> CheckResult:
+    if not _first(opened, "SELECT pg_is_in_recovery()"):
+        return fail(SUBJECT, "it is no replica: it takes writes of its own", ADVICE)
+    whose = {_first(one, "SELECT id FROM uploads_installation") for one in (primary, opened)}
+    if len(whose - {None}) > 1:
+        return fail(SUBJECT, "it is a replica of another database", ADVICE)
+    written, replayed = _number(primary, PRIMARY), _number(opened, REPLAYED)
+    if written is None or replayed is None:
+        told = f"answers, and tells no numbers: for {PIN_SECONDS} s after a person's own write it is left alone"
+        return ok(SUBJECT, told)
+    behind = max(0, written - replayed)
+    if behind > FAR_BEHIND_BYTES:
+        advice = "look at what it is busy with, and whether its replay is paused"
+        return warn(SUBJECT, f"{behind // 1024**2} MiB behind; until it has caught up the primary is asked", advice)
+    return ok(SUBJECT, f"answers, {behind} bytes behind")
+
+
+def _number(opened: Opened, sql: str) -> int | None:
+    try:
+        return int(_first(opened, sql))
+    except (FeatureNotSupported, UndefinedFunction):
+        return None
+
+
+def _first(opened: Opened, sql: str) -> Any:
+    row = opened.execute(sql).fetchone()
+    return row[0] if row else None

@@ -1,9 +1,8 @@
 """Bucket and database compared in one merged pass of two sorted streams, and what is provable mended."""
 
-from uploads.services.fsck.look import BACK
+from uploads.services.fsck.recheck import BACK
 from uploads.services.fsck.repair import Repaired, repair
-from uploads.services.fsck.run import COMMAND, GRACE_SECONDS, Refused, Scope, Teller, fsck
-from uploads.services.fsck.words import left_in_words
+from uploads.services.fsck.run import COMMAND, GRACE_SECONDS, Refused, RunObserver, Scope, describe_unrepaired, fsck
 
 __all__ = [
     "BACK",
@@ -11,9 +10,9 @@ __all__ = [
     "GRACE_SECONDS",
     "Refused",
     "Repaired",
+    "RunObserver",
     "Scope",
-    "Teller",
+    "describe_unrepaired",
     "fsck",
-    "left_in_words",
     "repair",
 ]

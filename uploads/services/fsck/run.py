@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +12,17 @@ from typing import Any
 from django.db import Error, transaction
 from django.db.models import Count, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
+from amalga.db.timeouts import long_transaction
 from uploads import s3
-from uploads.errors import BadInput, ListingOutOfOrder, Problem, WrongMarker
-from uploads.models import File, Finding, Heartbeat, Origin, Outcome, Report
-from uploads.models.queries import in_seconds
-from uploads.services.fsck.compare import Comparison
-from uploads.services.fsck.lines import Tally
-from uploads.services.fsck.look import OURS, Verdict
-from uploads.services.fsck.multiparts import strays
-from uploads.services.fsck.rows import LATER_THAN_ANY
-from uploads.services.leisure import at_leisure
-from uploads.services.marker import require_marker
+from uploads.errors import ListingOutOfOrder, Problem, ValidationFailed, WrongMarker
+from uploads.models import File, Finding, Heartbeat, Origin, Report, RunOutcome
+from uploads.models.querysets import seconds_from_now
+from uploads.services.bucket_owner import require_marker
+from uploads.services.fsck.diff import Comparison
+from uploads.services.fsck.recheck import OURS, Verdict, orphaned_multiparts
+from uploads.services.fsck.streams import END_OF_TIME, Tally
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +31,14 @@ GRACE_SECONDS = 3600
 KEPT_REPORTS = 100
 SAVE_SECONDS = 2.0
 # A report that is still "running" and was not written for so long belongs to a process that was killed.
-DEAD_AFTER_SECONDS = 60
+LEASE_LOST_SECONDS = 60
 
 
 class Refused(Problem):
     """Nothing was compared: the two do not belong together, or it cannot be told."""
 
     code = "refused"
+    status_code = 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,14 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Teller:
+class RunObserver:
     """Who hears of findings as they come, and of how many keys are done."""
 
     found: Callable[[Finding], None] = lambda _finding: None
     done: Callable[[int], None] = lambda _keys: None
 
 
-def fsck(scope: Scope, teller: Teller, *, resume: bool = False, empty_is_right: bool = False) -> Report:
+def fsck(scope: Scope, teller: RunObserver, *, resume: bool = False, empty_is_right: bool = False) -> Report:
     """Compare, and keep what was found in a report: agreed, or with differences.
 
     Nothing but reports is written, and nothing in the bucket. Safe to repeat, to end anywhere and to run several times
@@ -87,15 +87,15 @@ def fsck(scope: Scope, teller: Teller, *, resume: bool = False, empty_is_right: 
     try:
         _require_pair(scope, empty_is_right=empty_is_right)
         _compare(report, scope, comparison, teller)
-    except (WrongMarker, BadInput, Refused, ListingOutOfOrder) as problem:
-        report.end(Outcome.REFUSED, reason=problem.message)
+    except (WrongMarker, ValidationFailed, Refused, ListingOutOfOrder) as problem:
+        report.end(RunOutcome.REFUSED, reason=problem.message)
         raise Refused(problem.message) from problem
     except BaseException:
         with suppress(Error):
-            report.end(Outcome.STOPPED, **_figures(report, comparison, begun))
+            report.end(RunOutcome.STOPPED, **_stats(report, comparison, begun))
         raise
     found = report.findings.exists()
-    report.end(Outcome.DIFFERENCES if found else Outcome.AGREED, **_figures(report, comparison, begun))
+    report.end(RunOutcome.DIFFERENCES if found else RunOutcome.AGREED, **_stats(report, comparison, begun))
     Heartbeat.objects.beat(COMMAND)
     _forget_old(scope)
     logger.info("fsck_done scope=%s outcome=%s objects=%s", scope, report.outcome, comparison.objects.count)
@@ -105,17 +105,17 @@ def fsck(scope: Scope, teller: Teller, *, resume: bool = False, empty_is_right: 
 def _stopped(scope: Scope) -> Report:
     """The last report of this scope, to be gone on with. Raises Refused when that came to its end."""
     last = Report.objects.filter(command=COMMAND, scope=str(scope)).first()
-    dead = Q(outcome=Outcome.STOPPED) | Q(
-        Q(ended_at=None, started_at__lt=in_seconds(-DEAD_AFTER_SECONDS))
-        | Q(ended_at__lt=in_seconds(-DEAD_AFTER_SECONDS)),
-        outcome=Outcome.RUNNING,
+    dead = Q(outcome=RunOutcome.STOPPED) | Q(
+        Q(ended_at=None, started_at__lt=seconds_from_now(-LEASE_LOST_SECONDS))
+        | Q(ended_at__lt=seconds_from_now(-LEASE_LOST_SECONDS)),
+        outcome=RunOutcome.RUNNING,
     )
-    if last is None or not Report.objects.filter(dead, pk=last.pk).update(outcome=Outcome.RUNNING, ended_at=Now()):
+    if last is None or not Report.objects.filter(dead, pk=last.pk).update(outcome=RunOutcome.RUNNING, ended_at=Now()):
         raise Refused(
             "There is no stopped run of this scope to go on with. Run it without --resume. "
             "(One that was killed counts as stopped after a minute.)"
         )
-    last.outcome = Outcome.RUNNING
+    last.outcome = RunOutcome.RUNNING
     last.summary = {"since": last.cursor} if last.cursor else {}
     return last
 
@@ -123,7 +123,7 @@ def _stopped(scope: Scope) -> Report:
 def _require_pair(scope: Scope, *, empty_is_right: bool) -> None:
     """Return if bucket and database belong together. Raises WrongMarker, BadInput, Refused, StoreUnavailable."""
     require_marker(scope.store)
-    _require_known_stores(scope)
+    _require_configured_stores(scope)
     if empty_is_right or File.objects.filter(store=scope.store).exists():
         return
     if any(next(s3.list_objects(prefix, store=scope.store), None) for prefix in OURS):
@@ -133,13 +133,13 @@ def _require_pair(scope: Scope, *, empty_is_right: bool) -> None:
         )
 
 
-def _require_known_stores(scope: Scope) -> None:
+def _require_configured_stores(scope: Scope) -> None:
     """Rows of a store that no variable names are compared by nobody, and their files cannot be read."""
-    known = {store.name for store in (s3.main_store(), s3.other_store()) if store}
+    known = {store.name for store in (s3.main_store(), s3.secondary_store()) if store}
     rows = File.objects.exclude(store__in=known)
     if scope.prefix:
-        rows = rows.filter(key__gte=scope.prefix, key__lt=scope.prefix + LATER_THAN_ANY)
-    with at_leisure():
+        rows = rows.filter(key__gte=scope.prefix, key__lt=scope.prefix + END_OF_TIME)
+    with long_transaction():
         name = rows.values_list("store", flat=True).order_by().first()
     if name is not None:
         raise Refused(
@@ -148,10 +148,10 @@ def _require_known_stores(scope: Scope) -> None:
         )
 
 
-def _compare(report: Report, scope: Scope, comparison: Comparison, teller: Teller) -> None:
+def _compare(report: Report, scope: Scope, comparison: Comparison, teller: RunObserver) -> None:
     saved = time.monotonic()
     for prefix in scope.prefixes():
-        if report.cursor >= prefix + LATER_THAN_ANY:
+        if report.cursor >= prefix + END_OF_TIME:
             continue
         for step in comparison.run(prefix, after=report.cursor):
             report.cursor = step.upto
@@ -159,11 +159,11 @@ def _compare(report: Report, scope: Scope, comparison: Comparison, teller: Telle
                 _save(report, step.found, teller)
                 saved = time.monotonic()
             teller.done(max(step.rows, step.objects))
-    for found in strays(scope.prefix, store=scope.store, grace=scope.grace):
+    for found in orphaned_multiparts(scope.prefix, store=scope.store, grace=scope.grace):
         _save(report, found, teller)
 
 
-def _save(report: Report, found: list[Verdict], teller: Teller) -> None:
+def _save(report: Report, found: list[Verdict], teller: RunObserver) -> None:
     """Findings and how far they go, together: what is behind the cursor is found again, what is before is not."""
     rows = [
         Finding(report=report, trouble=one.trouble, key=one.key, file_id=one.file_id, detail=one.detail)
@@ -177,7 +177,7 @@ def _save(report: Report, found: list[Verdict], teller: Teller) -> None:
         teller.found(row)
 
 
-def _figures(report: Report, comparison: Comparison, begun: float) -> dict[str, Any]:
+def _stats(report: Report, comparison: Comparison, begun: float) -> dict[str, Any]:
     """What the two sides came to. After a `resume` of the rest only, from the key `since` on."""
     counts = report.findings.order_by().values_list("trouble").annotate(count=Count("pk"))
     return {
@@ -199,3 +199,18 @@ def _forget_old(scope: Scope) -> None:
     first_kept = list(reports.order_by("-id").values_list("id", flat=True)[KEPT_REPORTS - 1 : KEPT_REPORTS])
     for oldest in first_kept:
         reports.filter(id__lt=oldest).delete()
+
+
+LEFT = {
+    "moving": _("objects of files that are being uploaded or removed"),
+    "young": _("too young to be judged"),
+    "changed": _("changed while they were looked at"),
+    "elsewhere": _("being moved to or from another store"),
+    "marked": _("marked as missing before, and still so"),
+    "others": _("objects that are not ours, outside f/ and p/"),
+}
+
+
+def describe_unrepaired(left: Mapping[str, int]) -> list[str]:
+    """One line for each reason, like `12 too young to be judged`."""
+    return [f"{count:,} {LEFT[why]}" for why, count in left.items() if why in LEFT]

@@ -1,5 +1,5 @@
 """Make files of what a bucket holds already, without copying a byte."""
 
-from uploads.services.imports.run import BATCH_KEYS, WRITERS, Figures, Plan, Step, bring_in, look
+from uploads.services.imports.run import BATCH_KEYS, WRITERS, ImportStats, Plan, Step, import_objects, plan_import
 
-__all__ = ["BATCH_KEYS", "WRITERS", "Figures", "Plan", "Step", "bring_in", "look"]
+__all__ = ["BATCH_KEYS", "WRITERS", "ImportStats", "Plan", "Step", "import_objects", "plan_import"]

@@ -16,18 +16,26 @@ from django.db import DatabaseError, DataError, IntegrityError, connection
 
 from uploads import s3
 from uploads.errors import Problem
-from uploads.models import Finding, Folder, Outcome, Report, Trouble
+from uploads.models import Finding, Folder, Report, RunOutcome, Trouble
+from uploads.services.bucket_owner import require_marker
 from uploads.services.folders import ensure
-from uploads.services.imports.keys import OWN_FOLDERS, EmptyFolder, Found, Refused, is_own, read_key, require_foreign
-from uploads.services.imports.rows import Added, Owned, add, known_keys
-from uploads.services.marker import require_marker
+from uploads.services.imports.copy_rows import Added, Owned, add, existing_keys
+from uploads.services.imports.key_mapping import (
+    OWN_FOLDERS,
+    EmptyFolder,
+    ImportCandidate,
+    RejectedKey,
+    is_own,
+    read_key,
+    require_foreign,
+)
 
 logger = logging.getLogger(__name__)
 
 COMMAND = "import_bucket"
 BATCH_KEYS = 10_000
 WRITERS = 3
-MOST_PLACES = 10_000  # paths whose folders are remembered
+MAX_PLACES = 10_000  # paths whose folders are remembered
 BEHIND_HEX = "~"  # comes after all that our own keys begin with
 
 
@@ -39,7 +47,7 @@ class Plan(Owned):
 
 
 @dataclass(slots=True)
-class Figures:
+class ImportStats:
     """What came of the objects so far; without applying, what would come of them."""
 
     objects: int = 0
@@ -58,9 +66,9 @@ class Step(NamedTuple):
     `after` is where it began, if not at the beginning.
     """
 
-    figures: Figures
-    refused: Sequence[Refused]
-    examples: Sequence[Found]
+    figures: ImportStats
+    refused: Sequence[RejectedKey]
+    examples: Sequence[ImportCandidate]
     after: str = ""
 
 
@@ -72,21 +80,21 @@ class _Batch:
     objects: int = 0
     known: int = 0
     own: int = 0
-    found: list[Found] = field(default_factory=list)
+    found: list[ImportCandidate] = field(default_factory=list)
     empty: list[EmptyFolder] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[RejectedKey] = field(default_factory=list)
 
 
-def look(plan: Plan) -> Generator[Step]:
+def plan_import(plan: Plan) -> Generator[Step]:
     """What an import would do, batch by batch. Nothing is written. Raises what `bring_in` raises."""
     _require_usable(plan)
-    figures = Figures()
+    figures = ImportStats()
     for batch in _batches(plan, after=""):
         added = Added(len(batch.found), sum(one.size for one in batch.found))
         yield _step(figures, batch, added)
 
 
-def bring_in(plan: Plan, *, writers: int = WRITERS) -> Generator[Step]:
+def import_objects(plan: Plan, *, writers: int = WRITERS) -> Generator[Step]:
     """Make files of the objects, batch by batch, several batches at once. No object is touched.
 
     Safe to repeat and to race: a key that has a file is left as it is. Goes on where a run of the same prefix was
@@ -99,7 +107,7 @@ def bring_in(plan: Plan, *, writers: int = WRITERS) -> Generator[Step]:
         yield from _write_all(plan, _Places(plan.owner, into, with_empty=is_first), report, writers)
     except BaseException:
         with suppress(DatabaseError):
-            report.end(Outcome.STOPPED)
+            report.end(RunOutcome.STOPPED)
         raise
 
 
@@ -122,9 +130,9 @@ def _open(plan: Plan) -> tuple[Report, bool]:
     """
     earlier = Report.objects.filter(command=COMMAND, scope=plan.prefix, summary__bucket=settings.S3_BUCKET)
     last = earlier.first()
-    unended = last is not None and last.outcome in {Outcome.RUNNING, Outcome.STOPPED}
-    is_first = not earlier.filter(outcome__in=[Outcome.AGREED, Outcome.DIFFERENCES]).exists()
-    earlier.filter(outcome=Outcome.RUNNING).update(outcome=Outcome.STOPPED)
+    unended = last is not None and last.outcome in {RunOutcome.RUNNING, RunOutcome.STOPPED}
+    is_first = not earlier.filter(outcome__in=[RunOutcome.AGREED, RunOutcome.DIFFERENCES]).exists()
+    earlier.filter(outcome=RunOutcome.RUNNING).update(outcome=RunOutcome.STOPPED)
     told = {"bucket": settings.S3_BUCKET, "owner": plan.owner.get_username(), "folder": plan.folder}
     cursor = last.cursor if last and unended else ""
     return Report.objects.create(command=COMMAND, scope=plan.prefix, cursor=cursor, summary=told), is_first
@@ -161,7 +169,7 @@ def _sorted(pages: Sequence[s3.Page], plan: Plan) -> _Batch:
     prefix, depth = plan.prefix, len(list(filter(None, plan.folder.split("/"))))
     batch = _Batch(last=pages[-1].keys[-1])
     for page in pages:
-        known = known_keys(page.keys)
+        known = existing_keys(page.keys)
         batch.objects += len(page)
         for key, size, etag, modified in zip(page.keys, page.sizes, page.etags, page.modified, strict=True):
             if key in known:
@@ -170,20 +178,25 @@ def _sorted(pages: Sequence[s3.Page], plan: Plan) -> _Batch:
                 batch.own += 1
             else:
                 what = read_key(key, size, etag, modified, prefix=prefix, depth=depth)
-                _sort(batch, what._replace(archived=True) if isinstance(what, Found) and key in page.archived else what)
+                _sort(
+                    batch,
+                    what._replace(archived=True)
+                    if isinstance(what, ImportCandidate) and key in page.archived
+                    else what,
+                )
     return batch
 
 
-def _sort(batch: _Batch, what: Found | EmptyFolder | Refused) -> None:
-    if isinstance(what, Found):
+def _sort(batch: _Batch, what: ImportCandidate | EmptyFolder | RejectedKey) -> None:
+    if isinstance(what, ImportCandidate):
         batch.found.append(what)
-    elif isinstance(what, Refused):
+    elif isinstance(what, RejectedKey):
         batch.refused.append(what)
     else:
         batch.empty.append(what)
 
 
-def _step(figures: Figures, batch: _Batch, added: Added) -> Step:
+def _step(figures: ImportStats, batch: _Batch, added: Added) -> Step:
     figures.objects += batch.objects
     figures.files += added.files
     figures.bytes += added.bytes
@@ -217,12 +230,12 @@ class _Places:
         places = self._of(paths | {one.folder for one in batch.empty if self._with_empty})
         barred = {path: place.message for path, place in places.items() if isinstance(place, Problem)}
         if barred:
-            batch.refused += [Refused(one.key, barred[one.folder]) for one in batch.found if one.folder in barred]
+            batch.refused += [RejectedKey(one.key, barred[one.folder]) for one in batch.found if one.folder in barred]
             batch.found = [one for one in batch.found if one.folder not in barred]
         return {path: place for path, place in places.items() if not isinstance(place, Problem)}
 
     def _of(self, paths: set[str]) -> dict[str, int | Problem | None]:
-        if len(self._known) > MOST_PLACES:
+        if len(self._known) > MAX_PLACES:
             self._known.clear()
         for path, answer in ensure(paths - self._known.keys(), by=self._owner, into=self._into, limited=False).items():
             self._known[path] = answer.pk if isinstance(answer, Folder) else answer
@@ -231,13 +244,13 @@ class _Places:
 
 class _Writing(NamedTuple):
     batch: _Batch
-    added: Future[tuple[Added, list[Refused]]]
+    added: Future[tuple[Added, list[RejectedKey]]]
 
 
 def _write_all(plan: Plan, places: _Places, report: Report, writers: int) -> Iterator[Step]:
     """Several batches are written while the next is read; they are noted in their order, so that all before the
     cursor is there."""
-    figures, waiting, after = Figures(), deque[_Writing](), report.cursor
+    figures, waiting, after = ImportStats(), deque[_Writing](), report.cursor
     yield Step(figures, [], [], after)
     with ThreadPoolExecutor(writers) as pool:
         for batch in _batches(plan, after=after):
@@ -248,11 +261,11 @@ def _write_all(plan: Plan, places: _Places, report: Report, writers: int) -> Ite
         while waiting:
             yield _note(waiting.popleft(), figures, report)._replace(after=after)
     report.cursor = ""
-    report.end(Outcome.DIFFERENCES if figures.refused else Outcome.AGREED, **asdict(figures))
+    report.end(RunOutcome.DIFFERENCES if figures.refused else RunOutcome.AGREED, **asdict(figures))
     logger.info("bucket_imported report=%s files=%s by=%s", report.pk, figures.files, plan.owner.pk)
 
 
-def _note(writing: _Writing, figures: Figures, report: Report) -> Step:
+def _note(writing: _Writing, figures: ImportStats, report: Report) -> Step:
     added, refused = writing.added.result()
     writing.batch.refused += refused
     writing.batch.known += len(writing.batch.found) - added.files - len(refused)  # another import was faster
@@ -266,7 +279,9 @@ def _note(writing: _Writing, figures: Figures, report: Report) -> Step:
     return step
 
 
-def _write(found: Sequence[Found], folders: Mapping[str, int | None], plan: Plan) -> tuple[Added, list[Refused]]:
+def _write(
+    found: Sequence[ImportCandidate], folders: Mapping[str, int | None], plan: Plan
+) -> tuple[Added, list[RejectedKey]]:
     """In a thread, with a connection of its own."""
     try:
         return _add_or_part(found, folders, plan)
@@ -274,7 +289,9 @@ def _write(found: Sequence[Found], folders: Mapping[str, int | None], plan: Plan
         connection.close()
 
 
-def _add_or_part(found: Sequence[Found], folders: Mapping[str, int | None], plan: Plan) -> tuple[Added, list[Refused]]:
+def _add_or_part(
+    found: Sequence[ImportCandidate], folders: Mapping[str, int | None], plan: Plan
+) -> tuple[Added, list[RejectedKey]]:
     """What one bad row stops is tried in halves, until that row is alone."""
     if not found:
         return Added(0, 0), []
@@ -283,7 +300,7 @@ def _add_or_part(found: Sequence[Found], folders: Mapping[str, int | None], plan
     except (DataError, IntegrityError) as error:
         if len(found) == 1:
             logger.warning("import_row_refused code=%s", type(error).__name__)
-            return Added(0, 0), [Refused(found[0].key, "The database refuses it.")]
+            return Added(0, 0), [RejectedKey(found[0].key, "The database refuses it.")]
     half = len(found) // 2
     (one, some), (other, more) = (_add_or_part(part, folders, plan) for part in (found[:half], found[half:]))
     return Added(one.files + other.files, one.bytes + other.bytes), some + more

@@ -15,13 +15,12 @@ from typing import Any
 
 from django.db import connection
 
+from amalga.db.timeouts import long_transaction
 from uploads import s3
-from uploads.errors import StoreUnavailable
-from uploads.models import Installation
-from uploads.parts import MOST_PARTS, encode_digest
-from uploads.services.leisure import at_leisure
-from uploads.services.manifest.lines import FORMAT
-from uploads.services.manifest.tables import EVENTS, LEFT_OUT, TABLES, Table
+from uploads.errors import StorageUnavailable
+from uploads.models import Event, File, Folder, Grant, Installation, Tag, Tagging
+from uploads.parts import MAX_PARTS, encode_digest
+from uploads.services.manifest.format import FORMAT
 
 PREFIX = "manifests/"
 NAME = re.compile(PREFIX + r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}Z\.jsonl\.gz")
@@ -58,8 +57,8 @@ def save_in_bucket(path: Path) -> str:
     """Put a manifest under `manifests/` in the main store; its key. Raises StoreUnavailable: then run it again."""
     key = f"{PREFIX}{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}.jsonl.gz"
     size = path.stat().st_size
-    store, mark = s3.main_store().name, s3.Mark(str(Installation.objects.own_id()))
-    part_bytes = max(PART_BYTES, -(-size // MOST_PARTS))
+    store, mark = s3.main_store().name, s3.CopyTag(str(Installation.objects.own_id()))
+    part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
     with path.open("rb") as file:
         if size <= part_bytes:
             piece = file.read()
@@ -68,7 +67,7 @@ def save_in_bucket(path: Path) -> str:
             _save_parts(key, iter(lambda: file.read(part_bytes), b""), size, store, mark)
     saved = s3.head(key, store=store)
     if saved is None or saved.size != size:
-        raise StoreUnavailable("HeadObject: the manifest is not there as it was sent")
+        raise StorageUnavailable("HeadObject: the manifest is not there as it was sent")
     return key
 
 
@@ -80,7 +79,7 @@ def latest_in_bucket() -> str | None:
     return newest
 
 
-def _save_parts(key: str, pieces: Iterator[bytes], size: int, store: str, mark: s3.Mark) -> None:
+def _save_parts(key: str, pieces: Iterator[bytes], size: int, store: str, mark: s3.CopyTag) -> None:
     begun = s3.create_multipart(key, metadata=mark.metadata(), store=store)
     try:
         sent = [
@@ -99,7 +98,7 @@ def _digests(piece: bytes) -> tuple[str, str]:
 
 
 def _all_lines(installation: str, tables: list[Table], exported: Exported) -> Iterator[bytes]:
-    with at_leisure() as cursor:
+    with long_transaction() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         for table in tables:
@@ -121,3 +120,82 @@ def _all_lines(installation: str, tables: list[Table], exported: Exported) -> It
 
 def _line(told: dict[str, Any]) -> bytes:
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+# What belongs to a moment: leases, uploads under way, what a sweep remembers. Folded names are made anew.
+PASSING = {"folded", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at", "tries"}
+# Set by a trigger.
+DERIVED = {"path", "governor_id"}
+STORED = "state IN ('available', 'trashed')"
+
+
+Rows = type[File] | type[Folder] | type[Tag] | type[Grant] | type[Tagging] | type[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`sql` gives the row as one JSON text per line, in an order that depends on nothing but the rows."""
+
+    kind: str
+    sql: str
+    count: str
+
+
+def columns_of(model: Rows) -> list[str]:
+    """Every column that a manifest keeps: a new one is in it by itself."""
+    columns = [str(field.column) for field in model._meta.concrete_fields]
+    return [column for column in columns if column not in PASSING | DERIVED]
+
+
+ROWS = """
+SELECT row_to_json(told) FROM (SELECT '{kind}' AS kind, {columns} FROM {table} WHERE {where} ORDER BY {order}) AS told
+"""
+COUNT = "SELECT count(*) FROM {table} WHERE {where}"
+
+
+def _plain(kind: str, model: Rows, *, order: str, where: str = "true") -> Table:
+    table, columns = model._meta.db_table, ", ".join(f'"{column}"' for column in columns_of(model))
+    sql = ROWS.format(kind=kind, columns=columns, table=table, where=where, order=order)
+    return Table(kind, sql, COUNT.format(table=table, where=where))
+
+
+RIGHTS = """
+    SELECT coalesce(array_agg(app_label || '.' || codename ORDER BY app_label, codename), '{{}}')
+    FROM {through} AS given JOIN auth_permission AS right_ ON right_.id = given.permission_id
+    JOIN django_content_type AS about ON about.id = right_.content_type_id WHERE given.{column} = who.id
+"""
+
+GROUPS = """
+SELECT row_to_json(told) FROM (
+    SELECT 'group' AS kind, id, name, ({rights}) AS permissions
+    FROM auth_group AS who ORDER BY id
+) AS told
+"""
+
+# No password, not even its hash: a manifest may travel.
+PEOPLE = """
+SELECT row_to_json(told) FROM (
+    SELECT 'person' AS kind, id, username, email, first_name, last_name, is_active, is_staff, is_superuser, date_joined,
+        (SELECT coalesce(array_agg(group_id ORDER BY group_id), '{{}}') FROM auth_user_groups WHERE user_id = who.id)
+            AS groups,
+        ({rights}) AS permissions
+    FROM auth_user AS who ORDER BY id
+) AS told
+"""
+
+OF_GROUPS = RIGHTS.format(through="auth_group_permissions", column="group_id")
+OF_PEOPLE = RIGHTS.format(through="auth_user_user_permissions", column="user_id")
+IN_FILES = "file_id IN (SELECT id FROM uploads_file WHERE {stored})"
+OF_STORED = IN_FILES.format(stored=STORED)
+TABLES = [
+    Table("group", GROUPS.format(rights=OF_GROUPS), "SELECT count(*) FROM auth_group"),
+    Table("person", PEOPLE.format(rights=OF_PEOPLE), "SELECT count(*) FROM auth_user"),
+    _plain("folder", Folder, order="cardinality(path), id"),
+    _plain("grant", Grant, order="id"),
+    _plain("tag", Tag, order="id"),
+    _plain("file", File, order='store COLLATE "C", key', where=STORED),
+    _plain("tagging", Tagging, order="id", where=OF_STORED),
+]
+EVENTS = _plain("event", Event, order="id")
+MOVING = "SELECT state, count(*) FROM uploads_file WHERE NOT ({stored}) GROUP BY state ORDER BY state"
+LEFT_OUT = MOVING.format(stored=STORED)

@@ -1,5 +1,5 @@
 """Do everything whose time has come."""
 
-from uploads.services.sweep.rounds import sweep
+from uploads.services.sweep.runner import sweep
 
 __all__ = ["sweep"]

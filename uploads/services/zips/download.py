@@ -11,16 +11,16 @@ from typing import Self
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from uploads.errors import Forbidden, ObjectRefused, Problem, StoreUnavailable
+from uploads.errors import Forbidden, ObjectRefused, Problem, StorageUnavailable
 from uploads.models import File, State
-from uploads.models.people import person
-from uploads.services.downloads import note_zip
+from uploads.models.users import load_user
+from uploads.services.audit import record_zip
+from uploads.services.fair_use import ZIPS, LowestRate, Slot, TooSlow
 from uploads.services.readable import require_readable
 from uploads.services.refusals import FilesRefused, keep_refusal
-from uploads.services.slots import ZIPS, LowestRate, Slot, TooSlow
-from uploads.services.zips.bundle import Bundle
-from uploads.services.zips.layout import Member, write
-from uploads.services.zips.reading import Reader
+from uploads.services.zips.archive_format import Member, write
+from uploads.services.zips.build import Bundle
+from uploads.services.zips.prefetch import Reader
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +34,14 @@ _places = threading.BoundedSemaphore(AT_ONCE)
 
 class TooBusy(Problem):
     code = "unavailable"
+    status_code = 503
     retry_after = 30
 
     def __init__(self) -> None:
         super().__init__(_("Many zips are on their way just now. Nothing is wrong: try again in half a minute."))
 
 
-class BrokenOff(StoreUnavailable):
+class BrokenOff(StorageUnavailable):
     """What ends a download whose head is sent: only the web server's log shows it, and that must name no file."""
 
     def __init__(self, problem: Problem) -> None:
@@ -63,7 +64,7 @@ def open_zip(bundle: Bundle, *, by: User) -> Download:
         require_readable([file for file in bundle.files if file.refusal or len(bundle.files) <= MAX_ASKED_FOR])
         reader = Reader(bundle.files)
         reader.begin()
-        note_zip((File(pk=file.id, series=file.series, name=file.name) for file in bundle.files), by=by)
+        record_zip((File(pk=file.id, series=file.series, name=file.name) for file in bundle.files), by=by)
     except BaseException as fault:
         reader.close()
         _places.release()
@@ -141,7 +142,7 @@ class Download:
         """Raise Forbidden when a file from `number` on was closed to this person since the zip began. One that was only
         removed or replaced is still sent."""
         left = File.objects.filter(pk__in=[file.id for file in self._bundle.files[number:]], state=State.AVAILABLE)
-        user = person(self._user_id)
+        user = load_user(self._user_id)
         seen = left.visible_to(user) if user else File.objects.none()
         if left.exclude(pk__in=seen.values("pk")).exists():
             raise Forbidden(_("A file of this zip is no longer open to you. Choose again."))

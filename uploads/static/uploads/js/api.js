@@ -7,9 +7,9 @@ import { retryAfter } from "./waits.js";
 /** @typedef {{status: number, body: any, wait: number, code: string}} Answer */
 
 const TIMEOUT_MS = 60_000;
-const MOST_CSRF = 3;
+const MAX_CSRF = 3;
 /** A 500 is our own fault and seldom heals; a 502, 503 or 504 does. */
-const MOST_FAULTS = 4;
+const MAX_FAULTS = 4;
 const HEALS = new Set([0, 408, 429, 502, 503, 504]);
 
 /** The calls of the upload protocol. Every one of them may be repeated, and is. */
@@ -83,11 +83,11 @@ export class Api {
   async recover(answer, patience, signal) {
     if (answer.code === "login_required") return this.session.lost();
     if (answer.code === "csrf") {
-      patience.allow("signedout", MOST_CSRF);
+      patience.allow("signedout", MAX_CSRF);
       if (!(await this.session.refresh())) this.session.lost();
       return;
     }
-    if (answer.status >= 500 && !HEALS.has(answer.status)) patience.allow("server", MOST_FAULTS);
+    if (answer.status >= 500 && !HEALS.has(answer.status)) patience.allow("server", MAX_FAULTS);
     else if (!HEALS.has(answer.status)) throw troubleOf(answer);
     this.tell(navigator.onLine === false ? "offline" : "away");
     await patience.wait(signal, answer.wait);

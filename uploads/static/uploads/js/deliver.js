@@ -8,9 +8,9 @@ import { PartsGone, Trouble } from "./trouble.js";
 /** @typedef {import("./tools.js").Tools} Tools */
 
 /** New URLs for one part. One is normal after a long pause; five mean that the clock or the key is wrong. */
-const MOST_SIGNATURES = 5;
+const MAX_SIGNATURES = 5;
 /** Sending one part again after the store found its digest wrong. */
-const MOST_DIGESTS = 3;
+const MAX_DIGESTS = 3;
 /** URLs live ten minutes; one that is nearly over is not worth a try. */
 const URL_MS = 9 * 60_000;
 /** How long a request with an empty file may take, at least, after one without a body got through. */
@@ -74,7 +74,7 @@ async function react(verdict, { upload, number, tools, signal, patience, answer 
     if (patience.tries > 1 && answer.status === 0) upload.forgetSigned(number);
     return;
   }
-  patience.allow(verdict === "hash" ? "digest" : "signature", verdict === "hash" ? MOST_DIGESTS : MOST_SIGNATURES);
+  patience.allow(verdict === "hash" ? "digest" : "signature", verdict === "hash" ? MAX_DIGESTS : MAX_SIGNATURES);
   if (verdict === "hash") await tools.hash(upload, number, signal, { again: true });
   await tools.sign(upload, [number], signal);
 }

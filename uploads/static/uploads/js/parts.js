@@ -3,7 +3,7 @@
 
 const FIRST_SIGN = 4;
 const BLIND_SIGN = 8;
-const MOST_SIGN = 12;
+const MAX_SIGN = 12;
 const SECONDS_AHEAD = 60;
 
 /**
@@ -36,5 +36,5 @@ export function missing(count, stored) {
 export function signAhead(speed, partSize, first = false) {
   if (first) return FIRST_SIGN;
   if (!speed) return BLIND_SIGN;
-  return Math.max(1, Math.min(MOST_SIGN, Math.round((speed * SECONDS_AHEAD) / partSize)));
+  return Math.max(1, Math.min(MAX_SIGN, Math.round((speed * SECONDS_AHEAD) / partSize)));
 }

@@ -4,7 +4,7 @@ import { button, part, show, stamp, write } from "./dom.js";
 /** @typedef {import("./upload.js").Upload} Upload */
 
 /** Failures spelled out one by one; the list of files shows the rest. */
-const MOST_SPELLED = 20;
+const MAX_SPELLINGS = 20;
 
 /** What came of it: shown when nothing moves any more. */
 export class Receipt {
@@ -29,12 +29,12 @@ export class Receipt {
     show(part(this.tray, "receipt"), whole.over && (whole.done > 0 || failed.length > 0));
     show(button(this.tray, "copy-links"), whole.done > 0);
     show(button(this.tray, "retry-failed"), failed.filter((upload) => upload.retriable).length > 1);
-    const spelled = failed.slice(0, MOST_SPELLED);
+    const spelled = failed.slice(0, MAX_SPELLINGS);
     const state = failed.map((upload) => upload.token).join();
     if (state === this.#drawn) return spelled;
     this.#drawn = state;
     part(this.tray, "failures").replaceChildren(...spelled.map((one) => this.#failure(one)));
-    const more = failed.length - MOST_SPELLED;
+    const more = failed.length - MAX_SPELLINGS;
     show(part(this.tray, "more"), more > 0);
     if (more > 0) write(part(this.tray, "more"), this.texts.words("more_failed", { count: more }));
     return spelled;

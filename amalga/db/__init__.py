@@ -1,0 +1,40 @@
+"""Postgres: connections that give up on a server that has fallen silent, and work that may take its time."""
+
+from __future__ import annotations
+
+from amalga.db.connection import (
+    CHECK_SECONDS,
+    REPLICA_SECONDS,
+    RESPONSE_SECONDS,
+    Connection,
+    ReplicaConnection,
+    is_read_only_error,
+    unpooled_connection,
+)
+from amalga.db.iam import ReplicaTokenConnection, TokenConnection
+from amalga.db.timeouts import (
+    CALL_SECONDS,
+    DAY_SECONDS,
+    deadline,
+    fetch_with_timeout,
+    statement_timeout,
+    without_statement_timeout,
+)
+
+__all__ = [
+    "CALL_SECONDS",
+    "CHECK_SECONDS",
+    "DAY_SECONDS",
+    "REPLICA_SECONDS",
+    "RESPONSE_SECONDS",
+    "Connection",
+    "ReplicaConnection",
+    "ReplicaTokenConnection",
+    "TokenConnection",
+    "deadline",
+    "fetch_with_timeout",
+    "is_read_only_error",
+    "statement_timeout",
+    "unpooled_connection",
+    "without_statement_timeout",
+]

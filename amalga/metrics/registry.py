@@ -1,0 +1,145 @@
+"""What every process counts as it works."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from psycopg_pool import ConnectionPool
+
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SAMPLE_SECONDS = 1.0
+STATM = Path("/proc/self/statm")
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which nobody asks for
+# Nothing but ours: neither Python's garbage nor the platform.
+registry = CollectorRegistry(auto_describe=True)
+
+REQUESTS = Counter(
+    "amalga_requests", "Requests answered.", ["route", "method", "status"], registry=registry
+)  # fmt: skip
+DURATION = Histogram(
+    "amalga_request_seconds", "From a request to the first byte of its answer.", ["route"],
+    buckets=REQUEST_SECONDS, registry=registry,
+)  # fmt: skip
+IN_PROGRESS = Gauge(
+    "amalga_requests_in_progress", "Requests being answered.", multiprocess_mode="livesum", registry=registry
+)
+S3_CALL_SECONDS = Histogram(
+    "amalga_store_call_seconds", "Calls of the store that were answered or failed, retries included.", ["operation"],
+    buckets=CALL_SECONDS, registry=registry,
+)  # fmt: skip
+S3_ERRORS = Counter("amalga_store_faults", "Calls of the store that failed.", ["operation", "kind"], registry=registry)
+THROTTLED = Counter(
+    "amalga_store_throttled", "Answers 503 or 429 of the store, also those that a retry made good.", registry=registry
+)
+POOL = Gauge(
+    "amalga_database_connections", "Connections of the pools of all processes.", ["database", "what"],
+    multiprocess_mode="livesum", registry=registry,
+)  # fmt: skip
+MEMORY = Gauge(
+    "amalga_resident_bytes", "Memory of all processes.", multiprocess_mode="livesum", registry=registry
+)  # fmt: skip
+
+NO_CALLS = {"Sign", "GetCredentials"}  # mostly done without asking anybody
+THROTTLES = {"SlowDown", "503", "429", "ServiceUnavailable", "RequestLimitExceeded", "Throttling", "TooManyRequests"}
+REFUSALS = {"AccessDenied", "401", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
+            "ExpiredCredentials", "RequestTimeTooSkewed", "AllAccessDisabled", "none"}  # fmt: skip
+
+
+@contextmanager
+def request_timed() -> Iterator[list[tuple[str, str, int]]]:
+    """Count what is put into the list at the end: route, method, status."""
+    answered: list[tuple[str, str, int]] = []
+    began = time.perf_counter()
+    IN_PROGRESS.inc()
+    try:
+        yield answered
+    finally:
+        IN_PROGRESS.dec()
+        for route, method, status in answered:
+            requests, seconds = _of_route(route, method if method in METHODS else "other", status)
+            requests.inc()
+            seconds.observe(time.perf_counter() - began)
+        _sample()
+
+
+@functools.cache  # of routes, methods and codes there are some hundred
+def _of_route(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(route, method, status), DURATION.labels(route)
+
+
+@contextmanager
+def call_timed(operation: str) -> Iterator[None]:
+    if operation in NO_CALLS:
+        yield
+        return
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        S3_CALL_SECONDS.labels(operation).observe(time.perf_counter() - began)
+
+
+def count_error(operation: str, code: str) -> None:
+    S3_ERRORS.labels(operation, error_class(code)).inc()
+
+
+def error_class(code: str) -> str:
+    """What a store's own word for a fault means to whoever is called at night."""
+    if code in THROTTLES:
+        return "throttled"
+    if code in REFUSALS:
+        return "refused"
+    return (
+        "failed"
+        if code[:1].isdigit() or code.startswith("Internal")
+        else "silent"
+        if _is_application_error(code)
+        else "other"
+    )
+
+
+def _is_application_error(code: str) -> bool:
+    """The name of what botocore or urllib3 raised, when nothing was answered."""
+    return code.endswith(("Error", "Timeout", "Exception")) or "Timeout" in code
+
+
+_sampled_at = 0.0
+_sampling = threading.Lock()
+
+
+def _sample() -> None:
+    """What is the case now, of this process; seldom, since it is asked after each request."""
+    global _sampled_at
+    now = time.monotonic()
+    if now - _sampled_at < SAMPLE_SECONDS or not _sampling.acquire(blocking=False):
+        return
+    try:
+        _sampled_at = now
+        _sample_pools()
+        if STATM.exists():
+            MEMORY.set(int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    finally:
+        _sampling.release()
+
+
+def _sample_pools() -> None:
+    from django.db.backends.postgresql.base import DatabaseWrapper
+
+    pools: dict[str, ConnectionPool[Any]] = DatabaseWrapper._connection_pools  # type: ignore[attr-defined]
+    for alias, pool in list(pools.items()):
+        stats = pool.get_stats()
+        POOL.labels(alias, "most").set(stats.get("pool_max", 0))
+        POOL.labels(alias, "open").set(stats.get("pool_size", 0))
+        POOL.labels(alias, "idle").set(stats.get("pool_available", 0))
+        POOL.labels(alias, "awaited").set(stats.get("requests_waiting", 0))

@@ -1,0 +1,180 @@
+"""Reads the environment; nothing else does. What is missing or makes no sense stops the start, by its name."""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, ClassVar
+from urllib.parse import SplitResult, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from environ import Env
+
+MAX_DIGITS = 20
+MAX_NAME = 40  # of a store
+CONDITIONS = frozenset({"complete", "copy", "delete"})
+
+
+# What others read out of the same environment: gunicorn, boto3, Django, and the servers of a laptop.
+EXTERNAL_VARIABLES = {
+    "PORT", "WEB_CONCURRENCY", "WEB_THREADS", "FORWARDED_ALLOW_IPS", "GUNICORN_CMD_ARGS", "PROBE_BIND",
+    "PROMETHEUS_MULTIPROC_DIR",
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONFIG_FILE", "AWS_CA_BUNDLE", "DJANGO_SETTINGS_MODULE", "LOCAL_POSTGRES_PORT", "LOCAL_S3_PORT",
+    "LOCAL_FOLDER", "LOCAL_SUPERUSER_URL",
+}  # fmt: skip
+# boto3 has one of these for each service of AWS's.
+_ENDPOINT = re.compile(r"AWS_ENDPOINT_URL_[A-Z0-9_]{2,}")
+# Shorter names lie near too many others.
+MIN_NAME_LENGTH = 8
+# SECRETKEY, DATABSE_URL, UPLOAD_QUOTA_BYTE; but not UPLOAD_MAX_SIZE
+NEAR = 0.88
+
+
+class TrackingEnv(Env):  # type: ignore[misc]  # it has no types
+    """As django-environ reads it, but a value that begins with a dollar is just that: it would be taken for the name of
+    another variable, and told in the message when there is none. What was asked for is kept."""
+
+    asked: ClassVar[set[str]] = set()
+
+    def str(self, var: str, default: Any = "", multiline: bool = False) -> Any:
+        self.asked.add(var)
+        return self.ENVIRON.get(var, default)
+
+
+env = TrackingEnv()
+
+
+def required(name: str) -> str:
+    value = str(env.str(name, default="")).strip()
+    if not value:
+        if wrong := next((one for one in sorted(env.ENVIRON) if _closest_name(one, [name])), None):
+            raise ImproperlyConfigured(f"{name} is not set, but {wrong} is: rename it.")
+        raise ImproperlyConfigured(
+            f"{name} is not set. Set it, or start with `python -m amalga.local` (as `make run` does)."
+        )
+    return value
+
+
+def raw_value(name: str) -> str:
+    return str(env.str(name, default=""))
+
+
+def reject_misspelled() -> None:
+    """To be called when all settings are read: an optional variable under a wrong name would go unseen. Where the right
+    one is set too, the wrong one is somebody else's."""
+    for wrong in sorted(env.ENVIRON):
+        meant = _closest_name(wrong, env.asked | EXTERNAL_VARIABLES)
+        if meant and not env.ENVIRON.get(meant):
+            raise ImproperlyConfigured(f"{wrong} is read by nobody. If {meant} is meant, rename it; else remove it.")
+
+
+def unknown_variables(*prefixes: str) -> list[str]:
+    """Variables that begin as ours do, and that nobody reads."""
+    return sorted(name for name in env.ENVIRON if name.startswith(prefixes) and not _is_declared(name))
+
+
+def _closest_name(wrong: str, names: Iterable[str]) -> str | None:
+    """Which of the names is nearly that of a variable that nobody reads."""
+    if _is_declared(wrong):
+        return None
+    near = get_close_matches(wrong.upper(), [name for name in names if len(name) >= MIN_NAME_LENGTH], n=1, cutoff=NEAR)
+    return near[0] if near else None
+
+
+def _is_declared(name: str) -> bool:
+    return name in env.asked | EXTERNAL_VARIABLES or bool(_ENDPOINT.fullmatch(name))
+
+
+def integer(name: str, default: int, *, least: int, most: int) -> int:
+    text = str(env.str(name, default="")).strip() or str(default)
+    is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+    if not is_number or not least <= int(text) <= most:
+        raise ImproperlyConfigured(f"{name}={text[:50]} is not usable: it takes a whole number from {least} to {most}.")
+    return int(text)
+
+
+def boolean(name: str, *, default: bool) -> bool:
+    text = str(env.str(name, default="")).strip().lower()
+    if text not in {"", "on", "off", "true", "false", "yes", "no", "1", "0"}:
+        raise ImproperlyConfigured(f"{name}={text} is not usable: it takes on or off.")
+    return text in {"on", "true", "yes", "1"} if text else default
+
+
+def string_list(name: str) -> list[str]:
+    return [word.strip() for word in str(env.str(name, default="")).split(",") if word.strip()]
+
+
+def url(name: str, text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    raise ImproperlyConfigured(f"{name} is not usable: it takes a URL like https://s3.example.org.")
+
+
+def database(name: str) -> dict[str, Any]:
+    """The URL may hold a password: what is wrong with it is told without it."""
+    url = required(name)
+    try:
+        found = dict(env.db_url_config(url)) if urlsplit(url).scheme in {"postgres", "postgresql"} else {}
+    except (ValueError, ImproperlyConfigured):
+        found = {}
+    if not found.get("NAME"):
+        raise ImproperlyConfigured(
+            f"{name} is not usable: it takes postgres://user:password@host:port/database, odd characters as %XX."
+        ) from None
+    return found
+
+
+def checksums(name: str) -> str:
+    text = str(env.str(name, default="")).strip() or "sha256"
+    if text not in {"sha256", "payload", "off"}:
+        raise ImproperlyConfigured(f"{name}={text} is not usable: it takes sha256, payload or off.")
+    return text
+
+
+def conditions(name: str, *, default: frozenset[str]) -> frozenset[str]:
+    """Which requests of the store are made conditional."""
+    given = {word.lower() for word in string_list(name)}
+    if given == {"off"}:
+        return frozenset()
+    if not given <= CONDITIONS:
+        raise ImproperlyConfigured(
+            f"{name}={','.join(sorted(given))[:50]} is not usable: it takes complete, copy, delete, by commas, or off."
+        )
+    return frozenset(given) or default
+
+
+def bucket_owner(name: str) -> str:
+    text = str(env.str(name, default="")).strip()
+    return validated(name, text, r"([0-9]{12})?", takes="the 12 digits of an AWS account")
+
+
+def store_name(name: str) -> str:
+    text = str(env.str(name, default="")).strip()
+    if len(text) > MAX_NAME or not text.isprintable():
+        raise ImproperlyConfigured(f"{name} is not usable: it takes a word of at most {MAX_NAME} characters.")
+    return text
+
+
+def validated(name: str, text: str, pattern: str, *, takes: str) -> str:
+    """The text, if all of it is as it must be."""
+    if not re.fullmatch(pattern, text):
+        raise ImproperlyConfigured(f"{name}={text[:50]} is not usable: it takes {takes}.")
+    return text
+
+
+def networks(name: str) -> list[str]:
+    """Addresses, networks, or * for all."""
+    found = string_list(name)
+    for word in found:
+        try:
+            _ = word == "*" or ipaddress.ip_network(word, strict=False)
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"{name}={word[:50]} is not usable: it takes addresses like 10.0.0.1 or 10.0.0.0/16, by commas, or *."
+            ) from None
+    return found

@@ -1,0 +1,183 @@
+"""Where files are stored, and how they are delivered."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from django.core.exceptions import ImproperlyConfigured
+from django.http.request import validate_host
+
+from amalga.settings.base import ALLOWED_HOSTS
+from amalga.settings.env import (
+    CONDITIONS,
+    bucket_owner,
+    checksums,
+    conditions,
+    env,
+    raw_value,
+    required,
+    store_name,
+    url,
+    validated,
+)
+
+# as botocore takes them (validate_region_name, VALID_BUCKET), without what is no name
+REGION = r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+BUCKET = r"[A-Za-z0-9._-]{1,255}"
+OTHER_S3_VARIABLES = (
+    "STORE_NAME", "BUCKET", "ENDPOINT", "REGION", "CHECKSUMS", "CONDITIONS", "BUCKET_OWNER", "ACCESS_KEY_ID",
+    "SECRET_ACCESS_KEY",
+)  # fmt: skip
+
+
+def bucket_location(bucket: str, region: str, endpoint: str | None, *, variable: str) -> tuple[str, str]:
+    """How the bucket is addressed, and its origin. Other stores than AWS are asked by path: few own a certificate
+    for each bucket's name. Nor does AWS's own certificate cover a bucket with a dot in its name."""
+    if endpoint:
+        return "path", "{0.scheme}://{0.netloc}".format(url(variable, endpoint))
+    virtual = "." not in bucket
+    return "virtual" if virtual else "path", f"https://{bucket + '.' if virtual else ''}s3.{region}.amazonaws.com"
+
+
+def supported_conditions(endpoint: str | None) -> frozenset[str]:
+    """AWS knows them all; other stores do, some of them, or none, which `doctor` finds out."""
+    return frozenset() if endpoint else CONDITIONS
+
+
+def secondary_store() -> tuple[dict[str, Any] | None, str | None]:
+    """The second store and its origin, for as long as it is set. Half of one, or the first one again, is refused."""
+    told = {name: str(env.str(f"OTHER_S3_{name}", default="")).strip() for name in OTHER_S3_VARIABLES}
+    given = [f"OTHER_S3_{name}" for name, text in told.items() if text]
+    if not told["BUCKET"]:
+        if given:
+            raise ImproperlyConfigured(
+                f"OTHER_S3_BUCKET is not set, but {given[0]} is: set both, or none of OTHER_S3_*."
+            )
+        return None, None
+    if bool(told["ACCESS_KEY_ID"]) != bool(told["SECRET_ACCESS_KEY"]):
+        raise ImproperlyConfigured(
+            "OTHER_S3_ACCESS_KEY_ID and OTHER_S3_SECRET_ACCESS_KEY go together: set both, or none."
+        )
+    name, endpoint = store_name("OTHER_S3_STORE_NAME"), told["ENDPOINT"] or None
+    if name == S3_STORE_NAME:
+        raise ImproperlyConfigured(
+            "OTHER_S3_STORE_NAME is the name of the main store too (S3_STORE_NAME): they must differ."
+        )
+    region = validated("OTHER_S3_REGION", told["REGION"] or S3_REGION, REGION, takes="the name of a region")
+    validated("OTHER_S3_BUCKET", told["BUCKET"], BUCKET, takes="the name of a bucket and no more")
+    if (told["BUCKET"], (endpoint or "").rstrip("/")) == (S3_BUCKET, (S3_ENDPOINT or "").rstrip("/")):
+        raise ImproperlyConfigured("OTHER_S3_BUCKET is the bucket of AWS_STORAGE_BUCKET_NAME: it must be another one.")
+    addressing, origin = bucket_location(told["BUCKET"], region, endpoint, variable="OTHER_S3_ENDPOINT")
+    store = {
+        "name": name,
+        "bucket": told["BUCKET"],
+        "endpoint": endpoint,
+        "region": region,
+        "addressing": addressing,
+        "checksums": checksums("OTHER_S3_CHECKSUMS"),
+        "conditions": conditions("OTHER_S3_CONDITIONS", default=supported_conditions(endpoint)),
+        "bucket_owner": bucket_owner("OTHER_S3_BUCKET_OWNER"),
+        "access_key_id": told["ACCESS_KEY_ID"] or None,
+        "secret_access_key": told["SECRET_ACCESS_KEY"] or None,
+    }
+    return store, origin
+
+
+def refuse_half_a_key() -> None:
+    """boto3 would find out at the first call, and people with it; of a key and a profile it takes the key, untold."""
+    key, secret, token = (
+        raw_value(f"AWS_{name}").strip() for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
+    )
+    if bool(key) != bool(secret):
+        raise ImproperlyConfigured("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both, or neither.")
+    if token and not key:
+        raise ImproperlyConfigured("AWS_SESSION_TOKEN goes with AWS_ACCESS_KEY_ID, which is not set.")
+    if key and raw_value("AWS_PROFILE").strip():
+        raise ImproperlyConfigured("AWS_PROFILE and AWS_ACCESS_KEY_ID are both set: keep one of them.")
+
+
+refuse_half_a_key()
+S3_BUCKET = validated(
+    "AWS_STORAGE_BUCKET_NAME", required("AWS_STORAGE_BUCKET_NAME"), BUCKET, takes="the name of a bucket and no more"
+)
+S3_REGION = raw_value("AWS_DEFAULT_REGION").strip() or raw_value("AWS_REGION").strip() or "us-east-1"
+validated("AWS_DEFAULT_REGION", S3_REGION, REGION, takes="the name of a region, like eu-central-1")
+S3_ENDPOINT = str(env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_ENDPOINT_URL", default="")) or None
+S3_CHECKSUMS = checksums("S3_CHECKSUMS")
+S3_CONDITIONS = conditions("S3_CONDITIONS", default=supported_conditions(S3_ENDPOINT))
+S3_BUCKET_OWNER = bucket_owner("S3_BUCKET_OWNER")
+# What rows call this store. It only matters to an installation that has moved, or moves, from one store to another.
+S3_STORE_NAME = store_name("S3_STORE_NAME")
+# S3_ORIGIN is where browsers find the bucket, a foreign origin in the content security policy.
+S3_ADDRESSING, S3_ORIGIN = bucket_location(S3_BUCKET, S3_REGION, S3_ENDPOINT, variable="AWS_ENDPOINT_URL_S3")
+# A second store, only while files are moved from one to the other: a table of these, or none.
+OTHER_S3, OTHER_S3_ORIGIN = secondary_store()
+S3_ORIGINS = list(dict.fromkeys([S3_ORIGIN, *([OTHER_S3_ORIGIN] if OTHER_S3_ORIGIN else [])]))
+
+
+CLOUDFRONT_VARIABLES = ("CLOUDFRONT_DOMAIN", "CLOUDFRONT_KEY_ID", "CLOUDFRONT_PRIVATE_KEY")
+_BITS = 2048  # the only size that CloudFront takes (developer guide, "Create key pairs for your signers")
+_HOST = re.compile(
+    r"(?=.{4,253}(:|$))([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:\d{2,5})?"
+)
+_ID = re.compile(r"[A-Z0-9]{4,40}")
+
+
+def cloudfront() -> dict[str, str] | None:
+    """What django-storages is told, or None where S3 itself delivers. All three variables are set, or none."""
+    given = [name for name in CLOUDFRONT_VARIABLES if raw_value(name).strip()]
+    if not given:
+        return None
+    for name in CLOUDFRONT_VARIABLES:
+        if name not in given:
+            raise ImproperlyConfigured(f"{name} is not set, but {given[0]} is: set all of CLOUDFRONT_*, or none.")
+    return {"custom_domain": _domain(), "cloudfront_key_id": _key_id(), "cloudfront_key": _private_key()}
+
+
+def _domain() -> str:
+    """A host that serves nothing but content: what runs there, should anything ever, has none of our cookies."""
+    domain = required("CLOUDFRONT_DOMAIN").lower()
+    if not _HOST.fullmatch(domain):
+        raise ImproperlyConfigured(
+            f"CLOUDFRONT_DOMAIN={domain[:80]} is not usable: it takes a host, d111.cloudfront.net."
+        )
+    if validate_host(domain.partition(":")[0], [host for host in ALLOWED_HOSTS if host != "*"]):
+        raise ImproperlyConfigured(f"CLOUDFRONT_DOMAIN={domain} is in ALLOWED_HOSTS: content takes a host of its own.")
+    return domain
+
+
+def _key_id() -> str:
+    key_id = required("CLOUDFRONT_KEY_ID")
+    if not _ID.fullmatch(key_id):
+        raise ImproperlyConfigured(
+            "CLOUDFRONT_KEY_ID is not usable: it takes the ID of a public key, like K2JCJMDEHXQW5F."
+        )
+    return key_id
+
+
+def _private_key() -> str:
+    """PEM; platforms that keep a variable in one line write its ends of lines as \\n. Never told in a message."""
+    text = raw_value("CLOUDFRONT_PRIVATE_KEY").replace("\\n", "\n").strip()
+    try:
+        key = load_pem_private_key(text.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, RSAPrivateKey) or key.key_size != _BITS:
+        raise ImproperlyConfigured(
+            f"CLOUDFRONT_PRIVATE_KEY is not usable: it takes an RSA key of {_BITS} bits as PEM, without a passphrase."
+        ) from None
+    return text
+
+
+CLOUDFRONT = cloudfront()
+# Where browsers get content from; they send it to the bucket itself.
+MAIN_CONTENT_ORIGIN = f"https://{CLOUDFRONT['custom_domain']}" if CLOUDFRONT else S3_ORIGIN
+CONTENT_ORIGINS = list(dict.fromkeys([MAIN_CONTENT_ORIGIN, *([OTHER_S3_ORIGIN] if OTHER_S3_ORIGIN else [])]))
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "uploads.s3.DownloadStorage", "OPTIONS": CLOUDFRONT or {}},
+    "staticfiles": {"BACKEND": "uploads.staticfiles.StaticStorage"},
+}

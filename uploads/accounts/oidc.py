@@ -1,0 +1,204 @@
+"""Single sign-on by OpenID Connect. It opens accounts that are there; it makes none."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any
+
+from allauth.account.utils import get_next_redirect_url
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
+from allauth.socialaccount.internal import jwtkit
+from allauth.socialaccount.models import SocialAccount, SocialLogin
+from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
+from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from uploads.accounts import throttling
+from uploads.errors import Forbidden, Problem
+from uploads.services import sign_in_events
+from uploads.views.responses import html_errors
+
+logger = logging.getLogger(__name__)
+
+NONCE = "sso_nonce"
+ASCII_LOWERCASE = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+
+class OIDCLoginError(Forbidden):
+    def __init__(self) -> None:
+        super().__init__(
+            _("Single sign-on did not let you in here. Try again; if it stays so, ask an administrator of this site.")
+        )
+
+
+class ProviderUnavailable(Problem):
+    """The provider of identities did not answer, or not as OpenID Connect says."""
+
+    code = "unavailable"
+    status_code = 503
+    retry_after = 5
+
+    def __init__(self) -> None:
+        super().__init__(_("Single sign-on did not answer. Try again in a moment."))
+
+
+class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
+        return False
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
+        """The first time, an account is found by the e-mail address that an administrator gave it, if the provider has
+        verified it; from then on by the provider's own id of the person."""
+        if sociallogin.is_existing:
+            return
+        with transaction.atomic():
+            user = _account_to_link(_verified_address(sociallogin), provider=sociallogin.account.provider)
+            if user is not None:
+                sociallogin.connect(request, user)
+                sign_in_events.factor_changed(user, by=user, act="added", kind="single sign-on")
+        if user is None:
+            sign_in_events.on_login_failed(credentials={"username": "single sign-on"})
+            raise OIDCLoginError
+
+    def on_authentication_error(self, *args: Any, exception: Exception | None = None, **kwargs: Any) -> None:
+        logger.warning("single_sign_on_failed kind=%s", type(exception).__name__)
+        sign_in_events.on_login_failed(credentials={"username": "single sign-on"})
+        if isinstance(exception, OSError):
+            raise ProviderUnavailable from exception
+        raise OIDCLoginError
+
+
+class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
+    """Stricter than allauth's: the ID token's signature is always verified, it holds our nonce, it is of the issuer
+    that was configured, and what the provider tells beside it is about the same person."""
+
+    nonce = ""  # of the way there, which is good for one way back
+
+    @property
+    def openid_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().openid_config
+        if str(config.get("issuer", "")).rstrip("/") != settings.OIDC_ISSUER:
+            raise PermissionDenied
+        return config
+
+    def get_callback_url(self, request: HttpRequest, app: Any) -> str:
+        return request.build_absolute_uri(reverse("sso_callback"))
+
+    def complete_login(self, request: HttpRequest, app: Any, token: Any, **kwargs: Any) -> SocialLogin:
+        identity = self._decode_id_token(app, kwargs["response"].get("id_token") or "")
+        told = self._fetch_user_info(token.token)
+        is_same_person = isinstance(told, dict) and told.get("sub") == identity["sub"]
+        if not self.nonce or identity.get("nonce") != self.nonce or not is_same_person:
+            raise PermissionDenied
+        return self.get_provider().sociallogin_from_response(request, {"userinfo": told, "id_token": identity})
+
+    def _decode_id_token(self, app: Any, id_token: str) -> dict[str, Any]:
+        return dict(
+            jwtkit.verify_and_decode(
+                credential=id_token,
+                keys_url=self.openid_config["jwks_uri"],
+                issuer=self.openid_config["issuer"],
+                audience=app.client_id,
+                lookup_kid=jwtkit.lookup_kid_jwk,
+            )
+        )
+
+
+def name() -> str:
+    """What people call it; empty without one."""
+    apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
+    return str(apps[0]["name"]) if apps else ""
+
+
+def _provider(request: HttpRequest) -> Provider:
+    apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
+    if not apps:
+        raise Http404
+    return Provider(request, apps[0]["provider_id"])
+
+
+@login_not_required
+@never_cache
+@require_safe
+@html_errors
+def begin(request: HttpRequest) -> HttpResponseBase:
+    """To the provider. A link and no form: the policy lets our forms lead nowhere but to ourselves."""
+    provider = _provider(request)
+    if request.user.is_authenticated:
+        return HttpResponseRedirect(reverse("library"))
+    throttling.sso_throttle().begin()
+    request.session[NONCE] = nonce = secrets.token_urlsafe(16)
+    allauths = get_adapter(request).get_provider(request, provider.provider_id)
+    allauths.oauth2_adapter_class = Provider
+    try:
+        wanted = get_next_redirect_url(request)
+        answer: HttpResponseBase = allauths.redirect(request, "login", next_url=wanted, auth_params={"nonce": nonce})
+    except (OSError, KeyError, ValueError) as fault:
+        logger.warning("single_sign_on_away kind=%s", type(fault).__name__)
+        raise ProviderUnavailable from fault
+    return answer
+
+
+@login_not_required
+@never_cache
+@require_safe
+@html_errors
+def end(request: HttpRequest) -> HttpResponseBase:
+    """Back from the provider. Nothing is asked or written down for whoever did not go there from here."""
+    provider = _provider(request)
+    provider.nonce = request.session.pop(NONCE, "")
+    if not provider.nonce:
+        raise OIDCLoginError
+    request.session.save()  # now: of an answer that tells of a fault no session is kept
+    try:
+        answer: HttpResponseBase = OAuth2CallbackView.adapter_view(provider)(request)
+    except (KeyError, ValueError) as fault:
+        logger.warning("single_sign_on_odd kind=%s", type(fault).__name__)
+        raise OIDCLoginError from fault
+    throttling.sso_throttle().succeeded()
+    return answer
+
+
+def _verified_address(sociallogin: SocialLogin) -> str:
+    """Return the address that the provider says it verified, as the provider wrote it, or "".
+
+    Not `sociallogin.email_addresses`: allauth lower-cases those by Unicode's rules, which makes k of U+212A.
+    """
+    userinfo = sociallogin.account.extra_data["userinfo"]
+    address = userinfo.get("email")
+    return address if isinstance(address, str) and userinfo.get("email_verified") is True else ""
+
+
+def _account_to_link(address: str, *, provider: str) -> User | None:
+    """Return the one active account with this address, locked, if it has no identity of this provider yet.
+
+    An account that is linked already stays with the identity it has: an address may pass to another person at the
+    provider, an id does not. Of two first sign-ins at once, the lock lets one link.
+    """
+    if not address:
+        return None
+    candidates = User.objects.filter(email__iexact=address, is_active=True).select_for_update().order_by("pk")
+    users = [user for user in candidates if is_same_address(user.email, address)]
+    if len(users) != 1 or SocialAccount.objects.filter(user=users[0], provider=provider).exists():
+        return None
+    return users[0]
+
+
+def is_same_address(one: str, other: str) -> bool:
+    """Tell whether two e-mail addresses are equal but for the case of ASCII letters.
+
+    Postgres' UPPER and Python's lower() also equate letters that are not the same: U+0131 and i, U+017F and s, U+212A
+    and k. A look-alike domain can be registered and its address verified (as in CVE-2019-19844).
+    """
+    return one.translate(ASCII_LOWERCASE) == other.translate(ASCII_LOWERCASE)

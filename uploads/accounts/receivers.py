@@ -1,0 +1,44 @@
+"""Receivers of the signals that Django and allauth send about accounts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.authentication import get_authentication_records
+from allauth.account.internal.flows.login import clear_authentication_records, record_authentication
+from allauth.mfa.models import Authenticator
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+
+from uploads.services import sign_in_events
+
+WAYS = {"password": "password", "mfa": "second factor", "socialaccount": "single sign-on"}
+
+
+def on_login(*, request: HttpRequest, user: User, **_: Any) -> None:
+    records = get_authentication_records(request, user)
+    sign_in_events.on_login(user, how=[WAYS.get(record["method"], record["method"]) for record in records])
+
+
+def on_authenticator_added(*, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
+    """Whoever has just shown a code has shown it for this session; all others end."""
+    sign_in_events.factor_changed(user, by=user, act="added", kind=authenticator.type)
+    if authenticator.type == Authenticator.Type.TOTP:
+        record_authentication(request, user, "mfa", id=authenticator.pk, type=authenticator.type)
+        sign_in_events.end_sessions(user, by=user, but=request.session.session_key, why="second factor")
+
+
+def on_authenticator_removed(*, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
+    sign_in_events.factor_changed(user, by=user, act="removed", kind=authenticator.type)
+    if authenticator.type == Authenticator.Type.TOTP:
+        clear_authentication_records(request)
+        sign_in_events.end_sessions(user, by=user, but=request.session.session_key, why="second factor")
+
+
+def on_recovery_codes_renewed(*, user: User, authenticator: Authenticator, **_: Any) -> None:
+    sign_in_events.factor_changed(user, by=user, act="renewed", kind=authenticator.type)
+
+
+def password_changed(*, request: HttpRequest, user: User, **_: Any) -> None:
+    sign_in_events.password_changed(user, by=user)
+    sign_in_events.end_sessions(user, by=user, but=request.session.session_key, why="password")

@@ -1,0 +1,18 @@
+"""The worker's queue in the admin: to look at. There may be a task for every file that ever came."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django_tasks_db.admin import DBTaskResultAdmin
+from django_tasks_db.models import DBTaskResult
+
+from uploads.admin.base import LargeTableAdmin
+
+admin.site.unregister(DBTaskResult)
+
+
+@admin.register(DBTaskResult)
+class TaskAdmin(LargeTableAdmin, DBTaskResultAdmin):
+    list_filter = ("status",)  # type: ignore[assignment]
+    sortable_by = ()
+    actions = None

@@ -1,0 +1,199 @@
+"""People and roles, with what each person has stored and may store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import allauth.account.admin
+import allauth.mfa.admin
+import allauth.socialaccount.admin  # noqa: F401  (registers what is taken out again below)
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.admin import GroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from uploads.admin.base import AuditedModelAdmin, LargeTableAdmin
+from uploads.models import File, Usage
+from uploads.services import sign_in_events
+from uploads.templatetags.formatting import filesize
+from uploads.views.responses import request_user
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+# What opens accounts is changed by its owner, or taken away as a whole: secrets are looked at by nobody.
+for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken):
+    admin.site.unregister(model)
+
+
+RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+
+@admin.register(User)
+class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+    list_display = ("username", "email", "is_active", "is_staff", "stored_files", "stored", "share", "last_login")
+    list_filter = ("is_active", "is_staff", "is_superuser", "groups")
+    list_select_related = ("usage",)
+    sortable_by = ("username", "is_active", "is_staff", "stored_files", "stored", "last_login")
+    actions = ("end_sessions", "forget_factors")
+
+    @admin.action(description=gettext_lazy("End all sessions"), permissions=["change"])
+    def end_sessions(self, request: HttpRequest, people: QuerySet[User]) -> None:
+        ended = sum(
+            sign_in_events.end_sessions(person, by=request_user(request)) for person in self._theirs(request, people)
+        )
+        text = ngettext("%(count)s session was ended.", "%(count)s sessions were ended.", ended)
+        messages.success(request, text % {"count": ended})
+
+    @admin.action(description=gettext_lazy("Remove the second factor, and end all sessions"), permissions=["change"])
+    def forget_factors(self, request: HttpRequest, people: QuerySet[User]) -> None:
+        for person in self._theirs(request, people):
+            sign_in_events.forget_factors(person, by=request_user(request))
+        messages.success(request, _("Second factors are removed. Whoever needs one sets up a new one when signing in."))
+
+    def _theirs(self, request: HttpRequest, people: QuerySet[User]) -> list[User]:
+        found = list(people)
+        theirs = [person for person in found if _is_theirs(request, person)]
+        if len(theirs) < len(found):
+            messages.error(request, _("Administrators were left as they are: only a superuser may do that."))
+        return theirs
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _is_theirs(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _is_theirs(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Nobody gives more rights than they have: only a superuser makes administrators."""
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else (*fields, *RIGHTS)
+
+    def save_model(self, request: HttpRequest, person: User, form: Any, change: bool) -> None:
+        super().save_model(request, person, form, change)
+        if change and "is_active" in form.changed_data:
+            sign_in_events.activated(person, by=request_user(request))
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
+        """Django ends the sessions: the password they were opened with is no more."""
+        before = _password_of(id)
+        answer = super().user_change_password(request, id, form_url)
+        if _password_of(id) != before:
+            sign_in_events.password_changed(User.objects.get(pk=unquote(id)), by=request_user(request))
+        return answer
+
+    @admin.display(description=gettext_lazy("files"), ordering="usage__files")
+    def stored_files(self, person: User) -> int:
+        return usage_of(person).files
+
+    @admin.display(description=gettext_lazy("stored"), ordering="usage__bytes")
+    def stored(self, person: User) -> str:
+        return filesize(usage_of(person).bytes)
+
+    @admin.display(description=gettext_lazy("of the space"))
+    def share(self, person: User) -> str:
+        return share_of(usage_of(person))
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Whoever has files stays; said so without reading a million of them, and without their names."""
+        owners = [person for person in objs if File.objects.filter(owner=person).exists()]
+        if owners:
+            told = [_("The files of %(name)s") % {"name": person} for person in owners]
+            return [str(person) for person in objs], {}, set(), told
+        return super().get_deleted_objects(objs, request)
+
+
+@admin.register(Group)
+class RoleAdmin(AuditedModelAdmin, GroupAdmin):
+    """What a group may, its people may: whoever changed one they are in would give rights to themselves."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
+
+
+@admin.register(Usage)
+class UsageAdmin(LargeTableAdmin):
+    """What each person has stored or reserved; kept by the services, never by hand."""
+
+    list_display = ("owner", "files", "stored", "limit", "share", "folders", "tags", "their_files")
+    list_select_related = ("owner",)
+    list_display_links = ("owner",)
+    ordering = ("-bytes", "owner_id")
+    search_fields = ("owner__username",)
+    fields = ("owner", "files", "bytes", "stored", "limit", "share", "folders", "folder_limit", "tags", "tag_limit")
+    readonly_fields = fields
+    sortable_by = ("owner", "files", "stored")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Usage]:
+        return Usage.objects.all()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Usage | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Usage | None = None) -> bool:
+        return False
+
+    @admin.display(description=gettext_lazy("stored"), ordering="bytes")
+    def stored(self, usage: Usage) -> str:
+        return filesize(usage.bytes)
+
+    @admin.display(description=gettext_lazy("limit"))
+    def limit(self, usage: Usage) -> str:
+        return filesize(settings.UPLOAD_QUOTA_BYTES)
+
+    @admin.display(description=gettext_lazy("of the space"))
+    def share(self, usage: Usage) -> str:
+        return share_of(usage)
+
+    @admin.display(description=gettext_lazy("limit of folders"))
+    def folder_limit(self, usage: Usage) -> int:
+        return int(settings.UPLOAD_QUOTA_FOLDERS)
+
+    @admin.display(description=gettext_lazy("limit of tags"))
+    def tag_limit(self, usage: Usage) -> int:
+        return int(settings.UPLOAD_QUOTA_TAGS)
+
+    @admin.display(description="")
+    def their_files(self, usage: Usage) -> str:
+        query = {"owner": usage.owner.get_username()}
+        return format_html('<a href="{}">{}</a>', reverse("admin:uploads_file_changelist", query=query), _("Files"))
+
+
+def _is_theirs(request: HttpRequest, person: User | None) -> bool:
+    """An administrator's account is in the hands of superusers, and their own: by another's password one would have
+    another's rights."""
+    if person is None or request.user.is_superuser or person.pk == request.user.pk:
+        return True
+    return not (person.is_staff or person.is_superuser)
+
+
+def _password_of(id: str) -> str | None:
+    return User.objects.filter(pk=unquote(id)).values_list("password", flat=True).first()
+
+
+def usage_of(person: User) -> Usage:
+    """Of somebody who never uploaded: nothing."""
+    return getattr(person, "usage", None) or Usage(owner=person)
+
+
+def share_of(usage: Usage) -> str:
+    return f"{100 * usage.bytes / settings.UPLOAD_QUOTA_BYTES:.0f}\u00a0%"

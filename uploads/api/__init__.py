@@ -1,0 +1,1 @@
+"""The JSON upload protocol: its views, and what they accept."""

@@ -1,0 +1,240 @@
+"""Requests of the upload protocol, parsed and validated."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from uploads import names, parts
+from uploads.errors import BadDigest, Problem, ValidationFailed
+from uploads.models import File, Visibility
+
+MAX_FILES = 100
+MAX_PARTS_PER_REQUEST = 100
+MAX_PART_NUMBER_INPUT = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class StartUploadsSerializer:
+    """`{"files": [{"token", "name", "size", "type"?, "modified"?, "folder"?, "visibility"?, "replaces"?, "sha256"?}],
+    "into"?}`: `into` is the id of the folder that the files' own paths begin in."""
+
+    files: list[tuple[UUID, NewUpload | Problem]]
+    into: int | None
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        data = _members(body)
+        items = _items(data, "files", most=MAX_FILES)
+        tokens = _distinct_uuids(items, "token")
+        into = data.get("into")
+        return cls(
+            [(token, _new_file(token, i)) for token, i in zip(tokens, items, strict=True)],
+            None if into is None else _integer(into, "into", least=1, most=MAX_PART_NUMBER_INPUT),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SignPartsSerializer:
+    """`{"parts": [{"number", "sha256"?}]}`"""
+
+    parts: list[PartRequest]
+
+    @classmethod
+    def read(cls, body: bytes, file: File) -> Self:
+        items = _items(_members(body), "parts", most=MAX_PARTS_PER_REQUEST)
+        wanted = [
+            PartRequest(
+                _integer(item.get("number"), "number", least=1, most=file.part_count),
+                _digest_or_none(item.get("sha256")),
+            )
+            for item in items
+        ]
+        if len({part.number for part in wanted}) < len(wanted):
+            raise ValidationFailed(_("A part can be asked for once in a call."))
+        return cls(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishUploadsSerializer:
+    """`{"files": [{"id", "sha256": ["…", …]}]}`"""
+
+    files: list[tuple[UUID, FinishRequest | Problem]]
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        items = _items(_members(body), "files", most=MAX_FILES)
+        ids = _distinct_uuids(items, "id")
+        return cls([(pk, _finish_request(pk, item)) for pk, item in zip(ids, items, strict=True)])
+
+
+def _members(body: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValidationFailed(_("The body is not JSON.")) from error
+    return data if isinstance(data, dict) else {}
+
+
+def _items(data: dict[str, Any], member: str, *, most: int) -> Sequence[dict[str, Any]]:
+    items = data.get(member)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ValidationFailed(_("The body needs a list “%(member)s” of objects.") % {"member": member})
+    if not 1 <= len(items) <= most:
+        raise ValidationFailed(
+            _("“%(member)s” takes 1 to %(most)s entries a call; here are %(count)s.")
+            % {"member": member, "most": most, "count": len(items)}
+        )
+    return items
+
+
+def _distinct_uuids(items: Sequence[dict[str, Any]], member: str) -> list[UUID]:
+    found = [_uuid(item.get(member), member) for item in items]
+    if len(set(found)) < len(found):
+        raise ValidationFailed(_("The same “%(member)s” stands in the call twice.") % {"member": member})
+    return found
+
+
+def _new_file(token: UUID, item: dict[str, Any]) -> NewUpload | Problem:
+    try:
+        return NewUpload(
+            token=token,
+            name=_name(item.get("name")),
+            size=_integer(item.get("size"), "size", least=0, most=MAX_PART_NUMBER_INPUT),
+            claimed_type=_type(item.get("type")),
+            folder=_folder(item.get("folder")),
+            modified=_datetime(item.get("modified")),
+            visibility=_visibility(item.get("visibility")),
+            replaces=_uuid(item["replaces"], "replaces") if item.get("replaces") is not None else None,
+            sha256=_digest_or_none(item.get("sha256")),
+        )
+    except Problem as problem:
+        return problem
+
+
+def _finish_request(pk: UUID, item: dict[str, Any]) -> FinishRequest | Problem:
+    digests = item.get("sha256")
+    if not isinstance(digests, list) or not 1 <= len(digests) <= parts.MAX_PARTS:
+        return BadDigest(_("“sha256” takes a list with the base64 SHA-256 of each part, in order."))
+    try:
+        return FinishRequest(pk, [_digest(digest) for digest in digests])
+    except Problem as problem:
+        return problem
+
+
+def _uuid(value: object, member: str) -> UUID:
+    try:
+        if isinstance(value, str) and len(value) <= 36:
+            return UUID(value)
+    except ValueError:
+        pass
+    raise ValidationFailed(_("“%(member)s” takes a UUID.") % {"member": member})
+
+
+def _integer(value: object, member: str, *, least: int, most: int) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return value
+    raise ValidationFailed(
+        _("“%(member)s” takes a whole number from %(least)s to %(most)s.")
+        % {"member": member, "least": least, "most": most}
+    )
+
+
+def _digest(value: object) -> str:
+    try:
+        return parts.read_digest(value)
+    except ValueError as error:
+        raise BadDigest(_("“sha256” takes the base64 of a SHA-256: 44 characters.")) from error
+
+
+def _digest_or_none(value: object) -> str | None:
+    return None if value is None else _digest(value)
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValidationFailed(_("A file needs a name."))
+    if len(value) > names.MAX_TYPED_CHARACTERS:
+        raise ValidationFailed(
+            _("The name is too long: at most %(most)s characters.") % {"most": names.MAX_TYPED_CHARACTERS}
+        )
+    return names.clean_name(value)
+
+
+def _folder(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str) and len(value) <= names.MAX_FOLDER_CHARACTERS:
+        folder = names.clean_folder(value)
+        if len(folder) <= names.MAX_FOLDER_CHARACTERS:  # normalisation can lengthen
+            return folder
+    raise ValidationFailed(
+        _("“folder” takes a path of at most %(most)s characters.") % {"most": names.MAX_FOLDER_CHARACTERS}
+    )
+
+
+def _type(value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValidationFailed(_("“type” takes a media type."))
+    return names.clean_type(value)
+
+
+def _datetime(value: object) -> datetime | None:
+    """Milliseconds since 1970, as browsers tell a file's time; a time out of this world is dropped."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValidationFailed(_("“modified” takes milliseconds since 1970."))
+    try:
+        return datetime.fromtimestamp(value / 1000, UTC) if math.isfinite(value) else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _visibility(value: object) -> Visibility:
+    if value is None:
+        return Visibility.TEAM
+    if isinstance(value, str) and value in Visibility.values:
+        return Visibility(value)
+    raise ValidationFailed(_("“visibility” takes team or private."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUpload:
+    """A file as its sender announces it: `name` and `folder` clean, `size` in bytes; `replaces` is the
+    permanent id of the file that this is to be a new version of."""
+
+    token: UUID
+    name: str
+    size: int
+    claimed_type: str = ""
+    folder: str = ""
+    modified: datetime | None = None
+    visibility: Visibility = Visibility.TEAM
+    replaces: UUID | None = None
+    sha256: str | None = None  # of the whole file, when it fits one part
+
+
+@dataclass(frozen=True, slots=True)
+class PartRequest:
+    """A part to be sent: its number from 1 and the base64 SHA-256 of its bytes."""
+
+    number: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRequest:
+    """What the sender says it has sent: one base64 SHA-256 per part, in order."""
+
+    id: UUID
+    digests: list[str]

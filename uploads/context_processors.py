@@ -1,0 +1,34 @@
+"""What every page knows about uploading."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from uploads.api.serializers import MAX_FILES
+from uploads.models import File
+
+
+def uploader(request: HttpRequest) -> dict[str, Any]:
+    """`uploader` for those who may upload, else None; `unfinished_count` of the caller's uploads, asked for when a page
+    tells it and its view does not.
+
+    Error pages of a broken request have no user; they get neither, and ask the database nothing.
+    """
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return {"uploader": None, "unfinished_count": 0}
+    may_upload = user.has_perm("uploads.add_file")
+    return {
+        "uploader": {
+            "max_bytes": settings.UPLOAD_MAX_BYTES,
+            "part_bytes": settings.UPLOAD_PART_BYTES,
+            "max_files_per_call": MAX_FILES,
+        }
+        if may_upload
+        else None,
+        "unfinished_count": SimpleLazyObject(lambda: File.objects.count_unfinished(user)),
+    }

@@ -1,0 +1,147 @@
+"""Who did what, when and from where. The database refuses to change or remove what is written here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import connections, models, router
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from uploads.models.file import File
+    from uploads.models.folder import Folder
+
+RECORDED = ("action", "actor_id", "actor", "file_id", "folder_id", "name", "address")
+# With each download: Django makes this SQL anew each time, which takes longer than to run it.
+RECORD = f"INSERT INTO uploads_event ({', '.join(RECORDED)}, detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
+
+_address: ContextVar[str | None] = ContextVar("address", default=None)
+
+
+class Action(models.TextChoices):
+    UPLOAD = "upload", _("uploaded")
+    VERSION = "version", _("uploaded a new version")
+    VERSION_RESTORED = "version_back", _("went back to an older version")
+    DOWNLOAD = "download", _("downloaded")
+    RENAME = "rename", _("renamed")
+    MOVE = "move", _("moved")
+    TAG = "tag", _("changed the tags")
+    VISIBILITY = "visibility", _("changed who may see it")
+    TRASH = "trash", _("put into the trash")
+    RESTORE = "restore", _("restored")
+    PURGE = "purge", _("removed for good")
+    FOLDER = "folder", _("changed a folder")
+    ACCESS = "access", _("changed the access of a folder")
+    LOGIN = "login", _("signed in")
+    LOGOUT = "logout", _("signed out")
+    LOGIN_FAILED = "login_failed", _("failed to sign in")
+    PASSWORD = "password", _("changed a password")
+    FACTOR = "factor", _("changed a second factor")
+    SESSION = "session", _("ended sessions")
+    ACCOUNT = "account", _("opened or closed an account")
+    ADMIN = "admin", _("changed in the admin")
+    EXPORT = "export", _("exported")
+    IMPORT = "import", _("brought in with a bucket")
+    REPAIR = "repair", _("repaired")
+
+
+@contextlib.contextmanager
+def client_ip_context(address: str | None) -> Iterator[None]:
+    """Whatever is recorded inside comes from this network address."""
+    token = _address.set(address)
+    try:
+        yield
+    finally:
+        _address.reset(token)
+
+
+def current_client_ip() -> str | None:
+    return _address.get()
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    def record(
+        self,
+        action: Action,
+        *,
+        by: User | AnonymousUser | None = None,
+        file: File | None = None,
+        folder: Folder | None = None,
+        name: str = "",
+        **detail: Any,
+    ) -> None:
+        """Write one event; `by` is None for what the program does by itself."""
+        told = event(action, by=by, file=file, folder=folder, name=name, **detail)
+        with connections[router.db_for_write(Event)].cursor() as cursor:
+            fields: list[Any] = [Event._meta.get_field(name) for name in RECORDED]
+            values = [field.get_prep_value(getattr(told, field.name)) for field in fields]
+            cursor.execute(RECORD, [*values, json.dumps(told.detail)])
+
+    def record_all(self, action: Action, files: Iterable[File], *, by: User | None, **detail: Any) -> None:
+        self.bulk_create([event(action, by=by, file=file, **detail) for file in files])
+
+    def about(self, link: Any) -> EventQuerySet:
+        """Events of one file, by its permanent id, newest first."""
+        return self.filter(file_id=link).order_by("-id")
+
+
+def event(
+    action: Action,
+    *,
+    by: User | AnonymousUser | None = None,
+    file: File | None = None,
+    folder: Folder | None = None,
+    name: str = "",
+    **detail: Any,
+) -> Event:
+    """An event that is not written yet."""
+    subject = file or folder
+    return Event(
+        action=action,
+        actor_id=by.pk if by else None,
+        actor=by.get_username() if by else "",
+        file_id=file.link if file else None,
+        folder_id=folder.pk if folder else None,
+        name=subject.name if subject else name[:255],
+        address=current_client_ip(),
+        detail=detail,
+    )
+
+
+class Event(models.Model):
+    """One act. It holds copies, no foreign keys: people, files and folders may go, what they did stays."""
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField(_("when"), db_default=Now(), editable=False)
+    action = models.CharField(_("what"), max_length=12, choices=Action.choices)
+    actor_id = models.BigIntegerField(null=True)
+    actor = models.CharField(_("who"), max_length=150, blank=True)
+    file_id = models.UUIDField(_("file"), null=True)
+    folder_id = models.BigIntegerField(null=True)
+    name = models.CharField(_("name"), max_length=255, blank=True)
+    address = models.GenericIPAddressField(_("from where"), null=True, unpack_ipv4=True)
+    detail = models.JSONField(_("details"), default=dict)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("activity")
+        verbose_name_plural = _("activity")
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["file_id", "-id"], condition=models.Q(file_id__isnull=False), name="event_of_file"),
+            models.Index(fields=["actor_id", "-id"], name="event_of_actor"),
+            models.Index(fields=["action", "-id"], name="event_of_action"),
+            models.Index(fields=["at"], name="event_at"),
+            models.Index(fields=["name", "-id"], name="event_of_name"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor} {self.get_action_display()} {self.name}".strip()

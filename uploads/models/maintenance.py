@@ -1,0 +1,142 @@
+"""What the operators' commands found and when they last ran."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+MAX_KEY_CHARACTERS = 1024  # S3: a key is at most 1,024 bytes of UTF-8
+
+
+class RunOutcome(models.TextChoices):
+    RUNNING = "running", _("running")
+    AGREED = "agreed", _("agreed")  # nothing to tell, or all done
+    DIFFERENCES = "differences", _("differences")
+    REFUSED = "refused", _("refused")
+    STOPPED = "stopped", _("stopped")  # on its way: `cursor` says how far it came
+
+
+class Report(models.Model):
+    """One run of a command that compares, reads or brings in files; kept to be looked at later."""
+
+    id = models.BigAutoField(primary_key=True)
+    command = models.CharField(_("command"), max_length=20)
+    scope = models.CharField(_("of what"), max_length=MAX_KEY_CHARACTERS, blank=True)
+    started_at = models.DateTimeField(_("started"), db_default=Now(), editable=False)
+    ended_at = models.DateTimeField(_("ended"), null=True, editable=False)
+    outcome = models.CharField(_("outcome"), max_length=11, choices=RunOutcome.choices, default=RunOutcome.RUNNING)
+    cursor = models.CharField(max_length=MAX_KEY_CHARACTERS, blank=True, editable=False)
+    summary = models.JSONField(_("figures"), default=dict)
+
+    class Meta:
+        verbose_name = _("report")
+        verbose_name_plural = _("reports")
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(condition=Q(outcome__in=RunOutcome.values), name="report_outcome_is_known")
+        ]
+        indexes = [models.Index(fields=["command", "-id"], name="report_of_command")]
+
+    def __str__(self) -> str:
+        return f"{self.command} {self.pk}"
+
+    def end(self, outcome: RunOutcome, **summary: Any) -> None:
+        """Close the report; what is in `summary` is added to its figures. May be called again."""
+        self.outcome = outcome
+        self.summary |= summary
+        Report.objects.filter(pk=self.pk).update(
+            outcome=outcome, summary=self.summary, cursor=self.cursor, ended_at=Now()
+        )
+
+
+class Trouble(models.TextChoices):
+    """How bucket and database can differ."""
+
+    MISSING = "missing", _("the object of a file is not there")
+    ORPHAN = "orphan", _("an object without a file")
+    SIZE = "size", _("an object of another size than its file")
+    ETAG = "etag", _("an object with another ETag than its file")
+    STUCK = "stuck", _("a file that should have moved on")
+    MULTIPART = "multipart", _("an upload in parts that belongs to no file")
+    FOREIGN = "foreign", _("a key in our part of the bucket that we did not make")
+    DAMAGED = "damaged", _("the stored bytes are not the ones that were announced")
+    FAILED = "failed", _("could not be looked at")
+
+
+class Finding(models.Model):
+    """One difference, looked at twice. It holds copies: file and object may be mended and go."""
+
+    id = models.BigAutoField(primary_key=True)
+    report = models.ForeignKey(Report, models.CASCADE, related_name="findings", verbose_name=_("report"))
+    trouble = models.CharField(_("what"), max_length=9, choices=Trouble.choices)
+    key = models.CharField(_("key"), max_length=MAX_KEY_CHARACTERS, db_collation="C")
+    file_id = models.UUIDField(_("file"), null=True)
+    detail = models.JSONField(_("details"), default=dict)
+    mended = models.CharField(_("mended by"), max_length=40, blank=True)
+
+    class Meta:
+        verbose_name = _("finding")
+        verbose_name_plural = _("findings")
+        ordering = ["id"]
+        default_permissions = ("view",)
+        constraints = [models.CheckConstraint(condition=Q(trouble__in=Trouble.values), name="finding_trouble_is_known")]
+        indexes = [models.Index(fields=["report", "trouble", "id"], name="finding_of_report")]
+
+    def __str__(self) -> str:
+        return f"{self.trouble} {self.key}"
+
+
+class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
+    def beat(self, name: str) -> None:
+        """Note that this command is at work now, by the database's clock."""
+        self.bulk_create(
+            [Heartbeat(name=name, at=Now())], update_conflicts=True, unique_fields=["name"], update_fields=["at"]
+        )
+
+    def last_of(self, name: str) -> datetime | None:
+        return self.filter(name=name).values_list("at", flat=True).first()
+
+
+class Heartbeat(models.Model):
+    """When a command last did its work: `sweep`, `verify`, `worker`, `fsck`."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    at = models.DateTimeField()
+
+    objects = HeartbeatQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.at}"
+
+
+class InstallationQuerySet(models.QuerySet["Installation"]):
+    def own_id(self) -> uuid.UUID:
+        """What this database is called in the marker of its bucket; made up at the first question."""
+        self.bulk_create([Installation(number=1)], ignore_conflicts=True)
+        return self.get(number=1).id
+
+
+class Installation(models.Model):
+    """The one row that says which installation this database is. A restored database keeps it."""
+
+    number = models.PositiveSmallIntegerField(primary_key=True)
+    id = models.UUIDField(default=uuid.uuid4, editable=False)
+
+    objects = InstallationQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.CheckConstraint(condition=Q(number=1), name="installation_is_one")]
+
+    def __str__(self) -> str:
+        return str(self.id)

@@ -1,0 +1,99 @@
+"""The parent's side: start the child, wait for so long, and believe little of what it left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+PROJECT = Path(__file__).resolve().parents[2]
+WAIT_SECONDS = 30.0
+MAX_PICTURE_BYTES = 8 * 1024**2
+MAX_REPORT_BYTES = 4096
+LOOKS = ("thumbnail", "picture")
+MAX_SIDE = 1600
+
+Why = Literal["too_large", "damaged", "unsupported", "locked", "too_hard", "gone"]
+CHILD_MESSAGES = {"too_large", "damaged", "unsupported", "locked"}
+
+
+class PreviewFailed(Exception):
+    """No picture can be made of this file, now or later."""
+
+    def __init__(self, why: Why) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A WebP and its size in pixels."""
+
+    body: bytes
+    width: int
+    height: int
+
+
+def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_SECONDS) -> dict[str, Picture]:
+    """The thumbnail and the picture of a file, made in the empty `folder`.
+
+    Raises Unshowable. Takes at most these seconds, whatever the file does.
+    """
+    command = [sys.executable, "-m", "uploads.previews.sandbox", str(file), media_type, str(folder)]
+    # no secret of ours stands in its environment, and nothing of it in our log
+    child = subprocess.Popen(
+        command, cwd=PROJECT, env={"PATH": os.defpath}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        code = child.wait(seconds)
+    except subprocess.TimeoutExpired as error:
+        raise PreviewFailed("too_hard") from error
+    finally:
+        _kill_all(child)
+    if code:
+        raise PreviewFailed("too_hard")
+    return _validated(folder)
+
+
+def _kill_all(child: subprocess.Popen[bytes]) -> None:
+    """The child and whatever it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _validated(folder: Path) -> dict[str, Picture]:
+    try:
+        told = json.loads(_read(folder / "told.json", MAX_REPORT_BYTES))
+        if why := told.get("why"):
+            raise PreviewFailed(cast(Why, why) if why in CHILD_MESSAGES else "damaged")
+        return {look: _picture(folder / f"{look}.webp", told["sizes"][look]) for look in LOOKS}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise PreviewFailed("damaged") from error
+
+
+def _picture(path: Path, size: list[int]) -> Picture:
+    body = _read(path, MAX_PICTURE_BYTES)
+    width, height = (int(side) for side in size)
+    if body[:4] != b"RIFF" or body[8:12] != b"WEBP" or not 0 < min(width, height) <= max(width, height) <= MAX_SIDE:
+        raise PreviewFailed("damaged")
+    return Picture(body, width, height)
+
+
+def _read(path: Path, most: int) -> bytes:
+    """Never through a link: a child that was taken over could point it anywhere."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            body = file.read(most + 1)
+    except OSError as error:
+        raise PreviewFailed("too_hard") from error
+    if len(body) > most:
+        raise PreviewFailed("damaged")
+    return body

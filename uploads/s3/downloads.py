@@ -1,0 +1,163 @@
+"""Download URLs: short, signed, with headers that we set."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+from botocore.signers import CloudFrontSigner
+from django.conf import settings
+from django.core.files.storage import storages
+from storages.backends.s3 import S3Storage
+from storages.utils import clean_name
+
+from uploads.s3.client import client, config, forget_clients, http, session, translate_errors
+from uploads.s3.refusals import readable_stores
+from uploads.s3.signing import expires_in, sign_get_at
+from uploads.s3.stores import Store, main_store, store_named
+
+DOWNLOAD_SECONDS = 300
+# Every header that a store keeps of a PUT and gives back with a GET (S3 API, "GetObject"), but for the two that depend
+# on the file. A presigned PUT leaves all but Content-Type to the sender. `identity` is "no encoding" (RFC 9110, 8.4.1):
+# a browser hands on the stored bytes, whatever encoding the object says it has.
+FIXED: dict[str, Any] = {
+    "ResponseCacheControl": "private, no-store",
+    "ResponseContentEncoding": "identity",
+    "ResponseContentLanguage": "und",
+    "ResponseExpires": datetime(1970, 1, 1, tzinfo=UTC),  # not as text: boto3 would parse it twice for each URL
+}
+# With a long name the URL leaves out those without effect, so that the redirect fits into what proxies buffer: no-store
+# overrides Expires (RFC 9111, 5.2.2.5), and browsers make nothing of the language of a download.
+WITHOUT_EFFECT = {"ResponseContentLanguage", "ResponseExpires"}
+MAX_CHARACTERS_WITH_ALL = 1_000  # of the disposition
+# Within one window a preview has one URL, so that browsers keep what they have; it is good for two.
+WINDOW_SECONDS = 900
+
+
+class DownloadStorage(S3Storage):  # type: ignore[misc]  # storages has no types
+    """django-storages over our bucket: its `url()` signs downloads, by S3 or, by settings, by CloudFront."""
+
+    def __init__(self, store: Store | None = None, **options: Any) -> None:
+        self.store = store or main_store()
+        super().__init__(**options)
+
+    def get_default_settings(self) -> dict[str, Any]:
+        at = self.store
+        own_keys = {"access_key": at.access_key_id, "secret_key": at.secret_access_key, "security_token": None}
+        return cast(dict[str, Any], super().get_default_settings()) | {
+            "bucket_name": at.bucket,
+            "endpoint_url": at.endpoint,
+            "region_name": at.region,
+            "client_config": config(at),
+            "default_acl": None,
+            "file_overwrite": False,
+            "querystring_expire": DOWNLOAD_SECONDS,
+            **(own_keys if at.access_key_id else {}),
+        }
+
+    @property
+    def connection(self) -> Any:
+        """The client that the whole process shares: django-storages would make one for each thread that signs."""
+        return SimpleNamespace(meta=SimpleNamespace(client=client("quick", self.store)))
+
+    @property
+    def is_behind_cloudfront(self) -> bool:
+        return bool(self.custom_domain and self.cloudfront_signer)
+
+    def url(self, name: str, parameters: Any = None, expire: int | None = None, http_method: str | None = None) -> str:
+        """As django-storages has it; but CloudFront is told the headers in S3's words, and a key that it would tidy up
+        (`a//b`), which an imported file may have, is signed as it is."""
+        seconds = expire or DOWNLOAD_SECONDS
+        if self.is_behind_cloudfront:
+            return self._by_cloudfront(name, parameters or {}, datetime.now(UTC) + timedelta(seconds=seconds))
+        if clean_name(name) == name and not name.startswith("/"):
+            return str(super().url(name, parameters=parameters, expire=seconds, http_method=http_method))
+        asked = {**(parameters or {}), "Bucket": self.store.bucket, "Key": name}
+        return client("quick", self.store).generate_presigned_url("get_object", asked, seconds)
+
+    def url_since(self, name: str, *, parameters: dict[str, str], since: datetime, seconds: int) -> str:
+        """As `url()`, signed as if it were `since`: the same arguments give the same URL."""
+        if self.is_behind_cloudfront:
+            return self._by_cloudfront(name, parameters, since + timedelta(seconds=seconds))
+        return sign_get_at(name, parameters, since=since, seconds=seconds, store=self.store.name)
+
+    def good_for(self, seconds: int) -> int:
+        """How many of these a URL made now may live: not longer than the credentials, where these sign it."""
+        return seconds if self.is_behind_cloudfront else expires_in(seconds, self.store)
+
+    def _by_cloudfront(self, key: str, parameters: dict[str, Any], until: datetime) -> str:
+        return sign_for_cloudfront(self.cloudfront_signer, self.custom_domain, key, parameters, until=until)
+
+
+@functools.cache
+def download_storage(store: Store) -> DownloadStorage:
+    """The default storage of the settings, made by us so that `reset` can forget it. What options the settings give
+    it, a domain of CloudFront perhaps, are the main store's: out of another one, S3 itself delivers."""
+    if store == main_store():
+        return cast(DownloadStorage, storages.create_storage(settings.STORAGES["default"]))
+    return DownloadStorage(store, custom_domain=None)
+
+
+def download_url(key: str, *, disposition: str, content_type: str, store: str | None = None) -> str:
+    """A URL for at most five minutes that gives the object's stored bytes with exactly these headers."""
+    left_out = WITHOUT_EFFECT if len(disposition) > MAX_CHARACTERS_WITH_ALL else set()
+    fixed = {name: value for name, value in FIXED.items() if name not in left_out}
+    parameters = {**fixed, "ResponseContentDisposition": disposition, "ResponseContentType": content_type}
+    with translate_errors("Sign"):
+        storage = download_storage(store_named(store))
+        return storage.url(key, parameters=parameters, expire=storage.good_for(DOWNLOAD_SECONDS))
+
+
+def preview_url(key: str, *, content_type: str, now: datetime | None = None, store: str | None = None) -> str:
+    """A URL of a preview: the same for a quarter of an hour, good for another, with headers that let this
+    person's browser, and nothing on the way, keep what it gets until the URL ends."""
+    now = now or datetime.now(UTC)
+    since = datetime.fromtimestamp(now.timestamp() // WINDOW_SECONDS * WINDOW_SECONDS, UTC)
+    with translate_errors("Sign"):
+        storage = download_storage(store_named(store))
+        # two windows, or less where the credentials end before: those of a role change then, and the URL with them
+        seconds = min(2 * WINDOW_SECONDS, int((now - since).total_seconds()) + storage.good_for(2 * WINDOW_SECONDS))
+        parameters = {
+            "response-cache-control": "private",
+            "response-content-disposition": "inline",
+            "response-content-type": content_type,
+            "response-expires": format_datetime(since + timedelta(seconds=seconds), usegmt=True),
+        }
+        return storage.url_since(key, parameters=parameters, since=since, seconds=seconds)
+
+
+def reset() -> None:
+    """Forget every client, after settings changed (in tests) or a process forked."""
+    forget_clients()
+    for cached in (session, http, download_storage):
+        cached.cache_clear()
+    readable_stores.clear()
+
+
+# As boto3 names what an answer's headers shall be, and as S3 has it in a query (S3 API, "GetObject").
+IN_A_QUERY = {
+    "ResponseCacheControl": "response-cache-control",
+    "ResponseContentEncoding": "response-content-encoding",
+    "ResponseContentLanguage": "response-content-language",
+    "ResponseContentDisposition": "response-content-disposition",
+    "ResponseContentType": "response-content-type",
+    "ResponseExpires": "response-expires",
+}
+
+
+def sign_for_cloudfront(
+    signer: CloudFrontSigner, domain: str, key: str, parameters: Mapping[str, str | datetime], *, until: datetime
+) -> str:
+    """A URL of this object with these headers, and of nothing else, until then: a canned policy signs all of it."""
+    named = sorted((IN_A_QUERY.get(name, name), _as_text(value)) for name, value in parameters.items())
+    plain = f"https://{domain}/{quote(key, safe='/~')}?{urlencode(named, quote_via=quote)}"
+    return signer.generate_presigned_url(plain, date_less_than=until)
+
+
+def _as_text(value: str | datetime) -> str:
+    return format_datetime(value, usegmt=True) if isinstance(value, datetime) else value

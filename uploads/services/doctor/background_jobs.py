@@ -1,0 +1,137 @@
+"""Whether what runs in the background is at work, and gets it done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import DurationField, ExpressionWrapper, F
+from django.db.models.functions import Now
+from django_tasks_db.models import DBTaskResult
+
+from uploads import s3
+from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
+from uploads.models import ChecksumStatus, Event, File, Heartbeat, State
+from uploads.services.doctor.results import CheckResult, fail, humanize_duration, ok, warn
+from uploads.services.restore_guard import contains_event, stored_high_water_mark
+
+# each is started anew or looks again within a minute
+LATE = timedelta(minutes=10)
+# what is read or compared each night, with a night to spare
+NIGHT = timedelta(hours=50)
+# twice a weekly one
+FSCK_LATE = timedelta(days=15)
+LINES = {
+    "sweep": "run the Procfile's line: sweep: python manage.py sweep --every 60",
+    "worker": "run the Procfile's line: worker: python manage.py worker",
+    "verify": "run `manage.py verify --sample 1/30` each night",
+    "fsck": "run `manage.py fsck`, best once a week",
+}
+
+
+def _since(field: str) -> ExpressionWrapper[Any]:
+    """By the database's clock."""
+    return ExpressionWrapper(Now() - F(field), output_field=DurationField())
+
+
+def _heartbeat_result(name: str, late: timedelta, does: str) -> Iterable[CheckResult]:
+    ages = dict(Heartbeat.objects.filter(name=name).annotate(age=_since("at")).values_list("name", "age"))
+    if name not in ages:
+        yield warn(name, f"it was never at work here: {does}", LINES[name])
+    elif ages[name] > late:
+        yield warn(name, f"last at work {humanize_duration(ages[name].total_seconds())} ago: {does}", LINES[name])
+    else:
+        yield ok(name, f"at work {humanize_duration(max(0.0, ages[name].total_seconds()))} ago")
+
+
+def _sweep() -> Iterable[CheckResult]:
+    return _heartbeat_result("sweep", LATE, "nothing expires, and what crashed stays as it is")
+
+
+def _worker() -> Iterable[CheckResult]:
+    return _heartbeat_result("worker", LATE, "there are no previews")
+
+
+def _verify() -> Iterable[CheckResult]:
+    yield from _heartbeat_result("verify", NIGHT, "nobody reads whether stored bytes are still the same")
+    late = File.objects.available().filter(checksum_basis=ChecksumStatus.CLAIMED, available_at__lt=Now() - LATE).count()
+    if late:
+        yield warn("verify", f"{late} files were never held against what their senders announced", LINES["worker"])
+
+
+def _fsck() -> Iterable[CheckResult]:
+    return _heartbeat_result("fsck", FSCK_LATE, "nobody has compared bucket and database lately")
+
+
+def _queue() -> Iterable[CheckResult]:
+    waiting = DBTaskResult.objects.ready()
+    count = waiting.count()
+    age = waiting.order_by("enqueued_at").annotate(age=_since("enqueued_at")).values_list("age", flat=True).first()
+    if age and age > LATE:
+        told = f"{count} tasks wait, the oldest for {humanize_duration(age.total_seconds())}"
+        yield warn("queue", told, "run more workers; see the failed tasks under /admin/")
+    else:
+        yield ok("queue", f"{count} tasks wait")
+
+
+def _left() -> Iterable[CheckResult]:
+    """What the sweep should have moved on long ago."""
+    since = Now() - LATE
+    stuck = File.objects.filter(state=State.COMPLETING, lease_until__lt=since).count()
+    erasing = File.objects.filter(state=State.DELETING, updated_at__lt=Now() - timedelta(hours=1)).count()
+    if stuck or erasing:
+        told = f"{stuck} files are stuck half finished, {erasing} wait to be erased"
+        yield warn("left over", told, "run `manage.py sweep` and read what it says of them")
+    else:
+        yield ok("left over", "no file waits for the sweep for long")
+
+
+def _purge() -> Iterable[CheckResult]:
+    """Whether the sweep may remove anything: that is the variable's business, and that of what the bucket remembers."""
+    if settings.PURGE_PAUSED:
+        yield warn("purge", "paused: nothing is expired, purged or erased", "remove PURGE_PAUSED after the restore")
+    try:
+        seen = stored_high_water_mark()
+    except StorageUnavailable as fault:
+        refused = isinstance(fault, StorageDenied)
+        advice = f"allow s3:GetObject on {s3.CLOCK_KEY}" if refused else "see the line about the store"
+        yield warn("purge", f"what the bucket remembers cannot be read ({fault.detail}), so none takes place", advice)
+    except ValidationFailed as problem:
+        yield fail("purge", f"{s3.CLOCK_KEY} is no clock of Amalga's, so none takes place", problem.message)
+    else:
+        yield _remembered(seen)
+
+
+def _remembered(seen: s3.HighWaterMark | None) -> CheckResult:
+    newest = Event.objects.first()
+    if seen is None or newest is None:
+        return ok("purge", "the bucket remembers nothing of the database yet")
+    if not contains_event(seen):
+        told = f"the database is older than the bucket: event {seen.event} of {_describe(seen.at)} is not in it"
+        return fail("purge", told, "run `manage.py after_restore`, and see docs/restore.md")
+    late = newest.at - seen.at
+    if late > LATE and newest.at < datetime.now(UTC) - LATE:
+        advice = f"let the sweep run, and allow it s3:PutObject on {s3.CLOCK_KEY}"
+        return warn(
+            "purge",
+            f"what the bucket remembers is {humanize_duration(late.total_seconds())} behind the database",
+            advice,
+        )
+    return ok("purge", f"the database knows all that the bucket remembers, up to {_describe(seen.at)}")
+
+
+def _describe(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+WORK: tuple[tuple[str, Callable[[], Iterable[CheckResult]]], ...] = (
+    ("sweep", _sweep),
+    ("worker", _worker),
+    ("verify", _verify),
+    ("fsck", _fsck),
+    ("queue", _queue),
+    ("left over", _left),
+    ("purge", _purge),
+)

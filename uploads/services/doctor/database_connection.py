@@ -1,0 +1,121 @@
+"""Why a database cannot be reached, or not be trusted."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+from django.db import DatabaseError, connections
+
+from amalga.db import Connection, TokenConnection, unpooled_connection
+from uploads.services.doctor.results import CheckResult, fail
+
+REASONS = {
+    "28P01": ("the password is wrong", "correct DATABASE_URL"),
+    "28000": ("it does not let this role in from here, or not without TLS", "look at the role and at pg_hba.conf"),
+    "3D000": ("there is no database of that name", "create it, or correct DATABASE_URL"),
+    "53300": ("it has no connection left", "raise max_connections, or lower WEB_CONCURRENCY"),
+    "57P03": ("it is starting or stopping", "wait, and ask again"),
+}
+NO_TOKEN = (
+    "it refuses the token",
+    "grant rds_iam to the database role, and rds-db:connect to the role that we run as",
+)
+POOLER = ("a pooler refuses the options of our connections", "set DATABASE_POOLER=on (docs/database.md)")
+
+
+def connection_error(subject: str = "database", alias: str = "default") -> CheckResult | None:
+    """Asked past the pool, which keeps its reasons to itself."""
+    place: dict[str, Any] = connections[alias].settings_dict
+    try:
+        with unpooled_connection(alias):
+            return None
+    except DatabaseError as error:
+        state = str(getattr(error.__cause__, "sqlstate", None) or "")
+        reason, advice = _message_of(state, str(error), place)
+        return fail(subject, f"cannot be reached at {place.get('HOST') or 'this machine'}: {reason}", advice)
+
+
+def _message_of(state: str, text: str, place: dict[str, Any]) -> tuple[str, str]:
+    lower = text.lower()
+    if _shows_a_token(place) and (state == "28P01" or "authentication failed" in lower):
+        return NO_TOKEN
+    if "no iam token" in lower:
+        return "there are no credentials to sign a token with", "give the process its role; `doctor` names it below"
+    if state in REASONS:
+        return REASONS[state]
+    if "certificate" in lower or "ssl" in lower:
+        return tls_verification_error(place)
+    return _unreached(lower)
+
+
+def _shows_a_token(place: dict[str, Any]) -> bool:
+    return issubclass((place["OPTIONS"].get("pool") or {}).get("connection_class", Connection), TokenConnection)
+
+
+def _unreached(text: str) -> tuple[str, str]:
+    if "password authentication" in text:
+        return REASONS["28P01"]
+    if "does not exist" in text and "database" in text:
+        return REASONS["3D000"]
+    if "startup parameter" in text:
+        return POOLER
+    if "resolve" in text or "name or service" in text:
+        return "that name is not known here", "correct DATABASE_URL, or look at the resolver"
+    if "refused" in text:
+        return "nobody listens there", "start it, or correct DATABASE_URL"
+    if "too many" in text or "remaining connection slots" in text or "no more connections" in text:
+        return REASONS["53300"]
+    return "it does not answer", "look at the network on the way there, at security groups first"
+
+
+SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # PostgreSQL documentation, "Message Formats"
+HANDSHAKE_SECONDS = 3.0
+# X509_V_ERR_* of OpenSSL's x509_vfy.h
+NOT_YET, EXPIRED, SELF_SIGNED, OTHER_HOST, OTHER_ADDRESS = 9, 10, 18, 62, 64
+NO_ISSUER = {2, 19, 20, 21}
+
+Told = tuple[str, str]
+UNKNOWN: Told = ("TLS cannot be agreed on, or its certificate proves nothing", "look at sslmode and DATABASE_CA")
+
+
+def tls_verification_error(place: dict[str, Any]) -> Told:
+    """What is wrong with it, and what to do."""
+    host, options = str(place.get("HOST") or ""), place.get("OPTIONS", {})
+    try:
+        told = _handshake(host, int(place.get("PORT") or 5432), str(options.get("sslrootcert") or ""))
+    except ssl.SSLCertVerificationError as fault:
+        return _in_words(fault.verify_code, host)
+    except OSError:  # an SSLError is one too
+        return UNKNOWN
+    return told or UNKNOWN
+
+
+def _handshake(host: str, port: int, authorities: str) -> Told | None:
+    context = ssl.create_default_context()
+    if authorities and authorities != "system":
+        context = ssl.create_default_context(cafile=authorities)
+    with socket.create_connection((host, port), timeout=HANDSHAKE_SECONDS) as plain:
+        plain.sendall(SSL_REQUEST)
+        if plain.recv(1) != b"S":
+            return (
+                "it speaks no TLS",
+                "let it (RDS: rds.force_ssl=1), or add ?sslmode=disable on purpose",
+            )
+        with context.wrap_socket(plain, server_hostname=host):
+            return None
+
+
+def _in_words(code: int, host: str) -> Told:
+    if code in {OTHER_HOST, OTHER_ADDRESS}:
+        return "its certificate is for another host", "ask it by the name in its certificate; or somebody is in between"
+    if code == EXPIRED:
+        return "its certificate has expired", "renew it, and look at this machine's clock"
+    if code == NOT_YET:
+        return "its certificate is not valid yet", "look at this machine's clock"
+    if code == SELF_SIGNED:
+        return "its certificate is signed by itself alone", "name a file with that certificate by DATABASE_CA"
+    if code in NO_ISSUER and ".rds.amazonaws.com" in host:
+        return "its certificate is signed by Amazon's RDS", "name a file with Amazon's bundle by DATABASE_CA"
+    return "its certificate is signed by nobody we know", "name a file with its authority's by DATABASE_CA"

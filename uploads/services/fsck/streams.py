@@ -1,0 +1,262 @@
+"""Bucket and database as sorted streams of lines."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import re
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import connection
+
+from amalga.db import fetch_with_timeout
+from uploads import s3
+
+ESCAPED = re.compile(r"\\.")
+ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n"})
+
+
+def encode_line(key: str, size: int, etag: str) -> str:
+    if "\\" in key or "\t" in key or "\n" in key:
+        key = key.translate(ESCAPES)
+    return f"{key}\t{size}\t{etag}\n"
+
+
+def decode_key(line: str) -> str:
+    key = line.rsplit("\t", 2)[0]
+    return key if "\\" not in key else _unescaped(key)
+
+
+def decode_size(line: str) -> int:
+    return int(line.rsplit("\t", 2)[1])
+
+
+def decode_lines(text: str) -> list[str]:
+    return [f"{line}\n" for line in text.split("\n")[:-1]]
+
+
+def _unescaped(key: str) -> str:
+    plain = {"\\\\": "\\", "\\t": "\t", "\\n": "\n"}
+    return ESCAPED.sub(lambda found: plain[found[0]], key)
+
+
+class Tally:
+    """What one side holds: how many, how many bytes, and the SHA-256 of its lines."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.bytes = 0
+        self._digest = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        return self._digest.hexdigest()
+
+    def add(self, text: str, *, count: int, bytes: int) -> None:
+        self.count += count
+        self.bytes += bytes
+        self._digest.update(text.encode())
+
+    def add_lines(self, lines: Iterable[str]) -> None:
+        kept = list(lines)
+        self.add("".join(kept), count=len(kept), bytes=sum(map(decode_size, kept)))
+
+
+BATCH_PAGES = 5
+BATCHES_AHEAD = 2
+WAIT_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Neighbouring objects: keys, sizes, and one line `key TAB size TAB etag` of each."""
+
+    keys: list[str]
+    sizes: list[int]
+    lines: list[str]
+
+    def cut(self, upto: str) -> tuple[Batch, Batch]:
+        """What is not behind this key, and the rest."""
+        end = bisect_right(self.keys, upto)
+        return (
+            Batch(self.keys[:end], self.sizes[:end], self.lines[:end]),
+            Batch(self.keys[end:], self.sizes[end:], self.lines[end:]),
+        )
+
+
+@contextmanager
+def listed(prefix: str, *, after: str, store: str) -> Iterator[Iterator[Batch]]:
+    """All objects of a range, some thousands at a time. Raises in the caller's thread what the listing raises."""
+    stop = threading.Event()
+    found: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
+
+    def put(item: Batch | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                found.put(item, timeout=WAIT_SECONDS)
+            except queue.Full:
+                continue
+            return
+
+    def read() -> None:
+        try:
+            with closing(_batches(prefix, after=after, store=store)) as batches:
+                for batch in batches:
+                    put(batch)
+                    if stop.is_set():
+                        return
+            put(None)
+        except BaseException as fault:  # told by whoever takes it out
+            put(fault)
+
+    threading.Thread(target=read, name="fsck-listing", daemon=True).start()
+    try:
+        yield _taken(found)
+    finally:
+        stop.set()
+
+
+def _taken(found: queue.Queue[Batch | BaseException | None]) -> Iterator[Batch]:
+    while (item := found.get()) is not None:
+        if isinstance(item, BaseException):
+            raise item
+        yield item
+
+
+def _batches(prefix: str, *, after: str, store: str) -> Generator[Batch]:
+    pages = s3.list_objects(prefix, after=after, store=store)
+    while chosen := list(islice(pages, BATCH_PAGES)):
+        batch = Batch([], [], [])
+        for page in chosen:
+            batch.keys.extend(page.keys)
+            batch.sizes.extend(page.sizes)
+            batch.lines.extend(map(encode_line, page.keys, page.sizes, _etags(page)))
+        yield batch
+
+
+def _etags(page: s3.Page) -> list[str]:
+    """Rows of previews keep none, so that none is compared."""
+    first, end = bisect_left(page.keys, PREVIEWS), bisect_left(page.keys, BEHIND_PREVIEWS)
+    return page.etags[:first] + [""] * (end - first) + page.etags[end:] if first < end else page.etags
+
+
+BLOCK_ROWS = 5_000
+BLOCK_SECONDS = 300.0  # for a block of rows that lie all over a cold disk
+END_OF_TIME = "\U0010ffff"
+PREVIEWS, BEHIND_PREVIEWS = "p/", "p0"
+
+# What a row means for its object:
+# settled   the object is there, with this size and ETag
+# moving    an object may come or go any moment; the row explains it
+# marked    known to be missing
+# told is the key as COPY would write it: what was brought in with a bucket may hold any character
+# late      should have moved on: Postgres's clock is past the moment by more than the grace
+FILES = r"""
+SELECT key, CASE WHEN origin = 'uploaded' THEN key
+    ELSE replace(replace(replace(key, '\', '\\'), E'\t', '\t'), E'\n', '\n') END AS told,
+    size, etag, id AS file_id, store, state::text, checksum, updated_at AS changed_at,
+    state IN ('available', 'trashed') AND checksum_basis <> 'missing' AS settled,
+    state IN ('available', 'trashed') AND checksum_basis = 'missing' AS marked,
+    updated_at > statement_timestamp() - %(grace)s AS young,
+    coalesce(CASE state
+        WHEN 'completing' THEN lease_until
+        WHEN 'uploading' THEN expires_at
+        WHEN 'deleting' THEN greatest(updated_at, signed_until)
+        WHEN 'trashed' THEN purge_after
+    END < statement_timestamp() - %(grace)s, false) AS late
+FROM uploads_file"""
+# Rows of previews keep no ETag, so theirs is left out on both sides.
+PREVIEWS_TOO = """
+SELECT key, key, size, '' AS etag, file_id, store, state::text, '' AS checksum, made_at AS changed_at,
+    state = 'ready' AS settled, false AS marked, made_at > statement_timestamp() - %(grace)s AS young,
+    state = 'making' AND lease_until < statement_timestamp() - %(grace)s AS late
+FROM uploads_preview"""
+BETWEEN = """
+WHERE store = %(store)s AND key > %(after)s AND key >= %(prefix)s AND key <= %(upto)s ORDER BY key LIMIT %(most)s"""
+BOTH = "SELECT * FROM (({files}) UNION ALL ({previews})) AS rows ORDER BY key LIMIT %(most)s"
+BLOCK = r"""
+SELECT count(*), max(key),
+    count(*) FILTER (WHERE settled), coalesce(sum(size) FILTER (WHERE settled), 0)::bigint,
+    coalesce(string_agg(told || E'\t' || size || E'\t' || etag || E'\n', '' ORDER BY key) FILTER (WHERE settled), ''),
+    coalesce(array_agg(key) FILTER (WHERE NOT settled AND NOT marked), '{}'),
+    coalesce(array_agg(key) FILTER (WHERE marked), '{}'),
+    coalesce(array_agg(key) FILTER (WHERE late), '{}')
+FROM"""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Neighbouring rows. `text` has one line `key TAB size TAB etag` for each that is settled."""
+
+    upto: str
+    settled: int
+    bytes: int
+    text: str
+    moving: frozenset[str]
+    marked: frozenset[str]
+    late: frozenset[str]
+
+
+class Row(NamedTuple):
+    """What is written of a key now."""
+
+    key: str
+    told: str
+    size: int
+    etag: str
+    file_id: UUID
+    store: str
+    state: str
+    checksum: str
+    changed_at: datetime
+    settled: bool
+    marked: bool
+    young: bool
+    late: bool
+
+
+class Range(NamedTuple):
+    """Rows of a store whose key begins with `prefix` and comes behind `after`, up to and with `upto`."""
+
+    store: str
+    prefix: str
+    after: str
+    upto: str
+
+
+def block(of: Range, *, grace: float, most: int = BLOCK_ROWS) -> Block:
+    """The first rows of the range, at most `most`. `upto` of the answer says how far it goes; it may be the end."""
+    asked = {**of._asdict(), "grace": timedelta(seconds=grace), "most": most}
+    rows = FILES + BETWEEN
+    if of.upto >= PREVIEWS and max(of.after, of.prefix) < BEHIND_PREVIEWS:
+        rows = BOTH.format(files=rows, previews=PREVIEWS_TOO + BETWEEN)
+    ((count, last, settled, size, text, *keys),) = fetch_with_timeout(
+        f"{BLOCK} ({rows}) AS ordered", asked, seconds=BLOCK_SECONDS
+    )
+    return Block(last if count == most else of.upto, settled, size, text, *map(frozenset, keys))
+
+
+def rows_of(keys: Collection[str], *, grace: float) -> dict[str, list[Row]]:
+    """Every row with one of these keys, in whatever store, as it is at this moment."""
+    found: dict[str, list[Row]] = {}
+    union = f"{FILES} WHERE key = ANY(%(keys)s) UNION ALL {PREVIEWS_TOO} WHERE key = ANY(%(keys)s)"
+    asked = {"keys": list(keys), "grace": timedelta(seconds=grace)}
+    for row in map(Row._make, fetch_with_timeout(union, asked, seconds=BLOCK_SECONDS)):
+        found.setdefault(row.key, []).append(row)
+    return found
+
+
+def database_now_value() -> datetime:
+    """The database's time."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchall()[0][0]
+        return now

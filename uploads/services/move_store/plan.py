@@ -1,0 +1,86 @@
+"""What there is to move, and whether it may be."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from django.db.models import Count, Q, QuerySet, Sum
+
+from amalga.db.timeouts import long_transaction
+from uploads import s3
+from uploads.errors import ValidationFailed
+from uploads.models import ChecksumStatus, File, Preview, PreviewState, State
+
+STORED = [State.AVAILABLE, State.TRASHED]
+UNFIT = [ChecksumStatus.DAMAGED, ChecksumStatus.MISSING]
+PROBE = "amalga-probe-"
+EMPTY = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="  # SHA-256 of nothing
+
+
+@dataclass(frozen=True, slots=True)
+class MovePlan:
+    """What is in the other store by its rows: `files` that can be moved; `unfit` ones, damaged or missing, that nobody
+    wants moved; `under_way`, uploads that end where they began and what is being erased. `elsewhere` is in a store that
+    no variable names."""
+
+    files: int
+    bytes: int
+    previews: int
+    unfit: int
+    under_way: int
+    elsewhere: int
+
+    @property
+    def left(self) -> int:
+        return self.files + self.unfit + self.under_way + self.previews
+
+
+def both_stores() -> tuple[s3.Store, s3.Store]:
+    """The store to move from and the one to move to. Raises BadInput while there is only one."""
+    other = s3.secondary_store()
+    if other is None:
+        raise ValidationFailed(
+            "There is only one store. Files are moved from the one of OTHER_S3_BUCKET, OTHER_S3_STORE_NAME and so on "
+            "to the one of AWS_STORAGE_BUCKET_NAME: set these first, for every process."
+        )
+    return other, s3.main_store()
+
+
+def require_two_buckets() -> None:
+    """Raises BadInput when both stores are one bucket under two names: its objects would be removed as moved."""
+    source, target = both_stores()
+    key = f"{PROBE}{uuid.uuid4().hex}"
+    s3.put(key, b"", sha256=EMPTY, store=target.name)
+    try:
+        if s3.head(key, store=source.name) is not None:
+            raise ValidationFailed(
+                "OTHER_S3_BUCKET and AWS_STORAGE_BUCKET_NAME are one and the same bucket. Nothing was done: name two."
+            )
+    finally:
+        s3.delete(key, store=target.name)
+
+
+def movable_files(source: s3.Store, *, unfit: bool) -> QuerySet[File]:
+    rows = File.objects.filter(store=source.name, state__in=STORED)
+    return rows if unfit else rows.exclude(checksum_basis__in=UNFIT)
+
+
+def movable_previews(source: s3.Store) -> QuerySet[Preview]:
+    return Preview.objects.filter(store=source.name, state=PreviewState.READY, file__state__in=STORED)
+
+
+def plan_move(*, unfit: bool = False) -> MovePlan:
+    """Counted as of now. Reads every row once: seconds for millions."""
+    source, target = both_stores()
+    with long_transaction():
+        there = File.objects.filter(store=source.name)
+        told = movable_files(source, unfit=unfit).aggregate(files=Count("pk"), bytes=Sum("size", default=0))
+        counts = there.aggregate(
+            unfit=Count("pk", filter=Q(state__in=STORED, checksum_basis__in=[] if unfit else UNFIT)),
+            under_way=Count("pk", filter=~Q(state__in=STORED)),
+        )
+        elsewhere = File.objects.exclude(store__in=[source.name, target.name]).count()
+        return MovePlan(
+            previews=Preview.objects.filter(store=source.name).count(), elsewhere=elsewhere, **told, **counts
+        )

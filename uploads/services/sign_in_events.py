@@ -1,0 +1,101 @@
+"""Who came, who left, who did not get in, and what became of accounts. All of it is written into the activity log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from allauth.mfa.models import Authenticator
+from django.contrib.auth.models import User
+
+from uploads.models import Action, Event, Session
+
+logger = logging.getLogger(__name__)
+
+MAX_NAME_CHARACTERS = 150  # as Django's own user names
+
+
+def on_login(user: User, *, how: Sequence[str] = ()) -> None:
+    """`how`: by which ways they proved who they are, if that is known."""
+    detail: dict[str, Any] = {"how": list(how)} if how else {}
+    Event.objects.record(Action.LOGIN, by=user, **detail)
+    logger.info("signed_in user=%s", user.pk)
+
+
+def on_logout(*, user: User | None, **_: Any) -> None:
+    """Django tells it of strangers as well, who had nothing to leave."""
+    if user is not None:
+        Event.objects.record(Action.LOGOUT, by=user)
+        logger.info("signed_out user=%s", user.pk)
+
+
+def on_login_failed(*, credentials: Mapping[str, Any], **_: Any) -> None:
+    """Somebody failed to sign in. The name that was tried is kept, the password never."""
+    Event.objects.record(Action.LOGIN_FAILED, name=tried_name(credentials.get("username")))
+    logger.info("sign_in_failed")
+
+
+def on_code_failed(*, user: User, **_: Any) -> None:
+    """The password was right, the code was not."""
+    Event.objects.record(Action.LOGIN_FAILED, name=user.get_username(), step="code")
+    logger.warning("second_factor_failed user=%s", user.pk)
+
+
+def on_throttled(name: str, *, seconds: int) -> None:
+    """Tries went on until the next one has to wait. Those made meanwhile are nowhere: they would fill the log."""
+    Event.objects.record(Action.LOGIN_FAILED, name=tried_name(name), wait_seconds=seconds)
+    logger.warning("sign_in_has_to_wait seconds=%s", seconds)
+
+
+def password_changed(person: User, *, by: User | None) -> None:
+    """Django ends all other sessions of that person by itself: their hash no longer fits."""
+    Event.objects.record(Action.PASSWORD, by=by, name=person.get_username())
+    logger.info("password_changed user=%s by=%s", person.pk, by.pk if by else None)
+
+
+def factor_changed(person: User, *, by: User | None, act: str, kind: str) -> None:
+    Event.objects.record(Action.FACTOR, by=by, name=person.get_username(), act=act, kind=kind)
+    logger.info("second_factor_changed user=%s act=%s kind=%s by=%s", person.pk, act, kind, by.pk if by else None)
+
+
+def end_sessions(person: User, *, by: User | None, but: str | None = None, why: str = "") -> int:
+    """End this person's sessions everywhere, at once; `but` the one with this key. Safe to repeat."""
+    ended = Session.objects.end(person, but=but)
+    if ended or by != person:
+        Event.objects.record(Action.SESSION, by=by, name=person.get_username(), ended=ended, why=why)
+        logger.info("sessions_ended user=%s count=%s by=%s", person.pk, ended, by.pk if by else None)
+    return ended
+
+
+def session_too_old(person_id: str) -> None:
+    """A session reached the age at which everybody signs in anew."""
+    person = User.objects.filter(pk=person_id).first()
+    if person is not None:
+        Event.objects.record(Action.SESSION, by=person, name=person.get_username(), ended=1, why="age")
+        logger.info("session_too_old user=%s", person.pk)
+
+
+def activated(person: User, *, by: User | None) -> None:
+    """An account was opened or closed. A closed one is out with its next request, and no old session comes back."""
+    Event.objects.record(
+        Action.ACCOUNT, by=by, name=person.get_username(), act="opened" if person.is_active else "closed"
+    )
+    logger.info("account_%s user=%s", "opened" if person.is_active else "closed", person.pk)
+    if not person.is_active:
+        end_sessions(person, by=by, why="closed")
+
+
+def forget_factors(person: User, *, by: User | None) -> int:
+    """Take this person's second factor and recovery codes away, and end their sessions: they set up new ones."""
+    kinds = list(Authenticator.objects.filter(user=person).values_list("type", flat=True))
+    Authenticator.objects.filter(user=person).delete()
+    for kind in kinds:
+        factor_changed(person, by=by, act="removed", kind=kind)
+    end_sessions(person, by=by, why="second factor")
+    return len(kinds)
+
+
+def tried_name(text: object) -> str:
+    """What was typed as a name, in one line of visible characters."""
+    return "".join(char for char in str(text or "") if char.isprintable())[:MAX_NAME_CHARACTERS]

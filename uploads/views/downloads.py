@@ -1,0 +1,134 @@
+"""Downloads, previews and zips, by redirect to storage."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.models import AnonymousUser, User
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from uploads import content_headers, names, s3, services
+from uploads.errors import ObjectRefused, StorageUnavailable, ValidationFailed
+from uploads.forms import Selection
+from uploads.listing import breadcrumbs_for
+from uploads.models import File, Preview, PreviewKind, PreviewState
+from uploads.models.querysets import FileQuerySet
+from uploads.views.presenters import folder_path
+from uploads.views.responses import head_response, html_errors, redirect_to_storage, request_user
+
+MAX_UNFINISHED = 200
+
+
+@require_safe
+@html_errors
+def download(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Check the permission at each request, then redirect to a presigned URL that expires within minutes."""
+    found = File.objects.visible_by_link(request.user, pk)
+    if found is None:
+        raise Http404
+    return deliver(request, found, inline="inline" in request.GET)
+
+
+@require_safe
+def unfinished(request: HttpRequest) -> HttpResponse:
+    """What the caller began and did not finish, newest first."""
+    user = request_user(request)
+    files = list(File.objects.owned_by(user).unfinished().order_by("-created_at")[:MAX_UNFINISHED])
+    ways = breadcrumbs_for(user, (file.folder_id for file in files if file.folder_id))
+    told = [(file, folder_path(ways.get(file.folder_id or 0, []))) for file in files]
+    return render(request, "uploads/unfinished.html", {"files": told})
+
+
+@require_POST
+@html_errors
+def cancel_upload(request: HttpRequest, pk: UUID) -> HttpResponse:
+    found = get_object_or_404(File.objects.owned_by(request.user).unfinished(), pk=pk)
+    services.cancel(found, by=request_user(request))
+    messages.success(request, _("The upload of “%(name)s” is cancelled.") % {"name": found.name})
+    return redirect("unfinished")
+
+
+WEBP = "image/webp"
+
+
+@require_safe
+@html_errors
+def thumbnail(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Send to the small picture that lists show. A file without one is a 404."""
+    return _sent_to(request, _listed(request.user, pk), PreviewKind.THUMBNAIL)
+
+
+@require_safe
+@html_errors
+def preview(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Send to the picture, or the beginning of the text, that the file's page shows."""
+    return _sent_to(request, _listed(request.user, pk), PreviewKind.PICTURE, PreviewKind.EXCERPT)
+
+
+@require_safe
+@html_errors
+def download_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpResponse:
+    """As a download of the file, but of one of its older versions."""
+    current = get_object_or_404(_listed(request.user, pk))
+    found = get_object_or_404(File.objects.versions_of(current).available(), pk=version)
+    return deliver(request, found)
+
+
+def _listed(user: User | AnonymousUser, pk: UUID) -> FileQuerySet:
+    return File.objects.visible_to(user).listed().by_link(pk)
+
+
+def _sent_to(request: HttpRequest, files: FileQuerySet, *looks: PreviewKind) -> HttpResponse:
+    """The redirect is asked for every time, as the permission is; what it leads to stays in the browser."""
+    found = get_object_or_404(Preview.objects.filter(file__in=files, look__in=looks, state=PreviewState.READY))
+    content_type = content_headers.TEXT if found.look == PreviewKind.EXCERPT else WEBP
+    if request.method == "HEAD":
+        return head_response(size=found.size, content_type=content_type, disposition="inline")
+    return redirect_to_storage(s3.preview_url(found.key, content_type=content_type, store=found.store))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@html_errors
+def download_zip(request: HttpRequest) -> HttpResponseBase:
+    """The chosen files, or none of them: what is missing is told before the download begins."""
+    user = request_user(request)
+    sent = request.POST if request.method == "POST" else request.GET
+    choice = Selection.read(sent, sent.getlist("file"), user)
+    if choice.unusable:
+        raise ValidationFailed(_("The list of files could not be read. Go back and choose again."))
+    bundle = services.bundle(user, choice.links)
+    headers = {
+        "Cache-Control": "private, no-store",
+        "Content-Type": "application/zip",
+        "Content-Length": str(bundle.length),
+        "Content-Disposition": names.disposition(bundle.name, inline=False),
+    }
+    if request.method == "HEAD":
+        return HttpResponse(headers=headers)
+    return StreamingHttpResponse(services.open_zip(bundle, by=user), headers=headers)
+
+
+def deliver(request: HttpRequest, file: File, *, inline: bool = False) -> HttpResponse:
+    """Return the answer to GET or HEAD of `file`, which the person may see; a GET is recorded in the activity.
+
+    Raises BytesMissing where the storage has lost the bytes, and FilesRefused where it does not give them out.
+    """
+    refused = False
+    try:
+        services.learn_encoding(file)
+    except ObjectRefused:
+        refused = True
+    except StorageUnavailable:  # the storage itself answers the person who is sent there
+        pass
+    content_type, disposition = content_headers.headers(file, inline=inline)
+    if refused or file.refusal:
+        services.require_readable([file])
+    if request.method == "HEAD":
+        return head_response(size=file.size, content_type=content_type, disposition=disposition)
+    url = s3.download_url(file.key, disposition=disposition, content_type=content_type, store=file.store)
+    services.record_download(file, by=request_user(request), looking=inline)
+    return redirect_to_storage(url)
