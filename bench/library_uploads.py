@@ -41,8 +41,8 @@ def _take_in(took: dict[str, list[float]]) -> None:
     from django.db import transaction
 
     from uploads import services
-    from uploads.api.serializers import NewUpload
     from uploads.models import Category, ChecksumStatus, File, ObjectMetadata, publish
+    from uploads.upload_requests import NewUpload
 
     owner = User.objects.get(username=MEMBER)
     digest = "A" * 43 + "="

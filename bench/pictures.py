@@ -60,8 +60,8 @@ def _store_some() -> None:
     from django.contrib.auth.models import User
 
     from uploads import services
-    from uploads.api.serializers import FinishRequest, NewUpload
     from uploads.errors import Problem
+    from uploads.upload_requests import FinishRequest, NewUpload
 
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # Playwright's loop runs in this thread later on
     owners = [User.objects.get(username="bench"), User.objects.create_superuser("bob")]

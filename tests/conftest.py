@@ -347,7 +347,7 @@ def serving(folder: Path, variables: Mapping[str, str], *, database_port: int | 
     reports = "" if variables.get("HTTPS") == "on" else policy_reports.begin().url  # by TLS: as `tls_site` has it
     env = {**os.environ, "CSP_REPORT_URI": reports, **variables, "PORT": str(port)}
     env["DATABASE_URL"] = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
-    gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn.py")]
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn_conf.py")]
     web = Daemon("web", folder, mark="gunicorn", stop_signal=signal.SIGINT)
     web.start([*gunicorn, "--bind", f"127.0.0.1:{port}", "amalga.wsgi"], env=env)
     try:

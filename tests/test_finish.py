@@ -17,10 +17,10 @@ from tests.rows import make_row
 from tests.senders import Sender, Upload, composite, put_bytes, sha256
 from tests.stores import Bucket
 from uploads import services
-from uploads.api.serializers import FinishRequest
 from uploads.errors import NotFound
 from uploads.models import File, PartDigest, State
 from uploads.services import assemble
+from uploads.upload_requests import FinishRequest
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + bytes(60)

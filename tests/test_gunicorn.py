@@ -17,7 +17,7 @@ GIB = 1024**3
 
 
 def gunicorn() -> dict[str, Any]:
-    return runpy.run_path(str(PROJECT / "amalga" / "gunicorn.py"))
+    return runpy.run_path(str(PROJECT / "amalga" / "gunicorn_conf.py"))
 
 
 @pytest.fixture

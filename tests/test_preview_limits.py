@@ -105,7 +105,7 @@ def test_the_child_knows_none_of_our_secrets(
 
 
 def test_the_child_has_its_limits_before_it_has_a_decoder() -> None:
-    code = "import sys, resource; from uploads.previews import child; child.limit();"
+    code = "import sys, resource; from uploads.previews import sandbox; sandbox.limit();"
     code += "print('PIL' in sys.modules, 'django' in sys.modules, resource.getrlimit(resource.RLIMIT_AS)[0])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["False", "False", str(sandbox.memory_limit(capacity.memory_limit()))]
@@ -119,7 +119,7 @@ def test_the_childs_memory_fits_beside_its_worker(machine_mebibytes: int, mebiby
 
 
 def test_the_child_dies_before_the_worker_where_memory_ends() -> None:
-    code = "from uploads.previews import child; child.limit(); print(open('/proc/self/oom_score_adj').read())"
+    code = "from uploads.previews import sandbox; sandbox.limit(); print(open('/proc/self/oom_score_adj').read())"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "1000"
 
@@ -129,8 +129,8 @@ def small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The child finds a container of 1 GiB, as the smallest worker task on AWS is."""
     (tmp_path / "memory.max").write_text(str(1024 * MIB))
     start = subprocess.Popen
-    code = f"from pathlib import Path; from amalga.web import machine; whole = machine.memory;\
-machine.memory = lambda: whole(Path({str(tmp_path)!r}));\
+    code = f"from pathlib import Path; from amalga import capacity; whole = capacity.memory_limit;\
+capacity.memory_limit = lambda: whole(Path({str(tmp_path)!r}));\
 import runpy, sys; sys.argv = ['child', *sys.argv[1:]];\
  runpy.run_module('uploads.previews.sandbox', run_name='__main__')"
     monkeypatch.setattr(

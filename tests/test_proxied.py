@@ -88,7 +88,7 @@ def test_web_server_of_compose_is_reached_by_its_sockets(
     own = {name: told[name].replace("/run/amalga", str(tmp_path)) for name in ("GUNICORN_CMD_ARGS", "PROBE_BIND")}
     database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
     web = Daemon("web", tmp_path, mark="gunicorn", stop_signal=signal.SIGTERM)
-    command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn.py"), "amalga.wsgi"]
+    command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn_conf.py"), "amalga.wsgi"]
     web.start(command, env={**os.environ, **own, "DATABASE_URL": database, "PROXY_COUNT": "1"})
     behind = Behind(f"unix:{tmp_path}/web.sock", f"unix:{tmp_path}/probes.sock")
     try:

@@ -17,13 +17,13 @@ from tests.rows import make_row, plant, used
 from tests.senders import Sender, Upload
 from tests.stores import Bucket
 from uploads import services
-from uploads.api.serializers import FinishRequest
 from uploads.errors import Forbidden, InvalidTransition, OverQuota
 from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
 from uploads.services import folders
 from uploads.services.after_restore import after_restore
 from uploads.services.sweep import sweep
 from uploads.services.zips import download
+from uploads.upload_requests import FinishRequest
 
 pytestmark = pytest.mark.django_db
 

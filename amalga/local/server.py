@@ -17,7 +17,7 @@ from amalga.local.bootstrap import ADMIN, is_prepared, password_file
 from amalga.local.environment import PROJECT, DevEnvironment
 from amalga.local.processes import Daemon, Lock, Signals, StartupError, Stopped, claim, die_with_parent, terminate_group
 
-GUNICORN_SETTINGS = PROJECT / "amalga" / "gunicorn.py"
+GUNICORN_SETTINGS = PROJECT / "amalga" / "gunicorn_conf.py"
 MANAGE = PROJECT / "manage.py"
 READY_SECONDS = 60
 # The embedded store checks no digests: what arrives is read by the worker, within seconds.

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import Error, Locator, Page, Request, Route, expect
 
 MIB = 1024**2
-STATEMENT_TIMEOUT_MS = 20_000
+WAIT_MS = 20_000
 
 
 @dataclass
@@ -100,10 +100,10 @@ class Hands:
         (within or self.tray).get_by_role("button", name=name, exact=True).first.click()
 
     def sees(self, receipt: str) -> None:
-        expect(self.title).to_have_text(receipt, timeout=STATEMENT_TIMEOUT_MS)
+        expect(self.title).to_have_text(receipt, timeout=WAIT_MS)
 
     def waits_until(self, state: str, *, row: int = 0) -> None:
-        expect(self.rows.nth(row).locator(".tray-state")).to_contain_text(state, timeout=STATEMENT_TIMEOUT_MS)
+        expect(self.rows.nth(row).locator(".tray-state")).to_contain_text(state, timeout=WAIT_MS)
 
     # --- the network ---
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Route, expect
 
-from tests.browser.hands import STATEMENT_TIMEOUT_MS, Hands, part_number
+from tests.browser.hands import WAIT_MS, Hands, part_number
 from tests.stores import Address, Bucket
 from uploads.models import File, State
 
@@ -64,7 +64,7 @@ def test_a_store_that_is_away_for_a_while_loses_nothing(hands: Hands, bucket: Bu
     hands.on_put(refuse)
     large = hands.large(parts=3)
     hands.drop(large)
-    expect(hands.tray).to_contain_text("The store did not answer. Nothing is lost", timeout=STATEMENT_TIMEOUT_MS)
+    expect(hands.tray).to_contain_text("The store did not answer. Nothing is lost", timeout=WAIT_MS)
     is_whole(hands, bucket, large.read_bytes())
 
 
@@ -144,7 +144,7 @@ def test_signed_out_it_holds_until_somebody_signs_in(hands: Hands, bucket: Bucke
     jar = hands.page.context.cookies()
     hands.page.context.clear_cookies()
     hands.drop(hands.file("later.txt", b"later"))
-    expect(hands.tray.get_by_role("alert")).to_contain_text("signed out", timeout=STATEMENT_TIMEOUT_MS)
+    expect(hands.tray.get_by_role("alert")).to_contain_text("signed out", timeout=WAIT_MS)
     for cookie in jar:
         hands.page.context.add_cookies(
             [{"name": cookie["name"], "value": cookie["value"], "url": hands.site}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.browser.hands import STATEMENT_TIMEOUT_MS, Hands
+from tests.browser.hands import WAIT_MS, Hands
 from tests.stores import Bucket
 from uploads.models import File, State
 
@@ -37,7 +37,7 @@ def test_everything_pauses_and_goes_on(hands: Hands) -> None:
     for number in range(20):
         hands.file(f"some/{number}.txt")
     hands.drop(hands.folder / "some", hands.large(parts=3))
-    expect(hands.title).to_contain_text("of 21", timeout=STATEMENT_TIMEOUT_MS)
+    expect(hands.title).to_contain_text("of 21", timeout=WAIT_MS)
     hands.press("Pause")
     expect(hands.title).to_contain_text("Paused at")
     held.let_go()
@@ -63,7 +63,7 @@ def test_cancelling_all_asks_and_keeps_what_is_stored(hands: Hands, bucket: Buck
     hands.sees("1 of 1 stored, size verified")
     hands.hold(lambda count: True)
     hands.drop(hands.file("a.txt"), hands.file("b.txt"))
-    expect(hands.title).to_have_text("Uploading 0 of 2", timeout=STATEMENT_TIMEOUT_MS)
+    expect(hands.title).to_have_text("Uploading 0 of 2", timeout=WAIT_MS)
     hands.press("Cancel")
     expect(hands.page.get_by_role("dialog")).to_contain_text("Cancel 2 uploads?")
     hands.page.get_by_role("button", name="Cancel them").click()

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests import policy_reports, shelf
 from tests.aws_template import Template
 from tests.browser.conftest import watched
-from tests.browser.hands import STATEMENT_TIMEOUT_MS, Hands
+from tests.browser.hands import WAIT_MS, Hands
 from tests.conftest import serving
 from tests.edge import Edge, Signer, edge_of
 from tests.own_ca import Authority
@@ -70,7 +70,7 @@ def test_a_day_behind_tls_breaks_no_policy(
     hands = Hands(page, tmp_path, tls_site.url)
     sign_in_by_form(page, tls_site.url, admin_user)
     hands.drop(hands.file("notes.txt", b"sent by TLS"))
-    expect(page.get_by_role("link", name="notes.txt").first).to_be_visible(timeout=STATEMENT_TIMEOUT_MS)
+    expect(page.get_by_role("link", name="notes.txt").first).to_be_visible(timeout=WAIT_MS)
     file = File.objects.get(state=State.AVAILABLE)
     assert bucket.read(file.key) == b"sent by TLS"
     page.goto(tls_site.url + file.get_absolute_url())

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Dialog, Response, Route, expect
 
 from tests import rows
-from tests.browser.hands import STATEMENT_TIMEOUT_MS, Hands
+from tests.browser.hands import WAIT_MS, Hands
 from tests.clusters import until
 from tests.stores import Bucket
 from uploads.models import File, State
@@ -178,7 +178,7 @@ def test_two_thousand_files_in_one_drop_stay_smooth(hands: Hands) -> None:
     for number in range(2000):
         hands.file(f"crowd/{number:04}.txt", b"x")
     hands.drop(hands.folder / "crowd")
-    expect(hands.title).to_contain_text("of 2,000", timeout=STATEMENT_TIMEOUT_MS)
+    expect(hands.title).to_contain_text("of 2,000", timeout=WAIT_MS)
     expect(hands.title).to_have_text("2,000 of 2,000 stored, size verified", timeout=60_000)
     assert File.objects.filter(state=State.AVAILABLE).count() == 2000
     assert hands.page.evaluate("window.mostRows") < MAX_ROWS

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 PART = 5 * 1024**2
 BOOT_SECONDS = 30
-GUNICORN = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn.py")]
+GUNICORN = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn_conf.py")]
 
 
 @dataclass(frozen=True)

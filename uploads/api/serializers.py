@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from uploads import names, parts
 from uploads.errors import BadDigest, Problem, ValidationFailed
 from uploads.models import File, Visibility
+from uploads.upload_requests import FinishRequest, NewUpload, PartRequest
 
 MAX_FILES = 100
 MAX_PARTS_PER_REQUEST = 100
@@ -206,35 +207,3 @@ def _visibility(value: object) -> Visibility:
     if isinstance(value, str) and value in Visibility.values:
         return Visibility(value)
     raise ValidationFailed(_("“visibility” takes team or private."))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewUpload:
-    """A file as its sender announces it: `name` and `folder` clean, `size` in bytes; `replaces` is the
-    permanent id of the file that this is to be a new version of."""
-
-    token: UUID
-    name: str
-    size: int
-    claimed_type: str = ""
-    folder: str = ""
-    modified: datetime | None = None
-    visibility: Visibility = Visibility.TEAM
-    replaces: UUID | None = None
-    sha256: str | None = None  # of the whole file, when it fits one part
-
-
-@dataclass(frozen=True, slots=True)
-class PartRequest:
-    """A part to be sent: its number from 1 and the base64 SHA-256 of its bytes."""
-
-    number: int
-    sha256: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class FinishRequest:
-    """What the sender says it has sent: one base64 SHA-256 per part, in order."""
-
-    id: UUID
-    digests: list[str]

@@ -351,7 +351,7 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddConstraint(
-            model_name="partclaim",
+            model_name="partdigest",
             constraint=models.UniqueConstraint(fields=("file", "number"), name="part_is_claimed_once"),
         ),
     ]

@@ -66,6 +66,10 @@ class DownloadStorage(S3Storage):  # type: ignore[misc]  # storages has no types
         return SimpleNamespace(meta=SimpleNamespace(client=client("quick", self.store)))
 
     @property
+    def bucket(self) -> Any:
+        return SimpleNamespace(name=self.bucket_name)
+
+    @property
     def is_behind_cloudfront(self) -> bool:
         return bool(self.custom_domain and self.cloudfront_signer)
 

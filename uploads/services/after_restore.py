@@ -11,7 +11,6 @@ from django.conf import settings
 from django.db.models.functions import Greatest, Now
 
 from uploads import s3
-from uploads.api.serializers import FinishRequest
 from uploads.errors import Problem, ValidationFailed
 from uploads.models import Action, Event, File, Installation, State
 from uploads.models.querysets import FileQuerySet, seconds_from_now
@@ -20,6 +19,7 @@ from uploads.services.finish import finish
 from uploads.services.restore_guard import accept_high_water_mark, contains_event, stored_high_water_mark
 from uploads.services.rights import require_right
 from uploads.services.verify.reader import ResumableHasher
+from uploads.upload_requests import FinishRequest
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from uploads.api.serializers import FinishRequest
 from uploads.errors import BadDigest, CompletionInProgress, Gone, NotFound, Problem, StorageUnavailable
 from uploads.failpoints import failpoint
 from uploads.models import ChecksumStatus, File, ObjectMetadata, State, publish
@@ -24,6 +23,7 @@ from uploads.services.previews import kinds_for
 from uploads.services.rights import refusals
 from uploads.services.sign import why_closed
 from uploads.services.verify_tasks import request_verification
+from uploads.upload_requests import FinishRequest
 
 logger = logging.getLogger(__name__)
 

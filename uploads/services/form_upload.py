@@ -21,7 +21,6 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.api.serializers import FinishRequest, NewUpload
 from uploads.errors import Problem, TooLarge, ValidationFailed
 from uploads.failpoints import failpoint
 from uploads.models import File, Folder, State, Usage, Visibility
@@ -32,6 +31,7 @@ from uploads.services.start import start
 from uploads.services.trash import cancel_expired
 from uploads.services.tree import ensure
 from uploads.services.versions import count_versions, require_version_room
+from uploads.upload_requests import FinishRequest, NewUpload
 
 
 @dataclass(slots=True)

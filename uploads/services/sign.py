@@ -9,7 +9,6 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.api.serializers import PartRequest
 from uploads.errors import BadDigest, Expired, Gone, InvalidTransition, Problem
 from uploads.failpoints import failpoint
 from uploads.models import File, PartDigest, State
@@ -17,6 +16,7 @@ from uploads.models.querysets import seconds_from_now
 from uploads.services.bucket_owner import require_own_bucket
 from uploads.services.erase import no_live_urls
 from uploads.services.rights import require_right
+from uploads.upload_requests import PartRequest
 
 
 @dataclass(frozen=True, slots=True)

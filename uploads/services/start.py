@@ -16,7 +16,6 @@ from django.utils.translation import gettext as _
 
 from amalga.db import CALL_SECONDS, deadline
 from uploads import s3
-from uploads.api.serializers import NewUpload, PartRequest
 from uploads.errors import Forbidden, Gone, OverQuota, OwnerOverQuota, Problem, RefusedType, TooLarge
 from uploads.failpoints import failpoint
 from uploads.media_types import canonical, containers_of
@@ -27,6 +26,7 @@ from uploads.parts import part_size_for
 from uploads.services.sign import sign_parts
 from uploads.services.tree import ensure
 from uploads.services.versions import count_versions, require_version_room
+from uploads.upload_requests import NewUpload, PartRequest
 
 logger = logging.getLogger(__name__)
 
