@@ -43,7 +43,7 @@ from django.core.wsgi import get_wsgi_application
 from django.db import OperationalError
 from django.test import Client, RequestFactory
 from uploads import s3
-from uploads.errors import StoreUnavailable
+from uploads.errors import StorageUnavailable
 
 client = Client()
 client.force_login(User.objects.get(username="erin"))
@@ -63,7 +63,7 @@ def ask(fault):
     list(application(environ, lambda status, headers: answered.append(int(status[:3]))))
     return answered[0]
 logging.getLogger("uploads.services").info("signed_in password=hunter22")
-codes = [ask(RuntimeError("postgres://app:hunter22@db {SIGNED}")), ask(StoreUnavailable("GetObject: 503")),
+codes = [ask(RuntimeError("postgres://app:hunter22@db {SIGNED}")), ask(StorageUnavailable("GetObject: 503")),
          ask(OperationalError("first outage")), ask(OperationalError("second outage"))]
 logging.getLogger("uploads").error("token=hunter22")
 sentry_sdk.flush(5)

@@ -129,7 +129,7 @@ def test_two_crossing_moves_never_make_a_ring(alice: User) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert sorted(outcomes) == ["WrongState", "moved"]
+        assert sorted(outcomes) == ["InvalidTransition", "moved"]
         for folder in Folder.objects.all():
             above = folder.parent.path if folder.parent else []
             assert folder.path == [*above, folder.pk]

@@ -86,6 +86,6 @@ def test_every_type_has_a_picture(media_type: str, kind: str) -> None:
 
 
 def test_filters_work_in_templates() -> None:
-    template = Template("{% load look %}{{ size|bytes }} {{ time|when }}")
+    template = Template("{% load formatting %}{{ size|bytes }} {{ time|when }}")
     said = template.render(Context({"size": 1_500_000, "time": NOW}))
     assert said.replace("\u00a0", " ") == "1.5 MB today 14:02"

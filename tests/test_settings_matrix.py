@@ -172,7 +172,7 @@ def test_a_misspelt_variable_is_refused_and_the_right_one_named(
             patch.setenv(wrong, "1")
             patch.delenv(name, raising=False)
             with pytest.raises(ImproperlyConfigured) as refusal:
-                names.refuse_misspelt()
+                names.reject_misspelled()
         assert wrong in str(refusal.value)
         assert name in str(refusal.value)
 

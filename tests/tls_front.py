@@ -89,7 +89,7 @@ class TlsFront:
 class Server(ThreadingHTTPServer):
     request_queue_size = 128  # browsers open many at once; those past it would wait for seconds
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_ip: Any) -> None:
         """Browsers hang up as they like."""
 
 

@@ -69,7 +69,7 @@ class TwoStores:
 
     def _set(self, *, main: Bucket, other: Bucket | None) -> None:
         at = main.address
-        is_known = os.environ["AWS_ACCESS_KEY_ID"] == at.key
+        is_common_password = os.environ["AWS_ACCESS_KEY_ID"] == at.key
         for name, value in at.variables().items():
             self.monkeypatch.setenv(name, value)
         self.settings.S3_STORE_NAME = self._name(main)
@@ -77,7 +77,7 @@ class TwoStores:
         self.settings.S3_CONDITIONS = at.conditions
         self.settings.S3_ENDPOINT = self.settings.S3_ORIGIN = at.endpoint
         self.settings.OTHER_S3 = None if other is None else self._told(other)
-        if not is_known:  # who has found keys keeps them
+        if not is_common_password:  # who has found keys keeps them
             s3.reset()
 
     def _name(self, bucket: Bucket) -> str:

@@ -41,7 +41,7 @@ def may_be_inline(file: File) -> bool:
 
 
 def headers(file: File, *, inline: bool) -> tuple[str, str]:
-    """Content-Type and Content-Disposition for a download of `file`. Raises BytesMissing where nothing is to be had.
+    """Content-Type and Content-Disposition for a download of `file`. Raises ObjectMissing where nothing is to be had.
 
     Inline only when wanted, when the bytes were looked at, and when their type is on the list; the
     sender's claim alone never decides.

@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 
 from uploads import s3, services
-from uploads.errors import Forbidden, Gone, NotFound, Problem, ValidationFailed
 from uploads.api.serializers import FinishUploadsSerializer, SignPartsSerializer, StartUploadsSerializer
+from uploads.errors import Forbidden, Gone, NotFound, Problem, ValidationFailed
 from uploads.listing import paths_for
 from uploads.models import File, Folder, State
 from uploads.views.responses import api_view, error_json, multi_status, no_store, request_user

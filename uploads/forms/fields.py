@@ -1,4 +1,4 @@
-"""What people type and choose when they put files in order. What cannot be used raises BadInput."""
+"""What people type and choose when they put files in order. What cannot be used raises ValidationFailed."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Selection:
     def read(cls, sent: Mapping[str, str], ticked: Iterable[str], user: User) -> Selection:
         """From the ticked ids, or, where `all` is set, from the `query`, `folder` and `place` of a list.
 
-        Raises BadInput for nothing, and for more than ten thousand.
+        Raises ValidationFailed for nothing, and for more than ten thousand.
         """
         choice = cls(_all(sent, user)) if sent.get("all") else _ticked(ticked)
         if not choice.links and not choice.unusable:

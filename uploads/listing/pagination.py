@@ -92,7 +92,7 @@ def paginate(
     columns: Mapping[str, str],
     after: Cursor | None,
 ) -> Page:
-    """At most three queries. Raises TooBroad when they take longer than a page may."""
+    """At most three queries. Raises SearchTooBroad when they take longer than a page may."""
     page = Page()
     with _statement_timeout():
         if folders is not None and asked.q:

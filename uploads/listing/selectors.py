@@ -78,7 +78,7 @@ def paths_for(user: User, ids: Iterable[int | None]) -> dict[int, str]:
 
 
 def as_path(way: Iterable[tuple[int, str]]) -> str:
-    """A way as `names_for` gives it, in one text."""
+    """A way as `breadcrumbs_for` gives it, in one text."""
     return "/".join(name or HIDDEN_NAME for _step, name in way)
 
 

@@ -240,7 +240,7 @@ class File(models.Model):
     def move_to(self, target: State, **facts: Any) -> None:
         """One conditional UPDATE: of two racing callers exactly one gets through.
 
-        Raises WrongState for the other, and for a move that the table of states does not have.
+        Raises InvalidTransition for the other, and for a move that the table of states does not have.
         """
         rows = File.objects.filter(pk=self.pk, state__in=ALLOWED_TRANSITIONS[target])
         if not rows.update(state=target, updated_at=Now(), **facts):

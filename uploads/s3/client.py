@@ -185,7 +185,7 @@ def needs_digests(store: str | None = None) -> bool:
 
 
 def credentials(store: Store | None = None) -> Any:
-    """Who we are to the store. A role may come late: without any, StoreUnavailable, and the next call asks anew."""
+    """Who we are to the store. A role may come late: without any, StorageUnavailable, and the next call asks anew."""
     with translate_errors("GetCredentials"):
         found = session_of(store or main_store()).get_credentials()
     if found is None:
@@ -226,7 +226,7 @@ def require_no_transaction() -> None:
 
 @contextlib.contextmanager
 def translate_errors(operation: str, *, absent: Collection[str] = ABSENT) -> Iterator[None]:
-    """Turn whatever boto3 and urllib3 raise into StoreUnavailable or StoreRefused.
+    """Turn whatever boto3 and urllib3 raise into StorageUnavailable or StorageDenied.
 
     A ClientError that says "not there" passes: what it means differs from call to call.
     """

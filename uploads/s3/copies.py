@@ -48,7 +48,7 @@ def copy_within(
     Only what has the ETag of the mark is copied. A copy keeps nothing but its type and what is given here. `once`: no
     object is written over, where the store can tell; False as well when one is there already.
 
-    Whether the copy is right is for the caller to find out. Raises StoreUnavailable. Safe to repeat.
+    Whether the copy is right is for the caller to find out. Raises StorageUnavailable. Safe to repeat.
     """
     if _endpoint(source) != _endpoint(target):
         return False
@@ -72,7 +72,7 @@ def put_file(
     once: bool = False,
 ) -> None:
     """Store a whole object out of a file. `digests`: the base64 SHA-256 and MD5, of which the store gets to check
-    the one it knows. `once`: StoreUnavailable when an object is there already, where the store can tell."""
+    the one it knows. `once`: StorageUnavailable when an object is there already, where the store can tell."""
     at = store_named(store)
     extra: dict[str, Any] = {"IfNoneMatch": "*"} if once and at.keeps_digests else {}  # as in `sign_put`
     with translate_errors("PutObject"):
@@ -95,7 +95,7 @@ def put_part(
 
 
 def copy_tag(key: str, *, store: str) -> CopyTag | None:
-    """None if there is no object. Raises StoreUnavailable."""
+    """None if there is no object. Raises StorageUnavailable."""
     at = store_named(store)
     try:
         with translate_errors("HeadObject", absent={"404", "NoSuchKey"}):  # a HEAD has no words
@@ -176,7 +176,7 @@ def quarantine(item: ObjectInfo, *, store: str | None = None) -> str:
     """Copy this object, as it was seen, to `quarantine/<key>`, and return that key. The object itself stays.
 
     Safe to repeat. Raises Conflict when that cannot be done: the object has changed or is larger than 5 GiB, or
-    another is there already; StoreUnavailable.
+    another is there already; StorageUnavailable.
     """
     at, key = store_named(store), QUARANTINE + item.key
     if item.size > MAX_QUARANTINE_BYTES:

@@ -106,7 +106,7 @@ def list_objects(prefix: str = "", *, after: str = "", store: str | None = None)
     """Every object whose key begins with `prefix` and comes behind `after`, by the bytes of their keys.
 
     Any prefix will do, also half a name. Raises ListingOutOfOrder for a store that lists otherwise (S3's directory
-    buckets do), StoreUnavailable, StoreRefused. Memory does not grow with the bucket.
+    buckets do), StorageUnavailable, StorageDenied. Memory does not grow with the bucket.
     """
     at, end, token = store_named(store), after, ""
     while True:
@@ -125,7 +125,7 @@ def head(key: str, *, store: str | None = None) -> ObjectInfo | None:
 
     A HEAD's answer has no words: its 404 may mean the bucket or come from something in between, and a refusal this
     object or all. A GET asks again, and its words are searched, not parsed: a key with a control character makes XML
-    of them that no parser takes. Raises StoreUnavailable, StoreRefused, ObjectRefused.
+    of them that no parser takes. Raises StorageUnavailable, StorageDenied, ObjectRefused.
     """
     at = store_named(store)
     extra: dict[str, Any] = {"ChecksumMode": "ENABLED"} if at.keeps_digests else {}

@@ -28,7 +28,7 @@ class HighWaterMark:
 def read_high_water_mark(store: str | None = None) -> HighWaterMark | None:
     """How far the bucket's database had come; None if nobody has said so yet.
 
-    Raises StoreUnavailable, StoreRefused, and BadInput when an object of that name holds something else.
+    Raises StorageUnavailable, StorageDenied, and ValidationFailed when an object of that name holds something else.
     """
     text = read_small(CLOCK_KEY, max_bytes=MAX_CHECKPOINT_BYTES, store=store)
     if text is None:
@@ -65,7 +65,7 @@ MAX_MARKER_BYTES = 1024
 def read_marker(store: str | None = None) -> UUID | None:
     """The installation that the bucket says it belongs to; None if it says nothing.
 
-    Raises StoreUnavailable, StoreRefused, and BadInput when an object of that name holds something else.
+    Raises StorageUnavailable, StorageDenied, and ValidationFailed when an object of that name holds something else.
     """
     text = read_small(MARKER_KEY, max_bytes=MAX_MARKER_BYTES, store=store)
     if text is None:

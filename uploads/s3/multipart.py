@@ -45,7 +45,7 @@ def upload_part(
 ) -> None:
     """Send one part from here, with retries: the bytes of a form come only once.
 
-    An upload that is gone meanwhile raises WrongState through the caller's next step, not here.
+    An upload that is gone meanwhile raises InvalidTransition through the caller's next step, not here.
     """
     at = store_named(store)
     extra: dict[str, Any] = {"ChecksumSHA256": sha256} if at.keeps_digests else {}
@@ -86,7 +86,7 @@ def complete_multipart(
 
     `once`: no object is written over, where the store can tell; False as well when one is there already.
 
-    The answer may also be lost, or be 200 with an error inside: both raise StoreUnavailable, and
+    The answer may also be lost, or be 200 with an error inside: both raise StorageUnavailable, and
     only a look at the object tells.
     """
     at = store_named(store)

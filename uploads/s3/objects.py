@@ -77,7 +77,7 @@ def head_and_sniff(key: str, *, size: int, store: str | None = None) -> ObjectHe
 
 
 def ping(store: str | None = None) -> None:
-    """Raise StoreUnavailable unless the store answers now, in seconds; that it refuses is an answer too."""
+    """Raise StorageUnavailable unless the store answers now, in seconds; that it refuses is an answer too."""
     with contextlib.suppress(StorageDenied):
         head_and_sniff(NEVER_USED, size=1, store=store)
 
@@ -94,7 +94,8 @@ def put(key: str, body: bytes | memoryview, *, sha256: str, store: str | None = 
 
 
 def read_small(key: str, *, max_bytes: int, store: str | None = None) -> bytes | None:
-    """The first `max_bytes` of an object; None if there is none. Raises StoreUnavailable, also where they end early."""
+    """The first `max_bytes` of an object; None if there is none. Raises StorageUnavailable, also where they end
+    early."""
     at = store_named(store)
     try:
         with translate_errors("GetObject"):
@@ -187,8 +188,8 @@ def delete_many(
     """Remove these objects. Safe to repeat: one that is not there counts as removed. Of keys in `etags` only the object
     that has that ETag is removed, where the store can tell; another one stays, and is returned as PreconditionFailed.
 
-    Returns the keys that the store did not remove, each with the store's word for why. Raises StoreUnavailable or
-    StoreRefused when it did not take the request as a whole: then some may be removed and some not.
+    Returns the keys that the store did not remove, each with the store's word for why. Raises StorageUnavailable or
+    StorageDenied when it did not take the request as a whole: then some may be removed and some not.
     """
     at, etags = store_named(store), etags or {}
     left: dict[str, str] = {}

@@ -23,7 +23,7 @@ _lock = threading.Lock()
 
 
 def database_token(host: str, port: int, user: str) -> str:
-    """In the place of a password. Raises StoreUnavailable where there are no credentials.
+    """In the place of a password. Raises StorageUnavailable where there are no credentials.
 
     What boto3's client of RDS makes, without that client: to load it takes longer than a person's first page may wait.
     """

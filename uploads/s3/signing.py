@@ -38,7 +38,7 @@ class PresignedRequest:
 def expires_in(seconds: int, store: Store) -> int:
     """At most `seconds`, and never longer than the credentials live: the store checks both.
 
-    Raises StoreUnavailable when they are at their end.
+    Raises StorageUnavailable when they are at their end.
     """
     left = seconds_of_credentials(store)
     if left is not None and left < 1:

@@ -74,7 +74,7 @@ def secondary_store() -> Store | None:
 def store_named(name: str | None) -> Store:
     """The store that rows call so; None is the main one.
 
-    Raises StoreUnavailable for a name that the settings do not know: nothing is wrong with the files there.
+    Raises StorageUnavailable for a name that the settings do not know: nothing is wrong with the files there.
     """
     if name is None or name == settings.S3_STORE_NAME:
         return main_store()

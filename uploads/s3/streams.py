@@ -63,7 +63,7 @@ class Stream:
         return normalize(self._answer.headers.get("Content-Encoding", ""))
 
     def chunks(self, size: int) -> Iterator[bytes]:
-        """In pieces of at most `size` bytes. Raises StoreUnavailable when they end early; a body that is longer than
+        """In pieces of at most `size` bytes. Raises StorageUnavailable when they end early; a body that is longer than
         the object ends with the piece that goes past its size."""
         left = self.size - self._start
         with translate_errors("GetObject"):
@@ -79,7 +79,8 @@ class Stream:
 
 
 def stream(key: str, *, start: int = 0, store: str | None = None) -> Stream | None:
-    """An object from byte `start` on; None if there is none. Raises StoreUnavailable, StoreRefused, ObjectRefused."""
+    """An object from byte `start` on; None if there is none. Raises StorageUnavailable, StorageDenied,
+    ObjectRefused."""
     headers = {"Range": f"bytes={start}-"} if start else {}
     answer = _get(key, headers, store)
     if answer.status in {200, 206} and "ETag" in answer.headers and _begins_at(answer, start):
@@ -97,7 +98,7 @@ def read(key: str, *, store: str | None = None) -> Iterator[bytes] | None:
 def require_readable(key: str, *, size: int, store: str | None = None) -> bool:
     """Return whether the object is in an archive, restored for a while, by reading its first byte.
 
-    Raises ObjectRefused where the store does not give it, and StoreUnavailable. Of one that is not there, False.
+    Raises ObjectRefused where the store does not give it, and StorageUnavailable. Of one that is not there, False.
     """
     answer = _get(key, {"Range": "bytes=0-0"} if size else {}, store, timeout=QUICK)
     if answer.status == 416 or (answer.status in {200, 206} and "ETag" in answer.headers):

@@ -50,7 +50,7 @@ def after_restore(*, apply: bool) -> Restored:
     """Look at what a restore to an earlier moment would make the sweep lose; with `apply`, keep it from that, and have
     the bucket remember this database from now on. Removes nothing. Safe to repeat and to end anywhere.
 
-    Raises WrongMarker, NoMarker, StoreUnavailable, DatabaseError.
+    Raises WrongMarker, MarkerMissing, StorageUnavailable, DatabaseError.
     """
     for store in _stores():
         require_marker(store)
@@ -136,7 +136,7 @@ def _keep_trash(done: Restored, *, apply: bool) -> None:
 
 
 def _those_there(files: list[File]) -> list[File]:
-    """Those of them whose object is there with the size of the row. Raises StoreUnavailable."""
+    """Those of them whose object is there with the size of the row. Raises StorageUnavailable."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
         items = threads.map(lambda file: s3.head(file.key, store=file.store), files)
         return [file for file, item in zip(files, items, strict=True) if item is not None and item.size == file.size]

@@ -34,7 +34,7 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> ObjectMetadata
     """Ask the store for the object of a row in `completing`, made of its parts where it has parts.
 
     `digests` are the sender's, one per part; without them (after a crash) the row's checksum decides.
-    Safe to repeat. Raises PartsMissing, Gone (nothing to assemble), RefusedType, RefusedEncoding, or StoreUnavailable
+    Safe to repeat. Raises PartsMissing, Gone (nothing to assemble), RefusedType, RefusedEncoding, or StorageUnavailable
     when the outcome is unknown: then nothing may change.
     """
     if file.part_count > 1:
@@ -77,7 +77,7 @@ def release_claim(file: File, problem: Problem) -> None:
 def resume_completion(file: File) -> bool:
     """End an assembly that somebody began and did not end. Safe to repeat and to run in many places.
 
-    False when somebody else has it. Raises StoreUnavailable; then nothing has changed.
+    False when somebody else has it. Raises StorageUnavailable; then nothing has changed.
     """
     if not File.objects.filter(pk=file.pk).stuck().claim():
         return False

@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 def require_marker(store: str | None = None) -> None:
     """Return when the marker of the bucket (that of the main store, or of another) names this database.
 
-    Raises WrongMarker when it names another, NoMarker when it names none, StoreUnavailable when the store cannot be
-    asked, and BadInput when the marker is no marker.
+    Raises WrongMarker when it names another, MarkerMissing when it names none, StorageUnavailable when the store
+    cannot be asked, and ValidationFailed when the marker is no marker.
     """
     found = s3.read_marker(store)
     if found is None:
@@ -42,7 +42,7 @@ def refuse_anothers(store: str) -> None:
 
 def require_own_bucket(store: str) -> None:
     """As `require_marker`, for people who wait and know nothing of markers: that an object is not there only counts in
-    our own bucket. Raises StoreUnavailable for any other too, and says in the log what is wrong."""
+    our own bucket. Raises StorageUnavailable for any other too, and says in the log what is wrong."""
     try:
         require_marker(store)
     except (WrongMarker, ValidationFailed) as problem:

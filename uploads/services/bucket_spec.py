@@ -42,7 +42,7 @@ def expiry_days() -> int:
 def site_origins(named: Sequence[str] = ()) -> list[str]:
     """The origins of our pages: those `named`, else what CSRF_TRUSTED_ORIGINS and ALLOWED_HOSTS say.
 
-    Raises BadInput for one that is none, and where the settings leave open which they are.
+    Raises ValidationFailed for one that is none, and where the settings leave open which they are.
     """
     if named:
         return sorted({_origin(text) for text in named})

@@ -92,7 +92,8 @@ def set_visibility(links: Iterable[UUID], visibility: Visibility, *, by: User) -
 def tag_files(links: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequence[str] = (), by: User) -> BulkResult:
     """Put tags on files and take tags off, by clean name; new ones come into being.
 
-    Raises BadInput if a file would have more than fifty, OverQuota for more new ones than a person may add: then none
+    Raises ValidationFailed if a file would have more than fifty, OverQuota for more new ones than a person may add:
+    then none
     of the files is changed. Raises Forbidden for tags to put on by a person who sees no tags: how a tag is spelled
     would tell whether it was there before.
     """

@@ -23,7 +23,7 @@ class CircuitBreaker:
         self._lock = threading.Lock()
 
     def require(self, store: str) -> None:
-        """Raise StoreUnavailable for a store that is known to be away, without asking it."""
+        """Raise StorageUnavailable for a store that is known to be away, without asking it."""
         if store in self.away:
             raise StorageUnavailable("not tried: the store is away")
 

@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 def learn_encoding(file: File) -> None:
-    """Ask the store, unless the row knows, and keep what it says. Safe to repeat. Raises StoreUnavailable."""
+    """Ask the store, unless the row knows, and keep what it says. Safe to repeat. Raises StorageUnavailable."""
     if file.is_encoding_unknown and (found := s3.head(file.key, store=file.store)):
         facts = _facts(found.content_encoding)
         if found.archived:

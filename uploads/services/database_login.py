@@ -29,7 +29,7 @@ def ensure_login(name: str) -> bool:
     """Make the login where there is none, and give it its rights anew; True if it was made.
 
     At RDS it signs in by tokens alone; elsewhere somebody gives it a password. Only the owner of the tables may do
-    this. Safe to repeat. Raises BadInput for a name that is none, or our own.
+    this. Safe to repeat. Raises ValidationFailed for a name that is none, or our own.
     """
     if not NAME.fullmatch(name):
         raise ValidationFailed(f"{name[:63]!r} is no name of a login: it takes small letters, digits and _.")

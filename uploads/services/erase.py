@@ -60,7 +60,7 @@ def erase(file: File) -> bool:
 
     While a signed URL may still bring bytes to the key, the row stays: False, to be repeated later.
     So no object is ever without a row. A row that is not in `deleting` keeps all it has. The object of an imported
-    file is not ours and stays. Raises StoreUnavailable, also for a bucket that is not ours: nothing would be removed.
+    file is not ours and stays. Raises StorageUnavailable, also for a bucket that is not ours: nothing would be removed.
     While PURGE_PAUSED is on, everything stays.
     """
     if settings.PURGE_PAUSED:
@@ -105,8 +105,8 @@ def erase_all(files: Sequence[File], *, watch: CircuitBreaker | None = None) -> 
 def _etag(file: File) -> str:
     """That of the object that was imported, when its key is not of our making: another program may have written another
     file there since, which stays. Under a key of ours everything has to go, whatever it is."""
-    is_known = file.checksum_basis not in {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
-    return file.etag if is_known and not file.key.startswith(OWN_PREFIXES) else ""
+    is_common_password = file.checksum_basis not in {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
+    return file.etag if is_common_password and not file.key.startswith(OWN_PREFIXES) else ""
 
 
 def _being_made() -> Q:

@@ -42,7 +42,7 @@ def finish(owner: User, claims: Sequence[FinishRequest]) -> list[Finished | Prob
     """Assemble and publish these uploads; per file the available row or what is in the way, in order.
 
     Safe to repeat and to race: an upload that is available already is answered the same way again,
-    one that somebody else is completing now with StillCompleting.
+    one that somebody else is completing now with CompletionInProgress.
     """
     files = File.objects.sent_by(owner).in_bulk([claim.id for claim in claims])
     outcomes = {claim.id: _validate(files.get(claim.id), claim.digests) for claim in claims}

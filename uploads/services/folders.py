@@ -51,7 +51,7 @@ UPDATE uploads_folder AS folder SET governor_id = (
 
 @deadline(CALL_SECONDS)
 def create(name: str, *, parent: Folder | None, by: User) -> Folder:
-    """A new folder of this clean name. Raises BadInput, Forbidden, OverQuota; Conflict where there is one."""
+    """A new folder of this clean name. Raises ValidationFailed, Forbidden, OverQuota; Conflict where there is one."""
     require_writable(parent, by)
     if Folder.objects.living().children_of(parent).filter(name=name).exists():
         raise _name_taken(name)
@@ -77,8 +77,8 @@ def rename(folder: Folder, name: str, *, by: User) -> None:
 def move(folder: Folder, target: Folder | None, *, by: User) -> None:
     """Hang the folder, with all that is in it, under another (None: at the top).
 
-    Raises WrongState for a move into itself or below itself, BadInput where it would be too deep, Conflict where a
-    folder of that name is, Forbidden.
+    Raises InvalidTransition for a move into itself or below itself, ValidationFailed where it would be too deep,
+    Conflict where a folder of that name is, Forbidden.
     """
     _require_edit(folder, by)
     with transaction.atomic():
@@ -104,7 +104,7 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
 def set_access(folder: Folder, levels: Mapping[Group, AccessLevel] | None, *, by: User) -> None:
     """Say who may do what in the folder and below it: these groups, or, by None, what is said further up.
 
-    Nobody locks everyone out: one of the groups has to manage. Raises BadInput, Forbidden.
+    Nobody locks everyone out: one of the groups has to manage. Raises ValidationFailed, Forbidden.
     """
     _require_management(folder, by)
     if levels is not None and AccessLevel.MANAGE not in levels.values():
@@ -128,7 +128,7 @@ def set_access(folder: Folder, levels: Mapping[Group, AccessLevel] | None, *, by
 def remove(folder: Folder, *, by: User) -> None:
     """Take an emptied folder, with the empty folders below it, out of the tree. Safe to repeat.
 
-    Raises WrongState while files are in it that are not in the trash. It comes back when a file of it is
+    Raises InvalidTransition while files are in it that are not in the trash. It comes back when a file of it is
     restored, or when somebody makes a folder of its name.
     """
     _require_edit(folder, by)

@@ -59,7 +59,7 @@ class StreamingUpload:
         self.files: list[UploadTarget] = []
 
     def __enter__(self) -> Self:
-        """Raises StoreUnavailable: while the bytes come it is waited for long, so it is asked first."""
+        """Raises StorageUnavailable: while the bytes come it is waited for long, so it is asked first."""
         s3.ping()
         return self
 
@@ -130,7 +130,7 @@ class StreamingUpload:
         return {"folder": folder, "visibility": visibility}
 
     def as_version(self, file: File) -> dict[str, Any]:
-        """The one file that came is to be a new version of this one. Raises BadInput for more than one."""
+        """The one file that came is to be a new version of this one. Raises ValidationFailed for more than one."""
         if len(self.files) != 1:
             raise ValidationFailed(_("Choose one file: it takes the place of the present version."))
         require_version_room(count_versions([file.link])[file.link])

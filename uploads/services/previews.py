@@ -67,7 +67,7 @@ def kinds_for(family: str, media_type: str, *, size: int) -> list[PreviewKind]:
 def make_previews(file: File) -> bool:
     """Make what previews the file has, unless they are there, or somebody makes them now. Whether any were made.
 
-    Safe to repeat and to race. A file that cannot be shown keeps that as an answer. Raises StoreUnavailable:
+    Safe to repeat and to race. A file that cannot be shown keeps that as an answer. Raises StorageUnavailable:
     then nothing is kept but the wish, to be tried again. That the store refuses this one object is an answer.
     """
     refused = ""
@@ -110,7 +110,7 @@ def clear_scratch() -> None:
 
 
 def forget_failed() -> None:
-    """Let files be tried again that could not be shown. Raises StoreUnavailable; safe to repeat."""
+    """Let files be tried again that could not be shown. Raises StorageUnavailable; safe to repeat."""
     for preview in Preview.objects.filter(state=PreviewState.FAILED).iterator():
         s3.delete(preview.key, store=preview.store)  # an earlier try may have come as far as this
         preview.delete()
@@ -142,7 +142,7 @@ def _begin(file: File, looks: list[PreviewKind]) -> dict[PreviewKind, Preview]:
 
 @contextmanager
 def _made(file: File) -> Iterator[Mapping[PreviewKind, previews.Picture]]:
-    """What the file looks like. Raises Unshowable, StoreUnavailable."""
+    """What the file looks like. Raises Unshowable, StorageUnavailable."""
     if file.family == Category.TEXT:
         beginning = s3.read_start(file.key, most=previews.EXCERPT_BYTES, store=file.store)
         if beginning is None:

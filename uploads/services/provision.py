@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 def provision(aims: BucketSpec, *, apply: bool = False, adopt: UUID | None = None) -> Iterator[SettingDiff]:
     """Compare the bucket with its aims point by point, the marker last; with `apply`, put right what differs.
 
-    `adopt` is the marker of another database that gives way to ours. Raises WrongMarker and BadInput before anything is
-    written, StoreUnavailable when the store cannot be asked at all. Safe to repeat.
+    `adopt` is the marker of another database that gives way to ours. Raises WrongMarker and ValidationFailed before
+    anything is written, StorageUnavailable when the store cannot be asked at all. Safe to repeat.
     """
     own = Installation.objects.own_id()
     there = _is_there()

@@ -48,7 +48,7 @@ def adopt_orphans(owner: User, *, apply: bool) -> int:
     """Give `owner` a private file for each orphan that the last complete run of fsck found under `f/`, in a folder of
     their own; how many. Names are lost with the rows: each is called by its key. Safe to repeat.
 
-    Raises Refused without such a run of the last 24 hours, StoreUnavailable, Forbidden.
+    Raises Refused without such a run of the last 24 hours, StorageUnavailable, Forbidden.
     """
     scope = Scope(s3.main_store().name)
     orphans = complete_run(scope).findings.filter(trouble=Trouble.ORPHAN, mended="", key__startswith="f/")
@@ -100,7 +100,7 @@ RECOVER_BATCH_SIZE = 1000
 
 def recovered_rows(unknown: IO[str], *, owner_id: int, folder_id: int) -> Iterator[dict[str, Any]]:
     """A row for each of these objects: named by its key, typed by its first bytes, private to `owner_id`, and ours to
-    remove. Its checksum is not known before `verify` reads it. Raises StoreUnavailable."""
+    remove. Its checksum is not known before `verify` reads it. Raises StorageUnavailable."""
     with ThreadPoolExecutor(AT_ONCE) as workers:
         while batch := [json.loads(line) for line in islice(unknown, RECOVER_BATCH_SIZE)]:
             for told, stored in zip(batch, workers.map(_head, batch), strict=True):

@@ -39,8 +39,8 @@ def require_removal() -> None:
 def require_history() -> None:
     """Return when this database has the event that the main store's bucket remembers.
 
-    Raises DatabaseBehind when it has not, StoreUnavailable when the bucket cannot be asked, and BadInput when it
-    remembers something odd.
+    Raises DatabaseOlderThanBucket when it has not, StorageUnavailable when the bucket cannot be asked, and
+    ValidationFailed when it remembers something odd.
     """
     seen = stored_high_water_mark()
     if seen is not None and not contains_event(seen):
@@ -72,7 +72,7 @@ def describe_lag(seen: s3.HighWaterMark) -> str:
 
 def write_high_water_mark() -> None:
     """Tell the main store's bucket which event is the newest, if there was any since it was last told; once a minute at
-    most. A bucket that is not ours is not told. Raises DatabaseBehind, StoreUnavailable."""
+    most. A bucket that is not ours is not told. Raises DatabaseOlderThanBucket, StorageUnavailable."""
     if not _is_due():
         return
     try:

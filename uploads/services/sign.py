@@ -31,8 +31,8 @@ class StoredPart:
 def sign_parts(file: File, wanted: Sequence[PartRequest]) -> list[s3.PresignedRequest]:
     """URLs for these parts, each good for exactly the announced bytes. Safe to repeat.
 
-    Gives the upload new time. Raises Expired, Gone or WrongState when it takes no more bytes, Forbidden when its sender
-    may no longer put it where it goes.
+    Gives the upload new time. Raises Expired, Gone or InvalidTransition when it takes no more bytes, Forbidden when
+    its sender may no longer put it where it goes.
     """
     if s3.needs_digests(file.store) and any(part.sha256 is None for part in wanted):
         raise BadDigest(_("Each part needs its SHA-256: this store checks what arrives."))

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 def cancel(file: File, *, by: User) -> None:
     """Give an unfinished upload up: its reservation ends now, its bytes go. Safe to repeat.
 
-    Raises WrongState for an upload that is finished or is being completed.
+    Raises InvalidTransition for an upload that is finished or is being completed.
     """
     if file.state == State.DELETING:
         return
@@ -43,7 +43,7 @@ def cancel_expired(file: File) -> bool:
 def trash(file: File, *, by: User) -> None:
     """Hide the file from everyone; it can be restored until `purge_after`. Safe to repeat.
 
-    Raises WrongState for one that is not available, or not this person's to remove.
+    Raises InvalidTransition for one that is not available, or not this person's to remove.
     """
     if File.objects.by_link(file.link).trashed().exists():
         return
@@ -52,7 +52,7 @@ def trash(file: File, *, by: User) -> None:
 
 
 def restore(file: File, *, by: User) -> None:
-    """Bring a file back from the trash, as it was. Safe to repeat. Raises Forbidden, WrongState."""
+    """Bring a file back from the trash, as it was. Safe to repeat. Raises Forbidden, InvalidTransition."""
     if File.objects.by_link(file.link).available().exists():
         return
     if not restore_many([file.link], by=by).files:

@@ -233,8 +233,8 @@ def ensure(
 ) -> dict[str, Folder | Problem | None]:
     """The folder of each clean path like `Brand/Logos` under `into`, made where it is missing; the empty path
     is `into` itself. A path that leads where this person may not put files is answered with Forbidden, one that is too
-    deep or more than one call may make with BadInput, more than one person may make with OverQuota. An import is not
-    `limited` in the number of its folders.
+    deep or more than one call may make with ValidationFailed, more than one person may make with OverQuota. An
+    import is not `limited` in the number of its folders.
 
     Safe to repeat and to race: two people who make the same path at once get the same folders.
     """
@@ -254,7 +254,7 @@ def ensure(
 
 
 def require_depth(depth: int) -> None:
-    """Raise BadInput for a new folder at this level, counted from 1 at the top."""
+    """Raise ValidationFailed for a new folder at this level, counted from 1 at the top."""
     if depth > MAX_DEPTH:
         raise ValidationFailed(_("Folders can be at most %(most)s levels deep.") % {"most": MAX_DEPTH})
 

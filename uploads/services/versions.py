@@ -30,7 +30,7 @@ def count_versions(links: Collection[UUID]) -> Counter[UUID]:
 
 
 def require_version_room(count: int) -> None:
-    """Raise BadInput when a file of `count` versions takes no more."""
+    """Raise ValidationFailed when a file of `count` versions takes no more."""
     if count >= MAX_VERSIONS:
         raise ValidationFailed(
             _("A file can have at most %(most)s versions. Upload it as a new file.") % {"most": f"{MAX_VERSIONS:,}"}
@@ -40,7 +40,7 @@ def require_version_room(count: int) -> None:
 def restore_version(file: File, version: File, *, by: User) -> File:
     """Let an older, available version of a listed file count again; the present one stays as an older one.
 
-    Safe to repeat. Raises Forbidden, OverQuota, or WrongState where the version is none of this file's.
+    Safe to repeat. Raises Forbidden, OverQuota, or InvalidTransition where the version is none of this file's.
     """
     with transaction.atomic():
         usages = {pk: Usage.objects.locked(pk) for pk in sorted({file.owner_id, version.owner_id})}

@@ -115,7 +115,7 @@ def download_zip(request: HttpRequest) -> HttpResponseBase:
 def deliver(request: HttpRequest, file: File, *, inline: bool = False) -> HttpResponse:
     """Return the answer to GET or HEAD of `file`, which the person may see; a GET is recorded in the activity.
 
-    Raises BytesMissing where the storage has lost the bytes, and FilesRefused where it does not give them out.
+    Raises ObjectMissing where the storage has lost the bytes, and FilesRefused where it does not give them out.
     """
     refused = False
     try:

@@ -25,7 +25,7 @@ Hidden = Sequence[tuple[str, str]]
 
 
 def chosen_folder(request: HttpRequest) -> tuple[bool, Folder | None]:
-    """Whether a folder is chosen, and which (None: the top). Raises BadInput for one that is not there."""
+    """Whether a folder is chosen, and which (None: the top). Raises ValidationFailed for one that is not there."""
     text = request.POST.get("to", "")
     if "go" not in request.POST or not text:
         return False, None

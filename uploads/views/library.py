@@ -72,7 +72,7 @@ def rights(user: User, found: Folder) -> dict[str, Any]:
     manages = Folder.objects.managed_by(user).filter(pk=found.pk).exists()
     return {
         "may_add": Folder.objects.writable_by(user).filter(pk=found.pk).exists(),
-        "may_hold": manages or folders.can_edit(found, user),
+        "can_edit": manages or folders.can_edit(found, user),
         "may_manage": manages,
     }
 

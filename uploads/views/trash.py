@@ -52,7 +52,7 @@ def restore_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @html_errors
 def undo(request: HttpRequest) -> HttpResponse:
-    """Bring back what one act of this person put into the trash. Raises WrongState for an act that was none."""
+    """Bring back what one act of this person put into the trash. Raises InvalidTransition for an act that was none."""
     user = request_user(request)
     mine = Event.objects.filter(actor_id=user.pk, action=Action.TRASH)
     event = mine.filter(pk=parse_id(request.POST.get("event")) or 0).first()

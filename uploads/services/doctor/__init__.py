@@ -21,7 +21,7 @@ def examine(origins: Sequence[str] = ()) -> Iterator[CheckResult]:
     """One line for each thing looked at, as it is found; `origins` of our pages, if the settings do not tell them.
 
     Trouble in one place never keeps the others from being looked at, and with everything hanging it takes less than a
-    minute. Raises BadInput for an origin that is none.
+    minute. Raises ValidationFailed for an origin that is none.
     """
     yield from safely("settings", settings_checks)
     yield from safely("disk", disk_checks)

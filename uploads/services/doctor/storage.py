@@ -69,7 +69,7 @@ WORDS = {
 
 
 def store_checks(budget: Deadline, origins: Sequence[str]) -> Iterator[CheckResult]:
-    """Raises BadInput for an origin that is none."""
+    """Raises ValidationFailed for an origin that is none."""
     named = site_origins(origins) if origins else None
     own = _own_id()
     for subject, check in (("credentials", credential_lines), ("store", reach_lines)):

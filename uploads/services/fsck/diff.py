@@ -46,7 +46,7 @@ class Comparison:
         self._grace = grace
 
     def run(self, prefix: str, *, after: str) -> Iterator[DiffItem]:
-        """All keys with this prefix behind `after`. Raises StoreUnavailable, ListingOutOfOrder."""
+        """All keys with this prefix behind `after`. Raises StorageUnavailable, ListingOutOfOrder."""
         with listed(prefix, after=after, store=self._store) as batches:
             for batch in batches:
                 left = batch

@@ -70,7 +70,7 @@ class Verdict:
 def recheck(keys: Collection[str], *, store: str, grace: float) -> list[Verdict]:
     """A verdict on each key. Some thousand keys at a time, several objects at once.
 
-    Raises StoreUnavailable. Safe to repeat; nothing is written.
+    Raises StorageUnavailable. Safe to repeat; nothing is written.
     """
     verdicts: list[Verdict] = []
     ordered = sorted(keys)

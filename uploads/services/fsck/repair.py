@@ -70,7 +70,7 @@ def repair(scope: Scope, *, named: int | None, tell: Callable[[Finding, str], No
 
     `tell` hears of each finding what became of it. Safe to repeat and to end anywhere: it goes on with what is left.
     Raises Refused when there is no such run, or when it is too much to mend without being `named` as a number;
-    StoreUnavailable, DatabaseError.
+    StorageUnavailable, DatabaseError.
     """
     try:
         require_marker(scope.store)

@@ -76,7 +76,7 @@ def fsck(scope: Scope, teller: RunObserver, *, resume: bool = False, empty_is_ri
     """Compare, and keep what was found in a report: agreed, or with differences.
 
     Nothing but reports is written, and nothing in the bucket. Safe to repeat, to end anywhere and to run several times
-    at once. Raises Refused (what is wrong then stands in the report as well), StoreUnavailable, DatabaseError: the
+    at once. Raises Refused (what is wrong then stands in the report as well), StorageUnavailable, DatabaseError: the
     report is stopped then, and a run with `resume` goes on with it. Takes as long as the listing of the bucket;
     memory does not grow with it. A hundred million objects are compared by 16 or 256 runs at once, each with a prefix
     of its own (`f/0` to `f/f`, or `f/00` to `f/ff`, and `p/`): each has figures and digests of its own.
@@ -121,7 +121,8 @@ def _stopped(scope: Scope) -> Report:
 
 
 def _require_pair(scope: Scope, *, empty_is_right: bool) -> None:
-    """Return if bucket and database belong together. Raises WrongMarker, BadInput, Refused, StoreUnavailable."""
+    """Return if bucket and database belong together. Raises WrongMarker, ValidationFailed, Refused,
+    StorageUnavailable."""
     require_marker(scope.store)
     _require_configured_stores(scope)
     if empty_is_right or File.objects.filter(store=scope.store).exists():

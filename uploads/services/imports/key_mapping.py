@@ -56,7 +56,7 @@ def is_own(key: str) -> bool:
 
 
 def require_foreign(prefix: str) -> None:
-    """Raise BadInput for a prefix that lies in Amalga's own part of the bucket."""
+    """Raise ValidationFailed for a prefix that lies in Amalga's own part of the bucket."""
     if is_own(prefix):
         raise ValidationFailed(
             f"{prefix} is Amalga's own part of the bucket. Name a prefix that something else wrote to."
@@ -104,8 +104,8 @@ def _kind_of(extension: str) -> tuple[str, str]:
 
 
 def _require_storable(key: str) -> None:
-    """Raise BadInput for what no row can hold. What was not UTF-8 in the bucket is told with replacement characters,
-    by which the object cannot be asked for."""
+    """Raise ValidationFailed for what no row can hold. What was not UTF-8 in the bucket is told with replacement
+    characters, by which the object cannot be asked for."""
     try:
         length = len(key.encode())
     except UnicodeEncodeError:

@@ -86,7 +86,7 @@ class _Batch:
 
 
 def plan_import(plan: Plan) -> Generator[Step]:
-    """What an import would do, batch by batch. Nothing is written. Raises what `bring_in` raises."""
+    """What an import would do, batch by batch. Nothing is written. Raises what `import_objects` raises."""
     _require_usable(plan)
     figures = ImportStats()
     for batch in _batches(plan, after=""):
@@ -98,7 +98,7 @@ def import_objects(plan: Plan, *, writers: int = WRITERS) -> Generator[Step]:
     """Make files of the objects, batch by batch, several batches at once. No object is touched.
 
     Safe to repeat and to race: a key that has a file is left as it is. Goes on where a run of the same prefix was
-    stopped. Raises BadInput, WrongMarker, Forbidden, ListingOutOfOrder, StoreUnavailable.
+    stopped. Raises ValidationFailed, WrongMarker, Forbidden, ListingOutOfOrder, StorageUnavailable.
     """
     _require_usable(plan)
     into = _folder(plan)

@@ -46,7 +46,7 @@ class Comparison:
 
 def compare(path: Path, *, files: IO[str], unknown: IO[str], step: Callable[[], None]) -> Comparison:
     """Write each file as it is to be restored to `files`, and each object of ours without one to `unknown`, as JSON
-    lines. Raises BadManifest for a store that the settings do not know, StoreUnavailable, ListingOutOfOrder."""
+    lines. Raises BadManifest for a store that the settings do not know, StorageUnavailable, ListingOutOfOrder."""
     compared = Comparison(step)
     known = {store.name for store in (s3.main_store(), s3.secondary_store()) if store}
     seen = set()

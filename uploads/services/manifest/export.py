@@ -54,7 +54,7 @@ def export_lines(exported: Exported, *, events: bool) -> Iterator[bytes]:
 
 
 def save_in_bucket(path: Path) -> str:
-    """Put a manifest under `manifests/` in the main store; its key. Raises StoreUnavailable: then run it again."""
+    """Put a manifest under `manifests/` in the main store; its key. Raises StorageUnavailable: then run it again."""
     key = f"{PREFIX}{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}.jsonl.gz"
     size = path.stat().st_size
     store, mark = s3.main_store().name, s3.CopyTag(str(Installation.objects.own_id()))

@@ -54,7 +54,7 @@ def rebuild(
 
     A file whose object is gone comes back as missing: its name and place are known, and its bytes may be found yet.
     `recover_for` names the person who gets what no line names; `step` is told of each file that was compared.
-    Raises BadInput, WrongMarker, StoreUnavailable.
+    Raises ValidationFailed, WrongMarker, StorageUnavailable.
     """
     require_empty()
     head = inspect(path)
@@ -153,7 +153,8 @@ class _Ids:
 
 
 def require_empty() -> None:
-    """Raises BadInput where there is anything that a manifest would bring: rows are never mixed or written over."""
+    """Raises ValidationFailed where there is anything that a manifest would bring: rows are never mixed or written
+    over."""
     for model in (File, Folder, Tag):
         if model._default_manager.exists():
             raise ValidationFailed(
@@ -164,7 +165,8 @@ def require_empty() -> None:
 
 def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder: dict[str, Any] | None = None) -> None:
     """Write all rows. `files` are JSON lines as they are to be restored; the other rows come from the manifest.
-    `folder` is one more. `keep_id` leaves this database the name that the bucket's marker has already. Raises BadInput
+    `folder` is one more. `keep_id` leaves this database the name that the bucket's marker has already. Raises
+    ValidationFailed
     for a library that is not empty. What is in the trash stays there for the whole time from now on."""
     with long_transaction() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])

@@ -38,7 +38,7 @@ class Cleared:
 
 def remove_originals(*, apply: bool, hours: int, imported: bool, parallel: int = 4) -> Generator[Cleared]:
     """What becomes of each object in the other store. An original goes only if its row names the main store since so
-    many hours, and the copy is there now, with the row's size and ETag. Safe to repeat. Raises StoreUnavailable.
+    many hours, and the copy is there now, with the row's size and ETag. Safe to repeat. Raises StorageUnavailable.
     Keys that are not of our making mean nothing: another bucket may have another object there. Of those the copy must
     bear our mark, and the original be still what was copied.
 

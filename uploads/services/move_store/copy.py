@@ -73,7 +73,7 @@ class Route:
 def copy_object(load: CopyJob, way: Route) -> CopyResult:
     """Copy an object and verify the copy. Safe to repeat: a copy that is there already is made anew.
 
-    Raises CannotMove, StoreUnavailable (also where the copy is not right), and Stopped; no parts are left then.
+    Raises CannotMove, StorageUnavailable (also where the copy is not right), and Stopped; no parts are left then.
     """
     if way.stop.is_set():
         raise Stopped

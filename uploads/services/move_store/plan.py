@@ -37,7 +37,7 @@ class MovePlan:
 
 
 def both_stores() -> tuple[s3.Store, s3.Store]:
-    """The store to move from and the one to move to. Raises BadInput while there is only one."""
+    """The store to move from and the one to move to. Raises ValidationFailed while there is only one."""
     other = s3.secondary_store()
     if other is None:
         raise ValidationFailed(
@@ -48,7 +48,8 @@ def both_stores() -> tuple[s3.Store, s3.Store]:
 
 
 def require_two_buckets() -> None:
-    """Raises BadInput when both stores are one bucket under two names: its objects would be removed as moved."""
+    """Raises ValidationFailed when both stores are one bucket under two names: its objects would be removed as
+    moved."""
     source, target = both_stores()
     key = f"{PROBE}{uuid.uuid4().hex}"
     s3.put(key, b"", sha256=EMPTY, store=target.name)

@@ -67,8 +67,8 @@ class Mover:
         self._way = Route(self.source.name, self.target.name, mark, pace.spend, self._stop)
 
     def run(self) -> Generator[Moved]:
-        """Move all there is, files before previews. To be iterated to its end, or closed. Raises StoreUnavailable when
-        a store does not answer at all; what is done stays done."""
+        """Move all there is, files before previews. To be iterated to its end, or closed. Raises StorageUnavailable
+        when a store does not answer at all; what is done stays done."""
         yield from self._each(movable_files(self.source, unfit=self._unfit))
         switch_empty_previews(self._way)
         yield from self._each(movable_previews(self.source))

@@ -32,7 +32,7 @@ def abort_orphaned_multiparts(*, go_on: Callable[[], bool]) -> int:
     """Abort uploads in parts that are open under `f/` since more than a day, and that no row in motion names. How many.
 
     Looks once an hour, whoever of several comes first, and only into a bucket whose marker is ours, and
-    not with a database that is older than it. Raises StoreUnavailable; then the next sweep looks.
+    not with a database that is older than it. Raises StorageUnavailable; then the next sweep looks.
     """
     if not _is_due():
         return 0

@@ -17,8 +17,8 @@ LEASE_SECONDS = 120
 
 
 def forget_orphans(*, go_on: Callable[[], bool]) -> int:
-    """Remove half-made previews of files in the trash, object first. How many. Raises StoreUnavailable, and
-    WrongMarker and BadInput where the bucket is not ours.
+    """Remove half-made previews of files in the trash, object first. How many. Raises StorageUnavailable, and
+    WrongMarker and ValidationFailed where the bucket is not ours.
 
     A lease keeps makers away meanwhile. What belongs to a file that is going goes with it.
     """

@@ -27,7 +27,7 @@ __all__ = [
 def verify(file: File) -> ChecksumStatus | None:
     """Read the whole object and settle what its checksum rests on: `read`, `damaged`, or `missing`.
 
-    None when the file is no longer available: then nothing is said of it. Raises StoreUnavailable, and what
+    None when the file is no longer available: then nothing is said of it. Raises StorageUnavailable, and what
     `require_marker` raises when the bucket is not ours. Safe to repeat; memory does not grow with size.
     """
     held = save_results([check_content(file)])

@@ -65,7 +65,7 @@ class ResumableHasher:
         """Read on. True at the end, and as soon as it is certain that these are not the announced bytes: no object is
         there (`missing`), or one of another `size`. False where `enough` said so at the end of a part.
 
-        Goes on where a connection broke. Raises StoreUnavailable, StoreRefused, and what `pace` raises.
+        Goes on where a connection broke. Raises StorageUnavailable, StorageDenied, and what `pace` raises.
         """
         tries = 0
         while True:

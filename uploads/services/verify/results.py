@@ -47,7 +47,7 @@ class Verdict:
 
 
 def check_head(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
-    """Level 1: what the store says of the object, held against the row. Raises StoreUnavailable.
+    """Level 1: what the store says of the object, held against the row. Raises StorageUnavailable.
 
     Where that differs, and where the row says that something was wrong before, the bytes are read: they decide.
     """
@@ -63,7 +63,7 @@ def check_head(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
 
 
 def check_content(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
-    """Level 2: the checksum of the stored bytes, held against the row's. Raises StoreUnavailable."""
+    """Level 2: the checksum of the stored bytes, held against the row's. Raises StorageUnavailable."""
     reading = ResumableHasher(file)
     reading.run(pace=pace)
     return judge(reading)
@@ -117,8 +117,8 @@ def save_results(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Write down what holds: of files that went, or were moved to another store, while they were read, nothing is
     said. In one short transaction; safe to repeat.
 
-    That files are missing or damaged only counts in a bucket with our marker. Raises WrongMarker, BadInput and
-    StoreUnavailable where that is not so: then nothing was written.
+    That files are missing or damaged only counts in a bucket with our marker. Raises WrongMarker, ValidationFailed and
+    StorageUnavailable where that is not so: then nothing was written.
     """
     for store in {verdict.file.store for verdict in verdicts if verdict.doubts}:
         require_marker(store)

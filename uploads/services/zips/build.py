@@ -69,7 +69,7 @@ class Bundle:
 
 
 def bundle(user: User, links: Sequence[UUID]) -> Bundle:
-    """The zip of these files. Raises BadInput for none and for more than ten thousand, NotAllThere when this
+    """The zip of these files. Raises ValidationFailed for none and for more than ten thousand, NotAllThere when this
     person may not see one of them, BytesLost when one is known to be missing: nothing is left out silently."""
     wanted = list(dict.fromkeys(links))
     if not 0 < len(wanted) <= MAX_FILES:
@@ -194,5 +194,5 @@ def _parted(name: str) -> tuple[str, str]:
     return (stem, dot + extension) if stem and len(extension) <= MAX_EXTENSION_CHARACTERS else (name, "")
 
 
-def _cut(text: str, most_bytes: int) -> str:
-    return text.encode()[:most_bytes].decode(errors="ignore")
+def _cut(text: str, max_source_bytes: int) -> str:
+    return text.encode()[:max_source_bytes].decode(errors="ignore")

@@ -53,7 +53,7 @@ def open_zip(bundle: Bundle, *, by: User) -> Download:
 
     Raises TooManyAtOnce when this person has enough of them running, TooBusy when this process has, FilesRefused when
     the storage does not give out some of the files, as far as that is known or can be found out quickly, and
-    StoreUnavailable when it does not give the first bytes.
+    StorageUnavailable when it does not give the first bytes.
     """
     slot = ZIPS.acquire(by)
     if not _places.acquire(blocking=False):

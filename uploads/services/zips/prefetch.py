@@ -77,7 +77,7 @@ class Reader:
             self._channels[0].wait()
 
     def bodies(self) -> Iterator[Iterator[bytes]]:
-        """The chunks of one object after the other. Raises StoreUnavailable, at the end of an object at the
+        """The chunks of one object after the other. Raises StorageUnavailable, at the end of an object at the
         latest, for one that is not what it should be."""
         for number in range(len(self._files)):
             yield self._body(self._channels[number % len(self._channels)])
