@@ -88,7 +88,7 @@ def test_the_head_of_the_table_turns_the_order(column: str, alice: User, as_alic
     add(alice, "a")
     once = as_alice.get(as_alice.get("/?sort=" + ("size" if column == "name" else "name")).context["sort_urls"][column])
     twice = as_alice.get(once.context["sort_urls"][column])
-    assert {once.context["asked"].sort, twice.context["asked"].sort} == {column, f"-{column}"}
+    assert {once.context["list_query"].sort, twice.context["list_query"].sort} == {column, f"-{column}"}
     assert once.content.decode().count("aria-sort") == 1
 
 
@@ -262,12 +262,12 @@ def test_a_list_that_takes_too_long_says_how_to_narrow_it(
 def test_a_whole_list_is_counted_and_a_long_one_told_roughly(alice: User, as_alice: Client) -> None:
     tree(alice, "Brand")
     fill(alice, 3)
-    assert as_alice.get("/").context["said"] == "1 folder, 3 files"
+    assert as_alice.get("/").context["count_label"] == "1 folder, 3 files"
     fill(alice, PER_PAGE)
-    assert as_alice.get("/").context["said"] == ""
+    assert as_alice.get("/").context["count_label"] == ""
     Figure.objects.create(kind=Kind.FOLDER, key="0", status=Status.STORED, files=1_234_567)
-    assert as_alice.get("/").context["said"] == "about 1.2 million files"
-    assert as_alice.get("/?type=text").context["said"] == ""
+    assert as_alice.get("/").context["count_label"] == "about 1.2 million files"
+    assert as_alice.get("/?type=text").context["count_label"] == ""
 
 
 # --- what a page is ---------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""The JSON upload protocol: its views, and what they accept."""
+"""The JSON upload protocol: views and serializers."""

@@ -25,7 +25,7 @@ MAX_PART_NUMBER_INPUT = 2**62
 @dataclass(frozen=True, slots=True)
 class StartUploadsSerializer:
     """`{"files": [{"token", "name", "size", "type"?, "modified"?, "folder"?, "visibility"?, "replaces"?, "sha256"?}],
-    "into"?}`: `into` is the id of the folder that the files' own paths begin in."""
+    "into"?}`: `into` is the id of the folder that the files' paths are relative to."""
 
     files: list[tuple[UUID, NewUpload | Problem]]
     into: int | None
@@ -33,12 +33,12 @@ class StartUploadsSerializer:
     @classmethod
     def read(cls, body: bytes) -> Self:
         data = _members(body)
-        items = _items(data, "files", most=MAX_FILES)
+        items = _items(data, "files", maximum=MAX_FILES)
         tokens = _distinct_uuids(items, "token")
         into = data.get("into")
         return cls(
             [(token, _new_file(token, i)) for token, i in zip(tokens, items, strict=True)],
-            None if into is None else _integer(into, "into", least=1, most=MAX_PART_NUMBER_INPUT),
+            None if into is None else _integer(into, "into", minimum=1, maximum=MAX_PART_NUMBER_INPUT),
         )
 
 
@@ -50,17 +50,17 @@ class SignPartsSerializer:
 
     @classmethod
     def read(cls, body: bytes, file: File) -> Self:
-        items = _items(_members(body), "parts", most=MAX_PARTS_PER_REQUEST)
-        wanted = [
+        items = _items(_members(body), "parts", maximum=MAX_PARTS_PER_REQUEST)
+        requested = [
             PartRequest(
-                _integer(item.get("number"), "number", least=1, most=file.part_count),
+                _integer(item.get("number"), "number", minimum=1, maximum=file.part_count),
                 _digest_or_none(item.get("sha256")),
             )
             for item in items
         ]
-        if len({part.number for part in wanted}) < len(wanted):
+        if len({part.number for part in requested}) < len(requested):
             raise ValidationFailed(_("A part can be asked for once in a call."))
-        return cls(wanted)
+        return cls(requested)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class FinishUploadsSerializer:
 
     @classmethod
     def read(cls, body: bytes) -> Self:
-        items = _items(_members(body), "files", most=MAX_FILES)
+        items = _items(_members(body), "files", maximum=MAX_FILES)
         ids = _distinct_uuids(items, "id")
         return cls([(pk, _finish_request(pk, item)) for pk, item in zip(ids, items, strict=True)])
 
@@ -84,23 +84,23 @@ def _members(body: bytes) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _items(data: dict[str, Any], member: str, *, most: int) -> Sequence[dict[str, Any]]:
+def _items(data: dict[str, Any], member: str, *, maximum: int) -> Sequence[dict[str, Any]]:
     items = data.get(member)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise ValidationFailed(_("The body needs a list “%(member)s” of objects.") % {"member": member})
-    if not 1 <= len(items) <= most:
+    if not 1 <= len(items) <= maximum:
         raise ValidationFailed(
             _("“%(member)s” takes 1 to %(most)s entries a call; here are %(count)s.")
-            % {"member": member, "most": most, "count": len(items)}
+            % {"member": member, "most": maximum, "count": len(items)}
         )
     return items
 
 
 def _distinct_uuids(items: Sequence[dict[str, Any]], member: str) -> list[UUID]:
-    found = [_uuid(item.get(member), member) for item in items]
-    if len(set(found)) < len(found):
+    ids = [_uuid(item.get(member), member) for item in items]
+    if len(set(ids)) < len(ids):
         raise ValidationFailed(_("The same “%(member)s” stands in the call twice.") % {"member": member})
-    return found
+    return ids
 
 
 def _new_file(token: UUID, item: dict[str, Any]) -> NewUpload | Problem:
@@ -108,7 +108,7 @@ def _new_file(token: UUID, item: dict[str, Any]) -> NewUpload | Problem:
         return NewUpload(
             token=token,
             name=_name(item.get("name")),
-            size=_integer(item.get("size"), "size", least=0, most=MAX_PART_NUMBER_INPUT),
+            size=_integer(item.get("size"), "size", minimum=0, maximum=MAX_PART_NUMBER_INPUT),
             claimed_type=_type(item.get("type")),
             folder=_folder(item.get("folder")),
             modified=_datetime(item.get("modified")),
@@ -139,12 +139,12 @@ def _uuid(value: object, member: str) -> UUID:
     raise ValidationFailed(_("“%(member)s” takes a UUID.") % {"member": member})
 
 
-def _integer(value: object, member: str, *, least: int, most: int) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+def _integer(value: object, member: str, *, minimum: int, maximum: int) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum:
         return value
     raise ValidationFailed(
         _("“%(member)s” takes a whole number from %(least)s to %(most)s.")
-        % {"member": member, "least": least, "most": most}
+        % {"member": member, "least": minimum, "most": maximum}
     )
 
 
@@ -174,7 +174,7 @@ def _folder(value: object) -> str:
         return ""
     if isinstance(value, str) and len(value) <= names.MAX_FOLDER_CHARACTERS:
         folder = names.clean_folder(value)
-        if len(folder) <= names.MAX_FOLDER_CHARACTERS:  # normalisation can lengthen
+        if len(folder) <= names.MAX_FOLDER_CHARACTERS:  # normalization can lengthen it
             return folder
     raise ValidationFailed(
         _("“folder” takes a path of at most %(most)s characters.") % {"most": names.MAX_FOLDER_CHARACTERS}
@@ -190,7 +190,7 @@ def _type(value: object) -> str:
 
 
 def _datetime(value: object) -> datetime | None:
-    """Milliseconds since 1970, as browsers tell a file's time; a time out of this world is dropped."""
+    """Return the time for milliseconds since 1970, as browsers send it. A time that Python cannot represent is None."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

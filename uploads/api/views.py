@@ -1,4 +1,4 @@
-"""The upload protocol: JSON, session cookie and CSRF token. docs/protocol.md tells it to clients."""
+"""The upload protocol: JSON, session cookie and CSRF token, documented in docs/protocol.md."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MAX_LISTED = 1000
 
 @api_view("GET", "POST", permission="uploads.add_file")
 def uploads(request: HttpRequest) -> HttpResponse:
-    """POST announces files and reserves their rows; GET lists the caller's unfinished uploads."""
+    """POST creates uploads; GET lists the user's unfinished uploads."""
     return _start(request) if request.method == "POST" else _unfinished(request)
 
 
 @api_view("GET", "DELETE")
 def upload_detail(request: HttpRequest, *, pk: UUID) -> HttpResponse:
-    """GET tells which parts are stored; DELETE gives the upload up."""
-    file = _own(request, pk)
+    """GET returns the upload and its stored parts; DELETE cancels it."""
+    file = _get_upload(request, pk)
     if request.method == "DELETE":
         services.cancel(file, by=request_user(request))
         return no_store(HttpResponse(status=204))
@@ -40,42 +40,41 @@ def upload_detail(request: HttpRequest, *, pk: UUID) -> HttpResponse:
 
 @api_view("POST", permission="uploads.add_file")
 def sign_parts(request: HttpRequest, *, pk: UUID) -> HttpResponse:
-    """Signed URLs for parts of an upload that still has time."""
-    file = _own(request, pk)
-    wanted = SignPartsSerializer.read(request.body, file)
-    signed = services.sign_parts(file, wanted.parts)
+    """Return presigned URLs for parts of an upload that has not expired."""
+    file = _get_upload(request, pk)
+    body = SignPartsSerializer.read(request.body, file)
+    signed = services.sign_parts(file, body.parts)
     return no_store(JsonResponse({"parts": [_signed_part(part) for part in signed]}))
 
 
 @api_view("POST")
 def finish(request: HttpRequest) -> HttpResponse:
-    """Assemble and publish uploads whose bytes are all sent. The service asks for the right."""
-    asked = FinishUploadsSerializer.read(request.body).files
-    claims = [claim for _pk, claim in asked if not isinstance(claim, Problem)]
-    outcomes = iter(services.finish(request_user(request), claims))
-    if not request.user.has_perm("uploads.add_file"):  # what they had begun is removed now
+    """Complete uploads whose bytes are all sent. The service checks the permission for each file."""
+    entries = FinishUploadsSerializer.read(request.body).files
+    requests = [entry for _pk, entry in entries if not isinstance(entry, Problem)]
+    outcomes = iter(services.finish(request_user(request), requests))
+    if not request.user.has_perm("uploads.add_file"):  # the service has cancelled their uploads
         raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
     items: list[dict[str, Any]] = []
     problems: list[Problem] = []
-    for pk, claim in asked:
-        outcome = claim if isinstance(claim, Problem) else next(outcomes)
+    for pk, entry in entries:
+        outcome = entry if isinstance(entry, Problem) else next(outcomes)
         if isinstance(outcome, Problem):
             problems.append(outcome)
             items.append({"id": str(pk), **_unfinished_item(outcome)})
         else:
-            items.append(_finished(outcome.file) if outcome.visible else _finished_unseen(outcome.file))
+            items.append(_finished(outcome.file) if outcome.visible else _finished_hidden(outcome.file))
     return multi_status(items, problems)
 
 
 def _start(request: HttpRequest) -> HttpResponse:
     body = StartUploadsSerializer.read(request.body)
-    asked = body.files
-    wanted = [new for _token, new in asked if not isinstance(new, Problem)]
-    outcomes = iter(services.start(request_user(request), wanted, into=_folder(request, body.into)))
+    new_uploads = [entry for _token, entry in body.files if not isinstance(entry, Problem)]
+    outcomes = iter(services.start(request_user(request), new_uploads, into=_folder(request, body.into)))
     items: list[dict[str, Any]] = []
     problems: list[Problem] = []
-    for token, new in asked:
-        outcome = new if isinstance(new, Problem) else next(outcomes)
+    for token, entry in body.files:
+        outcome = entry if isinstance(entry, Problem) else next(outcomes)
         if isinstance(outcome, Problem):
             problems.append(outcome)
             items.append({"token": str(token), "error": error_json(outcome)})
@@ -91,8 +90,8 @@ def _unfinished(request: HttpRequest) -> HttpResponse:
     return no_store(JsonResponse({"uploads": [_upload(file, paths) for file in files]}))
 
 
-def _own(request: HttpRequest, pk: UUID) -> File:
-    """The caller's upload with this id. Somebody else's is as unknown as none."""
+def _get_upload(request: HttpRequest, pk: UUID) -> File:
+    """Return the user's upload with this id. Another user's upload is NotFound, like a missing one."""
     file = File.objects.owned_by(request.user).filter(pk=pk).first()
     if file is None:
         raise NotFound()
@@ -101,17 +100,17 @@ def _own(request: HttpRequest, pk: UUID) -> File:
 
 def _started(started: services.Started) -> dict[str, Any]:
     file = started.file
-    told: dict[str, Any] = {
+    data: dict[str, Any] = {
         "id": str(file.pk),
         "state": file.state,
         "part_size": file.part_size,
         "part_count": file.part_count,
     }
     if file.state == State.AVAILABLE:
-        told["url"] = file.get_absolute_url()
+        data["url"] = file.get_absolute_url()
     if started.signed:
-        told["parts"] = [_signed_part(started.signed)]
-    return told
+        data["parts"] = [_signed_part(started.signed)]
+    return data
 
 
 def _folder(request: HttpRequest, pk: int | None) -> Folder | None:
@@ -152,7 +151,7 @@ def _finished(file: File) -> dict[str, Any]:
     }
 
 
-def _finished_unseen(file: File) -> dict[str, Any]:
+def _finished_hidden(file: File) -> dict[str, Any]:
     return {"id": str(file.pk), "state": file.state}
 
 
@@ -167,5 +166,5 @@ def _signed_part(signed: s3.PresignedRequest) -> dict[str, Any]:
 
 
 def _stored_part(part: services.StoredPart) -> dict[str, Any]:
-    told: dict[str, Any] = {"number": part.number, "size": part.size}
-    return told | ({"sha256": part.sha256} if part.sha256 else {})
+    data: dict[str, Any] = {"number": part.number, "size": part.size}
+    return data | ({"sha256": part.sha256} if part.sha256 else {})

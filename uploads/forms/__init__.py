@@ -1,4 +1,4 @@
-"""What pages send, parsed and validated: forms, selections, and the query strings of lists."""
+"""Parsing and validation of what pages send: forms, selections, and the query strings of lists."""
 
 from uploads.forms.fields import access_levels, folder_name, parse_id, parse_tags, read_file_name
 from uploads.forms.listing import read_list_query

@@ -1,4 +1,4 @@
-"""What people type and choose when they put files in order. What cannot be used raises ValidationFailed."""
+"""Fields of forms for files, folders and tags. Invalid values raise ValidationFailed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MAX_DIGITS = 18
 
 
 def parse_id(text: str | None) -> int | None:
-    """An id out of a form; None for nothing or nonsense."""
+    """Return the id in a form field, or None if it is empty or invalid."""
     text = (text or "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 def folder_name(text: str) -> str:
-    """One clean name. A slash is refused and not cut off: whoever types one expects two folders."""
-    text = _typed(text)
+    """Return the cleaned name of a folder. A slash is an error, since users who type one expect two folders."""
+    text = _required_text(text)
     if "/" in text or "\\" in text:
         raise ValidationFailed(_("A folder's name cannot hold a slash. Make one folder, and the other one in it."))
     if not text.strip(". "):
@@ -34,30 +34,31 @@ def folder_name(text: str) -> str:
 
 
 def read_file_name(text: str) -> str:
-    return names.clean_name(_typed(text))
+    """Return the cleaned name of a file."""
+    return names.clean_name(_required_text(text))
 
 
 def parse_tags(text: str) -> list[str]:
-    """Clean tags out of a line with commas between them; the same tag twice is one."""
+    """Return the cleaned tags of a comma-separated line, without duplicates."""
     if len(text) > MAX_TYPED_TAG_CHARACTERS:
         raise ValidationFailed(
             _("That is too much for tags. Put in at most %(most)s at once.") % {"most": MAX_TAGS_PER_REQUEST}
         )
-    found = {names.normalize_for_search(name): name for name in map(_tag, text.split(",")) if name}
-    if len(found) > MAX_TAGS_PER_REQUEST:
+    tags = {names.normalize_for_search(name): name for name in map(_clean_tag, text.split(",")) if name}
+    if len(tags) > MAX_TAGS_PER_REQUEST:
         raise ValidationFailed(_("At most %(most)s tags at once.") % {"most": MAX_TAGS_PER_REQUEST})
-    return list(found.values())
+    return list(tags.values())
 
 
-def access_levels(sent: Mapping[str, str], groups: Iterable[Group]) -> dict[Group, AccessLevel] | None:
-    """Who may do what, from the fields `level-<group>`; None where the folder is to have no rules of its own."""
-    if sent.get("access") != "groups":
+def access_levels(data: Mapping[str, str], groups: Iterable[Group]) -> dict[Group, AccessLevel] | None:
+    """Return the access rules from the fields `level-<group>`, or None if the folder inherits its rules."""
+    if data.get("access") != "groups":
         return None
-    chosen = {group: parse_id(sent.get(f"level-{group.pk}")) for group in groups}
+    chosen = {group: parse_id(data.get(f"level-{group.pk}")) for group in groups}
     return {group: AccessLevel(level) for group, level in chosen.items() if level in AccessLevel.values}
 
 
-def _typed(text: str) -> str:
+def _required_text(text: str) -> str:
     text = text.replace("\x00", "").strip()
     if not text:
         raise ValidationFailed(_("Put in a name."))
@@ -66,7 +67,7 @@ def _typed(text: str) -> str:
     return text
 
 
-def _tag(text: str) -> str:
+def _clean_tag(text: str) -> str:
     text = text.strip()
     if not text:
         return ""

@@ -1,4 +1,4 @@
-"""The address of a list, read kindly: what makes no sense is left out, and the page says so."""
+"""Parse the query string of a list. Invalid parameters are ignored, with a note for the page."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ T = TypeVar("T")
 
 
 def read_list_query(params: Mapping[str, str], user: User) -> tuple[ListQuery, list[str]]:
-    """What the parameters ask for, and a sentence about each of them that could not be used. Names that this person may
-    not know get the same message as names that do not exist."""
+    """Return the query, and a message about each invalid parameter. Users and tags that this user may not see get the
+    same message as those that do not exist."""
     reader = _Reader(params)
-    asked = ListQuery(
+    query = ListQuery(
         q=reader.search(),
-        family=reader.one_of("type", Category.values),
-        owner=reader.found("owner", partial(_owner, user), _("Nobody here is called “%(value)s”.")),
-        tag=reader.found("tag", partial(_tag, user), _("There is no tag “%(value)s”.")),
-        size=reader.one_of("size", SIZE_FILTERS),
-        added=reader.one_of("added", AGE_FILTERS),
-        below={"1": True, "0": False}.get(reader.one_of("below", ("0", "1"))),
-        sort=reader.one_of("sort", SORTS) or SORTS[0],
-        grid=reader.one_of("view", ("table", "grid")) == "grid",
+        family=reader.choice("type", Category.values),
+        owner=reader.lookup("owner", partial(_owner, user), _("Nobody here is called “%(value)s”.")),
+        tag=reader.lookup("tag", partial(_tag, user), _("There is no tag “%(value)s”.")),
+        size=reader.choice("size", SIZE_FILTERS),
+        added=reader.choice("added", AGE_FILTERS),
+        below={"1": True, "0": False}.get(reader.choice("below", ("0", "1"))),
+        sort=reader.choice("sort", SORTS) or SORTS[0],
+        grid=reader.choice("view", ("table", "grid")) == "grid",
     )
-    return asked, reader.notes
+    return query, reader.notes
 
 
 class _Reader:
@@ -48,12 +48,12 @@ class _Reader:
 
     def search(self) -> str:
         text = self.text("q")
-        short = " ".join(text[:MAX_SEARCH_CHARACTERS].split()[:MAX_WORDS])
-        if len(short) < len(" ".join(text.split())):
+        search = " ".join(text[:MAX_SEARCH_CHARACTERS].split()[:MAX_WORDS])
+        if len(search) < len(" ".join(text.split())):
             self.notes.append(_("The search was too long: only its beginning counts."))
-        return short
+        return search
 
-    def one_of(self, name: str, values: object) -> str:
+    def choice(self, name: str, values: object) -> str:
         text = self.text(name)
         if not text or text in values:  # type: ignore[operator]
             return text
@@ -63,13 +63,13 @@ class _Reader:
         )
         return ""
 
-    def found(self, name: str, find: Callable[[str], T | None], complaint: str) -> T | None:
+    def lookup(self, name: str, find: Callable[[str], T | None], message: str) -> T | None:
         text = self.text(name)
         if not text:
             return None
-        if len(text) <= names.MAX_CHARACTERS and (thing := find(text)) is not None:
-            return thing
-        self.notes.append(complaint % {"value": text[:MAX_ECHOED_CHARACTERS]})
+        if len(text) <= names.MAX_CHARACTERS and (match := find(text)) is not None:
+            return match
+        self.notes.append(message % {"value": text[:MAX_ECHOED_CHARACTERS]})
         return None
 
 

@@ -1,4 +1,4 @@
-"""The files that somebody chose on a list: ticked one by one, or all that the list holds."""
+"""The selected files of a list: ticked one by one, or all files that match its query."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ MAX_QUERY_CHARACTERS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Permanent ids, and how many of what was sent are no ids at all."""
+    """Permanent ids of the selected files, and how many invalid ids were sent."""
 
     links: list[UUID]
     unusable: int = 0
 
     @classmethod
-    def read(cls, sent: Mapping[str, str], ticked: Iterable[str], user: User) -> Selection:
-        """From the ticked ids, or, where `all` is set, from the `query`, `folder` and `place` of a list.
+    def read(cls, data: Mapping[str, str], ticked: Iterable[str], user: User) -> Selection:
+        """Return the selection of the ticked ids or, if `all` is set, of the `query`, `folder` and `place` of a list.
 
-        Raises ValidationFailed for nothing, and for more than ten thousand.
+        Raises ValidationFailed for an empty selection and for more than MAX_SELECTED files.
         """
-        choice = cls(_all(sent, user)) if sent.get("all") else _ticked(ticked)
-        if not choice.links and not choice.unusable:
+        selection = cls(_all(data, user)) if data.get("all") else _ticked(ticked)
+        if not selection.links and not selection.unusable:
             raise ValidationFailed(_("No file is chosen. Tick some, and try again."))
-        if len(choice.links) > MAX_SELECTED:
+        if len(selection.links) > MAX_SELECTED:
             raise ValidationFailed(
                 _("More than %(most)s files match. Narrow the list, and go on in steps.")
                 % {"most": f"{MAX_SELECTED:,}"}
             )
-        return choice
+        return selection
 
 
 def _ticked(texts: Iterable[str]) -> Selection:
@@ -54,23 +54,23 @@ def _ticked(texts: Iterable[str]) -> Selection:
     return Selection(list(links), unusable)
 
 
-def _all(sent: Mapping[str, str], user: User) -> list[UUID]:
-    query = sent.get("query", "").removeprefix("?")
+def _all(data: Mapping[str, str], user: User) -> list[UUID]:
+    query = data.get("query", "").removeprefix("?")
     if len(query) > MAX_QUERY_CHARACTERS:
         raise ValidationFailed(_("The list is not there any more. Open it again."))
-    asked, notes = read_list_query(dict(parse_qsl(query)), user)
-    if notes:  # a filter that fell away would choose more than was seen
+    list_query, notes = read_list_query(dict(parse_qsl(query)), user)
+    if notes:  # without the ignored filter, more files would be selected than were shown
         raise ValidationFailed(notes[0])
-    if sent.get("place") == "trash":
-        return public_ids(trash_for(user, asked), most=MAX_SELECTED)
-    return public_ids(files_for(user, asked, _folder(sent.get("folder", ""), user)), most=MAX_SELECTED)
+    if data.get("place") == "trash":
+        return public_ids(trash_for(user, list_query), limit=MAX_SELECTED)
+    return public_ids(files_for(user, list_query, _folder(data.get("folder", ""), user)), limit=MAX_SELECTED)
 
 
 def _folder(text: str, user: User) -> Folder | None:
     if not text:
         return None
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
-    found = Folder.objects.visible_to(user).filter(pk=number).first()
-    if found is None:
+    pk = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    folder = Folder.objects.visible_to(user).filter(pk=pk).first()
+    if folder is None:
         raise ValidationFailed(_("The folder is not there any more. Open the library, and choose again."))
-    return found
+    return folder

@@ -1,4 +1,4 @@
-"""The upload form of the page."""
+"""The upload form that works without JavaScript."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class ManyFilesInput(forms.ClearableFileInput):
 
 
 class UploadForm(forms.Form):
-    """`submission` names this copy of the form, so that sending it twice makes each file once.
+    """The upload form. `submission` identifies this copy of the form, so that sending it twice creates each file once.
 
-    The files themselves never become form data: they stream to the store while the form is read.
+    The files never become form data: they stream to the storage while the request is parsed.
     """
 
     submission = forms.UUIDField(widget=forms.HiddenInput, initial=uuid.uuid4)
     folder = forms.IntegerField(widget=forms.HiddenInput, required=False, min_value=1)
     replaces = forms.UUIDField(widget=forms.HiddenInput, required=False)
     private = forms.BooleanField(label=_("Private: only I can see these files"), required=False)
-    # the metaclass takes fields out of the class: this does not touch Form.files
+    # the metaclass removes fields from the class, so this does not replace Form.files
     files = forms.Field(  # type: ignore[assignment]
         label=_("Files"), required=False, widget=ManyFilesInput(attrs={"multiple": True})
     )

@@ -1,4 +1,4 @@
-"""Lists of files and folders: what somebody asked for, the rows that fit, and one page of them."""
+"""Lists of files and folders: queries, matching rows, and pagination."""
 
 from uploads.listing.cursor import Cursor, InvalidCursor
 from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, paginate, recheck_on_primary

@@ -1,4 +1,4 @@
-"""A place in a list: the last entry of a page, as the link to the next page says it."""
+"""Pagination cursors: the last row of a page, encoded in the link to the next page."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MAX_DIGITS = 18  # a folder's id; a file's has 32 or more characters
 
 
 class InvalidCursor(ValueError):
-    """Nobody made this link: it was tampered with, or belongs to another order."""
+    """The cursor is malformed, or belongs to another sort order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The value that the list is sorted by, and the id that tells equal values apart: a number for a folder."""
+    """The value that the list is sorted by, and the id that breaks ties: an integer for a folder."""
 
     value: Any
     id: UUID | int
@@ -32,28 +32,28 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str, column: str) -> Cursor | None:
-        """None for no text. Raises BadSpot."""
+        """Return the cursor encoded in `text`, or None if it is empty. Raises InvalidCursor."""
         if not text:
             return None
-        value, underscore, last = text.rpartition("_")
+        value, underscore, row_id = text.rpartition("_")
         if not underscore or len(text) > MAX_CHARACTERS:
             raise InvalidCursor
-        if last.isascii() and last.isdigit() and len(last) <= MAX_DIGITS:
-            return cls(value, int(last))
+        if row_id.isascii() and row_id.isdigit() and len(row_id) <= MAX_DIGITS:
+            return cls(value, int(row_id))
         try:
-            return cls(_value(value, column), UUID(last))
+            return cls(_parse_value(value, column), UUID(row_id))
         except (ValueError, OverflowError) as error:
             raise InvalidCursor from error
 
 
-def _value(text: str, column: str) -> Any:
+def _parse_value(text: str, column: str) -> Any:
     if column == "folded":
         return text
     if column == "size":
         if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS + 1:
             raise InvalidCursor
         return min(int(text), 2**63 - 1)
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
         raise InvalidCursor
-    return moment.astimezone(UTC)  # Postgres takes fewer offsets than Python does
+    return time.astimezone(UTC)  # Postgres accepts fewer offsets than Python does

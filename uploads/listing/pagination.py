@@ -1,4 +1,4 @@
-"""Pages of folders and files, by keyset."""
+"""Keyset pagination of folders and files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PAGE_SIZE = 50
 MAX_MATCHING_FOLDERS = 10
 STATEMENT_TIMEOUT_MS = 3_000
 CANCELED = "57014"  # Postgres, appendix A: query_canceled
-# what a row of a list shows, and nothing else
-SHOWN = (
+# the columns of a list's row
+ROW_COLUMNS = (
     "id", "series", "name", "folded", "folder_id", "visibility", "family", "size", "available_at", "purge_after",
     "owner__username",
 )  # fmt: skip
@@ -32,11 +32,11 @@ Rows = TypeVar("Rows", bound="QuerySet[Any]")
 
 
 class SearchTooBroad(Exception):
-    """The database could not answer in the time that a page may take."""
+    """The search took longer than STATEMENT_TIMEOUT_MS."""
 
 
 class ListRow(NamedTuple):
-    """A file as lists show it: plain values, since making fifty models costs more than asking for them."""
+    """A file as lists show it: plain values, since creating fifty model instances costs more than the query."""
 
     pk: UUID
     series: UUID | None
@@ -57,81 +57,81 @@ class ListRow(NamedTuple):
 
 @dataclass(slots=True)
 class Page:
-    """Folders first, then files; `next` is the spot to go on from, None on the last page."""
+    """Folders first, then files. `next` is the cursor of the next page, None on the last page."""
 
     folders: list[Folder] = field(default_factory=list)
-    more_folders: bool = False  # found by their name, and not all shown
+    more_folders: bool = False  # more folders match the search than are shown
     files: list[ListRow] = field(default_factory=list)
     next: Cursor | None = None
-    column: str = "folded"  # by which the files are in order
+    column: str = "folded"  # the column that the files are sorted by
 
-    def take_folders(self, found: list[Folder]) -> None:
-        """The first of these that fit; one more than fits tells that the list goes on."""
-        self.folders = found[:PAGE_SIZE]
-        if len(found) > PAGE_SIZE:
+    def add_folders(self, rows: list[Folder]) -> None:
+        """Add up to PAGE_SIZE folders; one more row means that there is a next page."""
+        self.folders = rows[:PAGE_SIZE]
+        if len(rows) > PAGE_SIZE:
             self.next = Cursor(self.folders[-1].folded, self.folders[-1].pk)
 
-    def take_files(self, found: list[tuple[Any, ...]], *, column: str, most: int) -> None:
-        """Likewise, of rows with the columns of SHOWN."""
-        self.column, self.files = column, [ListRow._make(row) for row in found[:most]]
-        if len(found) > most:
-            self.next = self.end()
+    def add_files(self, rows: list[tuple[Any, ...]], *, column: str, limit: int) -> None:
+        """Add up to `limit` files from rows with the ROW_COLUMNS; one more row means that there is a next page."""
+        self.column, self.files = column, [ListRow._make(row) for row in rows[:limit]]
+        if len(rows) > limit:
+            self.next = self.last_cursor()
 
-    def end(self) -> Cursor | None:
-        """The spot of the last row that the page shows."""
+    def last_cursor(self) -> Cursor | None:
+        """Return the cursor of the last row on the page, None for an empty page."""
         if self.files:
             return Cursor(getattr(self.files[-1], self.column), self.files[-1].pk)
         return Cursor(self.folders[-1].folded, self.folders[-1].pk) if self.folders else None
 
 
 def paginate(
-    asked: ListQuery,
+    query: ListQuery,
     *,
     files: FileQuerySet,
     folders: FolderQuerySet | None,
     columns: Mapping[str, str],
     after: Cursor | None,
 ) -> Page:
-    """At most three queries. Raises SearchTooBroad when they take longer than a page may."""
+    """Return one page, in at most three queries. Raises SearchTooBroad when one exceeds STATEMENT_TIMEOUT_MS."""
     page = Page()
     with _statement_timeout():
-        if folders is not None and asked.q:
+        if folders is not None and query.q:
             if after is None:
-                _find_folders(page, folders)
+                _match_folders(page, folders)
         elif folders is not None and (after is None or after.among_folders):
-            _list_folders(page, folders, asked, after)
+            _list_folders(page, folders, query, after)
         if page.next is None:
-            _list_files(page, files, asked, columns[asked.column], after)
+            _list_files(page, files, query, columns[query.column], after)
     return page
 
 
-def _find_folders(page: Page, folders: FolderQuerySet) -> None:
-    found = list(folders.order_by("folded", "id")[: MAX_MATCHING_FOLDERS + 1])
-    page.folders, page.more_folders = found[:MAX_MATCHING_FOLDERS], len(found) > MAX_MATCHING_FOLDERS
+def _match_folders(page: Page, folders: FolderQuerySet) -> None:
+    rows = list(folders.order_by("folded", "id")[: MAX_MATCHING_FOLDERS + 1])
+    page.folders, page.more_folders = rows[:MAX_MATCHING_FOLDERS], len(rows) > MAX_MATCHING_FOLDERS
 
 
-def _list_folders(page: Page, folders: FolderQuerySet, asked: ListQuery, after: Cursor | None) -> None:
-    """In the order of names, whatever the files are sorted by."""
-    down = asked.sort == "-name"
-    page.take_folders(list(after_cursor(folders, "folded", down=down, after=after)[: PAGE_SIZE + 1]))
+def _list_folders(page: Page, folders: FolderQuerySet, query: ListQuery, after: Cursor | None) -> None:
+    """Add folders sorted by name, whatever the files are sorted by."""
+    descending = query.sort == "-name"
+    page.add_folders(list(after_cursor(folders, "folded", descending=descending, after=after)[: PAGE_SIZE + 1]))
 
 
-def _list_files(page: Page, files: FileQuerySet, asked: ListQuery, column: str, after: Cursor | None) -> None:
-    spot = after if after and not after.among_folders else None
-    left = PAGE_SIZE - (0 if asked.q else len(page.folders))
-    rows = after_cursor(files, column, down=asked.descending, after=spot)
-    page.take_files(list(rows.values_list(*SHOWN)[: left + 1]), column=column, most=left)
+def _list_files(page: Page, files: FileQuerySet, query: ListQuery, column: str, after: Cursor | None) -> None:
+    cursor = after if after and not after.among_folders else None
+    limit = PAGE_SIZE - (0 if query.q else len(page.folders))
+    rows = after_cursor(files, column, descending=query.descending, after=cursor)
+    page.add_files(list(rows.values_list(*ROW_COLUMNS)[: limit + 1]), column=column, limit=limit)
 
 
-def after_cursor(rows: Rows, column: str, *, down: bool, after: Cursor | None) -> Rows:
-    """Ids run the same way as the column, as they do in the indexes."""
-    sign, beyond = ("-", "lt") if down else ("", "gt")
+def after_cursor(rows: Rows, column: str, *, descending: bool, after: Cursor | None) -> Rows:
+    """Sort by the column, then by id in the same direction as in the indexes, and start after the cursor."""
+    sign, lookup = ("-", "lt") if descending else ("", "gt")
     ordered: Rows = rows.order_by(f"{sign}{column}", f"{sign}id")
     if after is None:
         return ordered
-    # the first condition alone lets Postgres start inside the index
-    started = ordered.filter(**{f"{column}__{beyond}e": after.value})
-    return started.filter(Q(**{f"{column}__{beyond}": after.value}) | Q(**{f"id__{beyond}": after.id}))
+    # redundant, but with it Postgres starts inside the index
+    rest = ordered.filter(**{f"{column}__{lookup}e": after.value})
+    return rest.filter(Q(**{f"{column}__{lookup}": after.value}) | Q(**{f"id__{lookup}": after.id}))
 
 
 @contextmanager
@@ -149,17 +149,18 @@ def _statement_timeout() -> Iterator[None]:
 
 
 def recheck_on_primary(page: Page, *, files: FileQuerySet, folders: FolderQuerySet) -> None:
-    """Let the primary have the last word on every row of the page: what is gone by now, or closed to this person, is
-    left out, and the rest told as it is. The replica had the search and the order; this costs two looks by key.
+    """Check every row of a page from the replica on the primary: drop the rows that are deleted or no longer visible
+    to this user, and update the others. The replica did the search and the sort; this costs two queries by key.
 
-    The link to the next page tells of its last row, so it goes too when that row does."""
-    rows = files.filter(pk__in=[file.pk for file in page.files]).values_list(*SHOWN) if page.files else []
-    entries = {row[0]: ListRow(*row) for row in rows}
-    known = folders.in_bulk([folder.pk for folder in page.folders]) if page.folders else {}
-    end = page.end()
-    page.files = [file for file in page.files if file.pk in entries]
-    page.folders = [folder for folder in page.folders if folder.pk in known]
-    if page.next and page.end() != end:
-        page.next = page.end()
-    page.files = [entries[file.pk] for file in page.files]
-    page.folders = [known[folder.pk] for folder in page.folders]
+    The cursor of the next page contains the last row, so it is replaced when that row is dropped.
+    """
+    rows = files.filter(pk__in=[file.pk for file in page.files]).values_list(*ROW_COLUMNS) if page.files else []
+    current_files = {row[0]: ListRow(*row) for row in rows}
+    current_folders = folders.in_bulk([folder.pk for folder in page.folders]) if page.folders else {}
+    last = page.last_cursor()
+    page.files = [file for file in page.files if file.pk in current_files]
+    page.folders = [folder for folder in page.folders if folder.pk in current_folders]
+    if page.next and page.last_cursor() != last:
+        page.next = page.last_cursor()
+    page.files = [current_files[file.pk] for file in page.files]
+    page.folders = [current_folders[folder.pk] for folder in page.folders]

@@ -1,7 +1,7 @@
-"""The lists that most pages are: a place in its order, with nothing searched for. Their SQL is made once.
+"""Lists without filters, the most frequent ones, with SQL that is compiled once.
 
-What they show is what `page_of` shows for the same address; that one makes its SQL anew each time, which takes longer
-than to ask for it.
+They return what `paginate` returns for the same query. That function compiles its SQL for each page, which takes
+longer than to run it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uuid import uuid4
 from django.contrib.auth.models import User
 
 from uploads.listing.cursor import Cursor
-from uploads.listing.pagination import PAGE_SIZE, SHOWN, Page, after_cursor
+from uploads.listing.pagination import PAGE_SIZE, ROW_COLUMNS, Page, after_cursor
 from uploads.listing.query import ListQuery
 from uploads.listing.selectors import COLUMNS
 from uploads.models import File, Folder
@@ -22,64 +22,66 @@ from uploads.models.prepared import PreparedQuery
 
 Where = Literal["top", "folder", "anywhere"]
 
-# Values that stand for others in SQL that is made once.
-PERSON, FOLDER, LAST_FOLDER, LAST_FILE = 2**62 + 1, 2**62 + 2, 2**62 + 3, uuid4()
-LAST_VALUES: dict[str, Any] = {
-    "folded": "a value that stands for others",
+# Placeholders of PreparedQuery.
+ANY_USER, ANY_FOLDER, ANY_LAST_FOLDER, ANY_LAST_FILE = 2**62 + 1, 2**62 + 2, 2**62 + 3, uuid4()
+ANY_VALUE: dict[str, Any] = {
+    "folded": "placeholder of a name",
     "size": 2**62 + 4,
     "available_at": datetime(1815, 12, 10, 4, 5, 6, 7, tzinfo=UTC),
 }
 
 
-def is_plain(asked: ListQuery, folder: Folder | None) -> bool:
-    """Whether `plain_page` can answer: nothing is searched for, and nothing below a folder asked for."""
-    return not asked.narrows and not (asked.deep and folder)
+def is_plain(query: ListQuery, folder: Folder | None) -> bool:
+    """Whether `plain_page` supports the query: no filters, and no subfolders of a folder."""
+    return not query.has_filters and not (query.recursive and folder)
 
 
-def plain_page(user: User, asked: ListQuery, folder: Folder | None, after: Cursor | None) -> Page:
-    """One page of a place, in at most two queries."""
+def plain_page(user: User, query: ListQuery, folder: Folder | None, after: Cursor | None) -> Page:
+    """Return one page of the top level, a folder or the whole library, in at most two queries."""
     page = Page()
     viewer, superuser = user.has_perm("uploads.view_file"), user.is_superuser
-    place = [folder.pk] if folder else []
-    if viewer and not asked.deep and (after is None or after.among_folders):
-        listed = _folders(superuser, folder is not None, asked.sort == "-name", after is not None)
-        page.take_folders(listed.rows(*_told(listed, user.pk), *place, *_values(after)))
+    folder_ids = [folder.pk] if folder else []
+    if viewer and not query.recursive and (after is None or after.among_folders):
+        folders = _folders(superuser, folder is not None, query.sort == "-name", after is not None)
+        page.add_folders(folders.rows(*_user_values(folders, user.pk), *folder_ids, *_values(after)))
     if page.next is None:
-        column, spot = COLUMNS[asked.column], after if after and not after.among_folders else None
-        where: Where = "anywhere" if asked.deep else "folder" if folder else "top"
-        rows = _files(viewer, superuser, where, column, asked.descending, spot is not None)
-        found = rows.tuples(user.pk, *place, *_values(spot))
-        page.take_files(found, column=column, most=PAGE_SIZE - len(page.folders))
+        column, cursor = COLUMNS[query.column], after if after and not after.among_folders else None
+        where: Where = "anywhere" if query.recursive else "folder" if folder else "top"
+        files = _files(viewer, superuser, where, column, query.descending, cursor is not None)
+        rows = files.tuples(user.pk, *folder_ids, *_values(cursor))
+        page.add_files(rows, column=column, limit=PAGE_SIZE - len(page.folders))
     return page
 
 
-def _values(spot: Cursor | None) -> list[Any]:
-    return [spot.value, spot.id] if spot else []
+def _values(cursor: Cursor | None) -> list[Any]:
+    return [cursor.value, cursor.id] if cursor else []
 
 
-def _told(listed: PreparedQuery[Folder], person: int) -> list[int]:
-    """A superuser's list of folders does not ask who they are."""
-    return [person] if PERSON in listed.examples else []
-
-
-@functools.cache
-def _folders(superuser: bool, inside: bool, down: bool, begun: bool) -> PreparedQuery[Folder]:
-    rows = Folder.objects.recognizable_by(User(pk=PERSON, is_superuser=superuser))
-    rows = rows.filter(parent_id=FOLDER) if inside else rows.filter(parent__isnull=True)
-    spot = Cursor(LAST_VALUES["folded"], LAST_FOLDER) if begun else None
-    rows = after_cursor(rows.only("name", "folded", "restricted"), "folded", down=down, after=spot)
-    examples = [*([] if superuser else [PERSON]), *([FOLDER] if inside else []), *_values(spot)]
-    return PreparedQuery(rows[: PAGE_SIZE + 1], *examples)
+def _user_values(folders: PreparedQuery[Folder], user_id: int) -> list[int]:
+    """Return the user's id where the query contains it: a superuser's query for folders does not."""
+    return [user_id] if ANY_USER in folders.placeholders else []
 
 
 @functools.cache
-def _files(viewer: bool, superuser: bool, where: Where, column: str, down: bool, begun: bool) -> PreparedQuery[File]:
-    rows = File.objects.live_visible_with(PERSON, viewer=viewer, superuser=superuser)
+def _folders(superuser: bool, in_folder: bool, descending: bool, has_cursor: bool) -> PreparedQuery[Folder]:
+    rows = Folder.objects.recognizable_by(User(pk=ANY_USER, is_superuser=superuser))
+    rows = rows.filter(parent_id=ANY_FOLDER) if in_folder else rows.filter(parent__isnull=True)
+    cursor = Cursor(ANY_VALUE["folded"], ANY_LAST_FOLDER) if has_cursor else None
+    rows = after_cursor(rows.only("name", "folded", "restricted"), "folded", descending=descending, after=cursor)
+    placeholders = [*([] if superuser else [ANY_USER]), *([ANY_FOLDER] if in_folder else []), *_values(cursor)]
+    return PreparedQuery(rows[: PAGE_SIZE + 1], *placeholders)
+
+
+@functools.cache
+def _files(
+    viewer: bool, superuser: bool, where: Where, column: str, descending: bool, has_cursor: bool
+) -> PreparedQuery[File]:
+    rows = File.objects.live_visible_with(ANY_USER, viewer=viewer, superuser=superuser)
     if where == "folder":
-        rows = rows.filter(folder_id=FOLDER)
+        rows = rows.filter(folder_id=ANY_FOLDER)
     elif where == "top":
         rows = rows.filter(folder__isnull=True)
-    spot = Cursor(LAST_VALUES[column], LAST_FILE) if begun else None
-    rows = after_cursor(rows, column, down=down, after=spot)
-    examples = [PERSON, *([FOLDER] if where == "folder" else []), *_values(spot)]
-    return PreparedQuery(rows.values_list(*SHOWN)[: PAGE_SIZE + 1], *examples)
+    cursor = Cursor(ANY_VALUE[column], ANY_LAST_FILE) if has_cursor else None
+    rows = after_cursor(rows, column, descending=descending, after=cursor)
+    placeholders = [ANY_USER, *([ANY_FOLDER] if where == "folder" else []), *_values(cursor)]
+    return PreparedQuery(rows.values_list(*ROW_COLUMNS)[: PAGE_SIZE + 1], *placeholders)

@@ -1,4 +1,4 @@
-"""What a list's address asks for, and the address of what is asked."""
+"""The query of a list: its filters, sort order and view, and the query string that encodes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uploads.models import Tag
 SORTS = ("-added", "added", "name", "-name", "size", "-size")
 
 MB = 1000**2
-# from (included) and to (not included), in bytes
+# minimum (inclusive) and maximum (exclusive), in bytes
 SIZE_FILTERS: dict[str, tuple[Any, int, int | None]] = {
     "under-1mb": (_("Under 1 MB"), 0, MB),
     "1-10mb": (_("1 to 10 MB"), MB, 10 * MB),
@@ -23,9 +23,9 @@ SIZE_FILTERS: dict[str, tuple[Any, int, int | None]] = {
     "over-100mb": (_("Over 100 MB"), 100 * MB, None),
     "over-1gb": (_("Over 1 GB"), 1000 * MB, None),
 }
-# at most and at least this long ago
+# maximum and minimum age
 AGE_FILTERS: dict[str, tuple[Any, timedelta | None, timedelta | None]] = {
-    "today": (_("Today"), timedelta(0), None),  # since midnight, where this person is
+    "today": (_("Today"), timedelta(0), None),  # since midnight in the user's time zone
     "7d": (_("Last 7 days"), timedelta(days=7), None),
     "30d": (_("Last 30 days"), timedelta(days=30), None),
     "1y": (_("Last 12 months"), timedelta(days=365), None),
@@ -35,7 +35,7 @@ AGE_FILTERS: dict[str, tuple[Any, timedelta | None, timedelta | None]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """A filter, an order and a look. `below` is None where the address leaves it to the list."""
+    """Filters, sort order and view. `below` includes subfolders; None is the default of `recursive`."""
 
     q: str = ""
     family: str = ""
@@ -48,14 +48,14 @@ class ListQuery:
     grid: bool = False
 
     @property
-    def narrows(self) -> bool:
-        """Whether anything but place and order is asked for."""
+    def has_filters(self) -> bool:
+        """Whether any filter is set."""
         return bool(self.q or self.family or self.owner or self.tag or self.size or self.added)
 
     @property
-    def deep(self) -> bool:
-        """Whether the list goes below the folder: who looks for something looks everywhere, unless told not to."""
-        return self.narrows if self.below is None else self.below
+    def recursive(self) -> bool:
+        """Whether the list includes subfolders. By default it does if any filter is set."""
+        return self.has_filters if self.below is None else self.below
 
     @property
     def column(self) -> str:
@@ -65,9 +65,9 @@ class ListQuery:
     def descending(self) -> bool:
         return self.sort.startswith("-")
 
-    def address(self, **changes: str) -> str:
-        """The query string of this list, `?` included; a change to the empty text leaves a parameter out."""
-        told = {
+    def to_querystring(self, **changes: str) -> str:
+        """Return the query string of this list, including `?`. A change to the empty string removes the parameter."""
+        parameters = {
             "q": self.q,
             "type": self.family,
             "owner": self.owner.get_username() if self.owner else "",
@@ -78,5 +78,5 @@ class ListQuery:
             "sort": self.sort if self.sort != SORTS[0] else "",
             "view": "grid" if self.grid else "",
         }
-        text = urlencode({name: value for name, value in (told | changes).items() if value})
+        text = urlencode({name: value for name, value in (parameters | changes).items() if value})
         return f"?{text}" if text else ""

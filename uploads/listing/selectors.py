@@ -1,4 +1,4 @@
-"""The rows that fit what is asked: the one place where a list's address becomes a query."""
+"""The rows that match a list's query: the one place where filters are applied."""
 
 from __future__ import annotations
 
@@ -19,74 +19,74 @@ from uploads.models.folder import FolderQuerySet
 from uploads.models.prepared import PreparedQuery
 from uploads.models.querysets import FileQuerySet
 
-# A list's order: the column that an index serves.
+# The indexed column of each sort order.
 COLUMNS = {"added": "available_at", "name": "folded", "size": "size"}
 TRASH_COLUMNS = {"added": "purge_after", "name": "folded", "size": "size"}
-PATHS = "SELECT id, path FROM uploads_folder WHERE id = ANY(%s)"
-ANY_USER = 2**62 + 1  # stands for a person in SQL that is made once
-HIDDEN_NAME = "…"  # in place of a folder's name that this person may not know
+PATHS_SQL = "SELECT id, path FROM uploads_folder WHERE id = ANY(%s)"
+ANY_USER = 2**62 + 1  # placeholder of PreparedQuery
+HIDDEN_NAME = "…"  # replaces a folder's name that this user may not see
 
 
-def files_for(user: User, asked: ListQuery, folder: Folder | None) -> FileQuerySet:
-    """The files this person may see in the folder (None: the top) that fit, in no order."""
+def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQuerySet:
+    """Return the matching files this user may see in the folder (None: the top level), unsorted."""
     rows = File.objects.live_visible_to(user)
-    if not asked.deep:
+    if not query.recursive:
         rows = rows.in_folder(folder)
     elif folder is not None:
         rows = rows.below(folder)
-    return _apply_filters(rows, asked)
+    return _apply_filters(rows, query)
 
 
-def trash_for(user: User, asked: ListQuery) -> FileQuerySet:
-    """What this person may take out of the trash; of a file with several versions the one that counts."""
-    return _apply_filters(File.objects.removable_by(user).trashed().filter(current=True), asked)
+def trash_for(user: User, query: ListQuery) -> FileQuerySet:
+    """Return the matching files in the trash that this user may manage, current versions only."""
+    return _apply_filters(File.objects.removable_by(user).trashed().filter(current=True), query)
 
 
-def folders_for(user: User, asked: ListQuery, folder: Folder | None) -> FolderQuerySet:
-    """The folders that stand before the files: those of this place, or, for a search, those of that name."""
+def folders_for(user: User, query: ListQuery, folder: Folder | None) -> FolderQuerySet:
+    """Return the folders to list before the files: the subfolders, or those that match the search."""
     rows = Folder.objects.visible_to(user)
-    if not asked.q:
+    if not query.q:
         return rows.children_of(folder)
-    if not asked.deep:
+    if not query.recursive:
         rows = rows.children_of(folder)
     elif folder is not None:
         rows = rows.below(folder).exclude(pk=folder.pk)
-    for word in names.normalize_for_search(asked.q).split():
+    for word in names.normalize_for_search(query.q).split():
         rows = rows.filter(folded__contains=word)
     return rows
 
 
-def public_ids(rows: FileQuerySet, *, most: int) -> list[UUID]:
-    """The permanent ids of these files, at most so many and one more, which tells that there are more."""
-    return [series or pk for series, pk in rows.order_by().values_list("series", "pk")[: most + 1]]
+def public_ids(rows: FileQuerySet, *, limit: int) -> list[UUID]:
+    """Return up to `limit` + 1 permanent ids of these files; the extra one means that there are more."""
+    return [series or pk for series, pk in rows.order_by().values_list("series", "pk")[: limit + 1]]
 
 
 def breadcrumbs_for(user: User, ids: Iterable[int]) -> dict[int, list[tuple[int, str]]]:
-    """The way to each of these folders, from the top: id and name of every step. The name of a folder that
-    this person may not know is empty. Two queries, however many."""
-    wanted = list(set(ids))
-    paths = dict(_row_values(PATHS, [wanted])) if wanted else {}
+    """Return the path of each of these folders from the top level, as pairs of id and name. The name of a folder
+    that this user may not see is empty. Always two queries."""
+    unique_ids = list(set(ids))
+    paths = dict(_fetch_all(PATHS_SQL, [unique_ids])) if unique_ids else {}
     steps = list({step for path in paths.values() for step in path})
-    called = _label(user, steps) if steps and user.has_perm("uploads.view_file") else {}
-    return {pk: [(step, called.get(step, "")) for step in path] for pk, path in paths.items()}
+    folder_names = _names_for(user, steps) if steps and user.has_perm("uploads.view_file") else {}
+    return {pk: [(step, folder_names.get(step, "")) for step in path] for pk, path in paths.items()}
 
 
 def paths_for(user: User, ids: Iterable[int | None]) -> dict[int, str]:
-    """Each of these folders by its whole path, `Brand/Logos`, with an ellipsis for what this person may not know."""
-    ways = breadcrumbs_for(user, (pk for pk in ids if pk is not None))
-    return {pk: as_path(way) for pk, way in ways.items()}
+    """Return the full path of each of these folders, such as `Brand/Logos`, with an ellipsis for hidden names."""
+    breadcrumbs = breadcrumbs_for(user, (pk for pk in ids if pk is not None))
+    return {pk: as_path(path) for pk, path in breadcrumbs.items()}
 
 
-def as_path(way: Iterable[tuple[int, str]]) -> str:
-    """A way as `breadcrumbs_for` gives it, in one text."""
-    return "/".join(name or HIDDEN_NAME for _step, name in way)
+def as_path(path: Iterable[tuple[int, str]]) -> str:
+    """Join a path of `breadcrumbs_for` with slashes."""
+    return "/".join(name or HIDDEN_NAME for _step, name in path)
 
 
-def _label(user: User, steps: list[int]) -> dict[int, str]:
-    """The names of those of these folders that this person, who may look around, may know."""
-    known = _visible_names(user.is_superuser)
-    sql, parameters = known.filled(*([] if user.is_superuser else [user.pk]))
-    return dict(_row_values(f"SELECT id, name FROM ({sql}) AS known WHERE id = ANY(%s)", [*parameters, steps]))  # noqa: S608
+def _names_for(user: User, steps: list[int]) -> dict[int, str]:
+    """Return the names of those of these folders that this user, who has `view_file`, may see."""
+    query = _visible_names(user.is_superuser)
+    sql, parameters = query.bind(*([] if user.is_superuser else [user.pk]))
+    return dict(_fetch_all(f"SELECT id, name FROM ({sql}) AS folder WHERE id = ANY(%s)", [*parameters, steps]))  # noqa: S608
 
 
 @functools.cache
@@ -95,33 +95,33 @@ def _visible_names(superuser: bool) -> PreparedQuery[Folder]:
     return PreparedQuery(rows, *([] if superuser else [ANY_USER]))
 
 
-def _row_values(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+def _fetch_all(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
     with connections[router.db_for_read(Folder)].cursor() as cursor:
         cursor.execute(sql, parameters)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-        return found
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
-def _apply_filters(rows: FileQuerySet, asked: ListQuery) -> FileQuerySet:
-    rows = rows.matching(asked.q)
-    if asked.family:
-        rows = rows.filter(family=asked.family)
-    if asked.owner:
-        rows = rows.owned_by(asked.owner)
-    if asked.tag:
-        rows = rows.filter(taggings__tag=asked.tag)
-    if asked.size:
-        _label, least, most = SIZE_FILTERS[asked.size]
-        rows = rows.filter(size__gte=least) if most is None else rows.filter(size__gte=least, size__lt=most)
-    if asked.added:
-        _label, within, before = AGE_FILTERS[asked.added]
-        if within is not None:
-            rows = rows.filter(available_at__gte=_ago(within))
-        if before is not None:
-            rows = rows.filter(available_at__lt=_ago(before))
+def _apply_filters(rows: FileQuerySet, query: ListQuery) -> FileQuerySet:
+    rows = rows.matching(query.q)
+    if query.family:
+        rows = rows.filter(family=query.family)
+    if query.owner:
+        rows = rows.owned_by(query.owner)
+    if query.tag:
+        rows = rows.filter(taggings__tag=query.tag)
+    if query.size:
+        _label, minimum, maximum = SIZE_FILTERS[query.size]
+        rows = rows.filter(size__gte=minimum) if maximum is None else rows.filter(size__gte=minimum, size__lt=maximum)
+    if query.added:
+        _label, max_age, min_age = AGE_FILTERS[query.added]
+        if max_age is not None:
+            rows = rows.filter(available_at__gte=_ago(max_age))
+        if min_age is not None:
+            rows = rows.filter(available_at__lt=_ago(min_age))
     return rows
 
 
-def _ago(time: timedelta) -> datetime:
+def _ago(age: timedelta) -> datetime:
     now = timezone.localtime()
-    return now - time if time else now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return now - age if age else now.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""The rows: files and their states, folders, tags, previews, what people used and did, and kept totals."""
+"""Models: files and their states, folders, tags, previews, usage, the audit log and statistics."""
 
 from uploads.models.audit import Action, Event, client_ip_context
 from uploads.models.file import LISTED, File, PartDigest, new_key

@@ -1,4 +1,4 @@
-"""Who did what, when and from where. The database refuses to change or remove what is written here."""
+"""The audit log: who did what, when and from where. Triggers refuse to change or delete its rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from uploads.models.file import File
     from uploads.models.folder import Folder
 
-RECORDED = ("action", "actor_id", "actor", "file_id", "folder_id", "name", "address")
-# With each download: Django makes this SQL anew each time, which takes longer than to run it.
-RECORD = f"INSERT INTO uploads_event ({', '.join(RECORDED)}, detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
+INSERT_COLUMNS = ("action", "actor_id", "actor", "file_id", "folder_id", "name", "address")
+# Written with each download: for Django to compile this statement takes longer than to run it.
+INSERT_SQL = f"INSERT INTO uploads_event ({', '.join(INSERT_COLUMNS)}, detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
 
 _address: ContextVar[str | None] = ContextVar("address", default=None)
 
@@ -53,7 +53,7 @@ class Action(models.TextChoices):
 
 @contextlib.contextmanager
 def client_ip_context(address: str | None) -> Iterator[None]:
-    """Whatever is recorded inside comes from this network address."""
+    """Record every event inside the block as coming from this network address."""
     token = _address.set(address)
     try:
         yield
@@ -76,18 +76,18 @@ class EventQuerySet(models.QuerySet["Event"]):
         name: str = "",
         **detail: Any,
     ) -> None:
-        """Write one event; `by` is None for what the program does by itself."""
-        told = event(action, by=by, file=file, folder=folder, name=name, **detail)
+        """Write one event. `by` is None for what the program does by itself."""
+        row = event(action, by=by, file=file, folder=folder, name=name, **detail)
         with connections[router.db_for_write(Event)].cursor() as cursor:
-            fields: list[Any] = [Event._meta.get_field(name) for name in RECORDED]
-            values = [field.get_prep_value(getattr(told, field.name)) for field in fields]
-            cursor.execute(RECORD, [*values, json.dumps(told.detail)])
+            fields: list[Any] = [Event._meta.get_field(name) for name in INSERT_COLUMNS]
+            values = [field.get_prep_value(getattr(row, field.name)) for field in fields]
+            cursor.execute(INSERT_SQL, [*values, json.dumps(row.detail)])
 
     def record_all(self, action: Action, files: Iterable[File], *, by: User | None, **detail: Any) -> None:
         self.bulk_create([event(action, by=by, file=file, **detail) for file in files])
 
     def about(self, link: Any) -> EventQuerySet:
-        """Events of one file, by its permanent id, newest first."""
+        """Return the events of one file, by its permanent id, newest first."""
         return self.filter(file_id=link).order_by("-id")
 
 
@@ -100,7 +100,7 @@ def event(
     name: str = "",
     **detail: Any,
 ) -> Event:
-    """An event that is not written yet."""
+    """Return an event that is not saved yet."""
     subject = file or folder
     return Event(
         action=action,
@@ -115,7 +115,7 @@ def event(
 
 
 class Event(models.Model):
-    """One act. It holds copies, no foreign keys: people, files and folders may go, what they did stays."""
+    """One event. It holds copies instead of foreign keys, so it outlives the users, files and folders that it names."""
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField(_("when"), db_default=Now(), editable=False)

@@ -1,4 +1,4 @@
-"""A file: where its bytes are, what they are, and where it stands between reserved and gone."""
+"""A file: where its bytes are stored, what they are, and which state it is in."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ STORED = [State.AVAILABLE, State.TRASHED]
 
 
 def main_store() -> str:
-    """The name of the store that new files go to."""
+    """Return the name of the storage that new files go to."""
     return str(settings.S3_STORE_NAME)
 
 
 def new_key() -> str:
-    """A key for one row, never used again: nothing of a person's text is in it."""
+    """Return a random object key for one row. It is never reused and contains nothing that a user typed."""
     return f"f/{secrets.token_hex(16)}"
 
 
@@ -53,11 +53,11 @@ class File(models.Model):
         on_delete=models.PROTECT,
         related_name="files",
         verbose_name=_("owner"),
-        db_index=False,  # every index below that serves an owner begins with it
+        db_index=False,  # the indexes below that start with the owner serve these lookups
     )
     uploaded_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+", db_index=False,
-        verbose_name=_("uploaded by"),  # only where that is not the owner
+        verbose_name=_("uploaded by"),  # null if the owner uploaded it
     )  # fmt: skip
     token = models.UUIDField(default=uuid.uuid4, editable=False)
 
@@ -72,8 +72,8 @@ class File(models.Model):
     visibility = models.CharField(_("visibility"), max_length=7, choices=Visibility.choices, default=Visibility.TEAM)
     claimed_type = models.CharField(_("claimed type"), max_length=255, blank=True, default="")
     detected_type = models.CharField(_("detected type"), max_length=255, blank=True, default="")
-    # Normalized (uploads/content_encoding.py). Only imported files have one; null until the storage was asked, since a
-    # listing does not include it.
+    # Normalized (uploads/content_encoding.py). Only imported files have one; null until a HEAD request reads it,
+    # since a listing does not include it.
     content_encoding = models.CharField(_("content encoding"), max_length=100, null=True, editable=False)  # noqa: DJ001
     family = models.CharField(_("type"), max_length=8, choices=Category.choices, default=Category.OTHER, editable=False)
     modified = models.DateTimeField(_("modified at the sender"), null=True, blank=True)
@@ -89,7 +89,7 @@ class File(models.Model):
         _("checksum rests on"), max_length=10, choices=ChecksumStatus.choices, default=ChecksumStatus.CLAIMED,
         editable=False,
     )  # fmt: skip
-    # Empty as far as is known. An archived object that is restored for a while stays archived, and can be read.
+    # Empty if no refusal is known. An archived object that is restored for a while stays archived, and can be read.
     refusal = models.CharField(
         _("not given out by the storage"), max_length=9, choices=Refusal.choices, blank=True, default="",
         db_default="", editable=False,
@@ -103,7 +103,7 @@ class File(models.Model):
     signed_until = models.DateTimeField(null=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
     purge_after = models.DateTimeField(_("purged after"), null=True, editable=False)
-    # when a sweep may take up the row again, and how often one failed at it
+    # when a sweep may retry the row, and how often it has failed
     retry_at = models.DateTimeField(null=True, editable=False)
     tries = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
 
@@ -208,22 +208,22 @@ class File(models.Model):
 
     @property
     def link(self) -> uuid.UUID:
-        """The id that pages and people know the file by: the same for all its versions."""
+        """Return the permanent id in the file's URLs, which all its versions share."""
         return self.series or self.pk
 
     @property
     def type(self) -> str:
-        """The media type to go by: what the bytes are, or else what the sender said."""
+        """Return the media type to serve: the detected one, or else the declared one."""
         return self.detected_type or self.claimed_type or "application/octet-stream"
 
     @property
     def stored_name(self) -> str:
-        """What a copy of the stored bytes is called: they may be kept compressed."""
+        """Return the file name for a copy of the stored bytes, which may be compressed."""
         return stored_name(self.name, self.content_encoding)
 
     @property
     def is_encoding_unknown(self) -> bool:
-        """Whether the store must be asked. It is never asked of uploads: those are not taken with an encoding."""
+        """Whether the content encoding has to be read from the storage. Uploads never have one."""
         return self.content_encoding is None and self.origin != Origin.UPLOADED
 
     @property
@@ -237,13 +237,13 @@ class File(models.Model):
     def length_of(self, number: int) -> int:
         return parts.part_length(number, size=self.size, part_size=self.part_size)
 
-    def move_to(self, target: State, **facts: Any) -> None:
-        """One conditional UPDATE: of two racing callers exactly one gets through.
+    def move_to(self, target: State, **fields: Any) -> None:
+        """Move to the `target` state in one conditional UPDATE, so that only one of two racing callers succeeds.
 
-        Raises InvalidTransition for the other, and for a move that the table of states does not have.
+        Raises InvalidTransition for the other caller, and for a transition that ALLOWED_TRANSITIONS does not have.
         """
         rows = File.objects.filter(pk=self.pk, state__in=ALLOWED_TRANSITIONS[target])
-        if not rows.update(state=target, updated_at=Now(), **facts):
+        if not rows.update(state=target, updated_at=Now(), **fields):
             raise InvalidTransition(
                 _("%(name)s can no longer become: %(state)s.") % {"name": self.name, "state": target.label}
             )
@@ -251,7 +251,7 @@ class File(models.Model):
 
 
 class PartDigest(models.Model):
-    """The digest a part was announced with, where the store keeps none. Gone once the file is available."""
+    """The declared digest of a part, for storage that keeps none. Deleted once the file is available."""
 
     file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="part_claims")
     number = models.PositiveIntegerField()

@@ -1,4 +1,4 @@
-"""The tree that files lie in, and which groups may do what in a part of it. The bucket knows nothing of it."""
+"""The folder tree and its access rules for groups. Both exist in the database only, not in the bucket."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from django.utils.translation import gettext_lazy as _
 from uploads import names
 from uploads.models.fields import NormalizedNameField
 
-MAX_DEPTH = 32  # levels of folders; a library of before may have deeper ones, which stay
+MAX_DEPTH = 32  # levels of folders; deeper folders that an earlier release created stay
 
 
 class AccessLevel(models.IntegerChoices):
-    """What a group may do in a folder with rules of its own; each holds what stands before it."""
+    """What a group can do in a folder with access rules; each level includes the ones before it."""
 
     VIEW = 1, _("view")
     UPLOAD = 2, _("upload")
@@ -30,56 +30,56 @@ class AccessLevel(models.IntegerChoices):
 
 class FolderQuerySet(models.QuerySet["Folder"]):
     def living(self) -> FolderQuerySet:
-        """Folders that nobody removed."""
+        """Return the folders that are not removed."""
         return self.filter(removed_at__isnull=True)
 
     def children_of(self, parent: Folder | None) -> FolderQuerySet:
         return self.filter(parent=parent) if parent else self.filter(parent__isnull=True)
 
     def below(self, folder: Folder) -> FolderQuerySet:
-        """The folder itself and everything under it."""
+        """Return the folder itself and all its subfolders, at any depth."""
         return self.filter(path__contains=[folder.pk])
 
     def visible_to(self, user: User | AnonymousUser) -> FolderQuerySet:
-        """Folders whose name this person may know: those that everyone may see, and those of their groups."""
+        """Return the folders whose names this user may see: open to everyone, or to one of their groups."""
         if not isinstance(user, User) or not user.has_perm("uploads.view_file"):
             return self.none()
         return self.recognizable_by(user)
 
     def recognizable_by(self, user: User) -> FolderQuerySet:
-        """As `visible_to`, for somebody who may look around."""
-        return self.living().filter(~self._closed(user))
+        """Like `visible_to`, for a user who is known to have the permission `view_file`."""
+        return self.living().filter(~self._denied_to(user))
 
     def writable_by(self, user: User | AnonymousUser) -> FolderQuerySet:
-        """Folders that this person may put files into."""
+        """Return the folders that this user may put files into."""
         return self.living().accepting(user)
 
     def accepting(self, user: User | AnonymousUser) -> FolderQuerySet:
-        """As `writable_by`, removed ones included: a file that comes to one brings it back."""
+        """Like `writable_by`, including removed folders: a file that arrives in one restores it."""
         return self._where(user, "uploads.add_file", AccessLevel.UPLOAD)
 
     def managed_by(self, user: User | AnonymousUser, permission: str = "uploads.change_file") -> FolderQuerySet:
-        """Folders where this person may change and remove what the team has there."""
+        """Return the folders where this user may change and remove the team's files."""
         return self.living().overseen_by(user, permission)
 
     def overseen_by(self, user: User | AnonymousUser, permission: str) -> FolderQuerySet:
-        """As `managed_by`, removed ones included."""
+        """Like `managed_by`, including removed folders."""
         return self._where(user, permission, AccessLevel.MANAGE)
 
     def closed_to(self, user: User) -> FolderQuerySet:
-        """Folders whose files this person may not see, be they the team's."""
-        return self.filter(self._closed(user))
+        """Return the folders whose files this user may not see, not even files visible to the team."""
+        return self.filter(self._denied_to(user))
 
     def governed_for(self, user: User, level: AccessLevel) -> FolderQuerySet:
-        """Folders with rules where this person's groups reach the level."""
+        """Return the folders under access rules that give this user's groups at least `level`."""
         return self.filter(governor__in=Grant.objects.reaching(level, user))
 
     def full_names(self, ids: Iterable[int]) -> dict[int, str]:
-        """Each of these folders with its whole path, `Brand/Logos`. Two queries, however many."""
+        """Return the full path of each of these folders, such as `Brand/Logos`. Always two queries."""
         paths = dict(self.filter(pk__in=set(ids)).values_list("pk", "path"))
         steps = {step for path in paths.values() for step in path}
-        called = dict(self.model.objects.filter(pk__in=steps).values_list("pk", "name"))
-        return {pk: "/".join(called.get(step, "…") for step in path) for pk, path in paths.items()}
+        folder_names = dict(self.model.objects.filter(pk__in=steps).values_list("pk", "name"))
+        return {pk: "/".join(folder_names.get(step, "…") for step in path) for pk, path in paths.items()}
 
     def _where(self, user: User | AnonymousUser, permission: str, level: AccessLevel) -> FolderQuerySet:
         if not isinstance(user, User) or not user.is_active:
@@ -90,17 +90,17 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         by_role = Q(governor__isnull=True) if user.has_perm(permission) else Q(pk__in=[])
         if not user.has_perm("uploads.view_file") or (level == AccessLevel.UPLOAD and not user.has_perm(permission)):
             return self.none()
-        return self.filter(~self._closed(user)).filter(by_role | by_rule)
+        return self.filter(~self._denied_to(user)).filter(by_role | by_rule)
 
-    def _closed(self, user: User) -> Q:
+    def _denied_to(self, user: User) -> Q:
         if user.is_superuser:
             return Q(pk__in=[])
         return Q(governor__isnull=False) & ~Q(governor__in=Grant.objects.reaching(AccessLevel.VIEW, user))
 
 
 class Folder(models.Model):
-    """A folder. `path` holds the ids from the top down to itself, `governor` the nearest folder up that
-    way, itself included, that has rules of its own; a trigger sets both for a new row."""
+    """A folder. `path` holds the ids from the top level down to the folder itself, `governor` the nearest folder
+    on that path (itself included) that has access rules. A trigger sets both on insert."""
 
     parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
     name = models.CharField(_("name"), max_length=names.MAX_CHARACTERS)
@@ -145,12 +145,12 @@ class Folder(models.Model):
 
 class GrantQuerySet(models.QuerySet["Grant"]):
     def reaching(self, level: AccessLevel, user: User) -> models.QuerySet[Grant, int]:
-        """Ids of the folders whose own rules give this person at least the level."""
+        """Return the ids of the folders whose own rules give this user at least `level`."""
         return self.filter(level__gte=level, group__user=user).values_list("folder_id", flat=True)
 
 
 class Grant(models.Model):
-    """What one group may do in one folder that has rules of its own, and below it."""
+    """What one group may do in a folder with access rules, and in the subfolders that inherit them."""
 
     folder = models.ForeignKey(Folder, models.CASCADE, related_name="grants")
     group = models.ForeignKey(Group, models.CASCADE, related_name="+")

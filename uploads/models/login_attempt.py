@@ -1,4 +1,4 @@
-"""How often somebody tried to get in, and how long they have to wait for the next try."""
+"""Counters of failed sign-ins, and how long the next attempt has to wait."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from django.db.models.functions import Greatest, Now
 CLEANUP_BATCH_SIZE = 100
 FORGOTTEN_SECONDS = 7 * 24 * 3600
 
-# One statement, so that of many tries at once each counts. Tries leak away, one per so many seconds; from the last
-# free one on, each doubles the wait. A try during a wait counts nothing: nobody can prolong it.
-COUNT = """
+# One statement, so that concurrent attempts all count. Attempts leak away, one per `leak` seconds; from the last
+# free one on, each doubles the wait. An attempt during a wait does not count, so that it cannot prolong the wait.
+INCREMENT_SQL = """
     INSERT INTO uploads_attempt AS known (key, tries, tried_at, waits_until)
     VALUES (%(key)s, 1, statement_timestamp(), NULL)
     ON CONFLICT (key) DO UPDATE SET
@@ -34,7 +34,7 @@ COUNT = """
 
 @dataclass(frozen=True)
 class Limit:
-    """So many tries are free; then one waits, twice as long each time. One try is forgotten per `leak_seconds`."""
+    """`free` attempts do not wait; each one after them waits twice as long. One is forgotten per `leak_seconds`."""
 
     free: int
     first_seconds: int
@@ -44,34 +44,34 @@ class Limit:
 
 class AttemptManager(models.Manager["Attempt"]):
     def wait(self, keys: Iterable[str]) -> int:
-        """Seconds until all of these may try again; 0: now."""
-        left = models.ExpressionWrapper(F("waits_until") - Now(), output_field=models.DurationField())
-        found = self.filter(key__in=list(keys), waits_until__gt=Now()).aggregate(longest=models.Max(left))
-        return math.ceil(found["longest"].total_seconds()) if found["longest"] else 0
+        """Return the seconds until all of these keys can try again, 0 for now."""
+        remaining = models.ExpressionWrapper(F("waits_until") - Now(), output_field=models.DurationField())
+        result = self.filter(key__in=list(keys), waits_until__gt=Now()).aggregate(longest=models.Max(remaining))
+        return math.ceil(result["longest"].total_seconds()) if result["longest"] else 0
 
     def increment(self, key: str, limit: Limit) -> int | None:
-        """Count one try; the seconds that the next one has to wait. None: this one has to wait itself."""
-        numbers = {"free": limit.free, "first": limit.first_seconds, "longest": limit.longest_seconds}
+        """Count one attempt and return the seconds that the next one has to wait, or None if this one has to wait."""
+        parameters = {"free": limit.free, "first": limit.first_seconds, "longest": limit.longest_seconds}
         with connection.cursor() as cursor:
-            cursor.execute(COUNT, {"key": key, "leak": limit.leak_seconds, **numbers})
+            cursor.execute(INCREMENT_SQL, {"key": key, "leak": limit.leak_seconds, **parameters})
             row = cursor.fetchone()
         return None if row is None else math.ceil(row[0])
 
     def forgive(self, key: str) -> None:
-        """The try that was just counted went well: as if it had not been."""
+        """Take back the attempt that was just counted, because it succeeded."""
         self.filter(key=key).update(tries=Greatest(F("tries") - 1.0, 0.0), waits_until=None)
 
     def forget(self, keys: Iterable[str]) -> None:
         self.filter(key__in=list(keys)).delete()
 
     def clear_old(self) -> None:
-        """A few of those that nobody needs any more."""
-        old = self.filter(tried_at__lt=Now() - timedelta(seconds=FORGOTTEN_SECONDS))
-        self.filter(pk__in=list(old.values_list("pk", flat=True)[:CLEANUP_BATCH_SIZE])).delete()
+        """Delete a batch of counters that have not changed for FORGOTTEN_SECONDS."""
+        expired = self.filter(tried_at__lt=Now() - timedelta(seconds=FORGOTTEN_SECONDS))
+        self.filter(pk__in=list(expired.values_list("pk", flat=True)[:CLEANUP_BATCH_SIZE])).delete()
 
 
 class Attempt(models.Model):
-    """Counted for an address, for an account, or for both together; names stand here as digests only."""
+    """The counter of an address, an account, or both together. The key holds digests of names, never the names."""
 
     key = models.CharField(primary_key=True, max_length=120)
     tries = models.FloatField()

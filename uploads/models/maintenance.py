@@ -1,4 +1,4 @@
-"""What the operators' commands found and when they last ran."""
+"""Reports of the operators' commands, their findings and their heartbeats."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MAX_KEY_CHARACTERS = 1024  # S3: a key is at most 1,024 bytes of UTF-8
 
 class RunOutcome(models.TextChoices):
     RUNNING = "running", _("running")
-    AGREED = "agreed", _("agreed")  # nothing to tell, or all done
+    AGREED = "agreed", _("agreed")  # in sync, or everything done
     DIFFERENCES = "differences", _("differences")
     REFUSED = "refused", _("refused")
-    STOPPED = "stopped", _("stopped")  # on its way: `cursor` says how far it came
+    STOPPED = "stopped", _("stopped")  # before its end: `cursor` is where it stopped
 
 
 class Report(models.Model):
-    """One run of a command that compares, reads or brings in files; kept to be looked at later."""
+    """One run of a command that compares, verifies or imports files."""
 
     id = models.BigAutoField(primary_key=True)
     command = models.CharField(_("command"), max_length=20)
@@ -48,7 +48,7 @@ class Report(models.Model):
         return f"{self.command} {self.pk}"
 
     def end(self, outcome: RunOutcome, **summary: Any) -> None:
-        """Close the report; what is in `summary` is added to its figures. May be called again."""
+        """Close the report and add `summary` to its statistics. Safe to repeat."""
         self.outcome = outcome
         self.summary |= summary
         Report.objects.filter(pk=self.pk).update(
@@ -71,7 +71,7 @@ class Trouble(models.TextChoices):
 
 
 class Finding(models.Model):
-    """One difference, looked at twice. It holds copies: file and object may be mended and go."""
+    """One difference, confirmed by a second check. It holds copies, so it outlives the file and the object."""
 
     id = models.BigAutoField(primary_key=True)
     report = models.ForeignKey(Report, models.CASCADE, related_name="findings", verbose_name=_("report"))
@@ -95,7 +95,7 @@ class Finding(models.Model):
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
     def beat(self, name: str) -> None:
-        """Note that this command is at work now, by the database's clock."""
+        """Record that this command is running now, by the database's clock."""
         self.bulk_create(
             [Heartbeat(name=name, at=Now())], update_conflicts=True, unique_fields=["name"], update_fields=["at"]
         )
@@ -121,7 +121,7 @@ class Heartbeat(models.Model):
 
 class InstallationQuerySet(models.QuerySet["Installation"]):
     def own_id(self) -> uuid.UUID:
-        """What this database is called in the marker of its bucket; made up at the first question."""
+        """Return the id of this database in its bucket's marker, created on the first call."""
         self.bulk_create([Installation(number=1)], ignore_conflicts=True)
         return self.get(number=1).id
 

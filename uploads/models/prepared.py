@@ -1,6 +1,6 @@
-"""Questions that are asked all day: Django makes their SQL once, and only the values change.
+"""Queries whose SQL Django compiles once; only their values change.
 
-To make the SQL of a question about permissions takes ten times as long as to put a value into it.
+To compile the SQL of a permission query takes ten times as long as to fill in a value.
 """
 
 from __future__ import annotations
@@ -14,34 +14,40 @@ Row = TypeVar("Row", bound=Model)
 
 
 class PreparedQuery(Generic[Row]):
-    """The SQL of a query that was made with `examples` for its values: what equals one of them is a place for a value.
+    """The SQL of a query that was built with `placeholders` for its values: each parameter that equals one is replaced.
 
-    An example is therefore nothing that could stand in the query for another reason: a large number, a random UUID.
+    A placeholder must be a value that cannot occur in the query otherwise: a large number, a random UUID.
+    Raises ValueError if a placeholder does not occur in the query.
     """
 
-    def __init__(self, rows: QuerySet[Row], *examples: Any) -> None:
-        self.model, self.examples = rows.model, examples
+    def __init__(self, rows: QuerySet[Row], *placeholders: Any) -> None:
+        self.model, self.placeholders = rows.model, placeholders
         compiler = rows.query.get_compiler(DEFAULT_DB_ALIAS)
         self.sql, self.parameters = compiler.as_sql()
-        self.columns = [getattr(told.target, "attname", "") for told, _sql, _alias in compiler.select]
-        self.places = [(place, examples.index(told)) for place, told in enumerate(self.parameters) if told in examples]
-        if {number for _place, number in self.places} != set(range(len(examples))):
-            raise ValueError("An example does not stand in the SQL.")
+        self.columns = [getattr(column.target, "attname", "") for column, _sql, _alias in compiler.select]
+        self.positions = [
+            (position, placeholders.index(value))
+            for position, value in enumerate(self.parameters)
+            if value in placeholders
+        ]
+        if {number for _position, number in self.positions} != set(range(len(placeholders))):
+            raise ValueError("A placeholder does not occur in the SQL.")
 
-    def filled(self, *values: Any) -> tuple[str, list[Any]]:
+    def bind(self, *values: Any) -> tuple[str, list[Any]]:
+        """Return the SQL and its parameters, with `values` in the positions of the placeholders."""
         parameters = list(self.parameters)
-        for place, number in self.places:
-            parameters[place] = values[number]
+        for position, number in self.positions:
+            parameters[position] = values[number]
         return self.sql, parameters
 
     def rows(self, *values: Any) -> list[Row]:
-        """What the query finds with these values in the places of the examples, in their order."""
+        """Run the query with these values, in the order of the placeholders."""
         using = router.db_for_read(self.model)
-        return [self.model.from_db(using, self.columns, found) for found in self.tuples(*values)]
+        return [self.model.from_db(using, self.columns, row) for row in self.tuples(*values)]
 
     def tuples(self, *values: Any) -> list[tuple[Any, ...]]:
-        """The same as plain values: for a query that was made with `values_list`."""
+        """Like `rows`, but return tuples: for a query that was built with `values_list`."""
         with connections[router.db_for_read(self.model)].cursor() as cursor:
-            cursor.execute(*self.filled(*values))
-            found: list[tuple[Any, ...]] = cursor.fetchall()
-            return found
+            cursor.execute(*self.bind(*values))
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows

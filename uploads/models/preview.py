@@ -1,4 +1,4 @@
-"""Small pictures and excerpts of files: objects of their own, each with a row that is there before it."""
+"""Previews: pictures and text excerpts of files, stored as objects. Each row is written before its object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREVIEW_KEY_PATTERN = r"^p/[0-9a-f]{32}$"
 
 
 def new_preview_key() -> str:
-    """A key for one preview, never used again."""
+    """Return a random object key for one preview. It is never reused."""
     return f"p/{secrets.token_hex(16)}"
 
 
@@ -27,13 +27,13 @@ class PreviewKind(models.TextChoices):
 
 
 class PreviewState(models.TextChoices):
-    MAKING = "making", _("being made")  # until lease_until an object may appear at the key
+    MAKING = "making", _("being made")  # an object may appear at the key until lease_until
     READY = "ready", _("ready")
     FAILED = "failed", _("cannot be made")
 
 
 class Preview(models.Model):
-    """One look at one file. Its row goes only after its object."""
+    """One preview of one file. Its row is deleted only after its object."""
 
     file = models.ForeignKey(File, models.PROTECT, related_name="previews")
     look = models.CharField(max_length=9, choices=PreviewKind.choices)
@@ -67,8 +67,8 @@ class Preview(models.Model):
 
 
 def ids_with_thumbnail(files: list[UUID], look: PreviewKind) -> set[UUID]:
-    """Which of these files have a picture of this kind."""
-    asked = "SELECT file_id FROM uploads_preview WHERE file_id = ANY(%s) AND look = %s AND state = %s"
+    """Return which of these files have a preview of the kind `look`."""
+    query = "SELECT file_id FROM uploads_preview WHERE file_id = ANY(%s) AND look = %s AND state = %s"
     with connections[router.db_for_read(Preview)].cursor() as cursor:
-        cursor.execute(asked, [files, look, PreviewState.READY])
+        cursor.execute(query, [files, look, PreviewState.READY])
         return {pk for (pk,) in cursor.fetchall()}

@@ -1,4 +1,4 @@
-"""Make a stored object a file that people see, and the current version."""
+"""Publish stored objects: make their files available, and new versions current."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from uploads.models.states import Category, ChecksumStatus, State
 from uploads.models.tag import Tagging
 from uploads.models.usage import Usage
 
-# Written by hand: the ORM has no UPDATE … FROM, and one UPDATE a row costs more than all else in a finish.
-# Who published is the owner; the event stands in the same statement, so that neither is there alone. A folder
-# that was removed while the bytes came is back with them.
+# Raw SQL: the ORM has no UPDATE … FROM, and one UPDATE per row costs more than the rest of a completion.
+# The owner is the actor. The event is written in the same statement, so that neither exists without the other. A
+# folder that was removed during the upload is restored.
 PUBLISH = """
 WITH published AS (
     UPDATE uploads_file AS file
     SET state = 'available', available_at = statement_timestamp(), updated_at = statement_timestamp(),
         lease_until = NULL, multipart_id = '',
-        etag = found.etag, checksum_basis = found.checksum_basis, detected_type = found.detected_type,
-        family = found.family
+        etag = object.etag, checksum_basis = object.checksum_basis, detected_type = object.detected_type,
+        family = object.family
     FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-        AS found (id, checksum, etag, checksum_basis, detected_type, family)
-    WHERE file.id = found.id AND file.checksum = found.checksum AND file.state = 'completing'
+        AS object (id, checksum, etag, checksum_basis, detected_type, family)
+    WHERE file.id = object.id AND file.checksum = object.checksum AND file.state = 'completing'
     RETURNING file.id, file.series, file.current, file.owner_id, file.name, file.size, file.folder_id
-), told AS (
+), recorded AS (
     INSERT INTO uploads_event (action, actor_id, actor, file_id, name, address, detail)
     SELECT CASE WHEN current THEN 'upload' ELSE 'version' END, owner_id, person.username,
         coalesce(series, published.id), name, %s::inet, jsonb_build_object('size', size)
     FROM published JOIN auth_user AS person ON person.id = owner_id
-), revived AS (
+), restored AS (
     UPDATE uploads_folder SET removed_at = NULL
     WHERE removed_at IS NOT NULL AND id IN (
         SELECT unnest(folder.path) FROM published JOIN uploads_folder AS folder ON folder.id = folder_id
@@ -50,7 +50,7 @@ SELECT id FROM published
 
 @dataclass(frozen=True, slots=True)
 class ObjectMetadata:
-    """What the store says of a finished object, as the row will keep it."""
+    """The metadata of a completed object that its row stores."""
 
     etag: str
     checksum: str
@@ -60,23 +60,23 @@ class ObjectMetadata:
 
 
 class Published(NamedTuple):
-    """Which files became available now, and which may not: new versions that their file's owner has no room for."""
+    """The files that became available, and the new versions that exceed the quota of their file's owner."""
 
     available: set[UUID]
     refused: dict[UUID, Problem]
 
 
-def publish(found: Mapping[UUID, ObjectMetadata]) -> Published:
+def publish(metadata: Mapping[UUID, ObjectMetadata]) -> Published:
     """Make assembled files available, in one transaction.
 
-    A file that another caller published meanwhile, that was claimed anew with other content, or that is
-    going, stays as it is.
+    Files that another caller has published, whose lease was acquired again for other content, or that are being
+    deleted stay as they are. Safe to repeat.
     """
-    if not found:
+    if not metadata:
         return Published(set(), {})
     with transaction.atomic(), connection.cursor() as cursor:
-        versions, refused = _lock_versions(list(found))
-        published = _make_available(cursor, {pk: facts for pk, facts in found.items() if pk not in refused})
+        versions, refused = _lock_versions(list(metadata))
+        published = _make_available(cursor, {pk: item for pk, item in metadata.items() if pk not in refused})
         failpoint("finish.6-publishing")
         PartDigest.objects.filter(file__in=published).delete()
         for version in versions:
@@ -87,25 +87,28 @@ def publish(found: Mapping[UUID, ObjectMetadata]) -> Published:
     return Published(published, refused)
 
 
-def _make_available(cursor: CursorWrapper, found: Mapping[UUID, ObjectMetadata]) -> set[UUID]:
-    ids = sorted(found)
-    facts = [found[pk] for pk in ids]
-    columns: Any = [
+def _make_available(cursor: CursorWrapper, metadata: Mapping[UUID, ObjectMetadata]) -> set[UUID]:
+    ids = sorted(metadata)
+    items = [metadata[pk] for pk in ids]
+    parameters: Any = [
         ids,
-        [fact.checksum for fact in facts],
-        [fact.etag for fact in facts],
-        [fact.checksum_basis.value for fact in facts],
-        [fact.detected_type for fact in facts],
-        [fact.family.value for fact in facts],
+        [item.checksum for item in items],
+        [item.etag for item in items],
+        [item.checksum_basis.value for item in items],
+        [item.detected_type for item in items],
+        [item.family.value for item in items],
         current_client_ip(),
     ]
-    cursor.execute(PUBLISH, columns)
+    cursor.execute(PUBLISH, parameters)
     return {pk for (pk,) in cursor.fetchall()}
 
 
 def _lock_versions(ids: list[UUID]) -> tuple[list[File], dict[UUID, Problem]]:
-    """Those of the rows that will replace another, with the usage rows that this may change, and those of them that
-    the file's owner has no room for. Usage comes before any file row, in one order, as everywhere."""
+    """Lock the usage rows that publishing new versions can change. Return these versions, and the error for each
+    one that exceeds the quota of the file's owner.
+
+    Usage rows are locked before any file row and in one order, as everywhere, so that callers cannot deadlock.
+    """
     versions = list(File.objects.filter(pk__in=ids, current=False).order_by("pk"))
     if not versions:
         return [], {}
@@ -116,7 +119,7 @@ def _lock_versions(ids: list[UUID]) -> tuple[list[File], dict[UUID, Problem]]:
     for version in versions:
         owner_id = replaced.get(version.link, version.owner_id)
         if owner_id == version.owner_id:
-            continue  # it takes the room that it reserved
+            continue  # it uses the space that it reserved
         usage = usages[owner_id]
         if usage.has_room(version.size):
             usage.files, usage.bytes = usage.files + 1, usage.bytes + version.size
@@ -126,36 +129,35 @@ def _lock_versions(ids: list[UUID]) -> tuple[list[File], dict[UUID, Problem]]:
 
 
 def promote_version(version: File) -> None:
-    """Let this available version be the one that the link leads to; what it takes the place of stays as an
-    older version.
+    """Make this available version the current one; the one before it becomes a previous version.
 
-    Name, folder, visibility, owner and tags are the file's, not the version's: they pass on. The caller is
-    in a transaction and holds the usage rows of both owners.
+    Name, folder, visibility, owner and tags belong to the file, so they pass to the new version. The caller is
+    in a transaction and has locked the usage rows of both owners.
     """
     link = version.link
-    before = File.objects.by_link(link).exclude(pk=version.pk).select_for_update(no_key=True).first()
-    kept: dict[str, Any] = {}
-    if before is not None:
-        File.objects.filter(pk=before.pk).update(current=False, series=link, updated_at=Now())
-        kept = {
-            "name": before.name,
-            "folded": before.folded,
-            "folder_id": before.folder_id,
-            "visibility": before.visibility,
-            "owner_id": before.owner_id,
+    previous = File.objects.by_link(link).exclude(pk=version.pk).select_for_update(no_key=True).first()
+    inherited: dict[str, Any] = {}
+    if previous is not None:
+        File.objects.filter(pk=previous.pk).update(current=False, series=link, updated_at=Now())
+        inherited = {
+            "name": previous.name,
+            "folded": previous.folded,
+            "folder_id": previous.folder_id,
+            "visibility": previous.visibility,
+            "owner_id": previous.owner_id,
         }
-        if version.owner_id != before.owner_id:
-            kept["uploaded_by_id"] = version.uploaded_by_id or version.owner_id
-            _hand_over(version, to=before.owner_id)
-        Tagging.objects.filter(file=before).update(file=version)
-        if before.state == State.TRASHED:
-            # the file was removed while the bytes came: it stays so, whole, and can be restored whole
-            kept |= {"state": State.TRASHED, "purge_after": before.purge_after}
-    File.objects.filter(pk=version.pk).update(current=True, series=link, updated_at=Now(), **kept)
+        if version.owner_id != previous.owner_id:
+            inherited["uploaded_by_id"] = version.uploaded_by_id or version.owner_id
+            _charge_owner(version, to=previous.owner_id)
+        Tagging.objects.filter(file=previous).update(file=version)
+        if previous.state == State.TRASHED:
+            # the file was moved to the trash during the upload: it stays there, and can be restored with all versions
+            inherited |= {"state": State.TRASHED, "purge_after": previous.purge_after}
+    File.objects.filter(pk=version.pk).update(current=True, series=link, updated_at=Now(), **inherited)
     version.refresh_from_db()
 
 
-def _hand_over(version: File, *, to: int) -> None:
-    """A new version of somebody's file takes that person's space."""
+def _charge_owner(version: File, *, to: int) -> None:
+    """Count a new version against the quota of the file's owner."""
     Usage.objects.locked(version.owner_id).change(files=-1, bytes=-version.size)
     Usage.objects.locked(to).change(files=1, bytes=version.size)

@@ -1,4 +1,4 @@
-"""The named questions about files; they chain."""
+"""Named, chainable querysets of files."""
 
 from __future__ import annotations
 
@@ -27,92 +27,93 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 60
 MAX_IDS_IN_QUERY = 1_000  # folders
-UNFINISHED = "SELECT count(*) FROM uploads_file WHERE owner_id = %s AND state IN (%s, %s)"
-DELIVERED = (
+COUNT_UNFINISHED_SQL = "SELECT count(*) FROM uploads_file WHERE owner_id = %s AND state IN (%s, %s)"
+DOWNLOAD_FIELDS = (
     "key", "store", "origin", "name", "size", "series", "current", "detected_type", "content_encoding",
     "checksum_basis", "refusal",
 )  # fmt: skip
-MIN_TRIGRAM_LENGTH = re.compile(r"[^\W_]{3}")
+TRIGRAM = re.compile(r"[^\W_]{3}")
 
 
 def seconds_from_now(seconds: float) -> Any:
-    """A moment from now, by the database's clock."""
+    """Return an expression for this many seconds from now, by the database's clock."""
     return Now() + timedelta(seconds=seconds)
 
 
 def database_now() -> datetime:
-    """The moment by the database's clock, for what has to be compared with it outside of a query."""
+    """Return the time of the database's clock, for comparisons outside of a query."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp()")
-        moment: datetime = cursor.fetchone()[0]
-    return moment
+        now: datetime = cursor.fetchone()[0]
+    return now
 
 
-SOMEBODY = 2**62 + 1  # the person, and
-SOME_FILE = uuid4()  # the link, in SQL that is made once for everybody
+# Placeholders of PreparedQuery: the user, and the permanent id of a file.
+ANY_USER = 2**62 + 1
+ANY_FILE = uuid4()
 
 
 def _in_open_folders(user_id: int, *, superuser: bool) -> Q:
-    return ~_lies_in(_closed(), user_id) if not superuser else Q()
+    return ~_lies_in(_closed_folders(), user_id) if not superuser else Q()
 
 
 def _managed(user: User, permission: str) -> Q:
-    """Where this person manages what is the team's: by role, or where a folder's rules say so."""
+    """Match the places where this user manages the team's files, by role or by the access rules of a folder."""
     if user.is_superuser:
         return Q()
-    by_rule = _lies_in(_managed_by_rule(), user.pk)
+    by_rules = _lies_in(_managed_by_rules(), user.pk)
     if not user.has_perm(permission):
-        return by_rule
-    return by_rule | ~_lies_in(_ruled())
+        return by_rules
+    return by_rules | ~_lies_in(_with_rules())
 
 
 @functools.cache
-def _closed() -> PreparedQuery[Folder]:
-    return _ids(Folder.objects.closed_to(User(pk=SOMEBODY)), SOMEBODY)
+def _closed_folders() -> PreparedQuery[Folder]:
+    return _ids_of(Folder.objects.closed_to(User(pk=ANY_USER)), ANY_USER)
 
 
 @functools.cache
-def _managed_by_rule() -> PreparedQuery[Folder]:
-    return _ids(Folder.objects.governed_for(User(pk=SOMEBODY), AccessLevel.MANAGE), SOMEBODY)
+def _managed_by_rules() -> PreparedQuery[Folder]:
+    return _ids_of(Folder.objects.governed_for(User(pk=ANY_USER), AccessLevel.MANAGE), ANY_USER)
 
 
 @functools.cache
-def _ruled() -> PreparedQuery[Folder]:
-    return _ids(Folder.objects.filter(governor__isnull=False))
+def _with_rules() -> PreparedQuery[Folder]:
+    return _ids_of(Folder.objects.filter(governor__isnull=False))
 
 
-def _ids(folders: FolderQuerySet, *examples: int) -> PreparedQuery[Folder]:
-    return PreparedQuery(folders.order_by().only("pk"), *examples)
+def _ids_of(folders: FolderQuerySet, *placeholders: int) -> PreparedQuery[Folder]:
+    return PreparedQuery(folders.order_by().only("pk"), *placeholders)
 
 
 def _lies_in(folders: PreparedQuery[Folder], *values: int) -> Q:
-    """Files in one of these folders, of which the ids are gathered once for the whole query, as one value in which
-    neighbours take the room of one.
+    """Match the files in these folders. Their ids are aggregated once per query into a multirange, in which
+    consecutive ids take the space of one.
 
-    `folder IN (SELECT …)` says the same, but Postgres reckons with making that list anew for each file it looks
-    up, so that it reads millions of files in order rather than look up the thousand that have a tag.
+    `folder IN (SELECT …)` means the same, but the planner expects to run that subquery again for each file it looks
+    up, so that it scans millions of files in order instead of looking up the thousand that have a tag.
     """
-    sql, parameters = folders.filled(*values)
-    gathered = f"SELECT coalesce(range_agg(int8range(id, id, '[]')), '{{}}') FROM ({sql}) AS found (id)"  # noqa: S608
-    return Q(_Holds(RawSQL(gathered, parameters), Coalesce("folder_id", 0)))  # noqa: S611  (SQL of Django's own)
+    sql, parameters = folders.bind(*values)
+    multirange = f"SELECT coalesce(range_agg(int8range(id, id, '[]')), '{{}}') FROM ({sql}) AS folder (id)"  # noqa: S608
+    return Q(_MultirangeContains(RawSQL(multirange, parameters), Coalesce("folder_id", 0)))  # noqa: S611  (SQL that Django compiled)
 
 
 @functools.cache
-def _by_public_link(*, viewer: bool, superuser: bool) -> PreparedQuery[File]:
+def _download_query(*, viewer: bool, superuser: bool) -> PreparedQuery[File]:
     from uploads.models.file import File
 
-    rows = File.objects.live_visible_with(SOMEBODY, viewer=viewer, superuser=superuser).by_link(SOME_FILE)
-    return PreparedQuery(rows.only(*DELIVERED), SOMEBODY, SOME_FILE)
+    rows = File.objects.live_visible_with(ANY_USER, viewer=viewer, superuser=superuser).by_link(ANY_FILE)
+    return PreparedQuery(rows.only(*DOWNLOAD_FIELDS), ANY_USER, ANY_FILE)
 
 
-class _Holds(Func):
+class _MultirangeContains(Func):
     arg_joiner = " @> "
     template = "%(expressions)s"
     output_field = models.BooleanField()
 
 
-class _Contains(Func):
-    """Whether a text holds another, asked in a way that no index answers."""
+class _TextContains(Func):
+    """Whether one text contains another, written so that no index is used."""
 
     template = "strpos(%(expressions)s) > 0"
     output_field = models.BooleanField()
@@ -120,101 +121,106 @@ class _Contains(Func):
 
 class FileQuerySet(models.QuerySet["File"]):
     def visible_to(self, user: User | AnonymousUser) -> FileQuerySet:
-        """The one gate: every row this person may see, whatever its state.
+        """Return every row this user may see, in any state. All access to files goes through this filter.
 
-        Everybody sees what is their own. Who may view files sees the team's available ones, save those in
-        folders that are closed to them, and whoever manages a folder its trash. Private files are their
-        owner's alone; nobody sees what is going.
+        Users see their own files. Users with `view_file` also see the team's available files, except in folders
+        that are closed to them, and the trash of the folders that they manage. Private files are visible to their
+        owner only, and files that are being deleted to no one.
         """
         if not isinstance(user, User) or not user.is_active:
             return self.none()
-        seen = Q(owner=user)
+        visible = Q(owner=user)
         if user.has_perm("uploads.view_file"):
-            seen |= Q(visibility=Visibility.TEAM, state=State.AVAILABLE) & _in_open_folders(
+            visible |= Q(visibility=Visibility.TEAM, state=State.AVAILABLE) & _in_open_folders(
                 user.pk, superuser=user.is_superuser
             )
-            seen |= Q(visibility=Visibility.TEAM, state=State.TRASHED) & _managed(user, "uploads.change_file")
-        return self.filter(seen).exclude(state=State.DELETING)
+            visible |= Q(visibility=Visibility.TEAM, state=State.TRASHED) & _managed(user, "uploads.change_file")
+        return self.filter(visible).exclude(state=State.DELETING)
 
     def changeable_by(self, user: User | AnonymousUser) -> FileQuerySet:
-        """Files that this person may rename, move, tag or replace: their own, or as a manager."""
-        return self._at_hand(user, "uploads.change_file")
+        """Return the files that this user may rename, move, tag or replace, as owner or manager."""
+        return self._editable_by(user, "uploads.change_file")
 
     def removable_by(self, user: User | AnonymousUser) -> FileQuerySet:
-        """Files that this person may put into the trash or take out of it: their own, or as a manager."""
-        return self._at_hand(user, "uploads.delete_file")
+        """Return the files that this user may move to the trash or restore, as owner or manager."""
+        return self._editable_by(user, "uploads.delete_file")
 
     def restorable_by(self, user: User | AnonymousUser) -> FileQuerySet:
-        """Files that this person may take out of the trash: back to where they may put files or manage them."""
+        """Return the trashed files that this user may restore, to a place where they may add or manage files."""
         rows = self.removable_by(user).trashed()
         if isinstance(user, User) and user.is_superuser:
             return rows
         accepting = Folder.objects.accepting(user).values("pk")
         overseen = Folder.objects.overseen_by(user, "uploads.delete_file").values("pk")
-        back = Q(folder__in=accepting) | Q(folder__in=overseen)
+        allowed = Q(folder__in=accepting) | Q(folder__in=overseen)
         if user.has_perm("uploads.add_file") or user.has_perm("uploads.delete_file"):
-            back |= Q(folder__isnull=True)
-        return rows.filter(back)
+            allowed |= Q(folder__isnull=True)
+        return rows.filter(allowed)
 
-    def _at_hand(self, user: User | AnonymousUser, permission: str) -> FileQuerySet:
+    def _editable_by(self, user: User | AnonymousUser, permission: str) -> FileQuerySet:
         rows = self.visible_to(user)
         if not isinstance(user, User) or not user.is_active:
             return rows
         return rows.filter(Q(owner=user) | (Q(visibility=Visibility.TEAM) & _managed(user, permission)))
 
     def live_visible_to(self, user: User | AnonymousUser) -> FileQuerySet:
-        """`visible_to(user).listed()`, without asking for the states that this leaves out."""
+        """Return `visible_to(user).listed()`, in simpler SQL without the states that `listed` leaves out."""
         if not isinstance(user, User) or not user.is_active:
             return self.none()
         return self.live_visible_with(user.pk, viewer=user.has_perm("uploads.view_file"), superuser=user.is_superuser)
 
     def live_visible_with(self, user_id: int, *, viewer: bool, superuser: bool) -> FileQuerySet:
-        """What lists show to a person with these rights."""
-        seen = Q(owner_id=user_id)
+        """Return the files that lists show to a user with these permissions."""
+        visible = Q(owner_id=user_id)
         if viewer:
-            seen |= Q(visibility=Visibility.TEAM) & _in_open_folders(user_id, superuser=superuser)
-        return self.listed().filter(seen)
+            visible |= Q(visibility=Visibility.TEAM) & _in_open_folders(user_id, superuser=superuser)
+        return self.listed().filter(visible)
 
     def visible_by_link(self, user: User | AnonymousUser, link: UUID) -> File | None:
-        """`live_visible_to(user).by_link(link)` with what a download needs, in SQL that is made once for all
-        who may the same. Nothing that was asked before counts."""
+        """Return the file of `live_visible_to(user).by_link(link)` with the fields that a download needs, or None.
+
+        It uses SQL prepared once for all users with the same permissions, so earlier filters of the chain are ignored.
+        """
         if not isinstance(user, User) or not user.is_active:
             return None
-        asked = _by_public_link(viewer=user.has_perm("uploads.view_file"), superuser=user.is_superuser)
-        return next(iter(asked.rows(user.pk, link)), None)
+        query = _download_query(viewer=user.has_perm("uploads.view_file"), superuser=user.is_superuser)
+        return next(iter(query.rows(user.pk, link)), None)
 
     def listed(self) -> FileQuerySet:
-        """What lists show: available, and of a file with several versions the one that counts."""
+        """Return the files that lists show: available, and the current version only."""
         return self.filter(state=State.AVAILABLE, current=True)
 
     def by_link(self, link: UUID) -> FileQuerySet:
-        """The version that counts of the file with this permanent id."""
+        """Return the current version of the file with this permanent id."""
         return self.by_links([link])
 
     def by_links(self, links: Iterable[UUID]) -> FileQuerySet:
-        wanted = list(links)
-        return self.filter(Q(series__in=wanted) | Q(pk__in=wanted, series__isnull=True), current=True)
+        ids = list(links)
+        return self.filter(Q(series__in=ids) | Q(pk__in=ids, series__isnull=True), current=True)
 
     def versions_of(self, file: File) -> FileQuerySet:
-        """All rows of the file's series, the file itself included."""
+        """Return all versions of the file, including the file itself."""
         return self.filter(series=file.series) if file.series else self.filter(pk=file.pk)
 
     def matching(self, text: str) -> FileQuerySet:
-        """Files with every one of these words anywhere in their name; case and accents do not count."""
+        """Return the files whose name contains each of these words, ignoring case and accents."""
         rows = self
         for word in names.normalize_for_search(text).split():
-            # without three letters in a row the index of trigrams would be read from end to end
-            indexed = MIN_TRIGRAM_LENGTH.search(word) is not None
-            fits = Q(folded__contains=word) if indexed else Q(_Contains(F("folded"), Value(word)))
-            rows = rows.filter(fits)
+            # without three letters in a row Postgres would scan the whole trigram index
+            indexed = TRIGRAM.search(word) is not None
+            condition = Q(folded__contains=word) if indexed else Q(_TextContains(F("folded"), Value(word)))
+            rows = rows.filter(condition)
         return rows
 
     def in_folder(self, folder: Folder | None) -> FileQuerySet:
         return self.filter(folder=folder) if folder else self.filter(folder__isnull=True)
 
     def below(self, folder: Folder) -> FileQuerySet:
-        """In this folder or anywhere under it. Costs a query: told by their ids, a few folders are found by them,
-        where of a subquery Postgres could not know how many files it stands for."""
+        """Return the files in this folder and its subfolders, at any depth.
+
+        Costs a query: with the ids of a few folders Postgres can estimate how many files match, with a subquery it
+        cannot.
+        """
         ids = list(Folder.objects.below(folder).values_list("pk", flat=True)[: MAX_IDS_IN_QUERY + 1])
         if len(ids) <= MAX_IDS_IN_QUERY:
             return self.filter(folder__in=ids)
@@ -224,7 +230,7 @@ class FileQuerySet(models.QuerySet["File"]):
         return self.filter(owner_id=user.pk)
 
     def sent_by(self, user: User | AnonymousUser) -> FileQuerySet:
-        """Their own, and new versions that they uploaded of other people's files."""
+        """Return the user's own files, and the versions of other users' files that they uploaded."""
         return self.filter(Q(owner_id=user.pk) | Q(uploaded_by_id=user.pk))
 
     def available(self) -> FileQuerySet:
@@ -237,47 +243,47 @@ class FileQuerySet(models.QuerySet["File"]):
         return self.filter(state__in=[State.UPLOADING, State.COMPLETING])
 
     def count_unfinished(self, user: User) -> int:
-        """`owned_by(user).unfinished().count()`, which stands on every page."""
+        """Return `owned_by(user).unfinished().count()`, in raw SQL because every page shows it."""
         with connections[self.db].cursor() as cursor:
-            cursor.execute(UNFINISHED, [user.pk, State.UPLOADING, State.COMPLETING])
+            cursor.execute(COUNT_UNFINISHED_SQL, [user.pk, State.UPLOADING, State.COMPLETING])
             return int(cursor.fetchone()[0])
 
     def uploading(self) -> FileQuerySet:
-        """Uploads that still have time, by the database's clock."""
+        """Return the uploads that have not expired, by the database's clock."""
         return self.filter(state=State.UPLOADING, expires_at__gt=Now())
 
     def overdue(self) -> FileQuerySet:
-        """Uploads that nobody finished and whose time is over."""
+        """Return the uploads that expired before they were completed."""
         return self.filter(state=State.UPLOADING, expires_at__lte=Now())
 
     def claimable(self) -> FileQuerySet:
-        """What may be claimed for assembly: uploads in time, and assemblies whose lease is over."""
+        """Return the rows whose lease can be acquired: unexpired uploads, and completions with an expired lease."""
         return self.filter(
             Q(state=State.UPLOADING, expires_at__gt=Now()) | Q(state=State.COMPLETING, lease_until__lte=Now())
         )
 
     def stuck(self) -> FileQuerySet:
-        """Assemblies that somebody began and did not end."""
+        """Return the completions whose lease has expired."""
         return self.filter(state=State.COMPLETING, lease_until__lte=Now())
 
     def due_for_purge(self) -> FileQuerySet:
         return self.filter(state=State.TRASHED, purge_after__lte=Now())
 
     def claim(self, *, checksum: str | None = None) -> int:
-        """Claim these rows for assembly, for the length of a lease. How many were had.
+        """Acquire the completion lease of these rows for LEASE_SECONDS. Return how many were acquired.
 
-        With `checksum`, that becomes the announced checksum; without, the one of the row stays.
+        `checksum`, if given, becomes the declared checksum; otherwise the row keeps its own.
         """
-        facts: dict[str, Any] = {} if checksum is None else {"checksum": checksum}
+        fields: dict[str, Any] = {} if checksum is None else {"checksum": checksum}
         return self.claimable().update(
             state=State.COMPLETING,
             lease_until=seconds_from_now(LEASE_SECONDS),
             updated_at=Now(),
-            **facts,
+            **fields,
         )
 
     def extend(self, *, signed_seconds: float) -> int:
-        """Note that URLs of these uploads live for `signed_seconds`, and give the uploads new time."""
+        """Record that presigned URLs of these uploads expire in `signed_seconds`, and renew the uploads' expiry."""
         return self.uploading().update(
             signed_until=seconds_from_now(signed_seconds),
             expires_at=seconds_from_now(settings.UPLOAD_EXPIRY_HOURS * 3600),
@@ -285,8 +291,8 @@ class FileQuerySet(models.QuerySet["File"]):
         )
 
     def discard(self, *, owner_id: Any) -> int:
-        """Move these uploads and trashed files of one owner to `deleting` and give their reservation
-        back, in one transaction. How many were had: what is elsewhere by now stays as it is."""
+        """Move these uploads and trashed files of one owner to `deleting` and release their reservation, in one
+        transaction. Return how many moved; rows that are in another state by now stay as they are."""
         with transaction.atomic():
             usage = Usage.objects.locked(owner_id)
             rows = self.filter(owner_id=owner_id, state__in=ALLOWED_TRANSITIONS[State.DELETING])
@@ -298,7 +304,7 @@ class FileQuerySet(models.QuerySet["File"]):
         return len(sizes)
 
     def newest_first(self) -> FileQuerySet:
-        """Available files by the time they were added."""
+        """Order available files by the time they were added, newest first."""
         return self.order_by("-available_at", "-id")
 
     def by_token(self, tokens: Iterable[UUID]) -> dict[UUID, File]:

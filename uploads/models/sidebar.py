@@ -1,4 +1,4 @@
-"""What stands around a list: people and tags to filter by, how much it holds, and uploads that its reader left."""
+"""The data around a list: people and tags to filter by, its file count, and the user's unfinished uploads."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Sidebar(NamedTuple):
     unfinished: int
 
 
-def load_sidebar(user: User, most: int, figure: tuple[str, str] | None) -> Sidebar:
-    """At most so many people and tags, in their order, the kept figure of this kind and key, and how many uploads this
-    person did not finish. One query."""
+def load_sidebar(user: User, limit: int, figure: tuple[str, str] | None) -> Sidebar:
+    """Return up to `limit` people and tags each, sorted, the file count of the statistic with this kind and key, and
+    how many uploads this user has not finished. One query."""
     kind, key = figure or ("", "")
     with connections[router.db_for_read(Figure)].cursor() as cursor:
         unfinished: list[Any] = [user.pk, State.UPLOADING, State.COMPLETING]
-        cursor.execute(SIDEBAR_QUERY, [most, most, kind, key, Status.STORED, *unfinished])
+        cursor.execute(SIDEBAR_QUERY, [limit, limit, kind, key, Status.STORED, *unfinished])
         return Sidebar(*cursor.fetchone())

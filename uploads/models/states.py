@@ -1,4 +1,4 @@
-"""What a file can be, and which moves between states are legal."""
+"""States, types and other choices of a file, and the allowed transitions between states."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -6,14 +6,13 @@ from django.utils.translation import gettext_lazy as _
 
 class State(models.TextChoices):
     UPLOADING = "uploading", _("Uploading")  # reserved: bytes may be arriving
-    COMPLETING = "completing", _("Completing")  # claimed for assembly, with a lease
-    AVAILABLE = "available", _("Available")  # the object is there, with this size and ETag
+    COMPLETING = "completing", _("Completing")  # being assembled, under a lease
+    AVAILABLE = "available", _("Available")  # the object exists, with this size and ETag
     TRASHED = "trashed", _("In the trash")  # hidden; can be restored until purge_after
-    DELETING = "deleting", _("Deleting")  # the object must go, then the row
+    DELETING = "deleting", _("Deleting")  # the object is deleted first, then the row
 
 
-# State to move to: the states it may be reached from. The trigger of migration 0002 holds the
-# same table, so that not even raw SQL can jump.
+# Target state: the states it can be reached from. The trigger of migration 0002 enforces the same table for raw SQL.
 ALLOWED_TRANSITIONS: dict[State, frozenset[State]] = {
     State.UPLOADING: frozenset({State.COMPLETING}),
     State.COMPLETING: frozenset({State.UPLOADING}),
@@ -29,7 +28,7 @@ class Visibility(models.TextChoices):
 
 
 class Category(models.TextChoices):
-    """What a media type is to people who look for a file."""
+    """The kinds of files that people filter by."""
 
     IMAGE = "image", _("Images")
     VIDEO = "video", _("Video")
@@ -42,7 +41,7 @@ class Category(models.TextChoices):
 
 
 class ChecksumStatus(models.TextChoices):
-    """What a file's checksum rests on."""
+    """How a file's checksum was verified, if at all."""
 
     STORE = "store", _("checked by the store on arrival")
     CLAIMED = "claimed", _("announced by the sender, not yet checked")
@@ -53,7 +52,7 @@ class ChecksumStatus(models.TextChoices):
 
 
 class Refusal(models.TextChoices):
-    """Why the store does not give out an object that is there, as it last said."""
+    """Why the storage refused to return an existing object at the last attempt."""
 
     ARCHIVED = "archived", _("in an archive of the storage, which has to restore it first")
     ENCRYPTED = "encrypted", _("encrypted with a key that Amalga cannot use")
@@ -61,7 +60,7 @@ class Refusal(models.TextChoices):
 
 
 class Origin(models.TextChoices):
-    """Who made the object of a file, and so who may remove it."""
+    """Who created the object of a file, and so whether Amalga may delete it."""
 
     UPLOADED = "uploaded", _("uploaded here")
     IMPORTED = "imported", _("imported; its object is never removed by us")

@@ -1,4 +1,4 @@
-"""Totals that nobody has to count: triggers note every change, `fold` adds the notes to the kept figures."""
+"""Counters of files and bytes: triggers record every change, and `apply_deltas` adds the changes to the counters."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from django.utils.translation import gettext_lazy as _
 
 MAX_DELTAS = 20_000
 
-FOLD = """
-WITH noted AS (
+APPLY_DELTAS_SQL = """
+WITH deltas AS (
     DELETE FROM uploads_change WHERE id IN (
         SELECT id FROM uploads_change ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
     ) RETURNING kind, key, status, files, bytes
 ), sums AS (
-    SELECT kind, key, status, sum(files) AS files, sum(bytes) AS bytes FROM noted GROUP BY kind, key, status
-), kept AS (
+    SELECT kind, key, status, sum(files) AS files, sum(bytes) AS bytes FROM deltas GROUP BY kind, key, status
+), updated AS (
     INSERT INTO uploads_figure AS figure (kind, key, status, files, bytes)
     SELECT kind, key, status, files, bytes FROM sums ORDER BY kind, key, status
     ON CONFLICT (kind, key, status) DO UPDATE
     SET files = figure.files + excluded.files, bytes = figure.bytes + excluded.bytes
 )
-SELECT count(*) FROM noted
+SELECT count(*) FROM deltas
 """
 
 
 class Kind(models.TextChoices):
     TOTAL = "total", _("in total")
-    OWNER = "owner", _("by owner")  # key: the person's id
+    OWNER = "owner", _("by owner")  # key: the user's id
     FOLDER = "folder", _("by folder")  # key: the folder's id, 0 for none
     FAMILY = "family", _("by type")
     DAY = "day", _("by day")  # key: the day it was added, 2026-11-23, by UTC
@@ -44,7 +44,7 @@ class Status(models.TextChoices):
 
 
 class Figure(models.Model):
-    """Files and bytes of one kind, key and status, as of the last fold."""
+    """Files and bytes of one kind, key and status, as of the last `apply_deltas`."""
 
     pk = models.CompositePrimaryKey("kind", "key", "status")
     kind = models.CharField(max_length=6, choices=Kind.choices)
@@ -64,7 +64,7 @@ class Figure(models.Model):
 
 
 class Change(models.Model):
-    """What one statement did to a figure; written by triggers, gone once it is folded."""
+    """The change of one statement to a counter: written by triggers, deleted by `apply_deltas`."""
 
     kind = models.CharField(max_length=6)
     key = models.CharField(max_length=20)
@@ -80,14 +80,16 @@ class Change(models.Model):
 
 
 def apply_deltas(*, batches: int | None = None) -> int:
-    """Add what was noted to the figures, all of it or so many batches; how many notes. Safe to run anywhere, any
-    number at once."""
-    folded = 0
+    """Add the recorded changes to the counters, all of them or at most `batches` batches. Return how many were added.
+
+    Safe to repeat, and to run concurrently.
+    """
+    applied = 0
     for _batch in itertools.count() if batches is None else range(batches):
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(FOLD, [MAX_DELTAS])
+            cursor.execute(APPLY_DELTAS_SQL, [MAX_DELTAS])
             count = int(cursor.fetchone()[0])
-        folded += count
+        applied += count
         if count < MAX_DELTAS:
             break
-    return folded
+    return applied

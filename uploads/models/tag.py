@@ -1,4 +1,4 @@
-"""Words that people put on files."""
+"""Tags, and which files have them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_TAG_CHARACTERS = 50
 
 
 class Tag(models.Model):
-    """A tag. `folded` tells tags apart: “Été” and “ete” are one."""
+    """A tag. The normalized name in `folded` is unique: “Été” and “ete” are the same tag."""
 
     name = models.CharField(_("name"), max_length=MAX_TAG_CHARACTERS)
     folded = NormalizedNameField(unique=True)

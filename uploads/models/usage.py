@@ -1,4 +1,4 @@
-"""What each person has reserved: the row that a reservation is made under."""
+"""What each user has reserved: reservations lock this row."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from django.utils.translation import gettext_lazy as _
 
 class UsageQuerySet(models.QuerySet["Usage"]):
     def locked(self, owner_id: Any) -> Usage:
-        """The owner's row, locked until the transaction ends. Taken before any file row, so that
-        reservations and releases cannot wait for each other in a circle."""
+        """Return the owner's row, locked until the transaction ends. Lock it before any file row, so that
+        reservations and releases cannot deadlock."""
         Usage.objects.bulk_create([Usage(owner_id=owner_id)], ignore_conflicts=True)
         return self.select_for_update(no_key=True).get(owner_id=owner_id)
 
     def locked_for_batch(self, owner_id: Any, *, patient: bool) -> bool:
-        """As `locked`. Unless `patient`, False at once where somebody else holds the lock."""
+        """Lock like `locked`. Unless `patient`, return False at once if another transaction holds the lock."""
         if patient:
             return bool(self.locked(owner_id))
         Usage.objects.bulk_create([Usage(owner_id=owner_id)], ignore_conflicts=True)
@@ -26,8 +26,10 @@ class UsageQuerySet(models.QuerySet["Usage"]):
 
 
 class Usage(models.Model):
-    """Bytes and files of one person that are stored or reserved, the trash included, and the folders and tags that they
-    made. Triggers count these two."""
+    """Bytes and files of one user, stored or reserved, including the trash, and the folders and tags that they created.
+
+    Triggers count the folders and tags.
+    """
 
     owner = models.OneToOneField(
         settings.AUTH_USER_MODEL,
@@ -59,7 +61,7 @@ class Usage(models.Model):
         return self.bytes + size <= settings.UPLOAD_QUOTA_BYTES and self.files < settings.UPLOAD_QUOTA_FILES
 
     def change(self, *, files: int, bytes: int) -> None:
-        """Add to the figures (negative gives back). The caller holds the lock."""
+        """Add to the counters; negative numbers release space. The caller holds the lock."""
         Usage.objects.filter(pk=self.pk).update(files=F("files") + files, bytes=F("bytes") + bytes)
         self.files += files
         self.bytes += bytes

@@ -1,4 +1,4 @@
-"""How sizes, times and kinds of files are said to people."""
+"""Filters that format sizes, times and types of files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_BREAK_SPACE = "\u00a0"
 
 @register.filter(name="bytes")
 def filesize(size: int | None) -> str:
-    """ "12.4 MB": powers of ten, as browsers and disks say; no decimals below a megabyte or from 100 on."""
+    """Format a size as "12.4 MB", in powers of ten. No decimals below one megabyte or from 100 on."""
     if size is None:
         return ""
     amount, unit = float(size), 0
@@ -28,7 +28,7 @@ def filesize(size: int | None) -> str:
         amount /= 1000
         unit += 1
     amount = round(amount, 0 if unit < 2 or amount >= 100 else 1)
-    if amount < 1000 and amount == int(amount):  # most sizes: nothing that languages write differently
+    if amount < 1000 and amount == int(amount):  # most sizes need no localization
         return f"{int(amount)}{NO_BREAK_SPACE}{UNITS[unit]}"
     text = number_format(amount, decimal_pos=0 if amount == int(amount) else 1, force_grouping=True)
     return f"{text}{NO_BREAK_SPACE}{UNITS[unit]}"
@@ -36,26 +36,26 @@ def filesize(size: int | None) -> str:
 
 @register.filter(name="exact_bytes")
 def exact_bytes(size: int | None) -> str:
-    """ "12,400,112 bytes", for those who hover."""
+    """Format a size as "12,400,112 bytes", for tooltips."""
     return DateFormatter().exact_bytes(size)
 
 
 @register.filter
 def when(time: datetime | None) -> str:
-    """ "today 14:02", "yesterday 9:30", "3 Nov", "3 Nov 2024": as near as a person needs it."""
+    """Format a time as "today 14:02", "yesterday 9:30", "3 Nov" or "3 Nov 2024"."""
     return DateFormatter().when(time)
 
 
 @register.filter
 def exact_time(time: datetime | None) -> str:
-    """ "3 Nov 2026 14:02:11 UTC", for those who hover."""
+    """Format a time as "3 Nov 2026 14:02:11 UTC", for tooltips."""
     return DateFormatter().exact_time(time)
 
 
 class DateFormatter:
-    """Says many sizes and times in the language and the zone of this moment, which it looks up once.
+    """Formats many sizes and times in the current language and time zone, which it looks up once.
 
-    By hand: Django's formats cost a list more than its queries do.
+    It replaces Django's `date` formats, which cost a list more time than its queries.
     """
 
     def __init__(self) -> None:
@@ -73,22 +73,22 @@ class DateFormatter:
     def when(self, time: datetime | None) -> str:
         if time is None:
             return ""
-        there = time.astimezone(self.zone)
-        days = (self.today - there.date()).days
+        local = time.astimezone(self.zone)
+        days = (self.today - local.date()).days
         if days in {0, 1}:
-            return f"{self.days[days]} {there.hour}:{there.minute:02}"
-        year = "" if there.year == self.now.year else f" {there.year}"
-        return f"{there.day} {self._month(there.month)}{year}"
+            return f"{self.days[days]} {local.hour}:{local.minute:02}"
+        year = "" if local.year == self.now.year else f" {local.year}"
+        return f"{local.day} {self._month(local.month)}{year}"
 
     def exact_time(self, time: datetime | None) -> str:
         if time is None:
             return ""
-        there = time.astimezone(self.zone)
-        clock = f"{there.hour}:{there.minute:02}:{there.second:02} {there.tzname()}"
-        return f"{there.day} {self._month(there.month)} {there.year} {clock}"
+        local = time.astimezone(self.zone)
+        clock = f"{local.hour}:{local.minute:02}:{local.second:02} {local.tzname()}"
+        return f"{local.day} {self._month(local.month)} {local.year} {clock}"
 
     def _month(self, number: int) -> str:
-        """As Django's `M`."""
+        """Return the short name of the month, like Django's format `M`."""
         if number not in self.months:
             self.months[number] = str(MONTHS_3[number]).title()
         return self.months[number]
@@ -96,5 +96,5 @@ class DateFormatter:
 
 @register.filter
 def kind(media_type: str) -> str:
-    """Which of a few pictures stands for a media type."""
+    """Return the category of a media type, which selects its icon."""
     return category_of(media_type)

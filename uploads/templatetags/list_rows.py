@@ -1,4 +1,4 @@
-"""The rows of a table of files. There are fifty on a page: as nodes of a template they cost more than all the rest."""
+"""The rows of a table of files, without a template: fifty rows of nodes would cost more than the rest of the page."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from django.template.base import FilterExpression, Parser, Token
 from django.utils.translation import gettext as _
 
 register = template.Library()
-KEPT = 1_000  # rows; many people look at the same ones
+CACHED_ROWS = 1_000  # many users list the same files
 
-# What a row says, and nothing else does: every one of them is escaped.
+# The attributes of a row that appear in its markup. Each of them is escaped.
 ROW_TEXTS = ("link", "url", "name", "family", "folder", "size", "exact_size", "iso", "exact", "added", "by")
 PICTURE = '<img class="thumb" src="{url}thumbnail" alt="" width="32" height="32" loading="lazy">'
 KIND = '<span class="kind" data-kind="{family}" aria-hidden="true"></span>'
@@ -25,7 +25,7 @@ FOLDER = '<span class="folder" dir="auto"><span class="visually-hidden">{in_word
 
 @register.tag
 def table_rows(parser: Parser, token: Token) -> template.Node:
-    """`{% table_rows files linked %}`: a table row for each; `linked` to its page."""
+    """Render `{% table_rows files linked %}`: a table row per file, which links to its page if `linked`."""
     _name, files, linked = token.split_contents()
     return TableRows(parser.compile_filter(files), parser.compile_filter(linked))
 
@@ -40,20 +40,20 @@ class TableRows(template.Node):
         return "\n".join(_row(file, words, linked=linked) for file in self.files.resolve(context))
 
 
-@functools.lru_cache(maxsize=KEPT)
+@functools.lru_cache(maxsize=CACHED_ROWS)
 def _row(file: Any, words: tuple[str, str, str], *, linked: bool) -> str:
-    told = {name: escape(str(getattr(file, name))) for name in ROW_TEXTS}
-    told |= {name: escape(word) for name, word in zip(("select_word", "private_word", "in_word"), words, strict=True)}
-    return _markup(linked, file.thumbnail, file.private, bool(file.folder)).format(**told)
+    values = {name: escape(str(getattr(file, name))) for name in ROW_TEXTS}
+    values |= {name: escape(word) for name, word in zip(("select_word", "private_word", "in_word"), words, strict=True)}
+    return _markup(linked, file.thumbnail, file.private, bool(file.folder)).format(**values)
 
 
 @functools.cache
 def _markup(linked: bool, thumbnail: bool, private: bool, folder: bool) -> str:
-    told = f"{LINKED if linked else BARE}{PRIVATE if private else ''}{FOLDER if folder else ''}"
+    label = f"{LINKED if linked else BARE}{PRIVATE if private else ''}{FOLDER if folder else ''}"
     return (
         '<tr class="file-row" role="row"><td role="cell" class="tick"><input class="pick" type="checkbox" name="file"'
         ' value="{link}" aria-label="{select_word} {name}"></td><th scope="row" role="rowheader" class="file-name">'
-        f'<div class="file-entry">{PICTURE if thumbnail else KIND}<span class="file-words">{told}</span></div></th>'
+        f'<div class="file-entry">{PICTURE if thumbnail else KIND}<span class="file-words">{label}</span></div></th>'
         '<td role="cell" class="number" title="{exact_size}">{size}</td><td role="cell">'
         '<time datetime="{iso}" title="{exact}">{added}</time></td><td role="cell" class="by">{by}</td></tr>'
     )

@@ -1,1 +1,1 @@
-"""Requests in, answers out. Only views know status codes."""
+"""Views: HTTP requests and responses. Services know neither."""

@@ -1,4 +1,4 @@
-"""What was done, in words."""
+"""Descriptions of the events in a file's activity."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from uploads.models import Action, Event, Visibility
 
 
 def describe_events(events: Sequence[Event], user: User) -> list[tuple[Event, str]]:
-    """Each event about a file, and its act as this person may know it, without who and when. One query."""
-    told = redact_folders(referenced_folders(events), user)
-    return [(event, _describe(event, redact_detail(event, told))) for event in events]
+    """Return each event of a file with its description, redacted for this user. One query.
+
+    The description leaves out the actor and the time.
+    """
+    visible = redact_folders(referenced_folders(events), user)
+    return [(event, _describe(event, redact_detail(event, visible))) for event in events]
 
 
 def _describe(event: Event, detail: dict[str, Any]) -> str:
-    """Old events may lack what newer ones tell."""
-    told = _DESCRIPTIONS.get(event.action)
-    return (told(detail) if told else "") or str(event.get_action_display())
+    """Describe one event. Events of earlier releases can lack details, so the action's name is the fallback."""
+    describe = _DESCRIPTIONS.get(event.action)
+    return (describe(detail) if describe else "") or str(event.get_action_display())
 
 
 def _renamed(detail: dict[str, Any]) -> str:
@@ -43,7 +46,7 @@ def _tagged(detail: dict[str, Any]) -> str:
     return _("took off the tags %(removed)s") % {"removed": removed} if removed else ""
 
 
-def _shown(detail: dict[str, Any]) -> str:
+def _visibility_changed(detail: dict[str, Any]) -> str:
     return _("made it private") if detail.get("to") == Visibility.PRIVATE else _("showed it to the team")
 
 
@@ -51,5 +54,5 @@ _DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     Action.RENAME: _renamed,
     Action.MOVE: _moved,
     Action.TAG: _tagged,
-    Action.VISIBILITY: _shown,
+    Action.VISIBILITY: _visibility_changed,
 }

@@ -1,4 +1,4 @@
-"""Many files at once. What somebody may not change is told by name; nothing of a choice is dropped silently."""
+"""Bulk actions. Files that the user may not change are reported by name; none is dropped silently."""
 
 from __future__ import annotations
 
@@ -20,89 +20,88 @@ from uploads.views.folder_picker import Hidden, choose_folder, chosen_folder
 from uploads.views.redirects import flash_result, redirect_next
 from uploads.views.responses import html_errors, request_user
 
-KEPT_PARAMETERS = ("do", "all", "query", "folder", "place", "next")
+HIDDEN_FIELDS = ("do", "all", "query", "folder", "place", "next")
 
 
 @require_POST
 @html_errors
 def bulk(request: HttpRequest) -> HttpResponse:
-    """Do to the chosen files what `do` says; moving and tagging ask where and what first."""
+    """Run the action `do` on the selected files. Moving and tagging first show a page for the folder or the tags."""
     user = request_user(request)
-    choice = Selection.read(request.POST, request.POST.getlist("file"), user)
-    verb = ACTIONS.get(request.POST.get("do", ""))
-    if verb is None:
+    selection = Selection.read(request.POST, request.POST.getlist("file"), user)
+    action = ACTIONS.get(request.POST.get("do", ""))
+    if action is None:
         raise ValidationFailed(_("Choose what to do with the files."))
-    return verb(request, user, choice)
+    return action(request, user, selection)
 
 
-def _move(request: HttpRequest, user: User, choice: Selection) -> HttpResponse:
+def _move(request: HttpRequest, user: User, selection: Selection) -> HttpResponse:
     chosen, target = chosen_folder(request)
     if not chosen:
-        count = len(choice.links)
+        count = len(selection.links)
         title = ngettext("Move %(count)s file to …", "Move %(count)s files to …", count) % {"count": count}
         here = Folder.objects.visible_to(user).filter(pk=parse_id(request.POST.get("folder")) or 0).first()
-        return choose_folder(request, title=title, here=here, hidden=_kept_parameters(request))
-    outcome = services.move_files(choice.links, target, by=user)
+        return choose_folder(request, title=title, here=here, hidden=_hidden_fields(request))
+    result = services.move_files(selection.links, target, by=user)
     into = target.name if target else _("Library")
-    done = _moved(len(outcome.files), into)
-    return _ended(request, choice, outcome, done)
+    return _respond(request, selection, result, _moved_message(len(result.files), into))
 
 
-def _moved(count: int, into: str) -> str:
+def _moved_message(count: int, into: str) -> str:
     text = ngettext("%(count)s file is in “%(into)s” now.", "%(count)s files are in “%(into)s” now.", count)
     return text % {"count": count, "into": into}
 
 
-def _tag(request: HttpRequest, user: User, choice: Selection) -> HttpResponse:
+def _tag(request: HttpRequest, user: User, selection: Selection) -> HttpResponse:
     add, remove = (parse_tags(request.POST.get(field, "")) for field in ("add", "remove"))
     if not add and not remove:
-        context = {"count": len(choice.links), "hidden": _kept_parameters(request), "missing": "go" in request.POST}
+        context = {"count": len(selection.links), "hidden": _hidden_fields(request), "missing": "go" in request.POST}
         return render(request, "uploads/tag_files.html", context)
-    outcome = services.tag_files(choice.links, add=add, remove=remove, by=user)
-    count = len(outcome.files)
+    result = services.tag_files(selection.links, add=add, remove=remove, by=user)
+    count = len(result.files)
     text = ngettext("The tags of %(count)s file are changed.", "The tags of %(count)s files are changed.", count)
-    return _ended(request, choice, outcome, text % {"count": count})
+    return _respond(request, selection, result, text % {"count": count})
 
 
-def _trash(request: HttpRequest, user: User, choice: Selection) -> HttpResponse:
-    outcome = services.trash_many(choice.links, by=user)
-    count = len(outcome.files)
+def _trash(request: HttpRequest, user: User, selection: Selection) -> HttpResponse:
+    result = services.trash_many(selection.links, by=user)
+    count = len(result.files)
     text = ngettext("%(count)s file is in the trash.", "%(count)s files are in the trash.", count)
-    return _ended(request, choice, outcome, text % {"count": count}, undo=True)
+    return _respond(request, selection, result, text % {"count": count}, undo=True)
 
 
-def _restore(request: HttpRequest, user: User, choice: Selection) -> HttpResponse:
-    outcome = services.restore_many(choice.links, by=user)
-    count = len(outcome.files)
+def _restore(request: HttpRequest, user: User, selection: Selection) -> HttpResponse:
+    result = services.restore_many(selection.links, by=user)
+    count = len(result.files)
     text = ngettext("%(count)s file is back.", "%(count)s files are back.", count)
-    return _ended(request, choice, outcome, text % {"count": count})
+    return _respond(request, selection, result, text % {"count": count})
 
 
-def _show(visibility: Visibility) -> Callable[[HttpRequest, User, Selection], HttpResponse]:
-    def show(request: HttpRequest, user: User, choice: Selection) -> HttpResponse:
-        outcome = services.set_visibility(choice.links, visibility, by=user)
-        count = len(outcome.files)
+def _set_visibility(visibility: Visibility) -> Callable[[HttpRequest, User, Selection], HttpResponse]:
+    def apply(request: HttpRequest, user: User, selection: Selection) -> HttpResponse:
+        result = services.set_visibility(selection.links, visibility, by=user)
+        count = len(result.files)
         if visibility == Visibility.PRIVATE:
             text = ngettext("%(count)s file is private now.", "%(count)s files are private now.", count)
         else:
             text = ngettext("The team sees %(count)s file now.", "The team sees %(count)s files now.", count)
-        return _ended(request, choice, outcome, text % {"count": count})
+        return _respond(request, selection, result, text % {"count": count})
 
-    return show
+    return apply
 
 
-def _ended(
-    request: HttpRequest, choice: Selection, outcome: BulkResult, done: str, *, undo: bool = False
+def _respond(
+    request: HttpRequest, selection: Selection, result: BulkResult, message: str, *, undo: bool = False
 ) -> HttpResponse:
-    flash_result(request, done, outcome, unusable=choice.unusable, undo=undo)
+    flash_result(request, message, result, unusable=selection.unusable, undo=undo)
     return redirect_next(request)
 
 
-def _kept_parameters(request: HttpRequest) -> Hidden:
-    """What the next page sends again: the choice, not what came of it."""
-    told = [(name, request.POST[name]) for name in KEPT_PARAMETERS if request.POST.get(name)]
+def _hidden_fields(request: HttpRequest) -> Hidden:
+    """Return the selection as hidden fields, so that the next page sends it again."""
+    fields = [(name, request.POST[name]) for name in HIDDEN_FIELDS if request.POST.get(name)]
     ticked = [] if request.POST.get("all") else request.POST.getlist("file")
-    return [*told, *(("file", link) for link in ticked)]
+    return [*fields, *(("file", link) for link in ticked)]
 
 
 ACTIONS: dict[str, Callable[[HttpRequest, User, Selection], HttpResponse]] = {
@@ -110,6 +109,6 @@ ACTIONS: dict[str, Callable[[HttpRequest, User, Selection], HttpResponse]] = {
     "tag": _tag,
     "trash": _trash,
     "restore": _restore,
-    "private": _show(Visibility.PRIVATE),
-    "team": _show(Visibility.TEAM),
+    "private": _set_visibility(Visibility.PRIVATE),
+    "team": _set_visibility(Visibility.TEAM),
 }

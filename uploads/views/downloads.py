@@ -27,28 +27,28 @@ MAX_UNFINISHED = 200
 @html_errors
 def download(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Check the permission at each request, then redirect to a presigned URL that expires within minutes."""
-    found = File.objects.visible_by_link(request.user, pk)
-    if found is None:
+    file = File.objects.visible_by_link(request.user, pk)
+    if file is None:
         raise Http404
-    return deliver(request, found, inline="inline" in request.GET)
+    return deliver(request, file, inline="inline" in request.GET)
 
 
 @require_safe
 def unfinished(request: HttpRequest) -> HttpResponse:
-    """What the caller began and did not finish, newest first."""
+    """List the user's unfinished uploads, newest first."""
     user = request_user(request)
     files = list(File.objects.owned_by(user).unfinished().order_by("-created_at")[:MAX_UNFINISHED])
-    ways = breadcrumbs_for(user, (file.folder_id for file in files if file.folder_id))
-    told = [(file, folder_path(ways.get(file.folder_id or 0, []))) for file in files]
-    return render(request, "uploads/unfinished.html", {"files": told})
+    paths = breadcrumbs_for(user, (file.folder_id for file in files if file.folder_id))
+    rows = [(file, folder_path(paths.get(file.folder_id or 0, []))) for file in files]
+    return render(request, "uploads/unfinished.html", {"files": rows})
 
 
 @require_POST
 @html_errors
 def cancel_upload(request: HttpRequest, pk: UUID) -> HttpResponse:
-    found = get_object_or_404(File.objects.owned_by(request.user).unfinished(), pk=pk)
-    services.cancel(found, by=request_user(request))
-    messages.success(request, _("The upload of “%(name)s” is cancelled.") % {"name": found.name})
+    file = get_object_or_404(File.objects.owned_by(request.user).unfinished(), pk=pk)
+    services.cancel(file, by=request_user(request))
+    messages.success(request, _("The upload of “%(name)s” is cancelled.") % {"name": file.name})
     return redirect("unfinished")
 
 
@@ -58,49 +58,49 @@ WEBP = "image/webp"
 @require_safe
 @html_errors
 def thumbnail(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Send to the small picture that lists show. A file without one is a 404."""
-    return _sent_to(request, _listed(request.user, pk), PreviewKind.THUMBNAIL)
+    """Redirect to the thumbnail that lists show. A file without one is a 404."""
+    return _redirect_to_preview(request, _visible_files(request.user, pk), PreviewKind.THUMBNAIL)
 
 
 @require_safe
 @html_errors
 def preview(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Send to the picture, or the beginning of the text, that the file's page shows."""
-    return _sent_to(request, _listed(request.user, pk), PreviewKind.PICTURE, PreviewKind.EXCERPT)
+    """Redirect to the picture or text excerpt that the file's page shows. A file without one is a 404."""
+    return _redirect_to_preview(request, _visible_files(request.user, pk), PreviewKind.PICTURE, PreviewKind.EXCERPT)
 
 
 @require_safe
 @html_errors
 def download_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpResponse:
-    """As a download of the file, but of one of its older versions."""
-    current = get_object_or_404(_listed(request.user, pk))
-    found = get_object_or_404(File.objects.versions_of(current).available(), pk=version)
-    return deliver(request, found)
+    """Download one of the versions of a file, with the same permission check as the file."""
+    current = get_object_or_404(_visible_files(request.user, pk))
+    file = get_object_or_404(File.objects.versions_of(current).available(), pk=version)
+    return deliver(request, file)
 
 
-def _listed(user: User | AnonymousUser, pk: UUID) -> FileQuerySet:
+def _visible_files(user: User | AnonymousUser, pk: UUID) -> FileQuerySet:
     return File.objects.visible_to(user).listed().by_link(pk)
 
 
-def _sent_to(request: HttpRequest, files: FileQuerySet, *looks: PreviewKind) -> HttpResponse:
-    """The redirect is asked for every time, as the permission is; what it leads to stays in the browser."""
-    found = get_object_or_404(Preview.objects.filter(file__in=files, look__in=looks, state=PreviewState.READY))
-    content_type = content_headers.TEXT if found.look == PreviewKind.EXCERPT else WEBP
+def _redirect_to_preview(request: HttpRequest, files: FileQuerySet, *kinds: PreviewKind) -> HttpResponse:
+    """Redirect to a preview. The redirect is not cached, so that each request checks the permission; the preview is."""
+    preview = get_object_or_404(Preview.objects.filter(file__in=files, look__in=kinds, state=PreviewState.READY))
+    content_type = content_headers.TEXT if preview.look == PreviewKind.EXCERPT else WEBP
     if request.method == "HEAD":
-        return head_response(size=found.size, content_type=content_type, disposition="inline")
-    return redirect_to_storage(s3.preview_url(found.key, content_type=content_type, store=found.store))
+        return head_response(size=preview.size, content_type=content_type, disposition="inline")
+    return redirect_to_storage(s3.preview_url(preview.key, content_type=content_type, store=preview.store))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @html_errors
 def download_zip(request: HttpRequest) -> HttpResponseBase:
-    """The chosen files, or none of them: what is missing is told before the download begins."""
+    """Download the selected files as a zip. Any missing file is an error before the download starts."""
     user = request_user(request)
-    sent = request.POST if request.method == "POST" else request.GET
-    choice = Selection.read(sent, sent.getlist("file"), user)
-    if choice.unusable:
+    data = request.POST if request.method == "POST" else request.GET
+    selection = Selection.read(data, data.getlist("file"), user)
+    if selection.unusable:
         raise ValidationFailed(_("The list of files could not be read. Go back and choose again."))
-    bundle = services.bundle(user, choice.links)
+    bundle = services.bundle(user, selection.links)
     headers = {
         "Cache-Control": "private, no-store",
         "Content-Type": "application/zip",
@@ -113,16 +113,16 @@ def download_zip(request: HttpRequest) -> HttpResponseBase:
 
 
 def deliver(request: HttpRequest, file: File, *, inline: bool = False) -> HttpResponse:
-    """Return the answer to GET or HEAD of `file`, which the person may see; a GET is recorded in the activity.
+    """Return the response to GET or HEAD of `file`, which the user may see; a GET is recorded in the activity.
 
-    Raises ObjectMissing where the storage has lost the bytes, and FilesRefused where it does not give them out.
+    Raises ObjectMissing where the storage has lost the bytes, and FilesRefused where it refuses to return them.
     """
     refused = False
     try:
         services.learn_encoding(file)
     except ObjectRefused:
         refused = True
-    except StorageUnavailable:  # the storage itself answers the person who is sent there
+    except StorageUnavailable:  # the storage itself answers after the redirect
         pass
     content_type, disposition = content_headers.headers(file, inline=inline)
     if refused or file.refusal:

@@ -1,4 +1,4 @@
-"""Pages and JSON for what went wrong outside a view."""
+"""Error handlers for failures outside a view: pages and JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Unavailable(StorageUnavailable):
-    """The database or the cache is away; told like the store."""
+    """The database or the cache is unavailable. Clients get the same response as for the storage."""
 
     def __init__(self) -> None:
         Problem.__init__(
@@ -45,17 +45,17 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """A fault of ours; or the database, the cache or the store is away, which is told as 503 wherever it shows."""
-    fault = sys.exc_info()[1]
-    if isinstance(fault, StorageUnavailable):
-        return error_response(request, fault)
-    if isinstance(fault, UnreadablePostError):
+    """Return 503 if the database, the cache or the storage is unavailable, otherwise 500."""
+    error = sys.exc_info()[1]
+    if isinstance(error, StorageUnavailable):
+        return error_response(request, error)
+    if isinstance(error, UnreadablePostError):
         return error_response(request, ValidationFailed(_("The request did not arrive whole. Send it again.")))
-    if isinstance(fault, OperationalError | InterfaceError) or is_read_only_error(fault):
-        logger.warning("database_fault kind=%s", type(fault).__name__)
+    if isinstance(error, OperationalError | InterfaceError) or is_read_only_error(error):
+        logger.warning("database_fault kind=%s", type(error).__name__)
         return error_response(request, Unavailable())
-    if isinstance(fault, RedisError):
-        logger.warning("cache_fault kind=%s", type(fault).__name__)
+    if isinstance(error, RedisError):
+        logger.warning("cache_fault kind=%s", type(error).__name__)
         return error_response(request, Unavailable())
     return error_response(request, ServerFault()) if is_api_request(request) else error_page(500)
 

@@ -1,4 +1,4 @@
-"""The page of one file, and what people do to it there."""
+"""The page of one file, and its actions."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from uploads.views.responses import html_errors, request_user
 
 MAX_VERSIONS = 100
 MAX_EVENTS = 50
-PLAYED = {Category.VIDEO.value, Category.AUDIO.value}
+PLAYABLE = {Category.VIDEO.value, Category.AUDIO.value}
 
 
 @require_safe
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What a file is and looks like, the link to hand on, its versions, and who did what with it."""
+    """Show a file: preview, permanent link, facts, versions and activity."""
     user = request_user(request)
-    found = get_object_or_404(File.objects.live_visible_to(user).by_link(pk).select_related("owner", "folder"))
-    with suppress(StorageUnavailable):  # the page says the rest without it
-        services.learn_encoding(found)
-    versions = File.objects.versions_of(found).available().select_related("owner", "uploaded_by")
+    file = get_object_or_404(File.objects.live_visible_to(user).by_link(pk).select_related("owner", "folder"))
+    with suppress(StorageUnavailable):  # the page works without it
+        services.learn_encoding(file)
+    versions = File.objects.versions_of(file).available().select_related("owner", "uploaded_by")
     context = {
-        "file": found,
-        "crumbs": breadcrumbs(user, found.folder),
-        "permanent_url": request.build_absolute_uri(found.get_absolute_url()),
-        "tags": list(Tag.objects.filter(taggings__file=found).values_list("name", flat=True)),
+        "file": file,
+        "crumbs": breadcrumbs(user, file.folder),
+        "permanent_url": request.build_absolute_uri(file.get_absolute_url()),
+        "tags": list(Tag.objects.filter(taggings__file=file).values_list("name", flat=True)),
         "versions": list(versions.order_by("-available_at", "-id")[:MAX_VERSIONS]),
         "events": describe_events(list(Event.objects.about(pk)[:MAX_EVENTS]), user),
-        "is_owner": found.owner_id == user.pk,
-        **_rights(user, found),
-        **_preview_context(found),
+        "is_owner": file.owner_id == user.pk,
+        **_rights(user, file),
+        **_preview_context(file),
     }
     return render(request, "uploads/file.html", context)
 
@@ -56,32 +56,32 @@ def file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @html_errors
 def rename_file(request: HttpRequest, pk: UUID) -> HttpResponse:
-    found = _get_file(request, pk)
-    services.rename(found, read_file_name(request.POST.get("name", "")), by=request_user(request))
-    messages.success(request, _("The file is called “%(name)s” now.") % {"name": found.name})
+    file = _get_file(request, pk)
+    services.rename(file, read_file_name(request.POST.get("name", "")), by=request_user(request))
+    messages.success(request, _("The file is called “%(name)s” now.") % {"name": file.name})
     return redirect("file", pk=pk)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @html_errors
 def move_file(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Ask where to, then put the file there."""
-    found, user = _get_file(request, pk), request_user(request)
-    if not _rights(user, found)["may_change"]:
+    """Show the folder picker, then move the file."""
+    file, user = _get_file(request, pk), request_user(request)
+    if not _rights(user, file)["may_change"]:
         raise Forbidden(_("You may not change this file."))
     chosen, target = chosen_folder(request)
     if not chosen:
-        return choose_folder(request, title=_("Move “%(name)s” to …") % {"name": found.name}, here=found.folder)
-    outcome = services.move_files([pk], target, by=user)
+        return choose_folder(request, title=_("Move “%(name)s” to …") % {"name": file.name}, here=file.folder)
+    result = services.move_files([pk], target, by=user)
     into = target.name if target else _("Library")
-    flash_result(request, _("“%(name)s” is in “%(into)s” now.") % {"name": found.name, "into": into}, outcome)
+    flash_result(request, _("“%(name)s” is in “%(into)s” now.") % {"name": file.name, "into": into}, result)
     return redirect("file", pk=pk)
 
 
 @require_POST
 @html_errors
 def tag_file(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Put the tags of `add` on, take those of `remove` off."""
+    """Add the tags of `add`, and remove those of `remove`."""
     _get_file(request, pk)
     add, remove = (parse_tags(request.POST.get(field, "")) for field in ("add", "remove"))
     if not add and not remove:
@@ -93,33 +93,33 @@ def tag_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @html_errors
 def visibility_file(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Show the file to the team, or keep it to oneself; for its owner alone."""
+    """Make the file visible to the team or private. Only its owner can."""
     _get_file(request, pk)
-    wanted = request.POST.get("visibility", "")
-    if wanted not in Visibility.values:
+    visibility = request.POST.get("visibility", "")
+    if visibility not in Visibility.values:
         raise ValidationFailed(_("Choose who sees the file: the team, or you alone."))
-    _require(services.set_visibility([pk], Visibility(wanted), by=request_user(request)))
+    _require(services.set_visibility([pk], Visibility(visibility), by=request_user(request)))
     return redirect("file", pk=pk)
 
 
 @require_safe
 @html_errors
 def replace_file(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """The form that takes a new version; what it sends goes to the upload form's own address."""
-    found = _get_file(request, pk)
-    if not _rights(request_user(request), found)["may_replace"]:
+    """Show the form for a new version, which posts to the upload form's URL."""
+    file = _get_file(request, pk)
+    if not _rights(request_user(request), file)["may_replace"]:
         raise Forbidden(_("You may not change this file."))
     form = UploadForm(initial={"replaces": pk})
-    return render(request, "uploads/replace.html", {"file": found, "form": form})
+    return render(request, "uploads/replace.html", {"file": file, "form": form})
 
 
 @require_POST
 @html_errors
 def restore_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpResponse:
-    """Let an older version count again."""
-    found = _get_file(request, pk)
-    older = get_object_or_404(File.objects.versions_of(found).available(), pk=version)
-    services.restore_version(found, older, by=request_user(request))
+    """Make a previous version the current one."""
+    file = _get_file(request, pk)
+    previous = get_object_or_404(File.objects.versions_of(file).available(), pk=version)
+    services.restore_version(file, previous, by=request_user(request))
     messages.success(request, _("The older version counts again. The one before it is kept."))
     return redirect("file", pk=pk)
 
@@ -128,44 +128,45 @@ def _get_file(request: HttpRequest, pk: UUID) -> File:
     return get_object_or_404(File.objects.live_visible_to(request.user).by_link(pk).select_related("folder"))
 
 
-def _require(outcome: BulkResult) -> None:
-    if not outcome.files:
+def _require(result: BulkResult) -> None:
+    if not result.files:
         raise Forbidden(_("You may not change this file."))
 
 
-def _rights(user: User, found: File) -> dict[str, bool]:
-    """Of somebody who sees the file. To ask for them takes long, and is spared where the answer is known: what is one's
-    own one may change and remove, and who may do both or neither by role is asked about once."""
-    own = found.owner_id == user.pk
-    may_change = own or File.objects.changeable_by(user).filter(pk=found.pk).exists()
-    alike = own or user.has_perm("uploads.change_file") == user.has_perm("uploads.delete_file")
+def _rights(user: User, file: File) -> dict[str, bool]:
+    """Return what a user who can see the file may do with it.
+
+    The queries are slow, so they are skipped if the result is known: owners may change and remove their files, and
+    one query is enough for a role that grants both permissions or neither.
+    """
+    is_owner = file.owner_id == user.pk
+    may_change = is_owner or File.objects.changeable_by(user).filter(pk=file.pk).exists()
+    same = is_owner or user.has_perm("uploads.change_file") == user.has_perm("uploads.delete_file")
     return {
         "may_change": may_change,
         "may_replace": may_change and user.has_perm("uploads.add_file"),
-        "may_trash": may_change if alike else File.objects.removable_by(user).filter(pk=found.pk).exists(),
+        "may_trash": may_change if same else File.objects.removable_by(user).filter(pk=file.pk).exists(),
     }
 
 
-def _preview_context(found: File) -> dict[str, Any]:
-    """What can be shown of the file on its page: a player, what the worker made, or why there is nothing."""
-    shown = (
-        content_headers.may_be_inline(found) and found.checksum_basis != ChecksumStatus.MISSING and not found.refusal
-    )
-    inline_url = reverse("download", args=[found.link]) + "?inline=1" if shown else None
-    if inline_url and found.family in PLAYED:
-        return {"inline_url": inline_url, "look": found.family}
-    made = {preview.look: preview for preview in Preview.objects.filter(file=found)}
-    for look in (PreviewKind.PICTURE, PreviewKind.EXCERPT):
-        if (preview := made.get(look)) and preview.state == PreviewState.READY:
-            return {"inline_url": inline_url, "look": look.value, "preview": preview}
-    failed = next((preview.reason for preview in made.values() if preview.state == PreviewState.FAILED), "")
-    failed = failed or (services.REASONS[found.refusal] if found.refusal else "")
-    expected = bool(services.kinds_for(found.family, found.type, size=found.size))
+def _preview_context(file: File) -> dict[str, Any]:
+    """Return the context of the preview: a player, a picture or excerpt, or the reason why there is none."""
+    inline = content_headers.may_be_inline(file) and file.checksum_basis != ChecksumStatus.MISSING and not file.refusal
+    inline_url = reverse("download", args=[file.link]) + "?inline=1" if inline else None
+    if inline_url and file.family in PLAYABLE:
+        return {"inline_url": inline_url, "look": file.family}
+    previews = {preview.look: preview for preview in Preview.objects.filter(file=file)}
+    for kind in (PreviewKind.PICTURE, PreviewKind.EXCERPT):
+        if (preview := previews.get(kind)) and preview.state == PreviewState.READY:
+            return {"inline_url": inline_url, "look": kind.value, "preview": preview}
+    reason = next((preview.reason for preview in previews.values() if preview.state == PreviewState.FAILED), "")
+    reason = reason or (services.REASONS[file.refusal] if file.refusal else "")
+    expected = bool(services.kinds_for(file.family, file.type, size=file.size))
     return {
         "inline_url": inline_url,
         "look": "",
-        "reason": failed and _(failed),
-        "untouched": failed != REASONS["gone"]
-        and found.checksum_basis not in {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING},
-        "making": expected and not failed,
+        "reason": reason and _(reason),
+        "untouched": reason != REASONS["gone"]
+        and file.checksum_basis not in {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING},
+        "making": expected and not reason,
     }

@@ -1,4 +1,4 @@
-"""The page on which a folder is chosen, with scripts and without."""
+"""The page to choose a folder, which works with and without JavaScript."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ Hidden = Sequence[tuple[str, str]]
 
 
 def chosen_folder(request: HttpRequest) -> tuple[bool, Folder | None]:
-    """Whether a folder is chosen, and which (None: the top). Raises ValidationFailed for one that is not there."""
+    """Return whether a folder is chosen, and which (None: the top level). Raises ValidationFailed if it is missing."""
     text = request.POST.get("to", "")
     if "go" not in request.POST or not text:
         return False, None
     if text == TOP:
         return True, None
-    found = Folder.objects.visible_to(request.user).filter(pk=parse_id(text) or 0).first()
-    if found is None:
+    folder = Folder.objects.visible_to(request.user).filter(pk=parse_id(text) or 0).first()
+    if folder is None:
         raise ValidationFailed(_("The folder is not there any more. Choose another."))
-    return True, found
+    return True, folder
 
 
 def choose_folder(
     request: HttpRequest, *, title: str, here: Folder | None, hidden: Hidden = (), without: Folder | None = None
 ) -> HttpResponse:
-    """Ask where to: the folders near `here`, or those that are looked for. `without` is not offered, nor what is
-    below it."""
+    """Show the folder picker: the folders near `here`, or those that match the search. `without` and its subfolders
+    are not offered."""
     user = request.user
     if not isinstance(user, User):
         return render(request, "uploads/choose_folder.html")
-    find = (request.POST.get("find") or request.GET.get("find") or "").replace("\x00", "").strip()[:200]
-    offered, more = _offered(user, find, here, without)
+    search = (request.POST.get("find") or request.GET.get("find") or "").replace("\x00", "").strip()[:200]
+    choices, more = _choices(user, search, here, without)
     context: dict[str, Any] = {
         "title": title,
         "hidden": hidden,
-        "find": find,
-        "offered": offered,
+        "find": search,
+        "offered": choices,
         "more": more,
         "may_top": user.has_perm("uploads.add_file"),
         "missing": "go" in request.POST,
@@ -60,19 +60,21 @@ def choose_folder(
     return render(request, "uploads/choose_folder.html", context)
 
 
-def _offered(user: User, find: str, here: Folder | None, without: Folder | None) -> tuple[list[tuple[int, str]], bool]:
+def _choices(
+    user: User, search: str, here: Folder | None, without: Folder | None
+) -> tuple[list[tuple[int, str]], bool]:
     rows = Folder.objects.writable_by(user)
     if without is not None:
         rows = rows.exclude(path__contains=[without.pk])
-    for word in names.normalize_for_search(find).split()[:10]:
+    for word in names.normalize_for_search(search).split()[:10]:
         rows = rows.filter(folded__contains=word)
-    if not find:
-        near = Q(parent__isnull=True)
+    if not search:
+        nearby = Q(parent__isnull=True)
         if here is not None:
-            near |= Q(parent=here.parent_id) | Q(parent=here)
-        rows = rows.filter(near)
+            nearby |= Q(parent=here.parent_id) | Q(parent=here)
+        rows = rows.filter(nearby)
     ids = list(rows.order_by("folded", "id").values_list("pk", flat=True)[: MAX_CHOICES + 1])
-    ways = breadcrumbs_for(user, ids[:MAX_CHOICES])
-    paths = {pk: folder_path(way) for pk, way in ways.items()}
-    offered = sorted(paths.items(), key=lambda item: names.normalize_for_search(item[1]))
-    return offered, len(ids) > MAX_CHOICES
+    breadcrumbs = breadcrumbs_for(user, ids[:MAX_CHOICES])
+    paths = {pk: folder_path(path) for pk, path in breadcrumbs.items()}
+    choices = sorted(paths.items(), key=lambda item: names.normalize_for_search(item[1]))
+    return choices, len(ids) > MAX_CHOICES

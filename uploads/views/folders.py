@@ -1,4 +1,4 @@
-"""What people do to folders."""
+"""Create, rename, move and remove folders, and change their access rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_GROUPS = 200
 @require_POST
 @html_errors
 def create_folder(request: HttpRequest) -> HttpResponse:
-    """A new folder at the top, or in the folder `parent`; its page is next."""
+    """Create a folder at the top level or in the folder `parent`, then redirect to its page."""
     user = request_user(request)
     parent = None
     if text := request.POST.get("parent"):
@@ -37,50 +37,50 @@ def create_folder(request: HttpRequest) -> HttpResponse:
 @require_POST
 @html_errors
 def rename_folder(request: HttpRequest, pk: int) -> HttpResponse:
-    found = _get_folder(request, pk)
-    folders.rename(found, folder_name(request.POST.get("name", "")), by=request_user(request))
-    messages.success(request, _("The folder is called “%(name)s” now.") % {"name": found.name})
-    return redirect(found)
+    folder = _get_folder(request, pk)
+    folders.rename(folder, folder_name(request.POST.get("name", "")), by=request_user(request))
+    messages.success(request, _("The folder is called “%(name)s” now.") % {"name": folder.name})
+    return redirect(folder)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @html_errors
 def move_folder(request: HttpRequest, pk: int) -> HttpResponse:
-    """Ask where to, then hang the folder there with all that is in it."""
-    found, user = _get_folder(request, pk), request_user(request)
-    if not folders.can_edit(found, user):
+    """Show the folder picker, then move the folder with its contents."""
+    folder, user = _get_folder(request, pk), request_user(request)
+    if not folders.can_edit(folder, user):
         raise Forbidden(_("You may not change this folder."))
     chosen, target = chosen_folder(request)
     if not chosen:
-        title = _("Move the folder “%(name)s” to …") % {"name": found.name}
-        return choose_folder(request, title=title, here=found.parent, without=found)
-    folders.move(found, target, by=user)
+        title = _("Move the folder “%(name)s” to …") % {"name": folder.name}
+        return choose_folder(request, title=title, here=folder.parent, without=folder)
+    folders.move(folder, target, by=user)
     into = target.name if target else _("Library")
-    messages.success(request, _("“%(name)s” is in “%(into)s” now.") % {"name": found.name, "into": into})
-    return redirect(found)
+    messages.success(request, _("“%(name)s” is in “%(into)s” now.") % {"name": folder.name, "into": into})
+    return redirect(folder)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @html_errors
 def access_folder(request: HttpRequest, pk: int) -> HttpResponse:
-    """Who may see, fill and manage the folder: everyone as their role says, or chosen groups."""
-    found, user = _get_folder(request, pk), request_user(request)
+    """Show and change the access rules: everyone by role, or selected groups."""
+    folder, user = _get_folder(request, pk), request_user(request)
     if not Folder.objects.managed_by(user).filter(pk=pk).exists():
         raise Forbidden(_("You may not change who sees this folder."))
     groups = list(Group.objects.order_by("name")[:MAX_GROUPS])
     if request.method == "POST":
         levels = access_levels(request.POST, groups)
-        if levels is not None:  # what groups have that the page does not show, they keep
-            unseen = found.grants.exclude(group__in=groups).select_related("group")
-            levels |= {grant.group: AccessLevel(grant.level) for grant in unseen}
-        folders.set_access(found, levels, by=user)
-        messages.success(request, _("Who may do what in “%(name)s” is changed.") % {"name": found.name})
-        seen = Folder.objects.visible_to(user).filter(pk=pk).exists()
-        return redirect(found) if seen else redirect("library")
-    held = dict(found.grants.values_list("group_id", "level"))
+        if levels is not None:  # groups that the page does not show keep their level
+            hidden = folder.grants.exclude(group__in=groups).select_related("group")
+            levels |= {grant.group: AccessLevel(grant.level) for grant in hidden}
+        folders.set_access(folder, levels, by=user)
+        messages.success(request, _("Who may do what in “%(name)s” is changed.") % {"name": folder.name})
+        still_visible = Folder.objects.visible_to(user).filter(pk=pk).exists()
+        return redirect(folder) if still_visible else redirect("library")
+    levels_by_group = dict(folder.grants.values_list("group_id", "level"))
     context = {
-        "folder": found,
-        "groups": [(group, held.get(group.pk)) for group in groups],
+        "folder": folder,
+        "groups": [(group, levels_by_group.get(group.pk)) for group in groups],
         "levels": AccessLevel.choices,
     }
     return render(request, "uploads/access.html", context)
@@ -89,17 +89,18 @@ def access_folder(request: HttpRequest, pk: int) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @html_errors
 def remove_folder(request: HttpRequest, pk: int) -> HttpResponse:
-    """Take an empty folder away; one that holds files says so, and offers to put them into the trash first."""
-    found, user = _get_folder(request, pk), request_user(request)
-    if not folders.can_edit(found, user):
+    """Remove an empty folder. For a folder with files, offer to move them to the trash first."""
+    folder, user = _get_folder(request, pk), request_user(request)
+    if not folders.can_edit(folder, user):
         raise Forbidden(_("You may not change this folder."))
-    asked = ListQuery(below=True)
-    holds = listing.files_for(user, asked, found).exists()
-    if request.method == "POST" and not holds:
-        folders.remove(found, by=user)
-        messages.success(request, _("The folder “%(name)s” is removed.") % {"name": found.name})
-        return redirect(found.parent) if found.parent else redirect("library")
-    return render(request, "uploads/remove_folder.html", {"folder": found, "holds": holds, "query": asked.address()})
+    query = ListQuery(below=True)
+    has_files = listing.files_for(user, query, folder).exists()
+    if request.method == "POST" and not has_files:
+        folders.remove(folder, by=user)
+        messages.success(request, _("The folder “%(name)s” is removed.") % {"name": folder.name})
+        return redirect(folder.parent) if folder.parent else redirect("library")
+    context = {"folder": folder, "holds": has_files, "query": query.to_querystring()}
+    return render(request, "uploads/remove_folder.html", context)
 
 
 def _get_folder(request: HttpRequest, pk: int) -> Folder:

@@ -1,4 +1,4 @@
-"""The upload form without JavaScript: the request's body streams to the store as it is read."""
+"""The upload form without JavaScript: the request body streams to the storage while it is read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OVERHEAD_BYTES = 128 * 1024  # boundaries, headers and small fields around a hun
 
 
 class RejectFilesHandler(FileUploadHandler):
-    """Every page but the upload form: a file in a request ends the reading of it."""
+    """Stop reading a request at its first file: every page except the upload form uses this handler."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise StopUpload(connection_reset=True)
@@ -43,7 +43,7 @@ class RejectFilesHandler(FileUploadHandler):
 
 
 class FormParser(MultiPartParser):
-    """Django's parser, but names come through as they were sent: `clean_name` is the one that cleans.
+    """Django's parser without its cleaning of file names, which `clean_name` does.
 
     Browsers escape three characters of a name (WHATWG, "multipart/form-data encoding algorithm").
     """
@@ -53,7 +53,7 @@ class FormParser(MultiPartParser):
 
 
 class CountingReader:
-    """The body as a stream that counts, so that one that ends early is told from a whole one, and a slow one ends."""
+    """A request body that counts its bytes, to detect one that ends early, and that stops a sender that is too slow."""
 
     def __init__(self, stream: Any, watch: SenderWatch) -> None:
         self.stream = stream
@@ -69,7 +69,7 @@ class CountingReader:
 
 
 class S3UploadHandler(FileUploadHandler):
-    """Hands every file of the form to a Receiver while the body is read."""
+    """Pass every file of the form to a StreamingUpload while the body is read."""
 
     chunk_size = 256 * 1024
 
@@ -81,7 +81,7 @@ class S3UploadHandler(FileUploadHandler):
         self.parsing = False
 
     def handle_raw_input(self, input_data: Any, META: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803
-        """Parse with names untouched, and make sure that everything announced has come."""
+        """Parse with unchanged file names. Raises BadRequest if the body is shorter than its Content-Length."""
         if self.parsing:
             return None
         self.parsing = True
@@ -92,9 +92,9 @@ class S3UploadHandler(FileUploadHandler):
         return parsed
 
     def new_file(self, field_name: str, file_name: str, content_type: str, *args: Any, **kwargs: Any) -> None:
-        # the parser reads ahead by up to two chunks: some of what was counted is this file's
-        at_most = min(self.length, self.length - self.body.count + 2 * self.chunk_size)
-        self.receiver.begin(name=clean_name(file_name), claimed_type=clean_type(content_type), at_most=at_most)
+        # the parser reads ahead by up to two chunks, so some of the counted bytes belong to this file
+        max_bytes = min(self.length, self.length - self.body.count + 2 * self.chunk_size)
+        self.receiver.begin(name=clean_name(file_name), claimed_type=clean_type(content_type), at_most=max_bytes)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         try:
@@ -110,13 +110,13 @@ class S3UploadHandler(FileUploadHandler):
             self.receiver.fail(problem)
 
 
-@csrf_exempt  # the check in the middleware would read the body before our handler is in place
+@csrf_exempt  # the middleware's check would read the body before the upload handler is set
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload(request: HttpRequest) -> HttpResponse:
-    """The form, and the files it sends.
+    """Show the form, and receive its files.
 
-    Before a byte is read: the person, their right, the origin of the request and its length. The CSRF
-    token stands inside the body; nothing becomes available before it is checked.
+    The user, their permission, the request's origin and its length are checked before a byte is read. The CSRF token
+    is inside the body; no file becomes available before it is checked.
     """
     try:
         _require_permission(request)
@@ -140,66 +140,66 @@ def _receive(request: HttpRequest, receiver: StreamingUpload) -> HttpResponse:
     if not receiver.files:
         form.add_error("files", _("Choose at least one file."))
         return _form(request, form, status=400)
-    place = _target_folder(request, receiver, form.cleaned_data)
+    target = _upload_target(request, receiver, form.cleaned_data)
     submission: UUID = form.cleaned_data["submission"]
-    answers = receiver.publish(submission=submission, place=place)
-    return _results_page(request, answers, place.get("folder"))
+    outcomes = receiver.publish(submission=submission, place=target)
+    return _results_page(request, outcomes, target.get("folder"))
 
 
 def _renewed_form(form: UploadForm) -> UploadForm:
-    """The form to send again: people type nothing into it, so what is wrong with it is its age."""
+    """Return the form with a new `submission` id. Users type nothing into it, so an invalid form is an old one."""
     form.add_error("files", _("The form is too old: load the page again, and choose the files again."))
     form.data = {**form.data, "submission": str(uuid4())}
     return form
 
 
-def _target_folder(request: HttpRequest, receiver: StreamingUpload, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the files go, among what this person may see; raises Problem."""
-    if asked["replaces"]:
-        found = File.objects.changeable_by(request.user).listed().by_link(asked["replaces"]).first()
-        if found is None:
+def _upload_target(request: HttpRequest, receiver: StreamingUpload, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the files go: a folder or a file to replace. Raises Problem if the user may not see or change it."""
+    if data["replaces"]:
+        file = File.objects.changeable_by(request.user).listed().by_link(data["replaces"]).first()
+        if file is None:
             raise Forbidden(_("The file to replace is not there, or not yours to change."))
-        return receiver.as_version(found)
-    folder = Folder.objects.visible_to(request.user).filter(pk=asked["folder"]).first() if asked["folder"] else None
-    if asked["folder"] and folder is None:
+        return receiver.as_version(file)
+    folder = Folder.objects.visible_to(request.user).filter(pk=data["folder"]).first() if data["folder"] else None
+    if data["folder"] and folder is None:
         raise ValidationFailed(_("The folder is not there any more. Choose another, and send the files again."))
-    return receiver.in_folder(folder, Visibility.PRIVATE if asked["private"] else Visibility.TEAM)
+    return receiver.in_folder(folder, Visibility.PRIVATE if data["private"] else Visibility.TEAM)
 
 
 def _results_page(
-    request: HttpRequest, answers: Sequence[tuple[str, File | Problem]], folder: Folder | None
+    request: HttpRequest, outcomes: Sequence[tuple[str, File | Problem]], folder: Folder | None
 ) -> HttpResponse:
-    problems = [answer for _name, answer in answers if isinstance(answer, Problem)]
+    problems = [outcome for _name, outcome in outcomes if isinstance(outcome, Problem)]
     results = [
         {
             "name": name,
-            "file": answer if isinstance(answer, File) else None,
-            "error": answer.message if isinstance(answer, Problem) else None,
+            "file": outcome if isinstance(outcome, File) else None,
+            "error": outcome.message if isinstance(outcome, Problem) else None,
         }
-        for name, answer in answers
+        for name, outcome in outcomes
     ]
-    stored = len(answers) - len(problems)
-    context = {"results": results, "stored": stored, "total": len(answers), "folder": folder}
+    stored = len(outcomes) - len(problems)
+    context = {"results": results, "stored": stored, "total": len(outcomes), "folder": folder}
     if stored:
         return render(request, "uploads/received.html", context)
-    answer = render(request, "uploads/received.html", context, status=problems[0].status_code)
-    return with_problem_headers(answer, problems[0])
+    response = render(request, "uploads/received.html", context, status=problems[0].status_code)
+    return with_problem_headers(response, problems[0])
 
 
 def _form(request: HttpRequest, form: UploadForm, *, status: int = 200) -> HttpResponse:
     limits = {"max_bytes": settings.UPLOAD_MAX_BYTES, "refused": settings.UPLOAD_REFUSED_TYPES}
-    context = {"form": form, "limits": limits, **_target(request)}
+    context = {"form": form, "limits": limits, **_folder_context(request)}
     return render(request, "uploads/upload.html", context, status=status)
 
 
-def _target(request: HttpRequest) -> dict[str, Any]:
-    """The folder that the form is for, as its address or the form itself says; one that is not there is the top."""
+def _folder_context(request: HttpRequest) -> dict[str, Any]:
+    """Return the context of the target folder from the form or the query string; empty for the top level."""
     pk = parse_id(request.POST.get("folder") if request.method == "POST" else request.GET.get("folder"))
     folder = Folder.objects.visible_to(request.user).filter(pk=pk).first() if pk else None
     if folder is None:
         return {}
-    way = breadcrumbs_for(request_user(request), [folder.pk])[folder.pk]
-    return {"folder": folder, "way": folder_path(way), "path": as_path(way)}
+    path = breadcrumbs_for(request_user(request), [folder.pk])[folder.pk]
+    return {"folder": folder, "way": folder_path(path), "path": as_path(path)}
 
 
 def _require_permission(request: HttpRequest) -> None:
@@ -208,14 +208,14 @@ def _require_permission(request: HttpRequest) -> None:
 
 
 def _require_room(request: HttpRequest) -> None:
-    """Refuse by what the request announces, before its body is read."""
+    """Check the request's content type and length before its body is read."""
     if not (request.content_type or "").startswith("multipart/form-data"):
         raise ValidationFailed(_("Send the files as a form (multipart/form-data)."))
-    announced = int(request.META.get("CONTENT_LENGTH") or 0) - OVERHEAD_BYTES
-    used = Usage.objects.filter(owner=request_user(request)).first()
-    left = settings.UPLOAD_QUOTA_BYTES - (used.bytes if used else 0)
-    if announced > min(settings.UPLOAD_MAX_BYTES, left):
+    declared = int(request.META.get("CONTENT_LENGTH") or 0) - OVERHEAD_BYTES
+    usage = Usage.objects.filter(owner=request_user(request)).first()
+    available = settings.UPLOAD_QUOTA_BYTES - (usage.bytes if usage else 0)
+    if declared > min(settings.UPLOAD_MAX_BYTES, available):
         raise TooLarge(
             _("This is more than can be taken at once: %(most)s bytes.")
-            % {"most": f"{max(0, min(settings.UPLOAD_MAX_BYTES, left)):,}"}
+            % {"most": f"{max(0, min(settings.UPLOAD_MAX_BYTES, available)):,}"}
         )

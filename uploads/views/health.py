@@ -1,4 +1,4 @@
-"""What balancers ask: they come without a login, by our address instead of our name, and mostly without TLS."""
+"""Health checks and metrics for load balancers, which use no login, an IP address as host, and mostly no TLS."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from uploads.views.responses import RETRY_SECONDS, no_store
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
-    """This process answers. It asks nobody else: a database that is away is no reason to replace us."""
+    """Report that this process is alive. It checks nothing else: restarting does not repair a database outage."""
     return HttpResponse("ok\n", content_type="text/plain; charset=utf-8")
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Whether people should be sent here."""
-    now = readiness()
-    answer = JsonResponse({"status": now.status, "database": now.database, "store": now.store})
-    if not now.is_ready:
-        answer.status_code = 503
-        answer["Retry-After"] = str(RETRY_SECONDS)
-    return answer
+    """Report whether this process can serve requests: 200 or 503."""
+    result = readiness()
+    response = JsonResponse({"status": result.status, "database": result.database, "store": result.store})
+    if not result.is_ready:
+        response.status_code = 503
+        response["Retry-After"] = str(RETRY_SECONDS)
+    return response
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For Prometheus, which knows the token. Without one, there is nothing here."""
+    """Return metrics for Prometheus, which sends METRICS_TOKEN. Without that setting this is a 404."""
     if not settings.METRICS_TOKEN:
         return HttpResponse("not found\n", status=404, content_type="text/plain; charset=utf-8")
     expected = f"Bearer {settings.METRICS_TOKEN}"
     if not hmac.compare_digest(request.META.get("HTTP_AUTHORIZATION", "").encode(), expected.encode()):
-        answer = HttpResponse("unauthorized\n", status=401, content_type="text/plain; charset=utf-8")
-        answer["WWW-Authenticate"] = 'Bearer realm="metrics"'
-        return answer
+        response = HttpResponse("unauthorized\n", status=401, content_type="text/plain; charset=utf-8")
+        response["WWW-Authenticate"] = 'Bearer realm="metrics"'
+        return response
     return HttpResponse(
         exposition.exposition(gauges(), folder=settings.METRICS_FOLDER), content_type=exposition.CONTENT_TYPE
     )
@@ -47,7 +47,7 @@ PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz,
 
 
 def probe(request: HttpRequest) -> HttpResponse | None:
-    """The answer to a probe; None for every other request."""
+    """Return the response to a probe, or None for every other request."""
     view = PROBES.get(request.path_info)
     if view is None:
         return None

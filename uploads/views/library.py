@@ -26,7 +26,7 @@ from uploads.models import Category, Change, Figure, Folder, Kind, PreviewKind, 
 from uploads.models.preview import ids_with_thumbnail
 from uploads.models.sidebar import Sidebar, load_sidebar
 from uploads.services import folders
-from uploads.views.presenters import file_rows, folder_path, folder_rows
+from uploads.views.presenters import file_rows, folder_rows
 from uploads.views.responses import request_user
 
 MAX_TAGS = 2_000
@@ -34,7 +34,7 @@ MAX_TAGS = 2_000
 
 @require_safe
 def library(request: HttpRequest) -> HttpResponse:
-    """The top: its folders, the files that are in none, and the whole library for who looks for something."""
+    """Show the top level: its folders and files, or the whole library for a search."""
     user = request_user(request)
     if not user.has_perm("uploads.view_file"):
         return render(request, "uploads/no_role.html")
@@ -45,17 +45,17 @@ def library(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def folder(request: HttpRequest, pk: int) -> HttpResponse:
-    """What is in a folder."""
+    """Show the contents of a folder."""
     user = request_user(request)
-    found = get_object_or_404(Folder.objects.visible_to(user), pk=pk)
-    context = browse(request, ListScope(found.get_absolute_url(), found))
-    context |= {"folder": found, "title": found.name, "crumbs": breadcrumbs(user, found), **rights(user, found)}
+    folder = get_object_or_404(Folder.objects.visible_to(user), pk=pk)
+    context = browse(request, ListScope(folder.get_absolute_url(), folder))
+    context |= {"folder": folder, "title": folder.name, "crumbs": breadcrumbs(user, folder), **rights(user, folder)}
     return render(request, "uploads/library.html", context)
 
 
 @require_safe
 def tags(request: HttpRequest) -> HttpResponse:
-    """All tags with how many files have them, as of now: kept figures and what was noted since."""
+    """List all tags with the current number of their files: the counters plus the changes not yet added."""
     if not request_user(request).has_perm("uploads.view_file"):
         return render(request, "uploads/no_role.html")
     counts: dict[str, int] = {}
@@ -63,16 +63,16 @@ def tags(request: HttpRequest) -> HttpResponse:
         for key, files in model.objects.filter(kind=Kind.TAG).values_list("key").annotate(Sum("files")):
             counts[key] = counts.get(key, 0) + files
     tags = list(Tag.objects.all()[: MAX_TAGS + 1])
-    told = [(tag.name, max(0, counts.get(str(tag.pk), 0))) for tag in tags[:MAX_TAGS]]
-    return render(request, "uploads/tags.html", {"tags": told, "more": len(tags) > MAX_TAGS})
+    rows = [(tag.name, max(0, counts.get(str(tag.pk), 0))) for tag in tags[:MAX_TAGS]]
+    return render(request, "uploads/tags.html", {"tags": rows, "more": len(tags) > MAX_TAGS})
 
 
-def rights(user: User, found: Folder) -> dict[str, Any]:
-    """What this person may do with a folder."""
-    manages = Folder.objects.managed_by(user).filter(pk=found.pk).exists()
+def rights(user: User, folder: Folder) -> dict[str, Any]:
+    """Return what this user may do with a folder."""
+    manages = Folder.objects.managed_by(user).filter(pk=folder.pk).exists()
     return {
-        "may_add": Folder.objects.writable_by(user).filter(pk=found.pk).exists(),
-        "can_edit": manages or folders.can_edit(found, user),
+        "may_add": Folder.objects.writable_by(user).filter(pk=folder.pk).exists(),
+        "can_edit": manages or folders.can_edit(folder, user),
         "may_manage": manages,
     }
 
@@ -83,7 +83,7 @@ SORTABLE = ("name", "size", "added")
 
 @dataclass(frozen=True, slots=True)
 class ListScope:
-    """Where a list stands: at the top, in a folder, or in the trash."""
+    """What a list covers: the top level, a folder, or the trash."""
 
     url: str
     folder: Folder | None = None
@@ -99,127 +99,123 @@ class ListScope:
         return not self.trash
 
 
-def browse(request: HttpRequest, place: ListScope) -> dict[str, Any]:
-    """The context of a page with a list. A cursor that nobody made is a 404, any other nonsense is told."""
+def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
+    """Return the context of a page with a list. An invalid cursor is a 404; other invalid parameters show a note."""
     user = request_user(request)
-    asked, notes = read_list_query(request.GET, user)
+    query, notes = read_list_query(request.GET, user)
     try:
-        after = Cursor.read(request.GET.get("after", ""), place.columns[asked.column])
+        after = Cursor.read(request.GET.get("after", ""), scope.columns[query.column])
     except InvalidCursor as error:
         raise Http404 from error
-    page, too_broad = _page(user, asked, place, after)
-    first_url = place.url + asked.address() if after else None
-    # whoever may not look around learns of no people and no tags
-    most = MAX_CHOICES + 1 if user.has_perm("uploads.view_file") else 0
-    around = load_sidebar(user, most, _format_count(asked, place))
+    page, too_broad = _page(user, query, scope, after)
+    first_url = scope.url + query.to_querystring() if after else None
+    # users without this permission see no people and no tags
+    limit = MAX_CHOICES + 1 if user.has_perm("uploads.view_file") else 0
+    sidebar = load_sidebar(user, limit, _statistic_key(query, scope))
     return {
-        "asked": asked,
-        "place": place,
+        "list_query": query,
+        "place": scope,
         "notes": notes,
         "too_broad": too_broad,
         "page": page,
-        "next_url": place.url + asked.address(after=str(page.next)) if page.next else None,
+        "next_url": scope.url + query.to_querystring(after=str(page.next)) if page.next else None,
         "first_url": first_url,
         "many": bool(page.next or after),
-        "query": asked.address(),
-        "unfinished_count": around.unfinished,
-        "said": _count_label(page, around.files, whole=not after and not page.next),
-        **_rows(user, asked, place, page),
-        **_tools(asked, place, around),
+        "query": query.to_querystring(),
+        "unfinished_count": sidebar.unfinished,
+        "count_label": _count_label(page, sidebar.files, is_complete=not after and not page.next),
+        **_rows_context(user, query, scope, page),
+        **_filter_context(query, scope, sidebar),
     }
 
 
-def _page(user: User, asked: ListQuery, place: ListScope, after: Cursor | None) -> tuple[Page, bool]:
-    """The page, or an empty one and that too much was asked for."""
+def _page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) -> tuple[Page, bool]:
+    """Return the page and False, or an empty page and True if the search is too broad."""
     try:
-        page, by_replica = replica.read_from_replica(partial(_read_page, user, asked, place, after))
+        page, by_replica = replica.read_from_replica(partial(_read_page, user, query, scope, after))
     except SearchTooBroad:
         return Page(), True
     if by_replica:
-        files = listing.trash_for(user, asked) if place.trash else listing.files_for(user, asked, place.folder)
+        files = listing.trash_for(user, query) if scope.trash else listing.files_for(user, query, scope.folder)
         listing.recheck_on_primary(page, files=files, folders=Folder.objects.visible_to(user))
     return page, False
 
 
-def _read_page(user: User, asked: ListQuery, place: ListScope, after: Cursor | None) -> Page:
-    if not place.trash and listing.is_plain(asked, place.folder):
-        return listing.plain_page(user, asked, place.folder, after)
-    files = listing.trash_for(user, asked) if place.trash else listing.files_for(user, asked, place.folder)
-    wanted = not place.trash and (asked.q or not asked.narrows) and not (asked.below and not asked.q)
-    folders = listing.folders_for(user, asked, place.folder) if wanted else None
-    return listing.paginate(asked, files=files, folders=folders, columns=place.columns, after=after)
+def _read_page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) -> Page:
+    if not scope.trash and listing.is_plain(query, scope.folder):
+        return listing.plain_page(user, query, scope.folder, after)
+    files = listing.trash_for(user, query) if scope.trash else listing.files_for(user, query, scope.folder)
+    with_folders = not scope.trash and (query.q or not query.has_filters) and not (query.below and not query.q)
+    folders = listing.folders_for(user, query, scope.folder) if with_folders else None
+    return listing.paginate(query, files=files, folders=folders, columns=scope.columns, after=after)
 
 
-def _rows(user: User, asked: ListQuery, place: ListScope, page: Page) -> dict[str, Any]:
-    scattered = asked.deep or place.trash
-    ids = {file.folder_id for file in page.files if file.folder_id} if scattered else set()
-    found = {folder.pk for folder in page.folders} if asked.q else set()
-    ways = listing.breadcrumbs_for(user, ids | found) if ids or found else {}
-    column = place.columns["added"]
-    shown = thumbnails([file.pk for file in page.files]) if not place.trash else set()
+def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) -> dict[str, Any]:
+    has_paths = query.recursive or scope.trash
+    parent_ids = {file.folder_id for file in page.files if file.folder_id} if has_paths else set()
+    folder_ids = {folder.pk for folder in page.folders} if query.q else set()
+    paths = listing.breadcrumbs_for(user, parent_ids | folder_ids) if parent_ids or folder_ids else {}
+    column = scope.columns["added"]
+    with_thumbnail = thumbnails([file.pk for file in page.files]) if not scope.trash else set()
     return {
-        "folders": folder_rows(page.folders, ways=ways),
-        "files": file_rows(page.files, column=column, folders=ways, thumbnails=shown),
+        "folders": folder_rows(page.folders, paths=paths),
+        "files": file_rows(page.files, column=column, paths=paths, thumbnails=with_thumbnail),
     }
 
 
 def thumbnails(files: list[UUID]) -> set[UUID]:
-    """Which of these files have a small picture."""
+    """Return which of these files have a thumbnail."""
     return ids_with_thumbnail(files, PreviewKind.THUMBNAIL)
 
 
-def _tools(asked: ListQuery, place: ListScope, around: Sidebar) -> dict[str, Any]:
-    """The filters and the links that change the order, as the templates need them."""
-    people, tags = around.people, around.tags
+def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dict[str, Any]:
+    """Return the context of the filters, and of the links that change sort order and view."""
+    people, tags = sidebar.people, sidebar.tags
     return {
         "families": Category.choices,
-        "sizes": [(value, told[0]) for value, told in listing.SIZE_FILTERS.items()],
-        "times": [(value, told[0]) for value, told in listing.AGE_FILTERS.items()],
+        "sizes": [(value, label) for value, (label, *_bounds) in listing.SIZE_FILTERS.items()],
+        "times": [(value, label) for value, (label, *_bounds) in listing.AGE_FILTERS.items()],
         "people": people if len(people) <= MAX_CHOICES else None,
         "tags": tags if len(tags) <= MAX_CHOICES else None,
-        "sort_urls": {column: place.url + asked.address(sort=_toggle_sort(asked, column)) for column in SORTABLE},
-        "other_view_url": place.url + asked.address(view="" if asked.grid else "grid"),
-        "clear_url": place.url + ListQuery(sort=asked.sort, grid=asked.grid).address(),
-        "deeper_url": place.url + asked.address(below="0" if asked.deep else "1"),
+        "sort_urls": {name: scope.url + query.to_querystring(sort=_toggle_sort(query, name)) for name in SORTABLE},
+        "other_view_url": scope.url + query.to_querystring(view="" if query.grid else "grid"),
+        "clear_url": scope.url + ListQuery(sort=query.sort, grid=query.grid).to_querystring(),
+        "deeper_url": scope.url + query.to_querystring(below="0" if query.recursive else "1"),
     }
 
 
-def _toggle_sort(asked: ListQuery, column: str) -> str:
-    """A second click turns the order; names begin with a, sizes and times with the largest."""
-    if asked.column == column:
-        return column if asked.descending else f"-{column}"
+def _toggle_sort(query: ListQuery, column: str) -> str:
+    """Return the sort order for a click on a column: names start ascending, others descending; again reverses."""
+    if query.column == column:
+        return column if query.descending else f"-{column}"
     return column if column == "name" else f"-{column}"
 
 
 def breadcrumbs(user: User, folder: Folder | None) -> list[dict[str, str]]:
-    """The way up; a folder above whose name this person may not know has no address."""
+    """Return name and URL of each folder on the path; both are empty for a folder that this user may not see."""
     if folder is None:
         return []
-    way = listing.breadcrumbs_for(user, [folder.pk]).get(folder.pk, [])
-    return [{"name": name, "url": reverse("folder", args=[pk]) if name else ""} for pk, name in way]
+    path = listing.breadcrumbs_for(user, [folder.pk]).get(folder.pk, [])
+    return [{"name": name, "url": reverse("folder", args=[pk]) if name else ""} for pk, name in path]
 
 
-def full_name(user: User, folder: Folder) -> str:
-    return folder_path(listing.breadcrumbs_for(user, [folder.pk]).get(folder.pk, []))
-
-
-def _count_label(page: Page, kept: int | None, *, whole: bool) -> str:
-    """How much there is: exactly where the page shows all of it, roughly where a figure is kept, else nothing."""
-    if whole:
+def _count_label(page: Page, total: int | None, *, is_complete: bool) -> str:
+    """Return exact counts if the page shows all rows, an approximate count if there is a statistic, otherwise ''."""
+    if is_complete:
         folders = ngettext("%(count)s folder", "%(count)s folders", len(page.folders)) % {"count": len(page.folders)}
         files = ngettext("%(count)s file", "%(count)s files", len(page.files)) % {"count": len(page.files)}
-        return ", ".join(text for text, some in ((folders, page.folders), (files, page.files)) if some)
-    return _("about %(count)s files") % {"count": approximate(kept)} if kept and kept > len(page.files) else ""
+        return ", ".join(text for text, rows in ((folders, page.folders), (files, page.files)) if rows)
+    return _("about %(count)s files") % {"count": approximate(total)} if total and total > len(page.files) else ""
 
 
-def _format_count(asked: ListQuery, place: ListScope) -> tuple[str, str] | None:
-    """The kept figure that tells how much this list holds, if there is one."""
-    if asked.narrows or place.trash or (asked.deep and place.folder):
+def _statistic_key(query: ListQuery, scope: ListScope) -> tuple[str, str] | None:
+    """Return kind and key of the statistic that counts the files of this list, or None if there is none."""
+    if query.has_filters or scope.trash or (query.recursive and scope.folder):
         return None
-    return (Kind.TOTAL, "") if asked.deep else (Kind.FOLDER, str(place.folder.pk if place.folder else 0))
+    return (Kind.TOTAL, "") if query.recursive else (Kind.FOLDER, str(scope.folder.pk if scope.folder else 0))
 
 
 def approximate(count: int) -> str:
-    """Two digits of it: “1.2 million”, “340”, “12,000”."""
+    """Round to two significant digits: “1.2 million”, “340”, “12,000”."""
     rounded = round(count, 2 - len(str(count)))
     return str(intword(rounded)) if rounded >= 1_000_000 else number_format(rounded, force_grouping=True)

@@ -1,4 +1,4 @@
-"""The rows of a list, worded: a page has fifty of them, so nothing in here asks the database."""
+"""The rows of a list, formatted for templates. A page has fifty, so nothing here queries the database."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from uploads.listing import HIDDEN_NAME, ListRow
 from uploads.models import Folder, Visibility
 from uploads.templatetags.formatting import DateFormatter, filesize
 
-NO_OWNER = UUID(int=0)
-STEP = " › "
-KEPT = 1_000  # rows, of some three kilobytes
+EXAMPLE_ID = UUID(int=0)
+SEPARATOR = " › "
+CACHED_ROWS = 1_000  # of about 3 kB each
 
-# Column, address, language, day and zone: what the words of a row depend on beside the file.
-Said = tuple[str, tuple[str, str], str, date, str]
+# Column, URL, language, day and time zone: what a formatted row depends on besides the file.
+RowContext = tuple[str, tuple[str, str], str, date, str]
 
 
 class FileRow(NamedTuple):
@@ -50,41 +50,41 @@ class FolderRow:
 
 
 def file_rows(
-    files: list[ListRow], *, column: str, folders: Mapping[int, list[tuple[int, str]]], thumbnails: Set[UUID]
+    files: list[ListRow], *, column: str, paths: Mapping[int, list[tuple[int, str]]], thumbnails: Set[UUID]
 ) -> list[FileRow]:
-    """`column` is the moment that counts in this list; `folders` the ways to those that are to be told."""
-    said = (
+    """Format files. `column` is the time that this list shows; `paths` are those of the folders to name."""
+    row_context = (
         column,
-        _addresses("file", NO_OWNER),
+        _url_parts("file", EXAMPLE_ID),
         get_language() or "",
         timezone.localdate(),
         timezone.get_current_timezone_name(),
     )
     return [
-        _file_row(file, folder_path(folders.get(file.folder_id or 0, [])), file.pk in thumbnails, said)
+        _file_row(file, folder_path(paths.get(file.folder_id or 0, [])), file.pk in thumbnails, row_context)
         for file in files
     ]
 
 
-def folder_rows(folders: list[Folder], *, ways: Mapping[int, list[tuple[int, str]]]) -> list[FolderRow]:
-    before, after = _addresses("folder", 0)
+def folder_rows(folders: list[Folder], *, paths: Mapping[int, list[tuple[int, str]]]) -> list[FolderRow]:
+    before, after = _url_parts("folder", 0)
     return [
         FolderRow(
-            f"{before}{folder.pk}{after}", folder.name, folder_path(ways.get(folder.pk, [])[:-1]), folder.restricted
+            f"{before}{folder.pk}{after}", folder.name, folder_path(paths.get(folder.pk, [])[:-1]), folder.restricted
         )
         for folder in folders
     ]
 
 
-def folder_path(way: list[tuple[int, str]]) -> str:
-    return STEP.join(name or HIDDEN_NAME for _id, name in way)
+def folder_path(path: list[tuple[int, str]]) -> str:
+    return SEPARATOR.join(name or HIDDEN_NAME for _id, name in path)
 
 
-@functools.lru_cache(maxsize=KEPT)
-def _file_row(file: ListRow, folder: str, thumbnail: bool, said: Said) -> FileRow:
-    """The first pages of a library are the same for many people, and say the same all day."""
-    column, (before, after), _language, _day, _zone = said
-    moment, teller = getattr(file, column), DateFormatter()
+@functools.lru_cache(maxsize=CACHED_ROWS)
+def _file_row(file: ListRow, folder: str, thumbnail: bool, row_context: RowContext) -> FileRow:
+    """Format one file. Cached, because many users see the same first pages all day."""
+    column, (before, after), _language, _day, _zone = row_context
+    time, formatter = getattr(file, column), DateFormatter()
     return FileRow(
         link=file.link,
         url=f"{before}{file.link}{after}",
@@ -92,17 +92,17 @@ def _file_row(file: ListRow, folder: str, thumbnail: bool, said: Said) -> FileRo
         private=file.visibility == Visibility.PRIVATE,
         family=file.family,
         size=filesize(file.size),
-        exact_size=teller.exact_bytes(file.size),
-        added=teller.when(moment),
-        exact=teller.exact_time(moment),
-        iso=moment.isoformat() if moment else "",
+        exact_size=formatter.exact_bytes(file.size),
+        added=formatter.when(time),
+        exact=formatter.exact_time(time),
+        iso=time.isoformat() if time else "",
         by=file.owner,
         folder=folder,
         thumbnail=thumbnail,
     )
 
 
-def _addresses(route: str, example: object) -> tuple[str, str]:
-    """What stands before and after the id in the addresses of one route: the resolver is not asked fifty times."""
+def _url_parts(route: str, example: object) -> tuple[str, str]:
+    """Return the URL of a route before and after the id, so that `reverse` runs once instead of fifty times."""
     before, after = reverse(route, args=[example]).split(str(example))
     return before, after

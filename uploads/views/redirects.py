@@ -1,4 +1,4 @@
-"""Where a person came from, and what is said there."""
+"""Redirects back to a page, and the messages shown there."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ MAX_URL_CHARACTERS = 2_000
 
 
 def redirect_next(request: HttpRequest, default: str | None = None) -> HttpResponseRedirect:
-    """To the page that the form names as `next`, if that is one of ours."""
+    """Redirect to the form's `next` if it is a path of this site, otherwise to `default` or the library."""
     url = request.POST.get("next", "")
-    ours = url_has_allowed_host_and_scheme(url, allowed_hosts={request.get_host()}, require_https=request.is_secure())
-    if not ours or not url.startswith("/") or len(url) > MAX_URL_CHARACTERS:
+    hosts = {request.get_host()}
+    is_safe = url_has_allowed_host_and_scheme(url, allowed_hosts=hosts, require_https=request.is_secure())
+    if not is_safe or not url.startswith("/") or len(url) > MAX_URL_CHARACTERS:
         url = default or reverse("library")
     return HttpResponseRedirect(url)
 
 
 def flash_result(
-    request: HttpRequest, done: str, outcome: BulkResult, *, unusable: int = 0, undo: bool = False
+    request: HttpRequest, message: str, result: BulkResult, *, unusable: int = 0, undo: bool = False
 ) -> None:
-    """`done` for what was changed, then what was not and why. With `undo`, a button takes it back."""
-    if outcome.files:
-        messages.success(request, done, extra_tags=_undo(request, outcome) if undo else "")
-    if outcome.refused:
-        names = ", ".join(f"“{name}”" for name in outcome.refused[:MAX_NAMES])
-        more = len(outcome.refused) - MAX_NAMES
+    """Show `message` if files changed, then which did not and why. With `undo`, add a button to undo the change."""
+    if result.files:
+        messages.success(request, message, extra_tags=_undo(request, result) if undo else "")
+    if result.refused:
+        names = ", ".join(f"“{name}”" for name in result.refused[:MAX_NAMES])
+        more = len(result.refused) - MAX_NAMES
         text = _("Not changed, because they are not yours to change: %(names)s") % {"names": names}
         if more > 0:
             text += " " + ngettext("and %(count)s more", "and %(count)s more", more) % {"count": more}
         messages.warning(request, text)
-    if unknown := outcome.unknown + unusable:
+    if unknown := result.unknown + unusable:
         messages.warning(
             request,
             ngettext(
@@ -51,7 +52,7 @@ def flash_result(
         )
 
 
-def _undo(request: HttpRequest, outcome: BulkResult) -> str:
-    """The event that tells of this act: with it, all that went into the trash then comes back."""
-    rows = Event.objects.about(outcome.links[0]).filter(action=Action.TRASH, actor_id=request_user(request).pk)
+def _undo(request: HttpRequest, result: BulkResult) -> str:
+    """Return the id of the event of this change, with which `undo` restores all files that it moved to the trash."""
+    rows = Event.objects.about(result.links[0]).filter(action=Action.TRASH, actor_id=request_user(request).pk)
     return str(rows.values_list("pk", flat=True).first() or "")

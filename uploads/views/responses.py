@@ -39,50 +39,50 @@ def is_api_request(request: HttpRequest) -> bool:
 
 
 def error_response(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """The whole answer to a request that failed as a whole."""
+    """Return the response to a failed request: JSON for the API, a page otherwise."""
     if is_api_request(request):
         return with_problem_headers(JsonResponse({"error": error_json(problem)}, status=problem.status_code), problem)
     return error_page(problem.status_code, message=problem.message, problem=problem)
 
 
 def error_page(code: int, *, message: str = "", problem: Problem | None = None) -> HttpResponse:
-    """An error page; it asks neither the database nor the session."""
-    told = {"message": message, "request_id": request_id.get()}
-    body = render_to_string(f"{code if code in PAGES else 400}.html", told)
-    answer = HttpResponse(body, status=code)
+    """Return an error page. It uses neither the database nor the session."""
+    context = {"message": message, "request_id": request_id.get()}
+    body = render_to_string(f"{code if code in PAGES else 400}.html", context)
+    response = HttpResponse(body, status=code)
     if code == 503:
-        answer["Retry-After"] = str(RETRY_SECONDS)
-    return with_problem_headers(answer, problem) if problem else answer
+        response["Retry-After"] = str(RETRY_SECONDS)
+    return with_problem_headers(response, problem) if problem else response
 
 
 def error_json(problem: Problem) -> dict[str, Any]:
-    told: dict[str, Any] = {"code": problem.code, "message": problem.message}
+    error: dict[str, Any] = {"code": problem.code, "message": problem.message}
     if isinstance(problem, PartsMissing):
-        told["missing"] = problem.numbers
-    return told
+        error["missing"] = problem.numbers
+    return error
 
 
-def no_store(answer: HttpResponse) -> HttpResponse:
-    answer["Cache-Control"] = "private, no-store"
-    return answer
+def no_store(response: HttpResponse) -> HttpResponse:
+    response["Cache-Control"] = "private, no-store"
+    return response
 
 
 def redirect_to_storage(url: str) -> HttpResponse:
-    """Return a redirect to a presigned URL, with a head as short as can be.
+    """Return a redirect to a presigned URL, with as few headers as possible.
 
     A redirect shows nothing, so it has no type and does not repeat the pages' policy: a proxy that buffers 4 KiB of a
     response's head, as nginx does by default, answers 502 to a longer one, and a long name takes 3 KB of the URL alone.
     """
-    answer = HttpResponseRedirect(url)
-    del answer["Content-Type"]
-    answer["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
-    return no_store(answer)
+    response = HttpResponseRedirect(url)
+    del response["Content-Type"]
+    response["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+    return no_store(response)
 
 
 def head_response(*, size: int, content_type: str, disposition: str) -> HttpResponse:
-    """Return the answer to HEAD of stored bytes, as the storage answers GET (RFC 9110, 9.3.2).
+    """Return the response to HEAD of stored bytes, as the storage answers GET (RFC 9110, 9.3.2).
 
-    A presigned URL is good for one method: a client that followed the redirect with HEAD would get 403.
+    A presigned URL is valid for one method: a client that followed the redirect with HEAD would get 403.
     """
     headers = {
         "Content-Type": content_type,
@@ -94,23 +94,23 @@ def head_response(*, size: int, content_type: str, disposition: str) -> HttpResp
 
 
 def multi_status(items: list[dict[str, Any]], problems: list[Problem]) -> HttpResponse:
-    """The answer about several files: 200 as soon as one went well, else what the first one met.
+    """Return the response about several files: 200 if any succeeded, otherwise the status of the first error.
 
-    202 only when all are still being completed.
+    202 only if all are still being completed.
     """
     if len(problems) < len(items):
         return no_store(JsonResponse({"files": items}))
-    told = max(problems, key=lambda problem: problem.status_code >= 400)
+    problem = max(problems, key=lambda item: item.status_code >= 400)
     body: dict[str, Any] = {"files": items}
-    if told.status_code >= 400:
-        body["error"] = error_json(told)
-    return with_problem_headers(JsonResponse(body, status=told.status_code), told)
+    if problem.status_code >= 400:
+        body["error"] = error_json(problem)
+    return with_problem_headers(JsonResponse(body, status=problem.status_code), problem)
 
 
 def api_view(
     *methods: str, permission: str | None = None
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
-    """A view of the protocol: its methods, the permission it takes, JSON in, problems told as JSON."""
+    """Decorate a view of the upload protocol: check method, permission and content type; return problems as JSON."""
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @functools.wraps(view)
@@ -132,7 +132,7 @@ def api_view(
 
 
 def html_errors(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """A view for people: a problem becomes a readable page."""
+    """Decorate a view of a page: return problems as error pages."""
 
     @functools.wraps(view)
     def guarded(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
@@ -144,17 +144,17 @@ def html_errors(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
     return guarded
 
 
-def with_problem_headers(answer: HttpResponse, problem: Problem) -> HttpResponse:
-    """The answer with what its problem tells a client beside the words: when to ask again, which methods work."""
+def with_problem_headers(response: HttpResponse, problem: Problem) -> HttpResponse:
+    """Add the headers of a problem to its response: Retry-After and Allow."""
     if retry_after := getattr(problem, "retry_after", None):
-        answer["Retry-After"] = str(retry_after)
+        response["Retry-After"] = str(retry_after)
     if allowed := getattr(problem, "allowed", None):
-        answer["Allow"] = ", ".join(allowed)
-    return no_store(answer)
+        response["Allow"] = ", ".join(allowed)
+    return no_store(response)
 
 
 def request_user(request: HttpRequest) -> User:
-    """The person behind a request that the login check let through."""
+    """Return the user of a request that passed the login check. Raises PermissionDenied otherwise."""
     if not isinstance(request.user, User):
         raise PermissionDenied
     return request.user

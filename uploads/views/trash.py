@@ -1,4 +1,4 @@
-"""The trash, and the way back out of it."""
+"""The trash: list, move to trash, restore, undo."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ def trash(request: HttpRequest) -> HttpResponse:
 @require_POST
 @html_errors
 def trash_file(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Hide one file; the message offers to take it back."""
+    """Move one file to the trash; the message offers to undo it."""
     user = request_user(request)
-    found = get_object_or_404(File.objects.removable_by(user).by_link(pk))
-    services.trash(found, by=user)
-    flash_result(request, _("“%(name)s” is in the trash.") % {"name": found.name}, BulkResult([found]), undo=True)
-    return redirect_next(request, found.folder.get_absolute_url() if found.folder else None)
+    file = get_object_or_404(File.objects.removable_by(user).by_link(pk))
+    services.trash(file, by=user)
+    flash_result(request, _("“%(name)s” is in the trash.") % {"name": file.name}, BulkResult([file]), undo=True)
+    return redirect_next(request, file.folder.get_absolute_url() if file.folder else None)
 
 
 @require_POST
 @html_errors
 def restore_file(request: HttpRequest, pk: UUID) -> HttpResponse:
-    found = get_object_or_404(File.objects.removable_by(request.user).by_link(pk))
-    services.restore(found, by=request_user(request))
-    messages.success(request, _("“%(name)s” is back in the library.") % {"name": found.name})
+    file = get_object_or_404(File.objects.removable_by(request.user).by_link(pk))
+    services.restore(file, by=request_user(request))
+    messages.success(request, _("“%(name)s” is back in the library.") % {"name": file.name})
     return redirect("file", pk=pk)
 
 
 @require_POST
 @html_errors
 def undo(request: HttpRequest) -> HttpResponse:
-    """Bring back what one act of this person put into the trash. Raises InvalidTransition for an act that was none."""
+    """Restore the files that one action of this user moved to the trash. Raises InvalidTransition if there is none."""
     user = request_user(request)
-    mine = Event.objects.filter(actor_id=user.pk, action=Action.TRASH)
-    event = mine.filter(pk=parse_id(request.POST.get("event")) or 0).first()
+    events = Event.objects.filter(actor_id=user.pk, action=Action.TRASH)
+    event = events.filter(pk=parse_id(request.POST.get("event")) or 0).first()
     if event is None:
         raise InvalidTransition(_("There is nothing to take back. What was removed is in the trash."))
-    links = [link for link in mine.filter(at=event.at).values_list("file_id", flat=True) if link]
-    outcome = services.restore_many(links, by=user)
-    count = len(outcome.files)
-    done = ngettext("%(count)s file is back.", "%(count)s files are back.", count) % {"count": count}
-    flash_result(request, done, outcome)
+    links = [link for link in events.filter(at=event.at).values_list("file_id", flat=True) if link]
+    result = services.restore_many(links, by=user)
+    count = len(result.files)
+    message = ngettext("%(count)s file is back.", "%(count)s files are back.", count) % {"count": count}
+    flash_result(request, message, result)
     return redirect_next(request)
