@@ -230,10 +230,6 @@ class File(models.Model):
     def part_count(self) -> int:
         return parts.part_count(self.size, self.part_size)
 
-    @property
-    def get_basis_display_text(self) -> str:
-        return str(ChecksumStatus(self.checksum_basis).label)
-
     def length_of(self, number: int) -> int:
         return parts.part_length(number, size=self.size, part_size=self.part_size)
 
