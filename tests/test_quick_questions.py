@@ -138,7 +138,7 @@ def walk(user: User, asked: ListQuery) -> Iterator[Page]:
         yield page
         if page.next is None:
             return
-        after = Cursor.read(str(page.next), COLUMNS[asked.column])
+        after = Cursor.decode(str(page.next), COLUMNS[asked.column])
 
 
 def as_before(user: User, asked: ListQuery, folder: Folder | None, after: Cursor | None) -> Page:

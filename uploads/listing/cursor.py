@@ -31,7 +31,7 @@ class Cursor:
         return isinstance(self.id, int)
 
     @classmethod
-    def read(cls, text: str, column: str) -> Cursor | None:
+    def decode(cls, text: str, column: str) -> Cursor | None:
         """Return the cursor encoded in `text`, or None if it is empty. Raises InvalidCursor."""
         if not text:
             return None

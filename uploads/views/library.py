@@ -104,7 +104,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     user = request_user(request)
     query, notes = read_list_query(request.GET, user)
     try:
-        after = Cursor.read(request.GET.get("after", ""), scope.columns[query.column])
+        after = Cursor.decode(request.GET.get("after", ""), scope.columns[query.column])
     except InvalidCursor as error:
         raise Http404 from error
     page, too_broad = _page(user, query, scope, after)
