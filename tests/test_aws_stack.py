@@ -15,7 +15,7 @@ from tests import stores
 from tests.aws_moto import DOMAIN, Account, account, set_bucket_up
 from tests.aws_template import REGION, Template
 from uploads import s3
-from uploads.s3.bucket import POINTS, SettingStatus, compare_setting
+from uploads.s3.bucket import BUCKET_SETTINGS, SettingStatus, compare_setting
 from uploads.services import bucket_spec
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import posture_lines
@@ -72,17 +72,17 @@ def test_provision_has_nothing_to_do_but_to_mark_the_bucket(as_made: stores.Buck
 
 def test_doctor_finds_every_setting_of_the_bucket_as_wanted(at_aws: Account) -> None:
     wanted = bucket_spec.desired_bucket(bucket_spec.site_origins())
-    lines = [line for point in POINTS for line in posture_lines(point, wanted)]
-    assert len(lines) == len(POINTS)
+    lines = [line for point in BUCKET_SETTINGS for line in posture_lines(point, wanted)]
+    assert len(lines) == len(BUCKET_SETTINGS)
     assert {line.level for line in lines} == {Level.OK}
 
 
 def test_the_documents_are_those_that_provision_would_write(at_aws: Account) -> None:
     """Not only equal in what is told of them; the policy has statements of the stack's own besides."""
     wanted = bucket_spec.desired_bucket(bucket_spec.site_origins())
-    for point in POINTS:
+    for point in BUCKET_SETTINGS:
         looked = compare_setting(point, wanted)
-        now, expected = looked.now, looked.wanted
+        now, expected = looked.now, looked.desired
         if point.subject == "policy":
             now, expected = _by_sid(now), _by_sid(expected)
         if point.subject == "lifecycle":

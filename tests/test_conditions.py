@@ -28,7 +28,7 @@ from uploads.errors import Conflict, StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Finding, Origin, State
 from uploads.models.querysets import seconds_from_now
 from uploads.s3.client import OWNER
-from uploads.s3.probes import try_conditions
+from uploads.s3.probes import probe_conditions
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import condition_lines, owner_lines
 from uploads.services.doctor.storage import reach_lines
@@ -361,12 +361,12 @@ def test_doctor_fails_for_an_owner_that_the_store_ignores(bucket: Bucket, settin
 
 
 def test_what_each_store_honors_is_found_out(bucket: Bucket) -> None:
-    assert try_conditions() == frozenset()
+    assert probe_conditions() == frozenset()
     assert (bucket.objects(), bucket.multipart_uploads()) == ({}, [])
 
 
 def test_what_the_digest_store_honors_is_found_out(digest_bucket: Bucket) -> None:
-    assert try_conditions() == {"complete"}
+    assert probe_conditions() == {"complete"}
     assert (digest_bucket.objects(), digest_bucket.multipart_uploads()) == ({}, [])
 
 

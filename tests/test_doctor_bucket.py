@@ -17,7 +17,7 @@ from tests import fronts, stores
 from tests.doctors import EVIL, ORIGIN, between, examined, level, one
 from uploads import s3
 from uploads.models import Installation
-from uploads.s3.bucket import POINTS, archive_tiers, lifecycle_conflicts, unknown_classes
+from uploads.s3.bucket import BUCKET_SETTINGS, archive_tiers, lifecycle_conflicts, unknown_classes
 from uploads.s3.probes import digests
 from uploads.services.bucket_spec import desired_bucket
 from uploads.services.doctor import Level
@@ -157,7 +157,7 @@ def test_such_a_rule_in_the_bucket_fails(safe: stores.Bucket) -> None:
     rules = safe.client.get_bucket_lifecycle_configuration(Bucket=safe.name)["Rules"]
     theirs: Any = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
     safe.client.put_bucket_lifecycle_configuration(Bucket=safe.name, LifecycleConfiguration={"Rules": [theirs, *rules]})
-    (lifecycle,) = (point for point in POINTS if point.subject == "lifecycle")
+    (lifecycle,) = (point for point in BUCKET_SETTINGS if point.subject == "lifecycle")
     fine, wrong = posture_lines(lifecycle, desired_bucket([ORIGIN]))
     assert (fine.level, wrong.level) == (Level.OK, Level.FAIL)
 
@@ -317,6 +317,6 @@ def test_what_an_earlier_trial_left_is_removed(bucket: stores.Bucket, monkeypatc
     bucket.write("quarantine/other", b"x")
     one(digest_lines())
     assert set(bucket.objects()) == {"quarantine/doctor-left", "quarantine/other"}  # it may belong to one at work now
-    monkeypatch.setattr(digests, "LEFT_BEHIND", timedelta(seconds=-5))
+    monkeypatch.setattr(digests, "LEFTOVER_AGE", timedelta(seconds=-5))
     one(digest_lines())
     assert set(bucket.objects()) == {"quarantine/other"}

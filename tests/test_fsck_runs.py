@@ -126,13 +126,13 @@ def test_an_empty_database_over_a_full_bucket_is_refused(marked: Bucket) -> None
 def test_a_listing_out_of_order_is_refused(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         stored(alice, marked, key=key(number))
-    read = listing._read
+    read = listing._parse_page
 
     def backwards(text: str) -> tuple[s3.Page, str]:
         page, token = read(text)
         return s3.Page(page.keys[::-1], page.sizes, page.etags, page.moments), token
 
-    monkeypatch.setattr(listing, "_read", backwards)
+    monkeypatch.setattr(listing, "_parse_page", backwards)
     assert run()[0] == 2
     assert Report.objects.get().outcome == RunOutcome.REFUSED
 

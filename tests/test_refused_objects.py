@@ -135,9 +135,9 @@ def test_archived_and_encrypted_objects_are_told_by_a_real_store(digest_bucket: 
         Bucket=digest_bucket.name, Key="odd/key.txt", Body=b"x", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32
     )
     with pytest.raises(ObjectArchived):
-        s3.read_start(cold[0].key, most=1)
+        s3.read_start(cold[0].key, max_bytes=1)
     with pytest.raises((ObjectEncrypted, ObjectRefused)):
-        s3.read_start("odd/key.txt", most=1)
+        s3.read_start("odd/key.txt", max_bytes=1)
 
 
 # --- previews -----------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_readers_get_stored_bytes_whatever_encoding_an_object_has(store: Bucket,
     assert found is not None
     assert (found.size, found.first_bytes) == (len(body), body[:8192])
     assert found.content_encoding == ", ".join(encoding.lower().replace(" ", "").split(","))
-    assert s3.read_start(key, most=7) == body[:7]
+    assert s3.read_start(key, max_bytes=7) == body[:7]
     assert b"".join(s3.read(key) or []) == body
     for start in (0, 3):
         stream = s3.stream(key, start=start)

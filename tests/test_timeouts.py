@@ -377,7 +377,7 @@ def test_no_url_outlives_the_credentials_that_sign_it(left: int, monkeypatch: py
 def test_the_clients_are_made_with_these_limits() -> None:
     kinds: dict[client.Kind, tuple[str, str]] = {
         "quick": ("store: read", "store: attempts"),
-        "patient": ("store, patiently: read", "store, patiently: attempts"),
+        "batch": ("store, patiently: read", "store, patiently: attempts"),
     }
     for kind, (read_seconds, attempts) in kinds.items():
         made: Any = client.client(kind).meta.config  # its types know nothing of it

@@ -39,7 +39,7 @@ def _warm_up() -> None:
     reverse("uploads")
     Client().handler.load_middleware()
     client.client("quick")
-    client.client("patient")
+    client.client("batch")
     client.http()
 
 

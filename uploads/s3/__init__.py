@@ -1,7 +1,7 @@
-"""The one door to the bucket: the only importer of boto3, botocore and storages.
+"""All access to storage: the only package that imports boto3, botocore and storages.
 
-Nothing here knows a row. "Not there" is None, a refusal (403) is never taken for "not there", and
-whatever else goes wrong is StorageUnavailable. No call is made inside a database transaction.
+It knows no models. A missing object is None, a denied request (403) is never treated as a missing object, and every
+other failure is StorageUnavailable. No call is made inside a database transaction.
 """
 
 from uploads.s3.client import keeps_digests, needs_digests, signs_payloads

@@ -1,4 +1,4 @@
-"""Bringing an object from one store to another: by the store itself where both are at one endpoint, or through us."""
+"""Copies between stores, by the store itself where both have one endpoint, and copies into quarantine."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ from uploads.s3.stores import Store, store_named
 
 # S3 API: CopyObject and a single PUT take at most 5 GiB
 MAX_COPY_BYTES = 5 * 1024**3
-COPY_TAG_HEADER = "amalga-moved"  # in the metadata of each copy: by which installation
-MARK_ETAG = "amalga-moved-etag"  # and the ETag of what was copied
+COPY_TAG_HEADER = "amalga-moved"  # metadata of each copy: the installation that made it
+ETAG_HEADER = "amalga-moved-etag"  # and the ETag of the source
 CANNOT_COPY = ABSENT | {"NotImplemented", "MethodNotAllowed", "NotSupported", "InvalidRequest", "InvalidArgument",
                         "MalformedXML", "PreconditionFailed", "AccessDenied", "403", "404", "405", "501"}  # fmt: skip
 
 
 class CopyTag(NamedTuple):
-    """By which installation an object was brought to its store, and the ETag of what was copied; both empty where it
-    came otherwise."""
+    """The installation that copied an object to its store, and the ETag of the source; both empty for other objects."""
 
     by: str = ""
     etag: str = ""
 
     def metadata(self) -> dict[str, str]:
-        return {name: value for name, value in ((COPY_TAG_HEADER, self.by), (MARK_ETAG, self.etag)) if value}
+        return {name: value for name, value in ((COPY_TAG_HEADER, self.by), (ETAG_HEADER, self.etag)) if value}
 
 
 def copy_within(
@@ -44,11 +43,11 @@ def copy_within(
     content_encoding: str = "",
     once: bool = False,
 ) -> bool:
-    """Let the store copy an object, in parts of these lengths. False when it will not: then read and send it.
-    Only what has the ETag of the mark is copied. A copy keeps nothing but its type and what is given here. `once`: no
-    object is written over, where the store can tell; False as well when one is there already.
+    """Let the storage copy an object, in parts of these lengths. False when it cannot: then read and send it.
 
-    Whether the copy is right is for the caller to find out. Raises StorageUnavailable. Safe to repeat.
+    Only an object with the ETag of `mark` is copied. The copy has only its type and the headers given here. `once`: no
+    object is overwritten, where the storage supports that; False as well when one exists already. The caller must
+    verify the copy. Raises StorageUnavailable. Safe to repeat.
     """
     if _endpoint(source) != _endpoint(target):
         return False
@@ -71,12 +70,12 @@ def put_file(
     content_encoding: str = "",
     once: bool = False,
 ) -> None:
-    """Store a whole object out of a file. `digests`: the base64 SHA-256 and MD5, of which the store gets to check
-    the one it knows. `once`: StorageUnavailable when an object is there already, where the store can tell."""
+    """Store a whole object from a file. `digests`: the base64 SHA-256 and MD5; the storage verifies the one that it
+    supports. `once`: StorageUnavailable when an object exists already, where the storage supports that."""
     at = store_named(store)
     extra: dict[str, Any] = {"IfNoneMatch": "*"} if once and at.keeps_digests else {}  # as in `sign_put`
     with translate_errors("PutObject"):
-        client("slow", at).put_object(
+        client("bulk", at).put_object(
             Bucket=at.bucket, Key=key, Body=body, ContentType=OCTET_STREAM, Metadata=mark.metadata(),
             **_encoded(content_encoding), **_digest(at, digests), **extra,
         )  # fmt: skip
@@ -85,36 +84,36 @@ def put_file(
 def put_part(
     key: str, multipart_id: str, number: int, body: IO[bytes], *, digests: tuple[str, str], length: int, store: str
 ) -> UploadedPart:
-    """Send one part out of a file; `digests` as for `put_file`."""
+    """Send one part from a file; `digests` as for `put_file`."""
     at = store_named(store)
     with translate_errors("UploadPart"):
-        answer = client("slow", at).upload_part(
+        response = client("bulk", at).upload_part(
             Bucket=at.bucket, Key=key, UploadId=multipart_id, PartNumber=number, Body=body, **_digest(at, digests)
         )
-    return UploadedPart(number, length, answer["ETag"], digests[0] if at.keeps_digests else None)
+    return UploadedPart(number, length, response["ETag"], digests[0] if at.keeps_digests else None)
 
 
 def copy_tag(key: str, *, store: str) -> CopyTag | None:
-    """None if there is no object. Raises StorageUnavailable."""
+    """Return the tag of a copy; None if there is no object. Raises StorageUnavailable."""
     at = store_named(store)
     try:
-        with translate_errors("HeadObject", absent={"404", "NoSuchKey"}):  # a HEAD has no words
-            metadata = client("patient", at).head_object(Bucket=at.bucket, Key=key)["Metadata"]
+        with translate_errors("HeadObject", absent={"404", "NoSuchKey"}):  # a HEAD has no body
+            metadata = client("batch", at).head_object(Bucket=at.bucket, Key=key)["Metadata"]
     except ClientError:
         return None
-    told = {name.lower(): value for name, value in metadata.items()}  # rclone capitalises names
-    return CopyTag(told.get(COPY_TAG_HEADER, ""), told.get(MARK_ETAG, ""))
+    headers = {name.lower(): value for name, value in metadata.items()}  # rclone capitalizes names
+    return CopyTag(headers.get(COPY_TAG_HEADER, ""), headers.get(ETAG_HEADER, ""))
 
 
 class CopyUnsupported(Exception):
-    """The store took a part that it should have copied for an upload without bytes, as rclone does."""
+    """The storage treated the copy of a part as an upload of no bytes, as rclone does."""
 
 
 def _copy_whole(key: str, source: Store, target: Store, mark: CopyTag, content_encoding: str, *, once: bool) -> None:
     extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if target.keeps_digests else {}
     extra |= source.as_source | (target.if_absent("copy") if once else {})
     with translate_errors("CopyObject", absent=CANNOT_COPY):
-        client("slow", target).copy_object(
+        client("bulk", target).copy_object(
             Bucket=target.bucket, Key=key, CopySource={"Bucket": source.bucket, "Key": key},
             CopySourceIfMatch=mark.etag, MetadataDirective="REPLACE", Metadata=mark.metadata(),
             ContentType=OCTET_STREAM, **_encoded(content_encoding), **extra,
@@ -124,20 +123,22 @@ def _copy_whole(key: str, source: Store, target: Store, mark: CopyTag, content_e
 def _copy_parts(
     key: str, lengths: Sequence[int], source: Store, target: Store, mark: CopyTag, content_encoding: str, *, once: bool
 ) -> bool:
-    begun = create_multipart(key, store=target.name, metadata=mark.metadata(), content_encoding=content_encoding)
+    multipart_id = create_multipart(key, store=target.name, metadata=mark.metadata(), content_encoding=content_encoding)
     try:
         ends = list(accumulate(lengths))
         parts = [
-            _copy_part(key, begun, number, (end - length, end - 1), etag=mark.etag, source=source, target=target)
+            _copy_part(key, multipart_id, number, (end - length, end - 1), etag=mark.etag, source=source, target=target)
             for number, (length, end) in enumerate(zip(lengths, ends, strict=True), start=1)
         ]
-        made = complete_multipart(key, begun, parts, size=ends[-1], store=target.name, kind="slow", once=once)
+        completed = complete_multipart(
+            key, multipart_id, parts, size=ends[-1], store=target.name, kind="bulk", once=once
+        )
     except BaseException:
-        abort_multipart(key, begun, store=target.name)
+        abort_multipart(key, multipart_id, store=target.name)
         raise
-    if not made:
-        abort_multipart(key, begun, store=target.name)
-    return made
+    if not completed:
+        abort_multipart(key, multipart_id, store=target.name)
+    return completed
 
 
 def _copy_part(
@@ -145,14 +146,14 @@ def _copy_part(
 ) -> UploadedPart:
     first, last = span
     with translate_errors("UploadPartCopy", absent=CANNOT_COPY):
-        answer = client("slow", target).upload_part_copy(
+        response = client("bulk", target).upload_part_copy(
             Bucket=target.bucket, Key=key, UploadId=multipart_id, PartNumber=number,
             CopySource={"Bucket": source.bucket, "Key": key}, CopySourceIfMatch=etag,
             CopySourceRange=f"bytes={first}-{last}", **source.as_source,
         )["CopyPartResult"]  # fmt: skip
-    if "ETag" not in answer:
+    if "ETag" not in response:
         raise CopyUnsupported
-    return UploadedPart(number, last - first + 1, answer["ETag"], answer.get("ChecksumSHA256"))
+    return UploadedPart(number, last - first + 1, response["ETag"], response.get("ChecksumSHA256"))
 
 
 def _encoded(content_encoding: str) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def _digest(at: Store, digests: tuple[str, str]) -> dict[str, Any]:
 
 
 def _endpoint(name: str) -> str:
-    """Empty for AWS, which copies from one region to another as well."""
+    """Return the endpoint of a store; empty for AWS, which also copies between regions."""
     return (store_named(name).endpoint or "").rstrip("/")
 
 
@@ -173,10 +174,10 @@ MAX_QUARANTINE_BYTES = 5 * 1024**3  # S3 API: CopyObject
 
 
 def quarantine(item: ObjectInfo, *, store: str | None = None) -> str:
-    """Copy this object, as it was seen, to `quarantine/<key>`, and return that key. The object itself stays.
+    """Copy this object, as it was listed, to `quarantine/<key>`, and return that key. The object itself stays.
 
-    Safe to repeat. Raises Conflict when that cannot be done: the object has changed or is larger than 5 GiB, or
-    another is there already; StorageUnavailable.
+    Safe to repeat. Raises Conflict when the object has changed or is larger than 5 GiB, or when another object is at
+    that key; StorageUnavailable.
     """
     at, key = store_named(store), QUARANTINE + item.key
     if item.size > MAX_QUARANTINE_BYTES:
@@ -188,7 +189,7 @@ def quarantine(item: ObjectInfo, *, store: str | None = None) -> str:
     extra |= at.as_source | (at.if_absent("copy") if before is None else {})
     try:
         with translate_errors("CopyObject", absent={"NoSuchKey", "PreconditionFailed"}):
-            client("slow", at).copy_object(
+            client("bulk", at).copy_object(
                 Bucket=at.bucket, Key=key, CopySource={"Bucket": at.bucket, "Key": item.key},
                 CopySourceIfMatch=item.etag, **extra,
             )  # fmt: skip

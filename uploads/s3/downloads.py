@@ -1,4 +1,4 @@
-"""Download URLs: short, signed, with headers that we set."""
+"""Presigned download URLs with the response headers that we set."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from uploads.s3.signing import expires_in, sign_get_at
 from uploads.s3.stores import Store, main_store, store_named
 
 DOWNLOAD_SECONDS = 300
-# Every header that a store keeps of a PUT and gives back with a GET (S3 API, "GetObject"), but for the two that depend
-# on the file. A presigned PUT leaves all but Content-Type to the sender. `identity` is "no encoding" (RFC 9110, 8.4.1):
-# a browser hands on the stored bytes, whatever encoding the object says it has.
+# Every header that a store keeps from a PUT and returns with a GET (S3 API, "GetObject"), except the two that depend on
+# the file. A presigned PUT leaves all but Content-Type to the sender. `identity` is "no encoding" (RFC 9110, 8.4.1):
+# a browser saves the stored bytes, whatever encoding the object declares.
 FIXED: dict[str, Any] = {
     "ResponseCacheControl": "private, no-store",
     "ResponseContentEncoding": "identity",
     "ResponseContentLanguage": "und",
-    "ResponseExpires": datetime(1970, 1, 1, tzinfo=UTC),  # not as text: boto3 would parse it twice for each URL
+    "ResponseExpires": datetime(1970, 1, 1, tzinfo=UTC),  # no string: boto3 would parse it twice for each URL
 }
-# With a long name the URL leaves out those without effect, so that the redirect fits into what proxies buffer: no-store
-# overrides Expires (RFC 9111, 5.2.2.5), and browsers make nothing of the language of a download.
+# With a long name the URL leaves out the headers without effect, so that the redirect fits into the buffers of proxies:
+# no-store overrides Expires (RFC 9111, 5.2.2.5), and browsers ignore the language of a download.
 WITHOUT_EFFECT = {"ResponseContentLanguage", "ResponseExpires"}
 MAX_CHARACTERS_WITH_ALL = 1_000  # of the disposition
-# Within one window a preview has one URL, so that browsers keep what they have; it is good for two.
+# Within one window a preview has one URL, so that browsers can cache it; it is valid for two windows.
 WINDOW_SECONDS = 900
 
 
 class DownloadStorage(S3Storage):  # type: ignore[misc]  # storages has no types
-    """django-storages over our bucket: its `url()` signs downloads, by S3 or, by settings, by CloudFront."""
+    """django-storages for our bucket: `url()` signs downloads for S3 or, if configured, for CloudFront."""
 
     def __init__(self, store: Store | None = None, **options: Any) -> None:
         self.store = store or main_store()
@@ -62,7 +62,7 @@ class DownloadStorage(S3Storage):  # type: ignore[misc]  # storages has no types
 
     @property
     def connection(self) -> Any:
-        """The client that the whole process shares: django-storages would make one for each thread that signs."""
+        """The client that the whole process shares: django-storages would create one for each thread that signs."""
         return SimpleNamespace(meta=SimpleNamespace(client=client("quick", self.store)))
 
     @property
@@ -74,24 +74,24 @@ class DownloadStorage(S3Storage):  # type: ignore[misc]  # storages has no types
         return bool(self.custom_domain and self.cloudfront_signer)
 
     def url(self, name: str, parameters: Any = None, expire: int | None = None, http_method: str | None = None) -> str:
-        """As django-storages has it; but CloudFront is told the headers in S3's words, and a key that it would tidy up
-        (`a//b`), which an imported file may have, is signed as it is."""
+        """Return a signed URL as django-storages does, with two differences: CloudFront gets S3's names of the headers,
+        and a key that django-storages would clean (`a//b`), as an imported file can have, is signed unchanged."""
         seconds = expire or DOWNLOAD_SECONDS
         if self.is_behind_cloudfront:
             return self._by_cloudfront(name, parameters or {}, datetime.now(UTC) + timedelta(seconds=seconds))
         if clean_name(name) == name and not name.startswith("/"):
             return str(super().url(name, parameters=parameters, expire=seconds, http_method=http_method))
-        asked = {**(parameters or {}), "Bucket": self.store.bucket, "Key": name}
-        return client("quick", self.store).generate_presigned_url("get_object", asked, seconds)
+        query = {**(parameters or {}), "Bucket": self.store.bucket, "Key": name}
+        return client("quick", self.store).generate_presigned_url("get_object", query, seconds)
 
     def url_since(self, name: str, *, parameters: dict[str, str], since: datetime, seconds: int) -> str:
-        """As `url()`, signed as if it were `since`: the same arguments give the same URL."""
+        """Return a URL signed as of `since`: the same arguments give the same URL."""
         if self.is_behind_cloudfront:
             return self._by_cloudfront(name, parameters, since + timedelta(seconds=seconds))
         return sign_get_at(name, parameters, since=since, seconds=seconds, store=self.store.name)
 
-    def good_for(self, seconds: int) -> int:
-        """How many of these a URL made now may live: not longer than the credentials, where these sign it."""
+    def valid_seconds(self, seconds: int) -> int:
+        """Return how many of these seconds a URL can be valid: not longer than the credentials that sign it."""
         return seconds if self.is_behind_cloudfront else expires_in(seconds, self.store)
 
     def _by_cloudfront(self, key: str, parameters: dict[str, Any], until: datetime) -> str:
@@ -100,32 +100,34 @@ class DownloadStorage(S3Storage):  # type: ignore[misc]  # storages has no types
 
 @functools.cache
 def download_storage(store: Store) -> DownloadStorage:
-    """The default storage of the settings, made by us so that `reset` can forget it. What options the settings give
-    it, a domain of CloudFront perhaps, are the main store's: out of another one, S3 itself delivers."""
+    """Return the storage of the settings, created here so that `reset` can clear it. The options of the settings, such
+    as a CloudFront domain, apply to the main store only: S3 delivers from other stores."""
     if store == main_store():
         return cast(DownloadStorage, storages.create_storage(settings.STORAGES["default"]))
     return DownloadStorage(store, custom_domain=None)
 
 
 def download_url(key: str, *, disposition: str, content_type: str, store: str | None = None) -> str:
-    """A URL for at most five minutes that gives the object's stored bytes with exactly these headers."""
-    left_out = WITHOUT_EFFECT if len(disposition) > MAX_CHARACTERS_WITH_ALL else set()
-    fixed = {name: value for name, value in FIXED.items() if name not in left_out}
+    """Return a URL, valid for at most five minutes, of the object's stored bytes with exactly these headers."""
+    omitted = WITHOUT_EFFECT if len(disposition) > MAX_CHARACTERS_WITH_ALL else set()
+    fixed = {name: value for name, value in FIXED.items() if name not in omitted}
     parameters = {**fixed, "ResponseContentDisposition": disposition, "ResponseContentType": content_type}
     with translate_errors("Sign"):
         storage = download_storage(store_named(store))
-        return storage.url(key, parameters=parameters, expire=storage.good_for(DOWNLOAD_SECONDS))
+        return storage.url(key, parameters=parameters, expire=storage.valid_seconds(DOWNLOAD_SECONDS))
 
 
 def preview_url(key: str, *, content_type: str, now: datetime | None = None, store: str | None = None) -> str:
-    """A URL of a preview: the same for a quarter of an hour, good for another, with headers that let this
-    person's browser, and nothing on the way, keep what it gets until the URL ends."""
+    """Return the URL of a preview: the same for 15 minutes, valid for another 15. Its headers let the person's browser,
+    but no proxy, cache it until the URL expires."""
     now = now or datetime.now(UTC)
     since = datetime.fromtimestamp(now.timestamp() // WINDOW_SECONDS * WINDOW_SECONDS, UTC)
     with translate_errors("Sign"):
         storage = download_storage(store_named(store))
-        # two windows, or less where the credentials end before: those of a role change then, and the URL with them
-        seconds = min(2 * WINDOW_SECONDS, int((now - since).total_seconds()) + storage.good_for(2 * WINDOW_SECONDS))
+        # two windows, or less where the credentials expire sooner: the URL changes then, with the role's new ones
+        seconds = min(
+            2 * WINDOW_SECONDS, int((now - since).total_seconds()) + storage.valid_seconds(2 * WINDOW_SECONDS)
+        )
         parameters = {
             "response-cache-control": "private",
             "response-content-disposition": "inline",
@@ -136,15 +138,15 @@ def preview_url(key: str, *, content_type: str, now: datetime | None = None, sto
 
 
 def reset() -> None:
-    """Forget every client, after settings changed (in tests) or a process forked."""
+    """Drop every client, after settings changed (in tests) or a process forked."""
     forget_clients()
     for cached in (session, http, download_storage):
         cached.cache_clear()
     readable_stores.clear()
 
 
-# As boto3 names what an answer's headers shall be, and as S3 has it in a query (S3 API, "GetObject").
-IN_A_QUERY = {
+# boto3's names of the response headers, and S3's names in a query (S3 API, "GetObject").
+QUERY_NAMES = {
     "ResponseCacheControl": "response-cache-control",
     "ResponseContentEncoding": "response-content-encoding",
     "ResponseContentLanguage": "response-content-language",
@@ -157,11 +159,11 @@ IN_A_QUERY = {
 def sign_for_cloudfront(
     signer: CloudFrontSigner, domain: str, key: str, parameters: Mapping[str, str | datetime], *, until: datetime
 ) -> str:
-    """A URL of this object with these headers, and of nothing else, until then: a canned policy signs all of it."""
-    named = sorted((IN_A_QUERY.get(name, name), _as_text(value)) for name, value in parameters.items())
-    plain = f"https://{domain}/{quote(key, safe='/~')}?{urlencode(named, quote_via=quote)}"
-    return signer.generate_presigned_url(plain, date_less_than=until)
+    """Return a URL of this object with these headers only, valid until `until`: a canned policy signs all of it."""
+    query = sorted((QUERY_NAMES.get(name, name), _format(value)) for name, value in parameters.items())
+    unsigned_url = f"https://{domain}/{quote(key, safe='/~')}?{urlencode(query, quote_via=quote)}"
+    return signer.generate_presigned_url(unsigned_url, date_less_than=until)
 
 
-def _as_text(value: str | datetime) -> str:
+def _format(value: str | datetime) -> str:
     return format_datetime(value, usegmt=True) if isinstance(value, datetime) else value

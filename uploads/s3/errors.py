@@ -1,4 +1,4 @@
-"""What the store answers to an operator's question, in its own words; people's requests never ask this way."""
+"""Errors with the storage's own codes, for operators' commands only."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from uploads.errors import StorageUnavailable
 
 NO_SUCH_FEATURE = {"NotImplemented", "XNotImplemented", "MethodNotAllowed", "UnsupportedOperation", "NotSupported",
                    "OperationNotSupported", "501", "405"}  # fmt: skip
-# rclone takes every PUT to a bucket for its creation
-TAKEN_FOR_CREATION = {"BucketAlreadyExists", "BucketAlreadyOwnedByYou"}
+# rclone treats every PUT to a bucket as its creation
+BUCKET_EXISTS = {"BucketAlreadyExists", "BucketAlreadyOwnedByYou"}
 DENIED = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
 NO_BUCKET = {"NoSuchBucket", "404"}
 OTHER_REGION = {"PermanentRedirect", "301", "307", "AuthorizationHeaderMalformed", "TemporaryRedirect",
@@ -26,8 +26,11 @@ AWS_HOST = re.compile(r"(^|\.)amazonaws\.com(\.cn)?$")
 
 
 class S3ResponseError(StorageUnavailable):
-    """The store did not do what was asked. `code` is its own word for why, or what kind of silence it was; `status`
-    is that of HTTP, 0 without an answer; `region` is where it says that the bucket is, `date` what time it has."""
+    """A failed call to storage.
+
+    `code` is the storage's error code, or the name of the exception without a response; `status` is the HTTP status, 0
+    without a response; `region` is where the storage says the bucket is, and `date` its time.
+    """
 
     def __init__(self, operation: str, code: str, *, status: int = 0, region: str = "", date: str = "") -> None:
         super().__init__(f"{operation}: {code}")
@@ -43,19 +46,19 @@ class S3ResponseError(StorageUnavailable):
 
     @property
     def is_unsupported(self) -> bool:
-        """The store knows no such thing. AWS, which knows them all, answers 405 to people of another account."""
-        return not at_aws() and (self.status in {405, 501} or self.code in NO_SUCH_FEATURE | TAKEN_FOR_CREATION)
+        """Whether the storage lacks the feature. AWS has all of them, and responds 405 to other accounts."""
+        return not at_aws() and (self.status in {405, 501} or self.code in NO_SUCH_FEATURE | BUCKET_EXISTS)
 
 
 def at_aws() -> bool:
-    """Whether the store is Amazon's own, also by an address of a VPC's or of a country's."""
+    """Return whether the endpoint is Amazon's, also that of a VPC or a country."""
     host = urlsplit(settings.S3_ENDPOINT or "https://amazonaws.com").hostname or ""
     return bool(AWS_HOST.search(host))
 
 
 @contextlib.contextmanager
 def raw_call(operation: str) -> Iterator[None]:
-    """Turn whatever boto3 and urllib3 raise into Said. None of it holds a URL, which would be a signed one."""
+    """Translate every error of boto3 and urllib3 into S3ResponseError, which never contains a (signed) URL."""
     try:
         yield
     except ClientError as error:
@@ -65,8 +68,8 @@ def raw_call(operation: str) -> Iterator[None]:
 
 
 def _response_error(operation: str, response: Any) -> S3ResponseError:
-    answer, told = response.get("ResponseMetadata", {}), response.get("Error", {})
-    headers = answer.get("HTTPHeaders", {})
-    region = headers.get("x-amz-bucket-region") or told.get("Region") or ""
-    code, status = str(told.get("Code", "unknown")), answer.get("HTTPStatusCode", 0)
+    metadata, error = response.get("ResponseMetadata", {}), response.get("Error", {})
+    headers = metadata.get("HTTPHeaders", {})
+    region = headers.get("x-amz-bucket-region") or error.get("Region") or ""
+    code, status = str(error.get("Code", "unknown")), metadata.get("HTTPStatusCode", 0)
     return S3ResponseError(operation, code, status=status, region=region, date=headers.get("date", ""))

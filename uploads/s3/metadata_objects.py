@@ -18,7 +18,7 @@ MAX_CHECKPOINT_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class HighWaterMark:
-    """The newest event that this installation's database had: its number, and when it happened."""
+    """The newest audit event in the database of this installation: its number and time."""
 
     installation: UUID
     event: int
@@ -26,18 +26,18 @@ class HighWaterMark:
 
 
 def read_high_water_mark(store: str | None = None) -> HighWaterMark | None:
-    """How far the bucket's database had come; None if nobody has said so yet.
+    """Return the newest event that was recorded in the bucket; None if there is none yet.
 
-    Raises StorageUnavailable, StorageDenied, and ValidationFailed when an object of that name holds something else.
+    Raises StorageUnavailable, StorageDenied, and ValidationFailed if that object has other content.
     """
     text = read_small(CLOCK_KEY, max_bytes=MAX_CHECKPOINT_BYTES, store=store)
     if text is None:
         return None
     try:
-        told = json.loads(text)
-        moment = HighWaterMark(UUID(told["installation"]), int(told["event"]), datetime.fromisoformat(told["at"]))
-        moment.at.timestamp()
-        if moment.at.tzinfo is None:
+        data = json.loads(text)
+        mark = HighWaterMark(UUID(data["installation"]), int(data["event"]), datetime.fromisoformat(data["at"]))
+        mark.at.timestamp()
+        if mark.at.tzinfo is None:
             raise ValueError("a time without a zone")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ValidationFailed(
@@ -45,16 +45,16 @@ def read_high_water_mark(store: str | None = None) -> HighWaterMark | None:
             "whose it is. When it is not needed, and the database is not older than the bucket, "
             "`manage.py after_restore --apply` writes it again."
         ) from None
-    return moment
+    return mark
 
 
-def put_high_water_mark(moment: HighWaterMark, store: str | None = None) -> None:
-    """Say how far the database has come, over whatever was said before. Safe to repeat."""
+def put_high_water_mark(mark: HighWaterMark, store: str | None = None) -> None:
+    """Write the newest event of the database to the bucket, over the previous one. Safe to repeat."""
     at = store_named(store)
-    told = {"installation": str(moment.installation), "event": moment.event, "at": moment.at.isoformat()}
+    data = {"installation": str(mark.installation), "event": mark.event, "at": mark.at.isoformat()}
     with translate_errors("PutObject"):
         client("quick", at).put_object(
-            Bucket=at.bucket, Key=CLOCK_KEY, Body=json.dumps(told).encode(), ContentType="application/json"
+            Bucket=at.bucket, Key=CLOCK_KEY, Body=json.dumps(data).encode(), ContentType="application/json"
         )
 
 
@@ -63,9 +63,9 @@ MAX_MARKER_BYTES = 1024
 
 
 def read_marker(store: str | None = None) -> UUID | None:
-    """The installation that the bucket says it belongs to; None if it says nothing.
+    """Return the installation that the bucket belongs to; None without a marker.
 
-    Raises StorageUnavailable, StorageDenied, and ValidationFailed when an object of that name holds something else.
+    Raises StorageUnavailable, StorageDenied, and ValidationFailed if that object has other content.
     """
     text = read_small(MARKER_KEY, max_bytes=MAX_MARKER_BYTES, store=store)
     if text is None:
@@ -80,7 +80,7 @@ def read_marker(store: str | None = None) -> UUID | None:
 
 
 def write_marker(installation: UUID, store: str | None = None) -> None:
-    """Say whose bucket it is, over whatever was said before. Safe to repeat."""
+    """Write the marker of this installation, over any other. Safe to repeat."""
     at = store_named(store)
     body = json.dumps({"installation": str(installation)}).encode()
     with translate_errors("PutObject"):

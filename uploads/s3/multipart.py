@@ -1,4 +1,4 @@
-"""Uploads in parts (S3 API: CreateMultipartUpload, UploadPart, ListParts, Complete, Abort)."""
+"""Multipart uploads (S3 API: CreateMultipartUpload, UploadPart, ListParts, Complete, Abort)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uploads.s3.stores import store_named
 
 @dataclass(frozen=True, slots=True)
 class UploadedPart:
-    """A part as the store has it; `sha256` only from stores that keep digests."""
+    """An uploaded part; `sha256` only from stores that keep checksums."""
 
     number: int
     size: int
@@ -26,7 +26,7 @@ class UploadedPart:
 def create_multipart(
     key: str, *, metadata: Mapping[str, str] | None = None, content_encoding: str = "", store: str | None = None
 ) -> str:
-    """Begin an upload in parts. The object gets the headers that are given here; those of its parts do not count."""
+    """Create a multipart upload and return its ID. The object gets the headers given here, not those of its parts."""
     at = store_named(store)
     extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if at.keeps_digests else {}
     if metadata:
@@ -34,30 +34,30 @@ def create_multipart(
     if content_encoding:
         extra["ContentEncoding"] = content_encoding
     with translate_errors("CreateMultipartUpload"):
-        answer = client("quick", at).create_multipart_upload(
+        response = client("quick", at).create_multipart_upload(
             Bucket=at.bucket, Key=key, ContentType=OCTET_STREAM, **extra
         )
-    return answer["UploadId"]
+    return response["UploadId"]
 
 
 def upload_part(
     key: str, multipart_id: str, number: int, body: bytes | memoryview, *, sha256: str, store: str | None = None
 ) -> None:
-    """Send one part from here, with retries: the bytes of a form come only once.
+    """Send one part from the server, with retries: the bytes of a form arrive only once.
 
-    An upload that is gone meanwhile raises InvalidTransition through the caller's next step, not here.
+    An upload that no longer exists raises InvalidTransition in the caller's next step, not here.
     """
     at = store_named(store)
     extra: dict[str, Any] = {"ChecksumSHA256": sha256} if at.keeps_digests else {}
     with translate_errors("UploadPart"):
-        client("patient", at).upload_part(
+        client("batch", at).upload_part(
             Bucket=at.bucket, Key=key, UploadId=multipart_id, PartNumber=number,
             Body=bytes(body), ContentLength=len(body), **extra,
         )  # fmt: skip
 
 
 def list_parts(key: str, multipart_id: str, *, store: str | None = None) -> list[UploadedPart] | None:
-    """Every part the store has, by number; None when it has no such upload (any more)."""
+    """Return every uploaded part, by number; None if the upload does not exist (any more)."""
     at = store_named(store)
     pages = client("quick", at).get_paginator("list_parts")
     try:
@@ -81,16 +81,16 @@ def complete_multipart(
     kind: Kind = "quick",
     once: bool = False,
 ) -> bool:
-    """Make the object out of its parts. False when the store has no such upload (any more): it was
-    completed before, or aborted. AWS answers a second Complete with 200, other stores with False.
+    """Assemble the object from its parts. Return False if the upload does not exist (any more): it was completed
+    before, or aborted. AWS responds 200 to a second Complete, which is True; other stores give False.
 
-    `once`: no object is written over, where the store can tell; False as well when one is there already.
+    `once`: no object is overwritten, where the storage supports that; False as well when one exists already.
 
-    The answer may also be lost, or be 200 with an error inside: both raise StorageUnavailable, and
-    only a look at the object tells.
+    The response can also be lost, or be 200 with an error inside: both raise StorageUnavailable, and only reading the
+    object shows the outcome.
     """
     at = store_named(store)
-    chosen: list[Any] = [
+    completed_parts: list[Any] = [
         {"PartNumber": part.number, "ETag": part.etag} | ({"ChecksumSHA256": part.sha256} if part.sha256 else {})
         for part in parts
     ]
@@ -100,7 +100,7 @@ def complete_multipart(
         with translate_errors("CompleteMultipartUpload", absent=ABSENT | CHANGED):
             client(kind, at).complete_multipart_upload(
                 Bucket=at.bucket, Key=key, UploadId=multipart_id,
-                MultipartUpload={"Parts": chosen}, **extra,
+                MultipartUpload={"Parts": completed_parts}, **extra,
             )  # fmt: skip
     except ClientError:
         return False
@@ -108,7 +108,7 @@ def complete_multipart(
 
 
 def abort_multipart(key: str, multipart_id: str, *, store: str | None = None) -> None:
-    """Throw the parts away. Safe to repeat; parts still on their way may need a second time."""
+    """Abort the upload and delete its parts. Safe to repeat; parts that are still being sent can need a second call."""
     at = store_named(store)
     try:
         with translate_errors("AbortMultipartUpload"):
@@ -118,7 +118,7 @@ def abort_multipart(key: str, multipart_id: str, *, store: str | None = None) ->
 
 
 def multipart_ids(key: str, *, store: str | None = None) -> list[str]:
-    """Every upload that is open for exactly this key, whoever began it."""
+    """Return every open upload of exactly this key, also those of other clients."""
     at = store_named(store)
     pages = client("quick", at).get_paginator("list_multipart_uploads")
     try:
@@ -130,6 +130,6 @@ def multipart_ids(key: str, *, store: str | None = None) -> list[str]:
                 if upload["Key"] == key
             ]
     except ClientError as error:
-        if code_of(error) == "NoSuchUpload":  # rclone says so of an empty list
+        if code_of(error) == "NoSuchUpload":  # rclone's response for an empty list
             return []
         raise

@@ -1,4 +1,4 @@
-"""Whole objects: look at one, store a small one, read one, remove one."""
+"""Single objects: head, sniff, put, read and delete."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<size>\d{1,18
 
 @dataclass(frozen=True, slots=True)
 class ObjectHead:
-    """An object as the store has it. `checksum` only from stores that keep digests; `content_encoding` as
-    `content_encoding.normalize` has it."""
+    """A stored object. `checksum` only from stores that keep checksums; `content_encoding` is normalized by
+    `content_encoding.normalize`."""
 
     size: int
     etag: str
@@ -50,70 +50,73 @@ class ObjectHead:
 
 @dataclass(frozen=True, slots=True)
 class _Response:
-    status: int  # 200, 206, 404 where the store says that there is no such key, or 416
+    status: int  # 200, 206, 404 if the storage says that the key does not exist, or 416
     headers: Mapping[str, str]
-    first: bytes
+    first_bytes: bytes
 
 
 def head_and_sniff(key: str, *, size: int, store: str | None = None) -> ObjectHead | None:
-    """Size, ETag, checksum and first bytes of an object of about `size` bytes; None if there is none.
+    """Return size, ETag, checksum and first bytes of an object of about `size` bytes; None if there is none.
 
-    One ranged GET tells all but the checksum, which S3 leaves out of ranged answers: a HEAD brings it.
-    An empty object has no range to ask for, and answers 416 when we expected bytes.
+    One ranged GET has all but the checksum, which S3 omits from ranged responses: a HEAD returns it. An empty object
+    has no range to request, and gives 416 when we expected bytes.
     """
     at = store_named(store)
     headers = {"Range": f"bytes=0-{FIRST_BYTES - 1}"} if size else {}
-    got = _get("GET", key, headers, at)
-    if got.status == 416:
-        got = _get("GET", key, {}, at)
-    if got.status == 404:
+    response = _get("GET", key, headers, at)
+    if response.status == 416:
+        response = _get("GET", key, {}, at)
+    if response.status == 404:
         return None
     checksum = None
     if at.keeps_digests:
         head = _get("HEAD", key, {}, at, ChecksumMode="ENABLED")
         checksum = head.headers.get("x-amz-checksum-sha256")
-    encoding = normalize(got.headers.get("Content-Encoding", ""))
-    return ObjectHead(whole_size(got.headers), got.headers["ETag"].strip('"'), checksum, got.first, encoding)
+    encoding = normalize(response.headers.get("Content-Encoding", ""))
+    return ObjectHead(
+        whole_size(response.headers), response.headers["ETag"].strip('"'), checksum, response.first_bytes, encoding
+    )
 
 
 def ping(store: str | None = None) -> None:
-    """Raise StorageUnavailable unless the store answers now, in seconds; that it refuses is an answer too."""
+    """Raise StorageUnavailable unless the storage responds within seconds; a denial is a response too."""
     with contextlib.suppress(StorageDenied):
         head_and_sniff(NEVER_USED, size=1, store=store)
 
 
 def put(key: str, body: bytes | memoryview, *, sha256: str, store: str | None = None) -> None:
-    """Store a whole object from here, with retries."""
+    """Store a whole object from the server, with retries."""
     at = store_named(store)
     extra: dict[str, Any] = {"ChecksumSHA256": sha256} if at.keeps_digests else {}
     with translate_errors("PutObject"):
-        client("patient", at).put_object(
+        client("batch", at).put_object(
             Bucket=at.bucket, Key=key, Body=bytes(body), ContentLength=len(body),
             ContentType=OCTET_STREAM, **extra,
         )  # fmt: skip
 
 
 def read_small(key: str, *, max_bytes: int, store: str | None = None) -> bytes | None:
-    """The first `max_bytes` of an object; None if there is none. Raises StorageUnavailable, also where they end
-    early."""
+    """Return the first `max_bytes` of an object; None if there is none. Raises StorageUnavailable, also when the body
+    ends early."""
     at = store_named(store)
     try:
         with translate_errors("GetObject"):
-            answer = client("quick", at).get_object(Bucket=at.bucket, Key=key)
-            with contextlib.closing(answer["Body"]) as body:
+            response = client("quick", at).get_object(Bucket=at.bucket, Key=key)
+            with contextlib.closing(response["Body"]) as body:
                 content = body.read(max_bytes)
     except ClientError:
         return None
-    if len(content) < min(max_bytes, answer["ContentLength"]):  # botocore notices only at the end of the body
+    if len(content) < min(max_bytes, response["ContentLength"]):  # botocore notices only at the end of the body
         log_error("GetObject", "IncompleteRead")
         raise StorageUnavailable("GetObject: ended early")
     return content
 
 
 def delete(key: str, *, etag: str = "", store: str | None = None) -> bool:
-    """Remove the object. Safe to repeat: an object that is not there counts as removed.
+    """Delete the object. Safe to repeat: a missing object counts as deleted.
 
-    With an `etag` only the object that has it, where the store can tell: False when another one is there, and stays.
+    With an `etag` only the object that has it, where the storage supports that: False when there is another one, which
+    stays.
     """
     at = store_named(store)
     expected = at.if_unchanged(etag)
@@ -127,10 +130,10 @@ def delete(key: str, *, etag: str = "", store: str | None = None) -> bool:
 
 
 def create_bucket() -> None:
-    """Make the bucket of a local installation. Safe to repeat."""
+    """Create the bucket of a local installation. Safe to repeat."""
     at = store_named(None)
     try:
-        with translate_errors("HeadBucket", absent={"404"}):  # a HEAD has no words
+        with translate_errors("HeadBucket", absent={"404"}):  # a HEAD has no body
             client("quick", at).head_bucket(Bucket=at.bucket)
     except ClientError:
         with translate_errors("CreateBucket"):
@@ -148,85 +151,85 @@ def _get(method: str, key: str, headers: dict[str, str], at: Store, **params: An
             Params={"Bucket": at.bucket, "Key": key, **params},
             ExpiresIn=HEAD_SECONDS,
         )
-        answer = http().request(method, url, headers=headers, preload_content=False)
-        first = _first_bytes(answer)
-    found = answer.status in {200, 206} and "ETag" in answer.headers
-    # A 404 may also mean the bucket, or come from something in between. A HEAD has no words for the
-    # difference: after a GET that found the object, its 404 is a fault.
-    absent = answer.status == 404 and b"NoSuchKey" in first
-    if found or absent or answer.status == 416:
-        return _Response(answer.status, answer.headers, first)
-    raise response_error(operation, answer)
+        response = http().request(method, url, headers=headers, preload_content=False)
+        first_bytes = _first_bytes(response)
+    exists = response.status in {200, 206} and "ETag" in response.headers
+    # A 404 may also mean the bucket, or come from a proxy. A HEAD has no body that says which: after a GET that found
+    # the object, its 404 is an error.
+    absent = response.status == 404 and b"NoSuchKey" in first_bytes
+    if exists or absent or response.status == 416:
+        return _Response(response.status, response.headers, first_bytes)
+    raise response_error(operation, response)
 
 
-def _first_bytes(answer: urllib3.BaseHTTPResponse) -> bytes:
-    """Read no more than we came for, even from a store that does not know ranges."""
-    first = answer.read(FIRST_BYTES)
-    if answer.read(1):
-        answer.close()
-    answer.release_conn()
-    return first
+def _first_bytes(response: urllib3.BaseHTTPResponse) -> bytes:
+    """Read only the first bytes, even from a store that ignores ranges."""
+    first_bytes = response.read(FIRST_BYTES)
+    if response.read(1):
+        response.close()
+    response.release_conn()
+    return first_bytes
 
 
 def whole_size(headers: Mapping[str, str]) -> int:
-    """The object's size: behind the slash of `Content-Range: bytes 0-8191/734003200`, or the length.
+    """Return the object's size: after the slash of `Content-Range: bytes 0-8191/734003200`, or the length.
 
     Some stores send that header with status 200.
     """
-    ranged = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-    return int(ranged["size"]) if ranged else int(headers["Content-Length"])
+    match = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+    return int(match["size"]) if match else int(headers["Content-Length"])
 
 
 MAX_KEYS = 1000  # S3 API: DeleteObjects
-# XML 1.0, 2.2: what no document can hold, not even escaped.
+# XML 1.0, 2.2: characters that no document can contain, not even escaped.
 NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def delete_many(
     keys: Sequence[str], *, etags: Mapping[str, str] | None = None, store: str | None = None
 ) -> dict[str, str]:
-    """Remove these objects. Safe to repeat: one that is not there counts as removed. Of keys in `etags` only the object
-    that has that ETag is removed, where the store can tell; another one stays, and is returned as PreconditionFailed.
+    """Delete these objects. Safe to repeat: a missing object counts as deleted. For keys in `etags` only the object
+    with that ETag is deleted, where the storage supports that; another one stays, returned as PreconditionFailed.
 
-    Returns the keys that the store did not remove, each with the store's word for why. Raises StorageUnavailable or
-    StorageDenied when it did not take the request as a whole: then some may be removed and some not.
+    Returns the keys that were not deleted, each with the storage's error code. Raises StorageUnavailable or
+    StorageDenied when a whole request failed: then some objects may be deleted and some not.
     """
     at, etags = store_named(store), etags or {}
-    left: dict[str, str] = {}
+    errors: dict[str, str] = {}
     single = [key for key in keys if NOT_IN_XML.search(key)]
-    together = [key for key in keys if not NOT_IN_XML.search(key)] if single else keys
-    for start in range(0, len(together), MAX_KEYS):
-        left |= _delete(at, together[start : start + MAX_KEYS], etags)
+    batched = [key for key in keys if not NOT_IN_XML.search(key)] if single else keys
+    for start in range(0, len(batched), MAX_KEYS):
+        errors |= _delete(at, batched[start : start + MAX_KEYS], etags)
     for key in single:
         try:
             if not delete(key, etag=etags.get(key, ""), store=store):
-                left[key] = "PreconditionFailed"
+                errors[key] = "PreconditionFailed"
         except StorageDenied as problem:
-            left[key] = problem.detail
-    return left
+            errors[key] = problem.detail
+    return errors
 
 
 def _delete(at: Store, keys: Sequence[str], etags: Mapping[str, str]) -> dict[str, str]:
     objects = [
         {"Key": key} | ({"ETag": f'"{etag}"'} if (etag := at.if_unchanged(etags.get(key, ""))) else {}) for key in keys
     ]
-    faults = delete_listed(at, objects, translate_errors("DeleteObjects", absent=()))
-    return {key: code for key, code in faults.items() if code != "NoSuchKey"}
+    errors = delete_listed(at, objects, translate_errors("DeleteObjects", absent=()))
+    return {key: code for key, code in errors.items() if code != "NoSuchKey"}
 
 
-def delete_listed(at: Store, objects: list[Any], faults: AbstractContextManager[None]) -> dict[str, str]:
-    """One request, whose own errors `faults` translates: the keys that were not removed, and the store's word why."""
-    s3 = client("patient", at)
+def delete_listed(at: Store, objects: list[Any], translate: AbstractContextManager[None]) -> dict[str, str]:
+    """Send one request, whose errors `translate` handles, and return the keys not deleted with their error codes."""
+    s3 = client("batch", at)
     if not at.keeps_digests:
-        s3.meta.events.register("before-call.s3.DeleteObjects", _by_md5, unique_id="amalga-md5")
-    with faults:
-        answer = s3.delete_objects(Bucket=at.bucket, Delete={"Objects": objects, "Quiet": True})
-    return {fault["Key"]: fault.get("Code", "unknown") for fault in answer.get("Errors", [])}
+        s3.meta.events.register("before-call.s3.DeleteObjects", _add_md5, unique_id="amalga-md5")
+    with translate:
+        response = s3.delete_objects(Bucket=at.bucket, Delete={"Objects": objects, "Quiet": True})
+    return {error["Key"]: error.get("Code", "unknown") for error in response.get("Errors", [])}
 
 
-def _by_md5(params: dict[str, Any], **_: Any) -> None:
-    """S3 wants a digest of this request. Stores that know none of the newer ones know Content-MD5, which boto3 sends
-    no more."""
+def _add_md5(params: dict[str, Any], **_: Any) -> None:
+    """Send Content-MD5: S3 requires a checksum of this request, and stores that lack the newer algorithms support MD5,
+    which boto3 no longer sends."""
     params["context"].get("checksum", {}).pop("request_algorithm", None)
     params["headers"].pop("x-amz-sdk-checksum-algorithm", None)
     digest = hashlib.md5(params["body"], usedforsecurity=False).digest()

@@ -1,4 +1,4 @@
-"""Tokens that let us into a database at RDS: signed by the role's credentials, as URLs of the store are."""
+"""IAM authentication tokens for databases at RDS, signed with the role's credentials like presigned URLs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from django.conf import settings
 from uploads.errors import StorageUnavailable
 from uploads.s3.client import session, translate_errors
 
-# RDS user guide, "Connecting to your DB instance using IAM authentication": how long it is good for, and that the
-# region is part of what is signed
+# RDS user guide, "Connecting to your DB instance using IAM authentication": how long a token is valid, and that the
+# signature includes the region
 TOKEN_SECONDS = 900
 REGION = re.compile(r"\.(?:rds\.)?([a-z]{2}(?:-[a-z]+)+-\d)\.(?:rds\.)?amazonaws\.com(?:\.cn)?$")
 SCHEME = "https://"
@@ -23,23 +23,23 @@ _lock = threading.Lock()
 
 
 def database_token(host: str, port: int, user: str) -> str:
-    """In the place of a password. Raises StorageUnavailable where there are no credentials.
+    """Return a token to use as the password. Raises StorageUnavailable without credentials.
 
-    What boto3's client of RDS makes, without that client: to load it takes longer than a person's first page may wait.
+    The result is that of boto3's RDS client, which takes longer to load than a person's first page may take.
     """
     region = region_of(host)
-    # several connections are opened at once, and boto3's sessions are not for several threads
+    # several threads open connections at once, and boto3's sessions are not thread-safe
     with _lock, translate_errors("GetDatabaseToken"):
-        found = session(region, None, None).get_credentials()
-        if found is None:
+        credentials = session(region, None, None).get_credentials()
+        if credentials is None:
             raise StorageUnavailable("GetDatabaseToken: none")
-        ours = found.get_frozen_credentials()
+        frozen = credentials.get_frozen_credentials()
     request = AWSRequest("GET", f"{SCHEME}{host}:{port}/?{urlencode({'Action': 'connect', 'DBUser': user})}")
-    SigV4QueryAuth(ours, "rds-db", region, expires=TOKEN_SECONDS).add_auth(request)
+    SigV4QueryAuth(frozen, "rds-db", region, expires=TOKEN_SECONDS).add_auth(request)
     return str(request.url).removeprefix(SCHEME)
 
 
 def region_of(host: str) -> str:
-    """The one in the address, which may be another than the bucket's."""
-    found = REGION.search(host.lower())
-    return found[1] if found else settings.S3_REGION
+    """Return the region in the host name, which may differ from the bucket's."""
+    match = REGION.search(host.lower())
+    return match[1] if match else settings.S3_REGION

@@ -1,4 +1,4 @@
-"""Signed URLs that say exactly what may be sent: how many bytes and, where the store checks, which."""
+"""Presigned requests that allow exactly one upload: how many bytes and, where the storage verifies, which bytes."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ class PresignedRequest:
 
 
 def expires_in(seconds: int, store: Store) -> int:
-    """At most `seconds`, and never longer than the credentials live: the store checks both.
+    """Return `seconds`, or less if the credentials expire sooner: the storage checks both.
 
-    Raises StorageUnavailable when they are at their end.
+    Raises StorageUnavailable for expired credentials.
     """
-    left = seconds_of_credentials(store)
-    if left is not None and left < 1:
+    remaining = seconds_of_credentials(store)
+    if remaining is not None and remaining < 1:
         log_error("Sign", "ExpiredCredentials")
         raise StorageUnavailable("Sign: ExpiredCredentials")
-    return seconds if left is None else min(seconds, int(left))
+    return seconds if remaining is None else min(seconds, int(remaining))
 
 
 def sign_put(key: str, *, size: int, sha256: str | None, store: str | None = None) -> PresignedRequest:
-    """A URL that stores `size` bytes under `key`, once where the store can refuse a second time.
+    """Return a URL that stores `size` bytes under `key`, only once where the storage supports that.
 
-    The sender may add Cache-Control, Content-Disposition, Content-Encoding, Content-Language and Expires, and the store
-    keeps them: it asks for signatures of `host` and `x-amz-*` alone (S3 API, "Authenticating requests: using query
-    parameters"), a signature can require a header but not forbid one, and bucket policies have no condition key for
-    these. So an object with an encoding is refused at the finish, and downloads override all of them
-    (`delivery.FIXED`).
+    The sender may add Cache-Control, Content-Disposition, Content-Encoding, Content-Language and Expires, and the
+    storage keeps them: it requires signatures of `host` and `x-amz-*` alone (S3 API, "Authenticating requests: using
+    query parameters"), a signature can require a header but not forbid one, and bucket policies have no condition key
+    for these. So an object with an encoding is rejected at completion, and downloads override all of them
+    (`downloads.FIXED`).
     """
     return sign_put_at(store_named(store), key, size=size, sha256=sha256)
 
@@ -93,9 +93,9 @@ def sign_part_at(
 def sign_get_at(
     key: str, parameters: dict[str, str], *, since: datetime, seconds: int, store: str | None = None
 ) -> str:
-    """A URL to GET an object for `seconds` from `since` on, which may be past: the same for the same arguments.
+    """Return a URL to GET an object for `seconds` after `since`, also in the past: the same for the same arguments.
 
-    boto3 signs as of now and nothing else, so its own signer is asked.
+    boto3's clients always sign as of now, so this uses botocore's signer.
     """
     at = store_named(store)
     request = AWSRequest("GET", f"{object_url(key, at)}?{urlencode(sorted(parameters.items()), quote_via=quote)}")
@@ -115,14 +115,14 @@ class _SignedSince(S3SigV4QueryAuth):
 
 
 class _SignedPayload(S3SigV4QueryAuth):
-    """Where botocore leaves the body unsigned, it is held to its hash (S3 API, "Create a signed AWS API request")."""
+    """Signs the hash of the body, which botocore leaves unsigned (S3 API, "Create a signed AWS API request")."""
 
     def payload(self, request: AWSRequest) -> str:
         return str(request.headers[PAYLOAD_HASH])
 
 
 def object_url(key: str, at: Store) -> str:
-    """The object's address at its store, without any query."""
+    """Return the object's URL at its store, without a query."""
     url = client("quick", at).generate_presigned_url("get_object", Params={"Bucket": at.bucket, "Key": key})
     return url.partition("?")[0]
 
@@ -130,16 +130,16 @@ def object_url(key: str, at: Store) -> str:
 def _sign_payload(
     query: dict[str, str], headers: dict[str, str], at: Store, *, key: str, size: int, sha256: str
 ) -> str:
-    """The hash stands in the URL and in a signed header: some stores look at the one, some at the other."""
+    """Sign a PUT with the hash in the URL and in a signed header: some stores check the one, some the other."""
     headers[PAYLOAD_HASH] = b64decode(sha256).hex()
     query = {**query, "X-Amz-Content-Sha256": headers[PAYLOAD_HASH]}
     if at.bucket_owner:
         query[OWNER] = at.bucket_owner
-    sent = {**headers, "Content-Length": str(size)}
+    signed_headers = {**headers, "Content-Length": str(size)}
     with translate_errors("Sign"):
-        request = AWSRequest("PUT", f"{object_url(key, at)}?{urlencode(query)}", headers=sent)
-        who, region = credentials(at).get_frozen_credentials(), client("quick", at).meta.region_name
-        _SignedPayload(who, "s3", region, expires=expires_in(URL_SECONDS, at)).add_auth(request)
+        request = AWSRequest("PUT", f"{object_url(key, at)}?{urlencode(query)}", headers=signed_headers)
+        frozen, region = credentials(at).get_frozen_credentials(), client("quick", at).meta.region_name
+        _SignedPayload(frozen, "s3", region, expires=expires_in(URL_SECONDS, at)).add_auth(request)
     return str(request.url)
 
 
@@ -155,7 +155,7 @@ def _sign(
 ) -> str:
     if at.keeps_digests:
         params["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = sha256 or ""
-    with translate_errors("Sign"):  # credentials of a role are fetched anew when they run out
+    with translate_errors("Sign"):  # credentials of a role are renewed when they expire
         return client("quick", at).generate_presigned_url(
             operation,
             Params={"Bucket": at.bucket, "Key": key, "ContentLength": size, **params},

@@ -1,4 +1,4 @@
-"""Which stores there are: the one that new files go to and, while an installation moves, one other."""
+"""The configured stores: the main one for new files and, while an installation moves, a second one."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A bucket and the way to it. Without keys of its own, boto3 finds some as it always does."""
+    """A bucket and how to reach it. Without keys of its own, boto3 searches for credentials as usual."""
 
-    name: str  # as rows have it
+    name: str  # as in the database
     bucket: str
     endpoint: str | None
     region: str
     addressing: str
-    checksums: str  # as S3_CHECKSUMS
+    checksums: str  # as in S3_CHECKSUMS
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
-    conditions: frozenset[str] = frozenset()  # as S3_CONDITIONS
+    conditions: frozenset[str] = frozenset()  # as in S3_CONDITIONS
     bucket_owner: str = ""  # the account that the bucket must belong to; empty for any
 
     @property
@@ -37,23 +37,23 @@ class Store:
         return self.checksums == "payload"
 
     def if_absent(self, operation: str) -> dict[str, Any]:
-        """What makes boto3's call of `complete` or `copy` write only where no object is yet; nothing where the store
-        does not know that. It says 412 PreconditionFailed otherwise."""
+        """Return arguments that let boto3's `complete` or `copy` write only where no object exists; empty where the
+        store does not support that. An existing object then gives 412 PreconditionFailed."""
         return {"IfNoneMatch": "*"} if operation in self.conditions else {}
 
     def if_unchanged(self, etag: str) -> str:
-        """The ETag, without quotes, that makes the store remove only that object; empty where it does not know that,
-        or where none is known."""
+        """Return the ETag, without quotes, for a conditional delete; empty where the storage does not support that, or
+        without an ETag."""
         return etag if "delete" in self.conditions else ""
 
     @property
     def as_source(self) -> dict[str, Any]:
-        """What boto3's copies say of the bucket that they read."""
+        """Return boto3's arguments for a copy from this bucket."""
         return {"ExpectedSourceBucketOwner": self.bucket_owner} if self.bucket_owner else {}
 
 
 def main_store() -> Store:
-    """The store of the variables AWS_*. Read anew each time: settings are not the same all through the tests."""
+    """Return the store of the AWS_* variables. Settings are read on every call, because tests change them."""
     return Store(
         settings.S3_STORE_NAME,
         settings.S3_BUCKET,
@@ -67,14 +67,14 @@ def main_store() -> Store:
 
 
 def secondary_store() -> Store | None:
-    """The store of the variables OTHER_S3_*, which is only there while files are moved."""
+    """Return the store of the OTHER_S3_* variables; None unless files are being moved."""
     return Store(**settings.OTHER_S3) if settings.OTHER_S3 else None
 
 
 def store_named(name: str | None) -> Store:
-    """The store that rows call so; None is the main one.
+    """Return the store of this name in the database; None is the main store.
 
-    Raises StorageUnavailable for a name that the settings do not know: nothing is wrong with the files there.
+    Raises StorageUnavailable for a name that is not in the settings: the files there are intact.
     """
     if name is None or name == settings.S3_STORE_NAME:
         return main_store()

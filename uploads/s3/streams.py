@@ -1,4 +1,4 @@
-"""Reading objects as they come: from any byte on, with a connection that may break and be made anew."""
+"""Streaming reads of objects from any byte, so that a caller can resume after a broken connection."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from uploads.s3.refusals import is_archived, refused_object
 from uploads.s3.stores import store_named
 
 CHUNK_BYTES = 1024**2
-SIGNED_SECONDS = 60  # the store asks for the signature once, at the beginning of an answer
+SIGNED_SECONDS = 60  # the storage checks the signature once, at the beginning of a response
 TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=BATCH_READ_SECONDS)
 QUICK = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)  # a person waits for it
 MAX_ERROR_BYTES = 8192
 
 
 class Stream:
-    """The bytes of an object from `start` on. To be closed, or used with `with`."""
+    """The bytes of an object from `start` on. A context manager; otherwise close it."""
 
-    def __init__(self, answer: urllib3.BaseHTTPResponse, start: int = 0) -> None:
-        self._answer = answer
+    def __init__(self, response: urllib3.BaseHTTPResponse, start: int = 0) -> None:
+        self._response = response
         self._start = start
 
     def __enter__(self) -> Self:
@@ -45,77 +45,79 @@ class Stream:
 
     @property
     def size(self) -> int:
-        """Of the whole object, in bytes."""
-        return whole_size(self._answer.headers)
+        """The size of the whole object in bytes."""
+        return whole_size(self._response.headers)
 
     @property
     def etag(self) -> str:
-        return self._answer.headers["ETag"].strip('"')
+        return self._response.headers["ETag"].strip('"')
 
     @property
     def is_archived(self) -> bool:
-        """Whether this is a copy that the store restored from an archive, for a while."""
-        return is_archived(self._answer.headers)
+        """Whether the storage restored this copy from an archive temporarily."""
+        return is_archived(self._response.headers)
 
     @property
     def content_encoding(self) -> str:
-        """As `content_encoding.normalize` has it."""
-        return normalize(self._answer.headers.get("Content-Encoding", ""))
+        """The encoding, normalized by `content_encoding.normalize`."""
+        return normalize(self._response.headers.get("Content-Encoding", ""))
 
     def chunks(self, size: int) -> Iterator[bytes]:
-        """In pieces of at most `size` bytes. Raises StorageUnavailable when they end early; a body that is longer than
-        the object ends with the piece that goes past its size."""
-        left = self.size - self._start
+        """Yield chunks of at most `size` bytes. Raises StorageUnavailable when the body ends early; a body that is
+        longer than the object ends with the chunk that exceeds its size."""
+        remaining = self.size - self._start
         with translate_errors("GetObject"):
-            while left >= 0 and (chunk := self._answer.read(size)):
-                left -= len(chunk)
+            while remaining >= 0 and (chunk := self._response.read(size)):
+                remaining -= len(chunk)
                 yield chunk
 
     def close(self) -> None:
-        """A connection whose answer was read to its end serves the next one."""
-        if getattr(self._answer, "length_remaining", None) != 0:
-            self._answer.close()
-        self._answer.release_conn()
+        """Close the response. After a complete read, its connection goes back to the pool."""
+        if getattr(self._response, "length_remaining", None) != 0:
+            self._response.close()
+        self._response.release_conn()
 
 
 def stream(key: str, *, start: int = 0, store: str | None = None) -> Stream | None:
-    """An object from byte `start` on; None if there is none. Raises StorageUnavailable, StorageDenied,
-    ObjectRefused."""
+    """Open an object at byte `start`; None if there is none.
+
+    Raises StorageUnavailable, StorageDenied, ObjectRefused.
+    """
     headers = {"Range": f"bytes={start}-"} if start else {}
-    answer = _get(key, headers, store)
-    if answer.status in {200, 206} and "ETag" in answer.headers and _begins_at(answer, start):
-        return Stream(answer, start)
-    _require_absence(answer, store)
+    response = _get(key, headers, store)
+    if response.status in {200, 206} and "ETag" in response.headers and _begins_at(response, start):
+        return Stream(response, start)
+    _require_absence(response, store)
     return None
 
 
 def read(key: str, *, store: str | None = None) -> Iterator[bytes] | None:
-    """The bytes of an object in chunks of at most 1 MiB; None if there is none. Raises as `stream` does."""
-    opened = stream(key, store=store)
-    return None if opened is None else _whole(opened)
+    """Return the bytes of an object in chunks of at most 1 MiB; None if there is none. Raises as `stream` does."""
+    source = stream(key, store=store)
+    return None if source is None else _chunks(source)
 
 
 def require_readable(key: str, *, size: int, store: str | None = None) -> bool:
-    """Return whether the object is in an archive, restored for a while, by reading its first byte.
+    """Return whether the object is temporarily restored from an archive, by reading its first byte.
 
-    Raises ObjectRefused where the store does not give it, and StorageUnavailable. Of one that is not there, False.
+    Raises ObjectRefused if the storage denies it, and StorageUnavailable. False for a missing object.
     """
-    answer = _get(key, {"Range": "bytes=0-0"} if size else {}, store, timeout=QUICK)
-    if answer.status == 416 or (answer.status in {200, 206} and "ETag" in answer.headers):
-        answer.close()
-        return is_archived(answer.headers)
-    _require_absence(answer, store)
+    response = _get(key, {"Range": "bytes=0-0"} if size else {}, store, timeout=QUICK)
+    if response.status == 416 or (response.status in {200, 206} and "ETag" in response.headers):
+        response.close()
+        return is_archived(response.headers)
+    _require_absence(response, store)
     return False
 
 
-def read_start(key: str, *, most: int, store: str | None = None) -> bytes | None:
-    """The first `most` bytes of an object that is not empty, or all, if it is shorter; None if there is none."""
-    answer = _get(key, {"Range": f"bytes=0-{most - 1}"}, store)
-    with contextlib.closing(answer):
-        if answer.status in {200, 206} and "ETag" in answer.headers:
+def read_start(key: str, *, max_bytes: int, store: str | None = None) -> bytes | None:
+    """Return the first `max_bytes` of an object that is not empty, or all of a shorter one; None if there is none."""
+    response = _get(key, {"Range": f"bytes=0-{max_bytes - 1}"}, store)
+    with contextlib.closing(response):
+        if response.status in {200, 206} and "ETag" in response.headers:
             with translate_errors("GetObject"):
-                return answer.read(most)
-        _require_absence(answer, store)
+                return response.read(max_bytes)
+        _require_absence(response, store)
         return None
 
 
@@ -131,27 +133,27 @@ def _get(
         return http().request("GET", url, headers=headers, preload_content=False, timeout=timeout or TIMEOUT)
 
 
-def _whole(opened: Stream) -> Iterator[bytes]:
-    with opened:
-        yield from opened.chunks(CHUNK_BYTES)
+def _chunks(source: Stream) -> Iterator[bytes]:
+    with source:
+        yield from source.chunks(CHUNK_BYTES)
 
 
-def _require_absence(answer: urllib3.BaseHTTPResponse, store: str | None) -> None:
-    """Return where there is no such object; raise what is wrong otherwise."""
-    with contextlib.closing(answer):
-        words = _words(answer)
-    if answer.status != 404 or b"NoSuchKey" not in words:
-        raise refused_object("GetObject", answer, words, store_named(store))
+def _require_absence(response: urllib3.BaseHTTPResponse, store: str | None) -> None:
+    """Return if the response says that the object does not exist; raise its error otherwise."""
+    with contextlib.closing(response):
+        body = _error_body(response)
+    if response.status != 404 or b"NoSuchKey" not in body:
+        raise refused_object("GetObject", response, body, store_named(store))
 
 
-def _words(answer: urllib3.BaseHTTPResponse) -> bytes:
+def _error_body(response: urllib3.BaseHTTPResponse) -> bytes:
     with translate_errors("GetObject"):
-        return answer.read(MAX_ERROR_BYTES)
+        return response.read(MAX_ERROR_BYTES)
 
 
-def _begins_at(answer: urllib3.BaseHTTPResponse, start: int) -> bool:
-    """Some stores send a range with status 200; one that sends all from the beginning does not do."""
+def _begins_at(response: urllib3.BaseHTTPResponse, start: int) -> bool:
+    """Return whether the body begins at `start`. Some stores send a range with status 200, others the whole object."""
     if not start:
         return True
-    told = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    return told is not None and int(told["first"]) == start
+    match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    return match is not None and int(match["first"]) == start

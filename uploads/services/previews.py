@@ -144,7 +144,7 @@ def _begin(file: File, looks: list[PreviewKind]) -> dict[PreviewKind, Preview]:
 def _made(file: File) -> Iterator[Mapping[PreviewKind, previews.Picture]]:
     """What the file looks like. Raises Unshowable, StorageUnavailable."""
     if file.family == Category.TEXT:
-        beginning = s3.read_start(file.key, most=previews.EXCERPT_BYTES, store=file.store)
+        beginning = s3.read_start(file.key, max_bytes=previews.EXCERPT_BYTES, store=file.store)
         if beginning is None:
             raise previews.PreviewFailed("gone")
         yield {PreviewKind.EXCERPT: previews.Picture(previews.excerpt_of(beginning), 0, 0)}

@@ -12,7 +12,7 @@ from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import Installation
 from uploads.s3.bucket import (
-    POINTS,
+    BUCKET_SETTINGS,
     BucketSpec,
     SettingDiff,
     SettingStatus,
@@ -39,11 +39,11 @@ def provision(aims: BucketSpec, *, apply: bool = False, adopt: UUID | None = Non
     _require_right_to_mark(found, own, adopt)
     bucket = SettingDiff("bucket", SettingStatus.AS_WANTED) if there else _made(apply=apply)
     yield bucket
-    if bucket.standing not in {SettingStatus.AS_WANTED, SettingStatus.APPLIED}:
+    if bucket.status not in {SettingStatus.AS_WANTED, SettingStatus.APPLIED}:
         return
-    for point in POINTS:
+    for point in BUCKET_SETTINGS:
         looked = compare_setting(point, aims)
-        yield apply_setting(point, aims, looked) if apply and looked.standing is SettingStatus.DIFFERS else looked
+        yield apply_setting(point, aims, looked) if apply and looked.status is SettingStatus.DIFFERS else looked
     yield _marker(found, own, apply=apply)
 
 

@@ -52,9 +52,9 @@ class Command(AmalgaCommand):
             found = self._compare(options)
         if options["json"]:
             self.stdout.write(json.dumps({"applied": options["apply"], "points": [_describe(one) for one in found]}))
-        if any(one.standing in {SettingStatus.UNKNOWN, SettingStatus.FAILED} for one in found):
+        if any(one.status in {SettingStatus.UNKNOWN, SettingStatus.FAILED} for one in found):
             raise CommandError("Not everything could be looked at and mended; see above.", returncode=1)
-        if any(one.standing is SettingStatus.DIFFERS for one in found):
+        if any(one.status is SettingStatus.DIFFERS for one in found):
             raise CommandError("The bucket differs; --apply mends it, as far as the store can.", returncode=1)
 
     def _compare(self, options: dict[str, Any]) -> list[SettingDiff]:
@@ -78,7 +78,7 @@ class Command(AmalgaCommand):
         if one.reason:
             self.stdout.write(f"{one.subject}: {one.reason} — {one.advice}")
         for what, now, wanted in one.lines:
-            arrow = "was {} → now {}" if one.standing is SettingStatus.APPLIED else "now {} → wanted {}"
+            arrow = "was {} → now {}" if one.status is SettingStatus.APPLIED else "now {} → wanted {}"
             self.stdout.write(f"{one.subject}: {what}: {arrow.format(now, wanted)}")
         if not one.reason and not one.lines:
             self.stdout.write(f"{one.subject}: as wanted")
@@ -86,5 +86,5 @@ class Command(AmalgaCommand):
 
 def _describe(one: SettingDiff) -> dict[str, Any]:
     lines = [{"what": what, "now": now, "wanted": wanted} for what, now, wanted in one.lines]
-    return {"subject": one.subject, "standing": one.standing, "differences": lines, "reason": one.reason,
+    return {"subject": one.subject, "standing": one.status, "differences": lines, "reason": one.reason,
             "advice": one.advice}  # fmt: skip

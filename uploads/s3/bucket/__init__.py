@@ -1,9 +1,9 @@
-"""How a bucket is set up: what is, what should be, and how to get there. Knows no row and no setting of the site."""
+"""Bucket settings: their current state, their desired state, and how to apply it. Knows no models."""
 
 from uploads.s3.bucket.lifecycle import archive_tiers, lifecycle_conflicts, unknown_classes
 from uploads.s3.bucket.policies import PUT_HEADERS, URL_VALID_MILLISECONDS, BucketSpec
 from uploads.s3.bucket.settings import (
-    POINTS,
+    BUCKET_SETTINGS,
     BucketSetting,
     SettingDiff,
     SettingStatus,
@@ -17,7 +17,7 @@ from uploads.s3.bucket.settings import (
 )
 
 __all__ = [
-    "POINTS",
+    "BUCKET_SETTINGS",
     "PUT_HEADERS",
     "URL_VALID_MILLISECONDS",
     "BucketSetting",

@@ -1,164 +1,174 @@
-"""What the bucket keeps and for how long, and which pages may send to it: versions, lifecycle, CORS."""
+"""Versioning, lifecycle rules and CORS of a bucket."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from uploads.s3.bucket.policies import OURS, BucketSpec, Told
+from uploads.s3.bucket.policies import OWN_PREFIX, BucketSpec, Description
 from uploads.s3.metadata_objects import CLOCK_KEY
 
-# Ours to expire. What others keep in the same bucket, and what was imported from it, is theirs. The clock is written
-# over once a minute, and a version of it would stay each time.
+# Only keys that we write expire. Other objects in the bucket, including imported ones, belong to others. The checkpoint
+# is overwritten once a minute, and each time leaves a previous version.
 PREFIXES = ("f/", "p/", "quarantine/", "manifests/", CLOCK_KEY)
-# As long as RDS keeps its backups at most: a database brought back finds the objects of its time.
+# RDS keeps backups for at most 35 days: a restored database still finds the objects of its time.
 KEEP_DAYS = 35
 CORS_SECONDS = 3600
-# S3 user guide, "Understanding and managing Amazon S3 storage classes": which of them a GET reads at once
+# S3 user guide, "Understanding and managing Amazon S3 storage classes": a GET reads these at once
 READABLE_CLASSES = {"STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"}
 ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 
 
-def desired_versions(_now: Any, _aims: BucketSpec) -> dict[str, str]:
+def desired_versions(_current: Any, _spec: BucketSpec) -> dict[str, str]:
     return {"Status": "Enabled"}
 
 
-def describe_versions(document: Any, _aims: BucketSpec) -> Told:
+def describe_versions(document: Any, _spec: BucketSpec) -> Description:
     return {"versioning": {"Enabled": "on", "Suspended": "suspended"}.get((document or {}).get("Status", ""), "off")}
 
 
-def desired_lifecycle(now: Any, aims: BucketSpec) -> dict[str, Any]:
-    """A rule for each prefix of ours, everybody else's rules as they are."""
-    document = dict(now or {})
+def desired_lifecycle(current: Any, spec: BucketSpec) -> dict[str, Any]:
+    """Return one rule for each of our prefixes, and leave other rules unchanged."""
+    document = dict(current or {})
     rules = document.get("Rules") or []
-    others = [one for one in rules if not str(one.get("ID", "")).startswith(OURS)]
-    return {**document, "Rules": [*others, *(_rule(prefix, aims, rules) for prefix in PREFIXES)]}
+    others = [rule for rule in rules if not str(rule.get("ID", "")).startswith(OWN_PREFIX)]
+    return {**document, "Rules": [*others, *(_rule(prefix, spec, rules) for prefix in PREFIXES)]}
 
 
-def _rule(prefix: str, aims: BucketSpec, rules: list[Any]) -> dict[str, Any]:
-    kept = [_keeps(one) or 0 for one in rules if one.get("ID") == _name(prefix)]
+def _rule(prefix: str, spec: BucketSpec, rules: list[Any]) -> dict[str, Any]:
+    current_days = [_noncurrent_days(rule) or 0 for rule in rules if rule.get("ID") == _rule_id(prefix)]
     return {
-        "ID": _name(prefix),
+        "ID": _rule_id(prefix),
         "Status": "Enabled",
         "Filter": {"Prefix": prefix},
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": aims.abort_days},
-        "NoncurrentVersionExpiration": {"NoncurrentDays": aims.keep_days or max([KEEP_DAYS, *kept])},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": spec.abort_days},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": spec.keep_days or max([KEEP_DAYS, *current_days])},
         "Expiration": {"ExpiredObjectDeleteMarker": True},
     }
 
 
-def _name(prefix: str) -> str:
-    return f"{OURS}-{prefix.rstrip('/')}"
+def _rule_id(prefix: str) -> str:
+    return f"{OWN_PREFIX}-{prefix.rstrip('/')}"
 
 
-def describe_lifecycle(document: Any, _aims: BucketSpec) -> Told:
-    rules = {one.get("ID"): one for one in (document or {}).get("Rules") or []}
-    told = {}
+def describe_lifecycle(document: Any, _spec: BucketSpec) -> Description:
+    rules = {rule.get("ID"): rule for rule in (document or {}).get("Rules") or []}
+    description = {}
     for prefix in PREFIXES:
-        rule = rules.get(_name(prefix), {})
-        counts = rule.get("Status") == "Enabled" and _prefix(rule) == prefix
-        abort = rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation") if counts else None
-        told[f"{prefix} unfinished uploads"] = f"aborted after {abort} days" if abort else "kept for ever"
-        kept = _keeps(rule) if counts else None
-        told[f"{prefix} overwritten and removed"] = f"kept for {kept} days" if kept else "kept for ever"
-    return told
+        rule = rules.get(_rule_id(prefix), {})
+        applies = rule.get("Status") == "Enabled" and _prefix(rule) == prefix
+        abort = rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation") if applies else None
+        description[f"{prefix} unfinished uploads"] = f"aborted after {abort} days" if abort else "kept for ever"
+        days = _noncurrent_days(rule) if applies else None
+        description[f"{prefix} overwritten and removed"] = f"kept for {days} days" if days else "kept for ever"
+    return description
 
 
-def _keeps(rule: Any) -> int | None:
+def _noncurrent_days(rule: Any) -> int | None:
     days: int | None = rule.get("NoncurrentVersionExpiration", {}).get("NoncurrentDays")
     return days
 
 
 def _prefix(rule: Any) -> str:
-    """What a rule is about: older ones say it beside their filter, and one with tags within an And."""
-    about = rule.get("Filter") or {}
-    return str(rule.get("Prefix") or about.get("Prefix") or about.get("And", {}).get("Prefix") or "")
+    """Return the prefix of a rule: older rules have it beside the filter, rules with tags inside an And."""
+    filters = rule.get("Filter") or {}
+    return str(rule.get("Prefix") or filters.get("Prefix") or filters.get("And", {}).get("Prefix") or "")
 
 
 def lifecycle_conflicts(document: Any, *, expiry_days: int) -> list[str]:
-    """What rules that are not ours do to our objects, in words; most buckets have none."""
-    told = []
+    """Describe what other lifecycle rules do to our objects; most buckets have none."""
+    conflicts = []
     for rule in (document or {}).get("Rules") or []:
         if not _is_foreign_rule_on_own_keys(rule):
             continue
-        name = _described(rule)
+        name = _label(rule)
         if {"Days", "Date"} & set(rule.get("Expiration", {})):
-            told.append(f"{name} removes our files when they grow old")
+            conflicts.append(f"{name} removes our files when they grow old")
         if archives := _classes(rule) & ARCHIVES:
-            told.append(f"{name} archives our files ({_listed(archives)}): they cannot be read until they are restored")
+            conflicts.append(
+                f"{name} archives our files ({_join(archives)}): they cannot be read until they are restored"
+            )
         abort = rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation")
         if abort and abort <= expiry_days:
-            told.append(f"{name} aborts uploads after {abort} days, while they may still be resumed")
-        kept = _keeps(rule)
-        if kept and kept < KEEP_DAYS:
-            told.append(f"{name} keeps what was removed for {kept} days only")
-    return told
+            conflicts.append(f"{name} aborts uploads after {abort} days, while they may still be resumed")
+        days = _noncurrent_days(rule)
+        if days and days < KEEP_DAYS:
+            conflicts.append(f"{name} keeps what was removed for {days} days only")
+    return conflicts
 
 
 def unknown_classes(document: Any) -> list[str]:
-    """What rules that are not ours do to our objects, where it depends on a storage class that we do not know."""
+    """Describe other lifecycle rules that move our objects to a storage class that we do not know."""
     return [
-        f"{_described(rule)} moves our files to {_listed(unknown)}, which may be an archive that cannot be read at once"
+        f"{_label(rule)} moves our files to {_join(unknown)}, which may be an archive that cannot be read at once"
         for rule in (document or {}).get("Rules") or []
         if _is_foreign_rule_on_own_keys(rule) and (unknown := _classes(rule) - READABLE_CLASSES - ARCHIVES)
     ]
 
 
 def archive_tiers(configurations: Any) -> list[str]:
-    """Which Intelligent-Tiering configurations of the bucket archive our objects, in words. Without one, objects of
-    that class can always be read at once."""
+    """Describe the bucket's Intelligent-Tiering configurations that archive our objects.
+
+    Without one, objects of that class can always be read at once.
+    """
     return [
-        f"Intelligent-Tiering configuration {one.get('Id', 'without a name')!r} archives files that are not read "
-        f"({_listed(tier.get('AccessTier', '') for tier in one['Tierings'])}): they cannot be read until they are "
+        f"Intelligent-Tiering configuration {tiering.get('Id', 'without a name')!r} archives files that are not read "
+        f"({_join(tier.get('AccessTier', '') for tier in tiering['Tierings'])}): they cannot be read until they are "
         "restored"
-        for one in configurations or []
-        if one.get("Status") == "Enabled" and one.get("Tierings") and _overlaps_own_keys(one)
+        for tiering in configurations or []
+        if tiering.get("Status") == "Enabled" and tiering.get("Tierings") and _overlaps_own_keys(tiering)
     ]
 
 
 def _classes(rule: Any) -> set[str]:
-    """Where current versions are moved to. Previous versions may well be archived: nothing of ours reads them."""
-    return {str(one.get("StorageClass", "")) for one in rule.get("Transitions") or []}
+    """Return the classes that current versions move to. Previous versions can be archived: we never read them."""
+    return {str(transition.get("StorageClass", "")) for transition in rule.get("Transitions") or []}
 
 
-def _listed(words: Iterable[Any]) -> str:
+def _join(words: Iterable[Any]) -> str:
     return ", ".join(sorted(str(word)[:40] for word in words))
 
 
-def _described(rule: Any) -> str:
+def _label(rule: Any) -> str:
     return f"lifecycle rule {rule.get('ID', 'without a name')!r}"
 
 
 def _is_foreign_rule_on_own_keys(rule: Any) -> bool:
-    return rule.get("Status") == "Enabled" and not str(rule.get("ID", "")).startswith(OURS) and _overlaps_own_keys(rule)
+    return (
+        rule.get("Status") == "Enabled"
+        and not str(rule.get("ID", "")).startswith(OWN_PREFIX)
+        and _overlaps_own_keys(rule)
+    )
 
 
 def _overlaps_own_keys(rule: Any) -> bool:
-    about = _prefix(rule)
-    return any(prefix.startswith(about) or about.startswith(prefix) for prefix in PREFIXES)
+    rule_prefix = _prefix(rule)
+    return any(prefix.startswith(rule_prefix) or rule_prefix.startswith(prefix) for prefix in PREFIXES)
 
 
-def desired_cors(_now: Any, aims: BucketSpec) -> dict[str, Any]:
-    """One rule and no other: whoever is named here may send to the bucket from their pages."""
+def desired_cors(_current: Any, spec: BucketSpec) -> dict[str, Any]:
+    """Return one rule and no other: only pages of these origins can send to the bucket."""
     rule = {
-        "ID": OURS,
-        "AllowedOrigins": list(aims.origins),
+        "ID": OWN_PREFIX,
+        "AllowedOrigins": list(spec.origins),
         "AllowedMethods": ["PUT"],
-        "AllowedHeaders": list(aims.headers),
+        "AllowedHeaders": list(spec.headers),
         "ExposeHeaders": ["ETag"],
         "MaxAgeSeconds": CORS_SECONDS,
     }
     return {"CORSRules": [rule]}
 
 
-def describe_cors(document: Any, _aims: BucketSpec) -> Told:
-    told: Told = {}
+def describe_cors(document: Any, _spec: BucketSpec) -> Description:
+    description: Description = {}
     for rule in (document or {}).get("CORSRules") or []:
-        methods, sent, seen = (_names(rule.get(name)) for name in ("AllowedMethods", "AllowedHeaders", "ExposeHeaders"))
-        may = f"{methods.upper()} with {sent}, sees {seen}, remembered for {rule.get('MaxAgeSeconds', 0)} s"
+        methods, allowed, exposed = (
+            _names(rule.get(name)) for name in ("AllowedMethods", "AllowedHeaders", "ExposeHeaders")
+        )
+        access = f"{methods.upper()} with {allowed}, sees {exposed}, remembered for {rule.get('MaxAgeSeconds', 0)} s"
         for origin in rule.get("AllowedOrigins") or []:
-            told[origin] = f"{told[origin]}; {may}" if origin in told else may
-    return told
+            description[origin] = f"{description[origin]}; {access}" if origin in description else access
+    return description
 
 
 def _names(names: Any) -> str:

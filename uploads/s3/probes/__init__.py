@@ -1,4 +1,4 @@
-"""Trying the store out, as an operator wants to know it: who we are to it, whether it answers, what it honours."""
+"""Probes of the storage for operators: credentials in use, reachability, and the checks that the storage honors."""
 
 from uploads.s3.probes.access import (
     Credentials,
@@ -11,8 +11,8 @@ from uploads.s3.probes.access import (
     probe_endpoint,
     probe_time,
 )
-from uploads.s3.probes.conditions import belongs_to_another, honors_owner, try_conditions
-from uploads.s3.probes.digests import PREFIX, ProbeResult, clear_leftovers, try_mode
+from uploads.s3.probes.conditions import belongs_to_another, honors_owner, probe_conditions
+from uploads.s3.probes.digests import PREFIX, ProbeResult, clear_leftovers, probe_checksum_mode
 
 __all__ = [
     "PREFIX",
@@ -26,9 +26,9 @@ __all__ = [
     "honors_owner",
     "is_publicly_readable",
     "preflight",
+    "probe_checksum_mode",
     "probe_cloudfront",
+    "probe_conditions",
     "probe_endpoint",
     "probe_time",
-    "try_conditions",
-    "try_mode",
 ]

@@ -1,4 +1,4 @@
-"""Who reaches the bucket, and how."""
+"""Probes of access to the bucket: credentials, endpoint, CloudFront, CORS and anonymous requests."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from uploads.s3.stores import main_store
 
 @dataclass(frozen=True)
 class Credentials:
-    """`source` as botocore calls it, `profile` what AWS's files call it. `temporary`: they carry a session token.
+    """The credentials in use. `source` is botocore's name, `profile` that of AWS's files. `temporary`: session token.
 
-    `seconds_left`: until they end, of those that boto3 renews by itself; None for the others.
+    `seconds_left`: until they expire, if boto3 renews them by itself; None for others.
     """
 
     source: str
@@ -32,39 +32,39 @@ class Credentials:
 
 
 def credentials_in_use() -> Credentials | None:
-    """What boto3's search finds; None if it finds nothing. Raises Said when a place to ask does not answer."""
+    """Return the credentials that boto3 finds; None without any. Raises S3ResponseError if a source is unavailable."""
     with raw_call("GetCredentials"):
         session = session_of(main_store())
-        found = session.get_credentials()
-        if found is None:
+        source = session.get_credentials()
+        if source is None:
             return None
         try:
-            frozen = found.get_frozen_credentials()
-        except RuntimeError:  # botocore's, without a class of its own
+            frozen = source.get_frozen_credentials()
+        except RuntimeError:  # botocore has no class of its own for it
             raise S3ResponseError("GetCredentials", "EXPIRED") from None
     if not frozen.access_key or not frozen.secret_key:
         raise S3ResponseError("GetCredentials", "PartialCredentialsError")
-    return Credentials(str(found.method), session.profile_name, bool(frozen.token), seconds_of_credentials())
+    return Credentials(str(source.method), session.profile_name, bool(frozen.token), seconds_of_credentials())
 
 
-TYPE = "application/x-amalga-asked"  # that no object of ours has
+PROBE_TYPE = "application/x-amalga-asked"  # a type that none of our objects has
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    signed: int  # the status of the answer to a URL of ours
+    signed: int  # the status for a URL that we signed
     unsigned: int
-    overrides: bool  # whether the answer has the headers that the URL asks for
+    overrides: bool  # whether the response has the headers that the URL requests
 
 
 def probe_cloudfront() -> Edge:
-    """Raises Said when it does not answer. What is asked for is the bucket's marker."""
-    url = download_url(MARKER_KEY, disposition="attachment", content_type=TYPE)
+    """Request the bucket's marker through CloudFront. Raises S3ResponseError without a response."""
+    url = download_url(MARKER_KEY, disposition="attachment", content_type=PROBE_TYPE)
     with raw_call("cloudfront"):
-        ours = http().request("GET", url, retries=False)
-        anybodys = http().request("GET", url.partition("?")[0], retries=False)
-    told = (ours.headers.get("Content-Type"), ours.headers.get("Content-Language"))
-    return Edge(ours.status, anybodys.status, told == (TYPE, FIXED["ResponseContentLanguage"]))
+        signed = http().request("GET", url, retries=False)
+        unsigned = http().request("GET", url.partition("?")[0], retries=False)
+    headers = (signed.headers.get("Content-Type"), signed.headers.get("Content-Language"))
+    return Edge(signed.status, unsigned.status, headers == (PROBE_TYPE, FIXED["ResponseContentLanguage"]))
 
 
 METHOD = "PUT"
@@ -72,35 +72,35 @@ METHOD = "PUT"
 
 @dataclass(frozen=True)
 class Preflight:
-    """`lets_in`: a browser would send. Otherwise `why` it would not. `everybody`: the answer fits any page."""
+    """The result of a preflight: whether a browser would send, else the `reason`; `any_origin` for a `*` response."""
 
-    lets_in: bool
-    why: str
-    everybody: bool
+    is_allowed: bool
+    reason: str
+    any_origin: bool
 
 
 def preflight(origin: str, headers: Sequence[str]) -> Preflight:
-    """Ask as a browser does for a page of `origin` that wants to PUT with these headers. Raises Said."""
-    sent = {
+    """Send the preflight of a browser for a PUT with these headers from `origin`. Raises S3ResponseError."""
+    request_headers = {
         "Origin": origin,
         "Access-Control-Request-Method": METHOD,
         "Access-Control-Request-Headers": ",".join(sorted(name.lower() for name in headers)),
     }
     with raw_call("OPTIONS"):
-        answer = http().request("OPTIONS", object_url(NEVER_USED, main_store()), headers=sent)
-    allowed = answer.headers.get("Access-Control-Allow-Origin", "")
-    why = _why_not(answer.status, allowed, origin)
-    may = _words(answer.headers.get("Access-Control-Allow-Methods", ""))
-    if not why and not {METHOD.lower(), "*"} & may:
-        why = f"{METHOD} is not allowed"
-    listed = _words(answer.headers.get("Access-Control-Allow-Headers", ""))
-    refused = [] if "*" in listed else [name for name in headers if name.lower() not in listed]
-    if not why and refused:
-        why = f"the header {', '.join(refused)} is not allowed"
-    return Preflight(not why, why, allowed == "*")
+        response = http().request("OPTIONS", object_url(NEVER_USED, main_store()), headers=request_headers)
+    allowed = response.headers.get("Access-Control-Allow-Origin", "")
+    reason = _denial(response.status, allowed, origin)
+    methods = _split(response.headers.get("Access-Control-Allow-Methods", ""))
+    if not reason and not {METHOD.lower(), "*"} & methods:
+        reason = f"{METHOD} is not allowed"
+    allowed_headers = _split(response.headers.get("Access-Control-Allow-Headers", ""))
+    refused = [] if "*" in allowed_headers else [name for name in headers if name.lower() not in allowed_headers]
+    if not reason and refused:
+        reason = f"the header {', '.join(refused)} is not allowed"
+    return Preflight(not reason, reason, allowed == "*")
 
 
-def _why_not(status: int, allowed: str, origin: str) -> str:
+def _denial(status: int, allowed: str, origin: str) -> str:
     if not 200 <= status < 300:
         return f"it answers {status}"
     if allowed in {origin, "*"}:
@@ -108,37 +108,37 @@ def _why_not(status: int, allowed: str, origin: str) -> str:
     return f"it lets in {allowed[:100]} instead" if allowed else "it names no origin that may"
 
 
-def _words(listed: str) -> set[str]:
-    return {word.strip().lower() for word in listed.split(",")}
+def _split(header: str) -> set[str]:
+    return {item.strip().lower() for item in header.split(",")}
 
 
 def probe_endpoint() -> datetime | None:
-    """List one key, and return the store's time; None if it does not tell. Raises Said, which has the time as well."""
+    """List one key, and return the storage's time; None if missing. Raises S3ResponseError, which has the time too."""
     with raw_call("ListObjectsV2"):
-        answer = client().list_objects_v2(Bucket=settings.S3_BUCKET, MaxKeys=1)
-    headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        response = client().list_objects_v2(Bucket=settings.S3_BUCKET, MaxKeys=1)
+    headers = response["ResponseMetadata"]["HTTPHeaders"]
     return probe_time(headers.get("date", ""))
 
 
 def probe_time(date: str) -> datetime | None:
-    """A `Date:` header (RFC 9110) as a time."""
+    """Return a `Date:` header (RFC 9110) as a time; None if it is not valid."""
     try:
-        found = parsedate_to_datetime(date)
+        moment = parsedate_to_datetime(date)
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-QUESTIONS = {"list the bucket": ("GET", "?list-type=2&max-keys=1"), "read an object": ("GET", MARKER_KEY)}
+PUBLIC_REQUESTS = {"list the bucket": ("GET", "?list-type=2&max-keys=1"), "read an object": ("GET", MARKER_KEY)}
 
 
 def is_publicly_readable() -> list[str]:
-    """What can be done without a signature, in words; nothing, as it should be. Raises Said."""
+    """Describe what succeeds without a signature, which should be nothing. Raises S3ResponseError."""
     bucket = object_url(MARKER_KEY, main_store()).removesuffix(MARKER_KEY)
-    done = []
-    for what, (method, rest) in QUESTIONS.items():
+    allowed = []
+    for action, (method, rest) in PUBLIC_REQUESTS.items():
         with raw_call("anonymous"):
-            answer = http().request(method, f"{bucket}{rest}")
-        if 200 <= answer.status < 300:
-            done.append(what)
-    return done
+            response = http().request(method, f"{bucket}{rest}")
+        if 200 <= response.status < 300:
+            allowed.append(action)
+    return allowed

@@ -1,4 +1,4 @@
-"""Finding out by trying which conditions a store holds requests to, and whether it knows whose bucket it is."""
+"""Probes of conditional requests and of the expected bucket owner."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from typing import Any
 from uploads.s3.client import CHANGED, client, http
 from uploads.s3.errors import S3ResponseError, raw_call
 from uploads.s3.objects import delete_listed
-from uploads.s3.probes.digests import BODY, FLIPPED, trial_keys
+from uploads.s3.probes.digests import BODY, FLIPPED, probe_keys
 from uploads.s3.stores import Store, main_store
 
 OTHER_ETAG = '"00000000000000000000000000000000"'
-NOBODY = "000000000001"  # an account that does not exist
+UNKNOWN_ACCOUNT = "000000000001"  # an account that does not exist
 
 
-def try_conditions() -> frozenset[str]:
-    """Which words of S3_CONDITIONS the store honors: what the condition allows is done, and all else is refused.
+def probe_conditions() -> frozenset[str]:
+    """Return the words of S3_CONDITIONS that the storage honors: it does what a condition allows, and nothing else.
 
-    A few bytes are sent under keys of their own, and removed again. Raises Said when the store is away, or when these
-    credentials may not do that at all.
+    Writes a few bytes under keys of its own, and deletes them. Raises S3ResponseError when the storage is unavailable,
+    or when these credentials lack the permission.
     """
     at = main_store()
-    with trial_keys() as (there, assembled, copied, _):
+    with probe_keys() as (existing, assembled, copied, _):
         with raw_call("PutObject"):
-            client().put_object(Bucket=at.bucket, Key=there, Body=BODY)
-        tried = {
-            "complete": _compare_etag(lambda key: _complete(at, key), free=assembled, taken=there),
-            "copy": _compare_etag(lambda key: _copy(at, there, key), free=copied, taken=there),
-            "delete": _compare_etag_on_delete(at, there),
+            client().put_object(Bucket=at.bucket, Key=existing, Body=BODY)
+        results = {
+            "complete": _compare_etag(lambda key: _complete(at, key), free=assembled, taken=existing),
+            "copy": _compare_etag(lambda key: _copy(at, existing, key), free=copied, taken=existing),
+            "delete": _compare_etag_on_delete(at, existing),
         }
-    return frozenset(word for word, honored in tried.items() if honored)
+    return frozenset(word for word, honored in results.items() if honored)
 
 
 def honors_owner() -> tuple[bool, bool]:
-    """Whether calls, and whether signed URLs, are refused when they expect another account's bucket."""
-    at = replace(main_store(), bucket_owner=NOBODY)
+    """Return whether calls, and whether signed URLs, are denied when they expect another account's bucket."""
+    at = replace(main_store(), bucket_owner=UNKNOWN_ACCOUNT)
     url = client("quick", at).generate_presigned_url("list_objects_v2", {"Bucket": at.bucket, "MaxKeys": 1}, 60)
     with raw_call("ListObjectsV2"):
-        answer = http().request("GET", url)
+        response = http().request("GET", url)
     try:
         with raw_call("ListObjectsV2"):
             client("quick", at).list_objects_v2(Bucket=at.bucket, MaxKeys=1)
-    except S3ResponseError as said:
-        if said.is_denied:
-            return True, answer.status == 403
+    except S3ResponseError as error:
+        if error.is_denied:
+            return True, response.status == 403
         raise
-    return False, answer.status == 403
+    return False, response.status == 403
 
 
 def belongs_to_another() -> bool:
-    """Whether the bucket answers us, but not when we say whose it must be. Raises Said."""
+    """Return whether the bucket responds, but not with the expected owner. Raises S3ResponseError."""
     at = main_store()
     if not at.bucket_owner:
         return False
@@ -62,8 +62,8 @@ def belongs_to_another() -> bool:
     try:
         with raw_call("ListObjectsV2"):
             client("quick", at).list_objects_v2(Bucket=at.bucket, MaxKeys=1)
-    except S3ResponseError as said:
-        if said.is_denied:
+    except S3ResponseError as error:
+        if error.is_denied:
             return True
         raise
     return False
@@ -74,7 +74,7 @@ def _compare_etag(write: Callable[[str], None], *, free: str, taken: str) -> boo
 
 
 def _compare_etag_on_delete(at: Store, key: str) -> bool:
-    """One by one, and many at once."""
+    """Try single deletes and DeleteObjects."""
     with raw_call("HeadObject"):
         etag = client().head_object(Bucket=at.bucket, Key=key)["ETag"]
     refuses = _refuses(lambda: _delete(at, key, OTHER_ETAG)) and _refuses(lambda: _delete_listed(at, key, OTHER_ETAG))
@@ -90,13 +90,13 @@ def _refuses(act: Callable[[], None]) -> bool:
 
 
 def _outcome(act: Callable[[], None]) -> str:
-    """The store's word for why not, "" when it did. Raises Said for what has nothing to do with conditions."""
+    """Return the error code, "" for success. Raises S3ResponseError for errors unrelated to conditions."""
     try:
         act()
-    except S3ResponseError as said:
-        if said.is_denied or not said.status or (said.status >= 500 and not said.is_unsupported):
+    except S3ResponseError as error:
+        if error.is_denied or not error.status or (error.status >= 500 and not error.is_unsupported):
             raise
-        return "412" if said.status == 412 else said.code
+        return "412" if error.status == 412 else error.code
     return ""
 
 
@@ -105,8 +105,8 @@ def _complete(at: Store, key: str) -> None:
         upload = client().create_multipart_upload(Bucket=at.bucket, Key=key)["UploadId"]
     try:
         with raw_call("UploadPart"):
-            sent = client().upload_part(Bucket=at.bucket, Key=key, UploadId=upload, PartNumber=1, Body=FLIPPED)
-        parts: Any = {"Parts": [{"PartNumber": 1, "ETag": sent["ETag"]}]}
+            part = client().upload_part(Bucket=at.bucket, Key=key, UploadId=upload, PartNumber=1, Body=FLIPPED)
+        parts: Any = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
         with raw_call("CompleteMultipartUpload"):
             client().complete_multipart_upload(
                 Bucket=at.bucket, Key=key, UploadId=upload, MultipartUpload=parts, IfNoneMatch="*"
@@ -131,6 +131,6 @@ def _delete(at: Store, key: str, etag: str) -> None:
 
 
 def _delete_listed(at: Store, key: str, etag: str) -> None:
-    left = delete_listed(at, [{"Key": key, "ETag": etag}], raw_call("DeleteObjects"))
-    if left:
-        raise S3ResponseError("DeleteObjects", left[key], status=HTTPStatus.OK)
+    errors = delete_listed(at, [{"Key": key, "ETag": etag}], raw_call("DeleteObjects"))
+    if errors:
+        raise S3ResponseError("DeleteObjects", errors[key], status=HTTPStatus.OK)

@@ -1,4 +1,4 @@
-"""Finding out by trying what a store refuses: URLs as browsers get them, with the right bytes and with wrong ones."""
+"""Probes of checksums: presigned URLs as browsers get them, with correct and with wrong bytes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from uploads.s3.errors import S3ResponseError, raw_call
 from uploads.s3.signing import PresignedRequest, sign_part_at, sign_put_at
 from uploads.s3.stores import Store, main_store
 
-PREFIX = "quarantine/doctor-"  # where fsck looks for nothing of ours
+PREFIX = "quarantine/doctor-"  # fsck ignores keys there
 BODY = b"amalga doctor was here"
 FLIPPED = bytes([BODY[0] ^ 1]) + BODY[1:]
 SHA256 = b64encode(hashlib.sha256(BODY).digest()).decode()
-LEFT_BEHIND = timedelta(hours=1)
+LEFTOVER_AGE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What came of one way of S3_CHECKSUMS. `fault` says what is wrong with the plainest use of it, "" if nothing is.
+    """The result of one S3_CHECKSUMS mode. `fault` describes why a plain round trip failed, "" if it did not.
 
-    The others are whether wrong bytes were refused as a whole file, as a part, and one byte too many; and whether the
-    store keeps the digest with the object.
+    The others say whether wrong bytes were refused as a whole file, as a part, and with one byte too many; and whether
+    the storage keeps the checksum with the object.
     """
 
     fault: str
@@ -38,17 +38,17 @@ class ProbeResult:
     refuses_longer: bool = False
     keeps: bool = False
 
-    def honours(self, mode: str) -> bool:
+    def honors(self, mode: str) -> bool:
         if self.fault:
             return False
         refuses = self.refuses_flipped and self.refuses_flipped_part
         return {"sha256": refuses and self.keeps, "payload": refuses, "off": True}[mode]
 
 
-def try_mode(mode: str) -> ProbeResult:
-    """Send a few bytes each way, under keys of their own that are removed again. Raises Said when the store is away."""
+def probe_checksum_mode(mode: str) -> ProbeResult:
+    """Send a few bytes in this mode, under keys that are deleted again. Raises S3ResponseError if unavailable."""
     at = replace(main_store(), checksums=mode)
-    with trial_keys() as (right, flipped, longer, parts):
+    with probe_keys() as (right, flipped, longer, parts):
         fault = _round_trip(at, right)
         if fault:
             return ProbeResult(fault)
@@ -62,35 +62,35 @@ def try_mode(mode: str) -> ProbeResult:
 
 
 def clear_leftovers() -> None:
-    """Remove what a trial of an earlier day could not. Raises Said."""
+    """Delete objects that earlier probes left behind. Raises S3ResponseError."""
     with raw_call("ListObjectsV2"):
-        found = client().list_objects_v2(Bucket=settings.S3_BUCKET, Prefix=PREFIX, MaxKeys=100).get("Contents", [])
-    before = datetime.now(UTC) - LEFT_BEHIND
-    for one in found:
-        if one["LastModified"] < before:
-            _delete(one["Key"])
+        items = client().list_objects_v2(Bucket=settings.S3_BUCKET, Prefix=PREFIX, MaxKeys=100).get("Contents", [])
+    before = datetime.now(UTC) - LEFTOVER_AGE
+    for item in items:
+        if item["LastModified"] < before:
+            _delete(item["Key"])
 
 
 @contextlib.contextmanager
-def trial_keys() -> Iterator[tuple[str, str, str, str]]:
-    """Four keys, and whatever happened, nothing under them in the end. Raises Said if that cannot be."""
-    one, two, three, four = (f"{PREFIX}{secrets.token_hex(16)}" for _ in range(4))
+def probe_keys() -> Iterator[tuple[str, str, str, str]]:
+    """Yield four keys, and delete their objects at the end. Raises S3ResponseError if that fails."""
+    first, second, third, fourth = keys = [f"{PREFIX}{secrets.token_hex(16)}" for _ in range(4)]
     try:
-        yield one, two, three, four
+        yield first, second, third, fourth
     except BaseException:
-        for key in (one, two, three, four):
+        for key in keys:
             with contextlib.suppress(S3ResponseError):
                 _delete(key)
         raise
-    for key in (one, two, three, four):
+    for key in keys:
         _delete(key)
 
 
 def _round_trip(at: Store, key: str) -> str:
-    """Send and fetch; what is wrong, in words, or nothing."""
-    status, word = _put(sign_put_at(at, key, size=len(BODY), sha256=SHA256), BODY)
+    """Store and read an object; return what is wrong, "" if nothing is."""
+    status, code = _put(sign_put_at(at, key, size=len(BODY), sha256=SHA256), BODY)
     if not 200 <= status < 300:
-        return f"the right bytes are refused ({word or status})"
+        return f"the right bytes are refused ({code or status})"
     with raw_call("GetObject"):
         body = client().get_object(Bucket=at.bucket, Key=key)["Body"]
         with contextlib.closing(body):
@@ -99,10 +99,10 @@ def _round_trip(at: Store, key: str) -> str:
 
 
 def _refuses(signed: PresignedRequest, body: bytes) -> bool:
-    """Only a clear refusal is one: a store that falls over at wrong bytes has not looked at them. Raises Said then."""
-    status, word = _put(signed, body)
+    """Return whether the storage clearly refuses the bytes. Raises S3ResponseError for a server error."""
+    status, code = _put(signed, body)
     if status >= 500:
-        raise S3ResponseError("PutObject", word or str(status), status=status)
+        raise S3ResponseError("PutObject", code or str(status), status=status)
     return 400 <= status < 500
 
 
@@ -121,12 +121,12 @@ def _refuses_part(at: Store, key: str) -> bool:
 
 
 def _put(signed: PresignedRequest, body: bytes) -> tuple[int, str]:
-    """Status, and the store's word for why not."""
+    """Return the status and the storage's error code."""
     require_no_transaction()
     with raw_call("PutObject"):
-        answer = http().request("PUT", signed.url, body=body, headers=signed.headers)
-    found = answer.data.partition(b"<Code>")[2].partition(b"</Code>")[0]
-    return answer.status, found.decode("ascii", "replace")[:60]
+        response = http().request("PUT", signed.url, body=body, headers=signed.headers)
+    code = response.data.partition(b"<Code>")[2].partition(b"</Code>")[0]
+    return response.status, code.decode("ascii", "replace")[:60]
 
 
 def _stored_digest(key: str) -> str:

@@ -13,7 +13,7 @@ from amalga.hosts import is_loopback
 from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
 from uploads.s3.bucket import (
-    POINTS,
+    BUCKET_SETTINGS,
     PUT_HEADERS,
     BucketSetting,
     BucketSpec,
@@ -32,8 +32,8 @@ from uploads.s3.probes import (
     honors_owner,
     is_publicly_readable,
     preflight,
-    try_conditions,
-    try_mode,
+    probe_checksum_mode,
+    probe_conditions,
 )
 from uploads.services.bucket_spec import desired_bucket, expiry_days, site_origins
 from uploads.services.doctor.results import CheckResult, Level, fail, ok, warn
@@ -85,7 +85,7 @@ def bucket_checks(named: Sequence[str] | None, own: UUID | None) -> Iterator[tup
         yield "CORS", lambda: [line]
         origins = []
     wanted = desired_bucket(origins)
-    for point in POINTS:
+    for point in BUCKET_SETTINGS:
         if point.subject != "CORS" or origins:
             yield f"bucket {point.subject}", functools.partial(posture_lines, point, wanted)
     yield "bucket archive tiers", tiering_lines
@@ -100,9 +100,9 @@ def bucket_checks(named: Sequence[str] | None, own: UUID | None) -> Iterator[tup
 
 def posture_lines(point: BucketSetting, wanted: BucketSpec) -> Iterable[CheckResult]:
     subject, looked = f"bucket {point.subject}", compare_setting(point, wanted)
-    if looked.standing is SettingStatus.AS_WANTED:
+    if looked.status is SettingStatus.AS_WANTED:
         yield ok(subject, "as wanted")
-    elif looked.standing is SettingStatus.DIFFERS:
+    elif looked.status is SettingStatus.DIFFERS:
         told = "; ".join(f"{what} is {now}" for what, now, _ in looked.lines[:3])
         more = f"; {len(looked.lines) - 3} more" if len(looked.lines) > 3 else ""
         yield (fail if point.subject in GRAVE else warn)(subject, f"{told}{more}", REPAIR_HINT)
@@ -179,10 +179,10 @@ def page_lines(origin: str) -> Iterable[CheckResult]:
     except S3ResponseError as said:
         yield fail(subject, f"a browser gets no answer ({said.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it")
         return
-    if found.lets_in:
+    if found.is_allowed:
         yield ok(subject, "a browser may send files")
     else:
-        yield fail(subject, f"a browser will not send files: {found.why}", REPAIR_HINT)
+        yield fail(subject, f"a browser will not send files: {found.reason}", REPAIR_HINT)
 
 
 def stranger_lines() -> Iterable[CheckResult]:
@@ -193,8 +193,8 @@ def stranger_lines() -> Iterable[CheckResult]:
     except S3ResponseError as said:
         yield fail(subject, f"a browser gets no answer ({said.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it")
         return
-    if not found.lets_in:
-        yield ok(subject, f"a stranger's page is kept out: {found.why}")
+    if not found.is_allowed:
+        yield ok(subject, f"a stranger's page is kept out: {found.reason}")
     elif is_loopback(urlsplit(settings.S3_ORIGIN).hostname):
         yield ok(subject, "any page may send what it has a URL for; the store is on this machine alone")
     else:
@@ -213,12 +213,12 @@ def digest_lines() -> Iterable[CheckResult]:
     subject, mode = "digests", settings.S3_CHECKSUMS
     try:
         clear_leftovers()
-        tried = {one: try_mode(one) for one in MODES}
+        tried = {one: probe_checksum_mode(one) for one in MODES}
     except S3ResponseError as said:
         advice = f"allow {RIGHTS[said.operation]}" if said.is_denied else "wait for the store, and ask again"
         yield fail(subject, f"the trial broke off at {said.operation}: {said.code}", advice)
         return
-    best = next((one for one in MODES if tried[one].honours(one)), None)
+    best = next((one for one in MODES if tried[one].honors(one)), None)
     if best is None:
         if any(word in tried["off"].fault for word in FULL):
             yield fail(
@@ -228,13 +228,13 @@ def digest_lines() -> Iterable[CheckResult]:
         denied = any(word in tried["off"].fault for word in DENIED)
         advice = f"allow {RIGHTS['PutObject']}" if denied else "look at the store's log"
         yield fail(subject, f"not even a plain upload works: {tried['off'].fault}", advice)
-    elif not tried[mode].honours(mode):
+    elif not tried[mode].honors(mode):
         yield fail(subject, f"S3_CHECKSUMS={mode} is set, and the store does not honour it: {_short(tried[mode])}",
                    f"set S3_CHECKSUMS={best}: {MEANS[best]}")  # fmt: skip
     elif best != mode:
         yield warn(subject, f"S3_CHECKSUMS={mode}: {MEANS[mode]}", f"set S3_CHECKSUMS={best}: {MEANS[best]}")
     else:
-        honoured = ", ".join(one for one in MODES if tried[one].honours(one))
+        honoured = ", ".join(one for one in MODES if tried[one].honors(one))
         yield ok(subject, f"S3_CHECKSUMS={mode}: {MEANS[mode]} (tried; the store honours {honoured})")
     if best and not tried[best].refuses_longer:
         yield fail(subject, "it takes more bytes than a URL was signed for", "use a store that checks signatures")
@@ -253,7 +253,7 @@ def _short(tried: ProbeResult) -> str:
 def condition_lines() -> Iterable[CheckResult]:
     subject = "conditional requests"
     try:
-        honored = try_conditions()
+        honored = probe_conditions()
     except S3ResponseError as said:
         advice = f"allow {RIGHTS[said.operation]}" if said.is_denied else "wait for the store, and ask again"
         yield fail(subject, f"the trial broke off at {said.operation}: {said.code}", advice)

@@ -86,7 +86,7 @@ def _save_parts(key: str, pieces: Iterator[bytes], size: int, store: str, mark: 
             s3.put_part(key, begun, number, io.BytesIO(piece), digests=_digests(piece), length=len(piece), store=store)
             for number, piece in enumerate(pieces, start=1)
         ]
-        s3.complete_multipart(key, begun, sent, size=size, store=store, kind="slow")
+        s3.complete_multipart(key, begun, sent, size=size, store=store, kind="bulk")
     except BaseException:
         s3.abort_multipart(key, begun, store=store)
         raise

@@ -180,7 +180,7 @@ def _send_parts(load: CopyJob, way: Route, source: _Source, lengths: list[int], 
             with source.part(length) as (body, pair):
                 sent.append(s3.put_part(load.key, begun, number, body, digests=pair, length=length, store=way.target))
         source.require_right()
-        if not s3.complete_multipart(load.key, begun, sent, size=load.size, store=way.target, kind="slow", once=once):
+        if not s3.complete_multipart(load.key, begun, sent, size=load.size, store=way.target, kind="bulk", once=once):
             raise StorageUnavailable("CompleteMultipartUpload: no such upload, or an object is there already")
     except BaseException:
         with contextlib.suppress(StorageUnavailable):  # the next run aborts it
