@@ -1,5 +1,5 @@
-"""Django's admin site with our name and the storage dashboard. It registers nothing, so it imports nothing of the app
-before it is there."""
+"""Django's admin site with our name and the storage dashboard. It imports the app inside methods only, because the app
+is not ready when this module is loaded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AmalgaAdminSite(admin.AdminSite):
         return [path("storage/", self.admin_view(self.storage), name="storage"), *super().get_urls()]
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Where administrators need a second factor, a session without one is nobody's here."""
+        """Return whether the user can see the admin, which can require two-factor authentication for the session."""
         from uploads.accounts.forms import proved_by_code
 
         return super().has_permission(request) and (not settings.STAFF_SECOND_FACTOR or proved_by_code(request))
@@ -32,7 +32,7 @@ class AmalgaAdminSite(admin.AdminSite):
     @method_decorator(login_not_required)
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        """The login page of everybody: one door, one limit, one second factor."""
+        """Show the site's sign-in page: one rate limit and one two-factor authentication for everyone."""
         from uploads.accounts.views import admin_login
 
         return admin_login(request)
@@ -46,5 +46,5 @@ class AmalgaAdminSite(admin.AdminSite):
         return storage(request, self.each_context(request))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        may = self.has_permission(request) and request.user.has_perm("uploads.view_figure")
-        return {**super().each_context(request), "may_see_storage": may}
+        can_see_storage = self.has_permission(request) and request.user.has_perm("uploads.view_figure")
+        return {**super().each_context(request), "may_see_storage": can_see_storage}

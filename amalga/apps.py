@@ -2,6 +2,6 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class AmalgaAdminConfig(AdminConfig):
-    """Django's admin with our site in it."""
+    """Django's admin with our admin site."""
 
     default_site = "amalga.admin.AmalgaAdminSite"

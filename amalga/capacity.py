@@ -1,4 +1,4 @@
-"""What this machine, or the container we run in, can carry: processors and memory, as the kernel limits them."""
+"""The processors and memory of this machine or container, and the number of web processes that fit."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ import os
 from pathlib import Path
 
 MIB = 1024**2
-# One process at work, with what it holds for eight requests; measured by `make bench-load`.
+# One busy process with eight requests; measured by `make bench-load`.
 PROCESS_BYTES = 160 * MIB
-# The first process, which loads the app once for all and serves nobody, and the kernel's buffers.
+# gunicorn's first process, which loads the app for all and serves no requests, and the kernel's buffers.
 BASE_BYTES = 160 * MIB
-LEAST, MOST = 2, 16  # two, so that one serves while the other is replaced
+MIN_WORKERS, MAX_WORKERS = 2, 16  # two, so that one serves while the other is replaced
 THREADS = 8
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def worker_count(root: Path = CGROUP) -> int:
-    """One for each processor, since a process computes on one at a time; fewer where memory is short."""
-    wanted = max(LEAST, min(MOST, math.ceil(cpu_count(root))))
-    return max(1, min(wanted, (memory_limit(root) - BASE_BYTES) // PROCESS_BYTES))
+    """Return one worker per processor, since a process computes on one at a time; fewer where memory is short."""
+    workers = max(MIN_WORKERS, min(MAX_WORKERS, math.ceil(cpu_count(root))))
+    return max(1, min(workers, (memory_limit(root) - BASE_BYTES) // PROCESS_BYTES))
 
 
 def cpu_count(root: Path = CGROUP) -> float:
-    """How many we may use: those we are bound to, or the share of them that a container is given."""
+    """Return the number of processors available: the affinity of the process, or the container's share if less."""
     bound = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     share = _share(root)
     return min(bound, share) if share else bound
 
 
 def memory_limit(root: Path = CGROUP) -> int:
-    """Bytes of the machine, or the limit of the container if that is less."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Return the memory of the machine in bytes, or the container's limit if less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = (_number(root / "memory.max"), _number(root / "memory" / "memory.limit_in_bytes"))
-    return min([whole, *(limit for limit in limits if limit)])
+    return min([total, *(limit for limit in limits if limit)])
 
 
 def _share(root: Path) -> float | None:
-    """Of the second version of cgroups, or else of the first."""
+    """Return the container's share of processors, from cgroups v2 or else v1; None without a limit."""
     try:
         quota, _space, period = (root / "cpu.max").read_text().strip().partition(" ")
         return int(quota) / int(period) if quota.isdigit() else None
     except (OSError, ValueError):
         pass
-    allowed, span = _number(root / "cpu" / "cpu.cfs_quota_us"), _number(root / "cpu" / "cpu.cfs_period_us")
-    return allowed / span if allowed and span else None
+    quota_us, period_us = _number(root / "cpu" / "cpu.cfs_quota_us"), _number(root / "cpu" / "cpu.cfs_period_us")
+    return quota_us / period_us if quota_us and period_us else None
 
 
 def _number(path: Path) -> int | None:
-    """None for no such file, no number (`max`) and none at all (-1)."""
+    """Return the number in a file; None for a missing file, for `max` and for -1."""
     try:
         text = path.read_text().strip()
     except OSError:

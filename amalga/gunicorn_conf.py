@@ -1,6 +1,6 @@
-"""gunicorn -c amalga/gunicorn_conf.py amalga.wsgi: threads, since requests wait for Postgres and S3, not for us.
+"""gunicorn -c amalga/gunicorn_conf.py amalga.wsgi: threads, because requests mostly wait for Postgres and S3.
 
-A thread belongs to a connection for as long as its bytes take, so a proxy that buffers stands before us
+A connection keeps its thread while its bytes are sent, so run a buffering proxy in front of gunicorn
 (deploy/server.md).
 """
 
@@ -15,65 +15,65 @@ from amalga.log import configuration, log_format
 from amalga.metrics import multiprocess
 
 
-def env_int(name: str, default: int, *, most: int) -> int:
+def env_int(name: str, default: int, *, maximum: int) -> int:
     text = os.environ.get(name) or str(default)
-    if not text.isdecimal() or not 0 < int(text[:9]) <= most:
-        raise ValueError(f"{name}={text[:50]} is not usable: it takes a whole number from 1 to {most}.")
+    if not text.isdecimal() or not 0 < int(text[:9]) <= maximum:
+        raise ValueError(f"{name}={text[:50]} is not usable: it takes a whole number from 1 to {maximum}.")
     return int(text)
 
 
-bind = f"0.0.0.0:{env_int('PORT', 8000, most=65535)}"
+bind = f"0.0.0.0:{env_int('PORT', 8000, maximum=65535)}"
 worker_class = "gthread"
-workers = env_int("WEB_CONCURRENCY", capacity.worker_count(), most=1000)
-threads = env_int("WEB_THREADS", capacity.THREADS, most=100)
-# The app is loaded once, before any process is made: a start that is refused is refused at once, and what was loaded
-# is in memory once.
+workers = env_int("WEB_CONCURRENCY", capacity.worker_count(), maximum=1000)
+threads = env_int("WEB_THREADS", capacity.THREADS, maximum=100)
+# The app is loaded once, before the processes are forked: a failed start fails at once, and the code is in memory
+# once.
 preload_app = True
-# Of one process, idle ones included. The rest wait in the backlog that all processes share, and go to the next that has
-# room.
+# For one process, idle connections included. Others wait in the backlog that all processes share, for the next process
+# with room.
 worker_connections = 100
 backlog = 512
-# A process is replaced now and then, each at another moment, whatever its libraries may have kept.
+# Processes are replaced now and then, at different times, to release memory that libraries hold.
 max_requests = 20_000
 max_requests_jitter = 5_000
 
-# timeout > graceful_timeout, and keepalive longer than a router keeps an idle connection (60 s at AWS): else it sends a
-# request into a connection that we are closing. nginx keeps none.
+# timeout > graceful_timeout, and keepalive longer than a router keeps an idle connection (60 s at AWS): otherwise it
+# sends a request on a connection that we are closing. nginx keeps no idle connections.
 timeout = 30
 graceful_timeout = 25
 keepalive = 75
 
-# The longest address of ours is a list's, with the name of its last entry in it. Cookies are the largest header.
+# The longest URL is that of a list, whose cursor holds the name of the last entry. Cookies are the largest header.
 limit_request_line = 8190
 limit_request_fields = 64
 limit_request_field_size = 8190
 
-# No access log: a redirect to a signed URL must not get into a file that many read, and the balancer has its own.
+# No access log: signed URLs of redirects must not end up in a widely readable file, and the balancer has its own.
 accesslog = None
 errorlog = "-"
 is_debug = os.environ.get("DEBUG", "").strip().lower() in {"on", "true", "yes", "1"}
 logconfig_dict = configuration(log_format(os.environ.get("LOG_FORMAT", ""), debug=is_debug))
-# The balancer is the only one that reaches this port and says by which scheme the browser came.
+# Only the balancer reaches this port, and it sends the scheme of the browser's request.
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1"
-# It passes on what browsers send: none of these headers is its own.
+# The balancer forwards these headers from browsers, so they are not trusted.
 forwarder_headers = ""
-# It would lie in the home directory, where two instances meet.
+# It would be in the home directory, which two instances can share.
 control_socket_disable = True
 if sys.platform == "linux":
     worker_tmp_dir = "/dev/shm"  # noqa: S108 - the heartbeat file: on a busy disk a touch can take longer than the timeout
 
 
-# Each process counts in a folder that all share, named before anything that counts is loaded. Nobody counts for nobody.
+# All processes share one folder for metrics, set before any metric is loaded. Without a token there are no metrics.
 if os.environ.get("METRICS_TOKEN") and not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     metrics_folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(multiprocess.new_folder())
 
 
-# Where health checks are answered whatever the threads do; nowhere but at PORT without it.
+# The address where health checks work even when all threads are busy; without it, they use PORT only.
 probe_bind = os.environ.get("PROBE_BIND", "")
 
 
 def on_starting(_server: Any) -> None:
-    """All processes answer health checks at one socket."""
+    """Open the socket for health checks that all processes share."""
     if probe_bind:
         probes.listener(probe_bind)
 
@@ -84,15 +84,15 @@ def post_worker_init(worker: Any) -> None:
 
 
 def when_ready(_server: Any) -> None:
-    """What was loaded stays: without this, each process would copy most of it when it first collects garbage. And a
-    page makes thousands of objects that go with it: to look for garbage after each 700 of them finds none."""
+    """Freeze the loaded objects: otherwise the first garbage collection of each process would copy most of them. A page
+    creates thousands of short-lived objects, so collecting after every 700 of them would find nothing."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 20)
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
-    """No connection of the first process is used by two."""
+    """Close the connections of the first process, so that no two processes share one."""
     from django.db import connections
 
     from uploads import s3
@@ -103,12 +103,12 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """What a process counted is kept; if it cannot be, that ends nobody."""
+    """Keep the metrics of a process that ended; an error here must not stop the server."""
     try:
         if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             multiprocess.merge_dead_worker(Path(folder), worker.pid)
-    except Exception as fault:
-        server.log.warning("metrics_left pid=%s fault=%s", worker.pid, type(fault).__name__)
+    except Exception as error:
+        server.log.warning("metrics_left pid=%s fault=%s", worker.pid, type(error).__name__)
 
 
 def on_exit(server: Any) -> None:

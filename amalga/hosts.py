@@ -1,4 +1,4 @@
-"""Which hosts are this machine."""
+"""Loopback hosts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether a server is on this machine: a socket, `localhost`, or an address of its own."""
+    """Return whether a server is on this machine: a socket, `localhost`, or a loopback address."""
     if not host or host.startswith("/") or host == "localhost":
         return True
     try:

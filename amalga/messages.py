@@ -1,4 +1,4 @@
-"""Every cookie is for this host alone: a host beside ours cannot plant one that a browser would send to us."""
+"""Messages in a `__Host-` cookie, so that a sibling host cannot set one that browsers would send to us."""
 
 from django.conf import settings
 from django.contrib.messages.storage.cookie import CookieStorage
@@ -7,12 +7,12 @@ from django.contrib.messages.storage.session import SessionStorage
 
 
 class HostCookieStorage(CookieStorage):
-    """Django names it `messages`, and has no setting for that."""
+    """Cookie storage with our cookie name: Django names it `messages`, and has no setting for that."""
 
     cookie_name = settings.MESSAGES_COOKIE_NAME
 
 
 class HostFallbackStorage(FallbackStorage):
-    """In a cookie what fits into one, the rest in the session; as Django does it."""
+    """Django's fallback storage with our cookie: the messages that do not fit go into the session."""
 
     storage_classes = (HostCookieStorage, SessionStorage)

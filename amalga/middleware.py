@@ -1,4 +1,4 @@
-"""Headers that Django and django-csp do not send by themselves."""
+"""Security headers that Django and django-csp do not send."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,13 @@ from django.http import HttpRequest, HttpResponse
 
 
 class SecurityHeadersMiddleware:
-    """Nobody else's page may load anything of ours, and no page of ours may use what a device can see and hear."""
+    """Adds headers that keep other sites from loading our resources, and our pages from using camera and microphone."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        answer = self.get_response(request)
+        response = self.get_response(request)
         for name, value in settings.EXTRA_SECURITY_HEADERS.items():
-            answer.headers.setdefault(name, value)
-        return answer
+            response.headers.setdefault(name, value)
+        return response

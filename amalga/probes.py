@@ -1,7 +1,7 @@
-"""Answers /healthz and /readyz at an address of their own, from threads that no other request can take.
+"""Serves /healthz and /readyz at a separate address, from threads that no other request can use.
 
-gunicorn gives requests to threads in the order in which they come. While the database is silent, all threads wait for
-it, and a load balancer that checks whether the process is alive would wait behind them and replace it.
+gunicorn assigns requests to threads in the order of arrival. While the database does not respond, all threads wait for
+it, and a load balancer's health check would wait behind them, fail, and replace the process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 PATHS = {"/healthz", "/readyz"}
-CLIENT_SECONDS = 5  # for a client to send its request, and to read the answer
+CLIENT_SECONDS = 5  # for a client to send its request, and to read the response
 BACKLOG = 64
 
 Application = Callable[..., Iterable[bytes]]
@@ -41,12 +41,12 @@ def listener(bind: str) -> socket.socket:
         if not host or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
             raise ValueError(f"PROBE_BIND={bind[:50]} is not usable: set it to HOST:PORT or unix:PATH.")
         server = socket.create_server((host, int(port)), backlog=BACKLOG)
-    server.setblocking(False)  # another process may have accepted what woke us
+    server.setblocking(False)  # another process may have accepted the connection already
     return server
 
 
 def serve(bind: str, application: Application) -> None:
-    """Answer in threads of this process until it ends."""
+    """Serve in threads of this process until it ends."""
     server = ProbeServer(listener(bind), application)
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
 
@@ -54,10 +54,10 @@ def serve(bind: str, application: Application) -> None:
 class ProbeServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
-    def __init__(self, listening: socket.socket, application: Application) -> None:
+    def __init__(self, listen_socket: socket.socket, application: Application) -> None:
         super().__init__(("", 0), Handler, bind_and_activate=False)
         self.socket.close()
-        self.socket = listening
+        self.socket = listen_socket
         self.server_name, self.server_port = "localhost", 0
         self.setup_environ()
         self.set_app(only_probes(application))
@@ -68,7 +68,7 @@ class ProbeServer(ThreadingMixIn, WSGIServer):
         return client, ("127.0.0.1", 0)  # clients of a Unix socket have none
 
     def handle_error(self, *_: Any) -> None:
-        """A client that leaves early or sends nothing is no error of ours."""
+        """Ignore clients that disconnect early or send nothing."""
 
 
 class Handler(WSGIRequestHandler):
@@ -83,10 +83,12 @@ class Handler(WSGIRequestHandler):
 
 
 def only_probes(application: Application) -> Application:
-    def answer(wsgi_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Return an application that passes on health checks, and responds 404 to other paths."""
+
+    def respond(wsgi_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if wsgi_environ["PATH_INFO"] in PATHS:
             return application(wsgi_environ, start_response)
         start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", "0")])
         return [b""]
 
-    return answer
+    return respond

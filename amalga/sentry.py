@@ -1,5 +1,5 @@
-"""Faults of ours are reported to Sentry, or whatever speaks like it, where SENTRY_DSN names one: where in the code, in
-which request, and nothing of anybody's."""
+"""Error reports to Sentry, or a compatible service, if SENTRY_DSN is set: the place in the code and the request,
+without personal data."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from sentry_sdk.utils import BadDsn, Dsn
 
 from amalga.log import REDACTED, redact, request_id
 
-KEPT_OF_REQUEST = ("method", "url")
-# A database that is away breaks every request the same way; once is enough to know.
+REQUEST_FIELDS = ("method", "url")
+# An unavailable database breaks every request the same way; one report is enough.
 SAME_OUTAGE_SECONDS = 60.0
 FLUSH_SECONDS = 2
-# Of an event: levels, entries of one list or object, and characters in all (each value counts as one more).
+# Limits of an event: levels, entries of one list or object, and total characters (each value counts as one more).
 MAX_DEPTH = 12
 MAX_ITEMS = 100
 MAX_SIZE = 500_000
 
 
 def init_sentry(dsn: str) -> None:
-    """Begin to report; raises ValueError for an address that is none. Requests are never waited for."""
+    """Start error reports. Raises ValueError for an invalid DSN. Reports never delay a request."""
     try:
         Dsn(dsn)
     except BadDsn:
@@ -42,7 +42,7 @@ def init_sentry(dsn: str) -> None:
         send_default_pii=False,
         max_request_body_size="never",
         include_local_variables=False,
-        # no performance, no sessions, no headers of theirs on what we ask of the store
+        # no performance data, no sessions, no tracing headers on requests to the storage
         traces_sample_rate=None,
         trace_propagation_targets=[],
         auto_session_tracking=False,
@@ -62,49 +62,49 @@ def init_sentry(dsn: str) -> None:
 
 
 def before_send(event: Event, hint: Hint) -> Event | None:
-    """Without headers, cookies, queries, forms and names; None for what is no fault of ours."""
-    fault = (hint.get("exc_info") or (None, None, None))[1]
-    if fault is not None and _is_repeated(fault):
+    """Return the event without headers, cookies, queries, forms and names; None for errors not to report."""
+    error = (hint.get("exc_info") or (None, None, None))[1]
+    if error is not None and _is_repeated(error):
         return None
-    kept: dict[str, Any] = {**event}
-    request = kept.pop("request", None) or {}
+    report: dict[str, Any] = {**event}
+    request = report.pop("request", None) or {}
     if request:
-        kept["request"] = {name: request[name] for name in KEPT_OF_REQUEST if name in request}
+        report["request"] = {name: request[name] for name in REQUEST_FIELDS if name in request}
     for name in ("user", "extra", "modules"):
-        kept.pop(name, None)
+        report.pop(name, None)
     if name := request_id.get():
-        kept["tags"] = {**(kept.get("tags") or {}), "request_id": name}
-    told: Event = _Scrubber().scrub(kept)
-    return told
+        report["tags"] = {**(report.get("tags") or {}), "request_id": name}
+    redacted: Event = _Scrubber().scrub(report)
+    return redacted
 
 
 def before_breadcrumb(crumb: dict[str, Any], _hint: Hint) -> dict[str, Any] | None:
-    """Of what went before, our own log lines; neither queries nor what was asked of others."""
+    """Keep our own log lines as breadcrumbs, but no queries and no requests to other services."""
     if crumb.get("category") in {"query", "httplib", "subprocess", "redis"}:
         return None
     return {name: value for name, value in crumb.items() if name != "data"}
 
 
 class _Scrubber:
-    """Redacts each text of one event. What is too long, deep or large for a report is cut: to redact takes time."""
+    """Redacts each text of one event. Values that are too long, deep or large are cut, because redacting takes time."""
 
     def __init__(self) -> None:
-        self.left = MAX_SIZE
+        self.budget = MAX_SIZE
 
     def scrub(self, value: Any, depth: int = 0) -> Any:
-        if self.left <= 0 or (depth >= MAX_DEPTH and isinstance(value, dict | list | tuple)):
+        if self.budget <= 0 or (depth >= MAX_DEPTH and isinstance(value, dict | list | tuple)):
             return REDACTED
-        self.left -= 1
+        self.budget -= 1
         if isinstance(value, str):
-            told = redact(value)
-            self.left -= len(told)
-            return told
+            text = redact(value)
+            self.budget -= len(text)
+            return text
         if isinstance(value, dict):
             items = itertools.islice(value.items(), MAX_ITEMS)
-            return {self.scrub(name, depth + 1): self.scrub(one, depth + 1) for name, one in items}
+            return {self.scrub(name, depth + 1): self.scrub(item, depth + 1) for name, item in items}
         if isinstance(value, list | tuple):
-            # the last ones: the innermost frames, the newest log lines
-            return [self.scrub(one, depth + 1) for one in value[-MAX_ITEMS:]]
+            # the last items: the innermost frames, the newest log lines
+            return [self.scrub(item, depth + 1) for item in value[-MAX_ITEMS:]]
         return value
 
 
@@ -112,19 +112,19 @@ _outages: dict[type, float] = {}
 _lock = threading.Lock()
 
 
-def _is_repeated(fault: BaseException) -> bool:
-    """What people are told in words, and an outage of the database that was reported a moment ago."""
+def _is_repeated(error: BaseException) -> bool:
+    """Return whether not to report: an error with its own message, or a database outage reported a moment ago."""
     from django.db import InterfaceError, OperationalError
 
     from uploads.errors import Problem
 
-    if isinstance(fault, Problem):
+    if isinstance(error, Problem):
         return True
-    if not isinstance(fault, OperationalError | InterfaceError):
+    if not isinstance(error, OperationalError | InterfaceError):
         return False
     with _lock:
-        now, last = time.monotonic(), _outages.get(type(fault), float("-inf"))
+        now, last = time.monotonic(), _outages.get(type(error), float("-inf"))
         if now - last < SAME_OUTAGE_SECONDS:
             return True
-        _outages[type(fault)] = now
+        _outages[type(error)] = now
     return False

@@ -8,7 +8,7 @@ from django.views.i18n import set_language
 
 
 def deny(request: HttpRequest, **_: str) -> NoReturn:
-    """Django's own way from the admin to a page: it asks nobody's permission, and an id that is none breaks it."""
+    """Replace the admin's redirect to a page, which checks no permission and fails for an invalid ID."""
     raise Http404
 
 

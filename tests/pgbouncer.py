@@ -69,7 +69,7 @@ class Bouncer:
             user = UnprivilegedUser()
             step_down = user.options
             for path in (folder, users, file):
-                user.owns(path)
+                user.take_ownership(path)
         self.daemon = Daemon("pgbouncer", folder, mark=file.name, stop_signal=signal.SIGTERM)
         self.daemon.start([program, file.name], env=os.environ, step_down=step_down, cwd=folder)
         self._wait()

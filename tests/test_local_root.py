@@ -101,7 +101,7 @@ def test_a_program_of_the_superuser_plants_nothing_beside_the_data(laptop: Lapto
 def test_what_an_earlier_version_gave_away_is_taken_back(laptop: Laptop) -> None:
     laptop.python(CONNECT + "db.execute('CREATE TABLE kept AS SELECT 42 AS answer')")
     for path in (laptop.folder / "postgres", laptop.folder / "postgres/password"):
-        NOBODY.owns(path)
+        NOBODY.take_ownership(path)
     assert laptop.python(CONNECT + "print(db.execute('TABLE kept').fetchone()[0])") == "42"
     assert (laptop.folder / "postgres").stat().st_uid == 0
     assert (laptop.folder / "postgres/password").stat().st_uid == 0
@@ -184,7 +184,7 @@ def test_a_folder_that_others_could_fill_is_passed_over(out_of_reach: Path, plac
     good.mkdir()
     (bad / COPIES).mkdir(parents=True)
     if planted == "by another user":
-        NOBODY.owns(bad / COPIES)
+        NOBODY.take_ownership(bad / COPIES)
     elif planted == "a link":
         (bad / COPIES).rename(bad / "elsewhere")
         (bad / COPIES).symlink_to(bad / "elsewhere")

@@ -346,7 +346,7 @@ def test_nobody_waits_to_put_counts_away(tmp_path: Path) -> None:
     values: Any = mmap_dict.MmapedDict
     for pid in (999_999_998, 999_999_999):
         values(str(tmp_path / f"counter_{pid}.db")).close()
-    with multiprocess.locked(tmp_path, alone=False), pytest.raises(BlockingIOError):
+    with multiprocess.locked(tmp_path, exclusive=False), pytest.raises(BlockingIOError):
         multiprocess.merge_dead_worker(tmp_path, 999_999_998)
     multiprocess.merge_dead_worker(tmp_path, 999_999_999)
     assert {path.name for path in tmp_path.glob("*.db")} == {"counter_ended.db"}

@@ -154,7 +154,7 @@ def test_migrating_takes_its_time_and_pages_do_not() -> None:
     assert set(seen[:-1]) == {"0"}
     assert seen[-1] == "8s"
     held: Any = connection.connection
-    assert held.patience == RESPONSE_SECONDS
+    assert held.response_timeout == RESPONSE_SECONDS
 
 
 def test_families_are_told_apart_again_from_what_is_known() -> None:

@@ -139,12 +139,12 @@ def test_long_work_has_its_time_in_each_transaction(bouncer: Bouncer, limits: No
 import django
 django.setup()
 from django.db import connection, transaction
-from amalga.db import unhurried
+from amalga.db import without_statement_timeout
 def limit():
     with connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
         return cursor.fetchone()[0]
-with unhurried():
+with without_statement_timeout():
     for _ in range(3):
         with transaction.atomic():
             with transaction.atomic():

@@ -83,12 +83,12 @@ def test_notes_that_are_not_folded_yet_are_no_difference(alice: User) -> None:
 def test_a_count_may_take_longer_than_a_page_waits(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf.add_file(alice)
     held: Any = connection.connection
-    monkeypatch.setattr(held, "patience", 0.3)
+    monkeypatch.setattr(held, "response_timeout", 0.3)
     slow = module.DIFFERENCES.replace("FROM differing ORDER", "FROM differing, pg_sleep(1) ORDER")
     Change.objects.all().delete()
     monkeypatch.setattr(module, "DIFFERENCES", slow)
     assert len(recount()) == 5
-    assert held.patience == 0.3
+    assert held.response_timeout == 0.3
 
 
 class Crowd:

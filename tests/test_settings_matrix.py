@@ -132,7 +132,7 @@ def test_an_odd_value_is_refused_by_name_and_no_secret_is_told(
 
 def test_every_variable_is_in_this_matrix_and_in_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     read(monkeypatch)
-    asked = set(sys.modules["amalga.settings.env"].env.asked)
+    asked = set(sys.modules["amalga.settings.env"].env.names_read)
     table = (PROJECT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     told = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)}

@@ -1,4 +1,4 @@
-"""Postgres: connections that give up on a server that has fallen silent, and work that may take its time."""
+"""Postgres: connections with response timeouts, IAM authentication, and statement timeouts."""
 
 from __future__ import annotations
 

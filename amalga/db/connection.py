@@ -1,4 +1,4 @@
-"""Connections to Postgres that give up on a server that has fallen silent."""
+"""Connections to Postgres that time out when the server stops responding."""
 
 from __future__ import annotations
 
@@ -11,62 +11,62 @@ from django.db import connections
 from psycopg.errors import DiskFull, OperationalError, ReadOnlySqlTransaction
 from psycopg_pool import ConnectionPool
 
-# A server that lives ends every statement after eight seconds by itself (statement_timeout); one that has fallen
-# silent, or whose network swallows everything, would be waited for without end.
+# A healthy server ends every statement after eight seconds by itself (statement_timeout). Without this limit, a process
+# would wait forever for a server or network that does not respond.
 RESPONSE_SECONDS = 9.0
 CHECK_SECONDS = 2.0
-# Whoever is told nothing by a replica asks the primary after that, and is to be told in time all the same.
+# After a timeout of the replica the primary is queried, and the person must still get a response in time.
 REPLICA_SECONDS = 4.0
 READ_ONLY = ("in_hot_standby", "default_transaction_read_only")  # PostgreSQL documentation, "Asynchronous Operations"
 
 
 class Connection(psycopg.Connection[Any]):
-    """Waits for no answer longer than a person would; then the connection is closed for good."""
+    """Waits for a response no longer than a person would; then the connection is closed."""
 
-    patience = RESPONSE_SECONDS
+    response_timeout = RESPONSE_SECONDS
     took_writes = False
 
     @classmethod
     def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
-        made = super().connect(conninfo, **parameters)
-        made.took_writes = made._takes_writes()
-        return made
+        connection = super().connect(conninfo, **parameters)
+        connection.took_writes = connection._takes_writes()
+        return connection
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         try:
-            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+            return super().wait(gen, interval, self.response_timeout if timeout is None else timeout)
         except OperationalError:
-            # what the server would still say belongs to a statement that nobody waits for any more
+            # a late response would belong to a statement that has already failed
             if self.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
                 self.close()
             raise
         except ReadOnlySqlTransaction:
-            # a failover made a replica of this server: the same name leads to another one by now
+            # after a failover this server is a replica, and the host name leads to another server
             self.close()
             self._drain_pool()
             raise
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
-        """Only the pool asks this way, whether the connection lives: the answer comes at once or not at all.
+        """Run the pool's check of a connection, its only caller, with a short timeout.
 
-        What broke one idle connection broke the others too. Left alone, the pool would find them one by
-        one, with growing pauses, and answer nobody meanwhile.
+        An error that broke one idle connection broke the others too, so the pool is drained. Otherwise it would find
+        them one by one, with backoff, and requests would fail until then.
         """
-        self.patience = CHECK_SECONDS
+        self.response_timeout = CHECK_SECONDS
         try:
-            answer = super().execute(*args, **kwargs)
+            cursor = super().execute(*args, **kwargs)
             if self.took_writes and not self._takes_writes():
-                # a failover left it behind, alive: whoever connects now is led to another one
+                # after a failover this server is a replica: new connections lead to another server
                 raise OperationalError("the server has become read-only")
-            return answer
+            return cursor
         except OperationalError:
             self._drain_pool()
             raise
         finally:
-            del self.patience  # that of the class again
+            del self.response_timeout  # back to that of the class
 
     def _takes_writes(self) -> bool:
-        """The server tells with each answer; behind a pooler nobody does."""
+        """Return whether the server accepts writes, as it reports with each response; True behind a pooler."""
         return not any(self.info.parameter_status(name) == "on" for name in READ_ONLY)
 
     def _drain_pool(self) -> None:
@@ -75,23 +75,25 @@ class Connection(psycopg.Connection[Any]):
             pool.drain()
 
 
-def is_read_only_error(fault: BaseException | None) -> bool:
-    """Whether it says that the database answers and keeps nothing now: its disk is full, or it is a replica."""
-    return isinstance(getattr(fault, "__cause__", None), ReadOnlySqlTransaction | DiskFull)
+def is_read_only_error(error: BaseException | None) -> bool:
+    """Return whether the error means that the database cannot write: its disk is full, or it is a replica."""
+    return isinstance(getattr(error, "__cause__", None), ReadOnlySqlTransaction | DiskFull)
 
 
 class ReplicaConnection(Connection):
-    patience = REPLICA_SECONDS
+    response_timeout = REPLICA_SECONDS
 
 
 @contextmanager
 def unpooled_connection(alias: str = "default") -> Iterator[psycopg.Connection[Any]]:
-    """A connection of its own, past the pool, which keeps its reasons to itself. Raises Django's OperationalError."""
+    """Yield a connection outside the pool, which hides why it cannot connect. Raises Django's OperationalError."""
     wrapper: Any = connections[alias]
-    kind: type[Connection] = (wrapper.settings_dict["OPTIONS"].get("pool") or {}).get("connection_class", Connection)
+    connection_class: type[Connection] = (wrapper.settings_dict["OPTIONS"].get("pool") or {}).get(
+        "connection_class", Connection
+    )
     with wrapper.wrap_database_errors:
-        opened = kind.connect(**wrapper.get_connection_params(), autocommit=True)
+        connection = connection_class.connect(**wrapper.get_connection_params(), autocommit=True)
     try:
-        yield opened
+        yield connection
     finally:
-        opened.close()
+        connection.close()

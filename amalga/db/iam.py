@@ -1,4 +1,4 @@
-"""Signing in to RDS with a token of the role that we run as: nothing to keep, and nothing to rotate."""
+"""Connections to RDS with IAM authentication tokens: no password to store or rotate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PORT = 5432
 
 
 class TokenConnection(Connection):
-    """Signs a token for itself: one lives a quarter of an hour, and is looked at only while a connection is made."""
+    """Signs its own token, which is valid for 15 minutes and only checked while connecting."""
 
     @classmethod
     def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
@@ -21,15 +21,15 @@ class TokenConnection(Connection):
 
 
 class ReplicaTokenConnection(TokenConnection):
-    patience = REPLICA_SECONDS
+    response_timeout = REPLICA_SECONDS
 
 
 def _token(host: str, port: int, user: str) -> str:
-    # the settings name this class, and the store's module reads the settings
+    # the settings import this class, and uploads.s3 reads the settings
     from uploads.errors import StorageUnavailable
     from uploads.s3.rds_auth import database_token
 
     try:
         return database_token(host, port, user)
-    except StorageUnavailable as fault:
-        raise OperationalError(f"no IAM token for the database: {fault.detail}") from None
+    except StorageUnavailable as error:
+        raise OperationalError(f"no IAM token for the database: {error.detail}") from None

@@ -1,8 +1,8 @@
-"""Passwords that everybody tries first."""
+"""Common passwords of databases."""
 
 from __future__ import annotations
 
-# what images, tutorials and panels come with; nobody needs to guess these
+# defaults of images, tutorials and control panels, which attackers try first
 COMMON_PASSWORDS = {
     "postgres",
     "password",
@@ -18,4 +18,5 @@ COMMON_PASSWORDS = {
 
 
 def is_common_password(user: str, password: str) -> bool:
+    """Return whether the password is a common one, or the name of the user."""
     return bool(password) and password.lower() in {*COMMON_PASSWORDS, user.lower()}

@@ -1,8 +1,8 @@
-"""A replica that lists and searches are read from: never older than what the asker has written, or than some seconds.
+"""Reads of lists and searches from a replica: it has the user's own writes, and lags by a few seconds at most.
 
-Postgres numbers what it writes (LSN). Whoever wrote keeps the number of that moment in a signed cookie, and is shown
-lists from the replica again when it has replayed so far. Servers that tell no numbers, as Aurora's readers, are left
-alone for some seconds instead. Everything else is asked of the primary.
+Postgres numbers its writes (LSN). After a write, the browser gets the current number in a signed cookie, and reads
+lists from the replica again once it has replayed that far. Servers without numbers, as Aurora's readers, are not used
+for some seconds after a write instead. All other queries go to the primary.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from django.http import HttpRequest, HttpResponse
 logger = logging.getLogger(__name__)
 
 ALIAS = "replica"
-OLDEST_SECONDS = 5.0  # what others wrote is in everybody's lists after so long
-WRITTEN_SECONDS = 60  # by then every process asks for a later number by itself
-PIN_SECONDS = 5  # where no numbers are told
-COOLDOWN_SECONDS = 5.0  # a replica that failed is not asked again for so long
+OLDEST_SECONDS = 5.0  # the maximum lag for the writes of other users
+WRITTEN_SECONDS = 60  # by then every process requires a later number by itself
+PIN_SECONDS = 5  # for servers without numbers
+COOLDOWN_SECONDS = 5.0  # a replica that failed is not used for so long
 NO_LSN = "-"
-LISTED = {"uploads.File", "uploads.Folder"}  # what they are joined with comes along
+LISTED = {"uploads.File", "uploads.Folder"}  # with the tables that they are joined with
 PRIMARY = "SELECT pg_current_wal_insert_lsn() - '0/0'"
 REPLAYED = "SELECT pg_last_wal_replay_lsn() - '0/0'"
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
-_required_lsn: ContextVar[str | None] = ContextVar("asked", default=None)
+_required_lsn: ContextVar[str | None] = ContextVar("required_lsn", default=None)
 _written: ContextVar[str | None] = ContextVar("written", default=None)
 
 
 class ReplicaRouter:
-    """Inside `elsewhere` files and folders are read from the replica; nothing is ever written there."""
+    """Inside `read_from_replica`, files and folders are read from the replica. Writes always go to the primary."""
 
     def db_for_read(self, model: type[Model], **_hints: Any) -> str | None:
         return _required_lsn.get() if model._meta.label in LISTED else None
@@ -56,7 +56,7 @@ class ReplicaRouter:
 
 
 class ReadYourWritesMiddleware:
-    """Whoever sent what may have written is told a number to come back with."""
+    """Sets a cookie with the current LSN on every response to a request that may have written."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         if ALIAS not in connections:
@@ -66,26 +66,26 @@ class ReadYourWritesMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         token = _written.set(_read(request.COOKIES.get(settings.LSN_COOKIE_NAME)))
         try:
-            answer = self.get_response(request)
+            response = self.get_response(request)
         finally:
             _written.reset(token)
         if request.method not in {"GET", "HEAD", "OPTIONS"}:
             number = _number_now()
-            answer.set_cookie(
+            response.set_cookie(
                 settings.LSN_COOKIE_NAME, Signer(salt=ALIAS).sign(number),
                 max_age=PIN_SECONDS if number == NO_LSN else WRITTEN_SECONDS,
                 secure=settings.HTTPS, httponly=True, samesite="Lax",
             )  # fmt: skip
-        return answer
+        return response
 
 
 class _ReplicaState:
-    """What this process knows of the two servers."""
+    """The state of the two servers, as this process knows it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.away_until = 0.0
-        self.number: int | None = None  # of the primary, at most OLDEST_SECONDS ago
+        self.number: int | None = None  # the primary's LSN, at most OLDEST_SECONDS old
         self.number_at = float("-inf")
         self.numbered = True
 
@@ -93,14 +93,14 @@ class _ReplicaState:
 _replica_state = _ReplicaState()
 
 
-def read_from_replica(find: Callable[[], Found]) -> tuple[Found, bool]:
-    """What it finds, and whether at the replica. What fails there is asked of the primary."""
+def read_from_replica(find: Callable[[], Result]) -> tuple[Result, bool]:
+    """Return the result of `find`, and whether it came from the replica. After an error there, the primary is used."""
     if _is_caught_up():
         token = _required_lsn.set(ALIAS)
         try:
             return find(), True
-        except Error as fault:
-            _mark_unavailable(fault)
+        except Error as error:
+            _mark_unavailable(error)
         finally:
             _required_lsn.reset(token)
     return find(), False
@@ -110,28 +110,28 @@ def _is_caught_up() -> bool:
     if ALIAS not in connections or time.monotonic() < _replica_state.away_until:
         return False
     written = _written.get()
-    newest = _newest()
+    recent = _recent_lsn()
     if not _replica_state.numbered:
         return written is None
-    if newest is None or written == NO_LSN:
+    if recent is None or written == NO_LSN:
         return False
-    wanted = max(int(written or 0), newest)
+    required = max(int(written or 0), recent)
     try:
         replayed = _fetch_value(ALIAS, REPLAYED)
     except (NotSupportedError, ProgrammingError):
         _replica_state.numbered = False
         return written is None
-    except Error as fault:
-        _mark_unavailable(fault)
+    except Error as error:
+        _mark_unavailable(error)
         return False
     if replayed is None:
         _mark_unavailable("it is no replica")
         return False
-    return replayed >= wanted
+    return replayed >= required
 
 
-def _newest() -> int | None:
-    """A number of the primary, some seconds old at most."""
+def _recent_lsn() -> int | None:
+    """Return the primary's LSN, at most OLDEST_SECONDS old; None without numbers."""
     with _replica_state.lock:
         if time.monotonic() - _replica_state.number_at < OLDEST_SECONDS:
             return _replica_state.number
@@ -149,7 +149,7 @@ def _number_now() -> str:
     except (NotSupportedError, ProgrammingError):
         _replica_state.numbered = False
     except Error:
-        pass  # it was written, and now the primary is away
+        pass  # the request has written, and now the primary is unavailable
     return NO_LSN
 
 
@@ -160,15 +160,15 @@ def _fetch_value(alias: str, sql: str) -> int | None:
         return None if number is None else int(number)
 
 
-def _mark_unavailable(why: Exception | str) -> None:
-    reason = why if isinstance(why, str) else type(why.__cause__ or why).__name__
+def _mark_unavailable(cause: Exception | str) -> None:
+    reason = cause if isinstance(cause, str) else type(cause.__cause__ or cause).__name__
     logger.warning("replica_left seconds=%.0f reason=%s", COOLDOWN_SECONDS, reason)
     _replica_state.away_until = time.monotonic() + COOLDOWN_SECONDS
     connections[ALIAS].close()
 
 
 def _read(cookie: str | None) -> str | None:
-    """The number in it; a cookie that nobody signed is as none."""
+    """Return the LSN in the cookie; None for a missing cookie or a bad signature."""
     try:
         return Signer(salt=ALIAS).unsign(cookie) if cookie else None
     except BadSignature:

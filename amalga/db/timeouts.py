@@ -1,4 +1,4 @@
-"""Statement timeouts: set, lifted, and kept for one transaction."""
+"""Statement timeouts: for one query, one transaction or one call, or lifted for long work."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from psycopg.pq import TransactionStatus
 from amalga.db.connection import CHECK_SECONDS
 
 DAY_SECONDS = 24 * 3600.0
-CALL_SECONDS = 15.0  # for all statements of one act
+CALL_SECONDS = 15.0  # for all statements of one call
 
 
 @contextmanager
 def without_statement_timeout() -> Iterator[None]:
-    """For work over millions of rows, which takes longer than a page may: statements take up to a day."""
+    """Let statements take up to a day, for work over millions of rows."""
     connection.ensure_connection()
-    held: Any = connection.connection
-    before, held.patience = held.patience, DAY_SECONDS
+    raw: Any = connection.connection
+    before, raw.response_timeout = raw.response_timeout, DAY_SECONDS
     try:
-        with _without_transaction_timeout() if settings.DATABASE_POOLER else _without_session_timeout(held):
+        with _without_transaction_timeout() if settings.DATABASE_POOLER else _without_session_timeout(raw):
             yield
     finally:
-        held.patience = before
+        raw.response_timeout = before
 
 
 @contextmanager
-def _without_session_timeout(held: Any) -> Iterator[None]:
+def _without_session_timeout(raw: Any) -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")
     try:
         yield
     finally:
-        if not held.closed and not connection.needs_rollback:
+        if not raw.closed and not connection.needs_rollback:
             with connection.cursor() as cursor:
                 cursor.execute("RESET statement_timeout")
 
 
 @contextmanager
 def _without_transaction_timeout() -> Iterator[None]:
-    """A pooler gives every transaction another connection: what a session were told would stay with other people's."""
+    """Lift the timeout in every transaction: a pooler would give a changed session to other requests."""
 
     def first(execute: Any, sql: str, values: Any, many: bool, context: dict[str, Any]) -> Any:
-        held = context["connection"].connection
-        if not held.autocommit and held.info.transaction_status == TransactionStatus.IDLE:
-            held.cursor().execute("SET LOCAL statement_timeout = 0")  # psycopg begins the transaction
+        raw = context["connection"].connection
+        if not raw.autocommit and raw.info.transaction_status == TransactionStatus.IDLE:
+            raw.cursor().execute("SET LOCAL statement_timeout = 0")  # psycopg begins the transaction
         return execute(sql, values, many, context)
 
     with connection.execute_wrapper(first):
@@ -59,22 +59,22 @@ def _without_transaction_timeout() -> Iterator[None]:
 
 @contextmanager
 def statement_timeout(seconds: float) -> Iterator[CursorWrapper]:
-    """A cursor in a transaction whose statements may take so long. Nothing outlives the transaction, so that it also
-    works where a pooler gives every transaction another connection."""
+    """Yield a cursor in a transaction whose statements can take this long. The timeout ends with the transaction, so
+    this also works with a pooler, which gives every transaction another connection."""
     with transaction.atomic(), connection.cursor() as cursor:
-        held: Any = connection.connection
-        before, held.patience = held.patience, seconds
+        raw: Any = connection.connection
+        before, raw.response_timeout = raw.response_timeout, seconds
         try:
             cursor.execute("SET LOCAL statement_timeout = %s", [f"{seconds:.0f}s"])
             yield cursor
         finally:
-            held.patience = before
+            raw.response_timeout = before
 
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Refuse every further statement after so many seconds: with the limit of a single statement, this bounds what one
-    call can cost, also when its client is gone. Raises OperationalError; nothing of the transaction is kept."""
+    """Refuse further statements after this many seconds. With the timeout of a single statement, this limits the cost
+    of a call, also after its client has disconnected. Raises OperationalError; the transaction is rolled back."""
     end = time.monotonic() + seconds
 
     def check(execute: Any, sql: str, values: Any, many: bool, context: dict[str, Any]) -> Any:
@@ -87,10 +87,10 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def fetch_with_timeout(query: str, parameters: Mapping[str, Any], *, seconds: float) -> list[tuple[Any, ...]]:
-    """As `patient`, for one query: it goes out in one message with its time limit, where a transaction takes four."""
+    """Return the rows of one query, sent in one message with its timeout, where `statement_timeout` takes four."""
     connection.ensure_connection()
-    held: Any = connection.connection
-    before, held.patience = held.patience, seconds + CHECK_SECONDS  # the server gives up first
+    raw: Any = connection.connection
+    before, raw.response_timeout = raw.response_timeout, seconds + CHECK_SECONDS  # the server times out first
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = '{seconds:.0f}s'; {query}", parameters)
@@ -98,12 +98,12 @@ def fetch_with_timeout(query: str, parameters: Mapping[str, Any], *, seconds: fl
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows
     finally:
-        held.patience = before
+        raw.response_timeout = before
 
 
 @contextmanager
 def long_transaction() -> Iterator[CursorWrapper]:
-    """A cursor in a transaction whose statements may take up to a day."""
+    """Yield a cursor in a transaction whose statements can take up to a day."""
     with without_statement_timeout(), transaction.atomic(), connection.cursor() as cursor:
         # a pooler may have given this transaction another connection
         cursor.execute("SET LOCAL statement_timeout = 0")

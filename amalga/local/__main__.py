@@ -21,8 +21,8 @@ def main() -> int:
         if arguments.serve:
             return serve(installation, signals)
         return run_command(arguments.command, installation, signals)
-    except StartupError as refusal:
-        print(f"amalga: {refusal}", file=sys.stderr)
+    except StartupError as error:
+        print(f"amalga: {error}", file=sys.stderr)
         return REFUSED
     except PermissionError as error:
         print(f"amalga: {error.filename} belongs to another user of this machine.", file=sys.stderr)

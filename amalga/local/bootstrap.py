@@ -10,8 +10,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 ADMIN = "admin"
-MARKED = Path("s3", "amalga", "amalga.json")  # the marker as the embedded server keeps it
-# what the tables and the static files are made from, and how
+MARKER_FILE = Path("s3", "amalga", "amalga.json")  # the bucket marker in the embedded server's folder
+# sources of the tables and the static files
 SOURCES = (
     "requirements.txt",
     "amalga/local/bootstrap.py",
@@ -26,8 +26,8 @@ def password_file(folder: Path) -> Path:
 
 
 def is_prepared(folder: Path, *, own_bucket: bool) -> bool:
-    """Whether nothing that `prepare` depends on has changed since it ran, and what it made is still there."""
-    if own_bucket and not (folder / MARKED).exists():
+    """Return whether the sources of `prepare` are unchanged since it ran, and its results still exist."""
+    if own_bucket and not (folder / MARKER_FILE).exists():
         return False
     stamp = _stamp(folder)
     return stamp.exists() and stamp.read_text() == _fingerprint() and (PROJECT / "staticfiles").exists()
@@ -36,7 +36,7 @@ def is_prepared(folder: Path, *, own_bucket: bool) -> bool:
 def prepare(folder: Path, *, own_bucket: bool) -> None:
     """Migrate, collect static files, create the first administrator. Safe to repeat.
 
-    `own_bucket`: the bucket is the embedded one, so it is ours to mark.
+    `own_bucket`: the bucket is the embedded one, so it can be marked as ours.
     """
     import django
     from django.core.management import call_command
@@ -53,18 +53,18 @@ def prepare(folder: Path, *, own_bucket: bool) -> None:
 
 
 def _stamp(folder: Path) -> Path:
-    return folder / "postgres" / "prepared"  # so that it goes when the database goes
+    return folder / "postgres" / "prepared"  # deleted together with the database
 
 
 def _create_administrator(folder: Path) -> None:
     from django.contrib.auth import get_user_model
 
-    people = get_user_model()._default_manager
-    if not people.filter(username=ADMIN).exists():
+    users = get_user_model()._default_manager
+    if not users.filter(username=ADMIN).exists():
         password = secrets.token_urlsafe(12)
-        # The file first: a password that nobody can read any more is of no use.
+        # The file first: a password that cannot be read any more is useless.
         write_secret(password_file(folder), password + "\n")
-        people.create_superuser(ADMIN, password=password)
+        users.create_superuser(ADMIN, password=password)
 
 
 def _mark_bucket() -> None:
@@ -73,7 +73,7 @@ def _mark_bucket() -> None:
 
     try:
         claim_marker()
-    except Problem as problem:  # people can work all the same; what compares bucket and database will refuse
+    except Problem as problem:  # the site works; commands that compare bucket and database will refuse
         print(f"amalga: {problem}", file=sys.stderr)
 
 
@@ -91,7 +91,7 @@ if __name__ == "__main__":
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner reads, from the first byte on; there whole or not at all."""
+    """Write a file atomically that only its owner can read, from the first byte on."""
     scratch = path.with_name(f"{path.name}.{os.getpid()}")
     with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
@@ -99,7 +99,7 @@ def write_secret(path: Path, text: str) -> None:
 
 
 def get_or_create_secret(path: Path) -> str:
-    """The secret in this file, made at the first call."""
+    """Return the secret in this file, created by the first call."""
     if not path.exists():
         write_secret(path, secrets.token_urlsafe(50))
     return path.read_text()

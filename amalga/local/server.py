@@ -1,4 +1,4 @@
-"""The site on this machine: its web processes and worker, and commands beside them."""
+"""The development server: web processes and worker, and commands that run beside them."""
 
 from __future__ import annotations
 
@@ -15,32 +15,41 @@ from contextlib import suppress
 
 from amalga.local.bootstrap import ADMIN, is_prepared, password_file
 from amalga.local.environment import PROJECT, DevEnvironment
-from amalga.local.processes import Daemon, Lock, Signals, StartupError, Stopped, claim, die_with_parent, terminate_group
+from amalga.local.processes import (
+    Daemon,
+    Lock,
+    Signals,
+    StartupError,
+    Stopped,
+    die_with_parent,
+    require_free_port,
+    terminate_group,
+)
 
 GUNICORN_SETTINGS = PROJECT / "amalga" / "gunicorn_conf.py"
 MANAGE = PROJECT / "manage.py"
 READY_SECONDS = 60
-# The embedded store checks no digests: what arrives is read by the worker, within seconds.
+# The embedded store verifies no checksums: the worker reads new files within seconds.
 BACKGROUND = (("sweep", "--every", "60"), ("worker",))
-LEAVING_SECONDS = 6  # an earlier run that has just lost its parent gets this long to end
+LEAVING_SECONDS = 6  # how long an earlier run without its parent gets to end
 
 
 class DevServer:
-    """The processes that use the servers, and the lock that lets only one run in a folder."""
+    """The web and background processes, and the lock that allows one development server per folder."""
 
     def __init__(self, installation: DevEnvironment, signals: Signals) -> None:
         self.installation = installation
         self.signals = signals
         folder = installation.folder
         self.web = Daemon("web", folder, mark=str(GUNICORN_SETTINGS), stop_signal=signal.SIGINT)
-        self.web.stop_seconds = 3  # SIGINT is its quick way: it waits for nobody
+        self.web.stop_seconds = 3  # gunicorn's quick shutdown on SIGINT does not wait for requests
         self.background = {
             command: Daemon(command[0], folder, mark=str(MANAGE), stop_signal=signal.SIGTERM) for command in BACKGROUND
         }
         self.lock = Lock(folder / "serve.lock")
 
-    def claim(self) -> None:
-        """Raise Refused when another one serves from this folder, or a stranger has the port."""
+    def acquire(self) -> None:
+        """Raise StartupError if another server runs from this folder, or another program has the port."""
         end = time.monotonic() + LEAVING_SECONDS
         while not self.lock.acquire():
             if time.monotonic() > end:
@@ -48,28 +57,28 @@ class DevServer:
             self.signals.pause()
         for daemon in (self.web, *self.background.values()):
             daemon.stop_leftover()
-        claim(self.installation.port, "PORT")
+        require_free_port(self.installation.port, "PORT")
 
     def start(self) -> None:
         env = self.installation.variables()
-        here, own_bucket = self.installation, self.installation.has_own_bucket
-        if not (here.has_own_database and is_prepared(here.folder, own_bucket=own_bucket)):
+        installation, own_bucket = self.installation, self.installation.has_own_bucket
+        if not (installation.has_own_database and is_prepared(installation.folder, own_bucket=own_bucket)):
             self._prepare(env)
         address = f"127.0.0.1:{self.installation.port}"
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(GUNICORN_SETTINGS)]
         options = ["--bind", address, "--log-level", "warning"]
         self.web.start([*gunicorn, *options, "amalga.wsgi"], env=env, logged=False)
         end = time.monotonic() + READY_SECONDS
-        while not _answers(f"http://{address}/accounts/login/"):
+        while not _responds(f"http://{address}/accounts/login/"):
             if self.web.exit_code() is not None or time.monotonic() > end:
                 raise StartupError("The web server did not start; what it said stands above.")
             self.signals.pause()
-        # After the first page, so that it does not take the processor from it.
+        # After the first page, so that they do not compete for the processor.
         for command, daemon in self.background.items():
             daemon.start([sys.executable, str(MANAGE), *command], env=env, logged=False)
 
-    def stay(self) -> int:
-        """Return when the web server ended by itself: its exit code."""
+    def wait(self) -> int:
+        """Wait until the web server ends by itself, and return its exit code."""
         while (code := self.web.exit_code()) is None:
             self.signals.pause()
             self.installation.tend()
@@ -96,16 +105,16 @@ class DevServer:
 
 
 def serve(installation: DevEnvironment, signals: Signals) -> int:
-    """Serve until told to stop, then 0; the web server's exit code when that ends first."""
+    """Serve until a signal, and return 0; return the web server's exit code if it ends by itself."""
     site = DevServer(installation, signals)
     password = password_file(installation.folder)
-    known = password.read_text() if password.exists() else None
+    known_password = password.read_text() if password.exists() else None
     try:
-        site.claim()
+        site.acquire()
         installation.start(signals.pause)
         site.start()
-        print(_greeting(installation, known_password=known), flush=True)
-        return site.stay()
+        print(_greeting(installation, known_password=known_password), flush=True)
+        return site.wait()
     except Stopped:
         return 0
     finally:
@@ -117,16 +126,16 @@ def _greeting(installation: DevEnvironment, *, known_password: str | None) -> st
     lines = [f"Amalga is ready:  {installation.url}"]
     file = password_file(installation.folder)
     if file.exists():
-        password, place = file.read_text(), os.path.relpath(file)
+        password, path = file.read_text(), os.path.relpath(file)
         lines.append(
-            f"Sign in as {ADMIN}, its first password is in {place}"
+            f"Sign in as {ADMIN}, its first password is in {path}"
             if password == known_password
-            else f"Sign in as {ADMIN}, password {password.strip()} (shown only now, kept in {place})"
+            else f"Sign in as {ADMIN}, password {password.strip()} (shown only now, kept in {path})"
         )
     return "\n".join(["", *(f"  {line}" for line in [*lines, "Ctrl-C stops it."]), ""])
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with suppress(urllib.error.HTTPError):
@@ -138,11 +147,11 @@ def _answers(url: str) -> bool:
 
 TEND_SECONDS = 0.2
 GRACE_SECONDS = 20
-NOT_FOUND = 127  # as a shell says it
+NOT_FOUND = 127  # the exit code of shells
 
 
 def run_command(command: list[str], installation: DevEnvironment, signals: Signals) -> int:
-    """Its exit code; 128 + n when signal n ended it."""
+    """Run the command, and return its exit code; 128 + n if signal n ended it."""
     if not command or not shutil.which(command[0]):
         print(f"amalga: no such command: {' '.join(command[:1]) or '(none given)'}", file=sys.stderr)
         return NOT_FOUND
@@ -173,9 +182,9 @@ def _wait_for(
             return process.wait(TEND_SECONDS)
         installation.tend()
         number = signals.take()
-        # Ctrl-C in a terminal has reached the command already, which decides what it means.
+        # Ctrl-C in a terminal has already reached the command, which handles it.
         if number and not (number == signal.SIGINT and in_terminal):
-            _pass_on(process.pid, number, to_group=not in_terminal)
+            _forward_signal(process.pid, number, to_group=not in_terminal)
         if number in (signal.SIGTERM, signal.SIGHUP):
             deadline = time.monotonic() + GRACE_SECONDS
     process.kill()
@@ -183,13 +192,13 @@ def _wait_for(
 
 
 def _is_in_terminal() -> bool:
-    """Whether a terminal talks to us, and so must go on talking to the command."""
+    """Return whether we are in the foreground of a terminal, where the command must stay too."""
     try:
         return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except (OSError, ValueError):
         return False
 
 
-def _pass_on(pid: int, number: int, *, to_group: bool) -> None:
+def _forward_signal(pid: int, number: int, *, to_group: bool) -> None:
     with suppress(ProcessLookupError):
         (os.killpg if to_group else os.kill)(pid, number)

@@ -1,1 +1,1 @@
-"""What is counted for Prometheus. `files` is for gunicorn's first process and is imported before the rest."""
+"""Prometheus metrics. gunicorn's first process imports `multiprocess` before the others."""

@@ -1,4 +1,4 @@
-"""All that was counted, and what is the case now, as Prometheus reads it."""
+"""Metrics in Prometheus' text format: the counters of all processes, and samples taken now."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from amalga.metrics import multiprocess, registry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "amalga_"
-BEGUN_SECONDS = 0.05
+RETRY_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One number that is the case now."""
+    """One current value."""
 
     name: str
     value: float
@@ -31,37 +31,38 @@ class Sample:
 
 
 class SampleCollector(Collector):
-    def __init__(self, nows: Iterable[Sample]) -> None:
-        self._nows = list(nows)
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._samples = list(samples)
 
     def collect(self) -> Iterator[Metric]:
         families: dict[str, GaugeMetricFamily] = {}
-        for now in self._nows:
+        for sample in self._samples:
             family = families.setdefault(
-                now.name, GaugeMetricFamily(PREFIX + now.name, now.help or now.name, labels=[*now.labels])
+                sample.name,
+                GaugeMetricFamily(PREFIX + sample.name, sample.help or sample.name, labels=[*sample.labels]),
             )
-            family.add_metric([*now.labels.values()], now.value)
+            family.add_metric([*sample.labels.values()], sample.value)
         yield from families.values()
 
 
-def exposition(nows: Iterable[Sample], *, folder: str = "") -> bytes:
-    """`folder`: where the processes of this server count, if they are several."""
-    now = CollectorRegistry()
-    now.register(SampleCollector(nows))
+def exposition(samples: Iterable[Sample], *, folder: str = "") -> bytes:
+    """Return all metrics. `folder`: the shared folder of several processes, "" for one process."""
+    current = CollectorRegistry()
+    current.register(SampleCollector(samples))
     if not folder:
-        return generate_latest(registry.registry) + generate_latest(now)
-    return _of_all(Path(folder)) + generate_latest(now)
+        return generate_latest(registry.registry) + generate_latest(current)
+    return _all_processes(Path(folder)) + generate_latest(current)
 
 
-def _of_all(folder: Path, *, tries: int = 3) -> bytes:
-    """A process that has just begun has a file with nothing in it for a moment: then once more."""
-    together = CollectorRegistry()
+def _all_processes(folder: Path, *, tries: int = 3) -> bytes:
+    """Return the sums of all processes. Retries, since the file of a new process is empty for a moment."""
+    combined = CollectorRegistry()
     try:
-        with multiprocess.locked(folder, alone=False):
-            MultiProcessCollector(together, str(folder))  # type: ignore[no-untyped-call]
-            return generate_latest(together)
+        with multiprocess.locked(folder, exclusive=False):
+            MultiProcessCollector(combined, str(folder))  # type: ignore[no-untyped-call]
+            return generate_latest(combined)
     except (struct.error, RuntimeError):
         if tries <= 1:
             raise
-        time.sleep(BEGUN_SECONDS)
-        return _of_all(folder, tries=tries - 1)
+        time.sleep(RETRY_SECONDS)
+        return _all_processes(folder, tries=tries - 1)

@@ -1,4 +1,4 @@
-"""What every process counts as it works."""
+"""The metrics that every process counts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SAMPLE_SECONDS = 1.0
 STATM = Path("/proc/self/statm")
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, which nobody asks for
-# Nothing but ours: neither Python's garbage nor the platform.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, without use
+# Our own metrics only, without those of Python's garbage collector and the platform.
 registry = CollectorRegistry(auto_describe=True)
 
 REQUESTS = Counter(
@@ -50,7 +50,7 @@ MEMORY = Gauge(
     "amalga_resident_bytes", "Memory of all processes.", multiprocess_mode="livesum", registry=registry
 )  # fmt: skip
 
-NO_CALLS = {"Sign", "GetCredentials"}  # mostly done without asking anybody
+NO_CALLS = {"Sign", "GetCredentials"}  # mostly local, without a request
 THROTTLES = {"SlowDown", "503", "429", "ServiceUnavailable", "RequestLimitExceeded", "Throttling", "TooManyRequests"}
 REFUSALS = {"AccessDenied", "401", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
             "ExpiredCredentials", "RequestTimeTooSkewed", "AllAccessDisabled", "none"}  # fmt: skip
@@ -58,36 +58,37 @@ REFUSALS = {"AccessDenied", "401", "403", "Forbidden", "InvalidAccessKeyId", "Si
 
 @contextmanager
 def request_timed() -> Iterator[list[tuple[str, str, int]]]:
-    """Count what is put into the list at the end: route, method, status."""
-    answered: list[tuple[str, str, int]] = []
-    began = time.perf_counter()
+    """Time a request. The caller adds (route, method, status) to the yielded list, which is counted at the end."""
+    responses: list[tuple[str, str, int]] = []
+    started_at = time.perf_counter()
     IN_PROGRESS.inc()
     try:
-        yield answered
+        yield responses
     finally:
         IN_PROGRESS.dec()
-        for route, method, status in answered:
-            requests, seconds = _of_route(route, method if method in METHODS else "other", status)
+        for route, method, status in responses:
+            requests, seconds = _route_metrics(route, method if method in METHODS else "other", status)
             requests.inc()
-            seconds.observe(time.perf_counter() - began)
+            seconds.observe(time.perf_counter() - started_at)
         _sample()
 
 
-@functools.cache  # of routes, methods and codes there are some hundred
-def _of_route(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+@functools.cache  # some hundred combinations of route, method and status
+def _route_metrics(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
     return REQUESTS.labels(route, method, status), DURATION.labels(route)
 
 
 @contextmanager
 def call_timed(operation: str) -> Iterator[None]:
+    """Time a call to storage."""
     if operation in NO_CALLS:
         yield
         return
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     try:
         yield
     finally:
-        S3_CALL_SECONDS.labels(operation).observe(time.perf_counter() - began)
+        S3_CALL_SECONDS.labels(operation).observe(time.perf_counter() - started_at)
 
 
 def count_error(operation: str, code: str) -> None:
@@ -95,7 +96,7 @@ def count_error(operation: str, code: str) -> None:
 
 
 def error_class(code: str) -> str:
-    """What a store's own word for a fault means to whoever is called at night."""
+    """Return the class of a store's error code, for dashboards and alerts."""
     if code in THROTTLES:
         return "throttled"
     if code in REFUSALS:
@@ -104,13 +105,13 @@ def error_class(code: str) -> str:
         "failed"
         if code[:1].isdigit() or code.startswith("Internal")
         else "silent"
-        if _is_application_error(code)
+        if _is_exception_name(code)
         else "other"
     )
 
 
-def _is_application_error(code: str) -> bool:
-    """The name of what botocore or urllib3 raised, when nothing was answered."""
+def _is_exception_name(code: str) -> bool:
+    """Return whether this is the name of an exception of botocore or urllib3, without a response."""
     return code.endswith(("Error", "Timeout", "Exception")) or "Timeout" in code
 
 
@@ -119,7 +120,7 @@ _sampling = threading.Lock()
 
 
 def _sample() -> None:
-    """What is the case now, of this process; seldom, since it is asked after each request."""
+    """Set the gauges of this process, at most once per SAMPLE_SECONDS, since this runs after each request."""
     global _sampled_at
     now = time.monotonic()
     if now - _sampled_at < SAMPLE_SECONDS or not _sampling.acquire(blocking=False):

@@ -1,7 +1,7 @@
-"""Settings of every place Amalga runs in; whatever differs between places is an environment variable.
+"""Settings for every deployment; everything that differs between deployments is an environment variable.
 
-A required variable that is missing, and a value that makes no sense, stop the start by name.
-The table of all variables is in README.md.
+A missing required variable and an invalid value stop the start with a message that names the variable. README.md has
+the table of all variables.
 """
 
 from amalga.settings.auth import *
@@ -14,7 +14,7 @@ from amalga.settings.security import *
 from amalga.settings.storage import *
 
 reject_misspelled()
-# Names that begin as ours do, and mean nothing: `check --deploy` tells them (uploads/checks.py).
+# Unknown variables with our prefixes, which `check --deploy` reports (uploads/checks.py).
 UNKNOWN_VARIABLES = unknown_variables(
     "CLOUDFRONT_", "CSRF_", "METRICS_", "OIDC_", "OTHER_S3_", "READ_DATABASE_", "SECRET_KEY", "SENTRY_", "SESSION_",
     "TRASH_", "UPLOAD_",

@@ -1,4 +1,4 @@
-"""Accounts: signing in, second factors, single sign-on, sessions, passwords."""
+"""Accounts: sign-in, two-factor authentication, single sign-on, sessions and passwords."""
 
 from hashlib import sha256
 from typing import Any
@@ -12,7 +12,7 @@ from amalga.settings.env import boolean, env, integer, url
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "library"
 LOGOUT_REDIRECT_URL = "login"
-# one, since each would be asked for everybody's permissions
+# only one, because Django asks every backend for permissions
 AUTHENTICATION_BACKENDS = ["uploads.models.users.CachedPermissionBackend"]
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -44,29 +44,29 @@ CSRF_FAILURE_VIEW = "uploads.views.errors.csrf_failure"
 
 # --- sessions -------------------------------------------------------------------------------
 SESSION_ENGINE = "uploads.accounts.sessions"
-SESSION_IDLE_HOURS = integer("SESSION_IDLE_HOURS", 24, least=1, most=90 * 24)
-SESSION_ABSOLUTE_DAYS = integer("SESSION_ABSOLUTE_DAYS", 14, least=1, most=365)
+SESSION_IDLE_HOURS = integer("SESSION_IDLE_HOURS", 24, minimum=1, maximum=90 * 24)
+SESSION_ABSOLUTE_DAYS = integer("SESSION_ABSOLUTE_DAYS", 14, minimum=1, maximum=365)
 if SESSION_IDLE_HOURS > SESSION_ABSOLUTE_DAYS * 24:
     raise ImproperlyConfigured(
         f"SESSION_IDLE_HOURS={SESSION_IDLE_HOURS} is more than SESSION_ABSOLUTE_DAYS={SESSION_ABSOLUTE_DAYS} allows."
     )
 SESSION_COOKIE_AGE = SESSION_IDLE_HOURS * 3600
-# says in which browser somebody signed in before; it opens nothing by itself
+# a browser with an earlier sign-in; it gives no access by itself
 DEVICE_COOKIE_NAME = "__Host-amalga-known" if HTTPS else "amalga-known"
 DEVICE_COOKIE_DAYS = 180
 
-# --- what several processes must agree on ---------------------------------------------------
-# codes that were used once already; a table of Postgres serves as well
+# --- cache shared by all processes ----------------------------------------------------------
+# one-time codes that were already used; a Postgres table works as well
 CACHE_URL = str(env.str("CACHE_URL", default="")).strip()
 
 
 def cache(url: str) -> dict[str, Any]:
-    """The URL may hold a password: what is wrong with it is told without it."""
+    """Return the cache settings. Error messages leave out the URL, which can contain a password."""
     if not url:
         return {
             "BACKEND": "django.core.cache.backends.db.DatabaseCache",
             "LOCATION": "uploads_cache",
-            "OPTIONS": {"MAX_ENTRIES": 100_000},  # Django's own 300 would forget codes that were used just now
+            "OPTIONS": {"MAX_ENTRIES": 100_000},  # Django's default of 300 would drop codes that were just used
         }
     try:
         parts = urlsplit(url)
@@ -84,7 +84,7 @@ def cache(url: str) -> dict[str, Any]:
 
 CACHES = {
     "default": cache(CACHE_URL),
-    # parts of pages that are the same for everybody, each process for itself
+    # parts of pages that are the same for everyone, in each process
     "template_fragments": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
 }
 
@@ -97,9 +97,13 @@ ACCOUNT_FORMS = {
     "change_password": "uploads.accounts.forms.PasswordChangeForm",
 }
 ACCOUNT_LOGIN_METHODS = {"username"}
-ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]  # nobody signs up; the two must fit each other
+ACCOUNT_SIGNUP_FIELDS = [
+    "username*",
+    "password1*",
+    "password2*",
+]  # there is no sign-up, but allauth checks that both settings agree
 ACCOUNT_EMAIL_VERIFICATION = "none"
-ACCOUNT_RATE_LIMITS = False  # uploads/accounts/throttling.py counts, in Postgres, and tells how long to wait
+ACCOUNT_RATE_LIMITS = False  # uploads/accounts/throttling.py counts in Postgres, and says how long to wait
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
 ACCOUNT_LOGIN_TIMEOUT = 900
 MFA_ADAPTER = "uploads.accounts.mfa_adapter.EncryptedMFAAdapter"
@@ -110,7 +114,7 @@ MFA_FORMS = {
 }
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Amalga"
-MFA_TOTP_TOLERANCE = 1  # a phone's clock may be half a minute off
+MFA_TOTP_TOLERANCE = 1  # a phone's clock can be off by half a minute
 
 # --- single sign-on -------------------------------------------------------------------------
 OIDC_ISSUER = str(env.str("OIDC_ISSUER", default="")).strip().rstrip("/")
@@ -120,9 +124,9 @@ OIDC_NAME = str(env.str("OIDC_NAME", default="")).strip()
 
 
 def single_sign_on() -> list[dict[str, Any]]:
-    told = {"OIDC_ISSUER": OIDC_ISSUER, "OIDC_CLIENT_ID": OIDC_CLIENT_ID, "OIDC_CLIENT_SECRET": OIDC_CLIENT_SECRET}
-    given = [name for name, text in told.items() if text]
-    missing = [name for name, text in told.items() if not text]
+    variables = {"OIDC_ISSUER": OIDC_ISSUER, "OIDC_CLIENT_ID": OIDC_CLIENT_ID, "OIDC_CLIENT_SECRET": OIDC_CLIENT_SECRET}
+    given = [name for name, text in variables.items() if text]
+    missing = [name for name, text in variables.items() if not text]
     if missing and (given or OIDC_NAME):
         raise ImproperlyConfigured(f"{missing[0]} is not set, but {(given or ['OIDC_NAME'])[0]} is: set all of OIDC_*.")
     if not given:
@@ -131,7 +135,7 @@ def single_sign_on() -> list[dict[str, Any]]:
         raise ImproperlyConfigured("OIDC_ISSUER is not usable: it must be an https:// address.")
     return [
         {
-            # of this issuer: ids of another one are of other people
+            # specific to the issuer: the same user ID at another issuer is another person
             "provider_id": f"sso-{sha256(OIDC_ISSUER.encode()).hexdigest()[:12]}",
             "name": OIDC_NAME or "single sign-on",
             "client_id": OIDC_CLIENT_ID,

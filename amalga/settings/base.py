@@ -1,4 +1,4 @@
-"""The site itself: hosts, apps, middleware, templates, languages, static files, and work that can wait."""
+"""The site: hosts, apps, middleware, templates, languages, static files and the task queue."""
 
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ if not ALLOWED_HOSTS:
 if SECRET_KEY in SECRET_KEY_FALLBACKS:
     raise ImproperlyConfigured("SECRET_KEY_FALLBACKS holds SECRET_KEY itself: it takes the ones before it.")
 for host in ALLOWED_HOSTS:
-    # whatever else stands there would be no host that a browser names, and every request would be refused
-    takes = "names of hosts without https:// and port, by commas"
-    validated("ALLOWED_HOSTS", host, r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\]", takes=takes)
+    # no browser sends any other text as its host, so every request would be rejected
+    expected = "names of hosts without https:// and port, by commas"
+    validated("ALLOWED_HOSTS", host, r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\]", expected=expected)
 for origin in CSRF_TRUSTED_ORIGINS:
     parts = url("CSRF_TRUSTED_ORIGINS", origin)
     if parts.path or parts.query or parts.username:
@@ -53,9 +53,9 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 
-# What only adds headers stands first, so that every refusal carries them too. Sessions, people and
-# the login check stand before CSRF: the CSRF check reads the body of a form, and nobody's body is
-# read before we know whose it is. Of a stranger, who signs in, only a body that is already here is read.
+# Middleware that only adds headers is first, so that every error response has them too. Sessions, users and the login
+# check come before CSRF: the CSRF check reads the body of a form, and no body is read before the user is known. For
+# anonymous users, who sign in, it only reads a body that has already arrived.
 MIDDLEWARE = [
     "uploads.middleware.RequestIDMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -109,17 +109,17 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 
-# --- work that can wait ---------------------------------------------------------------------
-# The queue is a table; `manage.py worker` works it off.
+# --- task queue -----------------------------------------------------------------------------
+# The queue is a table; `manage.py worker` processes it.
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 
-# How many proxies of our own stand before gunicorn, each adding to X-Forwarded-For: the address that the activity
-# log keeps is counted from the right.
-PROXY_COUNT = integer("PROXY_COUNT", 0, least=0, most=10)
-# gunicorn's own, which reads them itself (amalga/gunicorn_conf.py); here they are held against the other settings.
+# The number of our own proxies in front of gunicorn, each adding to X-Forwarded-For: the client address for the audit
+# log is counted from the right.
+PROXY_COUNT = integer("PROXY_COUNT", 0, minimum=0, maximum=10)
+# gunicorn reads these itself (amalga/gunicorn_conf.py); here they are checked against the other settings.
 FORWARDED_ALLOW_IPS = networks("FORWARDED_ALLOW_IPS")
-WEB_CONCURRENCY = integer("WEB_CONCURRENCY", capacity.worker_count(), least=1, most=1000)
-WEB_THREADS = integer("WEB_THREADS", capacity.THREADS, least=1, most=100)
+WEB_CONCURRENCY = integer("WEB_CONCURRENCY", capacity.worker_count(), minimum=1, maximum=1000)
+WEB_THREADS = integer("WEB_THREADS", capacity.THREADS, minimum=1, maximum=100)
 
-# Where a test lets a process die (uploads/failpoints.py); `check --deploy` refuses any.
+# Where a test kills a process (uploads/failpoints.py); `check --deploy` allows none.
 FAULT_POINT = str(env.str("FAULT_POINT", default=""))

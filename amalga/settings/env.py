@@ -1,4 +1,4 @@
-"""Reads the environment; nothing else does. What is missing or makes no sense stops the start, by its name."""
+"""The only reader of environment variables. Missing and invalid variables stop the start with their name."""
 
 import ipaddress
 import re
@@ -15,7 +15,7 @@ MAX_NAME = 40  # of a store
 CONDITIONS = frozenset({"complete", "copy", "delete"})
 
 
-# What others read out of the same environment: gunicorn, boto3, Django, and the servers of a laptop.
+# Variables that gunicorn, boto3, Django and the local servers read.
 EXTERNAL_VARIABLES = {
     "PORT", "WEB_CONCURRENCY", "WEB_THREADS", "FORWARDED_ALLOW_IPS", "GUNICORN_CMD_ARGS", "PROBE_BIND",
     "PROMETHEUS_MULTIPROC_DIR",
@@ -23,22 +23,25 @@ EXTERNAL_VARIABLES = {
     "AWS_CONFIG_FILE", "AWS_CA_BUNDLE", "DJANGO_SETTINGS_MODULE", "LOCAL_POSTGRES_PORT", "LOCAL_S3_PORT",
     "LOCAL_FOLDER", "LOCAL_SUPERUSER_URL",
 }  # fmt: skip
-# boto3 has one of these for each service of AWS's.
+# boto3 has one of these for each AWS service.
 _ENDPOINT = re.compile(r"AWS_ENDPOINT_URL_[A-Z0-9_]{2,}")
-# Shorter names lie near too many others.
+# Shorter names are similar to too many others.
 MIN_NAME_LENGTH = 8
 # SECRETKEY, DATABSE_URL, UPLOAD_QUOTA_BYTE; but not UPLOAD_MAX_SIZE
-NEAR = 0.88
+MIN_SIMILARITY = 0.88
 
 
 class TrackingEnv(Env):  # type: ignore[misc]  # it has no types
-    """As django-environ reads it, but a value that begins with a dollar is just that: it would be taken for the name of
-    another variable, and told in the message when there is none. What was asked for is kept."""
+    """Reads variables like django-environ, and records their names.
 
-    asked: ClassVar[set[str]] = set()
+    A value that begins with a dollar is returned unchanged: django-environ would use it as the name of another
+    variable, and show it in the error message.
+    """
+
+    names_read: ClassVar[set[str]] = set()
 
     def str(self, var: str, default: Any = "", multiline: bool = False) -> Any:
-        self.asked.add(var)
+        self.names_read.add(var)
         return self.ENVIRON.get(var, default)
 
 
@@ -48,7 +51,7 @@ env = TrackingEnv()
 def required(name: str) -> str:
     value = str(env.str(name, default="")).strip()
     if not value:
-        if wrong := next((one for one in sorted(env.ENVIRON) if _closest_name(one, [name])), None):
+        if wrong := next((other for other in sorted(env.ENVIRON) if _closest_name(other, [name])), None):
             raise ImproperlyConfigured(f"{name} is not set, but {wrong} is: rename it.")
         raise ImproperlyConfigured(
             f"{name} is not set. Set it, or start with `python -m amalga.local` (as `make run` does)."
@@ -61,36 +64,42 @@ def raw_value(name: str) -> str:
 
 
 def reject_misspelled() -> None:
-    """To be called when all settings are read: an optional variable under a wrong name would go unseen. Where the right
-    one is set too, the wrong one is somebody else's."""
+    """Raise ImproperlyConfigured for a misspelled optional variable. Call it after all settings are read.
+
+    If the correct variable is set too, the other one belongs to another program.
+    """
     for wrong in sorted(env.ENVIRON):
-        meant = _closest_name(wrong, env.asked | EXTERNAL_VARIABLES)
-        if meant and not env.ENVIRON.get(meant):
-            raise ImproperlyConfigured(f"{wrong} is read by nobody. If {meant} is meant, rename it; else remove it.")
+        correct = _closest_name(wrong, env.names_read | EXTERNAL_VARIABLES)
+        if correct and not env.ENVIRON.get(correct):
+            raise ImproperlyConfigured(f"{wrong} is read by nobody. If {correct} is meant, rename it; else remove it.")
 
 
 def unknown_variables(*prefixes: str) -> list[str]:
-    """Variables that begin as ours do, and that nobody reads."""
+    """Return the variables with these prefixes that are never read."""
     return sorted(name for name in env.ENVIRON if name.startswith(prefixes) and not _is_declared(name))
 
 
 def _closest_name(wrong: str, names: Iterable[str]) -> str | None:
-    """Which of the names is nearly that of a variable that nobody reads."""
+    """Return the name that is most similar to an unknown variable; None without one."""
     if _is_declared(wrong):
         return None
-    near = get_close_matches(wrong.upper(), [name for name in names if len(name) >= MIN_NAME_LENGTH], n=1, cutoff=NEAR)
-    return near[0] if near else None
+    matches = get_close_matches(
+        wrong.upper(), [name for name in names if len(name) >= MIN_NAME_LENGTH], n=1, cutoff=MIN_SIMILARITY
+    )
+    return matches[0] if matches else None
 
 
 def _is_declared(name: str) -> bool:
-    return name in env.asked | EXTERNAL_VARIABLES or bool(_ENDPOINT.fullmatch(name))
+    return name in env.names_read | EXTERNAL_VARIABLES or bool(_ENDPOINT.fullmatch(name))
 
 
-def integer(name: str, default: int, *, least: int, most: int) -> int:
+def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
     text = str(env.str(name, default="")).strip() or str(default)
     is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
-    if not is_number or not least <= int(text) <= most:
-        raise ImproperlyConfigured(f"{name}={text[:50]} is not usable: it takes a whole number from {least} to {most}.")
+    if not is_number or not minimum <= int(text) <= maximum:
+        raise ImproperlyConfigured(
+            f"{name}={text[:50]} is not usable: it takes a whole number from {minimum} to {maximum}."
+        )
     return int(text)
 
 
@@ -116,17 +125,17 @@ def url(name: str, text: str) -> SplitResult:
 
 
 def database(name: str) -> dict[str, Any]:
-    """The URL may hold a password: what is wrong with it is told without it."""
+    """Return the parsed database URL. Error messages leave out the URL, which can contain a password."""
     url = required(name)
     try:
-        found = dict(env.db_url_config(url)) if urlsplit(url).scheme in {"postgres", "postgresql"} else {}
+        config = dict(env.db_url_config(url)) if urlsplit(url).scheme in {"postgres", "postgresql"} else {}
     except (ValueError, ImproperlyConfigured):
-        found = {}
-    if not found.get("NAME"):
+        config = {}
+    if not config.get("NAME"):
         raise ImproperlyConfigured(
             f"{name} is not usable: it takes postgres://user:password@host:port/database, odd characters as %XX."
         ) from None
-    return found
+    return config
 
 
 def checksums(name: str) -> str:
@@ -137,20 +146,20 @@ def checksums(name: str) -> str:
 
 
 def conditions(name: str, *, default: frozenset[str]) -> frozenset[str]:
-    """Which requests of the store are made conditional."""
-    given = {word.lower() for word in string_list(name)}
-    if given == {"off"}:
+    """Return which requests to storage are conditional."""
+    words = {word.lower() for word in string_list(name)}
+    if words == {"off"}:
         return frozenset()
-    if not given <= CONDITIONS:
+    if not words <= CONDITIONS:
         raise ImproperlyConfigured(
-            f"{name}={','.join(sorted(given))[:50]} is not usable: it takes complete, copy, delete, by commas, or off."
+            f"{name}={','.join(sorted(words))[:50]} is not usable: it takes complete, copy, delete, by commas, or off."
         )
-    return frozenset(given) or default
+    return frozenset(words) or default
 
 
 def bucket_owner(name: str) -> str:
     text = str(env.str(name, default="")).strip()
-    return validated(name, text, r"([0-9]{12})?", takes="the 12 digits of an AWS account")
+    return validated(name, text, r"([0-9]{12})?", expected="the 12 digits of an AWS account")
 
 
 def store_name(name: str) -> str:
@@ -160,21 +169,21 @@ def store_name(name: str) -> str:
     return text
 
 
-def validated(name: str, text: str, pattern: str, *, takes: str) -> str:
-    """The text, if all of it is as it must be."""
+def validated(name: str, text: str, pattern: str, *, expected: str) -> str:
+    """Return `text` if all of it matches `pattern`. Raises ImproperlyConfigured; `expected` describes valid values."""
     if not re.fullmatch(pattern, text):
-        raise ImproperlyConfigured(f"{name}={text[:50]} is not usable: it takes {takes}.")
+        raise ImproperlyConfigured(f"{name}={text[:50]} is not usable: it takes {expected}.")
     return text
 
 
 def networks(name: str) -> list[str]:
-    """Addresses, networks, or * for all."""
-    found = string_list(name)
-    for word in found:
+    """Return IP addresses, networks, or * for all."""
+    words = string_list(name)
+    for word in words:
         try:
             _ = word == "*" or ipaddress.ip_network(word, strict=False)
         except ValueError:
             raise ImproperlyConfigured(
                 f"{name}={word[:50]} is not usable: it takes addresses like 10.0.0.1 or 10.0.0.0/16, by commas, or *."
             ) from None
-    return found
+    return words

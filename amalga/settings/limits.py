@@ -1,4 +1,4 @@
-"""How much anybody may send and keep."""
+"""Upload limits, quotas and retention."""
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -9,13 +9,13 @@ S3_SMALLEST_PART = 5 * MIB  # S3 user guide, "Amazon S3 multipart upload limits"
 S3_LARGEST_PART = 5 * 1024**3
 S3_LARGEST_OBJECT = 10_000 * S3_LARGEST_PART
 
-UPLOAD_PART_BYTES = integer("UPLOAD_PART_BYTES", 16 * MIB, least=S3_SMALLEST_PART, most=S3_LARGEST_PART)
-UPLOAD_MAX_BYTES = integer("UPLOAD_MAX_BYTES", 5 * 1024**4, least=1, most=S3_LARGEST_OBJECT)
-UPLOAD_QUOTA_BYTES = integer("UPLOAD_QUOTA_BYTES", 10 * 1024**4, least=1, most=2**62)
-UPLOAD_QUOTA_FILES = integer("UPLOAD_QUOTA_FILES", 1_000_000, least=1, most=2**62)
-UPLOAD_QUOTA_FOLDERS = integer("UPLOAD_QUOTA_FOLDERS", 100_000, least=1, most=2**62)
-UPLOAD_QUOTA_TAGS = integer("UPLOAD_QUOTA_TAGS", 10_000, least=1, most=2**62)
-UPLOAD_EXPIRY_HOURS = integer("UPLOAD_EXPIRY_HOURS", 7 * 24, least=1, most=90 * 24)
+UPLOAD_PART_BYTES = integer("UPLOAD_PART_BYTES", 16 * MIB, minimum=S3_SMALLEST_PART, maximum=S3_LARGEST_PART)
+UPLOAD_MAX_BYTES = integer("UPLOAD_MAX_BYTES", 5 * 1024**4, minimum=1, maximum=S3_LARGEST_OBJECT)
+UPLOAD_QUOTA_BYTES = integer("UPLOAD_QUOTA_BYTES", 10 * 1024**4, minimum=1, maximum=2**62)
+UPLOAD_QUOTA_FILES = integer("UPLOAD_QUOTA_FILES", 1_000_000, minimum=1, maximum=2**62)
+UPLOAD_QUOTA_FOLDERS = integer("UPLOAD_QUOTA_FOLDERS", 100_000, minimum=1, maximum=2**62)
+UPLOAD_QUOTA_TAGS = integer("UPLOAD_QUOTA_TAGS", 10_000, minimum=1, maximum=2**62)
+UPLOAD_EXPIRY_HOURS = integer("UPLOAD_EXPIRY_HOURS", 7 * 24, minimum=1, maximum=90 * 24)
 if UPLOAD_MAX_BYTES > UPLOAD_QUOTA_BYTES and raw_value("UPLOAD_MAX_BYTES").strip() and raw_value("UPLOAD_QUOTA_BYTES"):
     raise ImproperlyConfigured(
         f"UPLOAD_MAX_BYTES={UPLOAD_MAX_BYTES} is more than UPLOAD_QUOTA_BYTES={UPLOAD_QUOTA_BYTES} lets anybody keep."
@@ -23,15 +23,18 @@ if UPLOAD_MAX_BYTES > UPLOAD_QUOTA_BYTES and raw_value("UPLOAD_MAX_BYTES").strip
 # the last extension of a name, or a media type
 UPLOAD_REFUSED_TYPES = [
     validated(
-        "UPLOAD_REFUSED_TYPES", word.lower(), r"\.[^./\s]+|[\w.+-]+/([\w.+-]+|\*)", takes=".exe or video/*, by commas"
+        "UPLOAD_REFUSED_TYPES",
+        word.lower(),
+        r"\.[^./\s]+|[\w.+-]+/([\w.+-]+|\*)",
+        expected=".exe or video/*, by commas",
     )
     for word in string_list("UPLOAD_REFUSED_TYPES")
 ]
-TRASH_DAYS = integer("TRASH_DAYS", 30, least=0, most=3650)
-# While a restore is looked at, nothing is given up or removed.
+TRASH_DAYS = integer("TRASH_DAYS", 30, minimum=0, maximum=3650)
+# Pauses expiry and deletion, for example to examine a restored backup.
 PURGE_PAUSED = boolean("PURGE_PAUSED", default=False)
 
-DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * MIB  # finishing a file of 10,000 parts takes half a MiB of digests
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * MIB  # completing a file of 10,000 parts sends half a MiB of checksums
 DATA_UPLOAD_MAX_NUMBER_FILES = 100
-# Only the upload form takes files, by a handler of its own.
+# Only the upload form accepts files, with its own handler.
 FILE_UPLOAD_HANDLERS = ["uploads.views.form_upload.RejectFilesHandler"]

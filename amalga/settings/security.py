@@ -1,4 +1,4 @@
-"""What browsers are told: TLS only, and what a page may load."""
+"""Security headers: TLS only, and the content security policy."""
 
 from typing import Any
 
@@ -10,18 +10,20 @@ from amalga.settings.env import env, url
 from amalga.settings.storage import CONTENT_ORIGINS, S3_ORIGINS
 
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from near by, without TLS (uploads/views/health.py)
+SECURE_REDIRECT_EXEMPT = [
+    r"^(healthz|readyz|metrics)$"
+]  # requested inside the network, without TLS (uploads/views/health.py)
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# No Cross-Origin-Embedder-Policy: pages show previews out of the bucket, which sends no header of ours along.
+# No Cross-Origin-Embedder-Policy: pages show previews from the bucket, which does not send our headers.
 EXTRA_SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-# Where browsers tell what the policy refused; most collectors of errors have such an address.
+# Where browsers report violations of the policy; most error trackers have such a URL.
 CSP_REPORT_URI = str(env.str("CSP_REPORT_URI", default="")).strip()
 if CSP_REPORT_URI:
     scheme = url("CSP_REPORT_URI", CSP_REPORT_URI).scheme

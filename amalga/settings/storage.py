@@ -1,4 +1,4 @@
-"""Where files are stored, and how they are delivered."""
+"""Storage and delivery of files: S3 stores and CloudFront."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from amalga.settings.env import (
     validated,
 )
 
-# as botocore takes them (validate_region_name, VALID_BUCKET), without what is no name
+# as botocore validates them (validate_region_name, VALID_BUCKET), but names only
 REGION = r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
 BUCKET = r"[A-Za-z0-9._-]{1,255}"
 OTHER_S3_VARIABLES = (
@@ -35,8 +35,8 @@ OTHER_S3_VARIABLES = (
 
 
 def bucket_location(bucket: str, region: str, endpoint: str | None, *, variable: str) -> tuple[str, str]:
-    """How the bucket is addressed, and its origin. Other stores than AWS are asked by path: few own a certificate
-    for each bucket's name. Nor does AWS's own certificate cover a bucket with a dot in its name."""
+    """Return the addressing style of a bucket, and its origin. Other stores than AWS get path style: few have a
+    certificate for each bucket name. AWS's own certificate does not cover a bucket with a dot in its name."""
     if endpoint:
         return "path", "{0.scheme}://{0.netloc}".format(url(variable, endpoint))
     virtual = "." not in bucket
@@ -44,51 +44,52 @@ def bucket_location(bucket: str, region: str, endpoint: str | None, *, variable:
 
 
 def supported_conditions(endpoint: str | None) -> frozenset[str]:
-    """AWS knows them all; other stores do, some of them, or none, which `doctor` finds out."""
+    """Return the default conditions: all for AWS, none for other stores, whose support `doctor` probes."""
     return frozenset() if endpoint else CONDITIONS
 
 
 def secondary_store() -> tuple[dict[str, Any] | None, str | None]:
-    """The second store and its origin, for as long as it is set. Half of one, or the first one again, is refused."""
-    told = {name: str(env.str(f"OTHER_S3_{name}", default="")).strip() for name in OTHER_S3_VARIABLES}
-    given = [f"OTHER_S3_{name}" for name, text in told.items() if text]
-    if not told["BUCKET"]:
+    """Return the second store and its origin, if set. Raises ImproperlyConfigured if incomplete or the main one."""
+    values = {name: str(env.str(f"OTHER_S3_{name}", default="")).strip() for name in OTHER_S3_VARIABLES}
+    given = [f"OTHER_S3_{name}" for name, text in values.items() if text]
+    if not values["BUCKET"]:
         if given:
             raise ImproperlyConfigured(
                 f"OTHER_S3_BUCKET is not set, but {given[0]} is: set both, or none of OTHER_S3_*."
             )
         return None, None
-    if bool(told["ACCESS_KEY_ID"]) != bool(told["SECRET_ACCESS_KEY"]):
+    if bool(values["ACCESS_KEY_ID"]) != bool(values["SECRET_ACCESS_KEY"]):
         raise ImproperlyConfigured(
             "OTHER_S3_ACCESS_KEY_ID and OTHER_S3_SECRET_ACCESS_KEY go together: set both, or none."
         )
-    name, endpoint = store_name("OTHER_S3_STORE_NAME"), told["ENDPOINT"] or None
+    name, endpoint = store_name("OTHER_S3_STORE_NAME"), values["ENDPOINT"] or None
     if name == S3_STORE_NAME:
         raise ImproperlyConfigured(
             "OTHER_S3_STORE_NAME is the name of the main store too (S3_STORE_NAME): they must differ."
         )
-    region = validated("OTHER_S3_REGION", told["REGION"] or S3_REGION, REGION, takes="the name of a region")
-    validated("OTHER_S3_BUCKET", told["BUCKET"], BUCKET, takes="the name of a bucket and no more")
-    if (told["BUCKET"], (endpoint or "").rstrip("/")) == (S3_BUCKET, (S3_ENDPOINT or "").rstrip("/")):
+    region = validated("OTHER_S3_REGION", values["REGION"] or S3_REGION, REGION, expected="the name of a region")
+    validated("OTHER_S3_BUCKET", values["BUCKET"], BUCKET, expected="the name of a bucket and no more")
+    if (values["BUCKET"], (endpoint or "").rstrip("/")) == (S3_BUCKET, (S3_ENDPOINT or "").rstrip("/")):
         raise ImproperlyConfigured("OTHER_S3_BUCKET is the bucket of AWS_STORAGE_BUCKET_NAME: it must be another one.")
-    addressing, origin = bucket_location(told["BUCKET"], region, endpoint, variable="OTHER_S3_ENDPOINT")
+    addressing, origin = bucket_location(values["BUCKET"], region, endpoint, variable="OTHER_S3_ENDPOINT")
     store = {
         "name": name,
-        "bucket": told["BUCKET"],
+        "bucket": values["BUCKET"],
         "endpoint": endpoint,
         "region": region,
         "addressing": addressing,
         "checksums": checksums("OTHER_S3_CHECKSUMS"),
         "conditions": conditions("OTHER_S3_CONDITIONS", default=supported_conditions(endpoint)),
         "bucket_owner": bucket_owner("OTHER_S3_BUCKET_OWNER"),
-        "access_key_id": told["ACCESS_KEY_ID"] or None,
-        "secret_access_key": told["SECRET_ACCESS_KEY"] or None,
+        "access_key_id": values["ACCESS_KEY_ID"] or None,
+        "secret_access_key": values["SECRET_ACCESS_KEY"] or None,
     }
     return store, origin
 
 
-def refuse_half_a_key() -> None:
-    """boto3 would find out at the first call, and people with it; of a key and a profile it takes the key, untold."""
+def require_complete_key() -> None:
+    """Raise ImproperlyConfigured for an incomplete AWS key, which boto3 would only report at the first call, or for a
+    key and a profile, of which boto3 would silently use the key."""
     key, secret, token = (
         raw_value(f"AWS_{name}").strip() for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
     )
@@ -100,27 +101,27 @@ def refuse_half_a_key() -> None:
         raise ImproperlyConfigured("AWS_PROFILE and AWS_ACCESS_KEY_ID are both set: keep one of them.")
 
 
-refuse_half_a_key()
+require_complete_key()
 S3_BUCKET = validated(
-    "AWS_STORAGE_BUCKET_NAME", required("AWS_STORAGE_BUCKET_NAME"), BUCKET, takes="the name of a bucket and no more"
+    "AWS_STORAGE_BUCKET_NAME", required("AWS_STORAGE_BUCKET_NAME"), BUCKET, expected="the name of a bucket and no more"
 )
 S3_REGION = raw_value("AWS_DEFAULT_REGION").strip() or raw_value("AWS_REGION").strip() or "us-east-1"
-validated("AWS_DEFAULT_REGION", S3_REGION, REGION, takes="the name of a region, like eu-central-1")
+validated("AWS_DEFAULT_REGION", S3_REGION, REGION, expected="the name of a region, like eu-central-1")
 S3_ENDPOINT = str(env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_ENDPOINT_URL", default="")) or None
 S3_CHECKSUMS = checksums("S3_CHECKSUMS")
 S3_CONDITIONS = conditions("S3_CONDITIONS", default=supported_conditions(S3_ENDPOINT))
 S3_BUCKET_OWNER = bucket_owner("S3_BUCKET_OWNER")
-# What rows call this store. It only matters to an installation that has moved, or moves, from one store to another.
+# The name of this store in the database. Only needed by an installation that has moved, or moves, to another store.
 S3_STORE_NAME = store_name("S3_STORE_NAME")
-# S3_ORIGIN is where browsers find the bucket, a foreign origin in the content security policy.
+# S3_ORIGIN is the bucket's origin for browsers, a foreign origin in the content security policy.
 S3_ADDRESSING, S3_ORIGIN = bucket_location(S3_BUCKET, S3_REGION, S3_ENDPOINT, variable="AWS_ENDPOINT_URL_S3")
-# A second store, only while files are moved from one to the other: a table of these, or none.
+# A second store, only while files are moved between the two: its parameters, or None.
 OTHER_S3, OTHER_S3_ORIGIN = secondary_store()
 S3_ORIGINS = list(dict.fromkeys([S3_ORIGIN, *([OTHER_S3_ORIGIN] if OTHER_S3_ORIGIN else [])]))
 
 
 CLOUDFRONT_VARIABLES = ("CLOUDFRONT_DOMAIN", "CLOUDFRONT_KEY_ID", "CLOUDFRONT_PRIVATE_KEY")
-_BITS = 2048  # the only size that CloudFront takes (developer guide, "Create key pairs for your signers")
+_BITS = 2048  # the only size that CloudFront accepts (developer guide, "Create key pairs for your signers")
 _HOST = re.compile(
     r"(?=.{4,253}(:|$))([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:\d{2,5})?"
 )
@@ -128,7 +129,10 @@ _ID = re.compile(r"[A-Z0-9]{4,40}")
 
 
 def cloudfront() -> dict[str, str] | None:
-    """What django-storages is told, or None where S3 itself delivers. All three variables are set, or none."""
+    """Return django-storages' options for CloudFront, or None if S3 itself delivers.
+
+    Raises ImproperlyConfigured unless all three variables are set, or none.
+    """
     given = [name for name in CLOUDFRONT_VARIABLES if raw_value(name).strip()]
     if not given:
         return None
@@ -139,7 +143,7 @@ def cloudfront() -> dict[str, str] | None:
 
 
 def _domain() -> str:
-    """A host that serves nothing but content: what runs there, should anything ever, has none of our cookies."""
+    """Return a host that serves only content: a script that ran there would not have our cookies."""
     domain = required("CLOUDFRONT_DOMAIN").lower()
     if not _HOST.fullmatch(domain):
         raise ImproperlyConfigured(
@@ -160,7 +164,7 @@ def _key_id() -> str:
 
 
 def _private_key() -> str:
-    """PEM; platforms that keep a variable in one line write its ends of lines as \\n. Never told in a message."""
+    """Return the key as PEM. Some platforms write line breaks as \\n. Error messages never contain the key."""
     text = raw_value("CLOUDFRONT_PRIVATE_KEY").replace("\\n", "\n").strip()
     try:
         key = load_pem_private_key(text.encode(), password=None)
@@ -174,7 +178,7 @@ def _private_key() -> str:
 
 
 CLOUDFRONT = cloudfront()
-# Where browsers get content from; they send it to the bucket itself.
+# Browsers download content from these origins; they upload to the bucket itself.
 MAIN_CONTENT_ORIGIN = f"https://{CLOUDFRONT['custom_domain']}" if CLOUDFRONT else S3_ORIGIN
 CONTENT_ORIGINS = list(dict.fromkeys([MAIN_CONTENT_ORIGIN, *([OTHER_S3_ORIGIN] if OTHER_S3_ORIGIN else [])]))
 STORAGES: dict[str, dict[str, Any]] = {
