@@ -165,8 +165,8 @@ def test_the_ways_to_folders_tell_the_names_that_may_be_known(people: list[User]
     assert breadcrumbs_for(people[0], []) == {}
 
 
-def test_an_example_that_is_not_asked_for_is_refused() -> None:
-    with pytest.raises(ValueError, match="example"):
+def test_placeholder_that_does_not_occur_is_an_error() -> None:
+    with pytest.raises(ValueError, match="placeholder does not occur"):
         PreparedQuery(Folder.objects.filter(pk=7), 7, 8)
 
 
