@@ -177,17 +177,17 @@ def test_this_database_knows_letters_of_all_scripts() -> None:
 
 
 def test_one_that_knows_only_a_to_z_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "KNOWS_LETTERS", "SELECT false")
+    monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT false")
     (told,) = checks.check_database_locale(databases=["default"])
     assert told.id == "uploads.W003"
     assert "C.UTF-8" in str(told.hint)
 
 
 def test_before_the_first_migration_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "KNOWS_LETTERS", "SELECT not_there('x')")
+    monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT not_there('x')")
     assert checks.check_database_locale(databases=["default"]) == []
 
 
 def test_the_checks_without_a_database_ask_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "KNOWS_LETTERS", "SELECT 1 / 0")
+    monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT 1 / 0")
     call_command("check")

@@ -110,7 +110,7 @@ def test_a_pending_migration_fails_and_is_not_run() -> None:
 
 
 def test_a_database_that_knows_only_a_to_z_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "KNOWS_LETTERS", "SELECT false")
+    monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT false")
     line = told("database letters")
     assert (line.level, "uploads.W003" in line.reason) == (Level.WARN, True)
 

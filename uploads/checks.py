@@ -1,4 +1,4 @@
-"""What Django's `check` says of our settings, and `migrate` of the database."""
+"""System checks: of the settings for `check`, and of the database for `migrate`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from django.db import ProgrammingError, connections, transaction
 from amalga.db.passwords import is_common_password
 from amalga.hosts import is_loopback
 
-# a word in Cyrillic letters, of which an index of trigrams keeps none where the database takes them for no letters
-KNOWS_LETTERS = "SELECT cardinality(show_trgm('отчёт')) > 0"
-PROVEN = {"verify-ca", "verify-full"}
+# Whether pg_trgm finds trigrams in a Cyrillic word: it finds none where the locale does not know these letters.
+LOCALE_QUERY = "SELECT cardinality(show_trgm('отчёт')) > 0"
+VERIFIED_SSLMODES = {"verify-ca", "verify-full"}
 LARGE_PART_BYTES = 128 * 1024**2
 
 
@@ -54,7 +54,7 @@ def check_no_failpoint(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_database_password(**_: Any) -> list[CheckMessage]:
-    """Also without --deploy, so that `migrate` and with it a release stops."""
+    """Reject common passwords. Runs without --deploy too, so that `migrate`, and so a release, stops."""
     user, password = (str(_database().get(name) or "") for name in ("USER", "PASSWORD"))
     if settings.DEBUG or not is_common_password(user, password):
         return []
@@ -69,10 +69,10 @@ def check_database_password(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_database_user(**_: Any) -> list[CheckMessage]:
-    """A certificate, or a file of passwords, does as well; and a socket of this machine knows who comes."""
+    """Require a password, unless a certificate, a password file or IAM replaces it. A loopback host needs none."""
     database = _database()
-    by_other_means = {"sslcert", "passfile", "service"} & set(database.get("OPTIONS", {}))
-    if database.get("PASSWORD") or by_other_means or settings.DATABASE_IAM or is_loopback(database.get("HOST")):
+    other_credentials = {"sslcert", "passfile", "service"} & set(database.get("OPTIONS", {}))
+    if database.get("PASSWORD") or other_credentials or settings.DATABASE_IAM or is_loopback(database.get("HOST")):
         return []
     return [
         Warning(
@@ -87,12 +87,12 @@ def check_database_user(**_: Any) -> list[CheckMessage]:
 def check_database_tls(**_: Any) -> list[CheckMessage]:
     database = _database()
     mode = str(database.get("OPTIONS", {}).get("sslmode") or "prefer")
-    if mode in PROVEN or is_loopback(database.get("HOST")):
+    if mode in VERIFIED_SSLMODES or is_loopback(database.get("HOST")):
         return []
-    in_the_clear = "" if mode == "require" else " and may send everything in the clear"
+    consequence = "" if mode == "require" else " and may send everything in the clear"
     return [
         Warning(
-            f"The way to the database is sslmode={mode}: it does not ask the server to prove who it is{in_the_clear}.",
+            f"The way to the database is sslmode={mode}: it does not ask the server to prove who it is{consequence}.",
             hint="Drop sslmode from DATABASE_URL, and name the file with the provider's certificates by DATABASE_CA.",
             id="uploads.W005",
         )
@@ -114,12 +114,12 @@ def check_allowed_hosts(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_trusted_origins(**_: Any) -> list[CheckMessage]:
-    plain = [origin for origin in settings.CSRF_TRUSTED_ORIGINS if not origin.startswith("https://")]
-    if not plain or not settings.HTTPS:  # without HTTPS another check speaks
+    insecure = [origin for origin in settings.CSRF_TRUSTED_ORIGINS if not origin.startswith("https://")]
+    if not insecure or not settings.HTTPS:  # without HTTPS, check_site_tls warns
         return []
     return [
         Warning(
-            f"Pages that came in the clear may send forms: {', '.join(plain)} in CSRF_TRUSTED_ORIGINS.",
+            f"Pages that came in the clear may send forms: {', '.join(insecure)} in CSRF_TRUSTED_ORIGINS.",
             hint="Write https://.",
             id="uploads.W007",
         )
@@ -154,7 +154,7 @@ def check_proxy_count(**_: Any) -> list[CheckMessage]:
 
 @register(deploy=True)
 def check_checksums(**_: Any) -> list[CheckMessage]:
-    """`doctor` finds out by trying for every other store."""
+    """Require SHA-256 checksums at AWS. For every other storage `doctor` tries them out."""
     host = urlsplit(settings.S3_ORIGIN).hostname or ""
     if settings.S3_CHECKSUMS == "sha256" or not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         return []
@@ -208,7 +208,7 @@ def check_unknown_variables(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_database_locale(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """Only where a command asks for checks of the database, as `migrate` does."""
+    """Require a Unicode locale. Runs only with commands that check the database, as `migrate` does."""
     if not databases or "default" not in databases or _has_unicode_locale():
         return []
     return [
@@ -221,10 +221,10 @@ def check_database_locale(databases: Collection[str] | None = None, **_: Any) ->
 
 
 def _has_unicode_locale() -> bool:
-    """True also before pg_trgm is there: the first migration makes it."""
+    """Return whether the locale knows letters beyond a to z. True until pg_trgm is installed."""
     try:
         with transaction.atomic(), connections["default"].cursor() as cursor:
-            cursor.execute(KNOWS_LETTERS)
+            cursor.execute(LOCALE_QUERY)
             return bool(cursor.fetchone()[0])
     except ProgrammingError:
         return True

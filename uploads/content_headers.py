@@ -1,4 +1,4 @@
-"""Which headers a file goes out with. What could run in a browser only ever goes out as a download."""
+"""Content-Type and Content-Disposition of downloads. Content that a browser could run is never served inline."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from uploads.names import disposition
 
 OCTET_STREAM = "application/octet-stream"
 TEXT = "text/plain; charset=utf-8"
-# Raster images, PDF, audio, video: what a browser shows without running anything from it.
-# SVG, HTML, XML and JavaScript are not here, whatever else is added.
+# Raster images, PDF, audio and video: a browser shows these without running code from them.
+# Never add SVG, HTML, XML or JavaScript.
 INLINE = {
     "image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp",
     "application/pdf",
@@ -23,35 +23,35 @@ INLINE = {
 }  # fmt: skip
 
 
-# Text under such a name is code or markup, though its first bytes look like plain words.
-CODE = {
+# Text with one of these extensions is code or markup, even if its first bytes look like plain text.
+CODE_EXTENSIONS = {
     ".htm", ".html", ".js", ".mht", ".mhtml", ".mjs", ".mml", ".shtml", ".svg", ".xht", ".xhtml",
     ".xml", ".xsl", ".xslt",
 }  # fmt: skip
 
 
 def may_be_inline(file: File) -> bool:
-    """Whether a browser may show the file: by what its bytes are, never by its sender's claim alone. What is stored
-    compressed goes out as it is stored, so no browser can show it."""
+    """Return whether a browser may show the file, by its detected type, never by the declared type alone.
+
+    A file that is stored compressed is served compressed, so no browser can show it.
+    """
     if file.content_encoding:
         return False
-    if file.detected_type == "text/plain" and PurePosixPath(file.name).suffix.lower() in CODE:
+    if file.detected_type == "text/plain" and PurePosixPath(file.name).suffix.lower() in CODE_EXTENSIONS:
         return False
     return file.detected_type in INLINE
 
 
 def headers(file: File, *, inline: bool) -> tuple[str, str]:
-    """Content-Type and Content-Disposition for a download of `file`. Raises ObjectMissing where nothing is to be had.
+    """Return Content-Type and Content-Disposition for a download of `file`. Raises ObjectMissing without an object.
 
-    Inline only when wanted, when the bytes were looked at, and when their type is on the list; the
-    sender's claim alone never decides.
+    Inline only if requested and if the detected type is in INLINE; the declared type alone never decides.
     """
     if file.checksum_basis == ChecksumStatus.MISSING:
         raise ObjectMissing(file.name)
     if file.content_encoding:
         return stored_type(file.content_encoding), disposition(file.stored_name, inline=False)
-    shown = inline and may_be_inline(file)
-    if not shown:
+    if not (inline and may_be_inline(file)):
         return OCTET_STREAM, disposition(file.name, inline=False)
     content_type = TEXT if file.detected_type == "text/plain" else file.detected_type
     return content_type, disposition(file.name, inline=True)

@@ -1,4 +1,4 @@
-"""What every page knows about uploading."""
+"""Template context of every page: the upload limits and the count of unfinished uploads."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from uploads.models import File
 
 
 def uploader(request: HttpRequest) -> dict[str, Any]:
-    """`uploader` for those who may upload, else None; `unfinished_count` of the caller's uploads, asked for when a page
-    tells it and its view does not.
+    """Return `uploader`, None for users who may not upload, and `unfinished_count` of the user's uploads.
 
-    Error pages of a broken request have no user; they get neither, and ask the database nothing.
+    The count is lazy: it is queried only if a template uses it and the view does not set it. Error pages of a broken
+    request have no user; they get neither, without a query.
     """
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a request or with the store; each text is fit for a user."""
+"""Errors of requests and of the storage. Each message can be shown to a user."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from django.utils.translation import ngettext
 
 
 class Problem(Exception):
-    """A refusal with a `code` for programs, an HTTP `status_code`, and a sentence for people that says what to do."""
+    """An error with a `code` for programs, an HTTP `status_code`, and a `message` that tells people what to do."""
 
     code = "bad_request"
     status_code = 400
@@ -18,7 +18,7 @@ class Problem(Exception):
 
 
 class ValidationFailed(Problem):
-    """What was sent makes no sense."""
+    """The input is invalid."""
 
 
 class BadDigest(Problem):
@@ -45,30 +45,30 @@ class InvalidTransition(Problem):
 
 
 class TooManyAttempts(Problem):
-    """Somebody tried too often to get in; `retry_after` seconds from now they may try again."""
+    """Too many sign-in attempts; the next is allowed in `retry_after` seconds."""
 
     code = "too_many_attempts"
     status_code = 429
 
     def __init__(self, seconds: int) -> None:
-        told = ngettext(
+        text = ngettext(
             "That was tried too often. Wait %(count)s second, then try again.",
             "That was tried too often. Wait %(count)s seconds, then try again.",
             seconds,
         )
-        super().__init__(told % {"count": seconds})
+        super().__init__(text % {"count": seconds})
         self.retry_after = seconds
 
 
 class Conflict(Problem):
-    """What was asked for is there already."""
+    """The requested item already exists."""
 
     code = "conflict"
     status_code = 409
 
 
 class PartsMissing(Problem):
-    """Some parts are not in the store, or not as they were announced: `numbers`, counted from 1."""
+    """Some parts are not in the storage, or differ from what was announced: `numbers`, counted from 1."""
 
     code = "parts_missing"
     status_code = 409
@@ -79,7 +79,7 @@ class PartsMissing(Problem):
 
 
 class CompletionInProgress(Problem):
-    """Somebody else is finishing this upload now; ask again after `retry_after` seconds."""
+    """Another request is completing this upload; retry after `retry_after` seconds."""
 
     code = "completing"
     status_code = 202
@@ -116,24 +116,24 @@ class OverQuota(Problem):
 
 
 class OwnerOverQuota(OverQuota):
-    """A new version counts against the quota of the file's owner, not of its sender."""
+    """The file's owner has no space left: a new version counts against the owner's quota, not the sender's."""
 
     def __init__(self) -> None:
         super().__init__(_("The owner of this file has no space left for a new version. Upload it as a new file."))
 
 
 class ObjectMissing(Problem):
-    """The row is there, and its object is known not to be."""
+    """The row exists, but its object is known to be missing."""
 
     code = "bytes_missing"
     status_code = 410
 
     def __init__(self, name: str) -> None:
-        told = _(
+        text = _(
             "The bytes of “%(name)s” are not in the store. You did nothing wrong. Tell an administrator, who may have "
             "a copy; or, if you still have the file, upload it again as a new version."
         )
-        super().__init__(told % {"name": name})
+        super().__init__(text % {"name": name})
 
 
 class LengthRequired(Problem):
@@ -147,7 +147,7 @@ class RefusedType(Problem):
 
 
 class RefusedEncoding(Problem):
-    """The bytes were sent with a Content-Encoding: who downloads them would get others than those that were hashed."""
+    """The object was sent with a Content-Encoding, so a download would decode to other bytes than those hashed."""
 
     code = "refused_encoding"
     status_code = 415
@@ -158,32 +158,32 @@ class RefusedEncoding(Problem):
 
 
 class WrongMarker(Problem):
-    """The bucket belongs to another database, or says nothing of whose it is."""
+    """The marker in the bucket names another database, or there is no marker."""
 
     code = "wrong_marker"
     status_code = 503
 
 
 class MarkerMissing(WrongMarker):
-    """The bucket says nothing: it was never provisioned, or was emptied, or is the wrong one."""
+    """The bucket has no marker: it was never provisioned, was emptied, or is the wrong bucket."""
 
 
 class Paused(Problem):
-    """Nothing is given up or removed for now: somebody said so."""
+    """An operator has paused expiry and removal."""
 
     code = "paused"
     status_code = 503
 
 
 class DatabaseOlderThanBucket(Paused):
-    """The bucket remembers what this database does not know: it was restored to an earlier moment."""
+    """The bucket's checkpoint names an event that this database lacks: it was restored to an earlier moment."""
 
     code = "database_behind"
     status_code = 503
 
 
 class StorageUnavailable(Problem):
-    """The store did not answer, or answered with a fault of its own: nothing is known, nothing is lost."""
+    """The storage timed out or failed: the outcome is unknown, and nothing is lost."""
 
     code = "unavailable"
     status_code = 503
@@ -195,12 +195,14 @@ class StorageUnavailable(Problem):
 
 
 class StorageDenied(StorageUnavailable):
-    """The store refused (403): wrong rights, never to be read as "not there"."""
+    """The storage denied access (403): missing permissions, which must never be read as "not found"."""
 
 
 class ObjectRefused(StorageDenied):
-    """The store gives others, but refuses this one object until somebody changes something there: to be told, not to
-    be tried again soon. `reason` is one of models.Refusal."""
+    """The storage refuses this one object until an operator changes something there. Report it; do not retry soon.
+
+    `reason` is one of models.Refusal.
+    """
 
     code = "object_refused"
     status_code = 409
@@ -214,7 +216,7 @@ class ObjectRefused(StorageDenied):
 
 
 class ObjectArchived(ObjectRefused):
-    """It is in an archive of the store, which has to restore it first (S3: InvalidObjectState)."""
+    """The object is archived, and the storage must restore it first (S3: InvalidObjectState)."""
 
     code = "object_archived"
     status_code = 409
@@ -222,13 +224,13 @@ class ObjectArchived(ObjectRefused):
 
 
 class ObjectEncrypted(ObjectRefused):
-    """It is encrypted with a key that we do not have (SSE-C), or that is disabled or denied to us (SSE-KMS)."""
+    """The object is encrypted with a key that we lack (SSE-C), or that is disabled or denied to us (SSE-KMS)."""
 
     reason = "encrypted"
 
 
 class ListingOutOfOrder(Problem):
-    """A store that does not list its keys by their bytes, as S3 does: nothing can be compared with it."""
+    """The storage does not list its keys in byte order, as S3 does, so nothing can be compared with it."""
 
     code = "out_of_order"
     status_code = 503

@@ -1,4 +1,4 @@
-"""Places where a test may end the process as a power cut would. In production none is ever reached."""
+"""Failpoints: places where a test can end the process like a power cut. In production none is active."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 
 from django.conf import settings
 
-KILLED = 137  # as a shell tells of SIGKILL
+KILLED = 137  # the exit status that a shell reports for SIGKILL
 
 
-def failpoint(point: str) -> None:
-    """End here and now, if FAULT_POINT names this place: nothing is flushed, closed or rolled back by us."""
-    if point == settings.FAULT_POINT:
+def failpoint(name: str) -> None:
+    """End the process at once if FAULT_POINT names this point, without flushing, closing or rolling back."""
+    if name == settings.FAULT_POINT:
         os._exit(KILLED)

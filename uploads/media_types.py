@@ -1,4 +1,4 @@
-"""What media types say: which of a few families they belong to, and which are one thing under several names."""
+"""Media types: canonical names, the category of each type, and which types are containers of others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import mimetypes
 import posixpath
 import re
 
-# As other programs call what IANA's registry, or else libmagic and browsers, have the first name for.
+# Aliases of other programs. The first name is that of IANA's registry, or else that of libmagic and browsers.
 ALIASES = {
     "application/zip": ("application/x-zip", "application/x-zip-compressed"),
     "application/gzip": ("application/x-gzip", "application/gzip-compressed", "application/x-gunzip"),
@@ -24,10 +24,10 @@ ALIASES = {
     "image/jpeg": ("image/jpg", "image/pjpeg"),
     "image/png": ("image/x-png",),
 }  # fmt: skip
-_FIRST_NAMES = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
+_CANONICAL_NAMES = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
-# Families by the whole type, where its parts would say something else.
-WHOLE = {
+# Categories by the whole type, where its words would give another.
+CATEGORIES = {
     "application/pdf": "pdf",
     "application/epub+zip": "document",
     "application/oxps": "document",
@@ -49,7 +49,7 @@ DOCUMENT_PREFIXES = tuple(
         "vnd.visio", "vnd.lotus-", "vnd.wordperfect", "x-iwork-", "x-abiword", "x-hwp", "vnd.hancom.", "x-mspublisher",
     )
 )  # fmt: skip
-# By the words of which the second part is made: `application/vnd.comicbook+zip` is of the words vnd, comicbook, zip.
+# Categories by the words of the subtype: `application/vnd.comicbook+zip` has the words vnd, comicbook and zip.
 WORDS = {
     "archive": {
         "7z", "archive", "arj", "br", "brotli", "bzip", "bzip2", "cab", "cbr", "cbz", "comicbook", "compress",
@@ -67,7 +67,7 @@ WORDS = {
 }  # fmt: skip
 _WORD = re.compile(r"[a-z0-9]+")
 
-# What is made of a general container: its media types beside those that end in `+zip`.
+# Types that are built on a general container; those of zip besides the ones that end in `+zip`.
 ZIP_DOCUMENTS = DOCUMENT_PREFIXES[:3]
 ZIP_KINDS = {
     "application/java-archive", "application/x-java-archive", "application/vnd.android.package-archive",
@@ -86,7 +86,7 @@ KINDS = {
     "video/x-ms-asf": {"audio/x-ms-wma", "video/x-ms-wmv"},
     "video/x-matroska": {"audio/x-matroska"},
 }
-# Extensions that Python's own table, the same on every machine, does not have.
+# Extensions missing from Python's own table, which is used without the machine's files, so that all machines agree.
 EXTENSIONS = {
     ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -111,28 +111,28 @@ EXTENSIONS = {
     ".wma": "audio/x-ms-wma",
     ".weba": "audio/webm",
 }
-_TABLE = mimetypes.MimeTypes()
+_PYTHON_TYPES = mimetypes.MimeTypes()
 ZIP, OLE = "application/zip", "application/x-ole-storage"
 
 
 def canonical(media_type: str) -> str:
-    """The type without parameters, in small letters, under the name that we use for it."""
+    """Return the type in lower case, without parameters, and with aliases replaced by the first name."""
     bare = media_type.partition(";")[0].strip().lower()
-    return _FIRST_NAMES.get(bare, bare)
+    return _CANONICAL_NAMES.get(bare, bare)
 
 
 def type_of_name(name: str) -> str:
-    """What the extension says that a file is; empty when it says nothing that we know."""
+    """Return the media type for the extension of a file name; empty if it is unknown."""
     extension = posixpath.splitext(name)[1].lower()
-    return EXTENSIONS.get(extension) or _TABLE.guess_type(f"x{extension}")[0] or ""
+    return EXTENSIONS.get(extension) or _PYTHON_TYPES.guess_type(f"x{extension}")[0] or ""
 
 
 def category_of(media_type: str) -> str:
-    """Which of a few families a media type belongs to, as the model's Family has them."""
+    """Return the category of a media type, one of the values of models.Category."""
     media_type = canonical(media_type)
     major, _, minor = media_type.partition("/")
-    if media_type in WHOLE:
-        return WHOLE[media_type]
+    if media_type in CATEGORIES:
+        return CATEGORIES[media_type]
     if major in {"image", "video", "audio", "text"}:
         return major
     if major == "message":
@@ -140,14 +140,14 @@ def category_of(media_type: str) -> str:
     if major != "application":
         return "other"
     words = set(_WORD.findall(minor))
-    # a spreadsheet's type may name the format that it is written in, and an archive of sources what is in it
+    # The type of a spreadsheet may name the format that it is written in, and that of an archive its contents.
     if media_type.startswith(DOCUMENT_PREFIXES) and not words & WORDS["archive"]:
         return "document"
-    return next((family for family in ("archive", "document", "text") if words & WORDS[family]), "other")
+    return next((category for category in ("archive", "document", "text") if words & WORDS[category]), "other")
 
 
 def is_kind_of(media_type: str, container: str) -> bool:
-    """Whether files of that type are made of such a container, as a text document is of a zip."""
+    """Return whether files of this type are built on the container, as a text document is on zip."""
     if container == ZIP:
         is_office = media_type.startswith(ZIP_DOCUMENTS) or media_type.endswith(("+zip", ".macroenabled.12"))
         return is_office or media_type in ZIP_KINDS
@@ -158,7 +158,7 @@ def is_kind_of(media_type: str, container: str) -> bool:
 
 
 def containers_of(media_type: str) -> set[str]:
-    """The containers that refusing them refuses this type as well. Of documents there are none."""
+    """Return the containers whose refusal refuses this type too. None for documents."""
     if category_of(media_type) == "document":
         return set()
     return {container for container in (ZIP, OLE, *KINDS) if is_kind_of(media_type, container)}

@@ -1,4 +1,4 @@
-"""What stands before every view: unusable requests are refused, and strangers are sent to the login."""
+"""Middleware: request IDs, health checks, metrics, request validation, client addresses, and required login."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from uploads.models import client_ip_context
 from uploads.views.health import probe
 from uploads.views.responses import MethodNotAllowed, error_response, is_api_request
 
-MAX_ANONYMOUS_BODY_BYTES = 256 * 1024  # signing in takes a few hundred
-MAX_DIGITS = 18  # of a length: an exabyte, and what Python turns into a number at any time
+MAX_ANONYMOUS_BODY_BYTES = 256 * 1024  # the sign-in form needs a few hundred bytes
+MAX_DIGITS = 18  # of a Content-Length: an exabyte, and far below Python's limit for int()
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class RequestIDMiddleware:
-    """What a request is called stands in all that is logged of it, in its answer, and on the page when it fails."""
+    """Give each request an ID for its log lines, its X-Request-Id response header and its error page."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        name = _given_name(request) or new_request_id()
-        request_id.set(name)
-        answer = self.get_response(request)
-        answer["X-Request-Id"] = name
-        return answer
+        current_id = _incoming_request_id(request) or new_request_id()
+        request_id.set(current_id)
+        response = self.get_response(request)
+        response["X-Request-Id"] = current_id
+        return response
 
 
 class HealthCheckMiddleware:
-    """Balancers ask before anything can refuse them: they know neither our name nor anybody's password."""
+    """Answer health checks before anything can refuse them: load balancers send neither our host name nor a login."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -51,17 +51,17 @@ class HealthCheckMiddleware:
 
 
 class MetricsMiddleware:
-    """Each request counts under the name of its route, which says nothing of whose file it was about."""
+    """Count each request by the name of its route, which does not reveal whose file it was for."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
         self.static = f"/{settings.STATIC_URL.lstrip('/')}"
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        with registry.request_timed() as answered:
-            answer = self.get_response(request)
-            answered.append((self._route(request), request.method or "", answer.status_code))
-        return answer
+        with registry.request_timed() as samples:
+            response = self.get_response(request)
+            samples.append((self._route(request), request.method or "", response.status_code))
+        return response
 
     def _route(self, request: HttpRequest) -> str:
         if request.resolver_match:
@@ -70,10 +70,10 @@ class MetricsMiddleware:
 
 
 class RequestValidationMiddleware:
-    """Answer at the door what no view can use, before anything of the body is read.
+    """Refuse requests that no view can handle, before the body is read.
 
-    Postgres has no NUL character, so a NUL in a path, a query or a cookie would end as a fault further
-    in. Only the upload form takes a large body, and every body must say how long it is.
+    Postgres has no NUL character, so a NUL in a path, a query or a cookie would cause an error later. Only the upload
+    form accepts a large body, and every body needs a Content-Length.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -85,11 +85,11 @@ class RequestValidationMiddleware:
             _refuse_body(request)
         except Problem as problem:
             return error_response(request, problem)
-        return _readable(request, self.get_response(request))
+        return _with_message(request, self.get_response(request))
 
 
 class ClientIPMiddleware:
-    """Whatever a request does is recorded with the address it came from."""
+    """Record the client address with everything that a request does."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -100,17 +100,17 @@ class ClientIPMiddleware:
 
 
 class APILoginRequiredMiddleware(LoginRequiredMiddleware):
-    """Everything needs a login unless a view says otherwise; programs are told so in JSON."""
+    """Require a login for every view that does not opt out; API clients get the refusal as JSON."""
 
     def process_view(
         self, request: HttpRequest, view_func: Callable[..., HttpResponseBase], *rest: Any
     ) -> HttpResponseBase | None:
-        """No thread reads much for a stranger; what a proxy has buffered of a small body is there at once."""
-        answer = super().process_view(request, view_func, *rest)
+        """Refuse large bodies of anonymous clients, which would keep a thread busy with reading."""
+        response = super().process_view(request, view_func, *rest)
         length = int(request.META.get("CONTENT_LENGTH") or 0)
-        if answer is None and length > MAX_ANONYMOUS_BODY_BYTES and not request.user.is_authenticated:
+        if response is None and length > MAX_ANONYMOUS_BODY_BYTES and not request.user.is_authenticated:
             return error_response(request, TooLarge(_("The request is too large.")))
-        return answer
+        return response
 
     def handle_no_permission(  # type: ignore[override]
         self, request: HttpRequest, view_func: Callable[..., HttpResponseBase]
@@ -119,10 +119,10 @@ class APILoginRequiredMiddleware(LoginRequiredMiddleware):
             return error_response(request, LoginNeeded())
         return super().handle_no_permission(request, view_func)
 
-    def process_response(self, request: HttpRequest, answer: HttpResponseBase) -> HttpResponseBase:
-        """What was made for one person is in no cache, neither on the way nor after signing out."""
-        answer.headers.setdefault("Cache-Control", "private, no-store")
-        return answer
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Keep responses out of all caches, on the way and after signing out: each is made for one person."""
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
 
 
 class LoginNeeded(Forbidden):
@@ -134,30 +134,33 @@ class LoginNeeded(Forbidden):
 
 
 def client_ip(request: HttpRequest) -> str | None:
-    """Who asked, behind so many proxies of our own. What stands further left in the header, anybody can write."""
+    """Return the client's address, behind PROXY_COUNT proxies of our own, or None if it is no address.
+
+    Any client can forge the entries of X-Forwarded-For further to the left.
+    """
     text = request.META.get("REMOTE_ADDR", "")
     if settings.PROXY_COUNT:
-        told = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        text = told[-settings.PROXY_COUNT] if len(told) >= settings.PROXY_COUNT else ""
+        addresses = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        text = addresses[-settings.PROXY_COUNT] if len(addresses) >= settings.PROXY_COUNT else ""
     try:
         address = ip_address(text.strip())
     except ValueError:
         return None
-    return str(getattr(address, "ipv4_mapped", None) or address)  # sockets for both dress the one as the other
+    return str(getattr(address, "ipv4_mapped", None) or address)  # a dual-stack socket reports IPv4 as IPv6
 
 
-def _given_name(request: HttpRequest) -> str:
-    """What a balancer of ours calls it. Without one, whoever asks would choose."""
+def _incoming_request_id(request: HttpRequest) -> str:
+    """Return the request ID set by a load balancer of ours; empty without one, since clients could choose any."""
     if not settings.PROXY_COUNT:
         return ""
     return trusted_request_id(request.META.get("HTTP_X_AMZN_TRACE_ID", ""), request.META.get("HTTP_X_REQUEST_ID", ""))
 
 
-def _readable(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
-    """Django's own "method not allowed" has no words."""
-    if answer.status_code != 405 or answer.get("Content-Type", "").startswith("application/json"):
-        return answer
-    return error_response(request, MethodNotAllowed(tuple(answer.get("Allow", "").split(", "))))
+def _with_message(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Give Django's empty "method not allowed" response a message."""
+    if response.status_code != 405 or response.get("Content-Type", "").startswith("application/json"):
+        return response
+    return error_response(request, MethodNotAllowed(tuple(response.get("Allow", "").split(", "))))
 
 
 def _refuse_nul(request: HttpRequest) -> None:

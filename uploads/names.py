@@ -1,13 +1,13 @@
-"""The one place where a person's text meets a name: cleaning it, and putting it into a header."""
+"""Clean the names, folder paths and types that clients send, and format names for headers."""
 
 import re
 import unicodedata
 from urllib.parse import quote
 
-from uploads.normalization import normalize_for_search as normalize_for_search  # for all who ask for names
+from uploads.normalization import normalize_for_search as normalize_for_search  # re-exported for callers of this module
 
 MAX_CHARACTERS = 255
-MAX_TYPED_CHARACTERS = 1_000  # more than any file system gives; such text is no name and is refused
+MAX_TYPED_CHARACTERS = 1_000  # longer than any file system allows; longer input is refused
 MAX_FOLDER_CHARACTERS = 1_024
 MAX_TYPE_CHARACTERS = 255
 MAX_EXTENSION_CHARACTERS = 20
@@ -22,8 +22,8 @@ _FILLERS = dict.fromkeys([0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0
 # Format characters that can be seen: signs that enclose the digits after them (Prepended_Concatenation_Mark).
 _VISIBLE_FORMAT = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 
-# Invisible characters that are spelling in some places: the two joiners, the Mongolian vowel separator, tags and
-# variation selectors.
+# Invisible characters that belong to the spelling in some contexts: the two joiners, the Mongolian vowel separator,
+# tags and variation selectors.
 _SELECTOR = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _JOINER = "\u200c\u200d"
 _CONTEXTUAL = f"{_JOINER}\u180e\U000e0020-\U000e007f{_SELECTOR}"
@@ -55,11 +55,11 @@ _SPELLING = re.compile(
 )
 _REPEATED = re.compile(f"([{_JOINER}\u180e])[{_JOINER}\u180e]+|([{_SELECTOR}])[{_SELECTOR}]+")
 
-# A path of Windows, as old browsers send it: `C:\`, `\\server\`, `..\`.
+# A Windows path, as old browsers send it: `C:\`, `\\server\`, `..\`.
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\|\.{1,2}\\")
 
-# In a quoted file name, what clients read in different ways: browsers decode percent escapes and RFC 2047 words there,
-# and clients do not agree on quotes, backslashes and other letters than ASCII (RFC 6266, appendix D).
+# Characters of a quoted file name that clients read in different ways: browsers decode percent escapes and RFC 2047
+# words, and clients disagree on quotes, backslashes and non-ASCII letters (RFC 6266, appendix D).
 _AMBIGUOUS = re.compile(r'(?:[^ -~]|["\\%]|=\?)+')
 _SEPARATOR = re.compile(r"[:/\\]")
 _BACKSLASHES = re.compile(r"\\+")
@@ -67,29 +67,29 @@ _ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"  # besides letters and digits: RFC 8187, 
 
 
 def clean_name(text: str) -> str:
-    """The name a file is kept and shown under: 1 to 255 characters of NFC text.
+    """Return the name to store and show for a file: 1 to 255 characters of NFC text.
 
-    Path parts, control, bidi and zero-width characters go; letters of any script stay, with the joiners that they
-    are spelled with. Backslashes become `_`, except in a path of Windows. A name that is too long loses its
-    middle, never its extension. Cleaning twice changes nothing.
+    Removes path parts and control, bidi and zero-width characters; keeps letters of any script, with the joiners of
+    their spelling. Backslashes become `_`, except in a Windows path. A name that is too long loses the end of its
+    stem, never its extension. Cleaning twice changes nothing.
     """
     name = _with_slashes(_visible(text)).rsplit("/", maxsplit=1)[-1]
-    name = _visible(_shorten(name.strip()))  # a cut can leave a joiner without its second letter
+    name = _visible(_shorten(name.strip()))  # shortening can leave a joiner without its second letter
     return name if name.strip(". ") else DEFAULT_NAME
 
 
 def clean_folder(text: str) -> str:
-    """A relative folder path like `Brand/Logos`, each segment a clean name; empty and `.`/`..` ones go."""
+    """Return a relative folder path like `Brand/Logos` of clean names, without empty, `.` and `..` segments."""
     segments = (segment.strip() for segment in _with_slashes(_visible(text)).split("/"))
     return "/".join(clean_name(segment) for segment in segments if segment.strip(". "))
 
 
 def extensions_of(name: str) -> set[str]:
-    """The extensions, as `.exe`, that some file system finds in the name: of `run.exe. .`, `run.exe::$DATA`,
-    `run．exe` and `.exe` alike.
+    """Return the extensions that any file system finds in the name: `.exe` for each of `run.exe. .`,
+    `run.exe::$DATA`, `run．exe` and `.exe`.
 
-    Windows drops dots and blanks at the end, and names a stream of the file after a colon; compatibility forms are
-    made plain, as some file systems and tools do.
+    Windows drops trailing dots and spaces, and names a stream of the file after a colon. Compatibility forms are
+    normalized, as some file systems and tools do.
     """
     plain = _visible(unicodedata.normalize("NFKC", name)).casefold()
     pieces = (piece.rstrip(". ") for piece in _SEPARATOR.split(plain))
@@ -97,16 +97,16 @@ def extensions_of(name: str) -> set[str]:
 
 
 def clean_type(text: str) -> str:
-    """The media type a sender claims. It is only ever shown: what is not plain ASCII is dropped."""
+    """Return the declared media type in lower case, for display; empty if it is too long or not printable ASCII."""
     usable = len(text) <= MAX_TYPE_CHARACTERS and text.isascii() and text.isprintable()
     return text.strip().lower() if usable else ""
 
 
 def disposition(name: str, *, inline: bool) -> str:
-    """The Content-Disposition for a download of `name`, one line of ASCII (RFC 6266, RFC 8187).
+    """Return the Content-Disposition for a download of `name`, one line of ASCII (RFC 6266, RFC 8187).
 
-    `filename` alone where every client reads it alike. Otherwise it is a short approximation for clients that know
-    nothing else (`curl -OJ`), and `filename*` has the name.
+    `filename` alone if every client reads it alike. Otherwise `filename*` has the name, and `filename` a short
+    approximation for clients that know only that (`curl -OJ`).
     """
     name, kind = clean_name(name), "inline" if inline else "attachment"
     if not _AMBIGUOUS.search(name):
@@ -118,15 +118,15 @@ def disposition(name: str, *, inline: bool) -> str:
 def _visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
-    kept = "".join(char for char in text.translate(_FILLERS) if not _is_invisible(char))
-    text = unicodedata.normalize("NFC", kept)
-    while (spelled := unicodedata.normalize("NFC", _SPELLING.sub(r"\1", _REPEATED.sub(r"\1\2", text)))) != text:
-        text = spelled  # what is gone can bring marks into another order
+    visible = "".join(char for char in text.translate(_FILLERS) if not _is_invisible(char))
+    text = unicodedata.normalize("NFC", visible)
+    while (respelled := unicodedata.normalize("NFC", _SPELLING.sub(r"\1", _REPEATED.sub(r"\1\2", text)))) != text:
+        text = respelled  # removing characters can change the order of marks
     return text
 
 
 def _is_invisible(char: str) -> bool:
-    """Whether the character is invisible wherever it stands."""
+    """Return whether the character is invisible in every context."""
     if unicodedata.category(char) not in _INVISIBLE:
         return False
     return char not in _VISIBLE_FORMAT and char not in _CONTEXTUAL_FORMAT
@@ -136,10 +136,10 @@ def _with_slashes(text: str) -> str:
     return _BACKSLASHES.sub("/" if _WINDOWS_PATH.match(text.strip()) else "_", text)
 
 
-def _shorten(name: str, most: int = MAX_CHARACTERS) -> str:
-    if len(name) <= most:
+def _shorten(name: str, limit: int = MAX_CHARACTERS) -> str:
+    if len(name) <= limit:
         return name
     stem, dot, extension = name.rpartition(".")
     if not stem or len(extension) > MAX_EXTENSION_CHARACTERS:
-        return name[:most].rstrip()
-    return stem[: most - len(extension) - 1].rstrip() + dot + extension
+        return name[:limit].rstrip()
+    return stem[: limit - len(extension) - 1].rstrip() + dot + extension

@@ -1,12 +1,12 @@
-"""Names as searching, sorting and tags see them: without case, accents and compatibility forms."""
+"""Normalize names for search, sorting and tags: without case, accents and compatibility forms."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# Letters that Unicode does not take apart, as people without them on their keyboard write them. Letters "with stroke",
-# "with hook" and the like (ł ø đ ħ ŧ ɓ) need no entry: their names tell.
+# Letters that Unicode does not decompose, as people without them on their keyboard write them. Letters "with stroke",
+# "with hook" and the like (ł ø đ ħ ŧ ɓ) need no entry: their Unicode names give the base letter.
 _LETTERS = {
     "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ŋ": "n", "ĸ": "k", "ı": "i", "ȷ": "j", "ə": "e", "ǝ": "e", "ɛ": "e",
     "ɔ": "o",
@@ -16,7 +16,7 @@ _LETTERS = {
 }  # fmt: skip
 _LETTER_WITH = re.compile(r"LATIN SMALL LETTER ([A-Z]) WITH ")
 _CYRILLIC = range(0x0400, 0x0530)
-# Default_Ignorable_Code_Point: joiners, selectors, tags and what else is invisible.
+# Default_Ignorable_Code_Point: joiners, selectors, tags and other invisible characters.
 _IGNORABLE = re.compile(
     "[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\U000e0000-\U000e0fff]"
@@ -32,25 +32,25 @@ _ACCENT = re.compile(
 
 
 def normalize_for_search(text: str) -> str:
-    """The text without case, accents and compatibility forms: `Été №2.PDF` becomes `ete no2.pdf`, `Łódź` `lodz`.
+    """Return the text without case, accents and compatibility forms: `ete no2.pdf` for `Été №2.PDF`, `lodz` for `Łódź`.
 
-    Both what is kept and what is searched for go through here. Folding twice changes nothing.
+    Stored names and search terms are both normalized by it. Normalizing twice changes nothing.
     """
     if text.isascii():
         return text.lower()
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return unicodedata.normalize("NFC", plain.translate(_FOLDED))
+    return unicodedata.normalize("NFC", plain.translate(_CHARACTER_MAP))
 
 
-class _Folded(dict[int, str]):
-    """What becomes of each character of composed text; worked out when it is first met."""
+class _CharacterMap(dict[int, str]):
+    """A table for str.translate that computes the entry of a character when it is first used."""
 
     def __missing__(self, code: int) -> str:
-        self[code] = folded = _fold_character(chr(code))
-        return folded
+        self[code] = normalized = _normalize_character(chr(code))
+        return normalized
 
 
-def _fold_character(char: str) -> str:
+def _normalize_character(char: str) -> str:
     if char in _LETTERS or ord(char) in _CYRILLIC:
         return _LETTERS.get(char, char)
     parts = _ACCENT.sub("", _IGNORABLE.sub("", unicodedata.normalize("NFD", char)))
@@ -58,8 +58,8 @@ def _fold_character(char: str) -> str:
 
 
 def _without_stroke(letter: str) -> str:
-    named = _LETTER_WITH.match(unicodedata.name(letter, ""))
-    return named[1].lower() if named else letter
+    match = _LETTER_WITH.match(unicodedata.name(letter, ""))
+    return match[1].lower() if match else letter
 
 
-_FOLDED = _Folded()
+_CHARACTER_MAP = _CharacterMap()

@@ -1,4 +1,4 @@
-"""How a size is cut into parts, and what the checksum over parts is. Pure arithmetic."""
+"""Part sizes and counts of an upload, and the checksum over its parts."""
 
 import base64
 import hashlib
@@ -9,7 +9,7 @@ SHA256_BYTES = 32
 
 
 def part_size_for(size: int, *, smallest: int) -> int:
-    """Bytes of every part but the last: `smallest`, doubled until at most 10,000 parts hold `size`."""
+    """Return the bytes of every part but the last: `smallest`, doubled until at most 10,000 parts hold `size`."""
     part_size = smallest
     while size > part_size * MAX_PARTS:
         part_size *= 2
@@ -17,19 +17,19 @@ def part_size_for(size: int, *, smallest: int) -> int:
 
 
 def part_count(size: int, part_size: int) -> int:
-    """How many parts hold `size` bytes; an empty file is one empty part."""
+    """Return how many parts hold `size` bytes; an empty file has one empty part."""
     return max(1, -(-size // part_size))
 
 
 def part_length(number: int, *, size: int, part_size: int) -> int:
-    """Bytes of part `number`, counted from 1. Raises ValueError for a part the file does not have."""
+    """Return the bytes of part `number`, counted from 1. Raises ValueError for a part that the file does not have."""
     if not 1 <= number <= part_count(size, part_size):
         raise ValueError(f"there is no part {number}")
     return min(part_size, size - (number - 1) * part_size)
 
 
 def read_digest(text: object) -> str:
-    """The base64 SHA-256 as given. Raises ValueError unless it is the base64 of exactly 32 bytes."""
+    """Return the base64 SHA-256 unchanged. Raises ValueError unless it is the base64 of exactly 32 bytes."""
     if not isinstance(text, str) or len(text) != 44:
         raise ValueError("not the base64 of a SHA-256")
     try:
@@ -42,10 +42,10 @@ def read_digest(text: object) -> str:
 
 
 def checksum_of(digests: Sequence[str]) -> str:
-    """The checksum S3 gives an object whose parts have these base64 SHA-256 digests, in order.
+    """Return the checksum that S3 gives an object whose parts have these base64 SHA-256 digests, in order.
 
-    One part is sent whole, and its own digest is the object's. Several have S3's composite: the
-    base64 SHA-256 over the joined raw digests and `-N` (S3 user guide, "Checking object integrity").
+    A single part is sent as a whole object, so its digest is the checksum. Several parts have S3's composite: the
+    base64 SHA-256 over the joined raw digests, and `-N` (S3 user guide, "Checking object integrity").
     """
     if len(digests) == 1:
         return digests[0]

@@ -1,9 +1,9 @@
-"""How static files are named and compressed."""
+"""The storage for static files."""
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class StaticStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # whitenoise has no types
-    """Hashed and compressed files; `import` paths inside ES modules are hashed as well."""
+    """Hash and compress static files, and rewrite the `import` paths inside ES modules to the hashed names."""
 
     support_js_module_import_aggregation = True

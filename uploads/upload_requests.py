@@ -1,4 +1,4 @@
-"""What a sender asks of the services: new files, parts, and an end."""
+"""Requests of the upload services: new uploads, parts to sign, and uploads to finish."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from uploads.models import Visibility
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewUpload:
-    """A file as its sender announces it: `name` and `folder` clean, `size` in bytes; `replaces` is the
-    permanent id of the file that this is to be a new version of."""
+    """An upload to create: `name` and `folder` are clean, `size` is in bytes.
+
+    `replaces` is the permanent id of the file that gets this as a new version.
+    """
 
     token: UUID
     name: str
@@ -27,7 +29,7 @@ class NewUpload:
 
 @dataclass(frozen=True, slots=True)
 class PartRequest:
-    """A part to be sent: its number from 1 and the base64 SHA-256 of its bytes."""
+    """A part to sign a URL for: its number, counted from 1, and the base64 SHA-256 of its bytes."""
 
     number: int
     sha256: str | None
@@ -35,7 +37,7 @@ class PartRequest:
 
 @dataclass(frozen=True, slots=True)
 class FinishRequest:
-    """What the sender says it has sent: one base64 SHA-256 per part, in order."""
+    """An upload to finish: one base64 SHA-256 for each part that was sent, in order."""
 
     id: UUID
     digests: list[str]
