@@ -267,8 +267,9 @@ def test_the_database_is_asked_once_however_many_scrape(client: Client, django_a
 
 
 @pytest.mark.parametrize("query", [
-    *(metrics.IN_STATE.format(state=state, most=10) for state in metrics.MOVING), metrics.KEPT, metrics.OVERDUE_TRASH,
-    metrics.UNREAD.format(most=10), metrics.TROUBLE.format(most=10),
+    *(metrics.FILES_IN_STATE.format(state=state, limit=10) for state in metrics.MOVING), metrics.TOTALS,
+    metrics.OVERDUE_TRASH,
+    metrics.UNVERIFIED.format(limit=10), metrics.BROKEN.format(limit=10),
 ])  # fmt: skip
 def test_no_look_reads_the_files_from_end_to_end(query: str) -> None:
     """With many rows it would not; here few would tempt Postgres, so that reading all is made dear."""

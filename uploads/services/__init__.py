@@ -1,4 +1,4 @@
-"""The verbs that touch the bucket and the rows. They know no request and no status code."""
+"""Actions on objects and rows. Services know no request and no HTTP."""
 
 from uploads.services.assemble import resume_completion
 from uploads.services.audit import record_download

@@ -1,4 +1,4 @@
-"""After the database was restored to an earlier moment: take it as it is, and lose nothing over it."""
+"""Accept a database that was restored to an earlier moment, without losing files."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from uploads.upload_requests import FinishRequest
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500
-AT_ONCE = 8
+BATCH_SIZE = 500
+CONCURRENCY = 8
 
 
 @dataclass
 class Restored:
-    """What there is to do, or was done. `seen` is what the bucket remembers, `behind` that the database has it not.
+    """What a run would do, or did. `seen` is the bucket's checkpoint, `behind` whether the database lacks its event.
 
-    `trash` are files in the trash that get their whole time again, `purged` those whose objects were purged in the time
-    that is lost: they go the same way again. `uploads` are unfinished ones that get new time, `arrived` those of them
-    whose object is whole in the bucket, `finished` how many of these became files, `failed` how many did not.
+    `trash` counts files in the trash that get their whole retention period again; `purged` those whose objects were
+    purged after the moment of the restore, and which are purged again. `uploads` counts unfinished uploads that get a
+    new expiry, `arrived` those of them with a whole object in the bucket, `finished` and `failed` what became of these.
     """
 
     seen: s3.HighWaterMark | None = None
@@ -47,31 +47,31 @@ class Restored:
 
 
 def after_restore(*, apply: bool) -> Restored:
-    """Look at what a restore to an earlier moment would make the sweep lose; with `apply`, keep it from that, and have
-    the bucket remember this database from now on. Removes nothing. Safe to repeat and to end anywhere.
+    """Count what the sweep would lose after a restore to an earlier moment; with `apply`, extend it, and write a new
+    checkpoint. Removes nothing. Safe to repeat and to stop at any point.
 
     Raises WrongMarker, MarkerMissing, StorageUnavailable, DatabaseError.
     """
     for store in _stores():
         require_marker(store)
-    done = Restored(seen=_seen())
-    done.behind = done.seen is not None and not contains_event(done.seen)
-    _keep_uploads(done, apply=apply)
-    _keep_trash(done, apply=apply)
+    result = Restored(seen=_read_checkpoint())
+    result.behind = result.seen is not None and not contains_event(result.seen)
+    _extend_uploads(result, apply=apply)
+    _extend_trash(result, apply=apply)
     if apply:
-        event, at = (done.seen.event, done.seen.at.isoformat()) if done.seen else (None, None)
+        event, at = (result.seen.event, result.seen.at.isoformat()) if result.seen else (None, None)
         Event.objects.record(Action.REPAIR, name="after_restore", remembered=event, remembered_at=at)
         accept_high_water_mark()
         logger.info("restore_accepted installation=%s", Installation.objects.own_id())
-    return done
+    return result
 
 
 def _stores() -> list[str]:
     return [store.name for store in (s3.main_store(), s3.secondary_store()) if store is not None]
 
 
-def _seen() -> s3.HighWaterMark | None:
-    """What makes no sense is written anew."""
+def _read_checkpoint() -> s3.HighWaterMark | None:
+    """Return the bucket's checkpoint; None for an unreadable one, which is then overwritten."""
     try:
         return stored_high_water_mark()
     except ValidationFailed as problem:
@@ -82,68 +82,69 @@ def _seen() -> s3.HighWaterMark | None:
 # --- uploads ------------------------------------------------------------------------------------
 
 
-def _keep_uploads(done: Restored, *, apply: bool) -> None:
-    """Their browsers may go on with them; and some were finished in the time that is lost."""
+def _extend_uploads(result: Restored, *, apply: bool) -> None:
+    """Extend unfinished uploads, which browsers may resume, and finish those that were finished after the moment."""
     rows = File.objects.filter(state=State.UPLOADING, store__in=_stores())
-    done.uploads = rows.count()
+    result.uploads = rows.count()
     if apply:
-        later = seconds_from_now(settings.UPLOAD_EXPIRY_HOURS * 3600)
-        rows.update(expires_at=Greatest("expires_at", later), updated_at=Now())
+        expiry = seconds_from_now(settings.UPLOAD_EXPIRY_HOURS * 3600)
+        rows.update(expires_at=Greatest("expires_at", expiry), updated_at=Now())
     for files in _batches(rows):
-        for file in _those_there(files):
-            done.arrived += 1
+        for file in _with_object(files):
+            result.arrived += 1
             if apply:
-                _finish(file, done)
+                _finish(file, result)
 
 
-def _finish(file: File, done: Restored) -> None:
-    """As its sender did: with the digests of the bytes, which are read for that."""
+def _finish(file: File, result: Restored) -> None:
+    """Finish an upload as its sender did, with digests from reading the object."""
     try:
-        reading = ResumableHasher(file)
-        reading.run()
-        if reading.missing or reading.size != file.size or file.checksum not in {"", reading.checksum}:
-            done.failed += 1
+        hasher = ResumableHasher(file)
+        hasher.run()
+        if hasher.missing or hasher.size != file.size or file.checksum not in {"", hasher.checksum}:
+            result.failed += 1
             return
-        require_right(file)  # as `finish` asks, which removes what it refuses
-        (answer,) = finish(file.owner, [FinishRequest(file.pk, reading.digests)])
+        require_right(file)  # `finish` would remove an upload that it refuses
+        (outcome,) = finish(file.owner, [FinishRequest(file.pk, hasher.digests)])
     except Problem as problem:
-        answer = problem
-    if isinstance(answer, Problem):
-        done.failed += 1
-        logger.warning("restore_upload_left file=%s code=%s", file.pk, answer.code)
+        outcome = problem
+    if isinstance(outcome, Problem):
+        result.failed += 1
+        logger.warning("restore_upload_left file=%s code=%s", file.pk, outcome.code)
     else:
-        done.finished += 1
+        result.finished += 1
 
 
 # --- the trash ----------------------------------------------------------------------------------
 
 
-def _keep_trash(done: Restored, *, apply: bool) -> None:
-    """Whoever took a file out of the trash in the time that is lost must find it before it is purged."""
+def _extend_trash(result: Restored, *, apply: bool) -> None:
+    """Extend the retention of the trash: some of its files were restored after the moment, and must not be purged."""
     rows = File.objects.filter(state=State.TRASHED, store__in=_stores())
-    later = seconds_from_now(settings.TRASH_DAYS * 24 * 3600)
+    purge_after = seconds_from_now(settings.TRASH_DAYS * 24 * 3600)
     due = rows.filter(purge_after__lte=Now())
-    gone = set()
+    missing = set()
     for files in _batches(due):
-        gone |= {file.pk for file in files} - {file.pk for file in _those_there(files)}
-    done.purged = len(gone)
-    done.trash = rows.count() - done.purged
+        missing |= {file.pk for file in files} - {file.pk for file in _with_object(files)}
+    result.purged = len(missing)
+    result.trash = rows.count() - result.purged
     if apply:
-        rows.exclude(pk__in=gone).update(purge_after=Greatest("purge_after", later))
+        rows.exclude(pk__in=missing).update(purge_after=Greatest("purge_after", purge_after))
 
 
-# --- the store ----------------------------------------------------------------------------------
+# --- the storage --------------------------------------------------------------------------------
 
 
-def _those_there(files: list[File]) -> list[File]:
-    """Those of them whose object is there with the size of the row. Raises StorageUnavailable."""
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+def _with_object(files: list[File]) -> list[File]:
+    """Return those of the files whose object exists with the size of the row. Raises StorageUnavailable."""
+    with ThreadPoolExecutor(CONCURRENCY) as threads:
         items = threads.map(lambda file: s3.head(file.key, store=file.store), files)
         return [file for file, item in zip(files, items, strict=True) if item is not None and item.size == file.size]
 
 
 def _batches(rows: FileQuerySet) -> Iterator[list[File]]:
     last = None
-    while files := list((rows.filter(pk__gt=last) if last else rows).select_related("owner").order_by("pk")[:BATCH]):
+    rows = rows.select_related("owner").order_by("pk")
+    while files := list((rows.filter(pk__gt=last) if last else rows)[:BATCH_SIZE]):
         yield files
         last = files[-1].pk

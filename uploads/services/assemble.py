@@ -1,4 +1,4 @@
-"""Bring a claimed upload to its end: make the object, look at it, publish it."""
+"""Assemble a leased upload: complete the object, inspect it, and publish the file."""
 
 from __future__ import annotations
 
@@ -31,53 +31,53 @@ logger = logging.getLogger(__name__)
 
 
 def assemble(file: File, digests: Sequence[str] | None = None) -> ObjectMetadata:
-    """Ask the store for the object of a row in `completing`, made of its parts where it has parts.
+    """Return the metadata of the object of a row in `completing`, after completing its multipart upload, if any.
 
-    `digests` are the sender's, one per part; without them (after a crash) the row's checksum decides.
+    `digests` are the sender's, one for each part; without them (after a crash) the row's checksum decides.
     Safe to repeat. Raises PartsMissing, Gone (nothing to assemble), RefusedType, RefusedEncoding, or StorageUnavailable
-    when the outcome is unknown: then nothing may change.
+    when the outcome is unknown: then the caller must not change anything.
     """
     if file.part_count > 1:
         _complete(file, digests)
     stored = s3.head_and_sniff(file.key, size=file.size, store=file.store)
     if stored is None and file.part_count > 1:
-        require_own_bucket(file.store)  # in another the upload has neither parts nor object, and is well where it is
+        require_own_bucket(file.store)  # in another bucket, missing parts and objects prove nothing
         raise Gone()
     if stored is None:
         raise PartsMissing([1])
     if stored.size != file.size or (stored.checksum and stored.checksum != file.checksum):
-        raise Gone()  # a key is written once: what is there cannot become what was announced
+        raise Gone()  # a key is written once, so a wrong object stays wrong
     if stored.content_encoding:
         raise RefusedEncoding(stored.content_encoding)
     detected = detect_type(stored.first_bytes, claimed=file.claimed_type, name=file.name)
     validate_type(detected, name=file.name)
     failpoint("finish.5-looked")
-    basis = ChecksumStatus.STORE if stored.checksum else ChecksumStatus.CLAIMED
-    family = Category(category_of(detected or file.claimed_type))
-    return ObjectMetadata(stored.etag, file.checksum, basis, detected, family)
+    checksum_status = ChecksumStatus.STORE if stored.checksum else ChecksumStatus.CLAIMED
+    category = Category(category_of(detected or file.claimed_type))
+    return ObjectMetadata(stored.etag, file.checksum, checksum_status, detected, category)
 
 
-def release_claim(file: File, problem: Problem) -> None:
-    """Move a claimed row to where a failed assembly leaves it, and clear the store of what is no use.
+def release_lease(file: File, problem: Problem) -> None:
+    """Release the lease of a row after a failed assembly, and move the row to the state for the problem.
 
-    Missing parts: open for sending again. Nothing to assemble, other bytes than announced, a refused type or
-    encoding, a sender who lost the right, or no room: removed. An unknown outcome changes no state; only the lease
-    ends, so that the next caller may look.
+    Missing parts: `uploading` again. Nothing to assemble, other bytes than announced, a refused type or encoding, a
+    sender without the permission, or no quota: discarded. An unknown outcome changes no state; only the lease ends, so
+    that the next caller can retry.
     """
-    claimed = File.objects.filter(pk=file.pk, state=State.COMPLETING)
+    rows = File.objects.filter(pk=file.pk, state=State.COMPLETING)
     if isinstance(problem, PartsMissing):
-        claimed.update(state=State.UPLOADING, lease_until=None, updated_at=Now())
+        rows.update(state=State.UPLOADING, lease_until=None, updated_at=Now())
     elif isinstance(problem, Gone | RefusedType | RefusedEncoding | Forbidden | OverQuota):
-        claimed.discard(owner_id=file.owner_id)
+        rows.discard(owner_id=file.owner_id)
         logger.info("upload_refused file=%s code=%s", file.pk, problem.code)
     elif isinstance(problem, StorageUnavailable):
-        claimed.update(lease_until=Now(), updated_at=Now())
+        rows.update(lease_until=Now(), updated_at=Now())
 
 
 def resume_completion(file: File) -> bool:
-    """End an assembly that somebody began and did not end. Safe to repeat and to run in many places.
+    """Complete an assembly that another process began and did not end. Safe to repeat and to run concurrently.
 
-    False when somebody else has it. Raises StorageUnavailable; then nothing has changed.
+    Returns False when another process has the lease. Raises StorageUnavailable; then nothing has changed.
     """
     if not File.objects.filter(pk=file.pk).stuck().claim():
         return False
@@ -85,14 +85,14 @@ def resume_completion(file: File) -> bool:
     file.refresh_from_db()
     try:
         require_right(file)
-        facts = assemble(file)
+        metadata = assemble(file)
         failpoint("resolve.2-assembled")
         require_right(file)
-        for problem in publish({file.pk: facts}).refused.values():
+        for problem in publish({file.pk: metadata}).refused.values():
             raise problem
         failpoint("resolve.3-published")
     except Problem as problem:
-        release_claim(file, problem)
+        release_lease(file, problem)
         if isinstance(problem, StorageUnavailable):
             raise
     return True
@@ -103,7 +103,7 @@ def _complete(file: File, digests: Sequence[str] | None) -> None:
         raise PartsMissing(range(1, file.part_count + 1))
     listed = s3.list_parts(file.key, file.multipart_id, store=file.store)
     if listed is None:
-        return  # completed before, or aborted: the look at the object tells
+        return  # completed before, or aborted: the caller's HEAD decides
     missing = _missing(file, listed, digests)
     if missing:
         raise PartsMissing(missing)
@@ -113,7 +113,7 @@ def _complete(file: File, digests: Sequence[str] | None) -> None:
 
 
 def _missing(file: File, listed: Sequence[s3.UploadedPart], digests: Sequence[str] | None) -> list[int]:
-    """Numbers of the parts that are not there, have the wrong length, or are not what was announced."""
+    """Return the numbers of parts that are missing, have the wrong length, or differ from the announced digest."""
     by_number = {part.number: part for part in listed}
     numbers = range(1, file.part_count + 1)
     wrong = [

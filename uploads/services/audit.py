@@ -1,4 +1,4 @@
-"""Writing down who was given a way to a file's bytes."""
+"""Record downloads in the audit log."""
 
 from __future__ import annotations
 
@@ -17,33 +17,35 @@ from uploads.models.querysets import seconds_from_now
 
 logger = logging.getLogger(__name__)
 
-# As long as the link lives. A player asks anew for every part of a film that is wanted.
+# As long as a presigned URL is valid. A media player sends a request for each part of a file that it plays.
 HEAD_SECONDS = 300
 EVENTS_BATCH_SIZE = 500
 
 
 def record_download(file: File, *, by: User, looking: bool = False) -> None:
-    """Record that this person was sent to the file's bytes; `looking` at it on its page is recorded once while the
-    link lives. While the database keeps nothing, the log is the record: nobody is kept from their files by that."""
+    """Record that this person was redirected to the file's bytes; `looking` at it on its page is recorded once while
+    the URL is valid. While the database is read-only, the log is the record, so that downloads go on.
+    """
     if looking and _was_recorded(file, by):
         return
     detail: dict[str, Any] = {"shown": True} if looking else {}
     if not file.current:
         detail["version"] = str(file.pk)
-    with _or_logged([file], by):
+    with _log_when_read_only([file], by):
         Event.objects.record(Action.DOWNLOAD, by=by, file=file, **detail)
 
 
 def record_zip(files: Iterable[File], *, by: User) -> None:
-    """Record for each of the files that this person was given it, in a zip."""
-    left = iter(files)
-    while some := list(islice(left, EVENTS_BATCH_SIZE)):
-        with _or_logged(some, by):
-            Event.objects.record_all(Action.DOWNLOAD, some, by=by, zip=True)
+    """Record a download of each of the files in a zip."""
+    remaining = iter(files)
+    while batch := list(islice(remaining, EVENTS_BATCH_SIZE)):
+        with _log_when_read_only(batch, by):
+            Event.objects.record_all(Action.DOWNLOAD, batch, by=by, zip=True)
 
 
 @contextmanager
-def _or_logged(files: Sequence[File], by: User) -> Iterator[None]:
+def _log_when_read_only(files: Sequence[File], by: User) -> Iterator[None]:
+    """Log the downloads instead when the database is read-only."""
     try:
         yield
     except DatabaseError as fault:

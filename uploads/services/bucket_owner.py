@@ -1,4 +1,4 @@
-"""Which database a bucket belongs to. Commands that compare, bring in or move ask this first."""
+"""The bucket marker: which database a bucket belongs to. Commands that compare, import or move check it first."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ logger = logging.getLogger(__name__)
 
 
 def require_marker(store: str | None = None) -> None:
-    """Return when the marker of the bucket (that of the main store, or of another) names this database.
+    """Return if the marker of the bucket (of the main store by default) names this database.
 
-    Raises WrongMarker when it names another, MarkerMissing when it names none, StorageUnavailable when the store
-    cannot be asked, and ValidationFailed when the marker is no marker.
+    Raises WrongMarker when it names another, MarkerMissing when there is none, StorageUnavailable when the storage is
+    unavailable, and ValidationFailed when the marker is invalid.
     """
-    found = s3.read_marker(store)
-    if found is None:
+    marker = s3.read_marker(store)
+    if marker is None:
         raise MarkerMissing(
             "This bucket has no marker that says whose it is. If it is the right one, and whole, run "
             "`manage.py provision --apply`; else mend AWS_STORAGE_BUCKET_NAME."
         )
     own = Installation.objects.own_id()
-    if found != own:
+    if marker != own:
         raise WrongMarker(
-            f"This bucket belongs to another database: its marker says {found}, this database is {own}. "
+            f"This bucket belongs to another database: its marker says {marker}, this database is {own}. "
             "Check AWS_STORAGE_BUCKET_NAME and DATABASE_URL. If the bucket is to belong to this database from now on, "
-            f"run `manage.py provision --adopt-marker {found} --apply`."
+            f"run `manage.py provision --adopt-marker {marker} --apply`."
         )
 
 
 def refuse_anothers(store: str) -> None:
-    """As `require_marker`, but a bucket that says nothing passes: what is there may be read, though nothing may be
-    concluded from what is not."""
+    """Raise as `require_marker` does, but accept a bucket without a marker: its objects can be read, though a missing
+    object proves nothing."""
     with suppress(MarkerMissing):
         require_marker(store)
 
 
 def require_own_bucket(store: str) -> None:
-    """As `require_marker`, for people who wait and know nothing of markers: that an object is not there only counts in
-    our own bucket. Raises StorageUnavailable for any other too, and says in the log what is wrong."""
+    """Require the marker on behalf of a user: a missing object only counts in our own bucket. Raises StorageUnavailable
+    for any other bucket too, and logs the reason."""
     try:
         require_marker(store)
     except (WrongMarker, ValidationFailed) as problem:
@@ -51,9 +51,10 @@ def require_own_bucket(store: str) -> None:
 
 
 def claim_marker(store: str | None = None) -> bool:
-    """Give the bucket the marker of this database if it has none; True if that was needed.
+    """Write the marker of this database if the bucket has none, and return whether it was written.
 
-    Never changes the marker of another: WrongMarker. Raises what `require_marker` raises otherwise. Safe to repeat.
+    Never changes the marker of another database: raises WrongMarker, and whatever else `require_marker` raises. Safe
+    to repeat.
     """
     if s3.read_marker(store) is None:
         s3.write_marker(Installation.objects.own_id(), store)

@@ -1,5 +1,5 @@
-"""Finding out which encoding imported objects are stored under. A listing does not tell, and a request for each object
-would make an import twenty times slower: the store is asked at the first use."""
+"""Find the Content-Encoding of imported objects. A listing does not include it, and a request for each object would
+make an import twenty times slower, so it is requested at first use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STORAGE_CONCURRENCY = 16
 
 
 class Place(NamedTuple):
-    """Where the object of a file is."""
+    """The location of a file's object."""
 
     id: UUID
     key: str
@@ -31,55 +31,58 @@ class Place(NamedTuple):
 
 
 def learn_encoding(file: File) -> None:
-    """Ask the store, unless the row knows, and keep what it says. Safe to repeat. Raises StorageUnavailable."""
-    if file.is_encoding_unknown and (found := s3.head(file.key, store=file.store)):
-        facts = _facts(found.content_encoding)
-        if found.archived:
-            facts["refusal"] = Refusal.ARCHIVED.value
-        _keep([file.pk], facts)
-        for name, value in facts.items():
+    """Look up the encoding with a HEAD request and save it, unless the row has it. Safe to repeat.
+
+    Raises StorageUnavailable.
+    """
+    if file.is_encoding_unknown and (stored := s3.head(file.key, store=file.store)):
+        fields = _encoding_fields(stored.content_encoding)
+        if stored.archived:
+            fields["refusal"] = Refusal.ARCHIVED.value
+        _save([file.pk], fields)
+        for name, value in fields.items():
             setattr(file, name, value)
 
 
 def learn_encodings(places: Iterable[Place]) -> Mapping[UUID, str]:
-    """Ask the store about files whose rows do not know, several at once, and keep what it says.
+    """Look up the encodings of files whose rows do not have them, concurrently, and save and return them.
 
-    An object that it does not tell of is left out. Safe to repeat.
+    Leaves out objects that are missing or unavailable. Safe to repeat.
     """
-    watch = CircuitBreaker()
+    breaker = CircuitBreaker()
 
-    def ask(place: Place) -> tuple[UUID, str] | None:
+    def look_up(place: Place) -> tuple[UUID, str] | None:
         try:
-            watch.require(place.store)
-            found = s3.head(place.key, store=place.store)
-            return (place.id, found.content_encoding) if found else None
+            breaker.require(place.store)
+            stored = s3.head(place.key, store=place.store)
+            return (place.id, stored.content_encoding) if stored else None
         except StorageUnavailable:
-            watch.doubt(place.store)
+            breaker.doubt(place.store)
             return None
 
     with ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:
-        found = dict(filter(None, threads.map(ask, places)))
-    alike: dict[str, list[UUID]] = defaultdict(list)
-    for pk, encoding in found.items():
-        alike[encoding].append(pk)
-    for encoding, ids in alike.items():
-        _keep(ids, _facts(encoding))
-    return found
+        encodings = dict(filter(None, threads.map(look_up, places)))
+    ids_by_encoding: dict[str, list[UUID]] = defaultdict(list)
+    for pk, encoding in encodings.items():
+        ids_by_encoding[encoding].append(pk)
+    for encoding, ids in ids_by_encoding.items():
+        _save(ids, _encoding_fields(encoding))
+    return encodings
 
 
 def facts_of(file: File, encoding: str) -> dict[str, Any]:
-    """What the row of a file is to say once its object was seen; nothing where it knows."""
-    return _facts(encoding) if file.is_encoding_unknown else {}
+    """Return the fields to save with a file once its object was read; empty if the row has its encoding."""
+    return _encoding_fields(encoding) if file.is_encoding_unknown else {}
 
 
-def _facts(encoding: str) -> dict[str, Any]:
-    """Stored bytes that must be unpacked before they are a text or a picture are an archive to lists and previews."""
+def _encoding_fields(encoding: str) -> dict[str, Any]:
+    """Return the fields for an encoding. Encoded bytes count as an archive for lists and previews."""
     return {"content_encoding": encoding, **({"family": Category.ARCHIVE} if encoding else {})}
 
 
-def _keep(ids: list[UUID], facts: Mapping[str, Any]) -> None:
-    """A database that keeps nothing now is no reason to fail: the store can be asked again."""
+def _save(ids: list[UUID], fields: Mapping[str, Any]) -> None:
+    """Save the fields. A database error is only logged, since the storage can be queried again."""
     try:
-        File.objects.filter(pk__in=ids, content_encoding=None).update(**facts)
+        File.objects.filter(pk__in=ids, content_encoding=None).update(**fields)
     except DatabaseError as fault:
         logger.warning("encoding_not_kept files=%s fault=%s", len(ids), type(fault).__name__)

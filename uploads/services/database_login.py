@@ -1,4 +1,4 @@
-"""A login for the database that can use the tables and change none: what web, workers and sweeps sign in with."""
+"""The database role of web processes, workers and sweeps: it can use the tables, but not alter them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uploads.models import Event
 logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-IAM_GROUP = "rds_iam"  # RDS user guide: whoever is in this group signs in by an IAM token, and by nothing else
+IAM_GROUP = "rds_iam"  # RDS user guide: members of this role sign in with an IAM token only
 GRANTS = (
     "GRANT USAGE ON SCHEMA public TO {login}",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {login}",
@@ -26,25 +26,25 @@ GRANTS = (
 
 
 def ensure_login(name: str) -> bool:
-    """Make the login where there is none, and give it its rights anew; True if it was made.
+    """Create the role if it is missing, grant its privileges, and return whether it was created.
 
-    At RDS it signs in by tokens alone; elsewhere somebody gives it a password. Only the owner of the tables may do
-    this. Safe to repeat. Raises ValidationFailed for a name that is none, or our own.
+    At RDS it signs in with IAM tokens only; elsewhere an operator sets its password. Only the owner of the tables can
+    do this. Safe to repeat. Raises ValidationFailed for an invalid name, and for the role of this connection.
     """
     if not NAME.fullmatch(name):
         raise ValidationFailed(f"{name[:63]!r} is no name of a login: it takes small letters, digits and _.")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT current_user, ARRAY(SELECT rolname FROM pg_roles WHERE rolname IN (%s, %s))",
                        [name, IAM_GROUP])  # fmt: skip
-        own, there = cursor.fetchone()
-        if name == own:
+        current_user, existing = cursor.fetchone()
+        if name == current_user:
             raise ValidationFailed(
                 f"{name} is whom this command signs in as: the owner of the tables keeps its own rights."
             )
         names = {"login": sql.Identifier(name), "events": sql.Identifier(Event._meta.db_table)}
-        statements = [] if name in there else ["CREATE ROLE {login} LOGIN"]
-        statements += [f"GRANT {IAM_GROUP} TO {{login}}"] if IAM_GROUP in there else []
+        statements = [] if name in existing else ["CREATE ROLE {login} LOGIN"]
+        statements += [f"GRANT {IAM_GROUP} TO {{login}}"] if IAM_GROUP in existing else []
         for statement in [*statements, *GRANTS]:
             cursor.execute(sql.SQL(statement).format(**names))
-    logger.info("database_login name=%s made=%s", name, name not in there)
-    return name not in there
+    logger.info("database_login name=%s made=%s", name, name not in existing)
+    return name not in existing

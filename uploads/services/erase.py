@@ -1,4 +1,4 @@
-"""Let go of rows in `deleting`: first all that the store has of them, then the rows."""
+"""Erase rows in `deleting`: first their multipart uploads and objects, then the rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from uploads.services.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
-# A URL lives by the store's clock, a row by the database's.
+# URLs expire by the storage's clock, rows by the database's.
 MAX_CLOCK_SKEW_SECONDS = 120
 STORAGE_CONCURRENCY = 8
 FEW = 20
@@ -35,14 +35,14 @@ OWN_PREFIXES = ("f/", "p/")
 
 @dataclass
 class EraseResult:
-    """How it went; what is in neither waits: for a URL that may still bring bytes, or a preview that is being made."""
+    """The erased and the failed files. The others wait for a presigned URL to expire, or for a preview being made."""
 
     gone: set[UUID] = field(default_factory=set)
     failed: dict[UUID, Exception] = field(default_factory=dict)
 
 
 class _Stored(NamedTuple):
-    """An object that has to go, and the file whose row it keeps. With an `etag`, only that very object."""
+    """An object to delete, and the file that it belongs to. With an `etag`, only that exact object is deleted."""
 
     key: str
     store: str
@@ -51,134 +51,141 @@ class _Stored(NamedTuple):
 
 
 def no_live_urls() -> Q:
-    """No URL can bring bytes to such a row any more."""
+    """Return the condition that no presigned URL can still write the object of the row."""
     return Q(signed_until__isnull=True) | Q(signed_until__lt=seconds_from_now(-MAX_CLOCK_SKEW_SECONDS))
 
 
 def erase(file: File) -> bool:
-    """Remove what the store has of a row in `deleting`, then the row. Safe to repeat.
+    """Delete the objects of a row in `deleting`, then the row, and return whether the row was deleted. Safe to repeat.
 
-    While a signed URL may still bring bytes to the key, the row stays: False, to be repeated later.
-    So no object is ever without a row. A row that is not in `deleting` keeps all it has. The object of an imported
-    file is not ours and stays. Raises StorageUnavailable, also for a bucket that is not ours: nothing would be removed.
-    While PURGE_PAUSED is on, everything stays.
+    While a presigned URL can still write to the key, the row stays, to be erased later, so that no object is ever
+    without a row. Rows in other states are left alone. The object of an imported file is not ours and stays. Raises
+    StorageUnavailable, also for a bucket that is not ours. While PURGE_PAUSED is on, nothing is deleted.
     """
     if settings.PURGE_PAUSED:
         return False
     rows = list(File.objects.filter(pk=file.pk, state=State.DELETING))
     for store in {row.store for row in rows}:
         require_own_bucket(store)
-    erased = erase_all(rows)
-    for fault in erased.failed.values():
+    result = erase_all(rows)
+    for fault in result.failed.values():
         raise fault
-    return bool(erased.gone)
+    return bool(result.gone)
 
 
 def erase_all(files: Sequence[File], *, watch: CircuitBreaker | None = None) -> EraseResult:
-    """As `erase`, for many rows that were just read in `deleting`, a state that nothing leaves: one request removes
-    up to a thousand objects. One that fails stops no other.
+    """Erase many rows that were just read in `deleting`, a state that no row leaves.
 
-    With `watch`, a store that is away is not asked for every file. Whoever calls this knows that the buckets are ours.
+    One request deletes up to a thousand objects. One that fails does not stop the others. With `watch`, an unavailable
+    store is not called for every file. The caller has checked that the buckets are ours.
     """
-    erased = EraseResult()
-    _end_uploads(files, erased.failed, watch=watch)
+    result = EraseResult()
+    _abort_uploads(files, result.failed, watch=watch)
     failpoint("erase.1-parts-gone")
-    made = list(Preview.objects.filter(file__in=files).annotate(busy=_being_made()))
-    busy = {preview.file_id for preview in made if preview.busy}
+    previews = list(Preview.objects.filter(file__in=files).annotate(busy=_is_being_made()))
+    busy = {preview.file_id for preview in previews if preview.busy}
     objects = [_Stored(file.key, file.store, file.pk, _etag(file)) for file in files if file.origin != Origin.IMPORTED]
-    objects += [_Stored(preview.key, preview.store, preview.file_id) for preview in made if not preview.busy]
-    _remove_objects([it for it in objects if it.file_id not in erased.failed], erased.failed, watch=watch)
+    objects += [_Stored(preview.key, preview.store, preview.file_id) for preview in previews if not preview.busy]
+    _delete_objects([item for item in objects if item.file_id not in result.failed], result.failed, watch=watch)
     failpoint("erase.2-object-gone")
-    left = [file.pk for file in files if file.pk not in busy and file.pk not in erased.failed]
-    if made:
+    remaining = [file.pk for file in files if file.pk not in busy and file.pk not in result.failed]
+    if previews:
         failpoint("erase.3-preview-object-gone")
-        _at_once_or_each(left, _forget_previews, erased.failed)
+        _in_batch_or_each(remaining, _delete_previews, result.failed)
     failpoint("erase.4-previews-gone")
-    left = [pk for pk in left if pk not in erased.failed]
-    erased.gone = _at_once_or_each(left, _remove_rows, erased.failed)
+    remaining = [pk for pk in remaining if pk not in result.failed]
+    result.gone = _in_batch_or_each(remaining, _delete_rows, result.failed)
     failpoint("erase.5-row-gone")
-    for pk in erased.gone:
+    for pk in result.gone:
         logger.info("file_erased file=%s", pk)
-    return erased
+    return result
 
 
 def _etag(file: File) -> str:
-    """That of the object that was imported, when its key is not of our making: another program may have written another
-    file there since, which stays. Under a key of ours everything has to go, whatever it is."""
-    is_common_password = file.checksum_basis not in {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
-    return file.etag if is_common_password and not file.key.startswith(OWN_PREFIXES) else ""
+    """Return the ETag of an object that must be unchanged to be deleted; empty for a key with a prefix of ours.
+
+    Under other keys another program may have written a new object since the import, which stays.
+    """
+    is_intact = file.checksum_basis not in {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
+    return file.etag if is_intact and not file.key.startswith(OWN_PREFIXES) else ""
 
 
-def _being_made() -> Q:
+def _is_being_made() -> Q:
     return Q(state=PreviewState.MAKING, lease_until__gte=seconds_from_now(0))
 
 
-# --- the store ----------------------------------------------------------------------------------
+# --- the storage --------------------------------------------------------------------------------
 
 
-def _end_uploads(files: Sequence[File], failed: dict[UUID, Exception], *, watch: CircuitBreaker | None) -> None:
-    """Abort what was begun in parts. A row may know one and the store another, begun by somebody who died before the
-    row was told: of many files those are left to the search for strays, for it is a call more for each."""
-    ours = [file for file in files if file.origin == Origin.UPLOADED and (file.part_count > 1 or file.multipart_id)]
+def _abort_uploads(files: Sequence[File], failed: dict[UUID, Exception], *, watch: CircuitBreaker | None) -> None:
+    """Abort multipart uploads. The storage may have more than the row knows, begun by a process that died before it
+    saved the id. For many files these are left to the sweep of orphaned multipart uploads, which saves a call each."""
+    uploaded = [file for file in files if file.origin == Origin.UPLOADED]
+    multipart = [file for file in uploaded if file.part_count > 1 or file.multipart_id]
 
-    def end(file: File) -> None:
-        known = {file.multipart_id} - {""}
-        if not known or len(ours) <= FEW:
-            known |= set(s3.multipart_ids(file.key, store=file.store))
-        for multipart_id in known:
+    def abort(file: File) -> None:
+        ids = {file.multipart_id} - {""}
+        if not ids or len(multipart) <= FEW:
+            ids |= set(s3.multipart_ids(file.key, store=file.store))
+        for multipart_id in ids:
             s3.abort_multipart(file.key, multipart_id, store=file.store)
 
-    failed |= _delete_one_by_one([(file.store, file.pk, partial(end, file)) for file in ours], watch=watch)
+    failed |= _delete_one_by_one([(file.store, file.pk, partial(abort, file)) for file in multipart], watch=watch)
 
 
-def _remove_objects(objects: Sequence[_Stored], failed: dict[UUID, Exception], *, watch: CircuitBreaker | None) -> None:
-    """Together; a store that does not take them together is given one after the other."""
+def _delete_objects(objects: Sequence[_Stored], failed: dict[UUID, Exception], *, watch: CircuitBreaker | None) -> None:
+    """Delete objects in batches, or one by one where the storage fails for a batch."""
     by_store: dict[str, list[_Stored]] = defaultdict(list)
-    for stored in objects:
-        by_store[stored.store].append(stored)
-    for store, its in by_store.items():
-        each = [(store, it.file_id, partial(_remove_object, it)) for it in its]
-        if len(its) == 1:
-            failed |= _delete_one_by_one(each, watch=watch)
+    for item in objects:
+        by_store[item.store].append(item)
+    for store, items in by_store.items():
+        actions = [(store, item.file_id, partial(_delete_object, item)) for item in items]
+        if len(items) == 1:
+            failed |= _delete_one_by_one(actions, watch=watch)
             continue
         try:
             if watch:
                 watch.require(store)
-            left = s3.delete_many([it.key for it in its], etags={it.key: it.etag for it in its}, store=store)
-            replaced = [it for it in its if it.etag and left.get(it.key) == "PreconditionFailed"]
-            for it in replaced:
-                _log_replaced(it)
-                del left[it.key]
-            failed |= {it.file_id: StorageUnavailable(f"DeleteObjects: {left[it.key]}") for it in its if it.key in left}
+            etags = {item.key: item.etag for item in items}
+            errors = s3.delete_many([item.key for item in items], etags=etags, store=store)
+            replaced = [item for item in items if item.etag and errors.get(item.key) == "PreconditionFailed"]
+            for item in replaced:
+                _log_replaced(item)
+                del errors[item.key]
+            failed |= {
+                item.file_id: StorageUnavailable(f"DeleteObjects: {errors[item.key]}")
+                for item in items
+                if item.key in errors
+            }
         except Exception as fault:
             if isinstance(fault, StorageUnavailable) and (watch is None or watch.doubt(store)):
-                failed |= {it.file_id: fault for it in its}
+                failed |= {item.file_id: fault for item in items}
             else:
-                failed |= _delete_one_by_one(each, watch=watch)
+                failed |= _delete_one_by_one(actions, watch=watch)
 
 
-def _remove_object(it: _Stored) -> None:
-    if not s3.delete(it.key, etag=it.etag, store=it.store):
-        _log_replaced(it)
+def _delete_object(item: _Stored) -> None:
+    if not s3.delete(item.key, etag=item.etag, store=item.store):
+        _log_replaced(item)
 
 
-def _log_replaced(it: _Stored) -> None:
-    """The object of the row is gone already, so that the row can go too."""
-    quoted = field_value(it.key)
-    logger.warning("object_replaced file=%s key=%s: another object was written there; it stays", it.file_id, quoted)
+def _log_replaced(item: _Stored) -> None:
+    """Log that another object has replaced the file's; the file's own is gone, so its row can be deleted."""
+    key = field_value(item.key)
+    logger.warning("object_replaced file=%s key=%s: another object was written there; it stays", item.file_id, key)
 
 
 def _delete_one_by_one(
     work: Sequence[tuple[str, UUID, Callable[[], object]]], *, watch: CircuitBreaker | None
 ) -> dict[UUID, Exception]:
-    """Do it for each (store, file, what to do), several at once; what went wrong. A store that is away is asked no
-    more."""
+    """Run the (store, file, action) items concurrently, and return the errors by file. An unavailable store is not
+    called again."""
 
-    def one(store: str, pk: UUID, act: Callable[[], object]) -> tuple[UUID, Exception | None]:
+    def attempt(store: str, pk: UUID, action: Callable[[], object]) -> tuple[UUID, Exception | None]:
         try:
             if watch:
                 watch.require(store)
-            act()
+            action()
         except Exception as fault:
             if watch and isinstance(fault, StorageUnavailable):
                 watch.doubt(store)
@@ -186,44 +193,47 @@ def _delete_one_by_one(
         return pk, None
 
     if len(work) <= 1:
-        tried = [one(*item) for item in work]
+        results = [attempt(*item) for item in work]
     else:
         with ThreadPoolExecutor(STORAGE_CONCURRENCY) as pool:
-            tried = list(pool.map(lambda item: one(*item), work))
-    return {pk: fault for pk, fault in tried if fault is not None}
+            results = list(pool.map(lambda item: attempt(*item), work))
+    return {pk: fault for pk, fault in results if fault is not None}
 
 
 # --- the rows -----------------------------------------------------------------------------------
 
 
-def _forget_previews(ids: Sequence[UUID]) -> set[UUID]:
+def _delete_previews(ids: Sequence[UUID]) -> set[UUID]:
     Preview.objects.filter(file__in=ids).delete()
     return set(ids)
 
 
-def _remove_rows(ids: Sequence[UUID]) -> set[UUID]:
+def _delete_rows(ids: Sequence[UUID]) -> set[UUID]:
     with transaction.atomic():
         rows = File.objects.filter(no_live_urls(), pk__in=ids, state=State.DELETING).order_by("pk")
-        gone = set(rows.select_for_update().values_list("pk", flat=True))
-        File.objects.filter(pk__in=gone).delete()
-    return gone
+        deleted = set(rows.select_for_update().values_list("pk", flat=True))
+        File.objects.filter(pk__in=deleted).delete()
+    return deleted
 
 
-def _at_once_or_each(
-    ids: Sequence[UUID], act: Callable[[Sequence[UUID]], set[UUID]], failed: dict[UUID, Exception]
+def _in_batch_or_each(
+    ids: Sequence[UUID], action: Callable[[Sequence[UUID]], set[UUID]], failed: dict[UUID, Exception]
 ) -> set[UUID]:
-    """Do it for all in one go; if the database refuses that, for each by itself, so that one stops no other."""
+    """Run the action for all ids at once; if the database refuses, for each alone, so that one stops no other.
+
+    Returns the ids that it succeeded for.
+    """
     if not ids:
         return set()
-    done: set[UUID] = set()
+    succeeded: set[UUID] = set()
     try:
-        return act(ids)
+        return action(ids)
     except (DatabaseError, models.ProtectedError) as fault:
         if not connection.is_usable():
             raise
         if len(ids) == 1:
             failed[ids[0]] = fault
-            return done
+            return succeeded
     for pk in ids:
-        done |= _at_once_or_each([pk], act, failed)
-    return done
+        succeeded |= _in_batch_or_each([pk], action, failed)
+    return succeeded

@@ -1,7 +1,7 @@
-"""What keeps one person's slow requests from taking the threads of a web process: caps, and lowest rates.
+"""Limits that keep one person's slow requests from occupying the threads of a web process: slots and minimum rates.
 
-Zips and forms each keep a thread for as long as the client takes. A process has eight of them, so the caps are counted
-in each process: they end with it, and ask neither the cache nor the database.
+Zips and forms each occupy a thread for as long as the client takes, and a process has eight threads. So slots are
+counted in each process: they end with it, and need neither the cache nor the database.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TooManyAtOnce(Problem):
 
 
 class TooSlow(Problem):
-    """The client sends or reads so slowly that it would keep others waiting for hours."""
+    """The client sends or reads so slowly that it would occupy a thread for hours."""
 
     code = "timeout"
     status_code = 408
@@ -39,23 +39,24 @@ class Slots:
     """At most `MAX_PER_PERSON` requests of one kind at once for each person, in this process."""
 
     def __init__(self, refusal: Promise) -> None:
-        self._refusal = refusal  # says how many as %(most)s
-        self._taken: Counter[int] = Counter()
+        self._refusal = refusal  # a message with the limit as %(most)s
+        self._in_use: Counter[int] = Counter()
         self._lock = threading.Lock()
 
     def acquire(self, user: User) -> Slot:
-        """Raise TooManyAtOnce when the person has all their slots taken. Release the slot in any case."""
+        """Return a slot, to be released in any case. Raises TooManyAtOnce when all slots of the person are in use."""
         with self._lock:
-            if self._taken[user.pk] >= MAX_PER_PERSON:
+            if self._in_use[user.pk] >= MAX_PER_PERSON:
                 raise TooManyAtOnce(str(self._refusal) % {"most": MAX_PER_PERSON})
-            self._taken[user.pk] += 1
+            self._in_use[user.pk] += 1
         return Slot(self, user.pk)
 
     def free(self, user_id: int) -> None:
+        """Give back one slot of the person."""
         with self._lock:
-            self._taken[user_id] -= 1
-            if not self._taken[user_id]:
-                del self._taken[user_id]
+            self._in_use[user_id] -= 1
+            if not self._in_use[user_id]:
+                del self._in_use[user_id]
 
 
 class Slot:
@@ -66,7 +67,7 @@ class Slot:
         self._user_id = user_id
 
     def release(self) -> None:
-        """Safe to repeat."""
+        """Give the slot back. Safe to repeat."""
         slots, self._slots = self._slots, None
         if slots:
             slots.free(self._user_id)
@@ -83,9 +84,9 @@ FORMS = Slots(_("You have %(most)s uploads by form running. Wait for one to end,
 
 
 class LowestRate:
-    """Whether a client takes or sends at least `MIN_BYTES_PER_SECOND` over `WINDOW_SECONDS`.
+    """Check that a client sends or reads at least `MIN_BYTES_PER_SECOND` over `WINDOW_SECONDS`.
 
-    Only the time that the client takes counts, not the one that the storage takes.
+    Only the time of the client counts, not that of the storage.
     """
 
     MIN_BYTES_PER_SECOND = 4096
@@ -96,22 +97,22 @@ class LowestRate:
         self._seconds = 0.0
 
     def is_kept(self, *, size: int, seconds: float) -> bool:
-        """Whether the client is fast enough, now that it took `size` bytes in `seconds`."""
+        """Add `size` bytes in `seconds`, and return whether the client is fast enough."""
         self._bytes += size
         self._seconds += seconds
         if self._seconds < self.WINDOW_SECONDS:
             return True
-        kept = self._bytes >= self.MIN_BYTES_PER_SECOND * self._seconds
+        is_fast_enough = self._bytes >= self.MIN_BYTES_PER_SECOND * self._seconds
         self._bytes, self._seconds = 0, 0.0
-        return kept
+        return is_fast_enough
 
 
 class SenderWatch:
-    """Ends what a client sends below the lowest rate.
+    """End requests whose body arrives below the minimum rate.
 
-    Reading a body blocks until a whole chunk has come, so a thread of its own looks after the rate. It shuts the
-    connection down for reading; the answer can still be sent. Use it as a context manager around the reading, and put
-    each read between `begin` and `end`.
+    Reading a body blocks until a whole chunk has arrived, so a separate thread checks the rate. It shuts the connection
+    down for reading; the response can still be sent. Use it as a context manager around the reading, and put each read
+    between `begin` and `end`.
     """
 
     CHECK_SECONDS = 5.0
@@ -120,8 +121,8 @@ class SenderWatch:
         self._connection = connection
         self._rate = LowestRate()
         self._lock = threading.Lock()
-        self._waits_since: float | None = None
-        self._bytes, self._seconds = 0, 0.0  # since the last look
+        self._waiting_since: float | None = None
+        self._bytes, self._seconds = 0, 0.0  # since the last check
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="sender-watch", daemon=True)
         self.is_too_slow = False
@@ -136,22 +137,22 @@ class SenderWatch:
 
     def begin(self) -> None:
         with self._lock:
-            self._waits_since = time.monotonic()
+            self._waiting_since = time.monotonic()
 
     def end(self, size: int) -> None:
-        """`size` bytes have come. Raise TooSlow when the client was cut off."""
+        """Count `size` bytes that have arrived. Raises TooSlow when the client was cut off."""
         with self._lock:
             self._count_wait()
-            self._waits_since = None
+            self._waiting_since = None
             self._bytes += size
         if self.is_too_slow:
             raise TooSlow(str(_("The upload was too slow and has ended. Try again on a faster line.")))
 
     def _count_wait(self) -> None:
-        if self._waits_since is not None:
+        if self._waiting_since is not None:
             now = time.monotonic()
-            self._seconds += now - self._waits_since
-            self._waits_since = now
+            self._seconds += now - self._waiting_since
+            self._waiting_since = now
 
     def _watch(self) -> None:
         while not self._is_over.wait(self.CHECK_SECONDS):

@@ -1,4 +1,4 @@
-"""Finish uploads: claim the rows, assemble the objects, publish."""
+"""Finish uploads: lease the rows, assemble the objects, publish the files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from uploads.errors import BadDigest, CompletionInProgress, Gone, NotFound, Prob
 from uploads.failpoints import failpoint
 from uploads.models import ChecksumStatus, File, ObjectMetadata, State, publish
 from uploads.parts import checksum_of
-from uploads.services.assemble import assemble, release_claim
+from uploads.services.assemble import assemble, release_lease
 from uploads.services.preview_tasks import request_previews
 from uploads.services.previews import kinds_for
 from uploads.services.rights import refusals
@@ -32,33 +32,33 @@ STORAGE_CONCURRENCY = 8
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An available row; `visible` is False once the file is another's, who hid it from who sent the version."""
+    """An available file; `visible` is False if it belongs to another person, who made it private for the sender."""
 
     file: File
     visible: bool = True
 
 
-def finish(owner: User, claims: Sequence[FinishRequest]) -> list[Finished | Problem]:
-    """Assemble and publish these uploads; per file the available row or what is in the way, in order.
+def finish(owner: User, requests: Sequence[FinishRequest]) -> list[Finished | Problem]:
+    """Assemble and publish these uploads, and return for each, in order, the available file or the problem.
 
-    Safe to repeat and to race: an upload that is available already is answered the same way again,
-    one that somebody else is completing now with CompletionInProgress.
+    Safe to repeat and to race: an upload that is already available gives the same result again, one that another
+    request is completing gives CompletionInProgress.
     """
-    files = File.objects.sent_by(owner).in_bulk([claim.id for claim in claims])
-    outcomes = {claim.id: _validate(files.get(claim.id), claim.digests) for claim in claims}
-    mine = _acquire_lease(files, {claim.id: claim for claim in claims if outcomes[claim.id] is None})
-    work = [(files[claim.id], claim.digests) for claim in claims if claim.id in mine]
+    files = File.objects.sent_by(owner).in_bulk([request.id for request in requests])
+    outcomes = {request.id: _validate(files.get(request.id), request.digests) for request in requests}
+    leased = _acquire_lease(files, {request.id: request for request in requests if outcomes[request.id] is None})
+    work = [(files[request.id], request.digests) for request in requests if request.id in leased]
     refused = refusals(owner.pk, [file for file, _digests in work])
-    found: list[tuple[File, ObjectMetadata | Problem]] = [
+    assembled: list[tuple[File, ObjectMetadata | Problem]] = [
         (file, refused[file.pk]) for file, _digests in work if file.pk in refused
     ]
-    found += _assemble_all([(file, digests) for file, digests in work if file.pk not in refused])
-    outcomes |= _publish(owner, found)
-    return _results(owner, claims, outcomes)
+    assembled += _assemble_all([(file, digests) for file, digests in work if file.pk not in refused])
+    outcomes |= _publish(owner, assembled)
+    return _results(owner, requests, outcomes)
 
 
 def _validate(file: File | None, digests: Sequence[str]) -> Problem | None:
-    """What is wrong with a claim before anything is asked of anybody."""
+    """Return what is wrong with a request, before any call to the storage."""
     if file is None:
         return NotFound()
     if file.state in {State.TRASHED, State.DELETING}:
@@ -68,106 +68,109 @@ def _validate(file: File | None, digests: Sequence[str]) -> Problem | None:
     return BadDigest(_("This upload has %(parts)s parts: send one SHA-256 for each.") % {"parts": file.part_count})
 
 
-def _acquire_lease(files: dict[UUID, File], claims: dict[UUID, FinishRequest]) -> set[UUID]:
-    """Move to `completing` whatever may, and say which are ours to assemble.
+def _acquire_lease(files: dict[UUID, File], requests: dict[UUID, FinishRequest]) -> set[UUID]:
+    """Move the free rows to `completing` with a lease, and return the ids of those that we leased.
 
-    Rows are locked in one order, so that two batches cannot wait for each other in a circle. Most files
-    finish with the checksum that they were announced with: these are moved by one UPDATE.
+    Rows are locked in one order, so that two batches cannot deadlock. Most files finish with the checksum that they
+    were announced with, so one UPDATE moves them all.
     """
     with transaction.atomic():
-        free = File.objects.filter(pk__in=claims).claimable().order_by("pk").select_for_update(no_key=True)
-        mine = set(free.values_list("pk", flat=True))
-        for pk in mine:
-            checksum = checksum_of(claims[pk].digests)
+        free = File.objects.filter(pk__in=requests).claimable().order_by("pk").select_for_update(no_key=True)
+        leased = set(free.values_list("pk", flat=True))
+        for pk in leased:
+            checksum = checksum_of(requests[pk].digests)
             if files[pk].checksum != checksum:
                 File.objects.filter(pk=pk).update(checksum=checksum)
             files[pk].checksum = checksum
-        File.objects.filter(pk__in=mine).claim()
+        File.objects.filter(pk__in=leased).claim()
         failpoint("finish.1-claiming")
     failpoint("finish.2-claimed")
-    return mine
+    return leased
 
 
 def _assemble_all(
     work: Sequence[tuple[File, Sequence[str]]],
 ) -> list[tuple[File, ObjectMetadata | Problem]]:
-    """Ask the store for several objects at once. Once it is away, the rest is not even tried."""
-    store_is_away = threading.Event()
+    """Assemble several objects concurrently. Once the storage is unavailable, the rest is not tried."""
+    is_unavailable = threading.Event()
 
-    def one(file: File, digests: Sequence[str]) -> ObjectMetadata | Problem:
-        if store_is_away.is_set():
+    def attempt(file: File, digests: Sequence[str]) -> ObjectMetadata | Problem:
+        if is_unavailable.is_set():
             return StorageUnavailable("not tried: the store is away")
         try:
             return assemble(file, digests)
         except Problem as problem:
             if isinstance(problem, StorageUnavailable):
-                store_is_away.set()
+                is_unavailable.set()
             return problem
 
     if len(work) <= 1:
-        return [(file, one(file, digests)) for file, digests in work]
+        return [(file, attempt(file, digests)) for file, digests in work]
     with ThreadPoolExecutor(STORAGE_CONCURRENCY) as pool:
-        outcomes = list(pool.map(lambda pair: one(*pair), work))
+        outcomes = list(pool.map(lambda pair: attempt(*pair), work))
     return [(file, outcome) for (file, _digests), outcome in zip(work, outcomes, strict=True)]
 
 
-def _publish(owner: User, found: Sequence[tuple[File, ObjectMetadata | Problem]]) -> dict[UUID, Problem | None]:
-    """Publish what was assembled, all at once, and give back what was not. To assemble a large file takes long, so the
-    right to it is asked for again."""
-    refused = refusals(owner.pk, [file for file, facts in found if isinstance(facts, ObjectMetadata)])
-    published, full = publish(
-        {file.pk: facts for file, facts in found if isinstance(facts, ObjectMetadata) and file.pk not in refused}
-    )
-    refused |= full
-    found = [(file, refused.get(file.pk, facts)) for file, facts in found]
+def _publish(owner: User, assembled: Sequence[tuple[File, ObjectMetadata | Problem]]) -> dict[UUID, Problem | None]:
+    """Publish all assembled files at once, release the others, and return the problems by file.
+
+    Assembling a large file takes long, so the permission is checked again.
+    """
+    complete = [(file, outcome) for file, outcome in assembled if isinstance(outcome, ObjectMetadata)]
+    refused = refusals(owner.pk, [file for file, _metadata in complete])
+    published, over_quota = publish({file.pk: metadata for file, metadata in complete if file.pk not in refused})
+    refused |= over_quota
+    assembled = [(file, refused.get(file.pk, outcome)) for file, outcome in assembled]
     failpoint("finish.7-published")
-    _request_previews(owner, found, published)
-    _request_verification(owner, found, published)
+    _request_previews(owner, assembled, published)
+    _request_verification(owner, assembled, published)
     failpoint("finish.8-previews-asked")
-    for file, problem in found:
+    for file, problem in assembled:
         if file.pk in published:
             logger.info("upload_available file=%s size=%s", file.pk, file.size)
         elif isinstance(problem, Problem):
             failpoint("finish.9-refused")
-            release_claim(file, problem)
-    return {file.pk: problem for file, problem in found if isinstance(problem, Problem)}
+            release_lease(file, problem)
+    return {file.pk: problem for file, problem in assembled if isinstance(problem, Problem)}
 
 
 def _request_previews(
-    owner: User, found: Sequence[tuple[File, ObjectMetadata | Problem]], published: set[UUID]
+    owner: User, assembled: Sequence[tuple[File, ObjectMetadata | Problem]], published: set[UUID]
 ) -> None:
-    """Pictures before texts: lists show them."""
-    wanted = {
-        file.pk: kinds_for(facts.family, facts.detected_type or file.claimed_type, size=file.size)
-        for file, facts in found
-        if file.pk in published and isinstance(facts, ObjectMetadata)
+    """Request previews, pictures before texts, because lists show pictures."""
+    kinds = {
+        file.pk: kinds_for(outcome.family, outcome.detected_type or file.claimed_type, size=file.size)
+        for file, outcome in assembled
+        if file.pk in published and isinstance(outcome, ObjectMetadata)
     }
-    ids = sorted((pk for pk, looks in wanted.items() if looks), key=lambda pk: -len(wanted[pk]))
+    ids = sorted((pk for pk, previews in kinds.items() if previews), key=lambda pk: -len(kinds[pk]))
     request_previews(ids, owner_id=owner.pk)
 
 
 def _request_verification(
-    owner: User, found: Sequence[tuple[File, ObjectMetadata | Problem]], published: set[UUID]
+    owner: User, assembled: Sequence[tuple[File, ObjectMetadata | Problem]], published: set[UUID]
 ) -> None:
-    """Of what the store did not check itself; the small ones first, which need not wait for the large."""
-    claimed = [
+    """Request verification of files that the storage did not verify, small files first so that they do not wait."""
+    unverified = [
         file
-        for file, facts in found
-        if file.pk in published and isinstance(facts, ObjectMetadata) and facts.checksum_basis is ChecksumStatus.CLAIMED
+        for file, outcome in assembled
+        if file.pk in published
+        and isinstance(outcome, ObjectMetadata)
+        and outcome.checksum_basis is ChecksumStatus.CLAIMED
     ]
-    ids = [file.pk for file in sorted(claimed, key=lambda file: file.size)]
+    ids = [file.pk for file in sorted(unverified, key=lambda file: file.size)]
     request_verification(ids, owner_id=owner.pk)
 
 
 def _results(
-    owner: User, claims: Sequence[FinishRequest], outcomes: dict[UUID, Problem | None]
+    owner: User, requests: Sequence[FinishRequest], outcomes: dict[UUID, Problem | None]
 ) -> list[Finished | Problem]:
-    """Answer from the rows as they are committed now: success is only told of what is available."""
-    rows = File.objects.sent_by(owner).in_bulk([claim.id for claim in claims])
-    others = [pk for pk, row in rows.items() if row.owner_id != owner.pk]
-    seen = set(File.objects.visible_to(owner).filter(pk__in=others).values_list("pk", flat=True)) if others else set()
-    hidden = set(others) - seen
-    return [_result(rows.get(claim.id), outcomes[claim.id], hidden) for claim in claims]
+    """Return the results from the rows as they are committed now, so that only available files count as finished."""
+    rows = File.objects.sent_by(owner).in_bulk([request.id for request in requests])
+    foreign = [pk for pk, row in rows.items() if row.owner_id != owner.pk]
+    visible = File.objects.visible_to(owner).filter(pk__in=foreign) if foreign else File.objects.none()
+    hidden = set(foreign) - set(visible.values_list("pk", flat=True))
+    return [_result(rows.get(request.id), outcomes[request.id], hidden) for request in requests]
 
 
 def _result(row: File | None, problem: Problem | None, hidden: set[UUID]) -> Finished | Problem:

@@ -1,4 +1,4 @@
-"""Make, rename, move, close and remove folders. The bucket is never touched: folders are rows."""
+"""Create, rename, move, restrict and remove folders. Folders are rows only: no object changes."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ __all__ = [
     "set_access",
 ]
 
-TREE_LOCK = 0x416D616C6761  # one move at a time: two at once could tie the tree into a ring
+TREE_LOCK = 0x416D616C6761  # one move at a time: two at once could make a cycle
 
-REPLANT = "UPDATE uploads_folder SET path = %s || path[%s:] WHERE path @> ARRAY[%s]::bigint[]"
+UPDATE_PATHS = "UPDATE uploads_folder SET path = %s || path[%s:] WHERE path @> ARRAY[%s]::bigint[]"
 
-# the nearest folder on the way up that has rules of its own
-GOVERN = """
+# The nearest ancestor (or the folder itself) with access rules.
+UPDATE_GOVERNORS = """
 UPDATE uploads_folder AS folder SET governor_id = (
     SELECT above.id FROM unnest(folder.path) WITH ORDINALITY AS step (id, depth)
     JOIN uploads_folder AS above ON above.id = step.id AND above.restricted
@@ -51,7 +51,7 @@ UPDATE uploads_folder AS folder SET governor_id = (
 
 @deadline(CALL_SECONDS)
 def create(name: str, *, parent: Folder | None, by: User) -> Folder:
-    """A new folder of this clean name. Raises ValidationFailed, Forbidden, OverQuota; Conflict where there is one."""
+    """Create a folder with this clean name. Raises ValidationFailed, Forbidden, OverQuota, or Conflict if it exists."""
     require_writable(parent, by)
     if Folder.objects.living().children_of(parent).filter(name=name).exists():
         raise _name_taken(name)
@@ -63,38 +63,38 @@ def create(name: str, *, parent: Folder | None, by: User) -> Folder:
 
 @deadline(CALL_SECONDS)
 def rename(folder: Folder, name: str, *, by: User) -> None:
-    """Give the folder another clean name. Raises Conflict where a sibling has it, Forbidden."""
+    """Rename the folder to another clean name. Raises Forbidden, or Conflict if a sibling has the name."""
     _require_edit(folder, by)
-    before = folder.name
-    if before == name:
+    old_name = folder.name
+    if old_name == name:
         return
-    _write(folder, name=name, folded=normalize_for_search(name))
+    _update(folder, name=name, folded=normalize_for_search(name))
     folder.name = name
-    Event.objects.record(Action.FOLDER, by=by, folder=folder, was=before)
+    Event.objects.record(Action.FOLDER, by=by, folder=folder, was=old_name)
 
 
 @deadline(CALL_SECONDS)
 def move(folder: Folder, target: Folder | None, *, by: User) -> None:
-    """Hang the folder, with all that is in it, under another (None: at the top).
+    """Move the folder, with its contents, into another (None: to the top level).
 
-    Raises InvalidTransition for a move into itself or below itself, ValidationFailed where it would be too deep,
-    Conflict where a folder of that name is, Forbidden.
+    Raises InvalidTransition for a move into itself or its subfolders, ValidationFailed if it would be too deep,
+    Conflict if the target has a folder of that name, and Forbidden.
     """
     _require_edit(folder, by)
     with transaction.atomic():
         _lock_tree()
         _lock_branch(folder)
         folder.refresh_from_db()
-        above = _above(target, by)
-        if folder.pk in above:
+        path = _target_path(target, by)
+        if folder.pk in path:
             raise InvalidTransition(_("“%(name)s” cannot be moved into itself.") % {"name": folder.name})
-        _require_depth(folder, above)
-        _require_same_rules(folder, target, by)
-        _write(folder, parent=target)
+        _require_depth(folder, path)
+        _require_same_access(folder, target, by)
+        _update(folder, parent=target)
         with connection.cursor() as cursor:
-            cursor.execute(REPLANT, [above, len(folder.path), folder.pk])
+            cursor.execute(UPDATE_PATHS, [path, len(folder.path), folder.pk])
             failpoint("move.3-folder-moving")
-            cursor.execute(GOVERN, [folder.pk])
+            cursor.execute(UPDATE_GOVERNORS, [folder.pk])
         Event.objects.record(Action.FOLDER, by=by, folder=folder, moved=target.pk if target else None)
     failpoint("move.4-folder-moved")
     folder.refresh_from_db()
@@ -102,9 +102,10 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
 
 @deadline(CALL_SECONDS)
 def set_access(folder: Folder, levels: Mapping[Group, AccessLevel] | None, *, by: User) -> None:
-    """Say who may do what in the folder and below it: these groups, or, by None, what is said further up.
+    """Set the access rules of the folder and its subfolders: levels of groups, or None to inherit from above.
 
-    Nobody locks everyone out: one of the groups has to manage. Raises ValidationFailed, Forbidden.
+    One of the groups must manage the folder, so that someone can change the rules again. Raises ValidationFailed,
+    Forbidden.
     """
     _require_management(folder, by)
     if levels is not None and AccessLevel.MANAGE not in levels.values():
@@ -118,18 +119,18 @@ def set_access(folder: Folder, levels: Mapping[Group, AccessLevel] | None, *, by
         )
         Folder.objects.filter(pk=folder.pk).update(restricted=levels is not None)
         with connection.cursor() as cursor:
-            cursor.execute(GOVERN, [folder.pk])
-        told = {group.name: int(level) for group, level in (levels or {}).items()}
-        Event.objects.record(Action.ACCESS, by=by, folder=folder, groups=told if levels is not None else None)
+            cursor.execute(UPDATE_GOVERNORS, [folder.pk])
+        groups = None if levels is None else {group.name: int(level) for group, level in levels.items()}
+        Event.objects.record(Action.ACCESS, by=by, folder=folder, groups=groups)
     folder.refresh_from_db()
 
 
 @deadline(CALL_SECONDS)
 def remove(folder: Folder, *, by: User) -> None:
-    """Take an emptied folder, with the empty folders below it, out of the tree. Safe to repeat.
+    """Remove an empty folder with its empty subfolders. Safe to repeat.
 
-    Raises InvalidTransition while files are in it that are not in the trash. It comes back when a file of it is
-    restored, or when somebody makes a folder of its name.
+    Raises InvalidTransition while it holds files outside the trash. It is restored when one of its files is restored,
+    or when a folder of its name is created.
     """
     _require_edit(folder, by)
     with transaction.atomic():
@@ -147,15 +148,15 @@ def remove(folder: Folder, *, by: User) -> None:
 
 
 def can_edit(folder: Folder, user: User) -> bool:
-    """Whether this person may rename, move and remove the folder: as a manager, or as who made it."""
+    """Return whether this person may rename, move and remove the folder: as a manager, or as its creator."""
     if Folder.objects.managed_by(user).filter(pk=folder.pk).exists():
         return True
-    made = folder.created_by_id == user.pk and not folder.restricted
-    return made and Folder.objects.writable_by(user).filter(pk=folder.pk).exists()
+    is_creator = folder.created_by_id == user.pk and not folder.restricted
+    return is_creator and Folder.objects.writable_by(user).filter(pk=folder.pk).exists()
 
 
 def require_writable(folder: Folder | None, user: User) -> None:
-    """Raise Forbidden unless this person may put files into the folder (None: the top)."""
+    """Raise Forbidden unless this person may add files to the folder (None: the top level)."""
     if folder is None:
         if not user.has_perm("uploads.add_file"):
             raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
@@ -164,14 +165,14 @@ def require_writable(folder: Folder | None, user: User) -> None:
 
 
 def lock(folder_ids: Iterable[int]) -> None:
-    """Keep these folders from being removed until the transaction ends, and bring back those that are."""
+    """Lock these folders against removal until the transaction ends, and restore those that are removed."""
     ids = sorted(set(folder_ids))
     list(Folder.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True).values_list("pk"))
     restore_folder(ids)
 
 
-def _above(target: Folder | None, by: User) -> list[int]:
-    """The way to where something is to go, asked once nothing in the tree moves any more."""
+def _target_path(target: Folder | None, by: User) -> list[int]:
+    """Return the path of the target as ids. Requires the tree lock, so that it cannot change."""
     if target is None:
         require_writable(None, by)
         return []
@@ -180,19 +181,19 @@ def _above(target: Folder | None, by: User) -> list[int]:
     return Folder.objects.get(pk=target.pk).path
 
 
-def _require_depth(folder: Folder, above: list[int]) -> None:
-    """A branch that is deeper than may be, as a library of before may have, can still be moved up."""
-    down = len(above) + 1 - len(folder.path)
-    deepest = Folder.objects.below(folder).aggregate(most=Max(Func("path", function="cardinality")))["most"]
-    if down > 0 and deepest + down > MAX_DEPTH:
+def _require_depth(folder: Folder, path: list[int]) -> None:
+    """Raise ValidationFailed if the move makes a branch too deep. One that already is can still be moved up."""
+    levels_down = len(path) + 1 - len(folder.path)
+    current_depth = Folder.objects.below(folder).aggregate(most=Max(Func("path", function="cardinality")))["most"]
+    if levels_down > 0 and current_depth + levels_down > MAX_DEPTH:
         raise ValidationFailed(
             _("Folders can be at most %(most)s levels deep; “%(name)s” would reach down to level %(depth)s.")
-            % {"most": MAX_DEPTH, "name": folder.name, "depth": deepest + down}
+            % {"most": MAX_DEPTH, "name": folder.name, "depth": current_depth + levels_down}
         )
 
 
-def _require_same_rules(folder: Folder, target: Folder | None, by: User) -> None:
-    """Who only made a folder does not decide who sees what others have put into it."""
+def _require_same_access(folder: Folder, target: Folder | None, by: User) -> None:
+    """Require a manager if the move changes the access rules: a creator must not decide who sees others' files."""
     governor = Folder.objects.get(pk=target.pk).governor_id if target else None
     if governor != folder.governor_id and not Folder.objects.managed_by(by).filter(pk=folder.pk).exists():
         raise Forbidden(_("Other people see what lies there. Ask a manager to move this folder."))
@@ -208,12 +209,12 @@ def _require_management(folder: Folder, user: User) -> None:
         raise Forbidden(_("You may not change who sees this folder."))
 
 
-def _write(folder: Folder, **facts: object) -> None:
+def _update(folder: Folder, **fields: object) -> None:
     try:
         with transaction.atomic():
-            Folder.objects.filter(pk=folder.pk).update(**facts)
+            Folder.objects.filter(pk=folder.pk).update(**fields)
     except IntegrityError as error:
-        raise _name_taken(str(facts.get("name", folder.name))) from error
+        raise _name_taken(str(fields.get("name", folder.name))) from error
 
 
 def _name_taken(name: str) -> Conflict:
@@ -221,11 +222,13 @@ def _name_taken(name: str) -> Conflict:
 
 
 def _lock_branch(folder: Folder) -> None:
-    """The folder and all below it. Whoever is making a folder in there ends first; asked until nothing new is
-    found, since a folder that was made while we waited could have got one of its own."""
-    held: set[int] = set()
-    while (found := set(Folder.objects.below(folder).select_for_update().values_list("pk", flat=True))) != held:
-        held = found
+    """Lock the folder and all its subfolders, after any transaction that is creating one of them.
+
+    Repeated until the set is stable, since a folder that was created while we waited can have got subfolders.
+    """
+    locked: set[int] = set()
+    while (rows := set(Folder.objects.below(folder).select_for_update().values_list("pk", flat=True))) != locked:
+        locked = rows
 
 
 def _lock_tree() -> None:

@@ -1,8 +1,7 @@
-"""Take files that come through the application itself: the form without JavaScript.
+"""Stream the files of the upload form without JavaScript to the storage.
 
-The bytes pass through one part-sized buffer on their way to the store; nothing touches the disk.
-Nothing is available before `publish`, and whatever is not published when the receiver closes is
-given up, reservation and bytes.
+Bytes pass through a buffer of one part; nothing is written to disk. No file is available before `publish`. When the
+upload closes, files that are not published are cancelled, with their reservation and bytes.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ from uploads.upload_requests import FinishRequest, NewUpload
 
 @dataclass(slots=True)
 class UploadTarget:
-    """One file on its way in. `file` is its row, once enough has come to need one."""
+    """A file of the form. `file` is its row, which is created when the first part is full or the file ends."""
 
     name: str
     claimed_type: str
-    at_most: int  # bytes that can still come, by the length of the request
+    at_most: int  # bytes that can still arrive, by the length of the request
     file: File | None = None
     problem: Problem | None = None
     size: int = 0
@@ -49,7 +48,7 @@ class UploadTarget:
 
 
 class StreamingUpload:
-    """Receives the files of one request, one after the other: begin, write, end; then publish.
+    """Receive the files of one request, one after another: begin, write, end; then publish.
 
     A file that fails keeps its Problem and does not stop the others.
     """
@@ -59,7 +58,7 @@ class StreamingUpload:
         self.files: list[UploadTarget] = []
 
     def __enter__(self) -> Self:
-        """Raises StorageUnavailable: while the bytes come it is waited for long, so it is asked first."""
+        """Ping the storage first, since later calls retry for long. Raises StorageUnavailable."""
         s3.ping()
         return self
 
@@ -69,100 +68,100 @@ class StreamingUpload:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for incoming in self.files:
-            self._give_up(incoming)
+        for target in self.files:
+            self._cancel(target)
 
     def begin(self, *, name: str, claimed_type: str, at_most: int) -> None:
-        """Expect a file of at most so many bytes. `name` is clean."""
-        bound = min(at_most, settings.UPLOAD_MAX_BYTES)
-        self.files.append(UploadTarget(name, claimed_type, bound))
+        """Begin a file of at most `at_most` bytes. `name` is clean."""
+        max_bytes = min(at_most, settings.UPLOAD_MAX_BYTES)
+        self.files.append(UploadTarget(name, claimed_type, max_bytes))
 
     def write(self, chunk: bytes) -> None:
-        """Take bytes of the file begun last; a full part goes to the store. Raises Problem."""
-        incoming = self.files[-1]
-        incoming.size += len(chunk)
-        if incoming.size > incoming.at_most:
+        """Add bytes to the current file, and send each full part to the storage. Raises Problem."""
+        target = self.files[-1]
+        target.size += len(chunk)
+        if target.size > target.at_most:
             raise TooLarge(
                 _("The file is larger than the %(most)s bytes that are accepted here.")
-                % {"most": f"{incoming.at_most:,}"}
+                % {"most": f"{target.at_most:,}"}
             )
-        incoming.buffer += chunk
-        part_size = incoming.file.part_size if incoming.file else settings.UPLOAD_PART_BYTES
-        while len(incoming.buffer) > part_size:
-            file = incoming.file or self._reserve(incoming, size=incoming.at_most)
+        target.buffer += chunk
+        part_size = target.file.part_size if target.file else settings.UPLOAD_PART_BYTES
+        while len(target.buffer) > part_size:
+            file = target.file or self._reserve(target, size=target.at_most)
             part_size = file.part_size
-            if len(incoming.buffer) > part_size:
-                self._send_part(incoming, file, part_size)
+            if len(target.buffer) > part_size:
+                self._send_part(target, file, part_size)
 
     def end(self) -> None:
-        """The file begun last is whole: send what is left of it. Raises Problem."""
-        incoming = self.files[-1]
-        file = incoming.file or self._reserve(incoming, size=incoming.size)
-        if incoming.digests:
-            self._send_part(incoming, file, len(incoming.buffer))
+        """End the current file: send the rest of it. Raises Problem."""
+        target = self.files[-1]
+        file = target.file or self._reserve(target, size=target.size)
+        if target.digests:
+            self._send_part(target, file, len(target.buffer))
         else:
-            self._send_whole(incoming, file)
-        if file.size != incoming.size:
-            self._settle_size(file, incoming.size)
+            self._send_whole(target, file)
+        if file.size != target.size:
+            self._settle_size(file, target.size)
 
     def fail(self, problem: Problem) -> None:
-        """The file begun last is not taken."""
+        """Refuse the current file."""
         self.files[-1].problem = problem
-        self._give_up(self.files[-1])
+        self._cancel(self.files[-1])
 
     def publish(self, *, submission: uuid.UUID, place: Mapping[str, Any]) -> list[tuple[str, File | Problem]]:
-        """Make what came whole available; per file its name and its row, or what went wrong.
+        """Publish the complete files, and return for each its name and its row, or the problem.
 
-        `submission` names the form that was sent: the same file sent with it twice is one file. `place` is
-        what the rows are to say of where they are and who sees them: `in_folder` or `as_version` makes it.
+        `submission` identifies the form: the same file sent with it twice is one file. `place` has the fields for
+        folder and visibility of the rows, from `in_folder` or `as_version`.
         """
-        answers: list[tuple[str, File | Problem]] = []
-        for index, incoming in enumerate(self.files):
-            outcome = incoming.problem or self._publish_one(incoming, submission=submission, index=index, place=place)
-            answers.append((incoming.name, outcome))
-        return answers
+        results: list[tuple[str, File | Problem]] = []
+        for index, target in enumerate(self.files):
+            outcome = target.problem or self._publish_one(target, submission=submission, index=index, place=place)
+            results.append((target.name, outcome))
+        return results
 
     def in_folder(self, folder: Folder | None, visibility: Visibility) -> dict[str, Any]:
-        """Raises Forbidden where this person may not put files."""
-        answer = ensure([""], by=self.owner, into=folder)[""]
-        if isinstance(answer, Problem):
-            raise answer
+        """Return the place for files in this folder. Raises Forbidden if this person may not add files to it."""
+        outcome = ensure([""], by=self.owner, into=folder)[""]
+        if isinstance(outcome, Problem):
+            raise outcome
         return {"folder": folder, "visibility": visibility}
 
     def as_version(self, file: File) -> dict[str, Any]:
-        """The one file that came is to be a new version of this one. Raises ValidationFailed for more than one."""
+        """Return the place for a new version of this file. Raises ValidationFailed unless exactly one file was sent."""
         if len(self.files) != 1:
             raise ValidationFailed(_("Choose one file: it takes the place of the present version."))
         require_version_room(count_versions([file.link])[file.link])
         return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
 
-    def _reserve(self, incoming: UploadTarget, *, size: int) -> File:
-        new = NewUpload(token=uuid.uuid4(), name=incoming.name, size=size, claimed_type=incoming.claimed_type)
-        (answer,) = start(self.owner, [new])
-        if isinstance(answer, Problem):
-            raise answer
-        incoming.file = answer.file
+    def _reserve(self, target: UploadTarget, *, size: int) -> File:
+        new = NewUpload(token=uuid.uuid4(), name=target.name, size=size, claimed_type=target.claimed_type)
+        (outcome,) = start(self.owner, [new])
+        if isinstance(outcome, Problem):
+            raise outcome
+        target.file = outcome.file
         failpoint("receive.1-reserved")
-        return answer.file
+        return outcome.file
 
-    def _send_whole(self, incoming: UploadTarget, file: File) -> None:
-        body = bytes(incoming.buffer)
-        incoming.buffer = bytearray()
-        incoming.digests = [encode_digest(hashlib.sha256(body).digest())]
-        s3.put(file.key, body, sha256=incoming.digests[0], store=file.store)
+    def _send_whole(self, target: UploadTarget, file: File) -> None:
+        body = bytes(target.buffer)
+        target.buffer = bytearray()
+        target.digests = [encode_digest(hashlib.sha256(body).digest())]
+        s3.put(file.key, body, sha256=target.digests[0], store=file.store)
         failpoint("receive.2-whole-sent")
 
-    def _send_part(self, incoming: UploadTarget, file: File, length: int) -> None:
-        part = bytes(memoryview(incoming.buffer)[:length])
-        del incoming.buffer[:length]
+    def _send_part(self, target: UploadTarget, file: File, length: int) -> None:
+        part = bytes(memoryview(target.buffer)[:length])
+        del target.buffer[:length]
         digest = encode_digest(hashlib.sha256(part).digest())
-        number = len(incoming.digests) + 1
+        number = len(target.digests) + 1
         s3.upload_part(file.key, open_multipart(file), number, part, sha256=digest, store=file.store)
         failpoint("receive.3-part-sent")
-        incoming.digests.append(digest)
+        target.digests.append(digest)
 
     def _settle_size(self, file: File, size: int) -> None:
-        """The row was reserved for the most that could come; now the size is known."""
+        """Set the size of the row, which was reserved for the largest possible size."""
         with transaction.atomic():
             usage = Usage.objects.locked(self.owner.pk)
             rows = File.objects.filter(pk=file.pk, state=State.UPLOADING)
@@ -172,33 +171,35 @@ class StreamingUpload:
                 file.size = size
 
     def _publish_one(
-        self, incoming: UploadTarget, *, submission: uuid.UUID, index: int, place: Mapping[str, Any]
+        self, target: UploadTarget, *, submission: uuid.UUID, index: int, place: Mapping[str, Any]
     ) -> File | Problem:
-        file = incoming.file
+        file = target.file
         if file is None:
             return ValidationFailed(_("The file did not arrive whole. Send it again."))
-        told_apart = f"{index}/{incoming.name}/{incoming.size}/{' '.join(incoming.digests)}"
-        token = uuid.uuid5(submission, told_apart)
+        identity = f"{index}/{target.name}/{target.size}/{' '.join(target.digests)}"
+        token = uuid.uuid5(submission, identity)
         try:
             with transaction.atomic():
                 File.objects.filter(pk=file.pk).update(token=token, **place)
         except IntegrityError:
-            file = self._twin(token) or file
+            file = self._existing(token) or file
         failpoint("receive.5-placed")
-        return self._finish(file, incoming.digests)
+        return self._finish(file, target.digests)
 
-    def _twin(self, token: uuid.UUID) -> File | None:
-        """The same file sent before with the same form, unless it was removed since. Whoever of the
-        two requests comes first finishes it: the bytes are the same."""
+    def _existing(self, token: uuid.UUID) -> File | None:
+        """Return the row of the same file sent before with the same form, unless it was removed since.
+
+        The first of the two requests finishes it, since the bytes are the same.
+        """
         living = Q(state__in=[State.UPLOADING, State.COMPLETING, State.AVAILABLE])
         return File.objects.filter(living, owner=self.owner, token=token).first()
 
     def _finish(self, file: File, digests: Sequence[str]) -> File | Problem:
-        (answer,) = finish(self.owner, [FinishRequest(file.pk, list(digests))])
-        return answer.file if isinstance(answer, Finished) else answer
+        (outcome,) = finish(self.owner, [FinishRequest(file.pk, list(digests))])
+        return outcome.file if isinstance(outcome, Finished) else outcome
 
-    def _give_up(self, incoming: UploadTarget) -> None:
-        """Let go of a row that did not become available; one that did stays."""
-        incoming.buffer = bytearray()
-        if incoming.file is not None:
-            cancel_expired(incoming.file)
+    def _cancel(self, target: UploadTarget) -> None:
+        """Cancel the row unless it became available."""
+        target.buffer = bytearray()
+        if target.file is not None:
+            cancel_expired(target.file)

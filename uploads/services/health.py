@@ -1,4 +1,4 @@
-"""Whether this process can do its work now: what a balancer asks before it sends people here."""
+"""Readiness checks: whether a load balancer should send requests to this process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from amalga.db import Connection
 from uploads import s3
 from uploads.errors import StorageUnavailable
 
-# A balancer asks every few seconds and gives up after five; strangers may ask as well, at no greater cost.
+# Load balancers probe every few seconds and time out after five. Anyone may probe, so results are cached.
 CONNECT_SECONDS = 2
 CACHE_SECONDS = 1.0
-STORE_SECONDS = 10.0  # how old what is known of the store may be
+STORE_SECONDS = 10.0  # maximum age of the storage's result
 FIRST_WAIT_SECONDS = 1.0
 
 
@@ -46,21 +46,24 @@ class Readiness:
 
 
 def readiness() -> Readiness:
-    """Over a database connection of its own, for one that is open already says nothing of the next. A store in trouble
-    is told and no reason to send people away: pages and searches work, and no other instance has a better one."""
+    """Return the state of the database and the storage.
+
+    The database is checked with a new connection, since an open one does not show that the next can be opened. An
+    unavailable storage is reported, but the process stays ready: pages and searches work, and all instances share it.
+    """
     return Readiness(_database.state(), _store.state())
 
 
 def check_database() -> Check:
-    """Open a connection, ask something simple, close it. Takes about four seconds at most."""
+    """Open a connection, run one query, and close it. Takes about four seconds at most."""
     try:
         options: dict[str, Any] = connection.get_connection_params() | {
             "connect_timeout": CONNECT_SECONDS,
             "autocommit": True,
         }
-        kind = connection.settings_dict["OPTIONS"].get("pool", {}).get("connection_class", Connection)
-        with kind.connect(**options) as fresh:
-            row = fresh.execute("SELECT pg_is_in_recovery()").fetchone()
+        connection_class = connection.settings_dict["OPTIONS"].get("pool", {}).get("connection_class", Connection)
+        with connection_class.connect(**options) as new_connection:
+            row = new_connection.execute("SELECT pg_is_in_recovery()").fetchone()
     except (psycopg.Error, DatabaseError, ImproperlyConfigured, OSError):
         return Check.AWAY
     return Check.READ_ONLY if row and row[0] else Check.OK
@@ -75,48 +78,48 @@ def check_storage() -> Check:
 
 
 class _DatabaseCheck:
-    """One question for all who ask within a second."""
+    """The cached state of the database: one check a second at most."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known, self._asked_at = Check.AWAY, float("-inf")
+        self._result, self._checked_at = Check.AWAY, float("-inf")
 
     def state(self) -> Check:
         with self._lock:
-            if time.monotonic() - self._asked_at > CACHE_SECONDS:
-                self._known = check_database()
-                self._asked_at = time.monotonic()
-            return self._known
+            if time.monotonic() - self._checked_at > CACHE_SECONDS:
+                self._result = check_database()
+                self._checked_at = time.monotonic()
+            return self._result
 
 
 class _StorageCheck:
-    """Asked by a thread, since a store that hangs is waited for longer than a balancer waits for us."""
+    """The state of the storage, checked in a thread, since its timeout is longer than that of a load balancer."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known, self._asked_at = Check.AWAY, float("-inf")
-        self._asking: threading.Thread | None = None
+        self._result, self._checked_at = Check.AWAY, float("-inf")
+        self._thread: threading.Thread | None = None
 
     def state(self) -> Check:
         with self._lock:
-            is_old = time.monotonic() - self._asked_at > STORE_SECONDS
-            if is_old and not (self._asking and self._asking.is_alive()):
-                self._asking = threading.Thread(target=self._ask, daemon=True)
-                self._asking.start()
-            asking = self._asking
-        if is_old and asking:
-            asking.join(FIRST_WAIT_SECONDS)
-        return self._known if time.monotonic() - self._asked_at < 2 * STORE_SECONDS else Check.AWAY
+            is_stale = time.monotonic() - self._checked_at > STORE_SECONDS
+            if is_stale and not (self._thread and self._thread.is_alive()):
+                self._thread = threading.Thread(target=self._check, daemon=True)
+                self._thread.start()
+            thread = self._thread
+        if is_stale and thread:
+            thread.join(FIRST_WAIT_SECONDS)
+        return self._result if time.monotonic() - self._checked_at < 2 * STORE_SECONDS else Check.AWAY
 
-    def _ask(self) -> None:
+    def _check(self) -> None:
         try:
-            self._known = check_storage()
+            self._result = check_storage()
         finally:
-            self._asked_at = time.monotonic()
+            self._checked_at = time.monotonic()
 
 
 def forget() -> None:
-    """As if nobody had asked yet."""
+    """Clear the cached results."""
     global _database, _store
     _database, _store = _DatabaseCheck(), _StorageCheck()
 

@@ -1,5 +1,6 @@
-"""How the library stands, in numbers for whoever watches it: what is in which state and for how long, what waits, and
-when each command last did its work. Each is a look into an index, or at a kept total: never a count of all."""
+"""Gauges of the library for monitoring: files by state and their age, the task queue, and the last run of each command.
+
+Each query reads an index or a stored total, and never counts all rows."""
 
 from __future__ import annotations
 
@@ -17,72 +18,72 @@ from amalga.metrics.exposition import Sample
 
 logger = logging.getLogger(__name__)
 
-# Where it is counted, no further than this: what is more says no more.
+# Counts stop here: a larger number would say no more.
 MAX_COUNTED = 10_000
 QUERY_SECONDS = 2.0
 CACHE_SECONDS = 10.0
 NAMESPACE = "Amalga"
 MOVING = ("uploading", "completing", "deleting")
 
-IN_STATE = """
-SELECT (SELECT count(*) FROM (SELECT 1 FROM uploads_file WHERE state = '{state}' LIMIT {most}) AS found),
+FILES_IN_STATE = """
+SELECT (SELECT count(*) FROM (SELECT 1 FROM uploads_file WHERE state = '{state}' LIMIT {limit}) AS rows),
        (SELECT extract(epoch FROM statement_timestamp() - min(updated_at)) FROM uploads_file WHERE state = '{state}')
 """
-KEPT = "SELECT status, sum(files), sum(bytes) FROM uploads_figure WHERE kind = 'total' GROUP BY status"
+TOTALS = "SELECT status, sum(files), sum(bytes) FROM uploads_figure WHERE kind = 'total' GROUP BY status"
 OVERDUE_TRASH = """
 SELECT coalesce(extract(epoch FROM statement_timestamp() - min(purge_after)), 0)
 FROM uploads_file WHERE state = 'trashed' AND purge_after < statement_timestamp()
 """
-UNREAD = """
+UNVERIFIED = """
 SELECT count(*) FROM (
-    SELECT 1 FROM uploads_file WHERE state = 'available' AND checksum_basis = 'claimed' LIMIT {most}) AS found
+    SELECT 1 FROM uploads_file WHERE state = 'available' AND checksum_basis = 'claimed' LIMIT {limit}) AS rows
 """
-TROUBLE = """
+BROKEN = """
 SELECT basis, count(*) FROM (
     SELECT checksum_basis AS basis FROM uploads_file
-    WHERE state = 'available' AND checksum_basis IN ('damaged', 'missing') LIMIT {most}) AS found
+    WHERE state = 'available' AND checksum_basis IN ('damaged', 'missing') LIMIT {limit}) AS rows
 GROUP BY basis
 """
-# The queue's own word for what may be done at once (django_tasks_db.models.get_date_max); what waits for its time is
-# not late.
-AT_ONCE = "run_after = '9999-01-01 00:00:00+00'"
-DUE = f"({AT_ONCE} OR run_after <= statement_timestamp())"
+# The queue's `run_after` of tasks without a delay (django_tasks_db.models.get_date_max); delayed tasks are not late.
+UNDELAYED = "run_after = '9999-01-01 00:00:00+00'"
+DUE = f"({UNDELAYED} OR run_after <= statement_timestamp())"
 QUEUE = f"""
 SELECT (SELECT count(*) FROM (
-            SELECT 1 FROM django_tasks_database_dbtaskresult WHERE status = 'READY' AND {DUE} LIMIT {{most}}) AS found),
+            SELECT 1 FROM django_tasks_database_dbtaskresult WHERE status = 'READY' AND {DUE} LIMIT {{limit}}) AS rows),
        (SELECT extract(epoch FROM statement_timestamp() - min(since)) FROM (
             (SELECT enqueued_at AS since FROM django_tasks_database_dbtaskresult
-             WHERE status = 'READY' AND {AT_ONCE}
+             WHERE status = 'READY' AND {UNDELAYED}
              ORDER BY priority DESC, run_after, enqueued_at LIMIT 1)
             UNION ALL
             (SELECT run_after FROM django_tasks_database_dbtaskresult
              WHERE status = 'READY' AND run_after <= statement_timestamp()
              ORDER BY priority DESC, run_after, enqueued_at LIMIT 1)) AS oldest)
 """  # noqa: S608 - constants of ours
-BEATS = "SELECT name, extract(epoch FROM at) FROM uploads_heartbeat"
+HEARTBEATS = "SELECT name, extract(epoch FROM at) FROM uploads_heartbeat"
 REPORTS = """
-SELECT said.command, extract(epoch FROM last.ended_at), (last.outcome = 'agreed')::int
-FROM unnest(ARRAY['fsck', 'verify']) AS said (command), LATERAL (
+SELECT known.command, extract(epoch FROM last.ended_at), (last.outcome = 'agreed')::int
+FROM unnest(ARRAY['fsck', 'verify']) AS known (command), LATERAL (
     SELECT ended_at, outcome FROM uploads_report
-    WHERE command = said.command AND ended_at IS NOT NULL AND outcome IN ('agreed', 'differences')
+    WHERE command = known.command AND ended_at IS NOT NULL AND outcome IN ('agreed', 'differences')
     ORDER BY id DESC LIMIT 1) AS last
 """
 
 
 def gauges() -> list[Sample]:
-    """All of them, or that they are not to be had. Asked of the database once in ten seconds, however often wanted."""
+    """Return all gauges, or `library_up` 0 if the database fails. Queried every ten seconds at most."""
     return _cached_gauges.get()
 
 
 def queue_now() -> tuple[int, float]:
-    """How many tasks wait that could be worked at, and for how many seconds the oldest has."""
+    """Return how many tasks are due, and for how many seconds the oldest has waited."""
     with statement_timeout(QUERY_SECONDS) as cursor:
         return _queue(cursor)
 
 
 def log_queue() -> None:
-    """The same in one line of the log, which CloudWatch takes for a metric wherever it is written as JSON ("embedded
-    metric format"): by it the number of workers follows the queue. Several workers say the same; their maximum counts.
+    """Log the queue in one line that CloudWatch reads as a metric if logs are JSON ("embedded metric format").
+
+    The number of workers scales with this metric. All workers log the same numbers, so alarms use the maximum.
     """
     tasks, age = queue_now()
     metrics = [{"Name": "QueueOldestSeconds", "Unit": "Seconds"}, {"Name": "QueueTasks", "Unit": "Count"}]
@@ -98,49 +99,50 @@ def log_queue() -> None:
 
 
 def _query() -> list[Sample]:
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         with statement_timeout(QUERY_SECONDS) as cursor:
-            told = [*_states(cursor), *_work(cursor), *_commands(cursor)]
+            samples = [*_states(cursor), *_backlog(cursor), *_command_runs(cursor)]
     except DatabaseError as fault:
         logger.warning("library_not_told fault=%s", type(fault).__name__)
         connection.close()
         return [Sample("library_up", 0, help="Whether the database told the numbers below.")]
-    took = time.monotonic() - began
-    return [Sample("library_up", 1, help="Whether the database told the numbers below."), *told,
-            Sample("library_seconds", took, help="How long the database took to tell them.")]  # fmt: skip
+    seconds = time.monotonic() - started
+    return [Sample("library_up", 1, help="Whether the database told the numbers below."), *samples,
+            Sample("library_seconds", seconds, help="How long the database took to tell them.")]  # fmt: skip
 
 
 def _states(cursor: CursorWrapper) -> Iterator[Sample]:
-    files, oldest = f"Files in a state; at most {MAX_COUNTED} are counted of what moves.", "Age of the oldest, in s."
+    files_help = f"Files in a state; at most {MAX_COUNTED} are counted of what moves."
+    oldest_help = "Age of the oldest, in s."
     for state in MOVING:
-        count, age = _row(cursor, IN_STATE.format(state=state, most=MAX_COUNTED))
-        yield Sample("files", count, {"state": state}, files)
-        yield Sample("oldest_seconds", age or 0, {"state": state}, oldest)
-    cursor.execute(KEPT)
-    kept = {status: (number, size) for status, number, size in cursor.fetchall()}
+        count, age = _row(cursor, FILES_IN_STATE.format(state=state, limit=MAX_COUNTED))
+        yield Sample("files", count, {"state": state}, files_help)
+        yield Sample("oldest_seconds", age or 0, {"state": state}, oldest_help)
+    cursor.execute(TOTALS)
+    totals = {status: (number, size) for status, number, size in cursor.fetchall()}
     for state, status in (("available", "stored"), ("version", "version"), ("trashed", "trashed")):
-        number, size = kept.get(status, (0, 0))
-        yield Sample("files", number, {"state": state}, files)
+        number, size = totals.get(status, (0, 0))
+        yield Sample("files", number, {"state": state}, files_help)
         yield Sample("bytes", size, {"state": state}, "Bytes of the files in a state.")
 
 
-def _work(cursor: CursorWrapper) -> Iterator[Sample]:
+def _backlog(cursor: CursorWrapper) -> Iterator[Sample]:
     (overdue,) = _row(cursor, OVERDUE_TRASH)
     yield Sample("trash_overdue_seconds", overdue, help="For how long the oldest in the trash should have been purged.")
-    (unread,) = _row(cursor, UNREAD.format(most=MAX_COUNTED))
+    (unread,) = _row(cursor, UNVERIFIED.format(limit=MAX_COUNTED))
     yield Sample("unread_files", unread, help="Files whose checksum is only what their sender said.")
-    cursor.execute(TROUBLE.format(most=MAX_COUNTED))
-    trouble = dict(cursor.fetchall())
+    cursor.execute(BROKEN.format(limit=MAX_COUNTED))
+    broken = dict(cursor.fetchall())
     for basis in ("damaged", "missing"):
-        yield Sample("trouble_files", trouble.get(basis, 0), {"what": basis}, "Files whose bytes are not as they were.")
+        yield Sample("trouble_files", broken.get(basis, 0), {"what": basis}, "Files whose bytes are not as they were.")
     count, age = _queue(cursor)
     yield Sample("queue_tasks", count, help="Tasks that wait for a worker.")
     yield Sample("queue_oldest_seconds", age, help="For how long the oldest of them has waited.")
 
 
-def _commands(cursor: CursorWrapper) -> Iterator[Sample]:
-    cursor.execute(BEATS)
+def _command_runs(cursor: CursorWrapper) -> Iterator[Sample]:
+    cursor.execute(HEARTBEATS)
     for name, at in cursor.fetchall():
         yield Sample("last_at_work_timestamp_seconds", at, {"command": name}, "When it was last at work.")
     cursor.execute(REPORTS)
@@ -150,7 +152,7 @@ def _commands(cursor: CursorWrapper) -> Iterator[Sample]:
 
 
 def _queue(cursor: CursorWrapper) -> tuple[int, float]:
-    count, age = _row(cursor, QUEUE.format(most=MAX_COUNTED))
+    count, age = _row(cursor, QUEUE.format(limit=MAX_COUNTED))
     return int(count), max(0.0, float(age or 0))
 
 
@@ -161,22 +163,22 @@ def _row(cursor: CursorWrapper, query: str) -> tuple[float, ...]:
 
 
 class _TTLCache:
-    """One question for all who ask within some seconds."""
+    """The samples of the last query, for CACHE_SECONDS."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: list[Sample] = []
-        self._asked_at = float("-inf")
+        self._samples: list[Sample] = []
+        self._queried_at = float("-inf")
 
     def get(self) -> list[Sample]:
         with self._lock:
-            if time.monotonic() - self._asked_at > CACHE_SECONDS:
-                self._known, self._asked_at = _query(), time.monotonic()
-            return self._known
+            if time.monotonic() - self._queried_at > CACHE_SECONDS:
+                self._samples, self._queried_at = _query(), time.monotonic()
+            return self._samples
 
 
 def forget() -> None:
-    """As if nobody had asked yet."""
+    """Clear the cached samples."""
     global _cached_gauges
     _cached_gauges = _TTLCache()
 

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: libmagic's word, and our own where that is wrong or says too little."""
+"""Detect media types from the first bytes: with libmagic, and our own rules where it is wrong or too vague."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TEXT_BYTES = 512  # libmagic tries hundreds of expressions on text: more bytes c
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _MARKUP = re.compile(rb"<\s*(?:[\w-]+:)?(html|svg|script|iframe|body)\b", re.IGNORECASE)
 UTF8_BOM = b"\xef\xbb\xbf"
-END_OF_TEXT = b"\x1a"  # as DOS wrote it
+END_OF_TEXT = b"\x1a"  # written by DOS
 EMPTY = "application/x-empty"
 _UNKNOWN = {"application/octet-stream", EMPTY}
 
-# What libmagic 5.46 does not know in a buffer; where it says more of one of them, that stands.
+# Signatures that libmagic 5.46 does not detect in a buffer. If it detects a more specific type, that is used.
 SIGNATURES = {
     b"PK\x03\x04": ZIP,
     b"PK\x05\x06": ZIP,
@@ -58,37 +58,36 @@ OLE_STREAMS = {
 
 
 def detect_type(first_bytes: bytes, *, claimed: str = "", name: str = "") -> str:
-    """The media type of content that begins so; empty when nothing can be told.
+    """Return the media type of content with these first bytes; empty if it is unknown.
 
-    What the sender claims, or else what the name says, only counts where the bytes show a container and it is a kind
-    of that one.
+    The declared type, or else the type for the name, only counts if the bytes show a container that it is built on.
     """
-    found = canonical(_detected(first_bytes))
-    if found in _UNKNOWN:
+    detected = canonical(_detect(first_bytes))
+    if detected in _UNKNOWN:
         return ""
-    said = (canonical(claimed), type_of_name(name))
-    return next((kind for kind in said if is_kind_of(kind, found)), found)
+    declared = (canonical(claimed), type_of_name(name))
+    return next((kind for kind in declared if is_kind_of(kind, detected)), detected)
 
 
-def _detected(first_bytes: bytes) -> str:
-    if text := _narrowed(first_bytes):
-        return _of_text(text)
+def _detect(first_bytes: bytes) -> str:
+    if text := _as_utf8(first_bytes):
+        return _text_type(text)
     if not _CONTROL.search(first_bytes.removesuffix(END_OF_TEXT)):
-        return _of_text(first_bytes.removesuffix(END_OF_TEXT))
-    found = _magic().from_buffer(first_bytes[:BINARY_BYTES])
-    container = next((kind for begin, kind in SIGNATURES.items() if first_bytes.startswith(begin)), "")
+        return _text_type(first_bytes.removesuffix(END_OF_TEXT))
+    detected = _magic().from_buffer(first_bytes[:BINARY_BYTES])
+    container = next((kind for signature, kind in SIGNATURES.items() if first_bytes.startswith(signature)), "")
     if container == ZIP:
-        return _of_zip(first_bytes, found)
-    if container and (found in _UNKNOWN or found.startswith("text/") or canonical(found) == container):
-        return _of_ole(first_bytes) if container == OLE else container
-    if found.startswith("text/") and 0 not in first_bytes:
-        return _of_text(first_bytes)
-    # libmagic takes NULs at the end for padding, and what stands before them for words
-    return "" if found == "text/plain" else found
+        return _zip_type(first_bytes, detected)
+    if container and (detected in _UNKNOWN or detected.startswith("text/") or canonical(detected) == container):
+        return _ole_type(first_bytes) if container == OLE else container
+    if detected.startswith("text/") and 0 not in first_bytes:
+        return _text_type(first_bytes)
+    # libmagic takes trailing NULs for padding, and bytes before them for text
+    return "" if detected == "text/plain" else detected
 
 
-def _narrowed(first_bytes: bytes) -> bytes:
-    """Text of two or four bytes a letter as UTF-8; empty for everything else."""
+def _as_utf8(first_bytes: bytes) -> bytes:
+    """Return UTF-16 and UTF-32 text as UTF-8; empty for everything else."""
     mark, encoding = marked_encoding(first_bytes)
     encoding = encoding or unmarked_wide_encoding(first_bytes)
     if not encoding or encoding == "utf-8":
@@ -97,46 +96,46 @@ def _narrowed(first_bytes: bytes) -> bytes:
     return b"" if "\0" in text else text.encode()
 
 
-def _of_text(first_bytes: bytes) -> str:
-    found = _magic().from_buffer(first_bytes[:TEXT_BYTES])
-    if not found.startswith("text/") or not first_bytes.removeprefix(UTF8_BOM).lstrip().startswith(b"<"):
-        return found
+def _text_type(first_bytes: bytes) -> str:
+    detected = _magic().from_buffer(first_bytes[:TEXT_BYTES])
+    if not detected.startswith("text/") or not first_bytes.removeprefix(UTF8_BOM).lstrip().startswith(b"<"):
+        return detected
     markup = _MARKUP.search(first_bytes)
     if markup:
         return "image/svg+xml" if markup[1].lower() == b"svg" else "text/html"
-    return "text/xml" if found == "text/plain" else found
+    return "text/xml" if detected == "text/plain" else detected
 
 
-def _of_zip(first_bytes: bytes, found: str) -> str:
-    """By the members that begin in what we have, in whatever order: to libmagic a folder `word` is an office."""
+def _zip_type(first_bytes: bytes, detected: str) -> str:
+    """Return the type by the members in these bytes, in any order. libmagic takes any folder `word` for a document."""
     members = dict(_members(first_bytes))
-    said = members.get("mimetype", b"").decode("ascii", "ignore").strip()
-    if is_kind_of(said, ZIP):
-        return said
+    declared = members.get("mimetype", b"").decode("ascii", "ignore").strip()
+    if is_kind_of(declared, ZIP):
+        return declared
     for folder, kind in OFFICE_FOLDERS.items():
         if not OFFICE_PARTS.isdisjoint(members) and any(name.startswith(folder) for name in members):
             return kind
     kind = next((kind for name, kind in ZIP_MEMBERS.items() if name in members), ZIP)
-    return found if kind == ZIP and found not in _UNKNOWN and not found.startswith(_OFFICE) else kind
+    return detected if kind == ZIP and detected not in _UNKNOWN and not detected.startswith(_OFFICE) else kind
 
 
 def _members(first_bytes: bytes) -> Iterator[tuple[str, bytes]]:
-    """The name of each member and, where it is stored as it is, what it holds."""
-    at = 0
-    while 0 <= at <= len(first_bytes) - _MEMBER.size:
-        signature, flags, method, size, name_length, extra_length = _MEMBER.unpack_from(first_bytes, at)
+    """Yield the name of each zip member and, unless it is compressed, its content."""
+    offset = 0
+    while 0 <= offset <= len(first_bytes) - _MEMBER.size:
+        signature, flags, method, size, name_length, extra_length = _MEMBER.unpack_from(first_bytes, offset)
         if signature != b"PK\x03\x04":
             break
-        start = at + _MEMBER.size + name_length + extra_length
-        name = first_bytes[at + _MEMBER.size :][:name_length].decode("utf-8", "replace")
+        start = offset + _MEMBER.size + name_length + extra_length
+        name = first_bytes[offset + _MEMBER.size :][:name_length].decode("utf-8", "replace")
         yield name, b"" if method else first_bytes[start : start + size]
-        at = first_bytes.find(b"PK\x03\x04", start) if flags & _SIZE_COMES_LATER and not size else start + size
+        offset = first_bytes.find(b"PK\x03\x04", start) if flags & _SIZE_COMES_LATER and not size else start + size
 
 
-def _of_ole(first_bytes: bytes) -> str:
-    """By the streams that its directory names, as far as that lies in what we have."""
-    found = (kind for stream, kind in OLE_STREAMS.items() if stream.encode("utf-16-le") + b"\0\0" in first_bytes)
-    return next(found, OLE)
+def _ole_type(first_bytes: bytes) -> str:
+    """Return the type by the streams that the directory names, as far as these bytes include it."""
+    kinds = (kind for stream, kind in OLE_STREAMS.items() if stream.encode("utf-16-le") + b"\0\0" in first_bytes)
+    return next(kinds, OLE)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Tasks that make previews."""
+"""Background tasks that make previews."""
 
 from __future__ import annotations
 
@@ -19,34 +19,33 @@ from uploads.services.queue import MAX_ATTEMPTS, fair_priority, is_under_way, re
 
 logger = logging.getLogger(__name__)
 
-# After so long the rest of a task goes to the end of the queue: one person's thousand pictures do not keep others
-# waiting, and a worker that is told to stop does.
+# After this time the rest of a task goes to the end of the queue, so that one person's thousand pictures do not delay
+# others, and a worker can stop.
 PREVIEW_TASK_SECONDS = 5.0
-# Nobody works on one task for so long: its worker was killed.
+# No task takes this long: its worker was killed.
 PREVIEW_LOST_AFTER_SECONDS = LEASE_SECONDS + 300
 PREVIEW_REQUEUE_BATCH_SIZE = 200
 FORGOTTEN_WITHIN_SECONDS = 6 * 3600
 
 
 def request_previews(ids: Iterable[UUID], *, owner_id: int | None = None) -> None:
-    """Have the previews of these files made soon, in one task of the person who waits for them. Safe to repeat.
+    """Enqueue one task, with the priority of the owner's tasks, for the previews of these files. Safe to repeat.
 
-    A database that does not take the task is no reason to fail whatever published the files: the sweep
-    finds them later.
+    A database error is only logged, so that it does not fail the upload: the sweep finds the files later.
     """
-    wanted = [str(pk) for pk in ids]
-    if not wanted:
+    file_ids = [str(pk) for pk in ids]
+    if not file_ids:
         return
     try:
-        _enqueue_previews(wanted, owner_id)
+        _enqueue_previews(file_ids, owner_id)
     except DatabaseError as fault:
-        logger.warning("preview_request_failed files=%s fault=%s", len(wanted), type(fault).__name__)
+        logger.warning("preview_request_failed files=%s fault=%s", len(file_ids), type(fault).__name__)
 
 
 def retry_refused(ids: Sequence[UUID]) -> None:
-    """Have previews made of those of these files that the store refused before. Safe to repeat.
+    """Request previews for those of these files that the storage refused before. Safe to repeat.
 
-    A database that takes no writes is no reason to keep people from their files.
+    A database error is only logged, so that downloads go on while it is read-only.
     """
     if not ids:
         return
@@ -58,13 +57,13 @@ def retry_refused(ids: Sequence[UUID]) -> None:
 
 @task()
 def preview_files(ids: list[str], tries: int = 0, owner_id: int | None = None) -> int:
-    """Make the previews of these files, as many as fit into one turn; the rest becomes a task of its own.
+    """Make the previews of these files within PREVIEW_TASK_SECONDS, and enqueue the rest as another task.
 
-    Files that the store does not give now are tried later, together; while the store is away, so is all that is left.
-    How many files got previews now.
+    Files that fail with StorageUnavailable are retried later, together; if the storage is unavailable, so are all the
+    rest. Returns how many files got previews.
     """
     end = time.monotonic() + PREVIEW_TASK_SECONDS
-    watch = CircuitBreaker()
+    breaker = CircuitBreaker()
     made = 0
     failed: list[str] = []
     for number, pk in enumerate(ids):
@@ -78,23 +77,25 @@ def preview_files(ids: list[str], tries: int = 0, owner_id: int | None = None) -
             made += _preview(file)
         except StorageUnavailable:
             failed.append(pk)
-            if watch.doubt(file.store):
+            if breaker.doubt(file.store):
                 failed += ids[number + 1 :]
                 break
     if failed:
-        _try_later(failed, tries, owner_id)
+        _retry(failed, tries, owner_id)
     return made
 
 
 def requeue_lost_previews() -> int:
-    """Give work that a killed worker left to another, ask for previews that nobody asked for, and forget the
-    results of old tasks. How many files were asked for. Safe to repeat; cheap when there is nothing to do."""
+    """Requeue tasks of killed workers, request missing previews, and delete the results of old tasks.
+
+    Returns how many files were requested. Safe to repeat; cheap when there is nothing to do.
+    """
     tidy(preview_files, lost_after_seconds=PREVIEW_LOST_AFTER_SECONDS)
     if is_under_way(preview_files):
-        return 0  # whoever has no preview is still in the queue, as far as we know
-    forgotten = _lost_previews(waiting=waiting_ids(preview_files))
-    request_previews(forgotten)
-    return len(forgotten)
+        return 0  # files without a preview may still be in the queue
+    lost = _lost_previews(waiting=waiting_ids(preview_files))
+    request_previews(lost)
+    return len(lost)
 
 
 def _preview(file: File) -> bool:
@@ -102,7 +103,7 @@ def _preview(file: File) -> bool:
         return make_previews(file)
     except (DatabaseError, StorageUnavailable):
         raise
-    except Exception as fault:  # whatever is wrong with one file, the others go on
+    except Exception as fault:  # one file must not stop the others
         logger.warning("preview_fault file=%s fault=%s", file.pk, type(fault).__name__, exc_info=True)
         return False
 
@@ -111,7 +112,7 @@ def _enqueue_previews(ids: list[str], owner_id: int | None) -> None:
     preview_files.using(priority=fair_priority(owner_id)).enqueue(ids, owner_id=owner_id)
 
 
-def _try_later(ids: list[str], tries: int, owner_id: int | None) -> None:
+def _retry(ids: list[str], tries: int, owner_id: int | None) -> None:
     if tries >= MAX_ATTEMPTS:
         logger.error("preview_given_up files=%s", len(ids))
         return
@@ -119,14 +120,14 @@ def _try_later(ids: list[str], tries: int, owner_id: int | None) -> None:
 
 
 def _lost_previews(*, waiting: set[UUID]) -> list[UUID]:
-    """Files of the last hours that nobody made previews of, and those whose makers did not end; but for those that are
+    """Return recent files without previews, and files whose previews have an expired lease, except those that are
     `waiting` for their next try."""
     recent = File.objects.listed().filter(MAY_BE_SHOWN, size__gt=0, previews__isnull=True)
     recent = recent.filter(available_at__gt=seconds_from_now(-FORGOTTEN_WITHIN_SECONDS))
-    left = Preview.objects.filter(
+    expired = Preview.objects.filter(
         state=PreviewState.MAKING, lease_until__lt=seconds_from_now(0), file__state=State.AVAILABLE
     )
-    recent, left = recent.exclude(pk__in=waiting), left.exclude(file__in=waiting)
-    ids = dict.fromkeys(left.order_by("lease_until").values_list("file_id", flat=True)[:PREVIEW_REQUEUE_BATCH_SIZE])
+    recent, expired = recent.exclude(pk__in=waiting), expired.exclude(file__in=waiting)
+    ids = dict.fromkeys(expired.order_by("lease_until").values_list("file_id", flat=True)[:PREVIEW_REQUEUE_BATCH_SIZE])
     ids |= dict.fromkeys(recent.newest_first().values_list("pk", flat=True)[:PREVIEW_REQUEUE_BATCH_SIZE])
     return list(ids)

@@ -1,4 +1,4 @@
-"""Make and remove the previews of files. Row first, then the object, then `ready`; the object goes before its row."""
+"""Make and remove the previews of files: the row first, then the object, then `ready`. Objects are deleted first."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from uploads.services.refusals import keep_refusal
 
 logger = logging.getLogger(__name__)
 
-# Longer than everything between two looks at the lease can take: fetching a file, half a minute of drawing, and
-# four patient tries to store a picture.
+# Longer than the work between two checks of the lease: fetching a file, half a minute of rendering, and four attempts
+# with the longer timeouts to store a picture.
 LEASE_SECONDS = 600
-# After a preview that was too hard, the owner's others get this much time each, for so long.
+# After a preview that was too hard, the owner's others get SHORT_SECONDS each, for HARD_WITHIN_SECONDS.
 SHORT_SECONDS = 5.0
 HARD_WITHIN_SECONDS = 3600
-SCRATCH = "amalga-preview-"
-# Kept with the row, shown to people in their language.
+TEMP_PREFIX = "amalga-preview-"
+# Stored with the row, and shown in the reader's language.
 REASONS = {
     "too_large": gettext_noop("It is too large for a preview."),
     "damaged": gettext_noop("It is damaged or not what it says it is."),
@@ -43,7 +43,7 @@ REASONS = {
     "locked": gettext_noop("It is protected by a password."),
     "too_hard": gettext_noop("It takes too much time or memory to show."),
     "gone": gettext_noop("Its bytes are not in the store."),
-    # of models.Refusal
+    # the values of models.Refusal
     "archived": gettext_noop("It is archived: the storage must restore it first."),
     "encrypted": gettext_noop("It is encrypted with a key that Amalga cannot use."),
     "denied": gettext_noop("The storage denies access to it."),
@@ -55,69 +55,69 @@ MAY_BE_SHOWN = Q(family__in=[Category.TEXT, Category.PDF]) | Q(
 
 
 def kinds_for(family: str, media_type: str, *, size: int) -> list[PreviewKind]:
-    """Which previews such a file has: by what its bytes are, as far as that was told. None for most files."""
+    """Return the kinds of preview for such a file, by its media type and category. Empty for most files."""
     if not size:
         return []
     if family == Category.TEXT:
         return [PreviewKind.EXCERPT]
-    drawn = family == Category.PDF or (family == Category.IMAGE and media_type in previews.PICTURES)
-    return [PreviewKind.THUMBNAIL, PreviewKind.PICTURE] if drawn else []
+    is_rendered = family == Category.PDF or (family == Category.IMAGE and media_type in previews.PICTURES)
+    return [PreviewKind.THUMBNAIL, PreviewKind.PICTURE] if is_rendered else []
 
 
 def make_previews(file: File) -> bool:
-    """Make what previews the file has, unless they are there, or somebody makes them now. Whether any were made.
+    """Make the missing previews of the file, unless another worker has the lease. Returns whether any were made.
 
-    Safe to repeat and to race. A file that cannot be shown keeps that as an answer. Raises StorageUnavailable:
-    then nothing is kept but the wish, to be tried again. That the store refuses this one object is an answer.
+    Safe to repeat and to race. If the file cannot be rendered, or the storage refuses this one object, the reason is
+    saved. Raises StorageUnavailable; then the rows stay, to be retried.
     """
     refused = ""
     try:
-        learn_encoding(file)  # what is stored compressed is no text and no picture
+        learn_encoding(file)  # a compressed object is neither a text nor a picture
     except ObjectRefused as fault:
         refused = fault.reason
-    begun = _begin(file, kinds_for(file.family, file.type, size=file.size))
-    if not begun:
+    leased = _acquire(file, kinds_for(file.family, file.type, size=file.size))
+    if not leased:
         return False
     failpoint("preview.2-leased")
     try:
         if not refused:
-            with _made(file) as made:
+            with _rendered(file) as pictures:
                 failpoint("preview.3-drawn")
-                for look, preview in begun.items():
-                    _store(preview, made[look])
-            if file.refusal != Refusal.ARCHIVED:  # what is restored for a while stays archived
+                for kind, preview in leased.items():
+                    _store(preview, pictures[kind])
+            if file.refusal != Refusal.ARCHIVED:  # a temporarily restored object stays archived
                 keep_refusal(file, "")
     except previews.PreviewFailed as problem:
-        _fail(begun, problem.why)
+        _fail(leased, problem.why)
     except ObjectRefused as fault:
         refused = fault.reason
     except BaseException:
-        _open(begun).update(lease_until=Now())
+        _pending(leased).update(lease_until=Now())
         raise
     if refused:
         keep_refusal(file, refused)
-        _fail(begun, refused)
+        _fail(leased, refused)
     logger.info("preview_made file=%s", file.pk)
     return True
 
 
 def clear_scratch() -> None:
-    """Remove the copies of files that a killed worker left on this machine. Safe to run beside others."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+    """Delete the temporary folders of killed workers on this machine. Safe to run beside other workers."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{TEMP_PREFIX}*"):
         with suppress(OSError):
             if time.time() - folder.stat().st_mtime > LEASE_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def forget_failed() -> None:
-    """Let files be tried again that could not be shown. Raises StorageUnavailable; safe to repeat."""
+    """Delete failed previews, so that they are tried again. Raises StorageUnavailable; safe to repeat."""
     for preview in Preview.objects.filter(state=PreviewState.FAILED).iterator():
-        s3.delete(preview.key, store=preview.store)  # an earlier try may have come as far as this
+        s3.delete(preview.key, store=preview.store)  # an earlier try may have stored it
         preview.delete()
 
 
 def forget_refused(ids: Iterable[UUID]) -> list[UUID]:
-    """Let those of these files be tried again that the store refused. Which these are; safe to repeat."""
+    """Reset previews of these files that the storage refused, and return the ids of their files. Safe to repeat."""
     refused = Preview.objects.filter(
         file__in=list(ids), state=PreviewState.FAILED, reason__in=[REASONS[refusal] for refusal in Refusal.values]
     )
@@ -126,23 +126,23 @@ def forget_refused(ids: Iterable[UUID]) -> list[UUID]:
     return files
 
 
-def _begin(file: File, looks: list[PreviewKind]) -> dict[PreviewKind, Preview]:
-    """The rows of what is ours to make, each with a lease; only while the file is available."""
+def _acquire(file: File, kinds: list[PreviewKind]) -> dict[PreviewKind, Preview]:
+    """Create and lease the preview rows that no other worker has leased; only while the file is available."""
     with transaction.atomic():
-        if not looks or not File.objects.filter(pk=file.pk, state=State.AVAILABLE).select_for_update(no_key=True):
+        if not kinds or not File.objects.filter(pk=file.pk, state=State.AVAILABLE).select_for_update(no_key=True):
             return {}
-        rows = [Preview(file=file, look=look, lease_until=seconds_from_now(0)) for look in looks]
+        rows = [Preview(file=file, look=kind, lease_until=seconds_from_now(0)) for kind in kinds]
         Preview.objects.bulk_create(rows, ignore_conflicts=True)
-        free = Preview.objects.filter(file=file, look__in=looks, state=PreviewState.MAKING, lease_until__lte=Now())
-        mine = {PreviewKind(preview.look): preview for preview in free.select_for_update()}
-        _open(mine).update(lease_until=seconds_from_now(LEASE_SECONDS))
+        unleased = Preview.objects.filter(file=file, look__in=kinds, state=PreviewState.MAKING, lease_until__lte=Now())
+        leased = {PreviewKind(preview.look): preview for preview in unleased.select_for_update()}
+        _pending(leased).update(lease_until=seconds_from_now(LEASE_SECONDS))
         failpoint("preview.1-leasing")
-    return mine
+    return leased
 
 
 @contextmanager
-def _made(file: File) -> Iterator[Mapping[PreviewKind, previews.Picture]]:
-    """What the file looks like. Raises Unshowable, StorageUnavailable."""
+def _rendered(file: File) -> Iterator[Mapping[PreviewKind, previews.Picture]]:
+    """Render the file, and yield its pictures. Raises PreviewFailed, StorageUnavailable."""
     if file.family == Category.TEXT:
         beginning = s3.read_start(file.key, max_bytes=previews.EXCERPT_BYTES, store=file.store)
         if beginning is None:
@@ -151,57 +151,57 @@ def _made(file: File) -> Iterator[Mapping[PreviewKind, previews.Picture]]:
         return
     if file.size > previews.max_source_bytes(file.type):
         raise previews.PreviewFailed("too_large")
-    with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder:
-        drawn = Path(folder) / "drawn"
-        drawn.mkdir()
-        found = previews.render(_fetch(file, Path(folder) / "file"), file.type, drawn, seconds=_seconds_for(file))
-        yield {PreviewKind(look): picture for look, picture in found.items()}
+    with tempfile.TemporaryDirectory(prefix=TEMP_PREFIX) as folder:
+        output = Path(folder) / "drawn"
+        output.mkdir()
+        pictures = previews.render(_fetch(file, Path(folder) / "file"), file.type, output, seconds=_seconds_for(file))
+        yield {PreviewKind(kind): picture for kind, picture in pictures.items()}
 
 
 def _seconds_for(file: File) -> float:
-    """How long the drawing of this file may take: less for the owner of one that was too hard a while ago, so that
-    a series of such files does not keep the worker from everybody else's."""
-    hard = Preview.objects.filter(
+    """Return the time limit for rendering this file: shorter if the owner recently had a file that was too hard, so
+    that a series of such files does not delay everyone else's previews."""
+    too_hard = Preview.objects.filter(
         file__owner=file.owner_id, state=PreviewState.FAILED, reason=REASONS["too_hard"],
         made_at__gt=seconds_from_now(-HARD_WITHIN_SECONDS),
     )  # fmt: skip
-    return SHORT_SECONDS if hard.exists() else previews.WAIT_SECONDS
+    return SHORT_SECONDS if too_hard.exists() else previews.WAIT_SECONDS
 
 
 def _fetch(file: File, path: Path) -> Path:
     chunks = s3.read(file.key, store=file.store)
     if chunks is None:
         raise previews.PreviewFailed("gone")
-    left = file.size
+    remaining = file.size
     with path.open("wb") as copy:
         for chunk in chunks:
-            left -= len(chunk)
-            if left < 0:
+            remaining -= len(chunk)
+            if remaining < 0:
                 raise previews.PreviewFailed("damaged")
             copy.write(chunk)
     return path
 
 
 def _store(preview: Preview, picture: previews.Picture) -> None:
-    """The object, then `ready`. Whoever lost the lease meanwhile stores nothing, or takes it away again."""
-    mine = Preview.objects.filter(pk=preview.pk, state=PreviewState.MAKING)
-    if not mine.filter(lease_until__gt=Now()).update(lease_until=seconds_from_now(LEASE_SECONDS)):
+    """Store the object, then set `ready`. After losing the lease nothing is stored, or the object is deleted again."""
+    rows = Preview.objects.filter(pk=preview.pk, state=PreviewState.MAKING)
+    if not rows.filter(lease_until__gt=Now()).update(lease_until=seconds_from_now(LEASE_SECONDS)):
         return
     digest = encode_digest(hashlib.sha256(picture.body).digest())
     s3.put(preview.key, picture.body, sha256=digest, store=preview.store)
     failpoint("preview.4-stored")
-    facts = {"size": len(picture.body), "width": picture.width, "height": picture.height}
-    ready = mine.update(state=PreviewState.READY, made_at=Now(), lease_until=Now(), **facts)
+    fields = {"size": len(picture.body), "width": picture.width, "height": picture.height}
+    updated = rows.update(state=PreviewState.READY, made_at=Now(), lease_until=Now(), **fields)
     failpoint("preview.5-ready")
-    if not ready and not Preview.objects.filter(pk=preview.pk).exists():
+    if not updated and not Preview.objects.filter(pk=preview.pk).exists():
         s3.delete(preview.key, store=preview.store)
 
 
-def _fail(begun: Mapping[PreviewKind, Preview], why: str) -> None:
-    _open(begun).update(state=PreviewState.FAILED, reason=REASONS[why], made_at=Now())
-    for preview in begun.values():
-        logger.info("preview_failed file=%s look=%s why=%s", preview.file_id, preview.look, why)
+def _fail(leased: Mapping[PreviewKind, Preview], reason: str) -> None:
+    _pending(leased).update(state=PreviewState.FAILED, reason=REASONS[reason], made_at=Now())
+    for preview in leased.values():
+        logger.info("preview_failed file=%s look=%s why=%s", preview.file_id, preview.look, reason)
 
 
-def _open(begun: Mapping[PreviewKind, Preview]) -> models.QuerySet[Preview]:
-    return Preview.objects.filter(pk__in=[preview.pk for preview in begun.values()], state=PreviewState.MAKING)
+def _pending(leased: Mapping[PreviewKind, Preview]) -> models.QuerySet[Preview]:
+    return Preview.objects.filter(pk__in=[preview.pk for preview in leased.values()], state=PreviewState.MAKING)

@@ -12,56 +12,57 @@ from django.utils import timezone
 from django_tasks.base import TASK_MIN_PRIORITY, Task, TaskResultStatus
 from django_tasks_db.models import DBTaskResult, get_date_max
 
-# A store that is away is asked again after these, doubling from the first to the last.
+# The pauses before retries of an unavailable storage, doubling from MIN to MAX.
 MIN_BACKOFF_SECONDS = 30
 MAX_BACKOFF_SECONDS = 3600
 MAX_ATTEMPTS = 40  # a day and a half
-MAX_WORKERS = 3  # a task that outlived so many workers may be what kills them
+MAX_WORKERS = 3  # a task whose workers were killed so often may be the cause
 KEPT_DAYS = 1
 ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
 
 
 def results_of(task: Task[Any, Any]) -> models.QuerySet[DBTaskResult[..., Any]]:
+    """Return the queue's rows of this task."""
     return DBTaskResult.objects.filter(task_path=task.module_path)
 
 
 def is_under_way(task: Task[Any, Any]) -> bool:
-    """Whether any such task is due or being worked at. What waits for its next try is not."""
+    """Return whether any such task is due or running. One that waits for its next try does not count."""
     return results_of(task).exclude(status__in=ENDED).exclude(_backoff()).exists()
 
 
 def waiting_ids(task: Task[Any, Any]) -> set[UUID]:
-    """The files, a task's first argument, of those tasks that wait for their next try."""
-    tasks = results_of(task).filter(_backoff()).values_list("args_kwargs", flat=True)
-    return {UUID(pk) for told in tasks for pk in told["args"][0]}
+    """Return the ids of the files, a task's first argument, in those tasks that wait for their next try."""
+    rows = results_of(task).filter(_backoff()).values_list("args_kwargs", flat=True)
+    return {UUID(pk) for arguments in rows for pk in arguments["args"][0]}
 
 
 def retry_later(task: Task[Any, Any], tries: int) -> Task[Any, Any]:
-    """The task, to be enqueued for when the store may be back after so many tries."""
+    """Return the task with the delay for the next try, after `tries` failed ones."""
     pause = min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2**tries)
     return task.using(run_after=timezone.now() + timedelta(seconds=pause))
 
 
 def fair_priority(owner_id: int | None) -> int:
-    """The priority of one more task for the files of this person: lower with each that waits already, so that people
-    take turns however much one of them sends. None stands for work that no person waits for."""
+    """Return the priority for another task of this person: lower with each that already waits, so that people take
+    turns however much one of them uploads. None means work that no person waits for."""
     waiting = DBTaskResult.objects.filter(status=TaskResultStatus.READY, args_kwargs__kwargs__owner_id=owner_id)
     return max(TASK_MIN_PRIORITY, -waiting[:-TASK_MIN_PRIORITY].count())
 
 
 def _backoff() -> Q:
-    """What has to be done at once has the latest of all dates (django_tasks_db)."""
+    """Return the condition for tasks that wait for their next try. Undelayed tasks have the maximum date."""
     return Q(status=TaskResultStatus.READY, run_after__gt=timezone.now(), run_after__lt=get_date_max())
 
 
 def tidy(task: Task[Any, Any], *, lost_after_seconds: float) -> None:
-    """Give what a killed worker held to another, and forget old results. Safe to repeat."""
+    """Requeue or fail the tasks of killed workers, and delete old results. Safe to repeat."""
     lost = results_of(task).filter(
         status=TaskResultStatus.RUNNING, started_at__lt=timezone.now() - timedelta(seconds=lost_after_seconds)
     )
     for result in lost:
-        given_up = len(result.worker_ids) >= MAX_WORKERS
-        status = TaskResultStatus.FAILED if given_up else TaskResultStatus.READY
-        lost.filter(pk=result.pk).update(status=status, finished_at=timezone.now() if given_up else None)
-    long_ago = timezone.now() - timedelta(days=KEPT_DAYS)
-    results_of(task).filter(status__in=ENDED, finished_at__lt=long_ago).delete()
+        is_failed = len(result.worker_ids) >= MAX_WORKERS
+        status = TaskResultStatus.FAILED if is_failed else TaskResultStatus.READY
+        lost.filter(pk=result.pk).update(status=status, finished_at=timezone.now() if is_failed else None)
+    cutoff = timezone.now() - timedelta(days=KEPT_DAYS)
+    results_of(task).filter(status__in=ENDED, finished_at__lt=cutoff).delete()

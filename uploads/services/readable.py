@@ -1,4 +1,4 @@
-"""Whether the storage gives out files, found out before a transfer begins."""
+"""Check that the storage can serve files before a transfer begins."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ STORAGE_CONCURRENCY = 16
 
 
 def require_readable(files: Sequence[Stored]) -> None:
-    """Ask the storage for a byte of each of these files, several at once, and keep what it says.
+    """Read one byte of each of these files, concurrently, and save which of them the storage refuses.
 
-    A file that was refused before and can be read again is asked for its previews. What the storage does not answer
-    now is left to the reading. Raises FilesRefused, which names those that are not given out. Safe to repeat.
+    Requests previews of files that were refused before and can be read again. Files without an answer are left to the
+    transfer itself. Raises FilesRefused, which names the refused files. Safe to repeat.
     """
-    watch = CircuitBreaker()
+    breaker = CircuitBreaker()
 
-    def ask(file: Stored) -> tuple[Stored, str, bool] | None:
-        """Why the storage may refuse the file, and whether it does now. None: it does not say."""
+    def probe(file: Stored) -> tuple[Stored, str, bool] | None:
+        """Return the file, the reason for a refusal, and whether it is refused now. None if unavailable."""
         try:
-            watch.require(file.store)
+            breaker.require(file.store)
             archived = s3.require_readable(file.key, size=file.size, store=file.store)
         except ObjectRefused as fault:
             return file, fault.reason, True
         except StorageUnavailable:
-            watch.doubt(file.store)
+            breaker.doubt(file.store)
             return None
         return file, Refusal.ARCHIVED if archived else "", False
 
     with ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:
-        answers = list(filter(None, threads.map(ask, files)))
-    for file, reason, _refused in answers:
+        results = list(filter(None, threads.map(probe, files)))
+    for file, reason, _refused in results:
         keep_refusal(file, reason)
-    retry_refused([file.id for file, _reason, refused in answers if file.refusal and not refused])
-    if told := [(file.name, reason) for file, reason, refused in answers if refused and _is_sure(file, reason)]:
-        raise FilesRefused(told)
+    retry_refused([file.id for file, _reason, refused in results if file.refusal and not refused])
+    if refusals := [(file.name, reason) for file, reason, refused in results if refused and _is_certain(file, reason)]:
+        raise FilesRefused(refusals)
 
 
-def _is_sure(file: Stored, reason: str) -> bool:
-    """An upload was readable once: that it is denied without a word of why is believed the second time."""
+def _is_certain(file: Stored, reason: str) -> bool:
+    """Return whether to trust the refusal. An upload was readable once, so an unexplained denial must happen twice."""
     return reason != Refusal.DENIED or bool(file.refusal) or file.origin != Origin.UPLOADED

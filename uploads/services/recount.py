@@ -1,4 +1,4 @@
-"""Count the rows, and say where the kept totals and what people have used differ from them."""
+"""Recount the rows, and compare the stored counters and the usage of each person with them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from django.db import connection, transaction
 from amalga.db import without_statement_timeout
 from uploads.models import apply_deltas
 
-LOCK = 0x7265636F756E74  # one at a time: two would both add what is missing
+LOCK = 0x7265636F756E74  # one at a time: two would both add the difference
 
-# As the triggers count (migration 0005). Figures with the notes that are not folded yet, and the rows, are seen by
-# one statement, and so at one moment, while uploads go on.
+# Counts as the triggers do (migration 0005). One statement reads the counters, their pending changes and the rows, and
+# so sees them at one moment, while uploads go on.
 DIFFERENCES = """
 WITH rows AS (
     SELECT size, owner_id, coalesce(folder_id, 0) AS folder_id, family,
@@ -52,11 +52,11 @@ WITH rows AS (
     FROM kept FULL JOIN counted USING (kind, key, status)
     WHERE coalesce(kept.files, 0) <> coalesce(counted.files, 0)
         OR coalesce(kept.bytes, 0) <> coalesce(counted.bytes, 0)
-){mend}
+){fix}
 SELECT kind, key, status, kept_files, kept_bytes, files, bytes FROM differing ORDER BY kind, key, status
 """
 
-# What people have stored and made, as their usage rows tell and as the rows have it; in one statement as well.
+# The usage of each person, in their usage row and by the files, folders and tags; in one statement as well.
 USAGE_DIFFERENCES = """
 WITH counted AS (
     SELECT owner_id, sum(files) AS files, sum(bytes) AS bytes, sum(folders) AS folders, sum(tags) AS tags FROM (
@@ -75,7 +75,7 @@ WITH counted AS (
         coalesce(kept.folders, 0) AS kept_folders, coalesce(counted.folders, 0)::bigint AS folders,
         coalesce(kept.tags, 0) AS kept_tags, coalesce(counted.tags, 0)::bigint AS tags
     FROM uploads_usage AS kept FULL JOIN counted USING (owner_id)
-){mend}
+){fix}
 SELECT 'usage', owner_id::text, of.status, of.kept_files, of.kept_bytes, of.files, of.bytes
 FROM differing CROSS JOIN LATERAL (VALUES
     ('files', kept_files, kept_bytes, files, bytes),
@@ -86,8 +86,8 @@ WHERE of.kept_files <> of.files OR of.kept_bytes <> of.bytes
 ORDER BY owner_id, of.status
 """
 
-# Added to what is kept by now, since people go on working.
-USAGE_FIX_SQL = """, mended AS (
+# Adds the difference to the current values, since people go on working.
+USAGE_FIX_SQL = """, fixed AS (
     INSERT INTO uploads_usage AS usage (owner_id, files, bytes, folders, tags)
     SELECT owner_id, files, bytes, folders, tags FROM differing
     WHERE files <> kept_files OR bytes <> kept_bytes OR folders <> kept_folders OR tags <> kept_tags
@@ -98,8 +98,8 @@ USAGE_FIX_SQL = """, mended AS (
     )
 )"""
 
-# What is missing is added as a note like any other, so that nothing has to wait for it.
-FIX_SQL = """, mended AS (
+# Adds the difference as a change like those of the triggers, so that nothing waits for a lock.
+FIX_SQL = """, fixed AS (
     INSERT INTO uploads_change (kind, key, status, files, bytes)
     SELECT kind, key, status, files - kept_files, bytes - kept_bytes FROM differing
 )"""
@@ -107,7 +107,7 @@ FIX_SQL = """, mended AS (
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A figure as it is kept, and as the rows have it: files and bytes."""
+    """A counter that differs: files and bytes as stored (`kept_…`), and by the rows."""
 
     kind: str
     key: str
@@ -119,14 +119,16 @@ class Difference:
 
 
 def recount(*, apply: bool = False) -> list[Difference]:
-    """Every figure that differs from the rows; with `apply` they agree afterwards. Safe to repeat, and while people
-    work. Reads every file's row once: seconds for each million."""
+    """Return the counters that differ from the rows; with `apply`, correct them. Safe to repeat and during uploads.
+
+    Reads the row of every file once: seconds for each million.
+    """
     with without_statement_timeout(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        cursor.execute(DIFFERENCES.format(mend=FIX_SQL if apply else ""))
-        found = [Difference(*row) for row in cursor.fetchall()]
-        cursor.execute(USAGE_DIFFERENCES.format(mend=USAGE_FIX_SQL if apply else ""))
-        found += [Difference(*row) for row in cursor.fetchall()]
+        cursor.execute(DIFFERENCES.format(fix=FIX_SQL if apply else ""))
+        differences = [Difference(*row) for row in cursor.fetchall()]
+        cursor.execute(USAGE_DIFFERENCES.format(fix=USAGE_FIX_SQL if apply else ""))
+        differences += [Difference(*row) for row in cursor.fetchall()]
     if apply:
         apply_deltas()
-    return found
+    return differences

@@ -1,4 +1,4 @@
-"""Adopt objects that no row knows."""
+"""Recover orphans: create files for objects without a row."""
 
 from __future__ import annotations
 
@@ -41,35 +41,38 @@ from uploads.services.fsck.repair import complete_run
 from uploads.services.mime import detect_type
 
 ADOPT_BATCH_SIZE = 500
+RECOVER_BATCH_SIZE = 1000
+CONCURRENCY = 8
+FOLDER = "Recovered"  # followed by the time
 REPAIRED = "made a file again"
 
 
 def adopt_orphans(owner: User, *, apply: bool) -> int:
-    """Give `owner` a private file for each orphan that the last complete run of fsck found under `f/`, in a folder of
-    their own; how many. Names are lost with the rows: each is called by its key. Safe to repeat.
+    """Create a private file of `owner` for each orphan under `f/` in the last complete run of fsck.
 
-    Raises Refused without such a run of the last 24 hours, StorageUnavailable, Forbidden.
+    Returns how many there are. The files go into a new folder. Their names are lost with the rows, so each is named by
+    its key. Safe to repeat. Raises Refused without such a run in the last 24 hours, StorageUnavailable, Forbidden.
     """
     scope = Scope(s3.main_store().name)
     orphans = complete_run(scope).findings.filter(trouble=Trouble.ORPHAN, mended="", key__startswith="f/")
     if not apply:
         return orphans.count()
-    done, folder = 0, None
+    count, folder = 0, None
     for findings in _batches(list(orphans.order_by("pk"))):
-        # whatever got a row meanwhile is no orphan any more
+        # an object that has got a row since is no orphan
         verdicts = recheck([finding.key for finding in findings], store=scope.store, grace=0)
-        there = [verdict for verdict in verdicts if verdict.trouble == Trouble.ORPHAN]
-        if there:
-            folder = folder or _folder(owner)
-            done += _give(owner, folder, there, scope.store)
+        verdicts = [verdict for verdict in verdicts if verdict.trouble == Trouble.ORPHAN]
+        if verdicts:
+            folder = folder or _create_folder(owner)
+            count += _create_files(owner, folder, verdicts, scope.store)
         Finding.objects.filter(pk__in=[finding.pk for finding in findings]).update(mended=REPAIRED)
-    return done
+    return count
 
 
-def _give(owner: User, folder: Folder, verdicts: Sequence[Verdict], store: str) -> int:
-    found = [verdict.sight.item for verdict in verdicts if verdict.sight.item is not None]
-    told = [{"key": one.key, "store": store, "size": one.size, "at": one.modified.isoformat()} for one in found]
-    lines = io.StringIO("".join(json.dumps(one) + "\n" for one in told))
+def _create_files(owner: User, folder: Folder, verdicts: Sequence[Verdict], store: str) -> int:
+    items = [verdict.sight.item for verdict in verdicts if verdict.sight.item is not None]
+    objects = [{"key": item.key, "store": store, "size": item.size, "at": item.modified.isoformat()} for item in items]
+    lines = io.StringIO("".join(json.dumps(line) + "\n" for line in objects))
     files = [File(**row) for row in recovered_rows(lines, owner_id=owner.pk, folder_id=folder.pk)]
     with transaction.atomic():
         Usage.objects.locked(owner.pk).change(files=len(files), bytes=sum(file.size for file in files))
@@ -78,14 +81,14 @@ def _give(owner: User, folder: Folder, verdicts: Sequence[Verdict], store: str) 
     return len(files)
 
 
-def _folder(owner: User) -> Folder:
+def _create_folder(owner: User) -> Folder:
     path = f"{FOLDER} {datetime.now(UTC):%Y-%m-%d %H.%M.%S}"
-    made = ensure([path], by=owner, limited=False)[path]
-    if isinstance(made, Problem):
-        raise made
-    if made is None:
+    folder = ensure([path], by=owner, limited=False)[path]
+    if isinstance(folder, Problem):
+        raise folder
+    if folder is None:
         raise AssertionError("a path that is not empty has a folder")
-    return made
+    return folder
 
 
 def _batches(findings: list[Finding]) -> Iterator[list[Finding]]:
@@ -93,39 +96,37 @@ def _batches(findings: list[Finding]) -> Iterator[list[Finding]]:
         yield findings[first : first + ADOPT_BATCH_SIZE]
 
 
-FOLDER = "Recovered"  # and when
-AT_ONCE = 8
-RECOVER_BATCH_SIZE = 1000
-
-
 def recovered_rows(unknown: IO[str], *, owner_id: int, folder_id: int) -> Iterator[dict[str, Any]]:
-    """A row for each of these objects: named by its key, typed by its first bytes, private to `owner_id`, and ours to
-    remove. Its checksum is not known before `verify` reads it. Raises StorageUnavailable."""
-    with ThreadPoolExecutor(AT_ONCE) as workers:
+    """Yield a row for each of these objects, JSON lines with `key`, `store`, `size` and `at`.
+
+    Each is named by its key, typed by its first bytes, private to `owner_id`, and is deleted with its object. Its
+    checksum is unknown until `verify` reads it. Raises StorageUnavailable.
+    """
+    with ThreadPoolExecutor(CONCURRENCY) as workers:
         while batch := [json.loads(line) for line in islice(unknown, RECOVER_BATCH_SIZE)]:
-            for told, stored in zip(batch, workers.map(_head, batch), strict=True):
+            for line, stored in zip(batch, workers.map(_head, batch), strict=True):
                 if stored is not None:
-                    yield _row(told, stored, owner_id, folder_id)
+                    yield _row(line, stored, owner_id, folder_id)
 
 
-def _head(told: dict[str, Any]) -> s3.ObjectHead | None:
-    return s3.head_and_sniff(told["key"], size=told["size"], store=told["store"])
+def _head(line: dict[str, Any]) -> s3.ObjectHead | None:
+    return s3.head_and_sniff(line["key"], size=line["size"], store=line["store"])
 
 
-def _row(told: dict[str, Any], stored: s3.ObjectHead, owner_id: int, folder_id: int) -> dict[str, Any]:
+def _row(line: dict[str, Any], stored: s3.ObjectHead, owner_id: int, folder_id: int) -> dict[str, Any]:
     detected = detect_type(stored.first_bytes)
-    family = Category.ARCHIVE if stored.content_encoding else Category(category_of(detected))
+    category = Category.ARCHIVE if stored.content_encoding else Category(category_of(detected))
     pk = str(uuid.uuid4())
     return {
-        "id": pk, "token": pk, "key": told["key"], "store": told["store"], "origin": Origin.ADOPTED.value,
-        "owner_id": owner_id, "folder_id": folder_id, "name": _name(told["key"], detected), "series": None,
+        "id": pk, "token": pk, "key": line["key"], "store": line["store"], "origin": Origin.ADOPTED.value,
+        "owner_id": owner_id, "folder_id": folder_id, "name": _name(line["key"], detected), "series": None,
         "current": True, "visibility": Visibility.PRIVATE.value, "claimed_type": "", "detected_type": detected,
-        "content_encoding": stored.content_encoding, "refusal": "", "family": family.value,
-        "modified": told["at"], "state": State.AVAILABLE.value,
+        "content_encoding": stored.content_encoding, "refusal": "", "family": category.value,
+        "modified": line["at"], "state": State.AVAILABLE.value,
         "size": stored.size, "part_size": part_size_for(stored.size, smallest=settings.UPLOAD_PART_BYTES),
         "etag": stored.etag, "checksum": "", "checksum_algorithm": "sha256",
         "checksum_basis": ChecksumStatus.UNREAD.value,
-        "created_at": told["at"], "updated_at": told["at"], "available_at": told["at"],
+        "created_at": line["at"], "updated_at": line["at"], "available_at": line["at"],
     }  # fmt: skip
 
 

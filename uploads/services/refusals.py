@@ -1,4 +1,4 @@
-"""Files that the storage refuses to give out."""
+"""Files that the storage refuses to serve."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_NAMES = 5  # in a sentence
 
 
 class Stored(Protocol):
-    """What is needed of a file: its row, or some columns of it."""
+    """The fields that are needed of a file, from its row or from a query of some columns."""
 
     @property
     def id(self) -> UUID: ...
@@ -39,13 +39,13 @@ class Stored(Protocol):
 
 
 class FilesRefused(Problem):
-    """The storage does not give out these files, for the reasons of models.Refusal."""
+    """The storage refuses to serve these files, for the reasons of models.Refusal."""
 
     def __init__(self, refused: Sequence[tuple[str, str]]) -> None:
-        """`refused`: the name of each file, and the reason."""
-        by_reason = {reason: [name for name, its in refused if its == reason] for reason in Refusal.values}
-        told = [_sentence(reason, names) for reason, names in by_reason.items() if names]
-        super().__init__(" ".join(told))
+        """`refused`: the name and the reason of each file."""
+        by_reason = {reason: [name for name, given in refused if given == reason] for reason in Refusal.values}
+        sentences = [_sentence(reason, names) for reason, names in by_reason.items() if names]
+        super().__init__(" ".join(sentences))
         self.code = ObjectArchived.code if by_reason[Refusal.ARCHIVED] else ObjectRefused.code
 
 
@@ -74,13 +74,14 @@ def _sentence(reason: str, names: Sequence[str]) -> str:
 
 
 def in_a_sentence(names: Sequence[str]) -> str:
+    """Return the quoted names, separated by commas, at most MAX_NAMES of them."""
     return ", ".join([f"“{name}”" for name in names[:MAX_NAMES]] + ["…"] * (len(names) > MAX_NAMES))
 
 
 def keep_refusal(file: Stored, refusal: str) -> None:
-    """Keep with the row why the storage does not give out its object; empty where it does. Safe to repeat.
+    """Save the reason why the storage refuses the file's object; empty if it does not. Safe to repeat.
 
-    A database that keeps nothing now is no reason to fail: the storage can be asked again.
+    A database error is only logged, since the storage can be queried again.
     """
     if refusal == file.refusal:
         return

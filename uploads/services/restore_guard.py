@@ -1,9 +1,8 @@
-"""Whether the database still knows all that it once knew.
+"""Detect a database that was restored to an earlier moment, and stop removals until an operator accepts it.
 
-A database that is restored to an earlier moment takes files for trash that people have taken out of it since, and
-uploads for given up that were finished. So the sweep notes in the bucket, beside its marker, which event was the
-newest, and nothing is removed by a database that has no such event. What happens in it afterwards does not make up for
-that: an event of the same number has another time.
+Such a database still lists files in the trash that were restored since, and uploads as unfinished that were finished.
+So the sweep writes a checkpoint into the bucket, beside the marker, with the newest event; a database without this
+event removes nothing. Later events do not replace it: one with the same number has another time.
 """
 
 from __future__ import annotations
@@ -23,56 +22,56 @@ from uploads.services.bucket_owner import require_marker
 logger = logging.getLogger(__name__)
 
 NAME = "clock"  # of the heartbeat
-# Databases cannot be restored to the last minutes (RDS: five): what is noted a minute late is noted in time.
+# A database cannot be restored to the last minutes (RDS: five), so a checkpoint that is a minute old is in time.
 PAUSE_SECONDS = 60
-# An event has the time at which its transaction began, and is seen when that ends.
+# An event has the time at which its transaction began, and is visible once that ends.
 SLACK = timedelta(minutes=5)
 
 
 def require_removal() -> None:
-    """Return when objects may be removed. Raises Paused where an operator said no, and as `require_history` does."""
+    """Return if objects may be removed. Raises Paused while PURGE_PAUSED is on, and as `require_history` does."""
     if settings.PURGE_PAUSED:
         raise Paused("PURGE_PAUSED is on: nothing is expired, purged, erased or set aside. Remove it to go on.")
     require_history()
 
 
 def require_history() -> None:
-    """Return when this database has the event that the main store's bucket remembers.
+    """Return if this database has the event of the checkpoint in the main store's bucket.
 
-    Raises DatabaseOlderThanBucket when it has not, StorageUnavailable when the bucket cannot be asked, and
-    ValidationFailed when it remembers something odd.
+    Raises DatabaseOlderThanBucket if not, StorageUnavailable, and ValidationFailed for an unreadable checkpoint.
     """
-    seen = stored_high_water_mark()
-    if seen is not None and not contains_event(seen):
-        raise DatabaseOlderThanBucket(describe_lag(seen))
+    checkpoint = stored_high_water_mark()
+    if checkpoint is not None and not contains_event(checkpoint):
+        raise DatabaseOlderThanBucket(describe_lag(checkpoint))
 
 
 def stored_high_water_mark() -> s3.HighWaterMark | None:
-    """What the main store's bucket remembers of this database; of another it may say what it likes. Raises as
-    `require_history` does."""
-    seen = s3.read_high_water_mark()
-    return seen if seen is not None and seen.installation == Installation.objects.own_id() else None
+    """Return the checkpoint of this database in the main store's bucket; None if there is none, or one of another
+    database. Raises StorageUnavailable, ValidationFailed."""
+    checkpoint = s3.read_high_water_mark()
+    return checkpoint if checkpoint is not None and checkpoint.installation == Installation.objects.own_id() else None
 
 
-def contains_event(seen: s3.HighWaterMark) -> bool:
-    """Whether this database has that event."""
-    return Event.objects.filter(pk=seen.event, at=seen.at).exists()
+def contains_event(checkpoint: s3.HighWaterMark) -> bool:
+    """Return whether this database has the event of the checkpoint."""
+    return Event.objects.filter(pk=checkpoint.event, at=checkpoint.at).exists()
 
 
-def describe_lag(seen: s3.HighWaterMark) -> str:
+def describe_lag(checkpoint: s3.HighWaterMark) -> str:
+    """Return the message for operators: how far the database is behind the checkpoint, and what to do."""
     newest = Event.objects.first()
-    last = f"its newest event is of {_mark_written(newest.at)}" if newest else "it has no event at all"
+    last = f"its newest event is of {_format_time(newest.at)}" if newest else "it has no event at all"
     return (
-        f"The database is older than the bucket: it does not know event {seen.event} of {_mark_written(seen.at)}, "
-        f"and {last}. "
+        f"The database is older than the bucket: it does not know event {checkpoint.event} of "
+        f"{_format_time(checkpoint.at)}, and {last}. "
         "It was restored to an earlier moment, or is an old copy. Nothing is expired, purged, erased or set aside "
         "until `manage.py after_restore --apply` accepts it (docs/restore.md)."
     )
 
 
 def write_high_water_mark() -> None:
-    """Tell the main store's bucket which event is the newest, if there was any since it was last told; once a minute at
-    most. A bucket that is not ours is not told. Raises DatabaseOlderThanBucket, StorageUnavailable."""
+    """Write a checkpoint with the newest event to the main store's bucket if there are new events; once a minute at
+    most, and only to our own bucket. Raises DatabaseOlderThanBucket, StorageUnavailable."""
     if not _is_due():
         return
     try:
@@ -84,7 +83,7 @@ def write_high_water_mark() -> None:
 
 
 def accept_high_water_mark() -> None:
-    """Have the bucket remember this database as it is, whatever it remembered before."""
+    """Overwrite the checkpoint with the newest event of this database, whatever it was before."""
     newest = Event.objects.first()
     if newest is not None:
         s3.put_high_water_mark(s3.HighWaterMark(Installation.objects.own_id(), newest.pk, newest.at))
@@ -95,9 +94,9 @@ def _is_due() -> bool:
     last = Heartbeat.objects.last_of(NAME)
     if last is None:
         return Event.objects.exists()
-    rested = Heartbeat.objects.filter(name=NAME, at__lte=seconds_from_now(-PAUSE_SECONDS)).exists()
-    return rested and Event.objects.filter(at__gt=last - SLACK, at__lte=Now()).exists()
+    has_paused = Heartbeat.objects.filter(name=NAME, at__lte=seconds_from_now(-PAUSE_SECONDS)).exists()
+    return has_paused and Event.objects.filter(at__gt=last - SLACK, at__lte=Now()).exists()
 
 
-def _mark_written(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,5 +1,6 @@
-"""Whether the sender of an upload may still put it where it goes. Days may lie between its start and its end, so this
-is asked whenever parts are signed, and before the file becomes available."""
+"""Check that the sender of an upload may still add it to its folder, or as a version of its file.
+
+Days may pass between its start and its end, so this is checked when parts are signed, and before it is published."""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ from uploads.models.users import load_user
 
 
 def refusals(sender_id: int, files: Sequence[File]) -> dict[UUID, Problem]:
-    """Return why each of this sender's unfinished uploads is refused now; those that are not refused are left out.
+    """Return the problem of each of this sender's unfinished uploads that is refused now.
 
-    Rights are read again: the person of a request may have been read minutes ago. At most four queries, however many
-    files.
+    Permissions are read again, since the user of a request may have been loaded minutes ago. At most four queries,
+    however many files.
     """
     if not files:
         return {}
@@ -29,7 +30,7 @@ def refusals(sender_id: int, files: Sequence[File]) -> dict[UUID, Problem]:
         }
     new = [file for file in files if file.current]
     versions = [file for file in files if not file.current]
-    return _of_new_files(sender, new) | _of_versions(sender, versions)
+    return _refuse_new_files(sender, new) | _refuse_versions(sender, versions)
 
 
 def require_right(file: File) -> None:
@@ -38,9 +39,9 @@ def require_right(file: File) -> None:
         raise problem
 
 
-def _of_new_files(sender: User, files: Sequence[File]) -> dict[UUID, Problem]:
-    wanted = {file.folder_id for file in files if file.folder_id is not None}
-    rows = Folder.objects.accepting(sender).filter(pk__in=wanted) if wanted else Folder.objects.none()
+def _refuse_new_files(sender: User, files: Sequence[File]) -> dict[UUID, Problem]:
+    folder_ids = {file.folder_id for file in files if file.folder_id is not None}
+    rows = Folder.objects.accepting(sender).filter(pk__in=folder_ids) if folder_ids else Folder.objects.none()
     accepting = {None, *rows.values_list("pk", flat=True)}
     return {
         file.pk: Forbidden(_("You may not put files into this folder."))
@@ -49,16 +50,16 @@ def _of_new_files(sender: User, files: Sequence[File]) -> dict[UUID, Problem]:
     }
 
 
-def _of_versions(sender: User, files: Sequence[File]) -> dict[UUID, Problem]:
+def _refuse_versions(sender: User, files: Sequence[File]) -> dict[UUID, Problem]:
     if not files:
         return {}
     replaced = File.objects.by_links({file.link for file in files})
-    there = {file.link for file in replaced}
+    existing = {file.link for file in replaced}
     changeable = {file.link for file in replaced.changeable_by(sender)}
-    found: dict[UUID, Problem] = {}
+    problems: dict[UUID, Problem] = {}
     for file in files:
-        if file.link not in there:
-            found[file.pk] = Gone()
+        if file.link not in existing:
+            problems[file.pk] = Gone()
         elif file.link not in changeable:
-            found[file.pk] = Forbidden(_("The file to replace is not there, or not yours to change."))
-    return found
+            problems[file.pk] = Forbidden(_("The file to replace is not there, or not yours to change."))
+    return problems

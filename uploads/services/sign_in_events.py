@@ -1,4 +1,4 @@
-"""Who came, who left, who did not get in, and what became of accounts. All of it is written into the activity log."""
+"""Record sign-ins, failed sign-ins, sign-outs, and changes of accounts in the audit log."""
 
 from __future__ import annotations
 
@@ -17,50 +17,51 @@ MAX_NAME_CHARACTERS = 150  # as Django's own user names
 
 
 def on_login(user: User, *, how: Sequence[str] = ()) -> None:
-    """`how`: by which ways they proved who they are, if that is known."""
+    """Record a sign-in. `how`: the authentication methods, if they are known."""
     detail: dict[str, Any] = {"how": list(how)} if how else {}
     Event.objects.record(Action.LOGIN, by=user, **detail)
     logger.info("signed_in user=%s", user.pk)
 
 
 def on_logout(*, user: User | None, **_: Any) -> None:
-    """Django tells it of strangers as well, who had nothing to leave."""
+    """Record a sign-out. Django also sends the signal for anonymous sessions, which are not recorded."""
     if user is not None:
         Event.objects.record(Action.LOGOUT, by=user)
         logger.info("signed_out user=%s", user.pk)
 
 
 def on_login_failed(*, credentials: Mapping[str, Any], **_: Any) -> None:
-    """Somebody failed to sign in. The name that was tried is kept, the password never."""
+    """Record a failed sign-in, with the name but never the password."""
     Event.objects.record(Action.LOGIN_FAILED, name=tried_name(credentials.get("username")))
     logger.info("sign_in_failed")
 
 
 def on_code_failed(*, user: User, **_: Any) -> None:
-    """The password was right, the code was not."""
+    """Record a wrong second-factor code after a correct password."""
     Event.objects.record(Action.LOGIN_FAILED, name=user.get_username(), step="code")
     logger.warning("second_factor_failed user=%s", user.pk)
 
 
 def on_throttled(name: str, *, seconds: int) -> None:
-    """Tries went on until the next one has to wait. Those made meanwhile are nowhere: they would fill the log."""
+    """Record that sign-in attempts are throttled. The refused attempts are not recorded: they would fill the log."""
     Event.objects.record(Action.LOGIN_FAILED, name=tried_name(name), wait_seconds=seconds)
     logger.warning("sign_in_has_to_wait seconds=%s", seconds)
 
 
 def password_changed(person: User, *, by: User | None) -> None:
-    """Django ends all other sessions of that person by itself: their hash no longer fits."""
+    """Record a password change. Django itself ends the person's other sessions, whose hash no longer matches."""
     Event.objects.record(Action.PASSWORD, by=by, name=person.get_username())
     logger.info("password_changed user=%s by=%s", person.pk, by.pk if by else None)
 
 
 def factor_changed(person: User, *, by: User | None, act: str, kind: str) -> None:
+    """Record that a second factor was added or removed."""
     Event.objects.record(Action.FACTOR, by=by, name=person.get_username(), act=act, kind=kind)
     logger.info("second_factor_changed user=%s act=%s kind=%s by=%s", person.pk, act, kind, by.pk if by else None)
 
 
 def end_sessions(person: User, *, by: User | None, but: str | None = None, why: str = "") -> int:
-    """End this person's sessions everywhere, at once; `but` the one with this key. Safe to repeat."""
+    """End all sessions of this person, except the one with the key `but`, and return how many. Safe to repeat."""
     ended = Session.objects.end(person, but=but)
     if ended or by != person:
         Event.objects.record(Action.SESSION, by=by, name=person.get_username(), ended=ended, why=why)
@@ -69,7 +70,7 @@ def end_sessions(person: User, *, by: User | None, but: str | None = None, why: 
 
 
 def session_too_old(person_id: str) -> None:
-    """A session reached the age at which everybody signs in anew."""
+    """Record that a session reached the maximum age."""
     person = User.objects.filter(pk=person_id).first()
     if person is not None:
         Event.objects.record(Action.SESSION, by=person, name=person.get_username(), ended=1, why="age")
@@ -77,7 +78,7 @@ def session_too_old(person_id: str) -> None:
 
 
 def activated(person: User, *, by: User | None) -> None:
-    """An account was opened or closed. A closed one is out with its next request, and no old session comes back."""
+    """Record that an account was activated or deactivated. Deactivating ends all sessions with their next request."""
     Event.objects.record(
         Action.ACCOUNT, by=by, name=person.get_username(), act="opened" if person.is_active else "closed"
     )
@@ -87,7 +88,7 @@ def activated(person: User, *, by: User | None) -> None:
 
 
 def forget_factors(person: User, *, by: User | None) -> int:
-    """Take this person's second factor and recovery codes away, and end their sessions: they set up new ones."""
+    """Remove this person's second factor and recovery codes, end their sessions, and return how many were removed."""
     kinds = list(Authenticator.objects.filter(user=person).values_list("type", flat=True))
     Authenticator.objects.filter(user=person).delete()
     for kind in kinds:
@@ -97,5 +98,5 @@ def forget_factors(person: User, *, by: User | None) -> int:
 
 
 def tried_name(text: object) -> str:
-    """What was typed as a name, in one line of visible characters."""
+    """Return the attempted user name in one line of printable characters."""
     return "".join(char for char in str(text or "") if char.isprintable())[:MAX_NAME_CHARACTERS]

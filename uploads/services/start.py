@@ -1,4 +1,4 @@
-"""Reserve rows for files that are about to be sent."""
+"""Create uploads: reserve a row for each file that is about to be sent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The row of one announced file; `new` is False when the token was used before."""
+    """The row of a created upload; `new` is False when the token was used before."""
 
     file: File
     new: bool
@@ -42,72 +42,74 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Where the files of one call go: the folder of each path, and the files that are to be replaced."""
+    """Where the files of one call go: the folder of each path, and the files that get a new version."""
 
     folders: Mapping[str, Folder | Problem | None]
     replaced: Mapping[UUID, File]
-    usages: Mapping[int, Usage]  # of the owners of these files
-    versions: Counter[UUID]  # how many each of them has, those of this call included
+    usages: Mapping[int, Usage]  # by owner of these files
+    versions: Counter[UUID]  # versions of each, including those of this call
 
     def require_room(self, file: File, size: int, fresh: Sequence[File]) -> None:
-        """Raise OverQuota when the owner of the file that is to be replaced has no room for `size` bytes more.
+        """Raise OwnerOverQuota when the owner of the file to replace has no room for `size` bytes more.
 
-        Not reserved: what counts is asked under the lock when the version ends.
+        Nothing is reserved: the quota is checked again under the lock when the version is published.
         """
-        taken = [one.size for one in fresh if one.series and self.replaced[one.series].owner_id == file.owner_id]
+        sizes = [row.size for row in fresh if row.series and self.replaced[row.series].owner_id == file.owner_id]
         usage = self.usages.get(file.owner_id) or Usage(owner_id=file.owner_id)
-        if not Usage(files=usage.files + len(taken), bytes=usage.bytes + sum(taken)).has_room(size):
+        if not Usage(files=usage.files + len(sizes), bytes=usage.bytes + sum(sizes)).has_room(size):
             raise OwnerOverQuota()
 
 
 @deadline(CALL_SECONDS)
-def start(owner: User, wanted: Sequence[NewUpload], *, into: Folder | None = None) -> list[Started | Problem]:
-    """One row for each file, or why not, in the order asked. Safe to repeat: a token gives its row again.
+def start(owner: User, uploads: Sequence[NewUpload], *, into: Folder | None = None) -> list[Started | Problem]:
+    """Create a row for each file, and return for each, in order, the upload or the problem. Safe to repeat: a token
+    gives its row again.
 
-    `into` is the folder that the files' own paths begin in. Folders are made first, each by itself. Then
-    everything happens in one short transaction under the owner's usage row, so that any number of
-    calls at once never exceed a quota. The store is not asked: nothing can be left there.
+    `into` is the folder that the files' paths start in. Folders are created first, each by itself. The rest happens in
+    one short transaction with the owner's usage row locked, so that concurrent calls never exceed a quota. The storage
+    is not called, so nothing can be left there.
     """
-    places = _places(owner, wanted, into)
+    places = _places(owner, uploads, into)
     failpoint("start.1-folders-made")
     with transaction.atomic():
         usage = Usage.objects.locked(owner.pk)
         _release_overdue(owner, usage)
-        known = File.objects.owned_by(owner).by_token(new.token for new in wanted)
-        answers: list[Started | Problem] = []
+        by_token = File.objects.owned_by(owner).by_token(new.token for new in uploads)
+        outcomes: list[Started | Problem] = []
         fresh: list[File] = []
-        for new in wanted:
-            answer = _create(new, owner, usage, fresh, known, places)
-            answers.append(answer)
-            if isinstance(answer, Started):
-                known[new.token] = answer.file
+        for new in uploads:
+            outcome = _create(new, owner, usage, fresh, by_token, places)
+            outcomes.append(outcome)
+            if isinstance(outcome, Started):
+                by_token[new.token] = outcome.file
         File.objects.bulk_create(fresh)
         usage.change(files=len(fresh), bytes=sum(file.size for file in fresh))
         failpoint("start.2-reserving")
     failpoint("start.3-reserved")
     for file in fresh:
         logger.info("upload_started file=%s owner=%s size=%s", file.pk, owner.pk, file.size)
-    return [_with_url(answer, new) for answer, new in zip(answers, wanted, strict=True)]
+    return [_presign(outcome, new) for outcome, new in zip(outcomes, uploads, strict=True)]
 
 
 def validate_type(*types: str, name: str) -> None:
     """Raise RefusedType when the name's extension or one of the media types is on the refused list.
 
-    A type stands on it under each of its names, and with the container that it is made of, unless it is a document.
+    A refused type is refused under all its aliases, and a refused container refuses types built on it, except
+    documents.
     """
     if not settings.UPLOAD_REFUSED_TYPES:
         return
     media_types = {canonical(kind) for kind in types} - {""}
     media_types |= {container for kind in media_types for container in containers_of(kind)}
-    families = {f"{kind.partition('/')[0]}/*" for kind in media_types}
-    refused = {canonical(word): word for word in settings.UPLOAD_REFUSED_TYPES}
-    for kind in (extensions_of(name) | media_types | families) & refused.keys():
+    wildcards = {f"{kind.partition('/')[0]}/*" for kind in media_types}
+    refused = {canonical(entry): entry for entry in settings.UPLOAD_REFUSED_TYPES}
+    for kind in (extensions_of(name) | media_types | wildcards) & refused.keys():
         raise RefusedType(_("Files of type %(type)s are not accepted here.") % {"type": kind})
 
 
-def _places(owner: User, wanted: Sequence[NewUpload], into: Folder | None) -> _Places:
-    folders = ensure({new.folder for new in wanted if new.replaces is None}, by=owner, into=into)
-    links = {new.replaces for new in wanted if new.replaces is not None}
+def _places(owner: User, uploads: Sequence[NewUpload], into: Folder | None) -> _Places:
+    folders = ensure({new.folder for new in uploads if new.replaces is None}, by=owner, into=into)
+    links = {new.replaces for new in uploads if new.replaces is not None}
     rows = File.objects.changeable_by(owner).listed().by_links(links) if links else []
     replaced = {file.link: file for file in rows}
     others = {file.owner_id for file in replaced.values()} - {owner.pk}
@@ -116,10 +118,10 @@ def _places(owner: User, wanted: Sequence[NewUpload], into: Folder | None) -> _P
 
 
 def _create(
-    new: NewUpload, owner: User, usage: Usage, fresh: list[File], known: dict[UUID, File], places: _Places
+    new: NewUpload, owner: User, usage: Usage, fresh: list[File], by_token: dict[UUID, File], places: _Places
 ) -> Started | Problem:
-    if new.token in known:
-        file = known[new.token]
+    if new.token in by_token:
+        file = by_token[new.token]
         return Gone() if file.state in {State.TRASHED, State.DELETING} else Started(file, new=False)
     try:
         _require_quota(new, usage, fresh)
@@ -141,13 +143,13 @@ def _create(
         signed_until=seconds_from_now(s3.URL_SECONDS) if new.sha256 else None,
     )
     if file.part_count == 1:
-        file.checksum = new.sha256 or ""  # announced; it counts once the file is available
+        file.checksum = new.sha256 or ""  # as announced; valid once the file is available
     fresh.append(file)
     return Started(file, new=True)
 
 
 def _resolve_folder(new: NewUpload, owner: User, fresh: Sequence[File], places: _Places) -> dict[str, Any]:
-    """Where the row goes and who sees it: as announced, or as the file that it is to replace."""
+    """Return the fields for folder and visibility: as announced, or those of the file to replace."""
     if new.replaces is not None:
         file = places.replaced.get(new.replaces)
         if file is None:
@@ -183,24 +185,24 @@ def _require_quota(new: NewUpload, usage: Usage, fresh: list[File]) -> None:
 
 
 def _release_overdue(owner: User, usage: Usage) -> None:
-    """Expiry gives the reservation back at once, not only when the next sweep comes."""
+    """Discard the owner's expired uploads, so that their reservations are free before the next sweep."""
     if File.objects.overdue().discard(owner_id=owner.pk):
         usage.refresh_from_db()
 
 
-def _with_url(answer: Started | Problem, new: NewUpload) -> Started | Problem:
-    """Add the URL of a file that fits one part and whose digest is known: it needs no other call."""
-    if isinstance(answer, Problem) or new.sha256 is None:
-        return answer
-    file = answer.file
+def _presign(outcome: Started | Problem, new: NewUpload) -> Started | Problem:
+    """Add the presigned URL of a file with a single part and a known digest, which saves another call."""
+    if isinstance(outcome, Problem) or new.sha256 is None:
+        return outcome
+    file = outcome.file
     if file.part_count > 1 or file.state != State.UPLOADING:
-        return answer
+        return outcome
     try:
         signed = (
             s3.sign_put(file.key, size=file.size, sha256=new.sha256, store=file.store)
-            if answer.new
+            if outcome.new
             else sign_parts(file, [PartRequest(1, new.sha256)])[0]
         )
     except Problem as problem:
         return problem
-    return replace(answer, signed=signed)
+    return replace(outcome, signed=signed)

@@ -1,4 +1,4 @@
-"""Cancel an upload, hide a file, and bring it back."""
+"""Cancel an upload, move a file to the trash, and restore it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def cancel(file: File, *, by: User) -> None:
-    """Give an unfinished upload up: its reservation ends now, its bytes go. Safe to repeat.
+    """Cancel an unfinished upload: release its reservation, and delete its bytes. Safe to repeat.
 
     Raises InvalidTransition for an upload that is finished or is being completed.
     """
@@ -30,20 +30,20 @@ def cancel(file: File, *, by: User) -> None:
 
 
 def cancel_expired(file: File) -> bool:
-    """Let go of an upload, its reservation and what came of its bytes. False if it was too late for that."""
+    """Discard an upload with its reservation and bytes. Returns False if it is no longer `uploading`."""
     if not File.objects.filter(pk=file.pk, state=State.UPLOADING).discard(owner_id=file.owner_id):
         return False
     failpoint("cancel.1-discarded")
-    file.refresh_from_db()  # it may have a multipart upload since we looked
-    with contextlib.suppress(StorageUnavailable):  # then the sweep goes on with it
+    file.refresh_from_db()  # another process may have begun a multipart upload
+    with contextlib.suppress(StorageUnavailable):  # then the sweep erases it
         erase(file)
     return True
 
 
 def trash(file: File, *, by: User) -> None:
-    """Hide the file from everyone; it can be restored until `purge_after`. Safe to repeat.
+    """Move the file to the trash; it can be restored until `purge_after`. Safe to repeat.
 
-    Raises InvalidTransition for one that is not available, or not this person's to remove.
+    Raises InvalidTransition for a file that is not available, or that this person may not remove.
     """
     if File.objects.by_link(file.link).trashed().exists():
         return
@@ -52,7 +52,7 @@ def trash(file: File, *, by: User) -> None:
 
 
 def restore(file: File, *, by: User) -> None:
-    """Bring a file back from the trash, as it was. Safe to repeat. Raises Forbidden, InvalidTransition."""
+    """Restore a file from the trash, as it was. Safe to repeat. Raises Forbidden, InvalidTransition."""
     if File.objects.by_link(file.link).available().exists():
         return
     if not restore_many([file.link], by=by).files:

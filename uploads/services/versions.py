@@ -1,4 +1,4 @@
-"""Go back to an older version of a file. A new one comes as any upload does, with `replaces` in its start."""
+"""Restore a previous version of a file. A new version is an upload with `replaces`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from uploads.models.publish import promote_version
 
 logger = logging.getLogger(__name__)
 
-MAX_VERSIONS = 1_000  # of one file: whatever is done to it is done to each
+MAX_VERSIONS = 1_000  # of one file: most changes of a file are made to each version
 
 
 def count_versions(links: Collection[UUID]) -> Counter[UUID]:
-    """How many rows each of these files has, unfinished ones included."""
+    """Return how many rows each of these files has, unfinished uploads included."""
     rows = File.objects.exclude(state=State.DELETING).filter(series__in=links).values_list("series")
     counts = dict(rows.annotate(Count("pk")).order_by())
     return Counter({link: counts.get(link, 1) for link in links})
 
 
 def require_version_room(count: int) -> None:
-    """Raise ValidationFailed when a file of `count` versions takes no more."""
+    """Raise ValidationFailed when a file with `count` versions cannot have another."""
     if count >= MAX_VERSIONS:
         raise ValidationFailed(
             _("A file can have at most %(most)s versions. Upload it as a new file.") % {"most": f"{MAX_VERSIONS:,}"}
@@ -38,25 +38,25 @@ def require_version_room(count: int) -> None:
 
 
 def restore_version(file: File, version: File, *, by: User) -> File:
-    """Let an older, available version of a listed file count again; the present one stays as an older one.
+    """Make a previous, available version of a listed file the current one; the present one becomes a previous one.
 
-    Safe to repeat. Raises Forbidden, OverQuota, or InvalidTransition where the version is none of this file's.
+    Safe to repeat. Raises Forbidden, OverQuota, or InvalidTransition if the file has no such version.
     """
     with transaction.atomic():
         usages = {pk: Usage.objects.locked(pk) for pk in sorted({file.owner_id, version.owner_id})}
         if not File.objects.changeable_by(by).listed().filter(pk=file.pk).exists():
             raise Forbidden(_("You may not change this file."))
         rows = File.objects.versions_of(file).available().select_for_update(no_key=True)
-        found = rows.filter(pk=version.pk).first()
-        if found is None:
+        target = rows.filter(pk=version.pk).first()
+        if target is None:
             raise InvalidTransition(_("This version is not there any more."))
-        if found.current:
-            return found
-        if found.owner_id != file.owner_id and not usages[file.owner_id].has_room(found.size):
+        if target.current:
+            return target
+        if target.owner_id != file.owner_id and not usages[file.owner_id].has_room(target.size):
             raise OwnerOverQuota()
-        promote_version(found)
+        promote_version(target)
         failpoint("version.1-made-current")
-        Event.objects.record(Action.VERSION_RESTORED, by=by, file=found, version=str(found.pk))
+        Event.objects.record(Action.VERSION_RESTORED, by=by, file=target, version=str(target.pk))
     failpoint("version.2-restored")
-    logger.info("version_restored file=%s version=%s by=%s", found.link, found.pk, by.pk)
-    return found
+    logger.info("version_restored file=%s version=%s by=%s", target.link, target.pk, by.pk)
+    return target
