@@ -24,7 +24,7 @@ from tests.rows import held, used
 from tests.senders import Sender, Upload, composite, put_bytes
 from tests.stores import Bucket
 from uploads.models import ALLOWED_TRANSITIONS, Action, Event, File, State
-from uploads.services.bucket_owner import claim_marker
+from uploads.services.bucket_owner import ensure_marker
 
 PART_BYTES = 10
 QUOTA_BYTES = 90
@@ -51,7 +51,7 @@ class World:
             cursor.execute("TRUNCATE uploads_partdigest, uploads_file, uploads_usage, uploads_event CASCADE")
         self.front.rules.clear()
         self.bucket.empty()
-        claim_marker()
+        ensure_marker()
         # As in a library that is in use: the embedded store takes an empty folder away with its last object, and
         # then knows nothing more of the uploads that were under way in it.
         file = shelf.add_file(self.neighbour, bucket=self.bucket)

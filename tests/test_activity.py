@@ -14,7 +14,7 @@ from tests import shelf
 from tests.conftest import signed_in
 from uploads import services
 from uploads.models import Action, Event, State, Tag, client_ip_context
-from uploads.services.sign_in_events import tried_name
+from uploads.services.sign_in_events import attempted_name
 
 pytestmark = pytest.mark.django_db
 
@@ -64,7 +64,7 @@ def test_a_hostile_name_is_kept_in_one_bounded_line(name: str, db: None) -> None
     for _actor, kept, _address in told(Action.LOGIN_FAILED):
         assert kept.isprintable()
         assert len(kept) <= 150
-    assert tried_name(name) == "".join(char for char in name if char.isprintable())[:150]
+    assert attempted_name(name) == "".join(char for char in name if char.isprintable())[:150]
 
 
 @pytest.mark.parametrize("name", ["a\x00b", "\ud800", None, 12])

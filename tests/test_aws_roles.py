@@ -284,7 +284,7 @@ def test_the_examiner_role_is_enough_for_its_commands(
 def test_the_release_role_marks_the_stacks_bucket_and_can_mend_nothing(
     fresh: stores.Bucket, settings: Settings, policies: Policies, monkeypatch: pytest.MonkeyPatch, alice: User
 ) -> None:
-    monkeypatch.setattr(bucket_spec, "speaks_tls", lambda: True)
+    monkeypatch.setattr(bucket_spec, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     set_bucket_up(fresh.client, fresh.name, Domain=DOMAIN, HostedZoneId="Z", ContentKey1="PEM")
     with acting_as("ReleaseRole", fresh.address, settings, policies) as guard:

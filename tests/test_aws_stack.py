@@ -30,7 +30,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
 @pytest.fixture
 def at_aws(aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, db: None) -> Iterator[Account]:
     """The app is led to the stack's bucket as its tasks are, but over plain http."""
-    monkeypatch.setattr(bucket_spec, "speaks_tls", lambda: True)
+    monkeypatch.setattr(bucket_spec, "uses_tls", lambda: True)
     settings.S3_ENDPOINT = settings.S3_ORIGIN = aws.endpoint
     settings.S3_BUCKET, settings.S3_REGION, settings.S3_CHECKSUMS = aws.bucket, REGION, "sha256"
     settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS, settings.HTTPS = [DOMAIN], [], True
@@ -42,7 +42,7 @@ def at_aws(aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, db
 @pytest.fixture
 def as_made(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
     """The stack's bucket in a store that holds objects as well."""
-    monkeypatch.setattr(bucket_spec, "speaks_tls", lambda: True)
+    monkeypatch.setattr(bucket_spec, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     set_bucket_up(fresh.client, fresh.name, Domain=DOMAIN, HostedZoneId="Z", ContentKey1="PEM")
     return fresh

@@ -31,9 +31,9 @@ DATABASES_TURN = 5  # seconds: what a balancer waits at most
 
 @pytest.fixture(autouse=True)
 def nobody_asked_yet() -> Iterator[None]:
-    health.forget()
+    health.clear_cache()
     yield
-    health.forget()
+    health.clear_cache()
 
 
 @pytest.fixture

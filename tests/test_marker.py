@@ -16,7 +16,7 @@ from tests import fronts, stores
 from uploads import s3
 from uploads.errors import StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import Installation
-from uploads.services.bucket_owner import claim_marker, require_marker
+from uploads.services.bucket_owner import ensure_marker, require_marker
 
 pytestmark = pytest.mark.django_db
 
@@ -77,12 +77,12 @@ def test_a_store_that_is_away_is_no_missing_marker(bucket: stores.Bucket, settin
 
 
 def test_a_bucket_is_claimed_once_and_never_from_another(unmarked: stores.Bucket) -> None:
-    assert claim_marker()
-    assert not claim_marker()
+    assert ensure_marker()
+    assert not ensure_marker()
     other = uuid4()
     s3.write_marker(other)
     with pytest.raises(WrongMarker):
-        claim_marker()
+        ensure_marker()
     assert s3.read_marker() == other
 
 

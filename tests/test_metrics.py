@@ -59,13 +59,13 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 @pytest.fixture(autouse=True)
 def token(settings: Settings) -> Iterator[None]:
     settings.METRICS_TOKEN = TOKEN
-    metrics.forget()
+    metrics.clear_cache()
     yield
-    metrics.forget()
+    metrics.clear_cache()
 
 
 def scraped(client: Client) -> Samples:
-    metrics.forget()
+    metrics.clear_cache()
     answer = client.get("/metrics", headers=SCRAPER)
     assert answer.status_code == 200
     return parsed(answer.content.decode())
@@ -370,7 +370,7 @@ def test_a_killed_servers_folder_goes_with_the_next(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_page_names_what_is_told_and_no_more(client: Client) -> None:
-    metrics.forget()
+    metrics.clear_cache()
     Heartbeat.objects.beat("sweep")
     Report.objects.create(command="fsck").end(RunOutcome.AGREED)
     client.get("/nothing")

@@ -38,7 +38,7 @@ FOREIGN_STATEMENT = {
 @pytest.fixture
 def made(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
     """As somebody made it with nothing chosen; this store enforces no policy, and may have one that wants TLS."""
-    monkeypatch.setattr(bucket_spec, "speaks_tls", lambda: True)
+    monkeypatch.setattr(bucket_spec, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     fresh.client.delete_public_access_block(Bucket=fresh.name)
     return fresh

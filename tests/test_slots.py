@@ -122,7 +122,7 @@ def test_reader_slower_than_the_lowest_rate_is_cut_off(
 )
 def test_lowest_rate_is_that_of_a_minute(pieces: list[tuple[int, float]], kept: bool) -> None:
     rate = LowestRate()
-    assert all(rate.is_kept(size=size, seconds=seconds) for size, seconds in pieces) is kept
+    assert all(rate.is_fast_enough(size=size, seconds=seconds) for size, seconds in pieces) is kept
 
 
 # --- forms ------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from uploads import s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import Event, File, Heartbeat, Origin, Preview, PreviewKind, State, Usage
 from uploads.models.querysets import seconds_from_now
-from uploads.services.bucket_owner import claim_marker
+from uploads.services.bucket_owner import ensure_marker
 from uploads.services.sweep import expiry, leases, multiparts, runner
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -185,7 +185,7 @@ def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
 @pytest.mark.django_db(transaction=True)
 def test_a_sweep_in_a_loop_touches_no_live_object(as_alice: Client, bucket: Bucket) -> None:
     sender, ended = Sender(as_alice), threading.Event()
-    claim_marker()
+    ensure_marker()
 
     def loop() -> None:
         while not ended.is_set():
@@ -286,7 +286,7 @@ def test_half_made_previews_of_files_in_the_trash_go(alice: User, bucket: Bucket
 @pytest.fixture
 def later(db: None, monkeypatch: pytest.MonkeyPatch, bucket: Bucket) -> None:
     """As if a day had passed since all uploads in parts began; in a bucket that is ours."""
-    claim_marker()
+    ensure_marker()
     bucket.write("f/" + "e" * 32, b"a neighbour")
     monkeypatch.setattr(multiparts, "GRACE", timedelta(seconds=-60))
 
@@ -310,7 +310,7 @@ def test_strays_are_aborted_and_what_a_live_upload_names_is_kept(sender: Sender,
 
 
 def test_young_strays_are_left_alone(bucket: Bucket, alice: User) -> None:
-    claim_marker()
+    ensure_marker()
     bucket.write("f/" + "e" * 32, b"a neighbour")
     begin(bucket, "f/" + "0" * 32)
     assert services.sweep()["aborted"] == 0

@@ -40,7 +40,7 @@ from uploads.services import (
 from uploads.services.doctor import database as doctor_database
 from uploads.services.doctor import database_connection, storage
 from uploads.services.doctor import results as limits_of_doctor
-from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, no_live_urls
+from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
 from uploads.services.fsck import run as fsck_run
 from uploads.services.fsck import streams as fsck_rows
 from uploads.services.move_store import run
@@ -404,4 +404,4 @@ def test_a_row_outlives_the_urls_that_lead_to_its_key() -> None:
     """The store's clock may be behind ours by so much, and it would still refuse the URL."""
     assert TOLD["expired: clocks apart"] > 0
     assert TOLD["URL: to send a part"] == s3.URL_SECONDS
-    assert "signed_until__lt" in str(no_live_urls())
+    assert "signed_until__lt" in str(urls_expired())

@@ -203,7 +203,7 @@ def test_claims_are_settled_while_another_file_waits_for_its_next_try(
     with monkeypatch.context() as patch:
         patch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
         services.verify_files.call([str(poison.pk)])
-    services.requeue_lost_claims()
+    services.requeue_lost_verifications()
     assert asked() == [[str(poison.pk)], [str(good.pk)]]
 
 
@@ -221,7 +221,7 @@ def test_after_so_many_tries_a_file_is_left_to_the_sweep(sender: Sender, monkeyp
     monkeypatch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
     services.verify_files.call([str(file.pk)], [], queue.MAX_ATTEMPTS)
     assert asked() == []
-    services.requeue_lost_claims()
+    services.requeue_lost_verifications()
     assert asked() == [[str(file.pk)]]
 
 

@@ -13,7 +13,7 @@ from django.db import ProgrammingError, connections, transaction
 from amalga.db.passwords import is_common_password
 from amalga.hosts import is_loopback
 
-# Whether pg_trgm finds trigrams in a Cyrillic word: it finds none where the locale does not know these letters.
+# Whether pg_trgm finds trigrams in a Cyrillic word: it finds none if the locale lacks these letters.
 LOCALE_QUERY = "SELECT cardinality(show_trgm('отчёт')) > 0"
 VERIFIED_SSLMODES = {"verify-ca", "verify-full"}
 LARGE_PART_BYTES = 128 * 1024**2
@@ -221,7 +221,7 @@ def check_database_locale(databases: Collection[str] | None = None, **_: Any) ->
 
 
 def _has_unicode_locale() -> bool:
-    """Return whether the locale knows letters beyond a to z. True until pg_trgm is installed."""
+    """Return whether the locale has letters beyond a to z. True until pg_trgm is installed."""
     try:
         with transaction.atomic(), connections["default"].cursor() as cursor:
             cursor.execute(LOCALE_QUERY)

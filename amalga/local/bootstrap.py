@@ -69,10 +69,10 @@ def _create_administrator(folder: Path) -> None:
 
 def _mark_bucket() -> None:
     from uploads.errors import Problem
-    from uploads.services.bucket_owner import claim_marker
+    from uploads.services.bucket_owner import ensure_marker
 
     try:
-        claim_marker()
+        ensure_marker()
     except Problem as problem:  # the site works; commands that compare bucket and database will refuse
         print(f"amalga: {problem}", file=sys.stderr)
 

@@ -11,7 +11,7 @@ from django.test import Client
 from tests import stores
 from tests.faults.mortals import Player
 from tests.senders import Sender
-from uploads.services.bucket_owner import claim_marker
+from uploads.services.bucket_owner import ensure_marker
 from uploads.services.sweep import multiparts
 
 PART_BYTES = 10  # smaller than a store out there would take
@@ -47,5 +47,5 @@ def neighbour(as_bob: Client, bucket: stores.Bucket, owned: None) -> None:
 def owned(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bucket says that it is ours, and the sweep takes an upload in parts for forgotten at once: nobody can make
     the store's own clock go on."""
-    claim_marker()
+    ensure_marker()
     monkeypatch.setattr(multiparts, "GRACE", timedelta(seconds=-5))

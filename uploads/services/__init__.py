@@ -1,4 +1,4 @@
-"""Actions on objects and rows. Services know no request and no HTTP."""
+"""Actions on objects and rows. Services do not depend on requests or HTTP."""
 
 from uploads.services.assemble import resume_completion
 from uploads.services.audit import record_download
@@ -23,7 +23,7 @@ from uploads.services.start import Started, start
 from uploads.services.sweep import sweep
 from uploads.services.trash import cancel, restore, trash
 from uploads.services.verify import verify
-from uploads.services.verify_tasks import request_verification, requeue_lost_claims, verify_files
+from uploads.services.verify_tasks import request_verification, requeue_lost_verifications, verify_files
 from uploads.services.versions import restore_version
 from uploads.services.zips import Bundle, bundle, open_zip
 
@@ -50,8 +50,8 @@ __all__ = [
     "rename",
     "request_previews",
     "request_verification",
-    "requeue_lost_claims",
     "requeue_lost_previews",
+    "requeue_lost_verifications",
     "require_readable",
     "restore",
     "restore_many",

@@ -22,13 +22,13 @@ HEAD_SECONDS = 300
 EVENTS_BATCH_SIZE = 500
 
 
-def record_download(file: File, *, by: User, looking: bool = False) -> None:
-    """Record that this person was redirected to the file's bytes; `looking` at it on its page is recorded once while
-    the URL is valid. While the database is read-only, the log is the record, so that downloads go on.
+def record_download(file: File, *, by: User, inline: bool = False) -> None:
+    """Record that this person was redirected to the file's bytes; viewing it `inline` is recorded once while the URL is
+    valid. While the database is read-only, the log is the record, so that downloads go on.
     """
-    if looking and _was_recorded(file, by):
+    if inline and _was_recorded(file, by):
         return
-    detail: dict[str, Any] = {"shown": True} if looking else {}
+    detail: dict[str, Any] = {"shown": True} if inline else {}
     if not file.current:
         detail["version"] = str(file.pk)
     with _log_when_read_only([file], by):

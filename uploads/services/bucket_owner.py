@@ -33,7 +33,7 @@ def require_marker(store: str | None = None) -> None:
         )
 
 
-def refuse_anothers(store: str) -> None:
+def refuse_foreign_bucket(store: str) -> None:
     """Raise as `require_marker` does, but accept a bucket without a marker: its objects can be read, though a missing
     object proves nothing."""
     with suppress(MarkerMissing):
@@ -50,7 +50,7 @@ def require_own_bucket(store: str) -> None:
         raise StorageUnavailable("the bucket is not ours") from None
 
 
-def claim_marker(store: str | None = None) -> bool:
+def ensure_marker(store: str | None = None) -> bool:
     """Write the marker of this database if the bucket has none, and return whether it was written.
 
     Never changes the marker of another database: raises WrongMarker, and whatever else `require_marker` raises. Safe

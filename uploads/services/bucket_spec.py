@@ -29,11 +29,11 @@ def desired_bucket(origins: Sequence[str], *, keep_days: int | None = None) -> B
         headers=PUT_HEADERS[settings.S3_CHECKSUMS],
         abort_days=expiry_days() + RESUMED_DAYS,
         keep_days=keep_days,
-        over_tls=speaks_tls(),
+        over_tls=uses_tls(),
     )
 
 
-def speaks_tls() -> bool:
+def uses_tls() -> bool:
     return urlsplit(settings.S3_ENDPOINT or "https://").scheme == "https"
 
 

@@ -18,24 +18,24 @@ class CircuitBreaker:
     """The unavailable stores, shared by calls in many threads: no further call is made to these."""
 
     def __init__(self) -> None:
-        self.away: set[str] = set()
+        self.unavailable: set[str] = set()
         self._last_success: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def require(self, store: str) -> None:
         """Raise StorageUnavailable for a store that is known to be unavailable, without calling it."""
-        if store in self.away:
+        if store in self.unavailable:
             raise StorageUnavailable("not tried: the store is away")
 
-    def doubt(self, store: str) -> bool:
+    def record_failure(self, store: str) -> bool:
         """Ping the store after a failed call, and return whether it is unavailable. Takes ten seconds at most."""
         with self._lock:
             last_success = self._last_success.get(store, -1e9)
-            if store not in self.away and time.monotonic() - last_success > RECENT_ANSWER_SECONDS:
+            if store not in self.unavailable and time.monotonic() - last_success > RECENT_ANSWER_SECONDS:
                 try:
                     s3.ping(store)
                     self._last_success[store] = time.monotonic()
                 except StorageUnavailable:
-                    self.away.add(store)
+                    self.unavailable.add(store)
                     logger.warning("store_away store=%r: what needs it waits", store)
-        return store in self.away
+        return store in self.unavailable

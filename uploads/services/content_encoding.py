@@ -57,7 +57,7 @@ def learn_encodings(places: Iterable[Place]) -> Mapping[UUID, str]:
             stored = s3.head(place.key, store=place.store)
             return (place.id, stored.content_encoding) if stored else None
         except StorageUnavailable:
-            breaker.doubt(place.store)
+            breaker.record_failure(place.store)
             return None
 
     with ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:
@@ -70,7 +70,7 @@ def learn_encodings(places: Iterable[Place]) -> Mapping[UUID, str]:
     return encodings
 
 
-def facts_of(file: File, encoding: str) -> dict[str, Any]:
+def new_encoding_fields(file: File, encoding: str) -> dict[str, Any]:
     """Return the fields to save with a file once its object was read; empty if the row has its encoding."""
     return _encoding_fields(encoding) if file.is_encoding_unknown else {}
 

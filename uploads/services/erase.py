@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 # URLs expire by the storage's clock, rows by the database's.
 MAX_CLOCK_SKEW_SECONDS = 120
 STORAGE_CONCURRENCY = 8
-FEW = 20
+MAX_FILES_TO_LIST = 20
 OWN_PREFIXES = ("f/", "p/")
 
 
@@ -37,7 +37,7 @@ OWN_PREFIXES = ("f/", "p/")
 class EraseResult:
     """The erased and the failed files. The others wait for a presigned URL to expire, or for a preview being made."""
 
-    gone: set[UUID] = field(default_factory=set)
+    removed: set[UUID] = field(default_factory=set)
     failed: dict[UUID, Exception] = field(default_factory=dict)
 
 
@@ -50,7 +50,7 @@ class _Stored(NamedTuple):
     etag: str = ""
 
 
-def no_live_urls() -> Q:
+def urls_expired() -> Q:
     """Return the condition that no presigned URL can still write the object of the row."""
     return Q(signed_until__isnull=True) | Q(signed_until__lt=seconds_from_now(-MAX_CLOCK_SKEW_SECONDS))
 
@@ -70,23 +70,23 @@ def erase(file: File) -> bool:
     result = erase_all(rows)
     for fault in result.failed.values():
         raise fault
-    return bool(result.gone)
+    return bool(result.removed)
 
 
-def erase_all(files: Sequence[File], *, watch: CircuitBreaker | None = None) -> EraseResult:
+def erase_all(files: Sequence[File], *, breaker: CircuitBreaker | None = None) -> EraseResult:
     """Erase many rows that were just read in `deleting`, a state that no row leaves.
 
-    One request deletes up to a thousand objects. One that fails does not stop the others. With `watch`, an unavailable
-    store is not called for every file. The caller has checked that the buckets are ours.
+    One request deletes up to a thousand objects. One that fails does not stop the others. With `breaker`, an
+    unavailable store is not called for every file. The caller has checked that the buckets are ours.
     """
     result = EraseResult()
-    _abort_uploads(files, result.failed, watch=watch)
+    _abort_uploads(files, result.failed, breaker=breaker)
     failpoint("erase.1-parts-gone")
     previews = list(Preview.objects.filter(file__in=files).annotate(busy=_is_being_made()))
     busy = {preview.file_id for preview in previews if preview.busy}
     objects = [_Stored(file.key, file.store, file.pk, _etag(file)) for file in files if file.origin != Origin.IMPORTED]
     objects += [_Stored(preview.key, preview.store, preview.file_id) for preview in previews if not preview.busy]
-    _delete_objects([item for item in objects if item.file_id not in result.failed], result.failed, watch=watch)
+    _delete_objects([item for item in objects if item.file_id not in result.failed], result.failed, breaker=breaker)
     failpoint("erase.2-object-gone")
     remaining = [file.pk for file in files if file.pk not in busy and file.pk not in result.failed]
     if previews:
@@ -94,15 +94,16 @@ def erase_all(files: Sequence[File], *, watch: CircuitBreaker | None = None) -> 
         _in_batch_or_each(remaining, _delete_previews, result.failed)
     failpoint("erase.4-previews-gone")
     remaining = [pk for pk in remaining if pk not in result.failed]
-    result.gone = _in_batch_or_each(remaining, _delete_rows, result.failed)
+    result.removed = _in_batch_or_each(remaining, _delete_rows, result.failed)
     failpoint("erase.5-row-gone")
-    for pk in result.gone:
+    for pk in result.removed:
         logger.info("file_erased file=%s", pk)
     return result
 
 
 def _etag(file: File) -> str:
-    """Return the ETag of an object that must be unchanged to be deleted; empty for a key with a prefix of ours.
+    """Return the ETag that the object must still have to be deleted; empty for a key with a prefix of ours, and for a
+    corrupted or missing file.
 
     Under other keys another program may have written a new object since the import, which stays.
     """
@@ -117,7 +118,7 @@ def _is_being_made() -> Q:
 # --- the storage --------------------------------------------------------------------------------
 
 
-def _abort_uploads(files: Sequence[File], failed: dict[UUID, Exception], *, watch: CircuitBreaker | None) -> None:
+def _abort_uploads(files: Sequence[File], failed: dict[UUID, Exception], *, breaker: CircuitBreaker | None) -> None:
     """Abort multipart uploads. The storage may have more than the row knows, begun by a process that died before it
     saved the id. For many files these are left to the sweep of orphaned multipart uploads, which saves a call each."""
     uploaded = [file for file in files if file.origin == Origin.UPLOADED]
@@ -125,15 +126,17 @@ def _abort_uploads(files: Sequence[File], failed: dict[UUID, Exception], *, watc
 
     def abort(file: File) -> None:
         ids = {file.multipart_id} - {""}
-        if not ids or len(multipart) <= FEW:
+        if not ids or len(multipart) <= MAX_FILES_TO_LIST:
             ids |= set(s3.multipart_ids(file.key, store=file.store))
         for multipart_id in ids:
             s3.abort_multipart(file.key, multipart_id, store=file.store)
 
-    failed |= _delete_one_by_one([(file.store, file.pk, partial(abort, file)) for file in multipart], watch=watch)
+    failed |= _run_each([(file.store, file.pk, partial(abort, file)) for file in multipart], breaker=breaker)
 
 
-def _delete_objects(objects: Sequence[_Stored], failed: dict[UUID, Exception], *, watch: CircuitBreaker | None) -> None:
+def _delete_objects(
+    objects: Sequence[_Stored], failed: dict[UUID, Exception], *, breaker: CircuitBreaker | None
+) -> None:
     """Delete objects in batches, or one by one where the storage fails for a batch."""
     by_store: dict[str, list[_Stored]] = defaultdict(list)
     for item in objects:
@@ -141,11 +144,11 @@ def _delete_objects(objects: Sequence[_Stored], failed: dict[UUID, Exception], *
     for store, items in by_store.items():
         actions = [(store, item.file_id, partial(_delete_object, item)) for item in items]
         if len(items) == 1:
-            failed |= _delete_one_by_one(actions, watch=watch)
+            failed |= _run_each(actions, breaker=breaker)
             continue
         try:
-            if watch:
-                watch.require(store)
+            if breaker:
+                breaker.require(store)
             etags = {item.key: item.etag for item in items}
             errors = s3.delete_many([item.key for item in items], etags=etags, store=store)
             replaced = [item for item in items if item.etag and errors.get(item.key) == "PreconditionFailed"]
@@ -158,10 +161,10 @@ def _delete_objects(objects: Sequence[_Stored], failed: dict[UUID, Exception], *
                 if item.key in errors
             }
         except Exception as fault:
-            if isinstance(fault, StorageUnavailable) and (watch is None or watch.doubt(store)):
+            if isinstance(fault, StorageUnavailable) and (breaker is None or breaker.record_failure(store)):
                 failed |= {item.file_id: fault for item in items}
             else:
-                failed |= _delete_one_by_one(actions, watch=watch)
+                failed |= _run_each(actions, breaker=breaker)
 
 
 def _delete_object(item: _Stored) -> None:
@@ -175,20 +178,20 @@ def _log_replaced(item: _Stored) -> None:
     logger.warning("object_replaced file=%s key=%s: another object was written there; it stays", item.file_id, key)
 
 
-def _delete_one_by_one(
-    work: Sequence[tuple[str, UUID, Callable[[], object]]], *, watch: CircuitBreaker | None
+def _run_each(
+    work: Sequence[tuple[str, UUID, Callable[[], object]]], *, breaker: CircuitBreaker | None
 ) -> dict[UUID, Exception]:
     """Run the (store, file, action) items concurrently, and return the errors by file. An unavailable store is not
     called again."""
 
     def attempt(store: str, pk: UUID, action: Callable[[], object]) -> tuple[UUID, Exception | None]:
         try:
-            if watch:
-                watch.require(store)
+            if breaker:
+                breaker.require(store)
             action()
         except Exception as fault:
-            if watch and isinstance(fault, StorageUnavailable):
-                watch.doubt(store)
+            if breaker and isinstance(fault, StorageUnavailable):
+                breaker.record_failure(store)
             return pk, fault
         return pk, None
 
@@ -210,7 +213,7 @@ def _delete_previews(ids: Sequence[UUID]) -> set[UUID]:
 
 def _delete_rows(ids: Sequence[UUID]) -> set[UUID]:
     with transaction.atomic():
-        rows = File.objects.filter(no_live_urls(), pk__in=ids, state=State.DELETING).order_by("pk")
+        rows = File.objects.filter(urls_expired(), pk__in=ids, state=State.DELETING).order_by("pk")
         deleted = set(rows.select_for_update().values_list("pk", flat=True))
         File.objects.filter(pk__in=deleted).delete()
     return deleted

@@ -96,7 +96,7 @@ class LowestRate:
         self._bytes = 0
         self._seconds = 0.0
 
-    def is_kept(self, *, size: int, seconds: float) -> bool:
+    def is_fast_enough(self, *, size: int, seconds: float) -> bool:
         """Add `size` bytes in `seconds`, and return whether the client is fast enough."""
         self._bytes += size
         self._seconds += seconds
@@ -158,9 +158,9 @@ class SenderWatch:
         while not self._is_over.wait(self.CHECK_SECONDS):
             with self._lock:
                 self._count_wait()
-                is_kept = self._rate.is_kept(size=self._bytes, seconds=self._seconds)
+                is_fast_enough = self._rate.is_fast_enough(size=self._bytes, seconds=self._seconds)
                 self._bytes, self._seconds = 0, 0.0
-            if not is_kept:
+            if not is_fast_enough:
                 self.is_too_slow = True
                 with contextlib.suppress(OSError):  # the client has gone
                     if self._connection:

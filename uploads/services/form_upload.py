@@ -39,7 +39,7 @@ class UploadTarget:
 
     name: str
     claimed_type: str
-    at_most: int  # bytes that can still arrive, by the length of the request
+    max_bytes: int  # bytes that can still arrive, by the length of the request
     file: File | None = None
     problem: Problem | None = None
     size: int = 0
@@ -71,24 +71,23 @@ class StreamingUpload:
         for target in self.files:
             self._cancel(target)
 
-    def begin(self, *, name: str, claimed_type: str, at_most: int) -> None:
-        """Begin a file of at most `at_most` bytes. `name` is clean."""
-        max_bytes = min(at_most, settings.UPLOAD_MAX_BYTES)
-        self.files.append(UploadTarget(name, claimed_type, max_bytes))
+    def begin(self, *, name: str, claimed_type: str, max_bytes: int) -> None:
+        """Begin a file of at most `max_bytes` bytes. `name` is clean."""
+        self.files.append(UploadTarget(name, claimed_type, min(max_bytes, settings.UPLOAD_MAX_BYTES)))
 
     def write(self, chunk: bytes) -> None:
         """Add bytes to the current file, and send each full part to the storage. Raises Problem."""
         target = self.files[-1]
         target.size += len(chunk)
-        if target.size > target.at_most:
+        if target.size > target.max_bytes:
             raise TooLarge(
                 _("The file is larger than the %(most)s bytes that are accepted here.")
-                % {"most": f"{target.at_most:,}"}
+                % {"most": f"{target.max_bytes:,}"}
             )
         target.buffer += chunk
         part_size = target.file.part_size if target.file else settings.UPLOAD_PART_BYTES
         while len(target.buffer) > part_size:
-            file = target.file or self._reserve(target, size=target.at_most)
+            file = target.file or self._reserve(target, size=target.max_bytes)
             part_size = file.part_size
             if len(target.buffer) > part_size:
                 self._send_part(target, file, part_size)

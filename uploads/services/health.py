@@ -26,7 +26,7 @@ FIRST_WAIT_SECONDS = 1.0
 class Check(StrEnum):
     OK = "ok"
     READ_ONLY = "read only"  # a database in recovery: a failover is under way
-    AWAY = "away"
+    UNAVAILABLE = "away"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Readiness:
 
     @property
     def is_ready(self) -> bool:
-        return self.database != Check.AWAY
+        return self.database != Check.UNAVAILABLE
 
     @property
     def status(self) -> str:
@@ -65,7 +65,7 @@ def check_database() -> Check:
         with connection_class.connect(**options) as new_connection:
             row = new_connection.execute("SELECT pg_is_in_recovery()").fetchone()
     except (psycopg.Error, DatabaseError, ImproperlyConfigured, OSError):
-        return Check.AWAY
+        return Check.UNAVAILABLE
     return Check.READ_ONLY if row and row[0] else Check.OK
 
 
@@ -73,7 +73,7 @@ def check_storage() -> Check:
     try:
         s3.ping()
     except StorageUnavailable:
-        return Check.AWAY
+        return Check.UNAVAILABLE
     return Check.OK
 
 
@@ -82,7 +82,7 @@ class _DatabaseCheck:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._result, self._checked_at = Check.AWAY, float("-inf")
+        self._result, self._checked_at = Check.UNAVAILABLE, float("-inf")
 
     def state(self) -> Check:
         with self._lock:
@@ -97,7 +97,7 @@ class _StorageCheck:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._result, self._checked_at = Check.AWAY, float("-inf")
+        self._result, self._checked_at = Check.UNAVAILABLE, float("-inf")
         self._thread: threading.Thread | None = None
 
     def state(self) -> Check:
@@ -109,7 +109,7 @@ class _StorageCheck:
             thread = self._thread
         if is_stale and thread:
             thread.join(FIRST_WAIT_SECONDS)
-        return self._result if time.monotonic() - self._checked_at < 2 * STORE_SECONDS else Check.AWAY
+        return self._result if time.monotonic() - self._checked_at < 2 * STORE_SECONDS else Check.UNAVAILABLE
 
     def _check(self) -> None:
         try:
@@ -118,7 +118,7 @@ class _StorageCheck:
             self._checked_at = time.monotonic()
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Clear the cached results."""
     global _database, _store
     _database, _store = _DatabaseCheck(), _StorageCheck()

@@ -177,7 +177,7 @@ class _TTLCache:
             return self._samples
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Clear the cached samples."""
     global _cached_gauges
     _cached_gauges = _TTLCache()

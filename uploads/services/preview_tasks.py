@@ -14,8 +14,8 @@ from uploads.errors import StorageUnavailable
 from uploads.models import File, Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services.circuit_breaker import CircuitBreaker
-from uploads.services.previews import LEASE_SECONDS, MAY_BE_SHOWN, forget_refused, make_previews
-from uploads.services.queue import MAX_ATTEMPTS, fair_priority, is_under_way, retry_later, tidy, waiting_ids
+from uploads.services.previews import CAN_HAVE_PREVIEW, LEASE_SECONDS, make_previews, reset_refused
+from uploads.services.queue import MAX_ATTEMPTS, fair_priority, is_active, retry_later, tidy, waiting_ids
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def retry_refused(ids: Sequence[UUID]) -> None:
     if not ids:
         return
     try:
-        request_previews(forget_refused(ids))
+        request_previews(reset_refused(ids))
     except DatabaseError as fault:
         logger.warning("preview_request_failed files=%s fault=%s", len(ids), type(fault).__name__)
 
@@ -64,7 +64,7 @@ def preview_files(ids: list[str], tries: int = 0, owner_id: int | None = None) -
     """
     end = time.monotonic() + PREVIEW_TASK_SECONDS
     breaker = CircuitBreaker()
-    made = 0
+    count = 0
     failed: list[str] = []
     for number, pk in enumerate(ids):
         if number and time.monotonic() > end:
@@ -74,15 +74,15 @@ def preview_files(ids: list[str], tries: int = 0, owner_id: int | None = None) -
         if file is None:
             continue
         try:
-            made += _preview(file)
+            count += _preview(file)
         except StorageUnavailable:
             failed.append(pk)
-            if breaker.doubt(file.store):
+            if breaker.record_failure(file.store):
                 failed += ids[number + 1 :]
                 break
     if failed:
         _retry(failed, tries, owner_id)
-    return made
+    return count
 
 
 def requeue_lost_previews() -> int:
@@ -91,7 +91,7 @@ def requeue_lost_previews() -> int:
     Returns how many files were requested. Safe to repeat; cheap when there is nothing to do.
     """
     tidy(preview_files, lost_after_seconds=PREVIEW_LOST_AFTER_SECONDS)
-    if is_under_way(preview_files):
+    if is_active(preview_files):
         return 0  # files without a preview may still be in the queue
     lost = _lost_previews(waiting=waiting_ids(preview_files))
     request_previews(lost)
@@ -122,7 +122,7 @@ def _retry(ids: list[str], tries: int, owner_id: int | None) -> None:
 def _lost_previews(*, waiting: set[UUID]) -> list[UUID]:
     """Return recent files without previews, and files whose previews have an expired lease, except those that are
     `waiting` for their next try."""
-    recent = File.objects.listed().filter(MAY_BE_SHOWN, size__gt=0, previews__isnull=True)
+    recent = File.objects.listed().filter(CAN_HAVE_PREVIEW, size__gt=0, previews__isnull=True)
     recent = recent.filter(available_at__gt=seconds_from_now(-FORGOTTEN_WITHIN_SECONDS))
     expired = Preview.objects.filter(
         state=PreviewState.MAKING, lease_until__lt=seconds_from_now(0), file__state=State.AVAILABLE

@@ -24,12 +24,12 @@ from uploads.models import Category, File, Preview, PreviewKind, PreviewState, R
 from uploads.models.querysets import seconds_from_now
 from uploads.parts import encode_digest
 from uploads.services.content_encoding import learn_encoding
-from uploads.services.refusals import keep_refusal
+from uploads.services.refusals import save_refusal
 
 logger = logging.getLogger(__name__)
 
 # Longer than the work between two checks of the lease: fetching a file, half a minute of rendering, and four attempts
-# with the longer timeouts to store a picture.
+# with longer timeouts to store a picture.
 LEASE_SECONDS = 600
 # After a preview that was too hard, the owner's others get SHORT_SECONDS each, for HARD_WITHIN_SECONDS.
 SHORT_SECONDS = 5.0
@@ -48,7 +48,7 @@ REASONS = {
     "encrypted": gettext_noop("It is encrypted with a key that Amalga cannot use."),
     "denied": gettext_noop("The storage denies access to it."),
 }
-MAY_BE_SHOWN = Q(family__in=[Category.TEXT, Category.PDF]) | Q(
+CAN_HAVE_PREVIEW = Q(family__in=[Category.TEXT, Category.PDF]) | Q(
     Q(detected_type__in=previews.PICTURES) | Q(detected_type="", claimed_type__in=previews.PICTURES),
     family=Category.IMAGE,
 )
@@ -86,7 +86,7 @@ def make_previews(file: File) -> bool:
                 for kind, preview in leased.items():
                     _store(preview, pictures[kind])
             if file.refusal != Refusal.ARCHIVED:  # a temporarily restored object stays archived
-                keep_refusal(file, "")
+                save_refusal(file, "")
     except previews.PreviewFailed as problem:
         _fail(leased, problem.why)
     except ObjectRefused as fault:
@@ -95,7 +95,7 @@ def make_previews(file: File) -> bool:
         _pending(leased).update(lease_until=Now())
         raise
     if refused:
-        keep_refusal(file, refused)
+        save_refusal(file, refused)
         _fail(leased, refused)
     logger.info("preview_made file=%s", file.pk)
     return True
@@ -109,14 +109,14 @@ def clear_scratch() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def forget_failed() -> None:
+def delete_failed() -> None:
     """Delete failed previews, so that they are tried again. Raises StorageUnavailable; safe to repeat."""
     for preview in Preview.objects.filter(state=PreviewState.FAILED).iterator():
         s3.delete(preview.key, store=preview.store)  # an earlier try may have stored it
         preview.delete()
 
 
-def forget_refused(ids: Iterable[UUID]) -> list[UUID]:
+def reset_refused(ids: Iterable[UUID]) -> list[UUID]:
     """Reset previews of these files that the storage refused, and return the ids of their files. Safe to repeat."""
     refused = Preview.objects.filter(
         file__in=list(ids), state=PreviewState.FAILED, reason__in=[REASONS[refusal] for refusal in Refusal.values]

@@ -17,7 +17,7 @@ MIN_BACKOFF_SECONDS = 30
 MAX_BACKOFF_SECONDS = 3600
 MAX_ATTEMPTS = 40  # a day and a half
 MAX_WORKERS = 3  # a task whose workers were killed so often may be the cause
-KEPT_DAYS = 1
+RETENTION_DAYS = 1
 ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
 
 
@@ -26,7 +26,7 @@ def results_of(task: Task[Any, Any]) -> models.QuerySet[DBTaskResult[..., Any]]:
     return DBTaskResult.objects.filter(task_path=task.module_path)
 
 
-def is_under_way(task: Task[Any, Any]) -> bool:
+def is_active(task: Task[Any, Any]) -> bool:
     """Return whether any such task is due or running. One that waits for its next try does not count."""
     return results_of(task).exclude(status__in=ENDED).exclude(_backoff()).exists()
 
@@ -64,5 +64,5 @@ def tidy(task: Task[Any, Any], *, lost_after_seconds: float) -> None:
         is_failed = len(result.worker_ids) >= MAX_WORKERS
         status = TaskResultStatus.FAILED if is_failed else TaskResultStatus.READY
         lost.filter(pk=result.pk).update(status=status, finished_at=timezone.now() if is_failed else None)
-    cutoff = timezone.now() - timedelta(days=KEPT_DAYS)
+    cutoff = timezone.now() - timedelta(days=RETENTION_DAYS)
     results_of(task).filter(status__in=ENDED, finished_at__lt=cutoff).delete()

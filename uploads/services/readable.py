@@ -10,7 +10,7 @@ from uploads.errors import ObjectRefused, StorageUnavailable
 from uploads.models import Origin, Refusal
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.preview_tasks import retry_refused
-from uploads.services.refusals import FilesRefused, Stored, keep_refusal
+from uploads.services.refusals import FilesRefused, Stored, save_refusal
 
 STORAGE_CONCURRENCY = 16
 
@@ -31,14 +31,14 @@ def require_readable(files: Sequence[Stored]) -> None:
         except ObjectRefused as fault:
             return file, fault.reason, True
         except StorageUnavailable:
-            breaker.doubt(file.store)
+            breaker.record_failure(file.store)
             return None
         return file, Refusal.ARCHIVED if archived else "", False
 
     with ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:
         results = list(filter(None, threads.map(probe, files)))
     for file, reason, _refused in results:
-        keep_refusal(file, reason)
+        save_refusal(file, reason)
     retry_refused([file.id for file, _reason, refused in results if file.refusal and not refused])
     if refusals := [(file.name, reason) for file, reason, refused in results if refused and _is_certain(file, reason)]:
         raise FilesRefused(refusals)

@@ -70,15 +70,15 @@ def _sentence(reason: str, names: Sequence[str]) -> str:
             "The storage denies access to %(names)s. Ask an administrator.",
             len(names),
         )
-    return text % {"names": in_a_sentence(names)}
+    return text % {"names": quote_names(names)}
 
 
-def in_a_sentence(names: Sequence[str]) -> str:
+def quote_names(names: Sequence[str]) -> str:
     """Return the quoted names, separated by commas, at most MAX_NAMES of them."""
     return ", ".join([f"“{name}”" for name in names[:MAX_NAMES]] + ["…"] * (len(names) > MAX_NAMES))
 
 
-def keep_refusal(file: Stored, refusal: str) -> None:
+def save_refusal(file: Stored, refusal: str) -> None:
     """Save the reason why the storage refuses the file's object; empty if it does not. Safe to repeat.
 
     A database error is only logged, since the storage can be queried again.

@@ -14,7 +14,7 @@ from uploads.failpoints import failpoint
 from uploads.models import File, PartDigest, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services.bucket_owner import require_own_bucket
-from uploads.services.erase import no_live_urls
+from uploads.services.erase import urls_expired
 from uploads.services.rights import require_right
 from uploads.upload_requests import PartRequest
 
@@ -103,7 +103,7 @@ def _bind_digest(file: File, sha256: str) -> None:
     get one.
     """
     rows = File.objects.filter(pk=file.pk, state=State.UPLOADING)
-    unbound = rows.filter(no_live_urls() | Q(checksum__in=["", sha256]))
+    unbound = rows.filter(urls_expired() | Q(checksum__in=["", sha256]))
     if not unbound.update(checksum=sha256, signed_until=seconds_from_now(s3.URL_SECONDS)) and rows.exists():
         raise BadDigest(_("This upload was begun with other bytes. Cancel it and send the file anew."))
 

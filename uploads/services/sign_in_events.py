@@ -32,7 +32,7 @@ def on_logout(*, user: User | None, **_: Any) -> None:
 
 def on_login_failed(*, credentials: Mapping[str, Any], **_: Any) -> None:
     """Record a failed sign-in, with the name but never the password."""
-    Event.objects.record(Action.LOGIN_FAILED, name=tried_name(credentials.get("username")))
+    Event.objects.record(Action.LOGIN_FAILED, name=attempted_name(credentials.get("username")))
     logger.info("sign_in_failed")
 
 
@@ -44,7 +44,7 @@ def on_code_failed(*, user: User, **_: Any) -> None:
 
 def on_throttled(name: str, *, seconds: int) -> None:
     """Record that sign-in attempts are throttled. The refused attempts are not recorded: they would fill the log."""
-    Event.objects.record(Action.LOGIN_FAILED, name=tried_name(name), wait_seconds=seconds)
+    Event.objects.record(Action.LOGIN_FAILED, name=attempted_name(name), wait_seconds=seconds)
     logger.warning("sign_in_has_to_wait seconds=%s", seconds)
 
 
@@ -97,6 +97,6 @@ def forget_factors(person: User, *, by: User | None) -> int:
     return len(kinds)
 
 
-def tried_name(text: object) -> str:
+def attempted_name(text: object) -> str:
     """Return the attempted user name in one line of printable characters."""
     return "".join(char for char in str(text or "") if char.isprintable())[:MAX_NAME_CHARACTERS]

@@ -13,10 +13,10 @@ from django_tasks import task
 from uploads.errors import ObjectRefused, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import ChecksumStatus, File
 from uploads.models.querysets import FileQuerySet
-from uploads.services.bucket_owner import refuse_anothers
+from uploads.services.bucket_owner import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
-from uploads.services.queue import MAX_ATTEMPTS, fair_priority, is_under_way, retry_later, tidy, waiting_ids
-from uploads.services.refusals import keep_refusal
+from uploads.services.queue import MAX_ATTEMPTS, fair_priority, is_active, retry_later, tidy, waiting_ids
+from uploads.services.refusals import save_refusal
 from uploads.services.verify import ResumableHasher, judge, save_results
 
 logger = logging.getLogger(__name__)
@@ -62,13 +62,13 @@ def verify_files(ids: list[str], digests: Sequence[str] = (), tries: int = 0, ow
     return run.verified
 
 
-def requeue_lost_claims() -> int:
+def requeue_lost_verifications() -> int:
     """Requeue tasks of killed workers, request verification of files without a task, and return how many.
 
     Safe to repeat; cheap when there is nothing to do.
     """
     tidy(verify_files, lost_after_seconds=VERIFY_LOST_AFTER_SECONDS)
-    if is_under_way(verify_files):
+    if is_active(verify_files):
         return 0
     files = _unverified().exclude(pk__in=waiting_ids(verify_files))
     # Start at a random id, so that files that cannot be read do not block the others forever.
@@ -79,7 +79,7 @@ def requeue_lost_claims() -> int:
 
 
 class _TaskRun:
-    """The state of one task: its time limit, and what it knows of the stores."""
+    """The state of one task: its time limit, and the stores that it has checked."""
 
     def __init__(self, owner_id: int | None) -> None:
         self.verified = 0
@@ -107,10 +107,10 @@ class _TaskRun:
         except DatabaseError:
             raise
         except ObjectRefused as fault:  # until an operator changes that, or it is requested again
-            keep_refusal(file, fault.reason)
+            save_refusal(file, fault.reason)
             return True
         except StorageUnavailable:
-            is_unavailable = self._breaker.doubt(file.store)
+            is_unavailable = self._breaker.record_failure(file.store)
             self._retry([str(file.pk), *(rest if is_unavailable else [])], hasher.digests, tries)
             return not is_unavailable
         except (WrongMarker, ValidationFailed) as problem:  # missing or damaged, but the bucket is no longer ours
@@ -136,7 +136,7 @@ class _TaskRun:
     def _require_readable_bucket(self, store: str) -> None:
         """Check the marker of the store's bucket, once in this task."""
         if store not in self._checked_stores:
-            refuse_anothers(store)
+            refuse_foreign_bucket(store)
             self._checked_stores.add(store)
 
 

@@ -130,5 +130,5 @@ def deliver(request: HttpRequest, file: File, *, inline: bool = False) -> HttpRe
     if request.method == "HEAD":
         return head_response(size=file.size, content_type=content_type, disposition=disposition)
     url = s3.download_url(file.key, disposition=disposition, content_type=content_type, store=file.store)
-    services.record_download(file, by=request_user(request), looking=inline)
+    services.record_download(file, by=request_user(request), inline=inline)
     return redirect_to_storage(url)

@@ -17,7 +17,7 @@ from uploads.management.base import AmalgaCommand
 from uploads.management.cli import Progress, bytes_per_second, until_stopped
 from uploads.models import File, Refusal, Report, RunOutcome
 from uploads.services import move_store as service
-from uploads.services.bucket_owner import claim_marker, require_marker
+from uploads.services.bucket_owner import ensure_marker, require_marker
 from uploads.services.restore_guard import require_removal
 
 MAX_PARALLEL = 64
@@ -183,7 +183,7 @@ def _require_markers(source: str, *, apply: bool) -> None:
             "OTHER_S3_* the other way round.)",
             returncode=2,
         ) from None
-    (claim_marker if apply else require_marker)()
+    (ensure_marker if apply else require_marker)()
 
 
 @contextlib.contextmanager

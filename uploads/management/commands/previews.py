@@ -11,7 +11,7 @@ from uploads import services
 from uploads.management.base import AmalgaCommand
 from uploads.management.cli import database_error_message, until_stopped
 from uploads.models import File
-from uploads.services.previews import MAY_BE_SHOWN, forget_failed
+from uploads.services.previews import CAN_HAVE_PREVIEW, delete_failed
 
 FILES_PER_TASK = 500
 
@@ -34,7 +34,7 @@ class Command(AmalgaCommand):
 
     def _ask(self, *, failed: bool) -> int:
         if failed:
-            forget_failed()
+            delete_failed()
         asked, last = 0, UUID(int=0)
         while ids := self._after(last):
             services.request_previews(ids)
@@ -42,5 +42,5 @@ class Command(AmalgaCommand):
         return asked
 
     def _after(self, last: UUID) -> list[UUID]:
-        rows = File.objects.available().filter(MAY_BE_SHOWN, pk__gt=last, size__gt=0, previews__isnull=True)
+        rows = File.objects.available().filter(CAN_HAVE_PREVIEW, pk__gt=last, size__gt=0, previews__isnull=True)
         return list(rows.order_by("pk").values_list("pk", flat=True)[:FILES_PER_TASK])

@@ -14,7 +14,7 @@ from amalga.log import field_value
 from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, State
-from uploads.services.content_encoding import facts_of
+from uploads.services.content_encoding import new_encoding_fields
 from uploads.services.move_store.copy import CopyResult, Route
 from uploads.services.move_store.plan import STORED, UNFIT
 
@@ -79,7 +79,7 @@ def switch_empty_previews(way: Route) -> None:
 
 def _facts(file: File, carried: CopyResult, way: Route) -> dict[str, Any]:
     facts: dict[str, Any] = {"store": way.target, "etag": carried.etag, "lease_until": None, "updated_at": Now()}
-    facts |= facts_of(file, carried.content_encoding)
+    facts |= new_encoding_fields(file, carried.content_encoding)
     if file.checksum_basis in UNFIT:
         return facts
     return facts | {

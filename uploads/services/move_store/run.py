@@ -28,7 +28,7 @@ from uploads.services.move_store.repoint import (
     repoint_preview,
     switch_empty_previews,
 )
-from uploads.services.refusals import keep_refusal
+from uploads.services.refusals import save_refusal
 
 BATCH = 200
 WAIT_SECONDS = 1.0  # for what another run holds
@@ -144,7 +144,7 @@ class Mover:
         if why == "damaged" and row.checksum:
             note_damage(row, self._way, until=claims.until)
         if why in Refusal.values:
-            keep_refusal(row, why)
+            save_refusal(row, why)
         return why
 
     def _while_storage_responds(self, outcomes: Iterator[Moved]) -> Iterator[Moved]:

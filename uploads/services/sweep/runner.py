@@ -19,14 +19,14 @@ from uploads.models.querysets import FileQuerySet, database_now
 from uploads.services.assemble import resume_completion
 from uploads.services.bucket_owner import require_marker
 from uploads.services.circuit_breaker import CircuitBreaker
-from uploads.services.erase import erase_all, no_live_urls
+from uploads.services.erase import erase_all, urls_expired
 from uploads.services.preview_tasks import requeue_lost_previews
 from uploads.services.restore_guard import require_history, write_high_water_mark
 from uploads.services.sweep.expiry import Discards, expire, purge
 from uploads.services.sweep.leases import acquire, back_off, free, put_back
 from uploads.services.sweep.multiparts import abort_orphaned_multiparts
 from uploads.services.sweep.previews import forget_orphans
-from uploads.services.verify_tasks import requeue_lost_claims
+from uploads.services.verify_tasks import requeue_lost_verifications
 
 logger = logging.getLogger(__name__)
 
@@ -102,16 +102,16 @@ class SweepRun:
             apply_deltas()
         self._note()
         for what, step in (("aborted", abort_orphaned_multiparts), ("previews", forget_orphans)):
-            if self._go_on() and not (self._held or self._watch.away or self._foreign):
+            if self._go_on() and not (self._held or self._watch.unavailable or self._foreign):
                 self._count(what, step)
         if self._go_on():
             requeue_lost_previews()
-            requeue_lost_claims()
+            requeue_lost_verifications()
         self._heartbeat(now=True)
 
     def _note(self) -> None:
         """What the bucket is not told of now, it is told of by the next sweep."""
-        if not self._go_on() or self._held or self._watch.away or self._foreign:
+        if not self._go_on() or self._held or self._watch.unavailable or self._foreign:
             return
         try:
             write_high_water_mark()
@@ -153,7 +153,7 @@ class SweepRun:
             require_marker(store)
         except StorageUnavailable as fault:
             self.counts["failed"] += 1
-            self._watch.away.add(store)
+            self._watch.unavailable.add(store)
             logger.warning("sweep_failed step=marker store=%r fault=%s", store, type(fault).__name__)
         except (WrongMarker, ValidationFailed) as problem:
             self._foreign.add(store)
@@ -161,7 +161,7 @@ class SweepRun:
 
     def _require_history(self) -> None:
         """Once a round as well, and of the main store alone, whose bucket is told: a pause is for all of them."""
-        if self._held or s3.main_store().name in self._watch.away:
+        if self._held or s3.main_store().name in self._watch.unavailable:
             self._held = True
             return
         try:
@@ -181,7 +181,7 @@ class SweepRun:
     def _resolve(self) -> None:
         stuck = free(self._within_reach(File.objects.stuck()), since=self._since).order_by("updated_at")
         for file in list(stuck[:RESOLVE_BATCH_SIZE]):
-            if not self._go_on() or file.store in self._watch.away:
+            if not self._go_on() or file.store in self._watch.unavailable:
                 return
             try:
                 self.counts["resolved"] += resume_completion(file)
@@ -203,18 +203,18 @@ class SweepRun:
 
     def _erase_these(self, files: Sequence[File]) -> None:
         """What a URL may still bring bytes for goes twice: what is there now, and all when the URL is dead."""
-        erased = erase_all(files, watch=self._watch)
-        self.counts["erased"] += len(erased.gone)
+        erased = erase_all(files, breaker=self._watch)
+        self.counts["erased"] += len(erased.removed)
         self._failed("erased", [file for file in files if file.pk in erased.failed], erased.failed)
-        waiting = [file for file in files if file.pk not in erased.gone and file.pk not in erased.failed]
+        waiting = [file for file in files if file.pk not in erased.removed and file.pk not in erased.failed]
         put_back(waiting, looked_at=True)
         self._waiting += len(waiting)
 
     def _going(self) -> FileQuerySet:
-        return File.objects.filter(no_live_urls() | Q(tries=0), state=State.DELETING)
+        return File.objects.filter(urls_expired() | Q(tries=0), state=State.DELETING)
 
     def _within_reach(self, rows: FileQuerySet) -> FileQuerySet:
-        return self._is_own_store(rows.exclude(store__in=self._watch.away) if self._watch.away else rows)
+        return self._is_own_store(rows.exclude(store__in=self._watch.unavailable) if self._watch.unavailable else rows)
 
     def _failed(self, what: str, files: Sequence[File], faults: Mapping[UUID, Exception]) -> None:
         """Try them again: with the next sweep if it was the store that is away, else after pauses that grow."""
@@ -228,4 +228,4 @@ class SweepRun:
             logger.warning("sweep_failed file=%s step=%s fault=%s", file.pk, what, type(fault).__name__, exc_info=bug)
 
     def _is_unavailable(self, file: File, fault: Exception) -> bool:
-        return isinstance(fault, StorageUnavailable) and self._watch.doubt(file.store)
+        return isinstance(fault, StorageUnavailable) and self._watch.record_failure(file.store)

@@ -16,7 +16,7 @@ from uploads import s3
 from uploads.media_types import category_of
 from uploads.models import Category, ChecksumStatus, File, Refusal, State, Trouble
 from uploads.services.bucket_owner import require_marker
-from uploads.services.content_encoding import facts_of
+from uploads.services.content_encoding import new_encoding_fields
 from uploads.services.mime import detect_type
 from uploads.services.preview_tasks import retry_refused
 from uploads.services.verify.reader import FULL_SPEED, Pace, ResumableHasher
@@ -58,7 +58,7 @@ def check_head(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
     same = (found.size, found.etag) == (file.size, file.etag) and not other_checksum
     if same and file.checksum_basis not in IN_DOUBT:
         archived = {"refusal": Refusal.ARCHIVED.value} if found.archived and not file.refusal else {}
-        return Verdict(file, None, facts=facts_of(file, found.content_encoding) | archived)
+        return Verdict(file, None, facts=new_encoding_fields(file, found.content_encoding) | archived)
     return check_content(file, pace=pace)
 
 
@@ -86,7 +86,7 @@ def judge(reading: ResumableHasher) -> Verdict:
     trouble = Trouble.ETAG if other_etag else None
     kind = _kind_of(reading)  # what is known of types grows
     facts = {} if (file.detected_type, file.family) == tuple(kind.values()) else kind
-    facts |= facts_of(file, reading.content_encoding) | _refusal(reading)
+    facts |= new_encoding_fields(file, reading.content_encoding) | _refusal(reading)
     return Verdict(file, ChecksumStatus.READ, trouble, other_etag, facts)
 
 
@@ -95,7 +95,7 @@ def _first_read(reading: ResumableHasher, other_etag: dict[str, Any]) -> Verdict
     file = reading.file
     if other_etag:
         return Verdict(file, ChecksumStatus.DAMAGED, Trouble.ETAG, other_etag)
-    facts = {"checksum": reading.checksum, **_kind_of(reading), **facts_of(file, reading.content_encoding)}
+    facts = {"checksum": reading.checksum, **_kind_of(reading), **new_encoding_fields(file, reading.content_encoding)}
     return Verdict(file, ChecksumStatus.READ, facts=facts | _refusal(reading))
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from uploads.errors import ObjectRefused, Problem, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import ChecksumStatus, File, Finding, Heartbeat, Refusal, Report, Trouble
-from uploads.services.bucket_owner import refuse_anothers
+from uploads.services.bucket_owner import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
-from uploads.services.refusals import keep_refusal
+from uploads.services.refusals import save_refusal
 from uploads.services.verify.reader import CHUNK_BYTES
 from uploads.services.verify.results import Verdict, check_content, check_head, save_results
 from uploads.services.verify.selection import Candidate
@@ -118,9 +118,9 @@ class Run:
         """Each store is asked once whose it is."""
         if file.store not in self._may_be_read:
             try:
-                refuse_anothers(file.store)
+                refuse_foreign_bucket(file.store)
             except StorageUnavailable as fault:
-                self._watch.away.add(file.store)  # without its marker no file of it counts
+                self._watch.unavailable.add(file.store)  # without its marker no file of it counts
                 self._failed(file, fault)
                 return False
             except (WrongMarker, ValidationFailed) as problem:
@@ -150,7 +150,7 @@ class Run:
 
     def _refused(self, file: File, fault: ObjectRefused) -> None:
         """An archived object is as intended; a foreign key or policy needs a look."""
-        keep_refusal(file, fault.reason)
+        save_refusal(file, fault.reason)
         self._chosen.failed += 1
         if fault.reason == Refusal.ARCHIVED:
             self.counts["archived"] += 1
@@ -161,7 +161,7 @@ class Run:
         bug = None if isinstance(fault, Problem) else fault
         logger.warning("verify_failed file=%s fault=%s", file.pk, type(fault).__name__, exc_info=bug)
         self._chosen.failed += 1
-        if isinstance(fault, StorageUnavailable) and self._watch.doubt(file.store):
+        if isinstance(fault, StorageUnavailable) and self._watch.record_failure(file.store):
             self.store_is_away = True
         self._note(file, "failed", Trouble.FAILED, {"fault": type(fault).__name__})
 

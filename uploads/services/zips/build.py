@@ -18,7 +18,7 @@ from uploads.errors import Problem, ValidationFailed
 from uploads.models import ChecksumStatus, File, Folder, Origin
 from uploads.names import IGNORABLE, MAX_EXTENSION_CHARACTERS, clean_name
 from uploads.services.content_encoding import Place, learn_encodings
-from uploads.services.refusals import in_a_sentence
+from uploads.services.refusals import quote_names
 from uploads.services.zips.archive_format import Member, length_of
 from uploads.services.zips.prefetch import MemberSource
 
@@ -55,7 +55,7 @@ class ContentLost(Problem):
             "tell an administrator, who may have copies.",
             len(names),
         )
-        super().__init__(text % {"names": in_a_sentence(names)})
+        super().__init__(text % {"names": quote_names(names)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from uploads.models.users import load_user
 from uploads.services.audit import record_zip
 from uploads.services.fair_use import ZIPS, LowestRate, Slot, TooSlow
 from uploads.services.readable import require_readable
-from uploads.services.refusals import FilesRefused, keep_refusal
+from uploads.services.refusals import FilesRefused, save_refusal
 from uploads.services.zips.archive_format import Member, write
 from uploads.services.zips.build import Bundle
 from uploads.services.zips.prefetch import Reader
@@ -77,7 +77,7 @@ def open_zip(bundle: Bundle, *, by: User) -> Download:
 
 def _keep_refused(reader: Reader) -> FilesRefused:
     for file, fault in reader.refused:
-        keep_refusal(file, fault.reason)
+        save_refusal(file, fault.reason)
     return FilesRefused([(file.name, fault.reason) for file, fault in reader.refused])
 
 
@@ -125,7 +125,7 @@ class Download:
         if self._given is None:
             return
         given_at, size = self._given
-        if not self._rate.is_kept(size=size, seconds=time.monotonic() - given_at):
+        if not self._rate.is_fast_enough(size=size, seconds=time.monotonic() - given_at):
             raise TooSlow(_("The download was too slow and has ended. Try again on a faster line."))
 
     def _entries(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
