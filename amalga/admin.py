@@ -25,9 +25,9 @@ class AmalgaAdminSite(admin.AdminSite):
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Return whether the user can see the admin, which can require two-factor authentication for the session."""
-        from uploads.accounts.forms import proved_by_code
+        from uploads.accounts.forms import is_mfa_verified
 
-        return super().has_permission(request) and (not settings.STAFF_SECOND_FACTOR or proved_by_code(request))
+        return super().has_permission(request) and (not settings.STAFF_SECOND_FACTOR or is_mfa_verified(request))
 
     @method_decorator(login_not_required)
     @method_decorator(never_cache)

@@ -1,1 +1,1 @@
-"""Signing in and staying signed in: django-allauth's flows with our forms, limits, sessions and pages."""
+"""Sign-in and sessions: django-allauth's flows with the project's own forms, throttling and pages."""

@@ -1,4 +1,4 @@
-"""What of django-allauth's account flows is ours."""
+"""The account adapter: what the project changes in django-allauth's account flows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from uploads.accounts import device_cookie
 from uploads.models.audit import current_client_ip
 
-# Of all that allauth would say, by its own template; the rest shows on the page by itself.
+# The messages that are shown, by allauth's template. What the others say is visible on the page anyway.
 MESSAGES = {
     "account/messages/password_changed.txt": _("Your password is changed. Everywhere else you are signed out."),
     "mfa/messages/totp_activated.txt": _("Your second factor is set up. Everywhere else you are signed out."),
@@ -25,7 +25,7 @@ MESSAGES = {
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """Nobody signs up, nothing is mailed, and every way in ends here."""
+    """Turn off sign-up and mail, and check every sign-in, whichever method it used."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
@@ -34,33 +34,33 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return False
 
     def is_safe_url(self, url: str | None) -> bool:
-        """Only paths of our own: not even another host of ALLOWED_HOSTS."""
+        """Return whether `url` is a path on the request's host; other hosts of ALLOWED_HOSTS are refused too."""
         request = context.request
-        ours = url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())
-        return ours and str(url).startswith("/")
+        is_same_host = url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())
+        return is_same_host and str(url).startswith("/")
 
     def get_client_ip(self, request: HttpRequest) -> str:
         return current_client_ip() or ""
 
     def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
-        """A closed account is told from no other; only single sign-on comes so far with one."""
+        """Refuse inactive accounts, with the error that all refused accounts get. Only single sign-on gets this far."""
         if not user.is_active:
             raise PermissionDenied
         return None
 
     def login(self, request: HttpRequest, user: User) -> None:
-        """Closed between the password and the code."""
+        """Refuse accounts that were deactivated between the password and the code."""
         if not user.is_active:
             raise PermissionDenied
         super().login(request, user)
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
-        answer: HttpResponse = super().post_login(request, user, **kwargs)
-        device_cookie.set_device_cookie(request, answer, user.get_username())
-        return answer
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        device_cookie.set_device_cookie(request, response, user.get_username())
+        return response
 
     def send_notification_mail(self, *args: Any, **kwargs: Any) -> None:
-        """The activity log tells; no mail is needed anywhere."""
+        """Send nothing: the activity log records the event."""
 
     def add_message(
         self,
@@ -71,6 +71,6 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         extra_tags: str = "",
         message: str | None = None,
     ) -> None:
-        told = message or MESSAGES.get(message_template or "")
-        if told:
-            messages.add_message(request, level, str(told))
+        text = message or MESSAGES.get(message_template or "")
+        if text:
+            messages.add_message(request, level, str(text))

@@ -1,4 +1,7 @@
-"""Which browsers somebody signed in with before: a signed cookie, worth nothing but patience."""
+"""Known devices: a signed cookie with the accounts that have signed in with a browser.
+
+It gives no access; it only makes throttling milder.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,19 @@ from django.http import HttpRequest, HttpResponseBase
 from uploads.accounts.throttling import digest
 
 SALT = "amalga.known"
-MAX_ACCOUNTS = 5  # of one browser
+MAX_ACCOUNTS = 5  # per browser
 
 
 def device_id(request: HttpRequest, name: str) -> str | None:
-    """The id of this browser, when the account of this name was signed in with it before."""
+    """Return this browser's id if the account called `name` has signed in with it before, or None."""
     return _device_accounts(request).get(digest(name))
 
 
-def set_device_cookie(request: HttpRequest, answer: HttpResponseBase, name: str) -> None:
-    known = _device_accounts(request)
-    known[digest(name)] = known.pop(digest(name), "") or secrets.token_hex(16)
-    newest = dict(list(known.items())[-MAX_ACCOUNTS:])
-    answer.set_cookie(
+def set_device_cookie(request: HttpRequest, response: HttpResponseBase, name: str) -> None:
+    accounts = _device_accounts(request)
+    accounts[digest(name)] = accounts.pop(digest(name), "") or secrets.token_hex(16)
+    newest = dict(list(accounts.items())[-MAX_ACCOUNTS:])
+    response.set_cookie(
         settings.DEVICE_COOKIE_NAME,
         signing.dumps(newest, salt=SALT),
         max_age=settings.DEVICE_COOKIE_DAYS * 24 * 3600,

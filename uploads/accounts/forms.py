@@ -1,4 +1,4 @@
-"""The forms by which somebody proves who they are. Each counts its tries before it looks."""
+"""The forms that ask for a password or a code. Each counts the attempt before it checks the input."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ from uploads.accounts import device_cookie, throttling
 
 
 class LoginForm(AuthenticationForm):
-    """Django's own form, whose answer about an unknown name, a closed account and a wrong password is the same."""
+    """Django's own form, which gives the same error for unknown names, inactive accounts and wrong passwords."""
 
     def clean(self) -> dict[str, Any]:
         name, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if name is None or not password:
             return self.cleaned_data
         browser = device_cookie.device_id(self.request, name) if self.request else None
-        tries = throttling.password_throttle(name, browser=browser)
-        tries.begin()
+        throttle = throttling.password_throttle(name, browser=browser)
+        throttle.begin()
         try:
             cleaned = super().clean()
         except ValidationError:
-            tries.failed()
+            throttle.failed()
             raise
-        tries.succeeded()
+        throttle.succeeded()
         return cleaned
 
     def login(self, request: HttpRequest, redirect_url: str | None = None) -> HttpResponse:
-        """To where they wanted to go, or to the second factor before that."""
+        """Redirect to `redirect_url`, or to the second factor first."""
         user = self.get_user()
-        # They have just typed it: nothing asks for it again within the next minutes.
+        # The password was typed just now: no page asks for it again within the next minutes.
         record_authentication(request, user, method="password", reauthenticated=True)
-        answer: HttpResponse = perform_login(request, Login(user=user, redirect_url=redirect_url))
-        return answer
+        response: HttpResponse = perform_login(request, Login(user=user, redirect_url=redirect_url))
+        return response
 
 
 class ReauthenticateForm(account_forms.ReauthenticateForm):  # type: ignore[misc]
-    """Before something that a thief at an open screen would like to do."""
+    """Ask for the password again before changes that an unlocked screen must not be enough for."""
 
     user: User
 
@@ -64,7 +64,7 @@ class ReauthenticateForm(account_forms.ReauthenticateForm):  # type: ignore[misc
 
     def clean_password(self) -> str:
         password = str(self.cleaned_data["password"])
-        if not _is_password_of(self.user, password):
+        if not _check_password(self.user, password):
             raise ValidationError(_("That is not your password."), code="incorrect_password")
         return password
 
@@ -76,26 +76,26 @@ class PasswordChangeForm(account_forms.ChangePasswordForm):  # type: ignore[misc
 
     def clean_oldpassword(self) -> str:
         password = str(self.cleaned_data.get("oldpassword", ""))
-        if not _is_password_of(self.user, password):
+        if not _check_password(self.user, password):
             raise ValidationError(_("That is not your password."), code="incorrect_password")
         return password
 
 
-def _is_password_of(user: User, password: str) -> bool:
-    tries = throttling.reauthentication_throttle(user.get_username())
-    tries.begin()
-    kept = user.password
+def _check_password(user: User, password: str) -> bool:
+    throttle = throttling.reauthentication_throttle(user.get_username())
+    throttle.begin()
+    stored = user.password
     if not user.check_password(password):
-        tries.failed()
+        throttle.failed()
         return False
-    tries.succeeded()
-    if user.password != kept:  # a newer Django hashes it better, and has just done so: that ends no session
+    throttle.succeeded()
+    if user.password != stored:  # a newer Django has just upgraded the hash, which must not end the session
         update_session_auth_hash(context.request, user)
     return True
 
 
 class TOTPForm(mfa_forms.AuthenticateForm):  # type: ignore[misc]
-    """The code of the second factor, or a recovery code, after the password."""
+    """Ask for the code of the second factor, or a recovery code, after the password."""
 
     user: User
 
@@ -104,7 +104,7 @@ class TOTPForm(mfa_forms.AuthenticateForm):  # type: ignore[misc]
         _plain_widgets(self, "code")
 
     def clean_code(self) -> str:
-        return _counted(self, super().clean_code)
+        return _clean_code(self, super().clean_code)
 
 
 class ReauthenticateTOTPForm(mfa_forms.ReauthenticateForm):  # type: ignore[misc]
@@ -115,11 +115,11 @@ class ReauthenticateTOTPForm(mfa_forms.ReauthenticateForm):  # type: ignore[misc
         _plain_widgets(self, "code")
 
     def clean_code(self) -> str:
-        return _counted(self, super().clean_code)
+        return _clean_code(self, super().clean_code)
 
 
 class ActivateTOTPForm(totp_forms.ActivateTOTPForm):  # type: ignore[misc]
-    """Of an app that has just read the key."""
+    """Confirm a new authenticator app by its first code."""
 
     user: User
 
@@ -129,13 +129,13 @@ class ActivateTOTPForm(totp_forms.ActivateTOTPForm):  # type: ignore[misc]
 
     def clean_code(self) -> str:
         code = str(super().clean_code())
-        if not _is_used_first(self.user, code):
+        if not _mark_code_used(self.user, code):
             raise get_adapter().validation_error("incorrect_code")
         return code
 
 
 def _plain_widgets(form: Form, first: str) -> None:
-    """Labels stand above their fields, and nothing in them; one types into the first at once, a code in digits."""
+    """Remove placeholders (labels stand above the fields), focus the first field, and show a number pad for codes."""
     for field in form.fields.values():
         field.widget.attrs.pop("placeholder", None)
     form.fields[first].widget.attrs["autofocus"] = True
@@ -143,34 +143,37 @@ def _plain_widgets(form: Form, first: str) -> None:
         form.fields[first].widget.attrs |= {"inputmode": "numeric", "spellcheck": "false"}
 
 
-def _counted(form: TOTPForm | ReauthenticateTOTPForm, clean_code: Any) -> str:
+def _clean_code(form: TOTPForm | ReauthenticateTOTPForm, clean_code: Any) -> str:
     name = form.user.get_username()
-    tries = throttling.code_throttle(name, browser=device_cookie.device_id(context.request, name))
-    tries.begin()
+    throttle = throttling.code_throttle(name, browser=device_cookie.device_id(context.request, name))
+    throttle.begin()
     try:
         code = str(clean_code())
-        if not _is_used_first(form.user, code):
+        if not _mark_code_used(form.user, code):
             form._emit_authentication_failed(form.authenticator)
             raise get_adapter().validation_error("incorrect_code")
     except ValidationError:
-        tries.failed()
+        throttle.failed()
         raise
-    except Exception:  # the cache is away, for one
-        tries.taken_back()
+    except Exception:  # the cache is unavailable, for example
+        throttle.cancel()
         raise
-    tries.succeeded()
+    throttle.succeeded()
     return code
 
 
-def _is_used_first(user: User, code: str) -> bool:
-    """Remembered for as long as the code is a right one; allauth does so for the one period in which it is shown."""
+def _mark_code_used(user: User, code: str) -> bool:
+    """Return whether the code is used for the first time, and remember it for as long as it is valid.
+
+    allauth remembers it only for the one period in which it is displayed.
+    """
     periods = 2 * factors.TOTP_TOLERANCE + 1
-    spare = 1  # clocks of several machines differ
+    spare = 1  # for clock skew between machines
     key = f"uploads.code?user={user.pk}&code={normalize_user_code(code)}"
     return bool(cache.add(key, 1, timeout=factors.TOTP_PERIOD * (periods + spare)))
 
 
-def proved_by_code(request: HttpRequest) -> bool:
-    """This session was opened, or confirmed, with a second factor."""
+def is_mfa_verified(request: HttpRequest) -> bool:
+    """Return whether this session was opened or confirmed with a second factor."""
     user: Any = request.user
     return any(record.get("method") == "mfa" for record in get_authentication_records(request, user))

@@ -1,4 +1,4 @@
-"""How the secrets of second factors are kept."""
+"""The MFA adapter: encryption of the second factors' secrets."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PURPOSE = b"amalga second factors"
 
 
 class EncryptedMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
-    """Secrets stand in the database encrypted: a copy of it gives nobody a second factor."""
+    """Encrypt the secrets in the database, so that a copy of it contains no usable second factor."""
 
     def encrypt(self, text: str) -> str:
-        return _keys().encrypt(text.encode()).decode()
+        return _fernets().encrypt(text.encode()).decode()
 
     def decrypt(self, encrypted_text: str) -> str:
-        """Of a secret whose key is gone: another one, that nobody knows. No code fits it."""
+        """Return the secret, or a random one that no code matches if SECRET_KEY was replaced."""
         try:
-            return _keys().decrypt(encrypted_text.encode()).decode()
+            return _fernets().decrypt(encrypted_text.encode()).decode()
         except InvalidToken:
             logger.warning("second_factor_unreadable reason=secret_key_changed")
             return base64.b32encode(secrets.token_bytes(20)).decode()
@@ -36,10 +36,10 @@ class EncryptedMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
         return str(user.get_username())
 
 
-def _keys() -> MultiFernet:
-    return MultiFernet([_key(secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)])
+def _fernets() -> MultiFernet:
+    return MultiFernet([_fernet(secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)])
 
 
-def _key(secret: str) -> Fernet:
+def _fernet(secret: str) -> Fernet:
     derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE).derive(secret.encode())
     return Fernet(base64.urlsafe_b64encode(derived))

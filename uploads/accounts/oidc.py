@@ -1,4 +1,4 @@
-"""Single sign-on by OpenID Connect. It opens accounts that are there; it makes none."""
+"""Single sign-on by OpenID Connect. It signs in to existing accounts and never creates one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OIDCLoginError(Forbidden):
 
 
 class ProviderUnavailable(Problem):
-    """The provider of identities did not answer, or not as OpenID Connect says."""
+    """The identity provider did not respond, or not as OpenID Connect requires."""
 
     code = "unavailable"
     status_code = 503
@@ -58,8 +58,11 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         return False
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """The first time, an account is found by the e-mail address that an administrator gave it, if the provider has
-        verified it; from then on by the provider's own id of the person."""
+        """Link the identity to an account at its first sign-in; later ones match by the provider's id of the person.
+
+        The account is the one with the e-mail address that the provider has verified. Raises OIDCLoginError without
+        such an account.
+        """
         if sociallogin.is_existing:
             return
         with transaction.atomic():
@@ -80,10 +83,13 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
 
 
 class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
-    """Stricter than allauth's: the ID token's signature is always verified, it holds our nonce, it is of the issuer
-    that was configured, and what the provider tells beside it is about the same person."""
+    """Check more than allauth does.
 
-    nonce = ""  # of the way there, which is good for one way back
+    The ID token's signature is always verified, it must hold the session's nonce and come from the configured issuer,
+    and the user info must have the same `sub`.
+    """
+
+    nonce = ""  # sent with the authorization request; valid for one callback
 
     @property
     def openid_config(self) -> dict[str, Any]:
@@ -97,11 +103,11 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
 
     def complete_login(self, request: HttpRequest, app: Any, token: Any, **kwargs: Any) -> SocialLogin:
         identity = self._decode_id_token(app, kwargs["response"].get("id_token") or "")
-        told = self._fetch_user_info(token.token)
-        is_same_person = isinstance(told, dict) and told.get("sub") == identity["sub"]
+        user_info = self._fetch_user_info(token.token)
+        is_same_person = isinstance(user_info, dict) and user_info.get("sub") == identity["sub"]
         if not self.nonce or identity.get("nonce") != self.nonce or not is_same_person:
             raise PermissionDenied
-        return self.get_provider().sociallogin_from_response(request, {"userinfo": told, "id_token": identity})
+        return self.get_provider().sociallogin_from_response(request, {"userinfo": user_info, "id_token": identity})
 
     def _decode_id_token(self, app: Any, id_token: str) -> dict[str, Any]:
         return dict(
@@ -116,7 +122,7 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
 
 
 def name() -> str:
-    """What people call it; empty without one."""
+    """Return the provider's display name, or "" without single sign-on."""
     apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
     return str(apps[0]["name"]) if apps else ""
 
@@ -133,21 +139,23 @@ def _provider(request: HttpRequest) -> Provider:
 @require_safe
 @html_errors
 def begin(request: HttpRequest) -> HttpResponseBase:
-    """To the provider. A link and no form: the policy lets our forms lead nowhere but to ourselves."""
+    """Redirect to the provider. Reached by a link: the CSP's form-action allows forms to this site only."""
     provider = _provider(request)
     if request.user.is_authenticated:
         return HttpResponseRedirect(reverse("library"))
     throttling.sso_throttle().begin()
     request.session[NONCE] = nonce = secrets.token_urlsafe(16)
-    allauths = get_adapter(request).get_provider(request, provider.provider_id)
-    allauths.oauth2_adapter_class = Provider
+    allauth_provider = get_adapter(request).get_provider(request, provider.provider_id)
+    allauth_provider.oauth2_adapter_class = Provider
     try:
-        wanted = get_next_redirect_url(request)
-        answer: HttpResponseBase = allauths.redirect(request, "login", next_url=wanted, auth_params={"nonce": nonce})
-    except (OSError, KeyError, ValueError) as fault:
-        logger.warning("single_sign_on_away kind=%s", type(fault).__name__)
-        raise ProviderUnavailable from fault
-    return answer
+        next_url = get_next_redirect_url(request)
+        response: HttpResponseBase = allauth_provider.redirect(
+            request, "login", next_url=next_url, auth_params={"nonce": nonce}
+        )
+    except (OSError, KeyError, ValueError) as error:
+        logger.warning("single_sign_on_away kind=%s", type(error).__name__)
+        raise ProviderUnavailable from error
+    return response
 
 
 @login_not_required
@@ -155,19 +163,22 @@ def begin(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 @html_errors
 def end(request: HttpRequest) -> HttpResponseBase:
-    """Back from the provider. Nothing is asked or written down for whoever did not go there from here."""
+    """Handle the provider's callback.
+
+    Raises OIDCLoginError, without a request or an audit event, unless this session started the sign-in.
+    """
     provider = _provider(request)
     provider.nonce = request.session.pop(NONCE, "")
     if not provider.nonce:
         raise OIDCLoginError
-    request.session.save()  # now: of an answer that tells of a fault no session is kept
+    request.session.save()  # now: SessionMiddleware saves none with a 5xx response
     try:
-        answer: HttpResponseBase = OAuth2CallbackView.adapter_view(provider)(request)
-    except (KeyError, ValueError) as fault:
-        logger.warning("single_sign_on_odd kind=%s", type(fault).__name__)
-        raise OIDCLoginError from fault
+        response: HttpResponseBase = OAuth2CallbackView.adapter_view(provider)(request)
+    except (KeyError, ValueError) as error:
+        logger.warning("single_sign_on_odd kind=%s", type(error).__name__)
+        raise OIDCLoginError from error
     throttling.sso_throttle().succeeded()
-    return answer
+    return response
 
 
 def _verified_address(sociallogin: SocialLogin) -> str:
@@ -184,7 +195,7 @@ def _account_to_link(address: str, *, provider: str) -> User | None:
     """Return the one active account with this address, locked, if it has no identity of this provider yet.
 
     An account that is linked already stays with the identity it has: an address may pass to another person at the
-    provider, an id does not. Of two first sign-ins at once, the lock lets one link.
+    provider, an id does not. The lock lets only one of two concurrent first sign-ins link.
     """
     if not address:
         return None
@@ -195,10 +206,10 @@ def _account_to_link(address: str, *, provider: str) -> User | None:
     return users[0]
 
 
-def is_same_address(one: str, other: str) -> bool:
-    """Tell whether two e-mail addresses are equal but for the case of ASCII letters.
+def is_same_address(first: str, second: str) -> bool:
+    """Return whether two e-mail addresses are equal but for the case of ASCII letters.
 
     Postgres' UPPER and Python's lower() also equate letters that are not the same: U+0131 and i, U+017F and s, U+212A
     and k. A look-alike domain can be registered and its address verified (as in CVE-2019-19844).
     """
-    return one.translate(ASCII_LOWERCASE) == other.translate(ASCII_LOWERCASE)
+    return first.translate(ASCII_LOWERCASE) == second.translate(ASCII_LOWERCASE)

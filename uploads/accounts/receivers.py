@@ -12,16 +12,16 @@ from django.http import HttpRequest
 
 from uploads.services import sign_in_events
 
-WAYS = {"password": "password", "mfa": "second factor", "socialaccount": "single sign-on"}
+METHODS = {"password": "password", "mfa": "second factor", "socialaccount": "single sign-on"}
 
 
 def on_login(*, request: HttpRequest, user: User, **_: Any) -> None:
     records = get_authentication_records(request, user)
-    sign_in_events.on_login(user, how=[WAYS.get(record["method"], record["method"]) for record in records])
+    sign_in_events.on_login(user, how=[METHODS.get(record["method"], record["method"]) for record in records])
 
 
 def on_authenticator_added(*, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
-    """Whoever has just shown a code has shown it for this session; all others end."""
+    """Record that this session is confirmed by the code just typed, and end the person's other sessions."""
     sign_in_events.factor_changed(user, by=user, act="added", kind=authenticator.type)
     if authenticator.type == Authenticator.Type.TOTP:
         record_authentication(request, user, "mfa", id=authenticator.pk, type=authenticator.type)

@@ -1,4 +1,4 @@
-"""Where sessions are kept (`SESSION_ENGINE`), and how long they live."""
+"""The session engine (`SESSION_ENGINE`) and the limits on how long sessions last."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from amalga.db import is_read_only_error
 from uploads.models import Session
 from uploads.services import sign_in_events
 
-STARTED_AT = "began"  # when somebody signed in: the absolute limit is counted from here
+STARTED_AT = "began"  # time of sign-in: the absolute limit counts from here
 LAST_SEEN = "seen"
-RENEW_SECONDS = 300  # a session in use is written anew so often; the idle limit is that much less exact
+RENEW_SECONDS = 300  # a session in use is saved at this interval; the idle limit is that much less exact
 
-LAST_CHECKED = "SELECT * FROM uploads_session WHERE session_key = %s AND expire_date > statement_timestamp()"
+SELECT_SESSION = "SELECT * FROM uploads_session WHERE session_key = %s AND expire_date > statement_timestamp()"
 
 logger = logging.getLogger(__name__)
 
@@ -31,34 +31,34 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 class SessionStore(DatabaseStore):
-    """Django's own, in a table that knows the person. It is in Postgres: what ended there has ended everywhere."""
+    """Django's database sessions in a table with the person's id. A session deleted there has ended everywhere."""
 
     @classmethod
     def get_model_class(cls) -> type[Session]:
         return Session
 
-    renewed: str | None = None  # all that this session holds but when it was seen, at its renewal
+    renewed: str | None = None  # the session's data without LAST_SEEN, as of its renewal
 
     def renew(self, now: int) -> None:
         self[LAST_SEEN] = now
-        self.renewed = self._held()
+        self.renewed = self._data_without_last_seen()
 
     def save(self, must_create: bool = False) -> None:
-        """A renewal that the database does not take now is left for later: who only reads can go on."""
+        """Save the session; a renewal is postponed while the database is read-only, so that people can still read."""
         try:
             super().save(must_create=must_create)
-        except UpdateError as fault:
-            if not is_read_only_error(fault.__context__) or self.renewed != self._held():
+        except UpdateError as error:
+            if not is_read_only_error(error.__context__) or self.renewed != self._data_without_last_seen():
                 raise
             logger.warning("session_not_renewed")
 
-    def _held(self) -> str:
+    def _data_without_last_seen(self) -> str:
         return json.dumps({name: value for name, value in self.items() if name != LAST_SEEN})
 
     def _get_session_from_db(self) -> Session | None:
-        """Django's own question in SQL that nobody has to make: it is asked with every request."""
-        for found in Session.objects.raw(LAST_CHECKED, [self.session_key]):
-            return found
+        """Return the unexpired session, or None. It is raw SQL because it runs with every request."""
+        for session in Session.objects.raw(SELECT_SESSION, [self.session_key]):
+            return session
         self._session_key = None
         return None
 
@@ -69,15 +69,16 @@ class SessionStore(DatabaseStore):
 
 
 def begin(*, request: HttpRequest, **_: Any) -> None:
-    """Somebody signed in."""
+    """Start the session's limits at sign-in, and delete a few expired sessions."""
     request.session[STARTED_AT] = request.session[LAST_SEEN] = int(time.time())
     Session.objects.clear_expired()
 
 
 class SessionLimitMiddleware:
-    """Sessions end a while after they were last used (their cookie and row expire), and in any case when they are old.
+    """End sessions at the absolute limit, and renew those in use.
 
-    One that is in use is written anew every few minutes, not with every request.
+    The cookie and the row expire at the idle limit. A session in use is saved every RENEW_SECONDS, not with every
+    request.
     """
 
     def __init__(self, get_response: GetResponse) -> None:

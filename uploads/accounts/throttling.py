@@ -1,9 +1,9 @@
-"""How often a password or a code may be tried. Nobody can lock anybody out of a browser that they know.
+"""Throttling of password and code attempts, without letting anyone lock people out of their known devices.
 
-Wrong tries are counted by the address they come from, by the account they are about, and by both together. Whoever
-signed in with a browser before is known by a cookie of that browser, and counted on their own: what strangers do to an
-account or from the same office does not slow them down (OWASP, "Slow Down Online Guessing Attacks with Device
-Cookies"). Known and unknown names are counted alike, so nobody learns from a wait which ones there are.
+Failed attempts are counted per address, per account, and per pair of both. A browser that signed in to the account
+before has a device cookie and a counter of its own: attempts by strangers on the account or from the same office do
+not slow it down (OWASP, "Slow Down Online Guessing Attacks with Device Cookies"). Existing and unknown names are
+counted alike, so that a wait does not reveal which ones exist.
 """
 
 from __future__ import annotations
@@ -19,57 +19,57 @@ from uploads.models import Attempt, Limit
 from uploads.models.audit import current_client_ip
 from uploads.services import sign_in_events
 
-# Somebody at one address about one account, who types it wrong or guesses.
+# One address trying one account: typing errors or guesses.
 PAIR_LIMIT = Limit(free=5, first_seconds=30, longest_seconds=3600, leak_seconds=3600)
-# All that comes from one address: an office may be behind it.
+# All attempts from one address, which a whole office may share.
 ADDRESS_LIMIT = Limit(free=30, first_seconds=30, longest_seconds=3600, leak_seconds=600)
-# All that is tried on one account, from anywhere: short, for its owner waits as well, at a browser not known yet.
+# All attempts on one account, from anywhere. Short, because its owner also waits on a device that is not yet known.
 ACCOUNT_LIMIT = Limit(free=10, first_seconds=30, longest_seconds=300, leak_seconds=3600)
-# Who sets out for single sign-on and does not come back signed in; an office may be behind it.
+# Single sign-ons started from one address and not completed; a whole office may share it.
 SSO_LIMIT = Limit(free=60, first_seconds=10, longest_seconds=300, leak_seconds=20)
 SHARED_LIMIT = (ADDRESS_LIMIT, SSO_LIMIT)
-IPV6_PREFIX = 64  # what one customer has; RFC 6177
+IPV6_PREFIX = 64  # the size of one customer's network; RFC 6177
 
 
 @dataclass(frozen=True)
 class Throttle:
-    """One try about an account, counted before it is known how it goes: of many at once none gets through uncounted."""
+    """One attempt on an account. It is counted before it is checked, so that concurrent attempts are all counted."""
 
     name: str
     limits: Mapping[str, Limit]
 
     def begin(self) -> None:
-        """Raise TooManyAttempts when one of the counters says to wait."""
-        self._refuse(Attempt.objects.wait(self.limits))
+        """Count the attempt. Raises TooManyAttempts if one of the counters is over its limit."""
+        self._require_no_wait(Attempt.objects.wait(self.limits))
         waits = {key: Attempt.objects.increment(key, limit) for key, limit in self.limits.items()}
         if None in waits.values():
-            self._refuse(max(1, Attempt.objects.wait(self.limits)))
+            self._require_no_wait(max(1, Attempt.objects.wait(self.limits)))
         Attempt.objects.clear_old()
 
     def failed(self) -> None:
-        """Say so once, when the next try has to wait."""
+        """Record the throttling if the next attempt has to wait."""
         if seconds := Attempt.objects.wait(self.limits):
             sign_in_events.on_throttled(self.name, seconds=seconds)
 
     def succeeded(self) -> None:
-        """What was tried on the account before is forgotten; what came from the address is not: it may be of others."""
+        """Reset the account's counters. A shared counter only loses this attempt: the others may be by other people."""
         Attempt.objects.forget(key for key, limit in self.limits.items() if limit not in SHARED_LIMIT)
         for key, limit in self.limits.items():
             if limit in SHARED_LIMIT:
                 Attempt.objects.forgive(key)
 
-    def taken_back(self) -> None:
-        """Something broke before it was known how the try goes: as if there had been none."""
+    def cancel(self) -> None:
+        """Uncount the attempt: an error ended it before its outcome was known."""
         for key in self.limits:
             Attempt.objects.forgive(key)
 
-    def _refuse(self, seconds: int) -> None:
+    def _require_no_wait(self, seconds: int) -> None:
         if seconds:
             raise TooManyAttempts(seconds)
 
 
 def password_throttle(name: str, *, browser: str | None) -> Throttle:
-    """A password for this account; `browser`: the id of one that signed in to it before."""
+    """Return the throttle for passwords of the account; `browser` is the id of a known device."""
     account = digest(name)
     if browser:
         return Throttle(name, {f"browser:{account}:{browser}": PAIR_LIMIT})
@@ -85,7 +85,7 @@ def password_throttle(name: str, *, browser: str | None) -> Throttle:
 
 
 def code_throttle(name: str, *, browser: str | None) -> Throttle:
-    """A code of the second factor: a million of them, three right ones."""
+    """Return the throttle for codes of the second factor: of a million codes, three are valid at a time."""
     account = digest(name)
     if browser:
         return Throttle(name, {f"code:{account}:{browser}": PAIR_LIMIT})
@@ -93,12 +93,12 @@ def code_throttle(name: str, *, browser: str | None) -> Throttle:
 
 
 def reauthentication_throttle(name: str) -> Throttle:
-    """Somebody signed in is asked again for their password."""
+    """Return the throttle for passwords that a signed-in person is asked for again."""
     return Throttle(name, {f"again:{digest(name)}": PAIR_LIMIT})
 
 
 def sso_throttle() -> Throttle:
-    """Somebody goes to the provider of identities: a session and a question to the provider for each."""
+    """Return the throttle for started single sign-ons, each of which costs a session and a request to the provider."""
     return Throttle("single sign-on", {f"sso:{_network()}": SSO_LIMIT})
 
 
@@ -107,7 +107,7 @@ def digest(name: str) -> str:
 
 
 def _network() -> str:
-    """The address, or for IPv6 the network in which one customer has all addresses."""
+    """Return the client's IPv4 address, or for IPv6 the network that one customer has."""
     text = current_client_ip()
     if not text:
         return "nowhere"

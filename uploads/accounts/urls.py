@@ -1,4 +1,4 @@
-"""The addresses of accounts. Of django-allauth's own addresses none is mounted by itself: these are all."""
+"""URLs of the account pages. django-allauth's own URLconf is not included: these are all."""
 
 from django.urls import path
 
@@ -11,8 +11,8 @@ urlpatterns = [
     path("code/", views.code, name="mfa_authenticate"),
     path("sso/", oidc.begin, name="sso"),
     path("sso/back/", oidc.end, name="sso_callback"),
-    path("confirm/", views.ask_again, name="account_reauthenticate"),
-    path("confirm/code/", views.code_again, name="mfa_reauthenticate"),
+    path("confirm/", views.reauthenticate, name="account_reauthenticate"),
+    path("confirm/code/", views.reauthenticate_code, name="mfa_reauthenticate"),
     path("security/", views.security, name="mfa_index"),
     path("security/sessions/", views.end_other_sessions, name="end_other_sessions"),
     path("password/", views.change_password, name="account_change_password"),

@@ -1,4 +1,4 @@
-"""The pages of an account. Django-allauth's views, with our words for what is refused; only these are mounted."""
+"""The account pages: django-allauth's views with the project's error pages. Only these are routed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from uploads.accounts import oidc
-from uploads.accounts.forms import proved_by_code
+from uploads.accounts.forms import is_mfa_verified
 from uploads.errors import Forbidden
 from uploads.services import sign_in_events
 from uploads.views.responses import html_errors, request_user
 
 
 class LoginView(account_views.LoginView):  # type: ignore[misc]
-    """By name and password; a second factor, if there is one, is asked for on the next page."""
+    """Ask for name and password; the second factor, if the account has one, follows on the next page."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)
@@ -37,25 +37,25 @@ class LoginView(account_views.LoginView):  # type: ignore[misc]
 
 
 class MFAView(base.AuthenticateView):  # type: ignore[misc]
-    """The page between the password and being in."""
+    """Ask for the code of the second factor, between the password and the session."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Whose second factor was taken away meanwhile begins anew; allauth would send them to and fro."""
+        """Restart the sign-in if the second factor was removed in the meantime: allauth would redirect in a loop."""
         stage = get_pending_stage(request)
-        answer: HttpResponseBase
+        response: HttpResponseBase
         if stage and not Authenticator.objects.filter(user=stage.login.user, type=Authenticator.Type.TOTP).exists():
-            answer = stage.abort()
+            response = stage.abort()
         else:
-            answer = super().dispatch(request, *args, **kwargs)
-        return answer
+            response = super().dispatch(request, *args, **kwargs)
+        return response
 
 
 class PasswordChangeView(account_views.PasswordChangeView):  # type: ignore[misc]
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request_user(request).has_usable_password():
             raise Forbidden(_("You have no password here: you sign in by single sign-on."))
-        answer: HttpResponseBase = super().dispatch(request, *args, **kwargs)
-        return answer
+        response: HttpResponseBase = super().dispatch(request, *args, **kwargs)
+        return response
 
     def get_default_success_url(self) -> str:
         return reverse("mfa_index")
@@ -64,9 +64,9 @@ class PasswordChangeView(account_views.PasswordChangeView):  # type: ignore[misc
 sign_in = html_errors(LoginView.as_view())
 sign_out = login_not_required(LogoutView.as_view())
 change_password = html_errors(PasswordChangeView.as_view())
-ask_again = html_errors(account_views.ReauthenticateView.as_view())
+reauthenticate = html_errors(account_views.ReauthenticateView.as_view())
 code = html_errors(login_not_required(MFAView.as_view()))
-code_again = html_errors(base.reauthenticate)
+reauthenticate_code = html_errors(base.reauthenticate)
 security = base.index
 add_factor = totp.activate_totp
 remove_factor = totp.deactivate_totp
@@ -77,7 +77,7 @@ download_recovery_codes = codes.download_recovery_codes
 
 @require_POST
 def end_other_sessions(request: HttpRequest) -> HttpResponseBase:
-    """Signed out everywhere but here."""
+    """Sign the person out of all other sessions."""
     user = request_user(request)
     sign_in_events.end_sessions(user, by=user, but=request.session.session_key, why="asked")
     messages.success(request, _("Everywhere else you are signed out."))
@@ -85,15 +85,15 @@ def end_other_sessions(request: HttpRequest) -> HttpResponseBase:
 
 
 def admin_login(request: HttpRequest) -> HttpResponseBase:
-    """The admin's own address of the login page; administrators who lack a second factor are led to theirs."""
+    """Redirect to the admin, by way of the sign-in page or the second factor where either is still needed."""
     if not request.user.is_authenticated:
         return sign_in(request)
     if not request.user.is_staff:
         raise PermissionDenied
-    wanted = get_next_redirect_url(request) or reverse("admin:index")
-    if not settings.STAFF_SECOND_FACTOR or proved_by_code(request):
-        return HttpResponseRedirect(wanted)
+    next_url = get_next_redirect_url(request) or reverse("admin:index")
+    if not settings.STAFF_SECOND_FACTOR or is_mfa_verified(request):
+        return HttpResponseRedirect(next_url)
     if Authenticator.objects.filter(user=request_user(request), type=Authenticator.Type.TOTP).exists():
-        return HttpResponseRedirect(reverse("mfa_reauthenticate", query={"next": wanted}))
+        return HttpResponseRedirect(reverse("mfa_reauthenticate", query={"next": next_url}))
     messages.info(request, _("Administrators sign in with a second factor. Set up yours now; it takes a minute."))
     return HttpResponseRedirect(reverse("mfa_activate_totp"))
