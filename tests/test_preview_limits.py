@@ -28,8 +28,8 @@ EVIL = {
     "fills the disk": "open(folder + '/picture.webp', 'wb').write(bytes(64 * 1024**2))",
     "dies": "import os; os.kill(os.getpid(), 11)",
     "says nothing": "pass",
-    "tells nonsense": "open(folder + '/told.json', 'w').write('[1')",
-    "tells a list": "open(folder + '/told.json', 'w').write('[]')",
+    "tells nonsense": "open(folder + '/report.json', 'w').write('[1')",
+    "tells a list": "open(folder + '/report.json', 'w').write('[]')",
     "tells lies": "tell({'sizes': {'thumbnail': [10**9, 1], 'picture': [1, 1]}}); write(b'RIFF....WEBP')",
     "gives a page": "tell({'sizes': {'thumbnail': [1, 1], 'picture': [1, 1]}}); write(b'<script>alert(1)</script>')",
     "gives too much": "tell({'sizes': {'thumbnail': [1, 1], 'picture': [1, 1]}}); write(b'RIFF....WEBP' * 1000**2)",
@@ -40,7 +40,7 @@ import json, sys
 sys.path.insert(0, {project!r})
 from uploads.previews.sandbox import limit
 folder = sys.argv[3]
-def tell(what): open(folder + '/told.json', 'w').write(json.dumps(what))
+def tell(what): open(folder + '/report.json', 'w').write(json.dumps(what))
 def write(body): [open(folder + '/' + look + '.webp', 'wb').write(body) for look in ('thumbnail', 'picture')]
 limit()
 """

@@ -1,6 +1,6 @@
-"""Small pictures of files that nobody can trust: made by a child process with little memory and little time.
+"""Previews of untrusted files, rendered by a child process with limited memory and time.
 
-Nothing here knows rows, the store or Django. `render` is the parent's side; `child` is what runs apart.
+Nothing here imports Django or knows rows and the storage. `renderer` is the parent's side; `sandbox` is the child.
 """
 
 from uploads.previews.limits import DOCUMENT, PICTURES, max_source_bytes

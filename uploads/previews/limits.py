@@ -1,8 +1,8 @@
-"""What pictures are made of, by media type. SVG and whatever else is drawn by instructions is not here."""
+"""The media types that have previews, and their size limits. SVG and other formats of drawing commands have none."""
 
 MIB = 1024**2
 
-# Media type: the one decoder that may read it. A file is never tried with another.
+# Media type: the only decoder that may read it. No other is tried.
 PICTURES = {
     "image/png": "PNG",
     "image/jpeg": "JPEG",
@@ -20,5 +20,5 @@ MAX_DOCUMENT_BYTES = 100 * MIB
 
 
 def max_source_bytes(media_type: str) -> int:
-    """The largest file of this type that is looked at, in bytes."""
+    """Return the size of the largest file of this type that is rendered, in bytes."""
     return MAX_DOCUMENT_BYTES if media_type == DOCUMENT else MAX_PICTURE_BYTES

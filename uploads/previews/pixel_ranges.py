@@ -1,4 +1,4 @@
-"""Pictures whose pixels are numbers rather than colours: heights, measurements, 16 bits of gray."""
+"""Pictures whose pixels are numbers rather than colors: heights, measurements, 16 bits of gray."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ NODATA_TAG = 42113  # GDAL: the number that stands for "not measured", as text
 PHOTOMETRIC_TAG, SAMPLE_FORMAT_TAG = 262, 339  # TIFF 6.0
 WHITE_IS_ZERO = 0
 UNSIGNED = {None, (1,)}
-USUAL_HOLES = {-9999.0, -32767.0, -32768.0}  # written for "not measured" where no tag says so
-LARGEST = 1e38  # beyond that numbers stand for holes as well
-BRIGHTEST, DARK = 2**16 - 1, 2**12 - 1
+COMMON_NODATA = {-9999.0, -32767.0, -32768.0}  # written for "not measured" where no tag says so
+MAX_VALUE = 1e38  # larger numbers also mean "not measured"
+WHITE, DARK = 2**16 - 1, 2**12 - 1
 
 
 def as_brightness(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture in eight bits, in about this size: black is the least number, white the largest, holes are clear.
+    """Return the picture in eight bits, scaled down to about `size`.
 
-    Sixteen bits are shown by their upper half, unless they are measurements that would be all black.
+    Black is the least number, white the largest, and pixels that were not measured are transparent. Of sixteen bits
+    the upper eight are shown, unless they are measurements that would be all black.
     """
-    hole = _hole(image)
-    shown = _shown(image, size, hole)
+    nodata = _nodata(image)
+    shown = _to_eight_bits(image, size, nodata)
     return ImageOps.invert(shown) if shown.mode == "L" and _tag(image, PHOTOMETRIC_TAG) == WHITE_IS_ZERO else shown
 
 
-def _shown(image: Image.Image, size: tuple[int, int], hole: float | None) -> Image.Image:
-    small = image if image.width <= size[0] else image.resize(size, _filter(image, hole))
+def _to_eight_bits(image: Image.Image, size: tuple[int, int], nodata: float | None) -> Image.Image:
+    small = image if image.width <= size[0] else image.resize(size, _resampling(image, nodata))
     if small.mode.startswith("I;16"):
         small = small.convert("I")
         extremes: Any = small.getextrema()
-        if hole is None and (image.format != "TIFF" or extremes[1] > DARK):
-            return small.point(lambda value: value * (255 / BRIGHTEST)).convert("L")
-    return _stretched(small, _numbers(small, image), hole)
+        if nodata is None and (image.format != "TIFF" or extremes[1] > DARK):
+            return small.point(lambda value: value * (255 / WHITE)).convert("L")
+    return _stretch_contrast(small, _numbers(small, image), nodata)
 
 
-def _filter(image: Image.Image, hole: float | None) -> Image.Resampling:
-    """Numbers must not be mixed with what stands for none."""
-    return Image.Resampling.LANCZOS if image.mode == "I;16" and hole is None else Image.Resampling.NEAREST
+def _resampling(image: Image.Image, nodata: float | None) -> Image.Resampling:
+    """Return NEAREST where interpolation would mix numbers with the value for "not measured"."""
+    return Image.Resampling.LANCZOS if image.mode == "I;16" and nodata is None else Image.Resampling.NEAREST
 
 
 def _numbers(small: Image.Image, image: Image.Image) -> array[float] | array[int]:
@@ -50,24 +51,23 @@ def _numbers(small: Image.Image, image: Image.Image) -> array[float] | array[int
     return array("I" if image.format == "TIFF" and _tag(image, SAMPLE_FORMAT_TAG) in UNSIGNED else "i", small.tobytes())
 
 
-def _stretched(small: Image.Image, numbers: array[float] | array[int], hole: float | None) -> Image.Image:
-    holes = USUAL_HOLES if small.mode == "F" else set()
-    if hole is not None:
-        holes = holes | {hole, ctypes.c_float(hole).value}
-    good = [number not in holes and -LARGEST < number < LARGEST for number in numbers]  # no NaN is
-    known = [number for number, is_good in zip(numbers, good, strict=True) if is_good]
-    least, most = (min(known), max(known)) if known else (0, 0)
-    scale = 255 / ((most - least) or 1)
-    gray = bytes(
-        round((number - least) * scale) if is_good else 0 for number, is_good in zip(numbers, good, strict=True)
-    )
+def _stretch_contrast(small: Image.Image, numbers: array[float] | array[int], nodata: float | None) -> Image.Image:
+    nodata_values = COMMON_NODATA if small.mode == "F" else set()
+    if nodata is not None:
+        nodata_values = nodata_values | {nodata, ctypes.c_float(nodata).value}
+    # a NaN fails both comparisons
+    is_measured = [number not in nodata_values and -MAX_VALUE < number < MAX_VALUE for number in numbers]
+    measured = [number for number, ok in zip(numbers, is_measured, strict=True) if ok]
+    lowest, highest = (min(measured), max(measured)) if measured else (0, 0)
+    scale = 255 / ((highest - lowest) or 1)
+    gray = bytes(round((number - lowest) * scale) if ok else 0 for number, ok in zip(numbers, is_measured, strict=True))
     shown = Image.frombytes("L", small.size, gray)
-    if len(known) < len(good):
-        shown.putalpha(Image.frombytes("L", small.size, bytes(255 * is_good for is_good in good)))
+    if len(measured) < len(is_measured):
+        shown.putalpha(Image.frombytes("L", small.size, bytes(255 * ok for ok in is_measured)))
     return shown
 
 
-def _hole(image: Image.Image) -> float | None:
+def _nodata(image: Image.Image) -> float | None:
     with contextlib.suppress(ValueError, TypeError):
         number = float(str(_tag(image, NODATA_TAG)).strip(" \0"))
         return number if math.isfinite(number) else None

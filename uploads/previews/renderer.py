@@ -1,4 +1,4 @@
-"""The parent's side: start the child, wait for so long, and believe little of what it left."""
+"""The parent's side: start the child, wait for it with a timeout, and validate what it wrote."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 30.0
 MAX_PICTURE_BYTES = 8 * 1024**2
 MAX_REPORT_BYTES = 4096
-LOOKS = ("thumbnail", "picture")
+KINDS = ("thumbnail", "picture")
 MAX_SIDE = 1600
 
 Why = Literal["too_large", "damaged", "unsupported", "locked", "too_hard", "gone"]
@@ -41,12 +41,12 @@ class Picture:
 
 
 def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_SECONDS) -> dict[str, Picture]:
-    """The thumbnail and the picture of a file, made in the empty `folder`.
+    """Render the thumbnail and the picture of a file in the empty `folder`.
 
-    Raises Unshowable. Takes at most these seconds, whatever the file does.
+    Raises PreviewFailed. Takes at most `seconds`, whatever the file is.
     """
     command = [sys.executable, "-m", "uploads.previews.sandbox", str(file), media_type, str(folder)]
-    # no secret of ours stands in its environment, and nothing of it in our log
+    # the child gets no secrets in its environment, and cannot write to the log
     child = subprocess.Popen(
         command, cwd=PROJECT, env={"PATH": os.defpath}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
@@ -59,27 +59,27 @@ def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_S
         _kill_all(child)
     if code:
         raise PreviewFailed("too_hard")
-    return _validated(folder)
+    return _read_result(folder)
 
 
 def _kill_all(child: subprocess.Popen[bytes]) -> None:
-    """The child and whatever it started."""
+    """Kill the child and all processes that it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
 
-def _validated(folder: Path) -> dict[str, Picture]:
+def _read_result(folder: Path) -> dict[str, Picture]:
     try:
-        told = json.loads(_read(folder / "told.json", MAX_REPORT_BYTES))
-        if why := told.get("why"):
+        report = json.loads(_read(folder / "report.json", MAX_REPORT_BYTES))
+        if why := report.get("why"):
             raise PreviewFailed(cast(Why, why) if why in CHILD_MESSAGES else "damaged")
-        return {look: _picture(folder / f"{look}.webp", told["sizes"][look]) for look in LOOKS}
+        return {kind: _read_picture(folder / f"{kind}.webp", report["sizes"][kind]) for kind in KINDS}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PreviewFailed("damaged") from error
 
 
-def _picture(path: Path, size: list[int]) -> Picture:
+def _read_picture(path: Path, size: list[int]) -> Picture:
     body = _read(path, MAX_PICTURE_BYTES)
     width, height = (int(side) for side in size)
     if body[:4] != b"RIFF" or body[8:12] != b"WEBP" or not 0 < min(width, height) <= max(width, height) <= MAX_SIDE:
@@ -87,13 +87,13 @@ def _picture(path: Path, size: list[int]) -> Picture:
     return Picture(body, width, height)
 
 
-def _read(path: Path, most: int) -> bytes:
-    """Never through a link: a child that was taken over could point it anywhere."""
+def _read(path: Path, max_bytes: int) -> bytes:
+    """Return the file's bytes, but never through a symbolic link, which a compromised child could point anywhere."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            body = file.read(most + 1)
+            body = file.read(max_bytes + 1)
     except OSError as error:
         raise PreviewFailed("too_hard") from error
-    if len(body) > most:
+    if len(body) > max_bytes:
         raise PreviewFailed("damaged")
     return body
