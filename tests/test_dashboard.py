@@ -104,14 +104,14 @@ def test_growth_is_by_the_step_that_fits(days: int, label: str, periods: int, db
         day(key, 100)
     found = stats.growth()
     assert (found[0].label, len(found)) == (label, periods)
-    assert (found[0].kept_bytes, found[-1].kept_bytes, found[-1].kept_files) == (100, 200, 2)
+    assert (found[0].total_bytes, found[-1].total_bytes, found[-1].total_files) == (100, 200, 2)
 
 
 def test_growth_has_no_gaps_and_never_more_points_than_fit(db: None) -> None:
     for year in range(1970, 2070):
         day(date(year, 12, 31), 1)
     assert [period.bytes for period in stats.growth()] == [1] * 100
-    assert stats.growth()[-1].kept_bytes == 100
+    assert stats.growth()[-1].total_bytes == 100
 
 
 def test_the_dashboard_is_for_those_who_may_view_figures(roles: None) -> None:

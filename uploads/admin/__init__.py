@@ -1,4 +1,4 @@
-"""The admin: the second home of those who look after the files."""
+"""The Django admin of files, folders, tags, people, the audit log, reports and tasks."""
 
 from uploads.admin import events, files, folders, reports, tags, tasks, users
 

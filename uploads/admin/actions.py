@@ -1,4 +1,4 @@
-"""Many files at once: each act is first shown as a page that says what will happen to how many, and to which not."""
+"""Bulk actions on files. A confirmation page first lists the files that change and those that stay as they are."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ from uploads.models.querysets import FileQuerySet
 from uploads.services import BulkResult
 from uploads.views.responses import request_user
 
-MAX_SELECTED = 500  # each is a field of the form, and Django takes a thousand
+MAX_SELECTED = 500  # each is a form field, and Django accepts a thousand
 MAX_LISTED_NAMES = 20
 
 
-class Nothing(forms.Form):
-    """For acts that ask for nothing more."""
+class NoFieldsForm(forms.Form):
+    """The form of actions without parameters."""
 
 
-class WhereTo(forms.Form):
+class FolderForm(forms.Form):
     folder = FolderField(label=gettext_lazy("To the folder"))
 
 
-class WhichTags(forms.Form):
+class TagsForm(forms.Form):
     tags = TagsField()
 
 
 @dataclass(frozen=True, slots=True)
 class BulkAction:
-    """What can be done to chosen files: in words, to which of them, and by which service."""
+    """A bulk action: its texts, the files that a user may select for it, and the service that runs it."""
 
     name: str
     label: Any
-    tells: Any
-    done: Any
+    description: Any
+    success_message: Any
     allowed: Callable[[User], FileQuerySet]
     run: Callable[[list[UUID], dict[str, Any], User], BulkResult]
-    form: type[forms.Form] = Nothing
+    form: type[forms.Form] = NoFieldsForm
 
 
 def _changeable(user: User) -> FileQuerySet:
@@ -75,7 +75,7 @@ ADMIN_ACTIONS = (
         ),
         gettext_lazy("Put into the trash: %(count)s."),
         lambda user: File.objects.removable_by(user).listed(),
-        lambda links, data, user: services.trash_many(links, by=user),
+        lambda ids, data, user: services.trash_many(ids, by=user),
     ),
     BulkAction(
         "restore",
@@ -83,7 +83,7 @@ ADMIN_ACTIONS = (
         gettext_lazy("They come back as they were, with their folders."),
         gettext_lazy("Restored: %(count)s."),
         lambda user: File.objects.restorable_by(user).filter(current=True),
-        lambda links, data, user: services.restore_many(links, by=user),
+        lambda ids, data, user: services.restore_many(ids, by=user),
     ),
     BulkAction(
         "move",
@@ -91,8 +91,8 @@ ADMIN_ACTIONS = (
         gettext_lazy("Their links and their bytes stay as they are; the access of the new folder holds for them."),
         gettext_lazy("Moved: %(count)s."),
         _changeable,
-        lambda links, data, user: services.move_files(links, data["folder"], by=user),
-        WhereTo,
+        lambda ids, data, user: services.move_files(ids, data["folder"], by=user),
+        FolderForm,
     ),
     BulkAction(
         "add_tags",
@@ -100,8 +100,8 @@ ADMIN_ACTIONS = (
         gettext_lazy("The tags they have stay. A tag that is not there yet comes into being."),
         gettext_lazy("Tagged: %(count)s."),
         _changeable,
-        lambda links, data, user: services.tag_files(links, add=data["tags"], by=user),
-        WhichTags,
+        lambda ids, data, user: services.tag_files(ids, add=data["tags"], by=user),
+        TagsForm,
     ),
     BulkAction(
         "remove_tags",
@@ -109,8 +109,8 @@ ADMIN_ACTIONS = (
         gettext_lazy("Only these tags are taken off; the files stay where they are."),
         gettext_lazy("Changed: %(count)s."),
         _changeable,
-        lambda links, data, user: services.tag_files(links, remove=data["tags"], by=user),
-        WhichTags,
+        lambda ids, data, user: services.tag_files(ids, remove=data["tags"], by=user),
+        TagsForm,
     ),
     BulkAction(
         "show",
@@ -118,7 +118,7 @@ ADMIN_ACTIONS = (
         gettext_lazy("Everybody who may see their folders will see them."),
         gettext_lazy("Shown to the team: %(count)s."),
         _own,
-        lambda links, data, user: services.set_visibility(links, Visibility.TEAM, by=user),
+        lambda ids, data, user: services.set_visibility(ids, Visibility.TEAM, by=user),
     ),
     BulkAction(
         "hide",
@@ -126,82 +126,83 @@ ADMIN_ACTIONS = (
         gettext_lazy("Only their owner will see them. That is for each file's owner alone."),
         gettext_lazy("Made private: %(count)s."),
         _own,
-        lambda links, data, user: services.set_visibility(links, Visibility.PRIVATE, by=user),
+        lambda ids, data, user: services.set_visibility(ids, Visibility.PRIVATE, by=user),
     ),
 )
 
 
 def actions() -> dict[str, tuple[Callable[..., Any], str, Any]]:
-    """The acts as the admin takes its actions."""
-    return {act.name: (_action(act), act.name, act.label) for act in ADMIN_ACTIONS}
+    """Return the actions in the form that ModelAdmin.get_actions returns."""
+    return {action.name: (_admin_action(action), action.name, action.label) for action in ADMIN_ACTIONS}
 
 
-def _action(act: BulkAction) -> Callable[..., Any]:
-    def take(modeladmin: ModelAdmin[File], request: HttpRequest, queryset: QuerySet[File]) -> HttpResponse | None:
+def _admin_action(action: BulkAction) -> Callable[..., Any]:
+    def run(modeladmin: ModelAdmin[File], request: HttpRequest, queryset: QuerySet[File]) -> HttpResponse | None:
         files = list(queryset.order_by("folded", "id")[: MAX_SELECTED + 1])
         if len(files) > MAX_SELECTED:
             messages.error(request, _("Choose at most %(most)s files at once.") % {"most": MAX_SELECTED})
             return None
         user = request_user(request)
-        form = act.form(request.POST if "confirmed" in request.POST else None)
+        form = action.form(request.POST if "confirmed" in request.POST else None)
         if isinstance(form.fields.get("folder"), FolderField):
             form.fields["folder"].user = user  # type: ignore[attr-defined]
         if not form.is_valid():
-            return _confirm_page(act, form, files, modeladmin, request)
-        return _do(act, form, files, request)
+            return _confirm_page(action, form, files, modeladmin, request)
+        return _run(action, form, files, request)
 
-    return take
+    return run
 
 
 def _confirm_page(
-    act: BulkAction, form: forms.Form, files: list[File], modeladmin: ModelAdmin[File], request: HttpRequest
+    action: BulkAction, form: forms.Form, files: list[File], modeladmin: ModelAdmin[File], request: HttpRequest
 ) -> HttpResponse:
-    rows = act.allowed(request_user(request)).filter(pk__in=[file.pk for file in files])
+    rows = action.allowed(request_user(request)).filter(pk__in=[file.pk for file in files])
     allowed = set(rows.values_list("pk", flat=True))
-    going = [file for file in files if file.pk in allowed]
+    changeable = [file for file in files if file.pk in allowed]
     refused = [file for file in files if file.pk not in allowed]
     context = {
         **modeladmin.admin_site.each_context(request),
-        "title": act.label,
+        "title": action.label,
         "opts": modeladmin.opts,
         "media": modeladmin.media,
-        "act": act,
+        "action": action,
         "form": form,
-        "going": going[:MAX_LISTED_NAMES],
-        "going_count": len(going),
-        "going_more": max(0, len(going) - MAX_LISTED_NAMES),
+        "changeable": changeable[:MAX_LISTED_NAMES],
+        "changeable_count": len(changeable),
+        "changeable_more": max(0, len(changeable) - MAX_LISTED_NAMES),
         "refused": refused[:MAX_LISTED_NAMES],
         "refused_count": len(refused),
         "refused_more": max(0, len(refused) - MAX_LISTED_NAMES),
-        "chosen": files,
-        "chosen_name": ACTION_CHECKBOX_NAME,
+        "selected": files,
+        "checkbox_name": ACTION_CHECKBOX_NAME,
     }
     return TemplateResponse(request, "admin/uploads/file/confirm.html", context)
 
 
-def _do(act: BulkAction, form: forms.Form, files: Iterable[File], request: HttpRequest) -> HttpResponse:
-    links = [file.link for file in files]
-    unknown = len(set(request.POST.getlist(ACTION_CHECKBOX_NAME))) - len(links)
+def _run(action: BulkAction, form: forms.Form, files: Iterable[File], request: HttpRequest) -> HttpResponse:
+    ids = [file.link for file in files]
+    unknown = len(set(request.POST.getlist(ACTION_CHECKBOX_NAME))) - len(ids)
     try:
         message_result(
-            request, act.done, act.run(links, form.cleaned_data, request_user(request)), unknown=max(0, unknown)
+            request,
+            action.success_message,
+            action.run(ids, form.cleaned_data, request_user(request)),
+            unknown=max(0, unknown),
         )
     except Problem as problem:
         messages.error(request, problem.message)
     return HttpResponseRedirect(request.get_full_path())
 
 
-def message_result(request: HttpRequest, done: Any, outcome: BulkResult, *, unknown: int = 0) -> None:
-    """Say how many were changed, and which were left as they were."""
-    if outcome.files:
-        messages.success(request, str(done) % {"count": len(outcome.files)})
-    if outcome.refused:
-        named = ", ".join(outcome.refused[:MAX_LISTED_NAMES]) + (
-            " …" if len(outcome.refused) > MAX_LISTED_NAMES else ""
-        )
+def message_result(request: HttpRequest, success_message: Any, result: BulkResult, *, unknown: int = 0) -> None:
+    """Add messages about how many files were changed, and which were not."""
+    if result.files:
+        messages.success(request, str(success_message) % {"count": len(result.files)})
+    if result.refused:
+        names = ", ".join(result.refused[:MAX_LISTED_NAMES]) + (" …" if len(result.refused) > MAX_LISTED_NAMES else "")
         messages.warning(request, _("Left as they were, because that is not for you or not now: %(names)s") % {
-            "names": named
+            "names": names
         })  # fmt: skip
-    if missing := outcome.unknown + unknown:
-        told = ngettext("%(count)s file was not found.", "%(count)s files were not found.", missing)
-        messages.warning(request, told % {"count": missing})
+    if missing := result.unknown + unknown:
+        text = ngettext("%(count)s file was not found.", "%(count)s files were not found.", missing)
+        messages.warning(request, text % {"count": missing})

@@ -1,5 +1,4 @@
-"""What every list of the admin has in common: it is written down who changed what, and millions of rows cost no more
-than a page of them."""
+"""Base classes of the admin: an audit log of changes, and change lists whose cost does not grow with the table."""
 
 from __future__ import annotations
 
@@ -37,43 +36,43 @@ CANCELED = "57014"  # Postgres, appendix A: query_canceled
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts ten thousand rows at most: what lies behind them is found by a filter or a search, not by its page."""
+    """Count at most MAX_COUNTED rows. The rows beyond are reached by filters and search, not by page number."""
 
     @cached_property
-    def _found(self) -> int:
+    def _count_with_next(self) -> int:
         rows: Any = self.object_list
         return int(rows.order_by()[: MAX_COUNTED + 1].count())
 
     @cached_property
     def count(self) -> int:
-        return min(self._found, MAX_COUNTED)
+        return min(self._count_with_next, MAX_COUNTED)
 
     @property
     def more(self) -> bool:
-        return self._found > MAX_COUNTED
+        return self._count_with_next > MAX_COUNTED
 
 
 class CappedChangeList(ChangeList):
-    """A list whose rows are read once, with all that its columns need."""
+    """Read the rows of a page once, with everything that the columns show."""
 
     more: bool
     most = MAX_COUNTED
 
     @cached_property
-    def _change_page(self) -> tuple[str, str]:
-        """What stands before and behind an id in the address of a row's own page."""
+    def _change_url_parts(self) -> tuple[str, str]:
+        """Return what precedes and follows the id in the URL of a row's change page."""
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
-        address = reverse(name, args=[ANY_ID], current_app=self.model_admin.admin_site.name)
-        before, _id, behind = address.partition(ANY_ID)
-        return before, behind
+        url = reverse(name, args=[ANY_ID], current_app=self.model_admin.admin_site.name)
+        prefix, _id, suffix = url.partition(ANY_ID)
+        return prefix, suffix
 
     def url_for_result(self, result: Any) -> str:
-        """As Django's, without asking all routes anew for every row."""
-        before, behind = self._change_page
-        return f"{before}{quote(result.pk)}{behind}"
+        """Return the same URL as Django, without reversing it for every row."""
+        prefix, suffix = self._change_url_parts
+        return f"{prefix}{quote(result.pk)}{suffix}"
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Equal values go by id in the same direction as the column, as the indexes have them."""
+        """Sort equal values by id in the direction of the column, which is the order of the indexes."""
         ordering = list(super().get_ordering(request, queryset))
         if ordering and ordering[-1] == "-pk" and isinstance(ordering[0], str) and not ordering[0].startswith("-"):
             ordering[-1] = "pk"
@@ -88,9 +87,9 @@ class CappedChangeList(ChangeList):
 
 
 class AuditedModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Whatever is added, changed or deleted here stands in the activity log."""
+    """Record additions, changes and deletions in the audit log."""
 
-    show_facets = ShowFacets.NEVER  # they count everything
+    show_facets = ShowFacets.NEVER  # facets count the whole table
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
         _record(request, obj, "added", message)
@@ -106,7 +105,7 @@ class AuditedModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().log_deletions(request, queryset)  # type: ignore[arg-type]
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """A service that refuses says why; nothing of the form is kept then."""
+        """Show the error of a service that refuses the change; nothing of the form is saved then."""
         try:
             return super().changeform_view(request, *args, **kwargs)
         except Problem as problem:
@@ -114,11 +113,11 @@ class AuditedModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return HttpResponseRedirect(request.get_full_path())
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any) -> HttpResponse | None:
-        """Ids that are none were chosen by nobody."""
-        sent = request.POST.copy()
-        chosen = sent.getlist(ACTION_CHECKBOX_NAME)
-        sent.setlist(ACTION_CHECKBOX_NAME, [pk for pk in chosen if self._is_id(pk)])
-        request.POST = sent  # type: ignore[assignment]
+        """Drop invalid ids before Django filters by them."""
+        data = request.POST.copy()
+        selected = data.getlist(ACTION_CHECKBOX_NAME)
+        data.setlist(ACTION_CHECKBOX_NAME, [pk for pk in selected if self._is_id(pk)])
+        request.POST = data  # type: ignore[assignment]
         return super().response_action(request, queryset, *args)
 
     def _is_id(self, text: str) -> bool:
@@ -130,7 +129,7 @@ class AuditedModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class LargeTableAdmin(AuditedModelAdmin):
-    """An admin of something that there may be millions of."""
+    """The base of admins for tables with millions of rows."""
 
     paginator = CappedPaginator
     show_full_result_count = False
@@ -139,11 +138,11 @@ class LargeTableAdmin(AuditedModelAdmin):
     actions_selection_counter = True
 
     def action_checkbox(self, obj: Model) -> Any:
-        """Django's own box; rendered by a template for every row it would be a fifth of the page's time."""
+        """Render Django's checkbox without a template, which would take a fifth of the page's time."""
         return format_html(CHECKBOX, ACTION_CHECKBOX_NAME, obj.pk, format_html(_(CHECKBOX_LABEL), obj))
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
-        """Give the rows of one page what their columns show beside their own: a fixed number of queries."""
+        """Add related data for the columns to the rows of one page, with a fixed number of queries."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return CappedChangeList
@@ -154,16 +153,16 @@ class LargeTableAdmin(AuditedModelAdmin):
                 return super().get_changelist_instance(request)
         except (OverflowError, ValueError) as error:
             raise IncorrectLookupParameters from error
-        except OperationalError as fault:
-            if getattr(fault.__cause__, "sqlstate", None) != CANCELED:
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", None) != CANCELED:
                 raise
             messages.warning(request, _("That takes too long among so many. Add a filter, or search for more letters."))
-            raise IncorrectLookupParameters from fault
+            raise IncorrectLookupParameters from error
 
 
 @contextmanager
 def _statement_timeout() -> Iterator[None]:
-    """Whoever waits longer than this for a list has gone away."""
+    """Limit the statements of a list to STATEMENT_TIMEOUT_MS: people do not wait longer."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL statement_timeout = %s", [STATEMENT_TIMEOUT_MS])
@@ -187,8 +186,8 @@ def _record(request: HttpRequest, obj: Model, act: str, message: Any) -> None:
 
 
 def _fields(message: Any) -> list[str]:
-    """The names of the fields that were changed, as the admin's own history tells them; never their values."""
+    """Return the names of the changed fields from the admin's change message, never their values."""
     if not isinstance(message, list):
         return []
-    told = (part for entry in message if isinstance(entry, dict) for part in entry.values())
-    return [str(name) for part in told if isinstance(part, dict) for name in part.get("fields", ())]
+    changes = (part for entry in message if isinstance(entry, dict) for part in entry.values())
+    return [str(name) for part in changes if isinstance(part, dict) for name in part.get("fields", ())]

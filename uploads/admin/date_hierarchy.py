@@ -1,4 +1,4 @@
-"""From years to months to days: how many files were added when, from the kept figures instead of the files."""
+"""The date hierarchy of files: years, months and days with counts from the statistics, not from the files."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ PART = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class DateLevel:
-    """A year, month or day to click on; `files` is None on the way back."""
+    """A link to a year, month or day; `files` is None in links back to a longer period."""
 
     label: str
     query: str
     files: int | None = None
 
 
-def days_of(request: HttpRequest) -> list[DateLevel]:
-    """The way back up, and what lies in the chosen year or month. One query, for those who may know figures."""
+def date_levels(request: HttpRequest) -> list[DateLevel]:
+    """Return links back to longer periods and into the selected one. One query, and none without the permission."""
     if not request.user.has_perm("uploads.view_figure"):
         return []
-    chosen = request.GET.get("added", "")
-    chosen = chosen if PART.fullmatch(chosen) else ""
-    width = {0: YEAR, YEAR: MONTH}.get(len(chosen), DAY)
-    inside = chosen[: MONTH if width == DAY else YEAR]
-    back = [inside[:end] for end in (YEAR, MONTH) if len(inside) >= end]
-    figures = Figure.objects.filter(kind=Kind.DAY, status=Status.STORED, key__startswith=inside)
+    selected = request.GET.get("added", "")
+    selected = selected if PART.fullmatch(selected) else ""
+    width = {0: YEAR, YEAR: MONTH}.get(len(selected), DAY)
+    prefix = selected[: MONTH if width == DAY else YEAR]
+    back = [prefix[:end] for end in (YEAR, MONTH) if len(prefix) >= end]
+    figures = Figure.objects.filter(kind=Kind.DAY, status=Status.STORED, key__startswith=prefix)
     parts = figures.annotate(part=Substr("key", 1, width)).values("part").annotate(total=Sum("files"))
-    found = parts.filter(total__gt=0).order_by("-part" if width == YEAR else "part").values_list("part", "total")
+    counts = parts.filter(total__gt=0).order_by("-part" if width == YEAR else "part").values_list("part", "total")
     return [
-        *(DateLevel(part, _address(request, part)) for part in (["", *back] if back else [])),
-        *(DateLevel(part, _address(request, part), total) for part, total in found if part not in back),
+        *(DateLevel(part, _url(request, part)) for part in (["", *back] if back else [])),
+        *(DateLevel(part, _url(request, part), total) for part, total in counts if part not in back),
     ]
 
 
-def _address(request: HttpRequest, added: str) -> str:
+def _url(request: HttpRequest, added: str) -> str:
     query = request.GET.copy()
     for name in ("p", "e", "added"):
         query.pop(name, None)

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy
 from uploads import services
 from uploads.admin import actions
 from uploads.admin.base import LargeTableAdmin
-from uploads.admin.date_hierarchy import days_of
+from uploads.admin.date_hierarchy import date_levels
 from uploads.admin.fields import FolderField, TagsField, file_name, keep, understood
 from uploads.admin.filters import (
     ChecksumStatusFilter,
@@ -126,7 +126,7 @@ class FileAdmin(LargeTableAdmin):
         return actions.actions()
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        context = {"days": days_of(request), "events": request.user.has_perm("uploads.view_event")}
+        context = {"days": date_levels(request), "events": request.user.has_perm("uploads.view_event")}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     @admin.display(description="")
