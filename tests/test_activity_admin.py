@@ -35,7 +35,7 @@ def listed(client: Client, **query: str) -> list[tuple[str, str, str]]:
     """What, who and name of each line, newest first."""
     answer = client.get(LIST, query)
     assert answer.status_code == 200
-    return [(row.action, row.actor, row.told_name) for row in answer.context["cl"].result_list]
+    return [(row.action, row.actor, row.redacted_name) for row in answer.context["cl"].result_list]
 
 
 def exported(client: Client, **query: str) -> list[list[str]]:
@@ -232,7 +232,7 @@ def test_no_cell_begins_like_a_formula(first: str, as_admin: Client) -> None:
 def test_a_long_export_goes_in_batches_and_says_where_it_ends(
     as_admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "BATCH", 3)
+    monkeypatch.setattr(export, "BATCH_SIZE", 3)
     monkeypatch.setattr(export, "MAX_EXPORTED", 7)
     Event.objects.bulk_create(Event(action=Action.LOGOUT, actor=f"p{number}") for number in range(10))
     rows = exported(as_admin, action="logout")

@@ -1,4 +1,4 @@
-"""The activity log in the admin: filtered, searched and exported, never changed."""
+"""The audit log in the admin: filter, search and export, read-only."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from uploads.admin.base import LargeTableAdmin
-from uploads.admin.export import MAX_EXPORTED, lines
+from uploads.admin.export import MAX_EXPORTED, csv_lines
 from uploads.admin.filters import ActionFilter, ActorFilter, EventTimeFilter
 from uploads.admin.redaction import redact_events
 from uploads.models import Action, Event, File, Folder
 from uploads.models.audit import EventQuerySet
 from uploads.views.responses import request_user
 
-MAX_MATCHES = 500  # files whose events are looked for by a part of their names
+MAX_MATCHES = 500  # files whose events a search by a part of their names covers
 MAX_SEARCH_CHARACTERS = 255
-UNTOLD = gettext_lazy("not for you to see")
+REDACTED = gettext_lazy("not for you to see")
 
 
 @admin.register(Event)
@@ -55,12 +55,12 @@ class EventAdmin(LargeTableAdmin):
         return False
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """A time alone is looked up by the index of times; everything else by the newest id."""
+        """Sort by time, which has an index, if that is the only filter, otherwise by id."""
         other = any(request.GET.get(name) for name in ("action", "actor", "q"))
         return ("-at", "-id") if request.GET.get("at") and not other else ("-id",)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """By names that files have now, through their own index; by the name of then, whole; by a file's id."""
+        """Search by words of a file's current name, by its whole name at the time of the event, or by its id."""
         text = search_term.strip()
         if not text:
             return queryset, False
@@ -70,8 +70,8 @@ class EventAdmin(LargeTableAdmin):
             pass
         if len(text) > MAX_SEARCH_CHARACTERS:
             return queryset.none(), False
-        found = Event.objects.filter(pk__in=_matching(queryset, text, request_user(request)))
-        return found.order_by(*queryset.query.order_by), False
+        matches = Event.objects.filter(pk__in=_matching(queryset, text, request_user(request)))
+        return matches.order_by(*queryset.query.order_by), False
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         redact_events(rows, request_user(request))
@@ -83,15 +83,15 @@ class EventAdmin(LargeTableAdmin):
         return event
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        address = reverse("admin:uploads_event_export") + f"?{request.GET.urlencode()}"
-        return super().changelist_view(request, {"export": address, **(extra_context or {})})
+        url = reverse("admin:uploads_event_export") + f"?{request.GET.urlencode()}"
+        return super().changelist_view(request, {"export": url, **(extra_context or {})})
 
     def get_urls(self) -> list[Any]:
         export = self.admin_site.admin_view(require_POST(self.export))
         return [path("export/", export, name="uploads_event_export"), *super().get_urls()]
 
     def export(self, request: HttpRequest) -> HttpResponseBase:
-        """What the list shows, as CSV. It is written down that somebody took it along."""
+        """Stream the filtered list as CSV, and record the export in the audit log."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
@@ -100,9 +100,9 @@ class EventAdmin(LargeTableAdmin):
             return HttpResponseRedirect(reverse("admin:uploads_event_changelist"))
         user = request_user(request)
         Event.objects.record(Action.EXPORT, by=user, filter=request.GET.urlencode()[:1_000])
-        answer = StreamingHttpResponse(lines(events, user), content_type="text/csv; charset=utf-8")
-        answer["Content-Disposition"] = f'attachment; filename="activity-{timezone.now():%Y-%m-%d}.csv"'
-        return answer
+        response = StreamingHttpResponse(csv_lines(events, user), content_type="text/csv; charset=utf-8")
+        response["Content-Disposition"] = f'attachment; filename="activity-{timezone.now():%Y-%m-%d}.csv"'
+        return response
 
     @admin.display(description=gettext_lazy("what"))
     def what(self, event: Event) -> str:
@@ -114,27 +114,31 @@ class EventAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("about"))
     def about(self, event: Any) -> str:
-        if event.open:
-            return format_html('<a href="{}" dir="auto">{}</a>', reverse("file", args=[event.file_id]), event.told_name)
-        if not event.told_name and (event.file_id or event.folder_id):
-            return format_html('<span class="quiet">{}</span>', UNTOLD)
-        return format_html('<span dir="auto">{}</span>', event.told_name or "–")
+        if event.is_file_visible:
+            return format_html(
+                '<a href="{}" dir="auto">{}</a>', reverse("file", args=[event.file_id]), event.redacted_name
+            )
+        if not event.redacted_name and (event.file_id or event.folder_id):
+            return format_html('<span class="quiet">{}</span>', REDACTED)
+        return format_html('<span dir="auto">{}</span>', event.redacted_name or "–")
 
     @admin.display(description=gettext_lazy("details"))
     def details(self, event: Any) -> str:
-        return ", ".join(f"{name}: {_plain(value)}" for name, value in event.told_detail.items()) or "–"
+        return ", ".join(f"{name}: {_plain(value)}" for name, value in event.redacted_detail.items()) or "–"
 
 
 def _matching(events: EventQuerySet, text: str, user: User) -> Any:
-    """Ids of the newest events about files of this name, and of those that bear it. An index answers each of the two
-    questions; an OR of both would read the whole log."""
+    """Return the ids of the newest events about files that match `text`, and of events with exactly this name.
+
+    Each of the two queries has an index; one query with OR would read the whole log.
+    """
     files = File.objects.visible_to(user).listed().matching(text).newest_first().only("id", "series")
-    about = events.filter(file_id__in=[file.link for file in files[:MAX_MATCHES]])
-    named = events.filter(name=text)
-    if not user.is_superuser:  # a line that tells nothing would tell that somebody else's file or folder is called so
-        seen = Folder.objects.visible_to(user).values("pk")
-        named = named.filter(Q(folder_id__isnull=True) | Q(folder_id__in=seen), file_id__isnull=True)
-    newest = [rows.order_by("-id").values("pk")[: MAX_EXPORTED + 1] for rows in (about, named)]
+    by_file = events.filter(file_id__in=[file.link for file in files[:MAX_MATCHES]])
+    by_name = events.filter(name=text)
+    if not user.is_superuser:  # even a redacted match would reveal that a hidden file or folder has this name
+        visible = Folder.objects.visible_to(user).values("pk")
+        by_name = by_name.filter(Q(folder_id__isnull=True) | Q(folder_id__in=visible), file_id__isnull=True)
+    newest = [rows.order_by("-id").values("pk")[: MAX_EXPORTED + 1] for rows in (by_file, by_name)]
     return newest[0].union(newest[1])
 
 

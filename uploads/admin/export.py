@@ -1,4 +1,4 @@
-"""The activity log as CSV, fit for a spreadsheet that trusts what it opens."""
+"""The audit log as CSV, safe for spreadsheets that evaluate formulas."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from uploads.admin.redaction import redact_events
 from uploads.models.audit import EventQuerySet
 
 MAX_EXPORTED = 100_000
-BATCH = 2_000
-BYTE_ORDER_MARK = "\ufeff"  # without it spreadsheets take UTF-8 for something else
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # OWASP ASVS 5.0, 1.2.10
+BATCH_SIZE = 2_000
+BYTE_ORDER_MARK = "\ufeff"  # without it spreadsheets mistake UTF-8 for another encoding
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")  # OWASP ASVS 5.0, 1.2.10
 
 
-class Line:
-    """What csv.writer writes to: gives each line back instead of keeping it."""
+class Echo:
+    """A file object for csv.writer that returns each line instead of storing it."""
 
     def write(self, text: str) -> str:
         return text
 
 
-def lines(events: EventQuerySet, user: User) -> Iterator[str]:
-    """The events, newest first, line by line (RFC 4180); what goes over the limit is told in the last line."""
-    writer = csv.writer(Line(), quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+def csv_lines(events: EventQuerySet, user: User) -> Iterator[str]:
+    """Yield the events as CSV lines (RFC 4180), newest first. Over the limit, the last line says so."""
+    writer = csv.writer(Echo(), quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     yield BYTE_ORDER_MARK
     yield writer.writerow(["id", _("when"), _("what"), _("who"), _("name"), _("file"), _("folder"), _("from where"),
                            _("details")])  # fmt: skip
@@ -39,28 +39,28 @@ def lines(events: EventQuerySet, user: User) -> Iterator[str]:
             yield writer.writerow([cell(value) for value in _row(event)])
         written += len(batch)
         if written > MAX_EXPORTED:
-            told = _("There are more than %(most)s. Narrow the filter for the rest.") % {"most": f"{MAX_EXPORTED:,}"}
-            yield writer.writerow(["", told, "", "", "", "", "", "", ""])
+            message = _("There are more than %(most)s. Narrow the filter for the rest.") % {"most": f"{MAX_EXPORTED:,}"}
+            yield writer.writerow(["", message, "", "", "", "", "", "", ""])
             return
 
 
 def cell(value: Any) -> str:
-    """Text that no spreadsheet takes for a formula."""
+    """Return the value as text that no spreadsheet evaluates as a formula."""
     text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA_PREFIXES) else text
 
 
 def _row(event: Any) -> list[Any]:
-    detail = json.dumps(event.told_detail, ensure_ascii=False, sort_keys=True) if event.told_detail else ""
-    return [event.pk, event.at.isoformat(), event.action, event.actor, event.told_name, event.file_id, event.folder_id,
-            event.address, detail]  # fmt: skip
+    detail = json.dumps(event.redacted_detail, ensure_ascii=False, sort_keys=True) if event.redacted_detail else ""
+    return [event.pk, event.at.isoformat(), event.action, event.actor, event.redacted_name, event.file_id,
+            event.folder_id, event.address, detail]  # fmt: skip
 
 
 def _batches(events: EventQuerySet) -> Iterator[Sequence[Any]]:
-    """By id downwards, so that no cursor has to stay open while a slow client reads."""
+    """Yield batches by descending id, so that no database cursor stays open while a slow client reads."""
     rows, last = events.order_by("-id"), None
     while True:
-        batch = list((rows if last is None else rows.filter(pk__lt=last))[:BATCH])
+        batch = list((rows if last is None else rows.filter(pk__lt=last))[:BATCH_SIZE])
         if not batch:
             return
         yield batch

@@ -1,4 +1,4 @@
-"""Fields for folders, names and tags."""
+"""Form fields for folders, names and tags."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ MAX_DIGITS = 18
 
 
 def folder_by_path(text: str, user: User) -> Folder | None:
-    """The folder of this path like `Brand/Logos`, or of this number like `#12`, if this person may see it."""
-    seen = Folder.objects.visible_to(user)
+    """Return the folder with this path (`Brand/Logos`) or id (`#12`) if the user may see it, or None."""
+    visible = Folder.objects.visible_to(user)
     text = text.strip()
     if text.startswith("#") and text[1:].isascii() and text[1:].isdigit() and len(text) <= MAX_DIGITS:
-        return seen.filter(pk=int(text[1:])).first()
+        return visible.filter(pk=int(text[1:])).first()
     folder = None
     for name in clean_folder(text).split("/"):
-        folder = seen.children_of(folder).filter(name=name).first()
+        folder = visible.children_of(folder).filter(name=name).first()
         if folder is None:
             return None
     return folder
 
 
 class FolderField(forms.CharField):
-    """A folder of the tree, typed as its path; empty is the top. `user` is who types."""
+    """A folder, typed as its path; empty is the top level. Set `user` to the person who fills in the form."""
 
     user: User
-    kept: tuple[str, Folder | None] | None = None
+    unchanged: tuple[str, Folder | None] | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         defaults: dict[str, Any] = {
@@ -49,8 +49,8 @@ class FolderField(forms.CharField):
         super().__init__(**{**defaults, **kwargs})
 
     def clean(self, value: Any) -> Any:
-        if self.kept is not None and self.to_python(value) == self.kept[0]:
-            return self.kept[1]
+        if self.unchanged is not None and self.to_python(value) == self.unchanged[0]:
+            return self.unchanged[1]
         text = str(super().clean(value) or "").strip().strip("/")
         if not text:
             return None
@@ -63,33 +63,33 @@ class FolderField(forms.CharField):
         return folder
 
 
-def keep(form: forms.BaseForm, name: str, folder: Folder | None) -> None:
-    """Whoever leaves the field as it was keeps the folder, also one too deep to be typed or closed to them."""
+def allow_unchanged_folder(form: forms.BaseForm, name: str, folder: Folder | None) -> None:
+    """Accept the field's initial value as `folder`, even if the path is too long to type or hidden from the user."""
     field = form.fields.get(name)
     if isinstance(field, FolderField):
-        field.kept = (form.initial[name], folder)
+        field.unchanged = (form.initial[name], folder)
 
 
-Read = TypeVar("Read")
+Parsed = TypeVar("Parsed")
 
 
-def understood(read: Callable[[str], Read], text: str) -> Read:
-    """What this reader makes of the text. What it refuses is told beside the field: raises ValidationError."""
+def parse_field(parser: Callable[[str], Parsed], text: str) -> Parsed:
+    """Return what `parser` makes of the text. Raises its ValidationFailed as a ValidationError of the field."""
     try:
-        return read(text)
+        return parser(text)
     except ValidationFailed as problem:
         raise ValidationError(problem.message) from problem
 
 
-def file_name(text: str) -> str:
-    """A clean name. What stands before a slash is not cut off unseen: whoever types one wants a folder."""
+def parse_file_name(text: str) -> str:
+    """Return a clean name. Raises ValidationFailed for slashes: people who type them want to move the file."""
     if "/" in text or "\\" in text:
         raise ValidationFailed(_("A file's name cannot hold a slash. To put the file elsewhere, change its folder."))
     return read_file_name(text)
 
 
 class TagsField(forms.CharField):
-    """Tags, typed with commas between them."""
+    """Tags, separated by commas."""
 
     def __init__(self, **kwargs: Any) -> None:
         defaults: dict[str, Any] = {
@@ -101,7 +101,7 @@ class TagsField(forms.CharField):
         super().__init__(**{**defaults, **kwargs})
 
     def clean(self, value: Any) -> Any:
-        tags = understood(parse_tags, str(super().clean(value) or ""))
+        tags = parse_field(parse_tags, str(super().clean(value) or ""))
         if self.required and not tags:
             raise ValidationError(self.error_messages["required"])
         return tags

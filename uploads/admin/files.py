@@ -1,4 +1,4 @@
-"""Files in the admin: what ties a row to the bucket is read-only, and whatever is changed goes through the services."""
+"""Files in the admin. Fields that tie a row to its object are read-only; services make all changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from uploads import services
 from uploads.admin import actions
 from uploads.admin.base import LargeTableAdmin
 from uploads.admin.date_hierarchy import date_levels
-from uploads.admin.fields import FolderField, TagsField, file_name, keep, understood
+from uploads.admin.fields import FolderField, TagsField, allow_unchanged_folder, parse_field, parse_file_name
 from uploads.admin.filters import (
     ChecksumStatusFilter,
     FolderFilter,
@@ -43,15 +43,16 @@ from uploads.services import BulkResult
 from uploads.templatetags.formatting import filesize, when
 from uploads.views.responses import request_user
 
-KEY_BEGINS = ("f/",)
+KEY_PREFIXES = ("f/",)
 MAX_SEARCH_CHARACTERS = 255
 MAX_VERSIONS = 100
-EDITED = ("name", "folder", "tags", "visibility")
-FACTS = ("link", "owner", "versions", "state", "size", "key", "origin", "etag", "checksum", "checksum_algorithm",
-         "checksum_basis", "refusal", "family", "claimed_type", "detected_type", "content_encoding", "part_size",
-         "created_at",
-         "available_at", "verified_at", "purge_after")  # fmt: skip
-NOTHING = "–"
+EDITABLE_FIELDS = ("name", "folder", "tags", "visibility")
+READ_ONLY_FIELDS = (
+    "link", "owner", "versions", "state", "size", "key", "origin", "etag", "checksum", "checksum_algorithm",
+    "checksum_basis", "refusal", "family", "claimed_type", "detected_type", "content_encoding", "part_size",
+    "created_at", "available_at", "verified_at", "purge_after",
+)  # fmt: skip
+EMPTY_VALUE = "–"
 
 
 class FileForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -64,19 +65,19 @@ class FileForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        place = getattr(self.instance, "place", "")
-        self.initial["folder"] = f"#{self.instance.folder_id}" if HIDDEN_NAME in place else place
+        path = getattr(self.instance, "place", "")
+        self.initial["folder"] = f"#{self.instance.folder_id}" if HIDDEN_NAME in path else path
         self.initial["tags"] = ", ".join(getattr(self.instance, "tag_names", ()))
-        keep(self, "folder", self.instance.folder)
+        allow_unchanged_folder(self, "folder", self.instance.folder)
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
-        return understood(file_name, name) if "name" in self.changed_data else name
+        return parse_field(parse_file_name, name) if "name" in self.changed_data else name
 
 
 @admin.register(File)
 class FileAdmin(LargeTableAdmin):
-    """Files this person may see, as `visible_to` says; "delete" is the trash."""
+    """The files that `visible_to` shows the person. Deleting moves them to trash."""
 
     form = FileForm
     list_display = ("thumbnail", "called", "readable_size", "added", "owner", "place", "family", "tag_names", "page")
@@ -89,7 +90,7 @@ class FileAdmin(LargeTableAdmin):
     search_fields = ("name",)
     search_help_text = gettext_lazy("Words anywhere in the name; or a whole key, or a whole id of a file")
     sortable_by = ("called", "readable_size", "added")
-    view_on_site = False  # `link` leads there
+    view_on_site = False  # the field `link` has the link
 
     # --- the list ---
 
@@ -97,29 +98,29 @@ class FileAdmin(LargeTableAdmin):
         return File.objects.visible_to(request.user)
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, str]:
-        """Each by an index of its own: the trash by what goes next, versions by the file that they are of."""
-        named = {"trash": "-purge_after", "unfinished": "-created_at", "versions": "series"}
-        by = named.get(request.GET.get("state", ""), "-available_at")
-        return (by, "-id")
+        """Sort each list by its index: the trash by purge time, versions by their file."""
+        orders = {"trash": "-purge_after", "unfinished": "-created_at", "versions": "series"}
+        order = orders.get(request.GET.get("state", ""), "-available_at")
+        return (order, "-id")
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """A whole key or id is found wherever the file stands; words are looked for in what the list holds."""
+        """Search all visible files for a whole key or id, and the filtered list for words of the name."""
         text = search_term.strip()
-        seen = File.objects.visible_to(request.user)
-        if text.startswith(KEY_BEGINS):
-            return seen.filter(key=text), False
+        visible = File.objects.visible_to(request.user)
+        if text.startswith(KEY_PREFIXES):
+            return visible.filter(key=text), False
         if (pk := _as_id(text)) is not None:
-            return seen.by_links([pk]) | seen.filter(pk=pk), False
+            return visible.by_links([pk]) | visible.filter(pk=pk), False
         return (queryset.matching(text) if len(text) <= MAX_SEARCH_CHARACTERS else queryset.none()), False
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
-        """Thumbnails, folders and tags of one page of files: four queries."""
-        small = Preview.objects.filter(file__in=rows, look=PreviewKind.THUMBNAIL, state=PreviewState.READY)
-        pictured = set(small.values_list("file_id", flat=True))
-        places, tags = paths_for(request_user(request), (file.folder_id for file in rows)), _tags_of(rows)
+        """Add thumbnails, folders and tags to one page of files, with four queries."""
+        thumbnails = Preview.objects.filter(file__in=rows, look=PreviewKind.THUMBNAIL, state=PreviewState.READY)
+        with_thumbnail = set(thumbnails.values_list("file_id", flat=True))
+        paths, tags = paths_for(request_user(request), (file.folder_id for file in rows)), _tags_of(rows)
         for file in rows:
-            file.pictured = file.pk in pictured and file.current
-            file.place = places.get(file.folder_id, "")
+            file.has_thumbnail = file.pk in with_thumbnail and file.current
+            file.place = paths.get(file.folder_id, "")
             file.tag_names = tags.get(file.pk, [])
 
     def get_actions(self, request: HttpRequest) -> Any:
@@ -131,7 +132,7 @@ class FileAdmin(LargeTableAdmin):
 
     @admin.display(description="")
     def thumbnail(self, file: Any) -> str:
-        if not file.pictured:
+        if not file.has_thumbnail:
             return format_html('<span class="thumb thumb-{}"></span>', file.family)
         return format_html(
             '<img class="thumb" src="{}" width="40" height="40" alt="" loading="lazy">',
@@ -144,11 +145,11 @@ class FileAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("folder"))
     def place(self, file: Any) -> str:
-        return str(file.place) or NOTHING
+        return str(file.place) or EMPTY_VALUE
 
     @admin.display(description=gettext_lazy("tags"))
     def tag_names(self, file: Any) -> str:
-        return ", ".join(file.tag_names) or NOTHING
+        return ", ".join(file.tag_names) or EMPTY_VALUE
 
     @admin.display(description=gettext_lazy("size"), ordering="size")
     def readable_size(self, file: File) -> str:
@@ -156,13 +157,13 @@ class FileAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("added"), ordering="available_at")
     def added(self, file: File) -> str:
-        moment = file.available_at or file.created_at
-        return format_html('<span title="{}">{}</span>', moment.isoformat(timespec="seconds"), when(moment))
+        time = file.available_at or file.created_at
+        return format_html('<span title="{}">{}</span>', time.isoformat(timespec="seconds"), when(time))
 
     @admin.display(description=gettext_lazy("page"))
     def page(self, file: File) -> str:
         if file.state != State.AVAILABLE or not file.current:
-            return NOTHING
+            return EMPTY_VALUE
         return format_html('<a href="{}">{}</a>', file.get_absolute_url(), _("Open"))
 
     # --- one file ---
@@ -191,13 +192,17 @@ class FileAdmin(LargeTableAdmin):
         return File.objects.removable_by(request.user).listed().filter(pk=obj.pk).exists()
 
     def get_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
-        edited = EDITED if self.has_change_permission(request, obj) else ("name", "place", "tag_names", "visibility")
-        return (*edited, *FACTS)
+        edited = (
+            EDITABLE_FIELDS
+            if self.has_change_permission(request, obj)
+            else ("name", "place", "tag_names", "visibility")
+        )
+        return (*edited, *READ_ONLY_FIELDS)
 
     def get_readonly_fields(self, request: HttpRequest, obj: File | None = None) -> Any:
-        """Who sees a file is said by its owner alone."""
-        others = obj is not None and obj.owner_id != request.user.pk
-        return ("place", "tag_names", *FACTS, *(("visibility",) if others else ()))
+        """Make the visibility read-only for everyone but the owner."""
+        is_others = obj is not None and obj.owner_id != request.user.pk
+        return ("place", "tag_names", *READ_ONLY_FIELDS, *(("visibility",) if is_others else ()))
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
@@ -206,7 +211,7 @@ class FileAdmin(LargeTableAdmin):
         return form
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        """Files come by the tray of the library's own pages, without JavaScript by its form."""
+        """Show the upload tray of the library's pages, or its form without JavaScript."""
         if not self.has_add_permission(request):
             return super().add_view(request, form_url, extra_context)
         if request.method not in {"GET", "HEAD"}:
@@ -220,23 +225,23 @@ class FileAdmin(LargeTableAdmin):
         return TemplateResponse(request, "admin/uploads/file/add.html", context)
 
     def save_model(self, request: HttpRequest, obj: File, form: Any, change: bool) -> None:
-        """Only what was edited, and by the verbs that check whose file it is now."""
-        user, told = request_user(request), form.cleaned_data
+        """Save the changed fields through services, which check the current permissions."""
+        user, data = request_user(request), form.cleaned_data
         if "name" in form.changed_data:
-            services.rename(obj, told["name"], by=user)
+            services.rename(obj, data["name"], by=user)
         if "folder" in form.changed_data:
-            _done(services.move_files([obj.link], told["folder"], by=user))
+            _require_changed(services.move_files([obj.link], data["folder"], by=user))
         if "visibility" in form.changed_data:
-            _done(services.set_visibility([obj.link], Visibility(told["visibility"]), by=user))
+            _require_changed(services.set_visibility([obj.link], Visibility(data["visibility"]), by=user))
         if "tags" in form.changed_data:
-            _retag(obj, told["tags"], user)
+            _set_tags(obj, data["tags"], user)
 
     def delete_model(self, request: HttpRequest, obj: File) -> None:
-        """The admin deletes inside a transaction; the service runs once that is over."""
+        """Move the file to trash after the commit: the admin deletes inside a transaction."""
         transaction.on_commit(lambda: _trash(request, obj))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Nothing goes with them: previews, versions and tags stay while a file is in the trash."""
+        """List the files alone: previews, versions and tags stay while a file is in the trash."""
         names = [str(obj) for obj in objs]
         return names, {str(self.opts.verbose_name_plural): len(names)}, set(), []
 
@@ -252,7 +257,7 @@ class FileAdmin(LargeTableAdmin):
             ((reverse("admin:uploads_file_change", args=[row.pk]), f"{row.available_at:%Y-%m-%d %H:%M}",
               filesize(row.size), _("counts") if row.current else "") for row in rows),
         )  # fmt: skip
-        return format_html('<table class="versions">{}</table>', lines) if lines else NOTHING
+        return format_html('<table class="versions">{}</table>', lines) if lines else EMPTY_VALUE
 
 
 def _as_id(text: str) -> UUID | None:
@@ -263,26 +268,26 @@ def _as_id(text: str) -> UUID | None:
 
 
 def _tags_of(files: Sequence[File]) -> dict[UUID, list[str]]:
-    """The names of each file's tags, in the order of lists. One query."""
-    found: dict[UUID, list[str]] = {}
+    """Return the names of each file's tags, sorted as in lists, with one query."""
+    tags: dict[UUID, list[str]] = {}
     rows = Tagging.objects.filter(file__in=[file.pk for file in files]).order_by("tag__folded")
     for pk, name in rows.values_list("file_id", "tag__name"):
-        found.setdefault(pk, []).append(name)
-    return found
+        tags.setdefault(pk, []).append(name)
+    return tags
 
 
-def _retag(file: File, wanted: Sequence[str], user: User) -> None:
-    """The file has exactly these tags afterwards."""
+def _set_tags(file: File, names: Sequence[str], user: User) -> None:
+    """Add and remove tags so that the file has exactly these."""
     before = {normalize_for_search(name): name for name in _tags_of([file]).get(file.pk, [])}
-    after = {normalize_for_search(name): name for name in wanted}
+    after = {normalize_for_search(name): name for name in names}
     add = [name for folded, name in after.items() if folded not in before]
     remove = [name for folded, name in before.items() if folded not in after]
     if add or remove:
-        _done(services.tag_files([file.link], add=add, remove=remove, by=user))
+        _require_changed(services.tag_files([file.link], add=add, remove=remove, by=user))
 
 
-def _done(outcome: BulkResult) -> None:
-    if not outcome.files:
+def _require_changed(result: BulkResult) -> None:
+    if not result.files:
         raise Forbidden(_("This file is not yours to change so, or not there any more. Open the list again."))
 
 

@@ -1,5 +1,4 @@
-"""The filters beside the lists. None of them counts, and none lists thousands to choose from: what there may be many
-of is typed."""
+"""Filters of the change lists. None counts rows, and values of which there can be thousands are typed, not listed."""
 
 from __future__ import annotations
 
@@ -29,24 +28,24 @@ DAYS = {"today": 0, "7d": 7, "30d": 30, "1y": 365}
 
 
 class ChoiceFilter(admin.SimpleListFilter):
-    """A few fixed values; another one is nonsense."""
+    """A filter with a few fixed values. Raises IncorrectLookupParameters for others."""
 
-    def known(self) -> set[str]:
+    def valid_values(self) -> set[str]:
         return {str(value) for value, _label in self.lookup_choices}
 
-    def chosen(self) -> str | None:
+    def selected(self) -> str | None:
         value = self.value()
-        if value and value not in self.known():
+        if value and value not in self.valid_values():
             raise IncorrectLookupParameters
         return value or None
 
 
 class TextFilter(admin.SimpleListFilter):
-    """A value that is typed, with a few likely ones to click on."""
+    """A filter whose value is typed, with links to a few likely ones."""
 
     template = "admin/uploads/filter_typed.html"
     hint: ClassVar[Any] = ""
-    kept: list[tuple[str, str]]
+    other_params: list[tuple[str, str]]
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         return ()
@@ -59,7 +58,7 @@ class TextFilter(admin.SimpleListFilter):
         return (self.value() or "").strip()
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        self.kept = [(name, text) for name, text in changelist.params.items() if name != self.parameter_name]
+        self.other_params = [(name, text) for name, text in changelist.params.items() if name != self.parameter_name]
         yield from super().choices(changelist)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -71,11 +70,11 @@ class TextFilter(admin.SimpleListFilter):
 
     @abstractmethod
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
-        """The rows that fit what was typed; what makes no sense fits none."""
+        """Return the rows that match the typed value; an invalid value matches none."""
 
 
 class StateFilter(ChoiceFilter):
-    """Where the files stand: lists begin with what is in the library, as its pages do."""
+    """The state of the files. The default is the library's current files, as on its pages."""
 
     title, parameter_name = _("state"), "state"
 
@@ -88,13 +87,13 @@ class StateFilter(ChoiceFilter):
         ]
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        _all, *named = super().choices(changelist)
-        named[0]["selected"] = not self.value() or self.value() == "library"
-        named[0]["query_string"] = changelist.get_query_string(remove=[self.parameter_name])
-        yield from named
+        _all, *choices = super().choices(changelist)
+        choices[0]["selected"] = not self.value() or self.value() == "library"
+        choices[0]["query_string"] = changelist.get_query_string(remove=[self.parameter_name])
+        yield from choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        match self.chosen():
+        match self.selected():
             case "versions":
                 return queryset.filter(state=State.AVAILABLE, current=False, series__isnull=False)
             case "trash":
@@ -111,12 +110,12 @@ class TypeFilter(ChoiceFilter):
         return Category.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        family = self.chosen()
+        family = self.selected()
         return queryset.filter(family=family) if family else queryset
 
 
 class ChecksumStatusFilter(ChoiceFilter):
-    """What is wrong with stored bytes, or not known of them."""
+    """The problems with stored bytes, and those not yet verified."""
 
     title, parameter_name = _("stored bytes"), "bytes"
 
@@ -129,12 +128,12 @@ class ChecksumStatusFilter(ChoiceFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        basis = self.chosen()
+        basis = self.selected()
         return queryset.filter(checksum_basis=basis) if basis else queryset
 
 
 class OriginFilter(ChoiceFilter):
-    """Who made the objects."""
+    """The origin of the objects."""
 
     title, parameter_name = _("origin"), "origin"
 
@@ -146,7 +145,7 @@ class OriginFilter(ChoiceFilter):
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        origin = self.chosen()
+        origin = self.selected()
         return queryset.filter(origin=origin) if origin else queryset
 
 
@@ -157,18 +156,18 @@ class VisibilityFilter(ChoiceFilter):
         return [(Visibility.TEAM.value, _("Team")), (Visibility.PRIVATE.value, _("Private, my own"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = self.chosen()
-        if chosen == Visibility.PRIVATE:
-            # nobody sees other people's; said so, an index finds one's own
-            return queryset.filter(visibility=chosen, owner=request.user)
-        return queryset.filter(visibility=chosen) if chosen else queryset
+        selected = self.selected()
+        if selected == Visibility.PRIVATE:
+            # other people's are not visible anyway; with the owner in the query, an index is used
+            return queryset.filter(visibility=selected, owner=request.user)
+        return queryset.filter(visibility=selected) if selected else queryset
 
 
 class OwnerFilter(TextFilter):
     title, parameter_name, hint = _("owner"), "owner", _("User name")
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        keys = largest(request, Kind.OWNER)
+        keys = largest_keys(request, Kind.OWNER)
         names = dict(User.objects.filter(pk__in=keys).values_list("pk", "username"))
         return [(names[int(key)], names[int(key)]) for key in keys if int(key) in names]
 
@@ -178,7 +177,7 @@ class OwnerFilter(TextFilter):
 
 
 class FolderFilter(TextFilter):
-    """Exactly this folder, by its path; `/` is the top."""
+    """The files in exactly this folder, typed as its path; `/` is the top level."""
 
     title, parameter_name, hint = _("folder"), "folder", _("Its path, like Brand/Logos; / is the top")
 
@@ -193,7 +192,7 @@ class TagFilter(TextFilter):
     title, parameter_name, hint = _("tag"), "tag", _("Tag")
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        keys = largest(request, Kind.TAG, by="-files")
+        keys = largest_keys(request, Kind.TAG, by="-files")
         names = dict(Tag.objects.filter(pk__in=keys).values_list("pk", "name"))
         return [(names[int(key)], names[int(key)]) for key in keys if int(key) in names]
 
@@ -203,16 +202,16 @@ class TagFilter(TextFilter):
 
 
 class TimeFilter(admin.SimpleListFilter):
-    """A few spans, or a year, month or day of the world's time (UTC): `2026`, `2026-11`, `2026-11-23`."""
+    """A few periods, or a year, month or day in UTC: `2026`, `2026-11`, `2026-11-23`."""
 
     title, parameter_name = _("time"), "added"
     column: ClassVar[str] = "available_at"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        spans = [("today", _("Today")), ("7d", _("Last 7 days")), ("30d", _("Last 30 days")),
+        periods = [("today", _("Today")), ("7d", _("Last 7 days")), ("30d", _("Last 30 days")),
                  ("1y", _("Last 12 months"))]  # fmt: skip
         value = self.value()
-        return [*spans, (value, value)] if value and value not in DAYS else spans
+        return [*periods, (value, value)] if value and value not in DAYS else periods
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
@@ -220,7 +219,7 @@ class TimeFilter(admin.SimpleListFilter):
             return queryset
         if value in DAYS:
             return queryset.filter(**{f"{self.column}__gte": _days_ago(DAYS[value])})
-        first, after = span(value)
+        first, after = parse_period(value)
         return queryset.filter(**{f"{self.column}__gte": first, f"{self.column}__lt": after})
 
 
@@ -235,12 +234,12 @@ class ActionFilter(ChoiceFilter):
         return Action.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        action = self.chosen()
+        action = self.selected()
         return queryset.filter(action=action) if action else queryset
 
 
 class ActorFilter(TextFilter):
-    """What one person did; people who are gone are found by the name they had."""
+    """The events of one person. Deleted people are found by the name they had."""
 
     title, parameter_name, hint = _("who"), "actor", _("User name")
 
@@ -250,7 +249,7 @@ class ActorFilter(TextFilter):
 
 
 class DescendantFilter(TextFilter):
-    """The folders inside one folder; without a search the list begins at the top of the tree."""
+    """The subfolders of one folder; without filter and search, the top-level folders."""
 
     title, parameter_name, hint = _("inside of"), "inside", _("Its path, like Brand/Logos; / is the top")
 
@@ -266,8 +265,8 @@ class DescendantFilter(TextFilter):
         return super().queryset(request, queryset)
 
 
-def span(text: str) -> tuple[datetime, datetime]:
-    """The first moment of a year, month or day, and the first one after it. Raises IncorrectLookupParameters."""
+def parse_period(text: str) -> tuple[datetime, datetime]:
+    """Return the start of a year, month or day, and the start of the next one. Raises IncorrectLookupParameters."""
     numbers = text.split("-")
     try:
         if not 1 <= len(numbers) <= 3 or not all(part.isascii() and part.isdigit() for part in numbers):
@@ -282,8 +281,8 @@ def span(text: str) -> tuple[datetime, datetime]:
         raise IncorrectLookupParameters from error
 
 
-def largest(request: HttpRequest, kind: Kind, *, by: str = "-bytes") -> list[str]:
-    """Keys of the largest kept figures, for those who may know them."""
+def largest_keys(request: HttpRequest, kind: Kind, *, by: str = "-bytes") -> list[str]:
+    """Return the keys of the largest statistics, or none without the permission to see them."""
     if not request.user.has_perm("uploads.view_figure"):
         return []
     figures = Figure.objects.filter(Q(files__gt=0), kind=kind, status=Status.STORED).order_by(by, "key")

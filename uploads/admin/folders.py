@@ -1,5 +1,5 @@
-"""Folders in the admin: their places, and who may do what in them. Everything goes through the services, so that the
-ways up and the governing rules stay right."""
+"""Folders in the admin, with their access rules. Services make all changes, so that paths and inherited rules stay
+consistent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from uploads.admin.base import LargeTableAdmin
-from uploads.admin.fields import FolderField, keep, understood
+from uploads.admin.fields import FolderField, allow_unchanged_folder, parse_field
 from uploads.admin.filters import DescendantFilter
 from uploads.errors import Problem
 from uploads.forms import folder_name
@@ -32,7 +32,7 @@ from uploads.templatetags.formatting import filesize
 from uploads.views.responses import request_user
 
 MAX_SELECTED = 500
-CHOSEN = "_selected_action"
+CHECKBOX_NAME = "_selected_action"
 
 
 class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -44,27 +44,31 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        above = getattr(self.instance, "above", "")
-        self.initial["parent"] = f"#{self.instance.parent_id}" if HIDDEN_NAME in above else above
-        keep(self, "parent", self.instance.parent)
+        parent_path = getattr(self.instance, "parent_path", "")
+        self.initial["parent"] = f"#{self.instance.parent_id}" if HIDDEN_NAME in parent_path else parent_path
+        allow_unchanged_folder(self, "parent", self.instance.parent)
 
     def clean_name(self) -> str:
-        return understood(folder_name, self.cleaned_data["name"])
+        return parse_field(folder_name, self.cleaned_data["name"])
 
     def clean(self) -> dict[str, Any]:
-        told = super().clean() or {}
-        parent, name = told.get("parent"), told.get("name")
+        data = super().clean() or {}
+        parent, name = data.get("parent"), data.get("name")
         if parent is not None and self.instance.pk in parent.path:
             self.add_error("parent", _("A folder cannot be inside of itself. Choose another one."))
-        elif "parent" in told and (self.instance.pk is None or "parent" in self.changed_data) and self._refused(parent):
-            pass  # a person who may not put a folder there must not learn what is there
-        elif name and "parent" in told:
-            there = Folder.objects.living().children_of(parent).filter(name=name).exclude(pk=self.instance.pk)
-            if there.exists():
+        elif (
+            "parent" in data
+            and (self.instance.pk is None or "parent" in self.changed_data)
+            and self._add_permission_error(parent)
+        ):
+            pass  # without permission, no error may reveal the names in that folder
+        elif name and "parent" in data:
+            duplicates = Folder.objects.living().children_of(parent).filter(name=name).exclude(pk=self.instance.pk)
+            if duplicates.exists():
                 self.add_error("name", _("There is a folder “%(name)s” there already.") % {"name": name})
-        return told
+        return data
 
-    def _refused(self, parent: Folder | None) -> bool:
+    def _add_permission_error(self, parent: Folder | None) -> bool:
         try:
             folders.require_writable(parent, self.fields["parent"].user)  # type: ignore[attr-defined]
         except Problem as problem:
@@ -73,22 +77,22 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
         return False
 
     def _get_validation_exclusions(self) -> set[str]:
-        """The rule of names is asked for above, in words that help; and a removed folder's name is free."""
+        """Leave the unique name to clean(), which has a clearer message and ignores removed folders."""
         return {*super()._get_validation_exclusions(), "parent"}  # type: ignore[misc]
 
 
 class GrantFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
-    """Which groups may do what. Somebody has to manage, or nobody but a superuser gets in again."""
+    """The groups' access levels. One group must manage the folder, or only superusers could change it again."""
 
     def levels(self) -> dict[Group, AccessLevel]:
-        kept = [form.cleaned_data for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
-        return {told["group"]: AccessLevel(told["level"]) for told in kept if told.get("group")}
+        rows = [form.cleaned_data for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
+        return {row["group"]: AccessLevel(row["level"]) for row in rows if row.get("group")}
 
     def clean(self) -> None:
         super().clean()
         if any(self.errors):
             return
-        restricted = "restricted" in self.data  # the form above, of the same page
+        restricted = "restricted" in self.data  # a field of the folder's form on the same page
         if restricted and AccessLevel.MANAGE not in self.levels().values():
             raise ValidationError(_("Choose at least one group that may manage the folder."))
         if not restricted and self.levels():
@@ -101,20 +105,20 @@ class GrantInline(admin.TabularInline):  # type: ignore[type-arg]
     extra = 1
     verbose_name_plural = gettext_lazy("Access: what the chosen groups may do here and below")
 
-    def _managed(self, request: HttpRequest, obj: Folder | None) -> bool:
+    def _is_managed(self, request: HttpRequest, obj: Folder | None) -> bool:
         return obj is None or Folder.objects.managed_by(request.user).filter(pk=obj.pk).exists()
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("uploads.view_folder")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._managed(request, obj)
+        return self._is_managed(request, obj)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._managed(request, obj)
+        return self._is_managed(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._managed(request, obj)
+        return self._is_managed(request, obj)
 
 
 @admin.register(Folder)
@@ -142,14 +146,14 @@ class FolderAdmin(LargeTableAdmin):
         return queryset, False
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
-        """Paths, and what lies in each folder itself, from the kept figures: three queries."""
-        ways = paths_for(request_user(request), (folder.pk for folder in rows))
+        """Add paths and file counts from the statistics to one page of folders, with three queries."""
+        paths = paths_for(request_user(request), (folder.pk for folder in rows))
         keys = [str(folder.pk) for folder in rows]
-        kept = Figure.objects.filter(kind=Kind.FOLDER, status=Status.STORED, key__in=keys)
-        figures = {key: (files, size) for key, files, size in kept.values_list("key", "files", "bytes")}
+        statistics = Figure.objects.filter(kind=Kind.FOLDER, status=Status.STORED, key__in=keys)
+        figures = {key: (files, size) for key, files, size in statistics.values_list("key", "files", "bytes")}
         for folder in rows:
-            folder.whole_path = ways.get(folder.pk, folder.name)
-            folder.above = folder.whole_path.rpartition("/")[0]
+            folder.whole_path = paths.get(folder.pk, folder.name)
+            folder.parent_path = folder.whole_path.rpartition("/")[0]
             folder.figures = figures.get(str(folder.pk), (0, 0))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Folder | None:
@@ -164,13 +168,13 @@ class FolderAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("inside"))
     def inside(self, folder: Any) -> str:
-        address = reverse("admin:uploads_folder_changelist", query={"inside": f"#{folder.pk}"})
-        return format_html('<a href="{}">{}</a>', address, _("Folders"))
+        url = reverse("admin:uploads_folder_changelist", query={"inside": f"#{folder.pk}"})
+        return format_html('<a href="{}">{}</a>', url, _("Folders"))
 
     @admin.display(description=gettext_lazy("files"))
     def files(self, folder: Any) -> str:
-        address = reverse("admin:uploads_file_changelist", query={"folder": f"#{folder.pk}"})
-        return format_html('<a href="{}">{}</a>', address, folder.figures[0])
+        url = reverse("admin:uploads_file_changelist", query={"folder": f"#{folder.pk}"})
+        return format_html('<a href="{}">{}</a>', url, folder.figures[0])
 
     @admin.display(description=gettext_lazy("stored"))
     def stored(self, folder: Any) -> str:
@@ -190,7 +194,7 @@ class FolderAdmin(LargeTableAdmin):
         return allowed and (obj is None or folders.can_edit(obj, request_user(request)))
 
     def has_delete_permission(self, request: HttpRequest, obj: Folder | None = None) -> bool:
-        return False  # an action takes emptied folders out of the tree
+        return False  # the action removes empty folders
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
@@ -199,25 +203,25 @@ class FolderAdmin(LargeTableAdmin):
         return form
 
     def save_model(self, request: HttpRequest, obj: Folder, form: Any, change: bool) -> None:
-        told, user = form.cleaned_data, request_user(request)
+        data, user = form.cleaned_data, request_user(request)
         if not change:
-            made = folders.create(told["name"], parent=told["parent"], by=user)
-            obj.pk, obj.path, obj.governor_id = made.pk, made.path, made.governor_id
+            folder = folders.create(data["name"], parent=data["parent"], by=user)
+            obj.pk, obj.path, obj.governor_id = folder.pk, folder.path, folder.governor_id
             obj._state.adding = False
             return
         folder = Folder.objects.get(pk=obj.pk)
         if "name" in form.changed_data:
-            folders.rename(folder, told["name"], by=user)
+            folders.rename(folder, data["name"], by=user)
         if "parent" in form.changed_data:
-            folders.move(folder, told["parent"], by=user)
+            folders.move(folder, data["parent"], by=user)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """The rules as a whole: what the groups of the form may do, or what is said further up."""
+        """Replace the folder's access rules by those of the form, or by the inherited ones."""
         restricted = form.cleaned_data["restricted"]
-        touched = "restricted" in form.changed_data or any(formset.has_changed() for formset in formsets)
+        has_changed = "restricted" in form.changed_data or any(formset.has_changed() for formset in formsets)
         for formset in formsets:
             formset.new_objects, formset.changed_objects, formset.deleted_objects = [], [], []
-            if touched and (restricted or "restricted" in form.changed_data):
+            if has_changed and (restricted or "restricted" in form.changed_data):
                 levels = formset.levels() if restricted else None
                 folders.set_access(Folder.objects.get(pk=form.instance.pk), levels, by=request_user(request))
 
@@ -228,29 +232,29 @@ class FolderAdmin(LargeTableAdmin):
 
 
 def _remove(modeladmin: FolderAdmin, request: HttpRequest, queryset: QuerySet[Folder]) -> HttpResponse | None:
-    """Folders that hold files stay; the others leave the tree, with the empty folders below them."""
-    chosen = list(queryset.order_by("folded", "id")[: MAX_SELECTED + 1])
-    if len(chosen) > MAX_SELECTED:
+    """Remove the selected folders that have no files, with their empty subfolders."""
+    selected = list(queryset.order_by("folded", "id")[: MAX_SELECTED + 1])
+    if len(selected) > MAX_SELECTED:
         messages.error(request, _("Choose at most %(most)s folders at once.") % {"most": MAX_SELECTED})
         return None
     if "confirmed" not in request.POST:
-        modeladmin.annotate_page(request, chosen)
+        modeladmin.annotate_page(request, selected)
         context = {
             **modeladmin.admin_site.each_context(request),
             "title": _("Remove emptied folders"),
             "opts": modeladmin.opts,
             "media": modeladmin.media,
-            "chosen": chosen,
-            "chosen_name": CHOSEN,
+            "selected": selected,
+            "checkbox_name": CHECKBOX_NAME,
         }
         return TemplateResponse(request, "admin/uploads/folder/confirm.html", context)
-    gone = [folder for folder in chosen if _removed(folder, request)]
-    if gone:
-        messages.success(request, _("Removed: %(names)s") % {"names": ", ".join(map(str, gone))})
+    removed = [folder for folder in selected if _remove_one(folder, request)]
+    if removed:
+        messages.success(request, _("Removed: %(names)s") % {"names": ", ".join(map(str, removed))})
     return HttpResponseRedirect(request.get_full_path())
 
 
-def _removed(folder: Folder, request: HttpRequest) -> bool:
+def _remove_one(folder: Folder, request: HttpRequest) -> bool:
     try:
         folders.remove(folder, by=request_user(request))
     except Problem as problem:

@@ -1,4 +1,4 @@
-"""What of the activity log a reader may know: the log remembers names of files that are private to others."""
+"""Redaction of the audit log, which also holds names of files that the reader may not see."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from uploads.models.querysets import FileQuerySet
 
 
 def redact_events(events: Sequence[Any], user: User) -> None:
-    """Tell on each event what this person may know of it: `told_name`, `told_detail`, and `open` where its file is.
+    """Set `redacted_name`, `redacted_detail` and `is_file_visible` on each event, as far as `user` may see them.
 
-    Names of files that this person may not see stay untold, as everywhere; of files that are gone only superusers
-    learn them, for nobody can say any more who might have seen them. Three queries, however many events.
+    Names of files that the user may not see are left out. Names of deleted files are for superusers only, because it
+    is no longer known who could see them. Three queries, for any number of events.
     """
     links = {event.file_id for event in events if event.file_id}
-    seen = _seen(links, user)
-    there = _there(links)
+    visible = _visible(links, user)
+    existing = _existing(links)
     folders = redact_folders(referenced_folders(events), user)
     for event in events:
-        known = _visible_ids(event, seen, there, folders, user)
-        event.told_name = event.name if known else ""
-        event.told_detail = redact_detail(event, folders) if known else {}
-        event.open = event.file_id in seen
+        is_visible = _is_visible(event, visible, existing, folders, user)
+        event.redacted_name = event.name if is_visible else ""
+        event.redacted_detail = redact_detail(event, folders) if is_visible else {}
+        event.is_file_visible = event.file_id in visible
 
 
-def _visible_ids(event: Event, seen: set[UUID], there: set[UUID], folders: set[int], user: User) -> bool:
+def _is_visible(event: Event, visible: set[UUID], existing: set[UUID], folders: set[int], user: User) -> bool:
     if event.file_id:
-        return event.file_id in seen or (user.is_superuser and event.file_id not in there)
+        return event.file_id in visible or (user.is_superuser and event.file_id not in existing)
     if event.folder_id:
         return event.folder_id in folders
     return True
 
 
-def _seen(links: set[UUID], user: User) -> set[UUID]:
-    return _links(File.objects.visible_to(user), links)
+def _visible(links: set[UUID], user: User) -> set[UUID]:
+    return _matching(File.objects.visible_to(user), links)
 
 
-def _there(links: set[UUID]) -> set[UUID]:
-    return _links(File.objects.all(), links)
+def _existing(links: set[UUID]) -> set[UUID]:
+    return _matching(File.objects.all(), links)
 
 
-def _links(rows: FileQuerySet, links: set[UUID]) -> set[UUID]:
+def _matching(rows: FileQuerySet, links: set[UUID]) -> set[UUID]:
     return {file.link for file in rows.by_links(links).only("id", "series")} if links else set()

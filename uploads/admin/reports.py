@@ -1,4 +1,4 @@
-"""What the commands reported, in the admin: figures in words, and every difference that was found."""
+"""Reports of commands in the admin: their summary as text, and every finding."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from uploads.models import File, Report, RunOutcome, Trouble
 from uploads.services.fsck import COMMAND, describe_unrepaired
 from uploads.templatetags.formatting import filesize
 
-# Nothing of a person's text is in such a key, or in the beginning of one. Others may hold the names of private files.
-OURS = re.compile(r"([fp](/[0-9a-f]{0,32})?)?")
-COMMANDS_FOR_ALL = ("fsck", "verify")
+# Keys, and prefixes of them, that contain no text by people. Others can contain the names of private files.
+SAFE_KEY = re.compile(r"([fp](/[0-9a-f]{0,32})?)?")
+PUBLIC_COMMANDS = ("fsck", "verify")
 HIDDEN = "…"
 SIDES = {"rows": gettext_lazy("In the database"), "objects": gettext_lazy("In the bucket")}
 
@@ -37,8 +37,8 @@ class OutcomeFilter(ChoiceFilter):
         return RunOutcome.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = self.chosen()
-        return queryset.filter(outcome=chosen) if chosen else queryset
+        selected = self.selected()
+        return queryset.filter(outcome=selected) if selected else queryset
 
 
 @admin.register(Report)
@@ -51,9 +51,9 @@ class ReportAdmin(LargeTableAdmin):
     fields = readonly_fields = ("command", "of_what", "started_at", "ended_at", "how", "in_short")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Report]:
-        """What was brought in, moved and rebuilt is told to superusers: keys of others' buckets stand there."""
+        """Show imports, moves and rebuilds to superusers only: their reports contain keys of other buckets."""
         reports: QuerySet[Report] = super().get_queryset(request)
-        return reports if _sees_all(request.user) else reports.filter(command__in=COMMANDS_FOR_ALL)
+        return reports if _sees_all(request.user) else reports.filter(command__in=PUBLIC_COMMANDS)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -67,31 +67,31 @@ class ReportAdmin(LargeTableAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """The report's own page. To look at: POST changes nothing."""
+        """Show the report with a page of its findings. POST changes nothing."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         report: Report | None = self.get_object(request, object_id)
         if report is None:
             raise Http404
-        chosen = request.GET.get("trouble", "")
-        if chosen not in {"", *Trouble.values}:
+        trouble = request.GET.get("trouble", "")
+        if trouble not in {"", *Trouble.values}:
             raise Http404
-        told = {
+        page_context = {
             "title": str(report),
             "report": report,
-            "scope": _discrepancies_text(report.scope, request.user),
-            "figures": list(summary_figures(report, request.user)),
-            "troubles": _troubles(report, chosen),
-            "page": _page(report, chosen, request.GET.get("p"), request.user),
-            "chosen": chosen,
+            "scope": _redact_key(report.scope, request.user),
+            "figures": list(summary_items(report, request.user)),
+            "troubles": _trouble_choices(report, trouble),
+            "page": _page(report, trouble, request.GET.get("p"), request.user),
+            "selected": trouble,
             "opts": self.opts,
         }
-        context = {**self.admin_site.each_context(request), **told, **(extra_context or {})}
+        context = {**self.admin_site.each_context(request), **page_context, **(extra_context or {})}
         return TemplateResponse(request, "admin/uploads/report/page.html", context)
 
     @admin.display(description=gettext_lazy("of what"))
     def of_what(self, report: Report) -> str:
-        return (report.scope if OURS.fullmatch(report.scope) else HIDDEN) or _("all")
+        return (report.scope if SAFE_KEY.fullmatch(report.scope) else HIDDEN) or _("all")
 
     @admin.display(description=gettext_lazy("outcome"))
     def how(self, report: Report) -> str:
@@ -99,58 +99,60 @@ class ReportAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("figures"))
     def in_short(self, report: Report) -> str:
-        found = report.summary.get("found")
-        if not isinstance(found, dict):
+        counts = report.summary.get("found")
+        if not isinstance(counts, dict):
             return str(report.summary.get("reason", "–"))
         objects = report.summary.get("objects", {}).get("count", 0)
-        count = sum(found.values())
+        count = sum(counts.values())
         return _("%(objects)s compared, %(found)s differences") % {"objects": f"{objects:,}", "found": f"{count:,}"}
 
 
-def last_comparison() -> Report | None:
-    """The last whole comparison of bucket and database that came to an end."""
+def latest_comparison() -> Report | None:
+    """Return the latest completed comparison of the whole bucket and database, or None."""
     ended = [RunOutcome.AGREED, RunOutcome.DIFFERENCES]
     return Report.objects.filter(command=COMMAND, scope="", outcome__in=ended).first()
 
 
-def summary_figures(report: Report, reader: Any) -> Iterator[tuple[Any, Any]]:
-    """Label and words for each figure; those of other commands as they wrote them."""
+def summary_items(report: Report, reader: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield label and text of each item of the summary; those of other commands are shown as stored."""
     summary = dict(report.summary)
     if report.command == COMMAND:
-        yield from _of_comparison(summary, reader)
+        yield from _comparison_items(summary, reader)
     for name, value in summary.items():
         yield name.replace("_", " ").capitalize(), _plain(value)
 
 
-def _of_comparison(summary: dict[str, Any], reader: Any) -> Iterator[tuple[Any, Any]]:
+def _comparison_items(summary: dict[str, Any], reader: Any) -> Iterator[tuple[Any, Any]]:
     digests = set()
     for side, label in SIDES.items():
-        if of := summary.pop(side, None):
-            digests.add(of["sha256"])
-            files = ngettext("%(count)s object", "%(count)s objects", of["count"]) % {"count": f"{of['count']:,}"}
-            yield label, format_html("{}, {}<br><code>{}</code>", files, filesize(of["bytes"]), of["sha256"])
+        if totals := summary.pop(side, None):
+            digests.add(totals["sha256"])
+            files = ngettext("%(count)s object", "%(count)s objects", totals["count"]) % {
+                "count": f"{totals['count']:,}"
+            }
+            yield label, format_html("{}, {}<br><code>{}</code>", files, filesize(totals["bytes"]), totals["sha256"])
     if digests:
         yield _("Digests"), _("equal") if len(digests) == 1 else _("different")
     summary.pop("found", None)
-    if left := describe_unrepaired(summary.pop("left", {})):
-        yield _("Left out"), format_html("{}", "; ".join(left))
+    if unrepaired := describe_unrepaired(summary.pop("left", {})):
+        yield _("Left out"), format_html("{}", "; ".join(unrepaired))
     if since := summary.pop("since", ""):
-        yield _("Only what comes behind"), _discrepancies_text(since, reader)
+        yield _("Only what comes behind"), _redact_key(since, reader)
     if reason := summary.pop("reason", ""):
         yield _("Reason"), reason
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_plain(of)}" for name, of in value.items()) or "–"
+        return ", ".join(f"{name}: {_plain(item)}" for name, item in value.items()) or "–"
     return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def _troubles(report: Report, chosen: str) -> list[dict[str, Any]]:
-    """Each kind of difference with its number, to choose one."""
+def _trouble_choices(report: Report, selected: str) -> list[dict[str, Any]]:
+    """Return each kind of finding with its count, for the filter."""
     counts = report.findings.order_by().values_list("trouble").annotate(count=Count("pk"))
     return [
-        {"trouble": trouble, "label": Trouble(trouble).label, "count": count, "chosen": trouble == chosen}
+        {"trouble": trouble, "label": Trouble(trouble).label, "count": count, "selected": trouble == selected}
         for trouble, count in sorted(counts)
     ]
 
@@ -159,21 +161,21 @@ def _sees_all(reader: Any) -> bool:
     return bool(reader.is_active and reader.is_superuser)
 
 
-def _discrepancies_text(key: str, reader: Any) -> str:
-    return key if OURS.fullmatch(key) or _sees_all(reader) else HIDDEN
+def _redact_key(key: str, reader: Any) -> str:
+    return key if SAFE_KEY.fullmatch(key) or _sees_all(reader) else HIDDEN
 
 
-def _page(report: Report, chosen: str, number: str | None, reader: Any) -> Page[Any]:
-    """A page of findings. A key that may hold a name is told to those who may see the file, as everywhere."""
-    findings = report.findings.filter(trouble=chosen) if chosen else report.findings.all()
+def _page(report: Report, trouble: str, number: str | None, reader: Any) -> Page[Any]:
+    """Return a page of findings. Keys that can contain a name are shown to people who may see the file."""
+    findings = report.findings.filter(trouble=trouble) if trouble else report.findings.all()
     paginator = CappedPaginator(findings.order_by("id"), PAGE_ROWS)
     page = paginator.get_page(number)
     rows: list[Any] = list(page.object_list)
     files = File.objects.filter(pk__in=[row.file_id for row in rows if row.file_id])
-    seen = set(files.visible_to(reader).values_list("pk", flat=True))
+    visible = set(files.visible_to(reader).values_list("pk", flat=True))
     for row in rows:
-        row.address = reverse("admin:uploads_file_change", args=[row.file_id]) if row.file_id in seen else ""
-        hidden = row.file_id not in seen and _discrepancies_text(row.key, reader) == HIDDEN
-        row.key, row.told = (HIDDEN, "") if hidden else (row.key, _plain(row.detail))
+        row.url = reverse("admin:uploads_file_change", args=[row.file_id]) if row.file_id in visible else ""
+        hidden = row.file_id not in visible and _redact_key(row.key, reader) == HIDDEN
+        row.key, row.detail_text = (HIDDEN, "") if hidden else (row.key, _plain(row.detail))
     page.object_list = rows
     return page

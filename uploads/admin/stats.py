@@ -1,4 +1,4 @@
-"""The figures that the dashboard shows. Each is one question to the kept totals, never to the files."""
+"""The numbers of the dashboard. Each is one query of the statistics, never of the files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from uploads.models import Category, Figure, Folder, Kind, Status
 
 MAX_SHARES = 20
 MAX_FOLDERS_READ = 1_000
-MAX_POINTS = 60  # of a plot; more days become weeks, more weeks months, more months years
+MAX_POINTS = 60  # of a chart; more days are grouped to weeks, months or years
 
-# Files in folders by the topmost folder that they are in; 0 is the top itself.
+# Files by their topmost folder; 0 is the top level itself.
 BY_FOLDER = """
 SELECT coalesce(folder.path[1], 0), sum(figure.files)::bigint, sum(figure.bytes)::bigint
 FROM uploads_figure AS figure LEFT JOIN uploads_folder AS folder ON folder.id = figure.key::bigint
@@ -27,13 +27,13 @@ GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT %s
 
 
 def totals() -> list[Share]:
-    """Files and bytes of each status, and first of all of them."""
+    """Return files and bytes of everything stored, followed by those of each status."""
     rows = Figure.objects.filter(kind=Kind.TOTAL).values_list("status", "files", "bytes")
-    found = {status: (files, size) for status, files, size in rows}
-    parts = [Share(str(label), *found.get(status, (0, 0))) for status, label in Status.choices]
-    kept = [share for share, status in zip(parts, Status, strict=True) if status != Status.UNFINISHED]
-    whole = Share(_("stored in all"), sum(share.files for share in kept), sum(share.bytes for share in kept))
-    return [whole, *parts]
+    counts = {status: (files, size) for status, files, size in rows}
+    parts = [Share(str(label), *counts.get(status, (0, 0))) for status, label in Status.choices]
+    stored = [share for share, status in zip(parts, Status, strict=True) if status != Status.UNFINISHED]
+    total = Share(_("stored in all"), sum(share.files for share in stored), sum(share.bytes for share in stored))
+    return [total, *parts]
 
 
 def by_family() -> list[Share]:
@@ -44,7 +44,7 @@ def by_family() -> list[Share]:
 
 
 def by_owner() -> list[Share]:
-    """The twenty who have most, and all others together."""
+    """Return the MAX_SHARES owners with the most bytes, and all others together."""
     rows = Figure.objects.filter(kind=Kind.OWNER, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
     largest = list(rows.values_list("key", "files", "bytes")[:MAX_SHARES])
     names = dict(User.objects.filter(pk__in=[key for key, _files, _bytes in largest]).values_list("pk", "username"))
@@ -53,18 +53,18 @@ def by_owner() -> list[Share]:
 
 
 def by_folder(user: User) -> list[Share]:
-    """The twenty largest folders at the top of the tree that this person may know, and all others together."""
+    """Return the MAX_SHARES largest top-level folders that the user may see, and all others together."""
     with connection.cursor() as cursor:
         cursor.execute(BY_FOLDER, [MAX_FOLDERS_READ])
         rows = cursor.fetchall()
-    known = Folder.objects.visible_to(user).filter(parent__isnull=True, pk__in=[pk for pk, _files, _bytes in rows])
-    names = {0: _("in no folder"), **dict(known.values_list("pk", "name"))}
+    visible = Folder.objects.visible_to(user).filter(parent__isnull=True, pk__in=[pk for pk, _files, _bytes in rows])
+    names = {0: _("in no folder"), **dict(visible.values_list("pk", "name"))}
     shares = [Share(names[pk], files, size) for pk, files, size in rows if pk in names and files > 0][:MAX_SHARES]
     return [*shares, *_others(shares, _("other folders"))]
 
 
 def growth() -> list[Period]:
-    """What was added when and is kept, by day, week, month or year, whichever fits the plot; no gaps."""
+    """Return the stored files by when they were added, without gaps, per day, week, month or year as fits the chart."""
     rows = Figure.objects.filter(kind=Kind.DAY).exclude(status=Status.UNFINISHED).values("key")
     sums = rows.annotate(sum_files=Sum("files"), sum_bytes=Sum("bytes")).values_list("key", "sum_files", "sum_bytes")
     days = {date.fromisoformat(key): (files, size) for key, files, size in sums if files or size}
@@ -72,21 +72,21 @@ def growth() -> list[Period]:
         return []
     first, last = min(days), max(days)
     step = next((step for step in STEPS if (last - first).days / STEPS[step] < MAX_POINTS), "year")
-    found: dict[date, list[int]] = {start: [0, 0] for start in _starts(first, last, step)}
+    sums_by_start: dict[date, list[int]] = {start: [0, 0] for start in _starts(first, last, step)}
     for day, (files, size) in days.items():
-        cell = found[_start(day, step)]
+        cell = sums_by_start[_start(day, step)]
         cell[0], cell[1] = cell[0] + files, cell[1] + size
-    return _running(found, step)
+    return _running_totals(sums_by_start, step)
 
 
 STEPS = {"day": 1, "week": 7, "month": 30, "year": 365}
 
 
-def _running(found: dict[date, list[int]], step: str) -> list[Period]:
-    periods, kept_files, kept_bytes = [], 0, 0
-    for start, (files, size) in found.items():
-        kept_files, kept_bytes = kept_files + files, kept_bytes + size
-        periods.append(Period(_label(start, step), files, size, kept_files, kept_bytes))
+def _running_totals(sums: dict[date, list[int]], step: str) -> list[Period]:
+    periods, total_files, total_bytes = [], 0, 0
+    for start, (files, size) in sums.items():
+        total_files, total_bytes = total_files + files, total_bytes + size
+        periods.append(Period(_label(start, step), files, size, total_files, total_bytes))
     return periods
 
 
@@ -99,10 +99,10 @@ def _start(day: date, step: str) -> date:
 def _starts(first: date, last: date, step: str) -> list[date]:
     starts = [_start(first, step)]
     while True:
-        following = _start(starts[-1] + timedelta(days={"day": 1, "week": 7, "month": 32, "year": 366}[step]), step)
-        if following > last:
+        next_start = _start(starts[-1] + timedelta(days={"day": 1, "week": 7, "month": 32, "year": 366}[step]), step)
+        if next_start > last:
             return starts
-        starts.append(following)
+        starts.append(next_start)
 
 
 def _label(start: date, step: str) -> str:
@@ -111,8 +111,8 @@ def _label(start: date, step: str) -> str:
 
 
 def _others(shares: list[Share], label: str) -> list[Share]:
-    """What is in the library beside these."""
-    whole = Figure.objects.filter(kind=Kind.TOTAL, status=Status.STORED).values_list("files", "bytes").first() or (0, 0)
-    files = whole[0] - sum(share.files for share in shares)
-    size = whole[1] - sum(share.bytes for share in shares)
+    """Return the rest of the library beside these shares, if there is any."""
+    total = Figure.objects.filter(kind=Kind.TOTAL, status=Status.STORED).values_list("files", "bytes").first() or (0, 0)
+    files = total[0] - sum(share.files for share in shares)
+    size = total[1] - sum(share.bytes for share in shares)
     return [Share(label, files, size)] if files > 0 else []

@@ -1,4 +1,4 @@
-"""The storage dashboard: what is stored, since when, of what type, whose and where; from kept figures alone."""
+"""The storage dashboard: stored files by time, type, owner and folder, from the statistics alone."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from uploads.admin.charts import Share, area, bars
-from uploads.admin.reports import last_comparison
+from uploads.admin.reports import latest_comparison
 from uploads.admin.stats import by_family, by_folder, by_owner, growth, totals
 from uploads.models import apply_deltas
 from uploads.views.responses import request_user
 
-MAX_DELTAS_APPLIED = 5  # batches: a dashboard waits for no more, the sweep does the rest
+MAX_DELTAS_APPLIED = 5  # batches; the sweep applies the rest
 
 
 @require_safe
 def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-    """Nine queries, whatever is stored. What changed since the last fold is added first."""
+    """Show the dashboard with nine queries, after adding the latest changes to the statistics."""
     if not request.user.has_perm("uploads.view_figure"):
         raise PermissionDenied
     apply_deltas(batches=MAX_DELTAS_APPLIED)
     periods = growth()
-    told = {
+    dashboard = {
         "title": _("Storage"),
         "totals": totals(),
-        "comparison": last_comparison(),
+        "comparison": latest_comparison(),
         "periods": periods,
         "growth": area(periods),
         "charts": [
@@ -38,7 +38,7 @@ def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
             _chart("folder", _("By folder"), _("Folder, with what is below"), by_folder(request_user(request))),
         ],
     }
-    return TemplateResponse(request, "admin/storage.html", {**context, **told})
+    return TemplateResponse(request, "admin/storage.html", {**context, **dashboard})
 
 
 def _chart(name: str, title: str, column: str, shares: list[Share]) -> dict[str, Any]:

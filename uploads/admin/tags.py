@@ -1,4 +1,4 @@
-"""Tags in the admin: what they are called, and on how many files they are."""
+"""Tags in the admin: their names, and how many files have them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from uploads.admin.base import LargeTableAdmin
-from uploads.admin.fields import understood
+from uploads.admin.fields import parse_field
 from uploads.forms import parse_tags
 from uploads.models import Figure, Kind, Status, Tag
 from uploads.names import normalize_for_search
@@ -30,12 +30,12 @@ class TagForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_name(self) -> str:
         if "," in self.cleaned_data["name"]:
             raise ValidationError(_("A tag has no commas: they stand between tags."))
-        (name,) = understood(parse_tags, self.cleaned_data["name"])
-        there = Tag.objects.filter(folded=normalize_for_search(name)).exclude(pk=self.instance.pk).first()
-        if there is not None:
+        (name,) = parse_field(parse_tags, self.cleaned_data["name"])
+        existing = Tag.objects.filter(folded=normalize_for_search(name)).exclude(pk=self.instance.pk).first()
+        if existing is not None:
             raise ValidationError(
                 _("There is a tag “%(name)s” already, and case and accents do not count. Put that one on the files, "
-                  "then delete this one.") % {"name": there.name}
+                  "then delete this one.") % {"name": existing.name}
             )  # fmt: skip
         return name
 
@@ -55,7 +55,7 @@ class TagAdmin(LargeTableAdmin):
         return queryset, False
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
-        counts = counts_of(rows)
+        counts = file_counts(rows)
         for tag in rows:
             tag.count = counts.get(str(tag.pk), 0)
 
@@ -66,22 +66,22 @@ class TagAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("files"))
     def files(self, tag: Any) -> str:
-        address = reverse("admin:uploads_file_changelist", query={"tag": tag.name})
-        return format_html('<a href="{}">{}</a>', address, tag.count)
+        url = reverse("admin:uploads_file_changelist", query={"tag": tag.name})
+        return format_html('<a href="{}">{}</a>', url, tag.count)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """A tag may be on a million files: they are counted by the kept figures, not read."""
+        """List the tags with their file counts from the statistics: a tag may be on a million files."""
         tags = list(objs)
-        counts = counts_of(tags)
-        told = [f"{tag}: {_in_words(counts.get(str(tag.pk), 0))}" for tag in tags]
-        return told, {str(self.opts.verbose_name_plural): len(tags)}, set(), []
+        counts = file_counts(tags)
+        lines = [f"{tag}: {_files_text(counts.get(str(tag.pk), 0))}" for tag in tags]
+        return lines, {str(self.opts.verbose_name_plural): len(tags)}, set(), []
 
 
-def counts_of(tags: Sequence[Tag]) -> dict[str, int]:
-    """On how many files each tag is, by its id, as of the last normalize_for_search."""
+def file_counts(tags: Sequence[Tag]) -> dict[str, int]:
+    """Return the number of files of each tag by its id, as of the last update of the statistics."""
     figures = Figure.objects.filter(kind=Kind.TAG, status=Status.STORED, key__in=[str(tag.pk) for tag in tags])
     return dict(figures.values_list("key", "files"))
 
 
-def _in_words(files: int) -> str:
+def _files_text(files: int) -> str:
     return ngettext("%(count)s file", "%(count)s files", files) % {"count": files}

@@ -1,4 +1,4 @@
-"""The worker's queue in the admin: to look at. There may be a task for every file that ever came."""
+"""The worker's task queue in the admin, read-only. There can be a task for every file ever uploaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People and roles, with what each person has stored and may store."""
+"""People, roles and quotas in the admin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import allauth.account.admin
 import allauth.mfa.admin
-import allauth.socialaccount.admin  # noqa: F401  (registers what is taken out again below)
+import allauth.socialaccount.admin  # noqa: F401  (registers the admins that are unregistered below)
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
@@ -31,12 +31,12 @@ from uploads.views.responses import request_user
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
-# What opens accounts is changed by its owner, or taken away as a whole: secrets are looked at by nobody.
+# Credentials are changed by their owner or removed as a whole; administrators cannot see the secrets.
 for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken):
     admin.site.unregister(model)
 
 
-RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
+PRIVILEGE_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 @admin.register(User)
@@ -50,34 +50,35 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     @admin.action(description=gettext_lazy("End all sessions"), permissions=["change"])
     def end_sessions(self, request: HttpRequest, people: QuerySet[User]) -> None:
         ended = sum(
-            sign_in_events.end_sessions(person, by=request_user(request)) for person in self._theirs(request, people)
+            sign_in_events.end_sessions(person, by=request_user(request))
+            for person in self._manageable(request, people)
         )
         text = ngettext("%(count)s session was ended.", "%(count)s sessions were ended.", ended)
         messages.success(request, text % {"count": ended})
 
     @admin.action(description=gettext_lazy("Remove the second factor, and end all sessions"), permissions=["change"])
     def forget_factors(self, request: HttpRequest, people: QuerySet[User]) -> None:
-        for person in self._theirs(request, people):
+        for person in self._manageable(request, people):
             sign_in_events.forget_factors(person, by=request_user(request))
         messages.success(request, _("Second factors are removed. Whoever needs one sets up a new one when signing in."))
 
-    def _theirs(self, request: HttpRequest, people: QuerySet[User]) -> list[User]:
-        found = list(people)
-        theirs = [person for person in found if _is_theirs(request, person)]
-        if len(theirs) < len(found):
+    def _manageable(self, request: HttpRequest, people: QuerySet[User]) -> list[User]:
+        selected = list(people)
+        manageable = [person for person in selected if _may_manage(request, person)]
+        if len(manageable) < len(selected):
             messages.error(request, _("Administrators were left as they are: only a superuser may do that."))
-        return theirs
+        return manageable
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_change_permission(request, obj) and _is_theirs(request, obj)
+        return super().has_change_permission(request, obj) and _may_manage(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and _is_theirs(request, obj)
+        return super().has_delete_permission(request, obj) and _may_manage(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Nobody gives more rights than they have: only a superuser makes administrators."""
+        """Only superusers can change privileges: administrators cannot give more than they have."""
         fields = super().get_readonly_fields(request, obj)
-        return fields if request.user.is_superuser else (*fields, *RIGHTS)
+        return fields if request.user.is_superuser else (*fields, *PRIVILEGE_FIELDS)
 
     def save_model(self, request: HttpRequest, person: User, form: Any, change: bool) -> None:
         super().save_model(request, person, form, change)
@@ -85,37 +86,37 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
             sign_in_events.activated(person, by=request_user(request))
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
-        """Django ends the sessions: the password they were opened with is no more."""
-        before = _password_of(id)
-        answer = super().user_change_password(request, id, form_url)
-        if _password_of(id) != before:
+        """Record the change. Django itself ends the sessions that were opened with the old password."""
+        before = _password_hash(id)
+        response = super().user_change_password(request, id, form_url)
+        if _password_hash(id) != before:
             sign_in_events.password_changed(User.objects.get(pk=unquote(id)), by=request_user(request))
-        return answer
+        return response
 
     @admin.display(description=gettext_lazy("files"), ordering="usage__files")
     def stored_files(self, person: User) -> int:
-        return usage_of(person).files
+        return get_usage(person).files
 
     @admin.display(description=gettext_lazy("stored"), ordering="usage__bytes")
     def stored(self, person: User) -> str:
-        return filesize(usage_of(person).bytes)
+        return filesize(get_usage(person).bytes)
 
     @admin.display(description=gettext_lazy("of the space"))
     def share(self, person: User) -> str:
-        return share_of(usage_of(person))
+        return share_text(get_usage(person))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Whoever has files stays; said so without reading a million of them, and without their names."""
+        """Refuse to delete people who have files, without reading the files or showing their names."""
         owners = [person for person in objs if File.objects.filter(owner=person).exists()]
         if owners:
-            told = [_("The files of %(name)s") % {"name": person} for person in owners]
-            return [str(person) for person in objs], {}, set(), told
+            protected = [_("The files of %(name)s") % {"name": person} for person in owners]
+            return [str(person) for person in objs], {}, set(), protected
         return super().get_deleted_objects(objs, request)
 
 
 @admin.register(Group)
 class RoleAdmin(AuditedModelAdmin, GroupAdmin):
-    """What a group may, its people may: whoever changed one they are in would give rights to themselves."""
+    """Groups, which only superusers can change: administrators could give themselves permissions otherwise."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.is_superuser
@@ -129,7 +130,7 @@ class RoleAdmin(AuditedModelAdmin, GroupAdmin):
 
 @admin.register(Usage)
 class UsageAdmin(LargeTableAdmin):
-    """What each person has stored or reserved; kept by the services, never by hand."""
+    """What each person has stored or reserved. Read-only: the services update it."""
 
     list_display = ("owner", "files", "stored", "limit", "share", "folders", "tags", "their_files")
     list_select_related = ("owner",)
@@ -162,7 +163,7 @@ class UsageAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("of the space"))
     def share(self, usage: Usage) -> str:
-        return share_of(usage)
+        return share_text(usage)
 
     @admin.display(description=gettext_lazy("limit of folders"))
     def folder_limit(self, usage: Usage) -> int:
@@ -178,22 +179,24 @@ class UsageAdmin(LargeTableAdmin):
         return format_html('<a href="{}">{}</a>', reverse("admin:uploads_file_changelist", query=query), _("Files"))
 
 
-def _is_theirs(request: HttpRequest, person: User | None) -> bool:
-    """An administrator's account is in the hands of superusers, and their own: by another's password one would have
-    another's rights."""
+def _may_manage(request: HttpRequest, person: User | None) -> bool:
+    """Return whether the user may manage this account.
+
+    Administrators are managed by superusers and themselves: with another's password one would have their privileges.
+    """
     if person is None or request.user.is_superuser or person.pk == request.user.pk:
         return True
     return not (person.is_staff or person.is_superuser)
 
 
-def _password_of(id: str) -> str | None:
+def _password_hash(id: str) -> str | None:
     return User.objects.filter(pk=unquote(id)).values_list("password", flat=True).first()
 
 
-def usage_of(person: User) -> Usage:
-    """Of somebody who never uploaded: nothing."""
+def get_usage(person: User) -> Usage:
+    """Return the person's usage, which is empty before the first upload."""
     return getattr(person, "usage", None) or Usage(owner=person)
 
 
-def share_of(usage: Usage) -> str:
+def share_text(usage: Usage) -> str:
     return f"{100 * usage.bytes / settings.UPLOAD_QUOTA_BYTES:.0f}\u00a0%"
