@@ -1,4 +1,4 @@
-"""What every command of ours is built on: whatever it prints is escaped."""
+"""The base class of all commands, which escapes what they print."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from amalga.log import single_line
 
 
 class EscapedOutput(OutputWrapper):
-    """Writes each text as one line of printable characters.
+    """Write each text as one line of printable characters.
 
-    Keys, names and messages come from outside. With a line break in it, one would write lines that look like ours; with
-    an escape sequence, one would clear the screen.
+    Keys, names and messages are untrusted: a line break in them could fake output, an escape sequence clear the screen.
     """
 
     is_raw = False
 
-    def write(  # type: ignore[override]  # as Django has it
+    def write(  # type: ignore[override]  # Django's signature
         self, msg: str = "", style_func: Any = None, ending: str | None = None
     ) -> None:
-        """`style_func` is applied to the escaped text. What the stream's encoding lacks is escaped as well."""
+        """Write the escaped text, styled by `style_func`. Characters missing in the stream's encoding are escaped."""
         ending = self.ending if ending is None else ending
         if not self.is_raw:
             msg = single_line(msg.removesuffix("\n"))
@@ -30,12 +29,12 @@ class EscapedOutput(OutputWrapper):
         super().write(msg.encode(encoding, "backslashreplace").decode(encoding), style_func, ending)
 
     def write_raw(self, text: str) -> None:
-        """Write `text` as it is: data that another program reads, or what moves the cursor."""
+        """Write `text` unescaped: data for another program, or control sequences."""
         self._out.write(text)  # type: ignore[attr-defined]
 
 
 class AmalgaCommand(BaseCommand):
-    """The base of all commands: what they and their errors say goes through EscapedOutput."""
+    """The base of all commands. Their output and errors go through EscapedOutput."""
 
     stdout: EscapedOutput
     stderr: EscapedOutput
@@ -55,15 +54,17 @@ class AmalgaCommand(BaseCommand):
         return parser
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """As `call_command` calls it, with streams of its own."""
+        """Run the command, also with the streams that `call_command` passes."""
         for name in ("stdout", "stderr"):
             if stream := options.pop(name, None):
                 setattr(self, name, EscapedOutput(stream))
         return super().execute(*args, **options)
 
     def check(self, *args: Any, **kwargs: Any) -> None:
-        """The system checks report in many lines, painted, and of our settings alone. Where they stop the command, the
-        error that does so is written as it is too."""
+        """Run the system checks with raw output: it has several lines and colors, and only settings in it.
+
+        If they stop the command, its error is also written raw.
+        """
         self.stderr.is_raw = True
         super().check(*args, **kwargs)
         self.stderr.is_raw = False

@@ -1,4 +1,4 @@
-"""What commands share: arguments, progress and a graceful end."""
+"""Shared parts of commands: argument types, progress and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
 def bytes_per_second(text: str) -> int:
-    """The type of a `--rate`. Raises ArgumentTypeError."""
-    found = RATE.fullmatch(text)
-    if not found or not int(found[1]):
+    """Parse a `--rate` such as 500k, 50M or 1G. Raises ArgumentTypeError."""
+    match = RATE.fullmatch(text)
+    if not match or not int(match[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes a second, such as 500k, 50M or 1G")
-    return int(found[1]) * UNITS[found[2]]
+    return int(match[1]) * UNITS[match[2]]
 
 
 @contextmanager
-def database_error_message(then: str) -> Iterator[None]:
-    """A database that does not answer is one sentence, with what to do `then`, and exit status 1."""
+def database_error_message(advice: str) -> Iterator[None]:
+    """Turn a DatabaseError into a CommandError of one sentence and `advice`, with exit status 1."""
     try:
         yield
-    except DatabaseError as fault:
-        raise CommandError(f"The database is away ({type(fault).__name__}). {then}", returncode=1) from None
+    except DatabaseError as error:
+        raise CommandError(f"The database is away ({type(error).__name__}). {advice}", returncode=1) from None
 
 
 SECONDS_ON_A_TERMINAL = 0.2
@@ -41,17 +41,17 @@ SECONDS_IN_A_PIPE = 10.0
 
 
 class Progress:
-    """How far a long command is: one line that is written over on a terminal, a plain line every ten seconds in a
-    pipe, nothing when `quiet`. To be used with `with`; goes to stderr, so that stdout is for results.
+    """Show the progress of a long command on stderr, as stdout is for results. A context manager.
 
-    `total` is how many steps there will be, `total_bytes` how many bytes, where that is known: then it tells the
-    time left. Not to be shared by threads.
+    On a terminal, one line is overwritten; in a pipe, a line is added every ten seconds; `quiet` shows nothing.
+    `total` is the expected number of steps and `total_bytes` that of bytes; with either, the remaining time is shown.
+    Not thread-safe.
     """
 
     def __init__(
         self,
-        err: EscapedOutput,
-        what: str,
+        stream: EscapedOutput,
+        label: str,
         *,
         total: int | None = None,
         total_bytes: int | None = None,
@@ -59,43 +59,43 @@ class Progress:
     ) -> None:
         self.done = 0
         self.bytes = 0
-        self._err = err
-        self._what = what
+        self._stream = stream
+        self._label = label
         self._total = total
         self._total_bytes = total_bytes
         self._quiet = quiet
-        self._terminal = err.isatty()
-        self._begun = time.monotonic()
-        self._told = self._begun if not self._terminal else 0.0
+        self._is_terminal = stream.isatty()
+        self._started_at = time.monotonic()
+        self._shown_at = self._started_at if not self._is_terminal else 0.0
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._terminal and not self._quiet and self._told:
-            self._err.write_raw("\r\x1b[K")
+        if self._is_terminal and not self._quiet and self._shown_at:
+            self._stream.write_raw("\r\x1b[K")
 
     def step(self, steps: int = 1, *, bytes: int = 0) -> None:
-        """So many more are done."""
+        """Count completed steps and their bytes, and update the display if it is due."""
         self.done += steps
         self.bytes += bytes
         if self._quiet:
             return
         now = time.monotonic()
-        if now - self._told >= (SECONDS_ON_A_TERMINAL if self._terminal else SECONDS_IN_A_PIPE):
-            self._told = now
-            line = self._line(now - self._begun)
-            self._err.write_raw(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
-            self._err.flush()
+        if now - self._shown_at >= (SECONDS_ON_A_TERMINAL if self._is_terminal else SECONDS_IN_A_PIPE):
+            self._shown_at = now
+            line = self._line(now - self._started_at)
+            self._stream.write_raw(f"\r\x1b[K{line}" if self._is_terminal else f"{line}\n")
+            self._stream.flush()
 
     def _line(self, seconds: float) -> str:
-        told = f"{self._what}: {self.done:,}"
+        line = f"{self._label}: {self.done:,}"
         if self._total is not None:
-            told += f" of {self._total:,}"
+            line += f" of {self._total:,}"
         if self.bytes:
-            told += f", {_in_words(self.bytes)}, {_in_words(self.bytes / seconds)}/s"
-        left = self._seconds_left(seconds)
-        return told if left is None else f"{told}, {_clock(left)} left"
+            line += f", {_bytes_text(self.bytes)}, {_bytes_text(self.bytes / seconds)}/s"
+        remaining = self._seconds_left(seconds)
+        return line if remaining is None else f"{line}, {_clock(remaining)} left"
 
     def _seconds_left(self, seconds: float) -> float | None:
         if self._total_bytes and self.bytes:
@@ -107,21 +107,21 @@ class Progress:
 
 @contextmanager
 def until_stopped() -> Iterator[None]:
-    """Ctrl-C and TERM end the command with one plain sentence and exit status 1: what is done stays done."""
+    """End the command on Ctrl-C and SIGTERM with one sentence and exit status 1. What is done stays done."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     except KeyboardInterrupt:
         raise CommandError("Stopped. What is done stays done; run it again to go on.", returncode=1) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
-def _in_words(count: float) -> str:
+def _bytes_text(count: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -139,36 +139,38 @@ SLICE_SECONDS = 0.2
 
 
 class Stop:
-    """Whether somebody asked the command to stop. May be read from any thread."""
+    """A request to stop the command. It can be read from any thread."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def pause(self, seconds: float) -> None:
-        """Wait so long, or until somebody asks to stop."""
+        """Sleep for `seconds`, or until a stop is requested."""
         end = time.monotonic() + seconds
-        while not self.asked and (left := end - time.monotonic()) > 0:
-            time.sleep(min(SLICE_SECONDS, left))
+        while not self.requested and (remaining := end - time.monotonic()) > 0:
+            time.sleep(min(SLICE_SECONDS, remaining))
 
 
 @contextmanager
 def graceful_shutdown() -> Iterator[Stop]:
-    """Ctrl-C and TERM ask the command to end after the step at hand; the second time they end it at once, with one
-    plain sentence and exit status 1."""
+    """Request a stop after the current step on Ctrl-C and SIGTERM.
+
+    The second signal ends the command at once, with one sentence and exit status 1.
+    """
     stop = Stop()
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if stop.asked:
+    def request_stop(_number: int, _frame: FrameType | None) -> None:
+        if stop.requested:
             raise KeyboardInterrupt
-        stop.asked = True
+        stop.requested = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     except KeyboardInterrupt:
         raise stopped() from None
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 

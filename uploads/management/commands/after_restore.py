@@ -1,4 +1,4 @@
-"""Take a database that was restored to an earlier moment as it is."""
+"""Accept a database that was restored to an earlier point in time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from uploads.management.cli import until_stopped
 from uploads.services.after_restore import Restored, after_restore
 from uploads.services.recover_orphans import adopt_orphans
 
-AWAY = "The {} cannot be asked ({}): `manage.py doctor` says why. Run it again when it can; nothing is lost."
+UNAVAILABLE = "The {} cannot be asked ({}): `manage.py doctor` says why. Run it again when it can; nothing is lost."
 
 
 class Command(AmalgaCommand):
@@ -56,12 +56,12 @@ class Command(AmalgaCommand):
                 self._accept(options)
 
     def _accept(self, options: dict[str, Any]) -> None:
-        done = after_restore(apply=options["apply"])
+        restored = after_restore(apply=options["apply"])
         if options["json"]:
-            self.stdout.write(json.dumps(asdict(done), default=str))
+            self.stdout.write(json.dumps(asdict(restored), default=str))
         else:
-            self._print(done, applied=options["apply"])
-        if done.behind and not options["apply"]:
+            self._print(restored, applied=options["apply"])
+        if restored.behind and not options["apply"]:
             raise CommandError("The sweep removes nothing until --apply.", returncode=1)
 
     def _recover(self, options: dict[str, Any]) -> None:
@@ -74,8 +74,8 @@ class Command(AmalgaCommand):
         else:
             self.stdout.write(f"{count} objects {'became' if options['apply'] else 'would become'} files of {owner}.")
 
-    def _print(self, done: Restored, *, applied: bool) -> None:
-        for line in _lines(done, applied=applied):
+    def _print(self, restored: Restored, *, applied: bool) -> None:
+        for line in _lines(restored, applied=applied):
             self.stdout.write(line)
         if applied and settings.PURGE_PAUSED:
             self.stdout.write("PURGE_PAUSED is still on: the sweep goes on when it is removed.")
@@ -85,26 +85,30 @@ class Command(AmalgaCommand):
 def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except StorageUnavailable as fault:
-        raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
+    except StorageUnavailable as error:
+        raise CommandError(UNAVAILABLE.format("store", error.detail), returncode=1) from None
     except Problem as problem:
         raise CommandError(problem.message, returncode=2) from None
-    except DatabaseError as fault:
-        raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
+    except DatabaseError as error:
+        raise CommandError(UNAVAILABLE.format("database", type(error).__name__), returncode=1) from None
 
 
-def _lines(done: Restored, *, applied: bool) -> list[str]:
-    if done.seen is None:
+def _lines(restored: Restored, *, applied: bool) -> list[str]:
+    if restored.seen is None:
         first = "The bucket remembers nothing yet."
     else:
-        known = "which this database does not know" if done.behind else "and so does this database"
-        first = f"The bucket remembers event {done.seen.event} of {done.seen.at:%Y-%m-%d %H:%M:%S} UTC, {known}."
-    gets = "got" if applied else "would get"
+        knowledge = "which this database does not know" if restored.behind else "and so does this database"
+        first = (
+            f"The bucket remembers event {restored.seen.event} of {restored.seen.at:%Y-%m-%d %H:%M:%S} UTC, "
+            f"{knowledge}."
+        )
+    verb = "got" if applied else "would get"
     lines = [
         first,
-        f"{done.trash} files in the trash {gets} their whole time again; {done.purged} were purged since, and go.",
-        f"{done.uploads} unfinished uploads {gets} new time; the bytes of {done.arrived} are all in the bucket"
-        + (f": {done.finished} became files, {done.failed} did not (see the log)." if applied else "."),
+        f"{restored.trash} files in the trash {verb} their whole time again; "
+        f"{restored.purged} were purged since, and go.",
+        f"{restored.uploads} unfinished uploads {verb} new time; the bytes of {restored.arrived} are all in the bucket"
+        + (f": {restored.finished} became files, {restored.failed} did not (see the log)." if applied else "."),
     ]
     if applied:
         lines.append("From now on the bucket remembers this database.")

@@ -1,4 +1,4 @@
-"""The first administrator."""
+"""Create an administrator."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Command(AmalgaCommand):
                 user.full_clean(exclude=["password"])
             else:
                 validate_password(password, user)
-        except ValidationError as refusal:
-            raise CommandError(" ".join(refusal.messages), returncode=REFUSED) from refusal
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages), returncode=REFUSED) from error
 
     def _password(self) -> str:
         if not sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""Give web, workers and sweeps a login of their own."""
+"""Create a database login with limited permissions for the web server, workers and sweeps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Command(AmalgaCommand):
         name = options["name"]
         try:
             with database_error_message("Nothing was changed; run it again when it is back."):
-                made = ensure_login(name)
+                was_created = ensure_login(name)
         except ValidationFailed as problem:
             raise CommandError(problem.message, returncode=2) from None
-        self.stdout.write(f"{name} {'was made' if made else 'was there'}, and has its rights.")
+        self.stdout.write(f"{name} {'was made' if was_created else 'was there'}, and has its rights.")

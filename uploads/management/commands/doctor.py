@@ -1,4 +1,4 @@
-"""Say what is wrong, and how to mend it."""
+"""Check the installation, and print what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STYLES = {Level.OK: "SUCCESS", Level.WARN: "WARNING", Level.FAIL: "ERROR"}
 
 
 class Command(AmalgaCommand):
-    requires_system_checks = []  # they are told in the same way as everything else
+    requires_system_checks = []  # `examine` reports them like the other checks
     help = (
         "Looks at the settings, the database, the store, the bucket and what runs in the background, and says one "
         "line for each: ok, warn or fail, why, and what to do. Sends a few bytes to the bucket under "
@@ -36,28 +36,28 @@ class Command(AmalgaCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        lines: list[CheckResult] = []
+        results: list[CheckResult] = []
         with until_stopped():
             try:
-                for line in examine(options["origin"]):
-                    lines.append(line)
+                for result in examine(options["origin"]):
+                    results.append(result)
                     if not options["json"]:
-                        self._print(line)
+                        self._print(result)
             except ValidationFailed as problem:
                 raise CommandError(problem.message, returncode=2) from None
-        counts = Counter(line.level for line in lines)
+        counts = Counter(result.level for result in results)
         if options["json"]:
-            self.stdout.write(json.dumps({"lines": [asdict(line) for line in lines], **_counted(counts)}))
+            self.stdout.write(json.dumps({"lines": [asdict(result) for result in results], **_counts_by_level(counts)}))
         else:
-            self.stdout.write(", ".join(f"{count} {level}" for level, count in _counted(counts).items()))
+            self.stdout.write(", ".join(f"{count} {level}" for level, count in _counts_by_level(counts).items()))
         if counts[Level.FAIL]:
             raise CommandError("Something is wrong; the lines that begin with fail say what to do.", returncode=1)
 
-    def _print(self, line: CheckResult) -> None:
-        paint = getattr(self.style, STYLES[line.level])
-        self.stdout.write(str(line), style_func=lambda told: f"{paint(told[:4])}{told[4:]}")
+    def _print(self, result: CheckResult) -> None:
+        paint = getattr(self.style, STYLES[result.level])
+        self.stdout.write(str(result), style_func=lambda text: f"{paint(text[:4])}{text[4:]}")
         self.stdout.flush()
 
 
-def _counted(counts: Counter[Level]) -> dict[str, int]:
+def _counts_by_level(counts: Counter[Level]) -> dict[str, int]:
     return {str(level): counts[level] for level in Level}

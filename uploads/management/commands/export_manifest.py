@@ -1,4 +1,4 @@
-"""Write all rows of the library down."""
+"""Export all rows of the library as a manifest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from uploads.management.cli import Progress, until_stopped
 from uploads.models import Report, RunOutcome
 from uploads.services.manifest import Exported, export_lines, save_in_bucket
 
-AWAY = "The {} cannot be asked ({}): `manage.py doctor` says why."
+UNAVAILABLE = "The {} cannot be asked ({}): `manage.py doctor` says why."
 
 
 class Command(AmalgaCommand):
@@ -34,9 +34,11 @@ class Command(AmalgaCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        where = parser.add_mutually_exclusive_group()
-        where.add_argument("--output", type=Path, metavar="FILE", help="instead of stdout; packed if it ends in .gz")
-        where.add_argument("--bucket", action="store_true", help="into the bucket, under manifests/")
+        destination = parser.add_mutually_exclusive_group()
+        destination.add_argument(
+            "--output", type=Path, metavar="FILE", help="instead of stdout; packed if it ends in .gz"
+        )
+        destination.add_argument("--bucket", action="store_true", help="into the bucket, under manifests/")
         parser.add_argument("--events", action="store_true", help="the activity log as well")
         parser.add_argument(
             "--json", action="store_true", help="one JSON object at the end (with --output or --bucket)"
@@ -48,20 +50,20 @@ class Command(AmalgaCommand):
         exported = Exported()
         with until_stopped(), _translate_errors():
             if options["bucket"]:
-                where = self._to_bucket(exported, options)
+                location = self._to_bucket(exported, options)
             elif options["output"]:
-                where = self._to_file(options["output"], exported, options)
+                location = self._to_file(options["output"], exported, options)
             else:
-                where = self._to_stdout(exported, options)
-        Report.objects.create(command="export_manifest", scope=where[:1024]).end(
+                location = self._to_stdout(exported, options)
+        Report.objects.create(command="export_manifest", scope=location[:1024]).end(
             RunOutcome.AGREED, **exported.counts, left_out=exported.left_out, sha256=exported.sha256
         )
         if options["json"]:
-            told = {"where": where, **exported.counts, "left_out": exported.left_out, "sha256": exported.sha256}
-            self.stdout.write(json.dumps(told))
+            summary = {"where": location, **exported.counts, "left_out": exported.left_out, "sha256": exported.sha256}
+            self.stdout.write(json.dumps(summary))
         else:
             rows = ", ".join(f"{count} {kind}" for kind, count in exported.counts.items())
-            self.stderr.write(f"export_manifest: {rows}; written to {where}")
+            self.stderr.write(f"export_manifest: {rows}; written to {location}")
 
     def _to_stdout(self, exported: Exported, options: dict[str, Any]) -> str:
         for line in self._lines(exported, options):
@@ -75,28 +77,28 @@ class Command(AmalgaCommand):
         return str(path)
 
     def _to_new_file(self, path: Path, exported: Exported, options: dict[str, Any]) -> None:
-        """Under another name first, so that whatever has this name is whole. Nobody else may read it."""
-        part = path
+        """Write to a temporary file and rename it, so that `path` is always complete. Only the owner can read it."""
+        temporary = path
         try:
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-                part = Path(file.name)
-                with _packed(file) if path.suffix == ".gz" else _plain(file) as sink:
-                    sink.writelines(self._lines(exported, options))
+                temporary = Path(file.name)
+                with _compressed(file) if path.suffix == ".gz" else _plain(file) as output:
+                    output.writelines(self._lines(exported, options))
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
-        except OSError as fault:
-            raise CommandError(f"{path} could not be written: {fault.strerror}.", returncode=1) from None
+            temporary.replace(path)
+        except OSError as error:
+            raise CommandError(f"{path} could not be written: {error.strerror}.", returncode=1) from None
         finally:
-            if part != path:
-                part.unlink(missing_ok=True)
+            if temporary != path:
+                temporary.unlink(missing_ok=True)
 
     def _to_bucket(self, exported: Exported, options: dict[str, Any]) -> str:
-        """By way of a file of this machine: no transaction may wait for the store."""
+        """Write a local file first: the transaction must not stay open during the upload."""
         with tempfile.TemporaryDirectory(prefix="amalga-manifest-") as folder:
             path = Path(folder) / "manifest.gz"
-            with path.open("wb") as file, _packed(file) as sink:
-                sink.writelines(self._lines(exported, options))
+            with path.open("wb") as file, _compressed(file) as output:
+                output.writelines(self._lines(exported, options))
             return save_in_bucket(path)
 
     def _lines(self, exported: Exported, options: dict[str, Any]) -> Iterator[bytes]:
@@ -107,9 +109,9 @@ class Command(AmalgaCommand):
 
 
 @contextmanager
-def _packed(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed:
-        yield packed  # type: ignore[misc]  # a GzipFile is an IO[bytes] in all but name
+def _compressed(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6, mtime=0) as compressed:
+        yield compressed  # type: ignore[misc]  # a GzipFile is an IO[bytes] in all but name
 
 
 @contextmanager
@@ -121,11 +123,11 @@ def _plain(file: IO[bytes]) -> Iterator[IO[bytes]]:
 def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except StorageUnavailable as fault:
-        raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
+    except StorageUnavailable as error:
+        raise CommandError(UNAVAILABLE.format("store", error.detail), returncode=1) from None
     except Problem as problem:
         raise CommandError(problem.message, returncode=2) from None
-    except DatabaseError as fault:
-        raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
-    except OSError as fault:
-        raise CommandError(f"The manifest could not be written: {fault.strerror}.", returncode=1) from None
+    except DatabaseError as error:
+        raise CommandError(UNAVAILABLE.format("database", type(error).__name__), returncode=1) from None
+    except OSError as error:
+        raise CommandError(f"The manifest could not be written: {error.strerror}.", returncode=1) from None

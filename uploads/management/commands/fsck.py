@@ -1,4 +1,4 @@
-"""Compare bucket and database, and mend what is provable."""
+"""Find differences between bucket and database, and repair those that are safe to repair."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from uploads.models import Finding, Report, RunOutcome, Trouble
 from uploads.services.fsck import GRACE_SECONDS, Refused, RunObserver, Scope, describe_unrepaired, fsck, repair
 
 MAX_REPORTED = 1000
-FOUND_IS_KEPT = "What was found is kept; --resume goes on from there."
-MENDED_STAYS = "What is mended stays mended; run it again to go on."
+FINDINGS_KEPT = "What was found is kept; --resume goes on from there."
+REPAIRS_KEPT = "What is mended stays mended; run it again to go on."
 MAX_PREFIX_CHARACTERS = 1000
 MAX_GRACE_SECONDS = 10 * 365 * 24 * 3600
 
@@ -62,76 +62,78 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._json = options["json"]
-        self._told = 0
-        kept = MENDED_STAYS if options["repair"] else FOUND_IS_KEPT
+        self._finding_count = 0
+        advice = REPAIRS_KEPT if options["repair"] else FINDINGS_KEPT
         scope = _scope(options)
         try:
             with until_stopped():
-                self._run(scope, options, kept)
+                self._run(scope, options, advice)
         except Refused as problem:
             raise CommandError(problem.message, returncode=2) from None
-        except StorageUnavailable as fault:
-            raise CommandError(f"The store did not answer ({fault.detail}). {kept}", returncode=1) from None
-        except Error as fault:
-            told = f"The database did not answer ({type(fault).__name__}). {kept}"
-            raise CommandError(told, returncode=1) from None
+        except StorageUnavailable as error:
+            raise CommandError(f"The store did not answer ({error.detail}). {advice}", returncode=1) from None
+        except Error as error:
+            message = f"The database did not answer ({type(error).__name__}). {advice}"
+            raise CommandError(message, returncode=1) from None
 
-    def _run(self, scope: Scope, options: dict[str, Any], kept: str) -> None:
+    def _run(self, scope: Scope, options: dict[str, Any], advice: str) -> None:
         try:
             if options["repair"]:
                 self._repair(scope, options["mend"])
             else:
                 self._compare(scope, options)
         except KeyboardInterrupt:
-            raise CommandError(f"Stopped. {kept}", returncode=1) from None
+            raise CommandError(f"Stopped. {advice}", returncode=1) from None
 
     def _compare(self, scope: Scope, options: dict[str, Any]) -> None:
         with Progress(self.stderr, "fsck", quiet=self._json) as progress:
-            teller = RunObserver(self._print, progress.step)
-            report = fsck(scope, teller, resume=options["resume"], empty_is_right=options["expect_empty_database"])
+            observer = RunObserver(self._print, progress.step)
+            report = fsck(scope, observer, resume=options["resume"], empty_is_right=options["expect_empty_database"])
         self._conclude(report)
 
     def _repair(self, scope: Scope, named: int | None) -> None:
-        done = repair(scope, named=named, tell=self._print_repairs)
+        result = repair(scope, named=named, tell=self._print_repairs)
         if self._json:
-            self.stdout.write(json.dumps({"report": done.report.pk, "mended": done.mended, "left": done.left}))
+            self.stdout.write(json.dumps({"report": result.report.pk, "mended": result.mended, "left": result.left}))
         else:
-            self.stdout.write(f"fsck: {done.mended:,} mended, {done.left:,} left as they are")
-        if done.left:
-            raise CommandError(f"{done.left:,} findings of report {done.report.pk} are not mended.", returncode=1)
+            self.stdout.write(f"fsck: {result.mended:,} mended, {result.left:,} left as they are")
+        if result.left:
+            raise CommandError(f"{result.left:,} findings of report {result.report.pk} are not mended.", returncode=1)
 
-    def _print_repairs(self, finding: Finding, what: str) -> None:
+    def _print_repairs(self, finding: Finding, outcome: str) -> None:
         if self._json:
-            self.stdout.write(json.dumps({"trouble": finding.trouble, "key": finding.key, "mended": what}))
+            self.stdout.write(json.dumps({"trouble": finding.trouble, "key": finding.key, "mended": outcome}))
         else:
-            self.stdout.write(f"{finding.trouble}: {finding.key}: {what}")
+            self.stdout.write(f"{finding.trouble}: {finding.key}: {outcome}")
 
     def _print(self, finding: Finding) -> None:
-        self._told += 1
+        self._finding_count += 1
         if self._json:
-            told = {"trouble": finding.trouble, "key": finding.key, "file": finding.file_id, **finding.detail}
-            self.stdout.write(json.dumps(told, default=str))
-        elif self._told <= MAX_REPORTED:
+            item = {"trouble": finding.trouble, "key": finding.key, "file": finding.file_id, **finding.detail}
+            self.stdout.write(json.dumps(item, default=str))
+        elif self._finding_count <= MAX_REPORTED:
             file = f" (file {finding.file_id})" if finding.file_id else ""
             self.stdout.write(f"{finding.trouble}: {finding.key}{file}: {Trouble(finding.trouble).label}")
 
     def _conclude(self, report: Report) -> None:
-        agreed = report.outcome == RunOutcome.AGREED
+        is_in_sync = report.outcome == RunOutcome.AGREED
         if self._json:
             self.stdout.write(json.dumps({"report": report.pk, "outcome": report.outcome, **report.summary}))
         else:
             self._print_stats(report)
-        if not agreed:
+        if not is_in_sync:
             raise CommandError(f"{report.findings.count():,} differences; report {report.pk} keeps them.", returncode=1)
 
     def _print_stats(self, report: Report) -> None:
-        if self._told > MAX_REPORTED:
-            self.stdout.write(f"… and {self._told - MAX_REPORTED:,} more in report {report.pk}.")
+        if self._finding_count > MAX_REPORTED:
+            self.stdout.write(f"… and {self._finding_count - MAX_REPORTED:,} more in report {report.pk}.")
         if since := report.summary.get("since"):
             self.stdout.write(f"The figures are of what comes behind {since}, where the run before was stopped.")
         for side in ("rows", "objects"):
-            of = report.summary[side]
-            self.stdout.write(f"{side:8} {of['count']:>13,} {of['bytes']:>20,} bytes  sha256 {of['sha256']}")
+            totals = report.summary[side]
+            self.stdout.write(
+                f"{side:8} {totals['count']:>13,} {totals['bytes']:>20,} bytes  sha256 {totals['sha256']}"
+            )
         for why in describe_unrepaired(report.summary["left"]):
             self.stdout.write(why)
         if report.outcome == RunOutcome.AGREED:
@@ -149,7 +151,7 @@ def _scope(options: dict[str, Any]) -> Scope:
     prefix, store = options["prefix"], options["store"]
     if len(prefix) > MAX_PREFIX_CHARACTERS or "\0" in prefix:
         raise CommandError("--prefix is no beginning of a key.", returncode=2)
-    other = s3.secondary_store()
-    if store not in {s3.main_store().name, other.name if other else None}:
+    secondary = s3.secondary_store()
+    if store not in {s3.main_store().name, secondary.name if secondary else None}:
         raise CommandError(f"The settings know no store {store!r}: see OTHER_S3_STORE_NAME.", returncode=2)
     return Scope(store, prefix, grace=options["grace"])

@@ -1,4 +1,4 @@
-"""Make files of objects that are in the bucket already."""
+"""Import objects that are already in the bucket as files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from uploads.services.imports import BATCH_KEYS, WRITERS, ImportStats, Plan, Ste
 
 MAX_REPORTED = 100
 MAX_WRITERS = 16
-AWAY = "The {} did not answer ({}). What was brought in stays; run it again to go on."
+UNAVAILABLE = "The {} did not answer ({}). What was brought in stays; run it again to go on."
 PREFIX_HELP = (
     "what the keys begin with, like photos/2024/; it is not repeated in the folders. An empty one, '', means all that "
     "is not Amalga's own"
@@ -64,27 +64,27 @@ class Command(AmalgaCommand):
             raise CommandError(f"--parallel takes 1 to {MAX_WRITERS}.", returncode=2)
         try:
             self._import(options)
-        except StorageUnavailable as fault:
-            raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
+        except StorageUnavailable as error:
+            raise CommandError(UNAVAILABLE.format("store", error.detail), returncode=1) from None
         except Problem as problem:
             raise CommandError(problem.message, returncode=2) from None
-        except DatabaseError as fault:
-            raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
+        except DatabaseError as error:
+            raise CommandError(UNAVAILABLE.format("database", type(error).__name__), returncode=1) from None
 
     def _import(self, options: dict[str, Any]) -> None:
         plan = _plan(options)
         steps = import_objects(plan, writers=options["parallel"]) if options["apply"] else plan_import(plan)
         with until_stopped(), closing(steps):
-            last = self._follow(steps, plan, options)
-        self._conclude(last, plan, options)
+            step = self._consume(steps, plan, options)
+        self._conclude(step, plan, options)
 
-    def _follow(self, steps: Generator[Step], plan: Plan, options: dict[str, Any]) -> Step:
-        last = Step(ImportStats(), [], [])
+    def _consume(self, steps: Generator[Step], plan: Plan, options: dict[str, Any]) -> Step:
+        step = Step(ImportStats(), [], [])
         with Progress(self.stderr, "import_bucket", quiet=options["json"]) as progress:
-            for last in steps:
-                self._print(last, plan, as_json=options["json"])
-                progress.step(last.figures.objects - progress.done)
-        return last
+            for step in steps:
+                self._print(step, plan, as_json=options["json"])
+                progress.step(step.figures.objects - progress.done)
+        return step
 
     def _print(self, step: Step, plan: Plan, *, as_json: bool) -> None:
         if as_json:
@@ -94,60 +94,60 @@ class Command(AmalgaCommand):
         if not step.figures.objects and step.after:
             self.stdout.write(f"Going on after {step.after}, where the last run was stopped.")
         if step.figures.objects <= BATCH_KEYS:
-            for found in step.examples:
-                self.stdout.write(f"{found.key} → {'/'.join(filter(None, [plan.folder, found.folder, found.name]))}")
-        told = step.figures.refused - len(step.refused)
-        for key, why in step.refused[: max(0, MAX_REPORTED - told)]:
+            for candidate in step.examples:
+                self.stdout.write(
+                    f"{candidate.key} → {'/'.join(filter(None, [plan.folder, candidate.folder, candidate.name]))}"
+                )
+        printed = step.figures.refused - len(step.refused)
+        for key, why in step.refused[: max(0, MAX_REPORTED - printed)]:
             self.stdout.write(f"{key!r} cannot be a file: {why}")
 
     def _conclude(self, step: Step, plan: Plan, options: dict[str, Any]) -> None:
-        figures = step.figures
+        stats = step.figures
         if options["json"]:
             scope = {"prefix": plan.prefix, "owner": plan.owner.get_username(), "folder": plan.folder}
-            self.stdout.write(
-                json.dumps({"applied": options["apply"], "after": step.after, **scope, **asdict(figures)})
-            )
+            self.stdout.write(json.dumps({"applied": options["apply"], "after": step.after, **scope, **asdict(stats)}))
         else:
-            self._print_stats(figures, plan, applied=options["apply"])
-        if not figures.objects and not step.after:
+            self._print_stats(stats, plan, applied=options["apply"])
+        if not stats.objects and not step.after:
             raise CommandError(f"No object has a key that begins with {plan.prefix!r}.", returncode=2)
-        if figures.refused:
-            raise CommandError(f"{figures.refused:,} objects cannot be files.", returncode=1)
+        if stats.refused:
+            raise CommandError(f"{stats.refused:,} objects cannot be files.", returncode=1)
 
-    def _print_stats(self, figures: ImportStats, plan: Plan, *, applied: bool) -> None:
-        if figures.refused > MAX_REPORTED:
-            self.stdout.write(f"… and {figures.refused - MAX_REPORTED:,} more; --json tells all of them.")
+    def _print_stats(self, stats: ImportStats, plan: Plan, *, applied: bool) -> None:
+        if stats.refused > MAX_REPORTED:
+            self.stdout.write(f"… and {stats.refused - MAX_REPORTED:,} more; --json tells all of them.")
         self.stdout.write(
-            f"import_bucket: {figures.objects:,} objects; {figures.files:,} "
-            f"{'became files' if applied else 'would become files'} ({_size(figures.bytes)}), "
-            f"{figures.known:,} are files already, {figures.empty_folders:,} stand for empty folders, "
-            f"{figures.own:,} are Amalga's own, {figures.refused:,} cannot be files"
+            f"import_bucket: {stats.objects:,} objects; {stats.files:,} "
+            f"{'became files' if applied else 'would become files'} ({_size(stats.bytes)}), "
+            f"{stats.known:,} are files already, {stats.empty_folders:,} stand for empty folders, "
+            f"{stats.own:,} are Amalga's own, {stats.refused:,} cannot be files"
         )
-        if figures.archived:
+        if stats.archived:
             self.stdout.write(
-                f"{figures.archived:,} of them are archived: they cannot be opened until the storage has restored them "
+                f"{stats.archived:,} of them are archived: they cannot be opened until the storage has restored them "
                 "(`aws s3api restore-object`, docs/operations.md)."
             )
         usage = Usage.objects.filter(owner=plan.owner).first() or Usage()
-        would_be = usage.bytes + (0 if applied else figures.bytes)
+        would_be = usage.bytes + (0 if applied else stats.bytes)
         self.stdout.write(
             f"{plan.owner.get_username()} {'uses' if applied else 'would use'} {_size(would_be)} of "
             f"{_size(settings.UPLOAD_QUOTA_BYTES)}; over that, this person cannot upload, but may have more."
         )
         if not applied:
             self.stdout.write("Nothing was written; --apply does it.")
-        elif figures.files:
+        elif stats.files:
             self.stdout.write("`manage.py previews` has their previews made, `manage.py verify` reads and checks them.")
 
 
 def _size(count: int) -> str:
-    """With a plain blank: a no-break one would be escaped."""
+    """Format a size with a plain space: EscapedOutput would escape the no-break space."""
     return filesizeformat(count).replace("\xa0", " ")
 
 
 def _plan(options: dict[str, Any]) -> Plan:
-    printable = options["owner"].isprintable()  # what is no UTF-8 comes as lone surrogates, and a NUL may come too
-    owner = User.objects.filter(username=options["owner"]).first() if printable else None
+    is_printable = options["owner"].isprintable()  # invalid UTF-8 arrives as lone surrogates, and Postgres refuses NUL
+    owner = User.objects.filter(username=options["owner"]).first() if is_printable else None
     if owner is None:
         raise CommandError(f"Nobody is called {options['owner']!r}.", returncode=2)
     if not owner.has_perm("uploads.add_file"):

@@ -1,4 +1,4 @@
-"""Django's `migrate`, which takes the time that a large library needs."""
+"""Django's `migrate` without the statement timeout."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from amalga.db import without_statement_timeout
 
 class Command(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
-        """Indexes over millions of rows take minutes; pages have seconds."""
+        """Run without the timeout of web requests: indexes over millions of rows take minutes."""
         with without_statement_timeout():
             super().handle(*args, **options)

@@ -1,4 +1,4 @@
-"""Move files from one store to another, while people work."""
+"""Move files from one storage to another during operation."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from uploads.services.bucket_owner import ensure_marker, require_marker
 from uploads.services.restore_guard import require_removal
 
 MAX_PARALLEL = 64
-# Of files: what stays, and is named.
-TOLD = {"damaged", "missing", "changed", "taken", "failed", "too_large", *Refusal.values}
-WHY = {
+# Outcomes of files that are not moved, which are printed.
+PRINTED_OUTCOMES = {"damaged", "missing", "changed", "taken", "failed", "too_large", *Refusal.values}
+EXPLANATIONS = {
     "damaged": "its bytes are not the announced ones (--damaged moves it as it is)",
     "missing": "its bytes are not there (--damaged moves the row alone)",
     "changed": "it was overwritten since it was brought in: import it again",
@@ -69,62 +69,64 @@ class Command(AmalgaCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        _require_sense(options)
+        _validate_options(options)
         with until_stopped(), _translate_errors():
             source, target = service.both_stores()
             _require_markers(source.name, apply=options["apply"])
             if options["apply"]:
                 service.require_two_buckets()
-            way = f"{_called(source.name)} → {_called(target.name)}"
+            route = f"{_quoted(source.name)} → {_quoted(target.name)}"
             if options["remove_originals"]:
                 if options["apply"]:
                     require_removal()
-                self._clear(way, options)
+                self._clear(route, options)
             else:
-                self._move(way, options)
+                self._move(route, options)
 
-    def _move(self, way: str, options: dict[str, Any]) -> None:
-        before = service.plan_move(unfit=options["damaged"])
+    def _move(self, route: str, options: dict[str, Any]) -> None:
+        plan = service.plan_move(unfit=options["damaged"])
         if not options["apply"]:
-            self._end(f"move_store {way}: {_in_words(before)}", {"applied": False, **asdict(before)}, options)
-            if before.left or before.elsewhere:
+            self._end(f"move_store {route}: {_plan_text(plan)}", {"applied": False, **asdict(plan)}, options)
+            if plan.left or plan.elsewhere:
                 raise CommandError("There is something to move; --apply does it.", returncode=1)
             return
-        report = Report.objects.create(command="move_store", scope=way)
+        report = Report.objects.create(command="move_store", scope=route)
         counts: Counter[str] = Counter()
         try:
-            self._move_each(before, counts, options)
+            self._move_each(plan, counts, options)
         except BaseException:
             report.end(RunOutcome.STOPPED, **counts)
             raise
-        after = service.plan_move(unfit=options["damaged"])
-        is_done = not (after.left or after.elsewhere)
-        report.end(RunOutcome.AGREED if is_done else RunOutcome.DIFFERENCES, **counts, left=asdict(after))
-        told = f"move_store {way}: {_counted(counts)}; left there: {_in_words(after)}"
-        self._end(told, {"applied": True, **counts, "left": asdict(after)}, options)
+        remaining = service.plan_move(unfit=options["damaged"])
+        is_done = not (remaining.left or remaining.elsewhere)
+        report.end(RunOutcome.AGREED if is_done else RunOutcome.DIFFERENCES, **counts, left=asdict(remaining))
+        line = f"move_store {route}: {_counts_text(counts)}; left there: {_plan_text(remaining)}"
+        self._end(line, {"applied": True, **counts, "left": asdict(remaining)}, options)
         if not is_done:
             raise CommandError("Not everything has moved; run it again.", returncode=1)
 
-    def _move_each(self, before: service.MovePlan, counts: Counter[str], options: dict[str, Any]) -> None:
+    def _move_each(self, plan: service.MovePlan, counts: Counter[str], options: dict[str, Any]) -> None:
         mover = service.Mover(parallel=options["parallel"], bytes_per_second=options["rate"], unfit=options["damaged"])
-        total = before.files + before.previews
-        outcomes = mover.run()
+        total = plan.files + plan.previews
+        results = mover.run()
         with (
-            contextlib.closing(outcomes),
+            contextlib.closing(results),
             Progress(
-                self.stderr, "move_store", total=total, total_bytes=before.bytes or None, quiet=options["json"]
+                self.stderr, "move_store", total=total, total_bytes=plan.bytes or None, quiet=options["json"]
             ) as progress,
         ):
-            for moved in outcomes:
+            for moved in results:
                 counts[moved.outcome] += 1
                 counts["bytes"] += moved.bytes
                 progress.step(bytes=moved.bytes)
-                if moved.outcome in TOLD and isinstance(moved.row, File):
-                    self.stderr.write(f"{moved.outcome}: {moved.row.pk} ({moved.row.key}): {WHY[moved.outcome]}")
+                if moved.outcome in PRINTED_OUTCOMES and isinstance(moved.row, File):
+                    self.stderr.write(
+                        f"{moved.outcome}: {moved.row.pk} ({moved.row.key}): {EXPLANATIONS[moved.outcome]}"
+                    )
 
-    def _clear(self, way: str, options: dict[str, Any]) -> None:
-        """One line for what has no row, what failed, and what `--imported` keeps; the rest is counted."""
-        report = Report.objects.create(command="move_store", scope=f"{way}: originals")
+    def _clear(self, route: str, options: dict[str, Any]) -> None:
+        """Remove originals, printing orphans, failures and what `--imported` keeps; the rest is only counted."""
+        report = Report.objects.create(command="move_store", scope=f"{route}: originals")
         counts: Counter[str] = Counter(removed=0, bytes=0)
         try:
             self._clear_each(counts, options)
@@ -135,8 +137,9 @@ class Command(AmalgaCommand):
         if not options["apply"]:
             is_done = is_done and not counts["removed"]
         report.end(RunOutcome.AGREED if is_done else RunOutcome.DIFFERENCES, applied=options["apply"], **counts)
-        told = f"move_store {way}, originals{'' if options['apply'] else ' (nothing was removed)'}: {_counted(counts)}"
-        self._end(told, {"applied": options["apply"], **counts}, options)
+        suffix = "" if options["apply"] else " (nothing was removed)"
+        line = f"move_store {route}, originals{suffix}: {_counts_text(counts)}"
+        self._end(line, {"applied": options["apply"], **counts}, options)
         if not is_done:
             raise CommandError(
                 "There are originals left." if options["apply"] else "--apply removes what is counted as removed.",
@@ -144,23 +147,23 @@ class Command(AmalgaCommand):
             )
 
     def _clear_each(self, counts: Counter[str], options: dict[str, Any]) -> None:
-        cleared = service.remove_originals(
+        results = service.remove_originals(
             apply=options["apply"], hours=options["older_than"], imported=options["imported"],
             parallel=options["parallel"],
         )  # fmt: skip
-        with contextlib.closing(cleared), Progress(self.stderr, "originals", quiet=options["json"]) as progress:
-            for one in cleared:
-                counts[one.outcome] += 1
-                counts["bytes"] += one.size if one.outcome == "removed" else 0
+        with contextlib.closing(results), Progress(self.stderr, "originals", quiet=options["json"]) as progress:
+            for removal in results:
+                counts[removal.outcome] += 1
+                counts["bytes"] += removal.size if removal.outcome == "removed" else 0
                 progress.step()
-                if one.outcome in {"orphan", "failed"} or (one.outcome == "kept" and options["imported"]):
-                    self.stderr.write(f"{one.outcome}: {one.key}")
+                if removal.outcome in {"orphan", "failed"} or (removal.outcome == "kept" and options["imported"]):
+                    self.stderr.write(f"{removal.outcome}: {removal.key}")
 
-    def _end(self, told: str, figures: dict[str, Any], options: dict[str, Any]) -> None:
-        self.stdout.write(json.dumps(figures) if options["json"] else told)
+    def _end(self, line: str, result: dict[str, Any], options: dict[str, Any]) -> None:
+        self.stdout.write(json.dumps(result) if options["json"] else line)
 
 
-def _require_sense(options: dict[str, Any]) -> None:
+def _validate_options(options: dict[str, Any]) -> None:
     if not 1 <= options["parallel"] <= MAX_PARALLEL:
         raise CommandError(f"--parallel takes 1 to {MAX_PARALLEL}.", returncode=2)
     if not 1 <= options["older_than"] <= 10**5:
@@ -172,7 +175,7 @@ def _require_sense(options: dict[str, Any]) -> None:
 
 
 def _require_markers(source: str, *, apply: bool) -> None:
-    """Both buckets are this database's. A new one may be marked now; the old one was, when it was the main one."""
+    """Raise unless both buckets belong to this database. With `apply`, an unmarked target gets the marker."""
     try:
         require_marker(source)
     except Problem as problem:
@@ -190,28 +193,28 @@ def _require_markers(source: str, *, apply: bool) -> None:
 def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except StorageUnavailable as fault:
+    except StorageUnavailable as error:
         raise CommandError(
-            f"A store cannot be asked ({fault.detail}). Run it again when it can.", returncode=1
+            f"A store cannot be asked ({error.detail}). Run it again when it can.", returncode=1
         ) from None
     except Problem as problem:
         raise CommandError(problem.message, returncode=2) from None
-    except DatabaseError as fault:
+    except DatabaseError as error:
         raise CommandError(
-            f"The database is away ({type(fault).__name__}). Run it again when it is back.", returncode=1
+            f"The database is away ({type(error).__name__}). Run it again when it is back.", returncode=1
         ) from None
 
 
-def _called(name: str) -> str:
+def _quoted(name: str) -> str:
     return f"“{name}”"
 
 
-def _in_words(found: service.MovePlan) -> str:
+def _plan_text(plan: service.MovePlan) -> str:
     return (
-        f"{found.files} files ({found.bytes} bytes), {found.previews} previews; {found.unfit} damaged or missing, "
-        f"{found.under_way} uploads under way or being erased, {found.elsewhere} in a store that no variable names"
+        f"{plan.files} files ({plan.bytes} bytes), {plan.previews} previews; {plan.unfit} damaged or missing, "
+        f"{plan.under_way} uploads under way or being erased, {plan.elsewhere} in a store that no variable names"
     )
 
 
-def _counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "nothing"
+def _counts_text(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "nothing"

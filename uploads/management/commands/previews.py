@@ -1,4 +1,4 @@
-"""Ask for the previews of files that have none."""
+"""Enqueue the previews of files that have none."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with until_stopped(), database_error_message("What is asked for stays so; run it again when it is back."):
-            asked = self._ask(failed=options["failed"])
-        self.stdout.write(f"previews: asked for those of {asked} files")
+            count = self._enqueue(failed=options["failed"])
+        self.stdout.write(f"previews: asked for those of {count} files")
 
-    def _ask(self, *, failed: bool) -> int:
+    def _enqueue(self, *, failed: bool) -> int:
         if failed:
             delete_failed()
-        asked, last = 0, UUID(int=0)
-        while ids := self._after(last):
+        count, last = 0, UUID(int=0)
+        while ids := self._next_ids(last):
             services.request_previews(ids)
-            asked, last = asked + len(ids), ids[-1]
-        return asked
+            count, last = count + len(ids), ids[-1]
+        return count
 
-    def _after(self, last: UUID) -> list[UUID]:
+    def _next_ids(self, last: UUID) -> list[UUID]:
         rows = File.objects.available().filter(CAN_HAVE_PREVIEW, pk__gt=last, size__gt=0, previews__isnull=True)
         return list(rows.order_by("pk").values_list("pk", flat=True)[:FILES_PER_TASK])

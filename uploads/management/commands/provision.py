@@ -1,4 +1,4 @@
-"""Make or mend the bucket."""
+"""Compare the bucket with its desired settings, and apply them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEEP_HELP = (
     "how long what was overwritten or removed can be brought back, at least as long as the database's backups "
     "(default: 35, or what the bucket does if that is longer)"
 )
-AWAY = "The {} cannot be asked ({}): `manage.py doctor` says why."
+UNAVAILABLE = "The {} cannot be asked ({}): `manage.py doctor` says why."
 ADOPT_HELP = "the marker of a database that is gone, to be replaced by that of this one"
 
 
@@ -49,42 +49,42 @@ class Command(AmalgaCommand):
         if days is not None and not 1 <= days <= MAX_DAYS:
             raise CommandError(f"--keep-days takes 1 to {MAX_DAYS}.", returncode=2)
         with until_stopped():
-            found = self._compare(options)
+            diffs = self._compare(options)
         if options["json"]:
-            self.stdout.write(json.dumps({"applied": options["apply"], "points": [_describe(one) for one in found]}))
-        if any(one.status in {SettingStatus.UNKNOWN, SettingStatus.FAILED} for one in found):
+            self.stdout.write(json.dumps({"applied": options["apply"], "points": [_describe(diff) for diff in diffs]}))
+        if any(diff.status in {SettingStatus.UNKNOWN, SettingStatus.FAILED} for diff in diffs):
             raise CommandError("Not everything could be looked at and mended; see above.", returncode=1)
-        if any(one.status is SettingStatus.DIFFERS for one in found):
+        if any(diff.status is SettingStatus.DIFFERS for diff in diffs):
             raise CommandError("The bucket differs; --apply mends it, as far as the store can.", returncode=1)
 
     def _compare(self, options: dict[str, Any]) -> list[SettingDiff]:
-        """Told as it goes, so that a store that stops answering leaves what was done in view."""
-        found = []
+        """Print each setting at once, so that what was done is visible if the storage stops responding."""
+        diffs = []
         try:
-            wanted = desired_bucket(site_origins(options["origin"]), keep_days=options["keep_days"])
-            for one in provision(wanted, apply=options["apply"], adopt=options["adopt_marker"]):
-                found.append(one)
+            spec = desired_bucket(site_origins(options["origin"]), keep_days=options["keep_days"])
+            for diff in provision(spec, apply=options["apply"], adopt=options["adopt_marker"]):
+                diffs.append(diff)
                 if not options["json"]:
-                    self._print(one)
-        except StorageUnavailable as fault:
-            raise CommandError(AWAY.format("store", fault.detail), returncode=1) from None
+                    self._print(diff)
+        except StorageUnavailable as error:
+            raise CommandError(UNAVAILABLE.format("store", error.detail), returncode=1) from None
         except Problem as problem:
             raise CommandError(problem.message, returncode=2) from None
-        except DatabaseError as fault:
-            raise CommandError(AWAY.format("database", type(fault).__name__), returncode=1) from None
-        return found
+        except DatabaseError as error:
+            raise CommandError(UNAVAILABLE.format("database", type(error).__name__), returncode=1) from None
+        return diffs
 
-    def _print(self, one: SettingDiff) -> None:
-        if one.reason:
-            self.stdout.write(f"{one.subject}: {one.reason} — {one.advice}")
-        for what, now, wanted in one.lines:
-            arrow = "was {} → now {}" if one.status is SettingStatus.APPLIED else "now {} → wanted {}"
-            self.stdout.write(f"{one.subject}: {what}: {arrow.format(now, wanted)}")
-        if not one.reason and not one.lines:
-            self.stdout.write(f"{one.subject}: as wanted")
+    def _print(self, diff: SettingDiff) -> None:
+        if diff.reason:
+            self.stdout.write(f"{diff.subject}: {diff.reason} — {diff.advice}")
+        for name, current, desired in diff.lines:
+            template = "was {} → now {}" if diff.status is SettingStatus.APPLIED else "now {} → wanted {}"
+            self.stdout.write(f"{diff.subject}: {name}: {template.format(current, desired)}")
+        if not diff.reason and not diff.lines:
+            self.stdout.write(f"{diff.subject}: as wanted")
 
 
-def _describe(one: SettingDiff) -> dict[str, Any]:
-    lines = [{"what": what, "now": now, "wanted": wanted} for what, now, wanted in one.lines]
-    return {"subject": one.subject, "standing": one.status, "differences": lines, "reason": one.reason,
-            "advice": one.advice}  # fmt: skip
+def _describe(diff: SettingDiff) -> dict[str, Any]:
+    lines = [{"what": name, "now": current, "wanted": desired} for name, current, desired in diff.lines]
+    return {"subject": diff.subject, "standing": diff.status, "differences": lines, "reason": diff.reason,
+            "advice": diff.advice}  # fmt: skip

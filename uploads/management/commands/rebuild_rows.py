@@ -1,4 +1,4 @@
-"""Make the rows of a library again, in an empty database."""
+"""Rebuild the rows of a library from a manifest, in an empty database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from uploads.models import Report, RunOutcome
 from uploads.services.manifest import MAX_REPORTED, Rebuilt, latest_in_bucket, rebuild
 
 CHUNK_BYTES = 1024**2
-SAID = {
+LABELS = {
     "there": "files as the manifest says",
     "changed": "files with another ETag than it says, as after a bucket was restored: `verify` reads them",
     "size": "files with an object of another size, marked as damaged",
@@ -68,7 +68,7 @@ class Command(AmalgaCommand):
             rebuilt = rebuild(path, apply=options["apply"], recover_for=options["owner"], step=progress.step)
         self._print(rebuilt, options)
         counts = rebuilt.compared.counts
-        is_whole = not any(counts[what] for what in ("changed", "size", "missing", "unknown"))
+        is_whole = not any(counts[outcome] for outcome in ("changed", "size", "missing", "unknown"))
         if options["apply"]:
             Report.objects.create(command="rebuild_rows", scope=rebuilt.head.at).end(
                 RunOutcome.AGREED if is_whole else RunOutcome.DIFFERENCES, **counts
@@ -78,18 +78,18 @@ class Command(AmalgaCommand):
 
     def _print(self, rebuilt: Rebuilt, options: dict[str, Any]) -> None:
         counts = rebuilt.compared.counts
-        for what, key in rebuilt.compared.differing:
-            self.stderr.write(f"{what}: {key}")
+        for outcome, key in rebuilt.compared.differing:
+            self.stderr.write(f"{outcome}: {key}")
         if len(rebuilt.compared.differing) == MAX_REPORTED:
             self.stderr.write("… and perhaps more; the figures count all")
         if options["json"]:
-            told = {"applied": options["apply"], "manifest": rebuilt.head.at, "rows": rebuilt.head.counts, **counts}
-            self.stdout.write(json.dumps(told))
+            summary = {"applied": options["apply"], "manifest": rebuilt.head.at, "rows": rebuilt.head.counts, **counts}
+            self.stdout.write(json.dumps(summary))
             return
         rows = ", ".join(f"{count} {kind}" for kind, count in rebuilt.head.counts.items())
         self.stdout.write(f"The manifest of {rebuilt.head.at}: {rows}")
-        for what, text in SAID.items():
-            self.stdout.write(f"{counts[what]:>12,} {text}")
+        for outcome, text in LABELS.items():
+            self.stdout.write(f"{counts[outcome]:>12,} {text}")
         self.stdout.write(f"What is in the trash stays there for {settings.TRASH_DAYS} days more before it is purged.")
         if options["apply"]:
             self.stdout.write(
@@ -101,7 +101,7 @@ class Command(AmalgaCommand):
 
 @contextlib.contextmanager
 def _manifest(path: Path | None) -> Iterator[Path]:
-    """The file, or a copy of the newest one of the bucket."""
+    """Yield `path`, or the path of a local copy of the latest manifest in the bucket."""
     if path is not None:
         yield path
         return
@@ -119,11 +119,11 @@ def _manifest(path: Path | None) -> Iterator[Path]:
 def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except StorageUnavailable as fault:
-        raise CommandError(f"The store cannot be asked ({fault.detail}). Nothing was written.", returncode=1) from None
+    except StorageUnavailable as error:
+        raise CommandError(f"The store cannot be asked ({error.detail}). Nothing was written.", returncode=1) from None
     except Problem as problem:
         raise CommandError(problem.message, returncode=2) from None
-    except DatabaseError as fault:
-        raise CommandError(f"The database is away, or refuses: {fault}. Nothing was written.", returncode=1) from None
-    except OSError as fault:
-        raise CommandError(f"The manifest cannot be read: {fault.strerror}.", returncode=2) from None
+    except DatabaseError as error:
+        raise CommandError(f"The database is away, or refuses: {error}. Nothing was written.", returncode=1) from None
+    except OSError as error:
+        raise CommandError(f"The manifest cannot be read: {error.strerror}.", returncode=2) from None

@@ -1,4 +1,4 @@
-"""Compare the kept totals with the rows."""
+"""Compare the statistics with the rows, and correct them."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with until_stopped(), database_error_message("Nothing was mended; run it again when it is back."):
-            found = recount(apply=options["apply"])
+            differences = recount(apply=options["apply"])
         if options["json"]:
-            told = [asdict(one) for one in found]
-            self.stdout.write(json.dumps({"differences": told, "applied": options["apply"]}))
+            items = [asdict(difference) for difference in differences]
+            self.stdout.write(json.dumps({"differences": items, "applied": options["apply"]}))
         else:
-            self._print(found, applied=options["apply"])
-        if found and not options["apply"]:
+            self._print(differences, applied=options["apply"])
+        if differences and not options["apply"]:
             raise CommandError("The figures differ from the rows; --apply mends them.", returncode=1)
 
-    def _print(self, found: list[Difference], *, applied: bool) -> None:
-        for one in found[:MAX_REPORTED]:
+    def _print(self, differences: list[Difference], *, applied: bool) -> None:
+        for item in differences[:MAX_REPORTED]:
             self.stdout.write(
-                f"{one.kind} {one.key or '-'} {one.status}: kept {one.kept_files} files, {one.kept_bytes} bytes; "
-                f"counted {one.files} files, {one.bytes} bytes"
+                f"{item.kind} {item.key or '-'} {item.status}: kept {item.kept_files} files, {item.kept_bytes} bytes; "
+                f"counted {item.files} files, {item.bytes} bytes"
             )
-        if len(found) > MAX_REPORTED:
-            self.stdout.write(f"… and {len(found) - MAX_REPORTED} more")
-        self.stdout.write(f"recount: {len(found)} differences{', mended' if found and applied else ''}")
+        if len(differences) > MAX_REPORTED:
+            self.stdout.write(f"… and {len(differences) - MAX_REPORTED} more")
+        self.stdout.write(f"recount: {len(differences)} differences{', mended' if differences and applied else ''}")

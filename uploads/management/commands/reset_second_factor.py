@@ -1,4 +1,4 @@
-"""For an administrator without phone and codes, and nobody else to ask."""
+"""Reset the second factor of a person, for example of an administrator who has lost phone and recovery codes."""
 
 from __future__ import annotations
 

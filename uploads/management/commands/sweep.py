@@ -1,4 +1,4 @@
-"""Do everything whose time has come."""
+"""Expire uploads, purge the trash and erase objects that are due."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from uploads import services
 from uploads.management.base import AmalgaCommand
 from uploads.management.cli import Stop, graceful_shutdown, stopped
 
-# In a loop one sweep ends after so long, whatever is left: the next one begins with what has become due since.
+# The time limit of one sweep in a loop, with or without work left: the next one starts with what is due by then.
 MAX_SECONDS = 300.0
 
 
@@ -49,36 +49,36 @@ class Command(AmalgaCommand):
             if options["every"] is None:
                 self._once(stop, as_json=options["json"])
                 return
-            while not stop.asked:
-                self._sweep_and_go_on(stop, as_json=options["json"])
+            while not stop.requested:
+                self._sweep_in_loop(stop, as_json=options["json"])
                 stop.pause(options["every"])
 
     def _once(self, stop: Stop, *, as_json: bool) -> None:
         refusals: list[str] = []
         try:
-            counts = services.sweep(go_on=lambda: not stop.asked, refused=refusals.append)
-        except DatabaseError as fault:
+            counts = services.sweep(go_on=lambda: not stop.requested, refused=refusals.append)
+        except DatabaseError as error:
             raise CommandError(
-                f"The database is away ({type(fault).__name__}). Nothing is lost.", returncode=1
+                f"The database is away ({type(error).__name__}). Nothing is lost.", returncode=1
             ) from None
         self._print(counts, as_json=as_json)
-        if stop.asked:
+        if stop.requested:
             raise stopped()
         if refusals:
             raise CommandError(" ".join(refusals), returncode=2)
         if counts["failed"]:
             raise CommandError("Some rows are left for the next sweep; the log says why (sweep_failed).", returncode=1)
 
-    def _sweep_and_go_on(self, stop: Stop, *, as_json: bool) -> None:
-        """In a loop, a database that is away is waited for, not died of."""
+    def _sweep_in_loop(self, stop: Stop, *, as_json: bool) -> None:
+        """Sweep once in a loop. An unavailable database is reported, and the next sweep tries again."""
         end = time.monotonic() + MAX_SECONDS
         try:
             counts = services.sweep(
-                go_on=lambda: not stop.asked and time.monotonic() < end,
+                go_on=lambda: not stop.requested and time.monotonic() < end,
                 refused=lambda why: self.stderr.write(f"sweep: {why}"),
             )
-        except DatabaseError as fault:
-            self.stderr.write(f"sweep: the database is away ({type(fault).__name__})")
+        except DatabaseError as error:
+            self.stderr.write(f"sweep: the database is away ({type(error).__name__})")
             connection.close()
             return
         if counts.total():
@@ -88,8 +88,8 @@ class Command(AmalgaCommand):
         if as_json:
             self.stdout.write(json.dumps(counts))
             return
-        told = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
-        self.stdout.write(f"sweep: {told or 'nothing to do'}")
+        text = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
+        self.stdout.write(f"sweep: {text or 'nothing to do'}")
 
 
 def _seconds(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Hold stored objects against their rows, and settle what checksums rest on."""
+"""Verify stored objects against their rows, and update the checksum status."""
 
 from __future__ import annotations
 
@@ -68,57 +68,57 @@ class Command(AmalgaCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        _refuse_nonsense(options)
+        _validate_options(options)
         with graceful_shutdown() as stop:
             if options["every"] is not None:
-                self._go_on(stop, options)
+                self._loop(stop, options)
                 return
             try:
                 self._once(stop, options)
-            except DatabaseError as fault:
-                told = f"The database is away ({type(fault).__name__}). What is done stays done; run it again later."
-                raise CommandError(told, returncode=1) from None
+            except DatabaseError as error:
+                message = f"The database is away ({type(error).__name__}). What is done stays done; run it again later."
+                raise CommandError(message, returncode=1) from None
 
-    def _go_on(self, stop: Stop, options: dict[str, Any]) -> None:
-        """Settle claims as they come; a database or a store that is away is waited for."""
-        pace = RateLimiter(rate=options["rate"], stop=lambda: stop.asked)
-        while not stop.asked:
+    def _loop(self, stop: Stop, options: dict[str, Any]) -> None:
+        """Verify claimed checksums until stopped. While database or storage are unavailable, it keeps trying."""
+        limiter = RateLimiter(rate=options["rate"], stop=lambda: stop.requested)
+        while not stop.requested:
             try:
-                self._verify_claims(options, pace)
-            except DatabaseError as fault:
-                self.stderr.write(f"verify: the database is away ({type(fault).__name__})")
+                self._verify_claims(options, limiter)
+            except DatabaseError as error:
+                self.stderr.write(f"verify: the database is away ({type(error).__name__})")
                 connection.close()
             stop.pause(max(1, options["every"]))
 
-    def _verify_claims(self, options: dict[str, Any], pace: RateLimiter) -> None:
+    def _verify_claims(self, options: dict[str, Any], limiter: RateLimiter) -> None:
         run = Run(
-            unverified_claims(), parallel=options["parallel"], pace=pace, expect_missing=options["expect_missing"]
+            unverified_claims(), parallel=options["parallel"], pace=limiter, expect_missing=options["expect_missing"]
         )
         run.go()
         if run.refusal is not None:
             self.stderr.write(f"verify: {run.refusal.message}")
 
     def _once(self, stop: Stop, options: dict[str, Any]) -> None:
-        chosen, scope = _chosen(options)
-        with _reported(scope) as report:
-            self._check_heads(stop, options, chosen, report)
+        candidates, scope = _candidates(options)
+        with _report(scope) as report:
+            self._check_heads(stop, options, candidates, report)
 
-    def _check_heads(self, stop: Stop, options: dict[str, Any], chosen: Candidate, report: Report | None) -> None:
-        pace = RateLimiter(rate=options["rate"], stop=lambda: stop.asked)
-        total_bytes = chosen.total_bytes if options["level"] == 2 else None
+    def _check_heads(self, stop: Stop, options: dict[str, Any], candidates: Candidate, report: Report | None) -> None:
+        limiter = RateLimiter(rate=options["rate"], stop=lambda: stop.requested)
+        total_bytes = candidates.total_bytes if options["level"] == 2 else None
         with Progress(
-            self.stderr, "verify", total=chosen.total, total_bytes=total_bytes, quiet=options["json"]
+            self.stderr, "verify", total=candidates.total, total_bytes=total_bytes, quiet=options["json"]
         ) as progress:
             run = Run(
-                chosen, level=options["level"], parallel=options["parallel"], pace=pace, report=report,
+                candidates, level=options["level"], parallel=options["parallel"], pace=limiter, report=report,
                 expect_missing=options["expect_missing"],
                 told=self._silent if options["json"] else self._print,
-                ticked=lambda done: progress.step(done - progress.done, bytes=pace.bytes - progress.bytes),
+                ticked=lambda done: progress.step(done - progress.done, bytes=limiter.bytes - progress.bytes),
             )  # fmt: skip
             counts = run.go()
         if report is not None:
             reason = {"reason": run.refusal.message} if run.refusal else {}
-            report.end(_outcome(run), **counts, bytes=pace.bytes, **reason)
+            report.end(_outcome(run), **counts, bytes=limiter.bytes, **reason)
         self._end(run, counts, as_json=options["json"])
 
     def _end(self, run: Run, counts: Counter[str], *, as_json: bool) -> None:
@@ -128,8 +128,8 @@ class Command(AmalgaCommand):
         if run.stopped:
             raise stopped()
         if run.store_is_away:
-            told = "The store does not answer. What is done stays done; run it again later to go on."
-            raise CommandError(told, returncode=1)
+            message = "The store does not answer. What is done stays done; run it again later to go on."
+            raise CommandError(message, returncode=1)
         if differences(counts):
             raise CommandError("Not every file agrees with its row.", returncode=1)
 
@@ -141,8 +141,8 @@ class Command(AmalgaCommand):
 
 
 @contextmanager
-def _reported(scope: str) -> Iterator[Report | None]:
-    """A report that does not stay "running" whatever happens, unless the database is away or the process killed."""
+def _report(scope: str) -> Iterator[Report | None]:
+    """Yield a new report, and end it as stopped on errors, unless the database is unavailable."""
     report = Report.objects.create(command="verify", scope=scope) if scope else None
     try:
         yield report
@@ -153,24 +153,24 @@ def _reported(scope: str) -> Iterator[Report | None]:
         raise
 
 
-def _refuse_nonsense(options: dict[str, Any]) -> None:
+def _validate_options(options: dict[str, Any]) -> None:
     chosen = [name for name in ("ids", "all", "sample") if options[name]]
     if len(chosen) > 1:
         raise CommandError("Choose one: ids, --all or --sample.", returncode=2)
     if options["every"] is not None and (chosen or options["level"] == 1):
-        told = "--every settles claims; it goes with neither ids, --all, --sample nor --level 1."
-        raise CommandError(told, returncode=2)
+        message = "--every settles claims; it goes with neither ids, --all, --sample nor --level 1."
+        raise CommandError(message, returncode=2)
     if options["level"] == 1 and options["sample"]:
-        told = "--level 1 only asks the store, which is quick: it looks at all files, not at a sample."
-        raise CommandError(told, returncode=2)
+        message = "--level 1 only asks the store, which is quick: it looks at all files, not at a sample."
+        raise CommandError(message, returncode=2)
 
 
-def _chosen(options: dict[str, Any]) -> tuple[Candidate, str]:
-    """The files, and what the report calls them; runs over single files and claims leave no report."""
+def _candidates(options: dict[str, Any]) -> tuple[Candidate, str]:
+    """Return the files and the scope for the report. Single files and claimed checksums have no report: ""."""
     level, ids = options["level"], options["ids"]
     if ids:
-        known = set(File.objects.available().filter(pk__in=ids).values_list("pk", flat=True))
-        if unknown := set(ids) - known:
+        available = set(File.objects.available().filter(pk__in=ids).values_list("pk", flat=True))
+        if unknown := set(ids) - available:
             raise CommandError(f"No available file: {', '.join(sorted(map(str, unknown)))}", returncode=2)
         return named(ids), ""
     if options["sample"]:
@@ -189,10 +189,10 @@ def _outcome(run: Run) -> RunOutcome:
 
 
 def _fraction(text: str) -> Fraction:
-    found = FRACTION.fullmatch(text)
-    if not found or not 0 < int(found[1]) <= int(found[2]):
+    match = FRACTION.fullmatch(text)
+    if not match or not 0 < int(match[1]) <= int(match[2]):
         raise argparse.ArgumentTypeError(f"{text!r} is no part of a whole, such as 1/30")
-    return Fraction(int(found[1]), int(found[2]))
+    return Fraction(int(match[1]), int(match[2]))
 
 
 def _count(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Work off the queue of tasks."""
+"""Process the task queue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from uploads.services.previews import clear_scratch
 
 PAUSE_SECONDS = 1.0
 UNAVAILABLE_PAUSE_SECONDS = 5.0
-NAME = "worker"  # of the heartbeat
+HEARTBEAT_NAME = "worker"
 HEARTBEAT_SECONDS = 30.0
 HEARTBEATS_PER_LOG_LINE = 2
 
@@ -48,8 +48,8 @@ class Command(AmalgaCommand):
                 try:
                     worker.run()
                     return
-                except DatabaseError as fault:
-                    self.stderr.write(f"worker: the database is away ({type(fault).__name__})")
+                except DatabaseError as error:
+                    self.stderr.write(f"worker: the database is away ({type(error).__name__})")
                     connection.close()
                     time.sleep(UNAVAILABLE_PAUSE_SECONDS)
 
@@ -68,25 +68,25 @@ class Command(AmalgaCommand):
 
 @contextmanager
 def _with_heartbeat(*, once: bool) -> Iterator[None]:
-    """Note every half minute that a worker is alive, idle or busy, in a thread and over a connection of its own."""
+    """Record a heartbeat every HEARTBEAT_SECONDS, idle or busy, in a thread with its own connection."""
     if once:
-        Heartbeat.objects.beat(NAME)
+        Heartbeat.objects.beat(HEARTBEAT_NAME)
         yield
         return
-    ended = threading.Event()
-    threading.Thread(target=_heartbeat, args=[ended], daemon=True).start()
+    stopped = threading.Event()
+    threading.Thread(target=_heartbeat, args=[stopped], daemon=True).start()
     try:
         yield
     finally:
-        ended.set()
+        stopped.set()
 
 
-def _heartbeat(ended: threading.Event) -> None:
+def _heartbeat(stopped: threading.Event) -> None:
     for number in itertools.count():
         with suppress(DatabaseError):
-            Heartbeat.objects.beat(NAME)
+            Heartbeat.objects.beat(HEARTBEAT_NAME)
             if settings.LOG_FORMAT == "json" and number % HEARTBEATS_PER_LOG_LINE == 0:
                 log_queue()
         connection.close()
-        if ended.wait(HEARTBEAT_SECONDS):
+        if stopped.wait(HEARTBEAT_SECONDS):
             return
