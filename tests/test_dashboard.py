@@ -186,7 +186,7 @@ def test_an_area_begins_at_the_left_and_ends_at_its_height() -> None:
     assert area([]) is None
     drawn = area([Period("a", 1, 50, 1, 50), Period("b", 1, 50, 2, 100)])
     assert drawn is not None
-    assert (drawn.line, drawn.most) == ("M0,150 L1000,0", 100)
+    assert (drawn.line, drawn.max_bytes) == ("M0,150 L1000,0", 100)
     alone = area([Period("a", 0, 0, 0, 0)])
     assert alone is not None
     assert alone.line == "M0,300 L1000,300"

@@ -56,7 +56,7 @@ class CappedChangeList(ChangeList):
     """Read the rows of a page once, with everything that the columns show."""
 
     more: bool
-    most = MAX_COUNTED
+    max_counted = MAX_COUNTED
 
     @cached_property
     def _change_url_parts(self) -> tuple[str, str]:

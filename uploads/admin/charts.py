@@ -50,18 +50,18 @@ class Bars:
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """The SVG paths of a running total (`line`) and of the area below it; the full height is `most` bytes."""
+    """The SVG paths of a running total (`line`) and of the area below it; the full height is `max_bytes`."""
 
     line: str
     surface: str
-    most: int
+    max_bytes: int
 
 
 def bars(shares: Sequence[Share]) -> Bars:
     """Return bars of which the longest fills the width and the smallest is still visible."""
-    most = max((share.bytes for share in shares), default=0) or 1
+    longest = max((share.bytes for share in shares), default=0) or 1
     rows = [
-        Bar(share, f"{max(100 * share.bytes / most, 0.4):.2f}%", number * ROW_HEIGHT + 16, number * ROW_HEIGHT + 22)
+        Bar(share, f"{max(100 * share.bytes / longest, 0.4):.2f}%", number * ROW_HEIGHT + 16, number * ROW_HEIGHT + 22)
         for number, share in enumerate(shares)
     ]
     return Bars(rows, len(rows) * ROW_HEIGHT)
@@ -72,11 +72,11 @@ def area(periods: Sequence[Period]) -> Area | None:
     if not periods:
         return None
     points = list(periods) if len(periods) > 1 else [periods[0], periods[0]]
-    most = max(period.total_bytes for period in points) or 1
+    max_bytes = max(period.total_bytes for period in points) or 1
     last = len(points) - 1
     positions = [
-        f"{round(WIDTH * number / last)},{round(HEIGHT - HEIGHT * period.total_bytes / most)}"
+        f"{round(WIDTH * number / last)},{round(HEIGHT - HEIGHT * period.total_bytes / max_bytes)}"
         for number, period in enumerate(points)
     ]
     line = "M" + " L".join(positions)
-    return Area(line, f"{line} L{WIDTH},{HEIGHT} L0,{HEIGHT} Z", most)
+    return Area(line, f"{line} L{WIDTH},{HEIGHT} L0,{HEIGHT} Z", max_bytes)
