@@ -22,7 +22,7 @@ from uploads.accounts import throttling as tries
 from uploads.listing import pagination
 from uploads.models import login_attempt, querysets
 from uploads.previews import renderer, sandbox
-from uploads.s3 import client, downloads, listing, objects, rds_auth, signing, streams
+from uploads.s3 import client, downloads, listing, objects, rds_auth, refusals, signing, streams
 from uploads.s3.bucket import lifecycle
 from uploads.s3.stores import main_store
 from uploads.services import (
@@ -113,6 +113,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "store: connect": client.CONNECT_SECONDS,
         "store: read": client.READ_SECONDS,
         "store: attempts": client.ATTEMPTS,
+        "store: whether the bucket can be read": refusals.READABLE_CACHE_SECONDS,
         "store: pause between attempts": longest_pause(client.ATTEMPTS - 1),
         "store, patiently: read": client.BATCH_READ_SECONDS,
         "store, patiently: attempts": client.BATCH_ATTEMPTS,
