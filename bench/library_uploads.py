@@ -54,7 +54,7 @@ def _take_in(took: dict[str, list[float]]) -> None:
         with transaction.atomic():
             started: Any = _timed(took["start"], lambda: services.start(owner, new))
             ids = [answer.file.pk for answer in started]
-            _timed(took["claim"], lambda: File.objects.filter(pk__in=ids).claim())
+            _timed(took["claim"], lambda: File.objects.filter(pk__in=ids).acquire_lease())
             facts = {
                 pk: ObjectMetadata("0" * 32, digest, ChecksumStatus.CLAIMED, "application/pdf", Category.PDF)
                 for pk in ids

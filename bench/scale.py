@@ -84,7 +84,7 @@ def _take_in(owner: Any, files: int) -> None:
     new = [NewUpload(token=uuid.uuid4(), name=f"invoice {n:03}.pdf", size=10_240, sha256=digest) for n in range(files)]
     started: Any = services.start(owner, new)
     ids = [answer.file.pk for answer in started]
-    File.objects.filter(pk__in=ids).claim()
+    File.objects.filter(pk__in=ids).acquire_lease()
     publish(
         {pk: ObjectMetadata("0" * 32, digest, ChecksumStatus.CLAIMED, "application/pdf", Category.PDF) for pk in ids}
     )

@@ -177,7 +177,7 @@ def test_an_upload_that_somebody_else_is_finishing_is_202_with_a_time_to_ask_aga
 def test_when_the_lease_is_over_the_next_caller_finishes(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
-    File.objects.filter(pk=upload.id).claim(checksum=composite(upload.pieces))  # and then we crashed
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))  # and then we crashed
     assert sender.finish(upload).status_code == 202
     File.objects.filter(pk=upload.id).update(lease_until=timezone.now())
     assert bucket.read(sender.finished(upload).key) == BODY
@@ -186,7 +186,7 @@ def test_when_the_lease_is_over_the_next_caller_finishes(sender: Sender, bucket:
 def test_a_crash_after_the_store_completed_is_mended_by_the_next_finish(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
-    File.objects.filter(pk=upload.id).claim(checksum=composite(upload.pieces))
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     assemble.assemble(upload.row(), upload.digests)  # the object is made; the row was not written any more
     File.objects.filter(pk=upload.id).update(lease_until=timezone.now())
     file = sender.finished(upload)

@@ -45,7 +45,7 @@ def mend(*args: str) -> tuple[int, str]:
 def test_a_finished_upload_is_published(sender: Sender, marked: Bucket, small_parts: None) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
-    File.objects.filter(pk=upload.id).claim(checksum=composite(upload.pieces))
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     assemble.assemble(upload.row(), upload.digests)
     File.objects.update(lease_until=timezone.now() - LONG_AGO)
     assert mend()[0] == 0
@@ -57,7 +57,7 @@ def test_a_finished_upload_is_published(sender: Sender, marked: Bucket, small_pa
 
 def test_an_upload_that_lacks_parts_is_opened_again(sender: Sender, marked: Bucket, small_parts: None) -> None:
     upload = sender.start(BODY)
-    File.objects.filter(pk=upload.id).claim(checksum=composite(upload.pieces))
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     File.objects.update(lease_until=timezone.now() - LONG_AGO)
     assert mend()[0] == 0
     assert upload.row().state == State.UPLOADING

@@ -123,7 +123,7 @@ class Crowd:
 
     def publish(self) -> None:
         if file := self.any_file(state=State.UPLOADING, current=True):
-            File.objects.filter(pk=file.pk).claim(checksum="c")
+            File.objects.filter(pk=file.pk).acquire_lease(checksum="c")
             File.objects.filter(pk=file.pk).update(
                 state=State.AVAILABLE, etag="e", checksum_basis="claimed", available_at=file.created_at, family="audio"
             )

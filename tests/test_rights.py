@@ -169,7 +169,7 @@ def test_who_lost_the_role_is_refused_by_the_protocol_and_the_upload_is_removed(
 def test_an_assembly_that_a_crash_interrupted_is_not_resumed_without_the_right(
     upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
-    File.objects.filter(pk=upload.id).claim(checksum=upload.digests[0])
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=upload.digests[0])
     File.objects.update(lease_until="2020-01-01T00:00:00Z")
     close_folder(alice, folder, admin_user)
     services.resume_completion(upload.row())
@@ -337,7 +337,7 @@ def test_a_version_that_another_crash_left_is_held_against_the_owner_too(
     upload = sender.start(b"y" * 5, replaces=full.pk)
     sender.put(upload)
     make_row(alice, State.AVAILABLE, size=8)
-    File.objects.filter(pk=upload.id).claim(checksum=upload.digests[0])
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=upload.digests[0])
     File.objects.filter(pk=upload.id).update(lease_until="2020-01-01T00:00:00Z")
     services.resume_completion(upload.row())
     assert upload.row().state == State.DELETING

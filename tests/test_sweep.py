@@ -36,7 +36,7 @@ def left_while_completing(sender: Sender, body: bytes, *, sent: bool = True, ass
     upload = sender.start(body)
     if sent:
         sender.put(upload)
-    File.objects.filter(pk=upload.id).claim(checksum=composite(upload.pieces))
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     if assembled:
         assemble.assemble(upload.row(), upload.digests)
     File.objects.filter(pk=upload.id).update(lease_until=ago(seconds=1), signed_until=ago(hours=1))

@@ -115,7 +115,7 @@ def a_sweep_that_ends_what_somebody_left(stage: Stage) -> Iterator[None]:
 def left_while_completing(stage: Stage) -> Upload:
     upload = stage.sender.start(stage.body())
     stage.sender.put(upload)
-    File.objects.filter(pk=upload.id).claim(checksum=composite(upload.pieces))
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     time_passes()
     return upload
 

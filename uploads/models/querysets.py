@@ -256,7 +256,7 @@ class FileQuerySet(models.QuerySet["File"]):
         """Return the uploads that expired before they were completed."""
         return self.filter(state=State.UPLOADING, expires_at__lte=Now())
 
-    def claimable(self) -> FileQuerySet:
+    def completable(self) -> FileQuerySet:
         """Return the rows whose lease can be acquired: unexpired uploads, and completions with an expired lease."""
         return self.filter(
             Q(state=State.UPLOADING, expires_at__gt=Now()) | Q(state=State.COMPLETING, lease_until__lte=Now())
@@ -269,13 +269,13 @@ class FileQuerySet(models.QuerySet["File"]):
     def due_for_purge(self) -> FileQuerySet:
         return self.filter(state=State.TRASHED, purge_after__lte=Now())
 
-    def claim(self, *, checksum: str | None = None) -> int:
+    def acquire_lease(self, *, checksum: str | None = None) -> int:
         """Acquire the completion lease of these rows for LEASE_SECONDS. Return how many were acquired.
 
         `checksum`, if given, becomes the declared checksum; otherwise the row keeps its own.
         """
         fields: dict[str, Any] = {} if checksum is None else {"checksum": checksum}
-        return self.claimable().update(
+        return self.completable().update(
             state=State.COMPLETING,
             lease_until=seconds_from_now(LEASE_SECONDS),
             updated_at=Now(),

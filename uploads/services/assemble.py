@@ -79,7 +79,7 @@ def resume_completion(file: File) -> bool:
 
     Returns False when another process has the lease. Raises StorageUnavailable; then nothing has changed.
     """
-    if not File.objects.filter(pk=file.pk).stuck().claim():
+    if not File.objects.filter(pk=file.pk).stuck().acquire_lease():
         return False
     failpoint("resolve.1-claimed")
     file.refresh_from_db()

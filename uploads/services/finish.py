@@ -75,14 +75,14 @@ def _acquire_lease(files: dict[UUID, File], requests: dict[UUID, FinishRequest])
     were announced with, so one UPDATE moves them all.
     """
     with transaction.atomic():
-        free = File.objects.filter(pk__in=requests).claimable().order_by("pk").select_for_update(no_key=True)
+        free = File.objects.filter(pk__in=requests).completable().order_by("pk").select_for_update(no_key=True)
         leased = set(free.values_list("pk", flat=True))
         for pk in leased:
             checksum = checksum_of(requests[pk].digests)
             if files[pk].checksum != checksum:
                 File.objects.filter(pk=pk).update(checksum=checksum)
             files[pk].checksum = checksum
-        File.objects.filter(pk__in=leased).claim()
+        File.objects.filter(pk__in=leased).acquire_lease()
         failpoint("finish.1-claiming")
     failpoint("finish.2-claimed")
     return leased
