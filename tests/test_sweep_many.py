@@ -209,7 +209,7 @@ def test_who_is_told_to_stop_ends_after_the_batch_at_hand(
     monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 10)
     going(alice, 35)
     turns_left = iter([True] * 8)
-    counts = services.sweep(go_on=lambda: next(turns_left, False))
+    counts = services.sweep(should_continue=lambda: next(turns_left, False))
     assert 0 < counts["erased"] < 35
     assert counts["erased"] % 10 == 0
     assert services.sweep()["erased"] == 35 - counts["erased"]
@@ -242,7 +242,7 @@ def test_rows_that_wait_for_their_urls_do_not_end_the_sweep(
 def test_the_leases_of_a_killed_sweep_end(alice: User, bucket: Bucket) -> None:
     going(alice, 2)
     rows = File.objects.filter(state=State.DELETING)
-    assert len(leases.acquire(rows, since=timezone.now(), most=10)) == 2
+    assert len(leases.acquire(rows, since=timezone.now(), limit=10)) == 2
     assert services.sweep()["erased"] == 0
     rows.update(retry_at=seconds_from_now(-1))
     assert services.sweep()["erased"] == 2

@@ -56,7 +56,7 @@ class Command(AmalgaCommand):
     def _once(self, stop: Stop, *, as_json: bool) -> None:
         refusals: list[str] = []
         try:
-            counts = services.sweep(go_on=lambda: not stop.requested, refused=refusals.append)
+            counts = services.sweep(should_continue=lambda: not stop.requested, on_refusal=refusals.append)
         except DatabaseError as error:
             raise CommandError(
                 f"The database is away ({type(error).__name__}). Nothing is lost.", returncode=1
@@ -74,8 +74,8 @@ class Command(AmalgaCommand):
         end = time.monotonic() + MAX_SECONDS
         try:
             counts = services.sweep(
-                go_on=lambda: not stop.requested and time.monotonic() < end,
-                refused=lambda why: self.stderr.write(f"sweep: {why}"),
+                should_continue=lambda: not stop.requested and time.monotonic() < end,
+                on_refusal=lambda why: self.stderr.write(f"sweep: {why}"),
             )
         except DatabaseError as error:
             self.stderr.write(f"sweep: the database is away ({type(error).__name__})")

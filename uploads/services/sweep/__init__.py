@@ -1,4 +1,4 @@
-"""Do everything whose time has come."""
+"""Expire, purge, erase and repair what is due."""
 
 from uploads.services.sweep.runner import sweep
 

@@ -1,4 +1,4 @@
-"""Uploads in parts that belong to no file: begun and forgotten, by a process that died between store and row."""
+"""Orphaned multipart uploads: created by a process that died before it wrote the row."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ logger = logging.getLogger(__name__)
 
 NAME = "strays"  # of the heartbeat
 PREFIX = "f/"
-# To list all that is open is much to ask of some stores.
+# Some storages take long to list all open uploads.
 PAUSE_SECONDS = 3600
-# Between the store's beginning of an upload and the row that names it lie milliseconds. A day allows for any clock.
+# The row that names an upload follows its creation within milliseconds. A day allows for any clock skew.
 GRACE = timedelta(hours=24)
 BATCH = 1000
 
 
-def abort_orphaned_multiparts(*, go_on: Callable[[], bool]) -> int:
-    """Abort uploads in parts that are open under `f/` since more than a day, and that no row in motion names. How many.
+def abort_orphaned_multiparts(*, should_continue: Callable[[], bool]) -> int:
+    """Abort multipart uploads under `f/` that are older than a day and that no active row names. Return how many.
 
-    Looks once an hour, whoever of several comes first, and only into a bucket whose marker is ours, and
-    not with a database that is older than it. Raises StorageUnavailable; then the next sweep looks.
+    Runs at most once an hour, in one of several sweeps, and only if the bucket's marker is ours and the database is
+    not older than the bucket. Raises StorageUnavailable; then the next sweep tries again.
     """
     if not _is_due():
         return 0
     try:
         require_marker()
         require_history()
-        return sum(_abort(some) for some in _batches(s3.list_multipart_uploads(PREFIX)) if go_on())
-    except StorageDenied as problem:  # not every role may list them
-        logger.warning("strays_not_looked_for: %s", problem.detail)
+        return sum(_abort(batch) for batch in _batches(s3.list_multipart_uploads(PREFIX)) if should_continue())
+    except StorageDenied as error:  # not every role can list them
+        logger.warning("strays_not_looked_for: %s", error.detail)
         return 0
     except StorageUnavailable:
         Heartbeat.objects.filter(name=NAME).update(at=seconds_from_now(-PAUSE_SECONDS))
         raise
-    except (WrongMarker, ValidationFailed, Paused) as problem:
-        logger.warning("strays_not_looked_for: %s", problem.message)
+    except (WrongMarker, ValidationFailed, Paused) as error:
+        logger.warning("strays_not_looked_for: %s", error.message)
         return 0
 
 
@@ -57,25 +57,25 @@ def _is_due() -> bool:
 
 
 def _batches(uploads: Iterable[s3.OpenMultipart]) -> Iterator[list[s3.OpenMultipart]]:
-    left = iter(uploads)
-    while some := list(islice(left, BATCH)):
-        yield some
+    remaining = iter(uploads)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch
 
 
 def _abort(uploads: list[s3.OpenMultipart]) -> int:
-    """The rows are read after the listing: what was begun since is not in it."""
-    latest = database_now() - GRACE
-    old = [upload for upload in uploads if upload.initiated < latest]
+    """Abort those of the uploads that no row explains. Rows are read after the listing, which lacks later uploads."""
+    started_before = database_now() - GRACE
+    old = [upload for upload in uploads if upload.initiated < started_before]
     rows = {file.key: file for file in File.objects.filter(key__in=[upload.key for upload in old])}
-    strays = [upload for upload in old if not _has_row(upload, rows.get(upload.key))]
-    for upload in strays:
+    orphaned = [upload for upload in old if not _has_row(upload, rows.get(upload.key))]
+    for upload in orphaned:
         s3.abort_multipart(upload.key, upload.id)
         logger.info("stray_aborted key=%s initiated=%s", field_value(upload.key), upload.initiated.isoformat())
-    return len(strays)
+    return len(orphaned)
 
 
 def _has_row(upload: s3.OpenMultipart, row: File | None) -> bool:
-    """By a file that is on its way here, or by one that lies in another store and is perhaps being moved."""
+    """Whether a file explains the upload: it is being uploaded, or is in another store and perhaps being moved here."""
     if row is None:
         return False
     if row.store != s3.main_store().name:

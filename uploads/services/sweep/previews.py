@@ -1,4 +1,4 @@
-"""Previews that nobody finished and nobody will: their files went into the trash meanwhile."""
+"""Unfinished previews of files that were moved to the trash, which no worker will finish."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ BATCH = 500
 LEASE_SECONDS = 120
 
 
-def forget_orphans(*, go_on: Callable[[], bool]) -> int:
-    """Remove half-made previews of files in the trash, object first. How many. Raises StorageUnavailable, and
-    WrongMarker and ValidationFailed where the bucket is not ours.
+def forget_orphans(*, should_continue: Callable[[], bool]) -> int:
+    """Delete unfinished previews of files in the trash, object first. Return how many.
 
-    A lease keeps makers away meanwhile. What belongs to a file that is going goes with it.
+    A lease keeps workers from making them at the same time. Previews of a file that is being deleted go with it.
+    Raises StorageUnavailable, and WrongMarker and ValidationFailed if the bucket is not ours.
     """
-    forgotten = 0
-    while go_on() and (some := _take()):
+    count = 0
+    while should_continue() and (batch := _take()):
         by_store: dict[str, list[str]] = defaultdict(list)
-        for preview in some:
+        for preview in batch:
             by_store[preview.store].append(preview.key)
         for store, keys in by_store.items():
             require_marker(store)
-            left = s3.delete_many(keys, store=store)
-            gone = Preview.objects.filter(key__in=set(keys) - set(left), state=PreviewState.MAKING)
-            forgotten += gone.delete()[0]
-    return forgotten
+            failed_keys = s3.delete_many(keys, store=store)
+            deleted = Preview.objects.filter(key__in=set(keys) - set(failed_keys), state=PreviewState.MAKING)
+            count += deleted.delete()[0]
+    return count
 
 
 def _take() -> list[Preview]:
-    left = Preview.objects.filter(state=PreviewState.MAKING, lease_until__lt=Now())
-    found = left.filter(file__state=State.TRASHED).values_list("pk", flat=True)[:BATCH]
-    ids = [pk for pk in found if left.filter(pk=pk).update(lease_until=seconds_from_now(LEASE_SECONDS))]
+    unfinished = Preview.objects.filter(state=PreviewState.MAKING, lease_until__lt=Now())
+    candidates = unfinished.filter(file__state=State.TRASHED).values_list("pk", flat=True)[:BATCH]
+    ids = [pk for pk in candidates if unfinished.filter(pk=pk).update(lease_until=seconds_from_now(LEASE_SECONDS))]
     return list(Preview.objects.filter(pk__in=ids))

@@ -1,4 +1,4 @@
-"""What a sweep does, batch by batch."""
+"""Run the steps of a sweep in batches, until nothing is due."""
 
 from __future__ import annotations
 
@@ -37,195 +37,207 @@ ERASE_BATCH_SIZE = 500
 RESOLVE_BATCH_SIZE = 50
 
 
-def _log(refusal: str) -> None:
-    logger.error("sweep_refused: %s", refusal)
+def _log(reason: str) -> None:
+    logger.error("sweep_refused: %s", reason)
 
 
-def sweep(*, go_on: Callable[[], bool] = lambda: True, refused: Callable[[str], None] = _log) -> Counter[str]:
-    """Expire overdue uploads, end assemblies that were left, purge what is due, erase what must go, abort uploads in
-    parts that belong to no file, and tend the previews, until nothing is due any more or `go_on` says no.
+def sweep(
+    *, should_continue: Callable[[], bool] = lambda: True, on_refusal: Callable[[str], None] = _log
+) -> Counter[str]:
+    """Run one sweep, until nothing is due or `should_continue` returns False. Return how many of each, and `failed`.
 
-    Returns how many of each, and `failed`. Safe to repeat. Several at once share the work. A row that fails does
-    not stop the others: the next sweep tries it again, and then after growing pauses. A store that is away is asked no
-    more; what needs it waits for the next sweep. What lies in a bucket that is not ours is left as it is: removing
-    would miss the objects and lose the rows. `refused` is told why, once for each bucket. With PURGE_PAUSED, and
-    when the database is older than its bucket, which `refused` is told as well, nothing is given up or removed.
+    A sweep expires overdue uploads, completes or gives up interrupted completions, purges and erases files, aborts
+    orphaned multipart uploads, and maintains the previews. Safe to repeat; several sweeps at once share the work.
+
+    A row that fails does not stop the others: the next sweep retries it, later ones with backoff. A sweep sends no
+    more requests to a storage that is unavailable, and leaves its rows to the next one. Rows of a bucket that is not
+    ours stay as they are, because deleting would miss the objects and lose the rows: `on_refusal` gets the reason,
+    once per bucket. Nothing is expired, purged or erased with PURGE_PAUSED, or when the database is older than its
+    bucket; `on_refusal` gets that reason as well.
     """
-    return SweepRun(go_on, refused).run()
+    return SweepRun(should_continue, on_refusal).run()
 
 
 class SweepRun:
-    def __init__(self, go_on: Callable[[], bool], refused: Callable[[str], None]) -> None:
+    def __init__(self, should_continue: Callable[[], bool], on_refusal: Callable[[str], None]) -> None:
         self.counts: Counter[str] = Counter()
-        self._go_on = go_on
-        self._refused = refused
-        self._watch = CircuitBreaker()
-        self._foreign: set[str] = set()  # stores whose bucket is not ours
-        self._held = settings.PURGE_PAUSED  # nothing is given up or removed
+        self._should_continue = should_continue
+        self._on_refusal = on_refusal
+        self._circuit_breaker = CircuitBreaker()
+        self._foreign_stores: set[str] = set()  # stores whose bucket is not ours
+        self._paused = settings.PURGE_PAUSED  # nothing is expired, purged or erased
         self._since = database_now()
-        self._beaten = 0.0
-        self._patient = False
-        self._waiting = 0  # rows that were looked at and must stay for now
+        self._last_heartbeat = 0.0
+        self._wait_for_locks = False
+        self._waiting_rows = 0  # rows that were processed and cannot be erased yet
         self._discards = [
             Discards("expired", lambda: self._is_own_store(File.objects.overdue()), expire, self.counts),
             Discards("purged", lambda: self._is_own_store(File.objects.due_for_purge()), purge, self.counts),
         ]
 
     def run(self) -> Counter[str]:
-        while self._go_on():
+        while self._should_continue():
             self._heartbeat()
-            before = self.counts.total() + self._waiting
-            self._round()
-            if self.counts.total() + self._waiting > before:
-                self._patient = False
-            elif not self._held and any(discards.busy for discards in self._discards):
-                self._patient = True  # all that is left is held by others
+            before = self.counts.total() + self._waiting_rows
+            self._run_round()
+            if self.counts.total() + self._waiting_rows > before:
+                self._wait_for_locks = False
+            elif not self._paused and any(discards.busy for discards in self._discards):
+                self._wait_for_locks = True  # other sweeps have locked all remaining rows
             else:
                 break
-        self._tend()
+        self._maintain()
         return +self.counts
 
-    def _round(self) -> None:
-        """A batch of each, so that all gets on."""
+    def _run_round(self) -> None:
+        """Run one batch of each step, so that no step waits for another to finish."""
         if stores := self._stores_with_work():
             for store in stores:
                 self._require_owner(store)
             self._require_history()
-            self._note()  # also when it will be long before there is nothing left to do
+            self._write_high_water_mark()  # in each round, because a backlog can take hours
         for step in (self._resolve, self._discard, self._erase):
-            if self._go_on() and not (self._held and step != self._resolve):
+            if self._should_continue() and not (self._paused and step != self._resolve):
                 step()
 
-    def _tend(self) -> None:
-        """What needs no batches."""
-        if self._go_on():
+    def _maintain(self) -> None:
+        """Run the steps that need no batches."""
+        if self._should_continue():
             apply_deltas()
-        self._note()
-        for what, step in (("aborted", abort_orphaned_multiparts), ("previews", forget_orphans)):
-            if self._go_on() and not (self._held or self._watch.unavailable or self._foreign):
-                self._count(what, step)
-        if self._go_on():
+        self._write_high_water_mark()
+        for step_name, step in (("aborted", abort_orphaned_multiparts), ("previews", forget_orphans)):
+            if self._should_continue() and not (
+                self._paused or self._circuit_breaker.unavailable or self._foreign_stores
+            ):
+                self._count(step_name, step)
+        if self._should_continue():
             requeue_lost_previews()
             requeue_lost_verifications()
         self._heartbeat(now=True)
 
-    def _note(self) -> None:
-        """What the bucket is not told of now, it is told of by the next sweep."""
-        if not self._go_on() or self._held or self._watch.unavailable or self._foreign:
+    def _write_high_water_mark(self) -> None:
+        """Write the high-water mark to the bucket, unless the sweep is paused; after a failure the next sweep does."""
+        if not self._should_continue() or self._paused or self._circuit_breaker.unavailable or self._foreign_stores:
             return
         try:
             write_high_water_mark()
         except Paused as problem:
-            self._hold(problem)
+            self._pause(problem)
         except StorageUnavailable as fault:
             logger.warning("history_not_noted: %s", fault.detail)
 
-    def _hold(self, problem: Problem) -> None:
-        self._held = True
-        self._refused(problem.message)
+    def _pause(self, problem: Problem) -> None:
+        self._paused = True
+        self._on_refusal(problem.message)
 
-    def _count(self, what: str, step: Callable[..., int]) -> None:
+    def _count(self, step_name: str, step: Callable[..., int]) -> None:
         try:
-            self.counts[what] += step(go_on=self._go_on)
+            self.counts[step_name] += step(should_continue=self._should_continue)
         except StorageUnavailable as fault:
             self.counts["failed"] += 1
-            logger.warning("sweep_failed step=%s fault=%s", what, type(fault).__name__)
+            logger.warning("sweep_failed step=%s fault=%s", step_name, type(fault).__name__)
         except (WrongMarker, ValidationFailed) as problem:
-            self._refused(problem.message)
+            self._on_refusal(problem.message)
 
     def _heartbeat(self, *, now: bool = False) -> None:
-        if now or time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
+        if now or time.monotonic() - self._last_heartbeat > HEARTBEAT_SECONDS:
             Heartbeat.objects.beat(NAME)
-            self._beaten = time.monotonic()
+            self._last_heartbeat = time.monotonic()
 
-    # --- whose the buckets are ------------------------------------------------------------------
+    # --- bucket owners --------------------------------------------------------------------------
 
     def _stores_with_work(self) -> list[str]:
-        """An idle sweep asks no store anything."""
-        known = {store.name for store in (s3.main_store(), s3.secondary_store()) if store is not None}
-        due = [File.objects.stuck(), File.objects.overdue(), File.objects.due_for_purge(), self._going()]
-        free_now = [free(self._within_reach(rows), since=self._since) for rows in due]
-        return [store for store in sorted(known) if any(rows.filter(store=store).exists() for rows in free_now)]
+        """Return the stores whose rows are due, so that an idle sweep sends no request to any."""
+        names = {store.name for store in (s3.main_store(), s3.secondary_store()) if store is not None}
+        due = [File.objects.stuck(), File.objects.overdue(), File.objects.due_for_purge(), self._deleting()]
+        free_rows = [free(self._reachable(rows), since=self._since) for rows in due]
+        return [store for store in sorted(names) if any(rows.filter(store=store).exists() for rows in free_rows)]
 
     def _require_owner(self, store: str) -> None:
-        """Once a round and store, before anything is given up or taken away there."""
+        """Check the bucket's marker, once per round and store, before anything is expired or erased there."""
         try:
             require_marker(store)
         except StorageUnavailable as fault:
             self.counts["failed"] += 1
-            self._watch.unavailable.add(store)
+            self._circuit_breaker.unavailable.add(store)
             logger.warning("sweep_failed step=marker store=%r fault=%s", store, type(fault).__name__)
         except (WrongMarker, ValidationFailed) as problem:
-            self._foreign.add(store)
-            self._refused(problem.message)
+            self._foreign_stores.add(store)
+            self._on_refusal(problem.message)
 
     def _require_history(self) -> None:
-        """Once a round as well, and of the main store alone, whose bucket is told: a pause is for all of them."""
-        if self._held or s3.main_store().name in self._watch.unavailable:
-            self._held = True
+        """Pause the sweep if the database is older than the main bucket. Checked once per round, for all stores."""
+        if self._paused or s3.main_store().name in self._circuit_breaker.unavailable:
+            self._paused = True
             return
         try:
             require_history()
         except StorageUnavailable as fault:
-            self._held = True
+            self._paused = True
             self.counts["failed"] += 1
             logger.warning("sweep_failed step=history fault=%s", type(fault).__name__)
         except (Paused, ValidationFailed) as problem:
-            self._hold(problem)
+            self._pause(problem)
 
     def _is_own_store(self, rows: FileQuerySet) -> FileQuerySet:
-        return rows.exclude(store__in=self._foreign) if self._foreign else rows
+        return rows.exclude(store__in=self._foreign_stores) if self._foreign_stores else rows
 
     # --- one batch of each ----------------------------------------------------------------------
 
     def _resolve(self) -> None:
-        stuck = free(self._within_reach(File.objects.stuck()), since=self._since).order_by("updated_at")
+        stuck = free(self._reachable(File.objects.stuck()), since=self._since).order_by("updated_at")
         for file in list(stuck[:RESOLVE_BATCH_SIZE]):
-            if not self._go_on() or file.store in self._watch.unavailable:
+            if not self._should_continue() or file.store in self._circuit_breaker.unavailable:
                 return
             try:
                 self.counts["resolved"] += resume_completion(file)
-            except Exception as fault:  # whatever is wrong with one row, the others go on
-                self._failed("resolved", [file], {file.pk: fault})
+            except Exception as fault:  # a failure of one row must not stop the others
+                self._handle_failures("resolved", [file], {file.pk: fault})
 
     def _discard(self) -> None:
         for discards in self._discards:
-            discards.some(since=self._since, patient=self._patient, go_on=self._go_on)
+            discards.run_batch(
+                since=self._since, wait_for_locks=self._wait_for_locks, should_continue=self._should_continue
+            )
 
     def _erase(self) -> None:
-        """Those that go by hundreds before those of which each may need calls of its own."""
-        going = self._within_reach(self._going())
-        whole = Q(size__lte=F("part_size"), multipart_id="")
-        for rows in (going.filter(whole), going.exclude(whole)):
-            if files := acquire(rows, since=self._since, most=ERASE_BATCH_SIZE):
-                self._erase_these(files)
+        """Erase files that one request can delete by hundreds before those that each need requests of their own."""
+        deleting = self._reachable(self._deleting())
+        single_request = Q(size__lte=F("part_size"), multipart_id="")
+        for rows in (deleting.filter(single_request), deleting.exclude(single_request)):
+            if files := acquire(rows, since=self._since, limit=ERASE_BATCH_SIZE):
+                self._erase_files(files)
                 return
 
-    def _erase_these(self, files: Sequence[File]) -> None:
-        """What a URL may still bring bytes for goes twice: what is there now, and all when the URL is dead."""
-        erased = erase_all(files, breaker=self._watch)
+    def _erase_files(self, files: Sequence[File]) -> None:
+        """Erase files. A file whose signed URL has not expired is erased again afterwards, as new bytes may arrive."""
+        erased = erase_all(files, breaker=self._circuit_breaker)
         self.counts["erased"] += len(erased.removed)
-        self._failed("erased", [file for file in files if file.pk in erased.failed], erased.failed)
+        self._handle_failures("erased", [file for file in files if file.pk in erased.failed], erased.failed)
         waiting = [file for file in files if file.pk not in erased.removed and file.pk not in erased.failed]
-        put_back(waiting, looked_at=True)
-        self._waiting += len(waiting)
+        put_back(waiting, examined=True)
+        self._waiting_rows += len(waiting)
 
-    def _going(self) -> FileQuerySet:
+    def _deleting(self) -> FileQuerySet:
         return File.objects.filter(urls_expired() | Q(tries=0), state=State.DELETING)
 
-    def _within_reach(self, rows: FileQuerySet) -> FileQuerySet:
-        return self._is_own_store(rows.exclude(store__in=self._watch.unavailable) if self._watch.unavailable else rows)
+    def _reachable(self, rows: FileQuerySet) -> FileQuerySet:
+        return self._is_own_store(
+            rows.exclude(store__in=self._circuit_breaker.unavailable) if self._circuit_breaker.unavailable else rows
+        )
 
-    def _failed(self, what: str, files: Sequence[File], faults: Mapping[UUID, Exception]) -> None:
-        """Try them again: with the next sweep if it was the store that is away, else after pauses that grow."""
+    def _handle_failures(self, step_name: str, files: Sequence[File], faults: Mapping[UUID, Exception]) -> None:
+        """Retry the files: in the next sweep if their storage is unavailable, otherwise with backoff."""
         self.counts["failed"] += len(files)
-        away = [file for file in files if self._is_unavailable(file, faults[file.pk])]
-        put_back(away)
-        back_off(file for file in files if file not in away)
+        unavailable = [file for file in files if self._is_unavailable(file, faults[file.pk])]
+        put_back(unavailable)
+        back_off(file for file in files if file not in unavailable)
         for file in files:
             fault = faults[file.pk]
-            bug = None if isinstance(fault, Problem | DatabaseError | ProtectedError) else fault
-            logger.warning("sweep_failed file=%s step=%s fault=%s", file.pk, what, type(fault).__name__, exc_info=bug)
+            unexpected = None if isinstance(fault, Problem | DatabaseError | ProtectedError) else fault
+            logger.warning(
+                "sweep_failed file=%s step=%s fault=%s", file.pk, step_name, type(fault).__name__, exc_info=unexpected
+            )
 
     def _is_unavailable(self, file: File, fault: Exception) -> bool:
-        return isinstance(fault, StorageUnavailable) and self._watch.record_failure(file.store)
+        return isinstance(fault, StorageUnavailable) and self._circuit_breaker.record_failure(file.store)
