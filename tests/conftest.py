@@ -96,9 +96,9 @@ def nothing_secret_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def every_zip_is_closed() -> Iterator[None]:
     """A test that leaves a zip open would take the place of another one."""
-    before = zip_download._places._value
+    before = zip_download._slots._value
     yield
-    assert zip_download._places._value == before
+    assert zip_download._slots._value == before
 
 
 @pytest.fixture(autouse=True)

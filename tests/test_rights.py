@@ -263,7 +263,7 @@ def test_a_zip_breaks_off_when_a_folder_of_it_is_closed_meanwhile(
     zip_file = services.open_zip(services.bundle(bob, [file.pk for file in files]), by=bob)
     next(zip_file)
     close_folder(bob, folder, admin_user)
-    with pytest.raises(download.BrokenOff, match="forbidden"):
+    with pytest.raises(download.DownloadAborted, match="forbidden"):
         list(zip_file)
     zip_file.close()
 

@@ -200,7 +200,7 @@ def test_beyond_so_many_at_once_one_is_asked_to_wait(
     alice: User, as_alice: Client, as_bob: Client, bucket: Bucket
 ) -> None:
     file = file_in(alice, bucket, b"x")
-    running = [asked((as_alice, as_bob)[number % 2], file) for number in range(download.AT_ONCE)]
+    running = [asked((as_alice, as_bob)[number % 2], file) for number in range(download.MAX_CONCURRENT_ZIPS)]
     refused = asked(as_bob, file)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
     hang_up(running.pop())
@@ -345,7 +345,7 @@ def test_log_of_a_broken_zip_names_no_file(alice: User, bucket: Bucket, tmp_path
     said = (tmp_path / "web.log").read_text()
     assert "zip_failed files=3 fault=NotAsAnnounced" in said
     assert str(files[-1].pk) in said
-    assert "BrokenOff" in said
+    assert "DownloadAborted" in said
     assert "Dismissal" not in said
     assert "Closed" not in said
 
@@ -392,6 +392,6 @@ def test_no_more_is_read_ahead_than_there_is_room_for(
     monkeypatch.setattr(s3.Stream, "chunks", counted)
     with closing(services.open_zip(services.bundle(alice, [file.pk for file in files]), by=alice)) as zipped:
         time.sleep(0.5)
-        waiting = prefetch.OBJECTS_AHEAD * prefetch.CHUNKS_AHEAD + prefetch.READERS
+        waiting = prefetch.MAX_QUEUED_OBJECTS * prefetch.MAX_QUEUED_CHUNKS + prefetch.READER_THREADS
         assert sum(taken) <= waiting * prefetch.CHUNK_BYTES
         assert len(b"".join(zipped)) > 400_000

@@ -1,4 +1,4 @@
-"""Many files as one zip: its names, its length to the byte, and its bytes as they come from the store."""
+"""Stream many files as one zip of a known length, with their bytes as the storage sends them."""
 
 from uploads.services.zips.build import Bundle, bundle
 from uploads.services.zips.download import Download, open_zip

@@ -1,8 +1,7 @@
-"""The zip format, written once from front to back (PKWARE APPNOTE 6.3.10), for readers that can go back and for those
-that cannot.
+"""Write the zip format in one pass (PKWARE APPNOTE 6.3.10), for readers that can seek and for those that cannot.
 
 Sizes are known beforehand, checksums are not: the CRC of an entry follows its bytes in a data descriptor. Streaming
-readers (Java's ZipInputStream, Apache Tika) accept a descriptor only after bytes that show where they end, so entries
+readers (Java's ZipInputStream, Apache Tika) accept a descriptor only after bytes that mark their own end, so entries
 are "deflated" into blocks that are not compressed (RFC 1951, 3.2.4). These add five bytes to each 65,535, so the length
 of the whole is still arithmetic, and `length_of` adds up what `write` will write.
 """
@@ -33,11 +32,11 @@ MAX_32_BIT_TIME = datetime(2038, 1, 19, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An entry: its path, how many bytes will come, and when it was changed."""
+    """An entry: its path, its size in bytes, and when it was modified."""
 
     path: str
     size: int
-    moment: datetime
+    modified: datetime
 
     @property
     def packed_size(self) -> int:
@@ -46,15 +45,17 @@ class Member:
 
     @property
     def is_zip64(self) -> bool:
-        """Whether the descriptor has 64-bit sizes. Java 17 and older go by the sizes alone, so this does too."""
+        """Whether the descriptor has 64-bit sizes: by the sizes alone, as Java 17 and older assume."""
         return self.packed_size > MAX_32_BITS
 
 
 def write(entries: Iterable[tuple[Member, Iterable[bytes]]]) -> Generator[bytes, None, None]:
-    """The bytes of a zip, as those of its entries come. An entry of another size than announced is the caller's
-    to refuse: nothing after it would fit."""
+    """Yield the bytes of a zip as those of its entries arrive.
+
+    The caller must refuse an entry of another size than its member says: the offsets after it would be wrong.
+    """
     directory: list[bytes] = []
-    place = 0
+    offset = 0
     for member, body in entries:
         yield _local_header(member)
         crc = position = 0
@@ -65,19 +66,19 @@ def write(entries: Iterable[tuple[Member, Iterable[bytes]]]) -> Generator[bytes,
         if not member.size:
             yield EMPTY_BLOCK
         yield _descriptor(member, crc)
-        directory.append(_central_header(member, crc, place))
-        place += _entry_bytes(member)
+        directory.append(_central_header(member, crc, offset))
+        offset += _entry_bytes(member)
     yield from directory
-    yield _end(len(directory), sum(map(len, directory)), place)
+    yield _end(len(directory), sum(map(len, directory)), offset)
 
 
 def length_of(members: Sequence[Member]) -> int:
-    """How many bytes `write` gives for entries of these sizes."""
-    place = directory = 0
+    """Return how many bytes `write` yields for entries of these sizes."""
+    offset = directory = 0
     for member in members:
-        directory += len(_central_header(member, 0, place))
-        place += _entry_bytes(member)
-    return place + directory + len(_end(len(members), directory, place))
+        directory += len(_central_header(member, 0, offset))
+        offset += _entry_bytes(member)
+    return offset + directory + len(_end(len(members), directory, offset))
 
 
 def _entry_bytes(member: Member) -> int:
@@ -85,15 +86,17 @@ def _entry_bytes(member: Member) -> int:
 
 
 def _blocks(chunk: bytes, position: int, size: int) -> Iterator[bytes | memoryview]:
-    """This chunk of an entry, with a header wherever a block begins. Blocks begin at fixed places of the entry,
-    however its bytes are cut into chunks."""
+    """Yield this chunk of an entry, with a header wherever a block begins.
+
+    Blocks begin at fixed offsets of the entry, however its bytes are cut into chunks.
+    """
     view = memoryview(chunk)
     while view:
-        begun = position % BLOCK_BYTES
-        if not begun:
+        block_offset = position % BLOCK_BYTES
+        if not block_offset:
             length = min(BLOCK_BYTES, size - position)
             yield struct.pack("<BHH", position + length == size, length, length ^ MAX_16_BITS)
-        piece = view[: BLOCK_BYTES - begun]
+        piece = view[: BLOCK_BYTES - block_offset]
         yield piece
         position += len(piece)
         view = view[len(piece) :]
@@ -115,52 +118,52 @@ def _descriptor(member: Member, crc: int) -> bytes:
     return struct.pack("<4sLQQ" if member.is_zip64 else "<4sLLL", b"PK\7\10", crc, member.packed_size, member.size)
 
 
-def _central_header(member: Member, crc: int, place: int) -> bytes:
-    """Of sizes and place, those that 32 bits cannot hold stand in the Zip64 extra field."""
+def _central_header(member: Member, crc: int, offset: int) -> bytes:
+    """Return the entry's header in the central directory, with a Zip64 extra field for numbers above 32 bits."""
     name, extra = member.path.encode(), _timestamp(member)
-    numbers = [member.size, member.packed_size, place]
+    numbers = [member.size, member.packed_size, offset]
     large = [number for number in numbers if number >= MAX_32_BITS]
     if large:
         extra = struct.pack(f"<HH{len(large)}Q", ZIP64_EXTRA, 8 * len(large), *large) + extra
-    size, packed_size, place = (min(number, MAX_32_BITS) for number in numbers)
+    size, packed_size, offset = (min(number, MAX_32_BITS) for number in numbers)
     version = ZIP64_VERSION if large else VERSION
     head = struct.pack(
         "<4sBBHHHLLLLHHHHHLL",
         b"PK\1\2", version, UNIX, version, FLAGS, DEFLATED, _dos_time(member), crc, packed_size, size,
-        len(name), len(extra), 0, 0, 0, UNIX_MODE, place,
+        len(name), len(extra), 0, 0, 0, UNIX_MODE, offset,
     )  # fmt: skip
     return head + name + extra
 
 
-def _end(count: int, directory: int, place: int) -> bytes:
-    """The end of the central directory, which has `directory` bytes and begins at `place`."""
+def _end(count: int, directory: int, offset: int) -> bytes:
+    """Return the end of the central directory, which has `directory` bytes and begins at `offset`."""
     zip64 = b""
-    if count >= MAX_16_BITS or max(directory, place) >= MAX_32_BITS:
+    if count >= MAX_16_BITS or max(directory, offset) >= MAX_32_BITS:
         zip64 = struct.pack(
             "<4sQHHLLQQQQ",
-            b"PK\6\6", ZIP64_END_BYTES - 12, ZIP64_VERSION, ZIP64_VERSION, 0, 0, count, count, directory, place,
-        ) + struct.pack("<4sLQL", b"PK\6\7", 0, place + directory, 1)  # fmt: skip
+            b"PK\6\6", ZIP64_END_BYTES - 12, ZIP64_VERSION, ZIP64_VERSION, 0, 0, count, count, directory, offset,
+        ) + struct.pack("<4sLQL", b"PK\6\7", 0, offset + directory, 1)  # fmt: skip
     short = min(count, MAX_16_BITS)
     end = struct.pack(
-        "<4sHHHHLLH", b"PK\5\6", 0, 0, short, short, min(directory, MAX_32_BITS), min(place, MAX_32_BITS), 0
+        "<4sHHHHLLH", b"PK\5\6", 0, 0, short, short, min(directory, MAX_32_BITS), min(offset, MAX_32_BITS), 0
     )
     return zip64 + end
 
 
 def _dos_time(member: Member) -> int:
-    """As DOS knows it, without a zone (we mean UTC), to two seconds."""
-    moment = _storable(member.moment)
+    """Return the time in DOS format: without a time zone (we use UTC), to two seconds."""
+    moment = _clamp_time(member.modified)
     date = (moment.year - 1980) << 9 | moment.month << 5 | moment.day
     return date << 16 | moment.hour << 11 | moment.minute << 5 | moment.second // 2
 
 
 def _timestamp(member: Member) -> bytes:
-    """As Unix knows it, in seconds."""
-    moment = _storable(member.moment)
+    """Return the extra field with the Unix time in seconds, empty after 2038."""
+    moment = _clamp_time(member.modified)
     if moment >= MAX_32_BIT_TIME:
         return b""
     return struct.pack("<HHBl", TIMESTAMP_EXTRA, 5, 1, int(moment.timestamp()))
 
 
-def _storable(moment: datetime) -> datetime:
+def _clamp_time(moment: datetime) -> datetime:
     return min(max(moment.astimezone(UTC), MIN_TIME), MAX_TIME)

@@ -1,4 +1,4 @@
-"""What a zip holds: its files, and their paths."""
+"""Choose the entries of a zip: its files, and their paths."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class NotAllThere(Problem):
+class FilesNotFound(Problem):
     code = "not_found"
     status_code = 404
 
@@ -60,7 +60,7 @@ class ContentLost(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What will be sent: `length` is the zip's, to the byte; its last member is the manifest."""
+    """A zip to be sent: its `length` in bytes, and its members, of which the last is the manifest."""
 
     name: str
     files: list[MemberSource]
@@ -69,20 +69,23 @@ class Bundle:
 
 
 def bundle(user: User, links: Sequence[UUID]) -> Bundle:
-    """The zip of these files. Raises ValidationFailed for none and for more than ten thousand, NotAllThere when this
-    person may not see one of them, BytesLost when one is known to be missing: nothing is left out silently."""
-    wanted = list(dict.fromkeys(links))
-    if not 0 < len(wanted) <= MAX_FILES:
+    """Return the zip of these files.
+
+    Raises ValidationFailed for no files and for more than ten thousand, FilesNotFound if the user cannot see one of
+    them, ContentLost if one is known to be missing: no file is left out silently.
+    """
+    requested = list(dict.fromkeys(links))
+    if not 0 < len(requested) <= MAX_FILES:
         raise ValidationFailed(_("Choose between one file and %(most)s files.") % {"most": f"{MAX_FILES:,}"})
-    rows = File.objects.visible_to(user).listed().by_links(wanted)
+    rows = File.objects.visible_to(user).listed().by_links(requested)
     files = [MemberSource(*row) for row in rows.order_by("folder_id", "folded", "id").values_list(*COLUMNS)]
-    if len(files) != len(wanted):
-        raise NotAllThere(len(wanted) - len(files))
-    if lost := [file.name for file in files if file.basis == ChecksumStatus.MISSING]:
-        raise ContentLost(lost)
+    if len(files) != len(requested):
+        raise FilesNotFound(len(requested) - len(files))
+    if missing := [file.name for file in files if file.basis == ChecksumStatus.MISSING]:
+        raise ContentLost(missing)
     encodings = _encodings(files)
-    common, ways = _folder_paths(user, {file.folder_id for file in files})
-    paths = paths_of([(ways[file.folder_id], stored_name(file.name, encodings.get(file.id))) for file in files])
+    common, folder_paths = _folder_paths(user, {file.folder_id for file in files})
+    paths = paths_of([(folder_paths[file.folder_id], stored_name(file.name, encodings.get(file.id))) for file in files])
     members = [
         Member(path, file.size, file.modified or file.available_at) for path, file in zip(paths, files, strict=True)
     ]
@@ -91,10 +94,10 @@ def bundle(user: User, links: Sequence[UUID]) -> Bundle:
 
 
 def _encodings(files: Sequence[MemberSource]) -> Mapping[UUID, str]:
-    """Of files that are stored compressed, under which encoding: a zip holds the stored bytes."""
+    """Return the content encodings of files that are stored compressed: a zip holds the stored bytes."""
     unknown = [file for file in files if file.content_encoding is None and file.origin != Origin.UPLOADED]
-    known = {file.id: file.content_encoding for file in files if file.content_encoding}
-    return {**known, **learn_encodings(Place(file.id, file.key, file.store) for file in unknown)}
+    encodings = {file.id: file.content_encoding for file in files if file.content_encoding}
+    return {**encodings, **learn_encodings(Place(file.id, file.key, file.store) for file in unknown)}
 
 
 def _manifest(members: Sequence[Member], files: Sequence[MemberSource]) -> Member:
@@ -103,16 +106,18 @@ def _manifest(members: Sequence[Member], files: Sequence[MemberSource]) -> Membe
 
 
 def _folder_paths(user: User, ids: set[int | None]) -> tuple[str, dict[int | None, list[str]]]:
-    """The name of the deepest folder that holds all of these, and the way to each from there. The name of a folder
-    on the way that this person may not know is empty."""
+    """Return the name of the deepest folder that contains all of these, and the path to each from there.
+
+    The name of a folder that the user cannot see is empty.
+    """
     rows = Folder.objects.filter(pk__in=[pk for pk in ids if pk]).values_list("pk", "path")
     paths: dict[int | None, list[int]] = {pk: [] for pk in ids} | dict(rows)
-    levels = zip(*paths.values(), strict=False)  # as far down as the shallowest goes
+    levels = zip(*paths.values(), strict=False)  # as deep as the shallowest path
     shared = [steps[0] for steps in takewhile(lambda steps: len(set(steps)) == 1, levels)]
     steps = {step for path in paths.values() for step in path}
-    called = dict(Folder.objects.visible_to(user).filter(pk__in=steps).values_list("pk", "name"))
-    ways = {pk: [called.get(step, "") for step in path[len(shared) :]] for pk, path in paths.items()}
-    return (called.get(shared[-1], "") if shared else ""), ways
+    names = dict(Folder.objects.visible_to(user).filter(pk__in=steps).values_list("pk", "name"))
+    relative_paths = {pk: [names.get(step, "") for step in path[len(shared) :]] for pk, path in paths.items()}
+    return (names.get(shared[-1], "") if shared else ""), relative_paths
 
 
 MANIFEST = "SHA256SUMS"
@@ -120,79 +125,81 @@ MAX_SEGMENT_BYTES = 255  # ext4, APFS, NTFS
 MAX_PATH_BYTES = 2_000  # with the name, half of what Linux takes for a path
 ABOVE = "…"
 
-# Microsoft, "Naming Files, Paths, and Namespaces": what Windows cannot have in a name, and names that are devices,
-# whatever extension follows. Macs show a colon of the disk as a slash, so colons are common.
+# Microsoft, "Naming Files, Paths, and Namespaces": characters that Windows does not allow, and names of devices,
+# with any extension. macOS shows a colon on disk as a slash, so colons are common.
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[1-9¹²³]|conin\$|conout\$) *(\.|$)", re.IGNORECASE)
 
 PathParts = tuple[Sequence[str], str]  # folders, and the name
 
 
-def paths_of(places: Sequence[PathParts]) -> list[str]:
-    """A path for each file of these folders and this name, in order.
+def paths_of(entries: Sequence[PathParts]) -> list[str]:
+    """Return a path for each file of these folders and this name, in order.
 
-    What Windows cannot make is replaced. Names that are the same then, or but for case, or for how accents are
-    written, would be one file on many disks: the second becomes `name (2).ext`. The manifest's name is taken.
+    Characters that Windows does not allow are replaced. Names that are then equal, or differ only in case or Unicode
+    normalization, would be one file on many disks: the second becomes `name (2).ext`. The manifest's name is reserved.
     """
-    cleaned = [(_folders(folders), _portable(name)) for folders, name in places]
-    taken = {_key([MANIFEST])} | {
-        _key([way]) for folders, _name in cleaned for way in accumulate(folders, lambda way, step: f"{way}/{step}")
+    cleaned = [(_portable_folders(folders), _portable_name(name)) for folders, name in entries]
+    used = {_collision_key([MANIFEST])} | {
+        _collision_key([path])
+        for folders, _name in cleaned
+        for path in accumulate(folders, lambda path, step: f"{path}/{step}")
     }
     counts: dict[str, int] = {}
-    return [_free(folders, name, taken, counts) for folders, name in cleaned]
+    return [_unused_path(folders, name, used, counts) for folders, name in cleaned]
 
 
-def _free(folders: list[str], name: str, taken: set[str], counts: dict[str, int]) -> str:
-    plain = _key([*folders, name])
-    key, path, number = plain, "/".join([*folders, name]), counts.get(plain, 1)
-    while key in taken:
+def _unused_path(folders: list[str], name: str, used: set[str], counts: dict[str, int]) -> str:
+    first_key = _collision_key([*folders, name])
+    key, path, number = first_key, "/".join([*folders, name]), counts.get(first_key, 1)
+    while key in used:
         number += 1
         numbered = _numbered(name, number)
-        key, path = _key([*folders, numbered]), "/".join([*folders, numbered])
-    counts[plain] = number
-    taken.add(key)
+        key, path = _collision_key([*folders, numbered]), "/".join([*folders, numbered])
+    counts[first_key] = number
+    used.add(key)
     return path
 
 
-def _key(segments: Sequence[str]) -> str:
-    """Equal for paths that some file system takes for the same."""
-    visible = IGNORABLE.sub("", "/".join(segments))  # HFS+ does not see joiners
+def _collision_key(segments: Sequence[str]) -> str:
+    """Return a key that is equal for paths that some file system does not distinguish."""
+    visible = IGNORABLE.sub("", "/".join(segments))  # HFS+ ignores joiners
     composed = unicodedata.normalize("NFC", visible).casefold()
     return "/".join(segment.rstrip(". ") for segment in unicodedata.normalize("NFC", composed).split("/"))
 
 
-def _folders(names: Sequence[str]) -> list[str]:
-    """The folders on the way; of a way that is too long for a disk, its end."""
-    short = [_portable(name) if name else ABOVE for name in names]
+def _portable_folders(names: Sequence[str]) -> list[str]:
+    """Return portable folder names; of a path that is too long for a disk, its end."""
+    short = [_portable_name(name) if name else ABOVE for name in names]
     while sum(len(step.encode()) + 1 for step in short) > MAX_PATH_BYTES:
         short = [ABOVE, *short[2:]]
     return short
 
 
-def _portable(name: str) -> str:
-    """The name as any disk can hold it: `12:30?.txt` becomes `12_30_.txt`, `con.txt` `con_.txt`, `Mr.` `Mr`."""
+def _portable_name(name: str) -> str:
+    """Return the name as any disk can store it: `12:30?.txt` becomes `12_30_.txt`, `con.txt` `con_.txt`, `Mr.` `Mr`."""
     name = FORBIDDEN.sub("_", clean_name(name))
     if DEVICE.match(name):
         stem, dot, rest = name.partition(".")
         name = f"{stem.rstrip()}_{dot}{rest}"
-    return _short(name.rstrip(". ")).rstrip(". ")
+    return _shorten(name.rstrip(". ")).rstrip(". ")
 
 
 def _numbered(name: str, number: int) -> str:
-    stem, extension = _parted(name)
-    mark = f" ({number})"
-    return _cut(stem, MAX_SEGMENT_BYTES - len((mark + extension).encode())) + mark + extension
+    stem, extension = _split_extension(name)
+    suffix = f" ({number})"
+    return _truncate(stem, MAX_SEGMENT_BYTES - len((suffix + extension).encode())) + suffix + extension
 
 
-def _short(name: str) -> str:
-    stem, extension = _parted(name)
-    return _cut(stem, MAX_SEGMENT_BYTES - len(extension.encode())) + extension
+def _shorten(name: str) -> str:
+    stem, extension = _split_extension(name)
+    return _truncate(stem, MAX_SEGMENT_BYTES - len(extension.encode())) + extension
 
 
-def _parted(name: str) -> tuple[str, str]:
+def _split_extension(name: str) -> tuple[str, str]:
     stem, dot, extension = name.rpartition(".")
     return (stem, dot + extension) if stem and len(extension) <= MAX_EXTENSION_CHARACTERS else (name, "")
 
 
-def _cut(text: str, max_source_bytes: int) -> str:
-    return text.encode()[:max_source_bytes].decode(errors="ignore")
+def _truncate(text: str, max_bytes: int) -> str:
+    return text.encode()[:max_bytes].decode(errors="ignore")

@@ -1,4 +1,4 @@
-"""Objects in their order, a few of them read ahead, each held against what its row says."""
+"""Read objects in order, a few of them ahead, and verify each against its row."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from uploads import parts, s3
 from uploads.errors import ObjectRefused, Problem, StorageDenied, StorageUnavailable
 
 CHUNK_BYTES = 256 * 1024
-CHUNKS_AHEAD = 4  # of one object
-OBJECTS_AHEAD = 6  # so at most 6 MiB wait for the reader
-READERS = 4
+MAX_QUEUED_CHUNKS = 4  # per object
+MAX_QUEUED_OBJECTS = 6  # so at most 6 MiB are buffered
+READER_THREADS = 4
 MAX_ATTEMPTS = 4  # without a byte in between
 PAUSE_SECONDS = 0.5
 
 
 class ContentChanged(StorageUnavailable):
-    """An object is gone, or is not what its row says: the whole download fails."""
+    """An object is missing or differs from its row, so that the whole download fails."""
 
-    def __init__(self, wanted: MemberSource) -> None:
+    def __init__(self, source: MemberSource) -> None:
         text = _("“%(name)s” is not in the store as it was uploaded. Leave it out, and tell an administrator.")
-        Problem.__init__(self, text % {"name": wanted.name})
-        self.detail = f"file={wanted.id}"
+        Problem.__init__(self, text % {"name": source.name})
+        self.detail = f"file={source.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class MemberSource:
-    """What is needed of a row: much less than a File, for there may be ten thousand."""
+    """The needed columns of a file's row: much less memory than a File, as there can be ten thousand."""
 
     id: UUID
     series: UUID | None
@@ -47,7 +47,7 @@ class MemberSource:
     folder_id: int | None
     size: int
     part_size: int
-    checksum: str  # "" as long as nobody has read an imported file
+    checksum: str  # "" for an imported file that was never read
     etag: str
     basis: str
     modified: datetime | None
@@ -56,45 +56,47 @@ class MemberSource:
 
 
 class Reader:
-    """Reads ahead as soon as it is made; to be closed."""
+    """Reads ahead from its creation on. It must be closed."""
 
     def __init__(self, files: Sequence[MemberSource]) -> None:
         self._files = files
         self._language = translation.get_language()
-        self._channels = [_Channel() for _file in files[:OBJECTS_AHEAD]]
-        self._free = threading.Semaphore(len(self._channels))
+        self._queues = [_ChunkQueue() for _file in files[:MAX_QUEUED_OBJECTS]]
+        self._free = threading.Semaphore(len(self._queues))
         self._lock = threading.Lock()
         self._next = 0
         self._closed = threading.Event()
         self.digests: list[str] = []  # hex SHA-256 of each object that was read to its end
-        self.refused: list[tuple[MemberSource, ObjectRefused]] = []  # those that the storage does not give out
-        for _number in range(min(READERS, len(files))):
-            threading.Thread(target=self._work, daemon=True).start()
+        self.refused: list[tuple[MemberSource, ObjectRefused]] = []  # files whose objects the storage refuses
+        for _number in range(min(READER_THREADS, len(files))):
+            threading.Thread(target=self._run, daemon=True).start()
 
     def begin(self) -> None:
-        """Wait for the first bytes; raises what is in their way."""
+        """Wait for the first bytes. Raises the error that prevents them."""
         if self._files:
-            self._channels[0].wait()
+            self._queues[0].wait()
 
     def bodies(self) -> Iterator[Iterator[bytes]]:
-        """The chunks of one object after the other. Raises StorageUnavailable, at the end of an object at the
-        latest, for one that is not what it should be."""
+        """Yield the chunks of one object after the other.
+
+        Raises StorageUnavailable for an object that differs from its row, at its end at the latest.
+        """
         for number in range(len(self._files)):
-            yield self._body(self._channels[number % len(self._channels)])
+            yield self._chunks_of(self._queues[number % len(self._queues)])
 
     def close(self) -> None:
         self._closed.set()
-        for channel in self._channels:
-            channel.close()
-        for _number in range(READERS):
+        for queue in self._queues:
+            queue.close()
+        for _number in range(READER_THREADS):
             self._free.release()
 
-    def _body(self, channel: _Channel) -> Iterator[bytes]:
-        yield from channel.chunks()
-        self.digests.append(channel.digest)
+    def _chunks_of(self, queue: _ChunkQueue) -> Iterator[bytes]:
+        yield from queue.chunks()
+        self.digests.append(queue.digest)
         self._free.release()
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while True:
             self._free.acquire()
             with self._lock:
@@ -102,41 +104,45 @@ class Reader:
             if self._closed.is_set() or number >= len(self._files):
                 return
             with translation.override(self._language):
-                self._read(self._files[number], self._channels[number % len(self._channels)])
+                self._read_into(self._files[number], self._queues[number % len(self._queues)])
 
-    def _read(self, file: MemberSource, channel: _Channel) -> None:
-        check = _Check(file)
+    def _read_into(self, file: MemberSource, queue: _ChunkQueue) -> None:
+        verifier = _ChecksumVerifier(file)
         try:
             for chunk in self._chunks(file):
-                check.add(chunk)
-                if not channel.put(chunk):
+                verifier.add(chunk)
+                if not queue.put(chunk):
                     return
-            channel.end(digest=check.passed())
+            queue.end(digest=verifier.finish())
         except ObjectRefused as fault:
             self.refused.append((file, fault))
-            channel.end(fault=fault)
-        except Exception as fault:  # told by the one who waits for the bytes
-            channel.end(fault=fault)
+            queue.end(fault=fault)
+        except Exception as fault:  # raised in the thread that waits for the bytes
+            queue.end(fault=fault)
 
     def _chunks(self, file: MemberSource) -> Iterator[bytes]:
-        """Goes on where a connection broke, as long as it gets on at all."""
-        at = tries = 0
+        """Yield the object's chunks, and resume after a broken connection while attempts still bring bytes."""
+        position = attempts = 0
         while True:
             try:
-                with _opened(file, at) as stream:
+                with _open_stream(file, position) as stream:
                     for chunk in stream.chunks(CHUNK_BYTES):
-                        at, tries = at + len(chunk), 0
+                        position, attempts = position + len(chunk), 0
                         yield chunk
                 return
             except StorageUnavailable as fault:
-                tries += 1
-                final = isinstance(fault, ContentChanged | StorageDenied) or tries >= MAX_ATTEMPTS or at >= file.size
-                if final or self._closed.wait(PAUSE_SECONDS * tries):
+                attempts += 1
+                final = (
+                    isinstance(fault, ContentChanged | StorageDenied)
+                    or attempts >= MAX_ATTEMPTS
+                    or position >= file.size
+                )
+                if final or self._closed.wait(PAUSE_SECONDS * attempts):
                     raise
 
 
-class _Channel:
-    """From one thread to another, with room for a few chunks. One for several objects, one after the other."""
+class _ChunkQueue:
+    """A bounded queue of chunks between two threads, used for one object after the other."""
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
@@ -146,9 +152,9 @@ class _Channel:
         self.digest = ""
 
     def put(self, chunk: bytes) -> bool:
-        """False when nobody wants it any more."""
+        """Add a chunk. Returns False once the queue is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._chunks) < CHUNKS_AHEAD)
+            self._changed.wait_for(lambda: self._closed or len(self._chunks) < MAX_QUEUED_CHUNKS)
             self._chunks.append(chunk)
             self._changed.notify_all()
             return not self._closed
@@ -182,51 +188,53 @@ class _Channel:
             self._changed.notify_all()
 
 
-class _Check:
-    """Size and S3's composite checksum of bytes as they pass, and their plain SHA-256. Of a file that was never read
-    the checksum is not known: there the ETag stands for it, that of every answer of the store."""
+class _ChecksumVerifier:
+    """Computes the size, S3's composite checksum and the plain SHA-256 of bytes as they pass.
+
+    The checksum of a file that was never read is unknown: the ETag of each response is compared instead.
+    """
 
     def __init__(self, file: MemberSource) -> None:
         self.file = file
         self.size = 0
-        self.whole = hashlib.sha256()
-        self.part, self.filled = hashlib.sha256(), 0
+        self.file_hash = hashlib.sha256()
+        self.part_hash, self.part_bytes = hashlib.sha256(), 0
         self.digests: list[str] = []
 
     def add(self, chunk: bytes) -> None:
-        self.whole.update(chunk)
+        self.file_hash.update(chunk)
         self.size += len(chunk)
         if self.size > self.file.size:
             raise ContentChanged(self.file)
         if self.file.size > self.file.part_size:
             self._add_to_parts(chunk)
 
-    def passed(self) -> str:
-        """The hex SHA-256 of the whole. Raises NotAsAnnounced."""
-        if self.filled:
+    def finish(self) -> str:
+        """Return the hex SHA-256 of the file. Raises ContentChanged if the bytes differ from the row."""
+        if self.part_bytes:
             self._end_part()
-        digests = self.digests or [parts.encode_digest(self.whole.digest())]
+        digests = self.digests or [parts.encode_digest(self.file_hash.digest())]
         if self.size != self.file.size or self.file.checksum not in {"", parts.checksum_of(digests)}:
             raise ContentChanged(self.file)
-        return self.whole.hexdigest()
+        return self.file_hash.hexdigest()
 
     def _add_to_parts(self, chunk: bytes) -> None:
         view = memoryview(chunk)
         while view:
-            piece = view[: self.file.part_size - self.filled]
-            self.part.update(piece)
-            self.filled += len(piece)
+            piece = view[: self.file.part_size - self.part_bytes]
+            self.part_hash.update(piece)
+            self.part_bytes += len(piece)
             view = view[len(piece) :]
-            if self.filled == self.file.part_size:
+            if self.part_bytes == self.file.part_size:
                 self._end_part()
 
     def _end_part(self) -> None:
-        self.digests.append(parts.encode_digest(self.part.digest()))
-        self.part, self.filled = hashlib.sha256(), 0
+        self.digests.append(parts.encode_digest(self.part_hash.digest()))
+        self.part_hash, self.part_bytes = hashlib.sha256(), 0
 
 
-def _opened(file: MemberSource, at: int) -> s3.Stream:
-    stream = s3.stream(file.key, start=at, store=file.store)
+def _open_stream(file: MemberSource, position: int) -> s3.Stream:
+    stream = s3.stream(file.key, start=position, store=file.store)
     if stream is None:
         raise ContentChanged(file)
     if not file.checksum and stream.etag != file.etag:
