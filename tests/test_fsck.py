@@ -104,7 +104,7 @@ def test_blocks_of_any_size_give_the_same(
     marked.write("f/" + "f" * 32, b"last")
     run()
     expected, figures = found(), Report.objects.first()
-    monkeypatch.setattr("uploads.services.fsck.streams.block.__kwdefaults__", {"most": block})
+    monkeypatch.setattr("uploads.services.fsck.streams.read_block.__kwdefaults__", {"limit": block})
     monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", max(1, block - 1))
     monkeypatch.setattr(streams, "BATCH_PAGES", 1)
     run()
@@ -142,7 +142,7 @@ def test_a_file_that_was_uploaded_during_the_pass_is_no_difference(
 ) -> None:
     """Rows were read before it was there, the second look sees all of it."""
     stored(alice, marked)
-    block = streams.block
+    block = streams.read_block
     late: list[File] = []
 
     def then_uploaded(*args: Any, **kwargs: Any) -> streams.Block:
@@ -151,7 +151,7 @@ def test_a_file_that_was_uploaded_during_the_pass_is_no_difference(
             late.append(stored(alice, marked, key=key(7)))
         return read
 
-    monkeypatch.setattr(diff, "block", then_uploaded)
+    monkeypatch.setattr(diff, "read_block", then_uploaded)
     marked.write(key(7), b"hello")
     assert run()[0] == 0
     assert left() == {"changed": 1}
@@ -326,7 +326,7 @@ def test_any_mixture_is_told_as_the_table_says(
             marked.write(name, BODIES[there])
         if trouble := TABLE[row, there]:
             expected.add((trouble, name))
-    monkeypatch.setattr("uploads.services.fsck.streams.block.__kwdefaults__", {"most": 3})
+    monkeypatch.setattr("uploads.services.fsck.streams.read_block.__kwdefaults__", {"limit": 3})
     monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", 4)
     monkeypatch.setattr(streams, "BATCH_PAGES", 1)
     File.objects.update(updated_at=timezone.now() - LONG_AGO)

@@ -138,7 +138,7 @@ def test_a_listing_out_of_order_is_refused(alice: User, marked: Bucket, monkeypa
 
 
 def test_a_database_that_is_away_is_told_in_one_sentence(marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diff, "block", lambda *_args, **_kwargs: (_ for _ in ()).throw(OperationalError("gone")))
+    monkeypatch.setattr(diff, "read_block", lambda *_args, **_kwargs: (_ for _ in ()).throw(OperationalError("gone")))
     with pytest.raises(CommandError, match="database did not answer") as error:
         call_command("fsck", stdout=io.StringIO())
     assert error.value.returncode == 1
@@ -147,7 +147,7 @@ def test_a_database_that_is_away_is_told_in_one_sentence(marked: Bucket, monkeyp
 
 def test_no_thread_is_left_behind(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     stored(alice, marked)
-    monkeypatch.setattr(diff, "block", lambda *_args, **_kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(diff, "read_block", lambda *_args, **_kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run()[0] == 1
     for thread in threading.enumerate():
         if thread.name == "fsck-listing":

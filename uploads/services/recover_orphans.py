@@ -70,7 +70,7 @@ def adopt_orphans(owner: User, *, apply: bool) -> int:
 
 
 def _create_files(owner: User, folder: Folder, verdicts: Sequence[Verdict], store: str) -> int:
-    items = [verdict.sight.item for verdict in verdicts if verdict.sight.item is not None]
+    items = [verdict.snapshot.item for verdict in verdicts if verdict.snapshot.item is not None]
     objects = [{"key": item.key, "store": store, "size": item.size, "at": item.modified.isoformat()} for item in items]
     lines = io.StringIO("".join(json.dumps(line) + "\n" for line in objects))
     files = [File(**row) for row in recovered_rows(lines, owner_id=owner.pk, folder_id=folder.pk)]

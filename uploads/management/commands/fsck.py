@@ -88,17 +88,23 @@ class Command(AmalgaCommand):
     def _compare(self, scope: Scope, options: dict[str, Any]) -> None:
         with Progress(self.stderr, "fsck", quiet=self._json) as progress:
             observer = RunObserver(self._print, progress.step)
-            report = fsck(scope, observer, resume=options["resume"], empty_is_right=options["expect_empty_database"])
+            report = fsck(
+                scope, observer, resume=options["resume"], allow_empty_database=options["expect_empty_database"]
+            )
         self._conclude(report)
 
-    def _repair(self, scope: Scope, named: int | None) -> None:
-        result = repair(scope, named=named, tell=self._print_repairs)
+    def _repair(self, scope: Scope, confirmed: int | None) -> None:
+        result = repair(scope, confirmed=confirmed, on_result=self._print_repairs)
         if self._json:
-            self.stdout.write(json.dumps({"report": result.report.pk, "mended": result.mended, "left": result.left}))
+            self.stdout.write(
+                json.dumps({"report": result.report.pk, "mended": result.repaired, "left": result.remaining})
+            )
         else:
-            self.stdout.write(f"fsck: {result.mended:,} mended, {result.left:,} left as they are")
-        if result.left:
-            raise CommandError(f"{result.left:,} findings of report {result.report.pk} are not mended.", returncode=1)
+            self.stdout.write(f"fsck: {result.repaired:,} mended, {result.remaining:,} left as they are")
+        if result.remaining:
+            raise CommandError(
+                f"{result.remaining:,} findings of report {result.report.pk} are not mended.", returncode=1
+            )
 
     def _print_repairs(self, finding: Finding, outcome: str) -> None:
         if self._json:

@@ -1,4 +1,4 @@
-"""Bucket and database compared in one merged pass of two sorted streams, and what is provable mended."""
+"""Compare bucket and database in one merged pass over two sorted streams, and repair what is provable."""
 
 from uploads.services.fsck.recheck import BACK
 from uploads.services.fsck.repair import Repaired, repair

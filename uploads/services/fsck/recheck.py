@@ -1,6 +1,6 @@
-"""The second look at what seemed to differ: the row as it is now, then the object itself, then the row once more.
+"""Recheck apparent differences: the current row, then the object itself, then the row once more.
 
-What the first pass saw of a key may be minutes apart on the two sides. Only what is so at one moment is found.
+The first pass may have read the two sides of a key minutes apart. Only what differs at one moment becomes a finding.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from uploads import s3
 from uploads.models import Trouble
 from uploads.models.file import KEY_PATTERN
 from uploads.models.preview import PREVIEW_KEY_PATTERN
-from uploads.services.fsck.streams import PREVIEWS, Row, database_now_value, rows_of
+from uploads.services.fsck.streams import PREVIEWS, Row, rows_by_key, statement_time
 
 KEYS_BATCH_SIZE = 1000
 STORAGE_CONCURRENCY = 8
-OURS = ("f/", PREVIEWS)
-OUR_KEYS = re.compile(f"{KEY_PATTERN}|{PREVIEW_KEY_PATTERN}")
-BACK = "back"  # marked as missing, and there again
+OWN_PREFIXES = ("f/", PREVIEWS)
+OWN_KEYS = re.compile(f"{KEY_PATTERN}|{PREVIEW_KEY_PATTERN}")
+BACK = "back"  # marked as missing, but the object exists again
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Both sides of a key at one moment, which is `at` by the database's clock."""
+    """Both sides of a key at one moment, `at` by the database's clock."""
 
     key: str
     row: Row | None
     item: s3.ObjectInfo | None
     at: datetime
-    elsewhere: bool = False  # a row has the key in another store: it is being moved
+    elsewhere: bool = False  # a row has this key in another store: the file is being moved
 
     def is_young(self, grace: float) -> bool:
         written = self.item is not None and self.item.modified > self.at - timedelta(seconds=grace)
         return written or (self.row is not None and self.row.young)
 
     def agrees(self) -> bool:
-        """Whether the object is what the row says. Rows of previews keep no ETag."""
+        """Whether the object matches the row. Rows of previews have no ETag."""
         if self.row is None or self.item is None or self.row.size != self.item.size:
             return False
         return self.row.etag == self.item.etag or self.key.startswith(PREVIEWS)
@@ -51,24 +51,24 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is wrong with a key; or, without `trouble`, why it was `left`."""
+    """What is wrong with a key or, without `trouble`, why it is skipped."""
 
-    sight: Snapshot
+    snapshot: Snapshot
     trouble: Trouble | None = None
-    left: str = ""
+    skip_reason: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
-        return self.sight.key
+        return self.snapshot.key
 
     @property
     def file_id(self) -> UUID | None:
-        return self.sight.row.file_id if self.sight.row else None
+        return self.snapshot.row.file_id if self.snapshot.row else None
 
 
 def recheck(keys: Collection[str], *, store: str, grace: float) -> list[Verdict]:
-    """A verdict on each key. Some thousand keys at a time, several objects at once.
+    """Return a verdict on each key. Rows are read a thousand at a time, objects several at once.
 
     Raises StorageUnavailable. Safe to repeat; nothing is written.
     """
@@ -76,101 +76,107 @@ def recheck(keys: Collection[str], *, store: str, grace: float) -> list[Verdict]
     ordered = sorted(keys)
     with ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:
         for first in range(0, len(ordered), KEYS_BATCH_SIZE):
-            some = ordered[first : first + KEYS_BATCH_SIZE]
-            at, rows = database_now_value(), rows_of(some, grace=grace)
-            items = threads.map(partial(_head_all, rows=rows, store=store), some)  # the first fault ends them all
-            seen = zip(some, items, strict=True)
-            sights = [_sight(key, rows.get(key, []), item, at=at, store=store) for key, item in seen]
-            verdicts += _settled([classify(sight, grace=grace) for sight in sights], store=store, grace=grace)
+            batch = ordered[first : first + KEYS_BATCH_SIZE]
+            now, rows = statement_time(), rows_by_key(batch, grace=grace)
+            items = threads.map(partial(_head, rows=rows, store=store), batch)  # the first error ends them all
+            pairs = zip(batch, items, strict=True)
+            snapshots = [_snapshot(key, rows.get(key, []), item, at=now, store=store) for key, item in pairs]
+            verdicts += _without_changed(
+                [classify(snapshot, grace=grace) for snapshot in snapshots], store=store, grace=grace
+            )
     return verdicts
 
 
-def classify(sight: Snapshot, *, grace: float) -> Verdict:
-    """What both sides together mean."""
-    row, item = sight.row, sight.item
+def classify(snapshot: Snapshot, *, grace: float) -> Verdict:
+    """Return the verdict on both sides of a key."""
+    row, item = snapshot.row, snapshot.item
     if row is None:
-        return _judge_object(sight, grace=grace)
+        return _classify_object(snapshot, grace=grace)
     if not row.settled and not row.marked:
-        return _snapshots(Trouble.STUCK, sight) if row.late else Verdict(sight, left="moving")
+        return _finding(Trouble.STUCK, snapshot) if row.late else Verdict(snapshot, skip_reason="moving")
     if row.marked and item is None:
-        return Verdict(sight, left="marked")
-    if sight.agrees():
-        if row.marked and not sight.is_young(grace):
-            return _snapshots(Trouble.STUCK, sight, why=BACK)
-        return _snapshots(Trouble.STUCK, sight) if row.late else Verdict(sight, left="changed")
-    if sight.is_young(grace):
-        return Verdict(sight, left="young")
+        return Verdict(snapshot, skip_reason="marked")
+    if snapshot.agrees():
+        if row.marked and not snapshot.is_young(grace):
+            return _finding(Trouble.STUCK, snapshot, why=BACK)
+        return _finding(Trouble.STUCK, snapshot) if row.late else Verdict(snapshot, skip_reason="changed")
+    if snapshot.is_young(grace):
+        return Verdict(snapshot, skip_reason="young")
     if item is None:
-        return _snapshots(Trouble.MISSING, sight)
-    return _snapshots(Trouble.SIZE if row.size != item.size else Trouble.ETAG, sight)
+        return _finding(Trouble.MISSING, snapshot)
+    return _finding(Trouble.SIZE if row.size != item.size else Trouble.ETAG, snapshot)
 
 
-def _judge_object(sight: Snapshot, *, grace: float) -> Verdict:
-    if sight.elsewhere or sight.item is None:
-        return Verdict(sight, left="elsewhere" if sight.elsewhere else "changed")
-    if sight.is_young(grace):
-        return Verdict(sight, left="young")
-    return _snapshots(Trouble.ORPHAN if OUR_KEYS.fullmatch(sight.key) else Trouble.FOREIGN, sight)
+def _classify_object(snapshot: Snapshot, *, grace: float) -> Verdict:
+    if snapshot.elsewhere or snapshot.item is None:
+        return Verdict(snapshot, skip_reason="elsewhere" if snapshot.elsewhere else "changed")
+    if snapshot.is_young(grace):
+        return Verdict(snapshot, skip_reason="young")
+    return _finding(Trouble.ORPHAN if OWN_KEYS.fullmatch(snapshot.key) else Trouble.FOREIGN, snapshot)
 
 
-def _snapshots(trouble: Trouble, sight: Snapshot, **more: Any) -> Verdict:
-    """With copies of both sides: what was found may be mended and go."""
-    detail = dict(more)
-    if sight.row:
-        detail["row"] = {"state": sight.row.state, "size": sight.row.size, "etag": sight.row.etag}
-    if sight.item:
-        modified = sight.item.modified.isoformat()
-        detail["object"] = {"size": sight.item.size, "etag": sight.item.etag, "modified": modified}
-    return Verdict(sight, trouble, detail=detail)
+def _finding(trouble: Trouble, snapshot: Snapshot, **extra: Any) -> Verdict:
+    """Return a verdict with copies of both sides, which a repair may change or delete."""
+    detail = dict(extra)
+    if snapshot.row:
+        detail["row"] = {"state": snapshot.row.state, "size": snapshot.row.size, "etag": snapshot.row.etag}
+    if snapshot.item:
+        modified = snapshot.item.modified.isoformat()
+        detail["object"] = {"size": snapshot.item.size, "etag": snapshot.item.etag, "modified": modified}
+    return Verdict(snapshot, trouble, detail=detail)
 
 
-def _head_all(key: str, *, rows: Mapping[str, list[Row]], store: str) -> s3.ObjectInfo | None:
+def _head(key: str, *, rows: Mapping[str, list[Row]], store: str) -> s3.ObjectInfo | None:
     if any(row.store == store and not row.settled and not row.marked for row in rows.get(key, [])):
-        return None  # whatever is there, the row explains it
+        return None  # the row explains any object
     return s3.head(key, store=store)
 
 
-def _sight(key: str, rows: list[Row], item: s3.ObjectInfo | None, *, at: datetime, store: str) -> Snapshot:
-    own = next((row for row in rows if row.store == store), None)
-    return Snapshot(key, own, item, at, elsewhere=bool(rows) and own is None)
+def _snapshot(key: str, rows: list[Row], item: s3.ObjectInfo | None, *, at: datetime, store: str) -> Snapshot:
+    row = next((row for row in rows if row.store == store), None)
+    return Snapshot(key, row, item, at, elsewhere=bool(rows) and row is None)
 
 
-def _settled(verdicts: list[Verdict], *, store: str, grace: float) -> list[Verdict]:
-    """Without findings whose row has changed while the store was asked."""
-    found = [verdict.key for verdict in verdicts if verdict.trouble]
-    now = rows_of(found, grace=grace) if found else {}
-    kept = []
+def _without_changed(verdicts: list[Verdict], *, store: str, grace: float) -> list[Verdict]:
+    """Withdraw findings whose row changed while the storage was queried."""
+    keys = [verdict.key for verdict in verdicts if verdict.trouble]
+    current = rows_by_key(keys, grace=grace) if keys else {}
+    result = []
     for verdict in verdicts:
-        own = next((row for row in now.get(verdict.key, []) if row.store == store), None)
-        changed = verdict.trouble and (own != verdict.sight.row or (own is None and verdict.key in now))
-        kept.append(Verdict(verdict.sight, left="changed") if changed else verdict)
-    return kept
+        row = next((row for row in current.get(verdict.key, []) if row.store == store), None)
+        changed = verdict.trouble and (row != verdict.snapshot.row or (row is None and verdict.key in current))
+        result.append(Verdict(verdict.snapshot, skip_reason="changed") if changed else verdict)
+    return result
 
 
 def orphaned_multiparts(prefix: str, *, store: str, grace: float) -> Iterator[list[Verdict]]:
-    """Open uploads under our keys that are older than `grace` and that no row explains; looked at twice."""
-    for ours in OURS:
-        if ours.startswith(prefix) or prefix.startswith(ours):
-            uploads = s3.list_multipart_uploads(max(prefix, ours, key=len), store=store)
-            while some := list(islice(uploads, KEYS_BATCH_SIZE)):
-                found = _unexplained(some, store=store, grace=grace)
-                if found:
-                    yield [_verdict(upload) for upload in found if _is_still_open(upload, store=store, grace=grace)]
+    """Yield multipart uploads under our prefixes, older than `grace`, that no row explains even after a recheck."""
+    for own_prefix in OWN_PREFIXES:
+        if own_prefix.startswith(prefix) or prefix.startswith(own_prefix):
+            uploads = s3.list_multipart_uploads(max(prefix, own_prefix, key=len), store=store)
+            while batch := list(islice(uploads, KEYS_BATCH_SIZE)):
+                candidates = _unexplained(batch, store=store, grace=grace)
+                if candidates:
+                    yield [
+                        _multipart_verdict(upload)
+                        for upload in candidates
+                        if _is_still_open(upload, store=store, grace=grace)
+                    ]
 
 
 def _unexplained(uploads: list[s3.OpenMultipart], *, store: str, grace: float) -> list[s3.OpenMultipart]:
-    """The rows are read after the listing: what was begun since is not in it."""
-    latest = database_now_value() - timedelta(seconds=grace)
-    rows = rows_of([upload.key for upload in uploads], grace=grace)
+    """Return the old uploads that no row explains. Rows are read after the listing, which lacks later uploads."""
+    started_before = statement_time() - timedelta(seconds=grace)
+    rows = rows_by_key([upload.key for upload in uploads], grace=grace)
     return [
         upload
         for upload in uploads
-        if upload.initiated < latest and not any(_explains(row, store) for row in rows.get(upload.key, []))
+        if upload.initiated < started_before and not any(_explains(row, store) for row in rows.get(upload.key, []))
     ]
 
 
 def _explains(row: Row, store: str) -> bool:
-    """A file on its way, or one of another store that is perhaps being moved here."""
+    """Whether the row explains an upload: its file is being uploaded, or perhaps moved here from another store."""
     return row.store != store or not (row.settled or row.marked)
 
 
@@ -180,6 +186,6 @@ def _is_still_open(upload: s3.OpenMultipart, *, store: str, grace: float) -> boo
     )
 
 
-def _verdict(upload: s3.OpenMultipart) -> Verdict:
-    sight = Snapshot(upload.key, None, None, upload.initiated)
-    return Verdict(sight, Trouble.MULTIPART, detail={"upload": upload.id, "initiated": upload.initiated.isoformat()})
+def _multipart_verdict(upload: s3.OpenMultipart) -> Verdict:
+    snapshot = Snapshot(upload.key, None, None, upload.initiated)
+    return Verdict(snapshot, Trouble.MULTIPART, detail={"upload": upload.id, "initiated": upload.initiated.isoformat()})

@@ -1,5 +1,7 @@
-"""Mending what a run of fsck found, where it is provable what is right. Nothing is lost by any of it: no object is
-removed but one that has a copy under `quarantine/`, and no row is."""
+"""Repair findings of fsck where the right state is provable.
+
+No repair loses anything: an object is only deleted after a copy under `quarantine/` exists, and no row is deleted.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ from uploads.services.assemble import resume_completion
 from uploads.services.bucket_owner import require_marker
 from uploads.services.fsck.recheck import BACK, Snapshot, Verdict, recheck
 from uploads.services.fsck.run import COMMAND, Refused, Scope
-from uploads.services.fsck.streams import BLOCK_SECONDS, END_OF_TIME, PREVIEWS, rows_of
+from uploads.services.fsck.streams import BLOCK_SECONDS, END_OF_TIME, PREVIEWS, rows_by_key
 from uploads.services.preview_tasks import request_previews
 from uploads.services.restore_guard import require_removal
 
@@ -58,19 +60,19 @@ SELECT (SELECT count(*) FROM uploads_file WHERE store = %(store)s AND key >= %(p
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """The report whose findings were worked through, how many were mended now, and how many are left as they are."""
+    """The report whose findings were processed, how many this run repaired, and how many remain."""
 
     report: Report
-    mended: int
-    left: int
+    repaired: int
+    remaining: int
 
 
-def repair(scope: Scope, *, named: int | None, tell: Callable[[Finding, str], None]) -> Repaired:
-    """Mend the findings of the last complete run of this scope that are provable, each after another look.
+def repair(scope: Scope, *, confirmed: int | None, on_result: Callable[[Finding, str], None]) -> Repaired:
+    """Repair the provable findings of the last complete run of this scope, each after a recheck.
 
-    `tell` hears of each finding what became of it. Safe to repeat and to end anywhere: it goes on with what is left.
-    Raises Refused when there is no such run, or when it is too much to mend without being `named` as a number;
-    StorageUnavailable, DatabaseError.
+    `on_result` is called with each finding and its outcome. Safe to repeat and to interrupt: the next call continues
+    with the remaining findings. Raises Refused if there is no such run, or if there are more findings than is
+    plausible and `confirmed` is not their number; StorageUnavailable, DatabaseError.
     """
     try:
         require_marker(scope.store)
@@ -78,139 +80,143 @@ def repair(scope: Scope, *, named: int | None, tell: Callable[[Finding, str], No
     except (WrongMarker, ValidationFailed, Paused) as problem:
         raise Refused(problem.message) from problem
     report = complete_run(scope)
-    open_ones = Finding.objects.filter(PROVABLE, report=report, mended="")
-    _require_modest(scope, open_ones.count(), named)
-    mended, last = 0, 0
-    while some := list(open_ones.filter(pk__gt=last).order_by("pk")[:BATCH]):
-        verdicts = recheck([finding.key for finding in some], store=scope.store, grace=scope.grace)
+    open_findings = Finding.objects.filter(PROVABLE, report=report, mended="")
+    _require_plausible(scope, open_findings.count(), confirmed)
+    repaired, last_id = 0, 0
+    while batch := list(open_findings.filter(pk__gt=last_id).order_by("pk")[:BATCH]):
+        verdicts = recheck([finding.key for finding in batch], store=scope.store, grace=scope.grace)
         by_key = {verdict.key: verdict for verdict in verdicts}
-        mended += sum(_repair_batch(finding, by_key.get(finding.key), scope, tell) for finding in some)
-        last = some[-1].pk
-    left = report.findings.filter(mended="").count()
+        repaired += sum(_settle_finding(finding, by_key.get(finding.key), scope, on_result) for finding in batch)
+        last_id = batch[-1].pk
+    remaining = report.findings.filter(mended="").count()
     summary = {**report.summary, "mended": report.findings.exclude(mended="").count()}
-    Report.objects.filter(pk=report.pk).update(summary=summary)  # it ended when the comparison did
-    return Repaired(report, mended, left)
+    Report.objects.filter(pk=report.pk).update(summary=summary)  # `ended_at` stays that of the comparison
+    return Repaired(report, repaired, remaining)
 
 
 def complete_run(scope: Scope) -> Report:
-    """The last one of this scope, if it is of the last 24 hours; else Refused."""
+    """Return the last complete run of this scope. Raises Refused unless it ended in the last 24 hours."""
     runs = Report.objects.filter(command=COMMAND, scope=str(scope))
-    last = runs.filter(outcome__in=[RunOutcome.AGREED, RunOutcome.DIFFERENCES], ended_at__gt=Now() - VALID_FOR).first()
-    if last is None:
+    report = runs.filter(
+        outcome__in=[RunOutcome.AGREED, RunOutcome.DIFFERENCES], ended_at__gt=Now() - VALID_FOR
+    ).first()
+    if report is None:
         raise Refused("This needs a complete run of the last 24 hours: run fsck with the same scope first.")
-    return last
+    return report
 
 
-def _require_modest(scope: Scope, count: int, named: int | None) -> None:
-    """A mistake of ours, or a bucket that is not the right one, would show as many differences."""
+def _require_plausible(scope: Scope, count: int, confirmed: int | None) -> None:
+    """Raise Refused for many findings without confirmation: a bug or a wrong bucket would show as many differences."""
     end = scope.prefix + END_OF_TIME
-    asked = {"store": scope.store, "prefix": scope.prefix, "end": end}
-    ((rows,),) = fetch_with_timeout(COUNT, asked, seconds=BLOCK_SECONDS)
-    if named is not None and named != count:
-        raise Refused(f"--mend says {named:,}, but there are {count:,} findings to mend. Nothing was changed.")
-    if named is None and count * 100 > rows * MAX_PERCENT:
+    parameters = {"store": scope.store, "prefix": scope.prefix, "end": end}
+    ((rows,),) = fetch_with_timeout(COUNT, parameters, seconds=BLOCK_SECONDS)
+    if confirmed is not None and confirmed != count:
+        raise Refused(f"--mend says {confirmed:,}, but there are {count:,} findings to mend. Nothing was changed.")
+    if confirmed is None and count * 100 > rows * MAX_PERCENT:
         raise Refused(
             f"{count:,} findings to mend are more than {MAX_PERCENT} % of {rows:,} rows. Look at report and settings: "
             f"is it the right bucket, and the right database? If so, run it again with --mend {count}."
         )
 
 
-def _repair_batch(
-    finding: Finding, verdict: Verdict | None, scope: Scope, tell: Callable[[Finding, str], None]
+def _settle_finding(
+    finding: Finding, verdict: Verdict | None, scope: Scope, on_result: Callable[[Finding, str], None]
 ) -> bool:
-    """Whether the finding is settled now. One that cannot be is told with the reason."""
+    """Return whether the finding is settled now. `on_result` gets the reason for one that cannot be."""
     if verdict is None or verdict.trouble != finding.trouble:
-        if verdict is not None and verdict.left == "young":
-            tell(finding, "changed a short time ago: left alone")
+        if verdict is not None and verdict.skip_reason == "young":
+            on_result(finding, "changed a short time ago: left alone")
             return False
-        return _note(finding, NO_LONGER, tell)
+        return _record(finding, NO_LONGER, on_result)
     try:
-        done = _repaired_line(verdict.sight, scope)
+        outcome = _repair_finding(verdict.snapshot, scope)
     except Conflict as problem:
-        tell(finding, problem.message)
+        on_result(finding, problem.message)
         return False
-    return _note(finding, done, tell)
+    return _record(finding, outcome, on_result)
 
 
-def _repaired_line(sight: Snapshot, scope: Scope) -> str:
-    """Mend it; in a word, how. Empty when it was too late for that."""
-    if sight.row is None:
-        return _quarantine(sight, scope)
-    if sight.key.startswith(PREVIEWS):
-        return _make_again(sight)
-    if sight.row.state == State.COMPLETING:
-        return _resolve(sight.row.file_id)
-    return _unmark(sight) if sight.row.marked else _mark(sight)
+def _repair_finding(snapshot: Snapshot, scope: Scope) -> str:
+    """Repair one finding. Return the outcome, or "" if its row or object has changed."""
+    if snapshot.row is None:
+        return _quarantine(snapshot, scope)
+    if snapshot.key.startswith(PREVIEWS):
+        return _remake_preview(snapshot)
+    if snapshot.row.state == State.COMPLETING:
+        return _resolve(snapshot.row.file_id)
+    return _mark_present(snapshot) if snapshot.row.marked else _mark_missing(snapshot)
 
 
-def _note(finding: Finding, done: str, tell: Callable[[Finding, str], None]) -> bool:
-    if done:
-        Finding.objects.filter(pk=finding.pk).update(mended=done)
+def _record(finding: Finding, outcome: str, on_result: Callable[[Finding, str], None]) -> bool:
+    if outcome:
+        Finding.objects.filter(pk=finding.pk).update(mended=outcome)
         quoted = field_value(finding.key)
-        logger.info("fsck_mended trouble=%s key=%s file=%s by=%s", finding.trouble, quoted, finding.file_id, done)
-    tell(finding, done or "changed meanwhile: left alone")
-    return bool(done)
+        logger.info("fsck_mended trouble=%s key=%s file=%s by=%s", finding.trouble, quoted, finding.file_id, outcome)
+    on_result(finding, outcome or "changed meanwhile: left alone")
+    return bool(outcome)
 
 
 # --- what is provable -------------------------------------------------------------------------
 
 
 def _resolve(pk: UUID) -> str:
-    """Publish a finished upload, or whatever else the store shows to be right."""
+    """Complete, reopen or give up a stuck upload, by what the storage has."""
     file = File.objects.filter(pk=pk).first()
     if file is None:
         return ""
     resume_completion(file)
-    now = File.objects.filter(pk=pk).first()
-    done = {State.AVAILABLE: "published", State.UPLOADING: "opened again", State.DELETING: "given up"}
-    told = done.get(State(now.state), "") if now else "given up"
-    if told:
-        Event.objects.record(Action.REPAIR, file=now or file, what=told)
-    return told
+    current = File.objects.filter(pk=pk).first()
+    outcomes = {State.AVAILABLE: "published", State.UPLOADING: "opened again", State.DELETING: "given up"}
+    outcome = outcomes.get(State(current.state), "") if current else "given up"
+    if outcome:
+        Event.objects.record(Action.REPAIR, file=current or file, what=outcome)
+    return outcome
 
 
-def _mark(sight: Snapshot) -> str:
-    """Its object is not there: people are told so, instead of getting an error of the store's."""
-    return _rebase(sight, ChecksumStatus.MISSING, "marked as missing")
+def _mark_missing(snapshot: Snapshot) -> str:
+    """Mark a file whose object is missing, so that pages say so instead of linking to an error of the storage."""
+    return _set_checksum_status(snapshot, ChecksumStatus.MISSING, "marked as missing")
 
 
-def _unmark(sight: Snapshot) -> str:
-    """The object is there again, as the row says. Its bytes are only a claim until they are read."""
-    basis = ChecksumStatus.CLAIMED if sight.row and sight.row.checksum else ChecksumStatus.UNREAD
-    return _rebase(sight, basis, "there again")
+def _mark_present(snapshot: Snapshot) -> str:
+    """Clear the mark of a file whose object exists again. Its checksum is unverified until the bytes are read."""
+    basis = ChecksumStatus.CLAIMED if snapshot.row and snapshot.row.checksum else ChecksumStatus.UNREAD
+    return _set_checksum_status(snapshot, basis, "there again")
 
 
-def _rebase(sight: Snapshot, basis: ChecksumStatus, told: str) -> str:
-    if sight.row is None:
+def _set_checksum_status(snapshot: Snapshot, basis: ChecksumStatus, outcome: str) -> str:
+    if snapshot.row is None:
         return ""
-    was = Q(checksum_basis=ChecksumStatus.MISSING)
-    same = File.objects.filter(
-        ~was if basis == ChecksumStatus.MISSING else was, pk=sight.row.file_id, store=sight.row.store
+    is_missing = Q(checksum_basis=ChecksumStatus.MISSING)
+    rows = File.objects.filter(
+        ~is_missing if basis == ChecksumStatus.MISSING else is_missing,
+        pk=snapshot.row.file_id,
+        store=snapshot.row.store,
     )
     with transaction.atomic():
-        same = same.filter(state__in=STORED, etag=sight.row.etag, size=sight.row.size)
-        if not same.update(checksum_basis=basis, updated_at=Now()):
+        rows = rows.filter(state__in=STORED, etag=snapshot.row.etag, size=snapshot.row.size)
+        if not rows.update(checksum_basis=basis, updated_at=Now()):
             return ""
-        Event.objects.record(Action.REPAIR, file=File.objects.get(pk=sight.row.file_id), what=told)
-    return told
+        Event.objects.record(Action.REPAIR, file=File.objects.get(pk=snapshot.row.file_id), what=outcome)
+    return outcome
 
 
-def _make_again(sight: Snapshot) -> str:
-    """A preview is made of its file: it may as well be made once more."""
-    previews: QuerySet[Preview] = Preview.objects.filter(key=sight.key, state=PreviewState.READY)
-    if sight.row is None or not previews.update(state=PreviewState.MAKING, lease_until=seconds_from_now(0)):
+def _remake_preview(snapshot: Snapshot) -> str:
+    """Request a preview again: it can always be made from its file."""
+    previews: QuerySet[Preview] = Preview.objects.filter(key=snapshot.key, state=PreviewState.READY)
+    if snapshot.row is None or not previews.update(state=PreviewState.MAKING, lease_until=seconds_from_now(0)):
         return ""
-    request_previews([sight.row.file_id])
+    request_previews([snapshot.row.file_id])
     return "to be made again"
 
 
-def _quarantine(sight: Snapshot, scope: Scope) -> str:
-    """Copy, look at the copy, look once more at the object and for a row; only then the object goes."""
-    if sight.item is None:
+def _quarantine(snapshot: Snapshot, scope: Scope) -> str:
+    """Copy the object and verify the copy; check the object and the rows once more; only then delete the object."""
+    if snapshot.item is None:
         return ""
-    s3.quarantine(sight.item, store=scope.store)
-    unchanged = s3.head(sight.key, store=scope.store) == sight.item
-    if not unchanged or rows_of([sight.key], grace=scope.grace):
+    s3.quarantine(snapshot.item, store=scope.store)
+    unchanged = s3.head(snapshot.key, store=scope.store) == snapshot.item
+    if not unchanged or rows_by_key([snapshot.key], grace=scope.grace):
         return ""
-    removed = s3.delete(sight.key, etag=sight.item.etag, store=scope.store)
+    removed = s3.delete(snapshot.key, etag=snapshot.item.etag, store=scope.store)
     return "moved to quarantine" if removed else ""

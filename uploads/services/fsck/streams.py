@@ -1,4 +1,4 @@
-"""Bucket and database as sorted streams of lines."""
+"""Read bucket and database as sorted streams of lines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def encode_line(key: str, size: int, etag: str) -> str:
 
 def decode_key(line: str) -> str:
     key = line.rsplit("\t", 2)[0]
-    return key if "\\" not in key else _unescaped(key)
+    return key if "\\" not in key else _unescape(key)
 
 
 def decode_size(line: str) -> int:
@@ -43,13 +43,13 @@ def decode_lines(text: str) -> list[str]:
     return [f"{line}\n" for line in text.split("\n")[:-1]]
 
 
-def _unescaped(key: str) -> str:
+def _unescape(key: str) -> str:
     plain = {"\\\\": "\\", "\\t": "\t", "\\n": "\n"}
-    return ESCAPED.sub(lambda found: plain[found[0]], key)
+    return ESCAPED.sub(lambda match: plain[match[0]], key)
 
 
 class Tally:
-    """What one side holds: how many, how many bytes, and the SHA-256 of its lines."""
+    """The totals of one side: count, bytes, and the SHA-256 of its lines."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -66,8 +66,8 @@ class Tally:
         self._digest.update(text.encode())
 
     def add_lines(self, lines: Iterable[str]) -> None:
-        kept = list(lines)
-        self.add("".join(kept), count=len(kept), bytes=sum(map(decode_size, kept)))
+        added = list(lines)
+        self.add("".join(added), count=len(added), bytes=sum(map(decode_size, added)))
 
 
 BATCH_PAGES = 5
@@ -77,14 +77,14 @@ WAIT_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Neighbouring objects: keys, sizes, and one line `key TAB size TAB etag` of each."""
+    """Consecutive objects: keys, sizes, and one line `key TAB size TAB etag` of each."""
 
     keys: list[str]
     sizes: list[int]
     lines: list[str]
 
     def cut(self, upto: str) -> tuple[Batch, Batch]:
-        """What is not behind this key, and the rest."""
+        """Split the batch after this key."""
         end = bisect_right(self.keys, upto)
         return (
             Batch(self.keys[:end], self.sizes[:end], self.lines[:end]),
@@ -93,15 +93,15 @@ class Batch:
 
 
 @contextmanager
-def listed(prefix: str, *, after: str, store: str) -> Iterator[Iterator[Batch]]:
-    """All objects of a range, some thousands at a time. Raises in the caller's thread what the listing raises."""
+def list_batches(prefix: str, *, after: str, store: str) -> Iterator[Iterator[Batch]]:
+    """List all objects of a range in a thread, thousands at a time. The caller gets the errors of the listing."""
     stop = threading.Event()
-    found: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
+    received: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
 
     def put(item: Batch | BaseException | None) -> None:
         while not stop.is_set():
             try:
-                found.put(item, timeout=WAIT_SECONDS)
+                received.put(item, timeout=WAIT_SECONDS)
             except queue.Full:
                 continue
             return
@@ -114,18 +114,18 @@ def listed(prefix: str, *, after: str, store: str) -> Iterator[Iterator[Batch]]:
                     if stop.is_set():
                         return
             put(None)
-        except BaseException as fault:  # told by whoever takes it out
+        except BaseException as fault:  # raised where the queue is read
             put(fault)
 
     threading.Thread(target=read, name="fsck-listing", daemon=True).start()
     try:
-        yield _taken(found)
+        yield _received(received)
     finally:
         stop.set()
 
 
-def _taken(found: queue.Queue[Batch | BaseException | None]) -> Iterator[Batch]:
-    while (item := found.get()) is not None:
+def _received(received: queue.Queue[Batch | BaseException | None]) -> Iterator[Batch]:
+    while (item := received.get()) is not None:
         if isinstance(item, BaseException):
             raise item
         yield item
@@ -133,9 +133,9 @@ def _taken(found: queue.Queue[Batch | BaseException | None]) -> Iterator[Batch]:
 
 def _batches(prefix: str, *, after: str, store: str) -> Generator[Batch]:
     pages = s3.list_objects(prefix, after=after, store=store)
-    while chosen := list(islice(pages, BATCH_PAGES)):
+    while next_pages := list(islice(pages, BATCH_PAGES)):
         batch = Batch([], [], [])
-        for page in chosen:
+        for page in next_pages:
             batch.keys.extend(page.keys)
             batch.sizes.extend(page.sizes)
             batch.lines.extend(map(encode_line, page.keys, page.sizes, _etags(page)))
@@ -143,7 +143,7 @@ def _batches(prefix: str, *, after: str, store: str) -> Generator[Batch]:
 
 
 def _etags(page: s3.Page) -> list[str]:
-    """Rows of previews keep none, so that none is compared."""
+    """Return the ETags of a page, empty for previews: their rows have none to compare."""
     first, end = bisect_left(page.keys, PREVIEWS), bisect_left(page.keys, BEHIND_PREVIEWS)
     return page.etags[:first] + [""] * (end - first) + page.etags[end:] if first < end else page.etags
 
@@ -153,12 +153,12 @@ BLOCK_SECONDS = 300.0  # for a block of rows that lie all over a cold disk
 END_OF_TIME = "\U0010ffff"
 PREVIEWS, BEHIND_PREVIEWS = "p/", "p0"
 
-# What a row means for its object:
+# What the state of a row says about its object:
 # settled   the object is there, with this size and ETag
-# moving    an object may come or go any moment; the row explains it
+# moving    the object can be created or deleted at any moment; the row explains it
 # marked    known to be missing
-# told is the key as COPY would write it: what was brought in with a bucket may hold any character
-# late      should have moved on: Postgres's clock is past the moment by more than the grace
+# told      the key as COPY would write it: imported keys can contain any character
+# late      stuck: by Postgres's clock its deadline has passed by more than the grace period
 FILES = r"""
 SELECT key, CASE WHEN origin = 'uploaded' THEN key
     ELSE replace(replace(replace(key, '\', '\\'), E'\t', '\t'), E'\n', '\n') END AS told,
@@ -173,7 +173,7 @@ SELECT key, CASE WHEN origin = 'uploaded' THEN key
         WHEN 'trashed' THEN purge_after
     END < statement_timestamp() - %(grace)s, false) AS late
 FROM uploads_file"""
-# Rows of previews keep no ETag, so theirs is left out on both sides.
+# Rows of previews have no ETag, so both sides leave it out.
 PREVIEWS_TOO = """
 SELECT key, key, size, '' AS etag, file_id, store, state::text, '' AS checksum, made_at AS changed_at,
     state = 'ready' AS settled, false AS marked, made_at > statement_timestamp() - %(grace)s AS young,
@@ -194,7 +194,7 @@ FROM"""
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Neighbouring rows. `text` has one line `key TAB size TAB etag` for each that is settled."""
+    """Consecutive rows. `text` has one line `key TAB size TAB etag` for each settled row."""
 
     upto: str
     settled: int
@@ -206,10 +206,10 @@ class Block:
 
 
 class Row(NamedTuple):
-    """What is written of a key now."""
+    """The current row of a key."""
 
     key: str
-    told: str
+    escaped_key: str
     size: int
     etag: str
     file_id: UUID
@@ -224,7 +224,7 @@ class Row(NamedTuple):
 
 
 class Range(NamedTuple):
-    """Rows of a store whose key begins with `prefix` and comes behind `after`, up to and with `upto`."""
+    """The rows of a store whose keys begin with `prefix` and lie after `after`, up to and including `upto`."""
 
     store: str
     prefix: str
@@ -232,30 +232,30 @@ class Range(NamedTuple):
     upto: str
 
 
-def block(of: Range, *, grace: float, most: int = BLOCK_ROWS) -> Block:
-    """The first rows of the range, at most `most`. `upto` of the answer says how far it goes; it may be the end."""
-    asked = {**of._asdict(), "grace": timedelta(seconds=grace), "most": most}
+def read_block(key_range: Range, *, grace: float, limit: int = BLOCK_ROWS) -> Block:
+    """Return up to `limit` rows from the start of the range. The block's `upto` says how far it goes."""
+    parameters = {**key_range._asdict(), "grace": timedelta(seconds=grace), "most": limit}
     rows = FILES + BETWEEN
-    if of.upto >= PREVIEWS and max(of.after, of.prefix) < BEHIND_PREVIEWS:
+    if key_range.upto >= PREVIEWS and max(key_range.after, key_range.prefix) < BEHIND_PREVIEWS:
         rows = BOTH.format(files=rows, previews=PREVIEWS_TOO + BETWEEN)
     ((count, last, settled, size, text, *keys),) = fetch_with_timeout(
-        f"{BLOCK} ({rows}) AS ordered", asked, seconds=BLOCK_SECONDS
+        f"{BLOCK} ({rows}) AS ordered", parameters, seconds=BLOCK_SECONDS
     )
-    return Block(last if count == most else of.upto, settled, size, text, *map(frozenset, keys))
+    return Block(last if count == limit else key_range.upto, settled, size, text, *map(frozenset, keys))
 
 
-def rows_of(keys: Collection[str], *, grace: float) -> dict[str, list[Row]]:
-    """Every row with one of these keys, in whatever store, as it is at this moment."""
-    found: dict[str, list[Row]] = {}
+def rows_by_key(keys: Collection[str], *, grace: float) -> dict[str, list[Row]]:
+    """Return every current row with one of these keys, in any store."""
+    by_key: dict[str, list[Row]] = {}
     union = f"{FILES} WHERE key = ANY(%(keys)s) UNION ALL {PREVIEWS_TOO} WHERE key = ANY(%(keys)s)"
-    asked = {"keys": list(keys), "grace": timedelta(seconds=grace)}
-    for row in map(Row._make, fetch_with_timeout(union, asked, seconds=BLOCK_SECONDS)):
-        found.setdefault(row.key, []).append(row)
-    return found
+    parameters = {"keys": list(keys), "grace": timedelta(seconds=grace)}
+    for row in map(Row._make, fetch_with_timeout(union, parameters, seconds=BLOCK_SECONDS)):
+        by_key.setdefault(row.key, []).append(row)
+    return by_key
 
 
-def database_now_value() -> datetime:
-    """The database's time."""
+def statement_time() -> datetime:
+    """Return the database's time."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp()")
         now: datetime = cursor.fetchall()[0][0]
