@@ -50,7 +50,7 @@ def etag_of(body: bytes) -> str:
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
-def chosen_ids(chosen: selection.Candidate) -> list[Any]:
+def chosen_ids(chosen: selection.Selection) -> list[Any]:
     return [file.pk for file in iter(lambda: next(chosen.files, None), None)]
 
 
@@ -204,14 +204,14 @@ def test_a_file_that_goes_while_it_is_read_is_no_finding(
 
     monkeypatch.setattr(s3, "stream", gone_by_now)
     report = Report.objects.create(command="verify")
-    counts = Run(iter_of(file), report=report, parallel=1, pace=in_this_thread(monkeypatch)).go()
+    counts = Run(iter_of(file), report=report, parallel=1, pace=in_this_thread(monkeypatch)).run()
     assert counts.total() == 0
     assert found() == set()
     assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
 
 
-def iter_of(file: File) -> selection.Candidate:
-    return selection.Candidate(iter([file]))
+def iter_of(file: File) -> selection.Selection:
+    return selection.Selection(iter([file]))
 
 
 def in_this_thread(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
@@ -280,7 +280,7 @@ def test_a_slow_rate_asks_for_small_pieces() -> None:
 def test_who_is_asked_to_stop_does_not_count_what_is_read_by_half(sender: Sender) -> None:
     sender.send(BODY)
     pace = RateLimiter(stop=lambda: pace.bytes > 0)
-    counts = Run(unverified_claims(), pace=pace).go()
+    counts = Run(unverified_claims(), pace=pace).run()
     assert counts.total() == 0
     assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
     with pytest.raises(Stopped):
@@ -315,7 +315,7 @@ def test_two_at_once_do_no_harm(alice: User, bucket: Bucket) -> None:
 
     def one(_number: int) -> Any:
         try:
-            return Run(least_recent(), parallel=2).go()
+            return Run(least_recent(), parallel=2).run()
         finally:
             connection.close()
 

@@ -22,7 +22,7 @@ from uploads.management.commands import verify as verify_command
 from uploads.models import ChecksumStatus, File, Preview, PreviewKind, Report, RunOutcome, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services import queue
-from uploads.services.verify import Candidate, RateLimiter, Run, runner
+from uploads.services.verify import RateLimiter, Run, Selection, runner
 from uploads.services.verify.results import Verdict
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -105,7 +105,7 @@ def test_the_other_store_is_swept_all_the_same(alice: User, bucket: Bucket, wron
     }  # fmt: skip
     here, there = (shelf.add_file(alice, state=State.DELETING, store=store) for store in ("", "old"))
     told: list[str] = []
-    assert services.sweep(refused=told.append)["erased"] == 1
+    assert services.sweep(on_refusal=told.append)["erased"] == 1
     assert len(told) == 1
     assert [file.pk for file in File.objects.all()] == [there.pk] != [here.pk]
 
@@ -231,7 +231,7 @@ def test_the_worker_settles_nothing_and_tries_again_later(
 
 
 def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "SETTLED_WITHIN_SECONDS", 1e9)  # all at once
+    monkeypatch.setattr(runner, "SAVE_SECONDS", 1e9)  # all at once
     files = read_files(alice, bucket, 13)
     for file in files[:11]:
         bucket.delete(file.key)
@@ -250,11 +250,11 @@ def test_a_run_that_stops_has_believed_a_few_at_most(alice: User, bucket: Bucket
     for file in read_files(alice, bucket, 13):
         bucket.delete(file.key)
     assert run("verify", "--level", "1")[0] == 2
-    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() <= runner.FEW
+    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() <= runner.MIN_ALLOWED_MISSING
 
 
 def test_of_many_files_one_in_a_hundred_may_be_missing() -> None:
-    run = Run(Candidate(iter(()), total=1_200))
+    run = Run(Selection(iter(()), total=1_200))
     lost = [Verdict(File(checksum_basis=ChecksumStatus.READ), ChecksumStatus.MISSING) for _ in range(13)]
     run._refuse_too_many(lost[:12])
     with pytest.raises(runner.TooManyMissing, match="believes that of 12"):

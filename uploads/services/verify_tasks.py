@@ -102,7 +102,7 @@ class _TaskRun:
             self._retry([str(file.pk), *rest], digests, tries)
             return False
         try:
-            is_complete = hasher.run(enough=lambda: self.is_over() and len(hasher.digests) > min_digests)
+            is_complete = hasher.run(should_pause=lambda: self.is_over() and len(hasher.digests) > min_digests)
             self.verified += len(save_results([judge(hasher)])) if is_complete else 0
         except DatabaseError:
             raise

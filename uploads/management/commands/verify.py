@@ -19,12 +19,12 @@ from uploads.management.base import AmalgaCommand
 from uploads.management.cli import Progress, Stop, bytes_per_second, graceful_shutdown, stopped
 from uploads.models import File, Report, RunOutcome
 from uploads.services.verify import (
-    Candidate,
     RateLimiter,
     Run,
+    Selection,
+    by_ids,
     differences,
     least_recent,
-    named,
     unverified,
     unverified_claims,
 )
@@ -94,7 +94,7 @@ class Command(AmalgaCommand):
         run = Run(
             unverified_claims(), parallel=options["parallel"], pace=limiter, expect_missing=options["expect_missing"]
         )
-        run.go()
+        run.run()
         if run.refusal is not None:
             self.stderr.write(f"verify: {run.refusal.message}")
 
@@ -103,7 +103,7 @@ class Command(AmalgaCommand):
         with _report(scope) as report:
             self._check_heads(stop, options, candidates, report)
 
-    def _check_heads(self, stop: Stop, options: dict[str, Any], candidates: Candidate, report: Report | None) -> None:
+    def _check_heads(self, stop: Stop, options: dict[str, Any], candidates: Selection, report: Report | None) -> None:
         limiter = RateLimiter(rate=options["rate"], stop=lambda: stop.requested)
         total_bytes = candidates.total_bytes if options["level"] == 2 else None
         with Progress(
@@ -112,10 +112,10 @@ class Command(AmalgaCommand):
             run = Run(
                 candidates, level=options["level"], parallel=options["parallel"], pace=limiter, report=report,
                 expect_missing=options["expect_missing"],
-                told=self._silent if options["json"] else self._print,
-                ticked=lambda done: progress.step(done - progress.done, bytes=limiter.bytes - progress.bytes),
+                on_problem=self._silent if options["json"] else self._print,
+                on_tick=lambda done: progress.step(done - progress.done, bytes=limiter.bytes - progress.bytes),
             )  # fmt: skip
-            counts = run.go()
+            counts = run.run()
         if report is not None:
             reason = {"reason": run.refusal.message} if run.refusal else {}
             report.end(_outcome(run), **counts, bytes=limiter.bytes, **reason)
@@ -127,7 +127,7 @@ class Command(AmalgaCommand):
             raise CommandError(run.refusal.message, returncode=2)
         if run.stopped:
             raise stopped()
-        if run.store_is_away:
+        if run.storage_unavailable:
             message = "The store does not answer. What is done stays done; run it again later to go on."
             raise CommandError(message, returncode=1)
         if differences(counts):
@@ -165,14 +165,14 @@ def _validate_options(options: dict[str, Any]) -> None:
         raise CommandError(message, returncode=2)
 
 
-def _candidates(options: dict[str, Any]) -> tuple[Candidate, str]:
+def _candidates(options: dict[str, Any]) -> tuple[Selection, str]:
     """Return the files and the scope for the report. Single files and claimed checksums have no report: ""."""
     level, ids = options["level"], options["ids"]
     if ids:
         available = set(File.objects.available().filter(pk__in=ids).values_list("pk", flat=True))
         if unknown := set(ids) - available:
             raise CommandError(f"No available file: {', '.join(sorted(map(str, unknown)))}", returncode=2)
-        return named(ids), ""
+        return by_ids(ids), ""
     if options["sample"]:
         return least_recent(options["sample"]), f"level 2, {options['sample']} of all"
     if options["all"] or level == 1:
@@ -183,7 +183,7 @@ def _candidates(options: dict[str, Any]) -> tuple[Candidate, str]:
 def _outcome(run: Run) -> RunOutcome:
     if run.refusal is not None:
         return RunOutcome.REFUSED
-    if run.stopped or run.store_is_away:
+    if run.stopped or run.storage_unavailable:
         return RunOutcome.STOPPED
     return RunOutcome.DIFFERENCES if differences(run.counts) else RunOutcome.AGREED
 

@@ -1,4 +1,4 @@
-"""An object read from its first byte to its last, and the checksum that its bytes have."""
+"""Read an object from its first byte to its last, and compute its checksum."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ PAUSE_SECONDS = 0.5
 
 
 class Pace(Protocol):
-    """How fast to read. Called with the number of bytes that came, before the next are asked for: it may wait, and it
-    may raise to end the reading."""
+    """Limits the reading speed. Called with the number of bytes of each read: it can wait, or raise to stop."""
 
-    chunk: int  # bytes to ask for at once
+    chunk: int  # bytes to read at once
 
     def __call__(self, count: int) -> None: ...
 
@@ -42,92 +41,97 @@ def never() -> bool:
 
 
 class ResumableHasher:
-    """One object on its way through the hash. It may be left at the end of a part, and gone on with in another process
-    that is given the digests of the parts so far. Memory does not grow with the object."""
+    """Hashes one object. It can pause at the end of a part, and another process can resume with the digests so far.
+
+    Memory does not grow with the object.
+    """
 
     def __init__(self, file: File, digests: Iterable[str] = ()) -> None:
         self.file = file
-        self.digests = list(digests)  # base64, of the parts that are read
+        self.digests = list(digests)  # base64, of the parts that were read
         self.missing = self.archived = False
-        self.size: int | None = None  # as the store has it
+        self.size: int | None = None  # in the storage
         self.etag = self.content_encoding = ""
         self.first_bytes = b""
-        self._at = min(len(self.digests) * file.part_size, file.size)
+        self._position = min(len(self.digests) * file.part_size, file.size)
         self._part = hashlib.sha256()
-        self._room = file.part_size
+        self._part_left = file.part_size
 
     @property
     def checksum(self) -> str:
-        """Of the whole, as S3 reckons it over parts of the row's size. To be asked for at the end."""
+        """Return the composite checksum, as S3 computes it over parts of the row's size. Valid at the end only."""
         return checksum_of(self.digests)
 
-    def run(self, *, pace: Pace = FULL_SPEED, enough: Callable[[], bool] = never) -> bool:
-        """Read on. True at the end, and as soon as it is certain that these are not the announced bytes: no object is
-        there (`missing`), or one of another `size`. False where `enough` said so at the end of a part.
+    def run(self, *, pace: Pace = FULL_SPEED, should_pause: Callable[[], bool] = never) -> bool:
+        """Read on. Return False if `should_pause` returned True at the end of a part.
 
-        Goes on where a connection broke. Raises StorageUnavailable, StorageDenied, and what `pace` raises.
+        Return True at the end, and as soon as the bytes cannot be those of the row: the object is `missing`, or has
+        another `size`. Resumes after a broken connection.
+
+        Raises StorageUnavailable, StorageDenied, and what `pace` raises.
         """
-        tries = 0
+        attempts = 0
         while True:
-            begun = self._at
+            position = self._position
             try:
-                return self._read(pace, enough)
+                return self._read(pace, should_pause)
             except StorageUnavailable as fault:
-                tries = 1 if self._at > begun else tries + 1
-                if isinstance(fault, StorageDenied) or tries >= MAX_ATTEMPTS:
+                attempts = 1 if self._position > position else attempts + 1
+                if isinstance(fault, StorageDenied) or attempts >= MAX_ATTEMPTS:
                     raise
-                time.sleep(PAUSE_SECONDS * tries)
+                time.sleep(PAUSE_SECONDS * attempts)
                 pace(0)
 
-    def _read(self, pace: Pace, enough: Callable[[], bool]) -> bool:
-        if 0 < self._at == self.file.size:  # all but the end of the answer came
+    def _read(self, pace: Pace, should_pause: Callable[[], bool]) -> bool:
+        if 0 < self._position == self.file.size:  # all bytes came, only the end of the response did not
             return self._finish()
-        opened = s3.stream(self.file.key, start=self._at, store=self.file.store)
-        if opened is None:
+        response = s3.stream(self.file.key, start=self._position, store=self.file.store)
+        if response is None:
             self.missing = True
             return True
-        with opened as stream:
+        with response as stream:
             self.size, self.etag, self.archived = stream.size, stream.etag, stream.is_archived
             self.content_encoding = stream.content_encoding
             if self.size != self.file.size:
                 return True
-            for piece in stream.chunks(pace.chunk):
-                if self._at + len(piece) > self.size:  # the storage sends more than it announced
-                    self.size = self._at + len(piece)
+            for chunk in stream.chunks(pace.chunk):
+                if self._position + len(chunk) > self.size:  # the storage sends more bytes than it declared
+                    self.size = self._position + len(chunk)
                     return True
-                ended = self._add(piece)
-                pace(len(piece))
-                if ended and self._at < self.size and enough():
-                    self._forget_begun_part()
+                part_ended = self._add(chunk)
+                pace(len(chunk))
+                if part_ended and self._position < self.size and should_pause():
+                    self._discard_partial_part()
                     return False
-        if self._at != self.size:
+        if self._position != self.size:
             raise StorageUnavailable("GetObject: ended early")
         return self._finish()
 
-    def _add(self, piece: bytes) -> bool:
-        """Whether a part ended in this piece."""
-        if self._at < FIRST_BYTES:
-            self.first_bytes = (self.first_bytes + piece)[:FIRST_BYTES]
-        self._at += len(piece)
-        view, before = memoryview(piece), len(self.digests)
-        while len(view) >= self._room:
-            head, view = view[: self._room], view[self._room :]
+    def _add(self, chunk: bytes) -> bool:
+        """Hash a chunk. Return whether a part ended in it."""
+        if self._position < FIRST_BYTES:
+            self.first_bytes = (self.first_bytes + chunk)[:FIRST_BYTES]
+        self._position += len(chunk)
+        view, completed = memoryview(chunk), len(self.digests)
+        while len(view) >= self._part_left:
+            head, view = view[: self._part_left], view[self._part_left :]
             self._part.update(head)
             self._end_part()
         if view:
             self._part.update(view)
-            self._room -= len(view)
-        return len(self.digests) > before
+            self._part_left -= len(view)
+        return len(self.digests) > completed
 
     def _end_part(self) -> None:
         self.digests.append(encode_digest(self._part.digest()))
-        self._part, self._room = hashlib.sha256(), self.file.part_size
+        self._part, self._part_left = hashlib.sha256(), self.file.part_size
 
-    def _forget_begun_part(self) -> None:
-        self._at = len(self.digests) * self.file.part_size
-        self._part, self._room = hashlib.sha256(), self.file.part_size
+    def _discard_partial_part(self) -> None:
+        self._position = len(self.digests) * self.file.part_size
+        self._part, self._part_left = hashlib.sha256(), self.file.part_size
 
     def _finish(self) -> bool:
-        if self._room < self.file.part_size or not self.digests:  # the last part is shorter; an empty file is one part
+        # the last part can be shorter; an empty file is one part
+        if self._part_left < self.file.part_size or not self.digests:
             self._end_part()
         return True

@@ -1,4 +1,4 @@
-"""What a look at an object says of its file, and what the row then says."""
+"""Judge what was read of an object, and save the result to its row."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from uploads.services.verify.reader import FULL_SPEED, Pace, ResumableHasher
 
 logger = logging.getLogger(__name__)
 
-IN_DOUBT = {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
+FAILED_STATUSES = {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Of one file: what its checksum rests on now (None: on what it did before), what is wrong, what to write down."""
+    """The result for one file: its checksum's new status (None: unchanged), what is wrong, and facts to save."""
 
     file: File
     basis: ChecksumStatus | None
@@ -38,122 +38,128 @@ class Verdict:
 
     @property
     def doubts(self) -> bool:
-        return self.basis in IN_DOUBT
+        return self.basis in FAILED_STATUSES
 
     @property
     def is_a_loss(self) -> bool:
-        """The file is missing, and was not before."""
+        """Whether the file is missing, and was not before."""
         return self.basis is ChecksumStatus.MISSING and self.file.checksum_basis != ChecksumStatus.MISSING
 
 
 def check_head(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
-    """Level 1: what the store says of the object, held against the row. Raises StorageUnavailable.
+    """Level 1: compare the object's metadata with the row. Raises StorageUnavailable.
 
-    Where that differs, and where the row says that something was wrong before, the bytes are read: they decide.
+    If they differ, or if the row says that something was wrong before, the bytes are read: they decide.
     """
-    found = s3.head(file.key, store=file.store)
-    if found is None:
+    head = s3.head(file.key, store=file.store)
+    if head is None:
         return Verdict(file, ChecksumStatus.MISSING, Trouble.MISSING)
-    other_checksum = bool(found.checksum and file.checksum and found.checksum != file.checksum)
-    same = (found.size, found.etag) == (file.size, file.etag) and not other_checksum
-    if same and file.checksum_basis not in IN_DOUBT:
-        archived = {"refusal": Refusal.ARCHIVED.value} if found.archived and not file.refusal else {}
-        return Verdict(file, None, facts=new_encoding_fields(file, found.content_encoding) | archived)
+    other_checksum = bool(head.checksum and file.checksum and head.checksum != file.checksum)
+    matches = (head.size, head.etag) == (file.size, file.etag) and not other_checksum
+    if matches and file.checksum_basis not in FAILED_STATUSES:
+        archived = {"refusal": Refusal.ARCHIVED.value} if head.archived and not file.refusal else {}
+        return Verdict(file, None, facts=new_encoding_fields(file, head.content_encoding) | archived)
     return check_content(file, pace=pace)
 
 
 def check_content(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
-    """Level 2: the checksum of the stored bytes, held against the row's. Raises StorageUnavailable."""
-    reading = ResumableHasher(file)
-    reading.run(pace=pace)
-    return judge(reading)
+    """Level 2: compare the checksum of the stored bytes with the row's. Raises StorageUnavailable."""
+    hasher = ResumableHasher(file)
+    hasher.run(pace=pace)
+    return judge(hasher)
 
 
-def judge(reading: ResumableHasher) -> Verdict:
-    """What an object says that was read to its end."""
-    file = reading.file
-    if reading.missing:
+def judge(hasher: ResumableHasher) -> Verdict:
+    """Return the verdict on an object that was read to its end."""
+    file = hasher.file
+    if hasher.missing:
         return Verdict(file, ChecksumStatus.MISSING, Trouble.MISSING)
-    if reading.size != file.size:
-        return Verdict(file, ChecksumStatus.DAMAGED, Trouble.SIZE, {"size": file.size, "found": reading.size})
-    other_etag = {"etag": file.etag, "found": reading.etag} if reading.etag != file.etag else {}
+    if hasher.size != file.size:
+        return Verdict(file, ChecksumStatus.DAMAGED, Trouble.SIZE, {"size": file.size, "found": hasher.size})
+    other_etag = {"etag": file.etag, "found": hasher.etag} if hasher.etag != file.etag else {}
     if not file.checksum:
-        return _first_read(reading, other_etag)
-    if reading.checksum != file.checksum:
+        return _first_read(hasher, other_etag)
+    if hasher.checksum != file.checksum:
         return Verdict(
-            file, ChecksumStatus.DAMAGED, Trouble.DAMAGED, {"checksum": file.checksum, "found": reading.checksum}
+            file, ChecksumStatus.DAMAGED, Trouble.DAMAGED, {"checksum": file.checksum, "found": hasher.checksum}
         )
     trouble = Trouble.ETAG if other_etag else None
-    kind = _kind_of(reading)  # what is known of types grows
-    facts = {} if (file.detected_type, file.family) == tuple(kind.values()) else kind
-    facts |= new_encoding_fields(file, reading.content_encoding) | _refusal(reading)
+    types = _detected_types(hasher)  # type detection improves over time
+    facts = {} if (file.detected_type, file.family) == tuple(types.values()) else types
+    facts |= new_encoding_fields(file, hasher.content_encoding) | _refusal(hasher)
     return Verdict(file, ChecksumStatus.READ, trouble, other_etag, facts)
 
 
-def _first_read(reading: ResumableHasher, other_etag: dict[str, Any]) -> Verdict:
-    """Of an imported file nothing is known but the ETag that it had then: with that, these bytes are the file."""
-    file = reading.file
+def _first_read(hasher: ResumableHasher, other_etag: dict[str, Any]) -> Verdict:
+    """Return the verdict on an imported file, and its checksum if the object still has the ETag of the import."""
+    file = hasher.file
     if other_etag:
         return Verdict(file, ChecksumStatus.DAMAGED, Trouble.ETAG, other_etag)
-    facts = {"checksum": reading.checksum, **_kind_of(reading), **new_encoding_fields(file, reading.content_encoding)}
-    return Verdict(file, ChecksumStatus.READ, facts=facts | _refusal(reading))
+    facts = {
+        "checksum": hasher.checksum,
+        **_detected_types(hasher),
+        **new_encoding_fields(file, hasher.content_encoding),
+    }
+    return Verdict(file, ChecksumStatus.READ, facts=facts | _refusal(hasher))
 
 
-def _kind_of(reading: ResumableHasher) -> dict[str, Any]:
-    """The type of the stored bytes, and the family; what is stored in an encoding keeps its own."""
-    file = reading.file
-    detected = detect_type(reading.first_bytes, claimed=file.claimed_type, name=file.name)
+def _detected_types(hasher: ResumableHasher) -> dict[str, Any]:
+    """Return the detected type and the category of the stored bytes. An encoded file keeps its category."""
+    file = hasher.file
+    detected = detect_type(hasher.first_bytes, claimed=file.claimed_type, name=file.name)
     family = file.family if file.content_encoding else category_of(detected or file.claimed_type)
     return {"detected_type": detected, "family": Category(family)}
 
 
-def _refusal(reading: ResumableHasher) -> dict[str, Any]:
-    """What could be read is refused no more; but an archived object is restored for a while only."""
-    refusal = Refusal.ARCHIVED.value if reading.archived else ""
-    return {"refusal": refusal} if refusal != reading.file.refusal else {}
+def _refusal(hasher: ResumableHasher) -> dict[str, Any]:
+    """Clear the refusal of an object that could be read, unless it is archived: such a restore is temporary."""
+    refusal = Refusal.ARCHIVED.value if hasher.archived else ""
+    return {"refusal": refusal} if refusal != hasher.file.refusal else {}
 
 
 def save_results(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Write down what holds: of files that went, or were moved to another store, while they were read, nothing is
-    said. In one short transaction; safe to repeat.
+    """Save the verdicts in one short transaction, and return those that were saved.
 
-    That files are missing or damaged only counts in a bucket with our marker. Raises WrongMarker, ValidationFailed and
-    StorageUnavailable where that is not so: then nothing was written.
+    Files that were deleted, changed or moved to another store while they were read are skipped. Safe to repeat. That
+    files are missing or damaged only counts in a bucket with our marker: raises WrongMarker, ValidationFailed and
+    StorageUnavailable for any other, and saves nothing.
     """
     for store in {verdict.file.store for verdict in verdicts if verdict.doubts}:
         require_marker(store)
     by_id = {verdict.file.pk: verdict for verdict in verdicts}
     with transaction.atomic():
         rows = File.objects.filter(pk__in=by_id, state=State.AVAILABLE).order_by("pk").select_for_update(no_key=True)
-        as_they_were = rows.only("pk", "checksum", "checksum_basis", "store")
-        held = [verdict for row in as_they_were if _is_of(verdict := by_id[row.pk], row)]
-        _write(held)
-    for verdict in held:
+        current_rows = rows.only("pk", "checksum", "checksum_basis", "store")
+        saved = [verdict for row in current_rows if _is_unchanged(verdict := by_id[row.pk], row)]
+        _write(saved)
+    for verdict in saved:
         _log(verdict)
     retry_refused(
-        [verdict.file.pk for verdict in held if verdict.file.refusal and verdict.basis is ChecksumStatus.READ]
+        [verdict.file.pk for verdict in saved if verdict.file.refusal and verdict.basis is ChecksumStatus.READ]
     )
-    return held
+    return saved
 
 
-def _is_of(verdict: Verdict, row: File) -> bool:
+def _is_unchanged(verdict: Verdict, row: File) -> bool:
     return (row.checksum, row.store) == (verdict.file.checksum, verdict.file.store)
 
 
 def _write(verdicts: Sequence[Verdict]) -> None:
-    """Most are good, and stay what they were but for the date: those take one UPDATE together. When the row changed is
-    only moved on where it says something else now."""
-    alike: dict[tuple[ChecksumStatus, bool], list[Any]] = defaultdict(list)
+    """Update the rows: verdicts that only change the date share one UPDATE.
+
+    `updated_at` changes only for rows that say something else now.
+    """
+    by_status: dict[tuple[ChecksumStatus, bool], list[Any]] = defaultdict(list)
     for verdict in verdicts:
         if verdict.basis is None:
             if verdict.facts:
                 File.objects.filter(pk=verdict.file.pk).update(**verdict.facts)
         elif verdict.facts:
-            moments = {"verified_at": Now(), "updated_at": Now()}
-            File.objects.filter(pk=verdict.file.pk).update(checksum_basis=verdict.basis, **verdict.facts, **moments)
+            times = {"verified_at": Now(), "updated_at": Now()}
+            File.objects.filter(pk=verdict.file.pk).update(checksum_basis=verdict.basis, **verdict.facts, **times)
         else:
-            alike[verdict.basis, verdict.basis != verdict.file.checksum_basis].append(verdict.file.pk)
-    for (basis, changed), ids in alike.items():
+            by_status[verdict.basis, verdict.basis != verdict.file.checksum_basis].append(verdict.file.pk)
+    for (basis, changed), ids in by_status.items():
         facts = {"checksum_basis": basis, "updated_at": Now()} if changed else {}
         File.objects.filter(pk__in=ids).update(verified_at=Now(), **facts)
 

@@ -1,4 +1,4 @@
-"""Which files are looked at, in which order. Rows are read by hundreds, never all at once."""
+"""Select the files to verify, and their order. Rows are read by hundreds, never all at once."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ ALL = Fraction(1)
 
 
 @dataclass
-class Candidate:
-    """The files of one run, how many and how large they are together: about, of many, and not at all where nobody
-    asked. `failed` may be counted up meanwhile: so many others are taken instead, so that files that cannot be read
-    do not take the place of the rest night after night. None among the files: no more, unless one fails."""
+class Selection:
+    """The files of one run, and their number and bytes: estimates for many files, None if not computed.
+
+    The run increments `failed`; as many other files are then selected instead, so that unreadable files do not replace
+    others night after night. `files` yields None while nothing is left unless another file fails.
+    """
 
     files: Iterator[File | None]
     total: int | None = None
@@ -32,58 +34,62 @@ class Candidate:
     failed: int = 0
 
 
-def named(ids: Sequence[UUID]) -> Candidate:
-    """Of those that are available, by id."""
+def by_ids(ids: Sequence[UUID]) -> Selection:
+    """Select available files by id."""
     rows = File.objects.available().filter(pk__in=ids)
-    figures = rows.aggregate(files=Count("pk"), bytes=Sum("size", default=0))
-    return Candidate(_by_id(rows, "pk"), figures["files"], figures["bytes"])
+    totals = rows.aggregate(files=Count("pk"), bytes=Sum("size", default=0))
+    return Selection(_in_batches(rows, "pk"), totals["files"], totals["bytes"])
 
 
-def unverified_claims() -> Candidate:
-    """Files whose announced checksum was not checked yet, except those that the storage is known to refuse."""
-    return Candidate(_by_id(_unrefused().filter(checksum_basis=ChecksumStatus.CLAIMED), "pk"))
+def unverified_claims() -> Selection:
+    """Select files whose declared checksum is unverified, except those that the storage is known to refuse."""
+    return Selection(_in_batches(_unrefused().filter(checksum_basis=ChecksumStatus.CLAIMED), "pk"))
 
 
-def unverified() -> Candidate:
-    """`claims`, and imported files that were never read. Each has its own index."""
+def unverified() -> Selection:
+    """Select unverified claims, and imported files that were never read. Each has its own index."""
     imported = _unrefused().filter(checksum_basis=ChecksumStatus.UNREAD).exclude(origin=Origin.UPLOADED)
-    return Candidate(chain(unverified_claims().files, _by_id(imported, "pk")))
+    return Selection(chain(unverified_claims().files, _in_batches(imported, "pk")))
 
 
-def least_recent(fraction: Fraction = ALL) -> Candidate:
-    """This fraction of all available files, rounded up, those first that were not read for longest: so many runs in
-    turn read every one. A part leaves out the files that the storage is known to refuse; all are all."""
+def least_recent(fraction: Fraction = ALL) -> Selection:
+    """Select this fraction of all available files, rounded up, the least recently verified first.
+
+    Successive runs thus read every file. A fraction below 1 skips the files that the storage is known to refuse.
+    """
     apply_deltas()
     stored = Figure.objects.filter(kind=Kind.TOTAL, status__in=[Status.STORED, Status.VERSION])
-    figures = stored.aggregate(files=Sum("files", default=0), bytes=Sum("bytes", default=0))
-    most = math.ceil(figures["files"] * fraction) if fraction < 1 else None
-    chosen = Candidate(iter(()), math.ceil(figures["files"] * fraction), math.ceil(figures["bytes"] * fraction))
-    rows = File.objects.available() if most is None else _unrefused()
-    chosen.files = _least_recent(rows, chosen, database_now(), most)
-    return chosen
+    totals = stored.aggregate(files=Sum("files", default=0), bytes=Sum("bytes", default=0))
+    limit = math.ceil(totals["files"] * fraction) if fraction < 1 else None
+    selection = Selection(iter(()), math.ceil(totals["files"] * fraction), math.ceil(totals["bytes"] * fraction))
+    rows = File.objects.available() if limit is None else _unrefused()
+    selection.files = _least_recent(rows, selection, database_now(), limit)
+    return selection
 
 
 _ORDER = (F("verified_at").asc(nulls_first=True), "pk")
 
 
-def _by_id(rows: FileQuerySet, *order: Any) -> Iterator[File]:
-    last: Any = None
-    while batch := list((rows.filter(pk__gt=last) if last else rows).order_by(*order)[:BATCH]):
+def _in_batches(rows: FileQuerySet, *order: Any) -> Iterator[File]:
+    last_id: Any = None
+    while batch := list((rows.filter(pk__gt=last_id) if last_id else rows).order_by(*order)[:BATCH]):
         yield from batch
-        last = batch[-1].pk
+        last_id = batch[-1].pk
 
 
 def _unrefused() -> FileQuerySet:
     return File.objects.available().filter(refusal="")
 
 
-def _least_recent(rows: FileQuerySet, chosen: Candidate, since: datetime, most: int | None) -> Iterator[File | None]:
-    """Two ranges of one index: files that were never read, then the others by the time of their last reading."""
+def _least_recent(
+    rows: FileQuerySet, selection: Selection, since: datetime, limit: int | None
+) -> Iterator[File | None]:
+    """Yield files that were never verified, then the others by their last verification: two ranges of one index."""
     taken = 0
     never_read = rows.filter(verified_at__isnull=True)
-    for files in (_by_id(never_read, *_ORDER), _by_time(rows, since)):
+    for files in (_in_batches(never_read, *_ORDER), _by_time(rows, since)):
         for file in files:
-            while most is not None and taken - chosen.failed >= most:
+            while limit is not None and taken - selection.failed >= limit:
                 yield None
             taken += 1
             yield file
@@ -93,11 +99,11 @@ def _by_time(rows: FileQuerySet, since: datetime) -> Iterator[File]:
     rows = rows.filter(verified_at__lt=since).order_by(*_ORDER)
     last: File | None = None
     while True:
-        left = rows
+        page = rows
         if last is not None:
-            behind = Q(verified_at__gt=last.verified_at) | Q(verified_at=last.verified_at, pk__gt=last.pk)
-            left = rows.filter(behind, verified_at__gte=last.verified_at)
-        batch = list(left[:BATCH])
+            after_last = Q(verified_at__gt=last.verified_at) | Q(verified_at=last.verified_at, pk__gt=last.pk)
+            page = rows.filter(after_last, verified_at__gte=last.verified_at)
+        batch = list(page[:BATCH])
         if not batch:
             return
         yield from batch
