@@ -65,9 +65,9 @@ class Command(AmalgaCommand):
             _manifest(options["manifest"]) as path,
             Progress(self.stderr, "rebuild_rows", quiet=options["json"]) as progress,
         ):
-            rebuilt = rebuild(path, apply=options["apply"], recover_for=options["owner"], step=progress.step)
+            rebuilt = rebuild(path, apply=options["apply"], recover_for=options["owner"], on_row=progress.step)
         self._print(rebuilt, options)
-        counts = rebuilt.compared.counts
+        counts = rebuilt.comparison.counts
         is_whole = not any(counts[outcome] for outcome in ("changed", "size", "missing", "unknown"))
         if options["apply"]:
             Report.objects.create(command="rebuild_rows", scope=rebuilt.head.at).end(
@@ -77,10 +77,10 @@ class Command(AmalgaCommand):
             raise CommandError("Bucket and manifest differ; see above.", returncode=1)
 
     def _print(self, rebuilt: Rebuilt, options: dict[str, Any]) -> None:
-        counts = rebuilt.compared.counts
-        for outcome, key in rebuilt.compared.differing:
+        counts = rebuilt.comparison.counts
+        for outcome, key in rebuilt.comparison.differing:
             self.stderr.write(f"{outcome}: {key}")
-        if len(rebuilt.compared.differing) == MAX_REPORTED:
+        if len(rebuilt.comparison.differing) == MAX_REPORTED:
             self.stderr.write("… and perhaps more; the figures count all")
         if options["json"]:
             summary = {"applied": options["apply"], "manifest": rebuilt.head.at, "rows": rebuilt.head.counts, **counts}

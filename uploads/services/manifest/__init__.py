@@ -1,4 +1,4 @@
-"""All rows of the library as JSON lines, and the library out of them again."""
+"""Export all rows of the library as JSON lines, and rebuild the library from them."""
 
 from uploads.services.manifest.compare import MAX_REPORTED
 from uploads.services.manifest.export import Exported, export_lines, latest_in_bucket, save_in_bucket

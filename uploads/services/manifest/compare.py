@@ -1,4 +1,4 @@
-"""Hold the files of a manifest against what the stores have: one merged pass, in constant memory, without a row."""
+"""Compare the files of a manifest with the storage: one merged pass, in constant memory, without the database."""
 
 from __future__ import annotations
 
@@ -25,110 +25,112 @@ ROWS_BATCH_SIZE = 1000
 HEAD_CONCURRENCY = 8
 Row = dict[str, Any]
 Pair = tuple[Row, s3.ObjectInfo | None]
-BROKEN = {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
+FAILED_STATUSES = {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
 
 
 class Comparison:
-    """What came of it: how many files are `there` as the manifest says; `changed`, of their size but with another
-    ETag, as after a restored bucket; `size`, not even that; `missing`; objects that are `unknown`, and `previews`."""
+    """Counts of the comparison: files that are `there` as the manifest says; `changed`, with the same size but another
+    ETag, as after a bucket restore; of another `size`; `missing`; objects that are `unknown`, and `previews`."""
 
-    def __init__(self, step: Callable[[], None]) -> None:
-        self._step = step
+    def __init__(self, on_row: Callable[[], None]) -> None:
+        self._on_row = on_row
         self.counts: Counter[str] = Counter(there=0, changed=0, size=0, missing=0, unknown=0, previews=0)
-        self.differing: list[tuple[str, str]] = []  # the first of them: what, and which key
+        self.differing: list[tuple[str, str]] = []  # the first of them: outcome and key
 
-    def note(self, what: str, key: str) -> None:
-        self.counts[what] += 1
-        self._step()
-        if what not in {"there", "previews"} and len(self.differing) < MAX_REPORTED:
-            self.differing.append((what, key))
+    def note(self, outcome: str, key: str) -> None:
+        self.counts[outcome] += 1
+        self._on_row()
+        if outcome not in {"there", "previews"} and len(self.differing) < MAX_REPORTED:
+            self.differing.append((outcome, key))
 
 
-def compare(path: Path, *, files: IO[str], unknown: IO[str], step: Callable[[], None]) -> Comparison:
-    """Write each file as it is to be restored to `files`, and each object of ours without one to `unknown`, as JSON
-    lines. Raises BadManifest for a store that the settings do not know, StorageUnavailable, ListingOutOfOrder."""
-    compared = Comparison(step)
-    known = {store.name for store in (s3.main_store(), s3.secondary_store()) if store}
+def compare(path: Path, *, files: IO[str], unknown: IO[str], on_row: Callable[[], None]) -> Comparison:
+    """Write each file row to be restored to `files`, and each of our objects without a row to `unknown`, as JSON lines.
+
+    Raises BadManifest for a store that no setting names, StorageUnavailable, ListingOutOfOrder.
+    """
+    comparison = Comparison(on_row)
+    store_names = {store.name for store in (s3.main_store(), s3.secondary_store()) if store}
     seen = set()
-    for store, told in groupby(rows(path, "file"), key=lambda row: str(row["store"])):
-        if store not in known:
+    for store, store_rows in groupby(rows(path, "file"), key=lambda row: str(row["store"])):
+        if store not in store_names:
             raise BadManifest(
                 f"The manifest has files in a store called “{store}”, which no variable names: call the main store so "
                 "by S3_STORE_NAME, or name a second one by OTHER_S3_STORE_NAME and the other variables OTHER_S3_*."
             )
         seen.add(store)
-        _compare_store(store, told, compared, files, unknown)
-    for store in known - seen:
-        _compare_store(store, iter(()), compared, files, unknown)
-    return compared
+        _compare_store(store, store_rows, comparison, files, unknown)
+    for store in store_names - seen:
+        _compare_store(store, iter(()), comparison, files, unknown)
+    return comparison
 
 
 def _compare_store(
-    store: str, told: Iterator[dict[str, Any]], compared: Comparison, files: IO[str], unknown: IO[str]
+    store: str, store_rows: Iterator[dict[str, Any]], comparison: Comparison, files: IO[str], unknown: IO[str]
 ) -> None:
-    look = partial(_head_pairs, store=store)
+    confirm = partial(_confirmed_object, store=store)
     pages = s3.list_objects("", store=store)
     with closing(pages), ThreadPoolExecutor(HEAD_CONCURRENCY) as threads:  # type: ignore[type-var]  # it is a generator
-        pairs = _side_by_side(
-            told, chain.from_iterable(pages), lambda item: _note_unknown(item, store, compared, unknown)
+        pairs = _match_rows(
+            store_rows, chain.from_iterable(pages), lambda item: _note_unknown(item, store, comparison, unknown)
         )
-        while some := list(islice(pairs, ROWS_BATCH_SIZE)):
-            for (row, _listed), found in zip(some, threads.map(look, some), strict=True):
-                compared.note(_settle(row, found), row["key"])
+        while batch := list(islice(pairs, ROWS_BATCH_SIZE)):
+            for (row, _listed), item in zip(batch, threads.map(confirm, batch), strict=True):
+                comparison.note(_update_row(row, item), row["key"])
                 files.write(json.dumps(row) + "\n")
 
 
-def _side_by_side(
-    told: Iterator[Row], items: Iterator[s3.ObjectInfo], unknown: Callable[[s3.ObjectInfo], None]
+def _match_rows(
+    store_rows: Iterator[Row], items: Iterator[s3.ObjectInfo], on_unknown: Callable[[s3.ObjectInfo], None]
 ) -> Iterator[Pair]:
-    """Each row with what the listing has at its key; both come by their keys. `unknown` gets the other objects."""
+    """Yield each row with the listed object of its key; both are sorted by key. `on_unknown` gets the other objects."""
     item = next(items, None)
-    for row in told:
+    for row in store_rows:
         while item is not None and item.key < row["key"]:
-            unknown(item)
+            on_unknown(item)
             item = next(items, None)
-        found = item if item is not None and item.key == row["key"] else None
-        if found is not None:
+        match = item if item is not None and item.key == row["key"] else None
+        if match is not None:
             item = next(items, None)
-        yield row, found
+        yield row, match
     while item is not None:
-        unknown(item)
+        on_unknown(item)
         item = next(items, None)
 
 
-def _head_pairs(pair: Pair, *, store: str) -> s3.ObjectInfo | None:
-    """A listing is not believed where it speaks against a file: the object itself is asked."""
+def _confirmed_object(pair: Pair, *, store: str) -> s3.ObjectInfo | None:
+    """Return the object of a row. Where the listing contradicts the row, a HEAD request decides."""
     row, listed = pair
     if listed is not None and listed.size == row["size"]:
         return listed
     return s3.head(row["key"], store=store)
 
 
-def _settle(row: dict[str, Any], found: s3.ObjectInfo | None) -> str:
-    """Change the row to what can be said of it now; `verify` settles what is only claimed."""
-    if found is None:
+def _update_row(row: dict[str, Any], item: s3.ObjectInfo | None) -> str:
+    """Update the row to the state of its object, and return the outcome. `verify` later settles claimed checksums."""
+    if item is None:
         row["checksum_basis"] = ChecksumStatus.MISSING.value
         return "missing"
-    if found.size != row["size"]:
+    if item.size != row["size"]:
         row["checksum_basis"] = ChecksumStatus.DAMAGED.value
         return "size"
     if row["checksum_basis"] == ChecksumStatus.MISSING:
         row["checksum_basis"] = ChecksumStatus.CLAIMED.value if row["checksum"] else ChecksumStatus.UNREAD.value
-    if found.etag == row["etag"]:
+    if item.etag == row["etag"]:
         return "there"
-    row["etag"] = found.etag
+    row["etag"] = item.etag
     row["verified_at"] = None
-    if row["checksum_basis"] not in BROKEN and row["checksum"]:
+    if row["checksum_basis"] not in FAILED_STATUSES and row["checksum"]:
         row["checksum_basis"] = ChecksumStatus.CLAIMED.value
     return "changed"
 
 
-def _note_unknown(item: s3.ObjectInfo, store: str, compared: Comparison, unknown: IO[str]) -> None:
-    """What is under other keys was never brought in, or is not ours."""
+def _note_unknown(item: s3.ObjectInfo, store: str, comparison: Comparison, unknown: IO[str]) -> None:
+    """Record an object without a row, unless its key cannot be one of ours."""
     if item.key.startswith(PREVIEWS):
-        compared.note("previews", item.key)
+        comparison.note("previews", item.key)
     if not FILE_KEY.fullmatch(item.key):
         return
-    compared.note("unknown", item.key)
-    told = {"key": item.key, "size": item.size, "etag": item.etag, "at": item.modified.isoformat(), "store": store}
-    unknown.write(json.dumps(told) + "\n")
+    comparison.note("unknown", item.key)
+    record = {"key": item.key, "size": item.size, "etag": item.etag, "at": item.modified.isoformat(), "store": store}
+    unknown.write(json.dumps(record) + "\n")

@@ -1,4 +1,4 @@
-"""Write every row down, as of one moment."""
+"""Export every row, as of one moment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PART_BYTES = 64 * 1024**2
 
 @dataclass
 class Exported:
-    """How many rows of each kind were written, and which files were left out, by state: they are in motion."""
+    """The number of rows written, by kind, and of files left out, by state: those being uploaded or deleted."""
 
     counts: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
@@ -38,9 +38,10 @@ class Exported:
 
 
 def export_lines(exported: Exported, *, events: bool) -> Iterator[bytes]:
-    """The lines of a manifest, one consistent picture however long it takes; people may go on working.
+    """Yield the lines of a manifest: one consistent snapshot, however long it takes, without blocking writers.
 
-    Nothing may be asked of the store before the last line: all of it is one transaction. Memory does not grow.
+    The caller must not use the storage before the last line, as all lines come from one transaction. Memory does not
+    grow.
     """
     installation = Installation.objects.own_id()
     digest = hashlib.sha256()
@@ -54,41 +55,43 @@ def export_lines(exported: Exported, *, events: bool) -> Iterator[bytes]:
 
 
 def save_in_bucket(path: Path) -> str:
-    """Put a manifest under `manifests/` in the main store; its key. Raises StorageUnavailable: then run it again."""
+    """Save a manifest under `manifests/` in the main store, and return its key. Raises StorageUnavailable."""
     key = f"{PREFIX}{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}.jsonl.gz"
     size = path.stat().st_size
-    store, mark = s3.main_store().name, s3.CopyTag(str(Installation.objects.own_id()))
+    store, tag = s3.main_store().name, s3.CopyTag(str(Installation.objects.own_id()))
     part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
     with path.open("rb") as file:
         if size <= part_bytes:
-            piece = file.read()
-            s3.put_file(key, io.BytesIO(piece), digests=_digests(piece), store=store, mark=mark)
+            body = file.read()
+            s3.put_file(key, io.BytesIO(body), digests=_digests(body), store=store, mark=tag)
         else:
-            _save_parts(key, iter(lambda: file.read(part_bytes), b""), size, store, mark)
-    saved = s3.head(key, store=store)
-    if saved is None or saved.size != size:
+            _save_parts(key, iter(lambda: file.read(part_bytes), b""), size, store, tag)
+    head = s3.head(key, store=store)
+    if head is None or head.size != size:
         raise StorageUnavailable("HeadObject: the manifest is not there as it was sent")
     return key
 
 
 def latest_in_bucket() -> str | None:
-    """The key of the newest manifest in the main store; whatever else lies beside them is none."""
+    """Return the key of the newest manifest in the main store, ignoring objects with other names."""
     newest = None
     for page in s3.list_objects(PREFIX):
         newest = next((key for key in reversed(page.keys) if NAME.fullmatch(key)), newest)
     return newest
 
 
-def _save_parts(key: str, pieces: Iterator[bytes], size: int, store: str, mark: s3.CopyTag) -> None:
-    begun = s3.create_multipart(key, metadata=mark.metadata(), store=store)
+def _save_parts(key: str, pieces: Iterator[bytes], size: int, store: str, tag: s3.CopyTag) -> None:
+    upload_id = s3.create_multipart(key, metadata=tag.metadata(), store=store)
     try:
-        sent = [
-            s3.put_part(key, begun, number, io.BytesIO(piece), digests=_digests(piece), length=len(piece), store=store)
+        uploaded = [
+            s3.put_part(
+                key, upload_id, number, io.BytesIO(piece), digests=_digests(piece), length=len(piece), store=store
+            )
             for number, piece in enumerate(pieces, start=1)
         ]
-        s3.complete_multipart(key, begun, sent, size=size, store=store, kind="bulk")
+        s3.complete_multipart(key, upload_id, uploaded, size=size, store=store, kind="bulk")
     except BaseException:
-        s3.abort_multipart(key, begun, store=store)
+        s3.abort_multipart(key, upload_id, store=store)
         raise
 
 
@@ -118,12 +121,12 @@ def _all_lines(installation: str, tables: list[Table], exported: Exported) -> It
                     yield row.encode() + b"\n"
 
 
-def _line(told: dict[str, Any]) -> bytes:
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+def _line(members: dict[str, Any]) -> bytes:
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-# What belongs to a moment: leases, uploads under way, what a sweep remembers. Folded names are made anew.
-PASSING = {"folded", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at", "tries"}
+# Transient columns: leases, active uploads, retries of the sweep. Normalized names are computed again.
+TRANSIENT = {"folded", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at", "tries"}
 # Set by a trigger.
 DERIVED = {"path", "governor_id"}
 STORED = "state IN ('available', 'trashed')"
@@ -134,7 +137,7 @@ Rows = type[File] | type[Folder] | type[Tag] | type[Grant] | type[Tagging] | typ
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`sql` gives the row as one JSON text per line, in an order that depends on nothing but the rows."""
+    """A table to export. `sql` returns one JSON text per row, in an order that depends only on the rows."""
 
     kind: str
     sql: str
@@ -142,9 +145,9 @@ class Table:
 
 
 def columns_of(model: Rows) -> list[str]:
-    """Every column that a manifest keeps: a new one is in it by itself."""
+    """Return the columns that a manifest keeps; new columns are included automatically."""
     columns = [str(field.column) for field in model._meta.concrete_fields]
-    return [column for column in columns if column not in PASSING | DERIVED]
+    return [column for column in columns if column not in TRANSIENT | DERIVED]
 
 
 ROWS = """
@@ -153,7 +156,7 @@ SELECT row_to_json(told) FROM (SELECT '{kind}' AS kind, {columns} FROM {table} W
 COUNT = "SELECT count(*) FROM {table} WHERE {where}"
 
 
-def _plain(kind: str, model: Rows, *, order: str, where: str = "true") -> Table:
+def _model_table(kind: str, model: Rows, *, order: str, where: str = "true") -> Table:
     table, columns = model._meta.db_table, ", ".join(f'"{column}"' for column in columns_of(model))
     sql = ROWS.format(kind=kind, columns=columns, table=table, where=where, order=order)
     return Table(kind, sql, COUNT.format(table=table, where=where))
@@ -172,7 +175,7 @@ SELECT row_to_json(told) FROM (
 ) AS told
 """
 
-# No password, not even its hash: a manifest may travel.
+# Without password hashes, because a manifest may be copied elsewhere.
 PEOPLE = """
 SELECT row_to_json(told) FROM (
     SELECT 'person' AS kind, id, username, email, first_name, last_name, is_active, is_staff, is_superuser, date_joined,
@@ -190,12 +193,12 @@ OF_STORED = IN_FILES.format(stored=STORED)
 TABLES = [
     Table("group", GROUPS.format(rights=OF_GROUPS), "SELECT count(*) FROM auth_group"),
     Table("person", PEOPLE.format(rights=OF_PEOPLE), "SELECT count(*) FROM auth_user"),
-    _plain("folder", Folder, order="cardinality(path), id"),
-    _plain("grant", Grant, order="id"),
-    _plain("tag", Tag, order="id"),
-    _plain("file", File, order='store COLLATE "C", key', where=STORED),
-    _plain("tagging", Tagging, order="id", where=OF_STORED),
+    _model_table("folder", Folder, order="cardinality(path), id"),
+    _model_table("grant", Grant, order="id"),
+    _model_table("tag", Tag, order="id"),
+    _model_table("file", File, order='store COLLATE "C", key', where=STORED),
+    _model_table("tagging", Tagging, order="id", where=OF_STORED),
 ]
-EVENTS = _plain("event", Event, order="id")
+EVENTS = _model_table("event", Event, order="id")
 MOVING = "SELECT state, count(*) FROM uploads_file WHERE NOT ({stored}) GROUP BY state ORDER BY state"
 LEFT_OUT = MOVING.format(stored=STORED)

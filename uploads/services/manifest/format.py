@@ -1,6 +1,6 @@
-"""The format: a head, one line for each row, and an end that tells how many lines there were and their SHA-256.
+"""The manifest format: a head, one line per row, and an end with the number of lines and their SHA-256.
 
-Each line is a JSON object whose `kind` says what it is. Rows come in an order in which each finds there what it
+Each line is a JSON object with its `kind`. Rows come in an order in which each follows the rows that it
 refers to: groups, people, folders from the top down, grants, tags, files by store and key, taggings, events.
 """
 
@@ -22,16 +22,16 @@ from uploads.errors import ValidationFailed
 
 FORMAT = 1
 GZIP = b"\x1f\x8b"
-MAX_LINE_BYTES = 16 * 1024**2  # a row of ours has a few kilobytes, an event of a large import some more
+MAX_LINE_BYTES = 16 * 1024**2  # a row has a few kilobytes, an event of a large import some more
 
 
 class BadManifest(ValidationFailed):
-    """Not a manifest, or not a whole one."""
+    """The file is not a manifest, or is incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the first line says: whose library, as of when, and how many rows of each kind."""
+    """The first line: the installation, the time of the export, and the number of rows of each kind."""
 
     installation: str
     at: str
@@ -39,17 +39,17 @@ class Head:
 
 
 def inspect(path: Path) -> Head:
-    """Read the file once from end to end. Raises BadManifest unless every line is there as it was written."""
-    digest, lines, head, last = hashlib.sha256(), 0, None, b""
-    with opened(path) as file:
+    """Read the whole file once and return its head. Raises BadManifest unless every line is there as it was written."""
+    digest, lines, head, previous = hashlib.sha256(), 0, None, b""
+    with open_manifest(path) as file:
         for line in _raw_lines(file):
             if head is None:
                 head = _head(line)
-            if last:
-                digest.update(last)
+            if previous:
+                digest.update(previous)
                 lines += 1
-            last = line
-    end = _parsed(last) if last else {}
+            previous = line
+    end = _parse(previous) if previous else {}
     if head is None or end.get("kind") != "end":
         raise BadManifest("The manifest is cut off: its last line is missing. Nothing was done; take another one.")
     if (end.get("lines"), end.get("sha256")) != (lines, digest.hexdigest()):
@@ -60,17 +60,17 @@ def inspect(path: Path) -> Head:
 
 
 def rows(path: Path, *kinds: str) -> Iterator[dict[str, Any]]:
-    """The rows of these kinds, in the order of the file; of a manifest that `inspect` found whole."""
+    """Yield the rows of these kinds, in the order of the file. `inspect` must have accepted the manifest."""
     starts = tuple(f'{{"kind":"{kind}"'.encode() for kind in kinds)
-    with opened(path) as file:
+    with open_manifest(path) as file:
         for number, line in enumerate(_raw_lines(file), start=1):
             if line.startswith(starts):
                 yield _row(line, number)
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Packed by gzip or not."""
+def open_manifest(path: Path) -> Iterator[IO[bytes]]:
+    """Open a manifest, compressed by gzip or not."""
     with path.open("rb") as file:
         is_packed = file.read(2) == GZIP
         file.seek(0)
@@ -110,23 +110,23 @@ def _row(line: bytes, number: int) -> dict[str, Any]:
 
 
 def _head(line: bytes) -> Head:
-    told = _parsed(line)
-    if told.get("kind") != "manifest":
+    members = _parse(line)
+    if members.get("kind") != "manifest":
         raise BadManifest("This file is no manifest of Amalga's.")
-    if told.get("format") != FORMAT:
-        raise BadManifest(f"The manifest has format {told.get('format')}, and this Amalga reads format {FORMAT}.")
+    if members.get("format") != FORMAT:
+        raise BadManifest(f"The manifest has format {members.get('format')}, and this Amalga reads format {FORMAT}.")
     try:
-        installation = str(uuid.UUID(told["installation"]))
-        at = datetime.fromisoformat(told["at"]).isoformat()
-        counts = {str(kind): int(count) for kind, count in told["counts"].items()}
+        installation = str(uuid.UUID(members["installation"]))
+        at = datetime.fromisoformat(members["at"]).isoformat()
+        counts = {str(kind): int(count) for kind, count in members["counts"].items()}
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         raise BadManifest("The manifest's first line does not say whose it is, and when it was written.") from None
     return Head(installation, at, counts)
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
+def _parse(line: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(line)
+        value = json.loads(line)
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return value if isinstance(value, dict) else {}

@@ -25,15 +25,15 @@ from amalga.db.timeouts import long_transaction
 from uploads import s3
 from uploads.errors import StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import Action, Event, File, Folder, Grant, Installation, Tag, Tagging, apply_deltas
-from uploads.names import normalize_for_search as folded
+from uploads.names import normalize_for_search
 from uploads.services.manifest.compare import Comparison, compare
 from uploads.services.manifest.export import columns_of
 from uploads.services.manifest.format import BadManifest, Head, inspect, rows
 from uploads.services.recover_orphans import FOLDER, recovered_rows
 from uploads.services.restore_guard import accept_high_water_mark
 
-# What comes of a line that is JSON, and yet no row of ours.
-UNREADABLE = (
+# Errors that a line raises that is JSON, but not a valid row.
+BAD_LINE_ERRORS = (
     KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, DataError, IntegrityError,
     FieldError,
 )  # fmt: skip
@@ -41,82 +41,86 @@ UNREADABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What the manifest says, and what the bucket says to it."""
+    """The head of the manifest, and its comparison with the bucket."""
 
     head: Head
-    compared: Comparison
+    comparison: Comparison
 
 
 def rebuild(
-    path: Path, *, apply: bool, recover_for: str | None = None, step: Callable[[], None] = lambda: None
+    path: Path, *, apply: bool, recover_for: str | None = None, on_row: Callable[[], None] = lambda: None
 ) -> Rebuilt:
     """Check the manifest and the bucket; with `apply`, write all rows in one transaction, or none.
 
-    A file whose object is gone comes back as missing: its name and place are known, and its bytes may be found yet.
-    `recover_for` names the person who gets what no line names; `step` is told of each file that was compared.
-    Raises ValidationFailed, WrongMarker, StorageUnavailable.
+    A file whose object is missing is restored as missing: its name and folder are known, and its bytes may still be
+    found. `recover_for` is the username of the owner of objects that no line names; `on_row` is called for each
+    compared file. Raises ValidationFailed, WrongMarker, StorageUnavailable.
     """
     require_empty()
     head = inspect(path)
     keep_id = _require_marker(head)
-    with _naming_bad_lines():
+    with _reject_bad_lines():
         owner_id = None if recover_for is None else _person(path, recover_for)
-    with _spool() as files, _spool() as unknown, _naming_bad_lines():
-        compared = compare(path, files=files, unknown=unknown, step=step)
+    with _spool() as files, _spool() as unknown, _reject_bad_lines():
+        comparison = compare(path, files=files, unknown=unknown, on_row=on_row)
         if apply:
             folder = None
-            if owner_id is not None and compared.counts["unknown"]:
+            if owner_id is not None and comparison.counts["unknown"]:
                 folder = _new_folder(path, owner_id)
                 unknown.seek(0)
                 for row in recovered_rows(unknown, owner_id=owner_id, folder_id=folder["id"]):
                     files.write(json.dumps(row) + "\n")
             files.seek(0)
             load(path, files, head, keep_id=keep_id, folder=folder)
-            with suppress(StorageUnavailable):  # then `after_restore` is asked for
+            with suppress(StorageUnavailable):  # then `after_restore` must be run
                 accept_high_water_mark()
-    return Rebuilt(head, compared)
+    return Rebuilt(head, comparison)
 
 
 def _require_marker(head: Head) -> bool:
-    """The bucket belongs to the library of the manifest, or was given to this database: then it keeps its own name.
-    True for the latter. Raises WrongMarker."""
+    """Check that the bucket belongs to the manifest's installation or to this database. Raises WrongMarker.
+
+    Return True for the latter: then this database keeps its own installation ID.
+    """
     marker = s3.read_marker()
     if marker == UUID(head.installation):
         return False
     if marker == Installation.objects.own_id():
         return True
-    whose = "has no marker that says whose it is" if marker is None else f"belongs to another database ({marker})"
+    owner = "has no marker that says whose it is" if marker is None else f"belongs to another database ({marker})"
     raise WrongMarker(
-        f"The bucket {whose}; the manifest is that of {head.installation}. Check AWS_STORAGE_BUCKET_NAME. If the "
+        f"The bucket {owner}; the manifest is that of {head.installation}. Check AWS_STORAGE_BUCKET_NAME. If the "
         "bucket is to belong to this database, run `manage.py provision --apply`, with --adopt-marker where it has "
         "another."
     )
 
 
 def _person(path: Path, username: str) -> int:
-    """By what `load` knows this person: the id in the manifest, or, less than nothing, the one in this database."""
+    """Return the user's ID as `load` expects it: from the manifest, or else from this database, negated."""
     for row in rows(path, "person"):
         if row["username"] == username:
             return int(row["id"])
-    found = User.objects.filter(username=username).first()
-    if found is None:
+    user = User.objects.filter(username=username).first()
+    if user is None:
         raise ValidationFailed(f"There is nobody called {username}, neither in the manifest nor in this database.")
-    return -found.pk
+    return -user.pk
 
 
 def _new_folder(path: Path, owner_id: int) -> dict[str, Any]:
     now = datetime.now(UTC)
-    pk = max((row["id"] for row in rows(path, "folder")), default=0) + 1
-    return {"id": pk, "name": f"{FOLDER} {now:%Y-%m-%d %H.%M.%S}", "restricted": False, "created_by_id": owner_id,
-            "created_at": now.isoformat()}  # fmt: skip
+    folder_id = max((row["id"] for row in rows(path, "folder")), default=0) + 1
+    name = f"{FOLDER} {now:%Y-%m-%d %H.%M.%S}"
+    return {
+        "id": folder_id, "name": name, "restricted": False, "created_by_id": owner_id, "created_at": now.isoformat(),
+    }  # fmt: skip
 
 
 @contextmanager
-def _naming_bad_lines() -> Iterator[None]:
-    """What is whole by its SHA-256 may still not be what `export_manifest` writes."""
+def _reject_bad_lines() -> Iterator[None]:
+    """Raise BadManifest for lines that `export_manifest` does not write, although the SHA-256 is right."""
     try:
         yield
-    except UNREADABLE as fault:
+    except BAD_LINE_ERRORS as fault:
         why = str(fault).splitlines()[0] if str(fault) else ""
         raise BadManifest(
             f"A line of the manifest is not as this Amalga writes it ({type(fault).__name__}: {why}). Nothing was "
@@ -132,8 +136,8 @@ LOCK = 0x72656275696C64  # one at a time
 PEOPLE_COLUMNS = {"owner_id", "uploaded_by_id", "created_by_id", "actor_id"}
 # Columns that older manifests do not have and that are not null.
 ADDED_LATER = {"refusal": ""}
-# Who took a file out of the trash after the manifest was written must find it before it is purged.
-PATIENCE = """
+# People may have restored a file after the manifest was written: give them time to find it before the purge.
+EXTEND_PURGE = """
 UPDATE uploads_file SET purge_after = greatest(purge_after, now() + make_interval(days => %s)) WHERE state = 'trashed'
 """
 USAGE = """
@@ -146,15 +150,14 @@ NEXT_ID = "SELECT setval(pg_get_serial_sequence('{0}', 'id'), greatest((SELECT m
 
 @dataclass(frozen=True, slots=True)
 class _Ids:
-    """What people and groups of the manifest are here: who is there already by that name is the same one."""
+    """Maps the manifest's user and group IDs to those of this database; equal names are the same user or group."""
 
     people: dict[int, int]
     groups: dict[int, int]
 
 
 def require_empty() -> None:
-    """Raises ValidationFailed where there is anything that a manifest would bring: rows are never mixed or written
-    over."""
+    """Raise ValidationFailed if the library has any rows: a rebuild never mixes or overwrites rows."""
     for model in (File, Folder, Tag):
         if model._default_manager.exists():
             raise ValidationFailed(
@@ -164,10 +167,12 @@ def require_empty() -> None:
 
 
 def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder: dict[str, Any] | None = None) -> None:
-    """Write all rows. `files` are JSON lines as they are to be restored; the other rows come from the manifest.
-    `folder` is one more. `keep_id` leaves this database the name that the bucket's marker has already. Raises
-    ValidationFailed
-    for a library that is not empty. What is in the trash stays there for the whole time from now on."""
+    """Write all rows in one transaction.
+
+    `files` are the file rows to restore, as JSON lines; the other rows come from the manifest, and `folder` is one
+    more. `keep_id` keeps this database's installation ID, which the bucket's marker already has. Raises
+    ValidationFailed unless the library is empty. The retention period of files in the trash starts again.
+    """
     with long_transaction() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         require_empty()
@@ -175,15 +180,15 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
         ids.people.update(_people(path, ids.groups))
         _copy(Folder, chain(rows(path, "folder"), [folder] if folder else []), ids)
         _copy(Grant, rows(path, "grant"), ids)
-        same = _same_tags(path)
-        _copy(Tag, (row for row in rows(path, "tag") if row["id"] not in same), ids)
+        merged = _merged_tags(path)
+        _copy(Tag, (row for row in rows(path, "tag") if row["id"] not in merged), ids)
         _copy(File, (json.loads(line) for line in files), ids)
-        _copy(Tagging, _taggings(path, same), ids)
+        _copy(Tagging, _taggings(path, merged), ids)
         _copy(Event, rows(path, "event"), ids)
-        cursor.execute(PATIENCE, [settings.TRASH_DAYS])
+        cursor.execute(EXTEND_PURGE, [settings.TRASH_DAYS])
         cursor.execute(USAGE)
         for model in (Folder, Grant, Tag, Tagging, Event):
-            _go_on_after(model, 0)
+            _advance_sequence(model, 0)
         if not keep_id:
             Installation.objects.all().delete()
             Installation.objects.create(number=1, id=uuid.UUID(head.installation))
@@ -191,43 +196,45 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
     apply_deltas()
 
 
-def _copy(model: Any, told: Iterator[dict[str, Any]], ids: _Ids) -> None:
-    columns = [*columns_of(model), *_made(model)]
-    named = ", ".join(f'"{column}"' for column in columns)
-    into = f"COPY {model._meta.db_table} ({named}) FROM STDIN"
+def _copy(model: Any, source_rows: Iterator[dict[str, Any]], ids: _Ids) -> None:
+    columns = [*columns_of(model), *_computed_columns(model)]
+    quoted = ", ".join(f'"{column}"' for column in columns)
+    sql = f"COPY {model._meta.db_table} ({quoted}) FROM STDIN"
     # Django does not turn the errors of a COPY into its own
-    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(into) as copy:
-        for row in told:
+    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(sql) as copy:
+        for row in source_rows:
             if model in {Folder, Tag, File}:
-                row["folded"] = folded(row["name"])
+                row["folded"] = normalize_for_search(row["name"])
             row["multipart_id"] = ""
             copy.write_row([_value(column, row.get(column, ADDED_LATER.get(column)), ids) for column in columns])
 
 
-def _same_tags(path: Path) -> dict[int, int]:
-    """Tags that were two when the manifest was written and are one by the way names are folded now: by the id of each
-    but the first, that of the first."""
-    first: dict[str, int] = {}
+def _merged_tags(path: Path) -> dict[int, int]:
+    """Map the ID of each duplicate tag to that of the first.
+
+    Tags can become duplicates if names are normalized differently than when the manifest was written.
+    """
+    first_ids: dict[str, int] = {}
     return {
         row["id"]: pk
         for row in rows(path, "tag")
-        if (pk := first.setdefault(folded(row["name"]), row["id"])) != row["id"]
+        if (pk := first_ids.setdefault(normalize_for_search(row["name"]), row["id"])) != row["id"]
     }
 
 
-def _taggings(path: Path, same: dict[int, int]) -> Iterator[dict[str, Any]]:
-    merged, seen = {*same.values()}, set()
+def _taggings(path: Path, merged: dict[int, int]) -> Iterator[dict[str, Any]]:
+    targets, seen = {*merged.values()}, set()
     for row in rows(path, "tagging"):
-        row["tag_id"] = same.get(row["tag_id"], row["tag_id"])
-        if row["tag_id"] in merged:
+        row["tag_id"] = merged.get(row["tag_id"], row["tag_id"])
+        if row["tag_id"] in targets:
             if (row["tag_id"], row["file_id"]) in seen:
                 continue
             seen.add((row["tag_id"], row["file_id"]))
         yield row
 
 
-def _made(model: Any) -> list[str]:
-    """Columns that no manifest has, and that are not empty."""
+def _computed_columns(model: Any) -> list[str]:
+    """Return the computed columns, which no manifest has."""
     return {File: ["folded", "multipart_id"], Folder: ["folded"], Tag: ["folded"]}.get(model, [])
 
 
@@ -240,43 +247,43 @@ def _value(column: str, value: Any, ids: _Ids) -> Any:
 
 
 def _groups(path: Path) -> dict[int, int]:
-    rights = _rights()
+    permissions = _permission_ids()
     ids = {}
-    _go_on_after(Group, max((row["id"] for row in rows(path, "group")), default=0))
+    _advance_sequence(Group, max((row["id"] for row in rows(path, "group")), default=0))
     for row in rows(path, "group"):
-        group, _new = Group.objects.get_or_create(name=row["name"], defaults=_same_id(Group, row["id"]))
-        group.permissions.add(*(rights[name] for name in row["permissions"] if name in rights))
+        group, _created = Group.objects.get_or_create(name=row["name"], defaults=_free_id(Group, row["id"]))
+        group.permissions.add(*(permissions[name] for name in row["permissions"] if name in permissions))
         ids[row["id"]] = group.pk
     return ids
 
 
 def _people(path: Path, groups: dict[int, int]) -> dict[int, int]:
-    """Everybody, with a password that nobody has. Who is here already by that name stays as they are."""
-    rights = _rights()
+    """Create the users with unusable passwords. Existing users with the same name keep their data."""
+    permissions = _permission_ids()
     ids = {}
-    _go_on_after(User, max((row["id"] for row in rows(path, "person")), default=0))
+    _advance_sequence(User, max((row["id"] for row in rows(path, "person")), default=0))
     for row in rows(path, "person"):
-        facts = {name: value for name, value in row.items() if name not in {"kind", "id", "groups", "permissions"}}
-        facts |= _same_id(User, row["id"])
-        person, _new = User.objects.get_or_create(
-            username=row["username"], defaults=facts | {"password": make_password(None)}
+        fields = {name: value for name, value in row.items() if name not in {"kind", "id", "groups", "permissions"}}
+        fields |= _free_id(User, row["id"])
+        user, _created = User.objects.get_or_create(
+            username=row["username"], defaults=fields | {"password": make_password(None)}
         )
-        person.groups.add(*(groups[group] for group in row["groups"]))
-        person.user_permissions.add(*(rights[name] for name in row["permissions"] if name in rights))
-        ids[row["id"]] = person.pk
+        user.groups.add(*(groups[group] for group in row["groups"]))
+        user.user_permissions.add(*(permissions[name] for name in row["permissions"] if name in permissions))
+        ids[row["id"]] = user.pk
     return ids
 
 
-def _same_id(model: type[models.Model], pk: int) -> dict[str, int]:
+def _free_id(model: type[models.Model], pk: int) -> dict[str, int]:
     return {} if model._default_manager.filter(pk=pk).exists() else {"id": pk}
 
 
-def _go_on_after(model: type[models.Model], least: int) -> None:
-    """Ids that are made up from now on come behind those that are there, and behind `least`."""
+def _advance_sequence(model: type[models.Model], minimum: int) -> None:
+    """Advance the ID sequence beyond all existing IDs and `minimum`."""
     with connection.cursor() as cursor:
-        cursor.execute(NEXT_ID.format(model._meta.db_table), [least])
+        cursor.execute(NEXT_ID.format(model._meta.db_table), [minimum])
 
 
-def _rights() -> dict[str, int]:
-    named = Permission.objects.annotate(told=Concat("content_type__app_label", models.Value("."), "codename"))
-    return dict(named.values_list("told", "pk"))
+def _permission_ids() -> dict[str, int]:
+    labeled = Permission.objects.annotate(label=Concat("content_type__app_label", models.Value("."), "codename"))
+    return dict(labeled.values_list("label", "pk"))
