@@ -32,9 +32,9 @@ import importlib, os, sys
 import django
 django.setup()
 from django.core.management import call_command
-from uploads.services.move_store import claims
+from uploads.services.move_store import run
 module, name, when, calls = sys.argv[1:5]
-claims.LEASE_SECONDS = 1
+run.LEASE_SECONDS = 1
 there = importlib.import_module(module)
 real, left = getattr(there, name), [int(calls)]
 def dying(*args, **more):
@@ -50,13 +50,13 @@ call_command("move_store", "--apply", "--parallel", "1")
 """
 RUN = "uploads.services.move_store.run"
 POINTS = {
-    "claimed": (RUN, "carry", "before", 1),
+    "claimed": (RUN, "copy_object", "before", 1),
     "between two parts": ("uploads.s3", "put_part", "after", 2),
     "all parts sent": ("uploads.s3", "complete_multipart", "before", 1),
     "copied": ("uploads.s3", "complete_multipart", "after", 1),
-    "verified": (RUN, "switch_file", "before", 1),
-    "switched": (RUN, "switch_file", "after", 1),
-    "the second file": (RUN, "switch_file", "before", 2),
+    "verified": (RUN, "repoint_file", "before", 1),
+    "switched": (RUN, "repoint_file", "after", 1),
+    "the second file": (RUN, "repoint_file", "before", 2),
 }
 
 SHORT = "between two parts"

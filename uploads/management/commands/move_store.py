@@ -87,7 +87,7 @@ class Command(AmalgaCommand):
         plan = service.plan_move(unfit=options["damaged"])
         if not options["apply"]:
             self._end(f"move_store {route}: {_plan_text(plan)}", {"applied": False, **asdict(plan)}, options)
-            if plan.left or plan.elsewhere:
+            if plan.remaining or plan.elsewhere:
                 raise CommandError("There is something to move; --apply does it.", returncode=1)
             return
         report = Report.objects.create(command="move_store", scope=route)
@@ -98,7 +98,7 @@ class Command(AmalgaCommand):
             report.end(RunOutcome.STOPPED, **counts)
             raise
         remaining = service.plan_move(unfit=options["damaged"])
-        is_done = not (remaining.left or remaining.elsewhere)
+        is_done = not (remaining.remaining or remaining.elsewhere)
         report.end(RunOutcome.AGREED if is_done else RunOutcome.DIFFERENCES, **counts, left=asdict(remaining))
         line = f"move_store {route}: {_counts_text(counts)}; left there: {_plan_text(remaining)}"
         self._end(line, {"applied": True, **counts, "left": asdict(remaining)}, options)

@@ -1,4 +1,4 @@
-"""Bring files and previews from the other store to the main one, and clear the other one afterwards."""
+"""Move files and previews from the other store to the main one, and clean up the other one afterwards."""
 
 from uploads.services.move_store.cleanup import Cleared, remove_originals
 from uploads.services.move_store.plan import MovePlan, both_stores, plan_move, require_two_buckets

@@ -1,4 +1,4 @@
-"""Bring one object to the main store and find out that it came as it was. Knows no row and no database."""
+"""Copy one object to the main store and verify the copy. Uses no database."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ from uploads.errors import ObjectRefused, StorageDenied, StorageUnavailable
 
 OWN_KEY = re.compile(r"[fp]/[0-9a-f]{32}")
 CHUNK_BYTES = 1024**2
-MAX_BYTES_IN_MEMORY = 64 * 1024**2  # larger parts wait on the disk for their digest
+MAX_BYTES_IN_MEMORY = 64 * 1024**2  # larger parts are buffered on disk until their digest is known
 MAX_ATTEMPTS = 4  # without a byte in between
 PAUSE_SECONDS = 0.5
 
 
 class CannotMove(Exception):
-    """This object stays where it is, and why: it is `missing`, `damaged`, `changed` since it was brought in, its key
-    is `taken` by another program's in the main store, or its store does not give it out (models.Refusal)."""
+    """The object cannot be moved: it is `missing`, `damaged`, or `changed` since its import, its key
+    is `taken` by another program's object in the main store, or its store refuses it (models.Refusal)."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Stopped(Exception):
-    """Somebody wants the command to end."""
+    """The run was asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class CopyJob:
-    """An object to be moved. `checksum` and `etag` are the row's, empty where it knows none; `content_encoding` is None
-    where the store must be asked for it; `as_it_is`: whatever the bytes are."""
+    """An object to copy.
+
+    `checksum` and `etag` are the row's, empty if unknown; `content_encoding` is None if a HEAD request must find it
+    out; `any_content` accepts bytes that differ from the checksum.
+    """
 
     key: str
     size: int
@@ -46,12 +49,12 @@ class CopyJob:
     checksum: str = ""
     etag: str = ""
     content_encoding: str | None = ""
-    as_it_is: bool = False
+    any_content: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CopyResult:
-    """The object in the main store. `checked`: it verified the bytes on arrival, and keeps the checksum."""
+    """The object in the main store. `checked`: the storage verified the bytes on arrival, and keeps the checksum."""
 
     etag: str
     checksum: str
@@ -61,7 +64,7 @@ class CopyResult:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """From where, to where, and in whose name; `pace` is told of bytes and waits, `stop` ends everything."""
+    """Source and target store, and the installation that tags copies; `pace` limits the rate, `stop` ends the run."""
 
     source: str
     target: str
@@ -70,138 +73,145 @@ class Route:
     stop: threading.Event
 
 
-def copy_object(load: CopyJob, way: Route) -> CopyResult:
-    """Copy an object and verify the copy. Safe to repeat: a copy that is there already is made anew.
+def copy_object(job: CopyJob, route: Route) -> CopyResult:
+    """Copy an object and verify the copy. Safe to repeat: an existing copy is replaced.
 
-    Raises CannotMove, StorageUnavailable (also where the copy is not right), and Stopped; no parts are left then.
+    Raises CannotMove, StorageUnavailable (also if the copy is wrong), and Stopped; no parts remain then.
     """
-    if way.stop.is_set():
+    if route.stop.is_set():
         raise Stopped
-    lengths = _lengths(load)
-    once = _require_free(load, way)
-    load = _with_encoding(load, way)
+    lengths = _lengths(job)
+    if_none_match = _require_free(job, route)
+    job = _with_encoding(job, route)
     if len(lengths) > 1:
-        for left in s3.multipart_ids(load.key, store=way.target):  # of a run that was killed
-            s3.abort_multipart(load.key, left, store=way.target)
-    with _naming_the_copy():
-        made = s3.copy_within(
-            load.key, lengths=lengths, mark=_mark(load, way), source=way.source, target=way.target,
-            content_encoding=load.content_encoding or "", once=once,
+        for upload_id in s3.multipart_ids(job.key, store=route.target):  # left by a run that was killed
+            s3.abort_multipart(job.key, upload_id, store=route.target)
+    with _translate_refusal():
+        copied = s3.copy_within(
+            job.key, lengths=lengths, mark=_tag(job, route), source=route.source, target=route.target,
+            content_encoding=job.content_encoding or "", once=if_none_match,
         )  # fmt: skip
-    if made and (carried := _as_the_store_copied(load, way)):
-        return carried
-    if not made and once:  # perhaps because the key was taken by now
-        _require_free(load, way)
+    if copied and (result := _verified_copy(job, route)):
+        return result
+    if not copied and if_none_match:  # perhaps the key has been taken since
+        _require_free(job, route)
     try:
-        return _through_us(load, way, lengths, once=once)
+        return _stream_copy(job, route, lengths, if_none_match=if_none_match)
     except CannotMove:
-        if made:
-            s3.delete(load.key, store=way.target)
+        if copied:
+            s3.delete(job.key, store=route.target)
         raise
 
 
 @contextlib.contextmanager
-def _naming_the_copy() -> Iterator[None]:
+def _translate_refusal() -> Iterator[None]:
     try:
         yield
     except ObjectRefused as fault:
         raise CannotMove(fault.reason) from None
 
 
-def _lengths(load: CopyJob) -> list[int]:
-    """As the row has them: its checksum rests on them."""
-    size, part_size = load.size, load.part_size
+def _lengths(job: CopyJob) -> list[int]:
+    """Return the part lengths of the row, which its composite checksum depends on."""
+    size, part_size = job.size, job.part_size
     count = parts.part_count(size, part_size)
     return [parts.part_length(number, size=size, part_size=part_size) for number in range(1, count + 1)]
 
 
-def _require_free(load: CopyJob, way: Route) -> bool:
-    """A key that is not of our making may be another program's in the main store. Whether the copy may only be written
-    where there is none: not over what a run that was killed has left."""
-    if OWN_KEY.fullmatch(load.key):
+def _require_free(job: CopyJob, route: Route) -> bool:
+    """Raise CannotMove if another program's object has this key in the main store.
+
+    Return whether the copy must be written with If-None-Match: not for keys that Amalga generated, nor over the copy
+    of a run that was killed.
+    """
+    if OWN_KEY.fullmatch(job.key):
         return False
-    there = s3.copy_tag(load.key, store=way.target)
-    if there is not None and there.by != way.mark:
+    existing = s3.copy_tag(job.key, store=route.target)
+    if existing is not None and existing.by != route.mark:
         raise CannotMove("taken")
-    return there is None
+    return existing is None
 
 
-def _with_encoding(load: CopyJob, way: Route) -> CopyJob:
-    if load.content_encoding is not None:
-        return load
-    with _naming_the_copy():
-        there = s3.head(load.key, store=way.source)  # where there is none, reading it finds out
-    return replace(load, content_encoding=there.content_encoding if there else "")
+def _with_encoding(job: CopyJob, route: Route) -> CopyJob:
+    if job.content_encoding is not None:
+        return job
+    with _translate_refusal():
+        existing = s3.head(job.key, store=route.source)  # a missing object is detected when it is read
+    return replace(job, content_encoding=existing.content_encoding if existing else "")
 
 
-def _mark(load: CopyJob, way: Route) -> s3.CopyTag:
-    return s3.CopyTag(way.mark, load.etag)
+def _tag(job: CopyJob, route: Route) -> s3.CopyTag:
+    return s3.CopyTag(route.mark, job.etag)
 
 
-def _as_the_store_copied(load: CopyJob, way: Route) -> CopyResult | None:
-    """None when the store's copy is not proved to be right."""
-    copy = s3.head(load.key, store=way.target)
-    if copy is None or copy.size != load.size:
+def _verified_copy(job: CopyJob, route: Route) -> CopyResult | None:
+    """Return the storage's own copy, or None unless it is provably right."""
+    copy = s3.head(job.key, store=route.target)
+    if copy is None or copy.size != job.size:
         return None
-    known = load.checksum or copy.checksum
-    if copy.checksum == known if copy.checksum else copy.etag == load.etag:
-        return CopyResult(copy.etag, known or "", bool(copy.checksum), load.content_encoding or "")
+    checksum = job.checksum or copy.checksum
+    if copy.checksum == checksum if copy.checksum else copy.etag == job.etag:
+        return CopyResult(copy.etag, checksum or "", bool(copy.checksum), job.content_encoding or "")
     return None
 
 
-def _through_us(load: CopyJob, way: Route, lengths: list[int], *, once: bool) -> CopyResult:
-    source = _Source(load, way)
+def _stream_copy(job: CopyJob, route: Route, lengths: list[int], *, if_none_match: bool) -> CopyResult:
+    source = _SourceReader(job, route)
     if len(lengths) == 1:
-        _send_whole(load, way, source, once=once)
+        _send_whole(job, route, source, if_none_match=if_none_match)
     else:
-        _send_parts(load, way, source, lengths, once=once)
-    copy, checksum = s3.head(load.key, store=way.target), parts.checksum_of(source.digests)
-    if copy is None or copy.size != load.size or copy.checksum not in {None, checksum}:
+        _send_parts(job, route, source, lengths, if_none_match=if_none_match)
+    copy, checksum = s3.head(job.key, store=route.target), parts.checksum_of(source.digests)
+    if copy is None or copy.size != job.size or copy.checksum not in {None, checksum}:
         raise StorageUnavailable("HeadObject: the copy is not what was sent")
-    return CopyResult(copy.etag, checksum, copy.checksum is not None, load.content_encoding or "")
+    return CopyResult(copy.etag, checksum, copy.checksum is not None, job.content_encoding or "")
 
 
-def _send_whole(load: CopyJob, way: Route, source: _Source, *, once: bool) -> None:
-    with source.part(load.size) as (body, digests):
-        source.require_right()
+def _send_whole(job: CopyJob, route: Route, source: _SourceReader, *, if_none_match: bool) -> None:
+    with source.part(job.size) as (body, digests):
+        source.require_match()
         s3.put_file(
-            load.key, body, digests=digests, store=way.target, mark=_mark(load, way),
-            content_encoding=load.content_encoding or "", once=once,
+            job.key, body, digests=digests, store=route.target, mark=_tag(job, route),
+            content_encoding=job.content_encoding or "", once=if_none_match,
         )  # fmt: skip
 
 
-def _send_parts(load: CopyJob, way: Route, source: _Source, lengths: list[int], *, once: bool) -> None:
-    begun = s3.create_multipart(
-        load.key, metadata=_mark(load, way).metadata(), content_encoding=load.content_encoding or "", store=way.target
+def _send_parts(job: CopyJob, route: Route, source: _SourceReader, lengths: list[int], *, if_none_match: bool) -> None:
+    upload_id = s3.create_multipart(
+        job.key, metadata=_tag(job, route).metadata(), content_encoding=job.content_encoding or "", store=route.target
     )
-    sent: list[s3.UploadedPart] = []
+    uploaded: list[s3.UploadedPart] = []
     try:
         for number, length in enumerate(lengths, start=1):
             with source.part(length) as (body, pair):
-                sent.append(s3.put_part(load.key, begun, number, body, digests=pair, length=length, store=way.target))
-        source.require_right()
-        if not s3.complete_multipart(load.key, begun, sent, size=load.size, store=way.target, kind="bulk", once=once):
+                uploaded.append(
+                    s3.put_part(job.key, upload_id, number, body, digests=pair, length=length, store=route.target)
+                )
+        source.require_match()
+        if not s3.complete_multipart(
+            job.key, upload_id, uploaded, size=job.size, store=route.target, kind="bulk", once=if_none_match
+        ):
             raise StorageUnavailable("CompleteMultipartUpload: no such upload, or an object is there already")
     except BaseException:
         with contextlib.suppress(StorageUnavailable):  # the next run aborts it
-            s3.abort_multipart(load.key, begun, store=way.target)
+            s3.abort_multipart(job.key, upload_id, store=route.target)
         raise
 
 
-class _Source:
-    """The bytes of the object as they are in the other store, part by part, with the checksum of what passed."""
+class _SourceReader:
+    """Reads the object in the other store, part by part, and computes the digests of its parts."""
 
-    def __init__(self, load: CopyJob, way: Route) -> None:
-        self._load = load
-        self._way = way
-        self._md5 = not s3.keeps_digests(way.target)
+    def __init__(self, job: CopyJob, route: Route) -> None:
+        self._job = job
+        self._route = route
+        self._md5 = not s3.keeps_digests(route.target)
         self._chunks = self._read()
-        self._rest = memoryview(b"")
+        self._buffer = memoryview(b"")
         self.digests: list[str] = []
 
     @contextlib.contextmanager
     def part(self, length: int) -> Iterator[tuple[IO[bytes], tuple[str, str]]]:
-        """The next `length` bytes as a file, with their base64 SHA-256 and MD5. Raises CannotMove at a short object."""
+        """Yield the next `length` bytes as a file, with their base64 SHA-256 and MD5. Raises CannotMove for fewer."""
         sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         with SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY) as body:
             while length:
@@ -215,51 +225,51 @@ class _Source:
             self.digests.append(parts.encode_digest(sha256.digest()))
             yield body, (self.digests[-1], base64.b64encode(md5.digest()).decode())
 
-    def require_right(self) -> None:
-        """Raises CannotMove unless all the bytes came and are those of the row, as far as it knows."""
-        if self._rest or next(self._chunks, None) is not None:
+    def require_match(self) -> None:
+        """Raise CannotMove unless all bytes were read and match the row's checksum, if it has one."""
+        if self._buffer or next(self._chunks, None) is not None:
             raise CannotMove("damaged")
-        load = self._load
-        if load.checksum and not load.as_it_is and parts.checksum_of(self.digests) != load.checksum:
+        job = self._job
+        if job.checksum and not job.any_content and parts.checksum_of(self.digests) != job.checksum:
             raise CannotMove("damaged")
 
-    def _take(self, most: int) -> memoryview:
-        if not self._rest:
+    def _take(self, limit: int) -> memoryview:
+        if not self._buffer:
             chunk = next(self._chunks, None)
             if chunk is None:
                 raise CannotMove("damaged")
-            self._rest = memoryview(chunk)
-        piece, self._rest = self._rest[:most], self._rest[most:]
+            self._buffer = memoryview(chunk)
+        piece, self._buffer = self._buffer[:limit], self._buffer[limit:]
         return piece
 
     def _read(self) -> Iterator[bytes]:
-        """Goes on where a connection broke, as long as it gets on at all."""
-        at = tries = 0
+        """Yield the object's chunks, and resume after a broken connection while attempts still bring bytes."""
+        position = attempts = 0
         while True:
             try:
-                for chunk in self._read_from(at):
-                    at, tries = at + len(chunk), 0
+                for chunk in self._read_from(position):
+                    position, attempts = position + len(chunk), 0
                     yield chunk
                 return
             except StorageDenied:
                 raise
             except StorageUnavailable:
-                tries += 1
-                if tries >= MAX_ATTEMPTS or self._way.stop.wait(PAUSE_SECONDS * tries):
+                attempts += 1
+                if attempts >= MAX_ATTEMPTS or self._route.stop.wait(PAUSE_SECONDS * attempts):
                     raise
 
-    def _read_from(self, at: int) -> Iterator[bytes]:
-        if at and at == self._load.size:
+    def _read_from(self, position: int) -> Iterator[bytes]:
+        if position and position == self._job.size:
             return
-        with _naming_the_copy():
-            stream = s3.stream(self._load.key, start=at, store=self._way.source)
+        with _translate_refusal():
+            stream = s3.stream(self._job.key, start=position, store=self._route.source)
         if stream is None:
             raise CannotMove("missing")
         with stream:
-            if self._load.etag and not self._load.checksum and stream.etag != self._load.etag:
+            if self._job.etag and not self._job.checksum and stream.etag != self._job.etag:
                 raise CannotMove("changed")
             for chunk in stream.chunks(CHUNK_BYTES):
-                if self._way.stop.is_set():
+                if self._route.stop.is_set():
                     raise Stopped
-                self._way.pace(len(chunk))
+                self._route.pace(len(chunk))
                 yield chunk

@@ -1,4 +1,4 @@
-"""What there is to move, and whether it may be."""
+"""Count what there is to move, and check that the two stores allow it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from uploads.models import ChecksumStatus, File, Preview, PreviewState, State
 STORED = [State.AVAILABLE, State.TRASHED]
 UNFIT = [ChecksumStatus.DAMAGED, ChecksumStatus.MISSING]
 PROBE = "amalga-probe-"
-EMPTY = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="  # SHA-256 of nothing
+EMPTY = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="  # SHA-256 of zero bytes
 
 
 @dataclass(frozen=True, slots=True)
 class MovePlan:
-    """What is in the other store by its rows: `files` that can be moved; `unfit` ones, damaged or missing, that nobody
-    wants moved; `under_way`, uploads that end where they began and what is being erased. `elsewhere` is in a store that
-    no variable names."""
+    """The rows of the other store.
+
+    `files` can be moved; `unfit` are damaged or missing, and stay unless requested; `under_way` are active uploads,
+    which complete where they started, and files that are being erased. `elsewhere` are in a store that no setting
+    names.
+    """
 
     files: int
     bytes: int
@@ -32,12 +35,12 @@ class MovePlan:
     elsewhere: int
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         return self.files + self.unfit + self.under_way + self.previews
 
 
 def both_stores() -> tuple[s3.Store, s3.Store]:
-    """The store to move from and the one to move to. Raises ValidationFailed while there is only one."""
+    """Return the store to move from and the one to move to. Raises ValidationFailed if there is only one."""
     other = s3.secondary_store()
     if other is None:
         raise ValidationFailed(
@@ -48,8 +51,7 @@ def both_stores() -> tuple[s3.Store, s3.Store]:
 
 
 def require_two_buckets() -> None:
-    """Raises ValidationFailed when both stores are one bucket under two names: its objects would be removed as
-    moved."""
+    """Raise ValidationFailed if both stores are the same bucket: its only objects would be deleted as moved."""
     source, target = both_stores()
     key = f"{PROBE}{uuid.uuid4().hex}"
     s3.put(key, b"", sha256=EMPTY, store=target.name)
@@ -72,16 +74,16 @@ def movable_previews(source: s3.Store) -> QuerySet[Preview]:
 
 
 def plan_move(*, unfit: bool = False) -> MovePlan:
-    """Counted as of now. Reads every row once: seconds for millions."""
+    """Return the current counts. Reads every row once, which takes seconds for millions."""
     source, target = both_stores()
     with long_transaction():
-        there = File.objects.filter(store=source.name)
-        told = movable_files(source, unfit=unfit).aggregate(files=Count("pk"), bytes=Sum("size", default=0))
-        counts = there.aggregate(
+        in_source = File.objects.filter(store=source.name)
+        totals = movable_files(source, unfit=unfit).aggregate(files=Count("pk"), bytes=Sum("size", default=0))
+        counts = in_source.aggregate(
             unfit=Count("pk", filter=Q(state__in=STORED, checksum_basis__in=[] if unfit else UNFIT)),
             under_way=Count("pk", filter=~Q(state__in=STORED)),
         )
         elsewhere = File.objects.exclude(store__in=[source.name, target.name]).count()
         return MovePlan(
-            previews=Preview.objects.filter(store=source.name).count(), elsewhere=elsewhere, **told, **counts
+            previews=Preview.objects.filter(store=source.name).count(), elsewhere=elsewhere, **totals, **counts
         )

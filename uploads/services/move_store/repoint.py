@@ -1,4 +1,4 @@
-"""The one UPDATE that makes the copy count, and what becomes of a copy that may not."""
+"""Switch a row to its copy with one conditional UPDATE, or delete the copy."""
 
 from __future__ import annotations
 
@@ -21,79 +21,82 @@ from uploads.services.move_store.plan import STORED, UNFIT
 logger = logging.getLogger(__name__)
 
 
-def repoint_file(file: File, carried: CopyResult, way: Route, *, until: datetime) -> str:
-    """Let the row name the copy, if it is still as it was when it was claimed. What came of it: `moved`; `gone` for a
-    file that was erased meanwhile, whose copy goes too; `taken` by another row; or `again`, for a later try."""
-    rows = File.objects.filter(pk=file.pk, store=way.source, etag=file.etag, state__in=STORED, lease_until=until)
+def repoint_file(file: File, copy: CopyResult, route: Route, *, until: datetime) -> str:
+    """Switch the row to the copy, if the row has not changed since it was leased. Return the outcome.
+
+    `moved`; `gone` for a file that was erased, whose copy is then deleted; `taken` if another row has the key; or
+    `again`, to retry later.
+    """
+    rows = File.objects.filter(pk=file.pk, store=route.source, etag=file.etag, state__in=STORED, lease_until=until)
     try:
         with transaction.atomic():
-            switched = rows.update(**_facts(file, carried, way))
-    except IntegrityError:  # the main store has this key in a row of its own
+            switched = rows.update(**_row_values(file, copy, route))
+    except IntegrityError:  # another row has this key in the main store
         return "taken"
     if switched:
-        logger.info('file_moved file=%s from="%s" to="%s"', file.pk, way.source, way.target)
+        logger.info('file_moved file=%s from="%s" to="%s"', file.pk, route.source, route.target)
         return "moved"
-    now = File.objects.filter(pk=file.pk).first()
-    if now is None or (now.state == State.DELETING and now.store == way.source):
-        return _take_back(file.key, way)
+    current = File.objects.filter(pk=file.pk).first()
+    if current is None or (current.state == State.DELETING and current.store == route.source):
+        return _delete_copy(file.key, route)
     return "again"
 
 
-def repoint_preview(preview: Preview, way: Route, *, until: datetime) -> str:
-    """As for files. Whoever erases a file locks its row before looking for its previews, and so do we."""
+def repoint_preview(preview: Preview, route: Route, *, until: datetime) -> str:
+    """Switch a preview as `repoint_file` does. The file's row is locked first, as before an erase."""
     with transaction.atomic():
         stored = File.objects.filter(pk=preview.file_id, state__in=STORED).select_for_update(no_key=True)
-        rows = Preview.objects.filter(pk=preview.pk, store=way.source, state=PreviewState.READY, lease_until=until)
-        if stored.exists() and rows.update(store=way.target, lease_until=Now()):
+        rows = Preview.objects.filter(pk=preview.pk, store=route.source, state=PreviewState.READY, lease_until=until)
+        if stored.exists() and rows.update(store=route.target, lease_until=Now()):
             return "moved"
-    if not Preview.objects.filter(pk=preview.pk, store=way.target).exists():
-        return _take_back(preview.key, way)
+    if not Preview.objects.filter(pk=preview.pk, store=route.target).exists():
+        return _delete_copy(preview.key, route)
     return "again"
 
 
-def note_damage(file: File, way: Route, *, until: datetime) -> None:
-    """The bytes were read and are not the ones of the row; it stays where it is and says so."""
-    rows = File.objects.filter(pk=file.pk, store=way.source, checksum=file.checksum, lease_until=until)
+def note_damage(file: File, route: Route, *, until: datetime) -> None:
+    """Mark a file as damaged whose bytes were read and differ from its row. It is not moved."""
+    rows = File.objects.filter(pk=file.pk, store=route.source, checksum=file.checksum, lease_until=until)
     if rows.update(checksum_basis=ChecksumStatus.DAMAGED, verified_at=Now(), updated_at=Now()):
         logger.error("file_verified file=%s basis=%s", file.pk, ChecksumStatus.DAMAGED.value)
 
 
-def leave_missing(file: File, way: Route, *, until: datetime) -> str:
-    """There is nothing to copy, and the operator knows: the row alone goes over."""
-    rows = File.objects.filter(pk=file.pk, store=way.source, state__in=STORED, lease_until=until)
-    facts: dict[str, Any] = {"checksum_basis": ChecksumStatus.MISSING, "updated_at": Now(), "lease_until": None}
-    return "moved" if rows.update(store=way.target, **facts) else "again"
+def leave_missing(file: File, route: Route, *, until: datetime) -> str:
+    """Switch the row of a missing file, without an object, as the operator requested."""
+    rows = File.objects.filter(pk=file.pk, store=route.source, state__in=STORED, lease_until=until)
+    values: dict[str, Any] = {"checksum_basis": ChecksumStatus.MISSING, "updated_at": Now(), "lease_until": None}
+    return "moved" if rows.update(store=route.target, **values) else "again"
 
 
-def remake_preview(preview: Preview, way: Route, *, until: datetime) -> str:
-    """Its object is gone; a worker makes another, in the main store."""
-    rows = Preview.objects.filter(pk=preview.pk, store=way.source, state=PreviewState.READY, lease_until=until)
-    return "moved" if rows.update(store=way.target, state=PreviewState.MAKING, lease_until=Now()) else "again"
+def remake_preview(preview: Preview, route: Route, *, until: datetime) -> str:
+    """Request a preview again whose object is missing; a worker makes it in the main store."""
+    rows = Preview.objects.filter(pk=preview.pk, store=route.source, state=PreviewState.READY, lease_until=until)
+    return "moved" if rows.update(store=route.target, state=PreviewState.MAKING, lease_until=Now()) else "again"
 
 
-def switch_empty_previews(way: Route) -> None:
-    """Previews that have no object, and no worker that may be making one."""
-    left = Q(state=PreviewState.MAKING, lease_until__lte=Now())
-    Preview.objects.filter(left | Q(state=PreviewState.FAILED), store=way.source).update(store=way.target)
+def switch_empty_previews(route: Route) -> None:
+    """Switch previews that have no object, and that no worker is making."""
+    abandoned = Q(state=PreviewState.MAKING, lease_until__lte=Now())
+    Preview.objects.filter(abandoned | Q(state=PreviewState.FAILED), store=route.source).update(store=route.target)
 
 
-def _facts(file: File, carried: CopyResult, way: Route) -> dict[str, Any]:
-    facts: dict[str, Any] = {"store": way.target, "etag": carried.etag, "lease_until": None, "updated_at": Now()}
-    facts |= new_encoding_fields(file, carried.content_encoding)
+def _row_values(file: File, copy: CopyResult, route: Route) -> dict[str, Any]:
+    values: dict[str, Any] = {"store": route.target, "etag": copy.etag, "lease_until": None, "updated_at": Now()}
+    values |= new_encoding_fields(file, copy.content_encoding)
     if file.checksum_basis in UNFIT:
-        return facts
-    return facts | {
-        "checksum": carried.checksum,
-        # what nobody has read where it is now: `verify` does
-        "checksum_basis": ChecksumStatus.STORE if carried.checked else ChecksumStatus.CLAIMED,
+        return values
+    return values | {
+        "checksum": copy.checksum,
+        # not read yet in its new location: `verify` does that
+        "checksum_basis": ChecksumStatus.STORE if copy.checked else ChecksumStatus.CLAIMED,
         "verified_at": None,
     }
 
 
-def _take_back(key: str, way: Route) -> str:
-    """No row will ever name this copy: keys are used once."""
+def _delete_copy(key: str, route: Route) -> str:
+    """Delete a copy that no row will ever name, because keys are used once."""
     try:
-        s3.delete(key, store=way.target)
+        s3.delete(key, store=route.target)
     except StorageUnavailable:
-        logger.warning('copy_left key=%s store="%s": fsck finds it', field_value(key), way.target)
+        logger.warning('copy_left key=%s store="%s": fsck finds it', field_value(key), route.target)
     return "gone"

@@ -1,4 +1,4 @@
-"""Move row by row: claim, copy, verify, switch."""
+"""Move row by row: lease, copy, verify, switch."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from uploads.services.move_store.repoint import (
 from uploads.services.refusals import save_refusal
 
 BATCH = 200
-WAIT_SECONDS = 1.0  # for what another run holds
-MAX_FAILURES = 20  # in a row: then the store is away
+WAIT_SECONDS = 1.0  # for rows that another run has leased
+MAX_FAILURES = 20  # in a row: then the storage is unavailable
 
 Row = File | Preview
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What became of a row: `moved`; `gone`, as it was erased meanwhile; or why it stays: `damaged`, `missing`,
-    `changed`, `taken`, `archived`, `encrypted`, `denied`, or `failed`, to be tried again."""
+    """The outcome for a row: `moved`; `gone`, if it was erased during the move; or why it stays: `damaged`, `missing`,
+    `changed`, `taken`, `archived`, `encrypted`, `denied`, or `failed`, to be retried."""
 
     row: Row
     outcome: str
@@ -51,10 +51,10 @@ class Moved:
 
 
 class Mover:
-    """One run from the other store to the main one. Several may run at once, on several machines: they share the work.
+    """One run from the other store to the main one. Several runs, also on several machines, share the work.
 
-    A row is claimed by a lease, its object is copied and the copy verified, and one conditional UPDATE switches the
-    row. Killed anywhere, a run leaves claims that end within a minute and copies that the next run makes anew.
+    Each row is leased, its object is copied, the copy is verified, and one conditional UPDATE switches the row. A run
+    that is killed at any point leaves leases that expire within a minute, and copies that the next run replaces.
     """
 
     def __init__(self, *, parallel: int = 4, bytes_per_second: int | None = None, unfit: bool = False) -> None:
@@ -62,111 +62,115 @@ class Mover:
         self._unfit = unfit
         self._parallel = parallel
         self._stop = threading.Event()
-        pace = ByteRate(bytes_per_second, stop=self._stop)
-        mark = str(Installation.objects.own_id())
-        self._way = Route(self.source.name, self.target.name, mark, pace.spend, self._stop)
+        rate_limit = ByteRate(bytes_per_second, stop=self._stop)
+        installation = str(Installation.objects.own_id())
+        self._route = Route(self.source.name, self.target.name, installation, rate_limit.spend, self._stop)
 
     def run(self) -> Generator[Moved]:
-        """Move all there is, files before previews. To be iterated to its end, or closed. Raises StorageUnavailable
-        when a store does not answer at all; what is done stays done."""
-        yield from self._each(movable_files(self.source, unfit=self._unfit))
-        switch_empty_previews(self._way)
-        yield from self._each(movable_previews(self.source))
+        """Move everything, files before previews. Iterate to the end, or close the generator.
 
-    def _each(self, rows: QuerySet[Any]) -> Iterator[Moved]:
-        claims: Leases = Leases(rows)
+        Raises StorageUnavailable if a store does not respond at all; rows that were moved stay moved.
+        """
+        yield from self._move_all(movable_files(self.source, unfit=self._unfit))
+        switch_empty_previews(self._route)
+        yield from self._move_all(movable_previews(self.source))
+
+    def _move_all(self, rows: QuerySet[Any]) -> Iterator[Moved]:
+        leases: Leases = Leases(rows)
         with ThreadPoolExecutor(self._parallel) as workers:
             try:
-                yield from self._while_storage_responds(self._through(rows, claims, workers))
+                yield from self._while_storage_responds(self._copy_rows(rows, leases, workers))
             except BaseException:
                 self._stop.set()
                 workers.shutdown(cancel_futures=True)
                 raise
             finally:
-                claims.drop_all()
+                leases.release_all()
 
-    def _through(self, rows: QuerySet[Any], claims: Leases, workers: ThreadPoolExecutor) -> Iterator[Moved]:
-        busy: dict[Future[CopyResult], Row] = {}
-        for row in self._claimed(rows, claims):
+    def _copy_rows(self, rows: QuerySet[Any], leases: Leases, workers: ThreadPoolExecutor) -> Iterator[Moved]:
+        running: dict[Future[CopyResult], Row] = {}
+        for row in self._leased_rows(rows, leases):
             if row is not None:
-                busy[workers.submit(copy_object, self._load(row), self._way)] = row
-            while busy and (row is None or len(busy) >= 2 * self._parallel):
-                done, _waiting = wait(busy, timeout=RENEW_SECONDS / 3, return_when=FIRST_COMPLETED)
-                claims.renew()
-                for future in done:
-                    yield self._settle(busy.pop(future), future, claims)
+                running[workers.submit(copy_object, self._copy_job(row), self._route)] = row
+            while running and (row is None or len(running) >= 2 * self._parallel):
+                finished, _pending = wait(running, timeout=RENEW_SECONDS / 3, return_when=FIRST_COMPLETED)
+                leases.renew()
+                for future in finished:
+                    yield self._finish(running.pop(future), future, leases)
 
-    def _claimed(self, rows: QuerySet[Any], claims: Leases) -> Iterator[Row | None]:
-        """Rows that are ours to move; None when those before must be settled first. What others hold comes last: it
-        is theirs until they end or are done with it."""
-        held: list[Any] = []
+    def _leased_rows(self, rows: QuerySet[Any], leases: Leases) -> Iterator[Row | None]:
+        """Yield rows that this run has leased, and None where the rows before must be finished first.
+
+        Rows that other runs have leased come last, once those leases end.
+        """
+        leased_elsewhere: list[Any] = []
         for ids in _batches(rows, size=self._parallel):
-            mine = claims.take(ids)
-            held += set(ids) - {row.pk for row in mine}
-            yield from mine
+            leased = leases.acquire(ids)
+            leased_elsewhere += set(ids) - {row.pk for row in leased}
+            yield from leased
         yield None
-        while held := list(rows.filter(pk__in=held).values_list("pk", flat=True)):
-            mine = claims.take(held)
-            yield from mine
+        while leased_elsewhere := list(rows.filter(pk__in=leased_elsewhere).values_list("pk", flat=True)):
+            leased = leases.acquire(leased_elsewhere)
+            yield from leased
             yield None
-            tried = {row.pk for row in mine}
-            held = [pk for pk in held if pk not in tried]
-            if held:
+            done_ids = {row.pk for row in leased}
+            leased_elsewhere = [pk for pk in leased_elsewhere if pk not in done_ids]
+            if leased_elsewhere:
                 time.sleep(WAIT_SECONDS)
 
-    def _load(self, row: Row) -> CopyJob:
+    def _copy_job(self, row: Row) -> CopyJob:
         if isinstance(row, Preview):
             return CopyJob(row.key, row.size, max(1, row.size))
         unfit = row.checksum_basis in UNFIT
         encoding = None if row.is_encoding_unknown else row.content_encoding or ""
-        return CopyJob(row.key, row.size, row.part_size, row.checksum, row.etag, encoding, as_it_is=unfit)
+        return CopyJob(row.key, row.size, row.part_size, row.checksum, row.etag, encoding, any_content=unfit)
 
-    def _settle(self, row: Row, future: Future[CopyResult], claims: Leases) -> Moved:
+    def _finish(self, row: Row, future: Future[CopyResult], leases: Leases) -> Moved:
         try:
-            carried = future.result()
+            result = future.result()
         except CannotMove as problem:
-            outcome = self._left(row, problem.why, claims)
+            outcome = self._handle_unmovable(row, problem.reason, leases)
         except (StorageUnavailable, Stopped):
             outcome = "failed"
         else:
             if isinstance(row, File):
-                outcome = repoint_file(row, carried, self._way, until=claims.until)
+                outcome = repoint_file(row, result, self._route, until=leases.until)
             else:
-                outcome = repoint_preview(row, self._way, until=claims.until)
-        claims.drop(row)
+                outcome = repoint_preview(row, self._route, until=leases.until)
+        leases.release(row)
         return Moved(row, "failed" if outcome == "again" else outcome)
 
-    def _left(self, row: Row, why: str, claims: Leases) -> str:
+    def _handle_unmovable(self, row: Row, reason: str, leases: Leases) -> str:
         if isinstance(row, Preview):
-            return remake_preview(row, self._way, until=claims.until)
-        if why == "missing" and self._unfit:
-            return leave_missing(row, self._way, until=claims.until)
-        if why == "damaged" and row.checksum:
-            note_damage(row, self._way, until=claims.until)
-        if why in Refusal.values:
-            save_refusal(row, why)
-        return why
+            return remake_preview(row, self._route, until=leases.until)
+        if reason == "missing" and self._unfit:
+            return leave_missing(row, self._route, until=leases.until)
+        if reason == "damaged" and row.checksum:
+            note_damage(row, self._route, until=leases.until)
+        if reason in Refusal.values:
+            save_refusal(row, reason)
+        return reason
 
     def _while_storage_responds(self, outcomes: Iterator[Moved]) -> Iterator[Moved]:
-        """As they come, until so many fail in a row that there is no use in trying more."""
-        failed = 0
+        """Yield the outcomes. Raises StorageUnavailable once too many copies fail in a row."""
+        failures = 0
         for moved in outcomes:
-            failed = failed + 1 if moved.outcome == "failed" else 0
+            failures = failures + 1 if moved.outcome == "failed" else 0
             yield moved
-            if failed >= MAX_FAILURES:
-                raise StorageUnavailable(f"{failed} copies failed in a row")
+            if failures >= MAX_FAILURES:
+                raise StorageUnavailable(f"{failures} copies failed in a row")
 
 
 def _batches(rows: QuerySet[Any], *, size: int) -> Iterator[list[Any]]:
-    """Ids of all these rows in their order, so many at once; a row that comes later may be left out."""
-    last: Any = None
+    """Yield the IDs of all rows in order, `size` at once. Rows that are added later may be left out."""
+    last_id: Any = None
     while True:
         with long_transaction():
-            page = rows.order_by("pk") if last is None else rows.order_by("pk").filter(pk__gt=last)
+            page = rows.order_by("pk") if last_id is None else rows.order_by("pk").filter(pk__gt=last_id)
             ids = list(page.values_list("pk", flat=True)[:BATCH])
         if not ids:
             return
-        last = ids[-1]
+        last_id = ids[-1]
         for start in range(0, len(ids), size):
             yield ids[start : start + size]
 
@@ -176,64 +180,69 @@ RENEW_SECONDS = 15
 
 
 class Leases:
-    """All of a run's claims end at one moment, which no other run has: it says whose they are. To be renewed."""
+    """The leases of a run. All end at one moment, which no other run has, so that it identifies their owner.
+
+    Call `renew` regularly.
+    """
 
     def __init__(self, rows: QuerySet[Any]) -> None:
         self._rows = rows
-        self._over = None if rows.model._meta.get_field("lease_until").null else Now()
-        self._held: set[Any] = set()
+        self._released_value = None if rows.model._meta.get_field("lease_until").null else Now()
+        self._leased_ids: set[Any] = set()
         self.until = _end_of_lease()
-        self._due = time.monotonic() + RENEW_SECONDS
+        self._renew_at = time.monotonic() + RENEW_SECONDS
 
-    def take(self, ids: Iterable[Any]) -> list[Any]:
-        """Those of these rows that nobody else holds and that are still to be moved, as they are now."""
+    def acquire(self, ids: Iterable[Any]) -> list[Any]:
+        """Lease the rows that no other run has leased and that are still to be moved. Return the current rows."""
         self.renew()
-        wanted = self._rows.filter(pk__in=list(ids))
-        self._set(wanted.filter(Q(lease_until__isnull=True) | Q(lease_until__lte=Now())), self.until, skip_locked=True)
-        had = list(wanted.filter(lease_until=self.until))
-        self._held |= {row.pk for row in had}
-        return had
+        requested = self._rows.filter(pk__in=list(ids))
+        self._set(
+            requested.filter(Q(lease_until__isnull=True) | Q(lease_until__lte=Now())), self.until, skip_locked=True
+        )
+        leased = list(requested.filter(lease_until=self.until))
+        self._leased_ids |= {row.pk for row in leased}
+        return leased
 
     def renew(self) -> None:
-        if time.monotonic() < self._due:
+        if time.monotonic() < self._renew_at:
             return
         until = _end_of_lease()
-        self._set(self._mine(), until)
-        self.until, self._due = until, time.monotonic() + RENEW_SECONDS
+        self._set(self._own_rows(), until)
+        self.until, self._renew_at = until, time.monotonic() + RENEW_SECONDS
 
-    def drop(self, row: Model) -> None:
-        """The row is settled: forget it, and end the claim where it still is one."""
-        self._set(self._mine().filter(pk=row.pk), self._over)
-        self._held.discard(row.pk)
+    def release(self, row: Model) -> None:
+        """Release the lease of a finished row, if the run still has it."""
+        self._set(self._own_rows().filter(pk=row.pk), self._released_value)
+        self._leased_ids.discard(row.pk)
 
-    def drop_all(self) -> None:
-        self._set(self._mine(), self._over)
-        self._held.clear()
+    def release_all(self) -> None:
+        self._set(self._own_rows(), self._released_value)
+        self._leased_ids.clear()
 
     def _set(self, rows: QuerySet[Any], until: Any, *, skip_locked: bool = False) -> None:
-        """Rows are locked in one order, as everywhere: nobody waits for each other in a circle."""
+        """Set the end of the leases. Rows are locked in primary key order, as everywhere, to avoid deadlocks."""
         with transaction.atomic():
             locked = rows.order_by("pk").select_for_update(no_key=True, skip_locked=skip_locked, of=("self",))
             ids = list(locked.values_list("pk", flat=True))
             if ids:
                 self._rows.model._default_manager.filter(pk__in=ids).update(lease_until=until)
 
-    def _mine(self) -> QuerySet[Any]:
-        mine: QuerySet[Any] = self._rows.model._default_manager.filter(pk__in=self._held, lease_until=self.until)
-        return mine
+    def _own_rows(self) -> QuerySet[Any]:
+        rows: QuerySet[Any] = self._rows.model._default_manager.filter(pk__in=self._leased_ids, lease_until=self.until)
+        return rows
 
 
 def _end_of_lease() -> datetime:
-    """By the database's clock, to the microsecond, of which chance chooses one."""
+    """Return the end of a new lease by the database's clock, with random microseconds to make it unique."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         (now,) = cursor.fetchone()
-    moment: datetime = now + timedelta(seconds=LEASE_SECONDS, microseconds=random.randrange(10**6))  # noqa: S311
-    return moment
+    until: datetime = now + timedelta(seconds=LEASE_SECONDS, microseconds=random.randrange(10**6))  # noqa: S311
+    return until
 
 
 class ByteRate:
-    """Whoever spends bytes waits until they fit; without a limit nobody does. `stop` ends every wait."""
+    """Limits the bytes per second of all threads: `spend` waits until the bytes fit the rate. `stop` ends all waits."""
 
     def __init__(self, bytes_per_second: int | None, *, stop: threading.Event) -> None:
         self._rate = bytes_per_second
@@ -247,5 +256,5 @@ class ByteRate:
         with self._lock:
             now = time.monotonic()
             self._free_at = max(self._free_at, now) + count / self._rate
-            wait = self._free_at - now
-        self._stop.wait(wait)
+            seconds = self._free_at - now
+        self._stop.wait(seconds)
