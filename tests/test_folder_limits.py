@@ -139,7 +139,7 @@ def test_an_import_refuses_keys_that_are_too_deep_and_takes_the_others(bucket: B
     plan = Plan(prefix="in/", owner=alice)
     dry, real = ([step.refused for step in run(plan) if step.refused] for run in (plan_import, import_objects))
     assert [refused.key for refused in dry[0]] == [f"in/{DEEPEST}/e/deep.txt"]
-    assert "32 levels" in real[0][0].why
+    assert "32 levels" in real[0][0].reason
     assert dry == real
     assert File.objects.get().name == "fine.txt"
 

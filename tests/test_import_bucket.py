@@ -359,7 +359,7 @@ def test_a_run_that_was_killed_is_gone_on_with(
 
 def test_two_at_once_bring_each_object_in_once(photos: Bucket, alice: User, bob: User, small_batches: None) -> None:
     with ThreadPoolExecutor(2) as pool:
-        done = [step.figures for step in pool.map(in_a_thread, [alice, bob])]
+        done = [step.stats for step in pool.map(in_a_thread, [alice, bob])]
     assert [(figures.objects, figures.files + figures.known) for figures in done] == [(25, 25)] * 2
     assert sum(figures.files for figures in done) == File.objects.count() == 25
     assert in_agreement()

@@ -83,7 +83,7 @@ class Command(AmalgaCommand):
         with Progress(self.stderr, "import_bucket", quiet=options["json"]) as progress:
             for step in steps:
                 self._print(step, plan, as_json=options["json"])
-                progress.step(step.figures.objects - progress.done)
+                progress.step(step.stats.objects - progress.done)
         return step
 
     def _print(self, step: Step, plan: Plan, *, as_json: bool) -> None:
@@ -91,19 +91,19 @@ class Command(AmalgaCommand):
             for key, why in step.refused:
                 self.stdout.write(json.dumps({"refused": key, "why": why}))
             return
-        if not step.figures.objects and step.after:
+        if not step.stats.objects and step.after:
             self.stdout.write(f"Going on after {step.after}, where the last run was stopped.")
-        if step.figures.objects <= BATCH_KEYS:
+        if step.stats.objects <= BATCH_KEYS:
             for candidate in step.examples:
                 self.stdout.write(
                     f"{candidate.key} → {'/'.join(filter(None, [plan.folder, candidate.folder, candidate.name]))}"
                 )
-        printed = step.figures.refused - len(step.refused)
+        printed = step.stats.refused - len(step.refused)
         for key, why in step.refused[: max(0, MAX_REPORTED - printed)]:
             self.stdout.write(f"{key!r} cannot be a file: {why}")
 
     def _conclude(self, step: Step, plan: Plan, options: dict[str, Any]) -> None:
-        stats = step.figures
+        stats = step.stats
         if options["json"]:
             scope = {"prefix": plan.prefix, "owner": plan.owner.get_username(), "folder": plan.folder}
             self.stdout.write(json.dumps({"applied": options["apply"], "after": step.after, **scope, **asdict(stats)}))

@@ -1,4 +1,4 @@
-"""Write the rows of a batch of objects: by COPY into a table of their own, then into that of the files."""
+"""Write the file rows of a batch of objects: by COPY into a temporary table, then by INSERT."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ CREATE TEMPORARY TABLE brought (
 """
 COPY = "COPY brought FROM STDIN"
 
-# A row that is there is left as it is: somebody else imports too, or did. Keys come in order, so that of two imports
-# none waits for the other in a circle.
+# Existing rows stay as they are: another import may run, or have run. Keys are inserted in order, so that two imports
+# cannot deadlock.
 INSERT = """
 WITH added AS (
     INSERT INTO uploads_file (
@@ -52,8 +52,8 @@ SELECT count(*), coalesce(sum(size), 0)::bigint FROM added
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owned:
-    """What all rows of an import have alike."""
+class ImportOptions:
+    """What all rows of an import have in common."""
 
     prefix: str
     owner: User
@@ -61,65 +61,71 @@ class Owned:
     origin: Origin = Origin.IMPORTED
 
 
-class Added(NamedTuple):
+class ImportedTotals(NamedTuple):
     files: int
     bytes: int
 
 
 def existing_keys(keys: Sequence[str]) -> set[str]:
-    """Those of the keys that have a file, in whatever state."""
-    with connection.cursor() as cursor:  # by hand: as one parameter, a thousand keys cost a tenth
+    """Return the keys that already have a file, in any state."""
+    with connection.cursor() as cursor:  # raw SQL: with all keys in one parameter, a query takes a tenth of the time
         cursor.execute("SELECT key FROM uploads_file WHERE store = %s AND key = ANY(%s)", [main_store(), list(keys)])
         return {key for (key,) in cursor.fetchall()}
 
 
-def add(found: Sequence[ImportCandidate], folders: Mapping[str, int | None], owned: Owned) -> Added:
-    """Make files of these objects, in one transaction, with their reservation and one event. Safe to repeat.
+def add_files(
+    candidates: Sequence[ImportCandidate], folders: Mapping[str, int | None], options: ImportOptions
+) -> ImportedTotals:
+    """Add files for these objects in one transaction, with the owner's usage and one event. Safe to repeat.
 
-    `folders` has the folder of each path. The usage is locked last, so that several batches are written at once: no
-    row that is added here is seen by anybody before, so nobody can hold one and wait for the usage.
+    `folders` maps each path to its folder's ID. The usage is locked last, so that several batches can be written at
+    once. This cannot deadlock, as no other transaction can see, or lock, the new rows before.
     """
     parameters: dict[str, Any] = {
         "store": main_store(),
-        "origin": owned.origin,
-        "owner": owned.owner.pk,
-        "visibility": owned.visibility,
+        "origin": options.origin,
+        "owner": options.owner.pk,
+        "visibility": options.visibility,
     }
     with without_statement_timeout(), transaction.atomic(), connection.cursor() as cursor:
-        _keep({pk for one in found if (pk := folders[one.folder])})
+        _lock_folders({pk for candidate in candidates if (pk := folders[candidate.folder])})
         cursor.execute(STAGE)
         # Django does not turn the errors of a COPY into its own
         with connection.wrap_database_errors, cursor.copy(COPY) as copy:
-            copy.write(_lines(found, folders))
+            copy.write(_lines(candidates, folders))
         cursor.execute(INSERT, parameters)
-        added = Added(*cursor.fetchone())
+        added = ImportedTotals(*cursor.fetchone())
         if added.files:
-            Usage.objects.locked(owned.owner.pk).change(files=added.files, bytes=added.bytes)
-            # no key is told: the activity is read by people who may not see the files
-            told: dict[str, Any] = added._asdict()
-            Event.objects.record(Action.IMPORT, by=owned.owner, name=owned.prefix, origin=owned.origin, **told)
+            Usage.objects.locked(options.owner.pk).change(files=added.files, bytes=added.bytes)
+            # without keys: people who cannot see the files may read the activity
+            totals: dict[str, Any] = added._asdict()
+            Event.objects.record(Action.IMPORT, by=options.owner, name=options.prefix, origin=options.origin, **totals)
     return added
 
 
-def _keep(folders: set[int]) -> None:
-    """Keep these folders from being removed until the transaction ends, and bring back those that are. Unlike
-    `folders.hold`, several can do so at once."""
+def _lock_folders(folders: set[int]) -> None:
+    """Lock these folders against deletion until the transaction ends, and restore those in the trash.
+
+    Unlike with `folders.lock`, several transactions can do so at once.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT id FROM uploads_folder WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", [list(folders)])
     restore_folder(folders)
 
 
-def _lines(found: Sequence[ImportCandidate], folders: Mapping[str, int | None]) -> str:
-    """For COPY: every text is escaped (U+FF3C, for one, folds to a backslash). Ids begin with the time, so that
-    the indexes grow at one end."""
-    head, rest = f"{time.time_ns() // 1_000_000:012x}", os.urandom(10 * len(found)).hex()
-    smallest = settings.UPLOAD_PART_BYTES
+def _lines(candidates: Sequence[ImportCandidate], folders: Mapping[str, int | None]) -> str:
+    """Return the rows for COPY. All text is escaped (U+FF3C, for example, normalizes to a backslash).
+
+    IDs begin with the time, so that the indexes grow at one end.
+    """
+    timestamp, random_hex = f"{time.time_ns() // 1_000_000:012x}", os.urandom(10 * len(candidates)).hex()
+    min_part_bytes = settings.UPLOAD_PART_BYTES
     return "".join(
-        f"{head}{rest[20 * at : 20 * at + 20]}\t{one.key.translate(ESCAPED)}\t{one.size}\t"
-        f"{one.etag.translate(ESCAPED)}\t{one.modified.isoformat()}\t{one.name.translate(ESCAPED)}\t"
-        f"{normalize_for_search(one.name).translate(ESCAPED)}\t"
-        f"{folders[one.folder] or NULL}\t{one.claimed_type.translate(ESCAPED)}\t"
-        f"{one.family}\t{part_size_for(one.size, smallest=smallest)}\t"
-        f"{Refusal.ARCHIVED.value if one.archived else ''}\n"
-        for at, one in enumerate(found)
+        f"{timestamp}{random_hex[20 * index : 20 * index + 20]}\t{candidate.key.translate(ESCAPED)}\t{candidate.size}\t"
+        f"{candidate.etag.translate(ESCAPED)}\t{candidate.modified.isoformat()}\t{candidate.name.translate(ESCAPED)}\t"
+        f"{normalize_for_search(candidate.name).translate(ESCAPED)}\t"
+        f"{folders[candidate.folder] or NULL}\t{candidate.claimed_type.translate(ESCAPED)}\t"
+        f"{candidate.family}\t{part_size_for(candidate.size, smallest=min_part_bytes)}\t"
+        f"{Refusal.ARCHIVED.value if candidate.archived else ''}\n"
+        for index, candidate in enumerate(candidates)
     )

@@ -1,4 +1,4 @@
-"""One import from end to end: what the bucket has under a prefix becomes files, batch after batch."""
+"""Run an import: the objects under a prefix become files, batch by batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from uploads.errors import Problem
 from uploads.models import Finding, Folder, Report, RunOutcome, Trouble
 from uploads.services.bucket_owner import require_marker
 from uploads.services.folders import ensure
-from uploads.services.imports.copy_rows import Added, Owned, add, existing_keys
+from uploads.services.imports.copy_rows import ImportedTotals, ImportOptions, add_files, existing_keys
 from uploads.services.imports.key_mapping import (
     OWN_FOLDERS,
     EmptyFolder,
@@ -35,38 +35,38 @@ logger = logging.getLogger(__name__)
 COMMAND = "import_bucket"
 BATCH_KEYS = 10_000
 WRITERS = 3
-MAX_PLACES = 10_000  # paths whose folders are remembered
-BEHIND_HEX = "~"  # comes after all that our own keys begin with
+MAX_CACHED_FOLDERS = 10_000  # paths
+AFTER_HEX = "~"  # sorts after all hexadecimal digits, and so after all of our own keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(Owned):
-    """What is brought in, and how: `folder` is the clean path of the folder that all of it goes under."""
+class Plan(ImportOptions):
+    """What to import, and how: `folder` is the clean path of the folder for all files."""
 
     folder: str = ""
 
 
 @dataclass(slots=True)
 class ImportStats:
-    """What came of the objects so far; without applying, what would come of them."""
+    """Counts of the objects so far; in a dry run, what an import would do."""
 
     objects: int = 0
     files: int = 0
     bytes: int = 0
-    known: int = 0  # have a file already
+    known: int = 0  # already have a file
     empty_folders: int = 0
     own: int = 0  # Amalga's
     refused: int = 0
-    archived: int = 0  # of those that are files now
+    archived: int = 0  # of `files`
 
 
 class Step(NamedTuple):
-    """How far an import is after a batch: all figures, and of this batch what was refused and a few examples.
+    """The progress after a batch: all counts so far, and the batch's rejected keys and a few examples.
 
-    `after` is where it began, if not at the beginning.
+    `after` is the key that a resumed import began after.
     """
 
-    figures: ImportStats
+    stats: ImportStats
     refused: Sequence[RejectedKey]
     examples: Sequence[ImportCandidate]
     after: str = ""
@@ -74,37 +74,37 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class _Batch:
-    """Neighbouring objects, sorted by what becomes of them."""
+    """Consecutive objects, sorted by what they become."""
 
     last: str = ""
     objects: int = 0
     known: int = 0
     own: int = 0
-    found: list[ImportCandidate] = field(default_factory=list)
+    candidates: list[ImportCandidate] = field(default_factory=list)
     empty: list[EmptyFolder] = field(default_factory=list)
     refused: list[RejectedKey] = field(default_factory=list)
 
 
 def plan_import(plan: Plan) -> Generator[Step]:
-    """What an import would do, batch by batch. Nothing is written. Raises what `import_objects` raises."""
+    """Yield what an import would do, batch by batch, without writing. Raises what `import_objects` raises."""
     _require_usable(plan)
-    figures = ImportStats()
+    stats = ImportStats()
     for batch in _batches(plan, after=""):
-        added = Added(len(batch.found), sum(one.size for one in batch.found))
-        yield _step(figures, batch, added)
+        added = ImportedTotals(len(batch.candidates), sum(candidate.size for candidate in batch.candidates))
+        yield _step(stats, batch, added)
 
 
 def import_objects(plan: Plan, *, writers: int = WRITERS) -> Generator[Step]:
-    """Make files of the objects, batch by batch, several batches at once. No object is touched.
+    """Add files for the objects, several batches at once. Objects do not change.
 
-    Safe to repeat and to race: a key that has a file is left as it is. Goes on where a run of the same prefix was
-    stopped. Raises ValidationFailed, WrongMarker, Forbidden, ListingOutOfOrder, StorageUnavailable.
+    Safe to repeat and to run concurrently: keys that have a file are skipped. Resumes a run of the same prefix that
+    was stopped. Raises ValidationFailed, WrongMarker, Forbidden, ListingOutOfOrder, StorageUnavailable.
     """
     _require_usable(plan)
-    into = _folder(plan)
-    report, is_first = _open(plan)
+    parent = _folder(plan)
+    report, is_first = _open_report(plan)
     try:
-        yield from _write_all(plan, _Places(plan.owner, into, with_empty=is_first), report, writers)
+        yield from _write_all(plan, _FolderCache(plan.owner, parent, with_empty=is_first), report, writers)
     except BaseException:
         with suppress(DatabaseError):
             report.end(RunOutcome.STOPPED)
@@ -117,195 +117,203 @@ def _require_usable(plan: Plan) -> None:
 
 
 def _folder(plan: Plan) -> Folder | None:
-    answer = ensure([plan.folder], by=plan.owner, limited=False)[plan.folder]
-    if isinstance(answer, Problem):
-        raise answer
-    return answer
+    result = ensure([plan.folder], by=plan.owner, limited=False)[plan.folder]
+    if isinstance(result, Problem):
+        raise result
+    return result
 
 
-def _open(plan: Plan) -> tuple[Report, bool]:
-    """A report whose cursor is where the last run stopped, if it did; and whether none of this prefix came to its end.
+def _open_report(plan: Plan) -> tuple[Report, bool]:
+    """Create a report with the cursor of the last run, if it was stopped, and return whether none has completed yet.
 
-    What still counts as running was killed; or it runs, and says otherwise when it ends.
+    Other "running" reports are set to stopped: their runs were killed, or will overwrite the outcome when they end.
     """
     earlier = Report.objects.filter(command=COMMAND, scope=plan.prefix, summary__bucket=settings.S3_BUCKET)
-    last = earlier.first()
-    unended = last is not None and last.outcome in {RunOutcome.RUNNING, RunOutcome.STOPPED}
+    previous = earlier.first()
+    is_unfinished = previous is not None and previous.outcome in {RunOutcome.RUNNING, RunOutcome.STOPPED}
     is_first = not earlier.filter(outcome__in=[RunOutcome.AGREED, RunOutcome.DIFFERENCES]).exists()
     earlier.filter(outcome=RunOutcome.RUNNING).update(outcome=RunOutcome.STOPPED)
-    told = {"bucket": settings.S3_BUCKET, "owner": plan.owner.get_username(), "folder": plan.folder}
-    cursor = last.cursor if last and unended else ""
-    return Report.objects.create(command=COMMAND, scope=plan.prefix, cursor=cursor, summary=told), is_first
+    summary = {"bucket": settings.S3_BUCKET, "owner": plan.owner.get_username(), "folder": plan.folder}
+    cursor = previous.cursor if previous and is_unfinished else ""
+    return Report.objects.create(command=COMMAND, scope=plan.prefix, cursor=cursor, summary=summary), is_first
 
 
-# --- what is there ------------------------------------------------------------------------------
+# --- reading the bucket -------------------------------------------------------------------------
 
 
 def _batches(plan: Plan, *, after: str) -> Iterator[_Batch]:
-    waiting: list[s3.Page] = []
+    pages: list[s3.Page] = []
     for page in _pages(plan.prefix, after):
-        waiting.append(page)
-        if sum(map(len, waiting)) >= BATCH_KEYS:
-            yield _sorted(waiting, plan)
-            waiting = []
-    if waiting:
-        yield _sorted(waiting, plan)
+        pages.append(page)
+        if sum(map(len, pages)) >= BATCH_KEYS:
+            yield _sort_into_batch(pages, plan)
+            pages = []
+    if pages:
+        yield _sort_into_batch(pages, plan)
 
 
 def _pages(prefix: str, after: str) -> Iterator[s3.Page]:
-    """As the listing, but past what is Amalga's own it goes in one step: that may be millions."""
+    """Yield pages of the listing, but skip Amalga's own prefixes, which can have millions of objects."""
     while True:
         for page in s3.list_objects(prefix, after=after):
             yield page
-            own = next((folder for folder in OWN_FOLDERS if page.keys[-1].startswith(folder)), None)
-            if own and page.keys[-1] < own + BEHIND_HEX:
-                after = own + BEHIND_HEX
+            own_folder = next((folder for folder in OWN_FOLDERS if page.keys[-1].startswith(folder)), None)
+            if own_folder and page.keys[-1] < own_folder + AFTER_HEX:
+                after = own_folder + AFTER_HEX
                 break
         else:
             return
 
 
-def _sorted(pages: Sequence[s3.Page], plan: Plan) -> _Batch:
+def _sort_into_batch(pages: Sequence[s3.Page], plan: Plan) -> _Batch:
     prefix, depth = plan.prefix, len(list(filter(None, plan.folder.split("/"))))
     batch = _Batch(last=pages[-1].keys[-1])
     for page in pages:
-        known = existing_keys(page.keys)
+        existing = existing_keys(page.keys)
         batch.objects += len(page)
         for key, size, etag, modified in zip(page.keys, page.sizes, page.etags, page.modified, strict=True):
-            if key in known:
+            if key in existing:
                 batch.known += 1
             elif is_own(key):
                 batch.own += 1
             else:
-                what = read_key(key, size, etag, modified, prefix=prefix, depth=depth)
-                _sort(
+                result = read_key(key, size, etag, modified, prefix=prefix, depth=depth)
+                _add_to_batch(
                     batch,
-                    what._replace(archived=True)
-                    if isinstance(what, ImportCandidate) and key in page.archived
-                    else what,
+                    result._replace(archived=True)
+                    if isinstance(result, ImportCandidate) and key in page.archived
+                    else result,
                 )
     return batch
 
 
-def _sort(batch: _Batch, what: ImportCandidate | EmptyFolder | RejectedKey) -> None:
-    if isinstance(what, ImportCandidate):
-        batch.found.append(what)
-    elif isinstance(what, RejectedKey):
-        batch.refused.append(what)
+def _add_to_batch(batch: _Batch, result: ImportCandidate | EmptyFolder | RejectedKey) -> None:
+    if isinstance(result, ImportCandidate):
+        batch.candidates.append(result)
+    elif isinstance(result, RejectedKey):
+        batch.refused.append(result)
     else:
-        batch.empty.append(what)
+        batch.empty.append(result)
 
 
-def _step(figures: ImportStats, batch: _Batch, added: Added) -> Step:
-    figures.objects += batch.objects
-    figures.files += added.files
-    figures.bytes += added.bytes
-    figures.known += batch.known
-    figures.empty_folders += len(batch.empty)
-    figures.own += batch.own
-    figures.refused += len(batch.refused)
-    figures.archived += sum(one.archived for one in batch.found)
-    return Step(figures, batch.refused, batch.found[:3])
+def _step(stats: ImportStats, batch: _Batch, added: ImportedTotals) -> Step:
+    stats.objects += batch.objects
+    stats.files += added.files
+    stats.bytes += added.bytes
+    stats.known += batch.known
+    stats.empty_folders += len(batch.empty)
+    stats.own += batch.own
+    stats.refused += len(batch.refused)
+    stats.archived += sum(candidate.archived for candidate in batch.candidates)
+    return Step(stats, batch.refused, batch.candidates[:3])
 
 
-# --- what is written ----------------------------------------------------------------------------
+# --- writing rows -------------------------------------------------------------------------------
 
 
-class _Places:
-    """The folders that files go to, made where they are missing; those of late are remembered.
+class _FolderCache:
+    """Creates the folders of files where they are missing, and caches their IDs.
 
-    Folders that are empty in the bucket are made `with_empty`: by the first import alone, so that what people remove
-    stays removed.
+    Empty folders are only created `with_empty`: by the first import, so that folders that people delete later stay
+    deleted.
     """
 
-    def __init__(self, owner: User, into: Folder | None, *, with_empty: bool) -> None:
+    def __init__(self, owner: User, parent: Folder | None, *, with_empty: bool) -> None:
         self._owner = owner
-        self._into = into
+        self._parent = parent
         self._with_empty = with_empty
-        self._known: dict[str, int | Problem | None] = {}
+        self._cache: dict[str, int | Problem | None] = {}
 
-    def put(self, batch: _Batch) -> Mapping[str, int | None]:
-        """The folder of each file of the batch; files that may not go where they belong become refused."""
-        paths = {one.folder for one in batch.found}
-        places = self._of(paths | {one.folder for one in batch.empty if self._with_empty})
-        barred = {path: place.message for path, place in places.items() if isinstance(place, Problem)}
-        if barred:
-            batch.refused += [RejectedKey(one.key, barred[one.folder]) for one in batch.found if one.folder in barred]
-            batch.found = [one for one in batch.found if one.folder not in barred]
-        return {path: place for path, place in places.items() if not isinstance(place, Problem)}
+    def folders_for(self, batch: _Batch) -> Mapping[str, int | None]:
+        """Return the folder ID of each path of the batch. Files whose folder cannot be created are rejected."""
+        paths = {item.folder for item in batch.candidates}
+        folders = self._resolve(paths | {item.folder for item in batch.empty if self._with_empty})
+        errors = {path: folder.message for path, folder in folders.items() if isinstance(folder, Problem)}
+        if errors:
+            batch.refused += [
+                RejectedKey(item.key, errors[item.folder]) for item in batch.candidates if item.folder in errors
+            ]
+            batch.candidates = [item for item in batch.candidates if item.folder not in errors]
+        return {path: folder for path, folder in folders.items() if not isinstance(folder, Problem)}
 
-    def _of(self, paths: set[str]) -> dict[str, int | Problem | None]:
-        if len(self._known) > MAX_PLACES:
-            self._known.clear()
-        for path, answer in ensure(paths - self._known.keys(), by=self._owner, into=self._into, limited=False).items():
-            self._known[path] = answer.pk if isinstance(answer, Folder) else answer
-        return {path: self._known[path] for path in paths}
+    def _resolve(self, paths: set[str]) -> dict[str, int | Problem | None]:
+        if len(self._cache) > MAX_CACHED_FOLDERS:
+            self._cache.clear()
+        for path, result in ensure(
+            paths - self._cache.keys(), by=self._owner, into=self._parent, limited=False
+        ).items():
+            self._cache[path] = result.pk if isinstance(result, Folder) else result
+        return {path: self._cache[path] for path in paths}
 
 
-class _Writing(NamedTuple):
+class _PendingBatch(NamedTuple):
     batch: _Batch
-    added: Future[tuple[Added, list[RejectedKey]]]
+    result: Future[tuple[ImportedTotals, list[RejectedKey]]]
 
 
-def _write_all(plan: Plan, places: _Places, report: Report, writers: int) -> Iterator[Step]:
-    """Several batches are written while the next is read; they are noted in their order, so that all before the
-    cursor is there."""
-    figures, waiting, after = ImportStats(), deque[_Writing](), report.cursor
-    yield Step(figures, [], [], after)
+def _write_all(plan: Plan, folder_cache: _FolderCache, report: Report, writers: int) -> Iterator[Step]:
+    """Write several batches while the next is read.
+
+    Results are recorded in the order of the batches, so that everything before the cursor is written.
+    """
+    stats, pending, after = ImportStats(), deque[_PendingBatch](), report.cursor
+    yield Step(stats, [], [], after)
     with ThreadPoolExecutor(writers) as pool:
         for batch in _batches(plan, after=after):
-            folders = places.put(batch)
-            waiting.append(_Writing(batch, pool.submit(_write, batch.found, folders, plan)))
-            if len(waiting) > writers:
-                yield _note(waiting.popleft(), figures, report)._replace(after=after)
-        while waiting:
-            yield _note(waiting.popleft(), figures, report)._replace(after=after)
+            folders = folder_cache.folders_for(batch)
+            pending.append(_PendingBatch(batch, pool.submit(_write, batch.candidates, folders, plan)))
+            if len(pending) > writers:
+                yield _note(pending.popleft(), stats, report)._replace(after=after)
+        while pending:
+            yield _note(pending.popleft(), stats, report)._replace(after=after)
     report.cursor = ""
-    report.end(RunOutcome.DIFFERENCES if figures.refused else RunOutcome.AGREED, **asdict(figures))
-    logger.info("bucket_imported report=%s files=%s by=%s", report.pk, figures.files, plan.owner.pk)
+    report.end(RunOutcome.DIFFERENCES if stats.refused else RunOutcome.AGREED, **asdict(stats))
+    logger.info("bucket_imported report=%s files=%s by=%s", report.pk, stats.files, plan.owner.pk)
 
 
-def _note(writing: _Writing, figures: ImportStats, report: Report) -> Step:
-    added, refused = writing.added.result()
-    writing.batch.refused += refused
-    writing.batch.known += len(writing.batch.found) - added.files - len(refused)  # another import was faster
-    step = _step(figures, writing.batch, added)
-    report.cursor, report.summary = writing.batch.last, report.summary | asdict(figures)
+def _note(pending: _PendingBatch, stats: ImportStats, report: Report) -> Step:
+    added, refused = pending.result.result()
+    pending.batch.refused += refused
+    pending.batch.known += len(pending.batch.candidates) - added.files - len(refused)  # another import was faster
+    step = _step(stats, pending.batch, added)
+    report.cursor, report.summary = pending.batch.last, report.summary | asdict(stats)
     Finding.objects.bulk_create(
-        Finding(report=report, trouble=Trouble.FAILED, key=_tellable(one.key), detail={"why": one.why})
-        for one in step.refused
+        Finding(report=report, trouble=Trouble.FAILED, key=_storable(rejected.key), detail={"why": rejected.reason})
+        for rejected in step.refused
     )
     Report.objects.filter(pk=report.pk).update(cursor=report.cursor, summary=report.summary)
     return step
 
 
 def _write(
-    found: Sequence[ImportCandidate], folders: Mapping[str, int | None], plan: Plan
-) -> tuple[Added, list[RejectedKey]]:
-    """In a thread, with a connection of its own."""
+    candidates: Sequence[ImportCandidate], folders: Mapping[str, int | None], plan: Plan
+) -> tuple[ImportedTotals, list[RejectedKey]]:
+    """Write a batch in a thread, with its own connection."""
     try:
-        return _add_or_part(found, folders, plan)
+        return _add_or_split(candidates, folders, plan)
     finally:
         connection.close()
 
 
-def _add_or_part(
-    found: Sequence[ImportCandidate], folders: Mapping[str, int | None], plan: Plan
-) -> tuple[Added, list[RejectedKey]]:
-    """What one bad row stops is tried in halves, until that row is alone."""
-    if not found:
-        return Added(0, 0), []
+def _add_or_split(
+    candidates: Sequence[ImportCandidate], folders: Mapping[str, int | None], plan: Plan
+) -> tuple[ImportedTotals, list[RejectedKey]]:
+    """Add the files. If a bad row makes the batch fail, retry its halves until that row is alone."""
+    if not candidates:
+        return ImportedTotals(0, 0), []
     try:
-        return add(found, folders, plan), []
+        return add_files(candidates, folders, plan), []
     except (DataError, IntegrityError) as error:
-        if len(found) == 1:
+        if len(candidates) == 1:
             logger.warning("import_row_refused code=%s", type(error).__name__)
-            return Added(0, 0), [RejectedKey(found[0].key, "The database refuses it.")]
-    half = len(found) // 2
-    (one, some), (other, more) = (_add_or_part(part, folders, plan) for part in (found[:half], found[half:]))
-    return Added(one.files + other.files, one.bytes + other.bytes), some + more
+            return ImportedTotals(0, 0), [RejectedKey(candidates[0].key, "The database refuses it.")]
+    half = len(candidates) // 2
+    (first, first_rejected), (second, second_rejected) = (
+        _add_or_split(part, folders, plan) for part in (candidates[:half], candidates[half:])
+    )
+    return ImportedTotals(first.files + second.files, first.bytes + second.bytes), first_rejected + second_rejected
 
 
-def _tellable(key: str) -> str:
-    """What of an unusable key a row can hold."""
+def _storable(key: str) -> str:
+    """Return an unusable key in a form that a row can store."""
     return key.encode(errors="replace").decode().replace("\0", "\ufffd")[:1024]
