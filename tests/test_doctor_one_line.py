@@ -104,7 +104,7 @@ def test_a_full_disk_is_named(bucket: stores.Bucket, monkeypatch: pytest.MonkeyP
     def is_full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(host, "_write_a_file", is_full)
+    monkeypatch.setattr(host, "_write_test_file", is_full)
     (line,) = [line for line in failing() if "CORS" not in line]
     assert "disk: " in line
     assert "takes no more: No space left on device" in line

@@ -1,4 +1,4 @@
-"""Whether what runs in the background is at work, and gets it done."""
+"""Check that background jobs run, and that they keep up."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from uploads.models import ChecksumStatus, Event, File, Heartbeat, State
 from uploads.services.doctor.results import CheckResult, fail, humanize_duration, ok, warn
 from uploads.services.restore_guard import contains_event, stored_high_water_mark
 
-# each is started anew or looks again within a minute
+# each starts or polls at least once a minute
 LATE = timedelta(minutes=10)
-# what is read or compared each night, with a night to spare
-NIGHT = timedelta(hours=50)
-# twice a weekly one
+# for nightly jobs, with one night to spare
+NIGHTLY_LATE = timedelta(hours=50)
+# for a weekly job, with one week to spare
 FSCK_LATE = timedelta(days=15)
-LINES = {
+ADVICE = {
     "sweep": "run the Procfile's line: sweep: python manage.py sweep --every 60",
     "worker": "run the Procfile's line: worker: python manage.py worker",
     "verify": "run `manage.py verify --sample 1/30` each night",
@@ -32,16 +32,16 @@ LINES = {
 
 
 def _since(field: str) -> ExpressionWrapper[Any]:
-    """By the database's clock."""
+    """Return the time since `field`, by the database's clock."""
     return ExpressionWrapper(Now() - F(field), output_field=DurationField())
 
 
-def _heartbeat_result(name: str, late: timedelta, does: str) -> Iterable[CheckResult]:
+def _heartbeat_result(name: str, late: timedelta, effect: str) -> Iterable[CheckResult]:
     ages = dict(Heartbeat.objects.filter(name=name).annotate(age=_since("at")).values_list("name", "age"))
     if name not in ages:
-        yield warn(name, f"it was never at work here: {does}", LINES[name])
+        yield warn(name, f"it was never at work here: {effect}", ADVICE[name])
     elif ages[name] > late:
-        yield warn(name, f"last at work {humanize_duration(ages[name].total_seconds())} ago: {does}", LINES[name])
+        yield warn(name, f"last at work {humanize_duration(ages[name].total_seconds())} ago: {effect}", ADVICE[name])
     else:
         yield ok(name, f"at work {humanize_duration(max(0.0, ages[name].total_seconds()))} ago")
 
@@ -55,10 +55,12 @@ def _worker() -> Iterable[CheckResult]:
 
 
 def _verify() -> Iterable[CheckResult]:
-    yield from _heartbeat_result("verify", NIGHT, "nobody reads whether stored bytes are still the same")
-    late = File.objects.available().filter(checksum_basis=ChecksumStatus.CLAIMED, available_at__lt=Now() - LATE).count()
-    if late:
-        yield warn("verify", f"{late} files were never held against what their senders announced", LINES["worker"])
+    yield from _heartbeat_result("verify", NIGHTLY_LATE, "nobody reads whether stored bytes are still the same")
+    overdue = (
+        File.objects.available().filter(checksum_basis=ChecksumStatus.CLAIMED, available_at__lt=Now() - LATE).count()
+    )
+    if overdue:
+        yield warn("verify", f"{overdue} files were never held against what their senders announced", ADVICE["worker"])
 
 
 def _fsck() -> Iterable[CheckResult]:
@@ -70,48 +72,48 @@ def _queue() -> Iterable[CheckResult]:
     count = waiting.count()
     age = waiting.order_by("enqueued_at").annotate(age=_since("enqueued_at")).values_list("age", flat=True).first()
     if age and age > LATE:
-        told = f"{count} tasks wait, the oldest for {humanize_duration(age.total_seconds())}"
-        yield warn("queue", told, "run more workers; see the failed tasks under /admin/")
+        reason = f"{count} tasks wait, the oldest for {humanize_duration(age.total_seconds())}"
+        yield warn("queue", reason, "run more workers; see the failed tasks under /admin/")
     else:
         yield ok("queue", f"{count} tasks wait")
 
 
-def _left() -> Iterable[CheckResult]:
-    """What the sweep should have moved on long ago."""
-    since = Now() - LATE
-    stuck = File.objects.filter(state=State.COMPLETING, lease_until__lt=since).count()
+def _overdue() -> Iterable[CheckResult]:
+    """Check for files that the sweep should have processed long ago."""
+    late = Now() - LATE
+    stuck = File.objects.filter(state=State.COMPLETING, lease_until__lt=late).count()
     erasing = File.objects.filter(state=State.DELETING, updated_at__lt=Now() - timedelta(hours=1)).count()
     if stuck or erasing:
-        told = f"{stuck} files are stuck half finished, {erasing} wait to be erased"
-        yield warn("left over", told, "run `manage.py sweep` and read what it says of them")
+        reason = f"{stuck} files are stuck half finished, {erasing} wait to be erased"
+        yield warn("left over", reason, "run `manage.py sweep` and read what it says of them")
     else:
         yield ok("left over", "no file waits for the sweep for long")
 
 
 def _purge() -> Iterable[CheckResult]:
-    """Whether the sweep may remove anything: that is the variable's business, and that of what the bucket remembers."""
+    """Check that nothing pauses the purge: neither the setting, nor the high-water mark in the bucket."""
     if settings.PURGE_PAUSED:
         yield warn("purge", "paused: nothing is expired, purged or erased", "remove PURGE_PAUSED after the restore")
     try:
-        seen = stored_high_water_mark()
+        mark = stored_high_water_mark()
     except StorageUnavailable as fault:
-        refused = isinstance(fault, StorageDenied)
-        advice = f"allow s3:GetObject on {s3.CLOCK_KEY}" if refused else "see the line about the store"
+        is_denied = isinstance(fault, StorageDenied)
+        advice = f"allow s3:GetObject on {s3.CLOCK_KEY}" if is_denied else "see the line about the store"
         yield warn("purge", f"what the bucket remembers cannot be read ({fault.detail}), so none takes place", advice)
     except ValidationFailed as problem:
         yield fail("purge", f"{s3.CLOCK_KEY} is no clock of Amalga's, so none takes place", problem.message)
     else:
-        yield _remembered(seen)
+        yield _high_water_mark_result(mark)
 
 
-def _remembered(seen: s3.HighWaterMark | None) -> CheckResult:
+def _high_water_mark_result(mark: s3.HighWaterMark | None) -> CheckResult:
     newest = Event.objects.first()
-    if seen is None or newest is None:
+    if mark is None or newest is None:
         return ok("purge", "the bucket remembers nothing of the database yet")
-    if not contains_event(seen):
-        told = f"the database is older than the bucket: event {seen.event} of {_describe(seen.at)} is not in it"
-        return fail("purge", told, "run `manage.py after_restore`, and see docs/restore.md")
-    late = newest.at - seen.at
+    if not contains_event(mark):
+        reason = f"the database is older than the bucket: event {mark.event} of {_format_time(mark.at)} is not in it"
+        return fail("purge", reason, "run `manage.py after_restore`, and see docs/restore.md")
+    late = newest.at - mark.at
     if late > LATE and newest.at < datetime.now(UTC) - LATE:
         advice = f"let the sweep run, and allow it s3:PutObject on {s3.CLOCK_KEY}"
         return warn(
@@ -119,10 +121,10 @@ def _remembered(seen: s3.HighWaterMark | None) -> CheckResult:
             f"what the bucket remembers is {humanize_duration(late.total_seconds())} behind the database",
             advice,
         )
-    return ok("purge", f"the database knows all that the bucket remembers, up to {_describe(seen.at)}")
+    return ok("purge", f"the database knows all that the bucket remembers, up to {_format_time(mark.at)}")
 
 
-def _describe(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -132,6 +134,6 @@ WORK: tuple[tuple[str, Callable[[], Iterable[CheckResult]]], ...] = (
     ("verify", _verify),
     ("fsck", _fsck),
     ("queue", _queue),
-    ("left over", _left),
+    ("left over", _overdue),
     ("purge", _purge),
 )

@@ -1,4 +1,4 @@
-"""The bucket: how it is set up, whose it is, whom it lets in, and what it refuses."""
+"""Check the bucket: its settings, its owner, its access, and which wrong requests it refuses."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from uploads.services.bucket_spec import desired_bucket, expiry_days, site_origi
 from uploads.services.doctor.results import CheckResult, Level, fail, ok, warn
 
 REPAIR_HINT = "run `manage.py provision` to see it, and with --apply to mend it"
-STRANGER = "https://evil.example"
-# without these, people lose files or strangers get them; the others are precautions
-GRAVE = {"public access", "CORS"}
-MODES = ("sha256", "payload", "off")  # the best first
-MEANS = {
+FOREIGN_ORIGIN = "https://evil.example"
+# without these, files are lost or exposed; the others are precautions
+CRITICAL = {"public access", "CORS"}
+MODES = ("sha256", "payload", "off")  # best first
+MODE_EFFECTS = {
     "sha256": "wrong bytes are refused, and digests kept",
     "payload": "wrong bytes are refused",
     "off": "wrong bytes are taken, and found when `manage.py verify` reads them",
 }
 
-# what IAM calls the right to each call of the trial
-RIGHTS = {
+# IAM permissions for the calls of the probe
+PERMISSIONS = {
     "PutObject": "s3:PutObject, and with a key in KMS also kms:GenerateDataKey and kms:Decrypt",
     "CreateMultipartUpload": "s3:PutObject, and with a key in KMS also kms:GenerateDataKey and kms:Decrypt",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
@@ -70,104 +70,118 @@ CONDITIONS = {
     "delete": "If-Match when it deletes",
 }
 
-# in the words of stores that people own; AWS has none for it
-FULL = ("XMinioStorageFull", "StorageFull", "InsufficientStorage", "QuotaExceeded", "InsufficientCapacity", "507")
+# error codes of self-hosted storage; AWS has none for this
+STORAGE_FULL = (
+    "XMinioStorageFull",
+    "StorageFull",
+    "InsufficientStorage",
+    "QuotaExceeded",
+    "InsufficientCapacity",
+    "507",
+)
 
 Check = Callable[[], Iterable[CheckResult]]
 
 
-def bucket_checks(named: Sequence[str] | None, own: UUID | None) -> Iterator[tuple[str, Check]]:
-    """`named`: the origins of our pages, None to go by the settings; `own`: what this database is called."""
+def bucket_checks(given_origins: Sequence[str] | None, own_id: UUID | None) -> Iterator[tuple[str, Check]]:
+    """Yield all checks of the bucket.
+
+    `given_origins` are those of our pages, None to use the settings; `own_id` is this database's installation ID.
+    """
     try:
-        origins = list(named) if named is not None else site_origins()
+        origins = list(given_origins) if given_origins is not None else site_origins()
     except ValidationFailed as problem:
         line = warn("CORS", "the settings leave open where our pages are", f"{problem.message}")
         yield "CORS", lambda: [line]
         origins = []
-    wanted = desired_bucket(origins)
+    spec = desired_bucket(origins)
     for point in BUCKET_SETTINGS:
         if point.subject != "CORS" or origins:
-            yield f"bucket {point.subject}", functools.partial(posture_lines, point, wanted)
+            yield f"bucket {point.subject}", functools.partial(posture_lines, point, spec)
     yield "bucket archive tiers", tiering_lines
     yield "bucket to strangers", open_lines
-    yield "marker", functools.partial(marker_lines, own)
+    yield "marker", functools.partial(marker_lines, own_id)
     for origin in origins:
         yield f"CORS from {origin}", functools.partial(page_lines, origin)
-    yield f"CORS from {STRANGER}", stranger_lines
+    yield f"CORS from {FOREIGN_ORIGIN}", stranger_lines
     yield "digests", trial_lines
     yield "bucket owner", owner_lines
 
 
-def posture_lines(point: BucketSetting, wanted: BucketSpec) -> Iterable[CheckResult]:
-    subject, looked = f"bucket {point.subject}", compare_setting(point, wanted)
-    if looked.status is SettingStatus.AS_WANTED:
+def posture_lines(point: BucketSetting, spec: BucketSpec) -> Iterable[CheckResult]:
+    subject, diff = f"bucket {point.subject}", compare_setting(point, spec)
+    if diff.status is SettingStatus.AS_WANTED:
         yield ok(subject, "as wanted")
-    elif looked.status is SettingStatus.DIFFERS:
-        told = "; ".join(f"{what} is {now}" for what, now, _ in looked.lines[:3])
-        more = f"; {len(looked.lines) - 3} more" if len(looked.lines) > 3 else ""
-        yield (fail if point.subject in GRAVE else warn)(subject, f"{told}{more}", REPAIR_HINT)
+    elif diff.status is SettingStatus.DIFFERS:
+        reason = "; ".join(f"{what} is {now}" for what, now, _ in diff.lines[:3])
+        rest = f"; {len(diff.lines) - 3} more" if len(diff.lines) > 3 else ""
+        yield (fail if point.subject in CRITICAL else warn)(subject, f"{reason}{rest}", REPAIR_HINT)
     else:
-        yield warn(subject, looked.reason, looked.advice)
+        yield warn(subject, diff.reason, diff.advice)
     if point.subject == "lifecycle":
-        yield from _dangers(looked)
+        yield from _lifecycle_results(diff)
 
 
-def _dangers(looked: SettingDiff) -> Iterable[CheckResult]:
-    for told in lifecycle_conflicts(looked.now, expiry_days=expiry_days()):
+def _lifecycle_results(diff: SettingDiff) -> Iterable[CheckResult]:
+    for message in lifecycle_conflicts(diff.now, expiry_days=expiry_days()):
         advice = f"limit that rule to what is not ours: f/, p/, quarantine/, manifests/ and {s3.CLOCK_KEY}"
-        yield fail("bucket lifecycle", told, advice)
-    for told in unknown_classes(looked.now):
-        yield warn("bucket lifecycle", told, "look the class up; if it is an archive, limit that rule to other files")
+        yield fail("bucket lifecycle", message, advice)
+    for message in unknown_classes(diff.now):
+        yield warn(
+            "bucket lifecycle", message, "look the class up; if it is an archive, limit that rule to other files"
+        )
 
 
 def tiering_lines() -> Iterable[CheckResult]:
-    """Objects become Intelligent-Tiering's by a lifecycle rule, by an import, or by the store's default."""
+    """Check for archive tiers: lifecycle rules, imports or a default can give objects Intelligent-Tiering."""
     subject = "bucket archive tiers"
     try:
-        told = archive_tiers(tiering_configurations(settings.S3_BUCKET))
-    except S3ResponseError as said:
-        if said.is_denied:
+        configurations = archive_tiers(tiering_configurations(settings.S3_BUCKET))
+    except S3ResponseError as error:
+        if error.is_denied:
             yield ok(subject, "not checked: these credentials lack s3:GetIntelligentTieringConfiguration")
         else:
-            yield warn(subject, f"they could not be read: {said.code}", "ask again")
+            yield warn(subject, f"they could not be read: {error.code}", "ask again")
         return
-    for one in told:
-        yield warn(subject, one, "remove the configuration, or limit it to other files")
-    if not told:
+    for configuration in configurations:
+        yield warn(subject, configuration, "remove the configuration, or limit it to other files")
+    if not configurations:
         yield ok(subject, "no Intelligent-Tiering configuration archives files")
 
 
 def open_lines() -> Iterable[CheckResult]:
     subject = "bucket to strangers"
     try:
-        done = is_publicly_readable()
-    except S3ResponseError as said:
-        yield warn(subject, f"it did not answer without a signature ({said.code})", "ask again")
+        allowed = is_publicly_readable()
+    except S3ResponseError as error:
+        yield warn(subject, f"it did not answer without a signature ({error.code})", "ask again")
         return
-    if done:
-        yield fail(subject, f"anybody on the network may {' and '.join(done)}", f"close it at once: {REPAIR_HINT}")
+    if allowed:
+        yield fail(subject, f"anybody on the network may {' and '.join(allowed)}", f"close it at once: {REPAIR_HINT}")
     else:
         yield ok(subject, "nothing is told without a signature")
 
 
-def marker_lines(own: UUID | None) -> Iterable[CheckResult]:
+def marker_lines(own_id: UUID | None) -> Iterable[CheckResult]:
     subject = "marker"
     try:
-        found = s3.read_marker()
+        marker = s3.read_marker()
     except StorageUnavailable as fault:
-        refused = isinstance(fault, StorageDenied)
-        advice = "allow s3:GetObject on amalga.json" if refused else "mend what is wrong with the store, and ask again"
+        is_denied = isinstance(fault, StorageDenied)
+        advice = (
+            "allow s3:GetObject on amalga.json" if is_denied else "mend what is wrong with the store, and ask again"
+        )
         yield fail(subject, f"it cannot be read ({fault.detail})", advice)
     except ValidationFailed as problem:
         yield fail(subject, "amalga.json is no marker of Amalga's", problem.message)
     else:
-        if found is None:
+        if marker is None:
             yield warn(subject, "nothing says which database the bucket belongs to", REPAIR_HINT)
-        elif own is None:
-            yield warn(subject, f"it says {found}, and the database does not say its own", "mend the database first")
-        elif found != own:
-            told = f"the bucket belongs to another database: it says {found}, this one is {own}"
-            yield fail(subject, told, "check AWS_STORAGE_BUCKET_NAME and DATABASE_URL before anything else")
+        elif own_id is None:
+            yield warn(subject, f"it says {marker}, and the database does not say its own", "mend the database first")
+        elif marker != own_id:
+            reason = f"the bucket belongs to another database: it says {marker}, this one is {own_id}"
+            yield fail(subject, reason, "check AWS_STORAGE_BUCKET_NAME and DATABASE_URL before anything else")
         else:
             yield ok(subject, "the bucket belongs to this database")
 
@@ -175,26 +189,30 @@ def marker_lines(own: UUID | None) -> Iterable[CheckResult]:
 def page_lines(origin: str) -> Iterable[CheckResult]:
     subject = f"CORS from {origin}"
     try:
-        found = preflight(origin, PUT_HEADERS[settings.S3_CHECKSUMS])
-    except S3ResponseError as said:
-        yield fail(subject, f"a browser gets no answer ({said.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it")
+        response = preflight(origin, PUT_HEADERS[settings.S3_CHECKSUMS])
+    except S3ResponseError as error:
+        yield fail(
+            subject, f"a browser gets no answer ({error.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it"
+        )
         return
-    if found.is_allowed:
+    if response.is_allowed:
         yield ok(subject, "a browser may send files")
     else:
-        yield fail(subject, f"a browser will not send files: {found.reason}", REPAIR_HINT)
+        yield fail(subject, f"a browser will not send files: {response.reason}", REPAIR_HINT)
 
 
 def stranger_lines() -> Iterable[CheckResult]:
-    """Only with a signed URL could they send anything, and that is given to nobody but our own pages."""
-    subject = f"CORS from {STRANGER}"
+    """Check CORS for a foreign origin. It could upload only with a presigned URL, which only our own pages get."""
+    subject = f"CORS from {FOREIGN_ORIGIN}"
     try:
-        found = preflight(STRANGER, PUT_HEADERS["off"])
-    except S3ResponseError as said:
-        yield fail(subject, f"a browser gets no answer ({said.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it")
+        response = preflight(FOREIGN_ORIGIN, PUT_HEADERS["off"])
+    except S3ResponseError as error:
+        yield fail(
+            subject, f"a browser gets no answer ({error.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it"
+        )
         return
-    if not found.is_allowed:
-        yield ok(subject, f"a stranger's page is kept out: {found.reason}")
+    if not response.is_allowed:
+        yield ok(subject, f"a stranger's page is kept out: {response.reason}")
     elif is_loopback(urlsplit(settings.S3_ORIGIN).hostname):
         yield ok(subject, "any page may send what it has a URL for; the store is on this machine alone")
     else:
@@ -202,7 +220,7 @@ def stranger_lines() -> Iterable[CheckResult]:
 
 
 def trial_lines() -> Iterable[CheckResult]:
-    """Digests, then conditional requests: what keeps the first trial from its end would be told twice."""
+    """Probe checksums, then conditional requests, unless the first probe failed: its reason would be reported twice."""
     lines = list(digest_lines())
     yield from lines
     if all(line.level is not Level.FAIL for line in lines):
@@ -213,39 +231,41 @@ def digest_lines() -> Iterable[CheckResult]:
     subject, mode = "digests", settings.S3_CHECKSUMS
     try:
         clear_leftovers()
-        tried = {one: probe_checksum_mode(one) for one in MODES}
-    except S3ResponseError as said:
-        advice = f"allow {RIGHTS[said.operation]}" if said.is_denied else "wait for the store, and ask again"
-        yield fail(subject, f"the trial broke off at {said.operation}: {said.code}", advice)
+        probes = {candidate: probe_checksum_mode(candidate) for candidate in MODES}
+    except S3ResponseError as error:
+        advice = f"allow {PERMISSIONS[error.operation]}" if error.is_denied else "wait for the store, and ask again"
+        yield fail(subject, f"the trial broke off at {error.operation}: {error.code}", advice)
         return
-    best = next((one for one in MODES if tried[one].honors(one)), None)
+    best = next((candidate for candidate in MODES if probes[candidate].honors(candidate)), None)
     if best is None:
-        if any(word in tried["off"].fault for word in FULL):
+        if any(word in probes["off"].fault for word in STORAGE_FULL):
             yield fail(
                 subject, "the store is full, or a quota of it is used up", "give it room: nothing can be uploaded"
             )
             return
-        denied = any(word in tried["off"].fault for word in DENIED)
-        advice = f"allow {RIGHTS['PutObject']}" if denied else "look at the store's log"
-        yield fail(subject, f"not even a plain upload works: {tried['off'].fault}", advice)
-    elif not tried[mode].honors(mode):
-        yield fail(subject, f"S3_CHECKSUMS={mode} is set, and the store does not honour it: {_short(tried[mode])}",
-                   f"set S3_CHECKSUMS={best}: {MEANS[best]}")  # fmt: skip
+        denied = any(word in probes["off"].fault for word in DENIED)
+        advice = f"allow {PERMISSIONS['PutObject']}" if denied else "look at the store's log"
+        yield fail(subject, f"not even a plain upload works: {probes['off'].fault}", advice)
+    elif not probes[mode].honors(mode):
+        reason = f"S3_CHECKSUMS={mode} is set, and the store does not honour it: {_probe_problem(probes[mode])}"
+        yield fail(subject, reason, f"set S3_CHECKSUMS={best}: {MODE_EFFECTS[best]}")
     elif best != mode:
-        yield warn(subject, f"S3_CHECKSUMS={mode}: {MEANS[mode]}", f"set S3_CHECKSUMS={best}: {MEANS[best]}")
+        yield warn(
+            subject, f"S3_CHECKSUMS={mode}: {MODE_EFFECTS[mode]}", f"set S3_CHECKSUMS={best}: {MODE_EFFECTS[best]}"
+        )
     else:
-        honoured = ", ".join(one for one in MODES if tried[one].honors(one))
-        yield ok(subject, f"S3_CHECKSUMS={mode}: {MEANS[mode]} (tried; the store honours {honoured})")
-    if best and not tried[best].refuses_longer:
+        honoured = ", ".join(candidate for candidate in MODES if probes[candidate].honors(candidate))
+        yield ok(subject, f"S3_CHECKSUMS={mode}: {MODE_EFFECTS[mode]} (tried; the store honours {honoured})")
+    if best and not probes[best].refuses_longer:
         yield fail(subject, "it takes more bytes than a URL was signed for", "use a store that checks signatures")
 
 
-def _short(tried: ProbeResult) -> str:
-    if tried.fault:
-        return tried.fault
-    if not tried.refuses_flipped:
+def _probe_problem(probe: ProbeResult) -> str:
+    if probe.fault:
+        return probe.fault
+    if not probe.refuses_flipped:
         return "a flipped bit is taken"
-    if not tried.refuses_flipped_part:
+    if not probe.refuses_flipped_part:
         return "a flipped bit is taken in a part"
     return "it keeps no digest"
 
@@ -254,38 +274,42 @@ def condition_lines() -> Iterable[CheckResult]:
     subject = "conditional requests"
     try:
         honored = probe_conditions()
-    except S3ResponseError as said:
-        advice = f"allow {RIGHTS[said.operation]}" if said.is_denied else "wait for the store, and ask again"
-        yield fail(subject, f"the trial broke off at {said.operation}: {said.code}", advice)
+    except S3ResponseError as error:
+        advice = f"allow {PERMISSIONS[error.operation]}" if error.is_denied else "wait for the store, and ask again"
+        yield fail(subject, f"the trial broke off at {error.operation}: {error.code}", advice)
         return
-    chosen = settings.S3_CONDITIONS
-    for word, what in CONDITIONS.items():
-        if word in chosen - honored:
-            told = f"S3_CONDITIONS has {word}, but the storage does not honor {what}"
-            yield fail(subject, told, f"set S3_CONDITIONS={_words(chosen & honored)}")
-        elif word in honored - chosen:
-            yield warn(subject, f"the storage honors {what}", f"set S3_CONDITIONS={_words(chosen & honored | {word})}")
-    if chosen == honored:
-        yield ok(subject, f"S3_CONDITIONS={_words(chosen)}: all that the storage honors (tried)")
+    configured = settings.S3_CONDITIONS
+    for name, description in CONDITIONS.items():
+        if name in configured - honored:
+            reason = f"S3_CONDITIONS has {name}, but the storage does not honor {description}"
+            yield fail(subject, reason, f"set S3_CONDITIONS={_join(configured & honored)}")
+        elif name in honored - configured:
+            yield warn(
+                subject,
+                f"the storage honors {description}",
+                f"set S3_CONDITIONS={_join(configured & honored | {name})}",
+            )
+    if configured == honored:
+        yield ok(subject, f"S3_CONDITIONS={_join(configured)}: all that the storage honors (tried)")
 
 
-def _words(conditions: Iterable[str]) -> str:
+def _join(conditions: Iterable[str]) -> str:
     return ",".join(sorted(conditions)) or "off"
 
 
 def owner_lines() -> Iterable[CheckResult]:
-    """Whose bucket it is was already asked for: without the right owner nothing gets here."""
+    """Check that the storage honors S3_BUCKET_OWNER. Earlier checks fail if the owner is wrong."""
     subject, owner = "bucket owner", settings.S3_BUCKET_OWNER
     if not owner:
         advice = "set S3_BUCKET_OWNER to the 12 digits of the bucket's account"
-        unset = "calls do not say whose bucket they expect"
-        yield warn(subject, unset, advice) if at_aws() else ok(subject, f"{unset} (S3_BUCKET_OWNER is not set)")
+        reason = "calls do not say whose bucket they expect"
+        yield warn(subject, reason, advice) if at_aws() else ok(subject, f"{reason} (S3_BUCKET_OWNER is not set)")
         return
     try:
         calls, urls = honors_owner()
-    except S3ResponseError as said:
+    except S3ResponseError as error:
         yield fail(
-            subject, f"the trial broke off at {said.operation}: {said.code}", "wait for the store, and ask again"
+            subject, f"the trial broke off at {error.operation}: {error.code}", "wait for the store, and ask again"
         )
         return
     if not calls:

@@ -1,4 +1,4 @@
-"""The database: whether it answers, how it is reached, and whether it is as the program needs it."""
+"""Check that the database responds, how it is connected, and that it is set up as needed."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from amalga.db import unpooled_connection
 from amalga.db.replica import ALIAS, PIN_SECONDS, PRIMARY, REPLAYED
 from amalga.hosts import is_loopback
 from uploads.services.doctor.database_connection import connection_error
-from uploads.services.doctor.results import CheckResult, Deadline, Level, fail, ok, safely, warn
+from uploads.services.doctor.results import CheckResult, Deadline, Level, fail, ok, run_safely, warn
 from uploads.services.doctor.storage import clock_line
 
 OLDEST_VERSION = 14
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 STORES_MILLISECONDS = 2000
-BACKGROUND = 3  # sweep, verify, worker: a process each
+BACKGROUND = 3  # processes: sweep, verify, worker
 Check = Callable[[], Iterable[CheckResult]]
 
 
-def database_checks(budget: Deadline, more: Sequence[tuple[str, Check]] = ()) -> Iterable[CheckResult]:
-    """Its connections end by themselves what hangs, so this runs in the caller's thread."""
-    unreached = connection_error()
-    if unreached:
-        yield unreached
+def database_checks(deadline: Deadline, extra: Sequence[tuple[str, Check]] = ()) -> Iterable[CheckResult]:
+    """Yield the results of all database checks, without a thread: the connection's own timeouts end what hangs."""
+    error = connection_error()
+    if error:
+        yield error
         yield warn("database", "what is in it was not looked at", "mend that first, and ask again")
         return
-    apart: tuple[tuple[str, Check], ...] = (("replica", replica_lines),) if ALIAS in connections else ()
-    for subject, check in (*CHECKS, *apart, *more):
-        if not budget.left:
+    replica_check: tuple[tuple[str, Check], ...] = (("replica", replica_lines),) if ALIAS in connections else ()
+    for subject, check in (*CHECKS, *replica_check, *extra):
+        if not deadline.remaining:
             yield fail(subject, "not looked at, the database answers too slowly", "see what it is busy with")
             continue
-        yield from safely(subject, functools.partial(_query, subject, check))
+        yield from run_safely(subject, functools.partial(_query, subject, check))
 
 
 def _query(subject: str, check: Check) -> list[CheckResult]:
@@ -53,19 +53,19 @@ def _query(subject: str, check: Check) -> list[CheckResult]:
         return [fail(subject, f"the database does not tell ({type(error).__name__})", advice)]
 
 
-def _fetch_value(sql: str, *values: Any) -> tuple[Any, ...]:
+def _fetch_row(sql: str, *values: Any) -> tuple[Any, ...]:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
-        found: tuple[Any, ...] = cursor.fetchone()
-        return found
+        row: tuple[Any, ...] = cursor.fetchone()
+        return row
 
 
 def _version() -> Iterable[CheckResult]:
-    (number, recovering) = _fetch_value("SELECT current_setting('server_version_num')::int, pg_is_in_recovery()")
+    (number, recovering) = _fetch_row("SELECT current_setting('server_version_num')::int, pg_is_in_recovery()")
     major = number // 10_000
     if major < OLDEST_VERSION:
         yield fail("database", f"Postgres {major}", f"move to Postgres {OLDEST_VERSION} or newer")
-    elif recovering or _fetch_value("SHOW transaction_read_only")[0] == "on":
+    elif recovering or _fetch_row("SHOW transaction_read_only")[0] == "on":
         yield fail("database", "it takes no writes", "lead DATABASE_URL to the primary; wait if it is taking over")
     else:
         yield ok("database", f"Postgres {major} answers and takes writes")
@@ -73,12 +73,12 @@ def _version() -> Iterable[CheckResult]:
 
 def _tls() -> Iterable[CheckResult]:
     connection.ensure_connection()
-    held: Any = connection.connection
+    driver_connection: Any = connection.connection
     database = connection.settings_dict
-    if held.pgconn.ssl_in_use:  # the server itself may only know its pooler's connection
-        proven = str(database["OPTIONS"].get("sslmode", "")).startswith("verify-")
-        who = "its certificate is verified" if proven else "its certificate is not looked at"
-        yield ok("database TLS", f"in use; {who}")
+    if driver_connection.pgconn.ssl_in_use:  # not asked of the server, which may only see the connection of a pooler
+        is_verified = str(database["OPTIONS"].get("sslmode", "")).startswith("verify-")
+        verification = "its certificate is verified" if is_verified else "its certificate is not looked at"
+        yield ok("database TLS", f"in use; {verification}")
     elif is_loopback(database.get("HOST")):
         yield ok("database TLS", "not in use, and not needed: the database is on this machine")
     else:
@@ -87,18 +87,20 @@ def _tls() -> Iterable[CheckResult]:
 
 
 def _time_limits() -> Iterable[CheckResult]:
-    values = {name: _fetch_value("SELECT current_setting(%s)", name)[0] for name in LIMITS}
-    off = [name for name, value in values.items() if value == "0"]
-    if off:
+    values = {name: _fetch_row("SELECT current_setting(%s)", name)[0] for name in LIMITS}
+    disabled = [name for name, value in values.items() if value == "0"]
+    if disabled:
         role = connection.settings_dict["USER"]
-        advice = f"a pooler drops the options of connections: ALTER ROLE {role} SET {off[0]} = … (docs/database.md)"
-        yield fail("database time limits", f"not in force: {', '.join(off)}", advice)
+        advice = (
+            f"a pooler drops the options of connections: ALTER ROLE {role} SET {disabled[0]} = … (docs/database.md)"
+        )
+        yield fail("database time limits", f"not in force: {', '.join(disabled)}", advice)
     else:
         yield ok("database time limits", ", ".join(f"{name} {value}" for name, value in values.items()))
 
 
 def _connections() -> Iterable[CheckResult]:
-    limit, used = _fetch_value(
+    limit, used = _fetch_row(
         "SELECT least(current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,"
         " nullif((SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user), -1),"
         " nullif((SELECT datconnlimit FROM pg_database WHERE datname = current_database()), -1)),"
@@ -106,16 +108,16 @@ def _connections() -> Iterable[CheckResult]:
     )
     pool = settings.DATABASE_CONNECTIONS
     processes = settings.WEB_CONCURRENCY + BACKGROUND
-    wanted = processes * pool
+    needed = processes * pool
     if settings.DATABASE_POOLER:
-        yield ok("database connections", f"a pooler stands between; its max_client_conn has to be above {wanted}")
+        yield ok("database connections", f"a pooler stands between; its max_client_conn has to be above {needed}")
         return
-    told = f"{wanted} may be asked for ({processes} processes of {pool}), {limit} are there, {used} in use now"
-    if wanted > limit:
+    reason = f"{needed} may be asked for ({processes} processes of {pool}), {limit} are there, {used} in use now"
+    if needed > limit:
         advice = "raise max_connections, lower WEB_CONCURRENCY, or put a pooler between; count each machine"
-        yield warn("database connections", told, advice)
+        yield warn("database connections", reason, advice)
     else:
-        yield ok("database connections", told)
+        yield ok("database connections", reason)
 
 
 def _migrations() -> Iterable[CheckResult]:
@@ -128,34 +130,34 @@ def _migrations() -> Iterable[CheckResult]:
         yield ok("migrations", "all applied")
 
 
-def _letters() -> Iterable[CheckResult]:
-    told = run_checks(tags=[Tags.database], databases=["default"])
-    for one in told:
-        yield warn("database letters", f"{one.msg} ({one.id})", str(one.hint or ""))
-    if not told:
+def _collation() -> Iterable[CheckResult]:
+    messages = run_checks(tags=[Tags.database], databases=["default"])
+    for message in messages:
+        yield warn("database letters", f"{message.msg} ({message.id})", str(message.hint or ""))
+    if not messages:
         yield ok("database letters", "searches in all scripts find their index")
 
 
 def _clock() -> Iterable[CheckResult]:
     before = datetime.now(UTC)
-    theirs = _fetch_value("SELECT clock_timestamp()")[0]
-    yield clock_line("database clock", theirs, before=before, after=datetime.now(UTC), exact=True)
+    server_time = _fetch_row("SELECT clock_timestamp()")[0]
+    yield clock_line("database clock", server_time, before=before, after=datetime.now(UTC), exact=True)
 
 
 def _stores() -> Iterable[CheckResult]:
-    """Whether each row's store has a name in the settings. Where all have, that is a look at every row."""
-    known = [settings.S3_STORE_NAME, *([settings.OTHER_S3["name"]] if settings.OTHER_S3 else [])]
+    """Check that a setting names the store of each row. If none is missing, this scans all rows."""
+    store_names = [settings.S3_STORE_NAME, *([settings.OTHER_S3["name"]] if settings.OTHER_S3 else [])]
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL statement_timeout = %s", [STORES_MILLISECONDS])
-            cursor.execute("SELECT store FROM uploads_file WHERE store <> ALL(%s) LIMIT 1", [known])
-            found = cursor.fetchone()
+            cursor.execute("SELECT store FROM uploads_file WHERE store <> ALL(%s) LIMIT 1", [store_names])
+            row = cursor.fetchone()
     except OperationalError:
         yield ok("stores of rows", "too many rows to look at all here: `manage.py fsck` does")
         return
-    if found:
+    if row:
         advice = "name it by S3_STORE_NAME, or by OTHER_S3_STORE_NAME with the other OTHER_S3_* variables"
-        yield fail("stores of rows", f"files lie in a store called “{found[0]}”, which no variable names", advice)
+        yield fail("stores of rows", f"files lie in a store called “{row[0]}”, which no variable names", advice)
     else:
         yield ok("stores of rows", "every file's store is named")
 
@@ -167,39 +169,39 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("database connections", _connections),
     ("database clock", _clock),
     ("migrations", _migrations),
-    ("database letters", _letters),
+    ("database letters", _collation),
     ("stores of rows", _stores),
 )
 
 
 SUBJECT = "replica"
 ADVICE = "lead READ_DATABASE_URL to a replica of this database"
-FAR_BEHIND_BYTES = 16 * 1024**2  # a busy primary writes less while one looks
+FAR_BEHIND_BYTES = 16 * 1024**2  # a busy primary writes less than this during the check
 
-Opened = psycopg.Connection[Any]
+Connection = psycopg.Connection[Any]
 
 
 def replica_lines() -> Iterable[CheckResult]:
-    """Nothing where there is none. Without it everything works, at the primary's cost: so trouble is only a warning."""
+    """Check the replica, if there is one. Problems are only warnings, as the primary takes its queries."""
     if ALIAS not in connections:
         return
-    if unreached := connection_error(SUBJECT, ALIAS):
-        yield replace(unreached, level=Level.WARN)
+    if error := connection_error(SUBJECT, ALIAS):
+        yield replace(error, level=Level.WARN)
         return
-    with unpooled_connection() as primary, unpooled_connection(ALIAS) as opened:
-        yield _line(primary, opened)
+    with unpooled_connection() as primary, unpooled_connection(ALIAS) as replica:
+        yield _replica_result(primary, replica)
 
 
-def _line(primary: Opened, opened: Opened) -> CheckResult:
-    if not _first(opened, "SELECT pg_is_in_recovery()"):
+def _replica_result(primary: Connection, replica: Connection) -> CheckResult:
+    if not _fetch_first(replica, "SELECT pg_is_in_recovery()"):
         return fail(SUBJECT, "it is no replica: it takes writes of its own", ADVICE)
-    whose = {_first(one, "SELECT id FROM uploads_installation") for one in (primary, opened)}
-    if len(whose - {None}) > 1:
+    ids = {_fetch_first(database, "SELECT id FROM uploads_installation") for database in (primary, replica)}
+    if len(ids - {None}) > 1:
         return fail(SUBJECT, "it is a replica of another database", ADVICE)
-    written, replayed = _number(primary, PRIMARY), _number(opened, REPLAYED)
+    written, replayed = _wal_position(primary, PRIMARY), _wal_position(replica, REPLAYED)
     if written is None or replayed is None:
-        told = f"answers, and tells no numbers: for {PIN_SECONDS} s after a person's own write it is left alone"
-        return ok(SUBJECT, told)
+        reason = f"answers, and tells no numbers: for {PIN_SECONDS} s after a person's own write it is left alone"
+        return ok(SUBJECT, reason)
     behind = max(0, written - replayed)
     if behind > FAR_BEHIND_BYTES:
         advice = "look at what it is busy with, and whether its replay is paused"
@@ -207,13 +209,13 @@ def _line(primary: Opened, opened: Opened) -> CheckResult:
     return ok(SUBJECT, f"answers, {behind} bytes behind")
 
 
-def _number(opened: Opened, sql: str) -> int | None:
+def _wal_position(database: Connection, sql: str) -> int | None:
     try:
-        return int(_first(opened, sql))
+        return int(_fetch_first(database, sql))
     except (FeatureNotSupported, UndefinedFunction):
         return None
 
 
-def _first(opened: Opened, sql: str) -> Any:
-    row = opened.execute(sql).fetchone()
+def _fetch_first(database: Connection, sql: str) -> Any:
+    row = database.execute(sql).fetchone()
     return row[0] if row else None

@@ -1,4 +1,4 @@
-"""Why a database cannot be reached, or not be trusted."""
+"""Explain why a database cannot be reached, or why its certificate is not trusted."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ REASONS = {
     "53300": ("it has no connection left", "raise max_connections, or lower WEB_CONCURRENCY"),
     "57P03": ("it is starting or stopping", "wait, and ask again"),
 }
-NO_TOKEN = (
+TOKEN_REFUSAL = (
     "it refuses the token",
     "grant rds_iam to the database role, and rds-db:connect to the role that we run as",
 )
-POOLER = ("a pooler refuses the options of our connections", "set DATABASE_POOLER=on (docs/database.md)")
+POOLER_REFUSAL = ("a pooler refuses the options of our connections", "set DATABASE_POOLER=on (docs/database.md)")
 
 
 def connection_error(subject: str = "database", alias: str = "default") -> CheckResult | None:
-    """Asked past the pool, which keeps its reasons to itself."""
-    place: dict[str, Any] = connections[alias].settings_dict
+    """Return why the database cannot be reached, or None. Connects without the pool, which hides the reasons."""
+    database: dict[str, Any] = connections[alias].settings_dict
     try:
         with unpooled_connection(alias):
             return None
     except DatabaseError as error:
         state = str(getattr(error.__cause__, "sqlstate", None) or "")
-        reason, advice = _message_of(state, str(error), place)
-        return fail(subject, f"cannot be reached at {place.get('HOST') or 'this machine'}: {reason}", advice)
+        reason, advice = _message_of(state, str(error), database)
+        return fail(subject, f"cannot be reached at {database.get('HOST') or 'this machine'}: {reason}", advice)
 
 
-def _message_of(state: str, text: str, place: dict[str, Any]) -> tuple[str, str]:
+def _message_of(state: str, text: str, database: dict[str, Any]) -> tuple[str, str]:
     lower = text.lower()
-    if _shows_a_token(place) and (state == "28P01" or "authentication failed" in lower):
-        return NO_TOKEN
+    if _uses_iam_token(database) and (state == "28P01" or "authentication failed" in lower):
+        return TOKEN_REFUSAL
     if "no iam token" in lower:
         return "there are no credentials to sign a token with", "give the process its role; `doctor` names it below"
     if state in REASONS:
         return REASONS[state]
     if "certificate" in lower or "ssl" in lower:
-        return tls_verification_error(place)
-    return _unreached(lower)
+        return tls_verification_error(database)
+    return _network_error(lower)
 
 
-def _shows_a_token(place: dict[str, Any]) -> bool:
-    return issubclass((place["OPTIONS"].get("pool") or {}).get("connection_class", Connection), TokenConnection)
+def _uses_iam_token(database: dict[str, Any]) -> bool:
+    return issubclass((database["OPTIONS"].get("pool") or {}).get("connection_class", Connection), TokenConnection)
 
 
-def _unreached(text: str) -> tuple[str, str]:
+def _network_error(text: str) -> tuple[str, str]:
     if "password authentication" in text:
         return REASONS["28P01"]
     if "does not exist" in text and "database" in text:
         return REASONS["3D000"]
     if "startup parameter" in text:
-        return POOLER
+        return POOLER_REFUSAL
     if "resolve" in text or "name or service" in text:
         return "that name is not known here", "correct DATABASE_URL, or look at the resolver"
     if "refused" in text:
@@ -76,38 +76,41 @@ HANDSHAKE_SECONDS = 3.0
 NOT_YET, EXPIRED, SELF_SIGNED, OTHER_HOST, OTHER_ADDRESS = 9, 10, 18, 62, 64
 NO_ISSUER = {2, 19, 20, 21}
 
-Told = tuple[str, str]
-UNKNOWN: Told = ("TLS cannot be agreed on, or its certificate proves nothing", "look at sslmode and DATABASE_CA")
+Explanation = tuple[str, str]
+UNKNOWN_TLS_ERROR: Explanation = (
+    "TLS cannot be agreed on, or its certificate proves nothing",
+    "look at sslmode and DATABASE_CA",
+)
 
 
-def tls_verification_error(place: dict[str, Any]) -> Told:
-    """What is wrong with it, and what to do."""
-    host, options = str(place.get("HOST") or ""), place.get("OPTIONS", {})
+def tls_verification_error(database: dict[str, Any]) -> Explanation:
+    """Return what is wrong with the server's TLS, and what to do, from one more handshake."""
+    host, options = str(database.get("HOST") or ""), database.get("OPTIONS", {})
     try:
-        told = _handshake(host, int(place.get("PORT") or 5432), str(options.get("sslrootcert") or ""))
+        explanation = _handshake(host, int(database.get("PORT") or 5432), str(options.get("sslrootcert") or ""))
     except ssl.SSLCertVerificationError as fault:
-        return _in_words(fault.verify_code, host)
+        return _certificate_error(fault.verify_code, host)
     except OSError:  # an SSLError is one too
-        return UNKNOWN
-    return told or UNKNOWN
+        return UNKNOWN_TLS_ERROR
+    return explanation or UNKNOWN_TLS_ERROR
 
 
-def _handshake(host: str, port: int, authorities: str) -> Told | None:
+def _handshake(host: str, port: int, ca_file: str) -> Explanation | None:
     context = ssl.create_default_context()
-    if authorities and authorities != "system":
-        context = ssl.create_default_context(cafile=authorities)
-    with socket.create_connection((host, port), timeout=HANDSHAKE_SECONDS) as plain:
-        plain.sendall(SSL_REQUEST)
-        if plain.recv(1) != b"S":
+    if ca_file and ca_file != "system":
+        context = ssl.create_default_context(cafile=ca_file)
+    with socket.create_connection((host, port), timeout=HANDSHAKE_SECONDS) as raw_socket:
+        raw_socket.sendall(SSL_REQUEST)
+        if raw_socket.recv(1) != b"S":
             return (
                 "it speaks no TLS",
                 "let it (RDS: rds.force_ssl=1), or add ?sslmode=disable on purpose",
             )
-        with context.wrap_socket(plain, server_hostname=host):
+        with context.wrap_socket(raw_socket, server_hostname=host):
             return None
 
 
-def _in_words(code: int, host: str) -> Told:
+def _certificate_error(code: int, host: str) -> Explanation:
     if code in {OTHER_HOST, OTHER_ADDRESS}:
         return "its certificate is for another host", "ask it by the name in its certificate; or somebody is in between"
     if code == EXPIRED:

@@ -1,4 +1,4 @@
-"""Results of checks, and the time that they have."""
+"""Results of checks, and their time limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """`advice` says what to do, and is empty only where nothing is to be done."""
+    """The result of a check. `advice` says what to do, and is only empty if nothing is to be done."""
 
     level: Level
     subject: str
@@ -25,8 +25,8 @@ class CheckResult:
     advice: str = ""
 
     def __str__(self) -> str:
-        told = f"{self.level:4} {self.subject}: {self.reason}"
-        return f"{told} — {self.advice}" if self.advice else told
+        line = f"{self.level:4} {self.subject}: {self.reason}"
+        return f"{line} — {self.advice}" if self.advice else line
 
 
 def ok(subject: str, reason: str) -> CheckResult:
@@ -42,7 +42,7 @@ def fail(subject: str, reason: str, advice: str) -> CheckResult:
 
 
 def humanize_duration(seconds: float) -> str:
-    """A length of time as people say it."""
+    """Return a duration in words, for example `3 hours`."""
     for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -52,8 +52,8 @@ def humanize_duration(seconds: float) -> str:
 CHECK_SECONDS = 12.0
 
 
-def safely(subject: str, check: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
-    """A bug of ours in one check must not hide what the others find."""
+def run_safely(subject: str, check: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
+    """Run a check. An exception in it becomes a result, so that it does not hide those of other checks."""
     try:
         return list(check())
     except Exception as error:
@@ -61,25 +61,25 @@ def safely(subject: str, check: Callable[[], Iterable[CheckResult]]) -> list[Che
 
 
 class Deadline:
-    """So many seconds for a row of checks."""
+    """A time limit for a series of checks."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         return max(0.0, self._end - time.monotonic())
 
     def run(self, subject: str, check: Callable[[], Iterable[CheckResult]]) -> list[CheckResult]:
-        """What the check says, or that it did not come to an end in time.
+        """Return the results of the check, or a failure if it does not end in time.
 
-        It runs in a thread that may be left behind: not every library lets a call be broken off.
+        It runs in a thread that may be abandoned, as some libraries cannot cancel a call.
         """
-        seconds = min(CHECK_SECONDS, self.left)
+        seconds = min(CHECK_SECONDS, self.remaining)
         if not seconds:
             return [fail(subject, "not looked at, there was no time left", "mend what is slow above, and ask again")]
         lines: list[CheckResult] = []
-        thread = threading.Thread(target=lambda: lines.extend(safely(subject, check)), daemon=True)
+        thread = threading.Thread(target=lambda: lines.extend(run_safely(subject, check)), daemon=True)
         thread.start()
         thread.join(seconds)
         if thread.is_alive():
