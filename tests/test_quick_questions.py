@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
@@ -11,21 +9,11 @@ from django.test import Client
 
 from tests import shelf
 from uploads.listing import (
-    COLUMNS,
-    PAGE_SIZE,
-    SORTS,
-    Cursor,
-    ListQuery,
-    Page,
     breadcrumbs_for,
-    files_for,
-    folders_for,
-    paginate,
-    plain_page,
 )
+from uploads.listing.sidebar import load_sidebar
 from uploads.models import AccessLevel, File, Folder, Grant, State, Visibility
 from uploads.models.prepared import PreparedQuery
-from uploads.models.sidebar import load_sidebar
 from uploads.models.users import load_user
 
 pytestmark = pytest.mark.django_db
@@ -105,49 +93,6 @@ def test_the_file_that_is_found_is_the_version_that_counts(people: list[User]) -
     new = shelf.add_file(people[2], series=old.pk)
     assert File.objects.visible_by_link(people[2], old.pk) == new
     assert File.objects.visible_by_link(people[2], new.pk) is None
-
-
-@pytest.mark.parametrize("sort", SORTS)
-def test_a_plain_list_is_the_list(sort: str, people: list[User], files: list[File], closed: Folder) -> None:
-    Folder.objects.create(name="Below", parent=closed)
-    for one in people:
-        for folder in [None, closed]:
-            for below in [False, True] if folder is None else [False]:
-                asked = ListQuery(sort=sort, below=below)
-                assert told(plain_page(one, asked, folder, None)) == told(as_before(one, asked, folder, None))
-
-
-@pytest.mark.parametrize("sort", SORTS)
-def test_a_plain_list_goes_on_where_the_list_does(sort: str, people: list[User]) -> None:
-    alice = people[2]
-    for number in range(PAGE_SIZE + 5):
-        Folder.objects.create(name=f"Folder {number}")
-    for number in range(PAGE_SIZE + 5):
-        shelf.add_file(alice, b"x" * (number % 7), name=f"file {number % 9}")
-    pages = list(walk(alice, ListQuery(sort=sort)))
-    assert len(pages) == 3
-    assert len({entry for page in pages for entry in told(page)}) == 2 * (PAGE_SIZE + 5)
-
-
-def walk(user: User, asked: ListQuery) -> Iterator[Page]:
-    after: Cursor | None = None
-    while True:
-        page = plain_page(user, asked, None, after)
-        before = as_before(user, asked, None, after)
-        assert (told(page), page.next) == (told(before), before.next)
-        yield page
-        if page.next is None:
-            return
-        after = Cursor.decode(str(page.next), COLUMNS[asked.column])
-
-
-def as_before(user: User, asked: ListQuery, folder: Folder | None, after: Cursor | None) -> Page:
-    files, folders = files_for(user, asked, folder), None if asked.below else folders_for(user, asked, folder)
-    return paginate(asked, files=files, folders=folders, columns=COLUMNS, after=after)
-
-
-def told(page: Page) -> list[str]:
-    return [f"{folder.pk} {folder.name} {folder.restricted}" for folder in page.folders] + [str(f) for f in page.files]
 
 
 def test_unfinished_uploads_are_counted(people: list[User], files: list[File]) -> None:

@@ -7,13 +7,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.signing import Signer
-from django.db.models.functions import Now
 
 from tests import shelf
 from tests.clusters import Standby, until
@@ -22,7 +20,6 @@ from tests.plain_form import MULTIPART, Chosen, Form, Visitor
 from tests.proxy import Proxy
 from tests.rows import plant
 from tests.stores import Bucket
-from uploads.models import File, State, Visibility
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -152,35 +149,6 @@ def test_when_the_replica_has_it_too_the_replica_is_asked_again(pair: Pair, alic
 
 
 # --- what others did --------------------------------------------------------------------------
-
-
-def listed_late(pair: Pair, alice: User, visitor: Visitor, **change: Any) -> str:
-    """A list that the replica was asked for, which had not heard of this change to `report 1.txt`."""
-    file = shelf.add_file(alice, name="report 1.txt")
-    for attempt in range(2, 7):
-        warm(pair, visitor)
-        assert "report " in page(visitor, "/?q=report")
-        with pair.standby.standing_still():
-            File.objects.filter(pk=file.pk).update(**change)
-            before = len(pair.standby.was_asked())
-            told = page(visitor, "/?q=report")
-            if '"uploads_file"' in pair.standby.was_asked()[before:]:
-                return told
-        # the process had just asked the primary how far it is
-        file = shelf.add_file(alice, name=f"report {attempt}.txt")
-    raise AssertionError("The replica was not asked.")
-
-
-@pytest.mark.parametrize("change", [{"state": State.TRASHED, "purge_after": Now()}, {"visibility": Visibility.PRIVATE}])
-def test_what_may_not_be_seen_any_more_is_gone_at_once(
-    change: dict[str, Any], pair: Pair, alice: User, alice_at: Visitor, bob_at: Visitor
-) -> None:
-    """Though the replica still shows it: the primary has the last word on each row."""
-    assert not re.search(r"report \d.txt", listed_late(pair, alice, bob_at, **change))
-
-
-def test_a_new_name_is_told_at_once(pair: Pair, alice: User, bob_at: Visitor) -> None:
-    assert "report final.txt" in listed_late(pair, alice, bob_at, name="report final.txt")
 
 
 def test_a_right_that_was_taken_is_gone_at_once(pair: Pair, alice: User, bob: User, bob_at: Visitor) -> None:

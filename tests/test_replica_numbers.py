@@ -52,7 +52,7 @@ def named(name: Name, standby: Standby) -> Standby:
 def may_be_asked(written: str | None = None) -> bool:
     token = replica._written.set(written)
     try:
-        return replica.read_from_replica(lambda: None)[1]
+        return replica.read_from_replica(lambda: replica._alias.get()) == replica.ALIAS
     finally:
         replica._written.reset(token)
 
@@ -91,13 +91,13 @@ def test_what_fails_there_is_asked_of_the_primary(named: Standby) -> None:
     asked: list[str] = []
 
     def find() -> int:
-        alias = replica._required_lsn.get() or "default"
+        alias = replica._alias.get() or "default"
         asked.append(alias)
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT 1 / (pg_is_in_recovery() = false)::int")
             return int(cursor.fetchone()[0])
 
-    until(lambda: replica.read_from_replica(find) == (1, False) and "replica" in asked)
+    until(lambda: replica.read_from_replica(find) == 1 and "replica" in asked)
     assert asked[-2:] == ["replica", "default"]
     assert not may_be_asked()
 

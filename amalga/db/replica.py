@@ -35,7 +35,7 @@ REPLAYED = "SELECT pg_last_wal_replay_lsn() - '0/0'"
 
 Result = TypeVar("Result")
 
-_required_lsn: ContextVar[str | None] = ContextVar("required_lsn", default=None)
+_alias: ContextVar[str | None] = ContextVar("required_lsn", default=None)
 _written: ContextVar[str | None] = ContextVar("written", default=None)
 
 
@@ -43,7 +43,7 @@ class ReplicaRouter:
     """Inside `read_from_replica`, files and folders are read from the replica. Writes always go to the primary."""
 
     def db_for_read(self, model: type[Model], **_hints: Any) -> str | None:
-        return _required_lsn.get() if model._meta.label in LISTED else None
+        return _alias.get() if model._meta.label in LISTED else None
 
     def db_for_write(self, model: type[Model], **_hints: Any) -> str:
         return "default"
@@ -93,17 +93,17 @@ class _ReplicaState:
 _replica_state = _ReplicaState()
 
 
-def read_from_replica(find: Callable[[], Result]) -> tuple[Result, bool]:
-    """Return the result of `find`, and whether it came from the replica. After an error there, the primary is used."""
+def read_from_replica(find: Callable[[], Result]) -> Result:
+    """Return the result of `find`, from the replica if that is caught up. After an error there, the primary is used."""
     if _is_caught_up():
-        token = _required_lsn.set(ALIAS)
+        token = _alias.set(ALIAS)
         try:
-            return find(), True
+            return find()
         except Error as error:
             _mark_unavailable(error)
         finally:
-            _required_lsn.reset(token)
-    return find(), False
+            _alias.reset(token)
+    return find()
 
 
 def _is_caught_up() -> bool:

@@ -1,8 +1,7 @@
 """Lists of files and folders: queries, matching rows, and pagination."""
 
 from uploads.listing.cursor import Cursor, InvalidCursor
-from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, paginate, recheck_on_primary
-from uploads.listing.prepared_lists import is_plain, plain_page
+from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, paginate
 from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery
 from uploads.listing.redaction import redact_detail, redact_folders, referenced_folders
 from uploads.listing.selectors import (
@@ -36,12 +35,9 @@ __all__ = [
     "breadcrumbs_for",
     "files_for",
     "folders_for",
-    "is_plain",
     "paginate",
     "paths_for",
-    "plain_page",
     "public_ids",
-    "recheck_on_primary",
     "redact_detail",
     "redact_folders",
     "referenced_folders",

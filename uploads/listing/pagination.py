@@ -146,21 +146,3 @@ def _statement_timeout() -> Iterator[None]:
         if getattr(error.__cause__, "sqlstate", None) != CANCELED:
             raise
         raise SearchTooBroad from error
-
-
-def recheck_on_primary(page: Page, *, files: FileQuerySet, folders: FolderQuerySet) -> None:
-    """Check every row of a page from the replica on the primary: drop the rows that are deleted or no longer visible
-    to this user, and update the others. The replica did the search and the sort; this costs two queries by key.
-
-    The cursor of the next page contains the last row, so it is replaced when that row is dropped.
-    """
-    rows = files.filter(pk__in=[file.pk for file in page.files]).values_list(*ROW_COLUMNS) if page.files else []
-    current_files = {row[0]: ListRow(*row) for row in rows}
-    current_folders = folders.in_bulk([folder.pk for folder in page.folders]) if page.folders else {}
-    last = page.last_cursor()
-    page.files = [file for file in page.files if file.pk in current_files]
-    page.folders = [folder for folder in page.folders if folder.pk in current_folders]
-    if page.next and page.last_cursor() != last:
-        page.next = page.last_cursor()
-    page.files = [current_files[file.pk] for file in page.files]
-    page.folders = [current_folders[folder.pk] for folder in page.folders]

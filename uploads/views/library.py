@@ -22,9 +22,9 @@ from amalga.db import replica
 from uploads import listing
 from uploads.forms import read_list_query
 from uploads.listing import Cursor, InvalidCursor, ListQuery, Page, SearchTooBroad
+from uploads.listing.sidebar import Sidebar, load_sidebar
 from uploads.models import Category, Change, Figure, Folder, Kind, PreviewKind, Tag
 from uploads.models.preview import ids_with_thumbnail
-from uploads.models.sidebar import Sidebar, load_sidebar
 from uploads.services import folders
 from uploads.views.presenters import file_rows, folder_rows
 from uploads.views.responses import request_user
@@ -132,18 +132,12 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
 def _page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) -> tuple[Page, bool]:
     """Return the page and False, or an empty page and True if the search is too broad."""
     try:
-        page, by_replica = replica.read_from_replica(partial(_read_page, user, query, scope, after))
+        return replica.read_from_replica(partial(_read_page, user, query, scope, after)), False
     except SearchTooBroad:
         return Page(), True
-    if by_replica:
-        files = listing.trash_for(user, query) if scope.trash else listing.files_for(user, query, scope.folder)
-        listing.recheck_on_primary(page, files=files, folders=Folder.objects.visible_to(user))
-    return page, False
 
 
 def _read_page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) -> Page:
-    if not scope.trash and listing.is_plain(query, scope.folder):
-        return listing.plain_page(user, query, scope.folder, after)
     files = listing.trash_for(user, query) if scope.trash else listing.files_for(user, query, scope.folder)
     with_folders = not scope.trash and (query.q or not query.has_filters) and not (query.below and not query.q)
     folders = listing.folders_for(user, query, scope.folder) if with_folders else None
