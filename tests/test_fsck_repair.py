@@ -94,7 +94,7 @@ def test_an_object_without_a_file_is_moved_aside_with_all_its_bytes(alice: User,
     assert run()[0] == 0
 
 
-@pytest.mark.parametrize("point", ["set_aside", "delete"])
+@pytest.mark.parametrize("point", ["quarantine", "delete"])
 def test_a_repair_that_was_killed_on_its_way_is_ended_by_the_next(
     alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
