@@ -30,9 +30,9 @@ COMMON = ["a", "A", "1", "é", " ", "\n", "\\", '"', "_", "&", "<a>", "a-", "1-"
 NOT_CONSTANT = {"amalga.settings.env"}  # matching(): of settings
 # Read one by one: no part of these can match a text in two ways. A new one is added here once that is true of it.
 JAVASCRIPT = {
-    "intake.js": [r"/^image\.\w+$/"],
-    "transfer.js": [r"/<Code>(\w+)<\/Code>/"],
-    "words.js": [r"/\{(\w+)\}/g"],
+    "drop-target.js": [r"/^image\.\w+$/"],
+    "i18n.js": [r"/\{(\w+)\}/g"],
+    "upload-part.js": [r"/<Code>(\w+)<\/Code>/"],
 }
 # A literal after what cannot end a value, where a slash would divide.
 REGEX_LITERAL = re.compile(

@@ -206,12 +206,12 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         **signing_in(plain, read(monkeypatch, CACHE_URL="redis://localhost")["CACHES"]),
         "removed objects: can be brought back": lifecycle.KEEP_DAYS * UNITS["days"],
         "browser: a call to the app": of_script("api.js", "TIMEOUT_MS"),
-        "browser: no byte moves": of_script("transfer.js", "STALL_MS"),
-        "browser: the store's answer to a part": of_script("transfer.js", "ANSWER_MS"),
-        "browser: a URL counts as old": of_script("deliver.js", "URL_MS"),
-        "browser: first wait": of_script("waits.js", "FIRST_MS"),
-        "browser: longest wait": of_script("waits.js", "LONGEST_MS"),
-        "browser: longest wait that a server may ask for": of_script("waits.js", "LONGEST_ASKED_MS"),
+        "browser: no byte moves": of_script("upload-part.js", "STALL_TIMEOUT_MS"),
+        "browser: the store's answer to a part": of_script("upload-part.js", "RESPONSE_TIMEOUT_MS"),
+        "browser: a URL counts as old": of_script("upload-part.js", "MAX_URL_AGE_MS"),
+        "browser: first wait": of_script("retry.js", "BASE_DELAY_MS"),
+        "browser: longest wait": of_script("retry.js", "MAX_DELAY_MS"),
+        "browser: longest wait that a server may ask for": of_script("retry.js", "MAX_RETRY_AFTER_MS"),
     }
 
 

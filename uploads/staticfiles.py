@@ -7,3 +7,5 @@ class StaticStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
     """Hash and compress static files, and rewrite the `import` paths inside ES modules to the hashed names."""
 
     support_js_module_import_aggregation = True
+    # A pass settles at least one level of imports, whatever the order of the files. `main.js` has nine levels.
+    max_post_process_passes = 10

@@ -53,7 +53,7 @@ def test_results_come_as_one_types_and_stand_in_the_address(listed: Page, hands:
     expect(listed.locator(".file-row")).to_have_count(1)
     expect(listed).to_have_url(f"{hands.site}/?q=note%203&sort=name")
     expect(listed.locator("#q")).to_be_focused()
-    expect(listed.locator("#says")).to_have_text("1 file")
+    expect(listed.locator("#live-region")).to_have_text("1 file")
     listed.reload()
     expect(listed.locator("#q")).to_have_value("note 3")
     expect(listed.locator(".file-row")).to_have_count(1)
@@ -147,7 +147,7 @@ def test_the_page_says_where_a_drop_goes(hands: Hands, logos: Folder) -> None:
     session = hands.page.context.new_cdp_session(hands.page)
     data = {"items": [], "files": [str(hands.file("a.txt"))], "dragOperationsMask": 1}
     session.send("Input.dispatchDragEvent", {"type": "dragEnter", "x": 200, "y": 200, "data": data})
-    expect(hands.page.locator("#veil")).to_have_text("Drop to upload into Brand › Logos")
+    expect(hands.page.locator("#drop-overlay")).to_have_text("Drop to upload into Brand › Logos")
     session.send("Input.dispatchDragEvent", {"type": "dragCancel", "x": 200, "y": 200, "data": data})
 
 

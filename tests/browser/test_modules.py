@@ -62,28 +62,29 @@ def test_a_hundred_percent_means_all(modules: Page) -> None:
 
 
 def test_parts_cover_the_file_without_gap(modules: Page) -> None:
-    body = "return [range(1, 5, 12), range(2, 5, 12), range(3, 5, 12), range(1, 5, 0)]"
-    assert run(modules, "parts", "range", body) == [[0, 5], [5, 10], [10, 12], [0, 0]]
+    body = "return [byteRange(1, 5, 12), byteRange(2, 5, 12), byteRange(3, 5, 12), byteRange(1, 5, 0)]"
+    assert run(modules, "parts", "byteRange", body) == [[0, 5], [5, 10], [10, 12], [0, 0]]
 
 
 def test_only_missing_parts_are_asked_for(modules: Page) -> None:
-    assert run(modules, "parts", "missing", "return missing(5, new Set([1, 4]))") == [2, 3, 5]
+    assert run(modules, "parts", "missingParts", "return missingParts(5, new Set([1, 4]))") == [2, 3, 5]
 
 
 def test_signatures_are_asked_for_a_minute_ahead(modules: Page) -> None:
-    body = "return [[0, true], [0], [2e6], [1e3], [1e9]].map(([speed, first]) => signAhead(speed, 16e6, first))"
-    assert run(modules, "parts", "signAhead", body) == [4, 8, 8, 1, 12]
+    body = "return [[0, true], [0], [2e6], [1e3], [1e9]].map(([speed, first]) => signBatchSize(speed, 16e6, first))"
+    assert run(modules, "parts", "signBatchSize", body) == [4, 8, 8, 1, 12]
 
 
 def test_waits_grow_are_jittered_and_bounded(modules: Page) -> None:
     body = """return [0, 1, 2, 20].map((attempt) => [backoff(attempt, () => 0), backoff(attempt, () => 1)])"""
-    assert run(modules, "waits", "backoff", body) == [[400, 800], [800, 1600], [1600, 3200], [15_000, 30_000]]
+    assert run(modules, "retry", "backoff", body) == [[400, 800], [800, 1600], [1600, 3200], [15_000, 30_000]]
 
 
 def test_retry_after_is_seconds_or_a_date_and_bounded(modules: Page) -> None:
     body = """const now = Date.parse('2026-01-01T00:00:00Z');
-        return ['5', 2, null, '', 'Thu, 01 Jan 2026 00:00:10 GMT', '99999', 'soon'].map((v) => retryAfter(v, now))"""
-    assert run(modules, "waits", "retryAfter", body) == [5000, 2000, 0, 0, 10_000, 120_000, 0]
+        return ['5', 2, null, '', 'Thu, 01 Jan 2026 00:00:10 GMT', '99999', 'soon']
+            .map((value) => parseRetryAfter(value, now))"""
+    assert run(modules, "retry", "parseRetryAfter", body) == [5000, 2000, 0, 0, 10_000, 120_000, 0]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,8 @@ def test_retry_after_is_seconds_or_a_date_and_bounded(modules: Page) -> None:
 )
 def test_each_answer_of_a_store_has_its_remedy(modules: Page, status: int, code: str, verdict: str) -> None:
     text = f"<Error><Code>{code}</Code></Error>" if code else ""
-    assert run(modules, "transfer", "judge", f"return judge({{status: {status}, text: '{text}'}})") == verdict
+    body = f"return classifyResponse({{status: {status}, text: '{text}'}})"
+    assert run(modules, "upload-part", "classifyResponse", body) == verdict
 
 
 def test_the_digest_is_base64_of_sha256(modules: Page) -> None:
@@ -115,16 +117,16 @@ def test_the_digest_is_base64_of_sha256(modules: Page) -> None:
 
 def test_a_file_is_known_again_whatever_its_unicode_form(modules: Page) -> None:
     body = """const facts = {folder: '', size: 1, modified: 5};
-        return keyOf({...facts, name: 'Men\\u00fc'}) === keyOf({...facts, name: 'Menu\\u0308'})
-            && keyOf({...facts, name: 'a'}) !== keyOf({...facts, name: 'a', modified: 6})"""
-    assert run(modules, "resume", "keyOf", body) is True
+        return fileKey({...facts, name: 'Men\\u00fc'}) === fileKey({...facts, name: 'Menu\\u0308'})
+            && fileKey({...facts, name: 'a'}) !== fileKey({...facts, name: 'a', modified: 6})"""
+    assert run(modules, "resume", "fileKey", body) is True
 
 
 def test_an_unfinished_upload_is_given_to_one_file_only(modules: Page) -> None:
     body = """const file = new File(['x'], 'a.txt', {lastModified: 7});
-        const tokenFor = matcher([{name: 'a.txt', folder: '', size: 1, modified: 7, token: 't'}]);
+        const tokenFor = tokenMatcher([{name: 'a.txt', folder: '', size: 1, modified: 7, token: 't'}]);
         return [tokenFor({file, folder: ''}), tokenFor({file, folder: ''}), tokenFor({file, folder: 'b'})]"""
-    assert run(modules, "resume", "matcher", body) == ["t", "", ""]
+    assert run(modules, "resume", "tokenMatcher", body) == ["t", "", ""]
 
 
 ENTRIES = """
@@ -136,7 +138,7 @@ ENTRIES = """
     }});
     const gather = async (entries) => {
         const found = {picked: [], failed: [], skipped: []};
-        for await (const part of walk(entries)) for (const kind in found) found[kind].push(...part[kind]);
+        for await (const part of readEntries(entries)) for (const kind in found) found[kind].push(...part[kind]);
         return found;
     };"""
 
@@ -147,7 +149,7 @@ def test_folders_are_walked_to_the_last_of_their_files(modules: Page) -> None:
         const many = Array.from({{length: 250}}, (_, i) => file(`/d/e/${{i}}`));
         const found = await gather([folder('/d', [folder('/d/e', many), broken]), file('/top')]);
         return [found.picked.length, found.picked[0].folder, found.picked.at(-1).folder, found.failed]"""
-    assert run(modules, "entries", "walk", body) == [251, "d/e", "", ["d/broken"]]
+    assert run(modules, "drop-target", "readEntries", body) == [251, "d/e", "", ["d/broken"]]
 
 
 def test_system_files_and_empty_folders_are_skipped_by_name(modules: Page) -> None:
@@ -157,7 +159,7 @@ def test_system_files_and_empty_folders_are_skipped_by_name(modules: Page) -> No
             folder('/d/empty', []), folder('/d/tidy', [file('/d/tidy/Thumbs.db')]),
         ])]);
         return [found.picked.map((one) => one.file.name), found.skipped.map((one) => `${{one.kind}} ${{one.path}}`)]"""
-    picked, skipped = run(modules, "entries", "walk", body)
+    picked, skipped = run(modules, "drop-target", "readEntries", body)
     assert picked == ["a.txt"]
     assert skipped == [
         "system d/.DS_Store", "system d/._a.txt", "system d/__MACOSX",
@@ -167,62 +169,62 @@ def test_system_files_and_empty_folders_are_skipped_by_name(modules: Page) -> No
 
 @pytest.mark.parametrize("name", ["desktop.ini", "DESKTOP.INI", "._x", "~$Budget.xlsx", ".~lock.a.odt#", "Icon\\r"])
 def test_name_of_system_file_is_known(modules: Page, name: str) -> None:
-    assert run(modules, "entries", "isSystemName", f"return isSystemName('{name}')")
+    assert run(modules, "drop-target", "isSystemName", f"return isSystemName('{name}')")
 
 
 @pytest.mark.parametrize(
     "name", [".env", ".gitignore", "thumbs.db.txt", "_x", "~backup", ".x", "Icon", "a desktop.ini"]
 )
 def test_name_of_people_is_no_system_file(modules: Page, name: str) -> None:
-    assert not run(modules, "entries", "isSystemName", f"return isSystemName('{name}')")
+    assert not run(modules, "drop-target", "isSystemName", f"return isSystemName('{name}')")
 
 
 def test_only_rows_in_sight_are_drawn(modules: Page) -> None:
-    body = """return [inSight({top: 0, height: 100, count: 2000, row: 50, spare: 2}),
-        inSight({top: 5000, height: 100, count: 2000, row: 50, spare: 2}),
-        inSight({top: 0, height: 100, count: 1, row: 50, spare: 2})]"""
-    assert run(modules, "rows", "inSight", body) == [[0, 4], [98, 104], [0, 1]]
+    body = """return [visibleRange({scrollTop: 0, height: 100, count: 2000, rowHeight: 50, overscan: 2}),
+        visibleRange({scrollTop: 5000, height: 100, count: 2000, rowHeight: 50, overscan: 2}),
+        visibleRange({scrollTop: 0, height: 100, count: 1, rowHeight: 50, overscan: 2})]"""
+    assert run(modules, "virtual-list", "visibleRange", body) == [[0, 4], [98, 104], [0, 1]]
 
 
 def test_a_file_offers_only_what_can_be_done(modules: Page) -> None:
     body = """return [['sending'], ['paused'], ['failed', true], ['failed', false], ['finishing'], ['done']]
-        .map(([phase, retriable]) => verbsOf({phase, retriable}).join())"""
+        .map(([phase, retriable]) => actionsFor({phase, retriable}).join())"""
     want = ["pause,cancel", "resume,cancel", "retry,remove", "remove", "", ""]
-    assert run(modules, "rows", "verbsOf", body) == want
+    assert run(modules, "virtual-list", "actionsFor", body) == want
 
 
 def test_progress_is_told_at_quarters(modules: Page) -> None:
-    body = "return [[0, 10], [0, 26], [25, 49], [25, 80], [75, 100]].map(([last, now]) => stepToTell(last, now))"
-    assert run(modules, "announce", "stepToTell", body) == [0, 25, 0, 75, 0]
+    body = "return [[0, 10], [0, 26], [25, 49], [25, 80], [75, 100]].map(([last, now]) => nextStep(last, now))"
+    assert run(modules, "live-region", "nextStep", body) == [0, 25, 0, 75, 0]
 
 
 def test_a_batch_goes_out_when_nobody_else_is_coming(modules: Page) -> None:
     body = """const sent = []; let coming = 2;
-        const batcher = new Batcher({max: 3, delay: 60000, expecting: () => coming > 0,
+        const batcher = new Batcher({max: 3, delay: 60000, expectsMore: () => coming > 0,
             send: async (items) => { sent.push(items); }});
         const all = [1, 2, 3, 4].map((item) => batcher.add(item));
         await Promise.resolve(); const early = sent.length;
-        coming = 0; batcher.nudge(); await Promise.all(all);
+        coming = 0; batcher.flushIfReady(); await Promise.all(all);
         return [early, sent]"""
-    assert run(modules, "limits", "Batcher", body) == [1, [[1, 2, 3], [4]]]
+    assert run(modules, "concurrency", "Batcher", body) == [1, [[1, 2, 3], [4]]]
 
 
 def test_a_place_goes_to_whoever_waits_longest(modules: Page) -> None:
-    body = """const slots = new Slots(1); const {signal} = new AbortController(); const order = [];
+    body = """const semaphore = new Semaphore(1); const {signal} = new AbortController(); const order = [];
         const given = new AbortController();
-        const free = await slots.take(signal);
-        const gone = slots.take(given.signal).catch(() => order.push('gone'));
-        const next = slots.take(signal).then((release) => { order.push('next'); release(); });
-        given.abort(); free(); free(); await gone; await next; await slots.take(signal);
+        const free = await semaphore.acquire(signal);
+        const gone = semaphore.acquire(given.signal).catch(() => order.push('gone'));
+        const next = semaphore.acquire(signal).then((release) => { order.push('next'); release(); });
+        given.abort(); free(); free(); await gone; await next; await semaphore.acquire(signal);
         return order"""
-    assert run(modules, "limits", "Slots", body) == ["gone", "next"]
+    assert run(modules, "concurrency", "Semaphore", body) == ["gone", "next"]
 
 
 def test_speed_is_read_over_the_last_seconds(modules: Page) -> None:
-    body = """const meter = new Speedometer();
+    body = """const meter = new ThroughputMeter();
         for (let at = 0; at <= 20000; at += 500) meter.add(500000, at);
-        return [meter.read(20000), new Speedometer().read(0)]"""
-    speed, unknown = run(modules, "speed", "Speedometer", body)
+        return [meter.read(20000), new ThroughputMeter().read(0)]"""
+    speed, unknown = run(modules, "throughput", "ThroughputMeter", body)
     assert 900_000 < speed < 1_100_000
     assert unknown == 0
 
@@ -231,10 +233,10 @@ def test_the_receipt_claims_no_more_than_was_checked(modules: Page) -> None:
     body = """const done = (basis) => ({phase: 'done', size: 1, sent: 1, basis, note: ''});
         return [['store'], ['store', 'read'], ['store', 'claimed']]
             .map((bases) => summarize(bases.map(done)).verified)"""
-    assert run(modules, "summary", "summarize", body) == [True, True, False]
+    assert run(modules, "upload", "summarize", body) == [True, True, False]
 
 
 def test_pasted_pictures_are_named_by_their_time(modules: Page) -> None:
     body = """const at = new Date(2026, 10, 3, 14, 2, 11);
-        return [named(new File([], 'image.png'), at).name, named(new File([], 'cat.png'), at).name]"""
-    assert run(modules, "intake", "named", body) == ["pasted 2026-11-03 14.02.11.png", "cat.png"]
+        return [renamePasted(new File([], 'image.png'), at).name, renamePasted(new File([], 'cat.png'), at).name]"""
+    assert run(modules, "drop-target", "renamePasted", body) == ["pasted 2026-11-03 14.02.11.png", "cat.png"]

@@ -49,7 +49,7 @@ def test_the_receipt_links_to_the_files_and_the_library_shows_them(hands: Hands)
     hands.drop(hands.file("report.txt"))
     hands.sees("1 of 1 stored, size verified")
     expect(hands.page.locator("#list")).to_contain_text("report.txt")
-    assert hands.page.locator("#says").text_content() == "1 of 1 stored, size verified"
+    assert hands.page.locator("#live-region").text_content() == "1 of 1 stored, size verified"
     hands.rows.first.get_by_role("link").click()
     expect(hands.page.get_by_role("heading", level=1)).to_have_text("report.txt")
     expect(hands.tray).to_be_visible()  # it stays while people move between pages

@@ -1,13 +1,13 @@
 // @ts-check
 
 /**
- * The piece of a component that its markup names with `data-part`.
+ * Return the element of a component that its markup names with `data-part`.
  * @param {ParentNode} root @param {string} name @returns {HTMLElement}
  */
 export function part(root, name) {
-  const found = root.querySelector(`[data-part="${name}"]`);
-  if (!(found instanceof HTMLElement)) throw new Error(`the page has no part ${name}`);
-  return found;
+  const element = root.querySelector(`[data-part="${name}"]`);
+  if (!(element instanceof HTMLElement)) throw new Error(`the page has no part ${name}`);
+  return element;
 }
 
 /** @param {ParentNode} root @param {string} name @returns {HTMLButtonElement} */
@@ -15,24 +15,24 @@ export function button(root, name) {
   return /** @type {HTMLButtonElement} */ (root.querySelector(`button[data-do="${name}"]`));
 }
 
-/** @param {ParentNode} root @param {string} name @returns {HTMLElement} a copy of the template's one element */
-export function stamp(root, name) {
+/** @param {ParentNode} root @param {string} name @returns {HTMLElement} a copy of the only element of the template */
+export function cloneTemplate(root, name) {
   const template = /** @type {HTMLTemplateElement} */ (part(root, name));
   return /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
 }
 
-/** Writes only what differs: the page is looked at sixty times a second. @param {HTMLElement} element @param {string} text */
-export function write(element, text) {
+/** Set the text if it differs, because changes cost a layout. @param {HTMLElement} element @param {string} text */
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** @param {HTMLElement} element @param {boolean} shown */
-export function show(element, shown) {
-  if (element.hidden === shown) element.hidden = !shown;
+/** @param {HTMLElement} element @param {boolean} visible */
+export function setVisible(element, visible) {
+  if (element.hidden === visible) element.hidden = !visible;
 }
 
-/** @param {HTMLElement} bar @param {number} done @param {number} whole */
-export function fillBar(bar, done, whole) {
-  const value = whole > 0 ? Math.floor((done / whole) * 1000) : 0;
+/** @param {HTMLElement} bar @param {number} done @param {number} total */
+export function setProgress(bar, done, total) {
+  const value = total > 0 ? Math.floor((done / total) * 1000) : 0;
   if (bar instanceof HTMLProgressElement && bar.value !== value) bar.value = value;
 }

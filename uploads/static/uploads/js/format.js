@@ -1,5 +1,5 @@
 // @ts-check
-/** How numbers are said to people: powers of ten for sizes, few digits, the page's own language. */
+/** Format numbers for people: sizes in powers of ten, few digits, in the language of the page. */
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 
@@ -25,20 +25,20 @@ export function number(value, language, digits = 0) {
 }
 
 /**
- * Whole percent; 100 only when everything is there.
- * @param {number} part @param {number} whole
+ * Return whole percent; 100 only when everything is done.
+ * @param {number} done @param {number} total
  */
-export function percent(part, whole) {
-  if (whole <= 0) return 0;
-  return Math.min(part >= whole ? 100 : 99, Math.floor((part / whole) * 100));
+export function percent(done, total) {
+  if (total <= 0) return 0;
+  return Math.min(done >= total ? 100 : 99, Math.floor((done / total) * 100));
 }
 
 /**
- * The rough words of a wait, as a key and a count for the list of texts.
+ * Round a duration and return it as the key of a text and its count.
  * @param {number} seconds
  * @returns {{key: "seconds"|"minutes"|"hours", count: number}}
  */
-export function wait(seconds) {
+export function duration(seconds) {
   if (seconds < 50) return { key: "seconds", count: Math.max(5, Math.ceil(seconds / 5) * 5) };
   if (seconds < 5400) return { key: "minutes", count: Math.max(1, Math.round(seconds / 60)) };
   return { key: "hours", count: Math.round(seconds / 3600) };

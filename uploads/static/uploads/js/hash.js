@@ -1,7 +1,10 @@
 // @ts-check
-import { Trouble } from "./trouble.js";
+import { UploadError } from "./errors.js";
 
-/** @returns {boolean} false on plain http under any name but localhost, where browsers hide `crypto.subtle` */
+/**
+ * Whether this page can compute checksums.
+ * @returns {boolean} false on http, except on localhost: browsers offer `crypto.subtle` in secure contexts only
+ */
 export function canHash() {
   return globalThis.crypto?.subtle !== undefined;
 }
@@ -12,31 +15,31 @@ export function base64(buffer) {
 }
 
 /**
- * The SHA-256 of a slice in base64. The bytes are read, hashed off the main thread and dropped again.
+ * Return the SHA-256 of a blob in base64, computed off the main thread.
  * @param {Blob} blob
- * @throws {Trouble} `unreadable` when the file changed, moved or was never a readable file (a folder, say)
+ * @throws {UploadError} `unreadable` when the file was changed or moved, or is a folder
  */
 export async function sha256(blob) {
-  return base64(await crypto.subtle.digest("SHA-256", await read(blob)));
+  return base64(await crypto.subtle.digest("SHA-256", await readBytes(blob)));
 }
 
 /**
- * FileReader rather than `blob.arrayBuffer()`: it costs a quarter less CPU in Chromium.
+ * Read with FileReader rather than `blob.arrayBuffer()`: it costs a quarter less CPU in Chromium.
  * @param {Blob} blob @returns {Promise<ArrayBuffer>}
  */
-function read(blob) {
+function readBytes(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(/** @type {ArrayBuffer} */ (reader.result));
-    reader.onerror = () => reject(new Trouble("unreadable", { cause: reader.error }));
+    reader.onerror = () => reject(new UploadError("unreadable", { cause: reader.error }));
     reader.readAsArrayBuffer(blob);
   });
 }
 
 /**
- * Tells a network failure from a file that changed or vanished: both look the same to a request.
+ * Throw if the file was changed or removed. To a request, this looks the same as a network error.
  * @param {Blob} blob
  */
 export async function assertReadable(blob) {
-  await read(blob.slice(0, 1));
+  await readBytes(blob.slice(0, 1));
 }

@@ -1,100 +1,105 @@
 // @ts-check
-/** Where everything is wired; the page's markup holds all addresses and texts. */
-import { say } from "./announce.js";
+/** Connects the modules to the page, whose markup has all URLs and texts. */
 import { Api } from "./api.js";
-import { Engine } from "./engine.js";
+import { UploadContext } from "./context.js";
+import { listenForFiles } from "./drop-target.js";
+import { enhance, showSupported } from "./enhance.js";
+import { UploadError } from "./errors.js";
 import { canHash } from "./hash.js";
-import { listen } from "./intake.js";
-import { listenToLists } from "./list.js";
-import { enhance, reveal } from "./pages.js";
-import { Pulse } from "./patience.js";
-import { matcher } from "./resume.js";
+import { Messages, translatorOf } from "./i18n.js";
+import { announce } from "./live-region.js";
+import { tokenMatcher } from "./resume.js";
+import { LastSuccess } from "./retry.js";
+import { listenForSelection } from "./selection.js";
 import { Gate, Session } from "./session.js";
-import { Settler } from "./settle.js";
-import { Texts } from "./texts.js";
-import { Tools } from "./tools.js";
 import { Tray } from "./tray.js";
-import { Trouble } from "./trouble.js";
-import { readWords } from "./words.js";
+import { Uploader } from "./uploader.js";
+import { VerificationPoller } from "./verification-poll.js";
 
-/** @typedef {import("./entries.js").Found} Found */
+/** @typedef {import("./drop-target.js").Destination} Destination */
+/** @typedef {import("./drop-target.js").FileBatch} FileBatch */
+/** @typedef {import("./resume.js").UnfinishedUpload} UnfinishedUpload */
 
-const ASK_MS = 5000;
+const UNFINISHED_TIMEOUT_MS = 5000;
 
 const box = document.getElementById("tray");
-const uploader = box !== null && canHash();
+const canUpload = box !== null && canHash();
 enhance();
-listenToLists();
-onPage(() => reveal({ uploader }));
-if (box && uploader) begin(box);
+listenForSelection();
+onPage(() => showSupported({ uploader: canUpload }));
+if (box && canUpload) startUploader(box);
 
-/** Now, and after every page that htmx brings. @param {() => void} act */
-function onPage(act) {
-  act();
-  document.body.addEventListener("htmx:afterSettle", act);
+/** Call a function now, and after every page that htmx loads. @param {() => void} callback */
+function onPage(callback) {
+  callback();
+  document.body.addEventListener("htmx:afterSettle", callback);
 }
 
 /** @param {HTMLElement} box */
-function begin(box) {
-  const { uploadsUrl = "", finishUrl = "", pageUrl = "", maxBytes, partBytes, batch } = box.dataset;
+function startUploader(box) {
+  const { uploadsUrl = "", finishUrl = "", pageUrl = "" } = box.dataset;
+  const [maxBytes, partBytes, batchSize] = [box.dataset.maxBytes, box.dataset.partBytes, box.dataset.batch].map(Number);
   const gate = new Gate();
-  const pulse = new Pulse();
-  const session = new Session({ page: pageUrl, gate, onChange: () => tray.redraw() });
-  const api = new Api({ uploads: uploadsUrl, finish: finishUrl }, { session, pulse, tell: (note) => tray.tell(note) });
-  const tools = new Tools({ api, gate, pulse, partBytes: Number(partBytes), batch: Number(batch) });
-  const engine = new Engine(tools, { maxBytes: Number(maxBytes), onChange: () => tray.redraw() });
-  const texts = new Texts(readWords(document), { language: document.documentElement.lang, maxBytes: Number(maxBytes) });
+  const lastSuccess = new LastSuccess();
+  const session = new Session({ pageUrl, gate, onChange: () => tray.redraw() });
+  const onProblem = (/** @type {string} */ problem) => tray.setProblem(problem);
+  const api = new Api({ uploadsUrl, finishUrl }, { session, lastSuccess, onProblem });
+  const context = new UploadContext({ api, gate, lastSuccess, partBytes, batchSize });
+  const uploader = new Uploader(context, { maxBytes, onChange: () => tray.redraw() });
+  const messages = new Messages(translatorOf(document), { language: document.documentElement.lang, maxBytes });
+  const poller = new VerificationPoller(api, uploader, batchSize);
   const tray = new Tray(box, {
-    engine, texts, gate,
-    look: () => session.refresh(),
+    uploader, messages, gate,
+    refreshSession: () => session.refresh(),
     onStored: () => {
       document.body.dispatchEvent(new CustomEvent("files-stored"));
-      settler.watch();
+      poller.start();
     },
   });
-  const settler = new Settler(api, engine, Number(batch));
-  listen((found, place) => take(found, place, { api, engine, tray, texts }), texts.words);
-  addEventListener("beforeunload", (event) => engine.moving && event.preventDefault());
+  const { translate } = messages;
+  listenForFiles((batches, destination) => {
+    addFiles(batches, destination, { api, uploader, tray, translate });
+  }, translate);
+  addEventListener("beforeunload", (event) => uploader.inProgress && event.preventDefault());
 }
 
 /**
- * Takes what was dropped, in the order it is found. Files that were begun before go on.
- * @param {AsyncIterable<Found>|Iterable<Found>} found
- * @param {import("./intake.js").Place} place
- * @param {{api: Api, engine: Engine, tray: Tray, texts: Texts}} tools
+ * Add files to the uploader in the order they are read, and resume those that have an unfinished upload.
+ * @param {AsyncIterable<FileBatch>|Iterable<FileBatch>} batches
+ * @param {Destination} destination
+ * @param {{api: Api, uploader: Uploader, tray: Tray, translate: import("./i18n.js").Translate}} options
  */
-async function take(found, place, { api, engine, tray, texts }) {
+async function addFiles(batches, { into, path, replaces }, { api, uploader, tray, translate }) {
   const field = document.querySelector("[data-upload-form] input[name=private]");
   const visibility = field instanceof HTMLInputElement && field.checked ? "private" : "team";
-  engine.arriving();
-  const tokenFor = place.replaces ? () => "" : matcher(await unfinished(api, engine), place.way);
+  uploader.beginAdding();
+  const tokenFor = replaces ? () => "" : tokenMatcher(await unfinishedUploads(api, uploader), path);
   let count = 0;
-  for await (const { picked, failed, skipped } of found) {
-    const taken = place.replaces ? picked.splice(0, count ? 0 : 1) : picked.splice(0);
-    const { into, replaces } = place;
-    engine.add(taken.map((one) => ({ ...one, into, replaces, token: tokenFor(one) })), visibility);
-    for (const { file } of picked) engine.addFailed(file.name, new Trouble("one_version"));
-    for (const name of failed) engine.addFailed(name, new Trouble("folder"));
-    engine.skip(skipped);
-    count += taken.length + picked.length + failed.length + skipped.length;
+  for await (const { picked, failed, skipped } of batches) {
+    // A file can be replaced by one file only: the first.
+    const accepted = replaces ? picked.splice(0, count ? 0 : 1) : picked.splice(0);
+    uploader.add(accepted.map((item) => ({ ...item, into, replaces, token: tokenFor(item) })), visibility);
+    for (const { file } of picked) uploader.addFailed(file.name, new UploadError("one_version"));
+    for (const name of failed) uploader.addFailed(name, new UploadError("folder"));
+    uploader.addSkipped(skipped);
+    count += accepted.length + picked.length + failed.length + skipped.length;
     if (count) tray.open();
   }
-  engine.arrived();
-  if (!count) say(texts.words("nothing"));
+  uploader.endAdding();
+  if (!count) announce(translate("nothing"));
 }
 
 /**
- * Uploads that wait to go on; asked once per drop, if there are any. When the server cannot tell, everything starts
- * afresh: that is slower, never wrong.
- * @param {Api} api @param {Engine} engine
- * @returns {Promise<import("./resume.js").Unfinished[]>}
+ * Return the uploads that can be resumed. If the server does not respond, all files are uploaded from the start.
+ * @param {Api} api @param {Uploader} uploader
+ * @returns {Promise<UnfinishedUpload[]>}
  */
-async function unfinished(api, engine) {
-  if (!document.querySelector("#site-nav .count") && engine.uploads.length === 0) return [];
+async function unfinishedUploads(api, uploader) {
+  if (!document.querySelector("#site-nav .count") && uploader.uploads.length === 0) return [];
   try {
-    const { uploads } = await api.unfinished(AbortSignal.timeout(ASK_MS));
-    const held = engine.heldTokens;
-    return uploads.filter((/** @type {{token: string}} */ upload) => !held.has(upload.token));
+    const { uploads } = await api.listUnfinished(AbortSignal.timeout(UNFINISHED_TIMEOUT_MS));
+    const active = uploader.activeTokens;
+    return uploads.filter((/** @type {UnfinishedUpload} */ upload) => !active.has(upload.token));
   } catch {
     return [];
   }

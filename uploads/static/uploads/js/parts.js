@@ -1,40 +1,43 @@
 // @ts-check
-/** Arithmetic of parts; the server decides the part size, this only follows it. */
+/** Arithmetic of parts. The server decides the part size. */
 
-const FIRST_SIGN = 4;
-const BLIND_SIGN = 8;
-const MAX_SIGN = 12;
-const SECONDS_AHEAD = 60;
+/** Parts to sign first, before any bytes are sent: all of them are hashed beforehand. */
+const FIRST_BATCH_SIZE = 4;
+/** Parts to sign while the throughput is unknown. */
+const DEFAULT_BATCH_SIZE = 8;
+const MAX_BATCH_SIZE = 12;
+const LOOKAHEAD_SECONDS = 60;
 
 /**
- * Byte range of a part, 1-based, the end exclusive.
- * @param {number} number @param {number} partSize @param {number} size
- * @returns {[number, number]}
+ * Return the byte range of a part.
+ * @param {number} number  from 1
+ * @param {number} partSize @param {number} size
+ * @returns {[number, number]} start, and end (exclusive)
  */
-export function range(number, partSize, size) {
+export function byteRange(number, partSize, size) {
   const start = (number - 1) * partSize;
   return [start, Math.min(start + partSize, size)];
 }
 
 /**
- * Part numbers that are not there yet, in order.
+ * Return the numbers of the parts that are not stored yet, in order.
  * @param {number} count @param {{has(number: number): boolean}} stored
  */
-export function missing(count, stored) {
+export function missingParts(count, stored) {
   const numbers = [];
   for (let number = 1; number <= count; number += 1) if (!stored.has(number)) numbers.push(number);
   return numbers;
 }
 
 /**
- * How many parts to sign in one call: what goes out within a minute, so that no URL waits until it expires
- * (they live ten minutes), and so that 1 GiB in 64 parts costs seven calls.
- * @param {number} speed  bytes per second; 0 when not known yet
+ * Return how many parts to sign in one call: those that are sent within a minute. Then no URL expires unused (they are
+ * valid for ten minutes), and 1 GiB in 64 parts costs seven calls.
+ * @param {number} bytesPerSecond  0 while unknown
  * @param {number} partSize
- * @param {boolean} [first]  nothing is on its way yet, so only a few are hashed before the first byte goes out
+ * @param {boolean} [first]  whether no part has been sent yet
  */
-export function signAhead(speed, partSize, first = false) {
-  if (first) return FIRST_SIGN;
-  if (!speed) return BLIND_SIGN;
-  return Math.max(1, Math.min(MAX_SIGN, Math.round((speed * SECONDS_AHEAD) / partSize)));
+export function signBatchSize(bytesPerSecond, partSize, first = false) {
+  if (first) return FIRST_BATCH_SIZE;
+  if (!bytesPerSecond) return DEFAULT_BATCH_SIZE;
+  return Math.max(1, Math.min(MAX_BATCH_SIZE, Math.round((bytesPerSecond * LOOKAHEAD_SECONDS) / partSize)));
 }

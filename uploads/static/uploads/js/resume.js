@@ -1,47 +1,49 @@
 // @ts-check
-/** Recognising a file that was begun before: by what a browser tells of it, then by its digests. */
+/** Match files to unfinished uploads by what a browser knows of a file. Checksums decide later which parts to send. */
 
-/** @typedef {{name: string, folder: string, size: number, modified: number|null, token: string}} Unfinished */
-/** @typedef {{file: File, folder: string}} Picked */
+/** @typedef {{name: string, folder: string, size: number, modified: number|null, token: string}} UnfinishedUpload */
+/** @typedef {{file: File, folder: string}} PickedFile */
 
 /**
- * Names come in two Unicode forms (macOS writes NFD); the server keeps NFC.
- * @param {{name: string, folder?: string, size: number, modified?: number|null}} facts
+ * Return a key that is the same for the same file.
+ * Names are normalized: macOS writes NFD, the server stores NFC.
+ * @param {{name: string, folder?: string, size: number, modified?: number|null}} file
  */
-export function keyOf({ name, folder = "", size, modified }) {
+export function fileKey({ name, folder = "", size, modified }) {
   return JSON.stringify([name.normalize("NFC"), folder.normalize("NFC"), size, modified ?? null]);
 }
 
 /**
- * @param {Unfinished[]} unfinished  newest first; their folders are whole paths
- * @param {string} [way]  the path of the folder that picked files go into
- * @returns {(picked: Picked) => string} the token to go on with, each given once; "" when there is none
+ * Return a function that finds the token of the unfinished upload of a file.
+ * @param {UnfinishedUpload[]} uploads  newest first, with full folder paths
+ * @param {string} [basePath]  the path of the folder that the files are added to
+ * @returns {(picked: PickedFile) => string} each token once; "" for a new file
  */
-export function matcher(unfinished, way = "") {
+export function tokenMatcher(uploads, basePath = "") {
   /** @type {Map<string, string[]>} */
   const tokens = new Map();
-  for (const upload of unfinished) {
-    const key = keyOf(upload);
+  for (const upload of uploads) {
+    const key = fileKey(upload);
     tokens.set(key, [...(tokens.get(key) ?? []), upload.token]);
   }
   return ({ file, folder }) => {
-    const whole = [way, folder].filter(Boolean).join("/");
-    const key = keyOf({ name: file.name, folder: whole, size: file.size, modified: file.lastModified });
+    const path = [basePath, folder].filter(Boolean).join("/");
+    const key = fileKey({ name: file.name, folder: path, size: file.size, modified: file.lastModified });
     return tokens.get(key)?.shift() ?? "";
   };
 }
 
 /**
- * Takes an upload for this tab, so that two tabs with the same file do not send into one row.
+ * Lock an upload for this tab, so that two tabs with the same file do not send to the same upload.
  * @param {string} token
- * @returns {Promise<(() => void)|null>} how to let go; null when another tab holds it
+ * @returns {Promise<(() => void)|null>} releases the lock; null when another tab has it
  */
-export function claim(token) {
+export function lockUpload(token) {
   return new Promise((resolve, reject) => {
-    const held = navigator.locks.request(`amalga-upload-${token}`, { ifAvailable: true }, (lock) => {
+    const request = navigator.locks.request(`amalga-upload-${token}`, { ifAvailable: true }, (lock) => {
       if (!lock) return resolve(null);
       return new Promise((/** @type {(value?: unknown) => void} */ release) => resolve(() => release()));
     });
-    held.catch(reject);
+    request.catch(reject);
   });
 }

@@ -1,9 +1,9 @@
 // @ts-check
-/** Who we are to the server: the CSRF token, and what happens when the sign-in ran out. */
+/** The session: the CSRF token, and waiting for a new sign-in when the session has ended. */
 
-const LOOK_MS = 8000;
+const POLL_INTERVAL_MS = 8000;
 
-/** Stops every request until it is opened again. */
+/** Blocks all requests while it is closed. */
 export class Gate {
   reason = "";
   /** @type {Promise<void>} */
@@ -22,7 +22,7 @@ export class Gate {
   }
 
   /** @param {AbortSignal} signal */
-  async passed(signal) {
+  async waitUntilOpen(signal) {
     signal.throwIfAborted();
     if (!this.reason) return;
     await Promise.race([this.#opened, aborted(signal)]);
@@ -36,41 +36,41 @@ function aborted(signal) {
 }
 
 export class Session {
-  #token = "";
+  #csrfToken = "";
 
   /**
-   * @param {{page: string, gate: Gate, onChange: () => void}} options  page: the address of any page of ours that
-   *   needs a sign-in and holds a form
+   * @param {{pageUrl: string, gate: Gate, onChange: () => void}} options  pageUrl: a page that requires a sign-in and
+   *   contains a form
    */
-  constructor({ page, gate, onChange }) {
-    this.page = page;
+  constructor({ pageUrl, gate, onChange }) {
+    this.pageUrl = pageUrl;
     this.gate = gate;
     this.onChange = onChange;
     document.addEventListener("visibilitychange", () => this.gate.reason && this.refresh());
   }
 
-  get token() {
-    return this.#token || tokenIn(document);
+  get csrfToken() {
+    return this.#csrfToken || csrfTokenIn(document);
   }
 
-  /** The sign-in is over: hold everything, and go on by ourselves once somebody signed in in another tab. */
-  lost() {
+  /** Block all requests until the user has signed in again, for example in another tab. */
+  waitForSignIn() {
     if (this.gate.reason) return;
     this.gate.close("signin");
     this.onChange();
     const timer = setInterval(async () => {
       if (!this.gate.reason || (await this.refresh())) clearInterval(timer);
-    }, LOOK_MS);
+    }, POLL_INTERVAL_MS);
   }
 
   /**
-   * Fetches a page for its fresh token: signing in anywhere changes it.
-   * @returns {Promise<boolean>} whether we are signed in
+   * Fetch a page for its CSRF token, which every sign-in changes.
+   * @returns {Promise<boolean>} whether the user is signed in
    */
   async refresh() {
     const token = await this.#fetchToken();
     if (!token) return false;
-    this.#token = token;
+    this.#csrfToken = token;
     if (this.gate.reason) {
       this.gate.open();
       this.onChange();
@@ -80,9 +80,9 @@ export class Session {
 
   async #fetchToken() {
     try {
-      const answer = await fetch(this.page, { credentials: "same-origin", cache: "no-store" });
-      if (!answer.ok || new URL(answer.url).pathname !== new URL(this.page, location.href).pathname) return "";
-      return tokenIn(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      const response = await fetch(this.pageUrl, { credentials: "same-origin", cache: "no-store" });
+      if (!response.ok || new URL(response.url).pathname !== new URL(this.pageUrl, location.href).pathname) return "";
+      return csrfTokenIn(new DOMParser().parseFromString(await response.text(), "text/html"));
     } catch {
       return "";
     }
@@ -90,7 +90,7 @@ export class Session {
 }
 
 /** @param {Document} page */
-function tokenIn(page) {
+function csrfTokenIn(page) {
   const field = page.querySelector("input[name=csrfmiddlewaretoken]");
   return field instanceof HTMLInputElement || field ? (field.getAttribute("value") ?? "") : "";
 }

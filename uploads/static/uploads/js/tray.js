@@ -1,143 +1,197 @@
 // @ts-check
-import { Announcer } from "./announce.js";
-import { copy } from "./copy.js";
-import { button, fillBar, part, show, write } from "./dom.js";
-import { Receipt } from "./receipt.js";
-import { Rows } from "./rows.js";
-import { summarize } from "./summary.js";
+import { button, cloneTemplate, part, setProgress, setText, setVisible } from "./dom.js";
+import { copyToClipboard } from "./enhance.js";
+import { Announcer } from "./live-region.js";
+import { summarize } from "./upload.js";
+import { VirtualList } from "./virtual-list.js";
 
-/** @typedef {import("./engine.js").Engine} Engine */
-/** @typedef {import("./summary.js").Summary} Summary */
+/** @typedef {import("./i18n.js").Messages} Messages */
+/** @typedef {import("./upload.js").Summary} Summary */
 /** @typedef {import("./upload.js").Upload} Upload */
+/** @typedef {import("./uploader.js").Uploader} Uploader */
 
-/** Time between two drawings: smooth enough to read, and the bytes need the processor more. */
-const CALM_MS = 100;
+/** Time between two updates of the page: often enough to read, and the CPU is needed for hashing. */
+const REDRAW_INTERVAL_MS = 100;
+/** Failures to show with the receipt; the list of files has the rest. */
+const MAX_FAILURES_SHOWN = 20;
 
-/** The box that shows what is on its way. However much happens in between, it is drawn ten times a second. */
+/** The panel that shows all uploads. It is updated at most ten times a second. */
 export class Tray {
-  #awaited = false;
+  #redrawScheduled = false;
   #drawnAt = 0;
-  #wasOver = true;
+  #wasFinished = true;
 
   /**
    * @param {HTMLElement} box
-   * @param {{engine: Engine, texts: import("./texts.js").Texts, gate: import("./session.js").Gate,
-   *   look: () => void, onStored: () => void}} options
+   * @param {{uploader: Uploader, messages: Messages, gate: import("./session.js").Gate,
+   *   refreshSession: () => void, onStored: () => void}} options
    */
-  constructor(box, { engine, texts, gate, look, onStored }) {
+  constructor(box, { uploader, messages, gate, refreshSession, onStored }) {
     this.box = box;
-    this.engine = engine;
-    this.texts = texts;
+    this.uploader = uploader;
+    this.messages = messages;
     this.gate = gate;
-    this.look = look;
+    this.refreshSession = refreshSession;
     this.onStored = onStored;
-    /** What the calls to the server suffer from; "" when all is well. */
-    this.trouble = "";
-    this.announcer = new Announcer(texts);
-    const act = (/** @type {string} */ verb, /** @type {Upload} */ upload) => this.#act(verb, upload);
-    this.rows = new Rows(box, { say: (upload) => texts.row(upload, this.gate.reason), act, redraw: () => this.redraw() });
-    this.receipt = new Receipt(box, { texts, act });
-    box.addEventListener("click", (event) => this.#pressed(event));
+    /** Why API calls fail, as the key of a text; "" while they succeed. */
+    this.problem = "";
+    this.announcer = new Announcer(messages);
+    const onAction = (/** @type {string} */ action, /** @type {Upload} */ upload) => this.#onAction(action, upload);
+    const describe = (/** @type {Upload} */ upload) => messages.row(upload, gate.reason);
+    this.list = new VirtualList(box, { describe, onAction, redraw: () => this.redraw() });
+    this.receipt = new Receipt(box, { messages, onAction });
+    box.addEventListener("click", (event) => this.#onClick(event));
   }
 
   redraw() {
-    if (this.#awaited) return;
-    this.#awaited = true;
-    const calm = this.#drawnAt + CALM_MS - performance.now();
-    // Timers run in hidden tabs too, frames do not: the end is announced wherever the person is.
-    setTimeout(() => this.#draw(), Math.max(0, calm));
+    if (this.#redrawScheduled) return;
+    this.#redrawScheduled = true;
+    const delay = this.#drawnAt + REDRAW_INTERVAL_MS - performance.now();
+    // A timer, not an animation frame, which does not run in hidden tabs: the end is announced there as well.
+    setTimeout(() => this.#draw(), Math.max(0, delay));
   }
 
-  /** @param {string} trouble */
-  tell(trouble) {
-    this.trouble = trouble;
+  /** @param {string} problem */
+  setProblem(problem) {
+    this.problem = problem;
     this.redraw();
   }
 
-  /** Files were added: show them, from the top. */
+  /** Show the tray after files were added. */
   open() {
-    if (this.box.hidden) this.rows.restart();
-    show(this.box, true);
+    if (this.box.hidden) this.list.reset();
+    setVisible(this.box, true);
     this.redraw();
   }
 
   #draw() {
-    this.#awaited = false;
+    this.#redrawScheduled = false;
     this.#drawnAt = performance.now();
-    const { uploads, skipped, paused } = this.engine;
-    const whole = summarize(uploads, this.engine.busy);
-    if (uploads.length === 0 && skipped.length === 0) show(this.box, false);
+    const { uploads, skipped, paused } = this.uploader;
+    const summary = summarize(uploads, this.uploader.busy);
+    if (uploads.length === 0 && skipped.length === 0) setVisible(this.box, false);
     if (this.box.hidden) return;
-    this.#drawHead(whole, paused || (whole.paused > 0 && whole.active === 0));
-    const left = this.texts.skipped(skipped);
-    write(part(this.box, "skipped"), left);
-    show(part(this.box, "skipped"), left !== "");
-    const spelled = new Set(this.receipt.draw(uploads, whole));
-    if (!part(this.box, "body").hidden) this.rows.draw(uploads.filter((upload) => !spelled.has(upload)));
-    this.announcer.tell(whole, this.trouble || whole.note);
-    if (whole.over && !this.#wasOver && whole.done > 0) this.onStored();
-    this.#wasOver = whole.over;
+    this.#drawHead(summary, paused || (summary.paused > 0 && summary.active === 0));
+    const skippedText = this.messages.skipped(skipped);
+    setText(part(this.box, "skipped"), skippedText);
+    setVisible(part(this.box, "skipped"), skippedText !== "");
+    const shown = new Set(this.receipt.draw(uploads, summary));
+    if (!part(this.box, "body").hidden) this.list.render(uploads.filter((upload) => !shown.has(upload)));
+    this.announcer.update(summary, this.problem || summary.note);
+    if (summary.finished && !this.#wasFinished && summary.done > 0) this.onStored();
+    this.#wasFinished = summary.finished;
   }
 
-  /** @param {Summary} whole @param {boolean} paused */
-  #drawHead(whole, paused) {
-    const trouble = this.trouble || whole.note;
-    write(part(this.box, "title"), this.texts.title(whole, paused));
-    this.box.dataset.over = !whole.over ? "" : whole.failed ? "failed" : "stored";
-    show(part(this.box, "whole"), !whole.over);
-    show(part(this.box, "signin"), this.gate.reason === "signin" && !whole.over);
-    show(button(this.box, "close"), whole.over);
-    show(button(this.box, "pause-all"), !paused);
-    show(button(this.box, "resume-all"), paused);
-    fillBar(part(this.box, "bar"), whole.sent, whole.bytes);
-    const facts = this.texts.facts(whole, this.engine.tools.speed.read(), paused);
-    write(part(this.box, "facts"), trouble && !paused ? this.texts.words(`long.${trouble}`) : facts);
+  /** @param {Summary} summary @param {boolean} paused */
+  #drawHead(summary, paused) {
+    const { finished } = summary;
+    const problem = this.problem || summary.note;
+    setText(part(this.box, "title"), this.messages.title(summary, paused));
+    this.box.dataset.outcome = !finished ? "" : summary.failed ? "failed" : "stored";
+    setVisible(part(this.box, "progress"), !finished);
+    setVisible(part(this.box, "signin"), this.gate.reason === "signin" && !finished);
+    setVisible(button(this.box, "close"), finished);
+    setVisible(button(this.box, "pause-all"), !paused);
+    setVisible(button(this.box, "resume-all"), paused);
+    setProgress(part(this.box, "bar"), summary.sent, summary.bytes);
+    const progress = this.messages.progress(summary, this.uploader.context.throughput.read(), paused);
+    setText(part(this.box, "facts"), problem && !paused ? this.messages.translate(`long.${problem}`) : progress);
   }
 
   /** @param {Event} event */
-  #pressed(event) {
-    const pressed = event.target instanceof Element && event.target.closest("button[data-do]");
-    const verbs = {
-      fold: () => this.#fold(/** @type {HTMLElement} */ (pressed)),
-      close: () => this.engine.clear(),
-      look: () => this.look(),
-      "pause-all": () => this.engine.pauseAll(),
-      "resume-all": () => this.engine.resumeAll(),
+  #onClick(event) {
+    const target = event.target instanceof Element && event.target.closest("button[data-do]");
+    const actions = {
+      toggle: () => this.#toggleBody(/** @type {HTMLElement} */ (target)),
+      close: () => this.uploader.clear(),
+      "refresh-session": () => this.refreshSession(),
+      "pause-all": () => this.uploader.pauseAll(),
+      "resume-all": () => this.uploader.resumeAll(),
       "cancel-all": () => this.#cancelAll(),
-      "retry-failed": () => this.engine.retryFailed(),
-      "copy-links": () => copy(this.#links(), /** @type {HTMLElement} */ (pressed), this.texts.words("copied")),
+      "retry-failed": () => this.uploader.retryFailed(),
+      "copy-links": () => this.#copyLinks(/** @type {HTMLElement} */ (target)),
     };
-    const verb = pressed && verbs[/** @type {keyof typeof verbs} */ (pressed.getAttribute("data-do"))];
-    if (verb) verb();
+    const action = target && actions[/** @type {keyof typeof actions} */ (target.getAttribute("data-do"))];
+    if (action) action();
   }
 
-  /** @param {string} verb @param {Upload} upload */
-  #act(verb, upload) {
-    if (verb === "pause" || verb === "resume" || verb === "retry" || verb === "cancel") this.engine[verb](upload);
-    if (verb === "remove") this.engine.cancel(upload);
+  /** @param {string} action @param {Upload} upload */
+  #onAction(action, upload) {
+    if (action === "pause" || action === "resume" || action === "retry" || action === "cancel") {
+      this.uploader[action](upload);
+    }
+    if (action === "remove") this.uploader.cancel(upload);
     this.redraw();
   }
 
-  /** @param {HTMLElement} pressed */
-  #fold(pressed) {
+  /** @param {HTMLElement} target */
+  #toggleBody(target) {
     const body = part(this.box, "body");
-    show(body, body.hidden);
-    pressed.setAttribute("aria-expanded", String(!body.hidden));
+    setVisible(body, body.hidden);
+    target.setAttribute("aria-expanded", String(!body.hidden));
     this.redraw();
   }
 
+  /** Cancel all uploads, after a question if there is more than one. */
   #cancelAll() {
-    const left = this.engine.uploads.filter((one) => one.phase !== "done" && one.phase !== "failed").length;
-    if (left < 2) return this.engine.cancelAll();
-    const sure = /** @type {HTMLDialogElement} */ (document.getElementById("tray-sure"));
-    write(part(sure, "question"), this.texts.words("sure", { count: left }));
-    sure.returnValue = "no";
-    sure.addEventListener("close", () => sure.returnValue === "yes" && this.engine.cancelAll(), { once: true });
-    sure.showModal();
+    const count = this.uploader.uploads.filter(({ phase }) => phase !== "done" && phase !== "failed").length;
+    if (count < 2) return this.uploader.cancelAll();
+    const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("cancel-dialog"));
+    setText(part(dialog, "question"), this.messages.translate("sure", { count }));
+    dialog.returnValue = "no";
+    dialog.addEventListener("close", () => dialog.returnValue === "yes" && this.uploader.cancelAll(), { once: true });
+    dialog.showModal();
   }
 
-  #links() {
-    const stored = this.engine.uploads.filter((upload) => upload.url);
-    return stored.map((upload) => new URL(upload.url, location.href).href).join("\n");
+  /** @param {HTMLElement} target */
+  #copyLinks(target) {
+    const stored = this.uploader.uploads.filter((upload) => upload.url);
+    const links = stored.map((upload) => new URL(upload.url, location.href).href).join("\n");
+    copyToClipboard(links, target, this.messages.translate("copied"));
+  }
+}
+
+/** The result of finished uploads: the failures, and what can be done next. */
+class Receipt {
+  #shown = "";
+
+  /**
+   * @param {HTMLElement} tray
+   * @param {{messages: Messages, onAction: (action: string, upload: Upload) => void}} options
+   */
+  constructor(tray, { messages, onAction }) {
+    this.tray = tray;
+    this.messages = messages;
+    this.onAction = onAction;
+  }
+
+  /**
+   * @param {readonly Upload[]} uploads @param {Summary} summary
+   * @returns {Upload[]} the failures that are shown here
+   */
+  draw(uploads, summary) {
+    const failed = summary.finished ? uploads.filter((upload) => upload.phase === "failed") : [];
+    setVisible(part(this.tray, "receipt"), summary.finished && (summary.done > 0 || failed.length > 0));
+    setVisible(button(this.tray, "copy-links"), summary.done > 0);
+    setVisible(button(this.tray, "retry-failed"), failed.filter((upload) => upload.retriable).length > 1);
+    const shown = failed.slice(0, MAX_FAILURES_SHOWN);
+    const tokens = failed.map((upload) => upload.token).join();
+    if (tokens === this.#shown) return shown;
+    this.#shown = tokens;
+    part(this.tray, "failures").replaceChildren(...shown.map((upload) => this.#failure(upload)));
+    const count = failed.length - MAX_FAILURES_SHOWN;
+    setVisible(part(this.tray, "more"), count > 0);
+    if (count > 0) setText(part(this.tray, "more"), this.messages.translate("more_failed", { count }));
+    return shown;
+  }
+
+  /** @param {Upload} upload */
+  #failure(upload) {
+    const item = cloneTemplate(this.tray, "failure");
+    setText(part(item, "name"), upload.path);
+    setText(part(item, "reason"), this.messages.reason(upload));
+    setVisible(button(item, "retry"), upload.retriable);
+    button(item, "retry").addEventListener("click", () => this.onAction("retry", upload));
+    return item;
   }
 }

@@ -1,57 +1,68 @@
 // @ts-check
-import { range } from "./parts.js";
+import { byteRange } from "./parts.js";
 
-/** @typedef {"waiting"|"checking"|"sending"|"finishing"|"done"|"failed"|"paused"|"cancelled"} Phase */
+/** @typedef {"waiting"|"checking"|"sending"|"finishing"|"done"|"failed"|"paused"|"canceled"} Phase */
 /** @typedef {{url: string, headers: Record<string, string>, at: number}} SignedPart  at: performance.now() */
+/**
+ * @typedef {object} Summary
+ * @property {number} files @property {number} done @property {number} failed @property {number} paused
+ * @property {number} active  files that are being hashed, sent or completed
+ * @property {number} bytes  of all files that have not failed
+ * @property {number} sent
+ * @property {string} note  why uploads are blocked, if all files that are being sent are blocked for the same reason
+ * @property {boolean} finished  whether no upload is running, waiting or paused
+ * @property {boolean} verified  whether the storage or the worker has verified all stored files
+ */
 
-/** What trying once more cannot mend. */
-const HOPELESS = new Set(["folder", "too_large", "one_version", "special"]);
+/** Errors after which a retry cannot succeed. */
+const PERMANENT_ERRORS = new Set(["folder", "too_large", "one_version", "special"]);
 
-/** One file on its way, as this page knows it. Says every change to `onChange`. */
+/** One file and the state of its upload. Calls `onChange` after every change. */
 export class Upload {
   /** @type {Phase} */
   phase = "waiting";
-  /** Why nothing moves, as the name of a text; empty when all is well. */
+  /** Why the upload is blocked, as the key of a text; empty while it is not. */
   note = "";
-  /** @type {import("./trouble.js").Trouble|undefined} */
+  /** @type {import("./errors.js").UploadError|undefined} */
   error;
-  /** The permanent address, once stored. */
+  /** The permanent address of the stored file. */
   url = "";
-  /** What the checksum rests on: store, claimed or read. */
+  /** How the checksum of the stored file was verified: store, read, or claimed (not yet). */
   basis = "";
   restarts = 0;
-  control = new AbortController();
-  /** @type {Promise<void>|undefined} the call to start, while it is on its way */
-  starting;
-  /** Lets other tabs have this upload again. @type {() => void} */
-  release = () => {};
+  controller = new AbortController();
+  /** @type {Promise<void>|undefined} the call that creates the upload, while it runs */
+  creating;
+  /** Lets other tabs lock this upload again. @type {() => void} */
+  releaseLock = () => {};
 
-  // What the server decided and what is known of the parts; `renew` and `forgetParts` set them.
+  // Decided by the server, and the state of the parts. `reset` and `resetParts` set these.
   /** @type {string} */
   token = "";
   id = "";
   state = "";
   partSize = 0;
   partCount = 1;
-  /** Begun earlier, on another page or another day. */
+  /** Whether the upload was created earlier, by another page. */
   resumed = false;
-  /** @type {Map<number, string>} */
+  /** @type {Map<number, string>} checksums by part */
   digests = new Map();
   /** @type {Map<number, SignedPart>} */
-  signed = new Map();
-  /** @type {Set<number>} parts that this page knows to be stored */
+  signedParts = new Map();
+  /** @type {Set<number>} parts that are known to be stored */
   stored = new Set();
-  /** @type {Map<number, string>} digests of parts that the store says it has */
-  there = new Map();
-  /** @type {Map<number, number>} bytes on the way, by part */
-  flying = new Map();
+  /** @type {Map<number, string>} checksums of stored parts, from the storage */
+  remoteDigests = new Map();
+  /** @type {Map<number, number>} bytes in flight by part */
+  inFlight = new Map();
   storedBytes = 0;
-  flyingBytes = 0;
+  inFlightBytes = 0;
 
   /**
    * @param {File} file
    * @param {{folder?: string, into?: number|null, replaces?: string, visibility?: string,
-   *   onChange?: (upload: Upload) => void}} [options]  into: the folder that `folder` begins in; replaces: a file's id
+   *   onChange?: (upload: Upload) => void}} [options]  folder: a path below the folder with the id `into`;
+   *   replaces: the id of the file to add a version to
    */
   constructor(file, { folder = "", into = null, replaces = "", visibility = "team", onChange = () => {} } = {}) {
     this.file = file;
@@ -62,11 +73,11 @@ export class Upload {
     this.replaces = replaces;
     this.visibility = visibility;
     this.onChange = onChange;
-    this.renew();
+    this.reset();
   }
 
-  /** Forgets the server's side: the next start makes a row of its own. */
-  renew() {
+  /** Forget everything the server knows, so that a new upload is created next. */
+  reset() {
     this.token = crypto.randomUUID();
     this.id = "";
     this.state = "";
@@ -74,29 +85,29 @@ export class Upload {
     this.partCount = 1;
     this.resumed = false;
     this.digests.clear();
-    this.forgetParts();
+    this.resetParts();
   }
 
-  forgetParts() {
+  resetParts() {
     this.stored.clear();
-    this.there.clear();
-    this.flying.clear();
-    this.signed.clear();
+    this.remoteDigests.clear();
+    this.inFlight.clear();
+    this.signedParts.clear();
     this.storedBytes = 0;
-    this.flyingBytes = 0;
+    this.inFlightBytes = 0;
   }
 
   get sent() {
-    return this.phase === "done" ? this.size : this.storedBytes + this.flyingBytes;
+    return this.phase === "done" ? this.size : this.storedBytes + this.inFlightBytes;
   }
 
   get running() {
     return this.phase === "checking" || this.phase === "sending" || this.phase === "finishing";
   }
 
-  /** Whether trying once more can help. A folder that cannot be read and a file too large stay what they are. */
+  /** Whether a retry can succeed. */
   get retriable() {
-    return this.phase === "failed" && !HOPELESS.has(this.error?.kind ?? "");
+    return this.phase === "failed" && !PERMANENT_ERRORS.has(this.error?.kind ?? "");
   }
 
   get path() {
@@ -104,7 +115,7 @@ export class Upload {
   }
 
   /** @param {Phase} phase */
-  become(phase) {
+  setPhase(phase) {
     if (this.phase === phase) return;
     this.phase = phase;
     this.note = "";
@@ -112,7 +123,7 @@ export class Upload {
   }
 
   /** @param {string} note */
-  say(note) {
+  setNote(note) {
     if (this.note === note) return;
     this.note = note;
     this.onChange(this);
@@ -120,64 +131,96 @@ export class Upload {
 
   /** @param {number} number @returns {Blob} */
   slice(number) {
-    // A whole file goes to the network without passing through the browser's blob store.
-    return this.partCount === 1 ? this.file : this.file.slice(...range(number, this.partSize, this.size));
+    // A whole file is sent without passing through the browser's blob storage.
+    return this.partCount === 1 ? this.file : this.file.slice(...byteRange(number, this.partSize, this.size));
   }
 
   /** @param {number} number */
-  bytesOf(number) {
-    const [start, end] = range(number, this.partSize, this.size);
+  partLength(number) {
+    const [start, end] = byteRange(number, this.partSize, this.size);
     return end - start;
   }
 
   /** @param {number} number @param {{url: string, headers?: Record<string, string>}} part */
-  sign(number, { url, headers = {} }) {
-    this.signed.set(number, { url, headers, at: performance.now() });
+  setSignedPart(number, { url, headers = {} }) {
+    this.signedParts.set(number, { url, headers, at: performance.now() });
   }
 
   /** @param {number} number @returns {SignedPart} */
-  signedFor(number) {
-    const part = this.signed.get(number);
+  signedPart(number) {
+    const part = this.signedParts.get(number);
     if (!part) throw new Error(`part ${number} has no URL`);
     return part;
   }
 
-  /** @param {number} number @returns {number} milliseconds; infinite when there is no URL */
-  signedAge(number) {
-    const part = this.signed.get(number);
+  /** @param {number} number @returns {number} milliseconds; infinite without a URL */
+  urlAge(number) {
+    const part = this.signedParts.get(number);
     return part ? performance.now() - part.at : Infinity;
   }
 
   /** @param {number} number */
-  forgetSigned(number) {
-    this.signed.delete(number);
+  deleteSignedPart(number) {
+    this.signedParts.delete(number);
   }
 
   /**
-   * @param {number} number @param {number} sent  bytes of this part on the way so far
+   * @param {number} number @param {number} sent  bytes of this part sent so far
    * @returns {number} how many of them are new
    */
-  flew(number, sent) {
-    const fresh = sent - (this.flying.get(number) ?? 0);
-    this.flying.set(number, sent);
-    this.flyingBytes += fresh;
+  recordProgress(number, sent) {
+    const added = sent - (this.inFlight.get(number) ?? 0);
+    this.inFlight.set(number, sent);
+    this.inFlightBytes += added;
     this.onChange(this);
-    return Math.max(0, fresh);
+    return Math.max(0, added);
   }
 
-  /** A part's journey ended. @param {number} number @param {boolean} arrived */
-  landed(number, arrived) {
-    this.flyingBytes -= this.flying.get(number) ?? 0;
-    this.flying.delete(number);
-    if (arrived && !this.stored.has(number)) {
+  /** Record that the request of a part has ended. @param {number} number @param {boolean} stored */
+  endPart(number, stored) {
+    this.inFlightBytes -= this.inFlight.get(number) ?? 0;
+    this.inFlight.delete(number);
+    if (stored && !this.stored.has(number)) {
       this.stored.add(number);
-      this.storedBytes += this.bytesOf(number);
+      this.storedBytes += this.partLength(number);
     }
     this.onChange(this);
   }
 
-  /** The digests of all parts in order; empty places where a part was never hashed here. */
+  /** Return the checksums of all parts in order; "" for a part that has not been hashed. */
   allDigests() {
     return Array.from({ length: this.partCount }, (_, index) => this.digests.get(index + 1) ?? "");
   }
+}
+
+/**
+ * Count the uploads.
+ * @param {readonly Upload[]} uploads
+ * @param {boolean} [busy]  whether more files are being added
+ * @returns {Summary}
+ */
+export function summarize(uploads, busy = false) {
+  const counts = { done: 0, failed: 0, paused: 0, waiting: 0, active: 0 };
+  let bytes = 0;
+  let sent = 0;
+  let verified = true;
+  for (const upload of uploads) {
+    if (upload.running) counts.active += 1;
+    else counts[/** @type {"done"|"failed"|"paused"|"waiting"} */ (upload.phase)] += 1;
+    if (upload.phase === "failed") continue;
+    bytes += upload.size;
+    sent += upload.sent;
+    if (upload.phase === "done") verified &&= upload.basis === "store" || upload.basis === "read";
+  }
+  const { done, failed, paused, active } = counts;
+  const finished = !busy && active + paused + counts.waiting === 0;
+  const note = commonNote(uploads);
+  return { files: uploads.length, done, failed, paused, active, bytes, sent, verified, finished, note };
+}
+
+/** @param {readonly Upload[]} uploads @returns {string} the note that all files have that are being sent; else "" */
+function commonNote(uploads) {
+  const notes = new Set();
+  for (const upload of uploads) if (upload.phase === "sending") notes.add(upload.note);
+  return notes.size === 1 ? [...notes][0] : "";
 }

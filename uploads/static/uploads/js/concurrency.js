@@ -1,0 +1,135 @@
+// @ts-check
+
+/** A fixed number of permits, given out first come, first served. */
+export class Semaphore {
+  /** @type {(() => void)[]} */
+  #waiters = [];
+  #permits;
+
+  /** @param {number} permits */
+  constructor(permits) {
+    this.#permits = permits;
+  }
+
+  /**
+   * Wait for a permit.
+   * @param {AbortSignal} signal
+   * @returns {Promise<() => void>} releases the permit; safe to call twice
+   */
+  async acquire(signal) {
+    signal.throwIfAborted();
+    if (this.#permits > 0) this.#permits -= 1;
+    else await this.#wait(signal);
+    let released = false;
+    return () => {
+      if (!released) this.#release();
+      released = true;
+    };
+  }
+
+  /** @param {AbortSignal} signal @returns {Promise<void>} */
+  #wait(signal) {
+    return new Promise((resolve, reject) => {
+      const onAbort = () => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+        reject(signal.reason);
+      };
+      const waiter = () => {
+        signal.removeEventListener("abort", onAbort);
+        resolve();
+      };
+      this.#waiters.push(waiter);
+      signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
+  #release() {
+    const next = this.#waiters.shift();
+    if (next) next();
+    else this.#permits += 1;
+  }
+}
+
+/** Tasks that fail together: the first error aborts the others. */
+export class TaskGroup {
+  #controller = new AbortController();
+  /** @type {Promise<void>[]} */
+  #tasks = [];
+  /** @type {unknown} */
+  #error;
+
+  /** @param {AbortSignal} signal */
+  constructor(signal) {
+    this.signal = AbortSignal.any([signal, this.#controller.signal]);
+  }
+
+  /** @param {Promise<unknown>} task */
+  add(task) {
+    this.#tasks.push(task.then(() => {}, (error) => this.fail(error)));
+  }
+
+  /** @param {unknown} error */
+  fail(error) {
+    this.#error ??= error;
+    this.#controller.abort(error);
+  }
+
+  /** Wait for all tasks, then throw the first error, if any. */
+  async done() {
+    await Promise.all(this.#tasks);
+    if (this.#error !== undefined) throw this.#error;
+  }
+}
+
+/**
+ * Collects items into calls of up to `max`. A call is sent when it is full, when no more items are expected, or after
+ * `delay` milliseconds: so 100 small files cost one call, and a single file does not wait.
+ * @template T
+ */
+export class Batcher {
+  /** @type {{item: T, resolve: () => void, reject: (reason: unknown) => void}[]} */
+  #queue = [];
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer;
+
+  /** @param {{max: number, delay: number, expectsMore: () => boolean, send: (items: T[]) => Promise<void>}} options */
+  constructor({ max, delay, expectsMore, send }) {
+    this.max = max;
+    this.delay = delay;
+    this.expectsMore = expectsMore;
+    this.send = send;
+  }
+
+  /**
+   * @param {T} item
+   * @returns {Promise<void>} settles with the call that included the item
+   */
+  add(item) {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ item, resolve, reject });
+      this.flushIfReady();
+    });
+  }
+
+  /** Send the call if it is full or no more items are expected. Call this when an expected item will not come. */
+  flushIfReady() {
+    if (this.#queue.length >= this.max) return void this.#flush();
+    if (this.#queue.length === 0) return;
+    this.#timer ??= setTimeout(() => this.#flush(), this.delay);
+    queueMicrotask(() => this.expectsMore() || this.#flush());
+  }
+
+  async #flush() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const batch = this.#queue.splice(0, this.max);
+    this.flushIfReady();
+    if (batch.length === 0) return;
+    try {
+      await this.send(batch.map(({ item }) => item));
+      batch.forEach(({ resolve }) => resolve());
+    } catch (error) {
+      batch.forEach(({ reject }) => reject(error));
+    }
+  }
+}

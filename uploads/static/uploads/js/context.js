@@ -1,0 +1,202 @@
+// @ts-check
+import { uploadError } from "./api.js";
+import { Batcher, Semaphore } from "./concurrency.js";
+import { sha256 } from "./hash.js";
+import { parseRetryAfter, RetryPolicy } from "./retry.js";
+import { ThroughputMeter } from "./throughput.js";
+
+/** @typedef {import("./upload.js").Upload} Upload */
+
+/** Browsers open six connections to a host over HTTP/1.1 and queue further requests where we cannot see them. */
+const REQUEST_CONCURRENCY = 6;
+/** Requests for parts of large files, so that small files always get a connection. */
+const LARGE_FILE_CONCURRENCY = 4;
+/** Parts in memory at a time while they are hashed. */
+const HASH_CONCURRENCY = 3;
+/** New folders in one call; the server has the same limit. */
+const MAX_NEW_FOLDERS = 200;
+const CREATE_DELAY_MS = 1500;
+const COMPLETE_DELAY_MS = 3000;
+
+/** What all uploads share: the concurrency limits, the batches, and the API calls in terms of uploads. */
+export class UploadContext {
+  requests = new Semaphore(REQUEST_CONCURRENCY);
+  largeFileRequests = new Semaphore(LARGE_FILE_CONCURRENCY);
+  hashing = new Semaphore(HASH_CONCURRENCY);
+  throughput = new ThroughputMeter();
+  /** Small files that will soon be created. @type {Set<Upload>} */
+  expectedCreates = new Set();
+  /** Small files that will soon be completed. @type {Set<Upload>} */
+  expectedCompletes = new Set();
+  /** The results of the last calls. @type {WeakMap<Upload, any>} */
+  results = new WeakMap();
+
+  /**
+   * @param {{api: import("./api.js").Api, gate: import("./session.js").Gate,
+   *   lastSuccess: import("./retry.js").LastSuccess, partBytes: number, batchSize: number}} options
+   *   batchSize: files in one call
+   */
+  constructor({ api, gate, lastSuccess, partBytes, batchSize }) {
+    this.api = api;
+    this.gate = gate;
+    this.lastSuccess = lastSuccess;
+    this.partBytes = partBytes;
+    this.createBatcher = new Batcher({
+      max: batchSize, delay: CREATE_DELAY_MS,
+      expectsMore: () => this.expectedCreates.size > 0, send: (uploads) => this.#createAll(uploads),
+    });
+    this.completeBatcher = new Batcher({
+      max: batchSize, delay: COMPLETE_DELAY_MS,
+      expectsMore: () => this.expectedCompletes.size > 0, send: (uploads) => this.#completeAll(uploads),
+    });
+  }
+
+  /** @param {number} bytes */
+  recordSent(bytes) {
+    this.throughput.add(bytes);
+  }
+
+  /** Stop expecting this upload in a batch. @param {Upload} upload */
+  removeExpected(upload) {
+    if (this.expectedCreates.delete(upload)) this.createBatcher.flushIfReady();
+    if (this.expectedCompletes.delete(upload)) this.completeBatcher.flushIfReady();
+  }
+
+  /**
+   * @param {Upload} upload @param {number} number @param {AbortSignal} signal
+   * @param {{force?: boolean}} [options]  force: hash a part again
+   */
+  async hash(upload, number, signal, { force = false } = {}) {
+    if (upload.digests.has(number) && !force) return;
+    const release = await this.hashing.acquire(signal);
+    try {
+      upload.digests.set(number, await sha256(upload.slice(number)));
+    } finally {
+      release();
+    }
+    signal.throwIfAborted();
+  }
+
+  /** @param {Upload} upload @param {number[]} numbers @param {AbortSignal} signal */
+  async sign(upload, numbers, signal) {
+    const requested = numbers.map((number) => ({ number, sha256: upload.digests.get(number) }));
+    const { parts } = await this.api.sign(upload.id, requested, signal);
+    for (const part of parts) upload.setSignedPart(part.number, part);
+  }
+
+  /** Ask which parts are stored. @param {Upload} upload @param {AbortSignal} signal */
+  async refreshParts(upload, signal) {
+    const status = await this.api.status(upload.id, signal);
+    upload.resetParts();
+    upload.state = status.state;
+    for (const { number, sha256 } of status.parts ?? []) if (sha256) upload.remoteDigests.set(number, sha256);
+  }
+
+  /** @param {Upload} upload @param {AbortSignal} signal */
+  async create(upload, signal) {
+    await this.#batched(upload, this.createBatcher, this.expectedCreates, signal, (call) => (upload.creating = call));
+  }
+
+  /**
+   * @param {Upload} upload @param {AbortSignal} signal
+   * @returns {Promise<any>} the stored file, or `{error}` with the missing parts
+   */
+  async complete(upload, signal) {
+    for (;;) {
+      const result = await this.#batched(upload, this.completeBatcher, this.expectedCompletes, signal);
+      if (result.state !== "completing") return result;
+      await new RetryPolicy(this.lastSuccess).wait(signal, parseRetryAfter(result.retry_after ?? 1));
+    }
+  }
+
+  /**
+   * Add an upload to a batched call and return its result; retry while the storage is unavailable.
+   * @param {Upload} upload @param {Batcher<Upload>} batcher @param {Set<Upload>} expected @param {AbortSignal} signal
+   * @param {(call: Promise<void>) => void} [onCall]
+   */
+  async #batched(upload, batcher, expected, signal, onCall = () => {}) {
+    const retryPolicy = new RetryPolicy(this.lastSuccess);
+    for (;;) {
+      expected.delete(upload);
+      const call = batcher.add(upload);
+      onCall(call);
+      await call;
+      signal.throwIfAborted();
+      const result = this.results.get(upload) ?? {};
+      const code = result.error?.code;
+      if (!code || code === "parts_missing") return result;
+      if (code !== "unavailable") throw uploadError(result.error);
+      await retryPolicy.wait(signal, parseRetryAfter(result.retry_after));
+    }
+  }
+
+  /** @param {Upload[]} uploads */
+  async #createAll(uploads) {
+    for (const into of new Set(uploads.map((upload) => upload.into))) {
+      for (const batch of splitByFolders(uploads.filter((upload) => upload.into === into))) {
+        const { files } = await this.api.create(batch.map(createItem), into, new AbortController().signal);
+        files.forEach((/** @type {any} */ result, /** @type {number} */ index) => {
+          this.results.set(batch[index], result);
+          if (!result.error) applyCreated(batch[index], result);
+        });
+      }
+    }
+  }
+
+  /** @param {Upload[]} uploads */
+  async #completeAll(uploads) {
+    const items = uploads.map(completeItem);
+    const { files } = await this.api.complete(items, new AbortController().signal);
+    files.forEach((/** @type {any} */ result, /** @type {number} */ index) => this.results.set(uploads[index], result));
+  }
+}
+
+/**
+ * Split uploads into batches with at most as many folders as one call may create.
+ * @param {Upload[]} uploads
+ */
+function* splitByFolders(uploads) {
+  /** @type {Upload[]} */
+  let batch = [];
+  let folders = new Set();
+  for (const upload of uploads) {
+    const names = upload.folder.split("/");
+    const paths = names.map((_name, index) => names.slice(0, index + 1).join("/"));
+    if (batch.length && new Set([...folders, ...paths]).size > MAX_NEW_FOLDERS) {
+      yield batch;
+      batch = [];
+      folders = new Set();
+    }
+    batch.push(upload);
+    for (const path of paths) folders.add(path);
+  }
+  if (batch.length) yield batch;
+}
+
+/** @param {Upload} upload */
+function createItem(upload) {
+  return {
+    token: upload.token, name: upload.name, size: upload.size, type: upload.file.type,
+    modified: upload.file.lastModified, folder: upload.folder, visibility: upload.visibility,
+    replaces: upload.replaces || undefined, sha256: upload.digests.get(1),
+  };
+}
+
+/** @param {Upload} upload */
+export function completeItem(upload) {
+  return { id: upload.id, sha256: upload.allDigests() };
+}
+
+/**
+ * Apply the server's response. Checksums computed before are kept only if the file is sent in one part, as assumed.
+ * @param {Upload} upload
+ * @param {{id: string, state: string, part_size: number, part_count: number, parts?: any[]}} result
+ */
+function applyCreated(upload, result) {
+  upload.id = result.id;
+  upload.state = result.state;
+  upload.partSize = result.part_size;
+  upload.partCount = result.part_count;
+  if (result.part_count > 1) upload.digests.clear();
+  for (const part of result.parts ?? []) upload.setSignedPart(part.number, part);
+}

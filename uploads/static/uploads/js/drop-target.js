@@ -1,0 +1,217 @@
+// @ts-check
+/** Files that people drop, paste or choose, anywhere on any page. */
+import { setText, setVisible } from "./dom.js";
+
+/** @typedef {import("./i18n.js").Translate} Translate */
+/** @typedef {import("./resume.js").PickedFile} PickedFile  folder: the path inside the drop */
+/** @typedef {{kind: "system"|"empty", path: string}} SkippedFile  a file of the operating system, or an empty folder */
+/** @typedef {{picked: PickedFile[], failed: string[], skipped: SkippedFile[]}} FileBatch */
+/** @typedef {{into: number|null, path: string, replaces: string}} Destination  into, path: of the folder on the page */
+/** @typedef {(batches: AsyncIterable<FileBatch>|Iterable<FileBatch>, destination: Destination) => void} OnFiles */
+
+const BATCH_SIZE = 250;
+/** The name that browsers give to every pasted image. */
+const PASTED_IMAGE = /^image\.\w+$/;
+/** Files and folders that operating systems and Office create. */
+const SYSTEM_NAMES = new Set(
+  (
+    ".ds_store,.localized,icon\r,.appledouble,.apdisk,.fseventsd,.spotlight-v100,.temporaryitems,.trashes," +
+    ".documentrevisions-v100,__macosx,thumbs.db,thumbs.db:encryptable,ehthumbs.db,ehthumbs_vista.db,desktop.ini," +
+    "$recycle.bin,system volume information,.directory,.trash"
+  ).split(","),
+);
+const SYSTEM_PREFIXES = ["._", "~$", ".~lock."];
+
+/** @param {OnFiles} onFiles @param {Translate} translate */
+export function listenForFiles(onFiles, translate) {
+  listenForDrops(onFiles, translate);
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length === 0) return;
+    event.preventDefault();
+    onFiles([batchOf(files.map((file) => renamePasted(file)))], destinationOf(null));
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!(form instanceof HTMLFormElement) || !form.matches("[data-upload-form]")) return;
+    const field = form.querySelector("input[type=file][multiple]");
+    if (!(field instanceof HTMLInputElement) || !field.files?.length) return;
+    event.preventDefault();
+    takeFromField(field, onFiles);
+  });
+  document.addEventListener("change", (event) => {
+    const field = event.target;
+    if (field instanceof HTMLInputElement && field.matches("[data-folder-field]")) takeFromField(field, onFiles);
+  });
+}
+
+/** @param {HTMLInputElement} field @param {OnFiles} onFiles */
+function takeFromField(field, onFiles) {
+  onFiles([batchOf(field.files ?? [])], destinationOf(null));
+  field.value = "";
+}
+
+/** @param {OnFiles} onFiles @param {Translate} translate */
+function listenForDrops(onFiles, translate) {
+  const overlay = document.getElementById("drop-overlay");
+  const showOverlay = (/** @type {boolean} */ visible, /** @type {EventTarget|null} */ target = null) => {
+    if (!overlay) return;
+    if (visible) setText(/** @type {HTMLElement} */ (overlay.firstElementChild), dropHint(target, translate));
+    setVisible(overlay, visible);
+  };
+  // Every element that the pointer enters or leaves fires an event: inside the page, the depth is above zero.
+  let depth = 0;
+  const onDrag = (/** @type {DragEvent} */ event, /** @type {number} */ step) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "copy";
+    depth = Math.max(0, depth + step);
+    showOverlay(depth > 0, event.target);
+  };
+  document.addEventListener("dragenter", (event) => onDrag(event, 1));
+  document.addEventListener("dragover", (event) => onDrag(event, 0));
+  document.addEventListener("dragleave", (event) => onDrag(event, -1));
+  document.addEventListener("drop", (event) => {
+    depth = 0;
+    showOverlay(false);
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    onFiles(droppedFiles(readTransfer(event.dataTransfer)), destinationOf(event.target));
+  });
+}
+
+/** @param {EventTarget|null} target  the element below the pointer @returns {Destination} */
+function destinationOf(target) {
+  const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-into]"));
+  const zone = target instanceof Element ? target.closest("[data-replaces]") : null;
+  const { into = "", path = "" } = page?.dataset ?? {};
+  return { into: into ? Number(into) : null, path, replaces: zone?.getAttribute("data-replaces") ?? "" };
+}
+
+/** @param {EventTarget|null} target @param {Translate} translate @returns {string} what a drop does here */
+function dropHint(target, translate) {
+  const zone = target instanceof Element ? target.closest("[data-drop-replace]") : null;
+  if (zone) return zone.getAttribute("data-drop-replace") ?? "";
+  const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-drop]"));
+  if (page?.dataset.closed) return page.dataset.closed;
+  return page ? translate("drop_into", { place: page.dataset.drop ?? "" }) : translate("drop");
+}
+
+/** Give a pasted image a unique name. @param {File} file @param {Date} [now] */
+export function renamePasted(file, now = new Date()) {
+  if (!PASTED_IMAGE.test(file.name)) return file;
+  const pad = (/** @type {number} */ value) => String(value).padStart(2, "0");
+  const date = `${now.getFullYear()}-${pad(now.getMonth() + 1)}-${pad(now.getDate())}`;
+  const time = `${pad(now.getHours())}.${pad(now.getMinutes())}.${pad(now.getSeconds())}`;
+  const { type, lastModified } = file;
+  return new File([file], file.name.replace("image", `pasted ${date} ${time}`), { type, lastModified });
+}
+
+/** @param {string} name  of a file or a folder */
+export function isSystemName(name) {
+  return SYSTEM_NAMES.has(name.toLowerCase()) || SYSTEM_PREFIXES.some((prefix) => name.startsWith(prefix));
+}
+
+/**
+ * Return the files and folders of a drop. Call this in the event handler: the items are not available afterwards.
+ * @param {DataTransfer} transfer
+ * @returns {{entries: FileSystemEntry[], files: File[]}}
+ */
+function readTransfer(transfer) {
+  const entries = [];
+  const files = [];
+  for (const item of transfer.items) {
+    if (item.kind !== "file") continue;
+    const entry = item.webkitGetAsEntry?.();
+    const file = entry?.isDirectory ? null : item.getAsFile();
+    if (file) files.push(file);
+    else if (entry) entries.push(entry);
+  }
+  return { entries, files };
+}
+
+/** @param {ReturnType<typeof readTransfer>} transfer @returns {AsyncGenerator<FileBatch>} */
+async function* droppedFiles({ entries, files }) {
+  if (files.length) yield batchOf(files);
+  yield* readEntries(entries);
+}
+
+/**
+ * Read folders recursively and yield their files, a few hundred at a time.
+ * @param {FileSystemEntry[]} entries
+ * @returns {AsyncGenerator<FileBatch>}
+ */
+export async function* readEntries(entries) {
+  let batch = emptyBatch();
+  const stack = [...entries].reverse();
+  while (stack.length > 0) {
+    const entry = /** @type {FileSystemEntry} */ (stack.pop());
+    try {
+      if (isSystemName(entry.name)) batch.skipped.push({ kind: "system", path: pathOf(entry) });
+      else if (entry.isDirectory) stack.push(...(await readFolder(entry, batch)).reverse());
+      else batch.picked.push({ file: await fileOf(entry), folder: parentPath(entry.fullPath) });
+    } catch {
+      batch.failed.push(pathOf(entry));
+    }
+    if (batch.picked.length < BATCH_SIZE) continue;
+    yield batch;
+    batch = emptyBatch();
+  }
+  yield batch;
+}
+
+/** @returns {FileBatch} */
+function emptyBatch() {
+  return { picked: [], failed: [], skipped: [] };
+}
+
+/**
+ * Return the entries of a folder, and add the folder to what is skipped if it has no files.
+ * @param {FileSystemEntry} entry @param {FileBatch} batch
+ */
+async function readFolder(entry, batch) {
+  const entries = await children(entry);
+  if (entries.every(({ name }) => isSystemName(name))) batch.skipped.push({ kind: "empty", path: pathOf(entry) });
+  return entries;
+}
+
+/** @param {FileSystemEntry} entry */
+function pathOf(entry) {
+  return entry.fullPath.slice(1);
+}
+
+/** @param {FileSystemEntry} entry @returns {Promise<FileSystemEntry[]>} */
+async function children(entry) {
+  const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
+  /** @type {FileSystemEntry[]} */
+  const entries = [];
+  for (;;) {
+    // Browsers return at most 100 entries in one call, and none at the end.
+    const page = /** @type {FileSystemEntry[]} */ (
+      await new Promise((resolve, reject) => reader.readEntries(resolve, reject))
+    );
+    if (page.length === 0) return entries;
+    entries.push(...page);
+  }
+}
+
+/** @param {FileSystemEntry} entry @returns {Promise<File>} */
+function fileOf(entry) {
+  return new Promise((resolve, reject) => /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject));
+}
+
+/** @param {string} path  such as "/brand/logos/dark.png" @returns {string} such as "brand/logos" */
+function parentPath(path) {
+  return path.split("/").filter(Boolean).slice(0, -1).join("/");
+}
+
+/** @param {Iterable<File>} files  with a path if they are from a folder field @returns {FileBatch} */
+function batchOf(files) {
+  const batch = emptyBatch();
+  for (const file of files) {
+    const path = file.webkitRelativePath || file.name;
+    if (path.split("/").some(isSystemName)) batch.skipped.push({ kind: "system", path });
+    else batch.picked.push({ file, folder: parentPath(file.webkitRelativePath) });
+  }
+  return batch;
+}

@@ -1,0 +1,119 @@
+// @ts-check
+/** Progressive enhancement: what pages do beyond links and forms. Everything here works without scripts as well. */
+import { setVisible } from "./dom.js";
+import { announce } from "./live-region.js";
+
+const COPIED_LABEL_MS = 1600;
+
+export function enhance() {
+  document.addEventListener("click", (event) => {
+    const target = event.target instanceof Element ? event.target : null;
+    const copyButton = target?.closest("[data-copy]");
+    if (copyButton instanceof HTMLElement) copyField(copyButton);
+    if (target?.closest("[data-do=keys]")) showKeyboardHelp();
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!target || !menu.contains(target) || target.closest("a")) menu.removeAttribute("open");
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") closeMenus();
+  });
+  document.addEventListener("links-added", (event) => {
+    const { htmx } = /** @type {{htmx?: {process(element: Element): void}}} */ (globalThis);
+    htmx?.process(/** @type {CustomEvent<Element>} */ (event).detail);
+  });
+  document.body.addEventListener("htmx:afterSettle", onSettle);
+  document.body.addEventListener("htmx:beforeSwap", leaveWhenSignedOut);
+  document.body.addEventListener("htmx:configRequest", removeEmptyParameters);
+  document.body.addEventListener("htmx:historyRestore", restoreSearch);
+}
+
+/**
+ * Show or hide the elements that need scripts or the uploader, as their `data-needs` says.
+ * @param {{uploader: boolean}} options  whether the uploader is available
+ */
+export function showSupported({ uploader }) {
+  const supported = { scripts: true, "no-scripts": false, uploader, https: !uploader };
+  for (const element of document.querySelectorAll("[data-needs]")) {
+    const need = /** @type {keyof typeof supported} */ (element.getAttribute("data-needs"));
+    setVisible(/** @type {HTMLElement} */ (element), supported[need]);
+  }
+}
+
+/** Show the dialog of keyboard shortcuts. */
+export function showKeyboardHelp() {
+  /** @type {HTMLDialogElement|null} */ (document.getElementById("keys"))?.showModal();
+}
+
+/** Announce a new list; focus a new page at its top, as after a full load. @param {Event} event */
+function onSettle(event) {
+  const main = document.getElementById("main");
+  const { elt, boosted } = /** @type {CustomEvent} */ (event).detail;
+  // A list that reloads after an upload is not announced: the uploader has announced the files.
+  if (elt.id === "browse") announce(document.getElementById("list")?.dataset.announcement ?? "");
+  if (elt !== main && !boosted) return;
+  if (!document.activeElement || document.activeElement === document.body) main?.focus({ preventScroll: true });
+}
+
+/** Load the sign-in page as a page of its own, not into the current one. @param {Event} event */
+function leaveWhenSignedOut(event) {
+  const { xhr } = /** @type {CustomEvent<{xhr: XMLHttpRequest}>} */ (event).detail;
+  if (!xhr.responseText.includes('class="sign-in"')) return;
+  event.preventDefault();
+  location.assign(xhr.responseURL || location.href);
+}
+
+/** Keep empty filters out of URLs. @param {Event} event */
+function removeEmptyParameters(event) {
+  const { parameters, verb } = /** @type {CustomEvent} */ (event).detail;
+  if (verb !== "get") return;
+  for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
+}
+
+/** Set the search field from the URL: the header is not part of what htmx restores. */
+function restoreSearch() {
+  const field = document.getElementById("q");
+  if (field instanceof HTMLInputElement) field.value = new URL(location.href).searchParams.get("q") ?? "";
+}
+
+function closeMenus() {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    const focused = menu.contains(document.activeElement);
+    menu.removeAttribute("open");
+    if (focused) menu.querySelector("summary")?.focus();
+  }
+}
+
+/** @param {HTMLElement} button */
+function copyField(button) {
+  const field = document.getElementById(button.dataset.copy ?? "");
+  if (!(field instanceof HTMLInputElement)) return;
+  field.select();
+  copyToClipboard(field.value, button, button.dataset.copied ?? "");
+}
+
+/**
+ * Copy text and show a confirmation on the button for a moment.
+ * @param {string} text @param {HTMLElement} button @param {string} confirmation
+ */
+export async function copyToClipboard(text, button, confirmation) {
+  await (navigator.clipboard?.writeText(text) ?? Promise.reject()).catch(() => copyWithExecCommand(text));
+  if (button.dataset.label) return;
+  button.dataset.label = button.textContent ?? "";
+  button.textContent = confirmation;
+  setTimeout(() => {
+    button.textContent = button.dataset.label ?? "";
+    delete button.dataset.label;
+  }, COPIED_LABEL_MS);
+}
+
+/** Copy without the Clipboard API, which is available in secure contexts only. @param {string} text */
+function copyWithExecCommand(text) {
+  const field = document.createElement("textarea");
+  field.value = text;
+  field.className = "visually-hidden";
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+}

@@ -1,0 +1,144 @@
+// @ts-check
+/**
+ * Texts for people, translated by the server: `<template id="words">` has one element for each text, with its key in
+ * `data-word`. Texts contain `{placeholders}`; `count` chooses between the keys `files.one` and `files.other`.
+ */
+import { bytes, duration, number, percent } from "./format.js";
+
+/** @typedef {import("./upload.js").Summary} Summary */
+/** @typedef {import("./upload.js").Upload} Upload */
+/** @typedef {(key: string, values?: Record<string, string|number>) => string} Translate */
+
+/** Names of skipped files to list. */
+const MAX_SKIPPED_NAMES = 3;
+
+/**
+ * Replace the placeholders of a text.
+ * @param {string} text
+ * @param {Record<string, string|number>} values
+ */
+function interpolate(text, values) {
+  return text.replace(/\{(\w+)\}/g, (placeholder, name) => (name in values ? String(values[name]) : placeholder));
+}
+
+/**
+ * Return a function that translates a key, and returns the key itself if it has no text.
+ * @param {Map<string, string>} texts
+ * @param {string} language
+ * @returns {Translate}
+ */
+function translator(texts, language) {
+  const plural = new Intl.PluralRules(language);
+  return (key, values = {}) => {
+    const form = "count" in values ? `${key}.${plural.select(Number(values.count))}` : key;
+    const text = texts.get(form) ?? texts.get(`${key}.other`) ?? texts.get(key);
+    return text === undefined ? key : interpolate(text, values);
+  };
+}
+
+/** @param {Document} page */
+export function translatorOf(page) {
+  const template = /** @type {HTMLTemplateElement} */ (page.getElementById("words"));
+  const texts = new Map();
+  for (const element of template.content.querySelectorAll("[data-word]")) {
+    texts.set(element.getAttribute("data-word"), (element.textContent ?? "").trim());
+  }
+  return translator(texts, page.documentElement.lang || "en");
+}
+
+/** The messages of the upload tray. */
+export class Messages {
+  /** @param {Translate} translate @param {{language: string, maxBytes: number}} options */
+  constructor(translate, { language, maxBytes }) {
+    this.translate = translate;
+    this.language = language;
+    this.maxBytes = maxBytes;
+  }
+
+  /** @param {Upload} upload @param {string} [blockedBy]  why all uploads are blocked, if they are */
+  row(upload, blockedBy = "") {
+    return { size: bytes(upload.size, this.language), state: this.state(upload, blockedBy) };
+  }
+
+  /** @param {Upload} upload @param {string} blockedBy */
+  state(upload, blockedBy) {
+    const { phase } = upload;
+    if (phase === "failed") return this.reason(upload);
+    if (phase === "done") return this.translate(isVerified(upload) ? "state.done" : "state.done_size");
+    const note = blockedBy || upload.note;
+    if (upload.running && note) return this.translate(`note.${note}`);
+    const key = phase === "checking" && upload.resumed ? "resuming" : phase;
+    return this.translate(`state.${key}`, { percent: percent(upload.sent, upload.size) });
+  }
+
+  /** Return why an upload failed: the server's own sentence if it sent one. @param {Upload} upload */
+  reason({ error }) {
+    if (!error) return "";
+    if (error.message && error.kind !== "gone") return error.message;
+    const values = { limit: bytes(this.maxBytes, this.language) };
+    const text = this.translate(`why.${error.kind}`, values);
+    return text.startsWith("why.") ? this.translate("why.refused") : text;
+  }
+
+  /** @param {Summary} summary @param {boolean} paused */
+  title(summary, paused) {
+    if (summary.finished) return this.receipt(summary);
+    const text = this.translate(paused ? "paused" : "uploading", this.#counts(summary));
+    if (!summary.failed) return text;
+    return `${text} · ${this.translate("failed_so_far", { failed: this.#count(summary.failed) })}`;
+  }
+
+  /**
+   * @param {readonly {kind: "system"|"empty", path: string}[]} skipped
+   * @returns {string} what a drop left out, with some of the names
+   */
+  skipped(skipped) {
+    const kinds = /** @type {const} */ (["system", "empty"]);
+    const texts = kinds.map((kind) => {
+      const paths = skipped.filter((item) => item.kind === kind).map(({ path }) => path);
+      const names = [...new Set(kind === "system" ? paths.map((path) => path.split("/").pop() ?? "") : paths)];
+      const list = names.slice(0, MAX_SKIPPED_NAMES).join(", ") + (names.length > MAX_SKIPPED_NAMES ? ", …" : "");
+      return paths.length ? this.translate(`skipped.${kind}`, { count: paths.length, names: list }) : "";
+    });
+    return texts.filter(Boolean).join(" ");
+  }
+
+  /**
+   * Return the result of finished uploads: "verified" only if the storage or the worker has verified all files.
+   * @param {Summary} summary
+   */
+  receipt(summary) {
+    if (summary.files === 0) return this.translate("nothing");
+    const key = summary.done === 0 ? "none_stored" : summary.verified ? "verified" : "size_verified";
+    const stored = this.translate(key, this.#counts(summary));
+    if (!summary.failed) return stored;
+    return this.translate("with_failures", { stored, failed: this.#count(summary.failed) });
+  }
+
+  /** @param {Summary} summary @param {number} bytesPerSecond @param {boolean} paused */
+  progress(summary, bytesPerSecond, paused) {
+    const sizes = { sent: bytes(summary.sent, this.language), bytes: bytes(summary.bytes, this.language) };
+    const texts = [this.translate("facts", { percent: percent(summary.sent, summary.bytes), ...sizes })];
+    if (bytesPerSecond > 0 && !paused) {
+      const { key, count } = duration((summary.bytes - summary.sent) / bytesPerSecond);
+      texts.push(this.translate("speed", { speed: bytes(bytesPerSecond, this.language) }));
+      texts.push(this.translate(key, { count }));
+    }
+    return texts.join(" · ");
+  }
+
+  /** @param {Summary} summary */
+  #counts({ done, files }) {
+    return { done: this.#count(done), files: this.#count(files) };
+  }
+
+  /** @param {number} value */
+  #count(value) {
+    return number(value, this.language);
+  }
+}
+
+/** @param {Upload} upload */
+function isVerified({ basis }) {
+  return basis === "store" || basis === "read";
+}

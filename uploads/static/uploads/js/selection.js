@@ -1,0 +1,154 @@
+// @ts-check
+/** Select rows of a list, and move between them with the keyboard. Reads the page anew: htmx replaces lists. */
+import { showKeyboardHelp } from "./enhance.js";
+
+/** @type {HTMLInputElement|null} the start of a range */
+let anchor = null;
+
+export function listenForSelection() {
+  document.addEventListener("click", onClick);
+  document.addEventListener("change", onChange);
+  document.addEventListener("keydown", onKeydown);
+}
+
+/** @returns {HTMLInputElement[]} */
+const checkboxes = () => {
+  return [...document.querySelectorAll("#bulk .pick")].map((box) => /** @type {HTMLInputElement} */ (box));
+};
+
+const selected = () => checkboxes().filter((box) => box.checked);
+
+/** @param {MouseEvent} event */
+function onClick(event) {
+  const target = event.target instanceof Element ? event.target : null;
+  if (target instanceof HTMLInputElement && target.matches(".pick")) select(target, event.shiftKey);
+  const submit = target?.closest("button[data-native]");
+  if (submit instanceof HTMLButtonElement) submitNatively(event, submit);
+  if (target?.closest("[data-do=clear]")) clear();
+}
+
+/** @param {Event} event */
+function onChange(event) {
+  const box = event.target;
+  if (!(box instanceof HTMLInputElement)) return;
+  if (box.dataset.do === "all") for (const other of checkboxes()) other.checked = box.checked;
+  if (box.closest("#bulk")) updateCount();
+}
+
+/** @param {HTMLInputElement} box  with its new state @param {boolean} range */
+function select(box, range) {
+  const boxes = checkboxes();
+  const [from, to] = [anchor ? boxes.indexOf(anchor) : -1, boxes.indexOf(box)].sort((a, b) => a - b);
+  if (range && from >= 0) for (const other of boxes.slice(from, to + 1)) other.checked = box.checked;
+  anchor = box;
+  updateCount();
+}
+
+function clear() {
+  for (const box of document.querySelectorAll("#bulk input[type=checkbox]")) {
+    /** @type {HTMLInputElement} */ (box).checked = false;
+  }
+  updateCount();
+}
+
+function updateCount() {
+  const total = checkboxes().length;
+  const count = selected().length;
+  const label = /** @type {HTMLElement|null} */ (document.querySelector("#bulk [data-part=count]"));
+  if (label) label.textContent = (label.dataset.one ?? "").replace("{count}", String(count));
+  const selectAll = document.querySelector("#bulk [data-do=all]");
+  if (!(selectAll instanceof HTMLInputElement)) return;
+  selectAll.checked = count > 0 && count === total;
+  selectAll.indeterminate = count > 0 && count < total;
+}
+
+/**
+ * Submit without htmx, which would treat a download as a page.
+ * @param {Event} event @param {HTMLButtonElement} submit
+ */
+function submitNatively(event, submit) {
+  if (!submit.form) return;
+  event.preventDefault();
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = submit.formAction;
+  for (const [name, value] of new FormData(submit.form)) {
+    const field = document.createElement("input");
+    [field.type, field.name, field.value] = ["hidden", name, String(value)];
+    form.append(field);
+  }
+  document.body.append(form);
+  form.submit();
+  form.remove();
+}
+
+/** @param {KeyboardEvent} event */
+function onKeydown(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const target = /** @type {HTMLElement} */ (event.target);
+  const row = /** @type {HTMLElement|null} */ (target.closest(".file-row"));
+  if (event.key === "ArrowDown" || event.key === "ArrowUp") return moveFocus(event, target, row);
+  if (target.matches("input:not([type=checkbox]), select, textarea")) {
+    if (event.key === "Escape") target.blur();
+    return;
+  }
+  /** @type {Record<string, () => void>} */
+  const actions = {
+    "/": () => focusSearch(),
+    "?": () => showKeyboardHelp(),
+    " ": () => row && toggle(row, event.shiftKey),
+    // In a checkbox, Enter would press the first button of the form.
+    Enter: () => row && linkOf(row)?.click(),
+    Delete: () => moveToTrash(row),
+    Escape: () => selected().length > 0 && clear(),
+  };
+  const action = actions[event.key];
+  if (!action || isNativeKey(event.key, target, row)) return;
+  if (event.key !== "Escape") event.preventDefault();
+  action();
+}
+
+/**
+ * Whether the browser handles the key.
+ * @param {string} key @param {HTMLElement} target @param {HTMLElement|null} row
+ */
+function isNativeKey(key, target, row) {
+  if (key === " ") return !row || target.matches(".pick, button, summary");
+  return key === "Enter" && !target.matches(".pick");
+}
+
+function focusSearch() {
+  const field = document.getElementById("q");
+  if (field instanceof HTMLInputElement) field.select();
+}
+
+/** @param {KeyboardEvent} event @param {HTMLElement} target @param {HTMLElement|null} row */
+function moveFocus(event, target, row) {
+  if (!row && target !== document.body && target.id !== "main" && target.id !== "q") return;
+  const rows = [...document.querySelectorAll("#bulk .file-row")];
+  const next = rows[row ? rows.indexOf(row) + (event.key === "ArrowDown" ? 1 : -1) : 0];
+  const element = next && (linkOf(next) ?? next.querySelector(".pick"));
+  if (!(element instanceof HTMLElement)) return;
+  event.preventDefault();
+  element.focus();
+  element.scrollIntoView({ block: "nearest" });
+}
+
+/** @param {Element} row @returns {HTMLElement|null} */
+const linkOf = (row) => row.querySelector("a[href]:not([tabindex])");
+
+/** @param {HTMLElement} row @param {boolean} range */
+function toggle(row, range) {
+  const box = row.querySelector(".pick");
+  if (!(box instanceof HTMLInputElement)) return;
+  box.checked = range || !box.checked;
+  select(box, range);
+}
+
+/** Move the selection to the trash, or the focused row if nothing is selected. @param {HTMLElement|null} row */
+function moveToTrash(row) {
+  const button = document.querySelector("#bulk button[value=trash]");
+  if (!(button instanceof HTMLButtonElement)) return;
+  if (selected().length === 0 && row) toggle(row, false);
+  if (selected().length > 0) button.click();
+}

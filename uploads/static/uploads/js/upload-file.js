@@ -1,0 +1,160 @@
+// @ts-check
+import { uploadError } from "./api.js";
+import { TaskGroup } from "./concurrency.js";
+import { PartsGone, UploadError } from "./errors.js";
+import { missingParts, signBatchSize } from "./parts.js";
+import { lockUpload } from "./resume.js";
+import { uploadPart } from "./upload-part.js";
+
+/** @typedef {import("./upload.js").Upload} Upload */
+/** @typedef {import("./context.js").UploadContext} UploadContext */
+
+/** How often the server or the storage may report missing parts. */
+const MAX_ROUNDS = 4;
+
+/**
+ * Upload one file: hash it, create the upload, send the missing parts, complete it. Skips every step that has been
+ * done before, so this resumes a paused upload as well.
+ * @param {Upload} upload
+ * @param {UploadContext} context
+ * @param {{signal: AbortSignal, onSent: () => void}} options  onSent: called when all parts are stored
+ * @throws {UploadError}
+ */
+export async function uploadFile(upload, context, { signal, onSent }) {
+  await prepare(upload, context, signal);
+  for (let round = 0; round < MAX_ROUNDS; round += 1) {
+    if (!(await sendParts(upload, context, signal, onSent))) continue;
+    const result = await complete(upload, context, signal);
+    if (!result.error) return markDone(upload, result);
+    if (result.error.code !== "parts_missing") throw uploadError(result.error);
+    await context.refreshParts(upload, signal);
+  }
+  throw new UploadError("parts");
+}
+
+/** @param {Upload} upload @param {UploadContext} context @param {AbortSignal} signal */
+async function prepare(upload, context, signal) {
+  upload.setPhase("checking");
+  await lock(upload);
+  if (!upload.id) {
+    if (upload.size <= context.partBytes) await context.hash(upload, 1, signal);
+    await context.create(upload, signal);
+  }
+  if (upload.resumed && upload.partCount > 1 && upload.storedBytes === 0) await context.refreshParts(upload, signal);
+}
+
+/** Lock the upload for this tab. If another tab has it, start a new upload. @param {Upload} upload */
+async function lock(upload) {
+  let release = await lockUpload(upload.token);
+  if (!release) {
+    upload.reset();
+    release = await lockUpload(upload.token);
+  }
+  upload.releaseLock = release ?? (() => {});
+}
+
+/**
+ * @param {Upload} upload @param {UploadContext} context @param {AbortSignal} signal @param {() => void} onSent
+ * @returns {Promise<boolean>} false when the storage has lost the multipart upload, and the parts must be sent again
+ */
+async function sendParts(upload, context, signal, onSent) {
+  try {
+    if (upload.state === "uploading" || !upload.state) await sendMissingParts(upload, context, signal);
+    onSent();
+    return true;
+  } catch (error) {
+    if (!(error instanceof PartsGone)) throw error;
+    await context.refreshParts(upload, signal);
+    return false;
+  }
+}
+
+/**
+ * Send the missing parts. While a batch is sent, the next one is hashed and signed.
+ * @param {Upload} upload @param {UploadContext} context @param {AbortSignal} signal
+ */
+async function sendMissingParts(upload, context, signal) {
+  const group = new TaskGroup(signal);
+  const batches = signedBatches(upload, context, group.signal);
+  try {
+    let next = prefetch(batches);
+    for (let batch = await next; !batch.done; batch = await next) {
+      next = prefetch(batches);
+      for (const number of batch.value) {
+        const release = await acquireRequest(upload, context, group.signal);
+        group.add(uploadPart(upload, number, context, group.signal).finally(release));
+      }
+    }
+  } catch (error) {
+    group.fail(error);
+  }
+  await group.done();
+}
+
+/** @template T @param {AsyncGenerator<T>} generator */
+function prefetch(generator) {
+  const next = generator.next();
+  next.catch(() => {}); // thrown where it is awaited; after a failed part it is never awaited
+  return next;
+}
+
+/** @param {Upload} upload @param {UploadContext} context @param {AbortSignal} signal @returns {Promise<() => void>} */
+async function acquireRequest(upload, context, signal) {
+  const releaseLarge = upload.partCount > 1 ? await context.largeFileRequests.acquire(signal) : () => {};
+  try {
+    const release = await context.requests.acquire(signal);
+    upload.setPhase("sending");
+    return () => {
+      release();
+      releaseLarge();
+    };
+  } catch (error) {
+    releaseLarge();
+    throw error;
+  }
+}
+
+/**
+ * Yield the numbers of missing parts, hashed and signed, a few at a time.
+ * @param {Upload} upload @param {UploadContext} context @param {AbortSignal} signal
+ */
+async function* signedBatches(upload, context, signal) {
+  const numbers = missingParts(upload.partCount, upload.stored);
+  let first = true;
+  while (numbers.length > 0) {
+    /** @type {number[]} */
+    const batch = [];
+    const size = signBatchSize(context.throughput.read(), upload.partSize, first);
+    while (numbers.length > 0 && batch.length < size) {
+      const candidates = numbers.splice(0, size - batch.length);
+      await Promise.all(candidates.map((number) => context.hash(upload, number, signal)));
+      batch.push(...candidates.filter((number) => !markIfStored(upload, number)));
+    }
+    const unsigned = batch.filter((number) => upload.urlAge(number) === Infinity);
+    if (unsigned.length > 0) await context.sign(upload, unsigned, signal);
+    if (batch.length === 0) continue;
+    first = false;
+    yield batch;
+  }
+}
+
+/** A part counts as stored only if its checksum is the same. @param {Upload} upload @param {number} number */
+function markIfStored(upload, number) {
+  const stored = upload.remoteDigests.get(number) === upload.digests.get(number);
+  if (stored) upload.endPart(number, true);
+  return stored;
+}
+
+/** @param {Upload} upload @param {UploadContext} context @param {AbortSignal} signal */
+async function complete(upload, context, signal) {
+  for (const number of missingParts(upload.partCount, upload.digests)) await context.hash(upload, number, signal);
+  upload.setPhase("finishing");
+  return context.complete(upload, signal);
+}
+
+/** @param {Upload} upload @param {{url: string, checksum_basis: string}} result */
+function markDone(upload, result) {
+  upload.url = result.url;
+  upload.basis = result.checksum_basis;
+  upload.setPhase("done");
+}
