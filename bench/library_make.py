@@ -1,12 +1,11 @@
 """Fill one empty database with a made-up library: `python -m bench.library_make FILES`, into DATABASE_URL.
 
 Rows come by COPY, with triggers off and indexes asleep; then every index is built as its migration says, and the
-kept figures are counted as the migration counts them.
+kept figures are counted as `manage.py recount` counts them.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import time
@@ -171,14 +170,9 @@ def _quiet(connection: psycopg.Connection[Any]) -> Iterator[None]:
 
 
 def _count(connection: psycopg.Connection[Any]) -> None:
-    count = importlib.import_module("uploads.migrations.0006_library_rows").COUNT
-    connection.execute("DELETE FROM uploads_change")
-    connection.execute("DELETE FROM uploads_figure")
-    connection.execute(count)
-    connection.execute("""INSERT INTO uploads_figure (kind, key, status, files, bytes)
-        SELECT 'tag', tag_id::text, 'stored', count(*), 0 FROM uploads_tagging GROUP BY tag_id""")
-    connection.execute("""INSERT INTO uploads_usage (owner_id, files, bytes)
-        SELECT owner_id, count(*), sum(size) FROM uploads_file GROUP BY owner_id""")
+    from uploads.services.recount import recount
+
+    recount(apply=True)
     for table in ("uploads_folder", "uploads_tag"):
         connection.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))")
 
