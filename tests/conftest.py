@@ -115,16 +115,8 @@ def english() -> Iterator[None]:
 def roles(db: None) -> None:
     """The groups that a migration makes. Transactional tests truncate them; this brings them back."""
     if not Group.objects.exists():
-        config = apps.get_app_config("uploads")
-        models = config.models_module
-        roles = importlib.import_module("uploads.migrations.0003_roles")
-        library = importlib.import_module("uploads.migrations.0006_library_rows")
-        reports = importlib.import_module("uploads.migrations.0013_see_reports")
         with connection.schema_editor() as editor:
-            roles.create_roles(apps, editor)
-            library.grant_rights(apps, editor)
-            reports.grant_rights(apps, editor)
-        config.models_module = models  # the migration leaves None, as fits its own kind of apps
+            importlib.import_module("uploads.migrations.0003_roles").create_roles(apps, editor)
 
 
 # Django's own hasher with one round: signing in works everywhere, and a person is made in no time.

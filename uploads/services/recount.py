@@ -11,7 +11,7 @@ from uploads.models import apply_deltas
 
 LOCK = 0x7265636F756E74  # one at a time: two would both add the difference
 
-# Counts as the triggers do (migration 0005). One statement reads the counters, their pending changes and the rows, and
+# Counts as the triggers do (migration 0002). One statement reads the counters, their pending changes and the rows, and
 # so sees them at one moment, while uploads go on.
 DIFFERENCES = """
 WITH rows AS (
