@@ -349,7 +349,7 @@ def test_a_store_that_is_away_ends_the_run_with_one_sentence(
 def test_whatever_ends_a_run_its_report_does_not_stay_running(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, fault: BaseException
 ) -> None:
-    monkeypatch.setattr(Run, "go", lambda self: (_ for _ in ()).throw(fault))
+    monkeypatch.setattr(Run, "run", lambda self: (_ for _ in ()).throw(fault))
     with pytest.raises((CommandError, RuntimeError, KeyboardInterrupt)):
         call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
     assert Report.objects.get().outcome == RunOutcome.STOPPED
