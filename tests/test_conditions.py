@@ -233,7 +233,7 @@ def test_an_orphan_that_is_overwritten_at_the_last_moment_stays(
     assert run("--repair", "--mend=1")[0] == 1
     assert strict.seen == ["put", "delete"]
     assert marked.read(key(1)) == b"newer"
-    assert Finding.objects.get().mended == ""
+    assert Finding.objects.get().repaired_by == ""
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -51,7 +51,7 @@ def test_a_finished_upload_is_published(sender: Sender, marked: Bucket, small_pa
     assert mend()[0] == 0
     assert upload.row().state == State.AVAILABLE
     assert marked.read(upload.row().key) == BODY
-    assert Finding.objects.get().mended == "published"
+    assert Finding.objects.get().repaired_by == "published"
     assert run()[0] == 0
 
 
@@ -125,7 +125,7 @@ def test_what_got_a_file_meanwhile_is_left(alice: User, marked: Bucket, monkeypa
     monkeypatch.setattr(s3, "quarantine", then_known)
     assert run("--repair", "--mend=1")[0] == 1
     assert marked.read(key(1)) == b"hello"
-    assert Finding.objects.get().mended == ""
+    assert Finding.objects.get().repaired_by == ""
 
 
 def test_an_object_that_changes_under_the_copy_is_left(
@@ -201,7 +201,7 @@ def test_what_is_right_again_by_itself_is_noted(alice: User, marked: Bucket) -> 
     run()
     marked.write(file.key, b"hello")
     assert run("--repair", "--mend=1")[0] == 0
-    assert Finding.objects.get().mended == "no longer so"
+    assert Finding.objects.get().repaired_by == "no longer so"
     assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
 
 

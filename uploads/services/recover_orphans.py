@@ -54,7 +54,7 @@ def adopt_orphans(owner: User, *, apply: bool) -> int:
     its key. Safe to repeat. Raises Refused without such a run in the last 24 hours, StorageUnavailable, Forbidden.
     """
     scope = Scope(s3.main_store().name)
-    orphans = complete_run(scope).findings.filter(trouble=Trouble.ORPHAN, mended="", key__startswith="f/")
+    orphans = complete_run(scope).findings.filter(trouble=Trouble.ORPHAN, repaired_by="", key__startswith="f/")
     if not apply:
         return orphans.count()
     count, folder = 0, None
@@ -65,7 +65,7 @@ def adopt_orphans(owner: User, *, apply: bool) -> int:
         if verdicts:
             folder = folder or _create_folder(owner)
             count += _create_files(owner, folder, verdicts, scope.store)
-        Finding.objects.filter(pk__in=[finding.pk for finding in findings]).update(mended=REPAIRED)
+        Finding.objects.filter(pk__in=[finding.pk for finding in findings]).update(repaired_by=REPAIRED)
     return count
 
 

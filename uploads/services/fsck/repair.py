@@ -80,7 +80,7 @@ def repair(scope: Scope, *, confirmed: int | None, on_result: Callable[[Finding,
     except (WrongMarker, ValidationFailed, Paused) as problem:
         raise Refused(problem.message) from problem
     report = complete_run(scope)
-    open_findings = Finding.objects.filter(PROVABLE, report=report, mended="")
+    open_findings = Finding.objects.filter(PROVABLE, report=report, repaired_by="")
     _require_plausible(scope, open_findings.count(), confirmed)
     repaired, last_id = 0, 0
     while batch := list(open_findings.filter(pk__gt=last_id).order_by("pk")[:BATCH]):
@@ -88,8 +88,8 @@ def repair(scope: Scope, *, confirmed: int | None, on_result: Callable[[Finding,
         by_key = {verdict.key: verdict for verdict in verdicts}
         repaired += sum(_settle_finding(finding, by_key.get(finding.key), scope, on_result) for finding in batch)
         last_id = batch[-1].pk
-    remaining = report.findings.filter(mended="").count()
-    summary = {**report.summary, "mended": report.findings.exclude(mended="").count()}
+    remaining = report.findings.filter(repaired_by="").count()
+    summary = {**report.summary, "mended": report.findings.exclude(repaired_by="").count()}
     Report.objects.filter(pk=report.pk).update(summary=summary)  # `ended_at` stays that of the comparison
     return Repaired(report, repaired, remaining)
 
@@ -149,7 +149,7 @@ def _repair_finding(snapshot: Snapshot, scope: Scope) -> str:
 
 def _record(finding: Finding, outcome: str, on_result: Callable[[Finding, str], None]) -> bool:
     if outcome:
-        Finding.objects.filter(pk=finding.pk).update(mended=outcome)
+        Finding.objects.filter(pk=finding.pk).update(repaired_by=outcome)
         quoted = field_value(finding.key)
         logger.info("fsck_mended trouble=%s key=%s file=%s by=%s", finding.trouble, quoted, finding.file_id, outcome)
     on_result(finding, outcome or "changed meanwhile: left alone")
