@@ -30,7 +30,7 @@ CASES = [(name, point) for name, scenario in SCENARIOS.items() for point in scen
 
 def points_in_the_source() -> list[str]:
     texts = (path.read_text() for path in sorted((PROJECT / "uploads").rglob("*.py")))
-    return [point for text in texts for point in re.findall(r"\breached\((.*)\)", text) if "point: str" not in point]
+    return [point for text in texts for point in re.findall(r"\bfailpoint\((.*)\)", text) if "name: str" not in point]
 
 
 def points_first_met_in(name: str) -> list[str]:

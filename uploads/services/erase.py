@@ -174,8 +174,8 @@ def _delete_object(item: _Stored) -> None:
 
 def _log_replaced(item: _Stored) -> None:
     """Log that another object has replaced the file's; the file's own is gone, so its row can be deleted."""
-    key = field_value(item.key)
-    logger.warning("object_replaced file=%s key=%s: another object was written there; it stays", item.file_id, key)
+    quoted = field_value(item.key)
+    logger.warning("object_replaced file=%s key=%s: another object was written there; it stays", item.file_id, quoted)
 
 
 def _run_each(

@@ -41,6 +41,8 @@ class Stored(Protocol):
 class FilesRefused(Problem):
     """The storage refuses to serve these files, for the reasons of models.Refusal."""
 
+    status_code = ObjectRefused.status_code
+
     def __init__(self, refused: Sequence[tuple[str, str]]) -> None:
         """`refused`: the name and the reason of each file."""
         by_reason = {reason: [name for name, given in refused if given == reason] for reason in Refusal.values}
