@@ -341,7 +341,9 @@ def test_a_store_that_is_away_ends_the_run_with_one_sentence(
     monkeypatch.setattr(s3, "ping", away)
     with pytest.raises(CommandError, match="The store does not answer"):
         call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
-    assert len(asked) < 40
+    # the files that were queued before the first one failed, each with its attempts, and a ping; not all fifty
+    assert len(asked) < 50
+    assert len(set(asked)) < 12
     assert Report.objects.get().outcome == RunOutcome.STOPPED
 
 
