@@ -86,10 +86,6 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-if __name__ == "__main__":
-    prepare(Path(sys.argv[1]), own_bucket="--own-bucket" in sys.argv[2:])
-
-
 def write_secret(path: Path, text: str) -> None:
     """Write a file atomically that only its owner can read, from the first byte on."""
     scratch = path.with_name(f"{path.name}.{os.getpid()}")
@@ -103,3 +99,7 @@ def get_or_create_secret(path: Path) -> str:
     if not path.exists():
         write_secret(path, secrets.token_urlsafe(50))
     return path.read_text()
+
+
+if __name__ == "__main__":
+    prepare(Path(sys.argv[1]), own_bucket="--own-bucket" in sys.argv[2:])
