@@ -6,6 +6,7 @@ import signal
 import socket
 import stat
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def laptop(tmp_path: Path) -> Iterator[Laptop]:
     assert laptop.processes() == []
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
+def wait_until(true: Callable[[], bool], *, seconds: float = SECONDS) -> None:
+    end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -48,6 +49,30 @@ def test_a_command_gets_variables_that_work(laptop: Laptop) -> None:
 def test_the_next_run_finds_the_data(laptop: Laptop) -> None:
     laptop.python(CONNECT + "db.execute('CREATE TABLE kept AS SELECT 42 AS answer')")
     assert laptop.python(CONNECT + "print(db.execute('TABLE kept').fetchone()[0])") == "42"
+
+
+def test_first_start_serves_the_site_and_the_next_one_finds_its_administrator(laptop: Laptop) -> None:
+    """What `make run` does: migrations, static files, the first administrator, gunicorn and a worker."""
+    ready = f"http://127.0.0.1:{laptop.ports['PORT']}/readyz"
+    for _start in range(2):
+        server = laptop.start("--serve")
+        wait_until(lambda: answers(ready), seconds=120)
+        password = (laptop.folder / "admin-password").read_text().strip()
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=SECONDS)
+        assert laptop.processes() == []
+    who = "import django; django.setup(); from django.contrib.auth import authenticate; "
+    code = f"import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'amalga.settings'; {who}"
+    code += f"print(authenticate(None, username='admin', password={password!r}))"
+    assert laptop.python(code) == "admin"
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
 
 
 def test_an_ephemeral_run_leaves_nothing(laptop: Laptop) -> None:
