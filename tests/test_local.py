@@ -51,6 +51,7 @@ def test_the_next_run_finds_the_data(laptop: Laptop) -> None:
     assert laptop.python(CONNECT + "print(db.execute('TABLE kept').fetchone()[0])") == "42"
 
 
+@pytest.mark.timeout(300)
 def test_first_start_serves_the_site_and_the_next_one_finds_its_administrator(laptop: Laptop) -> None:
     """What `make run` does: migrations, static files, the first administrator, gunicorn and a worker."""
     ready = f"http://127.0.0.1:{laptop.ports['PORT']}/readyz"
