@@ -187,7 +187,8 @@ def test_the_next_one_is_served_after_a_broken_one(small_parts: str, alice: User
     for _ in range(20):
         with connect(visitor) as connection:
             connection.sendall(visitor.request_head("/upload/", length=10 * MIB) + b"x" * 1000)
-    assert visitor.post(Chosen("a.txt"))[0].status == 200
+    wait_until(lambda: posted(visitor, Chosen("a.txt")) != 429)  # the last ones occupy a person's slots for a moment
+    assert visitor.post(Chosen("b.txt"))[0].status == 200
 
 
 # --- bodies that are not read -----------------------------------------------------------------

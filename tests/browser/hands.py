@@ -24,10 +24,13 @@ class Held:
     routes: list[Route] = field(default_factory=list)
     count: int = 0
     over: bool = False
+    is_cut: bool = False
 
     def decide(self, route: Route) -> None:
         self.count += 1
-        if self.over or not self.keep(self.count):
+        if self.is_cut:
+            route.abort("internetdisconnected")
+        elif self.over or not self.keep(self.count):
             route.continue_()
         else:
             self.routes.append(route)
@@ -43,6 +46,14 @@ class Held:
             with contextlib.suppress(Error):  # the page may have given the request up itself
                 route.abort("internetdisconnected")
         return [part_number(route.request.url) for route in self.routes]
+
+    def cut(self) -> list[int]:
+        """As `lose`, but later requests die too, until `reconnect`: a page that retries at once gets nothing through."""
+        self.is_cut = True
+        return self.lose()
+
+    def reconnect(self) -> None:
+        self.is_cut = False
 
     def let_go(self) -> None:
         """The requests go on; what comes later passes."""

@@ -157,10 +157,10 @@ def test_a_half_sent_file_goes_on_in_its_folder(hands: Hands, logos: Folder) -> 
     large = hands.large()
     hands.drop(large)
     held.wait_for(1, hands.page)
-    held.lose()
-    hands.page.unroute_all(behavior="ignoreErrors")
+    held.cut()
     hands.page.on("dialog", lambda dialog: dialog.accept())
     hands.page.goto(hands.site + logos.get_absolute_url())
+    held.reconnect()
     hands.drop(large)
     hands.sees("1 of 1 stored, size verified")
     assert File.objects.count() == 1
