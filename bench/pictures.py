@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from bench.upload import prepare
 from bench.web import Web
-from tests.chromium import ARGUMENTS, find
+from tests.support.chromium import ARGUMENTS, find
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 # name, folder, first bytes, size in bytes

@@ -30,7 +30,7 @@ from playwright.sync_api import BrowserContext, sync_playwright
 
 from bench.table import keep
 from bench.web import Cost, Web
-from tests.chromium import ARGUMENTS, find
+from tests.support.chromium import ARGUMENTS, find
 
 MIB = 1024**2
 CHUNK = MIB

@@ -31,11 +31,11 @@ from django.utils import translation
 from pytest_django import Settings
 
 from amalga.local.processes import Daemon, free_port
-from tests import log_scanner, policy_reports, side_by_side, stores
-from tests.clusters import Standby
-from tests.own_ca import Authority
-from tests.senders import Sender
-from tests.tls_front import TlsFront, tls_front
+from tests.support import log_scanner, policy_reports, side_by_side, stores
+from tests.support.clusters import Standby
+from tests.support.own_ca import Authority
+from tests.support.senders import Sender
+from tests.support.tls_front import TlsFront, tls_front
 from uploads import s3
 from uploads.models import Installation
 from uploads.services.zips import download as zip_download
@@ -84,7 +84,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def nothing_secret_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What a test logs, here and in the processes it starts, opens no door (tests/log_scanner.py)."""
+    """What a test logs, here and in the processes it starts, opens no door (tests/support/log_scanner.py)."""
     scanner = log_scanner.begin()
     yield
     folder: Path | None = request.node.funcargs.get("tmp_path")

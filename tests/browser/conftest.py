@@ -12,10 +12,10 @@ from django.conf import settings as live_settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests import chromium, policy_reports
 from tests.browser.hands import Hands
 from tests.conftest import serving, signed_in
-from tests.stores import Address
+from tests.support import chromium, policy_reports
+from tests.support.stores import Address
 
 SMALLEST_PART = {"UPLOAD_PART_BYTES": str(5 * 1024**2)}
 

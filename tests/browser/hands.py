@@ -48,7 +48,7 @@ class Held:
         return [part_number(route.request.url) for route in self.routes]
 
     def cut(self) -> list[int]:
-        """As `lose`, but later requests die too, until `reconnect`: a page that retries at once gets nothing through."""
+        """As `lose`, but later requests die too, until `reconnect`: a page that retries at once sends nothing."""
         self.is_cut = True
         return self.lose()
 

@@ -9,8 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
-from tests import rows
 from tests.browser.hands import Hands
+from tests.support import rows
 from uploads.models import Folder, Report, State, Tag, Tagging
 from uploads.services import folders
 

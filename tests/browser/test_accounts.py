@@ -9,8 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, expect
 
-from tests.authenticator import code
 from tests.browser.conftest import watched
+from tests.support.authenticator import code
 
 RIGHT = "correct horse battery staple"
 PAGES = [

@@ -9,9 +9,9 @@ import pytest
 from django.contrib.auth.models import Group, User
 from playwright.sync_api import Page, expect
 
-from tests import shelf
 from tests.browser.hands import Hands
-from tests.stores import Bucket
+from tests.support import shelf
+from tests.support.stores import Bucket
 from uploads import services
 from uploads.models import AccessLevel, File, Finding, Report, State
 from uploads.services import folders

@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from playwright.sync_api import Page
 
-from tests import shelf
-from tests.stores import Bucket
+from tests.support import shelf
+from tests.support.stores import Bucket
 
 NAMES = [
     "100%25 done.txt",

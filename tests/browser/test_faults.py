@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Route, expect
 
 from tests.browser.hands import WAIT_MS, Hands, part_number
-from tests.stores import Address, Bucket
+from tests.support.stores import Address, Bucket
 from uploads.models import File, State
 
 ERROR = '<?xml version="1.0"?><Error><Code>{}</Code></Error>'

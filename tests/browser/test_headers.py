@@ -12,16 +12,16 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
-from tests import policy_reports, shelf
-from tests.aws_template import Template
 from tests.browser.conftest import watched
 from tests.browser.hands import WAIT_MS, Hands
 from tests.conftest import serving
-from tests.edge import Edge, Signer, edge_of
-from tests.own_ca import Authority
-from tests.pictures import as_file, two_halves
-from tests.stores import Bucket
-from tests.tls_front import TlsFront
+from tests.support import policy_reports, shelf
+from tests.support.aws_template import Template
+from tests.support.edge import Edge, Signer, edge_of
+from tests.support.own_ca import Authority
+from tests.support.pictures import as_file, two_halves
+from tests.support.stores import Bucket
+from tests.support.tls_front import TlsFront
 from uploads import services
 from uploads.models import File, State
 

@@ -11,9 +11,9 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
-from tests import rows
 from tests.browser.hands import Hands
-from tests.stores import Bucket
+from tests.support import rows
+from tests.support.stores import Bucket
 from uploads.models import File, Folder, State
 from uploads.services import folders
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 from tests.browser.conftest import watched
 from tests.browser.hands import Hands
 from tests.conftest import signed_in
-from tests.stores import Bucket
+from tests.support.stores import Bucket
 from uploads.models import File, State
 
 NARROW: ViewportSize = {"width": 360, "height": 720}

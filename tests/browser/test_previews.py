@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from tests.conftest import signed_in
-from tests.pictures import as_file, two_halves
-from tests.senders import Sender
-from tests.stores import Bucket
+from tests.support.pictures import as_file, two_halves
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
 from uploads import services
 from uploads.models import File
 

@@ -10,8 +10,8 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
-from tests import two_stores
 from tests.conftest import own
+from tests.support import two_stores
 from uploads.models import File
 
 TEXT = b"what a browser shows of it " * 1000

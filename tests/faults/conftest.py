@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 
-from tests import stores
 from tests.faults.mortals import Player
-from tests.senders import Sender
+from tests.support import stores
+from tests.support.senders import Sender
 from uploads.services.bucket_owner import ensure_marker
 from uploads.services.sweep import multiparts
 

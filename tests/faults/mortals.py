@@ -17,7 +17,7 @@ from django.db import connection
 
 from tests.conftest import PROJECT, serving
 from tests.faults.acts import DIED, Ask, Command, Told, packed, told_from
-from tests.plain_form import Visitor
+from tests.support.plain_form import Visitor
 
 SECONDS = 60
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from tests.faults.stage import Stage, time_passes, trash_is_due
-from tests.pictures import as_file, two_halves
-from tests.plain_form import Chosen
-from tests.senders import Upload, composite
+from tests.support.pictures import as_file, two_halves
+from tests.support.plain_form import Chosen
+from tests.support.senders import Upload, composite
 from uploads.models import Action, ChecksumStatus, Event, File, Finding, Folder, Preview, PreviewState, State
 
 Play = Callable[[Stage], Iterator[None]]

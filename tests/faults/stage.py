@@ -16,9 +16,9 @@ from django.test import Client
 from tests.faults import witness
 from tests.faults.acts import Ask, Command, Told
 from tests.faults.mortals import Door
-from tests.plain_form import MULTIPART, Chosen, Form
-from tests.senders import Sender, Upload
-from tests.stores import Bucket
+from tests.support.plain_form import MULTIPART, Chosen, Form
+from tests.support.senders import Sender, Upload
+from tests.support.stores import Bucket
 from uploads import services
 from uploads.models import File, State
 
@@ -30,8 +30,8 @@ LONG_AGO = "now() - interval '2 hours'"
 class Persistent:
     """A client as the protocol asks for: what was not answered, or is not done yet, is asked for again.
 
-    It has the words of Django's test client, so that tests.senders can speak through it. `door` leads to a process
-    that may die, `spare` to what is started in its place.
+    It has the words of Django's test client, so that tests.support.senders can speak through it. `door` leads to a
+    process that may die, `spare` to what is started in its place.
     """
 
     def __init__(self, door: Door, spare: Door) -> None:

@@ -19,14 +19,14 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from tests import fronts, shelf
 from tests.conftest import PROJECT, serving
 from tests.faults.mortals import environment
-from tests.fronts import Answer, Request
-from tests.plain_form import Chosen, Form, Visitor
-from tests.senders import put_bytes, sha256
-from tests.stores import Address, Bucket
-from tests.test_away import Call
+from tests.ops.test_outages import Call
+from tests.support import fronts, shelf
+from tests.support.fronts import Answer, Request
+from tests.support.plain_form import Chosen, Form, Visitor
+from tests.support.senders import put_bytes, sha256
+from tests.support.stores import Address, Bucket
 from uploads.models import File, State
 from uploads.models.querysets import seconds_from_now
 

@@ -18,8 +18,8 @@ from tests.faults.acts import Command
 from tests.faults.mortals import Child, Player
 from tests.faults.people import Person
 from tests.faults.stage import settle
-from tests.senders import cut, sha256
-from tests.stores import Bucket
+from tests.support.senders import cut, sha256
+from tests.support.stores import Bucket
 from uploads.models import Action, Event, File, State
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -17,15 +17,15 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
-from tests import fronts, shelf
 from tests.conftest import serving
-from tests.fronts import Front
-from tests.plain_form import Chosen, Form, Visitor
-from tests.proxy import Proxy
-from tests.rows import plant
-from tests.senders import sha256
-from tests.stores import Address, Bucket
-from tests.test_away import Call, Told
+from tests.ops.test_outages import Call, Told
+from tests.support import fronts, shelf
+from tests.support.fronts import Front
+from tests.support.plain_form import Chosen, Form, Visitor
+from tests.support.proxy import Proxy
+from tests.support.rows import plant
+from tests.support.senders import sha256
+from tests.support.stores import Address, Bucket
 from uploads.models import Event, File, State
 
 pytestmark = pytest.mark.django_db(transaction=True)

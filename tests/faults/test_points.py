@@ -17,7 +17,7 @@ from tests.faults.here import Here
 from tests.faults.mortals import Child, Player, Processes, cookies_of
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Stage
-from tests.stores import Bucket
+from tests.support.stores import Bucket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -22,7 +22,7 @@ from tests.conftest import PROJECT
 from tests.faults.mortals import environment
 from tests.faults.people import Person
 from tests.faults.stage import leases_end, settle
-from tests.stores import Bucket
+from tests.support.stores import Bucket
 from uploads.models import File, State
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,7 +12,6 @@ import urllib3
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from tests import fronts
 from tests.faults import scenarios
 from tests.faults.acts import Ask, Command, Told
 from tests.faults.conftest import PART_BYTES
@@ -20,8 +19,9 @@ from tests.faults.here import Here
 from tests.faults.mortals import cookies_of
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Stage
-from tests.fronts import FAULTS, Answer, Front, Request, Rule
-from tests.stores import Bucket
+from tests.support import fronts
+from tests.support.fronts import FAULTS, Answer, Front, Request, Rule
+from tests.support.stores import Bucket
 from uploads.s3 import client as s3_client
 from uploads.s3 import listing as s3_listing
 from uploads.s3 import streams as s3_streams
@@ -33,7 +33,7 @@ SPREAD = True
 READ_SECONDS = 0.3
 # Reading goes on at the byte where it broke, a few times, each with a second attempt; a sweep looks twice.
 MAX_ATTEMPTS = s3_client.BATCH_ATTEMPTS * s3_client.ATTEMPTS + 2 * s3_client.ATTEMPTS
-# tests/test_injected.py has more ways to say no, for the calls of a finish.
+# tests/api/test_injected_responses.py has more ways to say no, for the calls of a finish.
 ANSWERS: dict[str, Rule] = {
     **{name: FAULTS[name] for name in ("500", "503", "403", "page 200", "broken")},
     "507": fronts.status(507, "InsufficientStorage"),

@@ -9,9 +9,9 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db.models import F
 
-from tests.rows import held, used
-from tests.senders import composite, cut
-from tests.stores import Bucket
+from tests.support.rows import held, used
+from tests.support.senders import composite, cut
+from tests.support.stores import Bucket
 from uploads.models import Action, Event, File, Preview, PreviewState, State
 
 STORED = {State.AVAILABLE, State.TRASHED}

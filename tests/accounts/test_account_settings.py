@@ -1,0 +1,89 @@
+"""Settings of accounts: what makes no sense, or contradicts itself, stops the start by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from tests.amalga import test_settings
+
+VARIABLES = [
+    "SESSION_IDLE_HOURS", "SESSION_ABSOLUTE_DAYS", "CACHE_URL", "STAFF_SECOND_FACTOR", "OIDC_ISSUER", "OIDC_CLIENT_ID",
+    "OIDC_CLIENT_SECRET", "OIDC_NAME",
+]  # fmt: skip
+SSO = {"OIDC_ISSUER": "https://id.example.org", "OIDC_CLIENT_ID": "amalga", "OIDC_CLIENT_SECRET": "s3cret"}
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, Any]:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return test_settings.read(monkeypatch, **variables)
+
+
+def test_by_default_people_are_kept_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch)
+    assert settings["STAFF_SECOND_FACTOR"] is True
+    assert settings["SESSION_COOKIE_AGE"] == 24 * 3600
+    assert settings["SESSION_ABSOLUTE_DAYS"] == 14
+    assert settings["SOCIALACCOUNT_PROVIDERS"]["openid_connect"]["APPS"] == []
+    assert settings["DEVICE_COOKIE_NAME"] == "__Host-amalga-known"
+
+
+def test_on_ones_own_machine_a_password_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch, HTTPS="off")["STAFF_SECOND_FACTOR"] is False
+    assert read(monkeypatch, HTTPS="off", STAFF_SECOND_FACTOR="on")["STAFF_SECOND_FACTOR"] is True
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "a day", "100000", "٢"])
+@pytest.mark.parametrize("name", ["SESSION_IDLE_HOURS", "SESSION_ABSOLUTE_DAYS"])
+def test_a_session_has_a_length_that_makes_sense(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=name):
+        read(monkeypatch, **{name: value})
+
+
+def test_nobody_can_be_idle_for_longer_than_a_session_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="SESSION_IDLE_HOURS=49 is more than SESSION_ABSOLUTE_DAYS=2"):
+        read(monkeypatch, SESSION_IDLE_HOURS="49", SESSION_ABSOLUTE_DAYS="2")
+
+
+def test_a_switch_that_is_neither_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="STAFF_SECOND_FACTOR"):
+        read(monkeypatch, STAFF_SECOND_FACTOR="maybe")
+
+
+@pytest.mark.parametrize("url", ["", "redis://cache.example.org:6379/0", "rediss://:pw@cache.example.org/1"])
+def test_what_processes_share_is_in_postgres_or_redis(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = read(monkeypatch, CACHE_URL=url)["CACHES"]["default"]["BACKEND"]
+    assert backend.rpartition(".")[2] == ("RedisCache" if url else "DatabaseCache")
+
+
+@pytest.mark.parametrize("url", ["cache.example.org", "http://x", "redis://", "redis://:topsecret@h:x/0", "redis://["])
+def test_a_cache_that_is_none_is_named_without_its_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="CACHE_URL") as refusal:
+        read(monkeypatch, CACHE_URL=url)
+    assert "topsecret" not in str(refusal.value)
+
+
+def test_single_sign_on_is_one_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    (app,) = read(monkeypatch, **SSO, OIDC_NAME="Example")["SOCIALACCOUNT_PROVIDERS"]["openid_connect"]["APPS"]
+    assert (app["name"], app["client_id"], app["settings"]["server_url"]) == ("Example", "amalga", SSO["OIDC_ISSUER"])
+
+
+@pytest.mark.parametrize("missing", SSO)
+def test_half_of_single_sign_on_is_refused(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"{missing} is not set") as refusal:
+        read(monkeypatch, **{name: value for name, value in SSO.items() if name != missing})
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_a_name_alone_is_no_single_sign_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="OIDC_ISSUER is not set, but OIDC_NAME is"):
+        read(monkeypatch, OIDC_NAME="Example")
+
+
+@pytest.mark.parametrize("issuer", ["id.example.org", "ftp://id.example.org", "https://", "http://id.example.org"])
+def test_an_issuer_is_an_https_address(issuer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="OIDC_ISSUER"):
+        read(monkeypatch, **{**SSO, "OIDC_ISSUER": issuer})

@@ -1,0 +1,254 @@
+"""The activity log as the admin shows and exports it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from tests.conftest import signed_in
+from tests.support import shelf
+from tests.support.stores import Bucket
+from uploads import services
+from uploads.admin import events, export
+from uploads.models import AccessLevel, Action, Event, File, State, Visibility
+from uploads.models.audit import event
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/uploads/event/"
+EXPORT = f"{LIST}export/"
+
+
+def listed(client: Client, **query: str) -> list[tuple[str, str, str]]:
+    """What, who and name of each line, newest first."""
+    answer = client.get(LIST, query)
+    assert answer.status_code == 200
+    return [(row.action, row.actor, row.redacted_name) for row in answer.context["cl"].result_list]
+
+
+def exported(client: Client, **query: str) -> list[list[str]]:
+    answer: Any = client.post(EXPORT, query_params=query)
+    assert answer.status_code == 200
+    text = b"".join(answer.streaming_content).decode()
+    assert text.startswith("\ufeff")
+    return list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
+
+
+@pytest.fixture
+def as_clerk(roles: None) -> Client:
+    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
+
+
+@pytest.fixture
+def trashed(alice: User) -> File:
+    file = shelf.add_file(alice, name="Été plan.pdf")
+    services.trash_many([file.pk], by=alice)
+    services.restore_many([file.pk], by=alice)
+    return file
+
+
+# --- the list ---------------------------------------------------------------------------------
+
+
+def test_the_log_is_filtered_by_action_person_and_time(trashed: File, bob: User, as_admin: Client) -> None:
+    Event.objects.record(Action.LOGOUT, by=bob)
+    assert listed(as_admin, action="trash") == [("trash", "alice", "Été plan.pdf")]
+    assert listed(as_admin, actor="bob") == [("logout", "bob", "")]
+    assert [what for what, _who, _name in listed(as_admin, actor="alice", at="today")] == ["restore", "trash"]
+    assert listed(as_admin, at="2001") == listed(as_admin, actor="nobody") == []
+
+
+def test_what_people_did_who_are_gone_is_found_by_their_name(bob: User, as_admin: Client) -> None:
+    Event.objects.record(Action.LOGOUT, by=bob)
+    bob.delete()
+    assert listed(as_admin, actor="bob") == [("logout", "bob", "")]
+
+
+def test_the_log_is_searched_by_name_and_by_a_files_id(trashed: File, as_admin: Client) -> None:
+    Event.objects.record(Action.LOGIN_FAILED, name="mallory")
+    for words in ("PLAN", "ete pdf", str(trashed.pk)):
+        assert [what for what, _who, _name in listed(as_admin, q=words)] == ["restore", "trash"], words
+    assert listed(as_admin, q="mallory") == [("login_failed", "", "mallory")]
+    assert listed(as_admin, q="no such") == []
+
+
+def test_a_time_alone_is_in_the_order_of_time(as_admin: Client, alice: User) -> None:
+    for day in (3, 1, 2):
+        Event.objects.bulk_create([Event(action=Action.LOGIN, actor="x", at=datetime(2024, 5, day, tzinfo=UTC))])
+    rows = as_admin.get(LIST, {"at": "2024-05"}).context["cl"].result_list
+    assert [row.at.day for row in rows] == [3, 2, 1]
+
+
+def test_the_log_costs_the_same_for_many_events(
+    alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    services.trash_many([shelf.add_file(alice).pk], by=alice)
+    Event.objects.record(Action.FOLDER, folder=folders.create("a", parent=None, by=alice))
+    as_admin.get(LIST)
+    with django_assert_num_queries(10) as few:
+        as_admin.get(LIST)
+    services.trash_many([shelf.add_file(alice).pk for _ in range(40)], by=alice)
+    with django_assert_num_queries(len(few)):
+        as_admin.get(LIST)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"action": "x"}, {"actor": "x" * 5000}, {"at": "2026-13"}, {"at": "9999"}, {"q": "x" * 5000}, {"q": "%_'\u202e"},
+     {"p": "0"}, {"p": "9" * 30}, {"o": "1.2"}, {"e": "1"}, {"detail__x": "1"}, {"actor_id": "9" * 30}, {"all": ""},
+     {"file_id": "x"}, {"q": "00000000-0000-0000-0000-000000000000"}],
+    ids=str,
+)  # fmt: skip
+def test_nonsense_breaks_neither_list_nor_export(query: dict[str, str], trashed: File, as_admin: Client) -> None:
+    assert as_admin.get(LIST, query).status_code in {200, 302, 400}
+    assert as_admin.post(EXPORT, query_params=query).status_code in {200, 302, 400}
+
+
+def test_nobody_adds_changes_or_deletes_events_here(trashed: File, as_admin: Client) -> None:
+    pk = Event.objects.filter(action=Action.TRASH).get().pk
+    for page in ("change", "delete"):
+        as_admin.post(reverse(f"admin:uploads_event_{page}", args=[pk]), {"post": "yes", "actor": "x"})
+    assert as_admin.get(reverse("admin:uploads_event_add")).status_code == 403
+    assert as_admin.get(reverse("admin:uploads_event_change", args=[pk])).status_code == 200
+    assert Event.objects.get(pk=pk).actor == "alice"
+
+
+# --- whose names it tells ----------------------------------------------------------------------
+
+
+def test_names_of_other_peoples_private_files_stay_untold(trashed: File, as_admin: Client, as_clerk: Client) -> None:
+    services.rename(trashed, "secret.txt", by=trashed.owner)
+    services.set_visibility([trashed.pk], Visibility.PRIVATE, by=trashed.owner)
+    for client in (as_admin, as_clerk):
+        for page in (client.get(LIST), client.get(LIST, {"q": str(trashed.pk)}), client.get(LIST, {"actor": "alice"})):
+            assert b"secret" not in page.content
+            assert "Été" not in page.content.decode()
+        assert "secret" not in str(exported(client))
+    assert listed(as_clerk, q="Été plan.pdf") == []
+
+
+def test_names_of_files_that_are_gone_are_for_superusers(
+    alice: User, as_admin: Client, as_clerk: Client, bucket: Bucket
+) -> None:
+    gone = shelf.add_file(alice, name="gone.txt", state=State.TRASHED)
+    Event.objects.bulk_create([event(Action.PURGE, file=gone)])
+    File.objects.filter(pk=gone.pk).discard(owner_id=alice.pk)
+    services.erase(gone)
+    assert listed(as_admin, action="purge") == [("purge", "", "gone.txt")]
+    assert listed(as_clerk, action="purge") == [("purge", "", "")]
+
+
+def test_names_of_closed_folders_stay_untold(admin_user: User, as_clerk: Client) -> None:
+    folder = folders.create("Layoffs", parent=None, by=admin_user)
+    folders.set_access(folder, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
+    assert b"Layoffs" not in as_clerk.get(LIST).content
+    assert "Layoffs" not in str(exported(as_clerk))
+    assert listed(as_clerk, q="Layoffs") == [], "not even that there is one of this name"
+
+
+def test_whoever_sees_a_file_need_not_see_where_it_went(alice: User, admin_user: User, as_clerk: Client) -> None:
+    file, board = shelf.add_file(alice), Group.objects.create(name="board")
+    folder = folders.create("Layoffs", parent=None, by=admin_user)
+    services.move_files([file.pk], folder, by=alice)
+    services.move_files([file.pk], None, by=alice)
+    assert "Layoffs" in str(exported(as_clerk, action="move"))
+    folders.set_access(folder, {board: AccessLevel.MANAGE}, by=admin_user)
+    moved = reverse("admin:uploads_event_change", args=[Event.objects.filter(action=Action.MOVE).earliest("id").pk])
+    for page in (as_clerk.get(LIST), as_clerk.get(moved), as_clerk.get(file.get_absolute_url())):
+        assert page.status_code == 200
+        assert "Layoffs" not in page.content.decode()
+        assert "…" in page.content.decode()
+    assert "Layoffs" not in str(exported(as_clerk))
+    assert "Layoffs" in signed_in(admin_user).get(file.get_absolute_url()).content.decode()
+
+
+def test_the_log_is_searched_along_its_indexes(trashed: File, as_admin: Client, as_clerk: Client) -> None:
+    Event.objects.bulk_create(Event(action=Action.UPLOAD, name=f"{n}.txt", file_id=uuid.uuid4()) for n in range(5_000))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE uploads_event")
+    for client in (as_admin, as_clerk):
+        found = client.get(LIST, {"q": "Été plan.pdf"}).context["cl"].queryset
+        assert {event.name for event in found} == {"Été plan.pdf"}
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = found.all()[:50].explain()
+        assert "Seq Scan on uploads_event" not in plan
+        assert {"event_of_name", "event_of_file"} <= set(re.findall(r"event_of_\w+", plan)), plan
+
+
+def test_a_search_finds_what_the_filters_leave_however_much_is_newer(
+    as_admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_EXPORTED", 2)
+    Event.objects.record(Action.LOGIN, name="mallory")
+    for _ in range(5):
+        Event.objects.record(Action.LOGIN_FAILED, name="mallory")
+    assert listed(as_admin, q="mallory", action="login") == [("login", "", "mallory")]
+    assert len(listed(as_admin, q="mallory")) == 3
+
+
+def test_the_log_is_for_those_who_may_view_it(alice: User, roles: None) -> None:
+    clerk = shelf.add_person("nobody", is_staff=True)
+    assert signed_in(clerk).get(LIST).status_code == 403
+    assert signed_in(clerk).post(EXPORT).status_code == 403
+    clerk.user_permissions.add(Permission.objects.get(codename="view_event"))
+    assert signed_in(User.objects.get(pk=clerk.pk)).post(EXPORT).status_code == 200
+
+
+# --- CSV --------------------------------------------------------------------------------------
+
+
+def test_the_export_holds_what_the_filters_leave_and_is_written_down(trashed: File, as_clerk: Client) -> None:
+    head, *rows = exported(as_clerk, action="trash")
+    assert head[:5] == ["id", "when", "what", "who", "name"]
+    assert [row[2:6] for row in rows] == [["trash", "alice", "Été plan.pdf", str(trashed.pk)]]
+    written = Event.objects.filter(action=Action.EXPORT).get()
+    assert (written.actor, written.detail) == ("clerk", {"filter": "action=trash"})
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_begins_like_a_formula(first: str, as_admin: Client) -> None:
+    name = f'{first}HYPERLINK("http://evil","x")\r\n,;"'
+    Event.objects.record(Action.LOGIN_FAILED, name=name)
+    Event.objects.bulk_create([Event(action=Action.LOGOUT, actor=name)])
+    rows = exported(as_admin)
+    assert [row[3] for row in rows if row[2] == "logout"] == [f"'{name}"]
+    assert [row[4] for row in rows if row[2] == "login_failed"] == [f"'{name}"]
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+
+
+def test_a_long_export_goes_in_batches_and_says_where_it_ends(
+    as_admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "BATCH_SIZE", 3)
+    monkeypatch.setattr(export, "MAX_EXPORTED", 7)
+    Event.objects.bulk_create(Event(action=Action.LOGOUT, actor=f"p{number}") for number in range(10))
+    rows = exported(as_admin, action="logout")
+    assert [row[3] for row in rows[1:8]] == [f"p{number}" for number in range(9, 2, -1)]
+    assert "more than 7" in rows[8][1]
+    assert len(rows) == 9
+
+
+def test_exactly_the_most_is_whole(as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "MAX_EXPORTED", 4)
+    Event.objects.bulk_create(Event(action=Action.LOGOUT, actor=f"p{number}") for number in range(4))
+    assert len(exported(as_admin, action="logout")) == 5
+
+
+def test_an_export_is_no_link_to_be_lured_to(as_admin: Client, admin_user: User) -> None:
+    assert as_admin.get(EXPORT).status_code == 405
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(admin_user)
+    assert strict.post(EXPORT).status_code == 403

@@ -1,0 +1,192 @@
+"""Many files at once in the admin: a page says what will happen before it does."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.messages import get_messages
+from django.test import Client
+
+from tests.conftest import signed_in
+from tests.support import shelf
+from uploads import services
+from uploads.admin import actions
+from uploads.models import Action, Event, File, State, Tagging, Visibility
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/uploads/file/"
+HOSTILE = "<img src=x onerror=alert(1)>.png"
+
+
+def choose(client: Client, action: str, *files: File, where: str = "", **more: Any) -> Any:
+    data = {"action": action, "_selected_action": [str(file.pk) for file in files], **more}
+    return client.post(LIST + where, data)
+
+
+def confirm(client: Client, action: str, *files: File, where: str = "", **more: Any) -> Any:
+    return choose(client, action, *files, where=where, confirmed="yes", **more)
+
+
+def told(answer: Any) -> str:
+    return " ".join(str(message) for message in get_messages(answer.wsgi_request))
+
+
+@pytest.fixture
+def as_clerk(roles: None) -> Client:
+    """Staff who are managers, and nothing more."""
+    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
+
+
+@pytest.mark.parametrize("act", [act.name for act in actions.ADMIN_ACTIONS])
+def test_nothing_happens_before_it_is_confirmed(act: str, admin_user: User) -> None:
+    file = shelf.add_file(admin_user)
+    before = shelf.whole_database()
+    client = signed_in(admin_user)
+    after_login = {**before, **{name: shelf.whole_database()[name] for name in ("uploads.Event", "uploads.Session",
+                                                                                "auth.User")}}  # fmt: skip
+    assert choose(client, act, file).status_code == 200
+    assert shelf.whole_database() == after_login
+
+
+def test_the_page_says_how_many_change_and_which_stay(alice: User, bob: User) -> None:
+    staff = shelf.add_person("dora", "uploaders", is_staff=True)
+    mine = [shelf.add_file(staff, name=f"mine {number}") for number in range(25)]
+    theirs = shelf.add_file(bob, name="theirs.txt")
+    page = choose(signed_in(staff), "trash", *mine, theirs).content.decode()
+    assert "25 files will be changed" in page
+    assert "and 5 more" in page
+    assert "1 file stays as it is" in page
+    assert "theirs.txt" in page
+    assert "30 days" in page
+
+
+def test_trash_and_restore(alice: User, as_clerk: Client) -> None:
+    files = [shelf.add_file(alice) for _ in range(2)]
+    assert "Put into the trash: 2." in told(confirm(as_clerk, "trash", *files))
+    assert File.objects.trashed().count() == 2
+    assert "Restored: 2." in told(confirm(as_clerk, "restore", *files, where="?state=trash"))
+    assert File.objects.available().count() == 2
+    assert list(Event.objects.filter(action=Action.TRASH).values_list("actor", flat=True)) == ["clerk", "clerk"]
+
+
+def test_moving_to_a_folder_by_its_path(alice: User, as_clerk: Client) -> None:
+    file = shelf.add_file(alice)
+    folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
+    confirm(as_clerk, "move", file, folder="Brand/Logos")
+    file.refresh_from_db()
+    assert file.folder == folder
+    confirm(as_clerk, "move", file, folder="")
+    file.refresh_from_db()
+    assert file.folder is None
+
+
+@pytest.mark.parametrize("path", ["No/Such", "../x", "#999999", "#99999999999999999999", "a" * 5000, "x\x00y", "%"])
+def test_a_folder_that_is_not_there_is_said_so_and_nothing_moves(path: str, alice: User, as_clerk: Client) -> None:
+    file = shelf.add_file(alice)
+    answer = confirm(as_clerk, "move", file, folder=path)
+    assert (answer.status_code, bool(answer.context["form"].errors)) == (200, True)
+    assert File.objects.get().folder_id is None
+
+
+def test_tags_are_added_and_removed(alice: User, as_clerk: Client) -> None:
+    file = shelf.add_file(alice)
+    confirm(as_clerk, "add_tags", file, tags="Été, winter,  , ete")
+    assert set(Tagging.objects.values_list("tag__folded", flat=True)) == {"ete", "winter"}
+    confirm(as_clerk, "remove_tags", file, tags="été")
+    assert set(Tagging.objects.values_list("tag__folded", flat=True)) == {"winter"}
+
+
+def test_a_tag_keeps_what_stands_before_a_slash(alice: User, as_clerk: Client) -> None:
+    confirm(as_clerk, "add_tags", shelf.add_file(alice), tags="2026/spring, a\\b")
+    assert set(Tagging.objects.values_list("tag__name", flat=True)) == {"2026-spring", "a-b"}
+
+
+@pytest.mark.parametrize("tags", ["", " , ,", "x" * 51, "a\x00b", "t," * 3000])
+def test_tags_that_are_none_are_refused(tags: str, alice: User, as_clerk: Client) -> None:
+    answer = confirm(as_clerk, "add_tags", shelf.add_file(alice), tags=tags)
+    assert (answer.status_code, bool(answer.context["form"].errors)) == (200, True)
+    assert not Tagging.objects.exists()
+
+
+def test_more_tags_than_a_file_can_have_are_refused_whole(alice: User, as_clerk: Client) -> None:
+    answer = confirm(as_clerk, "add_tags", shelf.add_file(alice), tags=",".join(f"t{number}" for number in range(51)))
+    assert "At most 50" in answer.content.decode()
+    assert not Tagging.objects.exists()
+
+
+def test_only_owners_make_files_private(alice: User, admin_user: User) -> None:
+    mine, hers = shelf.add_file(admin_user, name="mine"), shelf.add_file(alice, name="hers")
+    answer = confirm(signed_in(admin_user), "hide", mine, hers)
+    assert "hers" in told(answer)
+    assert set(File.objects.filter(visibility=Visibility.PRIVATE)) == {mine}
+    confirm(signed_in(admin_user), "show", mine)
+    assert not File.objects.filter(visibility=Visibility.PRIVATE).exists()
+
+
+def test_foreign_and_impossible_ids_touch_nothing_and_are_told(alice: User, as_clerk: Client) -> None:
+    hidden = shelf.add_file(alice, name="secret.txt", visibility=Visibility.PRIVATE)
+    seen = shelf.add_file(alice)
+    chosen = [str(seen.pk), str(hidden.pk), str(uuid.uuid4()), "nonsense", "\x00", "9" * 40]
+    answer = as_clerk.post(LIST, {"action": "trash", "_selected_action": chosen, "confirmed": "yes"})
+    assert answer.status_code == 302
+    assert "2 files were not found." in told(answer)
+    assert "secret" not in told(answer)
+    assert set(File.objects.trashed()) == {seen}
+
+
+def test_nothing_chosen_and_unknown_actions_do_nothing(alice: User, as_clerk: Client) -> None:
+    file = shelf.add_file(alice)
+    assert choose(as_clerk, "trash").status_code in {200, 302}
+    assert choose(as_clerk, "delete_selected", file, post="yes").status_code in {200, 302}
+    assert choose(as_clerk, "nonsense", file).status_code in {200, 302}
+    assert File.objects.available().count() == 1
+
+
+def test_a_choice_of_everything_is_bounded(alice: User, as_clerk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "MAX_SELECTED", 2)
+    files = [shelf.add_file(alice) for _ in range(3)]
+    answer = confirm(as_clerk, "trash", files[0], select_across="1")
+    assert "at most 2" in told(answer) or "at most 2" in answer.content.decode()
+    assert not File.objects.trashed().exists()
+
+
+def test_staff_without_a_role_change_nothing(alice: User, roles: None) -> None:
+    file = shelf.add_file(alice)
+    clerk = shelf.add_person("nobody", is_staff=True)
+    for act in actions.ADMIN_ACTIONS:
+        assert confirm(signed_in(clerk), act.name, file, folder="", tags="x").status_code == 403
+    viewer = signed_in(shelf.add_person("viewer", "viewers", is_staff=True))
+    for act in actions.ADMIN_ACTIONS:
+        confirm(viewer, act.name, file, folder="", tags="x")
+    assert File.objects.get().updated_at == file.updated_at
+
+
+def test_a_hostile_name_is_text_on_every_page(admin_user: User) -> None:
+    file = shelf.add_file(admin_user, name=HOSTILE)
+    services.tag_files([file.pk], add=["<script>alert(2)</script>"], by=admin_user)
+    client = signed_in(admin_user)
+    pages = [client.get(LIST), client.get(f"{LIST}{file.pk}/change/"), client.get(f"{LIST}{file.pk}/delete/")]
+    pages += [choose(client, act.name, file) for act in actions.ADMIN_ACTIONS] + [client.get("/admin/uploads/event/")]
+    pages += [client.get("/admin/uploads/tag/"), client.get(f"{LIST}{file.pk}/history/")]
+    for page in pages:
+        assert page.status_code == 200
+        assert b"<img src=x" not in page.content
+        assert b"<script>alert" not in page.content
+
+
+def test_many_chosen_cost_no_more_queries(admin_user: User, django_assert_max_num_queries: Any) -> None:
+    client = signed_in(admin_user)
+    files = [shelf.add_file(admin_user) for _ in range(60)]
+    with django_assert_max_num_queries(20):
+        choose(client, "trash", *files)
+
+
+def test_what_became_of_the_file_meanwhile_is_told(alice: User, as_clerk: Client) -> None:
+    file = shelf.add_file(alice)
+    File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=file.available_at)
+    assert "1 file was not found." in told(confirm(as_clerk, "trash", file))

@@ -1,0 +1,192 @@
+"""The storage dashboard: sums of kept figures, drawn as plots with tables."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from xml.etree import ElementTree
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
+
+from tests.conftest import signed_in
+from tests.support import shelf
+from uploads.admin import stats
+from uploads.admin.charts import Period, Share, area, bars
+from uploads.models import AccessLevel, Change, Figure, Folder, Kind, State, Status
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+URL = "/admin/storage/"
+
+
+def charted(client: Client, name: str) -> list[tuple[str, int, int]]:
+    (chart,) = (chart for chart in client.get(URL).context["charts"] if chart["name"] == name)
+    return [(share.label, share.files, share.bytes) for share in chart["shares"]]
+
+
+def day(key: date, size: int) -> Figure:
+    return Figure.objects.create(kind=Kind.DAY, key=key.isoformat(), status=Status.STORED, files=1, bytes=size)
+
+
+@pytest.fixture
+def as_clerk(roles: None) -> Client:
+    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
+
+
+def test_an_empty_library_is_an_invitation(as_admin: Client) -> None:
+    page = as_admin.get(URL)
+    assert page.status_code == 200
+    assert b"Nothing is stored yet" in page.content
+    assert b"<svg class" not in page.content
+
+
+def test_totals_tell_what_is_stored_trashed_and_unfinished(alice: User, as_admin: Client) -> None:
+    shelf.add_file(alice, b"x" * 10)
+    shelf.add_file(alice, b"x" * 20, state=State.TRASHED)
+    shelf.add_file(alice, b"x" * 40, state=State.UPLOADING)
+    told = {share.label: (share.files, share.bytes) for share in as_admin.get(URL).context["totals"]}
+    assert told == {
+        "stored in all": (2, 30),
+        "in the library": (1, 10),
+        "older versions": (0, 0),
+        "in the trash": (1, 20),
+        "unfinished": (1, 40),
+    }
+    assert not Change.objects.exists(), "what was noted is folded first"
+
+
+def test_types_and_owners_come_largest_first(alice: User, bob: User, as_admin: Client) -> None:
+    shelf.add_file(alice, b"x" * 10, family="image")
+    shelf.add_file(bob, b"x" * 30, family="pdf")
+    assert charted(as_admin, "type") == [("PDF", 1, 30), ("Images", 1, 10)]
+    assert charted(as_admin, "owner") == [("bob", 1, 30), ("alice", 1, 10)]
+
+
+def test_behind_the_twenty_largest_owners_all_others_are_one(roles: None, as_admin: Client) -> None:
+    for number in range(23):
+        shelf.add_file(shelf.add_person(f"p{number}"), b"x" * (number + 1))
+    shares = charted(as_admin, "owner")
+    assert len(shares) == 21
+    assert shares[0] == ("p22", 1, 23)
+    assert shares[-1] == ("others", 3, 1 + 2 + 3)
+
+
+def test_a_folder_counts_with_all_that_is_below_it(alice: User, as_admin: Client) -> None:
+    made = folders.ensure(["Brand/Logos/Old", "Press"], by=alice)
+    shelf.add_file(alice, b"x" * 10, folder=made["Brand/Logos/Old"])
+    shelf.add_file(alice, b"x" * 20, folder=Folder.objects.get(name="Brand"))
+    shelf.add_file(alice, b"x" * 5, folder=made["Press"])
+    shelf.add_file(alice, b"x")
+    assert charted(as_admin, "folder") == [("Brand", 2, 30), ("Press", 1, 5), ("in no folder", 1, 1)]
+
+
+def test_folders_that_the_viewer_may_not_know_are_others(alice: User, admin_user: User, as_clerk: Client) -> None:
+    secret = folders.create("Layoffs", parent=None, by=admin_user)
+    folders.set_access(secret, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
+    shelf.add_file(admin_user, b"x" * 10, folder=secret)
+    assert charted(as_clerk, "folder") == [("other folders", 1, 10)]
+    assert b"Layoffs" not in as_clerk.get(URL).content
+    assert charted(signed_in(admin_user), "folder") == [("Layoffs", 1, 10)]
+
+
+@pytest.mark.parametrize(("days", "label", "periods"), [
+    (10, "1 Jan 2024", 11), (59, "1 Jan 2024", 60), (200, "1 Jan 2024", 29), (900, "Jan 2024", 30), (4000, "2024", 11)
+])  # fmt: skip
+def test_growth_is_by_the_step_that_fits(days: int, label: str, periods: int, db: None) -> None:
+    first = date(2024, 1, 1)
+    for key in (first, first + timedelta(days=days)):
+        day(key, 100)
+    found = stats.growth()
+    assert (found[0].label, len(found)) == (label, periods)
+    assert (found[0].total_bytes, found[-1].total_bytes, found[-1].total_files) == (100, 200, 2)
+
+
+def test_growth_has_no_gaps_and_never_more_points_than_fit(db: None) -> None:
+    for year in range(1970, 2070):
+        day(date(year, 12, 31), 1)
+    assert [period.bytes for period in stats.growth()] == [1] * 100
+    assert stats.growth()[-1].total_bytes == 100
+
+
+def test_the_dashboard_is_for_those_who_may_view_figures(roles: None) -> None:
+    assert signed_in(shelf.add_person("nobody", is_staff=True)).get(URL).status_code == 403
+    assert signed_in(shelf.add_person("dora", "viewers", is_staff=True)).get(URL).status_code == 403
+    assert signed_in(shelf.add_person("mary", "managers", is_staff=True)).get(URL).status_code == 200
+    assert signed_in(shelf.add_person("eve", "managers")).get(URL).status_code == 302
+    assert b"/admin/storage/" not in signed_in(shelf.add_person("nemo", is_staff=True)).get("/admin/").content
+
+
+def test_the_dashboard_asks_the_same_whatever_is_stored(
+    alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    shelf.add_file(alice, folder=folders.create("a", parent=None, by=alice))
+    as_admin.get(URL)
+    with django_assert_num_queries(15) as few:
+        as_admin.get(URL)
+    for number in range(30):
+        owner = shelf.add_person(f"p{number}", "uploaders")
+        shelf.add_file(owner, folder=folders.create(f"f{number}", parent=None, by=owner), family="audio",
+                       available_at=datetime(2000 + number, 1, 1, tzinfo=UTC))  # fmt: skip
+    with django_assert_num_queries(len(few)):
+        as_admin.get(URL)
+
+
+def test_no_file_is_read_for_it(alice: User, as_admin: Client) -> None:
+    shelf.add_file(alice)
+    with CaptureQueriesContext(connection) as queries:
+        as_admin.get(URL)
+    asked = [query["sql"] for query in queries]
+    every_page = '"uploads_file"."owner_id" = '  # how many uploads of one's own are unfinished
+    assert asked
+    assert not [sql for sql in asked if "uploads_file" in sql and every_page not in sql]
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_the_plots_are_sound_svg_with_words_for_screen_readers(language: str, alice: User, as_admin: Client) -> None:
+    for size in (1, 1234, 99_999):
+        shelf.add_file(alice, b"x" * size, family="image", available_at=datetime(2020 + size % 7, 1, 1, tzinfo=UTC))
+    page = as_admin.get(URL, headers={"Accept-Language": language}).content.decode()
+    plots = re.findall(r'<svg class="plot".*?</svg>(?=\s*<div)', page, re.DOTALL)
+    assert len(plots) == 4
+    for plot in plots:
+        root = ElementTree.fromstring(plot.replace("&nbsp;", " "))  # noqa: S314  (our own page)
+        assert [root[0].tag, root[1].tag, root.get("role")] == ["title", "desc", "img"]
+        assert not re.search(r'\s(?:x|y|width|height|d)="[^"]*\d,\d+%', plot), "a comma is no decimal point in SVG"
+    assert " style=" not in page
+
+
+def test_hostile_names_are_text(roles: None, as_admin: Client) -> None:
+    shelf.add_file(shelf.add_person("<b>x</b>"))
+    page = as_admin.get(URL).content
+    assert b"<b>x</b>" not in page
+    assert b"&lt;b&gt;x" in page
+
+
+def test_only_reading_is_taken(as_admin: Client) -> None:
+    assert as_admin.post(URL).status_code == 405
+
+
+# --- shapes -----------------------------------------------------------------------------------
+
+
+def test_the_longest_bar_fills_the_plot_and_the_smallest_is_seen() -> None:
+    drawn = bars([Share("a", 1, 1000), Share("b", 1, 500), Share("c", 1, 0)])
+    assert [bar.width for bar in drawn.rows] == ["100.00%", "50.00%", "0.40%"]
+    assert drawn.height == 3 * 40
+    assert bars([]).rows == []
+
+
+def test_an_area_begins_at_the_left_and_ends_at_its_height() -> None:
+    assert area([]) is None
+    drawn = area([Period("a", 1, 50, 1, 50), Period("b", 1, 50, 2, 100)])
+    assert drawn is not None
+    assert (drawn.line, drawn.max_bytes) == ("M0,150 L1000,0", 100)
+    alone = area([Period("a", 0, 0, 0, 0)])
+    assert alone is not None
+    assert alone.line == "M0,300 L1000,300"

@@ -1,0 +1,227 @@
+"""The admin: what it shows, what it lets nobody touch, and that its delete is the trash."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from tests.conftest import signed_in
+from tests.support import shelf
+from tests.support.plain_form import Chosen, send
+from tests.support.stores import Bucket
+from uploads.models import File, State, Visibility
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/uploads/file/"
+PRIVATE = Visibility.PRIVATE
+
+
+def change_url(file: File) -> str:
+    return reverse("admin:uploads_file_change", args=[file.pk])
+
+
+def listed(client: Client, **query: str) -> set[str]:
+    """Names of the files that the list shows."""
+    answer = client.get(LIST, query)
+    assert answer.status_code == 200, answer.headers
+    return {file.name for file in answer.context["cl"].result_list}
+
+
+@pytest.fixture
+def as_clerk(roles: None) -> Client:
+    """Staff who are managers, and nothing more."""
+    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
+
+
+# --- what may be changed ----------------------------------------------------------------------
+
+
+def test_the_add_page_brings_the_tray_and_makes_no_row_itself(as_admin: Client) -> None:
+    page = as_admin.get(reverse("admin:uploads_file_add")).content.decode()
+    assert 'id="tray"' in page
+    assert f'action="{reverse("upload")}"' in page
+    assert as_admin.post(reverse("admin:uploads_file_add"), {"name": "x"}).status_code == 405
+    assert not File.objects.exists()
+
+
+def test_the_add_page_works_without_javascript(admin_user: User, as_admin: Client) -> None:
+    page = as_admin.get(reverse("admin:uploads_file_add")).content.decode()
+    found = re.search(r'name="submission" value="([0-9a-f-]{36})"', page)
+    assert found
+    (file,) = send(as_admin, Chosen("a.txt"), submission=found[1])
+    assert (file.name, file.owner) == ("a.txt", admin_user)
+
+
+def test_staff_who_may_not_upload_have_no_add_page(roles: None) -> None:
+    viewer = signed_in(shelf.add_person("viewer", "viewers", is_staff=True))
+    assert viewer.get(reverse("admin:uploads_file_add")).status_code == 403
+
+
+def test_what_ties_a_row_to_the_bucket_stays_as_it_is(alice: User, bob: User, as_admin: Client) -> None:
+    file = shelf.add_file(alice, visibility=Visibility.TEAM)
+    before = File.objects.values().get()
+    forged = {"key": "f/" + "0" * 32, "size": "1", "state": "deleting", "checksum": "x", "checksum_basis": "store",
+              "etag": "x", "owner": str(bob.pk), "token": str(file.pk), "part_size": "1", "multipart_id": "x",
+              "detected_type": "text/html", "claimed_type": "text/html", "id": "x", "family": "image",
+              "series": str(file.pk), "current": ""}  # fmt: skip
+    answer = as_admin.post(change_url(file), {"name": "new.txt", "visibility": "team", **forged})
+    assert answer.status_code == 302
+    after = File.objects.values().get()
+    assert after == before | {"name": "new.txt", "folded": "new.txt", "updated_at": after["updated_at"]}
+
+
+def test_a_name_is_cleaned_at_this_door_too(alice: User, as_admin: Client) -> None:
+    file = shelf.add_file(alice)
+    as_admin.post(change_url(file), {"name": " \u202egpj.exe ", "visibility": "team"})
+    file.refresh_from_db()
+    assert file.name == "gpj.exe"
+
+
+@pytest.mark.parametrize("name", ["", "   ", "x" * 256, "nul\x00byte", "2026/plan.txt", "..\\plan.txt"])
+def test_a_name_that_is_none_is_refused(name: str, alice: User, as_admin: Client) -> None:
+    file = shelf.add_file(alice)
+    answer = as_admin.post(change_url(file), {"name": name, "visibility": "team"})
+    assert (answer.status_code, bool(answer.context["adminform"].form.errors)) == (200, True)
+    file.refresh_from_db()
+    assert file.name == "report.txt"
+
+
+def test_an_unknown_visibility_is_refused(admin_user: User, as_admin: Client) -> None:
+    file = shelf.add_file(admin_user)
+    assert as_admin.post(change_url(file), {"name": "a", "visibility": "public"}).status_code == 200
+    file.refresh_from_db()
+    assert file.visibility == Visibility.TEAM
+
+
+def test_usage_is_shown_and_not_changed(alice: User, as_admin: Client) -> None:
+    shelf.add_file(alice)
+    url = reverse("admin:uploads_usage_change", args=[alice.pk])
+    as_admin.post(url, {"bytes": "0", "files": "0"})
+    assert shelf.used(alice) == (1, 5)
+    assert as_admin.post(reverse("admin:uploads_usage_delete", args=[alice.pk]), {"post": "yes"}).status_code == 403
+
+
+# --- delete is the trash ----------------------------------------------------------------------
+
+
+def delete(client: Client, file: File) -> Any:
+    return client.post(reverse("admin:uploads_file_delete", args=[file.pk]), {"post": "yes"})
+
+
+def delete_all(client: Client, *files: File) -> Any:
+    data = {"action": "trash", "_selected_action": [str(file.pk) for file in files], "confirmed": "yes"}
+    return client.post(LIST, data)
+
+
+def test_delete_moves_to_the_trash_once_the_admin_is_done(
+    alice: User, as_admin: Client, bucket: Bucket, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    file = shelf.add_file(alice, bucket=bucket)
+    with django_capture_on_commit_callbacks(execute=False) as later:
+        assert delete(as_admin, file).status_code == 302
+        file.refresh_from_db()
+        assert file.state == State.AVAILABLE
+    for callback in later:
+        callback()
+    file.refresh_from_db()
+    assert (file.state, bucket.read(file.key)) == (State.TRASHED, b"hello")
+    assert shelf.used(alice) == (1, 5)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_delete_works_with_real_commits(alice: User, as_admin: Client) -> None:
+    file, others = shelf.add_file(alice), [shelf.add_file(alice) for _ in range(3)]
+    assert delete(as_admin, file).status_code == 302
+    assert delete_all(as_admin, *others).status_code == 302
+    assert File.objects.trashed().count() == 4
+
+
+def test_many_at_once_go_to_the_trash_as_well(
+    alice: User, as_admin: Client, bucket: Bucket, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    files = [shelf.add_file(alice, bucket=bucket) for _ in range(3)]
+    with django_capture_on_commit_callbacks(execute=True):
+        delete_all(as_admin, *files)
+    assert File.objects.trashed().count() == 3
+    assert len(bucket.objects()) == 3
+
+
+@pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.TRASHED])
+def test_what_is_not_available_cannot_be_deleted_here(state: State, alice: User, admin_user: User) -> None:
+    """An upload has its own end, and the trash its own time."""
+    client = signed_in(admin_user)
+    file = shelf.add_file(admin_user, state=state)
+    delete(client, file)
+    delete_all(client, file)
+    file.refresh_from_db()
+    assert file.state == state
+
+
+@pytest.mark.parametrize("url", [LIST, "/admin/uploads/file/{pk}/delete/", "/admin/uploads/file/{pk}/change/"])
+def test_a_private_file_of_somebody_else_is_out_of_reach(url: str, alice: User, as_admin: Client) -> None:
+    file = shelf.add_file(alice, name="secret.txt", visibility=PRIVATE)
+    answers = [as_admin.get(url.format(pk=file.pk), follow=True), as_admin.get(LIST, {"q": "secret"})]
+    for answer in answers:
+        assert b"secret.txt" not in answer.content
+    delete(as_admin, file)
+    delete_all(as_admin, file)
+    as_admin.post(change_url(file), {"name": "mine now", "visibility": "team"})
+    file.refresh_from_db()
+    assert (file.state, file.name, file.visibility) == (State.AVAILABLE, "secret.txt", PRIVATE)
+
+
+def test_a_private_name_does_not_show_when_its_owner_is_to_be_deleted(alice: User, as_admin: Client) -> None:
+    shelf.add_file(alice, name="secret.txt", visibility=PRIVATE)
+    one = as_admin.get(reverse("admin:auth_user_delete", args=[alice.pk]))
+    many = as_admin.post("/admin/auth/user/", {"action": "delete_selected", "_selected_action": [str(alice.pk)]})
+    for answer in (one, many):
+        assert answer.status_code == 200
+        assert b"secret.txt" not in answer.content
+
+
+def test_a_person_with_files_is_not_deleted(alice: User, as_admin: Client) -> None:
+    file = shelf.add_file(alice, visibility=PRIVATE)
+    as_admin.post(reverse("admin:auth_user_delete", args=[alice.pk]), {"post": "yes"})
+    assert File.objects.get().pk == file.pk
+    assert User.objects.filter(username="alice").exists()
+
+
+def test_staff_without_the_right_neither_see_nor_delete(alice: User, roles: None) -> None:
+    clerk = shelf.add_person("clerk", is_staff=True)
+    file = shelf.add_file(alice)
+    assert signed_in(clerk).get(LIST).status_code == 403
+    clerk.user_permissions.add(Permission.objects.get(codename="view_file"))
+    clerk = User.objects.get(pk=clerk.pk)
+    assert listed(signed_in(clerk)) == {"report.txt"}
+    delete(signed_in(clerk), file)
+    delete_all(signed_in(clerk), file)
+    file.refresh_from_db()
+    assert file.state == State.AVAILABLE
+
+
+def test_a_manager_on_the_staff_looks_after_the_teams_files(
+    alice: User, as_clerk: Client, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    file = shelf.add_file(alice)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert delete(as_clerk, file).status_code == 302
+    file.refresh_from_db()
+    assert file.state == State.TRASHED
+
+
+def test_the_admin_works_under_the_strict_policy(alice: User, as_admin: Client) -> None:
+    """No script and no style stands in the pages themselves."""
+    file = shelf.add_file(alice)
+    for url in ("/admin/", LIST, change_url(file), reverse("admin:uploads_file_delete", args=[file.pk])):
+        page = as_admin.get(url).content.decode()
+        assert not re.search(
+            r"<script(?![^>]*\bsrc=)[^>]*>(?!\s*</script>)", page.replace('type="application/json"', "src=")
+        )
+        assert not re.search(r"\s(on\w+|style)=", page)

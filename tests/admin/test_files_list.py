@@ -1,0 +1,259 @@
+"""The admin's list of files: what it shows, how it is filtered, searched and sorted, and what it costs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.contrib.messages import get_messages
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import Client, RequestFactory
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from tests.conftest import signed_in
+from tests.support import shelf
+from uploads import services
+from uploads.admin import base
+from uploads.admin.files import FileAdmin
+from uploads.models import File, Folder, Preview, PreviewKind, PreviewState, State, Visibility, apply_deltas
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/uploads/file/"
+PRIVATE = Visibility.PRIVATE
+
+
+def listed(client: Client, **query: str) -> set[str]:
+    """Names of the files that the list shows."""
+    answer = client.get(LIST, query)
+    assert answer.status_code == 200, answer.headers
+    return {file.name for file in answer.context["cl"].result_list}
+
+
+@pytest.fixture
+def as_clerk(roles: None) -> Client:
+    """Staff who are managers, and nothing more."""
+    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
+
+
+def test_the_list_tells_what_matters(alice: User, as_admin: Client) -> None:
+    folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
+    file = shelf.add_file(alice, b"x" * 1200, name="plan.pdf", folder=folder)
+    services.tag_files([file.pk], add=["urgent"], by=alice)
+    page = as_admin.get(LIST).content.decode()
+    for told in ("plan.pdf", "Brand/Logos", "urgent", "Other", "1 kB", "alice", file.get_absolute_url()):
+        assert told.lower() in page.lower().replace("\u00a0", " ")
+
+
+def test_files_are_found_by_words_whole_key_and_whole_id(alice: User, bob: User, as_admin: Client) -> None:
+    plan, photo = shelf.add_file(alice, name="Été plan.pdf"), shelf.add_file(bob, name="photo.png")
+    gone = shelf.add_file(bob, name="gone.txt", state=State.TRASHED)
+    assert listed(as_admin, q="PLAN ete") == {"Été plan.pdf"}
+    assert listed(as_admin, q=photo.key) == listed(as_admin, q=str(photo.pk)) == {"photo.png"}
+    assert listed(as_admin, q=plan.key[:10]) == set()
+    assert listed(as_admin, q=gone.key) == {"gone.txt"}, "a whole key is found wherever the file stands"
+
+
+@pytest.mark.parametrize("words", ["'; DROP TABLE x", "%", "_", "\\", '"open', "a" * 5000, "\u202e\ud7ff", "שלום"])
+def test_any_words_can_be_searched(words: str, alice: User, as_admin: Client) -> None:
+    shelf.add_file(alice)
+    assert as_admin.get(LIST, {"q": words}).status_code == 200
+
+
+def test_the_filters_filter(alice: User, as_admin: Client) -> None:
+    shelf.add_file(alice, name="here")
+    shelf.add_file(alice, name="there", state=State.TRASHED)
+    assert listed(as_admin) == listed(as_admin, state="library") == {"here"}
+    assert listed(as_admin, state="trash") == {"there"}
+    assert listed(as_admin, state="versions") == listed(as_admin, state="unfinished") == set()
+    assert listed(as_admin, visibility="private") == set()
+    assert listed(as_admin, visibility="team") == {"here"}
+
+
+def test_files_are_filtered_by_owner_folder_type_and_tag(alice: User, bob: User, as_admin: Client) -> None:
+    folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
+    assert isinstance(folder, Folder)
+    logo = shelf.add_file(alice, name="logo", folder=folder, family="image")
+    shelf.add_file(bob, name="song", family="audio")
+    services.tag_files([logo.pk], add=["Été"], by=alice)
+    for query in ({"owner": "alice"}, {"folder": "Brand/Logos"}, {"folder": f"#{folder.pk}"}, {"type": "image"},
+                  {"tag": "ETE"}):  # fmt: skip
+        assert listed(as_admin, **query) == {"logo"}, query
+    assert listed(as_admin, folder="/") == listed(as_admin, owner="bob") == {"song"}
+    for nobody in ({"owner": "nobody"}, {"folder": "Brand"}, {"folder": "No/Such"}, {"tag": "none"}):
+        assert listed(as_admin, **nobody) == set(), nobody
+
+
+def test_time_is_chosen_by_year_month_and_day(alice: User, as_admin: Client) -> None:
+    shelf.add_file(alice, name="old", available_at=datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC))
+    shelf.add_file(alice, name="new")
+    for added in ("2024", "2024-02", "2024-02-29"):
+        assert listed(as_admin, added=added) == {"old"}, added
+    for added in ("today", "7d", "30d", "1y"):
+        assert listed(as_admin, added=added) == {"new"}, added
+    assert listed(as_admin, added="2024-03-01") == set()
+
+
+def test_the_days_to_click_on_come_from_kept_figures(alice: User, as_admin: Client, as_clerk: Client) -> None:
+    for _ in range(2):
+        shelf.add_file(alice, available_at=datetime(2024, 2, 29, tzinfo=UTC))
+    apply_deltas()
+    shown = [
+        [(step.label, step.files) for step in as_admin.get(LIST, query).context["days"]]
+        for query in ({}, {"added": "2024"}, {"added": "2024-02"}, {"added": "2024-02-29"})
+    ]
+    assert shown[0] == [("2024", 2)]
+    assert shown[1] == [("", None), ("2024", None), ("2024-02", 2)]
+    assert shown[2] == shown[3] == [("", None), ("2024", None), ("2024-02", None), ("2024-02-29", 2)]
+    assert as_clerk.get(LIST).context["days"]
+
+
+def test_a_thumbnail_shows_where_one_is_ready(alice: User, as_admin: Client) -> None:
+    ready, making = shelf.add_file(alice, name="ready"), shelf.add_file(alice, name="making")
+    for file, state in ((ready, PreviewState.READY), (making, PreviewState.MAKING)):
+        Preview.objects.create(file=file, look=PreviewKind.THUMBNAIL, state=state, lease_until=Now())
+    page = as_admin.get(LIST).content.decode()
+    assert reverse("thumbnail", args=[ready.pk]) in page
+    assert reverse("thumbnail", args=[making.pk]) not in page
+
+
+def test_a_list_counts_no_further_than_its_cap(alice: User, as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "MAX_COUNTED", 3)
+    for _ in range(5):
+        shelf.add_file(alice)
+    answer = as_admin.get(LIST)
+    assert (answer.context["cl"].result_count, answer.context["cl"].more) == (3, True)
+    assert "More than" in answer.content.decode()
+
+
+def test_a_question_that_takes_too_long_is_given_up_with_advice(
+    alice: User, as_admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "STATEMENT_TIMEOUT_MS", 20)
+    slow = File.objects.extra(where=["pg_sleep(0.2) IS NOT NULL"])
+    shelf.add_file(alice)
+    monkeypatch.setattr(FileAdmin, "get_queryset", lambda self, request: slow)
+    answer = as_admin.get(LIST)
+    assert answer.status_code == 302
+    assert "Add a filter" in str(next(iter(get_messages(answer.wsgi_request))))
+
+
+def fill(owner: User) -> None:
+    """So many files that Postgres has a reason to choose."""
+    common = {"owner": owner, "part_size": 1, "etag": "e", "checksum": "c", "state": State.AVAILABLE}
+    File.objects.bulk_create(
+        File(name=f"{number}.txt", size=number, available_at=timezone.now() - timedelta(minutes=number), **common)
+        for number in range(3_000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE uploads_file")
+
+
+@pytest.mark.parametrize("order", ["2", "-2", "3", "-3", "4", "-4"])
+def test_every_order_of_the_list_goes_along_an_index(order: str, alice: User, as_admin: Client) -> None:
+    fill(alice)
+    rows = as_admin.get(LIST, {"o": order}).context["cl"].queryset
+    column, pk = rows.query.order_by
+    assert column.startswith("-") == pk.startswith("-")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_bitmapscan = off")
+    assert "Sort" not in rows[:50].explain()
+
+
+NONSENSE = [
+    {"state": "nonsense"},
+    {"state": "x" * 5000},
+    {"type": "nonsense"},
+    {"visibility": "nonsense"},
+    {"owner": "nonsense"},
+    {"owner": "x" * 5000},
+    {"folder": "../../etc/passwd"},
+    {"folder": "#99999999999999999999999"},
+    {"folder": "#x"},
+    {"folder": "#"},
+    {"folder": "a/" * 700},
+    {"tag": "%"},
+    {"tag": "\u202e"},
+    {"added": "nonsense"},
+    {"added": "0"},
+    {"added": "9999"},
+    {"added": "9999-12-31"},
+    {"added": "2026-02-30"},
+    {"added": "2026-13"},
+    {"added": "2026-1-1-1"},
+    {"added": "99999999999999999999"},
+    {"added": "²"},
+    {"_facets": "True"},
+    {"state__exact": "nonsense"},
+    {"state__exact": "available\x01"},
+    {"state__in": "available,nonsense"},
+    {"visibility__exact": "x" * 5000},
+    {"available_at__year": "nonsense"},
+    {"available_at__year": "0"},
+    {"available_at__year": "-1"},
+    {"available_at__year": "9999"},
+    {"available_at__year": "99999999999999999999"},
+    {"available_at__year": "9999", "available_at__month": "12"},
+    {"available_at__year": "9999", "available_at__month": "12", "available_at__day": "31"},
+    {"available_at__year": "2026", "available_at__month": "13"},
+    {"available_at__year": "2026", "available_at__month": "2", "available_at__day": "30"},
+    {"available_at__month": "2"},
+    {"p": "nonsense"},
+    {"p": "0"},
+    {"p": "-5"},
+    {"p": "99999999999999999999"},
+    {"o": "99.-99.x"},
+    {"o": "1.2.3.4.5.6.7.8"},
+    {"all": "x"},
+    {"key": "x"},
+    {"owner__password__startswith": "pbkdf2"},
+    {"owner__id__exact": "99999999999999999999"},
+    {"id__exact": "nonsense"},
+    {"id": "nonsense"},
+    {"nonsense": "1"},
+    {"_to_field": "key"},
+    {"_popup": "1"},
+    {"e": "1"},
+    {"size__gte": "99999999999999999999999"},
+]
+
+
+@pytest.mark.parametrize("query", NONSENSE, ids=str)
+def test_nonsense_in_a_filter_breaks_nothing(query: dict[str, str], alice: User, as_admin: Client) -> None:
+    shelf.add_file(alice)
+    assert as_admin.get(LIST, query).status_code in {200, 302, 400}
+
+
+def test_no_filter_tells_a_password(alice: User, as_admin: Client, as_clerk: Client) -> None:
+    shelf.add_file(alice)
+    for client in (as_admin, as_clerk):
+        assert client.get(LIST, {"owner__password__startswith": "!"}).status_code in {302, 400}
+
+
+def test_boxes_and_links_of_rows_are_those_of_django(alice: User, admin_user: User, rf: RequestFactory) -> None:
+    file, request = shelf.add_file(alice, name='<b>&"quoted".txt'), rf.get(LIST)
+    request.user = admin_user
+    ours = FileAdmin(File, admin.site)
+    assert ours.action_checkbox(file) == admin.ModelAdmin.action_checkbox(ours, file)
+    rows = ours.get_changelist_instance(request)
+    assert rows.url_for_result(file) == reverse("admin:uploads_file_change", args=[file.pk])
+
+
+def test_the_list_costs_the_same_for_many_files(
+    alice: User, bob: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    shelf.add_file(alice)
+    as_admin.get(LIST)
+    with django_assert_num_queries(13) as few:
+        as_admin.get(LIST)
+    for owner in (alice, bob) * 10:
+        shelf.add_file(owner)
+    with django_assert_num_queries(len(few)):
+        as_admin.get(LIST)

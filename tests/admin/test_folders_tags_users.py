@@ -1,0 +1,290 @@
+"""Folders, tags and people in the admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.contrib.messages import get_messages
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from tests.conftest import signed_in
+from tests.support import shelf
+from tests.support.rows import plant
+from uploads import services
+from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, Tag, Tagging, apply_deltas
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+FOLDERS = "/admin/uploads/folder/"
+TAGS = "/admin/uploads/tag/"
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def listed(client: Client, **query: str) -> set[str]:
+    answer = client.get(FOLDERS, query)
+    assert answer.status_code == 200
+    return {folder.whole_path for folder in answer.context["cl"].result_list}
+
+
+def saved(
+    client: Client, folder: Folder | None, grants: list[tuple[Group, AccessLevel]] | None = None, **told: str
+) -> Any:
+    """Send the form of a folder, with the grants it is to have, none of which is there yet."""
+    rows = {"grants-TOTAL_FORMS": str(len(grants or [])), "grants-INITIAL_FORMS": "0"}
+    for number, (group, level) in enumerate(grants or []):
+        rows |= {f"grants-{number}-group": str(group.pk), f"grants-{number}-level": str(level)}
+    url = reverse("admin:uploads_folder_change", args=[folder.pk]) if folder else reverse("admin:uploads_folder_add")
+    return client.post(url, {"parent": "", **told, **rows})
+
+
+@pytest.fixture
+def as_clerk(roles: None) -> Client:
+    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
+
+
+# --- folders ----------------------------------------------------------------------------------
+
+
+def test_the_tree_is_walked_from_the_top_and_searched_everywhere(alice: User, as_admin: Client) -> None:
+    plant("Brand/Logos", alice)
+    plant("Press/Été", alice)
+    assert listed(as_admin) == listed(as_admin, inside="/") == {"Brand", "Press"}
+    assert listed(as_admin, inside="Brand") == {"Brand/Logos"}
+    assert listed(as_admin, q="ETE") == {"Press/Été"}
+    assert listed(as_admin, inside="No/Such") == set()
+
+
+def test_the_list_of_folders_costs_the_same_for_many(
+    alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    plant("one", alice)
+    as_admin.get(FOLDERS)
+    with django_assert_num_queries(11) as few:
+        as_admin.get(FOLDERS)
+    for number in range(20):
+        shelf.add_file(alice, folder=plant(f"more {number}", alice))
+    with django_assert_num_queries(len(few)):
+        as_admin.get(FOLDERS)
+
+
+def test_a_folder_is_made_renamed_and_moved_by_the_services(admin_user: User, as_admin: Client) -> None:
+    assert saved(as_admin, None, name="Brand").status_code == 302
+    assert saved(as_admin, None, name="Logos\u202e ", parent="Brand").status_code == 302
+    brand, logos = Folder.objects.order_by("pk")
+    assert (logos.name, logos.path, logos.created_by) == ("Logos", [brand.pk, logos.pk], admin_user)
+    assert saved(as_admin, logos, name="Signs", parent="").status_code == 302
+    logos.refresh_from_db()
+    assert (logos.name, logos.folded, logos.path) == ("Signs", "signs", [logos.pk])
+    acts = Event.objects.filter(folder_id=logos.pk).values_list("action", flat=True)
+    assert {Action.FOLDER, Action.ADMIN} <= set(acts)
+
+
+def test_a_removed_folders_name_can_be_had_again(admin_user: User, as_admin: Client) -> None:
+    folder = plant("Brand", admin_user)
+    folders.remove(folder, by=admin_user)
+    assert saved(as_admin, None, name="Brand").status_code == 302
+    assert Folder.objects.living().get().pk == folder.pk
+
+
+@pytest.mark.parametrize(
+    ("told", "field"),
+    [
+        ({"name": "Press"}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "x" * 256}, "name"),
+        ({"name": "a\x00b"}, "name"),
+        ({"name": "Brand/Signs"}, "name"),
+        ({"name": ".."}, "name"),
+        ({"name": "Brand", "parent": "Brand"}, "parent"),
+        ({"name": "Brand", "parent": "Brand/Logos"}, "parent"),
+        ({"name": "Brand", "parent": "No/Such"}, "parent"),
+        ({"name": "Brand", "parent": "x" * 9999}, "parent"),
+        ({"name": "Brand", "parent": "#9999999999999999999"}, "parent"),
+    ],
+)
+def test_a_folder_that_cannot_be_so_is_told_which_field(told: dict[str, str], field: str, as_admin: Client) -> None:
+    root = User.objects.get(username="root")
+    plant("Brand/Logos", root)
+    plant("Press", root)
+    before = list(Folder.objects.order_by("pk").values())
+    brand = Folder.objects.get(name="Brand")
+    answer = saved(as_admin, brand, None, **told)
+    assert (answer.status_code, list(answer.context["adminform"].form.errors)) == (200, [field])
+    assert list(Folder.objects.order_by("pk").values()) == before
+
+
+def test_access_is_given_to_groups_and_taken_back(admin_user: User, as_admin: Client) -> None:
+    folder, group = plant("Brand", admin_user), Group.objects.create(name="design")
+    assert saved(as_admin, folder, [(group, AccessLevel.MANAGE)], name="Brand", restricted="on").status_code == 302
+    folder.refresh_from_db()
+    assert (folder.restricted, folder.governor_id, Grant.objects.get().level) == (True, folder.pk, AccessLevel.MANAGE)
+    assert saved(as_admin, folder, name="Brand").status_code == 302
+    folder.refresh_from_db()
+    assert (folder.restricted, folder.governor_id, Grant.objects.exists()) == (False, None, False)
+
+
+def test_access_that_is_there_is_changed_row_by_row(admin_user: User, as_admin: Client) -> None:
+    folder, group, other = plant("Brand", admin_user), Group.objects.create(name="a"), Group.objects.create(name="b")
+    folders.set_access(folder, {group: AccessLevel.MANAGE, other: AccessLevel.VIEW}, by=admin_user)
+    rows: dict[str, str] = {"grants-TOTAL_FORMS": "2", "grants-INITIAL_FORMS": "2"}
+    for number, (grant, level) in enumerate(zip(folder.grants.order_by("group__name"), ["3", "2"], strict=True)):
+        rows |= {f"grants-{number}-{name}": str(value) for name, value in
+                 {"id": grant.pk, "folder": folder.pk, "group": grant.group_id, "level": level}.items()}  # fmt: skip
+    url = reverse("admin:uploads_folder_change", args=[folder.pk])
+    assert as_admin.post(url, {"name": "Brand", "parent": "", "restricted": "on", **rows}).status_code == 302
+    assert dict(folder.grants.values_list("group__name", "level")) == {"a": AccessLevel.MANAGE, "b": AccessLevel.UPLOAD}
+    before = Event.objects.filter(action=Action.ACCESS).count()
+    kept = {f"grants-{number}-id": str(grant.pk) for number, grant in enumerate(folder.grants.order_by("group__name"))}
+    as_admin.post(url, {"name": "Signs", "parent": "", "restricted": "on", **rows, **kept})
+    assert Event.objects.filter(action=Action.ACCESS).count() == before, "a new name is no new access"
+
+
+@pytest.mark.parametrize("restricted", [{"restricted": "on"}, {}])
+def test_access_that_locks_everybody_out_or_says_nothing_is_refused(
+    restricted: dict[str, str], admin_user: User, as_admin: Client
+) -> None:
+    folder, group = plant("Brand", admin_user), Group.objects.create(name="design")
+    answer = saved(as_admin, folder, [(group, AccessLevel.VIEW)], name="Brand", **restricted)
+    assert answer.status_code == 200
+    assert answer.context["errors"]
+    assert not Grant.objects.exists()
+
+
+def test_a_service_that_refuses_after_all_says_why(admin_user: User, as_admin: Client) -> None:
+    """As when a sibling of that name came between the check and the act."""
+    folder = plant("Brand", admin_user)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("uploads.admin.folders.FolderForm.clean", lambda form: form.cleaned_data)
+        plant("Press", admin_user)
+        answer = saved(as_admin, folder, name="Press")
+    assert answer.status_code == 302
+    assert "already" in str(next(iter(get_messages(answer.wsgi_request))))
+    assert Folder.objects.get(pk=folder.pk).name == "Brand"
+
+
+def test_emptied_folders_are_removed_and_full_ones_stay(alice: User, as_clerk: Client) -> None:
+    empty, full = plant("Empty/Below", alice), plant("Full", alice)
+    shelf.add_file(alice, folder=full)
+    chosen = {"action": "remove", "_selected_action": [str(empty.parent_id), str(full.pk), "nonsense"]}
+    page = as_clerk.post(FOLDERS, chosen)
+    assert page.status_code == 200
+    assert Folder.objects.living().count() == 3
+    as_clerk.post(FOLDERS, {**chosen, "confirmed": "yes"})
+    assert list(Folder.objects.living()) == [full]
+    assert as_clerk.post(reverse("admin:uploads_folder_delete", args=[full.pk]), {"post": "yes"}).status_code == 403
+
+
+def test_a_closed_folder_is_out_of_a_managers_reach(admin_user: User, as_clerk: Client) -> None:
+    folder = plant("Board", admin_user)
+    folders.set_access(folder, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
+    assert listed(as_clerk) == set()
+    assert as_clerk.get(reverse("admin:uploads_folder_change", args=[folder.pk])).status_code == 302
+    saved(as_clerk, folder, name="Mine")
+    folder.refresh_from_db()
+    assert folder.name == "Board"
+
+
+@pytest.mark.parametrize(
+    "query", [{"inside": "x" * 5000}, {"inside": "#"}, {"q": "\u202e%_'"}, {"p": "9" * 30}, {"o": "1.-2"}, {"x": "1"},
+              {"parent__name": "x"}, {"grants__group": "1"}, {"created_by__password__startswith": "p"}], ids=str
+)  # fmt: skip
+def test_nonsense_in_the_list_of_folders_breaks_nothing(query: dict[str, str], as_admin: Client) -> None:
+    assert as_admin.get(FOLDERS, query).status_code in {200, 302, 400}
+
+
+def test_a_folders_hostile_name_is_text(admin_user: User, as_admin: Client) -> None:
+    folder = plant(HOSTILE, admin_user)
+    shelf.add_file(admin_user, folder=folder)
+    apply_deltas()
+    for url in (FOLDERS, reverse("admin:uploads_folder_change", args=[folder.pk]), "/admin/uploads/file/",
+                "/admin/storage/", "/admin/uploads/event/"):  # fmt: skip
+        assert b"<img src=x" not in as_admin.get(url).content
+
+
+def test_a_file_too_deep_to_be_typed_is_edited_where_it_is(admin_user: User, as_admin: Client) -> None:
+    file = shelf.add_file(admin_user, folder=plant("/".join(["x" * 250] * 5), admin_user))
+    url = reverse("admin:uploads_file_change", args=[file.pk])
+    place = as_admin.get(url).context["adminform"].form.initial["folder"]
+    assert len(place) > 1_024
+    told = {"name": "new.txt", "visibility": "team", "tags": "", "folder": place}
+    assert as_admin.post(url, told).status_code == 302
+    assert (File.objects.get().name, File.objects.get().folder) == ("new.txt", file.folder)
+
+
+def test_ones_own_file_in_a_folder_closed_to_one_is_edited_where_it_is(admin_user: User, roles: None) -> None:
+    clerk = shelf.add_person("clerk", "managers", is_staff=True)
+    board = plant("Board", admin_user)
+    file = shelf.add_file(clerk, folder=board)
+    folders.set_access(board, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
+    url, told = reverse("admin:uploads_file_change", args=[file.pk]), {"name": "new.txt", "visibility": "team"}
+    kept = f"#{file.folder_id}"
+    assert signed_in(clerk).get(url).context["adminform"].form.initial["folder"] == kept
+    assert signed_in(clerk).post(url, {**told, "folder": f"{kept}0"}).status_code == 200
+    assert signed_in(clerk).post(url, {**told, "folder": kept}).status_code == 302
+    assert (File.objects.get().name, File.objects.get().folder) == ("new.txt", file.folder)
+
+
+# --- tags -------------------------------------------------------------------------------------
+
+
+def test_tags_show_on_how_many_files_they_are(alice: User, as_admin: Client) -> None:
+    services.tag_files([shelf.add_file(alice).pk, shelf.add_file(alice).pk], add=["Été"], by=alice)
+    apply_deltas()
+    (tag,) = as_admin.get(TAGS, {"q": "ete"}).context["cl"].result_list
+    assert (tag.name, tag.count) == ("Été", 2)
+    assert as_admin.get(TAGS, {"q": "winter"}).context["cl"].result_list == []
+
+
+def test_a_tag_is_renamed_but_not_into_another(as_admin: Client) -> None:
+    tag, _other = Tag.objects.create(name="Été"), Tag.objects.create(name="winter")
+    url = reverse("admin:uploads_tag_change", args=[tag.pk])
+    assert "already" in str(as_admin.post(url, {"name": "WINTER"}).context["adminform"].form.errors)
+    assert as_admin.post(url, {"name": "Summer"}).status_code == 302
+    tag.refresh_from_db()
+    assert (tag.name, tag.folded) == ("Summer", "summer")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 51, "a\x00b", "a,b"])
+def test_a_tag_that_is_none_is_refused(name: str, as_admin: Client) -> None:
+    assert as_admin.post(reverse("admin:uploads_tag_add"), {"name": name}).status_code == 200
+    assert not Tag.objects.exists()
+
+
+def test_deleting_a_tag_says_on_how_many_files_it_is_and_leaves_them(alice: User, as_clerk: Client) -> None:
+    services.tag_files([shelf.add_file(alice).pk], add=["gone"], by=alice)
+    apply_deltas()
+    url = reverse("admin:uploads_tag_delete", args=[Tag.objects.get().pk])
+    assert "1 file" in as_clerk.get(url).content.decode()
+    assert as_clerk.post(url, {"post": "yes"}).status_code == 302
+    assert (Tag.objects.count(), Tagging.objects.count(), File.objects.count()) == (0, 0, 1)
+    assert Event.objects.filter(action=Action.ADMIN, name="gone", detail__act="deleted").exists()
+
+
+# --- people -----------------------------------------------------------------------------------
+
+
+def test_people_are_listed_with_what_they_store(
+    alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    shelf.add_file(alice, b"x" * 1200)
+    as_admin.get("/admin/auth/user/")
+    with django_assert_num_queries(9) as few:
+        page = as_admin.get("/admin/auth/user/").content.decode()
+    assert "1\u00a0kB" in page
+    for number in range(20):
+        shelf.add_file(shelf.add_person(f"more{number}"))
+    with django_assert_num_queries(len(few)):
+        as_admin.get("/admin/auth/user/")
+
+
+def test_usage_says_what_may_be_stored(alice: User, as_clerk: Client) -> None:
+    shelf.add_file(alice)
+    page = as_clerk.get("/admin/uploads/usage/").content.decode()
+    assert "11\u00a0TB" in page
+    assert "owner=alice" in page
+    assert as_clerk.get(reverse("admin:uploads_usage_change", args=[alice.pk])).status_code == 200

@@ -1,0 +1,151 @@
+"""The site behind the shipped proxies: long names, long searches, and more people than the machine can serve."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import selectors
+import signal
+import socket
+import ssl
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+import yaml
+from django.contrib.auth.models import User
+from django.db import connection
+
+from amalga.local.processes import Daemon, free_port
+from tests.conftest import PROJECT, serving
+from tests.deploy.test_proxies import FRONTS
+from tests.support import proxies, shelf
+from tests.support.own_ca import Authority
+from tests.support.plain_form import Visitor
+from tests.support.proxies import Behind
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CROWD = 700
+ADDRESSES = 10
+SECONDS = 30
+LONG_NAME = "長い名前" * 62 + "帳.pptx"
+
+
+@pytest.fixture(scope="module")
+def behind(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    """One process with two threads: a machine that is soon too small."""
+    probes = f"127.0.0.1:{free_port()}"
+    variables = {"WEB_CONCURRENCY": "1", "WEB_THREADS": "2", "PROXY_COUNT": "1", "PROBE_BIND": probes}
+    with serving(tmp_path_factory.mktemp("proxied"), variables) as url:
+        yield Behind(f"127.0.0.1:{urlsplit(url).port}", probes)
+
+
+def cookies_of(behind: Behind, user: User) -> str:
+    return "; ".join(f"{name}={value}" for name, value in Visitor(f"http://{behind.web}", user).cookies.items())
+
+
+def get(url: str, path: str, cookies: str, authority: Authority) -> http.client.HTTPResponse:
+    trusted = ssl.create_default_context(cafile=str(authority.file))
+    return proxies.get(url, path, cookies=cookies, trusted=trusted, seconds=SECONDS)
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_download_with_a_long_name_passes_the_proxy(
+    name: str, behind: Behind, authority: Authority, tmp_path: Path, alice: User
+) -> None:
+    assert len(LONG_NAME) > 250
+    file = shelf.add_file(alice, name=LONG_NAME)
+    with FRONTS[name](tmp_path, behind, authority) as url:
+        answer = get(url, f"/files/{file.link}/download", cookies_of(behind, alice), authority)
+    assert (answer.status, len(answer.headers["Location"]) > 2000) == (302, True)
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_long_search_passes_the_proxy(
+    name: str, behind: Behind, authority: Authority, tmp_path: Path, alice: User
+) -> None:
+    """Each letter takes nine characters of the request line."""
+    path = f"/?q={quote('長' * 100)}&unknown={quote('長' * 750)}"
+    assert 7000 < len(path) < 8000
+    with FRONTS[name](tmp_path, behind, authority) as url:
+        assert get(url, path, cookies_of(behind, alice), authority).status == 200
+
+
+def test_web_server_of_compose_is_reached_by_its_sockets(
+    django_db_setup: None, authority: Authority, tmp_path: Path
+) -> None:
+    """Started with the variables of compose.yaml; only the folder of the sockets is another."""
+    told = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["web"]["environment"]
+    own = {name: told[name].replace("/run/amalga", str(tmp_path)) for name in ("GUNICORN_CMD_ARGS", "PROBE_BIND")}
+    database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    web = Daemon("web", tmp_path, mark="gunicorn", stop_signal=signal.SIGTERM)
+    command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn_conf.py"), "amalga.wsgi"]
+    web.start(command, env={**os.environ, **own, "DATABASE_URL": database, "PROXY_COUNT": "1"})
+    behind = Behind(f"unix:{tmp_path}/web.sock", f"unix:{tmp_path}/probes.sock")
+    try:
+        with proxies.caddy_of_compose(tmp_path, behind) as url:
+            end = time.monotonic() + SECONDS
+            while get(url, "/healthz", "", authority).status != 200:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            assert get(url, "/accounts/login/", "", authority).status == 200
+    finally:
+        web.stop()
+
+
+def test_crowd_is_served_as_far_as_it_goes_and_the_rest_is_told_to_come_back(
+    behind: Behind, authority: Authority, tmp_path: Path, alice: User
+) -> None:
+    for number in range(50):
+        shelf.add_file(alice, name=f"file {number}")
+    cookies = cookies_of(behind, alice)
+    asked = f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\nConnection: close\r\n\r\n".encode()
+    with proxies.nginx_in_container(tmp_path, behind) as url, ExitStack() as stack:
+        crowd = [stack.enter_context(asker(url, number, asked)) for number in range(CROWD)]
+        begun = time.monotonic()
+        with urllib.request.urlopen(f"{url}/healthz", timeout=SECONDS) as probe:
+            assert (probe.status, time.monotonic() - begun < 1) == (200, True)
+        answers = answers_to(crowd)
+        assert get(url, "/", cookies, authority).status == 200  # it is over at once
+    codes = Counter(int(answer.split()[1]) for answer in answers)
+    assert set(codes) == {200, 503}
+    assert codes[200] >= 256
+    refused = [answer for answer in answers if answer.startswith(b"HTTP/1.1 503")]
+    assert all(b"\r\nRetry-After: 5\r\n" in answer for answer in refused)
+    assert all(answer.endswith(b"</html>\n") for answer in answers if answer not in refused)
+    log = (tmp_path / "nginx" / "access.log").read_text()
+    assert len(re.findall(r" 503 \d+ [\d.]+ [0-9a-f]{32} busy$", log, re.MULTILINE)) == codes[503]
+
+
+def asker(url: str, number: int, request: bytes) -> socket.socket:
+    one = socket.socket()
+    one.settimeout(SECONDS)
+    one.bind((f"127.0.0.{2 + number % ADDRESSES}", 0))
+    one.connect(("127.0.0.1", urlsplit(url).port or 0))
+    one.sendall(request)
+    return one
+
+
+def answers_to(crowd: list[socket.socket]) -> list[bytes]:
+    got = dict.fromkeys(crowd, b"")
+    with selectors.DefaultSelector() as selector:
+        for each in crowd:
+            selector.register(each, selectors.EVENT_READ)
+        end = time.monotonic() + SECONDS
+        while selector.get_map() and time.monotonic() < end:
+            for key, _events in selector.select(timeout=1):
+                one: Any = key.fileobj
+                if chunk := one.recv(65536):
+                    got[one] += chunk
+                else:
+                    selector.unregister(one)
+    return list(got.values())

@@ -1,0 +1,100 @@
+"""A database that does not prove who it is gets no password of ours, and `doctor` says in one line what is wrong."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, connections
+
+from amalga.db import unpooled_connection
+from tests.support.own_ca import Authority
+from tests.support.postgres_front import PostgresFront
+from uploads.services.doctor import Level, database
+from uploads.services.doctor.database_connection import tls_verification_error
+from uploads.services.doctor.results import Deadline
+
+pytestmark = pytest.mark.django_db
+
+Serve = Callable[[ssl.SSLContext | None], None]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def serve(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """From here on our settings lead to the test database by TLS, as another host's would."""
+    settings = connection.settings_dict
+    behind = (settings["HOST"], int(settings["PORT"]))
+    with ExitStack() as stack:
+
+        def serve(context: ssl.SSLContext | None) -> None:
+            front = stack.enter_context(closing(PostgresFront(behind, context)))
+            proof = {"sslmode": "verify-full", "sslrootcert": str(authority.file)}
+            changed = {"HOST": "localhost", "PORT": front.port, "OPTIONS": {**settings["OPTIONS"], **proof}}
+            for name, value in changed.items():
+                monkeypatch.setitem(settings, name, value)
+
+        yield serve
+
+
+def first_line() -> tuple[Level, str]:
+    line, *_others = database.database_checks(Deadline(18))
+    return line.level, line.reason
+
+
+def test_a_server_that_proves_who_it_is_is_asked_by_tls(authority: Authority, serve: Serve) -> None:
+    serve(authority.server("localhost"))
+    with unpooled_connection() as opened:
+        assert opened.pgconn.ssl_in_use
+        assert opened.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_doctor_says_that_it_was_verified(authority: Authority, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(authority.server("localhost"))
+    with unpooled_connection() as opened, monkeypatch.context() as patched:
+        patched.setattr(connections["default"], "connection", opened)
+        (line,) = dict(database.CHECKS)["database TLS"]()
+    assert (line.level, line.reason) == (Level.OK, "in use; its certificate is verified")
+
+
+CASES: dict[str, tuple[Callable[[Authority], ssl.SSLContext | None], str]] = {
+    "by itself": (lambda it: it.server("localhost", signed=False), "its certificate is signed by itself alone"),
+    "other host": (lambda it: it.server("db.example.org"), "its certificate is for another host"),
+    "expired": (lambda it: it.server("localhost", expired=True), "its certificate has expired"),
+    "no tls": (lambda it: None, "it speaks no TLS"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_that_does_not_is_refused_and_told_in_one_line(case: str, authority: Authority, serve: Serve) -> None:
+    make, told = CASES[case]
+    serve(make(authority))
+    with pytest.raises(OperationalError), unpooled_connection():
+        pass
+    assert first_line() == (Level.FAIL, f"cannot be reached at localhost: {told}")
+
+
+def test_one_of_another_authority_is_refused(tmp_path: Path, serve: Serve) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    serve(Authority(elsewhere).server("localhost"))
+    assert first_line() == (Level.FAIL, "cannot be reached at localhost: its certificate is signed by nobody we know")
+
+
+def test_one_of_amazons_is_led_to_amazons_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        error = ssl.SSLCertVerificationError()
+        error.verify_code = 19
+        raise error
+
+    monkeypatch.setattr("uploads.services.doctor.database_connection._handshake", refused)
+    told = tls_verification_error({"HOST": "files.abc.eu-west-3.rds.amazonaws.com", "OPTIONS": {}})
+    assert told == ("its certificate is signed by Amazon's RDS", "name a file with Amazon's bundle by DATABASE_CA")

@@ -1,0 +1,128 @@
+"""The settings of delivery by CloudFront: all of them or none, a host of its own, and a key that is never told.
+And where a policy's reports go.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from django.core.exceptions import ImproperlyConfigured
+
+from tests.amalga.test_settings import read
+
+CLOUDFRONT_VARIABLES = ["CLOUDFRONT_DOMAIN", "CLOUDFRONT_KEY_ID", "CLOUDFRONT_PRIVATE_KEY"]
+
+Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+@functools.cache
+def made(bits: int) -> str:
+    return pem(rsa.generate_private_key(public_exponent=65537, key_size=bits))
+
+
+def pem(key: Private, passphrase: bytes = b"") -> str:
+    hidden = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden).decode()
+
+
+def all_three(**other: str) -> dict[str, str]:
+    return {
+        "CLOUDFRONT_DOMAIN": "d111111abcdef8.cloudfront.net",
+        "CLOUDFRONT_KEY_ID": "K2JCJMDEHXQW5F",
+        "CLOUDFRONT_PRIVATE_KEY": made(2048),
+        **other,
+    }
+
+
+def test_without_any_s3_delivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch)
+    assert settings["STORAGES"]["default"]["OPTIONS"] == {}
+    assert settings["CONTENT_ORIGINS"] == [settings["S3_ORIGIN"]]
+
+
+def test_content_comes_from_cloudfront_and_is_sent_to_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, **all_three())
+    policy = settings["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]
+    for name in ("img-src", "media-src", "frame-src"):
+        assert policy[name][-1] == "https://d111111abcdef8.cloudfront.net"
+        assert settings["S3_ORIGIN"] not in policy[name]
+    assert policy["connect-src"] == ["'self'", settings["S3_ORIGIN"]]
+
+
+def test_while_files_move_the_other_store_delivers_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = {"OTHER_S3_BUCKET": "old", "OTHER_S3_STORE_NAME": "old", "OTHER_S3_ENDPOINT": "https://s3.example.org"}
+    settings = read(monkeypatch, **all_three(), **other)
+    assert settings["CONTENT_ORIGINS"] == ["https://d111111abcdef8.cloudfront.net", "https://s3.example.org"]
+
+
+def test_a_key_may_stand_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_one_line = made(2048).replace("\n", "\\n")
+    settings = read(monkeypatch, **all_three(CLOUDFRONT_PRIVATE_KEY=in_one_line))
+    assert settings["STORAGES"]["default"]["OPTIONS"]["cloudfront_key"] == made(2048).strip()
+
+
+@pytest.mark.parametrize("missing", CLOUDFRONT_VARIABLES)
+def test_two_of_three_are_refused_by_the_name_of_the_third(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"^{missing} is not set"):
+        read(monkeypatch, **all_three(**{missing: " "}))
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["https://d1.cloudfront.net", "d1.cloudfront.net/x", "a b.net", "d1..net", "-a.net", "x" * 300 + ".net", "a.net:x",
+     "a.net;script-src *"],
+)  # fmt: skip
+def test_what_is_no_host_is_refused(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"CLOUDFRONT_DOMAIN.*takes a host"):
+        read(monkeypatch, **all_three(CLOUDFRONT_DOMAIN=domain))
+
+
+@pytest.mark.parametrize("domain", ["files.example.org", "FILES.example.org", "files.example.org:8443"])
+def test_content_has_a_host_of_its_own(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"CLOUDFRONT_DOMAIN.*ALLOWED_HOSTS"):
+        read(monkeypatch, **all_three(CLOUDFRONT_DOMAIN=domain))
+
+
+@pytest.mark.parametrize("key_id", ["k2jcjmdehxqw5f", "K2", "K2JCJMDEHXQW5F&x=1", "arn:aws:cloudfront"])
+def test_what_is_no_key_id_is_refused(key_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="CLOUDFRONT_KEY_ID"):
+        read(monkeypatch, **all_three(CLOUDFRONT_KEY_ID=key_id))
+
+
+@pytest.mark.parametrize("kind", ["nonsense", "half", "small", "curve", "hidden", "public"])
+def test_a_key_that_cloudfront_would_not_take_is_refused_and_not_told(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = good.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    keys = {
+        "nonsense": "a secret that is no key, however long it is and whatever it says",
+        "half": made(2048)[:400],
+        "small": made(1024),
+        "curve": pem(ec.generate_private_key(ec.SECP256R1())),
+        "hidden": pem(good, b"a passphrase"),
+        "public": public.decode(),
+    }
+    with pytest.raises(ImproperlyConfigured, match="CLOUDFRONT_PRIVATE_KEY is not usable") as told:
+        read(monkeypatch, **all_three(CLOUDFRONT_PRIVATE_KEY=keys[kind]))
+    assert keys[kind][-60:-30] not in str(told.value)
+    assert told.value.__cause__ is None
+
+
+def test_reports_go_where_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "report-uri" not in read(monkeypatch)["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]
+    address = "https://errors.example.org/api/1/security/?key=x"
+    policy = read(monkeypatch, CSP_REPORT_URI=address)["CONTENT_SECURITY_POLICY"]
+    assert policy["DIRECTIVES"]["report-uri"] == address
+
+
+@pytest.mark.parametrize("address", ["errors.example.org", "https://a.example/;script-src *", "https://a.example/, x",
+                                     "http://a.example/"])  # fmt: skip
+def test_an_address_that_would_end_or_weaken_the_policy_is_refused(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match="CSP_REPORT_URI"):
+        read(monkeypatch, CSP_REPORT_URI=address)

@@ -1,0 +1,132 @@
+"""One Postgres takes over from another, behind the same name: nobody restarts anything."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+
+from tests.conftest import serving
+from tests.ops.test_outages import Call
+from tests.support import shelf
+from tests.support.clusters import Standby, until
+from tests.support.plain_form import Visitor
+from tests.support.proxy import Proxy
+from tests.support.senders import sha256
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BACK_SECONDS = 5
+THREADS = 8
+
+
+@dataclass
+class Cluster:
+    """Two servers and the name that leads to one of them, as a proxy plays it."""
+
+    first: Standby
+    second: Standby
+    name: Proxy
+    log: Path
+    alice: Visitor
+
+    def switch(self) -> None:
+        """What the provider does: the other one takes over, and the name leads to it from now on."""
+        self.second.promote()
+        self.name.behind = ("127.0.0.1", self.second.port)
+
+    def write(self) -> int:
+        item = {"token": str(uuid.uuid4()), "name": "new.txt", "size": 5, "sha256": sha256(b"hello")}
+        return Call("POST", "/uploads/", {"files": [item]}).by(self.alice).status
+
+    def read(self) -> str:
+        answer, page = self.alice.ask("GET", "/")
+        return page.decode() if answer.status == 200 else str(answer.status)
+
+
+@pytest.fixture
+def cluster(alice: User, tmp_path: Path) -> Iterator[Cluster]:
+    shelf.add_file(alice, name="before.txt")
+    signed_in = Visitor("http://localhost", alice)
+    first = Standby(tmp_path / "first")
+    first.catch_up()
+    first.promote()
+    second = Standby(tmp_path / "second", of=first)
+    name = Proxy("127.0.0.1", first.port)
+    with serving(tmp_path, {"WEB_CONCURRENCY": "1"}, database_port=name.port) as url:
+        visitor = Visitor(url)
+        visitor.cookies |= signed_in.cookies
+        yield Cluster(first, second, name, tmp_path / "web.log", visitor.open_form())
+    name.close()
+    second.stop()
+    first.stop()
+
+
+def caught_up(cluster: Cluster) -> None:
+    number = cluster.first.ask("SELECT pg_current_wal_insert_lsn()")
+    until(lambda: cluster.second.ask(f"SELECT pg_last_wal_replay_lsn() >= '{number}'"))
+
+
+def turn_read_only(server: Standby) -> None:
+    server.ask("ALTER SYSTEM SET default_transaction_read_only = on")
+    server.ask("SELECT pg_reload_conf()")
+
+
+def test_an_old_primary_that_lives_on_read_only_is_left(cluster: Cluster) -> None:
+    """Its connections are open, and it would go on to answer: with what was, and to no writes."""
+    assert [cluster.write() for _ in range(4)] == [200] * 4
+    caught_up(cluster)
+    turn_read_only(cluster.first)
+    cluster.switch()
+    cluster.second.ask("UPDATE uploads_file SET name = 'after.txt', folded = 'after.txt' WHERE name = 'before.txt'")
+    assert [cluster.write() for _ in range(4)] == [200] * 4
+    assert "after.txt" in cluster.read()
+    assert cluster.second.ask("SELECT count(*) FROM uploads_file WHERE name = 'new.txt'") == 8
+    assert cluster.first.ask("SELECT count(*) FROM uploads_file WHERE name = 'new.txt'") == 4
+
+
+@pytest.mark.faults
+def test_a_primary_that_dies_under_load_costs_no_more_than_the_break(cluster: Cluster) -> None:
+    told: dict[str, Counter[int]] = {"away": Counter(), "back": Counter()}
+    phase, stop = ["away"], threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            told[phase[0]][cluster.write()] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    cluster.first.kill()
+    time.sleep(1)
+    cluster.switch()
+    until(lambda: cluster.write() == 200, seconds=BACK_SECONDS)
+    time.sleep(1)  # what was asked before that
+    phase[0] = "back"
+    time.sleep(2)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert set(told["away"]) == {200, 503}
+    assert set(told["back"]) == {200}
+    assert len(re.findall("Booting worker", cluster.log.read_text())) == 1
+
+
+@pytest.mark.faults
+def test_what_was_acknowledged_on_the_old_one_is_on_the_new_one(cluster: Cluster) -> None:
+    """As far as the standby had it: that is what a failover of Multi-AZ, which waits for it, keeps."""
+    written = sum(cluster.write() == 200 for _ in range(10))
+    caught_up(cluster)
+    cluster.first.kill()
+    cluster.switch()
+    until(lambda: cluster.write() == 200, seconds=BACK_SECONDS)
+    assert cluster.second.ask("SELECT count(*) FROM uploads_file WHERE name = 'new.txt'") == written + 1

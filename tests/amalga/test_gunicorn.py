@@ -1,0 +1,90 @@
+"""gunicorn's settings follow the machine, and what is not usable stops the start."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amalga import capacity
+from tests.amalga.test_settings import read
+from tests.conftest import PROJECT
+
+GIB = 1024**3
+
+
+def gunicorn() -> dict[str, Any]:
+    return runpy.run_path(str(PROJECT / "amalga" / "gunicorn_conf.py"))
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of eight processors and 64 GiB that limits nothing yet."""
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 64 * GIB // 4096}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "sysconf", lambda name: pages[name])
+    return tmp_path
+
+
+def test_a_process_for_each_processor(kernel: Path) -> None:
+    assert capacity.worker_count(kernel) == 8
+
+
+@pytest.mark.parametrize(("told", "processes"), [("400000 100000", 4), ("150000 100000", 2), ("25000 100000", 2),
+                                                 ("max 100000", 8), ("nonsense", 8)])  # fmt: skip
+def test_a_container_has_its_share_of_the_processors(told: str, processes: int, kernel: Path) -> None:
+    (kernel / "cpu.max").write_text(f"{told}\n")
+    assert capacity.worker_count(kernel) == processes
+
+
+@pytest.mark.parametrize(("quota", "processes"), [("300000", 3), ("-1", 8)])
+def test_so_it_has_under_the_first_cgroups(quota: str, processes: int, kernel: Path) -> None:
+    (kernel / "cpu").mkdir()
+    (kernel / "cpu" / "cpu.cfs_quota_us").write_text(quota)
+    (kernel / "cpu" / "cpu.cfs_period_us").write_text("100000")
+    assert capacity.worker_count(kernel) == processes
+
+
+@pytest.mark.parametrize(("mebibytes", "processes"), [(4096, 8), (1024, 5), (512, 2), (256, 1), (64, 1)])
+def test_memory_limits_them_as_well(mebibytes: int, processes: int, kernel: Path) -> None:
+    (kernel / "memory.max").write_text(str(mebibytes * capacity.MIB))
+    assert capacity.worker_count(kernel) == processes
+    (kernel / "memory.max").write_text("max")
+    assert capacity.worker_count(kernel) == 8
+
+
+def test_who_knows_better_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "5")
+    monkeypatch.setenv("WEB_THREADS", "3")
+    assert (gunicorn()["workers"], gunicorn()["threads"]) == (5, 3)
+    settings = read(monkeypatch, WEB_CONCURRENCY="5", WEB_THREADS="3")
+    assert (settings["WEB_CONCURRENCY"], settings["WEB_THREADS"]) == (5, 3)
+
+
+@pytest.mark.parametrize("name", ["WEB_CONCURRENCY", "WEB_THREADS"])
+@pytest.mark.parametrize("value", ["0", "-1", "1001", "two", "1.5", "9" * 30])
+def test_a_number_that_makes_no_sense_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=name):
+        gunicorn()
+
+
+def test_the_settings_and_gunicorn_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+    monkeypatch.delenv("WEB_THREADS", raising=False)
+    settings, served = read(monkeypatch), gunicorn()
+    assert (settings["WEB_CONCURRENCY"], settings["WEB_THREADS"]) == (served["workers"], served["threads"])
+
+
+def test_processes_are_replaced_each_at_another_moment() -> None:
+    served = gunicorn()
+    assert served["preload_app"]
+    assert served["max_requests"] > 0
+    assert served["max_requests_jitter"] >= served["max_requests"] / 10
+
+
+def test_open_connections_fit_into_the_files_that_a_process_may_open() -> None:
+    assert gunicorn()["worker_connections"] + 100 < 1024

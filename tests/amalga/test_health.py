@@ -1,0 +1,194 @@
+"""What balancers are told: whether this process lives, and whether people should be sent to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import urllib3
+from django.db import connection
+from django.test import Client
+from pytest_django import Settings
+
+from tests.conftest import serving
+from tests.support import fronts
+from tests.support.proxy import Mode, Proxy
+from uploads import s3
+from uploads.services import health
+from uploads.services.health import Check
+
+pytestmark = pytest.mark.django_db
+
+BALANCER = {"Host": "10.0.1.17:8000"}
+DATABASES_TURN = 5  # seconds: what a balancer waits at most
+
+
+@pytest.fixture(autouse=True)
+def nobody_asked_yet() -> Iterator[None]:
+    health.clear_cache()
+    yield
+    health.clear_cache()
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[fronts.Front]:
+    """A front between the app and its store."""
+    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        yield front
+    s3.reset()
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy that fresh connections go through; those that are open stay as they are."""
+    params = connection.get_connection_params()
+    proxy = Proxy(params["host"], int(params["port"]))
+    for name, value in {"HOST": "127.0.0.1", "PORT": proxy.port}.items():
+        monkeypatch.setitem(connection.settings_dict, name, value)
+    yield proxy
+    proxy.close()
+
+
+def asked(client: Client, path: str = "/readyz") -> tuple[int, Any]:
+    answer = client.get(path, headers=BALANCER)
+    return answer.status_code, answer.json()
+
+
+# --- /healthz ---------------------------------------------------------------------------------
+
+
+def test_healthz_asks_nobody(client: Client, django_assert_num_queries: Any, store: fronts.Front) -> None:
+    with django_assert_num_queries(0):
+        answer = client.get("/healthz", headers=BALANCER)
+    assert (answer.status_code, answer.content, store.seen) == (200, b"ok\n", [])
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_balancer_needs_no_name_no_tls_and_no_login(path: str, client: Client, settings: Settings) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    answer = client.get(path, headers=BALANCER)
+    assert answer.status_code == 200
+    assert "Set-Cookie" not in answer.headers
+    assert client.get("/", headers=BALANCER).status_code in {301, 400}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_are_only_read_and_never_kept(path: str, client: Client) -> None:
+    assert client.post(path, headers=BALANCER).status_code == 405
+    assert client.head(path, headers=BALANCER).status_code == 200
+    answer = client.get(path, headers=BALANCER)
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_what_only_begins_like_a_probe_is_a_page(client: Client) -> None:
+    assert client.get("/healthz/").status_code == 404
+    assert client.get("/healthz", headers={"Host": "evil.example"}).content == b"ok\n"
+
+
+# --- /readyz ----------------------------------------------------------------------------------
+
+
+def test_all_is_well(client: Client) -> None:
+    assert asked(client) == (200, {"status": "ready", "database": "ok", "store": "ok"})
+
+
+@pytest.mark.parametrize("mode", ["refuse", "hang", "reset"])
+def test_a_database_that_takes_no_connection_is_told_in_time(client: Client, database: Proxy, mode: Mode) -> None:
+    began = time.monotonic()
+    with database.being(mode):
+        answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+    assert answer.headers["Retry-After"] == "5"
+    assert time.monotonic() - began < DATABASES_TURN
+
+
+def test_an_open_connection_that_works_proves_nothing(client: Client, database: Proxy) -> None:
+    """The request's own connection stayed green in an outage elsewhere: O1."""
+    with connection.cursor() as cursor, database.being("refuse"):
+        assert asked(client)[0] == 503
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+
+
+def test_when_connections_are_exhausted_nobody_is_sent_here(client: Client) -> None:
+    with ExitStack() as held:
+        params = {**connection.get_connection_params(), "connect_timeout": 2}
+        with suppress(psycopg.OperationalError):
+            while True:
+                held.enter_context(psycopg.connect(**params))
+        assert asked(client)[0] == 503
+    time.sleep(health.CACHE_SECONDS)
+    assert asked(client)[0] == 200
+
+
+def test_a_replica_in_the_primarys_place_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "check_database", lambda: Check.READ_ONLY)
+    assert asked(client) == (200, {"status": "degraded", "database": "read only", "store": "ok"})
+
+
+@pytest.mark.parametrize("fault", ["503", "broken", "page 502", "hang"])
+def test_a_store_that_is_away_is_told_and_people_come_anyway(fault: str, client: Client, store: fronts.Front) -> None:
+    store.rules["*"] = store.hang if fault == "hang" else fronts.FAULTS[fault]
+    began = time.monotonic()
+    assert asked(client) == (200, {"status": "degraded", "database": "ok", "store": "away"})
+    assert time.monotonic() - began < DATABASES_TURN
+
+
+def test_a_store_that_gives_no_list_answers(client: Client, store: fronts.Front) -> None:
+    """Without the right to list, what is not there is forbidden."""
+    store.rules["*"] = fronts.status(403, "AccessDenied")
+    assert asked(client)[1]["store"] == "ok"
+
+
+def test_a_crowd_of_probes_costs_one_connection(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Check] = []
+
+    def slowly() -> Check:
+        time.sleep(0.1)
+        opened.append(Check.OK)
+        return Check.OK
+
+    monkeypatch.setattr(health, "check_database", slowly)
+    crowd = [threading.Thread(target=health.readiness) for _ in range(20)]
+    for one in crowd:
+        one.start()
+    for one in crowd:
+        one.join()
+    assert opened == [Check.OK]
+
+
+def test_readyz_tells_nothing_of_our_insides(client: Client, database: Proxy) -> None:
+    with database.being("refuse"):
+        answer = client.get("/readyz")
+    assert set(answer.json()) == {"status", "database", "store"}
+    assert str(database.port).encode() not in answer.content
+
+
+# --- the server -------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_server_whose_database_goes_away_lives_and_is_not_ready(tmp_path: Path) -> None:
+    params = connection.get_connection_params()
+    proxy = Proxy(params["host"], int(params["port"]))
+    ask = urllib3.PoolManager(timeout=DATABASES_TURN, retries=False)
+    try:
+        with serving(tmp_path, {}, database_port=proxy.port) as site:
+            assert ask.request("GET", f"{site}/readyz", headers=BALANCER).status == 200
+            with proxy.being("refuse"):
+                assert ask.request("GET", f"{site}/healthz", headers=BALANCER).status == 200
+                time.sleep(health.CACHE_SECONDS)
+                assert ask.request("GET", f"{site}/readyz", headers=BALANCER).status == 503
+            time.sleep(health.CACHE_SECONDS)
+            assert ask.request("GET", f"{site}/readyz", headers=BALANCER).status == 200
+    finally:
+        proxy.close()

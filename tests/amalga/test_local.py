@@ -1,0 +1,269 @@
+"""`python -m amalga.local`: its servers, its exit codes, and what it leaves behind, which is nothing."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import stat
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from django.core import management
+
+from amalga.local import bootstrap, programs
+from amalga.local.backends import Postgres
+from amalga.local.processes import StartupError
+from tests.support.laptops import CONNECT, PORTS, SECONDS, WHO, Laptop
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Iterator[Laptop]:
+    laptop = Laptop(tmp_path / "local")
+    yield laptop
+    laptop.close()
+    assert laptop.processes() == []
+
+
+def wait_until(true: Callable[[], bool], *, seconds: float = SECONDS) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_command_gets_variables_that_work(laptop: Laptop) -> None:
+    store = (
+        "import os, boto3; s3 = boto3.client('s3'); bucket = os.environ['AWS_STORAGE_BUCKET_NAME'];"
+        "s3.put_object(Bucket=bucket, Key='f/1', Body=b'hello');"
+        "print(s3.get_object(Bucket=bucket, Key='f/1')['Body'].read())"
+    )
+    assert laptop.python(store) == "b'hello'"
+    assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
+
+
+def test_the_next_run_finds_the_data(laptop: Laptop) -> None:
+    laptop.python(CONNECT + "db.execute('CREATE TABLE kept AS SELECT 42 AS answer')")
+    assert laptop.python(CONNECT + "print(db.execute('TABLE kept').fetchone()[0])") == "42"
+
+
+@pytest.mark.timeout(300)
+def test_first_start_serves_the_site_and_the_next_one_finds_its_administrator(laptop: Laptop) -> None:
+    """What `make run` does: migrations, static files, the first administrator, gunicorn and a worker."""
+    ready = f"http://127.0.0.1:{laptop.ports['PORT']}/readyz"
+    for _start in range(2):
+        server = laptop.start("--serve")
+        wait_until(lambda: answers(ready), seconds=120)
+        password = (laptop.folder / "admin-password").read_text().strip()
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=SECONDS)
+        assert laptop.processes() == []
+    who = "import django; django.setup(); from django.contrib.auth import authenticate; "
+    code = f"import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'amalga.settings'; {who}"
+    code += f"print(authenticate(None, username='admin', password={password!r}))"
+    assert laptop.python(code) == "admin"
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def test_an_ephemeral_run_leaves_nothing(laptop: Laptop) -> None:
+    laptop.python(CONNECT, "--ephemeral")
+    assert laptop.processes() == []
+    assert list((laptop.folder / "throwaway").iterdir()) == []
+
+
+def test_an_ephemeral_run_cleans_up_after_one_that_was_killed(laptop: Laptop) -> None:
+    killed = laptop.staying("--ephemeral")
+    killed.kill()
+    killed.wait()
+    laptop.python(CONNECT, "--ephemeral")
+    assert laptop.processes() == []
+    assert list((laptop.folder / "throwaway").iterdir()) == []
+
+
+@pytest.mark.parametrize(("command", "code"), [("exit 7", 7), ("exit 0", 0), ("kill -TERM $$", 128 + signal.SIGTERM)])
+def test_the_exit_code_is_passed_on(laptop: Laptop, command: str, code: int) -> None:
+    assert laptop.run("sh", "-c", command).returncode == code
+
+
+def test_an_unknown_command_is_named(laptop: Laptop) -> None:
+    done = laptop.run("no-such-program")
+    assert done.returncode == 127
+    assert "no-such-program" in done.stderr
+
+
+@pytest.mark.parametrize("variable", PORTS)
+def test_a_taken_port_is_one_clear_line(laptop: Laptop, variable: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        laptop.ports[variable] = stranger.getsockname()[1]
+        done = laptop.run("--serve") if variable == "PORT" else laptop.run("true")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"Port {laptop.ports[variable]} is taken" in done.stderr
+    assert f"{variable}=" in done.stderr
+    assert laptop.processes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_command_and_then_the_servers(laptop: Laptop, number: signal.Signals) -> None:
+    process = laptop.staying()
+    process.send_signal(number)
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == 128 + number
+    assert laptop.processes() == []
+
+
+def test_after_a_kill_the_next_run_works_and_finds_its_data(laptop: Laptop) -> None:
+    laptop.python(CONNECT + "db.execute('CREATE TABLE kept AS SELECT 42 AS answer')")
+    killed = laptop.staying()
+    killed.kill()
+    killed.wait()
+    assert laptop.python(CONNECT + "print(db.execute('TABLE kept').fetchone()[0])") == "42"
+
+
+def test_parts_of_uploads_that_a_kill_left_are_removed(laptop: Laptop) -> None:
+    killed = laptop.staying()
+    leftover = laptop.folder / "s3" / "amalga" / ".rclone_temp_multipart_1"
+    leftover.write_bytes(b"half a part")
+    killed.kill()
+    killed.wait()
+    laptop.python("pass")
+    assert not leftover.exists()
+
+
+def test_a_second_command_uses_the_servers_of_the_first(laptop: Laptop) -> None:
+    laptop.staying()
+    assert laptop.python(WHO) == laptop.python(WHO)
+
+
+def test_who_is_left_takes_the_servers_over(laptop: Laptop) -> None:
+    first, second = laptop.staying(), laptop.staying()
+    first.terminate()
+    first.wait()
+    before = laptop.python(WHO)
+    assert second.poll() is None
+    assert laptop.python(WHO) == before
+
+
+@pytest.mark.parametrize("server", ["postgres", "s3"])
+def test_a_server_that_dies_is_started_again(laptop: Laptop, server: str) -> None:
+    laptop.staying()
+    pid_file = laptop.folder / f"{server}.pid"
+    pid = int(pid_file.read_text())
+    psutil.Process(pid).kill()
+    wait_until(lambda: pid_file.exists() and pid_file.read_text() not in ("", str(pid)))
+    assert laptop.python(CONNECT + "print('here')") == "here"
+
+
+def test_only_its_owner_reads_a_secret(laptop: Laptop) -> None:
+    laptop.python("pass")
+    for name in ("secret-key", "s3-key", "postgres/password"):
+        assert stat.S_IMODE((laptop.folder / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(laptop.folder.stat().st_mode) == 0o700
+
+
+def test_no_secret_stands_on_a_command_line(laptop: Laptop) -> None:
+    laptop.staying()
+    shown = " ".join(laptop.processes())
+    for name in ("secret-key", "postgres/password"):
+        assert (laptop.folder / name).read_text() not in shown
+    assert (laptop.folder / "s3-key").read_text().split(",")[1] not in shown
+
+
+@pytest.fixture
+def earlier(laptop: Laptop) -> Laptop:
+    """As earlier versions left it: the application's role is the superuser, and owns what others made of it."""
+    laptop.folder.mkdir(mode=0o700)
+    kind = Postgres(laptop.folder, throwaway=False)
+    kind.prepare(after_crash=False)
+    port = laptop.ports["LOCAL_POSTGRES_PORT"]
+    kind.start(port)
+    try:
+        wait_until(lambda: works(kind._url(port, "postgres"), "CREATE DATABASE amalga"))
+        assert works(kind._url(port, "amalga"), EARLIER)
+    finally:
+        kind.daemon.stop()
+    return laptop
+
+
+EARLIER = """
+CREATE EXTENSION pg_trgm;
+CREATE TABLE kept (id bigint GENERATED ALWAYS AS IDENTITY, name text);
+CREATE INDEX ON kept USING gin (name gin_trgm_ops);
+CREATE SEQUENCE numbers;
+CREATE VIEW seen AS SELECT name FROM kept;
+CREATE FUNCTION answer() RETURNS int LANGUAGE sql AS 'SELECT 42';
+INSERT INTO kept (name) VALUES ('a file');
+"""
+
+
+def works(url: str, statements: str) -> bool:
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(statements)
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_a_database_of_an_earlier_version_belongs_to_a_role_without_more_rights(earlier: Laptop) -> None:
+    statements = [
+        "ALTER TABLE kept ADD COLUMN more text",
+        "INSERT INTO kept (name) VALUES ('another')",
+        "ALTER SEQUENCE numbers RESTART",
+        "CREATE OR REPLACE VIEW seen AS SELECT name, id FROM kept",
+        "CREATE OR REPLACE FUNCTION answer() RETURNS int LANGUAGE sql AS 'SELECT 43'",
+        "CREATE EXTENSION IF NOT EXISTS pg_trgm",
+        "ALTER DATABASE amalga SET work_mem = '8MB'",
+    ]
+    kept = "SELECT kept.name, rolsuper FROM kept, pg_roles WHERE rolname = current_user"
+    code = f"print(db.execute({kept!r}).fetchall()); [db.execute(statement) for statement in {statements!r}]"
+    assert earlier.python(CONNECT + code) == "[('a file', False)]"
+
+
+def test_a_database_of_an_earlier_version_that_was_never_made_is_made(laptop: Laptop) -> None:
+    laptop.folder.mkdir(mode=0o700)
+    Postgres(laptop.folder, throwaway=False).prepare(after_crash=False)
+    assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
+
+
+def test_nobody_signs_in_as_the_superuser(laptop: Laptop) -> None:
+    attempt = "os.environ['DATABASE_URL'].replace('//amalga:', '//postgres:')"
+    done = laptop.run(laptop.interpreter, "-c", f"import os, psycopg; psycopg.connect({attempt})")
+    assert "password authentication failed" in done.stderr
+
+
+def test_the_role_of_the_application_has_no_right_beyond_its_database(laptop: Laptop) -> None:
+    rights = "rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
+    asked = f"SELECT {rights} FROM pg_roles WHERE rolname = current_user"
+    assert laptop.python(f"{CONNECT}print(set(db.execute('{asked}').fetchone()))") == "{False}"
+
+
+@pytest.mark.django_db
+def test_a_second_start_prepares_only_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "PROJECT", tmp_path)
+    for name in ("postgres", "staticfiles"):
+        (tmp_path / name).mkdir()
+    # the tables of the tests are there, and the static files are those of all tests
+    monkeypatch.setattr(management, "call_command", lambda *_args, **_options: None)
+    bootstrap.prepare(tmp_path, own_bucket=False)
+    assert bootstrap.is_prepared(tmp_path, own_bucket=False)
+    assert not bootstrap.is_prepared(tmp_path, own_bucket=True)  # its bucket has no marker
+    (tmp_path / "requirements.txt").write_text("Django==6.0\n")
+    assert not bootstrap.is_prepared(tmp_path, own_bucket=False)
+
+
+def test_a_path_that_a_shell_would_read_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "installed_programs", lambda: Path("/home/$ale/bin"))
+    with pytest.raises(StartupError, match="clone into another folder"):
+        programs.own_programs()

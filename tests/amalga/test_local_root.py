@@ -1,0 +1,246 @@
+"""`python -m amalga.local` started by root, as in a container: where it runs, and with what rights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from amalga.local import programs
+from amalga.local.processes import StartupError
+from amalga.local.programs import COPIES, PROGRAMS, UnprivilegedUser, programs_for
+from tests.support.laptops import CONNECT, WHO, Laptop, make_clone
+
+NOBODY = UnprivilegedUser()
+# It keeps the right to read: the Python of a developer may lie in a closed folder.
+AS_NOBODY = ("setpriv", f"--reuid={NOBODY.uid}", f"--regid={NOBODY.gid}", "--clear-groups",
+             "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search", "--")  # fmt: skip
+SUPERUSER = CONNECT.replace("DATABASE_URL", "LOCAL_SUPERUSER_URL")
+SHADOW = "\ntry: db.execute(\"SELECT pg_read_file('/etc/shadow')\")\nexcept psycopg.Error as error: print(error)"
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In a folder that only root may enter, with letters that Makefiles and shells trip over."""
+    folder = tmp_path_factory.mktemp("root") / "Amalga's files, Привет 文件"
+    make_clone(folder)
+    return folder
+
+
+@pytest.fixture
+def laptop(clone: Path, tmp_path: Path) -> Iterator[Laptop]:
+    laptop = Laptop(tmp_path / "local", python=clone / ".venv/bin/python", cwd=clone)
+    yield laptop
+    laptop.close()
+    assert laptop.processes() == []
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder of root's that everybody may enter."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def out_of_reach(clone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The programs of the clone."""
+    (folder,) = (clone / ".venv/lib").glob(f"python*/site-packages/{PROGRAMS}")
+    monkeypatch.setattr(programs, "installed_programs", lambda: folder)
+    return folder
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# --- a folder that only root may enter ----------------------------------------------------------
+
+
+def test_in_a_closed_folder_the_servers_start_and_it_stays_closed(laptop: Laptop, clone: Path) -> None:
+    closed = clone.parents[1]
+    assert mode(closed) == 0o700
+    assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
+    assert laptop.python(CONNECT + "print(db.execute('SELECT 2').fetchone()[0])", "--ephemeral") == "2"
+    assert (mode(closed), mode(laptop.folder), mode(laptop.folder / "postgres")) == (0o700, 0o700, 0o700)
+
+
+def test_postgres_has_no_capability_and_nothing_of_roots(laptop: Laptop) -> None:
+    laptop.staying()
+    status = Path("/proc", (laptop.folder / "postgres.pid").read_text(), "status").read_text()
+    told = {name: value.split() for name, _, value in (line.partition(":") for line in status.splitlines())}
+    for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(told[capabilities][0], 16) == 0
+    assert set(told["Uid"]) == {str(NOBODY.uid)}
+    assert set(told["Gid"]) == {str(NOBODY.gid)}
+    assert (told["Groups"], told["NoNewPrivs"]) == ([], ["1"])
+
+
+@pytest.mark.parametrize(
+    ("role", "refusal"),
+    [(CONNECT, "permission denied for function pg_read_file"), (SUPERUSER, "Permission denied")],
+)
+def test_no_role_reads_what_root_alone_may_read(laptop: Laptop, role: str, refusal: str) -> None:
+    assert refusal in laptop.python(role + SHADOW, "--ephemeral")
+
+
+def test_a_program_of_the_superuser_plants_nothing_beside_the_data(laptop: Laptop) -> None:
+    plant = "CREATE TEMP TABLE said (line text); COPY said FROM PROGRAM 'touch ../planted 2>&1; true'"
+    said = laptop.python(f'{SUPERUSER}db.execute("{plant}"); print(db.execute("TABLE said").fetchall())', "--ephemeral")
+    assert "Permission denied" in said
+
+
+def test_what_an_earlier_version_gave_away_is_taken_back(laptop: Laptop) -> None:
+    laptop.python(CONNECT + "db.execute('CREATE TABLE kept AS SELECT 42 AS answer')")
+    for path in (laptop.folder / "postgres", laptop.folder / "postgres/password"):
+        NOBODY.take_ownership(path)
+    assert laptop.python(CONNECT + "print(db.execute('TABLE kept').fetchone()[0])") == "42"
+    assert (laptop.folder / "postgres").stat().st_uid == 0
+    assert (laptop.folder / "postgres/password").stat().st_uid == 0
+
+
+def test_data_of_roots_is_one_line_that_says_what_to_do(laptop: Laptop) -> None:
+    laptop.python("pass")
+    data = laptop.folder / "postgres/data"
+    os.chown(data, 0, 0)
+    done = laptop.run("true")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"chown -R nobody '{data}'" in done.stderr
+
+
+def test_without_the_right_to_become_another_user_it_is_one_line(laptop: Laptop) -> None:
+    laptop.before = ("setpriv", "--bounding-set=-setuid,-setgid", "--")
+    done = laptop.run("true")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "start it as an ordinary user" in done.stderr
+
+
+def test_without_the_right_to_give_up_rights_for_good_the_servers_start(laptop: Laptop) -> None:
+    laptop.before = ("setpriv", "--bounding-set=-setpcap", "--")
+    assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
+
+
+def test_an_ordinary_user_whose_home_is_read_only_gets_both_servers(clone: Path, place: Path) -> None:
+    own = place / "own"
+    shutil.copytree(clone, own, symlinks=True)
+    subprocess.run(["chown", "-R", f"{NOBODY.uid}:{NOBODY.gid}", own], check=True)
+    laptop = Laptop(own / ".local", python=own / ".venv/bin/python", home=place, cwd=own, before=AS_NOBODY)
+    try:
+        for options in ((), ("--ephemeral",)):
+            done = laptop.run(*options, "sh", "-c", 'exec "$0" -c "$1"', laptop.interpreter, WHO)
+            assert done.returncode == 0, done.stderr
+    finally:
+        laptop.close()
+    assert laptop.processes() == []
+
+
+# --- the copy of the programs -------------------------------------------------------------------
+
+
+def test_programs_in_reach_are_not_copied(out_of_reach: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_reach = programs_for(NOBODY, (place,))
+    monkeypatch.setattr(programs, "installed_programs", lambda: in_reach)
+    assert programs_for(NOBODY, ()) == in_reach
+
+
+def test_a_copy_is_made_once(out_of_reach: Path, place: Path) -> None:
+    first = programs_for(NOBODY, (place,))
+    before = (first / "postgres").stat().st_ino
+    assert programs_for(NOBODY, (place,)) == first
+    assert (first / "postgres").stat().st_ino == before
+    assert NOBODY.can_run(first / "initdb", "--version")
+
+
+def test_no_other_user_can_change_a_copy(out_of_reach: Path, place: Path) -> None:
+    before = os.umask(0)
+    try:
+        programs_for(NOBODY, (place,))
+    finally:
+        os.umask(before)
+    for path in (place / COPIES).rglob("*"):
+        assert path.stat().st_uid == 0
+        assert not mode(path) & programs.WRITABLE_BY_OTHERS, path
+
+
+def test_a_strict_umask_makes_no_copy_that_cannot_be_run(out_of_reach: Path, place: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        assert programs_for(NOBODY, (place,)).is_relative_to(place)
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("planted", ["by another user", "a link", "writable by others"])
+def test_a_folder_that_others_could_fill_is_passed_over(out_of_reach: Path, place: Path, planted: str) -> None:
+    bad, good = place / "bad", place / "good"
+    good.mkdir()
+    (bad / COPIES).mkdir(parents=True)
+    if planted == "by another user":
+        NOBODY.take_ownership(bad / COPIES)
+    elif planted == "a link":
+        (bad / COPIES).rename(bad / "elsewhere")
+        (bad / COPIES).symlink_to(bad / "elsewhere")
+    else:
+        (bad / COPIES).chmod(0o777)
+    assert programs_for(NOBODY, (bad, good)).is_relative_to(good)
+    assert list((bad / COPIES).iterdir()) == []
+
+
+def test_a_place_where_others_can_move_folders_is_passed_over(out_of_reach: Path, place: Path) -> None:
+    shared, sticky = place / "shared", place / "sticky"
+    for folder, rights in ((shared, 0o777), (sticky, 0o1777)):
+        folder.mkdir()
+        folder.chmod(rights)
+    assert programs_for(NOBODY, (shared, sticky)).is_relative_to(sticky)
+    assert list(shared.iterdir()) == []
+
+
+def test_a_place_without_programs_is_passed_over(
+    out_of_reach: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /tmp is on hardened servers."""
+    noexec, good = place / "noexec", place / "good"
+    noexec.mkdir()
+    good.mkdir()
+    mounted = os.statvfs(place)
+    flagged = os.statvfs_result((*mounted[:8], mounted.f_flag | os.ST_NOEXEC, mounted[9]))
+    monkeypatch.setattr(os, "statvfs", lambda path: flagged if path == noexec else mounted)
+    assert programs_for(NOBODY, (noexec, good)).is_relative_to(good)
+    assert list(noexec.iterdir()) == []
+
+
+def test_without_a_place_the_refusal_says_what_to_do(out_of_reach: Path, place: Path) -> None:
+    with pytest.raises(
+        StartupError, match="clone into a folder that everybody can enter, or start it as an ordinary user"
+    ):
+        programs_for(NOBODY, (place / "missing",))
+
+
+def test_a_copy_that_lost_a_file_is_made_again(out_of_reach: Path, place: Path) -> None:
+    copy = programs_for(NOBODY, (place,))
+    lost = copy.with_name("share") / "timezone" / "Europe" / "Madrid"
+    lost.unlink()
+    assert programs_for(NOBODY, (place,)) == copy
+    assert lost.exists()
+
+
+def test_a_copy_that_was_interrupted_is_made_again(out_of_reach: Path, place: Path) -> None:
+    leftover = place / COPIES / "new-killed"
+    leftover.mkdir(parents=True)
+    programs_for(NOBODY, (place,))
+    assert [path.name for path in (place / COPIES).glob("new-*")] == []
+
+
+def test_two_that_copy_at_once_get_one_whole_copy(out_of_reach: Path, place: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(lambda _: programs_for(NOBODY, (place,)), range(2))
+    assert first == second
+    assert NOBODY.can_run(first / "initdb", "--version")

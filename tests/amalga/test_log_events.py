@@ -1,0 +1,175 @@
+"""What gets into a log: one line for each act, and never what opens a door or names a person's file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings as live
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from tests.support import plain_form, shelf
+from tests.support.plain_form import Chosen, Visitor
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import s3
+from uploads.models import File, State
+
+pytestmark = pytest.mark.django_db
+
+PASSWORD = "correct-horse-of-its-own"
+FILE_NAME = "Contract-with-Nobody-4711"
+ALWAYS_SECRET = ["X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "Signature=", PASSWORD, FILE_NAME]
+
+
+class Everything(logging.Handler):
+    """Keeps what the configured loggers let through, as the console handler would write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("{levelname} {name} {message}", style="{"))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+@pytest.fixture
+def log() -> Iterator[Everything]:
+    handler = Everything()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture
+def erin(roles: None) -> User:
+    user = shelf.add_person("erin", "uploaders")
+    user.set_password(PASSWORD)
+    user.save()
+    return user
+
+
+def secrets(client: Client) -> list[str]:
+    """What must not be in a log, with the session and the token of this person."""
+    cookies = [morsel.value for morsel in client.cookies.values()]
+    database = connection.settings_dict
+    ours = [str(database["PASSWORD"]), os.environ["AWS_SECRET_ACCESS_KEY"], live.SECRET_KEY]
+    return [*ALWAYS_SECRET, *filter(None, cookies), *ours]
+
+
+def found_in(text: str, client: Client) -> list[str]:
+    return [secret for secret in secrets(client) if secret in text]
+
+
+def signed_in_by_form(client: Client, password: str = PASSWORD) -> Client:
+    client.get("/accounts/login/")
+    client.post("/accounts/login/", {"username": "erin", "password": password})
+    return client
+
+
+def a_day_of_work(client: Client) -> None:
+    """An upload by each door, looks, downloads, the trash and back, a cancelled upload."""
+    sender = Sender(client)
+    file = sender.send(b"hello", name=f"{FILE_NAME}.txt", folder=FILE_NAME)
+    plain_form.post(client, Chosen(f"{FILE_NAME}.pdf"))
+    for url in ("/", file.get_absolute_url(), reverse("download", args=[file.pk]), "/unfinished/"):
+        client.get(url)
+    for route in ("trash_file", "restore_file"):
+        client.post(reverse(route, args=[file.pk]))
+    upload = sender.start(b"never sent", name=FILE_NAME)
+    sender.look(upload)
+    sender.cancel(upload)
+
+
+def test_a_day_of_work_is_told_without_secrets(erin: User, bucket: Bucket, log: Everything) -> None:
+    client = signed_in_by_form(Client())
+    a_day_of_work(client)
+    assert found_in(log.text, client) == []
+
+
+def test_each_act_is_one_line_with_its_file(erin: User, bucket: Bucket, log: Everything) -> None:
+    client = signed_in_by_form(Client())
+    file = Sender(client).send(b"hello")
+    client.post(reverse("trash_file", args=[file.pk]))
+    acts = [line.split()[2] for line in log.lines if f"file={file.pk}" in line]
+    assert acts == ["upload_started", "upload_available", "file_trashed"]
+    assert all(re.search(r"\w+=\S+", line) for line in log.lines if "uploads" in line)
+
+
+def test_a_failed_sign_in_tells_neither_name_nor_password(erin: User, log: Everything) -> None:
+    client = signed_in_by_form(Client(), password=f"{PASSWORD}-wrong")
+    client.post("/admin/login/", {"username": PASSWORD, "password": "x"})  # typed into the wrong field
+    assert found_in(log.text, client) == []
+
+
+def test_a_store_that_is_away_is_told_without_its_urls(
+    erin: User, settings: Settings, log: Everything, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """urllib3 and botocore name the whole URL in what they raise."""
+    client = signed_in_by_form(Client())
+    file = shelf.add_file(erin, state=State.UPLOADING, name=FILE_NAME)
+    settings.S3_ENDPOINT = "http://127.0.0.1:9"
+    s3.reset()
+    try:
+        client.get(reverse("upload_detail", args=[file.pk]))
+        plain_form.post(client, Chosen(FILE_NAME))
+        client.post(reverse("cancel_upload", args=[file.pk]))
+    finally:
+        s3.reset()
+    assert "store_fault" in log.text
+    assert found_in(log.text, client) == []
+
+
+def test_a_fault_is_told_whole_but_without_secrets(
+    erin: User, log: Everything, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = signed_in_by_form(Client())
+    client.raise_request_exception = False
+    file = shelf.add_file(erin, name=FILE_NAME)
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("this is what broke")
+
+    monkeypatch.setattr(s3, "download_url", broken)
+    assert client.get(reverse("download", args=[file.pk]) + f"?token={PASSWORD}").status_code == 500
+    assert "this is what broke" in log.text
+    assert found_in(log.text, client) == []
+
+
+def test_odd_requests_are_told_in_one_line_each(erin: User, log: Everything) -> None:
+    client = signed_in_by_form(Client())
+    client.get("/nothing%0d%0aCRITICAL forged line")
+    client.get("/", headers={"Host": "evil\r\nCRITICAL forged"})
+    client.get("/uploads/x\nCRITICAL forged/")
+    assert not any(line.startswith("CRITICAL") for line in log.text.splitlines())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_real_server_says_no_more(roles: None, bucket: Bucket, django_db_setup: None, tmp_path: Any) -> None:
+    from tests.conftest import serving
+
+    with serving(tmp_path, {}) as site:
+        erin = shelf.add_person("erin", "uploaders")
+        visitor = Visitor(site, erin).open_form()
+        visitor.post(Chosen(f"{FILE_NAME}.txt"))
+        file = File.objects.get()
+        visitor.ask("GET", f"/files/{file.pk}/download?inline=1&word={PASSWORD}")
+        visitor.ask("POST", "/accounts/login/", f"username=x&password={PASSWORD}".encode())
+        visitor.ask("GET", f"/nothing?word={PASSWORD}")
+    said = (tmp_path / "web.log").read_text()
+    assert f"file={file.pk}" in said
+    hidden = [*ALWAYS_SECRET, visitor.token, *visitor.cookies.values(), str(connection.settings_dict["PASSWORD"])]
+    assert [secret for secret in hidden if secret in said] == []

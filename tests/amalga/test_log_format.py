@@ -1,0 +1,259 @@
+"""How log lines look: one object or one line for each record, with the name of its request, and no secrets."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
+from pytest_django import Settings
+
+from amalga.log import JSONFormatter, PlainFormatter, redact, request_id
+from tests.amalga.test_settings import WHOLE, read
+from tests.conftest import PROJECT, serving
+from tests.support import log_scanner
+
+SIGNED = (
+    "https://bucket.s3.eu-central-1.amazonaws.com/f/00?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F2026"
+    "&X-Amz-Security-Token=IQoJb3JpZ2lu&X-Amz-Signature=0123456789abcdef0123456789abcdef"
+)
+TRACE = "1-67891233-abcdef012345678912345678"
+
+
+def record(message: str, *args: object, **more: Any) -> logging.LogRecord:
+    made = logging.LogRecord(
+        "uploads.services.start", logging.INFO, __file__, 1, message, args, more.pop("fault", None)
+    )
+    vars(made).update(more)
+    return made
+
+
+def plain(message: str, *args: object, **more: Any) -> str:
+    return PlainFormatter().format(record(message, *args, **more))
+
+
+def as_json(message: str, *args: object, **more: Any) -> dict[str, Any]:
+    line = JSONFormatter().format(record(message, *args, **more))
+    assert "\n" not in line
+    told: dict[str, Any] = json.loads(line)
+    return told
+
+
+def raised(message: str) -> Any:
+    try:
+        raise RuntimeError(message)
+    except RuntimeError:
+        return sys.exc_info()
+
+
+@pytest.fixture(autouse=True)
+def unnamed() -> Iterator[None]:
+    """Outside of a request, whatever the last one in this thread was called."""
+    token = request_id.set("")
+    yield
+    request_id.reset(token)
+
+
+@pytest.fixture
+def named(unnamed: None) -> None:
+    request_id.set("0011223344556677")
+
+
+# --- the two forms ----------------------------------------------------------------------------
+
+
+def test_an_object_tells_when_what_and_of_which_request(named: None) -> None:
+    told = as_json("upload_started file=%s size=%s", "f1", 5)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told.pop("time"))
+    assert told == {
+        "level": "INFO", "logger": "uploads.services.start", "message": "upload_started file=f1 size=5",
+        "event": "upload_started", "request_id": "0011223344556677",
+    }  # fmt: skip
+
+
+def test_a_line_tells_the_same_to_people(named: None) -> None:
+    line = plain("upload_started file=%s", "f1")
+    assert line.endswith(" INFO uploads.services.start upload_started file=f1 request=0011223344556677")
+
+
+def test_what_breaks_is_one_object_or_indented_lines() -> None:
+    told = as_json("broken", fault=raised("this is what broke"))
+    assert "RuntimeError: this is what broke" in told["exception"]
+    first, *rest = plain("broken", fault=raised("this is what broke\nCRITICAL forged")).splitlines()
+    assert first.endswith("broken")
+    assert all(line.startswith("  | ") for line in rest)
+
+
+def test_what_code_hangs_onto_a_record_is_not_told() -> None:
+    """Django hangs the request there, and its printed form holds the whole query."""
+    told = as_json("Not found", request="<WSGIRequest: GET '/?q=secret'>", status_code=404, fields={"queue_age": 3})
+    assert set(told) == {"time", "level", "logger", "message", "queue_age"}
+
+
+@pytest.mark.parametrize("odd", ["a\r\nCRITICAL forged", "a\x1b[2Jb", "a\u202eb", "a\u2028b", "a\x00b", "a\x85b"])
+def test_what_was_sent_begins_no_line_and_moves_no_cursor(odd: str) -> None:
+    line = plain("odd agent=%s", odd)
+    assert line.isprintable()
+    assert JSONFormatter().format(record("odd agent=%s", odd)).isascii()
+    assert as_json("odd agent=%s", odd)["message"] == f"odd agent={odd}"
+
+
+# --- secrets ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("text", "secret"), [
+    (f"GET {SIGNED} failed", "0123456789abcdef"),
+    (f"GET {SIGNED} failed", "AKIA"),
+    (f"GET {SIGNED} failed", "IQoJ"),
+    ("'X-Amz-Security-Token': 'IQoJb3JpZ2lu'", "IQoJ"),
+    ("Authorization: AWS4-HMAC-SHA256 Credential=AKIA/2026, Signature=abcd", "abcd"),
+    ("Authorization: Bearer abc.def.ghi", "abc.def"),
+    ("connection to postgres://app:hunter2@db/files failed", "hunter2"),
+    ("password=hunter22 and more", "hunter22"),
+    ("{'password': 'hunter22'}", "hunter22"),
+    ("Cookie: __Host-amalga-session=abcdefghij0123456789", "abcdefghij"),
+    ("amalga-csrf=abcdefghij0123456789", "abcdefghij"),
+    ("csrfmiddlewaretoken=abcdefghij0123456789&x=1", "abcdefghij"),
+    ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI", "wJalr"),
+    ("SENTRY_DSN='https://0a1b2c3d@o1.example.org/1'", "0a1b2c3d"),
+    ("/accounts/login/?next=/files/x/?word=hunter22", "hunter22"),
+    ("violates a constraint\nDETAIL:  Failing row contains (1, Dismissal of Doe.txt, null).", "Doe"),
+    ("duplicate key\nDETAIL:  Key (name)=(Dismissal of Doe.txt) already exists.", "Doe"),
+    ("bad value\nCONTEXT:  COPY brought, line 3, column name: \"Dismissal of Doe.txt\"", "Doe"),
+    ("bad value\nLINE 1: SELECT 1 WHERE name = 'Dismissal of Doe.txt'\n        ^", "Doe"),
+])  # fmt: skip
+def test_what_a_library_says_too_much_is_withheld(text: str, secret: str) -> None:
+    lines = (plain(text), plain("x", fault=raised(text)), as_json(text), as_json("x", fault=raised(text)))
+    for line in map(str, lines):
+        assert secret not in line
+        assert "…" in line
+
+
+def test_what_another_handler_made_of_a_fault_is_not_taken_over() -> None:
+    told = record("x", fault=raised("password=hunter22"))
+    assert "hunter22" in logging.Formatter().format(told)
+    assert "hunter22" not in PlainFormatter().format(told) + JSONFormatter().format(told)
+
+
+@pytest.mark.parametrize("line", [
+    "upload_started file=6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e owner=1 size=5",
+    "store_fault operation=GetObject code=SlowDown",
+    "bucket_not_ours store='': The bucket belongs to another database.",
+    "Listening at: http://0.0.0.0:8000 (1)",
+    "sign_in_failed",
+])  # fmt: skip
+def test_our_own_lines_stay_as_they_are(line: str) -> None:
+    assert redact(line) == line
+
+
+def test_the_scanner_of_these_tests_sees_what_is_logged() -> None:
+    scanner = log_scanner.begin()
+    before = scanner.records
+    logging.getLogger("uploads.anything").warning("fetched %s", SIGNED)
+    logging.getLogger("django.request").error("postgres://app:hunter2@db/files")
+    logging.getLogger("uploads").info("signed_in user=1")
+    found = scanner.take()
+    assert scanner.records == before + 3
+    assert len(found) == 3  # as written, decoded and not; what our own formatters wrote holds none
+    assert all("as written" in line for line in found)
+
+
+@pytest.mark.django_db
+def test_the_scanner_knows_the_sessions_that_it_saw_made(as_alice: Client, settings: Settings) -> None:
+    key = as_alice.cookies[settings.SESSION_COOKIE_NAME].value
+    logging.getLogger("uploads").info("with %s", key)
+    assert {line.partition(" in ")[0] for line in log_scanner.begin().take()} == {"session or token that was given out"}
+
+
+# --- requests have names ----------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_each_answer_names_its_request(client: Client) -> None:
+    names = {client.get(path).headers["X-Request-Id"] for path in ("/", "/nothing", "/healthz", "/uploads/", "/?x=%00")}
+    assert len(names) == 5
+    assert all(re.fullmatch(r"[0-9a-f]{16}", name) for name in names)
+
+
+@pytest.mark.django_db
+def test_a_page_about_a_fault_names_its_request(as_alice: Client) -> None:
+    answer = as_alice.get("/nothing")
+    assert answer.headers["X-Request-Id"] in answer.content.decode()
+
+
+@pytest.mark.django_db
+def test_a_balancers_name_is_taken_when_there_is_a_balancer(client: Client, settings: Settings) -> None:
+    headers = {"X-Amzn-Trace-Id": f"Self=1-2-3;Root={TRACE}", "X-Request-Id": "from-the-client"}
+    assert client.get("/healthz", headers=headers).headers["X-Request-Id"] not in {TRACE, "from-the-client"}
+    settings.PROXY_COUNT = 1
+    assert client.get("/healthz", headers=headers).headers["X-Request-Id"] == TRACE
+    assert client.get("/healthz", headers={"X-Request-Id": "a1.b2:c3=d4"}).headers["X-Request-Id"] == "a1.b2:c3=d4"
+
+
+@pytest.mark.django_db
+def test_request_id_is_the_one_that_the_load_balancer_wrote_itself(client: Client, settings: Settings) -> None:
+    """A client chooses the Root (AWS, "Request tracing for your Application Load Balancer")."""
+    settings.PROXY_COUNT = 1
+    own = TRACE.replace("abcdef", "fedcba")
+    answer = client.get("/healthz", headers={"X-Amzn-Trace-Id": f"Self={own};Root={TRACE};CalledFrom=app"})
+    assert answer.headers["X-Request-Id"] == own
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "odd", ["short", "a" * 65, "forged line here", "x\r\nSet-Cookie: a=b", "<script>alert(1)", "١٢٣٤٥٦٧٨٩"]
+)
+def test_a_name_that_makes_no_sense_is_not_taken(odd: str, client: Client, settings: Settings) -> None:
+    settings.PROXY_COUNT = 1
+    answer = client.get("/healthz", headers={"X-Request-Id": odd, "X-Amzn-Trace-Id": f"Root={odd}"})
+    assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["X-Request-Id"])
+
+
+# --- settings and the server ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("variables", "chosen"), [
+    ({}, "json"), ({"DEBUG": "on"}, "plain"), ({"LOG_FORMAT": "plain"}, "plain"),
+    ({"LOG_FORMAT": "JSON", "DEBUG": "on"}, "json"), ({"LOG_FORMAT": ""}, "json"),
+])  # fmt: skip
+def test_programs_read_production_and_people_the_rest(
+    variables: dict[str, str], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LOG_FORMAT", raising=False)
+    assert read(monkeypatch, **variables)["LOG_FORMAT"] == chosen
+
+
+def test_another_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="LOG_FORMAT=xml"):
+        read(monkeypatch, LOG_FORMAT="xml")
+
+
+def test_gunicorn_refuses_another_form_as_well() -> None:
+    command = [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "--check-config", "amalga.wsgi"]
+    env = {**WHOLE, "LOG_FORMAT": "xml", "PATH": ""}
+    ended = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert "LOG_FORMAT=xml" in ended.stderr
+
+
+@pytest.mark.django_db(transaction=True)
+def test_all_that_a_server_says_in_production_is_json(tmp_path: Path) -> None:
+    agent = {"User-Agent": 'Mozilla\t"}{', "X-Request-Id": "12345678"}
+    with serving(tmp_path, {"LOG_FORMAT": "json", "PROXY_COUNT": "1"}) as site:
+        login = urllib3.request(
+            "POST", f"{site}/accounts/login/", fields={"username": "x"}, headers=agent, retries=False
+        )
+        urllib3.request("GET", f"{site}/", headers={"Host": "evil.example", **agent}, retries=False)
+    assert login.headers["X-Request-Id"] == "12345678"
+    lines = [json.loads(line) for line in (tmp_path / "web.log").read_text().splitlines()]
+    assert {"gunicorn.error"} <= {line["logger"] for line in lines}
+    assert {line.get("request_id") for line in lines if line["logger"].startswith("django")} == {"12345678"}

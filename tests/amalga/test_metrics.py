@@ -1,0 +1,381 @@
+"""What Prometheus reads: requests, calls of the store, and how the library stands, cheaply and in one piece."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from django_tasks_db.models import DBTaskResult, get_date_max
+from prometheus_client import mmap_dict
+from prometheus_client.parser import text_string_to_metric_families
+from pytest_django import Settings
+
+from amalga.metrics import exposition, multiprocess, registry
+from tests.amalga.test_settings import read
+from tests.conftest import PROJECT, serving
+from tests.support import fronts, shelf
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import s3
+from uploads.errors import StorageUnavailable
+from uploads.models import ChecksumStatus, File, Heartbeat, Report, RunOutcome, State, apply_deltas
+from uploads.models.querysets import seconds_from_now
+from uploads.services import metrics
+from uploads.services.preview_tasks import preview_files
+
+pytestmark = pytest.mark.django_db
+
+TOKEN = "a-token-of-these-tests"
+SCRAPER = {"Authorization": f"Bearer {TOKEN}", "Host": "10.0.1.17:8000"}
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def parsed(text: str) -> Samples:
+    families = text_string_to_metric_families(text)
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    """0 for what has not been counted yet, as in a query."""
+    return samples.get((f"amalga_{name}", frozenset(labels.items())), 0)
+
+
+@pytest.fixture(autouse=True)
+def token(settings: Settings) -> Iterator[None]:
+    settings.METRICS_TOKEN = TOKEN
+    metrics.clear_cache()
+    yield
+    metrics.clear_cache()
+
+
+def scraped(client: Client) -> Samples:
+    metrics.clear_cache()
+    answer = client.get("/metrics", headers=SCRAPER)
+    assert answer.status_code == 200
+    return parsed(answer.content.decode())
+
+
+# --- who may read -----------------------------------------------------------------------------
+
+
+def test_without_a_token_there_is_no_such_address(client: Client, settings: Settings) -> None:
+    settings.METRICS_TOKEN = ""
+    assert client.get("/metrics", headers=SCRAPER).status_code == 404
+    assert client.get("/metrics", headers={"Authorization": "Bearer "}).status_code == 404
+
+
+@pytest.mark.parametrize("sent", ["", "Bearer", "Bearer x", f"Basic {TOKEN}", TOKEN, f"bearer {TOKEN}x", "Bearer é"])
+def test_only_who_knows_the_token_reads(sent: str, as_admin: Client) -> None:
+    answer = as_admin.get("/metrics", headers={"Authorization": sent})
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="metrics"')
+    assert b"amalga_" not in answer.content
+
+
+def test_a_scraper_comes_by_address_and_leaves_no_session(client: Client, settings: Settings) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    answer = client.get("/metrics", headers=SCRAPER)
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "Set-Cookie" not in answer.headers
+    assert client.post("/metrics", headers=SCRAPER).status_code == 405
+
+
+@pytest.mark.parametrize("odd", ["short", "with a blank in it", "x" * 201, "é" * 20])
+def test_a_token_that_anybody_guesses_is_refused(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="METRICS_TOKEN") as refused:
+        read(monkeypatch, METRICS_TOKEN=odd)
+    assert odd not in str(refused.value)
+
+
+def test_a_token_may_begin_with_a_dollar(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch, METRICS_TOKEN="$0123456789abcdef")["METRICS_TOKEN"] == "$0123456789abcdef"
+
+
+# --- what is counted --------------------------------------------------------------------------
+
+
+def test_a_request_counts_under_its_route(as_alice: Client, alice: User) -> None:
+    file = shelf.add_file(alice)
+    before = scraped(as_alice)
+    as_alice.get(file.get_absolute_url())
+    as_alice.post(reverse("trash_file", args=[file.pk]))
+    after = scraped(as_alice)
+    for route, method, status in (("file", "GET", "200"), ("trash_file", "POST", "302")):
+        labels = {"route": route, "method": method, "status": status}
+        assert value(after, "requests_total", **labels) == value(before, "requests_total", **labels) + 1
+    seconds = {"route": "file", "le": "10.0"}
+    assert value(after, "request_seconds_bucket", **seconds) == value(before, "request_seconds_bucket", **seconds) + 1
+
+
+def test_nothing_that_people_choose_becomes_a_label(as_alice: Client) -> None:
+    as_alice.generic("FORGED", "/nothing/of/mine?name=secret")
+    as_alice.get("/files/6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e/")
+    text = as_alice.get("/metrics", headers=SCRAPER).content.decode()
+    assert 'amalga_requests_total{method="other",route="none",status="404"}' in text
+    for word in ("FORGED", "nothing", "secret", "6d0c4f5e", "alice"):
+        assert word not in text
+
+
+def test_what_a_person_waits_in_vain_for_is_counted(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_alice.raise_request_exception = False
+    labels = {"route": "library", "method": "GET", "status": "500"}
+    before = value(scraped(as_alice), "requests_total", **labels)
+    monkeypatch.setattr("uploads.views.library.library", None)
+    monkeypatch.setattr("uploads.views.library.read_list_query", lambda *_, **__: 1 / 0)
+    as_alice.get("/")
+    assert value(scraped(as_alice), "requests_total", **labels) == before + 1
+
+
+def test_calls_of_the_store_count_and_so_do_their_faults(sender: Sender, client: Client, settings: Settings) -> None:
+    before = scraped(client)
+    sender.send(b"hello")
+    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        front.rules["*"] = fronts.FAULTS["503"]
+        with pytest.raises(StorageUnavailable):
+            s3.ping()
+    s3.reset()
+    after = scraped(client)
+    called = {"operation": "get_object"}
+    assert value(after, "store_faults_total", operation="get_object", kind="throttled") >= 1
+    assert value(after, "store_call_seconds_count", **called) > value(before, "store_call_seconds_count", **called)
+
+
+@pytest.mark.parametrize(("code", "kind"), [
+    ("SlowDown", "throttled"), ("503", "throttled"), ("AccessDenied", "refused"), ("403", "refused"),
+    ("InternalError", "failed"), ("502", "failed"), ("MaxRetryError", "silent"), ("ReadTimeoutError", "silent"),
+    ("EndpointConnectionError", "silent"), ("ConnectTimeout", "silent"), ("NoSuchBucket", "other"), ("<x>", "other"),
+])  # fmt: skip
+def test_a_fault_is_told_by_what_it_means(code: str, kind: str) -> None:
+    assert registry.error_class(code) == kind
+
+
+def test_a_throttle_that_a_retry_made_good_counts_as_well(client: Client, bucket: Bucket, settings: Settings) -> None:
+    before = value(scraped(client), "store_throttled_total")
+    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        rules = iter([fronts.status(503, "SlowDown")])
+        front.rules["put"] = lambda request: next(rules, fronts.Request.forward)(request)
+        s3.put("f/" + "0" * 32, b"x", sha256="LXEWQrcmsEQBYnyp9m4Bv0KBd6aNHJcFkYsbdHMiDXg=")
+    s3.reset()
+    assert value(scraped(client), "store_throttled_total") == before + 1
+
+
+# --- how the library stands -------------------------------------------------------------------
+
+
+def test_states_are_told_with_their_oldest(client: Client, alice: User) -> None:
+    for state in (State.UPLOADING, State.UPLOADING, State.DELETING, State.AVAILABLE):
+        shelf.add_file(alice, state=state)
+    File.objects.filter(state=State.DELETING).update(updated_at=seconds_from_now(-3600))
+    apply_deltas()
+    samples = scraped(client)
+    exposition = {
+        state: value(samples, "files", state=state) for state in ("uploading", "completing", "deleting", "available")
+    }
+    assert exposition == {"uploading": 2, "completing": 0, "deleting": 1, "available": 1}
+    assert 3600 <= value(samples, "oldest_seconds", state="deleting") < 3700
+    assert value(samples, "oldest_seconds", state="completing") == 0
+
+
+def test_what_is_late_or_in_trouble_is_told(client: Client, alice: User) -> None:
+    shelf.add_file(alice, state=State.TRASHED)
+    File.objects.update(purge_after=seconds_from_now(-7200))
+    for basis in (ChecksumStatus.DAMAGED, ChecksumStatus.MISSING, ChecksumStatus.MISSING, ChecksumStatus.CLAIMED):
+        file = shelf.add_file(alice)
+        File.objects.filter(pk=file.pk).update(checksum_basis=basis)
+    samples = scraped(client)
+    assert 7200 <= value(samples, "trash_overdue_seconds") < 7300
+    assert value(samples, "trouble_files", what="missing") == 2
+    assert value(samples, "trouble_files", what="damaged") == 1
+    assert value(samples, "unread_files") == 1
+
+
+def add_task(*, enqueued: timedelta, run_after: Any = None, status: str = "READY") -> None:
+    task = {"args_kwargs": {"args": [], "kwargs": {}}, "task_path": "x", "backend_name": "default", "status": status}
+    made = DBTaskResult.objects.create(run_after=run_after or get_date_max(), **task)
+    DBTaskResult.objects.filter(pk=made.pk).update(enqueued_at=timezone.now() - enqueued)
+
+
+def test_the_queue_is_told_by_what_could_be_worked_at(client: Client) -> None:
+    now = timezone.now()
+    add_task(enqueued=timedelta(minutes=5))
+    add_task(enqueued=timedelta(minutes=1))
+    add_task(enqueued=timedelta(days=2), run_after=now + timedelta(hours=1))  # waits for a store
+    add_task(enqueued=timedelta(days=2), run_after=now - timedelta(minutes=9))
+    add_task(enqueued=timedelta(days=2), status="SUCCESSFUL")
+    samples = scraped(client)
+    assert value(samples, "queue_tasks") == 3
+    assert 540 <= value(samples, "queue_oldest_seconds") < 600
+
+
+def test_what_was_just_enqueued_is_in_it(client: Client) -> None:
+    preview_files.enqueue([])
+    assert value(scraped(client), "queue_tasks") == 1
+
+
+def test_an_empty_queue_has_no_age(client: Client) -> None:
+    assert (value(scraped(client), "queue_tasks"), metrics.queue_now()) == (0, (0, 0.0))
+
+
+def test_commands_are_told_by_when_and_how_they_ended(client: Client) -> None:
+    Heartbeat.objects.beat("sweep")
+    for outcome in (RunOutcome.AGREED, RunOutcome.DIFFERENCES, RunOutcome.REFUSED):
+        Report.objects.create(command="fsck").end(outcome)
+    samples = scraped(client)
+    assert time.time() - value(samples, "last_at_work_timestamp_seconds", command="sweep") < 60
+    assert time.time() - value(samples, "last_report_timestamp_seconds", command="fsck") < 60
+    assert value(samples, "last_report_agreed", command="fsck") == 0
+    assert not [name for name in samples if ("command", "verify") in name[1]]
+
+
+def test_without_a_database_the_rest_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.db import OperationalError
+
+    def away(*_: object) -> Any:
+        raise OperationalError("away")
+
+    client.get("/nothing")
+    monkeypatch.setattr(metrics, "_states", away)
+    monkeypatch.setattr(connection, "close", lambda: None)  # the test's own
+    samples = scraped(client)
+    assert value(samples, "library_up") == 0
+    assert any(name == "amalga_requests_total" for name, _labels in samples)
+
+
+def test_the_database_is_asked_once_however_many_scrape(client: Client, django_assert_num_queries: Any) -> None:
+    scraped(client)
+    with django_assert_num_queries(0):
+        assert client.get("/metrics", headers=SCRAPER).status_code == 200
+
+
+@pytest.mark.parametrize("query", [
+    *(metrics.FILES_IN_STATE.format(state=state, limit=10) for state in metrics.MOVING), metrics.TOTALS,
+    metrics.OVERDUE_TRASH,
+    metrics.UNVERIFIED.format(limit=10), metrics.BROKEN.format(limit=10),
+])  # fmt: skip
+def test_no_look_reads_the_files_from_end_to_end(query: str) -> None:
+    """With many rows it would not; here few would tempt Postgres, so that reading all is made dear."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(f"EXPLAIN {query}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+        cursor.execute("RESET enable_seqscan; RESET enable_bitmapscan")
+    assert "Seq Scan on uploads_file" not in plan
+    assert "LIMIT" in query or "count(*)" not in query
+
+
+# --- several processes ------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_processes_of_a_server_count_together_and_lose_nothing(tmp_path: Path, roles: None, client: Client) -> None:
+    http = urllib3.PoolManager(retries=False)
+    with serving(tmp_path, {"METRICS_TOKEN": TOKEN, "WEB_CONCURRENCY": "2"}) as site:
+        for _ in range(20):
+            http.request("GET", f"{site}/nothing", headers={"Connection": "close"})
+        assert missing_pages(site) == 20
+        kill_a_worker(tmp_path)
+        http.request("GET", f"{site}/nothing", headers={"Connection": "close"})
+        assert missing_pages(site) == 21
+        folder = folder_of(tmp_path)
+        assert {path.name for path in folder.glob("*_ended.db")} == {"counter_ended.db", "histogram_ended.db"}
+    assert not folder.exists()
+
+
+def missing_pages(site: str) -> float:
+    answer = urllib3.request("GET", f"{site}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    samples = parsed(answer.data.decode())
+    assert value(samples, "resident_bytes") > 1_000_000
+    return value(samples, "requests_total", route="none", method="GET", status="404")
+
+
+def master_of(folder: Path) -> int:
+    return int((folder / "web.pid").read_text())
+
+
+def folder_of(folder: Path) -> Path:
+    (found,) = multiprocess.IN_MEMORY.glob(f"{multiprocess.PREFIX}{master_of(folder)}-*")
+    return found
+
+
+def kill_a_worker(folder: Path) -> None:
+    """And wait until what it counted is put away."""
+    import psutil
+
+    children = [child.pid for child in psutil.Process(master_of(folder)).children()]
+    os.kill(children[0], signal.SIGKILL)
+    end = time.monotonic() + 10
+    while (folder_of(folder) / f"counter_{children[0]}.db").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_what_a_process_counted_is_added_once(tmp_path: Path) -> None:
+    values: Any = mmap_dict.MmapedDict  # it has no types
+    key = mmap_dict.mmap_key("amalga_x", "amalga_x_total", ["a"], ["b"], "help")
+    for pid in (1, 2):
+        made = values(str(tmp_path / f"counter_{pid}.db"))
+        made.write_value(key, 5.0, 0.0)
+        made.close()
+        for _again in range(2):
+            multiprocess.merge_dead_worker(tmp_path, pid)
+    ended = values.read_all_values_from_file(str(tmp_path / "counter_ended.db"))
+    assert [(name, number) for name, number, _at, _position in ended] == [(key, 10.0)]
+    assert not (tmp_path / "counter_1.db").exists()
+
+
+def test_nobody_waits_to_put_counts_away(tmp_path: Path) -> None:
+    """gunicorn's first process must never stand still; the next to end makes good for it."""
+    values: Any = mmap_dict.MmapedDict
+    for pid in (999_999_998, 999_999_999):
+        values(str(tmp_path / f"counter_{pid}.db")).close()
+    with multiprocess.locked(tmp_path, exclusive=False), pytest.raises(BlockingIOError):
+        multiprocess.merge_dead_worker(tmp_path, 999_999_998)
+    multiprocess.merge_dead_worker(tmp_path, 999_999_999)
+    assert {path.name for path in tmp_path.glob("*.db")} == {"counter_ended.db"}
+
+
+def test_a_process_that_has_just_begun_is_waited_for(tmp_path: Path) -> None:
+    empty = tmp_path / f"counter_{os.getpid()}.db"
+    empty.touch()
+    threading.Timer(0.06, empty.unlink).start()
+    assert b"amalga_x 1.0" in exposition.exposition([exposition.Sample("x", 1)], folder=str(tmp_path))
+
+
+def test_a_killed_servers_folder_goes_with_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(multiprocess, "IN_MEMORY", tmp_path)
+    left, ours = tmp_path / f"{multiprocess.PREFIX}999999999-x", tmp_path / f"{multiprocess.PREFIX}{os.getpid()}-x"
+    left.mkdir()
+    ours.mkdir()
+    made = multiprocess.new_folder()
+    assert sorted(tmp_path.iterdir()) == sorted([ours, made])
+
+
+def test_the_page_names_what_is_told_and_no_more(client: Client) -> None:
+    metrics.clear_cache()
+    Heartbeat.objects.beat("sweep")
+    Report.objects.create(command="fsck").end(RunOutcome.AGREED)
+    client.get("/nothing")
+    answer = client.get("/metrics", headers=SCRAPER).content.decode()
+    exposition = set(re.findall(r"^# TYPE (amalga_\w+) ", answer, re.MULTILINE))
+    page = (PROJECT / "docs" / "monitoring.md").read_text()
+    named = {name.removesuffix("_bucket") for name in re.findall(r"\bamalga_\w+", page)}
+    assert named == exposition

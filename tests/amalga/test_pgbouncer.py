@@ -1,0 +1,177 @@
+"""A pgbouncer in transaction mode between us and Postgres: pages, commands, and what it cannot pass on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import psycopg
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from tests.conftest import PROJECT, serving
+from tests.support import shelf
+from tests.support.pgbouncer import Bouncer
+from tests.support.plain_form import Chosen, Visitor
+from tests.support.stores import Bucket
+from uploads.models import File, State
+from uploads.services.doctor.database_connection import connection_error
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# One process for all of them: each would take seconds to start.
+COMMANDS = """
+import io, json, sys, django
+django.setup()
+from django.core.management import CommandError, call_command
+said = {}
+for line in json.loads(sys.argv[1]):
+    out = io.StringIO()
+    try:
+        call_command(*line, stdout=out)
+        code = 0
+    except CommandError as error:
+        code = error.returncode
+    said[" ".join(line)] = [code, out.getvalue()]
+json.dump(said, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def bouncer(
+    django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bouncer]:
+    bouncer = Bouncer(tmp_path_factory.mktemp("pgbouncer") / "it")
+    yield bouncer
+    bouncer.stop()
+
+
+def execute(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+@pytest.fixture
+def limits(db: None) -> Iterator[None]:
+    """As docs/database.md says, word for word."""
+    told = re.search(r"```sql\n(.*?)```", (PROJECT / "docs" / "database.md").read_text(), re.DOTALL)
+    assert told
+    execute(told[1])
+    cut_all()
+    yield
+    execute("ALTER ROLE CURRENT_USER RESET ALL")
+    cut_all()
+
+
+def cut_all() -> None:
+    """Connections that are open keep the limits they began with."""
+    execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
+
+
+def environment(bouncer: Bouncer, pooler: str = "on") -> dict[str, str]:
+    ours = {"DATABASE_URL": bouncer.url, "DATABASE_POOLER": pooler, "DJANGO_SETTINGS_MODULE": "amalga.settings"}
+    return {**os.environ, **ours}
+
+
+def run(bouncer: Bouncer, *commands: list[str], pooler: str = "on") -> dict[str, tuple[int, str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps(commands)],
+        env=environment(bouncer, pooler),
+        cwd=PROJECT, capture_output=True, text=True, timeout=110,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, tuple[int, str]] = json.loads(done.stdout)
+    return found
+
+
+def limits_in_force(bouncer: Bouncer) -> set[str]:
+    """Of both connections to the server, held at once."""
+    with psycopg.connect(bouncer.url) as one, psycopg.connect(bouncer.url) as other:
+        asked = "SELECT pg_backend_pid(), current_setting('statement_timeout')"
+        rows = [it.execute(asked).fetchone() for it in (one, other)]
+    assert len({row[0] for row in rows if row}) == 2
+    return {row[1] for row in rows if row}
+
+
+def test_people_notice_nothing(bouncer: Bouncer, limits: None, alice: User, bucket: Bucket, tmp_path: Path) -> None:
+    variables = {"DATABASE_POOLER": "on", "WEB_CONCURRENCY": "1"}
+    with serving(tmp_path, variables, database_port=bouncer.port) as url:
+        visitor = Visitor(url, alice).open_form()
+        assert visitor.post(*(Chosen(f"report {n}.txt") for n in range(3)))[0].status == 200
+        file = File.objects.get(name="report 1.txt")
+        for path in ("/", "/?q=report", f"/files/{file.pk}/", "/trash/", "/tags/", "/unfinished/"):
+            assert visitor.ask("GET", path)[0].status == 200
+        assert visitor.ask("GET", f"/files/{file.pk}/download")[0].status == 302
+        form = {"X-CSRFToken": visitor.token, "Content-Type": "application/x-www-form-urlencoded"}
+        assert visitor.ask("POST", f"/files/{file.pk}/trash", urlencode({}).encode(), headers=form)[0].status == 302
+    file.refresh_from_db()
+    assert file.state == State.TRASHED
+
+
+def test_commands_pass_through_and_leave_no_limit_lifted(
+    bouncer: Bouncer, limits: None, alice: User, bucket: Bucket
+) -> None:
+    for n in range(3):
+        shelf.add_file(alice, name=f"report {n}.txt", bucket=bucket)
+    bucket.write("old/letter.txt", b"hello")
+    told = run(
+        bouncer, ["migrate"], ["check", "--database", "default"], ["sweep"], ["fsck"], ["verify"], ["recount"],
+        ["export_manifest"], ["previews"], ["import_bucket", "old/", "--owner", "alice"], ["clearsessions"], ["doctor"],
+    )  # fmt: skip
+    assert {line: code for line, (code, _said) in told.items() if code > 1} == {}
+    assert "ok   database time limits: statement_timeout 8s, lock_timeout 4s" in told["doctor"][1]
+    assert "ok   database connections: a pooler stands between" in told["doctor"][1]
+    assert "3" in told["fsck"][1]
+    assert limits_in_force(bouncer) == {"8s"}
+
+
+def test_long_work_has_its_time_in_each_transaction(bouncer: Bouncer, limits: None) -> None:
+    """As a migration over millions of rows has it."""
+    script = """
+import django
+django.setup()
+from django.db import connection, transaction
+from amalga.db import without_statement_timeout
+def limit():
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        return cursor.fetchone()[0]
+with without_statement_timeout():
+    for _ in range(3):
+        with transaction.atomic():
+            with transaction.atomic():
+                assert limit() == "0"
+            assert limit() == "0"
+    assert limit() == "8s"
+assert limit() == "8s"
+"""
+    env = {
+        **os.environ,
+        "DATABASE_URL": bouncer.url,
+        "DATABASE_POOLER": "on",
+        "DJANGO_SETTINGS_MODULE": "amalga.settings",
+    }
+    done = subprocess.run([sys.executable, "-c", script], env=env, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert limits_in_force(bouncer) == {"8s"}
+
+
+def test_doctor_says_when_the_limits_are_missing(bouncer: Bouncer, bucket: Bucket) -> None:
+    said = run(bouncer, ["doctor"])["doctor"][1]
+    assert "fail database time limits: not in force: statement_timeout, lock_timeout" in said
+    assert "ALTER ROLE amalga SET statement_timeout" in said
+
+
+def test_doctor_says_how_to_name_a_pooler(bouncer: Bouncer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "PORT", bouncer.port)
+    line = connection_error()
+    assert line
+    assert "a pooler refuses the options of our connections — set DATABASE_POOLER=on" in str(line)

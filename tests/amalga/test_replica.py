@@ -1,0 +1,204 @@
+"""Lists and searches come from a replica; nobody misses what they wrote, nor sees what they may not see."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.signing import Signer
+
+from tests.conftest import serving
+from tests.support import shelf
+from tests.support.clusters import Standby, until
+from tests.support.plain_form import MULTIPART, Chosen, Form, Visitor
+from tests.support.proxy import Proxy
+from tests.support.rows import plant
+from tests.support.stores import Bucket
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WRITTEN = "amalga-written"
+LISTS = ("/", "/?q=report", "/?sort=name&below=1")
+IN_TIME = 10
+
+
+@dataclass
+class Pair:
+    """A site over both servers; the replica stands behind a proxy."""
+
+    url: str
+    standby: Standby
+    proxy: Proxy
+    log: Path
+
+
+@pytest.fixture(scope="module")
+def pair(standby: Standby, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("replica")
+    proxy = Proxy("127.0.0.1", standby.port)
+    url = standby.url.replace(f":{standby.port}/", f":{proxy.port}/")
+    with serving(folder, {"READ_DATABASE_URL": url, "WEB_CONCURRENCY": "1"}) as site:
+        yield Pair(site, standby, proxy, folder / "web.log")
+    proxy.close()
+
+
+@pytest.fixture
+def standing_still(pair: Pair, alice_at: Visitor) -> Iterator[Standby]:
+    """Whoever asks now without having written is answered by the replica, which learns of nothing more."""
+    warm(pair, alice_at)
+    with pair.standby.standing_still():
+        yield pair.standby
+
+
+@pytest.fixture
+def alice_at(pair: Pair, alice: User, bucket: Bucket) -> Visitor:
+    return Visitor(pair.url, alice).open_form()
+
+
+@pytest.fixture
+def bob_at(pair: Pair, bob: User) -> Visitor:
+    return Visitor(pair.url, bob)
+
+
+def page(visitor: Visitor, path: str) -> str:
+    answer, body = visitor.ask("GET", path)
+    assert answer.status == 200
+    return body.decode()
+
+
+def from_replica(pair: Pair, visitor: Visitor, path: str) -> bool:
+    """Whether it was asked for this list."""
+    before = len(pair.standby.was_asked())
+    page(visitor, path)
+    return '"uploads_file"' in pair.standby.was_asked()[before:]
+
+
+def warm(pair: Pair, visitor: Visitor) -> None:
+    """The process has just learned how far the primary is, and the replica is as far."""
+    pair.standby.catch_up()
+    until(lambda: from_replica(pair, visitor, "/?q=warm"))
+
+
+def send(visitor: Visitor, name: str) -> None:
+    body = Form([Chosen(name)], token=visitor.token).body()
+    answer, _page = visitor.ask("POST", "/upload/", body, headers={"Content-Type": MULTIPART})
+    assert answer.status == 200
+
+
+def press(visitor: Visitor, path: str, **fields: object) -> None:
+    headers = {"X-CSRFToken": visitor.token, "Content-Type": "application/x-www-form-urlencoded"}
+    answer, _page = visitor.ask("POST", path, urlencode(fields).encode(), headers=headers)
+    assert answer.status == 302
+
+
+# --- who is asked -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_lists_and_searches_are_read_from_the_replica(path: str, pair: Pair, alice: User, alice_at: Visitor) -> None:
+    shelf.add_file(alice, name="report one.txt")
+    pair.standby.catch_up()
+    until(lambda: from_replica(pair, alice_at, path))
+    assert "report one.txt" in page(alice_at, path)
+
+
+def test_nothing_else_is(pair: Pair, alice: User, alice_at: Visitor) -> None:
+    file = shelf.add_file(alice)
+    warm(pair, alice_at)
+    before = len(pair.standby.was_asked())
+    for path in (f"/files/{file.pk}/", "/unfinished/", "/uploads/", "/upload/", "/tags/"):
+        page(alice_at, path)
+    assert "uploads_" not in pair.standby.was_asked()[before:]
+    assert not re.search(r"session|auth_permission|: (INSERT|UPDATE|DELETE)", pair.standby.was_asked())
+
+
+# --- what I wrote -----------------------------------------------------------------------------
+
+
+def test_what_i_upload_is_listed_at_once(standing_still: Standby, alice_at: Visitor) -> None:
+    send(alice_at, "report new.txt")
+    for path in LISTS:
+        assert "report new.txt" in page(alice_at, path)
+
+
+def test_what_i_do_is_seen_at_once(pair: Pair, standing_still: Standby, alice: User, alice_at: Visitor) -> None:
+    file = shelf.add_file(alice, name="report old.txt")
+    folder = plant("Brand", alice)
+    press(alice_at, f"/files/{file.pk}/rename", name="report other.txt")
+    assert "report other.txt" in page(alice_at, "/")
+    press(alice_at, f"/files/{file.pk}/move", to=folder.pk, go=1)
+    assert "report other.txt" in page(alice_at, f"/folders/{folder.pk}/")
+    press(alice_at, f"/files/{file.pk}/trash")
+    assert "is in the trash" in page(alice_at, "/unfinished/")
+    assert "report other.txt" not in page(alice_at, "/?q=report")
+    assert "report other.txt" in page(alice_at, "/trash/")
+
+
+def test_when_the_replica_has_it_too_the_replica_is_asked_again(pair: Pair, alice_at: Visitor) -> None:
+    send(alice_at, "report new.txt")
+    assert WRITTEN in alice_at.cookies
+    pair.standby.catch_up()
+    until(lambda: from_replica(pair, alice_at, "/?q=report"))
+    assert "report new.txt" in page(alice_at, "/?q=report")
+
+
+# --- what others did --------------------------------------------------------------------------
+
+
+def test_a_right_that_was_taken_is_gone_at_once(pair: Pair, alice: User, bob: User, bob_at: Visitor) -> None:
+    shelf.add_file(alice, name="report one.txt")
+    pair.standby.catch_up()
+    assert "report one.txt" in page(bob_at, "/?q=one")
+    bob.groups.clear()
+    assert "report one.txt" not in page(bob_at, "/?q=one")
+
+
+def test_what_others_wrote_is_there_after_some_seconds(
+    pair: Pair, standing_still: Standby, alice: User, bob_at: Visitor
+) -> None:
+    """A replica that fell behind is left by itself."""
+    shelf.add_file(alice, name="report late.txt")
+    until(lambda: "report late.txt" in page(bob_at, "/?q=report"), seconds=7)
+
+
+# --- without it -------------------------------------------------------------------------------
+
+
+LONG = pytest.mark.faults
+
+
+@pytest.mark.parametrize("mode", ["hang", pytest.param("refuse", marks=LONG), pytest.param("reset", marks=LONG)])
+def test_without_the_replica_the_primary_answers_in_time(mode: str, pair: Pair, alice: User, alice_at: Visitor) -> None:
+    shelf.add_file(alice, name="report one.txt")
+    warm(pair, alice_at)
+    with pair.proxy.being(mode):  # type: ignore[arg-type]
+        start = time.monotonic()
+        assert "report one.txt" in page(alice_at, "/?q=report")
+        assert time.monotonic() - start < IN_TIME
+        start = time.monotonic()
+        assert "report one.txt" in page(alice_at, "/?q=report")
+        assert time.monotonic() - start < 1  # it is not asked again and again
+    assert "replica_left" in pair.log.read_text()
+    until(lambda: from_replica(pair, alice_at, "/?q=report"), seconds=12)
+
+
+# --- the cookie -------------------------------------------------------------------------------
+
+
+def test_a_cookie_of_anybodys_own_making_is_none(pair: Pair, alice_at: Visitor) -> None:
+    alice_at.cookies[WRITTEN] = f"{2**60}:not-signed"
+    warm(pair, alice_at)
+    alice_at.cookies[WRITTEN] = Signer(salt="replica").sign(str(2**60))
+    assert not any(from_replica(pair, alice_at, "/?q=report") for _ in range(3))
+
+
+def test_who_only_looks_gets_no_cookie(pair: Pair, alice_at: Visitor) -> None:
+    for path in LISTS:
+        page(alice_at, path)
+    assert WRITTEN not in alice_at.cookies

@@ -1,0 +1,175 @@
+"""How a process knows whether the replica may be asked; and what `doctor` says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.core.signing import Signer
+from django.db import connection, connections
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+from pytest_django import Settings
+
+from amalga.db import replica
+from tests.support.clusters import Standby, until
+from uploads.models import Installation
+from uploads.services.doctor import Level
+from uploads.services.doctor.database import replica_lines
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Name = Callable[..., None]
+UNKNOWN = "SELECT not_there()"  # what a server says that has no such numbers
+
+
+@pytest.fixture
+def name(standby: Standby, monkeypatch: pytest.MonkeyPatch) -> Iterator[Name]:
+    """Settings that name a replica, in a process that knows nothing of it yet."""
+    monkeypatch.setattr(replica, "_replica_state", replica._ReplicaState())
+
+    def name(*, there: bool = True, **changed: Any) -> None:
+        monkeypatch.setitem(connections.settings, replica.ALIAS, {**connection.settings_dict, **changed})
+        if there:
+            connections[replica.ALIAS].connect()  # Django's tests forbid it to open by itself, later
+
+    yield name
+    wrapper: Any = connections[replica.ALIAS]
+    wrapper.close()
+    wrapper.close_pool()
+    del connections[replica.ALIAS]
+
+
+@pytest.fixture
+def named(name: Name, standby: Standby) -> Standby:
+    Installation.objects.own_id()
+    name(PORT=standby.port)
+    standby.catch_up()
+    return standby
+
+
+def may_be_asked(written: str | None = None) -> bool:
+    token = replica._written.set(written)
+    try:
+        return replica.read_from_replica(lambda: replica._alias.get()) == replica.ALIAS
+    finally:
+        replica._written.reset(token)
+
+
+def test_one_that_is_as_far_is_asked(named: Standby) -> None:
+    until(may_be_asked)
+    number = replica._number_now()
+    until(lambda: may_be_asked(number))
+
+
+def test_one_that_has_not_what_i_wrote_is_not(named: Standby) -> None:
+    until(may_be_asked)
+    assert not may_be_asked(str(2**60))
+    until(lambda: may_be_asked("1"))
+
+
+@pytest.mark.parametrize("which", ["PRIMARY", "REPLAYED"])
+def test_without_numbers_it_is_left_alone_for_a_while_after_a_write(
+    which: str, named: Standby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with Aurora; the browser lets go of its cookie by itself."""
+    monkeypatch.setattr(replica, which, UNKNOWN)
+    assert may_be_asked() is True
+    assert may_be_asked(replica.NO_LSN) is False
+    assert replica._number_now() == replica.NO_LSN
+
+
+def test_a_server_that_is_no_replica_is_left(name: Name, standby: Standby) -> None:
+    name()
+    assert not may_be_asked()
+    assert replica._replica_state.away_until > 0
+
+
+def test_what_fails_there_is_asked_of_the_primary(named: Standby) -> None:
+    until(may_be_asked)
+    asked: list[str] = []
+
+    def find() -> int:
+        alias = replica._alias.get() or "default"
+        asked.append(alias)
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT 1 / (pg_is_in_recovery() = false)::int")
+            return int(cursor.fetchone()[0])
+
+    until(lambda: replica.read_from_replica(find) == 1 and "replica" in asked)
+    assert asked[-2:] == ["replica", "default"]
+    assert not may_be_asked()
+
+
+# --- the cookie -------------------------------------------------------------------------------
+
+
+def answered(method: str, cookie: str | None = None) -> HttpResponse:
+    request: HttpRequest = RequestFactory().generic(method, "/")
+    if cookie:
+        request.COOKIES["amalga-written"] = cookie
+    return replica.ReadYourWritesMiddleware(lambda _request: HttpResponse())(request)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_who_may_have_written_gets_a_number(method: str, named: Standby, settings: Settings) -> None:
+    settings.HTTPS = True
+    cookie = answered(method).cookies[settings.LSN_COOKIE_NAME]
+    assert int(Signer(salt="replica").unsign(cookie.value)) > 0
+    assert (cookie["max-age"], cookie["path"]) == (replica.WRITTEN_SECONDS, "/")
+    assert (cookie["httponly"], cookie["secure"], cookie["samesite"]) == (True, True, "Lax")
+
+
+def test_without_numbers_the_cookie_is_short_lived(named: Standby, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "PRIMARY", UNKNOWN)
+    assert answered("POST").cookies["amalga-written"]["max-age"] == replica.PIN_SECONDS
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_who_only_looks_gets_none(method: str, named: Standby) -> None:
+    assert not answered(method).cookies
+
+
+# --- doctor -----------------------------------------------------------------------------------
+
+
+def told() -> tuple[Level, str]:
+    (line,) = replica_lines()
+    return line.level, line.reason
+
+
+def test_doctor_finds_it_well(named: Standby) -> None:
+    level, reason = told()
+    assert level is Level.OK
+    assert "bytes behind" in reason
+
+
+def test_doctor_says_nothing_where_there_is_none() -> None:
+    assert list(replica_lines()) == []
+
+
+def test_doctor_names_a_server_that_is_no_replica(name: Name) -> None:
+    name()
+    assert told() == (Level.FAIL, "it is no replica: it takes writes of its own")
+
+
+def test_doctor_names_one_that_is_away(name: Name) -> None:
+    name(there=False, PORT=9)
+    assert told() == (Level.WARN, "cannot be reached at 127.0.0.1: nobody listens there")
+
+
+def test_doctor_names_one_of_another_database(named: Standby) -> None:
+    with named.standing_still():
+        Installation.objects.all().delete()
+        Installation.objects.own_id()
+        assert told() == (Level.FAIL, "it is a replica of another database")
+
+
+def test_doctor_says_when_it_is_far_behind(named: Standby) -> None:
+    with named.standing_still():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 20000000))")
+        level, reason = told()
+    assert level is Level.WARN
+    assert "MiB behind" in reason

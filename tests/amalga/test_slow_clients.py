@@ -1,0 +1,248 @@
+"""Thousands of slow or idle connections, by their line or on purpose, before the shipped proxies: everybody else is
+served as quickly as before."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import resource
+import selectors
+import socket
+import ssl
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.auth.models import User
+
+from amalga.local.processes import free_port
+from tests.conftest import serving
+from tests.deploy.test_proxies import FRONTS
+from tests.faults.people import Person
+from tests.support import proxies, shelf
+from tests.support.own_ca import Authority
+from tests.support.plain_form import Visitor
+from tests.support.proxies import Behind
+from tests.support.stores import Bucket
+from uploads.models import File
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CROWD = 2000
+ADDRESSES = 8  # that they come from
+SECONDS = 20
+ASKED = 40
+SETTLED_SECONDS = 5
+# Below this nobody notices, and on a busy machine twice a few milliseconds is chance.
+NOT_NOTICED_SECONDS = 0.25
+
+
+@pytest.fixture(scope="module", autouse=True)
+def many_files() -> Iterator[None]:
+    """A connection is a file, of ours and of nginx and Caddy, which inherit the limit."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.fixture(scope="module")
+def behind(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    probes = f"127.0.0.1:{free_port()}"
+    variables = {"WEB_CONCURRENCY": "2", "WEB_THREADS": "8", "PROXY_COUNT": "1", "PROBE_BIND": probes}
+    with serving(tmp_path_factory.mktemp("slow"), variables) as url:
+        yield Behind(f"127.0.0.1:{urlsplit(url).port}", probes)
+
+
+@pytest.fixture(scope="module", params=["container", "compose"])
+def front(
+    request: pytest.FixtureRequest, behind: Behind, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """nginx alone, and Caddy before it; tests that say so take those with TLS as well."""
+    with FRONTS[request.param](tmp_path_factory.mktemp("fronts"), behind, authority) as url:
+        yield url
+
+
+@pytest.fixture
+def visitor(front: str, behind: Behind, authority: Authority, alice: User) -> Callable[[str], float]:
+    """How many seconds a page takes alice, over a connection of its own."""
+    for number in range(10):
+        shelf.add_file(alice, name=f"file {number}")
+    cookies = "; ".join(f"{k}={v}" for k, v in Visitor(f"http://{behind.web}", alice).cookies.items())
+    trusted = ssl.create_default_context(cafile=str(authority.file))
+
+    def ask(path: str) -> float:
+        begun = time.monotonic()
+        assert proxies.get(front, path, cookies=cookies, trusted=trusted, seconds=SECONDS).status == 200
+        return time.monotonic() - begun
+
+    return ask
+
+
+@pytest.fixture
+def connect(front: str, authority: Authority) -> Iterator[Callable[..., socket.socket]]:
+    """Opens a connection from one of few addresses, which is closed after the test."""
+    place, context = urlsplit(front), ssl.create_default_context(cafile=str(authority.file))
+    opened: list[socket.socket] = []
+
+    def connect(*, tls: bool = True, room: int | None = None) -> socket.socket:
+        connection = socket.socket()
+        if room:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        connection.settimeout(SECONDS)
+        connection.bind((f"127.0.0.{2 + len(opened) % ADDRESSES}", 0))
+        connection.connect(("127.0.0.1", place.port or 0))
+        if tls and place.scheme == "https":
+            connection = context.wrap_socket(connection, server_hostname="localhost")
+        opened.append(connection)
+        return connection
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+
+def request(first: str, *headers: str, body: bytes = b"") -> bytes:
+    return "\r\n".join([f"{first} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode() + body
+
+
+SLOW: dict[str, bytes] = {
+    "say nothing": b"",
+    "begin a head": b"GET /accounts/login/ HTTP/1.1\r\nHost: loc",
+    "begin a small body": request("POST /accounts/login/", "Content-Length: 300", body=b"a"),
+    "begin a large body": request("POST /uploads/", "Content-Length: 4000000", body=b"a"),
+    "begin a form": request("POST /upload/", "Content-Length: 9000000", body=b"a"),
+    "begin a chunk": request("POST /accounts/login/", "Transfer-Encoding: chunked", body=b"1000\r\nuser"),
+    "wait for a word": request("POST /accounts/login/", "Content-Length: 9", "Expect: 100-continue"),
+    "ask once and stay": request("GET /healthz"),
+}
+
+
+def p95(of: list[float]) -> float:
+    return statistics.quantiles(of, n=20)[-1]
+
+
+def served_as_before(visitor: Callable[[str], float], normal: float) -> None:
+    """Once the crowd is connected: two thousand handshakes and refusals take the processors for a moment."""
+    end = time.monotonic() + SETTLED_SECONDS
+    while visitor("/healthz") > 1:
+        assert time.monotonic() < end
+    assert p95([visitor("/") for _each in range(ASKED)]) < max(2 * normal, NOT_NOTICED_SECONDS)
+    assert visitor("/readyz") < 1
+
+
+@pytest.mark.parametrize("front", ["nginx", "caddy"], indirect=True)
+def test_slow_connections_with_tls_keep_nobody_waiting(
+    visitor: Callable[[str], float], connect: Callable[..., socket.socket]
+) -> None:
+    """Half of them do not even begin to shake hands."""
+    normal = p95([visitor("/") for _each in range(ASKED)])
+    for _each in range(CROWD // 2):
+        connect(tls=False)
+    for _each in range(CROWD // 4):
+        with suppress(OSError):
+            connect().sendall(SLOW["begin a small body"])
+    served_as_before(visitor, normal)
+
+
+@pytest.mark.parametrize("how", SLOW)
+def test_two_thousand_slow_connections_keep_nobody_waiting(
+    how: str, visitor: Callable[[str], float], connect: Callable[..., socket.socket]
+) -> None:
+    normal = p95([visitor("/") for _each in range(ASKED)])
+    for _each in range(CROWD):
+        connection = connect()
+        with suppress(OSError):  # over the limit of an address
+            connection.sendall(SLOW[how])
+            if how == "ask once and stay":
+                connection.recv(1000)
+    served_as_before(visitor, normal)
+
+
+def test_connections_that_send_a_byte_now_and_then_keep_nobody_waiting(
+    visitor: Callable[[str], float], connect: Callable[..., socket.socket]
+) -> None:
+    normal = p95([visitor("/") for _each in range(ASKED)])
+    crowd = [connect() for _each in range(CROWD // 4)]
+    for connection in crowd:
+        connection.sendall(SLOW["begin a small body"])
+    for _round in range(3):
+        for connection in crowd:
+            with suppress(OSError):
+                connection.sendall(b"a")
+        served_as_before(visitor, normal)
+
+
+def test_connections_that_read_slowly_keep_nobody_waiting(
+    visitor: Callable[[str], float], connect: Callable[..., socket.socket], behind: Behind
+) -> None:
+    normal = p95([visitor("/") for _each in range(ASKED)])
+    path = large_file(behind)
+    crowd = [connect(room=2048) for _each in range(CROWD)]
+    for connection in crowd:
+        with suppress(OSError):
+            connection.sendall(request(f"GET {path}"))
+    wait_for_heads(crowd)
+    served_as_before(visitor, normal)
+
+
+def large_file(behind: Behind) -> str:
+    """The path of a file that is larger than a connection's first window."""
+    with closing(http.client.HTTPConnection(behind.web, timeout=SECONDS)) as connection:
+        connection.request("GET", "/accounts/login/", headers={"Host": "localhost"})
+        page = connection.getresponse().read().decode()
+    return page.split('rel="stylesheet" href="')[1].split('"')[0]
+
+
+def wait_for_heads(crowd: list[socket.socket]) -> None:
+    """Until the last of them was answered, so that only reading is left."""
+    with selectors.DefaultSelector() as selector:
+        for connection in crowd:
+            selector.register(connection, selectors.EVENT_READ)
+        end = time.monotonic() + SECONDS
+        while selector.get_map() and time.monotonic() < end:
+            for key, _events in selector.select(timeout=1):
+                selector.unregister(key.fileobj)
+
+
+# --- what cannot be buffered ------------------------------------------------------------------
+
+
+def test_forms_that_come_slowly_leave_threads_for_pages(
+    visitor: Callable[[str], float], behind: Behind, alice: User, bucket: Bucket, connect: Callable[..., socket.socket]
+) -> None:
+    normal = p95([visitor("/") for _each in range(ASKED)])
+    sender = Visitor(f"http://{behind.web}", alice).open_form()
+    cookies = "; ".join(f"{name}={value}" for name, value in sender.cookies.items())
+    head = request("POST /upload/", f"Cookie: {cookies}", "Content-Length: 50000000",
+                   "Content-Type: multipart/form-data; boundary=line", body=b"--line\r\n")  # fmt: skip
+    for _each in range(40):
+        connect().sendall(head)
+    time.sleep(0.5)
+    served_as_before(visitor, normal)
+
+
+def test_zips_that_are_read_slowly_leave_threads_for_pages(
+    visitor: Callable[[str], float], behind: Behind, alice: User, bucket: Bucket, connect: Callable[..., socket.socket]
+) -> None:
+    normal = p95([visitor("/") for _each in range(ASKED)])
+    sender = Visitor(f"http://{behind.web}", alice)
+    file = shelf.add_file(alice, name="large.bin", body=os.urandom(12_000_000))
+    cookies = "; ".join(f"{name}={value}" for name, value in sender.cookies.items())
+    for _each in range(40):
+        connect(room=2048).sendall(request(f"GET /files/zip?file={file.pk}", f"Cookie: {cookies}"))
+    time.sleep(0.5)
+    served_as_before(visitor, normal)
+
+
+def test_form_that_comes_slowly_and_does_not_stop_arrives(
+    behind: Behind, alice: User, bucket: Bucket, tmp_path: Path
+) -> None:
+    body = os.urandom(600_000)
+    with proxies.nginx_in_container(tmp_path, behind) as url:
+        Person(url, alice, seconds=3).post("slow.bin", body)
+    assert bucket.read(File.objects.get().key) == body

@@ -1,0 +1,133 @@
+"""S3_CHECKSUMS=payload: a store without checksums of its own holds what arrives to the hash in the signature.
+
+No store that can be started here does that: the two that know signatures take any body. So one of them checks the
+signature, header and URL, and a front before it does what such a store does with the body.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from tests.support import fronts
+from tests.support.fronts import Answer, Front, Request, status
+from tests.support.senders import Sender, put_bytes, sha256
+from tests.support.stores import Bucket
+from uploads import s3
+from uploads.models import File, State
+
+MIB = 1024**2
+BODY = bytes(range(256)) * 20 * 1024 + b"the rest"  # parts of 5 MiB and 8 bytes
+PAYLOAD_HASH = "x-amz-content-sha256"
+
+
+def holds_to_the_hash(request: Request) -> Answer | None:
+    sent = {name.lower(): value for name, value in request.headers.items()}
+    if sent.get(PAYLOAD_HASH) != hashlib.sha256(request.body).hexdigest():
+        return status(400, "XAmzContentSHA256Mismatch")(request)
+    return request.forward()
+
+
+@pytest.fixture
+def front(digest_bucket: Bucket, settings: Settings) -> Iterator[Front]:
+    settings.UPLOAD_PART_BYTES = 5 * MIB
+    settings.S3_CHECKSUMS = "payload"
+    with fronts.in_front_of(digest_bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        front.rules |= {"put": holds_to_the_hash, "part": holds_to_the_hash}
+        yield front
+
+
+@pytest.fixture
+def sender(as_alice: Client, front: Front) -> Sender:
+    return Sender(as_alice)
+
+
+def flipped(body: bytes) -> bytes:
+    return body[:-1] + bytes([body[-1] ^ 1])
+
+
+def test_a_file_in_parts_arrives(sender: Sender, digest_bucket: Bucket) -> None:
+    upload = sender.start(BODY)
+    sender.put(upload)
+    file = sender.finished(upload)
+    assert digest_bucket.read(file.key) == BODY
+    assert file.checksum_basis == "claimed"  # such a store keeps no digests: reading settles it
+
+
+def test_a_small_file_arrives_in_two_calls(sender: Sender, digest_bucket: Bucket) -> None:
+    file = sender.send(b"small")
+    assert digest_bucket.read(file.key) == b"small"
+
+
+def test_a_flipped_bit_is_refused_and_the_right_bytes_are_not(sender: Sender, digest_bucket: Bucket) -> None:
+    several, small = sender.start(BODY), sender.start(b"small")
+    sender.sign(several)
+    assert put_bytes(several.signed[2], flipped(several.pieces[1])).status == 400
+    assert put_bytes(small.signed[1], flipped(b"small")).status == 400
+    assert not digest_bucket.objects()
+    sender.put(several)
+    sender.put(small)
+    assert {sender.finished(upload).state for upload in (several, small)} == {State.AVAILABLE}
+
+
+def test_the_hash_cannot_be_exchanged_or_left_out(sender: Sender) -> None:
+    """The store's own check of the signature, not the front's: the hash is part of it."""
+    upload = sender.start(b"small")
+    signed = upload.signed[1]
+    other = hashlib.sha256(b"other").hexdigest()
+    exchanged = {**signed, "headers": {**signed["headers"], PAYLOAD_HASH: other}}
+    assert put_bytes(exchanged, b"other").status == 403
+    in_the_url = {**exchanged, "url": signed["url"].replace(signed["headers"][PAYLOAD_HASH], other)}
+    assert put_bytes(in_the_url, b"other").status == 403
+    left_out = {**signed, "headers": {"Content-Type": "application/octet-stream"}}
+    assert put_bytes(left_out, b"small").status in {400, 403}
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_the_exact_length_is_signed_as_well(sender: Sender, difference: int) -> None:
+    upload = sender.start(b"small")
+    assert put_bytes(upload.signed[1], bytes(5 + difference)).status in {400, 403}
+
+
+def test_what_is_signed_into_a_url(sender: Sender) -> None:
+    """Golden: a store looks for the hash in the header or in the URL, and both are under the signature."""
+    upload = sender.start(BODY)
+    (first, *_others) = sender.sign(upload)
+    query = parse_qs(urlsplit(first["url"]).query)
+    digest = hashlib.sha256(upload.pieces[0]).hexdigest()
+    assert query["X-Amz-Content-Sha256"] == [digest]
+    assert query["X-Amz-SignedHeaders"] == [f"content-length;host;{PAYLOAD_HASH}"]
+    assert (query["partNumber"], int(query["X-Amz-Expires"][0])) == (["1"], s3.URL_SECONDS)
+    assert first["headers"] == {PAYLOAD_HASH: digest}
+
+
+def test_no_part_is_signed_without_its_digest(sender: Sender) -> None:
+    upload = sender.start(BODY)
+    answer = sender.ask_parts(upload.id, [{"number": 1}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_digest")
+
+
+def test_while_a_url_lives_no_other_content_gets_one(sender: Sender, digest_bucket: Bucket) -> None:
+    """Or the second URL would replace the object once the first content is published."""
+    upload = sender.start(b"small")
+    other = [{"number": 1, "sha256": sha256(b"other")}]
+    answer = sender.ask_parts(upload.id, other)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_digest")
+    assert sender.ask_parts(upload.id, [{"number": 1, "sha256": sha256(b"small")}]).status_code == 200
+    File.objects.update(signed_until=timezone.now() - timedelta(minutes=3))
+    assert sender.ask_parts(upload.id, other).status_code == 200
+
+
+def test_what_we_send_ourselves_is_held_to_its_hash_too(sender: Sender, digest_bucket: Bucket) -> None:
+    key = "p/" + "0" * 32
+    s3.put(key, b"hello", sha256=sha256(b"hello"))
+    assert digest_bucket.read(key) == b"hello"

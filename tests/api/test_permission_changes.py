@@ -1,0 +1,363 @@
+"""Rights at the end as at the beginning: what was begun with a right ends only with it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from pytest_django import Settings
+
+from tests.support.rows import make_row, plant, used
+from tests.support.senders import Sender, Upload
+from tests.support.stores import Bucket
+from uploads import services
+from uploads.errors import Forbidden, InvalidTransition, OverQuota
+from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
+from uploads.services import folders
+from uploads.services.after_restore import after_restore
+from uploads.services.sweep import sweep
+from uploads.services.zips import download
+from uploads.upload_requests import FinishRequest
+
+pytestmark = pytest.mark.django_db
+
+Withdraw = Callable[[User, Folder, User], None]
+
+
+def close_folder(alice: User, folder: Folder, root: User) -> None:
+    folders.set_access(folder, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=root)
+
+
+def allow_looking_only(alice: User, folder: Folder, root: User) -> None:
+    team = Group.objects.create(name="lookers")
+    alice.groups.add(team)
+    levels = {team: AccessLevel.VIEW, Group.objects.create(name="few"): AccessLevel.MANAGE}
+    folders.set_access(folder, levels, by=root)
+
+
+def close_above(alice: User, folder: Folder, root: User) -> None:
+    assert folder.parent
+    close_folder(alice, folder.parent, root)
+
+
+def move_into_closed(alice: User, folder: Folder, root: User) -> None:
+    closed = folders.create("Closed", parent=None, by=root)
+    close_folder(alice, closed, root)
+    folders.move(folder, closed, by=root)
+
+
+WITHDRAWALS = [close_folder, allow_looking_only, close_above, move_into_closed]
+
+
+@pytest.fixture
+def folder(alice: User) -> Folder:
+    return plant("Team/Brand", alice)
+
+
+@pytest.fixture
+def upload(sender: Sender, folder: Folder) -> Upload:
+    """All bytes of it are in the bucket."""
+    upload = sender.start(b"hello", folder="Team/Brand")
+    sender.put(upload)
+    return upload
+
+
+def refused(sender: Sender, upload: Upload) -> None:
+    answer = sender.finish(upload)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    assert upload.row().state == State.DELETING
+
+
+@pytest.mark.parametrize("withdraw", WITHDRAWALS)
+def test_an_upload_into_a_folder_that_was_closed_ends_as_refused_and_is_removed(
+    withdraw: Withdraw, sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User, bucket: Bucket
+) -> None:
+    withdraw(alice, folder, admin_user)
+    refused(sender, upload)
+    assert used(alice) == (0, 0)
+    File.objects.update(signed_until=None)
+    sweep()
+    assert not File.objects.exists()
+    assert bucket.objects() == {}
+
+
+def test_parts_of_a_refused_upload_are_aborted(
+    sender: Sender, folder: Folder, alice: User, admin_user: User, bucket: Bucket, small_parts: None
+) -> None:
+    upload = sender.start(b"x" * 25, folder="Team/Brand")
+    sender.put(upload)
+    close_folder(alice, folder, admin_user)
+    refused(sender, upload)
+    File.objects.update(signed_until=None)
+    sweep()
+    assert (bucket.objects(), bucket.multipart_uploads()) == ({}, [])
+
+
+@pytest.mark.parametrize("withdraw", WITHDRAWALS)
+def test_no_part_is_signed_and_no_time_given_for_a_folder_that_was_closed(
+    withdraw: Withdraw, sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User
+) -> None:
+    expires_at = upload.row().expires_at
+    withdraw(alice, folder, admin_user)
+    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    again = sender.announce(sender.item(b"hello", token=upload.token, folder="Team/Brand"))
+    assert again.status_code == 403
+    assert upload.row().expires_at == expires_at
+
+
+def test_who_left_the_group_of_a_folder_ends_nothing_there(
+    sender: Sender, folder: Folder, alice: User, admin_user: User
+) -> None:
+    team = Group.objects.create(name="team")
+    alice.groups.add(team)
+    folders.set_access(folder, {team: AccessLevel.MANAGE}, by=admin_user)
+    upload = sender.start(b"hello", folder="Team/Brand")
+    sender.put(upload)
+    alice.groups.remove(team)
+    refused(sender, upload)
+
+
+def test_of_several_uploads_only_those_into_the_closed_folder_are_refused(
+    sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User
+) -> None:
+    other = sender.start(b"hello")
+    sender.put(other)
+    close_folder(alice, folder, admin_user)
+    answer = sender.finish(upload, other)
+    assert answer.status_code == 200
+    assert [entry.get("state") for entry in answer.json()["files"]] == [None, "available"]
+    assert (upload.row().state, other.row().state) == (State.DELETING, State.AVAILABLE)
+
+
+def lose_role(alice: User) -> None:
+    alice.groups.set([Group.objects.get(name="viewers")])
+
+
+def close_account(alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+
+
+@pytest.mark.parametrize("lose", [lose_role, close_account])
+def test_who_may_not_upload_any_more_ends_nothing_at_the_top_either(
+    lose: Callable[[User], None], sender: Sender, alice: User
+) -> None:
+    """The service is asked, as by a request that was read for minutes: its person has the rights of before."""
+    upload = sender.start(b"hello")
+    sender.put(upload)
+    before = User.objects.get(pk=alice.pk)
+    assert before.has_perm("uploads.add_file")
+    lose(alice)
+    (answer,) = services.finish(before, [FinishRequest(upload.id, upload.digests)])
+    assert isinstance(answer, Forbidden)
+    assert upload.row().state == State.DELETING
+
+
+def test_who_lost_the_role_is_refused_by_the_protocol_and_the_upload_is_removed(
+    sender: Sender, upload: Upload, alice: User
+) -> None:
+    lose_role(alice)
+    refused(sender, upload)
+
+
+def test_an_assembly_that_a_crash_interrupted_is_not_resumed_without_the_right(
+    upload: Upload, folder: Folder, alice: User, admin_user: User
+) -> None:
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=upload.digests[0])
+    File.objects.update(lease_until="2020-01-01T00:00:00Z")
+    close_folder(alice, folder, admin_user)
+    services.resume_completion(upload.row())
+    assert upload.row().state == State.DELETING
+
+
+def test_a_folder_that_is_closed_while_the_object_is_assembled_takes_nothing(
+    sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finishing = importlib.import_module("uploads.services.finish")
+    assemble = finishing.assemble
+
+    def slowly(*args: Any) -> Any:
+        facts = assemble(*args)
+        close_folder(alice, folder, admin_user)
+        return facts
+
+    monkeypatch.setattr(finishing, "assemble", slowly)
+    refused(sender, upload)
+
+
+@pytest.mark.parametrize("withdraw", WITHDRAWALS)
+def test_a_form_into_a_folder_that_is_closed_while_it_is_read_is_refused(
+    withdraw: Withdraw, as_alice: Client, alice: User, folder: Folder, admin_user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiving = importlib.import_module("uploads.services.form_upload")
+    finish = receiving.finish
+
+    def late(*args: Any) -> Any:
+        withdraw(alice, folder, admin_user)
+        return finish(*args)
+
+    monkeypatch.setattr(receiving, "finish", late)
+    sent = {"submission": uuid4(), "folder": folder.pk, "files": SimpleUploadedFile("a.txt", b"hello")}
+    assert as_alice.post("/upload/", sent).status_code == 403
+    assert not File.objects.available().exists()
+    assert used(alice) == (0, 0)
+
+
+def test_after_a_restore_of_the_database_nothing_ends_without_the_right_and_nothing_is_removed(
+    upload: Upload, folder: Folder, alice: User, admin_user: User
+) -> None:
+    close_folder(alice, folder, admin_user)
+    done = after_restore(apply=True)
+    assert (done.arrived, done.finished, done.failed) == (1, 0, 1)
+    assert upload.row().state == State.UPLOADING
+
+
+# --- the trash ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("withdraw", WITHDRAWALS)
+def test_nothing_is_restored_into_a_folder_that_was_closed(
+    withdraw: Withdraw, as_alice: Client, alice: User, folder: Folder, admin_user: User
+) -> None:
+    file = make_row(alice, State.AVAILABLE, folder=folder)
+    services.trash(file, by=alice)
+    withdraw(alice, folder, admin_user)
+    assert as_alice.post(f"/files/{file.pk}/restore").status_code == 403
+    as_alice.post("/trash/undo", {"event": Event.objects.get(action=Action.TRASH).pk})
+    as_alice.post("/files/bulk", {"do": "restore", "file": str(file.pk)})
+    assert services.restore_many([file.pk], by=alice).refused == [file.name]
+    file.refresh_from_db()
+    assert file.state == State.TRASHED
+    assert services.restore_many([file.pk], by=admin_user).files == [file]
+
+
+def test_who_manages_a_folder_without_the_role_to_upload_restores_there(
+    viewer: User, alice: User, folder: Folder, admin_user: User
+) -> None:
+    team = Group.objects.create(name="team")
+    viewer.groups.add(team)
+    file = make_row(alice, State.TRASHED, folder=folder)
+    folders.set_access(folder, {team: AccessLevel.MANAGE}, by=admin_user)
+    assert services.restore_many([file.pk], by=viewer).files == [file]
+
+
+def test_what_is_not_in_the_trash_is_not_told_as_forbidden(alice: User) -> None:
+    with pytest.raises(InvalidTransition):
+        services.restore(make_row(alice), by=alice)
+
+
+# --- zips ---------------------------------------------------------------------------------------
+
+
+def test_a_zip_breaks_off_when_a_folder_of_it_is_closed_meanwhile(
+    sender: Sender, alice: User, bob: User, folder: Folder, admin_user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [sender.send(b"x" * size, name=f"{size}.txt", folder="Team/Brand") for size in (1, 2, 3)]
+    monkeypatch.setattr(download, "RECHECK_SECONDS", 0)
+    zip_file = services.open_zip(services.bundle(bob, [file.pk for file in files]), by=bob)
+    next(zip_file)
+    close_folder(bob, folder, admin_user)
+    with pytest.raises(download.DownloadAborted, match="forbidden"):
+        list(zip_file)
+    zip_file.close()
+
+
+def test_a_zip_goes_on_when_a_file_of_it_is_only_removed_or_replaced(
+    sender: Sender, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [sender.send(b"x" * size, name=f"{size}.txt") for size in (1, 2, 3)]
+    monkeypatch.setattr(download, "RECHECK_SECONDS", 0)
+    bundle = services.bundle(bob, [file.pk for file in files])
+    zip_file = services.open_zip(bundle, by=bob)
+    first = next(zip_file)
+    services.trash(files[1], by=alice)
+    sender.send(b"new", replaces=files[2].pk)
+    assert len(first) + sum(map(len, zip_file)) == bundle.length
+    zip_file.close()
+
+
+# --- whose space a version takes ----------------------------------------------------------------
+
+
+@pytest.fixture
+def full(sender: Sender, settings: Settings) -> File:
+    """Alice has 12 bytes, of 20 that everybody may keep."""
+    settings.UPLOAD_QUOTA_BYTES = 20
+    return sender.send(b"x" * 12)
+
+
+def test_a_version_that_its_files_owner_has_no_room_for_is_refused_at_the_start(
+    full: File, as_manager: Client, manager: User
+) -> None:
+    sender = Sender(as_manager)
+    answer = sender.announce(sender.item(b"y" * 9, replaces=full.pk))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "over_quota")
+    assert used(manager) == (0, 0)
+
+
+def test_versions_of_one_call_are_held_against_their_files_owner_together(full: File, as_manager: Client) -> None:
+    sender = Sender(as_manager)
+    answer = sender.announce(*(sender.item(b"y" * 5, replaces=full.pk) for _number in range(2)))
+    assert ["error" in entry for entry in answer.json()["files"]] == [False, True]
+
+
+def test_of_versions_begun_while_there_was_room_no_more_end_than_fit(
+    full: File, as_manager: Client, alice: User, manager: User
+) -> None:
+    sender = Sender(as_manager)
+    uploads = [sender.start(b"y" * 5, replaces=full.pk, name=f"{number}.txt") for number in range(3)]
+    for upload in uploads:
+        sender.put(upload)
+    answer = sender.finish(*uploads)
+    assert sorted(entry.get("state", entry.get("error", {}).get("code")) for entry in answer.json()["files"]) == [
+        "available", "over_quota", "over_quota"
+    ]  # fmt: skip
+    assert (used(alice), used(manager)) == ((2, 17), (0, 0))
+    assert sender.finish(*uploads).status_code == 200, "asked again, answered the same"
+
+
+def test_the_number_of_files_that_an_owner_may_keep_holds_for_versions_by_others(
+    full: File, as_manager: Client, settings: Settings
+) -> None:
+    settings.UPLOAD_QUOTA_FILES = 1
+    sender = Sender(as_manager)
+    assert sender.announce(sender.item(b"y", replaces=full.pk)).status_code == 413
+
+
+def test_a_version_that_another_crash_left_is_held_against_the_owner_too(
+    full: File, as_manager: Client, alice: User, manager: User
+) -> None:
+    sender = Sender(as_manager)
+    upload = sender.start(b"y" * 5, replaces=full.pk)
+    sender.put(upload)
+    make_row(alice, State.AVAILABLE, size=8)
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=upload.digests[0])
+    File.objects.filter(pk=upload.id).update(lease_until="2020-01-01T00:00:00Z")
+    services.resume_completion(upload.row())
+    assert upload.row().state == State.DELETING
+    assert (used(alice), used(manager)) == ((2, 20), (0, 0))
+
+
+def test_an_older_version_of_another_owner_comes_back_only_where_there_is_room(
+    full: File, manager: User, alice: User
+) -> None:
+    older = make_row(manager, State.AVAILABLE, size=9, series=full.pk, current=False)
+    File.objects.filter(pk=full.pk).update(series=full.pk)
+    full.refresh_from_db()
+    with pytest.raises(OverQuota):
+        services.restore_version(full, older, by=alice)
+    assert (used(alice), used(manager)) == ((1, 12), (1, 9))
+
+
+def test_private_files_stay_the_owners_alone_to_replace(full: File, as_manager: Client, alice: User) -> None:
+    sender = Sender(as_manager)
+    upload = sender.start(b"y", replaces=full.pk)
+    services.set_visibility([full.pk], Visibility.PRIVATE, by=alice)
+    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    assert answer.status_code == 403

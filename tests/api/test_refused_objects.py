@@ -1,0 +1,357 @@
+"""Objects that are there and that the storage gives to nobody: archived ones, foreign keys, policies."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
+from pytest_django import Settings
+
+from tests.support import fronts
+from tests.support.fronts import Answer, Front, Request
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, StorageDenied, StorageUnavailable
+from uploads.models import ChecksumStatus, File, Preview, PreviewState, Refusal, Report
+from uploads.services import queue
+from uploads.services.zips import download
+
+pytestmark = pytest.mark.django_db(transaction=True)  # an import writes over connections of its own
+
+# Status, body and the reason that we tell, as AWS has them.
+REFUSALS: dict[str, tuple[int, str, str]] = {
+    "archived": (403, "<Code>InvalidObjectState</Code>", Refusal.ARCHIVED),
+    "customer key": (
+        400,
+        "<Code>InvalidRequest</Code><Message>The object was stored using a form of Server Side Encryption. The correct "
+        "parameters must be provided to retrieve the object.</Message>",
+        Refusal.ENCRYPTED,
+    ),
+    "key disabled": (400, "<Code>KMS.DisabledException</Code>", Refusal.ENCRYPTED),
+    "key without right": (
+        403,
+        "<Code>AccessDenied</Code><Message>User: x is not authorized to perform: kms:Decrypt on resource: y</Message>",
+        Refusal.ENCRYPTED,
+    ),
+    "policy": (403, "<Code>AccessDenied</Code>", Refusal.DENIED),
+    "without words": (403, "", Refusal.DENIED),
+    "legal": (451, "", Refusal.DENIED),
+    "odd": (400, "<Code>InvalidArgument</Code>", Refusal.DENIED),
+}
+
+
+def said(*words: str) -> str:
+    out = io.StringIO()
+    call_command(*words, stdout=out, stderr=io.StringIO())
+    return out.getvalue()
+
+
+def imported(bucket: Bucket, *names: str) -> list[File]:
+    """One text of each name, that was in the bucket already."""
+    for name in names:
+        bucket.write(f"odd/{name}", f"words of {name}".encode())
+    said("import_bucket", "odd/", "--owner", "alice", "--apply")
+    return [File.objects.get(name=name) for name in names]
+
+
+@pytest.fixture
+def front(bucket: Bucket, settings: Settings, alice: User) -> Iterator[Front]:
+    """Between us and the store."""
+    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        yield front
+    s3.reset()
+
+
+def refuse(front: Front, part: str, status: int, body: str) -> None:
+    """From now on the store says so of each key with this in it."""
+
+    def answer(request: Request) -> Answer:
+        if part not in request.url:
+            return request.forward()
+        text = f"<Error>{body}</Error>" if body else ""
+        return Answer(status, {"Content-Type": "application/xml"}, b"" if request.method == "HEAD" else text.encode())
+
+    front.rules["get"] = front.rules["head"] = answer
+
+
+@pytest.fixture
+def cold(digest_bucket: Bucket, alice: User) -> list[File]:
+    """Three imported texts, of which the first is archived."""
+    digest_bucket.client.put_object(
+        Bucket=digest_bucket.name, Key="odd/1-cold.txt", Body=b"cold", StorageClass="GLACIER"
+    )
+    for number in (2, 3):
+        digest_bucket.write(f"odd/{number}-warm.txt", b"warm")
+    said("import_bucket", "odd/", "--owner", "alice", "--apply")
+    return list(File.objects.order_by("key"))
+
+
+def thaw(bucket: Bucket, file: File) -> None:
+    bucket.client.restore_object(Bucket=bucket.name, Key=file.key, RestoreRequest={"Days": 1})
+
+
+# --- the gateway --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_refusal_of_one_object_is_told_from_a_store_that_is_away(bucket: Bucket, front: Front, refusal: str) -> None:
+    bucket.write("odd/a.txt", b"words")
+    status, body, reason = REFUSALS[refusal]
+    refuse(front, "odd", status, body)
+    for call in (s3.stream, s3.read, s3.head):
+        with pytest.raises(ObjectRefused) as caught:
+            call("odd/a.txt")
+        assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [(403, "AccessDenied", StorageDenied), (403, "InvalidAccessKeyId", StorageDenied),
+     (503, "SlowDown", StorageUnavailable), (404, "NoSuchBucket", StorageUnavailable),
+     (429, "TooManyRequests", StorageUnavailable)],
+)  # fmt: skip
+def test_refusal_of_everything_is_no_refusal_of_one_object(
+    bucket: Bucket, front: Front, status: int, code: str, told: type[Exception]
+) -> None:
+    bucket.write("odd/a.txt", b"words")
+    front.rules["get"] = fronts.status(status, code)
+    with pytest.raises(told) as caught:
+        s3.stream("odd/a.txt")
+    assert not isinstance(caught.value, ObjectRefused)
+
+
+def test_archived_and_encrypted_objects_are_told_by_a_real_store(digest_bucket: Bucket, cold: list[File]) -> None:
+    digest_bucket.client.put_object(
+        Bucket=digest_bucket.name, Key="odd/key.txt", Body=b"x", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32
+    )
+    with pytest.raises(ObjectArchived):
+        s3.read_start(cold[0].key, max_bytes=1)
+    with pytest.raises((ObjectEncrypted, ObjectRefused)):
+        s3.read_start("odd/key.txt", max_bytes=1)
+
+
+# --- previews -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_object_that_the_store_refuses_holds_up_no_preview(bucket: Bucket, front: Front, refusal: str) -> None:
+    status, body, reason = REFUSALS[refusal]
+    refuse(front, "poison", status, body)
+    poison, *others = imported(bucket, "poison.txt", "b.txt", "c.txt")
+    services.preview_files.call([str(file.pk) for file in (poison, *others)])
+    poison.refresh_from_db()
+    assert poison.refusal == reason
+    assert Preview.objects.get(file=poison).state == PreviewState.FAILED
+    assert Preview.objects.filter(file__in=others, state=PreviewState.READY).count() == 2
+    assert services.requeue_lost_previews() == 0
+
+
+def test_store_that_refuses_everything_marks_no_file(bucket: Bucket, front: Front) -> None:
+    files = imported(bucket, "a.txt", "b.txt")
+    front.rules["get"] = front.rules["head"] = fronts.status(403, "AccessDenied")
+    services.preview_files.call([str(file.pk) for file in files])
+    assert set(File.objects.values_list("refusal", flat=True)) == {""}
+    assert not Preview.objects.filter(state=PreviewState.FAILED).exists()
+
+
+def test_refused_preview_is_tried_again_on_request(bucket: Bucket, front: Front) -> None:
+    (file,) = imported(bucket, "poison.txt")
+    refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
+    services.make_previews(file)
+    front.rules.clear()
+    said("previews", "--failed")
+    file.refresh_from_db()
+    services.make_previews(file)
+    assert Preview.objects.get().state == PreviewState.READY
+    file.refresh_from_db()
+    assert file.refusal == ""
+
+
+# --- import, pages, downloads -------------------------------------------------------------------
+
+
+def test_import_says_how_many_objects_are_archived(digest_bucket: Bucket, cold: list[File]) -> None:
+    assert [file.refusal for file in cold] == [Refusal.ARCHIVED, "", ""]
+    digest_bucket.client.put_object(
+        Bucket=digest_bucket.name, Key="odd/4-deep&dark.txt", Body=b"deep", StorageClass="DEEP_ARCHIVE"
+    )
+    digest_bucket.client.put_object(
+        Bucket=digest_bucket.name, Key="odd/5-instant.txt", Body=b"instant", StorageClass="GLACIER_IR"
+    )
+    told = said("import_bucket", "odd/", "--owner", "alice", "--apply")
+    assert "1 of them are archived" in told
+    assert "restore-object" in told
+    assert File.objects.get(key="odd/4-deep&dark.txt").refusal == Refusal.ARCHIVED
+    assert File.objects.get(key="odd/5-instant.txt").refusal == ""
+
+
+def test_page_of_an_archived_file_says_so_and_waits_for_no_preview(cold: list[File], as_alice: Client) -> None:
+    page = as_alice.get(cold[0].get_absolute_url()).content.decode()
+    assert "This file is archived." in page
+    assert "The preview is being made" not in page
+    assert "the storage must restore it first" in page
+
+
+def test_download_of_an_archived_file_ends_at_our_own_page(cold: list[File], as_alice: Client) -> None:
+    answer = as_alice.get(f"{cold[0].get_absolute_url()}download")
+    assert answer.status_code == 409
+    assert "“1-cold.txt” is archived." in answer.content.decode()
+    assert "Retry-After" not in answer
+
+
+def test_download_of_a_file_archived_since_the_import_ends_at_our_own_page(cold: list[File], as_alice: Client) -> None:
+    File.objects.update(refusal="")  # the listing said nothing, as of Intelligent-Tiering
+    assert as_alice.get(f"{cold[0].get_absolute_url()}download").status_code == 409
+    assert File.objects.get(pk=cold[0].pk).refusal == Refusal.ARCHIVED
+
+
+def test_restored_file_works_again(digest_bucket: Bucket, cold: list[File], as_alice: Client) -> None:
+    services.make_previews(cold[0])
+    thaw(digest_bucket, cold[0])
+    assert as_alice.get(f"{cold[0].get_absolute_url()}download").status_code == 302
+    assert queue.is_active(services.preview_files)
+    services.make_previews(cold[0])
+    assert Preview.objects.get(file=cold[0]).state == PreviewState.READY
+    assert services.verify(cold[0]) == ChecksumStatus.READ
+
+
+@pytest.mark.parametrize("refusal", ["customer key", "policy"])
+def test_download_of_a_refused_file_says_why(bucket: Bucket, front: Front, as_alice: Client, refusal: str) -> None:
+    (file,) = imported(bucket, "poison.txt")
+    status, body, reason = REFUSALS[refusal]
+    refuse(front, "poison", status, body)
+    answer = as_alice.get(f"{file.get_absolute_url()}download")
+    assert answer.status_code == 409
+    words = "encrypted with a key" if reason == Refusal.ENCRYPTED else "denies access"
+    assert words in answer.content.decode()
+    assert "cannot be opened" in as_alice.get(file.get_absolute_url()).content.decode()
+
+
+# --- zips ---------------------------------------------------------------------------------------
+
+
+def asked(client: Client, files: list[File]) -> Any:
+    return client.post("/files/zip", {"file": [str(file.link) for file in files]})
+
+
+def test_zip_with_an_archived_file_names_it_before_it_begins(
+    digest_bucket: Bucket, cold: list[File], as_alice: Client
+) -> None:
+    answer = asked(as_alice, cold)
+    assert answer.status_code == 409
+    assert "“1-cold.txt” is archived." in answer.content.decode()
+    thaw(digest_bucket, cold[0])
+    with zipfile.ZipFile(io.BytesIO(b"".join(asked(as_alice, cold).streaming_content))) as archive:
+        assert archive.read("1-cold.txt") == b"cold"
+
+
+def test_zip_of_unknown_refusals_names_each_before_it_begins(bucket: Bucket, front: Front, as_alice: Client) -> None:
+    files = imported(bucket, "a.txt", "poison-1.txt", "poison-2.txt")
+    refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
+    answer = asked(as_alice, files)
+    assert answer.status_code == 409
+    assert "“poison-1.txt”, “poison-2.txt”" in answer.content.decode()
+
+
+def test_large_zip_that_breaks_off_at_a_refused_file_does_not_begin_again(
+    bucket: Bucket, front: Front, as_alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "MAX_FILES_CHECKED", 0)
+    files = imported(bucket, "a.txt", "poison.txt")
+    refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
+    with pytest.raises(download.DownloadAborted, match="object_refused"):
+        b"".join(asked(as_alice, files).streaming_content)
+    answer = asked(as_alice, files)
+    assert answer.status_code == 409
+    assert "“poison.txt”" in answer.content.decode()
+
+
+def test_zip_of_an_upload_that_was_archived_since_names_it_before_it_begins(
+    digest_bucket: Bucket, as_alice: Client
+) -> None:
+    file = Sender(as_alice).send(b"words", name="report.txt")
+    digest_bucket.client.copy_object(
+        Bucket=digest_bucket.name, Key=file.key, CopySource={"Bucket": digest_bucket.name, "Key": file.key},
+        StorageClass="DEEP_ARCHIVE",
+    )  # fmt: skip
+    answer = asked(as_alice, [file])
+    assert answer.status_code == 409
+    assert "“report.txt” is archived." in answer.content.decode()
+    assert as_alice.get(f"{file.get_absolute_url()}download").status_code == 409
+
+
+def test_zip_that_the_store_does_not_answer_is_no_refusal(bucket: Bucket, front: Front, as_alice: Client) -> None:
+    (file,) = imported(bucket, "poison.txt")
+    File.objects.update(refusal=Refusal.ARCHIVED)
+    front.rules["get"] = front.rules["head"] = fronts.status(503, "SlowDown")
+    assert asked(as_alice, [file]).status_code == 503
+    assert File.objects.get().refusal == Refusal.ARCHIVED
+
+
+# --- verification -------------------------------------------------------------------------------
+
+
+def verified(*words: str) -> tuple[int, dict[str, int]]:
+    out = io.StringIO()
+    try:
+        call_command("verify", *words, "--json", stdout=out, stderr=io.StringIO())
+    except CommandError as error:
+        return error.returncode, json.loads(out.getvalue())
+    return 0, json.loads(out.getvalue())
+
+
+def test_plain_verify_reads_imported_files(bucket: Bucket, alice: User) -> None:
+    imported(bucket, "a.txt", "b.txt")
+    assert verified() == (0, {"read": 2, "damaged": 0, "missing": 0, "failed": 0})
+    assert verified()[1]["read"] == 0
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.READ}
+
+
+def test_archived_file_is_no_failure_of_a_verification(cold: list[File]) -> None:
+    assert verified("--all") == (0, {"read": 2, "damaged": 0, "missing": 0, "failed": 0, "archived": 1})
+    assert Report.objects.get(command="verify").outcome == "agreed"
+
+
+def test_refused_file_is_told_by_a_verification_and_left_out_of_samples(bucket: Bucket, front: Front) -> None:
+    poison, _other = imported(bucket, "poison.txt", "b.txt")
+    refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
+    assert verified("--all") == (1, {"read": 1, "damaged": 0, "missing": 0, "failed": 0, "refused": 1})
+    assert verified("--sample", "1/1")[1].get("refused") == 1
+    assert verified("--sample", "1/2") == (0, {"read": 1, "damaged": 0, "missing": 0, "failed": 0})
+    front.rules.clear()
+    assert verified("--all")[0] == 0
+    poison.refresh_from_db()
+    assert (poison.refusal, poison.checksum_basis) == ("", ChecksumStatus.READ)
+
+
+def test_marker_that_the_store_refuses_is_asked_for_once(bucket: Bucket, front: Front) -> None:
+    imported(bucket, *(f"{number}.txt" for number in range(20)))
+    front.rules["get"] = fronts.status(403, "AccessDenied")
+    front.seen.clear()
+    assert verified("--all")[0] == 1
+    assert front.seen.count("get") == 1
+
+
+def test_level_1_notes_what_was_archived_since(cold: list[File]) -> None:
+    File.objects.update(refusal="")
+    assert verified("--level", "1")[0] == 0
+    assert File.objects.get(pk=cold[0].pk).refusal == Refusal.ARCHIVED
+
+
+def test_claim_of_a_refused_object_is_not_tried_again(bucket: Bucket, front: Front) -> None:
+    poison, other = imported(bucket, "poison.txt", "b.txt")
+    File.objects.update(checksum_basis=ChecksumStatus.CLAIMED)
+    refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
+    services.verify_files.call([str(poison.pk), str(other.pk)])
+    assert not queue.waiting_ids(services.verify_files)
+    assert services.requeue_lost_verifications() == 0

@@ -1,0 +1,243 @@
+"""Signed URLs for parts: only for the owner, only in time, for exactly the announced bytes, and not for long."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from botocore.credentials import RefreshableCredentials
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from tests.support.rows import make_row
+from tests.support.senders import Sender, put_bytes, sha256, web
+from tests.support.stores import Bucket
+from uploads import s3
+from uploads.models import File, PartDigest, State
+
+BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
+
+
+pytestmark = pytest.mark.usefixtures("small_parts")
+
+
+def signed_headers(url: str) -> set[str]:
+    return set(parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";"))
+
+
+def test_each_part_goes_to_its_place_in_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    upload = sender.start(BODY)
+    sender.put(upload)
+    assert bucket.multipart_uploads() == [(upload.row().key, upload.row().multipart_id)]
+    assert [(p["number"], p["size"]) for p in sender.look(upload).json()["parts"]] == [(1, 10), (2, 10), (3, 3)]
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_a_byte_more_or_less_than_announced_is_refused_by_the_store(
+    as_alice: Client, bucket: Bucket, difference: int
+) -> None:
+    sender = Sender(as_alice)
+    several, small = sender.start(BODY), sender.start(BODY[:9])
+    sender.sign(several)
+    for signed, length in ((several.signed[3], 3), (small.signed[1], 9)):
+        assert put_bytes(signed, bytes(length + difference)).status == 403
+    assert not bucket.objects()
+    assert sender.look(several).json()["parts"] == []
+
+
+def test_the_exact_length_is_signed_into_every_url(as_alice: Client) -> None:
+    sender = Sender(as_alice)
+    several, small = sender.start(BODY), sender.start(b"small")
+    urls = [part["url"] for part in [*sender.sign(several), small.signed[1]]]
+    assert all("content-length" in signed_headers(url) for url in urls)
+
+
+def test_a_url_lives_ten_minutes_at_most(as_alice: Client) -> None:
+    sender = Sender(as_alice)
+    upload = sender.start(BODY)
+    for part in sender.sign(upload):
+        assert int(parse_qs(urlsplit(part["url"]).query)["X-Amz-Expires"][0]) <= 600
+
+
+def test_a_url_never_outlives_the_credentials_that_sign_it(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploads.s3.signing.seconds_of_credentials", lambda _store: 60.9)
+    part = Sender(as_alice).start(b"small").signed[1]
+    assert parse_qs(urlsplit(part["url"]).query)["X-Amz-Expires"] == ["60"]
+
+
+def test_credentials_that_come_late_are_waited_for(as_alice: Client, bucket: Bucket) -> None:
+    """A role's credentials may be away when the process starts: 503 until then, and no restart afterwards."""
+    sender = Sender(as_alice)
+    file = sender.send(b"there")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.delenv(name)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+        patch.setenv("AWS_CONFIG_FILE", "/nowhere")
+        s3.reset()
+        answers = [
+            sender.announce(sender.item(b"x")),
+            sender.ask_parts(sender.start(BODY).id, [{"number": 1}]),
+            as_alice.get(f"{file.get_absolute_url()}download"),
+        ]
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert sender.send(b"x").state == State.AVAILABLE
+    assert as_alice.get(f"{file.get_absolute_url()}download").status_code == 302
+    s3.reset()
+
+
+def test_a_role_that_serves_expired_credentials_is_waited_for(
+    as_alice: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = Sender(as_alice)
+    file, upload = sender.send(b"there"), sender.start(BODY)
+    over = datetime.now(UTC) - timedelta(minutes=1)
+    served = {"access_key": "a", "secret_key": "b", "token": "c", "expiry_time": over.isoformat()}
+    expired = RefreshableCredentials("a", "b", "c", over, lambda: served, "iam-role")
+    monkeypatch.setattr("botocore.session.Session.get_credentials", lambda session: expired)
+    s3.reset()
+    answers = [
+        sender.announce(sender.item(b"x")),
+        sender.ask_parts(upload.id, [{"number": 1}]),
+        as_alice.get(f"{file.get_absolute_url()}download"),
+    ]
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    monkeypatch.undo()
+    s3.reset()
+
+
+def test_a_url_is_good_for_its_own_part_and_key_alone(as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    upload, other = sender.start(BODY), sender.start(b"small")
+    url = sender.sign(upload, 1)[0]["url"]
+    moved = [url.replace("partNumber=1", "partNumber=2"), url.replace(upload.row().key, other.row().key)]
+    for changed in moved:
+        assert changed != url
+        assert put_bytes({"url": changed, "headers": {}}, BODY[:10]).status == 403
+
+
+def test_a_url_cannot_be_used_to_read_or_delete(as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    upload = sender.start(b"small")
+    sender.put(upload)
+    for method in ("GET", "DELETE"):
+        assert web.request(method, upload.signed[1]["url"]).status == 403
+    assert bucket.objects() == {upload.row().key: 5}
+
+
+def test_objects_are_stored_as_octets_whatever_they_claim(as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    small, several = sender.send(b"<html>", type="text/html"), sender.send(BODY, type="text/html")
+    for file in (small, several):
+        head = bucket.client.head_object(Bucket=bucket.name, Key=file.key)
+        assert head["ContentType"] == "application/octet-stream"
+
+
+def test_signing_twice_gives_the_same_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    upload = sender.start(BODY)
+    sender.sign(upload)
+    sender.sign(upload)
+    assert len(bucket.multipart_uploads()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_who_sign_at_once_share_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    upload = sender.start(BODY)
+    barrier, urls = threading.Barrier(6), []
+
+    def sign(number: int) -> None:
+        barrier.wait(10)
+        urls.append(sender.sign(upload, number)[0]["url"])
+        connection.close()
+
+    threads = [threading.Thread(target=sign, args=[n % 3 + 1]) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {parse_qs(urlsplit(url).query)["uploadId"][0] for url in urls} == {upload.row().multipart_id}
+    assert len(urls) == 6
+    assert len(bucket.multipart_uploads()) == 1
+
+
+def test_signing_gives_the_upload_new_time(as_alice: Client, settings: Settings) -> None:
+    sender = Sender(as_alice)
+    upload = sender.start(BODY)
+    soon = timezone.now() + timedelta(minutes=1)
+    File.objects.filter(pk=upload.id).update(expires_at=soon)
+    sender.sign(upload, 1)
+    file = upload.row()
+    assert file.expires_at is not None
+    assert file.expires_at > soon + timedelta(hours=settings.UPLOAD_EXPIRY_HOURS - 1)
+    assert file.signed_until is not None
+    assert file.signed_until >= timezone.now() + timedelta(seconds=s3.URL_SECONDS - 5)
+
+
+def test_an_expired_upload_signs_nothing(as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    upload = sender.start(BODY)
+    File.objects.filter(pk=upload.id).update(expires_at=timezone.now())
+    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "expired")
+    assert not bucket.multipart_uploads()
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "code"),
+    [
+        (State.COMPLETING, 409, "wrong_state"),
+        (State.AVAILABLE, 409, "wrong_state"),
+        (State.TRASHED, 410, "gone"),
+        (State.DELETING, 410, "gone"),
+    ],
+)
+def test_nothing_is_signed_for_a_file_that_takes_no_more_bytes(
+    as_alice: Client, alice: User, state: State, status: int, code: str
+) -> None:
+    file = make_row(alice, state)
+    answer = Sender(as_alice).ask_parts(file.pk, [{"number": 1, "sha256": sha256(b"x")}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_another_persons_upload_is_as_unknown_as_none(
+    as_alice: Client, as_bob: Client, as_admin: Client, bucket: Bucket
+) -> None:
+    upload = Sender(as_alice).start(BODY)
+    for client in (as_bob, as_admin):
+        theirs = Sender(client).ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+        nobodys = Sender(client).ask_parts(uuid.uuid4(), [{"number": 1, "sha256": upload.digests[0]}])
+        assert (theirs.status_code, theirs.content) == (404, nobodys.content)
+    assert not bucket.multipart_uploads()
+    assert upload.row().signed_until == upload.row().signed_until
+
+
+def test_without_a_checking_store_the_announced_digests_are_remembered(as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    upload = sender.start(BODY)
+    sender.sign(upload)
+    sender.ask_parts(upload.id, [{"number": 2, "sha256": sha256(b"changed")}])
+    claims = dict(PartDigest.objects.filter(file=upload.id).values_list("number", "sha256"))
+    assert claims == {1: upload.digests[0], 2: sha256(b"changed"), 3: upload.digests[2]}
+
+
+def test_without_a_checking_store_a_part_needs_no_digest(as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    upload = sender.start(BODY)
+    assert sender.ask_parts(upload.id, [{"number": 1}]).status_code == 200
+
+
+def test_an_answer_with_signatures_is_not_stored_by_anyone(as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    upload = sender.start(BODY)
+    answer = sender.ask_parts(upload.id, [{"number": 1}])
+    assert "no-store" in answer["Cache-Control"]

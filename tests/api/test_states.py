@@ -1,0 +1,237 @@
+"""What the database itself refuses, whoever asks, and moves between states."""
+
+from __future__ import annotations
+
+import re
+import threading
+from itertools import product
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import DatabaseError, IntegrityError, connection, transaction
+
+from tests.support.rows import facts_of, held, make_row, used
+from uploads.errors import InvalidTransition
+from uploads.models import ALLOWED_TRANSITIONS, ChecksumStatus, File, State
+from uploads.models.file import new_key
+
+# With every fact that any state needs, so that nothing but the move itself can be refused.
+MOVE = """
+    UPDATE uploads_file SET state = %s, expires_at = now(), lease_until = now(), purge_after = now(),
+    available_at = now(), etag = 'e', checksum = 'c' WHERE id = %s
+"""
+
+
+def sql(statement: str, *values: UUID | str) -> int:
+    """Raw SQL, as somebody with a database shell would write it; the number of rows it touched."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return int(cursor.rowcount)
+
+
+# --- moves ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("source", "target"), list(product(State, State)))
+def test_raw_sql_moves_a_row_only_where_the_table_of_moves_allows(alice: User, source: State, target: State) -> None:
+    file = make_row(alice, source)
+    if source == target or source in ALLOWED_TRANSITIONS[target]:
+        assert sql(MOVE, target, file.pk) == 1
+        return
+    with pytest.raises(IntegrityError, match=f"does not go from {source} to {target}"):
+        sql(MOVE, target, file.pk)
+    file.refresh_from_db()
+    assert file.state == source
+
+
+@pytest.mark.django_db
+def test_the_table_of_moves_in_sql_is_the_one_in_python() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_get_functiondef('uploads_file_guard'::regproc)")
+        (text,) = cursor.fetchone()
+    in_sql = set(re.findall(r"\('(\w+)', '(\w+)'\)", text))
+    assert in_sql == {
+        (source.value, target.value) for target, sources in ALLOWED_TRANSITIONS.items() for source in sources
+    }
+
+
+@pytest.mark.parametrize(("source", "target"), list(product(State, State)))
+def test_move_to_follows_the_table_and_nothing_else(alice: User, source: State, target: State) -> None:
+    file = make_row(alice, source)
+    if source in ALLOWED_TRANSITIONS[target]:
+        file.move_to(target, **facts_of(target))
+    else:
+        with pytest.raises(InvalidTransition):
+            file.move_to(target, **facts_of(target))
+    left = target if source in ALLOWED_TRANSITIONS[target] else source
+    assert File.objects.get(pk=file.pk).state == left
+
+
+def test_of_two_callers_with_the_same_row_in_hand_one_gets_through(alice: User) -> None:
+    file = make_row(alice, State.AVAILABLE)
+    first, second = File.objects.get(pk=file.pk), File.objects.get(pk=file.pk)
+    first.move_to(State.TRASHED, **facts_of(State.TRASHED))
+    with pytest.raises(InvalidTransition):
+        second.move_to(State.TRASHED, **facts_of(State.TRASHED))
+    assert second.state == State.AVAILABLE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_racing_moves_exactly_one_gets_through(alice: User) -> None:
+    file = make_row(alice, State.TRASHED)
+    start = threading.Barrier(8)
+    won: list[State] = []
+
+    def race(target: State) -> None:
+        start.wait(10)
+        try:
+            File.objects.get(pk=file.pk).move_to(target)
+            won.append(target)
+        except InvalidTransition:
+            pass
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=race, args=[State.DELETING]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert won == [State.DELETING]
+
+
+def test_discarding_the_same_row_twice_gives_its_space_back_once(alice: User) -> None:
+    file, _other = make_row(alice, size=5), make_row(alice, size=7)
+    row = File.objects.filter(pk=file.pk)
+    assert row.discard(owner_id=alice.pk) == 1
+    assert row.discard(owner_id=alice.pk) == 0
+    assert used(alice) == held(alice) == (1, 7)
+
+
+@pytest.mark.parametrize("state", [State.AVAILABLE, State.DELETING])
+def test_what_is_available_or_going_already_cannot_be_discarded(alice: User, state: State) -> None:
+    file = make_row(alice, state)
+    before = used(alice)
+    assert not File.objects.filter(pk=file.pk).discard(owner_id=alice.pk)
+    assert used(alice) == before
+
+
+# --- rows that cannot be ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.AVAILABLE, State.TRASHED])
+@pytest.mark.parametrize(
+    "without",
+    ["etag = ''", "checksum = ''", "checksum_algorithm = ''", "checksum_basis = ''", "checksum_basis = 'hope'",
+     "available_at = NULL"],
+)  # fmt: skip
+def test_an_available_row_has_its_facts(alice: User, state: State, without: str) -> None:
+    make_row(alice, state)
+    with pytest.raises(IntegrityError, match="file_available_has_its_facts"):
+        sql(f"UPDATE uploads_file SET {without}")
+
+
+@pytest.mark.parametrize("missing", ["checksum", "etag", "available_at"])
+def test_an_upload_cannot_become_available_without_its_facts(alice: User, missing: str) -> None:
+    row = File.objects.filter(pk=make_row(alice, State.COMPLETING).pk)
+    facts = {**facts_of(State.AVAILABLE), missing: None if missing == "available_at" else ""}
+    with pytest.raises(IntegrityError, match="file_available_has_its_facts"), transaction.atomic():
+        row.update(state=State.AVAILABLE, **facts)
+    assert row.get().state == State.COMPLETING
+
+
+@pytest.mark.parametrize(
+    ("constraint", "state", "change"),
+    [
+        ("file_state_is_known", None, {"state": "lost"}),
+        ("file_state_is_known", None, {"state": ""}),
+        ("file_visibility_is_known", State.AVAILABLE, {"visibility": "world"}),
+        ("file_size_is_not_negative", State.AVAILABLE, {"size": -1}),
+        ("file_part_size_is_positive", State.AVAILABLE, {"part_size": 0}),
+        ("file_has_a_name", State.AVAILABLE, {"name": ""}),
+        ("file_uploading_expires", State.UPLOADING, {"expires_at": None}),
+        ("file_completing_has_a_lease", State.COMPLETING, {"lease_until": None}),
+        ("file_completing_has_a_lease", State.COMPLETING, {"checksum": ""}),
+        ("file_trashed_is_purged_one_day", State.TRASHED, {"purge_after": None}),
+    ],
+)
+def test_a_row_that_makes_no_sense_is_refused(
+    alice: User, constraint: str, state: State | None, change: dict[str, Any]
+) -> None:
+    plain = {"owner": alice, "name": "x", "size": 1, "part_size": 1, "state": state}
+    facts = {**plain, **(facts_of(state) if state else {}), **change}
+    with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
+        File.objects.create(**facts)
+
+
+@pytest.mark.parametrize("state", ["lost", "AVAILABLE", "", "available "])
+def test_an_unknown_state_is_refused_on_a_row_that_exists(alice: User, state: str) -> None:
+    file = make_row(alice)
+    with pytest.raises(IntegrityError):
+        sql("UPDATE uploads_file SET state = %s WHERE id = %s", state, file.pk)
+
+
+@pytest.mark.parametrize("key", ["f/" + "0" * 31, "f/" + "G" * 32, "g/" + "0" * 32, "0" * 34, "../" + "0" * 31, ""])
+def test_a_key_that_is_not_ours_is_refused(alice: User, key: str) -> None:
+    with pytest.raises(IntegrityError, match="file_key_is_ours"), transaction.atomic():
+        make_row(alice, key=key)
+
+
+def test_a_key_with_a_line_end_is_refused(alice: User) -> None:
+    with pytest.raises(DatabaseError), transaction.atomic():
+        make_row(alice, key=new_key()[:-1] + "\n")
+
+
+def test_a_key_is_used_once(alice: User, bob: User) -> None:
+    file = make_row(alice)
+    with pytest.raises(IntegrityError, match="key"), transaction.atomic():
+        make_row(bob, key=file.key)
+
+
+def test_a_token_is_used_once_by_its_owner_and_free_for_others(alice: User, bob: User) -> None:
+    file = make_row(alice)
+    make_row(bob, token=file.token)
+    with pytest.raises(IntegrityError, match="file_token_is_used_once"), transaction.atomic():
+        make_row(alice, token=file.token)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_row_keeps_its_key(alice: User, state: State) -> None:
+    file = make_row(alice, state)
+    with pytest.raises(IntegrityError, match="keeps its key"):
+        sql("UPDATE uploads_file SET key = %s WHERE id = %s", new_key(), file.pk)
+
+
+@pytest.mark.parametrize("state", [state for state in State if state != State.DELETING])
+def test_a_row_whose_object_is_still_there_cannot_be_deleted(alice: User, state: State) -> None:
+    file = make_row(alice, state)
+    with pytest.raises(IntegrityError, match="only after its object"):
+        sql("DELETE FROM uploads_file WHERE id = %s", file.pk)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        File.objects.filter(pk=file.pk).delete()
+    assert File.objects.filter(pk=file.pk).exists()
+
+
+def test_a_row_that_is_going_may_be_deleted(alice: User) -> None:
+    file = make_row(alice, State.DELETING)
+    assert sql("DELETE FROM uploads_file WHERE id = %s", file.pk) == 1
+
+
+def test_an_owner_of_files_cannot_be_deleted(alice: User) -> None:
+    make_row(alice, State.AVAILABLE)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        alice.delete()
+
+
+def test_usage_is_never_negative(alice: User) -> None:
+    make_row(alice)
+    with pytest.raises(IntegrityError, match="usage_is_never_negative"):
+        sql("UPDATE uploads_usage SET bytes = -1")
+
+
+def test_the_states_of_the_model_are_the_ones_of_the_table() -> None:
+    assert set(ALLOWED_TRANSITIONS) == set(State)
+    assert set().union(*ALLOWED_TRANSITIONS.values()) == set(State) - {State.DELETING}
+    assert ChecksumStatus.CLAIMED in ChecksumStatus

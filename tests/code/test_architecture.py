@@ -1,0 +1,194 @@
+"""Who may import whom, and a few rules that a reader relies on."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+APP = PROJECT / "uploads"
+STATIC = APP / "static" / "uploads"
+MAX_LINES = 500
+STORE_LIBRARIES = {"boto3", "botocore", "storages", "urllib3", "s3transfer", "obstore", "requests", "httpx"}
+
+# Part of the app: what of our own it may import. Design, "Layout".
+MAY_IMPORT = {
+    "uploads.errors": set(),
+    "uploads.parts": set(),
+    "uploads.normalization": set(),
+    "uploads.names": {"uploads.normalization"},
+    "uploads.media_types": set(),
+    "uploads.content_encoding": set(),
+    "uploads.failpoints": set(),
+    "uploads.models": {"uploads.models", "uploads.errors", "uploads.names", "uploads.content_encoding", "uploads.parts",
+                       "uploads.failpoints"},
+    "uploads.upload_requests": {"uploads.models"},
+    "uploads.api.serializers": {"uploads.models", "uploads.parts", "uploads.names", "uploads.errors", "uploads.forms",
+                                "uploads.upload_requests"},
+    "uploads.content_headers": {"uploads.models", "uploads.names", "uploads.content_encoding", "uploads.errors"},
+    "uploads.listing": {"uploads.listing", "uploads.models", "uploads.names", "uploads.errors"},
+    "uploads.s3": {"uploads.s3", "uploads.content_encoding", "uploads.errors"},
+    "uploads.previews": {"uploads.previews"},
+    "uploads.forms": {"uploads.forms", "uploads.models", "uploads.parts", "uploads.names", "uploads.errors",
+                      "uploads.listing"},
+    "uploads.services": {"uploads.services", "uploads.s3", "uploads.models", "uploads.parts", "uploads.names",
+                         "uploads.media_types", "uploads.content_encoding", "uploads.errors", "uploads.upload_requests",
+                         "uploads.previews", "uploads.failpoints"},
+    "uploads.templatetags": {"uploads.media_types"},
+    "uploads.staticfiles": set(),
+}  # fmt: skip
+
+
+def sources(folder: Path = APP) -> Iterator[Path]:
+    yield from (path for path in sorted(folder.rglob("*.py")) if "migrations" not in path.parts)
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PROJECT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, also inside functions; what only types need does not count."""
+    found: set[str] = set()
+    for node in _running(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports by name, not by dots"
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            continue
+        yield child
+        yield from _running(child)
+
+
+def within(module: str, packages: set[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_what_it_may_import(package: str) -> None:
+    ours = [path for path in sources() if within(module_of(path), {package})]
+    assert ours
+    wrong = {
+        f"{module_of(path)} imports {name}"
+        for path in ours
+        for name in imports(path)
+        if top(name) == "uploads"
+        and not within(name, MAY_IMPORT[package])
+        and name != "uploads.errors"
+        and not (name.startswith("uploads.") and name.count(".") == 1 and name in MAY_IMPORT[package])
+    }
+    assert wrong == set()
+
+
+def test_every_part_of_the_app_has_its_place() -> None:
+    ends = {"uploads", "uploads.accounts", "uploads.api", "uploads.admin", "uploads.apps", "uploads.checks",
+            "uploads.context_processors", "uploads.middleware", "uploads.urls", "uploads.views",
+            "uploads.management", *MAY_IMPORT}  # fmt: skip
+    assert {module_of(path) for path in sources() if not within(module_of(path), ends - {"uploads"})} == {"uploads"}
+
+
+def test_one_door_to_the_bucket() -> None:
+    through = {module_of(path) for path in sources() if {top(name) for name in imports(path)} & STORE_LIBRARIES}
+    assert through
+    assert all(within(module, {"uploads.s3"}) for module in through)
+
+
+def test_services_models_and_forms_know_no_http() -> None:
+    web = {"django.http", "django.shortcuts", "django.views", "django.urls.path", "uploads.views", "django.test"}
+    knowing = {
+        module_of(path)
+        for path in sources()
+        if within(module_of(path), {"uploads.services", "uploads.models", "uploads.forms", "uploads.s3"})
+        and any(within(name, web) for name in imports(path))
+    }
+    assert knowing == set()
+
+
+def test_only_views_know_status_codes() -> None:
+    code = re.compile(r"status\s*=\s*[2-5]\d\d")
+    knowing = {module_of(path) for path in sources() if code.search(path.read_text())}
+    assert all(within(module, {"uploads.views", "uploads.api", "uploads.errors"}) for module in knowing)
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    """The local servers and gunicorn's own settings come before Django and have none."""
+    before_django = {"amalga.local", "amalga.gunicorn_conf", "amalga.wsgi"}
+    reading = {
+        module_of(path)
+        for path in [*sources(), *sources(PROJECT / "amalga")]
+        if re.search(r"\benviron\b|\bgetenv\b", path.read_text()) and not within(module_of(path), before_django)
+    }
+    assert reading == {"amalga.settings.env"}
+
+
+def test_no_utils_and_no_print() -> None:
+    for path in sources():
+        assert path.stem not in {"utils", "helpers", "mixins"}
+        assert not re.search(r"^\s*print\(", path.read_text(), re.MULTILINE)
+
+
+def test_nothing_of_a_person_becomes_markup_unescaped() -> None:
+    for path in sources():
+        assert not re.search(r"mark_safe|SafeString|\|safe\b|csrf_exempt(?!  # )", _without_imports(path)), path
+    for path in (PROJECT / "templates").rglob("*.html"):
+        assert not re.search(r"\|\s*safe\b|autoescape off", path.read_text()), path
+
+
+def _without_imports(path: Path) -> str:
+    return "\n".join(line for line in path.read_text().splitlines() if not line.startswith(("from ", "import ")))
+
+
+@pytest.mark.parametrize("path", sorted(STATIC.rglob("*.js")), ids=lambda path: path.name)
+def test_a_script_makes_no_markup_and_no_code_out_of_text(path: Path) -> None:
+    text = path.read_text()
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "createContextualFragment",
+    ):
+        assert word not in text
+    assert text.lstrip().startswith("// @ts-check")
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "templates").rglob("*.html")), ids=lambda path: path.name)
+def test_a_template_needs_nothing_that_the_policy_refuses(path: Path) -> None:
+    text = path.read_text()
+    assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", text)
+    assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", text)
+
+
+def tracked() -> list[Path]:
+    """Files of ours, wherever they are in the repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [PROJECT / name for name in listed.stdout.splitlines() if (PROJECT / name).is_file()]
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    ours = [path for path in tracked() if path.suffix in {".py", ".js", ".html"} and "migrations" not in path.parts]
+    assert ours
+    assert {path.name: n for path in ours if (n := len(path.read_text().splitlines())) > MAX_LINES} == {}

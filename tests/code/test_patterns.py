@@ -1,0 +1,210 @@
+"""Every regular expression that a stranger's text may reach takes time in proportion to that text.
+
+`re` has no limit of time and lets no other thread run. Patterns therefore stand at the top of their modules, where
+these tests find them and time them against texts made of their own literals.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
+
+from tests.code.test_architecture import PROJECT, STATIC, module_of, sources
+from tests.support.regex_timing import MAX_SECONDS, hostile, slow_units
+from uploads.errors import ValidationFailed
+from uploads.forms.fields import MAX_TYPED_TAG_CHARACTERS, parse_tags
+
+PACKAGES = ("amalga", "uploads")
+METHODS = {"match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"}
+# What the classes of patterns stand for: \w \d \s [^<] and so on.
+COMMON = ["a", "A", "1", "é", " ", "\n", "\\", '"', "_", "&", "<a>", "a-", "1-", "a.", "aa-1."]
+# Patterns that are no constants, by module. Their text is an operator's.
+NOT_CONSTANT = {"amalga.settings.env"}  # matching(): of settings
+# Read one by one: no part of these can match a text in two ways. A new one is added here once that is true of it.
+JAVASCRIPT = {
+    "drop-target.js": [r"/^image\.\w+$/"],
+    "i18n.js": [r"/\{(\w+)\}/g"],
+    "upload-part.js": [r"/<Code>(\w+)<\/Code>/"],
+}
+# A literal after what cannot end a value, where a slash would divide.
+REGEX_LITERAL = re.compile(
+    r"(?:^|[=(,:;!&|?{}\[]|return)\s*(/(?![*/])(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/[a-z]*)", re.MULTILINE
+)
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for package in PACKAGES:
+        yield from ((module_of(path), ast.parse(path.read_text())) for path in sources(PROJECT / package))
+
+
+def re_calls(tree: ast.AST) -> Iterator[ast.Call]:
+    """Calls of functions of `re`, by its name; test_re_is_used_by_its_name sees to it that there are no others."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=name)) if name != "escape":
+                yield node
+
+
+def constants(module: str, tree: ast.Module) -> Iterator[tuple[str, re.Pattern[Any]]]:
+    """Name and value of each `NAME = re.compile(...)` at the top of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and any(node.value is call for call in re_calls(node)):
+            name = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+            yield name, _value(module, name, ast.unparse(node).partition(" = ")[2])
+
+
+def _value(module: str, name: str, written: str) -> re.Pattern[Any]:
+    """A module is imported only where its pattern is made of others: some change libraries, as in a preview's child."""
+    try:
+        made = eval(written, {"re": re})  # noqa: S307 - our own source
+    except NameError:
+        made = getattr(importlib.import_module(module), name)
+    assert isinstance(made, re.Pattern), f"{module}.{name}"
+    return made
+
+
+def uses() -> dict[str, set[str]]:
+    """By the name of a constant: the methods that our code calls of it. `match` alone need not be fast as a search."""
+    found = defaultdict(set)
+    for _, tree in modules():
+        for node in ast.walk(tree):
+            match node:
+                case ast.Attribute(value=ast.Name(id=name) | ast.Attribute(attr=name), attr=method) if (
+                    method in METHODS
+                ):
+                    found[name].add(method)
+    return found
+
+
+def all_patterns() -> list[tuple[str, re.Pattern[Any], set[str]]]:
+    used = uses()
+    return [
+        (f"{module}.{name}", pattern, used[name] or {"search"})
+        for module, tree in modules()
+        for name, pattern in constants(module, tree)
+    ]
+
+
+PATTERNS = all_patterns()
+
+
+def literals(pattern: str) -> list[str]:
+    """Words and signs that stand in a pattern, as they would in a text."""
+    plain = re.sub(r"\\[bBdDsSwWAZ]|\(\?(?:P<\w+>|<?[=!]|[:>])", " ", pattern)
+    return sorted({*re.findall(r"[\w<>/:=-]+", plain), *re.findall(r"[^\s\w]", plain), *COMMON})
+
+
+def searching(pattern: re.Pattern[Any], method: str) -> Callable[[str], object]:
+    """The method as a function of a text alone, which goes to the end of it."""
+    call = getattr(pattern, method)
+    arguments = [pattern.pattern[:0]] if method in {"sub", "subn"} else []
+    encode: Callable[[str], Any] = str.encode if isinstance(pattern.pattern, bytes) else str
+
+    def search(text: str) -> object:
+        found = call(*arguments, encode(text))
+        return list(found) if method == "finditer" else found
+
+    return search
+
+
+@pytest.mark.parametrize(("name", "pattern", "methods"), PATTERNS, ids=[name for name, *_ in PATTERNS])
+def test_pattern_takes_linear_time(name: str, pattern: re.Pattern[Any], methods: set[str]) -> None:
+    text = pattern.pattern.decode() if isinstance(pattern.pattern, bytes) else pattern.pattern
+    for method in sorted(methods):
+        assert slow_units(searching(pattern, method), literals(text)) == [], f"{name}.{method}"
+
+
+def test_patterns_are_constants_of_their_modules() -> None:
+    """Where the test above finds them: not in a function, a class or a call."""
+    elsewhere = {
+        f"{module}:{call.lineno}"
+        for module, tree in modules()
+        if module not in NOT_CONSTANT
+        for call in re_calls(tree)
+        if not any(isinstance(node, ast.Assign | ast.AnnAssign) and node.value is call for node in tree.body)
+    }
+    assert elsewhere == set()
+
+
+def test_re_is_used_by_its_name() -> None:
+    """No other name for it, no other engine, and none of Django's helpers that compile a text."""
+    banned = {"regex", "RegexValidator", "RegexField", "re_path", "fnmatch", "glob"}
+    found = set()
+    for module, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found |= {module for name in node.names if name.name in banned or (name.name == "re" and name.asname)}
+            elif isinstance(node, ast.ImportFrom):
+                found |= {module for name in node.names if node.module in {"re", "regex"} or name.name in banned}
+    assert found == set()
+
+
+@pytest.mark.parametrize(("bad", "unit"), [
+    (r"[\w-]* (?:token|secret) [\w-]* \s* =", "token"), (r"[\w+.-]+://", "a."), (r"(a+)+b", "a"), (r"\s+$", " "),
+    (r"<Contents>(.*?)</Contents>", "<Contents>"),
+])  # fmt: skip
+def test_a_quadratic_pattern_is_seen(bad: str, unit: str) -> None:
+    """The first is the one of the redaction in logs, as it was."""
+    assert unit in literals(bad)
+    assert slow_units(re.compile(bad, re.VERBOSE).search, [unit]) != []
+
+
+# --- addresses --------------------------------------------------------------------------------
+
+
+def routes(resolver: URLResolver) -> Iterator[str]:
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLPattern):
+            yield str(entry.pattern)
+        else:
+            yield from (f"{entry.pattern}{route}" for route in routes(entry))
+
+
+def test_addresses_resolve_in_linear_time() -> None:
+    parts = {part for route in routes(get_resolver()) for part in re.findall(r"[\w.-]+/", route)}
+
+    def look(path: str) -> None:
+        try:
+            resolve(f"/{path}")
+        except Resolver404:
+            return
+
+    assert slow_units(look, [*sorted(parts), *hostile(["a", "1", "admin/uploads/file/"])]) == []
+
+
+# --- JavaScript -------------------------------------------------------------------------------
+
+
+def test_patterns_in_javascript_were_reviewed() -> None:
+    found = {path.name: REGEX_LITERAL.findall(path.read_text()) for path in sorted(STATIC.rglob("*.js"))}
+    assert {name: patterns for name, patterns in found.items() if patterns} == JAVASCRIPT
+    assert [
+        path.name for path in STATIC.rglob("*.js") if re.search(r"\bRegExp\b|\.(matchAll|search)\(", path.read_text())
+    ] == []
+
+
+@pytest.mark.parametrize("patterns", JAVASCRIPT.values(), ids=JAVASCRIPT)
+def test_patterns_of_javascript_take_linear_time(patterns: list[str]) -> None:
+    """These mean the same to Python."""
+    for pattern in patterns:
+        text = pattern[1 : pattern.rindex("/")].replace(r"\/", "/")
+        assert slow_units(re.compile(text, re.ASCII).search, literals(text)) == []
+
+
+# --- the same for Unicode: to normalize a run of combining marks takes quadratic time ----------
+
+
+def test_tags_that_are_too_long_are_refused_before_they_are_normalized() -> None:
+    marks = "a" + "\u0300\u0323" * (MAX_TYPED_TAG_CHARACTERS // 2 - 1)
+    begun = time.thread_time()
+    with pytest.raises(ValidationFailed, match="at most 50 characters"):
+        parse_tags(marks)
+    assert time.thread_time() - begun < MAX_SECONDS / 2

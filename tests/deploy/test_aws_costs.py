@@ -1,0 +1,68 @@
+"""The page about costs: what its script writes now, of sizes that the template can be given."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.support.aws_template import PATH, Template
+
+
+@pytest.fixture(scope="module")
+def costs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("costs", PATH.with_name("costs.py"))
+    assert spec
+    assert spec.loader
+    module = sys.modules["costs"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_the_script_writes(costs: ModuleType) -> None:
+    assert PATH.with_name("costs.md").read_text() == costs.page(), "python deploy/aws/costs.py > deploy/aws/costs.md"
+
+
+def test_every_price_says_where_it_comes_from(costs: ModuleType) -> None:
+    assert not [
+        name for name, price in costs.PRICES.items() if not price["source"].startswith(("told: ", "remembered"))
+    ]
+
+
+def test_every_size_is_one_that_the_template_takes(costs: ModuleType) -> None:
+    template = Template()
+    for size in costs.SIZES:
+        told = size.parameters()
+        template.worked_out(Domain="files.example.org", HostedZoneId="Z", Image="image", ContentKey1="PEM", **told)
+        for name, value in told.items():
+            allowed = template.document["Parameters"][name].get("AllowedValues")
+            assert allowed is None or value in map(str, allowed), name
+        assert int(told["DatabaseMaxStorage"]) > 1.1 * size.storage, "what RDS lets grow"
+        assert size.memory in range(2 * size.cpu, 8 * size.cpu + 1, 1024), "what Fargate gives to so many processors"
+
+
+def test_the_template_as_it_is_makes_the_size_of_a_team(costs: ModuleType) -> None:
+    (team,) = (size for size in costs.SIZES if size.name == "team")
+    parameters = Template().document["Parameters"]
+    assert {name: str(parameters[name]["Default"]) for name in team.parameters()} == team.parameters()
+
+
+def test_no_size_asks_its_database_for_more_connections_than_it_takes(costs: ModuleType) -> None:
+    for size in costs.SIZES:
+        carried = costs.carried(size)
+        assert carried["connections wanted"] <= 0.9 * carried["connections there"], size.name
+
+
+def test_what_is_counted_is_what_is_made(costs: ModuleType) -> None:
+    parameters = {"Domain": "files.example.org", "HostedZoneId": "Z", "Image": "image", "ContentKey1": "PEM"}
+    made = Template().worked_out(**parameters, ReadReplica="on")
+    kinds = [it["Type"] for it in made.values()]
+    assert kinds.count("AWS::CloudWatch::Alarm") + 4 == costs.ALARMS
+    assert kinds.count("AWS::SecretsManager::Secret") == costs.SECRETS  # without a replica RDS makes one of them
+    (web,) = (one for one in made["WebTask"]["Properties"]["ContainerDefinitions"] if one["Name"] == "app")
+    told: dict[str, Any] = {it["Name"]: it["Value"] for it in web["Environment"]}
+    assert (int(told["WEB_CONCURRENCY"]), int(told["DATABASE_CONNECTIONS"])) == (costs.PROCESSES, costs.CONNECTIONS)
+    assert made["Sweep"]["Properties"]["ScheduleExpression"] == "rate(5 minutes)"

@@ -1,0 +1,296 @@
+"""Least privilege: what each role of the template may, asked one by one and by the program itself at work."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from tests.support import fsck_runs, pictures, plain_form, stores
+from tests.support.aws_moto import DOMAIN, set_bucket_up
+from tests.support.aws_policies import BUCKET, Asked, Policies
+from tests.support.aws_roles import acting_as
+from tests.support.aws_template import ACCOUNT, REGION, SECRETS, Template
+from tests.support.senders import Sender
+from uploads import services
+from uploads.models import File, Preview, State
+from uploads.services import bucket_spec
+
+ROLES = ("WebRole", "WorkerRole", "SweeperRole", "ExaminerRole", "ReleaseRole")
+STARTERS = ("WebStartRole", "WorkStartRole", "ReleaseStartRole")
+OBJECT = f"{BUCKET}/f/0123456789abcdef0123456789abcdef"
+OURS = {"aws:SecureTransport": "true", "aws:SourceVpce": "storeendpoint"}
+# Of whoever updates a stack, by AWS's page on Fn::GetAZs.
+ASKED_BY_GETAZS = {"ec2:DescribeAvailabilityZones", "ec2:DescribeAccountAttributes", "ec2:DescribeSubnets"}
+SIGNED = {"aws:SecureTransport": "true", "s3:authType": "REST-QUERY-STRING"}
+
+
+@pytest.fixture(scope="module")
+def resources() -> dict[str, Any]:
+    parameters = {"Domain": DOMAIN, "HostedZoneId": "Z", "Image": "image", "ContentKey1": "PEM"}
+    return Template().worked_out(**parameters, GitHubRepository="team/files")
+
+
+@pytest.fixture(scope="module")
+def policies(resources: dict[str, Any]) -> Policies:
+    return Policies(resources)
+
+
+def who_may(policies: Policies, action: str, resource: str, **context: str) -> set[str]:
+    return {role for role in ROLES if policies.allows(Asked(action, resource, role, context={**OURS, **context}))}
+
+
+# --- asked one by one -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "expected"),
+    [
+        ("s3:ListBucket", BUCKET, {"SweeperRole", "ExaminerRole", "ReleaseRole"}),
+        ("s3:PutObject", OBJECT, {"WebRole", "SweeperRole"}),
+        ("s3:GetObject", OBJECT, {"WebRole", "WorkerRole", "SweeperRole", "ExaminerRole"}),
+        ("s3:DeleteObject", OBJECT, {"SweeperRole"}),
+        ("s3:DeleteObject", f"{BUCKET}/p/x", {"SweeperRole"}),
+        ("s3:DeleteObject", f"{BUCKET}/amalga.json", set()),
+        ("s3:DeleteObject", f"{BUCKET}/manifests/x", set()),
+        ("s3:PutObject", f"{BUCKET}/p/x", {"WorkerRole", "SweeperRole"}),
+        ("s3:PutObject", f"{BUCKET}/amalga.json", {"ReleaseRole"}),
+        ("s3:PutObject", f"{BUCKET}/amalga-clock.json", {"SweeperRole"}),
+        ("s3:PutObject", f"{BUCKET}/manifests/x", {"ExaminerRole"}),
+        ("s3:GetObject", f"{BUCKET}/manifests/x", {"SweeperRole", "ExaminerRole"}),
+        ("s3:PutObject", f"{BUCKET}/elsewhere/x", set()),
+    ],
+)
+def test_who_may_do_what_with_objects(policies: Policies, action: str, resource: str, expected: set[str]) -> None:
+    assert who_may(policies, action, resource) == expected
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:PutBucketVersioning", "s3:PutLifecycleConfiguration",
+     "s3:PutBucketCORS", "s3:PutBucketPublicAccessBlock", "s3:PutEncryptionConfiguration", "s3:DeleteBucket",
+     "s3:PutBucketAcl", "s3:PutReplicationConfiguration"],
+)  # fmt: skip
+def test_no_task_changes_the_bucket(policies: Policies, action: str) -> None:
+    assert who_may(policies, action, BUCKET) == set()
+
+
+@pytest.mark.parametrize("action", ["s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:BypassGovernanceRetention"])
+def test_nobody_removes_versions_or_hands_objects_out(policies: Policies, action: str) -> None:
+    assert who_may(policies, action, OBJECT) == set()
+
+
+def test_another_bucket_is_nobodys(policies: Policies) -> None:
+    for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
+        assert who_may(policies, action, "arn:aws:s3:::other/f/x") == set()
+    assert who_may(policies, "s3:ListBucket", "arn:aws:s3:::other") == set()
+
+
+def test_stars_are_only_where_aws_knows_no_names(policies: Policies, resources: dict[str, Any]) -> None:
+    unnamed = {"ecr:GetAuthorizationToken", *ASKED_BY_GETAZS}
+    for role in (name for name, it in resources.items() if it["Type"] == "AWS::IAM::Role"):
+        for statement in policies.of_role(role):
+            actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+            assert not [action for action in actions if "*" in action], role
+            if statement["Resource"] == "*":
+                named = [action for action in actions if not action.startswith(("ssmmessages:", "ecs:"))]
+                assert set(named) <= unnamed, role
+
+
+@pytest.mark.parametrize("role", STARTERS)
+def test_secrets_are_handed_to_those_who_need_them(policies: Policies, role: str) -> None:
+    owner = f"arn:aws:iam::{ACCOUNT}:MasterUserSecret.SecretArn/Database"
+    known = {name: f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}" for name in SECRETS} | {"owner": owner}
+    got = {name for name, arn in known.items() if policies.allows(Asked("secretsmanager:GetSecretValue", arn, role))}
+    more = {"WebStartRole": {"ContentSecret1", "ContentSecret2"}, "ReleaseStartRole": {"owner"}}
+    assert got == {"Settings"} | more.get(role, set())
+    assert not policies.allows(Asked("s3:GetObject", OBJECT, role))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_tasks_ask_for_no_secret_themselves_and_for_one_login(policies: Policies, role: str) -> None:
+    assert not policies.allows(Asked("secretsmanager:GetSecretValue", "arn:any", role))
+    assert not policies.allows(Asked("iam:PassRole", "arn:any", role))
+    users = f"arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:database.DbiResourceId"
+    assert policies.allows(Asked("rds-db:connect", f"{users}/amalga_app", role))
+    assert not policies.allows(Asked("rds-db:connect", f"{users}/amalga", role))
+
+
+def test_github_deploys_and_changes_nothing_else(policies: Policies, resources: dict[str, Any]) -> None:
+    (trust,) = resources["DeployRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    told = trust["Condition"]["StringEquals"]
+    assert told["token.actions.githubusercontent.com:sub"] == "repo:team/files:environment:production"
+    stack = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/amalga/1"
+    assert policies.allows(Asked("cloudformation:UpdateStack", stack, "DeployRole"))
+    for action in ("cloudformation:DeleteStack", "iam:PutRolePolicy", "iam:CreateRole", "s3:PutBucketPolicy",
+                   "s3:GetObject", "rds:DeleteDBInstance", "secretsmanager:GetSecretValue", "ec2:RunInstances",
+                   "ec2:AuthorizeSecurityGroupIngress", "ecs:RunTask", "ecs:ExecuteCommand"):  # fmt: skip
+        assert not policies.allows(Asked(action, stack, "DeployRole")), action
+
+
+def test_github_may_ask_what_the_templates_functions_ask_in_its_name(policies: Policies) -> None:
+    """moto asks nobody's rights for them."""
+    assert "!GetAZs" in Template().text
+    for action in ASKED_BY_GETAZS:
+        assert policies.allows(Asked(action, "*", "DeployRole")), action
+
+
+# --- who has a URL, and CloudFront ------------------------------------------------------------
+
+
+def test_the_buckets_own_urls_give_nothing(policies: Policies) -> None:
+    """Signed by the web role, asked for from anywhere but our network; or not signed at all."""
+    assert not policies.allows(Asked("s3:GetObject", OBJECT, "WebRole", context=SIGNED))
+    assert not policies.allows(Asked("s3:GetObject", OBJECT, context={"aws:SecureTransport": "true"}))
+    assert policies.allows(Asked("s3:GetObject", OBJECT, "WebRole", context={**SIGNED, **OURS}))
+
+
+@pytest.mark.parametrize(("age", "expected"), [("599000", True), ("600001", False)])
+def test_uploads_go_to_the_bucket_itself_while_they_are_fresh(policies: Policies, age: str, expected: bool) -> None:
+    context = {**SIGNED, "s3:signatureAge": age}
+    assert policies.allows(Asked("s3:PutObject", OBJECT, "WebRole", context=context)) is expected
+
+
+def test_cloudfront_reads_files_for_our_distribution_alone(policies: Policies) -> None:
+    def reads(resource: str, distribution: str) -> bool:
+        source = f"arn:aws:cloudfront::{ACCOUNT}:distribution/{distribution}"
+        context = {"aws:SecureTransport": "true", "s3:authType": "REST-HEADER", "aws:SourceArn": source}
+        return policies.allows(Asked("s3:GetObject", resource, service="cloudfront.amazonaws.com", context=context))
+
+    assert reads(OBJECT, "content")
+    assert not reads(OBJECT, "other")
+    assert not reads(f"{BUCKET}/manifests/x", "content")
+    assert not reads(f"{BUCKET}/amalga.json", "content")
+
+
+def test_nothing_goes_by_plain_http(policies: Policies) -> None:
+    plain = {**OURS, "aws:SecureTransport": "false"}
+    for role in ROLES:
+        assert not policies.allows(Asked("s3:GetObject", f"{BUCKET}/amalga.json", role, context=plain))
+
+
+# --- the program at work ----------------------------------------------------------------------
+
+small_parts = pytest.mark.usefixtures("small_parts")
+
+
+@small_parts
+@pytest.mark.django_db
+def test_the_web_role_is_enough_for_uploads_and_downloads(
+    as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
+) -> None:
+    with acting_as("WebRole", bucket.address, settings, policies) as guard:
+        sender = Sender(as_alice)
+        small, large = sender.send(b"hello"), sender.send(b"x" * 25)
+        assert {small.state, large.state} == {State.AVAILABLE}
+        assert as_alice.get(f"/files/{large.link}/download").status_code == 302
+        upload = sender.start(b"y" * 25)
+        sender.put(upload, 1)
+        assert sender.look(upload).json()["parts"][0]["number"] == 1
+        assert guard.denied == []
+        assert sender.cancel(upload).status_code == 204
+    assert upload.row().state == State.DELETING  # the parts are the sweep's to abort
+    assert guard.allowed == {"s3:GetObject", "s3:PutObject", "s3:ListMultipartUploadParts"}
+
+
+@small_parts
+@pytest.mark.django_db
+def test_the_web_role_is_enough_for_the_plain_form_and_for_zips(
+    as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
+) -> None:
+    with acting_as("WebRole", bucket.address, settings, policies) as guard:
+        files = plain_form.send(as_alice, plain_form.Chosen("a.txt"), plain_form.Chosen("b.bin", b"x" * 25))
+        answer: Any = as_alice.post("/files/zip", {"file": [str(file.link) for file in files]})
+        assert b"x" * 25 in b"".join(answer.streaming_content)
+    assert guard.denied == []
+
+
+@pytest.mark.django_db
+def test_an_upload_that_is_not_there_waits_for_the_sweep(
+    as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
+) -> None:
+    """Whoever may not list is told "forbidden" of what is not there: nothing is concluded from that."""
+    with acting_as("WebRole", bucket.address, settings, policies):
+        sender = Sender(as_alice)
+        upload = sender.start(b"hello")
+        assert sender.finish(upload).json()["files"][0].get("state") != "available"
+        assert upload.row().state == State.COMPLETING
+    with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
+        call_command("sweep", stdout=io.StringIO(), stderr=io.StringIO())
+    assert (guard.denied, upload.row().state) == ([], State.UPLOADING)
+
+
+@small_parts
+@pytest.mark.django_db
+def test_the_sweeper_role_is_enough_to_clear_away(
+    as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
+) -> None:
+    sender = Sender(as_alice)
+    file, upload = sender.send(b"x" * 25), sender.start(b"y" * 25)
+    sender.put(upload, 1)
+    sender.cancel(upload)
+    past = timezone.now() - timedelta(days=40)
+    File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=past, signed_until=past)
+    with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
+        call_command("sweep", stdout=io.StringIO(), stderr=io.StringIO())
+    assert guard.denied == []
+    assert "s3:DeleteObject" in guard.allowed
+    assert bucket.objects() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_sweeper_role_is_enough_to_repair(
+    sender: Sender, bucket: stores.Bucket, settings: Settings, policies: Policies
+) -> None:
+    sender.send(b"hello")
+    bucket.write(fsck_runs.key(1), b"nobody's")
+    with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
+        fsck_runs.run()
+        fsck_runs.run("--repair", "--mend=1")
+    assert guard.denied == []
+    assert f"quarantine/{fsck_runs.key(1)}" in bucket.objects()
+
+
+@pytest.mark.django_db
+def test_the_worker_role_is_enough_for_previews(
+    sender: Sender, bucket: stores.Bucket, settings: Settings, policies: Policies
+) -> None:
+    file = sender.send(pictures.as_file(pictures.two_halves(40, 20)), name="a.png")
+    with acting_as("WorkerRole", bucket.address, settings, policies) as guard:
+        services.make_previews(file)
+    assert guard.denied == []
+    assert Preview.objects.filter(file=file, state="ready").count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("command", [["fsck", "--grace=0"], ["verify"], ["export_manifest", "--bucket"]])
+def test_the_examiner_role_is_enough_for_its_commands(
+    sender: Sender, bucket: stores.Bucket, settings: Settings, policies: Policies, command: list[str]
+) -> None:
+    sender.send(b"hello")
+    with acting_as("ExaminerRole", bucket.address, settings, policies) as guard:
+        call_command(*command, stdout=io.StringIO(), stderr=io.StringIO())
+    assert guard.denied == []
+
+
+@pytest.mark.django_db
+def test_the_release_role_marks_the_stacks_bucket_and_can_mend_nothing(
+    fresh: stores.Bucket, settings: Settings, policies: Policies, monkeypatch: pytest.MonkeyPatch, alice: User
+) -> None:
+    monkeypatch.setattr(bucket_spec, "uses_tls", lambda: True)
+    fresh.client.create_bucket(Bucket=fresh.name)
+    set_bucket_up(fresh.client, fresh.name, Domain=DOMAIN, HostedZoneId="Z", ContentKey1="PEM")
+    with acting_as("ReleaseRole", fresh.address, settings, policies) as guard:
+        call_command("provision", "--apply", stdout=io.StringIO())
+        assert guard.denied == []
+        fresh.client.put_bucket_versioning(Bucket=fresh.name, VersioningConfiguration={"Status": "Suspended"})
+        with pytest.raises(CommandError):
+            call_command("provision", "--apply", stdout=io.StringIO())
+    assert guard.denied == ["s3:PutBucketVersioning "]

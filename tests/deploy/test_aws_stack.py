@@ -1,0 +1,147 @@
+"""The stack of deploy/aws, made in moto: the bucket as `provision` and `doctor` want it, and who reaches what."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from tests.support import stores
+from tests.support.aws_moto import DOMAIN, Account, account, set_bucket_up
+from tests.support.aws_template import REGION, Template
+from uploads import s3
+from uploads.s3.bucket import BUCKET_SETTINGS, SettingStatus, compare_setting
+from uploads.services import bucket_spec
+from uploads.services.doctor import Level
+from uploads.services.doctor.bucket import posture_lines
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    with account(tmp_path_factory.mktemp("aws")) as made:
+        yield made
+
+
+@pytest.fixture
+def at_aws(aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, db: None) -> Iterator[Account]:
+    """The app is led to the stack's bucket as its tasks are, but over plain http."""
+    monkeypatch.setattr(bucket_spec, "uses_tls", lambda: True)
+    settings.S3_ENDPOINT = settings.S3_ORIGIN = aws.endpoint
+    settings.S3_BUCKET, settings.S3_REGION, settings.S3_CHECKSUMS = aws.bucket, REGION, "sha256"
+    settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS, settings.HTTPS = [DOMAIN], [], True
+    s3.reset()
+    yield aws
+    s3.reset()
+
+
+@pytest.fixture
+def as_made(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
+    """The stack's bucket in a store that holds objects as well."""
+    monkeypatch.setattr(bucket_spec, "uses_tls", lambda: True)
+    fresh.client.create_bucket(Bucket=fresh.name)
+    set_bucket_up(fresh.client, fresh.name, Domain=DOMAIN, HostedZoneId="Z", ContentKey1="PEM")
+    return fresh
+
+
+def provisioned(*arguments: str) -> tuple[int, dict[str, str]]:
+    out = io.StringIO()
+    try:
+        call_command("provision", "--json", *arguments, stdout=out)
+    except CommandError as error:
+        return error.returncode, _standings(out)
+    return 0, _standings(out)
+
+
+def _standings(out: io.StringIO) -> dict[str, str]:
+    return {point["subject"]: point["standing"] for point in json.loads(out.getvalue())["points"]}
+
+
+def test_provision_has_nothing_to_do_but_to_mark_the_bucket(as_made: stores.Bucket) -> None:
+    status, found = provisioned()
+    assert status == 1
+    assert {name for name, standing in found.items() if standing != SettingStatus.AS_WANTED} == {"marker"}
+    status, found = provisioned("--apply")
+    assert (status, found.pop("marker"), set(found.values())) == (0, SettingStatus.APPLIED, {SettingStatus.AS_WANTED})
+    assert provisioned()[0] == 0
+
+
+def test_doctor_finds_every_setting_of_the_bucket_as_wanted(at_aws: Account) -> None:
+    wanted = bucket_spec.desired_bucket(bucket_spec.site_origins())
+    lines = [line for point in BUCKET_SETTINGS for line in posture_lines(point, wanted)]
+    assert len(lines) == len(BUCKET_SETTINGS)
+    assert {line.level for line in lines} == {Level.OK}
+
+
+def test_the_documents_are_those_that_provision_would_write(at_aws: Account) -> None:
+    """Not only equal in what is told of them; the policy has statements of the stack's own besides."""
+    wanted = bucket_spec.desired_bucket(bucket_spec.site_origins())
+    for point in BUCKET_SETTINGS:
+        looked = compare_setting(point, wanted)
+        now, expected = looked.now, looked.desired
+        if point.subject == "policy":
+            now, expected = _by_sid(now), _by_sid(expected)
+        if point.subject == "lifecycle":
+            now, expected = now["Rules"], expected["Rules"]
+        assert now == expected, point.subject
+
+
+def _by_sid(policy: Any) -> dict[str, Any]:
+    return {statement["Sid"]: statement for statement in policy["Statement"]}
+
+
+def test_only_the_balancer_is_open_to_everybody(aws: Account) -> None:
+    groups = aws.client("ec2").describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [aws.id_of("Vpc")]}])
+    opened = {
+        (group["GroupId"], rule["FromPort"])
+        for group in groups["SecurityGroups"]
+        for rule in group["IpPermissions"]
+        if rule["IpRanges"] or rule["Ipv6Ranges"] or rule["PrefixListIds"]
+    }
+    balancer = aws.id_of("BalancerGroup")
+    assert opened == {(balancer, 443), (balancer, 80)}
+
+
+@pytest.mark.parametrize(
+    ("group", "port", "sources"),
+    [
+        ("WebGroup", 8080, {"BalancerGroup"}),
+        ("DatabaseGroup", 5432, {"WebGroup", "WorkGroup"}),
+        ("WorkGroup", None, set()),
+    ],
+)
+def test_groups_let_in_groups(aws: Account, group: str, port: int | None, sources: set[str]) -> None:
+    (found,) = aws.client("ec2").describe_security_groups(GroupIds=[aws.id_of(group)])["SecurityGroups"]
+    rules = found["IpPermissions"]
+    assert {rule["FromPort"] for rule in rules} == ({port} if port else set())
+    pairs = {pair["GroupId"] for rule in rules for pair in rule["UserIdGroupPairs"]}
+    assert pairs == {aws.id_of(source) for source in sources}
+
+
+def test_the_database_is_made_as_rds_takes_it(aws: Account) -> None:
+    """moto makes instances by calls, not from CloudFormation: the template's properties are the call's, but for one."""
+    its = dict(Template().worked_out(**aws.parameters)["Database"]["Properties"])
+    its["VpcSecurityGroupIds"] = [aws.id_of("DatabaseGroup") for _ in its.pop("VPCSecurityGroups")]
+    for name in ("AllocatedStorage", "MaxAllocatedStorage"):
+        its[name] = int(its[name])
+    for made_elsewhere in ("DBParameterGroupName", "DBSubnetGroupName"):
+        its.pop(made_elsewhere)
+    made = aws.client("rds").create_db_instance(DBInstanceIdentifier="amalga", **its)["DBInstance"]
+    assert (made["PubliclyAccessible"], made["StorageEncrypted"], made["MultiAZ"]) == (False, True, True)
+    assert (made["IAMDatabaseAuthenticationEnabled"], made["DeletionProtection"]) == (True, True)
+    assert [group["VpcSecurityGroupId"] for group in made["VpcSecurityGroups"]] == [aws.id_of("DatabaseGroup")]
+    assert made["MasterUserSecret"]["SecretArn"].startswith("arn:aws:secretsmanager:")
+
+
+def test_people_are_sent_to_https_and_the_balancer_asks_for_life_alone(aws: Account) -> None:
+    elb = aws.client("elbv2")
+    listeners = elb.describe_listeners(LoadBalancerArn=aws.id_of("Balancer"))["Listeners"]
+    http, https = sorted(listeners, key=lambda listener: listener["Port"])
+    assert http["DefaultActions"][0]["RedirectConfig"]["Protocol"] == "HTTPS"
+    assert https["SslPolicy"].startswith("ELBSecurityPolicy-TLS13")
+    (group,) = elb.describe_target_groups(TargetGroupArns=[aws.id_of("WebTargets")])["TargetGroups"]
+    assert (group["HealthCheckPath"], group["Port"], group["TargetType"]) == ("/healthz", 8080, "ip")

@@ -1,0 +1,288 @@
+"""The tasks of deploy/aws with exactly the variables that they get; the release before them; the scripts about them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import certifi
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.support.aws_template import PATH, Template, plain
+from uploads.services import metrics
+
+PROJECT = Path(__file__).resolve().parents[2]
+PARAMETERS = {"Domain": "files.example.org", "HostedZoneId": "Z", "Image": "image", "ContentKey1": "PEM"}
+ADDRESSES = {
+    ("Database", "Endpoint.Address"): "amalga.abc.eu-central-1.rds.amazonaws.com",
+    ("Replica", "Endpoint.Address"): "replica.abc.eu-central-1.rds.amazonaws.com",
+    ("Content", "DomainName"): "d111111abcdef8.cloudfront.net",
+    ("ContentPublicKey1", ""): "K2JCJMDEHXQW5F",
+}
+
+
+def private_key() -> str:
+    form = serialization.PrivateFormat.PKCS8
+    key = rsa.generate_private_key(65537, 2048)
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+def variables(task: str) -> dict[str, str]:
+    """What ECS gives to the task; secrets as they are when nobody has filled one in."""
+    made = Template().worked_out(lambda *asked: ADDRESSES.get(asked, plain(*asked)), **PARAMETERS, ReadReplica="on")
+    (container,) = (one for one in made[task]["Properties"]["ContainerDefinitions"] if one["Name"] == "app")
+    secrets = {
+        "SECRET_KEY": "0123456789abcdefghij" * 4,
+        "DATABASE_USER": "amalga",
+        "DATABASE_PASSWORD": "d$rawn:by/RDS",
+        "CLOUDFRONT_PRIVATE_KEY": private_key(),
+    }
+    told = {it["Name"]: it["Value"] for it in container["Environment"]}
+    told |= {it["Name"]: secrets.get(it["Name"], "") for it in container["Secrets"]}
+    return told | {"DATABASE_CA": certifi.where()}  # in the image it is Amazon's
+
+
+@pytest.mark.parametrize("task", ["WebTask", "WorkerTask", "ReleaseTask"])
+def test_a_task_starts_with_what_it_is_given(task: str) -> None:
+    env = {"PATH": os.environ["PATH"], **variables(task)}
+    command = [sys.executable, "-W", "error", "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_variable_stands_in_the_table_of_settings() -> None:
+    known = (PROJECT / "README.md").read_text()
+    names = {name for task in ("WebTask", "WorkerTask", "ReleaseTask", "SweeperTask") for name in variables(task)}
+    assert {name for name in names if f"`{name}`" not in known} == set()
+
+
+@pytest.mark.django_db
+def test_alarms_read_the_metric_that_the_worker_writes(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        metrics.log_queue()
+    (fields,) = (record.__dict__["fields"] for record in caplog.records if "fields" in record.__dict__)
+    (directive,) = fields["_aws"]["CloudWatchMetrics"]
+    written = {metric["Name"] for metric in directive["Metrics"]}
+    made = [it["Properties"] for it in Template().worked_out(**PARAMETERS).values() if it["Type"].endswith("::Alarm")]
+    read = [its for its in made if its["Namespace"] == directive["Namespace"]]
+    assert len(read) == 3
+    assert {its["MetricName"] for its in read} <= written
+    assert all([one["Name"] for one in its["Dimensions"]] in directive["Dimensions"] for its in read)
+
+
+# --- the release ------------------------------------------------------------------------------
+
+
+class Ecs:
+    """As ECS answers for a task that ends with `code` after a few questions."""
+
+    def __init__(self, code: int | None, *, questions: int = 2) -> None:
+        self.code, self.left, self.ran = code, questions, []  # type: ignore[var-annotated]
+
+    def run_task(self, **asked: Any) -> dict[str, Any]:
+        self.ran.append(asked)
+        return {"tasks": [{"taskArn": "arn:task"}], "failures": []}
+
+    def describe_tasks(self, **_asked: Any) -> dict[str, Any]:
+        self.left -= 1
+        container = {} if self.code is None else {"exitCode": self.code}
+        status = "RUNNING" if self.left > 0 else "STOPPED"
+        return {"tasks": [{"lastStatus": status, "containers": [container], "stoppedReason": "Essential container"}]}
+
+
+class Called:
+    function_name = "amalga-release"
+
+    def __init__(self, milliseconds: int) -> None:
+        self.milliseconds = milliseconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.milliseconds
+
+
+@pytest.fixture
+def cloudformation() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Where CloudFormation waits for an answer, and what it was told."""
+    told: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/", told
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def event(kind: str, url: str) -> dict[str, Any]:
+    wanted = Template().worked_out(**PARAMETERS)["Release"]["Properties"]
+    same = {"StackId": "s", "RequestId": "r", "LogicalResourceId": "Release"}
+    return {"RequestType": kind, "ResponseURL": url, "ResourceProperties": wanted, **same}
+
+
+def runner(monkeypatch: pytest.MonkeyPatch, clients: dict[str, Any]) -> Any:
+    """The function that stands in the template, with these clients in the place of boto3's."""
+    import boto3
+
+    monkeypatch.setattr(boto3, "client", lambda name: clients[name])
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    code = Template().worked_out(**PARAMETERS)["ReleaseRunner"]["Properties"]["Code"]["ZipFile"]
+    assert len(code) <= 4096  # CloudFormation takes no more in a template
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102
+    return names["handler"]
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, "SUCCESS"), (1, "FAILED"), (None, "FAILED")])
+def test_the_stack_hears_how_the_release_ended(
+    monkeypatch: pytest.MonkeyPatch, cloudformation: Any, code: int | None, status: str
+) -> None:
+    url, told = cloudformation
+    ecs = Ecs(code)
+    runner(monkeypatch, {"ecs": ecs})(event("Update", url), Called(800_000))
+    assert [(it["Status"], it["PhysicalResourceId"]) for it in told] == [(status, "release")]
+    (ran,) = ecs.ran
+    assert ran["taskDefinition"] == "releasetask"
+    assert ran["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"] == "DISABLED"
+
+
+def test_a_long_release_is_handed_on_and_started_once(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
+    url, told = cloudformation
+    ecs, handed_on = Ecs(0, questions=1), []
+
+    class Lambda:
+        def invoke(self, **asked: Any) -> None:
+            handed_on.append(json.loads(asked["Payload"]))
+
+    handler = runner(monkeypatch, {"ecs": ecs, "lambda": Lambda()})
+    handler(event("Create", url), Called(10_000))
+    assert (told, len(handed_on)) == ([], 1)
+    handler(handed_on[0], Called(800_000))
+    assert [it["Status"] for it in told] == ["SUCCESS"]
+    assert len(ecs.ran) == 1
+
+
+def test_nothing_is_released_when_the_stack_goes(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
+    url, told = cloudformation
+    runner(monkeypatch, {})(event("Delete", url), Called(800_000))
+    assert [it["Status"] for it in told] == ["SUCCESS"]
+
+
+def test_a_release_that_cannot_start_is_told(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
+    url, told = cloudformation
+    ecs = Ecs(0)
+    monkeypatch.setattr(ecs, "run_task", lambda **_: {"tasks": [], "failures": [{"reason": "RESOURCE:FARGATE"}]})
+    runner(monkeypatch, {"ecs": ecs})(event("Create", url), Called(800_000))
+    assert told[0]["Status"] == "FAILED"
+    assert "RESOURCE:FARGATE" in told[0]["Reason"]
+
+
+# --- the scripts ------------------------------------------------------------------------------
+
+AWS = """#!/bin/sh
+printf '%s\\n' "$*" >> "$CALLS"
+case "$*" in
+    *"Parameters[?ParameterKey!='Image']"*) printf 'Domain\\tContentKey1\\n' ;;
+    *wait*) exit "${WAITED:-0}" ;;
+    *lastStatus*) echo STOPPED ;;
+    *exitCode*) echo "${CODE:-0}" ;;
+    *get-caller-identity*) echo 123456789012 ;;
+    *head-bucket*"--expected-bucket-owner 123456789012"*) exit "${FOREIGN:-0}" ;;
+    *"s3 mb"*) exit "${FOREIGN:-0}" ;;
+    *KeySecret2*) echo arn:secret:2 ;;
+    *) echo "" ;;
+esac
+"""
+
+
+def script(folder: Path, name: str, *arguments: str, **more: str) -> tuple[int, str]:
+    """Run one with an AWS CLI that only takes notes: its exit status, and the notes."""
+    fake = folder / "aws"
+    fake.write_text(AWS)
+    fake.chmod(0o755)
+    env = {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "CALLS": str(folder / "calls"),
+        "AWS_REGION": "eu-central-1",
+        **more,
+    }
+    done = subprocess.run(
+        [PATH.with_name(name), *arguments], env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+    return done.returncode, (folder / "calls").read_text()
+
+
+def test_an_image_comes_into_service_and_nothing_else_changes(tmp_path: Path) -> None:
+    status, calls = script(tmp_path, "roll.sh", "registry/amalga@sha256:1")
+    assert status == 0
+    (update,) = (line for line in calls.splitlines() if "update-stack" in line)
+    assert "--use-previous-template" in update
+    assert "ParameterKey=Image,ParameterValue=registry/amalga@sha256:1" in update
+    for name in ("Domain", "ContentKey1"):
+        assert f"ParameterKey={name},UsePreviousValue=true" in update
+
+
+def test_an_image_that_is_rolled_back_ends_with_1(tmp_path: Path) -> None:
+    assert script(tmp_path, "roll.sh", "image", WAITED="255")[0] == 1
+
+
+def test_a_command_is_run_as_it_was_typed_and_ends_as_it_ended(tmp_path: Path) -> None:
+    status, calls = script(tmp_path, "run.sh", "--as", "examiner", "fsck", "--store", 'a "b"', CODE="1")
+    assert status == 1
+    (ran,) = (line for line in calls.splitlines() if "run-task" in line)
+    assert "--task-definition amalga-examiner" in ran
+    told = json.loads(ran.partition("--overrides ")[2].partition(" --query")[0])
+    assert told["containerOverrides"][0]["command"] == ["python", "manage.py", "fsck", "--store", 'a "b"']
+
+
+def test_a_key_goes_where_nobody_signs_and_its_private_half_into_the_secret_alone(tmp_path: Path) -> None:
+    status, calls = script(tmp_path, "new-key.sh", "2", "--sign")
+    assert status == 0
+    assert "put-secret-value --secret-id arn:secret:2 --secret-string file://" in calls
+    assert "ContentSigner=2" in calls
+    assert "ContentKey2=-----BEGIN PUBLIC KEY-----" in calls
+    assert "PRIVATE KEY" not in calls
+
+
+def test_parameters_reach_the_stack(tmp_path: Path) -> None:
+    status, calls = script(tmp_path, "stack.sh", "Domain=files.example.org", "AlarmEmail=a b")
+    assert status == 0
+    assert "--parameter-overrides Domain=files.example.org AlarmEmail=a b" in calls
+    assert "--s3-bucket amalga-templates-123456789012-eu-central-1" in calls
+
+
+def test_a_template_never_goes_by_a_bucket_of_somebody_else(tmp_path: Path) -> None:
+    """One who took the name before us, and lets us in."""
+    status, calls = script(tmp_path, "stack.sh", "Domain=files.example.org", FOREIGN="1")
+    assert status == 1
+    assert "cloudformation" not in calls
+
+
+def test_a_bucket_that_stayed_is_taken_over_under_its_name_in_the_template(tmp_path: Path) -> None:
+    status, calls = script(tmp_path, "take-over.sh", "left-behind")
+    assert status == 0
+    (asked,) = (line for line in calls.splitlines() if "create-change-set" in line)
+    taken, _, rest = asked.partition("--resources-to-import ")[2].partition(" --template-body ")
+    (one,) = json.loads(taken)
+    mini = json.loads(rest.partition(" --query")[0])["Resources"]
+    whole = Template().worked_out(**PARAMETERS)[one["LogicalResourceId"]]
+    assert one["ResourceIdentifier"] == {"BucketName": "left-behind"}
+    assert {name: whole[name] for name in mini["Bucket"]} == mini["Bucket"]

@@ -1,0 +1,235 @@
+"""compose.yaml: nothing is open that need not be, no password is anybody's, and the app accepts what it is told."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+TOOLS = PROJECT / ".venv-deploy" / "bin"
+PROGRAMS = PROJECT / "deploy" / "image"
+FILES = ("compose.yaml", "deploy/compose/tls.yaml")
+APP = ("release", "bucket", "web", "worker", "sweep")
+STORE = ("store", "account")
+OWN = {"AMALGA_HOST": "files.example.org", "AMALGA_STORE_HOST": "s3.example.org"}
+VARIABLE = re.compile(r"\$\{(\w+):[-?]([^}]*)\}")
+
+
+def read(name: str) -> dict[str, Any]:
+    told: dict[str, Any] = yaml.safe_load((PROJECT / name).read_text())
+    return told
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = read("compose.yaml")["services"]
+    return found
+
+
+def run(program: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROGRAMS / program), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=PROJECT, timeout=60)
+
+
+# --- the files --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_is_what_compose_takes(name: str) -> None:
+    command = [str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(PROJECT / name)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+def test_it_comes_up_without_a_variable() -> None:
+    text = (PROJECT / "compose.yaml").read_text()
+    assert not re.search(r"(?<!\$)\$\{(?!\w+:-)", text)
+    assert "env_file" not in text
+
+
+def test_no_password_stands_in_it() -> None:
+    for name in FILES:
+        for line in (PROJECT / name).read_text().splitlines():
+            told = re.search(r"(PASSWORD|SECRET|_KEY)\w*: *(.+)", line)
+            assert not told or told[2].startswith("/secrets/"), line
+
+
+def test_one_service_alone_is_open_and_only_to_this_host(services: dict[str, dict[str, Any]]) -> None:
+    ports = {name: one["ports"] for name, one in services.items() if "ports" in one}
+    assert ports == {"front": ["127.0.0.1:8000:8000"]}
+
+
+def test_the_database_is_on_no_network(services: dict[str, dict[str, Any]]) -> None:
+    database = services["database"]
+    assert (database["network_mode"], database["command"][-1]) == ("none", "listen_addresses=")
+    assert "--auth=scram-sha-256" in database["environment"]["POSTGRES_INITDB_ARGS"]
+
+
+@pytest.mark.parametrize("name", [*APP, "secrets"])
+def test_ours_run_without_rights(name: str, services: dict[str, dict[str, Any]]) -> None:
+    one = services[name]
+    assert (one["read_only"], one["cap_drop"], one["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"])
+    assert one["user"] == ("0:10001" if name == "secrets" else "10001:10001")
+    assert one["tmpfs"] == ["/tmp:mode=1777,size=1g"]  # noqa: S108 - a folder of the container
+
+
+def test_each_knows_its_own_secrets_alone(services: dict[str, dict[str, Any]]) -> None:
+    known = {
+        name: {volume.partition(":")[0] for volume in one.get("volumes", []) if volume.startswith("secrets-")}
+        for name, one in services.items()
+        if name != "secrets"
+    }
+    assert known == {name: {"secrets-app"} for name in APP} | {name: {"secrets-store"} for name in STORE} | {
+        "release": {"secrets-owner"}, "database": {"secrets-database"}, "front": set(), "proxy": set(),
+    }  # fmt: skip
+
+
+def test_application_signs_in_as_neither_superuser_nor_owner(services: dict[str, dict[str, Any]]) -> None:
+    assert services["database"]["environment"]["POSTGRES_USER"] == "postgres"
+    users = {name: services[name]["environment"]["DATABASE_USER"] for name in APP}
+    assert users == dict.fromkeys(APP, "amalga") | {"release": "amalga_owner"}
+    roles = (PROJECT / "deploy/compose/roles.sql").read_text()
+    assert re.findall(r"CREATE ROLE (\w+) LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE", roles) == [
+        "amalga_owner",
+        "amalga",
+    ]
+
+
+def test_application_knows_no_root_key_of_the_store(tmp_path: Path) -> None:
+    run("make_secrets.py", str(tmp_path))
+    made = contents(tmp_path)
+    root = {made["store/ROOT_ACCESS_KEY"], made["store/ROOT_SECRET_KEY"], made["database/POSTGRES_PASSWORD"]}
+    assert not {name for name, value in made.items() if value in root and name.startswith(("app/", "owner/"))}
+    assert made["app/AWS_ACCESS_KEY_ID"] == made["store/APP_ACCESS_KEY"]
+
+
+def test_it_runs_what_the_procfile_says(services: dict[str, dict[str, Any]]) -> None:
+    lines = dict(line.split(": ", 1) for line in (PROJECT / "Procfile").read_text().splitlines())
+    commands = {name: " ".join(services[name]["command"]) for name in lines}
+    in_a_shell = f"sh -ec {lines['release']} && python manage.py database_login amalga"
+    assert commands == lines | {"web": f"python -m {lines['web']}", "release": in_a_shell}
+
+
+def test_nothing_waits_for_what_is_not_there(services: dict[str, dict[str, Any]]) -> None:
+    volumes = set(read("compose.yaml")["volumes"])
+    for name, one in services.items():
+        assert set(one.get("depends_on", {})) <= set(services), name
+        named = {volume.partition(":")[0] for volume in one.get("volumes", []) if not volume.startswith("./")}
+        assert named <= volumes, name
+
+
+def test_every_image_has_a_version_and_a_digest(services: dict[str, dict[str, Any]]) -> None:
+    images = {one["image"] for one in services.values()} - {"${AMALGA_IMAGE:-amalga}"}
+    assert {image.partition(":")[0] for image in images} == {"postgres", "versity/versitygw", "caddy", "nginx"}
+    assert all(re.fullmatch(r"[a-z/]+:v?\d[^@]+@sha256:[0-9a-f]{64}", image) for image in images)
+
+
+@pytest.mark.parametrize(
+    ("service", "in_timeouts"), [("web", "web process"), ("worker", "worker"), ("sweep", "worker")]
+)
+def test_they_are_given_time_to_end(service: str, in_timeouts: str, services: dict[str, dict[str, Any]]) -> None:
+    table = (PROJECT / "docs" / "timeouts.md").read_text()
+    row = re.search(rf"\| platform: kill of the {in_timeouts} \| (\d+) s", table)
+    assert row
+    assert services[service]["stop_grace_period"] == f"{row[1]}s"
+
+
+# --- what the app makes of it -----------------------------------------------------------------
+
+
+def environment(*files: str, **chosen: str) -> dict[str, str]:
+    """Of `web`, as compose would put it together."""
+    told: dict[str, str] = {}
+    for name in files:
+        told |= read(name)["services"]["web"]["environment"]
+    return {name: VARIABLE.sub(lambda found: chosen.get(found[1]) or found[2], text) for name, text in told.items()}
+
+
+@pytest.mark.parametrize("files", [FILES[:1], FILES])
+def test_the_settings_accept_it(files: tuple[str, ...], tmp_path: Path) -> None:
+    assert run("make_secrets.py", str(tmp_path)).returncode == 0
+    env = environment(*files, **(OWN if len(files) > 1 else {}))
+    words = [str(tmp_path / "app"), sys.executable, "-W", "error", "manage.py", "check"]
+    done = run("with_secrets.py", *words, **env)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_with_names_of_ones_own_it_is_fit_for_the_internet(tmp_path: Path) -> None:
+    run("make_secrets.py", str(tmp_path))
+    env = environment(*FILES, **OWN)
+    assert (env["ALLOWED_HOSTS"], env["AWS_ENDPOINT_URL_S3"]) == ("files.example.org", "https://s3.example.org")
+    words = [str(tmp_path / "app"), sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    done = run("with_secrets.py", *words, **env)
+    assert done.returncode == 0, done.stderr
+
+
+# --- secrets ----------------------------------------------------------------------------------
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_secrets_are_made_once_and_read_by_few(tmp_path: Path) -> None:
+    run("make_secrets.py", str(tmp_path))
+    made = contents(tmp_path)
+    assert len(made) == 15
+    assert made["app/DATABASE_PASSWORD"] == made["database/APP_PASSWORD"]
+    assert made["owner/DATABASE_PASSWORD"] == made["database/OWNER_PASSWORD"] != made["database/APP_PASSWORD"]
+    assert all(len(value) >= 20 for value in made.values())
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in made} == {0o440}
+    assert "All secrets are there" in run("make_secrets.py", str(tmp_path)).stdout
+    assert contents(tmp_path) == made
+
+
+def test_a_key_that_was_put_back_as_the_page_says_stays(tmp_path: Path) -> None:
+    """With another one no second factor in a restored database is worth anything."""
+    page = (PROJECT / "deploy" / "server.md").read_text()
+    assert "web cat /secrets/SECRET_KEY > secret-key" in page
+    line = re.search(r"secrets -c \\\n  '(umask.*)' < secret-key", page)
+    assert line
+    run("make_secrets.py", str(tmp_path))
+    put = ["sh", "-c", line[1].replace("/secrets/", f"{tmp_path}/")]
+    subprocess.run(put, input="the one before", text=True, check=True, timeout=60)
+    run("make_secrets.py", str(tmp_path))
+    key = tmp_path / "app" / "SECRET_KEY"
+    assert (key.read_text(), stat.S_IMODE(key.stat().st_mode)) == ("the one before", 0o440)
+    assert (tmp_path / "owner" / "SECRET_KEY").read_text() == "the one before"
+
+
+def test_two_hosts_have_no_secret_in_common(tmp_path: Path) -> None:
+    for host in ("one", "other"):
+        run("make_secrets.py", str(tmp_path / host))
+    one, other = (set(contents(tmp_path / host).values()) for host in ("one", "other"))
+    assert not one & other
+
+
+def test_a_secret_that_somebody_lost_is_told_again(tmp_path: Path) -> None:
+    run("make_secrets.py", str(tmp_path))
+    made = contents(tmp_path)
+    (tmp_path / "app" / "DATABASE_PASSWORD").unlink()
+    done = run("make_secrets.py", str(tmp_path))
+    assert contents(tmp_path) == made
+    assert made["app/DATABASE_PASSWORD"] not in done.stdout
+
+
+def test_a_command_gets_the_secrets_and_what_is_set_already_stays(tmp_path: Path) -> None:
+    (tmp_path / "SECRET_KEY").write_text("from the file\n")
+    (tmp_path / "HTTPS").write_text("off")
+    (tmp_path / "SECRET_KEY.new").write_text("half")
+    code = "import os; print(sorted((k, v) for k, v in os.environ.items() if k.startswith(('SECRET', 'HTTPS'))))"
+    done = run("with_secrets.py", str(tmp_path), sys.executable, "-c", code, HTTPS="on")
+    assert done.stdout.strip() == "[('HTTPS', 'on'), ('SECRET_KEY', 'from the file')]"
+
+
+@pytest.mark.parametrize("command", [["no-such-command"], []])
+def test_a_command_that_is_not_there_is_told_in_one_line(command: list[str], tmp_path: Path) -> None:
+    done = run("with_secrets.py", str(tmp_path), *command)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)

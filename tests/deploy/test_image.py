@@ -1,0 +1,228 @@
+"""What gets into the image, and what its small programs do. test_image_build.py carries it out."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from amalga.local.processes import free_port
+from tests.code.test_architecture import tracked
+from tests.support.dockerfile import Instruction, ignore_lines, instructions, is_sent
+
+PROJECT = Path(__file__).resolve().parents[2]
+TOOLS = PROJECT / ".venv-deploy" / "bin"
+PROGRAMS = PROJECT / "deploy" / "image"
+DOCKERFILE = (PROJECT / "Dockerfile").read_text()
+NEEDED = ("amalga/", "uploads/", "templates/", "locale/", "manage.py", "requirements.txt", "deploy/image/",
+          "deploy/nginx/")  # fmt: skip
+NEVER = (".git/config", ".env", ".local/postgres/password", "amalga/local/server.py", "uploads/__pycache__/x.pyc",
+         "deploy/aws/amalga.yaml", "tests/conftest.py", "requirements-dev.txt")  # fmt: skip
+
+
+def last_stage() -> list[Instruction]:
+    stage: list[Instruction] = []
+    for one in instructions(DOCKERFILE):
+        stage = [] if one.name == "FROM" else [*stage, one]
+    return stage
+
+
+def said(name: str) -> list[Instruction]:
+    return [one for one in last_stage() if one.name == name]
+
+
+class Ok(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        self.rfile.readline()
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def program(name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROGRAMS / name), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=30)
+
+
+@contextmanager
+def answering(status: int, body: bytes = b"") -> Iterator[int]:
+    """The port of a server that gives one answer to whatever it is asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+# --- Dockerfile and .dockerignore -------------------------------------------------------------
+
+
+def test_hadolint_finds_nothing() -> None:
+    done = subprocess.run([TOOLS / "hadolint", PROJECT / "Dockerfile"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_gets_what_the_app_needs_and_no_more() -> None:
+    ignore = ignore_lines((PROJECT / ".dockerignore").read_text())
+    files = {path.relative_to(PROJECT).as_posix() for path in tracked()}
+    needed = {name for name in files if name.startswith(NEEDED) and not name.startswith("amalga/local/")}
+    assert {name for name in files if is_sent(name, ignore)} == needed
+    assert not [name for name in NEVER if is_sent(name, ignore)]
+
+
+def test_it_runs_as_nobody_and_starts_without_a_shell() -> None:
+    assert [one.text for one in said("USER")] == ["10001:10001"]
+    assert [one.text for one in said("VOLUME")] == ['["/tmp"]']
+    assert said("CMD")[0].words() == ["python", "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "amalga.wsgi"]
+    assert not said("ENTRYPOINT")
+
+
+def test_all_stages_stand_on_one_base_of_a_fixed_version() -> None:
+    bases = [one.words()[0] for one in instructions(DOCKERFILE) if one.name == "FROM"]
+    (base,) = (one.text for one in instructions(DOCKERFILE) if one.text.startswith("PYTHON_IMAGE="))
+    assert set(bases) == {"${PYTHON_IMAGE}"}
+    assert re.fullmatch(r"PYTHON_IMAGE=python:3\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}", base)
+
+
+def test_no_secret_stays_in_the_image() -> None:
+    """What a RUN is given ends with it; ENV, ARG and LABEL stay."""
+    kept = [one.text for one in last_stage() if one.name in {"ENV", "ARG", "LABEL"}]
+    assert kept
+    assert not [text for text in kept if re.search(r"SECRET|PASSWORD|TOKEN|DATABASE|AWS_|KEY", text)]
+    assert not [one for one in instructions(DOCKERFILE) if one.name == "ADD"]
+
+
+def pinned(path: str) -> dict[str, Requirement]:
+    """The requirements of a list that `make requirements` writes, by name."""
+    lines = (PROJECT / path).read_text().splitlines()
+    found = [Requirement(line.rstrip(" \\")) for line in lines if line[:1].isalpha()]
+    return {canonicalize_name(one.name): one for one in found}
+
+
+def test_requirements_name_all_that_is_needed() -> None:
+    """The image is installed without asking what depends on what."""
+    direct = [Requirement(line.partition("#")[0]) for line in _lines("requirements.in")]
+    names = pinned("requirements.txt")
+    extras: dict[str, set[str]] = {canonicalize_name(one.name): one.extras for one in direct}
+    missing = {
+        f"{name} needs {need}"
+        for name, one in names.items()
+        if not one.marker or one.marker.evaluate()
+        for need in needs(name, extras.get(name, set()))
+        if need not in names
+    }
+    assert missing == set()
+    assert set(extras) <= set(names)
+
+
+LISTS = ("requirements.txt", "requirements-dev.txt", "deploy/requirements.txt", "tests/support/digest-store.txt")
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_every_requirement_has_a_version_and_hashes(path: str) -> None:
+    text = (PROJECT / path).read_text()
+    entries = re.split(r"\n(?=[a-z])", re.sub(r"(?m)^ *#.*\n?", "", text).strip())
+    assert len(entries) > 20
+    assert [entry for entry in entries if not re.match(r"[a-z0-9.-]+(\[[a-z,-]+\])?==", entry)] == []
+    assert [entry for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}", entry)] == []
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_every_direct_requirement_is_pinned_as_it_is_written(path: str) -> None:
+    written = [Requirement(line.partition("#")[0]) for line in _lines(path.replace(".txt", ".in"))]
+    locked = pinned(path)
+    wrong = [str(one) for one in written if locked[canonicalize_name(one.name)].specifier != one.specifier]
+    assert wrong == []
+
+
+def test_every_install_takes_hashes() -> None:
+    for path in ("Makefile", "Dockerfile", "deploy/systemd/upgrade.sh"):
+        commands = (PROJECT / path).read_text().replace("\\\n", " ").splitlines()
+        installs = [line for line in commands if re.search(r"\binstall\b.* -r ", line)]
+        assert installs, path
+        assert [line for line in installs if "--require-hashes" not in line] == []
+
+
+def test_dev_list_runs_what_production_runs() -> None:
+    production, dev = pinned("requirements.txt"), pinned("requirements-dev.txt")
+    assert {name: one.specifier for name, one in production.items()} == {
+        name: one.specifier for name, one in dev.items() if name in production
+    }
+
+
+def _lines(path: str) -> list[str]:
+    lines = (PROJECT / path).read_text().splitlines()
+    return [line for line in lines if line.strip() and not line.startswith(("#", "-r"))]
+
+
+def needs(name: str, extras: Set[str]) -> set[str]:
+    asked = [Requirement(line) for line in metadata.requires(name) or []]
+    return {
+        canonicalize_name(one.name)
+        for one in asked
+        if not one.marker or any(one.marker.evaluate({"extra": extra}) for extra in {"", *extras})
+    }
+
+
+# --- the programs of the image ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (301, 1), (404, 1)])
+def test_healthy_is_what_answers_200(status: int, code: int) -> None:
+    with answering(status) as port:
+        done = program("healthy.py", PORT=str(port))
+    assert done.returncode == code
+    assert str(status) in done.stderr or code == 0
+
+
+def test_health_checks_go_to_their_own_socket(tmp_path: Path) -> None:
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "probes.sock"), Ok) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = program("healthy.py", PORT=str(free_port()), PROBE_BIND=f"unix:{tmp_path}/probes.sock")
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_web_server_that_does_not_answer_is_not_healthy() -> None:
+    done = program("healthy.py", PORT=str(free_port()))
+    assert (done.returncode, done.stderr.strip()) == (1, "no answer: ConnectionRefusedError")
+
+
+def test_authorities_are_taken_by_their_digest(tmp_path: Path) -> None:
+    target = tmp_path / "certificates" / "rds.pem"
+    with answering(200, b"a bundle") as port:
+        url = f"http://127.0.0.1:{port}/global-bundle.pem"
+        done = program("fetch_authorities.py", url, hashlib.sha256(b"a bundle").hexdigest().upper(), str(target))
+    assert (done.returncode, target.read_bytes()) == (0, b"a bundle")
+
+
+def test_authorities_that_changed_stop_the_build(tmp_path: Path) -> None:
+    target = tmp_path / "rds.pem"
+    with answering(200, b"another bundle") as port:
+        done = program("fetch_authorities.py", f"http://127.0.0.1:{port}/x", "0" * 64, str(target))
+    assert (done.returncode, target.exists()) == (1, False)
+    assert hashlib.sha256(b"another bundle").hexdigest() in done.stderr
+
+
+def test_without_a_digest_no_authorities_are_fetched(tmp_path: Path) -> None:
+    done = program("fetch_authorities.py", f"http://127.0.0.1:{free_port()}/x", "", str(tmp_path / "rds.pem"))
+    assert (done.returncode, list(tmp_path.iterdir())) == (0, [])

@@ -1,0 +1,134 @@
+"""The site behind TLS, as MDN's HTTP Observatory scores it: every test passes on every page, the admin's too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from http.cookies import SimpleCookie
+
+import pytest
+import urllib3
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+from tests.conftest import signed_in
+from tests.support import shelf
+from tests.support.observatory import Seen, policy_of, score
+from tests.support.own_ca import Authority
+from tests.support.stores import Bucket
+from tests.support.tls_front import TlsFront
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SESSION = "__Host-amalga-session"
+FOREIGN = {"Origin": "https://http-observatory.security.mozilla.org", "Access-Control-Request-Method": "GET"}
+
+
+class Observer:
+    def __init__(self, front: TlsFront, authority: Authority, user: User | None) -> None:
+        self.front = front
+        self.pool = urllib3.PoolManager(ca_certs=str(authority.file), retries=False)
+        self.own = {"Cookie": f"{SESSION}={signed_in(user).session.session_key}"} if user else {}
+
+    def look(self, path: str) -> Seen:
+        url = self.front.url + path
+        got = self.pool.request("GET", url, headers=self.own, redirect=False)
+        preflight = self.pool.request("OPTIONS", url, headers={**self.own, **FOREIGN}, redirect=False)
+        plain = self.pool.request("GET", url.replace("https:", "http:", 1), redirect=False)
+        cookies = [morsel for one in got.headers.getlist("Set-Cookie") for morsel in SimpleCookie(one).values()]
+        return Seen(
+            headers=got.headers,
+            body=got.data.decode(),
+            cookies=cookies,
+            preflight=preflight.headers,
+            plain=(plain.status, plain.headers.get("Location", "")),
+            address=self.front.address,
+        )
+
+
+@pytest.fixture
+def observer(tls_site: TlsFront, authority: Authority, admin_user: User) -> Observer:
+    return Observer(tls_site, authority, admin_user)
+
+
+@pytest.fixture
+def stranger(tls_site: TlsFront, authority: Authority) -> Observer:
+    return Observer(tls_site, authority, None)
+
+
+def test_a_strangers_first_page_passes_every_test_at_a_plus(stranger: Observer) -> None:
+    seen = stranger.look("/accounts/login/")
+    assert score(seen).points == {
+        "content-security-policy": 10,
+        "cookies": 5,
+        "cross-origin-resource-sharing": 0,
+        "cross-origin-resource-policy": 10,
+        "redirection": 0,
+        "referrer-policy": 5,
+        "strict-transport-security": 0,
+        "subresource-integrity": 0,
+        "x-content-type-options": 0,
+        "x-frame-options": 5,
+    }
+    assert (score(seen).total, score(seen).grade) == (135, "A+")
+
+
+def test_every_page_passes_every_test_at_a_plus(observer: Observer, admin_user: User, bucket: Bucket) -> None:
+    file = shelf.add_file(admin_user, b"x", bucket=bucket)
+    pages = ["/", "/upload/", "/trash/", "/unfinished/", file.get_absolute_url(), reverse("download", args=[file.pk])]
+    for path in pages:
+        found = score(observer.look(path))
+        assert (found.failed, found.grade) == ([], "A+"), path
+
+
+def test_every_page_of_the_admin_passes_too(observer: Observer, admin_user: User) -> None:
+    file = shelf.add_file(admin_user)
+    change = reverse("admin:uploads_file_change", args=[file.pk])
+    for path in ("/admin/", "/admin/uploads/file/", change, "/admin/uploads/event/", "/admin/auth/user/add/"):
+        seen = observer.look(path)
+        assert "<h1" in seen.body, path
+        assert (score(seen).failed, score(seen).grade) == ([], "A+"), path
+
+
+def test_the_pages_of_an_account_pass_too(observer: Observer) -> None:
+    for route in ("mfa_index", "account_change_password", "mfa_activate_totp", "account_reauthenticate"):
+        found = score(observer.look(reverse(route)))
+        assert (found.failed, found.grade) == ([], "A+"), route
+
+
+def test_what_is_refused_or_not_there_passes_too(observer: Observer, stranger: Observer) -> None:
+    paths = ("/nothing", "/uploads/nothing", "/admin/nothing/", "/admin/login/", "/?q=%00", "/", "/accounts/logout/")
+    for who in (observer, stranger):
+        for path in paths:
+            assert score(who.look(path)).failed == [], path
+
+
+def test_static_files_carry_the_headers_too(stranger: Observer) -> None:
+    style = stranger.look("/accounts/login/").body.partition('rel="stylesheet" href="')[2].partition('"')[0]
+    seen = stranger.look(style)
+    assert score(seen).failed == []
+    assert seen.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_the_policy_names_the_store_by_https_and_nobody_else(observer: Observer) -> None:
+    policy = policy_of(observer.look("/").headers)
+    sources = {source for name, directive in policy.items() if name != "report-uri" for source in directive}
+    (store,) = sources - {"'none'", "'self'", "data:"}
+    assert store.startswith("https://localhost:")
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "test"),
+    [
+        ("Content-Security-Policy", "default-src 'none'; script-src 'self' 'unsafe-inline'", "content-security-policy"),
+        ("Content-Security-Policy", "default-src 'none'; img-src http://store.example", "content-security-policy"),
+        ("Content-Security-Policy", "", "content-security-policy"),
+        ("Referrer-Policy", "unsafe-url", "referrer-policy"),
+        ("Strict-Transport-Security", "max-age=3600", "strict-transport-security"),
+        ("X-Content-Type-Options", "", "x-content-type-options"),
+        ("Cross-Origin-Resource-Policy", "same-orgin", "cross-origin-resource-policy"),
+    ],
+)
+def test_the_score_sees_what_is_wrong(header: str, value: str, test: str, stranger: Observer) -> None:
+    seen = stranger.look("/accounts/login/")
+    worse = replace(seen, headers={**dict(seen.headers.items()), header: value})
+    assert test in score(worse).failed

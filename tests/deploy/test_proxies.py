@@ -1,0 +1,297 @@
+"""The files for nginx and Caddy that are shipped, in front of a server that tells what reached it."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from amalga.local.processes import free_port
+from tests.amalga.test_gunicorn import gunicorn
+from tests.conftest import PROJECT
+from tests.support import proxies
+from tests.support.own_ca import Authority
+from tests.support.proxies import Behind
+
+SECONDS = 20
+Ask = Callable[..., tuple[int, dict[str, str], str]]
+FRONTS: dict[str, Callable[[Path, Behind, Authority], AbstractContextManager[str]]] = {
+    "nginx": proxies.nginx_of_a_host,
+    "caddy": proxies.caddy_of_a_host,
+    "compose": lambda folder, behind, _authority: proxies.caddy_of_compose(folder, behind),
+    "container": lambda folder, behind, _authority: proxies.nginx_in_container(folder, behind),
+}
+
+
+class Server:
+    """Answers each request with its head as JSON; `/hold` when `released` is set."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        self.begun = 0
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                server.begun += 1
+                if "hold" in self.path or self.path == "/files/zip":
+                    server.released.wait(SECONDS)
+                if self.command == "POST" and self.path == "/upload/":
+                    self.rfile.read(int(self.headers["Content-Length"]))
+                body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
+                self.send_response(int(self.headers.get("X-Status", 200)))
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                self.do_GET()
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.http = Http(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.address = f"127.0.0.1:{self.http.server_address[1]}"
+
+
+class Http(ThreadingHTTPServer):
+    request_queue_size = 500
+    daemon_threads = True
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.released.set()
+    server.http.shutdown()
+    server.http.server_close()
+
+
+@pytest.fixture(params=FRONTS)
+def front(request: pytest.FixtureRequest, server: Server, authority: Authority, tmp_path: Path) -> Iterator[str]:
+    with FRONTS[request.param](tmp_path, Behind(server.address, server.address), authority) as url:
+        yield url
+
+
+@pytest.fixture
+def container(server: Server, tmp_path: Path) -> Iterator[str]:
+    with proxies.nginx_in_container(tmp_path, Behind(server.address, server.address)) as url:
+        yield url
+
+
+@pytest.fixture
+def ask(authority: Authority) -> Ask:
+    context = ssl.create_default_context(cafile=str(authority.file))
+
+    def ask(url: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], str]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            answer = urllib.request.urlopen(
+                urllib.request.Request(url, data, named), timeout=SECONDS, context=context
+            )  # fmt: skip
+        except urllib.error.HTTPError as refusal:
+            answer = refusal
+        with answer:
+            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read().decode()
+
+    return ask
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+# --- what strangers say about themselves ------------------------------------------------------
+
+
+def test_front_replaces_what_strangers_write_into_headers_of_proxies(front: str, ask: Ask) -> None:
+    stranger = {
+        "X_Request_Id": "0123456789abcdef", "X_Forwarded_For": "203.0.113.9", "X_Forwarded_Proto": "gopher",
+        "X_Forwarded_Ssl": "on", "X_Forwarded_Protocol": "ssl", "X_Forwarded_Host": "evil.example.org",
+        "X_Real_IP": "203.0.113.9", "Forwarded": "for=203.0.113.9",
+    }  # fmt: skip
+    _status, _headers, body = ask(f"{front}/", **stranger)
+    told = json.loads(body)
+    assert re.fullmatch(r"[0-9a-f]{32}", told["x-request-id"])
+    assert told["host"] == urlsplit(front).netloc
+    assert {"forwarded", "x-forwarded-ssl", "x-forwarded-protocol", "x-real-ip"}.isdisjoint(told)
+    assert "evil" not in body
+
+
+@pytest.mark.parametrize("name", ["nginx", "caddy", "compose"])
+def test_outermost_front_tells_one_address_and_the_true_scheme(
+    name: str, server: Server, authority: Authority, tmp_path: Path, ask: Ask
+) -> None:
+    with FRONTS[name](tmp_path, Behind(server.address, server.address), authority) as url:
+        stranger = {"X_Forwarded_For": "203.0.113.9", "X_Forwarded_Proto": "gopher", "X_Amzn_Trace_Id": "Root=1-2-3"}
+        told = json.loads(ask(f"{url}/", **stranger)[2])
+    assert (told["x-forwarded-for"], told["x-forwarded-proto"]) == ("127.0.0.1", urlsplit(url).scheme)
+    assert "x-amzn-trace-id" not in told
+
+
+def test_container_takes_the_last_address_that_a_load_balancer_added(container: str, ask: Ask) -> None:
+    added = {"X_Forwarded_For": "198.51.100.7, 203.0.113.9", "X_Forwarded_Proto": "https"}
+    told = json.loads(ask(f"{container}/", **added)[2])
+    assert (told["x-forwarded-for"], told["x-forwarded-proto"]) == ("203.0.113.9", "https")
+
+
+# --- bodies -----------------------------------------------------------------------------------
+
+
+def connect(url: str) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=SECONDS)
+    connection.settimeout(SECONDS)
+    return connection
+
+
+def begin(url: str, path: str, *, length: int = 300, sent: bytes = b"a") -> socket.socket:
+    connection = connect(url)
+    head = f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nContent-Length: {length}\r\n\r\n"
+    connection.sendall(head.encode() + sent)
+    return connection
+
+
+def test_body_is_passed_on_when_all_of_it_came(container: str, server: Server) -> None:
+    with begin(container, "/accounts/login/") as connection:
+        time.sleep(0.3)
+        assert server.begun == 0
+        connection.sendall(b"a" * 299)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_upload_form_is_passed_on_as_it_comes(container: str, server: Server) -> None:
+    with begin(container, "/upload/", length=30_000_000) as connection:
+        wait_until(lambda: server.begun == 1)
+        for _each in range(30):
+            connection.sendall(b"a" * 1_000_000)
+        connection.close()
+
+
+def test_body_over_the_limit_is_refused_in_words_of_the_protocol(container: str, ask: Ask) -> None:
+    status, headers, body = ask(f"{container}/uploads/", b"x" * 6_000_000)
+    assert (status, headers["content-type"], json.loads(body)["error"]["code"]) == (
+        413,
+        "application/json",
+        "too_large",
+    )
+
+
+# --- more requests than can be served ---------------------------------------------------------
+
+
+def held(stack: ExitStack, url: str, path: str, count: int, *, senders: int = 10) -> None:
+    """So many requests that are not answered yet, from several addresses."""
+    for number in range(count):
+        connection = stack.enter_context(socket.socket())
+        connection.bind((f"127.0.0.{2 + number % senders}", 0))
+        connection.connect(("127.0.0.1", urlsplit(url).port or 0))
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+
+
+def test_requests_over_the_bound_are_answered_503_with_retry_after(container: str, server: Server, ask: Ask) -> None:
+    with ExitStack() as stack:
+        held(stack, container, "/hold", 256)
+        wait_until(lambda: server.begun == 256)
+        status, headers, body = ask(f"{container}/")
+        assert (status, headers["retry-after"], headers["cache-control"]) == (503, "5", "no-store")
+        status, headers, body = ask(f"{container}/uploads/", b"{}")
+        assert (status, headers["retry-after"], json.loads(body)["error"]["code"]) == (503, "5", "unavailable")
+        assert [ask(f"{container}{path}")[0] for path in ("/healthz", "/readyz")] == [200, 200]
+        server.released.set()
+    wait_until(lambda: ask(f"{container}/")[0] == 200)
+
+
+def test_zips_and_forms_leave_room_for_pages(container: str, server: Server, ask: Ask) -> None:
+    with ExitStack() as stack:
+        held(stack, container, "/files/zip", 6)
+        wait_until(lambda: server.begun == 6)
+        status, headers, _body = ask(f"{container}/files/zip")
+        assert (status, headers["retry-after"]) == (503, "5")
+        assert ask(f"{container}/upload/", b"x")[0] == 503
+        assert (ask(f"{container}/")[0], ask(f"{container}/upload/")[0]) == (200, 200)
+
+
+def test_one_address_has_a_bounded_number_of_requests(container: str, server: Server, ask: Ask) -> None:
+    with ExitStack() as stack:
+        held(stack, container, "/hold", 200, senders=1)
+        wait_until(lambda: server.begun == 200)
+        answers = []
+        for path in ("/", "/uploads/"):
+            connection = stack.enter_context(socket.socket())
+            connection.bind(("127.0.0.2", 0))
+            connection.connect(("127.0.0.1", urlsplit(container).port or 0))
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            answers.append(connection.makefile("rb").read())
+        assert all(answer.startswith(b"HTTP/1.1 429") and b"\r\nRetry-After: 5\r\n" in answer for answer in answers)
+        assert b'"code": "throttled"' in answers[1]
+        assert ask(f"{container}/")[0] == 200
+
+
+def test_slow_bodies_of_an_address_leave_its_pages_alone(container: str, server: Server, ask: Ask) -> None:
+    with ExitStack() as stack:
+        for _each in range(120):
+            stack.enter_context(begin(container, "/accounts/login/"))
+        assert (ask(f"{container}/")[0], ask(f"{container}/accounts/login/", b"x")[0]) == (200, 429)
+
+
+def test_web_server_that_is_away_is_told_as_busy(tmp_path: Path, ask: Ask) -> None:
+    away = Behind(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
+    with proxies.nginx_in_container(tmp_path, away) as url:
+        status, headers, _body = ask(f"{url}/")
+    assert (status, headers["retry-after"]) == (503, "5")
+    assert re.search(r'"GET /" 503 .* busy$', (tmp_path / "nginx" / "access.log").read_text(), re.MULTILINE)
+
+
+def test_errors_of_amalga_pass_through(container: str, ask: Ask) -> None:
+    for status in (413, 429, 502, 503):
+        told, headers, body = ask(f"{container}/", X_Status=str(status))
+        assert (told, json.loads(body)["x-status"], "retry-after" in headers) == (status, str(status), False)
+
+
+def test_health_checks_go_to_gunicorn_itself_where_they_have_no_threads(
+    server: Server, tmp_path: Path, ask: Ask
+) -> None:
+    with proxies.nginx_in_container(tmp_path, Behind(server.address, f"127.0.0.1:{free_port()}")) as url:
+        assert ask(f"{url}/healthz")[0] == 200
+
+
+# --- numbers that belong together -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["nginx/upstreams.conf", "compose/upstreams.conf"])
+def test_bounds_of_nginx_fit_gunicorn(name: str) -> None:
+    text = (PROJECT / "deploy" / name).read_text()
+    bounds = {
+        upstream: int(number)
+        for upstream, number in re.findall(r"upstream (\w+) \{[^}]*?max_conns=(\d+)", text)
+    }  # fmt: skip
+    assert bounds["amalga_long"] <= gunicorn()["threads"] - 2
+    assert sum(bounds.values()) < gunicorn()["backlog"]
+
+
+@pytest.mark.parametrize("name", ["systemd/nginx.conf", "systemd/nginx-behind-caddy.conf", "nginx/container.conf"])
+def test_nginx_may_open_two_files_for_each_connection(name: str) -> None:
+    text = (PROJECT / "deploy" / name).read_text()
+    files = re.search(r"worker_rlimit_nofile (\d+);", text)
+    connections = re.search(r"worker_connections (\d+);", text)
+    assert files
+    assert connections
+    assert int(files[1]) > 2 * int(connections[1]) >= 2 * 8000

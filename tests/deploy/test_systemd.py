@@ -1,0 +1,270 @@
+"""The units and the scripts of a bare server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands
+from django.db import connection
+
+PROJECT = Path(__file__).resolve().parents[2]
+FOLDER = PROJECT / "deploy" / "systemd"
+PYTHON = "/srv/amalga/current/.venv/bin/python"
+SERVICES = sorted(path.stem for path in FOLDER.glob("*.service"))
+HARD = ("DynamicUser", "NoNewPrivileges", "PrivateTmp", "PrivateDevices", "ProtectHome", "ProtectKernelModules",
+        "RestrictNamespaces", "RestrictSUIDSGID", "LockPersonality")  # fmt: skip
+
+
+def said(name: str) -> list[tuple[str, str]]:
+    """What a unit says, in its order; a word may stand several times."""
+    lines = [line for line in (FOLDER / name).read_text().splitlines() if "=" in line and not line.startswith("#")]
+    return [(line.partition("=")[0], line.partition("=")[2]) for line in lines]
+
+
+def commands_of(name: str) -> list[str]:
+    return [text.removeprefix(f"{PYTHON} ") for word, text in said(name) if word == "ExecStart"]
+
+
+# --- units ------------------------------------------------------------------------------------
+
+
+def test_they_run_what_the_procfile_says() -> None:
+    lines = dict(line.split(": ", 1) for line in (PROJECT / "Procfile").read_text().splitlines())
+    assert commands_of("amalga-web.service") == [f"-m {lines['web']}"]
+    assert commands_of("amalga-worker.service") == [lines["worker"].removeprefix("python ")]
+    every = re.search(r" --every (\d+)$", lines["sweep"])
+    assert every
+    assert commands_of("amalga-sweep.service") == [lines["sweep"].removeprefix("python ").removesuffix(every[0])]
+    assert ("OnUnitInactiveSec", every[1]) in said("amalga-sweep.timer")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_all_run_without_rights(name: str) -> None:
+    """systemd takes what lies in `amalga-.service.d` for all whose names begin so."""
+    assert name.startswith("amalga-")
+    all_of_them = dict(said("amalga-.service.d/all.conf"))
+    assert {all_of_them[word] for word in HARD} == {"yes"}
+    assert (all_of_them["CapabilityBoundingSet"], all_of_them["ProtectSystem"]) == ("", "strict")
+    assert not {word for word, _ in said(f"{name}.service")} & set(all_of_them)
+
+
+@pytest.mark.parametrize(("name", "in_timeouts"), [("web", "web process"), ("worker", "worker"), ("sweep", "worker")])
+def test_they_are_given_time_to_end(name: str, in_timeouts: str) -> None:
+    table = (PROJECT / "docs" / "timeouts.md").read_text()
+    row = re.search(rf"\| platform: kill of the {in_timeouts} \| (\d+) s", table)
+    assert row
+    assert ("TimeoutStopSec", row[1]) in said(f"amalga-{name}.service")
+
+
+def test_what_ends_by_itself_has_a_timer_and_what_stays_is_wanted() -> None:
+    for name in SERVICES:
+        if ("Type", "oneshot") in said(f"{name}.service"):
+            assert ("WantedBy", "timers.target") in said(f"{name}.timer")
+        else:
+            assert ("WantedBy", "multi-user.target") in said(f"{name}.service")
+            assert ("Restart", "always") in said(f"{name}.service")
+
+
+@pytest.mark.parametrize("name", ["systemd/Caddyfile", "compose/Caddyfile"])
+def test_caddy_lets_go_of_a_connection_before_nginx_closes_it(name: str) -> None:
+    nginx = re.search(
+        r"^keepalive_timeout (\d+)s;", (PROJECT / "deploy" / "nginx" / "http.conf").read_text(), re.MULTILINE
+    )
+    caddy = re.search(r"keepalive (\d+)s", (PROJECT / "deploy" / name).read_text())
+    assert nginx
+    assert caddy
+    assert int(caddy[1]) < int(nginx[1])
+
+
+def test_every_command_that_is_told_is_there() -> None:
+    texts = [path.read_text() for path in (*FOLDER.rglob("amalga-*.service"), PROJECT / "deploy" / "server.md")]
+    told = set(re.findall(r"(?:manage\.py|amalga\.sh\"?|&& amalga) ([a-z_]+)", "\n".join(texts)))
+    assert {"sweep", "fsck", "create_admin", "doctor"} <= told
+    assert told <= set(get_commands())
+
+
+# --- the socket -------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_asks_while_the_web_server_is_replaced_waits_and_is_answered(tmp_path: Path) -> None:
+    """systemd holds the address; gunicorn takes it, and says when it is ready."""
+    with socket.create_server(("127.0.0.1", 0)) as held, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(tmp_path / "notify"))
+        heard.settimeout(60)
+        port = held.getsockname()[1]
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(status, f"http://localhost:{port}/healthz")
+            web = as_systemd_would(held, tmp_path / "notify", tmp_path / "web.log")
+            try:
+                assert b"READY=1" in heard.recv(1000)
+                assert asked.result() == 200
+            finally:
+                web.send_signal(signal.SIGTERM)
+                assert web.wait(timeout=30) == 0
+
+
+def status(url: str) -> int:
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return int(answer.status)
+
+
+def as_systemd_would(held: socket.socket, notify: Path, log: Path) -> subprocess.Popen[bytes]:
+    """The socket as the third file, and its number of process in the environment."""
+    database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    env = {**os.environ, "DATABASE_URL": database, "LISTEN_FDS": "1", "NOTIFY_SOCKET": str(notify)}
+    third = f'export LISTEN_PID=$$; exec "$@" 3<&{held.fileno()}'
+    gunicorn = [sys.executable, *commands_of("amalga-web.service")[0].split()]
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            ["/bin/bash", "-c", third, "-", *gunicorn], env=env, cwd=PROJECT, stdout=stream, stderr=stream,
+            pass_fds=[held.fileno()],
+        )  # fmt: skip
+
+
+# --- upgrade.sh -------------------------------------------------------------------------------
+
+
+class Host:
+    """A root to install into, where `systemctl`, `systemd-run` and Python only write down that they were called, and
+    with which version in service."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.bin, self.units = (folder / name for name in ("srv/amalga", "bin", "units"))
+        self.nginx = folder / "nginx"
+        for path in (self.home, self.bin, self.units):
+            path.mkdir(parents=True)
+        self.calls = folder / "calls"
+        self.refused = folder / "refused"
+        self._source(folder / "source")
+        for name in ("systemctl", "systemd-run", "python3"):
+            self._program(name)
+
+    def _source(self, source: Path) -> None:
+        """A version; its script with the places of this root."""
+        (source / "deploy").mkdir(parents=True)
+        shutil.copytree(FOLDER, source / "deploy" / "systemd")
+        shutil.copytree(PROJECT / "deploy" / "nginx", source / "deploy" / "nginx")
+        script = source / "deploy" / "systemd" / "upgrade.sh"
+        text = script.read_text().replace("=/srv/amalga\n", f"={self.home}\n")
+        text = text.replace("=/etc/systemd/system\n", f"={self.units}\n")
+        script.write_text(text.replace("=/etc/nginx/amalga\n", f"={self.nginx}\n"))
+        self.source = source
+
+    def _program(self, name: str) -> None:
+        """`-m venv FOLDER` makes one with this same Python; a call that fits a line of `refused` fails."""
+        file = self.bin / name
+        file.write_text(
+            f'#!/bin/sh\ncall="{name} $*, of $(readlink {self.home}/current)"\necho "$call" >> {self.calls}\n'
+            f'[ "$2" = venv ] && mkdir -p "$3/bin" && cp "$0" "$3/bin/python"\n'
+            f'if [ -s {self.refused} ] && echo "$call" | grep -qf {self.refused}; then exit 1; fi\n'
+        )
+        file.chmod(0o755)
+
+    def upgrade(self, *, refused: str = "") -> subprocess.CompletedProcess[str]:
+        self.refused.write_text(refused)
+        script = self.source / "deploy" / "systemd" / "upgrade.sh"
+        env = {"PATH": f"{self.bin}:{os.environ['PATH']}"}
+        command = [str(script), str(self.source), "https://files.example.org"]
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+    def serves(self) -> str:
+        current = self.home / "current"
+        return os.readlink(current) if current.is_symlink() else ""
+
+    def place_before(self) -> str:
+        """A version that was there already."""
+        before = self.home / "before"
+        shutil.copytree(self.source, before)
+        (self.home / "current").symlink_to(before)
+        return str(before)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_a_new_version_is_prepared_then_served_then_asked(host: Host) -> None:
+    before = host.place_before()
+    done = host.upgrade()
+    assert done.returncode == 0, done.stderr
+    assert host.serves() != before
+    assert (host.units / "amalga-.service.d" / "all.conf").exists()
+    calls = host.calls.read_text()
+    acts = ("venv", "pip install", "collectstatic", "check --deploy", "migrate", "restart amalga-web", "smoke.py")
+    order = [calls.index(word) for word in acts]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("word", ["-m pip", "collectstatic", "check --deploy", "migrate"])
+def test_what_fails_before_changes_nothing_that_is_served(word: str, host: Host) -> None:
+    before = host.place_before()
+    done = host.upgrade(refused=word)
+    assert (done.returncode, host.serves()) == (1, before)
+    assert "restart" not in host.calls.read_text()
+
+
+def test_a_version_that_does_not_answer_gives_way_to_the_one_before(host: Host) -> None:
+    before = host.place_before()
+    done = host.upgrade(refused="smoke.py")
+    assert (done.returncode, host.serves()) == (1, before)
+    assert host.calls.read_text().count("restart amalga-web") == 2
+    assert f"In service again: {before}" in done.stderr
+
+
+def test_upgrade_gives_nginx_the_limits_of_the_new_version(host: Host) -> None:
+    host.nginx.mkdir()
+    assert host.upgrade().returncode == 0
+    assert {path.name for path in host.nginx.iterdir()} == {path.name for path in (PROJECT / "deploy/nginx").iterdir()}
+    assert "systemctl try-reload-or-restart nginx.service" in host.calls.read_text()
+
+
+def test_upgrade_without_nginx_leaves_it_alone(host: Host) -> None:
+    assert host.upgrade().returncode == 0
+    assert (host.nginx.exists(), "nginx.service" in host.calls.read_text()) == (False, False)
+
+
+@pytest.mark.parametrize("step", ["daemon-reload", "enable", "restart"])
+def test_a_version_that_does_not_start_gives_way_to_the_one_before(step: str, host: Host) -> None:
+    before = host.place_before()
+    done = host.upgrade(refused=f"^systemctl {step}.*srv/amalga/2")
+    assert (done.returncode, host.serves()) == (1, before)
+    assert f"restart amalga-web.service amalga-worker.service, of {before}" in host.calls.read_text()
+    assert "smoke.py" not in host.calls.read_text()
+    assert f"In service again: {before}" in done.stderr
+
+
+def test_two_versions_that_do_not_start_are_told_of(host: Host) -> None:
+    before = host.place_before()
+    done = host.upgrade(refused="^systemctl restart")
+    assert (done.returncode, host.serves()) == (1, before)
+    assert "the version before does not start either" in done.stderr
+
+
+def test_a_first_version_that_does_not_answer_is_told_of(host: Host) -> None:
+    done = host.upgrade(refused="smoke.py")
+    assert (done.returncode, "no version before" in done.stderr) == (1, True)
+
+
+def test_the_example_of_settings_is_one_that_systemd_and_the_app_take() -> None:
+    """systemd takes what follows a value for a part of it."""
+    text = (PROJECT / "deploy" / "server.md").read_text()
+    block = next(part for part in text.split("```") if part.lstrip().startswith("#") and "\nSECRET_KEY=" in part)
+    told = dict(line.split("=", 1) for line in block.splitlines() if line and not line.startswith("#"))
+    assert not [line for line in told.values() if " " in line]
+    env = {name: value.replace("…", "a-secret-of-many-0123456789" * 2) for name, value in told.items()}
+    words = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    env["PATH"] = os.environ["PATH"]
+    done = subprocess.run(words, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,195 @@
+"""Who may do what in a folder with rules of its own, and in everything below it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connections, transaction
+from django.test import Client
+
+from tests.support.rows import make_row, plant
+from tests.support.senders import Sender
+from uploads.errors import Conflict, Forbidden, ValidationFailed
+from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def team(roles: None) -> Group:
+    return Group.objects.create(name="design")
+
+
+@pytest.fixture
+def secret(alice: User, manager: User, team: Group) -> Folder:
+    """A folder that only the design team manages; the manager put herself into it."""
+    folder = plant("Secret/Deep", alice).parent
+    assert folder is not None
+    manager.groups.add(team)
+    folders.set_access(folder, {team: AccessLevel.MANAGE}, by=manager)
+    return folder
+
+
+def test_a_closed_folder_hides_itself_and_everything_below(
+    secret: Folder, alice: User, bob: User, viewer: User, manager: User
+) -> None:
+    file = make_row(alice, State.AVAILABLE, folder=plant("Secret", manager).children.get())
+    for stranger in (bob, viewer):
+        assert not Folder.objects.visible_to(stranger).filter(name__in=["Secret", "Deep"]).exists()
+        assert not File.objects.visible_to(stranger).filter(pk=file.pk).exists()
+    assert Folder.objects.visible_to(manager).filter(name="Deep").exists()
+    assert File.objects.visible_to(manager).filter(pk=file.pk).exists()
+    assert File.objects.visible_to(alice).filter(pk=file.pk).exists(), "what is their own people always see"
+
+
+@pytest.mark.parametrize(
+    ("level", "sees", "uploads", "manages"),
+    [
+        (AccessLevel.VIEW, True, False, False),
+        (AccessLevel.UPLOAD, True, True, False),
+        (AccessLevel.MANAGE, True, True, True),
+    ],
+)
+def test_each_level_gives_what_it_says(
+    secret: Folder,
+    alice: User,
+    bob: User,
+    admin_user: User,
+    level: AccessLevel,
+    sees: bool,
+    uploads: bool,
+    manages: bool,
+) -> None:
+    group = Group.objects.create(name="others")
+    bob.groups.add(group)
+    design = Group.objects.get(name="design")
+    folders.set_access(secret, {design: AccessLevel.MANAGE, group: level}, by=admin_user)
+    file = make_row(alice, State.AVAILABLE, folder=secret)
+    assert File.objects.visible_to(bob).filter(pk=file.pk).exists() == sees
+    assert Folder.objects.writable_by(bob).filter(pk=secret.pk).exists() == uploads
+    assert File.objects.changeable_by(bob).filter(pk=file.pk).exists() == manages
+    assert File.objects.removable_by(bob).filter(pk=file.pk).exists() == manages
+
+
+def test_private_files_stay_private_in_a_folder_one_manages(secret: Folder, alice: User, manager: User) -> None:
+    file = make_row(alice, State.AVAILABLE, folder=secret, visibility=Visibility.PRIVATE)
+    assert not File.objects.visible_to(manager).filter(pk=file.pk).exists()
+
+
+def test_a_managers_role_does_not_open_a_closed_folder(secret: Folder, alice: User) -> None:
+    other = User.objects.create(username="other-manager")
+    other.groups.add(Group.objects.get(name="managers"))
+    file = make_row(alice, State.AVAILABLE, folder=secret)
+    trashed = make_row(alice, State.TRASHED, folder=secret)
+    for rows in (File.objects.visible_to(other), File.objects.changeable_by(other), File.objects.removable_by(other)):
+        assert not rows.filter(pk__in=[file.pk, trashed.pk]).exists()
+
+
+def test_nobody_uploads_into_a_closed_folder(secret: Folder, bob: User, as_bob: Client) -> None:
+    sender = Sender(as_bob)
+    by_path = sender.announce(sender.item(b"x", folder="Secret/Deep"))
+    assert by_path.json()["files"][0]["error"]["code"] == "forbidden"
+    by_id = sender.client.post("/uploads/", {"files": [sender.item(b"x")], "into": secret.pk}, "application/json")
+    assert by_id.status_code == 400
+    assert not File.objects.exists()
+    assert not Folder.objects.filter(created_by=bob).exists()
+
+
+def test_a_folder_takes_the_rules_of_where_it_is_moved(secret: Folder, alice: User, bob: User, manager: User) -> None:
+    folder = plant("Open/Inside", alice).parent
+    assert folder is not None
+    folders.move(folder, secret, by=manager)
+    assert not Folder.objects.visible_to(bob).filter(name="Inside").exists()
+    folders.move(folder, None, by=manager)
+    assert Folder.objects.visible_to(bob).filter(name="Inside").exists()
+
+
+def test_rules_further_down_take_the_place_of_those_above(
+    secret: Folder, bob: User, admin_user: User, team: Group
+) -> None:
+    inner = Group.objects.create(name="inner")
+    bob.groups.add(inner)
+    deep = Folder.objects.get(name="Deep")
+    folders.set_access(deep, {inner: AccessLevel.MANAGE}, by=admin_user)
+    assert list(Folder.objects.visible_to(bob).values_list("name", flat=True)) == ["Deep"]
+    folders.set_access(deep, None, by=admin_user)
+    assert not Folder.objects.visible_to(bob).exists()
+
+
+def test_opening_a_folder_again_opens_what_is_below(secret: Folder, bob: User, manager: User) -> None:
+    folders.set_access(secret, None, by=manager)
+    assert set(Folder.objects.visible_to(bob).values_list("name", flat=True)) == {"Secret", "Deep"}
+    assert Event.objects.filter(action=Action.ACCESS, actor="manager").count() == 2
+
+
+def test_nobody_locks_everyone_out(alice: User, manager: User, team: Group) -> None:
+    with pytest.raises(ValidationFailed, match="manage"):
+        folders.set_access(plant("Brand", alice), {team: AccessLevel.VIEW}, by=manager)
+    with pytest.raises(Forbidden):
+        folders.set_access(plant("Brand", alice), None, by=alice)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("act", ["close", "move", "remove"])
+def test_a_folder_made_while_the_branch_changes_follows_it(alice: User, manager: User, team: Group, act: str) -> None:
+    top, deep, other = plant("A", alice), plant("A/D", alice), plant("B", alice)
+    manager.groups.add(team)
+    made, go_on = threading.Event(), threading.Event()
+
+    def make_slowly() -> None:
+        with transaction.atomic():
+            folders.create("C", parent=deep, by=alice)
+            made.set()
+            go_on.wait(2)
+        connections.close_all()
+
+    maker = threading.Thread(target=make_slowly)
+    maker.start()
+    made.wait()
+    threading.Timer(0.5, go_on.set).start()
+    {
+        "close": lambda: folders.set_access(top, {team: AccessLevel.MANAGE}, by=manager),
+        "move": lambda: folders.move(top, other, by=manager),
+        "remove": lambda: folders.remove(top, by=manager),
+    }[act]()
+    maker.join()
+    child = Folder.objects.get(name="C")
+    assert child.path == [*Folder.objects.get(name="D").path, child.pk]
+    assert child.governor == (top if act == "close" else None)
+    assert (child.removed_at is not None) == (act == "remove")
+
+
+def test_who_made_a_folder_does_not_carry_others_files_out_of_a_closed_one(
+    secret: Folder, alice: User, bob: User, admin_user: User
+) -> None:
+    group = Group.objects.create(name="fillers")
+    alice.groups.add(group)
+    folders.set_access(
+        secret, {Group.objects.get(name="design"): AccessLevel.MANAGE, group: AccessLevel.UPLOAD}, by=admin_user
+    )
+    mine = folders.create("Mine", parent=secret, by=alice)
+    make_row(admin_user, State.AVAILABLE, folder=mine)
+    with pytest.raises(Forbidden, match="Ask a manager"):
+        folders.move(mine, None, by=alice)
+    folders.move(mine, plant("Secret/Deep", admin_user), by=alice)
+    assert not File.objects.visible_to(bob).exists()
+
+
+def test_a_closed_folder_that_was_removed_is_not_brought_back_by_a_stranger(
+    secret: Folder, alice: User, manager: User
+) -> None:
+    folders.remove(secret, by=manager)
+    with pytest.raises(Conflict, match="not open to you"):
+        folders.create("Secret", parent=None, by=alice)
+    assert Folder.objects.get(pk=secret.pk).removed_at is not None
+
+
+def test_the_protocol_tells_no_name_of_a_closed_folder(sender: Sender, alice: User, admin_user: User) -> None:
+    upload = sender.start(b"x", folder="Board/Layoffs")
+    board = Folder.objects.get(name="Board")
+    folders.set_access(board, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=admin_user)
+    assert sender.look(upload).json()["folder"] == "…/…"
+    assert sender.unfinished().json()["uploads"][0]["folder"] == "…/…"

@@ -1,0 +1,314 @@
+"""What one call and one person can make: depth, new folders, tags and versions; counted, and in few statements."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection, connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+
+from amalga.db import deadline
+from tests.support.rows import make_row, plant
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import services
+from uploads.errors import OverQuota, Problem, ValidationFailed
+from uploads.models import Event, File, Folder, State, Tag, Usage
+from uploads.models.folder import MAX_DEPTH
+from uploads.services import folders
+from uploads.services.imports import Plan, import_objects, plan_import
+from uploads.services.recount import recount
+from uploads.services.tree import MAX_NEW_FOLDERS
+
+pytestmark = pytest.mark.django_db
+
+DEEPEST = "/".join(f"d{number}" for number in range(MAX_DEPTH))
+
+
+def counted(user: User) -> tuple[int, int]:
+    """Folders and tags that the usage row tells."""
+    usage = Usage.objects.filter(owner=user).first()
+    return (usage.folders, usage.tags) if usage else (0, 0)
+
+
+def made_by(user: User) -> int:
+    return Folder.objects.filter(created_by=user).count()
+
+
+# --- depth --------------------------------------------------------------------------------------
+
+
+def test_a_path_as_deep_as_may_be_is_made(sender: Sender) -> None:
+    file = sender.send(b"x", folder=DEEPEST)
+    assert file.folder
+    assert file.folder.depth == MAX_DEPTH
+    assert [Folder.objects.get(pk=pk).name for pk in file.folder.path] == DEEPEST.split("/")
+
+
+@pytest.mark.parametrize("folder", [f"{DEEPEST}/e", "/".join("d" * 500)], ids=["one more", "five hundred"])
+def test_a_deeper_path_is_refused_with_the_limit_and_nothing_of_it_is_made(sender: Sender, folder: str) -> None:
+    answer = sender.announce(sender.item(b"x", folder=folder))
+    assert answer.status_code == 400
+    assert "32 levels" in answer.json()["error"]["message"]
+    assert not Folder.objects.exists()
+
+
+def test_depth_counts_from_the_top_wherever_a_path_begins(sender: Sender, alice: User) -> None:
+    base = plant(DEEPEST, alice)
+    sent = {"files": [sender.item(b"x", folder="e")], "into": base.pk}
+    assert sender.client.post("/uploads/", sent, "application/json").status_code == 400
+    answer = sender.client.post("/folders/", {"name": "e", "parent": base.pk})
+    assert answer.status_code == 400
+    assert "32 levels" in answer.content.decode()
+    assert Folder.objects.count() == MAX_DEPTH
+
+
+def test_a_branch_is_not_moved_to_where_it_would_be_too_deep(alice: User) -> None:
+    plant("/".join("a" * 20), alice)
+    target, branch = plant("/".join("b" * 13), alice), Folder.objects.get(name="a", parent=None)
+    with pytest.raises(ValidationFailed, match="32 levels"):
+        folders.move(branch, target, by=alice)
+    assert target.parent
+    folders.move(branch, target.parent, by=alice)
+    assert Folder.objects.get(path__len=MAX_DEPTH).name == "a"
+
+
+def legacy(alice: User, depth: int) -> list[Folder]:
+    """A branch from before there was a limit."""
+    made: list[Folder] = []
+    for number in range(depth):
+        made.append(Folder.objects.create(name=f"d{number}", parent=made[-1] if made else None, created_by=alice))
+    return made
+
+
+def test_what_is_deeper_from_before_takes_files_and_is_moved_up_only(sender: Sender, alice: User) -> None:
+    branch = legacy(alice, MAX_DEPTH + 8)
+    file = sender.send(b"x", folder="/".join(folder.name for folder in branch))
+    assert file.folder == branch[-1]
+    folders.move(Folder.objects.get(pk=branch[2].pk), branch[0], by=alice)
+    with pytest.raises(ValidationFailed):
+        folders.move(Folder.objects.get(pk=branch[2].pk), plant("x/y", alice), by=alice)
+
+
+# --- in one call --------------------------------------------------------------------------------
+
+
+def items(sender: Sender, *paths: str) -> list[dict[str, Any]]:
+    return [sender.item(b"x", folder=path) for path in paths]
+
+
+def test_one_call_makes_so_many_folders_and_says_of_the_rest_what_to_do(sender: Sender, alice: User) -> None:
+    paths = [f"{number:02}/" + "/".join("a" * 31) for number in range(100)]
+    answer = sender.announce(*items(sender, *paths))
+    errors = [entry["error"] for entry in answer.json()["files"] if "error" in entry]
+    assert answer.status_code == 200
+    assert {error["code"] for error in errors} == {"bad_request"}
+    assert all("200 new folders" in error["message"] for error in errors)
+    assert MAX_NEW_FOLDERS - MAX_DEPTH < made_by(alice) == counted(alice)[0] <= MAX_NEW_FOLDERS
+    assert File.objects.count() == 100 - len(errors) == made_by(alice) // MAX_DEPTH
+
+
+def test_the_rest_goes_in_another_call(sender: Sender, alice: User) -> None:
+    paths = [f"{number}/{below}" for number in range(10) for below in range(10)]
+    assert all("id" in entry for entry in sender.announce(*items(sender, *paths)).json()["files"])
+    assert made_by(alice) == 110
+
+
+def test_the_number_of_statements_does_not_grow_with_the_folders(sender: Sender) -> None:
+    def statements(*paths: str) -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            assert sender.announce(*items(sender, *paths)).status_code == 200
+        return len(queries)
+
+    assert statements("one") >= statements(*(f"{number}/" + "/".join("b" * 9) for number in range(20)))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_import_refuses_keys_that_are_too_deep_and_takes_the_others(bucket: Bucket, alice: User) -> None:
+    for key in (f"in/{DEEPEST}/fine.txt", f"in/{DEEPEST}/e/deep.txt"):
+        bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"x")
+    plan = Plan(prefix="in/", owner=alice)
+    dry, real = ([step.refused for step in run(plan) if step.refused] for run in (plan_import, import_objects))
+    assert [refused.key for refused in dry[0]] == [f"in/{DEEPEST}/e/deep.txt"]
+    assert "32 levels" in real[0][0].reason
+    assert dry == real
+    assert File.objects.get().name == "fine.txt"
+
+
+def test_an_import_may_make_more(alice: User) -> None:
+    made = folders.ensure([f"i{number}" for number in range(300)], by=alice, limited=False)
+    assert all(isinstance(folder, Folder) for folder in made.values())
+    assert counted(alice) == (300, 0)
+
+
+def test_each_new_folder_is_written_down_once(alice: User) -> None:
+    plant("a/b/c", alice)
+    plant("a/b/d", alice)
+    assert sorted(Event.objects.filter(detail__created=True).values_list("name", flat=True)) == ["a", "b", "c", "d"]
+
+
+def test_what_is_refused_of_a_call_stops_nothing_else(sender: Sender) -> None:
+    answer = sender.announce(*items(sender, "fine", f"{DEEPEST}/e", "fine/too"))
+    assert ["error" in entry for entry in answer.json()["files"]] == [False, True, False]
+    assert set(Folder.objects.values_list("name", flat=True)) == {"fine", "too"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_who_make_crossing_paths_at_once_all_get_theirs(alice: User, bob: User) -> None:
+    base = plant("base", alice)
+    made: list[dict[str, Any]] = []
+    start = threading.Barrier(8)
+
+    def make(user: User, into: Folder | None) -> None:
+        start.wait()
+        paths = [f"{number}/{below}" for number in range(5) for below in range(3)]
+        paths = paths if into else [f"base/{path}" for path in reversed(paths)]
+        made.append(folders.ensure(paths, by=user, into=into))
+        connections.close_all()
+
+    threads = [threading.Thread(target=make, args=pair) for pair in [(alice, None), (bob, base)] * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 8
+    assert all(isinstance(folder, Folder) for answers in made for folder in answers.values())
+    assert Folder.objects.count() == 1 + 5 + 15
+    assert recount() == []
+
+
+def test_a_call_that_takes_too_long_is_asked_nothing_more() -> None:
+    with pytest.raises(OperationalError), deadline(-1):
+        Folder.objects.count()
+    with deadline(9):
+        assert Folder.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_announcing_files_has_an_end(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    patience = importlib.import_module("amalga.db.timeouts")
+    clock = iter(range(0, 10_000, 4))
+    monkeypatch.setattr(patience, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
+    sender.client.raise_request_exception = False
+    answer = sender.announce(*items(sender, "a", "b/c"))
+    assert answer.status_code == 503
+    assert not File.objects.exists()
+
+
+# --- for one person -----------------------------------------------------------------------------
+
+
+def test_more_folders_than_a_person_may_make_are_refused(sender: Sender, alice: User, settings: Settings) -> None:
+    settings.UPLOAD_QUOTA_FOLDERS = 3
+    plant("a/b", alice)
+    answer = sender.announce(*items(sender, "a/b", "c/d", "e"))
+    told = answer.json()["files"]
+    assert [entry.get("error", {}).get("code") for entry in told] == [None, "over_quota", None]
+    assert "at most 3 folders" in told[1]["error"]["message"]
+    assert sender.client.post("/folders/", {"name": "f"}).status_code == 413
+    assert counted(alice) == (3, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_calls_at_once_never_exceed_what_a_person_may_make(alice: User, settings: Settings) -> None:
+    settings.UPLOAD_QUOTA_FOLDERS = 6
+    start = threading.Barrier(8)
+
+    def make(number: int) -> None:
+        start.wait()
+        folders.ensure([f"{number}/a"], by=alice)
+        connections.close_all()
+
+    threads = [threading.Thread(target=make, args=[number]) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (made_by(alice), counted(alice)) == (6, (6, 0))
+
+
+def test_folders_of_others_do_not_count(alice: User, bob: User, settings: Settings) -> None:
+    settings.UPLOAD_QUOTA_FOLDERS = 1
+    plant("a", alice)
+    assert plant("a/b", bob).created_by == bob
+    assert (counted(alice), counted(bob)) == ((1, 0), (1, 0))
+
+
+def test_figures_of_folders_and_tags_are_recounted(alice: User) -> None:
+    plant("a/b", alice)
+    services.tag_files([make_row(alice, State.AVAILABLE).pk], add=["x"], by=alice)
+    assert recount() == []
+    Usage.objects.update(folders=7, tags=0, bytes=5)
+    told = {(one.status, one.kept_files, one.files, one.kept_bytes, one.bytes) for one in recount(apply=True)}
+    assert told == {("folders", 7, 2, 0, 0), ("tags", 0, 1, 0, 0), ("files", 1, 1, 5, 1)}
+    assert recount() == []
+    assert counted(alice) == (2, 1)
+
+
+# --- tags and versions --------------------------------------------------------------------------
+
+
+def test_more_tags_than_a_person_may_add_are_refused_and_those_there_may_be_used(
+    as_alice: Client, alice: User, bob: User, settings: Settings
+) -> None:
+    settings.UPLOAD_QUOTA_TAGS = 2
+    file = make_row(alice, State.AVAILABLE)
+    services.tag_files([make_row(bob, State.AVAILABLE).pk], add=["of bob"], by=bob)
+    services.tag_files([file.pk], add=["one", "two"], by=alice)
+    answer = as_alice.post(f"/files/{file.pk}/tag", {"add": "three"})
+    assert answer.status_code == 413
+    assert "at most 2 tags" in answer.content.decode()
+    services.tag_files([file.pk], add=["of bob", "ONE"], by=alice)
+    assert (counted(alice), Tag.objects.count()) == ((0, 2), 3)
+
+
+def test_a_tag_that_is_deleted_makes_room(alice: User, settings: Settings) -> None:
+    settings.UPLOAD_QUOTA_TAGS = 1
+    file = make_row(alice, State.AVAILABLE)
+    services.tag_files([file.pk], add=["one"], by=alice)
+    with pytest.raises(OverQuota):
+        services.tag_files([file.pk], add=["two"], by=alice)
+    Tag.objects.all().delete()
+    services.tag_files([file.pk], add=["two"], by=alice)
+    assert counted(alice) == (0, 1)
+
+
+def test_one_act_puts_no_more_tags_on_than_a_file_may_have(alice: User) -> None:
+    with pytest.raises(ValidationFailed, match="50 tags"):
+        services.tag_files([make_row(alice, State.AVAILABLE).pk], add=[str(number) for number in range(51)], by=alice)
+    assert not Tag.objects.exists()
+
+
+def test_a_file_has_no_more_versions_than_may_be(
+    sender: Sender, as_alice: Client, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("uploads.services.versions"), "MAX_VERSIONS", 3)
+    file = sender.send(b"x")
+    sender.send(b"y", replaces=file.pk)
+    answer = sender.announce(*(sender.item(b"z", replaces=file.pk, token=uuid4()) for _number in range(2)))
+    told = answer.json()["files"]
+    assert ["error" in entry for entry in told] == [False, True]
+    assert "at most 3 versions" in told[1]["error"]["message"]
+
+
+def test_deleting_a_person_keeps_what_they_made(alice: User, bob: User) -> None:
+    plant("a/b", alice)
+    alice.delete()
+    assert Folder.objects.filter(created_by=None).count() == 2
+    assert not Usage.objects.filter(owner_id=alice.pk).exists()
+
+
+def test_a_problem_is_raised_and_not_returned_by_create(alice: User, settings: Settings) -> None:
+    settings.UPLOAD_QUOTA_FOLDERS = 1
+    folders.create("a", parent=None, by=alice)
+    with pytest.raises(Problem):
+        folders.create("b", parent=None, by=alice)

@@ -1,0 +1,226 @@
+"""Folders: the tree, who may do what in it, and that the bucket never notices."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import DatabaseError, connection, connections
+from pytest_django import DjangoAssertNumQueries
+
+from tests.support.rows import make_row, plant
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import services
+from uploads.errors import Conflict, Forbidden, InvalidTransition, Problem
+from uploads.models import File, Folder, State
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+
+def names_up(folder: Folder) -> str:
+    return Folder.objects.full_names([folder.pk])[folder.pk]
+
+
+def test_a_path_becomes_a_tree_once(alice: User, bob: User) -> None:
+    first = plant("Brand/Logos", alice)
+    assert plant("Brand/Logos", bob) == first
+    assert names_up(first) == "Brand/Logos"
+    assert list(Folder.objects.order_by("id").values_list("name", "created_by")) == [
+        ("Brand", alice.pk), ("Logos", alice.pk)
+    ]  # fmt: skip
+
+
+def test_a_name_is_unique_among_siblings_only(alice: User) -> None:
+    brand = plant("Brand/Logos", alice).parent
+    plant("Logos", alice)
+    with pytest.raises(Conflict):
+        folders.create("Logos", parent=brand, by=alice)
+    assert folders.create("logos", parent=brand, by=alice).name == "logos"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_who_make_one_path_at_once_get_one_folder(alice: User, bob: User) -> None:
+    made: list[object] = []
+    start = threading.Barrier(8)
+
+    def make(user: User) -> None:
+        start.wait()
+        made.append(folders.ensure(["a/b/c"], by=user)["a/b/c"])
+        connections.close_all()
+
+    threads = [threading.Thread(target=make, args=[user]) for user in [alice, bob] * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 8
+    assert len({folder.pk for folder in made if isinstance(folder, Folder)}) == 1
+    assert Folder.objects.count() == 3
+
+
+def test_an_upload_makes_its_folders(sender: Sender, alice: User) -> None:
+    file = sender.send(b"x", folder="Brand/Logos")
+    assert file.folder is not None
+    assert names_up(file.folder) == "Brand/Logos"
+    assert plant("Brand/Logos", alice) == file.folder
+
+
+def test_an_upload_into_a_folder_keeps_its_own_path_below_it(sender: Sender, alice: User) -> None:
+    base = plant("Brand", alice)
+    answer = sender.client.post(
+        "/uploads/", {"files": [sender.item(b"x", folder="2026/May")], "into": base.pk}, "application/json"
+    )
+    file = File.objects.get(pk=answer.json()["files"][0]["id"])
+    assert file.folder is not None
+    assert names_up(file.folder) == "Brand/2026/May"
+
+
+@pytest.mark.parametrize("into", [0, -1, 10**18, "1", [], True, 1.5])
+def test_an_upload_into_nonsense_is_refused(sender: Sender, into: object) -> None:
+    answer = sender.client.post("/uploads/", {"files": [sender.item(b"x")], "into": into}, "application/json")
+    assert answer.status_code == 400
+    assert not File.objects.exists()
+
+
+def test_moving_and_renaming_never_touch_the_bucket(sender: Sender, alice: User, bucket: Bucket) -> None:
+    file = sender.send(b"hello", folder="Old/Deep")
+    before = bucket.objects()
+    old, new = plant("Old", alice), plant("New", alice)
+    folders.move(old, new, by=alice)
+    folders.rename(old, "Older", by=alice)
+    file.refresh_from_db()
+    assert file.folder is not None
+    assert names_up(file.folder) == "New/Older/Deep"
+    assert bucket.objects() == before
+
+
+def test_what_is_below_moves_along(alice: User, manager: User) -> None:
+    deep = plant("a/b/c", alice)
+    folders.move(plant("a/b", alice), plant("x/y", alice), by=manager)
+    deep.refresh_from_db()
+    assert names_up(deep) == "x/y/b/c"
+    below = Folder.objects.below(plant("x", alice))
+    assert set(below.values_list("name", flat=True)) == {"x", "y", "b", "c"}
+    folders.move(plant("x/y/b", alice), None, by=manager)
+    deep.refresh_from_db()
+    assert deep.path == [plant("b", alice).pk, deep.pk]
+
+
+@pytest.mark.parametrize("target", ["a", "a/b", "a/b/c"])
+def test_a_folder_cannot_be_moved_into_itself(alice: User, target: str) -> None:
+    plant("a/b/c", alice)
+    with pytest.raises(InvalidTransition, match="into itself"):
+        folders.move(plant("a", alice), plant(target, alice), by=alice)
+    assert plant("a", alice).path == [plant("a", alice).pk]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_crossing_moves_never_make_a_ring(alice: User) -> None:
+    for _round in range(5):
+        left, right = plant("left", alice), plant("right", alice)
+        outcomes: list[str] = []
+        start = threading.Barrier(2)
+        crossing = [(left, right), (right, left)]
+        threads = [threading.Thread(target=_try_move, args=[a, b, alice, start, outcomes]) for a, b in crossing]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["InvalidTransition", "moved"]
+        for folder in Folder.objects.all():
+            above = folder.parent.path if folder.parent else []
+            assert folder.path == [*above, folder.pk]
+        for name in ("left", "right"):
+            folder = Folder.objects.get(name=name)
+            if folder.parent:
+                folders.move(folder, None, by=alice)
+
+
+def _try_move(folder: Folder, target: Folder, by: User, start: threading.Barrier, outcomes: list[str]) -> None:
+    start.wait()
+    try:
+        folders.move(folder, target, by=by)
+        outcomes.append("moved")
+    except Problem as problem:
+        outcomes.append(type(problem).__name__)
+    connections.close_all()
+
+
+def test_a_move_to_where_the_name_is_taken_is_refused_and_changes_nothing(alice: User) -> None:
+    plant("a/Logos", alice)
+    logos = plant("Logos", alice)
+    with pytest.raises(Conflict, match="Logos"):
+        folders.move(logos, plant("a", alice), by=alice)
+    logos.refresh_from_db()
+    assert logos.parent is None
+    with pytest.raises(Conflict):
+        folders.rename(logos, "a", by=alice)
+
+
+def test_who_made_a_folder_or_manages_may_change_it_and_nobody_else(
+    alice: User, bob: User, viewer: User, manager: User
+) -> None:
+    folder = plant("Brand", alice)
+    for stranger in (bob, viewer):
+        with pytest.raises(Forbidden):
+            folders.rename(folder, "Mine", by=stranger)
+    folders.rename(folder, "By alice", by=alice)
+    folders.rename(folder, "By a manager", by=manager)
+
+
+def test_only_an_empty_folder_is_removed_and_comes_back_by_its_name(alice: User) -> None:
+    folder = plant("Brand/Logos", alice).parent
+    assert folder is not None
+    file = make_row(alice, State.AVAILABLE, folder=plant("Brand/Logos", alice))
+    with pytest.raises(InvalidTransition, match="still holds"):
+        folders.remove(folder, by=alice)
+    file.move_to(State.TRASHED, purge_after=file.available_at)
+    folders.remove(folder, by=alice)
+    assert not Folder.objects.visible_to(alice).exists()
+    assert plant("Brand/Logos", alice) == file.folder
+    assert Folder.objects.visible_to(alice).count() == 2
+
+
+def test_a_folder_removed_while_bytes_arrive_is_back_with_the_file(sender: Sender, alice: User) -> None:
+    upload = sender.start(b"x", folder="Brand")
+    sender.put(upload)
+    Folder.objects.update(removed_at="2026-01-01T00:00:00Z")
+    sender.finished(upload)
+    assert Folder.objects.visible_to(alice).get().name == "Brand"
+
+
+def test_sorting_and_searching_see_the_folded_name(alice: User) -> None:
+    assert plant("Été ÅNGSTRÖM", alice).folded == "ete angstrom"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO uploads_folder (name, folded, path, restricted, parent_id) "
+        "SELECT name, folded, path, restricted, parent_id FROM uploads_folder LIMIT 1",
+        "UPDATE uploads_folder SET name = ''",
+    ],
+)
+def test_the_database_refuses_impossible_folders(alice: User, sql: str) -> None:
+    plant("Brand", alice)
+    with pytest.raises(DatabaseError), connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def test_the_number_of_queries_for_full_names_does_not_grow(
+    alice: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    ids = [plant(f"a/b{number}/c", alice).pk for number in range(20)]
+    with django_assert_num_queries(2):
+        assert len(Folder.objects.full_names(ids)) == 20
+
+
+def test_a_file_moved_into_a_removed_folder_brings_it_back(alice: User) -> None:
+    folder = plant("Brand/Logos", alice)
+    file = make_row(alice, State.AVAILABLE)
+    folders.remove(folder, by=alice)
+    assert services.move_files([file.pk], folder, by=alice).links == [file.pk]
+    assert Folder.objects.visible_to(alice).filter(pk=folder.pk).exists()

@@ -1,0 +1,324 @@
+"""Lists: every order, filter and place, page by page."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from tests.support.rows import make_row
+from uploads import listing
+from uploads.models import AccessLevel, Category, Figure, File, Folder, Kind, State, Status, Tag, Tagging, Visibility
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+PER_PAGE = listing.PAGE_SIZE
+MB = 1000**2
+
+
+def add(owner: User, name: str, **facts: Any) -> File:
+    return make_row(owner, State.AVAILABLE, **{"name": name, **facts})
+
+
+def fill(owner: User, count: int, **facts: Any) -> None:
+    """Names, sizes and times of which several are always equal."""
+    now = timezone.now()
+    for n in range(count):
+        add(owner, f"file {n // 3:03}", size=n // 4, available_at=now - timedelta(seconds=n // 5), **facts)
+
+
+def tree(by: User, *paths: str) -> dict[str, Folder]:
+    made = folders.ensure(paths, by=by)
+    return {path: folder for path, folder in made.items() if isinstance(folder, Folder)}
+
+
+def names_on(answer: Any) -> list[str]:
+    return [row.name for row in answer.context["files"]]
+
+
+def folders_on(answer: Any) -> list[str]:
+    return [row.name for row in answer.context["folders"]]
+
+
+def walk(client: Client, url: str | None) -> list[Any]:
+    answers = []
+    while url:
+        answers.append(client.get(url))
+        url = answers[-1].context["next_url"]
+    return answers
+
+
+# --- order and pages --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", ["table", "grid"])
+@pytest.mark.parametrize("sort", listing.SORTS)
+def test_every_order_gives_each_file_once(sort: str, view: str, alice: User, as_bob: Client) -> None:
+    fill(alice, 2 * PER_PAGE + 7)
+    files = [row.link for answer in walk(as_bob, f"/?sort={sort}&view={view}") for row in answer.context["files"]]
+    column = {"added": "available_at", "name": "folded", "size": "size"}[sort.removeprefix("-")]
+    sign = "-" if sort.startswith("-") else ""
+    assert files == list(File.objects.order_by(f"{sign}{column}", f"{sign}id").values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize("count", [0, 1, PER_PAGE - 1, PER_PAGE, PER_PAGE + 1, 2 * PER_PAGE])
+@pytest.mark.parametrize("sort", ["name", "-name"])
+def test_folders_come_first_and_each_once(sort: str, count: int, alice: User, as_bob: Client) -> None:
+    made = [Folder(name=f"folder {n:03}", folded=f"folder {n:03}", created_by=alice) for n in range(count)]
+    Folder.objects.bulk_create(made)
+    fill(alice, 5)
+    answers = walk(as_bob, f"/?sort={sort}")
+    seen = [name for answer in answers for name in folders_on(answer)]
+    assert seen == sorted((folder.name for folder in made), reverse=sort == "-name")
+    assert len([name for answer in answers for name in names_on(answer)]) == 5
+    assert all(len(names_on(answer)) + len(folders_on(answer)) <= PER_PAGE for answer in answers)
+
+
+@pytest.mark.parametrize("column", ["name", "size", "added"])
+def test_the_head_of_the_table_turns_the_order(column: str, alice: User, as_alice: Client) -> None:
+    add(alice, "a")
+    once = as_alice.get(as_alice.get("/?sort=" + ("size" if column == "name" else "name")).context["sort_urls"][column])
+    twice = as_alice.get(once.context["sort_urls"][column])
+    assert {once.context["list_query"].sort, twice.context["list_query"].sort} == {column, f"-{column}"}
+    assert once.content.decode().count("aria-sort") == 1
+
+
+def test_a_cursor_of_another_order_is_not_found(alice: User, as_alice: Client) -> None:
+    fill(alice, PER_PAGE + 1)
+    url = as_alice.get("/?sort=name").context["next_url"]
+    assert as_alice.get(url.replace("sort=name", "sort=size")).status_code == 404
+
+
+@pytest.mark.parametrize("view", ["table", "grid"])
+@pytest.mark.parametrize("inside", ["", "q=file&", "below=1&", "family=&sort=name&"])
+def test_the_cost_of_a_page_does_not_grow(
+    inside: str, view: str, alice: User, as_bob: Client, django_assert_max_num_queries: Any
+) -> None:
+    home = tree(alice, "Brand/Logos", "Brand/Press")
+    for folder in home.values():
+        fill(alice, 3, folder=folder)
+    as_bob.get("/")
+    counts = []
+    for _ in range(2):
+        with django_assert_max_num_queries(22) as queries:
+            as_bob.get(f"/folders/{home['Brand/Logos'].parent_id}/?{inside}view={view}")
+        counts.append(len(queries))
+        tree(alice, *(f"Brand/{n}" for n in range(20)))
+        for folder in home.values():
+            fill(alice, 30, folder=folder)
+    assert counts[0] == counts[1]
+
+
+# --- places -----------------------------------------------------------------------------------
+
+
+def test_the_top_shows_what_is_in_no_folder_and_everything_on_demand(alice: User, as_bob: Client) -> None:
+    brand = tree(alice, "Brand")["Brand"]
+    add(alice, "loose.txt")
+    add(alice, "kept.txt", folder=brand)
+    answer = as_bob.get("/")
+    assert (folders_on(answer), names_on(answer)) == (["Brand"], ["loose.txt"])
+    assert sorted(names_on(as_bob.get("/?below=1"))) == ["kept.txt", "loose.txt"]
+    assert names_on(as_bob.get(brand.get_absolute_url())) == ["kept.txt"]
+
+
+def test_whoever_looks_for_something_looks_below_unless_told_not_to(alice: User, as_bob: Client) -> None:
+    made = tree(alice, "Brand/Logos", "Brand")
+    add(alice, "logo.png", folder=made["Brand/Logos"])
+    url = made["Brand"].get_absolute_url()
+    assert names_on(as_bob.get(f"{url}?q=logo")) == ["logo.png"]
+    assert names_on(as_bob.get(f"{url}?q=logo&below=0")) == []
+    assert b"Brand \xe2\x80\xba Logos" in as_bob.get(f"{url}?q=logo").content
+
+
+def test_a_search_finds_folders_by_name_too(alice: User, as_bob: Client) -> None:
+    tree(alice, "Brand/Été Logos", *(f"Brand/logo {n:02}" for n in range(20)))
+    answer = as_bob.get("/?q=LOGO")
+    assert len(folders_on(answer)) == 10
+    assert answer.context["page"].more_folders
+    assert folders_on(as_bob.get("/?q=ete")) == ["Été Logos"]
+
+
+def test_a_closed_folder_shows_itself_to_its_groups_alone(
+    alice: User, manager: User, as_alice: Client, as_manager: Client
+) -> None:
+    made = tree(manager, "Board", "Board/Minutes")
+    add(manager, "secret minutes.txt", folder=made["Board/Minutes"])
+    folders.set_access(made["Board"], {Group.objects.get(name="managers"): AccessLevel.MANAGE}, by=manager)
+    assert folders_on(as_alice.get("/")) == []
+    assert names_on(as_alice.get("/?q=secret")) == []
+    assert folders_on(as_alice.get("/?q=minutes")) == []
+    assert as_alice.get(made["Board/Minutes"].get_absolute_url()).status_code == 404
+    assert names_on(as_manager.get("/?q=secret")) == ["secret minutes.txt"]
+
+
+def test_a_name_above_that_one_may_not_know_is_not_told(manager: User, as_alice: Client) -> None:
+    made = tree(manager, "Board", "Board/Open")
+    groups = {group.name: group for group in Group.objects.all()}
+    folders.set_access(made["Board"], {groups["managers"]: AccessLevel.MANAGE}, by=manager)
+    opened = {groups["managers"]: AccessLevel.MANAGE, groups["uploaders"]: AccessLevel.VIEW}
+    folders.set_access(made["Board/Open"], opened, by=manager)
+    page = as_alice.get(made["Board/Open"].get_absolute_url()).content.decode()
+    assert "Open" in page
+    assert "Board" not in page
+    assert "…" in page
+
+
+# --- filters ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(alice: User, bob: User) -> None:
+    """One file for each filter."""
+    old = timezone.now() - timedelta(days=400)
+    photo = add(alice, "Été_100%.png", family=Category.IMAGE, size=12 * MB, available_at=old)
+    Tagging.objects.create(tag=Tag.objects.create(name="Sommer"), file=photo)
+    add(bob, "notes.txt", family=Category.TEXT, size=10)
+    add(alice, 'it\'s "quoted".bin', size=3 * 1000 * MB, visibility=Visibility.PRIVATE)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("q=ete", ["Été_100%.png"]),
+        ("q=PNG+100%25", ["Été_100%.png"]),
+        ("q=%25", ["Été_100%.png"]),
+        ("q=_", ["Été_100%.png"]),
+        ("q=o_e", []),
+        ("q=%27s", ['it\'s "quoted".bin']),
+        ("q=%22quoted%22", ['it\'s "quoted".bin']),
+        ("q=%5C", []),
+        ("type=image", ["Été_100%.png"]),
+        ("owner=bob", ["notes.txt"]),
+        ("tag=SOMMER", ["Été_100%.png"]),
+        ("size=under-1mb", ["notes.txt"]),
+        ("size=10-100mb", ["Été_100%.png"]),
+        ("size=over-1gb", ['it\'s "quoted".bin']),
+        ("added=older", ["Été_100%.png"]),
+        ("added=7d&type=text", ["notes.txt"]),
+        ("type=image&owner=bob", []),
+    ],
+)
+def test_filters_find_what_fits(query: str, found: list[str], mixed: None, as_alice: Client) -> None:
+    answer = as_alice.get(f"/?{query}")
+    assert names_on(answer) == found
+    assert answer.context["notes"] == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "type=<script>", "owner=nobody", "tag=none", "size=huge", "added=2026-13-45", "below=2", "sort=id", "view=x",
+        "owner=" + "x" * 5000, "tag=" + "%F0%9F%98%80" * 999, "q=" + "x" * 10_000, "q=" + "a+" * 4000,
+    ],
+)  # fmt: skip
+def test_nonsense_is_left_out_and_told(query: str, mixed: None, as_alice: Client) -> None:
+    answer = as_alice.get(f"/?{query}")
+    assert answer.status_code == 200
+    assert len(answer.context["notes"]) == 1
+    assert b"<script>" not in answer.content.replace(b'<script type="module"', b"").replace(b"<script src", b"")
+
+
+@pytest.mark.parametrize("query", ["q=%00", "type=%00", "after=%00"])
+def test_a_nul_is_refused_at_the_door(query: str, as_alice: Client) -> None:
+    assert as_alice.get(f"/?{query}").status_code == 400
+
+
+@pytest.mark.parametrize("pk", ["0", "999999999", str(10**30), "9" * 5000])
+def test_a_folder_that_never_was_is_not_found(pk: str, as_alice: Client) -> None:
+    assert as_alice.get(f"/folders/{pk}/").status_code == 404
+
+
+def test_a_list_that_takes_too_long_says_how_to_narrow_it(
+    alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploads.listing.pagination.STATEMENT_TIMEOUT_MS", 1)
+
+    def slow(*_: object, **__: object) -> Any:
+        return File.objects.extra(where=["pg_sleep(0.2) IS NOT NULL"])
+
+    add(alice, "a")
+    monkeypatch.setattr("uploads.listing.files_for", slow)
+    answer = as_alice.get("/?q=a")
+    assert answer.status_code == 200
+    assert b"Narrow it" in answer.content
+    with connection.cursor() as cursor:  # the time is the list's alone
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("8s",)
+
+
+# --- totals -----------------------------------------------------------------------------------
+
+
+def test_a_whole_list_is_counted_and_a_long_one_told_roughly(alice: User, as_alice: Client) -> None:
+    tree(alice, "Brand")
+    fill(alice, 3)
+    assert as_alice.get("/").context["count_label"] == "1 folder, 3 files"
+    fill(alice, PER_PAGE)
+    assert as_alice.get("/").context["count_label"] == ""
+    Figure.objects.create(kind=Kind.FOLDER, key="0", status=Status.STORED, files=1_234_567)
+    assert as_alice.get("/").context["count_label"] == "about 1.2 million files"
+    assert as_alice.get("/?type=text").context["count_label"] == ""
+
+
+# --- what a page is ---------------------------------------------------------------------------
+
+
+def test_names_cannot_become_markup(alice: User, as_alice: Client) -> None:
+    bad = "<img src=x onerror=alert(1)>"
+    folder = tree(alice, bad)[bad]
+    file = add(alice, bad, folder=folder)
+    Tagging.objects.create(tag=Tag.objects.create(name=bad), file=file)
+    for url in ("/", f"/?q={bad}", "/?view=grid", folder.get_absolute_url(), file.get_absolute_url(), "/tags/",
+                f"{folder.get_absolute_url()}move", f"{folder.get_absolute_url()}remove"):  # fmt: skip
+        page = as_alice.get(url).content
+        assert b"onerror=alert" in page
+        assert b"<img src=x" not in page
+
+
+def test_a_list_names_no_key_and_signs_nothing(alice: User, as_alice: Client) -> None:
+    file = add(alice, "a")
+    page = as_alice.get("/").content.decode()
+    assert file.key not in page
+    assert "X-Amz" not in page
+
+
+def test_tags_are_counted_and_lead_to_their_files(mixed: None, as_alice: Client) -> None:
+    page = as_alice.get("/tags/").content.decode()
+    assert re.search(r'href="/\?tag=Sommer"[^<]*>Sommer</a> <span[^>]*>\s*1 file', page)
+
+
+def test_a_file_that_one_knows_by_its_link_alone_is_listed_so(alice: User, as_alice: Client) -> None:
+    link = uuid.uuid4()
+    add(alice, "second.txt", series=link)
+    assert str(link) in as_alice.get("/").content.decode()
+
+
+def test_query_counts_of_the_top_stay(
+    alice: User, as_alice: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    add(alice, "a")
+    as_alice.get("/")
+    # session, user with permissions, timeout (3: savepoint and SET LOCAL), folders, files, people, tags, statistic,
+    # unfinished uploads, thumbnails
+    with django_assert_num_queries(12):
+        as_alice.get("/")
+
+
+def test_more_tags_than_a_page_can_show_are_cut_and_said(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploads.views.library.MAX_TAGS", 2)
+    for name in ("a", "b", "c"):
+        Tag.objects.create(name=name)
+    page = as_alice.get("/tags/").text
+    assert "?tag=b" in page
+    assert "?tag=c" not in page
+    assert "more tags than one page" in page

@@ -1,0 +1,117 @@
+"""What answers tell of names: unknown and hidden are the same to who may not know."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client
+
+from tests.support.rows import make_row, plant
+from uploads import services
+from uploads.errors import Forbidden
+from uploads.models import AccessLevel, Folder, State, Tag
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def closed(alice: User, admin_user: User) -> Folder:
+    """A folder at the top, one in it, and one in an open folder, each for few."""
+    few = Group.objects.create(name="few")
+    for path in ("Open/Layoffs", "Layoffs"):
+        folders.set_access(plant(path, alice), {few: AccessLevel.MANAGE}, by=admin_user)
+    return Folder.objects.get(name="Layoffs", parent=None)
+
+
+def told(client: Client, address: str, known: str, **data: str) -> str:
+    """The answer, without what differs with each request, and with one word for the name that was asked for."""
+    answer = client.post(address, data) if data else client.get(address)
+    text = re.sub(r"(csrf\w*|nonce|submission|[Rr]equest:)[^>]{0,200}", "", answer.content.decode())
+    return f"{answer.status_code} {text}".replace(known, "NAME")
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_who_may_make_no_folder_learns_of_none(
+    closed: Folder, as_viewer: Client, as_charlie: Client, inside: bool
+) -> None:
+    parent = {"parent": str(Folder.objects.get(name="Open").pk)} if inside else {}
+    for client in (as_viewer, as_charlie):
+        there = told(client, "/folders/", "Layoffs", name="Layoffs", **parent)
+        assert there == told(client, "/folders/", "Nothing", name="Nothing", **parent)
+        assert there.startswith("403" if client is as_viewer or not inside else "400")
+
+
+def test_who_may_make_folders_is_told_that_a_name_is_taken(closed: Folder, as_bob: Client) -> None:
+    assert as_bob.post("/folders/", {"name": "Open"}).status_code == 409
+
+
+def test_a_parent_that_is_hidden_is_answered_like_one_that_is_not_there(closed: Folder, as_bob: Client) -> None:
+    hidden = told(as_bob, "/folders/", "x", name="x", parent=str(closed.pk))
+    assert hidden == told(as_bob, "/folders/", "x", name="x", parent="999999999")
+
+
+@pytest.mark.parametrize("address", ["/trash/?{field}={name}", "/trash/?{field}={name}&sort=name"])
+@pytest.mark.parametrize(("field", "name"), [("owner", "alice"), ("tag", "secret")])
+def test_people_in_no_group_learn_of_no_person_and_no_tag(
+    field: str, name: str, address: str, alice: User, as_charlie: Client, charlie: User
+) -> None:
+    services.tag_files([make_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
+    make_row(charlie, State.TRASHED)
+    there = told(as_charlie, address.format(field=field, name=name), name)
+    assert there == told(as_charlie, address.format(field=field, name="nobody"), "nobody")
+
+
+@pytest.mark.parametrize("place", ["trash", ""])
+@pytest.mark.parametrize(("field", "name"), [("owner", "alice"), ("tag", "secret")])
+def test_neither_do_they_by_choosing_all_of_a_list(
+    field: str, name: str, place: str, alice: User, as_charlie: Client, charlie: User
+) -> None:
+    services.tag_files([make_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
+    make_row(charlie, State.AVAILABLE)
+    for address in ("/files/bulk", "/files/zip"):
+        sent = {"do": "trash", "all": "1", "place": place}
+        there = told(as_charlie, address, name, query=f"?{field}={name}", **sent)
+        assert there == told(as_charlie, address, "nobody", query=f"?{field}=nobody", **sent)
+
+
+def test_people_in_no_group_still_filter_by_themselves_and_by_the_tags_of_their_files(
+    as_charlie: Client, charlie: User
+) -> None:
+    file = make_row(charlie, State.TRASHED, name="mine.txt")
+    file.taggings.create(tag=Tag.objects.create(name="own"))
+    for query in ("owner=charlie", "tag=own"):
+        assert "mine.txt" in as_charlie.get(f"/trash/?{query}").content.decode()
+
+
+def test_the_spelling_of_a_tag_tells_people_in_no_group_nothing(alice: User, charlie: User) -> None:
+    services.tag_files([make_row(alice, State.AVAILABLE).pk], add=["Secret"], by=alice)
+    mine = make_row(charlie, State.AVAILABLE)
+    with pytest.raises(Forbidden):
+        services.tag_files([mine.pk], add=["secret"], by=charlie)
+    assert not mine.taggings.exists()
+
+
+def test_staff_who_may_put_nothing_into_a_folder_learn_nothing_of_what_is_in_it(
+    closed: Folder, alice: User, bob: User, as_bob: Client, admin_user: User
+) -> None:
+    User.objects.filter(pk=bob.pk).update(is_staff=True)
+    bob.user_permissions.add(*Permission.objects.filter(codename__in=["add_folder", "change_folder"]))
+    opened = Folder.objects.get(name="Open")
+    lookers = Group.objects.create(name="lookers")
+    bob.groups.add(lookers)
+    few = Group.objects.get(name="few")
+    folders.set_access(opened, {few: AccessLevel.MANAGE, lookers: AccessLevel.VIEW}, by=admin_user)
+    plant("Mine", bob)
+    form = {"parent": "Open", "grants-TOTAL_FORMS": "0", "grants-INITIAL_FORMS": "0"}
+    for address in (
+        "/admin/uploads/folder/add/",
+        f"/admin/uploads/folder/{Folder.objects.get(name='Mine').pk}/change/",
+    ):
+        there, nothing = (
+            as_bob.post(address, {**form, "name": name}).content.decode() for name in ("Layoffs", "Nothing")
+        )
+        assert "You may not put files into this folder." in there
+        assert "There is a folder" not in there + nothing

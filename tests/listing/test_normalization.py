@@ -1,0 +1,99 @@
+"""What searching, sorting and tags do not see: case and accents. What they do see: letters."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.support import shelf
+from tests.support.rows import plant
+from uploads import services
+from uploads.models import File, Tag
+from uploads.names import clean_name, normalize_for_search
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("Été №2.PDF", "ete no2.pdf"),
+        ("Zażółć GĘŚLĄ jaźń", "zazolc gesla jazn"),
+        ("ŁÓDŹ", "lodz"),
+        ("Ørsted", "orsted"),
+        ("Đà Nẵng", "da nang"),
+        ("Đorđe", "Dorde"),
+        ("Ħal Għaxaq", "hal ghaxaq"),
+        ("Ŧŋĸ", "tnk"),
+        ("Œuvre", "oeuvre"),
+        ("Ægir", "aegir"),
+        ("Þórður", "thordur"),
+        ("Straße STRAẞE", "STRASSE strasse"),
+        ("ſtraſse", "strasse"),
+        ("ɓaɗa ƙasa Ƴan", "bada kasa yan"),
+        ("Azərbaycan", "azerbaycan"),
+        ("IŞIK İstanbul", "ışık istanbul"),
+        ("ışık", "IŞIK"),
+        ("ışık", "isik"),
+        ("ﬁnal Ａ４", "final a4"),
+        ("ΆΣΟΣ", "ασος"),
+        ("Ёлка", "елка"),
+        ("е\u0308лка за\u0301мок", "ёлка замок"),
+        ("ｶﾞｽ", "ガス"),
+        ("か\u3099", "が"),
+        ("مَكتَبة", "مكتبة"),
+        ("שָׁלוֹם", "שלום"),
+        ("می\u200cخواهم", "میخواهم"),
+        ("میخواهم", "می\u200cخواهم"),
+        ("ශ්\u200dරී", "ශ්රී"),
+        ("❤\ufe0f", "❤"),
+        ("한국", "한국"),
+        ("Ａ＼Ｂ", "a\\b"),
+    ],
+)
+def test_case_accents_and_forms_make_no_difference(name: str, query: str) -> None:
+    assert normalize_for_search(name) == normalize_for_search(query)
+    assert normalize_for_search(name) == normalize_for_search(name.upper())
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("ガス", "カス"), ("パン", "ハン"), ("ハ\u309aン", "ハン"), ("か\u3099", "か"), ("ﾊﾟﾝ", "ﾊﾝ"), ("ばす", "はす"),
+        ("мой", "мои"), ("и\u0306", "и"), ("їжа", "іжа"), ("ўсё", "усё"), ("ѓ", "г"), ("ќ", "к"),
+        ("कि", "क"), ("क्त", "कत"), ("कु", "क"), ("ড়", "ড"), ("কে", "ক"), ("ಕೆ", "ಕ"), ("തി", "ത"),
+        ("ผู้", "ผ"), ("น้ำ", "นำ"), ("ปู", "ปุ"), ("ປູ", "ປ"), ("ཀི", "ཀ"), ("ခု", "ခ"), ("ក្ក", "កក"), ("ދި", "ދ"),
+        ("ال", "لا"), ("ש", "ס"), ("ο", "o"), ("а", "a"),
+    ],
+)  # fmt: skip
+def test_other_letters_are_other_letters(name: str, other: str) -> None:
+    assert normalize_for_search(name) != normalize_for_search(other)
+
+
+@given(
+    st.text(max_size=30)
+    | st.text(st.sampled_from("iİıIеё\u0306\u0308\u0301\u3099か\u0338\u0345ßŁ\u200d\\＼ﾞ"), max_size=8)
+)
+@example("\u0345\u0301")
+def test_folding_twice_changes_nothing(text: str) -> None:
+    assert normalize_for_search(normalize_for_search(text)) == normalize_for_search(text)
+    assert normalize_for_search(clean_name(text)) == normalize_for_search(normalize_for_search(clean_name(text)))
+
+
+@pytest.mark.django_db
+def test_files_folders_and_tags_are_found_and_sorted_by_what_is_folded(
+    alice: User, as_alice: Client, roles: None
+) -> None:
+    files = [shelf.add_file(alice, name=name) for name in ("Łódź.txt", "ガス.txt", "מ.txt", "lo.txt", "lp.txt")]
+    plant("Œuvres", alice)
+    services.tag_files([files[0].link], add=["ışık"], by=alice)
+    services.tag_files([files[0].link], add=["IŞIK", "カス", "ガス"], by=alice)
+    assert [file.name for file in File.objects.matching("lodz")] == ["Łódź.txt"]
+    assert not File.objects.matching("カス").exists()
+    assert File.objects.matching("ガス").exists()
+    assert "Œuvres" in as_alice.get("/?q=oeuvre").content.decode()
+    assert set(Tag.objects.values_list("name", flat=True)) == {"ışık", "カス", "ガス"}
+    assert "Łódź.txt" in as_alice.get("/?tag=isik").content.decode()
+    names = File.objects.order_by("folded").values_list("name", flat=True)
+    assert list(names)[:3] == ["lo.txt", "Łódź.txt", "lp.txt"]

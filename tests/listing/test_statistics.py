@@ -1,0 +1,196 @@
+"""Kept figures are what a count of the rows gives, whatever people do; `recount` tells and mends."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from tests.support import shelf
+from tests.support.stores import Bucket
+from uploads import services
+from uploads.models import Change, Figure, File, Folder, Kind, State, Status, Tagging, Visibility, apply_deltas
+from uploads.models.publish import promote_version
+from uploads.services import folders
+from uploads.services import recount as module
+from uploads.services.recount import recount
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*args: str) -> tuple[str, int]:
+    """What the command says, and its exit status."""
+    out = io.StringIO()
+    try:
+        call_command("recount", *args, stdout=out)
+    except CommandError as error:
+        return out.getvalue(), error.returncode
+    return out.getvalue(), 0
+
+
+def test_nothing_stored_agrees(db: None) -> None:
+    assert run() == ("recount: 0 differences\n", 0)
+
+
+def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
+    shelf.add_file(alice, b"x" * 10)
+    apply_deltas()
+    Figure.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
+    before = shelf.whole_database()
+    said, status = run()
+    assert "total - stored: kept 7 files, 70 bytes; counted 1 files, 10 bytes" in said
+    assert status == 1
+    assert shelf.whole_database() == before
+
+
+def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -> None:
+    shelf.add_file(alice, b"x" * 10)
+    apply_deltas()
+    Figure.objects.filter(kind=Kind.OWNER).delete()
+    Figure.objects.create(kind=Kind.FOLDER, key="99", status=Status.STORED, files=3, bytes=3)
+    rows = shelf.whole_database()["uploads.File"]
+    said, status = run("--apply")
+    assert ("2 differences, mended" in said, status) == (True, 0)
+    assert run() == ("recount: 0 differences\n", 0)
+    assert shelf.whole_database()["uploads.File"] == rows
+
+
+def test_machines_are_told_in_json(alice: User) -> None:
+    shelf.add_file(alice, b"x" * 10)
+    Change.objects.filter(kind=Kind.TOTAL).delete()
+    said, status = run("--json")
+    assert status == 1
+    assert json.loads(said) == {
+        "applied": False,
+        "differences": [{"kind": "total", "key": "", "status": "stored", "kept_files": 0, "kept_bytes": 0,
+                         "files": 1, "bytes": 10}],
+    }  # fmt: skip
+
+
+def test_notes_that_are_not_folded_yet_are_no_difference(alice: User) -> None:
+    shelf.add_file(alice)
+    assert Change.objects.exists()
+    assert recount() == []
+
+
+def test_a_count_may_take_longer_than_a_page_waits(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.add_file(alice)
+    held: Any = connection.connection
+    monkeypatch.setattr(held, "response_timeout", 0.3)
+    slow = module.DIFFERENCES.replace("FROM differing ORDER", "FROM differing, pg_sleep(1) ORDER")
+    Change.objects.all().delete()
+    monkeypatch.setattr(module, "DIFFERENCES", slow)
+    assert len(recount()) == 5
+    assert held.response_timeout == 0.3
+
+
+class Crowd:
+    """People who do anything in any order."""
+
+    def __init__(self, people: list[User], bucket: Bucket, dice: random.Random) -> None:
+        self.people, self.bucket, self.dice = people, bucket, dice
+
+    def act(self) -> None:
+        getattr(self, self.dice.choice(self.acts))()
+
+    acts = ("upload", "upload", "begin", "publish", "version", "go_back", "move", "move_folder", "tag", "rename",
+            "hide", "trash", "restore", "purge", "cancel", "some_fold")  # fmt: skip
+
+    def any_file(self, **wanted: Any) -> File | None:
+        found = list(File.objects.filter(**wanted).order_by("pk"))
+        return self.dice.choice(found) if found else None
+
+    def any_folder(self) -> Folder | None:
+        folders: list[Folder | None] = [None, *Folder.objects.order_by("pk")]
+        return self.dice.choice(folders)
+
+    def body(self) -> bytes:
+        return b"x" * self.dice.randrange(2000)
+
+    def upload(self) -> None:
+        family = self.dice.choice(["image", "pdf", "other"])
+        shelf.add_file(self.dice.choice(self.people), self.body(), folder=self.any_folder(), family=family)
+
+    def begin(self) -> None:
+        shelf.add_file(self.dice.choice(self.people), self.body(), state=State.UPLOADING)
+
+    def publish(self) -> None:
+        if file := self.any_file(state=State.UPLOADING, current=True):
+            File.objects.filter(pk=file.pk).acquire_lease(checksum="c")
+            File.objects.filter(pk=file.pk).update(
+                state=State.AVAILABLE, etag="e", checksum_basis="claimed", available_at=file.created_at, family="audio"
+            )
+
+    def version(self) -> None:
+        if file := self.any_file(state=State.AVAILABLE, current=True):
+            other = self.dice.choice(self.people)
+            promote_version(shelf.add_file(other, self.body(), series=file.link, current=False))
+
+    def go_back(self) -> None:
+        if old := self.any_file(state=State.AVAILABLE, current=False):
+            file = File.objects.by_link(old.link).get()
+            services.restore_version(file, old, by=file.owner)
+
+    def move(self) -> None:
+        self._with_some(lambda links, by: services.move_files(links, self.any_folder(), by=by))
+
+    def move_folder(self) -> None:
+        name = f"folder {self.dice.randrange(4)}"
+        folders.ensure([f"{name}/{self.dice.randrange(3)}"], by=self.people[0])
+
+    def tag(self) -> None:
+        words = [self.dice.choice("abc")]
+        self._with_some(lambda links, by: services.tag_files(links, add=words, by=by))
+        self._with_some(lambda links, by: services.tag_files(links, remove=words, by=by))
+
+    def rename(self) -> None:
+        if file := self.any_file(state=State.AVAILABLE, current=True):
+            services.rename(file, f"n{self.dice.randrange(9)}", by=file.owner)
+
+    def hide(self) -> None:
+        visibility = self.dice.choice(list(Visibility))
+        self._with_some(lambda links, by: services.set_visibility(links, visibility, by=by))
+
+    def trash(self) -> None:
+        self._with_some(lambda links, by: services.trash_many(links, by=by))
+
+    def restore(self) -> None:
+        self._with_some(lambda links, by: services.restore_many(links, by=by), state=State.TRASHED)
+
+    def purge(self) -> None:
+        if file := self.any_file(state=State.TRASHED):
+            File.objects.filter(pk=file.pk).discard(owner_id=file.owner_id)
+            services.erase(file)
+
+    def cancel(self) -> None:
+        if file := self.any_file(state=State.UPLOADING):
+            services.cancel(file, by=file.owner)
+
+    def some_fold(self) -> None:
+        apply_deltas()
+
+    def _with_some(self, verb: Callable[[list[Any], User], object], state: State = State.AVAILABLE) -> None:
+        if file := self.any_file(state=state, current=True):
+            verb([file.link, *(other.link for other in File.objects.order_by("?")[:2])], file.owner)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_people_do_the_figures_are_what_a_count_gives(
+    seed: int, alice: User, bob: User, bucket: Bucket
+) -> None:
+    crowd = Crowd([alice, bob], bucket, random.Random(seed))
+    for step in range(150):
+        crowd.act()
+        if step % 10 == 0:
+            assert recount() == [], f"after {step} acts"
+    apply_deltas()
+    assert recount() == []
+    assert File.objects.available().exists()
+    assert Tagging.objects.exists()

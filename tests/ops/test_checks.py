@@ -1,0 +1,193 @@
+"""What `check --deploy` says of settings, `migrate` of the database, and that both know no network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.db import connection
+from pytest_django import Settings
+
+from tests.conftest import PROJECT
+from tests.support.clusters import as_superuser
+from uploads import checks
+
+pytestmark = pytest.mark.django_db
+
+GOOD: dict[str, Any] = {
+    "STAFF_SECOND_FACTOR": True,
+    "S3_ORIGIN": "https://bucket.s3.eu-west-1.amazonaws.com",
+    "S3_CHECKSUMS": "sha256",
+    "HTTPS": True,
+    "DEBUG": False,
+    "SECRET_KEY": "a-secret-of-more-than-fifty-characters-that-nobody-guesses",
+    "ALLOWED_HOSTS": ["files.example.org"],
+    "CSRF_TRUSTED_ORIGINS": ["https://files.example.org"],
+    "SESSION_COOKIE_SECURE": True,
+    "CSRF_COOKIE_SECURE": True,
+    "SECURE_SSL_REDIRECT": True,
+    "SECURE_HSTS_SECONDS": 31_536_000,
+    "SECURE_HSTS_INCLUDE_SUBDOMAINS": True,
+    "SECURE_HSTS_PRELOAD": True,
+}
+DATABASE: dict[str, Any] = {
+    "USER": "amalga", "PASSWORD": "0aBd-uncommon", "HOST": "db.example.org", "OPTIONS": {"sslmode": "verify-full"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def production(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Settings as they should be; the database's may be changed before `told`."""
+    for name, value in GOOD.items():
+        setattr(settings, name, value)
+    database = {**DATABASE, "OPTIONS": dict(DATABASE["OPTIONS"])}
+    monkeypatch.setattr(checks, "_database", lambda: database)
+    return database
+
+
+def told() -> list[str]:
+    """Return the checks' ids; the variable that browser tests leave in this process is not production's."""
+    with mock.patch.dict(os.environ):
+        os.environ.pop("DJANGO_ALLOW_ASYNC_UNSAFE", None)
+        return [str(message.id) for message in run_checks(include_deployment_checks=True)]
+
+
+def test_good_settings_pass(production: dict[str, Any]) -> None:
+    assert told() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("S3_ORIGIN", "http://s3.example.org", "uploads.W001"),
+        ("STAFF_SECOND_FACTOR", False, "uploads.W013"),
+        ("HTTPS", False, "uploads.W002"),
+        ("FAULT_POINT", "finish.claimed", "uploads.E001"),
+        ("ALLOWED_HOSTS", ["*"], "uploads.W006"),
+        ("CSRF_TRUSTED_ORIGINS", ["https://a.example.org", "http://files.example.org"], "uploads.W007"),
+        ("FORWARDED_ALLOW_IPS", ["10.0.0.1"], "uploads.W008"),
+        ("S3_CHECKSUMS", "off", "uploads.W009"),
+        ("S3_CHECKSUMS", "payload", "uploads.W009"),
+        ("UPLOAD_PART_BYTES", 256 * 1024**2, "uploads.W010"),
+        ("UPLOAD_MAX_BYTES", 2**61, "uploads.W011"),
+        ("DEBUG", True, "security.W018"),  # Django's own
+        ("SECRET_KEY", "short", "security.W009"),  # Django's own
+    ],
+)
+def test_a_setting_that_is_wrong_is_told(
+    production: dict[str, Any], settings: Settings, name: str, value: object, said: str
+) -> None:
+    setattr(settings, name, value)
+    assert told() == [said]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"USER": "postgres", "PASSWORD": "postgres"}, "uploads.E002"),
+        ({"USER": "files", "PASSWORD": "Files"}, "uploads.E002"),
+        ({"PASSWORD": "changeme", "HOST": "localhost"}, "uploads.E002"),
+        ({"PASSWORD": ""}, "uploads.W004"),
+        ({"PASSWORD": None}, "uploads.W004"),
+        ({"OPTIONS": {}}, "uploads.W005"),
+        ({"OPTIONS": {"sslmode": "require"}}, "uploads.W005"),
+        ({"OPTIONS": {"sslmode": "disable"}}, "uploads.W005"),
+        ({"OPTIONS": {}, "HOST": "10.0.0.5"}, "uploads.W005"),
+    ],
+)
+def test_a_database_that_is_wrong_is_told(production: dict[str, Any], wrong: dict[str, Any], said: str) -> None:
+    production.update(wrong)
+    assert told() == [said]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "", None, "/var/run/postgresql"])
+def test_a_database_on_this_machine_needs_no_proof(production: dict[str, Any], host: str | None) -> None:
+    production.update(HOST=host, OPTIONS={})
+    assert told() == []
+
+
+def test_a_certificate_does_for_a_password(production: dict[str, Any]) -> None:
+    production.update(PASSWORD="", OPTIONS={"sslmode": "verify-full", "sslcert": "client.crt"})
+    assert told() == []
+
+
+def test_a_known_password_stops_a_release_but_no_debugging(production: dict[str, Any], settings: Settings) -> None:
+    production.update(USER="postgres", PASSWORD="postgres")
+    assert [message.id for message in run_checks()] == ["uploads.E002"]
+    settings.DEBUG = True
+    assert run_checks() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_migrate_refuses_a_known_password() -> None:
+    """The release line of the Procfile, which every deployment begins with."""
+    database = connection.settings_dict
+    as_superuser("CREATE ROLE everybody_knows SUPERUSER LOGIN PASSWORD 'postgres'")
+    url = "postgres://everybody_knows:postgres@{HOST}:{PORT}/{NAME}".format(**database)
+    try:
+        done = subprocess.run(
+            [sys.executable, "manage.py", "migrate", "--plan"], cwd=PROJECT, env={**os.environ, "DATABASE_URL": url},
+            capture_output=True, text=True,
+        )  # fmt: skip
+    finally:
+        as_superuser("DROP ROLE everybody_knows")
+    assert done.returncode == 1
+    assert "uploads.E002" in done.stderr
+
+
+def test_no_message_holds_a_secret(production: dict[str, Any], settings: Settings) -> None:
+    production.update(PASSWORD="hunter2", USER="hunter2", OPTIONS={})
+    settings.SECRET_KEY = "hunter2"
+    said = " ".join(str(message) for message in run_checks(include_deployment_checks=True))
+    assert said
+    assert "hunter2" not in said
+
+
+def test_a_proxy_that_is_counted_is_fine(production: dict[str, Any], settings: Settings) -> None:
+    settings.FORWARDED_ALLOW_IPS, settings.PROXY_COUNT = ["*"], 1
+    assert told() == []
+
+
+def test_every_message_says_what_to_do(production: dict[str, Any], settings: Settings) -> None:
+    production.update(USER="postgres", PASSWORD="postgres", OPTIONS={})
+    settings.HTTPS = False
+    settings.S3_ORIGIN, settings.FAULT_POINT = "http://s3.example.org", "x"
+    messages = [one for one in run_checks(include_deployment_checks=True) if str(one.id).startswith("uploads.")]
+    assert len(messages) == 5
+    assert all(message.hint for message in messages)
+
+
+def test_nothing_is_asked_of_the_store(production: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploads.s3.client.client", None)
+    monkeypatch.setattr("socket.socket.connect", None)
+    assert told() == []
+
+
+# --- the database's letters -------------------------------------------------------------------
+
+
+def test_this_database_knows_letters_of_all_scripts() -> None:
+    assert checks.check_database_locale(databases=["default"]) == []
+
+
+def test_one_that_knows_only_a_to_z_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT false")
+    (told,) = checks.check_database_locale(databases=["default"])
+    assert told.id == "uploads.W003"
+    assert "C.UTF-8" in str(told.hint)
+
+
+def test_before_the_first_migration_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT not_there('x')")
+    assert checks.check_database_locale(databases=["default"]) == []
+
+
+def test_the_checks_without_a_database_ask_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT 1 / 0")
+    call_command("check")

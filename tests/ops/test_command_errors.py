@@ -1,0 +1,54 @@
+"""What no command takes, and a database that is away: one plain sentence, and the right exit status."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+
+from amalga.settings import BASE_DIR
+from tests.support import shelf
+from uploads.management.cli import bytes_per_second
+from uploads.management.commands import previews, recount
+from uploads.services.doctor.database import _stores
+
+
+@pytest.mark.parametrize("args", [["fsck", "--prefix"], ["import_bucket", "x", "--owner"]], ids=str)
+def test_an_argument_that_is_not_utf_8_is_refused_in_one_sentence(args: list[str]) -> None:
+    command: list[str | bytes] = [sys.executable, "manage.py", *args, b"\xff"]
+    done = subprocess.run(command, cwd=BASE_DIR, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"Every argument must be UTF-8, and one is not. Nothing was done.\n"
+
+
+def test_a_rate_is_bytes_a_second_in_powers_of_ten() -> None:
+    assert [bytes_per_second(text) for text in ("7", "500k", "50M", "1G")] == [7, 500_000, 50_000_000, 10**9]
+    for text in ("0", "1.5", "-1", "50MiB", "", "m"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            bytes_per_second(text)
+
+
+def test_doctor_fails_while_a_row_names_a_store_that_no_variable_names(alice: User) -> None:
+    assert [line.level for line in _stores()] == ["ok"]
+    shelf.add_file(alice, b"hello", store="gone")
+    (line,) = _stores()
+    assert (line.level, "“gone”" in line.reason) == ("fail", True)
+
+
+def is_away(*_: Any, **__: Any) -> None:
+    raise OperationalError("the connection is closed")
+
+
+def test_recount_and_previews_tell_plainly_of_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recount, "recount", is_away)
+    monkeypatch.setattr(previews.Command, "_next_ids", is_away)
+    for command in ("recount", "previews"):
+        with pytest.raises(CommandError, match="The database is away") as refusal:
+            call_command(command)
+        assert refusal.value.returncode == 1

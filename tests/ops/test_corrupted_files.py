@@ -1,0 +1,92 @@
+"""Files whose bytes are not what they should be, or not there: what people are told, and what they get."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads.models import ChecksumStatus, Event, File
+
+
+@pytest.fixture
+def file(as_alice: Client, bucket: Bucket) -> File:
+    return Sender(as_alice).send(b"words", name="report.txt")
+
+
+def page(client: Client, file: File) -> str:
+    answer = client.get(file.get_absolute_url())
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def note(file: File, basis: ChecksumStatus) -> None:
+    File.objects.filter(pk=file.pk).update(checksum_basis=basis)
+
+
+def test_a_good_file_raises_no_alarm(file: File, as_alice: Client) -> None:
+    assert "message error" not in page(as_alice, file)
+
+
+def test_a_damaged_file_says_so_and_can_be_had_all_the_same(file: File, as_alice: Client) -> None:
+    note(file, ChecksumStatus.DAMAGED)
+    told = page(as_alice, file)
+    assert 'role="alert"' in told
+    assert "This file is damaged." in told
+    assert "Download anyway" in told
+    assert as_alice.get(reverse("download", args=[file.pk])).status_code == 302
+
+
+def test_of_a_missing_file_there_is_a_page_and_no_way_to_its_bytes(file: File, as_alice: Client) -> None:
+    note(file, ChecksumStatus.MISSING)
+    told = page(as_alice, file)
+    assert "The bytes of this file are missing." in told
+    assert reverse("download", args=[file.pk]) not in told
+
+
+@pytest.mark.parametrize("query", ["", "?inline=1"])
+def test_whoever_asks_for_missing_bytes_is_told_that_they_are_gone(file: File, as_alice: Client, query: str) -> None:
+    note(file, ChecksumStatus.MISSING)
+    answer = as_alice.get(reverse("download", args=[file.pk]) + query)
+    assert answer.status_code == 410
+    assert "report.txt" in answer.content.decode()
+    assert "Tell an administrator" in answer.content.decode()
+    assert answer["Cache-Control"] == "private, no-store"
+    assert not Event.objects.filter(action="download").exists()
+
+
+def test_somebody_who_may_not_see_it_is_not_told_that_it_is_missing(file: File, as_charlie: Client) -> None:
+    note(file, ChecksumStatus.MISSING)
+    assert as_charlie.get(reverse("download", args=[file.pk])).status_code == 404
+
+
+def test_an_older_version_that_is_missing_is_told_apart(as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    first = sender.send(b"one")
+    second = sender.send(b"second", replaces=first.pk)
+    note(first, ChecksumStatus.MISSING)
+    assert "bytes missing" in page(as_alice, second)
+    assert as_alice.get(reverse("download_version", args=[second.link, first.pk])).status_code == 410
+    assert as_alice.get(reverse("download", args=[second.link])).status_code == 302
+
+
+def test_a_file_without_a_checksum_shows_none(file: File, as_alice: Client) -> None:
+    File.objects.filter(pk=file.pk).update(checksum="", checksum_basis=ChecksumStatus.UNREAD, origin="imported")
+    assert "has not been read" in page(as_alice, file)
+    assert 'class="checksum"' not in page(as_alice, file)
+
+
+@pytest.mark.parametrize(
+    "basis", [ChecksumStatus.DAMAGED, ChecksumStatus.MISSING, ChecksumStatus.CLAIMED, ChecksumStatus.UNREAD]
+)
+def test_the_admin_finds_them(
+    file: File, alice: User, as_alice: Client, as_admin: Client, basis: ChecksumStatus
+) -> None:
+    other = Sender(as_alice).send(b"other", name="other.txt")
+    note(other, ChecksumStatus.READ)
+    note(file, basis)
+    answer = as_admin.get(reverse("admin:uploads_file_changelist"), {"bytes": basis.value})
+    assert [row.pk for row in answer.context["cl"].result_list] == [file.pk]

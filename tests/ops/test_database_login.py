@@ -1,0 +1,93 @@
+"""`database_login`: a login that uses the tables and changes none."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.db.utils import ProgrammingError
+
+from tests.support.rows import make_row
+from uploads.models import Action, Event, File, State
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def login() -> str:
+    return f"login_{uuid4().hex[:8]}"
+
+
+def made(name: str) -> str:
+    out = io.StringIO()
+    call_command("database_login", name, stdout=out)
+    return out.getvalue()
+
+
+@contextmanager
+def signed_in_as(name: str) -> Iterator[None]:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f'GRANT "{name}" TO CURRENT_USER WITH INHERIT FALSE, SET TRUE')
+        cursor.execute(f'SET LOCAL ROLE "{name}"')
+        yield
+        cursor.execute("RESET ROLE")
+
+
+def test_it_reads_and_writes_rows(login: str, alice: User) -> None:
+    assert "was made" in made(login)
+    with signed_in_as(login):
+        file = make_row(alice, State.AVAILABLE)
+        File.objects.filter(pk=file.pk).update(name="other.txt")
+        Event.objects.record(Action.DOWNLOAD, by=alice, file=file)
+        assert File.objects.get(pk=file.pk).name == "other.txt"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE uploads_event SET name = 'x'", "DELETE FROM uploads_event", "TRUNCATE uploads_file CASCADE",
+     "ALTER TABLE uploads_file DISABLE TRIGGER ALL", "DROP TABLE uploads_event", "CREATE TABLE public.mine (id int)"],
+)  # fmt: skip
+def test_it_changes_no_table_and_no_activity(login: str, statement: str) -> None:
+    made(login)
+    with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"), signed_in_as(login):
+        connection.cursor().execute(statement)
+
+
+def test_what_comes_later_is_its_too(login: str) -> None:
+    made(login)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE public.later (id bigint GENERATED ALWAYS AS IDENTITY, name text)")
+    with signed_in_as(login), connection.cursor() as cursor:
+        cursor.execute("INSERT INTO public.later (name) VALUES ('x')")
+
+
+def test_where_there_are_tokens_it_signs_in_by_them(login: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE rds_iam")
+        made(login)
+        assert "was there" in made(login)
+        cursor.execute("SELECT pg_has_role(%s, 'rds_iam', 'member'), rolcanlogin FROM pg_roles WHERE rolname = %s",
+                       [login, login])  # fmt: skip
+        assert cursor.fetchone() == (True, True)
+
+
+@pytest.mark.parametrize("name", ["", "Robert'; DROP", "a" * 64, "1a"])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        made(name)
+    assert refused.value.returncode == 2
+
+
+def test_the_owner_of_the_tables_keeps_its_rights() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        (own,) = cursor.fetchone()
+    with pytest.raises(CommandError) as refused:
+        made(own)
+    assert refused.value.returncode == 2

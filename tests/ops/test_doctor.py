@@ -1,0 +1,281 @@
+"""`doctor` before the store: each thing that can be wrong is wrong for real, and told apart from the others."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from django.conf import settings as live
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from tests.support import fronts, stores
+from tests.support.doctors import ORIGIN, between, examined, level, one
+from uploads import s3
+from uploads.services.doctor import Level, results
+from uploads.services.doctor.results import Deadline
+from uploads.services.doctor.storage import credential_lines, reach_lines, store_checks
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def front(bucket: stores.Bucket, settings: Settings) -> Iterator[fronts.Front]:
+    """Between the app and the store of this run."""
+    with between(bucket.address, settings) as front:
+        yield front
+
+
+# --- the store is not there, or not ours ------------------------------------------------------
+
+
+def test_a_bucket_that_is_not_there(bucket: stores.Bucket, settings: Settings) -> None:
+    settings.S3_BUCKET = "no-such-bucket"
+    lines = examined()
+    assert "there is no bucket no-such-bucket" in lines["store"].reason
+    assert "provision --apply" in lines["store"].advice
+    assert set(lines) == {"credentials", "store", "bucket"}
+
+
+def test_a_bucket_in_another_region(fresh: stores.Bucket) -> None:
+    where: Any = {"LocationConstraint": "eu-west-1"}
+    fresh.client.create_bucket(Bucket=fresh.name, CreateBucketConfiguration=where)
+    line = one(reach_lines())
+    assert line.level is Level.FAIL
+    assert line.advice == "set AWS_DEFAULT_REGION=eu-west-1"
+
+
+def test_a_store_that_names_another_region_itself(front: fronts.Front) -> None:
+    told = {"x-amz-bucket-region": "eu-west-3"}
+    front.rules["*"] = fronts.status(400, "AuthorizationHeaderMalformed", headers=told)
+    assert one(reach_lines()).advice == "set AWS_DEFAULT_REGION=eu-west-3"
+
+
+def test_a_wrong_secret(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret-at-all")
+    s3.reset()
+    line = one(reach_lines())
+    s3.reset()
+    assert line.reason.endswith("the secret does not fit the access key")
+    assert line.advice == "correct AWS_SECRET_ACCESS_KEY"
+
+
+@pytest.mark.parametrize(
+    ("mine", "told"),
+    [(True, "is ours, but may not be listed"), (False, "belongs to somebody else"),
+     (None, "may not be listed, or belongs to somebody else")],
+)  # fmt: skip
+def test_a_refusal_is_told_by_whose_the_bucket_is(front: fronts.Front, mine: bool | None, told: str) -> None:
+    names = f"<Bucket><Name>{live.S3_BUCKET if mine else 'other'}</Name></Bucket>"
+    listing = f"<ListAllMyBucketsResult><Buckets>{names}</Buckets></ListAllMyBucketsResult>".encode()
+    denied = fronts.status(403, "AccessDenied")
+
+    def refuse(request: fronts.Request) -> fronts.Answer | None:
+        if live.S3_BUCKET in request.url or mine is None:
+            return denied(request)
+        return fronts.Answer(200, {"Content-Type": "application/xml"}, listing)
+
+    front.rules["*"] = refuse
+    assert told in one(reach_lines()).reason
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (fronts.status(403, "InvalidAccessKeyId"), "it knows no such access key"),
+        (fronts.status(400, "ExpiredToken"), "the credentials have expired"),
+        (fronts.status(500, "InternalError"), "a fault of its own (InternalError)"),
+        (fronts.status(503, "SlowDown"), "a fault of its own (SlowDown)"),
+        (fronts.page(200), "without a word of S3's"),
+        (fronts.broken, "it breaks connections off"),
+        (fronts.status(418, "Teapot"), "it answers Teapot"),
+    ],
+)
+def test_each_fault_of_the_store_has_its_own_words(front: fronts.Front, rule: fronts.Rule, told: str) -> None:
+    front.rules["*"] = rule
+    line = one(reach_lines())
+    assert line.level is Level.FAIL
+    assert told in line.reason
+    assert line.advice
+
+
+def test_nobody_answers(bucket: stores.Bucket, settings: Settings) -> None:
+    settings.S3_ENDPOINT = "http://127.0.0.1:9"
+    s3.reset()
+    assert one(reach_lines()).reason.endswith("nobody answers there")
+    s3.reset()
+
+
+def test_a_store_that_hangs_is_given_up(front: fronts.Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "CHECK_SECONDS", 0.5)
+    front.rules["*"] = front.hang
+    before = time.monotonic()
+    assert "no answer within" in examined()["store"].reason
+    assert time.monotonic() - before < 3
+
+
+def test_one_question_that_hangs_leaves_the_others(front: fronts.Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "CHECK_SECONDS", 1.5)
+    front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
+    lines = examined()
+    assert level(lines, "bucket policy") == "fail"
+    assert level(lines, "bucket to strangers") == level(lines, "digests") == "ok"
+
+
+def test_when_the_time_is_over_the_rest_says_so(front: fronts.Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
+    lines = {line.subject: line for line in store_checks(Deadline(1), [ORIGIN])}
+    assert "no time left" in lines["digests"].reason
+
+
+# --- credentials ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3.reset()
+    yield monkeypatch
+    s3.reset()
+
+
+def test_no_credentials_at_all(bucket: stores.Bucket, no_keys: pytest.MonkeyPatch) -> None:
+    lines = examined()
+    assert lines["credentials"].reason == "boto3 finds none"
+    assert set(lines) == {"credentials", "bucket"}
+
+
+def test_half_of_the_credentials(bucket: stores.Bucket, no_keys: pytest.MonkeyPatch) -> None:
+    no_keys.setenv("AWS_ACCESS_KEY_ID", "only-this")
+    assert one(credential_lines()).reason == "they cannot be had: half of them is missing"
+
+
+def test_temporary_credentials_that_nobody_renews(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token")
+    s3.reset()
+    line = one(credential_lines())
+    s3.reset()
+    assert (line.level, "nobody renews them" in line.reason) == (Level.WARN, True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected", "told"),
+    [(3 * 3600 + 30, "ok", "from the role of the container; renewed by itself, these last for 3 hours"),
+     (300, "warn", "from the role of the container; they end in "),
+     (-300, "fail", "they cannot be had: those that are given have expired")],
+)  # fmt: skip
+def test_the_role_of_a_container_says_for_how_long(
+    no_keys: pytest.MonkeyPatch, seconds: int, expected: str, told: str
+) -> None:
+    """Its credentials are served on an address, here by a front that has some."""
+    until = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    given = {"AccessKeyId": "one", "SecretAccessKey": "two", "Token": "three", "Expiration": until}
+    answer = fronts.Answer(200, {"Content-Type": "application/json"}, json.dumps(given).encode())
+    with fronts.in_front_of("http://127.0.0.1:9") as server:
+        server.rules["*"] = lambda _request: answer
+        no_keys.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/role")
+        line = one(credential_lines())
+    assert line.level == expected
+    assert line.reason.startswith(told)
+
+
+def test_keys_for_ever_are_told_where_roles_are_to_be_had(
+    bucket: stores.Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.S3_ENDPOINT = "https://s3.eu-west-1.amazonaws.com.invalid"
+    monkeypatch.setattr("uploads.services.doctor.storage.at_aws", lambda: True)
+    s3.reset()
+    line = one(credential_lines())
+    s3.reset()
+    assert (line.level, line.advice) == (Level.WARN, "use a role")
+
+
+# --- clocks -----------------------------------------------------------------------------------
+
+
+def of_another_time(front: fronts.Front, seconds: float) -> None:
+    told = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+    front.server.RequestHandlerClass.date_time_string = lambda *_: told  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected", "told"),
+    [(0, "ok", "agrees"), (90, "warn", "ahead of"), (-90, "warn", "behind"),
+     (1200, "fail", "20 minutes ahead of"), (-1200, "fail", "20 minutes behind")],
+)  # fmt: skip
+def test_a_store_of_another_time_is_told(front: fronts.Front, seconds: float, expected: str, told: str) -> None:
+    of_another_time(front, seconds)
+    line = [*reach_lines()][-1]
+    assert line.level == expected
+    assert told in line.reason
+
+
+def test_a_refusal_for_the_clock_is_told_as_such(front: fronts.Front) -> None:
+    of_another_time(front, -1200)
+    front.rules["*"] = fronts.FAULTS["clock"]
+    lines = examined()
+    assert lines["store"].reason == "it refuses what we sign, because the clocks do not agree"
+    assert "20 minutes behind" in lines["store clock"].reason
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def doctor(*arguments: str) -> tuple[int, str]:
+    out = io.StringIO()
+    try:
+        call_command("doctor", *arguments, stdout=out, stderr=out, no_color=True)
+    except CommandError as error:
+        return error.returncode, out.getvalue() + str(error)
+    return 0, out.getvalue()
+
+
+def test_warnings_alone_end_well(unmarked: stores.Bucket) -> None:
+    status, told = doctor()
+    assert status == 0, told
+    assert "\nok   store: " in told
+    assert "\nwarn marker: nothing says which database the bucket belongs to — run `manage.py provision`" in told
+    assert told.splitlines()[-1].endswith(" 0 fail")
+
+
+def test_a_failure_ends_in_one(bucket: stores.Bucket, settings: Settings) -> None:
+    settings.S3_BUCKET = "no-such-bucket"
+    status, told = doctor()
+    assert status == 1
+    assert "\nfail store: there is no bucket" in told
+
+
+def test_an_origin_that_is_none_is_refused(bucket: stores.Bucket) -> None:
+    assert doctor("--origin", "files.example.org")[0] == 2
+
+
+def test_machines_get_one_object(bucket: stores.Bucket) -> None:
+    status, told = doctor("--json")
+    assert status == 0, told
+    found = json.loads(told)
+    assert status == found["fail"] == 0
+    assert {"level", "subject", "reason", "advice"} == set(found["lines"][0])
+    assert all(line["advice"] for line in found["lines"] if line["level"] != "ok")
+
+
+def test_no_secret_is_ever_shown(front: fronts.Front, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    address = stores.Address.of_this_run()
+    secrets = [address.key, address.secret, live.SECRET_KEY, live.DATABASES["default"]["PASSWORD"], "X-Amz-Signature"]
+    faults: list[dict[str, fronts.Rule]] = [
+        {"*": fronts.FAULTS["403"]},
+        {"put": fronts.FAULTS["page 403"]},
+        {"get": fronts.broken},
+    ]
+    for rules in faults:
+        front.rules = dict(rules)
+        said = doctor()[1] + caplog.text
+        assert "fail " in said
+        assert not [secret for secret in secrets if secret in said]

@@ -1,0 +1,322 @@
+"""`doctor` before the bucket: how it is set up, whose it is, whom it lets in, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import call_command
+from pytest_django import Settings
+
+from tests.support import fronts, stores
+from tests.support.doctors import EVIL, ORIGIN, between, examined, level, one
+from uploads import s3
+from uploads.models import Installation
+from uploads.s3.bucket import BUCKET_SETTINGS, archive_tiers, lifecycle_conflicts, unknown_classes
+from uploads.s3.probes import digests
+from uploads.services.bucket_spec import desired_bucket
+from uploads.services.doctor import Level
+from uploads.services.doctor.bucket import (
+    digest_lines,
+    marker_lines,
+    page_lines,
+    posture_lines,
+    stranger_lines,
+    tiering_lines,
+)
+from uploads.services.doctor.results import Deadline
+from uploads.services.doctor.storage import store_checks
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def front(bucket: stores.Bucket, settings: Settings) -> Iterator[fronts.Front]:
+    """Between the app and the store of this run."""
+    with between(bucket.address, settings) as front:
+        yield front
+
+
+@pytest.fixture
+def safe(fresh: stores.Bucket) -> stores.Bucket:
+    """As `provision` leaves it."""
+    call_command("provision", "--apply", stdout=io.StringIO())
+    return fresh
+
+
+# --- a bucket as it should be, and one point after the other as it should not -----------------
+
+
+def test_a_bucket_as_wanted_is_ok_in_every_point(safe: stores.Bucket) -> None:
+    lines = examined()
+    told = {subject for subject, line in lines.items() if line.level is not Level.OK}
+    # this store answers whoever asks, signed or not: an open bucket if ever there was one
+    assert told == {"bucket to strangers"}
+    assert lines["bucket to strangers"].reason == "anybody on the network may list the bucket and read an object"
+    assert safe.objects() == {}
+
+
+def test_a_bucket_with_nothing_chosen_is_told_point_by_point(fresh: stores.Bucket) -> None:
+    fresh.client.create_bucket(Bucket=fresh.name)
+    fresh.client.delete_public_access_block(Bucket=fresh.name)
+    fresh.client.delete_bucket_ownership_controls(Bucket=fresh.name)
+    lines = examined()
+    for point in ("public access", "CORS"):
+        assert level(lines, f"bucket {point}") == "fail"
+    for subject in ("bucket object ownership", "bucket policy", "bucket versioning", "bucket lifecycle", "marker"):
+        assert level(lines, subject) == "warn"
+    assert lines[f"CORS from {ORIGIN}"].reason == "a browser will not send files: it answers 403"
+
+
+def test_a_store_without_settings_closes_to_strangers_by_its_keys(bucket: stores.Bucket) -> None:
+    lines = examined("http://localhost:8000")
+    assert level(lines, "bucket to strangers") == "ok"
+    assert level(lines, "CORS from http://localhost:8000") == "ok"
+    assert lines["bucket encryption"].reason == "this store has no encryption setting"
+    assert not [line for line in lines.values() if line.level is Level.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}, "removes our files"),
+        ({"Filter": {"Prefix": "f/ab"}, "Transitions": [{"Days": 30, "StorageClass": "GLACIER"}]}, "(GLACIER)"),
+        ({"Transitions": [{"Days": 0, "StorageClass": "STANDARD_IA"}, {"StorageClass": "DEEP_ARCHIVE"}]}, "(DEEP_ARCH"),
+        ({"Filter": {"Prefix": "f/"}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}}, "aborts uploads"),
+        ({"Filter": {"Prefix": "p"}, "NoncurrentVersionExpiration": {"NoncurrentDays": 2}}, "for 2 days only"),
+    ],
+)
+def test_a_rule_of_somebody_elses_that_takes_our_files_is_told(rule: dict[str, Any], told: str) -> None:
+    (danger,) = lifecycle_conflicts({"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}, expiry_days=7)
+    assert "'theirs'" in danger
+    assert told in danger
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 1}},
+        {"Filter": {"Prefix": ""}, "Expiration": {"Days": 1}, "Status": "Disabled"},
+        {"Filter": {"And": {"Prefix": "foreign/", "Tags": []}}, "Expiration": {"Days": 1}},
+        {"Filter": {"Prefix": ""}, "Expiration": {"ExpiredObjectDeleteMarker": True}},
+        {"Filter": {"Prefix": ""}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 8}},
+        {"Transitions": [{"Days": 0, "StorageClass": "INTELLIGENT_TIERING"}]},
+        {"Transitions": [{"Days": 30, "StorageClass": "STANDARD_IA"}, {"Days": 90, "StorageClass": "ONEZONE_IA"}]},
+        {"Transitions": [{"Date": "2030-01-01T00:00:00Z", "StorageClass": "GLACIER_IR"}]},
+        {"NoncurrentVersionTransitions": [{"NoncurrentDays": 1, "StorageClass": "DEEP_ARCHIVE"}]},
+        {"Filter": {"Prefix": "logs/"}, "Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]},
+    ],
+)
+def test_a_rule_about_something_else_is_left_in_peace(rule: dict[str, Any]) -> None:
+    document = {"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}
+    assert (lifecycle_conflicts(document, expiry_days=7), unknown_classes(document)) == ([], [])
+
+
+def test_a_rule_with_an_unknown_storage_class_is_a_doubt_and_no_danger() -> None:
+    rule = {"ID": "theirs", "Status": "Enabled", "Transitions": [{"Days": 1, "StorageClass": "COLD_TIER"}]}
+    assert lifecycle_conflicts({"Rules": [rule]}, expiry_days=7) == []
+    (doubt,) = unknown_classes({"Rules": [rule]})
+    assert "'theirs' moves our files to COLD_TIER" in doubt
+
+
+@pytest.mark.parametrize(
+    ("configuration", "told"),
+    [
+        ({"Status": "Enabled"}, 1),
+        ({"Status": "Enabled", "Filter": {"Prefix": "f/"}}, 1),
+        ({"Status": "Enabled", "Filter": {"Prefix": "logs/"}}, 0),
+        ({"Status": "Disabled"}, 0),
+    ],
+)
+def test_intelligent_tiering_with_archive_tiers_is_told(configuration: dict[str, Any], told: int) -> None:
+    tierings = [{"Days": 90, "AccessTier": "ARCHIVE_ACCESS"}, {"Days": 180, "AccessTier": "DEEP_ARCHIVE_ACCESS"}]
+    found = archive_tiers([{"Id": "cold", "Tierings": tierings, **configuration}])
+    assert len(found) == told
+    assert all("'cold'" in one and "ARCHIVE_ACCESS, DEEP_ARCHIVE_ACCESS" in one for one in found)
+
+
+def test_archive_tiers_of_the_bucket_are_a_warning(digest_bucket: stores.Bucket) -> None:
+    assert one(tiering_lines()).level is Level.OK
+    tierings: Any = [{"Days": 90, "AccessTier": "ARCHIVE_ACCESS"}]
+    digest_bucket.client.put_bucket_intelligent_tiering_configuration(
+        Bucket=digest_bucket.name, Id="cold", IntelligentTieringConfiguration={
+            "Id": "cold", "Status": "Enabled", "Tierings": tierings,
+        },
+    )  # fmt: skip
+    line = one(tiering_lines())
+    assert line.level is Level.WARN
+    assert "'cold'" in line.reason
+
+
+def test_such_a_rule_in_the_bucket_fails(safe: stores.Bucket) -> None:
+    rules = safe.client.get_bucket_lifecycle_configuration(Bucket=safe.name)["Rules"]
+    theirs: Any = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
+    safe.client.put_bucket_lifecycle_configuration(Bucket=safe.name, LifecycleConfiguration={"Rules": [theirs, *rules]})
+    (lifecycle,) = (point for point in BUCKET_SETTINGS if point.subject == "lifecycle")
+    fine, wrong = posture_lines(lifecycle, desired_bucket([ORIGIN]))
+    assert (fine.level, wrong.level) == (Level.OK, Level.FAIL)
+
+
+def test_the_marker_of_another_database_fails(bucket: stores.Bucket) -> None:
+    other = uuid4()
+    s3.write_marker(other)
+    own = Installation.objects.own_id()
+    line = one(marker_lines(own))
+    assert line.level is Level.FAIL
+    assert str(other) in line.reason
+    assert str(own) in line.reason
+    bucket.write("amalga.json", b"hello")
+    assert one(marker_lines(own)).level is Level.FAIL
+
+
+# --- CORS as a browser meets it ---------------------------------------------------------------
+
+
+def test_every_origin_of_ours_is_asked_for(safe: stores.Bucket) -> None:
+    assert one(page_lines(ORIGIN)).level is Level.OK
+    assert one(page_lines("https://second.example.org")).level is Level.FAIL
+
+
+def test_a_header_that_may_not_be_sent_fails(safe: stores.Bucket) -> None:
+    (rule,) = safe.client.get_bucket_cors(Bucket=safe.name)["CORSRules"]
+    rule["AllowedHeaders"] = ["content-type", "if-none-match"]
+    safe.client.put_bucket_cors(Bucket=safe.name, CORSConfiguration={"CORSRules": [rule]})
+    assert one(page_lines(ORIGIN)).level is Level.FAIL
+
+
+def test_a_missing_header_is_named_where_the_store_names_those_it_takes(
+    bucket: stores.Bucket, settings: Settings
+) -> None:
+    settings.S3_CHECKSUMS = "sha256"  # the store of a laptop lets no header of S3's through
+    assert one(page_lines("http://localhost:8000")).reason.endswith(
+        "if-none-match, x-amz-checksum-sha256 is not allowed"
+    )
+
+
+def test_a_bucket_that_lets_every_page_in_fails_on_a_network(safe: stores.Bucket, settings: Settings) -> None:
+    anybody: Any = {"AllowedOrigins": ["*"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
+    safe.client.put_bucket_cors(Bucket=safe.name, CORSConfiguration={"CORSRules": [anybody]})
+    settings.S3_ORIGIN = "https://s3.example.org"  # only its name is looked at
+    assert one(stranger_lines()).level is Level.FAIL
+    assert one(page_lines(ORIGIN)).level is Level.OK
+
+
+def test_settings_that_leave_open_where_the_pages_are_are_told(bucket: stores.Bucket, settings: Settings) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    lines = {line.subject: line for line in store_checks(Deadline(30), [])}
+    assert level(lines, "CORS") == "warn"
+    assert "--origin" in lines["CORS"].advice
+    assert EVIL in lines
+
+
+# --- digests ----------------------------------------------------------------------------------
+
+
+def test_a_store_that_verifies_is_ok(digest_bucket: stores.Bucket) -> None:
+    line = one(digest_lines())
+    assert line.level is Level.OK
+    assert line.reason.endswith("(tried; the store honours sha256, off)")
+    assert digest_bucket.objects() == {}
+    assert digest_bucket.multipart_uploads() == []
+
+
+@pytest.mark.parametrize("mode", ["sha256", "payload"])
+def test_a_mode_that_the_store_does_not_honour_fails(bucket: stores.Bucket, settings: Settings, mode: str) -> None:
+    settings.S3_CHECKSUMS = mode
+    line = one(digest_lines())
+    assert line.level is Level.FAIL
+    assert "set S3_CHECKSUMS=off" in line.advice
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("off", "warn"), ("payload", "fail")])
+def test_a_better_mode_is_recommended(
+    digest_bucket: stores.Bucket, settings: Settings, mode: str, expected: str
+) -> None:
+    settings.S3_CHECKSUMS = mode
+    line = one(digest_lines())
+    assert line.level == expected
+    assert line.advice.startswith("set S3_CHECKSUMS=sha256: ")
+
+
+def holds_to_the_hash(request: fronts.Request) -> fronts.Answer | None:
+    """As a store does that knows no flexible checksums, and SigV4's own hash of the body."""
+    sent = {name.lower(): value for name, value in request.headers.items()}
+    told = sent.get("x-amz-content-sha256")
+    if told and told != hashlib.sha256(request.body).hexdigest():
+        return fronts.status(400, "XAmzContentSHA256Mismatch")(request)
+    without = {name: value for name, value in request.headers.items() if name.lower() != "x-amz-checksum-sha256"}
+    return fronts.status(501, "NotImplemented")(request) if without != request.headers else request.forward()
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("payload", "ok"), ("off", "warn"), ("sha256", "fail")])
+def test_a_store_that_knows_only_signed_hashes_is_found_out(
+    digest_bucket: stores.Bucket, settings: Settings, mode: str, expected: str
+) -> None:
+    with fronts.in_front_of(digest_bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT, settings.S3_CHECKSUMS = front.url, mode
+        s3.reset()
+        front.rules |= {"put": holds_to_the_hash, "part": holds_to_the_hash}
+        line = one(digest_lines())
+    s3.reset()
+    assert line.level == expected
+    assert "payload" in line.reason + line.advice
+
+
+def test_a_digest_that_counts_only_for_whole_files_is_not_enough(
+    digest_bucket: stores.Bucket, settings: Settings
+) -> None:
+    with fronts.in_front_of(digest_bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        front.rules["part"] = lambda _request: fronts.Answer(200, {"ETag": '"x"'}, b"")
+        line = one(digest_lines())
+    s3.reset()
+    assert line.level is Level.FAIL
+    assert "a flipped bit is taken in a part" in line.reason
+
+
+def test_bytes_that_come_back_changed_are_told(front: fronts.Front) -> None:
+    changed = fronts.Answer(200, {"ETag": '"x"'}, b"something else")
+    front.rules["get"] = lambda request: changed if "/quarantine/doctor-" in request.url else request.forward()
+    line = one(digest_lines())
+    assert line.level is Level.FAIL
+    assert "other bytes come back than were sent" in line.reason
+
+
+@pytest.mark.parametrize("operation", ["put", "create", "get", "head"])
+def test_a_trial_that_breaks_off_leaves_nothing(
+    front: fronts.Front, bucket: stores.Bucket, operation: str, settings: Settings
+) -> None:
+    settings.S3_CHECKSUMS = "sha256"
+    front.rules[operation] = lambda request: (
+        fronts.status(500, "InternalError")(request) if "/quarantine/doctor-" in request.url else request.forward()
+    )
+    assert one(digest_lines()).level is Level.FAIL
+    assert bucket.objects() == {}
+
+
+@pytest.mark.parametrize(
+    ("operation", "right"),
+    [("put", "s3:PutObject, and with a key in KMS also kms:GenerateDataKey"), ("create", "s3:PutObject"),
+     ("abort", "s3:AbortMultipartUpload"), ("delete", "s3:DeleteObject")],
+)  # fmt: skip
+def test_a_right_that_the_trial_misses_is_named(front: fronts.Front, operation: str, right: str) -> None:
+    front.rules[operation] = fronts.status(403, "AccessDenied")
+    line = one(digest_lines())
+    assert line.level is Level.FAIL
+    assert line.advice.startswith(f"allow {right}")
+
+
+def test_what_an_earlier_trial_left_is_removed(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.write("quarantine/doctor-left", b"x")
+    bucket.write("quarantine/other", b"x")
+    one(digest_lines())
+    assert set(bucket.objects()) == {"quarantine/doctor-left", "quarantine/other"}  # it may belong to one at work now
+    monkeypatch.setattr(digests, "LEFTOVER_AGE", timedelta(seconds=-5))
+    one(digest_lines())
+    assert set(bucket.objects()) == {"quarantine/other"}

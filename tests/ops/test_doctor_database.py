@@ -1,0 +1,292 @@
+"""`doctor` before the database and the work in the background, each wrong for real."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models.functions import Now
+from django_tasks_db.models import DBTaskResult
+from pytest_django import Settings
+
+from tests.support.proxy import Proxy
+from tests.support.shelf import add_file
+from tests.support.stores import Bucket
+from uploads import checks
+from uploads.models import ChecksumStatus, File, Heartbeat, State
+from uploads.services import request_previews
+from uploads.services.doctor import CheckResult, Level, database
+from uploads.services.doctor.background_jobs import WORK
+from uploads.services.doctor.results import Deadline
+from uploads.services.doctor.storage import clock_line
+
+pytestmark = pytest.mark.django_db
+CHECKS = dict((*database.CHECKS, *WORK))
+
+
+def told(subject: str) -> CheckResult:
+    """The worst line of one check."""
+    return max(CHECKS[subject](), key=lambda line: [*Level].index(line.level))
+
+
+def execute(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def whole() -> dict[str, CheckResult]:
+    return {line.subject: line for line in database.database_checks(Deadline(18), WORK)}
+
+
+# --- as it should be --------------------------------------------------------------------------
+
+
+def test_the_database_of_these_tests_is_ok() -> None:
+    lines = whole()
+    assert {line.level for subject, line in lines.items() if subject in dict(database.CHECKS)} == {Level.OK}
+    assert lines["database time limits"].reason.startswith("statement_timeout 8s, lock_timeout 4s")
+
+
+# --- one thing after the other wrong ----------------------------------------------------------
+
+
+def test_an_old_version_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "OLDEST_VERSION", 99)
+    line = told("database")
+    assert (line.level, line.advice) == (Level.FAIL, "move to Postgres 99 or newer")
+
+
+def test_a_database_that_takes_no_writes_fails() -> None:
+    execute("SET TRANSACTION READ ONLY")
+    line = told("database")
+    assert (line.level, line.reason) == (Level.FAIL, "it takes no writes")
+
+
+def test_no_tls_over_a_network_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "is_loopback", lambda _host: False)
+    line = told("database TLS")
+    assert (line.level, line.reason) == (Level.FAIL, "everything goes over the network in the clear")
+
+
+@pytest.mark.parametrize("name", ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"])
+def test_a_time_limit_that_a_pooler_dropped_fails(name: str) -> None:
+    execute(f"SET LOCAL {name} = 0")
+    line = told("database time limits")
+    assert (line.level, name in line.reason) == (Level.FAIL, True)
+
+
+def test_too_few_connections_are_told_in_numbers(settings: Settings) -> None:
+    settings.WEB_CONCURRENCY = 10
+    line = told("database connections")
+    assert line.level is Level.WARN
+    assert line.reason.startswith("208 may be asked for (13 processes of 16), 97 are there, ")
+
+
+def test_a_limit_of_the_role_counts() -> None:
+    execute("CREATE ROLE limited CONNECTION LIMIT 20")
+    execute("GRANT limited TO CURRENT_USER WITH SET TRUE")
+    execute("SET LOCAL ROLE limited")
+    line = told("database connections")
+    assert (line.level, "20 are there" in line.reason) == (Level.WARN, True)
+
+
+def test_a_pending_migration_fails_and_is_not_run() -> None:
+    recorder = MigrationRecorder(connection)
+    last = max(name for app, name in recorder.applied_migrations() if app == "uploads")
+    recorder.record_unapplied("uploads", last)
+    line = told("migrations")
+    assert (line.level, line.advice) == (Level.FAIL, "run `manage.py migrate`")
+    assert f"1 are not applied: uploads.{last}" in line.reason
+    assert ("uploads", last) not in recorder.applied_migrations()
+
+
+def test_a_database_that_knows_only_a_to_z_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT false")
+    line = told("database letters")
+    assert (line.level, "uploads.W003" in line.reason) == (Level.WARN, True)
+
+
+@pytest.mark.parametrize(("off", "level"), [("-20 min", Level.FAIL), ("20 min", Level.FAIL), ("1 min", Level.WARN)])
+def test_a_database_of_another_time_is_told(off: str, level: Level) -> None:
+    """Its clock is bent: a function of that name comes before Postgres' own."""
+    execute("CREATE SCHEMA bent")
+    execute(
+        "CREATE FUNCTION bent.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
+        f"$$ SELECT pg_catalog.clock_timestamp() + interval '{off}' $$"
+    )
+    execute("SET LOCAL search_path = bent, pg_catalog, public")
+    assert told("database clock").level is level
+
+
+@pytest.mark.parametrize(
+    ("seconds", "exact", "level"),
+    [(0, True, Level.OK), (30, True, Level.OK), (-30.9, False, Level.OK), (32, True, Level.WARN),
+     (-32, True, Level.WARN), (300, True, Level.WARN), (302, True, Level.FAIL), (-302, False, Level.FAIL)],
+)  # fmt: skip
+def test_clocks_may_differ_by_half_a_minute(seconds: float, exact: bool, level: Level) -> None:
+    now = datetime.now(UTC)
+    line = clock_line("clock", now + timedelta(seconds=seconds), before=now, after=now, exact=exact)
+    assert line.level is level
+
+
+def test_a_slow_answer_is_no_wrong_clock() -> None:
+    now = datetime.now(UTC)
+    theirs = now + timedelta(seconds=40)
+    assert clock_line("c", theirs, before=now, after=now + timedelta(seconds=80), exact=True).level is Level.OK
+
+
+# --- not to be reached ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    proxy = Proxy(connection.settings_dict["HOST"], int(connection.settings_dict["PORT"]))
+    yield proxy
+    proxy.close()
+
+
+def unreached(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> CheckResult:
+    """What is said of a database with these settings; those of the tests stay connected to their own."""
+    for name, value in changed.items():
+        monkeypatch.setitem(connection.settings_dict, name, value)
+    first, second = database.database_checks(Deadline(18), WORK)
+    assert first.level is Level.FAIL
+    assert second.reason == "what is in it was not looked at"
+    return first
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"PASSWORD": "not-the-password"}, "the password is wrong"),
+        ({"USER": "nobody-known"}, "the password is wrong"),  # Postgres does not say which it is
+        ({"NAME": "no_such_database"}, "there is no database of that name"),
+        ({"PORT": 9}, "nobody listens there"),
+        ({"OPTIONS": {"sslmode": "verify-full", "sslrootcert": "/dev/null", "pool": {}}}, "TLS cannot be agreed on"),
+    ],
+)
+def test_each_way_of_not_reaching_it_has_its_own_words(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], reason: str
+) -> None:
+    line = unreached(monkeypatch, **changed)
+    assert reason in line.reason
+    assert "not-the-password" not in str(line)
+
+
+def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "that name is not known here" in unreached(monkeypatch, HOST="db.invalid").reason
+
+
+def refuse_options(listener: socket.socket) -> None:
+    """A pooler's end of the conversation (PostgreSQL protocol 3.0, "Start-up"): no TLS, and then a refusal."""
+    client, _ = listener.accept()
+    with client:
+        client.recv(1024)  # SSLRequest
+        client.sendall(b"N")
+        client.recv(1024)  # StartupMessage
+        said = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+        client.sendall(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
+
+
+def test_a_pooler_that_refuses_our_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=refuse_options, args=(listener,), daemon=True).start()
+        line = unreached(monkeypatch, HOST="127.0.0.1", PORT=listener.getsockname()[1])
+    assert "a pooler refuses the options" in line.reason
+
+
+def test_a_bug_in_one_check_leaves_the_others() -> None:
+    lines = {line.subject: line for line in database.database_checks(Deadline(18), [("odd", lambda: [1 / 0]), *WORK])}  # type: ignore[list-item]
+    assert lines["odd"].reason == "the check itself failed: ZeroDivisionError"
+    assert lines["queue"].level is Level.OK
+
+
+def test_a_database_that_never_answers_is_given_up(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    with proxy.being("hang"):
+        soon = {**connection.settings_dict["OPTIONS"], "connect_timeout": 2}
+        line = unreached(monkeypatch, HOST="127.0.0.1", PORT=proxy.port, OPTIONS=soon)
+    assert "it does not answer" in line.reason
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_question_that_fails_leaves_the_others() -> None:
+    def broken() -> list[CheckResult]:
+        execute("SELECT 1 / 0")
+        return []
+
+    lines = {line.subject: line for line in database.database_checks(Deadline(18), [("odd", broken), *WORK])}
+    assert lines["odd"].reason == "the database does not tell (DataError)"
+    assert lines["queue"].level is Level.OK
+
+
+def test_when_the_time_is_over_the_rest_says_so() -> None:
+    lines = [*database.database_checks(Deadline(0))]
+    assert {line.level for line in lines} == {Level.FAIL}
+    assert len(lines) == len(database.CHECKS)
+
+
+def test_without_a_database_the_store_is_looked_at(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "PORT", 9)
+    out = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("doctor", stdout=out)
+    assert "fail database: cannot be reached at 127.0.0.1: nobody listens there" in out.getvalue()
+    assert "ok   digests: " in out.getvalue()
+
+
+# --- work in the background -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sweep", "worker", "verify", "fsck"])
+def test_what_never_ran_is_told_with_its_line(name: str) -> None:
+    line = told(name)
+    assert line.level is Level.WARN
+    assert f"manage.py {name}" in line.advice
+
+
+@pytest.mark.parametrize(
+    ("name", "late"),
+    [("sweep", timedelta(minutes=11)), ("worker", timedelta(minutes=11)), ("verify", timedelta(hours=51)),
+     ("fsck", timedelta(days=16))],
+)  # fmt: skip
+def test_what_ran_lately_is_ok_and_what_stopped_is_told(name: str, late: timedelta) -> None:
+    Heartbeat.objects.beat(name)
+    assert told(name).level is Level.OK
+    Heartbeat.objects.filter(name=name).update(at=Now() - late)
+    line = told(name)
+    assert line.level is Level.WARN
+    assert "ago" in line.reason
+
+
+def test_claims_that_nobody_settled_are_counted(alice: User) -> None:
+    Heartbeat.objects.beat("verify")
+    add_file(alice, checksum_basis=ChecksumStatus.CLAIMED, available_at=Now() - timedelta(hours=1))
+    add_file(alice, checksum_basis=ChecksumStatus.CLAIMED)
+    add_file(alice, checksum_basis=ChecksumStatus.STORE, available_at=Now() - timedelta(hours=1))
+    assert told("verify").reason.startswith("1 files were never held against")
+
+
+def test_a_queue_that_stands_still_is_told(alice: User) -> None:
+    request_previews([add_file(alice).pk])
+    assert told("queue").level is Level.OK
+    DBTaskResult.objects.update(enqueued_at=Now() - timedelta(hours=3))
+    line = told("queue")
+    assert (line.level, line.reason) == (Level.WARN, "1 tasks wait, the oldest for 3 hours")
+
+
+def test_files_that_the_sweep_never_moved_are_told(alice: User) -> None:
+    add_file(alice, state=State.COMPLETING)
+    erased = add_file(alice, state=State.DELETING)
+    assert told("left over").level is Level.OK
+    File.objects.filter(state=State.COMPLETING).update(lease_until=Now() - timedelta(hours=1))
+    File.objects.filter(pk=erased.pk).update(updated_at=Now() - timedelta(hours=2))
+    assert told("left over").reason == "1 files are stuck half finished, 1 wait to be erased"

@@ -1,0 +1,143 @@
+"""`doctor` names each trouble in one line: the command is run as people run it, and something is wrong for real."""
+
+from __future__ import annotations
+
+import errno
+import io
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+from pytest_django import Settings
+
+from tests.support import fronts, stores
+from tests.support.doctors import between, one
+from uploads import s3
+from uploads.services.doctor import host
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def front(bucket: stores.Bucket, settings: Settings) -> Iterator[fronts.Front]:
+    with between(bucket.address, settings) as front:
+        yield front
+
+
+def failing() -> list[str]:
+    """The lines of the command that begin with fail."""
+    out = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("doctor", "--origin", "https://files.example.org", stdout=out, no_color=True)
+    return [line for line in out.getvalue().splitlines() if line.startswith("fail")]
+
+
+def elsewhere(front: fronts.Front) -> None:
+    told = {"x-amz-bucket-region": "eu-west-3"}
+    front.rules["*"] = fronts.status(301, "PermanentRedirect", headers=told)
+
+
+def somebody_elses(front: fronts.Front) -> None:
+    empty = b"<ListAllMyBucketsResult><Buckets></Buckets></ListAllMyBucketsResult>"
+    denied, ours = fronts.status(403, "AccessDenied"), fronts.Answer(200, {"Content-Type": "application/xml"}, empty)
+    front.rules["*"] = lambda request: denied(request) if stores.Address.of_this_run().bucket in request.url else ours
+
+
+def without_rights(front: fronts.Front) -> None:
+    front.rules["*"] = fronts.status(403, "AccessDenied")
+
+
+def without_one_right(front: fronts.Front) -> None:
+    denied = fronts.status(403, "AccessDenied")
+    front.rules["delete"] = lambda request: denied(request) if "/quarantine/" in request.url else request.forward()
+
+
+def expired(front: fronts.Front) -> None:
+    front.rules["*"] = fronts.status(400, "ExpiredToken")
+
+
+def skewed(front: fronts.Front) -> None:
+    told = format_datetime(datetime.now(UTC) + timedelta(minutes=20), usegmt=True)
+    front.server.RequestHandlerClass.date_time_string = lambda *_: told  # type: ignore[attr-defined]
+
+
+def full(front: fronts.Front) -> None:
+    front.rules["put"] = fronts.status(507, "XMinioStorageFull")
+
+
+TROUBLES: dict[str, tuple[Callable[[fronts.Front], None], str]] = {
+    "region": (elsewhere, "store: the bucket {bucket} is not in us-east-1 but in eu-west-3 — set AWS_"),
+    "somebody else's": (somebody_elses, "store: the bucket {bucket} belongs to somebody else — correct AWS_"),
+    "no rights": (without_rights, "store: the bucket {bucket} may not be listed, or belongs to somebody else"),
+    "one right": (without_one_right, "digests: the trial broke off at DeleteObject: AccessDenied — allow s3:"),
+    "expired": (expired, "store: {place}: the credentials have expired — fetch new ones; a role renews them"),
+    "clock": (skewed, "store clock: 20 minutes ahead of this machine's — let a time service (chrony"),
+    "full": (full, "digests: the store is full, or a quota of it is used up — give it room"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_each_trouble_is_one_line(front: fronts.Front, trouble: str) -> None:
+    prepare, told = TROUBLES[trouble]
+    prepare(front)
+    wanted = told.format(bucket=stores.Address.of_this_run().bucket, place=front.url)
+    (line,) = [line for line in failing() if not line.startswith(("fail CORS", "fail bucket to strangers"))]
+    assert line.startswith(f"fail {wanted}"), line
+
+
+# --- room ---------------------------------------------------------------------------------------
+
+
+def test_a_disk_with_room_is_ok(db: None) -> None:
+    assert [one(host.disk_checks()).level, one(host.database_disk_check()).level] == ["ok", "ok"]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('pg_temp.doctor_was_here')")
+        assert cursor.fetchone() == (None,)
+
+
+def test_a_full_disk_is_named(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(host, "_write_test_file", is_full)
+    (line,) = [line for line in failing() if "CORS" not in line]
+    assert "disk: " in line
+    assert "takes no more: No space left on device" in line
+
+
+def test_a_disk_that_is_nearly_full_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: type("Usage", (), {"free": 3 * host.MIB})())
+    line = one(host.disk_checks())
+    assert (line.level, "has 3 MiB left" in line.reason) == ("warn", True)
+
+
+@pytest.mark.parametrize(
+    ("cause", "level", "told"),
+    [(psycopg.errors.DiskFull(), "fail", "its disk is full: nothing can be uploaded"),
+     (psycopg.errors.IoError(), "fail", "its disk fails"),
+     (psycopg.errors.InsufficientPrivilege(), "ok", "not tried")],
+)  # fmt: skip
+def test_a_full_disk_of_the_database_is_named(
+    db: None, monkeypatch: pytest.MonkeyPatch, cause: Exception, level: str, told: str
+) -> None:
+    def is_full(*_: Any) -> None:
+        raise OperationalError("no") from cause
+
+    with monkeypatch.context() as patch:
+        patch.setattr("django.db.backends.utils.CursorWrapper.execute", is_full)
+        line = one(host.database_disk_check())
+    assert (line.level, told in line.reason) == (level, True)
+
+
+def test_all_is_told_when_nothing_is_wrong(bucket: stores.Bucket) -> None:
+    s3.reset()
+    out = io.StringIO()
+    call_command("doctor", stdout=out, no_color=True)
+    assert "\nok   disk: " in out.getvalue()
+    assert "\nok   database disk: takes 8 MiB more" in out.getvalue()
+    assert "\nok   purge: " in out.getvalue()

@@ -1,0 +1,335 @@
+"""fsck finds every difference between bucket and database, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from pytest_django import Settings
+
+from tests.support.fsck_runs import LONG_AGO, found, key, left, run, stored
+from tests.support.shelf import add_file
+from tests.support.stores import Bucket
+from uploads import s3
+from uploads.models import (
+    ChecksumStatus,
+    File,
+    Finding,
+    Heartbeat,
+    Installation,
+    Origin,
+    Preview,
+    PreviewKind,
+    PreviewState,
+    Report,
+    State,
+    Trouble,
+)  # fmt: skip
+from uploads.services.fsck import diff, streams
+
+
+def test_what_agrees_is_proved_by_equal_digests(alice: User, marked: Bucket) -> None:
+    files = [stored(alice, marked, body) for body in (b"", b"a", b"bb", b"ccc")]
+    code, out = run()
+    assert code == 0
+    assert "Bucket and database agree." in out
+    lines = "".join(sorted(f"{file.key}\t{file.size}\t{file.etag}\n" for file in files))
+    assert out.count(hashlib.sha256(lines.encode()).hexdigest()) == 2
+    assert Report.objects.get().summary["rows"] == Report.objects.get().summary["objects"]
+    assert Heartbeat.objects.last_of("fsck") is not None
+
+
+def test_missing_objects_are_told_and_their_rows_kept(alice: User, marked: Bucket) -> None:
+    files = [stored(alice, marked, bytes([number])) for number in range(9)]
+    for file in files[:3]:
+        marked.delete(file.key)
+    before = list(File.objects.order_by("pk").values())
+    code, out = run()
+    assert code == 1
+    assert found() == sorted((Trouble.MISSING, file.key) for file in files[:3])
+    assert list(File.objects.order_by("pk").values()) == before
+    assert all(str(file.pk) in out for file in files[:3])
+
+
+def test_objects_without_a_file_are_told(alice: User, marked: Bucket) -> None:
+    stored(alice, marked)
+    for name in (key(1), "p/" + "2" * 32, "f/what is this"):
+        marked.write(name, b"x")
+    assert run()[0] == 1
+    assert found() == [("foreign", "f/what is this"), ("orphan", key(1)), ("orphan", "p/" + "2" * 32)]
+
+
+def test_what_is_young_is_left_alone(alice: User, marked: Bucket) -> None:
+    stored(alice, marked)
+    marked.write(key(1), b"x")
+    add_file(alice, b"no object")
+    assert run(grace=3600)[0] == 0
+    assert Report.objects.get().summary["left"] == {"young": 2}
+    assert run()[0] == 1
+
+
+def test_other_bytes_of_the_same_size_are_told_by_their_etag(alice: User, marked: Bucket) -> None:
+    file, longer = stored(alice, marked, b"hello"), stored(alice, marked, b"hello")
+    marked.write(file.key, b"jello")
+    marked.write(longer.key, b"hello, world")
+    assert run()[0] == 1
+    assert found() == sorted([("etag", file.key), ("size", longer.key)])
+    detail = Finding.objects.get(trouble="etag").detail
+    assert detail["row"]["etag"] == file.etag != detail["object"]["etag"]
+
+
+def test_the_digests_differ_exactly_by_what_was_found(alice: User, marked: Bucket) -> None:
+    kept, gone = stored(alice, marked), stored(alice, marked)
+    marked.delete(gone.key)
+    run()
+    told = Report.objects.get().summary
+    line = {file.key: f"{file.key}\t{file.size}\t{file.etag}\n" for file in (kept, gone)}
+    assert told["objects"]["sha256"] == hashlib.sha256(line[kept.key].encode()).hexdigest()
+    assert told["rows"]["sha256"] == hashlib.sha256("".join(line[key] for key in sorted(line)).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("block", [1, 2, 7])
+def test_blocks_of_any_size_give_the_same(
+    alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    files = [stored(alice, marked, bytes([number])) for number in range(12)]
+    for file in files[::5]:
+        marked.delete(file.key)
+    for number in range(3):
+        marked.write(key(number), b"x")
+    marked.write("f/" + "f" * 32, b"last")
+    run()
+    expected, figures = found(), Report.objects.first()
+    monkeypatch.setattr("uploads.services.fsck.streams.read_block.__kwdefaults__", {"limit": block})
+    monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", max(1, block - 1))
+    monkeypatch.setattr(streams, "BATCH_PAGES", 1)
+    run()
+    again = Report.objects.first()
+    assert figures
+    assert again
+    assert found() == expected
+    assert [again.summary[side] for side in ("rows", "objects")] == [
+        figures.summary[side] for side in ("rows", "objects")
+    ]
+
+
+# --- what is no difference --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING])
+def test_a_row_in_motion_explains_its_object_or_that_there_is_none(alice: User, marked: Bucket, state: State) -> None:
+    add_file(alice, bucket=marked, state=state)
+    add_file(alice, state=state)
+    assert run(grace=3600)[0] == 0
+    assert left() == {"moving": 1}
+
+
+def test_files_in_the_trash_are_compared_like_others(alice: User, marked: Bucket) -> None:
+    file = stored(alice, marked, state=State.TRASHED, purge_after=timezone.now() + LONG_AGO)
+    assert run()[0] == 0
+    assert Report.objects.get().summary["rows"]["count"] == 1
+    marked.delete(file.key)
+    run()
+    assert found() == [("missing", file.key)]
+
+
+def test_a_file_that_was_uploaded_during_the_pass_is_no_difference(
+    alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows were read before it was there, the second look sees all of it."""
+    stored(alice, marked)
+    block = streams.read_block
+    late: list[File] = []
+
+    def then_uploaded(*args: Any, **kwargs: Any) -> streams.Block:
+        read = block(*args, **kwargs)
+        if not late:
+            late.append(stored(alice, marked, key=key(7)))
+        return read
+
+    monkeypatch.setattr(diff, "read_block", then_uploaded)
+    marked.write(key(7), b"hello")
+    assert run()[0] == 0
+    assert left() == {"changed": 1}
+
+
+def test_a_file_that_goes_between_the_two_looks_is_no_difference(
+    alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = stored(alice, marked, state=State.TRASHED, purge_after=timezone.now() + LONG_AGO)
+    marked.delete(file.key)
+    head = s3.head
+
+    def then_gone(*args: Any, **kwargs: Any) -> s3.ObjectInfo | None:
+        File.objects.discard(owner_id=alice.pk)
+        return head(*args, **kwargs)
+
+    # the store is asked by threads that see no open transaction of a test
+    monkeypatch.setattr("uploads.services.fsck.recheck.ThreadPoolExecutor", Inline)
+    monkeypatch.setattr(s3, "head", then_gone)
+    assert run()[0] == 0
+
+
+class Inline:
+    """A pool of threads that is this one."""
+
+    def __init__(self, *_: Any) -> None:
+        self.map = map
+
+    def __enter__(self) -> Inline:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        return
+
+
+def name_old_store(settings: Settings) -> None:
+    settings.OTHER_S3 = {
+        "name": "old", "bucket": "amalga-old", "endpoint": settings.S3_ENDPOINT, "region": "", "addressing": "path",
+        "checksums": "off", "access_key_id": "", "secret_access_key": "",
+    }  # fmt: skip
+
+
+def test_rows_of_a_store_that_nobody_names_are_refused(alice: User, marked: Bucket) -> None:
+    stored(alice, marked)
+    lost = stored(alice, marked)
+    File.objects.filter(pk=lost.pk).update(store="old")
+    assert run()[0] == 2
+    assert run("--prefix", lost.key)[0] == 2
+    assert "called “old”" in Report.objects.latest("pk").summary["reason"]
+
+
+def test_a_file_that_lies_in_another_store_explains_its_key_here(
+    alice: User, marked: Bucket, settings: Settings
+) -> None:
+    name_old_store(settings)
+    stored(alice, marked)
+    File.objects.filter(pk=stored(alice, marked).pk).update(store="old")
+    assert run()[0] == 0
+    assert left() == {"elsewhere": 1}
+
+
+def test_what_was_marked_as_missing_is_counted_and_told_as_found_once_it_is_back(alice: User, marked: Bucket) -> None:
+    file = stored(alice, marked)
+    marked.delete(file.key)
+    File.objects.filter(pk=file.pk).update(checksum_basis=ChecksumStatus.MISSING)
+    assert run()[0] == 0
+    assert left() == {"marked": 1}
+    marked.write(file.key, b"hello")
+    assert run()[0] == 1
+    assert found() == [("stuck", file.key)]
+
+
+def test_objects_elsewhere_in_the_bucket_are_not_ours_to_tell(alice: User, marked: Bucket) -> None:
+    stored(alice, marked)
+    for name in ("quarantine/f/x", "manifests/a.gz", "backup.tar"):
+        marked.write(name, b"x")
+    assert run()[0] == 0
+
+
+# --- imported files, previews, uploads in parts -----------------------------------------------
+
+IMPORTED = [r"photos/a\b.jpg", "photos/a//b.jpg", "photos/tab\there", "photos/new\nline", "photos/ü é.jpg", "zz", "a"]
+
+
+def test_imported_files_are_compared_wherever_they_lie(alice: User, digest_bucket: Bucket) -> None:
+    s3.write_marker(Installation.objects.own_id())
+    files = [stored(alice, digest_bucket, key=name, origin=Origin.IMPORTED) for name in IMPORTED]
+    files.append(stored(alice, digest_bucket))
+    digest_bucket.write("photos/not ours", b"x")
+    assert run()[0] == 0
+    assert Report.objects.get().summary["objects"]["count"] == len(files)
+    for file in files:
+        digest_bucket.delete(file.key)
+    run()
+    assert found() == sorted(("missing", file.key) for file in files)
+
+
+def test_previews_are_compared_by_size(alice: User, marked: Bucket) -> None:
+    file = stored(alice, marked)
+    facts = {"file": file, "state": PreviewState.READY, "size": 5, "lease_until": timezone.now() - LONG_AGO}
+    thumbnail = Preview.objects.create(look=PreviewKind.THUMBNAIL, **facts)
+    picture = Preview.objects.create(look=PreviewKind.PICTURE, **facts)
+    marked.write(thumbnail.key, b"small")
+    marked.write(picture.key, b"small")
+    assert run()[0] == 0
+    assert Report.objects.get().summary["rows"]["count"] == 3
+    marked.delete(thumbnail.key)
+    marked.write(picture.key, b"larger")
+    run()
+    assert found() == sorted([("missing", thumbnail.key), ("size", picture.key)])
+
+
+def test_uploads_in_parts_without_a_file_in_motion_are_told(alice: User, marked: Bucket) -> None:
+    moving, done = add_file(alice, state=State.UPLOADING), stored(alice, marked)
+    for name in (moving.key, done.key, key(1), "others/own"):
+        marked.client.create_multipart_upload(Bucket=marked.name, Key=name)
+    assert run(grace=3600)[0] == 0
+    run()
+    assert found() == sorted([("multipart", done.key), ("multipart", key(1))])
+
+
+@pytest.mark.parametrize(
+    ("state", "facts"),
+    [
+        (State.COMPLETING, {"lease_until": timezone.now() - LONG_AGO}),
+        (State.UPLOADING, {"expires_at": timezone.now() - LONG_AGO}),
+        (State.TRASHED, {"purge_after": timezone.now() - LONG_AGO}),
+        (State.DELETING, {"updated_at": timezone.now() - LONG_AGO}),
+    ],
+)
+def test_what_should_have_moved_on_is_told(alice: User, marked: Bucket, state: State, facts: dict[str, Any]) -> None:
+    late = stored(alice, marked, state=state)
+    File.objects.filter(pk=late.pk).update(**facts)
+    add_file(alice, state=state)
+    assert run(grace=3600)[0] == 1
+    assert found() == [("stuck", late.key)]
+    assert Finding.objects.get().detail["row"]["state"] == state
+
+
+# --- everything at once -----------------------------------------------------------------------
+
+# row, object: what is to be found; without any grace, whatever should go is late
+TABLE = {
+    ("none", "none"): None, ("none", "same"): "orphan", ("none", "longer"): "orphan",
+    ("available", "none"): "missing", ("available", "same"): None, ("available", "other"): "etag",
+    ("available", "longer"): "size",
+    ("trashed", "none"): "missing", ("trashed", "same"): None, ("trashed", "other"): "etag",
+    ("uploading", "none"): None, ("uploading", "other"): None, ("completing", "same"): None,
+    ("deleting", "none"): "stuck", ("deleting", "longer"): "stuck",
+    ("marked", "none"): None, ("marked", "same"): "stuck", ("marked", "other"): "etag",
+    ("elsewhere", "none"): None, ("elsewhere", "same"): None,
+}  # fmt: skip
+BODIES = {"same": b"hello", "other": b"jello", "longer": b"hello, world"}
+
+
+def test_any_mixture_is_told_as_the_table_says(
+    alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    name_old_store(settings)
+    shuffled = random.Random(4)
+    expected = set()
+    for row, there in [*TABLE, *TABLE, *TABLE]:
+        name = f"f/{shuffled.getrandbits(128):032x}"
+        if row != "none":
+            state = State.AVAILABLE if row in {"marked", "elsewhere"} else State(row)
+            file = add_file(alice, b"hello", key=name, state=state)
+            facts = {"etag": hashlib.md5(b"hello", usedforsecurity=False).hexdigest()}
+            facts |= {"checksum_basis": ChecksumStatus.MISSING} if row == "marked" else {}
+            facts |= {"store": "old"} if row == "elsewhere" else {}
+            File.objects.filter(pk=file.pk).update(**facts)
+        if there != "none":
+            marked.write(name, BODIES[there])
+        if trouble := TABLE[row, there]:
+            expected.add((trouble, name))
+    monkeypatch.setattr("uploads.services.fsck.streams.read_block.__kwdefaults__", {"limit": 3})
+    monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", 4)
+    monkeypatch.setattr(streams, "BATCH_PAGES", 1)
+    File.objects.update(updated_at=timezone.now() - LONG_AGO)
+    run(grace=0)
+    assert set(found()) == expected
+    assert left()["marked"] == 3

@@ -1,0 +1,261 @@
+"""fsck --repair mends what is provable, after a dry run, and never loses a byte."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from tests.support.fsck_runs import LONG_AGO, key, run, stored
+from tests.support.senders import Sender, composite, sha256
+from tests.support.shelf import add_file
+from tests.support.stores import Bucket
+from uploads import s3
+from uploads.errors import Conflict
+from uploads.management.commands import fsck as fsck_command
+from uploads.models import (
+    ChecksumStatus,
+    Event,
+    File,
+    Finding,
+    Installation,
+    Origin,
+    Preview,
+    PreviewKind,
+    PreviewState,
+    Report,
+    State,
+)
+from uploads.services import assemble
+
+BODY = b"0123456789abcdefghijKLM"
+
+
+def mend(*args: str) -> tuple[int, str]:
+    """What `--repair` does after a dry run; whatever the number is, it is named."""
+    run()
+    count = Finding.objects.filter(report=Report.objects.first()).count()
+    return run("--repair", f"--mend={count}", *args)
+
+
+def test_a_finished_upload_is_published(sender: Sender, marked: Bucket, small_parts: None) -> None:
+    upload = sender.start(BODY)
+    sender.put(upload)
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
+    assemble.assemble(upload.row(), upload.digests)
+    File.objects.update(lease_until=timezone.now() - LONG_AGO)
+    assert mend()[0] == 0
+    assert upload.row().state == State.AVAILABLE
+    assert marked.read(upload.row().key) == BODY
+    assert Finding.objects.get().repaired_by == "published"
+    assert run()[0] == 0
+
+
+def test_an_upload_that_lacks_parts_is_opened_again(sender: Sender, marked: Bucket, small_parts: None) -> None:
+    upload = sender.start(BODY)
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
+    File.objects.update(lease_until=timezone.now() - LONG_AGO)
+    assert mend()[0] == 0
+    assert upload.row().state == State.UPLOADING
+
+
+def test_a_missing_object_is_marked_and_unmarked_when_it_is_back(alice: User, marked: Bucket) -> None:
+    file = stored(alice, marked, b"hello")
+    marked.delete(file.key)
+    run()
+    ended = Report.objects.get().ended_at
+    assert run("--repair", "--mend=1")[0] == 0
+    assert (Report.objects.get().ended_at, Report.objects.get().summary["mended"]) == (ended, 1)
+    assert File.objects.get().checksum_basis == ChecksumStatus.MISSING
+    assert Event.objects.get(action="repair").file_id == file.link
+    assert run()[0] == 0
+    marked.write(file.key, b"hello")
+    assert mend()[0] == 0
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+
+
+def test_an_imported_file_that_is_back_is_unread(alice: User, marked: Bucket) -> None:
+    file = stored(alice, marked, key="photos/a.jpg", origin=Origin.IMPORTED, checksum="")
+    File.objects.update(checksum_basis=ChecksumStatus.MISSING)
+    assert mend()[0] == 0
+    assert File.objects.get(pk=file.pk).checksum_basis == ChecksumStatus.UNREAD
+
+
+def test_an_object_without_a_file_is_moved_aside_with_all_its_bytes(alice: User, marked: Bucket) -> None:
+    file = stored(alice, marked)
+    marked.write(key(1), BODY)
+    assert mend()[0] == 0
+    assert set(marked.objects()) == {file.key, f"quarantine/{key(1)}"}
+    assert marked.read(f"quarantine/{key(1)}") == BODY
+    assert run()[0] == 0
+
+
+@pytest.mark.parametrize("point", ["quarantine", "delete"])
+def test_a_repair_that_was_killed_on_its_way_is_ended_by_the_next(
+    alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    stored(alice, marked)
+    marked.write(key(1), BODY)
+    run()
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, point, lambda *_args, **_kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run("--repair", "--mend=1")[0] == 1
+    assert marked.read(key(1)) == BODY
+    assert run("--repair", "--mend=1")[0] == 0
+    assert marked.read(f"quarantine/{key(1)}") == BODY
+    assert key(1) not in marked.objects()
+
+
+def test_what_got_a_file_meanwhile_is_left(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even between the copy and the removal."""
+    stored(alice, marked)
+    marked.write(key(1), b"hello")
+    run()
+    set_aside = s3.quarantine
+
+    def then_known(item: s3.ObjectInfo, **kwargs: Any) -> str:
+        place = set_aside(item, **kwargs)
+        stored(alice, marked, key=key(1))
+        return place
+
+    monkeypatch.setattr(s3, "quarantine", then_known)
+    assert run("--repair", "--mend=1")[0] == 1
+    assert marked.read(key(1)) == b"hello"
+    assert Finding.objects.get().repaired_by == ""
+
+
+def test_an_object_that_changes_under_the_copy_is_left(
+    alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(alice, marked)
+    marked.write(key(1), b"hello")
+    run()
+    set_aside = s3.quarantine
+
+    def then_changed(item: s3.ObjectInfo, **kwargs: Any) -> str:
+        place = set_aside(item, **kwargs)
+        marked.write(key(1), b"jello")
+        return place
+
+    monkeypatch.setattr(s3, "quarantine", then_changed)
+    assert run("--repair", "--mend=1")[0] == 1
+    assert marked.read(key(1)) == b"jello"
+
+
+def test_a_copy_keeps_its_digest_where_the_store_has_them(alice: User, digest_bucket: Bucket) -> None:
+    s3.write_marker(Installation.objects.own_id())
+    stored(alice, digest_bucket)
+    digest_bucket.write(key(1), BODY)
+    assert mend()[0] == 0
+    copy = s3.head(f"quarantine/{key(1)}")
+    assert copy is not None
+    assert copy.checksum == sha256(BODY)
+
+
+def test_an_object_too_large_to_copy_at_once_is_told_and_left(alice: User, marked: Bucket) -> None:
+    item = s3.ObjectInfo(key(1), 5 * 1024**3 + 1, "e" * 32, timezone.now())
+    with pytest.raises(Conflict, match="5 GiB"):
+        s3.quarantine(item)
+
+
+def test_another_object_in_quarantine_is_not_overwritten(alice: User, marked: Bucket) -> None:
+    stored(alice, marked)
+    marked.write(key(1), b"hello")
+    marked.write(f"quarantine/{key(1)}", b"somebody else's")
+    code, out = mend()
+    assert code == 1
+    assert "is there already" in out
+    assert marked.read(f"quarantine/{key(1)}") == b"somebody else's"
+    assert marked.read(key(1)) == b"hello"
+
+
+def test_a_lost_preview_is_made_again(alice: User, marked: Bucket) -> None:
+    preview = Preview.objects.create(
+        file=stored(alice, marked), look=PreviewKind.THUMBNAIL, state=PreviewState.READY, size=5,
+        lease_until=timezone.now() - LONG_AGO,
+    )  # fmt: skip
+    assert mend()[0] == 0
+    preview.refresh_from_db()
+    assert preview.state == PreviewState.MAKING
+
+
+def test_sizes_etags_and_foreign_keys_are_told_and_left(alice: User, marked: Bucket) -> None:
+    other, longer = stored(alice, marked), stored(alice, marked)
+    marked.write(other.key, b"jello")
+    marked.write(longer.key, b"hello, world")
+    marked.write("f/foreign", b"x")
+    before, rows = marked.objects(), list(File.objects.order_by("pk").values())
+    run()
+    assert run("--repair")[0] == 1
+    assert marked.objects() == before
+    assert list(File.objects.order_by("pk").values()) == rows
+
+
+def test_what_is_right_again_by_itself_is_noted(alice: User, marked: Bucket) -> None:
+    file = stored(alice, marked)
+    marked.delete(file.key)
+    run()
+    marked.write(file.key, b"hello")
+    assert run("--repair", "--mend=1")[0] == 0
+    assert Finding.objects.get().repaired_by == "no longer so"
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+
+
+# --- what it refuses --------------------------------------------------------------------------
+
+
+def test_without_a_complete_run_of_the_last_day_nothing_is_mended(alice: User, marked: Bucket) -> None:
+    marked.delete(stored(alice, marked).key)
+    assert run("--repair", "--mend=1")[0] == 2
+    run()
+    assert run("--repair", "--mend=1", "--prefix=f/0")[0] == 2
+    Report.objects.update(outcome="stopped")
+    assert run("--repair", "--mend=1")[0] == 2
+    Report.objects.update(outcome="differences", ended_at=timezone.now() - timedelta(hours=25))
+    assert run("--repair", "--mend=1")[0] == 2
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+
+
+def test_more_than_a_hundredth_is_only_mended_when_the_number_is_named(alice: User, marked: Bucket) -> None:
+    for number in range(5):
+        marked.delete(stored(alice, marked, bytes([number])).key)
+    run()
+    for wrong in ([], ["--mend=4"], ["--mend=6"]):
+        assert run("--repair", *wrong)[0] == 2
+    assert not File.objects.filter(checksum_basis=ChecksumStatus.MISSING).exists()
+    assert run("--repair", "--mend=5")[0] == 0
+    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() == 5
+
+
+def test_a_few_need_no_number(alice: User, marked: Bucket) -> None:
+    """One of a hundred files that are there, as far as the count goes."""
+    files = [stored(alice, marked, bytes([number])) for number in range(2)]
+    for _ in range(98):
+        add_file(alice)
+    marked.delete(files[0].key)
+    File.objects.exclude(pk__in=[file.pk for file in files]).update(checksum_basis=ChecksumStatus.MISSING)
+    run()
+    assert run("--repair")[0] == 0
+
+
+def test_over_an_empty_database_every_orphan_must_be_counted(alice: User, marked: Bucket) -> None:
+    marked.write(key(1), b"x")
+    run("--expect-empty-database")
+    assert run("--repair")[0] == 2
+    assert marked.read(key(1)) == b"x"
+
+
+def test_a_bucket_that_is_not_ours_is_not_mended(alice: User, marked: Bucket) -> None:
+    marked.delete(stored(alice, marked).key)
+    run()
+    s3.write_marker(uuid.uuid4())
+    assert run("--repair", "--mend=1")[0] == 2
+
+
+def test_the_help_says_what_is_not_touched() -> None:
+    assert "No other object is removed" in fsck_command.Command.help
+    assert "Exit status" in fsck_command.Command.help

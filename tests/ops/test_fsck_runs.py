@@ -1,0 +1,206 @@
+"""Runs of fsck: in ranges, stopped and gone on with, several at once, refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+from tests.support.fsck_runs import LONG_AGO, found, key, run, stored
+from tests.support.shelf import whole_database
+from tests.support.stores import Bucket
+from uploads import s3
+from uploads.errors import StorageUnavailable
+from uploads.models import (
+    Report,
+    RunOutcome,
+)  # fmt: skip
+from uploads.s3 import listing
+from uploads.services.fsck import RunObserver, Scope, diff, fsck, streams
+
+# --- ranges, and going on ---------------------------------------------------------------------
+
+
+def test_ranges_together_are_the_whole(alice: User, marked: Bucket) -> None:
+    files = [stored(alice, marked, bytes([number])) for number in range(20)]
+    for file in files[::7]:
+        marked.delete(file.key)
+    run()
+    whole, counts = found(), []
+    together: list[tuple[str, str]] = []
+    for digit in "0123456789abcdef":
+        run(f"--prefix=f/{digit}")
+        together += found()
+        counts.append(Report.objects.all()[0].summary["rows"]["count"])
+    assert sorted(together) == whole
+    assert sum(counts) == 20
+
+
+def test_a_store_that_goes_away_stops_it_and_it_goes_on_where_it_was(
+    alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sorted((stored(alice, marked, bytes([number])) for number in range(12)), key=lambda file: file.key)
+    for file in (files[1], files[10]):
+        marked.delete(file.key)
+    listing = s3.list_objects
+
+    def breaks_off(prefix: str, **kwargs: Any) -> Iterator[s3.Page]:
+        yield next(listing(prefix, **kwargs))
+        raise StorageUnavailable("ListObjectsV2: 500")
+
+    monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", 4)
+    monkeypatch.setattr(streams, "BATCH_PAGES", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "list_objects", breaks_off)
+        assert run()[0] == 1
+    report = Report.objects.get()
+    assert (report.outcome, report.cursor) == (RunOutcome.STOPPED, files[4].key)
+    assert found() == [("missing", files[1].key)]
+    code, out = run("--resume")
+    assert code == 1
+    assert f"behind {files[4].key}" in out
+    assert found() == [("missing", files[1].key), ("missing", files[10].key)]
+    assert Report.objects.get().outcome == RunOutcome.DIFFERENCES
+    assert run("--resume")[0] == 2
+
+
+def test_a_run_that_was_killed_is_gone_on_with(alice: User, marked: Bucket) -> None:
+    files = sorted((stored(alice, marked, bytes([number])) for number in range(3)), key=lambda file: file.key)
+    marked.delete(files[2].key)
+    report = Report.objects.create(command="fsck", cursor=files[0].key)
+    assert run("--resume")[0] == 2  # it may still be at work
+    Report.objects.filter(pk=report.pk).update(ended_at=timezone.now() - LONG_AGO)
+    assert run("--resume")[0] == 1
+    assert Report.objects.get().summary["rows"]["count"] == 2
+
+
+def compared(_number: int) -> Report:
+    try:
+        return fsck(Scope("", grace=0), RunObserver())
+    finally:
+        connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_at_once_find_the_same(alice: User, marked: Bucket) -> None:
+    for number in range(30):
+        file = stored(alice, marked, bytes([number]))
+        if number % 10 == 0:
+            marked.delete(file.key)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(compared, range(2))
+    assert first.summary["rows"] == second.summary["rows"]
+    assert first.findings.count() == second.findings.count() == 3
+
+
+# --- what stops it ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("marker", [None, uuid.uuid4()])
+def test_a_bucket_that_is_not_ours_is_not_compared(alice: User, bucket: Bucket, marker: uuid.UUID | None) -> None:
+    stored(alice, bucket)
+    bucket.mark(marker) if marker else bucket.unmark()
+    assert run()[0] == 2
+    assert Report.objects.get().outcome == RunOutcome.REFUSED
+    assert "bucket" in Report.objects.get().summary["reason"]
+
+
+def test_an_empty_database_over_a_full_bucket_is_refused(marked: Bucket) -> None:
+    assert run()[0] == 0
+    marked.write(key(1), b"x")
+    assert run()[0] == 2
+    assert run("--expect-empty-database")[0] == 1
+    assert found() == [("orphan", key(1))]
+
+
+def test_a_listing_out_of_order_is_refused(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        stored(alice, marked, key=key(number))
+    read = listing._parse_page
+
+    def backwards(text: str) -> tuple[s3.Page, str]:
+        page, token = read(text)
+        return s3.Page(page.keys[::-1], page.sizes, page.etags, page.moments), token
+
+    monkeypatch.setattr(listing, "_parse_page", backwards)
+    assert run()[0] == 2
+    assert Report.objects.get().outcome == RunOutcome.REFUSED
+
+
+def test_a_database_that_is_away_is_told_in_one_sentence(marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diff, "read_block", lambda *_args, **_kwargs: (_ for _ in ()).throw(OperationalError("gone")))
+    with pytest.raises(CommandError, match="database did not answer") as error:
+        call_command("fsck", stdout=io.StringIO())
+    assert error.value.returncode == 1
+    assert Report.objects.get().outcome == RunOutcome.STOPPED
+
+
+def test_no_thread_is_left_behind(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(alice, marked)
+    monkeypatch.setattr(diff, "read_block", lambda *_args, **_kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run()[0] == 1
+    for thread in threading.enumerate():
+        if thread.name == "fsck-listing":
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+def test_json_is_findings_as_lines_and_then_the_figures(alice: User, marked: Bucket) -> None:
+    marked.delete(stored(alice, marked).key)
+    code, out = run("--json")
+    *findings, figures = map(json.loads, out.splitlines())
+    assert code == 1
+    assert [finding["trouble"] for finding in findings] == ["missing"]
+    assert (figures["outcome"], figures["found"]) == ("differences", {"missing": 1})
+
+
+def test_the_last_hundred_reports_are_kept(marked: Bucket) -> None:
+    Report.objects.bulk_create([Report(command="fsck") for _ in range(105)] + [Report(command="verify")])
+    run()
+    assert Report.objects.filter(command="fsck").count() == 100
+    assert Report.objects.filter(command="verify").count() == 1
+
+
+def test_nothing_is_written_but_the_report(alice: User, marked: Bucket) -> None:
+    marked.delete(stored(alice, marked).key)
+    marked.write(key(1), b"x")
+    before, objects_before = whole_database(), marked.objects()
+    run()
+    after = whole_database()
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"uploads.Report", "uploads.Finding"} | ({"uploads.Heartbeat"} & changed)
+    assert marked.objects() == objects_before
+
+
+def test_a_store_that_goes_away_at_the_second_look_leaves_that_stretch_for_the_next(
+    alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        marked.delete(stored(alice, marked, bytes([number])).key)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            s3, "head", lambda *_args, **_kwargs: (_ for _ in ()).throw(StorageUnavailable("HeadObject: 500"))
+        )
+        assert run()[0] == 1
+    assert (Report.objects.get().outcome, found()) == (RunOutcome.STOPPED, [])
+    assert run("--resume")[0] == 1
+    assert len(found()) == 20
+
+
+@pytest.mark.parametrize("args", [["--grace=-1"], ["--grace=nan"], ["--grace=1e300"], ["--prefix=" + "f" * 1001],
+                                  ["--store=nowhere"], ["--prefix=\0"]], ids=str)  # fmt: skip
+def test_what_makes_no_sense_is_refused(marked: Bucket, args: list[str]) -> None:
+    with pytest.raises(CommandError) as error:
+        call_command("fsck", *args, stdout=io.StringIO(), stderr=io.StringIO())
+    assert error.value.returncode != 1 or "argument" in str(error.value)
+    assert not Report.objects.exists()

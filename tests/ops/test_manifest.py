@@ -1,0 +1,370 @@
+"""All rows written down, lost, and made again: the same library."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from pytest_django import Settings
+
+from tests.conftest import person, signed_in
+from tests.support import shelf
+from tests.support.rows import make_row, path_of, plant
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.models import (
+    AccessLevel,
+    ChecksumStatus,
+    File,
+    Folder,
+    Grant,
+    Installation,
+    Origin,
+    State,
+    Tag,
+    Tagging,
+    Usage,
+    Visibility,
+)
+from uploads.models.querysets import seconds_from_now
+from uploads.services.bulk import set_visibility, tag_files
+from uploads.services.manifest import restore
+from uploads.services.recount import recount
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def library(roles: None, alice: User, bob: User, bucket: Bucket, settings: Settings) -> Bucket:
+    """Folders with rules, tags, versions, trash, what is private, and names of all kinds; its bucket."""
+    settings.UPLOAD_PART_BYTES = 10
+    s3.write_marker(Installation.objects.own_id())
+    sender = Sender(signed_in(alice))
+    brand = plant("Brand/Logos ✨", alice)
+    closed = plant("Brand/Finance", alice)
+    Folder.objects.filter(pk=closed.pk).update(restricted=True, governor=closed)
+    Grant.objects.create(folder=closed, group=Group.objects.get(name="managers"), level=AccessLevel.MANAGE)
+    report = sender.send(b"first version", name="report.txt")
+    sender.send(b"second version", name="report.txt", replaces=str(report.link))
+    emoji = sender.send(b"0123456789abc", name='🎉 "תמונה" \\ of\tus.png')
+    sender.send(b"", name="empty")
+    trashed = sender.send(b"trash", name="trash.txt")
+    services.trash(trashed, by=alice)
+    tag_files([emoji.link], add=["Été", "summer"], remove=[], by=alice)
+    set_visibility([emoji.link], Visibility.PRIVATE, by=alice)
+    File.objects.filter(pk=emoji.pk).update(folder=brand)
+    Sender(signed_in(bob)).send(b"bob's", name="bob.txt")
+    make_row(bob, State.UPLOADING)
+    return bucket
+
+
+def exported(path: Path, *args: str) -> list[str]:
+    """The lines between the first and the last, which tell the time."""
+    call_command("export_manifest", "--output", str(path), *args, stdout=io.StringIO(), stderr=io.StringIO())
+    return path.read_text().splitlines()[1:-1]
+
+
+def rebuild(*args: object) -> tuple[int, dict[str, Any], str]:
+    """Exit status, what the JSON says, and why it was refused."""
+    out = io.StringIO()
+    try:
+        call_command("rebuild_rows", "--json", *map(str, args), stdout=out, stderr=io.StringIO())
+    except CommandError as error:
+        return error.returncode, json.loads(out.getvalue() or "{}"), str(error)
+    return 0, json.loads(out.getvalue()), ""
+
+
+def timeless(lines: list[str]) -> list[str]:
+    """Without when trash is purged: later, after a rebuild."""
+    return [re.sub(r'"purge_after":"[^"]+"', '"purge_after":"…"', line) for line in lines]
+
+
+def spoil(path: Path, before: bytes, after: bytes) -> None:
+    """Change lines of a manifest and make it whole again."""
+    *lines, _end = path.read_bytes().replace(before, after).splitlines(keepends=True)
+    end = {"kind": "end", "lines": len(lines), "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
+    path.write_bytes(b"".join(lines) + json.dumps(end).encode() + b"\n")
+
+
+def as_seen(user: User, page: str) -> str:
+    answer = signed_in(user).get(page)
+    assert answer.status_code == 200, page
+    told = answer.content.decode()
+    if page == "/trash/":  # purged later, after a rebuild
+        told = re.sub(r"<time[^>]*>[^<]*</time>", "", told)
+    return re.sub(r'name="csrfmiddlewaretoken" value="\w+"|"X-CSRFToken": "\w+"', "", told)
+
+
+def lose_the_database() -> None:
+    """As a new one is after `migrate`: with the roles, and nobody."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "TRUNCATE auth_user, uploads_folder, uploads_tag, uploads_installation, uploads_event, uploads_figure, "
+            "uploads_change, uploads_usage, uploads_file RESTART IDENTITY CASCADE"
+        )
+
+
+def test_what_was_lost_is_back_line_by_line(library: Bucket, tmp_path: Path) -> None:
+    before = exported(tmp_path / "before.jsonl", "--events")
+    installation = Installation.objects.own_id()
+    usage = list(Usage.objects.filter(owner__username="alice").values())
+    lose_the_database()
+    code, told, _why = rebuild(tmp_path / "before.jsonl", "--apply")
+    assert (code, told["there"], told["missing"], told["unknown"]) == (0, 6, 0, 0)
+    after = exported(tmp_path / "after.jsonl", "--events")
+    assert timeless(after[: len(before)]) == timeless(before)
+    assert [json.loads(line)["action"] for line in after[len(before) :]] == ["repair"]
+    assert Installation.objects.own_id() == installation
+    assert recount() == []
+    call_command("fsck", stdout=io.StringIO(), stderr=io.StringIO())
+    assert list(Usage.objects.filter(owner__username="alice").values()) == usage
+
+
+def test_people_see_the_same_pages_again(library: Bucket, tmp_path: Path, alice: User) -> None:
+    pages = ["/", "/trash/", "/tags/", *(folder.get_absolute_url() for folder in Folder.objects.visible_to(alice))]
+    pages += [file.get_absolute_url() for file in File.objects.listed()]
+    before = {page: as_seen(alice, page) for page in pages}
+    exported(tmp_path / "manifest", "--events")
+    lose_the_database()
+    rebuild(tmp_path / "manifest", "--apply")
+    again = User.objects.get(username="alice")
+    assert not again.has_usable_password()
+    for page, body in before.items():
+        assert as_seen(again, page) == body, page
+
+
+def test_a_restored_bucket_may_have_other_etags_and_verify_settles_it(library: Bucket, tmp_path: Path) -> None:
+    pk = File.objects.get(size=0).pk
+    File.objects.filter(pk=pk).update(etag="e" * 32, checksum_basis=ChecksumStatus.READ)
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
+    row = File.objects.get(pk=pk)
+    assert (code, counts["changed"], row.checksum_basis) == (1, 1, ChecksumStatus.CLAIMED)
+    assert services.verify(row) == ChecksumStatus.READ
+
+
+def test_what_was_taken_out_of_the_trash_since_is_not_purged(library: Bucket, tmp_path: Path) -> None:
+    trashed = File.objects.get(state=State.TRASHED)
+    File.objects.filter(pk=trashed.pk).update(purge_after=seconds_from_now(1))
+    exported(tmp_path / "manifest")
+    services.restore(trashed, by=trashed.owner)
+    lose_the_database()
+    assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
+    days = File.objects.filter(
+        purge_after__gt=seconds_from_now(29.9 * 24 * 3600), purge_after__lt=seconds_from_now(30.1 * 86400)
+    )
+    assert days.get().pk == trashed.pk
+
+
+def test_manifest_that_is_older_than_a_column_is_loaded(library: Bucket, tmp_path: Path) -> None:
+    lines = exported(tmp_path / "manifest")
+    spoil(tmp_path / "manifest", b',"refusal":""', b"")
+    lose_the_database()
+    assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
+    assert File.objects.filter(refusal="").count() == sum('"kind":"file"' in line for line in lines)
+
+
+ODD = {
+    "no store": (b'"store":', b'"shop":'), "no key": (b'"key":', b'"lock":'), "no name": (b'"name":', b'"title":'),
+    "a size in words": (b'"size":14,', b'"size":"much",'), "an unknown state": (b'"available"', b'"elsewhere"'),
+    "nobody's names": (b'"username":', b'"called":'), "no groups": (b'"groups":', b'"sets":'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ODD)
+def test_lines_that_no_export_writes_are_refused_and_nothing_written(library: Bucket, tmp_path: Path, how: str) -> None:
+    exported(tmp_path / "manifest")
+    spoil(tmp_path / "manifest", *ODD[how])
+    lose_the_database()
+    before = shelf.whole_database()
+    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    assert (code, shelf.whole_database()) == (2, before)
+    assert "A line of the manifest" in why
+
+
+def test_no_listing_alone_makes_a_file_missing_or_damaged(
+    library: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    monkeypatch.setattr(s3, "list_objects", lambda *_, **__: (page for page in list[s3.Page]()))
+    assert rebuild(tmp_path / "manifest", "--apply")[:1] == (0,)
+    assert not File.objects.filter(checksum_basis__in=[ChecksumStatus.MISSING, ChecksumStatus.DAMAGED]).exists()
+
+
+def test_a_file_whose_object_is_gone_comes_back_as_missing(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest")
+    gone, cut = File.objects.get(name="bob.txt"), File.objects.get(name="empty")
+    library.delete(gone.key)
+    library.write(cut.key, b"no longer empty")
+    lose_the_database()
+    code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
+    assert (code, counts["missing"], counts["size"]) == (1, 1, 1)
+    assert File.objects.get(pk=gone.pk).checksum_basis == ChecksumStatus.MISSING
+    assert File.objects.get(pk=cut.pk).checksum_basis == ChecksumStatus.DAMAGED
+
+
+def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
+    library: Bucket, tmp_path: Path, alice: User
+) -> None:
+    exported(tmp_path / "manifest")
+    new = Sender(signed_in(alice)).send(b"newer than the manifest", name="new.txt")
+    lose_the_database()
+    assert rebuild(tmp_path / "manifest")[1]["unknown"] == 1
+    code, _told, _why = rebuild(tmp_path / "manifest", "--apply", "--recover-unknown", "--owner", "alice")
+    file = File.objects.get(key=new.key)
+    assert code == 1
+    assert (file.owner.username, file.origin, file.checksum_basis) == ("alice", Origin.ADOPTED, ChecksumStatus.UNREAD)
+    assert file.name == new.key.removeprefix("f/") + ".txt"
+    assert path_of(file).startswith("Recovered ")
+    assert recount() == []
+
+
+def test_a_dry_run_writes_nothing(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    before = shelf.whole_database()
+    assert rebuild(tmp_path / "manifest")[0] == 0
+    assert shelf.whole_database() == before
+
+
+def test_a_library_with_anything_in_it_is_left_alone(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest")
+    before = shelf.whole_database()
+    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    assert (code, shelf.whole_database()) == (2, before)
+    assert "not empty" in why
+
+
+def test_tags_that_were_two_and_are_one_now_are_merged(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "before.jsonl")
+    spoil(tmp_path / "before.jsonl", b'"name":"summer"', '"name":"ÉTÈ"'.encode())
+    lose_the_database()
+    assert rebuild(tmp_path / "before.jsonl", "--apply")[0] == 0
+    assert list(Tag.objects.values_list("name", "folded")) == [("Été", "ete")]
+    assert Tagging.objects.count() == 1
+    assert recount() == []
+
+
+def test_a_manifest_that_is_cut_off_is_refused_and_nothing_written(alice: User, bucket: Bucket, tmp_path: Path) -> None:
+    s3.write_marker(Installation.objects.own_id())
+    path = tmp_path / "manifest"
+    exported(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    before = shelf.whole_database()
+    code, _told, why = rebuild(path, "--apply")
+    assert (code, shelf.whole_database()) == (2, before)
+    assert "cut off" in why
+
+
+def test_the_bucket_of_another_library_is_refused(alice: User, bucket: Bucket, tmp_path: Path) -> None:
+    s3.write_marker(uuid.uuid4())
+    exported(tmp_path / "manifest")
+    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    assert code == 2
+    assert "another database" in why
+
+
+def test_a_manifest_lies_in_the_bucket_and_the_newest_is_found(library: Bucket, tmp_path: Path) -> None:
+    for _ in range(2):
+        call_command("export_manifest", "--bucket", stdout=io.StringIO(), stderr=io.StringIO())
+    library.write("manifests/README", b"words of an operator")
+    keys = sorted(key for key in library.objects() if key.startswith("manifests/2"))
+    assert len(keys) == 2
+    lines = gzip.decompress(library.read(keys[-1])).splitlines()
+    before = exported(tmp_path / "before")
+    assert [line.decode() for line in lines[1:-1]] == before
+    lose_the_database()
+    assert rebuild("--latest", "--apply")[0] == 0
+    assert timeless(exported(tmp_path / "after")) == timeless(before)
+
+
+def test_a_bucket_without_a_manifest_says_so(bucket: Bucket) -> None:
+    assert rebuild("--latest")[0] == 2
+
+
+def test_no_password_leaves_the_database(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest", "--events")
+    text = (tmp_path / "manifest").read_text()
+    assert "pbkdf2" not in text
+    assert "password" not in text
+
+
+def test_the_head_counts_what_is_in_motion_and_left_out(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest")
+    head = json.loads((tmp_path / "manifest").read_text().splitlines()[0])
+    assert head["left_out"] == {"uploading": 1}
+    assert head["counts"]["file"] == 6
+
+
+def test_stdout_is_the_manifest_and_nothing_else(alice: User) -> None:
+    out = io.StringIO()
+    call_command("export_manifest", stdout=out, stderr=io.StringIO())
+    kinds = [json.loads(line)["kind"] for line in out.getvalue().splitlines()]
+    assert kinds == ["manifest", "group", "group", "group", "person", "end"]
+
+
+def test_who_is_here_by_that_name_already_stays_and_ids_may_differ(library: Bucket, tmp_path: Path) -> None:
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    admin = User.objects.create_superuser("admin", password="secret words")
+    assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
+    assert User.objects.get(username="admin").pk == admin.pk
+    assert set(File.objects.listed().values_list("owner__username", flat=True)) == {"alice", "bob"}
+    person("after", "viewers")  # ids go on behind those of the manifest
+    assert recount() == []
+
+
+def test_rows_of_a_store_that_nobody_names_are_refused(library: Bucket, tmp_path: Path, settings: Settings) -> None:
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    settings.S3_STORE_NAME = "new"
+    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    assert code == 2
+    assert "S3_STORE_NAME" in why
+    assert not File.objects.exists()
+
+
+def test_what_breaks_off_midway_has_written_nothing(
+    library: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    before = shelf.whole_database()
+    monkeypatch.setattr(restore, "USAGE", "SELECT nothing FROM nowhere")
+    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    assert (code, shelf.whole_database()) == (1, before)
+    assert "Nothing was written" in why
+
+
+@pytest.mark.parametrize("where", ["/dev/null", "/"])
+def test_only_a_file_is_written_over(db: None, where: str) -> None:
+    with pytest.raises(CommandError) as refusal:
+        call_command("export_manifest", "--output", where, stderr=io.StringIO())
+    assert refusal.value.returncode == 2
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_manifest_that_cannot_be_written_leaves_the_one_before(
+    alice: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "manifest"
+    exported(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda _number: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(CommandError, match="No space left"):
+        exported(path)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (before, [path])

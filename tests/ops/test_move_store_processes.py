@@ -1,0 +1,160 @@
+"""Moving while people download, while another run moves, and while somebody pulls the plug."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, connections
+from pytest_django import Settings
+
+from tests.conftest import PROJECT, signed_in
+from tests.support.senders import Sender, web
+from tests.support.stores import Bucket
+from tests.support.two_stores import TwoStores, second_bucket, two_stores
+from uploads.models import File
+from uploads.services.move_store import Mover, run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
+
+# Dies at the given call of a function, before or after it is done; what it claimed is free after a second.
+DYING = """
+import importlib, os, sys
+import django
+django.setup()
+from django.core.management import call_command
+from uploads.services.move_store import run
+module, name, when, calls = sys.argv[1:5]
+run.LEASE_SECONDS = 1
+there = importlib.import_module(module)
+real, left = getattr(there, name), [int(calls)]
+def dying(*args, **more):
+    left[0] -= 1
+    if left[0] == 0 and when == "before":
+        os._exit(137)
+    done = real(*args, **more)
+    if left[0] == 0:
+        os._exit(137)
+    return done
+setattr(there, name, dying)
+call_command("move_store", "--apply", "--parallel", "1")
+"""
+RUN = "uploads.services.move_store.run"
+POINTS = {
+    "claimed": (RUN, "copy_object", "before", 1),
+    "between two parts": ("uploads.s3", "put_part", "after", 2),
+    "all parts sent": ("uploads.s3", "complete_multipart", "before", 1),
+    "copied": ("uploads.s3", "complete_multipart", "after", 1),
+    "verified": (RUN, "repoint_file", "before", 1),
+    "switched": (RUN, "repoint_file", "after", 1),
+    "the second file": (RUN, "repoint_file", "before", 2),
+}
+
+SHORT = "between two parts"
+
+
+@pytest.fixture
+def two(bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoStores]:
+    settings.UPLOAD_PART_BYTES = 10
+    monkeypatch.setattr(run, "LEASE_SECONDS", 5)
+    with two_stores(bucket, second_bucket(bucket.address), settings, monkeypatch) as stores:
+        yield stores
+
+
+@pytest.fixture
+def sender(alice: User, two: TwoStores) -> Sender:
+    return Sender(signed_in(alice))
+
+
+def killed_at(two: TwoStores, point: tuple[str, str, str, int]) -> int:
+    database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    env = {**os.environ, **two.variables(), "DATABASE_URL": database, "DJANGO_SETTINGS_MODULE": "amalga.settings"}
+    command = [sys.executable, "-c", DYING, *map(str, point)]
+    return subprocess.run(command, cwd=PROJECT, env=env, timeout=60, check=False).returncode
+
+
+@pytest.mark.parametrize(
+    "point", [pytest.param(point, marks=[] if point == SHORT else pytest.mark.faults) for point in POINTS]
+)
+def test_killed_anywhere_every_file_is_whole_in_one_store_and_the_next_run_ends_it(
+    sender: Sender, alice: User, two: TwoStores, point: str
+) -> None:
+    files = [sender.send(BODY), sender.send(BODY[::-1])]
+    two.swap()
+    assert killed_at(two, POINTS[point]) == 137
+    for file, body in zip(files, (BODY, BODY[::-1]), strict=True):
+        assert downloaded(alice, file) == body
+    assert {moved.outcome for moved in Mover().run()} <= {"moved"}
+    two.alone()
+    for file, body in zip(files, (BODY, BODY[::-1]), strict=True):
+        file.refresh_from_db()
+        assert (file.store, file.lease_until, downloaded(alice, file)) == ("new", None, body)
+    assert two.second.multipart_uploads() == []
+    assert set(two.second.objects()) - {"amalga.json"} == {file.key for file in files}
+
+
+def downloaded(user: User, file: File) -> bytes:
+    answer = signed_in(user).get(f"/files/{file.link}/download")
+    got = web.request("GET", answer["Location"])
+    assert got.status == 200, got.data
+    return got.data
+
+
+def test_downloads_never_fail_while_files_move(sender: Sender, alice: User, two: TwoStores) -> None:
+    files = {sender.send(body).pk: body for body in (b"%d" % n + BODY for n in range(12))}
+    two.swap()
+    over, wrong, counts = threading.Event(), [], Counter[str]()
+
+    def read() -> None:
+        client = signed_in(alice)
+        try:
+            while not over.is_set():
+                for pk, body in files.items():
+                    got = web.request("GET", client.get(f"/files/{pk}/download")["Location"])
+                    counts["right" if (got.status, got.data) == (200, body) else "wrong"] += 1
+        except Exception as fault:
+            wrong.append(fault)
+        finally:
+            connections.close_all()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in Mover(parallel=1).run():
+        before = counts["right"]
+        while reader.is_alive() and counts["right"] < before + 3:
+            time.sleep(0.01)
+    over.set()
+    reader.join()
+    assert (wrong, counts["wrong"], File.objects.filter(store="new").count()) == ([], 0, 12)
+    assert counts["right"] >= 36
+
+
+@pytest.mark.faults
+def test_two_runs_at_once_share_the_work_and_move_each_file_once(sender: Sender, alice: User, two: TwoStores) -> None:
+    files = {sender.send(body).pk: body for body in (b"%d" % n + BODY for n in range(16))}
+    two.swap()
+    moved: list[Counter[str]] = []
+
+    def run() -> None:
+        try:
+            moved.append(Counter(one.outcome for one in Mover(parallel=2).run()))
+        finally:
+            connections.close_all()
+
+    runs = [threading.Thread(target=run) for _ in range(2)]
+    for one in runs:
+        one.start()
+    for one in runs:
+        one.join(60)
+    assert moved[0] + moved[1] == Counter(moved=16)
+    for file in File.objects.all():
+        assert (file.store, downloaded(alice, file)) == ("new", files[file.pk])

@@ -1,0 +1,273 @@
+"""The database away, the store away, in every way a network has: refused, reset, silent. Told as 503 in time, and
+all is well when they are back."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPMessage
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from tests.conftest import serving
+from tests.support import plain_form, shelf
+from tests.support.plain_form import Chosen, Form, Visitor
+from tests.support.proxy import Mode, Proxy
+from tests.support.senders import put_bytes, sha256
+from tests.support.stores import Address, Bucket
+from uploads.models import File, State
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+AWAY = pytest.mark.parametrize("mode", ["refuse", "reset", "hang"])
+IN_TIME = 10  # seconds until a person is told
+BACK_AGAIN = 5  # seconds until all is well
+PART = 5 * 1024**2
+BODY = b"hello"
+PASSWORD = "a long word of its own"
+
+
+@dataclass
+class Site:
+    url: str
+    database: Proxy
+    store: Proxy
+
+
+@pytest.fixture(scope="module")
+def away(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A real server that reaches its database and its store only through proxies."""
+    store_address = urlsplit(Address.of_this_run().endpoint)
+    behind = connection.settings_dict
+    database = Proxy(behind["HOST"], int(behind["PORT"]))
+    store = Proxy(str(store_address.hostname), int(store_address.port or 80))
+    variables = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{store.port}", "UPLOAD_PART_BYTES": str(PART)}
+    with serving(tmp_path_factory.mktemp("away"), variables, database_port=database.port) as url:
+        yield Site(url, database, store)
+    database.close()
+    store.close()
+
+
+@dataclass
+class Told:
+    """What one request was answered, and after how many seconds."""
+
+    status: int
+    headers: HTTPMessage
+    body: bytes
+    seconds: float
+
+    @property
+    def code(self) -> str:
+        return str(json.loads(self.body)["error"]["code"])
+
+
+@dataclass
+class Call:
+    method: str
+    path: str
+    data: object = None
+
+    def by(self, visitor: Visitor) -> Told:
+        headers = {"X-CSRFToken": visitor.token}
+        body = b""
+        if isinstance(self.data, Form):
+            body = Form(self.data.files, token=visitor.token).body()
+            headers["Content-Type"] = plain_form.MULTIPART
+        elif self.data is not None:
+            body = json.dumps(self.data).encode()
+            headers["Content-Type"] = "application/json"
+        start = time.monotonic()
+        answer, page = visitor.ask(self.method, self.path, body or None, headers=headers, seconds=120)
+        return Told(answer.status, answer.headers, page, time.monotonic() - start)
+
+
+class Desk:
+    """Alice at the site, with a file, an upload of one part and one of several, and all she can ask."""
+
+    def __init__(self, site: Site, alice: User, bucket: Bucket) -> None:
+        self.alice = Visitor(site.url, alice).open_form()
+        self.file = shelf.add_file(alice, BODY, bucket=bucket)
+        self.small = shelf.add_file(alice, BODY, state=State.UPLOADING, bucket=bucket)
+        self.large = shelf.add_file(alice, b"x" * (PART + 1), state=State.UPLOADING, part_size=PART)
+        item = {"token": str(uuid.uuid4()), "name": "new.txt", "size": len(BODY), "sha256": sha256(BODY)}
+        self.pages = {
+            "library": Call("GET", "/"),
+            "file": Call("GET", f"/files/{self.file.pk}/"),
+            "trash": Call("GET", "/trash/"),
+            "unfinished": Call("GET", "/unfinished/"),
+            "form": Call("GET", "/upload/"),
+            "download": Call("GET", f"/files/{self.file.pk}/download"),
+            "admin": Call("GET", "/admin/"),
+            "login": Call("GET", "/accounts/login/"),
+        }
+        self.moves = {
+            "to the trash": Call("POST", f"/files/{self.file.pk}/trash"),
+            "cancel": Call("POST", f"/unfinished/{self.large.pk}/cancel"),
+        }
+        self.send = Call("POST", "/upload/", Form([Chosen("plain.txt", BODY)]))
+        self.start = Call("POST", "/uploads/", {"files": [item]})
+        self.list = Call("GET", "/uploads/")
+        waiting = shelf.add_file(alice, BODY, state=State.UPLOADING)
+        self.look = Call("GET", f"/uploads/{waiting.pk}/")
+        self.sign_small = Call("POST", f"/uploads/{self.small.pk}/parts/", {"parts": [{"number": 1}]})
+        self.sign_large = Call("POST", f"/uploads/{self.large.pk}/parts/", {"parts": [{"number": 1}]})
+        claim = {"id": str(self.small.pk), "sha256": [sha256(BODY)]}
+        self.finish = Call("POST", "/uploads/finish/", {"files": [claim]})
+
+    @property
+    def protocol(self) -> dict[str, Call]:
+        return {
+            "start": self.start, "list": self.list, "look": self.look, "sign": self.sign_small,
+            "sign parts": self.sign_large, "finish": self.finish,
+            "cancel by DELETE": Call("DELETE", f"/uploads/{self.large.pk}/"),
+        }  # fmt: skip
+
+    def ask(self, calls: Mapping[str, Call]) -> dict[str, Told]:
+        """All at once, as on a bad day."""
+        with ThreadPoolExecutor(len(calls)) as pool:
+            return dict(zip(calls, pool.map(lambda call: call.by(self.alice), calls.values()), strict=True))
+
+
+@pytest.fixture
+def desk(away: Site, alice: User, bucket: Bucket) -> Desk:
+    return Desk(away, alice, bucket)
+
+
+def wait_until(true: Callable[[], bool], *, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def in_time(answers: Mapping[str, Told]) -> bool:
+    late = {name: round(told.seconds, 1) for name, told in answers.items() if told.seconds > IN_TIME}
+    assert late == {}
+    return True
+
+
+def states() -> dict[Any, str]:
+    return dict(File.objects.values_list("pk", "state"))
+
+
+# --- the database -----------------------------------------------------------------------------
+
+
+@AWAY
+def test_without_its_database_everything_is_503_in_time(mode: Mode, away: Site, desk: Desk, bucket: Bucket) -> None:
+    before, objects = states(), bucket.objects()
+    pages = desk.pages | desk.moves | {"send": desk.send}
+    with away.database.being(mode):
+        answers = desk.ask(pages | desk.protocol)
+    assert {name: told.status for name, told in answers.items()} == dict.fromkeys(answers, 503)
+    assert {told.headers["Retry-After"] for told in answers.values()} == {"5"}
+    assert in_time(answers)
+    assert all(b"<h1>" in answers[name].body for name in pages)
+    assert {answers[name].code for name in desk.protocol} == {"unavailable"}
+    assert states() == before
+    wait_until(lambda: desk.pages["library"].by(desk.alice).status == 200, seconds=BACK_AGAIN)
+    again = desk.ask({str(n): desk.pages["library"] for n in range(32)})
+    assert {told.status for told in again.values()} == {200}  # no thread keeps a broken connection
+    assert desk.finish.by(desk.alice).status == 200
+    assert bucket.objects() == objects
+
+
+def test_a_short_break_costs_at_most_one_answer(away: Site, desk: Desk) -> None:
+    """Connections that the server closed while they lay in the pool are found before they are used."""
+    with away.database.being("refuse"):
+        pass
+    answers = [desk.pages["library"].by(desk.alice).status for _ in range(10)]
+    assert answers.count(200) >= 9
+
+
+def test_what_needs_no_database_works_without(away: Site, roles: None) -> None:
+    with away.database.being("refuse"):
+        assert Call("GET", "/accounts/login/").by(Visitor(away.url)).status == 200
+
+
+# --- the store --------------------------------------------------------------------------------
+
+
+@AWAY
+def test_without_the_store_people_still_find_their_way(mode: Mode, away: Site, desk: Desk) -> None:
+    with away.store.being(mode):
+        pages = desk.ask(desk.pages)
+        moves = desk.ask(desk.moves)
+    assert in_time(pages | moves)
+    assert {name: told.status for name, told in pages.items()} == {
+        **dict.fromkeys(desk.pages, 200), "download": 302, "admin": 302, "login": 302,
+    }  # fmt: skip
+    assert {told.status for told in moves.values()} == {302}
+    assert states()[desk.file.pk] == State.TRASHED
+    assert states()[desk.large.pk] == State.DELETING  # the sweep goes on with it
+
+
+def test_without_the_store_people_sign_in(away: Site, alice: User) -> None:
+    alice.set_password(PASSWORD)
+    alice.save()
+    visitor = Visitor(away.url)
+    with away.store.being("refuse"):
+        _answer, page = visitor.ask("GET", "/accounts/login/")
+        token = page.partition(b'csrfmiddlewaretoken" value="')[2].partition(b'"')[0].decode()
+        form = f"csrfmiddlewaretoken={token}&username=alice&password={PASSWORD.replace(' ', '+')}".encode()
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        assert visitor.ask("POST", "/accounts/login/", form, headers=kind)[0].status == 302
+        assert visitor.ask("GET", "/")[0].status == 200
+
+
+@AWAY
+def test_without_the_store_nothing_is_lost(mode: Mode, away: Site, desk: Desk) -> None:
+    asking = {"look": desk.look, "sign parts": desk.sign_large, "finish": desk.finish}
+    with away.store.being(mode):
+        answers = desk.ask(asking)
+        started = desk.start.by(desk.alice)
+    assert in_time(answers | {"start": started})
+    assert {name: told.status for name, told in answers.items()} == dict.fromkeys(asking, 503)
+    assert {told.code for told in answers.values()} == {"unavailable"}
+    assert {told.headers["Retry-After"] for told in answers.values()} == {"5"}
+    assert started.status == 200
+    assert not File.objects.filter(pk=desk.small.pk, state=State.AVAILABLE).exists()
+    wait_until(lambda: desk.finish.by(desk.alice).status == 200, seconds=BACK_AGAIN)
+    assert states()[desk.small.pk] == State.AVAILABLE
+    assert File.objects.filter(state__in=[State.AVAILABLE, State.UPLOADING]).count() == 5
+
+
+@AWAY
+def test_an_upload_that_began_without_the_store_goes_on_with_it(
+    mode: Mode, away: Site, desk: Desk, bucket: Bucket
+) -> None:
+    with away.store.being(mode):
+        (item,) = json.loads(desk.start.by(desk.alice).body)["files"]
+    assert put_bytes(item["parts"][0], BODY).status == 200
+    finish = Call("POST", "/uploads/finish/", {"files": [{"id": item["id"], "sha256": [sha256(BODY)]}]})
+    assert finish.by(desk.alice).status == 200
+    assert bucket.read(File.objects.get(pk=item["id"]).key) == BODY
+
+
+@AWAY
+def test_without_the_store_the_form_says_so_and_keeps_nothing(mode: Mode, away: Site, desk: Desk, alice: User) -> None:
+    before = shelf.used(alice)
+    with away.store.being(mode):
+        told = desk.send.by(desk.alice)
+    assert in_time({"form": told})
+    assert (told.status, told.headers["Retry-After"]) == (503, "5")
+    assert shelf.used(alice) == before
+    assert desk.send.by(desk.alice).status == 200
+
+
+def test_many_finishes_at_once_are_told_in_time_as_well(away: Site, desk: Desk, alice: User) -> None:
+    files = [shelf.add_file(alice, BODY, state=State.UPLOADING) for _ in range(100)]
+    batch = {"files": [{"id": str(file.pk), "sha256": [sha256(BODY)]} for file in files]}
+    with away.store.being("hang"):
+        told = Call("POST", "/uploads/finish/", batch).by(desk.alice)
+    assert in_time({"batch": told})
+    assert (told.status, told.code) == (503, "unavailable")

@@ -1,0 +1,71 @@
+"""The worker's line of each minute, by which CloudWatch knows how long work waits and autoscaling how many workers."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from pytest_django import Settings
+
+from amalga.log import JSONFormatter
+from tests.amalga.test_metrics import add_task
+from tests.conftest import PROJECT
+from tests.support.stores import Bucket
+from uploads.services import metrics
+
+pytestmark = pytest.mark.django_db
+
+
+def queue_line(log: str) -> dict[str, Any]:
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    (found,) = [line for line in lines if "_aws" in line]
+    return dict(found)
+
+
+def test_a_line_of_the_log_is_a_metric(settings: Settings) -> None:
+    add_task(enqueued=timedelta(minutes=5))
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    handler.setFormatter(JSONFormatter())
+    logging.getLogger(metrics.__name__).addHandler(handler)
+    try:
+        metrics.log_queue()
+    finally:
+        logging.getLogger(metrics.__name__).removeHandler(handler)
+    told = queue_line(said.getvalue())
+    (directive,) = told["_aws"]["CloudWatchMetrics"]
+    assert (directive["Namespace"], directive["Dimensions"]) == ("Amalga", [[], ["Bucket"]])
+    assert (told["Bucket"], told["QueueTasks"]) == (settings.S3_BUCKET, 1)
+    assert 300 <= told["QueueOldestSeconds"] < 360
+    assert abs(told["_aws"]["Timestamp"] / 1000 - time.time()) < 60
+    # each metric and each dimension has its value at the top, as the format demands
+    assert {metric["Name"] for metric in directive["Metrics"]} | {"Bucket"} <= set(told)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_says_how_the_queue_is(tmp_path: Path, bucket: Bucket) -> None:
+    database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    log = tmp_path / "worker.log"
+    with log.open("wb") as out:
+        worker = subprocess.Popen(
+            [sys.executable, "-W", "error", "manage.py", "worker"], cwd=PROJECT, stdout=out, stderr=out,
+            env={**os.environ, "DATABASE_URL": database, "LOG_FORMAT": "json"},
+        )  # fmt: skip
+    try:
+        end = time.monotonic() + 20
+        while "_aws" not in log.read_text() and time.monotonic() < end:
+            time.sleep(0.05)
+    finally:
+        worker.terminate()
+        worker.wait(10)
+    assert queue_line(log.read_text())["QueueTasks"] == 0

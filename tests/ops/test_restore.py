@@ -1,0 +1,378 @@
+"""A database that is older than its bucket: nothing is removed until somebody has looked at it."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from pytest_django import Settings
+
+from tests.support import fronts, shelf
+from tests.support.senders import Sender, composite
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.errors import DatabaseOlderThanBucket, Paused, ValidationFailed
+from uploads.models import Action, Event, File, Heartbeat, Installation, State
+from uploads.models.querysets import seconds_from_now
+from uploads.services import restore_guard
+from uploads.services.doctor.background_jobs import _purge
+from uploads.services.restore_guard import require_history, require_removal, write_high_water_mark
+from uploads.services.sweep import runner
+
+ANOTHER = b"6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # database's id
+BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
+PAST = seconds_from_now(-3600)
+CLOCK = "amalga-clock.json"
+
+pytestmark = pytest.mark.usefixtures("small_parts")
+
+
+def run(*args: str) -> tuple[int, str]:
+    """Exit status, and all that was said."""
+    out = io.StringIO()
+    try:
+        call_command(*args, stdout=out, stderr=out)
+    except CommandError as error:
+        return error.returncode, out.getvalue() + str(error)
+    return 0, out.getvalue()
+
+
+def all_that_is_due(alice: User, bucket: Bucket) -> list[File]:
+    """One row of each kind that a sweep would give up or remove, with its object."""
+    return [
+        shelf.add_file(alice, b"due", bucket=bucket, state=State.TRASHED, purge_after=PAST),
+        shelf.add_file(alice, b"overdue", bucket=bucket, state=State.UPLOADING, expires_at=PAST),
+        shelf.add_file(alice, b"going", bucket=bucket, state=State.DELETING),
+    ]
+
+
+def remember(
+    *, event: int = 1000, at: datetime | None = None, installation: uuid.UUID | None = None
+) -> s3.HighWaterMark:
+    """As if the database had come so far once."""
+    moment = s3.HighWaterMark(installation or Installation.objects.own_id(), event, at or datetime.now(UTC))
+    s3.put_high_water_mark(moment)
+    return moment
+
+
+def everything(bucket: Bucket) -> tuple[list[Any], dict[str, int]]:
+    return list(File.objects.order_by("pk").values()), bucket.objects()
+
+
+# --- the switch ---------------------------------------------------------------------------------
+
+
+def test_while_it_is_paused_nothing_is_given_up_or_removed(alice: User, bucket: Bucket, settings: Settings) -> None:
+    all_that_is_due(alice, bucket)
+    before = everything(bucket)
+    settings.PURGE_PAUSED = True
+    status, told = run("sweep")
+    assert status == 0
+    assert "PURGE_PAUSED is on: nothing is expired, purged or erased" in told
+    assert everything(bucket) == before
+    settings.PURGE_PAUSED = False
+    assert run("sweep")[0] == 0
+    assert everything(bucket) == ([], {})
+
+
+def test_while_it_is_paused_what_a_crash_left_is_finished(sender: Sender, settings: Settings) -> None:
+    upload = sender.start(b"small")
+    sender.put(upload)
+    File.objects.update(state=State.COMPLETING, lease_until=PAST, checksum=upload.digests[0])
+    settings.PURGE_PAUSED = True
+    assert services.sweep()["resolved"] == 1
+    assert upload.row().state == State.AVAILABLE
+
+
+def test_while_it_is_paused_a_cancelled_upload_keeps_its_bytes(
+    sender: Sender, alice: User, bucket: Bucket, settings: Settings
+) -> None:
+    upload = sender.start(b"small")
+    sender.put(upload)
+    File.objects.update(signed_until=PAST)
+    settings.PURGE_PAUSED = True
+    services.cancel(upload.row(), by=alice)
+    assert (upload.row().state, len(bucket.objects())) == (State.DELETING, 1)
+
+
+@pytest.mark.parametrize("command", [["fsck", "--repair"], ["after_restore"]], ids=str)
+def test_what_sets_objects_aside_waits_as_well(bucket: Bucket, settings: Settings, command: list[str]) -> None:
+    settings.PURGE_PAUSED = True
+    assert run(*command)[0] == (2 if command[0] == "fsck" else 0)
+
+
+# --- what the bucket remembers ------------------------------------------------------------------
+
+
+def test_a_sweep_tells_the_bucket_of_the_newest_event(sender: Sender, bucket: Bucket) -> None:
+    sender.send(b"hello")
+    services.sweep()
+    newest = Event.objects.first()
+    assert newest
+    told = json.loads(bucket.read(CLOCK))
+    assert told == {"installation": str(Installation.objects.own_id()), "event": newest.pk, "at": newest.at.isoformat()}
+    require_history()
+
+
+def test_a_long_sweep_tells_it_before_it_works(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    all_that_is_due(alice, bucket)
+    Event.objects.record(Action.LOGIN, by=alice)
+    seen: list[s3.HighWaterMark | None] = []
+    monkeypatch.setattr(runner.SweepRun, "_discard", lambda _: seen.append(s3.read_high_water_mark()))
+    services.sweep()
+    assert seen[0] is not None
+
+
+def test_where_nothing_happened_the_bucket_is_told_nothing(sender: Sender, bucket: Bucket) -> None:
+    sender.send(b"hello")
+    services.sweep()
+    bucket.delete(CLOCK)
+    services.sweep()
+    assert s3.read_high_water_mark() is None
+    Heartbeat.objects.filter(name=restore_guard.NAME).update(at=seconds_from_now(-restore_guard.PAUSE_SECONDS))
+    services.sweep()  # one of the last minutes' events may have ended late
+    assert s3.read_high_water_mark()
+
+
+def test_a_database_that_knows_the_event_is_not_behind(sender: Sender) -> None:
+    sender.send(b"hello")
+    write_high_water_mark()
+    sender.send(b"more")
+    require_history()
+
+
+def test_a_database_without_the_event_removes_nothing(alice: User, bucket: Bucket) -> None:
+    all_that_is_due(alice, bucket)
+    before = everything(bucket)
+    remember()
+    status, told = run("sweep")
+    assert status == 2
+    assert "does not know event 1000" in told
+    assert "after_restore --apply" in told
+    assert everything(bucket) == before
+
+
+def test_what_happens_after_the_restore_does_not_make_up_for_it(alice: User, bucket: Bucket) -> None:
+    """An event of the same number comes sooner or later; it is not the same event."""
+    Event.objects.record(Action.LOGIN, by=alice)
+    newest = Event.objects.first()
+    assert newest
+    remember(event=newest.pk, at=newest.at - timedelta(minutes=30))
+    with pytest.raises(DatabaseOlderThanBucket):
+        require_history()
+    with pytest.raises(DatabaseOlderThanBucket):
+        write_high_water_mark()
+
+
+def test_what_another_database_was_told_says_nothing_of_this_one(bucket: Bucket) -> None:
+    remember(installation=uuid.uuid4())
+    require_history()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"installation": "x"}', b"\xff" * 2000,
+     b'{"installation": "%s", "event": 1, "at": "2026-01-01T00:00:00"}' % ANOTHER,
+     b'{"installation": "%s", "event": "x", "at": "2026-01-01T00:00:00Z"}' % ANOTHER],
+)  # fmt: skip
+def test_a_clock_that_is_none_pauses_too(alice: User, bucket: Bucket, body: bytes) -> None:
+    all_that_is_due(alice, bucket)
+    before = everything(bucket)
+    bucket.write(CLOCK, body)
+    with pytest.raises(ValidationFailed, match="amalga-clock"):
+        require_history()
+    assert run("sweep")[0] == 2
+    assert everything(bucket) == before
+
+
+@pytest.mark.parametrize("fault", ["500", "403", "broken", "page 502"])
+def test_a_bucket_that_does_not_tell_is_not_taken_for_one_that_remembers_nothing(
+    alice: User, bucket: Bucket, settings: Settings, fault: str
+) -> None:
+    all_that_is_due(alice, bucket)
+    before = everything(bucket)
+    with fronts.in_front_of(bucket.address.endpoint) as front:
+        spoil = fronts.FAULTS[fault]
+        front.rules["get"] = lambda request: spoil(request) if CLOCK in request.url else request.forward()
+        right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
+        s3.reset()
+        assert run("sweep")[0] == 1
+        settings.S3_ENDPOINT = right
+    s3.reset()
+    assert everything(bucket) == before
+
+
+def test_a_sweep_with_nothing_to_remove_says_so_as_well(alice: User, bucket: Bucket) -> None:
+    there = remember()
+    Event.objects.record(Action.LOGIN, by=alice)
+    assert run("sweep")[0] == 2
+    assert s3.read_high_water_mark() == there
+
+
+def test_nothing_is_set_aside_by_a_database_that_is_behind(bucket: Bucket) -> None:
+    remember()
+    status, told = run("fsck", "--repair")
+    assert status == 2
+    assert "older than the bucket" in told
+    with pytest.raises(Paused):
+        require_removal()
+
+
+# --- accepting it -------------------------------------------------------------------------------
+
+
+def test_it_is_told_first_and_changes_nothing(alice: User, bucket: Bucket) -> None:
+    all_that_is_due(alice, bucket)
+    remember()
+    before = shelf.whole_database()
+    status, told = run("after_restore")
+    assert status == 1
+    assert "event 1000" in told
+    assert shelf.whole_database() == before
+    assert s3.read_high_water_mark()
+
+
+def test_accepted_trash_has_its_whole_time_again(alice: User, bucket: Bucket, settings: Settings) -> None:
+    due, *_rest = all_that_is_due(alice, bucket)
+    remember()
+    assert run("after_restore", "--apply")[0] == 0
+    due.refresh_from_db()
+    assert due.purge_after
+    assert due.purge_after > datetime.now(UTC) + timedelta(days=settings.TRASH_DAYS - 1)
+    assert run("sweep")[0] == 0
+    assert bucket.read(due.key) == b"due"
+    assert Event.objects.filter(action=Action.REPAIR, name="after_restore").exists()
+    assert run("after_restore")[0] == 0
+
+
+def test_what_was_purged_since_goes_again(alice: User, bucket: Bucket) -> None:
+    due, *_rest = all_that_is_due(alice, bucket)
+    bucket.delete(due.key)
+    remember()
+    told = run("after_restore", "--apply", "--json")[1]
+    assert json.loads(told)["purged"] == 1
+    run("sweep")
+    assert not File.objects.filter(pk=due.pk).exists()
+
+
+@pytest.mark.parametrize("body", [BODY, b"small", b""], ids=["parts", "small", "empty"])
+def test_an_upload_that_was_finished_since_is_a_file_again(sender: Sender, bucket: Bucket, body: bytes) -> None:
+    """Its row is as it was before, and its object whole: the sweep would have removed it after a week."""
+    upload = sender.start(body)
+    sender.put(upload)
+    finish_past_the_rows(bucket, upload.row())
+    remember()
+    assert json.loads(run("after_restore", "--json")[1].partition("\n")[0])["arrived"] == 1
+    told = json.loads(run("after_restore", "--apply", "--json")[1])
+    assert (told["finished"], told["failed"]) == (1, 0)
+    assert upload.row().state == State.AVAILABLE
+    assert upload.row().checksum == composite(upload.pieces)
+    assert bucket.read(upload.row().key) == body
+
+
+def finish_past_the_rows(bucket: Bucket, row: File) -> None:
+    """What the bucket keeps of a finish that the rows have forgotten."""
+    if row.multipart_id:
+        where: Any = {"Bucket": bucket.name, "Key": row.key, "UploadId": row.multipart_id}
+        parts = bucket.client.list_parts(**where)["Parts"]
+        made: Any = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts]
+        bucket.client.complete_multipart_upload(**where, MultipartUpload={"Parts": made})
+
+
+def test_bytes_that_are_not_the_announced_ones_stay_unfinished(sender: Sender, bucket: Bucket) -> None:
+    upload = sender.start(b"small")
+    File.objects.update(checksum="A" * 43 + "=")
+    bucket.write(upload.row().key, b"other")
+    told = json.loads(run("after_restore", "--apply", "--json")[1])
+    assert (told["arrived"], told["finished"], told["failed"]) == (1, 0, 1)
+    assert upload.row().state == State.UPLOADING
+
+
+def test_uploads_under_way_have_their_time_again(sender: Sender, settings: Settings) -> None:
+    upload = sender.start(BODY)
+    File.objects.update(expires_at=PAST)
+    run("after_restore", "--apply")
+    row = upload.row()
+    assert row.expires_at
+    assert row.expires_at > datetime.now(UTC) + timedelta(hours=settings.UPLOAD_EXPIRY_HOURS - 1)
+    sender.put(upload)
+    assert sender.finished(upload).state == State.AVAILABLE
+
+
+def test_a_bucket_that_is_not_ours_is_not_told_anything(unmarked: Bucket) -> None:
+    assert run("after_restore", "--apply")[0] == 2
+    assert s3.read_high_water_mark() is None
+
+
+# --- doctor -------------------------------------------------------------------------------------
+
+
+def diagnosed() -> list[tuple[str, str]]:
+    return [(str(line.level), line.reason) for line in _purge()]
+
+
+def test_doctor_warns_while_the_purge_is_paused(bucket: Bucket, settings: Settings) -> None:
+    settings.PURGE_PAUSED = True
+    assert diagnosed()[0] == ("warn", "paused: nothing is expired, purged or erased")
+
+
+def test_doctor_says_how_far_the_bucket_remembers(sender: Sender) -> None:
+    assert diagnosed() == [("ok", "the bucket remembers nothing of the database yet")]
+    sender.send(b"hello")
+    write_high_water_mark()
+    ((level, reason),) = diagnosed()
+    assert level == "ok"
+    assert reason.startswith("the database knows all that the bucket remembers, up to 20")
+
+
+def test_doctor_names_a_bucket_that_is_not_told_any_more(alice: User, bucket: Bucket) -> None:
+    Event.objects.create(action=Action.LOGIN, at=datetime.now(UTC) - timedelta(days=3))
+    write_high_water_mark()
+    Event.objects.create(action=Action.LOGIN, at=datetime.now(UTC) - timedelta(hours=1))
+    assert diagnosed() == [("warn", "what the bucket remembers is 3 days behind the database")]
+
+
+@pytest.mark.parametrize("content", [b"hello", b"[" * 1024], ids=["text", "deep"])
+def test_doctor_fails_for_a_clock_that_is_none(bucket: Bucket, content: bytes) -> None:
+    bucket.write(CLOCK, content)
+    ((level, reason),) = diagnosed()
+    assert (level, "no clock of Amalga's" in reason) == ("fail", True)
+
+
+def test_doctor_names_the_right_that_is_missing(bucket: Bucket, settings: Settings) -> None:
+    with fronts.in_front_of(bucket.address.endpoint) as front:
+        front.rules["get"] = fronts.status(403, "AccessDenied")
+        right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
+        s3.reset()
+        (line,) = _purge()
+        settings.S3_ENDPOINT = right
+    s3.reset()
+    assert line.advice == "allow s3:GetObject on amalga-clock.json"
+
+
+# --- a library that is made again ---------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_library_that_was_made_again_is_the_one_that_the_bucket_remembers(sender: Sender, tmp_path: Path) -> None:
+    """The activity log is not in the manifest: the event that the bucket remembered is gone for good."""
+    sender.send(b"hello")
+    write_high_water_mark()
+    manifest = str(tmp_path / "manifest")
+    assert run("export_manifest", "--output", manifest)[0] == 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "TRUNCATE auth_user, uploads_installation, uploads_event, uploads_figure, uploads_change, uploads_usage,"
+            " uploads_heartbeat, uploads_file RESTART IDENTITY CASCADE"
+        )
+    assert run("rebuild_rows", manifest, "--apply")[0] == 0
+    require_history()
+    assert run("sweep")[0] == 0

@@ -1,0 +1,184 @@
+"""The restore, rehearsed: the database goes back to an earlier hour, and the bucket does not."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from amalga.local.programs import installed_programs
+from tests.conftest import signed_in
+from tests.support.rows import held, used
+from tests.support.senders import Sender, Upload
+from tests.support.stores import Bucket
+from uploads import services
+from uploads.models import File, Heartbeat, State
+from uploads.models.querysets import seconds_from_now
+from uploads.services import restore_guard
+
+BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("small_parts")]
+
+
+def postgres(program: str, *args: str) -> None:
+    """One of Postgres's own programs, at the server of this run."""
+    to = connection.settings_dict
+    env = {**os.environ, "PGPASSWORD": str(to["PASSWORD"])}
+    where = ["--host", str(to["HOST"]), "--port", str(to["PORT"]), "--username", str(to["USER"])]
+    subprocess.run([str(installed_programs() / program), *where, *args], env=env, check=True, timeout=60)
+
+
+@contextmanager
+def restored(dump: Path) -> Iterator[None]:
+    """The backup in a database of its own, and this process led to it, as DATABASE_URL does after a restore."""
+    lost = str(connection.settings_dict["NAME"])
+    postgres("createdb", "--maintenance-db", "postgres", "restored")
+    try:
+        postgres("pg_restore", "--dbname", "restored", "--no-owner", str(dump))
+        led_to("restored")
+        yield
+    finally:
+        led_to(lost)
+        postgres("dropdb", "--maintenance-db", "postgres", "--force", "restored")
+
+
+def led_to(name: str) -> None:
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]  # of the wrapper for Postgres alone
+    connection.settings_dict["NAME"] = name
+
+
+def run(*args: str) -> tuple[int, list[dict[str, object]]]:
+    """Exit status, and the lines of JSON."""
+    out = io.StringIO()
+    status = 0
+    try:
+        call_command(*args, "--json", stdout=out, stderr=io.StringIO())
+    except CommandError as error:
+        status = error.returncode
+    return status, [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def sweep() -> int:
+    """A minute later."""
+    Heartbeat.objects.filter(name=restore_guard.NAME).update(at=seconds_from_now(-restore_guard.PAUSE_SECONDS))
+    return run("sweep")[0]
+
+
+class Hour:
+    """What people did before the moment of the restore, and after it."""
+
+    def __init__(self, alice: User, bucket: Bucket) -> None:
+        self.alice, self.bucket = alice, bucket
+        self.sender = Sender(signed_in(alice))
+        self.later: list[File] = []
+        self.lost = str(connection.settings_dict["NAME"])
+
+    def before(self) -> None:
+        self.kept = self.sender.send(b"kept")
+        self.saved = self.sender.send(b"taken out of the trash in time")
+        self.growing: Upload = self.sender.start(BODY)
+        self.sender.put(self.growing)
+        services.trash(self.saved, by=self.alice)
+        File.objects.filter(pk=self.saved.pk).update(purge_after=seconds_from_now(2))
+
+    def owner(self) -> User:
+        """As the database of the earlier hour has her."""
+        return User.objects.get(username="alice")
+
+    def after(self) -> None:
+        services.restore(self.saved, by=self.alice)
+        self.sender.finished(self.growing)
+        self.later = [self.sender.send(b"one of the last hour"), self.sender.send(BODY)]
+        services.trash(self.kept, by=self.alice)
+
+
+@pytest.fixture
+def hour(alice: User, bucket: Bucket, tmp_path: Path) -> Iterator[Hour]:
+    """The bucket is as it is now, and the database as it was."""
+    hour = Hour(alice, bucket)
+    hour.before()
+    assert sweep() == 0
+    postgres("pg_dump", "--format=custom", "--file", str(tmp_path / "dump"), str(connection.settings_dict["NAME"]))
+    hour.after()
+    assert sweep() == 0
+    with restored(tmp_path / "dump"):
+        File.objects.filter(pk=hour.saved.pk).update(purge_after=seconds_from_now(-1))  # an hour goes by
+        yield hour
+
+
+def differences() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for told in run("fsck", "--grace", "0")[1]:
+        if "trouble" in told:
+            found.setdefault(str(told["trouble"]), set()).add(str(told["key"]))
+    return found
+
+
+def diagnosis() -> dict[str, str]:
+    lines: Any = run("doctor")[1][0]["lines"]
+    (line,) = [line for line in lines if line["subject"] == "purge"]
+    return dict(line)
+
+
+def test_after_a_restore_nothing_is_missing_and_nothing_is_lost(hour: Hour, bucket: Bucket) -> None:
+    objects = bucket.objects()
+    assert File.objects.get(pk=hour.saved.pk).state == State.TRASHED  # what alice did since is forgotten
+    assert sweep() == 2
+    assert bucket.objects() == objects
+
+    assert diagnosis()["level"] == "fail"
+    assert "the database is older than the bucket" in diagnosis()["reason"]
+
+    orphans = {file.key for file in hour.later}
+    assert differences() == {"orphan": orphans, "stuck": {hour.saved.key}}  # its purge is overdue; nothing is missing
+
+    assert run("after_restore")[0] == 1
+    assert run("after_restore", "--apply")[0] == 0
+    assert sweep() == 0
+    assert bucket.objects() == objects
+    assert hour.growing.row().state == State.AVAILABLE
+    assert bucket.read(hour.growing.row().key) == BODY
+    services.restore(File.objects.get(pk=hour.saved.pk), by=hour.owner())
+    assert differences() == {"orphan": orphans}
+
+
+def test_what_came_later_is_given_to_somebody_to_look_through(hour: Hour, bucket: Bucket) -> None:
+    run("after_restore", "--apply")
+    assert run("after_restore", "--recover-unknown", "--owner", "alice", "--apply")[0] == 2  # fsck has to find them
+    differences()
+    assert run("after_restore", "--recover-unknown", "--owner", "alice") == (0, [{"recovered": 2}])
+    assert run("after_restore", "--recover-unknown", "--owner", "alice", "--apply") == (0, [{"recovered": 2}])
+    files = File.objects.filter(folder__name__startswith="Recovered").order_by("size")
+    assert [(file.key, file.visibility) for file in files] == [
+        (file.key, "private") for file in sorted(hour.later, key=lambda file: file.size)
+    ]
+    assert differences() == {}
+    assert run("verify", str(files[0].pk))[0] == 0
+    assert used(hour.owner()) == held(hour.owner())
+    assert run("after_restore", "--recover-unknown", "--owner", "alice", "--apply") == (0, [{"recovered": 0}])
+
+
+@pytest.mark.parametrize("args", [["--owner", "alice"], ["--recover-unknown"], ["--recover-unknown", "--owner", "x"]])
+def test_odd_options_are_refused(bucket: Bucket, args: list[str]) -> None:
+    assert run("after_restore", *args)[0] == 2
+
+
+def test_the_database_that_was_thought_lost_removes_nothing_either(hour: Hour, bucket: Bucket) -> None:
+    """It came back, and its sweep goes on: by now the bucket is another's."""
+    assert run("after_restore", "--apply")[0] == 0
+    led_to(hour.lost)
+    File.objects.filter(state=State.TRASHED).update(purge_after=seconds_from_now(-1))
+    assert sweep() == 2
+    assert hour.kept.key in bucket.objects()

@@ -1,0 +1,198 @@
+"""Any order of steps, over the real store: whatever people, crashes, faults and sweeps do, bucket and rows agree.
+
+R1 what is available (or in the trash) is there, with the row's size, ETag and bytes; R2 and R4 everything in the bucket
+has a row; what was told to be stored is lost to nobody; and what is used is the sum of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import cast
+
+import hypothesis
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from hypothesis import HealthCheck
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+from pytest_django import Settings
+
+from tests.faults import stage
+from tests.faults.acts import Command
+from tests.faults.mortals import Child, Player
+from tests.support import fronts
+from tests.support.fronts import FAULTS, Front
+from tests.support.lives import LONG_AGO, PART_BYTES, QUOTA_BYTES, QUOTA_FILES, Lives, Thing, World
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import services
+from uploads.models import File, State
+from uploads.s3 import client as s3_client
+from uploads.services.sweep import multiparts
+
+FINISHING = ["finish.1-claiming", "finish.2-claimed", "finish.3-listed", "finish.4-completed", "finish.5-looked",
+             "finish.6-publishing", "finish.7-published", "replace.1-published", "replace.2-made-current"]  # fmt: skip
+SIGNING = ["sign.1-extended", "sign.3-multipart-begun", "sign.4-multipart-kept"]
+CANCELLING = ["cancel.1-discarded", "erase.1-parts-gone", "erase.2-object-gone", "erase.5-row-gone"]
+SWEEPING = ["resolve.1-claimed", "resolve.2-assembled", "resolve.3-published", "expire.1-discarded",
+            "purge.1-discarding", "purge.2-discarded", "erase.1-parts-gone", "erase.2-object-gone",
+            "erase.4-previews-gone", "erase.5-row-gone"]  # fmt: skip
+ANSWERS = {**FAULTS, "lost": fronts.lost, "midway": fronts.midway}
+faults = st.sampled_from(sorted(ANSWERS))
+
+
+class Storms(Lives):
+    """As `Lives`, with time that jumps, processes that die, and a store that fails."""
+
+    # --- what time does ------------------------------------------------------------------------
+
+    @rule(thing=Lives.things)
+    def expire(self, thing: Thing) -> None:
+        File.objects.filter(pk=thing.upload.id, expires_at__isnull=False).update(expires_at=timezone.now())
+
+    @rule(thing=Lives.things)
+    def urls_die(self, thing: Thing) -> None:
+        File.objects.filter(pk=thing.upload.id).update(signed_until=timezone.now() - LONG_AGO)
+        thing.urls_are_dead = True
+
+    @rule()
+    def leases_end(self) -> None:
+        stage.leases_end()
+
+    @rule()
+    def the_trash_is_due(self) -> None:
+        File.objects.filter(state=State.TRASHED).update(purge_after=timezone.now())
+
+    # --- crashes: a process of its own dies there ------------------------------------------------
+
+    @rule(thing=Lives.things, point=st.sampled_from(FINISHING))
+    def die_while_finishing(self, thing: Thing, point: str) -> None:
+        answer = self._mortal(thing, point).finish(thing.upload)
+        thing.told_stored |= answer is not None and answer.status_code == 200
+
+    @rule(thing=Lives.things, point=st.sampled_from(SIGNING))
+    def die_while_signing(self, thing: Thing, point: str) -> None:
+        part = {"number": 1, "sha256": thing.upload.digests[0]}
+        answer = self._mortal(thing, point).ask_parts(thing.upload.id, [part])
+        if answer is not None and answer.status_code == 200:
+            thing.upload.signed[1], thing.urls_are_dead = answer.json()["parts"][0], False
+
+    @rule(thing=Lives.things, point=st.sampled_from(CANCELLING))
+    def die_while_cancelling(self, thing: Thing, point: str) -> None:
+        self._mortal(thing, point).cancel(thing.upload)
+
+    @rule(point=st.sampled_from(SWEEPING))
+    def die_while_sweeping(self, point: str) -> None:
+        Child(self.world.player, self.world.people[0], point).do(Command(("sweep",)))
+
+    def _mortal(self, thing: Thing, point: str) -> Sender:
+        """Whose every answer may be None, because nobody lived to give it."""
+        door = Child(self.world.player, self.world.people[thing.person], point)
+        return Sender(cast(Client, stage.Once(door)))
+
+    # --- faults of the store ---------------------------------------------------------------------
+
+    @rule(thing=Lives.things, operation=st.sampled_from(["list", "complete", "get", "*"]), fault=faults)
+    def finish_in_spite_of(self, thing: Thing, operation: str, fault: str) -> None:
+        self.world.front.rules[operation] = ANSWERS[fault]
+        answer = self._sender(thing).finish(thing.upload)
+        self.world.front.rules.clear()
+        assert answer.status_code in {200, 202, 404, 409, 410, 503}
+        thing.told_stored |= answer.status_code == 200
+
+    @rule(thing=Lives.things, operation=st.sampled_from(["ids", "abort", "delete", "*"]), fault=faults)
+    def cancel_in_spite_of(self, thing: Thing, operation: str, fault: str) -> None:
+        self.world.front.rules[operation] = ANSWERS[fault]
+        answer = self._sender(thing).cancel(thing.upload)
+        self.world.front.rules.clear()
+        assert answer.status_code in {204, 404, 409}
+
+    @rule(operation=st.sampled_from(["list", "complete", "get", "ids", "abort", "delete", "post", "*"]), fault=faults)
+    def sweep_in_spite_of(self, operation: str, fault: str) -> None:
+        self.world.front.rules[operation] = ANSWERS[fault]
+        services.sweep()
+        self.world.front.rules.clear()
+
+    # --- those who look after it -----------------------------------------------------------------
+
+    @rule()
+    def sweep(self) -> None:
+        assert services.sweep()["failed"] == 0
+
+    @rule()
+    def sweep_at_once(self) -> None:
+        with ThreadPoolExecutor(2) as both:
+            assert [counts["failed"] for counts in both.map(lambda _number: sweep_and_leave(), range(2))] == [0, 0]
+
+    @rule(thing=Lives.things)
+    def verify(self, thing: Thing) -> None:
+        row = thing.row()
+        if row is not None:
+            assert services.verify(row) == ("read" if row.state == State.AVAILABLE else None)
+
+    def teardown(self) -> None:
+        """However it went: once time has passed, two sweeps leave what is stored and nothing else."""
+        kept = {one.upload.id: one.upload.body for one in self.all if one.told_stored and not one.removed}
+        stage.settle(self.world.bucket, kept=kept)
+
+
+def sweep_and_leave() -> dict[str, int]:
+    try:
+        return services.sweep()
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """The app asks the store through it. boto3's pause before a second attempt is left out."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
+    with fronts.in_front_of(bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT = front.url
+        s3_client.forget_clients()
+        s3_client.http.cache_clear()
+        yield front
+    s3_client.forget_clients()
+    s3_client.http.cache_clear()
+
+
+@pytest.fixture
+def player(django_db_setup: None, tmp_path: Path) -> Iterator[Player]:
+    limits = {"UPLOAD_QUOTA_BYTES": QUOTA_BYTES, "UPLOAD_QUOTA_FILES": QUOTA_FILES}
+    player = Player(tmp_path / "player.log", {}, UPLOAD_PART_BYTES=PART_BYTES, **limits)
+    yield player
+    player.close()
+
+
+@pytest.fixture
+def world(
+    alice: User, bob: User, charlie: User, as_alice: Client, as_bob: Client, bucket: Bucket, settings: Settings,
+    front: Front, player: Player, monkeypatch: pytest.MonkeyPatch,
+) -> World:  # fmt: skip
+    settings.UPLOAD_PART_BYTES = PART_BYTES
+    settings.UPLOAD_QUOTA_BYTES = QUOTA_BYTES
+    settings.UPLOAD_QUOTA_FILES = QUOTA_FILES
+    monkeypatch.setattr(multiparts, "GRACE", timedelta(seconds=-5))
+    return World([alice, bob], [Sender(as_alice), Sender(as_bob)], bucket, charlie, front, player)
+
+
+hypothesis.settings.register_profile("short", max_examples=6, stateful_step_count=20)
+hypothesis.settings.register_profile("faults", max_examples=60, stateful_step_count=40)
+
+
+@pytest.mark.parametrize(
+    "profile", ["short", pytest.param("faults", marks=[pytest.mark.faults, pytest.mark.timeout(900)])]
+)
+@pytest.mark.django_db(transaction=True)
+def test_bucket_and_rows_agree_whatever_happens(profile: str, world: World) -> None:
+    machine = type("StormsHere", (Storms,), {"world": world})
+    limits = hypothesis.settings(
+        hypothesis.settings.get_profile(profile), deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    run_state_machine_as_test(machine, settings=limits)

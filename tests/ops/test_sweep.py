@@ -1,0 +1,201 @@
+"""The sweep does what is due, and nothing else; one row that fails stops no other."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+from django.utils import timezone
+
+from tests.support.rows import held, make_row, used
+from tests.support.senders import Sender, Upload, composite, sha256
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.errors import StorageUnavailable
+from uploads.models import ChecksumStatus, File, State
+from uploads.services import assemble
+
+BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
+
+
+pytestmark = pytest.mark.usefixtures("small_parts")
+
+
+def ago(**much: float) -> Any:
+    return timezone.now() - timedelta(**much)
+
+
+def left_while_completing(sender: Sender, body: bytes, *, sent: bool = True, assembled: bool = False) -> Upload:
+    """An upload whose finisher died, long enough ago."""
+    upload = sender.start(body)
+    if sent:
+        sender.put(upload)
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
+    if assembled:
+        assemble.assemble(upload.row(), upload.digests)
+    File.objects.filter(pk=upload.id).update(lease_until=ago(seconds=1), signed_until=ago(hours=1))
+    return upload
+
+
+def test_with_nothing_due_a_sweep_touches_nothing(sender: Sender, alice: User, bucket: Bucket) -> None:
+    file, upload = sender.send(BODY), sender.start(BODY)
+    sender.put(upload, 1)
+    make_row(alice, State.COMPLETING)
+    services.trash(sender.send(b"trash"), by=alice)
+    before, objects = list(File.objects.order_by("pk").values()), bucket.objects()
+    assert services.sweep().total() == 0
+    assert list(File.objects.order_by("pk").values()) == before
+    assert bucket.objects() == objects
+    assert bucket.read(file.key) == BODY
+    assert len(bucket.multipart_uploads()) == 1
+
+
+def test_an_overdue_upload_goes_with_its_parts(sender: Sender, alice: User, bucket: Bucket) -> None:
+    upload = sender.start(BODY)
+    sender.put(upload, 1, 2)
+    File.objects.update(expires_at=ago(seconds=1), signed_until=ago(hours=1))
+    counts = services.sweep()
+    assert (counts["expired"], counts["erased"], counts["failed"]) == (1, 1, 0)
+    assert not File.objects.exists()
+    assert not bucket.multipart_uploads()
+    assert used(alice) == held(alice) == (0, 0)
+
+
+def test_an_overdue_small_file_goes_with_its_object(sender: Sender, bucket: Bucket) -> None:
+    sender.put(sender.start(b"small"))
+    File.objects.update(expires_at=ago(seconds=1), signed_until=ago(hours=1))
+    services.sweep()
+    assert not bucket.objects()
+    assert not File.objects.exists()
+
+
+@pytest.mark.parametrize("body", [BODY, b"small", b""], ids=["parts", "small", "empty"])
+@pytest.mark.parametrize("assembled", [False, True])
+def test_a_finish_that_died_is_brought_to_its_end(sender: Sender, bucket: Bucket, body: bytes, assembled: bool) -> None:
+    upload = left_while_completing(sender, body, assembled=assembled)
+    assert services.sweep()["resolved"] == 1
+    file = upload.row()
+    assert (file.state, file.checksum, file.size) == (State.AVAILABLE, composite(upload.pieces), len(body))
+    assert bucket.read(file.key) == body
+
+
+def test_a_finish_that_died_before_all_parts_were_there_is_open_again(sender: Sender) -> None:
+    upload = left_while_completing(sender, BODY, sent=False)
+    services.sweep()
+    assert upload.row().state == State.UPLOADING
+    sender.put(upload)
+    assert sender.finished(upload).state == State.AVAILABLE
+
+
+def test_a_finish_that_died_and_lost_its_parts_goes(sender: Sender, alice: User, bucket: Bucket) -> None:
+    upload = left_while_completing(sender, BODY)
+    row = upload.row()
+    bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id)
+    services.sweep()
+    services.sweep()
+    assert not File.objects.exists()
+    assert used(alice) == (0, 0)
+
+
+def test_a_store_that_is_away_changes_no_state(sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_while_completing(sender, BODY, assembled=True)
+    trashed = sender.start(b"x")
+    File.objects.filter(pk=trashed.id).discard(owner_id=trashed.row().owner_id)
+    states = dict(File.objects.values_list("pk", "state"))
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+        patch.setattr("django.conf.settings.S3_ENDPOINT", "http://127.0.0.1:9")
+        s3.reset()
+        counts = services.sweep()
+    s3.reset()
+    assert (counts["failed"], counts["resolved"], counts["erased"]) == (1, 0, 0)  # the second is not even tried
+    assert dict(File.objects.values_list("pk", "state")) == states
+    assert services.sweep()["resolved"] == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [StorageUnavailable(), OperationalError("gone"), RuntimeError("a bug of ours"), KeyError("ETag")]
+)
+def test_one_row_that_always_fails_does_not_stop_the_others(
+    sender: Sender, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    rows = [make_row(alice, State.DELETING) for _ in range(3)]
+    for row in rows:
+        bucket.write(row.key, b"x")
+    poison, delete = rows[0].key, s3.delete
+
+    def delete_or_fail(key: str, **where: str) -> None:
+        if key == poison:
+            raise fault
+        delete(key, **where)
+
+    def delete_all_or_fail(keys: list[str], **where: str) -> dict[str, str]:
+        for key in keys:
+            delete_or_fail(key, **where)
+        return {}
+
+    monkeypatch.setattr(s3, "delete", delete_or_fail)
+    monkeypatch.setattr(s3, "delete_many", delete_all_or_fail)
+    counts = services.sweep()
+    assert (counts["erased"], counts["failed"]) == (2, 1)
+    assert bucket.objects() == {poison: 1}
+    assert File.objects.get().key == poison
+
+
+def test_sweeping_twice_is_as_good_as_once(sender: Sender, bucket: Bucket) -> None:
+    left_while_completing(sender, BODY)
+    services.sweep()
+    before = list(File.objects.values())
+    assert services.sweep().total() == 0
+    assert list(File.objects.values()) == before
+
+
+def test_the_basis_of_a_damaged_file_survives_the_trash(sender: Sender, alice: User) -> None:
+    file = sender.send(b"x")
+    File.objects.update(checksum_basis=ChecksumStatus.DAMAGED)
+    services.trash(file, by=alice)
+    services.restore(file, by=alice)
+    assert File.objects.get().checksum_basis == ChecksumStatus.DAMAGED
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_the_command_tells_what_it_did(sender: Sender) -> None:
+    left_while_completing(sender, BODY)
+    out = io.StringIO()
+    call_command("sweep", stdout=out)
+    assert out.getvalue() == "sweep: 1 resolved\n"
+    out = io.StringIO()
+    call_command("sweep", stdout=out)
+    assert out.getvalue() == "sweep: nothing to do\n"
+
+
+def test_the_command_speaks_json(sender: Sender) -> None:
+    left_while_completing(sender, BODY)
+    out = io.StringIO()
+    call_command("sweep", "--json", stdout=out)
+    assert json.loads(out.getvalue()) == {"resolved": 1}
+
+
+def test_the_command_ends_with_1_when_something_is_left(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_row(alice, State.DELETING)
+    monkeypatch.setattr(s3, "delete", lambda key, **_: (_ for _ in ()).throw(StorageUnavailable()))
+    with pytest.raises(CommandError) as error:
+        call_command("sweep", stdout=io.StringIO())
+    assert error.value.returncode == 1
+
+
+def test_a_row_in_completing_with_a_lease_is_left_to_its_finisher(sender: Sender, alice: User) -> None:
+    file = make_row(alice, State.COMPLETING, checksum=sha256(b"x"))
+    assert services.sweep().total() == 0
+    services.resume_completion(file)
+    assert File.objects.get().lease_until == file.lease_until

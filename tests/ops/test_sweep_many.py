@@ -1,0 +1,356 @@
+"""Many rows, several sweeps, rows that always fail, and uploads that nobody knows: everything gets its turn."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from tests.conftest import PROJECT
+from tests.faults.mortals import environment
+from tests.support import fronts
+from tests.support.fronts import Answer, Front, Request, broken, status
+from tests.support.rows import make_row, used
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.errors import StorageUnavailable
+from uploads.models import Event, File, Heartbeat, Origin, Preview, PreviewKind, State, Usage
+from uploads.models.querysets import seconds_from_now
+from uploads.services.bucket_owner import ensure_marker
+from uploads.services.sweep import expiry, leases, multiparts, runner
+
+BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
+
+pytestmark = pytest.mark.usefixtures("small_parts")
+
+
+@pytest.fixture
+def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    with fronts.in_front_of(bucket.address.endpoint) as front:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", front.url)
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        yield front
+    s3.reset()
+
+
+@pytest.fixture
+def sender(as_alice: Client, bucket: Bucket) -> Sender:
+    return Sender(as_alice)
+
+
+def going(owner: User, count: int, **facts: Any) -> list[File]:
+    rows = [File(owner=owner, name="x", size=1, part_size=10, state=State.DELETING, **facts) for _ in range(count)]
+    return File.objects.bulk_create(rows)
+
+
+def overdue(owner: User, count: int) -> list[File]:
+    past = timezone.now() - timedelta(days=1)
+    rows = [
+        File(owner=owner, name="x", size=3, part_size=10, state=State.UPLOADING, expires_at=past) for _ in range(count)
+    ]
+    Usage.objects.get_or_create(owner=owner)
+    Usage.objects.filter(owner=owner).update(files=count, bytes=3 * count)
+    return File.objects.bulk_create(rows)
+
+
+def poison(front: Front, keys: set[str]) -> None:
+    """The store fails at these keys, in one request with others and alone."""
+
+    def refuse(request: Request) -> Answer | None:
+        hit = any(key.encode() in request.body or request.url.endswith(key) for key in keys)
+        return status(500, "InternalError")(request) if hit else request.forward()
+
+    front.rules["deletes"] = front.rules["delete"] = refuse
+
+
+# --- nothing starves --------------------------------------------------------------------------
+
+
+def test_six_hundred_rows_that_always_fail_starve_nobody(
+    alice: User, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = going(alice, 600)
+    failing = {file.key for file in old}
+    monkeypatch.setattr(s3, "delete_many", lambda keys, **_: {key: "InternalError" for key in keys if key in failing})
+    young = going(alice, 3)
+    counts = services.sweep()
+    assert (counts["failed"], counts["erased"]) == (600, 3)
+    assert not File.objects.filter(pk__in=[file.pk for file in young]).exists()
+
+
+def test_one_key_that_fails_every_request_it_is_in_stops_no_other(alice: User, front: Front, bucket: Bucket) -> None:
+    rows = going(alice, 5)
+    for row in rows:
+        bucket.write(row.key, b"x")
+    poison(front, {rows[0].key})
+    counts = services.sweep()
+    assert (counts["failed"], counts["erased"]) == (1, 4)
+    assert set(bucket.objects()) == {rows[0].key}
+
+
+def test_pauses_grow_from_failure_to_failure_and_end() -> None:
+    pauses = [leases.pause_seconds(tries) for tries in range(20)]
+    assert pauses[:4] == [0, 60, 180, 420]
+    assert pauses == sorted(pauses)
+    assert max(pauses) == leases.MAX_BACKOFF_SECONDS
+
+
+def test_what_was_put_off_comes_again_when_its_pause_is_over(alice: User, front: Front, bucket: Bucket) -> None:
+    (row,) = going(alice, 1)
+    front.rules["delete"] = status(500, "InternalError")
+    assert [services.sweep()["failed"] for _ in range(3)] == [1, 1, 0]  # the third time it has a pause
+    front.rules.clear()
+    assert services.sweep()["erased"] == 0
+    File.objects.filter(pk=row.pk).update(retry_at=seconds_from_now(-1))
+    assert services.sweep()["erased"] == 1
+
+
+def test_a_store_that_is_away_is_not_asked_for_every_row_and_no_pause_grows(
+    alice: User, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going(alice, 40, multipart_id="gone")
+    overdue(alice, 5)
+    front.rules["*"] = broken
+    counts = services.sweep()
+    assert counts["expired"] == counts["erased"] == 0  # only the bucket knows whether this database is the latest
+    assert len(front.seen) < 60
+    assert set(File.objects.values_list("tries", flat=True)) == {0}
+    front.rules.clear()
+    assert services.sweep()["erased"] == 45
+
+
+def test_a_row_that_the_database_will_not_move_stops_no_other(alice: User, bob: User, bucket: Bucket) -> None:
+    """Its owner's usage says less than there is: a constraint refuses to give back more."""
+    overdue(alice, 3)
+    Usage.objects.filter(owner=alice).update(files=2, bytes=6)
+    overdue(bob, 2)
+    counts = services.sweep()
+    assert (counts["expired"], counts["failed"], counts["erased"]) == (4, 1, 4)
+    assert (used(alice), used(bob)) == ((0, 0), (0, 0))
+
+
+# --- several at once --------------------------------------------------------------------------
+
+
+def at_once(count: int) -> Counter[str]:
+    """So many sweeps, each with a connection of its own; what they did together."""
+
+    def one(_number: int) -> Counter[str]:
+        try:
+            return services.sweep()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(count) as pool:
+        return sum(pool.map(one, range(count)), Counter())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
+    alice: User, bob: User, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 20)
+    monkeypatch.setattr(expiry, "BATCH", 20)
+    rows = [*overdue(alice, 120), *overdue(bob, 80)]
+    bodies: list[bytes] = []
+
+    def noting(request: Request) -> Answer | None:
+        bodies.append(request.body + request.url.encode())
+        return request.forward()
+
+    front.rules["deletes"] = front.rules["delete"] = noting
+    counts = at_once(4)
+    assert (counts["expired"], counts["erased"], counts["failed"]) == (200, 200, 0)
+    asked = b"".join(bodies)
+    assert [asked.count(row.key.encode()) for row in rows] == [1] * 200
+    assert (used(alice), used(bob)) == ((0, 0), (0, 0))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sweep_in_a_loop_touches_no_live_object(as_alice: Client, bucket: Bucket) -> None:
+    sender, ended = Sender(as_alice), threading.Event()
+    ensure_marker()
+
+    def loop() -> None:
+        while not ended.is_set():
+            services.sweep()
+            Heartbeat.objects.filter(name=multiparts.NAME).delete()
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        sweeping = pool.submit(loop)
+        files = {sender.send(body, name=f"{n}").key: body for n, body in enumerate([BODY, b"small", b""] * 5)}
+        ended.set()
+        sweeping.result()
+    assert {key: bucket.read(key) for key in files} == files
+    assert File.objects.available().count() == 15
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_is_told_to_stop_ends_after_the_batch_at_hand(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 10)
+    going(alice, 35)
+    turns_left = iter([True] * 8)
+    counts = services.sweep(should_continue=lambda: next(turns_left, False))
+    assert 0 < counts["erased"] < 35
+    assert counts["erased"] % 10 == 0
+    assert services.sweep()["erased"] == 35 - counts["erased"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_loop_stops_on_term_and_says_that_it_lived(alice: User, bucket: Bucket) -> None:
+    command = [sys.executable, "-W", "error", "manage.py", "sweep", "--every", "60"]
+    process = subprocess.Popen(command, cwd=PROJECT, env=environment(), stderr=subprocess.PIPE)
+    end = time.monotonic() + 30
+    while Heartbeat.objects.last_of("sweep") is None and time.monotonic() < end:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _out, told = process.communicate(timeout=15)
+    assert process.returncode == 0
+    assert b"Traceback" not in told
+    assert Heartbeat.objects.last_of("sweep") is not None
+
+
+def test_rows_that_wait_for_their_urls_do_not_end_the_sweep(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 2)
+    going(alice, 3, signed_until=timezone.now() + timedelta(minutes=5))
+    going(alice, 2)
+    assert services.sweep()["erased"] == 2
+    assert File.objects.count() == 3
+
+
+def test_the_leases_of_a_killed_sweep_end(alice: User, bucket: Bucket) -> None:
+    going(alice, 2)
+    rows = File.objects.filter(state=State.DELETING)
+    assert len(leases.acquire(rows, since=timezone.now(), limit=10)) == 2
+    assert services.sweep()["erased"] == 0
+    rows.update(retry_at=seconds_from_now(-1))
+    assert services.sweep()["erased"] == 2
+
+
+# --- what must not go -------------------------------------------------------------------------
+
+
+def test_the_object_of_an_imported_file_is_never_removed(alice: User, bucket: Bucket) -> None:
+    keys = {Origin.UPLOADED: "f/" + "1" * 32, Origin.IMPORTED: "photos/a", Origin.ADOPTED: "photos/b"}
+    for origin, key in keys.items():
+        make_row(alice, State.DELETING, origin=origin, key=key, size=100)
+        bucket.write(key, b"x")
+    begun = begin(bucket, "photos/a")
+    assert services.sweep()["erased"] == 3
+    assert set(bucket.objects()) == {"photos/a"}
+    assert bucket.multipart_uploads() == [("photos/a", begun)]
+
+
+def test_purged_files_are_told_of_one_by_one(alice: User, bucket: Bucket) -> None:
+    for number in range(3):
+        make_row(alice, State.TRASHED, purge_after=timezone.now() - timedelta(days=1), name=f"{number}")
+    counts = services.sweep()
+    assert (counts["purged"], counts["erased"]) == (3, 3)
+    assert sorted(Event.objects.filter(action="purge").values_list("name", flat=True)) == ["0", "1", "2"]
+
+
+def test_half_made_previews_of_files_in_the_trash_go(alice: User, bucket: Bucket) -> None:
+    trashed, kept = make_row(alice, State.TRASHED), make_row(alice, State.AVAILABLE)
+    for file in (trashed, kept):
+        preview = Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
+        bucket.write(Preview.objects.get(pk=preview.pk).key, b"half")
+    assert services.sweep()["previews"] == 1
+    assert [preview.file_id for preview in Preview.objects.all()] == [kept.pk]
+    assert set(bucket.objects()) == set(Preview.objects.values_list("key", flat=True))
+
+
+# --- strays -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def later(db: None, monkeypatch: pytest.MonkeyPatch, bucket: Bucket) -> None:
+    """As if a day had passed since all uploads in parts began; in a bucket that is ours."""
+    ensure_marker()
+    bucket.write("f/" + "e" * 32, b"a neighbour")
+    monkeypatch.setattr(multiparts, "GRACE", timedelta(seconds=-60))
+
+
+def begin(bucket: Bucket, key: str) -> str:
+    return bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)["UploadId"]
+
+
+@pytest.mark.usefixtures("later")
+def test_strays_are_aborted_and_what_a_live_upload_names_is_kept(sender: Sender, alice: User, bucket: Bucket) -> None:
+    live = sender.start(BODY)
+    sender.put(live, 1)
+    begin(bucket, live.row().key)  # of the same file, and forgotten
+    begin(bucket, "f/" + "0" * 32)  # of no file
+    begin(bucket, make_row(alice, State.AVAILABLE).key)  # of one that is finished
+    foreign = begin(bucket, "backup/disk")
+    assert services.sweep()["aborted"] == 3
+    assert set(bucket.multipart_uploads()) == {(live.row().key, live.row().multipart_id), ("backup/disk", foreign)}
+    sender.put(live)
+    assert sender.finished(live).state == State.AVAILABLE
+
+
+def test_young_strays_are_left_alone(bucket: Bucket, alice: User) -> None:
+    ensure_marker()
+    bucket.write("f/" + "e" * 32, b"a neighbour")
+    begin(bucket, "f/" + "0" * 32)
+    assert services.sweep()["aborted"] == 0
+    assert len(bucket.multipart_uploads()) == 1
+
+
+@pytest.mark.usefixtures("later")
+def test_strays_are_looked_for_once_an_hour(bucket: Bucket, alice: User) -> None:
+    services.sweep()
+    begin(bucket, "f/" + "0" * 32)
+    assert services.sweep()["aborted"] == 0
+    Heartbeat.objects.filter(name=multiparts.NAME).update(at=seconds_from_now(-multiparts.PAUSE_SECONDS))
+    assert services.sweep()["aborted"] == 1
+
+
+@pytest.mark.usefixtures("later")
+def test_in_a_bucket_that_is_not_ours_nothing_is_a_stray(
+    bucket: Bucket, alice: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket.delete("amalga.json")
+    begin(bucket, "f/" + "0" * 32)
+    assert services.sweep().total() == 0
+    assert "strays_not_looked_for" in caplog.text
+    assert len(bucket.multipart_uploads()) == 1
+
+
+@pytest.mark.usefixtures("later")
+def test_when_strays_cannot_be_listed_the_next_sweep_tries_again(
+    bucket: Bucket, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(bucket, "f/" + "0" * 32)
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "list_multipart_uploads", lambda _prefix: (_ for _ in ()).throw(StorageUnavailable()))
+        assert services.sweep()["failed"] == 1
+    assert services.sweep()["aborted"] == 1
+
+
+def test_the_store_removes_many_at_once_and_tells_what_it_left(digest_bucket: Bucket) -> None:
+    keys = [f"f/{number:032x}" for number in range(5)]
+    for key in keys[:3]:
+        digest_bucket.write(key, b"x")
+    assert s3.delete_many(keys) == {}
+    assert digest_bucket.objects() == {}

@@ -1,0 +1,242 @@
+"""Reading stored bytes and holding them against the row: what settles a claim where the store checks nothing."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from tests.support.rows import make_row
+from tests.support.senders import Sender, composite, cut
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.errors import StorageUnavailable
+from uploads.management.commands import verify as verify_command
+from uploads.models import ChecksumStatus, File, State
+from uploads.services.verify import reader
+
+BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
+
+
+pytestmark = pytest.mark.usefixtures("small_parts")
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 20, 21, 30])
+def test_a_true_claim_becomes_read(sender: Sender, size: int) -> None:
+    file = sender.send(bytes(range(size)))
+    assert file.checksum_basis == ChecksumStatus.CLAIMED
+    assert services.verify(file) == ChecksumStatus.READ
+    file.refresh_from_db()
+    assert file.checksum_basis == ChecksumStatus.READ
+    assert file.verified_at is not None
+
+
+def test_reading_tells_a_type_that_was_not_known_before(sender: Sender) -> None:
+    file = sender.send(b"PK\x05\x06" + bytes(18), name="a.bin")
+    File.objects.update(detected_type="", family="other")
+    assert services.verify(File.objects.get()) == ChecksumStatus.READ
+    file.refresh_from_db()
+    assert (file.detected_type, file.family) == ("application/zip", "archive")
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10, 19, 100])
+def test_the_checksum_does_not_depend_on_how_the_bytes_come(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    file = sender.send(BODY)
+    monkeypatch.setattr(reader.FULL_SPEED, "chunk", chunk)
+    assert services.verify(file) == ChecksumStatus.READ
+
+
+@pytest.mark.parametrize("body", [BODY, b"small"], ids=["parts", "small"])
+def test_one_flipped_bit_is_damage(sender: Sender, bucket: Bucket, body: bytes) -> None:
+    file = sender.send(body)
+    bucket.write(file.key, body[:-1] + bytes([body[-1] ^ 1]))
+    assert services.verify(file) == ChecksumStatus.DAMAGED
+    assert File.objects.get().checksum_basis == ChecksumStatus.DAMAGED
+    assert File.objects.get().checksum == composite(cut(body, 10))
+
+
+@pytest.mark.parametrize("stored", [b"", BODY[:-1], BODY + b"x", BODY * 2, BODY[:20], BODY[:10]])
+def test_missing_or_added_bytes_are_damage(sender: Sender, bucket: Bucket, stored: bytes) -> None:
+    file = sender.send(BODY)
+    bucket.write(file.key, stored)
+    assert services.verify(file) == ChecksumStatus.DAMAGED
+
+
+def test_a_false_claim_is_found_out(sender: Sender) -> None:
+    upload = sender.start(b"true")
+    sender.put(upload)
+    assert sender.finish(upload, digests=[composite([b"lied"])]).status_code == 200
+    assert services.verify(upload.row()) == ChecksumStatus.DAMAGED
+
+
+def test_a_missing_object_is_told_and_noted(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(BODY)
+    bucket.delete(file.key)
+    assert services.verify(file) == ChecksumStatus.MISSING
+    row = File.objects.get()
+    assert (row.state, row.checksum_basis, row.checksum) == (State.AVAILABLE, ChecksumStatus.MISSING, file.checksum)
+
+
+def test_bytes_that_are_back_are_good_again(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(BODY)
+    for spoilt, basis in (
+        (None, ChecksumStatus.MISSING),
+        (BODY, ChecksumStatus.READ),
+        (BODY[::-1], ChecksumStatus.DAMAGED),
+        (BODY, ChecksumStatus.READ),
+    ):
+        bucket.delete(file.key) if spoilt is None else bucket.write(file.key, spoilt)
+        assert services.verify(File.objects.get()) == basis
+
+
+def test_a_store_that_breaks_off_settles_nothing(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = sender.send(BODY)
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(s3.Stream, "chunks", lambda self, size: (_ for _ in ()).throw(StorageUnavailable()))
+    with pytest.raises(StorageUnavailable):
+        services.verify(file)
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+
+
+def test_a_connection_that_breaks_is_made_anew_where_it_broke(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = sender.send(BODY)
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(reader.FULL_SPEED, "chunk", 3)
+    begun: list[int] = []
+    stream, chunks = s3.stream, s3.Stream.chunks
+
+    def breaking(self: s3.Stream, size: int) -> Iterator[bytes]:
+        yield from itertools.islice(chunks(self, size), 3)
+        raise StorageUnavailable
+
+    def opened(key: str, *, start: int = 0, **where: str) -> s3.Stream | None:
+        begun.append(start)
+        return stream(key, start=start, **where)
+
+    monkeypatch.setattr(s3.Stream, "chunks", breaking)
+    monkeypatch.setattr(s3, "stream", opened)
+    assert services.verify(file) == ChecksumStatus.READ
+    assert begun == [0, 9, 18]
+
+
+def test_a_file_that_is_no_longer_available_is_left_alone(sender: Sender, alice: User) -> None:
+    file = sender.send(BODY)
+    services.trash(file, by=alice)
+    assert services.verify(file) is None
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+
+
+def test_memory_does_not_grow_with_the_file(alice: User, bucket: Bucket, settings: Settings) -> None:
+    """40 MiB as one part, read in pieces: never more than a few MiB of it at once."""
+    import tracemalloc
+
+    settings.UPLOAD_PART_BYTES = 64 * 1024**2
+    file = make_row(alice, State.AVAILABLE, size=40 * 1024**2, part_size=settings.UPLOAD_PART_BYTES)
+    bucket.write(file.key, bytes(file.size))
+    tracemalloc.start()
+    services.verify(file)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * 1024**2
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def run(*args: str) -> tuple[int, str]:
+    """Exit status and what was written."""
+    out = io.StringIO()
+    try:
+        call_command("verify", *args, stdout=out)
+    except CommandError as error:
+        return error.returncode, out.getvalue()
+    return 0, out.getvalue()
+
+
+def test_the_command_settles_all_claims_and_ends_with_0(sender: Sender) -> None:
+    for body in (BODY, b"small", b""):
+        sender.send(body)
+    code, out = run()
+    assert (code, out) == (0, "3 read, 0 damaged, 0 missing, 0 failed\n")
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.READ}
+
+
+def test_the_command_leaves_what_is_settled(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(BODY)
+    run()
+    bucket.write(file.key, b"changed since")
+    assert run()[1].startswith("0 read, 0 damaged")
+    assert run("--all")[0] == 1
+    assert File.objects.get().checksum_basis == ChecksumStatus.DAMAGED
+
+
+def test_differences_are_named_and_end_with_1(sender: Sender, bucket: Bucket) -> None:
+    damaged, missing, good = sender.send(BODY), sender.send(b"small"), sender.send(b"good")
+    bucket.write(damaged.key, BODY[::-1])
+    bucket.delete(missing.key)
+    code, out = run()
+    assert code == 1
+    assert f"damaged: {damaged.pk} ({damaged.key})" in out
+    assert f"missing: {missing.pk} ({missing.key})" in out
+    assert str(good.pk) not in out
+    assert out.endswith("1 read, 1 damaged, 1 missing, 0 failed\n")
+
+
+def test_a_store_that_is_away_fails_each_and_ends_with_1(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender.send(BODY)
+    sender.send(b"small")
+    monkeypatch.setattr(s3, "stream", lambda key, **_: (_ for _ in ()).throw(StorageUnavailable()))
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
+    code, out = run()
+    assert (code, out.splitlines()[-1]) == (1, "0 read, 0 damaged, 0 missing, 2 failed")
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.CLAIMED}
+
+
+def test_json_is_one_object_and_nothing_else(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(BODY)
+    sender.send(b"small")
+    bucket.write(file.key, BODY[::-1])
+    code, out = run("--json")
+    assert code == 1
+    assert json.loads(out) == {"read": 1, "damaged": 1, "missing": 0, "failed": 0}
+
+
+def test_files_can_be_named(sender: Sender) -> None:
+    named, other = sender.send(BODY), sender.send(b"small")
+    assert run(str(named.pk))[0] == 0
+    named.refresh_from_db()
+    other.refresh_from_db()
+    assert (named.checksum_basis, other.checksum_basis) == (ChecksumStatus.READ, ChecksumStatus.CLAIMED)
+
+
+def test_a_file_that_is_not_there_is_not_passed_over_in_silence(sender: Sender) -> None:
+    file, unknown = sender.send(BODY), uuid.uuid4()
+    with pytest.raises(CommandError, match=str(unknown)) as error:
+        call_command("verify", str(file.pk), str(unknown), stdout=io.StringIO())
+    assert error.value.returncode == 2
+
+
+def test_what_is_no_id_is_refused() -> None:
+    with pytest.raises(CommandError):
+        call_command("verify", "no-id")
+
+
+def test_only_available_files_are_read(alice: User, bucket: Bucket) -> None:
+    for state in State:
+        if state != State.AVAILABLE:
+            make_row(alice, state)
+    assert run() == (0, "0 read, 0 damaged, 0 missing, 0 failed\n")
+
+
+def test_the_help_says_what_is_not_touched() -> None:
+    assert "no object" in verify_command.Command.help
+    assert "Exit status" in verify_command.Command.help

@@ -1,0 +1,392 @@
+"""Runs over many files: by level, by sample, at a rate, several at once, stopped midway; and what they report."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+
+from tests.conftest import PROJECT
+from tests.faults.mortals import environment
+from tests.support.pictures import as_file, two_halves
+from tests.support.rows import make_row
+from tests.support.senders import Sender, composite, cut
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.errors import StorageUnavailable
+from uploads.models import ChecksumStatus, File, Finding, Heartbeat, Origin, Report, RunOutcome, State, Trouble
+from uploads.models.querysets import seconds_from_now
+from uploads.services.verify import RateLimiter, Run, least_recent, reader, runner, selection, unverified_claims
+from uploads.services.verify.runner import Stopped
+
+BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
+
+pytestmark = pytest.mark.usefixtures("small_parts")
+
+
+def run(*args: str) -> tuple[int, str]:
+    """Exit status and what was written."""
+    out = io.StringIO()
+    try:
+        call_command("verify", *args, stdout=out, stderr=io.StringIO())
+    except CommandError as error:
+        return error.returncode, out.getvalue()
+    return 0, out.getvalue()
+
+
+def etag_of(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+
+def chosen_ids(chosen: selection.Selection) -> list[Any]:
+    return [file.pk for file in iter(lambda: next(chosen.files, None), None)]
+
+
+def stored(owner: User, bucket: Bucket, count: int, **facts: Any) -> list[File]:
+    """Available files with their objects."""
+    rows = [make_row(owner, State.AVAILABLE, **facts) for _ in range(count)]
+    for row in rows:
+        bucket.write(row.key, b"x")
+    File.objects.update(etag=etag_of(b"x"))
+    return rows
+
+
+def found() -> set[tuple[str, Any]]:
+    return set(Finding.objects.values_list("trouble", "file_id"))
+
+
+# --- level 1 ----------------------------------------------------------------------------------
+
+
+def test_level_1_reads_nothing_of_what_agrees(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    for body in (BODY, b"small", b""):
+        sender.send(body)
+    monkeypatch.setattr(s3, "stream", lambda *_, **__: pytest.fail("it was read"))
+    assert run("--level", "1", "--json") == (
+        0, '{"read": 0, "damaged": 0, "missing": 0, "failed": 0, "agreed": 3}\n',
+    )  # fmt: skip
+    assert set(File.objects.values_list("verified_at", flat=True)) == {None}
+
+
+def test_level_1_reads_what_differs_and_the_bytes_decide(sender: Sender, bucket: Bucket) -> None:
+    overwritten, cut_off, gone, other_etag = (sender.send(BODY) for _ in range(4))
+    bucket.write(overwritten.key, BODY[::-1])
+    bucket.write(cut_off.key, BODY[:9])
+    bucket.delete(gone.key)
+    File.objects.filter(pk=other_etag.pk).update(etag="0" * 32)
+    code, out = run("--level", "1")
+    assert code == 1
+    assert out.endswith("0 read, 2 damaged, 1 missing, 0 failed, 1 etag\n")
+    assert found() == {
+        (Trouble.DAMAGED, overwritten.pk), (Trouble.SIZE, cut_off.pk), (Trouble.MISSING, gone.pk),
+        (Trouble.ETAG, other_etag.pk),
+    }  # fmt: skip
+    assert File.objects.get(pk=other_etag.pk).checksum_basis == ChecksumStatus.READ
+
+
+def test_level_1_reads_again_what_was_missing_before(sender: Sender) -> None:
+    file = sender.send(BODY)
+    File.objects.update(checksum_basis=ChecksumStatus.MISSING)
+    assert run("--level", "1")[0] == 0
+    file.refresh_from_db()
+    assert file.checksum_basis == ChecksumStatus.READ
+
+
+def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(sender: Sender, digest_bucket: Bucket) -> None:
+    file, good = sender.send(b"small"), sender.send(b"other")
+    digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=file.key, Body=b"SMALL", ChecksumAlgorithm="SHA256")
+    File.objects.filter(pk=file.pk).update(etag=etag_of(b"SMALL"))
+    assert run("--level", "1", "--json")[0] == 1
+    assert found() == {(Trouble.DAMAGED, file.pk)}
+    assert File.objects.get(pk=good.pk).checksum_basis == ChecksumStatus.STORE
+
+
+# --- all and samples --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("files", "nights"), [(7, 3), (3, 30), (8, 4)])
+def test_samples_cover_every_file_in_so_many_nights(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, files: int, nights: int
+) -> None:
+    monkeypatch.setattr(selection, "BATCH", 2)
+    stored(alice, bucket, files)
+    dates = []
+    for _night in range(nights):
+        assert run("--sample", f"1/{nights}")[0] == 0
+        dates.append(set(File.objects.filter(verified_at__isnull=True)))
+    assert dates[-1] == set()
+    assert Report.objects.filter(scope=f"level 2, 1/{nights} of all").count() == nights
+
+
+def test_the_least_recently_read_come_first_and_the_never_read_before_them(alice: User, bucket: Bucket) -> None:
+    never, recent, old = stored(alice, bucket, 3)
+    File.objects.filter(pk=recent.pk).update(verified_at=seconds_from_now(-10))
+    File.objects.filter(pk=old.pk).update(verified_at=seconds_from_now(-1000))
+    assert chosen_ids(least_recent()) == [never.pk, old.pk, recent.pk]
+    assert chosen_ids(least_recent(Fraction(2, 3))) == [never.pk, old.pk]
+
+
+def test_a_file_that_cannot_be_read_does_not_take_the_place_of_another(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
+    files = stored(alice, bucket, 4)
+    first = min(files, key=lambda file: file.pk)
+    stream = s3.stream
+
+    def broken(key: str, **more: Any) -> s3.Stream | None:
+        if key == first.key:
+            raise StorageUnavailable
+        return stream(key, **more)
+
+    monkeypatch.setattr(s3, "stream", broken)
+    assert run("--sample", "1/2")[0] == 1
+    assert File.objects.filter(verified_at__isnull=False).count() == 2
+    assert found() == {(Trouble.FAILED, first.pk)}
+
+
+def test_a_report_tells_what_a_run_found_and_that_it_ran(sender: Sender, bucket: Bucket) -> None:
+    damaged, missing = sender.send(BODY), sender.send(b"small")
+    bucket.write(damaged.key, BODY[::-1])
+    bucket.delete(missing.key)
+    sender.send(b"good")
+    assert run("--all")[0] == 1
+    report = Report.objects.get()
+    assert (report.command, report.scope, report.outcome) == ("verify", "level 2, all", RunOutcome.DIFFERENCES)
+    assert report.summary == {"read": 1, "damaged": 1, "missing": 1, "failed": 0, "bytes": len(BODY) + 4}
+    assert found() == {(Trouble.DAMAGED, damaged.pk), (Trouble.MISSING, missing.pk)}
+    assert Heartbeat.objects.last_of("verify") is not None
+
+
+def test_claims_and_single_files_leave_no_report(sender: Sender) -> None:
+    file = sender.send(BODY)
+    run()
+    run(str(file.pk))
+    assert not Report.objects.exists()
+
+
+def test_another_reading_that_agrees_does_not_make_a_row_look_changed(sender: Sender) -> None:
+    sender.send(BODY)
+    run("--all")
+    before = File.objects.get()
+    run("--all")
+    after = File.objects.get()
+    assert after.updated_at == before.updated_at
+    assert before.verified_at is not None
+    assert after.verified_at is not None
+    assert after.verified_at > before.verified_at
+
+
+# --- files that change meanwhile, files that were never read ------------------------------------
+
+
+def test_a_file_that_goes_while_it_is_read_is_no_finding(
+    sender: Sender, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, stream = sender.send(BODY), s3.stream
+
+    def gone_by_now(key: str, **more: Any) -> s3.Stream | None:
+        services.trash(File.objects.get(), by=alice)
+        bucket.delete(key)
+        return stream(key, **more)
+
+    monkeypatch.setattr(s3, "stream", gone_by_now)
+    report = Report.objects.create(command="verify")
+    counts = Run(iter_of(file), report=report, parallel=1, pace=in_this_thread(monkeypatch)).run()
+    assert counts.total() == 0
+    assert found() == set()
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+
+
+def iter_of(file: File) -> selection.Selection:
+    return selection.Selection(iter([file]))
+
+
+def in_this_thread(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
+    """A test's transaction is one thread's."""
+
+    class Now(ThreadPoolExecutor):
+        def submit(self, fn: Any, /, *args: Any, **more: Any) -> Any:
+            future = super().submit(lambda: None)
+            future.result()
+            answered: Any = type(future)()
+            try:
+                answered.set_result(fn(*args, **more))
+            except Exception as fault:
+                answered.set_exception(fault)
+            return answered
+
+    monkeypatch.setattr(runner, "ThreadPoolExecutor", Now)
+    return RateLimiter()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"), [(as_file(two_halves()), "image/png"), (b"words", "text/plain")], ids=["png", "text"]
+)
+def test_an_imported_file_gets_its_checksum_and_its_type_when_it_is_read(
+    alice: User, bucket: Bucket, body: bytes, kind: str
+) -> None:
+    file = make_row(
+        alice, State.AVAILABLE, origin=Origin.IMPORTED, key="photos/a b.png", size=len(body), checksum="",
+        checksum_basis=ChecksumStatus.UNREAD, etag=etag_of(body),
+    )  # fmt: skip
+    bucket.write(file.key, body)
+    assert run("--all")[0] == 0
+    file.refresh_from_db()
+    assert (file.checksum, file.checksum_basis) == (composite(cut(body, 10)), ChecksumStatus.READ)
+    assert file.detected_type == kind
+
+
+def test_an_imported_object_that_was_overwritten_since_is_damage(alice: User, bucket: Bucket) -> None:
+    file = make_row(
+        alice, State.AVAILABLE, origin=Origin.IMPORTED, key="photos/a", size=5, checksum="",
+        checksum_basis=ChecksumStatus.UNREAD, etag=etag_of(b"first"),
+    )  # fmt: skip
+    bucket.write(file.key, b"other")
+    assert services.verify(file) == ChecksumStatus.DAMAGED
+    file.refresh_from_db()
+    assert (file.checksum, file.checksum_basis) == ("", ChecksumStatus.DAMAGED)
+
+
+# --- speed, stopping, several at once -----------------------------------------------------------
+
+
+def test_a_rate_holds_over_all_threads() -> None:
+    pace = RateLimiter(rate=200_000)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(pace, [10_000] * 10))
+    assert 0.45 < time.monotonic() - begun < 1.5
+    assert pace.bytes == 100_000
+
+
+def test_a_slow_rate_asks_for_small_pieces() -> None:
+    assert RateLimiter(rate=100_000).chunk == 25_000
+    assert RateLimiter().chunk == 1024**2
+
+
+def test_who_is_asked_to_stop_does_not_count_what_is_read_by_half(sender: Sender) -> None:
+    sender.send(BODY)
+    pace = RateLimiter(stop=lambda: pace.bytes > 0)
+    counts = Run(unverified_claims(), pace=pace).run()
+    assert counts.total() == 0
+    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+    with pytest.raises(Stopped):
+        pace(0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_term_ends_it_midway_and_what_is_done_stays_done(alice: User, bucket: Bucket) -> None:
+    stored(alice, bucket, 30, size=1, checksum=composite([b"x"]))
+    command = [sys.executable, "-W", "error", "manage.py", "verify", "--all", "--rate", "4", "--parallel", "1"]
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 30
+    while not File.objects.filter(verified_at__isnull=False).exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, told = process.communicate(timeout=15)
+    assert process.returncode == 1
+    assert "Stopped. What is done stays done" in told
+    assert "Traceback" not in told
+    done = File.objects.filter(checksum_basis=ChecksumStatus.READ, verified_at__isnull=False).count()
+    assert 0 < done < 30
+    assert out.startswith(f"{done} read")
+    assert Report.objects.get().outcome == RunOutcome.STOPPED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_at_once_do_no_harm(alice: User, bucket: Bucket) -> None:
+    files = stored(alice, bucket, 30)
+    bucket.write(files[0].key, b"y")
+
+    def one(_number: int) -> Any:
+        try:
+            return Run(least_recent(), parallel=2).run()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        for counts in pool.map(one, range(2)):
+            assert counts["failed"] == counts["missing"] == 0
+    assert File.objects.filter(checksum_basis=ChecksumStatus.READ).count() == 29
+    assert File.objects.get(checksum_basis=ChecksumStatus.DAMAGED).pk == files[0].pk
+
+
+def test_a_store_that_is_away_ends_the_run_with_one_sentence(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(alice, bucket, 50)
+    asked: list[str] = []
+
+    def away(key: str = "", **_: Any) -> None:
+        asked.append(key)
+        raise StorageUnavailable
+
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(s3, "stream", away)
+    monkeypatch.setattr(s3, "ping", away)
+    with pytest.raises(CommandError, match="The store does not answer"):
+        call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
+    # the files that were queued before the first one failed, each with its attempts, and a ping; not all fifty
+    assert len(asked) < 50
+    assert len(set(asked)) < 12
+    assert Report.objects.get().outcome == RunOutcome.STOPPED
+
+
+@pytest.mark.parametrize("fault", [OperationalError("gone"), RuntimeError("a bug of ours"), KeyboardInterrupt()])
+def test_whatever_ends_a_run_its_report_does_not_stay_running(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    monkeypatch.setattr(Run, "run", lambda self: (_ for _ in ()).throw(fault))
+    with pytest.raises((CommandError, RuntimeError, KeyboardInterrupt)):
+        call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
+    assert Report.objects.get().outcome == RunOutcome.STOPPED
+
+
+# --- words and options --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("--all", "--sample", "1/2"), ("--every", "5", "--all"), ("--every", "5", "--level", "1"),
+     ("--level", "1", "--sample", "1/2")],
+)  # fmt: skip
+def test_options_that_make_no_sense_together_are_refused(args: tuple[str, ...]) -> None:
+    assert run(*args)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "args", [("--sample", "2/1"), ("--sample", "0/3"), ("--sample", "x"), ("--rate", "0"), ("--rate", "5T"),
+             ("--parallel", "0"), ("--parallel", "1000"), ("--level", "3")],
+)  # fmt: skip
+def test_nonsense_is_refused(args: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError):
+        call_command("verify", *args)
+
+
+def test_progress_tells_bytes_and_json_nothing_but_one_object(alice: User, bucket: Bucket) -> None:
+    stored(alice, bucket, 2)
+    out, err = io.StringIO(), io.StringIO()
+    call_command("verify", "--all", "--json", stdout=out, stderr=err)
+    assert json.loads(out.getvalue())["read"] == 2
+    assert err.getvalue() == ""
+
+
+def test_totals_come_from_the_kept_figures(alice: User, bucket: Bucket) -> None:
+    stored(alice, bucket, 3)
+    chosen = least_recent()
+    assert (chosen.total, chosen.total_bytes) == (3, 3)

@@ -1,0 +1,255 @@
+"""Claims are settled by the worker, soon after they were made, in turns, and whatever happens to workers and stores."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import OperationalError, connection
+from django.utils import timezone
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+from tests.support.rows import make_row
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.errors import StorageDenied, StorageUnavailable
+from uploads.models import ChecksumStatus, File, Heartbeat, State
+from uploads.services import queue, verify_tasks
+from uploads.services.verify import judge, reader
+
+PROJECT = Path(__file__).resolve().parents[2]
+BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
+SECONDS = 30
+
+pytestmark = pytest.mark.usefixtures("small_parts")
+
+
+def queued() -> Any:
+    return DBTaskResult.objects.filter(task_path=services.verify_files.module_path).order_by("enqueued_at")
+
+
+def asked() -> list[list[str]]:
+    return [task.args_kwargs["args"][0] for task in queued()]
+
+
+def work() -> None:
+    """One after the other, as a worker does, but within this test's transaction."""
+    while task := queued().filter(status=TaskResultStatus.READY).first():
+        arguments = task.args_kwargs["args"]
+        task.delete()
+        services.verify_files.call(*arguments)
+
+
+def bases() -> dict[str, int]:
+    found = list(File.objects.values_list("checksum_basis", flat=True))
+    return {basis: found.count(basis) for basis in set(found)}
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_one_finish_asks_once_for_all_it_published_the_small_ones_first(sender: Sender) -> None:
+    uploads = [sender.start(body) for body in (BODY, b"small", b"")]
+    for upload in uploads:
+        sender.put(upload)
+    sender.finish(*uploads)
+    assert asked() == [[str(uploads[n].id) for n in (2, 1, 0)]]
+    sender.finish(*uploads)
+    assert len(asked()) == 1
+
+
+def test_where_the_store_checks_digests_nobody_is_asked(sender: Sender, digest_bucket: Bucket) -> None:
+    assert sender.send(b"small").checksum_basis == ChecksumStatus.STORE
+    assert asked() == []
+
+
+def test_a_queue_that_takes_nothing_does_not_stop_a_finish(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DBTaskResult.objects, "create", away)
+        patch.setattr("django_tasks_db.models.DBTaskResult.save", away)
+        file = sender.send(b"small")
+    assert (file.state, asked()) == (State.AVAILABLE, [])
+    services.sweep()
+    assert asked() == [[str(file.pk)]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_settles_claims_within_seconds_of_a_finish(sender: Sender, tmp_path: Path) -> None:
+    database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    with (tmp_path / "worker.log").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-W", "error", "manage.py", "worker"], cwd=PROJECT, stdout=log, stderr=log,
+            env={**os.environ, "DATABASE_URL": database},
+        )  # fmt: skip
+    try:
+        wait_until(lambda: Heartbeat.objects.last_of("worker") is not None)
+        begun = time.monotonic()
+        for body in (BODY, b"small", b""):
+            sender.send(body)
+        wait_until(lambda: bases() == {ChecksumStatus.READ: 3})
+        assert time.monotonic() - begun < 10
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+    assert "Traceback" not in (tmp_path / "worker.log").read_text()
+
+
+def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
+    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify_tasks, "VERIFY_TASK_SECONDS", -1.0)
+    monkeypatch.setattr(reader.FULL_SPEED, "chunk", 10)
+    starts: list[int] = []
+    stream = s3.stream
+
+    def opened(key: str, *, start: int = 0, **where: str) -> s3.Stream | None:
+        starts.append(start)
+        return stream(key, start=start, **where)
+
+    monkeypatch.setattr(s3, "stream", opened)
+    large, other = sender.send(BODY), sender.send(b"small")
+    work()
+    assert starts == [0, 0, 10, 20]  # the small one has its turn between those of the large one
+    assert bases() == {ChecksumStatus.READ: 2}
+    large.refresh_from_db()
+    assert large.verified_at is not None
+    assert other.pk
+
+
+def test_damage_that_is_found_in_a_later_turn_is_damage(
+    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify_tasks, "VERIFY_TASK_SECONDS", -1.0)
+    monkeypatch.setattr(reader.FULL_SPEED, "chunk", 10)
+    file = sender.send(BODY)
+    bucket.write(file.key, BODY[:-1] + b"X")
+    work()
+    assert bases() == {ChecksumStatus.DAMAGED: 1}
+
+
+def test_while_the_store_is_away_all_waits(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
+    files = [str(sender.send(body).pk) for body in (b"small", BODY)]
+    queued().delete()
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageUnavailable()))
+        patch.setattr(s3, "ping", lambda *_: (_ for _ in ()).throw(StorageUnavailable()))
+        assert services.verify_files.call(files) == 0
+    (later,) = queued()
+    assert later.args_kwargs["args"] == [files, [], 1]
+    assert timedelta(seconds=20) < later.run_after - timezone.now() < timedelta(seconds=40)
+    work()
+    assert bases() == {ChecksumStatus.READ: 2}
+
+
+def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
+    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison, good = sender.send(BODY), sender.send(b"small")
+    queued().delete()
+    stream = s3.stream
+
+    def refused(key: str, **more: Any) -> s3.Stream | None:
+        if key == poison.key:
+            raise StorageDenied
+        return stream(key, **more)
+
+    monkeypatch.setattr(s3, "stream", refused)
+    assert services.verify_files.call([str(poison.pk), str(good.pk)]) == 1
+    assert asked() == [[str(poison.pk)]]
+    assert bases() == {ChecksumStatus.CLAIMED: 1, ChecksumStatus.READ: 1}
+
+
+def test_marker_that_the_store_refuses_is_asked_for_once(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [str(sender.send(b"small").pk) for _ in range(5)]
+    queued().delete()
+    refusals: list[str | None] = []
+
+    def refused(store: str | None = None) -> None:
+        refusals.append(store)
+        raise StorageDenied
+
+    monkeypatch.setattr(s3, "read_marker", refused)
+    assert services.verify_files.call(files) == 0
+    assert (len(refusals), asked()) == (1, [files])
+
+
+def test_claims_are_settled_while_another_file_waits_for_its_next_try(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison, good = sender.send(BODY), sender.send(b"small")
+    queued().delete()
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
+        services.verify_files.call([str(poison.pk)])
+    services.requeue_lost_verifications()
+    assert asked() == [[str(poison.pk)], [str(good.pk)]]
+
+
+def test_a_bug_of_ours_with_one_file_does_not_hold_up_the_others(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [str(sender.send(body).pk) for body in (BODY, b"small")]
+    monkeypatch.setattr(verify_tasks, "judge", lambda read: 1 / 0 if read.file.size > 5 else judge(read))
+    assert services.verify_files.call(files) == 1
+
+
+def test_after_so_many_tries_a_file_is_left_to_the_sweep(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = sender.send(b"small")
+    queued().delete()
+    monkeypatch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
+    services.verify_files.call([str(file.pk)], [], queue.MAX_ATTEMPTS)
+    assert asked() == []
+    services.requeue_lost_verifications()
+    assert asked() == [[str(file.pk)]]
+
+
+def test_what_is_gone_or_settled_is_passed_over(sender: Sender, alice: User) -> None:
+    gone, settled = sender.send(b"one"), sender.send(b"two")
+    services.trash(gone, by=alice)
+    services.verify(settled)
+    assert services.verify_files.call([str(gone.pk), str(settled.pk)]) == 0
+
+
+def test_what_a_killed_worker_held_goes_to_another(sender: Sender) -> None:
+    sender.send(b"small")
+    queued().update(
+        status=TaskResultStatus.RUNNING, worker_ids=["w"],
+        started_at=timezone.now() - timedelta(seconds=verify_tasks.VERIFY_LOST_AFTER_SECONDS + 1),
+    )  # fmt: skip
+    services.sweep()
+    assert [task.status for task in queued()] == [TaskResultStatus.READY]
+
+
+def test_while_anything_is_under_way_the_sweep_asks_for_nothing(sender: Sender) -> None:
+    sender.send(b"small")
+    services.sweep()
+    assert len(asked()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_worker_says_that_it_is_alive(alice: User) -> None:
+    make_row(alice)
+    call_command("worker", "--once")
+    assert Heartbeat.objects.last_of("worker") is not None

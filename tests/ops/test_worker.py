@@ -1,0 +1,353 @@
+"""The queue of previews and the process that works it off."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError, connection
+from django.test import Client
+from django.utils import timezone
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+from tests.support.pictures import as_file, two_halves
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import previews as drawing
+from uploads import s3, services
+from uploads.errors import StorageUnavailable
+from uploads.models import File, Preview, PreviewKind, PreviewState, State
+from uploads.models.querysets import seconds_from_now
+from uploads.services import preview_tasks, previews, queue
+from uploads.services.previews import clear_scratch
+
+PROJECT = Path(__file__).resolve().parents[2]
+SECONDS = 30
+NOBODY = 10**9  # no person's id
+
+
+@pytest.fixture
+def sender(as_alice: Client, bucket: Bucket) -> Sender:
+    return Sender(as_alice)
+
+
+def asked() -> list[list[str]]:
+    """The files of every task, in the order of the queue."""
+    return [result.args_kwargs["args"][0] for result in queued().order_by("enqueued_at")]
+
+
+def queued() -> Any:
+    """Those of previews."""
+    return DBTaskResult.objects.filter(task_path=services.preview_files.module_path)
+
+
+def work() -> None:
+    """All that is due, in this process."""
+    call_command("worker", "--once")
+
+
+def states() -> dict[str, int]:
+    found = list(Preview.objects.values_list("state", flat=True))
+    return {state: found.count(state) for state in set(found)}
+
+
+def test_one_finish_asks_once_for_all_that_can_be_shown(sender: Sender) -> None:
+    bodies = [b"words", b"more words", bytes(range(256)), b"", as_file(two_halves())]
+    uploads = [sender.start(body, name=f"{n}.txt") for n, body in enumerate(bodies)]
+    for upload in uploads:
+        sender.put(upload)
+    assert sender.finish(*uploads).status_code == 200
+    assert [set(ids) for ids in asked()] == [{str(uploads[n].id) for n in (0, 1, 4)}]
+    sender.finish(*uploads)
+    assert len(asked()) == 1
+
+
+def test_nothing_to_show_is_no_task(sender: Sender) -> None:
+    sender.send(bytes(range(256)))
+    assert asked() == []
+
+
+def test_a_queue_that_takes_nothing_does_not_stop_a_finish(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DBTaskResult.objects, "create", away)
+        patch.setattr("django_tasks_db.models.DBTaskResult.save", away)
+        file = sender.send(b"words")
+    assert file.state == State.AVAILABLE
+    assert asked() == []
+    services.sweep()
+    assert asked() == [[str(file.pk)]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_worker_makes_what_was_asked_for(sender: Sender) -> None:
+    sender.send(b"words")
+    sender.send(as_file(two_halves()))
+    work()
+    assert states() == {PreviewState.READY: 3}
+    assert {result.status for result in DBTaskResult.objects.all()} == {TaskResultStatus.SUCCESSFUL}
+
+
+@contextmanager
+def working(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The worker as it runs in production, over the test database."""
+    database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    with (folder / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "manage.py", "worker"], cwd=PROJECT, stdout=log, stderr=log,
+            env={**os.environ, "DATABASE_URL": database},
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_process_makes_them_and_stops_when_it_is_told(sender: Sender, tmp_path: Path) -> None:
+    with working(tmp_path) as worker:
+        sender.send(as_file(two_halves()))
+        wait_until(lambda: states() == {PreviewState.READY: 2})
+        sender.send(b"words")
+        wait_until(lambda: states() == {PreviewState.READY: 3})
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+    assert "Traceback" not in (tmp_path / "worker.log").read_text()
+
+
+@pytest.mark.faults
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_is_told_to_stop_ends_its_turn_and_leaves_the_rest_in_the_queue(
+    sender: Sender, tmp_path: Path
+) -> None:
+    body = as_file(two_halves(3000, 3000), "JPEG")
+    uploads = [sender.start(body, name=f"{n}.jpg") for n in range(100)]
+    for upload in uploads:
+        sender.put(upload)
+    sender.finish(*uploads)
+    with working(tmp_path) as worker:
+        wait_until(lambda: Preview.objects.filter(state=PreviewState.READY).exists())
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(15) == 0
+    done = Preview.objects.filter(state=PreviewState.READY, look=PreviewKind.PICTURE).count()
+    left = queued().get(status=TaskResultStatus.READY)
+    assert done + len(left.args_kwargs["args"][0]) == 100
+    assert not Preview.objects.exclude(state=PreviewState.READY).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_turn_ends_and_the_rest_waits_behind_the_others(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview_tasks, "PREVIEW_TASK_SECONDS", 0.0)
+    files = [str(sender.send(b"words").pk) for _ in range(3)]
+    DBTaskResult.objects.all().delete()
+    services.preview_files.enqueue(files)
+    services.preview_files.enqueue(["4b2f6d5e-0000-4000-8000-000000000000"])
+    work()
+    assert [len(ids) for ids in asked()] == [3, 1, 2, 1]
+    assert states() == {PreviewState.READY: 3}
+
+
+def test_people_take_turns_however_much_one_of_them_sends(as_alice: Client, as_bob: Client, bucket: Bucket) -> None:
+    alices, bobs = Sender(as_alice), Sender(as_bob)
+    first = [bobs.send(as_file(two_halves()), name=f"{number}.png") for number in range(4)]
+    other = alices.send(as_file(two_halves()), name="other.png")
+    in_turn = [result.args_kwargs["args"][0][0] for result in queued()]  # as the worker takes them
+    assert in_turn == [str(first[0].pk), str(other.pk), *(str(file.pk) for file in first[1:])]
+    assert {result.args_kwargs["kwargs"]["owner_id"] for result in queued()} == {first[0].owner_id, other.owner_id}
+
+
+def test_rest_of_a_turn_waits_for_those_of_others(
+    sender: Sender, as_bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview_tasks, "PREVIEW_TASK_SECONDS", 0)
+    files = [sender.send(as_file(two_halves()), name=f"{number}.png").pk for number in range(2)]
+    queued().delete()
+    services.request_previews(files, owner_id=NOBODY)
+    services.request_previews(files[:1], owner_id=NOBODY)
+    services.request_previews(files[:1], owner_id=NOBODY + 1)
+    assert [result.priority for result in queued().order_by("enqueued_at")] == [0, -1, 0]
+    services.preview_files.func([str(pk) for pk in files], owner_id=NOBODY)
+    assert [result.priority for result in queued().order_by("enqueued_at")][-1] == -2
+
+
+def test_owner_of_a_preview_that_was_too_hard_gets_less_time_for_the_next(
+    sender: Sender, as_bob: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def too_hard(*_: Any, seconds: float, **__: Any) -> Any:
+        given.append(seconds)
+        raise drawing.PreviewFailed("too_hard")
+
+    monkeypatch.setattr(drawing, "render", too_hard)
+    for who in (sender, sender, Sender(as_bob)):
+        services.preview_files.func([str(who.send(as_file(two_halves()), name="hard.png").pk)])
+    assert given == [drawing.WAIT_SECONDS, previews.SHORT_SECONDS, drawing.WAIT_SECONDS]
+    Preview.objects.update(made_at=seconds_from_now(-previews.HARD_WITHIN_SECONDS - 1))
+    services.preview_files.func([str(sender.send(as_file(two_halves()), name="later.png").pk)])
+    assert given[-1] == drawing.WAIT_SECONDS
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_store_that_is_away_is_asked_again_later(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [str(sender.send(b"words").pk) for _ in range(2)]
+    DBTaskResult.objects.all().delete()
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "read_start", away)
+        services.preview_files.enqueue(files)
+        work()
+    later = queued().get(status=TaskResultStatus.READY)
+    assert later.args_kwargs["args"] == [files, 1]
+    assert timedelta(seconds=20) < later.run_after - timezone.now() < timedelta(seconds=40)
+    DBTaskResult.objects.update(run_after=timezone.now())
+    work()
+    assert states() == {PreviewState.READY: 2}
+
+
+def away(*_: Any, **__: Any) -> None:
+    raise StorageUnavailable
+
+
+def test_file_that_the_store_does_not_give_does_not_hold_up_the_others(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison, good = sender.send(b"words"), sender.send(b"words")
+    DBTaskResult.objects.all().delete()
+    beginning = s3.read_start
+    monkeypatch.setattr(s3, "read_start", lambda key, **more: away() if key == poison.key else beginning(key, **more))
+    assert services.preview_files.call([str(poison.pk), str(good.pk)]) == 1
+    assert asked() == [[str(poison.pk)]]
+    assert Preview.objects.get(file=good).state == PreviewState.READY
+
+
+def test_one_file_that_breaks_our_code_does_not_stop_the_others(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [sender.send(b"words"), sender.send(b"other words")]
+    excerpt = "uploads.previews.excerpt_of"
+    monkeypatch.setattr(excerpt, lambda text: 1 / 0 if text == b"words" else text)
+    assert services.preview_files.call([str(file.pk) for file in files]) == 1
+    assert states() == {PreviewState.MAKING: 1, PreviewState.READY: 1}
+
+
+# --- what the sweep does for them ---------------------------------------------------------------
+
+
+def test_the_sweep_asks_for_what_nobody_asked_for(sender: Sender) -> None:
+    old, new, binary = sender.send(b"words"), sender.send(b"words"), sender.send(bytes(range(256)))
+    DBTaskResult.objects.all().delete()
+    File.objects.filter(pk=old.pk).update(available_at=timezone.now() - timedelta(days=2))
+    assert services.requeue_lost_previews() == 1
+    assert asked() == [[str(new.pk)]]
+    assert str(binary.pk) not in asked()[0]
+
+
+def test_while_anything_waits_the_sweep_asks_for_nothing(sender: Sender) -> None:
+    sender.send(b"words")
+    assert services.requeue_lost_previews() == 0
+    assert len(asked()) == 1
+
+
+def test_sweep_repairs_others_while_a_file_waits_for_its_next_try(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, forgotten = sender.send(b"words"), sender.send(b"words")
+    DBTaskResult.objects.all().delete()
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "read_start", away)
+        services.preview_files.call([str(waiting.pk)])
+    assert services.requeue_lost_previews() == 1
+    assert asked() == [[str(waiting.pk)], [str(forgotten.pk)]]
+
+
+def test_what_a_dead_maker_left_is_made(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(b"words")
+    DBTaskResult.objects.all().delete()
+    Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
+    File.objects.update(available_at=timezone.now() - timedelta(days=2))
+    assert services.requeue_lost_previews() == 1
+    services.preview_files.call(asked()[0])
+    assert states() == {PreviewState.READY: 1}
+
+
+@pytest.mark.parametrize(
+    ("workers", "status"), [(1, TaskResultStatus.READY), (3, TaskResultStatus.FAILED)], ids=["first", "third"]
+)
+def test_what_a_killed_worker_held_goes_to_another_but_not_for_ever(sender: Sender, workers: int, status: str) -> None:
+    sender.send(b"words")
+    long_ago = timezone.now() - timedelta(hours=1)
+    held = {"status": TaskResultStatus.RUNNING, "started_at": long_ago, "worker_ids": ["w"] * workers}
+    queued().update(**held)
+    queue.tidy(services.preview_files, lost_after_seconds=preview_tasks.PREVIEW_LOST_AFTER_SECONDS)
+    assert queued().get().status == status
+
+
+def test_old_results_are_forgotten(sender: Sender) -> None:
+    sender.send(b"words")
+    done = {"status": TaskResultStatus.SUCCESSFUL, "finished_at": timezone.now() - timedelta(days=2)}
+    queued().update(**done)
+    File.objects.update(available_at=timezone.now() - timedelta(days=2))
+    services.requeue_lost_previews()
+    assert not queued().exists()
+
+
+# --- the command for what was there before ------------------------------------------------------
+
+
+def test_the_command_asks_for_all_that_has_none(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploads.management.commands.previews.FILES_PER_TASK", 2)
+    shown, *bare = (sender.send(b"words") for _ in range(4))
+    sender.send(bytes(range(256)))
+    services.make_previews(shown)
+    DBTaskResult.objects.all().delete()
+    out = io.StringIO()
+    call_command("previews", stdout=out)
+    assert out.getvalue() == "previews: asked for those of 3 files\n"
+    assert sorted(pk for ids in asked() for pk in ids) == sorted(str(file.pk) for file in bare)
+    assert [len(ids) for ids in asked()] == [2, 1]
+
+
+def test_the_command_tries_again_what_failed_when_it_is_told(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(as_file(two_halves()))
+    body = bucket.read(file.key)
+    bucket.delete(file.key)
+    services.make_previews(file)
+    bucket.write(file.key, body)
+    call_command("previews", stdout=io.StringIO())
+    assert states() == {PreviewState.FAILED: 2}
+    call_command("previews", "--failed", stdout=io.StringIO())
+    services.preview_files.call(asked()[-1])
+    assert states() == {PreviewState.READY: 2}
+
+
+def test_what_a_killed_worker_left_on_the_disk_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("amalga-preview-old", "amalga-preview-now", "other-old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x")
+    for name in ("amalga-preview-old", "other-old"):
+        os.utime(tmp_path / name, (0, 0))
+    clear_scratch()
+    assert {path.name for path in tmp_path.iterdir()} == {"amalga-preview-now", "other-old"}

@@ -1,0 +1,307 @@
+"""What previews look like, what has none, and what is left behind when things go wrong: nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from PIL import Image
+from pytest_django import Settings
+
+from tests.support import pictures
+from tests.support.pictures import BLUE, RED, as_file, looks_like, opened, two_halves
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.errors import StorageUnavailable
+from uploads.models import Category, File, Preview, PreviewKind, PreviewState, State
+from uploads.models.querysets import seconds_from_now
+
+GPS, ORIENTATION = 0x8825, 0x0112
+
+
+@pytest.fixture
+def sender(as_alice: Client, bucket: Bucket) -> Sender:
+    return Sender(as_alice)
+
+
+def made(sender: Sender, body: bytes, **more: Any) -> dict[str, Preview]:
+    """Upload these bytes and make their previews: the rows, by look."""
+    file = sender.send(body, **{"name": "x.bin", **more})
+    services.make_previews(file)
+    return {preview.look: preview for preview in Preview.objects.filter(file=file)}
+
+
+def picture(bucket: Bucket, preview: Preview) -> Image.Image:
+    assert preview.state == PreviewState.READY, preview.reason
+    return opened(bucket.read(preview.key))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
+def test_a_picture_gets_a_thumbnail_and_a_larger_one(sender: Sender, bucket: Bucket, kind: str) -> None:
+    found = made(sender, as_file(two_halves(2400, 1200), kind))
+    assert set(found) == {PreviewKind.THUMBNAIL, PreviewKind.PICTURE}
+    for look, size in ((PreviewKind.THUMBNAIL, (320, 160)), (PreviewKind.PICTURE, (1600, 800))):
+        image, row = picture(bucket, found[look]), found[look]
+        assert (image.format, image.size, (row.width, row.height)) == ("WEBP", size, size)
+        assert row.size == len(bucket.read(row.key)) == bucket.objects()[row.key]
+        assert looks_like(image, 0.25, 0.5, RED)
+        assert looks_like(image, 0.75, 0.5, BLUE)
+
+
+def test_a_small_picture_is_not_blown_up(sender: Sender, bucket: Bucket) -> None:
+    found = made(sender, as_file(two_halves(30, 20)))
+    assert (
+        picture(bucket, found[PreviewKind.PICTURE]).size
+        == picture(bucket, found[PreviewKind.THUMBNAIL]).size
+        == (30, 20)
+    )
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_every_mode_becomes_a_plain_picture(sender: Sender, bucket: Bucket, mode: str) -> None:
+    image = Image.new("L", (200, 100), 200).convert({"I;16": "I;16", "I": "I", "F": "F"}.get(mode, mode))
+    kind = "TIFF" if mode in {"CMYK", "F", "I"} else "PNG"
+    assert picture(bucket, made(sender, as_file(image, kind))[PreviewKind.PICTURE]).size == (200, 100)
+
+
+def test_a_picture_for_the_press_keeps_its_colours(sender: Sender, bucket: Bucket) -> None:
+    found = made(sender, as_file(two_halves().convert("CMYK"), "JPEG", quality=95))
+    assert looks_like(picture(bucket, found[PreviewKind.PICTURE]), 0.25, 0.5, RED)
+
+
+def test_what_is_see_through_stays_so(sender: Sender, bucket: Bucket) -> None:
+    found = made(sender, as_file(Image.new("RGBA", (100, 100), (255, 0, 0, 0))))
+    assert picture(bucket, found[PreviewKind.THUMBNAIL]).convert("RGBA").getpixel((50, 50))[3] == 0  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("turned", "red_at"), [(1, (0.2, 0.5)), (3, (0.8, 0.5)), (6, (0.5, 0.2)), (8, (0.5, 0.8))])
+def test_a_photo_stands_upright(sender: Sender, bucket: Bucket, turned: int, red_at: tuple[float, float]) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = turned
+    image = picture(bucket, made(sender, as_file(two_halves(600, 300), "JPEG", exif=exif))[PreviewKind.PICTURE])
+    assert image.size == ((300, 600) if turned in {6, 8} else (600, 300))
+    assert looks_like(image, *red_at, RED)
+
+
+def test_where_a_photo_was_taken_is_nobodys_business(sender: Sender, bucket: Bucket) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "SecretCamera"
+    exif.get_ifd(GPS)[1] = "N"
+    body = as_file(two_halves(), "JPEG", exif=exif, comment=b"SecretWord")
+    assert b"SecretCamera" in body
+    for preview in made(sender, body).values():
+        image = picture(bucket, preview)
+        assert not image.getexif()
+        assert set(image.info) <= {"loop", "background", "timestamp", "duration"}
+        assert b"Secret" not in bucket.read(preview.key)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP"])
+def test_of_a_moving_picture_the_first_frame_is_shown(sender: Sender, bucket: Bucket, kind: str) -> None:
+    frames = [Image.new("RGB", (100, 100), colour) for colour in (RED, BLUE)]
+    body = as_file(frames[0], kind, save_all=True, append_images=frames[1:])
+    image = picture(bucket, made(sender, body)[PreviewKind.PICTURE])
+    assert getattr(image, "n_frames", 1) == 1
+    assert looks_like(image, 0.5, 0.5, RED)
+
+
+def test_a_pdf_shows_its_first_page(sender: Sender, bucket: Bucket) -> None:
+    image = picture(bucket, made(sender, pictures.pdf(), name="plan.pdf")[PreviewKind.PICTURE])
+    assert image.size == (1600, 800)
+    assert looks_like(image, 0.25, 0.5, (255, 0, 0))
+    assert looks_like(image, 0.75, 0.5, (255, 255, 255))
+
+
+# --- text -------------------------------------------------------------------------------------
+
+TEXTS = {
+    "plain": (b"one\r\ntwo\rthree\n", "one\ntwo\nthree\n"),
+    "utf-8": ("żółw ☂\n".encode(), "żółw ☂\n"),
+    "marked": (b"\xef\xbb\xbf" + "żółw\n".encode(), "żółw\n"),
+    "utf-16": ("żółw words and words\n".encode("utf-16"), "żółw words and words\n"),
+    "latin-1": ("caf\xe9 au lait, s'il vous pla\xeet\n".encode("latin-1"), "café au lait, s'il vous plaît\n"),
+    "code": (b"#!/bin/sh\necho \x1b[31mred\n", "#!/bin/sh\necho [31mred\n"),
+    "turned": ("if access \u202e// nope\u202c:\n".encode(), "if access // nope:\n"),
+    "html": (b"<html><script>alert(1)</script></html>", "<html><script>alert(1)</script></html>"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_shows_its_beginning(sender: Sender, bucket: Bucket, name: str) -> None:
+    body, shown = TEXTS[name]
+    found = made(sender, body, name="x.txt", type="text/plain")
+    assert set(found) == {PreviewKind.EXCERPT}
+    assert bucket.read(found[PreviewKind.EXCERPT].key).decode() == shown
+
+
+def test_of_a_long_text_no_more_is_fetched_than_is_shown(sender: Sender, bucket: Bucket) -> None:
+    found = made(sender, "ä".encode() * 100_000, name="x.txt")
+    assert bucket.read(found[PreviewKind.EXCERPT].key).decode() == "ä" * (32 * 1024)
+
+
+# --- what has none ------------------------------------------------------------------------------
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+
+
+@pytest.mark.parametrize(
+    "body", [SVG, b"", bytes(range(256)) * 9, b"PK\x03\x04" + b"\0" * 60], ids=["svg", "empty", "binary", "zip"]
+)
+def test_what_cannot_be_shown_has_no_row(sender: Sender, bucket: Bucket, body: bytes) -> None:
+    assert made(sender, body, name="photo.png", type="image/png" if body == SVG else "") == {}
+    assert len(bucket.objects()) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (as_file(two_halves())[:40], "damaged"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6\0\0\0", "damaged"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + b"nonsense" * 99, "damaged"),
+        (pictures.pdf(password="secret"), "password"),
+        (as_file(Image.new("L", (19_000, 19_000))), "too large"),
+    ],
+    ids=["cut off", "header only", "no pdf", "locked", "bomb"],
+)
+def test_what_cannot_be_drawn_says_why_and_is_not_tried_again(
+    sender: Sender, bucket: Bucket, body: bytes, reason: str
+) -> None:
+    found = made(sender, body)
+    assert {preview.state for preview in found.values()} == {PreviewState.FAILED}
+    assert all(reason in preview.reason for preview in found.values())
+    assert len(bucket.objects()) == 1
+    assert not services.make_previews(File.objects.get())
+
+
+def test_a_file_that_is_too_large_is_not_even_fetched(
+    alice: User, bucket: Bucket, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploads.previews.limits.MAX_PICTURE_BYTES", 100)
+    monkeypatch.setattr(s3, "read", lambda key, **_: pytest.fail("it was fetched"))
+    found = made(sender, as_file(two_halves()))
+    assert "too large" in found[PreviewKind.PICTURE].reason
+
+
+# --- rows, objects and races ----------------------------------------------------------------------
+
+
+def test_making_twice_makes_nothing_twice(sender: Sender, bucket: Bucket) -> None:
+    made(sender, as_file(two_halves()))
+    before = bucket.objects()
+    assert not services.make_previews(File.objects.get())
+    assert bucket.objects() == before
+
+
+def test_whoever_finds_a_lease_leaves_it_alone(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(b"words", name="a.txt")
+    Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=seconds_from_now(60))
+    assert not services.make_previews(file)
+    Preview.objects.update(lease_until=seconds_from_now(-1))
+    assert services.make_previews(file)
+    assert Preview.objects.get().state == PreviewState.READY
+
+
+def test_a_store_that_is_away_leaves_the_wish_and_no_lease(
+    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sender.send(as_file(two_halves()))
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "put", away)
+        with pytest.raises(StorageUnavailable):
+            services.make_previews(file)
+    assert {preview.state for preview in Preview.objects.all()} == {PreviewState.MAKING}
+    assert services.make_previews(file)
+    assert {preview.state for preview in Preview.objects.all()} == {PreviewState.READY}
+    assert len(bucket.objects()) == 3
+
+
+def away(*_: Any, **__: Any) -> None:
+    raise StorageUnavailable
+
+
+def test_a_store_that_breaks_off_leaves_the_wish(
+    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sender.send(as_file(two_halves()))
+
+    def half(key: str, **_: Any) -> Any:
+        yield b"half"
+        raise StorageUnavailable
+
+    monkeypatch.setattr(s3, "read", half)
+    with pytest.raises(StorageUnavailable):
+        services.make_previews(file)
+    assert {preview.state for preview in Preview.objects.all()} == {PreviewState.MAKING}
+
+
+def test_an_object_that_vanished_is_told(sender: Sender, bucket: Bucket) -> None:
+    file = sender.send(as_file(two_halves()))
+    bucket.delete(file.key)
+    services.make_previews(file)
+    assert {preview.reason for preview in Preview.objects.all()} == {"Its bytes are not in the store."}
+
+
+def test_what_is_in_the_trash_gets_none(sender: Sender, alice: User, bucket: Bucket) -> None:
+    file = sender.send(b"words", name="a.txt")
+    services.trash(file, by=alice)
+    assert not services.make_previews(file)
+    assert not Preview.objects.exists()
+
+
+def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
+    sender: Sender, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.TRASH_DAYS = 0
+    file = sender.send(as_file(two_halves()))
+    put = s3.put
+
+    def put_too_late(key: str, body: bytes, **more: Any) -> None:
+        services.trash(file, by=alice)
+        File.objects.filter(pk=file.pk).update(purge_after=seconds_from_now(-1))
+        services.sweep()
+        assert File.objects.get().state == State.DELETING  # it waits for us
+        monkeypatch.setattr(s3, "put", put)
+        put(key, body, **more)
+
+    monkeypatch.setattr(s3, "put", put_too_late)
+    services.make_previews(file)
+    File.objects.update(signed_until=None)
+    services.sweep()
+    assert not File.objects.exists()
+    assert bucket.objects() == {}
+
+
+def test_who_lost_the_lease_and_the_row_takes_the_object_away_again(
+    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sender.send(b"words", name="a.txt")
+    put = s3.put
+
+    def put_after_the_row_went(key: str, body: bytes, **more: Any) -> None:
+        Preview.objects.all().delete()
+        put(key, body, **more)
+
+    monkeypatch.setattr(s3, "put", put_after_the_row_went)
+    services.make_previews(file)
+    assert list(bucket.objects()) == [file.key]
+
+
+def test_a_file_goes_with_its_previews(sender: Sender, alice: User, bucket: Bucket) -> None:
+    made(sender, as_file(two_halves()))
+    file = File.objects.get()
+    File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=seconds_from_now(-1), signed_until=None)
+    services.sweep()
+    assert not Preview.objects.exists()
+    assert bucket.objects() == {}
+
+
+def test_which_files_have_which_looks() -> None:
+    looks = services.kinds_for
+    assert looks(Category.IMAGE, "image/svg+xml", size=9) == []
+    assert looks(Category.IMAGE, "image/png", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]
+    assert looks(Category.PDF, "application/pdf", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]
+    assert looks(Category.TEXT, "text/html", size=9) == [PreviewKind.EXCERPT]
+    assert looks(Category.TEXT, "text/html", size=0) == looks(Category.VIDEO, "video/mp4", size=9) == []

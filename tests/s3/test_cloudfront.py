@@ -1,0 +1,258 @@
+"""Delivery by CloudFront: it lets one file through with our headers until an end, and the bucket nobody else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import urllib3
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from tests.support import shelf
+from tests.support.aws_template import Template
+from tests.support.edge import OVERRIDES, Edge, Signer, edge_of
+from tests.support.own_ca import Authority
+from tests.support.stores import Bucket
+from uploads import s3
+from uploads.models import File
+from uploads.s3.downloads import DOWNLOAD_SECONDS
+
+pytestmark = pytest.mark.django_db
+
+KEY = "p/" + "0" * 32
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+WINDOW = timedelta(seconds=900)
+
+Deliver = Callable[[Signer], None]
+
+
+@pytest.fixture(scope="module")
+def old() -> Signer:
+    return Signer("KOLD0000000001")
+
+
+@pytest.fixture(scope="module")
+def new() -> Signer:
+    return Signer("KNEW0000000001")
+
+
+@pytest.fixture
+def edge(bucket: Bucket, authority: Authority, old: Signer, new: Signer) -> Iterator[Edge]:
+    """Its group has both keys, as in the days of a rotation."""
+    with edge_of(bucket, authority, old, new) as edge:
+        yield edge
+
+
+@pytest.fixture
+def deliver_by(edge: Edge, settings: Settings) -> Iterator[Deliver]:
+    """`deliver_by(signer)`: the app signs for the edge with this key from now on."""
+
+    def deliver_by(signer: Signer) -> None:
+        options = {"custom_domain": edge.domain, "cloudfront_key_id": signer.key_id, "cloudfront_key": signer.pem}
+        settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], "OPTIONS": options}}
+        s3.reset()
+
+    yield deliver_by
+    s3.reset()
+
+
+@pytest.fixture
+def by_edge(deliver_by: Deliver, old: Signer) -> None:
+    deliver_by(old)
+
+
+@pytest.fixture
+def get(authority: Authority) -> Callable[..., urllib3.BaseHTTPResponse]:
+    """A browser without cookies, that trusts the edge's authority and no other."""
+    pool = urllib3.PoolManager(ca_certs=str(authority.file))
+
+    def get(url: str, method: str = "GET", **headers: str) -> urllib3.BaseHTTPResponse:
+        return pool.request(method, url, headers=headers, redirect=False, retries=False)
+
+    return get
+
+
+Get = Callable[..., urllib3.BaseHTTPResponse]
+
+
+def sent_to(client: Client, file: File, query: str = "") -> str:
+    answer = client.get(reverse("download", args=[file.pk]) + query)
+    assert answer.status_code == 302
+    assert "no-store" in answer.headers["Cache-Control"]
+    return answer.headers["Location"]
+
+
+@pytest.mark.usefixtures("by_edge")
+@pytest.mark.parametrize("name", ["plain.txt", "שלום 😀.txt", 'quote"; x="y.txt', "100% sure; a+b&c=d#e~.txt"])
+def test_a_download_comes_by_cloudfront_with_exactly_our_headers(
+    name: str, alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get
+) -> None:
+    file = shelf.add_file(alice, b"<html>", bucket=bucket, name=name)
+    url = sent_to(as_alice, file)
+    got = get(url)
+    assert url.startswith(f"https://{edge.domain}/{file.key}?")
+    assert (got.status, got.data) == (200, b"<html>")
+    assert got.headers["Content-Type"] == "application/octet-stream"
+    assert got.headers["Content-Disposition"].startswith("attachment")
+    assert got.headers["Content-Disposition"] == parse_qs(urlsplit(url).query)["response-content-disposition"][0]
+    assert got.headers["Cache-Control"] == "private, no-store"
+
+
+@pytest.mark.usefixtures("by_edge")
+def test_no_name_of_the_bucket_and_no_signature_of_s3_goes_out(alice: User, as_alice: Client, bucket: Bucket) -> None:
+    url = sent_to(as_alice, shelf.add_file(alice, b"x", bucket=bucket))
+    assert bucket.name not in url
+    assert "X-Amz" not in url
+
+
+@pytest.mark.usefixtures("by_edge")
+def test_a_part_of_a_file_can_be_asked_for(alice: User, as_alice: Client, bucket: Bucket, get: Get) -> None:
+    got = get(sent_to(as_alice, shelf.add_file(alice, b"0123456789", bucket=bucket)), Range="bytes=2-4")
+    assert got.data == b"234"
+
+
+@pytest.mark.usefixtures("by_edge")
+def test_a_signed_url_cannot_be_bent(alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get) -> None:
+    file, other = (shelf.add_file(alice, b"x", bucket=bucket) for _ in range(2))
+    url = sent_to(as_alice, file)
+    until = parse_qs(urlsplit(url).query)["Expires"][0]
+    bent = [
+        url.replace("attachment", "inline"),
+        url.replace("application%2Foctet-stream", "text%2Fhtml"),
+        url.replace(until, str(int(until) + 1)),
+        url.replace(file.key, other.key),
+        url.replace("KOLD", "KNEW"),
+        url.replace("Signature=", "Signature=A"),
+        url.replace("response-cache-control=private%2C%20no-store&", ""),
+        url + "&response-content-language=x",
+        url.split("?")[0],
+    ]
+    assert url not in bent
+    assert [get(one).status for one in bent] == [403] * len(bent)
+    assert get(url, "PUT").status == get(url, "DELETE").status == 403
+    assert get(url).status == 200
+
+
+@pytest.mark.usefixtures("by_edge")
+def test_a_download_ends_after_five_minutes(
+    alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get
+) -> None:
+    url = sent_to(as_alice, shelf.add_file(alice, b"x", bucket=bucket))
+    left = int(parse_qs(urlsplit(url).query)["Expires"][0]) - time.time()
+    assert 290 < left <= 300
+    edge.ahead = 290
+    assert get(url).status == 200
+    edge.ahead = 301
+    assert get(url).status == 403
+
+
+@pytest.mark.usefixtures("by_edge")
+def test_the_permission_is_asked_every_time_and_nothing_on_the_way_keeps_a_file(
+    alice: User, as_alice: Client, as_charlie: Client, bucket: Bucket, edge: Edge, get: Get
+) -> None:
+    file = shelf.add_file(alice, b"secret", bucket=bucket)
+    url = sent_to(as_alice, file)
+    assert get(url).status == 200
+    assert as_charlie.get(reverse("download", args=[file.pk])).status_code == 404
+    bucket.delete(file.key)
+    assert get(url).status == 404
+    assert edge.kept == {}
+
+
+@pytest.mark.usefixtures("by_edge")
+def test_the_content_host_gets_no_cookie_and_the_bucket_answers_nobody_else(
+    alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get
+) -> None:
+    file = shelf.add_file(alice, b"secret", bucket=bucket)
+    get(sent_to(as_alice, file))
+    at_the_bucket = f"{bucket.address.endpoint}/{bucket.name}/{file.key}"
+    assert edge.cookies == []
+    assert urllib3.request("GET", at_the_bucket).status in {400, 403}  # rclone says 400
+    assert urllib3.request("GET", f"{at_the_bucket}?{urlsplit(sent_to(as_alice, file)).query}").status in {400, 403}
+
+
+# --- previews ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("by_edge")
+def test_a_preview_is_the_same_for_a_quarter_of_an_hour_and_ends_with_what_browsers_keep(edge: Edge) -> None:
+    urls = {s3.preview_url(KEY, content_type="image/webp", now=NOON + timedelta(seconds=n)) for n in (0, 450, 899)}
+    (url,) = urls
+    query = parse_qs(urlsplit(url).query)
+    until = datetime.fromtimestamp(int(query["Expires"][0]), UTC)
+    assert until == NOON + 2 * WINDOW
+    assert parsedate_to_datetime(query["response-expires"][0]) == until
+    assert query["response-cache-control"] == ["private"]
+
+
+@pytest.mark.usefixtures("by_edge")
+def test_a_preview_comes_by_cloudfront(bucket: Bucket, edge: Edge, get: Get) -> None:
+    bucket.write(KEY, b"RIFF")
+    got = get(s3.preview_url(KEY, content_type="image/webp"))
+    assert (got.status, got.data, got.headers["Content-Type"]) == (200, b"RIFF", "image/webp")
+    assert edge.kept == {}
+
+
+@pytest.mark.usefixtures("by_edge")
+def test_credentials_that_end_do_not_end_what_they_do_not_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploads.s3.signing.seconds_of_credentials", lambda _store: 10.0)
+    query = parse_qs(urlsplit(s3.preview_url(KEY, content_type="image/webp", now=NOON)).query)
+    assert int(query["Expires"][0]) == (NOON + 2 * WINDOW).timestamp()
+
+
+# --- two keys ---------------------------------------------------------------------------------
+
+
+def test_a_key_is_exchanged_without_a_download_that_fails(
+    alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get, deliver_by: Deliver, old: Signer, new: Signer
+) -> None:
+    file = shelf.add_file(alice, b"x", bucket=bucket)
+    deliver_by(old)
+    before = sent_to(as_alice, file)
+    deliver_by(new)
+    after = sent_to(as_alice, file)
+    assert get(before).status == get(after).status == 200
+    del edge.group[old.key_id]  # half an hour later
+    assert (get(before).status, get(after).status) == (403, 200)
+
+
+def test_a_key_of_somebody_else_opens_nothing(bucket: Bucket, edge: Edge, get: Get, deliver_by: Deliver) -> None:
+    bucket.write(KEY, b"x")
+    deliver_by(Signer("KOLD0000000001"))  # the name of ours
+    assert get(s3.preview_url(KEY, content_type="image/webp")).status == 403
+
+
+@pytest.mark.usefixtures("by_edge")
+@pytest.mark.parametrize("key", ["imported/a b+c%20d/ü~'(1)!.txt", "q?x=1&y#z.txt"])
+def test_a_key_of_an_imported_file_is_asked_for_as_it_is(key: str, bucket: Bucket, get: Get) -> None:
+    bucket.write(key, b"x")
+    got = get(s3.download_url(key, disposition="attachment", content_type="text/plain"))
+    assert (got.status, got.data) == (200, b"x")
+
+
+@pytest.mark.usefixtures("by_edge")
+@pytest.mark.parametrize("key", ["imported/a//b.txt", "/leading.txt"])
+def test_a_key_that_paths_of_files_do_not_have_is_signed_as_it_is(key: str, edge: Edge) -> None:
+    """The store of this run keeps folders and refuses such keys; S3 has them."""
+    at = urlsplit(s3.download_url(key, disposition="attachment", content_type="text/plain"))
+    assert at.path == f"/{key}"
+    assert edge.is_signed(at.path, at.query)
+
+
+# --- the template -----------------------------------------------------------------------------
+
+
+def test_the_template_passes_on_what_our_urls_ask_for_and_keeps_nothing_for_longer_than_a_download() -> None:
+    made = Template().worked_out(Domain="files.example.org", HostedZoneId="Z", Image="image", ContentKey1="PEM")
+    policy = made["ContentCaching"]["Properties"]["CachePolicyConfig"]
+    queries = policy["ParametersInCacheKeyAndForwardedToOrigin"]["QueryStringsConfig"]
+    assert (queries["QueryStringBehavior"], set(queries["QueryStrings"])) == ("whitelist", OVERRIDES)
+    assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 0)
+    assert policy["MaxTTL"] <= DOWNLOAD_SECONDS

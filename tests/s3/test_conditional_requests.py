@@ -1,0 +1,398 @@
+"""Requests that bear conditions: nothing is overwritten, only what is meant is removed, and only in our bucket.
+
+LocalStack honors If-None-Match when it completes an upload in parts. For the rest a front before rclone, which honors
+none, holds requests to their conditions as S3 does.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from pytest_django import Settings
+
+from tests.support import fronts, two_stores
+from tests.support.doctors import between, one
+from tests.support.fsck_runs import key, run, stored
+from tests.support.rows import make_row
+from tests.support.senders import Sender, sha256, web
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.errors import Conflict, StorageDenied, StorageUnavailable
+from uploads.models import ChecksumStatus, File, Finding, Origin, State
+from uploads.models.querysets import seconds_from_now
+from uploads.s3.client import OWNER
+from uploads.s3.probes import probe_conditions
+from uploads.services.doctor import Level
+from uploads.services.doctor.bucket import condition_lines, owner_lines
+from uploads.services.doctor.storage import reach_lines
+
+pytestmark = pytest.mark.django_db
+
+ALL = frozenset({"complete", "copy", "delete"})
+ACCOUNT, OTHER_ACCOUNT = "123456789012", "210987654321"
+FAILED = fronts.status(412, "PreconditionFailed")
+OBJECT = re.compile(r"<Object>(.*?)</Object>", re.DOTALL)
+
+
+class Conditions:
+    """Holds what a front sees to its conditions. `before` is done once, before the first request that bears one."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.seen: list[str] = []
+        self.before: Callable[[], object] = lambda: None
+
+    def rules(self) -> dict[str, fronts.Rule]:
+        return {"put": self.write, "complete": self.write, "delete": self.delete, "deletes": self.delete_many}
+
+    def write(self, request: fronts.Request) -> fronts.Answer | None:
+        if _header(request, "if-none-match") != "*":
+            return request.forward()
+        self._meet(request.operation)
+        return FAILED(request) if _key(request) in self.bucket.objects() else request.forward()
+
+    def delete(self, request: fronts.Request) -> fronts.Answer | None:
+        etag = _header(request, "if-match")
+        if not etag:
+            return request.forward()
+        self._meet(request.operation)
+        return FAILED(request) if self._is_another(_key(request), etag) else request.forward()
+
+    def delete_many(self, request: fronts.Request) -> fronts.Answer | None:
+        told = [(_element(text, "Key"), _element(text, "ETag")) for text in OBJECT.findall(request.body.decode())]
+        if not any(etag for _, etag in told):
+            return request.forward()
+        self._meet(request.operation)
+        left = [name for name, etag in told if etag and self._is_another(name, etag)]
+        for name, _ in told:
+            if name not in left:
+                self.bucket.delete(name)
+        errors = "".join(f"<Error><Key>{name}</Key><Code>PreconditionFailed</Code></Error>" for name in left)
+        return fronts.Answer(200, {}, f"<DeleteResult>{errors}</DeleteResult>".encode())
+
+    def _meet(self, operation: str) -> None:
+        self.seen.append(operation)
+        before, self.before = self.before, lambda: None
+        before()
+
+    def _is_another(self, name: str, etag: str) -> bool:
+        if name not in self.bucket.objects():
+            return False
+        return self.bucket.client.head_object(Bucket=self.bucket.name, Key=name)["ETag"].strip('"') != etag.strip('"')
+
+
+def _key(request: fronts.Request) -> str:
+    return unquote(urlsplit(request.url).path).split("/", 2)[2]
+
+
+def _header(request: fronts.Request, name: str) -> str:
+    return {known.lower(): value for known, value in request.headers.items()}.get(name, "")
+
+
+def _element(text: str, name: str) -> str:
+    found = re.search(f"<{name}>(.*?)</{name}>", text)
+    return found[1].replace("&quot;", "").replace('"', "") if found else ""
+
+
+@pytest.fixture
+def strict(bucket: Bucket, settings: Settings) -> Iterator[Conditions]:
+    """The store of this run, as if it honored every condition, and the settings say so."""
+    conditions = Conditions(bucket)
+    settings.S3_CONDITIONS = ALL
+    with between(bucket.address, settings) as front:
+        front.rules |= conditions.rules()
+        yield conditions
+
+
+def item_of(name: str) -> s3.ObjectInfo:
+    found = s3.head(name)
+    assert found is not None
+    return found
+
+
+def etag_of(name: str) -> str:
+    return item_of(name).etag
+
+
+# --- writes -----------------------------------------------------------------------------------
+
+
+def test_an_upload_in_parts_never_overwrites_an_object(digest_bucket: Bucket) -> None:
+    name = key(1)
+    multipart_id = s3.create_multipart(name)
+    s3.upload_part(name, multipart_id, 1, b"late", sha256=sha256(b"late"))
+    digest_bucket.write(name, b"first")
+    parts = s3.list_parts(name, multipart_id) or []
+    assert not s3.complete_multipart(name, multipart_id, parts, size=4, once=True)
+    assert digest_bucket.read(name) == b"first"
+
+
+def test_a_completion_whose_answer_was_lost_is_found_to_be_done(
+    as_alice: Client, digest_bucket: Bucket, settings: Settings
+) -> None:
+    settings.UPLOAD_PART_BYTES = two_stores.PART
+    body = b"x" * two_stores.PART + b"the rest"
+    with between(digest_bucket.address, settings) as front:
+
+        def lose(request: fronts.Request) -> fronts.Answer | None:
+            del front.rules["complete"]
+            request.forward()
+            return fronts.status(500, "InternalError")(request)
+
+        front.rules["complete"] = lose
+        file = Sender(as_alice).send(body)
+    assert (file.state, front.seen.count("complete")) == (State.AVAILABLE, 2)
+    assert digest_bucket.objects()[file.key] == len(body)
+
+
+def test_a_conflict_of_writers_is_to_be_repeated(digest_bucket: Bucket, settings: Settings) -> None:
+    with between(digest_bucket.address, settings) as front:
+        front.rules["complete"] = fronts.status(409, "ConditionalRequestConflict")
+        with pytest.raises(StorageUnavailable) as caught:
+            s3.complete_multipart(key(1), "any", [], size=4, once=True)
+    assert "ConditionalRequestConflict" in caught.value.detail
+
+
+def test_setting_aside_never_overwrites_what_came_meanwhile(bucket: Bucket, strict: Conditions) -> None:
+    bucket.write(key(1), b"hello")
+    strict.before = lambda: bucket.write(f"quarantine/{key(1)}", b"other")
+    with pytest.raises(Conflict, match="another is at"):
+        s3.quarantine(item_of(key(1)))
+    assert (bucket.read(key(1)), bucket.read(f"quarantine/{key(1)}")) == (b"hello", b"other")
+
+
+def test_setting_aside_can_be_repeated(bucket: Bucket, strict: Conditions) -> None:
+    bucket.write(key(1), b"hello")
+    assert s3.quarantine(item_of(key(1))) == s3.quarantine(item_of(key(1)))
+    assert strict.seen == ["put"]
+
+
+def test_a_copy_never_overwrites_another_installations_object(bucket: Bucket, strict: Conditions) -> None:
+    bucket.write("photos/a.jpg", b"theirs")
+    mark = s3.CopyTag("us", etag_of("photos/a.jpg"))
+    assert not s3.copy_within("photos/a.jpg", lengths=[6], mark=mark, source="", target="", once=True)
+    assert bucket.client.head_object(Bucket=bucket.name, Key="photos/a.jpg")["Metadata"] == {}
+
+
+def test_a_file_that_is_sent_never_overwrites_another_installations_object(digest_bucket: Bucket) -> None:
+    digest_bucket.write("photos/a.jpg", b"theirs")
+    digests = (sha256(b"ours"), "")
+    with pytest.raises(StorageUnavailable) as caught:
+        s3.put_file("photos/a.jpg", io.BytesIO(b"ours"), digests=digests, store="", mark=s3.CopyTag(), once=True)
+    assert "PreconditionFailed" in caught.value.detail
+    assert digest_bucket.read("photos/a.jpg") == b"theirs"
+
+
+# --- removals ---------------------------------------------------------------------------------
+
+
+def test_only_the_object_that_is_meant_is_removed(bucket: Bucket, strict: Conditions) -> None:
+    bucket.write(key(1), b"hello")
+    etag = etag_of(key(1))
+    bucket.write(key(1), b"newer")
+    assert not s3.delete(key(1), etag=etag)
+    assert bucket.read(key(1)) == b"newer"
+    assert s3.delete(key(1), etag=etag_of(key(1)))
+    assert s3.delete(key(1), etag=etag)
+    assert bucket.objects() == {}
+
+
+def test_one_changed_object_among_many_stays_alone(bucket: Bucket, strict: Conditions) -> None:
+    keys = [key(number) for number in range(3)]
+    for name in keys:
+        bucket.write(name, b"hello")
+    etags = {name: etag_of(name) for name in keys}
+    bucket.write(keys[1], b"newer")
+    assert s3.delete_many(keys, etags=etags) == {keys[1]: "PreconditionFailed"}
+    assert set(bucket.objects()) == {keys[1]}
+
+
+def test_a_store_that_knows_no_conditions_is_sent_none(bucket: Bucket, strict: Conditions, settings: Settings) -> None:
+    settings.S3_CONDITIONS = frozenset()
+    bucket.write(key(1), b"hello")
+    s3.quarantine(item_of(key(1)))
+    assert s3.delete(key(1), etag="0" * 32)
+    assert s3.delete_many([f"quarantine/{key(1)}"], etags={f"quarantine/{key(1)}": "0" * 32}) == {}
+    assert (strict.seen, bucket.objects()) == ([], {})
+
+
+def test_an_orphan_that_is_overwritten_at_the_last_moment_stays(
+    alice: User, marked: Bucket, strict: Conditions
+) -> None:
+    stored(alice, marked)
+    marked.write(key(1), b"hello")
+    run()
+    strict.before = lambda: setattr(strict, "before", lambda: marked.write(key(1), b"newer"))  # at the second of them
+    assert run("--repair", "--mend=1")[0] == 1
+    assert strict.seen == ["put", "delete"]
+    assert marked.read(key(1)) == b"newer"
+    assert Finding.objects.get().repaired_by == ""
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_erased_file_leaves_what_others_wrote_under_its_key(
+    alice: User, marked: Bucket, strict: Conditions, count: int
+) -> None:
+    for number in range(count):
+        marked.write(f"photos/{number}", b"hello")
+        facts: dict[str, Any] = {"origin": Origin.ADOPTED, "key": f"photos/{number}", "size": 5}
+        make_row(alice, State.DELETING, etag=etag_of(f"photos/{number}"), checksum_basis=ChecksumStatus.UNREAD, **facts)
+    marked.write("photos/0", b"newer")
+    assert services.sweep()["erased"] == count
+    assert set(marked.objects()) == {"photos/0"}
+    assert not File.objects.exists()
+
+
+def test_an_erased_file_leaves_nothing_under_a_key_of_ours(alice: User, marked: Bucket, strict: Conditions) -> None:
+    row = make_row(alice, State.DELETING, key=key(1), etag="0" * 32)
+    marked.write(row.key, b"sent a second time")
+    assert services.sweep()["erased"] == 1
+    assert marked.objects() == {}
+
+
+def test_an_original_that_is_overwritten_at_the_last_moment_stays(
+    as_alice: Client, bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = two_stores.second_bucket(bucket.address)
+    with two_stores.two_stores(bucket, second, settings, monkeypatch) as two:
+        file = Sender(as_alice).send(b"hello")
+        two.swap()
+        two_stores.run("--apply")
+        File.objects.update(updated_at=seconds_from_now(-25 * 3600))
+        conditions = Conditions(bucket)
+        conditions.before = lambda: bucket.write(file.key, b"newer")
+        with fronts.in_front_of(bucket.address.endpoint) as front:
+            front.rules |= conditions.rules()
+            settings.OTHER_S3 = {**settings.OTHER_S3, "endpoint": front.url, "conditions": ALL}
+            told = two_stores.run("--remove-originals", "--apply")[1]
+    assert (told["failed"], told["removed"], conditions.seen) == (1, 0, ["deletes"])
+    assert bucket.read(file.key) == b"newer"
+
+
+# --- whose bucket -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def owned(bucket: Bucket, settings: Settings) -> Iterator[list[str]]:
+    """The store of this run, as if the bucket belonged to ACCOUNT; whose it was expected to be, request by request."""
+    seen: list[str] = []
+
+    def check(request: fronts.Request) -> fronts.Answer | None:
+        query = parse_qs(urlsplit(request.url).query)
+        expected = _header(request, OWNER) or query.get(OWNER, [""])[0]
+        source = _header(request, "x-amz-source-expected-bucket-owner")
+        seen.append(expected)
+        is_right = {expected, source} <= {"", ACCOUNT}
+        return request.forward() if is_right else fronts.status(403, "AccessDenied")(request)
+
+    settings.S3_BUCKET_OWNER = ACCOUNT
+    with between(bucket.address, settings) as front:
+        front.rules["*"] = check
+        yield seen
+
+
+def test_calls_and_upload_urls_reach_no_bucket_of_another_account(
+    bucket: Bucket, owned: list[str], settings: Settings
+) -> None:
+    settings.S3_BUCKET_OWNER = OTHER_ACCOUNT
+    for call in (s3.head, lambda name: s3.head_and_sniff(name, size=1), s3.delete, lambda _: list(s3.list_objects())):
+        with pytest.raises(StorageDenied):
+            call(key(1))
+    signed = s3.sign_put(key(1), size=5, sha256=None)
+    assert web.request("PUT", signed.url, body=b"hello", headers=signed.headers).status == 403
+    assert bucket.objects() == {}
+
+
+def test_calls_and_upload_urls_reach_the_bucket_of_the_right_account(
+    as_alice: Client, bucket: Bucket, owned: list[str], small_parts: None
+) -> None:
+    """Nor has a browser to send more headers than before."""
+    file = Sender(as_alice).send(b"0123456789abcdefghijKLM")
+    s3.quarantine(item_of(file.key))
+    assert s3.delete_many([file.key]) == {}
+    assert set(bucket.objects()) == {f"quarantine/{file.key}"}
+    assert set(owned) == {ACCOUNT}
+    assert s3.sign_put(key(1), size=5, sha256=None).headers == {"Content-Type": "application/octet-stream"}
+
+
+def test_the_url_of_a_signed_payload_says_whose_bucket_it_means(
+    bucket: Bucket, owned: list[str], settings: Settings
+) -> None:
+    settings.S3_CHECKSUMS, settings.S3_BUCKET_OWNER = "payload", OTHER_ACCOUNT
+    signed = s3.sign_put(key(1), size=5, sha256=sha256(b"hello"))
+    assert web.request("PUT", signed.url, body=b"hello", headers=signed.headers).status == 403
+    assert owned == [OTHER_ACCOUNT]
+
+
+def test_doctor_says_that_the_bucket_is_another_accounts(owned: list[str], settings: Settings) -> None:
+    settings.S3_BUCKET_OWNER = OTHER_ACCOUNT
+    line = one(reach_lines())
+    assert line.level is Level.FAIL
+    assert f"does not belong to account {OTHER_ACCOUNT}" in line.reason
+
+
+def test_doctor_tries_whether_the_owner_counts(owned: list[str]) -> None:
+    line = one(owner_lines())
+    assert (line.level, line.reason) == (
+        Level.OK, f"the bucket belongs to account {ACCOUNT}, and the storage refuses any other (tried)",
+    )  # fmt: skip
+
+
+def test_doctor_recommends_an_owner_on_aws_alone(bucket: Bucket, settings: Settings) -> None:
+    assert one(owner_lines()).level is Level.OK
+    settings.S3_ENDPOINT = None
+    assert one(owner_lines()).level is Level.WARN
+
+
+def test_doctor_fails_for_an_owner_that_the_store_ignores(bucket: Bucket, settings: Settings) -> None:
+    settings.S3_BUCKET_OWNER = ACCOUNT
+    line = one(owner_lines())
+    assert (line.level, line.advice) == (Level.FAIL, "remove S3_BUCKET_OWNER")
+
+
+# --- what doctor finds out --------------------------------------------------------------------
+
+
+def test_what_each_store_honors_is_found_out(bucket: Bucket) -> None:
+    assert probe_conditions() == frozenset()
+    assert (bucket.objects(), bucket.multipart_uploads()) == ({}, [])
+
+
+def test_what_the_digest_store_honors_is_found_out(digest_bucket: Bucket) -> None:
+    assert probe_conditions() == {"complete"}
+    assert (digest_bucket.objects(), digest_bucket.multipart_uploads()) == ({}, [])
+
+
+def test_a_store_that_honors_all_is_ok(strict: Conditions, bucket: Bucket) -> None:
+    line = one(condition_lines())
+    assert (line.level, bucket.objects()) == (Level.OK, {})
+
+
+def test_conditions_that_the_store_ignores_fail(bucket: Bucket, settings: Settings) -> None:
+    settings.S3_CONDITIONS = ALL
+    lines = list(condition_lines())
+    assert [line.level for line in lines] == [Level.FAIL] * 3
+    assert {line.advice for line in lines} == {"set S3_CONDITIONS=off"}
+
+
+def test_a_condition_that_could_be_used_is_recommended(digest_bucket: Bucket, settings: Settings) -> None:
+    settings.S3_CONDITIONS = frozenset()
+    line = one(condition_lines())
+    assert (line.level, line.advice) == (Level.WARN, "set S3_CONDITIONS=complete")
+
+
+def test_a_right_that_the_trial_misses_is_named(strict: Conditions, bucket: Bucket, settings: Settings) -> None:
+    with between(bucket.address, settings) as front:
+        front.rules["delete"] = lambda request: (
+            fronts.status(403, "AccessDenied")(request) if _header(request, "if-match") else request.forward()
+        )
+        line = one(condition_lines())
+    assert (line.level, line.advice) == (Level.FAIL, "allow s3:DeleteObject and s3:GetObject")
+    assert bucket.objects() == {}

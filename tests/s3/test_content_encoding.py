@@ -1,0 +1,153 @@
+"""Bytes that are stored under a Content-Encoding: read, checked and handed out as they are stored, and never taken as
+an upload."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+from typing import Any
+
+import pytest
+import urllib3
+from django.contrib.auth.models import User
+from django.test import Client
+
+from tests.support import shelf
+from tests.support.senders import Sender, Upload, put_bytes, web
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.models import ChecksumStatus, File, State
+from uploads.models.querysets import seconds_from_now
+from uploads.services.move_store.copy import CHUNK_BYTES
+from uploads.services.verify import ResumableHasher, verify
+
+pytestmark = pytest.mark.django_db
+
+PACKED = gzip.compress(b"what a browser would show, and nobody hashed")
+ENCODINGS = ["gzip", "deflate", "br", "zstd", "gzip, gzip", "aws-chunked,gzip", "nonsense"]
+
+
+def sent(sender: Sender, body: bytes, encoding: str) -> Upload:
+    """An upload whose bytes are stored, sent with this header."""
+    upload = sender.start(body)
+    answer = put_bytes(upload.signed[1], body, headers={"Content-Encoding": encoding})
+    assert answer.status == 200, answer.data
+    return upload
+
+
+# --- uploads ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_an_upload_that_came_with_an_encoding_is_refused_and_removed(
+    sender: Sender, alice: User, bucket: Bucket, encoding: str
+) -> None:
+    upload = sent(sender, b"this is neither", encoding)
+    answer = sender.finish(upload)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (415, "refused_encoding")
+    assert encoding.removeprefix("aws-chunked,") in error["message"]
+    assert upload.row().state == State.DELETING
+    File.objects.update(signed_until=seconds_from_now(-shelf.HOUR))
+    services.sweep()
+    assert shelf.nothing_is_left(bucket, alice)
+
+
+@pytest.mark.parametrize("encoding", ["aws-chunked", "identity", ""])
+def test_a_header_that_encodes_nothing_is_no_reason_to_refuse(sender: Sender, encoding: str) -> None:
+    assert sender.finished(sent(sender, PACKED, encoding)).state == State.AVAILABLE
+
+
+def test_an_encoded_upload_is_refused_by_a_store_that_checks_digests(as_alice: Client, digest_bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    upload = sent(sender, PACKED, "gzip")
+    assert sender.finish(upload).status_code == 415
+    assert upload.row().state == State.DELETING
+
+
+def test_a_sweep_ends_an_encoded_upload_that_was_left_completing(sender: Sender) -> None:
+    upload = sent(sender, b"this is no gzip", "gzip")
+    checksum = upload.digests[0]
+    File.objects.filter(pk=upload.id).update(
+        state=State.COMPLETING, lease_until=seconds_from_now(-1), checksum=checksum
+    )
+    assert services.sweep()["failed"] == 0
+    assert not File.objects.filter(pk=upload.id).exclude(state=State.DELETING).exists()
+
+
+def test_parts_that_come_with_an_encoding_make_a_plain_file(sender: Sender, bucket: Bucket, small_parts: None) -> None:
+    upload = sender.start(PACKED)
+    sender.sign(upload)
+    for number, piece in enumerate(upload.pieces, start=1):
+        assert put_bytes(upload.signed[number], piece, headers={"Content-Encoding": "gzip"}).status == 200
+    file = sender.finished(upload)
+    assert bucket.client.head_object(Bucket=bucket.name, Key=file.key).get("ContentEncoding") is None
+    assert verify(file) is ChecksumStatus.READ
+
+
+# --- files that are there already ---------------------------------------------------------------
+
+
+def stored(owner: User, bucket: Bucket, body: bytes, encoding: str, **facts: Any) -> File:
+    """An uploaded file whose object has an encoding, as older versions let through."""
+    file = shelf.add_file(owner, body, **facts)
+    put = bucket.client.put_object(Bucket=bucket.name, Key=file.key, Body=body, ContentEncoding=encoding)
+    File.objects.filter(pk=file.pk).update(etag=put["ETag"].strip('"'))
+    file.refresh_from_db()
+    return file
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_stored_bytes_are_what_is_verified(alice: User, bucket: Bucket, encoding: str) -> None:
+    file = stored(alice, bucket, PACKED, encoding, checksum_basis=ChecksumStatus.DAMAGED)
+    assert verify(file) is ChecksumStatus.READ
+
+
+def test_a_small_object_that_unpacks_to_gigabytes_is_read_as_the_small_one(alice: User, bucket: Bucket) -> None:
+    bomb = gzip.compress(gzip.compress(bytes(2**22)) * 1024)
+    reading = ResumableHasher(stored(alice, bucket, bomb, "gzip, gzip"))
+    assert reading.run()
+    assert (reading.size, reading.checksum) == (len(bomb), reading.file.checksum)
+
+
+def test_a_download_gives_the_stored_bytes(alice: User, as_alice: Client, bucket: Bucket) -> None:
+    file = stored(alice, bucket, PACKED, "gzip")
+    got = web.request("GET", as_alice.get(f"/files/{file.pk}/download")["Location"])
+    assert (got.data, got.headers["Content-Encoding"]) == (PACKED, "identity")
+
+
+# --- bodies without an end ----------------------------------------------------------------------
+
+
+class Endless(io.RawIOBase):
+    """Says that it holds a few bytes, and goes on."""
+
+    def __init__(self, told: int) -> None:
+        self.told, self.given = told, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        assert self.given < self.told + 2 * CHUNK_BYTES, "nobody ends it"
+        self.given += len(into)
+        into[:] = bytes(len(into))
+        return len(into)
+
+
+def endless(told: int) -> s3.Stream:
+    headers = {"ETag": '"0"', "Content-Range": f"bytes 0-{told - 1}/{told}"}
+    return s3.Stream(urllib3.HTTPResponse(Endless(told), headers, preload_content=False))
+
+
+def test_a_stream_ends_with_the_piece_that_goes_past_the_object() -> None:
+    assert [len(piece) for piece in itertools.islice(endless(25).chunks(10), 9)] == [10, 10, 10]
+
+
+def test_an_object_that_goes_on_past_its_size_is_of_another_size(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = shelf.add_file(alice, bytes(25), etag="0")
+    monkeypatch.setattr(s3, "stream", lambda *_args, **_kwargs: endless(25))
+    assert verify(file) is ChecksumStatus.DAMAGED

@@ -1,0 +1,250 @@
+"""Imported objects that are stored under a Content-Encoding: files of their stored bytes, everywhere."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import brotli
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import OperationalError
+from django.test import Client
+from pytest_django import Settings
+
+from tests.conftest import own
+from tests.ops.test_manifest import exported, lose_the_database, rebuild
+from tests.support import two_stores
+from tests.support.senders import web
+from tests.support.shelf import some_bytes
+from tests.support.stores import Bucket
+from tests.support.two_stores import PART, TwoStores, second_bucket
+from tests.zips.test_downloads import hang_up
+from uploads import s3, services
+from uploads.content_encoding import MAX_CHARACTERS, normalize, stored_name
+from uploads.errors import StorageUnavailable
+from uploads.models import Category, ChecksumStatus, File, Preview, new_key
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TEXT = b'{"day": 1}\n' * 300
+STORED = {
+    "gzip": ("a.json", gzip.compress(TEXT), "a.json.gz", "application/gzip"),
+    "GZIP": ("access.log.gz", gzip.compress(TEXT), "access.log.gz", "application/gzip"),
+    "deflate": ("b.json", zlib.compress(TEXT), "b.json.zz", "application/zlib"),
+    "br": ("c.css", brotli.compress(TEXT), "c.css.br", "application/octet-stream"),
+    "zstd": ("d.txt", b"\x28\xb5\x2f\xfd no more", "d.txt.zst", "application/zstd"),
+    "gzip, gzip": ("e.txt", gzip.compress(gzip.compress(TEXT)), "e.txt.gz.gz", "application/gzip"),
+    "compress": ("f.txt", b"\x1f\x9d\x90", "f.txt.Z", "application/octet-stream"),
+    "x-none": ("g.txt", b"of no known kind", "g.txt", "application/octet-stream"),
+}
+
+
+def put(bucket: Bucket, key: str, body: bytes, encoding: str) -> None:
+    bucket.client.put_object(Bucket=bucket.name, Key=key, Body=body, ContentEncoding=encoding)
+
+
+@pytest.fixture(params=["local", "digests"])
+def there(request: pytest.FixtureRequest, alice: User) -> Bucket:
+    """Somebody else's objects, imported and not read by anybody."""
+    bucket: Bucket = request.getfixturevalue("bucket" if request.param == "local" else "digest_bucket")
+    for encoding, (name, body, _stored, _type) in STORED.items():
+        put(bucket, f"site/{name}", body, encoding)
+    bucket.write("site/plain.txt", b"plain words")
+    said("import_bucket", "site/", "--owner", "alice", "--apply")
+    return bucket
+
+
+def said(*command: str) -> str:
+    out = io.StringIO()
+    call_command(*command, stdout=out, stderr=io.StringIO())
+    return out.getvalue()
+
+
+def named(name: str) -> File:
+    return File.objects.get(name=name)
+
+
+def downloaded(client: Client, file: File, **query: str) -> Any:
+    return web.request("GET", client.get(f"/files/{file.pk}/download", query)["Location"])
+
+
+# --- what people get ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inline", [False, True])
+@pytest.mark.parametrize("read", [False, True])
+def test_a_download_is_the_stored_bytes_under_a_fitting_name(
+    there: Bucket, as_alice: Client, read: bool, inline: bool
+) -> None:
+    if read:
+        said("verify", "--all")
+    for name, body, stored, media_type in STORED.values():
+        got = downloaded(as_alice, named(name), **({"inline": "1"} if inline else {}))
+        assert (got.data, got.headers["Content-Encoding"]) == (body, "identity")
+        assert got.headers["Content-Type"] == media_type
+        assert got.headers["Content-Disposition"] == f'attachment; filename="{stored}"'
+    assert named("a.json").content_encoding == "gzip"
+
+
+def test_a_zip_has_the_stored_bytes_under_the_same_names(there: Bucket, as_alice: Client) -> None:
+    answer = as_alice.post("/files/zip", {"file": [str(file.pk) for file in File.objects.all()]})
+    body = b"".join(answer.streaming_content)  # type: ignore[attr-defined]
+    assert len(body) == int(answer.headers["Content-Length"])
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist() if name != "SHA256SUMS"}
+    told = {stored: body for _name, body, stored, _type in STORED.values()}
+    assert {name.rpartition("/")[2]: body for name, body in members.items()} == told | {"plain.txt": b"plain words"}
+
+
+def test_the_page_says_what_is_stored(there: Bucket, as_alice: Client) -> None:
+    page = as_alice.get(f"/files/{named('a.json').pk}/").content.decode()
+    assert "stored compressed (gzip), downloads as <bdi>a.json.gz</bdi>" in page
+    assert f"{len(STORED['gzip'][1])} bytes" in page
+    assert "stored compressed" not in as_alice.get(f"/files/{named('plain.txt').pk}/").content.decode()
+
+
+def test_it_is_asked_for_once(there: Bucket, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, plain = named("a.json"), named("plain.txt")
+    for one in (file, plain):
+        as_alice.get(f"/files/{one.pk}/")
+    monkeypatch.setattr(s3, "head", lambda *_, **__: pytest.fail("it was asked again"))
+    for one in (file, plain):
+        assert as_alice.get(f"/files/{one.pk}/download").status_code == 302
+    bundle = as_alice.post("/files/zip", {"file": [str(file.pk), str(plain.pk)]})
+    assert bundle.status_code == 200
+    hang_up(bundle)
+
+
+def fail(fault: Exception) -> Any:
+    def failing(*_: object, **__: object) -> None:
+        raise fault
+
+    return failing
+
+
+def test_without_the_store_a_page_says_the_rest(
+    there: Bucket, as_alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "head", fail(StorageUnavailable()))
+    file = named("a.json")
+    assert as_alice.get(f"/files/{file.pk}/").status_code == 200
+    assert as_alice.get(f"/files/{file.pk}/download").status_code == 302
+    file.refresh_from_db()
+    assert file.content_encoding is None
+
+
+def test_a_database_that_keeps_nothing_is_no_reason_to_fail(
+    there: Bucket, as_alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(File.objects, "filter", fail(OperationalError()))
+    file = File.objects.get(name="a.json")
+    services.learn_encoding(file)
+    assert file.stored_name == "a.json.gz"
+
+
+# --- what operators see -------------------------------------------------------------------------
+
+
+def test_verify_reads_every_object_as_it_is_stored_and_fsck_agrees(there: Bucket) -> None:
+    assert "0 failed" in said("verify", "--all")
+    for encoding, (name, _body, _stored, _type) in STORED.items():
+        file = named(name)
+        assert (file.checksum_basis, file.content_encoding) == (ChecksumStatus.READ, encoding.lower())
+        assert file.family == Category.ARCHIVE
+    assert (named("plain.txt").content_encoding, named("plain.txt").family) == ("", Category.TEXT)
+    said("verify", "--all")
+    said("fsck", "--grace", "0")
+
+
+def test_no_preview_is_made_of_packed_bytes_and_none_is_waited_for(there: Bucket, as_alice: Client) -> None:
+    for file in File.objects.all():
+        services.make_previews(file)
+    assert list(Preview.objects.values_list("file__name", flat=True)) == ["plain.txt"]
+    assert "is being made" not in as_alice.get(f"/files/{named('a.json').pk}/").content.decode()
+
+
+def test_a_manifest_keeps_the_encoding(bucket: Bucket, alice: User, tmp_path: Path) -> None:
+    put(bucket, "site/a.json", gzip.compress(TEXT), "gzip")
+    said("import_bucket", "site/", "--owner", "alice", "--apply")
+    said("verify", "--all")
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
+    assert (named("a.json").content_encoding, named("a.json").stored_name) == ("gzip", "a.json.gz")
+
+
+def test_what_a_manifest_does_not_know_is_recovered_with_its_encoding(
+    bucket: Bucket, alice: User, tmp_path: Path
+) -> None:
+    key = new_key()
+    exported(tmp_path / "manifest")
+    put(bucket, key, gzip.compress(TEXT), "gzip")
+    lose_the_database()
+    rebuild(tmp_path / "manifest", "--apply", "--recover-unknown", "--owner", "alice")
+    file = File.objects.get(key=key)
+    assert (file.content_encoding, file.family) == ("gzip", Category.ARCHIVE)
+
+
+@pytest.fixture(params=["one endpoint", "to digests", "digests, one endpoint"])
+def two(
+    request: pytest.FixtureRequest, bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TwoStores]:
+    digests = own(request.getfixturevalue("digest_store")) if "digests" in request.param else bucket
+    second = digests if request.param == "to digests" else second_bucket(digests.address)
+    first = bucket if request.param != "digests, one endpoint" else digests
+    with two_stores.two_stores(first, second, settings, monkeypatch) as stores:
+        yield stores
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["unread", "read"])
+@pytest.mark.parametrize("body", [gzip.compress(TEXT), some_bytes(PART + 7)], ids=["whole", "in parts"])
+def test_a_move_keeps_the_encoding_and_the_stored_bytes(
+    alice: User, as_alice: Client, two: TwoStores, body: bytes, read: bool
+) -> None:
+    file = two_stores.imported(alice, two.first, "site/a.json", body, name="a.json")
+    put(two.first, file.key, body, "gzip")
+    file.refresh_from_db()
+    if read:
+        assert services.verify(file) is ChecksumStatus.READ
+    two.swap()
+    assert two_stores.run("--apply")[0] == 0
+    two.alone()
+    file.refresh_from_db()
+    assert (file.store, file.content_encoding) == ("new", "gzip")
+    there = two.second.client.head_object(Bucket=two.second.name, Key=file.key)
+    assert (there["ContentEncoding"], there["ContentLength"]) == ("gzip", len(body))
+    assert services.verify(file) is ChecksumStatus.READ
+    assert downloaded(as_alice, file).data == body
+
+
+# --- names and headers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "encoding"),
+    [
+        ("", ""), ("gzip", "gzip"), (" GZip , Br ", "gzip, br"), ("aws-chunked", ""), ("aws-chunked,gzip", "gzip"),
+        ("identity", ""), ("gzip, identity,", "gzip"), ("utf-8\0\né", "utf-8"), ("x" * 300, "x" * MAX_CHARACTERS),
+    ],
+)  # fmt: skip
+def test_a_header_is_read_as_the_encodings_it_names(header: str, encoding: str) -> None:
+    assert normalize(header) == encoding
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "stored"),
+    [
+        ("a.txt", None, "a.txt"), ("a.txt", "", "a.txt"), ("a.txt", "x-gzip", "a.txt.gz"), ("A.GZ", "gzip", "A.GZ"),
+        ("a.tgz", "gzip", "a.tgz"), ("a.svgz", "gzip", "a.svgz"), ("a.gz", "gzip, gzip", "a.gz.gz"),
+        ("a.gz", "br", "a.gz.br"), ("a", "zstd", "a.zst"), ("a.z", "compress", "a.z"), ("a", "nonsense", "a"),
+    ],
+)  # fmt: skip
+def test_stored_bytes_have_a_fitting_name(name: str, encoding: str | None, stored: str) -> None:
+    assert stored_name(name, encoding) == stored

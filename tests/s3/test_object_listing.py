@@ -1,0 +1,251 @@
+"""Listing a bucket: every key once, as it is, in order, and nothing but a whole listing taken for one."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+from xml.sax.saxutils import escape
+
+import pytest
+from pytest_django import Settings
+
+from tests.support.fronts import FAULTS, Answer, Front, Request, in_front_of
+from tests.support.senders import sha256
+from tests.support.stores import Bucket
+from uploads import s3
+from uploads.errors import ListingOutOfOrder, StorageDenied, StorageUnavailable
+from uploads.s3 import client, listing
+
+ODD_KEYS = [
+    "/lead",
+    "a//b",
+    "b/../c",
+    "c d",
+    "c%20d",
+    "d",
+    "d!",
+    "d/",
+    "d/x",
+    "e#f",
+    "f/",
+    "f/abc",
+    "f/abc/",
+    "fé/ü",
+    "z",
+]
+
+
+class MadeUp:
+    """Answers to ListObjectsV2 for any keys, in the order given, so many to a page."""
+
+    def __init__(self, keys: list[str], *, page: int = 2, size: int = 1) -> None:
+        self.keys, self.page, self.size = keys, page, size
+
+    def __call__(self, request: Request) -> Answer:
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query).items()}
+        last = asked.get("continuation-token") or asked.get("start-after")
+        behind = self.keys[self.keys.index(last) + 1 :] if last in self.keys else self.keys
+        found = [key for key in behind if key.startswith(asked.get("prefix", ""))]
+        items = "".join(map(self.item, found[: self.page]))
+        more = len(found) > self.page
+        told = f"<NextContinuationToken>{escape(found[self.page - 1])}</NextContinuationToken>" if more else ""
+        told += f"<IsTruncated>{str(more).lower()}</IsTruncated>{items}"
+        body = f'<?xml version="1.0"?><ListBucketResult>{told}</ListBucketResult>'
+        return Answer(200, {"Content-Type": "application/xml"}, body.encode())
+
+    def item(self, key: str) -> str:
+        return (
+            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-02T03:04:05.000Z</LastModified>"
+            f"<ETag>&quot;e{len(key)}&quot;</ETag><Size>{self.size}</Size></Contents>"
+        )
+
+
+@pytest.fixture
+def bucket(bucket: Bucket) -> Bucket:
+    """Without its marker: these tests look at everything that a bucket holds."""
+    bucket.unmark()
+    return bucket
+
+
+@pytest.fixture
+def digest_bucket(digest_bucket: Bucket) -> Bucket:
+    digest_bucket.unmark()
+    return digest_bucket
+
+
+@pytest.fixture
+def front(bucket: Bucket, settings: Settings) -> Iterator[Front]:
+    with in_front_of(bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT = front.url
+        s3.reset()
+        yield front
+    s3.reset()
+
+
+def keys_of(prefix: str = "", *, after: str = "") -> list[str]:
+    return [item.key for page in s3.list_objects(prefix, after=after) for item in page]
+
+
+def plain(count: int) -> list[str]:
+    return [f"f/{number:032x}" for number in range(count)]
+
+
+def test_objects_are_told_as_they_are(bucket: Bucket) -> None:
+    bucket.write("f/" + "0" * 32, b"hello")
+    (item,) = (item for page in s3.list_objects("f/") for item in page)
+    assert (item.key, item.size, item.etag) == ("f/" + "0" * 32, 5, "5d41402abc4b2a76b9719d911017c592")
+    assert abs(datetime.now(UTC) - item.modified) < timedelta(minutes=1)
+    head = s3.head(item.key)
+    assert head is not None
+    assert head == item._replace(modified=item.modified.replace(microsecond=0))
+
+
+def test_an_empty_bucket_has_no_pages(bucket: Bucket) -> None:
+    assert keys_of() == keys_of("f/") == []
+
+
+def test_a_prefix_may_be_any_beginning_of_a_key(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "PAGE_KEYS", 5)
+    keys = [*plain(64), "fa", "p/x"]
+    for key in keys:
+        bucket.write(key, b"x")
+    for prefix in ("", "f/", "f/000", "f/0000000000000000000000000000003", "f/" + "0" * 32, "p/", "f"):
+        assert keys_of(prefix) == [key for key in keys if key.startswith(prefix)], prefix
+
+
+def test_a_listing_goes_on_behind_any_key(front: Front) -> None:
+    front.rules["listing"] = MadeUp(ODD_KEYS)
+    for at, key in enumerate(ODD_KEYS):
+        assert keys_of("f", after=key) == [later for later in ODD_KEYS[at + 1 :] if later.startswith("f")]
+
+
+@pytest.mark.parametrize("size", [0, 1])
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
+def test_keys_that_are_no_paths_come_as_they_are(front: Front, page: int, size: int) -> None:
+    front.rules["listing"] = MadeUp(ODD_KEYS, page=page, size=size)
+    assert keys_of() == ODD_KEYS
+    assert keys_of("f/") == [key for key in ODD_KEYS if key.startswith("f/")]
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["a b", "a+b", "a%2Bb", "a&amp;b", "a<b>&c", "line\nend", "ctrl\x01", "été ملف 🎈", "back\\slash", "a//", "q\"'"],
+)
+def test_a_store_tells_any_key_and_it_comes_as_it_is(digest_bucket: Bucket, key: str) -> None:
+    digest_bucket.write(key, b"x")
+    assert keys_of() == [key]
+
+
+def test_a_store_may_leave_etags_out(front: Front) -> None:
+    pages = MadeUp(plain(3), page=5)
+    told = pages(Request("GET", "http://x/", {}, b"")).body.replace(b"<ETag>&quot;e34&quot;</ETag>", b"", 1)
+    front.rules["listing"] = lambda _request: Answer(200, {}, told)
+    assert [item.etag for page in s3.list_objects() for item in page] == ["", "e34", "e34"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<Error><Code>InternalError</Code></Error>",
+        b"<html><body>Please sign in</body></html>",
+        b"<ListBucketResult/>",
+        b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
+        b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>f/x</Key></Contents></ListBucketResult>",
+        b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>f/x",
+        b"",
+    ],
+)
+def test_what_is_no_whole_listing_is_not_taken_for_its_end(
+    front: Front, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr(listing, "BATCH_ATTEMPTS", 1)
+    pages = MadeUp(plain(4), page=2)
+    front.rules["listing"] = lambda asked: Answer(200, {}, body) if is_later(asked) else pages(asked)
+    with pytest.raises(StorageUnavailable):
+        keys_of("f/")
+
+
+def test_a_page_that_fails_is_asked_for_again(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "PAUSE_SECONDS", 0.01)
+    pages, faults = MadeUp(plain(6), page=2), iter(["500", "200 with an error", "broken"])
+
+    def rule(asked: Request) -> Answer | None:
+        fault = next(faults, None) if is_later(asked) else None
+        return FAULTS[fault](asked) if fault in FAULTS else pages(asked)
+
+    front.rules["listing"] = rule
+    assert keys_of("f/") == plain(6)
+
+
+def is_later(request: Request) -> bool:
+    return "continuation-token" in request.url
+
+
+@pytest.mark.parametrize("wrong", [["f/b", "f/a"], ["f/a", "f/a"], ["f/a", "f/b", "f/c", "f/d", "f/ca"]])
+@pytest.mark.parametrize("page", [1, 2, 10])
+def test_a_listing_out_of_order_is_refused(front: Front, wrong: list[str], page: int) -> None:
+    front.rules["listing"] = MadeUp(wrong, page=page)
+    with pytest.raises(ListingOutOfOrder):
+        keys_of()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_is_told_plainly(
+    front: Front, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str, first: bool
+) -> None:
+    for module in (listing, client):
+        monkeypatch.setattr(module, "BATCH_ATTEMPTS", 1)
+    s3.reset()
+    pages = MadeUp(plain(4), page=2)
+
+    def rule(request: Request) -> Answer | None:
+        return pages(request) if not first and not is_later(request) else FAULTS[fault](request)
+
+    front.rules["listing"] = rule
+    with caplog.at_level(logging.INFO), pytest.raises(StorageUnavailable) as error:
+        keys_of("f/")
+    assert isinstance(error.value, StorageDenied) == (fault in {"403", "403 without words", "clock", "page 403"})
+    told = f"{error.value.detail} {error.value.__cause__} {caplog.text}"
+    assert not re.search(r"http|Credential=|<", told)
+
+
+def test_head_tells_absence_only_by_the_stores_own_words(front: Front) -> None:
+    assert s3.head("f/" + "0" * 32) is None
+    front.rules["*"] = FAULTS["no bucket"]
+    with pytest.raises(StorageUnavailable):
+        s3.head("f/" + "0" * 32)
+
+
+def test_head_does_not_believe_a_404_for_an_object_that_is_there(front: Front, bucket: Bucket) -> None:
+    bucket.write("f/" + "0" * 32, b"x")
+    front.rules["head"] = lambda _request: Answer(404, {}, b"")
+    with pytest.raises(StorageUnavailable):
+        s3.head("f/" + "0" * 32)
+
+
+def test_a_head_that_tells_nothing_is_a_fault(bucket: Bucket, front: Front) -> None:
+    bucket.write("f/" + "0" * 32, b"x")
+    front.rules["head"] = lambda _request: Answer(200, {}, b"")
+    with pytest.raises(StorageUnavailable):
+        s3.head("f/" + "0" * 32)
+
+
+def test_head_brings_the_checksum_where_the_store_keeps_it(digest_bucket: Bucket) -> None:
+    key = "f/" + "1" * 32
+    digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=key, Body=b"x", ChecksumAlgorithm="SHA256")
+    found = s3.head(key)
+    assert found is not None
+    assert found.checksum == sha256(b"x")
+    assert keys_of() == [key]
+
+
+def test_open_uploads_are_told_with_their_age(bucket: Bucket) -> None:
+    assert list(s3.list_multipart_uploads()) == []
+    for key in ("f/a", "f/b", "other"):
+        bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)
+    assert sorted(one.key for one in s3.list_multipart_uploads("f/")) == ["f/a", "f/b"]
+    assert all(datetime.now(UTC) - one.initiated < timedelta(minutes=1) for one in s3.list_multipart_uploads())

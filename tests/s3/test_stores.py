@@ -1,0 +1,108 @@
+"""Two stores by name: each is asked at its own address, with its own keys and rules."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from pytest_django import Settings
+
+from tests.support import shelf
+from tests.support.stores import Bucket
+from uploads import s3
+from uploads.errors import StorageUnavailable
+from uploads.models import File
+
+OTHER = {
+    "name": "old",
+    "bucket": "amalga-old",
+    "endpoint": "https://s3.old.example:9000",
+    "region": "eu-west-1",
+    "addressing": "path",
+    "checksums": "sha256",
+    "access_key_id": "OLDKEY",
+    "secret_access_key": "old-secret",
+}
+KEY = "f/" + "0" * 32
+
+
+@pytest.fixture
+def other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A second store that nobody answers at; keys of the main one lie about in the environment."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "the-main-stores-token")
+    settings.OTHER_S3 = OTHER
+    s3.reset()
+    yield
+    s3.reset()
+
+
+def signed_for(url: str) -> tuple[str, str, str, bool]:
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    key, _day, region, *_rest = query["X-Amz-Credential"][0].split("/")
+    return parts.netloc + parts.path.rpartition("/f/")[0], key, region, "X-Amz-Security-Token" in query
+
+
+THERE = ("s3.old.example:9000/amalga-old", "OLDKEY", "eu-west-1", False)
+
+
+def test_every_url_of_the_other_store_is_signed_with_its_own_keys(other: None) -> None:
+    headers = {"disposition": "attachment", "content_type": "text/plain"}
+    assert signed_for(s3.download_url(KEY, **headers, store="old")) == THERE
+    assert signed_for(s3.preview_url(KEY, content_type="text/plain", store="old")) == THERE
+    assert signed_for(s3.sign_put(KEY, size=1, sha256="x", store="old").url) == THERE
+    assert signed_for(s3.sign_part(KEY, "id", 1, size=1, sha256="x", store="old").url) == THERE
+
+
+def test_the_main_store_is_asked_as_before(other: None, settings: Settings) -> None:
+    place, key, _region, has_token = signed_for(s3.sign_put(KEY, size=1, sha256=None).url)
+    assert place == f"{urlsplit(settings.S3_ENDPOINT).netloc}/{settings.S3_BUCKET}"
+    assert (key != "OLDKEY", has_token) == (True, True)
+
+
+def test_each_store_has_its_own_rule_for_digests(other: None, settings: Settings) -> None:
+    assert (s3.keeps_digests(), s3.keeps_digests(""), s3.keeps_digests("old")) == (False, False, True)
+    assert "x-amz-checksum-sha256" in s3.sign_put(KEY, size=1, sha256="x", store="old").headers
+    assert "x-amz-checksum-sha256" not in s3.sign_put(KEY, size=1, sha256="x").headers
+    settings.OTHER_S3 = {**OTHER, "checksums": "payload"}
+    assert (s3.keeps_digests("old"), s3.needs_digests("old")) == (False, True)
+
+
+def test_a_custom_domain_is_the_main_stores_alone(other: None, settings: Settings) -> None:
+    options = {"custom_domain": "cdn.example.org", "querystring_auth": False}
+    settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], "OPTIONS": options}}
+    headers = {"disposition": "attachment", "content_type": "text/plain"}
+    assert urlsplit(s3.download_url(KEY, **headers)).netloc == "cdn.example.org"
+    assert signed_for(s3.download_url(KEY, **headers, store="old")) == THERE
+
+
+def test_a_store_that_nobody_names_is_away_and_the_log_says_what_to_set(
+    alice: User, as_alice: Client, bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = shelf.add_file(alice, store="lost")
+    with caplog.at_level(logging.ERROR):
+        assert as_alice.get(f"/files/{file.pk}/download").status_code == 503
+    assert 'name="lost"' in caplog.text
+    assert "OTHER_S3_STORE_NAME" in caplog.text
+
+
+def test_secrets_are_in_no_words_about_a_store(other: None) -> None:
+    told = repr(s3.secondary_store())
+    assert "old-secret" not in told
+    assert "OLDKEY" not in told
+
+
+@pytest.mark.parametrize("name", ["lost", "OLD", " old"])
+def test_names_are_taken_exactly(other: None, name: str) -> None:
+    with pytest.raises(StorageUnavailable):
+        s3.read(KEY, store=name)
+
+
+def test_new_rows_have_the_name_of_the_main_store(alice: User, settings: Settings) -> None:
+    settings.S3_STORE_NAME = "new"
+    assert shelf.add_file(alice).store == "new"
+    assert File.objects.get().store == "new"

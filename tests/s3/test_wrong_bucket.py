@@ -1,0 +1,261 @@
+"""A wrong setting names another bucket: what is not there says nothing, and no row and no object is lost over it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from tests.support import fronts, shelf
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from tests.support.two_stores import second_bucket
+from uploads import s3, services
+from uploads.errors import StorageUnavailable
+from uploads.management.commands import verify as verify_command
+from uploads.models import ChecksumStatus, File, Preview, PreviewKind, Report, RunOutcome, State
+from uploads.models.querysets import seconds_from_now
+from uploads.services import queue
+from uploads.services.verify import RateLimiter, Run, Selection, runner
+from uploads.services.verify.results import Verdict
+
+BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
+PAST = seconds_from_now(-3600)
+
+pytestmark = pytest.mark.usefixtures("small_parts")
+
+
+@pytest.fixture(params=["another's", "nobody's"])
+def wrong(request: pytest.FixtureRequest, bucket: Bucket) -> Bucket:
+    other = second_bucket(bucket.address)
+    if request.param == "another's":
+        other.mark(uuid4())
+    return other
+
+
+@contextmanager
+def named(bucket: Bucket, settings: Settings) -> Iterator[None]:
+    """As if AWS_STORAGE_BUCKET_NAME said so."""
+    right, settings.S3_BUCKET = settings.S3_BUCKET, bucket.name
+    yield
+    settings.S3_BUCKET = right
+
+
+def run(*args: str) -> tuple[int, str]:
+    """Exit status, and what was said at the end."""
+    try:
+        call_command(*args, stdout=io.StringIO(), stderr=io.StringIO())
+    except CommandError as error:
+        return error.returncode, str(error)
+    return 0, ""
+
+
+# --- sweep --------------------------------------------------------------------------------------
+
+
+def all_that_is_due(alice: User, bucket: Bucket) -> None:
+    """One row of each kind that a sweep would do something about, with its object."""
+    shelf.add_file(alice, b"due", bucket=bucket, state=State.TRASHED, purge_after=PAST)
+    shelf.add_file(alice, b"overdue", bucket=bucket, state=State.UPLOADING, expires_at=PAST)
+    shelf.add_file(alice, b"going", bucket=bucket, state=State.DELETING)
+    finished = shelf.add_file(alice, BODY, bucket=bucket, state=State.COMPLETING, part_size=10, lease_until=PAST)
+    File.objects.filter(pk=finished.pk).update(multipart_id="completed", checksum="x")
+
+
+def test_a_sweep_leaves_every_row_and_object(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
+    all_that_is_due(alice, bucket)
+    before, objects = list(File.objects.order_by("pk").values()), bucket.objects()
+    with named(wrong, settings):
+        code, told = run("sweep")
+    assert code == 2
+    assert "marker" in told
+    assert "\n" not in told
+    assert (list(File.objects.order_by("pk").values()), bucket.objects()) == (before, objects)
+    assert run("sweep")[0] == 0
+    assert not File.objects.exclude(state=State.AVAILABLE).exists()
+
+
+def test_a_sweep_with_nothing_to_do_asks_nothing(
+    alice: User, bucket: Bucket, wrong: Bucket, settings: Settings
+) -> None:
+    shelf.add_file(alice, bucket=bucket)
+    with named(wrong, settings):
+        assert run("sweep") == (0, "")
+
+
+def test_half_made_previews_are_left(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
+    file = shelf.add_file(alice, bucket=bucket, state=State.TRASHED)
+    Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=PAST)
+    with named(wrong, settings):
+        assert run("sweep")[0] == 2
+    assert Preview.objects.count() == 1
+
+
+def test_the_other_store_is_swept_all_the_same(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
+    at = wrong.address
+    settings.OTHER_S3 = {
+        "name": "old", "bucket": at.bucket, "endpoint": at.endpoint, "region": at.region, "addressing": "path",
+        "checksums": at.checksums, "access_key_id": at.key, "secret_access_key": at.secret,
+    }  # fmt: skip
+    here, there = (shelf.add_file(alice, state=State.DELETING, store=store) for store in ("", "old"))
+    told: list[str] = []
+    assert services.sweep(on_refusal=told.append)["erased"] == 1
+    assert len(told) == 1
+    assert [file.pk for file in File.objects.all()] == [there.pk] != [here.pk]
+
+
+@pytest.mark.parametrize("fault", ["500", "403", "no bucket", "page 200", "broken"])
+def test_a_bucket_that_does_not_say_whose_it_is_is_left_as_it_is(
+    alice: User, bucket: Bucket, settings: Settings, fault: str
+) -> None:
+    all_that_is_due(alice, bucket)
+    objects = bucket.objects()
+    with fronts.in_front_of(bucket.address.endpoint) as front:
+        front.rules["get"] = fronts.FAULTS[fault]
+        right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
+        s3.reset()
+        assert run("sweep")[0] == (2 if fault == "page 200" else 1)
+        settings.S3_ENDPOINT = right
+    s3.reset()
+    assert (File.objects.count(), bucket.objects()) == (4, objects)
+    assert File.objects.filter(state=State.COMPLETING).exists()
+    assert run("sweep")[0] == 0
+    assert not File.objects.exclude(state=State.AVAILABLE).exists()
+
+
+# --- people who wait ----------------------------------------------------------------------------
+
+
+def test_a_finish_of_parts_is_not_answered_with_gone(
+    sender: Sender, bucket: Bucket, wrong: Bucket, settings: Settings
+) -> None:
+    upload = sender.start(BODY)
+    sender.put(upload)
+    with named(wrong, settings):
+        assert sender.finish(upload).status_code == 503
+    assert upload.row().state == State.COMPLETING
+    assert sender.finished(upload).state == State.AVAILABLE
+
+
+def test_an_upload_in_parts_is_not_begun_anew(
+    sender: Sender, bucket: Bucket, wrong: Bucket, settings: Settings
+) -> None:
+    upload = sender.start(BODY)
+    sender.put(upload, 1)
+    begun = upload.row().multipart_id
+    with named(wrong, settings), pytest.raises(StorageUnavailable):
+        services.parts_of(upload.row())
+    assert upload.row().multipart_id == begun
+
+
+def test_a_cancelled_upload_keeps_its_row_until_its_object_can_go(
+    sender: Sender, bucket: Bucket, wrong: Bucket, settings: Settings, alice: User
+) -> None:
+    upload = sender.start(b"small")
+    sender.put(upload)
+    File.objects.update(signed_until=PAST)
+    with named(wrong, settings):
+        services.cancel(upload.row(), by=alice)
+    assert upload.row().state == State.DELETING
+    assert run("sweep")[0] == 0
+    assert (File.objects.count(), bucket.objects()) == (0, {})
+
+
+# --- verify -------------------------------------------------------------------------------------
+
+
+def read_files(alice: User, bucket: Bucket, count: int) -> list[File]:
+    """Stored and read before, as ever."""
+    files = [shelf.add_file(alice, b"%d" % n, bucket=bucket, checksum_basis=ChecksumStatus.READ) for n in range(count)]
+    for file in files:
+        etag = bucket.client.head_object(Bucket=bucket.name, Key=file.key)["ETag"].strip('"')
+        File.objects.filter(pk=file.pk).update(etag=etag)
+    return files
+
+
+@pytest.mark.parametrize("options", [("--level", "1"), ("--all",)])
+def test_verify_calls_nothing_missing(
+    alice: User, bucket: Bucket, wrong: Bucket, settings: Settings, options: tuple[str, ...]
+) -> None:
+    read_files(alice, bucket, 5)
+    before = list(File.objects.order_by("pk").values())
+    with named(wrong, settings):
+        code, told = run("verify", *options)
+    assert code == 2
+    assert "marker" in told
+    assert list(File.objects.order_by("pk").values()) == before
+    assert Report.objects.get().outcome == RunOutcome.REFUSED
+    assert run("verify", *options)[0] == 0
+
+
+def test_without_a_marker_what_is_good_is_called_good(alice: User, unmarked: Bucket) -> None:
+    read_files(alice, unmarked, 2)
+    assert run("verify", "--all") == (0, "")
+
+
+def test_the_bucket_of_another_is_not_even_read(alice: User, bucket: Bucket) -> None:
+    read_files(alice, bucket, 2)
+    bucket.mark(uuid4())
+    assert run("verify", "--all")[0] == 2
+    assert not File.objects.filter(verified_at__isnull=False).exists()
+
+
+def test_a_loop_of_verify_warns_and_goes_on(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
+    for file in read_files(alice, bucket, 2):
+        File.objects.filter(pk=file.pk).update(checksum_basis=ChecksumStatus.CLAIMED)
+    err = io.StringIO()
+    command = verify_command.Command(stderr=err)
+    with named(wrong, settings):
+        command._verify_claims({"parallel": 1, "expect_missing": None}, RateLimiter())
+    assert "marker" in err.getvalue()
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.CLAIMED}
+
+
+def test_the_worker_settles_nothing_and_tries_again_later(
+    sender: Sender, bucket: Bucket, wrong: Bucket, settings: Settings
+) -> None:
+    files = [str(sender.send(body).pk) for body in (b"one", b"two")]
+    queue.results_of(services.verify_files).delete()
+    with named(wrong, settings):
+        assert services.verify_files.call(files) == 0
+    later = queue.results_of(services.verify_files).get()
+    assert later.args_kwargs["args"] == [files, [], 1]
+    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.CLAIMED}
+    assert services.verify_files.call(files) == 2
+
+
+def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "SAVE_SECONDS", 1e9)  # all at once
+    files = read_files(alice, bucket, 13)
+    for file in files[:11]:
+        bucket.delete(file.key)
+    code, told = run("verify", "--level", "1")
+    assert (code, "11 files or more" in told) == (2, True)
+    assert not File.objects.filter(checksum_basis=ChecksumStatus.MISSING).exists()
+    assert run("verify", "--level", "1", "--expect-missing", "10")[0] == 2
+    assert run("verify", "--level", "1", "--expect-missing", "11")[0] == 1
+    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() == 11
+    bucket.delete(files[11].key)  # what was known before is no news
+    assert run("verify", "--level", "1")[0] == 1
+    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() == 12
+
+
+def test_a_run_that_stops_has_believed_a_few_at_most(alice: User, bucket: Bucket) -> None:
+    for file in read_files(alice, bucket, 13):
+        bucket.delete(file.key)
+    assert run("verify", "--level", "1")[0] == 2
+    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() <= runner.MIN_ALLOWED_MISSING
+
+
+def test_of_many_files_one_in_a_hundred_may_be_missing() -> None:
+    run = Run(Selection(iter(()), total=1_200))
+    lost = [Verdict(File(checksum_basis=ChecksumStatus.READ), ChecksumStatus.MISSING) for _ in range(13)]
+    run._refuse_too_many(lost[:12])
+    with pytest.raises(runner.TooManyMissing, match="believes that of 12"):
+        run._refuse_too_many(lost[12:])

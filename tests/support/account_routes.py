@@ -1,0 +1,44 @@
+"""What everybody gets from the pages of accounts; read by tests/views/test_routes.py, as its own table is."""
+
+SAFE = ("GET", "HEAD")
+VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+SIGN_IN = {
+    "GET": "200 302 302 302 302 302 302",
+    "POST": "200 302 302 302 302 302 302",
+    "PUT": "200 302 302 302 302 302 302",
+    "PATCH": "405 302 302 302 302 302 302",
+    "DELETE": "405 302 302 302 302 302 302",
+    "OPTIONS": "200 302 302 302 302 302 302",
+}
+ACCOUNTS: dict[str, dict[str, str]] = {
+    "login": SIGN_IN,
+    "account_login": SIGN_IN,
+    # nobody here has a password or a second factor, and there is no single sign-on
+    "sso": {
+        **dict.fromkeys(VERBS, "405 405 405 405 405 405 405"),
+        **dict.fromkeys(SAFE, "404 404 404 404 404 404 404"),
+    },
+    "sso_callback": {
+        **dict.fromkeys(VERBS, "405 405 405 405 405 405 405"),
+        **dict.fromkeys(SAFE, "404 404 404 404 404 404 404"),
+    },
+    "mfa_authenticate": dict.fromkeys(VERBS, "login 302 302 302 302 302 302"),
+    "account_reauthenticate": dict.fromkeys(VERBS, "login 403 403 403 403 403 403"),
+    "mfa_reauthenticate": dict.fromkeys(VERBS, "login 403 403 403 403 403 403"),
+    "account_change_password": dict.fromkeys(VERBS, "login 403 403 403 403 403 403"),
+    "mfa_index": dict.fromkeys(("GET", "OPTIONS"), "login 200 200 200 200 200 200"),
+    "end_other_sessions": {"POST": "login 302 302 302 302 302 302"},
+    "mfa_activate_totp": dict.fromkeys(("GET", "POST", "PUT", "OPTIONS"), "login 200 200 200 200 200 200"),
+    "mfa_deactivate_totp": dict.fromkeys(VERBS, "login 404 404 404 404 404 404"),
+    "mfa_view_recovery_codes": {
+        "GET": "login 404 404 404 404 404 404",
+        "OPTIONS": "login 200 200 200 200 200 200",
+    },
+    "mfa_generate_recovery_codes": dict.fromkeys(("GET", "POST", "PUT", "OPTIONS"), "login 200 200 200 200 200 200"),
+    "mfa_download_recovery_codes": dict.fromkeys(VERBS, "login 404 404 404 404 404 404"),
+    "logout": {
+        **dict.fromkeys(VERBS, "405 405 405 405 405 405 405"),
+        "POST": "login login login login login login login",
+        "OPTIONS": "200 200 200 200 200 200 200",
+    },
+}

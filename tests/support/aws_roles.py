@@ -1,0 +1,88 @@
+"""A store that holds whoever asks to the policies of the template: a front that plays IAM before the real store.
+
+with acting_as("WebRole", address, settings) as front: …   # our requests come from a task of that role
+front.denied                                               # what it asked for and may not
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pytest_django import Settings
+
+from tests.support import fronts, stores
+from tests.support.aws_policies import BUCKET, Asked, Policies
+from tests.support.doctors import between
+
+# the name that IAM has for each setting of a bucket, by S3's
+SETTINGS = {
+    "publicAccessBlock": "BucketPublicAccessBlock", "ownershipControls": "BucketOwnershipControls",
+    "policy": "BucketPolicy", "encryption": "EncryptionConfiguration", "versioning": "BucketVersioning",
+    "lifecycle": "LifecycleConfiguration", "cors": "BucketCORS",
+}  # fmt: skip
+OF_OBJECTS = {
+    "get": "GetObject", "head": "GetObject", "put": "PutObject", "delete": "DeleteObject", "post": "PutObject",
+    "part": "PutObject", "create": "PutObject", "complete": "PutObject", "list": "ListMultipartUploadParts",
+    "abort": "AbortMultipartUpload", "deletes": "DeleteObject",
+}  # fmt: skip
+FORBIDDEN = fronts.status(403, "AccessDenied")
+
+
+class Guard:
+    """The rule of a front: forwards what the role may, and says no to the rest."""
+
+    def __init__(self, policies: Policies, role: str) -> None:
+        self.policies, self.role = policies, role
+        self.denied: list[str] = []
+        self.allowed: set[str] = set()
+
+    def __call__(self, request: fronts.Request) -> fronts.Answer | None:
+        if request.method == "OPTIONS":
+            return request.forward()
+        wanted = list(asked_for(request, self.role))
+        refused = [f"{one.action} {one.resource.removeprefix(BUCKET)}" for one in wanted if not self._may(one)]
+        self.denied += refused
+        self.allowed |= {one.action for one in wanted} if not refused else set()
+        if refused:
+            return FORBIDDEN(request)
+        told = request.forward()
+        hidden = told.status == 404 and request.method in {"GET", "HEAD"}
+        return FORBIDDEN(request) if hidden and not self._may(Asked("s3:ListBucket", BUCKET, self.role)) else told
+
+    def _may(self, asked: Asked) -> bool:
+        return self.policies.allows(asked)
+
+
+def asked_for(request: fronts.Request, role: str) -> Iterator[Asked]:
+    """What IAM is asked for by a request, from a task in our network; or from a browser, that has a URL of ours."""
+    parts = urlsplit(request.url)
+    key, query = unquote(parts.path).lstrip("/").partition("/")[2], parse_qs(parts.query, keep_blank_values=True)
+    signed = "X-Amz-Signature" in query
+    context = {"aws:SecureTransport": "true", "s3:authType": "REST-QUERY-STRING" if signed else "REST-HEADER"}
+    if not request.is_signed_url:
+        context["aws:SourceVpce"] = "storeendpoint"
+    setting = next((SETTINGS[name] for name in query if name in SETTINGS), None)
+    if setting:
+        yield Asked(f"s3:{request.method.title()}{setting}", BUCKET, role, context=context)
+    elif request.operation in {"listing", "ids"} or not key:
+        action = "ListBucketMultipartUploads" if request.operation == "ids" else "ListBucket"
+        if request.operation == "deletes":
+            for one in request.body.decode().split("<Key>")[1:]:
+                yield Asked("s3:DeleteObject", f"{BUCKET}/{one.partition('<')[0]}", role, context=context)
+            return
+        yield Asked(f"s3:{action}", BUCKET, role, context=context)
+    else:
+        yield Asked(f"s3:{OF_OBJECTS[request.operation]}", f"{BUCKET}/{key}", role, context=context)
+        source = {name.lower(): value for name, value in request.headers.items()}.get("x-amz-copy-source")
+        if source:
+            yield Asked("s3:GetObject", f"{BUCKET}/{unquote(source).lstrip('/').partition('/')[2]}", role)
+
+
+@contextmanager
+def acting_as(role: str, address: stores.Address, settings: Settings, policies: Policies) -> Iterator[Guard]:
+    guard = Guard(policies, role)
+    with between(address, settings) as front:
+        front.rules["*"] = guard
+        yield guard

@@ -1,0 +1,161 @@
+"""The template of deploy/aws as CloudFormation reads it: parameters, conditions and functions worked out.
+
+    template.worked_out(Domain="files.example.org")   # the resources that would be made, by their names
+
+What only AWS knows of a resource, its ARN or its address, stands there as `told` says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PATH = Path(__file__).resolve().parents[2] / "deploy" / "aws" / "amalga.yaml"
+REGION, ACCOUNT = "eu-central-1", "123456789012"
+PSEUDO = {
+    "AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "AWS::Partition": "aws", "AWS::StackName": "amalga",
+    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/amalga/1", "AWS::URLSuffix": "amazonaws.com",
+}  # fmt: skip
+SECRETS = {"Settings", "OwnerSecret", "ContentSecret1", "ContentSecret2", "CacheToken", "CacheUrl"}
+PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
+Told = Callable[[str, str], Any]  # (name of a resource, name of an attribute, "" for a Ref)
+
+
+class _Nothing:
+    """AWS::NoValue."""
+
+
+NOTHING = _Nothing()
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms; and on, off and dates stay words."""
+
+
+def _function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+        return {name: value.split(".", 1) if suffix == "GetAtt" else value}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    raise ValueError(f"{suffix} of a mapping")
+
+
+_Loader.add_multi_constructor("!", _function)
+
+
+def plain(name: str, attribute: str) -> str:
+    """What the tests call a resource; ARNs where policies speak of them."""
+    arns = {"Bucket": "arn:aws:s3:::bucket", "Registry": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/registry",
+            "Logs": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:logs:*"}  # fmt: skip
+    if attribute.endswith("Arn"):
+        return arns.get(name) or f"arn:aws:iam::{ACCOUNT}:{attribute}/{name}"
+    if name in SECRETS:
+        return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}"
+    return name.lower() if attribute in {"", "Name"} else f"{name.lower()}.{attribute}"
+
+
+class Template:
+    def __init__(self, path: Path = PATH) -> None:
+        self.text = path.read_text()
+        self.document: dict[str, Any] = yaml.load(self.text, _Loader)  # noqa: S506 - a SafeLoader
+
+    def worked_out(self, told: Told = plain, /, **parameters: str) -> dict[str, Any]:
+        """The resources whose conditions hold. Raises KeyError for a parameter without value and default."""
+        run = _Run(self.document, parameters, told)
+        kept = {name: it for name, it in self.document["Resources"].items() if run.holds(it.get("Condition"))}
+        return {name: run.value({key: it[key] for key in it if key != "Condition"}) for name, it in kept.items()}
+
+    def outputs(self, **parameters: str) -> dict[str, Any]:
+        run = _Run(self.document, parameters, plain)
+        found = self.document["Outputs"].items()
+        return {name: run.value(it["Value"]) for name, it in found if run.holds(it.get("Condition"))}
+
+
+class _Run:
+    def __init__(self, document: Mapping[str, Any], parameters: Mapping[str, str], told: Told) -> None:
+        self.conditions, self.mappings, self.told = document["Conditions"], document["Mappings"], told
+        self.known: dict[str, Any] = {**PSEUDO, "AWS::NoValue": NOTHING}
+        for name, about in document["Parameters"].items():
+            self.known[name] = parameters[name] if name in parameters else about["Default"]
+        unknown = set(parameters) - set(document["Parameters"])
+        if unknown:
+            raise KeyError(f"no parameter is called {unknown}")
+
+    def holds(self, name: str | None) -> bool:
+        return name is None or bool(self.value(self.conditions[name]))
+
+    def value(self, it: Any) -> Any:
+        if isinstance(it, list):
+            return [one for one in map(self.value, it) if one is not NOTHING]
+        if not isinstance(it, dict):
+            return it
+        if len(it) == 1:
+            ((name, arguments),) = it.items()
+            if name in {"Ref", "Condition"} and isinstance(arguments, str):
+                return self.holds(arguments) if name == "Condition" else self.ref(arguments)
+            if name.startswith("Fn::"):
+                return getattr(self, f"_{name[4:].lower()}")(arguments)
+        found = {key: self.value(inner) for key, inner in it.items()}
+        return {key: inner for key, inner in found.items() if inner is not NOTHING}
+
+    def ref(self, name: str) -> Any:
+        return self.known[name] if name in self.known else self.told(name, "")
+
+    def _getatt(self, path: list[str]) -> Any:
+        return self.told(path[0], path[1])
+
+    def _if(self, arguments: list[Any]) -> Any:
+        condition, then, otherwise = arguments
+        return self.value(then if self.holds(condition) else otherwise)
+
+    def _equals(self, pair: list[Any]) -> bool:
+        return str(self.value(pair[0])) == str(self.value(pair[1]))
+
+    def _not(self, one: list[Any]) -> bool:
+        return not self.value(one[0])
+
+    def _and(self, all_of: list[Any]) -> bool:
+        return all(self.value(one) for one in all_of)
+
+    def _or(self, any_of: list[Any]) -> bool:
+        return any(self.value(one) for one in any_of)
+
+    def _join(self, arguments: list[Any]) -> Any:
+        return _joined(arguments[0], self.value(arguments[1]))
+
+    def _findinmap(self, path: list[Any]) -> Any:
+        name, first, second = (str(self.value(one)) for one in path)
+        return self.mappings[name][first][second]
+
+    def _select(self, arguments: list[Any]) -> Any:
+        return self.value(arguments[1])[int(arguments[0])]
+
+    def _getazs(self, _region: str) -> list[str]:
+        return [f"{REGION}a", f"{REGION}b", f"{REGION}c"]
+
+    def _sub(self, it: Any) -> Any:
+        text, more = it if isinstance(it, list) else (it, {})
+        own = {name: self.value(inner) for name, inner in more.items()}
+        parts: list[Any] = []
+        for index, piece in enumerate(PLACEHOLDER.split(text)):
+            name, _, attribute = piece.partition(".")
+            if index % 2 == 0:
+                parts.append(piece)
+            elif piece in own:
+                parts.append(own[piece])
+            else:
+                parts.append(self.told(name, attribute) if attribute else self.ref(name))
+        return _joined("", parts)
+
+
+def _joined(between: str, parts: list[Any]) -> Any:
+    """A text; where a part is still to be told by AWS, a Join."""
+    if any(isinstance(part, dict) for part in parts):
+        return {"Fn::Join": [between, [part for part in parts if part != ""]]}
+    return between.join(str(part) for part in parts)

@@ -1,0 +1,67 @@
+"""The browser of the tests: an installed Chrome or Chromium, else Playwright's own.
+
+`python -m tests.support.chromium` makes sure that there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+ARGUMENTS = [
+    # nothing but the pages of the tests may reach the network
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-gpu",
+    "--disable-quic",
+    *(["--no-sandbox"] if os.geteuid() == 0 else []),  # Chromium's sandbox refuses root
+]
+ADVICE = "No browser for the tests: install Chromium or Google Chrome, then run make test again."
+
+
+def find() -> str | None:
+    """The path of a browser that is here, or None."""
+    for name in NAMES:
+        if path := shutil.which(name):
+            return path
+    return str(MAC) if MAC.exists() else _playwrights_own()
+
+
+def _playwrights_own() -> str | None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return path if Path(path).exists() else None
+
+
+def install() -> bool:
+    """Install one where we may; Debian's package brings its libraries, Playwright's does not."""
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        package = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
+        if all(_run(command, env=env) for command in (["apt-get", "update", "-qq"], package)):
+            return True
+    return _run([sys.executable, "-m", "playwright", "install", "chromium"], env=dict(os.environ))
+
+
+def _run(command: list[str], *, env: dict[str, str]) -> bool:
+    return subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def main() -> str | None:
+    """None, or what a person has to do."""
+    if find() or (install() and find()):
+        return None
+    return ADVICE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What the tests of `doctor` ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from pytest_django import Settings
+
+from tests.support import fronts, stores
+from uploads import s3
+from uploads.services.doctor import CheckResult, Level
+from uploads.services.doctor.results import Deadline
+from uploads.services.doctor.storage import store_checks
+
+ORIGIN = "https://files.example.org"
+EVIL = "CORS from https://evil.example"
+
+
+def one(lines: Iterable[CheckResult]) -> CheckResult:
+    (line,) = lines
+    return line
+
+
+def worst(lines: Iterable[CheckResult]) -> dict[str, CheckResult]:
+    """The worst line of each subject."""
+    found: dict[str, CheckResult] = {}
+    for line in sorted(lines, key=lambda line: [*Level].index(line.level)):
+        found[line.subject] = line
+    return found
+
+
+def examined(*origins: str) -> dict[str, CheckResult]:
+    """What is said of the store and its bucket."""
+    return worst(store_checks(Deadline(30), origins or [ORIGIN]))
+
+
+def level(lines: dict[str, CheckResult], subject: str) -> str:
+    return str(lines[subject].level)
+
+
+@contextmanager
+def between(address: stores.Address, settings: Settings) -> Iterator[fronts.Front]:
+    """A front between the app and this store."""
+    with fronts.in_front_of(address.endpoint) as front:
+        settings.S3_ENDPOINT = settings.S3_ORIGIN = front.url
+        s3.reset()
+        yield front
+    s3.reset()

@@ -1,0 +1,128 @@
+"""What CloudFront does before a bucket that answers nobody else: a TLS host that checks a canned signature by a
+group of public keys, its end and all of the URL, asks the store by its own right (origin access control), and keeps
+what the answer lets shared caches keep.
+
+Written from the developer guide, "Create a signed URL using a canned policy", not from the signer under test.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.support.fronts import Answer, Front, Request
+from tests.support.own_ca import Authority
+from tests.support.stores import Bucket
+
+OWN = {"Expires", "Signature", "Key-Pair-Id"}
+# The cache policy in deploy/aws/amalga.yaml passes these on to the store, and nothing else of a query.
+OVERRIDES = {
+    "response-cache-control",
+    "response-content-disposition",
+    "response-content-encoding",
+    "response-content-language",
+    "response-content-type",
+    "response-expires",
+}
+PASSED_ON = ("Range", "If-None-Match", "If-Modified-Since")
+DENIED = Answer(403, {"Content-Type": "text/xml"}, b"<Error><Code>AccessDenied</Code></Error>")
+
+
+class Signer:
+    """A pair of keys; the public half goes into a group, the private one into the variables."""
+
+    def __init__(self, key_id: str) -> None:
+        self.key_id = key_id
+        self.private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.public = self.private.public_key()
+        form = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        self.pem = self.private.private_bytes(serialization.Encoding.PEM, *form).decode()
+
+
+class Edge(Front):
+    def __init__(self, bucket: Bucket, authority: Authority, *signers: Signer, host: str) -> None:
+        super().__init__(bucket.address.endpoint)
+        server = authority.server("localhost")
+        self.server.socket.listen(128)
+        self.server.socket = server.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.domain = f"{host}:{self.server.server_address[1]}"
+        self.address = bucket.address
+        self.group = {one.key_id: one.public for one in signers}
+        self.cookies: list[str] = []  # that browsers sent along
+        self.kept: dict[str, Answer] = {}
+        self.ahead = 0  # of the clock, in seconds
+        self.headers: dict[str, str] = {}  # put on every answer, as a policy of response headers does
+
+    def variables(self, signer: Signer) -> dict[str, str]:
+        """The environment of an app that delivers by this edge."""
+        return {
+            "CLOUDFRONT_DOMAIN": self.domain,
+            "CLOUDFRONT_KEY_ID": signer.key_id,
+            "CLOUDFRONT_PRIVATE_KEY": signer.pem,
+        }
+
+    def answer(self, request: Request) -> Answer | None:
+        self.seen.append(request.operation)
+        self.cookies += [value for name, value in request.headers.items() if name.lower() == "cookie"]
+        at = urlsplit(request.url)
+        if request.method not in {"GET", "HEAD"} or not self.is_signed(at.path, at.query):
+            return DENIED
+        asked = [(name, value) for name, value in parse_qsl(at.query) if name in OVERRIDES]
+        plain = f"{at.path}?{urlencode(asked, quote_via=quote)}"
+        found = self.kept.get(plain) or self._ask_the_store(request, plain)
+        told = found.headers.get("Cache-Control", "")
+        if found.status == 200 and "private" not in told and "no-store" not in told:
+            self.kept[plain] = found
+        return replace(found, headers={**found.headers, **self.headers})
+
+    def is_signed(self, path: str, query: str) -> bool:
+        parts = query.split("&")
+        own = dict(part.split("=", 1) for part in parts if part.split("=")[0] in OWN)
+        kept = "&".join(part for part in parts if part.split("=")[0] not in OWN)
+        resource = f"https://{self.domain}{path}{'?' if kept else ''}{kept}"
+        key = self.group.get(own.get("Key-Pair-Id", ""))
+        until = own.get("Expires", "")
+        if key is None or not until.isdigit() or int(until) <= time.time() + self.ahead:
+            return False
+        policy = (
+            f'{{"Statement":[{{"Resource":"{resource}","Condition":{{"DateLessThan":{{"AWS:EpochTime":{until}}}}}}}]}}'
+        )
+        signature = b64decode(own.get("Signature", "").translate(str.maketrans("-_~", "+=/")))
+        try:
+            key.verify(signature, policy.encode(), padding.PKCS1v15(), hashes.SHA1())  # noqa: S303  # CloudFront's
+        except InvalidSignature:
+            return False
+        return True
+
+    def _ask_the_store(self, request: Request, plain: str) -> Answer:
+        url = f"{self.target}/{self.address.bucket}{plain}"
+        passed = {name: value for name, value in request.headers.items() if name in PASSED_ON}
+        ours = AWSRequest(request.method, url, headers=passed)
+        who = Credentials(self.address.key, self.address.secret)
+        S3SigV4Auth(who, "s3", self.address.region).add_auth(ours)
+        return replace(request, url=url, headers=dict(ours.headers.items()), body=b"").forward()
+
+
+@contextmanager
+def edge_of(bucket: Bucket, authority: Authority, *signers: Signer, host: str = "localhost") -> Iterator[Edge]:
+    edge = Edge(bucket, authority, *signers, host=host)
+    thread = threading.Thread(target=edge.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield edge
+    finally:
+        edge.server.shutdown()
+        thread.join()
+        edge.server.server_close()

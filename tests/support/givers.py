@@ -1,0 +1,74 @@
+"""Who gives credentials: the services of a container, of a machine, and STS, as a real HTTP server that plays them."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from tests.support import fronts, stores
+
+MACHINE = "/latest/meta-data/iam/security-credentials/"
+
+
+@dataclass
+class Giver:
+    """Gives the keys of this run's store, with a token that counts up, for so many `seconds`."""
+
+    key: str
+    secret: str
+    url: str = ""
+    seconds: float = 6 * 3600
+    given: int = 0
+    asked: list[str] = field(default_factory=list)
+    mode: str = "well"  # or: refuses, hangs
+
+    def until(self) -> str:
+        return (datetime.now(UTC) + timedelta(seconds=self.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def answer(self, request: fronts.Request) -> fronts.Answer | None:
+        path = urllib.parse.urlsplit(request.url).path
+        self.asked.append(path)
+        if self.mode == "refuses":
+            return fronts.status(403, "AccessDenied")(request)
+        if path.endswith("/api/token"):
+            return fronts.Answer(200, {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, b"let-me-in")
+        if path == MACHINE:
+            return fronts.Answer(200, {}, b"the-role")
+        return self._sts(request) if request.method == "POST" else self._json()
+
+    def _json(self) -> fronts.Answer:
+        key, secret, token = self._next()
+        told = {"Code": "Success", "AccessKeyId": key, "SecretAccessKey": secret, "Token": token}
+        return fronts.Answer(200, {"Content-Type": "application/json"}, json.dumps(told | self._end()).encode())
+
+    def _end(self) -> dict[str, str]:
+        return {"Expiration": self.until(), "LastUpdated": "2026-01-01T00:00:00Z"}
+
+    def _sts(self, request: fronts.Request) -> fronts.Answer:
+        action = urllib.parse.parse_qs(request.body.decode())["Action"][0]
+        key, secret, token = self._next()
+        body = (
+            f"<{action}Response xmlns='https://sts.amazonaws.com/doc/2011-06-15/'><{action}Result><Credentials>"
+            f"<AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>"
+            f"<SessionToken>{token}</SessionToken><Expiration>{self.until()}</Expiration></Credentials>"
+            f"<AssumedRoleUser><Arn>arn:aws:sts::1:assumed-role/r/s</Arn><AssumedRoleId>A:s</AssumedRoleId>"
+            f"</AssumedRoleUser></{action}Result></{action}Response>"
+        )
+        return fronts.Answer(200, {"Content-Type": "text/xml"}, body.encode())
+
+    def _next(self) -> tuple[str, str, str]:
+        self.given += 1
+        return self.key, self.secret, f"token-{self.given}"
+
+
+@contextmanager
+def giving(address: stores.Address) -> Iterator[Giver]:
+    giver = Giver(address.key, address.secret)
+    with fronts.in_front_of("http://127.0.0.1:9") as server:
+        server.rules["*"] = lambda request: server.hang(request) if giver.mode == "hangs" else giver.answer(request)
+        giver.url = server.url
+        yield giver

@@ -1,0 +1,101 @@
+"""pgbouncer in transaction mode before the Postgres of the tests.
+
+`python -m tests.support.pgbouncer` makes sure that there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+from django.db import connection
+
+from amalga.local.processes import Daemon, free_port
+from amalga.local.programs import UnprivilegedUser
+
+ADVICE = "No pgbouncer for the tests: install it (apt or brew install pgbouncer), then run make again."
+READY_SECONDS = 15
+
+SETTINGS = """
+[databases]
+* = host={host} port={behind}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = users.txt
+pool_mode = transaction
+default_pool_size = 2
+max_client_conn = 200
+"""
+
+
+def find() -> str | None:
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+def install() -> bool:
+    """Debian's package, where we may."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    package = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "pgbouncer"]
+    return all(
+        subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode == 0
+        for command in (["apt-get", "update", "-qq"], package)
+    )
+
+
+class Bouncer:
+    """One of our own; two connections to the server, however many come."""
+
+    def __init__(self, folder: Path) -> None:
+        place, self.port = connection.settings_dict, free_port()
+        folder.mkdir()
+        users, file = folder / "users.txt", folder / "pgbouncer.ini"
+        users.write_text(f'"{place["USER"]}" "{place["PASSWORD"]}"\n')
+        file.write_text(SETTINGS.format(host=place["HOST"], behind=place["PORT"], port=self.port))
+        program = find()
+        assert program, ADVICE
+        step_down: tuple[str, ...] = ()
+        if os.geteuid() == 0:  # it refuses root, as Postgres does
+            user = UnprivilegedUser()
+            step_down = user.options
+            for path in (folder, users, file):
+                user.take_ownership(path)
+        self.daemon = Daemon("pgbouncer", folder, mark=file.name, stop_signal=signal.SIGTERM)
+        self.daemon.start([program, file.name], env=os.environ, step_down=step_down, cwd=folder)
+        self._wait()
+
+    @property
+    def url(self) -> str:
+        return "postgres://{USER}:{PASSWORD}@127.0.0.1:{port}/{NAME}".format(**connection.settings_dict, port=self.port)
+
+    def stop(self) -> None:
+        self.daemon.stop()
+
+    def _wait(self) -> None:
+        end = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                assert time.monotonic() < end, self.daemon.last_words()
+                time.sleep(0.1)
+
+
+def main() -> str | None:
+    """None, or what a person has to do."""
+    return None if find() or (install() and find()) else ADVICE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Rows in any state, made past the services: for tests of rules that need no bytes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Count, Sum
+from django.utils import timezone
+
+from tests.support.senders import sha256
+from uploads.models import File, Folder, State, Usage
+from uploads.services import folders
+
+MINUTE = timedelta(minutes=1)
+
+
+def facts_of(state: State) -> dict[str, Any]:
+    """What a row of this state needs beside what every row needs."""
+    now = timezone.now()
+    stored = {"etag": "e" * 32, "checksum": sha256(b"x"), "available_at": now}
+    needed: dict[State, dict[str, Any]] = {
+        State.UPLOADING: {"expires_at": now + MINUTE},
+        State.COMPLETING: {"lease_until": now + MINUTE, "checksum": sha256(b"x")},
+        State.AVAILABLE: stored,
+        State.TRASHED: {**stored, "purge_after": now + MINUTE},
+        State.DELETING: {},
+    }
+    return needed[state]
+
+
+@transaction.atomic
+def make_row(owner: User, state: State = State.UPLOADING, **more: Any) -> File:
+    """A row as it stands in that state, counted in its owner's usage; nothing is in the bucket."""
+    plain = {"owner": owner, "name": "report.txt", "size": 1, "part_size": 10}
+    file = File.objects.create(**{**plain, "state": state, **facts_of(state), **more})
+    if state != State.DELETING:
+        Usage.objects.locked(owner.pk).change(files=1, bytes=file.size)
+    return file
+
+
+def path_of(file: File) -> str:
+    """Folder and name, as a person reads them."""
+    return "/".join([*folder_of(file).split("/"), file.name]) if file.folder_id else file.name
+
+
+def folder_of(file: File) -> str:
+    """The whole path of its folder, empty at the top."""
+    return Folder.objects.full_names([file.folder_id])[file.folder_id] if file.folder_id else ""
+
+
+def used(owner: User) -> tuple[int, int]:
+    """Files and bytes that the owner's usage row tells."""
+    usage = Usage.objects.filter(owner=owner).first()
+    return (usage.files, usage.bytes) if usage else (0, 0)
+
+
+def held(owner: User) -> tuple[int, int]:
+    """Files and bytes of the rows that count: all but those that are going."""
+    rows = File.objects.filter(owner=owner).exclude(state=State.DELETING)
+    sums = rows.aggregate(files=Count("pk"), bytes=Sum("size", default=0))
+    return sums["files"], sums["bytes"]
+
+
+def plant(path: str, by: User) -> Folder:
+    """The folder of this path, made where it is missing."""
+    folder = folders.ensure([path], by=by)[path]
+    assert isinstance(folder, Folder)
+    return folder

@@ -1,0 +1,194 @@
+"""The stores that tests look into: the one of this run, and one that verifies digests.
+
+rclone, the store of a laptop, takes whatever checksum it is told. So digests are tested against LocalStack's S3,
+which refuses a wrong one, knows composite checksums and checks what a URL signs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import boto3
+from botocore.config import Config
+
+from amalga.local.processes import Daemon, free_port
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PROJECT = Path(__file__).resolve().parents[2]
+DIGEST_PYTHON = PROJECT / ".venv-digest" / "bin" / "python"
+START_SECONDS = 60
+MARKER = "amalga.json"
+CLOCK = "amalga-clock.json"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a store is and who may use it; `checksums` is its S3_CHECKSUMS."""
+
+    endpoint: str
+    bucket: str
+    key: str
+    secret: str
+    checksums: str
+    region: str = "us-east-1"
+    conditions: frozenset[str] = frozenset()  # as S3_CONDITIONS
+
+    @classmethod
+    def of_this_run(cls) -> Address:
+        return cls(
+            endpoint=os.environ["AWS_ENDPOINT_URL_S3"],
+            bucket=os.environ["AWS_STORAGE_BUCKET_NAME"],
+            key=os.environ["AWS_ACCESS_KEY_ID"],
+            secret=os.environ["AWS_SECRET_ACCESS_KEY"],
+            checksums="off",
+        )
+
+    def variables(self) -> dict[str, str]:
+        """The environment that leads the app there."""
+        return {
+            "AWS_ENDPOINT_URL_S3": self.endpoint,
+            "AWS_STORAGE_BUCKET_NAME": self.bucket,
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_DEFAULT_REGION": self.region,
+            "S3_CHECKSUMS": self.checksums,
+            "S3_CONDITIONS": ",".join(self.conditions) or "off",
+        }
+
+
+class Bucket:
+    """A bucket seen past the app: what is really there."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.name = address.bucket
+        self.client: S3Client = boto3.client(
+            "s3",
+            endpoint_url=address.endpoint,
+            region_name=address.region,
+            aws_access_key_id=address.key,
+            aws_secret_access_key=address.secret,
+            config=Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def objects(self) -> dict[str, int]:
+        """Every object but the marker and the clock: key and size."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        found = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
+        for own in (MARKER, CLOCK):
+            found.pop(own, None)
+        return found
+
+    def read(self, key: str) -> bytes:
+        return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+    def write(self, key: str, body: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=key, Body=body)
+
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.name, Key=key)
+
+    def mark(self, installation: UUID) -> None:
+        """Say whose it is."""
+        self.write(MARKER, json.dumps({"installation": str(installation)}).encode())
+
+    def unmark(self) -> None:
+        self.delete(MARKER)
+
+    def multipart_uploads(self) -> list[tuple[str, str]]:
+        """Every unfinished multipart upload: key and upload id."""
+        pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.name)
+        try:
+            return [(up["Key"], up["UploadId"]) for page in pages for up in page.get("Uploads", [])]
+        except self.client.exceptions.NoSuchUpload:
+            return []  # what rclone says of a bucket that never had one
+
+    def empty(self) -> None:
+        """Remove all, and keep the marker: what a test loses, its own bucket lost."""
+        for key, upload in self.multipart_uploads():
+            self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)
+        for key in (*self.objects(), CLOCK):
+            self.delete(key)
+
+
+@contextmanager
+def digest_store(folder: Path) -> Iterator[Address]:
+    """A running store that verifies digests, with a bucket that lets pages of this machine in."""
+    if not DIGEST_PYTHON.exists():
+        raise RuntimeError("The digest-checking store is not installed: make digest-store")
+    address = Address(
+        endpoint=f"http://127.0.0.1:{free_port()}",
+        bucket="amalga-digests",
+        key="test",
+        secret="test",
+        checksums="sha256",
+        conditions=frozenset({"complete"}),
+    )
+    script = Path(__file__).with_name("digest_store.py")
+    daemon = Daemon("digest-store", folder, mark=str(script), stop_signal=signal.SIGTERM)
+    daemon.start([str(DIGEST_PYTHON), str(script)], env=_environment(folder, address))
+    try:
+        _wait(address, daemon)
+        _create_bucket(Bucket(address))
+        yield address
+    finally:
+        daemon.stop()
+
+
+def _environment(folder: Path, address: Address) -> dict[str, str]:
+    """Nothing of ours, no folder but its own, no wish to reach the internet."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "FILESYSTEM_ROOT": str(folder / "filesystem"),
+        "GATEWAY_LISTEN": address.endpoint.removeprefix("http://"),
+        "SERVICES": "s3",
+        "EAGER_SERVICE_LOADING": "1",
+        "S3_SKIP_SIGNATURE_VALIDATION": "0",
+        "DISABLE_EVENTS": "1",
+        "SKIP_SSL_CERT_DOWNLOAD": "1",
+        "DNS_ADDRESS": "0",
+    }
+
+
+def _wait(address: Address, daemon: Daemon) -> None:
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(f"{address.endpoint}/_localstack/health", timeout=2).close()
+            return
+        except OSError:
+            if daemon.exit_code() is not None or time.monotonic() > end:
+                raise RuntimeError(f"The digest store is not up: {daemon.last_words()}") from None
+            time.sleep(0.1)
+
+
+def _create_bucket(bucket: Bucket) -> None:
+    bucket.client.create_bucket(Bucket=bucket.name)
+    rule = {
+        "AllowedOrigins": ["http://localhost:*"],
+        "AllowedMethods": ["GET", "PUT"],
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": ["ETag"],
+    }
+    bucket.client.put_bucket_cors(
+        Bucket=bucket.name,
+        CORSConfiguration={"CORSRules": [rule]},  # type: ignore[list-item]
+    )

@@ -1,0 +1,107 @@
+"""What stands before the app in production: a balancer that ends TLS, says by which scheme and from where one came,
+and takes nobody's word for either. Plain HTTP is spoken on the same port.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.support.own_ca import Authority
+
+TLS_BEGINS = b"\x16"  # a handshake record (RFC 8446, section 5.1)
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "x-forwarded-proto", "date", "server"}
+PATIENCE_SECONDS = 20
+
+
+class TlsFront:
+    def __init__(self, authority: Authority, behind: str = "") -> None:
+        self.behind = behind
+        self.context = authority.server("localhost")
+        self.server = Server(("127.0.0.1", 0), self._handler())
+        self.server.daemon_threads = True
+        self.address = f"localhost:{self.server.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}"
+
+    def ask(self, handler: BaseHTTPRequestHandler) -> tuple[http.client.HTTPResponse, bytes]:
+        length = int(handler.headers.get("Content-Length") or 0)
+        body = handler.rfile.read(length) if length else None
+        far = http.client.HTTPConnection(urlsplit(self.behind).netloc, timeout=PATIENCE_SECONDS)
+        with contextlib.closing(far):
+            far.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in handler.headers.items():
+                if name.lower() not in HOP_BY_HOP:
+                    far.putheader(name, value)
+            scheme = "https" if isinstance(handler.connection, ssl.SSLSocket) else "http"
+            far.putheader("X-Forwarded-Proto", scheme)
+            if body is not None or handler.command in {"POST", "PUT"}:
+                far.putheader("Content-Length", str(length))
+            far.endheaders(body)
+            answer = far.getresponse()
+            return answer, answer.read()
+
+    def _handler(front) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                self.request.settimeout(PATIENCE_SECONDS)
+                if self.request.recv(1, socket.MSG_PEEK) == TLS_BEGINS:
+                    self.request = front.context.wrap_socket(self.request, server_side=True)
+                super().setup()
+
+            def finish(self) -> None:
+                super().finish()
+                self.request.close()  # a wrapped one is no longer the server's
+
+            def pass_on(self) -> None:
+                answer, body = front.ask(self)
+                self.send_response_only(answer.status)
+                for name, value in answer.getheaders():  # each cookie in a header of its own
+                    if name.lower() not in HOP_BY_HOP:
+                        self.send_header(name, value)
+                told = len(body) if self.command != "HEAD" else answer.headers.get("Content-Length", "0")
+                if answer.status not in {204, 304}:
+                    self.send_header("Content-Length", str(told))
+                self.send_header("Connection", "close")  # none is left open when the test is over
+                self.end_headers()
+                self.wfile.write(body)
+                self.close_connection = True
+
+            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = pass_on  # noqa: N815
+
+            def log_message(self, *args: Any) -> None:
+                return
+
+        return Handler
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # browsers open many at once; those past it would wait for seconds
+
+    def handle_error(self, request: Any, client_ip: Any) -> None:
+        """Browsers hang up as they like."""
+
+
+@contextlib.contextmanager
+def tls_front(authority: Authority, behind: str = "") -> Iterator[TlsFront]:
+    """Without `behind` it must be told later: `front.behind = url`."""
+    front = TlsFront(authority, behind)
+    thread = threading.Thread(target=front.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield front
+    finally:
+        front.server.shutdown()
+        thread.join()
+        front.server.server_close()

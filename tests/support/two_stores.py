@@ -1,0 +1,155 @@
+"""Two stores at once, as while an installation moves: which is the main one, which the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
+from pytest_django import Settings
+
+from tests.support import shelf, side_by_side
+from tests.support.senders import web
+from tests.support.stores import Address, Bucket
+from uploads import s3
+from uploads.models import ChecksumStatus, File, Installation, Origin
+
+PART = 5 * 1024**2  # as small as stores out there take
+SECOND_BUCKET = f"{side_by_side.own_bucket()}-second"
+
+
+@dataclass
+class TwoStores:
+    """`first` holds what is there, and its rows have the name ""; `second` is where it moves to."""
+
+    first: Bucket
+    second: Bucket
+    settings: Settings
+    monkeypatch: pytest.MonkeyPatch
+    names: tuple[str, str] = ("", "new")
+
+    def before(self) -> None:
+        """The first is the main one; the second is known already."""
+        self._set(main=self.first, other=self.second)
+
+    def swap(self) -> None:
+        """New files go to the second store from now on; both are this database's."""
+        for bucket in (self.second, self.first):
+            self._set(main=bucket, other=None)
+            s3.write_marker(Installation.objects.own_id())
+        self._set(main=self.second, other=self.first)
+
+    def alone(self) -> None:
+        """The move is over."""
+        self._set(main=self.second, other=None)
+
+    def variables(self) -> dict[str, str]:
+        """The environment of a process that knows what this one knows after `swap`."""
+        other = self.first.address
+        return self.second.address.variables() | {
+            "S3_STORE_NAME": self.names[1],
+            "OTHER_S3_STORE_NAME": self.names[0],
+            "OTHER_S3_BUCKET": other.bucket,
+            "OTHER_S3_ENDPOINT": other.endpoint,
+            "OTHER_S3_REGION": other.region,
+            "OTHER_S3_CHECKSUMS": other.checksums,
+            "OTHER_S3_CONDITIONS": ",".join(other.conditions) or "off",
+            "OTHER_S3_ACCESS_KEY_ID": other.key,
+            "OTHER_S3_SECRET_ACCESS_KEY": other.secret,
+        }
+
+    def _set(self, *, main: Bucket, other: Bucket | None) -> None:
+        at = main.address
+        is_common_password = os.environ["AWS_ACCESS_KEY_ID"] == at.key
+        for name, value in at.variables().items():
+            self.monkeypatch.setenv(name, value)
+        self.settings.S3_STORE_NAME = self._name(main)
+        self.settings.S3_BUCKET, self.settings.S3_CHECKSUMS = at.bucket, at.checksums
+        self.settings.S3_CONDITIONS = at.conditions
+        self.settings.S3_ENDPOINT = self.settings.S3_ORIGIN = at.endpoint
+        self.settings.OTHER_S3 = None if other is None else self._told(other)
+        if not is_common_password:  # who has found keys keeps them
+            s3.reset()
+
+    def _name(self, bucket: Bucket) -> str:
+        return self.names[0] if bucket is self.first else self.names[1]
+
+    def _told(self, bucket: Bucket) -> dict[str, Any]:
+        at = bucket.address
+        return {
+            "name": self._name(bucket),
+            "bucket": at.bucket,
+            "endpoint": at.endpoint,
+            "region": at.region,
+            "addressing": "path",
+            "checksums": at.checksums,
+            "conditions": at.conditions,
+            "access_key_id": at.key,
+            "secret_access_key": at.secret,
+        }
+
+
+def second_bucket(address: Address) -> Bucket:
+    """Another bucket of the same store, empty; nothing says whose it is."""
+    bucket = Bucket(dataclasses.replace(address, bucket=SECOND_BUCKET))
+    if SECOND_BUCKET not in {one["Name"] for one in bucket.client.list_buckets()["Buckets"]}:
+        bucket.client.create_bucket(Bucket=SECOND_BUCKET)
+    bucket.empty()
+    bucket.unmark()
+    return bucket
+
+
+@contextmanager
+def two_stores(
+    first: Bucket, second: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TwoStores]:
+    """Both, with the first as the main one; everything is forgotten afterwards."""
+    stores = TwoStores(first, second, settings, monkeypatch)
+    own_key = os.environ["AWS_ACCESS_KEY_ID"]
+    stores.before()
+    yield stores
+    if {first.address.key, second.address.key} != {own_key}:
+        s3.reset()
+
+
+def run(*args: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and what the JSON says."""
+    out = io.StringIO()
+    try:
+        call_command("move_store", "--json", *args, stdout=out, stderr=io.StringIO())
+    except CommandError as error:
+        return error.returncode, json.loads(out.getvalue() or "{}")
+    return 0, json.loads(out.getvalue())
+
+
+def downloaded(client: Client, file: File) -> bytes:
+    answer = client.get(f"/files/{file.link}/download")
+    assert answer.status_code == 302, answer.content
+    got = web.request("GET", answer["Location"])
+    assert got.status == 200, got.data
+    return got.data
+
+
+def imported(owner: User, bucket: Bucket, key: str, body: bytes, **facts: Any) -> File:
+    """A row as `import_bucket` makes it: its checksum is not known."""
+    bucket.write(key, body)
+    etag = bucket.client.head_object(Bucket=bucket.name, Key=key)["ETag"].strip('"')
+    told = {
+        "origin": Origin.IMPORTED,
+        "checksum": "",
+        "checksum_basis": ChecksumStatus.UNREAD,
+        "part_size": PART,
+        **facts,
+    }
+    file = shelf.add_file(owner, body, key=key, **told)
+    File.objects.filter(pk=file.pk).update(etag=etag)
+    return file

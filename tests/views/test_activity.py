@@ -1,0 +1,151 @@
+"""The activity log: every door writes into it, nobody takes anything out of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import DatabaseError, connection, transaction
+from django.test import Client
+from django.urls import reverse
+
+from tests.conftest import signed_in
+from tests.support import shelf
+from uploads import services
+from uploads.models import Action, Event, State, Tag, client_ip_context
+from uploads.services.sign_in_events import attempted_name
+
+pytestmark = pytest.mark.django_db
+
+RIGHT = "correct horse battery staple"
+DOORS = ["/accounts/login/", "/admin/login/"]
+ADDRESS = "203.0.113.7"
+
+
+def told(action: Action) -> list[tuple[str, str, str | None]]:
+    """Who, name and address of each event of this kind, oldest first."""
+    return list(Event.objects.filter(action=action).order_by("id").values_list("actor", "name", "address"))
+
+
+def knock(door: str, name: str, password: str, **extra: Any) -> Any:
+    return Client(REMOTE_ADDR=ADDRESS).post(door, {"username": name, "password": password}, **extra)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_signing_in_is_one_row_by_every_door(door: str, admin_user: User) -> None:
+    assert knock(door, "root", RIGHT).status_code == 302
+    assert told(Action.LOGIN) == [("root", "", ADDRESS)]
+    assert told(Action.LOGIN_FAILED) == []
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("name", ["root", "nobody"])
+def test_failing_to_sign_in_is_one_row_with_the_name_that_was_tried(door: str, name: str, admin_user: User) -> None:
+    assert knock(door, name, "wrong-Pa55word!").status_code == 200
+    assert told(Action.LOGIN_FAILED) == [("", name, ADDRESS)]
+    assert "wrong-Pa55word!" not in str(shelf.whole_database()["uploads.Event"])
+
+
+@pytest.mark.parametrize("url", ["/accounts/logout/", "/admin/logout/"])
+def test_signing_out_is_one_row_by_every_door(url: str, admin_user: User) -> None:
+    signed_in(admin_user).post(url)
+    assert [actor for actor, _name, _address in told(Action.LOGOUT)] == ["root"]
+
+
+def test_a_stranger_who_signs_out_is_nobody(db: None) -> None:
+    Client().post("/admin/logout/")
+    assert told(Action.LOGOUT) == []
+
+
+@pytest.mark.parametrize("name", ["a\r\nadmin signed in", "x\x1b[31m", "\u202egpj", "n" * 10_000, "\u2028", "é" * 300])
+def test_a_hostile_name_is_kept_in_one_bounded_line(name: str, db: None) -> None:
+    knock("/accounts/login/", name, "x", headers={"User-Agent": "a\r\nb"})
+    for _actor, kept, _address in told(Action.LOGIN_FAILED):
+        assert kept.isprintable()
+        assert len(kept) <= 150
+    assert attempted_name(name) == "".join(char for char in name if char.isprintable())[:150]
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "\ud800", None, 12])
+def test_a_name_that_is_no_text_harms_nothing(name: object) -> None:
+    services.sign_in_events.on_login_failed(credentials={"username": name, "password": "secret"})
+    assert "secret" not in str(Event.objects.values().get())
+
+
+def test_line_breaks_in_a_header_make_no_second_line_of_the_log(db: None, caplog: pytest.LogCaptureFixture) -> None:
+    knock("/accounts/login/", "a\r\nINFO all is well", "x", headers={"User-Agent": "b\r\nINFO all is well"})
+    assert not [line for line in caplog.text.splitlines() if line.startswith("INFO all is well")]
+
+
+@pytest.mark.parametrize("statement", ["UPDATE uploads_event SET actor = 'x'", "DELETE FROM uploads_event"])
+def test_the_database_refuses_to_change_or_remove_events(statement: str, alice: User) -> None:
+    Event.objects.record(Action.LOGIN, by=alice)
+    with pytest.raises(DatabaseError, match="only added to"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Event.objects.all().delete()
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Event.objects.update(actor="")
+    assert told(Action.LOGIN) == [("alice", "", None)]
+
+
+def test_the_log_survives_the_person_and_their_files(alice: User) -> None:
+    file = shelf.add_file(alice, name="gone.txt")
+    services.trash_many([file.pk], by=alice)
+    type(file).objects.filter(pk=file.pk).update(state=State.DELETING)
+    type(file).objects.filter(pk=file.pk).delete()
+    pk = alice.pk
+    alice.delete()
+    event = Event.objects.get(action=Action.TRASH)
+    assert (event.actor_id, event.actor, event.name, event.file_id) == (pk, "alice", "gone.txt", file.pk)
+
+
+# --- the admin --------------------------------------------------------------------------------
+
+
+def admin_events() -> list[tuple[str, str, str, list[str]]]:
+    rows = Event.objects.filter(action=Action.ADMIN).order_by("id")
+    return [(row.detail["act"], row.detail["model"], row.name, row.detail["fields"]) for row in rows]
+
+
+def test_adding_changing_and_deleting_in_the_admin_is_a_row_each(as_admin: Client) -> None:
+    as_admin.post(reverse("admin:uploads_tag_add"), {"name": "Été"})
+    tag = Tag.objects.get()
+    as_admin.post(reverse("admin:uploads_tag_change", args=[tag.pk]), {"name": "Winter"})
+    as_admin.post(reverse("admin:uploads_tag_delete", args=[tag.pk]), {"post": "yes"})
+    assert admin_events() == [
+        ("added", "uploads.tag", "Été", []),
+        ("changed", "uploads.tag", "Winter", ["Name"]),
+        ("deleted", "uploads.tag", "Winter", []),
+    ]
+
+
+def test_people_and_roles_are_no_exception(as_admin: Client, alice: User) -> None:
+    group = Group.objects.create(name="design")
+    as_admin.post(reverse("admin:auth_group_change", args=[group.pk]), {"name": "designers"})
+    words = {"password1": "Tr0ub4dor&3-horse", "password2": "Tr0ub4dor&3-horse", "usable_password": "true"}
+    as_admin.post(reverse("admin:auth_user_add"), {"username": "dora", **words})
+    as_admin.post(reverse("admin:auth_user_password_change", args=[alice.pk]), words)
+    chosen = {"action": "delete_selected", "_selected_action": [str(group.pk)], "post": "yes"}
+    as_admin.post("/admin/auth/group/", chosen)
+    found = [(act, model, name) for act, model, name, _fields in admin_events()]
+    assert found == [
+        ("changed", "auth.group", "designers"),
+        ("added", "auth.user", "dora"),
+        ("changed", "auth.user", "alice"),
+        ("deleted", "auth.group", "designers"),
+    ]
+    assert "Tr0ub4dor" not in str(shelf.whole_database()["uploads.Event"])
+
+
+def test_a_file_changed_in_the_admin_keeps_its_link_in_the_log(alice: User, admin_user: User) -> None:
+    file = shelf.add_file(alice, visibility="team")
+    url = reverse("admin:uploads_file_change", args=[file.pk])
+    with client_ip_context(None):
+        signed_in(admin_user).post(url, {"name": "new.txt", "folder": "", "tags": ""})
+    events = Event.objects.about(file.pk).values_list("action", "actor", "name", "address")
+    assert list(events) == [
+        ("admin", "root", "new.txt", "127.0.0.1"),
+        ("rename", "root", "report.txt", "127.0.0.1"),
+    ]

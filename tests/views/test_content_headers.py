@@ -1,0 +1,275 @@
+"""How files go out: which headers, for how long, and that nothing that could run ever runs."""
+
+from __future__ import annotations
+
+import re
+from email.message import Message
+from email.utils import collapse_rfc2231_value
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+import urllib3
+from django.conf import settings as live
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from tests.conftest import signed_in
+from tests.support import shelf
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import content_headers
+from uploads.models import Action, Event, File, Visibility
+
+pytestmark = pytest.mark.django_db
+
+OCTET_STREAM = "application/octet-stream"
+PNG = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
+    b"\x00\x00\x00\rIDATx\x9cc\xf8\xff\xff?\x00\x05\xfe\x02\xfe\xdc\xccY\xe7\x00\x00\x00\x00IEND\xaeB`\x82"
+)
+# what could run in a browser, whatever its sender calls it
+HOSTILE = {
+    "page.html": b"<!doctype html><html><script>alert(1)</script></html>",
+    "bare.html": b"<script>alert(1)</script>",
+    "page.xhtml": b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><script>alert(1)</script></html>',
+    "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>',
+    "commented.svg": b'<?xml version="1.0"?><!-- x --><svg xmlns="http://www.w3.org/2000/svg"><script/></svg>',
+    "late.svg": b"<?xml version='1.0'?><!--" + b" " * 3000 + b"--><svg xmlns='http://www.w3.org/2000/svg'/>",
+    "marked.svg": b'\xef\xbb\xbf<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "data.xml": b'<?xml version="1.0"?><?xml-stylesheet href="x.xsl" type="text/xsl"?><a/>',
+    "formula.mathml": b'<math xmlns="http://www.w3.org/1998/Math/MathML"><mi>x</mi></math>',
+    "code.js": b"function a() { return 1 }\nalert(1)\n",
+    "movie.swf": b"FWS\x09" + b"\x00" * 60,
+    "archive.mht": b"MIME-Version: 1.0\r\nContent-Type: multipart/related\r\n\r\n<html>",
+    "sheet.xsl": b'<xsl:stylesheet xmlns:xsl="http://www.w3.org/1999/XSL/Transform" version="1.0"/>',
+    "wide.html": "<html><script>alert(1)</script></html>".encode("utf-16"),
+    "unknown.bin": bytes(range(256)) * 20,
+    "empty.png": b"",
+}
+SHOWN = {
+    "photo.png": (PNG, "image/png"),
+    "photo.gif": (b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01", "image/gif"),
+    "photo.jpg": (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00", "image/jpeg"),
+    "plan.pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n", "application/pdf"),
+    "notes.txt": (b"Just some words, nothing else.\n", "text/plain; charset=utf-8"),
+}
+
+
+def fetch(client: Client, file: File, *, inline: bool) -> urllib3.BaseHTTPResponse:
+    """The stored bytes with their headers, by the signed URL that a browser is sent to."""
+    url = reverse("download", args=[file.pk]) + ("?inline=1" if inline else "")
+    answer = client.get(url)
+    assert answer.status_code == 302, answer.content
+    return urllib3.request("GET", answer.headers["Location"], redirect=False)
+
+
+@pytest.mark.parametrize("claimed", ["image/png", "text/plain", "text/html", ""])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_could_run_is_always_a_download(name: str, claimed: str, as_alice: Client, bucket: Bucket) -> None:
+    file = Sender(as_alice).send(HOSTILE[name], name=name, type=claimed)
+    got = fetch(as_alice, file, inline=True)
+    assert got.headers["Content-Type"] == OCTET_STREAM
+    assert got.headers["Content-Disposition"].startswith("attachment")
+    assert got.data == HOSTILE[name]
+
+
+@pytest.mark.parametrize("name", ["photo.png", "x.png.png", "drawing.svg.png"])
+@pytest.mark.parametrize("body", ["page.html", "drawing.svg", "late.svg", "data.xml", "code.js", "archive.mht"])
+def test_neither_name_nor_claim_makes_a_picture(name: str, body: str, as_alice: Client, bucket: Bucket) -> None:
+    file = Sender(as_alice).send(HOSTILE[body], name=name, type="image/png")
+    got = fetch(as_alice, file, inline=True)
+    assert "image" not in got.headers["Content-Type"]
+    assert file.claimed_type == "image/png"
+    assert file.detected_type != "image/png"
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_only_shows_may_open_in_the_browser(name: str, as_alice: Client, bucket: Bucket) -> None:
+    body, shown_as = SHOWN[name]
+    file = Sender(as_alice).send(body, name=name, type="text/html")
+    got = fetch(as_alice, file, inline=True)
+    assert got.headers["Content-Type"] == shown_as
+    assert got.headers["Content-Disposition"].startswith("inline")
+    assert got.data == body
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_download_is_a_download_whatever_it_is(name: str, as_alice: Client, bucket: Bucket) -> None:
+    got = fetch(as_alice, Sender(as_alice).send(SHOWN[name][0], name=name), inline=False)
+    assert got.headers["Content-Type"] == OCTET_STREAM
+    assert got.headers["Content-Disposition"].startswith("attachment")
+
+
+def test_a_picture_that_is_called_a_page_is_shown_as_a_picture(as_alice: Client, bucket: Bucket) -> None:
+    got = fetch(as_alice, Sender(as_alice).send(PNG, name="x.html", type="text/html"), inline=True)
+    assert got.headers["Content-Type"] == "image/png"
+
+
+def test_the_list_of_what_may_open_holds_nothing_that_runs() -> None:
+    for word in ("html", "svg", "xml", "script", "flash", "octet", "x-sh", "rtf", "mht"):
+        assert not any(word in kind for kind in content_headers.INLINE)
+
+
+@pytest.mark.parametrize("name", ["a.js", "a.HTML", "a.svg", "a.xml", "a.xhtml"])
+def test_words_under_the_name_of_code_are_a_download(name: str, alice: User) -> None:
+    file = File(owner=alice, name=name, detected_type="text/plain")
+    assert content_headers.headers(file, inline=True)[0] == OCTET_STREAM
+
+
+def test_a_type_that_is_only_claimed_never_opens(alice: User) -> None:
+    file = File(owner=alice, name="a.png", claimed_type="image/png", detected_type="")
+    assert content_headers.headers(file, inline=True)[0] == OCTET_STREAM
+
+
+def test_the_redirect_is_for_this_person_now(alice: User, as_alice: Client) -> None:
+    answer = as_alice.get(reverse("download", args=[shelf.add_file(alice).pk]))
+    assert answer.status_code == 302
+    assert set(answer.headers["Cache-Control"].split(", ")) == {"private", "no-store"}
+    query = parse_qs(urlsplit(answer.headers["Location"]).query)
+    assert int(query["X-Amz-Expires"][0]) <= 300
+    assert query["response-cache-control"] == ["private, no-store"]
+
+
+def test_redirect_of_long_name_fits_into_4_kib(alice: User, as_alice: Client) -> None:
+    """4 KiB is what nginx buffers of a head by default. With the token of a role there is less room."""
+    file = shelf.add_file(alice, name="報" * 180 + ".pdf")
+    answer = as_alice.get(reverse("download", args=[file.pk]))
+    head = sum(len(f"{name}: {value}\r\n") for name, value in answer.headers.items())
+    assert answer.headers["Location"].count("%25E5%25A0%25B1") == 180
+    assert head < 4096 - 300  # status line, Date, Server, Connection
+
+
+# --- HEAD: link checkers and download managers ------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("query", ["", "?inline=1"])
+def test_head_of_download_tells_what_get_would(query: str, name: str, as_alice: Client, bucket: Bucket) -> None:
+    file = Sender(as_alice).send(SHOWN[name][0], name=name)
+    got = fetch(as_alice, file, inline=bool(query))
+    head = as_alice.head(reverse("download", args=[file.pk]) + query)
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(SHOWN[name][0])))
+    for header in ("Content-Type", "Content-Disposition", "Cache-Control"):
+        assert head.headers[header] == got.headers[header]
+
+
+def test_head_of_download_is_no_download_in_the_activity(alice: User, as_alice: Client) -> None:
+    file = shelf.add_file(alice)
+    as_alice.head(reverse("download", args=[file.pk]))
+    assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
+
+
+def test_head_of_file_that_is_hidden_is_not_found(alice: User, as_bob: Client) -> None:
+    file = shelf.add_file(alice, visibility=Visibility.PRIVATE)
+    assert as_bob.head(reverse("download", args=[file.pk])).status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+def test_head_of_download_sends_no_body_over_the_wire(alice: User, site: str) -> None:
+    file = shelf.add_file(alice, b"7 bytes")
+    cookie = f"{live.SESSION_COOKIE_NAME}={signed_in(alice).session.session_key}"
+    url = site + reverse("download", args=[file.pk])
+    for _ in range(2):  # on one connection: a body would stand before the second answer
+        head = urllib3.request("HEAD", url, headers={"Cookie": cookie}, redirect=False)
+        assert (head.status, head.headers["Content-Length"], head.data) == (200, "7", b"")
+
+
+def test_the_store_sends_what_the_url_says(as_alice: Client, bucket: Bucket) -> None:
+    got = fetch(as_alice, Sender(as_alice).send(b"hello"), inline=False)
+    assert got.headers["Cache-Control"] == "private, no-store"
+
+
+def test_a_signed_url_cannot_be_bent(as_alice: Client, bucket: Bucket) -> None:
+    file = Sender(as_alice).send(HOSTILE["page.html"], name="page.html")
+    other = Sender(as_alice).send(b"other")
+    url = as_alice.get(reverse("download", args=[file.pk])).headers["Location"]
+    bent = [
+        url.replace("attachment", "inline"),
+        url.replace("application%2Foctet-stream", "text%2Fhtml"),
+        url.replace("X-Amz-Expires=300", "X-Amz-Expires=3000"),
+        url.replace(file.key, other.key),
+        url.split("?")[0],
+    ]
+    assert all(one != url for one in bent)
+    assert {urllib3.request("GET", one).status for one in bent} <= {400, 403}
+
+
+def test_the_permission_is_asked_every_time(alice: User, as_bob: Client) -> None:
+    file = shelf.add_file(alice)
+    url = reverse("download", args=[file.pk])
+    assert as_bob.get(url).status_code == 302
+    File.objects.update(visibility=Visibility.PRIVATE)
+    assert as_bob.get(url).status_code == 404
+
+
+def test_an_empty_file_comes_back_empty(as_alice: Client, bucket: Bucket) -> None:
+    got = fetch(as_alice, Sender(as_alice).send(b""), inline=False)
+    assert (got.status, got.data) == (200, b"")
+
+
+# --- names in headers -------------------------------------------------------------------------
+
+NAMES = {
+    'quo"te.txt': 'quo"te.txt',
+    "semi;colon=x.txt": "semi;colon=x.txt",
+    "line\r\nSet-Cookie: a=b.txt": "lineSet-Cookie: a=b.txt",
+    "back\\slash.txt": "back_slash.txt",
+    "../../etc/passwd": "passwd",
+    "/abs/path.txt": "path.txt",
+    "C:\\fakepath\\a.txt": "a.txt",
+    "\u202egpj.exe": "gpj.exe",
+    "per%20cent%22%0d%0a.txt": "per%20cent%22%0d%0a.txt",
+    "שלום.txt": "שלום.txt",
+    "ملف.pdf": "ملف.pdf",
+    "Übergröße é.txt": "Übergröße é.txt",
+    "📷 photo.png": "📷 photo.png",
+    "x" * 300 + ".txt": "x" * 251 + ".txt",
+    "é" * 300 + ".txt": "é" * 251 + ".txt",
+    "'single' (and) [brackets] *.txt": "'single' (and) [brackets] *.txt",
+    " leading and trailing .txt ": "leading and trailing .txt",
+    "...": "unnamed",
+}
+
+
+def by_rfc6266(header: str) -> str:
+    """The name as a browser reads it: `filename*` before `filename`, its value unescaped."""
+    extended = re.search(r"filename\*=utf-8''([^;]*)", header, re.IGNORECASE)
+    if extended:
+        return unquote(extended[1])
+    quoted = re.search(r'filename="((?:[^"\\]|\\.)*)"', header)
+    assert quoted, header
+    return re.sub(r"\\(.)", r"\1", quoted[1])
+
+
+def by_the_standard_library(header: str) -> str:
+    """It gives `filename*` last."""
+    message = Message()
+    message["Content-Disposition"] = header
+    return collapse_rfc2231_value(message.get_params([], "content-disposition")[-1][1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hostile_name_is_one_clean_line(name: str, as_alice: Client, bucket: Bucket) -> None:
+    file = Sender(as_alice).send(b"hello", name=name)
+    header = fetch(as_alice, file, inline=False).headers["Content-Disposition"]
+    assert header.isascii()
+    assert header.isprintable()
+    assert by_rfc6266(header) == file.name == NAMES[name]
+    assert by_the_standard_library(header) == file.name
+
+
+def test_a_name_that_got_past_cleaning_is_cleaned_on_its_way_out(alice: User, as_alice: Client, bucket: Bucket) -> None:
+    file = shelf.add_file(alice, bucket=bucket, name="../\u202ea\r\nb.txt")
+    header = fetch(as_alice, file, inline=False).headers["Content-Disposition"]
+    assert by_rfc6266(header) == "ab.txt"
+
+
+def test_no_page_holds_a_signed_url(alice: User, as_alice: Client, as_admin: Client) -> None:
+    file = shelf.add_file(alice, detected_type="image/png")
+    pages: list[Any] = [as_alice.get(url) for url in ("/", file.get_absolute_url(), "/trash/", "/upload/")]
+    pages += [as_admin.get(url) for url in ("/admin/uploads/file/", f"/admin/uploads/file/{file.pk}/change/")]
+    for page in pages:
+        assert page.status_code == 200
+        assert b"X-Amz" not in page.content

@@ -1,0 +1,276 @@
+"""What is wrong with a request is told in words: a page to people, JSON to programs, and never as a fault of ours."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings as live
+from django.contrib.auth.models import User
+from django.db import OperationalError
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from tests.support import plain_form, shelf
+from tests.support.plain_form import Chosen, Form
+from uploads import s3
+from uploads.models import State
+
+pytestmark = pytest.mark.django_db
+
+NOBODYS = "6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # the id of no file
+
+
+def is_page(answer: Any) -> bool:
+    """A whole page with a heading and a sentence, nothing of our insides in it."""
+    text = answer.content.decode()
+    return (
+        answer.headers["Content-Type"].startswith("text/html")
+        and bool(re.search(r"<h1>[^<]{10,}</h1>", text))
+        and bool(re.search(r"<p>[^<]{20,}</p>", text))
+        and "Traceback" not in text
+        and "Django" not in text
+    )
+
+
+def code_in(answer: Any) -> str:
+    assert answer.headers["Content-Type"] == "application/json"
+    told = answer.json()["error"]
+    assert len(told["message"]) > 10
+    assert set(told) >= {"code", "message"}
+    return str(told["code"])
+
+
+@pytest.fixture
+def store_away(settings: Settings) -> Iterator[None]:
+    settings.S3_ENDPOINT = "http://127.0.0.1:9"
+    s3.reset()
+    yield
+    s3.reset()
+
+
+# --- each refusal, as a page and as JSON ------------------------------------------------------
+
+
+def test_400(as_alice: Client) -> None:
+    page = as_alice.get("/?x=%00")
+    assert (page.status_code, is_page(page)) == (400, True)
+    data = as_alice.get("/uploads/?x=%00")
+    assert (data.status_code, code_in(data)) == (400, "bad_request")
+
+
+def test_400_for_another_host(as_alice: Client) -> None:
+    page = as_alice.get("/", headers={"Host": "evil.example"})
+    assert (page.status_code, is_page(page)) == (400, True)
+    data = as_alice.get("/uploads/", headers={"Host": "evil.example"})
+    assert (data.status_code, code_in(data)) == (400, "bad_request")
+
+
+def test_403(as_viewer: Client) -> None:
+    page = as_viewer.get("/upload/")
+    assert (page.status_code, is_page(page)) == (403, True)
+    data = as_viewer.get("/uploads/")
+    assert (data.status_code, code_in(data)) == (403, "forbidden")
+
+
+def test_403_for_a_stranger_is_the_login_page_or_json(client: Client) -> None:
+    assert client.get("/").headers["Location"] == "/accounts/login/?next=/"
+    data = client.get("/uploads/")
+    assert (data.status_code, code_in(data)) == (403, "login_required")
+
+
+def test_403_for_a_missing_token(alice: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+    page = client.post(reverse("trash_file", args=[uuid.uuid4()]))
+    assert (page.status_code, is_page(page)) == (403, True)
+    data = client.post("/uploads/", {}, content_type="application/json")
+    assert (data.status_code, code_in(data)) == (403, "csrf")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/nothing/", "/files/x/", f"/files/{NOBODYS}/", "/files/%2e%2e%2f/"])
+def test_404(path: str, as_alice: Client) -> None:
+    page = as_alice.get(path)
+    assert (page.status_code, is_page(page)) == (404, True)
+
+
+@pytest.mark.parametrize("path", ["x/", f"{NOBODYS}/", f"{NOBODYS}/nothing/", "%2e%2e%2f/", "a++../"])
+def test_404_in_the_protocol(path: str, as_alice: Client) -> None:
+    data = as_alice.get(f"/uploads/{path}")
+    assert (data.status_code, code_in(data)) == (404, "not_found")
+
+
+def test_405(as_alice: Client) -> None:
+    for path, allowed in [("/", "GET, HEAD"), ("/upload/", "GET, HEAD, POST"), ("/accounts/logout/", "POST, OPTIONS")]:
+        page = as_alice.delete(path)
+        assert (page.status_code, is_page(page), page.headers["Allow"]) == (405, True, allowed)
+    data = as_alice.put("/uploads/")
+    assert (data.status_code, code_in(data), data.headers["Allow"]) == (405, "method_not_allowed", "GET, POST")
+
+
+def test_411(as_alice: Client) -> None:
+    page = as_alice.post("/upload/", headers={"Transfer-Encoding": "chunked"})
+    assert (page.status_code, is_page(page)) == (411, True)
+    data = as_alice.post("/uploads/", headers={"Transfer-Encoding": "chunked"})
+    assert (data.status_code, code_in(data)) == (411, "length_required")
+
+
+def test_413(as_alice: Client) -> None:
+    body = b"x" * (live.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+    page = as_alice.post("/", body, content_type="text/plain")
+    assert (page.status_code, is_page(page)) == (413, True)
+    data = as_alice.post("/uploads/", body, content_type="application/json")
+    assert (data.status_code, code_in(data)) == (413, "too_large")
+
+
+def test_415(as_alice: Client) -> None:
+    data = as_alice.post("/uploads/", b"{}", content_type="text/plain")
+    assert (data.status_code, code_in(data)) == (415, "unsupported_media_type")
+
+
+def test_503_when_the_store_is_away(store_away: None, alice: User, as_alice: Client) -> None:
+    page = plain_form.post(as_alice, Chosen("a.txt"))
+    assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
+    data = as_alice.get(reverse("upload_detail", args=[shelf.add_file(alice, state=State.UPLOADING).pk]))
+    assert (data.status_code, code_in(data), data.headers["Retry-After"]) == (503, "unavailable", "5")
+
+
+def broken(*_: object, **__: object) -> None:
+    raise RuntimeError("a secret of ours: postgres at host/db")
+
+
+def database_away(*_: object, **__: object) -> None:
+    raise OperationalError("connection to server at 10.0.0.1 failed: password")
+
+
+@pytest.mark.parametrize(("fault", "code"), [(broken, 500), (database_away, 503)])
+def test_a_fault_of_ours_leaks_nothing(
+    fault: Any, code: int, as_alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_alice.raise_request_exception = False
+    monkeypatch.setattr("uploads.views.library.read_list_query", fault)
+    monkeypatch.setattr("uploads.api.views._unfinished", fault)
+    page, data = as_alice.get("/"), as_alice.get("/uploads/")
+    assert (page.status_code, is_page(page)) == (code, True)
+    assert (data.status_code, code_in(data)) == (code, "server_error" if code == 500 else "unavailable")
+    for answer in (page, data):
+        for secret in (b"secret", b"password", b"postgres", b"10.0.0.1", b"RuntimeError", b"pages.py"):
+            assert secret not in answer.content
+        assert ("Retry-After" in answer.headers) == (code == 503)
+
+
+def test_error_pages_ask_the_database_nothing(as_alice: Client, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        assert as_alice.get("/?x=%00").status_code == 400
+        assert as_alice.get("/nothing").status_code == 404
+
+
+# --- NUL, everywhere --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/%00", "/files/%00/", "/?after=%00", "/?%00=1", "/uploads/%00/", "/admin/%00",
+                                  "/accounts/login/?next=%00", "/static/%00", "/trash/?after=%2500%00"])  # fmt: skip
+def test_a_nul_in_an_address_is_refused(path: str, as_admin: Client) -> None:
+    assert as_admin.get(path).status_code in {400, 404}
+    assert as_admin.post(path).status_code in {400, 404}
+
+
+def test_a_nul_in_a_cookie_is_refused(as_alice: Client) -> None:
+    for cookie in ("x=\x00", f"{live.SESSION_COOKIE_NAME}=a\x00b", f"{live.CSRF_COOKIE_NAME}=\x00"):
+        assert Client().get("/", headers={"Cookie": cookie}).status_code in {302, 400}
+
+
+@pytest.mark.parametrize("field", ["username", "password", "next", "csrfmiddlewaretoken", "extra\x00"])
+def test_a_nul_in_a_form_is_refused(field: str, client: Client) -> None:
+    data = {"username": "a", "password": "b", field: "x\x00y"}
+    assert client.post("/accounts/login/", data).status_code in {200, 400, 403}
+
+
+@pytest.mark.parametrize("member", ["token", "name", "type", "folder", "sha256", "visibility", "modified", "size"])
+def test_a_nul_in_json_is_cleaned_or_refused(member: str, as_alice: Client) -> None:
+    item = {"token": str(uuid.uuid4()), "name": "a.txt", "size": 1, member: "x\x00y"}
+    answer = as_alice.post("/uploads/", {"files": [item]}, content_type="application/json")
+    assert answer.status_code in {200, 400}
+    assert b"\\u0000" not in as_alice.get("/uploads/").content
+
+
+# --- no request of any kind is a fault of ours ------------------------------------------------
+
+PIECES = [
+    "%00", "%0d%0a", "..", "%2e%2e%2f", "%ff%fe", "%c0%af", "%e2%80%ae", "\ud7ff", "💣", "'", '"', "<script>", "{}",
+    "[]", "null", "-1", "0", "1e999", "9" * 400, "NaN", "true", "a" * 3000, "%", "%%", "%25%32%66", ";", "&&", "==",
+    "\\", " ",
+    "2026-01-01T00:00:00+00:00_" + "0" * 32, "__proto__", "id", "files", "after", "inline", "next", "q", "o", "p",
+    "6e1bd3f6-7b44-4a7b-8c6d-3f3b6a2e9d55", "state__exact", "owner__id", "_to_field", "_popup", "e", "all",
+]  # fmt: skip
+BODIES = [
+    b"", b"\x00", b"{", b"[]", b"null", b"{}", b'{"files": null}', b'{"files": {}}', b'{"files": [null]}',
+    b'{"files": [{}]}', b'{"files": [[]]}', b'{"parts": [{"number": null}]}', b'{"parts": [{"number": 1e400}]}',
+    b'{"files": [{"token": []}]}', b'{"files": [{"id": {}, "sha256": {}}]}', b"[" * 100_000, b'{"a":' * 50_000,
+    b"\xff\xfe" * 50, '{"files": [{"token": "\ud7ff"}]}'.encode(), b'{"files": [{"token": "\\ud800", "name": ""}]}',
+    b"9" * 5000, b"NaN", b"a=%00&b=%ff", b"csrfmiddlewaretoken=x", b"--x\r\n\r\n--x--", Form([Chosen("a")]).body(),
+    json.dumps({"files": [{"token": str(uuid.UUID(int=1)), "name": "x", "size": 10**30}]}).encode(),
+    json.dumps({"files": [{"token": str(uuid.UUID(int=2)), "name": "x", "size": 1, "modified": 10**400}]}).encode(),
+    json.dumps({"files": [{"token": str(uuid.UUID(int=3)), "name": "x", "size": 1, "modified": -1e300}]}).encode(),
+    json.dumps({"files": [{"token": str(uuid.UUID(int=4)), "name": "x", "size": 1, "folder": "/" * 1000}]}).encode(),
+]  # fmt: skip
+TYPES = ["application/json", "text/plain", plain_form.MULTIPART, "multipart/form-data", "", "x" * 500, "\x00",
+         "application/x-www-form-urlencoded", "application/json; charset=utf-16", "multipart/form-data; boundary=x",
+         "application/x-www-form-urlencoded; charset=utf-7", "text/html; charset=\xff"]  # fmt: skip
+
+
+def some_requests(seed: int, count: int, known: list[str]) -> Iterator[tuple[str, str, bytes, str]]:
+    chance = random.Random(seed)  # the same every time: a failure can be run again
+    for _ in range(count):
+        path = chance.choice(known)
+        if chance.random() < 0.4:
+            path += chance.choice(PIECES) + chance.choice(["", "/"])
+        if chance.random() < 0.6:
+            path += f"?{chance.choice(PIECES)}={chance.choice(PIECES)}&{chance.choice(PIECES)}={chance.choice(PIECES)}"
+        verb = chance.choice(["GET", "GET", "POST", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "X"])
+        yield verb, path, chance.choice(BODIES), chance.choice(TYPES)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_request_is_a_fault_of_ours(seed: int, alice: User, admin_user: User) -> None:
+    # private to others and no staff; everything, the admin included; nobody
+    clients = [Client(), Client(), Client()]
+    clients[0].force_login(alice)
+    clients[1].force_login(admin_user)
+    file, unfinished = shelf.add_file(alice), shelf.add_file(alice, state=State.UPLOADING)
+    known = ["/", "/upload/", "/uploads/", "/uploads/finish/", "/trash/", "/unfinished/", "/accounts/login/", "/admin/",
+             "/admin/uploads/file/", f"/admin/uploads/file/{file.pk}/change/", "/admin/auth/user/", "/admin/jsi18n/",
+             f"/files/{file.pk}/", f"/files/{file.pk}/download", f"/files/{file.pk}/trash",
+             f"/uploads/{unfinished.pk}/", f"/uploads/{unfinished.pk}/parts/", f"/unfinished/{unfinished.pk}/cancel",
+             "/admin/r/", "/admin/autocomplete/", "/admin/login/", "/static/", "/admin/uploads/usage/"]  # fmt: skip
+    faults = []
+    for number, (verb, path, body, content_type) in enumerate(some_requests(seed, 250, known)):
+        client = clients[number % 3]
+        client.raise_request_exception = False
+        answer = client.generic(verb, path.replace("#", ""), body, content_type)
+        if answer.status_code >= 500:
+            faults.append((verb, path[:200], body[:80], content_type[:80], answer.status_code))
+    assert faults == []
+
+
+@pytest.mark.parametrize("object_id", ["x", "6e1bd3f6-7b44-4a7b-8c6d-3f3b6a2e9d55", "%00", "1" * 50])
+@pytest.mark.parametrize("kind", ["file", "user", "99999999999999999999", "x"])
+def test_the_admins_way_to_the_site_breaks_nothing(kind: str, object_id: str, as_admin: Client) -> None:
+    from django.contrib.contenttypes.models import ContentType
+
+    found = ContentType.objects.filter(model=kind).first()
+    answer = as_admin.get(f"/admin/r/{found.pk if found else kind}/{object_id}/")
+    assert answer.status_code in {302, 400, 404}
+
+
+@pytest.mark.parametrize("length", ["-1", "1.5", "x", "١", "9" * 5000, " 5", "+5"])
+def test_a_length_that_is_none_breaks_nothing(length: str, as_alice: Client) -> None:
+    as_alice.raise_request_exception = False
+    answer = as_alice.post("/uploads/", b"", content_type="application/json", CONTENT_LENGTH=length)
+    assert answer.status_code in {400, 411, 413}

@@ -1,0 +1,204 @@
+"""A share for each person of what keeps a thread for long: zips and forms."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from gunicorn.http.body import Body, LengthReader  # type: ignore[import-untyped]
+from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
+
+from tests.support import shelf
+from tests.support.stores import Bucket
+from tests.zips.test_downloads import asked, file_in, hang_up
+from uploads.services.fair_use import FORMS, MAX_PER_PERSON, ZIPS, LowestRate, SenderWatch, Slot, Slots, TooManyAtOnce
+from uploads.services.zips import download
+from uploads.views.form_upload import CountingReader
+
+pytestmark = pytest.mark.django_db
+
+
+def full(user: User, slots: Slots = ZIPS) -> list[Slot]:
+    return [slots.acquire(user) for _ in range(MAX_PER_PERSON)]
+
+
+@pytest.fixture(autouse=True)
+def all_slots_come_free(alice: User, bob: User) -> Iterator[None]:
+    """Nobody holds a slot when a test has ended."""
+    yield
+    for slots in (ZIPS, FORMS):
+        for user in (alice, bob):
+            for slot in full(user, slots):
+                slot.release()
+
+
+def test_person_with_all_slots_taken_is_throttled_and_others_are_not(alice: User, bob: User) -> None:
+    held = full(alice)
+    with pytest.raises(TooManyAtOnce, match="2 zip downloads"):
+        ZIPS.acquire(alice)
+    for slot in [*held, ZIPS.acquire(bob), FORMS.acquire(alice)]:
+        slot.release()
+
+
+def test_released_slot_is_free_again(alice: User) -> None:
+    first, second = full(alice)
+    first.release()
+    first.release()
+    with ZIPS.acquire(alice), pytest.raises(TooManyAtOnce):
+        ZIPS.acquire(alice)
+    second.release()
+
+
+def test_of_many_at_once_as_many_get_a_slot_as_there_are(alice: User) -> None:
+    def attempt(_number: int) -> Slot | None:
+        with contextlib.suppress(TooManyAtOnce):
+            return ZIPS.acquire(alice)
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        held = [slot for slot in pool.map(attempt, range(16)) if slot]
+    assert len(held) == MAX_PER_PERSON
+    for slot in held:
+        slot.release()
+
+
+# --- zips -------------------------------------------------------------------------------------
+
+
+def test_third_zip_of_a_person_is_throttled_while_two_run(
+    alice: User, as_alice: Client, as_bob: Client, bucket: Bucket
+) -> None:
+    file = file_in(alice, bucket, b"x" * 100)
+    running = [asked(as_alice, file) for _ in range(2)]
+    refused = asked(as_alice, file)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
+    others = asked(as_bob, file)
+    assert others.status_code == 200
+    for answer in [*running, others]:
+        hang_up(answer)
+    again = asked(as_alice, file)
+    assert again.status_code == 200
+    hang_up(again)
+
+
+def test_zip_that_cannot_begin_gives_its_slot_back(alice: User, as_alice: Client, bucket: Bucket) -> None:
+    broken = shelf.add_file(alice)  # a row without its object
+    for _ in range(MAX_PER_PERSON + 1):
+        assert asked(as_alice, broken).status_code == 503
+
+
+def test_reader_slower_than_the_lowest_rate_is_cut_off(
+    alice: User, as_alice: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 0.0
+
+    def clock() -> float:
+        nonlocal at
+        at += 12
+        return at
+
+    answer = asked(as_alice, file_in(alice, bucket, b"x" * 300_000))
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10**9)
+    with pytest.raises(download.DownloadAborted, match="timeout"):
+        list(answer.streaming_content)
+    hang_up(answer)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kept"),
+    [
+        ([(20_000, 12)] * 5, False),  # 1.7 kB/s
+        ([(65_536, 12)] * 6, True),  # 5.5 kB/s
+        ([(65_536, 0.1)] * 1000, True),
+        ([(100, 59)], True),  # a pause is no rate
+    ],
+)
+def test_lowest_rate_is_that_of_a_minute(pieces: list[tuple[int, float]], kept: bool) -> None:
+    rate = LowestRate()
+    assert all(rate.is_fast_enough(size=size, seconds=seconds) for size, seconds in pieces) is kept
+
+
+# --- forms ------------------------------------------------------------------------------------
+
+
+def test_third_form_of_a_person_is_throttled_before_its_body_is_read(
+    alice: User, as_alice: Client, bucket: Bucket
+) -> None:
+    held = full(alice, FORMS)
+    answer = as_alice.post("/upload/", b"never read", content_type="multipart/form-data; boundary=x")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
+    for slot in held:
+        slot.release()
+    assert as_alice.post("/upload/", b"--x--", content_type="multipart/form-data; boundary=x").status_code == 400
+
+
+@pytest.fixture
+def sender() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def posted_slowly(alice: Client, sender: tuple[socket.socket, socket.socket], body: bytes) -> tuple[int, str]:
+    """Post a form whose body gunicorn reads from a socket, and which stops before its end."""
+    ours, theirs = sender
+    theirs.sendall(body)
+    length = 100_000
+    stream = Body(LengthReader(SocketUnreader(ours), length))
+    answer = alice.generic(
+        "POST", "/upload/", CONTENT_TYPE="multipart/form-data; boundary=x",
+        **{"wsgi.input": stream, "gunicorn.socket": ours, "CONTENT_LENGTH": str(length)},
+    )  # fmt: skip
+    return answer.status_code, answer.content.decode()
+
+
+FIRST_BYTES = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n' + b"a" * 5_000
+
+
+def test_form_slower_than_the_lowest_rate_ends_and_leaves_nothing(
+    as_alice: Client,
+    sender: tuple[socket.socket, socket.socket],
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SenderWatch, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(LowestRate, "WINDOW_SECONDS", 0.3)
+    monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10**6)
+    code, text = posted_slowly(as_alice, sender, FIRST_BYTES)
+    assert code == 408
+    assert "The upload was too slow and has ended. Try again on a faster line." in text
+    assert bucket.objects() == {}
+
+
+def test_time_that_the_storage_takes_does_not_count_against_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SenderWatch, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(LowestRate, "WINDOW_SECONDS", 0.2)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, SenderWatch(ours) as watch:
+        body = CountingReader(ours.makefile("rb"), watch)
+        theirs.sendall(b"aa")
+        body.read(1)
+        time.sleep(0.5)  # the storage is slow
+        body.read(1)
+        assert not watch.is_too_slow
+
+
+def test_sender_that_is_fast_enough_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SenderWatch, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(LowestRate, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, SenderWatch(ours) as watch:
+        body = CountingReader(ours.makefile("rb"), watch)
+        for _ in range(10):
+            theirs.sendall(b"aaaa")
+            time.sleep(0.05)
+            body.read(4)
+        assert body.count == 40

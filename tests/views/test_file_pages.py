@@ -1,0 +1,191 @@
+"""The page of one file: its look, its facts, its versions, and what people do to it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.utils import timezone
+
+from tests.support import shelf
+from tests.support.rows import make_row
+from tests.support.stores import Bucket
+from uploads import services
+from uploads.models import Event, File, Folder, Preview, PreviewKind, PreviewState, State, Tag, Visibility
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def file(alice: User) -> File:
+    return make_row(alice, State.AVAILABLE, name="logo.png", detected_type="image/png", family="image")
+
+
+def post(client: Client, file: File, act: str, **sent: Any) -> Any:
+    return client.post(f"{file.get_absolute_url()}{act}", sent)
+
+
+def page_of(client: Client, file: File) -> str:
+    return str(client.get(file.get_absolute_url()).content.decode())
+
+
+# --- looking ----------------------------------------------------------------------------------
+
+
+def preview(file: File, look: PreviewKind, state: PreviewState = PreviewState.READY, **facts: Any) -> None:
+    Preview.objects.create(file=file, look=look, state=state, lease_until=timezone.now(), **facts)
+
+
+def test_a_picture_is_shown_by_its_preview(file: File, as_bob: Client) -> None:
+    preview(file, PreviewKind.PICTURE, width=640, height=480)
+    assert f'<img src="/files/{file.pk}/preview" alt="Preview of logo.png" width="640"' in page_of(as_bob, file)
+
+
+def test_a_text_is_shown_in_a_frame_that_runs_nothing(file: File, as_bob: Client) -> None:
+    preview(file, PreviewKind.EXCERPT)
+    assert f'<iframe sandbox src="/files/{file.pk}/preview"' in page_of(as_bob, file)
+
+
+@pytest.mark.parametrize(("family", "media_type"), [("video", "video/mp4"), ("audio", "audio/mpeg")])
+def test_what_can_be_played_is_played(family: str, media_type: str, file: File, as_bob: Client) -> None:
+    File.objects.update(family=family, detected_type=media_type)
+    assert f"<{family} controls" in page_of(as_bob, file)
+    File.objects.update(detected_type="video/x-unknown")
+    assert f"<{family} controls" not in page_of(as_bob, file)
+
+
+def test_what_cannot_be_shown_says_why(file: File, as_bob: Client) -> None:
+    File.objects.update(detected_type="application/zip", family="archive")
+    assert "There is no preview of this kind of file" in page_of(as_bob, file)
+    File.objects.update(detected_type="image/png", family="image")
+    preview(file, PreviewKind.THUMBNAIL, PreviewState.MAKING)
+    assert "The preview is being made" in page_of(as_bob, file)
+    preview(file, PreviewKind.PICTURE, PreviewState.FAILED, reason="the picture is broken.")
+    assert "This cannot be shown: the picture is broken." in page_of(as_bob, file)
+
+
+# --- changing ---------------------------------------------------------------------------------
+
+
+def test_a_file_is_renamed_and_its_link_stays(file: File, as_alice: Client) -> None:
+    answer = post(as_alice, file, "rename", name="../Été/new\u202e name.png")
+    assert answer.headers["Location"] == file.get_absolute_url()
+    file.refresh_from_db()
+    assert (file.name, file.folded) == ("new name.png", "new name.png")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 10_000, "\x00"])
+def test_a_name_that_is_none_is_refused(name: str, file: File, as_alice: Client) -> None:
+    assert post(as_alice, file, "rename", name=name).status_code == 400
+    file.refresh_from_db()
+    assert file.name == "logo.png"
+
+
+def test_a_file_is_moved_where_one_says(file: File, alice: User, as_alice: Client) -> None:
+    brand = folders.ensure(["Brand"], by=alice)["Brand"]
+    assert isinstance(brand, Folder)
+    assert f'value="{brand.pk}"' in as_alice.get(f"{file.get_absolute_url()}move").content.decode()
+    post(as_alice, file, "move", go=1, to=brand.pk)
+    assert brand.files.get() == file
+    post(as_alice, file, "move", go=1, to=0)
+    assert not brand.files.exists()
+
+
+def test_tags_go_on_and_off(file: File, as_alice: Client) -> None:
+    post(as_alice, file, "tag", add="Logo, spring")
+    post(as_alice, file, "tag", remove="LOGO")
+    assert list(Tag.objects.filter(taggings__file=file).values_list("name", flat=True)) == ["spring"]
+    assert post(as_alice, file, "tag", add=" , ").status_code == 400
+
+
+@pytest.mark.parametrize(("sent", "status"), [("private", 302), ("team", 302), ("", 400), ("everyone", 400)])
+def test_who_sees_it_is_its_owners_choice(sent: str, status: int, file: File, as_alice: Client) -> None:
+    assert post(as_alice, file, "visibility", visibility=sent).status_code == status
+    file.refresh_from_db()
+    assert file.visibility == (sent if status == 302 else Visibility.TEAM)
+
+
+def test_what_one_may_not_do_is_not_offered(file: File, as_bob: Client) -> None:
+    page = page_of(as_bob, file)
+    for act in ("rename", "move", "tag", "visibility", "replace", "trash"):
+        assert f"{file.get_absolute_url()}{act}" not in page
+
+
+# --- versions ---------------------------------------------------------------------------------
+
+
+def replace(client: Client, file: File, body: bytes) -> File:
+    """By the plain form, as its page sends it."""
+    page = client.get(f"{file.get_absolute_url()}replace")
+    fields = {"submission": str(page.context["form"]["submission"].value()), "replaces": str(file.link)}
+    answer = client.post("/upload/", fields | {"files": SimpleUploadedFile("new.png", body)})
+    assert answer.status_code == 200
+    return File.objects.by_link(file.link).get()
+
+
+def test_a_new_version_takes_the_place_and_the_old_one_comes_back(
+    alice: User, as_alice: Client, bucket: Bucket
+) -> None:
+    file = shelf.add_file(alice, b"old", bucket=bucket, name="logo.png")
+    newer = replace(as_alice, file, b"new")
+    assert (newer.link, newer.name, bucket.read(newer.key)) == (file.pk, "logo.png", b"new")
+    page = page_of(as_alice, newer)
+    assert f"/versions/{file.pk}/download" in page
+    post(as_alice, newer, f"versions/{file.pk}/restore")
+    assert File.objects.by_link(file.pk).get().pk == file.pk
+    assert "went back to an older version" in page_of(as_alice, newer)
+
+
+def test_a_version_of_another_file_is_not_found(file: File, alice: User, as_alice: Client) -> None:
+    other = make_row(alice, State.AVAILABLE)
+    for version in (other.pk, uuid.uuid4()):
+        assert post(as_alice, file, f"versions/{version}/restore").status_code == 404
+
+
+# --- activity ---------------------------------------------------------------------------------
+
+
+def test_the_page_tells_who_did_what(file: File, alice: User, as_alice: Client, as_bob: Client) -> None:
+    brand = folders.ensure(["Brand"], by=alice)["Brand"]
+    assert isinstance(brand, Folder)
+    post(as_alice, file, "rename", name="mark.png")
+    post(as_alice, file, "move", go=1, to=brand.pk)
+    post(as_alice, file, "tag", add="a", remove="b")
+    post(as_alice, file, "visibility", visibility="private")
+    post(as_alice, file, "visibility", visibility="team")
+    services.trash(file, by=alice)
+    services.restore(file, by=alice)
+    page = page_of(as_bob, file)
+    for told in ("renamed it to “mark.png”", "moved it to “Brand”", "put on the tags a and took off b",
+                 "made it private", "showed it to the team", "put into the trash", "restored"):  # fmt: skip
+        assert told in page
+
+
+def test_odd_details_of_old_events_break_nothing(file: File, as_alice: Client) -> None:
+    for detail in ({}, {"to": None}, {"added": None}, {"added": 7 * ["<b>"]}):
+        for action in ("rename", "move", "tag", "visibility"):
+            Event.objects.create(action=action, actor="x", file_id=file.link, name="n", detail=detail)
+    page = page_of(as_alice, file)
+    assert page.count("<li><strong") == 16
+    assert "<b>" not in page
+
+
+def test_the_cost_of_the_page_does_not_grow(
+    file: File, alice: User, as_alice: Client, django_assert_max_num_queries: Any
+) -> None:
+    counts = []
+    for round_ in range(2):
+        as_alice.get(file.get_absolute_url())
+        with django_assert_max_num_queries(25) as queries:
+            as_alice.get(file.get_absolute_url())
+        counts.append(len(queries))
+        File.objects.filter(pk=file.pk).update(series=file.pk)
+        for n in range(5):
+            make_row(alice, State.AVAILABLE, series=file.pk, current=False, uploaded_by=alice)
+            services.tag_files([file.link], add=[f"tag {round_} {n}"], by=alice)
+    assert counts[0] == counts[1]

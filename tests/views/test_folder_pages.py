@@ -1,0 +1,198 @@
+"""What people do to folders on their pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from tests.support.rows import make_row
+from tests.support.senders import Sender
+from uploads.models import AccessLevel, File, Folder, Grant, State
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def logos(alice: User) -> Folder:
+    return made("Brand/Logos", by=alice)
+
+
+def made(path: str, *, by: User) -> Folder:
+    folder = folders.ensure([path], by=by)[path]
+    assert isinstance(folder, Folder)
+    return folder
+
+
+def post(client: Client, folder: Folder, act: str, **sent: Any) -> Any:
+    return client.post(f"{folder.get_absolute_url()}{act}", sent)
+
+
+def test_a_new_folder_opens(logos: Folder, as_alice: Client) -> None:
+    answer = as_alice.post("/folders/", {"name": "  Old ", "parent": logos.pk})
+    found = Folder.objects.get(name="Old")
+    assert (answer.headers["Location"], found.parent) == (found.get_absolute_url(), logos)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("", "Put in a name"),
+        ("   ", "Put in a name"),
+        ("..", "other than dots"),
+        (".", "other than dots"),
+        ("a/b", "cannot hold a slash"),
+        ("a\\b", "cannot hold a slash"),
+        ("x" * 10_000, "too long"),
+        ("\x00", "Put in a name"),
+    ],
+)
+@pytest.mark.parametrize("act", ["create", "rename"])
+def test_a_name_that_is_none_is_refused_with_words(
+    act: str, name: str, says: str, logos: Folder, as_alice: Client
+) -> None:
+    url = "/folders/" if act == "create" else f"{logos.get_absolute_url()}rename"
+    answer = as_alice.post(url, {"name": name})
+    assert answer.status_code == 400
+    assert says in answer.content.decode()
+    assert set(Folder.objects.values_list("name", flat=True)) == {"Brand", "Logos"}
+
+
+def test_a_name_that_is_there_is_refused(logos: Folder, as_alice: Client) -> None:
+    answer = as_alice.post("/folders/", {"name": "Brand"})
+    assert (answer.status_code, "here already" in answer.content.decode()) == (409, True)
+    assert Folder.objects.filter(name="Brand").count() == 1
+
+
+@pytest.mark.parametrize("parent", ["999999", "x", "-1", "9" * 40, "1e3"])
+def test_a_folder_in_one_that_is_not_there_is_refused(parent: str, as_alice: Client) -> None:
+    assert as_alice.post("/folders/", {"name": "a", "parent": parent}).status_code == 400
+    assert not Folder.objects.exists()
+
+
+def test_a_folder_gets_another_name(logos: Folder, as_alice: Client) -> None:
+    post(as_alice, logos, "rename", name="Marks")
+    logos.refresh_from_db()
+    assert (logos.name, logos.folded) == ("Marks", "marks")
+
+
+def test_a_folder_is_moved_where_one_says(logos: Folder, alice: User, as_alice: Client) -> None:
+    archive = made("Archive", by=alice)
+    page = as_alice.get(f"{logos.get_absolute_url()}move").content.decode()
+    assert f'value="{archive.pk}"' in page
+    assert f'value="{logos.pk}"' not in page
+    post(as_alice, logos, "move", to=archive.pk, go=1)
+    logos.refresh_from_db()
+    assert (logos.parent, logos.path) == (archive, [archive.pk, logos.pk])
+    post(as_alice, logos, "move", to="0", go=1)
+    logos.refresh_from_db()
+    assert logos.path == [logos.pk]
+
+
+def test_a_folder_is_not_moved_into_itself(logos: Folder, as_alice: Client) -> None:
+    brand = logos.parent
+    assert brand is not None
+    answer = post(as_alice, brand, "move", to=logos.pk, go=1)
+    assert (answer.status_code, "into itself" in answer.content.decode()) == (409, True)
+    brand.refresh_from_db()
+    assert brand.path == [brand.pk]
+
+
+@pytest.mark.parametrize("to", ["999999", "x", "9" * 30])
+def test_a_move_to_nowhere_is_refused(to: str, logos: Folder, as_alice: Client) -> None:
+    assert post(as_alice, logos, "move", to=to, go=1).status_code == 400
+
+
+def test_a_folder_is_found_by_its_name(logos: Folder, alice: User, as_alice: Client) -> None:
+    for n in range(60):
+        made(f"Archive {n:02}/Été", by=alice)
+    page = as_alice.post(f"{logos.get_absolute_url()}move", {"find": "ete"}).content.decode()
+    assert "Archive 07 › Été" in page
+    assert "There are more" in page
+    assert "called so" in as_alice.post(f"{logos.get_absolute_url()}move", {"find": "zz%_"}).content.decode()
+
+
+def test_only_chosen_groups_see_a_closed_folder(logos: Folder, as_manager: Client, as_bob: Client) -> None:
+    groups = {group.name: group.pk for group in Group.objects.all()}
+    sent = {f"level-{groups['managers']}": 3, f"level-{groups['viewers']}": 1, "level-x": 9, "access": "groups"}
+    assert post(as_manager, logos, "access", **sent).status_code == 302
+    assert set(Grant.objects.values_list("group__name", "level")) == {
+        ("managers", AccessLevel.MANAGE),
+        ("viewers", AccessLevel.VIEW),
+    }
+    assert as_bob.get(logos.get_absolute_url()).status_code == 404
+    post(as_manager, logos, "access", access="everyone")
+    assert as_bob.get(logos.get_absolute_url()).status_code == 200
+
+
+@pytest.mark.parametrize("level", ["", "0", "4", "x", "1"])
+def test_nobody_locks_everyone_out(level: str, logos: Folder, as_manager: Client) -> None:
+    managers = Group.objects.get(name="managers")
+    answer = post(as_manager, logos, "access", **{f"level-{managers.pk}": level, "access": "groups"})
+    assert answer.status_code == 400
+    assert "at least one group" in answer.content.decode()
+    assert not Grant.objects.exists()
+
+
+def test_a_folder_with_files_offers_to_empty_it_first(logos: Folder, alice: User, as_alice: Client) -> None:
+    make_row(alice, State.AVAILABLE, folder=logos)
+    url = f"{logos.get_absolute_url()}remove"
+    assert "still holds files" in as_alice.post(url).content.decode()
+    as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "?below=1", "folder": logos.pk, "next": url})
+    assert File.objects.get().state == State.TRASHED
+    assert as_alice.post(url).headers["Location"] == logos.parent.get_absolute_url()  # type: ignore[union-attr]
+    assert not Folder.objects.living().filter(pk=logos.pk).exists()
+
+
+def test_a_folder_with_an_upload_on_its_way_says_so(logos: Folder, alice: User, as_alice: Client) -> None:
+    make_row(alice, State.UPLOADING, folder=logos)
+    answer = post(as_alice, logos, "remove")
+    assert answer.status_code == 409
+    assert "still holds files or uploads" in answer.content.decode()
+
+
+def test_what_one_may_not_do_is_not_offered(logos: Folder, as_bob: Client, as_viewer: Client) -> None:
+    bob = as_bob.get(logos.get_absolute_url()).content.decode()
+    viewer = as_viewer.get(logos.get_absolute_url()).content.decode()
+    assert ("New folder" in bob, ">This folder<" in bob) == (True, False)
+    assert ("New folder" in viewer, ">This folder<" in viewer) == (False, False)
+
+
+def test_the_plain_form_puts_files_into_the_folder(logos: Folder, as_alice: Client) -> None:
+    page = as_alice.get(f"/upload/?folder={logos.pk}").content.decode()
+    assert "Upload into Brand › Logos" in page
+    assert f'name="folder" value="{logos.pk}"' in page
+    for nonsense in ("x", "0", "9" * 40, "-1"):
+        assert as_alice.get(f"/upload/?folder={nonsense}").status_code == 200
+
+
+def test_a_page_whose_folder_takes_nothing_promises_nothing_and_sends_nothing_elsewhere(
+    logos: Folder, as_alice: Client, alice: User, admin_user: User
+) -> None:
+    looking, keeping = Group.objects.create(name="looking"), Group.objects.create(name="keeping")
+    alice.groups.add(looking)
+    folders.set_access(logos, {looking: AccessLevel.VIEW, keeping: AccessLevel.MANAGE}, by=admin_user)
+    page = as_alice.get(logos.get_absolute_url()).text
+    assert 'data-closed="You may not put files into this folder."' in page
+    assert f'data-into="{logos.pk}"' in page
+    sender = Sender(as_alice)
+    answer = sender.post("/uploads/", {"files": [sender.item(b"x")], "into": logos.pk})
+    assert answer.json()["files"][0]["error"]["code"] == "forbidden"
+    assert not File.objects.exists()
+
+
+def test_groups_that_the_page_does_not_show_keep_what_they_may(
+    logos: Folder, as_manager: Client, manager: User, admin_user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, last = Group.objects.create(name="a first"), Group.objects.create(name="z last")
+    manager.groups.add(first)
+    folders.set_access(logos, {first: AccessLevel.MANAGE, last: AccessLevel.UPLOAD}, by=admin_user)
+    monkeypatch.setattr("uploads.views.folders.MAX_GROUPS", 1)
+    post(as_manager, logos, "access", access="groups", **{f"level-{first.pk}": "3"})
+    assert dict(logos.grants.values_list("group__name", "level")) == {
+        "a first": AccessLevel.MANAGE,
+        "z last": AccessLevel.UPLOAD,
+    }

@@ -1,0 +1,281 @@
+"""The plain form against a real gunicorn: bodies that break off, bodies nobody may send, memory, disk, two at once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from django.contrib.auth.models import User
+
+from tests.conftest import serving
+from tests.support import shelf
+from tests.support.plain_form import Chosen, Form, Visitor, file_head
+from tests.support.shelf import nothing_is_left
+from tests.support.stores import Bucket
+from uploads.models import File, State
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MIB = 1024**2
+PART = 5 * MIB
+LARGE = 200 * MIB
+SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def small_parts(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A site that cuts at the smallest part S3 takes, and takes no more than 64 MiB."""
+    folder = tmp_path_factory.mktemp("small-parts")
+    variables = {"UPLOAD_PART_BYTES": str(PART), "UPLOAD_QUOTA_BYTES": str(64 * MIB), "TMPDIR": str(folder)}
+    with serving(folder, variables) as url:
+        yield url
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def connect(visitor: Visitor) -> socket.socket:
+    connection = socket.create_connection(visitor.address, timeout=SECONDS)
+    connection.settimeout(SECONDS)
+    return connection
+
+
+def answer_to(connection: socket.socket) -> bytes:
+    """The head of what the server says; empty when it hangs up without a word."""
+    got = b""
+    with contextlib.suppress(OSError):
+        while b"\r\n\r\n" not in got and (chunk := connection.recv(65536)):
+            got += chunk
+    return got
+
+
+def code_of(answer: bytes) -> int:
+    return int(answer.split()[1]) if answer else 0
+
+
+def push(connection: socket.socket, *, at_most: int) -> int:
+    """Send until the other side takes no more: how many bytes it took."""
+    sent, chunk = 0, b"x" * 65536
+    connection.settimeout(2)
+    try:
+        while sent < at_most:
+            sent += connection.send(chunk)
+    except OSError:
+        pass
+    return sent
+
+
+def posted(visitor: Visitor, chosen: Chosen) -> int:
+    """The code of the answer; 0 when the server hung up while the body was still on its way."""
+    try:
+        return visitor.post(chosen)[0].status
+    except OSError:
+        return 0
+
+
+def workers_of(site: str) -> list[psutil.Process]:
+    port = str(urlsplit(site).port)
+    masters = [p for p in psutil.process_iter(["cmdline"]) if f"127.0.0.1:{port}" in (p.info["cmdline"] or [])]
+    return [child for master in masters for child in master.children()]
+
+
+def memory_of(site: str) -> int:
+    return sum(worker.memory_info().rss for worker in workers_of(site))
+
+
+def open_paths(site: str) -> set[str]:
+    """Files on a disk that the workers have open, deleted ones too; not those of installed packages."""
+    found = set()
+    for worker in workers_of(site):
+        for entry in Path(f"/proc/{worker.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(entry))
+    return {path for path in found if path.startswith("/") and not path.startswith(("/dev/", "/proc/", sys.prefix))}
+
+
+# --- what works -------------------------------------------------------------------------------
+
+
+def test_files_of_every_size_arrive(small_parts: str, alice: User, bucket: Bucket) -> None:
+    visitor = Visitor(small_parts, alice).open_form()
+    bodies = {"empty": b"", "small": b"words", "part": os.urandom(PART), "parts": os.urandom(2 * PART + 1)}
+    answer, page = visitor.post(*(Chosen(name, body) for name, body in bodies.items()))
+    assert (answer.status, b"4 of 4 stored" in page) == (200, True)
+    assert {file.name: bucket.read(file.key) for file in File.objects.available()} == bodies
+    assert bucket.multipart_uploads() == []
+
+
+@pytest.mark.parametrize("size", [5, PART + 1])
+def test_a_form_that_is_sent_twice_at_once_makes_one_file(
+    size: int, small_parts: str, alice: User, bucket: Bucket
+) -> None:
+    visitor = Visitor(small_parts, alice).open_form()
+    once, chosen = str(uuid.uuid4()), Chosen("a.bin", b"x" * size)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: visitor.post(chosen, submission=once), range(2)))
+    assert {answer.status for answer, _page in answers} <= {200, 202}
+    assert 200 in {answer.status for answer, _page in answers}
+    file = File.objects.get()
+    assert (file.state, bucket.objects()) == (State.AVAILABLE, {file.key: size})
+    assert bucket.multipart_uploads() == []
+    assert shelf.used(alice) == (1, size)
+
+
+def test_many_forms_at_once_never_exceed_the_quota(small_parts: str, alice: User, bucket: Bucket) -> None:
+    """64 MiB are free: of eight files of 12 MiB five fit, whatever each reserves while it comes. More than two of one
+    person at once are throttled."""
+    visitor = Visitor(small_parts, alice).open_form()
+    chosen = Chosen("a.bin", b"x" * 12 * MIB)
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda _: posted(visitor, chosen), range(8)))
+    stored = told.count(200)
+    assert set(told) <= {200, 413, 429, 0}
+    assert 1 <= stored <= 5
+    assert shelf.used(alice) == (stored, stored * 12 * MIB)
+    assert list(bucket.objects().values()) == [12 * MIB] * stored
+
+
+# --- bodies that break off --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [10, 100_000, 3 * PART], ids=["in a field", "in a small file", "between parts"])
+@pytest.mark.parametrize("polite", [True, False], ids=["closed", "reset"])
+def test_a_body_that_breaks_off_leaves_nothing(
+    sent: int, polite: bool, small_parts: str, alice: User, bucket: Bucket
+) -> None:
+    visitor = Visitor(small_parts, alice).open_form()
+    body = Form([Chosen("a.bin", b"x" * 4 * PART)], token=visitor.token).body()
+    with connect(visitor) as connection:
+        connection.sendall(visitor.request_head("/upload/", length=len(body)) + body[:sent])
+        if polite:
+            connection.shutdown(socket.SHUT_WR)
+            assert code_of(answer_to(connection)) in {400, 0}
+        else:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    wait_until(lambda: nothing_is_left(bucket, alice))
+
+
+def test_a_body_whose_last_line_is_missing_is_not_taken(small_parts: str, alice: User, bucket: Bucket) -> None:
+    """All bytes that were announced came, but the form does not end: perhaps the file did not either."""
+    visitor = Visitor(small_parts, alice).open_form()
+    body = Form([], token=visitor.token).head() + file_head("a.bin") + b"x" * 1000
+    with connect(visitor) as connection:
+        connection.sendall(visitor.request_head("/upload/", length=len(body)) + body)
+        code = code_of(answer_to(connection))
+    assert code == 400
+    wait_until(lambda: nothing_is_left(bucket, alice))
+
+
+def test_the_next_one_is_served_after_a_broken_one(small_parts: str, alice: User, bucket: Bucket) -> None:
+    visitor = Visitor(small_parts, alice).open_form()
+    for _ in range(20):
+        with connect(visitor) as connection:
+            connection.sendall(visitor.request_head("/upload/", length=10 * MIB) + b"x" * 1000)
+    wait_until(lambda: posted(visitor, Chosen("a.txt")) != 429)  # the last ones occupy a person's slots for a moment
+    assert visitor.post(Chosen("b.txt"))[0].status == 200
+
+
+# --- bodies that are not read -----------------------------------------------------------------
+
+
+def test_a_strangers_body_is_not_read(small_parts: str, bucket: Bucket) -> None:
+    stranger = Visitor(small_parts)
+    with connect(stranger) as connection:
+        connection.sendall(stranger.request_head("/upload/", length=100 * MIB))
+        answer = answer_to(connection)
+        assert code_of(answer) == 302
+        assert b"/accounts/login/" in answer
+        assert push(connection, at_most=100 * MIB) < 8 * MIB  # what lies in sockets' buffers
+
+
+def test_more_than_is_free_is_refused_before_it_is_sent(small_parts: str, alice: User, bucket: Bucket) -> None:
+    visitor = Visitor(small_parts, alice).open_form()
+    with connect(visitor) as connection:
+        connection.sendall(visitor.request_head("/upload/", length=65 * MIB))
+        assert code_of(answer_to(connection)) == 413
+        assert push(connection, at_most=65 * MIB) < 8 * MIB
+    assert nothing_is_left(bucket, alice)
+
+
+def test_a_body_from_another_site_is_not_read(small_parts: str, alice: User, bucket: Bucket) -> None:
+    visitor = Visitor(small_parts, alice).open_form()
+    with connect(visitor) as connection:
+        head = visitor.request_head("/upload/", length=50 * MIB, more=["Origin: https://evil.example"])
+        connection.sendall(head)
+        assert code_of(answer_to(connection)) == 403
+
+
+@pytest.mark.parametrize("path", ["/upload/", "/uploads/", "/accounts/login/", "/"])
+def test_a_body_of_unknown_length_is_refused(path: str, small_parts: str, alice: User, bucket: Bucket) -> None:
+    visitor = Visitor(small_parts, alice).open_form()
+    with connect(visitor) as connection:
+        connection.sendall(visitor.request_head(path, length=None, more=["Transfer-Encoding: chunked"]))
+        assert code_of(answer_to(connection)) == 411
+    assert nothing_is_left(bucket, alice)
+
+
+@pytest.mark.parametrize("path", ["/uploads/", "/uploads/finish/", "/accounts/login/", "/admin/login/"])
+def test_a_large_body_is_refused_where_none_belongs(path: str, small_parts: str, alice: User) -> None:
+    for visitor in (Visitor(small_parts), Visitor(small_parts, alice)):
+        with connect(visitor) as connection:
+            connection.sendall(visitor.request_head(path, length=5 * MIB))
+            assert code_of(answer_to(connection)) == 413
+
+
+@pytest.mark.parametrize("length", ["-1", "1e3", "0x10", "١٢", "9" * 5000, "5, 5"])
+def test_a_length_that_is_none_is_refused(length: str, small_parts: str, alice: User) -> None:
+    visitor = Visitor(small_parts, alice)
+    with connect(visitor) as connection:
+        connection.sendall(visitor.request_head("/upload/", length=None, more=[f"Content-Length: {length}"]))
+        assert code_of(answer_to(connection)) in {400, 413}
+
+
+# --- memory and disk --------------------------------------------------------------------------
+
+
+def test_a_large_file_needs_neither_memory_nor_disk(site: str, alice: User, bucket: Bucket) -> None:
+    visitor = Visitor(site, alice).open_form()
+    visitor.post(Chosen("warm.txt"))
+    before, seen_memory, seen_paths = memory_of(site), [0], set(open_paths(site))
+    resting = set(seen_paths)
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            seen_memory.append(memory_of(site))
+            seen_paths.update(open_paths(site))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    block = os.urandom(MIB)
+    answer, page = visitor.post_stream("large.bin", (block for _ in range(LARGE // MIB)), size=LARGE)
+    done.set()
+    watcher.join()
+    assert (answer.status, b"1 of 1 stored" in page) == (200, True)
+    assert (max(seen_memory) - before) / MIB < 80
+    assert seen_paths - resting == set()
+    assert bucket.objects()[File.objects.get(name="large.bin").key] == LARGE
+
+
+def test_a_large_file_comes_back_as_it_was(small_parts: str, alice: User, bucket: Bucket) -> None:
+    visitor = Visitor(small_parts, alice).open_form()
+    block = os.urandom(MIB)
+    visitor.post_stream("large.bin", (block for _ in range(40)), size=40 * MIB)
+    stored = bucket.read(File.objects.get().key)
+    assert hashlib.sha256(stored).digest() == hashlib.sha256(block * 40).digest()

@@ -1,0 +1,224 @@
+"""The upload form without JavaScript: the same files, the same names, the same states; nothing left of what fails."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from pytest_django import Settings
+
+from tests.support import shelf
+from tests.support.plain_form import Chosen, post, send, words_of
+from tests.support.senders import Sender, composite, cut
+from tests.support.shelf import nothing_is_left, some_bytes
+from tests.support.stores import Bucket
+from uploads.models import ChecksumStatus, File, State, Visibility
+
+pytestmark = pytest.mark.django_db
+
+MIB = 1024**2
+PART = 5 * MIB
+
+
+# --- what works -------------------------------------------------------------------------------
+
+
+def test_several_files_arrive_as_they_were(alice: User, as_alice: Client, bucket: Bucket) -> None:
+    bodies = {"a.txt": b"first", "b.bin": bytes(range(256)) * 50, "c.txt": b"third"}
+    files = send(as_alice, *(Chosen(name, body) for name, body in bodies.items()))
+    assert {file.name: bucket.read(file.key) for file in files} == bodies
+    assert {file.state for file in files} == {State.AVAILABLE}
+    assert {file.owner for file in files} == {alice}
+    assert shelf.used(alice) == (3, sum(len(body) for body in bodies.values()))
+
+
+def test_an_empty_file_is_a_file(as_alice: Client, bucket: Bucket) -> None:
+    (file,) = send(as_alice, Chosen("empty.txt", b""))
+    assert (file.size, file.state, bucket.objects()) == (0, State.AVAILABLE, {file.key: 0})
+
+
+@pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, 2 * PART, 2 * PART + 7])
+def test_a_large_file_is_sent_on_in_parts(
+    size: int, alice: User, as_alice: Client, bucket: Bucket, settings: Settings
+) -> None:
+    settings.UPLOAD_PART_BYTES = PART
+    body = some_bytes(size)
+    (file,) = send(as_alice, Chosen("large.bin", body))
+    assert bucket.read(file.key) == body
+    assert (file.size, file.part_size) == (size, PART)
+    assert file.checksum == composite(cut(body, PART))
+    assert shelf.used(alice) == (1, size)
+    assert bucket.multipart_uploads() == []
+
+
+def test_small_and_large_files_in_any_order(alice: User, as_alice: Client, bucket: Bucket, settings: Settings) -> None:
+    settings.UPLOAD_PART_BYTES = PART
+    bodies = [some_bytes(size) for size in (3, PART + 3, 0, 700_000, 2 * PART, 300_000, 1)]
+    files = send(as_alice, *(Chosen(f"{n}.bin", body) for n, body in enumerate(bodies)))
+    by_name = {file.name: bucket.read(file.key) for file in files}
+    assert by_name == {f"{n}.bin": body for n, body in enumerate(bodies)}
+    assert shelf.used(alice) == (7, sum(len(body) for body in bodies))
+
+
+def test_as_many_files_arrive_as_are_allowed_and_with_one_more_none(
+    alice: User, as_alice: Client, bucket: Bucket, settings: Settings
+) -> None:
+    assert settings.DATA_UPLOAD_MAX_NUMBER_FILES == 100
+    settings.DATA_UPLOAD_MAX_NUMBER_FILES = 10
+    many = [Chosen(f"{n}.txt", str(n).encode()) for n in range(11)]
+    assert post(as_alice, *many).status_code == 400
+    assert nothing_is_left(bucket, alice)
+    assert len(send(as_alice, *many[:10])) == 10
+
+
+def test_what_the_checksum_rests_on_is_told(as_alice: Client, bucket: Bucket) -> None:
+    answer = post(as_alice, Chosen("a.txt"))
+    (file,) = File.objects.all()
+    assert file.checksum_basis == ChecksumStatus.CLAIMED
+    assert "1 of 1 stored" in words_of(answer.content)
+    assert "not yet checked" in words_of(answer.content)
+
+
+def test_the_same_bytes_have_the_same_facts_by_both_doors(as_alice: Client, bucket: Bucket) -> None:
+    body = b"%PDF-1.7 words"
+    (plain,) = send(as_alice, Chosen("a.pdf", body, "application/pdf"))
+    scripted = Sender(as_alice).send(body, name="a.pdf", type="application/pdf")
+    for fact in ("name", "size", "etag", "checksum", "checksum_basis", "detected_type", "claimed_type", "part_size",
+                 "visibility", "state", "folder"):  # fmt: skip
+        assert getattr(plain, fact) == getattr(scripted, fact), fact
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_private_is_what_was_ticked(private: bool, as_alice: Client, bucket: Bucket) -> None:
+    files = send(as_alice, Chosen("a.txt"), Chosen("b.txt"), private=private)
+    assert {file.visibility for file in files} == {Visibility.PRIVATE if private else Visibility.TEAM}
+
+
+# --- names ------------------------------------------------------------------------------------
+
+NAMES = [
+    "plain.txt",
+    "../../etc/passwd",
+    "/abs/path.txt",
+    "..%2f..%2fa.txt",
+    "C:\\fakepath\\photo.jpg",
+    "ends with\\",
+    "a\\\\b.txt",
+    'quo"te.txt',
+    "semi;colon; filename=evil.exe",
+    "comma,equals=.txt",
+    "per%20cent.txt",
+    "&lt;b&gt;&amp;&#0;.txt",
+    "<img src=x onerror=alert(1)>.png",
+    "line\r\nSet-Cookie: a=b.txt",
+    "line\nfeed.txt",
+    "nul\x00byte.txt",
+    "tab\tand\x7fdelete.txt",
+    "\u202egpj.exe",
+    "zero\u200bwidth\ufeff.txt",
+    "next\x85line\u2028.txt",
+    "שלום.txt",
+    "ملف مهم.pdf",
+    "报告.docx",
+    "отчёт.pdf",
+    "ไฟล์.txt",
+    "e\u0301te\u0301.txt",
+    "\u212bngstro\u0308m.txt",
+    "📷 👩\u200d🚀.png",
+    "  spaces  .txt  ",
+    ".hidden",
+    "...",
+    "..",
+    "no extension",
+    "CON.txt",
+    "a" * 255,
+    "a" * 252 + ".txt",
+    "é" * 300 + ".jpeg",
+    "x" * 800 + ".txt",
+    "=cmd|' /C calc'!A0.csv",
+    "'; DROP TABLE uploads_file; --.sql",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_doors_keep_the_same_name(name: str, as_alice: Client, bucket: Bucket) -> None:
+    (by_form,) = send(as_alice, Chosen(name))
+    by_json = Sender(as_alice).start(b"hello", name=name).row()
+    assert by_form.name == by_json.name
+    assert re.fullmatch(r"f/[0-9a-f]{32}", by_form.key)
+
+
+def test_a_name_of_ten_thousand_characters_is_refused_by_both_doors(
+    alice: User, as_alice: Client, bucket: Bucket
+) -> None:
+    assert post(as_alice, Chosen("x" * 10_000 + ".txt")).status_code == 400
+    assert Sender(as_alice).announce(Sender(as_alice).item(b"hello", name="x" * 10_000)).status_code == 400
+    assert nothing_is_left(bucket, alice)
+
+
+def test_a_hostile_claim_of_a_type_is_only_text(as_alice: Client, bucket: Bucket) -> None:
+    (file,) = send(as_alice, Chosen("a.txt", b"hello", "text/html<script>\x00"))
+    assert file.claimed_type in {"", "text/html<script>"}
+
+
+# --- sent twice -------------------------------------------------------------------------------
+
+
+def test_a_form_that_is_sent_twice_makes_each_file_once(alice: User, as_alice: Client, bucket: Bucket) -> None:
+    once = str(uuid.uuid4())
+    answers = [post(as_alice, Chosen("a.txt", b"a"), Chosen("b.txt", b"b"), submission=once) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert "2 of 2 stored" in words_of(answers[1].content)
+    assert sorted(File.objects.values_list("name", "state")) == [("a.txt", "available"), ("b.txt", "available")]
+    assert len(bucket.objects()) == 2
+    assert shelf.used(alice) == (2, 2)
+
+
+def test_a_large_file_that_is_sent_twice_is_one_file(
+    alice: User, as_alice: Client, bucket: Bucket, settings: Settings
+) -> None:
+    settings.UPLOAD_PART_BYTES = PART
+    once, body = str(uuid.uuid4()), some_bytes(PART + 1)
+    for _ in range(2):
+        assert post(as_alice, Chosen("a.bin", body), submission=once).status_code == 200
+    file = File.objects.get()
+    assert bucket.objects() == {file.key: PART + 1}
+    assert bucket.multipart_uploads() == []
+    assert shelf.used(alice) == (1, PART + 1)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [Chosen("other.txt", b"one"), Chosen("a.txt", b"two")],
+    ids=["another name", "other bytes"],
+)
+def test_the_same_form_with_another_file_makes_another_file(second: Chosen, as_alice: Client, bucket: Bucket) -> None:
+    once = str(uuid.uuid4())
+    (first,) = send(as_alice, Chosen("a.txt", b"one"), submission=once)
+    (other,) = send(as_alice, second, submission=once)
+    assert bucket.read(first.key) == b"one"
+    assert (other.name, bucket.read(other.key)) == (second.name, second.body)
+
+
+def test_twins_in_one_form_are_two_files(as_alice: Client, bucket: Bucket) -> None:
+    assert len(send(as_alice, Chosen("a.txt"), Chosen("a.txt"))) == 2
+
+
+def test_what_was_removed_can_be_sent_again_with_the_same_form(as_alice: Client, bucket: Bucket) -> None:
+    once = str(uuid.uuid4())
+    (first,) = send(as_alice, Chosen("a.txt"), submission=once)
+    first.move_to(State.TRASHED, purge_after=first.available_at)
+    (second,) = send(as_alice, Chosen("a.txt"), submission=once)
+    assert second.state == State.AVAILABLE
+
+
+def test_another_person_with_the_same_form_has_files_of_their_own(
+    alice: User, bob: User, as_alice: Client, as_bob: Client, bucket: Bucket
+) -> None:
+    once = str(uuid.uuid4())
+    (hers,) = send(as_alice, Chosen("a.txt"), submission=once)
+    (his,) = send(as_bob, Chosen("a.txt"), submission=once)
+    assert (hers.owner, his.owner) == (alice, bob)

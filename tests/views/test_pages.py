@@ -1,0 +1,336 @@
+"""The pages on which people find their files again."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from tests.support import shelf
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import s3
+from uploads.listing import PAGE_SIZE as FILES_A_PAGE
+from uploads.models import File, State, Visibility
+from uploads.services.folders import ensure
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store_away(settings: Settings) -> Iterator[None]:
+    settings.S3_ENDPOINT = "http://127.0.0.1:9"
+    s3.reset()
+    yield
+    s3.reset()
+
+
+def fill(owner: User, count: int, *, start: int = 0, **facts: Any) -> None:
+    """`count` files, file-0000 the oldest; always two were added in the same moment."""
+    state = facts.pop("state", State.AVAILABLE)
+    column = "purge_after" if state == State.TRASHED else "available_at"
+    common = {"owner": owner, "size": 1, "part_size": shelf.PART, "etag": "e", "checksum": "c", "state": state}
+    File.objects.bulk_create(
+        File(**common | {"name": f"file-{n:04}", "available_at": NOON, column: moment(n)} | facts)
+        for n in range(start, start + count)
+    )
+
+
+def moment(number: int) -> datetime:
+    return NOON + timedelta(microseconds=number // 2)
+
+
+def names_on(page: bytes) -> list[str]:
+    return re.findall(r">(file-\d{4})<", page.decode())
+
+
+def next_url(answer: Any) -> str | None:
+    url: str | None = answer.context["next_url"]
+    return url
+
+
+def walk(client: Client, url: str | None) -> list[str]:
+    names: list[str] = []
+    while url:
+        answer = client.get(url)
+        names += names_on(answer.content)
+        url = next_url(answer)
+    return names
+
+
+# --- the library ------------------------------------------------------------------------------
+
+
+def test_the_library_is_newest_first_page_by_page(alice: User, as_bob: Client) -> None:
+    fill(alice, 120)
+    names = walk(as_bob, "/")
+    assert len(names) == len(set(names)) == 120
+    numbers = [int(name[-4:]) // 2 for name in names]  # two share a moment, in either order
+    assert numbers == sorted(numbers, reverse=True)
+
+
+def test_files_that_arrive_while_one_reads_on_neither_double_nor_hide_any(alice: User, as_bob: Client) -> None:
+    fill(alice, 120)
+    names: list[str] = []
+    url: str | None = "/"
+    for start in (1000, 2000, 3000):
+        assert url
+        answer = as_bob.get(url)
+        names += names_on(answer.content)
+        url = next_url(answer)
+        fill(alice, 30, start=start)
+    assert url is None
+    assert sorted(names) == [f"file-{n:04}" for n in range(120)]
+
+
+def test_files_that_go_while_one_reads_on_do_not_hide_others(alice: User, as_bob: Client) -> None:
+    fill(alice, 120)
+    answer = as_bob.get("/")
+    seen = names_on(answer.content)
+    for file in File.objects.filter(name__in=seen):
+        file.move_to(State.TRASHED, purge_after=NOON)
+    assert sorted(seen + walk(as_bob, next_url(answer))) == [f"file-{n:04}" for n in range(120)]
+
+
+@pytest.mark.parametrize("count", [0, 1, FILES_A_PAGE - 1, FILES_A_PAGE, FILES_A_PAGE + 1, 2 * FILES_A_PAGE])
+def test_a_page_has_a_next_one_exactly_when_there_is_more(count: int, alice: User, as_alice: Client) -> None:
+    fill(alice, count)
+    answer = as_alice.get("/")
+    assert (next_url(answer) is not None) == (count > FILES_A_PAGE)
+    assert len(walk(as_alice, "/")) == count
+
+
+def test_a_page_leads_back_to_the_newest(alice: User, as_alice: Client) -> None:
+    fill(alice, 60)
+    answer = as_alice.get("/")
+    assert answer.context["first_url"] is None
+    assert as_alice.get(str(next_url(answer))).context["first_url"] == "/"
+
+
+def test_a_fresh_library_invites(as_alice: Client, as_viewer: Client, as_charlie: Client) -> None:
+    assert b"Nothing here yet" in as_alice.get("/").content
+    assert b"Choose files" in as_alice.get("/").content
+    assert b"Choose files" not in as_viewer.get("/").content
+    assert b"no role yet" in as_charlie.get("/").content
+
+
+A_UUID = "6e1bd3f6-7b44-4a7b-8c6d-3f3b6a2e9d55"
+TAMPERED = [
+    "x",
+    "_",
+    "%00",
+    "2026-01-01",
+    "2026-01-01_",
+    f"_{A_UUID}",
+    f"2026-01-01T12:00:00_{A_UUID}",  # no zone
+    "2026-01-01T12:00:00+00:00_not-an-id",
+    f"2026-13-01T12:00:00+00:00_{A_UUID}",
+    f"99999-01-01T12:00:00+00:00_{A_UUID}",
+    f"-2026-01-01T12:00:00+00:00_{A_UUID}",
+    f"2026-01-01T12:00:00+24:00_{A_UUID}",
+    "2026-01-01T12:00:00+00:00_" + "0" * 5000,
+    f"infinity_{A_UUID}",
+    f"now()_{A_UUID}",
+    "2026-01-01T12:00:00+00:00_' OR 1=1 --",
+    "\ufffd_\u202e",
+]
+# odd, but each is a moment and an id: an empty or full page is a fair answer
+ODD = [
+    f"0001-01-01T00:00:00+00:00_{A_UUID}",
+    f"9999-12-31T23:59:59.999999+00:00_{A_UUID}",
+    f"0001-01-01T00:00:00+23:59_{A_UUID}",
+    f"9999-12-31T23:59:59-23:59_{A_UUID}",
+    f"2026-01-01T12:00:00+23:59_{A_UUID}",
+    f"2026-01-01T12:00:00+00:00:00.000001_{A_UUID}",
+    f"2026-01-01T12:00:00+05:30:17_{A_UUID}",
+    "2026-01-01T12:00:00+00:00_" + "F" * 32,
+]
+
+
+@pytest.mark.parametrize("path", ["/", "/trash/"])
+@pytest.mark.parametrize("cursor", TAMPERED)
+def test_a_tampered_place_in_the_list_is_not_found(path: str, cursor: str, alice: User, as_alice: Client) -> None:
+    assert as_alice.get(path, {"after": cursor}).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/trash/"])
+@pytest.mark.parametrize("cursor", ODD)
+def test_an_odd_place_in_the_list_breaks_nothing(path: str, cursor: str, alice: User, as_alice: Client) -> None:
+    assert as_alice.get(path, {"after": cursor}).status_code in {200, 404}
+
+
+def test_a_place_in_the_list_shows_nothing_that_one_may_not_see(alice: User, as_bob: Client) -> None:
+    fill(alice, 3, visibility=Visibility.PRIVATE)
+    after = f"9999-01-01T00:00:00+00:00_{A_UUID}"
+    assert names_on(as_bob.get("/", {"after": after}).content) == []
+
+
+# --- the page of a file -----------------------------------------------------------------------
+
+
+def test_the_page_of_a_file_says_what_it_is(alice: User, as_alice: Client, bucket: Bucket) -> None:
+    body = b"%PDF-1.7 and so on"
+    file = Sender(as_alice).send(body, name="plan.pdf", folder="Brand/2026", type="application/x-claimed")
+    page = as_alice.get(file.get_absolute_url()).content.decode()
+    assert bucket.read(file.key) == body
+    url = f"http://testserver/files/{file.pk}/"
+    for told in ("plan.pdf", "Brand › 2026", "application/pdf", "application/x-claimed", "alice", file.checksum,
+                 "sha256", "announced by the sender", "18 bytes", "Team", url):  # fmt: skip
+        assert told in page
+
+
+def test_the_key_stays_between_us_and_the_bucket(alice: User, as_alice: Client) -> None:
+    file = shelf.add_file(alice)
+    assert file.key not in as_alice.get(file.get_absolute_url()).content.decode()
+    assert file.key not in as_alice.get("/").content.decode()
+
+
+def test_the_page_offers_to_open_what_a_browser_may_show(alice: User, as_alice: Client) -> None:
+    shown = shelf.add_file(alice, detected_type="image/png")
+    hidden = shelf.add_file(alice, detected_type="text/html", claimed_type="image/png")
+    assert b"?inline=1" in as_alice.get(shown.get_absolute_url()).content
+    assert b"?inline=1" not in as_alice.get(hidden.get_absolute_url()).content
+
+
+def test_the_trash_is_offered_to_whom_it_obeys(
+    alice: User, as_alice: Client, as_bob: Client, as_manager: Client
+) -> None:
+    file = shelf.add_file(alice)
+    button = reverse("trash_file", args=[file.pk]).encode()
+    offered = [button in client.get(file.get_absolute_url()).content for client in (as_alice, as_bob, as_manager)]
+    assert offered == [True, False, True]
+
+
+def test_a_name_cannot_become_markup(alice: User, as_alice: Client, as_admin: Client) -> None:
+    name = "<img src=x onerror=alert(1)>.png"
+    file = shelf.add_file(alice, name=name, folder=ensure(["<b>"], by=alice)["<b>"], claimed_type="<script>")
+    shelf.add_file(alice, name=name, state=State.UPLOADING)
+    shelf.add_file(alice, name=name, state=State.TRASHED)
+    admin = [reverse(f"admin:uploads_file_{page}", args=[file.pk]) for page in ("change", "delete", "history")]
+    for url in ["/?below=1", file.get_absolute_url(), "/unfinished/", "/trash/"]:
+        page = as_alice.get(url).content
+        assert b"onerror=alert" in page
+        assert b"<img src=x" not in page
+        assert b"<b>" not in page
+    for url in ["/admin/uploads/file/", *admin]:
+        assert b"<img src=x" not in as_admin.get(url).content
+    json = as_alice.get("/uploads/")
+    assert (json.headers["Content-Type"], json.headers["X-Content-Type-Options"]) == ("application/json", "nosniff")
+
+
+def test_a_file_page_works_while_the_store_is_away(store_away: None, alice: User, as_alice: Client) -> None:
+    file = shelf.add_file(alice)
+    for url in ("/", file.get_absolute_url(), "/trash/", "/unfinished/", "/upload/"):
+        assert as_alice.get(url).status_code == 200
+
+
+# --- the trash --------------------------------------------------------------------------------
+
+
+def test_a_file_goes_to_the_trash_and_comes_back(alice: User, as_alice: Client, bucket: Bucket) -> None:
+    file = Sender(as_alice).send(b"hello")
+    assert as_alice.post(reverse("trash_file", args=[file.pk])).headers["Location"] == "/"
+    assert as_alice.get(file.get_absolute_url()).status_code == 404
+    assert "report.txt" in as_alice.get("/trash/").content.decode()
+    assert bucket.read(file.key) == b"hello"
+    assert as_alice.post(reverse("restore_file", args=[file.pk])).headers["Location"] == file.get_absolute_url()
+    before = (file.etag, file.checksum, file.available_at)
+    file.refresh_from_db()
+    assert (file.etag, file.checksum, file.available_at) == before
+    assert (file.state, file.purge_after) == (State.AVAILABLE, None)
+
+
+def test_moving_twice_is_moving_once(alice: User, as_alice: Client) -> None:
+    file = shelf.add_file(alice)
+    for route, state in [("trash_file", State.TRASHED), ("restore_file", State.AVAILABLE)]:
+        for _ in range(2):
+            assert as_alice.post(reverse(route, args=[file.pk])).status_code == 302
+        file.refresh_from_db()
+        assert file.state == state
+
+
+def test_the_trash_says_how_long_it_keeps(alice: User, as_alice: Client, settings: Settings) -> None:
+    settings.TRASH_DAYS = 3
+    file = shelf.add_file(alice)
+    as_alice.post(reverse("trash_file", args=[file.pk]))
+    file.refresh_from_db()
+    assert file.purge_after
+    assert abs(file.purge_after - datetime.now(UTC) - timedelta(days=3)) < timedelta(minutes=1)
+    page = as_alice.get("/trash/").content.decode()
+    assert "Kept until" in page
+    assert "After 3 days they are gone for good" in page
+
+
+def test_the_trash_has_pages_too(alice: User, as_alice: Client) -> None:
+    fill(alice, 120, state=State.TRASHED)
+    names = walk(as_alice, "/trash/")
+    assert sorted(names) == [f"file-{n:04}" for n in range(120)]
+
+
+def test_an_unfinished_upload_cannot_go_to_the_trash(alice: User, as_alice: Client) -> None:
+    file = shelf.add_file(alice, state=State.UPLOADING)
+    assert as_alice.post(reverse("trash_file", args=[file.pk])).status_code in {404, 409}
+    file.refresh_from_db()
+    assert file.state == State.UPLOADING
+
+
+def test_a_manager_moves_what_is_the_teams_and_not_what_is_private(alice: User, as_manager: Client) -> None:
+    team, private = shelf.add_file(alice), shelf.add_file(alice, visibility=Visibility.PRIVATE)
+    assert as_manager.post(reverse("trash_file", args=[team.pk])).status_code == 302
+    assert as_manager.post(reverse("trash_file", args=[private.pk])).status_code == 404
+    assert set(File.objects.trashed()) == {team}
+
+
+# --- unfinished uploads -----------------------------------------------------------------------
+
+
+def test_unfinished_uploads_are_listed_to_their_owner(alice: User, as_alice: Client, as_bob: Client) -> None:
+    shelf.add_file(alice, state=State.UPLOADING, name="half.bin")
+    assert b"half.bin" in as_alice.get("/unfinished/").content
+    assert b"half.bin" not in as_bob.get("/unfinished/").content
+    assert as_alice.get("/").context["unfinished_count"] == 1
+
+
+def test_a_cancelled_upload_gives_everything_back(alice: User, as_alice: Client, bucket: Bucket) -> None:
+    file = shelf.add_file(alice, b"x" * 1000, bucket=bucket, state=State.UPLOADING)
+    assert shelf.used(alice) == (1, 1000)
+    assert as_alice.post(reverse("cancel_upload", args=[file.pk])).headers["Location"] == "/unfinished/"
+    assert shelf.used(alice) == (0, 0)
+    assert not File.objects.exists()
+    assert bucket.objects() == {}
+
+
+def test_a_cancelled_upload_is_remembered_until_the_store_is_back(
+    store_away: None, alice: User, as_alice: Client
+) -> None:
+    file = shelf.add_file(alice, b"x" * 1000, state=State.UPLOADING)
+    assert as_alice.post(reverse("cancel_upload", args=[file.pk])).status_code == 302
+    file.refresh_from_db()
+    assert file.state == State.DELETING
+    assert shelf.used(alice) == (0, 0)
+
+
+def test_what_is_being_completed_cannot_be_cancelled(alice: User, as_alice: Client) -> None:
+    file = shelf.add_file(alice, state=State.COMPLETING)
+    answer = as_alice.post(reverse("cancel_upload", args=[file.pk]))
+    assert answer.status_code == 409
+    assert b"cannot be cancelled" in answer.content
+    file.refresh_from_db()
+    assert file.state == State.COMPLETING
+
+
+@pytest.mark.parametrize("route", ["cancel_upload", "trash_file", "restore_file", "file", "download"])
+def test_what_never_was_is_not_found(route: str, as_alice: Client) -> None:
+    url = reverse(route, args=[uuid.uuid4()])
+    answer = as_alice.get(url) if route in {"file", "download"} else as_alice.post(url)
+    assert answer.status_code == 404

@@ -1,0 +1,206 @@
+"""The way to previews and older versions: who gets it, for how long, and what browsers may keep."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import urllib3
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from tests.support import shelf
+from tests.support.pictures import as_file, opened, two_halves
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.models import Action, Event, File, Visibility
+
+pytestmark = pytest.mark.django_db
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+WINDOW = timedelta(seconds=900)
+
+
+@pytest.fixture
+def photo(as_alice: Client, bucket: Bucket) -> File:
+    return shown(Sender(as_alice).send(as_file(two_halves()), name="photo.png"))
+
+
+def shown(file: File) -> File:
+    services.make_previews(file)
+    return file
+
+
+def fetched(client: Client, url: str) -> urllib3.BaseHTTPResponse:
+    answer = client.get(url)
+    assert answer.status_code == 302, answer.content
+    assert set(answer.headers["Cache-Control"].split(", ")) == {"private", "no-store"}
+    return urllib3.request("GET", answer.headers["Location"], redirect=False)
+
+
+@pytest.mark.parametrize(("route", "width"), [("thumbnail", 320), ("preview", 640)])
+def test_a_picture_comes_from_the_store_as_what_it_is(photo: File, as_bob: Client, route: str, width: int) -> None:
+    got = fetched(as_bob, reverse(route, args=[photo.pk]))
+    assert (got.status, got.headers["Content-Type"]) == (200, "image/webp")
+    assert got.headers["Content-Disposition"] == "inline"
+    assert got.headers["Cache-Control"] == "private"
+    kept_until = parsedate_to_datetime(got.headers["Expires"])
+    assert timedelta(seconds=890) < kept_until - datetime.now(UTC) <= 2 * WINDOW
+    assert opened(got.data).width == width
+
+
+@pytest.mark.parametrize("route", ["thumbnail", "preview"])
+def test_head_of_preview_tells_what_get_would(photo: File, as_bob: Client, route: str) -> None:
+    url = reverse(route, args=[photo.pk])
+    got, head = fetched(as_bob, url), as_bob.head(url)
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(got.data)))
+    assert head.headers["Content-Type"] == got.headers["Content-Type"] == "image/webp"
+
+
+def test_code_comes_as_plain_words_whatever_it_says(as_alice: Client, bucket: Bucket) -> None:
+    body = b"<html><script>alert(1)</script></html>"
+    file = shown(Sender(as_alice).send(body, name="page.html", type="text/html"))
+    got = fetched(as_alice, reverse("preview", args=[file.pk]))
+    assert got.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert got.data == body
+    assert as_alice.get(reverse("thumbnail", args=[file.pk])).status_code == 404
+
+
+@pytest.mark.parametrize("route", ["thumbnail", "preview"])
+def test_who_may_not_see_the_file_does_not_see_its_preview(
+    photo: File, as_bob: Client, as_charlie: Client, alice: User, as_alice: Client, route: str
+) -> None:
+    url = reverse(route, args=[photo.pk])
+    assert as_charlie.get(url).status_code == 404
+    File.objects.update(visibility=Visibility.PRIVATE)
+    assert as_bob.get(url).status_code == 404
+    services.trash(photo, by=alice)
+    assert as_alice.get(url).status_code == 404
+    assert Client().get(url).headers["Location"].startswith(reverse("login"))
+
+
+def test_what_is_not_ready_or_failed_is_not_there(alice: User, as_alice: Client, bucket: Bucket) -> None:
+    file = shelf.add_file(alice, b"no picture", bucket=bucket, detected_type="image/png", family="image")
+    url = reverse("preview", args=[file.pk])
+    assert as_alice.get(url).status_code == 404
+    services.make_previews(file)
+    assert as_alice.get(url).status_code == 404
+
+
+def url_at(moment: datetime) -> str:
+    return s3.preview_url("p/" + "0" * 32, content_type="image/webp", now=moment)
+
+
+def test_within_a_window_the_url_stays_the_same() -> None:
+    urls = {url_at(NOON + timedelta(seconds=after)) for after in (0, 1, 450, 899)}
+    assert len(urls) == 1
+    assert url_at(NOON + WINDOW) not in urls
+    assert s3.preview_url("p/" + "1" * 32, content_type="image/webp", now=NOON) not in urls
+
+
+def test_a_browser_keeps_it_no_longer_than_the_url_is_good() -> None:
+    query = parse_qs(urlsplit(url_at(NOON)).query)
+    assert query["X-Amz-Date"] == ["20261123T120000Z"]
+    assert query["X-Amz-Expires"] == ["1800"]
+    assert query["response-cache-control"] == ["private"]
+    assert query["response-expires"] == ["Mon, 23 Nov 2026 12:30:00 GMT"]
+
+
+def test_the_url_works_and_ends(photo: File) -> None:
+    key = photo.previews.first().key  # type: ignore[union-attr]
+    now = datetime.now(UTC)
+    for moment, good in ((now, True), (now - WINDOW, True), (now - 2 * WINDOW - timedelta(seconds=1), False)):
+        url = s3.preview_url(key, content_type="image/webp", now=moment)
+        assert (urllib3.request("GET", url).status == 200) == good
+        assert urllib3.request("GET", url.replace("webp", "html")).status in {400, 403}
+
+
+def test_the_url_never_outlives_the_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = NOON + timedelta(seconds=1000)
+    urls = set()
+    for after in (0, 100, 899):
+        left = (end - NOON).total_seconds() - after - 0.01
+        monkeypatch.setattr("uploads.s3.signing.seconds_of_credentials", lambda _store, left=left: left)
+        urls.add(url_at(NOON + timedelta(seconds=after)))
+    (url,) = urls
+    query = parse_qs(urlsplit(url).query)
+    assert query["X-Amz-Expires"] == ["999"]
+    assert query["response-expires"] == ["Mon, 23 Nov 2026 12:16:39 GMT"]
+
+
+def test_a_store_that_checks_signatures_takes_it(digest_bucket: Bucket) -> None:
+    key = "p/" + "2" * 32
+    digest_bucket.write(key, b"RIFF")
+    got = urllib3.request("GET", s3.preview_url(key, content_type="image/webp"))
+    assert (got.status, got.data, got.headers["Content-Type"]) == (200, b"RIFF", "image/webp")
+
+
+# --- older versions, and what is written down -------------------------------------------------
+
+
+@pytest.fixture
+def versions(as_alice: Client, bucket: Bucket) -> tuple[File, File]:
+    """The older and the newer version of one file."""
+    sender = Sender(as_alice)
+    old = sender.send(b"old", name="report.txt")
+    new = sender.send(b"new", name="report.txt", replaces=str(old.link))
+    old.refresh_from_db()
+    return old, new
+
+
+def test_an_older_version_can_be_downloaded(versions: tuple[File, File], as_bob: Client) -> None:
+    old, new = versions
+    for version, body in ((old, b"old"), (new, b"new")):
+        got = fetched(as_bob, reverse("download_version", args=[new.link, version.pk]))
+        assert got.data == body
+        assert got.headers["Content-Disposition"] == 'attachment; filename="report.txt"'
+
+
+def test_head_of_older_version_tells_its_size_and_is_not_recorded(versions: tuple[File, File], as_bob: Client) -> None:
+    old, new = versions
+    head = as_bob.head(reverse("download_version", args=[new.link, old.pk]))
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(old.size))
+    assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
+
+
+def test_a_version_of_another_file_or_of_one_that_is_hidden_is_not_there(
+    versions: tuple[File, File], alice: User, as_bob: Client
+) -> None:
+    old, new = versions
+    other = shelf.add_file(alice)
+    assert as_bob.get(reverse("download_version", args=[new.link, other.pk])).status_code == 404
+    File.objects.update(visibility=Visibility.PRIVATE)
+    assert as_bob.get(reverse("download_version", args=[new.link, old.pk])).status_code == 404
+
+
+def downloads() -> list[Any]:
+    return list(Event.objects.filter(action=Action.DOWNLOAD).order_by("id").values_list("actor", "file_id", "detail"))
+
+
+def test_every_way_to_the_bytes_is_written_down(versions: tuple[File, File], as_bob: Client) -> None:
+    old, new = versions
+    as_bob.get(reverse("download", args=[new.link]))
+    as_bob.get(reverse("download_version", args=[new.link, old.pk]))
+    as_bob.head(reverse("download", args=[new.link]))
+    assert downloads() == [("bob", new.link, {}), ("bob", new.link, {"version": str(old.pk)})]
+
+
+def test_a_film_that_asks_for_its_parts_is_written_down_once(photo: File, as_bob: Client) -> None:
+    for _ in range(3):
+        as_bob.get(reverse("download", args=[photo.pk]) + "?inline=1")
+    assert downloads() == [("bob", photo.pk, {"shown": True})]
+
+
+def test_a_file_whose_preview_comes_says_so_and_asks_again_by_itself(alice: User, as_alice: Client) -> None:
+    coming = shelf.add_file(alice, detected_type="image/png", family="image")
+    never = shelf.add_file(alice, detected_type="application/zip", family="archive")
+    page = as_alice.get(coming.get_absolute_url()).text
+    assert "The preview is being made." in page
+    assert 'hx-trigger="load delay:3s"' in page
+    page = as_alice.get(never.get_absolute_url()).text
+    assert "There is no preview of this kind of file." in page
+    assert "hx-trigger" not in page.split('id="look"')[1].split("</section>")[0]

@@ -1,0 +1,383 @@
+"""Every route × verb × person against a written table: what is not written here does not get in."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.contrib.contenttypes.models import ContentType
+from django.http import HttpResponseBase, StreamingHttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
+from django_tasks_db.models import DBTaskResult
+
+from tests.conftest import signed_in
+from tests.support import plain_form, shelf
+from tests.support.account_routes import ACCOUNTS, VERBS
+from tests.support.plain_form import Chosen, Form
+from tests.support.senders import sha256
+from tests.support.stores import Bucket
+from uploads.models import Event, File, Folder, Report, State, Tag, apply_deltas
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+# alice owns what every address below is about
+PEOPLE = ("anonymous", "charlie", "viewer", "bob", "alice", "manager", "root")
+
+# Per route and verb: what these seven people get. A verb that is not here is 405 for everybody who is signed in;
+# "login" is a redirect to the login page.
+PAGES: dict[str, dict[str, str]] = {
+    "library": {"GET": "login 200 200 200 200 200 200"},
+    "create_folder": {"POST": "login 403 403 302 302 302 302"},
+    "folder": {"GET": "login 404 200 200 200 200 200"},
+    "rename_folder": {"POST": "login 404 403 403 302 302 302"},
+    "move_folder": dict.fromkeys(("GET", "POST"), "login 404 403 403 200 200 200"),
+    "access_folder": {"GET": "login 404 403 403 403 200 200", "POST": "login 404 403 403 403 302 302"},
+    "remove_folder": {"GET": "login 404 403 403 200 200 200", "POST": "login 404 403 403 302 302 302"},
+    "tags": {"GET": "login 200 200 200 200 200 200"},
+    "upload": {
+        "GET": "login 403 403 200 200 200 200",
+        "POST": "login 403 403 200 200 200 200",
+    },
+    "unfinished": {"GET": "login 200 200 200 200 200 200"},
+    "cancel_upload": {"POST": "login 404 404 404 302 404 404"},
+    "trash": {"GET": "login 200 200 200 200 200 200"},
+    "undo": {"POST": "login 409 409 409 409 409 409"},
+    "bulk": {"POST": "login 302 302 302 302 302 302"},
+    "download_zip": {"GET": "login 400 400 400 400 400 400", "POST": "login 404 200 200 200 200 200"},
+    "file": {"GET": "login 404 200 200 200 200 200"},
+    "download": {"GET": "login 404 302 302 302 302 302", "HEAD": "login 404 200 200 200 200 200"},
+    "download_version": {"GET": "login 404 302 302 302 302 302", "HEAD": "login 404 200 200 200 200 200"},
+    "preview": {"GET": "login 404 404 404 404 404 404"},
+    "thumbnail": {"GET": "login 404 404 404 404 404 404"},
+    "rename_file": {"POST": "login 404 403 403 302 302 302"},
+    "move_file": dict.fromkeys(("GET", "POST"), "login 404 403 403 200 200 200"),
+    "tag_file": {"POST": "login 404 403 403 302 302 302"},
+    "visibility_file": {"POST": "login 404 403 403 302 403 403"},
+    "replace_file": {"GET": "login 404 403 403 200 200 200"},
+    "restore_version": {"POST": "login 404 403 403 302 302 302"},
+    "trash_file": {"POST": "login 404 404 404 302 302 302"},
+    "restore_file": {"POST": "login 404 404 404 302 302 302"},
+    "set_language": dict.fromkeys(VERBS, "302 302 302 302 302 302 302"),
+}
+PROTOCOL: dict[str, dict[str, str]] = {
+    "uploads": {
+        "GET": "403 403 403 200 200 200 200",
+        "POST": "403 403 403 200 200 200 200",
+    },
+    "upload_detail": {
+        "GET": "403 404 404 404 200 404 404",
+        "DELETE": "403 404 404 404 204 404 404",
+    },
+    "sign_parts": {"POST": "403 403 403 404 200 404 404"},
+    "finish": {"POST": "403 403 403 404 200 404 404"},
+}
+# What stands in the address of a route beside its own words.
+ABOUT_UPLOADS = {"cancel_upload", "upload_detail", "sign_parts"}
+ABOUT_VERSIONS = {"restore_version", "download_version"}
+ABOUT_FILES = {"file", "download", "preview", "thumbnail", "trash_file", "restore_file", "replace_file", "rename_file",
+               "move_file", "tag_file", "visibility_file"}  # fmt: skip
+ABOUT_FOLDERS = {"folder", "rename_folder", "move_folder", "access_folder", "remove_folder"}
+# What a form must hold to be taken.
+FORMS = {"rename_file": "name=b.txt", "tag_file": "add=a", "visibility_file": "visibility=private",
+         "access_folder": "access=everyone"}  # fmt: skip
+# The admin, by GET: alice has files but is no staff; clerk is staff without a role; root is everything.
+# What only takes POST is 405; what nobody may do is 403 even for root.
+ADMIN_PEOPLE = ("anonymous", "alice", "clerk", "root")
+
+
+def _of_model(model: str, **root: int) -> dict[str, str]:
+    """The pages of one model: staff without a role are refused, and root gets what is said here."""
+    return {f"admin:{model}_{page}": f"login login 403 {code}" for page, code in root.items()}
+
+
+ADMIN: dict[str, str] = {
+    "admin:login": "200 403 302 302",
+    "admin:logout": "login 302 405 405",
+    "admin:index": "login login 200 200",
+    "admin:password_change": "login login 302 302",
+    "admin:password_change_done": "login login 200 200",
+    "admin:autocomplete": "login login 403 403",
+    "admin:jsi18n": "login login 200 200",
+    "admin:view_on_site": "login 404 404 404",
+    "nowhere": "login 404 404 404",
+    "admin:app_list": "login login 404 200",
+    "admin:catch-all": "login login 404 404",
+    "admin:<path:object_id>/": "login login 302 302",
+    "admin:uploads_file_changelist": "login login 403 200",
+    "admin:uploads_file_add": "login login 403 200",
+    "admin:uploads_file_history": "login login 302 200",
+    "admin:uploads_file_delete": "login login 403 200",
+    "admin:uploads_file_change": "login login 403 200",
+    "admin:uploads_usage_changelist": "login login 403 200",
+    "admin:uploads_usage_add": "login login 403 403",
+    "admin:uploads_usage_history": "login login 403 200",
+    "admin:uploads_usage_delete": "login login 403 403",
+    "admin:uploads_usage_change": "login login 403 200",
+    "admin:auth_user_password_change": "login login 403 200",
+    "admin:storage": "login login 403 200",
+    "admin:uploads_event_export": "login login 405 405",
+    **_of_model("uploads_folder", changelist=200, add=200, history=200, delete=403, change=200),
+    "admin:uploads_folder_history": "login login 302 200",
+    **_of_model("uploads_tag", changelist=200, add=200, history=200, delete=200, change=200),
+    **_of_model("uploads_event", changelist=200, add=403, history=200, delete=403, change=200),
+    **_of_model("uploads_report", changelist=200, add=403, history=200, delete=403, change=200),
+    **_of_model("django_tasks_database_dbtaskresult", changelist=200, add=403, history=200, delete=403, change=200),
+    **{
+        f"admin:auth_{model}_{page}": f"login login {clerk} {root}"
+        for model in ("user", "group")
+        for page, clerk, root in [
+            ("changelist", 403, 200), ("add", 403, 200), ("history", 403, 200), ("delete", 403, 200),
+            ("change", 403, 200),
+        ]
+    },
+}  # fmt: skip
+WRITTEN = {**PAGES, **ACCOUNTS, **PROTOCOL}
+
+
+def routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[str]:
+    """The name of every route that is configured; one without a name is told by its pattern."""
+    for entry in (resolver or get_resolver()).url_patterns:
+        if isinstance(entry, URLResolver):
+            yield from routes(entry, f"{prefix}{entry.namespace}:" if entry.namespace else prefix)
+        elif isinstance(entry, URLPattern):
+            yield _name(entry, prefix)
+
+
+def _name(entry: URLPattern, prefix: str) -> str:
+    if entry.name:
+        return prefix + entry.name
+    return prefix + ("catch-all" if "url" in str(entry.pattern) else str(entry.pattern))
+
+
+@pytest.fixture
+def people(roles: None) -> dict[str, Client]:
+    users = {
+        "charlie": shelf.add_person("charlie"),
+        "viewer": shelf.add_person("viewer", "viewers"),
+        "bob": shelf.add_person("bob", "uploaders"),
+        "alice": shelf.add_person("alice", "uploaders"),
+        "manager": shelf.add_person("manager", "managers"),
+        "clerk": shelf.add_person("clerk", is_staff=True),
+        "root": shelf.add_person("root", is_staff=True, is_superuser=True),
+    }
+    return {"anonymous": Client(), **{name: signed_in(user) for name, user in users.items()}}
+
+
+class Asked:
+    """One request to a route about something of alice's, made fresh for it."""
+
+    def __init__(self, route: str, bucket: Bucket) -> None:
+        self.route = route
+        alice = User.objects.get(username="alice")
+        states = dict.fromkeys(ABOUT_UPLOADS | set(PROTOCOL), State.UPLOADING) | {"restore_file": State.TRASHED}
+        self.file = shelf.add_file(alice, bucket=bucket, state=states.get(route, State.AVAILABLE))
+        self.folder = Folder.objects.create(name=str(uuid.uuid4()), created_by=alice)
+
+    @property
+    def url(self) -> str:
+        return reverse(self.route, args=arguments(self.route, self.file, self.folder))
+
+    def by(self, client: Client, verb: str, **headers: str) -> HttpResponseBase:
+        body, content_type = self.body(verb)
+        return client.generic(verb, self.url, body, content_type, headers=headers or None)
+
+    def body(self, verb: str) -> tuple[str | bytes, str]:
+        if verb not in {"POST", "PUT"}:
+            return b"", "application/octet-stream"
+        if self.route == "upload":
+            return Form([Chosen("a.txt")]).body(), plain_form.MULTIPART
+        if self.route in PROTOCOL:
+            return self.call(), "application/json"
+        return self.form(), "application/x-www-form-urlencoded"
+
+    def form(self) -> str:
+        if self.route in {"bulk", "download_zip"}:
+            return f"do=trash&file={self.file.pk}"
+        if self.route in {"create_folder", "rename_folder"}:
+            return f"name={uuid.uuid4()}"
+        return FORMS.get(self.route, "")
+
+    def call(self) -> str:
+        if self.route == "uploads":
+            return f'{{"files": [{{"token": "{uuid.uuid4()}", "name": "a.txt", "size": 5}}]}}'
+        if self.route == "sign_parts":
+            return '{"parts": [{"number": 1}]}'
+        return f'{{"files": [{{"id": "{self.file.pk}", "sha256": ["{sha256(b"hello")}"]}}]}}'
+
+
+def arguments(route: str, file: File, folder: Folder) -> list[Any]:
+    if route in ABOUT_FOLDERS:
+        return [folder.pk]
+    if route in ABOUT_VERSIONS:
+        return [file.pk, file.pk]
+    return [file.pk] if route in ABOUT_FILES | ABOUT_UPLOADS else []
+
+
+def told(answer: HttpResponseBase) -> str:
+    if isinstance(answer, StreamingHttpResponse):
+        answer.getvalue()  # a zip that nobody reads holds its place
+    to_login = answer.status_code == 302 and "/login/" in answer.headers["Location"]
+    return "login" if to_login else str(answer.status_code)
+
+
+def expected(route: str, verb: str, name: str) -> str:
+    line = WRITTEN[route]
+    if verb == "HEAD" and verb not in line and route not in PROTOCOL:
+        verb = "GET"
+    if verb in line:
+        return dict(zip(PEOPLE, line[verb].split(), strict=True))[name]
+    if name != "anonymous":
+        return "405"
+    return "403" if route in PROTOCOL else "login"
+
+
+def test_every_route_is_written_down() -> None:
+    assert set(routes()) == {*WRITTEN, *ADMIN}
+
+
+@pytest.mark.parametrize("route", WRITTEN)
+def test_everybody_gets_what_is_written(route: str, people: dict[str, Client], bucket: Bucket) -> None:
+    wrong = {}
+    for name in PEOPLE:
+        for verb in VERBS:
+            if route == "logout" and name != "anonymous":
+                people[name].force_login(_of(name))
+            got = told(Asked(route, bucket).by(people[name], verb))
+            if got != expected(route, verb, name):
+                wrong[f"{name} {verb}"] = f"{got}, not {expected(route, verb, name)}"
+    assert wrong == {}
+
+
+def _of(name: str) -> User:
+    return User.objects.get(username=name)
+
+
+def _folder_of(person: User) -> Folder:
+    folder = folders.ensure(["Brand"], by=person)["Brand"]
+    assert isinstance(folder, Folder)
+    return folder
+
+
+def _some_task() -> DBTaskResult[Any, Any]:
+    task = {"args_kwargs": {"args": [], "kwargs": {}}, "queue_name": "default", "task_path": "x", "backend_name": "x"}
+    return DBTaskResult.objects.first() or DBTaskResult.objects.create(run_after=timezone.now(), **task)
+
+
+def admin_url(route: str) -> str:
+    """The address in the admin about alice, her file, or her group."""
+    alice = _of("alice")
+    about = {
+        "file": shelf.add_file(alice).pk,
+        "usage": alice.pk,
+        "user": alice.pk,
+        "group": Group.objects.get(name="uploaders").pk,
+        "folder": _folder_of(alice).pk,
+        "tag": Tag.objects.get_or_create(name="urgent")[0].pk,
+        "report": Report.objects.get_or_create(command="fsck")[0].pk,
+        "event": Event.objects.order_by("pk").values_list("pk", flat=True)[0],
+        "dbtaskresult": _some_task().pk,
+    }
+    if route == "admin:catch-all":
+        return "/admin/nothing/of/that/kind"
+    if route == "admin:app_list":
+        return reverse(route, args=["uploads"])
+    if route in {"admin:view_on_site", "nowhere"}:
+        return f"/admin/r/{ContentType.objects.get_for_model(File).pk}/{about['file']}/"
+    if route == "admin:<path:object_id>/":
+        return reverse("admin:uploads_file_changelist") + f"{about['file']}/"
+    if route.endswith(("_history", "_delete", "_change")) and route != "admin:password_change":
+        model = next(name for name in about if f"_{name}_" in route)
+        return reverse(route, args=[about[model]])
+    return reverse(route)
+
+
+@pytest.mark.parametrize("route", ADMIN)
+def test_the_admin_is_for_staff_with_rights(route: str, people: dict[str, Client]) -> None:
+    got = [told(people[name].get(admin_url(route))) for name in ADMIN_PEOPLE]
+    assert got == ADMIN[route].split()
+
+
+def every_address() -> Iterator[str]:
+    """Every address of a GET, about something that is there."""
+    alice = _of("alice")
+    folder = Folder.objects.create(name="Brand", created_by=alice)
+    for route in WRITTEN:
+        yield reverse(route, args=arguments(route, shelf.add_file(alice), folder))
+    yield from (admin_url(route) for route in ADMIN)
+
+
+def test_a_stranger_gets_200_from_the_two_login_pages_alone(people: dict[str, Client]) -> None:
+    opened = {url for url in every_address() if people["anonymous"].get(url).status_code == 200}
+    assert opened == {reverse("login"), reverse("admin:login")}
+
+
+def without_the_log() -> dict[str, Any]:
+    """The whole database, but for the log that says who downloaded what, and for what a visitor's session holds."""
+    rows = shelf.whole_database()
+    del rows["uploads.Event"], rows["uploads.Session"]
+    return rows
+
+
+@pytest.mark.parametrize("name", ["alice", "manager", "root"])
+def test_reading_changes_nothing_in_the_database(name: str, people: dict[str, Client]) -> None:
+    urls = list(every_address())
+    apply_deltas()  # so that the dashboard has nothing left to add up
+    before = without_the_log()
+    for url in urls:
+        people[name].get(url)
+        people[name].head(url)
+    assert without_the_log() == before
+
+
+def changing() -> list[tuple[str, str]]:
+    return [(route, verb) for route, line in WRITTEN.items() for verb in ("POST", "PUT", "DELETE") if verb in line]
+
+
+def strict(user: User) -> Client:
+    """A client that must show where it comes from, as browsers must."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize(("route", "verb"), changing())
+def test_a_change_without_a_token_is_refused(route: str, verb: str, people: dict[str, Client], bucket: Bucket) -> None:
+    asked = Asked(route, bucket)
+    client = Client(enforce_csrf_checks=True) if route == "login" else strict(_of("alice"))
+    before = shelf.whole_database()
+    objects = bucket.objects()
+    assert asked.by(client, verb).status_code == 403
+    before["uploads.Session"] = shelf.whole_database()["uploads.Session"]
+    assert shelf.whole_database() == before
+    assert bucket.objects() == objects
+
+
+@pytest.mark.parametrize(("route", "verb"), changing())
+def test_a_change_from_another_site_is_refused(
+    route: str, verb: str, people: dict[str, Client], bucket: Bucket
+) -> None:
+    asked = Asked(route, bucket)
+    client = Client(enforce_csrf_checks=True) if route == "login" else strict(_of("alice"))
+    client.get(reverse("login"))
+    token = client.get("/upload/" if route != "login" else "/accounts/login/").context["csrf_token"]
+    headers = {"Origin": "https://evil.example", "X-CSRFToken": str(token)}
+    before = shelf.whole_database()
+    assert asked.by(client, verb, **headers).status_code == 403
+    assert shelf.whole_database() == before
+
+
+def test_the_same_change_with_its_token_works(people: dict[str, Client]) -> None:
+    """Else the two tests above would prove nothing."""
+    client = strict(_of("alice"))
+    token = str(client.get("/upload/").context["csrf_token"])
+    file = shelf.add_file(_of("alice"))
+    answer: Any = client.post(reverse("trash_file", args=[file.pk]), headers={"X-CSRFToken": token})
+    assert answer.status_code == 302
+    file.refresh_from_db()
+    assert file.state == State.TRASHED

@@ -1,0 +1,211 @@
+"""What browsers are told with every answer: the policy, cookies, HTTPS, and what may be kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings as live
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from tests.conftest import PROJECT
+from tests.support import shelf
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads.models import State
+
+pytestmark = pytest.mark.django_db
+
+TOO_MUCH = live.DATA_UPLOAD_MAX_MEMORY_SIZE + 1
+
+
+def answers(client: Client, alice: User) -> Iterator[tuple[str, Any]]:
+    """One answer of every kind: pages, JSON, redirects, refusals from every layer."""
+    file = shelf.add_file(alice)
+    unfinished = shelf.add_file(alice, state=State.UPLOADING)
+    client.raise_request_exception = False
+    for url in ("/", "/upload/", "/trash/", "/unfinished/", "/uploads/", "/nothing", "/uploads/nothing", "/admin/no",
+                file.get_absolute_url(), reverse("download", args=[file.pk]), "/accounts/login/",
+                reverse("upload_detail", args=[unfinished.pk]), "/files/%00/", "/?after=x", "/?q=%00"):  # fmt: skip
+        yield url, client.get(url)
+    yield "logout by GET", client.get("/accounts/logout/")
+    yield "not a form", client.post("/upload/", b"x", content_type="text/plain")
+    yield "not JSON", client.post("/uploads/", b"x", content_type="application/json")
+    yield (
+        "too large",
+        client.post("/uploads/", b"x" * (live.DATA_UPLOAD_MAX_MEMORY_SIZE + 1), content_type="text/plain"),
+    )
+    yield "chunked", client.post("/uploads/", headers={"Transfer-Encoding": "chunked"})
+    yield "another host", client.get("/", headers={"Host": "evil.example"})
+    yield "a stranger", Client().get("/")
+    yield "a stranger's program", Client().get("/uploads/")
+    yield "no token", strict(alice).post(reverse("trash_file", args=[file.pk]))
+
+
+def strict(user: User) -> Client:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    return client
+
+
+def policy(answer: Any) -> dict[str, list[str]]:
+    parts = (part.split() for part in answer.headers["Content-Security-Policy"].split(";") if part.strip())
+    return {name: sources for name, *sources in parts}
+
+
+def test_every_answer_carries_the_headers_that_protect(alice: User, as_alice: Client) -> None:
+    for what, answer in answers(as_alice, alice):
+        headers = answer.headers
+        assert headers.get("X-Content-Type-Options") == "nosniff", what
+        assert headers.get("X-Frame-Options") == "DENY", what
+        assert headers.get("Referrer-Policy") == "same-origin", what
+        assert headers.get("Cross-Origin-Opener-Policy") == "same-origin", what
+        assert headers.get("Cross-Origin-Resource-Policy") == "same-origin", what
+        assert "camera=()" in headers.get("Permissions-Policy", ""), what
+        assert "default-src 'none'" in headers.get("Content-Security-Policy", ""), what
+
+
+def test_the_admin_carries_them_too(alice: User, as_admin: Client) -> None:
+    file = shelf.add_file(alice)
+    for url in ("/admin/", "/admin/uploads/file/", reverse("admin:uploads_file_change", args=[file.pk])):
+        answer = as_admin.get(url)
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Frame-Options"] == "DENY"
+
+
+def test_the_policy_lets_in_ourselves_and_the_bucket_and_nothing_else(as_alice: Client) -> None:
+    told = policy(as_alice.get("/"))
+    assert told["default-src"] == told["frame-ancestors"] == told["base-uri"] == ["'none'"]
+    assert told["script-src"] == told["style-src"] == told["form-action"] == ["'self'"]
+    assert told["connect-src"] == ["'self'", live.S3_ORIGIN]
+    everything = {source for sources in told.values() for source in sources}
+    assert everything == {"'none'", "'self'", "data:", live.S3_ORIGIN}
+    assert told["img-src"] == ["'self'", "data:", live.S3_ORIGIN]
+    assert told["media-src"] == told["frame-src"] == ["'self'", live.S3_ORIGIN]
+
+
+def test_static_files_are_not_sniffed_either(site: str) -> None:
+    import urllib3
+
+    page = urllib3.request("GET", f"{site}/accounts/login/").data.decode()
+    style = re.search(r'href="(/static/[^"]+\.css)"', page)
+    assert style
+    answer = urllib3.request("GET", site + style[1])
+    assert answer.status == 200
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "immutable" in answer.headers["Cache-Control"]
+
+
+# --- what may be kept -------------------------------------------------------------------------
+
+
+def test_answers_that_hold_a_signature_are_not_kept(alice: User, as_alice: Client, bucket: Bucket) -> None:
+    sender = Sender(as_alice)
+    item = sender.item(b"hello")
+    announced = sender.announce(item)
+    pk = uuid.UUID(announced.json()["files"][0]["id"])
+    signed = sender.ask_parts(pk, [{"number": 1, "sha256": item["sha256"]}])
+    download = as_alice.get(reverse("download", args=[shelf.add_file(alice).pk]))
+    assert b"X-Amz-Signature" in announced.content
+    assert b"X-Amz-Signature" in signed.content
+    assert "X-Amz-Signature" in download.headers["Location"]
+    for answer in (announced, signed, download):
+        assert "no-store" in answer.headers["Cache-Control"]
+
+
+def test_every_answer_of_the_protocol_stays_with_who_asked(alice: User, as_alice: Client) -> None:
+    for what, answer in answers(as_alice, alice):
+        if answer.headers.get("Content-Type") == "application/json":
+            assert "no-store" in answer.headers.get("Cache-Control", ""), what
+
+
+def test_pages_of_a_person_are_not_for_shared_caches(alice: User, as_alice: Client) -> None:
+    file = shelf.add_file(alice)
+    for url in ("/", file.get_absolute_url(), "/trash/", "/unfinished/", "/upload/"):
+        assert "private" in as_alice.get(url).headers.get("Cache-Control", ""), url
+
+
+# --- cookies and HTTPS ------------------------------------------------------------------------
+
+
+def test_no_script_reads_a_cookie(alice: User) -> None:
+    alice.set_password("a long word of its own")
+    alice.save()
+    client = Client()
+    client.get("/accounts/login/")
+    client.post("/accounts/login/", {"username": "alice", "password": "a long word of its own"})
+    for name in (live.SESSION_COOKIE_NAME, live.CSRF_COOKIE_NAME):
+        cookie = client.cookies[name]
+        assert cookie["httponly"]
+        assert cookie["samesite"] == "Lax"
+        assert cookie["path"] == "/"
+        assert not cookie["domain"]
+
+
+BY_HTTPS = """
+import json, django
+django.setup()
+from django.test import Client
+from django.conf import settings
+client = Client(headers={"host": "files.example.org"})
+plain = client.get("/accounts/login/?next=/")
+secure = client.get("/accounts/login/", secure=True)
+print(json.dumps({
+    "plain": [plain.status_code, plain.headers["Location"]],
+    "headers": dict(secure.headers),
+    "cookies": {name: dict(morsel) for name, morsel in secure.cookies.items()},
+    "session": [settings.SESSION_COOKIE_NAME, settings.SESSION_COOKIE_SECURE, settings.SESSION_COOKIE_DOMAIN],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def by_https() -> dict[str, Any]:
+    """What the app says with the settings of production; the login page asks no database."""
+    env = {
+        **os.environ,
+        "HTTPS": "on",
+        "ALLOWED_HOSTS": "files.example.org",
+        "DJANGO_SETTINGS_MODULE": "amalga.settings",
+    }
+    done = subprocess.run([sys.executable, "-c", BY_HTTPS], env=env, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_plain_http_is_sent_to_https(by_https: dict[str, Any]) -> None:
+    assert by_https["plain"] == [301, "https://files.example.org/accounts/login/?next=/"]
+
+
+def test_browsers_are_told_to_stay_with_https_for_a_year(by_https: dict[str, Any]) -> None:
+    told = by_https["headers"]["Strict-Transport-Security"]
+    seconds = re.search(r"max-age=(\d+)", told)
+    assert seconds
+    assert int(seconds[1]) >= 365 * 24 * 3600
+    assert "includeSubDomains" in told
+
+
+def test_cookies_belong_to_this_host_and_to_https(by_https: dict[str, Any]) -> None:
+    (name, cookie), *others = by_https["cookies"].items()
+    assert not others
+    assert name.startswith("__Host-")
+    assert (cookie["secure"], cookie["path"], cookie["domain"]) == (True, "/", "")
+    session, secure, domain = by_https["session"]
+    assert session.startswith("__Host-")
+    assert (secure, domain) == (True, None)
+
+
+def test_without_https_nothing_promises_it(client: Client) -> None:
+    answer = client.get("/accounts/login/")
+    assert answer.status_code == 200
+    assert "Strict-Transport-Security" not in answer.headers

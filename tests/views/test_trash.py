@@ -1,0 +1,150 @@
+"""Into the trash, out of it again, and for good: no object goes before its time, no row before its object."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from tests.support.rows import held, make_row, used
+from tests.support.senders import Sender
+from tests.support.stores import Bucket
+from uploads import s3, services
+from uploads.errors import InvalidTransition, StorageUnavailable
+from uploads.models import File, State
+
+FACTS = ["key", "etag", "checksum", "checksum_basis", "size", "available_at", "detected_type"]
+
+
+@pytest.fixture
+def file(as_alice: Client, bucket: Bucket) -> File:
+    return Sender(as_alice).send(b"hello")
+
+
+def test_trash_hides_the_file_and_keeps_its_bytes(file: File, alice: User, bucket: Bucket, settings: Settings) -> None:
+    services.trash(file, by=alice)
+    file.refresh_from_db()
+    assert file.state == State.TRASHED
+    assert file.purge_after is not None
+    assert abs(file.purge_after - timezone.now() - timedelta(days=settings.TRASH_DAYS)) < timedelta(minutes=1)
+    assert bucket.read(file.key) == b"hello"
+
+
+def test_trashing_twice_does_not_move_the_day_of_the_purge(file: File, alice: User) -> None:
+    services.trash(file, by=alice)
+    due = File.objects.get(pk=file.pk).purge_after
+    services.trash(file, by=alice)
+    assert File.objects.get(pk=file.pk).purge_after == due
+
+
+def test_restore_brings_back_the_file_as_it_was(file: File, alice: User, bucket: Bucket) -> None:
+    before = File.objects.values(*FACTS).get()
+    services.trash(file, by=alice)
+    services.restore(file, by=alice)
+    services.restore(file, by=alice)
+    assert File.objects.values(*FACTS).get() == before
+    assert (File.objects.get().state, File.objects.get().purge_after) == (State.AVAILABLE, None)
+    assert bucket.read(file.key) == b"hello"
+
+
+@pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING])
+def test_only_what_is_available_goes_into_the_trash(alice: User, state: State) -> None:
+    file = make_row(alice, state)
+    with pytest.raises(InvalidTransition):
+        services.trash(file, by=alice)
+    with pytest.raises(InvalidTransition):
+        services.restore(file, by=alice)
+    assert File.objects.get().state == state
+
+
+def test_a_file_is_purged_when_it_is_due_and_not_before(file: File, alice: User, bucket: Bucket) -> None:
+    services.trash(file, by=alice)
+    assert services.sweep().total() == 0
+    assert bucket.objects()
+    File.objects.update(purge_after=timezone.now(), signed_until=timezone.now() - timedelta(hours=1))
+    counts = services.sweep()
+    assert (counts["purged"], counts["erased"]) == (1, 1)
+    assert not bucket.objects()
+    assert not File.objects.exists()
+    assert used(alice) == held(alice) == (0, 0)
+
+
+def test_what_was_restored_in_time_is_not_purged(file: File, alice: User, bucket: Bucket) -> None:
+    services.trash(file, by=alice)
+    File.objects.update(purge_after=timezone.now())
+    services.restore(file, by=alice)
+    services.sweep()
+    assert File.objects.get().state == State.AVAILABLE
+    assert bucket.read(file.key) == b"hello"
+
+
+def test_what_is_being_purged_cannot_be_restored(file: File, alice: User) -> None:
+    services.trash(file, by=alice)
+    File.objects.update(purge_after=timezone.now())
+    services.sweep()
+    with pytest.raises(InvalidTransition):
+        services.restore(file, by=alice)
+
+
+def test_the_row_stays_until_the_object_is_gone(
+    file: File, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.trash(file, by=alice)
+    File.objects.update(purge_after=timezone.now(), signed_until=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(s3, "delete", lambda key, **where: (_ for _ in ()).throw(StorageUnavailable()))
+        assert services.sweep()["failed"] == 1
+    assert File.objects.get().state == State.DELETING
+    assert bucket.objects()
+    assert services.sweep()["erased"] == 1
+    assert not bucket.objects()
+    assert not File.objects.exists()
+
+
+def test_erasing_takes_everything_at_the_key_and_then_the_row(alice: User, bucket: Bucket) -> None:
+    file = make_row(alice, State.DELETING, size=100)
+    bucket.write(file.key, b"late")
+    s3.create_multipart(file.key)
+    assert services.erase(file)
+    assert not bucket.objects()
+    assert not bucket.multipart_uploads()
+    assert not File.objects.exists()
+
+
+def test_erasing_twice_is_as_good_as_once(alice: User, bucket: Bucket) -> None:
+    file = make_row(alice, State.DELETING)
+    assert services.erase(file)
+    assert not services.erase(file)
+
+
+@pytest.mark.parametrize("minutes", [1, -1])
+def test_a_row_outlives_its_signed_urls_by_the_difference_of_two_clocks(
+    alice: User, bucket: Bucket, minutes: int
+) -> None:
+    file = make_row(alice, State.DELETING, signed_until=timezone.now() + timedelta(minutes=minutes))
+    bucket.write(file.key, b"late")
+    assert not services.erase(file)
+    assert not bucket.objects()
+    assert File.objects.exists()
+
+
+@pytest.mark.parametrize("state", [state for state in State if state != State.DELETING])
+def test_erasing_never_takes_a_row_that_is_not_going(alice: User, bucket: Bucket, state: State) -> None:
+    file = make_row(alice, state)
+    bucket.write(file.key, b"x")
+    services.erase(file)
+    assert File.objects.get().state == state
+    assert bucket.read(file.key) == b"x"
+
+
+def test_other_objects_are_left_alone(file: File, as_alice: Client, alice: User, bucket: Bucket) -> None:
+    other = Sender(as_alice).send(b"other")
+    bucket.write("foreign/object", b"not ours")
+    services.trash(file, by=alice)
+    File.objects.filter(pk=file.pk).update(purge_after=timezone.now(), signed_until=None)
+    services.sweep()
+    assert bucket.objects() == {other.key: 5, "foreign/object": 8}

@@ -1,0 +1,397 @@
+"""Files as one zip: the right bytes under the right names, of the length that was told, or a download that failed."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import subprocess
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+from uuid import uuid4
+
+import pytest
+from django.conf import settings as live_settings
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+
+from tests.conftest import serving, signed_in
+from tests.support import fronts, shelf
+from tests.support.fronts import Answer, Front, Request
+from tests.support.senders import composite, cut
+from tests.support.stores import Bucket
+from tests.support.two_stores import imported
+from uploads import s3, services
+from uploads.errors import StorageUnavailable
+from uploads.models import AccessLevel, Action, ChecksumStatus, Event, File, Folder, Visibility
+from uploads.s3 import client as s3_client
+from uploads.services import folders
+from uploads.services.zips import download, prefetch
+
+pytestmark = pytest.mark.django_db
+URL = "/files/zip"
+
+
+def file_in(owner: User, bucket: Bucket, body: bytes, path: str = "report.txt", **facts: Any) -> File:
+    """An available file of this path, with its object."""
+    folder, _slash, name = path.rpartition("/")
+    made = folders.ensure([folder], by=owner)[folder] if folder else None
+    facts = {"part_size": shelf.PART, **facts}
+    checksum = composite(cut(body, facts["part_size"]))
+    return shelf.add_file(owner, body, bucket=bucket, name=name, folder=made, **{"checksum": checksum, **facts})
+
+
+def asked(client: Client, *files: File) -> Any:
+    return client.post(URL, {"file": [str(file.link) for file in files]})
+
+
+def unpacked(answer: Any) -> dict[str, bytes]:
+    """What is in the zip, once its length and its manifest were found to be true."""
+    assert answer.status_code == 200, answer.content
+    body = b"".join(answer.streaming_content)
+    assert int(answer.headers["Content-Length"]) == len(body)
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def hang_up(answer: Any) -> None:
+    """Close what the answer reads from. Its own `close` would also end the test's database connection."""
+    for close in answer._resource_closers:
+        close()
+
+
+def contents(answer: Any) -> dict[str, bytes]:
+    found = unpacked(answer)
+    found.pop("SHA256SUMS")
+    return found
+
+
+def test_what_is_in_it_is_what_was_uploaded(alice: User, as_bob: Client, bucket: Bucket) -> None:
+    one, two = file_in(alice, bucket, b"one", "a.txt"), file_in(alice, bucket, bytes(range(256)) * 5000, "b.bin")
+    empty = file_in(alice, bucket, b"", "empty")
+    answer = asked(as_bob, one, two, empty)
+    assert answer.headers["Content-Type"] == "application/zip"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="files.zip"'
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert contents(answer) == {"a.txt": b"one", "b.bin": bytes(range(256)) * 5000, "empty": b""}
+
+
+def test_files_of_several_parts_are_checked_part_by_part(alice: User, as_bob: Client, bucket: Bucket) -> None:
+    bodies = {f"{size}.bin": shelf.some_bytes(size) for size in (10, 11, 20, 25, 700_001)}
+    files = [file_in(alice, bucket, body, name, part_size=10) for name, body in bodies.items()]
+    assert contents(asked(as_bob, *files)) == bodies
+
+
+def test_the_manifest_is_what_sha256sum_checks(alice: User, as_bob: Client, bucket: Bucket, tmp_path: Path) -> None:
+    names = ["a.txt", "Übergröße é.txt", "with  spaces.txt", "sub/שלום.txt", "sub/'quoted'.txt", "12:30/con.txt"]
+    files = [file_in(alice, bucket, name.encode(), f"Top/{name}") for name in names]
+    answer = asked(as_bob, *files)
+    (tmp_path / "all.zip").write_bytes(b"".join(answer.streaming_content))
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        archive.extractall(tmp_path)
+    told = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path, capture_output=True)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count(b": OK") == len(files)
+
+
+def test_names_are_relative_to_the_folder_that_holds_them_all(alice: User, as_bob: Client, bucket: Bucket) -> None:
+    paths = ["Brand/Logos/a.png", "Brand/Logos/Old/b.png", "Brand/Fonts/c.ttf"]
+    answer = asked(as_bob, *[file_in(alice, bucket, b"x", path) for path in paths])
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="Brand.zip"'
+    assert set(contents(answer)) == {"Logos/a.png", "Logos/Old/b.png", "Fonts/c.ttf"}
+
+
+def test_the_name_of_a_folder_that_one_may_not_know_is_not_told(
+    alice: User, bob: User, admin_user: User, bucket: Bucket
+) -> None:
+    files = [file_in(alice, bucket, b"x", "Top/a.txt"), file_in(alice, bucket, b"x", "Top/Secret/Open/b.txt")]
+    everyone, few = Group.objects.get(name="uploaders"), Group.objects.create(name="few")
+    secret, shown = Folder.objects.get(name="Secret"), Folder.objects.get(name="Open")
+    folders.set_access(secret, {few: AccessLevel.MANAGE}, by=admin_user)
+    folders.set_access(shown, {everyone: AccessLevel.VIEW, few: AccessLevel.MANAGE}, by=admin_user)
+    assert set(contents(asked(signed_in(bob), *files))) == {"a.txt", "…/Open/b.txt"}
+
+
+def test_times_are_those_of_the_files(alice: User, as_bob: Client, bucket: Bucket) -> None:
+    moment = datetime(2019, 7, 14, 10, 30, 20, tzinfo=UTC)
+    answer = asked(as_bob, file_in(alice, bucket, b"x", "a.txt", modified=moment))
+    with zipfile.ZipFile(io.BytesIO(b"".join(answer.streaming_content))) as archive:
+        assert archive.getinfo("a.txt").date_time == (2019, 7, 14, 10, 30, 20)
+
+
+def test_a_list_can_be_had_whole(alice: User, as_bob: Client, bucket: Bucket) -> None:
+    for path in ("Brand/a.png", "Brand/sub/b.png", "Brand/notes.txt"):
+        file_in(alice, bucket, path.encode(), path)
+    folder = Folder.objects.get(name="Brand")
+    answer = as_bob.post(URL, {"all": "1", "query": "?q=png", "folder": str(folder.pk)})
+    assert contents(answer) == {"a.png": b"Brand/a.png", "sub/b.png": b"Brand/sub/b.png"}
+
+
+def test_by_link_as_well_as_by_form_and_head_reads_nothing(
+    alice: User, as_bob: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = file_in(alice, bucket, b"one")
+    query = urlencode({"file": str(file.link)})
+    body = b"".join(as_bob.get(f"{URL}?{query}").streaming_content)  # type: ignore[attr-defined]
+    monkeypatch.setattr(s3, "stream", lambda *_, **__: pytest.fail("it was read"))
+    head = as_bob.head(f"{URL}?{query}")
+    assert head.headers["Content-Length"] == str(len(body))
+
+
+# --- what is refused before it begins -------------------------------------------------------------
+
+
+def test_a_zip_of_nothing_is_a_page_that_says_so(as_bob: Client) -> None:
+    for answer in (as_bob.post(URL), as_bob.get(URL)):
+        assert answer.status_code == 400
+        assert b"No file is chosen" in answer.content
+
+
+def test_what_is_not_to_be_seen_is_told_and_nothing_is_sent(
+    alice: User, as_bob: Client, as_charlie: Client, bucket: Bucket
+) -> None:
+    seen, private = file_in(alice, bucket, b"x"), file_in(alice, bucket, b"y", visibility=Visibility.PRIVATE)
+    trashed = file_in(alice, bucket, b"z")
+    services.trash(trashed, by=alice)
+    answer = asked(as_bob, seen, private, trashed)
+    assert answer.status_code == 404
+    assert b"2 of the chosen files are not there" in answer.content
+    assert as_bob.post(URL, {"file": [str(seen.pk), str(uuid4())]}).status_code == 404
+    assert as_bob.post(URL, {"file": [str(seen.pk), "nonsense"]}).status_code == 400
+    assert asked(as_charlie, seen).status_code == 404
+    assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
+
+
+def test_files_that_are_known_to_be_missing_are_named_and_nothing_is_sent(
+    alice: User, as_bob: Client, bucket: Bucket
+) -> None:
+    kept = file_in(alice, bucket, b"x", "kept.txt")
+    lost = [file_in(alice, bucket, b"x", f"lost{n}.txt", checksum_basis=ChecksumStatus.MISSING) for n in range(7)]
+    answer = asked(as_bob, kept, lost[0])
+    assert answer.status_code == 410
+    assert "The bytes of “lost0.txt” are not in the store" in answer.content.decode()
+    assert "“lost4.txt”, … are not in the store" in asked(as_bob, kept, *lost).content.decode()
+    assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
+    assert contents(asked(as_bob, kept)) == {"kept.txt": b"x"}
+
+
+def test_more_than_ten_thousand_are_too_many(as_bob: Client) -> None:
+    answer = as_bob.post(URL, {"file": [str(uuid4()) for _ in range(10_001)]})
+    assert answer.status_code == 400
+
+
+def test_a_store_that_is_away_is_a_page(alice: User, as_bob: Client, bucket: Bucket) -> None:
+    file = file_in(alice, bucket, b"x")
+    bucket.delete(file.key)
+    answer = asked(as_bob, file)
+    assert answer.status_code == 503
+    assert b"report.txt" in answer.content
+    assert contents(asked(as_bob, file_in(alice, bucket, b"x"))) == {"report.txt": b"x"}  # its place is free again
+
+
+def test_beyond_so_many_at_once_one_is_asked_to_wait(
+    alice: User, as_alice: Client, as_bob: Client, bucket: Bucket
+) -> None:
+    file = file_in(alice, bucket, b"x")
+    running = [asked((as_alice, as_bob)[number % 2], file) for number in range(download.MAX_CONCURRENT_ZIPS)]
+    refused = asked(as_bob, file)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
+    hang_up(running.pop())
+    running.append(asked(as_bob, file))
+    assert all(unpacked(answer) for answer in running)
+    for answer in running:
+        hang_up(answer)
+    assert unpacked(asked(as_bob, file))
+
+
+def test_every_file_is_written_down(alice: User, as_bob: Client, bucket: Bucket) -> None:
+    files = [file_in(alice, bucket, b"x", f"{n}.txt") for n in range(3)]
+    hang_up(asked(as_bob, *files))
+    told = Event.objects.filter(action=Action.DOWNLOAD).values_list("actor", "file_id", "detail")
+    assert {(actor, link) for actor, link, _detail in told} == {("bob", file.link) for file in files}
+    assert {str(detail) for *_who, detail in told} == {"{'zip': True}"}
+
+
+# --- what goes wrong on the way ---------------------------------------------------------------------
+
+
+def fails(answer: Any) -> bytes:
+    """The bytes that came before it broke off: fewer than were told."""
+    got = []
+    with pytest.raises(StorageUnavailable):
+        got.extend(answer.streaming_content)
+    hang_up(answer)
+    assert len(b"".join(got)) < int(answer.headers["Content-Length"])
+    return b"".join(got)
+
+
+def some_files(owner: User, bucket: Bucket, *, size: int = 300_000) -> list[File]:
+    return [file_in(owner, bucket, shelf.some_bytes(size + n), f"{n}.bin") for n in range(12)]
+
+
+def test_an_object_that_vanishes_fails_the_download(alice: User, as_bob: Client, bucket: Bucket) -> None:
+    files = some_files(alice, bucket)
+    bucket.delete(files[9].key)
+    assert not zipfile.is_zipfile(io.BytesIO(fails(asked(as_bob, *files))))
+
+
+@pytest.mark.parametrize("other", [b"other bytes", b"", b"x" * 300_009, b"x" * 400_000])
+def test_other_bytes_than_were_uploaded_fail_the_download(
+    alice: User, as_bob: Client, bucket: Bucket, other: bytes
+) -> None:
+    files = some_files(alice, bucket)
+    bucket.write(files[9].key, other)
+    fails(asked(as_bob, *files))
+
+
+def unread(owner: User, bucket: Bucket, body: bytes, name: str) -> File:
+    """As `import_bucket` brings it in: nobody has read it, so its checksum is not known."""
+    return imported(owner, bucket, f"photos/{name}", body, name=name, part_size=10)
+
+
+@pytest.mark.parametrize("size", [0, 5, 10, 35, 300_000])
+def test_a_file_that_nobody_has_read_yet_is_put_in(alice: User, as_bob: Client, bucket: Bucket, size: int) -> None:
+    body = shelf.some_bytes(size)
+    files = [unread(alice, bucket, body, "a.bin"), file_in(alice, bucket, b"x", "b.txt")]
+    assert contents(asked(as_bob, *files)) == {"a.bin": body, "b.txt": b"x"}
+
+
+@pytest.mark.parametrize("other", [b"y" * 300_000, b"", b"y" * 300_001])
+def test_one_that_was_overwritten_unread_fails_the_download(
+    alice: User, as_bob: Client, bucket: Bucket, other: bytes
+) -> None:
+    files = [*some_files(alice, bucket), unread(alice, bucket, b"x" * 300_000, "z.bin")]
+    bucket.write(files[-1].key, other)
+    fails(asked(as_bob, *files))
+
+
+@pytest.fixture
+def front(settings: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """The app asks the store through it, `bucket` does not."""
+    monkeypatch.setattr(prefetch, "PAUSE_SECONDS", 0.0)
+    with fronts.in_front_of(bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT = front.url
+        _forget_clients()
+        yield front
+    _forget_clients()
+
+
+def _forget_clients() -> None:
+    s3_client.forget_clients()
+    s3_client.http.cache_clear()
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "403", "no bucket", "page 502", "page 200", "broken"])
+def test_a_store_that_fails_midway_fails_the_download(
+    alice: User, as_bob: Client, bucket: Bucket, front: Front, fault: str
+) -> None:
+    files = some_files(alice, bucket)
+
+    def after_some(request: Request) -> Answer | None:
+        return request.forward() if files[8].key not in request.url else fronts.FAULTS[fault](request)
+
+    front.rules["get"] = after_some
+    fails(asked(as_bob, *files))
+
+
+def test_a_connection_that_breaks_is_made_anew(alice: User, as_bob: Client, bucket: Bucket, front: Front) -> None:
+    body = shelf.some_bytes(3_000_000)
+    file = file_in(alice, bucket, body, "large.bin")
+
+    def whole_the_third_time(request: Request) -> Answer | None:
+        return fronts.midway(request) if front.seen.count("get") < 3 else request.forward()
+
+    front.rules["get"] = whole_the_third_time
+    assert contents(asked(as_bob, file)) == {"large.bin": body}
+    assert front.seen.count("get") == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_over_the_wire_a_failed_zip_is_a_failed_download(alice: User, bucket: Bucket, site: str) -> None:
+    files = some_files(alice, bucket, size=2_000_000)
+    for broken in (False, True):
+        if broken:
+            bucket.delete(files[-1].key)
+        with over_the_wire(signed_in(alice), site, files) as answer:
+            length = int(answer.headers["Content-Length"])
+            if not broken:
+                assert len(answer.read()) == length
+                continue
+            with pytest.raises(http.client.IncompleteRead):
+                answer.read()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("how", ["gone", "changed", "short"])
+def test_log_of_a_broken_zip_names_no_file(alice: User, bucket: Bucket, tmp_path: Path, how: str) -> None:
+    files = [file_in(alice, bucket, b"x" * 2_000_000, f"Closed/Dismissal of Doe {n}.txt") for n in range(3)]
+    if how == "gone":
+        bucket.delete(files[-1].key)
+    else:
+        bucket.write(files[-1].key, b"y" * (2_000_000 if how == "changed" else 5))
+    with (
+        serving(tmp_path, {}) as site,
+        over_the_wire(signed_in(alice), site, files) as answer,
+        pytest.raises(http.client.IncompleteRead),
+    ):
+        answer.read()
+    said = (tmp_path / "web.log").read_text()
+    assert "zip_failed files=3 fault=ContentChanged" in said
+    assert str(files[-1].pk) in said
+    assert "DownloadAborted" in said
+    assert "Dismissal" not in said
+    assert "Closed" not in said
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_hangs_up_gives_the_place_back(alice: User, bucket: Bucket, site: str) -> None:
+    files = some_files(alice, bucket, size=4_000_000)
+    for _ in range(8):
+        with over_the_wire(signed_in(alice), site, files) as answer:
+            assert answer.status in {200, 503}
+            answer.read(1000)
+    with over_the_wire(signed_in(alice), site, files) as answer:
+        assert answer.status == 200
+        assert len(answer.read()) == int(answer.headers["Content-Length"])
+
+
+@contextmanager
+def over_the_wire(client: Client, site: str, files: list[File]) -> Iterator[http.client.HTTPResponse]:
+    name = live_settings.SESSION_COOKIE_NAME
+    query = urlencode([("file", str(file.link)) for file in files])
+    with closing(http.client.HTTPConnection(urlsplit(site).netloc, timeout=30)) as connection:
+        cookie = {"Cookie": f"{name}={client.cookies[name].value}"}
+        connection.request("GET", f"{reverse('download_zip')}?{query}", headers=cookie)
+        with connection.getresponse() as answer:
+            yield answer
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def test_no_more_is_read_ahead_than_there_is_room_for(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefetch, "CHUNK_BYTES", 1000)
+    files = [file_in(alice, bucket, shelf.some_bytes(20_000), f"{n}.bin") for n in range(20)]
+    taken: list[int] = []
+    chunks = s3.Stream.chunks
+
+    def counted(stream: s3.Stream, size: int) -> Iterator[bytes]:
+        for chunk in chunks(stream, size):
+            taken.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(s3.Stream, "chunks", counted)
+    with closing(services.open_zip(services.bundle(alice, [file.pk for file in files]), by=alice)) as zipped:
+        time.sleep(0.5)
+        waiting = prefetch.MAX_QUEUED_OBJECTS * prefetch.MAX_QUEUED_CHUNKS + prefetch.READER_THREADS
+        assert sum(taken) <= waiting * prefetch.CHUNK_BYTES
+        assert len(b"".join(zipped)) > 400_000
