@@ -31,7 +31,7 @@ from django.utils import translation
 from pytest_django import Settings
 
 from amalga.local.processes import Daemon, free_port
-from tests.support import log_scanner, policy_reports, side_by_side, stores
+from tests.support import log_scanner, policy_reports, quick_flush, side_by_side, stores
 from tests.support.clusters import Standby
 from tests.support.own_ca import Authority
 from tests.support.senders import Sender
@@ -50,6 +50,7 @@ def pytest_configure() -> None:
     if os.environ.get("AWS_STORAGE_BUCKET_NAME") != side_by_side.own_bucket():
         raise pytest.UsageError("Start tests with: python -m amalga.local --ephemeral python -m pytest")
     _choose_temporary_folder()
+    quick_flush.install()
 
 
 def _choose_temporary_folder() -> None:

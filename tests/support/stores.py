@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -25,6 +26,7 @@ from amalga.local.processes import Daemon, free_port
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 PROJECT = Path(__file__).resolve().parents[2]
 DIGEST_PYTHON = PROJECT / ".venv-digest" / "bin" / "python"
@@ -68,24 +70,30 @@ class Address:
         }
 
 
+@cache
+def _client(endpoint: str, region: str, key: str, secret: str) -> S3Client:
+    """One client for all tests of a process: making it takes longer than most requests."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=region,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        config=Config(
+            s3={"addressing_style": "path"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
 class Bucket:
     """A bucket seen past the app: what is really there."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.name = address.bucket
-        self.client: S3Client = boto3.client(
-            "s3",
-            endpoint_url=address.endpoint,
-            region_name=address.region,
-            aws_access_key_id=address.key,
-            aws_secret_access_key=address.secret,
-            config=Config(
-                s3={"addressing_style": "path"},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        self.client = _client(address.endpoint, address.region, address.key, address.secret)
 
     def objects(self) -> dict[str, int]:
         """Every object but the marker and the clock: key and size."""
@@ -123,8 +131,9 @@ class Bucket:
         """Remove all, and keep the marker: what a test loses, its own bucket lost."""
         for key, upload in self.multipart_uploads():
             self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)
-        for key in (*self.objects(), CLOCK):
-            self.delete(key)
+        keys: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in (*self.objects(), CLOCK)]
+        for first in range(0, len(keys), 1000):
+            self.client.delete_objects(Bucket=self.name, Delete={"Objects": keys[first : first + 1000], "Quiet": True})
 
 
 @contextmanager
