@@ -84,8 +84,11 @@ def cache(url: str) -> dict[str, Any]:
 
 CACHES = {
     "default": cache(CACHE_URL),
-    # parts of pages that are the same for everyone, in each process
-    "template_fragments": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    # parts of pages in each process; the largest are the rows of a list, about 50 kB
+    "template_fragments": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 100},
+    },
 }
 
 # --- django-allauth: its flows, with our forms and limits -----------------------------------

@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import Settings
 
 from tests.support import shelf
@@ -334,3 +335,18 @@ def test_what_never_was_is_not_found(route: str, as_alice: Client) -> None:
     url = reverse(route, args=[uuid.uuid4()])
     answer = as_alice.get(url) if route in {"file", "download"} else as_alice.post(url)
     assert answer.status_code == 404
+
+
+def test_cached_rows_change_with_their_file_and_with_the_day(
+    as_alice: Client, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(alice, 1, available_at=timezone.now())
+    assert b"today" in as_alice.get("/").content
+    file = File.objects.get()
+    File.objects.update(name="renamed.txt")
+    renamed = as_alice.get("/").content
+    assert b"renamed.txt" in renamed
+    assert file.name.encode() not in renamed
+    tomorrow = timezone.localdate() + timedelta(days=1)
+    monkeypatch.setattr(timezone, "localdate", lambda: tomorrow)
+    assert b"yesterday" in as_alice.get("/").content

@@ -26,7 +26,7 @@ from uploads.listing.sidebar import Sidebar, load_sidebar
 from uploads.models import Category, Change, Figure, Folder, Kind, PreviewKind, Tag
 from uploads.models.preview import ids_with_thumbnail
 from uploads.services import folders
-from uploads.views.presenters import file_rows, folder_rows
+from uploads.views.presenters import file_rows, folder_rows, rows_digest
 from uploads.views.responses import request_user
 
 MAX_TAGS = 2_000
@@ -151,10 +151,9 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     paths = listing.breadcrumbs_for(user, parent_ids | folder_ids) if parent_ids or folder_ids else {}
     column = scope.columns["added"]
     with_thumbnail = thumbnails([file.pk for file in page.files]) if not scope.trash else set()
-    return {
-        "folders": folder_rows(page.folders, paths=paths),
-        "files": file_rows(page.files, column=column, paths=paths, thumbnails=with_thumbnail),
-    }
+    folders = folder_rows(page.folders, paths=paths)
+    files = file_rows(page.files, column=column, paths=paths, thumbnails=with_thumbnail)
+    return {"folders": folders, "files": files, "rows_digest": rows_digest(folders, files)}
 
 
 def thumbnails(files: list[UUID]) -> set[UUID]:
