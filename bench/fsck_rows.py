@@ -65,10 +65,10 @@ _FACTS = f"""
 PLANT = f"""
 INSERT INTO uploads_file (
     id, token, key, owner_id, name, folded, current, visibility, claimed_type, detected_type, family, state, size,
-    part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_basis, created_at, updated_at, available_at
+    part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status, created_at, updated_at, available_at
 )
 SELECT id, token, key, owner_id, name, folded, current, visibility, claimed_type, claimed_type, family, 'available',
-    size, 16777216, '', etag, checksum, algorithm, 'store', at, at, at
+    size, 16777216, '', etag, checksum, algorithm, 'verified_by_storage', at, at, at
 FROM (SELECT {_FACTS} FROM generate_series(0, %(count)s::bigint - 1) AS number) AS made
 """
 
@@ -76,12 +76,12 @@ FROM (SELECT {_FACTS} FROM generate_series(0, %(count)s::bigint - 1) AS number) 
 EXPIRED = f"""
 INSERT INTO uploads_file (
     id, token, key, owner_id, name, folded, current, visibility, claimed_type, detected_type, family, state, size,
-    part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_basis, created_at, updated_at, expires_at
+    part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status, created_at, updated_at, expires_at
 )
 SELECT id, token, CASE WHEN number %% 2 = 0 THEN key ELSE 'f/' || md5('never sent ' || number) END, owner_id, name,
     folded, current, visibility, claimed_type, '', family, 'uploading', size,
     CASE WHEN number %% 10 = 0 THEN 500 ELSE 16777216 END,
-    CASE WHEN number %% 10 = 0 THEN md5('parts ' || number) ELSE '' END, '', '', algorithm, 'claimed', at, at, at
+    CASE WHEN number %% 10 = 0 THEN md5('parts ' || number) ELSE '' END, '', '', algorithm, 'unverified', at, at, at
 FROM (SELECT number, {_FACTS} FROM generate_series(0, %(count)s::bigint - 1) AS number) AS made
 """
 
@@ -89,10 +89,10 @@ FROM (SELECT number, {_FACTS} FROM generate_series(0, %(count)s::bigint - 1) AS 
 READABLE = """
 INSERT INTO uploads_file (
     id, token, key, owner_id, name, folded, current, visibility, claimed_type, detected_type, family, state, size,
-    part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_basis, available_at
+    part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status, available_at
 )
 VALUES (gen_random_uuid(), gen_random_uuid(), %s, %s, 'some bytes', 'some bytes', true, 'team', '',
-    'application/octet-stream', 'other', 'available', %s, 16777216, '', %s, %s, 'sha256', 'store', now())
+    'application/octet-stream', 'other', 'available', %s, 16777216, '', %s, %s, 'sha256', 'verified_by_storage', now())
 """
 
 

@@ -15,7 +15,7 @@ from bench.library_tree import Tree, tree
 
 CHUNK = 10_000  # files
 YEARS = 6
-PRIVATE, TRASHED, UNFINISHED, VERSIONED, CLAIMED = 0.10, 0.02, 0.0002, 0.01, 0.001
+PRIVATE, TRASHED, UNFINISHED, VERSIONED, UNVERIFIED = 0.10, 0.02, 0.0002, 0.01, 0.001
 OF_NO_FOLDER = 0.05
 TAGGED = 0.18  # of these, each has one to three tags
 TELLING = 0.10  # files with an event
@@ -26,7 +26,7 @@ NULL = r"\N"
 
 COLUMNS = {
     "uploads_file": "id, key, token, owner_id, name, folded, folder_id, series, current, visibility, claimed_type,"
-    " detected_type, family, state, size, part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_basis,"
+    " detected_type, family, state, size, part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status,"
     " created_at, updated_at, available_at, expires_at, purge_after",
     "uploads_tagging": "tag_id, file_id",
     "uploads_event": "at, action, actor_id, actor, file_id, name, address, detail",
@@ -137,7 +137,7 @@ def _facts(
     """The columns that all versions of a file have alike: owner to name, visibility to size, and the times."""
     rng = made.rng
     size = int(rng.lognormvariate(math.log(kind.median), kind.spread))
-    basis = "claimed" if rng.random() < CLAIMED else "store"
+    status = "unverified" if rng.random() < UNVERIFIED else "verified_by_storage"
     soon = (library.now + timedelta(days=30 * rng.random())).isoformat() if state != "available" else NULL
     place = NULL if rng.random() < OF_NO_FOLDER else str(folder)
     visibility = "private" if rng.random() < PRIVATE else "team"
@@ -145,17 +145,17 @@ def _facts(
     before = f"{owner[0]}\t{word.name}\t{word.folded}\t{place}"
     middle = f"{visibility}\t{kind.media_type}\t{'' if uploading else kind.media_type}\t{kind.family}\t{state}\t{size}"
     times = f"{at}\t{at}\t{NULL if uploading else at}\t{soon if uploading else NULL}"
-    return [before, middle, basis, f"{times}\t{soon if state == 'trashed' else NULL}"]
+    return [before, middle, status, f"{times}\t{soon if state == 'trashed' else NULL}"]
 
 
 def _line(made: Chunk, pk: str, series: str, current: str, facts: list[str]) -> str:
-    before, middle, basis, times = facts
+    before, middle, status, times = facts
     raw = made.rng.randbytes(80)
     checksum = binascii.b2a_base64(raw[48:], newline=False).decode()
     key, token, etag = raw[:16].hex(), raw[16:32].hex(), raw[32:48].hex()
     return (
         f"{pk}\tf/{key}\t{token}\t{before}\t{series}\t{current}\t{middle}\t{PART_BYTES}\t\t"
-        f"{etag}\t{checksum}\tsha256\t{basis}\t{times}\n"
+        f"{etag}\t{checksum}\tsha256\t{status}\t{times}\n"
     )
 
 

@@ -56,7 +56,7 @@ def _take_in(took: dict[str, list[float]]) -> None:
             ids = [answer.file.pk for answer in started]
             _timed(took["claim"], lambda: File.objects.filter(pk__in=ids).acquire_lease())
             facts = {
-                pk: ObjectMetadata("0" * 32, digest, ChecksumStatus.CLAIMED, "application/pdf", Category.PDF)
+                pk: ObjectMetadata("0" * 32, digest, ChecksumStatus.UNVERIFIED, "application/pdf", Category.PDF)
                 for pk in ids
             }
             _timed(took["publish"], lambda: publish(facts))

@@ -86,7 +86,7 @@ def _take_in(owner: Any, files: int) -> None:
     ids = [answer.file.pk for answer in started]
     File.objects.filter(pk__in=ids).acquire_lease()
     publish(
-        {pk: ObjectMetadata("0" * 32, digest, ChecksumStatus.CLAIMED, "application/pdf", Category.PDF) for pk in ids}
+        {pk: ObjectMetadata("0" * 32, digest, ChecksumStatus.UNVERIFIED, "application/pdf", Category.PDF) for pk in ids}
     )
 
 

@@ -47,7 +47,7 @@ def headers(file: File, *, inline: bool) -> tuple[str, str]:
 
     Inline only if requested and if the detected type is in INLINE; the declared type alone never decides.
     """
-    if file.checksum_basis == ChecksumStatus.MISSING:
+    if file.checksum_status == ChecksumStatus.MISSING:
         raise ObjectMissing(file.name)
     if file.content_encoding:
         return stored_type(file.content_encoding), disposition(file.stored_name, inline=False)

@@ -67,7 +67,7 @@ def test_staff_who_may_not_upload_have_no_add_page(roles: None) -> None:
 def test_what_ties_a_row_to_the_bucket_stays_as_it_is(alice: User, bob: User, as_admin: Client) -> None:
     file = shelf.add_file(alice, visibility=Visibility.TEAM)
     before = File.objects.values().get()
-    forged = {"key": "f/" + "0" * 32, "size": "1", "state": "deleting", "checksum": "x", "checksum_basis": "store",
+    forged = {"key": "f/" + "0" * 32, "size": "1", "state": "deleting", "checksum": "x", "checksum_status": "verified",
               "etag": "x", "owner": str(bob.pk), "token": str(file.pk), "part_size": "1", "multipart_id": "x",
               "detected_type": "text/html", "claimed_type": "text/html", "id": "x", "family": "image",
               "series": str(file.pk), "current": ""}  # fmt: skip

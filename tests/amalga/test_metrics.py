@@ -198,13 +198,13 @@ def test_states_are_told_with_their_oldest(client: Client, alice: User) -> None:
 def test_what_is_late_or_in_trouble_is_told(client: Client, alice: User) -> None:
     shelf.add_file(alice, state=State.TRASHED)
     File.objects.update(purge_after=seconds_from_now(-7200))
-    for basis in (ChecksumStatus.DAMAGED, ChecksumStatus.MISSING, ChecksumStatus.MISSING, ChecksumStatus.CLAIMED):
+    for status in (ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING, ChecksumStatus.MISSING, ChecksumStatus.UNVERIFIED):
         file = shelf.add_file(alice)
-        File.objects.filter(pk=file.pk).update(checksum_basis=basis)
+        File.objects.filter(pk=file.pk).update(checksum_status=status)
     samples = scraped(client)
     assert 7200 <= value(samples, "trash_overdue_seconds") < 7300
     assert value(samples, "trouble_files", what="missing") == 2
-    assert value(samples, "trouble_files", what="damaged") == 1
+    assert value(samples, "trouble_files", what="corrupted") == 1
     assert value(samples, "unread_files") == 1
 
 

@@ -52,7 +52,7 @@ def test_an_available_row_holds_what_the_store_holds(sender: Sender, bucket: Buc
     head = bucket.client.head_object(Bucket=bucket.name, Key=file.key)
     assert (file.size, file.etag) == (head["ContentLength"], head["ETag"].strip('"'))
     assert file.checksum == composite([BODY[:10], BODY[10:20], BODY[20:]])
-    assert file.checksum_basis == "claimed"
+    assert file.checksum_status == "unverified"
     assert file.available_at is not None
     assert (file.multipart_id, file.lease_until) == ("", None)
 
@@ -63,7 +63,7 @@ def test_the_answer_says_all_that_a_receipt_needs(sender: Sender) -> None:
     (told,) = sender.finish(upload).json()["files"]
     assert told == {
         "id": str(upload.id), "state": "available", "name": "a.txt", "size": 5, "checksum": sha256(b"hello"),
-        "checksum_basis": "claimed", "url": f"/files/{upload.id}/",
+        "checksum_status": "unverified", "url": f"/files/{upload.id}/",
     }  # fmt: skip
 
 

@@ -370,7 +370,7 @@ def test_verify_says_nothing_about_a_file_it_could_not_read_to_the_end(
         front.rules["get"] = fault
         with pytest.raises(StorageUnavailable):
             services.verify(file)
-        assert File.objects.get().checksum_basis == "claimed"
+        assert File.objects.get().checksum_status == "unverified"
 
 
 def test_no_signature_ever_gets_into_a_log(

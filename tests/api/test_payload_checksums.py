@@ -60,7 +60,7 @@ def test_a_file_in_parts_arrives(sender: Sender, digest_bucket: Bucket) -> None:
     sender.put(upload)
     file = sender.finished(upload)
     assert digest_bucket.read(file.key) == BODY
-    assert file.checksum_basis == "claimed"  # such a store keeps no digests: reading settles it
+    assert file.checksum_status == "unverified"  # such a store keeps no digests: reading settles it
 
 
 def test_a_small_file_arrives_in_two_calls(sender: Sender, digest_bucket: Bucket) -> None:

@@ -222,7 +222,7 @@ def test_restored_file_works_again(digest_bucket: Bucket, cold: list[File], as_a
     assert queue.is_active(services.preview_files)
     services.make_previews(cold[0])
     assert Preview.objects.get(file=cold[0]).state == PreviewState.READY
-    assert services.verify(cold[0]) == ChecksumStatus.READ
+    assert services.verify(cold[0]) == ChecksumStatus.VERIFIED
 
 
 @pytest.mark.parametrize("refusal", ["customer key", "policy"])
@@ -312,26 +312,26 @@ def verified(*words: str) -> tuple[int, dict[str, int]]:
 
 def test_plain_verify_reads_imported_files(bucket: Bucket, alice: User) -> None:
     imported(bucket, "a.txt", "b.txt")
-    assert verified() == (0, {"read": 2, "damaged": 0, "missing": 0, "failed": 0})
-    assert verified()[1]["read"] == 0
-    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.READ}
+    assert verified() == (0, {"verified": 2, "corrupted": 0, "missing": 0, "failed": 0})
+    assert verified()[1]["verified"] == 0
+    assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.VERIFIED}
 
 
 def test_archived_file_is_no_failure_of_a_verification(cold: list[File]) -> None:
-    assert verified("--all") == (0, {"read": 2, "damaged": 0, "missing": 0, "failed": 0, "archived": 1})
+    assert verified("--all") == (0, {"verified": 2, "corrupted": 0, "missing": 0, "failed": 0, "archived": 1})
     assert Report.objects.get(command="verify").outcome == "agreed"
 
 
 def test_refused_file_is_told_by_a_verification_and_left_out_of_samples(bucket: Bucket, front: Front) -> None:
     poison, _other = imported(bucket, "poison.txt", "b.txt")
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
-    assert verified("--all") == (1, {"read": 1, "damaged": 0, "missing": 0, "failed": 0, "refused": 1})
+    assert verified("--all") == (1, {"verified": 1, "corrupted": 0, "missing": 0, "failed": 0, "refused": 1})
     assert verified("--sample", "1/1")[1].get("refused") == 1
-    assert verified("--sample", "1/2") == (0, {"read": 1, "damaged": 0, "missing": 0, "failed": 0})
+    assert verified("--sample", "1/2") == (0, {"verified": 1, "corrupted": 0, "missing": 0, "failed": 0})
     front.rules.clear()
     assert verified("--all")[0] == 0
     poison.refresh_from_db()
-    assert (poison.refusal, poison.checksum_basis) == ("", ChecksumStatus.READ)
+    assert (poison.refusal, poison.checksum_status) == ("", ChecksumStatus.VERIFIED)
 
 
 def test_marker_that_the_store_refuses_is_asked_for_once(bucket: Bucket, front: Front) -> None:
@@ -350,7 +350,7 @@ def test_level_1_notes_what_was_archived_since(cold: list[File]) -> None:
 
 def test_claim_of_a_refused_object_is_not_tried_again(bucket: Bucket, front: Front) -> None:
     poison, other = imported(bucket, "poison.txt", "b.txt")
-    File.objects.update(checksum_basis=ChecksumStatus.CLAIMED)
+    File.objects.update(checksum_status=ChecksumStatus.UNVERIFIED)
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
     services.verify_files.call([str(poison.pk), str(other.pk)])
     assert not queue.waiting_ids(services.verify_files)

@@ -207,4 +207,4 @@ def test_viewers_and_people_without_a_role_start_nothing(as_viewer: Client, as_c
 
 def test_the_announced_digest_of_a_small_file_stays_a_claim_until_the_end(as_alice: Client) -> None:
     file = Sender(as_alice).start(BODY).row()
-    assert (file.checksum, file.checksum_basis) == (sha256(BODY), "claimed")
+    assert (file.checksum, file.checksum_status) == (sha256(BODY), "unverified")

@@ -124,7 +124,7 @@ def test_what_is_available_or_going_already_cannot_be_discarded(alice: User, sta
 @pytest.mark.parametrize("state", [State.AVAILABLE, State.TRASHED])
 @pytest.mark.parametrize(
     "without",
-    ["etag = ''", "checksum = ''", "checksum_algorithm = ''", "checksum_basis = ''", "checksum_basis = 'hope'",
+    ["etag = ''", "checksum = ''", "checksum_algorithm = ''", "checksum_status = ''", "checksum_status = 'hope'",
      "available_at = NULL"],
 )  # fmt: skip
 def test_an_available_row_has_its_facts(alice: User, state: State, without: str) -> None:
@@ -234,4 +234,4 @@ def test_usage_is_never_negative(alice: User) -> None:
 def test_the_states_of_the_model_are_the_ones_of_the_table() -> None:
     assert set(ALLOWED_TRANSITIONS) == set(State)
     assert set().union(*ALLOWED_TRANSITIONS.values()) == set(State) - {State.DELETING}
-    assert ChecksumStatus.CLAIMED in ChecksumStatus
+    assert ChecksumStatus.UNVERIFIED in ChecksumStatus

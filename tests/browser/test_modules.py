@@ -230,9 +230,9 @@ def test_speed_is_read_over_the_last_seconds(modules: Page) -> None:
 
 
 def test_the_receipt_claims_no_more_than_was_checked(modules: Page) -> None:
-    body = """const done = (basis) => ({phase: 'done', size: 1, sent: 1, basis, note: ''});
-        return [['store'], ['store', 'read'], ['store', 'claimed']]
-            .map((bases) => summarize(bases.map(done)).verified)"""
+    body = """const done = (checksumStatus) => ({phase: 'done', size: 1, sent: 1, checksumStatus, note: ''});
+        return [['verified_by_storage'], ['verified_by_storage', 'verified'], ['verified_by_storage', 'unverified']]
+            .map((statuses) => summarize(statuses.map(done)).verified)"""
     assert run(modules, "upload", "summarize", body) == [True, True, False]
 
 

@@ -92,7 +92,7 @@ def test_nobody_uploads_into_a_closed_folder(secret: Folder, bob: User, as_bob: 
     sender = Sender(as_bob)
     by_path = sender.announce(sender.item(b"x", folder="Secret/Deep"))
     assert by_path.json()["files"][0]["error"]["code"] == "forbidden"
-    by_id = sender.client.post("/uploads/", {"files": [sender.item(b"x")], "into": secret.pk}, "application/json")
+    by_id = sender.client.post("/uploads/", {"files": [sender.item(b"x")], "folder_id": secret.pk}, "application/json")
     assert by_id.status_code == 400
     assert not File.objects.exists()
     assert not Folder.objects.filter(created_by=bob).exists()

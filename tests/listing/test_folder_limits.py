@@ -62,7 +62,7 @@ def test_a_deeper_path_is_refused_with_the_limit_and_nothing_of_it_is_made(sende
 
 def test_depth_counts_from_the_top_wherever_a_path_begins(sender: Sender, alice: User) -> None:
     base = plant(DEEPEST, alice)
-    sent = {"files": [sender.item(b"x", folder="e")], "into": base.pk}
+    sent = {"files": [sender.item(b"x", folder="e")], "folder_id": base.pk}
     assert sender.client.post("/uploads/", sent, "application/json").status_code == 400
     answer = sender.client.post("/folders/", {"name": "e", "parent": base.pk})
     assert answer.status_code == 400

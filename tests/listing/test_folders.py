@@ -71,16 +71,16 @@ def test_an_upload_makes_its_folders(sender: Sender, alice: User) -> None:
 def test_an_upload_into_a_folder_keeps_its_own_path_below_it(sender: Sender, alice: User) -> None:
     base = plant("Brand", alice)
     answer = sender.client.post(
-        "/uploads/", {"files": [sender.item(b"x", folder="2026/May")], "into": base.pk}, "application/json"
+        "/uploads/", {"files": [sender.item(b"x", folder="2026/May")], "folder_id": base.pk}, "application/json"
     )
     file = File.objects.get(pk=answer.json()["files"][0]["id"])
     assert file.folder is not None
     assert names_up(file.folder) == "Brand/2026/May"
 
 
-@pytest.mark.parametrize("into", [0, -1, 10**18, "1", [], True, 1.5])
-def test_an_upload_into_nonsense_is_refused(sender: Sender, into: object) -> None:
-    answer = sender.client.post("/uploads/", {"files": [sender.item(b"x")], "into": into}, "application/json")
+@pytest.mark.parametrize("folder_id", [0, -1, 10**18, "1", [], True, 1.5])
+def test_an_upload_into_nonsense_is_refused(sender: Sender, folder_id: object) -> None:
+    answer = sender.client.post("/uploads/", {"files": [sender.item(b"x")], "folder_id": folder_id}, "application/json")
     assert answer.status_code == 400
     assert not File.objects.exists()
 

@@ -125,7 +125,11 @@ class Crowd:
         if file := self.any_file(state=State.UPLOADING, current=True):
             File.objects.filter(pk=file.pk).acquire_lease(checksum="c")
             File.objects.filter(pk=file.pk).update(
-                state=State.AVAILABLE, etag="e", checksum_basis="claimed", available_at=file.created_at, family="audio"
+                state=State.AVAILABLE,
+                etag="e",
+                checksum_status="unverified",
+                available_at=file.created_at,
+                family="audio",
             )
 
     def version(self) -> None:

@@ -180,7 +180,7 @@ def test_fsck_tells_of_hostile_keys_in_one_line_each(odd: Bucket, json_output: b
     ("fsck", ["--grace=0"]),
 ])  # fmt: skip
 def test_commands_over_hostile_rows_tell_one_line_each(odd: Bucket, alice: User, command: str, args: list[str]) -> None:
-    facts: dict[str, Any] = {"origin": Origin.IMPORTED, "checksum": "", "checksum_basis": ChecksumStatus.UNREAD}
+    facts: dict[str, Any] = {"origin": Origin.IMPORTED, "checksum": "", "checksum_status": ChecksumStatus.UNVERIFIED}
     for name in HOSTILE:
         shelf.add_file(alice, key=f"imp/{name}", **facts)
     code, lines = run(command, *args)

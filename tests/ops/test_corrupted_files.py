@@ -23,8 +23,8 @@ def page(client: Client, file: File) -> str:
     return answer.content.decode()
 
 
-def note(file: File, basis: ChecksumStatus) -> None:
-    File.objects.filter(pk=file.pk).update(checksum_basis=basis)
+def note(file: File, status: ChecksumStatus) -> None:
+    File.objects.filter(pk=file.pk).update(checksum_status=status)
 
 
 def test_a_good_file_raises_no_alarm(file: File, as_alice: Client) -> None:
@@ -32,7 +32,7 @@ def test_a_good_file_raises_no_alarm(file: File, as_alice: Client) -> None:
 
 
 def test_a_damaged_file_says_so_and_can_be_had_all_the_same(file: File, as_alice: Client) -> None:
-    note(file, ChecksumStatus.DAMAGED)
+    note(file, ChecksumStatus.CORRUPTED)
     told = page(as_alice, file)
     assert 'role="alert"' in told
     assert "This file is damaged." in told
@@ -74,19 +74,17 @@ def test_an_older_version_that_is_missing_is_told_apart(as_alice: Client, bucket
 
 
 def test_a_file_without_a_checksum_shows_none(file: File, as_alice: Client) -> None:
-    File.objects.filter(pk=file.pk).update(checksum="", checksum_basis=ChecksumStatus.UNREAD, origin="imported")
-    assert "has not been read" in page(as_alice, file)
+    File.objects.filter(pk=file.pk).update(checksum="", checksum_status=ChecksumStatus.UNVERIFIED, origin="imported")
+    assert "not verified yet" in page(as_alice, file)
     assert 'class="checksum"' not in page(as_alice, file)
 
 
-@pytest.mark.parametrize(
-    "basis", [ChecksumStatus.DAMAGED, ChecksumStatus.MISSING, ChecksumStatus.CLAIMED, ChecksumStatus.UNREAD]
-)
+@pytest.mark.parametrize("status", [ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING, ChecksumStatus.UNVERIFIED])
 def test_the_admin_finds_them(
-    file: File, alice: User, as_alice: Client, as_admin: Client, basis: ChecksumStatus
+    file: File, alice: User, as_alice: Client, as_admin: Client, status: ChecksumStatus
 ) -> None:
     other = Sender(as_alice).send(b"other", name="other.txt")
-    note(other, ChecksumStatus.READ)
-    note(file, basis)
-    answer = as_admin.get(reverse("admin:uploads_file_changelist"), {"bytes": basis.value})
+    note(other, ChecksumStatus.VERIFIED)
+    note(file, status)
+    answer = as_admin.get(reverse("admin:uploads_file_changelist"), {"checksum_status": status.value})
     assert [row.pk for row in answer.context["cl"].result_list] == [file.pk]

@@ -269,9 +269,9 @@ def test_what_ran_lately_is_ok_and_what_stopped_is_told(name: str, late: timedel
 
 def test_claims_that_nobody_settled_are_counted(alice: User) -> None:
     Heartbeat.objects.beat("verify")
-    add_file(alice, checksum_basis=ChecksumStatus.CLAIMED, available_at=Now() - timedelta(hours=1))
-    add_file(alice, checksum_basis=ChecksumStatus.CLAIMED)
-    add_file(alice, checksum_basis=ChecksumStatus.STORE, available_at=Now() - timedelta(hours=1))
+    add_file(alice, checksum_status=ChecksumStatus.UNVERIFIED, available_at=Now() - timedelta(hours=1))
+    add_file(alice, checksum_status=ChecksumStatus.UNVERIFIED)
+    add_file(alice, checksum_status=ChecksumStatus.VERIFIED_BY_STORAGE, available_at=Now() - timedelta(hours=1))
     assert told("verify").reason.startswith("1 files were never held against")
 
 

@@ -216,7 +216,7 @@ def test_a_file_that_lies_in_another_store_explains_its_key_here(
 def test_what_was_marked_as_missing_is_counted_and_told_as_found_once_it_is_back(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked)
     marked.delete(file.key)
-    File.objects.filter(pk=file.pk).update(checksum_basis=ChecksumStatus.MISSING)
+    File.objects.filter(pk=file.pk).update(checksum_status=ChecksumStatus.MISSING)
     assert run()[0] == 0
     assert left() == {"marked": 1}
     marked.write(file.key, b"hello")
@@ -319,7 +319,7 @@ def test_any_mixture_is_told_as_the_table_says(
             state = State.AVAILABLE if row in {"marked", "elsewhere"} else State(row)
             file = add_file(alice, b"hello", key=name, state=state)
             facts = {"etag": hashlib.md5(b"hello", usedforsecurity=False).hexdigest()}
-            facts |= {"checksum_basis": ChecksumStatus.MISSING} if row == "marked" else {}
+            facts |= {"checksum_status": ChecksumStatus.MISSING} if row == "marked" else {}
             facts |= {"store": "old"} if row == "elsewhere" else {}
             File.objects.filter(pk=file.pk).update(**facts)
         if there != "none":

@@ -70,19 +70,19 @@ def test_a_missing_object_is_marked_and_unmarked_when_it_is_back(alice: User, ma
     ended = Report.objects.get().ended_at
     assert run("--repair", "--mend=1")[0] == 0
     assert (Report.objects.get().ended_at, Report.objects.get().summary["mended"]) == (ended, 1)
-    assert File.objects.get().checksum_basis == ChecksumStatus.MISSING
+    assert File.objects.get().checksum_status == ChecksumStatus.MISSING
     assert Event.objects.get(action="repair").file_id == file.link
     assert run()[0] == 0
     marked.write(file.key, b"hello")
     assert mend()[0] == 0
-    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+    assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
 def test_an_imported_file_that_is_back_is_unread(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked, key="photos/a.jpg", origin=Origin.IMPORTED, checksum="")
-    File.objects.update(checksum_basis=ChecksumStatus.MISSING)
+    File.objects.update(checksum_status=ChecksumStatus.MISSING)
     assert mend()[0] == 0
-    assert File.objects.get(pk=file.pk).checksum_basis == ChecksumStatus.UNREAD
+    assert File.objects.get(pk=file.pk).checksum_status == ChecksumStatus.UNVERIFIED
 
 
 def test_an_object_without_a_file_is_moved_aside_with_all_its_bytes(alice: User, marked: Bucket) -> None:
@@ -202,7 +202,7 @@ def test_what_is_right_again_by_itself_is_noted(alice: User, marked: Bucket) -> 
     marked.write(file.key, b"hello")
     assert run("--repair", "--mend=1")[0] == 0
     assert Finding.objects.get().repaired_by == "no longer so"
-    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+    assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
 # --- what it refuses --------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_without_a_complete_run_of_the_last_day_nothing_is_mended(alice: User, m
     assert run("--repair", "--mend=1")[0] == 2
     Report.objects.update(outcome="differences", ended_at=timezone.now() - timedelta(hours=25))
     assert run("--repair", "--mend=1")[0] == 2
-    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+    assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
 def test_more_than_a_hundredth_is_only_mended_when_the_number_is_named(alice: User, marked: Bucket) -> None:
@@ -226,9 +226,9 @@ def test_more_than_a_hundredth_is_only_mended_when_the_number_is_named(alice: Us
     run()
     for wrong in ([], ["--mend=4"], ["--mend=6"]):
         assert run("--repair", *wrong)[0] == 2
-    assert not File.objects.filter(checksum_basis=ChecksumStatus.MISSING).exists()
+    assert not File.objects.filter(checksum_status=ChecksumStatus.MISSING).exists()
     assert run("--repair", "--mend=5")[0] == 0
-    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() == 5
+    assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 5
 
 
 def test_a_few_need_no_number(alice: User, marked: Bucket) -> None:
@@ -237,7 +237,7 @@ def test_a_few_need_no_number(alice: User, marked: Bucket) -> None:
     for _ in range(98):
         add_file(alice)
     marked.delete(files[0].key)
-    File.objects.exclude(pk__in=[file.pk for file in files]).update(checksum_basis=ChecksumStatus.MISSING)
+    File.objects.exclude(pk__in=[file.pk for file in files]).update(checksum_status=ChecksumStatus.MISSING)
     run()
     assert run("--repair")[0] == 0
 

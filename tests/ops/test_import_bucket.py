@@ -100,7 +100,7 @@ def test_objects_become_files_in_the_folders_of_their_keys(photos: Bucket, alice
     assert len(files) == 25
     file = files["2/pic 24.jpg"]
     assert (file.key, file.size, file.owner, file.state) == ("photos/2/pic 24.jpg", 24, alice, State.AVAILABLE)
-    assert (file.origin, file.checksum, file.checksum_basis) == (Origin.IMPORTED, "", ChecksumStatus.UNREAD)
+    assert (file.origin, file.checksum, file.checksum_status) == (Origin.IMPORTED, "", ChecksumStatus.UNVERIFIED)
     assert (file.claimed_type, file.detected_type, file.family) == ("image/jpeg", "", "image")
     there = photos.client.head_object(Bucket=photos.name, Key=file.key)
     assert file.etag == there["ETag"].strip('"')
@@ -189,7 +189,7 @@ def test_the_admin_finds_what_was_imported(photos: Bucket, alice: User, as_admin
 def test_an_imported_file_can_be_read_and_checked(photos: Bucket, alice: User) -> None:
     bring("photos/")
     file = File.objects.get(key="photos/1/pic 12.jpg")
-    assert services.verify(file) == ChecksumStatus.READ
+    assert services.verify(file) == ChecksumStatus.VERIFIED
     file.refresh_from_db()
     assert file.checksum != ""
 

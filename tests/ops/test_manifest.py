@@ -147,13 +147,13 @@ def test_people_see_the_same_pages_again(library: Bucket, tmp_path: Path, alice:
 
 def test_a_restored_bucket_may_have_other_etags_and_verify_settles_it(library: Bucket, tmp_path: Path) -> None:
     pk = File.objects.get(size=0).pk
-    File.objects.filter(pk=pk).update(etag="e" * 32, checksum_basis=ChecksumStatus.READ)
+    File.objects.filter(pk=pk).update(etag="e" * 32, checksum_status=ChecksumStatus.VERIFIED)
     exported(tmp_path / "manifest")
     lose_the_database()
     code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
     row = File.objects.get(pk=pk)
-    assert (code, counts["changed"], row.checksum_basis) == (1, 1, ChecksumStatus.CLAIMED)
-    assert services.verify(row) == ChecksumStatus.READ
+    assert (code, counts["changed"], row.checksum_status) == (1, 1, ChecksumStatus.UNVERIFIED)
+    assert services.verify(row) == ChecksumStatus.VERIFIED
 
 
 def test_what_was_taken_out_of_the_trash_since_is_not_purged(library: Bucket, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_no_listing_alone_makes_a_file_missing_or_damaged(
     lose_the_database()
     monkeypatch.setattr(s3, "list_objects", lambda *_, **__: (page for page in list[s3.Page]()))
     assert rebuild(tmp_path / "manifest", "--apply")[:1] == (0,)
-    assert not File.objects.filter(checksum_basis__in=[ChecksumStatus.MISSING, ChecksumStatus.DAMAGED]).exists()
+    assert not File.objects.filter(checksum_status__in=[ChecksumStatus.MISSING, ChecksumStatus.CORRUPTED]).exists()
 
 
 def test_a_file_whose_object_is_gone_comes_back_as_missing(library: Bucket, tmp_path: Path) -> None:
@@ -213,8 +213,8 @@ def test_a_file_whose_object_is_gone_comes_back_as_missing(library: Bucket, tmp_
     lose_the_database()
     code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
     assert (code, counts["missing"], counts["size"]) == (1, 1, 1)
-    assert File.objects.get(pk=gone.pk).checksum_basis == ChecksumStatus.MISSING
-    assert File.objects.get(pk=cut.pk).checksum_basis == ChecksumStatus.DAMAGED
+    assert File.objects.get(pk=gone.pk).checksum_status == ChecksumStatus.MISSING
+    assert File.objects.get(pk=cut.pk).checksum_status == ChecksumStatus.CORRUPTED
 
 
 def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
@@ -227,7 +227,11 @@ def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
     code, _told, _why = rebuild(tmp_path / "manifest", "--apply", "--recover-unknown", "--owner", "alice")
     file = File.objects.get(key=new.key)
     assert code == 1
-    assert (file.owner.username, file.origin, file.checksum_basis) == ("alice", Origin.ADOPTED, ChecksumStatus.UNREAD)
+    assert (file.owner.username, file.origin, file.checksum_status) == (
+        "alice",
+        Origin.ADOPTED,
+        ChecksumStatus.UNVERIFIED,
+    )
     assert file.name == new.key.removeprefix("f/") + ".txt"
     assert path_of(file).startswith("Recovered ")
     assert recount() == []

@@ -75,10 +75,12 @@ def test_every_file_ends_in_the_new_store_with_its_bytes_and_its_checksum(
     for name, body in BODIES.items():
         file = File.objects.get(pk=files[name].pk)
         assert (file.store, file.checksum, file.size) == ("new", composite(cut(body, PART)), len(body))
-        assert file.checksum_basis == (ChecksumStatus.STORE if s3.keeps_digests() else ChecksumStatus.CLAIMED)
+        assert file.checksum_status == (
+            ChecksumStatus.VERIFIED_BY_STORAGE if s3.keeps_digests() else ChecksumStatus.UNVERIFIED
+        )
         assert two.second.client.head_object(Bucket=two.second.name, Key=file.key)["ETag"].strip('"') == file.etag
         assert downloaded(as_alice, file) == body
-        assert services.verify(file) == ChecksumStatus.READ
+        assert services.verify(file) == ChecksumStatus.VERIFIED
 
 
 @pytest.mark.parametrize(
@@ -158,28 +160,28 @@ def test_a_preview_whose_object_is_gone_is_made_anew(sender: Sender, two: TwoSto
 
 
 @pytest.mark.parametrize("two", ["one endpoint", "to digests"], indirect=True)
-def test_what_is_damaged_stays_and_is_told(sender: Sender, two: TwoStores) -> None:
+def test_what_is_corrupted_stays_and_is_told(sender: Sender, two: TwoStores) -> None:
     file = sender.send(b"hello")
     two.first.write(file.key, b"hullo")
     two.swap()
-    assert run("--apply")[1]["damaged"] == 1
+    assert run("--apply")[1]["corrupted"] == 1
     file.refresh_from_db()
-    assert (file.store, file.checksum_basis) == ("", ChecksumStatus.DAMAGED)
+    assert (file.store, file.checksum_status) == ("", ChecksumStatus.CORRUPTED)
     assert file.key not in two.second.objects()
 
 
-def test_what_is_damaged_moves_as_it_is_when_told(sender: Sender, two: TwoStores) -> None:
-    damaged, missing = sender.send(b"hello"), sender.send(b"missing")
-    two.first.write(damaged.key, b"hullo")
+def test_what_is_corrupted_moves_as_it_is_when_told(sender: Sender, two: TwoStores) -> None:
+    corrupted, missing = sender.send(b"hello"), sender.send(b"missing")
+    two.first.write(corrupted.key, b"hullo")
     two.first.delete(missing.key)
-    File.objects.filter(pk=damaged.pk).update(checksum_basis=ChecksumStatus.DAMAGED)
+    File.objects.filter(pk=corrupted.pk).update(checksum_status=ChecksumStatus.CORRUPTED)
     two.swap()
     assert run("--apply")[0] == 1
-    assert run("--apply", "--damaged")[0] == 0
-    for file, basis in ((damaged, ChecksumStatus.DAMAGED), (missing, ChecksumStatus.MISSING)):
+    assert run("--apply", "--corrupted")[0] == 0
+    for file, status in ((corrupted, ChecksumStatus.CORRUPTED), (missing, ChecksumStatus.MISSING)):
         file.refresh_from_db()
-        assert (file.store, file.checksum_basis) == ("new", basis)
-    assert two.second.read(damaged.key) == b"hullo"
+        assert (file.store, file.checksum_status) == ("new", status)
+    assert two.second.read(corrupted.key) == b"hullo"
     assert missing.key not in two.second.objects()
 
 

@@ -134,7 +134,7 @@ class Storms(Lives):
     def verify(self, thing: Thing) -> None:
         row = thing.row()
         if row is not None:
-            assert services.verify(row) == ("read" if row.state == State.AVAILABLE else None)
+            assert services.verify(row) == ("verified" if row.state == State.AVAILABLE else None)
 
     def teardown(self) -> None:
         """However it went: once time has passed, two sweeps leave what is stored and nothing else."""

@@ -158,10 +158,10 @@ def test_sweeping_twice_is_as_good_as_once(sender: Sender, bucket: Bucket) -> No
 
 def test_the_basis_of_a_damaged_file_survives_the_trash(sender: Sender, alice: User) -> None:
     file = sender.send(b"x")
-    File.objects.update(checksum_basis=ChecksumStatus.DAMAGED)
+    File.objects.update(checksum_status=ChecksumStatus.CORRUPTED)
     services.trash(file, by=alice)
     services.restore(file, by=alice)
-    assert File.objects.get().checksum_basis == ChecksumStatus.DAMAGED
+    assert File.objects.get().checksum_status == ChecksumStatus.CORRUPTED
 
 
 # --- the command ------------------------------------------------------------------------------

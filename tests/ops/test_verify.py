@@ -31,17 +31,17 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 20, 21, 30])
 def test_a_true_claim_becomes_read(sender: Sender, size: int) -> None:
     file = sender.send(bytes(range(size)))
-    assert file.checksum_basis == ChecksumStatus.CLAIMED
-    assert services.verify(file) == ChecksumStatus.READ
+    assert file.checksum_status == ChecksumStatus.UNVERIFIED
+    assert services.verify(file) == ChecksumStatus.VERIFIED
     file.refresh_from_db()
-    assert file.checksum_basis == ChecksumStatus.READ
+    assert file.checksum_status == ChecksumStatus.VERIFIED
     assert file.verified_at is not None
 
 
 def test_reading_tells_a_type_that_was_not_known_before(sender: Sender) -> None:
     file = sender.send(b"PK\x05\x06" + bytes(18), name="a.bin")
     File.objects.update(detected_type="", family="other")
-    assert services.verify(File.objects.get()) == ChecksumStatus.READ
+    assert services.verify(File.objects.get()) == ChecksumStatus.VERIFIED
     file.refresh_from_db()
     assert (file.detected_type, file.family) == ("application/zip", "archive")
 
@@ -52,15 +52,15 @@ def test_the_checksum_does_not_depend_on_how_the_bytes_come(
 ) -> None:
     file = sender.send(BODY)
     monkeypatch.setattr(reader.FULL_SPEED, "chunk", chunk)
-    assert services.verify(file) == ChecksumStatus.READ
+    assert services.verify(file) == ChecksumStatus.VERIFIED
 
 
 @pytest.mark.parametrize("body", [BODY, b"small"], ids=["parts", "small"])
 def test_one_flipped_bit_is_damage(sender: Sender, bucket: Bucket, body: bytes) -> None:
     file = sender.send(body)
     bucket.write(file.key, body[:-1] + bytes([body[-1] ^ 1]))
-    assert services.verify(file) == ChecksumStatus.DAMAGED
-    assert File.objects.get().checksum_basis == ChecksumStatus.DAMAGED
+    assert services.verify(file) == ChecksumStatus.CORRUPTED
+    assert File.objects.get().checksum_status == ChecksumStatus.CORRUPTED
     assert File.objects.get().checksum == composite(cut(body, 10))
 
 
@@ -68,14 +68,14 @@ def test_one_flipped_bit_is_damage(sender: Sender, bucket: Bucket, body: bytes) 
 def test_missing_or_added_bytes_are_damage(sender: Sender, bucket: Bucket, stored: bytes) -> None:
     file = sender.send(BODY)
     bucket.write(file.key, stored)
-    assert services.verify(file) == ChecksumStatus.DAMAGED
+    assert services.verify(file) == ChecksumStatus.CORRUPTED
 
 
 def test_a_false_claim_is_found_out(sender: Sender) -> None:
     upload = sender.start(b"true")
     sender.put(upload)
     assert sender.finish(upload, digests=[composite([b"lied"])]).status_code == 200
-    assert services.verify(upload.row()) == ChecksumStatus.DAMAGED
+    assert services.verify(upload.row()) == ChecksumStatus.CORRUPTED
 
 
 def test_a_missing_object_is_told_and_noted(sender: Sender, bucket: Bucket) -> None:
@@ -83,19 +83,19 @@ def test_a_missing_object_is_told_and_noted(sender: Sender, bucket: Bucket) -> N
     bucket.delete(file.key)
     assert services.verify(file) == ChecksumStatus.MISSING
     row = File.objects.get()
-    assert (row.state, row.checksum_basis, row.checksum) == (State.AVAILABLE, ChecksumStatus.MISSING, file.checksum)
+    assert (row.state, row.checksum_status, row.checksum) == (State.AVAILABLE, ChecksumStatus.MISSING, file.checksum)
 
 
 def test_bytes_that_are_back_are_good_again(sender: Sender, bucket: Bucket) -> None:
     file = sender.send(BODY)
-    for spoilt, basis in (
+    for spoilt, status in (
         (None, ChecksumStatus.MISSING),
-        (BODY, ChecksumStatus.READ),
-        (BODY[::-1], ChecksumStatus.DAMAGED),
-        (BODY, ChecksumStatus.READ),
+        (BODY, ChecksumStatus.VERIFIED),
+        (BODY[::-1], ChecksumStatus.CORRUPTED),
+        (BODY, ChecksumStatus.VERIFIED),
     ):
         bucket.delete(file.key) if spoilt is None else bucket.write(file.key, spoilt)
-        assert services.verify(File.objects.get()) == basis
+        assert services.verify(File.objects.get()) == status
 
 
 def test_a_store_that_breaks_off_settles_nothing(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_a_store_that_breaks_off_settles_nothing(sender: Sender, monkeypatch: py
     monkeypatch.setattr(s3.Stream, "chunks", lambda self, size: (_ for _ in ()).throw(StorageUnavailable()))
     with pytest.raises(StorageUnavailable):
         services.verify(file)
-    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+    assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
 def test_a_connection_that_breaks_is_made_anew_where_it_broke(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_a_connection_that_breaks_is_made_anew_where_it_broke(sender: Sender, mo
 
     monkeypatch.setattr(s3.Stream, "chunks", breaking)
     monkeypatch.setattr(s3, "stream", opened)
-    assert services.verify(file) == ChecksumStatus.READ
+    assert services.verify(file) == ChecksumStatus.VERIFIED
     assert begun == [0, 9, 18]
 
 
@@ -132,7 +132,7 @@ def test_a_file_that_is_no_longer_available_is_left_alone(sender: Sender, alice:
     file = sender.send(BODY)
     services.trash(file, by=alice)
     assert services.verify(file) is None
-    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+    assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
 def test_memory_does_not_grow_with_the_file(alice: User, bucket: Bucket, settings: Settings) -> None:
@@ -166,29 +166,29 @@ def test_the_command_settles_all_claims_and_ends_with_0(sender: Sender) -> None:
     for body in (BODY, b"small", b""):
         sender.send(body)
     code, out = run()
-    assert (code, out) == (0, "3 read, 0 damaged, 0 missing, 0 failed\n")
-    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.READ}
+    assert (code, out) == (0, "3 verified, 0 corrupted, 0 missing, 0 failed\n")
+    assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.VERIFIED}
 
 
 def test_the_command_leaves_what_is_settled(sender: Sender, bucket: Bucket) -> None:
     file = sender.send(BODY)
     run()
     bucket.write(file.key, b"changed since")
-    assert run()[1].startswith("0 read, 0 damaged")
+    assert run()[1].startswith("0 verified, 0 corrupted")
     assert run("--all")[0] == 1
-    assert File.objects.get().checksum_basis == ChecksumStatus.DAMAGED
+    assert File.objects.get().checksum_status == ChecksumStatus.CORRUPTED
 
 
 def test_differences_are_named_and_end_with_1(sender: Sender, bucket: Bucket) -> None:
-    damaged, missing, good = sender.send(BODY), sender.send(b"small"), sender.send(b"good")
-    bucket.write(damaged.key, BODY[::-1])
+    corrupted, missing, good = sender.send(BODY), sender.send(b"small"), sender.send(b"good")
+    bucket.write(corrupted.key, BODY[::-1])
     bucket.delete(missing.key)
     code, out = run()
     assert code == 1
-    assert f"damaged: {damaged.pk} ({damaged.key})" in out
+    assert f"corrupted: {corrupted.pk} ({corrupted.key})" in out
     assert f"missing: {missing.pk} ({missing.key})" in out
     assert str(good.pk) not in out
-    assert out.endswith("1 read, 1 damaged, 1 missing, 0 failed\n")
+    assert out.endswith("1 verified, 1 corrupted, 1 missing, 0 failed\n")
 
 
 def test_a_store_that_is_away_fails_each_and_ends_with_1(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,8 +197,8 @@ def test_a_store_that_is_away_fails_each_and_ends_with_1(sender: Sender, monkeyp
     monkeypatch.setattr(s3, "stream", lambda key, **_: (_ for _ in ()).throw(StorageUnavailable()))
     monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
     code, out = run()
-    assert (code, out.splitlines()[-1]) == (1, "0 read, 0 damaged, 0 missing, 2 failed")
-    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.CLAIMED}
+    assert (code, out.splitlines()[-1]) == (1, "0 verified, 0 corrupted, 0 missing, 2 failed")
+    assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.UNVERIFIED}
 
 
 def test_json_is_one_object_and_nothing_else(sender: Sender, bucket: Bucket) -> None:
@@ -207,7 +207,7 @@ def test_json_is_one_object_and_nothing_else(sender: Sender, bucket: Bucket) -> 
     bucket.write(file.key, BODY[::-1])
     code, out = run("--json")
     assert code == 1
-    assert json.loads(out) == {"read": 1, "damaged": 1, "missing": 0, "failed": 0}
+    assert json.loads(out) == {"verified": 1, "corrupted": 1, "missing": 0, "failed": 0}
 
 
 def test_files_can_be_named(sender: Sender) -> None:
@@ -215,7 +215,7 @@ def test_files_can_be_named(sender: Sender) -> None:
     assert run(str(named.pk))[0] == 0
     named.refresh_from_db()
     other.refresh_from_db()
-    assert (named.checksum_basis, other.checksum_basis) == (ChecksumStatus.READ, ChecksumStatus.CLAIMED)
+    assert (named.checksum_status, other.checksum_status) == (ChecksumStatus.VERIFIED, ChecksumStatus.UNVERIFIED)
 
 
 def test_a_file_that_is_not_there_is_not_passed_over_in_silence(sender: Sender) -> None:
@@ -234,7 +234,7 @@ def test_only_available_files_are_read(alice: User, bucket: Bucket) -> None:
     for state in State:
         if state != State.AVAILABLE:
             make_row(alice, state)
-    assert run() == (0, "0 read, 0 damaged, 0 missing, 0 failed\n")
+    assert run() == (0, "0 verified, 0 corrupted, 0 missing, 0 failed\n")
 
 
 def test_the_help_says_what_is_not_touched() -> None:

@@ -75,7 +75,7 @@ def test_level_1_reads_nothing_of_what_agrees(sender: Sender, monkeypatch: pytes
         sender.send(body)
     monkeypatch.setattr(s3, "stream", lambda *_, **__: pytest.fail("it was read"))
     assert run("--level", "1", "--json") == (
-        0, '{"read": 0, "damaged": 0, "missing": 0, "failed": 0, "agreed": 3}\n',
+        0, '{"verified": 0, "corrupted": 0, "missing": 0, "failed": 0, "agreed": 3}\n',
     )  # fmt: skip
     assert set(File.objects.values_list("verified_at", flat=True)) == {None}
 
@@ -88,20 +88,20 @@ def test_level_1_reads_what_differs_and_the_bytes_decide(sender: Sender, bucket:
     File.objects.filter(pk=other_etag.pk).update(etag="0" * 32)
     code, out = run("--level", "1")
     assert code == 1
-    assert out.endswith("0 read, 2 damaged, 1 missing, 0 failed, 1 etag\n")
+    assert out.endswith("0 verified, 2 corrupted, 1 missing, 0 failed, 1 etag\n")
     assert found() == {
-        (Trouble.DAMAGED, overwritten.pk), (Trouble.SIZE, cut_off.pk), (Trouble.MISSING, gone.pk),
+        (Trouble.CORRUPTED, overwritten.pk), (Trouble.SIZE, cut_off.pk), (Trouble.MISSING, gone.pk),
         (Trouble.ETAG, other_etag.pk),
     }  # fmt: skip
-    assert File.objects.get(pk=other_etag.pk).checksum_basis == ChecksumStatus.READ
+    assert File.objects.get(pk=other_etag.pk).checksum_status == ChecksumStatus.VERIFIED
 
 
 def test_level_1_reads_again_what_was_missing_before(sender: Sender) -> None:
     file = sender.send(BODY)
-    File.objects.update(checksum_basis=ChecksumStatus.MISSING)
+    File.objects.update(checksum_status=ChecksumStatus.MISSING)
     assert run("--level", "1")[0] == 0
     file.refresh_from_db()
-    assert file.checksum_basis == ChecksumStatus.READ
+    assert file.checksum_status == ChecksumStatus.VERIFIED
 
 
 def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(sender: Sender, digest_bucket: Bucket) -> None:
@@ -109,8 +109,8 @@ def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(sender: Sen
     digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=file.key, Body=b"SMALL", ChecksumAlgorithm="SHA256")
     File.objects.filter(pk=file.pk).update(etag=etag_of(b"SMALL"))
     assert run("--level", "1", "--json")[0] == 1
-    assert found() == {(Trouble.DAMAGED, file.pk)}
-    assert File.objects.get(pk=good.pk).checksum_basis == ChecksumStatus.STORE
+    assert found() == {(Trouble.CORRUPTED, file.pk)}
+    assert File.objects.get(pk=good.pk).checksum_status == ChecksumStatus.VERIFIED_BY_STORAGE
 
 
 # --- all and samples --------------------------------------------------------------------------
@@ -158,15 +158,15 @@ def test_a_file_that_cannot_be_read_does_not_take_the_place_of_another(
 
 
 def test_a_report_tells_what_a_run_found_and_that_it_ran(sender: Sender, bucket: Bucket) -> None:
-    damaged, missing = sender.send(BODY), sender.send(b"small")
-    bucket.write(damaged.key, BODY[::-1])
+    corrupted, missing = sender.send(BODY), sender.send(b"small")
+    bucket.write(corrupted.key, BODY[::-1])
     bucket.delete(missing.key)
     sender.send(b"good")
     assert run("--all")[0] == 1
     report = Report.objects.get()
     assert (report.command, report.scope, report.outcome) == ("verify", "level 2, all", RunOutcome.DIFFERENCES)
-    assert report.summary == {"read": 1, "damaged": 1, "missing": 1, "failed": 0, "bytes": len(BODY) + 4}
-    assert found() == {(Trouble.DAMAGED, damaged.pk), (Trouble.MISSING, missing.pk)}
+    assert report.summary == {"verified": 1, "corrupted": 1, "missing": 1, "failed": 0, "bytes": len(BODY) + 4}
+    assert found() == {(Trouble.CORRUPTED, corrupted.pk), (Trouble.MISSING, missing.pk)}
     assert Heartbeat.objects.last_of("verify") is not None
 
 
@@ -207,7 +207,7 @@ def test_a_file_that_goes_while_it_is_read_is_no_finding(
     counts = Run(iter_of(file), report=report, parallel=1, pace=in_this_thread(monkeypatch)).run()
     assert counts.total() == 0
     assert found() == set()
-    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+    assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
 def iter_of(file: File) -> selection.Selection:
@@ -240,24 +240,24 @@ def test_an_imported_file_gets_its_checksum_and_its_type_when_it_is_read(
 ) -> None:
     file = make_row(
         alice, State.AVAILABLE, origin=Origin.IMPORTED, key="photos/a b.png", size=len(body), checksum="",
-        checksum_basis=ChecksumStatus.UNREAD, etag=etag_of(body),
+        checksum_status=ChecksumStatus.UNVERIFIED, etag=etag_of(body),
     )  # fmt: skip
     bucket.write(file.key, body)
     assert run("--all")[0] == 0
     file.refresh_from_db()
-    assert (file.checksum, file.checksum_basis) == (composite(cut(body, 10)), ChecksumStatus.READ)
+    assert (file.checksum, file.checksum_status) == (composite(cut(body, 10)), ChecksumStatus.VERIFIED)
     assert file.detected_type == kind
 
 
 def test_an_imported_object_that_was_overwritten_since_is_damage(alice: User, bucket: Bucket) -> None:
     file = make_row(
         alice, State.AVAILABLE, origin=Origin.IMPORTED, key="photos/a", size=5, checksum="",
-        checksum_basis=ChecksumStatus.UNREAD, etag=etag_of(b"first"),
+        checksum_status=ChecksumStatus.UNVERIFIED, etag=etag_of(b"first"),
     )  # fmt: skip
     bucket.write(file.key, b"other")
-    assert services.verify(file) == ChecksumStatus.DAMAGED
+    assert services.verify(file) == ChecksumStatus.CORRUPTED
     file.refresh_from_db()
-    assert (file.checksum, file.checksum_basis) == ("", ChecksumStatus.DAMAGED)
+    assert (file.checksum, file.checksum_status) == ("", ChecksumStatus.CORRUPTED)
 
 
 # --- speed, stopping, several at once -----------------------------------------------------------
@@ -282,7 +282,7 @@ def test_who_is_asked_to_stop_does_not_count_what_is_read_by_half(sender: Sender
     pace = RateLimiter(stop=lambda: pace.bytes > 0)
     counts = Run(unverified_claims(), pace=pace).run()
     assert counts.total() == 0
-    assert File.objects.get().checksum_basis == ChecksumStatus.CLAIMED
+    assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
     with pytest.raises(Stopped):
         pace(0)
 
@@ -302,7 +302,7 @@ def test_term_ends_it_midway_and_what_is_done_stays_done(alice: User, bucket: Bu
     assert process.returncode == 1
     assert "Stopped. What is done stays done" in told
     assert "Traceback" not in told
-    done = File.objects.filter(checksum_basis=ChecksumStatus.READ, verified_at__isnull=False).count()
+    done = File.objects.filter(checksum_status=ChecksumStatus.VERIFIED, verified_at__isnull=False).count()
     assert 0 < done < 30
     assert out.startswith(f"{done} read")
     assert Report.objects.get().outcome == RunOutcome.STOPPED
@@ -322,8 +322,8 @@ def test_two_at_once_do_no_harm(alice: User, bucket: Bucket) -> None:
     with ThreadPoolExecutor(2) as pool:
         for counts in pool.map(one, range(2)):
             assert counts["failed"] == counts["missing"] == 0
-    assert File.objects.filter(checksum_basis=ChecksumStatus.READ).count() == 29
-    assert File.objects.get(checksum_basis=ChecksumStatus.DAMAGED).pk == files[0].pk
+    assert File.objects.filter(checksum_status=ChecksumStatus.VERIFIED).count() == 29
+    assert File.objects.get(checksum_status=ChecksumStatus.CORRUPTED).pk == files[0].pk
 
 
 def test_a_store_that_is_away_ends_the_run_with_one_sentence(
@@ -382,7 +382,7 @@ def test_progress_tells_bytes_and_json_nothing_but_one_object(alice: User, bucke
     stored(alice, bucket, 2)
     out, err = io.StringIO(), io.StringIO()
     call_command("verify", "--all", "--json", stdout=out, stderr=err)
-    assert json.loads(out.getvalue())["read"] == 2
+    assert json.loads(out.getvalue())["verified"] == 2
     assert err.getvalue() == ""
 
 

@@ -53,8 +53,8 @@ def work() -> None:
 
 
 def bases() -> dict[str, int]:
-    found = list(File.objects.values_list("checksum_basis", flat=True))
-    return {basis: found.count(basis) for basis in set(found)}
+    found = list(File.objects.values_list("checksum_status", flat=True))
+    return {status: found.count(status) for status in set(found)}
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -75,7 +75,7 @@ def test_one_finish_asks_once_for_all_it_published_the_small_ones_first(sender: 
 
 
 def test_where_the_store_checks_digests_nobody_is_asked(sender: Sender, digest_bucket: Bucket) -> None:
-    assert sender.send(b"small").checksum_basis == ChecksumStatus.STORE
+    assert sender.send(b"small").checksum_status == ChecksumStatus.VERIFIED_BY_STORAGE
     assert asked() == []
 
 
@@ -105,7 +105,7 @@ def test_a_worker_settles_claims_within_seconds_of_a_finish(sender: Sender, tmp_
         begun = time.monotonic()
         for body in (BODY, b"small", b""):
             sender.send(body)
-        wait_until(lambda: bases() == {ChecksumStatus.READ: 3})
+        wait_until(lambda: bases() == {ChecksumStatus.VERIFIED: 3})
         assert time.monotonic() - begun < 10
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) == 0
@@ -131,7 +131,7 @@ def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
     large, other = sender.send(BODY), sender.send(b"small")
     work()
     assert starts == [0, 0, 10, 20]  # the small one has its turn between those of the large one
-    assert bases() == {ChecksumStatus.READ: 2}
+    assert bases() == {ChecksumStatus.VERIFIED: 2}
     large.refresh_from_db()
     assert large.verified_at is not None
     assert other.pk
@@ -145,7 +145,7 @@ def test_damage_that_is_found_in_a_later_turn_is_damage(
     file = sender.send(BODY)
     bucket.write(file.key, BODY[:-1] + b"X")
     work()
-    assert bases() == {ChecksumStatus.DAMAGED: 1}
+    assert bases() == {ChecksumStatus.CORRUPTED: 1}
 
 
 def test_while_the_store_is_away_all_waits(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_while_the_store_is_away_all_waits(sender: Sender, monkeypatch: pytest.M
     assert later.args_kwargs["args"] == [files, [], 1]
     assert timedelta(seconds=20) < later.run_after - timezone.now() < timedelta(seconds=40)
     work()
-    assert bases() == {ChecksumStatus.READ: 2}
+    assert bases() == {ChecksumStatus.VERIFIED: 2}
 
 
 def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
@@ -178,7 +178,7 @@ def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
     monkeypatch.setattr(s3, "stream", refused)
     assert services.verify_files.call([str(poison.pk), str(good.pk)]) == 1
     assert asked() == [[str(poison.pk)]]
-    assert bases() == {ChecksumStatus.CLAIMED: 1, ChecksumStatus.READ: 1}
+    assert bases() == {ChecksumStatus.UNVERIFIED: 1, ChecksumStatus.VERIFIED: 1}
 
 
 def test_marker_that_the_store_refuses_is_asked_for_once(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,7 +243,9 @@ def test_an_erased_file_leaves_what_others_wrote_under_its_key(
     for number in range(count):
         marked.write(f"photos/{number}", b"hello")
         facts: dict[str, Any] = {"origin": Origin.ADOPTED, "key": f"photos/{number}", "size": 5}
-        make_row(alice, State.DELETING, etag=etag_of(f"photos/{number}"), checksum_basis=ChecksumStatus.UNREAD, **facts)
+        make_row(
+            alice, State.DELETING, etag=etag_of(f"photos/{number}"), checksum_status=ChecksumStatus.UNVERIFIED, **facts
+        )
     marked.write("photos/0", b"newer")
     assert services.sweep()["erased"] == count
     assert set(marked.objects()) == {"photos/0"}

@@ -83,7 +83,7 @@ def test_parts_that_come_with_an_encoding_make_a_plain_file(sender: Sender, buck
         assert put_bytes(upload.signed[number], piece, headers={"Content-Encoding": "gzip"}).status == 200
     file = sender.finished(upload)
     assert bucket.client.head_object(Bucket=bucket.name, Key=file.key).get("ContentEncoding") is None
-    assert verify(file) is ChecksumStatus.READ
+    assert verify(file) is ChecksumStatus.VERIFIED
 
 
 # --- files that are there already ---------------------------------------------------------------
@@ -100,8 +100,8 @@ def stored(owner: User, bucket: Bucket, body: bytes, encoding: str, **facts: Any
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_stored_bytes_are_what_is_verified(alice: User, bucket: Bucket, encoding: str) -> None:
-    file = stored(alice, bucket, PACKED, encoding, checksum_basis=ChecksumStatus.DAMAGED)
-    assert verify(file) is ChecksumStatus.READ
+    file = stored(alice, bucket, PACKED, encoding, checksum_status=ChecksumStatus.CORRUPTED)
+    assert verify(file) is ChecksumStatus.VERIFIED
 
 
 def test_a_small_object_that_unpacks_to_gigabytes_is_read_as_the_small_one(alice: User, bucket: Bucket) -> None:
@@ -150,4 +150,4 @@ def test_an_object_that_goes_on_past_its_size_is_of_another_size(
 ) -> None:
     file = shelf.add_file(alice, bytes(25), etag="0")
     monkeypatch.setattr(s3, "stream", lambda *_args, **_kwargs: endless(25))
-    assert verify(file) is ChecksumStatus.DAMAGED
+    assert verify(file) is ChecksumStatus.CORRUPTED

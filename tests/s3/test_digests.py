@@ -52,7 +52,7 @@ def test_a_file_in_parts_has_one_checksum_everywhere(sender: Sender, digest_buck
     assert stored == BODY
     recomputed = composite([stored[: 5 * MIB], stored[5 * MIB : 10 * MIB], stored[10 * MIB :]])
     assert file.checksum == head["ChecksumSHA256"] == recomputed
-    assert (file.checksum_basis, file.checksum_algorithm, file.part_size) == ("store", "sha256", 5 * MIB)
+    assert (file.checksum_status, file.checksum_algorithm, file.part_size) == ("verified_by_storage", "sha256", 5 * MIB)
     assert recomputed.endswith("-3")
 
 
@@ -62,7 +62,7 @@ def test_a_small_file_has_one_checksum_everywhere(sender: Sender, digest_bucket:
     head = digest_bucket.client.head_object(Bucket=digest_bucket.name, Key=file.key, ChecksumMode="ENABLED")
     assert digest_bucket.read(file.key) == body
     assert file.checksum == head["ChecksumSHA256"] == sha256(body)
-    assert file.checksum_basis == "store"
+    assert file.checksum_status == "verified_by_storage"
 
 
 def test_list_parts_tells_the_digests_the_store_computed(sender: Sender) -> None:
@@ -87,7 +87,7 @@ def test_a_resume_sends_only_what_is_missing(sender: Sender, digest_bucket: Buck
 
 def test_reading_agrees_with_what_the_store_checked(sender: Sender) -> None:
     file = sender.send(BODY)
-    assert services.verify(file) == "read"
+    assert services.verify(file) == "verified"
 
 
 # --- wrong digests ----------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def test_verify_reads_every_object_as_it_is_stored_and_fsck_agrees(there: Bucket
     assert "0 failed" in said("verify", "--all")
     for encoding, (name, _body, _stored, _type) in STORED.items():
         file = named(name)
-        assert (file.checksum_basis, file.content_encoding) == (ChecksumStatus.READ, encoding.lower())
+        assert (file.checksum_status, file.content_encoding) == (ChecksumStatus.VERIFIED, encoding.lower())
         assert file.family == Category.ARCHIVE
     assert (named("plain.txt").content_encoding, named("plain.txt").family) == ("", Category.TEXT)
     said("verify", "--all")
@@ -212,7 +212,7 @@ def test_a_move_keeps_the_encoding_and_the_stored_bytes(
     put(two.first, file.key, body, "gzip")
     file.refresh_from_db()
     if read:
-        assert services.verify(file) is ChecksumStatus.READ
+        assert services.verify(file) is ChecksumStatus.VERIFIED
     two.swap()
     assert two_stores.run("--apply")[0] == 0
     two.alone()
@@ -220,7 +220,7 @@ def test_a_move_keeps_the_encoding_and_the_stored_bytes(
     assert (file.store, file.content_encoding) == ("new", "gzip")
     there = two.second.client.head_object(Bucket=two.second.name, Key=file.key)
     assert (there["ContentEncoding"], there["ContentLength"]) == ("gzip", len(body))
-    assert services.verify(file) is ChecksumStatus.READ
+    assert services.verify(file) is ChecksumStatus.VERIFIED
     assert downloaded(as_alice, file).data == body
 
 

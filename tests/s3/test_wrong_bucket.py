@@ -172,7 +172,9 @@ def test_a_cancelled_upload_keeps_its_row_until_its_object_can_go(
 
 def read_files(alice: User, bucket: Bucket, count: int) -> list[File]:
     """Stored and read before, as ever."""
-    files = [shelf.add_file(alice, b"%d" % n, bucket=bucket, checksum_basis=ChecksumStatus.READ) for n in range(count)]
+    files = [
+        shelf.add_file(alice, b"%d" % n, bucket=bucket, checksum_status=ChecksumStatus.VERIFIED) for n in range(count)
+    ]
     for file in files:
         etag = bucket.client.head_object(Bucket=bucket.name, Key=file.key)["ETag"].strip('"')
         File.objects.filter(pk=file.pk).update(etag=etag)
@@ -208,13 +210,13 @@ def test_the_bucket_of_another_is_not_even_read(alice: User, bucket: Bucket) -> 
 
 def test_a_loop_of_verify_warns_and_goes_on(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
     for file in read_files(alice, bucket, 2):
-        File.objects.filter(pk=file.pk).update(checksum_basis=ChecksumStatus.CLAIMED)
+        File.objects.filter(pk=file.pk).update(checksum_status=ChecksumStatus.UNVERIFIED)
     err = io.StringIO()
     command = verify_command.Command(stderr=err)
     with named(wrong, settings):
         command._verify_claims({"parallel": 1, "expect_missing": None}, RateLimiter())
     assert "marker" in err.getvalue()
-    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.CLAIMED}
+    assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.UNVERIFIED}
 
 
 def test_the_worker_settles_nothing_and_tries_again_later(
@@ -226,7 +228,7 @@ def test_the_worker_settles_nothing_and_tries_again_later(
         assert services.verify_files.call(files) == 0
     later = queue.results_of(services.verify_files).get()
     assert later.args_kwargs["args"] == [files, [], 1]
-    assert set(File.objects.values_list("checksum_basis", flat=True)) == {ChecksumStatus.CLAIMED}
+    assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.UNVERIFIED}
     assert services.verify_files.call(files) == 2
 
 
@@ -237,25 +239,25 @@ def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket, m
         bucket.delete(file.key)
     code, told = run("verify", "--level", "1")
     assert (code, "11 files or more" in told) == (2, True)
-    assert not File.objects.filter(checksum_basis=ChecksumStatus.MISSING).exists()
+    assert not File.objects.filter(checksum_status=ChecksumStatus.MISSING).exists()
     assert run("verify", "--level", "1", "--expect-missing", "10")[0] == 2
     assert run("verify", "--level", "1", "--expect-missing", "11")[0] == 1
-    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() == 11
+    assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 11
     bucket.delete(files[11].key)  # what was known before is no news
     assert run("verify", "--level", "1")[0] == 1
-    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() == 12
+    assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 12
 
 
 def test_a_run_that_stops_has_believed_a_few_at_most(alice: User, bucket: Bucket) -> None:
     for file in read_files(alice, bucket, 13):
         bucket.delete(file.key)
     assert run("verify", "--level", "1")[0] == 2
-    assert File.objects.filter(checksum_basis=ChecksumStatus.MISSING).count() <= runner.MIN_ALLOWED_MISSING
+    assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() <= runner.MIN_ALLOWED_MISSING
 
 
 def test_of_many_files_one_in_a_hundred_may_be_missing() -> None:
     run = Run(Selection(iter(()), total=1_200))
-    lost = [Verdict(File(checksum_basis=ChecksumStatus.READ), ChecksumStatus.MISSING) for _ in range(13)]
+    lost = [Verdict(File(checksum_status=ChecksumStatus.VERIFIED), ChecksumStatus.MISSING) for _ in range(13)]
     run._refuse_too_many(lost[:12])
     with pytest.raises(runner.TooManyMissing, match="believes that of 12"):
         run._refuse_too_many(lost[12:])

@@ -146,7 +146,7 @@ def imported(owner: User, bucket: Bucket, key: str, body: bytes, **facts: Any) -
     told = {
         "origin": Origin.IMPORTED,
         "checksum": "",
-        "checksum_basis": ChecksumStatus.UNREAD,
+        "checksum_status": ChecksumStatus.UNVERIFIED,
         "part_size": PART,
         **facts,
     }

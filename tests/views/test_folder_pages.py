@@ -177,9 +177,9 @@ def test_a_page_whose_folder_takes_nothing_promises_nothing_and_sends_nothing_el
     folders.set_access(logos, {looking: AccessLevel.VIEW, keeping: AccessLevel.MANAGE}, by=admin_user)
     page = as_alice.get(logos.get_absolute_url()).text
     assert 'data-closed="You may not put files into this folder."' in page
-    assert f'data-into="{logos.pk}"' in page
+    assert f'data-folder-id="{logos.pk}"' in page
     sender = Sender(as_alice)
-    answer = sender.post("/uploads/", {"files": [sender.item(b"x")], "into": logos.pk})
+    answer = sender.post("/uploads/", {"files": [sender.item(b"x")], "folder_id": logos.pk})
     assert answer.json()["files"][0]["error"]["code"] == "forbidden"
     assert not File.objects.exists()
 

@@ -77,7 +77,7 @@ def test_as_many_files_arrive_as_are_allowed_and_with_one_more_none(
 def test_what_the_checksum_rests_on_is_told(as_alice: Client, bucket: Bucket) -> None:
     answer = post(as_alice, Chosen("a.txt"))
     (file,) = File.objects.all()
-    assert file.checksum_basis == ChecksumStatus.CLAIMED
+    assert file.checksum_status == ChecksumStatus.UNVERIFIED
     assert "1 of 1 stored" in words_of(answer.content)
     assert "not yet checked" in words_of(answer.content)
 
@@ -86,7 +86,7 @@ def test_the_same_bytes_have_the_same_facts_by_both_doors(as_alice: Client, buck
     body = b"%PDF-1.7 words"
     (plain,) = send(as_alice, Chosen("a.pdf", body, "application/pdf"))
     scripted = Sender(as_alice).send(body, name="a.pdf", type="application/pdf")
-    for fact in ("name", "size", "etag", "checksum", "checksum_basis", "detected_type", "claimed_type", "part_size",
+    for fact in ("name", "size", "etag", "checksum", "checksum_status", "detected_type", "claimed_type", "part_size",
                  "visibility", "state", "folder"):  # fmt: skip
         assert getattr(plain, fact) == getattr(scripted, fact), fact
 

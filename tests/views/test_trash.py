@@ -17,7 +17,7 @@ from uploads import s3, services
 from uploads.errors import InvalidTransition, StorageUnavailable
 from uploads.models import File, State
 
-FACTS = ["key", "etag", "checksum", "checksum_basis", "size", "available_at", "detected_type"]
+FACTS = ["key", "etag", "checksum", "checksum_status", "size", "available_at", "detected_type"]
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_files_that_are_known_to_be_missing_are_named_and_nothing_is_sent(
     alice: User, as_bob: Client, bucket: Bucket
 ) -> None:
     kept = file_in(alice, bucket, b"x", "kept.txt")
-    lost = [file_in(alice, bucket, b"x", f"lost{n}.txt", checksum_basis=ChecksumStatus.MISSING) for n in range(7)]
+    lost = [file_in(alice, bucket, b"x", f"lost{n}.txt", checksum_status=ChecksumStatus.MISSING) for n in range(7)]
     answer = asked(as_bob, kept, lost[0])
     assert answer.status_code == 410
     assert "The bytes of “lost0.txt” are not in the store" in answer.content.decode()

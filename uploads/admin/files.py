@@ -49,7 +49,7 @@ MAX_VERSIONS = 100
 EDITABLE_FIELDS = ("name", "folder", "tags", "visibility")
 READ_ONLY_FIELDS = (
     "link", "owner", "versions", "state", "size", "key", "origin", "etag", "checksum", "checksum_algorithm",
-    "checksum_basis", "refusal", "family", "claimed_type", "detected_type", "content_encoding", "part_size",
+    "checksum_status", "refusal", "family", "claimed_type", "detected_type", "content_encoding", "part_size",
     "created_at", "available_at", "verified_at", "purge_after",
 )  # fmt: skip
 EMPTY_VALUE = "–"

@@ -117,19 +117,18 @@ class TypeFilter(ChoiceFilter):
 class ChecksumStatusFilter(ChoiceFilter):
     """The problems with stored bytes, and those not yet verified."""
 
-    title, parameter_name = _("stored bytes"), "bytes"
+    title, parameter_name = _("stored bytes"), "checksum_status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
         return [
-            (ChecksumStatus.DAMAGED.value, _("Damaged")),
+            (ChecksumStatus.CORRUPTED.value, _("Damaged")),
             (ChecksumStatus.MISSING.value, _("Missing")),
-            (ChecksumStatus.CLAIMED.value, _("Not yet checked")),
-            (ChecksumStatus.UNREAD.value, _("Imported and not yet read")),
+            (ChecksumStatus.UNVERIFIED.value, _("Not yet checked")),
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        basis = self.selected()
-        return queryset.filter(checksum_basis=basis) if basis else queryset
+        status = self.selected()
+        return queryset.filter(checksum_status=status) if status else queryset
 
 
 class OriginFilter(ChoiceFilter):

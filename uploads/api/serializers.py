@@ -25,20 +25,20 @@ MAX_PART_NUMBER_INPUT = 2**62
 @dataclass(frozen=True, slots=True)
 class StartUploadsSerializer:
     """`{"files": [{"token", "name", "size", "type"?, "modified"?, "folder"?, "visibility"?, "replaces"?, "sha256"?}],
-    "into"?}`: `into` is the id of the folder that the files' paths are relative to."""
+    "folder_id"?}`: `folder_id` is the id of the folder that the files' paths are relative to."""
 
     files: list[tuple[UUID, NewUpload | Problem]]
-    into: int | None
+    folder_id: int | None
 
     @classmethod
     def read(cls, body: bytes) -> Self:
         data = _members(body)
         items = _items(data, "files", maximum=MAX_FILES)
         tokens = _distinct_uuids(items, "token")
-        into = data.get("into")
+        folder_id = data.get("folder_id")
         return cls(
             [(token, _new_file(token, i)) for token, i in zip(tokens, items, strict=True)],
-            None if into is None else _integer(into, "into", minimum=1, maximum=MAX_PART_NUMBER_INPUT),
+            None if folder_id is None else _integer(folder_id, "folder_id", minimum=1, maximum=MAX_PART_NUMBER_INPUT),
         )
 
 

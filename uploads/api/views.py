@@ -70,7 +70,7 @@ def finish(request: HttpRequest) -> HttpResponse:
 def _start(request: HttpRequest) -> HttpResponse:
     body = StartUploadsSerializer.read(request.body)
     new_uploads = [entry for _token, entry in body.files if not isinstance(entry, Problem)]
-    outcomes = iter(services.start(request_user(request), new_uploads, into=_folder(request, body.into)))
+    outcomes = iter(services.start(request_user(request), new_uploads, into=_folder(request, body.folder_id)))
     items: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for token, entry in body.files:
@@ -146,7 +146,7 @@ def _finished(file: File) -> dict[str, Any]:
         "name": file.name,
         "size": file.size,
         "checksum": file.checksum,
-        "checksum_basis": file.checksum_basis,
+        "checksum_status": file.checksum_status,
         "url": file.get_absolute_url(),
     }
 

@@ -348,20 +348,19 @@ class Migration(migrations.Migration):
                 ),
                 ("checksum_algorithm", models.CharField(default="sha256", editable=False, max_length=10)),
                 (
-                    "checksum_basis",
+                    "checksum_status",
                     models.CharField(
                         choices=[
-                            ("store", "checked by the store on arrival"),
-                            ("claimed", "announced by the sender, not yet checked"),
-                            ("read", "checked by reading the stored bytes"),
-                            ("unread", "nothing yet: the file was brought in with the bucket and has not been read"),
-                            ("damaged", "the stored bytes are not the ones that were announced"),
+                            ("unverified", "not verified yet"),
+                            ("verified_by_storage", "checked by the store on arrival"),
+                            ("verified", "checked by reading the stored bytes"),
+                            ("corrupted", "the stored bytes are not the ones that were announced"),
                             ("missing", "nothing: the stored bytes are not there"),
                         ],
-                        default="claimed",
+                        default="unverified",
                         editable=False,
-                        max_length=10,
-                        verbose_name="checksum rests on",
+                        max_length=20,
+                        verbose_name="checksum status",
                     ),
                 ),
                 (
@@ -611,7 +610,7 @@ class Migration(migrations.Migration):
                             ("stuck", "a file that should have moved on"),
                             ("multipart", "an upload in parts that belongs to no file"),
                             ("foreign", "a key in our part of the bucket that we did not make"),
-                            ("damaged", "the stored bytes are not the ones that were announced"),
+                            ("corrupted", "the stored bytes are not the ones that were announced"),
                             ("failed", "could not be looked at"),
                         ],
                         max_length=9,
@@ -878,9 +877,13 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="file",
             index=models.Index(
-                condition=models.Q(("checksum_basis", "claimed"), ("state", "available")),
+                condition=models.Q(
+                    ("checksum_status", "unverified"),
+                    ("state", "available"),
+                    models.Q(("checksum", ""), _negated=True),
+                ),
                 fields=["id"],
-                name="file_claimed",
+                name="file_unverified",
             ),
         ),
         migrations.AddIndex(
@@ -901,7 +904,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="file",
             index=models.Index(
-                condition=models.Q(("checksum_basis__in", ["damaged", "missing"]), ("state", "available")),
+                condition=models.Q(("checksum_status__in", ["corrupted", "missing"]), ("state", "available")),
                 fields=["-available_at", "-id"],
                 name="file_in_trouble",
             ),
@@ -988,7 +991,10 @@ class Migration(migrations.Migration):
                     models.Q(
                         models.Q(("etag", ""), _negated=True),
                         models.Q(("checksum_algorithm", ""), _negated=True),
-                        ("checksum_basis__in", ["store", "claimed", "read", "unread", "damaged", "missing"]),
+                        (
+                            "checksum_status__in",
+                            ["unverified", "verified_by_storage", "verified", "corrupted", "missing"],
+                        ),
                         ("available_at__isnull", False),
                         models.Q(
                             models.Q(("checksum", ""), _negated=True),
@@ -1114,7 +1120,7 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     (
                         "trouble__in",
-                        ["missing", "orphan", "size", "etag", "stuck", "multipart", "foreign", "damaged", "failed"],
+                        ["missing", "orphan", "size", "etag", "stuck", "multipart", "foreign", "corrupted", "failed"],
                     )
                 ),
                 name="finding_trouble_is_known",

@@ -85,8 +85,8 @@ class File(models.Model):
     etag = models.CharField(_("ETag"), max_length=80, blank=True, default="", editable=False)
     checksum = models.CharField(_("checksum"), max_length=60, blank=True, default="", editable=False)
     checksum_algorithm = models.CharField(max_length=10, default="sha256", editable=False)
-    checksum_basis = models.CharField(
-        _("checksum rests on"), max_length=10, choices=ChecksumStatus.choices, default=ChecksumStatus.CLAIMED,
+    checksum_status = models.CharField(
+        _("checksum status"), max_length=20, choices=ChecksumStatus.choices, default=ChecksumStatus.UNVERIFIED,
         editable=False,
     )  # fmt: skip
     # Empty if no refusal is known. An archived object that is restored for a while stays archived, and can be read.
@@ -138,7 +138,7 @@ class File(models.Model):
             ),
             models.CheckConstraint(
                 condition=~Q(state__in=STORED)
-                | (~Q(etag="") & ~Q(checksum_algorithm="") & Q(checksum_basis__in=ChecksumStatus.values)
+                | (~Q(etag="") & ~Q(checksum_algorithm="") & Q(checksum_status__in=ChecksumStatus.values)
                    & Q(available_at__isnull=False) & (~Q(checksum="") | ~Q(origin=Origin.UPLOADED))),
                 name="file_available_has_its_facts",
             ),
@@ -186,8 +186,8 @@ class File(models.Model):
             ),
             models.Index(
                 fields=["id"],
-                condition=Q(state=State.AVAILABLE, checksum_basis=ChecksumStatus.CLAIMED),
-                name="file_claimed",
+                condition=Q(state=State.AVAILABLE, checksum_status=ChecksumStatus.UNVERIFIED) & ~Q(checksum=""),
+                name="file_unverified",
             ),
             models.Index(
                 F("verified_at").asc(nulls_first=True), "id", condition=Q(state=State.AVAILABLE), name="file_verified"
@@ -195,7 +195,9 @@ class File(models.Model):
             models.Index(fields=["id"], condition=~Q(origin=Origin.UPLOADED), name="file_imported"),
             models.Index(
                 fields=["-available_at", "-id"],
-                condition=Q(state=State.AVAILABLE, checksum_basis__in=[ChecksumStatus.DAMAGED, ChecksumStatus.MISSING]),
+                condition=Q(
+                    state=State.AVAILABLE, checksum_status__in=[ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING]
+                ),
                 name="file_in_trouble",
             ),
         ]

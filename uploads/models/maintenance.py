@@ -66,7 +66,7 @@ class Trouble(models.TextChoices):
     STUCK = "stuck", _("a file that should have moved on")
     MULTIPART = "multipart", _("an upload in parts that belongs to no file")
     FOREIGN = "foreign", _("a key in our part of the bucket that we did not make")
-    DAMAGED = "damaged", _("the stored bytes are not the ones that were announced")
+    CORRUPTED = "corrupted", _("the stored bytes are not the ones that were announced")
     FAILED = "failed", _("could not be looked at")
 
 

@@ -27,10 +27,10 @@ WITH published AS (
     UPDATE uploads_file AS file
     SET state = 'available', available_at = statement_timestamp(), updated_at = statement_timestamp(),
         lease_until = NULL, multipart_id = '',
-        etag = object.etag, checksum_basis = object.checksum_basis, detected_type = object.detected_type,
+        etag = object.etag, checksum_status = object.checksum_status, detected_type = object.detected_type,
         family = object.family
     FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-        AS object (id, checksum, etag, checksum_basis, detected_type, family)
+        AS object (id, checksum, etag, checksum_status, detected_type, family)
     WHERE file.id = object.id AND file.checksum = object.checksum AND file.state = 'completing'
     RETURNING file.id, file.series, file.current, file.owner_id, file.name, file.size, file.folder_id
 ), recorded AS (
@@ -54,7 +54,7 @@ class ObjectMetadata:
 
     etag: str
     checksum: str
-    checksum_basis: ChecksumStatus
+    checksum_status: ChecksumStatus
     detected_type: str
     family: Category
 
@@ -94,7 +94,7 @@ def _make_available(cursor: CursorWrapper, metadata: Mapping[UUID, ObjectMetadat
         ids,
         [item.checksum for item in items],
         [item.etag for item in items],
-        [item.checksum_basis.value for item in items],
+        [item.checksum_status.value for item in items],
         [item.detected_type for item in items],
         [item.family.value for item in items],
         current_client_ip(),

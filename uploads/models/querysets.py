@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce, Now
 from uploads import names
 from uploads.models.folder import AccessLevel, Folder, FolderQuerySet
 from uploads.models.prepared import PreparedQuery
-from uploads.models.states import ALLOWED_TRANSITIONS, State, Visibility
+from uploads.models.states import ALLOWED_TRANSITIONS, ChecksumStatus, State, Visibility
 from uploads.models.usage import Usage
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ MAX_IDS_IN_QUERY = 1_000  # folders
 COUNT_UNFINISHED_SQL = "SELECT count(*) FROM uploads_file WHERE owner_id = %s AND state IN (%s, %s)"
 DOWNLOAD_FIELDS = (
     "key", "store", "origin", "name", "size", "series", "current", "detected_type", "content_encoding",
-    "checksum_basis", "refusal",
+    "checksum_status", "refusal",
 )  # fmt: skip
 TRIGRAM = re.compile(r"[^\W_]{3}")
 
@@ -235,6 +235,10 @@ class FileQuerySet(models.QuerySet["File"]):
 
     def available(self) -> FileQuerySet:
         return self.filter(state=State.AVAILABLE)
+
+    def unverified(self) -> FileQuerySet:
+        """Return files with a checksum that was never verified. Imported files have none before the first reading."""
+        return self.filter(checksum_status=ChecksumStatus.UNVERIFIED).exclude(checksum="")
 
     def trashed(self) -> FileQuerySet:
         return self.filter(state=State.TRASHED)

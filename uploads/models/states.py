@@ -43,11 +43,10 @@ class Category(models.TextChoices):
 class ChecksumStatus(models.TextChoices):
     """How a file's checksum was verified, if at all."""
 
-    STORE = "store", _("checked by the store on arrival")
-    CLAIMED = "claimed", _("announced by the sender, not yet checked")
-    READ = "read", _("checked by reading the stored bytes")
-    UNREAD = "unread", _("nothing yet: the file was brought in with the bucket and has not been read")
-    DAMAGED = "damaged", _("the stored bytes are not the ones that were announced")
+    UNVERIFIED = "unverified", _("not verified yet")  # imported files have no checksum until the first verification
+    VERIFIED_BY_STORAGE = "verified_by_storage", _("checked by the store on arrival")
+    VERIFIED = "verified", _("checked by reading the stored bytes")
+    CORRUPTED = "corrupted", _("the stored bytes are not the ones that were announced")
     MISSING = "missing", _("nothing: the stored bytes are not there")
 
 

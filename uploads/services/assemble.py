@@ -52,7 +52,7 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> ObjectMetadata
     detected = detect_type(stored.first_bytes, claimed=file.claimed_type, name=file.name)
     validate_type(detected, name=file.name)
     failpoint("finish.5-looked")
-    checksum_status = ChecksumStatus.STORE if stored.checksum else ChecksumStatus.CLAIMED
+    checksum_status = ChecksumStatus.VERIFIED_BY_STORAGE if stored.checksum else ChecksumStatus.UNVERIFIED
     category = Category(category_of(detected or file.claimed_type))
     return ObjectMetadata(stored.etag, file.checksum, checksum_status, detected, category)
 

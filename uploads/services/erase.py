@@ -107,7 +107,7 @@ def _etag(file: File) -> str:
 
     Under other keys another program may have written a new object since the import, which stays.
     """
-    is_intact = file.checksum_basis not in {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
+    is_intact = file.checksum_status not in {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING}
     return file.etag if is_intact and not file.key.startswith(OWN_PREFIXES) else ""
 
 

@@ -156,7 +156,7 @@ def _request_verification(
         for file, outcome in assembled
         if file.pk in published
         and isinstance(outcome, ObjectMetadata)
-        and outcome.checksum_basis is ChecksumStatus.CLAIMED
+        and outcome.checksum_status is ChecksumStatus.UNVERIFIED
     ]
     ids = [file.pk for file in sorted(unverified, key=lambda file: file.size)]
     request_verification(ids, owner_id=owner.pk)

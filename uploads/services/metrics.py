@@ -36,13 +36,14 @@ FROM uploads_file WHERE state = 'trashed' AND purge_after < statement_timestamp(
 """
 UNVERIFIED = """
 SELECT count(*) FROM (
-    SELECT 1 FROM uploads_file WHERE state = 'available' AND checksum_basis = 'claimed' LIMIT {limit}) AS rows
+    SELECT 1 FROM uploads_file WHERE state = 'available' AND checksum_status = 'unverified'
+        AND checksum <> '' LIMIT {limit}) AS rows
 """
 BROKEN = """
-SELECT basis, count(*) FROM (
-    SELECT checksum_basis AS basis FROM uploads_file
-    WHERE state = 'available' AND checksum_basis IN ('damaged', 'missing') LIMIT {limit}) AS rows
-GROUP BY basis
+SELECT checksum_status, count(*) FROM (
+    SELECT checksum_status FROM uploads_file
+    WHERE state = 'available' AND checksum_status IN ('corrupted', 'missing') LIMIT {limit}) AS rows
+GROUP BY checksum_status
 """
 # The queue's `run_after` of tasks without a delay (django_tasks_db.models.get_date_max); delayed tasks are not late.
 UNDELAYED = "run_after = '9999-01-01 00:00:00+00'"
@@ -134,8 +135,10 @@ def _backlog(cursor: CursorWrapper) -> Iterator[Sample]:
     yield Sample("unread_files", unread, help="Files whose checksum is only what their sender said.")
     cursor.execute(BROKEN.format(limit=MAX_COUNTED))
     broken = dict(cursor.fetchall())
-    for basis in ("damaged", "missing"):
-        yield Sample("trouble_files", broken.get(basis, 0), {"what": basis}, "Files whose bytes are not as they were.")
+    for status in ("corrupted", "missing"):
+        yield Sample(
+            "trouble_files", broken.get(status, 0), {"what": status}, "Files whose bytes are not as they were."
+        )
     count, age = _queue(cursor)
     yield Sample("queue_tasks", count, help="Tasks that wait for a worker.")
     yield Sample("queue_oldest_seconds", age, help="For how long the oldest of them has waited.")

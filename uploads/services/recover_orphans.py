@@ -125,7 +125,7 @@ def _row(line: dict[str, Any], stored: s3.ObjectHead, owner_id: int, folder_id: 
         "modified": line["at"], "state": State.AVAILABLE.value,
         "size": stored.size, "part_size": part_size_for(stored.size, smallest=settings.UPLOAD_PART_BYTES),
         "etag": stored.etag, "checksum": "", "checksum_algorithm": "sha256",
-        "checksum_basis": ChecksumStatus.UNREAD.value,
+        "checksum_status": ChecksumStatus.UNVERIFIED.value,
         "created_at": line["at"], "updated_at": line["at"], "available_at": line["at"],
     }  # fmt: skip
 

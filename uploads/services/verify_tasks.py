@@ -11,7 +11,7 @@ from django.db import DatabaseError
 from django_tasks import task
 
 from uploads.errors import ObjectRefused, StorageUnavailable, ValidationFailed, WrongMarker
-from uploads.models import ChecksumStatus, File
+from uploads.models import File
 from uploads.models.querysets import FileQuerySet
 from uploads.services.bucket_owner import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
@@ -113,7 +113,7 @@ class _TaskRun:
             is_unavailable = self._breaker.record_failure(file.store)
             self._retry([str(file.pk), *(rest if is_unavailable else [])], hasher.digests, tries)
             return not is_unavailable
-        except (WrongMarker, ValidationFailed) as problem:  # missing or damaged, but the bucket is no longer ours
+        except (WrongMarker, ValidationFailed) as problem:  # missing or corrupted, but the bucket is no longer ours
             logger.error("verify_refused files=%s: %s", 1 + len(rest), problem.message)
             self._retry([str(file.pk), *rest], digests, tries)
             return False
@@ -141,7 +141,7 @@ class _TaskRun:
 
 
 def _unverified() -> FileQuerySet:
-    return File.objects.available().filter(checksum_basis=ChecksumStatus.CLAIMED, refusal="")
+    return File.objects.available().unverified().filter(refusal="")
 
 
 def _enqueue_verification(ids: list[str], digests: Sequence[str] = (), *, owner_id: int | None) -> None:

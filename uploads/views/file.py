@@ -151,7 +151,7 @@ def _rights(user: User, file: File) -> dict[str, bool]:
 
 def _preview_context(file: File) -> dict[str, Any]:
     """Return the context of the preview: a player, a picture or excerpt, or the reason why there is none."""
-    inline = content_headers.may_be_inline(file) and file.checksum_basis != ChecksumStatus.MISSING and not file.refusal
+    inline = content_headers.may_be_inline(file) and file.checksum_status != ChecksumStatus.MISSING and not file.refusal
     inline_url = reverse("download", args=[file.link]) + "?inline=1" if inline else None
     if inline_url and file.family in PLAYABLE:
         return {"inline_url": inline_url, "look": file.family}
@@ -167,6 +167,6 @@ def _preview_context(file: File) -> dict[str, Any]:
         "look": "",
         "reason": reason and _(reason),
         "untouched": reason != REASONS["gone"]
-        and file.checksum_basis not in {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING},
+        and file.checksum_status not in {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING},
         "making": expected and not reason,
     }

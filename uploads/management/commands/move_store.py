@@ -22,10 +22,10 @@ from uploads.services.restore_guard import require_removal
 
 MAX_PARALLEL = 64
 # Outcomes of files that are not moved, which are printed.
-PRINTED_OUTCOMES = {"damaged", "missing", "changed", "taken", "failed", "too_large", *Refusal.values}
+PRINTED_OUTCOMES = {"corrupted", "missing", "changed", "taken", "failed", "too_large", *Refusal.values}
 EXPLANATIONS = {
-    "damaged": "its bytes are not the announced ones (--damaged moves it as it is)",
-    "missing": "its bytes are not there (--damaged moves the row alone)",
+    "corrupted": "its bytes are not the announced ones (--corrupted moves it as it is)",
+    "missing": "its bytes are not there (--corrupted moves the row alone)",
     "changed": "it was overwritten since it was brought in: import it again",
     "taken": "the main store has another object at this key: see whose it is",
     "archived": "its storage has to restore it first (aws s3api restore-object)",
@@ -40,7 +40,7 @@ class Command(AmalgaCommand):
         "Moves files and previews from the store of OTHER_S3_* to that of AWS_*, one by one: the object is copied, the "
         "copy verified against the row's checksum, and only then the row switched; people read and upload meanwhile. "
         "Without --apply it only says what there is to do. Uploads under way end where they began and are moved by the "
-        "next run; damaged and missing files stay unless told. Nothing is removed from the other store but with "
+        "next run; corrupted and missing files stay unless told. Nothing is removed from the other store but with "
         "--remove-originals, which removes objects whose rows have moved long enough ago; imported objects and what "
         "has no row stay there; with --imported, imported ones go whose copy bears our mark, and which are still what "
         "was copied. Several may run at once. Exit status: 0 nothing is left to do, 1 something is left or "
@@ -57,7 +57,7 @@ class Command(AmalgaCommand):
             help="at most so many bytes a second through here: 500k, 50M",
         )
         parser.add_argument(
-            "--damaged", action="store_true", help="also files that are damaged or missing, as they are"
+            "--corrupted", action="store_true", help="also files that are corrupted or missing, as they are"
         )
         parser.add_argument("--remove-originals", action="store_true", help="clear the other store of what has moved")
         parser.add_argument(
@@ -84,7 +84,7 @@ class Command(AmalgaCommand):
                 self._move(route, options)
 
     def _move(self, route: str, options: dict[str, Any]) -> None:
-        plan = service.plan_move(unfit=options["damaged"])
+        plan = service.plan_move(unfit=options["corrupted"])
         if not options["apply"]:
             self._end(f"move_store {route}: {_plan_text(plan)}", {"applied": False, **asdict(plan)}, options)
             if plan.remaining or plan.elsewhere:
@@ -97,7 +97,7 @@ class Command(AmalgaCommand):
         except BaseException:
             report.end(RunOutcome.STOPPED, **counts)
             raise
-        remaining = service.plan_move(unfit=options["damaged"])
+        remaining = service.plan_move(unfit=options["corrupted"])
         is_done = not (remaining.remaining or remaining.elsewhere)
         report.end(RunOutcome.AGREED if is_done else RunOutcome.DIFFERENCES, **counts, left=asdict(remaining))
         line = f"move_store {route}: {_counts_text(counts)}; left there: {_plan_text(remaining)}"
@@ -106,7 +106,9 @@ class Command(AmalgaCommand):
             raise CommandError("Not everything has moved; run it again.", returncode=1)
 
     def _move_each(self, plan: service.MovePlan, counts: Counter[str], options: dict[str, Any]) -> None:
-        mover = service.Mover(parallel=options["parallel"], bytes_per_second=options["rate"], unfit=options["damaged"])
+        mover = service.Mover(
+            parallel=options["parallel"], bytes_per_second=options["rate"], unfit=options["corrupted"]
+        )
         total = plan.files + plan.previews
         results = mover.run()
         with (
@@ -211,7 +213,7 @@ def _quoted(name: str) -> str:
 
 def _plan_text(plan: service.MovePlan) -> str:
     return (
-        f"{plan.files} files ({plan.bytes} bytes), {plan.previews} previews; {plan.unfit} damaged or missing, "
+        f"{plan.files} files ({plan.bytes} bytes), {plan.previews} previews; {plan.unfit} corrupted or missing, "
         f"{plan.under_way} uploads under way or being erased, {plan.elsewhere} in a store that no variable names"
     )
 

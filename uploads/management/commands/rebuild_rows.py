@@ -24,7 +24,7 @@ CHUNK_BYTES = 1024**2
 LABELS = {
     "there": "files as the manifest says",
     "changed": "files with another ETag than it says, as after a bucket was restored: `verify` reads them",
-    "size": "files with an object of another size, marked as damaged",
+    "size": "files with an object of another size, marked as corrupted",
     "missing": "files without an object, marked as missing",
     "unknown": "objects that no line names (--recover-unknown)",
     "previews": "previews without rows: new ones are made, and fsck tells of the old ones",

@@ -26,7 +26,7 @@ from uploads.services.verify import (
     differences,
     least_recent,
     unverified,
-    unverified_claims,
+    unverified_checksums,
 )
 
 MAX_THREADS = 32
@@ -38,14 +38,14 @@ class Command(AmalgaCommand):
         "Holds stored objects against their rows. Level 2, the default, reads the bytes and computes the checksum "
         "anew: of files that were never checked (uploads whose checksum is only announced, and imported files), of "
         "those that are named, of all, or of a sample. Level 1 only asks the store for size, ETag and checksum of each "
-        "file, and reads what differs. Each file is then noted as read, damaged or missing, with the date; one that is "
-        "good again as read. Damaged files are kept. A file that the store refuses to give out is noted with the "
-        "reason, and left out until --all, --level 1 or its id asks for it; archived ones are counted, which is no "
-        "failure. Sets checksum_basis, refusal, verified_at, and of imported files that were never read the checksum "
-        "and the detected type; no object, no name and no other row is touched. Several may run at once; they may read "
-        "the same file. In a bucket with the marker of another database nothing is read, and without ours no file "
-        "is called missing or damaged; nor when more than ten files and more than one in a hundred are missing, unless "
-        "--expect-missing says that many are. Exit status: 0 all agree, or stopped in a loop; 1 differences or "
+        "file, and reads what differs. Each file is then noted as verified, corrupted or missing, with the date; one "
+        "that is good again as verified. Corrupted files are kept. A file that the store refuses to give out is noted "
+        "with the reason, and left out until --all, --level 1 or its id asks for it; archived ones are counted, which "
+        "is no failure. Sets checksum_status, refusal, verified_at, and of imported files that were never read the "
+        "checksum and the detected type; no object, no name and no other row is touched. Several may run at once; they "
+        "may read the same file. In a bucket with the marker of another database nothing is read, and without ours no "
+        "file is called missing or corrupted; nor when more than ten files and more than one in a hundred are missing, "
+        "unless --expect-missing says that many are. Exit status: 0 all agree, or stopped in a loop; 1 differences or "
         "failures, or it was stopped; 2 refused, or a named file is not there, or the options make no sense."
     )
 
@@ -92,7 +92,7 @@ class Command(AmalgaCommand):
 
     def _verify_claims(self, options: dict[str, Any], limiter: RateLimiter) -> None:
         run = Run(
-            unverified_claims(), parallel=options["parallel"], pace=limiter, expect_missing=options["expect_missing"]
+            unverified_checksums(), parallel=options["parallel"], pace=limiter, expect_missing=options["expect_missing"]
         )
         run.run()
         if run.refusal is not None:

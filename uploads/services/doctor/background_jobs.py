@@ -13,7 +13,7 @@ from django_tasks_db.models import DBTaskResult
 
 from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
-from uploads.models import ChecksumStatus, Event, File, Heartbeat, State
+from uploads.models import Event, File, Heartbeat, State
 from uploads.services.doctor.results import CheckResult, fail, humanize_duration, ok, warn
 from uploads.services.restore_guard import contains_event, stored_high_water_mark
 
@@ -56,9 +56,7 @@ def _worker() -> Iterable[CheckResult]:
 
 def _verify() -> Iterable[CheckResult]:
     yield from _heartbeat_result("verify", NIGHTLY_LATE, "nobody reads whether stored bytes are still the same")
-    overdue = (
-        File.objects.available().filter(checksum_basis=ChecksumStatus.CLAIMED, available_at__lt=Now() - LATE).count()
-    )
+    overdue = File.objects.available().unverified().filter(available_at__lt=Now() - LATE).count()
     if overdue:
         yield warn("verify", f"{overdue} files were never held against what their senders announced", ADVICE["worker"])
 

@@ -180,22 +180,21 @@ def _mark_missing(snapshot: Snapshot) -> str:
 
 def _mark_present(snapshot: Snapshot) -> str:
     """Clear the mark of a file whose object exists again. Its checksum is unverified until the bytes are read."""
-    basis = ChecksumStatus.CLAIMED if snapshot.row and snapshot.row.checksum else ChecksumStatus.UNREAD
-    return _set_checksum_status(snapshot, basis, "there again")
+    return _set_checksum_status(snapshot, ChecksumStatus.UNVERIFIED, "there again")
 
 
-def _set_checksum_status(snapshot: Snapshot, basis: ChecksumStatus, outcome: str) -> str:
+def _set_checksum_status(snapshot: Snapshot, status: ChecksumStatus, outcome: str) -> str:
     if snapshot.row is None:
         return ""
-    is_missing = Q(checksum_basis=ChecksumStatus.MISSING)
+    is_missing = Q(checksum_status=ChecksumStatus.MISSING)
     rows = File.objects.filter(
-        ~is_missing if basis == ChecksumStatus.MISSING else is_missing,
+        ~is_missing if status == ChecksumStatus.MISSING else is_missing,
         pk=snapshot.row.file_id,
         store=snapshot.row.store,
     )
     with transaction.atomic():
         rows = rows.filter(state__in=STORED, etag=snapshot.row.etag, size=snapshot.row.size)
-        if not rows.update(checksum_basis=basis, updated_at=Now()):
+        if not rows.update(checksum_status=status, updated_at=Now()):
             return ""
         Event.objects.record(Action.REPAIR, file=File.objects.get(pk=snapshot.row.file_id), what=outcome)
     return outcome

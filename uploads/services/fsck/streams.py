@@ -163,8 +163,8 @@ FILES = r"""
 SELECT key, CASE WHEN origin = 'uploaded' THEN key
     ELSE replace(replace(replace(key, '\', '\\'), E'\t', '\t'), E'\n', '\n') END AS told,
     size, etag, id AS file_id, store, state::text, checksum, updated_at AS changed_at,
-    state IN ('available', 'trashed') AND checksum_basis <> 'missing' AS settled,
-    state IN ('available', 'trashed') AND checksum_basis = 'missing' AS marked,
+    state IN ('available', 'trashed') AND checksum_status <> 'missing' AS settled,
+    state IN ('available', 'trashed') AND checksum_status = 'missing' AS marked,
     updated_at > statement_timestamp() - %(grace)s AS young,
     coalesce(CASE state
         WHEN 'completing' THEN lease_until

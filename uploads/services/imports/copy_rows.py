@@ -38,11 +38,11 @@ WITH added AS (
     INSERT INTO uploads_file (
         id, token, key, store, origin, owner_id, name, folded, folder_id, current, visibility, claimed_type,
         detected_type, family, modified, state, size, part_size, multipart_id, etag, checksum, checksum_algorithm,
-        checksum_basis, available_at, refusal
+        checksum_status, available_at, refusal
     )
     SELECT id, id, key, %(store)s, %(origin)s, %(owner)s, name, folded, folder_id, true, %(visibility)s, claimed_type,
         '', family, modified, 'available', size, part_size, '', etag, '', 'sha256',
-        'unread', statement_timestamp(), refusal
+        'unverified', statement_timestamp(), refusal
     FROM brought ORDER BY key
     ON CONFLICT (key, store) DO NOTHING
     RETURNING size

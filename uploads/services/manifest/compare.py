@@ -25,7 +25,7 @@ ROWS_BATCH_SIZE = 1000
 HEAD_CONCURRENCY = 8
 Row = dict[str, Any]
 Pair = tuple[Row, s3.ObjectInfo | None]
-FAILED_STATUSES = {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
+FAILED_STATUSES = {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING}
 
 
 class Comparison:
@@ -107,21 +107,21 @@ def _confirmed_object(pair: Pair, *, store: str) -> s3.ObjectInfo | None:
 
 
 def _update_row(row: dict[str, Any], item: s3.ObjectInfo | None) -> str:
-    """Update the row to the state of its object, and return the outcome. `verify` later settles claimed checksums."""
+    """Update the row to the state of its object, and return the outcome. `verify` settles its checksum later."""
     if item is None:
-        row["checksum_basis"] = ChecksumStatus.MISSING.value
+        row["checksum_status"] = ChecksumStatus.MISSING.value
         return "missing"
     if item.size != row["size"]:
-        row["checksum_basis"] = ChecksumStatus.DAMAGED.value
+        row["checksum_status"] = ChecksumStatus.CORRUPTED.value
         return "size"
-    if row["checksum_basis"] == ChecksumStatus.MISSING:
-        row["checksum_basis"] = ChecksumStatus.CLAIMED.value if row["checksum"] else ChecksumStatus.UNREAD.value
+    if row["checksum_status"] == ChecksumStatus.MISSING:
+        row["checksum_status"] = ChecksumStatus.UNVERIFIED.value
     if item.etag == row["etag"]:
         return "there"
     row["etag"] = item.etag
     row["verified_at"] = None
-    if row["checksum_basis"] not in FAILED_STATUSES and row["checksum"]:
-        row["checksum_basis"] = ChecksumStatus.CLAIMED.value
+    if row["checksum_status"] not in FAILED_STATUSES and row["checksum"]:
+        row["checksum_status"] = ChecksumStatus.UNVERIFIED.value
     return "changed"
 
 

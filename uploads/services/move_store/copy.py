@@ -23,7 +23,7 @@ PAUSE_SECONDS = 0.5
 
 
 class CannotMove(Exception):
-    """The object cannot be moved: it is `missing`, `damaged`, or `changed` since its import, its key
+    """The object cannot be moved: it is `missing`, `corrupted`, or `changed` since its import, its key
     is `taken` by another program's object in the main store, or its store refuses it (models.Refusal)."""
 
     def __init__(self, reason: str) -> None:
@@ -228,16 +228,16 @@ class _SourceReader:
     def require_match(self) -> None:
         """Raise CannotMove unless all bytes were read and match the row's checksum, if it has one."""
         if self._buffer or next(self._chunks, None) is not None:
-            raise CannotMove("damaged")
+            raise CannotMove("corrupted")
         job = self._job
         if job.checksum and not job.any_content and parts.checksum_of(self.digests) != job.checksum:
-            raise CannotMove("damaged")
+            raise CannotMove("corrupted")
 
     def _take(self, limit: int) -> memoryview:
         if not self._buffer:
             chunk = next(self._chunks, None)
             if chunk is None:
-                raise CannotMove("damaged")
+                raise CannotMove("corrupted")
             self._buffer = memoryview(chunk)
         piece, self._buffer = self._buffer[:limit], self._buffer[limit:]
         return piece

@@ -13,7 +13,7 @@ from uploads.errors import ValidationFailed
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, State
 
 STORED = [State.AVAILABLE, State.TRASHED]
-UNFIT = [ChecksumStatus.DAMAGED, ChecksumStatus.MISSING]
+UNFIT = [ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING]
 PROBE = "amalga-probe-"
 EMPTY = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="  # SHA-256 of zero bytes
 
@@ -22,7 +22,7 @@ EMPTY = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="  # SHA-256 of zero bytes
 class MovePlan:
     """The rows of the other store.
 
-    `files` can be moved; `unfit` are damaged or missing, and stay unless requested; `under_way` are active uploads,
+    `files` can be moved; `unfit` are corrupted or missing, and stay unless requested; `under_way` are active uploads,
     which complete where they started, and files that are being erased. `elsewhere` are in a store that no setting
     names.
     """
@@ -66,7 +66,7 @@ def require_two_buckets() -> None:
 
 def movable_files(source: s3.Store, *, unfit: bool) -> QuerySet[File]:
     rows = File.objects.filter(store=source.name, state__in=STORED)
-    return rows if unfit else rows.exclude(checksum_basis__in=UNFIT)
+    return rows if unfit else rows.exclude(checksum_status__in=UNFIT)
 
 
 def movable_previews(source: s3.Store) -> QuerySet[Preview]:
@@ -80,7 +80,7 @@ def plan_move(*, unfit: bool = False) -> MovePlan:
         in_source = File.objects.filter(store=source.name)
         totals = movable_files(source, unfit=unfit).aggregate(files=Count("pk"), bytes=Sum("size", default=0))
         counts = in_source.aggregate(
-            unfit=Count("pk", filter=Q(state__in=STORED, checksum_basis__in=[] if unfit else UNFIT)),
+            unfit=Count("pk", filter=Q(state__in=STORED, checksum_status__in=[] if unfit else UNFIT)),
             under_way=Count("pk", filter=~Q(state__in=STORED)),
         )
         elsewhere = File.objects.exclude(store__in=[source.name, target.name]).count()

@@ -55,16 +55,16 @@ def repoint_preview(preview: Preview, route: Route, *, until: datetime) -> str:
 
 
 def note_damage(file: File, route: Route, *, until: datetime) -> None:
-    """Mark a file as damaged whose bytes were read and differ from its row. It is not moved."""
+    """Mark a file as corrupted whose bytes were read and differ from its row. It is not moved."""
     rows = File.objects.filter(pk=file.pk, store=route.source, checksum=file.checksum, lease_until=until)
-    if rows.update(checksum_basis=ChecksumStatus.DAMAGED, verified_at=Now(), updated_at=Now()):
-        logger.error("file_verified file=%s basis=%s", file.pk, ChecksumStatus.DAMAGED.value)
+    if rows.update(checksum_status=ChecksumStatus.CORRUPTED, verified_at=Now(), updated_at=Now()):
+        logger.error("file_verified file=%s status=%s", file.pk, ChecksumStatus.CORRUPTED.value)
 
 
 def leave_missing(file: File, route: Route, *, until: datetime) -> str:
     """Switch the row of a missing file, without an object, as the operator requested."""
     rows = File.objects.filter(pk=file.pk, store=route.source, state__in=STORED, lease_until=until)
-    values: dict[str, Any] = {"checksum_basis": ChecksumStatus.MISSING, "updated_at": Now(), "lease_until": None}
+    values: dict[str, Any] = {"checksum_status": ChecksumStatus.MISSING, "updated_at": Now(), "lease_until": None}
     return "moved" if rows.update(store=route.target, **values) else "again"
 
 
@@ -83,12 +83,12 @@ def switch_empty_previews(route: Route) -> None:
 def _row_values(file: File, copy: CopyResult, route: Route) -> dict[str, Any]:
     values: dict[str, Any] = {"store": route.target, "etag": copy.etag, "lease_until": None, "updated_at": Now()}
     values |= new_encoding_fields(file, copy.content_encoding)
-    if file.checksum_basis in UNFIT:
+    if file.checksum_status in UNFIT:
         return values
     return values | {
         "checksum": copy.checksum,
         # not read yet in its new location: `verify` does that
-        "checksum_basis": ChecksumStatus.STORE if copy.checked else ChecksumStatus.CLAIMED,
+        "checksum_status": ChecksumStatus.VERIFIED_BY_STORAGE if copy.checked else ChecksumStatus.UNVERIFIED,
         "verified_at": None,
     }
 

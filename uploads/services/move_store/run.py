@@ -39,8 +39,8 @@ Row = File | Preview
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The outcome for a row: `moved`; `gone`, if it was erased during the move; or why it stays: `damaged`, `missing`,
-    `changed`, `taken`, `archived`, `encrypted`, `denied`, or `failed`, to be retried."""
+    """The outcome for a row: `moved`; `gone`, if it was erased during the move; or why it stays: `corrupted`,
+    `missing`, `changed`, `taken`, `archived`, `encrypted`, `denied`, or `failed`, to be retried."""
 
     row: Row
     outcome: str
@@ -121,7 +121,7 @@ class Mover:
     def _copy_job(self, row: Row) -> CopyJob:
         if isinstance(row, Preview):
             return CopyJob(row.key, row.size, max(1, row.size))
-        unfit = row.checksum_basis in UNFIT
+        unfit = row.checksum_status in UNFIT
         encoding = None if row.is_encoding_unknown else row.content_encoding or ""
         return CopyJob(row.key, row.size, row.part_size, row.checksum, row.etag, encoding, any_content=unfit)
 
@@ -145,7 +145,7 @@ class Mover:
             return remake_preview(row, self._route, until=leases.until)
         if reason == "missing" and self._unfit:
             return leave_missing(row, self._route, until=leases.until)
-        if reason == "damaged" and row.checksum:
+        if reason == "corrupted" and row.checksum:
             note_damage(row, self._route, until=leases.until)
         if reason in Refusal.values:
             save_refusal(row, reason)

@@ -6,7 +6,7 @@ from uploads.models import ChecksumStatus, File
 from uploads.services.verify.reader import ResumableHasher
 from uploads.services.verify.results import check_content, judge, save_results
 from uploads.services.verify.runner import RateLimiter, Run, differences
-from uploads.services.verify.selection import Selection, by_ids, least_recent, unverified, unverified_claims
+from uploads.services.verify.selection import Selection, by_ids, least_recent, unverified, unverified_checksums
 
 __all__ = [
     "RateLimiter",
@@ -19,16 +19,16 @@ __all__ = [
     "least_recent",
     "save_results",
     "unverified",
-    "unverified_claims",
+    "unverified_checksums",
     "verify",
 ]
 
 
 def verify(file: File) -> ChecksumStatus | None:
-    """Read the whole object and save the status of its checksum: `read`, `damaged`, or `missing`.
+    """Read the whole object and save the status of its checksum: `verified`, `corrupted`, or `missing`.
 
     Return None, and save nothing, if the file is no longer available. Raises StorageUnavailable, and what
     `require_marker` raises if the bucket is not ours. Safe to repeat; memory does not grow with size.
     """
     saved = save_results([check_content(file)])
-    return saved[0].basis if saved else None
+    return saved[0].status if saved else None

@@ -23,7 +23,7 @@ from uploads.services.verify.reader import FULL_SPEED, Pace, ResumableHasher
 
 logger = logging.getLogger(__name__)
 
-FAILED_STATUSES = {ChecksumStatus.DAMAGED, ChecksumStatus.MISSING}
+FAILED_STATUSES = {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +31,19 @@ class Verdict:
     """The result for one file: its checksum's new status (None: unchanged), what is wrong, and facts to save."""
 
     file: File
-    basis: ChecksumStatus | None
+    status: ChecksumStatus | None
     trouble: Trouble | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def doubts(self) -> bool:
-        return self.basis in FAILED_STATUSES
+        return self.status in FAILED_STATUSES
 
     @property
     def is_a_loss(self) -> bool:
         """Whether the file is missing, and was not before."""
-        return self.basis is ChecksumStatus.MISSING and self.file.checksum_basis != ChecksumStatus.MISSING
+        return self.status is ChecksumStatus.MISSING and self.file.checksum_status != ChecksumStatus.MISSING
 
 
 def check_head(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
@@ -56,7 +56,7 @@ def check_head(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
         return Verdict(file, ChecksumStatus.MISSING, Trouble.MISSING)
     other_checksum = bool(head.checksum and file.checksum and head.checksum != file.checksum)
     matches = (head.size, head.etag) == (file.size, file.etag) and not other_checksum
-    if matches and file.checksum_basis not in FAILED_STATUSES:
+    if matches and file.checksum_status not in FAILED_STATUSES:
         archived = {"refusal": Refusal.ARCHIVED.value} if head.archived and not file.refusal else {}
         return Verdict(file, None, facts=new_encoding_fields(file, head.content_encoding) | archived)
     return check_content(file, pace=pace)
@@ -75,32 +75,32 @@ def judge(hasher: ResumableHasher) -> Verdict:
     if hasher.missing:
         return Verdict(file, ChecksumStatus.MISSING, Trouble.MISSING)
     if hasher.size != file.size:
-        return Verdict(file, ChecksumStatus.DAMAGED, Trouble.SIZE, {"size": file.size, "found": hasher.size})
+        return Verdict(file, ChecksumStatus.CORRUPTED, Trouble.SIZE, {"size": file.size, "found": hasher.size})
     other_etag = {"etag": file.etag, "found": hasher.etag} if hasher.etag != file.etag else {}
     if not file.checksum:
         return _first_read(hasher, other_etag)
     if hasher.checksum != file.checksum:
         return Verdict(
-            file, ChecksumStatus.DAMAGED, Trouble.DAMAGED, {"checksum": file.checksum, "found": hasher.checksum}
+            file, ChecksumStatus.CORRUPTED, Trouble.CORRUPTED, {"checksum": file.checksum, "found": hasher.checksum}
         )
     trouble = Trouble.ETAG if other_etag else None
     types = _detected_types(hasher)  # type detection improves over time
     facts = {} if (file.detected_type, file.family) == tuple(types.values()) else types
     facts |= new_encoding_fields(file, hasher.content_encoding) | _refusal(hasher)
-    return Verdict(file, ChecksumStatus.READ, trouble, other_etag, facts)
+    return Verdict(file, ChecksumStatus.VERIFIED, trouble, other_etag, facts)
 
 
 def _first_read(hasher: ResumableHasher, other_etag: dict[str, Any]) -> Verdict:
     """Return the verdict on an imported file, and its checksum if the object still has the ETag of the import."""
     file = hasher.file
     if other_etag:
-        return Verdict(file, ChecksumStatus.DAMAGED, Trouble.ETAG, other_etag)
+        return Verdict(file, ChecksumStatus.CORRUPTED, Trouble.ETAG, other_etag)
     facts = {
         "checksum": hasher.checksum,
         **_detected_types(hasher),
         **new_encoding_fields(file, hasher.content_encoding),
     }
-    return Verdict(file, ChecksumStatus.READ, facts=facts | _refusal(hasher))
+    return Verdict(file, ChecksumStatus.VERIFIED, facts=facts | _refusal(hasher))
 
 
 def _detected_types(hasher: ResumableHasher) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def save_results(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Save the verdicts in one short transaction, and return those that were saved.
 
     Files that were deleted, changed or moved to another store while they were read are skipped. Safe to repeat. That
-    files are missing or damaged only counts in a bucket with our marker: raises WrongMarker, ValidationFailed and
+    files are missing or corrupted only counts in a bucket with our marker: raises WrongMarker, ValidationFailed and
     StorageUnavailable for any other, and saves nothing.
     """
     for store in {verdict.file.store for verdict in verdicts if verdict.doubts}:
@@ -129,13 +129,13 @@ def save_results(verdicts: Sequence[Verdict]) -> list[Verdict]:
     by_id = {verdict.file.pk: verdict for verdict in verdicts}
     with transaction.atomic():
         rows = File.objects.filter(pk__in=by_id, state=State.AVAILABLE).order_by("pk").select_for_update(no_key=True)
-        current_rows = rows.only("pk", "checksum", "checksum_basis", "store")
+        current_rows = rows.only("pk", "checksum", "checksum_status", "store")
         saved = [verdict for row in current_rows if _is_unchanged(verdict := by_id[row.pk], row)]
         _write(saved)
     for verdict in saved:
         _log(verdict)
     retry_refused(
-        [verdict.file.pk for verdict in saved if verdict.file.refusal and verdict.basis is ChecksumStatus.READ]
+        [verdict.file.pk for verdict in saved if verdict.file.refusal and verdict.status is ChecksumStatus.VERIFIED]
     )
     return saved
 
@@ -151,16 +151,16 @@ def _write(verdicts: Sequence[Verdict]) -> None:
     """
     by_status: dict[tuple[ChecksumStatus, bool], list[Any]] = defaultdict(list)
     for verdict in verdicts:
-        if verdict.basis is None:
+        if verdict.status is None:
             if verdict.facts:
                 File.objects.filter(pk=verdict.file.pk).update(**verdict.facts)
         elif verdict.facts:
             times = {"verified_at": Now(), "updated_at": Now()}
-            File.objects.filter(pk=verdict.file.pk).update(checksum_basis=verdict.basis, **verdict.facts, **times)
+            File.objects.filter(pk=verdict.file.pk).update(checksum_status=verdict.status, **verdict.facts, **times)
         else:
-            by_status[verdict.basis, verdict.basis != verdict.file.checksum_basis].append(verdict.file.pk)
-    for (basis, changed), ids in by_status.items():
-        facts = {"checksum_basis": basis, "updated_at": Now()} if changed else {}
+            by_status[verdict.status, verdict.status != verdict.file.checksum_status].append(verdict.file.pk)
+    for (status, changed), ids in by_status.items():
+        facts = {"checksum_status": status, "updated_at": Now()} if changed else {}
         File.objects.filter(pk__in=ids).update(verified_at=Now(), **facts)
 
 
@@ -168,5 +168,5 @@ def _log(verdict: Verdict) -> None:
     if verdict.trouble is not None:
         quoted = field_value(verdict.file.key)
         logger.error("file_%s file=%s key=%s", verdict.trouble.value, verdict.file.pk, quoted)
-    elif verdict.basis is not None and verdict.basis != verdict.file.checksum_basis:
-        logger.info("file_verified file=%s basis=%s", verdict.file.pk, verdict.basis.value)
+    elif verdict.status is not None and verdict.status != verdict.file.checksum_status:
+        logger.info("file_verified file=%s status=%s", verdict.file.pk, verdict.status.value)

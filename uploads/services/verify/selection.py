@@ -41,15 +41,16 @@ def by_ids(ids: Sequence[UUID]) -> Selection:
     return Selection(_in_batches(rows, "pk"), totals["files"], totals["bytes"])
 
 
-def unverified_claims() -> Selection:
-    """Select files whose declared checksum is unverified, except those that the storage is known to refuse."""
-    return Selection(_in_batches(_unrefused().filter(checksum_basis=ChecksumStatus.CLAIMED), "pk"))
+def unverified_checksums() -> Selection:
+    """Select files with an unverified checksum, except those that the storage is known to refuse."""
+    return Selection(_in_batches(_unrefused().unverified(), "pk"))
 
 
 def unverified() -> Selection:
-    """Select unverified claims, and imported files that were never read. Each has its own index."""
-    imported = _unrefused().filter(checksum_basis=ChecksumStatus.UNREAD).exclude(origin=Origin.UPLOADED)
-    return Selection(chain(unverified_claims().files, _in_batches(imported, "pk")))
+    """Select files with an unverified checksum, and imported files that have none yet. Each has its own index."""
+    without_checksum = _unrefused().filter(checksum_status=ChecksumStatus.UNVERIFIED, checksum="")
+    imported = without_checksum.exclude(origin=Origin.UPLOADED)
+    return Selection(chain(unverified_checksums().files, _in_batches(imported, "pk")))
 
 
 def least_recent(fraction: Fraction = ALL) -> Selection:

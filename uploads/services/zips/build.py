@@ -26,7 +26,7 @@ MAX_FILES = 10_000
 HEX_BYTES = 64
 COLUMNS = (
     "id", "series", "key", "store", "origin", "content_encoding", "name", "folder_id", "size", "part_size", "checksum",
-    "etag", "checksum_basis", "modified", "available_at", "refusal",
+    "etag", "checksum_status", "modified", "available_at", "refusal",
 )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def bundle(user: User, links: Sequence[UUID]) -> Bundle:
     files = [MemberSource(*row) for row in rows.order_by("folder_id", "folded", "id").values_list(*COLUMNS)]
     if len(files) != len(requested):
         raise FilesNotFound(len(requested) - len(files))
-    if missing := [file.name for file in files if file.basis == ChecksumStatus.MISSING]:
+    if missing := [file.name for file in files if file.checksum_status == ChecksumStatus.MISSING]:
         raise ContentLost(missing)
     encodings = _encodings(files)
     common, folder_paths = _folder_paths(user, {file.folder_id for file in files})

@@ -49,7 +49,7 @@ class MemberSource:
     part_size: int
     checksum: str  # "" for an imported file that was never read
     etag: str
-    basis: str
+    checksum_status: str
     modified: datetime | None
     available_at: datetime
     refusal: str

@@ -26,9 +26,9 @@ export class Api {
     this.onProblem = onProblem;
   }
 
-  /** @param {object[]} files @param {number|null} into  a folder's id @param {AbortSignal} signal */
-  create(files, into, signal) {
-    return this.call("POST", this.uploadsUrl, into === null ? { files } : { files, into }, signal);
+  /** @param {object[]} files @param {number|null} folderId @param {AbortSignal} signal */
+  create(files, folderId, signal) {
+    return this.call("POST", this.uploadsUrl, folderId === null ? { files } : { files, folder_id: folderId }, signal);
   }
 
   /** @param {string} id @param {object[]} parts @param {AbortSignal} signal */

@@ -132,9 +132,9 @@ export class UploadContext {
 
   /** @param {Upload[]} uploads */
   async #createAll(uploads) {
-    for (const into of new Set(uploads.map((upload) => upload.into))) {
-      for (const batch of splitByFolders(uploads.filter((upload) => upload.into === into))) {
-        const { files } = await this.api.create(batch.map(createItem), into, new AbortController().signal);
+    for (const folderId of new Set(uploads.map((upload) => upload.folderId))) {
+      for (const batch of splitByFolders(uploads.filter((upload) => upload.folderId === folderId))) {
+        const { files } = await this.api.create(batch.map(createItem), folderId, new AbortController().signal);
         files.forEach((/** @type {any} */ result, /** @type {number} */ index) => {
           this.results.set(batch[index], result);
           if (!result.error) applyCreated(batch[index], result);

@@ -6,7 +6,7 @@ import { setText, setVisible } from "./dom.js";
 /** @typedef {import("./resume.js").PickedFile} PickedFile  folder: the path inside the drop */
 /** @typedef {{kind: "system"|"empty", path: string}} SkippedFile  a file of the operating system, or an empty folder */
 /** @typedef {{picked: PickedFile[], failed: string[], skipped: SkippedFile[]}} FileBatch */
-/** @typedef {{into: number|null, path: string, replaces: string}} Destination  into, path: of the folder on the page */
+/** @typedef {{folderId: number|null, path: string, replaces: string}} Destination  the folder on the page */
 /** @typedef {(batches: AsyncIterable<FileBatch>|Iterable<FileBatch>, destination: Destination) => void} OnFiles */
 
 const BATCH_SIZE = 250;
@@ -82,10 +82,10 @@ function listenForDrops(onFiles, translate) {
 
 /** @param {EventTarget|null} target  the element below the pointer @returns {Destination} */
 function destinationOf(target) {
-  const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-into]"));
+  const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-folder-id]"));
   const zone = target instanceof Element ? target.closest("[data-replaces]") : null;
-  const { into = "", path = "" } = page?.dataset ?? {};
-  return { into: into ? Number(into) : null, path, replaces: zone?.getAttribute("data-replaces") ?? "" };
+  const { folderId = "", path = "" } = page?.dataset ?? {};
+  return { folderId: folderId ? Number(folderId) : null, path, replaces: zone?.getAttribute("data-replaces") ?? "" };
 }
 
 /** @param {EventTarget|null} target @param {Translate} translate @returns {string} what a drop does here */

@@ -4,6 +4,7 @@
  * `data-word`. Texts contain `{placeholders}`; `count` chooses between the keys `files.one` and `files.other`.
  */
 import { bytes, duration, number, percent } from "./format.js";
+import { isVerified } from "./upload.js";
 
 /** @typedef {import("./upload.js").Summary} Summary */
 /** @typedef {import("./upload.js").Upload} Upload */
@@ -136,9 +137,4 @@ export class Messages {
   #count(value) {
     return number(value, this.language);
   }
-}
-
-/** @param {Upload} upload */
-function isVerified({ basis }) {
-  return basis === "store" || basis === "read";
 }

@@ -69,7 +69,7 @@ function startUploader(box) {
  * @param {Destination} destination
  * @param {{api: Api, uploader: Uploader, tray: Tray, translate: import("./i18n.js").Translate}} options
  */
-async function addFiles(batches, { into, path, replaces }, { api, uploader, tray, translate }) {
+async function addFiles(batches, { folderId, path, replaces }, { api, uploader, tray, translate }) {
   const field = document.querySelector("[data-upload-form] input[name=private]");
   const visibility = field instanceof HTMLInputElement && field.checked ? "private" : "team";
   uploader.beginAdding();
@@ -78,7 +78,7 @@ async function addFiles(batches, { into, path, replaces }, { api, uploader, tray
   for await (const { picked, failed, skipped } of batches) {
     // A file can be replaced by one file only: the first.
     const accepted = replaces ? picked.splice(0, count ? 0 : 1) : picked.splice(0);
-    uploader.add(accepted.map((item) => ({ ...item, into, replaces, token: tokenFor(item) })), visibility);
+    uploader.add(accepted.map((item) => ({ ...item, folderId, replaces, token: tokenFor(item) })), visibility);
     for (const { file } of picked) uploader.addFailed(file.name, new UploadError("one_version"));
     for (const name of failed) uploader.addFailed(name, new UploadError("folder"));
     uploader.addSkipped(skipped);

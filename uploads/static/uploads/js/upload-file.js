@@ -152,9 +152,9 @@ async function complete(upload, context, signal) {
   return context.complete(upload, signal);
 }
 
-/** @param {Upload} upload @param {{url: string, checksum_basis: string}} result */
+/** @param {Upload} upload @param {{url: string, checksum_status: string}} result */
 function markDone(upload, result) {
   upload.url = result.url;
-  upload.basis = result.checksum_basis;
+  upload.checksumStatus = result.checksum_status;
   upload.setPhase("done");
 }

@@ -27,8 +27,8 @@ export class Upload {
   error;
   /** The permanent address of the stored file. */
   url = "";
-  /** How the checksum of the stored file was verified: store, read, or claimed (not yet). */
-  basis = "";
+  /** How the checksum of the stored file was verified, if at all: `checksum_status` of the response. */
+  checksumStatus = "";
   restarts = 0;
   controller = new AbortController();
   /** @type {Promise<void>|undefined} the call that creates the upload, while it runs */
@@ -60,16 +60,16 @@ export class Upload {
 
   /**
    * @param {File} file
-   * @param {{folder?: string, into?: number|null, replaces?: string, visibility?: string,
-   *   onChange?: (upload: Upload) => void}} [options]  folder: a path below the folder with the id `into`;
+   * @param {{folder?: string, folderId?: number|null, replaces?: string, visibility?: string,
+   *   onChange?: (upload: Upload) => void}} [options]  folder: a path below the folder with the id `folderId`;
    *   replaces: the id of the file to add a version to
    */
-  constructor(file, { folder = "", into = null, replaces = "", visibility = "team", onChange = () => {} } = {}) {
+  constructor(file, { folder = "", folderId = null, replaces = "", visibility = "team", onChange = () => {} } = {}) {
     this.file = file;
     this.name = file.name;
     this.size = file.size;
     this.folder = folder;
-    this.into = into;
+    this.folderId = folderId;
     this.replaces = replaces;
     this.visibility = visibility;
     this.onChange = onChange;
@@ -193,6 +193,11 @@ export class Upload {
   }
 }
 
+/** Whether the storage or the server has verified the checksum of the stored file. @param {Upload} upload */
+export function isVerified({ checksumStatus }) {
+  return checksumStatus === "verified_by_storage" || checksumStatus === "verified";
+}
+
 /**
  * Count the uploads.
  * @param {readonly Upload[]} uploads
@@ -210,7 +215,7 @@ export function summarize(uploads, busy = false) {
     if (upload.phase === "failed") continue;
     bytes += upload.size;
     sent += upload.sent;
-    if (upload.phase === "done") verified &&= upload.basis === "store" || upload.basis === "read";
+    if (upload.phase === "done") verified &&= isVerified(upload);
   }
   const { done, failed, paused, active } = counts;
   const finished = !busy && active + paused + counts.waiting === 0;

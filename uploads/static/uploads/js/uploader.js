@@ -3,7 +3,7 @@ import { UploadError, UploadGone } from "./errors.js";
 import { uploadFile } from "./upload-file.js";
 import { Upload } from "./upload.js";
 
-/** @typedef {{file: File, folder: string, into?: number|null, replaces?: string, token?: string}} NewFile */
+/** @typedef {{file: File, folder: string, folderId?: number|null, replaces?: string, token?: string}} NewFile */
 
 /** Small files start in batches, so that API calls are full. A batch is hashed before its first byte is sent. */
 const MAX_BATCH_FILES = 100;
@@ -11,7 +11,7 @@ const MAX_BATCH_BYTES = 64 * 1024 * 1024;
 /** The next batch starts when only this many files of the last one are left to send. */
 const NEXT_BATCH_THRESHOLD = 50;
 /** Errors after which the upload cannot be resumed: a retry creates a new one. */
-const NOT_RESUMABLE = new Set(["gone", "parts", "digest", "damaged", "special"]);
+const NOT_RESUMABLE = new Set(["gone", "parts", "digest", "corrupted", "special"]);
 
 /** All uploads of this page: the queue, and the actions of the user. */
 export class Uploader {
@@ -52,8 +52,8 @@ export class Uploader {
 
   /** @param {NewFile[]} picked @param {string} visibility */
   add(picked, visibility) {
-    for (const { file, folder, into, replaces, token } of picked) {
-      const upload = new Upload(file, { folder, into, replaces, visibility, onChange: this.onChange });
+    for (const { file, folder, folderId, replaces, token } of picked) {
+      const upload = new Upload(file, { folder, folderId, replaces, visibility, onChange: this.onChange });
       if (token) this.#resumeFrom(upload, token);
       this.uploads.push(upload);
       if (upload.size > this.maxBytes) this.#fail(upload, new UploadError("too_large"));
@@ -149,11 +149,11 @@ export class Uploader {
 
   /**
    * Record how the checksum of a stored file was verified.
-   * @param {Upload} upload @param {string} basis  "damaged" if the checksum is wrong; "" if the file no longer exists
+   * @param {Upload} upload @param {string} status  "corrupted" if the checksum is wrong; "" if the file no longer exists
    */
-  setBasis(upload, basis) {
-    if (basis === "damaged") this.#fail(upload, new UploadError("damaged"));
-    else upload.basis = basis;
+  setChecksumStatus(upload, status) {
+    if (status === "corrupted") this.#fail(upload, new UploadError("corrupted"));
+    else upload.checksumStatus = status;
     this.onChange(upload);
   }
 

@@ -47,12 +47,12 @@ export class VerificationPoller {
     for (let start = 0; start < uploads.length; start += this.batchSize) {
       const batch = uploads.slice(start, start + this.batchSize);
       const { files } = await this.api.complete(batch.map(completeItem), signal);
-      batch.forEach((upload, index) => this.uploader.setBasis(upload, files[index].checksum_basis ?? ""));
+      batch.forEach((upload, index) => this.uploader.setChecksumStatus(upload, files[index].checksum_status ?? ""));
     }
   }
 }
 
 /** @param {readonly Upload[]} uploads */
 function unverified(uploads) {
-  return uploads.filter((upload) => upload.phase === "done" && upload.basis === "claimed");
+  return uploads.filter((upload) => upload.phase === "done" && upload.checksumStatus === "unverified");
 }
