@@ -25,29 +25,27 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series fo
 registry = CollectorRegistry(auto_describe=True)
 
 REQUESTS = Counter(
-    "amalga_requests", "Requests answered.", ["route", "method", "status"], registry=registry
+    "amalga_http_requests", "HTTP requests.", ["route", "method", "status"], registry=registry
 )  # fmt: skip
 DURATION = Histogram(
-    "amalga_request_seconds", "From a request to the first byte of its answer.", ["route"],
+    "amalga_http_request_duration_seconds", "Seconds until the first byte of the response.", ["route"],
     buckets=REQUEST_SECONDS, registry=registry,
 )  # fmt: skip
 IN_PROGRESS = Gauge(
-    "amalga_requests_in_progress", "Requests being answered.", multiprocess_mode="livesum", registry=registry
+    "amalga_http_requests_in_progress", "HTTP requests in progress.", multiprocess_mode="livesum", registry=registry
 )
 S3_CALL_SECONDS = Histogram(
-    "amalga_store_call_seconds", "Calls of the store that were answered or failed, retries included.", ["operation"],
+    "amalga_s3_request_duration_seconds", "Seconds of a call to storage, with its retries.", ["operation"],
     buckets=CALL_SECONDS, registry=registry,
 )  # fmt: skip
-S3_ERRORS = Counter("amalga_store_faults", "Calls of the store that failed.", ["operation", "kind"], registry=registry)
-THROTTLED = Counter(
-    "amalga_store_throttled", "Answers 503 or 429 of the store, also those that a retry made good.", registry=registry
-)
+S3_ERRORS = Counter("amalga_s3_errors", "Failed calls to storage.", ["operation", "kind"], registry=registry)
+THROTTLED = Counter("amalga_s3_throttled", "Responses 503 and 429 of storage, before retries.", registry=registry)
 POOL = Gauge(
-    "amalga_database_connections", "Connections of the pools of all processes.", ["database", "what"],
+    "amalga_database_connections", "Connections of the database pools of all processes.", ["database", "state"],
     multiprocess_mode="livesum", registry=registry,
 )  # fmt: skip
 MEMORY = Gauge(
-    "amalga_resident_bytes", "Memory of all processes.", multiprocess_mode="livesum", registry=registry
+    "amalga_resident_memory_bytes", "Resident memory of all processes.", multiprocess_mode="livesum", registry=registry
 )  # fmt: skip
 
 NO_CALLS = {"Sign", "GetCredentials"}  # mostly local, without a request
@@ -100,11 +98,11 @@ def error_class(code: str) -> str:
     if code in THROTTLES:
         return "throttled"
     if code in REFUSALS:
-        return "refused"
+        return "denied"
     return (
-        "failed"
+        "server_error"
         if code[:1].isdigit() or code.startswith("Internal")
-        else "silent"
+        else "no_response"
         if _is_exception_name(code)
         else "other"
     )
@@ -140,7 +138,7 @@ def _sample_pools() -> None:
     pools: dict[str, ConnectionPool[Any]] = DatabaseWrapper._connection_pools  # type: ignore[attr-defined]
     for alias, pool in list(pools.items()):
         stats = pool.get_stats()
-        POOL.labels(alias, "most").set(stats.get("pool_max", 0))
+        POOL.labels(alias, "max").set(stats.get("pool_max", 0))
         POOL.labels(alias, "open").set(stats.get("pool_size", 0))
         POOL.labels(alias, "idle").set(stats.get("pool_available", 0))
-        POOL.labels(alias, "awaited").set(stats.get("requests_waiting", 0))
+        POOL.labels(alias, "waiting").set(stats.get("requests_waiting", 0))

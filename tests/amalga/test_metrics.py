@@ -117,16 +117,19 @@ def test_a_request_counts_under_its_route(as_alice: Client, alice: User) -> None
     after = scraped(as_alice)
     for route, method, status in (("file", "GET", "200"), ("trash_file", "POST", "302")):
         labels = {"route": route, "method": method, "status": status}
-        assert value(after, "requests_total", **labels) == value(before, "requests_total", **labels) + 1
+        assert value(after, "http_requests_total", **labels) == value(before, "http_requests_total", **labels) + 1
     seconds = {"route": "file", "le": "10.0"}
-    assert value(after, "request_seconds_bucket", **seconds) == value(before, "request_seconds_bucket", **seconds) + 1
+    assert (
+        value(after, "http_request_duration_seconds_bucket", **seconds)
+        == value(before, "http_request_duration_seconds_bucket", **seconds) + 1
+    )
 
 
 def test_nothing_that_people_choose_becomes_a_label(as_alice: Client) -> None:
     as_alice.generic("FORGED", "/nothing/of/mine?name=secret")
     as_alice.get("/files/6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e/")
     text = as_alice.get("/metrics", headers=SCRAPER).content.decode()
-    assert 'amalga_requests_total{method="other",route="none",status="404"}' in text
+    assert 'amalga_http_requests_total{method="other",route="none",status="404"}' in text
     for word in ("FORGED", "nothing", "secret", "6d0c4f5e", "alice"):
         assert word not in text
 
@@ -134,11 +137,11 @@ def test_nothing_that_people_choose_becomes_a_label(as_alice: Client) -> None:
 def test_what_a_person_waits_in_vain_for_is_counted(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     as_alice.raise_request_exception = False
     labels = {"route": "library", "method": "GET", "status": "500"}
-    before = value(scraped(as_alice), "requests_total", **labels)
+    before = value(scraped(as_alice), "http_requests_total", **labels)
     monkeypatch.setattr("uploads.views.library.library", None)
     monkeypatch.setattr("uploads.views.library.read_list_query", lambda *_, **__: 1 / 0)
     as_alice.get("/")
-    assert value(scraped(as_alice), "requests_total", **labels) == before + 1
+    assert value(scraped(as_alice), "http_requests_total", **labels) == before + 1
 
 
 def test_calls_of_the_store_count_and_so_do_their_faults(sender: Sender, client: Client, settings: Settings) -> None:
@@ -153,21 +156,25 @@ def test_calls_of_the_store_count_and_so_do_their_faults(sender: Sender, client:
     s3.reset()
     after = scraped(client)
     called = {"operation": "get_object"}
-    assert value(after, "store_faults_total", operation="get_object", kind="throttled") >= 1
-    assert value(after, "store_call_seconds_count", **called) > value(before, "store_call_seconds_count", **called)
+    assert value(after, "s3_errors_total", operation="get_object", kind="throttled") >= 1
+    assert value(after, "s3_request_duration_seconds_count", **called) > value(
+        before, "s3_request_duration_seconds_count", **called
+    )
 
 
 @pytest.mark.parametrize(("code", "kind"), [
-    ("SlowDown", "throttled"), ("503", "throttled"), ("AccessDenied", "refused"), ("403", "refused"),
-    ("InternalError", "failed"), ("502", "failed"), ("MaxRetryError", "silent"), ("ReadTimeoutError", "silent"),
-    ("EndpointConnectionError", "silent"), ("ConnectTimeout", "silent"), ("NoSuchBucket", "other"), ("<x>", "other"),
+    ("SlowDown", "throttled"), ("503", "throttled"), ("AccessDenied", "denied"), ("403", "denied"),
+    ("InternalError", "server_error"), ("502", "server_error"), ("MaxRetryError", "no_response"),
+    ("ReadTimeoutError", "no_response"),
+    ("EndpointConnectionError", "no_response"), ("ConnectTimeout", "no_response"), ("NoSuchBucket", "other"),
+    ("<x>", "other"),
 ])  # fmt: skip
 def test_a_fault_is_told_by_what_it_means(code: str, kind: str) -> None:
     assert registry.error_class(code) == kind
 
 
 def test_a_throttle_that_a_retry_made_good_counts_as_well(client: Client, bucket: Bucket, settings: Settings) -> None:
-    before = value(scraped(client), "store_throttled_total")
+    before = value(scraped(client), "s3_throttled_total")
     with fronts.in_front_of(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
@@ -175,7 +182,7 @@ def test_a_throttle_that_a_retry_made_good_counts_as_well(client: Client, bucket
         front.rules["put"] = lambda request: next(rules, fronts.Request.forward)(request)
         s3.put("f/" + "0" * 32, b"x", sha256="LXEWQrcmsEQBYnyp9m4Bv0KBd6aNHJcFkYsbdHMiDXg=")
     s3.reset()
-    assert value(scraped(client), "store_throttled_total") == before + 1
+    assert value(scraped(client), "s3_throttled_total") == before + 1
 
 
 # --- how the library stands -------------------------------------------------------------------
@@ -191,8 +198,8 @@ def test_states_are_told_with_their_oldest(client: Client, alice: User) -> None:
         state: value(samples, "files", state=state) for state in ("uploading", "completing", "deleting", "available")
     }
     assert exposition == {"uploading": 2, "completing": 0, "deleting": 1, "available": 1}
-    assert 3600 <= value(samples, "oldest_seconds", state="deleting") < 3700
-    assert value(samples, "oldest_seconds", state="completing") == 0
+    assert 3600 <= value(samples, "oldest_file_age_seconds", state="deleting") < 3700
+    assert value(samples, "oldest_file_age_seconds", state="completing") == 0
 
 
 def test_what_is_late_or_in_trouble_is_told(client: Client, alice: User) -> None:
@@ -203,9 +210,9 @@ def test_what_is_late_or_in_trouble_is_told(client: Client, alice: User) -> None
         File.objects.filter(pk=file.pk).update(checksum_status=status)
     samples = scraped(client)
     assert 7200 <= value(samples, "trash_overdue_seconds") < 7300
-    assert value(samples, "trouble_files", what="missing") == 2
-    assert value(samples, "trouble_files", what="corrupted") == 1
-    assert value(samples, "unread_files") == 1
+    assert value(samples, "checksum_failed_files", status="missing") == 2
+    assert value(samples, "checksum_failed_files", status="corrupted") == 1
+    assert value(samples, "unverified_files") == 1
 
 
 def add_task(*, enqueued: timedelta, run_after: Any = None, status: str = "READY") -> None:
@@ -223,7 +230,7 @@ def test_the_queue_is_told_by_what_could_be_worked_at(client: Client) -> None:
     add_task(enqueued=timedelta(days=2), status="SUCCESSFUL")
     samples = scraped(client)
     assert value(samples, "queue_tasks") == 3
-    assert 540 <= value(samples, "queue_oldest_seconds") < 600
+    assert 540 <= value(samples, "queue_oldest_age_seconds") < 600
 
 
 def test_what_was_just_enqueued_is_in_it(client: Client) -> None:
@@ -240,9 +247,9 @@ def test_commands_are_told_by_when_and_how_they_ended(client: Client) -> None:
     for outcome in (RunOutcome.AGREED, RunOutcome.DIFFERENCES, RunOutcome.REFUSED):
         Report.objects.create(command="fsck").end(outcome)
     samples = scraped(client)
-    assert time.time() - value(samples, "last_at_work_timestamp_seconds", command="sweep") < 60
+    assert time.time() - value(samples, "last_heartbeat_timestamp_seconds", command="sweep") < 60
     assert time.time() - value(samples, "last_report_timestamp_seconds", command="fsck") < 60
-    assert value(samples, "last_report_agreed", command="fsck") == 0
+    assert value(samples, "last_report_in_sync", command="fsck") == 0
     assert not [name for name in samples if ("command", "verify") in name[1]]
 
 
@@ -256,8 +263,8 @@ def test_without_a_database_the_rest_is_told(client: Client, monkeypatch: pytest
     monkeypatch.setattr(metrics, "_states", away)
     monkeypatch.setattr(connection, "close", lambda: None)  # the test's own
     samples = scraped(client)
-    assert value(samples, "library_up") == 0
-    assert any(name == "amalga_requests_total" for name, _labels in samples)
+    assert value(samples, "library_query_success") == 0
+    assert any(name == "amalga_http_requests_total" for name, _labels in samples)
 
 
 def test_the_database_is_asked_once_however_many_scrape(client: Client, django_assert_num_queries: Any) -> None:
@@ -303,8 +310,8 @@ def test_the_processes_of_a_server_count_together_and_lose_nothing(tmp_path: Pat
 def missing_pages(site: str) -> float:
     answer = urllib3.request("GET", f"{site}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     samples = parsed(answer.data.decode())
-    assert value(samples, "resident_bytes") > 1_000_000
-    return value(samples, "requests_total", route="none", method="GET", status="404")
+    assert value(samples, "resident_memory_bytes") > 1_000_000
+    return value(samples, "http_requests_total", route="none", method="GET", status="404")
 
 
 def master_of(folder: Path) -> int:

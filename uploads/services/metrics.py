@@ -107,51 +107,54 @@ def _query() -> list[Sample]:
     except DatabaseError as fault:
         logger.warning("library_not_told fault=%s", type(fault).__name__)
         connection.close()
-        return [Sample("library_up", 0, help="Whether the database told the numbers below.")]
+        return [Sample("library_query_success", 0, help="Whether the last query of these gauges succeeded.")]
     seconds = time.monotonic() - started
-    return [Sample("library_up", 1, help="Whether the database told the numbers below."), *samples,
-            Sample("library_seconds", seconds, help="How long the database took to tell them.")]  # fmt: skip
+    return [Sample("library_query_success", 1, help="Whether the last query of these gauges succeeded."), *samples,
+            Sample("library_query_seconds", seconds, help="Duration of that query.")]  # fmt: skip
 
 
 def _states(cursor: CursorWrapper) -> Iterator[Sample]:
-    files_help = f"Files in a state; at most {MAX_COUNTED} are counted of what moves."
-    oldest_help = "Age of the oldest, in s."
+    files_help = f"Files in a state; unfinished ones are counted up to {MAX_COUNTED}."
+    oldest_help = "Seconds since the oldest file in a state has changed."
     for state in MOVING:
         count, age = _row(cursor, FILES_IN_STATE.format(state=state, limit=MAX_COUNTED))
         yield Sample("files", count, {"state": state}, files_help)
-        yield Sample("oldest_seconds", age or 0, {"state": state}, oldest_help)
+        yield Sample("oldest_file_age_seconds", age or 0, {"state": state}, oldest_help)
     cursor.execute(TOTALS)
     totals = {status: (number, size) for status, number, size in cursor.fetchall()}
     for state, status in (("available", "stored"), ("version", "version"), ("trashed", "trashed")):
         number, size = totals.get(status, (0, 0))
         yield Sample("files", number, {"state": state}, files_help)
-        yield Sample("bytes", size, {"state": state}, "Bytes of the files in a state.")
+        yield Sample("file_bytes", size, {"state": state}, "Bytes of the files in a state.")
 
 
 def _backlog(cursor: CursorWrapper) -> Iterator[Sample]:
     (overdue,) = _row(cursor, OVERDUE_TRASH)
-    yield Sample("trash_overdue_seconds", overdue, help="For how long the oldest in the trash should have been purged.")
-    (unread,) = _row(cursor, UNVERIFIED.format(limit=MAX_COUNTED))
-    yield Sample("unread_files", unread, help="Files whose checksum is only what their sender said.")
+    yield Sample("trash_overdue_seconds", overdue, help="Seconds since the oldest file in the trash is due.")
+    (unverified,) = _row(cursor, UNVERIFIED.format(limit=MAX_COUNTED))
+    yield Sample("unverified_files", unverified, help="Files with an unverified checksum.")
     cursor.execute(BROKEN.format(limit=MAX_COUNTED))
     broken = dict(cursor.fetchall())
     for status in ("corrupted", "missing"):
         yield Sample(
-            "trouble_files", broken.get(status, 0), {"what": status}, "Files whose bytes are not as they were."
+            "checksum_failed_files",
+            broken.get(status, 0),
+            {"status": status},
+            "Files that failed verification.",
         )
     count, age = _queue(cursor)
-    yield Sample("queue_tasks", count, help="Tasks that wait for a worker.")
-    yield Sample("queue_oldest_seconds", age, help="For how long the oldest of them has waited.")
+    yield Sample("queue_tasks", count, help="Tasks that are due.")
+    yield Sample("queue_oldest_age_seconds", age, help="Seconds since the oldest of them is due.")
 
 
 def _command_runs(cursor: CursorWrapper) -> Iterator[Sample]:
     cursor.execute(HEARTBEATS)
     for name, at in cursor.fetchall():
-        yield Sample("last_at_work_timestamp_seconds", at, {"command": name}, "When it was last at work.")
+        yield Sample("last_heartbeat_timestamp_seconds", at, {"command": name}, "Time of the last heartbeat.")
     cursor.execute(REPORTS)
     for command, at, agreed in cursor.fetchall():
-        yield Sample("last_report_timestamp_seconds", at, {"command": command}, "When it last came to its end.")
-        yield Sample("last_report_agreed", agreed, {"command": command}, "Whether it found nothing wrong then.")
+        yield Sample("last_report_timestamp_seconds", at, {"command": command}, "Time of the last complete report.")
+        yield Sample("last_report_in_sync", agreed, {"command": command}, "Whether it found no difference.")
 
 
 def _queue(cursor: CursorWrapper) -> tuple[int, float]:
