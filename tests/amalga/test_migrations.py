@@ -16,14 +16,14 @@ from amalga.db import RESPONSE_SECONDS
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TRIGGERS = {
-    "uploads_event_refuse": "uploads_event",
+    "uploads_event_append_only": "uploads_event",
     "uploads_file_guard": "uploads_file",
-    "uploads_file_note_delete": "uploads_file",
-    "uploads_file_note_insert": "uploads_file",
-    "uploads_file_note_update": "uploads_file",
-    "uploads_folder_place": "uploads_folder",
-    "uploads_tagging_note_delete": "uploads_tagging",
-    "uploads_tagging_note_insert": "uploads_tagging",
+    "uploads_file_count_delete": "uploads_file",
+    "uploads_file_count_insert": "uploads_file",
+    "uploads_file_count_update": "uploads_file",
+    "uploads_folder_set_path": "uploads_folder",
+    "uploads_tagging_count_delete": "uploads_tagging",
+    "uploads_tagging_count_insert": "uploads_tagging",
     "uploads_usage_count_folders_delete": "uploads_folder",
     "uploads_usage_count_folders_insert": "uploads_folder",
     "uploads_usage_count_tags_delete": "uploads_tag",

@@ -129,7 +129,7 @@ def test_what_is_available_or_going_already_cannot_be_discarded(alice: User, sta
 )  # fmt: skip
 def test_an_available_row_has_its_facts(alice: User, state: State, without: str) -> None:
     make_row(alice, state)
-    with pytest.raises(IntegrityError, match="file_available_has_its_facts"):
+    with pytest.raises(IntegrityError, match="file_stored_has_metadata"):
         sql(f"UPDATE uploads_file SET {without}")
 
 
@@ -137,7 +137,7 @@ def test_an_available_row_has_its_facts(alice: User, state: State, without: str)
 def test_an_upload_cannot_become_available_without_its_facts(alice: User, missing: str) -> None:
     row = File.objects.filter(pk=make_row(alice, State.COMPLETING).pk)
     facts = {**facts_of(State.AVAILABLE), missing: None if missing == "available_at" else ""}
-    with pytest.raises(IntegrityError, match="file_available_has_its_facts"), transaction.atomic():
+    with pytest.raises(IntegrityError, match="file_stored_has_metadata"), transaction.atomic():
         row.update(state=State.AVAILABLE, **facts)
     assert row.get().state == State.COMPLETING
 
@@ -145,16 +145,16 @@ def test_an_upload_cannot_become_available_without_its_facts(alice: User, missin
 @pytest.mark.parametrize(
     ("constraint", "state", "change"),
     [
-        ("file_state_is_known", None, {"state": "lost"}),
-        ("file_state_is_known", None, {"state": ""}),
-        ("file_visibility_is_known", State.AVAILABLE, {"visibility": "world"}),
-        ("file_size_is_not_negative", State.AVAILABLE, {"size": -1}),
-        ("file_part_size_is_positive", State.AVAILABLE, {"part_size": 0}),
-        ("file_has_a_name", State.AVAILABLE, {"name": ""}),
-        ("file_uploading_expires", State.UPLOADING, {"expires_at": None}),
-        ("file_completing_has_a_lease", State.COMPLETING, {"lease_until": None}),
-        ("file_completing_has_a_lease", State.COMPLETING, {"checksum": ""}),
-        ("file_trashed_is_purged_one_day", State.TRASHED, {"purge_after": None}),
+        ("file_state_valid", None, {"state": "lost"}),
+        ("file_state_valid", None, {"state": ""}),
+        ("file_visibility_valid", State.AVAILABLE, {"visibility": "world"}),
+        ("file_size_not_negative", State.AVAILABLE, {"size": -1}),
+        ("file_part_size_positive", State.AVAILABLE, {"part_size": 0}),
+        ("file_name_not_empty", State.AVAILABLE, {"name": ""}),
+        ("file_uploading_has_expiry", State.UPLOADING, {"expires_at": None}),
+        ("file_completing_has_lease", State.COMPLETING, {"lease_until": None}),
+        ("file_completing_has_lease", State.COMPLETING, {"checksum": ""}),
+        ("file_trashed_has_purge_time", State.TRASHED, {"purge_after": None}),
     ],
 )
 def test_a_row_that_makes_no_sense_is_refused(
@@ -175,7 +175,7 @@ def test_an_unknown_state_is_refused_on_a_row_that_exists(alice: User, state: st
 
 @pytest.mark.parametrize("key", ["f/" + "0" * 31, "f/" + "G" * 32, "g/" + "0" * 32, "0" * 34, "../" + "0" * 31, ""])
 def test_a_key_that_is_not_ours_is_refused(alice: User, key: str) -> None:
-    with pytest.raises(IntegrityError, match="file_key_is_ours"), transaction.atomic():
+    with pytest.raises(IntegrityError, match="file_key_valid"), transaction.atomic():
         make_row(alice, key=key)
 
 
@@ -193,7 +193,7 @@ def test_a_key_is_used_once(alice: User, bob: User) -> None:
 def test_a_token_is_used_once_by_its_owner_and_free_for_others(alice: User, bob: User) -> None:
     file = make_row(alice)
     make_row(bob, token=file.token)
-    with pytest.raises(IntegrityError, match="file_token_is_used_once"), transaction.atomic():
+    with pytest.raises(IntegrityError, match="file_token_unique"), transaction.atomic():
         make_row(alice, token=file.token)
 
 
@@ -227,7 +227,7 @@ def test_an_owner_of_files_cannot_be_deleted(alice: User) -> None:
 
 def test_usage_is_never_negative(alice: User) -> None:
     make_row(alice)
-    with pytest.raises(IntegrityError, match="usage_is_never_negative"):
+    with pytest.raises(IntegrityError, match="usage_not_negative"):
         sql("UPDATE uploads_usage SET bytes = -1")
 
 

@@ -120,12 +120,12 @@ class Migration(migrations.Migration):
                 "default_permissions": ("view",),
                 "indexes": [
                     models.Index(
-                        condition=models.Q(("file_id__isnull", False)), fields=["file_id", "-id"], name="event_of_file"
+                        condition=models.Q(("file_id__isnull", False)), fields=["file_id", "-id"], name="event_by_file"
                     ),
-                    models.Index(fields=["actor_id", "-id"], name="event_of_actor"),
-                    models.Index(fields=["action", "-id"], name="event_of_action"),
-                    models.Index(fields=["at"], name="event_at"),
-                    models.Index(fields=["name", "-id"], name="event_of_name"),
+                    models.Index(fields=["actor_id", "-id"], name="event_by_actor"),
+                    models.Index(fields=["action", "-id"], name="event_by_action"),
+                    models.Index(fields=["at"], name="event_by_time"),
+                    models.Index(fields=["name", "-id"], name="event_by_name"),
                 ],
             },
         ),
@@ -176,7 +176,7 @@ class Migration(migrations.Migration):
                     models.Index(
                         condition=models.Q(("kind", "day"), _negated=True),
                         fields=["kind", "status", "-bytes"],
-                        name="figure_largest",
+                        name="statistic_largest",
                     )
                 ],
             },
@@ -479,7 +479,9 @@ class Migration(migrations.Migration):
             ],
             options={
                 "default_permissions": (),
-                "constraints": [models.CheckConstraint(condition=models.Q(("number", 1)), name="installation_is_one")],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("number", 1)), name="installation_singleton")
+                ],
             },
         ),
         migrations.CreateModel(
@@ -491,7 +493,7 @@ class Migration(migrations.Migration):
                 (
                     "file",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="part_claims", to="uploads.file"
+                        on_delete=django.db.models.deletion.CASCADE, related_name="part_digests", to="uploads.file"
                     ),
                 ),
             ],
@@ -586,11 +588,11 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "reports",
                 "ordering": ["-id"],
                 "default_permissions": ("view",),
-                "indexes": [models.Index(fields=["command", "-id"], name="report_of_command")],
+                "indexes": [models.Index(fields=["command", "-id"], name="report_by_command")],
                 "constraints": [
                     models.CheckConstraint(
                         condition=models.Q(("outcome__in", ["running", "agreed", "differences", "refused", "stopped"])),
-                        name="report_outcome_is_known",
+                        name="report_outcome_valid",
                     )
                 ],
             },
@@ -738,11 +740,11 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "usage",
                 "constraints": [
                     models.CheckConstraint(
-                        condition=models.Q(("bytes__gte", 0), ("files__gte", 0)), name="usage_is_never_negative"
+                        condition=models.Q(("bytes__gte", 0), ("files__gte", 0)), name="usage_not_negative"
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("folders__gte", 0), ("tags__gte", 0)),
-                        name="usage_counts_are_never_negative",
+                        name="usage_counts_not_negative",
                     ),
                 ],
             },
@@ -776,7 +778,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("current", True), ("state", "available")),
                 fields=["owner", "-available_at", "-id"],
-                name="file_newest_of_owner",
+                name="file_newest_by_owner",
             ),
         ),
         migrations.AddIndex(
@@ -784,7 +786,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("current", True), ("state", "available")),
                 fields=["folder", "-available_at", "-id"],
-                name="file_newest_in_folder",
+                name="file_newest_by_folder",
             ),
         ),
         migrations.AddIndex(
@@ -792,7 +794,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("current", True), ("state", "available")),
                 fields=["folder", "folded", "id"],
-                name="file_by_name_in_folder",
+                name="file_by_folder_name",
             ),
         ),
         migrations.AddIndex(
@@ -800,7 +802,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("current", True), ("state", "available")),
                 fields=["folder", "size", "id"],
-                name="file_by_size_in_folder",
+                name="file_by_folder_size",
             ),
         ),
         migrations.AddIndex(
@@ -808,7 +810,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("current", True), ("state", "available")),
                 fields=["family", "size", "id"],
-                name="file_by_size_of_type",
+                name="file_by_category_size",
             ),
         ),
         migrations.AddIndex(
@@ -816,7 +818,7 @@ class Migration(migrations.Migration):
             index=django.contrib.postgres.indexes.GinIndex(
                 condition=models.Q(("current", True), ("state", "available")),
                 fields=["folded"],
-                name="file_words",
+                name="file_name_trigrams",
                 opclasses=["gin_trgm_ops"],
             ),
         ),
@@ -825,7 +827,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("state", "available"), _negated=True),
                 fields=["folder"],
-                name="file_unlisted_in_folder",
+                name="file_unlisted_by_folder",
             ),
         ),
         migrations.AddIndex(
@@ -833,29 +835,29 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("uploaded_by__isnull", False)),
                 fields=["uploaded_by"],
-                name="file_uploaded_for_others",
+                name="file_by_uploader",
             ),
         ),
         migrations.AddIndex(
             model_name="file",
-            index=models.Index(condition=models.Q(("series__isnull", False)), fields=["series"], name="file_versions"),
+            index=models.Index(condition=models.Q(("series__isnull", False)), fields=["series"], name="file_by_series"),
         ),
         migrations.AddIndex(
             model_name="file",
             index=models.Index(
-                condition=models.Q(("state", "trashed")), fields=["-purge_after", "-id"], name="file_trash"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="file",
-            index=models.Index(
-                condition=models.Q(("state", "trashed")), fields=["folded", "id"], name="file_trash_by_name"
+                condition=models.Q(("state", "trashed")), fields=["-purge_after", "-id"], name="file_trashed_by_purge"
             ),
         ),
         migrations.AddIndex(
             model_name="file",
             index=models.Index(
-                condition=models.Q(("state", "trashed")), fields=["size", "id"], name="file_trash_by_size"
+                condition=models.Q(("state", "trashed")), fields=["folded", "id"], name="file_trashed_by_name"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="file",
+            index=models.Index(
+                condition=models.Q(("state", "trashed")), fields=["size", "id"], name="file_trashed_by_size"
             ),
         ),
         migrations.AddIndex(
@@ -863,7 +865,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("state", "available"), _negated=True),
                 fields=["state", "updated_at"],
-                name="file_in_motion",
+                name="file_by_state",
             ),
         ),
         migrations.AddIndex(
@@ -871,7 +873,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("state__in", ["uploading", "completing"])),
                 fields=["owner", "-created_at"],
-                name="file_unfinished",
+                name="file_unfinished_by_owner",
             ),
         ),
         migrations.AddIndex(
@@ -892,7 +894,7 @@ class Migration(migrations.Migration):
                 models.OrderBy(models.F("verified_at"), nulls_first=True),
                 models.F("id"),
                 condition=models.Q(("state", "available")),
-                name="file_verified",
+                name="file_by_verification",
             ),
         ),
         migrations.AddIndex(
@@ -906,19 +908,19 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(("checksum_status__in", ["corrupted", "missing"]), ("state", "available")),
                 fields=["-available_at", "-id"],
-                name="file_in_trouble",
+                name="file_checksum_failed",
             ),
         ),
         migrations.AddConstraint(
             model_name="file",
-            constraint=models.UniqueConstraint(fields=("owner", "token"), name="file_token_is_used_once"),
+            constraint=models.UniqueConstraint(fields=("owner", "token"), name="file_token_unique"),
         ),
         migrations.AddConstraint(
             model_name="file",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("current", True), ("series__isnull", False)),
                 fields=("series",),
-                name="file_has_one_current_version",
+                name="file_current_version_unique",
             ),
         ),
         migrations.AddConstraint(
@@ -927,19 +929,19 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     ("family__in", ["image", "video", "audio", "pdf", "document", "text", "archive", "other"])
                 ),
-                name="file_family_is_known",
+                name="file_category_valid",
             ),
         ),
         migrations.AddConstraint(
             model_name="file",
             constraint=models.CheckConstraint(
                 condition=models.Q(("current", True), ("series__isnull", False), _connector="OR"),
-                name="file_version_is_of_a_file",
+                name="file_version_has_series",
             ),
         ),
         migrations.AddConstraint(
             model_name="file",
-            constraint=models.UniqueConstraint(fields=("key", "store"), name="file_key_is_used_once"),
+            constraint=models.UniqueConstraint(fields=("key", "store"), name="file_key_unique"),
         ),
         migrations.AddConstraint(
             model_name="file",
@@ -947,40 +949,40 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     ("key__regex", "^f/[0-9a-f]{32}$"), models.Q(("origin", "uploaded"), _negated=True), _connector="OR"
                 ),
-                name="file_key_is_ours",
+                name="file_key_valid",
             ),
         ),
         migrations.AddConstraint(
             model_name="file",
             constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["uploaded", "imported", "adopted"])), name="file_origin_is_known"
+                condition=models.Q(("origin__in", ["uploaded", "imported", "adopted"])), name="file_origin_valid"
             ),
         ),
         migrations.AddConstraint(
             model_name="file",
-            constraint=models.CheckConstraint(condition=models.Q(("size__gte", 0)), name="file_size_is_not_negative"),
+            constraint=models.CheckConstraint(condition=models.Q(("size__gte", 0)), name="file_size_not_negative"),
+        ),
+        migrations.AddConstraint(
+            model_name="file",
+            constraint=models.CheckConstraint(condition=models.Q(("part_size__gt", 0)), name="file_part_size_positive"),
         ),
         migrations.AddConstraint(
             model_name="file",
             constraint=models.CheckConstraint(
-                condition=models.Q(("part_size__gt", 0)), name="file_part_size_is_positive"
+                condition=models.Q(("name", ""), _negated=True), name="file_name_not_empty"
             ),
-        ),
-        migrations.AddConstraint(
-            model_name="file",
-            constraint=models.CheckConstraint(condition=models.Q(("name", ""), _negated=True), name="file_has_a_name"),
         ),
         migrations.AddConstraint(
             model_name="file",
             constraint=models.CheckConstraint(
                 condition=models.Q(("state__in", ["uploading", "completing", "available", "trashed", "deleting"])),
-                name="file_state_is_known",
+                name="file_state_valid",
             ),
         ),
         migrations.AddConstraint(
             model_name="file",
             constraint=models.CheckConstraint(
-                condition=models.Q(("visibility__in", ["team", "private"])), name="file_visibility_is_known"
+                condition=models.Q(("visibility__in", ["team", "private"])), name="file_visibility_valid"
             ),
         ),
         migrations.AddConstraint(
@@ -1004,7 +1006,7 @@ class Migration(migrations.Migration):
                     ),
                     _connector="OR",
                 ),
-                name="file_available_has_its_facts",
+                name="file_stored_has_metadata",
             ),
         ),
         migrations.AddConstraint(
@@ -1013,7 +1015,7 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     models.Q(("state", "uploading"), _negated=True), ("expires_at__isnull", False), _connector="OR"
                 ),
-                name="file_uploading_expires",
+                name="file_uploading_has_expiry",
             ),
         ),
         migrations.AddConstraint(
@@ -1024,7 +1026,7 @@ class Migration(migrations.Migration):
                     models.Q(("lease_until__isnull", False), models.Q(("checksum", ""), _negated=True)),
                     _connector="OR",
                 ),
-                name="file_completing_has_a_lease",
+                name="file_completing_has_lease",
             ),
         ),
         migrations.AddConstraint(
@@ -1033,31 +1035,29 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     models.Q(("state", "trashed"), _negated=True), ("purge_after__isnull", False), _connector="OR"
                 ),
-                name="file_trashed_is_purged_one_day",
+                name="file_trashed_has_purge_time",
             ),
         ),
         migrations.AddConstraint(
             model_name="grant",
-            constraint=models.UniqueConstraint(fields=("folder", "group"), name="grant_is_one_for_a_group"),
+            constraint=models.UniqueConstraint(fields=("folder", "group"), name="grant_unique"),
         ),
         migrations.AddConstraint(
             model_name="grant",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("level__in", [1, 2, 3])), name="grant_level_is_known"
-            ),
+            constraint=models.CheckConstraint(condition=models.Q(("level__in", [1, 2, 3])), name="grant_level_valid"),
         ),
         migrations.AddIndex(
             model_name="folder",
-            index=models.Index(fields=["parent", "folded", "id"], name="folder_children"),
+            index=models.Index(fields=["parent", "folded", "id"], name="folder_by_parent"),
         ),
         migrations.AddIndex(
             model_name="folder",
-            index=django.contrib.postgres.indexes.GinIndex(fields=["path"], name="folder_path"),
+            index=django.contrib.postgres.indexes.GinIndex(fields=["path"], name="folder_by_path"),
         ),
         migrations.AddIndex(
             model_name="folder",
             index=django.contrib.postgres.indexes.GinIndex(
-                fields=["folded"], name="folder_words", opclasses=["gin_trgm_ops"]
+                fields=["folded"], name="folder_name_trigrams", opclasses=["gin_trgm_ops"]
             ),
         ),
         migrations.AddConstraint(
@@ -1065,54 +1065,56 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(
                 django.db.models.functions.comparison.Coalesce("parent", 0),
                 models.F("name"),
-                name="folder_name_is_unique_among_siblings",
+                name="folder_name_unique",
             ),
         ),
         migrations.AddConstraint(
             model_name="folder",
             constraint=models.CheckConstraint(
-                condition=models.Q(("name", ""), _negated=True), name="folder_has_a_name"
+                condition=models.Q(("name", ""), _negated=True), name="folder_name_not_empty"
             ),
         ),
         migrations.AddConstraint(
             model_name="partdigest",
-            constraint=models.UniqueConstraint(fields=("file", "number"), name="part_is_claimed_once"),
+            constraint=models.UniqueConstraint(fields=("file", "number"), name="part_digest_unique"),
         ),
         migrations.AddIndex(
             model_name="preview",
             index=models.Index(
-                condition=models.Q(("state", "making")), fields=["lease_until"], name="preview_being_made"
+                condition=models.Q(("state", "making")), fields=["lease_until"], name="preview_by_lease"
             ),
         ),
         migrations.AddIndex(
             model_name="preview",
-            index=models.Index(condition=models.Q(("state", "failed")), fields=["made_at"], name="preview_failed_at"),
+            index=models.Index(
+                condition=models.Q(("state", "failed")), fields=["made_at"], name="preview_failed_by_time"
+            ),
         ),
         migrations.AddConstraint(
             model_name="preview",
-            constraint=models.UniqueConstraint(fields=("file", "look"), name="preview_is_one_of_its_look"),
+            constraint=models.UniqueConstraint(fields=("file", "look"), name="preview_kind_unique"),
         ),
         migrations.AddConstraint(
             model_name="preview",
             constraint=models.CheckConstraint(
-                condition=models.Q(("key__regex", "^p/[0-9a-f]{32}$")), name="preview_key_is_ours"
+                condition=models.Q(("key__regex", "^p/[0-9a-f]{32}$")), name="preview_key_valid"
             ),
         ),
         migrations.AddConstraint(
             model_name="preview",
             constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["making", "ready", "failed"])), name="preview_state_is_known"
+                condition=models.Q(("state__in", ["making", "ready", "failed"])), name="preview_state_valid"
             ),
         ),
         migrations.AddConstraint(
             model_name="preview",
             constraint=models.CheckConstraint(
-                condition=models.Q(("look__in", ["thumbnail", "picture", "excerpt"])), name="preview_look_is_known"
+                condition=models.Q(("look__in", ["thumbnail", "picture", "excerpt"])), name="preview_kind_valid"
             ),
         ),
         migrations.AddIndex(
             model_name="finding",
-            index=models.Index(fields=["report", "trouble", "id"], name="finding_of_report"),
+            index=models.Index(fields=["report", "trouble", "id"], name="finding_by_report"),
         ),
         migrations.AddConstraint(
             model_name="finding",
@@ -1123,11 +1125,11 @@ class Migration(migrations.Migration):
                         ["missing", "orphan", "size", "etag", "stuck", "multipart", "foreign", "corrupted", "failed"],
                     )
                 ),
-                name="finding_trouble_is_known",
+                name="finding_kind_valid",
             ),
         ),
         migrations.AddConstraint(
             model_name="tagging",
-            constraint=models.UniqueConstraint(fields=("tag", "file"), name="tagging_is_made_once"),
+            constraint=models.UniqueConstraint(fields=("tag", "file"), name="tagging_unique"),
         ),
     ]

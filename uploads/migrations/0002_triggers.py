@@ -42,7 +42,7 @@ CREATE TRIGGER uploads_file_guard BEFORE UPDATE OF state, key OR DELETE ON uploa
 """
 
 PLACE_FOLDERS = """
-CREATE FUNCTION uploads_folder_place() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION uploads_folder_set_path() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE above uploads_folder;
 BEGIN
     IF NEW.parent_id IS NOT NULL THEN
@@ -55,19 +55,19 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER uploads_folder_place BEFORE INSERT ON uploads_folder
-    FOR EACH ROW EXECUTE FUNCTION uploads_folder_place();
+CREATE TRIGGER uploads_folder_set_path BEFORE INSERT ON uploads_folder
+    FOR EACH ROW EXECUTE FUNCTION uploads_folder_set_path();
 """
 
 REFUSE_EVENT_CHANGES = """
-CREATE FUNCTION uploads_event_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION uploads_event_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'the activity log is only added to' USING ERRCODE = 'insufficient_privilege';
 END
 $$;
 
-CREATE TRIGGER uploads_event_refuse BEFORE UPDATE OR DELETE ON uploads_event
-    FOR EACH STATEMENT EXECUTE FUNCTION uploads_event_refuse();
+CREATE TRIGGER uploads_event_append_only BEFORE UPDATE OR DELETE ON uploads_event
+    FOR EACH STATEMENT EXECUTE FUNCTION uploads_event_append_only();
 """
 
 # --- counters: once for each statement, from the rows before it (old_rows) and after it (new_rows) ---
@@ -139,14 +139,14 @@ SUBTRACT_USAGE = """
 
 # Name of function and trigger, table, and the statement to run after an INSERT, UPDATE or DELETE.
 COUNTERS = [
-    ("uploads_file_note_insert", "uploads_file", "insert", FILE_DELTAS.format(changed=ADDED_FILES)),
+    ("uploads_file_count_insert", "uploads_file", "insert", FILE_DELTAS.format(changed=ADDED_FILES)),
     (
-        "uploads_file_note_update", "uploads_file", "update",
+        "uploads_file_count_update", "uploads_file", "update",
         FILE_DELTAS.format(changed=f"{REMOVED_FILES} UNION ALL {ADDED_FILES}"),
     ),
-    ("uploads_file_note_delete", "uploads_file", "delete", FILE_DELTAS.format(changed=REMOVED_FILES)),
-    ("uploads_tagging_note_insert", "uploads_tagging", "insert", TAG_DELTAS.format(sign=1, rows="new_rows")),
-    ("uploads_tagging_note_delete", "uploads_tagging", "delete", TAG_DELTAS.format(sign=-1, rows="old_rows")),
+    ("uploads_file_count_delete", "uploads_file", "delete", FILE_DELTAS.format(changed=REMOVED_FILES)),
+    ("uploads_tagging_count_insert", "uploads_tagging", "insert", TAG_DELTAS.format(sign=1, rows="new_rows")),
+    ("uploads_tagging_count_delete", "uploads_tagging", "delete", TAG_DELTAS.format(sign=-1, rows="old_rows")),
     ("uploads_usage_count_folders_insert", "uploads_folder", "insert", ADD_USAGE.format(column="folders")),
     ("uploads_usage_count_folders_delete", "uploads_folder", "delete", SUBTRACT_USAGE.format(column="folders")),
     ("uploads_usage_count_tags_insert", "uploads_tag", "insert", ADD_USAGE.format(column="tags")),
@@ -182,8 +182,8 @@ class Migration(migrations.Migration):
 
     operations = [
         trigger("uploads_file_guard", "uploads_file", GUARD_FILES),
-        trigger("uploads_folder_place", "uploads_folder", PLACE_FOLDERS),
-        trigger("uploads_event_refuse", "uploads_event", REFUSE_EVENT_CHANGES),
+        trigger("uploads_folder_set_path", "uploads_folder", PLACE_FOLDERS),
+        trigger("uploads_event_append_only", "uploads_event", REFUSE_EVENT_CHANGES),
         *(
             trigger(name, table, COUNT.format(name=name, table=table, verb=verb, rows=ROWS[verb], statement=statement))
             for name, table, verb, statement in COUNTERS

@@ -136,11 +136,11 @@ class Event(models.Model):
         ordering = ["-id"]
         default_permissions = ("view",)
         indexes = [
-            models.Index(fields=["file_id", "-id"], condition=models.Q(file_id__isnull=False), name="event_of_file"),
-            models.Index(fields=["actor_id", "-id"], name="event_of_actor"),
-            models.Index(fields=["action", "-id"], name="event_of_action"),
-            models.Index(fields=["at"], name="event_at"),
-            models.Index(fields=["name", "-id"], name="event_of_name"),
+            models.Index(fields=["file_id", "-id"], condition=models.Q(file_id__isnull=False), name="event_by_file"),
+            models.Index(fields=["actor_id", "-id"], name="event_by_actor"),
+            models.Index(fields=["action", "-id"], name="event_by_action"),
+            models.Index(fields=["at"], name="event_by_time"),
+            models.Index(fields=["name", "-id"], name="event_by_name"),
         ]
 
     def __str__(self) -> str:

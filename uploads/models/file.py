@@ -114,75 +114,75 @@ class File(models.Model):
         verbose_name_plural = _("files")
         ordering = ["-created_at", "-id"]
         constraints = [
-            models.UniqueConstraint(fields=["owner", "token"], name="file_token_is_used_once"),
+            models.UniqueConstraint(fields=["owner", "token"], name="file_token_unique"),
             models.UniqueConstraint(
-                fields=["series"], condition=Q(current=True, series__isnull=False), name="file_has_one_current_version"
+                fields=["series"], condition=Q(current=True, series__isnull=False), name="file_current_version_unique"
             ),
-            models.CheckConstraint(condition=Q(family__in=Category.values), name="file_family_is_known"),
+            models.CheckConstraint(condition=Q(family__in=Category.values), name="file_category_valid"),
             models.CheckConstraint(
-                condition=Q(current=True) | Q(series__isnull=False), name="file_version_is_of_a_file"
+                condition=Q(current=True) | Q(series__isnull=False), name="file_version_has_series"
             ),
-            models.UniqueConstraint(fields=["key", "store"], name="file_key_is_used_once"),
+            models.UniqueConstraint(fields=["key", "store"], name="file_key_unique"),
             models.CheckConstraint(
-                condition=Q(key__regex=KEY_PATTERN) | ~Q(origin=Origin.UPLOADED), name="file_key_is_ours"
+                condition=Q(key__regex=KEY_PATTERN) | ~Q(origin=Origin.UPLOADED), name="file_key_valid"
             ),
-            models.CheckConstraint(condition=Q(origin__in=Origin.values), name="file_origin_is_known"),
-            models.CheckConstraint(condition=Q(size__gte=0), name="file_size_is_not_negative"),
-            models.CheckConstraint(condition=Q(part_size__gt=0), name="file_part_size_is_positive"),
-            models.CheckConstraint(condition=~Q(name=""), name="file_has_a_name"),
+            models.CheckConstraint(condition=Q(origin__in=Origin.values), name="file_origin_valid"),
+            models.CheckConstraint(condition=Q(size__gte=0), name="file_size_not_negative"),
+            models.CheckConstraint(condition=Q(part_size__gt=0), name="file_part_size_positive"),
+            models.CheckConstraint(condition=~Q(name=""), name="file_name_not_empty"),
             models.CheckConstraint(
-                condition=Q(state__in=State.values), name="file_state_is_known"
+                condition=Q(state__in=State.values), name="file_state_valid"
             ),
             models.CheckConstraint(
-                condition=Q(visibility__in=Visibility.values), name="file_visibility_is_known"
+                condition=Q(visibility__in=Visibility.values), name="file_visibility_valid"
             ),
             models.CheckConstraint(
                 condition=~Q(state__in=STORED)
                 | (~Q(etag="") & ~Q(checksum_algorithm="") & Q(checksum_status__in=ChecksumStatus.values)
                    & Q(available_at__isnull=False) & (~Q(checksum="") | ~Q(origin=Origin.UPLOADED))),
-                name="file_available_has_its_facts",
+                name="file_stored_has_metadata",
             ),
             models.CheckConstraint(
                 condition=~Q(state=State.UPLOADING) | Q(expires_at__isnull=False),
-                name="file_uploading_expires",
+                name="file_uploading_has_expiry",
             ),
             models.CheckConstraint(
                 condition=~Q(state=State.COMPLETING)
                 | (Q(lease_until__isnull=False) & ~Q(checksum="")),
-                name="file_completing_has_a_lease",
+                name="file_completing_has_lease",
             ),
             models.CheckConstraint(
                 condition=~Q(state=State.TRASHED) | Q(purge_after__isnull=False),
-                name="file_trashed_is_purged_one_day",
+                name="file_trashed_has_purge_time",
             ),
         ]  # fmt: skip
         indexes = [
             models.Index(fields=["-available_at", "-id"], condition=LISTED, name="file_newest"),
             models.Index(fields=["folded", "id"], condition=LISTED, name="file_by_name"),
             models.Index(fields=["size", "id"], condition=LISTED, name="file_by_size"),
-            models.Index(fields=["owner", "-available_at", "-id"], condition=LISTED, name="file_newest_of_owner"),
-            models.Index(fields=["folder", "-available_at", "-id"], condition=LISTED, name="file_newest_in_folder"),
-            models.Index(fields=["folder", "folded", "id"], condition=LISTED, name="file_by_name_in_folder"),
-            models.Index(fields=["folder", "size", "id"], condition=LISTED, name="file_by_size_in_folder"),
-            models.Index(fields=["family", "size", "id"], condition=LISTED, name="file_by_size_of_type"),
-            GinIndex(fields=["folded"], opclasses=["gin_trgm_ops"], condition=LISTED, name="file_words"),
-            models.Index(fields=["folder"], condition=~Q(state=State.AVAILABLE), name="file_unlisted_in_folder"),
+            models.Index(fields=["owner", "-available_at", "-id"], condition=LISTED, name="file_newest_by_owner"),
+            models.Index(fields=["folder", "-available_at", "-id"], condition=LISTED, name="file_newest_by_folder"),
+            models.Index(fields=["folder", "folded", "id"], condition=LISTED, name="file_by_folder_name"),
+            models.Index(fields=["folder", "size", "id"], condition=LISTED, name="file_by_folder_size"),
+            models.Index(fields=["family", "size", "id"], condition=LISTED, name="file_by_category_size"),
+            GinIndex(fields=["folded"], opclasses=["gin_trgm_ops"], condition=LISTED, name="file_name_trigrams"),
+            models.Index(fields=["folder"], condition=~Q(state=State.AVAILABLE), name="file_unlisted_by_folder"),
+            models.Index(fields=["uploaded_by"], condition=Q(uploaded_by__isnull=False), name="file_by_uploader"),
+            models.Index(fields=["series"], condition=Q(series__isnull=False), name="file_by_series"),
             models.Index(
-                fields=["uploaded_by"], condition=Q(uploaded_by__isnull=False), name="file_uploaded_for_others"
+                fields=["-purge_after", "-id"], condition=Q(state=State.TRASHED), name="file_trashed_by_purge"
             ),
-            models.Index(fields=["series"], condition=Q(series__isnull=False), name="file_versions"),
-            models.Index(fields=["-purge_after", "-id"], condition=Q(state=State.TRASHED), name="file_trash"),
-            models.Index(fields=["folded", "id"], condition=Q(state=State.TRASHED), name="file_trash_by_name"),
-            models.Index(fields=["size", "id"], condition=Q(state=State.TRASHED), name="file_trash_by_size"),
+            models.Index(fields=["folded", "id"], condition=Q(state=State.TRASHED), name="file_trashed_by_name"),
+            models.Index(fields=["size", "id"], condition=Q(state=State.TRASHED), name="file_trashed_by_size"),
             models.Index(
                 fields=["state", "updated_at"],
                 condition=~Q(state=State.AVAILABLE),
-                name="file_in_motion",
+                name="file_by_state",
             ),
             models.Index(
                 fields=["owner", "-created_at"],
                 condition=Q(state__in=[State.UPLOADING, State.COMPLETING]),
-                name="file_unfinished",
+                name="file_unfinished_by_owner",
             ),
             models.Index(
                 fields=["id"],
@@ -190,7 +190,10 @@ class File(models.Model):
                 name="file_unverified",
             ),
             models.Index(
-                F("verified_at").asc(nulls_first=True), "id", condition=Q(state=State.AVAILABLE), name="file_verified"
+                F("verified_at").asc(nulls_first=True),
+                "id",
+                condition=Q(state=State.AVAILABLE),
+                name="file_by_verification",
             ),
             models.Index(fields=["id"], condition=~Q(origin=Origin.UPLOADED), name="file_imported"),
             models.Index(
@@ -198,7 +201,7 @@ class File(models.Model):
                 condition=Q(
                     state=State.AVAILABLE, checksum_status__in=[ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING]
                 ),
-                name="file_in_trouble",
+                name="file_checksum_failed",
             ),
         ]
 
@@ -251,12 +254,12 @@ class File(models.Model):
 class PartDigest(models.Model):
     """The declared digest of a part, for storage that keeps none. Deleted once the file is available."""
 
-    file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="part_claims")
+    file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="part_digests")
     number = models.PositiveIntegerField()
     sha256 = models.CharField(max_length=44)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["file", "number"], name="part_is_claimed_once")]
+        constraints = [models.UniqueConstraint(fields=["file", "number"], name="part_digest_unique")]
 
     def __str__(self) -> str:
         return f"part {self.number}"

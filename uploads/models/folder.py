@@ -123,13 +123,13 @@ class Folder(models.Model):
         verbose_name_plural = _("folders")
         ordering = ["folded", "id"]
         constraints = [
-            models.UniqueConstraint(Coalesce("parent", 0), "name", name="folder_name_is_unique_among_siblings"),
-            models.CheckConstraint(condition=~Q(name=""), name="folder_has_a_name"),
+            models.UniqueConstraint(Coalesce("parent", 0), "name", name="folder_name_unique"),
+            models.CheckConstraint(condition=~Q(name=""), name="folder_name_not_empty"),
         ]
         indexes = [
-            models.Index(fields=["parent", "folded", "id"], name="folder_children"),
-            GinIndex(fields=["path"], name="folder_path"),
-            GinIndex(fields=["folded"], opclasses=["gin_trgm_ops"], name="folder_words"),
+            models.Index(fields=["parent", "folded", "id"], name="folder_by_parent"),
+            GinIndex(fields=["path"], name="folder_by_path"),
+            GinIndex(fields=["folded"], opclasses=["gin_trgm_ops"], name="folder_name_trigrams"),
         ]
 
     def __str__(self) -> str:
@@ -162,8 +162,8 @@ class Grant(models.Model):
         verbose_name = _("access")
         verbose_name_plural = _("access")
         constraints = [
-            models.UniqueConstraint(fields=["folder", "group"], name="grant_is_one_for_a_group"),
-            models.CheckConstraint(condition=Q(level__in=AccessLevel.values), name="grant_level_is_known"),
+            models.UniqueConstraint(fields=["folder", "group"], name="grant_unique"),
+            models.CheckConstraint(condition=Q(level__in=AccessLevel.values), name="grant_level_valid"),
         ]
 
     def __str__(self) -> str:

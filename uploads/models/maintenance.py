@@ -39,10 +39,8 @@ class Report(models.Model):
         verbose_name_plural = _("reports")
         ordering = ["-id"]
         default_permissions = ("view",)
-        constraints = [
-            models.CheckConstraint(condition=Q(outcome__in=RunOutcome.values), name="report_outcome_is_known")
-        ]
-        indexes = [models.Index(fields=["command", "-id"], name="report_of_command")]
+        constraints = [models.CheckConstraint(condition=Q(outcome__in=RunOutcome.values), name="report_outcome_valid")]
+        indexes = [models.Index(fields=["command", "-id"], name="report_by_command")]
 
     def __str__(self) -> str:
         return f"{self.command} {self.pk}"
@@ -86,8 +84,8 @@ class Finding(models.Model):
         verbose_name_plural = _("findings")
         ordering = ["id"]
         default_permissions = ("view",)
-        constraints = [models.CheckConstraint(condition=Q(trouble__in=Trouble.values), name="finding_trouble_is_known")]
-        indexes = [models.Index(fields=["report", "trouble", "id"], name="finding_of_report")]
+        constraints = [models.CheckConstraint(condition=Q(trouble__in=Trouble.values), name="finding_kind_valid")]
+        indexes = [models.Index(fields=["report", "trouble", "id"], name="finding_by_report")]
 
     def __str__(self) -> str:
         return f"{self.trouble} {self.key}"
@@ -136,7 +134,7 @@ class Installation(models.Model):
 
     class Meta:
         default_permissions = ()
-        constraints = [models.CheckConstraint(condition=Q(number=1), name="installation_is_one")]
+        constraints = [models.CheckConstraint(condition=Q(number=1), name="installation_singleton")]
 
     def __str__(self) -> str:
         return str(self.id)

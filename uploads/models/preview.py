@@ -52,14 +52,14 @@ class Preview(models.Model):
         verbose_name_plural = _("previews")
         default_permissions = ()
         constraints = [
-            models.UniqueConstraint(fields=["file", "look"], name="preview_is_one_of_its_look"),
-            models.CheckConstraint(condition=Q(key__regex=PREVIEW_KEY_PATTERN), name="preview_key_is_ours"),
-            models.CheckConstraint(condition=Q(state__in=PreviewState.values), name="preview_state_is_known"),
-            models.CheckConstraint(condition=Q(look__in=PreviewKind.values), name="preview_look_is_known"),
+            models.UniqueConstraint(fields=["file", "look"], name="preview_kind_unique"),
+            models.CheckConstraint(condition=Q(key__regex=PREVIEW_KEY_PATTERN), name="preview_key_valid"),
+            models.CheckConstraint(condition=Q(state__in=PreviewState.values), name="preview_state_valid"),
+            models.CheckConstraint(condition=Q(look__in=PreviewKind.values), name="preview_kind_valid"),
         ]
         indexes = [
-            models.Index(fields=["lease_until"], condition=Q(state=PreviewState.MAKING), name="preview_being_made"),
-            models.Index(fields=["made_at"], condition=Q(state=PreviewState.FAILED), name="preview_failed_at"),
+            models.Index(fields=["lease_until"], condition=Q(state=PreviewState.MAKING), name="preview_by_lease"),
+            models.Index(fields=["made_at"], condition=Q(state=PreviewState.FAILED), name="preview_failed_by_time"),
         ]
 
     def __str__(self) -> str:

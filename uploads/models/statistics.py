@@ -57,7 +57,9 @@ class Figure(models.Model):
         default_permissions = ("view",)
         verbose_name = _("figure")
         verbose_name_plural = _("figures")
-        indexes = [models.Index(fields=["kind", "status", "-bytes"], condition=~Q(kind="day"), name="figure_largest")]
+        indexes = [
+            models.Index(fields=["kind", "status", "-bytes"], condition=~Q(kind="day"), name="statistic_largest")
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.key} {self.status}: {self.files} files, {self.bytes} bytes"

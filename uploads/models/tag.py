@@ -38,7 +38,7 @@ class Tagging(models.Model):
     file = models.ForeignKey(File, models.CASCADE, related_name="taggings")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["tag", "file"], name="tagging_is_made_once")]
+        constraints = [models.UniqueConstraint(fields=["tag", "file"], name="tagging_unique")]
 
     def __str__(self) -> str:
         return f"tag {self.tag_id} on {self.file_id}"

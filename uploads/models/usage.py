@@ -49,8 +49,8 @@ class Usage(models.Model):
         verbose_name = _("usage")
         verbose_name_plural = _("usage")
         constraints = [
-            models.CheckConstraint(condition=Q(bytes__gte=0, files__gte=0), name="usage_is_never_negative"),
-            models.CheckConstraint(condition=Q(folders__gte=0, tags__gte=0), name="usage_counts_are_never_negative"),
+            models.CheckConstraint(condition=Q(bytes__gte=0, files__gte=0), name="usage_not_negative"),
+            models.CheckConstraint(condition=Q(folders__gte=0, tags__gte=0), name="usage_counts_not_negative"),
         ]
 
     def __str__(self) -> str:
