@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import signed_in
 from tests.support import shelf
-from uploads.models import Finding, Origin, Report, RunOutcome, Trouble, Visibility
+from uploads.models import Finding, FindingKind, Origin, Report, RunOutcome, Visibility
 
 pytestmark = pytest.mark.django_db
 
@@ -53,7 +53,7 @@ def test_sides_that_differ_are_not_called_equal(as_clerk: Client) -> None:
 def test_findings_lead_to_files_that_are_there(alice: User, as_clerk: Client) -> None:
     report, file, gone = made(), shelf.add_file(alice), uuid.uuid4()
     for number, pk in enumerate([file.pk, gone, None]):
-        Finding.objects.create(report=report, trouble=Trouble.MISSING, key=f"f/{number}", file_id=pk)
+        Finding.objects.create(report=report, kind=FindingKind.MISSING, key=f"f/{number}", file_id=pk)
     page = as_clerk.get(address(report)).content.decode()
     assert reverse("admin:uploads_file_change", args=[file.pk]) in page
     assert str(gone) not in page
@@ -66,8 +66,8 @@ IMPORTED = "hr/Dismissal of Bob.pdf"
 def told_of_private(alice: User) -> Report:
     file = shelf.add_file(alice, origin=Origin.IMPORTED, key=IMPORTED, visibility=Visibility.PRIVATE)
     report = made(since=IMPORTED)
-    Finding.objects.create(report=report, trouble=Trouble.SIZE, key=IMPORTED, file_id=file.pk, detail={"at": IMPORTED})
-    Finding.objects.create(report=report, trouble=Trouble.FOREIGN, key="f/Dismissal of Bob.pdf")
+    Finding.objects.create(report=report, kind=FindingKind.SIZE, key=IMPORTED, file_id=file.pk, detail={"at": IMPORTED})
+    Finding.objects.create(report=report, kind=FindingKind.FOREIGN, key="f/Dismissal of Bob.pdf")
     Report.objects.create(command="import_bucket", scope="hr/Dismissal")
     return report
 
@@ -90,11 +90,11 @@ def test_findings_are_chosen_by_kind_and_turned_page_by_page(
 ) -> None:
     report = made()
     Finding.objects.bulk_create(
-        Finding(report=report, trouble=Trouble.ORPHAN, key=f"f/{number:03}") for number in range(120)
+        Finding(report=report, kind=FindingKind.ORPHAN, key=f"f/{number:03}") for number in range(120)
     )
-    Finding.objects.create(report=report, trouble=Trouble.SIZE, key="f/beef")
-    assert keys(as_clerk, report, trouble="size") == ["f/beef"]
-    assert keys(as_clerk, report, trouble="orphan", p="3") == [f"f/{number:03}" for number in range(100, 120)]
+    Finding.objects.create(report=report, kind=FindingKind.SIZE, key="f/beef")
+    assert keys(as_clerk, report, kind="size") == ["f/beef"]
+    assert keys(as_clerk, report, kind="orphan", p="3") == [f"f/{number:03}" for number in range(100, 120)]
     with django_assert_max_num_queries(10):
         assert len(keys(as_clerk, report)) == 50
 
@@ -103,14 +103,14 @@ def keys(client: Client, report: Report, **query: str) -> list[str]:
     return [finding.key for finding in client.get(address(report), query).context["page"].object_list]
 
 
-@pytest.mark.parametrize("query", [{"trouble": "x"}, {"p": "9" * 30}, {"p": "x"}, {"p": "-1"}, {"trouble": "'\x00"}])
+@pytest.mark.parametrize("query", [{"kind": "x"}, {"p": "9" * 30}, {"p": "x"}, {"p": "-1"}, {"kind": "'\x00"}])
 def test_nonsense_breaks_nothing(query: dict[str, str], as_clerk: Client) -> None:
     assert as_clerk.get(address(made()), query).status_code in {200, 400, 404}
 
 
 def test_keys_are_shown_as_text(as_clerk: Client) -> None:
     report = made(reason="<b>reason</b>")
-    Finding.objects.create(report=report, trouble=Trouble.FOREIGN, key="f/<script>alert(1)</script>")
+    Finding.objects.create(report=report, kind=FindingKind.FOREIGN, key="f/<script>alert(1)</script>")
     page = as_clerk.get(address(report)).content.decode()
     assert "<script>alert" not in page
     assert "<b>reason" not in page

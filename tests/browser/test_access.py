@@ -68,7 +68,7 @@ def test_axe_finds_nothing_serious_in_a_report(scheme: Literal["light", "dark"],
     User.objects.filter(pk=alice.pk).update(is_staff=True, is_superuser=True)
     figures = {"rows": {"count": 2, "bytes": 5, "sha256": "a" * 64}, "found": {"missing": 1}, "left": {"young": 3}}
     report = Report.objects.create(command="fsck", outcome="differences", summary=figures)
-    report.findings.create(trouble="missing", key="f/" + "0" * 32, detail={"row": {"size": 5}})
+    report.findings.create(kind="missing", key="f/" + "0" * 32, detail={"row": {"size": 5}})
     hands.page.emulate_media(color_scheme=scheme)
     for width in (1280, 360):
         hands.page.set_viewport_size({"width": width, "height": 800})

@@ -42,7 +42,7 @@ def stock(owner: User) -> list[str]:
         command="fsck", outcome="differences", summary={"objects": {"count": 1, "bytes": 1, "sha256": "a" * 64}}
     )
     Finding.objects.create(
-        report=report, trouble="missing", key=file.key, file_id=file.pk, detail={"row": {"etag": "e" * 32}}
+        report=report, kind="missing", key=file.key, file_id=file.pk, detail={"row": {"etag": "e" * 32}}
     )
     one.append(f"uploads/report/{report.pk}/change/")
     lists = [f"uploads/{name}/" for name in ("file", "folder", "tag", "event", "usage", "report")]

@@ -19,6 +19,7 @@ from uploads.models import (
     ChecksumStatus,
     File,
     Finding,
+    FindingKind,
     Heartbeat,
     Installation,
     Origin,
@@ -27,7 +28,6 @@ from uploads.models import (
     PreviewState,
     Report,
     State,
-    Trouble,
 )  # fmt: skip
 from uploads.services.fsck import diff, streams
 
@@ -50,7 +50,7 @@ def test_missing_objects_are_told_and_their_rows_kept(alice: User, marked: Bucke
     before = list(File.objects.order_by("pk").values())
     code, out = run()
     assert code == 1
-    assert found() == sorted((Trouble.MISSING, file.key) for file in files[:3])
+    assert found() == sorted((FindingKind.MISSING, file.key) for file in files[:3])
     assert list(File.objects.order_by("pk").values()) == before
     assert all(str(file.pk) in out for file in files[:3])
 
@@ -78,7 +78,7 @@ def test_other_bytes_of_the_same_size_are_told_by_their_etag(alice: User, marked
     marked.write(longer.key, b"hello, world")
     assert run()[0] == 1
     assert found() == sorted([("etag", file.key), ("size", longer.key)])
-    detail = Finding.objects.get(trouble="etag").detail
+    detail = Finding.objects.get(kind="etag").detail
     assert detail["row"]["etag"] == file.etag != detail["object"]["etag"]
 
 
@@ -324,8 +324,8 @@ def test_any_mixture_is_told_as_the_table_says(
             File.objects.filter(pk=file.pk).update(**facts)
         if there != "none":
             marked.write(name, BODIES[there])
-        if trouble := TABLE[row, there]:
-            expected.add((trouble, name))
+        if kind := TABLE[row, there]:
+            expected.add((kind, name))
     monkeypatch.setattr("uploads.services.fsck.streams.read_block.__kwdefaults__", {"limit": 3})
     monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", 4)
     monkeypatch.setattr(streams, "BATCH_PAGES", 1)

@@ -160,7 +160,7 @@ def test_json_is_findings_as_lines_and_then_the_figures(alice: User, marked: Buc
     code, out = run("--json")
     *findings, figures = map(json.loads, out.splitlines())
     assert code == 1
-    assert [finding["trouble"] for finding in findings] == ["missing"]
+    assert [finding["kind"] for finding in findings] == ["missing"]
     assert (figures["outcome"], figures["found"]) == ("differences", {"missing": 1})
 
 

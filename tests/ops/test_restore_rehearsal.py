@@ -121,8 +121,8 @@ def hour(alice: User, bucket: Bucket, tmp_path: Path) -> Iterator[Hour]:
 def differences() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for told in run("fsck", "--grace", "0")[1]:
-        if "trouble" in told:
-            found.setdefault(str(told["trouble"]), set()).add(str(told["key"]))
+        if "kind" in told:
+            found.setdefault(str(told["kind"]), set()).add(str(told["key"]))
     return found
 
 

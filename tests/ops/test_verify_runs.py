@@ -26,7 +26,7 @@ from tests.support.senders import Sender, composite, cut
 from tests.support.stores import Bucket
 from uploads import s3, services
 from uploads.errors import StorageUnavailable
-from uploads.models import ChecksumStatus, File, Finding, Heartbeat, Origin, Report, RunOutcome, State, Trouble
+from uploads.models import ChecksumStatus, File, Finding, FindingKind, Heartbeat, Origin, Report, RunOutcome, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services.verify import RateLimiter, Run, least_recent, reader, runner, selection, unverified_claims
 from uploads.services.verify.runner import Stopped
@@ -64,7 +64,7 @@ def stored(owner: User, bucket: Bucket, count: int, **facts: Any) -> list[File]:
 
 
 def found() -> set[tuple[str, Any]]:
-    return set(Finding.objects.values_list("trouble", "file_id"))
+    return set(Finding.objects.values_list("kind", "file_id"))
 
 
 # --- level 1 ----------------------------------------------------------------------------------
@@ -90,8 +90,8 @@ def test_level_1_reads_what_differs_and_the_bytes_decide(sender: Sender, bucket:
     assert code == 1
     assert out.endswith("0 verified, 2 corrupted, 1 missing, 0 failed, 1 etag\n")
     assert found() == {
-        (Trouble.CORRUPTED, overwritten.pk), (Trouble.SIZE, cut_off.pk), (Trouble.MISSING, gone.pk),
-        (Trouble.ETAG, other_etag.pk),
+        (FindingKind.CORRUPTED, overwritten.pk), (FindingKind.SIZE, cut_off.pk), (FindingKind.MISSING, gone.pk),
+        (FindingKind.ETAG, other_etag.pk),
     }  # fmt: skip
     assert File.objects.get(pk=other_etag.pk).checksum_status == ChecksumStatus.VERIFIED
 
@@ -109,7 +109,7 @@ def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(sender: Sen
     digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=file.key, Body=b"SMALL", ChecksumAlgorithm="SHA256")
     File.objects.filter(pk=file.pk).update(etag=etag_of(b"SMALL"))
     assert run("--level", "1", "--json")[0] == 1
-    assert found() == {(Trouble.CORRUPTED, file.pk)}
+    assert found() == {(FindingKind.CORRUPTED, file.pk)}
     assert File.objects.get(pk=good.pk).checksum_status == ChecksumStatus.VERIFIED_BY_STORAGE
 
 
@@ -154,7 +154,7 @@ def test_a_file_that_cannot_be_read_does_not_take_the_place_of_another(
     monkeypatch.setattr(s3, "stream", broken)
     assert run("--sample", "1/2")[0] == 1
     assert File.objects.filter(verified_at__isnull=False).count() == 2
-    assert found() == {(Trouble.FAILED, first.pk)}
+    assert found() == {(FindingKind.FAILED, first.pk)}
 
 
 def test_a_report_tells_what_a_run_found_and_that_it_ran(sender: Sender, bucket: Bucket) -> None:
@@ -166,7 +166,7 @@ def test_a_report_tells_what_a_run_found_and_that_it_ran(sender: Sender, bucket:
     report = Report.objects.get()
     assert (report.command, report.scope, report.outcome) == ("verify", "level 2, all", RunOutcome.DIFFERENCES)
     assert report.summary == {"verified": 1, "corrupted": 1, "missing": 1, "failed": 0, "bytes": len(BODY) + 4}
-    assert found() == {(Trouble.CORRUPTED, corrupted.pk), (Trouble.MISSING, missing.pk)}
+    assert found() == {(FindingKind.CORRUPTED, corrupted.pk), (FindingKind.MISSING, missing.pk)}
     assert Heartbeat.objects.last_of("verify") is not None
 
 

@@ -29,10 +29,10 @@ def run(*args: str, grace: float = 0) -> tuple[int, str]:
 
 
 def found() -> list[tuple[str, str]]:
-    """Trouble and key of the last report's findings."""
+    """The kind and key of the last report's findings."""
     report = Report.objects.filter(command="fsck").first()
     assert report is not None
-    return sorted(report.findings.values_list("trouble", "key"))
+    return sorted(report.findings.values_list("kind", "key"))
 
 
 def stored(owner: User, bucket: Bucket, body: bytes = b"hello", **facts: Any) -> File:

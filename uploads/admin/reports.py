@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from uploads.admin.base import PAGE_ROWS, CappedPaginator, LargeTableAdmin
 from uploads.admin.filters import ChoiceFilter
-from uploads.models import File, Report, RunOutcome, Trouble
+from uploads.models import File, FindingKind, Report, RunOutcome
 from uploads.services.fsck import COMMAND, describe_unrepaired
 from uploads.templatetags.formatting import filesize
 
@@ -73,17 +73,17 @@ class ReportAdmin(LargeTableAdmin):
         report: Report | None = self.get_object(request, object_id)
         if report is None:
             raise Http404
-        trouble = request.GET.get("trouble", "")
-        if trouble not in {"", *Trouble.values}:
+        kind = request.GET.get("kind", "")
+        if kind not in {"", *FindingKind.values}:
             raise Http404
         page_context = {
             "title": str(report),
             "report": report,
             "scope": _redact_key(report.scope, request.user),
             "figures": list(summary_items(report, request.user)),
-            "troubles": _trouble_choices(report, trouble),
-            "page": _page(report, trouble, request.GET.get("p"), request.user),
-            "selected": trouble,
+            "kinds": _kind_choices(report, kind),
+            "page": _page(report, kind, request.GET.get("p"), request.user),
+            "selected": kind,
             "opts": self.opts,
         }
         context = {**self.admin_site.each_context(request), **page_context, **(extra_context or {})}
@@ -148,12 +148,12 @@ def _plain(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def _trouble_choices(report: Report, selected: str) -> list[dict[str, Any]]:
+def _kind_choices(report: Report, selected: str) -> list[dict[str, Any]]:
     """Return each kind of finding with its count, for the filter."""
-    counts = report.findings.order_by().values_list("trouble").annotate(count=Count("pk"))
+    counts = report.findings.order_by().values_list("kind").annotate(count=Count("pk"))
     return [
-        {"trouble": trouble, "label": Trouble(trouble).label, "count": count, "selected": trouble == selected}
-        for trouble, count in sorted(counts)
+        {"kind": kind, "label": FindingKind(kind).label, "count": count, "selected": kind == selected}
+        for kind, count in sorted(counts)
     ]
 
 
@@ -165,9 +165,9 @@ def _redact_key(key: str, reader: Any) -> str:
     return key if SAFE_KEY.fullmatch(key) or _sees_all(reader) else HIDDEN
 
 
-def _page(report: Report, trouble: str, number: str | None, reader: Any) -> Page[Any]:
+def _page(report: Report, kind: str, number: str | None, reader: Any) -> Page[Any]:
     """Return a page of findings. Keys that can contain a name are shown to people who may see the file."""
-    findings = report.findings.filter(trouble=trouble) if trouble else report.findings.all()
+    findings = report.findings.filter(kind=kind) if kind else report.findings.all()
     paginator = CappedPaginator(findings.order_by("id"), PAGE_ROWS)
     page = paginator.get_page(number)
     rows: list[Any] = list(page.object_list)

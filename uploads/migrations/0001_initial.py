@@ -602,7 +602,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 (
-                    "trouble",
+                    "kind",
                     models.CharField(
                         choices=[
                             ("missing", "the object of a file is not there"),
@@ -1114,14 +1114,14 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="finding",
-            index=models.Index(fields=["report", "trouble", "id"], name="finding_by_report"),
+            index=models.Index(fields=["report", "kind", "id"], name="finding_by_report"),
         ),
         migrations.AddConstraint(
             model_name="finding",
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     (
-                        "trouble__in",
+                        "kind__in",
                         ["missing", "orphan", "size", "etag", "stuck", "multipart", "foreign", "corrupted", "failed"],
                     )
                 ),

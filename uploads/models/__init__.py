@@ -4,7 +4,7 @@ from uploads.models.audit import Action, Event, client_ip_context
 from uploads.models.file import LISTED, File, PartDigest, new_key
 from uploads.models.folder import AccessLevel, Folder, Grant
 from uploads.models.login_attempt import Attempt, Limit
-from uploads.models.maintenance import Finding, Heartbeat, Installation, Report, RunOutcome, Trouble
+from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installation, Report, RunOutcome
 from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
 from uploads.models.publish import ObjectMetadata, publish
 from uploads.models.session import Session
@@ -26,6 +26,7 @@ __all__ = [
     "Figure",
     "File",
     "Finding",
+    "FindingKind",
     "Folder",
     "Grant",
     "Heartbeat",
@@ -46,7 +47,6 @@ __all__ = [
     "Status",
     "Tag",
     "Tagging",
-    "Trouble",
     "Usage",
     "Visibility",
     "apply_deltas",

@@ -54,7 +54,7 @@ class Report(models.Model):
         )
 
 
-class Trouble(models.TextChoices):
+class FindingKind(models.TextChoices):
     """How bucket and database can differ."""
 
     MISSING = "missing", _("the object of a file is not there")
@@ -73,7 +73,7 @@ class Finding(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     report = models.ForeignKey(Report, models.CASCADE, related_name="findings", verbose_name=_("report"))
-    trouble = models.CharField(_("what"), max_length=9, choices=Trouble.choices)
+    kind = models.CharField(_("what"), max_length=9, choices=FindingKind.choices)
     key = models.CharField(_("key"), max_length=MAX_KEY_CHARACTERS, db_collation="C")
     file_id = models.UUIDField(_("file"), null=True)
     detail = models.JSONField(_("details"), default=dict)
@@ -84,11 +84,11 @@ class Finding(models.Model):
         verbose_name_plural = _("findings")
         ordering = ["id"]
         default_permissions = ("view",)
-        constraints = [models.CheckConstraint(condition=Q(trouble__in=Trouble.values), name="finding_kind_valid")]
-        indexes = [models.Index(fields=["report", "trouble", "id"], name="finding_by_report")]
+        constraints = [models.CheckConstraint(condition=Q(kind__in=FindingKind.values), name="finding_kind_valid")]
+        indexes = [models.Index(fields=["report", "kind", "id"], name="finding_by_report")]
 
     def __str__(self) -> str:
-        return f"{self.trouble} {self.key}"
+        return f"{self.kind} {self.key}"
 
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):

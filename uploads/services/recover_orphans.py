@@ -26,10 +26,10 @@ from uploads.models import (
     Event,
     File,
     Finding,
+    FindingKind,
     Folder,
     Origin,
     State,
-    Trouble,
     Usage,
     Visibility,
 )
@@ -54,14 +54,14 @@ def adopt_orphans(owner: User, *, apply: bool) -> int:
     its key. Safe to repeat. Raises Refused without such a run in the last 24 hours, StorageUnavailable, Forbidden.
     """
     scope = Scope(s3.main_store().name)
-    orphans = complete_run(scope).findings.filter(trouble=Trouble.ORPHAN, repaired_by="", key__startswith="f/")
+    orphans = complete_run(scope).findings.filter(kind=FindingKind.ORPHAN, repaired_by="", key__startswith="f/")
     if not apply:
         return orphans.count()
     count, folder = 0, None
     for findings in _batches(list(orphans.order_by("pk"))):
         # an object that has got a row since is no orphan
         verdicts = recheck([finding.key for finding in findings], store=scope.store, grace=0)
-        verdicts = [verdict for verdict in verdicts if verdict.trouble == Trouble.ORPHAN]
+        verdicts = [verdict for verdict in verdicts if verdict.kind == FindingKind.ORPHAN]
         if verdicts:
             folder = folder or _create_folder(owner)
             count += _create_files(owner, folder, verdicts, scope.store)

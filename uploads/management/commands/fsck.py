@@ -12,7 +12,7 @@ from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.management.base import AmalgaCommand
 from uploads.management.cli import Progress, until_stopped
-from uploads.models import Finding, Report, RunOutcome, Trouble
+from uploads.models import Finding, FindingKind, Report, RunOutcome
 from uploads.services.fsck import GRACE_SECONDS, Refused, RunObserver, Scope, describe_unrepaired, fsck, repair
 
 MAX_REPORTED = 1000
@@ -108,18 +108,18 @@ class Command(AmalgaCommand):
 
     def _print_repairs(self, finding: Finding, outcome: str) -> None:
         if self._json:
-            self.stdout.write(json.dumps({"trouble": finding.trouble, "key": finding.key, "mended": outcome}))
+            self.stdout.write(json.dumps({"kind": finding.kind, "key": finding.key, "mended": outcome}))
         else:
-            self.stdout.write(f"{finding.trouble}: {finding.key}: {outcome}")
+            self.stdout.write(f"{finding.kind}: {finding.key}: {outcome}")
 
     def _print(self, finding: Finding) -> None:
         self._finding_count += 1
         if self._json:
-            item = {"trouble": finding.trouble, "key": finding.key, "file": finding.file_id, **finding.detail}
+            item = {"kind": finding.kind, "key": finding.key, "file": finding.file_id, **finding.detail}
             self.stdout.write(json.dumps(item, default=str))
         elif self._finding_count <= MAX_REPORTED:
             file = f" (file {finding.file_id})" if finding.file_id else ""
-            self.stdout.write(f"{finding.trouble}: {finding.key}{file}: {Trouble(finding.trouble).label}")
+            self.stdout.write(f"{finding.kind}: {finding.key}{file}: {FindingKind(finding.kind).label}")
 
     def _conclude(self, report: Report) -> None:
         is_in_sync = report.outcome == RunOutcome.AGREED

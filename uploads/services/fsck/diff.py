@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
-from uploads.models import Trouble
+from uploads.models import FindingKind
 from uploads.services.fsck.recheck import OWN_PREFIXES, Verdict, recheck
 from uploads.services.fsck.streams import (
     END_OF_TIME,
@@ -84,11 +84,11 @@ class Comparison:
         self.skipped["marked"] += len(rows.marked - object_lines.keys())
         suspects = (row_lines.keys() | object_lines.keys() | rows.late) - explained
         verdicts = recheck(suspects, store=self._store, grace=self._grace)
-        self.skipped.update(verdict.skip_reason for verdict in verdicts if not verdict.trouble)
-        counted = {verdict.key for verdict in verdicts if verdict.trouble not in {None, Trouble.STUCK}}
+        self.skipped.update(verdict.skip_reason for verdict in verdicts if not verdict.kind)
+        counted = {verdict.key for verdict in verdicts if verdict.kind not in {None, FindingKind.STUCK}}
         self.rows.add_lines(_without(lines, row_lines, counted))
         self.objects.add_lines(_without(objects.lines, object_lines, counted))
-        return [verdict for verdict in verdicts if verdict.trouble]
+        return [verdict for verdict in verdicts if verdict.kind]
 
     def _explained(self, rows: Block, row_keys: Set[str], object_keys: Set[str]) -> set[str]:
         """Return the keys that need no recheck: of active rows, and of objects outside our prefixes."""

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from uploads import s3
-from uploads.models import Trouble
+from uploads.models import FindingKind
 from uploads.models.file import KEY_PATTERN
 from uploads.models.preview import PREVIEW_KEY_PATTERN
 from uploads.services.fsck.streams import PREVIEWS, Row, rows_by_key, statement_time
@@ -51,10 +51,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is wrong with a key or, without `trouble`, why it is skipped."""
+    """What is wrong with a key or, without `kind`, why it is skipped."""
 
     snapshot: Snapshot
-    trouble: Trouble | None = None
+    kind: FindingKind | None = None
     skip_reason: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
 
@@ -93,18 +93,18 @@ def classify(snapshot: Snapshot, *, grace: float) -> Verdict:
     if row is None:
         return _classify_object(snapshot, grace=grace)
     if not row.settled and not row.marked:
-        return _finding(Trouble.STUCK, snapshot) if row.late else Verdict(snapshot, skip_reason="moving")
+        return _finding(FindingKind.STUCK, snapshot) if row.late else Verdict(snapshot, skip_reason="moving")
     if row.marked and item is None:
         return Verdict(snapshot, skip_reason="marked")
     if snapshot.agrees():
         if row.marked and not snapshot.is_young(grace):
-            return _finding(Trouble.STUCK, snapshot, why=BACK)
-        return _finding(Trouble.STUCK, snapshot) if row.late else Verdict(snapshot, skip_reason="changed")
+            return _finding(FindingKind.STUCK, snapshot, why=BACK)
+        return _finding(FindingKind.STUCK, snapshot) if row.late else Verdict(snapshot, skip_reason="changed")
     if snapshot.is_young(grace):
         return Verdict(snapshot, skip_reason="young")
     if item is None:
-        return _finding(Trouble.MISSING, snapshot)
-    return _finding(Trouble.SIZE if row.size != item.size else Trouble.ETAG, snapshot)
+        return _finding(FindingKind.MISSING, snapshot)
+    return _finding(FindingKind.SIZE if row.size != item.size else FindingKind.ETAG, snapshot)
 
 
 def _classify_object(snapshot: Snapshot, *, grace: float) -> Verdict:
@@ -112,10 +112,10 @@ def _classify_object(snapshot: Snapshot, *, grace: float) -> Verdict:
         return Verdict(snapshot, skip_reason="elsewhere" if snapshot.elsewhere else "changed")
     if snapshot.is_young(grace):
         return Verdict(snapshot, skip_reason="young")
-    return _finding(Trouble.ORPHAN if OWN_KEYS.fullmatch(snapshot.key) else Trouble.FOREIGN, snapshot)
+    return _finding(FindingKind.ORPHAN if OWN_KEYS.fullmatch(snapshot.key) else FindingKind.FOREIGN, snapshot)
 
 
-def _finding(trouble: Trouble, snapshot: Snapshot, **extra: Any) -> Verdict:
+def _finding(kind: FindingKind, snapshot: Snapshot, **extra: Any) -> Verdict:
     """Return a verdict with copies of both sides, which a repair may change or delete."""
     detail = dict(extra)
     if snapshot.row:
@@ -123,7 +123,7 @@ def _finding(trouble: Trouble, snapshot: Snapshot, **extra: Any) -> Verdict:
     if snapshot.item:
         modified = snapshot.item.modified.isoformat()
         detail["object"] = {"size": snapshot.item.size, "etag": snapshot.item.etag, "modified": modified}
-    return Verdict(snapshot, trouble, detail=detail)
+    return Verdict(snapshot, kind, detail=detail)
 
 
 def _head(key: str, *, rows: Mapping[str, list[Row]], store: str) -> s3.ObjectInfo | None:
@@ -139,12 +139,12 @@ def _snapshot(key: str, rows: list[Row], item: s3.ObjectInfo | None, *, at: date
 
 def _without_changed(verdicts: list[Verdict], *, store: str, grace: float) -> list[Verdict]:
     """Withdraw findings whose row changed while the storage was queried."""
-    keys = [verdict.key for verdict in verdicts if verdict.trouble]
+    keys = [verdict.key for verdict in verdicts if verdict.kind]
     current = rows_by_key(keys, grace=grace) if keys else {}
     result = []
     for verdict in verdicts:
         row = next((row for row in current.get(verdict.key, []) if row.store == store), None)
-        changed = verdict.trouble and (row != verdict.snapshot.row or (row is None and verdict.key in current))
+        changed = verdict.kind and (row != verdict.snapshot.row or (row is None and verdict.key in current))
         result.append(Verdict(verdict.snapshot, skip_reason="changed") if changed else verdict)
     return result
 
@@ -188,4 +188,6 @@ def _is_still_open(upload: s3.OpenMultipart, *, store: str, grace: float) -> boo
 
 def _multipart_verdict(upload: s3.OpenMultipart) -> Verdict:
     snapshot = Snapshot(upload.key, None, None, upload.initiated)
-    return Verdict(snapshot, Trouble.MULTIPART, detail={"upload": upload.id, "initiated": upload.initiated.isoformat()})
+    return Verdict(
+        snapshot, FindingKind.MULTIPART, detail={"upload": upload.id, "initiated": upload.initiated.isoformat()}
+    )

@@ -25,12 +25,12 @@ from uploads.models import (
     Event,
     File,
     Finding,
+    FindingKind,
     Preview,
     PreviewState,
     Report,
     RunOutcome,
     State,
-    Trouble,
 )
 from uploads.models.file import STORED
 from uploads.models.querysets import seconds_from_now
@@ -48,9 +48,9 @@ VALID_FOR = timedelta(hours=24)
 MAX_PERCENT = 1
 BATCH = 200
 PROVABLE = (
-    Q(trouble__in=[Trouble.MISSING, Trouble.ORPHAN])
-    | Q(trouble=Trouble.STUCK, detail__row__state=State.COMPLETING)
-    | Q(trouble=Trouble.STUCK, detail__why=BACK)
+    Q(kind__in=[FindingKind.MISSING, FindingKind.ORPHAN])
+    | Q(kind=FindingKind.STUCK, detail__row__state=State.COMPLETING)
+    | Q(kind=FindingKind.STUCK, detail__why=BACK)
 )
 NO_LONGER = "no longer so"
 COUNT = """
@@ -123,7 +123,7 @@ def _settle_finding(
     finding: Finding, verdict: Verdict | None, scope: Scope, on_result: Callable[[Finding, str], None]
 ) -> bool:
     """Return whether the finding is settled now. `on_result` gets the reason for one that cannot be."""
-    if verdict is None or verdict.trouble != finding.trouble:
+    if verdict is None or verdict.kind != finding.kind:
         if verdict is not None and verdict.skip_reason == "young":
             on_result(finding, "changed a short time ago: left alone")
             return False
@@ -151,7 +151,7 @@ def _record(finding: Finding, outcome: str, on_result: Callable[[Finding, str], 
     if outcome:
         Finding.objects.filter(pk=finding.pk).update(repaired_by=outcome)
         quoted = field_value(finding.key)
-        logger.info("fsck_mended trouble=%s key=%s file=%s by=%s", finding.trouble, quoted, finding.file_id, outcome)
+        logger.info("fsck_mended kind=%s key=%s file=%s by=%s", finding.kind, quoted, finding.file_id, outcome)
     on_result(finding, outcome or "changed meanwhile: left alone")
     return bool(outcome)
 

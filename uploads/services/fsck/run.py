@@ -171,9 +171,9 @@ def _compare(report: Report, scope: Scope, comparison: Comparison, observer: Run
 def _save(report: Report, verdicts: list[Verdict], observer: RunObserver) -> None:
     """Save findings and cursor in one transaction, so that a resumed run neither repeats nor misses a finding."""
     rows = [
-        Finding(report=report, trouble=verdict.trouble, key=verdict.key, file_id=verdict.file_id, detail=verdict.detail)
+        Finding(report=report, kind=verdict.kind, key=verdict.key, file_id=verdict.file_id, detail=verdict.detail)
         for verdict in verdicts
-        if verdict.trouble
+        if verdict.kind
     ]
     with transaction.atomic():
         Finding.objects.bulk_create(rows, batch_size=1000)
@@ -184,7 +184,7 @@ def _save(report: Report, verdicts: list[Verdict], observer: RunObserver) -> Non
 
 def _stats(report: Report, comparison: Comparison, started: float) -> dict[str, Any]:
     """Return the totals of both sides; after a `resume`, only of the keys from `since` on."""
-    counts = report.findings.order_by().values_list("trouble").annotate(count=Count("pk"))
+    counts = report.findings.order_by().values_list("kind").annotate(count=Count("pk"))
     return {
         "rows": _tally_summary(comparison.rows),
         "objects": _tally_summary(comparison.objects),

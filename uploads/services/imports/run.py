@@ -16,7 +16,7 @@ from django.db import DatabaseError, DataError, IntegrityError, connection
 
 from uploads import s3
 from uploads.errors import Problem
-from uploads.models import Finding, Folder, Report, RunOutcome, Trouble
+from uploads.models import Finding, FindingKind, Folder, Report, RunOutcome
 from uploads.services.bucket_owner import require_marker
 from uploads.services.folders import ensure
 from uploads.services.imports.copy_rows import ImportedTotals, ImportOptions, add_files, existing_keys
@@ -278,7 +278,7 @@ def _note(pending: _PendingBatch, stats: ImportStats, report: Report) -> Step:
     step = _step(stats, pending.batch, added)
     report.cursor, report.summary = pending.batch.last, report.summary | asdict(stats)
     Finding.objects.bulk_create(
-        Finding(report=report, trouble=Trouble.FAILED, key=_storable(rejected.key), detail={"why": rejected.reason})
+        Finding(report=report, kind=FindingKind.FAILED, key=_storable(rejected.key), detail={"why": rejected.reason})
         for rejected in step.refused
     )
     Report.objects.filter(pk=report.pk).update(cursor=report.cursor, summary=report.summary)

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from amalga.log import field_value
 from uploads import s3
 from uploads.media_types import category_of
-from uploads.models import Category, ChecksumStatus, File, Refusal, State, Trouble
+from uploads.models import Category, ChecksumStatus, File, FindingKind, Refusal, State
 from uploads.services.bucket_owner import require_marker
 from uploads.services.content_encoding import new_encoding_fields
 from uploads.services.mime import detect_type
@@ -32,7 +32,7 @@ class Verdict:
 
     file: File
     status: ChecksumStatus | None
-    trouble: Trouble | None = None
+    kind: FindingKind | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -53,7 +53,7 @@ def check_head(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
     """
     head = s3.head(file.key, store=file.store)
     if head is None:
-        return Verdict(file, ChecksumStatus.MISSING, Trouble.MISSING)
+        return Verdict(file, ChecksumStatus.MISSING, FindingKind.MISSING)
     other_checksum = bool(head.checksum and file.checksum and head.checksum != file.checksum)
     matches = (head.size, head.etag) == (file.size, file.etag) and not other_checksum
     if matches and file.checksum_status not in FAILED_STATUSES:
@@ -73,28 +73,28 @@ def judge(hasher: ResumableHasher) -> Verdict:
     """Return the verdict on an object that was read to its end."""
     file = hasher.file
     if hasher.missing:
-        return Verdict(file, ChecksumStatus.MISSING, Trouble.MISSING)
+        return Verdict(file, ChecksumStatus.MISSING, FindingKind.MISSING)
     if hasher.size != file.size:
-        return Verdict(file, ChecksumStatus.CORRUPTED, Trouble.SIZE, {"size": file.size, "found": hasher.size})
+        return Verdict(file, ChecksumStatus.CORRUPTED, FindingKind.SIZE, {"size": file.size, "found": hasher.size})
     other_etag = {"etag": file.etag, "found": hasher.etag} if hasher.etag != file.etag else {}
     if not file.checksum:
         return _first_read(hasher, other_etag)
     if hasher.checksum != file.checksum:
         return Verdict(
-            file, ChecksumStatus.CORRUPTED, Trouble.CORRUPTED, {"checksum": file.checksum, "found": hasher.checksum}
+            file, ChecksumStatus.CORRUPTED, FindingKind.CORRUPTED, {"checksum": file.checksum, "found": hasher.checksum}
         )
-    trouble = Trouble.ETAG if other_etag else None
+    kind = FindingKind.ETAG if other_etag else None
     types = _detected_types(hasher)  # type detection improves over time
     facts = {} if (file.detected_type, file.family) == tuple(types.values()) else types
     facts |= new_encoding_fields(file, hasher.content_encoding) | _refusal(hasher)
-    return Verdict(file, ChecksumStatus.VERIFIED, trouble, other_etag, facts)
+    return Verdict(file, ChecksumStatus.VERIFIED, kind, other_etag, facts)
 
 
 def _first_read(hasher: ResumableHasher, other_etag: dict[str, Any]) -> Verdict:
     """Return the verdict on an imported file, and its checksum if the object still has the ETag of the import."""
     file = hasher.file
     if other_etag:
-        return Verdict(file, ChecksumStatus.CORRUPTED, Trouble.ETAG, other_etag)
+        return Verdict(file, ChecksumStatus.CORRUPTED, FindingKind.ETAG, other_etag)
     facts = {
         "checksum": hasher.checksum,
         **_detected_types(hasher),
@@ -165,8 +165,8 @@ def _write(verdicts: Sequence[Verdict]) -> None:
 
 
 def _log(verdict: Verdict) -> None:
-    if verdict.trouble is not None:
+    if verdict.kind is not None:
         quoted = field_value(verdict.file.key)
-        logger.error("file_%s file=%s key=%s", verdict.trouble.value, verdict.file.pk, quoted)
+        logger.error("file_%s file=%s key=%s", verdict.kind.value, verdict.file.pk, quoted)
     elif verdict.status is not None and verdict.status != verdict.file.checksum_status:
         logger.info("file_verified file=%s status=%s", verdict.file.pk, verdict.status.value)

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from uploads.errors import ObjectRefused, Problem, StorageUnavailable, ValidationFailed, WrongMarker
-from uploads.models import ChecksumStatus, File, Finding, Heartbeat, Refusal, Report, Trouble
+from uploads.models import ChecksumStatus, File, Finding, FindingKind, Heartbeat, Refusal, Report
 from uploads.services.bucket_owner import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.refusals import save_refusal
@@ -157,7 +157,7 @@ class Run:
             self.counts["archived"] += 1
         else:
             self._record_problem(
-                file, "refused", Trouble.FAILED, {"fault": type(fault).__name__, "reason": fault.reason}
+                file, "refused", FindingKind.FAILED, {"fault": type(fault).__name__, "reason": fault.reason}
             )
 
     def _handle_failure(self, file: File, fault: Exception) -> None:
@@ -166,7 +166,7 @@ class Run:
         self._selection.failed += 1
         if isinstance(fault, StorageUnavailable) and self._circuit_breaker.record_failure(file.store):
             self.storage_unavailable = True
-        self._record_problem(file, "failed", Trouble.FAILED, {"fault": type(fault).__name__})
+        self._record_problem(file, "failed", FindingKind.FAILED, {"fault": type(fault).__name__})
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -182,11 +182,11 @@ class Run:
         unsaved, self._unsaved = self._unsaved, []
         for verdict in self._save_unless_refused(unsaved) if unsaved and self.refusal is None else []:
             outcome = "agreed" if verdict.status is None else str(verdict.status.value)
-            if verdict.trouble is None:
+            if verdict.kind is None:
                 self.counts[outcome] += 1
             else:
                 outcome = "etag" if verdict.status is ChecksumStatus.VERIFIED else outcome
-                self._record_problem(verdict.file, outcome, verdict.trouble, verdict.detail)
+                self._record_problem(verdict.file, outcome, verdict.kind, verdict.detail)
 
     def _save_unless_refused(self, verdicts: list[Verdict]) -> list[Verdict]:
         try:
@@ -216,11 +216,11 @@ class Run:
         if self._missing_count > limit:
             raise TooManyMissing(self._missing_count, limit)
 
-    def _record_problem(self, file: File, outcome: str, trouble: Trouble, detail: dict[str, Any]) -> None:
+    def _record_problem(self, file: File, outcome: str, kind: FindingKind, detail: dict[str, Any]) -> None:
         self.counts[outcome] += 1
         self._on_problem(outcome, file)
         if self._report is not None:
-            Finding.objects.create(report=self._report, trouble=trouble, key=file.key, file_id=file.pk, detail=detail)
+            Finding.objects.create(report=self._report, kind=kind, key=file.key, file_id=file.pk, detail=detail)
 
 
 def differences(counts: Counter[str]) -> int:
