@@ -46,5 +46,5 @@ class AmalgaAdminSite(admin.AdminSite):
         return storage(request, self.each_context(request))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        can_see_storage = self.has_permission(request) and request.user.has_perm("uploads.view_figure")
+        can_see_storage = self.has_permission(request) and request.user.has_perm("uploads.view_statistic")
         return {**super().each_context(request), "may_see_storage": can_see_storage}

@@ -35,10 +35,10 @@ class Sample:
     def __init__(self) -> None:
         from django.contrib.auth.models import User
 
-        from uploads.models import Figure, Folder, Kind, Status, Tag
+        from uploads.models import Folder, Kind, Statistic, Status, Tag
 
         self.member = User.objects.get(username=MEMBER)
-        stored = Figure.objects.filter(status=Status.STORED).order_by("-files", "key")
+        stored = Statistic.objects.filter(status=Status.STORED).order_by("-files", "key")
         total = stored.get(kind=Kind.TOTAL).files
         self.files = _some_files(self.member, share=min(1.0, 2 * SAMPLED / total))
         open_ids = set(Folder.objects.visible_to(self.member).values_list("pk", flat=True))

@@ -17,7 +17,7 @@ from tests.conftest import signed_in
 from tests.support import shelf
 from uploads.admin import stats
 from uploads.admin.charts import Period, Share, area, bars
-from uploads.models import AccessLevel, Change, Figure, Folder, Kind, State, Status
+from uploads.models import AccessLevel, Folder, Kind, State, Statistic, StatisticDelta, Status
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -30,8 +30,8 @@ def charted(client: Client, name: str) -> list[tuple[str, int, int]]:
     return [(share.label, share.files, share.bytes) for share in chart["shares"]]
 
 
-def day(key: date, size: int) -> Figure:
-    return Figure.objects.create(kind=Kind.DAY, key=key.isoformat(), status=Status.STORED, files=1, bytes=size)
+def day(key: date, size: int) -> Statistic:
+    return Statistic.objects.create(kind=Kind.DAY, key=key.isoformat(), status=Status.STORED, files=1, bytes=size)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_totals_tell_what_is_stored_trashed_and_unfinished(alice: User, as_admin
         "in the trash": (1, 20),
         "unfinished": (1, 40),
     }
-    assert not Change.objects.exists(), "what was noted is folded first"
+    assert not StatisticDelta.objects.exists(), "deltas are applied first"
 
 
 def test_types_and_owners_come_largest_first(alice: User, bob: User, as_admin: Client) -> None:

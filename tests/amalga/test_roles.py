@@ -23,7 +23,7 @@ def test_each_role_has_exactly_its_rights(roles: None) -> None:
     assert rights("uploaders") == {*looking, "add_file"}
     assert rights("managers") == {
         *looking, "add_file", "change_file", "delete_file", "add_folder", "change_folder", "add_tag", "change_tag",
-        "delete_tag", "view_usage", "view_event", "view_report", "view_figure",
+        "delete_tag", "view_usage", "view_event", "view_report", "view_statistic",
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests.support.rows import make_row
 from uploads import listing
-from uploads.models import AccessLevel, Category, Figure, File, Folder, Kind, State, Status, Tag, Tagging, Visibility
+from uploads.models import AccessLevel, Category, File, Folder, Kind, State, Statistic, Status, Tag, Tagging, Visibility
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -265,7 +265,7 @@ def test_a_whole_list_is_counted_and_a_long_one_told_roughly(alice: User, as_ali
     assert as_alice.get("/").context["count_label"] == "1 folder, 3 files"
     fill(alice, PER_PAGE)
     assert as_alice.get("/").context["count_label"] == ""
-    Figure.objects.create(kind=Kind.FOLDER, key="0", status=Status.STORED, files=1_234_567)
+    Statistic.objects.create(kind=Kind.FOLDER, key="0", status=Status.STORED, files=1_234_567)
     assert as_alice.get("/").context["count_label"] == "about 1.2 million files"
     assert as_alice.get("/?type=text").context["count_label"] == ""
 

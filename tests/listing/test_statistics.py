@@ -16,7 +16,18 @@ from django.db import connection
 from tests.support import shelf
 from tests.support.stores import Bucket
 from uploads import services
-from uploads.models import Change, Figure, File, Folder, Kind, State, Status, Tagging, Visibility, apply_deltas
+from uploads.models import (
+    File,
+    Folder,
+    Kind,
+    State,
+    Statistic,
+    StatisticDelta,
+    Status,
+    Tagging,
+    Visibility,
+    apply_deltas,
+)
 from uploads.models.publish import promote_version
 from uploads.services import folders
 from uploads.services import recount as module
@@ -42,7 +53,7 @@ def test_nothing_stored_agrees(db: None) -> None:
 def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
     shelf.add_file(alice, b"x" * 10)
     apply_deltas()
-    Figure.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
+    Statistic.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
     before = shelf.whole_database()
     said, status = run()
     assert "total - stored: kept 7 files, 70 bytes; counted 1 files, 10 bytes" in said
@@ -53,8 +64,8 @@ def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
 def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -> None:
     shelf.add_file(alice, b"x" * 10)
     apply_deltas()
-    Figure.objects.filter(kind=Kind.OWNER).delete()
-    Figure.objects.create(kind=Kind.FOLDER, key="99", status=Status.STORED, files=3, bytes=3)
+    Statistic.objects.filter(kind=Kind.OWNER).delete()
+    Statistic.objects.create(kind=Kind.FOLDER, key="99", status=Status.STORED, files=3, bytes=3)
     rows = shelf.whole_database()["uploads.File"]
     said, status = run("--apply")
     assert ("2 differences, mended" in said, status) == (True, 0)
@@ -64,7 +75,7 @@ def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -
 
 def test_machines_are_told_in_json(alice: User) -> None:
     shelf.add_file(alice, b"x" * 10)
-    Change.objects.filter(kind=Kind.TOTAL).delete()
+    StatisticDelta.objects.filter(kind=Kind.TOTAL).delete()
     said, status = run("--json")
     assert status == 1
     assert json.loads(said) == {
@@ -76,7 +87,7 @@ def test_machines_are_told_in_json(alice: User) -> None:
 
 def test_notes_that_are_not_folded_yet_are_no_difference(alice: User) -> None:
     shelf.add_file(alice)
-    assert Change.objects.exists()
+    assert StatisticDelta.objects.exists()
     assert recount() == []
 
 
@@ -85,7 +96,7 @@ def test_a_count_may_take_longer_than_a_page_waits(alice: User, monkeypatch: pyt
     held: Any = connection.connection
     monkeypatch.setattr(held, "response_timeout", 0.3)
     slow = module.DIFFERENCES.replace("FROM differing ORDER", "FROM differing, pg_sleep(1) ORDER")
-    Change.objects.all().delete()
+    StatisticDelta.objects.all().delete()
     monkeypatch.setattr(module, "DIFFERENCES", slow)
     assert len(recount()) == 5
     assert held.response_timeout == 0.3

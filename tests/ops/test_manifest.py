@@ -111,8 +111,8 @@ def lose_the_database() -> None:
     """As a new one is after `migrate`: with the roles, and nobody."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "TRUNCATE auth_user, uploads_folder, uploads_tag, uploads_installation, uploads_event, uploads_figure, "
-            "uploads_change, uploads_usage, uploads_file RESTART IDENTITY CASCADE"
+            "TRUNCATE auth_user, uploads_folder, uploads_tag, uploads_installation, uploads_event, uploads_statistic, "
+            "uploads_statisticdelta, uploads_usage, uploads_file RESTART IDENTITY CASCADE"
         )
 
 

@@ -370,8 +370,8 @@ def test_a_library_that_was_made_again_is_the_one_that_the_bucket_remembers(send
     assert run("export_manifest", "--output", manifest)[0] == 0
     with connection.cursor() as cursor:
         cursor.execute(
-            "TRUNCATE auth_user, uploads_installation, uploads_event, uploads_figure, uploads_change, uploads_usage,"
-            " uploads_heartbeat, uploads_file RESTART IDENTITY CASCADE"
+            "TRUNCATE auth_user, uploads_installation, uploads_event, uploads_statistic, uploads_statisticdelta,"
+            " uploads_usage, uploads_heartbeat, uploads_file RESTART IDENTITY CASCADE"
         )
     assert run("rebuild_rows", manifest, "--apply")[0] == 0
     require_history()

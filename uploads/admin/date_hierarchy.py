@@ -9,7 +9,7 @@ from django.db.models import Sum
 from django.db.models.functions import Substr
 from django.http import HttpRequest
 
-from uploads.models import Figure, Kind, Status
+from uploads.models import Kind, Statistic, Status
 
 YEAR, MONTH, DAY = 4, 7, 10  # characters of 2026-11-23
 PART = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?", re.ASCII)
@@ -26,15 +26,15 @@ class DateLevel:
 
 def date_levels(request: HttpRequest) -> list[DateLevel]:
     """Return links back to longer periods and into the selected one. One query, and none without the permission."""
-    if not request.user.has_perm("uploads.view_figure"):
+    if not request.user.has_perm("uploads.view_statistic"):
         return []
     selected = request.GET.get("added", "")
     selected = selected if PART.fullmatch(selected) else ""
     width = {0: YEAR, YEAR: MONTH}.get(len(selected), DAY)
     prefix = selected[: MONTH if width == DAY else YEAR]
     back = [prefix[:end] for end in (YEAR, MONTH) if len(prefix) >= end]
-    figures = Figure.objects.filter(kind=Kind.DAY, status=Status.STORED, key__startswith=prefix)
-    parts = figures.annotate(part=Substr("key", 1, width)).values("part").annotate(total=Sum("files"))
+    statistics = Statistic.objects.filter(kind=Kind.DAY, status=Status.STORED, key__startswith=prefix)
+    parts = statistics.annotate(part=Substr("key", 1, width)).values("part").annotate(total=Sum("files"))
     counts = parts.filter(total__gt=0).order_by("-part" if width == YEAR else "part").values_list("part", "total")
     return [
         *(DateLevel(part, _url(request, part)) for part in (["", *back] if back else [])),

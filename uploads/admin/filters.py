@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from uploads.admin.fields import folder_by_path
-from uploads.models import Action, Category, ChecksumStatus, Figure, Kind, Origin, State, Status, Tag, Visibility
+from uploads.models import Action, Category, ChecksumStatus, Kind, Origin, State, Statistic, Status, Tag, Visibility
 from uploads.names import normalize_for_search
 from uploads.views.responses import request_user
 
@@ -282,10 +282,10 @@ def parse_period(text: str) -> tuple[datetime, datetime]:
 
 def largest_keys(request: HttpRequest, kind: Kind, *, by: str = "-bytes") -> list[str]:
     """Return the keys of the largest statistics, or none without the permission to see them."""
-    if not request.user.has_perm("uploads.view_figure"):
+    if not request.user.has_perm("uploads.view_statistic"):
         return []
-    figures = Figure.objects.filter(Q(files__gt=0), kind=kind, status=Status.STORED).order_by(by, "key")
-    return list(figures.values_list("key", flat=True)[:MAX_SUGGESTIONS])
+    statistics = Statistic.objects.filter(Q(files__gt=0), kind=kind, status=Status.STORED).order_by(by, "key")
+    return list(statistics.values_list("key", flat=True)[:MAX_SUGGESTIONS])
 
 
 def _midnight(day: date) -> datetime:

@@ -25,7 +25,7 @@ from uploads.admin.filters import DescendantFilter
 from uploads.errors import Problem
 from uploads.forms import folder_name
 from uploads.listing import HIDDEN_NAME, paths_for
-from uploads.models import AccessLevel, Figure, Folder, Grant, Kind, Status
+from uploads.models import AccessLevel, Folder, Grant, Kind, Statistic, Status
 from uploads.names import normalize_for_search
 from uploads.services import folders
 from uploads.templatetags.formatting import filesize
@@ -149,12 +149,12 @@ class FolderAdmin(LargeTableAdmin):
         """Add paths and file counts from the statistics to one page of folders, with three queries."""
         paths = paths_for(request_user(request), (folder.pk for folder in rows))
         keys = [str(folder.pk) for folder in rows]
-        statistics = Figure.objects.filter(kind=Kind.FOLDER, status=Status.STORED, key__in=keys)
-        figures = {key: (files, size) for key, files, size in statistics.values_list("key", "files", "bytes")}
+        statistics = Statistic.objects.filter(kind=Kind.FOLDER, status=Status.STORED, key__in=keys)
+        counts = {key: (files, size) for key, files, size in statistics.values_list("key", "files", "bytes")}
         for folder in rows:
             folder.whole_path = paths.get(folder.pk, folder.name)
             folder.parent_path = folder.whole_path.rpartition("/")[0]
-            folder.figures = figures.get(str(folder.pk), (0, 0))
+            folder.counts = counts.get(str(folder.pk), (0, 0))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Folder | None:
         folder = super().get_object(request, object_id, from_field)
@@ -174,11 +174,11 @@ class FolderAdmin(LargeTableAdmin):
     @admin.display(description=gettext_lazy("files"))
     def files(self, folder: Any) -> str:
         url = reverse("admin:uploads_file_changelist", query={"folder": f"#{folder.pk}"})
-        return format_html('<a href="{}">{}</a>', url, folder.figures[0])
+        return format_html('<a href="{}">{}</a>', url, folder.counts[0])
 
     @admin.display(description=gettext_lazy("stored"))
     def stored(self, folder: Any) -> str:
-        return filesize(folder.figures[1])
+        return filesize(folder.counts[1])
 
     @admin.display(description=gettext_lazy("access"))
     def access(self, folder: Folder) -> str:

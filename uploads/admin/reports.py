@@ -80,7 +80,7 @@ class ReportAdmin(LargeTableAdmin):
             "title": str(report),
             "report": report,
             "scope": _redact_key(report.scope, request.user),
-            "figures": list(summary_items(report, request.user)),
+            "statistics": list(summary_items(report, request.user)),
             "kinds": _kind_choices(report, kind),
             "page": _page(report, kind, request.GET.get("p"), request.user),
             "selected": kind,
@@ -97,7 +97,7 @@ class ReportAdmin(LargeTableAdmin):
     def how(self, report: Report) -> str:
         return report.get_outcome_display()
 
-    @admin.display(description=gettext_lazy("figures"))
+    @admin.display(description=gettext_lazy("statistics"))
     def in_short(self, report: Report) -> str:
         counts = report.summary.get("found")
         if not isinstance(counts, dict):

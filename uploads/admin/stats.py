@@ -11,7 +11,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from uploads.admin.charts import Period, Share
-from uploads.models import Category, Figure, Folder, Kind, Status
+from uploads.models import Category, Folder, Kind, Statistic, Status
 
 MAX_SHARES = 20
 MAX_FOLDERS_READ = 1_000
@@ -19,16 +19,16 @@ MAX_POINTS = 60  # of a chart; more days are grouped to weeks, months or years
 
 # Files by their topmost folder; 0 is the top level itself.
 BY_FOLDER = """
-SELECT coalesce(folder.path[1], 0), sum(figure.files)::bigint, sum(figure.bytes)::bigint
-FROM uploads_figure AS figure LEFT JOIN uploads_folder AS folder ON folder.id = figure.key::bigint
-WHERE figure.kind = 'folder' AND figure.status = 'stored'
+SELECT coalesce(folder.path[1], 0), sum(statistic.files)::bigint, sum(statistic.bytes)::bigint
+FROM uploads_statistic AS statistic LEFT JOIN uploads_folder AS folder ON folder.id = statistic.key::bigint
+WHERE statistic.kind = 'folder' AND statistic.status = 'stored'
 GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT %s
 """
 
 
 def totals() -> list[Share]:
     """Return files and bytes of everything stored, followed by those of each status."""
-    rows = Figure.objects.filter(kind=Kind.TOTAL).values_list("status", "files", "bytes")
+    rows = Statistic.objects.filter(kind=Kind.TOTAL).values_list("status", "files", "bytes")
     counts = {status: (files, size) for status, files, size in rows}
     parts = [Share(str(label), *counts.get(status, (0, 0))) for status, label in Status.choices]
     stored = [share for share, status in zip(parts, Status, strict=True) if status != Status.UNFINISHED]
@@ -37,7 +37,7 @@ def totals() -> list[Share]:
 
 
 def by_family() -> list[Share]:
-    rows = Figure.objects.filter(kind=Kind.FAMILY, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
+    rows = Statistic.objects.filter(kind=Kind.FAMILY, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
     return [
         Share(str(Category(key).label), files, size) for key, files, size in rows.values_list("key", "files", "bytes")
     ]
@@ -45,7 +45,7 @@ def by_family() -> list[Share]:
 
 def by_owner() -> list[Share]:
     """Return the MAX_SHARES owners with the most bytes, and all others together."""
-    rows = Figure.objects.filter(kind=Kind.OWNER, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
+    rows = Statistic.objects.filter(kind=Kind.OWNER, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
     largest = list(rows.values_list("key", "files", "bytes")[:MAX_SHARES])
     names = dict(User.objects.filter(pk__in=[key for key, _files, _bytes in largest]).values_list("pk", "username"))
     shares = [Share(names.get(int(key), f"#{key}"), files, size) for key, files, size in largest]
@@ -65,7 +65,7 @@ def by_folder(user: User) -> list[Share]:
 
 def growth() -> list[Period]:
     """Return the stored files by when they were added, without gaps, per day, week, month or year as fits the chart."""
-    rows = Figure.objects.filter(kind=Kind.DAY).exclude(status=Status.UNFINISHED).values("key")
+    rows = Statistic.objects.filter(kind=Kind.DAY).exclude(status=Status.UNFINISHED).values("key")
     sums = rows.annotate(sum_files=Sum("files"), sum_bytes=Sum("bytes")).values_list("key", "sum_files", "sum_bytes")
     days = {date.fromisoformat(key): (files, size) for key, files, size in sums if files or size}
     if not days:
@@ -112,7 +112,10 @@ def _label(start: date, step: str) -> str:
 
 def _others(shares: list[Share], label: str) -> list[Share]:
     """Return the rest of the library beside these shares, if there is any."""
-    total = Figure.objects.filter(kind=Kind.TOTAL, status=Status.STORED).values_list("files", "bytes").first() or (0, 0)
+    total = Statistic.objects.filter(kind=Kind.TOTAL, status=Status.STORED).values_list("files", "bytes").first() or (
+        0,
+        0,
+    )
     files = total[0] - sum(share.files for share in shares)
     size = total[1] - sum(share.bytes for share in shares)
     return [Share(label, files, size)] if files > 0 else []

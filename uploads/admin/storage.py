@@ -22,7 +22,7 @@ MAX_DELTAS_APPLIED = 5  # batches; the sweep applies the rest
 @require_safe
 def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     """Show the dashboard with nine queries, after adding the latest changes to the statistics."""
-    if not request.user.has_perm("uploads.view_figure"):
+    if not request.user.has_perm("uploads.view_statistic"):
         raise PermissionDenied
     apply_deltas(batches=MAX_DELTAS_APPLIED)
     periods = growth()

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from uploads.admin.base import LargeTableAdmin
 from uploads.admin.fields import parse_field
 from uploads.forms import parse_tags
-from uploads.models import Figure, Kind, Status, Tag
+from uploads.models import Kind, Statistic, Status, Tag
 from uploads.names import normalize_for_search
 from uploads.views.responses import request_user
 
@@ -79,8 +79,8 @@ class TagAdmin(LargeTableAdmin):
 
 def file_counts(tags: Sequence[Tag]) -> dict[str, int]:
     """Return the number of files of each tag by its id, as of the last update of the statistics."""
-    figures = Figure.objects.filter(kind=Kind.TAG, status=Status.STORED, key__in=[str(tag.pk) for tag in tags])
-    return dict(figures.values_list("key", "files"))
+    statistics = Statistic.objects.filter(kind=Kind.TAG, status=Status.STORED, key__in=[str(tag.pk) for tag in tags])
+    return dict(statistics.values_list("key", "files"))
 
 
 def _files_text(files: int) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from django.contrib.auth.models import User
 
-from uploads.models import Figure, File, Tag
+from uploads.models import File, Statistic, Tag
 from uploads.models.statistics import Status
 
 
@@ -25,6 +25,6 @@ def load_sidebar(user: User, limit: int, statistic: tuple[str, str] | None) -> S
     files = None
     if statistic:
         kind, key = statistic
-        counts = Figure.objects.filter(kind=kind, key=key, status=Status.STORED)
+        counts = Statistic.objects.filter(kind=kind, key=key, status=Status.STORED)
         files = counts.values_list("files", flat=True).first()
     return Sidebar(list(people), list(tags), files, File.objects.count_unfinished(user))

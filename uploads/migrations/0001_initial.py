@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="Change",
+            name="StatisticDelta",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("kind", models.CharField(max_length=6)),
@@ -130,7 +130,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="Figure",
+            name="Statistic",
             fields=[
                 (
                     "pk",
@@ -169,8 +169,8 @@ class Migration(migrations.Migration):
                 ("bytes", models.BigIntegerField(default=0)),
             ],
             options={
-                "verbose_name": "figure",
-                "verbose_name_plural": "figures",
+                "verbose_name": "statistic",
+                "verbose_name_plural": "statistics",
                 "default_permissions": ("view",),
                 "indexes": [
                     models.Index(
@@ -581,7 +581,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("cursor", models.CharField(blank=True, editable=False, max_length=1024)),
-                ("summary", models.JSONField(default=dict, verbose_name="figures")),
+                ("summary", models.JSONField(default=dict, verbose_name="statistics")),
             ],
             options={
                 "verbose_name": "report",

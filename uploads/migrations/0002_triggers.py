@@ -92,7 +92,7 @@ ROWS = {
 
 # Recounting (uploads/services/recount.py) groups rows in the same way.
 FILE_DELTAS = """
-    INSERT INTO uploads_change (kind, key, status, files, bytes)
+    INSERT INTO uploads_statisticdelta (kind, key, status, files, bytes)
     SELECT
         CASE
             WHEN grouping(owner_id) = 0 THEN 'owner'
@@ -123,7 +123,7 @@ REMOVED_FILES = SIGNED_FILES.format(sign=-1, rows="old_rows")
 ADDED_FILES = SIGNED_FILES.format(sign=1, rows="new_rows")
 
 TAG_DELTAS = """
-    INSERT INTO uploads_change (kind, key, status, files, bytes)
+    INSERT INTO uploads_statisticdelta (kind, key, status, files, bytes)
     SELECT 'tag', tag_id::text, 'stored', {sign} * count(*), 0 FROM {rows} GROUP BY tag_id"""
 
 ADD_USAGE = """

@@ -9,7 +9,7 @@ VIEWER = ["view_file", "view_folder", "view_tag"]
 UPLOADER = [*VIEWER, "add_file"]
 MANAGER = [
     *UPLOADER, "change_file", "delete_file", "add_folder", "change_folder", "add_tag", "change_tag", "delete_tag",
-    "view_event", "view_figure", "view_report", "view_usage",
+    "view_event", "view_statistic", "view_report", "view_usage",
 ]  # fmt: skip
 
 ROLES = {"viewers": VIEWER, "uploaders": UPLOADER, "managers": MANAGER}

@@ -9,7 +9,7 @@ from uploads.models.preview import Preview, PreviewKind, PreviewState, new_previ
 from uploads.models.publish import ObjectMetadata, publish
 from uploads.models.session import Session
 from uploads.models.states import ALLOWED_TRANSITIONS, Category, ChecksumStatus, Origin, Refusal, State, Visibility
-from uploads.models.statistics import Change, Figure, Kind, Status, apply_deltas
+from uploads.models.statistics import Kind, Statistic, StatisticDelta, Status, apply_deltas
 from uploads.models.tag import Tag, Tagging
 from uploads.models.usage import Usage
 
@@ -20,10 +20,8 @@ __all__ = [
     "Action",
     "Attempt",
     "Category",
-    "Change",
     "ChecksumStatus",
     "Event",
-    "Figure",
     "File",
     "Finding",
     "FindingKind",
@@ -44,6 +42,8 @@ __all__ = [
     "RunOutcome",
     "Session",
     "State",
+    "Statistic",
+    "StatisticDelta",
     "Status",
     "Tag",
     "Tagging",

@@ -32,7 +32,7 @@ class Report(models.Model):
     ended_at = models.DateTimeField(_("ended"), null=True, editable=False)
     outcome = models.CharField(_("outcome"), max_length=11, choices=RunOutcome.choices, default=RunOutcome.RUNNING)
     cursor = models.CharField(max_length=MAX_KEY_CHARACTERS, blank=True, editable=False)
-    summary = models.JSONField(_("figures"), default=dict)
+    summary = models.JSONField(_("statistics"), default=dict)
 
     class Meta:
         verbose_name = _("report")

@@ -12,16 +12,16 @@ MAX_DELTAS = 20_000
 
 APPLY_DELTAS_SQL = """
 WITH deltas AS (
-    DELETE FROM uploads_change WHERE id IN (
-        SELECT id FROM uploads_change ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
+    DELETE FROM uploads_statisticdelta WHERE id IN (
+        SELECT id FROM uploads_statisticdelta ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
     ) RETURNING kind, key, status, files, bytes
 ), sums AS (
     SELECT kind, key, status, sum(files) AS files, sum(bytes) AS bytes FROM deltas GROUP BY kind, key, status
 ), updated AS (
-    INSERT INTO uploads_figure AS figure (kind, key, status, files, bytes)
+    INSERT INTO uploads_statistic AS statistic (kind, key, status, files, bytes)
     SELECT kind, key, status, files, bytes FROM sums ORDER BY kind, key, status
     ON CONFLICT (kind, key, status) DO UPDATE
-    SET files = figure.files + excluded.files, bytes = figure.bytes + excluded.bytes
+    SET files = statistic.files + excluded.files, bytes = statistic.bytes + excluded.bytes
 )
 SELECT count(*) FROM deltas
 """
@@ -43,7 +43,7 @@ class Status(models.TextChoices):
     UNFINISHED = "unfinished", _("unfinished")
 
 
-class Figure(models.Model):
+class Statistic(models.Model):
     """Files and bytes of one kind, key and status, as of the last `apply_deltas`."""
 
     pk = models.CompositePrimaryKey("kind", "key", "status")
@@ -55,8 +55,8 @@ class Figure(models.Model):
 
     class Meta:
         default_permissions = ("view",)
-        verbose_name = _("figure")
-        verbose_name_plural = _("figures")
+        verbose_name = _("statistic")
+        verbose_name_plural = _("statistics")
         indexes = [
             models.Index(fields=["kind", "status", "-bytes"], condition=~Q(kind="day"), name="statistic_largest")
         ]
@@ -65,7 +65,7 @@ class Figure(models.Model):
         return f"{self.kind} {self.key} {self.status}: {self.files} files, {self.bytes} bytes"
 
 
-class Change(models.Model):
+class StatisticDelta(models.Model):
     """The change of one statement to a counter: written by triggers, deleted by `apply_deltas`."""
 
     kind = models.CharField(max_length=6)

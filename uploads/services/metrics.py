@@ -29,7 +29,7 @@ FILES_IN_STATE = """
 SELECT (SELECT count(*) FROM (SELECT 1 FROM uploads_file WHERE state = '{state}' LIMIT {limit}) AS rows),
        (SELECT extract(epoch FROM statement_timestamp() - min(updated_at)) FROM uploads_file WHERE state = '{state}')
 """
-TOTALS = "SELECT status, sum(files), sum(bytes) FROM uploads_figure WHERE kind = 'total' GROUP BY status"
+TOTALS = "SELECT status, sum(files), sum(bytes) FROM uploads_statistic WHERE kind = 'total' GROUP BY status"
 OVERDUE_TRASH = """
 SELECT coalesce(extract(epoch FROM statement_timestamp() - min(purge_after)), 0)
 FROM uploads_file WHERE state = 'trashed' AND purge_after < statement_timestamp()

@@ -41,9 +41,9 @@ WITH rows AS (
     SELECT 'tag', tag_id::text, 'stored', count(*), 0 FROM uploads_tagging GROUP BY tag_id
 ), kept AS (
     SELECT kind, key, status, sum(files) AS files, sum(bytes) AS bytes FROM (
-        SELECT kind, key, status, files, bytes FROM uploads_figure
+        SELECT kind, key, status, files, bytes FROM uploads_statistic
         UNION ALL
-        SELECT kind, key, status, files, bytes FROM uploads_change
+        SELECT kind, key, status, files, bytes FROM uploads_statisticdelta
     ) AS noted GROUP BY kind, key, status
 ), differing AS (
     SELECT kind, key, status,
@@ -100,7 +100,7 @@ USAGE_FIX_SQL = """, fixed AS (
 
 # Adds the difference as a change like those of the triggers, so that nothing waits for a lock.
 FIX_SQL = """, fixed AS (
-    INSERT INTO uploads_change (kind, key, status, files, bytes)
+    INSERT INTO uploads_statisticdelta (kind, key, status, files, bytes)
     SELECT kind, key, status, files - kept_files, bytes - kept_bytes FROM differing
 )"""
 

@@ -23,7 +23,7 @@ from uploads import listing
 from uploads.forms import read_list_query
 from uploads.listing import Cursor, InvalidCursor, ListQuery, Page, SearchTooBroad
 from uploads.listing.sidebar import Sidebar, load_sidebar
-from uploads.models import Category, Change, Figure, Folder, Kind, PreviewKind, Tag
+from uploads.models import Category, Folder, Kind, PreviewKind, Statistic, StatisticDelta, Tag
 from uploads.models.preview import ids_with_thumbnail
 from uploads.services import folders
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
@@ -59,7 +59,7 @@ def tags(request: HttpRequest) -> HttpResponse:
     if not request_user(request).has_perm("uploads.view_file"):
         return render(request, "uploads/no_role.html")
     counts: dict[str, int] = {}
-    for model in (Figure, Change):
+    for model in (Statistic, StatisticDelta):
         for key, files in model.objects.filter(kind=Kind.TAG).values_list("key").annotate(Sum("files")):
             counts[key] = counts.get(key, 0) + files
     tags = list(Tag.objects.all()[: MAX_TAGS + 1])

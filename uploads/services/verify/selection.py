@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db.models import Count, F, Q, Sum
 
-from uploads.models import ChecksumStatus, Figure, File, Kind, Origin, Status, apply_deltas
+from uploads.models import ChecksumStatus, File, Kind, Origin, Statistic, Status, apply_deltas
 from uploads.models.querysets import FileQuerySet, database_now
 
 BATCH = 200
@@ -59,7 +59,7 @@ def least_recent(fraction: Fraction = ALL) -> Selection:
     Successive runs thus read every file. A fraction below 1 skips the files that the storage is known to refuse.
     """
     apply_deltas()
-    stored = Figure.objects.filter(kind=Kind.TOTAL, status__in=[Status.STORED, Status.VERSION])
+    stored = Statistic.objects.filter(kind=Kind.TOTAL, status__in=[Status.STORED, Status.VERSION])
     totals = stored.aggregate(files=Sum("files", default=0), bytes=Sum("bytes", default=0))
     limit = math.ceil(totals["files"] * fraction) if fraction < 1 else None
     selection = Selection(iter(()), math.ceil(totals["files"] * fraction), math.ceil(totals["bytes"] * fraction))
