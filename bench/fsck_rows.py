@@ -55,8 +55,9 @@ def marker_body(installation: str) -> bytes:
 _KEY = "'f/' || lpad(to_hex(number * (4294967296 / %(count)s)), 8, '0') || substr(md5(number::text), 1, 24)"
 _FACTS = f"""
     gen_random_uuid() AS id, gen_random_uuid() AS token, {_KEY} AS key, %(owner)s AS owner_id,
-    'photo ' || number || '.jpg' AS name, 'photo ' || number || '.jpg' AS folded, true AS current, 'team' AS visibility,
-    'image/jpeg' AS claimed_type, 'image' AS family, number * 7919 %% 8999993 + 1000 AS size, 'sha256' AS algorithm,
+    'photo ' || number || '.jpg' AS name, 'photo ' || number || '.jpg' AS normalized_name,
+    true AS current, 'team' AS visibility,
+    'image/jpeg' AS declared_type, 'image' AS category, number * 7919 %% 8999993 + 1000 AS size, 'sha256' AS algorithm,
     encode(sha256(number::text::bytea), 'base64') AS checksum, md5('etag ' || number) AS etag,
     '2026-01-02 03:04:05+00'::timestamptz AS at
 """
@@ -64,22 +65,24 @@ _FACTS = f"""
 # Take `count` and `owner`.
 PLANT = f"""
 INSERT INTO uploads_file (
-    id, token, key, owner_id, name, folded, current, visibility, claimed_type, detected_type, family, state, size,
-    part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status, created_at, updated_at, available_at
+    id, token, key, owner_id, name, normalized_name, current, visibility, declared_type, detected_type, category, state,
+    size, part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status, created_at, updated_at,
+    available_at
 )
-SELECT id, token, key, owner_id, name, folded, current, visibility, claimed_type, claimed_type, family, 'available',
-    size, 16777216, '', etag, checksum, algorithm, 'verified_by_storage', at, at, at
+SELECT id, token, key, owner_id, name, normalized_name, current, visibility, declared_type, declared_type, category,
+    'available', size, 16777216, '', etag, checksum, algorithm, 'verified_by_storage', at, at, at
 FROM (SELECT {_FACTS} FROM generate_series(0, %(count)s::bigint - 1) AS number) AS made
 """
 
 # Every other one has the key of no object; every tenth was sent in parts.
 EXPIRED = f"""
 INSERT INTO uploads_file (
-    id, token, key, owner_id, name, folded, current, visibility, claimed_type, detected_type, family, state, size,
-    part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status, created_at, updated_at, expires_at
+    id, token, key, owner_id, name, normalized_name, current, visibility, declared_type, detected_type, category, state,
+    size, part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status, created_at, updated_at,
+    expires_at
 )
 SELECT id, token, CASE WHEN number %% 2 = 0 THEN key ELSE 'f/' || md5('never sent ' || number) END, owner_id, name,
-    folded, current, visibility, claimed_type, '', family, 'uploading', size,
+    normalized_name, current, visibility, declared_type, '', category, 'uploading', size,
     CASE WHEN number %% 10 = 0 THEN 500 ELSE 16777216 END,
     CASE WHEN number %% 10 = 0 THEN md5('parts ' || number) ELSE '' END, '', '', algorithm, 'unverified', at, at, at
 FROM (SELECT number, {_FACTS} FROM generate_series(0, %(count)s::bigint - 1) AS number) AS made
@@ -88,8 +91,8 @@ FROM (SELECT number, {_FACTS} FROM generate_series(0, %(count)s::bigint - 1) AS 
 # Takes key, owner, size, ETag and checksum.
 READABLE = """
 INSERT INTO uploads_file (
-    id, token, key, owner_id, name, folded, current, visibility, claimed_type, detected_type, family, state, size,
-    part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status, available_at
+    id, token, key, owner_id, name, normalized_name, current, visibility, declared_type, detected_type, category, state,
+    size, part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status, available_at
 )
 VALUES (gen_random_uuid(), gen_random_uuid(), %s, %s, 'some bytes', 'some bytes', true, 'team', '',
     'application/octet-stream', 'other', 'available', %s, 16777216, '', %s, %s, 'sha256', 'verified_by_storage', now())

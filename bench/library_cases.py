@@ -16,7 +16,7 @@ SAMPLED = 4_000
 DEEP = (0.85, 0.95)
 WHO = {"member": MEMBER, "manager": MANAGER, "root": ROOT}
 SORTS = ["-added", "added", "name", "-name", "size", "-size"]
-COLUMNS = {"added": "available_at", "name": "folded", "size": "size"}
+COLUMNS = {"added": "available_at", "name": "normalized_name", "size": "size"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _filters(sample: Sample) -> list[Case]:
 
 def _searches(sample: Sample) -> list[Case]:
     common = COMMON.split()[:ASKED]
-    names = [word.folded for word in proper_names().items]
+    names = [word.normalized_name for word in proper_names().items]
     middling, rare = names[200 : 200 + ASKED], names[-ASKED:]
     kinds = {
         "common word": common,
@@ -170,7 +170,7 @@ def _pages(sample: Sample) -> list[Case]:
 
 def _admin(sample: Sample) -> list[Case]:
     files = "/admin/uploads/file/"
-    names = [word.folded for word in proper_names().items[200 : 200 + ASKED]]
+    names = [word.normalized_name for word in proper_names().items[200 : 200 + ASKED]]
     lists = {
         "files": [files],
         "files, page 2": [_at(files, p="2")],

@@ -94,13 +94,13 @@ def _people() -> list[tuple[int, str]]:
 
 
 def _write_folders(connection: psycopg.Connection[Any], library: Library) -> None:
-    columns = "id, parent_id, name, folded, path, restricted, governor_id"
+    columns = "id, parent_id, name, normalized_name, path, restricted, governor_id"
     with _quiet(connection), connection.cursor().copy(f"COPY uploads_folder ({columns}) FROM STDIN") as copy:
         for folder in library.tree.branches:
             parent = folder.path[-2] if len(folder.path) > 1 else NULL
             path = "{" + ",".join(map(str, folder.path)) + "}"
             rules = f"{'t' if folder.restricted else 'f'}\t{folder.governor or NULL}"
-            copy.write(f"{folder.pk}\t{parent}\t{folder.word.name}\t{folder.word.folded}\t{path}\t{rules}\n")
+            copy.write(f"{folder.pk}\t{parent}\t{folder.word.name}\t{folder.word.normalized_name}\t{path}\t{rules}\n")
     grant = """INSERT INTO uploads_grant (folder_id, group_id, level)
         SELECT %s, id, 2 FROM auth_group WHERE name = ANY(%s)"""
     for number, folder in enumerate(library.tree.restricted()):
@@ -108,12 +108,12 @@ def _write_folders(connection: psycopg.Connection[Any], library: Library) -> Non
 
 
 def _write_tags(connection: psycopg.Connection[Any]) -> None:
-    words = list({word.folded: word for word in common_words().items}.values())
-    with connection.cursor().copy("COPY uploads_tag (id, name, folded) FROM STDIN") as copy:
+    words = list({word.normalized_name: word for word in common_words().items}.values())
+    with connection.cursor().copy("COPY uploads_tag (id, name, normalized_name) FROM STDIN") as copy:
         for number in range(TAGS):
             word, turn = words[number % len(words)], number // len(words) + 1
             more = f" {turn}" if turn > 1 else ""
-            copy.write(f"{number + 1}\t{word.name}{more}\t{word.folded}{more}\n")
+            copy.write(f"{number + 1}\t{word.name}{more}\t{word.normalized_name}{more}\n")
 
 
 def _write_chunks(connection: psycopg.Connection[Any], library: Library) -> None:

@@ -1,4 +1,4 @@
-"""Names as people give them, each with its folded form, put together from a vocabulary that is folded only once."""
+"""Names as people give them, with their normalized forms, put together from a vocabulary that is normalized once."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ class Word:
     """A piece of a name, and what `normalize_for_search` makes of it."""
 
     name: str
-    folded: str
+    normalized_name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One extension: the family and media type that it leads to, and how large such files are."""
+    """One extension: the category and media type that it leads to, and how large such files are."""
 
     end: Word
-    family: str
+    category: str
     media_type: str
     median: int
     spread: float

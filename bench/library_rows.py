@@ -25,9 +25,9 @@ PART_BYTES = 16 * 1024**2
 NULL = r"\N"
 
 COLUMNS = {
-    "uploads_file": "id, key, token, owner_id, name, folded, folder_id, series, current, visibility, claimed_type,"
-    " detected_type, family, state, size, part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status,"
-    " created_at, updated_at, available_at, expires_at, purge_after",
+    "uploads_file": "id, key, token, owner_id, name, normalized_name, folder_id, series, current, visibility,"
+    " declared_type, detected_type, category, state, size, part_size, multipart_id, etag, checksum, checksum_algorithm,"
+    " checksum_status, created_at, updated_at, available_at, expires_at, purge_after",
     "uploads_tagging": "tag_id, file_id",
     "uploads_event": "at, action, actor_id, actor, file_id, name, address, detail",
     "uploads_preview": "file_id, look, state, key, size, width, height, reason, lease_until",
@@ -86,8 +86,8 @@ def chunk(library: Library, first: int) -> dict[str, bytes]:
     for number, stem, camera, kind, owner, folder in drawn:
         moment = library.moment(number)
         word = _machine_name(rng, camera, moment) if rng.random() < kind.by_machine else _name(rng, stem)
-        _write_file(made, library, number, Word(word.name + kind.end.name, word.folded + kind.end.folded),
-                    kind, owner, folder, moment)  # fmt: skip
+        full = Word(word.name + kind.end.name, word.normalized_name + kind.end.normalized_name)
+        _write_file(made, library, number, full, kind, owner, folder, moment)
     return made.copies()
 
 
@@ -96,16 +96,16 @@ def _name(rng: Random, stem: tuple[Word, Word, Word]) -> Word:
     first, second, tail = stem
     between, order = rng.choice(" _-"), rng.choice(ORDERS)
     number = f"{rng.randrange(1990, 2027)}" if rng.random() < 0.3 else f"{rng.randrange(10_000):04}"
-    names, folded = (first.name, second.name, number), (first.folded, second.folded, number)
+    names, normalized_name = (first.name, second.name, number), (first.normalized_name, second.normalized_name, number)
     return Word(
         between.join(names[place] for place in order) + tail.name,
-        between.join(folded[place] for place in order) + tail.folded,
+        between.join(normalized_name[place] for place in order) + tail.normalized_name,
     )
 
 
 def _machine_name(rng: Random, camera: Word, moment: datetime) -> Word:
     number = f"{moment:%Y%m%d_%H%M%S}" if rng.random() < 0.5 else f"{rng.randrange(100_000):05}"
-    return Word(camera.name + number, camera.folded + number)
+    return Word(camera.name + number, camera.normalized_name + number)
 
 
 def _write_file(
@@ -125,7 +125,7 @@ def _write_file(
     if state == "available":
         _write_tags(made, library, pk.hex())
         _write_event(made, owner, link, word.name, at)
-        if kind.family == "image" and number >= THUMBNAILS_FROM * library.files:
+        if kind.category == "image" and number >= THUMBNAILS_FROM * library.files:
             made.lines["uploads_preview"].append(
                 f"{pk.hex()}\tthumbnail\tready\tp/{rng.randbytes(16).hex()}\t9000\t256\t192\t\t{at}\n"
             )
@@ -142,8 +142,10 @@ def _facts(
     place = NULL if rng.random() < OF_NO_FOLDER else str(folder)
     visibility = "private" if rng.random() < PRIVATE else "team"
     uploading = state == "uploading"
-    before = f"{owner[0]}\t{word.name}\t{word.folded}\t{place}"
-    middle = f"{visibility}\t{kind.media_type}\t{'' if uploading else kind.media_type}\t{kind.family}\t{state}\t{size}"
+    before = f"{owner[0]}\t{word.name}\t{word.normalized_name}\t{place}"
+    middle = (
+        f"{visibility}\t{kind.media_type}\t{'' if uploading else kind.media_type}\t{kind.category}\t{state}\t{size}"
+    )
     times = f"{at}\t{at}\t{NULL if uploading else at}\t{soon if uploading else NULL}"
     return [before, middle, status, f"{times}\t{soon if state == 'trashed' else NULL}"]
 

@@ -81,7 +81,7 @@ def _grow(pk: int, parent: Branch | None, words: Iterator[Word], taken: set[tupl
     number = 2
     while (above, word.name) in taken:
         plain = next(words)
-        word = Word(f"{plain.name} {number}", f"{plain.folded} {number}")
+        word = Word(f"{plain.name} {number}", f"{plain.normalized_name} {number}")
         number += 1
     taken.add((above, word.name))
     path = (*(parent.path if parent else ()), pk)
@@ -92,4 +92,4 @@ def _names(rng: Random) -> Iterator[Word]:
     common, proper = common_words(), proper_names()
     while True:
         for first, second in zip(common.draw(rng, 1000), proper.draw(rng, 1000), strict=True):
-            yield Word(f"{second.name} {first.name}", f"{second.folded} {first.folded}")
+            yield Word(f"{second.name} {first.name}", f"{second.normalized_name} {first.normalized_name}")

@@ -19,7 +19,7 @@ class NewUpload:
     token: UUID
     name: str
     size: int
-    claimed_type: str = ""
+    declared_type: str = ""
     folder: str = ""
     modified: datetime | None = None
     visibility: Visibility = Visibility.TEAM

@@ -62,8 +62,8 @@ def test_totals_tell_what_is_stored_trashed_and_unfinished(alice: User, as_admin
 
 
 def test_types_and_owners_come_largest_first(alice: User, bob: User, as_admin: Client) -> None:
-    shelf.add_file(alice, b"x" * 10, family="image")
-    shelf.add_file(bob, b"x" * 30, family="pdf")
+    shelf.add_file(alice, b"x" * 10, category="image")
+    shelf.add_file(bob, b"x" * 30, category="pdf")
     assert charted(as_admin, "type") == [("PDF", 1, 30), ("Images", 1, 10)]
     assert charted(as_admin, "owner") == [("bob", 1, 30), ("alice", 1, 10)]
 
@@ -131,7 +131,7 @@ def test_the_dashboard_asks_the_same_whatever_is_stored(
         as_admin.get(URL)
     for number in range(30):
         owner = shelf.add_person(f"p{number}", "uploaders")
-        shelf.add_file(owner, folder=folders.create(f"f{number}", parent=None, by=owner), family="audio",
+        shelf.add_file(owner, folder=folders.create(f"f{number}", parent=None, by=owner), category="audio",
                        available_at=datetime(2000 + number, 1, 1, tzinfo=UTC))  # fmt: skip
     with django_assert_num_queries(len(few)):
         as_admin.get(URL)
@@ -150,7 +150,7 @@ def test_no_file_is_read_for_it(alice: User, as_admin: Client) -> None:
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_the_plots_are_sound_svg_with_words_for_screen_readers(language: str, alice: User, as_admin: Client) -> None:
     for size in (1, 1234, 99_999):
-        shelf.add_file(alice, b"x" * size, family="image", available_at=datetime(2020 + size % 7, 1, 1, tzinfo=UTC))
+        shelf.add_file(alice, b"x" * size, category="image", available_at=datetime(2020 + size % 7, 1, 1, tzinfo=UTC))
     page = as_admin.get(URL, headers={"Accept-Language": language}).content.decode()
     plots = re.findall(r'<svg class="plot".*?</svg>(?=\s*<div)', page, re.DOTALL)
     assert len(plots) == 4

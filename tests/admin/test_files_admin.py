@@ -69,12 +69,12 @@ def test_what_ties_a_row_to_the_bucket_stays_as_it_is(alice: User, bob: User, as
     before = File.objects.values().get()
     forged = {"key": "f/" + "0" * 32, "size": "1", "state": "deleting", "checksum": "x", "checksum_status": "verified",
               "etag": "x", "owner": str(bob.pk), "token": str(file.pk), "part_size": "1", "multipart_id": "x",
-              "detected_type": "text/html", "claimed_type": "text/html", "id": "x", "family": "image",
+              "detected_type": "text/html", "declared_type": "text/html", "id": "x", "category": "image",
               "series": str(file.pk), "current": ""}  # fmt: skip
     answer = as_admin.post(change_url(file), {"name": "new.txt", "visibility": "team", **forged})
     assert answer.status_code == 302
     after = File.objects.values().get()
-    assert after == before | {"name": "new.txt", "folded": "new.txt", "updated_at": after["updated_at"]}
+    assert after == before | {"name": "new.txt", "normalized_name": "new.txt", "updated_at": after["updated_at"]}
 
 
 def test_a_name_is_cleaned_at_this_door_too(alice: User, as_admin: Client) -> None:

@@ -79,8 +79,8 @@ def test_the_filters_filter(alice: User, as_admin: Client) -> None:
 def test_files_are_filtered_by_owner_folder_type_and_tag(alice: User, bob: User, as_admin: Client) -> None:
     folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
     assert isinstance(folder, Folder)
-    logo = shelf.add_file(alice, name="logo", folder=folder, family="image")
-    shelf.add_file(bob, name="song", family="audio")
+    logo = shelf.add_file(alice, name="logo", folder=folder, category="image")
+    shelf.add_file(bob, name="song", category="audio")
     services.tag_files([logo.pk], add=["Été"], by=alice)
     for query in ({"owner": "alice"}, {"folder": "Brand/Logos"}, {"folder": f"#{folder.pk}"}, {"type": "image"},
                   {"tag": "ETE"}):  # fmt: skip

@@ -79,7 +79,7 @@ def test_a_folder_is_made_renamed_and_moved_by_the_services(admin_user: User, as
     assert (logos.name, logos.path, logos.created_by) == ("Logos", [brand.pk, logos.pk], admin_user)
     assert saved(as_admin, logos, name="Signs", parent="").status_code == 302
     logos.refresh_from_db()
-    assert (logos.name, logos.folded, logos.path) == ("Signs", "signs", [logos.pk])
+    assert (logos.name, logos.normalized_name, logos.path) == ("Signs", "signs", [logos.pk])
     acts = Event.objects.filter(folder_id=logos.pk).values_list("action", flat=True)
     assert {Action.FOLDER, Action.ADMIN} <= set(acts)
 
@@ -246,7 +246,7 @@ def test_a_tag_is_renamed_but_not_into_another(as_admin: Client) -> None:
     assert "already" in str(as_admin.post(url, {"name": "WINTER"}).context["adminform"].form.errors)
     assert as_admin.post(url, {"name": "Summer"}).status_code == 302
     tag.refresh_from_db()
-    assert (tag.name, tag.folded) == ("Summer", "summer")
+    assert (tag.name, tag.normalized_name) == ("Summer", "summer")
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 51, "a\x00b", "a,b"])

@@ -86,7 +86,9 @@ def test_an_old_primary_that_lives_on_read_only_is_left(cluster: Cluster) -> Non
     caught_up(cluster)
     turn_read_only(cluster.first)
     cluster.switch()
-    cluster.second.ask("UPDATE uploads_file SET name = 'after.txt', folded = 'after.txt' WHERE name = 'before.txt'")
+    cluster.second.ask(
+        "UPDATE uploads_file SET name = 'after.txt', normalized_name = 'after.txt' WHERE name = 'before.txt'"
+    )
     assert [cluster.write() for _ in range(4)] == [200] * 4
     assert "after.txt" in cluster.read()
     assert cluster.second.ask("SELECT count(*) FROM uploads_file WHERE name = 'new.txt'") == 8

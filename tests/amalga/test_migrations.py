@@ -30,7 +30,7 @@ TRIGGERS = {
     "uploads_usage_count_tags_insert": "uploads_tag",
 }
 STATISTICS = {
-    ("uploads_file", "folded"): 500,
+    ("uploads_file", "normalized_name"): 500,
     ("uploads_file", "folder_id"): 1000,
     ("uploads_file", "owner_id"): 1000,
     ("uploads_tagging", "tag_id"): 1000,

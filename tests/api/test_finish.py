@@ -69,7 +69,7 @@ def test_the_answer_says_all_that_a_receipt_needs(sender: Sender) -> None:
 
 def test_the_type_is_told_from_the_stored_bytes_and_kept_beside_the_claim(sender: Sender) -> None:
     file = sender.send(b"<!doctype html><html><script>alert(1)</script>", name="x.png", type="image/png")
-    assert (file.detected_type, file.claimed_type) == ("text/html", "image/png")
+    assert (file.detected_type, file.declared_type) == ("text/html", "image/png")
 
 
 def test_a_true_type_is_told_as_well(sender: Sender) -> None:

@@ -216,7 +216,7 @@ def test_another_member_that_makes_no_sense_is_refused(sender: Sender, bucket: B
 )
 def test_other_text_is_kept_clean_as_well(sender: Sender, member: str, value: str, kept: str) -> None:
     file = sender.start(b"x", **{member: value}).row()
-    assert {"type": file.claimed_type, "folder": folder_of(file)}[member] == kept
+    assert {"type": file.declared_type, "folder": folder_of(file)}[member] == kept
 
 
 BAD_DIGESTS: list[Any] = [

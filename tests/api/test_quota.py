@@ -193,7 +193,7 @@ def test_a_refused_container_goes_whatever_it_is_called(
 def test_a_document_made_of_a_refused_container_is_taken(as_alice: Client, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_REFUSED_TYPES = ["application/zip"]
     file = Sender(as_alice).send(zip_of("META-INF/container.xml"), name="book")
-    assert (file.detected_type, file.family) == ("application/epub+zip", "document")
+    assert (file.detected_type, file.category) == ("application/epub+zip", "document")
 
 
 @pytest.mark.parametrize("claimed", ["application/zip", "application/x-zip-compressed", "application/java-archive"])

@@ -28,7 +28,7 @@ def test_starting_reserves_a_row_and_leaves_nothing_in_the_bucket(
     upload = Sender(as_alice).start(BODY, name="a.txt", type="text/plain")
     file = upload.row()
     assert (file.state, file.owner, file.name, file.size) == (State.UPLOADING, alice, "a.txt", 5)
-    assert file.claimed_type == "text/plain"
+    assert file.declared_type == "text/plain"
     assert used(alice) == (1, 5)
     assert not bucket.objects()
     assert not bucket.multipart_uploads()

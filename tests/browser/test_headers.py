@@ -112,9 +112,9 @@ def test_pages_show_what_cloudfront_delivers(
 ) -> None:
     (site, edge), page = delivered, by_tls
     body = as_file(two_halves())
-    picture = shelf.add_file(admin_user, body, bucket=bucket, name="a.png", detected_type="image/png", family="image")
+    picture = shelf.add_file(admin_user, body, bucket=bucket, name="a.png", detected_type="image/png", category="image")
     words = shelf.add_file(
-        admin_user, b"plain words", bucket=bucket, name="a.txt", detected_type="text/plain", family="text"
+        admin_user, b"plain words", bucket=bucket, name="a.txt", detected_type="text/plain", category="text"
     )
     for file in (picture, words):
         services.make_previews(file)

@@ -193,14 +193,14 @@ def test_a_folder_removed_while_bytes_arrive_is_back_with_the_file(sender: Sende
 
 
 def test_sorting_and_searching_see_the_folded_name(alice: User) -> None:
-    assert plant("Été ÅNGSTRÖM", alice).folded == "ete angstrom"
+    assert plant("Été ÅNGSTRÖM", alice).normalized_name == "ete angstrom"
 
 
 @pytest.mark.parametrize(
     "sql",
     [
-        "INSERT INTO uploads_folder (name, folded, path, restricted, parent_id) "
-        "SELECT name, folded, path, restricted, parent_id FROM uploads_folder LIMIT 1",
+        "INSERT INTO uploads_folder (name, normalized_name, path, restricted, parent_id) "
+        "SELECT name, normalized_name, path, restricted, parent_id FROM uploads_folder LIMIT 1",
         "UPDATE uploads_folder SET name = ''",
     ],
 )

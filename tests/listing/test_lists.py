@@ -65,7 +65,7 @@ def walk(client: Client, url: str | None) -> list[Any]:
 def test_every_order_gives_each_file_once(sort: str, view: str, alice: User, as_bob: Client) -> None:
     fill(alice, 2 * PER_PAGE + 7)
     files = [row.link for answer in walk(as_bob, f"/?sort={sort}&view={view}") for row in answer.context["files"]]
-    column = {"added": "available_at", "name": "folded", "size": "size"}[sort.removeprefix("-")]
+    column = {"added": "available_at", "name": "normalized_name", "size": "size"}[sort.removeprefix("-")]
     sign = "-" if sort.startswith("-") else ""
     assert files == list(File.objects.order_by(f"{sign}{column}", f"{sign}id").values_list("pk", flat=True))
 
@@ -73,7 +73,7 @@ def test_every_order_gives_each_file_once(sort: str, view: str, alice: User, as_
 @pytest.mark.parametrize("count", [0, 1, PER_PAGE - 1, PER_PAGE, PER_PAGE + 1, 2 * PER_PAGE])
 @pytest.mark.parametrize("sort", ["name", "-name"])
 def test_folders_come_first_and_each_once(sort: str, count: int, alice: User, as_bob: Client) -> None:
-    made = [Folder(name=f"folder {n:03}", folded=f"folder {n:03}", created_by=alice) for n in range(count)]
+    made = [Folder(name=f"folder {n:03}", normalized_name=f"folder {n:03}", created_by=alice) for n in range(count)]
     Folder.objects.bulk_create(made)
     fill(alice, 5)
     answers = walk(as_bob, f"/?sort={sort}")
@@ -99,7 +99,7 @@ def test_a_cursor_of_another_order_is_not_found(alice: User, as_alice: Client) -
 
 
 @pytest.mark.parametrize("view", ["table", "grid"])
-@pytest.mark.parametrize("inside", ["", "q=file&", "below=1&", "family=&sort=name&"])
+@pytest.mark.parametrize("inside", ["", "q=file&", "below=1&", "category=&sort=name&"])
 def test_the_cost_of_a_page_does_not_grow(
     inside: str, view: str, alice: User, as_bob: Client, django_assert_max_num_queries: Any
 ) -> None:
@@ -180,9 +180,9 @@ def test_a_name_above_that_one_may_not_know_is_not_told(manager: User, as_alice:
 def mixed(alice: User, bob: User) -> None:
     """One file for each filter."""
     old = timezone.now() - timedelta(days=400)
-    photo = add(alice, "Été_100%.png", family=Category.IMAGE, size=12 * MB, available_at=old)
+    photo = add(alice, "Été_100%.png", category=Category.IMAGE, size=12 * MB, available_at=old)
     Tagging.objects.create(tag=Tag.objects.create(name="Sommer"), file=photo)
-    add(bob, "notes.txt", family=Category.TEXT, size=10)
+    add(bob, "notes.txt", category=Category.TEXT, size=10)
     add(alice, 'it\'s "quoted".bin', size=3 * 1000 * MB, visibility=Visibility.PRIVATE)
 
 

@@ -126,8 +126,8 @@ class Crowd:
         return b"x" * self.dice.randrange(2000)
 
     def upload(self) -> None:
-        family = self.dice.choice(["image", "pdf", "other"])
-        shelf.add_file(self.dice.choice(self.people), self.body(), folder=self.any_folder(), family=family)
+        category = self.dice.choice(["image", "pdf", "other"])
+        shelf.add_file(self.dice.choice(self.people), self.body(), folder=self.any_folder(), category=category)
 
     def begin(self) -> None:
         shelf.add_file(self.dice.choice(self.people), self.body(), state=State.UPLOADING)
@@ -140,7 +140,7 @@ class Crowd:
                 etag="e",
                 checksum_status="unverified",
                 available_at=file.created_at,
-                family="audio",
+                category="audio",
             )
 
     def version(self) -> None:

@@ -156,7 +156,10 @@ def test_import_of_hostile_keys_ends_and_keeps_each_key(odd: Bucket, alice: User
     kept = dict(File.objects.values_list("key", "name"))
     assert len(HOSTILE) - len(kept) <= 3 * refused  # `\\.` and such are no names
     assert {f"imp/{name}" for name in HOSTILE if "\uff3c" in name} <= set(kept)
-    assert all(folded == normalize_for_search(name) for name, folded in File.objects.values_list("name", "folded"))
+    assert all(
+        normalized_name == normalize_for_search(name)
+        for name, normalized_name in File.objects.values_list("name", "normalized_name")
+    )
     if json_output:
         assert [json.loads(line) for line in lines if line.startswith("{")][-1]["files"] == len(kept)
 

@@ -101,7 +101,7 @@ def test_objects_become_files_in_the_folders_of_their_keys(photos: Bucket, alice
     file = files["2/pic 24.jpg"]
     assert (file.key, file.size, file.owner, file.state) == ("photos/2/pic 24.jpg", 24, alice, State.AVAILABLE)
     assert (file.origin, file.checksum, file.checksum_status) == (Origin.IMPORTED, "", ChecksumStatus.UNVERIFIED)
-    assert (file.claimed_type, file.detected_type, file.family) == ("image/jpeg", "", "image")
+    assert (file.declared_type, file.detected_type, file.category) == ("image/jpeg", "", "image")
     there = photos.client.head_object(Bucket=photos.name, Key=file.key)
     assert file.etag == there["ETag"].strip('"')
     assert file.modified is not None
@@ -219,7 +219,7 @@ def test_odd_keys_become_clean_paths_and_are_downloaded(odd: Bucket, alice: User
         odd.write(key, key.encode())
     assert bring("in/")[0] == 0
     assert {file.key: path_of(file) for file in File.objects.all()} == ODD
-    assert all(file.folded == normalize_for_search(file.name) for file in File.objects.all())
+    assert all(file.normalized_name == normalize_for_search(file.name) for file in File.objects.all())
     for file in File.objects.all():
         answer = as_alice.get(f"/files/{file.link}/download")
         with urllib.request.urlopen(answer["Location"]) as got:

@@ -258,7 +258,7 @@ def test_tags_that_were_two_and_are_one_now_are_merged(library: Bucket, tmp_path
     spoil(tmp_path / "before.jsonl", b'"name":"summer"', '"name":"ÉTÈ"'.encode())
     lose_the_database()
     assert rebuild(tmp_path / "before.jsonl", "--apply")[0] == 0
-    assert list(Tag.objects.values_list("name", "folded")) == [("Été", "ete")]
+    assert list(Tag.objects.values_list("name", "normalized_name")) == [("Été", "ete")]
     assert Tagging.objects.count() == 1
     assert recount() == []
 

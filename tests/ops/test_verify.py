@@ -40,10 +40,10 @@ def test_a_true_claim_becomes_read(sender: Sender, size: int) -> None:
 
 def test_reading_tells_a_type_that_was_not_known_before(sender: Sender) -> None:
     file = sender.send(b"PK\x05\x06" + bytes(18), name="a.bin")
-    File.objects.update(detected_type="", family="other")
+    File.objects.update(detected_type="", category="other")
     assert services.verify(File.objects.get()) == ChecksumStatus.VERIFIED
     file.refresh_from_db()
-    assert (file.detected_type, file.family) == ("application/zip", "archive")
+    assert (file.detected_type, file.category) == ("application/zip", "archive")
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 10, 19, 100])

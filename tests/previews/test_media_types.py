@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, and which family a type belongs to."""
+"""What a file is by its first bytes, and which category a type belongs to."""
 
 from __future__ import annotations
 
@@ -89,15 +89,15 @@ ARCHIVES_OF_ZIPS = {"application/java-archive", "application/vnd.android.package
 
 
 @pytest.mark.parametrize(
-    ("claimed", "name", "kind"),
+    ("declared", "name", "kind"),
     [(DOCX, "a.docx", DOCX), ("", "a.docx", DOCX), ("application/octet-stream", "a.odt", ODT),
      ("application/java-archive", "a.jar", "application/java-archive"), ("", "a.cbz", "application/vnd.comicbook+zip"),
      ("", "a.xpi", "application/x-xpinstall"), ("application/x-zip-compressed", "a.zip", "application/zip"),
      ("text/html", "a.html", "application/zip"), ("image/png", "a.png", "application/zip"),
      ("application/msword", "a.doc", "application/zip"), ("application/pdf", "a.pdf", "application/zip")],
 )  # fmt: skip
-def test_a_claim_counts_where_it_is_a_kind_of_zip(claimed: str, name: str, kind: str) -> None:
-    assert detect_type(zipped("a.bin"), claimed=claimed, name=name) == kind
+def test_a_claim_counts_where_it_is_a_kind_of_zip(declared: str, name: str, kind: str) -> None:
+    assert detect_type(zipped("a.bin"), declared=declared, name=name) == kind
 
 
 @pytest.mark.parametrize(
@@ -110,14 +110,14 @@ def test_an_old_document_is_what_its_directory_says(stream: str, kind: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("claimed", "name", "kind"),
+    ("declared", "name", "kind"),
     [("application/msword", "a.doc", "application/msword"), ("", "a.xls", "application/vnd.ms-excel"),
      ("", "a.msg", "application/vnd.ms-outlook"), ("", "a.msi", "application/x-msi"),
      ("image/png", "a.png", "application/x-ole-storage")],
 )  # fmt: skip
-def test_a_claim_counts_where_the_directory_lies_too_deep(claimed: str, name: str, kind: str) -> None:
+def test_a_claim_counts_where_the_directory_lies_too_deep(declared: str, name: str, kind: str) -> None:
     body = old_office("WordDocument", at=20_000)[:FIRST_BYTES]
-    assert detect_type(body, claimed=claimed, name=name) == kind
+    assert detect_type(body, declared=declared, name=name) == kind
     assert category_of(kind) == ("other" if kind.endswith("msi") else "document")
 
 
@@ -193,10 +193,10 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_families_go_by_kind(family: str) -> None:
-    assert {kind: category_of(f"application/{kind}") for kind in FAMILIES[family].split()} == dict.fromkeys(
-        FAMILIES[family].split(), family
+@pytest.mark.parametrize("category", FAMILIES)
+def test_families_go_by_kind(category: str) -> None:
+    assert {kind: category_of(f"application/{kind}") for kind in FAMILIES[category].split()} == dict.fromkeys(
+        FAMILIES[category].split(), category
     )
 
 

@@ -157,8 +157,8 @@ def test_verify_reads_every_object_as_it_is_stored_and_fsck_agrees(there: Bucket
     for encoding, (name, _body, _stored, _type) in STORED.items():
         file = named(name)
         assert (file.checksum_status, file.content_encoding) == (ChecksumStatus.VERIFIED, encoding.lower())
-        assert file.family == Category.ARCHIVE
-    assert (named("plain.txt").content_encoding, named("plain.txt").family) == ("", Category.TEXT)
+        assert file.category == Category.ARCHIVE
+    assert (named("plain.txt").content_encoding, named("plain.txt").category) == ("", Category.TEXT)
     said("verify", "--all")
     said("fsck", "--grace", "0")
 
@@ -189,7 +189,7 @@ def test_what_a_manifest_does_not_know_is_recovered_with_its_encoding(
     lose_the_database()
     rebuild(tmp_path / "manifest", "--apply", "--recover-unknown", "--owner", "alice")
     file = File.objects.get(key=key)
-    assert (file.content_encoding, file.family) == ("gzip", Category.ARCHIVE)
+    assert (file.content_encoding, file.category) == ("gzip", Category.ARCHIVE)
 
 
 @pytest.fixture(params=["one endpoint", "to digests", "digests, one endpoint"])

@@ -106,7 +106,7 @@ def test_moving_and_renaming_leave_key_and_bytes_alone(sender: Sender, alice: Us
     services.move_files([file.pk], folders.create("Brand", parent=None, by=alice), by=alice)
     services.rename(file, "Été.txt", by=alice)
     file.refresh_from_db()
-    assert (file.name, file.folded) == ("Été.txt", "ete.txt")
+    assert (file.name, file.normalized_name) == ("Été.txt", "ete.txt")
     assert bucket.objects() == before
     assert told(Action.RENAME) == [("alice", "report.txt")]
 

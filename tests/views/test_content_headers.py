@@ -81,7 +81,7 @@ def test_neither_name_nor_claim_makes_a_picture(name: str, body: str, as_alice: 
     file = Sender(as_alice).send(HOSTILE[body], name=name, type="image/png")
     got = fetch(as_alice, file, inline=True)
     assert "image" not in got.headers["Content-Type"]
-    assert file.claimed_type == "image/png"
+    assert file.declared_type == "image/png"
     assert file.detected_type != "image/png"
 
 
@@ -119,7 +119,7 @@ def test_words_under_the_name_of_code_are_a_download(name: str, alice: User) -> 
 
 
 def test_a_type_that_is_only_claimed_never_opens(alice: User) -> None:
-    file = File(owner=alice, name="a.png", claimed_type="image/png", detected_type="")
+    file = File(owner=alice, name="a.png", declared_type="image/png", detected_type="")
     assert content_headers.headers(file, inline=True)[0] == OCTET_STREAM
 
 

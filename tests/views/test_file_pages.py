@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def file(alice: User) -> File:
-    return make_row(alice, State.AVAILABLE, name="logo.png", detected_type="image/png", family="image")
+    return make_row(alice, State.AVAILABLE, name="logo.png", detected_type="image/png", category="image")
 
 
 def post(client: Client, file: File, act: str, **sent: Any) -> Any:
@@ -51,18 +51,18 @@ def test_a_text_is_shown_in_a_frame_that_runs_nothing(file: File, as_bob: Client
     assert f'<iframe sandbox src="/files/{file.pk}/preview"' in page_of(as_bob, file)
 
 
-@pytest.mark.parametrize(("family", "media_type"), [("video", "video/mp4"), ("audio", "audio/mpeg")])
-def test_what_can_be_played_is_played(family: str, media_type: str, file: File, as_bob: Client) -> None:
-    File.objects.update(family=family, detected_type=media_type)
-    assert f"<{family} controls" in page_of(as_bob, file)
+@pytest.mark.parametrize(("category", "media_type"), [("video", "video/mp4"), ("audio", "audio/mpeg")])
+def test_what_can_be_played_is_played(category: str, media_type: str, file: File, as_bob: Client) -> None:
+    File.objects.update(category=category, detected_type=media_type)
+    assert f"<{category} controls" in page_of(as_bob, file)
     File.objects.update(detected_type="video/x-unknown")
-    assert f"<{family} controls" not in page_of(as_bob, file)
+    assert f"<{category} controls" not in page_of(as_bob, file)
 
 
 def test_what_cannot_be_shown_says_why(file: File, as_bob: Client) -> None:
-    File.objects.update(detected_type="application/zip", family="archive")
+    File.objects.update(detected_type="application/zip", category="archive")
     assert "There is no preview of this kind of file" in page_of(as_bob, file)
-    File.objects.update(detected_type="image/png", family="image")
+    File.objects.update(detected_type="image/png", category="image")
     preview(file, PreviewKind.THUMBNAIL, PreviewState.MAKING)
     assert "The preview is being made" in page_of(as_bob, file)
     preview(file, PreviewKind.PICTURE, PreviewState.FAILED, reason="the picture is broken.")
@@ -76,7 +76,7 @@ def test_a_file_is_renamed_and_its_link_stays(file: File, as_alice: Client) -> N
     answer = post(as_alice, file, "rename", name="../Été/new\u202e name.png")
     assert answer.headers["Location"] == file.get_absolute_url()
     file.refresh_from_db()
-    assert (file.name, file.folded) == ("new name.png", "new name.png")
+    assert (file.name, file.normalized_name) == ("new name.png", "new name.png")
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 10_000, "\x00"])

@@ -76,7 +76,7 @@ def test_a_folder_in_one_that_is_not_there_is_refused(parent: str, as_alice: Cli
 def test_a_folder_gets_another_name(logos: Folder, as_alice: Client) -> None:
     post(as_alice, logos, "rename", name="Marks")
     logos.refresh_from_db()
-    assert (logos.name, logos.folded) == ("Marks", "marks")
+    assert (logos.name, logos.normalized_name) == ("Marks", "marks")
 
 
 def test_a_folder_is_moved_where_one_says(logos: Folder, alice: User, as_alice: Client) -> None:

@@ -86,7 +86,7 @@ def test_the_same_bytes_have_the_same_facts_by_both_doors(as_alice: Client, buck
     body = b"%PDF-1.7 words"
     (plain,) = send(as_alice, Chosen("a.pdf", body, "application/pdf"))
     scripted = Sender(as_alice).send(body, name="a.pdf", type="application/pdf")
-    for fact in ("name", "size", "etag", "checksum", "checksum_status", "detected_type", "claimed_type", "part_size",
+    for fact in ("name", "size", "etag", "checksum", "checksum_status", "detected_type", "declared_type", "part_size",
                  "visibility", "state", "folder"):  # fmt: skip
         assert getattr(plain, fact) == getattr(scripted, fact), fact
 
@@ -161,7 +161,7 @@ def test_a_name_of_ten_thousand_characters_is_refused_by_both_doors(
 
 def test_a_hostile_claim_of_a_type_is_only_text(as_alice: Client, bucket: Bucket) -> None:
     (file,) = send(as_alice, Chosen("a.txt", b"hello", "text/html<script>\x00"))
-    assert file.claimed_type in {"", "text/html<script>"}
+    assert file.declared_type in {"", "text/html<script>"}
 
 
 # --- sent twice -------------------------------------------------------------------------------

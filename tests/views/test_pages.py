@@ -198,7 +198,7 @@ def test_the_key_stays_between_us_and_the_bucket(alice: User, as_alice: Client) 
 
 def test_the_page_offers_to_open_what_a_browser_may_show(alice: User, as_alice: Client) -> None:
     shown = shelf.add_file(alice, detected_type="image/png")
-    hidden = shelf.add_file(alice, detected_type="text/html", claimed_type="image/png")
+    hidden = shelf.add_file(alice, detected_type="text/html", declared_type="image/png")
     assert b"?inline=1" in as_alice.get(shown.get_absolute_url()).content
     assert b"?inline=1" not in as_alice.get(hidden.get_absolute_url()).content
 
@@ -214,7 +214,7 @@ def test_the_trash_is_offered_to_whom_it_obeys(
 
 def test_a_name_cannot_become_markup(alice: User, as_alice: Client, as_admin: Client) -> None:
     name = "<img src=x onerror=alert(1)>.png"
-    file = shelf.add_file(alice, name=name, folder=ensure(["<b>"], by=alice)["<b>"], claimed_type="<script>")
+    file = shelf.add_file(alice, name=name, folder=ensure(["<b>"], by=alice)["<b>"], declared_type="<script>")
     shelf.add_file(alice, name=name, state=State.UPLOADING)
     shelf.add_file(alice, name=name, state=State.TRASHED)
     admin = [reverse(f"admin:uploads_file_{page}", args=[file.pk]) for page in ("change", "delete", "history")]

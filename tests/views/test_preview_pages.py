@@ -84,7 +84,7 @@ def test_who_may_not_see_the_file_does_not_see_its_preview(
 
 
 def test_what_is_not_ready_or_failed_is_not_there(alice: User, as_alice: Client, bucket: Bucket) -> None:
-    file = shelf.add_file(alice, b"no picture", bucket=bucket, detected_type="image/png", family="image")
+    file = shelf.add_file(alice, b"no picture", bucket=bucket, detected_type="image/png", category="image")
     url = reverse("preview", args=[file.pk])
     assert as_alice.get(url).status_code == 404
     services.make_previews(file)
@@ -196,8 +196,8 @@ def test_a_film_that_asks_for_its_parts_is_written_down_once(photo: File, as_bob
 
 
 def test_a_file_whose_preview_comes_says_so_and_asks_again_by_itself(alice: User, as_alice: Client) -> None:
-    coming = shelf.add_file(alice, detected_type="image/png", family="image")
-    never = shelf.add_file(alice, detected_type="application/zip", family="archive")
+    coming = shelf.add_file(alice, detected_type="image/png", category="image")
+    never = shelf.add_file(alice, detected_type="application/zip", category="archive")
     page = as_alice.get(coming.get_absolute_url()).text
     assert "The preview is being made." in page
     assert 'hx-trigger="load delay:3s"' in page

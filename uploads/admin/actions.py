@@ -138,7 +138,7 @@ def actions() -> dict[str, tuple[Callable[..., Any], str, Any]]:
 
 def _admin_action(action: BulkAction) -> Callable[..., Any]:
     def run(modeladmin: ModelAdmin[File], request: HttpRequest, queryset: QuerySet[File]) -> HttpResponse | None:
-        files = list(queryset.order_by("folded", "id")[: MAX_SELECTED + 1])
+        files = list(queryset.order_by("normalized_name", "id")[: MAX_SELECTED + 1])
         if len(files) > MAX_SELECTED:
             messages.error(request, _("Choose at most %(most)s files at once.") % {"most": MAX_SELECTED})
             return None

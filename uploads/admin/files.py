@@ -49,7 +49,7 @@ MAX_VERSIONS = 100
 EDITABLE_FIELDS = ("name", "folder", "tags", "visibility")
 READ_ONLY_FIELDS = (
     "link", "owner", "versions", "state", "size", "key", "origin", "etag", "checksum", "checksum_algorithm",
-    "checksum_status", "refusal", "family", "claimed_type", "detected_type", "content_encoding", "part_size",
+    "checksum_status", "refusal", "category", "declared_type", "detected_type", "content_encoding", "part_size",
     "created_at", "available_at", "verified_at", "purge_after",
 )  # fmt: skip
 EMPTY_VALUE = "–"
@@ -80,7 +80,7 @@ class FileAdmin(LargeTableAdmin):
     """The files that `visible_to` shows the person. Deleting moves them to trash."""
 
     form = FileForm
-    list_display = ("thumbnail", "called", "readable_size", "added", "owner", "place", "family", "tag_names", "page")
+    list_display = ("thumbnail", "called", "readable_size", "added", "owner", "place", "category", "tag_names", "page")
     list_display_links = ("called",)
     list_filter = (
         StateFilter, TypeFilter, VisibilityFilter, ChecksumStatusFilter, OriginFilter, TimeFilter, OwnerFilter,
@@ -133,13 +133,13 @@ class FileAdmin(LargeTableAdmin):
     @admin.display(description="")
     def thumbnail(self, file: Any) -> str:
         if not file.has_thumbnail:
-            return format_html('<span class="thumb thumb-{}"></span>', file.family)
+            return format_html('<span class="thumb thumb-{}"></span>', file.category)
         return format_html(
             '<img class="thumb" src="{}" width="40" height="40" alt="" loading="lazy">',
             reverse("thumbnail", args=[file.link]),
         )
 
-    @admin.display(description=gettext_lazy("name"), ordering="folded")
+    @admin.display(description=gettext_lazy("name"), ordering="normalized_name")
     def called(self, file: File) -> str:
         return format_html('<span dir="auto">{}</span>', file.name)
 
@@ -270,7 +270,7 @@ def _as_id(text: str) -> UUID | None:
 def _tags_of(files: Sequence[File]) -> dict[UUID, list[str]]:
     """Return the names of each file's tags, sorted as in lists, with one query."""
     tags: dict[UUID, list[str]] = {}
-    rows = Tagging.objects.filter(file__in=[file.pk for file in files]).order_by("tag__folded")
+    rows = Tagging.objects.filter(file__in=[file.pk for file in files]).order_by("tag__normalized_name")
     for pk, name in rows.values_list("file_id", "tag__name"):
         tags.setdefault(pk, []).append(name)
     return tags
@@ -280,8 +280,8 @@ def _set_tags(file: File, names: Sequence[str], user: User) -> None:
     """Add and remove tags so that the file has exactly these."""
     before = {normalize_for_search(name): name for name in _tags_of([file]).get(file.pk, [])}
     after = {normalize_for_search(name): name for name in names}
-    add = [name for folded, name in after.items() if folded not in before]
-    remove = [name for folded, name in before.items() if folded not in after]
+    add = [name for normalized_name, name in after.items() if normalized_name not in before]
+    remove = [name for normalized_name, name in before.items() if normalized_name not in after]
     if add or remove:
         _require_changed(services.tag_files([file.link], add=add, remove=remove, by=user))
 

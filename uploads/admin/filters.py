@@ -110,8 +110,8 @@ class TypeFilter(ChoiceFilter):
         return Category.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        family = self.selected()
-        return queryset.filter(family=family) if family else queryset
+        category = self.selected()
+        return queryset.filter(category=category) if category else queryset
 
 
 class ChecksumStatusFilter(ChoiceFilter):
@@ -196,7 +196,7 @@ class TagFilter(TextFilter):
         return [(names[int(key)], names[int(key)]) for key in keys if int(key) in names]
 
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
-        tag = Tag.objects.filter(folded=normalize_for_search(self.typed)).first()
+        tag = Tag.objects.filter(normalized_name=normalize_for_search(self.typed)).first()
         return rows.filter(taggings__tag=tag) if tag else rows.none()
 
 

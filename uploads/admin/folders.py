@@ -129,8 +129,8 @@ class FolderAdmin(LargeTableAdmin):
     list_display_links = ("whole",)
     list_filter = (DescendantFilter,)
     list_select_related = ("created_by", "governor")
-    ordering = ("folded", "id")
-    search_fields = ("folded",)
+    ordering = ("normalized_name", "id")
+    search_fields = ("normalized_name",)
     search_help_text = gettext_lazy("Words anywhere in the name of a folder, wherever it is")
     sortable_by = ()
     fields = ("name", "parent", "restricted", "created_by", "created_at")
@@ -142,7 +142,7 @@ class FolderAdmin(LargeTableAdmin):
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         for word in normalize_for_search(search_term[:255]).split():
-            queryset = queryset.filter(folded__contains=word)
+            queryset = queryset.filter(normalized_name__contains=word)
         return queryset, False
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
@@ -233,7 +233,7 @@ class FolderAdmin(LargeTableAdmin):
 
 def _remove(modeladmin: FolderAdmin, request: HttpRequest, queryset: QuerySet[Folder]) -> HttpResponse | None:
     """Remove the selected folders that have no files, with their empty subfolders."""
-    selected = list(queryset.order_by("folded", "id")[: MAX_SELECTED + 1])
+    selected = list(queryset.order_by("normalized_name", "id")[: MAX_SELECTED + 1])
     if len(selected) > MAX_SELECTED:
         messages.error(request, _("Choose at most %(most)s folders at once.") % {"most": MAX_SELECTED})
         return None

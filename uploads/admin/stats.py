@@ -36,8 +36,8 @@ def totals() -> list[Share]:
     return [total, *parts]
 
 
-def by_family() -> list[Share]:
-    rows = Statistic.objects.filter(kind=Kind.FAMILY, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
+def by_category() -> list[Share]:
+    rows = Statistic.objects.filter(kind=Kind.CATEGORY, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
     return [
         Share(str(Category(key).label), files, size) for key, files, size in rows.values_list("key", "files", "bytes")
     ]

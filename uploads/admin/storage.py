@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from uploads.admin.charts import Share, area, bars
 from uploads.admin.reports import latest_comparison
-from uploads.admin.stats import by_family, by_folder, by_owner, growth, totals
+from uploads.admin.stats import by_category, by_folder, by_owner, growth, totals
 from uploads.models import apply_deltas
 from uploads.views.responses import request_user
 
@@ -33,7 +33,7 @@ def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
         "periods": periods,
         "growth": area(periods),
         "charts": [
-            _chart("type", _("By type"), _("Type"), by_family()),
+            _chart("type", _("By type"), _("Type"), by_category()),
             _chart("owner", _("By owner"), _("Owner"), by_owner()),
             _chart("folder", _("By folder"), _("Folder, with what is below"), by_folder(request_user(request))),
         ],

@@ -31,7 +31,7 @@ class TagForm(forms.ModelForm):  # type: ignore[type-arg]
         if "," in self.cleaned_data["name"]:
             raise ValidationError(_("A tag has no commas: they stand between tags."))
         (name,) = parse_field(parse_tags, self.cleaned_data["name"])
-        existing = Tag.objects.filter(folded=normalize_for_search(name)).exclude(pk=self.instance.pk).first()
+        existing = Tag.objects.filter(normalized_name=normalize_for_search(name)).exclude(pk=self.instance.pk).first()
         if existing is not None:
             raise ValidationError(
                 _("There is a tag “%(name)s” already, and case and accents do not count. Put that one on the files, "
@@ -44,14 +44,14 @@ class TagForm(forms.ModelForm):  # type: ignore[type-arg]
 class TagAdmin(LargeTableAdmin):
     form = TagForm
     list_display = ("name", "files")
-    ordering = ("folded",)
-    search_fields = ("folded",)
+    ordering = ("normalized_name",)
+    search_fields = ("normalized_name",)
     sortable_by = ()
     fields = ("name",)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         for word in normalize_for_search(search_term[:200]).split():
-            queryset = queryset.filter(folded__contains=word)
+            queryset = queryset.filter(normalized_name__contains=word)
         return queryset, False
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:

@@ -109,7 +109,7 @@ def _new_file(token: UUID, item: dict[str, Any]) -> NewUpload | Problem:
             token=token,
             name=_name(item.get("name")),
             size=_integer(item.get("size"), "size", minimum=0, maximum=MAX_PART_NUMBER_INPUT),
-            claimed_type=_type(item.get("type")),
+            declared_type=_type(item.get("type")),
             folder=_folder(item.get("folder")),
             modified=_datetime(item.get("modified")),
             visibility=_visibility(item.get("visibility")),

@@ -26,7 +26,7 @@ def read_list_query(params: Mapping[str, str], user: User) -> tuple[ListQuery, l
     reader = _Reader(params)
     query = ListQuery(
         q=reader.search(),
-        family=reader.choice("type", Category.values),
+        category=reader.choice("type", Category.values),
         owner=reader.lookup("owner", partial(_owner, user), _("Nobody here is called “%(value)s”.")),
         tag=reader.lookup("tag", partial(_tag, user), _("There is no tag “%(value)s”.")),
         size=reader.choice("size", SIZE_FILTERS),
@@ -79,5 +79,5 @@ def _owner(user: User, text: str) -> User | None:
 
 
 def _tag(user: User, text: str) -> Tag | None:
-    rows = Tag.objects.filter(folded=names.normalize_for_search(text))
+    rows = Tag.objects.filter(normalized_name=names.normalize_for_search(text))
     return (rows if user.has_perm("uploads.view_file") else rows.filter(taggings__file__owner=user)).first()

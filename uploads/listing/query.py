@@ -38,7 +38,7 @@ class ListQuery:
     """Filters, sort order and view. `below` includes subfolders; None is the default of `recursive`."""
 
     q: str = ""
-    family: str = ""
+    category: str = ""
     owner: User | None = None
     tag: Tag | None = None
     size: str = ""
@@ -50,7 +50,7 @@ class ListQuery:
     @property
     def has_filters(self) -> bool:
         """Whether any filter is set."""
-        return bool(self.q or self.family or self.owner or self.tag or self.size or self.added)
+        return bool(self.q or self.category or self.owner or self.tag or self.size or self.added)
 
     @property
     def recursive(self) -> bool:
@@ -69,7 +69,7 @@ class ListQuery:
         """Return the query string of this list, including `?`. A change to the empty string removes the parameter."""
         parameters = {
             "q": self.q,
-            "type": self.family,
+            "type": self.category,
             "owner": self.owner.get_username() if self.owner else "",
             "tag": self.tag.name if self.tag else "",
             "size": self.size,

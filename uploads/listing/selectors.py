@@ -20,8 +20,8 @@ from uploads.models.prepared import PreparedQuery
 from uploads.models.querysets import FileQuerySet
 
 # The indexed column of each sort order.
-COLUMNS = {"added": "available_at", "name": "folded", "size": "size"}
-TRASH_COLUMNS = {"added": "purge_after", "name": "folded", "size": "size"}
+COLUMNS = {"added": "available_at", "name": "normalized_name", "size": "size"}
+TRASH_COLUMNS = {"added": "purge_after", "name": "normalized_name", "size": "size"}
 PATHS_SQL = "SELECT id, path FROM uploads_folder WHERE id = ANY(%s)"
 ANY_USER = 2**62 + 1  # placeholder of PreparedQuery
 HIDDEN_NAME = "…"  # replaces a folder's name that this user may not see
@@ -52,7 +52,7 @@ def folders_for(user: User, query: ListQuery, folder: Folder | None) -> FolderQu
     elif folder is not None:
         rows = rows.below(folder).exclude(pk=folder.pk)
     for word in names.normalize_for_search(query.q).split():
-        rows = rows.filter(folded__contains=word)
+        rows = rows.filter(normalized_name__contains=word)
     return rows
 
 
@@ -104,8 +104,8 @@ def _fetch_all(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
 
 def _apply_filters(rows: FileQuerySet, query: ListQuery) -> FileQuerySet:
     rows = rows.matching(query.q)
-    if query.family:
-        rows = rows.filter(family=query.family)
+    if query.category:
+        rows = rows.filter(category=query.category)
     if query.owner:
         rows = rows.owned_by(query.owner)
     if query.tag:

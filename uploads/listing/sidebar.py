@@ -21,7 +21,7 @@ def load_sidebar(user: User, limit: int, statistic: tuple[str, str] | None) -> S
     """Return up to `limit` people and tags each, sorted, the file count of the statistic with this kind and key, and
     how many uploads this user has not finished. Without a limit or a statistic, their queries are left out."""
     people = User.objects.order_by("username").values_list("username", flat=True)[:limit] if limit else []
-    tags = Tag.objects.order_by("folded").values_list("name", flat=True)[:limit] if limit else []
+    tags = Tag.objects.order_by("normalized_name").values_list("name", flat=True)[:limit] if limit else []
     files = None
     if statistic:
         kind, key = statistic

@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
             name="StatisticDelta",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("kind", models.CharField(max_length=6)),
+                ("kind", models.CharField(max_length=8)),
                 ("key", models.CharField(max_length=20)),
                 ("status", models.CharField(max_length=10)),
                 ("files", models.BigIntegerField()),
@@ -145,11 +145,11 @@ class Migration(migrations.Migration):
                             ("total", "in total"),
                             ("owner", "by owner"),
                             ("folder", "by folder"),
-                            ("family", "by type"),
+                            ("category", "by type"),
                             ("day", "by day"),
                             ("tag", "by tag"),
                         ],
-                        max_length=6,
+                        max_length=8,
                     ),
                 ),
                 ("key", models.CharField(max_length=20)),
@@ -186,7 +186,10 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("name", models.CharField(max_length=255, verbose_name="name")),
-                ("folded", uploads.models.fields.NormalizedNameField(db_collation="C", default="", editable=False)),
+                (
+                    "normalized_name",
+                    uploads.models.fields.NormalizedNameField(db_collation="C", default="", editable=False),
+                ),
                 (
                     "path",
                     django.contrib.postgres.fields.ArrayField(
@@ -236,7 +239,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "folder",
                 "verbose_name_plural": "folders",
-                "ordering": ["folded", "id"],
+                "ordering": ["normalized_name", "id"],
             },
         ),
         migrations.CreateModel(
@@ -281,7 +284,10 @@ class Migration(migrations.Migration):
                 ),
                 ("token", models.UUIDField(default=uuid.uuid4, editable=False)),
                 ("name", models.CharField(max_length=255, verbose_name="name")),
-                ("folded", uploads.models.fields.NormalizedNameField(db_collation="C", default="", editable=False)),
+                (
+                    "normalized_name",
+                    uploads.models.fields.NormalizedNameField(db_collation="C", default="", editable=False),
+                ),
                 ("series", models.UUIDField(editable=False, null=True)),
                 ("current", models.BooleanField(default=True, editable=False)),
                 (
@@ -293,7 +299,10 @@ class Migration(migrations.Migration):
                         verbose_name="visibility",
                     ),
                 ),
-                ("claimed_type", models.CharField(blank=True, default="", max_length=255, verbose_name="claimed type")),
+                (
+                    "declared_type",
+                    models.CharField(blank=True, default="", max_length=255, verbose_name="declared type"),
+                ),
                 (
                     "detected_type",
                     models.CharField(blank=True, default="", max_length=255, verbose_name="detected type"),
@@ -303,7 +312,7 @@ class Migration(migrations.Migration):
                     models.CharField(editable=False, max_length=100, null=True, verbose_name="content encoding"),
                 ),
                 (
-                    "family",
+                    "category",
                     models.CharField(
                         choices=[
                             ("image", "Images"),
@@ -672,7 +681,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("name", models.CharField(max_length=50, verbose_name="name")),
                 (
-                    "folded",
+                    "normalized_name",
                     uploads.models.fields.NormalizedNameField(
                         db_collation="C", default="", editable=False, unique=True
                     ),
@@ -692,7 +701,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "tag",
                 "verbose_name_plural": "tags",
-                "ordering": ["folded"],
+                "ordering": ["normalized_name"],
             },
         ),
         migrations.CreateModel(
@@ -761,7 +770,7 @@ class Migration(migrations.Migration):
             model_name="file",
             index=models.Index(
                 condition=models.Q(("current", True), ("state", "available")),
-                fields=["folded", "id"],
+                fields=["normalized_name", "id"],
                 name="file_by_name",
             ),
         ),
@@ -793,7 +802,7 @@ class Migration(migrations.Migration):
             model_name="file",
             index=models.Index(
                 condition=models.Q(("current", True), ("state", "available")),
-                fields=["folder", "folded", "id"],
+                fields=["folder", "normalized_name", "id"],
                 name="file_by_folder_name",
             ),
         ),
@@ -809,7 +818,7 @@ class Migration(migrations.Migration):
             model_name="file",
             index=models.Index(
                 condition=models.Q(("current", True), ("state", "available")),
-                fields=["family", "size", "id"],
+                fields=["category", "size", "id"],
                 name="file_by_category_size",
             ),
         ),
@@ -817,7 +826,7 @@ class Migration(migrations.Migration):
             model_name="file",
             index=django.contrib.postgres.indexes.GinIndex(
                 condition=models.Q(("current", True), ("state", "available")),
-                fields=["folded"],
+                fields=["normalized_name"],
                 name="file_name_trigrams",
                 opclasses=["gin_trgm_ops"],
             ),
@@ -851,7 +860,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="file",
             index=models.Index(
-                condition=models.Q(("state", "trashed")), fields=["folded", "id"], name="file_trashed_by_name"
+                condition=models.Q(("state", "trashed")), fields=["normalized_name", "id"], name="file_trashed_by_name"
             ),
         ),
         migrations.AddIndex(
@@ -927,7 +936,7 @@ class Migration(migrations.Migration):
             model_name="file",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    ("family__in", ["image", "video", "audio", "pdf", "document", "text", "archive", "other"])
+                    ("category__in", ["image", "video", "audio", "pdf", "document", "text", "archive", "other"])
                 ),
                 name="file_category_valid",
             ),
@@ -1048,7 +1057,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="folder",
-            index=models.Index(fields=["parent", "folded", "id"], name="folder_by_parent"),
+            index=models.Index(fields=["parent", "normalized_name", "id"], name="folder_by_parent"),
         ),
         migrations.AddIndex(
             model_name="folder",
@@ -1057,7 +1066,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="folder",
             index=django.contrib.postgres.indexes.GinIndex(
-                fields=["folded"], name="folder_name_trigrams", opclasses=["gin_trgm_ops"]
+                fields=["normalized_name"], name="folder_name_trigrams", opclasses=["gin_trgm_ops"]
             ),
         ),
         migrations.AddConstraint(

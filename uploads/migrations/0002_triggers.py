@@ -97,18 +97,18 @@ FILE_DELTAS = """
         CASE
             WHEN grouping(owner_id) = 0 THEN 'owner'
             WHEN grouping(folder_id) = 0 THEN 'folder'
-            WHEN grouping(family) = 0 THEN 'family'
+            WHEN grouping(category) = 0 THEN 'category'
             WHEN grouping(day) = 0 THEN 'day'
             ELSE 'total'
         END,
-        coalesce(owner_id::text, folder_id::text, family, day::text, ''),
+        coalesce(owner_id::text, folder_id::text, category, day::text, ''),
         status, sum(sign), sum(sign * size)
     FROM ({changed}) AS changed
-    GROUP BY GROUPING SETS ((status), (owner_id, status), (folder_id, status), (family, status), (day, status))
+    GROUP BY GROUPING SETS ((status), (owner_id, status), (folder_id, status), (category, status), (day, status))
     HAVING sum(sign) <> 0 OR sum(sign * size) <> 0"""
 
 SIGNED_FILES = """
-        SELECT {sign} AS sign, size, owner_id, coalesce(folder_id, 0) AS folder_id, family,
+        SELECT {sign} AS sign, size, owner_id, coalesce(folder_id, 0) AS folder_id, category,
             (coalesce(available_at, created_at) AT TIME ZONE 'UTC')::date AS day,
             CASE
                 WHEN state = 'available' AND current THEN 'stored'
@@ -161,7 +161,7 @@ SET_STATISTICS = """
 ALTER TABLE uploads_file
     ALTER COLUMN folder_id SET STATISTICS {ids},
     ALTER COLUMN owner_id SET STATISTICS {ids},
-    ALTER COLUMN folded SET STATISTICS {names};
+    ALTER COLUMN normalized_name SET STATISTICS {names};
 ALTER TABLE uploads_tagging ALTER COLUMN tag_id SET STATISTICS {ids};
 """
 

@@ -62,7 +62,7 @@ class File(models.Model):
     token = models.UUIDField(default=uuid.uuid4, editable=False)
 
     name = models.CharField(_("name"), max_length=names.MAX_CHARACTERS)
-    folded = NormalizedNameField()
+    normalized_name = NormalizedNameField()
     folder = models.ForeignKey(
         Folder, models.PROTECT, null=True, blank=True, related_name="files", verbose_name=_("folder"),
         db_index=False,  # as with the owner
@@ -70,12 +70,14 @@ class File(models.Model):
     series = models.UUIDField(null=True, editable=False)
     current = models.BooleanField(default=True, editable=False)
     visibility = models.CharField(_("visibility"), max_length=7, choices=Visibility.choices, default=Visibility.TEAM)
-    claimed_type = models.CharField(_("claimed type"), max_length=255, blank=True, default="")
+    declared_type = models.CharField(_("declared type"), max_length=255, blank=True, default="")
     detected_type = models.CharField(_("detected type"), max_length=255, blank=True, default="")
     # Normalized (uploads/content_encoding.py). Only imported files have one; null until a HEAD request reads it,
     # since a listing does not include it.
     content_encoding = models.CharField(_("content encoding"), max_length=100, null=True, editable=False)  # noqa: DJ001
-    family = models.CharField(_("type"), max_length=8, choices=Category.choices, default=Category.OTHER, editable=False)
+    category = models.CharField(
+        _("type"), max_length=8, choices=Category.choices, default=Category.OTHER, editable=False
+    )
     modified = models.DateTimeField(_("modified at the sender"), null=True, blank=True)
 
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.UPLOADING, editable=False)
@@ -118,7 +120,7 @@ class File(models.Model):
             models.UniqueConstraint(
                 fields=["series"], condition=Q(current=True, series__isnull=False), name="file_current_version_unique"
             ),
-            models.CheckConstraint(condition=Q(family__in=Category.values), name="file_category_valid"),
+            models.CheckConstraint(condition=Q(category__in=Category.values), name="file_category_valid"),
             models.CheckConstraint(
                 condition=Q(current=True) | Q(series__isnull=False), name="file_version_has_series"
             ),
@@ -158,21 +160,25 @@ class File(models.Model):
         ]  # fmt: skip
         indexes = [
             models.Index(fields=["-available_at", "-id"], condition=LISTED, name="file_newest"),
-            models.Index(fields=["folded", "id"], condition=LISTED, name="file_by_name"),
+            models.Index(fields=["normalized_name", "id"], condition=LISTED, name="file_by_name"),
             models.Index(fields=["size", "id"], condition=LISTED, name="file_by_size"),
             models.Index(fields=["owner", "-available_at", "-id"], condition=LISTED, name="file_newest_by_owner"),
             models.Index(fields=["folder", "-available_at", "-id"], condition=LISTED, name="file_newest_by_folder"),
-            models.Index(fields=["folder", "folded", "id"], condition=LISTED, name="file_by_folder_name"),
+            models.Index(fields=["folder", "normalized_name", "id"], condition=LISTED, name="file_by_folder_name"),
             models.Index(fields=["folder", "size", "id"], condition=LISTED, name="file_by_folder_size"),
-            models.Index(fields=["family", "size", "id"], condition=LISTED, name="file_by_category_size"),
-            GinIndex(fields=["folded"], opclasses=["gin_trgm_ops"], condition=LISTED, name="file_name_trigrams"),
+            models.Index(fields=["category", "size", "id"], condition=LISTED, name="file_by_category_size"),
+            GinIndex(
+                fields=["normalized_name"], opclasses=["gin_trgm_ops"], condition=LISTED, name="file_name_trigrams"
+            ),
             models.Index(fields=["folder"], condition=~Q(state=State.AVAILABLE), name="file_unlisted_by_folder"),
             models.Index(fields=["uploaded_by"], condition=Q(uploaded_by__isnull=False), name="file_by_uploader"),
             models.Index(fields=["series"], condition=Q(series__isnull=False), name="file_by_series"),
             models.Index(
                 fields=["-purge_after", "-id"], condition=Q(state=State.TRASHED), name="file_trashed_by_purge"
             ),
-            models.Index(fields=["folded", "id"], condition=Q(state=State.TRASHED), name="file_trashed_by_name"),
+            models.Index(
+                fields=["normalized_name", "id"], condition=Q(state=State.TRASHED), name="file_trashed_by_name"
+            ),
             models.Index(fields=["size", "id"], condition=Q(state=State.TRASHED), name="file_trashed_by_size"),
             models.Index(
                 fields=["state", "updated_at"],
@@ -219,7 +225,7 @@ class File(models.Model):
     @property
     def type(self) -> str:
         """Return the media type to serve: the detected one, or else the declared one."""
-        return self.detected_type or self.claimed_type or "application/octet-stream"
+        return self.detected_type or self.declared_type or "application/octet-stream"
 
     @property
     def stored_name(self) -> str:

@@ -104,7 +104,7 @@ class Folder(models.Model):
 
     parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
     name = models.CharField(_("name"), max_length=names.MAX_CHARACTERS)
-    folded = NormalizedNameField()
+    normalized_name = NormalizedNameField()
     path = ArrayField(models.BigIntegerField(), editable=False, default=list)
     restricted = models.BooleanField(_("only for chosen groups"), default=False)
     governor = models.ForeignKey("self", models.PROTECT, null=True, editable=False, related_name="+")
@@ -121,15 +121,15 @@ class Folder(models.Model):
     class Meta:
         verbose_name = _("folder")
         verbose_name_plural = _("folders")
-        ordering = ["folded", "id"]
+        ordering = ["normalized_name", "id"]
         constraints = [
             models.UniqueConstraint(Coalesce("parent", 0), "name", name="folder_name_unique"),
             models.CheckConstraint(condition=~Q(name=""), name="folder_name_not_empty"),
         ]
         indexes = [
-            models.Index(fields=["parent", "folded", "id"], name="folder_by_parent"),
+            models.Index(fields=["parent", "normalized_name", "id"], name="folder_by_parent"),
             GinIndex(fields=["path"], name="folder_by_path"),
-            GinIndex(fields=["folded"], opclasses=["gin_trgm_ops"], name="folder_name_trigrams"),
+            GinIndex(fields=["normalized_name"], opclasses=["gin_trgm_ops"], name="folder_name_trigrams"),
         ]
 
     def __str__(self) -> str:

@@ -28,9 +28,9 @@ WITH published AS (
     SET state = 'available', available_at = statement_timestamp(), updated_at = statement_timestamp(),
         lease_until = NULL, multipart_id = '',
         etag = object.etag, checksum_status = object.checksum_status, detected_type = object.detected_type,
-        family = object.family
+        category = object.category
     FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-        AS object (id, checksum, etag, checksum_status, detected_type, family)
+        AS object (id, checksum, etag, checksum_status, detected_type, category)
     WHERE file.id = object.id AND file.checksum = object.checksum AND file.state = 'completing'
     RETURNING file.id, file.series, file.current, file.owner_id, file.name, file.size, file.folder_id
 ), recorded AS (
@@ -56,7 +56,7 @@ class ObjectMetadata:
     checksum: str
     checksum_status: ChecksumStatus
     detected_type: str
-    family: Category
+    category: Category
 
 
 class Published(NamedTuple):
@@ -96,7 +96,7 @@ def _make_available(cursor: CursorWrapper, metadata: Mapping[UUID, ObjectMetadat
         [item.etag for item in items],
         [item.checksum_status.value for item in items],
         [item.detected_type for item in items],
-        [item.family.value for item in items],
+        [item.category.value for item in items],
         current_client_ip(),
     ]
     cursor.execute(PUBLISH, parameters)
@@ -141,7 +141,7 @@ def promote_version(version: File) -> None:
         File.objects.filter(pk=previous.pk).update(current=False, series=link, updated_at=Now())
         inherited = {
             "name": previous.name,
-            "folded": previous.folded,
+            "normalized_name": previous.normalized_name,
             "folder_id": previous.folder_id,
             "visibility": previous.visibility,
             "owner_id": previous.owner_id,

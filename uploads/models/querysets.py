@@ -208,7 +208,9 @@ class FileQuerySet(models.QuerySet["File"]):
         for word in names.normalize_for_search(text).split():
             # without three letters in a row Postgres would scan the whole trigram index
             indexed = TRIGRAM.search(word) is not None
-            condition = Q(folded__contains=word) if indexed else Q(_TextContains(F("folded"), Value(word)))
+            condition = (
+                Q(normalized_name__contains=word) if indexed else Q(_TextContains(F("normalized_name"), Value(word)))
+            )
             rows = rows.filter(condition)
         return rows
 

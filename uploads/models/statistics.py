@@ -31,7 +31,7 @@ class Kind(models.TextChoices):
     TOTAL = "total", _("in total")
     OWNER = "owner", _("by owner")  # key: the user's id
     FOLDER = "folder", _("by folder")  # key: the folder's id, 0 for none
-    FAMILY = "family", _("by type")
+    CATEGORY = "category", _("by type")
     DAY = "day", _("by day")  # key: the day it was added, 2026-11-23, by UTC
     TAG = "tag", _("by tag")  # key: the tag's id
 
@@ -47,7 +47,7 @@ class Statistic(models.Model):
     """Files and bytes of one kind, key and status, as of the last `apply_deltas`."""
 
     pk = models.CompositePrimaryKey("kind", "key", "status")
-    kind = models.CharField(max_length=6, choices=Kind.choices)
+    kind = models.CharField(max_length=8, choices=Kind.choices)
     key = models.CharField(max_length=20)
     status = models.CharField(max_length=10, choices=Status.choices)
     files = models.BigIntegerField(default=0)
@@ -68,7 +68,7 @@ class Statistic(models.Model):
 class StatisticDelta(models.Model):
     """The change of one statement to a counter: written by triggers, deleted by `apply_deltas`."""
 
-    kind = models.CharField(max_length=6)
+    kind = models.CharField(max_length=8)
     key = models.CharField(max_length=20)
     status = models.CharField(max_length=10)
     files = models.BigIntegerField()

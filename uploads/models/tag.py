@@ -13,10 +13,10 @@ MAX_TAG_CHARACTERS = 50
 
 
 class Tag(models.Model):
-    """A tag. The normalized name in `folded` is unique: “Été” and “ete” are the same tag."""
+    """A tag. The normalized name in `normalized_name` is unique: “Été” and “ete” are the same tag."""
 
     name = models.CharField(_("name"), max_length=MAX_TAG_CHARACTERS)
-    folded = NormalizedNameField(unique=True)
+    normalized_name = NormalizedNameField(unique=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+",
         verbose_name=_("created by"),
@@ -25,7 +25,7 @@ class Tag(models.Model):
     class Meta:
         verbose_name = _("tag")
         verbose_name_plural = _("tags")
-        ordering = ["folded"]
+        ordering = ["normalized_name"]
 
     def __str__(self) -> str:
         return self.name

@@ -49,11 +49,11 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> ObjectMetadata
         raise Gone()  # a key is written once, so a wrong object stays wrong
     if stored.content_encoding:
         raise RefusedEncoding(stored.content_encoding)
-    detected = detect_type(stored.first_bytes, claimed=file.claimed_type, name=file.name)
+    detected = detect_type(stored.first_bytes, declared=file.declared_type, name=file.name)
     validate_type(detected, name=file.name)
     failpoint("finish.5-looked")
     checksum_status = ChecksumStatus.VERIFIED_BY_STORAGE if stored.checksum else ChecksumStatus.UNVERIFIED
-    category = Category(category_of(detected or file.claimed_type))
+    category = Category(category_of(detected or file.declared_type))
     return ObjectMetadata(stored.etag, file.checksum, checksum_status, detected, category)
 
 

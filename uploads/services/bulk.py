@@ -56,7 +56,7 @@ def rename(file: File, name: str, *, by: User) -> None:
             raise Forbidden(_("You may not change this file."))
         if rows[0].name == name:
             return
-        _with_versions(rows).update(name=name, folded=normalize_for_search(name), updated_at=Now())
+        _with_versions(rows).update(name=name, normalized_name=normalize_for_search(name), updated_at=Now())
         Event.objects.record(Action.RENAME, by=by, file=rows[0], to=name)
     file.name = name
     logger.info("file_renamed file=%s by=%s", file.pk, by.pk)
@@ -102,11 +102,11 @@ def tag_files(links: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequenc
     if len(add) > MAX_TAGS_PER_FILE:
         raise ValidationFailed(_("A file can have at most %(most)s tags.") % {"most": MAX_TAGS_PER_FILE})
     with transaction.atomic():
-        if Tag.objects.filter(folded__in={normalize_for_search(name) for name in add}).count() < len(add):
+        if Tag.objects.filter(normalized_name__in={normalize_for_search(name) for name in add}).count() < len(add):
             Usage.objects.locked(by.pk)  # new tags count for this person; locked before any file row, as everywhere
         outcome = _lock_selection(links, File.objects.changeable_by(by).listed(), by=by)
-        folded = [normalize_for_search(name) for name in remove]
-        Tagging.objects.filter(file__in=outcome.files, tag__folded__in=folded).delete()
+        normalized_names = [normalize_for_search(name) for name in remove]
+        Tagging.objects.filter(file__in=outcome.files, tag__normalized_name__in=normalized_names).delete()
         if len(outcome.files) * len(add) > MAX_TAGGINGS_PER_REQUEST:
             raise ValidationFailed(
                 _("These are too many tags for so many files at once. Take fewer files or fewer tags.")
@@ -166,7 +166,7 @@ def _lock_selection(links: Iterable[UUID], allowed: FileQuerySet, *, by: User) -
     files = _lock(allowed.by_links(selected))
     remaining = selected - {file.link for file in files}
     visible = File.objects.visible_to(by).by_links(remaining) if remaining else File.objects.none()
-    refused = list(visible.order_by("folded").values_list("name", flat=True))
+    refused = list(visible.order_by("normalized_name").values_list("name", flat=True))
     return BulkResult(files, refused, len(remaining) - len(refused))
 
 
@@ -184,15 +184,18 @@ def _with_versions(files: Sequence[File]) -> FileQuerySet:
 def _ensure_tags(names: Sequence[str], by: User) -> list[Tag]:
     """Return the tags with these names, created if missing; sorted, so that two batches cannot deadlock."""
     by_key = {normalize_for_search(name): name for name in names}
-    existing = set(Tag.objects.filter(folded__in=by_key).values_list("folded", flat=True))
-    new = [Tag(name=by_key[folded], folded=folded, created_by=by) for folded in sorted(by_key.keys() - existing)]
+    existing = set(Tag.objects.filter(normalized_name__in=by_key).values_list("normalized_name", flat=True))
+    new = [
+        Tag(name=by_key[normalized_name], normalized_name=normalized_name, created_by=by)
+        for normalized_name in sorted(by_key.keys() - existing)
+    ]
     if new and Usage.objects.locked(by.pk).tags + len(new) > settings.UPLOAD_QUOTA_TAGS:
         raise OverQuota(
             _("One person can add at most %(most)s tags. Use tags that are there, or ask for more.")
             % {"most": f"{settings.UPLOAD_QUOTA_TAGS:,}"}
         )
     Tag.objects.bulk_create(new, ignore_conflicts=True)
-    return list(Tag.objects.filter(folded__in=by_key))
+    return list(Tag.objects.filter(normalized_name__in=by_key))
 
 
 def _require_tag_limit(files: Sequence[File]) -> None:

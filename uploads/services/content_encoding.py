@@ -77,7 +77,7 @@ def new_encoding_fields(file: File, encoding: str) -> dict[str, Any]:
 
 def _encoding_fields(encoding: str) -> dict[str, Any]:
     """Return the fields for an encoding. Encoded bytes count as an archive for lists and previews."""
-    return {"content_encoding": encoding, **({"family": Category.ARCHIVE} if encoding else {})}
+    return {"content_encoding": encoding, **({"category": Category.ARCHIVE} if encoding else {})}
 
 
 def _save(ids: list[UUID], fields: Mapping[str, Any]) -> None:

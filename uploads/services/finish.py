@@ -139,7 +139,7 @@ def _request_previews(
 ) -> None:
     """Request previews, pictures before texts, because lists show pictures."""
     kinds = {
-        file.pk: kinds_for(outcome.family, outcome.detected_type or file.claimed_type, size=file.size)
+        file.pk: kinds_for(outcome.category, outcome.detected_type or file.declared_type, size=file.size)
         for file, outcome in assembled
         if file.pk in published and isinstance(outcome, ObjectMetadata)
     }

@@ -68,7 +68,7 @@ def rename(folder: Folder, name: str, *, by: User) -> None:
     old_name = folder.name
     if old_name == name:
         return
-    _update(folder, name=name, folded=normalize_for_search(name))
+    _update(folder, name=name, normalized_name=normalize_for_search(name))
     folder.name = name
     Event.objects.record(Action.FOLDER, by=by, folder=folder, was=old_name)
 

@@ -38,7 +38,7 @@ class UploadTarget:
     """A file of the form. `file` is its row, which is created when the first part is full or the file ends."""
 
     name: str
-    claimed_type: str
+    declared_type: str
     max_bytes: int  # bytes that can still arrive, by the length of the request
     file: File | None = None
     problem: Problem | None = None
@@ -71,9 +71,9 @@ class StreamingUpload:
         for target in self.files:
             self._cancel(target)
 
-    def begin(self, *, name: str, claimed_type: str, max_bytes: int) -> None:
+    def begin(self, *, name: str, declared_type: str, max_bytes: int) -> None:
         """Begin a file of at most `max_bytes` bytes. `name` is clean."""
-        self.files.append(UploadTarget(name, claimed_type, min(max_bytes, settings.UPLOAD_MAX_BYTES)))
+        self.files.append(UploadTarget(name, declared_type, min(max_bytes, settings.UPLOAD_MAX_BYTES)))
 
     def write(self, chunk: bytes) -> None:
         """Add bytes to the current file, and send each full part to the storage. Raises Problem."""
@@ -135,7 +135,7 @@ class StreamingUpload:
         return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
 
     def _reserve(self, target: UploadTarget, *, size: int) -> File:
-        new = NewUpload(token=uuid.uuid4(), name=target.name, size=size, claimed_type=target.claimed_type)
+        new = NewUpload(token=uuid.uuid4(), name=target.name, size=size, declared_type=target.declared_type)
         (outcome,) = start(self.owner, [new])
         if isinstance(outcome, Problem):
             raise outcome

@@ -57,7 +57,7 @@ OLE_STREAMS = {
 }
 
 
-def detect_type(first_bytes: bytes, *, claimed: str = "", name: str = "") -> str:
+def detect_type(first_bytes: bytes, *, declared: str = "", name: str = "") -> str:
     """Return the media type of content with these first bytes; empty if it is unknown.
 
     The declared type, or else the type for the name, only counts if the bytes show a container that it is built on.
@@ -65,8 +65,8 @@ def detect_type(first_bytes: bytes, *, claimed: str = "", name: str = "") -> str
     detected = canonical(_detect(first_bytes))
     if detected in _UNKNOWN:
         return ""
-    declared = (canonical(claimed), type_of_name(name))
-    return next((kind for kind in declared if is_kind_of(kind, detected)), detected)
+    candidates = (canonical(declared), type_of_name(name))
+    return next((kind for kind in candidates if is_kind_of(kind, detected)), detected)
 
 
 def _detect(first_bytes: bytes) -> str:

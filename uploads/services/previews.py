@@ -48,19 +48,19 @@ REASONS = {
     "encrypted": gettext_noop("It is encrypted with a key that Amalga cannot use."),
     "denied": gettext_noop("The storage denies access to it."),
 }
-CAN_HAVE_PREVIEW = Q(family__in=[Category.TEXT, Category.PDF]) | Q(
-    Q(detected_type__in=previews.PICTURES) | Q(detected_type="", claimed_type__in=previews.PICTURES),
-    family=Category.IMAGE,
+CAN_HAVE_PREVIEW = Q(category__in=[Category.TEXT, Category.PDF]) | Q(
+    Q(detected_type__in=previews.PICTURES) | Q(detected_type="", declared_type__in=previews.PICTURES),
+    category=Category.IMAGE,
 )
 
 
-def kinds_for(family: str, media_type: str, *, size: int) -> list[PreviewKind]:
+def kinds_for(category: str, media_type: str, *, size: int) -> list[PreviewKind]:
     """Return the kinds of preview for such a file, by its media type and category. Empty for most files."""
     if not size:
         return []
-    if family == Category.TEXT:
+    if category == Category.TEXT:
         return [PreviewKind.EXCERPT]
-    is_rendered = family == Category.PDF or (family == Category.IMAGE and media_type in previews.PICTURES)
+    is_rendered = category == Category.PDF or (category == Category.IMAGE and media_type in previews.PICTURES)
     return [PreviewKind.THUMBNAIL, PreviewKind.PICTURE] if is_rendered else []
 
 
@@ -75,7 +75,7 @@ def make_previews(file: File) -> bool:
         learn_encoding(file)  # a compressed object is neither a text nor a picture
     except ObjectRefused as fault:
         refused = fault.reason
-    leased = _acquire(file, kinds_for(file.family, file.type, size=file.size))
+    leased = _acquire(file, kinds_for(file.category, file.type, size=file.size))
     if not leased:
         return False
     failpoint("preview.2-leased")
@@ -143,7 +143,7 @@ def _acquire(file: File, kinds: list[PreviewKind]) -> dict[PreviewKind, Preview]
 @contextmanager
 def _rendered(file: File) -> Iterator[Mapping[PreviewKind, previews.Picture]]:
     """Render the file, and yield its pictures. Raises PreviewFailed, StorageUnavailable."""
-    if file.family == Category.TEXT:
+    if file.category == Category.TEXT:
         beginning = s3.read_start(file.key, max_bytes=previews.EXCERPT_BYTES, store=file.store)
         if beginning is None:
             raise previews.PreviewFailed("gone")

@@ -15,7 +15,7 @@ LOCK = 0x7265636F756E74  # one at a time: two would both add the difference
 # so sees them at one moment, while uploads go on.
 DIFFERENCES = """
 WITH rows AS (
-    SELECT size, owner_id, coalesce(folder_id, 0) AS folder_id, family,
+    SELECT size, owner_id, coalesce(folder_id, 0) AS folder_id, category,
         (coalesce(available_at, created_at) AT TIME ZONE 'UTC')::date AS day,
         CASE
             WHEN state = 'available' AND current THEN 'stored'
@@ -29,14 +29,14 @@ WITH rows AS (
         CASE
             WHEN grouping(owner_id) = 0 THEN 'owner'
             WHEN grouping(folder_id) = 0 THEN 'folder'
-            WHEN grouping(family) = 0 THEN 'family'
+            WHEN grouping(category) = 0 THEN 'category'
             WHEN grouping(day) = 0 THEN 'day'
             ELSE 'total'
         END AS kind,
-        coalesce(owner_id::text, folder_id::text, family, day::text, '') AS key,
+        coalesce(owner_id::text, folder_id::text, category, day::text, '') AS key,
         status, count(*) AS files, sum(size) AS bytes
     FROM rows
-    GROUP BY GROUPING SETS ((status), (owner_id, status), (folder_id, status), (family, status), (day, status))
+    GROUP BY GROUPING SETS ((status), (owner_id, status), (folder_id, status), (category, status), (day, status))
     UNION ALL
     SELECT 'tag', tag_id::text, 'stored', count(*), 0 FROM uploads_tagging GROUP BY tag_id
 ), kept AS (

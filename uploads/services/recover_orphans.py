@@ -120,8 +120,8 @@ def _row(line: dict[str, Any], stored: s3.ObjectHead, owner_id: int, folder_id: 
     return {
         "id": pk, "token": pk, "key": line["key"], "store": line["store"], "origin": Origin.ADOPTED.value,
         "owner_id": owner_id, "folder_id": folder_id, "name": _name(line["key"], detected), "series": None,
-        "current": True, "visibility": Visibility.PRIVATE.value, "claimed_type": "", "detected_type": detected,
-        "content_encoding": stored.content_encoding, "refusal": "", "family": category.value,
+        "current": True, "visibility": Visibility.PRIVATE.value, "declared_type": "", "detected_type": detected,
+        "content_encoding": stored.content_encoding, "refusal": "", "category": category.value,
         "modified": line["at"], "state": State.AVAILABLE.value,
         "size": stored.size, "part_size": part_size_for(stored.size, smallest=settings.UPLOAD_PART_BYTES),
         "etag": stored.etag, "checksum": "", "checksum_algorithm": "sha256",

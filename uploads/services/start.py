@@ -125,7 +125,7 @@ def _create(
         return Gone() if file.state in {State.TRASHED, State.DELETING} else Started(file, new=False)
     try:
         _require_quota(new, usage, fresh)
-        validate_type(new.claimed_type, name=new.name)
+        validate_type(new.declared_type, name=new.name)
         place = _resolve_folder(new, owner, fresh, places)
     except Problem as problem:
         return problem
@@ -134,7 +134,7 @@ def _create(
         token=new.token,
         name=new.name,
         **place,
-        claimed_type=new.claimed_type,
+        declared_type=new.declared_type,
         modified=new.modified,
         size=new.size,
         part_size=part_size_for(new.size, smallest=settings.UPLOAD_PART_BYTES),

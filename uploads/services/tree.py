@@ -39,11 +39,12 @@ SELECT number, id FROM found WHERE number > 0
 CREATE_FOLDERS = """
 WITH wanted AS MATERIALIZED (
     SELECT step.*, nextval(pg_get_serial_sequence('uploads_folder', 'id')) AS id
-    FROM unnest(%(above)s::int[], %(parent)s::bigint[], %(number)s::int[], %(name)s::text[], %(folded)s::text[])
-        AS step (above, parent, number, name, folded)
+    FROM unnest(%(above)s::int[], %(parent)s::bigint[], %(number)s::int[], %(name)s::text[],
+            %(normalized_name)s::text[])
+        AS step (above, parent, number, name, normalized_name)
 ), created AS (
-    INSERT INTO uploads_folder (id, parent_id, name, folded, path, restricted, created_by_id)
-    SELECT wanted.id, coalesce(above.id, wanted.parent), wanted.name, wanted.folded, '{}', false, %(by)s
+    INSERT INTO uploads_folder (id, parent_id, name, normalized_name, path, restricted, created_by_id)
+    SELECT wanted.id, coalesce(above.id, wanted.parent), wanted.name, wanted.normalized_name, '{}', false, %(by)s
     FROM wanted LEFT JOIN wanted AS above ON above.number = wanted.above
     ORDER BY wanted.number
 )
@@ -173,7 +174,7 @@ class Tree:
                 "parent": [step.above.folder.pk if step.above and step.above.folder else None for step in new],
                 "number": list(range(1, len(new) + 1)),
                 "name": [step.name for step in new],
-                "folded": [normalize_for_search(step.name) for step in new],
+                "normalized_name": [normalize_for_search(step.name) for step in new],
                 "by": by.pk,
             })  # fmt: skip
             ids = dict(cursor.fetchall())

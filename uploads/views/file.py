@@ -153,15 +153,15 @@ def _preview_context(file: File) -> dict[str, Any]:
     """Return the context of the preview: a player, a picture or excerpt, or the reason why there is none."""
     inline = content_headers.may_be_inline(file) and file.checksum_status != ChecksumStatus.MISSING and not file.refusal
     inline_url = reverse("download", args=[file.link]) + "?inline=1" if inline else None
-    if inline_url and file.family in PLAYABLE:
-        return {"inline_url": inline_url, "look": file.family}
+    if inline_url and file.category in PLAYABLE:
+        return {"inline_url": inline_url, "look": file.category}
     previews = {preview.look: preview for preview in Preview.objects.filter(file=file)}
     for kind in (PreviewKind.PICTURE, PreviewKind.EXCERPT):
         if (preview := previews.get(kind)) and preview.state == PreviewState.READY:
             return {"inline_url": inline_url, "look": kind.value, "preview": preview}
     reason = next((preview.reason for preview in previews.values() if preview.state == PreviewState.FAILED), "")
     reason = reason or (services.REASONS[file.refusal] if file.refusal else "")
-    expected = bool(services.kinds_for(file.family, file.type, size=file.size))
+    expected = bool(services.kinds_for(file.category, file.type, size=file.size))
     return {
         "inline_url": inline_url,
         "look": "",

@@ -67,13 +67,13 @@ def _choices(
     if without is not None:
         rows = rows.exclude(path__contains=[without.pk])
     for word in names.normalize_for_search(search).split()[:10]:
-        rows = rows.filter(folded__contains=word)
+        rows = rows.filter(normalized_name__contains=word)
     if not search:
         nearby = Q(parent__isnull=True)
         if here is not None:
             nearby |= Q(parent=here.parent_id) | Q(parent=here)
         rows = rows.filter(nearby)
-    ids = list(rows.order_by("folded", "id").values_list("pk", flat=True)[: MAX_CHOICES + 1])
+    ids = list(rows.order_by("normalized_name", "id").values_list("pk", flat=True)[: MAX_CHOICES + 1])
     breadcrumbs = breadcrumbs_for(user, ids[:MAX_CHOICES])
     paths = {pk: folder_path(path) for pk, path in breadcrumbs.items()}
     choices = sorted(paths.items(), key=lambda item: names.normalize_for_search(item[1]))

@@ -94,7 +94,7 @@ class S3UploadHandler(FileUploadHandler):
     def new_file(self, field_name: str, file_name: str, content_type: str, *args: Any, **kwargs: Any) -> None:
         # the parser reads ahead by up to two chunks, so some of the counted bytes belong to this file
         max_bytes = min(self.length, self.length - self.body.count + 2 * self.chunk_size)
-        self.receiver.begin(name=clean_name(file_name), claimed_type=clean_type(content_type), max_bytes=max_bytes)
+        self.receiver.begin(name=clean_name(file_name), declared_type=clean_type(content_type), max_bytes=max_bytes)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         try:

@@ -165,7 +165,7 @@ def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dic
     """Return the context of the filters, and of the links that change sort order and view."""
     people, tags = sidebar.people, sidebar.tags
     return {
-        "families": Category.choices,
+        "categories": Category.choices,
         "sizes": [(value, label) for value, (label, *_bounds) in listing.SIZE_FILTERS.items()],
         "times": [(value, label) for value, (label, *_bounds) in listing.AGE_FILTERS.items()],
         "people": people if len(people) <= MAX_CHOICES else None,

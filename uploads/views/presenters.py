@@ -23,7 +23,7 @@ class FileRow(NamedTuple):
     url: str
     name: str
     private: bool
-    family: str
+    category: str
     size: int
     time: datetime | None
     by: str
@@ -49,7 +49,7 @@ def file_rows(
             url=f"{before}{file.link}{after}",
             name=file.name,
             private=file.visibility == Visibility.PRIVATE,
-            family=file.family,
+            category=file.category,
             size=file.size,
             time=getattr(file, column),
             by=file.owner,

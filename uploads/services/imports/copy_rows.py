@@ -25,8 +25,8 @@ ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 STAGE = """
 CREATE TEMPORARY TABLE brought (
-    id uuid, key text COLLATE "C", size bigint, etag text, modified timestamptz, name text, folded text,
-    folder_id bigint, claimed_type text, family text, part_size bigint, refusal text
+    id uuid, key text COLLATE "C", size bigint, etag text, modified timestamptz, name text, normalized_name text,
+    folder_id bigint, declared_type text, category text, part_size bigint, refusal text
 ) ON COMMIT DROP
 """
 COPY = "COPY brought FROM STDIN"
@@ -36,12 +36,12 @@ COPY = "COPY brought FROM STDIN"
 INSERT = """
 WITH added AS (
     INSERT INTO uploads_file (
-        id, token, key, store, origin, owner_id, name, folded, folder_id, current, visibility, claimed_type,
-        detected_type, family, modified, state, size, part_size, multipart_id, etag, checksum, checksum_algorithm,
+        id, token, key, store, origin, owner_id, name, normalized_name, folder_id, current, visibility, declared_type,
+        detected_type, category, modified, state, size, part_size, multipart_id, etag, checksum, checksum_algorithm,
         checksum_status, available_at, refusal
     )
-    SELECT id, id, key, %(store)s, %(origin)s, %(owner)s, name, folded, folder_id, true, %(visibility)s, claimed_type,
-        '', family, modified, 'available', size, part_size, '', etag, '', 'sha256',
+    SELECT id, id, key, %(store)s, %(origin)s, %(owner)s, name, normalized_name, folder_id, true, %(visibility)s,
+        declared_type, '', category, modified, 'available', size, part_size, '', etag, '', 'sha256',
         'unverified', statement_timestamp(), refusal
     FROM brought ORDER BY key
     ON CONFLICT (key, store) DO NOTHING
@@ -124,8 +124,8 @@ def _lines(candidates: Sequence[ImportCandidate], folders: Mapping[str, int | No
         f"{timestamp}{random_hex[20 * index : 20 * index + 20]}\t{candidate.key.translate(ESCAPED)}\t{candidate.size}\t"
         f"{candidate.etag.translate(ESCAPED)}\t{candidate.modified.isoformat()}\t{candidate.name.translate(ESCAPED)}\t"
         f"{normalize_for_search(candidate.name).translate(ESCAPED)}\t"
-        f"{folders[candidate.folder] or NULL}\t{candidate.claimed_type.translate(ESCAPED)}\t"
-        f"{candidate.family}\t{part_size_for(candidate.size, smallest=min_part_bytes)}\t"
+        f"{folders[candidate.folder] or NULL}\t{candidate.declared_type.translate(ESCAPED)}\t"
+        f"{candidate.category}\t{part_size_for(candidate.size, smallest=min_part_bytes)}\t"
         f"{Refusal.ARCHIVED.value if candidate.archived else ''}\n"
         for index, candidate in enumerate(candidates)
     )

@@ -25,7 +25,7 @@ TYPES = mimetypes.MimeTypes()
 
 
 class ImportCandidate(NamedTuple):
-    """An object that can be a file: `folder` is a clean path, `claimed_type` is the type of its extension."""
+    """An object that can be a file: `folder` is a clean path, `declared_type` is the type of its extension."""
 
     key: str
     size: int
@@ -33,8 +33,8 @@ class ImportCandidate(NamedTuple):
     modified: datetime
     folder: str
     name: str
-    claimed_type: str
-    family: str
+    declared_type: str
+    category: str
     archived: bool = False
 
 
@@ -87,11 +87,13 @@ def read_key(
         if not 0 < len(etag) <= MAX_ETAG_CHARACTERS:
             return RejectedKey(key, "The store tells no usable ETag of it.")
         name = clean_name(file_name)
-        claimed_type, family = _type_and_category(posixpath.splitext(name)[1].lower())
-        validate_type(claimed_type, *(_type_and_category(extension)[0] for extension in extensions_of(name)), name=name)
+        declared_type, category = _type_and_category(posixpath.splitext(name)[1].lower())
+        validate_type(
+            declared_type, *(_type_and_category(extension)[0] for extension in extensions_of(name)), name=name
+        )
     except Problem as problem:
         return RejectedKey(key, problem.message)
-    return ImportCandidate(key, size, etag, modified, folder, name, claimed_type, family)
+    return ImportCandidate(key, size, etag, modified, folder, name, declared_type, category)
 
 
 _clean_folder = functools.lru_cache(maxsize=10_000)(clean_folder)

@@ -204,7 +204,7 @@ def _copy(model: Any, source_rows: Iterator[dict[str, Any]], ids: _Ids) -> None:
     with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(sql) as copy:
         for row in source_rows:
             if model in {Folder, Tag, File}:
-                row["folded"] = normalize_for_search(row["name"])
+                row["normalized_name"] = normalize_for_search(row["name"])
             row["multipart_id"] = ""
             copy.write_row([_value(column, row.get(column, ADDED_LATER.get(column)), ids) for column in columns])
 
@@ -235,7 +235,9 @@ def _taggings(path: Path, merged: dict[int, int]) -> Iterator[dict[str, Any]]:
 
 def _computed_columns(model: Any) -> list[str]:
     """Return the computed columns, which no manifest has."""
-    return {File: ["folded", "multipart_id"], Folder: ["folded"], Tag: ["folded"]}.get(model, [])
+    return {File: ["normalized_name", "multipart_id"], Folder: ["normalized_name"], Tag: ["normalized_name"]}.get(
+        model, []
+    )
 
 
 def _value(column: str, value: Any, ids: _Ids) -> Any:

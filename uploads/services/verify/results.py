@@ -85,7 +85,7 @@ def judge(hasher: ResumableHasher) -> Verdict:
         )
     kind = FindingKind.ETAG if other_etag else None
     types = _detected_types(hasher)  # type detection improves over time
-    facts = {} if (file.detected_type, file.family) == tuple(types.values()) else types
+    facts = {} if (file.detected_type, file.category) == tuple(types.values()) else types
     facts |= new_encoding_fields(file, hasher.content_encoding) | _refusal(hasher)
     return Verdict(file, ChecksumStatus.VERIFIED, kind, other_etag, facts)
 
@@ -106,9 +106,9 @@ def _first_read(hasher: ResumableHasher, other_etag: dict[str, Any]) -> Verdict:
 def _detected_types(hasher: ResumableHasher) -> dict[str, Any]:
     """Return the detected type and the category of the stored bytes. An encoded file keeps its category."""
     file = hasher.file
-    detected = detect_type(hasher.first_bytes, claimed=file.claimed_type, name=file.name)
-    family = file.family if file.content_encoding else category_of(detected or file.claimed_type)
-    return {"detected_type": detected, "family": Category(family)}
+    detected = detect_type(hasher.first_bytes, declared=file.declared_type, name=file.name)
+    category = file.category if file.content_encoding else category_of(detected or file.declared_type)
+    return {"detected_type": detected, "category": Category(category)}
 
 
 def _refusal(hasher: ResumableHasher) -> dict[str, Any]:

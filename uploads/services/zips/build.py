@@ -78,7 +78,7 @@ def bundle(user: User, links: Sequence[UUID]) -> Bundle:
     if not 0 < len(requested) <= MAX_FILES:
         raise ValidationFailed(_("Choose between one file and %(most)s files.") % {"most": f"{MAX_FILES:,}"})
     rows = File.objects.visible_to(user).listed().by_links(requested)
-    files = [MemberSource(*row) for row in rows.order_by("folder_id", "folded", "id").values_list(*COLUMNS)]
+    files = [MemberSource(*row) for row in rows.order_by("folder_id", "normalized_name", "id").values_list(*COLUMNS)]
     if len(files) != len(requested):
         raise FilesNotFound(len(requested) - len(files))
     if missing := [file.name for file in files if file.checksum_status == ChecksumStatus.MISSING]:
