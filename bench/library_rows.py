@@ -30,7 +30,7 @@ COLUMNS = {
     " checksum_status, created_at, updated_at, available_at, expires_at, purge_after",
     "uploads_tagging": "tag_id, file_id",
     "uploads_event": "at, action, actor_id, actor, file_id, name, address, detail",
-    "uploads_preview": "file_id, look, state, key, size, width, height, reason, lease_until",
+    "uploads_preview": "file_id, kind, state, key, size, width, height, reason, lease_until",
 }
 ORDERS = [(0, 1, 2), (0, 1, 2), (1, 0, 2), (2, 1, 0), (2, 0, 1)]
 ACTIONS = by_rank(["upload", "download", "move", "tag", "rename", "visibility"], steepness=1.2)

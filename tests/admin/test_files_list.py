@@ -116,8 +116,8 @@ def test_the_days_to_click_on_come_from_kept_figures(alice: User, as_admin: Clie
 
 def test_a_thumbnail_shows_where_one_is_ready(alice: User, as_admin: Client) -> None:
     ready, making = shelf.add_file(alice, name="ready"), shelf.add_file(alice, name="making")
-    for file, state in ((ready, PreviewState.READY), (making, PreviewState.MAKING)):
-        Preview.objects.create(file=file, look=PreviewKind.THUMBNAIL, state=state, lease_until=Now())
+    for file, state in ((ready, PreviewState.READY), (making, PreviewState.PENDING)):
+        Preview.objects.create(file=file, kind=PreviewKind.THUMBNAIL, state=state, lease_until=Now())
     page = as_admin.get(LIST).content.decode()
     assert reverse("thumbnail", args=[ready.pk]) in page
     assert reverse("thumbnail", args=[making.pk]) not in page

@@ -161,7 +161,7 @@ def time_passes() -> None:
     _run(f"UPDATE uploads_file SET expires_at = {LONG_AGO} WHERE state = 'uploading'")
     _run(f"UPDATE uploads_file SET retry_at = {LONG_AGO} WHERE retry_at IS NOT NULL")
     _run(f"UPDATE uploads_heartbeat SET at = {LONG_AGO}")
-    _run(f"UPDATE uploads_preview SET lease_until = {LONG_AGO} WHERE state = 'making'")
+    _run(f"UPDATE uploads_preview SET lease_until = {LONG_AGO} WHERE state = 'pending'")
     _run(f"UPDATE django_tasks_database_dbtaskresult SET started_at = {LONG_AGO} WHERE status = 'RUNNING'")
     tasks = f"UPDATE django_tasks_database_dbtaskresult SET run_after = {LONG_AGO}"
     _run(f"{tasks} WHERE status = 'READY' AND run_after < '9999-01-01'")  # what is to be done at once has that date

@@ -252,8 +252,8 @@ def test_imported_files_are_compared_wherever_they_lie(alice: User, digest_bucke
 def test_previews_are_compared_by_size(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked)
     facts = {"file": file, "state": PreviewState.READY, "size": 5, "lease_until": timezone.now() - LONG_AGO}
-    thumbnail = Preview.objects.create(look=PreviewKind.THUMBNAIL, **facts)
-    picture = Preview.objects.create(look=PreviewKind.PICTURE, **facts)
+    thumbnail = Preview.objects.create(kind=PreviewKind.THUMBNAIL, **facts)
+    picture = Preview.objects.create(kind=PreviewKind.PICTURE, **facts)
     marked.write(thumbnail.key, b"small")
     marked.write(picture.key, b"small")
     assert run()[0] == 0

@@ -175,12 +175,12 @@ def test_another_object_in_quarantine_is_not_overwritten(alice: User, marked: Bu
 
 def test_a_lost_preview_is_made_again(alice: User, marked: Bucket) -> None:
     preview = Preview.objects.create(
-        file=stored(alice, marked), look=PreviewKind.THUMBNAIL, state=PreviewState.READY, size=5,
+        file=stored(alice, marked), kind=PreviewKind.THUMBNAIL, state=PreviewState.READY, size=5,
         lease_until=timezone.now() - LONG_AGO,
     )  # fmt: skip
     assert mend()[0] == 0
     preview.refresh_from_db()
-    assert preview.state == PreviewState.MAKING
+    assert preview.state == PreviewState.PENDING
 
 
 def test_sizes_etags_and_foreign_keys_are_told_and_left(alice: User, marked: Bucket) -> None:

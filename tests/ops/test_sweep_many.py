@@ -273,7 +273,7 @@ def test_purged_files_are_told_of_one_by_one(alice: User, bucket: Bucket) -> Non
 def test_half_made_previews_of_files_in_the_trash_go(alice: User, bucket: Bucket) -> None:
     trashed, kept = make_row(alice, State.TRASHED), make_row(alice, State.AVAILABLE)
     for file in (trashed, kept):
-        preview = Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
+        preview = Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
         bucket.write(Preview.objects.get(pk=preview.pk).key, b"half")
     assert services.sweep()["previews"] == 1
     assert [preview.file_id for preview in Preview.objects.all()] == [kept.pk]

@@ -151,7 +151,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_turn_and_leaves_the_rest_in_the_
         wait_until(lambda: Preview.objects.filter(state=PreviewState.READY).exists())
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(15) == 0
-    done = Preview.objects.filter(state=PreviewState.READY, look=PreviewKind.PICTURE).count()
+    done = Preview.objects.filter(state=PreviewState.READY, kind=PreviewKind.PICTURE).count()
     left = queued().get(status=TaskResultStatus.READY)
     assert done + len(left.args_kwargs["args"][0]) == 100
     assert not Preview.objects.exclude(state=PreviewState.READY).exists()
@@ -205,7 +205,7 @@ def test_owner_of_a_preview_that_was_too_hard_gets_less_time_for_the_next(
     for who in (sender, sender, Sender(as_bob)):
         services.preview_files.func([str(who.send(as_file(two_halves()), name="hard.png").pk)])
     assert given == [drawing.WAIT_SECONDS, previews.SHORT_SECONDS, drawing.WAIT_SECONDS]
-    Preview.objects.update(made_at=seconds_from_now(-previews.HARD_WITHIN_SECONDS - 1))
+    Preview.objects.update(updated_at=seconds_from_now(-previews.HARD_WITHIN_SECONDS - 1))
     services.preview_files.func([str(sender.send(as_file(two_halves()), name="later.png").pk)])
     assert given[-1] == drawing.WAIT_SECONDS
 
@@ -249,7 +249,7 @@ def test_one_file_that_breaks_our_code_does_not_stop_the_others(
     excerpt = "uploads.previews.excerpt_of"
     monkeypatch.setattr(excerpt, lambda text: 1 / 0 if text == b"words" else text)
     assert services.preview_files.call([str(file.pk) for file in files]) == 1
-    assert states() == {PreviewState.MAKING: 1, PreviewState.READY: 1}
+    assert states() == {PreviewState.PENDING: 1, PreviewState.READY: 1}
 
 
 # --- what the sweep does for them ---------------------------------------------------------------
@@ -285,7 +285,7 @@ def test_sweep_repairs_others_while_a_file_waits_for_its_next_try(
 def test_what_a_dead_maker_left_is_made(sender: Sender, bucket: Bucket) -> None:
     file = sender.send(b"words")
     DBTaskResult.objects.all().delete()
-    Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
+    Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
     File.objects.update(available_at=timezone.now() - timedelta(days=2))
     assert services.requeue_lost_previews() == 1
     services.preview_files.call(asked()[0])

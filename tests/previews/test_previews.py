@@ -31,7 +31,7 @@ def made(sender: Sender, body: bytes, **more: Any) -> dict[str, Preview]:
     """Upload these bytes and make their previews: the rows, by look."""
     file = sender.send(body, **{"name": "x.bin", **more})
     services.make_previews(file)
-    return {preview.look: preview for preview in Preview.objects.filter(file=file)}
+    return {preview.kind: preview for preview in Preview.objects.filter(file=file)}
 
 
 def picture(bucket: Bucket, preview: Preview) -> Image.Image:
@@ -43,8 +43,8 @@ def picture(bucket: Bucket, preview: Preview) -> Image.Image:
 def test_a_picture_gets_a_thumbnail_and_a_larger_one(sender: Sender, bucket: Bucket, kind: str) -> None:
     found = made(sender, as_file(two_halves(2400, 1200), kind))
     assert set(found) == {PreviewKind.THUMBNAIL, PreviewKind.PICTURE}
-    for look, size in ((PreviewKind.THUMBNAIL, (320, 160)), (PreviewKind.PICTURE, (1600, 800))):
-        image, row = picture(bucket, found[look]), found[look]
+    for kind, size in ((PreviewKind.THUMBNAIL, (320, 160)), (PreviewKind.PICTURE, (1600, 800))):
+        image, row = picture(bucket, found[kind]), found[kind]
         assert (image.format, image.size, (row.width, row.height)) == ("WEBP", size, size)
         assert row.size == len(bucket.read(row.key)) == bucket.objects()[row.key]
         assert looks_like(image, 0.25, 0.5, RED)
@@ -197,7 +197,7 @@ def test_making_twice_makes_nothing_twice(sender: Sender, bucket: Bucket) -> Non
 
 def test_whoever_finds_a_lease_leaves_it_alone(sender: Sender, bucket: Bucket) -> None:
     file = sender.send(b"words", name="a.txt")
-    Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=seconds_from_now(60))
+    Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(60))
     assert not services.make_previews(file)
     Preview.objects.update(lease_until=seconds_from_now(-1))
     assert services.make_previews(file)
@@ -212,7 +212,7 @@ def test_a_store_that_is_away_leaves_the_wish_and_no_lease(
         patch.setattr(s3, "put", away)
         with pytest.raises(StorageUnavailable):
             services.make_previews(file)
-    assert {preview.state for preview in Preview.objects.all()} == {PreviewState.MAKING}
+    assert {preview.state for preview in Preview.objects.all()} == {PreviewState.PENDING}
     assert services.make_previews(file)
     assert {preview.state for preview in Preview.objects.all()} == {PreviewState.READY}
     assert len(bucket.objects()) == 3
@@ -234,7 +234,7 @@ def test_a_store_that_breaks_off_leaves_the_wish(
     monkeypatch.setattr(s3, "read", half)
     with pytest.raises(StorageUnavailable):
         services.make_previews(file)
-    assert {preview.state for preview in Preview.objects.all()} == {PreviewState.MAKING}
+    assert {preview.state for preview in Preview.objects.all()} == {PreviewState.PENDING}
 
 
 def test_an_object_that_vanished_is_told(sender: Sender, bucket: Bucket) -> None:

@@ -91,7 +91,7 @@ def test_a_sweep_with_nothing_to_do_asks_nothing(
 
 def test_half_made_previews_are_left(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
     file = shelf.add_file(alice, bucket=bucket, state=State.TRASHED)
-    Preview.objects.create(file=file, look=PreviewKind.EXCERPT, lease_until=PAST)
+    Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=PAST)
     with named(wrong, settings):
         assert run("sweep")[0] == 2
     assert Preview.objects.count() == 1

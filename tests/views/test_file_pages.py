@@ -37,8 +37,8 @@ def page_of(client: Client, file: File) -> str:
 # --- looking ----------------------------------------------------------------------------------
 
 
-def preview(file: File, look: PreviewKind, state: PreviewState = PreviewState.READY, **facts: Any) -> None:
-    Preview.objects.create(file=file, look=look, state=state, lease_until=timezone.now(), **facts)
+def preview(file: File, kind: PreviewKind, state: PreviewState = PreviewState.READY, **facts: Any) -> None:
+    Preview.objects.create(file=file, kind=kind, state=state, lease_until=timezone.now(), **facts)
 
 
 def test_a_picture_is_shown_by_its_preview(file: File, as_bob: Client) -> None:
@@ -63,7 +63,7 @@ def test_what_cannot_be_shown_says_why(file: File, as_bob: Client) -> None:
     File.objects.update(detected_type="application/zip", category="archive")
     assert "There is no preview of this kind of file" in page_of(as_bob, file)
     File.objects.update(detected_type="image/png", category="image")
-    preview(file, PreviewKind.THUMBNAIL, PreviewState.MAKING)
+    preview(file, PreviewKind.THUMBNAIL, PreviewState.PENDING)
     assert "The preview is being made" in page_of(as_bob, file)
     preview(file, PreviewKind.PICTURE, PreviewState.FAILED, reason="the picture is broken.")
     assert "This cannot be shown: the picture is broken." in page_of(as_bob, file)

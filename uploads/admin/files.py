@@ -115,7 +115,7 @@ class FileAdmin(LargeTableAdmin):
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         """Add thumbnails, folders and tags to one page of files, with four queries."""
-        thumbnails = Preview.objects.filter(file__in=rows, look=PreviewKind.THUMBNAIL, state=PreviewState.READY)
+        thumbnails = Preview.objects.filter(file__in=rows, kind=PreviewKind.THUMBNAIL, state=PreviewState.READY)
         with_thumbnail = set(thumbnails.values_list("file_id", flat=True))
         paths, tags = paths_for(request_user(request), (file.folder_id for file in rows)), _tags_of(rows)
         for file in rows:

@@ -512,7 +512,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
-                    "look",
+                    "kind",
                     models.CharField(
                         choices=[("thumbnail", "thumbnail"), ("picture", "picture"), ("excerpt", "excerpt")],
                         max_length=9,
@@ -521,9 +521,9 @@ class Migration(migrations.Migration):
                 (
                     "state",
                     models.CharField(
-                        choices=[("making", "being made"), ("ready", "ready"), ("failed", "cannot be made")],
-                        default="making",
-                        max_length=6,
+                        choices=[("pending", "being made"), ("ready", "ready"), ("failed", "cannot be made")],
+                        default="pending",
+                        max_length=7,
                     ),
                 ),
                 (
@@ -547,7 +547,7 @@ class Migration(migrations.Migration):
                 ("height", models.PositiveIntegerField(default=0)),
                 ("reason", models.CharField(blank=True, default="", max_length=255)),
                 ("lease_until", models.DateTimeField()),
-                ("made_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("updated_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 (
                     "file",
                     models.ForeignKey(
@@ -1090,18 +1090,18 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="preview",
             index=models.Index(
-                condition=models.Q(("state", "making")), fields=["lease_until"], name="preview_by_lease"
+                condition=models.Q(("state", "pending")), fields=["lease_until"], name="preview_by_lease"
             ),
         ),
         migrations.AddIndex(
             model_name="preview",
             index=models.Index(
-                condition=models.Q(("state", "failed")), fields=["made_at"], name="preview_failed_by_time"
+                condition=models.Q(("state", "failed")), fields=["updated_at"], name="preview_failed_by_time"
             ),
         ),
         migrations.AddConstraint(
             model_name="preview",
-            constraint=models.UniqueConstraint(fields=("file", "look"), name="preview_kind_unique"),
+            constraint=models.UniqueConstraint(fields=("file", "kind"), name="preview_kind_unique"),
         ),
         migrations.AddConstraint(
             model_name="preview",
@@ -1112,13 +1112,13 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="preview",
             constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["making", "ready", "failed"])), name="preview_state_valid"
+                condition=models.Q(("state__in", ["pending", "ready", "failed"])), name="preview_state_valid"
             ),
         ),
         migrations.AddConstraint(
             model_name="preview",
             constraint=models.CheckConstraint(
-                condition=models.Q(("look__in", ["thumbnail", "picture", "excerpt"])), name="preview_kind_valid"
+                condition=models.Q(("kind__in", ["thumbnail", "picture", "excerpt"])), name="preview_kind_valid"
             ),
         ),
         migrations.AddIndex(

@@ -27,7 +27,7 @@ class PreviewKind(models.TextChoices):
 
 
 class PreviewState(models.TextChoices):
-    MAKING = "making", _("being made")  # an object may appear at the key until lease_until
+    PENDING = "pending", _("being made")  # an object may appear at the key until lease_until
     READY = "ready", _("ready")
     FAILED = "failed", _("cannot be made")
 
@@ -36,8 +36,8 @@ class Preview(models.Model):
     """One preview of one file. Its row is deleted only after its object."""
 
     file = models.ForeignKey(File, models.PROTECT, related_name="previews")
-    look = models.CharField(max_length=9, choices=PreviewKind.choices)
-    state = models.CharField(max_length=6, choices=PreviewState.choices, default=PreviewState.MAKING)
+    kind = models.CharField(max_length=9, choices=PreviewKind.choices)
+    state = models.CharField(max_length=7, choices=PreviewState.choices, default=PreviewState.PENDING)
     key = models.CharField(max_length=34, unique=True, default=new_preview_key, editable=False, db_collation="C")
     store = models.CharField(max_length=40, blank=True, default=main_store, db_default="", editable=False)
     size = models.BigIntegerField(default=0)
@@ -45,30 +45,30 @@ class Preview(models.Model):
     height = models.PositiveIntegerField(default=0)
     reason = models.CharField(max_length=255, blank=True, default="")
     lease_until = models.DateTimeField()
-    made_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         verbose_name = _("preview")
         verbose_name_plural = _("previews")
         default_permissions = ()
         constraints = [
-            models.UniqueConstraint(fields=["file", "look"], name="preview_kind_unique"),
+            models.UniqueConstraint(fields=["file", "kind"], name="preview_kind_unique"),
             models.CheckConstraint(condition=Q(key__regex=PREVIEW_KEY_PATTERN), name="preview_key_valid"),
             models.CheckConstraint(condition=Q(state__in=PreviewState.values), name="preview_state_valid"),
-            models.CheckConstraint(condition=Q(look__in=PreviewKind.values), name="preview_kind_valid"),
+            models.CheckConstraint(condition=Q(kind__in=PreviewKind.values), name="preview_kind_valid"),
         ]
         indexes = [
-            models.Index(fields=["lease_until"], condition=Q(state=PreviewState.MAKING), name="preview_by_lease"),
-            models.Index(fields=["made_at"], condition=Q(state=PreviewState.FAILED), name="preview_failed_by_time"),
+            models.Index(fields=["lease_until"], condition=Q(state=PreviewState.PENDING), name="preview_by_lease"),
+            models.Index(fields=["updated_at"], condition=Q(state=PreviewState.FAILED), name="preview_failed_by_time"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.look} of {self.file_id}"
+        return f"{self.kind} of {self.file_id}"
 
 
-def ids_with_thumbnail(files: list[UUID], look: PreviewKind) -> set[UUID]:
-    """Return which of these files have a preview of the kind `look`."""
-    query = "SELECT file_id FROM uploads_preview WHERE file_id = ANY(%s) AND look = %s AND state = %s"
+def ids_with_thumbnail(files: list[UUID], kind: PreviewKind) -> set[UUID]:
+    """Return which of these files have a preview of this kind."""
+    query = "SELECT file_id FROM uploads_preview WHERE file_id = ANY(%s) AND kind = %s AND state = %s"
     with connections[router.db_for_read(Preview)].cursor() as cursor:
-        cursor.execute(query, [files, look, PreviewState.READY])
+        cursor.execute(query, [files, kind, PreviewState.READY])
         return {pk for (pk,) in cursor.fetchall()}

@@ -112,7 +112,7 @@ def _etag(file: File) -> str:
 
 
 def _is_being_made() -> Q:
-    return Q(state=PreviewState.MAKING, lease_until__gte=seconds_from_now(0))
+    return Q(state=PreviewState.PENDING, lease_until__gte=seconds_from_now(0))
 
 
 # --- the storage --------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ def _lost_previews(*, waiting: set[UUID]) -> list[UUID]:
     recent = File.objects.listed().filter(CAN_HAVE_PREVIEW, size__gt=0, previews__isnull=True)
     recent = recent.filter(available_at__gt=seconds_from_now(-FORGOTTEN_WITHIN_SECONDS))
     expired = Preview.objects.filter(
-        state=PreviewState.MAKING, lease_until__lt=seconds_from_now(0), file__state=State.AVAILABLE
+        state=PreviewState.PENDING, lease_until__lt=seconds_from_now(0), file__state=State.AVAILABLE
     )
     recent, expired = recent.exclude(pk__in=waiting), expired.exclude(file__in=waiting)
     ids = dict.fromkeys(expired.order_by("lease_until").values_list("file_id", flat=True)[:PREVIEW_REQUEUE_BATCH_SIZE])

@@ -122,7 +122,7 @@ def reset_refused(ids: Iterable[UUID]) -> list[UUID]:
         file__in=list(ids), state=PreviewState.FAILED, reason__in=[REASONS[refusal] for refusal in Refusal.values]
     )
     files = list(refused.values_list("file", flat=True).distinct())
-    refused.update(state=PreviewState.MAKING, reason="", lease_until=Now())
+    refused.update(state=PreviewState.PENDING, reason="", lease_until=Now())
     return files
 
 
@@ -131,10 +131,10 @@ def _acquire(file: File, kinds: list[PreviewKind]) -> dict[PreviewKind, Preview]
     with transaction.atomic():
         if not kinds or not File.objects.filter(pk=file.pk, state=State.AVAILABLE).select_for_update(no_key=True):
             return {}
-        rows = [Preview(file=file, look=kind, lease_until=seconds_from_now(0)) for kind in kinds]
+        rows = [Preview(file=file, kind=kind, lease_until=seconds_from_now(0)) for kind in kinds]
         Preview.objects.bulk_create(rows, ignore_conflicts=True)
-        unleased = Preview.objects.filter(file=file, look__in=kinds, state=PreviewState.MAKING, lease_until__lte=Now())
-        leased = {PreviewKind(preview.look): preview for preview in unleased.select_for_update()}
+        unleased = Preview.objects.filter(file=file, kind__in=kinds, state=PreviewState.PENDING, lease_until__lte=Now())
+        leased = {PreviewKind(preview.kind): preview for preview in unleased.select_for_update()}
         _pending(leased).update(lease_until=seconds_from_now(LEASE_SECONDS))
         failpoint("preview.1-leasing")
     return leased
@@ -163,7 +163,7 @@ def _seconds_for(file: File) -> float:
     that a series of such files does not delay everyone else's previews."""
     too_hard = Preview.objects.filter(
         file__owner=file.owner_id, state=PreviewState.FAILED, reason=REASONS["too_hard"],
-        made_at__gt=seconds_from_now(-HARD_WITHIN_SECONDS),
+        updated_at__gt=seconds_from_now(-HARD_WITHIN_SECONDS),
     )  # fmt: skip
     return SHORT_SECONDS if too_hard.exists() else previews.WAIT_SECONDS
 
@@ -184,24 +184,24 @@ def _fetch(file: File, path: Path) -> Path:
 
 def _store(preview: Preview, picture: previews.Picture) -> None:
     """Store the object, then set `ready`. After losing the lease nothing is stored, or the object is deleted again."""
-    rows = Preview.objects.filter(pk=preview.pk, state=PreviewState.MAKING)
+    rows = Preview.objects.filter(pk=preview.pk, state=PreviewState.PENDING)
     if not rows.filter(lease_until__gt=Now()).update(lease_until=seconds_from_now(LEASE_SECONDS)):
         return
     digest = encode_digest(hashlib.sha256(picture.body).digest())
     s3.put(preview.key, picture.body, sha256=digest, store=preview.store)
     failpoint("preview.4-stored")
     fields = {"size": len(picture.body), "width": picture.width, "height": picture.height}
-    updated = rows.update(state=PreviewState.READY, made_at=Now(), lease_until=Now(), **fields)
+    updated = rows.update(state=PreviewState.READY, updated_at=Now(), lease_until=Now(), **fields)
     failpoint("preview.5-ready")
     if not updated and not Preview.objects.filter(pk=preview.pk).exists():
         s3.delete(preview.key, store=preview.store)
 
 
 def _fail(leased: Mapping[PreviewKind, Preview], reason: str) -> None:
-    _pending(leased).update(state=PreviewState.FAILED, reason=REASONS[reason], made_at=Now())
+    _pending(leased).update(state=PreviewState.FAILED, reason=REASONS[reason], updated_at=Now())
     for preview in leased.values():
-        logger.info("preview_failed file=%s look=%s why=%s", preview.file_id, preview.look, reason)
+        logger.info("preview_failed file=%s kind=%s why=%s", preview.file_id, preview.kind, reason)
 
 
 def _pending(leased: Mapping[PreviewKind, Preview]) -> models.QuerySet[Preview]:
-    return Preview.objects.filter(pk__in=[preview.pk for preview in leased.values()], state=PreviewState.MAKING)
+    return Preview.objects.filter(pk__in=[preview.pk for preview in leased.values()], state=PreviewState.PENDING)

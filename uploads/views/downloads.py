@@ -84,8 +84,8 @@ def _visible_files(user: User | AnonymousUser, pk: UUID) -> FileQuerySet:
 
 def _redirect_to_preview(request: HttpRequest, files: FileQuerySet, *kinds: PreviewKind) -> HttpResponse:
     """Redirect to a preview. The redirect is not cached, so that each request checks the permission; the preview is."""
-    preview = get_object_or_404(Preview.objects.filter(file__in=files, look__in=kinds, state=PreviewState.READY))
-    content_type = content_headers.TEXT if preview.look == PreviewKind.EXCERPT else WEBP
+    preview = get_object_or_404(Preview.objects.filter(file__in=files, kind__in=kinds, state=PreviewState.READY))
+    content_type = content_headers.TEXT if preview.kind == PreviewKind.EXCERPT else WEBP
     if request.method == "HEAD":
         return head_response(size=preview.size, content_type=content_type, disposition="inline")
     return redirect_to_storage(s3.preview_url(preview.key, content_type=content_type, store=preview.store))

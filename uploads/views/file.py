@@ -154,17 +154,17 @@ def _preview_context(file: File) -> dict[str, Any]:
     inline = content_headers.may_be_inline(file) and file.checksum_status != ChecksumStatus.MISSING and not file.refusal
     inline_url = reverse("download", args=[file.link]) + "?inline=1" if inline else None
     if inline_url and file.category in PLAYABLE:
-        return {"inline_url": inline_url, "look": file.category}
-    previews = {preview.look: preview for preview in Preview.objects.filter(file=file)}
+        return {"inline_url": inline_url, "kind": file.category}
+    previews = {preview.kind: preview for preview in Preview.objects.filter(file=file)}
     for kind in (PreviewKind.PICTURE, PreviewKind.EXCERPT):
         if (preview := previews.get(kind)) and preview.state == PreviewState.READY:
-            return {"inline_url": inline_url, "look": kind.value, "preview": preview}
+            return {"inline_url": inline_url, "kind": kind.value, "preview": preview}
     reason = next((preview.reason for preview in previews.values() if preview.state == PreviewState.FAILED), "")
     reason = reason or (services.REASONS[file.refusal] if file.refusal else "")
     expected = bool(services.kinds_for(file.category, file.type, size=file.size))
     return {
         "inline_url": inline_url,
-        "look": "",
+        "kind": "",
         "reason": reason and _(reason),
         "untouched": reason != REASONS["gone"]
         and file.checksum_status not in {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING},

@@ -203,7 +203,7 @@ def _set_checksum_status(snapshot: Snapshot, status: ChecksumStatus, outcome: st
 def _remake_preview(snapshot: Snapshot) -> str:
     """Request a preview again: it can always be made from its file."""
     previews: QuerySet[Preview] = Preview.objects.filter(key=snapshot.key, state=PreviewState.READY)
-    if snapshot.row is None or not previews.update(state=PreviewState.MAKING, lease_until=seconds_from_now(0)):
+    if snapshot.row is None or not previews.update(state=PreviewState.PENDING, lease_until=seconds_from_now(0)):
         return ""
     request_previews([snapshot.row.file_id])
     return "to be made again"

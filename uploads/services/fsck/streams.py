@@ -175,9 +175,9 @@ SELECT key, CASE WHEN origin = 'uploaded' THEN key
 FROM uploads_file"""
 # Rows of previews have no ETag, so both sides leave it out.
 PREVIEWS_TOO = """
-SELECT key, key, size, '' AS etag, file_id, store, state::text, '' AS checksum, made_at AS changed_at,
-    state = 'ready' AS settled, false AS marked, made_at > statement_timestamp() - %(grace)s AS young,
-    state = 'making' AND lease_until < statement_timestamp() - %(grace)s AS late
+SELECT key, key, size, '' AS etag, file_id, store, state::text, '' AS checksum, updated_at AS changed_at,
+    state = 'ready' AS settled, false AS marked, updated_at > statement_timestamp() - %(grace)s AS young,
+    state = 'pending' AND lease_until < statement_timestamp() - %(grace)s AS late
 FROM uploads_preview"""
 BETWEEN = """
 WHERE store = %(store)s AND key > %(after)s AND key >= %(prefix)s AND key <= %(upto)s ORDER BY key LIMIT %(most)s"""

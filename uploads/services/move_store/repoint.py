@@ -71,12 +71,12 @@ def leave_missing(file: File, route: Route, *, until: datetime) -> str:
 def remake_preview(preview: Preview, route: Route, *, until: datetime) -> str:
     """Request a preview again whose object is missing; a worker makes it in the main store."""
     rows = Preview.objects.filter(pk=preview.pk, store=route.source, state=PreviewState.READY, lease_until=until)
-    return "moved" if rows.update(store=route.target, state=PreviewState.MAKING, lease_until=Now()) else "again"
+    return "moved" if rows.update(store=route.target, state=PreviewState.PENDING, lease_until=Now()) else "again"
 
 
 def switch_empty_previews(route: Route) -> None:
     """Switch previews that have no object, and that no worker is making."""
-    abandoned = Q(state=PreviewState.MAKING, lease_until__lte=Now())
+    abandoned = Q(state=PreviewState.PENDING, lease_until__lte=Now())
     Preview.objects.filter(abandoned | Q(state=PreviewState.FAILED), store=route.source).update(store=route.target)
 
 

@@ -30,13 +30,13 @@ def forget_orphans(*, should_continue: Callable[[], bool]) -> int:
         for store, keys in by_store.items():
             require_marker(store)
             failed_keys = s3.delete_many(keys, store=store)
-            deleted = Preview.objects.filter(key__in=set(keys) - set(failed_keys), state=PreviewState.MAKING)
+            deleted = Preview.objects.filter(key__in=set(keys) - set(failed_keys), state=PreviewState.PENDING)
             count += deleted.delete()[0]
     return count
 
 
 def _take() -> list[Preview]:
-    unfinished = Preview.objects.filter(state=PreviewState.MAKING, lease_until__lt=Now())
+    unfinished = Preview.objects.filter(state=PreviewState.PENDING, lease_until__lt=Now())
     candidates = unfinished.filter(file__state=State.TRASHED).values_list("pk", flat=True)[:BATCH]
     ids = [pk for pk in candidates if unfinished.filter(pk=pk).update(lease_until=seconds_from_now(LEASE_SECONDS))]
     return list(Preview.objects.filter(pk__in=ids))
