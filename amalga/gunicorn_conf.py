@@ -108,7 +108,7 @@ def child_exit(server: Any, worker: Any) -> None:
         if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             multiprocess.merge_dead_worker(Path(folder), worker.pid)
     except Exception as error:
-        server.log.warning("metrics_left pid=%s fault=%s", worker.pid, type(error).__name__)
+        server.log.warning("metrics_cleanup_failed pid=%s error=%s", worker.pid, type(error).__name__)
 
 
 def on_exit(server: Any) -> None:

@@ -162,7 +162,7 @@ def _fetch_value(alias: str, sql: str) -> int | None:
 
 def _mark_unavailable(cause: Exception | str) -> None:
     reason = cause if isinstance(cause, str) else type(cause.__cause__ or cause).__name__
-    logger.warning("replica_left seconds=%.0f reason=%s", COOLDOWN_SECONDS, reason)
+    logger.warning("replica_disabled seconds=%.0f reason=%s", COOLDOWN_SECONDS, reason)
     _replica_state.away_until = time.monotonic() + COOLDOWN_SECONDS
     connections[ALIAS].close()
 

@@ -239,7 +239,7 @@ def test_a_database_that_takes_no_writes_ends_no_session(alice: User, caplog: py
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL transaction_read_only = on")
     assert client.get("/").status_code == 200
-    assert "session_not_renewed" in caplog.text
+    assert "session_renewal_failed" in caplog.text
 
 
 def test_what_else_a_session_should_keep_is_not_lost_unseen(alice: User) -> None:

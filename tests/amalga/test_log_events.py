@@ -129,7 +129,7 @@ def test_a_store_that_is_away_is_told_without_its_urls(
         client.post(reverse("cancel_upload", args=[file.pk]))
     finally:
         s3.reset()
-    assert "store_fault" in log.text
+    assert "s3_error" in log.text
     assert found_in(log.text, client) == []
 
 

@@ -146,8 +146,8 @@ def test_what_another_handler_made_of_a_fault_is_not_taken_over() -> None:
 
 @pytest.mark.parametrize("line", [
     "upload_started file=6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e owner=1 size=5",
-    "store_fault operation=GetObject code=SlowDown",
-    "bucket_not_ours store='': The bucket belongs to another database.",
+    "s3_error operation=GetObject code=SlowDown",
+    "bucket_marker_mismatch store='': The bucket belongs to another database.",
     "Listening at: http://0.0.0.0:8000 (1)",
     "sign_in_failed",
 ])  # fmt: skip
@@ -160,7 +160,7 @@ def test_the_scanner_of_these_tests_sees_what_is_logged() -> None:
     before = scanner.records
     logging.getLogger("uploads.anything").warning("fetched %s", SIGNED)
     logging.getLogger("django.request").error("postgres://app:hunter2@db/files")
-    logging.getLogger("uploads").info("signed_in user=1")
+    logging.getLogger("uploads").info("user_signed_in user=1")
     found = scanner.take()
     assert scanner.records == before + 3
     assert len(found) == 3  # as written, decoded and not; what our own formatters wrote holds none

@@ -184,7 +184,7 @@ def test_without_the_replica_the_primary_answers_in_time(mode: str, pair: Pair, 
         start = time.monotonic()
         assert "report one.txt" in page(alice_at, "/?q=report")
         assert time.monotonic() - start < 1  # it is not asked again and again
-    assert "replica_left" in pair.log.read_text()
+    assert "replica_disabled" in pair.log.read_text()
     until(lambda: from_replica(pair, alice_at, "/?q=report"), seconds=12)
 
 

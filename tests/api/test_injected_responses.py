@@ -383,6 +383,6 @@ def test_no_signature_ever_gets_into_a_log(
         for fault in FAULTS.values():
             front.rules = {operation: fault}
             sender.finish(upload)
-    assert "store_fault" in caplog.text
+    assert "s3_error" in caplog.text
     assert "X-Amz" not in caplog.text
     assert "Signature" not in caplog.text.replace("SignatureDoesNotMatch", "")

@@ -94,7 +94,7 @@ def test_uploads_are_refused_and_the_log_says_why(skew: int, alice: User, bucket
     assert [(answer.status, answer.headers["Retry-After"]) for answer in answers] == [(503, "5")] * 3
     assert pages == [200] * 3
     assert not File.objects.available().exists()
-    lines = [line for line in wrong.log.read_text().splitlines() if "clock_wrong" in line]
+    lines = [line for line in wrong.log.read_text().splitlines() if "clock_skew" in line]
     assert lines
     assert f"{'ahead of' if skew > 0 else 'behind'} the store's by {TWENTY_MINUTES // 60} minutes" in lines[0]
     expires = File.objects.get(pk=told["id"]).expires_at

@@ -194,7 +194,7 @@ def test_a_read_only_database_shows_all_and_takes_nothing(site: Site, desk: Desk
     told_to_wait(written)
     assert states() == before
     assert not Event.objects.filter(action="download").exists()
-    assert f"download_recorded_here_only file={desk.file.pk}" in site.log.read_text()
+    assert f"download_event_not_saved file={desk.file.pk}" in site.log.read_text()
     works(desk)
 
 

@@ -51,7 +51,7 @@ def people(roles: None) -> dict[str, User]:
 
 
 @pytest.fixture
-def store_away(settings: Settings) -> Iterator[None]:
+def storage_unavailable(settings: Settings) -> Iterator[None]:
     """Whoever calls the store now gets 503: a 404 proves that nobody called it."""
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
     s3.reset()
@@ -153,7 +153,7 @@ def test_the_admin_shows_staff_what_the_gate_lets_through(
     assert listed == SEEN_BY[state, visibility]
 
 
-@pytest.mark.usefixtures("store_away")
+@pytest.mark.usefixtures("storage_unavailable")
 @pytest.mark.parametrize("theirs", [True, False])
 def test_what_is_not_yours_is_not_found_and_the_store_is_not_asked(theirs: bool, people: dict[str, User]) -> None:
     """Somebody else's upload and one that never was get the same answers."""
@@ -176,7 +176,7 @@ def call(client: Client, url: str, data: object):  # type: ignore[no-untyped-def
     return client.post(url, data, content_type="application/json")
 
 
-@pytest.mark.usefixtures("store_away")
+@pytest.mark.usefixtures("storage_unavailable")
 def test_another_persons_pages_are_not_found_and_the_store_is_not_asked(people: dict[str, User]) -> None:
     private = shelf.add_file(people["alice"], visibility=PRIVATE)
     unfinished = shelf.add_file(people["alice"], state=State.UPLOADING)

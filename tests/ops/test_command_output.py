@@ -211,7 +211,7 @@ CHECKED = {  # of letters, digits, dots and dashes, or of the settings
 
 @pytest.mark.parametrize("text", [*HOSTILE, "x file=1 by=2", 'a"b', "", " "])
 def test_a_field_of_a_log_line_holds_hostile_text(text: str) -> None:
-    line = PlainFormatter().format(record("stray_aborted key=%s initiated=%s", field_value(text), "now"))
+    line = PlainFormatter().format(record("multipart_aborted key=%s initiated=%s", field_value(text), "now"))
     assert line.isprintable()
     key = line.partition(" key=")[2].partition(" initiated=now")[0]
     assert key.startswith('"') or (not set(' ="') & set(key) and key)

@@ -48,7 +48,7 @@ def code_in(answer: Any) -> str:
 
 
 @pytest.fixture
-def store_away(settings: Settings) -> Iterator[None]:
+def storage_unavailable(settings: Settings) -> Iterator[None]:
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
     s3.reset()
     yield
@@ -134,7 +134,7 @@ def test_415(as_alice: Client) -> None:
     assert (data.status_code, code_in(data)) == (415, "unsupported_media_type")
 
 
-def test_503_when_the_store_is_away(store_away: None, alice: User, as_alice: Client) -> None:
+def test_503_when_the_store_is_away(storage_unavailable: None, alice: User, as_alice: Client) -> None:
     page = plain_form.post(as_alice, Chosen("a.txt"))
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
     data = as_alice.get(reverse("upload_detail", args=[shelf.add_file(alice, state=State.UPLOADING).pk]))

@@ -29,7 +29,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def store_away(settings: Settings) -> Iterator[None]:
+def storage_unavailable(settings: Settings) -> Iterator[None]:
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
     s3.reset()
     yield
@@ -229,7 +229,7 @@ def test_a_name_cannot_become_markup(alice: User, as_alice: Client, as_admin: Cl
     assert (json.headers["Content-Type"], json.headers["X-Content-Type-Options"]) == ("application/json", "nosniff")
 
 
-def test_a_file_page_works_while_the_store_is_away(store_away: None, alice: User, as_alice: Client) -> None:
+def test_a_file_page_works_while_the_store_is_away(storage_unavailable: None, alice: User, as_alice: Client) -> None:
     file = shelf.add_file(alice)
     for url in ("/", file.get_absolute_url(), "/trash/", "/unfinished/", "/upload/"):
         assert as_alice.get(url).status_code == 200
@@ -312,7 +312,7 @@ def test_a_cancelled_upload_gives_everything_back(alice: User, as_alice: Client,
 
 
 def test_a_cancelled_upload_is_remembered_until_the_store_is_back(
-    store_away: None, alice: User, as_alice: Client
+    storage_unavailable: None, alice: User, as_alice: Client
 ) -> None:
     file = shelf.add_file(alice, b"x" * 1000, state=State.UPLOADING)
     assert as_alice.post(reverse("cancel_upload", args=[file.pk])).status_code == 302

@@ -343,7 +343,7 @@ def test_log_of_a_broken_zip_names_no_file(alice: User, bucket: Bucket, tmp_path
     ):
         answer.read()
     said = (tmp_path / "web.log").read_text()
-    assert "zip_failed files=3 fault=ContentChanged" in said
+    assert "zip_failed files=3 error=ContentChanged" in said
     assert str(files[-1].pk) in said
     assert "DownloadAborted" in said
     assert "Dismissal" not in said

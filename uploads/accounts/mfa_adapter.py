@@ -29,7 +29,7 @@ class EncryptedMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
         try:
             return _fernets().decrypt(encrypted_text.encode()).decode()
         except InvalidToken:
-            logger.warning("second_factor_unreadable reason=secret_key_changed")
+            logger.warning("two_factor_unreadable reason=secret_key_changed")
             return base64.b32encode(secrets.token_bytes(20)).decode()
 
     def get_totp_label(self, user: Any) -> str:

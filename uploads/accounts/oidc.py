@@ -75,7 +75,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             raise OIDCLoginError
 
     def on_authentication_error(self, *args: Any, exception: Exception | None = None, **kwargs: Any) -> None:
-        logger.warning("single_sign_on_failed kind=%s", type(exception).__name__)
+        logger.warning("single_sign_on_failed error=%s", type(exception).__name__)
         sign_in_events.on_login_failed(credentials={"username": "single sign-on"})
         if isinstance(exception, OSError):
             raise ProviderUnavailable from exception
@@ -153,7 +153,7 @@ def begin(request: HttpRequest) -> HttpResponseBase:
             request, "login", next_url=next_url, auth_params={"nonce": nonce}
         )
     except (OSError, KeyError, ValueError) as error:
-        logger.warning("single_sign_on_away kind=%s", type(error).__name__)
+        logger.warning("single_sign_on_unavailable error=%s", type(error).__name__)
         raise ProviderUnavailable from error
     return response
 
@@ -175,7 +175,7 @@ def end(request: HttpRequest) -> HttpResponseBase:
     try:
         response: HttpResponseBase = OAuth2CallbackView.adapter_view(provider)(request)
     except (KeyError, ValueError) as error:
-        logger.warning("single_sign_on_odd kind=%s", type(error).__name__)
+        logger.warning("single_sign_on_invalid error=%s", type(error).__name__)
         raise OIDCLoginError from error
     throttling.sso_throttle().succeeded()
     return response

@@ -50,7 +50,7 @@ class SessionStore(DatabaseStore):
         except UpdateError as error:
             if not is_read_only_error(error.__context__) or self.renewed != self._data_without_last_seen():
                 raise
-            logger.warning("session_not_renewed")
+            logger.warning("session_renewal_failed")
 
     def _data_without_last_seen(self) -> str:
         return json.dumps({name: value for name, value in self.items() if name != LAST_SEEN})
@@ -93,7 +93,7 @@ class SessionLimitMiddleware:
             return
         now = int(time.time())
         if now - session.setdefault(STARTED_AT, now) > settings.SESSION_ABSOLUTE_DAYS * 24 * 3600:
-            sign_in_events.session_too_old(session[SESSION_KEY])
+            sign_in_events.session_expired(session[SESSION_KEY])
             session.flush()
             request.user = AnonymousUser()
         elif now - session.get(LAST_SEEN, 0) > RENEW_SECONDS:

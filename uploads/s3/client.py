@@ -262,7 +262,7 @@ def translate_errors(operation: str, *, absent: Collection[str] = ABSENT) -> Ite
 
 def log_error(operation: str, code: str) -> None:
     """Log and count a call that failed."""
-    logger.warning("store_fault operation=%s code=%s", operation, code)
+    logger.warning("s3_error operation=%s code=%s", operation, code)
     registry.count_error(operation, code)
 
 
@@ -284,7 +284,7 @@ def _log_clock_skew(date: str | None) -> None:
     skew = (datetime.now(UTC) - server_time).total_seconds()
     if abs(skew) > MAX_CLOCK_SKEW_SECONDS:
         direction = "ahead of" if skew > 0 else "behind"
-        logger.error("clock_wrong: this machine's clock is %s the store's by %.0f minutes", direction, abs(skew) / 60)
+        logger.error("clock_skew: this machine's clock is %s the store's by %.0f minutes", direction, abs(skew) / 60)
 
 
 def code_of(error: ClientError) -> str:

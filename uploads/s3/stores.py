@@ -82,8 +82,8 @@ def store_named(name: str | None) -> Store:
     if other is not None and other.name == name:
         return other
     logger.error(
-        'store_unknown name="%s": rows name a store that the settings do not know. Give it back by OTHER_S3_STORE_NAME '
-        "and the other variables OTHER_S3_*, or, if it is the main one, by S3_STORE_NAME.",
+        'storage_unknown name="%s": rows name a store that the settings do not know. Give it back by '
+        "OTHER_S3_STORE_NAME and the other variables OTHER_S3_*, or, if it is the main one, by S3_STORE_NAME.",
         name,
     )
     raise StorageUnavailable(f"unknown store {name!r}")

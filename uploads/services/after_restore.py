@@ -75,7 +75,7 @@ def _read_checkpoint() -> s3.HighWaterMark | None:
     try:
         return stored_high_water_mark()
     except ValidationFailed as problem:
-        logger.warning("clock_unreadable: %s", problem.message)
+        logger.warning("checkpoint_unreadable: %s", problem.message)
         return None
 
 
@@ -110,7 +110,7 @@ def _finish(file: File, result: Restored) -> None:
         outcome = problem
     if isinstance(outcome, Problem):
         result.failed += 1
-        logger.warning("restore_upload_left file=%s code=%s", file.pk, outcome.code)
+        logger.warning("restore_upload_failed file=%s code=%s", file.pk, outcome.code)
     else:
         result.finished += 1
 

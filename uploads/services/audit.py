@@ -52,7 +52,7 @@ def _log_when_read_only(files: Sequence[File], by: User) -> Iterator[None]:
         if not is_read_only_error(fault):
             raise
         for file in files:
-            logger.warning("download_recorded_here_only file=%s by=%s", file.pk, by.pk)
+            logger.warning("download_event_not_saved file=%s by=%s", file.pk, by.pk)
 
 
 def _was_recorded(file: File, user: User) -> bool:

@@ -46,7 +46,7 @@ def require_own_bucket(store: str) -> None:
     try:
         require_marker(store)
     except (WrongMarker, ValidationFailed) as problem:
-        logger.error("bucket_not_ours store=%r: %s", store, problem.message)
+        logger.error("bucket_marker_mismatch store=%r: %s", store, problem.message)
         raise StorageUnavailable("the bucket is not ours") from None
 
 

@@ -85,4 +85,4 @@ def _save(ids: list[UUID], fields: Mapping[str, Any]) -> None:
     try:
         File.objects.filter(pk__in=ids, content_encoding=None).update(**fields)
     except DatabaseError as fault:
-        logger.warning("encoding_not_kept files=%s fault=%s", len(ids), type(fault).__name__)
+        logger.warning("content_encoding_not_saved files=%s error=%s", len(ids), type(fault).__name__)

@@ -96,7 +96,7 @@ def log_queue() -> None:
         "QueueOldestSeconds": round(age, 1),
         "QueueTasks": tasks,
     }
-    logger.info("queue_waits tasks=%s oldest_seconds=%.0f", tasks, age, extra={"fields": fields})
+    logger.info("queue_backlog tasks=%s oldest_seconds=%.0f", tasks, age, extra={"fields": fields})
 
 
 def _query() -> list[Sample]:
@@ -105,7 +105,7 @@ def _query() -> list[Sample]:
         with statement_timeout(QUERY_SECONDS) as cursor:
             samples = [*_states(cursor), *_backlog(cursor), *_command_runs(cursor)]
     except DatabaseError as fault:
-        logger.warning("library_not_told fault=%s", type(fault).__name__)
+        logger.warning("library_query_failed error=%s", type(fault).__name__)
         connection.close()
         return [Sample("library_query_success", 0, help="Whether the last query of these gauges succeeded.")]
     seconds = time.monotonic() - started

@@ -39,7 +39,7 @@ def request_previews(ids: Iterable[UUID], *, owner_id: int | None = None) -> Non
     try:
         _enqueue_previews(file_ids, owner_id)
     except DatabaseError as fault:
-        logger.warning("preview_request_failed files=%s fault=%s", len(file_ids), type(fault).__name__)
+        logger.warning("preview_request_failed files=%s error=%s", len(file_ids), type(fault).__name__)
 
 
 def retry_refused(ids: Sequence[UUID]) -> None:
@@ -52,7 +52,7 @@ def retry_refused(ids: Sequence[UUID]) -> None:
     try:
         request_previews(reset_refused(ids))
     except DatabaseError as fault:
-        logger.warning("preview_request_failed files=%s fault=%s", len(ids), type(fault).__name__)
+        logger.warning("preview_request_failed files=%s error=%s", len(ids), type(fault).__name__)
 
 
 @task()
@@ -104,7 +104,7 @@ def _preview(file: File) -> bool:
     except (DatabaseError, StorageUnavailable):
         raise
     except Exception as fault:  # one file must not stop the others
-        logger.warning("preview_fault file=%s fault=%s", file.pk, type(fault).__name__, exc_info=True)
+        logger.warning("preview_error file=%s error=%s", file.pk, type(fault).__name__, exc_info=True)
         return False
 
 
@@ -114,7 +114,7 @@ def _enqueue_previews(ids: list[str], owner_id: int | None) -> None:
 
 def _retry(ids: list[str], tries: int, owner_id: int | None) -> None:
     if tries >= MAX_ATTEMPTS:
-        logger.error("preview_given_up files=%s", len(ids))
+        logger.error("preview_abandoned files=%s", len(ids))
         return
     retry_later(preview_files, tries).enqueue(ids, tries + 1, owner_id=owner_id)
 

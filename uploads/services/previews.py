@@ -97,7 +97,7 @@ def make_previews(file: File) -> bool:
     if refused:
         save_refusal(file, refused)
         _fail(leased, refused)
-    logger.info("preview_made file=%s", file.pk)
+    logger.info("preview_created file=%s", file.pk)
     return True
 
 
@@ -200,7 +200,7 @@ def _store(preview: Preview, picture: previews.Picture) -> None:
 def _fail(leased: Mapping[PreviewKind, Preview], reason: str) -> None:
     _pending(leased).update(state=PreviewState.FAILED, reason=REASONS[reason], updated_at=Now())
     for preview in leased.values():
-        logger.info("preview_failed file=%s kind=%s why=%s", preview.file_id, preview.kind, reason)
+        logger.info("preview_failed file=%s kind=%s reason=%s", preview.file_id, preview.kind, reason)
 
 
 def _pending(leased: Mapping[PreviewKind, Preview]) -> models.QuerySet[Preview]:

@@ -66,7 +66,7 @@ def _create(*, apply: bool) -> SettingDiff:
     except S3ResponseError as error:
         reason = f"{name} could not be made: {error.code}"
         return SettingDiff(subject, SettingStatus.FAILED, lines, reason, _creation_advice(error))
-    logger.info("bucket_made bucket=%s", name)
+    logger.info("bucket_created bucket=%s", name)
     return SettingDiff(subject, SettingStatus.APPLIED, lines)
 
 
@@ -107,5 +107,5 @@ def _write_marker(marker: UUID | None, own: UUID, *, apply: bool) -> SettingDiff
         reason = f"could not be written: {fault.detail.partition(': ')[2]}"
         advice = "allow s3:PutObject" if isinstance(fault, StorageDenied) else "run this again"
         return SettingDiff(subject, SettingStatus.FAILED, lines, reason, advice)
-    logger.info("bucket_marked bucket=%s installation=%s instead_of=%s", settings.S3_BUCKET, own, marker)
+    logger.info("bucket_marked bucket=%s installation=%s previous=%s", settings.S3_BUCKET, own, marker)
     return SettingDiff(subject, SettingStatus.APPLIED, lines)

@@ -92,4 +92,4 @@ def save_refusal(file: Stored, refusal: str) -> None:
         if rows.update(refusal=refusal, updated_at=Now()):
             logger.warning("file_refusal_changed file=%s reason=%s", file.id, refusal or "none")
     except DatabaseError as fault:
-        logger.warning("file_refusal_not_kept file=%s fault=%s", file.id, type(fault).__name__)
+        logger.warning("file_refusal_not_saved file=%s error=%s", file.id, type(fault).__name__)

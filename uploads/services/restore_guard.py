@@ -79,7 +79,7 @@ def write_high_water_mark() -> None:
         require_history()
         accept_high_water_mark()
     except (WrongMarker, ValidationFailed) as problem:
-        logger.warning("history_not_noted: %s", problem.message)
+        logger.warning("checkpoint_write_failed: %s", problem.message)
 
 
 def accept_high_water_mark() -> None:

@@ -20,14 +20,14 @@ def on_login(user: User, *, how: Sequence[str] = ()) -> None:
     """Record a sign-in. `how`: the authentication methods, if they are known."""
     detail: dict[str, Any] = {"how": list(how)} if how else {}
     Event.objects.record(Action.LOGIN, by=user, **detail)
-    logger.info("signed_in user=%s", user.pk)
+    logger.info("user_signed_in user=%s", user.pk)
 
 
 def on_logout(*, user: User | None, **_: Any) -> None:
     """Record a sign-out. Django also sends the signal for anonymous sessions, which are not recorded."""
     if user is not None:
         Event.objects.record(Action.LOGOUT, by=user)
-        logger.info("signed_out user=%s", user.pk)
+        logger.info("user_signed_out user=%s", user.pk)
 
 
 def on_login_failed(*, credentials: Mapping[str, Any], **_: Any) -> None:
@@ -39,13 +39,13 @@ def on_login_failed(*, credentials: Mapping[str, Any], **_: Any) -> None:
 def on_code_failed(*, user: User, **_: Any) -> None:
     """Record a wrong second-factor code after a correct password."""
     Event.objects.record(Action.LOGIN_FAILED, name=user.get_username(), step="code")
-    logger.warning("second_factor_failed user=%s", user.pk)
+    logger.warning("two_factor_failed user=%s", user.pk)
 
 
 def on_throttled(name: str, *, seconds: int) -> None:
     """Record that sign-in attempts are throttled. The refused attempts are not recorded: they would fill the log."""
     Event.objects.record(Action.LOGIN_FAILED, name=attempted_name(name), wait_seconds=seconds)
-    logger.warning("sign_in_has_to_wait seconds=%s", seconds)
+    logger.warning("sign_in_throttled seconds=%s", seconds)
 
 
 def password_changed(person: User, *, by: User | None) -> None:
@@ -57,7 +57,7 @@ def password_changed(person: User, *, by: User | None) -> None:
 def factor_changed(person: User, *, by: User | None, act: str, kind: str) -> None:
     """Record that a second factor was added or removed."""
     Event.objects.record(Action.FACTOR, by=by, name=person.get_username(), act=act, kind=kind)
-    logger.info("second_factor_changed user=%s act=%s kind=%s by=%s", person.pk, act, kind, by.pk if by else None)
+    logger.info("two_factor_changed user=%s action=%s kind=%s by=%s", person.pk, act, kind, by.pk if by else None)
 
 
 def end_sessions(person: User, *, by: User | None, but: str | None = None, why: str = "") -> int:
@@ -69,20 +69,20 @@ def end_sessions(person: User, *, by: User | None, but: str | None = None, why: 
     return ended
 
 
-def session_too_old(person_id: str) -> None:
+def session_expired(person_id: str) -> None:
     """Record that a session reached the maximum age."""
     person = User.objects.filter(pk=person_id).first()
     if person is not None:
         Event.objects.record(Action.SESSION, by=person, name=person.get_username(), ended=1, why="age")
-        logger.info("session_too_old user=%s", person.pk)
+        logger.info("session_expired user=%s", person.pk)
 
 
 def activated(person: User, *, by: User | None) -> None:
     """Record that an account was activated or deactivated. Deactivating ends all sessions with their next request."""
     Event.objects.record(
-        Action.ACCOUNT, by=by, name=person.get_username(), act="opened" if person.is_active else "closed"
+        Action.ACCOUNT, by=by, name=person.get_username(), act="enabled" if person.is_active else "disabled"
     )
-    logger.info("account_%s user=%s", "opened" if person.is_active else "closed", person.pk)
+    logger.info("account_%s user=%s", "enabled" if person.is_active else "disabled", person.pk)
     if not person.is_active:
         end_sessions(person, by=by, why="closed")
 

@@ -26,7 +26,7 @@ def cancel(file: File, *, by: User) -> None:
         return
     if not cancel_expired(file):
         raise InvalidTransition(_("This upload is finished or being completed; it cannot be cancelled."))
-    logger.info("upload_cancelled file=%s by=%s", file.pk, by.pk)
+    logger.info("upload_canceled file=%s by=%s", file.pk, by.pk)
 
 
 def cancel_expired(file: File) -> bool:

@@ -41,7 +41,7 @@ def request_verification(ids: Iterable[UUID], *, owner_id: int | None = None) ->
     try:
         _enqueue_verification(file_ids, owner_id=owner_id)
     except DatabaseError as fault:
-        logger.warning("verify_request_failed files=%s fault=%s", len(file_ids), type(fault).__name__)
+        logger.warning("verify_request_failed files=%s error=%s", len(file_ids), type(fault).__name__)
 
 
 @task()
@@ -118,7 +118,7 @@ class _TaskRun:
             self._retry([str(file.pk), *rest], digests, tries)
             return False
         except Exception as fault:  # one file must not stop the others
-            logger.warning("verify_fault file=%s fault=%s", file.pk, type(fault).__name__, exc_info=True)
+            logger.warning("verify_error file=%s error=%s", file.pk, type(fault).__name__, exc_info=True)
             return True
         if is_complete:
             return True
@@ -129,7 +129,7 @@ class _TaskRun:
 
     def _retry(self, ids: list[str], digests: Sequence[str], tries: int) -> None:
         if tries >= MAX_ATTEMPTS:
-            logger.error("verify_given_up files=%s", len(ids))
+            logger.error("verify_abandoned files=%s", len(ids))
             return
         retry_later(verify_files, tries).enqueue(ids, list(digests), tries + 1, owner_id=self._owner_id)
 

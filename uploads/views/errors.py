@@ -52,10 +52,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if isinstance(error, UnreadablePostError):
         return error_response(request, ValidationFailed(_("The request did not arrive whole. Send it again.")))
     if isinstance(error, OperationalError | InterfaceError) or is_read_only_error(error):
-        logger.warning("database_fault kind=%s", type(error).__name__)
+        logger.warning("database_error error=%s", type(error).__name__)
         return error_response(request, Unavailable())
     if isinstance(error, RedisError):
-        logger.warning("cache_fault kind=%s", type(error).__name__)
+        logger.warning("cache_error error=%s", type(error).__name__)
         return error_response(request, Unavailable())
     return error_response(request, ServerFault()) if is_api_request(request) else error_page(500)
 

@@ -151,7 +151,7 @@ def _record(finding: Finding, outcome: str, on_result: Callable[[Finding, str], 
     if outcome:
         Finding.objects.filter(pk=finding.pk).update(repaired_by=outcome)
         quoted = field_value(finding.key)
-        logger.info("fsck_mended kind=%s key=%s file=%s by=%s", finding.kind, quoted, finding.file_id, outcome)
+        logger.info("fsck_repaired kind=%s key=%s file=%s by=%s", finding.kind, quoted, finding.file_id, outcome)
     on_result(finding, outcome or "changed meanwhile: left alone")
     return bool(outcome)
 

@@ -98,7 +98,7 @@ def fsck(scope: Scope, observer: RunObserver, *, resume: bool = False, allow_emp
     report.end(RunOutcome.DIFFERENCES if has_findings else RunOutcome.AGREED, **_stats(report, comparison, started))
     Heartbeat.objects.beat(COMMAND)
     _delete_old_reports(scope)
-    logger.info("fsck_done scope=%s outcome=%s objects=%s", scope, report.outcome, comparison.objects.count)
+    logger.info("fsck_completed scope=%s outcome=%s objects=%s", scope, report.outcome, comparison.objects.count)
     return report
 
 

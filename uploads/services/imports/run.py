@@ -305,7 +305,7 @@ def _add_or_split(
         return add_files(candidates, folders, plan), []
     except (DataError, IntegrityError) as error:
         if len(candidates) == 1:
-            logger.warning("import_row_refused code=%s", type(error).__name__)
+            logger.warning("import_row_rejected code=%s", type(error).__name__)
             return ImportedTotals(0, 0), [RejectedKey(candidates[0].key, "The database refuses it.")]
     half = len(candidates) // 2
     (first, first_rejected), (second, second_rejected) = (

@@ -91,7 +91,7 @@ class Discards:
             self._counts["failed"] += 1
         if len(ids) <= 1:  # without ids, the owner's usage was locked for too long: the next sweep retries
             subject = f"file={ids[0]}" if ids else f"owner={owner_id}"
-            logger.warning("sweep_failed %s step=%s fault=%s", subject, self._step, type(error).__name__)
+            logger.warning("sweep_failed %s step=%s error=%s", subject, self._step, type(error).__name__)
             return
         for pk in ids:
             try:

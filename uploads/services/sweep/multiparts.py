@@ -41,13 +41,13 @@ def abort_orphaned_multiparts(*, should_continue: Callable[[], bool]) -> int:
         require_history()
         return sum(_abort(batch) for batch in _batches(s3.list_multipart_uploads(PREFIX)) if should_continue())
     except StorageDenied as error:  # not every role can list them
-        logger.warning("strays_not_looked_for: %s", error.detail)
+        logger.warning("multipart_listing_failed: %s", error.detail)
         return 0
     except StorageUnavailable:
         Heartbeat.objects.filter(name=NAME).update(at=seconds_from_now(-PAUSE_SECONDS))
         raise
     except (WrongMarker, ValidationFailed, Paused) as error:
-        logger.warning("strays_not_looked_for: %s", error.message)
+        logger.warning("multipart_listing_failed: %s", error.message)
         return 0
 
 
@@ -70,7 +70,7 @@ def _abort(uploads: list[s3.OpenMultipart]) -> int:
     orphaned = [upload for upload in old if not _has_row(upload, rows.get(upload.key))]
     for upload in orphaned:
         s3.abort_multipart(upload.key, upload.id)
-        logger.info("stray_aborted key=%s initiated=%s", field_value(upload.key), upload.initiated.isoformat())
+        logger.info("multipart_aborted key=%s initiated=%s", field_value(upload.key), upload.initiated.isoformat())
     return len(orphaned)
 
 

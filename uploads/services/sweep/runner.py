@@ -124,7 +124,7 @@ class SweepRun:
         except Paused as problem:
             self._pause(problem)
         except StorageUnavailable as fault:
-            logger.warning("history_not_noted: %s", fault.detail)
+            logger.warning("checkpoint_write_failed: %s", fault.detail)
 
     def _pause(self, problem: Problem) -> None:
         self._paused = True
@@ -135,7 +135,7 @@ class SweepRun:
             self.counts[step_name] += step(should_continue=self._should_continue)
         except StorageUnavailable as fault:
             self.counts["failed"] += 1
-            logger.warning("sweep_failed step=%s fault=%s", step_name, type(fault).__name__)
+            logger.warning("sweep_failed step=%s error=%s", step_name, type(fault).__name__)
         except (WrongMarker, ValidationFailed) as problem:
             self._on_refusal(problem.message)
 
@@ -160,7 +160,7 @@ class SweepRun:
         except StorageUnavailable as fault:
             self.counts["failed"] += 1
             self._circuit_breaker.unavailable.add(store)
-            logger.warning("sweep_failed step=marker store=%r fault=%s", store, type(fault).__name__)
+            logger.warning("sweep_failed step=marker store=%r error=%s", store, type(fault).__name__)
         except (WrongMarker, ValidationFailed) as problem:
             self._foreign_stores.add(store)
             self._on_refusal(problem.message)
@@ -175,7 +175,7 @@ class SweepRun:
         except StorageUnavailable as fault:
             self._paused = True
             self.counts["failed"] += 1
-            logger.warning("sweep_failed step=history fault=%s", type(fault).__name__)
+            logger.warning("sweep_failed step=history error=%s", type(fault).__name__)
         except (Paused, ValidationFailed) as problem:
             self._pause(problem)
 
@@ -236,7 +236,7 @@ class SweepRun:
             fault = faults[file.pk]
             unexpected = None if isinstance(fault, Problem | DatabaseError | ProtectedError) else fault
             logger.warning(
-                "sweep_failed file=%s step=%s fault=%s", file.pk, step_name, type(fault).__name__, exc_info=unexpected
+                "sweep_failed file=%s step=%s error=%s", file.pk, step_name, type(fault).__name__, exc_info=unexpected
             )
 
     def _is_unavailable(self, file: File, fault: Exception) -> bool:

@@ -162,7 +162,7 @@ class Run:
 
     def _handle_failure(self, file: File, fault: Exception) -> None:
         unexpected = None if isinstance(fault, Problem) else fault
-        logger.warning("verify_failed file=%s fault=%s", file.pk, type(fault).__name__, exc_info=unexpected)
+        logger.warning("verify_failed file=%s error=%s", file.pk, type(fault).__name__, exc_info=unexpected)
         self._selection.failed += 1
         if isinstance(fault, StorageUnavailable) and self._circuit_breaker.record_failure(file.store):
             self.storage_unavailable = True

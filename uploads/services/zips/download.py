@@ -110,7 +110,7 @@ class Download:
         except Problem as problem:
             _record_refusals(self._reader)  # so that the next zip with them is refused at once
             detail = getattr(problem, "detail", "")
-            logger.warning("zip_failed files=%s fault=%s: %s", len(self._bundle.files), type(problem).__name__, detail)
+            logger.warning("zip_failed files=%s error=%s: %s", len(self._bundle.files), type(problem).__name__, detail)
             raise DownloadAborted(problem) from None
 
     def close(self) -> None:
