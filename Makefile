@@ -42,7 +42,7 @@ lint: $(VENV)/dev.stamp  ## ruff and mypy
 	$(PY) -m ruff format --check .
 	$(ANY_SETTINGS) $(PY) -m mypy
 
-format: $(VENV)/dev.stamp  ## let ruff mend what it can
+format: $(VENV)/dev.stamp  ## let ruff fix what it can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 

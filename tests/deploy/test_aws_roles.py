@@ -253,7 +253,7 @@ def test_the_sweeper_role_is_enough_to_repair(
     bucket.write(fsck_runs.key(1), b"nobody's")
     with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
         fsck_runs.run()
-        fsck_runs.run("--repair", "--mend=1")
+        fsck_runs.run("--repair", "--confirm=1")
     assert guard.denied == []
     assert f"quarantine/{fsck_runs.key(1)}" in bucket.objects()
 

@@ -1,4 +1,4 @@
-"""Kept figures are what a count of the rows gives, whatever people do; `recount` tells and mends."""
+"""Kept figures are what a count of the rows gives, whatever people do; `recount` tells and repairs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -
     Statistic.objects.create(kind=Kind.FOLDER, key="99", status=Status.STORED, files=3, bytes=3)
     rows = shelf.whole_database()["uploads.File"]
     said, status = run("--apply")
-    assert ("2 differences, mended" in said, status) == (True, 0)
+    assert ("2 differences, repaired" in said, status) == (True, 0)
     assert run() == ("recount: 0 differences\n", 0)
     assert shelf.whole_database()["uploads.File"] == rows
 

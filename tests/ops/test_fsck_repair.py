@@ -1,4 +1,4 @@
-"""fsck --repair mends what is provable, after a dry run, and never loses a byte."""
+"""fsck --repair repairs what is provable, after a dry run, and never loses a byte."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from uploads.services import assemble
 BODY = b"0123456789abcdefghijKLM"
 
 
-def mend(*args: str) -> tuple[int, str]:
+def repair(*args: str) -> tuple[int, str]:
     """What `--repair` does after a dry run; whatever the number is, it is named."""
     run()
     count = Finding.objects.filter(report=Report.objects.first()).count()
-    return run("--repair", f"--mend={count}", *args)
+    return run("--repair", f"--confirm={count}", *args)
 
 
 def test_a_finished_upload_is_published(sender: Sender, marked: Bucket, small_parts: None) -> None:
@@ -48,7 +48,7 @@ def test_a_finished_upload_is_published(sender: Sender, marked: Bucket, small_pa
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     assemble.assemble(upload.row(), upload.digests)
     File.objects.update(lease_until=timezone.now() - LONG_AGO)
-    assert mend()[0] == 0
+    assert repair()[0] == 0
     assert upload.row().state == State.AVAILABLE
     assert marked.read(upload.row().key) == BODY
     assert Finding.objects.get().repaired_by == "published"
@@ -59,7 +59,7 @@ def test_an_upload_that_lacks_parts_is_opened_again(sender: Sender, marked: Buck
     upload = sender.start(BODY)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     File.objects.update(lease_until=timezone.now() - LONG_AGO)
-    assert mend()[0] == 0
+    assert repair()[0] == 0
     assert upload.row().state == State.UPLOADING
 
 
@@ -68,27 +68,27 @@ def test_a_missing_object_is_marked_and_unmarked_when_it_is_back(alice: User, ma
     marked.delete(file.key)
     run()
     ended = Report.objects.get().ended_at
-    assert run("--repair", "--mend=1")[0] == 0
-    assert (Report.objects.get().ended_at, Report.objects.get().summary["mended"]) == (ended, 1)
+    assert run("--repair", "--confirm=1")[0] == 0
+    assert (Report.objects.get().ended_at, Report.objects.get().summary["repaired"]) == (ended, 1)
     assert File.objects.get().checksum_status == ChecksumStatus.MISSING
     assert Event.objects.get(action="repair").file_id == file.link
     assert run()[0] == 0
     marked.write(file.key, b"hello")
-    assert mend()[0] == 0
+    assert repair()[0] == 0
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
 def test_an_imported_file_that_is_back_is_unread(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked, key="photos/a.jpg", origin=Origin.IMPORTED, checksum="")
     File.objects.update(checksum_status=ChecksumStatus.MISSING)
-    assert mend()[0] == 0
+    assert repair()[0] == 0
     assert File.objects.get(pk=file.pk).checksum_status == ChecksumStatus.UNVERIFIED
 
 
 def test_an_object_without_a_file_is_moved_aside_with_all_its_bytes(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked)
     marked.write(key(1), BODY)
-    assert mend()[0] == 0
+    assert repair()[0] == 0
     assert set(marked.objects()) == {file.key, f"quarantine/{key(1)}"}
     assert marked.read(f"quarantine/{key(1)}") == BODY
     assert run()[0] == 0
@@ -103,9 +103,9 @@ def test_a_repair_that_was_killed_on_its_way_is_ended_by_the_next(
     run()
     with monkeypatch.context() as patch:
         patch.setattr(s3, point, lambda *_args, **_kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
-        assert run("--repair", "--mend=1")[0] == 1
+        assert run("--repair", "--confirm=1")[0] == 1
     assert marked.read(key(1)) == BODY
-    assert run("--repair", "--mend=1")[0] == 0
+    assert run("--repair", "--confirm=1")[0] == 0
     assert marked.read(f"quarantine/{key(1)}") == BODY
     assert key(1) not in marked.objects()
 
@@ -123,7 +123,7 @@ def test_what_got_a_file_meanwhile_is_left(alice: User, marked: Bucket, monkeypa
         return place
 
     monkeypatch.setattr(s3, "quarantine", then_known)
-    assert run("--repair", "--mend=1")[0] == 1
+    assert run("--repair", "--confirm=1")[0] == 1
     assert marked.read(key(1)) == b"hello"
     assert Finding.objects.get().repaired_by == ""
 
@@ -142,7 +142,7 @@ def test_an_object_that_changes_under_the_copy_is_left(
         return place
 
     monkeypatch.setattr(s3, "quarantine", then_changed)
-    assert run("--repair", "--mend=1")[0] == 1
+    assert run("--repair", "--confirm=1")[0] == 1
     assert marked.read(key(1)) == b"jello"
 
 
@@ -150,7 +150,7 @@ def test_a_copy_keeps_its_digest_where_the_store_has_them(alice: User, digest_bu
     s3.write_marker(Installation.objects.own_id())
     stored(alice, digest_bucket)
     digest_bucket.write(key(1), BODY)
-    assert mend()[0] == 0
+    assert repair()[0] == 0
     copy = s3.head(f"quarantine/{key(1)}")
     assert copy is not None
     assert copy.checksum == sha256(BODY)
@@ -166,7 +166,7 @@ def test_another_object_in_quarantine_is_not_overwritten(alice: User, marked: Bu
     stored(alice, marked)
     marked.write(key(1), b"hello")
     marked.write(f"quarantine/{key(1)}", b"somebody else's")
-    code, out = mend()
+    code, out = repair()
     assert code == 1
     assert "is there already" in out
     assert marked.read(f"quarantine/{key(1)}") == b"somebody else's"
@@ -178,7 +178,7 @@ def test_a_lost_preview_is_made_again(alice: User, marked: Bucket) -> None:
         file=stored(alice, marked), kind=PreviewKind.THUMBNAIL, state=PreviewState.READY, size=5,
         lease_until=timezone.now() - LONG_AGO,
     )  # fmt: skip
-    assert mend()[0] == 0
+    assert repair()[0] == 0
     preview.refresh_from_db()
     assert preview.state == PreviewState.PENDING
 
@@ -200,7 +200,7 @@ def test_what_is_right_again_by_itself_is_noted(alice: User, marked: Bucket) -> 
     marked.delete(file.key)
     run()
     marked.write(file.key, b"hello")
-    assert run("--repair", "--mend=1")[0] == 0
+    assert run("--repair", "--confirm=1")[0] == 0
     assert Finding.objects.get().repaired_by == "no longer so"
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
@@ -210,13 +210,13 @@ def test_what_is_right_again_by_itself_is_noted(alice: User, marked: Bucket) -> 
 
 def test_without_a_complete_run_of_the_last_day_nothing_is_mended(alice: User, marked: Bucket) -> None:
     marked.delete(stored(alice, marked).key)
-    assert run("--repair", "--mend=1")[0] == 2
+    assert run("--repair", "--confirm=1")[0] == 2
     run()
-    assert run("--repair", "--mend=1", "--prefix=f/0")[0] == 2
+    assert run("--repair", "--confirm=1", "--prefix=f/0")[0] == 2
     Report.objects.update(outcome="stopped")
-    assert run("--repair", "--mend=1")[0] == 2
+    assert run("--repair", "--confirm=1")[0] == 2
     Report.objects.update(outcome="differences", ended_at=timezone.now() - timedelta(hours=25))
-    assert run("--repair", "--mend=1")[0] == 2
+    assert run("--repair", "--confirm=1")[0] == 2
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
@@ -224,10 +224,10 @@ def test_more_than_a_hundredth_is_only_mended_when_the_number_is_named(alice: Us
     for number in range(5):
         marked.delete(stored(alice, marked, bytes([number])).key)
     run()
-    for wrong in ([], ["--mend=4"], ["--mend=6"]):
+    for wrong in ([], ["--confirm=4"], ["--confirm=6"]):
         assert run("--repair", *wrong)[0] == 2
     assert not File.objects.filter(checksum_status=ChecksumStatus.MISSING).exists()
-    assert run("--repair", "--mend=5")[0] == 0
+    assert run("--repair", "--confirm=5")[0] == 0
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 5
 
 
@@ -253,7 +253,7 @@ def test_a_bucket_that_is_not_ours_is_not_mended(alice: User, marked: Bucket) ->
     marked.delete(stored(alice, marked).key)
     run()
     s3.write_marker(uuid.uuid4())
-    assert run("--repair", "--mend=1")[0] == 2
+    assert run("--repair", "--confirm=1")[0] == 2
 
 
 def test_the_help_says_what_is_not_touched() -> None:

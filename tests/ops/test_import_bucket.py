@@ -385,7 +385,7 @@ def test_a_row_that_the_database_refuses_stops_no_other(
 # --- whose the objects are ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("arguments", "stays"), [([], True), (["--take-over"], False)])
+@pytest.mark.parametrize(("arguments", "stays"), [([], True), (["--adopt"], False)])
 def test_purging_leaves_the_object_unless_it_was_taken_over(
     photos: Bucket, alice: User, arguments: list[str], stays: bool
 ) -> None:

@@ -224,7 +224,7 @@ def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
     new = Sender(signed_in(alice)).send(b"newer than the manifest", name="new.txt")
     lose_the_database()
     assert rebuild(tmp_path / "manifest")[1]["unknown"] == 1
-    code, _told, _why = rebuild(tmp_path / "manifest", "--apply", "--recover-unknown", "--owner", "alice")
+    code, _told, _why = rebuild(tmp_path / "manifest", "--apply", "--recover-orphans", "--owner", "alice")
     file = File.objects.get(key=new.key)
     assert code == 1
     assert (file.owner.username, file.origin, file.checksum_status) == (

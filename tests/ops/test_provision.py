@@ -123,7 +123,7 @@ def test_statements_and_rules_of_others_are_kept(made: stores.Bucket) -> None:
 
 def test_every_prefix_of_ours_is_cleared_and_no_other(made: stores.Bucket, settings: Settings) -> None:
     settings.UPLOAD_EXPIRY_HOURS = 49
-    provision("--apply", "--keep-days", "90")
+    provision("--apply", "--retention-days", "90")
     rules = made.client.get_bucket_lifecycle_configuration(Bucket=made.name)["Rules"]
     prefixes = [rule["Filter"]["Prefix"] for rule in rules]
     assert prefixes == ["f/", "p/", "quarantine/", "manifests/", "amalga-clock.json"]
@@ -134,9 +134,9 @@ def test_every_prefix_of_ours_is_cleared_and_no_other(made: stores.Bucket, setti
 
 
 def test_a_longer_memory_is_kept_until_it_is_told_otherwise(made: stores.Bucket) -> None:
-    provision("--apply", "--keep-days", "90")
+    provision("--apply", "--retention-days", "90")
     assert provision()[0] == 0
-    assert "now kept for 90 days → wanted kept for 40 days" in provision("--keep-days", "40")[1]
+    assert "now kept for 90 days → wanted kept for 40 days" in provision("--retention-days", "40")[1]
 
 
 def test_a_key_in_kms_stays(made: stores.Bucket) -> None:
@@ -261,7 +261,7 @@ def test_settings_tell_the_origins(settings: Settings) -> None:
 
 @pytest.mark.parametrize("days", ["0", "-1", "4000"])
 def test_days_that_make_no_sense_are_refused(days: str) -> None:
-    assert provision("--keep-days", days)[0] == 2
+    assert provision("--retention-days", days)[0] == 2
 
 
 # --- what a store or a role does not allow ----------------------------------------------------

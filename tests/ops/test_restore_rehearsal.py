@@ -156,10 +156,10 @@ def test_after_a_restore_nothing_is_missing_and_nothing_is_lost(hour: Hour, buck
 
 def test_what_came_later_is_given_to_somebody_to_look_through(hour: Hour, bucket: Bucket) -> None:
     run("after_restore", "--apply")
-    assert run("after_restore", "--recover-unknown", "--owner", "alice", "--apply")[0] == 2  # fsck has to find them
+    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply")[0] == 2  # fsck has to find them
     differences()
-    assert run("after_restore", "--recover-unknown", "--owner", "alice") == (0, [{"recovered": 2}])
-    assert run("after_restore", "--recover-unknown", "--owner", "alice", "--apply") == (0, [{"recovered": 2}])
+    assert run("after_restore", "--recover-orphans", "--owner", "alice") == (0, [{"recovered": 2}])
+    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply") == (0, [{"recovered": 2}])
     files = File.objects.filter(folder__name__startswith="Recovered").order_by("size")
     assert [(file.key, file.visibility) for file in files] == [
         (file.key, "private") for file in sorted(hour.later, key=lambda file: file.size)
@@ -167,10 +167,10 @@ def test_what_came_later_is_given_to_somebody_to_look_through(hour: Hour, bucket
     assert differences() == {}
     assert run("verify", str(files[0].pk))[0] == 0
     assert used(hour.owner()) == held(hour.owner())
-    assert run("after_restore", "--recover-unknown", "--owner", "alice", "--apply") == (0, [{"recovered": 0}])
+    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply") == (0, [{"recovered": 0}])
 
 
-@pytest.mark.parametrize("args", [["--owner", "alice"], ["--recover-unknown"], ["--recover-unknown", "--owner", "x"]])
+@pytest.mark.parametrize("args", [["--owner", "alice"], ["--recover-orphans"], ["--recover-orphans", "--owner", "x"]])
 def test_odd_options_are_refused(bucket: Bucket, args: list[str]) -> None:
     assert run("after_restore", *args)[0] == 2
 

@@ -230,7 +230,7 @@ def test_an_orphan_that_is_overwritten_at_the_last_moment_stays(
     marked.write(key(1), b"hello")
     run()
     strict.before = lambda: setattr(strict, "before", lambda: marked.write(key(1), b"newer"))  # at the second of them
-    assert run("--repair", "--mend=1")[0] == 1
+    assert run("--repair", "--confirm=1")[0] == 1
     assert strict.seen == ["put", "delete"]
     assert marked.read(key(1)) == b"newer"
     assert Finding.objects.get().repaired_by == ""

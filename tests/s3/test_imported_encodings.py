@@ -187,7 +187,7 @@ def test_what_a_manifest_does_not_know_is_recovered_with_its_encoding(
     exported(tmp_path / "manifest")
     put(bucket, key, gzip.compress(TEXT), "gzip")
     lose_the_database()
-    rebuild(tmp_path / "manifest", "--apply", "--recover-unknown", "--owner", "alice")
+    rebuild(tmp_path / "manifest", "--apply", "--recover-orphans", "--owner", "alice")
     file = File.objects.get(key=key)
     assert (file.content_encoding, file.category) == ("gzip", Category.ARCHIVE)
 

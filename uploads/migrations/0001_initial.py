@@ -631,7 +631,7 @@ class Migration(migrations.Migration):
                 ("key", models.CharField(db_collation="C", max_length=1024, verbose_name="key")),
                 ("file_id", models.UUIDField(null=True, verbose_name="file")),
                 ("detail", models.JSONField(default=dict, verbose_name="details")),
-                ("repaired_by", models.CharField(blank=True, max_length=40, verbose_name="mended by")),
+                ("repaired_by", models.CharField(blank=True, max_length=40, verbose_name="repaired by")),
                 (
                     "report",
                     models.ForeignKey(

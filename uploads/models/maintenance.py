@@ -77,7 +77,7 @@ class Finding(models.Model):
     key = models.CharField(_("key"), max_length=MAX_KEY_CHARACTERS, db_collation="C")
     file_id = models.UUIDField(_("file"), null=True)
     detail = models.JSONField(_("details"), default=dict)
-    repaired_by = models.CharField(_("mended by"), max_length=40, blank=True)
+    repaired_by = models.CharField(_("repaired by"), max_length=40, blank=True)
 
     class Meta:
         verbose_name = _("finding")

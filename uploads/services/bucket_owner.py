@@ -22,7 +22,7 @@ def require_marker(store: str | None = None) -> None:
     if marker is None:
         raise MarkerMissing(
             "This bucket has no marker that says whose it is. If it is the right one, and whole, run "
-            "`manage.py provision --apply`; else mend AWS_STORAGE_BUCKET_NAME."
+            "`manage.py provision --apply`; else fix AWS_STORAGE_BUCKET_NAME."
         )
     own = Installation.objects.own_id()
     if marker != own:

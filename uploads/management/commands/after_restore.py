@@ -29,7 +29,7 @@ class Command(AmalgaCommand):
         "trash gets its whole time again (somebody may have taken it out since), unfinished uploads get new time, "
         "those whose bytes are all in the bucket become files, and the bucket remembers this database from now on: "
         "the sweep goes on. Nothing is removed, and no object is written but amalga-clock.json. Objects of files "
-        "that came later are not touched: fsck tells them, and after it --recover-unknown --owner NAME gives them "
+        "that came later are not touched: fsck tells them, and after it --recover-orphans --owner NAME gives them "
         "to somebody as private files in a folder of their own, called by their keys, for the names are lost. Files"
         " whose time in the trash was over, and whose objects are gone, go. Safe to repeat. Exit status: 0 the "
         "database knows all that the bucket remembers, or it is done; 1 there is something to do, or a server is "
@@ -39,16 +39,16 @@ class Command(AmalgaCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--apply", action="store_true", help="do it; without it nothing is written")
         parser.add_argument(
-            "--recover-unknown",
+            "--recover-orphans",
             action="store_true",
             help="only make files of what the last run of fsck found no row for",
         )
-        parser.add_argument("--owner", metavar="NAME", help="whose these are to be (with --recover-unknown)")
+        parser.add_argument("--owner", metavar="NAME", help="whose these are to be (with --recover-orphans)")
         parser.add_argument("--json", action="store_true", help="one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["recover_unknown"] != bool(options["owner"]):
-            raise CommandError("--recover-unknown and --owner NAME go together.", returncode=2)
+        if options["recover_orphans"] != bool(options["owner"]):
+            raise CommandError("--recover-orphans and --owner NAME go together.", returncode=2)
         with until_stopped(), _translate_errors():
             if options["owner"]:
                 self._recover(options)

@@ -17,7 +17,7 @@ from uploads.services.fsck import GRACE_SECONDS, Refused, RunObserver, Scope, de
 
 MAX_REPORTED = 1000
 FINDINGS_KEPT = "What was found is kept; --resume goes on from there."
-REPAIRS_KEPT = "What is mended stays mended; run it again to go on."
+REPAIRS_KEPT = "What is repaired stays repaired; run it again to go on."
 MAX_PREFIX_CHARACTERS = 1000
 MAX_GRACE_SECONDS = 10 * 365 * 24 * 3600
 
@@ -31,11 +31,11 @@ class Command(AmalgaCommand):
         "that both agree. Nothing is changed but the report, which the admin shows. People may go on working. Several "
         "may run at once, also each with a --prefix of its own (f/0 to f/f and p/): so a hundred million objects are "
         "compared. With --repair, and only after such a run of the same scope in the last 24 hours, what it found is "
-        "looked at again and mended where that is provable: finished uploads are published, files without an object "
+        "looked at again and repaired where that is provable: finished uploads are published, files without an object "
         "marked as missing, and unmarked when it is back, lost previews made again, and objects without a file moved "
         "to quarantine/, copied before they go. No other object is removed, none is overwritten; sizes, ETags, foreign "
-        "keys and uploads in parts are told, not mended. Exit status: 0 both agree, or all is mended; 1 differences, "
-        "or it was stopped; 2 refused."
+        "keys and uploads in parts are told, not repaired. Exit status: 0 both agree, or all is repaired; 1 "
+        "differences, or it was stopped; 2 refused."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -54,9 +54,9 @@ class Command(AmalgaCommand):
         parser.add_argument(
             "--expect-empty-database", action="store_true", help="compare even though the database has no files"
         )
-        parser.add_argument("--repair", action="store_true", help="mend what the last complete run found")
+        parser.add_argument("--repair", action="store_true", help="repair what the last complete run found")
         parser.add_argument(
-            "--mend", type=int, metavar="N", help="with --repair: yes, so many, though it is over 1 %% of the rows"
+            "--confirm", type=int, metavar="N", help="with --repair: yes, so many, though it is over 1 %% of the rows"
         )
         parser.add_argument("--json", action="store_true", help="findings as JSON lines, then one object with figures")
 
@@ -79,7 +79,7 @@ class Command(AmalgaCommand):
     def _run(self, scope: Scope, options: dict[str, Any], advice: str) -> None:
         try:
             if options["repair"]:
-                self._repair(scope, options["mend"])
+                self._repair(scope, options["confirm"])
             else:
                 self._compare(scope, options)
         except KeyboardInterrupt:
@@ -97,18 +97,18 @@ class Command(AmalgaCommand):
         result = repair(scope, confirmed=confirmed, on_result=self._print_repairs)
         if self._json:
             self.stdout.write(
-                json.dumps({"report": result.report.pk, "mended": result.repaired, "left": result.remaining})
+                json.dumps({"report": result.report.pk, "repaired": result.repaired, "left": result.remaining})
             )
         else:
-            self.stdout.write(f"fsck: {result.repaired:,} mended, {result.remaining:,} left as they are")
+            self.stdout.write(f"fsck: {result.repaired:,} repaired, {result.remaining:,} left as they are")
         if result.remaining:
             raise CommandError(
-                f"{result.remaining:,} findings of report {result.report.pk} are not mended.", returncode=1
+                f"{result.remaining:,} findings of report {result.report.pk} are not repaired.", returncode=1
             )
 
     def _print_repairs(self, finding: Finding, outcome: str) -> None:
         if self._json:
-            self.stdout.write(json.dumps({"kind": finding.kind, "key": finding.key, "mended": outcome}))
+            self.stdout.write(json.dumps({"kind": finding.kind, "key": finding.key, "repaired": outcome}))
         else:
             self.stdout.write(f"{finding.kind}: {finding.key}: {outcome}")
 

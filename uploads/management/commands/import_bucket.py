@@ -37,7 +37,7 @@ class Command(AmalgaCommand):
         "cleaned as those of uploads. A key that has a file already is left alone, so it may be run again, and two at "
         "once; a run that was stopped goes on where it was. What was purged since, and whose object is there, "
         "comes back as a new file, seen by whom --visibility says. The objects of such files are never removed, unless "
-        "--take-over says that they are Amalga's from now on: then they go when their file is purged from the trash. "
+        "--adopt says that they are Amalga's from now on: then they go when their file is purged from the trash. "
         "The owner's quota does not stop an import; how much of it is used is told. Checksums are not known until "
         "`manage.py verify` has read the files. Exit status: 0 done, 1 some objects cannot be files (they are listed), "
         "or it was stopped; 2 refused, or nothing begins with PREFIX."
@@ -50,7 +50,7 @@ class Command(AmalgaCommand):
         parser.add_argument(
             "--visibility", choices=Visibility.values, default=Visibility.TEAM, help="who sees them (default: team)"
         )
-        parser.add_argument("--take-over", action="store_true", help="the objects become Amalga's to remove one day")
+        parser.add_argument("--adopt", action="store_true", help="the objects become Amalga's to remove one day")
         parser.add_argument("--apply", action="store_true", help="do it; without it nothing is written")
         parser.add_argument(
             "--parallel", type=int, default=WRITERS, metavar="N", help=f"connections that write (default: {WRITERS})"
@@ -157,5 +157,5 @@ def _plan(options: dict[str, Any]) -> Plan:
         owner=owner,
         folder=clean_folder(options["folder"]),
         visibility=Visibility(options["visibility"]),
-        origin=Origin.ADOPTED if options["take_over"] else Origin.IMPORTED,
+        origin=Origin.ADOPTED if options["adopt"] else Origin.IMPORTED,
     )

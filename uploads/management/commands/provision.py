@@ -28,40 +28,41 @@ ADOPT_HELP = "the marker of a database that is gone, to be replaced by that of t
 
 class Command(AmalgaCommand):
     help = (
-        "Compares the bucket with what keeps files safe in it, and says what differs; with --apply it mends that: the "
-        "bucket itself, public access blocks, ownership, a policy against plain http and old signatures, encryption, "
-        "versioning, lifecycle rules, CORS for the site's own origins alone (rules for others go), and the marker that "
-        "says which database the bucket belongs to. No file, no object but the marker, no statement of a policy and "
-        "no lifecycle rule of anybody else's is touched; a KMS key stays. Safe to repeat. Exit status: 0 all is as "
-        "wanted, or was mended, or the store has no such setting; 1 there are differences, or something could not be "
-        "read or mended; 2 refused: the bucket belongs to another database, or it is not clear where our pages are."
+        "Compares the bucket with what keeps files safe in it, and says what differs; with --apply it repairs that: "
+        "the bucket itself, public access blocks, ownership, a policy against plain http and old signatures, "
+        "encryption, versioning, lifecycle rules, CORS for the site's own origins alone (rules for others go), and the "
+        "marker that says which database the bucket belongs to. No file, no object but the marker, no statement of a "
+        "policy and no lifecycle rule of anybody else's is touched; a KMS key stays. Safe to repeat. Exit status: 0 "
+        "all is as wanted, or was repaired, or the store has no such setting; 1 there are differences, or something "
+        "could not be read or repaired; 2 refused: the bucket belongs to another database, or it is not clear where "
+        "our pages are."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--apply", action="store_true", help="mend what differs; without it nothing is written")
+        parser.add_argument("--apply", action="store_true", help="repair what differs; without it nothing is written")
         parser.add_argument("--origin", action="append", default=[], metavar="URL", help=ORIGIN_HELP)
-        parser.add_argument("--keep-days", type=int, metavar="DAYS", help=KEEP_HELP)
+        parser.add_argument("--retention-days", type=int, metavar="DAYS", help=KEEP_HELP)
         parser.add_argument("--adopt-marker", type=UUID, metavar="ID", help=ADOPT_HELP)
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        days = options["keep_days"]
+        days = options["retention_days"]
         if days is not None and not 1 <= days <= MAX_DAYS:
-            raise CommandError(f"--keep-days takes 1 to {MAX_DAYS}.", returncode=2)
+            raise CommandError(f"--retention-days takes 1 to {MAX_DAYS}.", returncode=2)
         with until_stopped():
             diffs = self._compare(options)
         if options["json"]:
             self.stdout.write(json.dumps({"applied": options["apply"], "points": [_describe(diff) for diff in diffs]}))
         if any(diff.status in {SettingStatus.UNKNOWN, SettingStatus.FAILED} for diff in diffs):
-            raise CommandError("Not everything could be looked at and mended; see above.", returncode=1)
+            raise CommandError("Not everything could be looked at and repaired; see above.", returncode=1)
         if any(diff.status is SettingStatus.DIFFERS for diff in diffs):
-            raise CommandError("The bucket differs; --apply mends it, as far as the store can.", returncode=1)
+            raise CommandError("The bucket differs; --apply repairs it, as far as the store can.", returncode=1)
 
     def _compare(self, options: dict[str, Any]) -> list[SettingDiff]:
         """Print each setting at once, so that what was done is visible if the storage stops responding."""
         diffs = []
         try:
-            spec = desired_bucket(site_origins(options["origin"]), keep_days=options["keep_days"])
+            spec = desired_bucket(site_origins(options["origin"]), keep_days=options["retention_days"])
             for diff in provision(spec, apply=options["apply"], adopt=options["adopt_marker"]):
                 diffs.append(diff)
                 if not options["json"]:

@@ -26,7 +26,7 @@ LABELS = {
     "changed": "files with another ETag than it says, as after a bucket was restored: `verify` reads them",
     "size": "files with an object of another size, marked as corrupted",
     "missing": "files without an object, marked as missing",
-    "unknown": "objects that no line names (--recover-unknown)",
+    "unknown": "objects that no line names (--recover-orphans)",
     "previews": "previews without rows: new ones are made, and fsck tells of the old ones",
 }
 
@@ -47,18 +47,18 @@ class Command(AmalgaCommand):
         parser.add_argument("--latest", action="store_true", help="the newest under manifests/ in the bucket")
         parser.add_argument("--apply", action="store_true", help="write the rows; without it nothing is written")
         parser.add_argument(
-            "--recover-unknown",
+            "--recover-orphans",
             action="store_true",
             help="files also for objects that no line names, in a folder of theirs",
         )
-        parser.add_argument("--owner", metavar="NAME", help="whose these are to be (with --recover-unknown)")
+        parser.add_argument("--owner", metavar="NAME", help="whose these are to be (with --recover-orphans)")
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if bool(options["manifest"]) == options["latest"]:
             raise CommandError("Name a manifest, or say --latest.", returncode=2)
-        if options["recover_unknown"] != bool(options["owner"]):
-            raise CommandError("--recover-unknown and --owner NAME go together.", returncode=2)
+        if options["recover_orphans"] != bool(options["owner"]):
+            raise CommandError("--recover-orphans and --owner NAME go together.", returncode=2)
         with (
             until_stopped(),
             _translate_errors(),

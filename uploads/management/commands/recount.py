@@ -18,17 +18,17 @@ MAX_REPORTED = 100
 class Command(AmalgaCommand):
     help = (
         "Counts files, bytes and tags anew and tells where the kept figures differ from them. With --apply the "
-        "figures are mended. Files, folders, tags, people and the bucket are never touched; people may go on working "
-        "meanwhile. Exit status: 0 all figures agree, or did before and were mended; 1 there are differences, or "
+        "figures are repaired. Files, folders, tags, people and the bucket are never touched; people may go on working "
+        "meanwhile. Exit status: 0 all figures agree, or did before and were repaired; 1 there are differences, or "
         "the database is away."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--apply", action="store_true", help="mend the figures; without it nothing is written")
+        parser.add_argument("--apply", action="store_true", help="repair the figures; without it nothing is written")
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with until_stopped(), database_error_message("Nothing was mended; run it again when it is back."):
+        with until_stopped(), database_error_message("Nothing was repaired; run it again when it is back."):
             differences = recount(apply=options["apply"])
         if options["json"]:
             items = [asdict(difference) for difference in differences]
@@ -36,7 +36,7 @@ class Command(AmalgaCommand):
         else:
             self._print(differences, applied=options["apply"])
         if differences and not options["apply"]:
-            raise CommandError("The figures differ from the rows; --apply mends them.", returncode=1)
+            raise CommandError("The figures differ from the rows; --apply repairs them.", returncode=1)
 
     def _print(self, differences: list[Difference], *, applied: bool) -> None:
         for item in differences[:MAX_REPORTED]:
@@ -46,4 +46,4 @@ class Command(AmalgaCommand):
             )
         if len(differences) > MAX_REPORTED:
             self.stdout.write(f"… and {len(differences) - MAX_REPORTED} more")
-        self.stdout.write(f"recount: {len(differences)} differences{', mended' if differences and applied else ''}")
+        self.stdout.write(f"recount: {len(differences)} differences{', repaired' if differences and applied else ''}")

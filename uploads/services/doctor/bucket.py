@@ -38,7 +38,7 @@ from uploads.s3.probes import (
 from uploads.services.bucket_spec import desired_bucket, expiry_days, site_origins
 from uploads.services.doctor.results import CheckResult, Level, fail, ok, warn
 
-REPAIR_HINT = "run `manage.py provision` to see it, and with --apply to mend it"
+REPAIR_HINT = "run `manage.py provision` to see it, and with --apply to fix it"
 FOREIGN_ORIGIN = "https://evil.example"
 # without these, files are lost or exposed; the others are precautions
 CRITICAL = {"public access", "CORS"}
@@ -168,9 +168,7 @@ def marker_lines(own_id: UUID | None) -> Iterable[CheckResult]:
         marker = s3.read_marker()
     except StorageUnavailable as fault:
         is_denied = isinstance(fault, StorageDenied)
-        advice = (
-            "allow s3:GetObject on amalga.json" if is_denied else "mend what is wrong with the store, and ask again"
-        )
+        advice = "allow s3:GetObject on amalga.json" if is_denied else "fix what is wrong with the store, and ask again"
         yield fail(subject, f"it cannot be read ({fault.detail})", advice)
     except ValidationFailed as problem:
         yield fail(subject, "amalga.json is no marker of Amalga's", problem.message)
@@ -178,7 +176,7 @@ def marker_lines(own_id: UUID | None) -> Iterable[CheckResult]:
         if marker is None:
             yield warn(subject, "nothing says which database the bucket belongs to", REPAIR_HINT)
         elif own_id is None:
-            yield warn(subject, f"it says {marker}, and the database does not say its own", "mend the database first")
+            yield warn(subject, f"it says {marker}, and the database does not say its own", "fix the database first")
         elif marker != own_id:
             reason = f"the bucket belongs to another database: it says {marker}, this one is {own_id}"
             yield fail(subject, reason, "check AWS_STORAGE_BUCKET_NAME and DATABASE_URL before anything else")

@@ -34,7 +34,7 @@ def database_checks(deadline: Deadline, extra: Sequence[tuple[str, Check]] = ())
     error = connection_error()
     if error:
         yield error
-        yield warn("database", "what is in it was not looked at", "mend that first, and ask again")
+        yield warn("database", "what is in it was not looked at", "fix that first, and ask again")
         return
     replica_check: tuple[tuple[str, Check], ...] = (("replica", replica_lines),) if ALIAS in connections else ()
     for subject, check in (*CHECKS, *replica_check, *extra):

@@ -77,7 +77,7 @@ class Deadline:
         """
         seconds = min(CHECK_SECONDS, self.remaining)
         if not seconds:
-            return [fail(subject, "not looked at, there was no time left", "mend what is slow above, and ask again")]
+            return [fail(subject, "not looked at, there was no time left", "fix what is slow above, and ask again")]
         lines: list[CheckResult] = []
         thread = threading.Thread(target=lambda: lines.extend(run_safely(subject, check)), daemon=True)
         thread.start()

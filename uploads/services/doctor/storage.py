@@ -76,7 +76,7 @@ def store_checks(deadline: Deadline, origins: Sequence[str]) -> Iterator[CheckRe
         lines = deadline.run(subject, check)
         yield from lines
         if any(line.level is Level.FAIL and line.subject == subject for line in lines):
-            yield warn("bucket", "how it is set up was not looked at", "mend that first, and ask again")
+            yield warn("bucket", "how it is set up was not looked at", "fix that first, and ask again")
             return
     for subject, check in bucket_checks(given_origins, own_id):
         yield from deadline.run(subject, check)

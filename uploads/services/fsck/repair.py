@@ -89,7 +89,7 @@ def repair(scope: Scope, *, confirmed: int | None, on_result: Callable[[Finding,
         repaired += sum(_settle_finding(finding, by_key.get(finding.key), scope, on_result) for finding in batch)
         last_id = batch[-1].pk
     remaining = report.findings.filter(repaired_by="").count()
-    summary = {**report.summary, "mended": report.findings.exclude(repaired_by="").count()}
+    summary = {**report.summary, "repaired": report.findings.exclude(repaired_by="").count()}
     Report.objects.filter(pk=report.pk).update(summary=summary)  # `ended_at` stays that of the comparison
     return Repaired(report, repaired, remaining)
 
@@ -111,11 +111,11 @@ def _require_plausible(scope: Scope, count: int, confirmed: int | None) -> None:
     parameters = {"store": scope.store, "prefix": scope.prefix, "end": end}
     ((rows,),) = fetch_with_timeout(COUNT, parameters, seconds=BLOCK_SECONDS)
     if confirmed is not None and confirmed != count:
-        raise Refused(f"--mend says {confirmed:,}, but there are {count:,} findings to mend. Nothing was changed.")
+        raise Refused(f"--confirm says {confirmed:,}, but there are {count:,} findings to repair. Nothing was changed.")
     if confirmed is None and count * 100 > rows * MAX_PERCENT:
         raise Refused(
-            f"{count:,} findings to mend are more than {MAX_PERCENT} % of {rows:,} rows. Look at report and settings: "
-            f"is it the right bucket, and the right database? If so, run it again with --mend {count}."
+            f"{count:,} findings to repair are more than {MAX_PERCENT} % of {rows:,} rows. Look at report and "
+            f"settings: is it the right bucket, and the right database? If so, run it again with --confirm {count}."
         )
 
 
