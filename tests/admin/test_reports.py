@@ -23,7 +23,14 @@ SIDE = {"count": 1234567, "bytes": 5 * 1024**3, "sha256": "a" * 64}
 
 
 def made(outcome: RunOutcome = RunOutcome.DIFFERENCES, **summary: Any) -> Report:
-    figures = {"rows": SIDE, "objects": SIDE, "left": {"young": 3}, "found": {"missing": 2}, "seconds": 4.5, **summary}
+    figures = {
+        "rows": SIDE,
+        "objects": SIDE,
+        "skipped": {"young": 3},
+        "found": {"missing": 2},
+        "seconds": 4.5,
+        **summary,
+    }
     report = Report.objects.create(command="fsck")
     report.end(outcome, **figures)
     return report
@@ -66,7 +73,9 @@ IMPORTED = "hr/Dismissal of Bob.pdf"
 def told_of_private(alice: User) -> Report:
     file = shelf.add_file(alice, origin=Origin.IMPORTED, key=IMPORTED, visibility=Visibility.PRIVATE)
     report = made(since=IMPORTED)
-    Finding.objects.create(report=report, kind=FindingKind.SIZE, key=IMPORTED, file_id=file.pk, detail={"at": IMPORTED})
+    Finding.objects.create(
+        report=report, kind=FindingKind.SIZE_MISMATCH, key=IMPORTED, file_id=file.pk, detail={"at": IMPORTED}
+    )
     Finding.objects.create(report=report, kind=FindingKind.FOREIGN, key="f/Dismissal of Bob.pdf")
     Report.objects.create(command="import_bucket", scope="hr/Dismissal")
     return report
@@ -92,8 +101,8 @@ def test_findings_are_chosen_by_kind_and_turned_page_by_page(
     Finding.objects.bulk_create(
         Finding(report=report, kind=FindingKind.ORPHAN, key=f"f/{number:03}") for number in range(120)
     )
-    Finding.objects.create(report=report, kind=FindingKind.SIZE, key="f/beef")
-    assert keys(as_clerk, report, kind="size") == ["f/beef"]
+    Finding.objects.create(report=report, kind=FindingKind.SIZE_MISMATCH, key="f/beef")
+    assert keys(as_clerk, report, kind="size_mismatch") == ["f/beef"]
     assert keys(as_clerk, report, kind="orphan", p="3") == [f"f/{number:03}" for number in range(100, 120)]
     with django_assert_max_num_queries(10):
         assert len(keys(as_clerk, report)) == 50
@@ -117,7 +126,7 @@ def test_keys_are_shown_as_text(as_clerk: Client) -> None:
 
 
 def test_reports_of_other_commands_are_told_as_they_are(as_clerk: Client) -> None:
-    report = Report.objects.create(command="verify", outcome="agreed", summary={"files_read": 12345, "by": {"a": 1}})
+    report = Report.objects.create(command="verify", outcome="succeeded", summary={"files_read": 12345, "by": {"a": 1}})
     page = as_clerk.get(address(report)).content.decode()
     assert "Files read" in page
     assert "12,345" in page
@@ -125,8 +134,8 @@ def test_reports_of_other_commands_are_told_as_they_are(as_clerk: Client) -> Non
 
 
 def test_the_list_is_filtered_by_outcome(as_clerk: Client) -> None:
-    differing, agreed = made(), made(RunOutcome.AGREED, found={})
-    rows = as_clerk.get(LIST, {"outcome": "agreed"}).context["cl"].result_list
+    differing, agreed = made(), made(RunOutcome.SUCCEEDED, found={})
+    rows = as_clerk.get(LIST, {"outcome": "succeeded"}).context["cl"].result_list
     assert [row.pk for row in rows] == [agreed.pk]
     assert [row.pk for row in as_clerk.get(LIST).context["cl"].result_list] == [agreed.pk, differing.pk]
 
@@ -141,7 +150,7 @@ def test_nobody_adds_changes_or_deletes_reports_here(as_admin: Client) -> None:
 
 def test_the_dashboard_says_when_both_were_compared_last(as_clerk: Client) -> None:
     assert "not been compared yet" in as_clerk.get("/admin/storage/").content.decode()
-    made(RunOutcome.AGREED)
+    made(RunOutcome.SUCCEEDED)
     Report.objects.create(command="fsck", scope="f/0", outcome="differences", ended_at=Now())
     Report.objects.create(command="fsck", outcome="stopped", ended_at=Now())
     page = as_clerk.get("/admin/storage/").content.decode()

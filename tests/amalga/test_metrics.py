@@ -244,7 +244,7 @@ def test_an_empty_queue_has_no_age(client: Client) -> None:
 
 def test_commands_are_told_by_when_and_how_they_ended(client: Client) -> None:
     Heartbeat.objects.beat("sweep")
-    for outcome in (RunOutcome.AGREED, RunOutcome.DIFFERENCES, RunOutcome.REFUSED):
+    for outcome in (RunOutcome.SUCCEEDED, RunOutcome.DIFFERENCES, RunOutcome.REFUSED):
         Report.objects.create(command="fsck").end(outcome)
     samples = scraped(client)
     assert time.time() - value(samples, "last_heartbeat_timestamp_seconds", command="sweep") < 60
@@ -379,7 +379,7 @@ def test_a_killed_servers_folder_goes_with_the_next(monkeypatch: pytest.MonkeyPa
 def test_the_page_names_what_is_told_and_no_more(client: Client) -> None:
     metrics.clear_cache()
     Heartbeat.objects.beat("sweep")
-    Report.objects.create(command="fsck").end(RunOutcome.AGREED)
+    Report.objects.create(command="fsck").end(RunOutcome.SUCCEEDED)
     client.get("/nothing")
     answer = client.get("/metrics", headers=SCRAPER).content.decode()
     exposition = set(re.findall(r"^# TYPE (amalga_\w+) ", answer, re.MULTILINE))

@@ -319,7 +319,7 @@ def test_plain_verify_reads_imported_files(bucket: Bucket, alice: User) -> None:
 
 def test_archived_file_is_no_failure_of_a_verification(cold: list[File]) -> None:
     assert verified("--all") == (0, {"verified": 2, "corrupted": 0, "missing": 0, "failed": 0, "archived": 1})
-    assert Report.objects.get(command="verify").outcome == "agreed"
+    assert Report.objects.get(command="verify").outcome == "succeeded"
 
 
 def test_refused_file_is_told_by_a_verification_and_left_out_of_samples(bucket: Bucket, front: Front) -> None:

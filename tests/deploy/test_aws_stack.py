@@ -58,7 +58,7 @@ def provisioned(*arguments: str) -> tuple[int, dict[str, str]]:
 
 
 def _standings(out: io.StringIO) -> dict[str, str]:
-    return {point["subject"]: point["standing"] for point in json.loads(out.getvalue())["points"]}
+    return {point["subject"]: point["status"] for point in json.loads(out.getvalue())["settings"]}
 
 
 def test_provision_has_nothing_to_do_but_to_mark_the_bucket(as_made: stores.Bucket) -> None:

@@ -262,8 +262,8 @@ def test_machines_get_one_object(bucket: stores.Bucket) -> None:
     assert status == 0, told
     found = json.loads(told)
     assert status == found["fail"] == 0
-    assert {"level", "subject", "reason", "advice"} == set(found["lines"][0])
-    assert all(line["advice"] for line in found["lines"] if line["level"] != "ok")
+    assert {"level", "subject", "reason", "advice"} == set(found["checks"][0])
+    assert all(line["advice"] for line in found["checks"] if line["level"] != "ok")
 
 
 def test_no_secret_is_ever_shown(front: fronts.Front, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:

@@ -68,7 +68,7 @@ def test_what_is_young_is_left_alone(alice: User, marked: Bucket) -> None:
     marked.write(key(1), b"x")
     add_file(alice, b"no object")
     assert run(grace=3600)[0] == 0
-    assert Report.objects.get().summary["left"] == {"young": 2}
+    assert Report.objects.get().summary["skipped"] == {"young": 2}
     assert run()[0] == 1
 
 
@@ -77,8 +77,8 @@ def test_other_bytes_of_the_same_size_are_told_by_their_etag(alice: User, marked
     marked.write(file.key, b"jello")
     marked.write(longer.key, b"hello, world")
     assert run()[0] == 1
-    assert found() == sorted([("etag", file.key), ("size", longer.key)])
-    detail = Finding.objects.get(kind="etag").detail
+    assert found() == sorted([("etag_mismatch", file.key), ("size_mismatch", longer.key)])
+    detail = Finding.objects.get(kind="etag_mismatch").detail
     assert detail["row"]["etag"] == file.etag != detail["object"]["etag"]
 
 
@@ -261,7 +261,7 @@ def test_previews_are_compared_by_size(alice: User, marked: Bucket) -> None:
     marked.delete(thumbnail.key)
     marked.write(picture.key, b"larger")
     run()
-    assert found() == sorted([("missing", thumbnail.key), ("size", picture.key)])
+    assert found() == sorted([("missing", thumbnail.key), ("size_mismatch", picture.key)])
 
 
 def test_uploads_in_parts_without_a_file_in_motion_are_told(alice: User, marked: Bucket) -> None:
@@ -270,7 +270,7 @@ def test_uploads_in_parts_without_a_file_in_motion_are_told(alice: User, marked:
         marked.client.create_multipart_upload(Bucket=marked.name, Key=name)
     assert run(grace=3600)[0] == 0
     run()
-    assert found() == sorted([("multipart", done.key), ("multipart", key(1))])
+    assert found() == sorted([("orphaned_multipart", done.key), ("orphaned_multipart", key(1))])
 
 
 @pytest.mark.parametrize(
@@ -296,12 +296,12 @@ def test_what_should_have_moved_on_is_told(alice: User, marked: Bucket, state: S
 # row, object: what is to be found; without any grace, whatever should go is late
 TABLE = {
     ("none", "none"): None, ("none", "same"): "orphan", ("none", "longer"): "orphan",
-    ("available", "none"): "missing", ("available", "same"): None, ("available", "other"): "etag",
-    ("available", "longer"): "size",
-    ("trashed", "none"): "missing", ("trashed", "same"): None, ("trashed", "other"): "etag",
+    ("available", "none"): "missing", ("available", "same"): None, ("available", "other"): "etag_mismatch",
+    ("available", "longer"): "size_mismatch",
+    ("trashed", "none"): "missing", ("trashed", "same"): None, ("trashed", "other"): "etag_mismatch",
     ("uploading", "none"): None, ("uploading", "other"): None, ("completing", "same"): None,
     ("deleting", "none"): "stuck", ("deleting", "longer"): "stuck",
-    ("marked", "none"): None, ("marked", "same"): "stuck", ("marked", "other"): "etag",
+    ("marked", "none"): None, ("marked", "same"): "stuck", ("marked", "other"): "etag_mismatch",
     ("elsewhere", "none"): None, ("elsewhere", "same"): None,
 }  # fmt: skip
 BODIES = {"same": b"hello", "other": b"jello", "longer": b"hello, world"}

@@ -122,7 +122,7 @@ def test_what_was_lost_is_back_line_by_line(library: Bucket, tmp_path: Path) -> 
     usage = list(Usage.objects.filter(owner__username="alice").values())
     lose_the_database()
     code, told, _why = rebuild(tmp_path / "before.jsonl", "--apply")
-    assert (code, told["there"], told["missing"], told["unknown"]) == (0, 6, 0, 0)
+    assert (code, told["present"], told["missing"], told["unknown"]) == (0, 6, 0, 0)
     after = exported(tmp_path / "after.jsonl", "--events")
     assert timeless(after[: len(before)]) == timeless(before)
     assert [json.loads(line)["action"] for line in after[len(before) :]] == ["repair"]

@@ -129,7 +129,7 @@ def test_an_upload_under_way_ends_where_it_began_and_is_moved_by_the_next_run(
     upload = sender.start(body)
     sender.put(upload, 1)
     two.swap()
-    assert run("--apply")[1]["left"]["under_way"] == 1
+    assert run("--apply")[1]["remaining"]["in_progress"] == 1
     sender.put(upload, 2)
     file = sender.finished(upload)
     assert (file.store, downloaded(as_alice, file)) == ("", body)

@@ -343,9 +343,9 @@ def test_machines_get_one_object(made: stores.Bucket) -> None:
         call_command("provision", "--json", stdout=out)
     told = json.loads(out.getvalue())
     assert told["applied"] is False
-    points = {point["subject"]: point for point in told["points"]}
+    points = {point["subject"]: point for point in told["settings"]}
     assert points["versioning"]["standing"] == "differs"
-    assert points["versioning"]["differences"] == [{"what": "versioning", "now": "off", "wanted": "on"}]
+    assert points["versioning"]["differences"] == [{"name": "versioning", "current": "off", "desired": "on"}]
     assert list(points) == [*SUBJECTS]
 
 

@@ -127,7 +127,7 @@ def differences() -> dict[str, set[str]]:
 
 
 def diagnosis() -> dict[str, str]:
-    lines: Any = run("doctor")[1][0]["lines"]
+    lines: Any = run("doctor")[1][0]["checks"]
     (line,) = [line for line in lines if line["subject"] == "purge"]
     return dict(line)
 

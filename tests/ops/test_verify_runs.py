@@ -75,7 +75,7 @@ def test_level_1_reads_nothing_of_what_agrees(sender: Sender, monkeypatch: pytes
         sender.send(body)
     monkeypatch.setattr(s3, "stream", lambda *_, **__: pytest.fail("it was read"))
     assert run("--level", "1", "--json") == (
-        0, '{"verified": 0, "corrupted": 0, "missing": 0, "failed": 0, "agreed": 3}\n',
+        0, '{"verified": 0, "corrupted": 0, "missing": 0, "failed": 0, "unchanged": 3}\n',
     )  # fmt: skip
     assert set(File.objects.values_list("verified_at", flat=True)) == {None}
 
@@ -88,10 +88,10 @@ def test_level_1_reads_what_differs_and_the_bytes_decide(sender: Sender, bucket:
     File.objects.filter(pk=other_etag.pk).update(etag="0" * 32)
     code, out = run("--level", "1")
     assert code == 1
-    assert out.endswith("0 verified, 2 corrupted, 1 missing, 0 failed, 1 etag\n")
+    assert out.endswith("0 verified, 2 corrupted, 1 missing, 0 failed, 1 etag_mismatch\n")
     assert found() == {
-        (FindingKind.CORRUPTED, overwritten.pk), (FindingKind.SIZE, cut_off.pk), (FindingKind.MISSING, gone.pk),
-        (FindingKind.ETAG, other_etag.pk),
+        (FindingKind.CORRUPTED, overwritten.pk), (FindingKind.SIZE_MISMATCH, cut_off.pk),
+        (FindingKind.MISSING, gone.pk), (FindingKind.ETAG_MISMATCH, other_etag.pk),
     }  # fmt: skip
     assert File.objects.get(pk=other_etag.pk).checksum_status == ChecksumStatus.VERIFIED
 

@@ -109,7 +109,7 @@ class ReportAdmin(LargeTableAdmin):
 
 def latest_comparison() -> Report | None:
     """Return the latest completed comparison of the whole bucket and database, or None."""
-    ended = [RunOutcome.AGREED, RunOutcome.DIFFERENCES]
+    ended = [RunOutcome.SUCCEEDED, RunOutcome.DIFFERENCES]
     return Report.objects.filter(command=COMMAND, scope="", outcome__in=ended).first()
 
 
@@ -134,7 +134,7 @@ def _comparison_items(summary: dict[str, Any], reader: Any) -> Iterator[tuple[An
     if digests:
         yield _("Digests"), _("equal") if len(digests) == 1 else _("different")
     summary.pop("found", None)
-    if unrepaired := describe_unrepaired(summary.pop("left", {})):
+    if unrepaired := describe_unrepaired(summary.pop("skipped", {})):
         yield _("Left out"), format_html("{}", "; ".join(unrepaired))
     if since := summary.pop("since", ""):
         yield _("Only what comes behind"), _redact_key(since, reader)

@@ -579,7 +579,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             ("running", "running"),
-                            ("agreed", "agreed"),
+                            ("succeeded", "agreed"),
                             ("differences", "differences"),
                             ("refused", "refused"),
                             ("stopped", "stopped"),
@@ -600,7 +600,9 @@ class Migration(migrations.Migration):
                 "indexes": [models.Index(fields=["command", "-id"], name="report_by_command")],
                 "constraints": [
                     models.CheckConstraint(
-                        condition=models.Q(("outcome__in", ["running", "agreed", "differences", "refused", "stopped"])),
+                        condition=models.Q(
+                            ("outcome__in", ["running", "succeeded", "differences", "refused", "stopped"])
+                        ),
                         name="report_outcome_valid",
                     )
                 ],
@@ -616,15 +618,15 @@ class Migration(migrations.Migration):
                         choices=[
                             ("missing", "the object of a file is not there"),
                             ("orphan", "an object without a file"),
-                            ("size", "an object of another size than its file"),
-                            ("etag", "an object with another ETag than its file"),
+                            ("size_mismatch", "an object of another size than its file"),
+                            ("etag_mismatch", "an object with another ETag than its file"),
                             ("stuck", "a file that should have moved on"),
-                            ("multipart", "an upload in parts that belongs to no file"),
+                            ("orphaned_multipart", "an upload in parts that belongs to no file"),
                             ("foreign", "a key in our part of the bucket that we did not make"),
                             ("corrupted", "the stored bytes are not the ones that were announced"),
                             ("failed", "could not be looked at"),
                         ],
-                        max_length=9,
+                        max_length=18,
                         verbose_name="what",
                     ),
                 ),
@@ -1131,7 +1133,17 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     (
                         "kind__in",
-                        ["missing", "orphan", "size", "etag", "stuck", "multipart", "foreign", "corrupted", "failed"],
+                        [
+                            "missing",
+                            "orphan",
+                            "size_mismatch",
+                            "etag_mismatch",
+                            "stuck",
+                            "orphaned_multipart",
+                            "foreign",
+                            "corrupted",
+                            "failed",
+                        ],
                     )
                 ),
                 name="finding_kind_valid",

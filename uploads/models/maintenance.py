@@ -16,7 +16,7 @@ MAX_KEY_CHARACTERS = 1024  # S3: a key is at most 1,024 bytes of UTF-8
 
 class RunOutcome(models.TextChoices):
     RUNNING = "running", _("running")
-    AGREED = "agreed", _("agreed")  # in sync, or everything done
+    SUCCEEDED = "succeeded", _("agreed")  # in sync, or everything done
     DIFFERENCES = "differences", _("differences")
     REFUSED = "refused", _("refused")
     STOPPED = "stopped", _("stopped")  # before its end: `cursor` is where it stopped
@@ -59,10 +59,10 @@ class FindingKind(models.TextChoices):
 
     MISSING = "missing", _("the object of a file is not there")
     ORPHAN = "orphan", _("an object without a file")
-    SIZE = "size", _("an object of another size than its file")
-    ETAG = "etag", _("an object with another ETag than its file")
+    SIZE_MISMATCH = "size_mismatch", _("an object of another size than its file")
+    ETAG_MISMATCH = "etag_mismatch", _("an object with another ETag than its file")
     STUCK = "stuck", _("a file that should have moved on")
-    MULTIPART = "multipart", _("an upload in parts that belongs to no file")
+    ORPHANED_MULTIPART = "orphaned_multipart", _("an upload in parts that belongs to no file")
     FOREIGN = "foreign", _("a key in our part of the bucket that we did not make")
     CORRUPTED = "corrupted", _("the stored bytes are not the ones that were announced")
     FAILED = "failed", _("could not be looked at")
@@ -73,7 +73,7 @@ class Finding(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     report = models.ForeignKey(Report, models.CASCADE, related_name="findings", verbose_name=_("report"))
-    kind = models.CharField(_("what"), max_length=9, choices=FindingKind.choices)
+    kind = models.CharField(_("what"), max_length=18, choices=FindingKind.choices)
     key = models.CharField(_("key"), max_length=MAX_KEY_CHARACTERS, db_collation="C")
     file_id = models.UUIDField(_("file"), null=True)
     detail = models.JSONField(_("details"), default=dict)

@@ -62,10 +62,10 @@ SELECT (SELECT count(*) FROM (
 """  # noqa: S608 - constants of ours
 HEARTBEATS = "SELECT name, extract(epoch FROM at) FROM uploads_heartbeat"
 REPORTS = """
-SELECT known.command, extract(epoch FROM last.ended_at), (last.outcome = 'agreed')::int
+SELECT known.command, extract(epoch FROM last.ended_at), (last.outcome = 'succeeded')::int
 FROM unnest(ARRAY['fsck', 'verify']) AS known (command), LATERAL (
     SELECT ended_at, outcome FROM uploads_report
-    WHERE command = known.command AND ended_at IS NOT NULL AND outcome IN ('agreed', 'differences')
+    WHERE command = known.command AND ended_at IS NOT NULL AND outcome IN ('succeeded', 'differences')
     ORDER BY id DESC LIMIT 1) AS last
 """
 
@@ -152,9 +152,9 @@ def _command_runs(cursor: CursorWrapper) -> Iterator[Sample]:
     for name, at in cursor.fetchall():
         yield Sample("last_heartbeat_timestamp_seconds", at, {"command": name}, "Time of the last heartbeat.")
     cursor.execute(REPORTS)
-    for command, at, agreed in cursor.fetchall():
+    for command, at, in_sync in cursor.fetchall():
         yield Sample("last_report_timestamp_seconds", at, {"command": command}, "Time of the last complete report.")
-        yield Sample("last_report_in_sync", agreed, {"command": command}, "Whether it found no difference.")
+        yield Sample("last_report_in_sync", in_sync, {"command": command}, "Whether it found no difference.")
 
 
 def _queue(cursor: CursorWrapper) -> tuple[int, float]:

@@ -47,7 +47,9 @@ class Command(AmalgaCommand):
                 raise CommandError(problem.message, returncode=2) from None
         counts = Counter(result.level for result in results)
         if options["json"]:
-            self.stdout.write(json.dumps({"lines": [asdict(result) for result in results], **_counts_by_level(counts)}))
+            self.stdout.write(
+                json.dumps({"checks": [asdict(result) for result in results], **_counts_by_level(counts)})
+            )
         else:
             self.stdout.write(", ".join(f"{count} {level}" for level, count in _counts_by_level(counts).items()))
         if counts[Level.FAIL]:

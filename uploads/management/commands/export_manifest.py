@@ -56,7 +56,7 @@ class Command(AmalgaCommand):
             else:
                 location = self._to_stdout(exported, options)
         Report.objects.create(command="export_manifest", scope=location[:1024]).end(
-            RunOutcome.AGREED, **exported.counts, left_out=exported.left_out, sha256=exported.sha256
+            RunOutcome.SUCCEEDED, **exported.counts, left_out=exported.left_out, sha256=exported.sha256
         )
         if options["json"]:
             summary = {"where": location, **exported.counts, "left_out": exported.left_out, "sha256": exported.sha256}

@@ -97,7 +97,7 @@ class Command(AmalgaCommand):
         result = repair(scope, confirmed=confirmed, on_result=self._print_repairs)
         if self._json:
             self.stdout.write(
-                json.dumps({"report": result.report.pk, "repaired": result.repaired, "left": result.remaining})
+                json.dumps({"report": result.report.pk, "repaired": result.repaired, "remaining": result.remaining})
             )
         else:
             self.stdout.write(f"fsck: {result.repaired:,} repaired, {result.remaining:,} left as they are")
@@ -108,7 +108,7 @@ class Command(AmalgaCommand):
 
     def _print_repairs(self, finding: Finding, outcome: str) -> None:
         if self._json:
-            self.stdout.write(json.dumps({"kind": finding.kind, "key": finding.key, "repaired": outcome}))
+            self.stdout.write(json.dumps({"kind": finding.kind, "key": finding.key, "outcome": outcome}))
         else:
             self.stdout.write(f"{finding.kind}: {finding.key}: {outcome}")
 
@@ -122,7 +122,7 @@ class Command(AmalgaCommand):
             self.stdout.write(f"{finding.kind}: {finding.key}{file}: {FindingKind(finding.kind).label}")
 
     def _conclude(self, report: Report) -> None:
-        is_in_sync = report.outcome == RunOutcome.AGREED
+        is_in_sync = report.outcome == RunOutcome.SUCCEEDED
         if self._json:
             self.stdout.write(json.dumps({"report": report.pk, "outcome": report.outcome, **report.summary}))
         else:
@@ -140,9 +140,9 @@ class Command(AmalgaCommand):
             self.stdout.write(
                 f"{side:8} {totals['count']:>13,} {totals['bytes']:>20,} bytes  sha256 {totals['sha256']}"
             )
-        for why in describe_unrepaired(report.summary["left"]):
+        for why in describe_unrepaired(report.summary["skipped"]):
             self.stdout.write(why)
-        if report.outcome == RunOutcome.AGREED:
+        if report.outcome == RunOutcome.SUCCEEDED:
             self.stdout.write("Bucket and database agree.")
 
 

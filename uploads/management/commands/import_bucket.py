@@ -88,8 +88,8 @@ class Command(AmalgaCommand):
 
     def _print(self, step: Step, plan: Plan, *, as_json: bool) -> None:
         if as_json:
-            for key, why in step.refused:
-                self.stdout.write(json.dumps({"refused": key, "why": why}))
+            for key, reason in step.refused:
+                self.stdout.write(json.dumps({"rejected": key, "reason": reason}))
             return
         if not step.stats.objects and step.after:
             self.stdout.write(f"Going on after {step.after}, where the last run was stopped.")
@@ -99,8 +99,8 @@ class Command(AmalgaCommand):
                     f"{candidate.key} → {'/'.join(filter(None, [plan.folder, candidate.folder, candidate.name]))}"
                 )
         printed = step.stats.refused - len(step.refused)
-        for key, why in step.refused[: max(0, MAX_REPORTED - printed)]:
-            self.stdout.write(f"{key!r} cannot be a file: {why}")
+        for key, reason in step.refused[: max(0, MAX_REPORTED - printed)]:
+            self.stdout.write(f"{key!r} cannot be a file: {reason}")
 
     def _conclude(self, step: Step, plan: Plan, options: dict[str, Any]) -> None:
         stats = step.stats

@@ -99,9 +99,9 @@ class Command(AmalgaCommand):
             raise
         remaining = service.plan_move(unfit=options["corrupted"])
         is_done = not (remaining.remaining or remaining.elsewhere)
-        report.end(RunOutcome.AGREED if is_done else RunOutcome.DIFFERENCES, **counts, left=asdict(remaining))
+        report.end(RunOutcome.SUCCEEDED if is_done else RunOutcome.DIFFERENCES, **counts, remaining=asdict(remaining))
         line = f"move_store {route}: {_counts_text(counts)}; left there: {_plan_text(remaining)}"
-        self._end(line, {"applied": True, **counts, "left": asdict(remaining)}, options)
+        self._end(line, {"applied": True, **counts, "remaining": asdict(remaining)}, options)
         if not is_done:
             raise CommandError("Not everything has moved; run it again.", returncode=1)
 
@@ -138,7 +138,7 @@ class Command(AmalgaCommand):
         is_done = not (counts["failed"] or counts["here"] or counts["young"])
         if not options["apply"]:
             is_done = is_done and not counts["removed"]
-        report.end(RunOutcome.AGREED if is_done else RunOutcome.DIFFERENCES, applied=options["apply"], **counts)
+        report.end(RunOutcome.SUCCEEDED if is_done else RunOutcome.DIFFERENCES, applied=options["apply"], **counts)
         suffix = "" if options["apply"] else " (nothing was removed)"
         line = f"move_store {route}, originals{suffix}: {_counts_text(counts)}"
         self._end(line, {"applied": options["apply"], **counts}, options)
@@ -214,7 +214,7 @@ def _quoted(name: str) -> str:
 def _plan_text(plan: service.MovePlan) -> str:
     return (
         f"{plan.files} files ({plan.bytes} bytes), {plan.previews} previews; {plan.unfit} corrupted or missing, "
-        f"{plan.under_way} uploads under way or being erased, {plan.elsewhere} in a store that no variable names"
+        f"{plan.in_progress} uploads under way or being erased, {plan.elsewhere} in a store that no variable names"
     )
 
 

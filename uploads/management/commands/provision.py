@@ -52,7 +52,9 @@ class Command(AmalgaCommand):
         with until_stopped():
             diffs = self._compare(options)
         if options["json"]:
-            self.stdout.write(json.dumps({"applied": options["apply"], "points": [_describe(diff) for diff in diffs]}))
+            self.stdout.write(
+                json.dumps({"applied": options["apply"], "settings": [_describe(diff) for diff in diffs]})
+            )
         if any(diff.status in {SettingStatus.UNKNOWN, SettingStatus.FAILED} for diff in diffs):
             raise CommandError("Not everything could be looked at and repaired; see above.", returncode=1)
         if any(diff.status is SettingStatus.DIFFERS for diff in diffs):
@@ -86,6 +88,6 @@ class Command(AmalgaCommand):
 
 
 def _describe(diff: SettingDiff) -> dict[str, Any]:
-    lines = [{"what": name, "now": current, "wanted": desired} for name, current, desired in diff.lines]
-    return {"subject": diff.subject, "standing": diff.status, "differences": lines, "reason": diff.reason,
+    lines = [{"name": name, "current": current, "desired": desired} for name, current, desired in diff.lines]
+    return {"subject": diff.subject, "status": diff.status, "differences": lines, "reason": diff.reason,
             "advice": diff.advice}  # fmt: skip

@@ -22,7 +22,7 @@ from uploads.services.manifest import MAX_REPORTED, Rebuilt, latest_in_bucket, r
 
 CHUNK_BYTES = 1024**2
 LABELS = {
-    "there": "files as the manifest says",
+    "present": "files as the manifest says",
     "changed": "files with another ETag than it says, as after a bucket was restored: `verify` reads them",
     "size": "files with an object of another size, marked as corrupted",
     "missing": "files without an object, marked as missing",
@@ -71,7 +71,7 @@ class Command(AmalgaCommand):
         is_whole = not any(counts[outcome] for outcome in ("changed", "size", "missing", "unknown"))
         if options["apply"]:
             Report.objects.create(command="rebuild_rows", scope=rebuilt.head.at).end(
-                RunOutcome.AGREED if is_whole else RunOutcome.DIFFERENCES, **counts
+                RunOutcome.SUCCEEDED if is_whole else RunOutcome.DIFFERENCES, **counts
             )
         if not is_whole:
             raise CommandError("Bucket and manifest differ; see above.", returncode=1)

@@ -185,7 +185,7 @@ def _outcome(run: Run) -> RunOutcome:
         return RunOutcome.REFUSED
     if run.stopped or run.storage_unavailable:
         return RunOutcome.STOPPED
-    return RunOutcome.DIFFERENCES if differences(run.counts) else RunOutcome.AGREED
+    return RunOutcome.DIFFERENCES if differences(run.counts) else RunOutcome.SUCCEEDED
 
 
 def _fraction(text: str) -> Fraction:

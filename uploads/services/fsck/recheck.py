@@ -104,7 +104,7 @@ def classify(snapshot: Snapshot, *, grace: float) -> Verdict:
         return Verdict(snapshot, skip_reason="young")
     if item is None:
         return _finding(FindingKind.MISSING, snapshot)
-    return _finding(FindingKind.SIZE if row.size != item.size else FindingKind.ETAG, snapshot)
+    return _finding(FindingKind.SIZE_MISMATCH if row.size != item.size else FindingKind.ETAG_MISMATCH, snapshot)
 
 
 def _classify_object(snapshot: Snapshot, *, grace: float) -> Verdict:
@@ -189,5 +189,7 @@ def _is_still_open(upload: s3.OpenMultipart, *, store: str, grace: float) -> boo
 def _multipart_verdict(upload: s3.OpenMultipart) -> Verdict:
     snapshot = Snapshot(upload.key, None, None, upload.initiated)
     return Verdict(
-        snapshot, FindingKind.MULTIPART, detail={"upload": upload.id, "initiated": upload.initiated.isoformat()}
+        snapshot,
+        FindingKind.ORPHANED_MULTIPART,
+        detail={"upload": upload.id, "initiated": upload.initiated.isoformat()},
     )

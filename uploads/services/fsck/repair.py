@@ -98,7 +98,7 @@ def complete_run(scope: Scope) -> Report:
     """Return the last complete run of this scope. Raises Refused unless it ended in the last 24 hours."""
     runs = Report.objects.filter(command=COMMAND, scope=str(scope))
     report = runs.filter(
-        outcome__in=[RunOutcome.AGREED, RunOutcome.DIFFERENCES], ended_at__gt=Now() - VALID_FOR
+        outcome__in=[RunOutcome.SUCCEEDED, RunOutcome.DIFFERENCES], ended_at__gt=Now() - VALID_FOR
     ).first()
     if report is None:
         raise Refused("This needs a complete run of the last 24 hours: run fsck with the same scope first.")

@@ -95,7 +95,7 @@ def fsck(scope: Scope, observer: RunObserver, *, resume: bool = False, allow_emp
             report.end(RunOutcome.STOPPED, **_stats(report, comparison, started))
         raise
     has_findings = report.findings.exists()
-    report.end(RunOutcome.DIFFERENCES if has_findings else RunOutcome.AGREED, **_stats(report, comparison, started))
+    report.end(RunOutcome.DIFFERENCES if has_findings else RunOutcome.SUCCEEDED, **_stats(report, comparison, started))
     Heartbeat.objects.beat(COMMAND)
     _delete_old_reports(scope)
     logger.info("fsck_completed scope=%s outcome=%s objects=%s", scope, report.outcome, comparison.objects.count)
@@ -188,7 +188,7 @@ def _stats(report: Report, comparison: Comparison, started: float) -> dict[str, 
     return {
         "rows": _tally_summary(comparison.rows),
         "objects": _tally_summary(comparison.objects),
-        "left": {reason: count for reason, count in comparison.skipped.items() if count},
+        "skipped": {reason: count for reason, count in comparison.skipped.items() if count},
         "found": dict(counts),
         "seconds": round(time.monotonic() - started, 2),
     }

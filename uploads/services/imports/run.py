@@ -131,7 +131,7 @@ def _open_report(plan: Plan) -> tuple[Report, bool]:
     earlier = Report.objects.filter(command=COMMAND, scope=plan.prefix, summary__bucket=settings.S3_BUCKET)
     previous = earlier.first()
     is_unfinished = previous is not None and previous.outcome in {RunOutcome.RUNNING, RunOutcome.STOPPED}
-    is_first = not earlier.filter(outcome__in=[RunOutcome.AGREED, RunOutcome.DIFFERENCES]).exists()
+    is_first = not earlier.filter(outcome__in=[RunOutcome.SUCCEEDED, RunOutcome.DIFFERENCES]).exists()
     earlier.filter(outcome=RunOutcome.RUNNING).update(outcome=RunOutcome.STOPPED)
     summary = {"bucket": settings.S3_BUCKET, "owner": plan.owner.get_username(), "folder": plan.folder}
     cursor = previous.cursor if previous and is_unfinished else ""
@@ -267,7 +267,7 @@ def _write_all(plan: Plan, folder_cache: _FolderCache, report: Report, writers: 
         while pending:
             yield _note(pending.popleft(), stats, report)._replace(after=after)
     report.cursor = ""
-    report.end(RunOutcome.DIFFERENCES if stats.refused else RunOutcome.AGREED, **asdict(stats))
+    report.end(RunOutcome.DIFFERENCES if stats.refused else RunOutcome.SUCCEEDED, **asdict(stats))
     logger.info("bucket_imported report=%s files=%s by=%s", report.pk, stats.files, plan.owner.pk)
 
 

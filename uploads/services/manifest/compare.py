@@ -29,18 +29,18 @@ FAILED_STATUSES = {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING}
 
 
 class Comparison:
-    """Counts of the comparison: files that are `there` as the manifest says; `changed`, with the same size but another
-    ETag, as after a bucket restore; of another `size`; `missing`; objects that are `unknown`, and `previews`."""
+    """Counts of the comparison: files that are `present` as the manifest says; `changed`, of the same size but
+    another ETag, as after a bucket restore; of another `size`; `missing`; objects that are `unknown`, and `previews`."""
 
     def __init__(self, on_row: Callable[[], None]) -> None:
         self._on_row = on_row
-        self.counts: Counter[str] = Counter(there=0, changed=0, size=0, missing=0, unknown=0, previews=0)
+        self.counts: Counter[str] = Counter(present=0, changed=0, size=0, missing=0, unknown=0, previews=0)
         self.differing: list[tuple[str, str]] = []  # the first of them: outcome and key
 
     def note(self, outcome: str, key: str) -> None:
         self.counts[outcome] += 1
         self._on_row()
-        if outcome not in {"there", "previews"} and len(self.differing) < MAX_REPORTED:
+        if outcome not in {"present", "previews"} and len(self.differing) < MAX_REPORTED:
             self.differing.append((outcome, key))
 
 
@@ -117,7 +117,7 @@ def _update_row(row: dict[str, Any], item: s3.ObjectInfo | None) -> str:
     if row["checksum_status"] == ChecksumStatus.MISSING:
         row["checksum_status"] = ChecksumStatus.UNVERIFIED.value
     if item.etag == row["etag"]:
-        return "there"
+        return "present"
     row["etag"] = item.etag
     row["verified_at"] = None
     if row["checksum_status"] not in FAILED_STATUSES and row["checksum"]:

@@ -22,7 +22,7 @@ EMPTY = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="  # SHA-256 of zero bytes
 class MovePlan:
     """The rows of the other store.
 
-    `files` can be moved; `unfit` are corrupted or missing, and stay unless requested; `under_way` are active uploads,
+    `files` can be moved; `unfit` are corrupted or missing, and stay unless requested; `in_progress` are active uploads,
     which complete where they started, and files that are being erased. `elsewhere` are in a store that no setting
     names.
     """
@@ -31,12 +31,12 @@ class MovePlan:
     bytes: int
     previews: int
     unfit: int
-    under_way: int
+    in_progress: int
     elsewhere: int
 
     @property
     def remaining(self) -> int:
-        return self.files + self.unfit + self.under_way + self.previews
+        return self.files + self.unfit + self.in_progress + self.previews
 
 
 def both_stores() -> tuple[s3.Store, s3.Store]:
@@ -81,7 +81,7 @@ def plan_move(*, unfit: bool = False) -> MovePlan:
         totals = movable_files(source, unfit=unfit).aggregate(files=Count("pk"), bytes=Sum("size", default=0))
         counts = in_source.aggregate(
             unfit=Count("pk", filter=Q(state__in=STORED, checksum_status__in=[] if unfit else UNFIT)),
-            under_way=Count("pk", filter=~Q(state__in=STORED)),
+            in_progress=Count("pk", filter=~Q(state__in=STORED)),
         )
         elsewhere = File.objects.exclude(store__in=[source.name, target.name]).count()
         return MovePlan(

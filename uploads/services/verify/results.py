@@ -75,7 +75,9 @@ def judge(hasher: ResumableHasher) -> Verdict:
     if hasher.missing:
         return Verdict(file, ChecksumStatus.MISSING, FindingKind.MISSING)
     if hasher.size != file.size:
-        return Verdict(file, ChecksumStatus.CORRUPTED, FindingKind.SIZE, {"size": file.size, "found": hasher.size})
+        return Verdict(
+            file, ChecksumStatus.CORRUPTED, FindingKind.SIZE_MISMATCH, {"size": file.size, "found": hasher.size}
+        )
     other_etag = {"etag": file.etag, "found": hasher.etag} if hasher.etag != file.etag else {}
     if not file.checksum:
         return _first_read(hasher, other_etag)
@@ -83,7 +85,7 @@ def judge(hasher: ResumableHasher) -> Verdict:
         return Verdict(
             file, ChecksumStatus.CORRUPTED, FindingKind.CORRUPTED, {"checksum": file.checksum, "found": hasher.checksum}
         )
-    kind = FindingKind.ETAG if other_etag else None
+    kind = FindingKind.ETAG_MISMATCH if other_etag else None
     types = _detected_types(hasher)  # type detection improves over time
     facts = {} if (file.detected_type, file.category) == tuple(types.values()) else types
     facts |= new_encoding_fields(file, hasher.content_encoding) | _refusal(hasher)
@@ -94,7 +96,7 @@ def _first_read(hasher: ResumableHasher, other_etag: dict[str, Any]) -> Verdict:
     """Return the verdict on an imported file, and its checksum if the object still has the ETag of the import."""
     file = hasher.file
     if other_etag:
-        return Verdict(file, ChecksumStatus.CORRUPTED, FindingKind.ETAG, other_etag)
+        return Verdict(file, ChecksumStatus.CORRUPTED, FindingKind.ETAG_MISMATCH, other_etag)
     facts = {
         "checksum": hasher.checksum,
         **_detected_types(hasher),

@@ -48,8 +48,9 @@ class TooManyMissing(Problem):
 class Run:
     """Verifies the files of `selection`, `parallel` at once.
 
-    `counts` has the number of files that were `agreed` (level 1), `verified`, `corrupted`, `missing`, of another ETag
-    but the right bytes (`etag`), `archived`, `refused` by the storage for another reason, and `failed`: not verified.
+    `counts` has the number of files that were `unchanged` (level 1), `verified`, `corrupted`, `missing`, of
+    another ETag but the right bytes (`etag_mismatch`), `archived`, `refused` by the storage for another reason, and
+    `failed`: not verified.
 
     The run ends early, with the reason in `refusal`, for a bucket that is not ours, and if more files are missing than
     is plausible (or than `expect_missing`): these results are not saved.
@@ -181,11 +182,11 @@ class Run:
     def _save(self) -> None:
         unsaved, self._unsaved = self._unsaved, []
         for verdict in self._save_unless_refused(unsaved) if unsaved and self.refusal is None else []:
-            outcome = "agreed" if verdict.status is None else str(verdict.status.value)
+            outcome = "unchanged" if verdict.status is None else str(verdict.status.value)
             if verdict.kind is None:
                 self.counts[outcome] += 1
             else:
-                outcome = "etag" if verdict.status is ChecksumStatus.VERIFIED else outcome
+                outcome = "etag_mismatch" if verdict.status is ChecksumStatus.VERIFIED else outcome
                 self._record_problem(verdict.file, outcome, verdict.kind, verdict.detail)
 
     def _save_unless_refused(self, verdicts: list[Verdict]) -> list[Verdict]:
@@ -225,7 +226,7 @@ class Run:
 
 def differences(counts: Counter[str]) -> int:
     """Return the number of files with a problem, or with an unknown result."""
-    return counts.total() - counts["verified"] - counts["agreed"] - counts["archived"]
+    return counts.total() - counts["verified"] - counts["unchanged"] - counts["archived"]
 
 
 SLICE_SECONDS = 0.2
