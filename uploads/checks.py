@@ -47,9 +47,9 @@ def check_site_tls(**_: Any) -> list[CheckMessage]:
 
 @register(deploy=True)
 def check_no_failpoint(**_: Any) -> list[CheckMessage]:
-    if not settings.FAULT_POINT:
+    if not settings.FAILPOINT:
         return []
-    return [Error("FAULT_POINT ends processes in tests.", hint="Remove FAULT_POINT.", id="uploads.E001")]
+    return [Error("FAILPOINT ends processes in tests.", hint="Remove FAILPOINT.", id="uploads.E001")]
 
 
 @register(Tags.security)

@@ -10,6 +10,6 @@ KILLED = 137  # the exit status that a shell reports for SIGKILL
 
 
 def failpoint(name: str) -> None:
-    """End the process at once if FAULT_POINT names this point, without flushing, closing or rolling back."""
-    if name == settings.FAULT_POINT:
+    """End the process at once if FAILPOINT names this point, without flushing, closing or rolling back."""
+    if name == settings.FAILPOINT:
         os._exit(KILLED)

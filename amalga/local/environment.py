@@ -32,7 +32,7 @@ class DevEnvironment:
         self.has_own_bucket = throwaway or not os.environ.get("AWS_STORAGE_BUCKET_NAME")
         if self.has_own_bucket:
             # the person's own profile, session token or endpoint would lead elsewhere
-            _forget("AWS_", "RCLONE_", "S3_", "OTHER_S3_")
+            _forget("AWS_", "RCLONE_", "S3_", "SECONDARY_S3_")
             store = Store(self.folder, bucket=THROWAWAY_BUCKET if throwaway else "amalga")
             self.servers.append(self._server(store, 9555))
         self.has_own_database = throwaway or not (os.environ.get("DATABASE_URL") or os.environ.get("DATABASE_HOST"))

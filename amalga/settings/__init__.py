@@ -16,6 +16,6 @@ from amalga.settings.storage import *
 reject_misspelled()
 # Unknown variables with our prefixes, which `check --deploy` reports (uploads/checks.py).
 UNKNOWN_VARIABLES = unknown_variables(
-    "CLOUDFRONT_", "CSRF_", "METRICS_", "OIDC_", "OTHER_S3_", "READ_DATABASE_", "SECRET_KEY", "SENTRY_", "SESSION_",
+    "CLOUDFRONT_", "CSRF_", "METRICS_", "OIDC_", "SECONDARY_S3_", "READ_DATABASE_", "SECRET_KEY", "SENTRY_", "SESSION_",
     "TRASH_", "UPLOAD_",
 )  # fmt: skip

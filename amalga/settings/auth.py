@@ -52,7 +52,7 @@ if SESSION_IDLE_HOURS > SESSION_ABSOLUTE_DAYS * 24:
     )
 SESSION_COOKIE_AGE = SESSION_IDLE_HOURS * 3600
 # a browser with an earlier sign-in; it gives no access by itself
-DEVICE_COOKIE_NAME = "__Host-amalga-known" if HTTPS else "amalga-known"
+DEVICE_COOKIE_NAME = "__Host-amalga-device" if HTTPS else "amalga-device"
 DEVICE_COOKIE_DAYS = 180
 
 # --- cache shared by all processes ----------------------------------------------------------

@@ -122,4 +122,4 @@ WEB_CONCURRENCY = integer("WEB_CONCURRENCY", capacity.worker_count(), minimum=1,
 WEB_THREADS = integer("WEB_THREADS", capacity.THREADS, minimum=1, maximum=100)
 
 # Where a test kills a process (uploads/failpoints.py); `check --deploy` allows none.
-FAULT_POINT = str(env.str("FAULT_POINT", default=""))
+FAILPOINT = str(env.str("FAILPOINT", default=""))

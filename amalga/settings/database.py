@@ -68,7 +68,7 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 # The replica for lists and searches (amalga/db/replica.py), if there is one.
 DATABASE_ROUTERS: list[str] = []
-LSN_COOKIE_NAME = "__Host-amalga-written" if HTTPS else "amalga-written"
+LSN_COOKIE_NAME = "__Host-amalga-lsn" if HTTPS else "amalga-lsn"
 if _replica_server:
     connection_class = ReplicaTokenConnection if DATABASE_IAM else ReplicaConnection
     DATABASES["replica"] = connection_options(

@@ -30,7 +30,7 @@ UPLOAD_REFUSED_TYPES = [
     )
     for word in string_list("UPLOAD_REFUSED_TYPES")
 ]
-TRASH_DAYS = integer("TRASH_DAYS", 30, minimum=0, maximum=3650)
+TRASH_RETENTION_DAYS = integer("TRASH_RETENTION_DAYS", 30, minimum=0, maximum=3650)
 # Pauses expiry and deletion, for example to examine a restored backup.
 PURGE_PAUSED = boolean("PURGE_PAUSED", default=False)
 

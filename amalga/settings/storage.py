@@ -28,7 +28,7 @@ from amalga.settings.env import (
 # as botocore validates them (validate_region_name, VALID_BUCKET), but names only
 REGION = r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
 BUCKET = r"[A-Za-z0-9._-]{1,255}"
-OTHER_S3_VARIABLES = (
+SECONDARY_S3_VARIABLES = (
     "STORE_NAME", "BUCKET", "ENDPOINT", "REGION", "CHECKSUMS", "CONDITIONS", "BUCKET_OWNER", "ACCESS_KEY_ID",
     "SECRET_ACCESS_KEY",
 )  # fmt: skip
@@ -50,37 +50,39 @@ def supported_conditions(endpoint: str | None) -> frozenset[str]:
 
 def secondary_store() -> tuple[dict[str, Any] | None, str | None]:
     """Return the second store and its origin, if set. Raises ImproperlyConfigured if incomplete or the main one."""
-    values = {name: str(env.str(f"OTHER_S3_{name}", default="")).strip() for name in OTHER_S3_VARIABLES}
-    given = [f"OTHER_S3_{name}" for name, text in values.items() if text]
+    values = {name: str(env.str(f"SECONDARY_S3_{name}", default="")).strip() for name in SECONDARY_S3_VARIABLES}
+    given = [f"SECONDARY_S3_{name}" for name, text in values.items() if text]
     if not values["BUCKET"]:
         if given:
             raise ImproperlyConfigured(
-                f"OTHER_S3_BUCKET is not set, but {given[0]} is: set both, or none of OTHER_S3_*."
+                f"SECONDARY_S3_BUCKET is not set, but {given[0]} is: set both, or none of SECONDARY_S3_*."
             )
         return None, None
     if bool(values["ACCESS_KEY_ID"]) != bool(values["SECRET_ACCESS_KEY"]):
         raise ImproperlyConfigured(
-            "OTHER_S3_ACCESS_KEY_ID and OTHER_S3_SECRET_ACCESS_KEY go together: set both, or none."
+            "SECONDARY_S3_ACCESS_KEY_ID and SECONDARY_S3_SECRET_ACCESS_KEY go together: set both, or none."
         )
-    name, endpoint = store_name("OTHER_S3_STORE_NAME"), values["ENDPOINT"] or None
+    name, endpoint = store_name("SECONDARY_S3_STORE_NAME"), values["ENDPOINT"] or None
     if name == S3_STORE_NAME:
         raise ImproperlyConfigured(
-            "OTHER_S3_STORE_NAME is the name of the main store too (S3_STORE_NAME): they must differ."
+            "SECONDARY_S3_STORE_NAME is the name of the main store too (S3_STORE_NAME): they must differ."
         )
-    region = validated("OTHER_S3_REGION", values["REGION"] or S3_REGION, REGION, expected="the name of a region")
-    validated("OTHER_S3_BUCKET", values["BUCKET"], BUCKET, expected="the name of a bucket and no more")
+    region = validated("SECONDARY_S3_REGION", values["REGION"] or S3_REGION, REGION, expected="the name of a region")
+    validated("SECONDARY_S3_BUCKET", values["BUCKET"], BUCKET, expected="the name of a bucket and no more")
     if (values["BUCKET"], (endpoint or "").rstrip("/")) == (S3_BUCKET, (S3_ENDPOINT or "").rstrip("/")):
-        raise ImproperlyConfigured("OTHER_S3_BUCKET is the bucket of AWS_STORAGE_BUCKET_NAME: it must be another one.")
-    addressing, origin = bucket_location(values["BUCKET"], region, endpoint, variable="OTHER_S3_ENDPOINT")
+        raise ImproperlyConfigured(
+            "SECONDARY_S3_BUCKET is the bucket of AWS_STORAGE_BUCKET_NAME: it must be another one."
+        )
+    addressing, origin = bucket_location(values["BUCKET"], region, endpoint, variable="SECONDARY_S3_ENDPOINT")
     store = {
         "name": name,
         "bucket": values["BUCKET"],
         "endpoint": endpoint,
         "region": region,
         "addressing": addressing,
-        "checksums": checksums("OTHER_S3_CHECKSUMS"),
-        "conditions": conditions("OTHER_S3_CONDITIONS", default=supported_conditions(endpoint)),
-        "bucket_owner": bucket_owner("OTHER_S3_BUCKET_OWNER"),
+        "checksums": checksums("SECONDARY_S3_CHECKSUMS"),
+        "conditions": conditions("SECONDARY_S3_CONDITIONS", default=supported_conditions(endpoint)),
+        "bucket_owner": bucket_owner("SECONDARY_S3_BUCKET_OWNER"),
         "access_key_id": values["ACCESS_KEY_ID"] or None,
         "secret_access_key": values["SECRET_ACCESS_KEY"] or None,
     }
@@ -116,8 +118,8 @@ S3_STORE_NAME = store_name("S3_STORE_NAME")
 # S3_ORIGIN is the bucket's origin for browsers, a foreign origin in the content security policy.
 S3_ADDRESSING, S3_ORIGIN = bucket_location(S3_BUCKET, S3_REGION, S3_ENDPOINT, variable="AWS_ENDPOINT_URL_S3")
 # A second store, only while files are moved between the two: its parameters, or None.
-OTHER_S3, OTHER_S3_ORIGIN = secondary_store()
-S3_ORIGINS = list(dict.fromkeys([S3_ORIGIN, *([OTHER_S3_ORIGIN] if OTHER_S3_ORIGIN else [])]))
+SECONDARY_S3, SECONDARY_S3_ORIGIN = secondary_store()
+S3_ORIGINS = list(dict.fromkeys([S3_ORIGIN, *([SECONDARY_S3_ORIGIN] if SECONDARY_S3_ORIGIN else [])]))
 
 
 CLOUDFRONT_VARIABLES = ("CLOUDFRONT_DOMAIN", "CLOUDFRONT_KEY_ID", "CLOUDFRONT_PRIVATE_KEY")
@@ -180,7 +182,7 @@ def _private_key() -> str:
 CLOUDFRONT = cloudfront()
 # Browsers download content from these origins; they upload to the bucket itself.
 MAIN_CONTENT_ORIGIN = f"https://{CLOUDFRONT['custom_domain']}" if CLOUDFRONT else S3_ORIGIN
-CONTENT_ORIGINS = list(dict.fromkeys([MAIN_CONTENT_ORIGIN, *([OTHER_S3_ORIGIN] if OTHER_S3_ORIGIN else [])]))
+CONTENT_ORIGINS = list(dict.fromkeys([MAIN_CONTENT_ORIGIN, *([SECONDARY_S3_ORIGIN] if SECONDARY_S3_ORIGIN else [])]))
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "uploads.s3.DownloadStorage", "OPTIONS": CLOUDFRONT or {}},
     "staticfiles": {"BACKEND": "uploads.staticfiles.StaticStorage"},

@@ -28,7 +28,7 @@ def test_by_default_people_are_kept_safe(monkeypatch: pytest.MonkeyPatch) -> Non
     assert settings["SESSION_COOKIE_AGE"] == 24 * 3600
     assert settings["SESSION_ABSOLUTE_DAYS"] == 14
     assert settings["SOCIALACCOUNT_PROVIDERS"]["openid_connect"]["APPS"] == []
-    assert settings["DEVICE_COOKIE_NAME"] == "__Host-amalga-known"
+    assert settings["DEVICE_COOKIE_NAME"] == "__Host-amalga-device"
 
 
 def test_on_ones_own_machine_a_password_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,11 @@ def test_content_comes_from_cloudfront_and_is_sent_to_the_bucket(monkeypatch: py
 
 
 def test_while_files_move_the_other_store_delivers_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = {"OTHER_S3_BUCKET": "old", "OTHER_S3_STORE_NAME": "old", "OTHER_S3_ENDPOINT": "https://s3.example.org"}
+    other = {
+        "SECONDARY_S3_BUCKET": "old",
+        "SECONDARY_S3_STORE_NAME": "old",
+        "SECONDARY_S3_ENDPOINT": "https://s3.example.org",
+    }
     settings = read(monkeypatch, **all_three(), **other)
     assert settings["CONTENT_ORIGINS"] == ["https://d111111abcdef8.cloudfront.net", "https://s3.example.org"]
 

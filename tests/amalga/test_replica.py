@@ -23,7 +23,7 @@ from tests.support.stores import Bucket
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WRITTEN = "amalga-written"
+WRITTEN = "amalga-lsn"
 LISTS = ("/", "/?q=report", "/?sort=name&below=1")
 IN_TIME = 10
 

@@ -108,7 +108,7 @@ def test_what_fails_there_is_asked_of_the_primary(named: Standby) -> None:
 def answered(method: str, cookie: str | None = None) -> HttpResponse:
     request: HttpRequest = RequestFactory().generic(method, "/")
     if cookie:
-        request.COOKIES["amalga-written"] = cookie
+        request.COOKIES["amalga-lsn"] = cookie
     return replica.ReadYourWritesMiddleware(lambda _request: HttpResponse())(request)
 
 
@@ -123,7 +123,7 @@ def test_who_may_have_written_gets_a_number(method: str, named: Standby, setting
 
 def test_without_numbers_the_cookie_is_short_lived(named: Standby, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replica, "PRIMARY", UNKNOWN)
-    assert answered("POST").cookies["amalga-written"]["max-age"] == replica.PIN_SECONDS
+    assert answered("POST").cookies["amalga-lsn"]["max-age"] == replica.PIN_SECONDS
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])

@@ -15,14 +15,14 @@ from tests.conftest import PROJECT
 
 REQUIRED = ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "AWS_STORAGE_BUCKET_NAME"]
 NUMBERS = ["UPLOAD_PART_BYTES", "UPLOAD_MAX_BYTES", "UPLOAD_QUOTA_BYTES", "UPLOAD_QUOTA_FILES", "UPLOAD_QUOTA_FOLDERS",
-           "UPLOAD_QUOTA_TAGS", "UPLOAD_EXPIRY_HOURS", "TRASH_DAYS"]  # fmt: skip
+           "UPLOAD_QUOTA_TAGS", "UPLOAD_EXPIRY_HOURS", "TRASH_RETENTION_DAYS"]  # fmt: skip
 OURS = (
     "AWS_",
     "DATABASE_",
     "READ_DATABASE_",
     "UPLOAD_",
     "S3_",
-    "OTHER_S3_",
+    "SECONDARY_S3_",
     "TRASH_",
     "SECRET_",
     "HTTPS",
@@ -84,7 +84,7 @@ def test_a_number_that_is_none_is_named(name: str, odd: str, monkeypatch: pytest
         read(monkeypatch, **{name: ODD[odd]})
 
 
-@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "TRASH_DAYS"])
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "TRASH_RETENTION_DAYS"])
 def test_zero_is_no_limit_that_one_can_work_with(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=name):
         read(monkeypatch, **{name: "0"})
@@ -206,41 +206,41 @@ def test_gunicorn_names_what_it_cannot_use(name: str, value: str) -> None:
 
 # --- the other store --------------------------------------------------------------------------
 
-OTHER = {"OTHER_S3_BUCKET": "old", "OTHER_S3_STORE_NAME": "old-store"}
+OTHER = {"SECONDARY_S3_BUCKET": "old", "SECONDARY_S3_STORE_NAME": "old-store"}
 
 
 def test_no_other_store_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read(monkeypatch)["OTHER_S3"] is None
+    assert read(monkeypatch)["SECONDARY_S3"] is None
 
 
 def test_another_store_is_a_foreign_origin_that_pages_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = read(monkeypatch, **OTHER, OTHER_S3_ENDPOINT="https://s3.example.org:9000/")
-    assert settings["OTHER_S3"]["endpoint"] == "https://s3.example.org:9000/"
-    assert settings["OTHER_S3"]["addressing"] == "path"
+    settings = read(monkeypatch, **OTHER, SECONDARY_S3_ENDPOINT="https://s3.example.org:9000/")
+    assert settings["SECONDARY_S3"]["endpoint"] == "https://s3.example.org:9000/"
+    assert settings["SECONDARY_S3"]["addressing"] == "path"
     directives = settings["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]
     for name in ("connect-src", "img-src", "media-src", "frame-src"):
         assert directives[name][-2:] == [settings["S3_ORIGIN"], "https://s3.example.org:9000"]
 
 
 def test_the_store_that_is_left_may_have_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = read(monkeypatch, S3_STORE_NAME="new", OTHER_S3_BUCKET="old")
-    assert (settings["S3_STORE_NAME"], settings["OTHER_S3"]["name"]) == ("new", "")
+    settings = read(monkeypatch, S3_STORE_NAME="new", SECONDARY_S3_BUCKET="old")
+    assert (settings["S3_STORE_NAME"], settings["SECONDARY_S3"]["name"]) == ("new", "")
 
 
 @pytest.mark.parametrize(
     ("variables", "named"),
     [
-        ({"OTHER_S3_STORE_NAME": "old"}, "OTHER_S3_BUCKET"),
-        ({"OTHER_S3_ENDPOINT": "https://s3.example.org"}, "OTHER_S3_BUCKET"),
-        ({"OTHER_S3_ACCESS_KEY_ID": "key"}, "OTHER_S3_BUCKET"),
-        ({"OTHER_S3_BUCKET": "old"}, "OTHER_S3_STORE_NAME"),
-        ({**OTHER, "S3_STORE_NAME": "old-store"}, "OTHER_S3_STORE_NAME"),
-        ({**OTHER, "OTHER_S3_BUCKET": "bucket"}, "OTHER_S3_BUCKET"),
-        ({**OTHER, "OTHER_S3_ACCESS_KEY_ID": "key"}, "OTHER_S3_SECRET_ACCESS_KEY"),
-        ({**OTHER, "OTHER_S3_SECRET_ACCESS_KEY": "secret"}, "OTHER_S3_ACCESS_KEY_ID"),
-        ({**OTHER, "OTHER_S3_CHECKSUMS": "md5"}, "OTHER_S3_CHECKSUMS"),
-        ({**OTHER, "OTHER_S3_ENDPOINT": "nonsense"}, "OTHER_S3_ENDPOINT"),
-        ({**OTHER, "OTHER_S3_STORE_NAME": "x" * 41}, "OTHER_S3_STORE_NAME"),
+        ({"SECONDARY_S3_STORE_NAME": "old"}, "SECONDARY_S3_BUCKET"),
+        ({"SECONDARY_S3_ENDPOINT": "https://s3.example.org"}, "SECONDARY_S3_BUCKET"),
+        ({"SECONDARY_S3_ACCESS_KEY_ID": "key"}, "SECONDARY_S3_BUCKET"),
+        ({"SECONDARY_S3_BUCKET": "old"}, "SECONDARY_S3_STORE_NAME"),
+        ({**OTHER, "S3_STORE_NAME": "old-store"}, "SECONDARY_S3_STORE_NAME"),
+        ({**OTHER, "SECONDARY_S3_BUCKET": "bucket"}, "SECONDARY_S3_BUCKET"),
+        ({**OTHER, "SECONDARY_S3_ACCESS_KEY_ID": "key"}, "SECONDARY_S3_SECRET_ACCESS_KEY"),
+        ({**OTHER, "SECONDARY_S3_SECRET_ACCESS_KEY": "secret"}, "SECONDARY_S3_ACCESS_KEY_ID"),
+        ({**OTHER, "SECONDARY_S3_CHECKSUMS": "md5"}, "SECONDARY_S3_CHECKSUMS"),
+        ({**OTHER, "SECONDARY_S3_ENDPOINT": "nonsense"}, "SECONDARY_S3_ENDPOINT"),
+        ({**OTHER, "SECONDARY_S3_STORE_NAME": "x" * 41}, "SECONDARY_S3_STORE_NAME"),
         ({"S3_STORE_NAME": "x" * 41}, "S3_STORE_NAME"),
     ],
 )

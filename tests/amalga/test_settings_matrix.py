@@ -23,7 +23,7 @@ SWITCHES = ["maybe", "2", "onn"]
 URLS = ["nonsense", "ftp://x.example.org", "http://", "https://x.example.org:99999"]
 DATABASES = ["nonsense", "mysql://u:hunter2@h/db", "postgres://u:hunter2@h:x/db", "postgres://u:hunter2@h/"]
 PARTS = {"DATABASE_URL": "", "DATABASE_HOST": "db.example.org", "DATABASE_NAME": "files", "DATABASE_USER": "app"}
-SECOND = {"OTHER_S3_BUCKET": "old", "OTHER_S3_STORE_NAME": "old-store"}
+SECOND = {"SECONDARY_S3_BUCKET": "old", "SECONDARY_S3_STORE_NAME": "old-store"}
 BEFORE = {"CLOUDFRONT_DOMAIN": "d1.cloudfront.net", "CLOUDFRONT_KEY_ID": "K2JCJMDEHXQW5F"}
 SIGN_ON = {"OIDC_ISSUER": "https://id.example.org", "OIDC_CLIENT_ID": "amalga", "OIDC_CLIENT_SECRET": "hunter2"}
 
@@ -56,15 +56,15 @@ ODD: dict[str, list[str]] = {
     "S3_CONDITIONS": ["on", "complete,move", "off,copy"],
     "S3_BUCKET_OWNER": ["12345678901", "1234-5678-9012", "arn:aws:iam::123456789012:root"],
     "S3_STORE_NAME": ["x" * 41, "a\x07b"],
-    "OTHER_S3_BUCKET": ["a/b", "bucket"],
-    "OTHER_S3_STORE_NAME": ["x" * 41, ""],
-    "OTHER_S3_ENDPOINT": URLS,
-    "OTHER_S3_REGION": ["Frankfurt am Main"],
-    "OTHER_S3_CHECKSUMS": ["md5"],
-    "OTHER_S3_CONDITIONS": ["on"],
-    "OTHER_S3_BUCKET_OWNER": ["me"],
-    "OTHER_S3_ACCESS_KEY_ID": ["alone"],
-    "OTHER_S3_SECRET_ACCESS_KEY": ["hunter2"],
+    "SECONDARY_S3_BUCKET": ["a/b", "bucket"],
+    "SECONDARY_S3_STORE_NAME": ["x" * 41, ""],
+    "SECONDARY_S3_ENDPOINT": URLS,
+    "SECONDARY_S3_REGION": ["Frankfurt am Main"],
+    "SECONDARY_S3_CHECKSUMS": ["md5"],
+    "SECONDARY_S3_CONDITIONS": ["on"],
+    "SECONDARY_S3_BUCKET_OWNER": ["me"],
+    "SECONDARY_S3_ACCESS_KEY_ID": ["alone"],
+    "SECONDARY_S3_SECRET_ACCESS_KEY": ["hunter2"],
     "HTTPS": SWITCHES,
     "DEBUG": SWITCHES,
     "WEB_CONCURRENCY": [*NUMBERS, "0", "1001"],
@@ -80,7 +80,7 @@ ODD: dict[str, list[str]] = {
     "UPLOAD_EXPIRY_HOURS": [*NUMBERS, "0", "2161"],
     "UPLOAD_REFUSED_TYPES": ["exe", ".tar.gz", "image/", "*"],
     "PURGE_PAUSED": SWITCHES,
-    "TRASH_DAYS": [*NUMBERS, "3651"],
+    "TRASH_RETENTION_DAYS": [*NUMBERS, "3651"],
     "SESSION_IDLE_HOURS": [*NUMBERS, "0", "2161"],
     "SESSION_ABSOLUTE_DAYS": [*NUMBERS, "0", "366"],
     "STAFF_SECOND_FACTOR": SWITCHES,
@@ -108,9 +108,9 @@ FREE = {
     "LOCAL_POSTGRES_PORT": "tests/amalga/test_local.py",
     "LOCAL_S3_PORT": "tests/amalga/test_local.py",
     "LOCAL_FOLDER": "a folder's name",
-    "FAULT_POINT": "of tests alone; check --deploy refuses any",
+    "FAILPOINT": "of tests alone; check --deploy refuses any",
 }
-COMPANIONS = {"OTHER_S3_": SECOND, "CLOUDFRONT_": BEFORE | {"CLOUDFRONT_PRIVATE_KEY": "x"}, "OIDC_": SIGN_ON}
+COMPANIONS = {"SECONDARY_S3_": SECOND, "CLOUDFRONT_": BEFORE | {"CLOUDFRONT_PRIVATE_KEY": "x"}, "OIDC_": SIGN_ON}
 COMPANIONS |= {f"DATABASE_{part}": PARTS for part in ("HOST", "PORT", "NAME", "USER")}
 CASES = [(name, odd) for name, odds in ODD.items() for odd in odds]
 
@@ -136,7 +136,7 @@ def test_every_variable_is_in_this_matrix_and_in_the_readme(monkeypatch: pytest.
     table = (PROJECT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     told = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)}
-    unspoken = {"AWS_REGION", "AWS_ENDPOINT_URL", "FAULT_POINT", "PROMETHEUS_MULTIPROC_DIR"}
+    unspoken = {"AWS_REGION", "AWS_ENDPOINT_URL", "FAILPOINT", "PROMETHEUS_MULTIPROC_DIR"}
     assert asked | told == set(ODD) | set(FREE)
     assert asked - told == unspoken
 
@@ -217,8 +217,8 @@ AT_ODDS: list[dict[str, str]] = [
     {"SESSION_IDLE_HOURS": "48", "SESSION_ABSOLUTE_DAYS": "1"},
     {"SECRET_KEY": "one", "SECRET_KEY_FALLBACKS": "two,one"},
     {"AWS_PROFILE": "team", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"},
-    {"OTHER_S3_BUCKET": "bucket", "OTHER_S3_STORE_NAME": "old"},
-    {"OTHER_S3_BUCKET": "old", "S3_STORE_NAME": "new", "OTHER_S3_STORE_NAME": "new"},
+    {"SECONDARY_S3_BUCKET": "bucket", "SECONDARY_S3_STORE_NAME": "old"},
+    {"SECONDARY_S3_BUCKET": "old", "S3_STORE_NAME": "new", "SECONDARY_S3_STORE_NAME": "new"},
     {"OIDC_ISSUER": "https://id.example.org", "OIDC_NAME": "Team"},
     {**BEFORE, "CLOUDFRONT_DOMAIN": "files.example.org"},
 ]
@@ -260,12 +260,12 @@ def test_gunicorn_does_not_begin_to_listen(variables: dict[str, str], told: str)
 
 @pytest.mark.parametrize("command", ["worker", "sweep", "migrate"])
 def test_no_command_begins_either(command: str) -> None:
-    env = {**os.environ, "TRASH_DAYS": "a month"}
+    env = {**os.environ, "TRASH_RETENTION_DAYS": "a month"}
     done = subprocess.run(
         [sys.executable, "manage.py", command], env=env, cwd=PROJECT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode != 0
-    assert "TRASH_DAYS=a month is not usable" in done.stderr.splitlines()[-1]
+    assert "TRASH_RETENTION_DAYS=a month is not usable" in done.stderr.splitlines()[-1]
 
 
 def test_what_is_required_is_told_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:

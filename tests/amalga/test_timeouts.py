@@ -202,7 +202,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "URL: for ourselves": max(objects.HEAD_SECONDS, streams.SIGNED_SECONDS),
         "upload: until it expires": expiry,
         "upload: ended by the store itself": expiry + bucket_spec.RESUMED_DAYS * UNITS["days"],
-        "trash": plain["TRASH_DAYS"] * UNITS["days"],
+        "trash": plain["TRASH_RETENTION_DAYS"] * UNITS["days"],
         **signing_in(plain, read(monkeypatch, CACHE_URL="redis://localhost")["CACHES"]),
         "removed objects: can be brought back": lifecycle.KEEP_DAYS * UNITS["days"],
         "browser: a call to the app": of_script("api.js", "TIMEOUT_MS"),

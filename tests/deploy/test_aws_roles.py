@@ -62,7 +62,7 @@ def who_may(policies: Policies, action: str, resource: str, **context: str) -> s
         ("s3:DeleteObject", f"{BUCKET}/manifests/x", set()),
         ("s3:PutObject", f"{BUCKET}/p/x", {"WorkerRole", "SweeperRole"}),
         ("s3:PutObject", f"{BUCKET}/amalga.json", {"ReleaseRole"}),
-        ("s3:PutObject", f"{BUCKET}/amalga-clock.json", {"SweeperRole"}),
+        ("s3:PutObject", f"{BUCKET}/amalga-checkpoint.json", {"SweeperRole"}),
         ("s3:PutObject", f"{BUCKET}/manifests/x", {"ExaminerRole"}),
         ("s3:GetObject", f"{BUCKET}/manifests/x", {"SweeperRole", "ExaminerRole"}),
         ("s3:PutObject", f"{BUCKET}/elsewhere/x", set()),

@@ -48,7 +48,7 @@ def _played(wish: Mapping[str, Any]) -> dict[str, Any]:
     pid = os.fork()
     if pid == 0:
         os.close(read)
-        settings.FAULT_POINT = wish["point"]
+        settings.FAILPOINT = wish["point"]
         told = Here(wish["cookies"]).do(act_from(wish["act"]))
         with open(write, "w") as pipe:
             json.dump(packed(told), pipe)

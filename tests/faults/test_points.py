@@ -88,7 +88,7 @@ def test_a_gunicorn_and_a_command_that_die_there_lose_nothing(
 ) -> None:
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
     parts = {"UPLOAD_PART_BYTES": str(S3_SMALLEST_PART)}
-    with Processes(tmp_path, alice, FAULT_POINT=point, **parts) as door:
+    with Processes(tmp_path, alice, FAILPOINT=point, **parts) as door:
         die(name, point, Stage(door, Here(cookies_of(alice)), bucket, part_bytes=S3_SMALLEST_PART))
 
 

@@ -68,7 +68,7 @@ def test_good_settings_pass(production: dict[str, Any]) -> None:
         ("S3_ORIGIN", "http://s3.example.org", "uploads.W001"),
         ("STAFF_SECOND_FACTOR", False, "uploads.W013"),
         ("HTTPS", False, "uploads.W002"),
-        ("FAULT_POINT", "finish.claimed", "uploads.E001"),
+        ("FAILPOINT", "finish.claimed", "uploads.E001"),
         ("ALLOWED_HOSTS", ["*"], "uploads.W006"),
         ("CSRF_TRUSTED_ORIGINS", ["https://a.example.org", "http://files.example.org"], "uploads.W007"),
         ("FORWARDED_ALLOW_IPS", ["10.0.0.1"], "uploads.W008"),
@@ -157,7 +157,7 @@ def test_a_proxy_that_is_counted_is_fine(production: dict[str, Any], settings: S
 def test_every_message_says_what_to_do(production: dict[str, Any], settings: Settings) -> None:
     production.update(USER="postgres", PASSWORD="postgres", OPTIONS={})
     settings.HTTPS = False
-    settings.S3_ORIGIN, settings.FAULT_POINT = "http://s3.example.org", "x"
+    settings.S3_ORIGIN, settings.FAILPOINT = "http://s3.example.org", "x"
     messages = [one for one in run_checks(include_deployment_checks=True) if str(one.id).startswith("uploads.")]
     assert len(messages) == 5
     assert all(message.hint for message in messages)

@@ -188,7 +188,7 @@ class Inline:
 
 
 def name_old_store(settings: Settings) -> None:
-    settings.OTHER_S3 = {
+    settings.SECONDARY_S3 = {
         "name": "old", "bucket": "amalga-old", "endpoint": settings.S3_ENDPOINT, "region": "", "addressing": "path",
         "checksums": "off", "access_key_id": "", "secret_access_key": "",
     }  # fmt: skip

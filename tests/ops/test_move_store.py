@@ -303,7 +303,7 @@ def test_whose_claim_was_taken_over_switches_nothing(
 def test_one_bucket_under_two_names_is_refused(sender: Sender, two: TwoStores, settings: Settings) -> None:
     sender.send(b"hello")
     two.swap()
-    settings.OTHER_S3 = {**settings.OTHER_S3, "bucket": two.second.name}
+    settings.SECONDARY_S3 = {**settings.SECONDARY_S3, "bucket": two.second.name}
     before = shelf.whole_database()
     assert run("--apply")[0] == 2
     assert run("--remove-originals", "--apply")[0] == 2

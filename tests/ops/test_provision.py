@@ -126,7 +126,7 @@ def test_every_prefix_of_ours_is_cleared_and_no_other(made: stores.Bucket, setti
     provision("--apply", "--retention-days", "90")
     rules = made.client.get_bucket_lifecycle_configuration(Bucket=made.name)["Rules"]
     prefixes = [rule["Filter"]["Prefix"] for rule in rules]
-    assert prefixes == ["f/", "p/", "quarantine/", "manifests/", "amalga-clock.json"]
+    assert prefixes == ["f/", "p/", "quarantine/", "manifests/", "amalga-checkpoint.json"]
     for rule in rules:
         assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 33
         assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == 90

@@ -30,7 +30,7 @@ from uploads.services.sweep import runner
 ANOTHER = b"6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # database's id
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PAST = seconds_from_now(-3600)
-CLOCK = "amalga-clock.json"
+CLOCK = "amalga-checkpoint.json"
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
@@ -246,7 +246,7 @@ def test_accepted_trash_has_its_whole_time_again(alice: User, bucket: Bucket, se
     assert run("after_restore", "--apply")[0] == 0
     due.refresh_from_db()
     assert due.purge_after
-    assert due.purge_after > datetime.now(UTC) + timedelta(days=settings.TRASH_DAYS - 1)
+    assert due.purge_after > datetime.now(UTC) + timedelta(days=settings.TRASH_RETENTION_DAYS - 1)
     assert run("sweep")[0] == 0
     assert bucket.read(due.key) == b"due"
     assert Event.objects.filter(action=Action.REPAIR, name="after_restore").exists()
@@ -355,7 +355,7 @@ def test_doctor_names_the_right_that_is_missing(bucket: Bucket, settings: Settin
         (line,) = _purge()
         settings.S3_ENDPOINT = right
     s3.reset()
-    assert line.advice == "allow s3:GetObject on amalga-clock.json"
+    assert line.advice == "allow s3:GetObject on amalga-checkpoint.json"
 
 
 # --- a library that is made again ---------------------------------------------------------------

@@ -254,7 +254,7 @@ def test_what_is_in_the_trash_gets_none(sender: Sender, alice: User, bucket: Buc
 def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
     sender: Sender, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    settings.TRASH_DAYS = 0
+    settings.TRASH_RETENTION_DAYS = 0
     file = sender.send(as_file(two_halves()))
     put = s3.put
 

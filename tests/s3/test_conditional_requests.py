@@ -272,7 +272,7 @@ def test_an_original_that_is_overwritten_at_the_last_moment_stays(
         conditions.before = lambda: bucket.write(file.key, b"newer")
         with fronts.in_front_of(bucket.address.endpoint) as front:
             front.rules |= conditions.rules()
-            settings.OTHER_S3 = {**settings.OTHER_S3, "endpoint": front.url, "conditions": ALL}
+            settings.SECONDARY_S3 = {**settings.SECONDARY_S3, "endpoint": front.url, "conditions": ALL}
             told = two_stores.run("--remove-originals", "--apply")[1]
     assert (told["failed"], told["removed"], conditions.seen) == (1, 0, ["deletes"])
     assert bucket.read(file.key) == b"newer"

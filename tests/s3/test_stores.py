@@ -34,7 +34,7 @@ KEY = "f/" + "0" * 32
 def other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A second store that nobody answers at; keys of the main one lie about in the environment."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "the-main-stores-token")
-    settings.OTHER_S3 = OTHER
+    settings.SECONDARY_S3 = OTHER
     s3.reset()
     yield
     s3.reset()
@@ -68,7 +68,7 @@ def test_each_store_has_its_own_rule_for_digests(other: None, settings: Settings
     assert (s3.keeps_digests(), s3.keeps_digests(""), s3.keeps_digests("old")) == (False, False, True)
     assert "x-amz-checksum-sha256" in s3.sign_put(KEY, size=1, sha256="x", store="old").headers
     assert "x-amz-checksum-sha256" not in s3.sign_put(KEY, size=1, sha256="x").headers
-    settings.OTHER_S3 = {**OTHER, "checksums": "payload"}
+    settings.SECONDARY_S3 = {**OTHER, "checksums": "payload"}
     assert (s3.keeps_digests("old"), s3.needs_digests("old")) == (False, True)
 
 
@@ -87,7 +87,7 @@ def test_a_store_that_nobody_names_is_away_and_the_log_says_what_to_set(
     with caplog.at_level(logging.ERROR):
         assert as_alice.get(f"/files/{file.pk}/download").status_code == 503
     assert 'name="lost"' in caplog.text
-    assert "OTHER_S3_STORE_NAME" in caplog.text
+    assert "SECONDARY_S3_STORE_NAME" in caplog.text
 
 
 def test_secrets_are_in_no_words_about_a_store(other: None) -> None:

@@ -99,7 +99,7 @@ def test_half_made_previews_are_left(alice: User, bucket: Bucket, wrong: Bucket,
 
 def test_the_other_store_is_swept_all_the_same(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
     at = wrong.address
-    settings.OTHER_S3 = {
+    settings.SECONDARY_S3 = {
         "name": "old", "bucket": at.bucket, "endpoint": at.endpoint, "region": at.region, "addressing": "path",
         "checksums": at.checksums, "access_key_id": at.key, "secret_access_key": at.secret,
     }  # fmt: skip

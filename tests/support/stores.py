@@ -32,7 +32,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DIGEST_PYTHON = PROJECT / ".venv-digest" / "bin" / "python"
 START_SECONDS = 60
 MARKER = "amalga.json"
-CLOCK = "amalga-clock.json"
+CLOCK = "amalga-checkpoint.json"
 
 
 @dataclass(frozen=True)

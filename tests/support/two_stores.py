@@ -57,14 +57,14 @@ class TwoStores:
         other = self.first.address
         return self.second.address.variables() | {
             "S3_STORE_NAME": self.names[1],
-            "OTHER_S3_STORE_NAME": self.names[0],
-            "OTHER_S3_BUCKET": other.bucket,
-            "OTHER_S3_ENDPOINT": other.endpoint,
-            "OTHER_S3_REGION": other.region,
-            "OTHER_S3_CHECKSUMS": other.checksums,
-            "OTHER_S3_CONDITIONS": ",".join(other.conditions) or "off",
-            "OTHER_S3_ACCESS_KEY_ID": other.key,
-            "OTHER_S3_SECRET_ACCESS_KEY": other.secret,
+            "SECONDARY_S3_STORE_NAME": self.names[0],
+            "SECONDARY_S3_BUCKET": other.bucket,
+            "SECONDARY_S3_ENDPOINT": other.endpoint,
+            "SECONDARY_S3_REGION": other.region,
+            "SECONDARY_S3_CHECKSUMS": other.checksums,
+            "SECONDARY_S3_CONDITIONS": ",".join(other.conditions) or "off",
+            "SECONDARY_S3_ACCESS_KEY_ID": other.key,
+            "SECONDARY_S3_SECRET_ACCESS_KEY": other.secret,
         }
 
     def _set(self, *, main: Bucket, other: Bucket | None) -> None:
@@ -76,7 +76,7 @@ class TwoStores:
         self.settings.S3_BUCKET, self.settings.S3_CHECKSUMS = at.bucket, at.checksums
         self.settings.S3_CONDITIONS = at.conditions
         self.settings.S3_ENDPOINT = self.settings.S3_ORIGIN = at.endpoint
-        self.settings.OTHER_S3 = None if other is None else self._told(other)
+        self.settings.SECONDARY_S3 = None if other is None else self._told(other)
         if not is_common_password:  # who has found keys keeps them
             s3.reset()
 

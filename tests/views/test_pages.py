@@ -261,7 +261,7 @@ def test_moving_twice_is_moving_once(alice: User, as_alice: Client) -> None:
 
 
 def test_the_trash_says_how_long_it_keeps(alice: User, as_alice: Client, settings: Settings) -> None:
-    settings.TRASH_DAYS = 3
+    settings.TRASH_RETENTION_DAYS = 3
     file = shelf.add_file(alice)
     as_alice.post(reverse("trash_file", args=[file.pk]))
     file.refresh_from_db()

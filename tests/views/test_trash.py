@@ -30,7 +30,7 @@ def test_trash_hides_the_file_and_keeps_its_bytes(file: File, alice: User, bucke
     file.refresh_from_db()
     assert file.state == State.TRASHED
     assert file.purge_after is not None
-    assert abs(file.purge_after - timezone.now() - timedelta(days=settings.TRASH_DAYS)) < timedelta(minutes=1)
+    assert abs(file.purge_after - timezone.now() - timedelta(days=settings.TRASH_RETENTION_DAYS)) < timedelta(minutes=1)
     assert bucket.read(file.key) == b"hello"
 
 

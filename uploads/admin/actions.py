@@ -71,7 +71,7 @@ ADMIN_ACTIONS = (
         gettext_lazy("Put into the trash"),
         format_lazy(
             gettext_lazy("They are hidden from everyone at once, and can be restored for {days} days."),
-            days=settings.TRASH_DAYS,
+            days=settings.TRASH_RETENTION_DAYS,
         ),
         gettext_lazy("Put into the trash: %(count)s."),
         lambda user: File.objects.removable_by(user).listed(),

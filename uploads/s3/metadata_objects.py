@@ -12,7 +12,7 @@ from uploads.s3.client import client, translate_errors
 from uploads.s3.objects import read_small
 from uploads.s3.stores import store_named
 
-CLOCK_KEY = "amalga-clock.json"
+CLOCK_KEY = "amalga-checkpoint.json"
 MAX_CHECKPOINT_BYTES = 1024
 
 

@@ -67,8 +67,8 @@ def main_store() -> Store:
 
 
 def secondary_store() -> Store | None:
-    """Return the store of the OTHER_S3_* variables; None unless files are being moved."""
-    return Store(**settings.OTHER_S3) if settings.OTHER_S3 else None
+    """Return the store of the SECONDARY_S3_* variables; None unless files are being moved."""
+    return Store(**settings.SECONDARY_S3) if settings.SECONDARY_S3 else None
 
 
 def store_named(name: str | None) -> Store:
@@ -83,7 +83,7 @@ def store_named(name: str | None) -> Store:
         return other
     logger.error(
         'storage_unknown name="%s": rows name a store that the settings do not know. Give it back by '
-        "OTHER_S3_STORE_NAME and the other variables OTHER_S3_*, or, if it is the main one, by S3_STORE_NAME.",
+        "SECONDARY_S3_STORE_NAME and the other variables SECONDARY_S3_*, or, if it is the main one, by S3_STORE_NAME.",
         name,
     )
     raise StorageUnavailable(f"unknown store {name!r}")

@@ -121,7 +121,7 @@ def _finish(file: File, result: Restored) -> None:
 def _extend_trash(result: Restored, *, apply: bool) -> None:
     """Extend the retention of the trash: some of its files were restored after the moment, and must not be purged."""
     rows = File.objects.filter(state=State.TRASHED, store__in=_stores())
-    purge_after = seconds_from_now(settings.TRASH_DAYS * 24 * 3600)
+    purge_after = seconds_from_now(settings.TRASH_RETENTION_DAYS * 24 * 3600)
     due = rows.filter(purge_after__lte=Now())
     missing = set()
     for files in _batches(due):

@@ -126,7 +126,7 @@ def trash_many(links: Iterable[UUID], *, by: User) -> BulkResult:
     """Move files to the trash, with all their versions; they can be restored until `purge_after`."""
     with transaction.atomic():
         outcome = _lock_selection(links, File.objects.removable_by(by).listed(), by=by)
-        purge_after = seconds_from_now(settings.TRASH_DAYS * 24 * 3600)
+        purge_after = seconds_from_now(settings.TRASH_RETENTION_DAYS * 24 * 3600)
         rows = _with_versions(outcome.files).filter(state=State.AVAILABLE)
         rows.update(state=State.TRASHED, purge_after=purge_after, updated_at=Now())
         failpoint("trash.1-hiding")

@@ -25,7 +25,7 @@ from uploads.views.responses import html_errors, request_user
 
 @require_safe
 def trash(request: HttpRequest) -> HttpResponse:
-    context = browse(request, ListScope(reverse("trash"), trash=True)) | {"days": settings.TRASH_DAYS}
+    context = browse(request, ListScope(reverse("trash"), trash=True)) | {"days": settings.TRASH_RETENTION_DAYS}
     return render(request, "uploads/trash.html", context)
 
 

@@ -28,7 +28,7 @@ class Command(AmalgaCommand):
         "bucket remembers more than the database knows. Says what there is to do; with --apply, everything in the "
         "trash gets its whole time again (somebody may have taken it out since), unfinished uploads get new time, "
         "those whose bytes are all in the bucket become files, and the bucket remembers this database from now on: "
-        "the sweep goes on. Nothing is removed, and no object is written but amalga-clock.json. Objects of files "
+        "the sweep goes on. Nothing is removed, and no object is written but amalga-checkpoint.json. Objects of files "
         "that came later are not touched: fsck tells them, and after it --recover-orphans --owner NAME gives them "
         "to somebody as private files in a folder of their own, called by their keys, for the names are lost. Files"
         " whose time in the trash was over, and whose objects are gone, go. Safe to repeat. Exit status: 0 the "

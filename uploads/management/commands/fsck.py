@@ -159,5 +159,5 @@ def _scope(options: dict[str, Any]) -> Scope:
         raise CommandError("--prefix is no beginning of a key.", returncode=2)
     secondary = s3.secondary_store()
     if store not in {s3.main_store().name, secondary.name if secondary else None}:
-        raise CommandError(f"The settings know no store {store!r}: see OTHER_S3_STORE_NAME.", returncode=2)
+        raise CommandError(f"The settings know no store {store!r}: see SECONDARY_S3_STORE_NAME.", returncode=2)
     return Scope(store, prefix, grace=options["grace"])

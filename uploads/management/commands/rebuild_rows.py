@@ -35,11 +35,11 @@ class Command(AmalgaCommand):
     help = (
         "Makes people, folders, tags and files again from a manifest (see `export_manifest`), each file held against "
         "the bucket. Only in an empty library: nothing is mixed or written over. Without --apply it only says what "
-        "would come. What is in the trash is purged TRASH_DAYS from now at the earliest: somebody may have taken it "
-        "out since the manifest was written. All rows are written in one transaction, or none. No object in the bucket "
-        "is touched. Everybody needs a new password afterwards. Exit status: 0 every file is there, 1 there are "
-        "differences or a part is away, 2 refused: the library is not empty, the manifest not whole, or "
-        "the bucket another database's."
+        "would come. What is in the trash is purged TRASH_RETENTION_DAYS from now at the earliest: somebody may have "
+        "taken it out since the manifest was written. All rows are written in one transaction, or none. No object in "
+        "the bucket is touched. Everybody needs a new password afterwards. Exit status: 0 every file is there, 1 there "
+        "are differences or a part is away, 2 refused: the library is not empty, the manifest not whole, or the bucket "
+        "another database's."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -90,7 +90,9 @@ class Command(AmalgaCommand):
         self.stdout.write(f"The manifest of {rebuilt.head.at}: {rows}")
         for outcome, text in LABELS.items():
             self.stdout.write(f"{counts[outcome]:>12,} {text}")
-        self.stdout.write(f"What is in the trash stays there for {settings.TRASH_DAYS} days more before it is purged.")
+        self.stdout.write(
+            f"What is in the trash stays there for {settings.TRASH_RETENTION_DAYS} days more before it is purged."
+        )
         if options["apply"]:
             self.stdout.write(
                 "The library is back. Nobody has a password: `manage.py changepassword NAME`, or the admin."

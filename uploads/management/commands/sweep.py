@@ -30,7 +30,7 @@ class Command(AmalgaCommand):
         "that do not begin with f/ or p/. In a bucket without our marker nothing at all is removed, and no row is "
         "given up (provision makes the marker); nor with PURGE_PAUSED=on, nor when the bucket remembers what the "
         "database does not know, because that was restored to an earlier moment (see after_restore). Once a minute "
-        "at most it notes in the bucket, as amalga-clock.json, how far the database has come. Several may run at "
+        "at most it notes in the bucket, as amalga-checkpoint.json, how far the database has come. Several may run at "
         "once and share the work. A row that fails is tried again later and stops no other. Exit status: 0 done, or"
         " stopped in a loop; 1 some rows failed, or it was stopped, or the database is away; 2 refused: something "
         "is due in a bucket that is not ours, or the database is older than its bucket."

@@ -146,7 +146,7 @@ def _clock() -> Iterable[CheckResult]:
 
 def _stores() -> Iterable[CheckResult]:
     """Check that a setting names the store of each row. If none is missing, this scans all rows."""
-    store_names = [settings.S3_STORE_NAME, *([settings.OTHER_S3["name"]] if settings.OTHER_S3 else [])]
+    store_names = [settings.S3_STORE_NAME, *([settings.SECONDARY_S3["name"]] if settings.SECONDARY_S3 else [])]
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL statement_timeout = %s", [STORES_MILLISECONDS])
@@ -156,7 +156,7 @@ def _stores() -> Iterable[CheckResult]:
         yield ok("stores of rows", "too many rows to look at all here: `manage.py fsck` does")
         return
     if row:
-        advice = "name it by S3_STORE_NAME, or by OTHER_S3_STORE_NAME with the other OTHER_S3_* variables"
+        advice = "name it by S3_STORE_NAME, or by SECONDARY_S3_STORE_NAME with the other SECONDARY_S3_* variables"
         yield fail("stores of rows", f"files lie in a store called “{row[0]}”, which no variable names", advice)
     else:
         yield ok("stores of rows", "every file's store is named")

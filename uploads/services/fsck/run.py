@@ -149,7 +149,8 @@ def _require_configured_stores(scope: Scope) -> None:
     if name is not None:
         raise Refused(
             f"There are files in a store called “{name}”, which no variable names: nobody can read them. Call the main "
-            "store so by S3_STORE_NAME, or name a second one by OTHER_S3_STORE_NAME and the other variables OTHER_S3_*."
+            "store so by S3_STORE_NAME, or name a second one by SECONDARY_S3_STORE_NAME and the other variables "
+            "SECONDARY_S3_*."
         )
 
 

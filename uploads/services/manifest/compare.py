@@ -30,7 +30,7 @@ FAILED_STATUSES = {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING}
 
 class Comparison:
     """Counts of the comparison: files that are `present` as the manifest says; `changed`, of the same size but
-    another ETag, as after a bucket restore; of another `size`; `missing`; objects that are `unknown`, and `previews`."""
+    another ETag, as after a bucket restore; of another `size`; `missing`; `unknown` objects, and `previews`."""
 
     def __init__(self, on_row: Callable[[], None]) -> None:
         self._on_row = on_row
@@ -56,7 +56,8 @@ def compare(path: Path, *, files: IO[str], unknown: IO[str], on_row: Callable[[]
         if store not in store_names:
             raise BadManifest(
                 f"The manifest has files in a store called “{store}”, which no variable names: call the main store so "
-                "by S3_STORE_NAME, or name a second one by OTHER_S3_STORE_NAME and the other variables OTHER_S3_*."
+                "by S3_STORE_NAME, or name a second one by SECONDARY_S3_STORE_NAME and the other variables "
+                "SECONDARY_S3_*."
             )
         seen.add(store)
         _compare_store(store, store_rows, comparison, files, unknown)

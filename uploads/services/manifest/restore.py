@@ -185,7 +185,7 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
         _copy(File, (json.loads(line) for line in files), ids)
         _copy(Tagging, _taggings(path, merged), ids)
         _copy(Event, rows(path, "event"), ids)
-        cursor.execute(EXTEND_PURGE, [settings.TRASH_DAYS])
+        cursor.execute(EXTEND_PURGE, [settings.TRASH_RETENTION_DAYS])
         cursor.execute(USAGE)
         for model in (Folder, Grant, Tag, Tagging, Event):
             _advance_sequence(model, 0)

@@ -44,8 +44,8 @@ def both_stores() -> tuple[s3.Store, s3.Store]:
     other = s3.secondary_store()
     if other is None:
         raise ValidationFailed(
-            "There is only one store. Files are moved from the one of OTHER_S3_BUCKET, OTHER_S3_STORE_NAME and so on "
-            "to the one of AWS_STORAGE_BUCKET_NAME: set these first, for every process."
+            "There is only one store. Files are moved from the one of SECONDARY_S3_BUCKET, SECONDARY_S3_STORE_NAME and "
+            "so on to the one of AWS_STORAGE_BUCKET_NAME: set these first, for every process."
         )
     return other, s3.main_store()
 
@@ -58,7 +58,8 @@ def require_two_buckets() -> None:
     try:
         if s3.head(key, store=source.name) is not None:
             raise ValidationFailed(
-                "OTHER_S3_BUCKET and AWS_STORAGE_BUCKET_NAME are one and the same bucket. Nothing was done: name two."
+                "SECONDARY_S3_BUCKET and AWS_STORAGE_BUCKET_NAME are one and the same bucket. Nothing was done: name "
+                "two."
             )
     finally:
         s3.delete(key, store=target.name)
