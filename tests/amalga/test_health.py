@@ -98,7 +98,7 @@ def test_what_only_begins_like_a_probe_is_a_page(client: Client) -> None:
 
 
 def test_all_is_well(client: Client) -> None:
-    assert asked(client) == (200, {"status": "ready", "database": "ok", "store": "ok"})
+    assert asked(client) == (200, {"status": "ready", "database": "ok", "storage": "ok"})
 
 
 @pytest.mark.parametrize("mode", ["refuse", "hang", "reset"])
@@ -132,21 +132,21 @@ def test_when_connections_are_exhausted_nobody_is_sent_here(client: Client) -> N
 
 def test_a_replica_in_the_primarys_place_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "check_database", lambda: Check.READ_ONLY)
-    assert asked(client) == (200, {"status": "degraded", "database": "read only", "store": "ok"})
+    assert asked(client) == (200, {"status": "degraded", "database": "read_only", "storage": "ok"})
 
 
 @pytest.mark.parametrize("fault", ["503", "broken", "page 502", "hang"])
 def test_a_store_that_is_away_is_told_and_people_come_anyway(fault: str, client: Client, store: fronts.Front) -> None:
     store.rules["*"] = store.hang if fault == "hang" else fronts.FAULTS[fault]
     began = time.monotonic()
-    assert asked(client) == (200, {"status": "degraded", "database": "ok", "store": "away"})
+    assert asked(client) == (200, {"status": "degraded", "database": "ok", "storage": "unavailable"})
     assert time.monotonic() - began < DATABASES_TURN
 
 
 def test_a_store_that_gives_no_list_answers(client: Client, store: fronts.Front) -> None:
     """Without the right to list, what is not there is forbidden."""
     store.rules["*"] = fronts.status(403, "AccessDenied")
-    assert asked(client)[1]["store"] == "ok"
+    assert asked(client)[1]["storage"] == "ok"
 
 
 def test_a_crowd_of_probes_costs_one_connection(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_a_crowd_of_probes_costs_one_connection(client: Client, monkeypatch: pyt
 def test_readyz_tells_nothing_of_our_insides(client: Client, database: Proxy) -> None:
     with database.being("refuse"):
         answer = client.get("/readyz")
-    assert set(answer.json()) == {"status", "database", "store"}
+    assert set(answer.json()) == {"status", "database", "storage"}
     assert str(database.port).encode() not in answer.content
 
 

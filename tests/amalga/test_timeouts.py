@@ -149,7 +149,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "database: idle in a transaction": limits["idle_in_transaction_session_timeout"],
         "probe: connect": health.CONNECT_SECONDS,
         "probe: the same answer for": health.CACHE_SECONDS,
-        "probe: what is known of the store is asked again after": health.STORE_SECONDS,
+        "probe: what is known of the store is asked again after": health.STORAGE_SECONDS,
         "probe: waits for the store at most": health.FIRST_WAIT_SECONDS,
         "database: a silent connection is asked": database["keepalives_idle"],
         "replica: any answer": amalga.db.REPLICA_SECONDS,

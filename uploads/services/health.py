@@ -19,20 +19,20 @@ from uploads.errors import StorageUnavailable
 # Load balancers probe every few seconds and time out after five. Anyone may probe, so results are cached.
 CONNECT_SECONDS = 2
 CACHE_SECONDS = 1.0
-STORE_SECONDS = 10.0  # maximum age of the storage's result
+STORAGE_SECONDS = 10.0  # maximum age of the storage's result
 FIRST_WAIT_SECONDS = 1.0
 
 
 class Check(StrEnum):
     OK = "ok"
-    READ_ONLY = "read only"  # a database in recovery: a failover is under way
-    UNAVAILABLE = "away"
+    READ_ONLY = "read_only"  # a database in recovery: a failover is under way
+    UNAVAILABLE = "unavailable"
 
 
 @dataclass(frozen=True)
 class Readiness:
     database: Check
-    store: Check
+    storage: Check
 
     @property
     def is_ready(self) -> bool:
@@ -42,7 +42,7 @@ class Readiness:
     def status(self) -> str:
         if not self.is_ready:
             return "unavailable"
-        return "ready" if self.database == self.store == Check.OK else "degraded"
+        return "ready" if self.database == self.storage == Check.OK else "degraded"
 
 
 def readiness() -> Readiness:
@@ -51,7 +51,7 @@ def readiness() -> Readiness:
     The database is checked with a new connection, since an open one does not show that the next can be opened. An
     unavailable storage is reported, but the process stays ready: pages and searches work, and all instances share it.
     """
-    return Readiness(_database.state(), _store.state())
+    return Readiness(_database.state(), _storage.state())
 
 
 def check_database() -> Check:
@@ -102,14 +102,14 @@ class _StorageCheck:
 
     def state(self) -> Check:
         with self._lock:
-            is_stale = time.monotonic() - self._checked_at > STORE_SECONDS
+            is_stale = time.monotonic() - self._checked_at > STORAGE_SECONDS
             if is_stale and not (self._thread and self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._check, daemon=True)
                 self._thread.start()
             thread = self._thread
         if is_stale and thread:
             thread.join(FIRST_WAIT_SECONDS)
-        return self._result if time.monotonic() - self._checked_at < 2 * STORE_SECONDS else Check.UNAVAILABLE
+        return self._result if time.monotonic() - self._checked_at < 2 * STORAGE_SECONDS else Check.UNAVAILABLE
 
     def _check(self) -> None:
         try:
@@ -120,8 +120,8 @@ class _StorageCheck:
 
 def clear_cache() -> None:
     """Clear the cached results."""
-    global _database, _store
-    _database, _store = _DatabaseCheck(), _StorageCheck()
+    global _database, _storage
+    _database, _storage = _DatabaseCheck(), _StorageCheck()
 
 
-_database, _store = _DatabaseCheck(), _StorageCheck()
+_database, _storage = _DatabaseCheck(), _StorageCheck()

@@ -22,7 +22,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 def readyz(request: HttpRequest) -> HttpResponse:
     """Report whether this process can serve requests: 200 or 503."""
     result = readiness()
-    response = JsonResponse({"status": result.status, "database": result.database, "store": result.store})
+    response = JsonResponse({"status": result.status, "database": result.database, "storage": result.storage})
     if not result.is_ready:
         response.status_code = 503
         response["Retry-After"] = str(RETRY_SECONDS)
