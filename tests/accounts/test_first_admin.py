@@ -35,7 +35,7 @@ def test_the_command_makes_an_administrator(
     assert root.check_password(GOOD)
     assert GOOD not in capsys.readouterr().out
     told = Event.objects.get(action=Action.ACCOUNT)
-    assert (told.name, told.detail) == ("root", {"act": "created", "administrator": True})
+    assert (told.name, told.detail) == ("root", {"change": "created", "administrator": True})
 
 
 @pytest.mark.parametrize("password", ["", "short", "password1234", "123456789012345"])

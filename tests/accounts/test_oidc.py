@@ -75,8 +75,8 @@ def test_it_opens_the_account_that_an_administrator_gave_that_address(alice: Use
     answer = sign_in(client, next="/upload/")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/upload/")
     assert is_in(client)
-    assert Event.objects.get(action=Action.LOGIN, actor="alice").detail == {"how": ["single sign-on"]}
-    assert Event.objects.get(action=Action.FACTOR).detail == {"act": "added", "kind": "single sign-on"}
+    assert Event.objects.get(action=Action.LOGIN, actor="alice").detail == {"how": ["single_sign_on"]}
+    assert Event.objects.get(action=Action.TWO_FACTOR).detail == {"change": "added", "kind": "single_sign_on"}
 
 
 def test_from_then_on_the_providers_id_counts(alice: User, bob: User, provider: Identity) -> None:

@@ -46,8 +46,8 @@ def is_in(client: Client) -> bool:
 
 
 def acts() -> list[tuple[str, str, str, str]]:
-    rows = Event.objects.filter(action=Action.FACTOR).order_by("id")
-    return [(row.actor, row.name, row.detail["act"], row.detail["kind"]) for row in rows]
+    rows = Event.objects.filter(action=Action.TWO_FACTOR).order_by("id")
+    return [(row.actor, row.name, row.detail["change"], row.detail["kind"]) for row in rows]
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_password_alone_is_no_sign_in_for_the_log(guarded: str) -> None:
     assert (failed.name, failed.detail) == ("alice", {"step": "code"})
     client.post(CODE, {"code": code(guarded)})
     assert Event.objects.filter(action=Action.LOGIN).count() == before + 1
-    assert Event.objects.filter(action=Action.LOGIN).latest("id").detail == {"how": ["password", "second factor"]}
+    assert Event.objects.filter(action=Action.LOGIN).latest("id").detail == {"how": ["password", "two_factor"]}
 
 
 def test_a_code_counts_once(guarded: str) -> None:

@@ -51,7 +51,7 @@ def close(person: User, admin: Client, **more: Any) -> Any:
 
 def ended() -> list[tuple[str, str, str]]:
     rows = Event.objects.filter(action=Action.SESSION).order_by("id")
-    return [(row.actor, row.name, row.detail["why"]) for row in rows]
+    return [(row.actor, row.name, row.detail["reason"]) for row in rows]
 
 
 def test_a_new_password_ends_every_other_session_and_keeps_this_one(alice: User) -> None:
@@ -82,8 +82,8 @@ def test_a_closed_account_is_out_with_its_next_request(alice: User, as_admin: Cl
     client = signed_in(alice)
     assert close(alice, as_admin).status_code == 302
     assert not is_in(client)
-    assert ended() == [("root", "alice", "closed")]
-    assert Event.objects.get(action=Action.ACCOUNT).detail == {"act": "closed"}
+    assert ended() == [("root", "alice", "disabled")]
+    assert Event.objects.get(action=Action.ACCOUNT).detail == {"change": "disabled"}
 
 
 def test_an_account_that_is_opened_again_has_no_old_sessions(alice: User, as_admin: Client) -> None:
@@ -159,7 +159,7 @@ def test_everywhere_else_one_is_signed_out(alice: User, bob: User) -> None:
     here, there, bobs = signed_in(alice), signed_in(alice), signed_in(bob)
     here.post("/accounts/security/sessions/")
     assert (is_in(here), is_in(there), is_in(bobs)) == (True, False, True)
-    assert ended() == [("alice", "alice", "asked")]
+    assert ended() == [("alice", "alice", "requested")]
 
 
 def act(client: Client, action: str, *people: User) -> Any:

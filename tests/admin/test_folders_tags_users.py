@@ -262,7 +262,7 @@ def test_deleting_a_tag_says_on_how_many_files_it_is_and_leaves_them(alice: User
     assert "1 file" in as_clerk.get(url).content.decode()
     assert as_clerk.post(url, {"post": "yes"}).status_code == 302
     assert (Tag.objects.count(), Tagging.objects.count(), File.objects.count()) == (0, 0, 1)
-    assert Event.objects.filter(action=Action.ADMIN, name="gone", detail__act="deleted").exists()
+    assert Event.objects.filter(action=Action.ADMIN, name="gone", detail__change="deleted").exists()
 
 
 # --- people -----------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_the_log_survives_the_person_and_their_files(alice: User) -> None:
 
 def admin_events() -> list[tuple[str, str, str, list[str]]]:
     rows = Event.objects.filter(action=Action.ADMIN).order_by("id")
-    return [(row.detail["act"], row.detail["model"], row.name, row.detail["fields"]) for row in rows]
+    return [(row.detail["change"], row.detail["model"], row.name, row.detail["fields"]) for row in rows]
 
 
 def test_adding_changing_and_deleting_in_the_admin_is_a_row_each(as_admin: Client) -> None:

@@ -167,7 +167,7 @@ def test_the_page_tells_who_did_what(file: File, alice: User, as_alice: Client, 
 
 
 def test_odd_details_of_old_events_break_nothing(file: File, as_alice: Client) -> None:
-    for detail in ({}, {"to": None}, {"added": None}, {"added": 7 * ["<b>"]}):
+    for detail in ({}, {"folder_id": None}, {"added": None}, {"added": 7 * ["<b>"]}):
         for action in ("rename", "move", "tag", "visibility"):
             Event.objects.create(action=action, actor="x", file_id=file.link, name="n", detail=detail)
     page = page_of(as_alice, file)

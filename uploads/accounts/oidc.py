@@ -69,7 +69,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             user = _account_to_link(_verified_address(sociallogin), provider=sociallogin.account.provider)
             if user is not None:
                 sociallogin.connect(request, user)
-                sign_in_events.factor_changed(user, by=user, act="added", kind="single sign-on")
+                sign_in_events.two_factor_changed(user, by=user, change="added", kind="single_sign_on")
         if user is None:
             sign_in_events.on_login_failed(credentials={"username": "single sign-on"})
             raise OIDCLoginError

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from uploads.services import sign_in_events
 
-METHODS = {"password": "password", "mfa": "second factor", "socialaccount": "single sign-on"}
+METHODS = {"password": "password", "mfa": "two_factor", "socialaccount": "single_sign_on"}
 
 
 def on_login(*, request: HttpRequest, user: User, **_: Any) -> None:
@@ -22,23 +22,23 @@ def on_login(*, request: HttpRequest, user: User, **_: Any) -> None:
 
 def on_authenticator_added(*, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
     """Record that this session is confirmed by the code just typed, and end the person's other sessions."""
-    sign_in_events.factor_changed(user, by=user, act="added", kind=authenticator.type)
+    sign_in_events.two_factor_changed(user, by=user, change="added", kind=authenticator.type)
     if authenticator.type == Authenticator.Type.TOTP:
         record_authentication(request, user, "mfa", id=authenticator.pk, type=authenticator.type)
-        sign_in_events.end_sessions(user, by=user, but=request.session.session_key, why="second factor")
+        sign_in_events.end_sessions(user, by=user, but=request.session.session_key, reason="two_factor")
 
 
 def on_authenticator_removed(*, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
-    sign_in_events.factor_changed(user, by=user, act="removed", kind=authenticator.type)
+    sign_in_events.two_factor_changed(user, by=user, change="removed", kind=authenticator.type)
     if authenticator.type == Authenticator.Type.TOTP:
         clear_authentication_records(request)
-        sign_in_events.end_sessions(user, by=user, but=request.session.session_key, why="second factor")
+        sign_in_events.end_sessions(user, by=user, but=request.session.session_key, reason="two_factor")
 
 
 def on_recovery_codes_renewed(*, user: User, authenticator: Authenticator, **_: Any) -> None:
-    sign_in_events.factor_changed(user, by=user, act="renewed", kind=authenticator.type)
+    sign_in_events.two_factor_changed(user, by=user, change="renewed", kind=authenticator.type)
 
 
 def password_changed(*, request: HttpRequest, user: User, **_: Any) -> None:
     sign_in_events.password_changed(user, by=user)
-    sign_in_events.end_sessions(user, by=user, but=request.session.session_key, why="password")
+    sign_in_events.end_sessions(user, by=user, but=request.session.session_key, reason="password")

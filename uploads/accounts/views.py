@@ -79,7 +79,7 @@ download_recovery_codes = codes.download_recovery_codes
 def end_other_sessions(request: HttpRequest) -> HttpResponseBase:
     """Sign the person out of all other sessions."""
     user = request_user(request)
-    sign_in_events.end_sessions(user, by=user, but=request.session.session_key, why="asked")
+    sign_in_events.end_sessions(user, by=user, but=request.session.session_key, reason="requested")
     messages.success(request, _("Everywhere else you are signed out."))
     return HttpResponseRedirect(reverse("mfa_index"))
 

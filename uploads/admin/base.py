@@ -178,7 +178,7 @@ def _record(request: HttpRequest, obj: Model, act: str, message: Any) -> None:
         file=obj if isinstance(obj, File) else None,
         folder=obj if isinstance(obj, Folder) else None,
         name=str(obj),
-        act=act,
+        change=act,
         model=obj._meta.label_lower,
         id=str(obj.pk),
         fields=_fields(message),

@@ -29,12 +29,12 @@ def redact_folders(ids: set[int], user: User) -> set[int]:
 def redact_detail(event: Event, visible: set[int]) -> dict[str, Any]:
     """Return the event's details, with folder names only of the `visible` ids. Old events can contain anything."""
     detail = event.detail if isinstance(event.detail, dict) else {}
-    if event.action != Action.MOVE or not detail.get("into") or _target(event) in visible:
+    if event.action != Action.MOVE or not detail.get("folder_name") or _target(event) in visible:
         return detail
-    return {**detail, "into": HIDDEN_NAME}
+    return {**detail, "folder_name": HIDDEN_NAME}
 
 
 def _target(event: Event) -> int | None:
     """Return the id of the folder that a file was moved to, None for the top level and invalid values."""
-    target = event.detail.get("to") if event.action == Action.MOVE and isinstance(event.detail, dict) else None
+    target = event.detail.get("folder_id") if event.action == Action.MOVE and isinstance(event.detail, dict) else None
     return target if type(target) is int and 0 < target <= MAX_KEY else None

@@ -60,7 +60,7 @@ def after_restore(*, apply: bool) -> Restored:
     _extend_trash(result, apply=apply)
     if apply:
         event, at = (result.seen.event, result.seen.at.isoformat()) if result.seen else (None, None)
-        Event.objects.record(Action.REPAIR, name="after_restore", remembered=event, remembered_at=at)
+        Event.objects.record(Action.REPAIR, name="after_restore", checkpoint_event=event, checkpoint_at=at)
         accept_high_water_mark()
         logger.info("restore_accepted installation=%s", Installation.objects.own_id())
     return result

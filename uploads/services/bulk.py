@@ -57,7 +57,7 @@ def rename(file: File, name: str, *, by: User) -> None:
         if rows[0].name == name:
             return
         _with_versions(rows).update(name=name, normalized_name=normalize_for_search(name), updated_at=Now())
-        Event.objects.record(Action.RENAME, by=by, file=rows[0], to=name)
+        Event.objects.record(Action.RENAME, by=by, file=rows[0], new_name=name)
     file.name = name
     logger.info("file_renamed file=%s by=%s", file.pk, by.pk)
 
@@ -71,7 +71,7 @@ def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> Bul
         outcome = _lock_selection(links, File.objects.changeable_by(by).listed(), by=by)
         _with_versions(outcome.files).update(folder=target, updated_at=Now())
         failpoint("move.1-moving")
-        detail = {"to": target.pk if target else None, "into": target.name if target else ""}
+        detail = {"folder_id": target.pk if target else None, "folder_name": target.name if target else ""}
         Event.objects.record_all(Action.MOVE, outcome.files, by=by, **detail)
     failpoint("move.2-moved")
     _log("file_moved", outcome, by)
@@ -84,7 +84,7 @@ def set_visibility(links: Iterable[UUID], visibility: Visibility, *, by: User) -
     with transaction.atomic():
         outcome = _lock_selection(links, File.objects.owned_by(by).listed(), by=by)
         _with_versions(outcome.files).update(visibility=visibility, updated_at=Now())
-        Event.objects.record_all(Action.VISIBILITY, outcome.files, by=by, to=visibility.value)
+        Event.objects.record_all(Action.VISIBILITY, outcome.files, by=by, visibility=visibility.value)
     _log("file_shown" if visibility == Visibility.TEAM else "file_hidden", outcome, by)
     return outcome
 

@@ -70,7 +70,7 @@ def rename(folder: Folder, name: str, *, by: User) -> None:
         return
     _update(folder, name=name, normalized_name=normalize_for_search(name))
     folder.name = name
-    Event.objects.record(Action.FOLDER, by=by, folder=folder, was=old_name)
+    Event.objects.record(Action.FOLDER, by=by, folder=folder, old_name=old_name)
 
 
 @deadline(CALL_SECONDS)
@@ -95,7 +95,7 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
             cursor.execute(UPDATE_PATHS, [path, len(folder.path), folder.pk])
             failpoint("move.3-folder-moving")
             cursor.execute(UPDATE_GOVERNORS, [folder.pk])
-        Event.objects.record(Action.FOLDER, by=by, folder=folder, moved=target.pk if target else None)
+        Event.objects.record(Action.FOLDER, by=by, folder=folder, parent_id=target.pk if target else None)
     failpoint("move.4-folder-moved")
     folder.refresh_from_db()
 

@@ -77,7 +77,7 @@ def _create_files(owner: User, folder: Folder, verdicts: Sequence[Verdict], stor
     with transaction.atomic():
         Usage.objects.locked(owner.pk).change(files=len(files), bytes=sum(file.size for file in files))
         File.objects.bulk_create(files)
-        Event.objects.record_all(Action.REPAIR, files, by=None, what=REPAIRED)
+        Event.objects.record_all(Action.REPAIR, files, by=None, outcome=REPAIRED)
     return len(files)
 
 

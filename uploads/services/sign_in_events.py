@@ -54,17 +54,17 @@ def password_changed(person: User, *, by: User | None) -> None:
     logger.info("password_changed user=%s by=%s", person.pk, by.pk if by else None)
 
 
-def factor_changed(person: User, *, by: User | None, act: str, kind: str) -> None:
+def two_factor_changed(person: User, *, by: User | None, change: str, kind: str) -> None:
     """Record that a second factor was added or removed."""
-    Event.objects.record(Action.FACTOR, by=by, name=person.get_username(), act=act, kind=kind)
-    logger.info("two_factor_changed user=%s action=%s kind=%s by=%s", person.pk, act, kind, by.pk if by else None)
+    Event.objects.record(Action.TWO_FACTOR, by=by, name=person.get_username(), change=change, kind=kind)
+    logger.info("two_factor_changed user=%s change=%s kind=%s by=%s", person.pk, change, kind, by.pk if by else None)
 
 
-def end_sessions(person: User, *, by: User | None, but: str | None = None, why: str = "") -> int:
+def end_sessions(person: User, *, by: User | None, but: str | None = None, reason: str = "") -> int:
     """End all sessions of this person, except the one with the key `but`, and return how many. Safe to repeat."""
     ended = Session.objects.end(person, but=but)
     if ended or by != person:
-        Event.objects.record(Action.SESSION, by=by, name=person.get_username(), ended=ended, why=why)
+        Event.objects.record(Action.SESSION, by=by, name=person.get_username(), count=ended, reason=reason)
         logger.info("sessions_ended user=%s count=%s by=%s", person.pk, ended, by.pk if by else None)
     return ended
 
@@ -73,18 +73,18 @@ def session_expired(person_id: str) -> None:
     """Record that a session reached the maximum age."""
     person = User.objects.filter(pk=person_id).first()
     if person is not None:
-        Event.objects.record(Action.SESSION, by=person, name=person.get_username(), ended=1, why="age")
+        Event.objects.record(Action.SESSION, by=person, name=person.get_username(), count=1, reason="age")
         logger.info("session_expired user=%s", person.pk)
 
 
 def activated(person: User, *, by: User | None) -> None:
     """Record that an account was activated or deactivated. Deactivating ends all sessions with their next request."""
     Event.objects.record(
-        Action.ACCOUNT, by=by, name=person.get_username(), act="enabled" if person.is_active else "disabled"
+        Action.ACCOUNT, by=by, name=person.get_username(), change="enabled" if person.is_active else "disabled"
     )
     logger.info("account_%s user=%s", "enabled" if person.is_active else "disabled", person.pk)
     if not person.is_active:
-        end_sessions(person, by=by, why="closed")
+        end_sessions(person, by=by, reason="disabled")
 
 
 def forget_factors(person: User, *, by: User | None) -> int:
@@ -92,8 +92,8 @@ def forget_factors(person: User, *, by: User | None) -> int:
     kinds = list(Authenticator.objects.filter(user=person).values_list("type", flat=True))
     Authenticator.objects.filter(user=person).delete()
     for kind in kinds:
-        factor_changed(person, by=by, act="removed", kind=kind)
-    end_sessions(person, by=by, why="second factor")
+        two_factor_changed(person, by=by, change="removed", kind=kind)
+    end_sessions(person, by=by, reason="two_factor")
     return len(kinds)
 
 

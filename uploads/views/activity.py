@@ -28,12 +28,12 @@ def _describe(event: Event, detail: dict[str, Any]) -> str:
 
 
 def _renamed(detail: dict[str, Any]) -> str:
-    return _("renamed it to “%(name)s”") % {"name": detail["to"]} if detail.get("to") else ""
+    return _("renamed it to “%(name)s”") % {"name": detail["new_name"]} if detail.get("new_name") else ""
 
 
 def _moved(detail: dict[str, Any]) -> str:
-    if detail.get("into"):
-        return _("moved it to “%(folder)s”") % {"folder": detail["into"]}
+    if detail.get("folder_name"):
+        return _("moved it to “%(folder)s”") % {"folder": detail["folder_name"]}
     return _("moved it to the top of the library")
 
 
@@ -47,7 +47,7 @@ def _tagged(detail: dict[str, Any]) -> str:
 
 
 def _visibility_changed(detail: dict[str, Any]) -> str:
-    return _("made it private") if detail.get("to") == Visibility.PRIVATE else _("showed it to the team")
+    return _("made it private") if detail.get("visibility") == Visibility.PRIVATE else _("showed it to the team")
 
 
 _DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -38,7 +38,7 @@ class Command(AmalgaCommand):
             user.save()
         except IntegrityError:
             raise CommandError(f"{name} is there already.", returncode=REFUSED) from None
-        Event.objects.record(Action.ACCOUNT, name=user.get_username(), act="created", administrator=True)
+        Event.objects.record(Action.ACCOUNT, name=user.get_username(), change="created", administrator=True)
         self.stdout.write(f"{name} can sign in now, and sets up a second factor then where one is required.")
 
     def _check(self, user: User, *, password: str | None) -> None:

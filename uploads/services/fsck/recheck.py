@@ -98,7 +98,7 @@ def classify(snapshot: Snapshot, *, grace: float) -> Verdict:
         return Verdict(snapshot, skip_reason="marked")
     if snapshot.agrees():
         if row.marked and not snapshot.is_young(grace):
-            return _finding(FindingKind.STUCK, snapshot, why=BACK)
+            return _finding(FindingKind.STUCK, snapshot, reason=BACK)
         return _finding(FindingKind.STUCK, snapshot) if row.late else Verdict(snapshot, skip_reason="changed")
     if snapshot.is_young(grace):
         return Verdict(snapshot, skip_reason="young")

@@ -50,7 +50,7 @@ BATCH = 200
 PROVABLE = (
     Q(kind__in=[FindingKind.MISSING, FindingKind.ORPHAN])
     | Q(kind=FindingKind.STUCK, detail__row__state=State.COMPLETING)
-    | Q(kind=FindingKind.STUCK, detail__why=BACK)
+    | Q(kind=FindingKind.STUCK, detail__reason=BACK)
 )
 NO_LONGER = "no longer so"
 COUNT = """
@@ -169,7 +169,7 @@ def _resolve(pk: UUID) -> str:
     outcomes = {State.AVAILABLE: "published", State.UPLOADING: "opened again", State.DELETING: "given up"}
     outcome = outcomes.get(State(current.state), "") if current else "given up"
     if outcome:
-        Event.objects.record(Action.REPAIR, file=current or file, what=outcome)
+        Event.objects.record(Action.REPAIR, file=current or file, outcome=outcome)
     return outcome
 
 
@@ -196,7 +196,7 @@ def _set_checksum_status(snapshot: Snapshot, status: ChecksumStatus, outcome: st
         rows = rows.filter(state__in=STORED, etag=snapshot.row.etag, size=snapshot.row.size)
         if not rows.update(checksum_status=status, updated_at=Now()):
             return ""
-        Event.objects.record(Action.REPAIR, file=File.objects.get(pk=snapshot.row.file_id), what=outcome)
+        Event.objects.record(Action.REPAIR, file=File.objects.get(pk=snapshot.row.file_id), outcome=outcome)
     return outcome
 
 

@@ -278,7 +278,7 @@ def _note(pending: _PendingBatch, stats: ImportStats, report: Report) -> Step:
     step = _step(stats, pending.batch, added)
     report.cursor, report.summary = pending.batch.last, report.summary | asdict(stats)
     Finding.objects.bulk_create(
-        Finding(report=report, kind=FindingKind.FAILED, key=_storable(rejected.key), detail={"why": rejected.reason})
+        Finding(report=report, kind=FindingKind.FAILED, key=_storable(rejected.key), detail={"reason": rejected.reason})
         for rejected in step.refused
     )
     Report.objects.filter(pk=report.pk).update(cursor=report.cursor, summary=report.summary)

@@ -158,7 +158,7 @@ class Run:
             self.counts["archived"] += 1
         else:
             self._record_problem(
-                file, "refused", FindingKind.FAILED, {"fault": type(fault).__name__, "reason": fault.reason}
+                file, "refused", FindingKind.FAILED, {"error": type(fault).__name__, "reason": fault.reason}
             )
 
     def _handle_failure(self, file: File, fault: Exception) -> None:
@@ -167,7 +167,7 @@ class Run:
         self._selection.failed += 1
         if isinstance(fault, StorageUnavailable) and self._circuit_breaker.record_failure(file.store):
             self.storage_unavailable = True
-        self._record_problem(file, "failed", FindingKind.FAILED, {"fault": type(fault).__name__})
+        self._record_problem(file, "failed", FindingKind.FAILED, {"error": type(fault).__name__})
 
     def _tick(self) -> None:
         now = time.monotonic()
