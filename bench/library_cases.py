@@ -202,11 +202,11 @@ def _search(name: str, addresses: list[str]) -> Case:
 
 
 def _list(**params: str) -> str:
-    return _at("/", **{"below": "1", **params})
+    return _at("/", **{"subfolders": "1", **params})
 
 
 def _below(folders: Sequence[int], **params: str) -> list[str]:
-    return [_at(f"/folders/{pk}/", below="1", **params) for pk in folders]
+    return [_at(f"/folders/{pk}/", subfolders="1", **params) for pk in folders]
 
 
 def _at(path: str, **params: str) -> str:

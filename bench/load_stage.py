@@ -48,7 +48,7 @@ def _paths(member: Any) -> dict[str, list[str]]:
     folders = Folder.objects.living().filter(governor=None).order_by("pk").values_list("pk", flat=True)[:30]
     return {
         "minimal": ["/"],
-        "list": ["/?below=1"],
+        "list": ["/?subfolders=1"],
         "page": [f"/files/{link}/" for link in files] + [f"/folders/{pk}/" for pk in folders],
         "redirect": [f"/files/{link}/download" for link in files],
     }

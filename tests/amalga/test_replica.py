@@ -24,7 +24,7 @@ from tests.support.stores import Bucket
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WRITTEN = "amalga-lsn"
-LISTS = ("/", "/?q=report", "/?sort=name&below=1")
+LISTS = ("/", "/?q=report", "/?sort=name&subfolders=1")
 IN_TIME = 10
 
 

@@ -99,7 +99,7 @@ def test_a_cursor_of_another_order_is_not_found(alice: User, as_alice: Client) -
 
 
 @pytest.mark.parametrize("view", ["table", "grid"])
-@pytest.mark.parametrize("inside", ["", "q=file&", "below=1&", "category=&sort=name&"])
+@pytest.mark.parametrize("inside", ["", "q=file&", "subfolders=1&", "category=&sort=name&"])
 def test_the_cost_of_a_page_does_not_grow(
     inside: str, view: str, alice: User, as_bob: Client, django_assert_max_num_queries: Any
 ) -> None:
@@ -127,7 +127,7 @@ def test_the_top_shows_what_is_in_no_folder_and_everything_on_demand(alice: User
     add(alice, "kept.txt", folder=brand)
     answer = as_bob.get("/")
     assert (folders_on(answer), names_on(answer)) == (["Brand"], ["loose.txt"])
-    assert sorted(names_on(as_bob.get("/?below=1"))) == ["kept.txt", "loose.txt"]
+    assert sorted(names_on(as_bob.get("/?subfolders=1"))) == ["kept.txt", "loose.txt"]
     assert names_on(as_bob.get(brand.get_absolute_url())) == ["kept.txt"]
 
 
@@ -136,7 +136,7 @@ def test_whoever_looks_for_something_looks_below_unless_told_not_to(alice: User,
     add(alice, "logo.png", folder=made["Brand/Logos"])
     url = made["Brand"].get_absolute_url()
     assert names_on(as_bob.get(f"{url}?q=logo")) == ["logo.png"]
-    assert names_on(as_bob.get(f"{url}?q=logo&below=0")) == []
+    assert names_on(as_bob.get(f"{url}?q=logo&subfolders=0")) == []
     assert b"Brand \xe2\x80\xba Logos" in as_bob.get(f"{url}?q=logo").content
 
 
@@ -217,7 +217,7 @@ def test_filters_find_what_fits(query: str, found: list[str], mixed: None, as_al
 @pytest.mark.parametrize(
     "query",
     [
-        "type=<script>", "owner=nobody", "tag=none", "size=huge", "added=2026-13-45", "below=2", "sort=id", "view=x",
+        "type=<script>", "owner=nobody", "tag=none", "size=huge", "added=2026-13-45", "subfolders=2", "sort=id", "view=x",
         "owner=" + "x" * 5000, "tag=" + "%F0%9F%98%80" * 999, "q=" + "x" * 10_000, "q=" + "a+" * 4000,
     ],
 )  # fmt: skip

@@ -141,7 +141,7 @@ def test_a_folder_with_files_offers_to_empty_it_first(logos: Folder, alice: User
     make_row(alice, State.AVAILABLE, folder=logos)
     url = f"{logos.get_absolute_url()}remove"
     assert "still holds files" in as_alice.post(url).content.decode()
-    as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "?below=1", "folder": logos.pk, "next": url})
+    as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "?subfolders=1", "folder": logos.pk, "next": url})
     assert File.objects.get().state == State.TRASHED
     assert as_alice.post(url).headers["Location"] == logos.parent.get_absolute_url()  # type: ignore[union-attr]
     assert not Folder.objects.living().filter(pk=logos.pk).exists()

@@ -218,7 +218,7 @@ def test_a_name_cannot_become_markup(alice: User, as_alice: Client, as_admin: Cl
     shelf.add_file(alice, name=name, state=State.UPLOADING)
     shelf.add_file(alice, name=name, state=State.TRASHED)
     admin = [reverse(f"admin:uploads_file_{page}", args=[file.pk]) for page in ("change", "delete", "history")]
-    for url in ["/?below=1", file.get_absolute_url(), "/unfinished/", "/trash/"]:
+    for url in ["/?subfolders=1", file.get_absolute_url(), "/unfinished/", "/trash/"]:
         page = as_alice.get(url).content
         assert b"onerror=alert" in page
         assert b"<img src=x" not in page

@@ -31,7 +31,7 @@ def read_list_query(params: Mapping[str, str], user: User) -> tuple[ListQuery, l
         tag=reader.lookup("tag", partial(_tag, user), _("There is no tag “%(value)s”.")),
         size=reader.choice("size", SIZE_FILTERS),
         added=reader.choice("added", AGE_FILTERS),
-        below={"1": True, "0": False}.get(reader.choice("below", ("0", "1"))),
+        subfolders={"1": True, "0": False}.get(reader.choice("subfolders", ("0", "1"))),
         sort=reader.choice("sort", SORTS) or SORTS[0],
         grid=reader.choice("view", ("table", "grid")) == "grid",
     )

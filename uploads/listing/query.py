@@ -35,7 +35,7 @@ AGE_FILTERS: dict[str, tuple[Any, timedelta | None, timedelta | None]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """Filters, sort order and view. `below` includes subfolders; None is the default of `recursive`."""
+    """Filters, sort order and view. `subfolders` includes them; None is the default of `recursive`."""
 
     q: str = ""
     category: str = ""
@@ -43,7 +43,7 @@ class ListQuery:
     tag: Tag | None = None
     size: str = ""
     added: str = ""
-    below: bool | None = None
+    subfolders: bool | None = None
     sort: str = SORTS[0]
     grid: bool = False
 
@@ -55,7 +55,7 @@ class ListQuery:
     @property
     def recursive(self) -> bool:
         """Whether the list includes subfolders. By default it does if any filter is set."""
-        return self.has_filters if self.below is None else self.below
+        return self.has_filters if self.subfolders is None else self.subfolders
 
     @property
     def column(self) -> str:
@@ -74,7 +74,7 @@ class ListQuery:
             "tag": self.tag.name if self.tag else "",
             "size": self.size,
             "added": self.added,
-            "below": "" if self.below is None else str(int(self.below)),
+            "subfolders": "" if self.subfolders is None else str(int(self.subfolders)),
             "sort": self.sort if self.sort != SORTS[0] else "",
             "view": "grid" if self.grid else "",
         }

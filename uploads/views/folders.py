@@ -93,7 +93,7 @@ def remove_folder(request: HttpRequest, pk: int) -> HttpResponse:
     folder, user = _get_folder(request, pk), request_user(request)
     if not folders.can_edit(folder, user):
         raise Forbidden(_("You may not change this folder."))
-    query = ListQuery(below=True)
+    query = ListQuery(subfolders=True)
     has_files = listing.files_for(user, query, folder).exists()
     if request.method == "POST" and not has_files:
         folders.remove(folder, by=user)

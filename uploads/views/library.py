@@ -139,7 +139,7 @@ def _page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) 
 
 def _read_page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) -> Page:
     files = listing.trash_for(user, query) if scope.trash else listing.files_for(user, query, scope.folder)
-    with_folders = not scope.trash and (query.q or not query.has_filters) and not (query.below and not query.q)
+    with_folders = not scope.trash and (query.q or not query.has_filters) and not (query.subfolders and not query.q)
     folders = listing.folders_for(user, query, scope.folder) if with_folders else None
     return listing.paginate(query, files=files, folders=folders, columns=scope.columns, after=after)
 
@@ -173,7 +173,7 @@ def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dic
         "sort_urls": {name: scope.url + query.to_querystring(sort=_toggle_sort(query, name)) for name in SORTABLE},
         "other_view_url": scope.url + query.to_querystring(view="" if query.grid else "grid"),
         "clear_url": scope.url + ListQuery(sort=query.sort, grid=query.grid).to_querystring(),
-        "deeper_url": scope.url + query.to_querystring(below="0" if query.recursive else "1"),
+        "deeper_url": scope.url + query.to_querystring(subfolders="0" if query.recursive else "1"),
     }
 
 
