@@ -19,13 +19,13 @@ WIDE_SHARE = 5  # a fifth
 
 @dataclass(slots=True)
 class Branch:
-    """One folder. `path` leads from the top down to itself, `governor` is the id that rules here."""
+    """One folder. `path` leads from the top down to itself, `access_root` is the id that rules here."""
 
     pk: int
     word: Word
     path: tuple[int, ...]
     restricted: bool = False
-    governor: int | None = None
+    access_root: int | None = None
 
 
 @dataclass(slots=True)
@@ -37,8 +37,8 @@ class Tree:
     shares: Weighted[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        free = [branch.pk for branch in self.branches if branch.governor is None]
-        ruled = [branch.pk for branch in self.branches if branch.governor is not None]
+        free = [branch.pk for branch in self.branches if branch.access_root is None]
+        ruled = [branch.pk for branch in self.branches if branch.access_root is not None]
         Random("shares").shuffle(free)
         self.shares = Weighted(free + ruled, list(accumulate(_share(rank) for rank in range(len(self.branches)))))
 
@@ -54,7 +54,7 @@ def tree(files: int) -> Tree:
     taken: set[tuple[int, str]] = set()
     branches = [_grow(pk, None, pairs, taken) for pk in range(1, TOPS + 1)]
     for branch in branches[1 : 1 + RESTRICTED]:
-        branch.restricted, branch.governor = True, branch.pk
+        branch.restricted, branch.access_root = True, branch.pk
     wide, wide_count = branches[0], count // WIDE_SHARE
     for pk in range(TOPS + 1, count + 1):
         parent = wide if pk <= TOPS + wide_count else _parent(branches, rng)
@@ -85,7 +85,7 @@ def _grow(pk: int, parent: Branch | None, words: Iterator[Word], taken: set[tupl
         number += 1
     taken.add((above, word.name))
     path = (*(parent.path if parent else ()), pk)
-    return Branch(pk, word, path, governor=parent.governor if parent else None)
+    return Branch(pk, word, path, access_root=parent.access_root if parent else None)
 
 
 def _names(rng: Random) -> Iterator[Word]:

@@ -43,9 +43,9 @@ def _paths(member: Any) -> dict[str, list[str]]:
     """Files that everybody sees, the library and its open folders."""
     from uploads.models import File, Folder, Visibility
 
-    seen = File.objects.visible_to(member).listed().filter(visibility=Visibility.TEAM, folder__governor=None)
+    seen = File.objects.visible_to(member).listed().filter(visibility=Visibility.TEAM, folder__access_root=None)
     files = [str(file.link) for file in seen.order_by("pk")[:500]]
-    folders = Folder.objects.living().filter(governor=None).order_by("pk").values_list("pk", flat=True)[:30]
+    folders = Folder.objects.living().filter(access_root=None).order_by("pk").values_list("pk", flat=True)[:30]
     return {
         "minimal": ["/"],
         "list": ["/?subfolders=1"],

@@ -122,10 +122,14 @@ def test_access_is_given_to_groups_and_taken_back(admin_user: User, as_admin: Cl
     folder, group = plant("Brand", admin_user), Group.objects.create(name="design")
     assert saved(as_admin, folder, [(group, AccessLevel.MANAGE)], name="Brand", restricted="on").status_code == 302
     folder.refresh_from_db()
-    assert (folder.restricted, folder.governor_id, Grant.objects.get().level) == (True, folder.pk, AccessLevel.MANAGE)
+    assert (folder.restricted, folder.access_root_id, Grant.objects.get().level) == (
+        True,
+        folder.pk,
+        AccessLevel.MANAGE,
+    )
     assert saved(as_admin, folder, name="Brand").status_code == 302
     folder.refresh_from_db()
-    assert (folder.restricted, folder.governor_id, Grant.objects.exists()) == (False, None, False)
+    assert (folder.restricted, folder.access_root_id, Grant.objects.exists()) == (False, None, False)
 
 
 def test_access_that_is_there_is_changed_row_by_row(admin_user: User, as_admin: Client) -> None:

@@ -31,8 +31,8 @@ def addresses(hands: Hands, alice: User) -> list[str]:
     rows.make_row(alice, State.UPLOADING)
     inside, alone = brand.get_absolute_url(), file.get_absolute_url()
     return [
-        "/", "/?subfolders=1&view=grid", "/?q=logo", "/?q=zzz&type=x", inside, empty.get_absolute_url(), f"{inside}move",
-        f"{inside}remove", alone, f"{alone}replace", "/tags/", "/trash/", "/unfinished/", "/upload/", "/nowhere",
+        "/", "/?subfolders=1&view=grid", "/?q=logo", "/?q=zzz&type=x", inside, empty.get_absolute_url(),
+        f"{inside}move", f"{inside}remove", alone, f"{alone}replace", "/tags/", "/trash/", "/unfinished/", "/upload/", "/nowhere",
     ]  # fmt: skip
 
 

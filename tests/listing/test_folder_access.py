@@ -158,7 +158,7 @@ def test_a_folder_made_while_the_branch_changes_follows_it(alice: User, manager:
     maker.join()
     child = Folder.objects.get(name="C")
     assert child.path == [*Folder.objects.get(name="D").path, child.pk]
-    assert child.governor == (top if act == "close" else None)
+    assert child.access_root == (top if act == "close" else None)
     assert (child.removed_at is not None) == (act == "remove")
 
 

@@ -37,7 +37,7 @@ def people(roles: None) -> list[User]:
 def closed(people: list[User]) -> Folder:
     """For editors alone, with a folder in it; another folder is open."""
     folder = Folder.objects.create(name="Closed", restricted=True)
-    Folder.objects.filter(pk=folder.pk).update(governor=folder)
+    Folder.objects.filter(pk=folder.pk).update(access_root=folder)
     Grant.objects.create(folder=folder, group=Group.objects.get(name="editors"), level=AccessLevel.VIEW)
     Folder.objects.create(name="Open")
     return folder

@@ -54,7 +54,7 @@ def library(roles: None, alice: User, bob: User, bucket: Bucket, settings: Setti
     sender = Sender(signed_in(alice))
     brand = plant("Brand/Logos ✨", alice)
     closed = plant("Brand/Finance", alice)
-    Folder.objects.filter(pk=closed.pk).update(restricted=True, governor=closed)
+    Folder.objects.filter(pk=closed.pk).update(restricted=True, access_root=closed)
     Grant.objects.create(folder=closed, group=Group.objects.get(name="managers"), level=AccessLevel.MANAGE)
     report = sender.send(b"first version", name="report.txt")
     sender.send(b"second version", name="report.txt", replaces=str(report.link))

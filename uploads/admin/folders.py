@@ -128,7 +128,7 @@ class FolderAdmin(LargeTableAdmin):
     list_display = ("whole", "inside", "files", "stored", "access", "created_by", "created_at")
     list_display_links = ("whole",)
     list_filter = (DescendantFilter,)
-    list_select_related = ("created_by", "governor")
+    list_select_related = ("created_by", "access_root")
     ordering = ("normalized_name", "id")
     search_fields = ("normalized_name",)
     search_help_text = gettext_lazy("Words anywhere in the name of a folder, wherever it is")
@@ -182,9 +182,9 @@ class FolderAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("access"))
     def access(self, folder: Folder) -> str:
-        if folder.governor is None:
+        if folder.access_root is None:
             return _("everyone")
-        return _("chosen groups") if folder.restricted else _("as “%(name)s”") % {"name": folder.governor}
+        return _("chosen groups") if folder.restricted else _("as “%(name)s”") % {"name": folder.access_root}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("uploads.add_file") and super().has_add_permission(request)
@@ -206,7 +206,7 @@ class FolderAdmin(LargeTableAdmin):
         data, user = form.cleaned_data, request_user(request)
         if not change:
             folder = folders.create(data["name"], parent=data["parent"], by=user)
-            obj.pk, obj.path, obj.governor_id = folder.pk, folder.path, folder.governor_id
+            obj.pk, obj.path, obj.access_root_id = folder.pk, folder.path, folder.access_root_id
             obj._state.adding = False
             return
         folder = Folder.objects.get(pk=obj.pk)

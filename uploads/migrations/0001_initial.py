@@ -216,7 +216,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "governor",
+                    "access_root",
                     models.ForeignKey(
                         editable=False,
                         null=True,

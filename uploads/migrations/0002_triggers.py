@@ -50,7 +50,7 @@ BEGIN
         SELECT * INTO above FROM uploads_folder WHERE id = NEW.parent_id FOR SHARE;
     END IF;
     NEW.path := coalesce(above.path, '{}') || NEW.id;
-    NEW.governor_id := CASE WHEN NEW.restricted THEN NEW.id ELSE above.governor_id END;
+    NEW.access_root_id := CASE WHEN NEW.restricted THEN NEW.id ELSE above.access_root_id END;
     RETURN NEW;
 END
 $$;

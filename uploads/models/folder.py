@@ -70,9 +70,9 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         """Return the folders whose files this user may not see, not even files visible to the team."""
         return self.filter(self._denied_to(user))
 
-    def governed_for(self, user: User, level: AccessLevel) -> FolderQuerySet:
+    def under_rules_for(self, user: User, level: AccessLevel) -> FolderQuerySet:
         """Return the folders under access rules that give this user's groups at least `level`."""
-        return self.filter(governor__in=Grant.objects.reaching(level, user))
+        return self.filter(access_root__in=Grant.objects.reaching(level, user))
 
     def full_names(self, ids: Iterable[int]) -> dict[int, str]:
         """Return the full path of each of these folders, such as `Brand/Logos`. Always two queries."""
@@ -86,8 +86,8 @@ class FolderQuerySet(models.QuerySet["Folder"]):
             return self.none()
         if user.is_superuser:
             return self.all()
-        by_rule = Q(governor__in=Grant.objects.reaching(level, user))
-        by_role = Q(governor__isnull=True) if user.has_perm(permission) else Q(pk__in=[])
+        by_rule = Q(access_root__in=Grant.objects.reaching(level, user))
+        by_role = Q(access_root__isnull=True) if user.has_perm(permission) else Q(pk__in=[])
         if not user.has_perm("uploads.view_file") or (level == AccessLevel.UPLOAD and not user.has_perm(permission)):
             return self.none()
         return self.filter(~self._denied_to(user)).filter(by_role | by_rule)
@@ -95,11 +95,11 @@ class FolderQuerySet(models.QuerySet["Folder"]):
     def _denied_to(self, user: User) -> Q:
         if user.is_superuser:
             return Q(pk__in=[])
-        return Q(governor__isnull=False) & ~Q(governor__in=Grant.objects.reaching(AccessLevel.VIEW, user))
+        return Q(access_root__isnull=False) & ~Q(access_root__in=Grant.objects.reaching(AccessLevel.VIEW, user))
 
 
 class Folder(models.Model):
-    """A folder. `path` holds the ids from the top level down to the folder itself, `governor` the nearest folder
+    """A folder. `path` holds the ids from the top level down to the folder itself, `access_root` the nearest folder
     on that path (itself included) that has access rules. A trigger sets both on insert."""
 
     parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
@@ -107,7 +107,7 @@ class Folder(models.Model):
     normalized_name = NormalizedNameField()
     path = ArrayField(models.BigIntegerField(), editable=False, default=list)
     restricted = models.BooleanField(_("only for chosen groups"), default=False)
-    governor = models.ForeignKey("self", models.PROTECT, null=True, editable=False, related_name="+")
+    access_root = models.ForeignKey("self", models.PROTECT, null=True, editable=False, related_name="+")
     groups = models.ManyToManyField(Group, through="Grant", related_name="+")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+",

@@ -74,12 +74,12 @@ def _closed_folders() -> PreparedQuery[Folder]:
 
 @functools.cache
 def _managed_by_rules() -> PreparedQuery[Folder]:
-    return _ids_of(Folder.objects.governed_for(User(pk=ANY_USER), AccessLevel.MANAGE), ANY_USER)
+    return _ids_of(Folder.objects.under_rules_for(User(pk=ANY_USER), AccessLevel.MANAGE), ANY_USER)
 
 
 @functools.cache
 def _with_rules() -> PreparedQuery[Folder]:
-    return _ids_of(Folder.objects.filter(governor__isnull=False))
+    return _ids_of(Folder.objects.filter(access_root__isnull=False))
 
 
 def _ids_of(folders: FolderQuerySet, *placeholders: int) -> PreparedQuery[Folder]:

@@ -40,8 +40,8 @@ TREE_LOCK = 0x416D616C6761  # one move at a time: two at once could make a cycle
 UPDATE_PATHS = "UPDATE uploads_folder SET path = %s || path[%s:] WHERE path @> ARRAY[%s]::bigint[]"
 
 # The nearest ancestor (or the folder itself) with access rules.
-UPDATE_GOVERNORS = """
-UPDATE uploads_folder AS folder SET governor_id = (
+UPDATE_ACCESS_ROOTS = """
+UPDATE uploads_folder AS folder SET access_root_id = (
     SELECT above.id FROM unnest(folder.path) WITH ORDINALITY AS step (id, depth)
     JOIN uploads_folder AS above ON above.id = step.id AND above.restricted
     ORDER BY step.depth DESC LIMIT 1
@@ -94,7 +94,7 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
         with connection.cursor() as cursor:
             cursor.execute(UPDATE_PATHS, [path, len(folder.path), folder.pk])
             failpoint("move.3-folder-moving")
-            cursor.execute(UPDATE_GOVERNORS, [folder.pk])
+            cursor.execute(UPDATE_ACCESS_ROOTS, [folder.pk])
         Event.objects.record(Action.FOLDER, by=by, folder=folder, parent_id=target.pk if target else None)
     failpoint("move.4-folder-moved")
     folder.refresh_from_db()
@@ -119,7 +119,7 @@ def set_access(folder: Folder, levels: Mapping[Group, AccessLevel] | None, *, by
         )
         Folder.objects.filter(pk=folder.pk).update(restricted=levels is not None)
         with connection.cursor() as cursor:
-            cursor.execute(UPDATE_GOVERNORS, [folder.pk])
+            cursor.execute(UPDATE_ACCESS_ROOTS, [folder.pk])
         groups = None if levels is None else {group.name: int(level) for group, level in levels.items()}
         Event.objects.record(Action.ACCESS, by=by, folder=folder, groups=groups)
     folder.refresh_from_db()
@@ -194,8 +194,8 @@ def _require_depth(folder: Folder, path: list[int]) -> None:
 
 def _require_same_access(folder: Folder, target: Folder | None, by: User) -> None:
     """Require a manager if the move changes the access rules: a creator must not decide who sees others' files."""
-    governor = Folder.objects.get(pk=target.pk).governor_id if target else None
-    if governor != folder.governor_id and not Folder.objects.managed_by(by).filter(pk=folder.pk).exists():
+    access_root = Folder.objects.get(pk=target.pk).access_root_id if target else None
+    if access_root != folder.access_root_id and not Folder.objects.managed_by(by).filter(pk=folder.pk).exists():
         raise Forbidden(_("Other people see what lies there. Ask a manager to move this folder."))
 
 

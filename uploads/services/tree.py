@@ -35,7 +35,7 @@ WITH RECURSIVE wanted AS MATERIALIZED (
 SELECT number, id FROM found WHERE number > 0
 """
 
-# Inserts in the order of numbers, since the trigger that sets `path` and `governor` of a folder reads its parent.
+# Inserts in the order of numbers, since the trigger that sets `path` and `access_root` of a folder reads its parent.
 CREATE_FOLDERS = """
 WITH wanted AS MATERIALIZED (
     SELECT step.*, nextval(pg_get_serial_sequence('uploads_folder', 'id')) AS id

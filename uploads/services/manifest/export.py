@@ -128,7 +128,7 @@ def _line(members: dict[str, Any]) -> bytes:
 # Transient columns: leases, active uploads, retries of the sweep. Normalized names are computed again.
 TRANSIENT = {"normalized_name", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at", "tries"}
 # Set by a trigger.
-DERIVED = {"path", "governor_id"}
+DERIVED = {"path", "access_root_id"}
 STORED = "state IN ('available', 'trashed')"
 
 
