@@ -27,7 +27,7 @@ def made(outcome: RunOutcome = RunOutcome.DIFFERENCES, **summary: Any) -> Report
         "rows": SIDE,
         "objects": SIDE,
         "skipped": {"young": 3},
-        "found": {"missing": 2},
+        "findings": {"missing": 2},
         "seconds": 4.5,
         **summary,
     }
@@ -134,7 +134,7 @@ def test_reports_of_other_commands_are_told_as_they_are(as_clerk: Client) -> Non
 
 
 def test_the_list_is_filtered_by_outcome(as_clerk: Client) -> None:
-    differing, agreed = made(), made(RunOutcome.SUCCEEDED, found={})
+    differing, agreed = made(), made(RunOutcome.SUCCEEDED, findings={})
     rows = as_clerk.get(LIST, {"outcome": "succeeded"}).context["cl"].result_list
     assert [row.pk for row in rows] == [agreed.pk]
     assert [row.pk for row in as_clerk.get(LIST).context["cl"].result_list] == [agreed.pk, differing.pk]

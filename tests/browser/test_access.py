@@ -32,7 +32,8 @@ def addresses(hands: Hands, alice: User) -> list[str]:
     inside, alone = brand.get_absolute_url(), file.get_absolute_url()
     return [
         "/", "/?subfolders=1&view=grid", "/?q=logo", "/?q=zzz&type=x", inside, empty.get_absolute_url(),
-        f"{inside}move", f"{inside}remove", alone, f"{alone}replace", "/tags/", "/trash/", "/unfinished/", "/upload/", "/nowhere",
+        f"{inside}move", f"{inside}remove", alone, f"{alone}replace", "/tags/", "/trash/", "/unfinished/", "/upload/",
+        "/nowhere",
     ]  # fmt: skip
 
 
@@ -66,7 +67,11 @@ def test_axe_finds_nothing_serious(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_a_report(scheme: Literal["light", "dark"], hands: Hands, alice: User) -> None:
     User.objects.filter(pk=alice.pk).update(is_staff=True, is_superuser=True)
-    figures = {"rows": {"count": 2, "bytes": 5, "sha256": "a" * 64}, "found": {"missing": 1}, "skipped": {"young": 3}}
+    figures = {
+        "rows": {"count": 2, "bytes": 5, "sha256": "a" * 64},
+        "findings": {"missing": 1},
+        "skipped": {"young": 3},
+    }
     report = Report.objects.create(command="fsck", outcome="differences", summary=figures)
     report.findings.create(kind="missing", key="f/" + "0" * 32, detail={"row": {"size": 5}})
     hands.page.emulate_media(color_scheme=scheme)

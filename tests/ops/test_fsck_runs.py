@@ -161,7 +161,7 @@ def test_json_is_findings_as_lines_and_then_the_figures(alice: User, marked: Buc
     *findings, figures = map(json.loads, out.splitlines())
     assert code == 1
     assert [finding["kind"] for finding in findings] == ["missing"]
-    assert (figures["outcome"], figures["found"]) == ("differences", {"missing": 1})
+    assert (figures["outcome"], figures["findings"]) == ("differences", {"missing": 1})
 
 
 def test_the_last_hundred_reports_are_kept(marked: Bucket) -> None:

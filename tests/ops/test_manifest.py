@@ -310,7 +310,7 @@ def test_no_password_leaves_the_database(library: Bucket, tmp_path: Path) -> Non
 def test_the_head_counts_what_is_in_motion_and_left_out(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
     head = json.loads((tmp_path / "manifest").read_text().splitlines()[0])
-    assert head["left_out"] == {"uploading": 1}
+    assert head["skipped"] == {"uploading": 1}
     assert head["counts"]["file"] == 6
 
 

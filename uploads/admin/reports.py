@@ -99,7 +99,7 @@ class ReportAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("statistics"))
     def in_short(self, report: Report) -> str:
-        counts = report.summary.get("found")
+        counts = report.summary.get("findings")
         if not isinstance(counts, dict):
             return str(report.summary.get("reason", "–"))
         objects = report.summary.get("objects", {}).get("count", 0)
@@ -133,7 +133,7 @@ def _comparison_items(summary: dict[str, Any], reader: Any) -> Iterator[tuple[An
             yield label, format_html("{}, {}<br><code>{}</code>", files, filesize(totals["bytes"]), totals["sha256"])
     if digests:
         yield _("Digests"), _("equal") if len(digests) == 1 else _("different")
-    summary.pop("found", None)
+    summary.pop("findings", None)
     if unrepaired := describe_unrepaired(summary.pop("skipped", {})):
         yield _("Left out"), format_html("{}", "; ".join(unrepaired))
     if since := summary.pop("since", ""):

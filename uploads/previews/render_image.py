@@ -54,7 +54,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
 
 
 class RenderError(Exception):
-    """The file cannot be rendered. `why` is too_large, damaged, unsupported or locked."""
+    """The file cannot be rendered. `why` is too_large, corrupted, unsupported or locked."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -84,7 +84,7 @@ def _render_picture(file: Path, decoder: str) -> Image.Image:
     except (RenderError, MemoryError):
         raise
     except Exception as error:  # decoders raise anything
-        why = "unsupported" if UNSUPPORTED.search(str(error)) else "damaged"
+        why = "unsupported" if UNSUPPORTED.search(str(error)) else "corrupted"
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
         return _decode_and_scale(file, decoder)
@@ -146,7 +146,7 @@ def _load(image: ImageFile.ImageFile) -> None:
         if not ImageFile.LOAD_TRUNCATED_IMAGES or image.tile:
             raise  # else libtiff stopped early, and what it had decoded is there
     if ImageFile.LOAD_TRUNCATED_IMAGES and _is_blank(image):
-        raise RenderError("damaged")
+        raise RenderError("corrupted")
 
 
 def _is_blank(image: ImageFile.ImageFile) -> bool:
@@ -248,14 +248,14 @@ def _render_page(file: Path) -> Image.Image:
         width, height = page.get_size()
         longest = max(width, height, MIN_PAGE_POINTS)
         if not longest < float("inf"):
-            raise RenderError("damaged")
+            raise RenderError("corrupted")
         bitmap = page.render(scale=SIDES["picture"] / longest, may_draw_forms=True)
         image: Image.Image = bitmap.to_pil()
         return image.convert("RGB")
     except pypdfium2.PdfiumError as error:
-        raise RenderError("locked" if "password" in str(error).lower() else "damaged") from error
+        raise RenderError("locked" if "password" in str(error).lower() else "corrupted") from error
     except (IndexError, ValueError) as error:
-        raise RenderError("damaged") from error
+        raise RenderError("corrupted") from error
 
 
 def _skip_text(self: PngImagePlugin.PngStream, _position: int, length: int) -> bytes:

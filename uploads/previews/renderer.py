@@ -19,8 +19,8 @@ MAX_REPORT_BYTES = 4096
 KINDS = ("thumbnail", "picture")
 MAX_SIDE = 1600
 
-Why = Literal["too_large", "damaged", "unsupported", "locked", "too_hard", "gone"]
-CHILD_MESSAGES = {"too_large", "damaged", "unsupported", "locked"}
+Why = Literal["too_large", "corrupted", "unsupported", "locked", "too_hard", "missing"]
+CHILD_MESSAGES = {"too_large", "corrupted", "unsupported", "locked"}
 
 
 class PreviewFailed(Exception):
@@ -73,17 +73,17 @@ def _read_result(folder: Path) -> dict[str, Picture]:
     try:
         report = json.loads(_read(folder / "report.json", MAX_REPORT_BYTES))
         if why := report.get("why"):
-            raise PreviewFailed(cast(Why, why) if why in CHILD_MESSAGES else "damaged")
+            raise PreviewFailed(cast(Why, why) if why in CHILD_MESSAGES else "corrupted")
         return {kind: _read_picture(folder / f"{kind}.webp", report["sizes"][kind]) for kind in KINDS}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise PreviewFailed("damaged") from error
+        raise PreviewFailed("corrupted") from error
 
 
 def _read_picture(path: Path, size: list[int]) -> Picture:
     body = _read(path, MAX_PICTURE_BYTES)
     width, height = (int(side) for side in size)
     if body[:4] != b"RIFF" or body[8:12] != b"WEBP" or not 0 < min(width, height) <= max(width, height) <= MAX_SIDE:
-        raise PreviewFailed("damaged")
+        raise PreviewFailed("corrupted")
     return Picture(body, width, height)
 
 
@@ -95,5 +95,5 @@ def _read(path: Path, max_bytes: int) -> bytes:
     except OSError as error:
         raise PreviewFailed("too_hard") from error
     if len(body) > max_bytes:
-        raise PreviewFailed("damaged")
+        raise PreviewFailed("corrupted")
     return body

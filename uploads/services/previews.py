@@ -38,11 +38,11 @@ TEMP_PREFIX = "amalga-preview-"
 # Stored with the row, and shown in the reader's language.
 REASONS = {
     "too_large": gettext_noop("It is too large for a preview."),
-    "damaged": gettext_noop("It is damaged or not what it says it is."),
+    "corrupted": gettext_noop("It is damaged or not what it says it is."),
     "unsupported": gettext_noop("Previews cannot show this kind of picture."),
     "locked": gettext_noop("It is protected by a password."),
     "too_hard": gettext_noop("It takes too much time or memory to show."),
-    "gone": gettext_noop("Its bytes are not in the store."),
+    "missing": gettext_noop("Its bytes are not in the store."),
     # the values of models.Refusal
     "archived": gettext_noop("It is archived: the storage must restore it first."),
     "encrypted": gettext_noop("It is encrypted with a key that Amalga cannot use."),
@@ -146,7 +146,7 @@ def _rendered(file: File) -> Iterator[Mapping[PreviewKind, previews.Picture]]:
     if file.category == Category.TEXT:
         beginning = s3.read_start(file.key, max_bytes=previews.EXCERPT_BYTES, store=file.store)
         if beginning is None:
-            raise previews.PreviewFailed("gone")
+            raise previews.PreviewFailed("missing")
         yield {PreviewKind.EXCERPT: previews.Picture(previews.excerpt_of(beginning), 0, 0)}
         return
     if file.size > previews.max_source_bytes(file.type):
@@ -171,13 +171,13 @@ def _seconds_for(file: File) -> float:
 def _fetch(file: File, path: Path) -> Path:
     chunks = s3.read(file.key, store=file.store)
     if chunks is None:
-        raise previews.PreviewFailed("gone")
+        raise previews.PreviewFailed("missing")
     remaining = file.size
     with path.open("wb") as copy:
         for chunk in chunks:
             remaining -= len(chunk)
             if remaining < 0:
-                raise previews.PreviewFailed("damaged")
+                raise previews.PreviewFailed("corrupted")
             copy.write(chunk)
     return path
 

@@ -168,5 +168,5 @@ def _preview_context(file: File) -> dict[str, Any]:
         "reason": reason and _(reason),
         "untouched": reason != REASONS["gone"]
         and file.checksum_status not in {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING},
-        "making": expected and not reason,
+        "pending": expected and not reason,
     }

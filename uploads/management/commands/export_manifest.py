@@ -56,10 +56,10 @@ class Command(AmalgaCommand):
             else:
                 location = self._to_stdout(exported, options)
         Report.objects.create(command="export_manifest", scope=location[:1024]).end(
-            RunOutcome.SUCCEEDED, **exported.counts, left_out=exported.left_out, sha256=exported.sha256
+            RunOutcome.SUCCEEDED, **exported.counts, skipped=exported.skipped, sha256=exported.sha256
         )
         if options["json"]:
-            summary = {"where": location, **exported.counts, "left_out": exported.left_out, "sha256": exported.sha256}
+            summary = {"where": location, **exported.counts, "skipped": exported.skipped, "sha256": exported.sha256}
             self.stdout.write(json.dumps(summary))
         else:
             rows = ", ".join(f"{count} {kind}" for kind, count in exported.counts.items())

@@ -190,7 +190,7 @@ def _stats(report: Report, comparison: Comparison, started: float) -> dict[str, 
         "rows": _tally_summary(comparison.rows),
         "objects": _tally_summary(comparison.objects),
         "skipped": {reason: count for reason, count in comparison.skipped.items() if count},
-        "found": dict(counts),
+        "findings": dict(counts),
         "seconds": round(time.monotonic() - started, 2),
     }
 

@@ -180,8 +180,8 @@ SELECT key, key, size, '' AS etag, file_id, store, state::text, '' AS checksum, 
     state = 'pending' AND lease_until < statement_timestamp() - %(grace)s AS late
 FROM uploads_preview"""
 BETWEEN = """
-WHERE store = %(store)s AND key > %(after)s AND key >= %(prefix)s AND key <= %(upto)s ORDER BY key LIMIT %(most)s"""
-BOTH = "SELECT * FROM (({files}) UNION ALL ({previews})) AS rows ORDER BY key LIMIT %(most)s"
+WHERE store = %(store)s AND key > %(after)s AND key >= %(prefix)s AND key <= %(upto)s ORDER BY key LIMIT %(limit)s"""
+BOTH = "SELECT * FROM (({files}) UNION ALL ({previews})) AS rows ORDER BY key LIMIT %(limit)s"
 BLOCK = r"""
 SELECT count(*), max(key),
     count(*) FILTER (WHERE settled), coalesce(sum(size) FILTER (WHERE settled), 0)::bigint,
@@ -234,7 +234,7 @@ class Range(NamedTuple):
 
 def read_block(key_range: Range, *, grace: float, limit: int = BLOCK_ROWS) -> Block:
     """Return up to `limit` rows from the start of the range. The block's `upto` says how far it goes."""
-    parameters = {**key_range._asdict(), "grace": timedelta(seconds=grace), "most": limit}
+    parameters = {**key_range._asdict(), "grace": timedelta(seconds=grace), "limit": limit}
     rows = FILES + BETWEEN
     if key_range.upto >= PREVIEWS and max(key_range.after, key_range.prefix) < BEHIND_PREVIEWS:
         rows = BOTH.format(files=rows, previews=PREVIEWS_TOO + BETWEEN)

@@ -32,7 +32,7 @@ class Exported:
     """The number of rows written, by kind, and of files left out, by state: those being uploaded or deleted."""
 
     counts: dict[str, int] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
     lines: int = 0
     sha256: str = ""
 
@@ -108,12 +108,12 @@ def _all_lines(installation: str, tables: list[Table], exported: Exported) -> It
             cursor.execute(table.count)
             exported.counts[table.kind] = cursor.fetchone()[0]
         cursor.execute(LEFT_OUT)
-        exported.left_out = dict(cursor.fetchall())
+        exported.skipped = dict(cursor.fetchall())
         cursor.execute("SELECT now()")
         (at,) = cursor.fetchone()
         yield _line({
             "kind": "manifest", "format": FORMAT, "installation": installation, "at": at.isoformat(),
-            "counts": exported.counts, "left_out": exported.left_out,
+            "counts": exported.counts, "skipped": exported.skipped,
         })  # fmt: skip
         for table in tables:
             with connection.wrap_database_errors, cursor.copy(f"COPY ({table.sql}) TO STDOUT") as copy:

@@ -76,14 +76,17 @@ def judge(hasher: ResumableHasher) -> Verdict:
         return Verdict(file, ChecksumStatus.MISSING, FindingKind.MISSING)
     if hasher.size != file.size:
         return Verdict(
-            file, ChecksumStatus.CORRUPTED, FindingKind.SIZE_MISMATCH, {"size": file.size, "found": hasher.size}
+            file, ChecksumStatus.CORRUPTED, FindingKind.SIZE_MISMATCH, {"size": file.size, "actual": hasher.size}
         )
-    other_etag = {"etag": file.etag, "found": hasher.etag} if hasher.etag != file.etag else {}
+    other_etag = {"etag": file.etag, "actual": hasher.etag} if hasher.etag != file.etag else {}
     if not file.checksum:
         return _first_read(hasher, other_etag)
     if hasher.checksum != file.checksum:
         return Verdict(
-            file, ChecksumStatus.CORRUPTED, FindingKind.CORRUPTED, {"checksum": file.checksum, "found": hasher.checksum}
+            file,
+            ChecksumStatus.CORRUPTED,
+            FindingKind.CORRUPTED,
+            {"checksum": file.checksum, "actual": hasher.checksum},
         )
     kind = FindingKind.ETAG_MISMATCH if other_etag else None
     types = _detected_types(hasher)  # type detection improves over time
