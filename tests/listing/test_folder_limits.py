@@ -248,7 +248,7 @@ def test_figures_of_folders_and_tags_are_recounted(alice: User) -> None:
     services.tag_files([make_row(alice, State.AVAILABLE).pk], add=["x"], by=alice)
     assert recount() == []
     Usage.objects.update(folders=7, tags=0, bytes=5)
-    told = {(one.status, one.kept_files, one.files, one.kept_bytes, one.bytes) for one in recount(apply=True)}
+    told = {(one.status, one.stored_files, one.files, one.stored_bytes, one.bytes) for one in recount(apply=True)}
     assert told == {("folders", 7, 2, 0, 0), ("tags", 0, 1, 0, 0), ("files", 1, 1, 5, 1)}
     assert recount() == []
     assert counted(alice) == (2, 1)

@@ -56,7 +56,7 @@ def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
     Statistic.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
     before = shelf.whole_database()
     said, status = run()
-    assert "total - stored: kept 7 files, 70 bytes; counted 1 files, 10 bytes" in said
+    assert "total - stored: stored 7 files, 70 bytes; counted 1 files, 10 bytes" in said
     assert status == 1
     assert shelf.whole_database() == before
 
@@ -80,7 +80,7 @@ def test_machines_are_told_in_json(alice: User) -> None:
     assert status == 1
     assert json.loads(said) == {
         "applied": False,
-        "differences": [{"kind": "total", "key": "", "status": "stored", "kept_files": 0, "kept_bytes": 0,
+        "differences": [{"kind": "total", "key": "", "status": "stored", "stored_files": 0, "stored_bytes": 0,
                          "files": 1, "bytes": 10}],
     }  # fmt: skip
 

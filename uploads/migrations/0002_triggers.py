@@ -133,8 +133,8 @@ ADD_USAGE = """
     ON CONFLICT (owner_id) DO UPDATE SET {column} = usage.{column} + excluded.{column}"""
 
 SUBTRACT_USAGE = """
-    UPDATE uploads_usage AS usage SET {column} = greatest(0, usage.{column} - gone.count)
-    FROM (SELECT created_by_id, count(*) FROM old_rows GROUP BY created_by_id) AS gone
+    UPDATE uploads_usage AS usage SET {column} = greatest(0, usage.{column} - removed.count)
+    FROM (SELECT created_by_id, count(*) FROM old_rows GROUP BY created_by_id) AS removed
     WHERE owner_id = created_by_id"""
 
 # Name of function and trigger, table, and the statement to run after an INSERT, UPDATE or DELETE.

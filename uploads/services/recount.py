@@ -39,7 +39,7 @@ WITH rows AS (
     GROUP BY GROUPING SETS ((status), (owner_id, status), (folder_id, status), (category, status), (day, status))
     UNION ALL
     SELECT 'tag', tag_id::text, 'stored', count(*), 0 FROM uploads_tagging GROUP BY tag_id
-), kept AS (
+), stored AS (
     SELECT kind, key, status, sum(files) AS files, sum(bytes) AS bytes FROM (
         SELECT kind, key, status, files, bytes FROM uploads_statistic
         UNION ALL
@@ -47,13 +47,13 @@ WITH rows AS (
     ) AS noted GROUP BY kind, key, status
 ), differing AS (
     SELECT kind, key, status,
-        coalesce(kept.files, 0)::bigint AS kept_files, coalesce(kept.bytes, 0)::bigint AS kept_bytes,
+        coalesce(stored.files, 0)::bigint AS stored_files, coalesce(stored.bytes, 0)::bigint AS stored_bytes,
         coalesce(counted.files, 0)::bigint AS files, coalesce(counted.bytes, 0)::bigint AS bytes
-    FROM kept FULL JOIN counted USING (kind, key, status)
-    WHERE coalesce(kept.files, 0) <> coalesce(counted.files, 0)
-        OR coalesce(kept.bytes, 0) <> coalesce(counted.bytes, 0)
+    FROM stored FULL JOIN counted USING (kind, key, status)
+    WHERE coalesce(stored.files, 0) <> coalesce(counted.files, 0)
+        OR coalesce(stored.bytes, 0) <> coalesce(counted.bytes, 0)
 ){fix}
-SELECT kind, key, status, kept_files, kept_bytes, files, bytes FROM differing ORDER BY kind, key, status
+SELECT kind, key, status, stored_files, stored_bytes, files, bytes FROM differing ORDER BY kind, key, status
 """
 
 # The usage of each person, in their usage row and by the files, folders and tags; in one statement as well.
@@ -70,19 +70,19 @@ WITH counted AS (
     ) AS noted GROUP BY owner_id
 ), differing AS (
     SELECT owner_id,
-        coalesce(kept.files, 0) AS kept_files, coalesce(counted.files, 0)::bigint AS files,
-        coalesce(kept.bytes, 0) AS kept_bytes, coalesce(counted.bytes, 0)::bigint AS bytes,
-        coalesce(kept.folders, 0) AS kept_folders, coalesce(counted.folders, 0)::bigint AS folders,
-        coalesce(kept.tags, 0) AS kept_tags, coalesce(counted.tags, 0)::bigint AS tags
-    FROM uploads_usage AS kept FULL JOIN counted USING (owner_id)
+        coalesce(stored.files, 0) AS stored_files, coalesce(counted.files, 0)::bigint AS files,
+        coalesce(stored.bytes, 0) AS stored_bytes, coalesce(counted.bytes, 0)::bigint AS bytes,
+        coalesce(stored.folders, 0) AS stored_folders, coalesce(counted.folders, 0)::bigint AS folders,
+        coalesce(stored.tags, 0) AS stored_tags, coalesce(counted.tags, 0)::bigint AS tags
+    FROM uploads_usage AS stored FULL JOIN counted USING (owner_id)
 ){fix}
-SELECT 'usage', owner_id::text, of.status, of.kept_files, of.kept_bytes, of.files, of.bytes
+SELECT 'usage', owner_id::text, of.status, of.stored_files, of.stored_bytes, of.files, of.bytes
 FROM differing CROSS JOIN LATERAL (VALUES
-    ('files', kept_files, kept_bytes, files, bytes),
-    ('folders', kept_folders, 0, folders, 0),
-    ('tags', kept_tags, 0, tags, 0)
-) AS of (status, kept_files, kept_bytes, files, bytes)
-WHERE of.kept_files <> of.files OR of.kept_bytes <> of.bytes
+    ('files', stored_files, stored_bytes, files, bytes),
+    ('folders', stored_folders, 0, folders, 0),
+    ('tags', stored_tags, 0, tags, 0)
+) AS of (status, stored_files, stored_bytes, files, bytes)
+WHERE of.stored_files <> of.files OR of.stored_bytes <> of.bytes
 ORDER BY owner_id, of.status
 """
 
@@ -90,10 +90,10 @@ ORDER BY owner_id, of.status
 USAGE_FIX_SQL = """, fixed AS (
     INSERT INTO uploads_usage AS usage (owner_id, files, bytes, folders, tags)
     SELECT owner_id, files, bytes, folders, tags FROM differing
-    WHERE files <> kept_files OR bytes <> kept_bytes OR folders <> kept_folders OR tags <> kept_tags
+    WHERE files <> stored_files OR bytes <> stored_bytes OR folders <> stored_folders OR tags <> stored_tags
     ON CONFLICT (owner_id) DO UPDATE SET (files, bytes, folders, tags) = (
-        SELECT usage.files + files - kept_files, usage.bytes + bytes - kept_bytes,
-            usage.folders + folders - kept_folders, usage.tags + tags - kept_tags
+        SELECT usage.files + files - stored_files, usage.bytes + bytes - stored_bytes,
+            usage.folders + folders - stored_folders, usage.tags + tags - stored_tags
         FROM differing WHERE differing.owner_id = usage.owner_id
     )
 )"""
@@ -101,19 +101,19 @@ USAGE_FIX_SQL = """, fixed AS (
 # Adds the difference as a change like those of the triggers, so that nothing waits for a lock.
 FIX_SQL = """, fixed AS (
     INSERT INTO uploads_statisticdelta (kind, key, status, files, bytes)
-    SELECT kind, key, status, files - kept_files, bytes - kept_bytes FROM differing
+    SELECT kind, key, status, files - stored_files, bytes - stored_bytes FROM differing
 )"""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A counter that differs: files and bytes as stored (`kept_…`), and by the rows."""
+    """A counter that differs: files and bytes as stored (`stored_…`), and by the rows."""
 
     kind: str
     key: str
     status: str
-    kept_files: int
-    kept_bytes: int
+    stored_files: int
+    stored_bytes: int
     files: int
     bytes: int
 

@@ -21,34 +21,35 @@ MAX_ATTEMPTS = 10
 
 # Walks down from the base (0: the top level) along the paths only; each step uses the index of names.
 FIND_FOLDERS = """
-WITH RECURSIVE wanted AS MATERIALIZED (
+WITH RECURSIVE requested AS MATERIALIZED (
     SELECT * FROM unnest(%(above)s::int[], %(number)s::int[], %(name)s::text[]) AS step (above, number, name)
-), found AS (
+), existing AS (
     SELECT 0 AS number, %(base)s::bigint AS id
     UNION ALL
-    SELECT wanted.number, there.id
-    FROM found JOIN wanted ON wanted.above = found.number
+    SELECT requested.number, child.id
+    FROM existing JOIN requested ON requested.above = existing.number
     CROSS JOIN LATERAL (
-        SELECT id FROM uploads_folder WHERE coalesce(parent_id, 0) = found.id AND name = wanted.name LIMIT 1
-    ) AS there
+        SELECT id FROM uploads_folder WHERE coalesce(parent_id, 0) = existing.id AND name = requested.name LIMIT 1
+    ) AS child
 )
-SELECT number, id FROM found WHERE number > 0
+SELECT number, id FROM existing WHERE number > 0
 """
 
 # Inserts in the order of numbers, since the trigger that sets `path` and `access_root` of a folder reads its parent.
 CREATE_FOLDERS = """
-WITH wanted AS MATERIALIZED (
+WITH requested AS MATERIALIZED (
     SELECT step.*, nextval(pg_get_serial_sequence('uploads_folder', 'id')) AS id
     FROM unnest(%(above)s::int[], %(parent)s::bigint[], %(number)s::int[], %(name)s::text[],
             %(normalized_name)s::text[])
         AS step (above, parent, number, name, normalized_name)
 ), created AS (
     INSERT INTO uploads_folder (id, parent_id, name, normalized_name, path, restricted, created_by_id)
-    SELECT wanted.id, coalesce(above.id, wanted.parent), wanted.name, wanted.normalized_name, '{}', false, %(by)s
-    FROM wanted LEFT JOIN wanted AS above ON above.number = wanted.above
-    ORDER BY wanted.number
+    SELECT requested.id, coalesce(above.id, requested.parent), requested.name, requested.normalized_name,
+        '{}', false, %(by)s
+    FROM requested LEFT JOIN requested AS above ON above.number = requested.above
+    ORDER BY requested.number
 )
-SELECT number, id FROM wanted
+SELECT number, id FROM requested
 """
 
 

@@ -41,8 +41,8 @@ class Command(AmalgaCommand):
     def _print(self, differences: list[Difference], *, applied: bool) -> None:
         for item in differences[:MAX_REPORTED]:
             self.stdout.write(
-                f"{item.kind} {item.key or '-'} {item.status}: kept {item.kept_files} files, {item.kept_bytes} bytes; "
-                f"counted {item.files} files, {item.bytes} bytes"
+                f"{item.kind} {item.key or '-'} {item.status}: stored {item.stored_files} files, "
+                f"{item.stored_bytes} bytes; counted {item.files} files, {item.bytes} bytes"
             )
         if len(differences) > MAX_REPORTED:
             self.stdout.write(f"… and {len(differences) - MAX_REPORTED} more")

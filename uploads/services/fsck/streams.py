@@ -157,11 +157,11 @@ PREVIEWS, BEHIND_PREVIEWS = "p/", "p0"
 # settled   the object is there, with this size and ETag
 # moving    the object can be created or deleted at any moment; the row explains it
 # marked    known to be missing
-# told      the key as COPY would write it: imported keys can contain any character
+# escaped   the key as COPY would write it: imported keys can contain any character
 # late      stuck: by Postgres's clock its deadline has passed by more than the grace period
 FILES = r"""
 SELECT key, CASE WHEN origin = 'uploaded' THEN key
-    ELSE replace(replace(replace(key, '\', '\\'), E'\t', '\t'), E'\n', '\n') END AS told,
+    ELSE replace(replace(replace(key, '\', '\\'), E'\t', '\t'), E'\n', '\n') END AS escaped,
     size, etag, id AS file_id, store, state::text, checksum, updated_at AS changed_at,
     state IN ('available', 'trashed') AND checksum_status <> 'missing' AS settled,
     state IN ('available', 'trashed') AND checksum_status = 'missing' AS marked,
@@ -185,7 +185,9 @@ BOTH = "SELECT * FROM (({files}) UNION ALL ({previews})) AS rows ORDER BY key LI
 BLOCK = r"""
 SELECT count(*), max(key),
     count(*) FILTER (WHERE settled), coalesce(sum(size) FILTER (WHERE settled), 0)::bigint,
-    coalesce(string_agg(told || E'\t' || size || E'\t' || etag || E'\n', '' ORDER BY key) FILTER (WHERE settled), ''),
+    coalesce(
+        string_agg(escaped || E'\t' || size || E'\t' || etag || E'\n', '' ORDER BY key) FILTER (WHERE settled), ''
+    ),
     coalesce(array_agg(key) FILTER (WHERE NOT settled AND NOT marked), '{}'),
     coalesce(array_agg(key) FILTER (WHERE marked), '{}'),
     coalesce(array_agg(key) FILTER (WHERE late), '{}')

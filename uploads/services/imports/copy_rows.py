@@ -24,12 +24,12 @@ NULL = r"\N"
 ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 STAGE = """
-CREATE TEMPORARY TABLE brought (
+CREATE TEMPORARY TABLE imported (
     id uuid, key text COLLATE "C", size bigint, etag text, modified timestamptz, name text, normalized_name text,
     folder_id bigint, declared_type text, category text, part_size bigint, refusal text
 ) ON COMMIT DROP
 """
-COPY = "COPY brought FROM STDIN"
+COPY = "COPY imported FROM STDIN"
 
 # Existing rows stay as they are: another import may run, or have run. Keys are inserted in order, so that two imports
 # cannot deadlock.
@@ -43,7 +43,7 @@ WITH added AS (
     SELECT id, id, key, %(store)s, %(origin)s, %(owner)s, name, normalized_name, folder_id, true, %(visibility)s,
         declared_type, '', category, modified, 'available', size, part_size, '', etag, '', 'sha256',
         'unverified', statement_timestamp(), refusal
-    FROM brought ORDER BY key
+    FROM imported ORDER BY key
     ON CONFLICT (key, store) DO NOTHING
     RETURNING size
 )

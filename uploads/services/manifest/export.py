@@ -151,7 +151,7 @@ def columns_of(model: Rows) -> list[str]:
 
 
 ROWS = """
-SELECT row_to_json(told) FROM (SELECT '{kind}' AS kind, {columns} FROM {table} WHERE {where} ORDER BY {order}) AS told
+SELECT row_to_json(entry) FROM (SELECT '{kind}' AS kind, {columns} FROM {table} WHERE {where} ORDER BY {order}) AS entry
 """
 COUNT = "SELECT count(*) FROM {table} WHERE {where}"
 
@@ -169,21 +169,21 @@ RIGHTS = """
 """
 
 GROUPS = """
-SELECT row_to_json(told) FROM (
+SELECT row_to_json(entry) FROM (
     SELECT 'group' AS kind, id, name, ({rights}) AS permissions
     FROM auth_group AS who ORDER BY id
-) AS told
+) AS entry
 """
 
 # Without password hashes, because a manifest may be copied elsewhere.
 PEOPLE = """
-SELECT row_to_json(told) FROM (
+SELECT row_to_json(entry) FROM (
     SELECT 'person' AS kind, id, username, email, first_name, last_name, is_active, is_staff, is_superuser, date_joined,
         (SELECT coalesce(array_agg(group_id ORDER BY group_id), '{{}}') FROM auth_user_groups WHERE user_id = who.id)
             AS groups,
         ({rights}) AS permissions
     FROM auth_user AS who ORDER BY id
-) AS told
+) AS entry
 """
 
 OF_GROUPS = RIGHTS.format(through="auth_group_permissions", column="group_id")
