@@ -28,7 +28,7 @@ from uploads import s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, Finding, FindingKind, Heartbeat, Origin, Report, RunOutcome, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services.verify import RateLimiter, Run, least_recent, reader, runner, selection, unverified_claims
+from uploads.services.verify import RateLimiter, Run, least_recent, reader, runner, selection, unverified_checksums
 from uploads.services.verify.runner import Stopped
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -280,7 +280,7 @@ def test_a_slow_rate_asks_for_small_pieces() -> None:
 def test_who_is_asked_to_stop_does_not_count_what_is_read_by_half(sender: Sender) -> None:
     sender.send(BODY)
     pace = RateLimiter(stop=lambda: pace.bytes > 0)
-    counts = Run(unverified_claims(), pace=pace).run()
+    counts = Run(unverified_checksums(), pace=pace).run()
     assert counts.total() == 0
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
     with pytest.raises(Stopped):
