@@ -304,7 +304,7 @@ def test_term_ends_it_midway_and_what_is_done_stays_done(alice: User, bucket: Bu
     assert "Traceback" not in told
     done = File.objects.filter(checksum_status=ChecksumStatus.VERIFIED, verified_at__isnull=False).count()
     assert 0 < done < 30
-    assert out.startswith(f"{done} read")
+    assert out.startswith(f"{done} verified")
     assert Report.objects.get().outcome == RunOutcome.STOPPED
 
 

@@ -166,7 +166,7 @@ def _preview_context(file: File) -> dict[str, Any]:
         "inline_url": inline_url,
         "kind": "",
         "reason": reason and _(reason),
-        "untouched": reason != REASONS["gone"]
+        "untouched": reason != REASONS["missing"]
         and file.checksum_status not in {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING},
         "pending": expected and not reason,
     }
