@@ -344,7 +344,7 @@ def test_machines_get_one_object(made: stores.Bucket) -> None:
     told = json.loads(out.getvalue())
     assert told["applied"] is False
     points = {point["subject"]: point for point in told["settings"]}
-    assert points["versioning"]["standing"] == "differs"
+    assert points["versioning"]["status"] == "differs"
     assert points["versioning"]["differences"] == [{"name": "versioning", "current": "off", "desired": "on"}]
     assert list(points) == [*SUBJECTS]
 

@@ -158,9 +158,9 @@ def test_what_cannot_be_shown_has_no_row(sender: Sender, bucket: Bucket, body: b
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (as_file(two_halves())[:40], "corrupted"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6\0\0\0", "corrupted"),
-        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + b"nonsense" * 99, "corrupted"),
+        (as_file(two_halves())[:40], "damaged"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6\0\0\0", "damaged"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + b"nonsense" * 99, "damaged"),
         (pictures.pdf(password="secret"), "password"),
         (as_file(Image.new("L", (19_000, 19_000))), "too large"),
     ],
