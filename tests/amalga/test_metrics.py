@@ -36,7 +36,7 @@ from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, Heartbeat, Report, RunOutcome, State, apply_deltas
 from uploads.models.querysets import seconds_from_now
 from uploads.services import metrics
-from uploads.services.preview_tasks import preview_files
+from uploads.services.tasks import preview_files
 
 pytestmark = pytest.mark.django_db
 

@@ -32,10 +32,9 @@ from uploads.services import (
     fair_use,
     health,
     metrics,
-    preview_tasks,
     previews,
-    queue,
     restore_guard,
+    tasks,
 )
 from uploads.services.doctor import database as doctor_database
 from uploads.services.doctor import database_connection, storage
@@ -185,10 +184,10 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "preview: that owner's time is short for": previews.HARD_WITHIN_SECONDS,
         "preview: processor": sandbox.MAX_CPU_SECONDS,
         "preview: lease": previews.LEASE_SECONDS,
-        "worker: turn": preview_tasks.PREVIEW_TASK_SECONDS,
-        "worker: a task that nobody works at": preview_tasks.PREVIEW_LOST_AFTER_SECONDS,
-        "worker: first pause for a store that is away": queue.MIN_BACKOFF_SECONDS,
-        "worker: longest pause": queue.MAX_BACKOFF_SECONDS,
+        "worker: turn": tasks.TASK_SECONDS,
+        "worker: a task that nobody works at": tasks.PREVIEW_LOST_AFTER_SECONDS,
+        "worker: first pause for a store that is away": tasks.MIN_BACKOFF_SECONDS,
+        "worker: longest pause": tasks.MAX_BACKOFF_SECONDS,
         "sweep: every": int(every[1]),
         "doctor: one look at the store": limits_of_doctor.CHECK_SECONDS,
         "doctor: the database": doctor.DATABASE_SECONDS,

@@ -26,7 +26,7 @@ from tests.support.stores import Bucket
 from uploads import s3, services
 from uploads.errors import StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Heartbeat, State
-from uploads.services import queue, verify_tasks
+from uploads.services import tasks
 from uploads.services.verify import judge, reader
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -118,7 +118,7 @@ def test_a_worker_settles_claims_within_seconds_of_a_finish(sender: Sender, tmp_
 def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
     sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_tasks, "VERIFY_TASK_SECONDS", -1.0)
+    monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
     monkeypatch.setattr(reader.FULL_SPEED, "chunk", 10)
     starts: list[int] = []
     stream = s3.stream
@@ -140,7 +140,7 @@ def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
 def test_damage_that_is_found_in_a_later_turn_is_damage(
     sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_tasks, "VERIFY_TASK_SECONDS", -1.0)
+    monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
     monkeypatch.setattr(reader.FULL_SPEED, "chunk", 10)
     file = sender.send(BODY)
     bucket.write(file.key, BODY[:-1] + b"X")
@@ -211,7 +211,7 @@ def test_a_bug_of_ours_with_one_file_does_not_hold_up_the_others(
     sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [str(sender.send(body).pk) for body in (BODY, b"small")]
-    monkeypatch.setattr(verify_tasks, "judge", lambda read: 1 / 0 if read.file.size > 5 else judge(read))
+    monkeypatch.setattr(tasks, "judge", lambda read: 1 / 0 if read.file.size > 5 else judge(read))
     assert services.verify_files.call(files) == 1
 
 
@@ -219,7 +219,7 @@ def test_after_so_many_tries_a_file_is_left_to_the_sweep(sender: Sender, monkeyp
     file = sender.send(b"small")
     queued().delete()
     monkeypatch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
-    services.verify_files.call([str(file.pk)], [], queue.MAX_ATTEMPTS)
+    services.verify_files.call([str(file.pk)], [], tasks.MAX_ATTEMPTS)
     assert asked() == []
     services.requeue_lost_verifications()
     assert asked() == [[str(file.pk)]]
@@ -236,7 +236,7 @@ def test_what_a_killed_worker_held_goes_to_another(sender: Sender) -> None:
     sender.send(b"small")
     queued().update(
         status=TaskResultStatus.RUNNING, worker_ids=["w"],
-        started_at=timezone.now() - timedelta(seconds=verify_tasks.VERIFY_LOST_AFTER_SECONDS + 1),
+        started_at=timezone.now() - timedelta(seconds=tasks.VERIFY_LOST_AFTER_SECONDS + 1),
     )  # fmt: skip
     services.sweep()
     assert [task.status for task in queued()] == [TaskResultStatus.READY]

@@ -30,7 +30,7 @@ from uploads import s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import File, Preview, PreviewKind, PreviewState, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services import preview_tasks, previews, queue
+from uploads.services import previews, tasks
 from uploads.services.previews import clear_scratch
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -159,7 +159,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_turn_and_leaves_the_rest_in_the_
 
 @pytest.mark.django_db(transaction=True)
 def test_one_turn_ends_and_the_rest_waits_behind_the_others(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview_tasks, "PREVIEW_TASK_SECONDS", 0.0)
+    monkeypatch.setattr(tasks, "TASK_SECONDS", 0.0)
     files = [str(sender.send(b"words").pk) for _ in range(3)]
     DBTaskResult.objects.all().delete()
     services.preview_files.enqueue(files)
@@ -181,7 +181,7 @@ def test_people_take_turns_however_much_one_of_them_sends(as_alice: Client, as_b
 def test_rest_of_a_turn_waits_for_those_of_others(
     sender: Sender, as_bob: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preview_tasks, "PREVIEW_TASK_SECONDS", 0)
+    monkeypatch.setattr(tasks, "TASK_SECONDS", 0)
     files = [sender.send(as_file(two_halves()), name=f"{number}.png").pk for number in range(2)]
     queued().delete()
     services.request_previews(files, owner_id=NOBODY)
@@ -300,7 +300,7 @@ def test_what_a_killed_worker_held_goes_to_another_but_not_for_ever(sender: Send
     long_ago = timezone.now() - timedelta(hours=1)
     held = {"status": TaskResultStatus.RUNNING, "started_at": long_ago, "worker_ids": ["w"] * workers}
     queued().update(**held)
-    queue.tidy(services.preview_files, lost_after_seconds=preview_tasks.PREVIEW_LOST_AFTER_SECONDS)
+    tasks.tidy(services.preview_files, lost_after_seconds=tasks.PREVIEW_LOST_AFTER_SECONDS)
     assert queued().get().status == status
 
 

@@ -21,7 +21,7 @@ from uploads.errors import StorageUnavailable
 from uploads.management.commands import verify as verify_command
 from uploads.models import ChecksumStatus, File, Preview, PreviewKind, Report, RunOutcome, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services import queue
+from uploads.services import tasks
 from uploads.services.verify import RateLimiter, Run, Selection, runner
 from uploads.services.verify.results import Verdict
 
@@ -223,10 +223,10 @@ def test_the_worker_settles_nothing_and_tries_again_later(
     sender: Sender, bucket: Bucket, wrong: Bucket, settings: Settings
 ) -> None:
     files = [str(sender.send(body).pk) for body in (b"one", b"two")]
-    queue.results_of(services.verify_files).delete()
+    tasks.results_of(services.verify_files).delete()
     with named(wrong, settings):
         assert services.verify_files.call(files) == 0
-    later = queue.results_of(services.verify_files).get()
+    later = tasks.results_of(services.verify_files).get()
     assert later.args_kwargs["args"] == [files, [], 1]
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.UNVERIFIED}
     assert services.verify_files.call(files) == 2

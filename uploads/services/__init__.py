@@ -15,15 +15,21 @@ from uploads.services.content_encoding import learn_encoding
 from uploads.services.erase import erase
 from uploads.services.finish import Finished, finish
 from uploads.services.form_upload import StreamingUpload
-from uploads.services.preview_tasks import preview_files, request_previews, requeue_lost_previews
 from uploads.services.previews import REASONS, kinds_for, make_previews
 from uploads.services.readable import require_readable
 from uploads.services.sign import StoredPart, parts_of, sign_parts
 from uploads.services.start import Started, start
 from uploads.services.sweep import sweep
+from uploads.services.tasks import (
+    preview_files,
+    request_previews,
+    request_verification,
+    requeue_lost_previews,
+    requeue_lost_verifications,
+    verify_files,
+)
 from uploads.services.trash import cancel, restore, trash
 from uploads.services.verify import verify
-from uploads.services.verify_tasks import request_verification, requeue_lost_verifications, verify_files
 from uploads.services.versions import restore_version
 from uploads.services.zips import Bundle, bundle, open_zip
 

@@ -18,11 +18,10 @@ from uploads.failpoints import failpoint
 from uploads.models import ChecksumStatus, File, ObjectMetadata, State, publish
 from uploads.parts import checksum_of
 from uploads.services.assemble import assemble, release_lease
-from uploads.services.preview_tasks import request_previews
 from uploads.services.previews import kinds_for
 from uploads.services.rights import refusals
 from uploads.services.sign import why_closed
-from uploads.services.verify_tasks import request_verification
+from uploads.services.tasks import request_previews, request_verification
 from uploads.upload_requests import FinishRequest
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from uploads import s3
 from uploads.errors import ObjectRefused, StorageUnavailable
 from uploads.models import Origin, Refusal
 from uploads.services.circuit_breaker import CircuitBreaker
-from uploads.services.preview_tasks import retry_refused
 from uploads.services.refusals import FilesRefused, Stored, save_refusal
+from uploads.services.tasks import retry_refused
 
 STORAGE_CONCURRENCY = 16
 

@@ -18,7 +18,6 @@ from uploads.models import Category, ChecksumStatus, File, FindingKind, Refusal,
 from uploads.services.bucket_owner import require_marker
 from uploads.services.content_encoding import new_encoding_fields
 from uploads.services.mime import detect_type
-from uploads.services.preview_tasks import retry_refused
 from uploads.services.verify.reader import FULL_SPEED, Pace, ResumableHasher
 
 logger = logging.getLogger(__name__)
@@ -139,6 +138,8 @@ def save_results(verdicts: Sequence[Verdict]) -> list[Verdict]:
         _write(saved)
     for verdict in saved:
         _log(verdict)
+    from uploads.services.tasks import retry_refused  # which imports this package
+
     retry_refused(
         [verdict.file.pk for verdict in saved if verdict.file.refusal and verdict.status is ChecksumStatus.VERIFIED]
     )

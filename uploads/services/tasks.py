@@ -1,0 +1,323 @@
+"""Background tasks that make previews and verify files, and the queue that they wait in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import DatabaseError, models
+from django.db.models import Q
+from django.utils import timezone
+from django_tasks import task
+from django_tasks.base import TASK_MIN_PRIORITY, Task, TaskResultStatus
+from django_tasks_db.models import DBTaskResult, get_date_max
+
+from uploads.errors import ObjectRefused, StorageUnavailable, ValidationFailed, WrongMarker
+from uploads.models import File, Preview, PreviewState, State
+from uploads.models.querysets import FileQuerySet, seconds_from_now
+from uploads.services.bucket_owner import refuse_foreign_bucket
+from uploads.services.circuit_breaker import CircuitBreaker
+from uploads.services.previews import CAN_HAVE_PREVIEW, LEASE_SECONDS, make_previews, reset_refused
+from uploads.services.refusals import save_refusal
+from uploads.services.verify import ResumableHasher, judge, save_results
+
+logger = logging.getLogger(__name__)
+
+# The pauses before retries of an unavailable storage, doubling from MIN to MAX.
+MIN_BACKOFF_SECONDS = 30
+MAX_BACKOFF_SECONDS = 3600
+MAX_ATTEMPTS = 40  # a day and a half
+MAX_WORKERS = 3  # a task whose workers were killed so often may be the cause
+RETENTION_DAYS = 1
+ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
+# After this time the rest of a task goes to the end of the queue, so that one person's thousand pictures, or a film, do
+# not delay others, and a worker can stop.
+TASK_SECONDS = 5.0
+MAX_TASK_RUNS = 200  # of one file: each is a task that holds the digests so far
+# No task takes this long: its worker was killed. Verifying reads a part, the largest perhaps from a slow storage.
+PREVIEW_LOST_AFTER_SECONDS = LEASE_SECONDS + 300
+VERIFY_LOST_AFTER_SECONDS = 3600
+PREVIEW_REQUEUE_BATCH_SIZE = 200
+VERIFY_REQUEUE_BATCH_SIZE = 500
+FORGOTTEN_WITHIN_SECONDS = 6 * 3600
+
+AnyTask = Task[Any, Any]
+
+
+# --- the queue ----------------------------------------------------------------------------------
+
+
+def results_of(task: AnyTask) -> models.QuerySet[DBTaskResult[..., Any]]:
+    """Return the queue's rows of this task."""
+    return DBTaskResult.objects.filter(task_path=task.module_path)
+
+
+def is_active(task: AnyTask) -> bool:
+    """Return whether any such task is due or running. One that waits for its next try does not count."""
+    return results_of(task).exclude(status__in=ENDED).exclude(_backoff()).exists()
+
+
+def waiting_ids(task: AnyTask) -> set[UUID]:
+    """Return the ids of the files, a task's first argument, in those tasks that wait for their next try."""
+    rows = results_of(task).filter(_backoff()).values_list("args_kwargs", flat=True)
+    return {UUID(pk) for arguments in rows for pk in arguments["args"][0]}
+
+
+def retry_later(task: AnyTask, tries: int) -> AnyTask:
+    """Return the task with the delay for the next try, after `tries` failed ones."""
+    pause = min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2**tries)
+    return task.using(run_after=timezone.now() + timedelta(seconds=pause))
+
+
+def fair_priority(owner_id: int | None) -> int:
+    """Return the priority for another task of this person: lower with each that already waits, so that people take
+    turns however much one of them uploads. None means work that no person waits for."""
+    waiting = DBTaskResult.objects.filter(status=TaskResultStatus.READY, args_kwargs__kwargs__owner_id=owner_id)
+    return max(TASK_MIN_PRIORITY, -waiting[:-TASK_MIN_PRIORITY].count())
+
+
+def tidy(task: AnyTask, *, lost_after_seconds: float) -> None:
+    """Requeue or fail the tasks of killed workers, and delete old results. Safe to repeat."""
+    lost = results_of(task).filter(
+        status=TaskResultStatus.RUNNING, started_at__lt=timezone.now() - timedelta(seconds=lost_after_seconds)
+    )
+    for result in lost:
+        is_failed = len(result.worker_ids) >= MAX_WORKERS
+        status = TaskResultStatus.FAILED if is_failed else TaskResultStatus.READY
+        lost.filter(pk=result.pk).update(status=status, finished_at=timezone.now() if is_failed else None)
+    cutoff = timezone.now() - timedelta(days=RETENTION_DAYS)
+    results_of(task).filter(status__in=ENDED, finished_at__lt=cutoff).delete()
+
+
+def _enqueue(task: AnyTask, ids: list[str], *arguments: Any, owner_id: int | None) -> None:
+    task.using(priority=fair_priority(owner_id)).enqueue(ids, *arguments, owner_id=owner_id)
+
+
+def _backoff() -> Q:
+    """Return the condition for tasks that wait for their next try. Undelayed tasks have the maximum date."""
+    return Q(status=TaskResultStatus.READY, run_after__gt=timezone.now(), run_after__lt=get_date_max())
+
+
+# --- previews ------------------------------------------------------------------------------------
+
+
+def request_previews(ids: Iterable[UUID], *, owner_id: int | None = None) -> None:
+    """Enqueue one task, with the priority of the owner's tasks, for the previews of these files. Safe to repeat.
+
+    A database error is only logged, so that it does not fail the upload: the sweep finds the files later.
+    """
+    file_ids = [str(pk) for pk in ids]
+    if not file_ids:
+        return
+    try:
+        _enqueue(preview_files, file_ids, owner_id=owner_id)
+    except DatabaseError as fault:
+        logger.warning("preview_request_failed files=%s error=%s", len(file_ids), type(fault).__name__)
+
+
+def retry_refused(ids: Sequence[UUID]) -> None:
+    """Request previews for those of these files that the storage refused before. Safe to repeat.
+
+    A database error is only logged, so that downloads go on while it is read-only.
+    """
+    if not ids:
+        return
+    try:
+        request_previews(reset_refused(ids))
+    except DatabaseError as fault:
+        logger.warning("preview_request_failed files=%s error=%s", len(ids), type(fault).__name__)
+
+
+@task()
+def preview_files(ids: list[str], tries: int = 0, owner_id: int | None = None) -> int:
+    """Make the previews of these files within TASK_SECONDS, and enqueue the rest as another task.
+
+    Files that fail with StorageUnavailable are retried later, together; if the storage is unavailable, so are all the
+    rest. Returns how many files got previews.
+    """
+    end = time.monotonic() + TASK_SECONDS
+    breaker = CircuitBreaker()
+    count = 0
+    failed: list[str] = []
+    for number, pk in enumerate(ids):
+        if number and time.monotonic() > end:
+            _enqueue(preview_files, ids[number:], owner_id=owner_id)
+            break
+        file = File.objects.available().filter(pk=pk).first()
+        if file is None:
+            continue
+        try:
+            count += _preview(file)
+        except StorageUnavailable:
+            failed.append(pk)
+            if breaker.record_failure(file.store):
+                failed += ids[number + 1 :]
+                break
+    if failed:
+        _retry_previews(failed, tries, owner_id)
+    return count
+
+
+def requeue_lost_previews() -> int:
+    """Requeue tasks of killed workers, request missing previews, and delete the results of old tasks.
+
+    Returns how many files were requested. Safe to repeat; cheap when there is nothing to do.
+    """
+    tidy(preview_files, lost_after_seconds=PREVIEW_LOST_AFTER_SECONDS)
+    if is_active(preview_files):
+        return 0  # files without a preview may still be in the queue
+    lost = _lost_previews(waiting=waiting_ids(preview_files))
+    request_previews(lost)
+    return len(lost)
+
+
+def _preview(file: File) -> bool:
+    try:
+        return make_previews(file)
+    except (DatabaseError, StorageUnavailable):
+        raise
+    except Exception as fault:  # one file must not stop the others
+        logger.warning("preview_error file=%s error=%s", file.pk, type(fault).__name__, exc_info=True)
+        return False
+
+
+def _retry_previews(ids: list[str], tries: int, owner_id: int | None) -> None:
+    if tries >= MAX_ATTEMPTS:
+        logger.error("preview_abandoned files=%s", len(ids))
+        return
+    retry_later(preview_files, tries).enqueue(ids, tries + 1, owner_id=owner_id)
+
+
+def _lost_previews(*, waiting: set[UUID]) -> list[UUID]:
+    """Return recent files without previews, and files whose previews have an expired lease, except those that are
+    `waiting` for their next try."""
+    recent = File.objects.listed().filter(CAN_HAVE_PREVIEW, size__gt=0, previews__isnull=True)
+    recent = recent.filter(available_at__gt=seconds_from_now(-FORGOTTEN_WITHIN_SECONDS))
+    expired = Preview.objects.filter(
+        state=PreviewState.PENDING, lease_until__lt=seconds_from_now(0), file__state=State.AVAILABLE
+    )
+    recent, expired = recent.exclude(pk__in=waiting), expired.exclude(file__in=waiting)
+    ids = dict.fromkeys(expired.order_by("lease_until").values_list("file_id", flat=True)[:PREVIEW_REQUEUE_BATCH_SIZE])
+    ids |= dict.fromkeys(recent.newest_first().values_list("pk", flat=True)[:PREVIEW_REQUEUE_BATCH_SIZE])
+    return list(ids)
+
+
+# --- verification --------------------------------------------------------------------------------
+
+
+def request_verification(ids: Iterable[UUID], *, owner_id: int | None = None) -> None:
+    """Enqueue one task, with the priority of the owner's tasks, to verify these files in this order. Safe to repeat.
+
+    A database error is only logged, so that it does not fail the upload: the sweep finds the files later.
+    """
+    file_ids = [str(pk) for pk in ids]
+    if not file_ids:
+        return
+    try:
+        _enqueue(verify_files, file_ids, [], owner_id=owner_id)
+    except DatabaseError as fault:
+        logger.warning("verify_request_failed files=%s error=%s", len(file_ids), type(fault).__name__)
+
+
+@task()
+def verify_files(ids: list[str], digests: Sequence[str] = (), tries: int = 0, owner_id: int | None = None) -> int:
+    """Verify the checksums of these files within TASK_SECONDS, and enqueue the rest as another task.
+
+    `digests` are those of the parts of the first file that earlier tasks read. If the storage is unavailable, or its
+    bucket is not ours, the rest is retried later. Returns how many files were verified.
+    """
+    run = _VerifyRun(owner_id)
+    for number, pk in enumerate(ids):
+        if number and run.is_over():
+            _enqueue(verify_files, ids[number:], [], owner_id=owner_id)
+            break
+        file = _unverified().filter(pk=pk).first()
+        if file is not None and not run.read(file, digests if number == 0 else (), rest=ids[number + 1 :], tries=tries):
+            break
+    return run.verified
+
+
+def requeue_lost_verifications() -> int:
+    """Requeue tasks of killed workers, request verification of files without a task, and return how many.
+
+    Safe to repeat; cheap when there is nothing to do.
+    """
+    tidy(verify_files, lost_after_seconds=VERIFY_LOST_AFTER_SECONDS)
+    if is_active(verify_files):
+        return 0
+    files = _unverified().exclude(pk__in=waiting_ids(verify_files))
+    # Start at a random id, so that files that cannot be read do not block the others forever.
+    ids = list(files.filter(pk__gt=uuid4()).order_by("pk").values_list("pk", flat=True)[:VERIFY_REQUEUE_BATCH_SIZE])
+    ids = ids or list(files.order_by("pk").values_list("pk", flat=True)[:VERIFY_REQUEUE_BATCH_SIZE])
+    request_verification(ids)
+    return len(ids)
+
+
+class _VerifyRun:
+    """The state of one task: its time limit, and the stores that it has checked."""
+
+    def __init__(self, owner_id: int | None) -> None:
+        self.verified = 0
+        self._owner_id = owner_id
+        self._end = time.monotonic() + TASK_SECONDS
+        self._breaker = CircuitBreaker()
+        self._checked_stores: set[str] = set()
+
+    def is_over(self) -> bool:
+        return time.monotonic() > self._end
+
+    def read(self, file: File, digests: Sequence[str], *, rest: list[str], tries: int) -> bool:
+        """Read a file on from where earlier tasks stopped. Returns False when this task ends and `rest` is enqueued."""
+        hasher = ResumableHasher(file, digests)
+        min_digests = len(digests) + file.part_count // MAX_TASK_RUNS
+        try:
+            self._require_readable_bucket(file.store)
+        except (StorageUnavailable, WrongMarker, ValidationFailed) as problem:  # no file of that store may be read
+            logger.error("verify_refused files=%s: %s", 1 + len(rest), problem.message)
+            self._retry([str(file.pk), *rest], digests, tries)
+            return False
+        try:
+            is_complete = hasher.run(should_pause=lambda: self.is_over() and len(hasher.digests) > min_digests)
+            self.verified += len(save_results([judge(hasher)])) if is_complete else 0
+        except DatabaseError:
+            raise
+        except ObjectRefused as fault:  # until an operator changes that, or it is requested again
+            save_refusal(file, fault.reason)
+            return True
+        except StorageUnavailable:
+            is_unavailable = self._breaker.record_failure(file.store)
+            self._retry([str(file.pk), *(rest if is_unavailable else [])], hasher.digests, tries)
+            return not is_unavailable
+        except (WrongMarker, ValidationFailed) as problem:  # missing or corrupted, but the bucket is no longer ours
+            logger.error("verify_refused files=%s: %s", 1 + len(rest), problem.message)
+            self._retry([str(file.pk), *rest], digests, tries)
+            return False
+        except Exception as fault:  # one file must not stop the others
+            logger.warning("verify_error file=%s error=%s", file.pk, type(fault).__name__, exc_info=True)
+            return True
+        if is_complete:
+            return True
+        if rest:
+            _enqueue(verify_files, rest, [], owner_id=self._owner_id)
+        _enqueue(verify_files, [str(file.pk)], hasher.digests, owner_id=self._owner_id)
+        return False
+
+    def _retry(self, ids: list[str], digests: Sequence[str], tries: int) -> None:
+        if tries >= MAX_ATTEMPTS:
+            logger.error("verify_abandoned files=%s", len(ids))
+            return
+        retry_later(verify_files, tries).enqueue(ids, list(digests), tries + 1, owner_id=self._owner_id)
+
+    def _require_readable_bucket(self, store: str) -> None:
+        """Check the marker of the store's bucket, once in this task."""
+        if store not in self._checked_stores:
+            refuse_foreign_bucket(store)
+            self._checked_stores.add(store)
+
+
+def _unverified() -> FileQuerySet:
+    return File.objects.available().unverified().filter(refusal="")
