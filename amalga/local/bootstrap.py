@@ -69,7 +69,7 @@ def _create_administrator(folder: Path) -> None:
 
 def _mark_bucket() -> None:
     from uploads.errors import Problem
-    from uploads.services.bucket_owner import ensure_marker
+    from uploads.services.bucket_guard import ensure_marker
 
     try:
         ensure_marker()

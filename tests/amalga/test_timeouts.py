@@ -26,14 +26,14 @@ from uploads.s3 import client, downloads, listing, objects, rds_auth, refusals, 
 from uploads.s3.bucket import lifecycle
 from uploads.s3.stores import main_store
 from uploads.services import (
-    bucket_spec,
+    bucket_guard,
     circuit_breaker,
     doctor,
     fair_use,
     health,
     metrics,
     previews,
-    restore_guard,
+    provision,
     tasks,
 )
 from uploads.services.doctor import database as doctor_database
@@ -123,7 +123,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "sweep: longest pause for a row that fails": leases.MAX_BACKOFF_SECONDS,
         "sweep: lease of a preview without a file": sweep_previews.LEASE_SECONDS,
         "sweep: looks for forgotten uploads in parts every": multiparts.PAUSE_SECONDS,
-        "sweep: the bucket is told of new events every": restore_guard.PAUSE_SECONDS,
+        "sweep: the bucket is told of new events every": bucket_guard.PAUSE_SECONDS,
         "zip: the right to its files is asked again every": zip_download.RECHECK_SECONDS,
         "zip or form: a client that takes or sends less than 4 KiB/s for": fair_use.LowestRate.WINDOW_SECONDS,
         "form: the rate is looked at every": fair_use.SenderWatch.CHECK_SECONDS,
@@ -200,7 +200,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "token: to sign in to the database": rds_auth.TOKEN_SECONDS,
         "URL: for ourselves": max(objects.HEAD_SECONDS, streams.SIGNED_SECONDS),
         "upload: until it expires": expiry,
-        "upload: ended by the store itself": expiry + bucket_spec.RESUMED_DAYS * UNITS["days"],
+        "upload: ended by the store itself": expiry + provision.RESUMED_DAYS * UNITS["days"],
         "trash": plain["TRASH_RETENTION_DAYS"] * UNITS["days"],
         **signing_in(plain, read(monkeypatch, CACHE_URL="redis://localhost")["CACHES"]),
         "removed objects: can be brought back": lifecycle.KEEP_DAYS * UNITS["days"],

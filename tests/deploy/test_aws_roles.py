@@ -21,7 +21,7 @@ from tests.support.aws_template import ACCOUNT, REGION, SECRETS, Template
 from tests.support.senders import Sender
 from uploads import services
 from uploads.models import File, Preview, State
-from uploads.services import bucket_spec
+from uploads.services import provision
 
 ROLES = ("WebRole", "WorkerRole", "SweeperRole", "ExaminerRole", "ReleaseRole")
 STARTERS = ("WebStartRole", "WorkStartRole", "ReleaseStartRole")
@@ -284,7 +284,7 @@ def test_the_examiner_role_is_enough_for_its_commands(
 def test_the_release_role_marks_the_stacks_bucket_and_can_mend_nothing(
     fresh: stores.Bucket, settings: Settings, policies: Policies, monkeypatch: pytest.MonkeyPatch, alice: User
 ) -> None:
-    monkeypatch.setattr(bucket_spec, "uses_tls", lambda: True)
+    monkeypatch.setattr(provision, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     set_bucket_up(fresh.client, fresh.name, Domain=DOMAIN, HostedZoneId="Z", ContentKey1="PEM")
     with acting_as("ReleaseRole", fresh.address, settings, policies) as guard:

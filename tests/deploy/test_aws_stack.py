@@ -16,7 +16,7 @@ from tests.support.aws_moto import DOMAIN, Account, account, set_bucket_up
 from tests.support.aws_template import REGION, Template
 from uploads import s3
 from uploads.s3.bucket import BUCKET_SETTINGS, SettingStatus, compare_setting
-from uploads.services import bucket_spec
+from uploads.services import provision
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import posture_lines
 
@@ -30,7 +30,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
 @pytest.fixture
 def at_aws(aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, db: None) -> Iterator[Account]:
     """The app is led to the stack's bucket as its tasks are, but over plain http."""
-    monkeypatch.setattr(bucket_spec, "uses_tls", lambda: True)
+    monkeypatch.setattr(provision, "uses_tls", lambda: True)
     settings.S3_ENDPOINT = settings.S3_ORIGIN = aws.endpoint
     settings.S3_BUCKET, settings.S3_REGION, settings.S3_CHECKSUMS = aws.bucket, REGION, "sha256"
     settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS, settings.HTTPS = [DOMAIN], [], True
@@ -42,7 +42,7 @@ def at_aws(aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, db
 @pytest.fixture
 def as_made(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
     """The stack's bucket in a store that holds objects as well."""
-    monkeypatch.setattr(bucket_spec, "uses_tls", lambda: True)
+    monkeypatch.setattr(provision, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     set_bucket_up(fresh.client, fresh.name, Domain=DOMAIN, HostedZoneId="Z", ContentKey1="PEM")
     return fresh
@@ -71,7 +71,7 @@ def test_provision_has_nothing_to_do_but_to_mark_the_bucket(as_made: stores.Buck
 
 
 def test_doctor_finds_every_setting_of_the_bucket_as_wanted(at_aws: Account) -> None:
-    wanted = bucket_spec.desired_bucket(bucket_spec.site_origins())
+    wanted = provision.desired_bucket(provision.site_origins())
     lines = [line for point in BUCKET_SETTINGS for line in posture_lines(point, wanted)]
     assert len(lines) == len(BUCKET_SETTINGS)
     assert {line.level for line in lines} == {Level.OK}
@@ -79,7 +79,7 @@ def test_doctor_finds_every_setting_of_the_bucket_as_wanted(at_aws: Account) -> 
 
 def test_the_documents_are_those_that_provision_would_write(at_aws: Account) -> None:
     """Not only equal in what is told of them; the policy has statements of the stack's own besides."""
-    wanted = bucket_spec.desired_bucket(bucket_spec.site_origins())
+    wanted = provision.desired_bucket(provision.site_origins())
     for point in BUCKET_SETTINGS:
         looked = compare_setting(point, wanted)
         now, expected = looked.now, looked.desired

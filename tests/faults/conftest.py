@@ -11,7 +11,7 @@ from django.test import Client
 from tests.faults.mortals import Player
 from tests.support import stores
 from tests.support.senders import Sender
-from uploads.services.bucket_owner import ensure_marker
+from uploads.services.bucket_guard import ensure_marker
 from uploads.services.sweep import multiparts
 
 PART_BYTES = 10  # smaller than a store out there would take

@@ -19,7 +19,6 @@ from uploads import s3
 from uploads.models import Installation
 from uploads.s3.bucket import BUCKET_SETTINGS, archive_tiers, lifecycle_conflicts, unknown_classes
 from uploads.s3.probes import digests
-from uploads.services.bucket_spec import desired_bucket
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import (
     digest_lines,
@@ -31,6 +30,7 @@ from uploads.services.doctor.bucket import (
 )
 from uploads.services.doctor.results import Deadline
 from uploads.services.doctor.storage import store_checks
+from uploads.services.provision import desired_bucket
 
 pytestmark = pytest.mark.django_db
 

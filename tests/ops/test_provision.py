@@ -16,8 +16,7 @@ from tests.support import fronts, stores
 from uploads import s3
 from uploads.models import Installation
 from uploads.s3.bucket import BucketSetting, BucketSpec, SettingDiff, compare_setting
-from uploads.services import bucket_spec
-from uploads.services import provision as services
+from uploads.services import provision
 
 pytestmark = pytest.mark.django_db
 
@@ -38,13 +37,13 @@ FOREIGN_STATEMENT = {
 @pytest.fixture
 def made(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
     """As somebody made it with nothing chosen; this store enforces no policy, and may have one that wants TLS."""
-    monkeypatch.setattr(bucket_spec, "uses_tls", lambda: True)
+    monkeypatch.setattr(provision, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     fresh.client.delete_public_access_block(Bucket=fresh.name)
     return fresh
 
 
-def provision(*arguments: str) -> tuple[int, str]:
+def run_provision(*arguments: str) -> tuple[int, str]:
     """Exit status, and everything that was said."""
     out = io.StringIO()
     try:
@@ -55,7 +54,7 @@ def provision(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_dry_run_tells_every_difference_and_writes_nothing(made: stores.Bucket) -> None:
-    status, told = provision()
+    status, told = run_provision()
     assert status == 1
     for line in (
         "public access: BlockPublicPolicy: now off → wanted on",
@@ -72,9 +71,9 @@ def test_a_dry_run_tells_every_difference_and_writes_nothing(made: stores.Bucket
 
 
 def test_a_bucket_that_is_not_there_is_made_and_set_up(fresh: stores.Bucket) -> None:
-    assert provision()[0] == 1
+    assert run_provision()[0] == 1
     assert fresh.name not in str(fresh.client.list_buckets()["Buckets"])
-    assert provision("--apply")[0] == 0
+    assert run_provision("--apply")[0] == 0
     blocks = fresh.client.get_public_access_block(Bucket=fresh.name)["PublicAccessBlockConfiguration"]
     assert list(blocks.values()) == [True] * 4
     owner = fresh.client.get_bucket_ownership_controls(Bucket=fresh.name)["OwnershipControls"]["Rules"]
@@ -84,14 +83,14 @@ def test_a_bucket_that_is_not_there_is_made_and_set_up(fresh: stores.Bucket) -> 
 
 
 def test_a_second_time_there_is_nothing_left_to_do(made: stores.Bucket) -> None:
-    assert provision("--apply")[0] == 0
-    status, told = provision()
+    assert run_provision("--apply")[0] == 0
+    status, told = run_provision()
     assert status == 0
     assert {line.partition(": ")[2] for line in told.splitlines()} == {"as wanted"}
 
 
 def test_plain_http_and_old_signatures_of_puts_are_denied(made: stores.Bucket) -> None:
-    provision("--apply")
+    run_provision("--apply")
     tls, fresh = json.loads(made.client.get_bucket_policy(Bucket=made.name)["Policy"])["Statement"]
     assert (tls["Effect"], tls["Action"], tls["Condition"]) == (
         "Deny", "s3:*", {"Bool": {"aws:SecureTransport": "false"}},
@@ -103,7 +102,7 @@ def test_plain_http_and_old_signatures_of_puts_are_denied(made: stores.Bucket) -
 
 
 def test_a_store_that_is_asked_by_plain_http_does_not_shut_us_out(fresh: stores.Bucket) -> None:
-    assert provision("--apply")[0] == 0
+    assert run_provision("--apply")[0] == 0
     assert "aws:SecureTransport" not in fresh.client.get_bucket_policy(Bucket=fresh.name)["Policy"]
 
 
@@ -112,7 +111,7 @@ def test_statements_and_rules_of_others_are_kept(made: stores.Bucket) -> None:
     policy = json.dumps({"Version": "2012-10-17", "Statement": theirs})
     made.client.put_bucket_policy(Bucket=made.name, Policy=policy)
     made.client.put_bucket_lifecycle_configuration(Bucket=made.name, LifecycleConfiguration={"Rules": [FOREIGN_RULE]})
-    provision("--apply")
+    run_provision("--apply")
     statements = json.loads(made.client.get_bucket_policy(Bucket=made.name)["Policy"])["Statement"]
     assert statements[0] == theirs
     assert len(statements) == 3
@@ -123,7 +122,7 @@ def test_statements_and_rules_of_others_are_kept(made: stores.Bucket) -> None:
 
 def test_every_prefix_of_ours_is_cleared_and_no_other(made: stores.Bucket, settings: Settings) -> None:
     settings.UPLOAD_EXPIRY_HOURS = 49
-    provision("--apply", "--retention-days", "90")
+    run_provision("--apply", "--retention-days", "90")
     rules = made.client.get_bucket_lifecycle_configuration(Bucket=made.name)["Rules"]
     prefixes = [rule["Filter"]["Prefix"] for rule in rules]
     assert prefixes == ["f/", "p/", "quarantine/", "manifests/", "amalga-checkpoint.json"]
@@ -134,16 +133,16 @@ def test_every_prefix_of_ours_is_cleared_and_no_other(made: stores.Bucket, setti
 
 
 def test_a_longer_memory_is_kept_until_it_is_told_otherwise(made: stores.Bucket) -> None:
-    provision("--apply", "--retention-days", "90")
-    assert provision()[0] == 0
-    assert "now kept for 90 days → wanted kept for 40 days" in provision("--retention-days", "40")[1]
+    run_provision("--apply", "--retention-days", "90")
+    assert run_provision()[0] == 0
+    assert "now kept for 90 days → wanted kept for 40 days" in run_provision("--retention-days", "40")[1]
 
 
 def test_a_key_in_kms_stays(made: stores.Bucket) -> None:
     default: Any = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "arn:aws:kms:us-east-1:123456789012:key/1"}
     rules: Any = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
     made.client.put_bucket_encryption(Bucket=made.name, ServerSideEncryptionConfiguration=rules)
-    assert "encryption: as wanted" in provision("--apply")[1]
+    assert "encryption: as wanted" in run_provision("--apply")[1]
     kept = made.client.get_bucket_encryption(Bucket=made.name)["ServerSideEncryptionConfiguration"]["Rules"]
     assert kept[0]["ApplyServerSideEncryptionByDefault"] == default
 
@@ -151,8 +150,8 @@ def test_a_key_in_kms_stays(made: stores.Bucket) -> None:
 def test_pages_of_others_lose_their_way_in_and_that_is_told_first(made: stores.Bucket) -> None:
     rule: Any = {"AllowedOrigins": ["*"], "AllowedMethods": ["GET", "PUT"], "AllowedHeaders": ["*"]}
     made.client.put_bucket_cors(Bucket=made.name, CORSConfiguration={"CORSRules": [rule]})
-    assert "CORS: *: now GET, PUT with *, sees nothing, remembered for 0 s → wanted none" in provision()[1]
-    provision("--apply")
+    assert "CORS: *: now GET, PUT with *, sees nothing, remembered for 0 s → wanted none" in run_provision()[1]
+    run_provision("--apply")
     (left,) = made.client.get_bucket_cors(Bucket=made.name)["CORSRules"]
     assert left["AllowedOrigins"] == [ORIGIN]
     assert left["AllowedMethods"] == ["PUT"]
@@ -173,7 +172,7 @@ def test_the_headers_that_may_be_sent_are_those_that_are_signed(
     whole, part = s3.sign_put("f/x", size=4, sha256=digest), s3.sign_part("f/x", "u", 1, size=4, sha256=digest)
     signed = whole.headers | part.headers
     assert {name.lower() for name in signed} == headers
-    assert set(bucket_spec.desired_bucket([ORIGIN]).headers) == headers
+    assert set(provision.desired_bucket([ORIGIN]).headers) == headers
 
 
 # --- the marker -------------------------------------------------------------------------------
@@ -182,7 +181,7 @@ def test_the_headers_that_may_be_sent_are_those_that_are_signed(
 def test_the_bucket_of_another_database_is_left_alone(made: stores.Bucket) -> None:
     other = uuid4()
     s3.write_marker(other)
-    status, told = provision("--apply")
+    status, told = run_provision("--apply")
     assert status == 2
     assert f"--adopt-marker {other}" in told
     assert s3.read_marker() == other
@@ -192,15 +191,15 @@ def test_the_bucket_of_another_database_is_left_alone(made: stores.Bucket) -> No
 def test_a_marker_is_adopted_by_its_id_alone(made: stores.Bucket) -> None:
     other = uuid4()
     s3.write_marker(other)
-    assert provision("--apply", "--adopt-marker", str(uuid4()))[0] == 2
-    assert provision("--adopt-marker", str(other))[0] == 1
+    assert run_provision("--apply", "--adopt-marker", str(uuid4()))[0] == 2
+    assert run_provision("--adopt-marker", str(other))[0] == 1
     assert s3.read_marker() == other
-    assert provision("--apply", "--adopt-marker", str(other))[0] == 0
+    assert run_provision("--apply", "--adopt-marker", str(other))[0] == 0
     assert s3.read_marker() == Installation.objects.own_id()
 
 
 def test_nothing_is_made_for_a_marker_that_is_not_there(fresh: stores.Bucket) -> None:
-    status, told = provision("--apply", "--adopt-marker", str(uuid4()))
+    status, told = run_provision("--apply", "--adopt-marker", str(uuid4()))
     assert status == 2
     assert "has no marker" in told
     assert fresh.name not in str(fresh.client.list_buckets()["Buckets"])
@@ -214,8 +213,8 @@ def test_two_databases_at_once_get_one_bucket(made: stores.Bucket, monkeypatch: 
         s3.write_marker(other)
         return compare_setting(point, wanted)
 
-    monkeypatch.setattr(services, "compare_setting", look_slowly)
-    status, told = provision("--apply")
+    monkeypatch.setattr(provision, "compare_setting", look_slowly)
+    status, told = run_provision("--apply")
     assert status == 1
     assert "somebody else marked the bucket meanwhile" in told
     assert s3.read_marker() == other
@@ -224,7 +223,7 @@ def test_two_databases_at_once_get_one_bucket(made: stores.Bucket, monkeypatch: 
 @pytest.mark.parametrize("content", [b"{}", b"[" * 1024], ids=["empty", "deep"])
 def test_what_is_no_marker_is_refused(made: stores.Bucket, content: bytes) -> None:
     made.write("amalga.json", content)
-    status, told = provision("--apply")
+    status, told = run_provision("--apply")
     assert status == 2
     assert "no marker of Amalga's" in told
 
@@ -237,10 +236,12 @@ def test_hosts_that_leave_open_where_the_pages_are_are_refused(
     made: stores.Bucket, settings: Settings, hosts: list[str]
 ) -> None:
     settings.ALLOWED_HOSTS = hosts
-    status, told = provision("--apply")
+    status, told = run_provision("--apply")
     assert status == 2
     assert "--origin" in told
-    assert provision("--apply", "--origin", "https://A.example.org:443/", "--origin", "http://localhost:8000")[0] == 0
+    assert (
+        run_provision("--apply", "--origin", "https://A.example.org:443/", "--origin", "http://localhost:8000")[0] == 0
+    )
     (rule,) = made.client.get_bucket_cors(Bucket=made.name)["CORSRules"]
     assert rule["AllowedOrigins"] == ["http://localhost:8000", "https://a.example.org"]
 
@@ -250,18 +251,18 @@ def test_hosts_that_leave_open_where_the_pages_are_are_refused(
                "https://x:99999", "https://[", "null"],
 )  # fmt: skip
 def test_what_is_no_origin_is_refused(origin: str) -> None:
-    assert provision("--apply", "--origin", origin)[0] == 2
+    assert run_provision("--apply", "--origin", origin)[0] == 2
 
 
 def test_settings_tell_the_origins(settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["files.example.org", "10.0.0.7", "localhost", "other.example.org"]
     settings.CSRF_TRUSTED_ORIGINS, settings.HTTPS = ["https://files.example.org:8443"], True
-    assert bucket_spec.site_origins() == ["https://files.example.org:8443", "https://other.example.org"]
+    assert provision.site_origins() == ["https://files.example.org:8443", "https://other.example.org"]
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "4000"])
 def test_days_that_make_no_sense_are_refused(days: str) -> None:
-    assert provision("--retention-days", days)[0] == 2
+    assert run_provision("--retention-days", days)[0] == 2
 
 
 # --- what a store or a role does not allow ----------------------------------------------------
@@ -283,7 +284,7 @@ def only(word: str, method: str, spoil: fronts.Rule) -> fronts.Rule:
 
 def test_each_missing_right_is_named_and_what_is_left_goes_on(front: fronts.Front) -> None:
     front.rules["*"] = only("?", "GET", fronts.status(403, "AccessDenied"))
-    status, told = provision("--apply")
+    status, told = run_provision("--apply")
     assert status == 1
     for right in RIGHTS:
         assert f"may not be read by these credentials — allow s3:Get{right}\n" in told
@@ -292,7 +293,7 @@ def test_each_missing_right_is_named_and_what_is_left_goes_on(front: fronts.Fron
 
 def test_a_right_to_write_is_named_too(front: fronts.Front, made: stores.Bucket) -> None:
     front.rules["*"] = only("?versioning", "PUT", fronts.status(403, "AccessDenied"))
-    status, told = provision("--apply")
+    status, told = run_provision("--apply")
     assert status == 1
     assert "versioning: may not be written by these credentials — allow s3:PutBucketVersioning" in told
     assert made.client.get_bucket_cors(Bucket=made.name)["CORSRules"]
@@ -301,7 +302,7 @@ def test_a_right_to_write_is_named_too(front: fronts.Front, made: stores.Bucket)
 @pytest.mark.parametrize("answer", [(405, "MethodNotAllowed"), (501, "")])
 def test_a_store_without_a_setting_is_told_and_no_failure(front: fronts.Front, answer: tuple[int, str]) -> None:
     front.rules["*"] = only("?versioning", "GET", fronts.status(*answer))
-    status, told = provision("--apply")
+    status, told = run_provision("--apply")
     assert status == 0
     assert "versioning: this store has no versioning setting — " in told
 
@@ -309,7 +310,7 @@ def test_a_store_without_a_setting_is_told_and_no_failure(front: fronts.Front, a
 @pytest.mark.parametrize("fault", ["500", "broken", "page 200"])
 def test_a_fault_at_one_point_leaves_the_others(front: fronts.Front, fault: str) -> None:
     front.rules["*"] = only("?encryption", "GET", fronts.FAULTS[fault])
-    status, told = provision("--apply")
+    status, told = run_provision("--apply")
     assert status == 1
     assert "encryption: " in told
     assert "marker: amalga.json: was none" in told
@@ -318,7 +319,7 @@ def test_a_fault_at_one_point_leaves_the_others(front: fronts.Front, fault: str)
 @pytest.mark.parametrize("fault", ["403", "broken"])
 def test_a_store_that_cannot_be_asked_is_one_sentence(front: fronts.Front, fault: str) -> None:
     front.rules["*"] = fronts.FAULTS[fault]
-    status, told = provision("--apply")
+    status, told = run_provision("--apply")
     assert status == 1
     assert "The store cannot be asked" in told
     assert len(told.splitlines()) == 1
@@ -327,7 +328,7 @@ def test_a_store_that_cannot_be_asked_is_one_sentence(front: fronts.Front, fault
 def test_a_store_with_hardly_any_settings_gets_what_it_has(unmarked: stores.Bucket, settings: Settings) -> None:
     """rclone: answers every question of this kind with a listing, and takes every setting for a new bucket."""
     settings.CSRF_TRUSTED_ORIGINS, settings.ALLOWED_HOSTS = [ORIGIN], ["files.example.org"]
-    status, told = provision("--apply")
+    status, told = run_provision("--apply")
     assert status == 0
     assert told.count("this store has no ") == 7
     assert s3.read_marker() == Installation.objects.own_id()
@@ -352,6 +353,6 @@ def test_machines_get_one_object(made: stores.Bucket) -> None:
 def test_a_bucket_in_another_region_is_refused_with_its_region(fresh: stores.Bucket) -> None:
     where: Any = {"LocationConstraint": "eu-west-1"}
     fresh.client.create_bucket(Bucket=fresh.name, CreateBucketConfiguration=where)
-    status, told = provision("--apply")
+    status, told = run_provision("--apply")
     assert status == 2
     assert "AWS_DEFAULT_REGION=eu-west-1" in told

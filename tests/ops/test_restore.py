@@ -22,9 +22,9 @@ from uploads import s3, services
 from uploads.errors import DatabaseOlderThanBucket, Paused, ValidationFailed
 from uploads.models import Action, Event, File, Heartbeat, Installation, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services import restore_guard
+from uploads.services import bucket_guard
+from uploads.services.bucket_guard import require_history, require_removal, write_high_water_mark
 from uploads.services.doctor.background_jobs import _purge
-from uploads.services.restore_guard import require_history, require_removal, write_high_water_mark
 from uploads.services.sweep import runner
 
 ANOTHER = b"6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # database's id
@@ -137,7 +137,7 @@ def test_where_nothing_happened_the_bucket_is_told_nothing(sender: Sender, bucke
     bucket.delete(CLOCK)
     services.sweep()
     assert s3.read_high_water_mark() is None
-    Heartbeat.objects.filter(name=restore_guard.NAME).update(at=seconds_from_now(-restore_guard.PAUSE_SECONDS))
+    Heartbeat.objects.filter(name=bucket_guard.NAME).update(at=seconds_from_now(-bucket_guard.PAUSE_SECONDS))
     services.sweep()  # one of the last minutes' events may have ended late
     assert s3.read_high_water_mark()
 

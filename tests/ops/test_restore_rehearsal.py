@@ -24,7 +24,7 @@ from tests.support.stores import Bucket
 from uploads import services
 from uploads.models import File, Heartbeat, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services import restore_guard
+from uploads.services import bucket_guard
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -72,7 +72,7 @@ def run(*args: str) -> tuple[int, list[dict[str, object]]]:
 
 def sweep() -> int:
     """A minute later."""
-    Heartbeat.objects.filter(name=restore_guard.NAME).update(at=seconds_from_now(-restore_guard.PAUSE_SECONDS))
+    Heartbeat.objects.filter(name=bucket_guard.NAME).update(at=seconds_from_now(-bucket_guard.PAUSE_SECONDS))
     return run("sweep")[0]
 
 

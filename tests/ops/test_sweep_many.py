@@ -31,7 +31,7 @@ from uploads import s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import Event, File, Heartbeat, Origin, Preview, PreviewKind, State, Usage
 from uploads.models.querysets import seconds_from_now
-from uploads.services.bucket_owner import ensure_marker
+from uploads.services.bucket_guard import ensure_marker
 from uploads.services.sweep import expiry, leases, multiparts, runner
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes

@@ -179,7 +179,7 @@ def test_what_cannot_be_drawn_says_why_and_is_not_tried_again(
 def test_a_file_that_is_too_large_is_not_even_fetched(
     alice: User, bucket: Bucket, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uploads.previews.limits.MAX_PICTURE_BYTES", 100)
+    monkeypatch.setattr("uploads.previews.renderer.MAX_PICTURE_BYTES", 100)
     monkeypatch.setattr(s3, "read", lambda key, **_: pytest.fail("it was fetched"))
     found = made(sender, as_file(two_halves()))
     assert "too large" in found[PreviewKind.PICTURE].reason

@@ -16,7 +16,7 @@ from tests.support import fronts, stores
 from uploads import s3
 from uploads.errors import StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import Installation
-from uploads.services.bucket_owner import ensure_marker, require_marker
+from uploads.services.bucket_guard import ensure_marker, require_marker
 
 pytestmark = pytest.mark.django_db
 

@@ -24,7 +24,7 @@ from tests.support.rows import held, used
 from tests.support.senders import Sender, Upload, composite, put_bytes
 from tests.support.stores import Bucket
 from uploads.models import ALLOWED_TRANSITIONS, Action, Event, File, State
-from uploads.services.bucket_owner import ensure_marker
+from uploads.services.bucket_guard import ensure_marker
 
 PART_BYTES = 10
 QUOTA_BYTES = 90

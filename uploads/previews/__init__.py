@@ -3,8 +3,7 @@
 Nothing here imports Django or knows rows and the storage. `renderer` is the parent's side; `sandbox` is the child.
 """
 
-from uploads.previews.limits import DOCUMENT, PICTURES, max_source_bytes
-from uploads.previews.renderer import WAIT_SECONDS, Picture, PreviewFailed, render
+from uploads.previews.renderer import DOCUMENT, PICTURES, WAIT_SECONDS, Picture, PreviewFailed, max_source_bytes, render
 from uploads.previews.text_excerpt import EXCERPT_BYTES, excerpt_of
 
 __all__ = [

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, cast
 
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from uploads.previews.limits import DOCUMENT, MAX_PICTURE_BYTES, PICTURES
 from uploads.previews.pixel_ranges import as_brightness
+from uploads.previews.renderer import DOCUMENT, MAX_PICTURE_BYTES, PICTURES
 
 MIB = 1024**2
 SIDES = {"picture": 1600, "thumbnail": 320}  # the longer side, in pixels; each is scaled from the one before

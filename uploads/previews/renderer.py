@@ -14,13 +14,30 @@ from typing import Literal, cast
 
 PROJECT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 30.0
-MAX_PICTURE_BYTES = 8 * 1024**2
+MAX_PREVIEW_BYTES = 8 * 1024**2
 MAX_REPORT_BYTES = 4096
 KINDS = ("thumbnail", "picture")
 MAX_SIDE = 1600
 
 Why = Literal["too_large", "corrupted", "unsupported", "locked", "too_hard", "missing"]
 CHILD_MESSAGES = {"too_large", "corrupted", "unsupported", "locked"}
+MIB = 1024**2
+
+# Media type: the only decoder that may read it. No other is tried.
+PICTURES = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/gif": "GIF",
+    "image/webp": "WEBP",
+    "image/avif": "AVIF",
+    "image/bmp": "BMP",
+    "image/x-ms-bmp": "BMP",
+    "image/tiff": "TIFF",
+}
+DOCUMENT = "application/pdf"
+
+MAX_PICTURE_BYTES = 200 * MIB
+MAX_DOCUMENT_BYTES = 100 * MIB
 
 
 class PreviewFailed(Exception):
@@ -80,7 +97,7 @@ def _read_result(folder: Path) -> dict[str, Picture]:
 
 
 def _read_picture(path: Path, size: list[int]) -> Picture:
-    body = _read(path, MAX_PICTURE_BYTES)
+    body = _read(path, MAX_PREVIEW_BYTES)
     width, height = (int(side) for side in size)
     if body[:4] != b"RIFF" or body[8:12] != b"WEBP" or not 0 < min(width, height) <= max(width, height) <= MAX_SIDE:
         raise PreviewFailed("corrupted")
@@ -97,3 +114,8 @@ def _read(path: Path, max_bytes: int) -> bytes:
     if len(body) > max_bytes:
         raise PreviewFailed("corrupted")
     return body
+
+
+def max_source_bytes(media_type: str) -> int:
+    """Return the size of the largest file of this type that is rendered, in bytes."""
+    return MAX_DOCUMENT_BYTES if media_type == DOCUMENT else MAX_PICTURE_BYTES

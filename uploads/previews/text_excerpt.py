@@ -1,10 +1,13 @@
-"""The beginning of a text, as UTF-8."""
+"""The beginning of a text as UTF-8, and the detection of its encoding."""
 
 from __future__ import annotations
 
+import codecs
 import re
+import unicodedata
 
-from uploads.previews.text_encoding import decode
+from charset_normalizer.cd import coherence_ratio
+from charset_normalizer.md import mess_ratio
 
 EXCERPT_BYTES = 64 * 1024
 # Line ends other than \n, which they are replaced by.
@@ -12,6 +15,38 @@ LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 # Control characters except tab and line ends, and bidirectional controls, which can make code look different from
 # what it does.
 HIDDEN = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+SAMPLE_BYTES = 4096
+# Encodings that programs write, the most likely first: the first of those with equal scores is used.
+ENCODINGS = (
+    "cp1252", "cp1251", "koi8_r", "gb18030", "cp932", "cp949", "big5", "euc_jp", "cp1250", "iso8859_2", "cp1253",
+    "cp1254", "cp1255", "cp1256", "cp866", "cp874", "mac_roman",
+)  # fmt: skip
+# Rare encodings that can decode other languages into meaningless letters.
+PENALTY = {"cp1253": 0.08, "cp1255": 0.08, "cp1256": 0.08, "cp874": 0.1, "cp866": 0.04, "mac_roman": 0.04}
+# For each double-byte encoding, the first bytes of common characters: punctuation, kana, the more frequent half of the
+# ideographs, the syllables that Korean uses. Text in another encoding decodes mostly to the others.
+COMMON_LEADS = {
+    "gb18030": {*range(0xA1, 0xA4), *range(0xB0, 0xD8)},
+    "cp932": {*range(0x81, 0x84), *range(0x88, 0x99)},
+    "euc_jp": {*range(0xA1, 0xA6), *range(0xB0, 0xD0)},
+    "cp949": {*range(0xA1, 0xA4), *range(0xB0, 0xC9)},
+    "big5": {*range(0xA1, 0xC7)},
+}
+HIGH_TRAILS = {"gb18030", "euc_jp", "cp949"}  # both bytes of a common character are 0xA1 or more
+HANGUL_LEADS = range(0xB0, 0xC9)
+FREQUENT_CYRILLIC = set("оеаинтсрвлкмдпуыя")
+ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
+KANA = re.compile("[\u3041-\u30ff]")
+HANGUL = re.compile("[\uac00-\ud7a3]")
+# UTF-32-LE before UTF-16-LE, whose mark it begins with.
+BYTE_ORDER_MARKS = [
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+]
+SPACES = b" \t\r\n"
 
 
 def excerpt_of(beginning: bytes) -> bytes:
@@ -20,3 +55,127 @@ def excerpt_of(beginning: bytes) -> bytes:
     The result has at most three times as many bytes.
     """
     return HIDDEN.sub("", LINE_ENDS.sub("\n", decode(beginning[:EXCERPT_BYTES]))).encode()
+
+
+def decode(raw: bytes) -> str:
+    """Return the text, with U+FFFD for invalid bytes. An incomplete last character is left out."""
+    bom, encoding = marked_encoding(raw)
+    return _decode(raw[len(bom) :], encoding or _detect(raw))
+
+
+def _decode(raw: bytes, encoding: str) -> str:
+    # not final: the decoder keeps an incomplete last character instead of replacing it
+    return codecs.getincrementaldecoder(encoding)(errors="replace").decode(raw)
+
+
+def _detect(raw: bytes) -> str:
+    if wide := unmarked_wide_encoding(raw):
+        return wide
+    if raw.isascii():
+        return "iso2022_jp" if ISO_2022_JP.search(raw) else "utf-8"
+    text = raw.decode("utf-8", "replace")
+    wrong = text.count("\ufffd")
+    right = sum(char > "\x7f" for char in text) - wrong
+    return "utf-8" if right >= wrong else _best_encoding(raw[:SAMPLE_BYTES])
+
+
+def _best_encoding(sample: bytes) -> str:
+    return min(ENCODINGS, key=lambda encoding: round(_mess(sample, encoding), 2))
+
+
+def _mess(sample: bytes, encoding: str) -> float:
+    """Return how little this reads like words; 0 is a natural text."""
+    text = _decode(sample, encoding)
+    others = [char for char in text if char > "\x7f"]
+    if not others:
+        return 2.0
+    wrong = sum(char < "\xa0" or char == "\ufffd" or not char.isprintable() for char in others if char != "\xa0")
+    unlikely = _count_rare(others, encoding) if encoding in COMMON_LEADS else _count_misplaced(text)
+    coherence = max((ratio for _, ratio in coherence_ratio(text, 0.1)), default=0.0)
+    return (
+        0.3 * mess_ratio(text, 1.0)
+        + (0.8 * wrong + unlikely) / len(others)
+        - 0.5 * coherence
+        + PENALTY.get(encoding, 0.0)
+    )
+
+
+def _count_rare(others: list[str], encoding: str) -> float:
+    """Return how many of the characters are rare in the languages of this encoding."""
+    leads = [_lead(char, encoding) for char in others]
+    rare: float = sum(lead not in COMMON_LEADS[encoding] for lead in leads)
+    text = "".join(others)
+    if encoding in {"cp932", "euc_jp"} and not KANA.search(text):
+        rare = max(rare, len(others) / 4)
+    if encoding == "cp949":
+        rare = max(rare, len(others) - 2 * len(HANGUL.findall(text)))
+    if encoding in {"gb18030", "big5"}:
+        rare = max(rare, 2 * len(KANA.findall(text)))
+    if encoding == "gb18030" and len(others) > 3 and all(lead in HANGUL_LEADS or lead < 0xA4 for lead in leads):
+        rare += len(others) / 10  # two thirds of Chinese characters have these bytes, and all Korean ones
+    return rare
+
+
+def _lead(char: str, encoding: str) -> int:
+    """Return the first byte of a two-byte character, or 0 for others."""
+    encoded = char.encode(encoding, "ignore")
+    if len(encoded) != 2 or (encoding in HIGH_TRAILS and encoded[1] < 0xA1):
+        return 0
+    return encoded[0]
+
+
+def _count_misplaced(text: str) -> float:
+    """Count letters next to another script, capitals after small letters, and symbols inside words."""
+    count = 0.0
+    for before, char, after in zip(" " + text, text, text[1:] + " ", strict=False):
+        if char <= "\x7f":
+            continue
+        neighbors = [other for other in (before, after) if other.isalpha()]
+        if not char.isalpha():
+            count += len(neighbors) == 2 and char != "’" and not unicodedata.combining(char)
+            continue
+        if _is_latin(char):
+            count += 0.2 * (len(neighbors) == 2 and min(neighbors) > "\x7f")
+        elif "\u0400" <= char < "\u0500":
+            count += 0.1 * (char.lower() not in FREQUENT_CYRILLIC) + 0.02 * char.isupper()
+        count += any(_is_latin(other) != _is_latin(char) for other in neighbors)
+        count += before.isalpha() and before.islower() and char.isupper()
+    return count
+
+
+def _is_latin(char: str) -> bool:
+    return char < "\u0250"
+
+
+def marked_encoding(raw: bytes) -> tuple[bytes, str]:
+    """Return the text's byte order mark and its encoding; both are empty if there is none."""
+    return next(((bom, encoding) for bom, encoding in BYTE_ORDER_MARKS if raw.startswith(bom)), (b"", ""))
+
+
+def unmarked_wide_encoding(raw: bytes) -> str:
+    """Detect UTF-16 without a mark by the zero bytes of Latin letters, or of spaces and line ends. "" if it is not."""
+    if not raw or 0 not in raw:
+        return ""
+    even, odd = raw[0::2], raw[1::2]
+    for encoding, high, low in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
+        high_zeros, low_zeros = high.count(0), low.count(0)
+        if high_zeros > len(high) // 2 and not low_zeros:
+            return encoding
+        if (
+            high_zeros >= low_zeros
+            and _count_spaces(high, low)
+            and not _count_spaces(low, high)
+            and _is_valid(raw, encoding)
+        ):
+            return encoding
+    return ""
+
+
+def _count_spaces(high: bytes, low: bytes) -> int:
+    return sum(first == 0 and second in SPACES for first, second in zip(high, low, strict=False))
+
+
+def _is_valid(raw: bytes, encoding: str) -> bool:
+    """Return whether all characters are printable or spaces: other data has lone surrogates and unassigned ones."""
+    text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(raw)
+    return all(char.isprintable() or char.isspace() or char == "\ufeff" for char in text)

@@ -14,9 +14,8 @@ from uploads import s3
 from uploads.errors import Problem, ValidationFailed
 from uploads.models import Action, Event, File, Installation, State
 from uploads.models.querysets import FileQuerySet, seconds_from_now
-from uploads.services.bucket_owner import require_marker
+from uploads.services.bucket_guard import accept_high_water_mark, contains_event, require_marker, stored_high_water_mark
 from uploads.services.finish import finish
-from uploads.services.restore_guard import accept_high_water_mark, contains_event, stored_high_water_mark
 from uploads.services.rights import require_right
 from uploads.services.verify.reader import ResumableHasher
 from uploads.upload_requests import FinishRequest

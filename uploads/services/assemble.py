@@ -22,7 +22,7 @@ from uploads.failpoints import failpoint
 from uploads.media_types import category_of
 from uploads.models import Category, ChecksumStatus, File, ObjectMetadata, State, publish
 from uploads.parts import checksum_of
-from uploads.services.bucket_owner import require_own_bucket
+from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.mime import detect_type
 from uploads.services.rights import require_right
 from uploads.services.start import validate_type

@@ -21,7 +21,7 @@ from uploads.errors import StorageUnavailable
 from uploads.failpoints import failpoint
 from uploads.models import ChecksumStatus, File, Origin, Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services.bucket_owner import require_own_bucket
+from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger(__name__)

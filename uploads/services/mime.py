@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import magic
 
 from uploads.media_types import OLE, ZIP, canonical, is_kind_of, type_of_name
-from uploads.previews.text_encoding import marked_encoding, unmarked_wide_encoding
+from uploads.previews.text_excerpt import marked_encoding, unmarked_wide_encoding
 
 BINARY_BYTES = 2048
 TEXT_BYTES = 512  # libmagic tries hundreds of expressions on text: more bytes cost milliseconds a file

@@ -13,7 +13,7 @@ from uploads.errors import BadDigest, Expired, Gone, InvalidTransition, Problem
 from uploads.failpoints import failpoint
 from uploads.models import File, PartDigest, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services.bucket_owner import require_own_bucket
+from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.erase import urls_expired
 from uploads.services.rights import require_right
 from uploads.upload_requests import PartRequest

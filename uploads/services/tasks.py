@@ -19,7 +19,7 @@ from django_tasks_db.models import DBTaskResult, get_date_max
 from uploads.errors import ObjectRefused, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import File, Preview, PreviewState, State
 from uploads.models.querysets import FileQuerySet, seconds_from_now
-from uploads.services.bucket_owner import refuse_foreign_bucket
+from uploads.services.bucket_guard import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.previews import CAN_HAVE_PREVIEW, LEASE_SECONDS, make_previews, reset_refused
 from uploads.services.refusals import save_refusal

@@ -17,8 +17,7 @@ from uploads.management.base import AmalgaCommand
 from uploads.management.cli import Progress, bytes_per_second, until_stopped
 from uploads.models import File, Refusal, Report, RunOutcome
 from uploads.services import move_store as service
-from uploads.services.bucket_owner import ensure_marker, require_marker
-from uploads.services.restore_guard import require_removal
+from uploads.services.bucket_guard import ensure_marker, require_marker, require_removal
 
 MAX_PARALLEL = 64
 # Outcomes of files that are not moved, which are printed.

@@ -13,8 +13,7 @@ from uploads.errors import Problem, StorageUnavailable
 from uploads.management.base import AmalgaCommand
 from uploads.management.cli import until_stopped
 from uploads.s3.bucket import SettingDiff, SettingStatus
-from uploads.services.bucket_spec import desired_bucket, site_origins
-from uploads.services.provision import provision
+from uploads.services.provision import desired_bucket, provision, site_origins
 
 MAX_DAYS = 3650
 ORIGIN_HELP = "an origin of our pages, for CORS; to be repeated (default: as the settings say)"

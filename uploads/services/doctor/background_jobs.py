@@ -14,8 +14,8 @@ from django_tasks_db.models import DBTaskResult
 from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
 from uploads.models import Event, File, Heartbeat, State
+from uploads.services.bucket_guard import contains_event, stored_high_water_mark
 from uploads.services.doctor.results import CheckResult, fail, humanize_duration, ok, warn
-from uploads.services.restore_guard import contains_event, stored_high_water_mark
 
 # each starts or polls at least once a minute
 LATE = timedelta(minutes=10)

@@ -35,8 +35,8 @@ from uploads.s3.probes import (
     probe_checksum_mode,
     probe_conditions,
 )
-from uploads.services.bucket_spec import desired_bucket, expiry_days, site_origins
 from uploads.services.doctor.results import CheckResult, Level, fail, ok, warn
+from uploads.services.provision import desired_bucket, expiry_days, site_origins
 
 REPAIR_HINT = "run `manage.py provision` to see it, and with --apply to fix it"
 FOREIGN_ORIGIN = "https://evil.example"

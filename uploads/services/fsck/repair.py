@@ -35,11 +35,10 @@ from uploads.models import (
 from uploads.models.file import STORED
 from uploads.models.querysets import seconds_from_now
 from uploads.services.assemble import resume_completion
-from uploads.services.bucket_owner import require_marker
+from uploads.services.bucket_guard import require_marker, require_removal
 from uploads.services.fsck.recheck import BACK, Snapshot, Verdict, recheck
 from uploads.services.fsck.run import COMMAND, Refused, Scope
 from uploads.services.fsck.streams import BLOCK_SECONDS, END_OF_TIME, PREVIEWS, rows_by_key
-from uploads.services.restore_guard import require_removal
 from uploads.services.tasks import request_previews
 
 logger = logging.getLogger(__name__)

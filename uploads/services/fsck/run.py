@@ -19,7 +19,7 @@ from uploads import s3
 from uploads.errors import ListingOutOfOrder, Problem, ValidationFailed, WrongMarker
 from uploads.models import File, Finding, Heartbeat, Origin, Report, RunOutcome
 from uploads.models.querysets import seconds_from_now
-from uploads.services.bucket_owner import require_marker
+from uploads.services.bucket_guard import require_marker
 from uploads.services.fsck.diff import Comparison
 from uploads.services.fsck.recheck import OWN_PREFIXES, Verdict, orphaned_multiparts
 from uploads.services.fsck.streams import END_OF_TIME, Tally

@@ -17,7 +17,7 @@ from django.db import DatabaseError, DataError, IntegrityError, connection
 from uploads import s3
 from uploads.errors import Problem
 from uploads.models import Finding, FindingKind, Folder, Report, RunOutcome
-from uploads.services.bucket_owner import require_marker
+from uploads.services.bucket_guard import require_marker
 from uploads.services.folders import ensure
 from uploads.services.imports.copy_rows import ImportedTotals, ImportOptions, add_files, existing_keys
 from uploads.services.imports.key_mapping import (

@@ -14,8 +14,7 @@ from uploads import s3
 from uploads.errors import Paused, StorageDenied, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import File, Heartbeat, State
 from uploads.models.querysets import database_now, seconds_from_now
-from uploads.services.bucket_owner import require_marker
-from uploads.services.restore_guard import require_history
+from uploads.services.bucket_guard import require_history, require_marker
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from uploads import s3
 from uploads.models import Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services.bucket_owner import require_marker
+from uploads.services.bucket_guard import require_marker
 
 BATCH = 500
 LEASE_SECONDS = 120

@@ -17,10 +17,9 @@ from uploads.errors import Paused, Problem, StorageUnavailable, ValidationFailed
 from uploads.models import File, Heartbeat, State, apply_deltas
 from uploads.models.querysets import FileQuerySet, database_now
 from uploads.services.assemble import resume_completion
-from uploads.services.bucket_owner import require_marker
+from uploads.services.bucket_guard import require_history, require_marker, write_high_water_mark
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.erase import erase_all, urls_expired
-from uploads.services.restore_guard import require_history, write_high_water_mark
 from uploads.services.sweep.expiry import Discards, expire, purge
 from uploads.services.sweep.leases import acquire, back_off, free, put_back
 from uploads.services.sweep.multiparts import abort_orphaned_multiparts

@@ -12,7 +12,7 @@ from typing import Any
 
 from uploads.errors import ObjectRefused, Problem, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import ChecksumStatus, File, Finding, FindingKind, Heartbeat, Refusal, Report
-from uploads.services.bucket_owner import refuse_foreign_bucket
+from uploads.services.bucket_guard import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.refusals import save_refusal
 from uploads.services.verify.reader import CHUNK_BYTES

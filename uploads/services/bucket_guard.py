@@ -1,23 +1,32 @@
-"""Detect a database that was restored to an earlier moment, and stop removals until an operator accepts it.
+"""Guards of removals: the bucket's marker says which database it belongs to, its checkpoint how new that must be.
 
-Such a database still lists files in the trash that were restored since, and uploads as unfinished that were finished.
-So the sweep writes a checkpoint into the bucket, beside the marker, with the newest event; a database without this
-event removes nothing. Later events do not replace it: one with the same number has another time.
+Commands that compare, import or move check the marker first. The checkpoint detects a database that was restored to an
+earlier moment, and stops removals until an operator accepts it: such a database still lists files in the trash that
+were restored since, and uploads as unfinished that were finished. So the sweep writes a checkpoint into the bucket,
+beside the marker, with the newest event; a database without this event removes nothing. Later events do not replace it:
+one with the same number has another time.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db.models.functions import Now
 
 from uploads import s3
-from uploads.errors import DatabaseOlderThanBucket, Paused, ValidationFailed, WrongMarker
+from uploads.errors import (
+    DatabaseOlderThanBucket,
+    MarkerMissing,
+    Paused,
+    StorageUnavailable,
+    ValidationFailed,
+    WrongMarker,
+)
 from uploads.models import Event, Heartbeat, Installation
 from uploads.models.querysets import seconds_from_now
-from uploads.services.bucket_owner import require_marker
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +35,57 @@ NAME = "clock"  # of the heartbeat
 PAUSE_SECONDS = 60
 # An event has the time at which its transaction began, and is visible once that ends.
 SLACK = timedelta(minutes=5)
+
+
+def require_marker(store: str | None = None) -> None:
+    """Return if the marker of the bucket (of the main store by default) names this database.
+
+    Raises WrongMarker when it names another, MarkerMissing when there is none, StorageUnavailable when the storage is
+    unavailable, and ValidationFailed when the marker is invalid.
+    """
+    marker = s3.read_marker(store)
+    if marker is None:
+        raise MarkerMissing(
+            "This bucket has no marker that says whose it is. If it is the right one, and whole, run "
+            "`manage.py provision --apply`; else fix AWS_STORAGE_BUCKET_NAME."
+        )
+    own = Installation.objects.own_id()
+    if marker != own:
+        raise WrongMarker(
+            f"This bucket belongs to another database: its marker says {marker}, this database is {own}. "
+            "Check AWS_STORAGE_BUCKET_NAME and DATABASE_URL. If the bucket is to belong to this database from now on, "
+            f"run `manage.py provision --adopt-marker {marker} --apply`."
+        )
+
+
+def refuse_foreign_bucket(store: str) -> None:
+    """Raise as `require_marker` does, but accept a bucket without a marker: its objects can be read, though a missing
+    object proves nothing."""
+    with suppress(MarkerMissing):
+        require_marker(store)
+
+
+def require_own_bucket(store: str) -> None:
+    """Require the marker on behalf of a user: a missing object only counts in our own bucket. Raises StorageUnavailable
+    for any other bucket too, and logs the reason."""
+    try:
+        require_marker(store)
+    except (WrongMarker, ValidationFailed) as problem:
+        logger.error("bucket_marker_mismatch store=%r: %s", store, problem.message)
+        raise StorageUnavailable("the bucket is not ours") from None
+
+
+def ensure_marker(store: str | None = None) -> bool:
+    """Write the marker of this database if the bucket has none, and return whether it was written.
+
+    Never changes the marker of another database: raises WrongMarker, and whatever else `require_marker` raises. Safe
+    to repeat.
+    """
+    if s3.read_marker(store) is None:
+        s3.write_marker(Installation.objects.own_id(), store)
+        return True
+    require_marker(store)
+    return False
 
 
 def require_removal() -> None:
