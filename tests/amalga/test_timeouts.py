@@ -32,6 +32,7 @@ from uploads.services import (
     fair_use,
     health,
     metrics,
+    orphaned_multiparts,
     previews,
     provision,
     tasks,
@@ -43,8 +44,8 @@ from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
 from uploads.services.fsck import run as fsck_run
 from uploads.services.fsck import streams as fsck_rows
 from uploads.services.move_store import run
-from uploads.services.sweep import leases, multiparts
-from uploads.services.sweep import previews as sweep_previews
+from uploads.services.sweep import expiry as sweep_expiry
+from uploads.services.sweep import leases
 from uploads.services.zips import download as zip_download
 
 UNITS = {"s": 1, "times": 1, "days": 24 * 3600}
@@ -121,13 +122,13 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "sweep: lease of a batch": leases.LEASE_SECONDS,
         "sweep: first pause for a row that fails": leases.MIN_BACKOFF_SECONDS,
         "sweep: longest pause for a row that fails": leases.MAX_BACKOFF_SECONDS,
-        "sweep: lease of a preview without a file": sweep_previews.LEASE_SECONDS,
-        "sweep: looks for forgotten uploads in parts every": multiparts.PAUSE_SECONDS,
+        "sweep: lease of a preview without a file": sweep_expiry.PREVIEW_LEASE_SECONDS,
+        "sweep: looks for forgotten uploads in parts every": orphaned_multiparts.PAUSE_SECONDS,
         "sweep: the bucket is told of new events every": bucket_guard.PAUSE_SECONDS,
         "zip: the right to its files is asked again every": zip_download.RECHECK_SECONDS,
         "zip or form: a client that takes or sends less than 4 KiB/s for": fair_use.LowestRate.WINDOW_SECONDS,
         "form: the rate is looked at every": fair_use.SenderWatch.CHECK_SECONDS,
-        "sweep: such an upload is forgotten after": multiparts.GRACE.total_seconds(),
+        "sweep: such an upload is forgotten after": orphaned_multiparts.GRACE.total_seconds(),
         "fsck: too young to compare": fsck_run.GRACE_SECONDS,
         "fsck: reading a block of rows": fsck_rows.BLOCK_SECONDS,
         "fsck: a run that shows no life": fsck_run.LEASE_LOST_SECONDS,

@@ -11,8 +11,8 @@ from django.test import Client
 from tests.faults.mortals import Player
 from tests.support import stores
 from tests.support.senders import Sender
+from uploads.services import orphaned_multiparts
 from uploads.services.bucket_guard import ensure_marker
-from uploads.services.sweep import multiparts
 
 PART_BYTES = 10  # smaller than a store out there would take
 
@@ -48,4 +48,4 @@ def owned(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bucket says that it is ours, and the sweep takes an upload in parts for forgotten at once: nobody can make
     the store's own clock go on."""
     ensure_marker()
-    monkeypatch.setattr(multiparts, "GRACE", timedelta(seconds=-5))
+    monkeypatch.setattr(orphaned_multiparts, "GRACE", timedelta(seconds=-5))

@@ -169,7 +169,7 @@ def test_a_file_that_goes_between_the_two_looks_is_no_difference(
         return head(*args, **kwargs)
 
     # the store is asked by threads that see no open transaction of a test
-    monkeypatch.setattr("uploads.services.fsck.recheck.ThreadPoolExecutor", Inline)
+    monkeypatch.setattr("uploads.services.fsck.diff.ThreadPoolExecutor", Inline)
     monkeypatch.setattr(s3, "head", then_gone)
     assert run()[0] == 0
 
@@ -266,11 +266,16 @@ def test_previews_are_compared_by_size(alice: User, marked: Bucket) -> None:
 
 def test_uploads_in_parts_without_a_file_in_motion_are_told(alice: User, marked: Bucket) -> None:
     moving, done = add_file(alice, state=State.UPLOADING), stored(alice, marked)
+    ids = {}
     for name in (moving.key, done.key, key(1), "others/own"):
-        marked.client.create_multipart_upload(Bucket=marked.name, Key=name)
+        ids[name] = marked.client.create_multipart_upload(Bucket=marked.name, Key=name)["UploadId"]
+    File.objects.filter(pk=moving.pk).update(multipart_id=ids[moving.key])
     assert run(grace=3600)[0] == 0
     run()
     assert found() == sorted([("orphaned_multipart", done.key), ("orphaned_multipart", key(1))])
+    File.objects.filter(pk=moving.pk).update(multipart_id="another")
+    run()
+    assert ("orphaned_multipart", moving.key) in found()
 
 
 @pytest.mark.parametrize(

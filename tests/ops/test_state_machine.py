@@ -34,7 +34,7 @@ from tests.support.stores import Bucket
 from uploads import services
 from uploads.models import File, State
 from uploads.s3 import client as s3_client
-from uploads.services.sweep import multiparts
+from uploads.services import orphaned_multiparts
 
 FINISHING = ["finish.1-claiming", "finish.2-claimed", "finish.3-listed", "finish.4-completed", "finish.5-looked",
              "finish.6-publishing", "finish.7-published", "replace.1-published", "replace.2-made-current"]  # fmt: skip
@@ -178,7 +178,7 @@ def world(
     settings.UPLOAD_PART_BYTES = PART_BYTES
     settings.UPLOAD_QUOTA_BYTES = QUOTA_BYTES
     settings.UPLOAD_QUOTA_FILES = QUOTA_FILES
-    monkeypatch.setattr(multiparts, "GRACE", timedelta(seconds=-5))
+    monkeypatch.setattr(orphaned_multiparts, "GRACE", timedelta(seconds=-5))
     return World([alice, bob], [Sender(as_alice), Sender(as_bob)], bucket, charlie, front, player)
 
 

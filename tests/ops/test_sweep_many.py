@@ -31,8 +31,9 @@ from uploads import s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import Event, File, Heartbeat, Origin, Preview, PreviewKind, State, Usage
 from uploads.models.querysets import seconds_from_now
+from uploads.services import orphaned_multiparts
 from uploads.services.bucket_guard import ensure_marker
-from uploads.services.sweep import expiry, leases, multiparts, runner
+from uploads.services.sweep import expiry, leases, runner
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -166,7 +167,7 @@ def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
     alice: User, bob: User, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 20)
-    monkeypatch.setattr(expiry, "BATCH", 20)
+    monkeypatch.setattr(expiry, "BATCH_SIZE", 20)
     rows = [*overdue(alice, 120), *overdue(bob, 80)]
     bodies: list[bytes] = []
 
@@ -190,7 +191,7 @@ def test_a_sweep_in_a_loop_touches_no_live_object(as_alice: Client, bucket: Buck
     def loop() -> None:
         while not ended.is_set():
             services.sweep()
-            Heartbeat.objects.filter(name=multiparts.NAME).delete()
+            Heartbeat.objects.filter(name=orphaned_multiparts.NAME).delete()
         connection.close()
 
     with ThreadPoolExecutor(1) as pool:
@@ -288,7 +289,7 @@ def later(db: None, monkeypatch: pytest.MonkeyPatch, bucket: Bucket) -> None:
     """As if a day had passed since all uploads in parts began; in a bucket that is ours."""
     ensure_marker()
     bucket.write("f/" + "e" * 32, b"a neighbour")
-    monkeypatch.setattr(multiparts, "GRACE", timedelta(seconds=-60))
+    monkeypatch.setattr(orphaned_multiparts, "GRACE", timedelta(seconds=-60))
 
 
 def begin(bucket: Bucket, key: str) -> str:
@@ -322,7 +323,9 @@ def test_strays_are_looked_for_once_an_hour(bucket: Bucket, alice: User) -> None
     services.sweep()
     begin(bucket, "f/" + "0" * 32)
     assert services.sweep()["aborted"] == 0
-    Heartbeat.objects.filter(name=multiparts.NAME).update(at=seconds_from_now(-multiparts.PAUSE_SECONDS))
+    Heartbeat.objects.filter(name=orphaned_multiparts.NAME).update(
+        at=seconds_from_now(-orphaned_multiparts.PAUSE_SECONDS)
+    )
     assert services.sweep()["aborted"] == 1
 
 
@@ -343,7 +346,7 @@ def test_when_strays_cannot_be_listed_the_next_sweep_tries_again(
 ) -> None:
     begin(bucket, "f/" + "0" * 32)
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "list_multipart_uploads", lambda _prefix: (_ for _ in ()).throw(StorageUnavailable()))
+        patch.setattr(s3, "list_multipart_uploads", lambda _prefix, store: (_ for _ in ()).throw(StorageUnavailable()))
         assert services.sweep()["failed"] == 1
     assert services.sweep()["aborted"] == 1
 

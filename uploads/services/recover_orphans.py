@@ -36,7 +36,7 @@ from uploads.models import (
 from uploads.parts import part_size_for
 from uploads.services.folders import ensure
 from uploads.services.fsck import Scope
-from uploads.services.fsck.recheck import Verdict, recheck
+from uploads.services.fsck.diff import Verdict, recheck
 from uploads.services.fsck.repair import complete_run
 from uploads.services.mime import detect_type
 

@@ -36,7 +36,7 @@ from uploads.models.file import STORED
 from uploads.models.querysets import seconds_from_now
 from uploads.services.assemble import resume_completion
 from uploads.services.bucket_guard import require_marker, require_removal
-from uploads.services.fsck.recheck import BACK, Snapshot, Verdict, recheck
+from uploads.services.fsck.diff import BACK, Snapshot, Verdict, recheck
 from uploads.services.fsck.run import COMMAND, Refused, Scope
 from uploads.services.fsck.streams import BLOCK_SECONDS, END_OF_TIME, PREVIEWS, rows_by_key
 from uploads.services.tasks import request_previews

@@ -20,8 +20,7 @@ from uploads.errors import ListingOutOfOrder, Problem, ValidationFailed, WrongMa
 from uploads.models import File, Finding, Heartbeat, Origin, Report, RunOutcome
 from uploads.models.querysets import seconds_from_now
 from uploads.services.bucket_guard import require_marker
-from uploads.services.fsck.diff import Comparison
-from uploads.services.fsck.recheck import OWN_PREFIXES, Verdict, orphaned_multiparts
+from uploads.services.fsck.diff import OWN_PREFIXES, Comparison, Verdict, multipart_verdicts
 from uploads.services.fsck.streams import END_OF_TIME, Tally
 
 logger = logging.getLogger(__name__)
@@ -165,7 +164,7 @@ def _compare(report: Report, scope: Scope, comparison: Comparison, observer: Run
                 _save(report, step.findings, observer)
                 saved = time.monotonic()
             observer.on_progress(max(step.rows, step.objects))
-    for verdicts in orphaned_multiparts(scope.prefix, store=scope.store, grace=scope.grace):
+    for verdicts in multipart_verdicts(scope.prefix, store=scope.store, grace=scope.grace):
         _save(report, verdicts, observer)
 
 

@@ -15,8 +15,6 @@ from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import connection
-
 from amalga.db import fetch_with_timeout
 from uploads import s3
 
@@ -254,11 +252,3 @@ def rows_by_key(keys: Collection[str], *, grace: float) -> dict[str, list[Row]]:
     for row in map(Row._make, fetch_with_timeout(union, parameters, seconds=BLOCK_SECONDS)):
         by_key.setdefault(row.key, []).append(row)
     return by_key
-
-
-def statement_time() -> datetime:
-    """Return the database's time."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        now: datetime = cursor.fetchall()[0][0]
-        return now

@@ -9,20 +9,36 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import uuid
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import IO, Any
 
+from uploads import s3
 from uploads.errors import ValidationFailed
+from uploads.models import ChecksumStatus
+from uploads.models.file import KEY_PATTERN
 
 FORMAT = 1
 GZIP = b"\x1f\x8b"
 MAX_LINE_BYTES = 16 * 1024**2  # a row has a few kilobytes, an event of a large import some more
+PREVIEWS = "p/"
+FILE_KEY = re.compile(KEY_PATTERN)
+MAX_REPORTED = 1000
+ROWS_BATCH_SIZE = 1000
+HEAD_CONCURRENCY = 8
+Row = dict[str, Any]
+Pair = tuple[Row, s3.ObjectInfo | None]
+FAILED_STATUSES = {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING}
 
 
 class BadManifest(ValidationFailed):
@@ -130,3 +146,112 @@ def _parse(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+class Comparison:
+    """Counts of the comparison: files that are `present` as the manifest says; `changed`, of the same size but
+    another ETag, as after a bucket restore; of another `size`; `missing`; `unknown` objects, and `previews`."""
+
+    def __init__(self, on_row: Callable[[], None]) -> None:
+        self._on_row = on_row
+        self.counts: Counter[str] = Counter(present=0, changed=0, size=0, missing=0, unknown=0, previews=0)
+        self.differing: list[tuple[str, str]] = []  # the first of them: outcome and key
+
+    def note(self, outcome: str, key: str) -> None:
+        self.counts[outcome] += 1
+        self._on_row()
+        if outcome not in {"present", "previews"} and len(self.differing) < MAX_REPORTED:
+            self.differing.append((outcome, key))
+
+
+def compare(path: Path, *, files: IO[str], unknown: IO[str], on_row: Callable[[], None]) -> Comparison:
+    """Write each file row to be restored to `files`, and each of our objects without a row to `unknown`, as JSON lines.
+
+    Raises BadManifest for a store that no setting names, StorageUnavailable, ListingOutOfOrder.
+    """
+    comparison = Comparison(on_row)
+    store_names = {store.name for store in (s3.main_store(), s3.secondary_store()) if store}
+    seen = set()
+    for store, store_rows in groupby(rows(path, "file"), key=lambda row: str(row["store"])):
+        if store not in store_names:
+            raise BadManifest(
+                f"The manifest has files in a store called “{store}”, which no variable names: call the main store so "
+                "by S3_STORE_NAME, or name a second one by SECONDARY_S3_STORE_NAME and the other variables "
+                "SECONDARY_S3_*."
+            )
+        seen.add(store)
+        _compare_store(store, store_rows, comparison, files, unknown)
+    for store in store_names - seen:
+        _compare_store(store, iter(()), comparison, files, unknown)
+    return comparison
+
+
+def _compare_store(
+    store: str, store_rows: Iterator[dict[str, Any]], comparison: Comparison, files: IO[str], unknown: IO[str]
+) -> None:
+    confirm = partial(_confirmed_object, store=store)
+    pages = s3.list_objects("", store=store)
+    with closing(pages), ThreadPoolExecutor(HEAD_CONCURRENCY) as threads:  # type: ignore[type-var]  # it is a generator
+        pairs = _match_rows(
+            store_rows, chain.from_iterable(pages), lambda item: _note_unknown(item, store, comparison, unknown)
+        )
+        while batch := list(islice(pairs, ROWS_BATCH_SIZE)):
+            for (row, _listed), item in zip(batch, threads.map(confirm, batch), strict=True):
+                comparison.note(_update_row(row, item), row["key"])
+                files.write(json.dumps(row) + "\n")
+
+
+def _match_rows(
+    store_rows: Iterator[Row], items: Iterator[s3.ObjectInfo], on_unknown: Callable[[s3.ObjectInfo], None]
+) -> Iterator[Pair]:
+    """Yield each row with the listed object of its key; both are sorted by key. `on_unknown` gets the other objects."""
+    item = next(items, None)
+    for row in store_rows:
+        while item is not None and item.key < row["key"]:
+            on_unknown(item)
+            item = next(items, None)
+        match = item if item is not None and item.key == row["key"] else None
+        if match is not None:
+            item = next(items, None)
+        yield row, match
+    while item is not None:
+        on_unknown(item)
+        item = next(items, None)
+
+
+def _confirmed_object(pair: Pair, *, store: str) -> s3.ObjectInfo | None:
+    """Return the object of a row. Where the listing contradicts the row, a HEAD request decides."""
+    row, listed = pair
+    if listed is not None and listed.size == row["size"]:
+        return listed
+    return s3.head(row["key"], store=store)
+
+
+def _update_row(row: dict[str, Any], item: s3.ObjectInfo | None) -> str:
+    """Update the row to the state of its object, and return the outcome. `verify` settles its checksum later."""
+    if item is None:
+        row["checksum_status"] = ChecksumStatus.MISSING.value
+        return "missing"
+    if item.size != row["size"]:
+        row["checksum_status"] = ChecksumStatus.CORRUPTED.value
+        return "size"
+    if row["checksum_status"] == ChecksumStatus.MISSING:
+        row["checksum_status"] = ChecksumStatus.UNVERIFIED.value
+    if item.etag == row["etag"]:
+        return "present"
+    row["etag"] = item.etag
+    row["verified_at"] = None
+    if row["checksum_status"] not in FAILED_STATUSES and row["checksum"]:
+        row["checksum_status"] = ChecksumStatus.UNVERIFIED.value
+    return "changed"
+
+
+def _note_unknown(item: s3.ObjectInfo, store: str, comparison: Comparison, unknown: IO[str]) -> None:
+    """Record an object without a row, unless its key cannot be one of ours."""
+    if item.key.startswith(PREVIEWS):
+        comparison.note("previews", item.key)
+    if not FILE_KEY.fullmatch(item.key):
+        return
+    comparison.note("unknown", item.key)
+    record = {"key": item.key, "size": item.size, "etag": item.etag, "at": item.modified.isoformat(), "store": store}
+    unknown.write(json.dumps(record) + "\n")

@@ -27,9 +27,8 @@ from uploads.errors import StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import Action, Event, File, Folder, Grant, Installation, Tag, Tagging, apply_deltas
 from uploads.names import normalize_for_search
 from uploads.services.bucket_guard import accept_high_water_mark
-from uploads.services.manifest.compare import Comparison, compare
 from uploads.services.manifest.export import columns_of
-from uploads.services.manifest.format import BadManifest, Head, inspect, rows
+from uploads.services.manifest.format import BadManifest, Comparison, Head, compare, inspect, rows
 from uploads.services.recover_orphans import FOLDER, recovered_rows
 
 # Errors that a line raises that is JSON, but not a valid row.

@@ -1,25 +1,30 @@
-"""Move overdue uploads, and files due for the purge, to `deleting`, many rows per transaction."""
+"""Move overdue uploads, and files due for the purge, to `deleting`; delete unfinished previews of trashed files."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, connection, transaction
+from django.db.models.functions import Now
 
+from uploads import s3
 from uploads.failpoints import failpoint
-from uploads.models import Action, Event, File, Usage
+from uploads.models import Action, Event, File, Preview, PreviewState, State, Usage
 from uploads.models.audit import event
-from uploads.models.querysets import FileQuerySet
+from uploads.models.querysets import FileQuerySet, seconds_from_now
+from uploads.services.bucket_guard import require_marker
 from uploads.services.sweep.leases import back_off, free
 
 logger = logging.getLogger(__name__)
 
-BATCH = 1000
+BATCH_SIZE = 1000
+PREVIEWS_BATCH_SIZE = 500
+PREVIEW_LEASE_SECONDS = 120
 
 
 def expire(rows: FileQuerySet, owner_id: Any) -> int:
@@ -62,7 +67,7 @@ class Discards:
         owners, and each continues with those that it can lock.
         """
         self.busy = False
-        owners = set(free(self._rows(), since=since).values_list("owner_id", flat=True)[:BATCH])
+        owners = set(free(self._rows(), since=since).values_list("owner_id", flat=True)[:BATCH_SIZE])
         for owner_id in sorted(owners):
             if not should_continue():
                 return
@@ -76,7 +81,7 @@ class Discards:
                     self.busy = True
                     return
                 rows = free(self._rows(), since=since).filter(owner_id=owner_id)
-                ids = list(rows.values_list("pk", flat=True)[:BATCH])
+                ids = list(rows.values_list("pk", flat=True)[:BATCH_SIZE])
                 discarded = self._discard(self._rows().filter(pk__in=ids), owner_id)
             self._counts[self._step] += discarded
         except DatabaseError as error:
@@ -98,3 +103,30 @@ class Discards:
                 self._counts[self._step] += self._discard(self._rows().filter(pk=pk), owner_id)
             except DatabaseError as own_error:
                 self._handle_error([pk], owner_id, own_error)
+
+
+def forget_orphans(*, should_continue: Callable[[], bool]) -> int:
+    """Delete unfinished previews of files in the trash, object first. Return how many.
+
+    A lease keeps workers from making them at the same time. Previews of a file that is being deleted go with it.
+    Raises StorageUnavailable, and WrongMarker and ValidationFailed if the bucket is not ours.
+    """
+    count = 0
+    while should_continue() and (batch := _lease_previews()):
+        by_store: dict[str, list[str]] = defaultdict(list)
+        for preview in batch:
+            by_store[preview.store].append(preview.key)
+        for store, keys in by_store.items():
+            require_marker(store)
+            failed_keys = s3.delete_many(keys, store=store)
+            deleted = Preview.objects.filter(key__in=set(keys) - set(failed_keys), state=PreviewState.PENDING)
+            count += deleted.delete()[0]
+    return count
+
+
+def _lease_previews() -> list[Preview]:
+    unfinished = Preview.objects.filter(state=PreviewState.PENDING, lease_until__lt=Now())
+    candidates = unfinished.filter(file__state=State.TRASHED).values_list("pk", flat=True)[:PREVIEWS_BATCH_SIZE]
+    until = seconds_from_now(PREVIEW_LEASE_SECONDS)
+    ids = [pk for pk in candidates if unfinished.filter(pk=pk).update(lease_until=until)]
+    return list(Preview.objects.filter(pk__in=ids))

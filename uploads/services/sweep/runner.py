@@ -20,10 +20,9 @@ from uploads.services.assemble import resume_completion
 from uploads.services.bucket_guard import require_history, require_marker, write_high_water_mark
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.erase import erase_all, urls_expired
-from uploads.services.sweep.expiry import Discards, expire, purge
+from uploads.services.orphaned_multiparts import abort_orphaned_multiparts
+from uploads.services.sweep.expiry import Discards, expire, forget_orphans, purge
 from uploads.services.sweep.leases import acquire, back_off, free, put_back
-from uploads.services.sweep.multiparts import abort_orphaned_multiparts
-from uploads.services.sweep.previews import forget_orphans
 from uploads.services.tasks import requeue_lost_previews, requeue_lost_verifications
 
 logger = logging.getLogger(__name__)
