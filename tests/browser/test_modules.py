@@ -52,11 +52,11 @@ def run(page: Page, module: str, names: str, body: str) -> Any:
     ],
 )
 def test_sizes_are_said_in_powers_of_ten(modules: Page, size: int, said: str) -> None:
-    assert run(modules, "format", "bytes", f"return bytes({size}, 'en')").replace("\u00a0", " ") == said
+    assert run(modules, "i18n", "bytes", f"return bytes({size}, 'en')").replace("\u00a0", " ") == said
 
 
 def test_a_hundred_percent_means_all(modules: Page) -> None:
-    assert run(modules, "format", "percent", "return [percent(999999, 1000000), percent(5, 5), percent(0, 0)]") == [
+    assert run(modules, "i18n", "percent", "return [percent(999999, 1000000), percent(5, 5), percent(0, 0)]") == [
         99, 100, 0,
     ]  # fmt: skip
 
@@ -112,7 +112,7 @@ def test_each_answer_of_a_store_has_its_remedy(modules: Page, status: int, code:
 
 def test_the_digest_is_base64_of_sha256(modules: Page) -> None:
     want = base64.b64encode(hashlib.sha256(b"amalga").digest()).decode()
-    assert run(modules, "hash", "sha256", "return sha256(new Blob(['amalga']))") == want
+    assert run(modules, "parts", "sha256", "return sha256(new Blob(['amalga']))") == want
 
 
 def test_a_file_is_known_again_whatever_its_unicode_form(modules: Page) -> None:
@@ -195,7 +195,7 @@ def test_a_file_offers_only_what_can_be_done(modules: Page) -> None:
 
 def test_progress_is_told_at_quarters(modules: Page) -> None:
     body = "return [[0, 10], [0, 26], [25, 49], [25, 80], [75, 100]].map(([last, now]) => nextStep(last, now))"
-    assert run(modules, "live-region", "nextStep", body) == [0, 25, 0, 75, 0]
+    assert run(modules, "tray", "nextStep", body) == [0, 25, 0, 75, 0]
 
 
 def test_a_batch_goes_out_when_nobody_else_is_coming(modules: Page) -> None:
@@ -224,7 +224,7 @@ def test_speed_is_read_over_the_last_seconds(modules: Page) -> None:
     body = """const meter = new ThroughputMeter();
         for (let at = 0; at <= 20000; at += 500) meter.add(500000, at);
         return [meter.read(20000), new ThroughputMeter().read(0)]"""
-    speed, unknown = run(modules, "throughput", "ThroughputMeter", body)
+    speed, unknown = run(modules, "parts", "ThroughputMeter", body)
     assert 900_000 < speed < 1_100_000
     assert unknown == 0
 

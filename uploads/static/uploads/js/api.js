@@ -1,11 +1,13 @@
 // @ts-check
-import { UploadError, UploadGone } from "./errors.js";
-import { parseRetryAfter, RetryPolicy } from "./retry.js";
+/** The upload protocol: its calls, the session with its CSRF token, and waiting for a new sign-in when it has ended. */
+import { parseRetryAfter, RetryPolicy, UploadError, UploadGone } from "./retry.js";
 
 /** @typedef {{code: string, message: string, missing?: number[]}} ApiError */
 /** @typedef {{status: number, body: any, retryAfter: number, code: string}} ApiResponse  status: 0 if there is none */
 
 const TIMEOUT_MS = 60_000;
+/** How often to check whether the user has signed in again. */
+const SIGN_IN_POLL_MS = 8000;
 const MAX_CSRF_RETRIES = 3;
 /** Retries after a 500, which is a bug and seldom goes away; a 502, 503 or 504 does. */
 const MAX_SERVER_ERRORS = 4;
@@ -15,7 +17,7 @@ const TRANSIENT_STATUSES = new Set([0, 408, 429, 502, 503, 504]);
 export class Api {
   /**
    * @param {{uploadsUrl: string, finishUrl: string}} urls
-   * @param {{session: import("./session.js").Session, lastSuccess: import("./retry.js").LastSuccess,
+   * @param {{session: Session, lastSuccess: import("./retry.js").LastSuccess,
    *   onProblem: (problem: string) => void}} options  onProblem: gets "offline" or "away", and "" after a success
    */
   constructor({ uploadsUrl, finishUrl }, { session, lastSuccess, onProblem }) {
@@ -145,4 +147,96 @@ export function uploadError({ code, message }, status = 0) {
     return new UploadGone("gone", { message, status });
   }
   return new UploadError(code || "refused", { message, status });
+}
+
+/** Blocks all requests while it is closed. */
+export class Gate {
+  reason = "";
+  /** @type {Promise<void>} */
+  #opened = Promise.resolve();
+  #open = () => {};
+
+  /** @param {string} reason */
+  close(reason) {
+    if (!this.reason) this.#opened = new Promise((resolve) => (this.#open = resolve));
+    this.reason = reason;
+  }
+
+  open() {
+    this.reason = "";
+    this.#open();
+  }
+
+  /** @param {AbortSignal} signal */
+  async waitUntilOpen(signal) {
+    signal.throwIfAborted();
+    if (!this.reason) return;
+    await Promise.race([this.#opened, aborted(signal)]);
+    signal.throwIfAborted();
+  }
+}
+
+/** @param {AbortSignal} signal @returns {Promise<void>} resolves when the signal is aborted */
+function aborted(signal) {
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+export class Session {
+  #csrfToken = "";
+
+  /**
+   * @param {{pageUrl: string, gate: Gate, onChange: () => void}} options  pageUrl: a page that requires a sign-in and
+   *   contains a form
+   */
+  constructor({ pageUrl, gate, onChange }) {
+    this.pageUrl = pageUrl;
+    this.gate = gate;
+    this.onChange = onChange;
+    document.addEventListener("visibilitychange", () => this.gate.reason && this.refresh());
+  }
+
+  get csrfToken() {
+    return this.#csrfToken || csrfTokenIn(document);
+  }
+
+  /** Block all requests until the user has signed in again, for example in another tab. */
+  waitForSignIn() {
+    if (this.gate.reason) return;
+    this.gate.close("signin");
+    this.onChange();
+    const timer = setInterval(async () => {
+      if (!this.gate.reason || (await this.refresh())) clearInterval(timer);
+    }, SIGN_IN_POLL_MS);
+  }
+
+  /**
+   * Fetch a page for its CSRF token, which every sign-in changes.
+   * @returns {Promise<boolean>} whether the user is signed in
+   */
+  async refresh() {
+    const token = await this.#fetchToken();
+    if (!token) return false;
+    this.#csrfToken = token;
+    if (this.gate.reason) {
+      this.gate.open();
+      this.onChange();
+    }
+    return true;
+  }
+
+  async #fetchToken() {
+    try {
+      const response = await fetch(this.pageUrl, { credentials: "same-origin", cache: "no-store" });
+      if (!response.ok || new URL(response.url).pathname !== new URL(this.pageUrl, location.href).pathname) return "";
+      return csrfTokenIn(new DOMParser().parseFromString(await response.text(), "text/html"));
+    } catch {
+      return "";
+    }
+  }
+}
+
+/** @param {Document} page */
+function csrfTokenIn(page) {
+  const field = page.querySelector("input[name=csrfmiddlewaretoken]");
+  return field instanceof HTMLInputElement || field ? (field.getAttribute("value") ?? "") : "";
 }

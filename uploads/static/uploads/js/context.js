@@ -1,9 +1,8 @@
 // @ts-check
 import { uploadError } from "./api.js";
 import { Batcher, Semaphore } from "./concurrency.js";
-import { sha256 } from "./hash.js";
-import { parseRetryAfter, RetryPolicy } from "./retry.js";
-import { ThroughputMeter } from "./throughput.js";
+import { sha256, ThroughputMeter } from "./parts.js";
+import { parseRetryAfter, RetryPolicy, sleep } from "./retry.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */
 
@@ -17,6 +16,8 @@ const HASH_CONCURRENCY = 3;
 const MAX_NEW_FOLDERS = 200;
 const CREATE_DELAY_MS = 1500;
 const COMPLETE_DELAY_MS = 3000;
+/** Most files are verified within seconds; after the last poll, only the page of the file shows the result. */
+const VERIFICATION_DELAYS_MS = [2000, 2000, 3000, 5000, 10_000, 20_000, 40_000];
 
 /** What all uploads share: the concurrency limits, the batches, and the API calls in terms of uploads. */
 export class UploadContext {
@@ -32,7 +33,7 @@ export class UploadContext {
   results = new WeakMap();
 
   /**
-   * @param {{api: import("./api.js").Api, gate: import("./session.js").Gate,
+   * @param {{api: import("./api.js").Api, gate: import("./api.js").Gate,
    *   lastSuccess: import("./retry.js").LastSuccess, partBytes: number, batchSize: number}} options
    *   batchSize: files in one call
    */
@@ -183,7 +184,7 @@ function createItem(upload) {
 }
 
 /** @param {Upload} upload */
-export function completeItem(upload) {
+function completeItem(upload) {
   return { id: upload.id, sha256: upload.allDigests() };
 }
 
@@ -199,4 +200,54 @@ function applyCreated(upload, result) {
   upload.partCount = result.part_count;
   if (result.part_count > 1) upload.digests.clear();
   for (const part of result.parts ?? []) upload.setSignedPart(part.number, part);
+}
+
+/**
+ * Polls for the verification of stored files. Where the storage does not check checksums, the worker reads the stored
+ * bytes soon after the upload.
+ */
+export class VerificationPoller {
+  #controller = new AbortController();
+
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {{uploads: readonly Upload[], setChecksumStatus: (upload: Upload, status: string) => void}} uploader
+   * @param {number} batchSize  files in one call
+   */
+  constructor(api, uploader, batchSize) {
+    this.api = api;
+    this.uploader = uploader;
+    this.batchSize = batchSize;
+  }
+
+  /** Poll until all files are verified or the last delay is over. Replaces an earlier run. */
+  async start() {
+    this.#controller.abort();
+    this.#controller = new AbortController();
+    const { signal } = this.#controller;
+    try {
+      for (const delay of VERIFICATION_DELAYS_MS) {
+        if (unverified(this.uploader.uploads).length === 0) return;
+        await sleep(delay, signal);
+        await this.#poll(signal);
+      }
+    } catch {
+      // Replaced by a later run, or the server is unavailable: the files are stored in any case.
+    }
+  }
+
+  /** Complete the uploads again: the response has the current state of each file. @param {AbortSignal} signal */
+  async #poll(signal) {
+    const uploads = unverified(this.uploader.uploads);
+    for (let start = 0; start < uploads.length; start += this.batchSize) {
+      const batch = uploads.slice(start, start + this.batchSize);
+      const { files } = await this.api.complete(batch.map(completeItem), signal);
+      batch.forEach((upload, index) => this.uploader.setChecksumStatus(upload, files[index].checksum_status ?? ""));
+    }
+  }
+}
+
+/** @param {readonly Upload[]} uploads */
+function unverified(uploads) {
+  return uploads.filter((upload) => upload.phase === "done" && upload.checksumStatus === "unverified");
 }

@@ -36,3 +36,9 @@ export function setProgress(bar, done, total) {
   const value = total > 0 ? Math.floor((done / total) * 1000) : 0;
   if (bar instanceof HTMLProgressElement && bar.value !== value) bar.value = value;
 }
+
+/** Announce a text to screen readers, through the ARIA live region of the page. @param {string} text */
+export function announce(text) {
+  const region = document.getElementById("live-region");
+  if (region) region.textContent = text;
+}

@@ -1,7 +1,6 @@
 // @ts-check
 /** Progressive enhancement: what pages do beyond links and forms. Everything here works without scripts as well. */
-import { setVisible } from "./dom.js";
-import { announce } from "./live-region.js";
+import { announce, setVisible } from "./dom.js";
 
 const COPIED_LABEL_MS = 1600;
 

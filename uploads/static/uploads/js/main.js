@@ -1,20 +1,17 @@
 // @ts-check
 /** Connects the modules to the page, whose markup has all URLs and texts. */
-import { Api } from "./api.js";
-import { UploadContext } from "./context.js";
+import { Api, Gate, Session } from "./api.js";
+import { UploadContext, VerificationPoller } from "./context.js";
+import { announce } from "./dom.js";
 import { listenForFiles } from "./drop-target.js";
 import { enhance, showSupported } from "./enhance.js";
-import { UploadError } from "./errors.js";
-import { canHash } from "./hash.js";
 import { Messages, translatorOf } from "./i18n.js";
-import { announce } from "./live-region.js";
+import { canHash } from "./parts.js";
 import { tokenMatcher } from "./resume.js";
-import { LastSuccess } from "./retry.js";
+import { LastSuccess, UploadError } from "./retry.js";
 import { listenForSelection } from "./selection.js";
-import { Gate, Session } from "./session.js";
 import { Tray } from "./tray.js";
 import { Uploader } from "./uploader.js";
-import { VerificationPoller } from "./verification-poll.js";
 
 /** @typedef {import("./drop-target.js").Destination} Destination */
 /** @typedef {import("./drop-target.js").FileBatch} FileBatch */

@@ -1,5 +1,6 @@
 // @ts-check
-/** Arithmetic of parts. The server decides the part size. */
+/** Parts of a file: byte ranges, checksums, and how many to sign at the measured throughput. */
+import { UploadError } from "./retry.js";
 
 /** Parts to sign first, before any bytes are sent: all of them are hashed beforehand. */
 const FIRST_BATCH_SIZE = 4;
@@ -7,6 +8,9 @@ const FIRST_BATCH_SIZE = 4;
 const DEFAULT_BATCH_SIZE = 8;
 const MAX_BATCH_SIZE = 12;
 const LOOKAHEAD_SECONDS = 60;
+const SAMPLE_INTERVAL_MS = 250;
+const WINDOW_MS = 8000;
+const MIN_WINDOW_MS = 1500;
 
 /**
  * Return the byte range of a part.
@@ -40,4 +44,74 @@ export function signBatchSize(bytesPerSecond, partSize, first = false) {
   if (first) return FIRST_BATCH_SIZE;
   if (!bytesPerSecond) return DEFAULT_BATCH_SIZE;
   return Math.max(1, Math.min(MAX_BATCH_SIZE, Math.round((bytesPerSecond * LOOKAHEAD_SECONDS) / partSize)));
+}
+
+/** Measures bytes per second over the last seconds. */
+export class ThroughputMeter {
+  /** @type {{at: number, total: number}[]} */
+  #samples = [];
+  #total = 0;
+
+  /** @param {number} bytes @param {number} [now] */
+  add(bytes, now = performance.now()) {
+    const last = this.#samples.at(-1);
+    if (!last || now - last.at >= SAMPLE_INTERVAL_MS) this.#samples.push({ at: now, total: this.#total });
+    this.#total += bytes;
+    while (this.#samples.length > 1 && now - this.#samples[0].at > WINDOW_MS) this.#samples.shift();
+  }
+
+  /** @param {number} [now] @returns {number} bytes per second; 0 until there are enough samples */
+  read(now = performance.now()) {
+    const oldest = this.#samples.find((sample) => now - sample.at <= WINDOW_MS);
+    if (!oldest || now - oldest.at < MIN_WINDOW_MS) return 0;
+    return ((this.#total - oldest.total) / (now - oldest.at)) * 1000;
+  }
+
+  /** Forget all samples, for example after a pause. */
+  reset() {
+    this.#samples = [];
+  }
+}
+
+/**
+ * Whether this page can compute checksums.
+ * @returns {boolean} false on http, except on localhost: browsers offer `crypto.subtle` in secure contexts only
+ */
+export function canHash() {
+  return globalThis.crypto?.subtle !== undefined;
+}
+
+/** @param {ArrayBuffer} buffer */
+export function base64(buffer) {
+  return btoa(String.fromCharCode(...new Uint8Array(buffer)));
+}
+
+/**
+ * Return the SHA-256 of a blob in base64, computed off the main thread.
+ * @param {Blob} blob
+ * @throws {UploadError} `unreadable` when the file was changed or moved, or is a folder
+ */
+export async function sha256(blob) {
+  return base64(await crypto.subtle.digest("SHA-256", await readBytes(blob)));
+}
+
+/**
+ * Read with FileReader rather than `blob.arrayBuffer()`: it costs a quarter less CPU in Chromium.
+ * @param {Blob} blob @returns {Promise<ArrayBuffer>}
+ */
+function readBytes(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(/** @type {ArrayBuffer} */ (reader.result));
+    reader.onerror = () => reject(new UploadError("unreadable", { cause: reader.error }));
+    reader.readAsArrayBuffer(blob);
+  });
+}
+
+/**
+ * Throw if the file was changed or removed. To a request, this looks the same as a network error.
+ * @param {Blob} blob
+ */
+export async function assertReadable(blob) {
+  await readBytes(blob.slice(0, 1));
 }

@@ -1,6 +1,5 @@
 // @ts-check
-/** Retries: exponential backoff with jitter, `Retry-After`, and a limit on the attempts of each request. */
-import { UploadError } from "./errors.js";
+/** Errors, and retries: exponential backoff with jitter, `Retry-After`, and a limit on the attempts of each request. */
 
 const BASE_DELAY_MS = 800;
 const MAX_DELAY_MS = 30_000;
@@ -11,6 +10,25 @@ const MAX_ATTEMPTS = 8;
 const MAX_OUTAGE_ATTEMPTS = 45;
 /** How often to check again while the browser reports that it is offline; the report can be wrong. */
 const OFFLINE_POLL_MS = 5000;
+
+/** Why an upload failed. `kind` names a text of the page; `message` is the server's own sentence, if it sent one. */
+export class UploadError extends Error {
+  /**
+   * @param {string} kind
+   * @param {{message?: string, cause?: unknown, status?: number}} [options]
+   */
+  constructor(kind, { message = "", cause, status = 0 } = {}) {
+    super(message, { cause });
+    this.kind = kind;
+    this.status = status;
+  }
+}
+
+/** The upload has expired or was canceled elsewhere: start again with a new token. */
+export class UploadGone extends UploadError {}
+
+/** The storage no longer knows the multipart upload: ask the server which parts are stored. */
+export class PartsGone extends UploadError {}
 
 /**
  * Return the delay before an attempt.

@@ -1,7 +1,7 @@
 // @ts-check
-import { button, cloneTemplate, part, setProgress, setText, setVisible } from "./dom.js";
+import { announce, button, cloneTemplate, part, setProgress, setText, setVisible } from "./dom.js";
 import { copyToClipboard } from "./enhance.js";
-import { Announcer } from "./live-region.js";
+import { percent } from "./i18n.js";
 import { summarize } from "./upload.js";
 import { VirtualList } from "./virtual-list.js";
 
@@ -14,6 +14,8 @@ import { VirtualList } from "./virtual-list.js";
 const REDRAW_INTERVAL_MS = 100;
 /** Failures to show with the receipt; the list of files has the rest. */
 const MAX_FAILURES_SHOWN = 20;
+/** Steps of progress to announce. */
+const STEP_PERCENT = 25;
 
 /** The panel that shows all uploads. It is updated at most ten times a second. */
 export class Tray {
@@ -23,7 +25,7 @@ export class Tray {
 
   /**
    * @param {HTMLElement} box
-   * @param {{uploader: Uploader, messages: Messages, gate: import("./session.js").Gate,
+   * @param {{uploader: Uploader, messages: Messages, gate: import("./api.js").Gate,
    *   refreshSession: () => void, onStored: () => void}} options
    */
   constructor(box, { uploader, messages, gate, refreshSession, onStored }) {
@@ -193,5 +195,49 @@ class Receipt {
     setVisible(button(item, "retry"), upload.retriable);
     button(item, "retry").addEventListener("click", () => this.onAction("retry", upload));
     return item;
+  }
+}
+
+/**
+ * Return the step of progress to announce.
+ * @param {number} last  the percentage that was announced last @param {number} now
+ * @returns {number} 0 for none
+ */
+export function nextStep(last, now) {
+  const step = Math.floor(now / STEP_PERCENT) * STEP_PERCENT;
+  return step > last && step < 100 ? step : 0;
+}
+
+/** Announces the progress of uploads: at steps of 25 %, on problems, and at the end. */
+class Announcer {
+  #announced = 0;
+  #problem = "";
+  #finished = true;
+
+  /** @param {Messages} messages */
+  constructor(messages) {
+    this.messages = messages;
+  }
+
+  /** @param {Summary} summary @param {string} problem */
+  update(summary, problem) {
+    if (summary.finished) {
+      if (!this.#finished) announce(this.messages.receipt(summary));
+      this.#announced = 0;
+    } else if (problem !== this.#problem && problem) {
+      announce(this.messages.translate(`long.${problem}`));
+    } else {
+      this.#announceStep(percent(summary.sent, summary.bytes));
+    }
+    this.#problem = problem;
+    this.#finished = summary.finished;
+  }
+
+  /** @param {number} now */
+  #announceStep(now) {
+    const step = nextStep(this.#announced, now);
+    if (!step) return;
+    this.#announced = step;
+    announce(this.messages.translate("announce", { percent: step }));
   }
 }

@@ -1,9 +1,9 @@
 // @ts-check
 import { uploadError } from "./api.js";
 import { TaskGroup } from "./concurrency.js";
-import { PartsGone, UploadError } from "./errors.js";
 import { missingParts, signBatchSize } from "./parts.js";
 import { lockUpload } from "./resume.js";
+import { PartsGone, UploadError } from "./retry.js";
 import { uploadPart } from "./upload-part.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */

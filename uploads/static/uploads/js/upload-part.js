@@ -1,8 +1,7 @@
 // @ts-check
 /** Send one part to the storage: the PUT request, what its response means, and the retries. */
-import { PartsGone, UploadError } from "./errors.js";
-import { assertReadable } from "./hash.js";
-import { RetryPolicy } from "./retry.js";
+import { assertReadable } from "./parts.js";
+import { PartsGone, RetryPolicy, UploadError } from "./retry.js";
 
 /** @typedef {import("./context.js").UploadContext} UploadContext */
 /** @typedef {import("./upload.js").Upload} Upload */

@@ -23,7 +23,7 @@ export class Upload {
   phase = "waiting";
   /** Why the upload is blocked, as the key of a text; empty while it is not. */
   note = "";
-  /** @type {import("./errors.js").UploadError|undefined} */
+  /** @type {import("./retry.js").UploadError|undefined} */
   error;
   /** The permanent address of the stored file. */
   url = "";

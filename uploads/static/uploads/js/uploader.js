@@ -1,5 +1,5 @@
 // @ts-check
-import { UploadError, UploadGone } from "./errors.js";
+import { UploadError, UploadGone } from "./retry.js";
 import { uploadFile } from "./upload-file.js";
 import { Upload } from "./upload.js";
 
