@@ -46,7 +46,7 @@ def main() -> None:
         page.goto(f"{web.url}/upload/")
         page.locator("input[type=file][name=files]").set_input_files(files)
         page.locator("[data-upload-form] button[type=submit]").click()
-        page.locator("#tray [data-part=receipt]:not([hidden])").wait_for()
+        page.locator("#tray [data-ref=receipt]:not([hidden])").wait_for()
         _settle()
         page.get_by_text("3 of 3 stored and verified").wait_for()
         page.locator("a.brand").click()

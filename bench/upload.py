@@ -124,7 +124,7 @@ def page_way(context: BrowserContext, url: str, files: Sequence[Path]) -> None:
     page.goto(f"{url}/upload/")
     page.locator("input[type=file][name=files]").set_input_files([str(path) for path in files])
     page.locator("[data-upload-form] button[type=submit]").click()
-    page.locator("#tray [data-part=receipt]:not([hidden])").wait_for(timeout=PAGE_SECONDS * 1000)
+    page.locator("#tray [data-ref=receipt]:not([hidden])").wait_for(timeout=PAGE_SECONDS * 1000)
     title = page.locator("#tray-title").inner_text()
     if f"{len(files):,} of {len(files):,} stored" not in title:
         raise RuntimeError(f"the page says: {title}")

@@ -88,7 +88,7 @@ def test_axe_finds_nothing_serious_in_what_opens(hands: Hands, addresses: list[s
     assert faults(page) == []
     page.keyboard.press("Escape")
     page.goto(f"{hands.site}/")
-    page.locator(".pick").first.check()
+    page.locator(".row-checkbox").first.check()
     assert faults(page) == []
     page.keyboard.press("?")
     assert faults(page) == []
@@ -103,7 +103,7 @@ def test_targets_are_large_enough(hands: Hands, addresses: list[str]) -> None:
     """24 px each way, but for links within a sentence (WCAG 2.5.8)."""
     script = """() => [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary')]
         .filter((one) => one.checkVisibility() && one.offsetWidth > 1)
-        .filter((one) => !one.closest('.visually-hidden, .skip, p, label'))
+        .filter((one) => !one.closest('.visually-hidden, .skip-link, p, label'))
         .map((one) => [one.outerHTML.slice(0, 90), one.getBoundingClientRect()])
         .filter(([, box]) => box.width < 24 || box.height < 24).map(([html]) => html)"""
     found = {}

@@ -34,7 +34,7 @@ def sign_in(page: Page, site: str, name: str = "alice") -> None:
 def set_up(page: Page, site: str) -> str:
     """By the key that stands under the picture; that key."""
     page.goto(f"{site}/accounts/factor/add/")
-    key = page.locator("code.key").inner_text()
+    key = page.locator("code.secret-key").inner_text()
     page.get_by_label("Authenticator code").fill(code(key, periods_later=-1))
     page.get_by_role("button", name="Set it up").click()
     expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
@@ -60,7 +60,7 @@ def test_a_second_factor_from_the_picture_to_the_next_sign_in(
         # the policy lets it through, and it is a picture
         assert page.locator("img.qr").evaluate("image => image.decode().then(() => image.naturalWidth > 0)")
         key = set_up(page, small_parts_site)
-        expect(page.locator(".codes li")).to_have_count(10)
+        expect(page.locator(".recovery-codes li")).to_have_count(10)
         page.goto(f"{small_parts_site}/accounts/security/")
         expect(page.get_by_text("10 recovery codes are left")).to_be_visible()
         context.clear_cookies()

@@ -37,7 +37,7 @@ def listed(hands: Hands, alice: User) -> Page:
 
 
 def ticked(page: Page) -> list[int]:
-    picks: Any = page.locator(".pick")
+    picks: Any = page.locator(".row-checkbox")
     return [n for n in range(picks.count()) if picks.nth(n).is_checked()]
 
 
@@ -77,8 +77,8 @@ def test_a_chosen_filter_keeps_what_was_typed_and_the_focus(listed: Page) -> Non
 
 def test_shift_selects_a_range(listed: Page) -> None:
     expect(listed.locator(".bulk-bar")).to_be_hidden()
-    listed.locator(".pick").nth(1).click()
-    listed.locator(".pick").nth(4).click(modifiers=["Shift"])
+    listed.locator(".row-checkbox").nth(1).click()
+    listed.locator(".row-checkbox").nth(4).click(modifiers=["Shift"])
     assert ticked(listed) == [1, 2, 3, 4]
     count_of(listed).to_have_text("4 selected")
     listed.get_by_label("Select all on this page").click()
@@ -119,7 +119,7 @@ def test_slash_searches_and_a_question_mark_shows_the_keys(listed: Page) -> None
 
 def test_files_are_moved_together(listed: Page, logos: Folder) -> None:
     for n in (0, 5):
-        listed.locator(".pick").nth(n).click()
+        listed.locator(".row-checkbox").nth(n).click()
     listed.get_by_role("button", name="Move", exact=True).click()
     expect(listed.get_by_role("heading", level=1)).to_have_text("Move 2 files to …")
     listed.get_by_label("Find a folder").fill("logo")

@@ -88,7 +88,7 @@ def test_system_files_and_empty_folders_in_drop_are_left_out_and_named(hands: Ha
     (hands.folder / "tree/nothing here").mkdir()
     hands.drop(hands.folder / "tree")
     hands.sees("2 of 2 stored, size verified")
-    expect(hands.tray.locator("[data-part=skipped]")).to_have_text(
+    expect(hands.tray.locator("[data-ref=skipped]")).to_have_text(
         re.compile(r"Left out 3 system files: (\S+, ){2}\S+\. Left out 1 empty folder: tree/nothing here\.")
     )
     assert set(stored(bucket)) == {"tree/a.txt", "tree/sub/b.txt"}

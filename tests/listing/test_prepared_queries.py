@@ -118,5 +118,5 @@ def test_placeholder_that_does_not_occur_is_an_error() -> None:
 def test_a_name_is_told_as_text_and_never_as_markup(as_alice: Client, alice: User) -> None:
     shelf.add_file(alice, name="<b>&\"'{name}.txt", visibility=Visibility.PRIVATE)
     page = as_alice.get("/").content.decode()
-    assert 'dir="auto">&lt;b&gt;&amp;&quot;&#x27;{name}.txt</a><span class="mark">Private</span>' in page
+    assert 'dir="auto">&lt;b&gt;&amp;&quot;&#x27;{name}.txt</a><span class="badge">Private</span>' in page
     assert "<b>&" not in page

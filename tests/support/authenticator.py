@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 PERIOD_SECONDS = 30
-KEY = re.compile(r'<code class="key">([A-Z2-7]+)</code>')
+KEY = re.compile(r'<code class="secret-key">([A-Z2-7]+)</code>')
 
 
 def code(key: str, *, periods_later: int = 0) -> str:

@@ -176,7 +176,7 @@ def test_a_page_whose_folder_takes_nothing_promises_nothing_and_sends_nothing_el
     alice.groups.add(looking)
     folders.set_access(logos, {looking: AccessLevel.VIEW, keeping: AccessLevel.MANAGE}, by=admin_user)
     page = as_alice.get(logos.get_absolute_url()).text
-    assert 'data-closed="You may not put files into this folder."' in page
+    assert 'data-drop-refused="You may not put files into this folder."' in page
     assert f'data-folder-id="{logos.pk}"' in page
     sender = Sender(as_alice)
     answer = sender.post("/uploads/", {"files": [sender.item(b"x")], "folder_id": logos.pk})

@@ -203,4 +203,4 @@ def test_a_file_whose_preview_comes_says_so_and_asks_again_by_itself(alice: User
     assert 'hx-trigger="load delay:3s"' in page
     page = as_alice.get(never.get_absolute_url()).text
     assert "There is no preview of this kind of file." in page
-    assert "hx-trigger" not in page.split('id="look"')[1].split("</section>")[0]
+    assert "hx-trigger" not in page.split('id="preview"')[1].split("</section>")[0]

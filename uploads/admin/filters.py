@@ -43,7 +43,7 @@ class ChoiceFilter(admin.SimpleListFilter):
 class TextFilter(admin.SimpleListFilter):
     """A filter whose value is typed, with links to a few likely ones."""
 
-    template = "admin/uploads/filter_typed.html"
+    template = "admin/uploads/text_filter.html"
     hint: ClassVar[Any] = ""
     other_params: list[tuple[str, str]]
 

@@ -87,7 +87,7 @@ class ReportAdmin(LargeTableAdmin):
             "opts": self.opts,
         }
         context = {**self.admin_site.each_context(request), **page_context, **(extra_context or {})}
-        return TemplateResponse(request, "admin/uploads/report/page.html", context)
+        return TemplateResponse(request, "admin/uploads/report/detail.html", context)
 
     @admin.display(description=gettext_lazy("of what"))
     def of_what(self, report: Report) -> str:

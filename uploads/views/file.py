@@ -110,7 +110,7 @@ def replace_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     if not _rights(request_user(request), file)["may_replace"]:
         raise Forbidden(_("You may not change this file."))
     form = UploadForm(initial={"replaces": pk})
-    return render(request, "uploads/replace.html", {"file": file, "form": form})
+    return render(request, "uploads/replace_file.html", {"file": file, "form": form})
 
 
 @require_POST

@@ -44,7 +44,7 @@ def choose_folder(
     are not offered."""
     user = request.user
     if not isinstance(user, User):
-        return render(request, "uploads/choose_folder.html")
+        return render(request, "uploads/folder_picker.html")
     search = (request.POST.get("find") or request.GET.get("find") or "").replace("\x00", "").strip()[:200]
     choices, more = _choices(user, search, here, without)
     context: dict[str, Any] = {
@@ -57,7 +57,7 @@ def choose_folder(
         "missing": "go" in request.POST,
         "back": here.get_absolute_url() if here else "/",
     }
-    return render(request, "uploads/choose_folder.html", context)
+    return render(request, "uploads/folder_picker.html", context)
 
 
 def _choices(

@@ -83,7 +83,7 @@ def access_folder(request: HttpRequest, pk: int) -> HttpResponse:
         "groups": [(group, levels_by_group.get(group.pk)) for group in groups],
         "levels": AccessLevel.choices,
     }
-    return render(request, "uploads/access.html", context)
+    return render(request, "uploads/folder_access.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -100,7 +100,7 @@ def remove_folder(request: HttpRequest, pk: int) -> HttpResponse:
         messages.success(request, _("The folder “%(name)s” is removed.") % {"name": folder.name})
         return redirect(folder.parent) if folder.parent else redirect("library")
     context = {"folder": folder, "holds": has_files, "query": query.to_querystring()}
-    return render(request, "uploads/remove_folder.html", context)
+    return render(request, "uploads/delete_folder.html", context)
 
 
 def _get_folder(request: HttpRequest, pk: int) -> Folder:

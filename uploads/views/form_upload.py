@@ -181,8 +181,8 @@ def _results_page(
     stored = len(outcomes) - len(problems)
     context = {"results": results, "stored": stored, "total": len(outcomes), "folder": folder}
     if stored:
-        return render(request, "uploads/received.html", context)
-    response = render(request, "uploads/received.html", context, status=problems[0].status_code)
+        return render(request, "uploads/upload_result.html", context)
+    response = render(request, "uploads/upload_result.html", context, status=problems[0].status_code)
     return with_problem_headers(response, problems[0])
 
 

@@ -18,7 +18,7 @@ export class Api {
   /**
    * @param {{uploadsUrl: string, finishUrl: string}} urls
    * @param {{session: Session, lastSuccess: import("./retry.js").LastSuccess,
-   *   onProblem: (problem: string) => void}} options  onProblem: gets "offline" or "away", and "" after a success
+   *   onProblem: (problem: string) => void}} options  onProblem: gets "offline" or "unavailable", and "" after a success
    */
   constructor({ uploadsUrl, finishUrl }, { session, lastSuccess, onProblem }) {
     this.uploadsUrl = uploadsUrl;
@@ -87,14 +87,14 @@ export class Api {
   async recover(response, retryPolicy, signal) {
     if (response.code === "login_required") return this.session.waitForSignIn();
     if (response.code === "csrf") {
-      retryPolicy.limit("signedout", MAX_CSRF_RETRIES);
+      retryPolicy.limit("csrf", MAX_CSRF_RETRIES);
       if (!(await this.session.refresh())) this.session.waitForSignIn();
       return;
     }
     const transient = TRANSIENT_STATUSES.has(response.status);
     if (response.status >= 500 && !transient) retryPolicy.limit("server", MAX_SERVER_ERRORS);
     else if (!transient) throw responseError(response);
-    this.onProblem(navigator.onLine === false ? "offline" : "away");
+    this.onProblem(navigator.onLine === false ? "offline" : "unavailable");
     await retryPolicy.wait(signal, response.retryAfter);
   }
 

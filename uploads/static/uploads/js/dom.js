@@ -1,23 +1,23 @@
 // @ts-check
 
 /**
- * Return the element of a component that its markup names with `data-part`.
+ * Return the element of a component that its markup names with `data-ref`.
  * @param {ParentNode} root @param {string} name @returns {HTMLElement}
  */
-export function part(root, name) {
-  const element = root.querySelector(`[data-part="${name}"]`);
-  if (!(element instanceof HTMLElement)) throw new Error(`the page has no part ${name}`);
+export function ref(root, name) {
+  const element = root.querySelector(`[data-ref="${name}"]`);
+  if (!(element instanceof HTMLElement)) throw new Error(`the component has no element ${name}`);
   return element;
 }
 
 /** @param {ParentNode} root @param {string} name @returns {HTMLButtonElement} */
 export function button(root, name) {
-  return /** @type {HTMLButtonElement} */ (root.querySelector(`button[data-do="${name}"]`));
+  return /** @type {HTMLButtonElement} */ (root.querySelector(`button[data-action="${name}"]`));
 }
 
 /** @param {ParentNode} root @param {string} name @returns {HTMLElement} a copy of the only element of the template */
 export function cloneTemplate(root, name) {
-  const template = /** @type {HTMLTemplateElement} */ (part(root, name));
+  const template = /** @type {HTMLTemplateElement} */ (ref(root, name));
   return /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
 }
 

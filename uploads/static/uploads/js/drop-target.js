@@ -37,16 +37,16 @@ export function listenForFiles(onFiles, translate) {
     const field = form.querySelector("input[type=file][multiple]");
     if (!(field instanceof HTMLInputElement) || !field.files?.length) return;
     event.preventDefault();
-    takeFromField(field, onFiles);
+    addFromField(field, onFiles);
   });
   document.addEventListener("change", (event) => {
     const field = event.target;
-    if (field instanceof HTMLInputElement && field.matches("[data-folder-field]")) takeFromField(field, onFiles);
+    if (field instanceof HTMLInputElement && field.matches("[data-folder-field]")) addFromField(field, onFiles);
   });
 }
 
 /** @param {HTMLInputElement} field @param {OnFiles} onFiles */
-function takeFromField(field, onFiles) {
+function addFromField(field, onFiles) {
   onFiles([batchOf(field.files ?? [])], destinationOf(null));
   field.value = "";
 }
@@ -90,11 +90,11 @@ function destinationOf(target) {
 
 /** @param {EventTarget|null} target @param {Translate} translate @returns {string} what a drop does here */
 function dropHint(target, translate) {
-  const zone = target instanceof Element ? target.closest("[data-drop-replace]") : null;
-  if (zone) return zone.getAttribute("data-drop-replace") ?? "";
-  const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-drop]"));
-  if (page?.dataset.closed) return page.dataset.closed;
-  return page ? translate("drop_into", { place: page.dataset.drop ?? "" }) : translate("drop");
+  const zone = target instanceof Element ? target.closest("[data-drop-text]") : null;
+  if (zone) return zone.getAttribute("data-drop-text") ?? "";
+  const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-folder-label]"));
+  if (page?.dataset.dropRefused) return page.dataset.dropRefused;
+  return page ? translate("drop_into", { place: page.dataset.folderLabel ?? "" }) : translate("drop");
 }
 
 /** Give a pasted image a unique name. @param {File} file @param {Date} [now] */

@@ -9,7 +9,7 @@ export function enhance() {
     const target = event.target instanceof Element ? event.target : null;
     const copyButton = target?.closest("[data-copy]");
     if (copyButton instanceof HTMLElement) copyField(copyButton);
-    if (target?.closest("[data-do=keys]")) showKeyboardHelp();
+    if (target?.closest("[data-action=keyboard-shortcuts]")) showKeyboardShortcuts();
     for (const menu of document.querySelectorAll("details.menu[open]")) {
       if (!target || !menu.contains(target) || target.closest("a")) menu.removeAttribute("open");
     }
@@ -40,8 +40,8 @@ export function showSupported({ uploader }) {
 }
 
 /** Show the dialog of keyboard shortcuts. */
-export function showKeyboardHelp() {
-  /** @type {HTMLDialogElement|null} */ (document.getElementById("keys"))?.showModal();
+export function showKeyboardShortcuts() {
+  /** @type {HTMLDialogElement|null} */ (document.getElementById("keyboard-shortcuts"))?.showModal();
 }
 
 /** Announce a new list; focus a new page at its top, as after a full load. @param {Event} event */

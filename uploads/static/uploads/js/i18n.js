@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Texts for people, translated by the server: `<template id="words">` has one element for each text, with its key in
- * `data-word`. Texts contain `{placeholders}`; `count` chooses between the keys `files.one` and `files.other`.
+ * Texts for people, translated by the server: `<template id="uploader-texts">` has one element for each text, with its key in
+ * `data-key`. Texts contain `{placeholders}`; `count` chooses between the keys `files.one` and `files.other`.
  * Sizes are in powers of ten and have few digits.
  */
 import { isVerified } from "./upload.js";
@@ -40,10 +40,10 @@ function translator(texts, language) {
 
 /** @param {Document} page */
 export function translatorOf(page) {
-  const template = /** @type {HTMLTemplateElement} */ (page.getElementById("words"));
+  const template = /** @type {HTMLTemplateElement} */ (page.getElementById("uploader-texts"));
   const texts = new Map();
-  for (const element of template.content.querySelectorAll("[data-word]")) {
-    texts.set(element.getAttribute("data-word"), (element.textContent ?? "").trim());
+  for (const element of template.content.querySelectorAll("[data-key]")) {
+    texts.set(element.getAttribute("data-key"), (element.textContent ?? "").trim());
   }
   return translator(texts, page.documentElement.lang || "en");
 }
@@ -109,7 +109,7 @@ export class Messages {
     if (phase === "failed") return this.reason(upload);
     if (phase === "done") return this.translate(isVerified(upload) ? "state.done" : "state.done_size");
     const note = blockedBy || upload.note;
-    if (upload.running && note) return this.translate(`note.${note}`);
+    if (upload.running && note) return this.translate(`state.${note}`);
     const key = phase === "checking" && upload.resumed ? "resuming" : phase;
     return this.translate(`state.${key}`, { percent: percent(upload.sent, upload.size) });
   }
@@ -119,8 +119,8 @@ export class Messages {
     if (!error) return "";
     if (error.message && error.kind !== "gone") return error.message;
     const values = { limit: bytes(this.maxBytes, this.language) };
-    const text = this.translate(`why.${error.kind}`, values);
-    return text.startsWith("why.") ? this.translate("why.refused") : text;
+    const text = this.translate(`error.${error.kind}`, values);
+    return text.startsWith("error.") ? this.translate("error.refused") : text;
   }
 
   /** @param {Summary} summary @param {boolean} paused */
@@ -151,7 +151,7 @@ export class Messages {
    * @param {Summary} summary
    */
   receipt(summary) {
-    if (summary.files === 0) return this.translate("nothing");
+    if (summary.files === 0) return this.translate("no_files");
     const key = summary.done === 0 ? "none_stored" : summary.verified ? "verified" : "size_verified";
     const stored = this.translate(key, this.#counts(summary));
     if (!summary.failed) return stored;
@@ -161,7 +161,7 @@ export class Messages {
   /** @param {Summary} summary @param {number} bytesPerSecond @param {boolean} paused */
   progress(summary, bytesPerSecond, paused) {
     const sizes = { sent: bytes(summary.sent, this.language), bytes: bytes(summary.bytes, this.language) };
-    const texts = [this.translate("facts", { percent: percent(summary.sent, summary.bytes), ...sizes })];
+    const texts = [this.translate("progress", { percent: percent(summary.sent, summary.bytes), ...sizes })];
     if (bytesPerSecond > 0 && !paused) {
       const { key, count } = duration((summary.bytes - summary.sent) / bytesPerSecond);
       texts.push(this.translate("speed", { speed: bytes(bytesPerSecond, this.language) }));

@@ -35,7 +35,7 @@ function onPage(callback) {
 /** @param {HTMLElement} box */
 function startUploader(box) {
   const { uploadsUrl = "", finishUrl = "", pageUrl = "" } = box.dataset;
-  const [maxBytes, partBytes, batchSize] = [box.dataset.maxBytes, box.dataset.partBytes, box.dataset.batch].map(Number);
+  const [maxBytes, partBytes, batchSize] = [box.dataset.maxBytes, box.dataset.partBytes, box.dataset.batchSize].map(Number);
   const gate = new Gate();
   const lastSuccess = new LastSuccess();
   const session = new Session({ pageUrl, gate, onChange: () => tray.redraw() });
@@ -76,14 +76,14 @@ async function addFiles(batches, { folderId, path, replaces }, { api, uploader, 
     // A file can be replaced by one file only: the first.
     const accepted = replaces ? picked.splice(0, count ? 0 : 1) : picked.splice(0);
     uploader.add(accepted.map((item) => ({ ...item, folderId, replaces, token: tokenFor(item) })), visibility);
-    for (const { file } of picked) uploader.addFailed(file.name, new UploadError("one_version"));
-    for (const name of failed) uploader.addFailed(name, new UploadError("folder"));
+    for (const { file } of picked) uploader.addFailed(file.name, new UploadError("several_versions"));
+    for (const name of failed) uploader.addFailed(name, new UploadError("unreadable_entry"));
     uploader.addSkipped(skipped);
     count += accepted.length + picked.length + failed.length + skipped.length;
     if (count) tray.open();
   }
   uploader.endAdding();
-  if (!count) announce(translate("nothing"));
+  if (!count) announce(translate("no_files"));
 }
 
 /**

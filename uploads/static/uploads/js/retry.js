@@ -100,12 +100,12 @@ export class RetryPolicy {
    * Wait before the next attempt. Waiting while offline does not count as an attempt.
    * @param {AbortSignal} signal
    * @param {number} [minDelay]  milliseconds that the server asked for
-   * @throws {UploadError} `away` after too many attempts
+   * @throws {UploadError} `unavailable` after too many attempts
    */
   async wait(signal, minDelay = 0) {
     if (navigator.onLine === false) return sleep(OFFLINE_POLL_MS, signal);
     const othersSucceed = this.lastSuccess.at > this.startedAt;
-    if (this.attempts >= (othersSucceed ? MAX_ATTEMPTS : MAX_OUTAGE_ATTEMPTS)) throw new UploadError("away");
+    if (this.attempts >= (othersSucceed ? MAX_ATTEMPTS : MAX_OUTAGE_ATTEMPTS)) throw new UploadError("unavailable");
     this.attempts += 1;
     await sleep(Math.max(minDelay, backoff(this.attempts - 1)), signal);
   }

@@ -1,6 +1,6 @@
 // @ts-check
-/** Select rows of a list, and move between them with the keyboard. Reads the page anew: htmx replaces lists. */
-import { showKeyboardHelp } from "./enhance.js";
+/** Select rows of a list, and move between them with the keyboard. Queries the page each time, because htmx replaces lists. */
+import { showKeyboardShortcuts } from "./enhance.js";
 
 /** @type {HTMLInputElement|null} the start of a range */
 let anchor = null;
@@ -13,7 +13,7 @@ export function listenForSelection() {
 
 /** @returns {HTMLInputElement[]} */
 const checkboxes = () => {
-  return [...document.querySelectorAll("#bulk .pick")].map((box) => /** @type {HTMLInputElement} */ (box));
+  return [...document.querySelectorAll("#bulk .row-checkbox")].map((box) => /** @type {HTMLInputElement} */ (box));
 };
 
 const selected = () => checkboxes().filter((box) => box.checked);
@@ -21,17 +21,17 @@ const selected = () => checkboxes().filter((box) => box.checked);
 /** @param {MouseEvent} event */
 function onClick(event) {
   const target = event.target instanceof Element ? event.target : null;
-  if (target instanceof HTMLInputElement && target.matches(".pick")) select(target, event.shiftKey);
-  const submit = target?.closest("button[data-native]");
-  if (submit instanceof HTMLButtonElement) submitNatively(event, submit);
-  if (target?.closest("[data-do=clear]")) clear();
+  if (target instanceof HTMLInputElement && target.matches(".row-checkbox")) select(target, event.shiftKey);
+  const submit = target?.closest("button[data-no-htmx]");
+  if (submit instanceof HTMLButtonElement) submitWithoutHtmx(event, submit);
+  if (target?.closest("[data-action=clear]")) clear();
 }
 
 /** @param {Event} event */
 function onChange(event) {
   const box = event.target;
   if (!(box instanceof HTMLInputElement)) return;
-  if (box.dataset.do === "all") for (const other of checkboxes()) other.checked = box.checked;
+  if (box.dataset.action === "select-all") for (const other of checkboxes()) other.checked = box.checked;
   if (box.closest("#bulk")) updateCount();
 }
 
@@ -54,9 +54,9 @@ function clear() {
 function updateCount() {
   const total = checkboxes().length;
   const count = selected().length;
-  const label = /** @type {HTMLElement|null} */ (document.querySelector("#bulk [data-part=count]"));
-  if (label) label.textContent = (label.dataset.one ?? "").replace("{count}", String(count));
-  const selectAll = document.querySelector("#bulk [data-do=all]");
+  const label = /** @type {HTMLElement|null} */ (document.querySelector("#bulk [data-ref=count]"));
+  if (label) label.textContent = (label.dataset.text ?? "").replace("{count}", String(count));
+  const selectAll = document.querySelector("#bulk [data-action=select-all]");
   if (!(selectAll instanceof HTMLInputElement)) return;
   selectAll.checked = count > 0 && count === total;
   selectAll.indeterminate = count > 0 && count < total;
@@ -66,7 +66,7 @@ function updateCount() {
  * Submit without htmx, which would treat a download as a page.
  * @param {Event} event @param {HTMLButtonElement} submit
  */
-function submitNatively(event, submit) {
+function submitWithoutHtmx(event, submit) {
   if (!submit.form) return;
   event.preventDefault();
   const form = document.createElement("form");
@@ -95,7 +95,7 @@ function onKeydown(event) {
   /** @type {Record<string, () => void>} */
   const actions = {
     "/": () => focusSearch(),
-    "?": () => showKeyboardHelp(),
+    "?": () => showKeyboardShortcuts(),
     " ": () => row && toggle(row, event.shiftKey),
     // In a checkbox, Enter would press the first button of the form.
     Enter: () => row && linkOf(row)?.click(),
@@ -113,8 +113,8 @@ function onKeydown(event) {
  * @param {string} key @param {HTMLElement} target @param {HTMLElement|null} row
  */
 function isNativeKey(key, target, row) {
-  if (key === " ") return !row || target.matches(".pick, button, summary");
-  return key === "Enter" && !target.matches(".pick");
+  if (key === " ") return !row || target.matches(".row-checkbox, button, summary");
+  return key === "Enter" && !target.matches(".row-checkbox");
 }
 
 function focusSearch() {
@@ -127,7 +127,7 @@ function moveFocus(event, target, row) {
   if (!row && target !== document.body && target.id !== "main" && target.id !== "q") return;
   const rows = [...document.querySelectorAll("#bulk .file-row")];
   const next = rows[row ? rows.indexOf(row) + (event.key === "ArrowDown" ? 1 : -1) : 0];
-  const element = next && (linkOf(next) ?? next.querySelector(".pick"));
+  const element = next && (linkOf(next) ?? next.querySelector(".row-checkbox"));
   if (!(element instanceof HTMLElement)) return;
   event.preventDefault();
   element.focus();
@@ -139,7 +139,7 @@ const linkOf = (row) => row.querySelector("a[href]:not([tabindex])");
 
 /** @param {HTMLElement} row @param {boolean} range */
 function toggle(row, range) {
-  const box = row.querySelector(".pick");
+  const box = row.querySelector(".row-checkbox");
   if (!(box instanceof HTMLInputElement)) return;
   box.checked = range || !box.checked;
   select(box, range);

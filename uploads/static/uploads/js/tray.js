@@ -1,5 +1,5 @@
 // @ts-check
-import { announce, button, cloneTemplate, part, setProgress, setText, setVisible } from "./dom.js";
+import { announce, button, cloneTemplate, ref, setProgress, setText, setVisible } from "./dom.js";
 import { copyToClipboard } from "./enhance.js";
 import { percent } from "./i18n.js";
 import { summarize } from "./upload.js";
@@ -75,10 +75,10 @@ export class Tray {
     if (this.box.hidden) return;
     this.#drawHead(summary, paused || (summary.paused > 0 && summary.active === 0));
     const skippedText = this.messages.skipped(skipped);
-    setText(part(this.box, "skipped"), skippedText);
-    setVisible(part(this.box, "skipped"), skippedText !== "");
+    setText(ref(this.box, "skipped"), skippedText);
+    setVisible(ref(this.box, "skipped"), skippedText !== "");
     const shown = new Set(this.receipt.draw(uploads, summary));
-    if (!part(this.box, "body").hidden) this.list.render(uploads.filter((upload) => !shown.has(upload)));
+    if (!ref(this.box, "body").hidden) this.list.render(uploads.filter((upload) => !shown.has(upload)));
     this.announcer.update(summary, this.problem || summary.note);
     if (summary.finished && !this.#wasFinished && summary.done > 0) this.onStored();
     this.#wasFinished = summary.finished;
@@ -88,21 +88,21 @@ export class Tray {
   #drawHead(summary, paused) {
     const { finished } = summary;
     const problem = this.problem || summary.note;
-    setText(part(this.box, "title"), this.messages.title(summary, paused));
+    setText(ref(this.box, "title"), this.messages.title(summary, paused));
     this.box.dataset.outcome = !finished ? "" : summary.failed ? "failed" : "stored";
-    setVisible(part(this.box, "progress"), !finished);
-    setVisible(part(this.box, "signin"), this.gate.reason === "signin" && !finished);
+    setVisible(ref(this.box, "progress"), !finished);
+    setVisible(ref(this.box, "signin"), this.gate.reason === "signin" && !finished);
     setVisible(button(this.box, "close"), finished);
     setVisible(button(this.box, "pause-all"), !paused);
     setVisible(button(this.box, "resume-all"), paused);
-    setProgress(part(this.box, "bar"), summary.sent, summary.bytes);
+    setProgress(ref(this.box, "bar"), summary.sent, summary.bytes);
     const progress = this.messages.progress(summary, this.uploader.context.throughput.read(), paused);
-    setText(part(this.box, "facts"), problem && !paused ? this.messages.translate(`long.${problem}`) : progress);
+    setText(ref(this.box, "progress-text"), problem && !paused ? this.messages.translate(`problem.${problem}`) : progress);
   }
 
   /** @param {Event} event */
   #onClick(event) {
-    const target = event.target instanceof Element && event.target.closest("button[data-do]");
+    const target = event.target instanceof Element && event.target.closest("button[data-action]");
     const actions = {
       toggle: () => this.#toggleBody(/** @type {HTMLElement} */ (target)),
       close: () => this.uploader.clear(),
@@ -113,7 +113,7 @@ export class Tray {
       "retry-failed": () => this.uploader.retryFailed(),
       "copy-links": () => this.#copyLinks(/** @type {HTMLElement} */ (target)),
     };
-    const action = target && actions[/** @type {keyof typeof actions} */ (target.getAttribute("data-do"))];
+    const action = target && actions[/** @type {keyof typeof actions} */ (target.getAttribute("data-action"))];
     if (action) action();
   }
 
@@ -128,7 +128,7 @@ export class Tray {
 
   /** @param {HTMLElement} target */
   #toggleBody(target) {
-    const body = part(this.box, "body");
+    const body = ref(this.box, "body");
     setVisible(body, body.hidden);
     target.setAttribute("aria-expanded", String(!body.hidden));
     this.redraw();
@@ -139,7 +139,7 @@ export class Tray {
     const count = this.uploader.uploads.filter(({ phase }) => phase !== "done" && phase !== "failed").length;
     if (count < 2) return this.uploader.cancelAll();
     const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("cancel-dialog"));
-    setText(part(dialog, "question"), this.messages.translate("sure", { count }));
+    setText(ref(dialog, "question"), this.messages.translate("confirm_cancel", { count }));
     dialog.returnValue = "no";
     dialog.addEventListener("close", () => dialog.returnValue === "yes" && this.uploader.cancelAll(), { once: true });
     dialog.showModal();
@@ -173,25 +173,25 @@ class Receipt {
    */
   draw(uploads, summary) {
     const failed = summary.finished ? uploads.filter((upload) => upload.phase === "failed") : [];
-    setVisible(part(this.tray, "receipt"), summary.finished && (summary.done > 0 || failed.length > 0));
+    setVisible(ref(this.tray, "receipt"), summary.finished && (summary.done > 0 || failed.length > 0));
     setVisible(button(this.tray, "copy-links"), summary.done > 0);
     setVisible(button(this.tray, "retry-failed"), failed.filter((upload) => upload.retriable).length > 1);
     const shown = failed.slice(0, MAX_FAILURES_SHOWN);
     const tokens = failed.map((upload) => upload.token).join();
     if (tokens === this.#shown) return shown;
     this.#shown = tokens;
-    part(this.tray, "failures").replaceChildren(...shown.map((upload) => this.#failure(upload)));
+    ref(this.tray, "failures").replaceChildren(...shown.map((upload) => this.#failure(upload)));
     const count = failed.length - MAX_FAILURES_SHOWN;
-    setVisible(part(this.tray, "more"), count > 0);
-    if (count > 0) setText(part(this.tray, "more"), this.messages.translate("more_failed", { count }));
+    setVisible(ref(this.tray, "more"), count > 0);
+    if (count > 0) setText(ref(this.tray, "more"), this.messages.translate("more_failed", { count }));
     return shown;
   }
 
   /** @param {Upload} upload */
   #failure(upload) {
     const item = cloneTemplate(this.tray, "failure");
-    setText(part(item, "name"), upload.path);
-    setText(part(item, "reason"), this.messages.reason(upload));
+    setText(ref(item, "name"), upload.path);
+    setText(ref(item, "reason"), this.messages.reason(upload));
     setVisible(button(item, "retry"), upload.retriable);
     button(item, "retry").addEventListener("click", () => this.onAction("retry", upload));
     return item;
@@ -225,7 +225,7 @@ class Announcer {
       if (!this.#finished) announce(this.messages.receipt(summary));
       this.#announced = 0;
     } else if (problem !== this.#problem && problem) {
-      announce(this.messages.translate(`long.${problem}`));
+      announce(this.messages.translate(`problem.${problem}`));
     } else {
       this.#announceStep(percent(summary.sent, summary.bytes));
     }

@@ -29,7 +29,7 @@ export async function uploadFile(upload, context, { signal, onSent }) {
     if (result.error.code !== "parts_missing") throw uploadError(result.error);
     await context.refreshParts(upload, signal);
   }
-  throw new UploadError("parts");
+  throw new UploadError("parts_lost");
 }
 
 /** @param {Upload} upload @param {UploadContext} context @param {AbortSignal} signal */

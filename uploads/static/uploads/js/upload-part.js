@@ -77,16 +77,16 @@ async function recover(verdict, { upload, number, context, signal, retryPolicy, 
   if (verdict === "wait") {
     await assertReadable(upload.slice(number));
     if (upload.size === 0 && status === 0 && (await isSpecialFile(upload, context, signal))) {
-      throw new UploadError("special");
+      throw new UploadError("special_file");
     }
-    upload.setNote(navigator.onLine === false ? "offline" : "away");
+    upload.setNote(navigator.onLine === false ? "offline" : "unavailable");
     await retryPolicy.wait(signal);
     // Without CORS headers on errors, an expired URL looks like a network error.
     if (retryPolicy.attempts > 1 && status === 0) upload.deleteSignedPart(number);
     return;
   }
   if (verdict === "hash") {
-    retryPolicy.limit("digest", MAX_HASH_RETRIES);
+    retryPolicy.limit("checksum", MAX_HASH_RETRIES);
     await context.hash(upload, number, signal, { force: true });
   } else {
     retryPolicy.limit("signature", MAX_SIGN_RETRIES);

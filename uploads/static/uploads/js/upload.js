@@ -15,7 +15,7 @@ import { byteRange } from "./parts.js";
  */
 
 /** Errors after which a retry cannot succeed. */
-const PERMANENT_ERRORS = new Set(["folder", "too_large", "one_version", "special"]);
+const PERMANENT_ERRORS = new Set(["unreadable_entry", "too_large", "several_versions", "special_file"]);
 
 /** One file and the state of its upload. Calls `onChange` after every change. */
 export class Upload {

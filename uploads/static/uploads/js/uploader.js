@@ -11,7 +11,7 @@ const MAX_BATCH_BYTES = 64 * 1024 * 1024;
 /** The next batch starts when only this many files of the last one are left to send. */
 const NEXT_BATCH_THRESHOLD = 50;
 /** Errors after which the upload cannot be resumed: a retry creates a new one. */
-const NOT_RESUMABLE = new Set(["gone", "parts", "digest", "corrupted", "special"]);
+const NOT_RESUMABLE = new Set(["gone", "parts_lost", "checksum", "corrupted", "special_file"]);
 
 /** All uploads of this page: the queue, and the actions of the user. */
 export class Uploader {

@@ -1,5 +1,5 @@
 // @ts-check
-import { cloneTemplate, part, setProgress, setText, setVisible } from "./dom.js";
+import { cloneTemplate, ref, setProgress, setText, setVisible } from "./dom.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */
 
@@ -23,7 +23,7 @@ export function visibleRange({ scrollTop, height, count, rowHeight = ROW_HEIGHT_
 export class VirtualList {
   /** @type {Map<Upload, HTMLElement>} */
   #rows = new Map();
-  #space = document.createElement("div");
+  #spacer = document.createElement("div");
   #autoScroll = true;
   #autoScrollTop = -1;
 
@@ -34,25 +34,25 @@ export class VirtualList {
    */
   constructor(tray, { describe, onAction, redraw }) {
     this.tray = tray;
-    this.box = part(tray, "rows");
+    this.box = ref(tray, "rows");
     this.describe = describe;
-    this.#space.className = "tray-space";
-    this.#space.setAttribute("role", "presentation");
-    this.box.append(this.#space);
+    this.#spacer.className = "tray-spacer";
+    this.#spacer.setAttribute("role", "presentation");
+    this.box.append(this.#spacer);
     this.box.addEventListener("scroll", () => {
       this.#autoScroll = Math.abs(this.box.scrollTop - this.#autoScrollTop) < 2;
       redraw();
     });
     this.box.addEventListener("click", (event) => {
-      const button = event.target instanceof Element && event.target.closest("button[data-do]");
+      const button = event.target instanceof Element && event.target.closest("button[data-action]");
       const upload = button && this.#uploadOf(button);
-      if (upload) onAction(button.getAttribute("data-do") ?? "", upload);
+      if (upload) onAction(button.getAttribute("data-action") ?? "", upload);
     });
   }
 
   /** @param {readonly Upload[]} uploads  in the order of the rows */
   render(uploads) {
-    this.#space.style.height = `${uploads.length * ROW_HEIGHT_PX}px`;
+    this.#spacer.style.height = `${uploads.length * ROW_HEIGHT_PX}px`;
     this.#scrollToRunning(uploads);
     const view = { scrollTop: this.box.scrollTop, height: this.box.clientHeight, count: uploads.length };
     const [first, end] = visibleRange(view);
@@ -83,10 +83,10 @@ export class VirtualList {
     let row = this.#rows.get(upload);
     if (!row) {
       row = cloneTemplate(this.tray, "row");
-      setText(part(row, "name"), upload.path);
-      part(row, "name").title = upload.path;
+      setText(ref(row, "name"), upload.path);
+      ref(row, "name").title = upload.path;
       this.#rows.set(upload, row);
-      this.#space.append(row);
+      this.#spacer.append(row);
     }
     const transform = `translateY(${index * ROW_HEIGHT_PX}px)`;
     if (row.style.transform !== transform) row.style.transform = transform;
@@ -100,15 +100,15 @@ export class VirtualList {
     const { size, state } = this.describe(upload);
     const { phase } = upload;
     row.dataset.phase = phase;
-    setText(part(row, "size"), size);
-    setText(part(row, "state"), state);
-    part(row, "state").title = phase === "failed" ? state : "";
-    const bar = part(row, "bar");
+    setText(ref(row, "size"), size);
+    setText(ref(row, "state"), state);
+    ref(row, "state").title = phase === "failed" ? state : "";
+    const bar = ref(row, "bar");
     setVisible(bar, phase === "sending" || (phase === "paused" && upload.sent > 0));
     setProgress(bar, upload.sent, upload.size);
-    if (phase === "done") addLink(part(row, "name"), upload);
+    if (phase === "done") addLink(ref(row, "name"), upload);
     const actions = actionsFor(upload);
-    for (const button of row.querySelectorAll("button")) setVisible(button, actions.includes(button.dataset.do ?? ""));
+    for (const button of row.querySelectorAll("button")) setVisible(button, actions.includes(button.dataset.action ?? ""));
   }
 
   /** @param {Upload} upload @param {HTMLElement} row */
