@@ -1,4 +1,4 @@
-"""A browser, a site with small parts, so that a file of many parts stays small, and hands that drop files."""
+"""A browser, a site with small parts (so that files of many parts are small), and a page object that drops files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.conf import settings as live_settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.browser.hands import Hands
+from tests.browser.uploader_page import UploaderPage
 from tests.conftest import serving, signed_in
 from tests.support import chromium, policy_reports
 from tests.support.stores import Address
@@ -34,15 +34,15 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(autouse=True)
-def no_policy_is_broken() -> Iterator[None]:
-    """Whatever a page of any site of ours tried, in any tab, its policy had nothing to report."""
+def no_policy_violations() -> Iterator[None]:
+    """No page of any test site reported a policy violation."""
     yield
     assert policy_reports.begin().take() == []
 
 
 @contextmanager
 def watched(context: BrowserContext) -> Iterator[BrowserContext]:
-    """Fails on a script's error and on what a policy refuses, in any of its pages, and closes it."""
+    """Fail on script errors and policy violations in any page of the context, and close it."""
     faults: list[str] = []
     context.on("page", lambda page: page.on("pageerror", lambda error: faults.append(str(error))))
     context.on(
@@ -50,21 +50,21 @@ def watched(context: BrowserContext) -> Iterator[BrowserContext]:
         lambda message: faults.append(message.text) if "Content Security Policy" in message.text else None,
     )
     yield context
-    found = list(faults)  # modules that are still on their way when everything closes are no fault
+    errors = list(faults)  # modules that are still loading when the context closes are not errors
     context.close()
-    assert not found
+    assert not errors
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A fresh page with nobody signed in."""
+    """A new page without a session."""
     with watched(browser.new_context()) as context:
         yield context.new_page()
 
 
 @pytest.fixture
 def sign_in(page: Page) -> Callable[[User, str], Page]:
-    """`sign_in(alice, site)`: the page, with alice's session on that site."""
+    """Return a function that adds the session of a user to the page: `sign_in(alice, site)`."""
 
     def sign_in(user: User, site: str) -> Page:
         name = live_settings.SESSION_COOKIE_NAME
@@ -91,15 +91,15 @@ def small_parts_digest_site(
 
 
 @pytest.fixture
-def hands(
+def uploader(
     transactional_db: None,
     bucket: object,
     small_parts_site: str,
     alice: User,
     sign_in: Callable[[User, str], Page],
     tmp_path: Path,
-) -> Hands:
-    """Alice before her library, with a folder of her own."""
+) -> UploaderPage:
+    """Alice on her library, with a local folder."""
     page = sign_in(alice, small_parts_site)
     page.goto(small_parts_site)
-    return Hands(page, tmp_path, small_parts_site)
+    return UploaderPage(page, tmp_path, small_parts_site)

@@ -1,4 +1,4 @@
-"""What axe finds on the pages, in light and dark, wide and narrow."""
+"""Axe has no serious violations on the pages, in light and dark, wide and narrow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
-from tests.browser.hands import Hands
+from tests.browser.uploader_page import UploaderPage
 from tests.support import rows
 from uploads.models import Folder, Report, State, Tag, Tagging
 from uploads.services import folders
@@ -18,10 +18,10 @@ SERIOUS = {"serious", "critical"}
 
 
 @pytest.fixture
-def addresses(hands: Hands, alice: User) -> list[str]:
+def addresses(uploader: UploaderPage, alice: User) -> list[str]:
     """Each kind of page, with something on it."""
-    made = folders.ensure(["Brand/Logos", "Empty"], by=alice)
-    brand, empty = made["Brand/Logos"], made["Empty"]
+    folders_by_path = folders.ensure(["Brand/Logos", "Empty"], by=alice)
+    brand, empty = folders_by_path["Brand/Logos"], folders_by_path["Empty"]
     assert isinstance(brand, Folder)
     assert isinstance(empty, Folder)
     file = rows.make_row(alice, State.AVAILABLE, name="logo.png", folder=brand)
@@ -37,77 +37,79 @@ def addresses(hands: Hands, alice: User) -> list[str]:
     ]  # fmt: skip
 
 
-def faults(page: Page) -> list[str]:
-    found: Any = Axe().run(page).response["violations"]
+def serious_violations(page: Page) -> list[str]:
+    violations: Any = Axe().run(page).response["violations"]
     return [
-        f"{fault['id']}: {node['html'][:200]}"
-        for fault in found
-        if fault["impact"] in SERIOUS
-        for node in fault["nodes"]
+        f"{violation['id']}: {node['html'][:200]}"
+        for violation in violations
+        if violation["impact"] in SERIOUS
+        for node in violation["nodes"]
     ]
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("width", [1280, 360])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(
-    scheme: Literal["light", "dark"], width: int, hands: Hands, addresses: list[str]
+def test_pages_have_no_serious_axe_violations(
+    scheme: Literal["light", "dark"], width: int, uploader: UploaderPage, addresses: list[str]
 ) -> None:
-    page = hands.page
+    page = uploader.page
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme=scheme)
-    found = {}
+    violations = {}
     for address in addresses:
-        page.goto(hands.site + address)
-        found[address] = faults(page)
+        page.goto(uploader.site + address)
+        violations[address] = serious_violations(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, address
-    assert {address: told for address, told in found.items() if told} == {}
+    assert {address: serious for address, serious in violations.items() if serious} == {}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_in_a_report(scheme: Literal["light", "dark"], hands: Hands, alice: User) -> None:
+def test_report_page_has_no_serious_axe_violations(
+    scheme: Literal["light", "dark"], uploader: UploaderPage, alice: User
+) -> None:
     User.objects.filter(pk=alice.pk).update(is_staff=True, is_superuser=True)
-    figures = {
+    summary = {
         "rows": {"count": 2, "bytes": 5, "sha256": "a" * 64},
         "findings": {"missing": 1},
         "skipped": {"young": 3},
     }
-    report = Report.objects.create(command="fsck", outcome="differences", summary=figures)
+    report = Report.objects.create(command="fsck", outcome="differences", summary=summary)
     report.findings.create(kind="missing", key="f/" + "0" * 32, detail={"row": {"size": 5}})
-    hands.page.emulate_media(color_scheme=scheme)
+    uploader.page.emulate_media(color_scheme=scheme)
     for width in (1280, 360):
-        hands.page.set_viewport_size({"width": width, "height": 800})
-        hands.page.goto(f"{hands.site}/admin/uploads/report/{report.pk}/change/")
-        assert faults(hands.page) == []
-        assert hands.page.evaluate("document.documentElement.scrollWidth") <= width
+        uploader.page.set_viewport_size({"width": width, "height": 800})
+        uploader.page.goto(f"{uploader.site}/admin/uploads/report/{report.pk}/change/")
+        assert serious_violations(uploader.page) == []
+        assert uploader.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_axe_finds_nothing_serious_in_what_opens(hands: Hands, addresses: list[str]) -> None:
-    page = hands.page
+def test_opened_elements_have_no_serious_axe_violations(uploader: UploaderPage, addresses: list[str]) -> None:
+    page = uploader.page
     page.locator("summary", has_text="New folder").click()
-    assert faults(page) == []
+    assert serious_violations(page) == []
     page.keyboard.press("Escape")
-    page.goto(f"{hands.site}/")
+    page.goto(f"{uploader.site}/")
     page.locator(".row-checkbox").first.check()
-    assert faults(page) == []
+    assert serious_violations(page) == []
     page.keyboard.press("?")
-    assert faults(page) == []
+    assert serious_violations(page) == []
 
 
-def test_signing_in_has_no_faults(page: Page, transactional_db: None, small_parts_site: str) -> None:
+def test_sign_in_page_has_no_serious_axe_violations(page: Page, transactional_db: None, small_parts_site: str) -> None:
     page.goto(small_parts_site)
-    assert faults(page) == []
+    assert serious_violations(page) == []
 
 
-def test_targets_are_large_enough(hands: Hands, addresses: list[str]) -> None:
+def test_targets_are_at_least_24_pixels(uploader: UploaderPage, addresses: list[str]) -> None:
     """24 px each way, but for links within a sentence (WCAG 2.5.8)."""
     script = """() => [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary')]
-        .filter((one) => one.checkVisibility() && one.offsetWidth > 1)
-        .filter((one) => !one.closest('.visually-hidden, .skip-link, p, label'))
-        .map((one) => [one.outerHTML.slice(0, 90), one.getBoundingClientRect()])
+        .filter((element) => element.checkVisibility() && element.offsetWidth > 1)
+        .filter((element) => !element.closest('.visually-hidden, .skip-link, p, label'))
+        .map((element) => [element.outerHTML.slice(0, 90), element.getBoundingClientRect()])
         .filter(([, box]) => box.width < 24 || box.height < 24).map(([html]) => html)"""
-    found = {}
+    violations = {}
     for address in addresses:
-        hands.page.goto(hands.site + address)
-        found[address] = hands.page.evaluate(script)
-    assert {address: small for address, small in found.items() if small} == {}
+        uploader.page.goto(uploader.site + address)
+        violations[address] = uploader.page.evaluate(script)
+    assert {address: small for address, small in violations.items() if small} == {}

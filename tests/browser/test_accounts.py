@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import watched
 from tests.support.authenticator import code
 
-RIGHT = "correct horse battery staple"
+PASSWORD = "correct horse battery staple"
 PAGES = [
     "/accounts/login/", "/accounts/security/", "/accounts/password/", "/accounts/factor/add/",
 ]  # fmt: skip
@@ -27,7 +27,7 @@ GUARDED = [
 def sign_in(page: Page, site: str, name: str = "alice") -> None:
     page.goto(f"{site}/accounts/login/")
     page.get_by_label("Username").fill(name)
-    page.get_by_label("Password").fill(RIGHT)
+    page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
 
 
@@ -41,8 +41,8 @@ def set_up(page: Page, site: str) -> str:
     return key
 
 
-def faults(page: Page) -> list[Any]:
-    return [found for found in Axe().run(page).response["violations"] if found["impact"] in {"serious", "critical"}]
+def serious_violations(page: Page) -> list[Any]:
+    return [item for item in Axe().run(page).response["violations"] if item["impact"] in {"serious", "critical"}]
 
 
 def wider_than_the_screen(page: Page) -> bool:
@@ -50,7 +50,7 @@ def wider_than_the_screen(page: Page) -> bool:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_second_factor_from_the_picture_to_the_next_sign_in(
+def test_authenticator_app_is_set_up_and_used_at_next_sign_in(
     scripts: bool, browser: Browser, transactional_db: None, alice: User, small_parts_site: str
 ) -> None:
     with watched(browser.new_context(java_script_enabled=scripts)) as context:
@@ -71,7 +71,7 @@ def test_a_second_factor_from_the_picture_to_the_next_sign_in(
         expect(page).to_have_url(f"{small_parts_site}/")
 
 
-def test_whoever_tries_too_often_is_told_to_wait(
+def test_too_many_sign_in_attempts_show_wait_page(
     page: Page, transactional_db: None, alice: User, small_parts_site: str
 ) -> None:
     for _ in range(6):
@@ -80,36 +80,36 @@ def test_whoever_tries_too_often_is_told_to_wait(
         page.get_by_label("Password").fill("wrong")
         page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Please wait a moment")).to_be_visible()
-    assert faults(page) == []
+    assert serious_violations(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_pages_are_for_everybody(
+def test_account_pages_are_accessible(
     scheme: Literal["light", "dark"], browser: Browser, transactional_db: None, alice: User, small_parts_site: str
 ) -> None:
-    found: dict[str, Any] = {}
+    violations: dict[str, Any] = {}
     narrow = browser.new_context(color_scheme=scheme, viewport={"width": 360, "height": 720})
     with watched(narrow) as context:
         page = context.new_page()
         page.goto(f"{small_parts_site}/accounts/login/")
-        look(page, found)
+        check_page(page, violations)
         sign_in(page, small_parts_site)
         for path in PAGES[1:]:
             page.goto(small_parts_site + path)
-            look(page, found)
+            check_page(page, violations)
         set_up(page, small_parts_site)
         for path in GUARDED:
             page.goto(small_parts_site + path)
-            look(page, found)
+            check_page(page, violations)
         context.clear_cookies()
         sign_in(page, small_parts_site)
         expect(page.get_by_role("heading", name="Your second factor")).to_be_visible()
-        look(page, found)
-    assert found == {}
+        check_page(page, violations)
+    assert violations == {}
 
 
-def look(page: Page, found: dict[str, Any]) -> None:
-    if wrong := faults(page):
-        found[page.url] = wrong
+def check_page(page: Page, violations: dict[str, Any]) -> None:
+    if wrong := serious_violations(page):
+        violations[page.url] = wrong
     if wider_than_the_screen(page):
-        found[f"{page.url} is too wide"] = True
+        violations[f"{page.url} is too wide"] = True

@@ -1,4 +1,4 @@
-"""The admin in a browser: the same tray, the strict policy, and no page wider than a phone."""
+"""The admin in a browser: the upload tray, the strict policy, and pages that fit a phone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from playwright.sync_api import Page, expect
 
-from tests.browser.hands import Hands
+from tests.browser.uploader_page import UploaderPage
 from tests.support import shelf
 from tests.support.stores import Bucket
 from uploads import services
@@ -23,68 +23,72 @@ PHONE = 360
 def admin(
     transactional_db: None, bucket: Bucket, small_parts_site: str, admin_user: User,
     sign_in: Callable[[User, str], Page], tmp_path: Path,
-) -> Hands:  # fmt: skip
-    """A superuser before the admin. The page fails on whatever the policy refuses."""
+) -> UploaderPage:  # fmt: skip
+    """A superuser on the admin index. The page fails on any policy violation."""
     page = sign_in(admin_user, small_parts_site)
     page.goto(f"{small_parts_site}/admin/")
-    return Hands(page, tmp_path, small_parts_site)
+    return UploaderPage(page, tmp_path, small_parts_site)
 
 
-def stock(owner: User) -> list[str]:
-    """One of everything, and the addresses of its pages."""
+def make_objects(owner: User) -> list[str]:
+    """Create one of everything and return the addresses of its pages."""
     folder = folders.create("Brand", parent=None, by=owner)
     folders.set_access(folder, {Group.objects.create(name="design"): AccessLevel.MANAGE}, by=owner)
     file = shelf.add_file(owner, name="a name without any space that is much wider than a phone.txt".replace(" ", "_"))
     services.tag_files([file.pk], add=["urgent"], by=owner)
     shelf.add_file(owner, folder=folder, state=State.TRASHED)
-    one = [f"uploads/file/{file.pk}/change/", f"uploads/file/{file.pk}/delete/", f"uploads/folder/{folder.pk}/change/"]
+    details = [
+        f"uploads/file/{file.pk}/change/",
+        f"uploads/file/{file.pk}/delete/",
+        f"uploads/folder/{folder.pk}/change/",
+    ]
     report = Report.objects.create(
         command="fsck", outcome="differences", summary={"objects": {"count": 1, "bytes": 1, "sha256": "a" * 64}}
     )
     Finding.objects.create(
         report=report, kind="missing", key=file.key, file_id=file.pk, detail={"row": {"etag": "e" * 32}}
     )
-    one.append(f"uploads/report/{report.pk}/change/")
+    details.append(f"uploads/report/{report.pk}/change/")
     lists = [f"uploads/{name}/" for name in ("file", "folder", "tag", "event", "usage", "report")]
     more = ["uploads/file/add/", "uploads/folder/add/", "auth/user/", f"auth/user/{owner.pk}/change/", "auth/group/"]
-    return ["", "storage/", *lists, *one, *more]
+    return ["", "storage/", *lists, *details, *more]
 
 
-def test_no_page_of_the_admin_is_refused_anything_or_wider_than_a_phone(admin: Hands, admin_user: User) -> None:
+def test_admin_pages_keep_policy_and_fit_a_phone(admin: UploaderPage, admin_user: User) -> None:
     wide = {}
     for width in (PHONE, 1280):
         admin.page.set_viewport_size({"width": width, "height": 800})
-        for address in stock(admin_user) if width == PHONE else ["", "storage/", "uploads/file/"]:
-            answer = admin.page.goto(f"{admin.site}/admin/{address}")
-            assert answer is not None
-            assert answer.status == 200, address
+        for address in make_objects(admin_user) if width == PHONE else ["", "storage/", "uploads/file/"]:
+            response = admin.page.goto(f"{admin.site}/admin/{address}")
+            assert response is not None
+            assert response.status == 200, address
             over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             if (pixels := admin.page.evaluate(over)) > 0:
                 wide[address, width] = pixels
     assert wide == {}
 
 
-def test_files_dropped_onto_the_add_page_are_stored(admin: Hands, bucket: Bucket) -> None:
+def test_files_dropped_on_add_page_are_stored(admin: UploaderPage, bucket: Bucket) -> None:
     admin.page.goto(f"{admin.site}/admin/uploads/file/add/")
     admin.drop(admin.file("first.txt", b"first"), admin.file("second.txt", b"second"))
-    admin.sees("2 of 2 stored, size verified")
-    found = {file.name: bucket.read(file.key) for file in File.objects.available()}
-    assert found == {"first.txt": b"first", "second.txt": b"second"}
+    admin.expect_title("2 of 2 stored, size verified")
+    stored = {file.name: bucket.read(file.key) for file in File.objects.available()}
+    assert stored == {"first.txt": b"first", "second.txt": b"second"}
     admin.page.get_by_role("link", name="To the list of files").click()
     expect(admin.page.get_by_role("link", name="second.txt")).to_be_visible()
 
 
-def test_files_chosen_on_the_add_page_are_stored(admin: Hands, bucket: Bucket) -> None:
+def test_files_chosen_on_add_page_are_stored(admin: UploaderPage, bucket: Bucket) -> None:
     admin.page.goto(f"{admin.site}/admin/uploads/file/add/")
     admin.page.locator("#id_files").set_input_files([admin.file("chosen.txt", b"chosen")])
     admin.page.get_by_role("checkbox").check()
     admin.page.get_by_role("button", name="Upload", exact=True).click()
-    admin.sees("1 of 1 stored, size verified")
+    admin.expect_title("1 of 1 stored, size verified")
     (file,) = File.objects.available()
     assert (file.visibility, bucket.read(file.key)) == ("private", b"chosen")
 
 
-def test_what_is_ticked_is_confirmed_and_then_done(admin: Hands, admin_user: User) -> None:
+def test_bulk_action_runs_after_confirmation(admin: UploaderPage, admin_user: User) -> None:
     shelf.add_file(admin_user, name="one.txt")
     admin.page.goto(f"{admin.site}/admin/uploads/file/")
     admin.page.locator("input.action-select").check()

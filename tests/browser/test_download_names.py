@@ -27,7 +27,7 @@ NAMES = [
 
 
 @pytest.mark.django_db(transaction=True)
-def test_downloads_keep_their_names(
+def test_downloads_keep_names(
     alice: User, bucket: Bucket, small_parts_site: str, sign_in: Callable[[User, str], Page]
 ) -> None:
     page = sign_in(alice, small_parts_site)

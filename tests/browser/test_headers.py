@@ -1,4 +1,4 @@
-"""The policy in a browser: what it refuses is reported, and nothing that a person does, by TLS or by CloudFront."""
+"""The content security policy in a browser: violations are reported, and usual work causes none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import watched
-from tests.browser.hands import WAIT_MS, Hands
+from tests.browser.uploader_page import WAIT_MS, UploaderPage
 from tests.conftest import serving
 from tests.support import policy_reports, shelf
 from tests.support.aws_template import Template
@@ -46,7 +46,7 @@ def sign_in_by_form(page: Page, site: str, user: User) -> None:
 
 
 @pytest.mark.parametrize("by", ["http", "https"])
-def test_what_the_policy_refuses_is_reported(
+def test_policy_violation_is_reported(
     by: str, browser: Browser, transactional_db: None, site: str, tls_site: TlsFront
 ) -> None:
     address = (tls_site.url if by == "https" else site) + "/accounts/login/"
@@ -63,32 +63,32 @@ def test_what_the_policy_refuses_is_reported(
     assert f"document-uri={address}" in reports[0]
 
 
-def test_a_day_behind_tls_breaks_no_policy(
+def test_usual_pages_behind_tls_keep_policy(
     by_tls: Page, tls_site: TlsFront, bucket: Bucket, admin_user: User, tmp_path: Path
 ) -> None:
     page = by_tls
-    hands = Hands(page, tmp_path, tls_site.url)
+    uploader = UploaderPage(page, tmp_path, tls_site.url)
     sign_in_by_form(page, tls_site.url, admin_user)
-    hands.drop(hands.file("notes.txt", b"sent by TLS"))
+    uploader.drop(uploader.file("notes.txt", b"sent by TLS"))
     expect(page.get_by_role("link", name="notes.txt").first).to_be_visible(timeout=WAIT_MS)
     file = File.objects.get(state=State.AVAILABLE)
     assert bucket.read(file.key) == b"sent by TLS"
     page.goto(tls_site.url + file.get_absolute_url())
     for address in ("", "uploads/file/", f"uploads/file/{file.pk}/change/", "uploads/event/"):
-        answer = page.goto(f"{tls_site.url}/admin/{address}")
-        assert answer is not None
-        assert answer.status == 200
+        response = page.goto(f"{tls_site.url}/admin/{address}")
+        assert response is not None
+        assert response.status == 200
     cookies = {cookie.get("name"): cookie for cookie in page.context.cookies()}
     assert {name for name in cookies if name and not name.startswith("__Host-")} == set()
     assert all(cookie.get("secure") and cookie.get("httpOnly") for cookie in cookies.values())
 
 
 def template_headers(site: str) -> dict[str, str]:
-    """What the template lets CloudFront put on every answer, for this site (by http, as it is here)."""
-    made = Template().worked_out(Domain=urlsplit(site).netloc, HostedZoneId="Z", Image="image", ContentKey1="PEM")
-    told = made["ContentHeaders"]["Properties"]["ResponseHeadersPolicyConfig"]
-    policy = told["SecurityHeadersConfig"]["ContentSecurityPolicy"]["ContentSecurityPolicy"]
-    further = {item["Header"]: item["Value"] for item in told["CustomHeadersConfig"]["Items"]}
+    """What the template lets CloudFront add to every response, for this site (by http, as it is here)."""
+    resources = Template().worked_out(Domain=urlsplit(site).netloc, HostedZoneId="Z", Image="image", ContentKey1="PEM")
+    config = resources["ContentHeaders"]["Properties"]["ResponseHeadersPolicyConfig"]
+    policy = config["SecurityHeadersConfig"]["ContentSecurityPolicy"]["ContentSecurityPolicy"]
+    further = {item["Header"]: item["Value"] for item in config["CustomHeadersConfig"]["Items"]}
     sniffed = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
     return {**sniffed, **further, "Content-Security-Policy": policy.replace("https://", "http://")}
 
@@ -107,7 +107,7 @@ def delivered(
         yield site, edge
 
 
-def test_pages_show_what_cloudfront_delivers(
+def test_pages_show_content_from_cloudfront(
     by_tls: Page, delivered: tuple[str, Edge], bucket: Bucket, admin_user: User
 ) -> None:
     (site, edge), page = delivered, by_tls

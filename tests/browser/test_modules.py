@@ -1,4 +1,4 @@
-"""The uploader's pure functions, imported where they run: in a browser."""
+"""The pure functions of the scripts, imported into a browser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "uploads" / "static" / "uploads" / "js"
-ORIGIN = "http://localhost:9"  # answered by us; localhost, because only there crypto.subtle works without https
+ORIGIN = "http://localhost:9"  # served by the test; without https, crypto.subtle works on localhost only
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +19,14 @@ def modules(browser: Browser) -> Any:
     """An empty page that may import the modules as they are in the tree."""
     page = browser.new_page()
 
-    def answer(route: Route) -> None:
+    def serve(route: Route) -> None:
         name = route.request.url.rpartition("/")[2]
         if name.endswith(".js"):
             route.fulfill(body=(SCRIPTS / name).read_text(), content_type="text/javascript")
         else:
             route.fulfill(body="<!doctype html><title>modules</title>", content_type="text/html")
 
-    page.route(f"{ORIGIN}/**", answer)
+    page.route(f"{ORIGIN}/**", serve)
     page.goto(ORIGIN)
     yield page
     page.close()
@@ -39,7 +39,7 @@ def run(page: Page, module: str, names: str, body: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "text"),
     [
         (0, "0 B"),
         (999, "999 B"),
@@ -51,36 +51,36 @@ def run(page: Page, module: str, names: str, body: str) -> Any:
         (5_000_000_000_000, "5 TB"),
     ],
 )
-def test_sizes_are_said_in_powers_of_ten(modules: Page, size: int, said: str) -> None:
-    assert run(modules, "i18n", "bytes", f"return bytes({size}, 'en')").replace("\u00a0", " ") == said
+def test_sizes_are_formatted_in_powers_of_ten(modules: Page, size: int, text: str) -> None:
+    assert run(modules, "i18n", "bytes", f"return bytes({size}, 'en')").replace("\u00a0", " ") == text
 
 
-def test_a_hundred_percent_means_all(modules: Page) -> None:
+def test_percent_is_100_only_when_done(modules: Page) -> None:
     assert run(modules, "i18n", "percent", "return [percent(999999, 1000000), percent(5, 5), percent(0, 0)]") == [
         99, 100, 0,
     ]  # fmt: skip
 
 
-def test_parts_cover_the_file_without_gap(modules: Page) -> None:
+def test_byte_ranges_cover_the_file(modules: Page) -> None:
     body = "return [byteRange(1, 5, 12), byteRange(2, 5, 12), byteRange(3, 5, 12), byteRange(1, 5, 0)]"
     assert run(modules, "parts", "byteRange", body) == [[0, 5], [5, 10], [10, 12], [0, 0]]
 
 
-def test_only_missing_parts_are_asked_for(modules: Page) -> None:
+def test_missing_parts_are_listed_in_order(modules: Page) -> None:
     assert run(modules, "parts", "missingParts", "return missingParts(5, new Set([1, 4]))") == [2, 3, 5]
 
 
-def test_signatures_are_asked_for_a_minute_ahead(modules: Page) -> None:
+def test_sign_batch_size_covers_one_minute(modules: Page) -> None:
     body = "return [[0, true], [0], [2e6], [1e3], [1e9]].map(([speed, first]) => signBatchSize(speed, 16e6, first))"
     assert run(modules, "parts", "signBatchSize", body) == [4, 8, 8, 1, 12]
 
 
-def test_waits_grow_are_jittered_and_bounded(modules: Page) -> None:
+def test_backoff_doubles_with_jitter_up_to_maximum(modules: Page) -> None:
     body = """return [0, 1, 2, 20].map((attempt) => [backoff(attempt, () => 0), backoff(attempt, () => 1)])"""
     assert run(modules, "retry", "backoff", body) == [[400, 800], [800, 1600], [1600, 3200], [15_000, 30_000]]
 
 
-def test_retry_after_is_seconds_or_a_date_and_bounded(modules: Page) -> None:
+def test_retry_after_is_parsed_as_seconds_or_date_up_to_maximum(modules: Page) -> None:
     body = """const now = Date.parse('2026-01-01T00:00:00Z');
         return ['5', 2, null, '', 'Thu, 01 Jan 2026 00:00:10 GMT', '99999', 'soon']
             .map((value) => parseRetryAfter(value, now))"""
@@ -104,25 +104,25 @@ def test_retry_after_is_seconds_or_a_date_and_bounded(modules: Page) -> None:
         (405, "MethodNotAllowed", "refused"),
     ],
 )
-def test_each_answer_of_a_store_has_its_remedy(modules: Page, status: int, code: str, verdict: str) -> None:
+def test_response_of_storage_is_classified(modules: Page, status: int, code: str, verdict: str) -> None:
     text = f"<Error><Code>{code}</Code></Error>" if code else ""
     body = f"return classifyResponse({{status: {status}, text: '{text}'}})"
     assert run(modules, "upload-part", "classifyResponse", body) == verdict
 
 
-def test_the_digest_is_base64_of_sha256(modules: Page) -> None:
+def test_sha256_is_base64(modules: Page) -> None:
     want = base64.b64encode(hashlib.sha256(b"amalga").digest()).decode()
     assert run(modules, "parts", "sha256", "return sha256(new Blob(['amalga']))") == want
 
 
-def test_a_file_is_known_again_whatever_its_unicode_form(modules: Page) -> None:
+def test_file_key_ignores_unicode_form(modules: Page) -> None:
     body = """const facts = {folder: '', size: 1, modified: 5};
         return fileKey({...facts, name: 'Men\\u00fc'}) === fileKey({...facts, name: 'Menu\\u0308'})
             && fileKey({...facts, name: 'a'}) !== fileKey({...facts, name: 'a', modified: 6})"""
     assert run(modules, "resume", "fileKey", body) is True
 
 
-def test_an_unfinished_upload_is_given_to_one_file_only(modules: Page) -> None:
+def test_token_of_unfinished_upload_is_used_once(modules: Page) -> None:
     body = """const file = new File(['x'], 'a.txt', {lastModified: 7});
         const tokenFor = tokenMatcher([{name: 'a.txt', folder: '', size: 1, modified: 7, token: 't'}]);
         return [tokenFor({file, folder: ''}), tokenFor({file, folder: ''}), tokenFor({file, folder: 'b'})]"""
@@ -137,28 +137,29 @@ ENTRIES = """
         return {readEntries: (yes) => yes(left.splice(0, 100))};
     }});
     const gather = async (entries) => {
-        const found = {picked: [], failed: [], skipped: []};
-        for await (const part of readEntries(entries)) for (const kind in found) found[kind].push(...part[kind]);
-        return found;
+        const batch = {picked: [], failed: [], skipped: []};
+        for await (const part of readEntries(entries)) for (const kind in batch) batch[kind].push(...part[kind]);
+        return batch;
     };"""
 
 
-def test_folders_are_walked_to_the_last_of_their_files(modules: Page) -> None:
+def test_folders_are_read_recursively(modules: Page) -> None:
     body = f"""{ENTRIES}
         const broken = {{fullPath: '/d/broken', name: 'broken', file: (yes, no) => no(new Error())}};
         const many = Array.from({{length: 250}}, (_, i) => file(`/d/e/${{i}}`));
-        const found = await gather([folder('/d', [folder('/d/e', many), broken]), file('/top')]);
-        return [found.picked.length, found.picked[0].folder, found.picked.at(-1).folder, found.failed]"""
+        const batch = await gather([folder('/d', [folder('/d/e', many), broken]), file('/top')]);
+        return [batch.picked.length, batch.picked[0].folder, batch.picked.at(-1).folder, batch.failed]"""
     assert run(modules, "drop-target", "readEntries", body) == [251, "d/e", "", ["d/broken"]]
 
 
-def test_system_files_and_empty_folders_are_skipped_by_name(modules: Page) -> None:
+def test_system_files_and_empty_folders_are_skipped(modules: Page) -> None:
     body = f"""{ENTRIES}
-        const found = await gather([folder('/d', [
+        const batch = await gather([folder('/d', [
             file('/d/.DS_Store'), file('/d/._a.txt'), file('/d/a.txt'), folder('/d/__MACOSX', [file('/d/__MACOSX/x')]),
             folder('/d/empty', []), folder('/d/tidy', [file('/d/tidy/Thumbs.db')]),
         ])]);
-        return [found.picked.map((one) => one.file.name), found.skipped.map((one) => `${{one.kind}} ${{one.path}}`)]"""
+        const skipped = batch.skipped.map(({{kind, path}}) => `${{kind}} ${{path}}`);
+        return [batch.picked.map(({{file}}) => file.name), skipped]"""
     picked, skipped = run(modules, "drop-target", "readEntries", body)
     assert picked == ["a.txt"]
     assert skipped == [
@@ -168,37 +169,37 @@ def test_system_files_and_empty_folders_are_skipped_by_name(modules: Page) -> No
 
 
 @pytest.mark.parametrize("name", ["desktop.ini", "DESKTOP.INI", "._x", "~$Budget.xlsx", ".~lock.a.odt#", "Icon\\r"])
-def test_name_of_system_file_is_known(modules: Page, name: str) -> None:
+def test_system_name_is_detected(modules: Page, name: str) -> None:
     assert run(modules, "drop-target", "isSystemName", f"return isSystemName('{name}')")
 
 
 @pytest.mark.parametrize(
     "name", [".env", ".gitignore", "thumbs.db.txt", "_x", "~backup", ".x", "Icon", "a desktop.ini"]
 )
-def test_name_of_people_is_no_system_file(modules: Page, name: str) -> None:
+def test_ordinary_name_is_not_a_system_name(modules: Page, name: str) -> None:
     assert not run(modules, "drop-target", "isSystemName", f"return isSystemName('{name}')")
 
 
-def test_only_rows_in_sight_are_drawn(modules: Page) -> None:
+def test_only_visible_rows_are_rendered(modules: Page) -> None:
     body = """return [visibleRange({scrollTop: 0, height: 100, count: 2000, rowHeight: 50, overscan: 2}),
         visibleRange({scrollTop: 5000, height: 100, count: 2000, rowHeight: 50, overscan: 2}),
         visibleRange({scrollTop: 0, height: 100, count: 1, rowHeight: 50, overscan: 2})]"""
     assert run(modules, "virtual-list", "visibleRange", body) == [[0, 4], [98, 104], [0, 1]]
 
 
-def test_a_file_offers_only_what_can_be_done(modules: Page) -> None:
+def test_actions_depend_on_phase(modules: Page) -> None:
     body = """return [['sending'], ['paused'], ['failed', true], ['failed', false], ['finishing'], ['done']]
         .map(([phase, retriable]) => actionsFor({phase, retriable}).join())"""
     want = ["pause,cancel", "resume,cancel", "retry,remove", "remove", "", ""]
     assert run(modules, "virtual-list", "actionsFor", body) == want
 
 
-def test_progress_is_told_at_quarters(modules: Page) -> None:
+def test_progress_is_announced_in_quarters(modules: Page) -> None:
     body = "return [[0, 10], [0, 26], [25, 49], [25, 80], [75, 100]].map(([last, now]) => nextStep(last, now))"
     assert run(modules, "tray", "nextStep", body) == [0, 25, 0, 75, 0]
 
 
-def test_a_batch_goes_out_when_nobody_else_is_coming(modules: Page) -> None:
+def test_batch_is_sent_when_full_or_no_more_items_are_expected(modules: Page) -> None:
     body = """const sent = []; let coming = 2;
         const batcher = new Batcher({max: 3, delay: 60000, expectsMore: () => coming > 0,
             send: async (items) => { sent.push(items); }});
@@ -209,7 +210,7 @@ def test_a_batch_goes_out_when_nobody_else_is_coming(modules: Page) -> None:
     assert run(modules, "concurrency", "Batcher", body) == [1, [[1, 2, 3], [4]]]
 
 
-def test_a_place_goes_to_whoever_waits_longest(modules: Page) -> None:
+def test_semaphore_is_first_come_first_served(modules: Page) -> None:
     body = """const semaphore = new Semaphore(1); const {signal} = new AbortController(); const order = [];
         const given = new AbortController();
         const free = await semaphore.acquire(signal);
@@ -220,7 +221,7 @@ def test_a_place_goes_to_whoever_waits_longest(modules: Page) -> None:
     assert run(modules, "concurrency", "Semaphore", body) == ["gone", "next"]
 
 
-def test_speed_is_read_over_the_last_seconds(modules: Page) -> None:
+def test_throughput_is_measured_over_last_seconds(modules: Page) -> None:
     body = """const meter = new ThroughputMeter();
         for (let at = 0; at <= 20000; at += 500) meter.add(500000, at);
         return [meter.read(20000), new ThroughputMeter().read(0)]"""
@@ -229,14 +230,14 @@ def test_speed_is_read_over_the_last_seconds(modules: Page) -> None:
     assert unknown == 0
 
 
-def test_the_receipt_claims_no_more_than_was_checked(modules: Page) -> None:
+def test_summary_is_verified_only_if_every_file_is(modules: Page) -> None:
     body = """const done = (checksumStatus) => ({phase: 'done', size: 1, sent: 1, checksumStatus, note: ''});
         return [['verified_by_storage'], ['verified_by_storage', 'verified'], ['verified_by_storage', 'unverified']]
             .map((statuses) => summarize(statuses.map(done)).verified)"""
     assert run(modules, "upload", "summarize", body) == [True, True, False]
 
 
-def test_pasted_pictures_are_named_by_their_time(modules: Page) -> None:
+def test_pasted_image_is_named_by_time(modules: Page) -> None:
     body = """const at = new Date(2026, 10, 3, 14, 2, 11);
         return [renamePasted(new File([], 'image.png'), at).name, renamePasted(new File([], 'cat.png'), at).name]"""
     assert run(modules, "drop-target", "renamePasted", body) == ["pasted 2026-11-03 14.02.11.png", "cat.png"]

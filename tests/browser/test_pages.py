@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.browser.conftest import watched
-from tests.browser.hands import Hands
+from tests.browser.uploader_page import UploaderPage
 from tests.conftest import signed_in
 from tests.support.stores import Bucket
 from uploads.models import File, State
@@ -35,7 +35,7 @@ def send(page: Page, *paths: Path) -> None:
     page.get_by_role("button", name="Upload").click()
 
 
-def test_one_file_without_scripts(plain: Page, bucket: Bucket, tmp_path: Path) -> None:
+def test_form_without_scripts_stores_one_file(plain: Page, bucket: Bucket, tmp_path: Path) -> None:
     path = tmp_path / "plain.txt"
     path.write_bytes(b"no scripts")
     send(plain, path)
@@ -45,7 +45,7 @@ def test_one_file_without_scripts(plain: Page, bucket: Bucket, tmp_path: Path) -
     assert bucket.read(File.objects.get(state=State.AVAILABLE).key) == b"no scripts"
 
 
-def test_several_files_without_scripts(plain: Page, tmp_path: Path) -> None:
+def test_form_without_scripts_stores_several_files(plain: Page, tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a.txt", "<img src=x onerror=alert(1)>.png", "empty")]
     for path in paths:
         path.write_bytes(b"" if path.name == "empty" else b"x")
@@ -55,13 +55,13 @@ def test_several_files_without_scripts(plain: Page, tmp_path: Path) -> None:
     assert sorted(File.objects.values_list("name", flat=True)) == sorted(path.name for path in paths)
 
 
-def test_nothing_chosen_is_said_so(plain: Page) -> None:
+def test_form_without_file_shows_error(plain: Page) -> None:
     plain.goto("/upload/")
     plain.get_by_role("button", name="Upload").click()
     expect(plain.get_by_role("alert")).to_contain_text("Choose at least one file")
 
 
-def test_trash_and_undo_without_scripts(plain: Page, tmp_path: Path) -> None:
+def test_form_without_scripts_trashes_and_restores(plain: Page, tmp_path: Path) -> None:
     path = tmp_path / "note.txt"
     path.write_bytes(b"x")
     send(plain, path)
@@ -72,7 +72,7 @@ def test_trash_and_undo_without_scripts(plain: Page, tmp_path: Path) -> None:
     expect(plain.get_by_role("link", name="note.txt")).to_be_visible()
 
 
-def test_signing_in(page: Page, transactional_db: None, alice: User, small_parts_site: str) -> None:
+def test_sign_in_and_sign_out(page: Page, transactional_db: None, alice: User, small_parts_site: str) -> None:
     page.goto(small_parts_site)
     page.get_by_label("Username").fill("alice")
     page.get_by_label("Password").fill("correct horse battery staple")
@@ -83,32 +83,32 @@ def test_signing_in(page: Page, transactional_db: None, alice: User, small_parts
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
-def test_moving_between_pages_keeps_title_focus_and_address(hands: Hands) -> None:
-    page = hands.page
+def test_boosted_navigation_sets_title_focus_and_url(uploader: UploaderPage) -> None:
+    page = uploader.page
     page.evaluate("window.samePage = true")
     page.get_by_role("link", name="Trash").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Trash")
     expect(page).to_have_title("Trash · Amalga")
-    expect(page).to_have_url(f"{hands.site}/trash/")
+    expect(page).to_have_url(f"{uploader.site}/trash/")
     expect(page.locator("#main")).to_be_focused()
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("Library")
     assert page.evaluate("window.samePage")  # never loaded anew: an upload would have gone on
 
 
-def test_an_upload_goes_on_while_people_move_between_pages(hands: Hands, bucket: Bucket) -> None:
-    held = hands.hold(lambda count: True)
-    hands.drop(hands.file("on the way.txt", b"on the way"))
-    held.wait_for(1, hands.page)
-    hands.page.get_by_role("link", name="Trash").click()
-    expect(hands.page.get_by_role("heading", level=1)).to_have_text("Trash")
-    hands.page.go_back()
-    held.let_go()
-    hands.sees("1 of 1 stored, size verified")
-    expect(hands.page.locator("#list")).to_contain_text("on the way.txt")
+def test_upload_continues_across_pages(uploader: UploaderPage, bucket: Bucket) -> None:
+    blocked = uploader.block_puts(lambda count: True)
+    uploader.drop(uploader.file("on the way.txt", b"on the way"))
+    blocked.wait_for(1, uploader.page)
+    uploader.page.get_by_role("link", name="Trash").click()
+    expect(uploader.page.get_by_role("heading", level=1)).to_have_text("Trash")
+    uploader.page.go_back()
+    blocked.release()
+    uploader.expect_title("1 of 1 stored, size verified")
+    expect(uploader.page.locator("#list")).to_contain_text("on the way.txt")
 
 
-def test_somebody_without_a_role_is_told_whom_to_ask(
+def test_user_without_role_sees_notice(
     page: Page,
     transactional_db: None,
     charlie: User,
@@ -120,27 +120,27 @@ def test_somebody_without_a_role_is_told_whom_to_ask(
     assert page.locator("#tray").count() == 0
 
 
-def test_pages_fit_a_narrow_screen(hands: Hands) -> None:
-    hands.page.set_viewport_size(NARROW)
+def test_pages_fit_narrow_screen(uploader: UploaderPage) -> None:
+    uploader.page.set_viewport_size(NARROW)
     for path in ("/", "/upload/", "/trash/", "/unfinished/", "/nothing-here"):
-        hands.page.goto(hands.site + path)
-        assert hands.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], path
+        uploader.page.goto(uploader.site + path)
+        assert uploader.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"], path
 
 
-def test_a_narrow_screen_holds_a_long_name_and_the_tray(hands: Hands) -> None:
-    hands.page.set_viewport_size(NARROW)
-    hands.drop(hands.file("long-" * 40 + "name.txt"))
-    hands.sees("1 of 1 stored, size verified")
-    assert hands.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
-    hands.rows.first.get_by_role("link").click()
-    expect(hands.page.get_by_role("link", name="Download")).to_be_visible()
-    assert hands.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+def test_long_name_and_tray_fit_narrow_screen(uploader: UploaderPage) -> None:
+    uploader.page.set_viewport_size(NARROW)
+    uploader.drop(uploader.file("long-" * 40 + "name.txt"))
+    uploader.expect_title("1 of 1 stored, size verified")
+    assert uploader.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    uploader.rows.first.get_by_role("link").click()
+    expect(uploader.page.get_by_role("link", name="Download")).to_be_visible()
+    assert uploader.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
 
 
-def test_without_crypto_the_form_stays_and_says_why(hands: Hands) -> None:
-    hands.page.add_init_script("Object.defineProperty(Crypto.prototype, 'subtle', {get: () => undefined})")
-    hands.page.goto(f"{hands.site}/upload/")
-    expect(hands.page.get_by_text("plain http")).to_be_visible()
-    hands.page.locator("#id_files").set_input_files(hands.file("by form.txt"))
-    hands.page.get_by_role("button", name="Upload").click()
-    expect(hands.page.get_by_role("heading", level=1)).to_have_text("1 of 1 stored")
+def test_page_without_crypto_explains_and_keeps_form(uploader: UploaderPage) -> None:
+    uploader.page.add_init_script("Object.defineProperty(Crypto.prototype, 'subtle', {get: () => undefined})")
+    uploader.page.goto(f"{uploader.site}/upload/")
+    expect(uploader.page.get_by_text("plain http")).to_be_visible()
+    uploader.page.locator("#id_files").set_input_files(uploader.file("by form.txt"))
+    uploader.page.get_by_role("button", name="Upload").click()
+    expect(uploader.page.get_by_role("heading", level=1)).to_have_text("1 of 1 stored")

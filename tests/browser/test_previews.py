@@ -1,4 +1,4 @@
-"""Previews in a real browser: what the policy, the store and the worker give together."""
+"""Previews in a browser, with policy, storage and worker."""
 
 from __future__ import annotations
 
@@ -25,21 +25,19 @@ def shown(owner: User, body: bytes, name: str) -> File:
     return file
 
 
-def test_a_picture_is_seen_on_its_page_and_kept(alice: User, bucket: Bucket, site: str, sign_in: SignIn) -> None:
+def test_image_preview_is_shown_and_cached(alice: User, bucket: Bucket, site: str, sign_in: SignIn) -> None:
     file = shown(alice, as_file(two_halves()), "photo.png")
     page = sign_in(alice, site)
-    asked: list[str] = []
-    page.on("requestfinished", lambda request: asked.append(request.url) if "/p/" in request.url else None)
+    preview_urls: list[str] = []
+    page.on("requestfinished", lambda request: preview_urls.append(request.url) if "/p/" in request.url else None)
     for _time in range(2):
         page.goto(site + file.get_absolute_url(), wait_until="networkidle")
         picture = page.locator("img[src$='/preview']")
         assert picture.evaluate("image => image.naturalWidth") == 640
-    assert len(set(asked)) == 1
+    assert len(set(preview_urls)) == 1
 
 
-def test_the_beginning_of_a_text_is_seen_and_nothing_of_it_runs(
-    alice: User, bucket: Bucket, site: str, sign_in: SignIn
-) -> None:
+def test_text_preview_is_shown_without_running_scripts(alice: User, bucket: Bucket, site: str, sign_in: SignIn) -> None:
     file = shown(alice, b"<html><script>top.document.title = 'taken'</script>words</html>", "page.html")
     page = sign_in(alice, site)
     page.goto(site + file.get_absolute_url())

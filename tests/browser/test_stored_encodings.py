@@ -21,7 +21,7 @@ BODIES = {"gzip": gzip.compress(TEXT), "br": b"no brotli at all", "gzip, gzip": 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("store", ["local", "digests"])
 @pytest.mark.parametrize("encoding", BODIES)
-def test_a_browser_saves_the_stored_bytes(
+def test_browser_saves_stored_bytes(
     store: str, encoding: str, alice: User, sign_in: Callable[[User, str], Page], request: pytest.FixtureRequest
 ) -> None:
     site = request.getfixturevalue("small_parts_site" if store == "local" else "small_parts_digest_site")

@@ -18,7 +18,7 @@ export class Api {
   /**
    * @param {{uploadsUrl: string, finishUrl: string}} urls
    * @param {{session: Session, lastSuccess: import("./retry.js").LastSuccess,
-   *   onProblem: (problem: string) => void}} options  onProblem: gets "offline" or "unavailable", and "" after a success
+   *   onProblem: (problem: string) => void}} options  onProblem: gets "offline" or "unavailable"; "" after a success
    */
   constructor({ uploadsUrl, finishUrl }, { session, lastSuccess, onProblem }) {
     this.uploadsUrl = uploadsUrl;

@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * Texts for people, translated by the server: `<template id="uploader-texts">` has one element for each text, with its key in
- * `data-key`. Texts contain `{placeholders}`; `count` chooses between the keys `files.one` and `files.other`.
- * Sizes are in powers of ten and have few digits.
+ * Texts for people, translated by the server: `<template id="uploader-texts">` has one element for each text, with its
+ * key in `data-key`. Texts contain `{placeholders}`; `count` chooses between the keys `files.one`
+ * and `files.other`. Sizes are in powers of ten and have few digits.
  */
 import { isVerified } from "./upload.js";
 

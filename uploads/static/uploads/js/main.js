@@ -32,10 +32,15 @@ function onPage(callback) {
   document.body.addEventListener("htmx:afterSettle", callback);
 }
 
+/** @param {DOMStringMap} dataset */
+function numbersOf({ maxBytes, partBytes, batchSize }) {
+  return { maxBytes: Number(maxBytes), partBytes: Number(partBytes), batchSize: Number(batchSize) };
+}
+
 /** @param {HTMLElement} box */
 function startUploader(box) {
   const { uploadsUrl = "", finishUrl = "", pageUrl = "" } = box.dataset;
-  const [maxBytes, partBytes, batchSize] = [box.dataset.maxBytes, box.dataset.partBytes, box.dataset.batchSize].map(Number);
+  const { maxBytes, partBytes, batchSize } = numbersOf(box.dataset);
   const gate = new Gate();
   const lastSuccess = new LastSuccess();
   const session = new Session({ pageUrl, gate, onChange: () => tray.redraw() });

@@ -1,5 +1,5 @@
 // @ts-check
-/** Select rows of a list, and move between them with the keyboard. Queries the page each time, because htmx replaces lists. */
+/** Select rows of a list, and move between them with the keyboard. Keeps no elements, because htmx replaces lists. */
 import { showKeyboardShortcuts } from "./enhance.js";
 
 /** @type {HTMLInputElement|null} the start of a range */

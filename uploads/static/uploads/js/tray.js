@@ -97,7 +97,8 @@ export class Tray {
     setVisible(button(this.box, "resume-all"), paused);
     setProgress(ref(this.box, "bar"), summary.sent, summary.bytes);
     const progress = this.messages.progress(summary, this.uploader.context.throughput.read(), paused);
-    setText(ref(this.box, "progress-text"), problem && !paused ? this.messages.translate(`problem.${problem}`) : progress);
+    const text = problem && !paused ? this.messages.translate(`problem.${problem}`) : progress;
+    setText(ref(this.box, "progress-text"), text);
   }
 
   /** @param {Event} event */
@@ -134,7 +135,7 @@ export class Tray {
     this.redraw();
   }
 
-  /** Cancel all uploads, after a question if there is more than one. */
+  /** Cancel all uploads, after confirmation if there is more than one. */
   #cancelAll() {
     const count = this.uploader.uploads.filter(({ phase }) => phase !== "done" && phase !== "failed").length;
     if (count < 2) return this.uploader.cancelAll();

@@ -149,7 +149,8 @@ export class Uploader {
 
   /**
    * Record how the checksum of a stored file was verified.
-   * @param {Upload} upload @param {string} status  "corrupted" if the checksum is wrong; "" if the file no longer exists
+   * @param {Upload} upload
+   * @param {string} status  "corrupted" if the checksum is wrong; "" if the file no longer exists
    */
   setChecksumStatus(upload, status) {
     if (status === "corrupted") this.#fail(upload, new UploadError("corrupted"));

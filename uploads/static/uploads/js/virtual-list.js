@@ -108,7 +108,9 @@ export class VirtualList {
     setProgress(bar, upload.sent, upload.size);
     if (phase === "done") addLink(ref(row, "name"), upload);
     const actions = actionsFor(upload);
-    for (const button of row.querySelectorAll("button")) setVisible(button, actions.includes(button.dataset.action ?? ""));
+    for (const button of row.querySelectorAll("button")) {
+      setVisible(button, actions.includes(button.dataset.action ?? ""));
+    }
   }
 
   /** @param {Upload} upload @param {HTMLElement} row */

@@ -1,4 +1,4 @@
-"""What a person does with files and the page, and what they see of it."""
+"""The page object of the uploader: local files, drag and drop, the tray, and the PUTs to the storage."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ WAIT_MS = 20_000
 
 
 @dataclass
-class Held:
-    """PUTs that are kept from reaching the store."""
+class BlockedPuts:
+    """PUTs that do not reach the storage."""
 
-    keep: Callable[[int], bool]
+    should_block: Callable[[int], bool]
     routes: list[Route] = field(default_factory=list)
     count: int = 0
-    over: bool = False
-    is_cut: bool = False
+    ended: bool = False
+    disconnected: bool = False
 
-    def decide(self, route: Route) -> None:
+    def handle(self, route: Route) -> None:
         self.count += 1
-        if self.is_cut:
+        if self.disconnected:
             route.abort("internetdisconnected")
-        elif self.over or not self.keep(self.count):
+        elif self.ended or not self.should_block(self.count):
             route.continue_()
         else:
             self.routes.append(route)
@@ -39,39 +39,39 @@ class Held:
         while len(self.routes) < count:
             page.wait_for_timeout(50)
 
-    def lose(self) -> list[int]:
-        """The requests die, as with a cut cable; what comes later passes. Gives the parts that are lost."""
-        self.over = True
+    def fail(self) -> list[int]:
+        """Fail the blocked requests like a lost connection; later ones pass. Return the numbers of the lost parts."""
+        self.ended = True
         for route in self.routes:
-            with contextlib.suppress(Error):  # the page may have given the request up itself
+            with contextlib.suppress(Error):  # the page may have aborted the request
                 route.abort("internetdisconnected")
         return [part_number(route.request.url) for route in self.routes]
 
-    def cut(self) -> list[int]:
-        """As `lose`, but later requests die too, until `reconnect`: a page that retries at once sends nothing."""
-        self.is_cut = True
-        return self.lose()
+    def disconnect(self) -> list[int]:
+        """Like `fail`, but later requests fail as well until `reconnect`, so that retries do not succeed."""
+        self.disconnected = True
+        return self.fail()
 
     def reconnect(self) -> None:
-        self.is_cut = False
+        self.disconnected = False
 
-    def let_go(self) -> None:
-        """The requests go on; what comes later passes."""
-        self.over = True
+    def release(self) -> None:
+        """Pass the blocked requests and later ones."""
+        self.ended = True
         for route in self.routes:
             with contextlib.suppress(Error):
                 route.continue_()
 
 
 @dataclass
-class Hands:
+class UploaderPage:
     page: Page
     folder: Path
     site: str
-    sent: list[Request] = field(default_factory=list)  # every PUT to the store
+    puts: list[Request] = field(default_factory=list)  # all PUTs to the storage
 
     def __post_init__(self) -> None:
-        self.page.on("request", lambda request: self.sent.append(request) if request.method == "PUT" else None)
+        self.page.on("request", lambda request: self.puts.append(request) if request.method == "PUT" else None)
 
     # --- files ---
 
@@ -81,12 +81,12 @@ class Hands:
         path.write_bytes(body)
         return path
 
-    def large(self, name: str = "large.bin", parts: int = 4) -> Path:
-        """A file of this many parts of 5 MiB, the last of them short."""
+    def large_file(self, name: str = "large.bin", parts: int = 4) -> Path:
+        """Create a file of this many parts of 5 MiB, the last one short."""
         return self.file(name, os.urandom((parts - 1) * 5 * MIB + 1000))
 
     def drop(self, *paths: Path) -> None:
-        """As from a file manager: real files and folders, through the browser's own drag and drop."""
+        """Drop real files and folders, as from a file manager."""
         session = self.page.context.new_cdp_session(self.page)
         data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
@@ -107,34 +107,34 @@ class Hands:
     def rows(self) -> Locator:
         return self.page.locator(".tray-row")
 
-    def press(self, name: str, *, within: Locator | None = None) -> None:
+    def click(self, name: str, *, within: Locator | None = None) -> None:
         (within or self.tray).get_by_role("button", name=name, exact=True).first.click()
 
-    def sees(self, receipt: str) -> None:
+    def expect_title(self, receipt: str) -> None:
         expect(self.title).to_have_text(receipt, timeout=WAIT_MS)
 
-    def waits_until(self, state: str, *, row: int = 0) -> None:
+    def expect_state(self, state: str, *, row: int = 0) -> None:
         expect(self.rows.nth(row).locator(".tray-state")).to_contain_text(state, timeout=WAIT_MS)
 
     # --- the network ---
 
-    def hold(self, keep: Callable[[int], bool]) -> Held:
-        """Holds back the PUTs for which `keep(count of PUTs so far)` is true, until they are let go."""
-        held = Held(keep)
-        self.on_put(held.decide)
-        return held
+    def block_puts(self, should_block: Callable[[int], bool]) -> BlockedPuts:
+        """Block the PUTs for which `should_block(number of PUTs so far)` is true."""
+        blocked = BlockedPuts(should_block)
+        self.route_puts(blocked.handle)
+        return blocked
 
-    def on_put(self, handle: Callable[[Route], None]) -> None:
-        """Handles every PUT to the store; what else goes there passes."""
+    def route_puts(self, handle: Callable[[Route], None]) -> None:
+        """Handle all PUTs to the storage; other requests pass."""
         self.page.route(
             re.compile(r"X-Amz-Signature="),
             lambda route: handle(route) if route.request.method == "PUT" else route.continue_(),
         )
 
-    def parts_sent(self) -> list[int]:
-        return [part_number(request.url) for request in self.sent]
+    def sent_parts(self) -> list[int]:
+        return [part_number(request.url) for request in self.puts]
 
 
 def part_number(url: str) -> int:
-    """The part a signed URL is for; 1 for a file of one part."""
+    """Return the part number of a presigned URL; 1 for a file of one part."""
     return int(parse_qs(urlsplit(url).query).get("partNumber", ["1"])[0])
