@@ -30,5 +30,5 @@ def uploader(request: HttpRequest) -> dict[str, Any]:
         }
         if may_upload
         else None,
-        "unfinished_count": SimpleLazyObject(lambda: File.objects.count_unfinished(user)),
+        "unfinished_count": SimpleLazyObject(lambda: File.objects.owned_by(user).unfinished().count()),
     }

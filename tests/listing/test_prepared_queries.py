@@ -1,4 +1,4 @@
-"""What is asked all day in SQL that is made once finds exactly what the plain question finds."""
+"""Queries of every request: the user with the permissions, the file of a download, the folder names of a path."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import pytest
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.test import Client
+from pytest_django import DjangoAssertNumQueries
 
 from tests.support import shelf
-from uploads.listing import (
-    breadcrumbs_for,
-)
+from uploads.listing import breadcrumbs_for
 from uploads.listing.sidebar import load_sidebar
 from uploads.models import AccessLevel, File, Folder, Grant, State, Visibility
-from uploads.models.prepared import PreparedQuery
 from uploads.models.users import load_user
 
 pytestmark = pytest.mark.django_db
@@ -56,38 +54,42 @@ def files(people: list[User], closed: Folder) -> list[File]:
     ]
 
 
-def test_a_person_comes_with_the_permissions_that_django_finds(people: list[User]) -> None:
-    for one in people:
-        found = load_user(one.pk)
-        assert found == one
-        assert found.get_all_permissions() == ModelBackend().get_all_permissions(User.objects.get(pk=one.pk))
-        assert (found.username, found.password, found.date_joined) == (one.username, one.password, one.date_joined)
+def test_user_is_loaded_with_the_permissions_that_django_finds(people: list[User]) -> None:
+    for user in people:
+        loaded = load_user(user.pk)
+        assert loaded == user
+        assert loaded.get_all_permissions() == ModelBackend().get_all_permissions(User.objects.get(pk=user.pk))
+        assert (loaded.username, loaded.password, loaded.date_joined) == (
+            user.username,
+            user.password,
+            user.date_joined,
+        )
 
 
-def test_asking_for_permissions_asks_nobody(people: list[User], django_assert_num_queries: object) -> None:
-    found = load_user(people[0].pk)
-    assert found
-    with django_assert_num_queries(0):  # type: ignore[operator]
-        assert found.has_perm("uploads.view_file")
-        assert not found.has_perm("uploads.delete_file")
+def test_permissions_of_a_loaded_user_need_no_query(
+    people: list[User], django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    user = load_user(people[0].pk)
+    assert user
+    with django_assert_num_queries(0):
+        assert user.has_perm("uploads.view_file")
+        assert not user.has_perm("uploads.delete_file")
 
 
-def test_nobody_stands_behind_an_account_that_is_closed(people: list[User]) -> None:
+def test_inactive_user_is_not_loaded(people: list[User]) -> None:
     User.objects.update(is_active=False)
-    assert [load_user(one.pk) for one in people] == [None] * len(people)
+    assert [load_user(user.pk) for user in people] == [None] * len(people)
     assert load_user(0) is None
 
 
-def test_what_lists_show_is_what_may_be_seen(people: list[User], files: list[File]) -> None:
-    everybody: list[User | AnonymousUser] = [*people, AnonymousUser()]
-    for one in everybody:
-        plain = File.objects.visible_to(one).listed()
-        assert set(File.objects.live_visible_to(one)) == set(plain)
-        found = [File.objects.visible_by_link(one, file.pk) for file in files]
-        assert {file for file in found if file} == set(plain)
+def test_download_finds_exactly_the_visible_files(people: list[User], files: list[File]) -> None:
+    everyone: list[User | AnonymousUser] = [*people, AnonymousUser()]
+    for user in everyone:
+        downloadable = [File.objects.visible_by_link(user, file.pk) for file in files]
+        assert {file for file in downloadable if file} == set(File.objects.visible_to(user).listed())
 
 
-def test_the_file_that_is_found_is_the_version_that_counts(people: list[User]) -> None:
+def test_download_finds_the_current_version(people: list[User]) -> None:
     old = shelf.add_file(people[2])
     File.objects.filter(pk=old.pk).update(series=old.pk, current=False)
     new = shelf.add_file(people[2], series=old.pk)
@@ -96,26 +98,20 @@ def test_the_file_that_is_found_is_the_version_that_counts(people: list[User]) -
 
 
 def test_unfinished_uploads_are_counted(people: list[User], files: list[File]) -> None:
-    for one in people:
-        count = File.objects.owned_by(one).unfinished().count()
-        assert (File.objects.count_unfinished(one), load_sidebar(one, 0, None).unfinished) == (count, count)
+    for user in people:
+        assert load_sidebar(user, 0, None).unfinished == File.objects.owned_by(user).unfinished().count()
 
 
-def test_the_ways_to_folders_tell_the_names_that_may_be_known(people: list[User], closed: Folder) -> None:
+def test_breadcrumbs_name_only_visible_folders(people: list[User], closed: Folder) -> None:
     below = Folder.objects.create(name="Below", parent=closed)
-    for one in people:
-        known = dict(Folder.objects.visible_to(one).values_list("pk", "name"))
-        way = [(pk, known.get(pk, "")) for pk in (closed.pk, below.pk)]
-        assert breadcrumbs_for(one, [below.pk, closed.pk, 0]) == {below.pk: way, closed.pk: way[:1]}
+    for user in people:
+        visible = dict(Folder.objects.visible_to(user).values_list("pk", "name"))
+        path = [(pk, visible.get(pk, "")) for pk in (closed.pk, below.pk)]
+        assert breadcrumbs_for(user, [below.pk, closed.pk, 0]) == {below.pk: path, closed.pk: path[:1]}
     assert breadcrumbs_for(people[0], []) == {}
 
 
-def test_placeholder_that_does_not_occur_is_an_error() -> None:
-    with pytest.raises(ValueError, match="placeholder does not occur"):
-        PreparedQuery(Folder.objects.filter(pk=7), 7, 8)
-
-
-def test_a_name_is_told_as_text_and_never_as_markup(as_alice: Client, alice: User) -> None:
+def test_name_is_escaped_in_lists(as_alice: Client, alice: User) -> None:
     shelf.add_file(alice, name="<b>&\"'{name}.txt", visibility=Visibility.PRIVATE)
     page = as_alice.get("/").content.decode()
     assert 'dir="auto">&lt;b&gt;&amp;&quot;&#x27;{name}.txt</a><span class="badge">Private</span>' in page

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import connections, router
 from django.utils import timezone
 
 from uploads import names
 from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, ListQuery
 from uploads.models import File, Folder
 from uploads.models.folder import FolderQuerySet
-from uploads.models.prepared import PreparedQuery
 from uploads.models.querysets import FileQuerySet
 
 # The indexed column of each sort order.
 COLUMNS = {"added": "available_at", "name": "normalized_name", "size": "size"}
 TRASH_COLUMNS = {"added": "purge_after", "name": "normalized_name", "size": "size"}
-PATHS_SQL = "SELECT id, path FROM uploads_folder WHERE id = ANY(%s)"
-ANY_USER = 2**62 + 1  # placeholder of PreparedQuery
 HIDDEN_NAME = "…"  # replaces a folder's name that this user may not see
 
 
 def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQuerySet:
     """Return the matching files this user may see in the folder (None: the top level), unsorted."""
-    rows = File.objects.live_visible_to(user)
+    rows = File.objects.visible_to(user).listed()
     if not query.recursive:
         rows = rows.in_folder(folder)
     elif folder is not None:
@@ -64,10 +58,9 @@ def public_ids(rows: FileQuerySet, *, limit: int) -> list[UUID]:
 def breadcrumbs_for(user: User, ids: Iterable[int]) -> dict[int, list[tuple[int, str]]]:
     """Return the path of each of these folders from the top level, as pairs of id and name. The name of a folder
     that this user may not see is empty. Always two queries."""
-    unique_ids = list(set(ids))
-    paths = dict(_fetch_all(PATHS_SQL, [unique_ids])) if unique_ids else {}
-    steps = list({step for path in paths.values() for step in path})
-    folder_names = _names_for(user, steps) if steps and user.has_perm("uploads.view_file") else {}
+    paths = dict(Folder.objects.filter(pk__in=set(ids)).values_list("pk", "path"))
+    steps = {step for path in paths.values() for step in path}
+    folder_names = dict(Folder.objects.visible_to(user).filter(pk__in=steps).values_list("pk", "name"))
     return {pk: [(step, folder_names.get(step, "")) for step in path] for pk, path in paths.items()}
 
 
@@ -80,26 +73,6 @@ def paths_for(user: User, ids: Iterable[int | None]) -> dict[int, str]:
 def as_path(path: Iterable[tuple[int, str]]) -> str:
     """Join a path of `breadcrumbs_for` with slashes."""
     return "/".join(name or HIDDEN_NAME for _step, name in path)
-
-
-def _names_for(user: User, steps: list[int]) -> dict[int, str]:
-    """Return the names of those of these folders that this user, who has `view_file`, may see."""
-    query = _visible_names(user.is_superuser)
-    sql, parameters = query.bind(*([] if user.is_superuser else [user.pk]))
-    return dict(_fetch_all(f"SELECT id, name FROM ({sql}) AS folder WHERE id = ANY(%s)", [*parameters, steps]))  # noqa: S608
-
-
-@functools.cache
-def _visible_names(superuser: bool) -> PreparedQuery[Folder]:
-    rows = Folder.objects.recognizable_by(User(pk=ANY_USER, is_superuser=superuser)).order_by().only("name")
-    return PreparedQuery(rows, *([] if superuser else [ANY_USER]))
-
-
-def _fetch_all(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-    with connections[router.db_for_read(Folder)].cursor() as cursor:
-        cursor.execute(sql, parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
 
 
 def _apply_filters(rows: FileQuerySet, query: ListQuery) -> FileQuerySet:

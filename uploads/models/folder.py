@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.contrib.postgres.fields import ArrayField
@@ -44,11 +42,7 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         """Return the folders whose names this user may see: open to everyone, or to one of their groups."""
         if not isinstance(user, User) or not user.has_perm("uploads.view_file"):
             return self.none()
-        return self.recognizable_by(user)
-
-    def recognizable_by(self, user: User) -> FolderQuerySet:
-        """Like `visible_to`, for a user who is known to have the permission `view_file`."""
-        return self.living().filter(~self._denied_to(user))
+        return self.living() if user.is_superuser else self.living().filter(~_is_closed(user, AccessLevel.VIEW))
 
     def writable_by(self, user: User | AnonymousUser) -> FolderQuerySet:
         """Return the folders that this user may put files into."""
@@ -66,36 +60,27 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         """Like `managed_by`, including removed folders."""
         return self._where(user, permission, AccessLevel.MANAGE)
 
-    def closed_to(self, user: User) -> FolderQuerySet:
-        """Return the folders whose files this user may not see, not even files visible to the team."""
-        return self.filter(self._denied_to(user))
+    def closed_to(self, user: User, level: AccessLevel = AccessLevel.VIEW) -> FolderQuerySet:
+        """Return the folders whose access rules give this user less than `level`; for superusers there are none."""
+        return self.none() if user.is_superuser else self.filter(_is_closed(user, level))
 
-    def under_rules_for(self, user: User, level: AccessLevel) -> FolderQuerySet:
-        """Return the folders under access rules that give this user's groups at least `level`."""
+    def granted_to(self, user: User, level: AccessLevel) -> FolderQuerySet:
+        """Return the folders whose access rules give this user at least `level`."""
         return self.filter(access_root__in=Grant.objects.reaching(level, user))
 
-    def full_names(self, ids: Iterable[int]) -> dict[int, str]:
-        """Return the full path of each of these folders, such as `Brand/Logos`. Always two queries."""
-        paths = dict(self.filter(pk__in=set(ids)).values_list("pk", "path"))
-        steps = {step for path in paths.values() for step in path}
-        folder_names = dict(self.model.objects.filter(pk__in=steps).values_list("pk", "name"))
-        return {pk: "/".join(folder_names.get(step, "…") for step in path) for pk, path in paths.items()}
-
     def _where(self, user: User | AnonymousUser, permission: str, level: AccessLevel) -> FolderQuerySet:
-        if not isinstance(user, User) or not user.is_active:
+        if not isinstance(user, User) or not user.has_perm("uploads.view_file"):
             return self.none()
         if user.is_superuser:
             return self.all()
-        by_rule = Q(access_root__in=Grant.objects.reaching(level, user))
-        by_role = Q(access_root__isnull=True) if user.has_perm(permission) else Q(pk__in=[])
-        if not user.has_perm("uploads.view_file") or (level == AccessLevel.UPLOAD and not user.has_perm(permission)):
-            return self.none()
-        return self.filter(~self._denied_to(user)).filter(by_role | by_rule)
+        if user.has_perm(permission):
+            return self.filter(~_is_closed(user, level))
+        return self.none() if level == AccessLevel.UPLOAD else self.granted_to(user, level)
 
-    def _denied_to(self, user: User) -> Q:
-        if user.is_superuser:
-            return Q(pk__in=[])
-        return Q(access_root__isnull=False) & ~Q(access_root__in=Grant.objects.reaching(AccessLevel.VIEW, user))
+
+def _is_closed(user: User, level: AccessLevel) -> Q:
+    """Match the folders under access rules that give this user's groups less than `level`."""
+    return Q(access_root__isnull=False) & ~Q(access_root__in=Grant.objects.reaching(level, user))
 
 
 class Folder(models.Model):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from uuid import UUID
 
-from django.db import connections, models, router
+from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -64,11 +63,3 @@ class Preview(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.file_id}"
-
-
-def ids_with_thumbnail(files: list[UUID], kind: PreviewKind) -> set[UUID]:
-    """Return which of these files have a preview of this kind."""
-    query = "SELECT file_id FROM uploads_preview WHERE file_id = ANY(%s) AND kind = %s AND state = %s"
-    with connections[router.db_for_read(Preview)].cursor() as cursor:
-        cursor.execute(query, [files, kind, PreviewState.READY])
-        return {pk for (pk,) in cursor.fetchall()}

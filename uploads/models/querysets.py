@@ -11,14 +11,12 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.db import connection, connections, models, transaction
-from django.db.models import F, Func, Q, Value
-from django.db.models.expressions import RawSQL
-from django.db.models.functions import Coalesce, Now
+from django.db import connection, models, transaction
+from django.db.models import Exists, F, Func, OuterRef, Q, Value
+from django.db.models.functions import Now
 
 from uploads import names
 from uploads.models.folder import AccessLevel, Folder, FolderQuerySet
-from uploads.models.prepared import PreparedQuery
 from uploads.models.states import ALLOWED_TRANSITIONS, ChecksumStatus, State, Visibility
 from uploads.models.usage import Usage
 
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 60
 MAX_IDS_IN_QUERY = 1_000  # folders
-COUNT_UNFINISHED_SQL = "SELECT count(*) FROM uploads_file WHERE owner_id = %s AND state IN (%s, %s)"
 DOWNLOAD_FIELDS = (
     "key", "store", "origin", "name", "size", "series", "current", "detected_type", "content_encoding",
     "checksum_status", "refusal",
@@ -48,68 +45,46 @@ def database_now() -> datetime:
     return now
 
 
-# Placeholders of PreparedQuery: the user, and the permanent id of a file.
+# Placeholders in the prepared SQL of a download: a user's id and the permanent id of a file.
 ANY_USER = 2**62 + 1
 ANY_FILE = uuid4()
 
 
-def _in_open_folders(user_id: int, *, superuser: bool) -> Q:
-    return ~_lies_in(_closed_folders(), user_id) if not superuser else Q()
+def _in(folders: FolderQuerySet) -> Exists:
+    """Match the files in these folders.
 
-
-def _managed(user: User, permission: str) -> Q:
-    """Match the places where this user manages the team's files, by role or by the access rules of a folder."""
-    if user.is_superuser:
-        return Q()
-    by_rules = _lies_in(_managed_by_rules(), user.pk)
-    if not user.has_perm(permission):
-        return by_rules
-    return by_rules | ~_lies_in(_with_rules())
-
-
-@functools.cache
-def _closed_folders() -> PreparedQuery[Folder]:
-    return _ids_of(Folder.objects.closed_to(User(pk=ANY_USER)), ANY_USER)
-
-
-@functools.cache
-def _managed_by_rules() -> PreparedQuery[Folder]:
-    return _ids_of(Folder.objects.under_rules_for(User(pk=ANY_USER), AccessLevel.MANAGE), ANY_USER)
-
-
-@functools.cache
-def _with_rules() -> PreparedQuery[Folder]:
-    return _ids_of(Folder.objects.filter(access_root__isnull=False))
-
-
-def _ids_of(folders: FolderQuerySet, *placeholders: int) -> PreparedQuery[Folder]:
-    return PreparedQuery(folders.order_by().only("pk"), *placeholders)
-
-
-def _lies_in(folders: PreparedQuery[Folder], *values: int) -> Q:
-    """Match the files in these folders. Their ids are aggregated once per query into a multirange, in which
-    consecutive ids take the space of one.
-
-    `folder IN (SELECT …)` means the same, but the planner expects to run that subquery again for each file it looks
-    up, so that it scans millions of files in order instead of looking up the thousand that have a tag.
+    A subquery instead of a join: if a row was moved while its lock was waited for, Postgres evaluates the subquery
+    again for the new folder, but would join no folder at all.
     """
-    sql, parameters = folders.bind(*values)
-    multirange = f"SELECT coalesce(range_agg(int8range(id, id, '[]')), '{{}}') FROM ({sql}) AS folder (id)"  # noqa: S608
-    return Q(_MultirangeContains(RawSQL(multirange, parameters), Coalesce("folder_id", 0)))  # noqa: S611  (SQL that Django compiled)
+    return Exists(folders.order_by().filter(pk=OuterRef("folder_id")))
+
+
+def _team_files(user: User) -> Q:
+    """Match the team's files in folders that are open to this user, who has the permission `view_file`."""
+    return Q(visibility=Visibility.TEAM) & ~_in(Folder.objects.closed_to(user))
+
+
+def _managed_files(user: User, permission: str) -> Q:
+    """Match the team's files that this user manages, by role or by the access rules of their folder."""
+    team = Q(visibility=Visibility.TEAM)
+    if user.has_perm(permission):
+        return team & ~_in(Folder.objects.closed_to(user, AccessLevel.MANAGE))
+    return team & _in(Folder.objects.granted_to(user, AccessLevel.MANAGE))
 
 
 @functools.cache
-def _download_query(*, viewer: bool, superuser: bool) -> PreparedQuery[File]:
+def _download_query(*, viewer: bool, superuser: bool) -> tuple[str, tuple[Any, ...]]:
+    """Return the SQL of a download and its parameters, with ANY_USER and ANY_FILE in the place of values.
+
+    Compiling it for each request takes longer than running it.
+    """
     from uploads.models.file import File
 
-    rows = File.objects.live_visible_with(ANY_USER, viewer=viewer, superuser=superuser).by_link(ANY_FILE)
-    return PreparedQuery(rows.only(*DOWNLOAD_FIELDS), ANY_USER, ANY_FILE)
-
-
-class _MultirangeContains(Func):
-    arg_joiner = " @> "
-    template = "%(expressions)s"
-    output_field = models.BooleanField()
+    visible = Q(owner_id=ANY_USER)
+    if viewer:
+        visible |= _team_files(User(pk=ANY_USER, is_superuser=superuser))
+    rows = File.objects.listed().filter(visible).by_link(ANY_FILE)
+    return rows.order_by().only(*DOWNLOAD_FIELDS).query.sql_with_params()
 
 
 class _TextContains(Func):
@@ -131,10 +106,8 @@ class FileQuerySet(models.QuerySet["File"]):
             return self.none()
         visible = Q(owner=user)
         if user.has_perm("uploads.view_file"):
-            visible |= Q(visibility=Visibility.TEAM, state=State.AVAILABLE) & _in_open_folders(
-                user.pk, superuser=user.is_superuser
-            )
-            visible |= Q(visibility=Visibility.TEAM, state=State.TRASHED) & _managed(user, "uploads.change_file")
+            visible |= Q(state=State.AVAILABLE) & _team_files(user)
+            visible |= Q(state=State.TRASHED) & _managed_files(user, "uploads.change_file")
         return self.filter(visible).exclude(state=State.DELETING)
 
     def changeable_by(self, user: User | AnonymousUser) -> FileQuerySet:
@@ -161,30 +134,19 @@ class FileQuerySet(models.QuerySet["File"]):
         rows = self.visible_to(user)
         if not isinstance(user, User) or not user.is_active:
             return rows
-        return rows.filter(Q(owner=user) | (Q(visibility=Visibility.TEAM) & _managed(user, permission)))
-
-    def live_visible_to(self, user: User | AnonymousUser) -> FileQuerySet:
-        """Return `visible_to(user).listed()`, in simpler SQL without the states that `listed` leaves out."""
-        if not isinstance(user, User) or not user.is_active:
-            return self.none()
-        return self.live_visible_with(user.pk, viewer=user.has_perm("uploads.view_file"), superuser=user.is_superuser)
-
-    def live_visible_with(self, user_id: int, *, viewer: bool, superuser: bool) -> FileQuerySet:
-        """Return the files that lists show to a user with these permissions."""
-        visible = Q(owner_id=user_id)
-        if viewer:
-            visible |= Q(visibility=Visibility.TEAM) & _in_open_folders(user_id, superuser=superuser)
-        return self.listed().filter(visible)
+        return rows.filter(Q(owner=user) | _managed_files(user, permission))
 
     def visible_by_link(self, user: User | AnonymousUser, link: UUID) -> File | None:
-        """Return the file of `live_visible_to(user).by_link(link)` with the fields that a download needs, or None.
+        """Return the file of `visible_to(user).listed().by_link(link)` with the fields that a download needs, or None.
 
         It uses SQL prepared once for all users with the same permissions, so earlier filters of the chain are ignored.
         """
         if not isinstance(user, User) or not user.is_active:
             return None
-        query = _download_query(viewer=user.has_perm("uploads.view_file"), superuser=user.is_superuser)
-        return next(iter(query.rows(user.pk, link)), None)
+        viewer = user.has_perm("uploads.view_file")
+        sql, parameters = _download_query(viewer=viewer, superuser=user.is_superuser)
+        values = {ANY_USER: user.pk, ANY_FILE: link}
+        return next(iter(self.raw(sql, [values.get(parameter, parameter) for parameter in parameters])), None)
 
     def listed(self) -> FileQuerySet:
         """Return the files that lists show: available, and the current version only."""
@@ -247,12 +209,6 @@ class FileQuerySet(models.QuerySet["File"]):
 
     def unfinished(self) -> FileQuerySet:
         return self.filter(state__in=[State.UPLOADING, State.COMPLETING])
-
-    def count_unfinished(self, user: User) -> int:
-        """Return `owned_by(user).unfinished().count()`, in raw SQL because every page shows it."""
-        with connections[self.db].cursor() as cursor:
-            cursor.execute(COUNT_UNFINISHED_SQL, [user.pk, State.UPLOADING, State.COMPLETING])
-            return int(cursor.fetchone()[0])
 
     def uploading(self) -> FileQuerySet:
         """Return the uploads that have not expired, by the database's clock."""

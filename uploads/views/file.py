@@ -35,7 +35,7 @@ PLAYABLE = {Category.VIDEO.value, Category.AUDIO.value}
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show a file: preview, permanent link, facts, versions and activity."""
     user = request_user(request)
-    file = get_object_or_404(File.objects.live_visible_to(user).by_link(pk).select_related("owner", "folder"))
+    file = get_object_or_404(File.objects.visible_to(user).listed().by_link(pk).select_related("owner", "folder"))
     with suppress(StorageUnavailable):  # the page works without it
         services.learn_encoding(file)
     versions = File.objects.versions_of(file).available().select_related("owner", "uploaded_by")
@@ -125,7 +125,7 @@ def restore_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpRespon
 
 
 def _get_file(request: HttpRequest, pk: UUID) -> File:
-    return get_object_or_404(File.objects.live_visible_to(request.user).by_link(pk).select_related("folder"))
+    return get_object_or_404(File.objects.visible_to(request.user).listed().by_link(pk).select_related("folder"))
 
 
 def _require(result: BulkResult) -> None:

@@ -23,8 +23,7 @@ from uploads import listing
 from uploads.forms import read_list_query
 from uploads.listing import Cursor, InvalidCursor, ListQuery, Page, SearchTooBroad
 from uploads.listing.sidebar import Sidebar, load_sidebar
-from uploads.models import Category, Folder, Kind, PreviewKind, Statistic, StatisticDelta, Tag
-from uploads.models.preview import ids_with_thumbnail
+from uploads.models import Category, Folder, Kind, Preview, PreviewKind, PreviewState, Statistic, StatisticDelta, Tag
 from uploads.services import folders
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
 from uploads.views.responses import request_user
@@ -158,7 +157,8 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
 
 def thumbnails(files: list[UUID]) -> set[UUID]:
     """Return which of these files have a thumbnail."""
-    return ids_with_thumbnail(files, PreviewKind.THUMBNAIL)
+    previews = Preview.objects.filter(file__in=files, kind=PreviewKind.THUMBNAIL, state=PreviewState.READY)
+    return set(previews.values_list("file", flat=True))
 
 
 def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dict[str, Any]:
