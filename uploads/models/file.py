@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
@@ -16,12 +15,11 @@ from django.utils.translation import gettext_lazy as _
 
 from uploads import names, parts
 from uploads.content_encoding import stored_name
-from uploads.errors import InvalidTransition
 from uploads.models.fields import NormalizedNameField
 from uploads.models.folder import Folder
 from uploads.models.maintenance import MAX_KEY_CHARACTERS
 from uploads.models.querysets import FileQuerySet
-from uploads.models.states import ALLOWED_TRANSITIONS, Category, ChecksumStatus, Origin, Refusal, State, Visibility
+from uploads.models.states import Category, ChecksumStatus, Origin, Refusal, State, Visibility
 
 LISTED = Q(state=State.AVAILABLE, current=True)
 KEY_PATTERN = r"^f/[0-9a-f]{32}$"
@@ -243,18 +241,6 @@ class File(models.Model):
 
     def length_of(self, number: int) -> int:
         return parts.part_length(number, size=self.size, part_size=self.part_size)
-
-    def move_to(self, target: State, **fields: Any) -> None:
-        """Move to the `target` state in one conditional UPDATE, so that only one of two racing callers succeeds.
-
-        Raises InvalidTransition for the other caller, and for a transition that ALLOWED_TRANSITIONS does not have.
-        """
-        rows = File.objects.filter(pk=self.pk, state__in=ALLOWED_TRANSITIONS[target])
-        if not rows.update(state=target, updated_at=Now(), **fields):
-            raise InvalidTransition(
-                _("%(name)s can no longer become: %(state)s.") % {"name": self.name, "state": target.label}
-            )
-        self.state = target
 
 
 class PartDigest(models.Model):

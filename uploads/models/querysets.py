@@ -61,15 +61,15 @@ def _in(folders: FolderQuerySet) -> Exists:
 
 def _team_files(user: User) -> Q:
     """Match the team's files in folders that are open to this user, who has the permission `view_file`."""
-    return Q(visibility=Visibility.TEAM) & ~_in(Folder.objects.closed_to(user))
+    return Q(visibility=Visibility.TEAM) & ~Q(_in(Folder.objects.closed_to(user)))
 
 
 def _managed_files(user: User, permission: str) -> Q:
     """Match the team's files that this user manages, by role or by the access rules of their folder."""
     team = Q(visibility=Visibility.TEAM)
     if user.has_perm(permission):
-        return team & ~_in(Folder.objects.closed_to(user, AccessLevel.MANAGE))
-    return team & _in(Folder.objects.granted_to(user, AccessLevel.MANAGE))
+        return team & ~Q(_in(Folder.objects.closed_to(user, AccessLevel.MANAGE)))
+    return team & Q(_in(Folder.objects.granted_to(user, AccessLevel.MANAGE)))
 
 
 @functools.cache
@@ -231,6 +231,14 @@ class FileQuerySet(models.QuerySet["File"]):
     def due_for_purge(self) -> FileQuerySet:
         return self.filter(state=State.TRASHED, purge_after__lte=Now())
 
+    def move_to(self, target: State, **fields: Any) -> int:
+        """Move the rows that ALLOWED_TRANSITIONS lets reach the `target` state. Return how many moved.
+
+        One conditional UPDATE, so that of two racing callers only one moves a row.
+        """
+        rows = self.filter(state__in=ALLOWED_TRANSITIONS[target])
+        return rows.update(state=target, updated_at=Now(), **fields)
+
     def acquire_lease(self, *, checksum: str | None = None) -> int:
         """Acquire the completion lease of these rows for LEASE_SECONDS. Return how many were acquired.
 
@@ -259,9 +267,7 @@ class FileQuerySet(models.QuerySet["File"]):
             usage = Usage.objects.locked(owner_id)
             rows = self.filter(owner_id=owner_id, state__in=ALLOWED_TRANSITIONS[State.DELETING])
             sizes = dict(rows.order_by("pk").select_for_update(no_key=True).values_list("pk", "size"))
-            self.model.objects.filter(pk__in=sizes).update(
-                state=State.DELETING, lease_until=None, retry_at=None, tries=0, updated_at=Now()
-            )
+            self.model.objects.filter(pk__in=sizes).move_to(State.DELETING, lease_until=None, retry_at=None, tries=0)
             usage.change(files=-len(sizes), bytes=-sum(sizes.values()))
         return len(sizes)
 

@@ -12,7 +12,8 @@ class State(models.TextChoices):
     DELETING = "deleting", _("Deleting")  # the object is deleted first, then the row
 
 
-# Target state: the states it can be reached from. The trigger of migration 0002 enforces the same table for raw SQL.
+# Target state: the states it can be reached from. Migration 0002 has a trigger with the same table, and a test compares
+# them.
 ALLOWED_TRANSITIONS: dict[State, frozenset[State]] = {
     State.UPLOADING: frozenset({State.COMPLETING}),
     State.COMPLETING: frozenset({State.UPLOADING}),

@@ -66,7 +66,7 @@ def release_lease(file: File, problem: Problem) -> None:
     """
     rows = File.objects.filter(pk=file.pk, state=State.COMPLETING)
     if isinstance(problem, PartsMissing):
-        rows.update(state=State.UPLOADING, lease_until=None, updated_at=Now())
+        rows.move_to(State.UPLOADING, lease_until=None)
     elif isinstance(problem, Gone | RefusedType | RefusedEncoding | Forbidden | OverQuota):
         rows.discard(owner_id=file.owner_id)
         logger.info("upload_refused file=%s code=%s", file.pk, problem.code)
