@@ -42,7 +42,7 @@ def _take_in(took: dict[str, list[float]]) -> None:
 
     from uploads import services
     from uploads.models import Category, ChecksumStatus, File, ObjectMetadata, publish
-    from uploads.upload_requests import NewUpload
+    from uploads.services.start import NewUpload
 
     owner = User.objects.get(username=MEMBER)
     digest = "A" * 43 + "="

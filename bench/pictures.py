@@ -61,7 +61,8 @@ def _store_some() -> None:
 
     from uploads import services
     from uploads.errors import Problem
-    from uploads.upload_requests import FinishRequest, NewUpload
+    from uploads.services.finish import FinishRequest
+    from uploads.services.start import NewUpload
 
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # Playwright's loop runs in this thread later on
     owners = [User.objects.get(username="bench"), User.objects.create_superuser("bob")]

@@ -78,7 +78,7 @@ def _wal(cursor: Any) -> int:
 def _take_in(owner: Any, files: int) -> None:
     from uploads import services
     from uploads.models import Category, ChecksumStatus, File, ObjectMetadata, publish
-    from uploads.upload_requests import NewUpload
+    from uploads.services.start import NewUpload
 
     digest = "A" * 43 + "="
     new = [NewUpload(token=uuid.uuid4(), name=f"invoice {n:03}.pdf", size=10_240, sha256=digest) for n in range(files)]

@@ -1,17 +1,15 @@
-"""Clean the names, folder paths and types that clients send, and format names for headers."""
+"""Clean the names, folder paths and types that clients send, and normalize names for search, sorting and tags."""
+
+from __future__ import annotations
 
 import re
 import unicodedata
-from urllib.parse import quote
-
-from uploads.normalization import normalize_for_search as normalize_for_search  # re-exported for callers of this module
 
 MAX_CHARACTERS = 255
 MAX_TYPED_CHARACTERS = 1_000  # longer than any file system allows; longer input is refused
 MAX_FOLDER_CHARACTERS = 1_024
 MAX_TYPE_CHARACTERS = 255
 MAX_EXTENSION_CHARACTERS = 20
-MAX_FALLBACK_CHARACTERS = 60
 DEFAULT_NAME = "unnamed"
 
 # Cc control, Cf format characters, Cs lone surrogates, Zl/Zp line ends.
@@ -58,12 +56,8 @@ _REPEATED = re.compile(f"([{_JOINER}\u180e])[{_JOINER}\u180e]+|([{_SELECTOR}])[{
 # A Windows path, as old browsers send it: `C:\`, `\\server\`, `..\`.
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\|\.{1,2}\\")
 
-# Characters of a quoted file name that clients read in different ways: browsers decode percent escapes and RFC 2047
-# words, and clients disagree on quotes, backslashes and non-ASCII letters (RFC 6266, appendix D).
-_AMBIGUOUS = re.compile(r'(?:[^ -~]|["\\%]|=\?)+')
 _SEPARATOR = re.compile(r"[:/\\]")
 _BACKSLASHES = re.compile(r"\\+")
-_ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"  # besides letters and digits: RFC 8187, 3.2.1
 
 
 def clean_name(text: str) -> str:
@@ -74,7 +68,7 @@ def clean_name(text: str) -> str:
     stem, never its extension. Cleaning twice changes nothing.
     """
     name = _with_slashes(_visible(text)).rsplit("/", maxsplit=1)[-1]
-    name = _visible(_shorten(name.strip()))  # shortening can leave a joiner without its second letter
+    name = _visible(shorten(name.strip()))  # shortening can leave a joiner without its second letter
     return name if name.strip(". ") else DEFAULT_NAME
 
 
@@ -102,19 +96,6 @@ def clean_type(text: str) -> str:
     return text.strip().lower() if usable else ""
 
 
-def disposition(name: str, *, inline: bool) -> str:
-    """Return the Content-Disposition for a download of `name`, one line of ASCII (RFC 6266, RFC 8187).
-
-    `filename` alone if every client reads it alike. Otherwise `filename*` has the name, and `filename` a short
-    approximation for clients that know only that (`curl -OJ`).
-    """
-    name, kind = clean_name(name), "inline" if inline else "attachment"
-    if not _AMBIGUOUS.search(name):
-        return f'{kind}; filename="{name}"'
-    fallback = _shorten(_AMBIGUOUS.sub("_", name), MAX_FALLBACK_CHARACTERS)
-    return f"{kind}; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe=_ATTRIBUTE_CHARACTERS)}"
-
-
 def _visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
@@ -136,10 +117,73 @@ def _with_slashes(text: str) -> str:
     return _BACKSLASHES.sub("/" if _WINDOWS_PATH.match(text.strip()) else "_", text)
 
 
-def _shorten(name: str, limit: int = MAX_CHARACTERS) -> str:
+def shorten(name: str, limit: int = MAX_CHARACTERS) -> str:
+    """Return the name with at most `limit` characters: the end of its stem goes, not its extension."""
     if len(name) <= limit:
         return name
     stem, dot, extension = name.rpartition(".")
     if not stem or len(extension) > MAX_EXTENSION_CHARACTERS:
         return name[:limit].rstrip()
     return stem[: limit - len(extension) - 1].rstrip() + dot + extension
+
+
+# --- normalization for search ------------------------------------------------------------------
+
+# Letters that Unicode does not decompose, as people without them on their keyboard write them. Letters "with stroke",
+# "with hook" and the like (ł ø đ ħ ŧ ɓ) need no entry: their Unicode names give the base letter.
+_LETTERS = {
+    "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ŋ": "n", "ĸ": "k", "ı": "i", "ȷ": "j", "ə": "e", "ǝ": "e", "ɛ": "e",
+    "ɔ": "o",
+    # Russian is customarily written without the dots, and stress marks are for learners. Other Cyrillic letters with
+    # marks (й ї ў ѓ ќ ӣ) are letters of their own, and are not written without the mark.
+    "ё": "е", "ѐ": "е", "ѝ": "и",
+}  # fmt: skip
+_LETTER_WITH = re.compile(r"LATIN SMALL LETTER ([A-Z]) WITH ")
+_CYRILLIC = range(0x0400, 0x0530)
+# Default_Ignorable_Code_Point: joiners, selectors, tags and other invisible characters.
+_DEFAULT_IGNORABLE = re.compile(
+    "[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
+# Marks that are accents (of Latin, Greek and Cyrillic) or that are usually not written (Hebrew, Arabic, Syriac). All
+# others are letters or parts of letters: vowels and viramas of Indic scripts, the dakuten of kana.
+_ACCENT = re.compile(
+    "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+    "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\ufb1e"
+    "\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0711\u0730-\u074a"
+    "\u0898-\u089f\u08ca-\u08e1\u08e3-\u08ff]"
+)
+
+
+def normalize_for_search(text: str) -> str:
+    """Return the text without case, accents and compatibility forms: `ete no2.pdf` for `Été №2.PDF`, `lodz` for `Łódź`.
+
+    Stored names and search terms are both normalized by it. Normalizing twice changes nothing.
+    """
+    if text.isascii():
+        return text.lower()
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return unicodedata.normalize("NFC", plain.translate(_CHARACTER_MAP))
+
+
+class _CharacterMap(dict[int, str]):
+    """A table for str.translate that computes the entry of a character when it is first used."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = normalized = _normalize_character(chr(code))
+        return normalized
+
+
+def _normalize_character(char: str) -> str:
+    if char in _LETTERS or ord(char) in _CYRILLIC:
+        return _LETTERS.get(char, char)
+    parts = _ACCENT.sub("", _DEFAULT_IGNORABLE.sub("", unicodedata.normalize("NFD", char)))
+    return "".join(_LETTERS.get(part) or _without_stroke(part) for part in parts)
+
+
+def _without_stroke(letter: str) -> str:
+    match = _LETTER_WITH.match(unicodedata.name(letter, ""))
+    return match[1].lower() if match else letter
+
+
+_CHARACTER_MAP = _CharacterMap()

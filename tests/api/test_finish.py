@@ -19,8 +19,7 @@ from tests.support.stores import Bucket
 from uploads import services
 from uploads.errors import NotFound
 from uploads.models import File, PartDigest, State
-from uploads.services import assemble
-from uploads.upload_requests import FinishRequest
+from uploads.services.finish import FinishRequest, assemble
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + bytes(60)
@@ -187,7 +186,7 @@ def test_a_crash_after_the_store_completed_is_mended_by_the_next_finish(sender: 
     upload = sender.start(BODY)
     sender.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
-    assemble.assemble(upload.row(), upload.digests)  # the object is made; the row was not written any more
+    assemble(upload.row(), upload.digests)  # the object is made; the row was not written any more
     File.objects.filter(pk=upload.id).update(lease_until=timezone.now())
     file = sender.finished(upload)
     assert file.state == State.AVAILABLE

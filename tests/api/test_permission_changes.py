@@ -21,9 +21,9 @@ from uploads.errors import Forbidden, InvalidTransition, OverQuota
 from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
 from uploads.services import folders
 from uploads.services.after_restore import after_restore
+from uploads.services.finish import FinishRequest
 from uploads.services.sweep import sweep
 from uploads.services.zips import download
-from uploads.upload_requests import FinishRequest
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from uploads.names import DEFAULT_NAME, clean_folder, clean_name, clean_type, disposition, extensions_of
+from uploads.content_headers import content_disposition
+from uploads.names import DEFAULT_NAME, clean_folder, clean_name, clean_type, extensions_of
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 ZERO_WIDTH = "\u200b\u2060\ufeff\u00ad\u034f\u115f\u3164"
@@ -200,7 +201,7 @@ def test_a_folder_keeps_its_segments_and_loses_the_way_up(text: str, folder: str
 @example("semi;colon\\back.txt", False)
 @example("a\r\nSet-Cookie: a=b", False)
 def test_a_content_disposition_is_one_line_of_ascii(name: str, inline: bool) -> None:
-    header = disposition(name, inline=inline)
+    header = content_disposition(name, inline=inline)
     assert header.isascii()
     assert header.isprintable()
     assert header.split(";")[0] == ("inline" if inline else "attachment")
@@ -212,7 +213,7 @@ def test_a_content_disposition_is_one_line_of_ascii(name: str, inline: bool) -> 
 def test_another_parser_reads_the_same_name_from_the_header(name: str) -> None:
     """Python's own parser of headers (RFC 2231) is nothing of ours. It gives `filename*` last."""
     message = email.message.Message()
-    message["Content-Disposition"] = disposition(name, inline=False)
+    message["Content-Disposition"] = content_disposition(name, inline=False)
     assert email.utils.collapse_rfc2231_value(message.get_params([], "content-disposition")[-1][1]) == clean_name(name)
 
 
@@ -231,7 +232,7 @@ def test_another_parser_reads_the_same_name_from_the_header(name: str) -> None:
     ],
 )
 def test_a_name_that_clients_read_in_different_ways_goes_out_twice(name: str, fallback: str) -> None:
-    plain, extended = disposition(name, inline=False).split("; ")[1:]
+    plain, extended = content_disposition(name, inline=False).split("; ")[1:]
     assert plain == f'filename="{fallback}"'
     assert extended.startswith("filename*=UTF-8''")
     assert unquote(extended.removeprefix("filename*=UTF-8''")) == name
@@ -239,12 +240,12 @@ def test_a_name_that_clients_read_in_different_ways_goes_out_twice(name: str, fa
 
 @pytest.mark.parametrize("name", ["report.txt", "a'b (1) [2] {3} *;,&=@~#$^`|<>:?!.txt", "a =b?.txt"])
 def test_a_plain_name_goes_out_once(name: str) -> None:
-    assert disposition(name, inline=True) == f'inline; filename="{name}"'
+    assert content_disposition(name, inline=True) == f'inline; filename="{name}"'
 
 
 @given(anything)
 def test_the_short_name_of_a_header_is_nothing_that_a_client_decodes(name: str) -> None:
-    plain = disposition(name, inline=False).partition('filename="')[2].partition('"')[0]
+    plain = content_disposition(name, inline=False).partition('filename="')[2].partition('"')[0]
     assert 0 < len(plain) <= 255
     assert not re.search(r"[%\\]|=\?", plain)
 

@@ -9,8 +9,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from tests.support import shelf
-from uploads.listing import breadcrumbs_for
-from uploads.listing.sidebar import load_sidebar
+from uploads.listing import breadcrumbs_for, load_sidebar
 from uploads.models import AccessLevel, File, Folder, Grant, State, Visibility
 from uploads.models.users import load_user
 

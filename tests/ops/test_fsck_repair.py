@@ -30,7 +30,7 @@ from uploads.models import (
     Report,
     State,
 )
-from uploads.services import assemble
+from uploads.services.finish import assemble
 
 BODY = b"0123456789abcdefghijKLM"
 
@@ -46,7 +46,7 @@ def test_a_finished_upload_is_published(sender: Sender, marked: Bucket, small_pa
     upload = sender.start(BODY)
     sender.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
-    assemble.assemble(upload.row(), upload.digests)
+    assemble(upload.row(), upload.digests)
     File.objects.update(lease_until=timezone.now() - LONG_AGO)
     assert repair()[0] == 0
     assert upload.row().state == State.AVAILABLE

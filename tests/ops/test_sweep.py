@@ -19,7 +19,7 @@ from tests.support.stores import Bucket
 from uploads import s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, State
-from uploads.services import assemble
+from uploads.services.finish import assemble
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -38,7 +38,7 @@ def left_while_completing(sender: Sender, body: bytes, *, sent: bool = True, ass
         sender.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     if assembled:
-        assemble.assemble(upload.row(), upload.digests)
+        assemble(upload.row(), upload.digests)
     File.objects.filter(pk=upload.id).update(lease_until=ago(seconds=1), signed_until=ago(hours=1))
     return upload
 

@@ -27,7 +27,7 @@ from tests.support.stores import Bucket
 from tests.support.two_stores import PART, TwoStores, second_bucket
 from tests.zips.test_downloads import hang_up
 from uploads import s3, services
-from uploads.content_encoding import MAX_CHARACTERS, normalize, stored_name
+from uploads.content_headers import MAX_ENCODING_CHARACTERS, normalize_encoding, stored_name
 from uploads.errors import StorageUnavailable
 from uploads.models import Category, ChecksumStatus, File, Preview, new_key
 
@@ -231,11 +231,12 @@ def test_a_move_keeps_the_encoding_and_the_stored_bytes(
     ("header", "encoding"),
     [
         ("", ""), ("gzip", "gzip"), (" GZip , Br ", "gzip, br"), ("aws-chunked", ""), ("aws-chunked,gzip", "gzip"),
-        ("identity", ""), ("gzip, identity,", "gzip"), ("utf-8\0\né", "utf-8"), ("x" * 300, "x" * MAX_CHARACTERS),
+        ("identity", ""), ("gzip, identity,", "gzip"), ("utf-8\0\né", "utf-8"),
+        ("x" * 300, "x" * MAX_ENCODING_CHARACTERS),
     ],
 )  # fmt: skip
 def test_a_header_is_read_as_the_encodings_it_names(header: str, encoding: str) -> None:
-    assert normalize(header) == encoding
+    assert normalize_encoding(header) == encoding
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ from pytest_django import Settings
 from tests.support.senders import composite, put_bytes, sha256, web
 from tests.support.stores import Address, Bucket
 from uploads import s3
+from uploads.content_headers import content_disposition
 from uploads.errors import StorageUnavailable
 from uploads.models import new_key
-from uploads.names import disposition
 from uploads.s3 import client as s3_client
 
 STORES = ["local", "digests", *(["given"] if "CONTRACT_ENDPOINT" in os.environ else [])]
@@ -351,7 +351,7 @@ def test_a_url_dies_when_its_time_is_over(key: str, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", ["plain.txt", "שלום 😀.txt", 'quote"; x="y.txt', "100% sure;.txt"])
 def test_a_download_comes_with_exactly_our_headers(key: str, name: str) -> None:
     s3.put(key, b"<html>", sha256=sha256(b"<html>"))
-    header = disposition(name, inline=False)
+    header = content_disposition(name, inline=False)
     got = web.request("GET", s3.download_url(key, disposition=header, content_type="application/octet-stream"))
     assert (got.status, got.data) == (200, b"<html>")
     assert got.headers["Content-Disposition"] == header

@@ -115,12 +115,12 @@ def test_the_list_of_what_may_open_holds_nothing_that_runs() -> None:
 @pytest.mark.parametrize("name", ["a.js", "a.HTML", "a.svg", "a.xml", "a.xhtml"])
 def test_words_under_the_name_of_code_are_a_download(name: str, alice: User) -> None:
     file = File(owner=alice, name=name, detected_type="text/plain")
-    assert content_headers.headers(file, inline=True)[0] == OCTET_STREAM
+    assert content_headers.download_headers(file, inline=True)[0] == OCTET_STREAM
 
 
 def test_a_type_that_is_only_claimed_never_opens(alice: User) -> None:
     file = File(owner=alice, name="a.png", declared_type="image/png", detected_type="")
-    assert content_headers.headers(file, inline=True)[0] == OCTET_STREAM
+    assert content_headers.download_headers(file, inline=True)[0] == OCTET_STREAM
 
 
 def test_the_redirect_is_for_this_person_now(alice: User, as_alice: Client) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 
-from uploads.listing import redact_detail, redact_folders, referenced_folders
+from uploads.listing import redact_detail, referenced_folders, visible_folder_ids
 from uploads.models import Event, File
 from uploads.models.querysets import FileQuerySet
 
@@ -22,7 +22,7 @@ def redact_events(events: Sequence[Any], user: User) -> None:
     links = {event.file_id for event in events if event.file_id}
     visible = _visible(links, user)
     existing = _existing(links)
-    folders = redact_folders(referenced_folders(events), user)
+    folders = visible_folder_ids(referenced_folders(events), user)
     for event in events:
         is_visible = _is_visible(event, visible, existing, folders, user)
         event.redacted_name = event.name if is_visible else ""

@@ -15,7 +15,9 @@ from django.utils.translation import gettext as _
 from uploads import names, parts
 from uploads.errors import BadDigest, Problem, ValidationFailed
 from uploads.models import File, Visibility
-from uploads.upload_requests import FinishRequest, NewUpload, PartRequest
+from uploads.services.finish import FinishRequest
+from uploads.services.sign import PartRequest
+from uploads.services.start import NewUpload
 
 MAX_FILES = 100
 MAX_PARTS_PER_REQUEST = 100

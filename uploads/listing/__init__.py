@@ -3,15 +3,17 @@
 from uploads.listing.cursor import Cursor, InvalidCursor
 from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, paginate
 from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery
-from uploads.listing.redaction import redact_detail, redact_folders, referenced_folders
+from uploads.listing.redaction import redact_detail, referenced_folders, visible_folder_ids
 from uploads.listing.selectors import (
     COLUMNS,
     HIDDEN_NAME,
     TRASH_COLUMNS,
+    Sidebar,
     as_path,
     breadcrumbs_for,
     files_for,
     folders_for,
+    load_sidebar,
     paths_for,
     public_ids,
     trash_for,
@@ -31,15 +33,17 @@ __all__ = [
     "ListRow",
     "Page",
     "SearchTooBroad",
+    "Sidebar",
     "as_path",
     "breadcrumbs_for",
     "files_for",
     "folders_for",
+    "load_sidebar",
     "paginate",
     "paths_for",
     "public_ids",
     "redact_detail",
-    "redact_folders",
     "referenced_folders",
     "trash_for",
+    "visible_folder_ids",
 ]

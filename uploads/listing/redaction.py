@@ -19,7 +19,7 @@ def referenced_folders(events: Iterable[Event]) -> set[int]:
     return {pk for pk in ids if pk is not None}
 
 
-def redact_folders(ids: set[int], user: User) -> set[int]:
+def visible_folder_ids(ids: set[int], user: User) -> set[int]:
     """Return those of the ids whose folder names this user may see; removed folders only for superusers. One query."""
     if user.is_superuser:
         return ids

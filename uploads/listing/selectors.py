@@ -1,9 +1,10 @@
-"""The rows that match a list's query: the one place where filters are applied."""
+"""The rows that match a list's query, and the data around a list. Filters are applied here only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from uploads import names
 from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, ListQuery
-from uploads.models import File, Folder
+from uploads.models import File, Folder, Statistic, Status, Tag
 from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet
 
@@ -98,3 +99,24 @@ def _apply_filters(rows: FileQuerySet, query: ListQuery) -> FileQuerySet:
 def _ago(age: timedelta) -> datetime:
     now = timezone.localtime()
     return now - age if age else now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+class Sidebar(NamedTuple):
+    people: list[str]
+    tags: list[str]
+    files: int | None
+    unfinished: int
+
+
+def load_sidebar(user: User, limit: int, statistic: tuple[str, str] | None) -> Sidebar:
+    """Return the data around a list: up to `limit` people and tags each, sorted, the file count of the statistic with
+    this kind and key, and how many uploads this user has not finished. Without a limit or a statistic, their queries
+    are left out."""
+    people = User.objects.order_by("username").values_list("username", flat=True)[:limit] if limit else []
+    tags = Tag.objects.order_by("normalized_name").values_list("name", flat=True)[:limit] if limit else []
+    files = None
+    if statistic:
+        kind, key = statistic
+        counts = Statistic.objects.filter(kind=kind, key=key, status=Status.STORED)
+        files = counts.values_list("files", flat=True).first()
+    return Sidebar(list(people), list(tags), files, File.objects.owned_by(user).unfinished().count())

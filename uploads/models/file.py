@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from uploads import names, parts
-from uploads.content_encoding import stored_name
+from uploads.content_headers import stored_name
 from uploads.models.fields import NormalizedNameField
 from uploads.models.folder import Folder
 from uploads.models.maintenance import MAX_KEY_CHARACTERS
@@ -70,7 +70,7 @@ class File(models.Model):
     visibility = models.CharField(_("visibility"), max_length=7, choices=Visibility.choices, default=Visibility.TEAM)
     declared_type = models.CharField(_("declared type"), max_length=255, blank=True, default="")
     detected_type = models.CharField(_("detected type"), max_length=255, blank=True, default="")
-    # Normalized (uploads/content_encoding.py). Only imported files have one; null until a HEAD request reads it,
+    # Normalized (uploads/content_headers.py). Only imported files have one; null until a HEAD request reads it,
     # since a listing does not include it.
     content_encoding = models.CharField(_("content encoding"), max_length=100, null=True, editable=False)  # noqa: DJ001
     category = models.CharField(
@@ -229,6 +229,11 @@ class File(models.Model):
     def stored_name(self) -> str:
         """Return the file name for a copy of the stored bytes, which may be compressed."""
         return stored_name(self.name, self.content_encoding)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the last verification found no object."""
+        return self.checksum_status == ChecksumStatus.MISSING
 
     @property
     def is_encoding_unknown(self) -> bool:

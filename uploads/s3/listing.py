@@ -19,7 +19,7 @@ from urllib.parse import unquote_plus
 import urllib3
 from botocore.exceptions import ClientError
 
-from uploads.content_encoding import normalize
+from uploads.content_headers import normalize_encoding
 from uploads.errors import ListingOutOfOrder, StorageDenied, StorageUnavailable
 from uploads.s3.client import (
     BATCH_ATTEMPTS,
@@ -144,7 +144,7 @@ def head(key: str, *, store: str | None = None) -> ObjectInfo | None:
     if not {"ETag", "ContentLength", "LastModified"} <= response.keys():
         raise StorageUnavailable("HeadObject: an answer that tells nothing")
     etag, checksum = response["ETag"].strip('"'), response.get("ChecksumSHA256")
-    encoding = normalize(response.get("ContentEncoding", ""))
+    encoding = normalize_encoding(response.get("ContentEncoding", ""))
     archived = response.get("StorageClass") in ARCHIVES or "ArchiveStatus" in response
     return ObjectInfo(key, response["ContentLength"], etag, response["LastModified"], checksum, encoding, archived)
 

@@ -14,7 +14,7 @@ from typing import Any
 import urllib3
 from botocore.exceptions import ClientError
 
-from uploads.content_encoding import normalize
+from uploads.content_headers import normalize_encoding
 from uploads.errors import StorageDenied, StorageUnavailable
 from uploads.s3.client import (
     ABSENT,
@@ -72,7 +72,7 @@ def head_and_sniff(key: str, *, size: int, store: str | None = None) -> ObjectHe
     if at.keeps_digests:
         head = _get("HEAD", key, {}, at, ChecksumMode="ENABLED")
         checksum = head.headers.get("x-amz-checksum-sha256")
-    encoding = normalize(response.headers.get("Content-Encoding", ""))
+    encoding = normalize_encoding(response.headers.get("Content-Encoding", ""))
     return ObjectHead(
         whole_size(response.headers), response.headers["ETag"].strip('"'), checksum, response.first_bytes, encoding
     )

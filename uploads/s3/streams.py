@@ -9,7 +9,7 @@ from typing import Self
 
 import urllib3
 
-from uploads.content_encoding import normalize
+from uploads.content_headers import normalize_encoding
 from uploads.s3.client import (
     BATCH_READ_SECONDS,
     CONNECT_SECONDS,
@@ -60,7 +60,7 @@ class Stream:
     @property
     def content_encoding(self) -> str:
         """The encoding, normalized by `content_encoding.normalize`."""
-        return normalize(self._response.headers.get("Content-Encoding", ""))
+        return normalize_encoding(self._response.headers.get("Content-Encoding", ""))
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """Yield chunks of at most `size` bytes. Raises StorageUnavailable when the body ends early; a body that is

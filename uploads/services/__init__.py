@@ -1,6 +1,5 @@
 """Actions on objects and rows. Services do not depend on requests or HTTP."""
 
-from uploads.services.assemble import resume_completion
 from uploads.services.audit import record_download
 from uploads.services.bulk import (
     BulkResult,
@@ -11,14 +10,14 @@ from uploads.services.bulk import (
     tag_files,
     trash_many,
 )
-from uploads.services.content_encoding import learn_encoding
 from uploads.services.erase import erase
-from uploads.services.finish import Finished, finish
+from uploads.services.finish import Finished, finish, resume_completion
 from uploads.services.form_upload import StreamingUpload
 from uploads.services.previews import REASONS, kinds_for, make_previews
 from uploads.services.readable import require_readable
 from uploads.services.sign import StoredPart, parts_of, sign_parts
 from uploads.services.start import Started, start
+from uploads.services.stored_objects import learn_encoding
 from uploads.services.sweep import sweep
 from uploads.services.tasks import (
     preview_files,

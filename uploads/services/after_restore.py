@@ -15,10 +15,9 @@ from uploads.errors import Problem, ValidationFailed
 from uploads.models import Action, Event, File, Installation, State
 from uploads.models.querysets import FileQuerySet, seconds_from_now
 from uploads.services.bucket_guard import accept_high_water_mark, contains_event, require_marker, stored_high_water_mark
-from uploads.services.finish import finish
-from uploads.services.rights import require_right
+from uploads.services.finish import FinishRequest, finish
+from uploads.services.sign import require_permission
 from uploads.services.verify.reader import ResumableHasher
-from uploads.upload_requests import FinishRequest
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +102,7 @@ def _finish(file: File, result: Restored) -> None:
         if hasher.missing or hasher.size != file.size or file.checksum not in {"", hasher.checksum}:
             result.failed += 1
             return
-        require_right(file)  # `finish` would remove an upload that it refuses
+        require_permission(file)  # `finish` would remove an upload that it refuses
         (outcome,) = finish(file.owner, [FinishRequest(file.pk, hasher.digests)])
     except Problem as problem:
         outcome = problem

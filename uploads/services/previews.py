@@ -23,8 +23,7 @@ from uploads.failpoints import failpoint
 from uploads.models import Category, File, Preview, PreviewKind, PreviewState, Refusal, State
 from uploads.models.querysets import seconds_from_now
 from uploads.parts import encode_digest
-from uploads.services.content_encoding import learn_encoding
-from uploads.services.refusals import save_refusal
+from uploads.services.stored_objects import learn_encoding, save_refusal
 
 logger = logging.getLogger(__name__)
 

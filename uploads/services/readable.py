@@ -9,7 +9,7 @@ from uploads import s3
 from uploads.errors import ObjectRefused, StorageUnavailable
 from uploads.models import Origin, Refusal
 from uploads.services.circuit_breaker import CircuitBreaker
-from uploads.services.refusals import FilesRefused, Stored, save_refusal
+from uploads.services.stored_objects import FilesRefused, Stored, save_refusal
 from uploads.services.tasks import retry_refused
 
 STORAGE_CONCURRENCY = 16

@@ -1,22 +1,31 @@
-"""Presign URLs for the parts of an upload, and list the parts that are stored."""
+"""Presign URLs for the parts of an upload, list the parts that are stored, and check that its sender may continue."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.errors import BadDigest, Expired, Gone, InvalidTransition, Problem
+from uploads.errors import BadDigest, Expired, Forbidden, Gone, InvalidTransition, Problem
 from uploads.failpoints import failpoint
-from uploads.models import File, PartDigest, State
+from uploads.models import File, Folder, PartDigest, State
 from uploads.models.querysets import seconds_from_now
+from uploads.models.users import load_user
 from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.erase import urls_expired
-from uploads.services.rights import require_right
-from uploads.upload_requests import PartRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PartRequest:
+    """A part to sign a URL for: its number, counted from 1, and the base64 SHA-256 of its bytes."""
+
+    number: int
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,7 @@ def sign_parts(file: File, parts: Sequence[PartRequest]) -> list[s3.PresignedReq
     if s3.needs_digests(file.store) and any(part.sha256 is None for part in parts):
         raise BadDigest(_("Each part needs its SHA-256: this store checks what arrives."))
     if file.state == State.UPLOADING:
-        require_right(file)
+        require_permission(file)
     if file.part_count == 1 and s3.signs_payloads(file.store):
         for part in parts:
             _bind_digest(file, str(part.sha256))
@@ -148,3 +157,56 @@ def _save_announced_digests(file: File, parts: Sequence[PartRequest]) -> None:
 
 def _announced_digests(file: File) -> dict[int, str]:
     return dict(PartDigest.objects.filter(file=file).values_list("number", "sha256"))
+
+
+# --- the permission of the sender, who can lose it during the days of an upload -----------------
+
+
+def permission_problems(sender_id: int, files: Sequence[File]) -> dict[UUID, Problem]:
+    """Return the problem of each of this sender's unfinished uploads that is refused now.
+
+    Permissions are read again, since the user of a request may have been loaded minutes ago. At most four queries,
+    however many files.
+    """
+    if not files:
+        return {}
+    sender = load_user(sender_id)
+    if sender is None or not sender.has_perm("uploads.add_file"):
+        return {
+            file.pk: Forbidden(_("Your account may not upload. Ask an administrator for a role.")) for file in files
+        }
+    new = [file for file in files if file.current]
+    versions = [file for file in files if not file.current]
+    return _refuse_new_files(sender, new) | _refuse_versions(sender, versions)
+
+
+def require_permission(file: File) -> None:
+    """Raise Forbidden or Gone when this unfinished upload is refused now."""
+    for problem in permission_problems(file.owner_id, [file]).values():
+        raise problem
+
+
+def _refuse_new_files(sender: User, files: Sequence[File]) -> dict[UUID, Problem]:
+    folder_ids = {file.folder_id for file in files if file.folder_id is not None}
+    rows = Folder.objects.accepting(sender).filter(pk__in=folder_ids) if folder_ids else Folder.objects.none()
+    accepting = {None, *rows.values_list("pk", flat=True)}
+    return {
+        file.pk: Forbidden(_("You may not put files into this folder."))
+        for file in files
+        if file.folder_id not in accepting
+    }
+
+
+def _refuse_versions(sender: User, files: Sequence[File]) -> dict[UUID, Problem]:
+    if not files:
+        return {}
+    replaced = File.objects.by_links({file.link for file in files})
+    existing = {file.link for file in replaced}
+    changeable = {file.link for file in replaced.changeable_by(sender)}
+    problems: dict[UUID, Problem] = {}
+    for file in files:
+        if file.link not in existing:
+            problems[file.pk] = Gone()
+        elif file.link not in changeable:
+            problems[file.pk] = Forbidden(_("The file to replace is not there, or not yours to change."))
+    return problems

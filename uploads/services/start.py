@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,16 +20,33 @@ from uploads import s3
 from uploads.errors import Forbidden, Gone, OverQuota, OwnerOverQuota, Problem, RefusedType, TooLarge
 from uploads.failpoints import failpoint
 from uploads.media_types import canonical, containers_of
-from uploads.models import File, Folder, State, Usage
+from uploads.models import File, Folder, State, Usage, Visibility
 from uploads.models.querysets import seconds_from_now
 from uploads.names import extensions_of
 from uploads.parts import part_size_for
-from uploads.services.sign import sign_parts
+from uploads.services.sign import PartRequest, sign_parts
 from uploads.services.tree import ensure
 from uploads.services.versions import count_versions, require_version_room
-from uploads.upload_requests import NewUpload, PartRequest
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUpload:
+    """An upload to create: `name` and `folder` are clean, `size` is in bytes.
+
+    `replaces` is the permanent id of the file that gets this as a new version.
+    """
+
+    token: UUID
+    name: str
+    size: int
+    declared_type: str = ""
+    folder: str = ""
+    modified: datetime | None = None
+    visibility: Visibility = Visibility.TEAM
+    replaces: UUID | None = None
+    sha256: str | None = None  # of the whole file, when it fits one part
 
 
 @dataclass(frozen=True, slots=True)

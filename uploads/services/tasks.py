@@ -22,7 +22,7 @@ from uploads.models.querysets import FileQuerySet, seconds_from_now
 from uploads.services.bucket_guard import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.previews import CAN_HAVE_PREVIEW, LEASE_SECONDS, make_previews, reset_refused
-from uploads.services.refusals import save_refusal
+from uploads.services.stored_objects import save_refusal
 from uploads.services.verify import ResumableHasher, judge, save_results
 
 logger = logging.getLogger(__name__)

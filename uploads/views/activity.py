@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
-from uploads.listing import redact_detail, redact_folders, referenced_folders
+from uploads.listing import redact_detail, referenced_folders, visible_folder_ids
 from uploads.models import Action, Event, Visibility
 
 
@@ -17,7 +17,7 @@ def describe_events(events: Sequence[Event], user: User) -> list[tuple[Event, st
 
     The description leaves out the actor and the time.
     """
-    visible = redact_folders(referenced_folders(events), user)
+    visible = visible_folder_ids(referenced_folders(events), user)
     return [(event, _describe(event, redact_detail(event, visible))) for event in events]
 
 

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from uploads import content_headers, names, s3, services
+from uploads import content_headers, s3, services
 from uploads.errors import ObjectRefused, StorageUnavailable, ValidationFailed
 from uploads.forms import Selection
 from uploads.listing import breadcrumbs_for
@@ -105,7 +105,7 @@ def download_zip(request: HttpRequest) -> HttpResponseBase:
         "Cache-Control": "private, no-store",
         "Content-Type": "application/zip",
         "Content-Length": str(bundle.length),
-        "Content-Disposition": names.disposition(bundle.name, inline=False),
+        "Content-Disposition": content_headers.content_disposition(bundle.name, inline=False),
     }
     if request.method == "HEAD":
         return HttpResponse(headers=headers)
@@ -124,7 +124,7 @@ def deliver(request: HttpRequest, file: File, *, inline: bool = False) -> HttpRe
         refused = True
     except StorageUnavailable:  # the storage itself answers after the redirect
         pass
-    content_type, disposition = content_headers.headers(file, inline=inline)
+    content_type, disposition = content_headers.download_headers(file, inline=inline)
     if refused or file.refusal:
         services.require_readable([file])
     if request.method == "HEAD":

@@ -21,8 +21,7 @@ from django.views.decorators.http import require_safe
 from amalga.db import replica
 from uploads import listing
 from uploads.forms import read_list_query
-from uploads.listing import Cursor, InvalidCursor, ListQuery, Page, SearchTooBroad
-from uploads.listing.sidebar import Sidebar, load_sidebar
+from uploads.listing import Cursor, InvalidCursor, ListQuery, Page, SearchTooBroad, Sidebar
 from uploads.models import Category, Folder, Kind, Preview, PreviewKind, PreviewState, Statistic, StatisticDelta, Tag
 from uploads.services import folders
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
@@ -110,7 +109,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     first_url = scope.url + query.to_querystring() if after else None
     # users without this permission see no people and no tags
     limit = MAX_CHOICES + 1 if user.has_perm("uploads.view_file") else 0
-    sidebar = load_sidebar(user, limit, _statistic_key(query, scope))
+    sidebar = listing.load_sidebar(user, limit, _statistic_key(query, scope))
     return {
         "list_query": query,
         "place": scope,

@@ -34,8 +34,8 @@ from uploads.models import (
 )
 from uploads.models.file import STORED
 from uploads.models.querysets import seconds_from_now
-from uploads.services.assemble import resume_completion
 from uploads.services.bucket_guard import require_marker, require_removal
+from uploads.services.finish import resume_completion
 from uploads.services.fsck.diff import BACK, Snapshot, Verdict, recheck
 from uploads.services.fsck.run import COMMAND, Refused, Scope
 from uploads.services.fsck.streams import BLOCK_SECONDS, END_OF_TIME, PREVIEWS, rows_by_key

@@ -14,9 +14,9 @@ from amalga.log import field_value
 from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, State
-from uploads.services.content_encoding import new_encoding_fields
 from uploads.services.move_store.copy import CopyResult, Route
 from uploads.services.move_store.plan import STORED, UNFIT
+from uploads.services.stored_objects import new_encoding_fields
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from uploads.services.move_store.repoint import (
     repoint_preview,
     switch_empty_previews,
 )
-from uploads.services.refusals import save_refusal
+from uploads.services.stored_objects import save_refusal
 
 BATCH = 200
 WAIT_SECONDS = 1.0  # for rows that another run has leased

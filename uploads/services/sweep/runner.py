@@ -16,10 +16,10 @@ from uploads import s3
 from uploads.errors import Paused, Problem, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import File, Heartbeat, State, apply_deltas
 from uploads.models.querysets import FileQuerySet, database_now
-from uploads.services.assemble import resume_completion
 from uploads.services.bucket_guard import require_history, require_marker, write_high_water_mark
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.erase import erase_all, urls_expired
+from uploads.services.finish import resume_completion
 from uploads.services.orphaned_multiparts import abort_orphaned_multiparts
 from uploads.services.sweep.expiry import Discards, expire, forget_orphans, purge
 from uploads.services.sweep.leases import acquire, back_off, free, put_back

@@ -16,8 +16,8 @@ from uploads import s3
 from uploads.media_types import category_of
 from uploads.models import Category, ChecksumStatus, File, FindingKind, Refusal, State
 from uploads.services.bucket_guard import require_marker
-from uploads.services.content_encoding import new_encoding_fields
 from uploads.services.mime import detect_type
+from uploads.services.stored_objects import new_encoding_fields
 from uploads.services.verify.reader import FULL_SPEED, Pace, ResumableHasher
 
 logger = logging.getLogger(__name__)

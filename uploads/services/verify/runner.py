@@ -14,7 +14,7 @@ from uploads.errors import ObjectRefused, Problem, StorageUnavailable, Validatio
 from uploads.models import ChecksumStatus, File, Finding, FindingKind, Heartbeat, Refusal, Report
 from uploads.services.bucket_guard import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
-from uploads.services.refusals import save_refusal
+from uploads.services.stored_objects import save_refusal
 from uploads.services.verify.reader import CHUNK_BYTES
 from uploads.services.verify.results import Verdict, check_content, check_head, save_results
 from uploads.services.verify.selection import Selection

@@ -13,12 +13,11 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from uploads.content_encoding import stored_name
+from uploads.content_headers import stored_name
 from uploads.errors import Problem, ValidationFailed
 from uploads.models import ChecksumStatus, File, Folder, Origin
 from uploads.names import IGNORABLE, MAX_EXTENSION_CHARACTERS, clean_name
-from uploads.services.content_encoding import Place, learn_encodings
-from uploads.services.refusals import quote_names
+from uploads.services.stored_objects import Place, learn_encodings, quote_names
 from uploads.services.zips.archive_format import Member, length_of
 from uploads.services.zips.prefetch import MemberSource
 

@@ -17,7 +17,7 @@ from uploads.models.users import load_user
 from uploads.services.audit import record_zip
 from uploads.services.fair_use import ZIPS, LowestRate, Slot, TooSlow
 from uploads.services.readable import require_readable
-from uploads.services.refusals import FilesRefused, save_refusal
+from uploads.services.stored_objects import FilesRefused, save_refusal
 from uploads.services.zips.archive_format import Member, write
 from uploads.services.zips.build import Bundle
 from uploads.services.zips.prefetch import Reader
