@@ -70,12 +70,7 @@ def finish(owner: User, requests: Sequence[FinishRequest]) -> list[Finished | Pr
     outcomes = {request.id: _validate(files.get(request.id), request.digests) for request in requests}
     leased = _acquire_lease(files, {request.id: request for request in requests if outcomes[request.id] is None})
     work = [(files[request.id], request.digests) for request in requests if request.id in leased]
-    refused = permission_problems(owner.pk, [file for file, _digests in work])
-    assembled: list[tuple[File, ObjectMetadata | Problem]] = [
-        (file, refused[file.pk]) for file, _digests in work if file.pk in refused
-    ]
-    assembled += _assemble_all([(file, digests) for file, digests in work if file.pk not in refused])
-    outcomes |= _publish(owner, assembled)
+    outcomes |= _publish(owner, _assemble_all(work))
     return _results(owner, requests, outcomes)
 
 
@@ -136,11 +131,14 @@ def _assemble_all(
 def _publish(owner: User, assembled: Sequence[tuple[File, ObjectMetadata | Problem]]) -> dict[UUID, Problem | None]:
     """Publish all assembled files at once, release the others, and return the problems by file.
 
-    Assembling a large file takes long, so the permission is checked again.
+    The permission is checked here, since assembling a large file takes long. A file whose outcome is unknown is
+    checked when that is known.
     """
-    complete = [(file, outcome) for file, outcome in assembled if isinstance(outcome, ObjectMetadata)]
-    refused = permission_problems(owner.pk, [file for file, _metadata in complete])
-    published, over_quota = publish({file.pk: metadata for file, metadata in complete if file.pk not in refused})
+    decided = [file for file, outcome in assembled if not isinstance(outcome, StorageUnavailable)]
+    metadata = {file.pk: outcome for file, outcome in assembled if isinstance(outcome, ObjectMetadata)}
+    with transaction.atomic():
+        refused = permission_problems(owner.pk, decided)
+        published, over_quota = publish({pk: item for pk, item in metadata.items() if pk not in refused})
     refused |= over_quota
     assembled = [(file, refused.get(file.pk, outcome)) for file, outcome in assembled]
     failpoint("finish.7-published")
@@ -262,11 +260,12 @@ def resume_completion(file: File) -> bool:
     failpoint("resolve.1-claimed")
     file.refresh_from_db()
     try:
-        require_permission(file)
         metadata = assemble(file)
         failpoint("resolve.2-assembled")
-        require_permission(file)
-        for problem in publish({file.pk: metadata}).refused.values():
+        with transaction.atomic():
+            require_permission(file)
+            over_quota = publish({file.pk: metadata}).refused
+        for problem in over_quota.values():
             raise problem
         failpoint("resolve.3-published")
     except Problem as problem:
