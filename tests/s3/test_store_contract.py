@@ -254,11 +254,6 @@ def test_objects_are_octets_to_the_store(store: Bucket, key: str) -> None:
     assert store.client.head_object(Bucket=store.name, Key=key)["ContentType"] == "application/octet-stream"
 
 
-def test_a_bucket_that_is_there_is_not_created_again(store: Bucket) -> None:
-    s3.create_bucket()
-    assert store.client.head_bucket(Bucket=store.name)
-
-
 CALLS: dict[str, Callable[[str], object]] = {
     "peek": lambda key: s3.head_and_sniff(key, size=1),
     "read": s3.read,

@@ -48,7 +48,13 @@ def path_of(file: File) -> str:
 
 def folder_of(file: File) -> str:
     """The whole path of its folder, empty at the top."""
-    return Folder.objects.full_names([file.folder_id])[file.folder_id] if file.folder_id else ""
+    return full_path(file.folder) if file.folder else ""
+
+
+def full_path(folder: Folder) -> str:
+    """Return the names of the folders from the top level down to this one, joined by slashes."""
+    names = dict(Folder.objects.filter(pk__in=folder.path).values_list("pk", "name"))
+    return "/".join(names[pk] for pk in folder.path)
 
 
 def used(owner: User) -> tuple[int, int]:

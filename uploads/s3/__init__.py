@@ -5,7 +5,7 @@ other failure is StorageUnavailable. No call is made inside a database transacti
 """
 
 from uploads.s3.client import keeps_digests, needs_digests, signs_payloads
-from uploads.s3.copies import MAX_COPY_BYTES, QUARANTINE, CopyTag, copy_tag, copy_within, put_file, put_part, quarantine
+from uploads.s3.copies import QUARANTINE, CopyTag, copy_tag, copy_within, put_file, put_part, quarantine
 from uploads.s3.downloads import DownloadStorage, download_url, preview_url, reset
 from uploads.s3.listing import ObjectInfo, OpenMultipart, Page, head, list_multipart_uploads, list_objects
 from uploads.s3.metadata_objects import (
@@ -28,7 +28,6 @@ from uploads.s3.multipart import (
 )
 from uploads.s3.objects import (
     ObjectHead,
-    create_bucket,
     delete,
     delete_many,
     head_and_sniff,
@@ -42,7 +41,6 @@ from uploads.s3.streams import Stream, read, read_start, require_readable, strea
 __all__ = [
     "CLOCK_KEY",
     "MARKER_KEY",
-    "MAX_COPY_BYTES",
     "QUARANTINE",
     "URL_SECONDS",
     "CopyTag",
@@ -60,7 +58,6 @@ __all__ = [
     "complete_multipart",
     "copy_tag",
     "copy_within",
-    "create_bucket",
     "create_multipart",
     "delete",
     "delete_many",

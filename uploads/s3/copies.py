@@ -15,8 +15,6 @@ from uploads.s3.multipart import UploadedPart, abort_multipart, complete_multipa
 from uploads.s3.signing import OCTET_STREAM
 from uploads.s3.stores import Store, store_named
 
-# S3 API: CopyObject and a single PUT take at most 5 GiB
-MAX_COPY_BYTES = 5 * 1024**3
 COPY_TAG_HEADER = "amalga-moved"  # metadata of each copy: the installation that made it
 ETAG_HEADER = "amalga-moved-etag"  # and the ETag of the source
 CANNOT_COPY = ABSENT | {"NotImplemented", "MethodNotAllowed", "NotSupported", "InvalidRequest", "InvalidArgument",

@@ -129,17 +129,6 @@ def delete(key: str, *, etag: str = "", store: str | None = None) -> bool:
     return True
 
 
-def create_bucket() -> None:
-    """Create the bucket of a local installation. Safe to repeat."""
-    at = store_named(None)
-    try:
-        with translate_errors("HeadBucket", absent={"404"}):  # a HEAD has no body
-            client("quick", at).head_bucket(Bucket=at.bucket)
-    except ClientError:
-        with translate_errors("CreateBucket"):
-            client("quick", at).create_bucket(Bucket=at.bucket)
-
-
 def _get(method: str, key: str, headers: dict[str, str], at: Store, **params: Any) -> _Response:
     operation = {"GET": "get_object", "HEAD": "head_object"}[method]
     if "ChecksumMode" in params:

@@ -21,7 +21,7 @@ from uploads.services.bucket_guard import ensure_marker, require_marker, require
 
 MAX_PARALLEL = 64
 # Outcomes of files that are not moved, which are printed.
-PRINTED_OUTCOMES = {"corrupted", "missing", "changed", "taken", "failed", "too_large", *Refusal.values}
+PRINTED_OUTCOMES = {"corrupted", "missing", "changed", "taken", "failed", *Refusal.values}
 EXPLANATIONS = {
     "corrupted": "its bytes are not the announced ones (--corrupted moves it as it is)",
     "missing": "its bytes are not there (--corrupted moves the row alone)",
