@@ -17,9 +17,9 @@ class UsageQuerySet(models.QuerySet["Usage"]):
         Usage.objects.bulk_create([Usage(owner_id=owner_id)], ignore_conflicts=True)
         return self.select_for_update(no_key=True).get(owner_id=owner_id)
 
-    def locked_for_batch(self, owner_id: Any, *, patient: bool) -> bool:
-        """Lock like `locked`. Unless `patient`, return False at once if another transaction holds the lock."""
-        if patient:
+    def lock_for_batch(self, owner_id: Any, *, wait: bool) -> bool:
+        """Lock like `locked`. Unless `wait`, return False at once if another transaction holds the lock."""
+        if wait:
             return bool(self.locked(owner_id))
         Usage.objects.bulk_create([Usage(owner_id=owner_id)], ignore_conflicts=True)
         return self.select_for_update(no_key=True, skip_locked=True).filter(owner_id=owner_id).first() is not None

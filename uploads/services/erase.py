@@ -68,8 +68,8 @@ def erase(file: File) -> bool:
     for store in {row.store for row in rows}:
         require_own_bucket(store)
     result = erase_all(rows)
-    for fault in result.failed.values():
-        raise fault
+    for error in result.failed.values():
+        raise error
     return bool(result.removed)
 
 
@@ -160,9 +160,9 @@ def _delete_objects(
                 for item in items
                 if item.key in errors
             }
-        except Exception as fault:
-            if isinstance(fault, StorageUnavailable) and (breaker is None or breaker.record_failure(store)):
-                failed |= {item.file_id: fault for item in items}
+        except Exception as error:
+            if isinstance(error, StorageUnavailable) and (breaker is None or breaker.record_failure(store)):
+                failed |= {item.file_id: error for item in items}
             else:
                 failed |= _run_each(actions, breaker=breaker)
 
@@ -189,10 +189,10 @@ def _run_each(
             if breaker:
                 breaker.require(store)
             action()
-        except Exception as fault:
-            if breaker and isinstance(fault, StorageUnavailable):
+        except Exception as error:
+            if breaker and isinstance(error, StorageUnavailable):
                 breaker.record_failure(store)
-            return pk, fault
+            return pk, error
         return pk, None
 
     if len(work) <= 1:
@@ -200,7 +200,7 @@ def _run_each(
     else:
         with ThreadPoolExecutor(STORAGE_CONCURRENCY) as pool:
             results = list(pool.map(lambda item: attempt(*item), work))
-    return {pk: fault for pk, fault in results if fault is not None}
+    return {pk: error for pk, error in results if error is not None}
 
 
 # --- the rows -----------------------------------------------------------------------------------
@@ -231,11 +231,11 @@ def _in_batch_or_each(
     succeeded: set[UUID] = set()
     try:
         return action(ids)
-    except (DatabaseError, models.ProtectedError) as fault:
+    except (DatabaseError, models.ProtectedError) as error:
         if not connection.is_usable():
             raise
         if len(ids) == 1:
-            failed[ids[0]] = fault
+            failed[ids[0]] = error
             return succeeded
     for pk in ids:
         succeeded |= _in_batch_or_each([pk], action, failed)

@@ -28,8 +28,8 @@ def require_readable(files: Sequence[Stored]) -> None:
         try:
             breaker.require(file.store)
             archived = s3.require_readable(file.key, size=file.size, store=file.store)
-        except ObjectRefused as fault:
-            return file, fault.reason, True
+        except ObjectRefused as error:
+            return file, error.reason, True
         except StorageUnavailable:
             breaker.record_failure(file.store)
             return None

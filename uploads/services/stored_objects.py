@@ -100,8 +100,8 @@ def save_refusal(file: Stored, refusal: str) -> None:
         rows = File.objects.filter(pk=file.id, store=file.store).exclude(refusal=refusal)
         if rows.update(refusal=refusal, updated_at=Now()):
             logger.warning("file_refusal_changed file=%s reason=%s", file.id, refusal or "none")
-    except DatabaseError as fault:
-        logger.warning("file_refusal_not_saved file=%s error=%s", file.id, type(fault).__name__)
+    except DatabaseError as error:
+        logger.warning("file_refusal_not_saved file=%s error=%s", file.id, type(error).__name__)
 
 
 # --- Content-Encoding ---------------------------------------------------------------------------
@@ -169,5 +169,5 @@ def _save(ids: list[UUID], fields: Mapping[str, Any]) -> None:
     """Save the fields. A database error is only logged, since the storage can be queried again."""
     try:
         File.objects.filter(pk__in=ids, content_encoding=None).update(**fields)
-    except DatabaseError as fault:
-        logger.warning("content_encoding_not_saved files=%s error=%s", len(ids), type(fault).__name__)
+    except DatabaseError as error:
+        logger.warning("content_encoding_not_saved files=%s error=%s", len(ids), type(error).__name__)

@@ -77,7 +77,7 @@ class Discards:
         ids: list[UUID] = []
         try:
             with transaction.atomic():
-                if not Usage.objects.locked_for_batch(owner_id, patient=wait_for_locks):
+                if not Usage.objects.lock_for_batch(owner_id, wait=wait_for_locks):
                     self.busy = True
                     return
                 rows = free(self._rows(), since=since).filter(owner_id=owner_id)
