@@ -21,7 +21,7 @@ from uploads.services.start import NewUpload
 
 MAX_FILES = 100
 MAX_PARTS_PER_REQUEST = 100
-MAX_PART_NUMBER_INPUT = 2**62
+MAX_INTEGER = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class StartUploadsSerializer:
         folder_id = data.get("folder_id")
         return cls(
             [(token, _new_file(token, i)) for token, i in zip(tokens, items, strict=True)],
-            None if folder_id is None else _integer(folder_id, "folder_id", minimum=1, maximum=MAX_PART_NUMBER_INPUT),
+            None if folder_id is None else _integer(folder_id, "folder_id", minimum=1, maximum=MAX_INTEGER),
         )
 
 
@@ -110,7 +110,7 @@ def _new_file(token: UUID, item: dict[str, Any]) -> NewUpload | Problem:
         return NewUpload(
             token=token,
             name=_name(item.get("name")),
-            size=_integer(item.get("size"), "size", minimum=0, maximum=MAX_PART_NUMBER_INPUT),
+            size=_integer(item.get("size"), "size", minimum=0, maximum=MAX_INTEGER),
             declared_type=_type(item.get("type")),
             folder=_folder(item.get("folder")),
             modified=_datetime(item.get("modified")),
