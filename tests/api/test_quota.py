@@ -1,4 +1,4 @@
-"""Limits: the largest file, bytes and files per person, refused types; and that nothing ever exceeds them."""
+"""Limits of uploads: the largest file, bytes and files of a user, and refused types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from tests.support.rows import held, make_row, used
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
 from uploads import services
+from uploads.errors import RefusedType
 from uploads.models import File, State
+from uploads.services.start import validate_type
 
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as Answer
@@ -38,46 +40,28 @@ def refused(answer: Answer, status: int, code: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_twenty_at_once_never_exceed_the_quota(as_alice: Client, alice: User, settings: Settings) -> None:
-    settings.UPLOAD_QUOTA_BYTES = 75
-    start, codes = threading.Barrier(20), []
-
-    def reserve() -> None:
-        start.wait(20)
-        codes.append(announce(as_alice).status_code)
-        connection.close()
-
-    threads = [threading.Thread(target=reserve) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(codes) == [200] * 7 + [413] * 13
-    assert used(alice) == held(alice) == (7, 70)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_twenty_at_once_never_exceed_the_number_of_files(as_alice: Client, alice: User, settings: Settings) -> None:
-    settings.UPLOAD_QUOTA_FILES = 6
-    start, codes = threading.Barrier(20), []
-
-    def reserve() -> None:
-        start.wait(20)
-        codes.append(announce(as_alice, b"").status_code)
-        connection.close()
-
-    threads = [threading.Thread(target=reserve) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(codes) == [200] * 6 + [413] * 14
-    assert used(alice) == held(alice) == (6, 0)
-
-
-def test_a_file_that_just_fits_is_taken_and_one_byte_more_is_not(
-    as_alice: Client, alice: User, settings: Settings
+@pytest.mark.parametrize(("setting", "limit", "size", "fitting"), [("BYTES", 75, 10, 7), ("FILES", 6, 0, 6)])
+def test_concurrent_calls_never_exceed_the_quota(
+    as_alice: Client, alice: User, settings: Settings, setting: str, limit: int, size: int, fitting: int
 ) -> None:
+    setattr(settings, f"UPLOAD_QUOTA_{setting}", limit)
+    start, codes = threading.Barrier(20), []
+
+    def reserve() -> None:
+        start.wait(20)
+        codes.append(announce(as_alice, bytes(size)).status_code)
+        connection.close()
+
+    threads = [threading.Thread(target=reserve) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(codes) == [200] * fitting + [413] * (20 - fitting)
+    assert used(alice) == held(alice) == (fitting, fitting * size)
+
+
+def test_file_that_fits_exactly_is_accepted(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 25
     assert announce(as_alice).status_code == 200
     refused(announce(as_alice, bytes(16)), 413, "over_quota")
@@ -85,29 +69,27 @@ def test_a_file_that_just_fits_is_taken_and_one_byte_more_is_not(
     assert used(alice) == (2, 25)
 
 
-def test_one_call_cannot_exceed_the_quota_either(as_alice: Client, alice: User, settings: Settings) -> None:
+def test_files_of_one_call_share_the_quota(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 25
     sender = Sender(as_alice)
     answer = sender.announce(sender.item(TEN), sender.item(TEN), sender.item(TEN), sender.item(bytes(5)))
-    codes = [told.get("error", {}).get("code") for told in answer.json()["files"]]
+    codes = [file.get("error", {}).get("code") for file in answer.json()["files"]]
     assert codes == [None, None, "over_quota", None]
     assert used(alice) == held(alice) == (3, 25)
 
 
-def test_a_full_quota_still_tells_a_known_token_its_row(as_alice: Client, settings: Settings) -> None:
+def test_known_token_gets_its_row_with_a_full_quota(as_alice: Client, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 10
     upload = Sender(as_alice).start(TEN)
     assert Sender(as_alice).start(TEN, token=upload.token).id == upload.id
 
 
-def test_the_quota_of_one_is_not_that_of_another(as_alice: Client, as_bob: Client, settings: Settings) -> None:
+def test_each_user_has_a_quota(as_alice: Client, as_bob: Client, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 10
     assert announce(as_alice).status_code == announce(as_bob).status_code == 200
 
 
-def test_expiry_gives_the_space_back_without_waiting_for_a_sweep(
-    as_alice: Client, alice: User, settings: Settings
-) -> None:
+def test_expired_upload_releases_its_space_without_a_sweep(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 10
     old = Sender(as_alice).start(TEN)
     refused(announce(as_alice), 413, "over_quota")
@@ -117,7 +99,7 @@ def test_expiry_gives_the_space_back_without_waiting_for_a_sweep(
     assert used(alice) == held(alice) == (1, 10)
 
 
-def test_cancelling_gives_the_space_back(as_alice: Client, alice: User, bucket: Bucket, settings: Settings) -> None:
+def test_cancelled_upload_releases_its_space(as_alice: Client, alice: User, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_FILES = 1
     sender = Sender(as_alice)
     upload = sender.start(TEN)
@@ -126,7 +108,7 @@ def test_cancelling_gives_the_space_back(as_alice: Client, alice: User, bucket: 
     assert announce(as_alice).status_code == 200
 
 
-def test_the_trash_counts_until_it_is_purged(as_alice: Client, alice: User, settings: Settings, bucket: Bucket) -> None:
+def test_trash_counts_until_it_is_purged(as_alice: Client, alice: User, settings: Settings, bucket: Bucket) -> None:
     settings.UPLOAD_QUOTA_BYTES = 10
     file = make_row(alice, State.AVAILABLE, size=10)
     services.trash(file, by=alice)
@@ -136,7 +118,7 @@ def test_the_trash_counts_until_it_is_purged(as_alice: Client, alice: User, sett
     assert announce(as_alice).status_code == 200
 
 
-def test_a_file_over_the_largest_size_is_refused(as_alice: Client, alice: User, settings: Settings) -> None:
+def test_file_over_the_largest_size_is_refused(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_MAX_BYTES = 9
     refused(announce(as_alice), 413, "too_large")
     assert announce(as_alice, bytes(9)).status_code == 200
@@ -144,20 +126,31 @@ def test_a_file_over_the_largest_size_is_refused(as_alice: Client, alice: User, 
 
 
 @pytest.mark.parametrize(
-    ("name", "claimed"),
+    ("name", "declared"),
     [("run.exe", ""), ("RUN.EXE", ""), ("x.txt", "application/x-dosexec"), ("x.txt", "Application/X-DOSexec"),
-     ("clip.txt", "video/mp4"), ("\u202eexe.\u200bexe", ""), ("run.exe.", ""), ("run.exe . .", ""), (".exe", ""),
-     ("run.exe::$DATA", ""), ("run．exe", ""), ("x.txt", "application/x-dosexec; charset=binary")],
+     ("clip.txt", "video/mp4"), ("run.exe.", ""), ("run.exe . .", ""), (".exe", ""), ("run.exe::$DATA", ""),
+     ("run．exe", ""), ("x.txt", "application/x-dosexec; charset=binary")],
 )  # fmt: skip
-def test_a_refused_type_is_not_even_reserved(
-    as_alice: Client, alice: User, settings: Settings, name: str, claimed: str
-) -> None:
+def test_refused_type_is_found_by_name_and_declared_type(settings: Settings, name: str, declared: str) -> None:
     settings.UPLOAD_REFUSED_TYPES = [".exe", "application/x-dosexec", "video/*"]
-    refused(announce(as_alice, name=name, type=claimed), 415, "refused_type")
+    with pytest.raises(RefusedType):
+        validate_type(declared, name=name)
+
+
+@pytest.mark.parametrize("declared", ["application/zip", "application/x-zip-compressed", "application/java-archive"])
+def test_refused_container_refuses_its_aliases_and_types_built_on_it(settings: Settings, declared: str) -> None:
+    settings.UPLOAD_REFUSED_TYPES = ["application/zip"]
+    with pytest.raises(RefusedType):
+        validate_type(declared, name="a")
+
+
+def test_refused_type_reserves_nothing(as_alice: Client, alice: User, settings: Settings) -> None:
+    settings.UPLOAD_REFUSED_TYPES = [".exe"]
+    refused(announce(as_alice, name="\u202eexe.\u200bexe"), 415, "refused_type")
     assert used(alice) == held(alice) == (0, 0)
 
 
-def test_a_file_that_turns_out_to_be_of_a_refused_type_goes(
+def test_file_with_a_refused_detected_type_is_removed(
     as_alice: Client, alice: User, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_REFUSED_TYPES = ["text/html"]
@@ -178,34 +171,27 @@ def zip_of(name: str) -> bytes:
     return body.getvalue()
 
 
-@pytest.mark.parametrize("word", ["application/zip", "application/x-zip-compressed"])
-@pytest.mark.parametrize(("claimed", "name"), [("", "a.bin"), ("text/plain", "a.txt"), ("", "a.jar"), ("", "a.cbz")])
-def test_a_refused_container_goes_whatever_it_is_called(
-    as_alice: Client, bucket: Bucket, settings: Settings, word: str, claimed: str, name: str
+@pytest.mark.parametrize(("declared", "name"), [("text/plain", "a.txt"), ("", "a.jar")])
+def test_refused_container_is_removed_whatever_its_name(
+    as_alice: Client, bucket: Bucket, settings: Settings, declared: str, name: str
 ) -> None:
-    settings.UPLOAD_REFUSED_TYPES = [word]
+    settings.UPLOAD_REFUSED_TYPES = ["application/x-zip-compressed"]
     sender = Sender(as_alice)
-    upload = sender.start(zip_of("a.txt"), name=name, type=claimed)
+    upload = sender.start(zip_of("a.txt"), name=name, type=declared)
     sender.put(upload)
     refused(sender.finish(upload), 415, "refused_type")
 
 
-def test_a_document_made_of_a_refused_container_is_taken(as_alice: Client, bucket: Bucket, settings: Settings) -> None:
+def test_document_built_on_a_refused_container_is_stored(as_alice: Client, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_REFUSED_TYPES = ["application/zip"]
     file = Sender(as_alice).send(zip_of("META-INF/container.xml"), name="book")
     assert (file.detected_type, file.category) == ("application/epub+zip", "document")
 
 
-@pytest.mark.parametrize("claimed", ["application/zip", "application/x-zip-compressed", "application/java-archive"])
-def test_a_refused_container_is_not_even_reserved(as_alice: Client, settings: Settings, claimed: str) -> None:
-    settings.UPLOAD_REFUSED_TYPES = ["application/zip"]
-    refused(announce(as_alice, name="a", type=claimed), 415, "refused_type")
-
-
-def test_usage_adds_up_over_a_whole_life(as_alice: Client, alice: User, bucket: Bucket) -> None:
+def test_usage_adds_up_over_the_life_of_files(as_alice: Client, alice: User, bucket: Bucket) -> None:
     sender = Sender(as_alice)
     sender.send(TEN)
-    kept, left = sender.send(b"x"), sender.start(b"yy")
-    services.trash(kept, by=alice)
-    sender.cancel(left)
+    trashed, canceled = sender.send(b"x"), sender.start(b"yy")
+    services.trash(trashed, by=alice)
+    sender.cancel(canceled)
     assert used(alice) == held(alice) == (2, 11)

@@ -1,4 +1,4 @@
-"""Who may do what in a folder with rules of its own, and in everything below it."""
+"""Access rules of folders, for the folder itself and its subfolders."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.test import Client
 
 from tests.support.rows import make_row, plant
 from tests.support.senders import Sender
+from uploads import services
 from uploads.errors import Conflict, Forbidden, ValidationFailed
 from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
 from uploads.services import folders
@@ -33,7 +34,7 @@ def secret(alice: User, manager: User, team: Group) -> Folder:
     return folder
 
 
-def test_a_closed_folder_hides_itself_and_everything_below(
+def test_closed_folder_hides_itself_and_its_contents(
     secret: Folder, alice: User, bob: User, viewer: User, manager: User
 ) -> None:
     file = make_row(alice, State.AVAILABLE, folder=plant("Secret", manager).children.get())
@@ -53,7 +54,7 @@ def test_a_closed_folder_hides_itself_and_everything_below(
         (AccessLevel.MANAGE, True, True, True),
     ],
 )
-def test_each_level_gives_what_it_says(
+def test_access_level_grants_permissions(
     secret: Folder,
     alice: User,
     bob: User,
@@ -74,12 +75,12 @@ def test_each_level_gives_what_it_says(
     assert File.objects.removable_by(bob).filter(pk=file.pk).exists() == manages
 
 
-def test_private_files_stay_private_in_a_folder_one_manages(secret: Folder, alice: User, manager: User) -> None:
+def test_private_files_are_hidden_from_managers_of_the_folder(secret: Folder, alice: User, manager: User) -> None:
     file = make_row(alice, State.AVAILABLE, folder=secret, visibility=Visibility.PRIVATE)
     assert not File.objects.visible_to(manager).filter(pk=file.pk).exists()
 
 
-def test_a_managers_role_does_not_open_a_closed_folder(secret: Folder, alice: User) -> None:
+def test_managers_role_does_not_open_a_closed_folder(secret: Folder, alice: User) -> None:
     other = User.objects.create(username="other-manager")
     other.groups.add(Group.objects.get(name="managers"))
     file = make_row(alice, State.AVAILABLE, folder=secret)
@@ -88,7 +89,7 @@ def test_a_managers_role_does_not_open_a_closed_folder(secret: Folder, alice: Us
         assert not rows.filter(pk__in=[file.pk, trashed.pk]).exists()
 
 
-def test_nobody_uploads_into_a_closed_folder(secret: Folder, bob: User, as_bob: Client) -> None:
+def test_upload_into_a_closed_folder_is_refused(secret: Folder, bob: User, as_bob: Client) -> None:
     sender = Sender(as_bob)
     by_path = sender.announce(sender.item(b"x", folder="Secret/Deep"))
     assert by_path.json()["files"][0]["error"]["code"] == "forbidden"
@@ -98,7 +99,7 @@ def test_nobody_uploads_into_a_closed_folder(secret: Folder, bob: User, as_bob: 
     assert not Folder.objects.filter(created_by=bob).exists()
 
 
-def test_a_folder_takes_the_rules_of_where_it_is_moved(secret: Folder, alice: User, bob: User, manager: User) -> None:
+def test_moved_folder_inherits_the_rules_of_its_parent(secret: Folder, alice: User, bob: User, manager: User) -> None:
     folder = plant("Open/Inside", alice).parent
     assert folder is not None
     folders.move(folder, secret, by=manager)
@@ -107,9 +108,7 @@ def test_a_folder_takes_the_rules_of_where_it_is_moved(secret: Folder, alice: Us
     assert Folder.objects.visible_to(bob).filter(name="Inside").exists()
 
 
-def test_rules_further_down_take_the_place_of_those_above(
-    secret: Folder, bob: User, admin_user: User, team: Group
-) -> None:
+def test_rules_of_a_subfolder_replace_those_above(secret: Folder, bob: User, admin_user: User, team: Group) -> None:
     inner = Group.objects.create(name="inner")
     bob.groups.add(inner)
     deep = Folder.objects.get(name="Deep")
@@ -119,13 +118,13 @@ def test_rules_further_down_take_the_place_of_those_above(
     assert not Folder.objects.visible_to(bob).exists()
 
 
-def test_opening_a_folder_again_opens_what_is_below(secret: Folder, bob: User, manager: User) -> None:
+def test_removed_rules_open_the_subfolders(secret: Folder, bob: User, manager: User) -> None:
     folders.set_access(secret, None, by=manager)
     assert set(Folder.objects.visible_to(bob).values_list("name", flat=True)) == {"Secret", "Deep"}
     assert Event.objects.filter(action=Action.ACCESS, actor="manager").count() == 2
 
 
-def test_nobody_locks_everyone_out(alice: User, manager: User, team: Group) -> None:
+def test_rules_without_a_managing_group_are_refused(alice: User, manager: User, team: Group) -> None:
     with pytest.raises(ValidationFailed, match="manage"):
         folders.set_access(plant("Brand", alice), {team: AccessLevel.VIEW}, by=manager)
     with pytest.raises(Forbidden):
@@ -134,22 +133,22 @@ def test_nobody_locks_everyone_out(alice: User, manager: User, team: Group) -> N
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("act", ["close", "move", "remove"])
-def test_a_folder_made_while_the_branch_changes_follows_it(alice: User, manager: User, team: Group, act: str) -> None:
+def test_folder_created_during_a_change_above_follows_it(alice: User, manager: User, team: Group, act: str) -> None:
     top, deep, other = plant("A", alice), plant("A/D", alice), plant("B", alice)
     manager.groups.add(team)
-    made, go_on = threading.Event(), threading.Event()
+    created, commit = threading.Event(), threading.Event()
 
-    def make_slowly() -> None:
+    def create_slowly() -> None:
         with transaction.atomic():
             folders.create("C", parent=deep, by=alice)
-            made.set()
-            go_on.wait(2)
+            created.set()
+            commit.wait(2)
         connections.close_all()
 
-    maker = threading.Thread(target=make_slowly)
+    maker = threading.Thread(target=create_slowly)
     maker.start()
-    made.wait()
-    threading.Timer(0.5, go_on.set).start()
+    created.wait()
+    threading.Timer(0.5, commit.set).start()
     {
         "close": lambda: folders.set_access(top, {team: AccessLevel.MANAGE}, by=manager),
         "move": lambda: folders.move(top, other, by=manager),
@@ -162,7 +161,31 @@ def test_a_folder_made_while_the_branch_changes_follows_it(alice: User, manager:
     assert (child.removed_at is not None) == (act == "remove")
 
 
-def test_who_made_a_folder_does_not_carry_others_files_out_of_a_closed_one(
+@pytest.mark.django_db(transaction=True)
+def test_file_moved_into_a_closed_folder_while_its_lock_is_awaited_is_refused(secret: Folder, alice: User) -> None:
+    outsider = User.objects.create(username="other-manager")
+    outsider.groups.add(Group.objects.get(name="managers"))
+    file = make_row(alice, State.AVAILABLE)
+    assert File.objects.changeable_by(outsider).filter(pk=file.pk).exists()
+    moved, commit = threading.Event(), threading.Event()
+
+    def move_slowly() -> None:
+        with transaction.atomic():
+            File.objects.filter(pk=file.pk).update(folder=secret)
+            moved.set()
+            commit.wait(2)
+        connections.close_all()
+
+    thread = threading.Thread(target=move_slowly)
+    thread.start()
+    moved.wait()
+    threading.Timer(0.5, commit.set).start()
+    with pytest.raises(Forbidden):
+        services.rename(file, "renamed.txt", by=outsider)
+    thread.join()
+
+
+def test_creator_cannot_move_files_of_others_out_of_a_closed_folder(
     secret: Folder, alice: User, bob: User, admin_user: User
 ) -> None:
     group = Group.objects.create(name="fillers")
@@ -178,16 +201,14 @@ def test_who_made_a_folder_does_not_carry_others_files_out_of_a_closed_one(
     assert not File.objects.visible_to(bob).exists()
 
 
-def test_a_closed_folder_that_was_removed_is_not_brought_back_by_a_stranger(
-    secret: Folder, alice: User, manager: User
-) -> None:
+def test_removed_closed_folder_is_not_restored_by_an_outsider(secret: Folder, alice: User, manager: User) -> None:
     folders.remove(secret, by=manager)
     with pytest.raises(Conflict, match="not open to you"):
         folders.create("Secret", parent=None, by=alice)
     assert Folder.objects.get(pk=secret.pk).removed_at is not None
 
 
-def test_the_protocol_tells_no_name_of_a_closed_folder(sender: Sender, alice: User, admin_user: User) -> None:
+def test_protocol_hides_names_of_closed_folders(sender: Sender, alice: User, admin_user: User) -> None:
     upload = sender.start(b"x", folder="Board/Layoffs")
     board = Folder.objects.get(name="Board")
     folders.set_access(board, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=admin_user)

@@ -1,9 +1,9 @@
-"""`visible_to` is the one gate: it holds on the list, the page, the download, in the protocol, in the admin."""
+"""`visible_to` decides in lists, pages, downloads, the upload protocol and the admin."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
@@ -20,8 +20,8 @@ from uploads.models import File, State, Visibility
 pytestmark = pytest.mark.django_db
 
 TEAM, PRIVATE = Visibility.TEAM, Visibility.PRIVATE
-# who sees a file of alice's, by its state and visibility
-SEEN_BY: dict[tuple[State, Visibility], set[str]] = {
+# who sees a file of alice, by its state and visibility
+VISIBLE_TO: dict[tuple[State, Visibility], set[str]] = {
     (State.UPLOADING, TEAM): {"alice"},
     (State.UPLOADING, PRIVATE): {"alice"},
     (State.COMPLETING, TEAM): {"alice"},
@@ -33,7 +33,6 @@ SEEN_BY: dict[tuple[State, Visibility], set[str]] = {
     (State.DELETING, TEAM): set(),
     (State.DELETING, PRIVATE): set(),
 }
-CASES = pytest.mark.parametrize(("state", "visibility"), SEEN_BY)
 
 
 @pytest.fixture
@@ -52,37 +51,60 @@ def people(roles: None) -> dict[str, User]:
 
 @pytest.fixture
 def storage_unavailable(settings: Settings) -> Iterator[None]:
-    """Whoever calls the store now gets 503: a 404 proves that nobody called it."""
+    """Make calls to the storage fail with 503: a 404 proves that there was none."""
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
     s3.reset()
     yield
     s3.reset()
 
 
-def who(people: dict[str, User], sees: Callable[[User], bool]) -> set[str]:
-    return {name for name, user in people.items() if user.is_active and sees(user)}
+@pytest.fixture
+def files(people: dict[str, User]) -> dict[tuple[State, Visibility], File]:
+    """A file of alice in each state and visibility."""
+    return {
+        (state, visibility): shelf.add_file(
+            people["alice"], state=state, visibility=visibility, name=f"{state}-{visibility}.txt"
+        )
+        for state, visibility in VISIBLE_TO
+    }
 
 
-@CASES
-def test_a_row_is_seen_by_whom_it_should(state: State, visibility: Visibility, people: dict[str, User]) -> None:
-    file = shelf.add_file(people["alice"], state=state, visibility=visibility)
-    seen = {name for name, user in people.items() if file in File.objects.visible_to(user)}
-    assert seen == SEEN_BY[state, visibility]
+def visible_in(people: dict[str, User], *urls: str) -> dict[tuple[State, Visibility], set[str]]:
+    """Return the names of the active users for whom one of these pages contains the name of each file."""
+    pages = {
+        name: b"".join(signed_in(user).get(url).content for url in urls)
+        for name, user in people.items()
+        if user.is_active
+    }
+    return {
+        (state, visibility): {name for name, page in pages.items() if f"{state}-{visibility}.txt".encode() in page}
+        for state, visibility in VISIBLE_TO
+    }
 
 
-def test_who_is_not_signed_in_sees_nothing(people: dict[str, User]) -> None:
+def expected(*states: State) -> dict[tuple[State, Visibility], set[str]]:
+    """Return VISIBLE_TO for these states, and nobody for the others."""
+    return {key: names if key[0] in states else set() for key, names in VISIBLE_TO.items()}
+
+
+def test_visible_to_is_the_table(people: dict[str, User], files: dict[tuple[State, Visibility], File]) -> None:
+    visible = {name: set(File.objects.visible_to(user)) for name, user in people.items()}
+    assert {key: {name for name in people if file in visible[name]} for key, file in files.items()} == VISIBLE_TO
+
+
+def test_anonymous_user_sees_nothing(people: dict[str, User]) -> None:
     shelf.add_file(people["alice"])
     assert not File.objects.visible_to(AnonymousUser()).exists()
 
 
-def test_an_account_that_was_closed_sees_not_even_its_own(people: dict[str, User]) -> None:
+def test_inactive_user_does_not_see_own_files(people: dict[str, User]) -> None:
     shelf.add_file(people["retired"])
     shelf.add_file(people["retired root"])
     assert not File.objects.visible_to(people["retired"]).exists()
     assert not File.objects.visible_to(people["retired root"]).exists()
 
 
-def test_an_account_that_is_closed_is_out_at_its_next_request(people: dict[str, User]) -> None:
+def test_deactivated_user_is_signed_out_at_the_next_request(people: dict[str, User]) -> None:
     bob = signed_in(people["bob"])
     file = shelf.add_file(people["alice"])
     assert bob.get(file.get_absolute_url()).status_code == 200
@@ -90,7 +112,7 @@ def test_an_account_that_is_closed_is_out_at_its_next_request(people: dict[str, 
     assert bob.get(file.get_absolute_url()).headers["Location"].startswith(reverse("login"))
 
 
-def test_a_role_that_is_taken_away_is_gone_at_the_next_request(people: dict[str, User]) -> None:
+def test_removed_role_is_gone_at_the_next_request(people: dict[str, User]) -> None:
     bob = signed_in(people["bob"])
     file = shelf.add_file(people["alice"])
     people["bob"].groups.clear()
@@ -98,86 +120,78 @@ def test_a_role_that_is_taken_away_is_gone_at_the_next_request(people: dict[str,
     assert bob.post(reverse("uploads"), {"files": []}, content_type="application/json").status_code == 403
 
 
-def test_who_lost_every_role_still_has_what_is_theirs(people: dict[str, User]) -> None:
+def test_user_without_a_role_sees_own_files(people: dict[str, User]) -> None:
     file = shelf.add_file(people["charlie"])
     assert signed_in(people["charlie"]).get(file.get_absolute_url()).status_code == 200
 
 
-@CASES
-def test_the_library_lists_what_the_gate_lets_through(
-    state: State, visibility: Visibility, people: dict[str, User]
-) -> None:
-    shelf.add_file(people["alice"], state=state, visibility=visibility, name="needle.txt")
-    listed = who(people, lambda user: b"needle.txt" in signed_in(user).get(reverse("library")).content)
-    assert listed == (SEEN_BY[state, visibility] if state == State.AVAILABLE else set())
+@pytest.mark.usefixtures("files")
+def test_library_lists_visible_files(people: dict[str, User]) -> None:
+    assert visible_in(people, reverse("library")) == expected(State.AVAILABLE)
 
 
-@CASES
-def test_the_trash_lists_own_files_and_for_managers_the_teams(
-    state: State, visibility: Visibility, people: dict[str, User]
-) -> None:
-    shelf.add_file(people["alice"], state=state, visibility=visibility, name="needle.txt")
-    listed = who(people, lambda user: b"needle.txt" in signed_in(user).get(reverse("trash")).content)
-    assert listed == (SEEN_BY[state, visibility] if state == State.TRASHED else set())
+@pytest.mark.usefixtures("files")
+def test_trash_lists_own_files_and_the_teams_for_managers(people: dict[str, User]) -> None:
+    assert visible_in(people, reverse("trash")) == expected(State.TRASHED)
 
 
-@CASES
 @pytest.mark.parametrize("route", ["file", "download"])
-def test_page_and_download_pass_the_same_gate(
-    route: str, state: State, visibility: Visibility, people: dict[str, User]
+def test_page_and_download_open_for_visible_files(
+    route: str, people: dict[str, User], files: dict[tuple[State, Visibility], File]
 ) -> None:
-    url = reverse(route, args=[shelf.add_file(people["alice"], state=state, visibility=visibility).pk])
-    opened = who(people, lambda user: signed_in(user).get(url).status_code in {200, 302})
-    assert opened == (SEEN_BY[state, visibility] if state == State.AVAILABLE else set())
+    clients = {name: signed_in(user) for name, user in people.items() if user.is_active}
+    opened = {
+        key: {name for name, client in clients.items() if client.get(reverse(route, args=[file.pk])).status_code < 400}
+        for key, file in files.items()
+    }
+    assert opened == expected(State.AVAILABLE)
 
 
-@CASES
-def test_the_protocol_answers_the_owner_alone(state: State, visibility: Visibility, people: dict[str, User]) -> None:
-    """To everybody else an upload is as unknown as none, even one that is gone."""
-    url = reverse("upload_detail", args=[shelf.add_file(people["alice"], state=state, visibility=visibility).pk])
-    answers = {name: signed_in(user).get(url).status_code for name, user in people.items() if user.is_active}
-    gone = state in {State.TRASHED, State.DELETING}
-    assert answers == {**dict.fromkeys(answers, 404), "alice": 410 if gone else 200, "charlie": 404}
-
-
-@CASES
-def test_the_admin_shows_staff_what_the_gate_lets_through(
-    state: State, visibility: Visibility, people: dict[str, User]
+def test_protocol_finds_uploads_of_their_owner_only(
+    people: dict[str, User], files: dict[tuple[State, Visibility], File]
 ) -> None:
+    clients = {name: signed_in(user) for name, user in people.items() if user.is_active}
+    for (state, _visibility), file in files.items():
+        url = reverse("upload_detail", args=[file.pk])
+        statuses = {name: client.get(url).status_code for name, client in clients.items()}
+        gone = state in {State.TRASHED, State.DELETING}
+        assert statuses == {**dict.fromkeys(clients, 404), "alice": 410 if gone else 200}
+
+
+@pytest.mark.usefixtures("files")
+def test_admin_shows_visible_files_to_staff(people: dict[str, User]) -> None:
     User.objects.update(is_staff=True)
     people["alice"].user_permissions.set(Permission.objects.filter(content_type__app_label="uploads"))
-    shelf.add_file(people["alice"], state=state, visibility=visibility, name="needle.txt")
     url = reverse("admin:uploads_file_changelist")
-    lists = [f"{url}?state={part}" for part in ("library", "versions", "trash", "unfinished")]
-    listed = who(people, lambda user: any(b"needle.txt" in signed_in(user).get(part).content for part in lists))
-    assert listed == SEEN_BY[state, visibility]
+    lists = [f"{url}?state={name}" for name in ("library", "versions", "trash", "unfinished")]
+    assert visible_in(people, *lists) == VISIBLE_TO
 
 
 @pytest.mark.usefixtures("storage_unavailable")
-@pytest.mark.parametrize("theirs", [True, False])
-def test_what_is_not_yours_is_not_found_and_the_store_is_not_asked(theirs: bool, people: dict[str, User]) -> None:
-    """Somebody else's upload and one that never was get the same answers."""
+@pytest.mark.parametrize("exists", [True, False])
+def test_upload_of_another_user_is_not_found_without_a_storage_call(exists: bool, people: dict[str, User]) -> None:
+    """Another user's upload and an unknown id get the same responses."""
     file = shelf.add_file(people["alice"], state=State.UPLOADING)
-    pk = file.pk if theirs else uuid.uuid4()
+    pk = file.pk if exists else uuid.uuid4()
     bob = signed_in(people["bob"])
-    answers = [
+    responses = [
         bob.get(reverse("upload_detail", args=[pk])),
         bob.delete(reverse("upload_detail", args=[pk])),
-        call(bob, reverse("sign_parts", args=[pk]), {"parts": [{"number": 1, "sha256": sha256(b"hello")}]}),
-        call(bob, reverse("finish"), {"files": [{"id": str(pk), "sha256": [sha256(b"hello")]}]}),
+        post_json(bob, reverse("sign_parts", args=[pk]), {"parts": [{"number": 1, "sha256": sha256(b"hello")}]}),
+        post_json(bob, reverse("finish"), {"files": [{"id": str(pk), "sha256": [sha256(b"hello")]}]}),
     ]
-    assert [answer.status_code for answer in answers] == [404] * 4
-    assert {answer.json()["error"]["code"] for answer in answers} == {"not_found"}
+    assert [response.status_code for response in responses] == [404] * 4
+    assert {response.json()["error"]["code"] for response in responses} == {"not_found"}
     file.refresh_from_db()
     assert file.state == State.UPLOADING
 
 
-def call(client: Client, url: str, data: object):  # type: ignore[no-untyped-def]
+def post_json(client: Client, url: str, data: object):  # type: ignore[no-untyped-def]
     return client.post(url, data, content_type="application/json")
 
 
 @pytest.mark.usefixtures("storage_unavailable")
-def test_another_persons_pages_are_not_found_and_the_store_is_not_asked(people: dict[str, User]) -> None:
+def test_pages_of_another_user_are_not_found_without_a_storage_call(people: dict[str, User]) -> None:
     private = shelf.add_file(people["alice"], visibility=PRIVATE)
     unfinished = shelf.add_file(people["alice"], state=State.UPLOADING)
     root = signed_in(people["root"])
@@ -185,21 +199,3 @@ def test_another_persons_pages_are_not_found_and_the_store_is_not_asked(people: 
         assert root.get(reverse(route, args=[private.pk])).status_code == 404
     for route, file in [("trash_file", private), ("restore_file", private), ("cancel_upload", unfinished)]:
         assert root.post(reverse(route, args=[file.pk])).status_code == 404
-
-
-def test_ids_of_others_do_not_move_anything(people: dict[str, User]) -> None:
-    """Whatever a client invents beside the id has no effect."""
-    bob = signed_in(people["bob"])
-    item = {"token": str(uuid.uuid4()), "name": "a.txt", "size": 1, "owner": people["alice"].pk}
-    invented = {"key": "f/" + "0" * 32, "state": "available", "bucket": "other", "upload_id": "x"}
-    assert call(bob, reverse("uploads"), {"files": [item | invented]}).status_code == 200
-    file = File.objects.get()
-    assert (file.owner.username, file.state, file.multipart_id) == ("bob", State.UPLOADING, "")
-    assert file.key != invented["key"]
-
-
-def test_the_same_token_of_two_people_is_two_uploads(people: dict[str, User]) -> None:
-    item = {"token": str(uuid.uuid4()), "name": "a.txt", "size": 1}
-    for name in ("alice", "bob"):
-        assert call(signed_in(people[name]), reverse("uploads"), {"files": [item]}).status_code == 200
-    assert File.objects.count() == 2
