@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
 from django.utils import timezone
 
 from tests.support.rows import make_row, used
@@ -111,16 +109,6 @@ def test_what_is_finished_or_being_finished_is_not_cancelled(
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "wrong_state")
     assert File.objects.get(pk=file.pk).state == state
     assert bucket.read(file.key) == b"x"
-
-
-def test_another_persons_upload_is_not_cancelled(sender: Sender, as_bob: Client, as_admin: Client) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 1)
-    for client in (as_bob, as_admin):
-        theirs, nobodys = Sender(client).cancel(upload), client.delete(f"/uploads/{uuid.uuid4()}/")
-        assert (theirs.status_code, theirs.content) == (404, nobodys.content)
-    assert upload.row().state == State.UPLOADING
-    assert [p["number"] for p in sender.look(upload).json()["parts"]] == [1]
 
 
 def test_an_expired_upload_can_still_be_cancelled(sender: Sender, alice: User, bucket: Bucket) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
 from django.utils import timezone
 
 from tests.support.rows import make_row
@@ -284,15 +283,6 @@ def test_parts_that_the_store_has_lost_are_gone_and_give_the_space_back(
     assert sender.finish(upload).status_code == 410
     assert upload.row().state == State.DELETING
     assert alice.usage.files == 0
-
-
-def test_another_persons_upload_is_as_unknown_as_none(sender: Sender, as_bob: Client, as_admin: Client) -> None:
-    upload = sender.start(b"small")
-    sender.put(upload)
-    for client in (as_bob, as_admin):
-        answer = Sender(client).finish(upload)
-        assert (answer.status_code, error_of(answer)["code"]) == (404, "not_found")
-    assert upload.row().state == State.UPLOADING
 
 
 def test_one_that_fails_does_not_stop_the_others(sender: Sender, alice: User) -> None:

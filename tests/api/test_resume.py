@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import pytest
@@ -123,13 +122,6 @@ def test_a_removed_upload_is_gone(as_alice: Client, alice: User, state: State) -
     file = make_row(alice, state)
     answer = as_alice.get(f"/uploads/{file.pk}/")
     assert (answer.status_code, answer.json()["error"]["code"]) == (410, "gone")
-
-
-def test_another_persons_upload_is_as_unknown_as_none(sender: Sender, as_bob: Client, as_admin: Client) -> None:
-    upload = sender.start(BODY)
-    for client in (as_bob, as_admin):
-        theirs, nobodys = Sender(client).look(upload), client.get(f"/uploads/{uuid.uuid4()}/")
-        assert (theirs.status_code, theirs.content) == (404, nobodys.content)
 
 
 def test_more_than_a_thousand_parts_are_all_told(sender: Sender, settings: Settings, bucket: Bucket) -> None:

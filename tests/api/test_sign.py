@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -207,18 +206,6 @@ def test_nothing_is_signed_for_a_file_that_takes_no_more_bytes(
     file = make_row(alice, state)
     answer = Sender(as_alice).ask_parts(file.pk, [{"number": 1, "sha256": sha256(b"x")}])
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
-
-
-def test_another_persons_upload_is_as_unknown_as_none(
-    as_alice: Client, as_bob: Client, as_admin: Client, bucket: Bucket
-) -> None:
-    upload = Sender(as_alice).start(BODY)
-    for client in (as_bob, as_admin):
-        theirs = Sender(client).ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
-        nobodys = Sender(client).ask_parts(uuid.uuid4(), [{"number": 1, "sha256": upload.digests[0]}])
-        assert (theirs.status_code, theirs.content) == (404, nobodys.content)
-    assert not bucket.multipart_uploads()
-    assert upload.row().signed_until == upload.row().signed_until
 
 
 def test_without_a_checking_store_the_announced_digests_are_remembered(as_alice: Client, bucket: Bucket) -> None:
