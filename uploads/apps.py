@@ -12,14 +12,13 @@ class UploadsConfig(AppConfig):
         from django.contrib.auth import signals as auth_signals
 
         from uploads import checks  # noqa: F401  (registers the system checks)
-        from uploads.accounts import receivers, sessions
+        from uploads.accounts import receivers
         from uploads.services import sign_in_events
 
         # Django's own signals cover every way to sign in: the login page, the admin's, and any that is added later.
         auth_signals.user_logged_in.connect(receivers.on_login)
         auth_signals.user_logged_out.connect(sign_in_events.on_logout)
         auth_signals.user_login_failed.connect(sign_in_events.on_login_failed)
-        auth_signals.user_logged_in.connect(sessions.begin)
         account_signals.password_changed.connect(receivers.password_changed)
         mfa_signals.authenticator_added.connect(receivers.on_authenticator_added)
         mfa_signals.authenticator_removed.connect(receivers.on_authenticator_removed)

@@ -43,7 +43,6 @@ CSRF_COOKIE_HTTPONLY = True
 CSRF_FAILURE_VIEW = "uploads.views.errors.csrf_failure"
 
 # --- sessions -------------------------------------------------------------------------------
-SESSION_ENGINE = "uploads.accounts.sessions"
 SESSION_IDLE_HOURS = integer("SESSION_IDLE_HOURS", 24, minimum=1, maximum=90 * 24)
 SESSION_ABSOLUTE_DAYS = integer("SESSION_ABSOLUTE_DAYS", 14, minimum=1, maximum=365)
 if SESSION_IDLE_HOURS > SESSION_ABSOLUTE_DAYS * 24:

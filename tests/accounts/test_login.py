@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.test import Client
 
 from tests.conftest import signed_in
-from uploads.models import Session
 
 pytestmark = pytest.mark.django_db
 

@@ -8,9 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from allauth.usersessions.models import UserSession
 from django.conf import settings as live
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -19,7 +22,7 @@ from pytest_django import Settings
 
 from tests.conftest import signed_in
 from uploads.accounts import sessions
-from uploads.models import Action, Event, Session
+from uploads.models import Action, Event
 from uploads.services import sign_in_events
 
 pytestmark = pytest.mark.django_db
@@ -199,14 +202,14 @@ def test_removing_a_person_ends_their_sessions(alice: User) -> None:
     client = signed_in(alice)
     alice.delete()
     assert not is_in(client)
-    assert not Session.objects.exists()
+    assert not UserSession.objects.exists()
 
 
-def test_sessions_whose_time_is_over_are_cleared_away(alice: User, bob: User) -> None:
+def test_expired_sessions_are_deleted_at_the_next_sign_in(alice: User, bob: User) -> None:
     signed_in(alice)
     Session.objects.update(expire_date=timezone.now() - timedelta(days=1))
-    signed_in(bob)
-    assert [session.person for session in Session.objects.all()] == [bob]
+    client = signed_in(bob)
+    assert [session.session_key for session in Session.objects.all()] == [client.session.session_key]
 
 
 def test_signing_in_sends_no_cookie_that_a_script_or_another_site_gets(alice: User) -> None:
@@ -228,6 +231,8 @@ def test_a_password_that_is_hashed_anew_when_it_is_typed_ends_nothing(alice: Use
     alice.refresh_from_db()
     assert alice.password != kept
     assert is_in(client)
+    sign_in_events.end_sessions(alice, by=None)
+    assert not is_in(client)
 
 
 def test_a_database_that_takes_no_writes_ends_no_session(alice: User, caplog: pytest.LogCaptureFixture) -> None:
@@ -243,10 +248,27 @@ def test_a_database_that_takes_no_writes_ends_no_session(alice: User, caplog: py
 
 
 def test_what_else_a_session_should_keep_is_not_lost_unseen(alice: User) -> None:
-    store: Any = signed_in(alice).session
-    store.renew(int(time.time()))
-    store["asked"] = "for something"
+    session = signed_in(alice).session
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL transaction_read_only = on")
+    sessions.renew(session, int(time.time()))
+    assert not session.modified
+    session["asked"] = "for something"
+    assert session.modified
     with pytest.raises(UpdateError):
-        store.save()
+        session.save()
+
+
+def test_ended_session_cannot_be_renewed(alice: User) -> None:
+    session = signed_in(alice).session
+    sign_in_events.end_sessions(alice, by=None)
+    with pytest.raises(SessionInterrupted):
+        sessions.renew(session, int(time.time()))
+
+
+def test_own_password_set_in_the_admin_keeps_the_session_listed(admin_user: User, as_admin: Client) -> None:
+    passwords = {"password1": BETTER, "password2": BETTER, "usable_password": "true"}
+    as_admin.post(reverse("admin:auth_user_password_change", args=[admin_user.pk]), passwords)
+    assert is_in(as_admin)
+    sign_in_events.end_sessions(admin_user, by=None)
+    assert not is_in(as_admin)

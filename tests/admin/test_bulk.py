@@ -47,8 +47,8 @@ def test_nothing_happens_before_it_is_confirmed(act: str, admin_user: User) -> N
     file = shelf.add_file(admin_user)
     before = shelf.whole_database()
     client = signed_in(admin_user)
-    after_login = {**before, **{name: shelf.whole_database()[name] for name in ("uploads.Event", "uploads.Session",
-                                                                                "auth.User")}}  # fmt: skip
+    signing_in = ("uploads.Event", "sessions.Session", "usersessions.UserSession", "auth.User")
+    after_login = {**before, **{name: shelf.whole_database()[name] for name in signing_in}}
     assert choose(client, act, file).status_code == 200
     assert shelf.whole_database() == after_login
 

@@ -320,7 +320,7 @@ def test_a_stranger_gets_200_from_the_two_login_pages_alone(people: dict[str, Cl
 def without_the_log() -> dict[str, Any]:
     """The whole database, but for the log that says who downloaded what, and for what a visitor's session holds."""
     rows = shelf.whole_database()
-    del rows["uploads.Event"], rows["uploads.Session"]
+    del rows["uploads.Event"], rows["sessions.Session"]
     return rows
 
 
@@ -353,7 +353,7 @@ def test_a_change_without_a_token_is_refused(route: str, verb: str, people: dict
     before = shelf.whole_database()
     objects = bucket.objects()
     assert asked.by(client, verb).status_code == 403
-    before["uploads.Session"] = shelf.whole_database()["uploads.Session"]
+    before["sessions.Session"] = shelf.whole_database()["sessions.Session"]
     assert shelf.whole_database() == before
     assert bucket.objects() == objects
 

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from uploads.accounts import device_cookie
 from uploads.models.audit import current_client_ip
 
+UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  # of sign-ins outside a request; RFC 1122, 3.2.1.3
 # The messages that are shown, by allauth's template. What the others say is visible on the page anyway.
 MESSAGES = {
     "account/messages/password_changed.txt": _("Your password is changed. Everywhere else you are signed out."),
@@ -40,7 +41,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return is_same_host and str(url).startswith("/")
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        return current_client_ip() or ""
+        return current_client_ip() or UNKNOWN_ADDRESS
 
     def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
         """Refuse inactive accounts, with the error that all refused accounts get. Only single sign-on gets this far."""

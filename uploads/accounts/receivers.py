@@ -7,17 +7,24 @@ from typing import Any
 from allauth.account.authentication import get_authentication_records
 from allauth.account.internal.flows.login import clear_authentication_records, record_authentication
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
+from uploads.accounts import sessions
 from uploads.services import sign_in_events
 
 METHODS = {"password": "password", "mfa": "two_factor", "socialaccount": "single_sign_on"}
 
 
 def on_login(*, request: HttpRequest, user: User, **_: Any) -> None:
+    """Record the sign-in, add the session to the person's list, and start its limits."""
     records = get_authentication_records(request, user)
     sign_in_events.on_login(user, how=[METHODS.get(record["method"], record["method"]) for record in records])
+    request.user = user  # which Django leaves out on requests without its middleware
+    UserSession.objects.create_from_request(request)
+    sessions.start(request.session)
+    request.session.clear_expired()
 
 
 def on_authenticator_added(*, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:

@@ -6,10 +6,12 @@ from typing import Any
 
 import allauth.account.admin
 import allauth.mfa.admin
-import allauth.socialaccount.admin  # noqa: F401  (registers the admins that are unregistered below)
+import allauth.socialaccount.admin
+import allauth.usersessions.admin  # noqa: F401  (registers the admins that are unregistered below)
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
@@ -32,7 +34,7 @@ from uploads.views.responses import request_user
 admin.site.unregister(User)
 admin.site.unregister(Group)
 # Credentials are changed by their owner or removed as a whole; administrators cannot see the secrets.
-for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken):
+for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken, UserSession):
     admin.site.unregister(model)
 
 

@@ -7,7 +7,6 @@ from uploads.models.login_attempt import Attempt, Limit
 from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installation, Report, RunOutcome
 from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
 from uploads.models.publish import ObjectMetadata, publish
-from uploads.models.session import Session
 from uploads.models.states import ALLOWED_TRANSITIONS, Category, ChecksumStatus, Origin, Refusal, State, Visibility
 from uploads.models.statistics import Kind, Statistic, StatisticDelta, Status, apply_deltas
 from uploads.models.tag import Tag, Tagging
@@ -40,7 +39,6 @@ __all__ = [
     "Refusal",
     "Report",
     "RunOutcome",
-    "Session",
     "State",
     "Statistic",
     "StatisticDelta",

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 
-from uploads.models import Action, Event, Session
+from uploads.models import Action, Event
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,9 @@ def two_factor_changed(person: User, *, by: User | None, change: str, kind: str)
 
 def end_sessions(person: User, *, by: User | None, but: str | None = None, reason: str = "") -> int:
     """End all sessions of this person, except the one with the key `but`, and return how many. Safe to repeat."""
-    ended = Session.objects.end(person, but=but)
+    known = UserSession.objects.filter(user=person).exclude(session_key=but or "")
+    ended, _by_model = Session.objects.filter(session_key__in=known.values("session_key")).delete()
+    known.delete()
     if ended or by != person:
         Event.objects.record(Action.SESSION, by=by, name=person.get_username(), count=ended, reason=reason)
         logger.info("sessions_ended user=%s count=%s by=%s", person.pk, ended, by.pk if by else None)
