@@ -17,7 +17,7 @@ from pytest_django import Settings
 from tests.conftest import signed_in
 from tests.support import shelf
 from tests.support.authenticator import PERIOD_SECONDS, code, read_key, set_up, wrong
-from uploads.models import Action, Attempt, Event
+from uploads.models import Action, Event, TokenBucket
 from uploads.services import sign_in_events
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("quick")]
@@ -360,4 +360,4 @@ def test_codes_that_were_tried_are_forgotten_with_the_right_one(guarded: str) ->
     for _ in range(4):
         client.post(CODE, {"code": wrong(guarded)})
     client.post(CODE, {"code": code(guarded)})
-    assert not Attempt.objects.filter(key__startswith="code").exists()
+    assert not TokenBucket.objects.filter(key__startswith="code").exists()

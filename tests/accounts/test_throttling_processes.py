@@ -6,13 +6,16 @@ import re
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from http.cookiejar import CookieJar
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
 from django.contrib.auth.models import User
+from django.utils import timezone
 
-from uploads.models import Attempt
+from uploads.accounts.throttling import PAIR_LIMIT
+from uploads.models import TokenBucket
 
 AT_ONCE = 24
 
@@ -43,4 +46,5 @@ def test_of_many_tries_at_once_no_more_are_looked_at_than_are_free(
     with ThreadPoolExecutor(AT_ONCE) as threads:
         told = Counter(threads.map(lambda _n: guess(site, cookie, token), range(AT_ONCE)))
     assert told == {200: 5, 429: AT_ONCE - 5}
-    assert Attempt.objects.get(key__startswith="pair").tries <= 5
+    full_at = TokenBucket.objects.get(key__startswith="pair").full_at
+    assert full_at - timezone.now() <= timedelta(seconds=PAIR_LIMIT.capacity * PAIR_LIMIT.refill_seconds)

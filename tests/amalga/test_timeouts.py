@@ -17,10 +17,9 @@ from amalga.db import replica
 from tests.amalga.test_settings import read
 from tests.conftest import PROJECT
 from uploads import s3
-from uploads.accounts import sessions
-from uploads.accounts import throttling as tries
+from uploads.accounts import sessions, throttling
 from uploads.listing import pagination
-from uploads.models import login_attempt, querysets
+from uploads.models import querysets
 from uploads.previews import renderer, sandbox
 from uploads.s3 import client, downloads, listing, objects, rds_auth, refusals, signing, streams
 from uploads.s3.bucket import lifecycle
@@ -84,12 +83,10 @@ def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float
         "session in use: is written anew every": sessions.RENEW_SECONDS,
         "signing in: between password and code": plain["ACCOUNT_LOGIN_TIMEOUT"],
         "signing in: a password counts as just typed": plain["ACCOUNT_REAUTHENTICATION_TIMEOUT"],
-        "wrong tries: first wait": tries.PAIR_LIMIT.first_seconds,
-        "wrong tries: longest wait, one address": tries.PAIR_LIMIT.longest_seconds,
-        "wrong tries: longest wait, an account": tries.ACCOUNT_LIMIT.longest_seconds,
-        "wrong tries: one is forgotten every": tries.PAIR_LIMIT.leak_seconds,
-        "single sign-on: first wait of who does not come back": tries.SSO_LIMIT.first_seconds,
-        "wrong tries: counters go after": login_attempt.FORGOTTEN_SECONDS,
+        "sign-in attempts past the limit: one address and account": throttling.PAIR_LIMIT.refill_seconds,
+        "sign-in attempts past the limit: one account": throttling.ACCOUNT_LIMIT.refill_seconds,
+        "sign-in attempts past the limit: one address": throttling.ADDRESS_LIMIT.refill_seconds,
+        "single sign-ons past the limit: one address": throttling.SSO_LIMIT.refill_seconds,
         "a browser is known for": plain["DEVICE_COOKIE_DAYS"] * UNITS["days"],
         "single sign-on: one question": plain["SOCIALACCOUNT_REQUESTS_TIMEOUT"],
         "Redis: one question": caches["default"]["OPTIONS"]["socket_timeout"],
@@ -325,7 +322,7 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
     "a session in use is written before it ends": (
         "session in use: is written anew every", "session: nobody uses it"),
     "nobody waits for an account as long as for an address": (
-        "wrong tries: longest wait, an account", "wrong tries: longest wait, one address"),
+        "sign-in attempts past the limit: one account", "sign-in attempts past the limit: one address and account"),
     "an assembly ends before another one begins": (assembly, "finish: lease of a row"),
     "drawing ends by itself before it is ended": ("preview: processor", "preview: drawing"),
     "a preview is made before another one makes it": (

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
-from uploads.accounts import device_cookie
+from uploads.accounts import throttling
 from uploads.models.audit import current_client_ip
 
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  # of sign-ins outside a request; RFC 1122, 3.2.1.3
@@ -57,7 +57,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
         response: HttpResponse = super().post_login(request, user, **kwargs)
-        device_cookie.set_device_cookie(request, response, user.get_username())
+        throttling.set_device_cookie(request, response, user.get_username())
         return response
 
     def send_notification_mail(self, *args: Any, **kwargs: Any) -> None:

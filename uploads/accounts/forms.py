@@ -23,7 +23,8 @@ from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from uploads.accounts import device_cookie, throttling
+from uploads.accounts import throttling
+from uploads.services import sign_in_events
 
 
 class LoginForm(AuthenticationForm):
@@ -33,16 +34,9 @@ class LoginForm(AuthenticationForm):
         name, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if name is None or not password:
             return self.cleaned_data
-        browser = device_cookie.device_id(self.request, name) if self.request else None
-        throttle = throttling.password_throttle(name, browser=browser)
-        throttle.begin()
-        try:
-            cleaned = super().clean()
-        except ValidationError:
-            throttle.failed()
-            raise
-        throttle.succeeded()
-        return cleaned
+        device = throttling.device_id(self.request, name) if self.request else None
+        with throttling.password_throttle(name, device=device):
+            return super().clean()
 
     def login(self, request: HttpRequest, redirect_url: str | None = None) -> HttpResponse:
         """Redirect to `redirect_url`, or to the second factor first."""
@@ -63,10 +57,7 @@ class ReauthenticateForm(account_forms.ReauthenticateForm):  # type: ignore[misc
         _plain_widgets(self, "password")
 
     def clean_password(self) -> str:
-        password = str(self.cleaned_data["password"])
-        if not _check_password(self.user, password):
-            raise ValidationError(_("That is not your password."), code="incorrect_password")
-        return password
+        return _clean_password(self.user, str(self.cleaned_data["password"]))
 
 
 class PasswordChangeForm(account_forms.ChangePasswordForm):  # type: ignore[misc]
@@ -75,23 +66,17 @@ class PasswordChangeForm(account_forms.ChangePasswordForm):  # type: ignore[misc
         _plain_widgets(self, "oldpassword")
 
     def clean_oldpassword(self) -> str:
-        password = str(self.cleaned_data.get("oldpassword", ""))
-        if not _check_password(self.user, password):
-            raise ValidationError(_("That is not your password."), code="incorrect_password")
-        return password
+        return _clean_password(self.user, str(self.cleaned_data.get("oldpassword", "")))
 
 
-def _check_password(user: User, password: str) -> bool:
-    throttle = throttling.reauthentication_throttle(user.get_username())
-    throttle.begin()
+def _clean_password(user: User, password: str) -> str:
     stored = user.password
-    if not user.check_password(password):
-        throttle.failed()
-        return False
-    throttle.succeeded()
+    with throttling.reauthentication_throttle(user.get_username()):
+        if not user.check_password(password):
+            raise ValidationError(_("That is not your password."), code="incorrect_password")
     if user.password != stored:  # a newer Django has just upgraded the hash, which must not end the session
         update_session_auth_hash(context.request, user)
-    return True
+    return password
 
 
 class TOTPForm(mfa_forms.AuthenticateForm):  # type: ignore[misc]
@@ -145,20 +130,11 @@ def _plain_widgets(form: Form, first: str) -> None:
 
 def _clean_code(form: TOTPForm | ReauthenticateTOTPForm, clean_code: Any) -> str:
     name = form.user.get_username()
-    throttle = throttling.code_throttle(name, browser=device_cookie.device_id(context.request, name))
-    throttle.begin()
-    try:
+    with throttling.code_throttle(name, device=throttling.device_id(context.request, name)):
         code = str(clean_code())
         if not _mark_code_used(form.user, code):
-            form._emit_authentication_failed(form.authenticator)
+            sign_in_events.on_code_failed(user=form.user)
             raise get_adapter().validation_error("incorrect_code")
-    except ValidationError:
-        throttle.failed()
-        raise
-    except Exception:  # the cache is unavailable, for example
-        throttle.cancel()
-        raise
-    throttle.succeeded()
     return code
 
 

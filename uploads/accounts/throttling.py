@@ -1,78 +1,83 @@
 """Throttling of password and code attempts, without letting anyone lock people out of their known devices.
 
 Failed attempts are counted per address, per account, and per pair of both. A browser that signed in to the account
-before has a device cookie and a counter of its own: attempts by strangers on the account or from the same office do
-not slow it down (OWASP, "Slow Down Online Guessing Attacks with Device Cookies"). Existing and unknown names are
+before has a device cookie and a token bucket of its own: attempts by strangers on the account or from the same office
+do not slow it down (OWASP, "Slow Down Online Guessing Attacks with Device Cookies"). Existing and unknown names are
 counted alike, so that a wait does not reveal which ones exist.
 """
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_address
+from typing import Self
 
-from uploads.errors import TooManyAttempts
-from uploads.models import Attempt, Limit
+from django.conf import settings
+from django.core import signing
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponseBase
+
+from uploads.models import Limit, TokenBucket
 from uploads.models.audit import current_client_ip
 from uploads.services import sign_in_events
 
-# One address trying one account: typing errors or guesses.
-PAIR_LIMIT = Limit(free=5, first_seconds=30, longest_seconds=3600, leak_seconds=3600)
-# All attempts from one address, which a whole office may share.
-ADDRESS_LIMIT = Limit(free=30, first_seconds=30, longest_seconds=3600, leak_seconds=600)
+# One address trying one account, or one known device: typing errors or guesses.
+PAIR_LIMIT = Limit(capacity=5, refill_seconds=300)
 # All attempts on one account, from anywhere. Short, because its owner also waits on a device that is not yet known.
-ACCOUNT_LIMIT = Limit(free=10, first_seconds=30, longest_seconds=300, leak_seconds=3600)
+ACCOUNT_LIMIT = Limit(capacity=10, refill_seconds=240)
+# All attempts from one address, which a whole office may share.
+ADDRESS_LIMIT = Limit(capacity=30, refill_seconds=120, shared=True)
 # Single sign-ons started from one address and not completed; a whole office may share it.
-SSO_LIMIT = Limit(free=60, first_seconds=10, longest_seconds=300, leak_seconds=20)
-SHARED_LIMIT = (ADDRESS_LIMIT, SSO_LIMIT)
+SSO_LIMIT = Limit(capacity=60, refill_seconds=20, shared=True)
 IPV6_PREFIX = 64  # the size of one customer's network; RFC 6177
 
+SALT = "amalga.known"
+MAX_ACCOUNTS = 5  # per device
 
-@dataclass(frozen=True)
+
+@dataclass
 class Throttle:
-    """One attempt on an account. It is counted before it is checked, so that concurrent attempts are all counted."""
+    """One attempt on an account. It is counted before it is checked, so that concurrent attempts are all counted.
+
+    Use it as a context manager around the check: a ValidationError is a failed attempt, any other error none.
+    """
 
     name: str
     limits: Mapping[str, Limit]
+    next_seconds: int = 0  # until the next attempt
 
     def begin(self) -> None:
-        """Count the attempt. Raises TooManyAttempts if one of the counters is over its limit."""
-        self._require_no_wait(Attempt.objects.wait(self.limits))
-        waits = {key: Attempt.objects.increment(key, limit) for key, limit in self.limits.items()}
-        if None in waits.values():
-            self._require_no_wait(max(1, Attempt.objects.wait(self.limits)))
-        Attempt.objects.clear_old()
-
-    def failed(self) -> None:
-        """Record the throttling if the next attempt has to wait."""
-        if seconds := Attempt.objects.wait(self.limits):
-            sign_in_events.on_throttled(self.name, seconds=seconds)
+        """Count the attempt. Raises TooManyAttempts if one of the limits is reached."""
+        self.next_seconds = TokenBucket.objects.take(self.limits)
+        TokenBucket.objects.delete_full()
 
     def succeeded(self) -> None:
-        """Reset the account's counters. A shared counter only loses this attempt: the others may be by other people."""
-        Attempt.objects.forget(key for key, limit in self.limits.items() if limit not in SHARED_LIMIT)
-        for key, limit in self.limits.items():
-            if limit in SHARED_LIMIT:
-                Attempt.objects.forgive(key)
+        """Reset the account's limits. A shared one only gets this attempt back: the others may be by other people."""
+        TokenBucket.objects.refill(key for key, limit in self.limits.items() if not limit.shared)
+        TokenBucket.objects.give_back({key: limit for key, limit in self.limits.items() if limit.shared})
 
-    def cancel(self) -> None:
-        """Uncount the attempt: an error ended it before its outcome was known."""
-        for key in self.limits:
-            Attempt.objects.forgive(key)
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
 
-    def _require_no_wait(self, seconds: int) -> None:
-        if seconds:
-            raise TooManyAttempts(seconds)
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None:
+            self.succeeded()
+        elif not isinstance(error, ValidationError):  # the cache is unavailable, for example
+            TokenBucket.objects.give_back(self.limits)
+        elif self.next_seconds:
+            sign_in_events.on_throttled(self.name, seconds=self.next_seconds)
 
 
-def password_throttle(name: str, *, browser: str | None) -> Throttle:
-    """Return the throttle for passwords of the account; `browser` is the id of a known device."""
+def password_throttle(name: str, *, device: str | None) -> Throttle:
+    """Return the throttle for passwords of the account; `device` is the id of a known device."""
     account = digest(name)
-    if browser:
-        return Throttle(name, {f"browser:{account}:{browser}": PAIR_LIMIT})
+    if device:
+        return Throttle(name, {f"device:{account}:{device}": PAIR_LIMIT})
     network = _network()
     return Throttle(
         name,
@@ -84,11 +89,11 @@ def password_throttle(name: str, *, browser: str | None) -> Throttle:
     )
 
 
-def code_throttle(name: str, *, browser: str | None) -> Throttle:
+def code_throttle(name: str, *, device: str | None) -> Throttle:
     """Return the throttle for codes of the second factor: of a million codes, three are valid at a time."""
     account = digest(name)
-    if browser:
-        return Throttle(name, {f"code:{account}:{browser}": PAIR_LIMIT})
+    if device:
+        return Throttle(name, {f"code:{account}:{device}": PAIR_LIMIT})
     return Throttle(name, {f"code:{account}:{_network()}": PAIR_LIMIT, f"code:{account}": ACCOUNT_LIMIT})
 
 
@@ -100,6 +105,37 @@ def reauthentication_throttle(name: str) -> Throttle:
 def sso_throttle() -> Throttle:
     """Return the throttle for started single sign-ons, each of which costs a session and a request to the provider."""
     return Throttle("single sign-on", {f"sso:{_network()}": SSO_LIMIT})
+
+
+def device_id(request: HttpRequest, name: str) -> str | None:
+    """Return this browser's id if the account called `name` has signed in with it before, or None."""
+    return _device_accounts(request).get(digest(name))
+
+
+def set_device_cookie(request: HttpRequest, response: HttpResponseBase, name: str) -> None:
+    """Remember in a signed cookie that the account called `name` has signed in with this browser.
+
+    The cookie gives no access.
+    """
+    accounts = _device_accounts(request)
+    accounts[digest(name)] = accounts.pop(digest(name), "") or secrets.token_hex(16)
+    newest = dict(list(accounts.items())[-MAX_ACCOUNTS:])
+    response.set_cookie(
+        settings.DEVICE_COOKIE_NAME,
+        signing.dumps(newest, salt=SALT),
+        max_age=settings.DEVICE_COOKIE_DAYS * 24 * 3600,
+        secure=settings.HTTPS,
+        httponly=True,
+        samesite="Lax",
+    )
+
+
+def _device_accounts(request: HttpRequest) -> dict[str, str]:
+    text = request.COOKIES.get(settings.DEVICE_COOKIE_NAME, "")
+    try:
+        return dict(signing.loads(text, salt=SALT, max_age=settings.DEVICE_COOKIE_DAYS * 24 * 3600))
+    except (signing.BadSignature, TypeError, ValueError):
+        return {}
 
 
 def digest(name: str) -> str:

@@ -27,18 +27,6 @@ class Migration(migrations.Migration):
     operations = [
         TrigramExtension(),
         migrations.CreateModel(
-            name="Attempt",
-            fields=[
-                ("key", models.CharField(max_length=120, primary_key=True, serialize=False)),
-                ("tries", models.FloatField()),
-                ("tried_at", models.DateTimeField(db_index=True)),
-                ("waits_until", models.DateTimeField(null=True)),
-            ],
-            options={
-                "default_permissions": (),
-            },
-        ),
-        migrations.CreateModel(
             name="StatisticDelta",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -57,6 +45,16 @@ class Migration(migrations.Migration):
             fields=[
                 ("name", models.CharField(max_length=20, primary_key=True, serialize=False)),
                 ("at", models.DateTimeField()),
+            ],
+            options={
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
+            name="TokenBucket",
+            fields=[
+                ("key", models.CharField(max_length=120, primary_key=True, serialize=False)),
+                ("full_at", models.DateTimeField(db_index=True)),
             ],
             options={
                 "default_permissions": (),

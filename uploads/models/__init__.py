@@ -3,13 +3,13 @@
 from uploads.models.audit import Action, Event, client_ip_context
 from uploads.models.file import LISTED, File, PartDigest, new_key
 from uploads.models.folder import AccessLevel, Folder, Grant
-from uploads.models.login_attempt import Attempt, Limit
 from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installation, Report, RunOutcome
 from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
 from uploads.models.publish import ObjectMetadata, publish
 from uploads.models.states import ALLOWED_TRANSITIONS, Category, ChecksumStatus, Origin, Refusal, State, Visibility
 from uploads.models.statistics import Kind, Statistic, StatisticDelta, Status, apply_deltas
 from uploads.models.tag import Tag, Tagging
+from uploads.models.throttle import Limit, TokenBucket
 from uploads.models.usage import Usage
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "LISTED",
     "AccessLevel",
     "Action",
-    "Attempt",
     "Category",
     "ChecksumStatus",
     "Event",
@@ -45,6 +44,7 @@ __all__ = [
     "Status",
     "Tag",
     "Tagging",
+    "TokenBucket",
     "Usage",
     "Visibility",
     "apply_deltas",
