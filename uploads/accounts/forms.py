@@ -6,10 +6,9 @@ from typing import Any
 
 from allauth.account import forms as account_forms
 from allauth.account.authentication import get_authentication_records
-from allauth.account.internal.flows.login import perform_login, record_authentication
-from allauth.account.models import Login
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.utils import perform_login
 from allauth.core import context
-from allauth.core.internal.cryptokit import normalize_user_code
 from allauth.mfa import app_settings as factors
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base import forms as mfa_forms
@@ -43,7 +42,7 @@ class LoginForm(AuthenticationForm):
         user = self.get_user()
         # The password was typed just now: no page asks for it again within the next minutes.
         record_authentication(request, user, method="password", reauthenticated=True)
-        response: HttpResponse = perform_login(request, Login(user=user, redirect_url=redirect_url))
+        response: HttpResponse = perform_login(request, user, redirect_url=redirect_url)
         return response
 
 
@@ -145,7 +144,8 @@ def _mark_code_used(user: User, code: str) -> bool:
     """
     periods = 2 * factors.TOTP_TOLERANCE + 1
     spare = 1  # for clock skew between machines
-    key = f"uploads.code?user={user.pk}&code={normalize_user_code(code)}"
+    digits = "".join(filter(str.isalnum, code))  # however it was typed
+    key = f"uploads.code?user={user.pk}&code={digits}"
     return bool(cache.add(key, 1, timeout=factors.TOTP_PERIOD * (periods + spare)))
 
 

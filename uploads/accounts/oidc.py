@@ -7,10 +7,11 @@ import secrets
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
+import jwt
 from allauth.account.utils import get_next_redirect_url
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
-from allauth.socialaccount.internal import jwtkit
 from allauth.socialaccount.models import SocialAccount, SocialLogin
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.conf import settings
@@ -32,6 +33,8 @@ from uploads.views.responses import html_errors
 logger = logging.getLogger(__name__)
 
 NONCE = "sso_nonce"
+SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+CLAIMS = ["iss", "sub", "aud", "exp", "iat"]  # of every ID token; OpenID Connect Core, 2
 ASCII_LOWERCASE = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
@@ -102,23 +105,30 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         return request.build_absolute_uri(reverse("sso_callback"))
 
     def complete_login(self, request: HttpRequest, app: Any, token: Any, **kwargs: Any) -> SocialLogin:
-        identity = self._decode_id_token(app, kwargs["response"].get("id_token") or "")
-        user_info = self._fetch_user_info(token.token)
-        is_same_person = isinstance(user_info, dict) and user_info.get("sub") == identity["sub"]
-        if not self.nonce or identity.get("nonce") != self.nonce or not is_same_person:
+        identity = self._verify_id_token(kwargs["response"].get("id_token") or "", audience=app.client_id)
+        user_info = self._fetch_json(self.profile_url, Authorization=f"Bearer {token.token}")
+        if not self.nonce or identity.get("nonce") != self.nonce or user_info.get("sub") != identity["sub"]:
             raise PermissionDenied
         return self.get_provider().sociallogin_from_response(request, {"userinfo": user_info, "id_token": identity})
 
-    def _decode_id_token(self, app: Any, id_token: str) -> dict[str, Any]:
-        return dict(
-            jwtkit.verify_and_decode(
-                credential=id_token,
-                keys_url=self.openid_config["jwks_uri"],
-                issuer=self.openid_config["issuer"],
-                audience=app.client_id,
-                lookup_kid=jwtkit.lookup_kid_jwk,
-            )
-        )
+    def _verify_id_token(self, id_token: str, *, audience: str) -> dict[str, Any]:
+        keys = self._fetch_json(self.openid_config["jwks_uri"])
+        try:
+            key = jwt.PyJWKSet.from_dict(keys)[jwt.get_unverified_header(id_token)["kid"]].key
+            issuer = self.openid_config["issuer"]
+            options: Any = {"require": CLAIMS}
+            return jwt.decode(id_token, key, SIGNATURES, options, audience=audience, issuer=issuer)
+        except (jwt.PyJWTError, KeyError, TypeError) as error:
+            raise OAuth2Error("The ID token is not valid.") from error
+
+    def _fetch_json(self, url: str, **headers: str) -> dict[str, Any]:
+        with get_adapter().get_requests_session() as session:
+            response = session.get(url, headers=headers)
+            response.raise_for_status()
+            data = response.json()
+        if not isinstance(data, dict):
+            raise OAuth2Error("The provider did not send an object.")
+        return data
 
 
 def name() -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from allauth.account.authentication import get_authentication_records
-from allauth.account.internal.flows.login import clear_authentication_records, record_authentication
+from allauth.account.authentication import AUTHENTICATION_METHODS_SESSION_KEY, get_authentication_records
+from allauth.account.internal.flows.login import record_authentication
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import User
@@ -38,7 +38,7 @@ def on_authenticator_added(*, request: HttpRequest, user: User, authenticator: A
 def on_authenticator_removed(*, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
     sign_in_events.two_factor_changed(user, by=user, change="removed", kind=authenticator.type)
     if authenticator.type == Authenticator.Type.TOTP:
-        clear_authentication_records(request)
+        request.session.pop(AUTHENTICATION_METHODS_SESSION_KEY, None)
         sign_in_events.end_sessions(user, by=user, but=request.session.session_key, reason="two_factor")
 
 

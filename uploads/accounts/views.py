@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account import views as account_views
-from allauth.account.internal.stagekit import get_pending_stage
+from allauth.account.stages import LoginStageController
 from allauth.account.utils import get_next_redirect_url
 from allauth.mfa.base import views as base
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes import views as codes
+from allauth.mfa.stages import AuthenticateStage
 from allauth.mfa.totp import views as totp
 from django.conf import settings
 from django.contrib import messages
@@ -41,7 +42,7 @@ class MFAView(base.AuthenticateView):  # type: ignore[misc]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Restart the sign-in if the second factor was removed in the meantime: allauth would redirect in a loop."""
-        stage = get_pending_stage(request)
+        stage = LoginStageController.enter(request, AuthenticateStage.key)
         response: HttpResponseBase
         if stage and not Authenticator.objects.filter(user=stage.login.user, type=Authenticator.Type.TOTP).exists():
             response = stage.abort()
