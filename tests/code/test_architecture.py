@@ -40,6 +40,24 @@ MAY_IMPORT = {
     "uploads.staticfiles": set(),
 }  # fmt: skip
 
+# Documented by Python and Django in spite of the underscore.
+DOCUMENTED = {"_asdict", "_default_manager", "_make", "_meta", "_replace", "_state", "os._exit"}
+
+# Private members of libraries that are used all the same: module, member, and why there is no other way.
+PRIVATE_MEMBERS = {
+    ("amalga.db.connection", "_pool"): "psycopg tells a connection its pool by this name alone",
+    ("amalga.metrics.registry", "_connection_pools"): "Django lists its pools nowhere else",
+    ("uploads.accounts.forms", "allauth.account.internal"): "allauth offers no other way to record an authentication",
+    ("uploads.accounts.receivers", "allauth.account.internal"): "as uploads.accounts.forms",
+    ("uploads.admin.folders", "_get_validation_exclusions"): "Django has no other hook for the fields to validate",
+    ("uploads.management.base", "_out"): "the stream in Django's OutputWrapper has no other name",
+    ("uploads.s3.client", "_evaluate_expiration"): "botocore pretends that credentials of a machine role last longer",
+    ("uploads.s3.client", "_expiry_time"): "botocore tells the expiry of credentials nowhere else",
+    ("uploads.s3.client", "_from_testcase"): "Django marks the transaction around a test by this name alone",
+    ("uploads.s3.client", "_role_fetcher"): "as _evaluate_expiration",
+    ("uploads.s3.signing", "_modify_request_before_signing"): "botocore signs for the present time otherwise",
+}
+
 
 def sources(folder: Path = APP) -> Iterator[Path]:
     yield from (path for path in sorted(folder.rglob("*.py")) if "migrations" not in path.parts)
@@ -133,6 +151,67 @@ def test_only_the_settings_read_the_environment() -> None:
         if re.search(r"\benviron\b|\bgetenv\b", path.read_text()) and not within(module_of(path), before_django)
     }
     assert reading == {"amalga.settings.env"}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def own_private_names(tree: ast.AST) -> set[str]:
+    """Return the private names that a module defines: functions, methods, variables and attributes of `self`."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names |= {node.attr} if ast.unparse(node.value) in {"self", "cls"} else set()
+    return {name for name in names if is_private(name)}
+
+
+def private_members(tree: ast.AST, own: set[str]) -> Iterator[str]:
+    """Yield the private members of libraries that a module imports, overrides by `super()`, or reads."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            names = [f"{getattr(node, 'module', '')}.{alias.name}".lstrip(".") for alias in node.names]
+            for parts in (name.split(".") for name in names):
+                hidden = [number for number, part in enumerate(parts) if part == "internal" or is_private(part)]
+                if hidden and parts[0] not in {"amalga", "uploads"}:
+                    yield ".".join(parts[: hidden[0] + 1])
+        elif isinstance(node, ast.Attribute) and is_private(node.attr):
+            inherited = ast.unparse(node.value).startswith("super(")
+            if (inherited or node.attr not in own) and not {node.attr, ast.unparse(node)} & DOCUMENTED:
+                yield node.attr
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"getattr", "setattr", "hasattr", "delattr"}:
+            name = node.args[1]
+            if isinstance(name, ast.Constant) and is_private(str(name.value)) and name.value not in own | DOCUMENTED:
+                yield str(name.value)
+
+
+def test_private_members_of_libraries_are_on_the_list() -> None:
+    trees = {
+        module_of(path): ast.parse(path.read_text()) for path in [*sources(), *sources(PROJECT / "amalga")]
+    }  # fmt: skip
+    own = set().union(*map(own_private_names, trees.values()))
+    used = {(module, name) for module, tree in trees.items() for name in private_members(tree, own)}
+    assert used == set(PRIVATE_MEMBERS)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import library._hidden",
+        "from library.internal.flows import login",
+        "from library import _hidden",
+        "library.client._hidden()",
+        "self._hidden",
+        "getattr(library, '_hidden', None)",
+        "class Own(Library):\n    def _ours(self): super()._ours()",
+    ],
+)
+def test_private_member_is_recognized(source: str) -> None:
+    assert list(private_members(ast.parse(source), own={"_ours"}))
 
 
 def test_no_utils_and_no_print() -> None:
