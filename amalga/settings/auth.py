@@ -13,7 +13,7 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "library"
 LOGOUT_REDIRECT_URL = "login"
 # only one, because Django asks every backend for permissions
-AUTHENTICATION_BACKENDS = ["uploads.models.users.CachedPermissionBackend"]
+AUTHENTICATION_BACKENDS = ["uploads.accounts.backends.PermissionBackend"]
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
 
 from tests.support import shelf
 from uploads.listing import breadcrumbs_for, load_sidebar
 from uploads.models import AccessLevel, File, Folder, Grant, State, Visibility
-from uploads.models.users import load_user
 
 pytestmark = pytest.mark.django_db
 
@@ -51,34 +48,6 @@ def files(people: list[User], closed: Folder) -> list[File]:
         for state in State
         for visibility in Visibility
     ]
-
-
-def test_user_is_loaded_with_the_permissions_that_django_finds(people: list[User]) -> None:
-    for user in people:
-        loaded = load_user(user.pk)
-        assert loaded == user
-        assert loaded.get_all_permissions() == ModelBackend().get_all_permissions(User.objects.get(pk=user.pk))
-        assert (loaded.username, loaded.password, loaded.date_joined) == (
-            user.username,
-            user.password,
-            user.date_joined,
-        )
-
-
-def test_permissions_of_a_loaded_user_need_no_query(
-    people: list[User], django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    user = load_user(people[0].pk)
-    assert user
-    with django_assert_num_queries(0):
-        assert user.has_perm("uploads.view_file")
-        assert not user.has_perm("uploads.delete_file")
-
-
-def test_inactive_user_is_not_loaded(people: list[User]) -> None:
-    User.objects.update(is_active=False)
-    assert [load_user(user.pk) for user in people] == [None] * len(people)
-    assert load_user(0) is None
 
 
 def test_download_finds_exactly_the_visible_files(people: list[User], files: list[File]) -> None:

@@ -15,7 +15,6 @@ from uploads.errors import BadDigest, Expired, Forbidden, Gone, InvalidTransitio
 from uploads.failpoints import failpoint
 from uploads.models import File, Folder, PartDigest, State
 from uploads.models.querysets import seconds_from_now
-from uploads.models.users import load_user
 from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.erase import urls_expired
 
@@ -165,12 +164,12 @@ def _announced_digests(file: File) -> dict[int, str]:
 def permission_problems(sender_id: int, files: Sequence[File]) -> dict[UUID, Problem]:
     """Return the problem of each of this sender's unfinished uploads that is refused now.
 
-    Permissions are read again, since the user of a request may have been loaded minutes ago. At most four queries,
+    Permissions are read again, since the user of a request may have been loaded minutes ago. At most five queries,
     however many files.
     """
     if not files:
         return {}
-    sender = load_user(sender_id)
+    sender = User.objects.filter(pk=sender_id, is_active=True).first()
     if sender is None or not sender.has_perm("uploads.add_file"):
         return {
             file.pk: Forbidden(_("Your account may not upload. Ask an administrator for a role.")) for file in files

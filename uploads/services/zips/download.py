@@ -13,7 +13,6 @@ from django.utils.translation import gettext as _
 
 from uploads.errors import Forbidden, ObjectRefused, Problem, StorageUnavailable
 from uploads.models import File, State
-from uploads.models.users import load_user
 from uploads.services.audit import record_zip
 from uploads.services.fair_use import ZIPS, LowestRate, Slot, TooSlow
 from uploads.services.readable import require_readable
@@ -146,7 +145,7 @@ class Download:
         A file that was only deleted or replaced is still sent.
         """
         remaining = File.objects.filter(pk__in=[file.id for file in self._bundle.files[number:]], state=State.AVAILABLE)
-        user = load_user(self._user_id)
+        user = User.objects.filter(pk=self._user_id, is_active=True).first()
         visible = remaining.visible_to(user) if user else File.objects.none()
         if remaining.exclude(pk__in=visible.values("pk")).exists():
             raise Forbidden(_("A file of this zip is no longer open to you. Choose again."))

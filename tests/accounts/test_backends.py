@@ -1,0 +1,52 @@
+"""The permissions of a signed-in person, as Django's own backend finds them, in few queries."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import authenticate
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import AnonymousUser, Group, Permission, User
+from pytest_django import DjangoAssertNumQueries
+
+from tests.support import shelf
+from uploads.accounts.backends import PermissionBackend
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def users(roles: None) -> list[User]:
+    """One user of each kind; the last one has no permission."""
+    mixed = shelf.add_person("mixed", "viewers")
+    mixed.user_permissions.add(Permission.objects.get(codename="change_file"))
+    return [
+        mixed, shelf.add_person("alice", "uploaders"), shelf.add_person("manager", "managers", "viewers"),
+        shelf.add_person("root", is_superuser=True), shelf.add_person("charlie"),
+    ]  # fmt: skip
+
+
+def test_permissions_are_those_that_django_finds(users: list[User]) -> None:
+    for user in users:
+        permissions = User.objects.get(pk=user.pk).get_all_permissions()
+        assert permissions == ModelBackend().get_all_permissions(User.objects.get(pk=user.pk))
+
+
+def test_permissions_take_one_query(users: list[User], django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    with django_assert_num_queries(1):
+        assert users[0].has_perm("uploads.change_file")
+        assert users[0].has_perm("uploads.view_file")
+        assert not users[0].has_perm("uploads.delete_file")
+
+
+def test_permissions_of_a_deleted_group_are_gone(users: list[User]) -> None:
+    Group.objects.all().delete()
+    assert User.objects.get(username="alice").get_all_permissions() == set()
+
+
+def test_deactivated_and_anonymous_users_have_no_permissions(users: list[User]) -> None:
+    User.objects.update(is_active=False)
+    deactivated = User.objects.get(username="alice")
+    assert PermissionBackend().get_user(deactivated.pk) is None
+    assert PermissionBackend().get_all_permissions(deactivated) == set()
+    assert PermissionBackend().get_all_permissions(AnonymousUser()) == set()
+    assert authenticate(username="alice", password="correct horse battery staple") is None
