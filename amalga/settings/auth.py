@@ -108,7 +108,7 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_RATE_LIMITS = False  # uploads/accounts/throttling.py counts in Postgres, and says how long to wait
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
 ACCOUNT_LOGIN_TIMEOUT = 900
-MFA_ADAPTER = "uploads.accounts.mfa_adapter.EncryptedMFAAdapter"
+MFA_ADAPTER = "uploads.accounts.adapter.EncryptedMFAAdapter"
 MFA_FORMS = {
     "activate_totp": "uploads.accounts.forms.ActivateTOTPForm",
     "authenticate": "uploads.accounts.forms.TOTPForm",

@@ -1,11 +1,19 @@
-"""The account adapter: what the project changes in django-allauth's account flows."""
+"""The adapters: what the project changes in django-allauth's flows of accounts and second factors."""
 
 from __future__ import annotations
 
+import base64
+import logging
+import secrets
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
+from allauth.mfa.adapter import DefaultMFAAdapter
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -16,6 +24,9 @@ from django.utils.translation import gettext_lazy as _
 from uploads.accounts import throttling
 from uploads.models.audit import current_client_ip
 
+logger = logging.getLogger(__name__)
+
+MFA_KEY_PURPOSE = b"amalga second factors"
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  # of sign-ins outside a request; RFC 1122, 3.2.1.3
 # The messages that are shown, by allauth's template. What the others say is visible on the page anyway.
 MESSAGES = {
@@ -75,3 +86,30 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         text = message or MESSAGES.get(message_template or "")
         if text:
             messages.add_message(request, level, str(text))
+
+
+class EncryptedMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+    """Encrypt the secrets in the database, so that a copy of it contains no usable second factor."""
+
+    def encrypt(self, text: str) -> str:
+        return _fernets().encrypt(text.encode()).decode()
+
+    def decrypt(self, encrypted_text: str) -> str:
+        """Return the secret, or a random one that no code matches if SECRET_KEY was replaced."""
+        try:
+            return _fernets().decrypt(encrypted_text.encode()).decode()
+        except InvalidToken:
+            logger.warning("two_factor_unreadable reason=secret_key_changed")
+            return base64.b32encode(secrets.token_bytes(20)).decode()
+
+    def get_totp_label(self, user: Any) -> str:
+        return str(user.get_username())
+
+
+def _fernets() -> MultiFernet:
+    return MultiFernet([_fernet(secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)])
+
+
+def _fernet(secret: str) -> Fernet:
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=MFA_KEY_PURPOSE).derive(secret.encode())
+    return Fernet(base64.urlsafe_b64encode(derived))
