@@ -1,4 +1,4 @@
-"""Settings of accounts: what makes no sense, or contradicts itself, stops the start by name."""
+"""Settings of accounts: invalid and contradictory values are refused by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, Any]:
     return test_settings.read(monkeypatch, **variables)
 
 
-def test_by_default_people_are_kept_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults_are_safe(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch)
     assert settings["STAFF_SECOND_FACTOR"] is True
     assert settings["SESSION_COOKIE_AGE"] == 24 * 3600
@@ -31,59 +31,59 @@ def test_by_default_people_are_kept_safe(monkeypatch: pytest.MonkeyPatch) -> Non
     assert settings["DEVICE_COOKIE_NAME"] == "__Host-amalga-device"
 
 
-def test_on_ones_own_machine_a_password_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_factor_is_optional_without_https(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch, HTTPS="off")["STAFF_SECOND_FACTOR"] is False
     assert read(monkeypatch, HTTPS="off", STAFF_SECOND_FACTOR="on")["STAFF_SECOND_FACTOR"] is True
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "a day", "100000", "٢"])
 @pytest.mark.parametrize("name", ["SESSION_IDLE_HOURS", "SESSION_ABSOLUTE_DAYS"])
-def test_a_session_has_a_length_that_makes_sense(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_session_limit_out_of_range_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=name):
         read(monkeypatch, **{name: value})
 
 
-def test_nobody_can_be_idle_for_longer_than_a_session_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_limit_above_the_absolute_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="SESSION_IDLE_HOURS=49 is more than SESSION_ABSOLUTE_DAYS=2"):
         read(monkeypatch, SESSION_IDLE_HOURS="49", SESSION_ABSOLUTE_DAYS="2")
 
 
-def test_a_switch_that_is_neither_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_boolean_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="STAFF_SECOND_FACTOR"):
         read(monkeypatch, STAFF_SECOND_FACTOR="maybe")
 
 
 @pytest.mark.parametrize("url", ["", "redis://cache.example.org:6379/0", "rediss://:pw@cache.example.org/1"])
-def test_what_processes_share_is_in_postgres_or_redis(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_in_postgres_or_redis(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = read(monkeypatch, CACHE_URL=url)["CACHES"]["default"]["BACKEND"]
     assert backend.rpartition(".")[2] == ("RedisCache" if url else "DatabaseCache")
 
 
 @pytest.mark.parametrize("url", ["cache.example.org", "http://x", "redis://", "redis://:topsecret@h:x/0", "redis://["])
-def test_a_cache_that_is_none_is_named_without_its_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ImproperlyConfigured, match="CACHE_URL") as refusal:
+def test_invalid_cache_url_is_refused_without_its_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="CACHE_URL") as error:
         read(monkeypatch, CACHE_URL=url)
-    assert "topsecret" not in str(refusal.value)
+    assert "topsecret" not in str(error.value)
 
 
-def test_single_sign_on_is_one_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oidc_variables_configure_one_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     (app,) = read(monkeypatch, **SSO, OIDC_NAME="Example")["SOCIALACCOUNT_PROVIDERS"]["openid_connect"]["APPS"]
     assert (app["name"], app["client_id"], app["settings"]["server_url"]) == ("Example", "amalga", SSO["OIDC_ISSUER"])
 
 
 @pytest.mark.parametrize("missing", SSO)
-def test_half_of_single_sign_on_is_refused(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ImproperlyConfigured, match=f"{missing} is not set") as refusal:
+def test_incomplete_oidc_variables_are_refused(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"{missing} is not set") as error:
         read(monkeypatch, **{name: value for name, value in SSO.items() if name != missing})
-    assert "s3cret" not in str(refusal.value)
+    assert "s3cret" not in str(error.value)
 
 
-def test_a_name_alone_is_no_single_sign_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oidc_name_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="OIDC_ISSUER is not set, but OIDC_NAME is"):
         read(monkeypatch, OIDC_NAME="Example")
 
 
 @pytest.mark.parametrize("issuer", ["id.example.org", "ftp://id.example.org", "https://", "http://id.example.org"])
-def test_an_issuer_is_an_https_address(issuer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_issuer_that_is_no_https_url_is_refused(issuer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="OIDC_ISSUER"):
         read(monkeypatch, **{**SSO, "OIDC_ISSUER": issuer})

@@ -1,4 +1,4 @@
-"""Staff who may change people, but are no superusers: they make nobody more than they are themselves."""
+"""Administrators who can change users but are no superusers cannot gain or give privileges."""
 
 from __future__ import annotations
 
@@ -7,73 +7,65 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from tests.accounts.conftest import NEW_PASSWORD
 from tests.conftest import signed_in
 
 pytestmark = pytest.mark.django_db
 
-BETTER = "a much better one than that"
-DOINGS = ("change", "delete")
+OPERATIONS = ("change", "delete")
 
 
 @pytest.fixture
-def clerk(manager: User) -> Client:
+def as_clerk(manager: User) -> Client:
     """May see and change people, and groups as far as Django's rights go."""
     manager.is_staff = True
     manager.save()
-    rights = ("view_user", "change_user", "delete_user", "view_group", "add_group", "change_group", "delete_group")
-    manager.user_permissions.set(Permission.objects.filter(codename__in=rights))
+    codenames = ("view_user", "change_user", "delete_user", "view_group", "add_group", "change_group", "delete_group")
+    manager.user_permissions.set(Permission.objects.filter(codename__in=codenames))
     return signed_in(manager)
 
 
 def change(client: Client, person: User, **more: str) -> int:
-    facts = {"username": person.username, "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00", **more}
-    return client.post(reverse("admin:auth_user_change", args=[person.pk]), facts).status_code
-
-
-def test_a_superusers_password_is_set_by_superusers_alone(clerk: Client, admin_user: User) -> None:
-    words = {"password1": BETTER, "password2": BETTER, "usable_password": "true"}
-    answer = clerk.post(reverse("admin:auth_user_password_change", args=[admin_user.pk]), words)
-    assert answer.status_code == 403
-    admin_user.refresh_from_db()
-    assert not admin_user.check_password(BETTER)
-
-
-def test_a_superuser_is_changed_and_removed_by_superusers_alone(clerk: Client, admin_user: User) -> None:
-    assert change(clerk, admin_user, username="other") == 403
-    assert clerk.post(reverse("admin:auth_user_delete", args=[admin_user.pk]), {"post": "yes"}).status_code == 403
-    assert User.objects.filter(username="root").exists()
+    fields = {"username": person.username, "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00", **more}
+    return client.post(reverse("admin:auth_user_change", args=[person.pk]), fields).status_code
 
 
 @pytest.mark.parametrize("page", ["auth_user_change", "auth_user_password_change", "auth_user_delete"])
-def test_another_administrator_is_in_the_hands_of_superusers_alone(page: str, clerk: Client, bob: User) -> None:
-    """By their password or their e-mail address one would have their rights."""
+def test_only_superusers_can_change_other_administrators(
+    page: str, as_clerk: Client, bob: User, admin_user: User
+) -> None:
+    """With their password or e-mail address an administrator would have their privileges."""
     User.objects.filter(pk=bob.pk).update(is_staff=True)
-    words = {"password1": BETTER, "password2": BETTER, "usable_password": "true", "post": "yes"}
-    assert clerk.post(reverse(f"admin:{page}", args=[bob.pk]), words).status_code == 403
-    bob.refresh_from_db()
-    assert not bob.check_password(BETTER)
+    passwords = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true", "post": "yes"}
+    for user in (bob, admin_user):
+        assert as_clerk.post(reverse(f"admin:{page}", args=[user.pk]), passwords).status_code == 403
+        user.refresh_from_db()
+        assert not user.check_password(NEW_PASSWORD)
 
 
-def test_groups_are_changed_by_superusers_alone(clerk: Client, manager: User) -> None:
-    own = Group.objects.create(name="clerks")
-    manager.groups.add(own)
-    everything = {"name": "clerks", "permissions": [str(right.pk) for right in Permission.objects.all()]}
-    asked = [reverse("admin:auth_group_add"), *(reverse(f"admin:auth_group_{do}", args=[own.pk]) for do in DOINGS)]
-    assert [clerk.post(path, {**everything, "post": "yes"}).status_code for path in asked] == [403] * 3
-    assert not own.permissions.exists()
-    assert clerk.get(reverse("admin:auth_group_changelist")).status_code == 200
+def test_only_superusers_can_change_groups(as_clerk: Client, manager: User) -> None:
+    group = Group.objects.create(name="clerks")
+    manager.groups.add(group)
+    everything = {"name": "clerks", "permissions": [str(permission.pk) for permission in Permission.objects.all()]}
+    paths = [
+        reverse("admin:auth_group_add"),
+        *(reverse(f"admin:auth_group_{do}", args=[group.pk]) for do in OPERATIONS),
+    ]
+    assert [as_clerk.post(path, {**everything, "post": "yes"}).status_code for path in paths] == [403] * 3
+    assert not group.permissions.exists()
+    assert as_clerk.get(reverse("admin:auth_group_changelist")).status_code == 200
 
 
-@pytest.mark.parametrize("right", ["is_staff", "is_superuser"])
-def test_nobody_gives_rights_that_only_superusers_give(right: str, clerk: Client, alice: User, manager: User) -> None:
+@pytest.mark.parametrize("privilege", ["is_staff", "is_superuser"])
+def test_only_superusers_can_give_privileges(privilege: str, as_clerk: Client, alice: User, manager: User) -> None:
     for person in (alice, manager):
-        before = getattr(person, right)
-        assert change(clerk, person, is_active="on", **{right: "" if before else "on"}) == 302
+        before = getattr(person, privilege)
+        assert change(as_clerk, person, is_active="on", **{privilege: "" if before else "on"}) == 302
         person.refresh_from_db()
-        assert getattr(person, right) is before
+        assert getattr(person, privilege) is before
 
 
-def test_an_email_is_theirs_to_change(clerk: Client, alice: User) -> None:
-    assert change(clerk, alice, is_active="on", email="alice@example.org") == 302
+def test_administrator_can_change_an_email_address(as_clerk: Client, alice: User) -> None:
+    assert change(as_clerk, alice, is_active="on", email="alice@example.org") == 302
     alice.refresh_from_db()
     assert alice.email == "alice@example.org"

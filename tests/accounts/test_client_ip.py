@@ -1,4 +1,4 @@
-"""The address that the activity log keeps: the one before our own proxies, and never one that somebody made up."""
+"""The client address in the audit log: the one that the outermost own proxy saw, never a forged one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from uploads.models import Event
 
 pytestmark = pytest.mark.django_db
 
-MADE_UP = "6.6.6.6"
+FORGED = "6.6.6.6"
 
 
-def kept(client: Client, proxies: int, settings: Settings, forwarded: str = "") -> str | None:
+def recorded_address(client: Client, proxies: int, settings: Settings, forwarded: str = "") -> str | None:
     settings.PROXY_COUNT = proxies
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     client.post("/accounts/login/", {"username": "x", "password": "y"}, REMOTE_ADDR="10.0.0.1", headers=headers)
@@ -24,9 +24,9 @@ def kept(client: Client, proxies: int, settings: Settings, forwarded: str = "") 
     ("proxies", "forwarded", "address"),
     [
         (0, "", "10.0.0.1"),
-        (0, MADE_UP, "10.0.0.1"),
-        (1, f"{MADE_UP}, 203.0.113.9", "203.0.113.9"),
-        (2, f"{MADE_UP}, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
+        (0, FORGED, "10.0.0.1"),
+        (1, f"{FORGED}, 203.0.113.9", "203.0.113.9"),
+        (2, f"{FORGED}, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
         (1, "2001:db8::1", "2001:db8::1"),
         (1, "::ffff:203.0.113.9", "203.0.113.9"),
         (1, "", None),
@@ -35,7 +35,7 @@ def kept(client: Client, proxies: int, settings: Settings, forwarded: str = "") 
         (1, "203.0.113.9:4711", None),
     ],
 )
-def test_the_address_is_counted_from_the_right(
+def test_address_is_counted_from_the_right(
     client: Client, settings: Settings, proxies: int, forwarded: str, address: str | None
 ) -> None:
-    assert kept(client, proxies, settings, forwarded) == address
+    assert recorded_address(client, proxies, settings, forwarded) == address

@@ -1,4 +1,4 @@
-"""Many tries at once, against the web server with several processes and threads."""
+"""Concurrent attempts, against the web server with several processes and threads."""
 
 from __future__ import annotations
 
@@ -17,34 +17,32 @@ from django.utils import timezone
 from uploads.accounts.throttling import PAIR_LIMIT
 from uploads.models import TokenBucket
 
-AT_ONCE = 24
+CONCURRENCY = 24
 
 
-def tokens(site: str) -> tuple[str, str]:
-    """The cookie of the login page, and the token of its form."""
+def csrf_tokens(site: str) -> tuple[str, str]:
+    """Return the cookie of the login page, and the token of its form."""
     jar = CookieJar()
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar))
     page = direct.open(f"{site}/accounts/login/", timeout=20).read().decode()
-    found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
-    assert found
-    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar), found[1]
+    match = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
+    assert match
+    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar), match[1]
 
 
-def guess(site: str, cookie: str, token: str) -> int:
+def post_wrong_password(site: str, cookie: str, token: str) -> int:
     form = urlencode({"username": "alice", "password": "wrong", "csrfmiddlewaretoken": token}).encode()
-    asked = urllib.request.Request(f"{site}/accounts/login/", form, {"Cookie": cookie})
+    request = urllib.request.Request(f"{site}/accounts/login/", form, {"Cookie": cookie})
     try:
-        return int(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=60).status)
-    except HTTPError as answer:
-        return answer.code
+        return int(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60).status)
+    except HTTPError as error:
+        return error.code
 
 
-def test_of_many_tries_at_once_no_more_are_looked_at_than_are_free(
-    transactional_db: None, alice: User, site: str
-) -> None:
-    cookie, token = tokens(site)
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        told = Counter(threads.map(lambda _n: guess(site, cookie, token), range(AT_ONCE)))
-    assert told == {200: 5, 429: AT_ONCE - 5}
+def test_concurrent_attempts_do_not_exceed_the_limit(transactional_db: None, alice: User, site: str) -> None:
+    cookie, token = csrf_tokens(site)
+    with ThreadPoolExecutor(CONCURRENCY) as threads:
+        statuses = Counter(threads.map(lambda _n: post_wrong_password(site, cookie, token), range(CONCURRENCY)))
+    assert statuses == {200: 5, 429: CONCURRENCY - 5}
     full_at = TokenBucket.objects.get(key__startswith="pair").full_at
     assert full_at - timezone.now() <= timedelta(seconds=PAIR_LIMIT.capacity * PAIR_LIMIT.refill_seconds)

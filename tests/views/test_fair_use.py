@@ -1,4 +1,4 @@
-"""A share for each person of what keeps a thread for long: zips and forms."""
+"""Limits on the slow requests of one person: zips and forms."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from uploads.views.form_upload import CountingReader
 pytestmark = pytest.mark.django_db
 
 
-def full(user: User, slots: Slots = ZIPS) -> list[Slot]:
+def acquire_all(user: User, slots: Slots = ZIPS) -> list[Slot]:
     return [slots.acquire(user) for _ in range(MAX_PER_PERSON)]
 
 
 @pytest.fixture(autouse=True)
-def all_slots_come_free(alice: User, bob: User) -> Iterator[None]:
-    """Nobody holds a slot when a test has ended."""
+def slots_are_free_afterwards(alice: User, bob: User) -> Iterator[None]:
+    """Check that all slots are free after a test."""
     yield
     for slots in (ZIPS, FORMS):
         for user in (alice, bob):
-            for slot in full(user, slots):
+            for slot in acquire_all(user, slots):
                 slot.release()
 
 
 def test_person_with_all_slots_taken_is_throttled_and_others_are_not(alice: User, bob: User) -> None:
-    held = full(alice)
+    slots_in_use = acquire_all(alice)
     with pytest.raises(TooManyAtOnce, match="2 zip downloads"):
         ZIPS.acquire(alice)
-    for slot in [*held, ZIPS.acquire(bob), FORMS.acquire(alice)]:
+    for slot in [*slots_in_use, ZIPS.acquire(bob), FORMS.acquire(alice)]:
         slot.release()
 
 
 def test_released_slot_is_free_again(alice: User) -> None:
-    first, second = full(alice)
+    first, second = acquire_all(alice)
     first.release()
     first.release()
     with ZIPS.acquire(alice), pytest.raises(TooManyAtOnce):
@@ -55,16 +55,16 @@ def test_released_slot_is_free_again(alice: User) -> None:
     second.release()
 
 
-def test_of_many_at_once_as_many_get_a_slot_as_there_are(alice: User) -> None:
+def test_concurrent_requests_get_no_more_slots_than_there_are(alice: User) -> None:
     def attempt(_number: int) -> Slot | None:
         with contextlib.suppress(TooManyAtOnce):
             return ZIPS.acquire(alice)
         return None
 
     with ThreadPoolExecutor(8) as pool:
-        held = [slot for slot in pool.map(attempt, range(16)) if slot]
-    assert len(held) == MAX_PER_PERSON
-    for slot in held:
+        slots_in_use = [slot for slot in pool.map(attempt, range(16)) if slot]
+    assert len(slots_in_use) == MAX_PER_PERSON
+    for slot in slots_in_use:
         slot.release()
 
 
@@ -78,10 +78,10 @@ def test_third_zip_of_a_person_is_throttled_while_two_run(
     running = [asked(as_alice, file) for _ in range(2)]
     refused = asked(as_alice, file)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
-    others = asked(as_bob, file)
-    assert others.status_code == 200
-    for answer in [*running, others]:
-        hang_up(answer)
+    other_response = asked(as_bob, file)
+    assert other_response.status_code == 200
+    for response in [*running, other_response]:
+        hang_up(response)
     again = asked(as_alice, file)
     assert again.status_code == 200
     hang_up(again)
@@ -93,36 +93,36 @@ def test_zip_that_cannot_begin_gives_its_slot_back(alice: User, as_alice: Client
         assert asked(as_alice, broken).status_code == 503
 
 
-def test_reader_slower_than_the_lowest_rate_is_cut_off(
+def test_reader_below_the_minimum_rate_is_cut_off(
     alice: User, as_alice: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at = 0.0
+    clock_seconds = 0.0
 
     def clock() -> float:
-        nonlocal at
-        at += 12
-        return at
+        nonlocal clock_seconds
+        clock_seconds += 12
+        return clock_seconds
 
-    answer = asked(as_alice, file_in(alice, bucket, b"x" * 300_000))
+    response = asked(as_alice, file_in(alice, bucket, b"x" * 300_000))
     monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10**9)
     with pytest.raises(download.DownloadAborted, match="timeout"):
-        list(answer.streaming_content)
-    hang_up(answer)
+        list(response.streaming_content)
+    hang_up(response)
 
 
 @pytest.mark.parametrize(
-    ("pieces", "kept"),
+    ("pieces", "fast_enough"),
     [
         ([(20_000, 12)] * 5, False),  # 1.7 kB/s
         ([(65_536, 12)] * 6, True),  # 5.5 kB/s
         ([(65_536, 0.1)] * 1000, True),
-        ([(100, 59)], True),  # a pause is no rate
+        ([(100, 59)], True),  # too short to be a rate
     ],
 )
-def test_lowest_rate_is_that_of_a_minute(pieces: list[tuple[int, float]], kept: bool) -> None:
+def test_rate_is_averaged_over_a_minute(pieces: list[tuple[int, float]], fast_enough: bool) -> None:
     rate = LowestRate()
-    assert all(rate.is_fast_enough(size=size, seconds=seconds) for size, seconds in pieces) is kept
+    assert all(rate.is_fast_enough(size=size, seconds=seconds) for size, seconds in pieces) is fast_enough
 
 
 # --- forms ------------------------------------------------------------------------------------
@@ -131,10 +131,10 @@ def test_lowest_rate_is_that_of_a_minute(pieces: list[tuple[int, float]], kept: 
 def test_third_form_of_a_person_is_throttled_before_its_body_is_read(
     alice: User, as_alice: Client, bucket: Bucket
 ) -> None:
-    held = full(alice, FORMS)
-    answer = as_alice.post("/upload/", b"never read", content_type="multipart/form-data; boundary=x")
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
-    for slot in held:
+    slots_in_use = acquire_all(alice, FORMS)
+    response = as_alice.post("/upload/", b"never read", content_type="multipart/form-data; boundary=x")
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "30")
+    for slot in slots_in_use:
         slot.release()
     assert as_alice.post("/upload/", b"--x--", content_type="multipart/form-data; boundary=x").status_code == 400
 
@@ -146,23 +146,23 @@ def sender() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def posted_slowly(alice: Client, sender: tuple[socket.socket, socket.socket], body: bytes) -> tuple[int, str]:
+def post_slowly(alice: Client, sender: tuple[socket.socket, socket.socket], body: bytes) -> tuple[int, str]:
     """Post a form whose body gunicorn reads from a socket, and which stops before its end."""
     ours, theirs = sender
     theirs.sendall(body)
     length = 100_000
     stream = Body(LengthReader(SocketUnreader(ours), length))
-    answer = alice.generic(
+    response = alice.generic(
         "POST", "/upload/", CONTENT_TYPE="multipart/form-data; boundary=x",
         **{"wsgi.input": stream, "gunicorn.socket": ours, "CONTENT_LENGTH": str(length)},
     )  # fmt: skip
-    return answer.status_code, answer.content.decode()
+    return response.status_code, response.content.decode()
 
 
 FIRST_BYTES = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n' + b"a" * 5_000
 
 
-def test_form_slower_than_the_lowest_rate_ends_and_leaves_nothing(
+def test_form_below_the_minimum_rate_ends_and_leaves_nothing(
     as_alice: Client,
     sender: tuple[socket.socket, socket.socket],
     bucket: Bucket,
@@ -171,13 +171,13 @@ def test_form_slower_than_the_lowest_rate_ends_and_leaves_nothing(
     monkeypatch.setattr(SenderWatch, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(LowestRate, "WINDOW_SECONDS", 0.3)
     monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10**6)
-    code, text = posted_slowly(as_alice, sender, FIRST_BYTES)
+    code, text = post_slowly(as_alice, sender, FIRST_BYTES)
     assert code == 408
     assert "The upload was too slow and has ended. Try again on a faster line." in text
     assert bucket.objects() == {}
 
 
-def test_time_that_the_storage_takes_does_not_count_against_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_of_the_storage_does_not_count_against_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SenderWatch, "CHECK_SECONDS", 0.02)
     monkeypatch.setattr(LowestRate, "WINDOW_SECONDS", 0.2)
     ours, theirs = socket.socketpair()

@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from tests.accounts.test_login import HOSTILE
+from tests.accounts.test_login import HOSTILE_URLS
 from tests.conftest import serving, signed_in
 from tests.support import shelf
 from tests.support.own_ca import Authority
@@ -83,7 +83,7 @@ DOORS = [
 
 
 @database
-@pytest.mark.parametrize("wanted", HOSTILE)
+@pytest.mark.parametrize("wanted", HOSTILE_URLS)
 def test_no_door_leads_where_a_hostile_address_points(wanted: str, admin_user: User) -> None:
     for method, door in DOORS:
         answer = asked(admin_user, method, reverse(door), wanted)
@@ -93,7 +93,7 @@ def test_no_door_leads_where_a_hostile_address_points(wanted: str, admin_user: U
 
 @database
 def test_forms_about_a_file_lead_back_to_us(alice: User, bucket: object) -> None:
-    for wanted in HOSTILE:
+    for wanted in HOSTILE_URLS:
         file = shelf.add_file(alice)
         for route in ("trash_file", "restore_file"):
             answer = asked(alice, "POST", reverse(route, args=[file.pk]), wanted)
