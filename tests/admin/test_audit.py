@@ -19,7 +19,7 @@ from pytest_django import DjangoAssertNumQueries
 from tests.conftest import signed_in
 from tests.support import shelf
 from tests.support.stores import Bucket
-from uploads import services
+from uploads import actions, services
 from uploads.admin import events, export
 from uploads.models import AccessLevel, Action, Event, File, State, Visibility
 from uploads.models.audit import event
@@ -54,8 +54,8 @@ def as_clerk(roles: None) -> Client:
 @pytest.fixture
 def trashed(alice: User) -> File:
     file = shelf.add_file(alice, name="Été plan.pdf")
-    services.trash_many([file.pk], by=alice)
-    services.restore_many([file.pk], by=alice)
+    actions.trash_files([file.pk], by=alice)
+    actions.restore_files([file.pk], by=alice)
     return file
 
 
@@ -94,12 +94,12 @@ def test_a_time_alone_is_in_the_order_of_time(as_admin: Client, alice: User) -> 
 def test_the_log_costs_the_same_for_many_events(
     alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    services.trash_many([shelf.add_file(alice).pk], by=alice)
+    actions.trash_files([shelf.add_file(alice).pk], by=alice)
     Event.objects.record(Action.FOLDER, folder=folders.create("a", parent=None, by=alice))
     as_admin.get(LIST)
     with django_assert_num_queries(10) as few:
         as_admin.get(LIST)
-    services.trash_many([shelf.add_file(alice).pk for _ in range(40)], by=alice)
+    actions.trash_files([shelf.add_file(alice).pk for _ in range(40)], by=alice)
     with django_assert_num_queries(len(few)):
         as_admin.get(LIST)
 
@@ -130,7 +130,7 @@ def test_nobody_adds_changes_or_deletes_events_here(trashed: File, as_admin: Cli
 
 def test_names_of_other_peoples_private_files_stay_untold(trashed: File, as_admin: Client, as_clerk: Client) -> None:
     services.rename(trashed, "secret.txt", by=trashed.owner)
-    services.set_visibility([trashed.pk], Visibility.PRIVATE, by=trashed.owner)
+    actions.set_visibility([trashed.pk], Visibility.PRIVATE, by=trashed.owner)
     for client in (as_admin, as_clerk):
         for page in (client.get(LIST), client.get(LIST, {"q": str(trashed.pk)}), client.get(LIST, {"actor": "alice"})):
             assert b"secret" not in page.content
@@ -161,8 +161,8 @@ def test_names_of_closed_folders_stay_untold(admin_user: User, as_clerk: Client)
 def test_whoever_sees_a_file_need_not_see_where_it_went(alice: User, admin_user: User, as_clerk: Client) -> None:
     file, board = shelf.add_file(alice), Group.objects.create(name="board")
     folder = folders.create("Layoffs", parent=None, by=admin_user)
-    services.move_files([file.pk], folder, by=alice)
-    services.move_files([file.pk], None, by=alice)
+    actions.move_files([file.pk], folder, by=alice)
+    actions.move_files([file.pk], None, by=alice)
     assert "Layoffs" in str(exported(as_clerk, action="move"))
     folders.set_access(folder, {board: AccessLevel.MANAGE}, by=admin_user)
     moved = reverse("admin:uploads_event_change", args=[Event.objects.filter(action=Action.MOVE).earliest("id").pk])

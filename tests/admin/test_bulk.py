@@ -12,8 +12,9 @@ from django.test import Client
 
 from tests.conftest import signed_in
 from tests.support import shelf
-from uploads import services
-from uploads.admin import actions
+from uploads import actions
+from uploads.actions import admin_actions
+from uploads.admin import actions as admin_bulk
 from uploads.models import Action, Event, File, State, Tagging, Visibility
 from uploads.services import folders
 
@@ -42,7 +43,7 @@ def as_clerk(roles: None) -> Client:
     return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
 
 
-@pytest.mark.parametrize("act", [act.name for act in actions.ADMIN_ACTIONS])
+@pytest.mark.parametrize("act", [act.name for act in admin_actions()])
 def test_nothing_happens_before_it_is_confirmed(act: str, admin_user: User) -> None:
     file = shelf.add_file(admin_user)
     before = shelf.whole_database()
@@ -67,9 +68,9 @@ def test_the_page_says_how_many_change_and_which_stay(alice: User, bob: User) ->
 
 def test_trash_and_restore(alice: User, as_clerk: Client) -> None:
     files = [shelf.add_file(alice) for _ in range(2)]
-    assert "Put into the trash: 2." in told(confirm(as_clerk, "trash", *files))
+    assert "2 files are in the trash." in told(confirm(as_clerk, "trash", *files))
     assert File.objects.trashed().count() == 2
-    assert "Restored: 2." in told(confirm(as_clerk, "restore", *files, where="?state=trash"))
+    assert "2 files are back." in told(confirm(as_clerk, "restore", *files, where="?state=trash"))
     assert File.objects.available().count() == 2
     assert list(Event.objects.filter(action=Action.TRASH).values_list("actor", flat=True)) == ["clerk", "clerk"]
 
@@ -77,10 +78,10 @@ def test_trash_and_restore(alice: User, as_clerk: Client) -> None:
 def test_moving_to_a_folder_by_its_path(alice: User, as_clerk: Client) -> None:
     file = shelf.add_file(alice)
     folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
-    confirm(as_clerk, "move", file, folder="Brand/Logos")
+    confirm(as_clerk, "move", file, to="Brand/Logos")
     file.refresh_from_db()
     assert file.folder == folder
-    confirm(as_clerk, "move", file, folder="")
+    confirm(as_clerk, "move", file, to="")
     file.refresh_from_db()
     assert file.folder is None
 
@@ -88,43 +89,43 @@ def test_moving_to_a_folder_by_its_path(alice: User, as_clerk: Client) -> None:
 @pytest.mark.parametrize("path", ["No/Such", "../x", "#999999", "#99999999999999999999", "a" * 5000, "x\x00y", "%"])
 def test_a_folder_that_is_not_there_is_said_so_and_nothing_moves(path: str, alice: User, as_clerk: Client) -> None:
     file = shelf.add_file(alice)
-    answer = confirm(as_clerk, "move", file, folder=path)
+    answer = confirm(as_clerk, "move", file, to=path)
     assert (answer.status_code, bool(answer.context["form"].errors)) == (200, True)
     assert File.objects.get().folder_id is None
 
 
 def test_tags_are_added_and_removed(alice: User, as_clerk: Client) -> None:
     file = shelf.add_file(alice)
-    confirm(as_clerk, "add_tags", file, tags="Été, winter,  , ete")
+    confirm(as_clerk, "tag", file, add="Été, winter,  , ete")
     assert set(Tagging.objects.values_list("tag__normalized_name", flat=True)) == {"ete", "winter"}
-    confirm(as_clerk, "remove_tags", file, tags="été")
+    confirm(as_clerk, "tag", file, remove="été")
     assert set(Tagging.objects.values_list("tag__normalized_name", flat=True)) == {"winter"}
 
 
 def test_a_tag_keeps_what_stands_before_a_slash(alice: User, as_clerk: Client) -> None:
-    confirm(as_clerk, "add_tags", shelf.add_file(alice), tags="2026/spring, a\\b")
+    confirm(as_clerk, "tag", shelf.add_file(alice), add="2026/spring, a\\b")
     assert set(Tagging.objects.values_list("tag__name", flat=True)) == {"2026-spring", "a-b"}
 
 
 @pytest.mark.parametrize("tags", ["", " , ,", "x" * 51, "a\x00b", "t," * 3000])
 def test_tags_that_are_none_are_refused(tags: str, alice: User, as_clerk: Client) -> None:
-    answer = confirm(as_clerk, "add_tags", shelf.add_file(alice), tags=tags)
+    answer = confirm(as_clerk, "tag", shelf.add_file(alice), add=tags)
     assert (answer.status_code, bool(answer.context["form"].errors)) == (200, True)
     assert not Tagging.objects.exists()
 
 
 def test_more_tags_than_a_file_can_have_are_refused_whole(alice: User, as_clerk: Client) -> None:
-    answer = confirm(as_clerk, "add_tags", shelf.add_file(alice), tags=",".join(f"t{number}" for number in range(51)))
+    answer = confirm(as_clerk, "tag", shelf.add_file(alice), add=",".join(f"t{number}" for number in range(51)))
     assert "At most 50" in answer.content.decode()
     assert not Tagging.objects.exists()
 
 
 def test_only_owners_make_files_private(alice: User, admin_user: User) -> None:
     mine, hers = shelf.add_file(admin_user, name="mine"), shelf.add_file(alice, name="hers")
-    answer = confirm(signed_in(admin_user), "hide", mine, hers)
+    answer = confirm(signed_in(admin_user), "private", mine, hers)
     assert "hers" in told(answer)
     assert set(File.objects.filter(visibility=Visibility.PRIVATE)) == {mine}
-    confirm(signed_in(admin_user), "show", mine)
+    confirm(signed_in(admin_user), "team", mine)
     assert not File.objects.filter(visibility=Visibility.PRIVATE).exists()
 
 
@@ -134,7 +135,7 @@ def test_foreign_and_impossible_ids_touch_nothing_and_are_told(alice: User, as_c
     chosen = [str(seen.pk), str(hidden.pk), str(uuid.uuid4()), "nonsense", "\x00", "9" * 40]
     answer = as_clerk.post(LIST, {"action": "trash", "_selected_action": chosen, "confirmed": "yes"})
     assert answer.status_code == 302
-    assert "2 files were not found." in told(answer)
+    assert "2 files were not there any more, or are not yours to see." in told(answer)
     assert "secret" not in told(answer)
     assert set(File.objects.trashed()) == {seen}
 
@@ -148,7 +149,7 @@ def test_nothing_chosen_and_unknown_actions_do_nothing(alice: User, as_clerk: Cl
 
 
 def test_a_choice_of_everything_is_bounded(alice: User, as_clerk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "MAX_SELECTED", 2)
+    monkeypatch.setattr(admin_bulk, "MAX_SELECTED", 2)
     files = [shelf.add_file(alice) for _ in range(3)]
     answer = confirm(as_clerk, "trash", files[0], select_across="1")
     assert "at most 2" in told(answer) or "at most 2" in answer.content.decode()
@@ -158,20 +159,20 @@ def test_a_choice_of_everything_is_bounded(alice: User, as_clerk: Client, monkey
 def test_staff_without_a_role_change_nothing(alice: User, roles: None) -> None:
     file = shelf.add_file(alice)
     clerk = shelf.add_person("nobody", is_staff=True)
-    for act in actions.ADMIN_ACTIONS:
-        assert confirm(signed_in(clerk), act.name, file, folder="", tags="x").status_code == 403
+    for act in admin_actions():
+        assert confirm(signed_in(clerk), act.name, file, to="", add="x").status_code == 403
     viewer = signed_in(shelf.add_person("viewer", "viewers", is_staff=True))
-    for act in actions.ADMIN_ACTIONS:
-        confirm(viewer, act.name, file, folder="", tags="x")
+    for act in admin_actions():
+        confirm(viewer, act.name, file, to="", add="x")
     assert File.objects.get().updated_at == file.updated_at
 
 
 def test_a_hostile_name_is_text_on_every_page(admin_user: User) -> None:
     file = shelf.add_file(admin_user, name=HOSTILE)
-    services.tag_files([file.pk], add=["<script>alert(2)</script>"], by=admin_user)
+    actions.tag_files([file.pk], add=["<script>alert(2)</script>"], by=admin_user)
     client = signed_in(admin_user)
     pages = [client.get(LIST), client.get(f"{LIST}{file.pk}/change/"), client.get(f"{LIST}{file.pk}/delete/")]
-    pages += [choose(client, act.name, file) for act in actions.ADMIN_ACTIONS] + [client.get("/admin/uploads/event/")]
+    pages += [choose(client, act.name, file) for act in admin_actions()] + [client.get("/admin/uploads/event/")]
     pages += [client.get("/admin/uploads/tag/"), client.get(f"{LIST}{file.pk}/history/")]
     for page in pages:
         assert page.status_code == 200
@@ -189,4 +190,4 @@ def test_many_chosen_cost_no_more_queries(admin_user: User, django_assert_max_nu
 def test_what_became_of_the_file_meanwhile_is_told(alice: User, as_clerk: Client) -> None:
     file = shelf.add_file(alice)
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=file.available_at)
-    assert "1 file was not found." in told(confirm(as_clerk, "trash", file))
+    assert "1 file was not there any more, or is not yours to see." in told(confirm(as_clerk, "trash", file))

@@ -17,7 +17,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import signed_in
 from tests.support import shelf
-from uploads import services
+from uploads import actions
 from uploads.admin import base
 from uploads.admin.files import FileAdmin
 from uploads.models import File, Folder, Preview, PreviewKind, PreviewState, State, Visibility, apply_deltas
@@ -45,7 +45,7 @@ def as_clerk(roles: None) -> Client:
 def test_the_list_tells_what_matters(alice: User, as_admin: Client) -> None:
     folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
     file = shelf.add_file(alice, b"x" * 1200, name="plan.pdf", folder=folder)
-    services.tag_files([file.pk], add=["urgent"], by=alice)
+    actions.tag_files([file.pk], add=["urgent"], by=alice)
     page = as_admin.get(LIST).content.decode()
     for told in ("plan.pdf", "Brand/Logos", "urgent", "Other", "1 kB", "alice", file.get_absolute_url()):
         assert told.lower() in page.lower().replace("\u00a0", " ")
@@ -81,7 +81,7 @@ def test_files_are_filtered_by_owner_folder_type_and_tag(alice: User, bob: User,
     assert isinstance(folder, Folder)
     logo = shelf.add_file(alice, name="logo", folder=folder, category="image")
     shelf.add_file(bob, name="song", category="audio")
-    services.tag_files([logo.pk], add=["Été"], by=alice)
+    actions.tag_files([logo.pk], add=["Été"], by=alice)
     for query in ({"owner": "alice"}, {"folder": "Brand/Logos"}, {"folder": f"#{folder.pk}"}, {"type": "image"},
                   {"tag": "ETE"}):  # fmt: skip
         assert listed(as_admin, **query) == {"logo"}, query

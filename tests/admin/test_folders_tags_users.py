@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 from tests.conftest import signed_in
 from tests.support import shelf
 from tests.support.rows import plant
-from uploads import services
+from uploads import actions
 from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, Tag, Tagging, apply_deltas
 from uploads.services import folders
 
@@ -237,7 +237,7 @@ def test_ones_own_file_in_a_folder_closed_to_one_is_edited_where_it_is(admin_use
 
 
 def test_tags_show_on_how_many_files_they_are(alice: User, as_admin: Client) -> None:
-    services.tag_files([shelf.add_file(alice).pk, shelf.add_file(alice).pk], add=["Été"], by=alice)
+    actions.tag_files([shelf.add_file(alice).pk, shelf.add_file(alice).pk], add=["Été"], by=alice)
     apply_deltas()
     (tag,) = as_admin.get(TAGS, {"q": "ete"}).context["cl"].result_list
     assert (tag.name, tag.count) == ("Été", 2)
@@ -260,7 +260,7 @@ def test_a_tag_that_is_none_is_refused(name: str, as_admin: Client) -> None:
 
 
 def test_deleting_a_tag_says_on_how_many_files_it_is_and_leaves_them(alice: User, as_clerk: Client) -> None:
-    services.tag_files([shelf.add_file(alice).pk], add=["gone"], by=alice)
+    actions.tag_files([shelf.add_file(alice).pk], add=["gone"], by=alice)
     apply_deltas()
     url = reverse("admin:uploads_tag_delete", args=[Tag.objects.get().pk])
     assert "1 file" in as_clerk.get(url).content.decode()

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from tests.support.rows import make_row, plant, used
 from tests.support.senders import Sender, Upload
 from tests.support.stores import Bucket
-from uploads import services
+from uploads import actions, services
 from uploads.errors import Forbidden, InvalidTransition, OverQuota
 from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
 from uploads.services import folders
@@ -226,15 +226,15 @@ def test_nothing_is_restored_into_a_folder_that_was_closed(
     withdraw: Withdraw, as_alice: Client, alice: User, folder: Folder, admin_user: User
 ) -> None:
     file = make_row(alice, State.AVAILABLE, folder=folder)
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     withdraw(alice, folder, admin_user)
     assert as_alice.post(f"/files/{file.pk}/restore").status_code == 403
     as_alice.post("/trash/undo", {"event": Event.objects.get(action=Action.TRASH).pk})
     as_alice.post("/files/bulk", {"do": "restore", "file": str(file.pk)})
-    assert services.restore_many([file.pk], by=alice).refused == [file.name]
+    assert actions.restore_files([file.pk], by=alice).refused == [file.name]
     file.refresh_from_db()
     assert file.state == State.TRASHED
-    assert services.restore_many([file.pk], by=admin_user).files == [file]
+    assert actions.restore_files([file.pk], by=admin_user).files == [file]
 
 
 def test_who_manages_a_folder_without_the_role_to_upload_restores_there(
@@ -244,12 +244,12 @@ def test_who_manages_a_folder_without_the_role_to_upload_restores_there(
     viewer.groups.add(team)
     file = make_row(alice, State.TRASHED, folder=folder)
     folders.set_access(folder, {team: AccessLevel.MANAGE}, by=admin_user)
-    assert services.restore_many([file.pk], by=viewer).files == [file]
+    assert actions.restore_files([file.pk], by=viewer).files == [file]
 
 
 def test_what_is_not_in_the_trash_is_not_told_as_forbidden(alice: User) -> None:
     with pytest.raises(InvalidTransition):
-        services.restore(make_row(alice), by=alice)
+        actions.restore_file(make_row(alice), by=alice)
 
 
 # --- zips ---------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_a_zip_goes_on_when_a_file_of_it_is_only_removed_or_replaced(
     bundle = services.bundle(bob, [file.pk for file in files])
     zip_file = services.open_zip(bundle, by=bob)
     first = next(zip_file)
-    services.trash(files[1], by=alice)
+    actions.trash_file(files[1], by=alice)
     sender.send(b"new", replaces=files[2].pk)
     assert len(first) + sum(map(len, zip_file)) == bundle.length
     zip_file.close()
@@ -358,6 +358,6 @@ def test_an_older_version_of_another_owner_comes_back_only_where_there_is_room(
 def test_private_files_stay_the_owners_alone_to_replace(full: File, as_manager: Client, alice: User) -> None:
     sender = Sender(as_manager)
     upload = sender.start(b"y", replaces=full.pk)
-    services.set_visibility([full.pk], Visibility.PRIVATE, by=alice)
+    actions.set_visibility([full.pk], Visibility.PRIVATE, by=alice)
     answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
     assert answer.status_code == 403

@@ -17,7 +17,7 @@ from pytest_django import Settings
 from tests.support.rows import held, make_row, used
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
-from uploads import services
+from uploads import actions, services
 from uploads.errors import RefusedType
 from uploads.models import File, State
 from uploads.services.start import validate_type
@@ -111,7 +111,7 @@ def test_cancelled_upload_releases_its_space(as_alice: Client, alice: User, buck
 def test_trash_counts_until_it_is_purged(as_alice: Client, alice: User, settings: Settings, bucket: Bucket) -> None:
     settings.UPLOAD_QUOTA_BYTES = 10
     file = make_row(alice, State.AVAILABLE, size=10)
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     refused(announce(as_alice), 413, "over_quota")
     File.objects.update(purge_after=timezone.now())
     services.sweep()
@@ -192,6 +192,6 @@ def test_usage_adds_up_over_the_life_of_files(as_alice: Client, alice: User, buc
     sender = Sender(as_alice)
     sender.send(TEN)
     trashed, canceled = sender.send(b"x"), sender.start(b"yy")
-    services.trash(trashed, by=alice)
+    actions.trash_file(trashed, by=alice)
     sender.cancel(canceled)
     assert used(alice) == held(alice) == (2, 11)

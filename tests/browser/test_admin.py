@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.uploader_page import UploaderPage
 from tests.support import shelf
 from tests.support.stores import Bucket
-from uploads import services
+from uploads import actions
 from uploads.models import AccessLevel, File, Finding, Report, State
 from uploads.services import folders
 
@@ -35,7 +35,7 @@ def make_objects(owner: User) -> list[str]:
     folder = folders.create("Brand", parent=None, by=owner)
     folders.set_access(folder, {Group.objects.create(name="design"): AccessLevel.MANAGE}, by=owner)
     file = shelf.add_file(owner, name="a name without any space that is much wider than a phone.txt".replace(" ", "_"))
-    services.tag_files([file.pk], add=["urgent"], by=owner)
+    actions.tag_files([file.pk], add=["urgent"], by=owner)
     shelf.add_file(owner, folder=folder, state=State.TRASHED)
     details = [
         f"uploads/file/{file.pk}/change/",
@@ -95,6 +95,6 @@ def test_bulk_action_runs_after_confirmation(admin: UploaderPage, admin_user: Us
     admin.page.locator("select[name=action]").select_option("trash")
     admin.page.get_by_role("button", name="Go").click()
     expect(admin.page.get_by_role("heading", name="1 file will be changed")).to_be_visible()
-    admin.page.get_by_role("button", name="Put into the trash").click()
-    expect(admin.page.get_by_text("Put into the trash: 1.")).to_be_visible()
+    admin.page.get_by_role("button", name="Move to trash").click()
+    expect(admin.page.get_by_text("1 file is in the trash.")).to_be_visible()
     assert File.objects.trashed().count() == 1

@@ -167,7 +167,7 @@ def an_upload_nobody_finished(stage: Stage) -> Iterator[None]:
     assert not File.objects.filter(pk=upload.id).exists()
 
 
-@dies_at("trash.1-hiding", "trash.2-hidden")
+@dies_at("bulk.1-changed", "bulk.2-committed")
 def a_file_put_into_the_trash(stage: Stage) -> Iterator[None]:
     file = stage.send(b"to the trash")
     yield
@@ -176,7 +176,7 @@ def a_file_put_into_the_trash(stage: Stage) -> Iterator[None]:
     assert Event.objects.filter(action=Action.TRASH, file_id=file.pk).count() == 1
 
 
-@dies_at("restore.1-restoring", "restore.2-restored")
+@dies_at("bulk.1-changed", "bulk.2-committed")
 def a_file_brought_back(stage: Stage) -> Iterator[None]:
     file = stage.send(b"and back")
     stage.click(f"/files/{file.pk}/trash")
@@ -214,7 +214,7 @@ def an_older_version_brought_back(stage: Stage) -> Iterator[None]:
     assert (stage.row(first).current, stage.row(second).current) == (True, False)
 
 
-@dies_at("move.1-moving", "move.2-moved")
+@dies_at("bulk.1-changed", "bulk.2-committed")
 def files_moved_to_a_folder(stage: Stage) -> Iterator[None]:
     files = [stage.send(b"%d" % number) for number in range(2)]
     target = stage.send(b"there", folder="There").folder_id

@@ -18,7 +18,7 @@ from amalga.db import deadline
 from tests.support.rows import make_row, plant
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
-from uploads import services
+from uploads import actions
 from uploads.errors import OverQuota, Problem, ValidationFailed
 from uploads.models import Event, File, Folder, State, Tag, Usage
 from uploads.models.folder import MAX_DEPTH
@@ -245,7 +245,7 @@ def test_folders_of_others_do_not_count(alice: User, bob: User, settings: Settin
 
 def test_figures_of_folders_and_tags_are_recounted(alice: User) -> None:
     plant("a/b", alice)
-    services.tag_files([make_row(alice, State.AVAILABLE).pk], add=["x"], by=alice)
+    actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=["x"], by=alice)
     assert recount() == []
     Usage.objects.update(folders=7, tags=0, bytes=5)
     told = {(one.status, one.stored_files, one.files, one.stored_bytes, one.bytes) for one in recount(apply=True)}
@@ -262,29 +262,29 @@ def test_more_tags_than_a_person_may_add_are_refused_and_those_there_may_be_used
 ) -> None:
     settings.UPLOAD_QUOTA_TAGS = 2
     file = make_row(alice, State.AVAILABLE)
-    services.tag_files([make_row(bob, State.AVAILABLE).pk], add=["of bob"], by=bob)
-    services.tag_files([file.pk], add=["one", "two"], by=alice)
+    actions.tag_files([make_row(bob, State.AVAILABLE).pk], add=["of bob"], by=bob)
+    actions.tag_files([file.pk], add=["one", "two"], by=alice)
     answer = as_alice.post(f"/files/{file.pk}/tag", {"add": "three"})
     assert answer.status_code == 413
     assert "at most 2 tags" in answer.content.decode()
-    services.tag_files([file.pk], add=["of bob", "ONE"], by=alice)
+    actions.tag_files([file.pk], add=["of bob", "ONE"], by=alice)
     assert (counted(alice), Tag.objects.count()) == ((0, 2), 3)
 
 
 def test_a_tag_that_is_deleted_makes_room(alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_TAGS = 1
     file = make_row(alice, State.AVAILABLE)
-    services.tag_files([file.pk], add=["one"], by=alice)
+    actions.tag_files([file.pk], add=["one"], by=alice)
     with pytest.raises(OverQuota):
-        services.tag_files([file.pk], add=["two"], by=alice)
+        actions.tag_files([file.pk], add=["two"], by=alice)
     Tag.objects.all().delete()
-    services.tag_files([file.pk], add=["two"], by=alice)
+    actions.tag_files([file.pk], add=["two"], by=alice)
     assert counted(alice) == (0, 1)
 
 
 def test_one_act_puts_no_more_tags_on_than_a_file_may_have(alice: User) -> None:
     with pytest.raises(ValidationFailed, match="50 tags"):
-        services.tag_files([make_row(alice, State.AVAILABLE).pk], add=[str(number) for number in range(51)], by=alice)
+        actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=[str(number) for number in range(51)], by=alice)
     assert not Tag.objects.exists()
 
 

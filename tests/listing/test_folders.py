@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from tests.support.rows import full_path, make_row, plant
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
-from uploads import services
+from uploads import actions
 from uploads.errors import Conflict, Forbidden, InvalidTransition, Problem
 from uploads.listing import paths_for
 from uploads.models import File, Folder, State
@@ -220,5 +220,5 @@ def test_a_file_moved_into_a_removed_folder_brings_it_back(alice: User) -> None:
     folder = plant("Brand/Logos", alice)
     file = make_row(alice, State.AVAILABLE)
     folders.remove(folder, by=alice)
-    assert services.move_files([file.pk], folder, by=alice).links == [file.pk]
+    assert actions.move_files([file.pk], folder, by=alice).links == [file.pk]
     assert Folder.objects.visible_to(alice).filter(pk=folder.pk).exists()

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from tests.support.rows import make_row, plant
-from uploads import services
+from uploads import actions
 from uploads.errors import Forbidden
 from uploads.models import AccessLevel, Folder, State, Tag
 from uploads.services import folders
@@ -58,7 +58,7 @@ def test_a_parent_that_is_hidden_is_answered_like_one_that_is_not_there(closed: 
 def test_people_in_no_group_learn_of_no_person_and_no_tag(
     field: str, name: str, address: str, alice: User, as_charlie: Client, charlie: User
 ) -> None:
-    services.tag_files([make_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
+    actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
     make_row(charlie, State.TRASHED)
     there = told(as_charlie, address.format(field=field, name=name), name)
     assert there == told(as_charlie, address.format(field=field, name="nobody"), "nobody")
@@ -69,7 +69,7 @@ def test_people_in_no_group_learn_of_no_person_and_no_tag(
 def test_neither_do_they_by_choosing_all_of_a_list(
     field: str, name: str, place: str, alice: User, as_charlie: Client, charlie: User
 ) -> None:
-    services.tag_files([make_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
+    actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
     make_row(charlie, State.AVAILABLE)
     for address in ("/files/bulk", "/files/zip"):
         sent = {"do": "trash", "all": "1", "place": place}
@@ -87,10 +87,10 @@ def test_people_in_no_group_still_filter_by_themselves_and_by_the_tags_of_their_
 
 
 def test_the_spelling_of_a_tag_tells_people_in_no_group_nothing(alice: User, charlie: User) -> None:
-    services.tag_files([make_row(alice, State.AVAILABLE).pk], add=["Secret"], by=alice)
+    actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=["Secret"], by=alice)
     mine = make_row(charlie, State.AVAILABLE)
     with pytest.raises(Forbidden):
-        services.tag_files([mine.pk], add=["secret"], by=charlie)
+        actions.tag_files([mine.pk], add=["secret"], by=charlie)
     assert not mine.taggings.exists()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support import shelf
 from tests.support.rows import plant
-from uploads import services
+from uploads import actions
 from uploads.models import File, Tag
 from uploads.names import clean_name, normalize_for_search
 
@@ -87,8 +87,8 @@ def test_files_folders_and_tags_are_found_and_sorted_by_what_is_folded(
 ) -> None:
     files = [shelf.add_file(alice, name=name) for name in ("Łódź.txt", "ガス.txt", "מ.txt", "lo.txt", "lp.txt")]
     plant("Œuvres", alice)
-    services.tag_files([files[0].link], add=["ışık"], by=alice)
-    services.tag_files([files[0].link], add=["IŞIK", "カス", "ガス"], by=alice)
+    actions.tag_files([files[0].link], add=["ışık"], by=alice)
+    actions.tag_files([files[0].link], add=["IŞIK", "カス", "ガス"], by=alice)
     assert [file.name for file in File.objects.matching("lodz")] == ["Łódź.txt"]
     assert not File.objects.matching("カス").exists()
     assert File.objects.matching("ガス").exists()

@@ -15,7 +15,7 @@ from django.db import connection
 
 from tests.support import shelf
 from tests.support.stores import Bucket
-from uploads import services
+from uploads import actions, services
 from uploads.models import (
     File,
     Folder,
@@ -154,7 +154,7 @@ class Crowd:
             services.restore_version(file, old, by=file.owner)
 
     def move(self) -> None:
-        self._with_some(lambda links, by: services.move_files(links, self.any_folder(), by=by))
+        self._with_some(lambda links, by: actions.move_files(links, self.any_folder(), by=by))
 
     def move_folder(self) -> None:
         name = f"folder {self.dice.randrange(4)}"
@@ -162,8 +162,8 @@ class Crowd:
 
     def tag(self) -> None:
         words = [self.dice.choice("abc")]
-        self._with_some(lambda links, by: services.tag_files(links, add=words, by=by))
-        self._with_some(lambda links, by: services.tag_files(links, remove=words, by=by))
+        self._with_some(lambda links, by: actions.tag_files(links, add=words, by=by))
+        self._with_some(lambda links, by: actions.tag_files(links, remove=words, by=by))
 
     def rename(self) -> None:
         if file := self.any_file(state=State.AVAILABLE, current=True):
@@ -171,13 +171,13 @@ class Crowd:
 
     def hide(self) -> None:
         visibility = self.dice.choice(list(Visibility))
-        self._with_some(lambda links, by: services.set_visibility(links, visibility, by=by))
+        self._with_some(lambda links, by: actions.set_visibility(links, visibility, by=by))
 
     def trash(self) -> None:
-        self._with_some(lambda links, by: services.trash_many(links, by=by))
+        self._with_some(lambda links, by: actions.trash_files(links, by=by))
 
     def restore(self) -> None:
-        self._with_some(lambda links, by: services.restore_many(links, by=by), state=State.TRASHED)
+        self._with_some(lambda links, by: actions.restore_files(links, by=by), state=State.TRASHED)
 
     def purge(self) -> None:
         if file := self.any_file(state=State.TRASHED):

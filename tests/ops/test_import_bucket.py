@@ -20,7 +20,7 @@ from pytest_django import Settings
 from tests.support.rows import folder_of, held, make_row, path_of, plant, used
 from tests.support.shelf import whole_database
 from tests.support.stores import Bucket
-from uploads import s3, services
+from uploads import actions, s3, services
 from uploads.models import (
     Action,
     ChecksumStatus,
@@ -138,7 +138,7 @@ def test_a_second_run_changes_nothing(photos: Bucket, alice: User) -> None:
 def test_what_people_did_meanwhile_stays(photos: Bucket, alice: User) -> None:
     bring("photos/")
     kept = plant("Kept", alice)
-    services.move_files([file.link for file in File.objects.all()], kept, by=alice)
+    actions.move_files([file.link for file in File.objects.all()], kept, by=alice)
     services.rename(File.objects.first(), "mine.jpg", by=alice)  # type: ignore[arg-type]
     services.folders.remove(Folder.objects.get(name="0"), by=alice)
     bring("photos/")
@@ -391,7 +391,7 @@ def test_purging_leaves_the_object_unless_it_was_taken_over(
 ) -> None:
     bring("photos/", *arguments)
     file = File.objects.get(key="photos/1/pic 12.jpg")
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     File.objects.filter(pk=file.pk).update(purge_after=MODIFIED)
     services.sweep()
     assert not File.objects.filter(pk=file.pk).exists()

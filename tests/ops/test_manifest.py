@@ -23,7 +23,8 @@ from tests.support import shelf
 from tests.support.rows import make_row, path_of, plant
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
-from uploads import s3, services
+from uploads import actions, s3, services
+from uploads.actions import set_visibility, tag_files
 from uploads.models import (
     AccessLevel,
     ChecksumStatus,
@@ -39,7 +40,6 @@ from uploads.models import (
     Visibility,
 )
 from uploads.models.querysets import seconds_from_now
-from uploads.services.bulk import set_visibility, tag_files
 from uploads.services.manifest import restore
 from uploads.services.recount import recount
 
@@ -61,7 +61,7 @@ def library(roles: None, alice: User, bob: User, bucket: Bucket, settings: Setti
     emoji = sender.send(b"0123456789abc", name='🎉 "תמונה" \\ of\tus.png')
     sender.send(b"", name="empty")
     trashed = sender.send(b"trash", name="trash.txt")
-    services.trash(trashed, by=alice)
+    actions.trash_file(trashed, by=alice)
     tag_files([emoji.link], add=["Été", "summer"], remove=[], by=alice)
     set_visibility([emoji.link], Visibility.PRIVATE, by=alice)
     File.objects.filter(pk=emoji.pk).update(folder=brand)
@@ -160,7 +160,7 @@ def test_what_was_taken_out_of_the_trash_since_is_not_purged(library: Bucket, tm
     trashed = File.objects.get(state=State.TRASHED)
     File.objects.filter(pk=trashed.pk).update(purge_after=seconds_from_now(1))
     exported(tmp_path / "manifest")
-    services.restore(trashed, by=trashed.owner)
+    actions.restore_file(trashed, by=trashed.owner)
     lose_the_database()
     assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
     days = File.objects.filter(

@@ -21,7 +21,7 @@ from tests.support import fronts, shelf
 from tests.support.senders import Sender, composite, cut, web
 from tests.support.stores import Bucket
 from tests.support.two_stores import PART, TwoStores, downloaded, imported, run, second_bucket, two_stores
-from uploads import s3, services
+from uploads import actions, s3, services
 from uploads.models import ChecksumStatus, File, Installation, Origin, Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services.move_store import copy as carrying
@@ -187,12 +187,12 @@ def test_what_is_corrupted_moves_as_it_is_when_told(sender: Sender, two: TwoStor
 
 def test_the_trash_moves_too_and_can_be_restored(sender: Sender, alice: User, as_alice: Client, two: TwoStores) -> None:
     file = sender.send(b"hello")
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     two.swap()
     assert run("--apply")[0] == 0
     two.alone()
     file.refresh_from_db()
-    services.restore(file, by=alice)
+    actions.restore_file(file, by=alice)
     assert downloaded(as_alice, file) == b"hello"
 
 
@@ -262,7 +262,7 @@ def test_what_is_put_into_the_trash_meanwhile_moves_all_the_same(
 ) -> None:
     file = sender.send(b"hello")
     two.swap()
-    meanwhile(monkeypatch, lambda: services.trash(file, by=alice))
+    meanwhile(monkeypatch, lambda: actions.trash_file(file, by=alice))
     assert run("--apply")[0] == 0
     file.refresh_from_db()
     assert (file.store, file.state) == ("new", State.TRASHED)
@@ -273,7 +273,7 @@ def test_of_what_is_erased_meanwhile_no_copy_is_left(
     sender: Sender, alice: User, two: TwoStores, monkeypatch: pytest.MonkeyPatch, erased: bool
 ) -> None:
     file = sender.send(b"hello")
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     two.swap()
 
     def erase() -> None:

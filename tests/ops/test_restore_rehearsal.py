@@ -21,7 +21,7 @@ from tests.conftest import signed_in
 from tests.support.rows import held, used
 from tests.support.senders import Sender, Upload
 from tests.support.stores import Bucket
-from uploads import services
+from uploads import actions
 from uploads.models import File, Heartbeat, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services import bucket_guard
@@ -90,7 +90,7 @@ class Hour:
         self.saved = self.sender.send(b"taken out of the trash in time")
         self.growing: Upload = self.sender.start(BODY)
         self.sender.put(self.growing)
-        services.trash(self.saved, by=self.alice)
+        actions.trash_file(self.saved, by=self.alice)
         File.objects.filter(pk=self.saved.pk).update(purge_after=seconds_from_now(2))
 
     def owner(self) -> User:
@@ -98,10 +98,10 @@ class Hour:
         return User.objects.get(username="alice")
 
     def after(self) -> None:
-        services.restore(self.saved, by=self.alice)
+        actions.restore_file(self.saved, by=self.alice)
         self.sender.finished(self.growing)
         self.later = [self.sender.send(b"one of the last hour"), self.sender.send(BODY)]
-        services.trash(self.kept, by=self.alice)
+        actions.trash_file(self.kept, by=self.alice)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_after_a_restore_nothing_is_missing_and_nothing_is_lost(hour: Hour, buck
     assert bucket.objects() == objects
     assert hour.growing.row().state == State.AVAILABLE
     assert bucket.read(hour.growing.row().key) == BODY
-    services.restore(File.objects.get(pk=hour.saved.pk), by=hour.owner())
+    actions.restore_file(File.objects.get(pk=hour.saved.pk), by=hour.owner())
     assert differences() == {"orphan": orphans}
 
 

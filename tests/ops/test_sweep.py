@@ -16,7 +16,7 @@ from django.utils import timezone
 from tests.support.rows import held, make_row, used
 from tests.support.senders import Sender, Upload, composite, sha256
 from tests.support.stores import Bucket
-from uploads import s3, services
+from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, State
 from uploads.services.finish import assemble
@@ -47,7 +47,7 @@ def test_with_nothing_due_a_sweep_touches_nothing(sender: Sender, alice: User, b
     file, upload = sender.send(BODY), sender.start(BODY)
     sender.put(upload, 1)
     make_row(alice, State.COMPLETING)
-    services.trash(sender.send(b"trash"), by=alice)
+    actions.trash_file(sender.send(b"trash"), by=alice)
     before, objects = list(File.objects.order_by("pk").values()), bucket.objects()
     assert services.sweep().total() == 0
     assert list(File.objects.order_by("pk").values()) == before
@@ -159,8 +159,8 @@ def test_sweeping_twice_is_as_good_as_once(sender: Sender, bucket: Bucket) -> No
 def test_the_basis_of_a_damaged_file_survives_the_trash(sender: Sender, alice: User) -> None:
     file = sender.send(b"x")
     File.objects.update(checksum_status=ChecksumStatus.CORRUPTED)
-    services.trash(file, by=alice)
-    services.restore(file, by=alice)
+    actions.trash_file(file, by=alice)
+    actions.restore_file(file, by=alice)
     assert File.objects.get().checksum_status == ChecksumStatus.CORRUPTED
 
 

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from tests.support.rows import make_row
 from tests.support.senders import Sender, composite, cut
 from tests.support.stores import Bucket
-from uploads import s3, services
+from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.management.commands import verify as verify_command
 from uploads.models import ChecksumStatus, File, State
@@ -130,7 +130,7 @@ def test_a_connection_that_breaks_is_made_anew_where_it_broke(sender: Sender, mo
 
 def test_a_file_that_is_no_longer_available_is_left_alone(sender: Sender, alice: User) -> None:
     file = sender.send(BODY)
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     assert services.verify(file) is None
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 

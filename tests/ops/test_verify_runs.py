@@ -24,7 +24,7 @@ from tests.support.pictures import as_file, two_halves
 from tests.support.rows import make_row
 from tests.support.senders import Sender, composite, cut
 from tests.support.stores import Bucket
-from uploads import s3, services
+from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, Finding, FindingKind, Heartbeat, Origin, Report, RunOutcome, State
 from uploads.models.querysets import seconds_from_now
@@ -198,7 +198,7 @@ def test_a_file_that_goes_while_it_is_read_is_no_finding(
     file, stream = sender.send(BODY), s3.stream
 
     def gone_by_now(key: str, **more: Any) -> s3.Stream | None:
-        services.trash(File.objects.get(), by=alice)
+        actions.trash_file(File.objects.get(), by=alice)
         bucket.delete(key)
         return stream(key, **more)
 

@@ -23,7 +23,7 @@ from django_tasks_db.models import DBTaskResult
 from tests.support.rows import make_row
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
-from uploads import s3, services
+from uploads import actions, s3, services
 from uploads.errors import StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Heartbeat, State
 from uploads.services import tasks
@@ -227,7 +227,7 @@ def test_after_so_many_tries_a_file_is_left_to_the_sweep(sender: Sender, monkeyp
 
 def test_what_is_gone_or_settled_is_passed_over(sender: Sender, alice: User) -> None:
     gone, settled = sender.send(b"one"), sender.send(b"two")
-    services.trash(gone, by=alice)
+    actions.trash_file(gone, by=alice)
     services.verify(settled)
     assert services.verify_files.call([str(gone.pk), str(settled.pk)]) == 0
 

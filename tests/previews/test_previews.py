@@ -14,7 +14,7 @@ from tests.support import pictures
 from tests.support.pictures import BLUE, RED, as_file, looks_like, opened, two_halves
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
-from uploads import s3, services
+from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import Category, File, Preview, PreviewKind, PreviewState, State
 from uploads.models.querysets import seconds_from_now
@@ -246,7 +246,7 @@ def test_an_object_that_vanished_is_told(sender: Sender, bucket: Bucket) -> None
 
 def test_what_is_in_the_trash_gets_none(sender: Sender, alice: User, bucket: Bucket) -> None:
     file = sender.send(b"words", name="a.txt")
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     assert not services.make_previews(file)
     assert not Preview.objects.exists()
 
@@ -259,7 +259,7 @@ def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
     put = s3.put
 
     def put_too_late(key: str, body: bytes, **more: Any) -> None:
-        services.trash(file, by=alice)
+        actions.trash_file(file, by=alice)
         File.objects.filter(pk=file.pk).update(purge_after=seconds_from_now(-1))
         services.sweep()
         assert File.objects.get().state == State.DELETING  # it waits for us

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from tests.conftest import signed_in
 from tests.support import shelf
-from uploads import services
+from uploads import actions, services
 from uploads.models import Action, Event, State, Tag, client_ip_context
 from uploads.services.sign_in_events import attempted_name
 
@@ -92,7 +92,7 @@ def test_the_database_refuses_to_change_or_remove_events(statement: str, alice: 
 
 def test_the_log_survives_the_person_and_their_files(alice: User) -> None:
     file = shelf.add_file(alice, name="gone.txt")
-    services.trash_many([file.pk], by=alice)
+    actions.trash_files([file.pk], by=alice)
     type(file).objects.filter(pk=file.pk).update(state=State.DELETING)
     type(file).objects.filter(pk=file.pk).delete()
     pk = alice.pk

@@ -57,15 +57,15 @@ def test_tags_are_asked_for_and_put_on(alice: User, as_alice: Client) -> None:
     page = send(as_alice, "tag", files).content.decode()
     assert "Tags of 3 files" in page
     assert all(f'name="file" value="{file.link}"' in page for file in files)
-    assert told(send(as_alice, "tag", files, add="Logo, spring , LOGO,")) == ["The tags of 3 files are changed."]
+    assert told(send(as_alice, "tag", files, go=1, add="Logo, spring , LOGO,")) == ["The tags of 3 files are changed."]
     assert Tagging.objects.count() == 6
-    send(as_alice, "tag", files, remove="logo")
+    send(as_alice, "tag", files, go=1, remove="logo")
     assert set(Tagging.objects.values_list("tag__name", flat=True)) == {"spring"}
 
 
 def test_a_thousand_tags_are_refused(alice: User, as_alice: Client) -> None:
     for tags in (",".join(f"t{n}" for n in range(1000)), "x" * 51, "a" * 50_000):
-        assert send(as_alice, "tag", some(alice, 1), add=tags).status_code == 400
+        assert send(as_alice, "tag", some(alice, 1), go=1, add=tags).status_code == 400
     assert not Tagging.objects.exists()
 
 

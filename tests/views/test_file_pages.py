@@ -14,7 +14,7 @@ from django.utils import timezone
 from tests.support import shelf
 from tests.support.rows import make_row
 from tests.support.stores import Bucket
-from uploads import services
+from uploads import actions
 from uploads.models import Event, File, Folder, Preview, PreviewKind, PreviewState, State, Tag, Visibility
 from uploads.services import folders
 
@@ -158,8 +158,8 @@ def test_the_page_tells_who_did_what(file: File, alice: User, as_alice: Client, 
     post(as_alice, file, "tag", add="a", remove="b")
     post(as_alice, file, "visibility", visibility="private")
     post(as_alice, file, "visibility", visibility="team")
-    services.trash(file, by=alice)
-    services.restore(file, by=alice)
+    actions.trash_file(file, by=alice)
+    actions.restore_file(file, by=alice)
     page = page_of(as_bob, file)
     for told in ("renamed it to “mark.png”", "moved it to “Brand”", "put on the tags a and took off b",
                  "made it private", "showed it to the team", "put into the trash", "restored"):  # fmt: skip
@@ -187,5 +187,5 @@ def test_the_cost_of_the_page_does_not_grow(
         File.objects.filter(pk=file.pk).update(series=file.pk)
         for n in range(5):
             make_row(alice, State.AVAILABLE, series=file.pk, current=False, uploaded_by=alice)
-            services.tag_files([file.link], add=[f"tag {round_} {n}"], by=alice)
+            actions.tag_files([file.link], add=[f"tag {round_} {n}"], by=alice)
     assert counts[0] == counts[1]

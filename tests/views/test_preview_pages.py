@@ -17,7 +17,7 @@ from tests.support import shelf
 from tests.support.pictures import as_file, opened, two_halves
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
-from uploads import s3, services
+from uploads import actions, s3, services
 from uploads.models import Action, Event, File, Visibility
 
 pytestmark = pytest.mark.django_db
@@ -78,7 +78,7 @@ def test_who_may_not_see_the_file_does_not_see_its_preview(
     assert as_charlie.get(url).status_code == 404
     File.objects.update(visibility=Visibility.PRIVATE)
     assert as_bob.get(url).status_code == 404
-    services.trash(photo, by=alice)
+    actions.trash_file(photo, by=alice)
     assert as_alice.get(url).status_code == 404
     assert Client().get(url).headers["Location"].startswith(reverse("login"))
 

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from tests.support.rows import held, make_row, used
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
-from uploads import s3, services
+from uploads import actions, s3, services
 from uploads.errors import InvalidTransition, StorageUnavailable
 from uploads.models import File, State
 
@@ -26,7 +26,7 @@ def file(as_alice: Client, bucket: Bucket) -> File:
 
 
 def test_trash_hides_the_file_and_keeps_its_bytes(file: File, alice: User, bucket: Bucket, settings: Settings) -> None:
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     file.refresh_from_db()
     assert file.state == State.TRASHED
     assert file.purge_after is not None
@@ -35,17 +35,17 @@ def test_trash_hides_the_file_and_keeps_its_bytes(file: File, alice: User, bucke
 
 
 def test_trashing_twice_does_not_move_the_day_of_the_purge(file: File, alice: User) -> None:
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     due = File.objects.get(pk=file.pk).purge_after
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     assert File.objects.get(pk=file.pk).purge_after == due
 
 
 def test_restore_brings_back_the_file_as_it_was(file: File, alice: User, bucket: Bucket) -> None:
     before = File.objects.values(*FACTS).get()
-    services.trash(file, by=alice)
-    services.restore(file, by=alice)
-    services.restore(file, by=alice)
+    actions.trash_file(file, by=alice)
+    actions.restore_file(file, by=alice)
+    actions.restore_file(file, by=alice)
     assert File.objects.values(*FACTS).get() == before
     assert (File.objects.get().state, File.objects.get().purge_after) == (State.AVAILABLE, None)
     assert bucket.read(file.key) == b"hello"
@@ -55,14 +55,14 @@ def test_restore_brings_back_the_file_as_it_was(file: File, alice: User, bucket:
 def test_only_what_is_available_goes_into_the_trash(alice: User, state: State) -> None:
     file = make_row(alice, state)
     with pytest.raises(InvalidTransition):
-        services.trash(file, by=alice)
+        actions.trash_file(file, by=alice)
     with pytest.raises(InvalidTransition):
-        services.restore(file, by=alice)
+        actions.restore_file(file, by=alice)
     assert File.objects.get().state == state
 
 
 def test_a_file_is_purged_when_it_is_due_and_not_before(file: File, alice: User, bucket: Bucket) -> None:
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     assert services.sweep().total() == 0
     assert bucket.objects()
     File.objects.update(purge_after=timezone.now(), signed_until=timezone.now() - timedelta(hours=1))
@@ -74,26 +74,26 @@ def test_a_file_is_purged_when_it_is_due_and_not_before(file: File, alice: User,
 
 
 def test_what_was_restored_in_time_is_not_purged(file: File, alice: User, bucket: Bucket) -> None:
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     File.objects.update(purge_after=timezone.now())
-    services.restore(file, by=alice)
+    actions.restore_file(file, by=alice)
     services.sweep()
     assert File.objects.get().state == State.AVAILABLE
     assert bucket.read(file.key) == b"hello"
 
 
 def test_what_is_being_purged_cannot_be_restored(file: File, alice: User) -> None:
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     File.objects.update(purge_after=timezone.now())
     services.sweep()
     with pytest.raises(InvalidTransition):
-        services.restore(file, by=alice)
+        actions.restore_file(file, by=alice)
 
 
 def test_the_row_stays_until_the_object_is_gone(
     file: File, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     File.objects.update(purge_after=timezone.now(), signed_until=None)
     with monkeypatch.context() as patch:
         patch.setattr(s3, "delete", lambda key, **where: (_ for _ in ()).throw(StorageUnavailable()))
@@ -144,7 +144,7 @@ def test_erasing_never_takes_a_row_that_is_not_going(alice: User, bucket: Bucket
 def test_other_objects_are_left_alone(file: File, as_alice: Client, alice: User, bucket: Bucket) -> None:
     other = Sender(as_alice).send(b"other")
     bucket.write("foreign/object", b"not ours")
-    services.trash(file, by=alice)
+    actions.trash_file(file, by=alice)
     File.objects.filter(pk=file.pk).update(purge_after=timezone.now(), signed_until=None)
     services.sweep()
     assert bucket.objects() == {other.key: 5, "foreign/object": 8}

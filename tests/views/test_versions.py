@@ -12,7 +12,7 @@ from django.test import Client
 from tests.support.rows import held, make_row, used
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
-from uploads import services
+from uploads import actions, services
 from uploads.errors import Forbidden, InvalidTransition
 from uploads.models import Action, Event, File, State, Tag, Visibility
 from uploads.services import folders
@@ -29,7 +29,7 @@ def now_at(link: uuid.UUID) -> File:
 def first(sender: Sender, alice: User) -> File:
     """Alice's file in a folder, with a tag."""
     file = sender.send(b"one", name="logo.txt", folder="Brand")
-    services.tag_files([file.pk], add=["final"], by=alice)
+    actions.tag_files([file.pk], add=["final"], by=alice)
     return file
 
 
@@ -114,11 +114,11 @@ def test_a_managers_version_of_somebodys_file_stays_that_persons(
 
 def test_trash_restore_and_purge_take_every_version(sender: Sender, alice: User, first: File, bucket: Bucket) -> None:
     sender.send(b"second", replaces=first.pk)
-    services.trash(now_at(first.pk), by=alice)
+    actions.trash_file(now_at(first.pk), by=alice)
     assert set(File.objects.values_list("state", flat=True)) == {State.TRASHED}
-    services.restore(File.objects.by_link(first.pk).get(), by=alice)
+    actions.restore_file(File.objects.by_link(first.pk).get(), by=alice)
     assert set(File.objects.values_list("state", flat=True)) == {State.AVAILABLE}
-    services.trash(now_at(first.pk), by=alice)
+    actions.trash_file(now_at(first.pk), by=alice)
     File.objects.update(purge_after="2020-01-01T00:00:00Z", signed_until=None)
     sweep()
     sweep()
@@ -132,10 +132,10 @@ def test_a_version_that_arrives_while_the_file_is_in_the_trash_stays_there_with_
 ) -> None:
     upload = sender.start(b"second", replaces=first.pk)
     sender.put(upload)
-    services.trash(first, by=alice)
+    actions.trash_file(first, by=alice)
     assert sender.finish(upload).status_code == 410
     assert not File.objects.listed().exists()
-    services.restore_many([first.pk], by=alice)
+    actions.restore_files([first.pk], by=alice)
     assert now_at(first.pk) == upload.row()
     assert File.objects.versions_of(now_at(first.pk)).available().count() == 2
 
@@ -143,7 +143,7 @@ def test_a_version_that_arrives_while_the_file_is_in_the_trash_stays_there_with_
 def test_a_version_of_a_file_that_was_purged_meanwhile_is_given_up(sender: Sender, alice: User, first: File) -> None:
     upload = sender.start(b"second", replaces=first.pk)
     sender.put(upload)
-    services.trash(first, by=alice)
+    actions.trash_file(first, by=alice)
     File.objects.filter(pk=first.pk).update(purge_after="2020-01-01T00:00:00Z", signed_until=None)
     sweep()
     sweep()
@@ -157,7 +157,7 @@ def test_who_lost_the_right_meanwhile_replaces_nothing(
     sender = Sender(as_manager)
     upload = sender.start(b"too late", replaces=first.pk)
     sender.put(upload)
-    services.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
+    actions.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
     assert sender.finish(upload).json()["files"][0]["error"]["code"] == "forbidden"
     assert now_at(first.pk) == first
     assert used(manager) == (0, 0)
@@ -170,15 +170,15 @@ def test_who_sent_a_version_is_told_nothing_of_the_file_once_it_is_hidden(
     upload = sender.start(b"second", replaces=first.pk)
     sender.put(upload)
     assert sender.finish(upload).json()["files"][0]["name"] == "logo.txt"
-    services.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
+    actions.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
     assert sender.finish(upload).json()["files"][0] == {"id": str(upload.id), "state": "available"}
 
 
 def test_moving_hiding_and_renaming_hold_for_every_version(sender: Sender, alice: User, first: File) -> None:
     sender.send(b"second", replaces=first.pk)
     folder = folders.create("New", parent=None, by=alice)
-    services.move_files([first.pk], folder, by=alice)
-    services.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
+    actions.move_files([first.pk], folder, by=alice)
+    actions.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
     services.rename(now_at(first.pk), "now.txt", by=alice)
     assert set(File.objects.values_list("folder", "visibility", "name")) == {(folder.pk, "private", "now.txt")}
 

@@ -27,7 +27,7 @@ from tests.support.fronts import Answer, Front, Request
 from tests.support.senders import composite, cut
 from tests.support.stores import Bucket
 from tests.support.two_stores import imported
-from uploads import s3, services
+from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import AccessLevel, Action, ChecksumStatus, Event, File, Folder, Visibility
 from uploads.s3 import client as s3_client
@@ -159,7 +159,7 @@ def test_what_is_not_to_be_seen_is_told_and_nothing_is_sent(
 ) -> None:
     seen, private = file_in(alice, bucket, b"x"), file_in(alice, bucket, b"y", visibility=Visibility.PRIVATE)
     trashed = file_in(alice, bucket, b"z")
-    services.trash(trashed, by=alice)
+    actions.trash_file(trashed, by=alice)
     answer = asked(as_bob, seen, private, trashed)
     assert answer.status_code == 404
     assert b"2 of the chosen files are not there" in answer.content

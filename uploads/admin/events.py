@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
+from uploads.actions import audit_labels
 from uploads.admin.base import LargeTableAdmin
 from uploads.admin.export import MAX_EXPORTED, csv_lines
 from uploads.admin.filters import ActionFilter, ActorFilter, EventTimeFilter
@@ -106,7 +107,7 @@ class EventAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("what"))
     def what(self, event: Event) -> str:
-        return event.get_action_display()
+        return str(audit_labels().get(event.action, event.action))
 
     @admin.display(description=gettext_lazy("who"))
     def who(self, event: Event) -> str:

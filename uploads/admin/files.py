@@ -18,11 +18,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from uploads import services
-from uploads.admin import actions
+from uploads import actions, services
+from uploads.actions import BulkResult
+from uploads.admin.actions import get_actions
 from uploads.admin.base import LargeTableAdmin
 from uploads.admin.date_hierarchy import date_levels
-from uploads.admin.fields import FolderField, TagsField, allow_unchanged_folder, parse_field, parse_file_name
 from uploads.admin.filters import (
     ChecksumStatusFilter,
     FolderFilter,
@@ -35,11 +35,17 @@ from uploads.admin.filters import (
     VisibilityFilter,
 )
 from uploads.errors import Forbidden, Problem
-from uploads.forms import UploadForm
+from uploads.forms import (
+    FolderField,
+    TagsField,
+    UploadForm,
+    allow_unchanged_folder,
+    parse_field,
+    parse_file_name,
+)
 from uploads.listing import HIDDEN_NAME, paths_for
 from uploads.models import File, Preview, PreviewKind, PreviewState, State, Tagging, Visibility
 from uploads.names import normalize_for_search
-from uploads.services import BulkResult
 from uploads.templatetags.formatting import filesize, when
 from uploads.views.responses import request_user
 
@@ -124,7 +130,7 @@ class FileAdmin(LargeTableAdmin):
             file.tag_names = tags.get(file.pk, [])
 
     def get_actions(self, request: HttpRequest) -> Any:
-        return actions.actions()
+        return get_actions()
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context = {"days": date_levels(request), "events": request.user.has_perm("uploads.view_event")}
@@ -230,9 +236,9 @@ class FileAdmin(LargeTableAdmin):
         if "name" in form.changed_data:
             services.rename(obj, data["name"], by=user)
         if "folder" in form.changed_data:
-            _require_changed(services.move_files([obj.link], data["folder"], by=user))
+            _require_changed(actions.move_files([obj.link], data["folder"], by=user))
         if "visibility" in form.changed_data:
-            _require_changed(services.set_visibility([obj.link], Visibility(data["visibility"]), by=user))
+            _require_changed(actions.set_visibility([obj.link], Visibility(data["visibility"]), by=user))
         if "tags" in form.changed_data:
             _set_tags(obj, data["tags"], user)
 
@@ -283,7 +289,7 @@ def _set_tags(file: File, names: Sequence[str], user: User) -> None:
     add = [name for normalized_name, name in after.items() if normalized_name not in before]
     remove = [name for normalized_name, name in before.items() if normalized_name not in after]
     if add or remove:
-        _require_changed(services.tag_files([file.link], add=add, remove=remove, by=user))
+        _require_changed(actions.tag_files([file.link], add=add, remove=remove, by=user))
 
 
 def _require_changed(result: BulkResult) -> None:
@@ -293,6 +299,6 @@ def _require_changed(result: BulkResult) -> None:
 
 def _trash(request: HttpRequest, file: File) -> None:
     try:
-        services.trash(file, by=request_user(request))
+        actions.trash_file(file, by=request_user(request))
     except Problem as problem:
         messages.warning(request, problem.message)

@@ -16,8 +16,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from uploads.admin.fields import folder_by_path
-from uploads.models import Action, Category, ChecksumStatus, Kind, Origin, State, Statistic, Status, Tag, Visibility
+from uploads.actions import audit_labels
+from uploads.forms import folder_by_path
+from uploads.models import Category, ChecksumStatus, Kind, Origin, State, Statistic, Status, Tag, Visibility
 from uploads.names import normalize_for_search
 from uploads.views.responses import request_user
 
@@ -230,7 +231,7 @@ class ActionFilter(ChoiceFilter):
     title, parameter_name = _("what"), "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        return Action.choices
+        return audit_labels().items()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         action = self.selected()

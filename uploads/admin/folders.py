@@ -20,10 +20,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from uploads.admin.base import LargeTableAdmin
-from uploads.admin.fields import FolderField, allow_unchanged_folder, parse_field
 from uploads.admin.filters import DescendantFilter
 from uploads.errors import Problem
-from uploads.forms import folder_name
+from uploads.forms import FolderField, allow_unchanged_folder, folder_name, parse_field
 from uploads.listing import HIDDEN_NAME, paths_for
 from uploads.models import AccessLevel, Folder, Grant, Kind, Statistic, Status
 from uploads.names import normalize_for_search

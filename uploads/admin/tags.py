@@ -15,8 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from uploads.admin.base import LargeTableAdmin
-from uploads.admin.fields import parse_field
-from uploads.forms import parse_tags
+from uploads.forms import parse_field, parse_tags
 from uploads.models import Kind, Statistic, Status, Tag
 from uploads.names import normalize_for_search
 from uploads.views.responses import request_user

@@ -1,15 +1,39 @@
 """Parsing and validation of what pages send: forms, selections, and the query strings of lists."""
 
-from uploads.forms.fields import access_levels, folder_name, parse_id, parse_tags, read_file_name
+from uploads.forms.fields import (
+    FolderField,
+    FolderPickerForm,
+    TagsField,
+    UserForm,
+    access_levels,
+    allow_unchanged_folder,
+    find_folder,
+    folder_by_path,
+    folder_name,
+    parse_field,
+    parse_file_name,
+    parse_id,
+    parse_tags,
+    read_file_name,
+)
 from uploads.forms.listing import read_list_query
 from uploads.forms.selection import Selection
 from uploads.forms.upload import UploadForm
 
 __all__ = [
+    "FolderField",
+    "FolderPickerForm",
     "Selection",
+    "TagsField",
     "UploadForm",
+    "UserForm",
     "access_levels",
+    "allow_unchanged_folder",
+    "find_folder",
+    "folder_by_path",
     "folder_name",
+    "parse_field",
+    "parse_file_name",
     "parse_id",
     "parse_tags",
     "read_file_name",

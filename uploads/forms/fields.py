@@ -1,26 +1,59 @@
-"""Fields of forms for files, folders and tags. Invalid values raise ValidationFailed."""
+"""Fields of forms for files, folders and tags, and parsers of their values, which raise ValidationFailed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
-from django.contrib.auth.models import Group
+from django import forms
+from django.contrib.auth.models import AnonymousUser, Group, User
+from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from uploads import names
 from uploads.errors import ValidationFailed
-from uploads.models import AccessLevel
+from uploads.models import AccessLevel, Folder
 from uploads.models.tag import MAX_TAG_CHARACTERS
 
 MAX_TAGS_PER_REQUEST = 50
 MAX_TYPED_TAG_CHARACTERS = 10_000
 MAX_DIGITS = 18
+TOP_LEVEL = "0"
+
+Parsed = TypeVar("Parsed")
 
 
 def parse_id(text: str | None) -> int | None:
     """Return the id in a form field, or None if it is empty or invalid."""
     text = (text or "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
+
+
+def find_folder(text: str | None, user: User | AnonymousUser, *, missing: str = "") -> Folder | None:
+    """Return the folder whose id is in a form field, or None if the field is empty or the user can see no such folder.
+
+    With a message `missing`, raises ValidationFailed in the latter case.
+    """
+    pk = parse_id(text)
+    folder = Folder.objects.visible_to(user).filter(pk=pk).first() if pk else None
+    if folder is None and text and missing:
+        raise ValidationFailed(missing)
+    return folder
+
+
+def folder_by_path(text: str, user: User) -> Folder | None:
+    """Return the folder with this path (`Brand/Logos`) or id (`#12`) if the user may see it, or None."""
+    visible = Folder.objects.visible_to(user)
+    text = text.strip()
+    if text.startswith("#") and text[1:].isascii() and text[1:].isdigit() and len(text) <= MAX_DIGITS:
+        return visible.filter(pk=int(text[1:])).first()
+    folder = None
+    for name in names.clean_folder(text).split("/"):
+        folder = visible.children_of(folder).filter(name=name).first()
+        if folder is None:
+            return None
+    return folder
 
 
 def folder_name(text: str) -> str:
@@ -77,3 +110,102 @@ def _clean_tag(text: str) -> str:
     if len(name) > MAX_TAG_CHARACTERS:
         raise ValidationFailed(_("A tag may have at most %(most)s characters.") % {"most": MAX_TAG_CHARACTERS})
     return name
+
+
+def parse_field(parser: Callable[[str], Parsed], text: str) -> Parsed:
+    """Return what `parser` makes of the text. Raises its ValidationFailed as a ValidationError of the field."""
+    try:
+        return parser(text)
+    except ValidationFailed as problem:
+        raise ValidationError(problem.message) from problem
+
+
+def parse_file_name(text: str) -> str:
+    """Return a clean name. Raises ValidationFailed for slashes: people who type them want to move the file."""
+    if "/" in text or "\\" in text:
+        raise ValidationFailed(_("A file's name cannot hold a slash. To put the file elsewhere, change its folder."))
+    return read_file_name(text)
+
+
+class FolderField(forms.CharField):
+    """A folder, typed as its path; empty is the top level. Set `user` to the person who fills in the form."""
+
+    user: User
+    unchanged: tuple[str, Folder | None] | None = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        defaults: dict[str, Any] = {
+            "required": False,
+            "max_length": names.MAX_FOLDER_CHARACTERS,
+            "help_text": gettext_lazy("Its whole path, like Brand/Logos. Leave it empty for the top."),
+            "widget": forms.TextInput(attrs={"class": "vTextField", "dir": "auto"}),
+        }
+        super().__init__(**{**defaults, **kwargs})
+
+    def clean(self, value: Any) -> Any:
+        if self.unchanged is not None and self.to_python(value) == self.unchanged[0]:
+            return self.unchanged[1]
+        text = str(super().clean(value) or "").strip().strip("/")
+        if not text:
+            return None
+        folder = folder_by_path(text, self.user)
+        if folder is None:
+            raise ValidationError(
+                gettext_lazy("There is no folder “%(path)s”. Type its whole path, like Brand/Logos."),
+                params={"path": text[:100]},
+            )
+        return folder
+
+
+def allow_unchanged_folder(form: forms.BaseForm, name: str, folder: Folder | None) -> None:
+    """Accept the field's initial value as `folder`, even if the path is too long to type or hidden from the user."""
+    field = form.fields.get(name)
+    if isinstance(field, FolderField):
+        field.unchanged = (form.initial[name], folder)
+
+
+class PickedFolderField(FolderField):
+    """A folder, chosen in the folder picker by its id; TOP_LEVEL is the top level."""
+
+    def clean(self, value: Any) -> Any:
+        if not value:
+            raise ValidationError(gettext_lazy("Choose a folder."))
+        if value == TOP_LEVEL:
+            return None
+        missing = _("The folder is not there any more. Choose another.")
+        return parse_field(lambda text: find_folder(text, self.user, missing=missing), value)
+
+
+class TagsField(forms.CharField):
+    """Tags, separated by commas."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        defaults: dict[str, Any] = {
+            "label": gettext_lazy("Tags"),
+            "max_length": 4_000,
+            "help_text": gettext_lazy("With commas between them."),
+            "widget": forms.TextInput(attrs={"class": "vTextField", "dir": "auto"}),
+        }
+        super().__init__(**{**defaults, **kwargs})
+
+    def clean(self, value: Any) -> Any:
+        tags = parse_field(parse_tags, str(super().clean(value) or ""))
+        if self.required and not tags:
+            raise ValidationError(self.error_messages["required"])
+        return tags
+
+
+class UserForm(forms.Form):
+    """A form whose fields depend on the person who fills it in."""
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            if isinstance(field, FolderField):
+                field.user = user
+
+
+class FolderPickerForm(UserForm):
+    """The folder that is chosen in the folder picker."""
+
+    to = PickedFolderField()

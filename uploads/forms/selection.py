@@ -11,9 +11,9 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
 from uploads.errors import ValidationFailed
+from uploads.forms.fields import find_folder
 from uploads.forms.listing import read_list_query
 from uploads.listing import files_for, public_ids, trash_for
-from uploads.models import Folder
 
 MAX_SELECTED = 10_000
 MAX_QUERY_CHARACTERS = 10_000
@@ -63,14 +63,6 @@ def _all(data: Mapping[str, str], user: User) -> list[UUID]:
         raise ValidationFailed(notes[0])
     if data.get("place") == "trash":
         return public_ids(trash_for(user, list_query), limit=MAX_SELECTED)
-    return public_ids(files_for(user, list_query, _folder(data.get("folder", ""), user)), limit=MAX_SELECTED)
-
-
-def _folder(text: str, user: User) -> Folder | None:
-    if not text:
-        return None
-    pk = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
-    folder = Folder.objects.visible_to(user).filter(pk=pk).first()
-    if folder is None:
-        raise ValidationFailed(_("The folder is not there any more. Open the library, and choose again."))
-    return folder
+    missing = _("The folder is not there any more. Open the library, and choose again.")
+    folder = find_folder(data.get("folder"), user, missing=missing)
+    return public_ids(files_for(user, list_query, folder), limit=MAX_SELECTED)

@@ -83,7 +83,7 @@ class EventQuerySet(models.QuerySet["Event"]):
             values = [field.get_prep_value(getattr(row, field.name)) for field in fields]
             cursor.execute(INSERT_SQL, [*values, json.dumps(row.detail)])
 
-    def record_all(self, action: Action, files: Iterable[File], *, by: User | None, **detail: Any) -> None:
+    def record_all(self, action: str, files: Iterable[File], *, by: User | None, **detail: Any) -> None:
         self.bulk_create([event(action, by=by, file=file, **detail) for file in files])
 
     def about(self, link: Any) -> EventQuerySet:
@@ -92,7 +92,7 @@ class EventQuerySet(models.QuerySet["Event"]):
 
 
 def event(
-    action: Action,
+    action: str,
     *,
     by: User | AnonymousUser | None = None,
     file: File | None = None,

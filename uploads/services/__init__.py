@@ -1,16 +1,8 @@
 """Actions on objects and rows. Services do not depend on requests or HTTP."""
 
 from uploads.services.audit import record_download
-from uploads.services.bulk import (
-    BulkResult,
-    move_files,
-    rename,
-    restore_many,
-    set_visibility,
-    tag_files,
-    trash_many,
-)
 from uploads.services.erase import erase
+from uploads.services.files import cancel, rename
 from uploads.services.finish import Finished, finish, resume_completion
 from uploads.services.form_upload import StreamingUpload
 from uploads.services.previews import REASONS, kinds_for, make_previews
@@ -27,14 +19,12 @@ from uploads.services.tasks import (
     requeue_lost_verifications,
     verify_files,
 )
-from uploads.services.trash import cancel, restore, trash
 from uploads.services.verify import verify
 from uploads.services.versions import restore_version
 from uploads.services.zips import Bundle, bundle, open_zip
 
 __all__ = [
     "REASONS",
-    "BulkResult",
     "Bundle",
     "Finished",
     "Started",
@@ -47,7 +37,6 @@ __all__ = [
     "kinds_for",
     "learn_encoding",
     "make_previews",
-    "move_files",
     "open_zip",
     "parts_of",
     "preview_files",
@@ -58,17 +47,11 @@ __all__ = [
     "requeue_lost_previews",
     "requeue_lost_verifications",
     "require_readable",
-    "restore",
-    "restore_many",
     "restore_version",
     "resume_completion",
-    "set_visibility",
     "sign_parts",
     "start",
     "sweep",
-    "tag_files",
-    "trash",
-    "trash_many",
     "verify",
     "verify_files",
 ]

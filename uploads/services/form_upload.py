@@ -24,10 +24,10 @@ from uploads.errors import Problem, TooLarge, ValidationFailed
 from uploads.failpoints import failpoint
 from uploads.models import File, Folder, State, Usage, Visibility
 from uploads.parts import encode_digest
+from uploads.services.files import cancel_expired
 from uploads.services.finish import Finished, FinishRequest, finish
 from uploads.services.sign import open_multipart
 from uploads.services.start import NewUpload, start
-from uploads.services.trash import cancel_expired
 from uploads.services.tree import ensure
 from uploads.services.versions import count_versions, require_version_room
 

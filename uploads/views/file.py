@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -14,14 +15,25 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from uploads import content_headers, services
+from uploads import actions, content_headers, services
+from uploads.actions import BulkResult
 from uploads.errors import Forbidden, StorageUnavailable, ValidationFailed
 from uploads.forms import UploadForm, parse_tags, read_file_name
-from uploads.models import Category, ChecksumStatus, Event, File, Preview, PreviewKind, PreviewState, Tag, Visibility
-from uploads.services import BulkResult
+from uploads.listing import redact_detail, visible_folder_ids, referenced_folders
+from uploads.models import (
+    Action,
+    Category,
+    ChecksumStatus,
+    Event,
+    File,
+    Preview,
+    PreviewKind,
+    PreviewState,
+    Tag,
+    Visibility,
+)
 from uploads.services.previews import REASONS
-from uploads.views.activity import describe_events
-from uploads.views.folder_picker import choose_folder, chosen_folder
+from uploads.views.folder_picker import choose_folder, picker_form
 from uploads.views.library import breadcrumbs
 from uploads.views.redirects import flash_result
 from uploads.views.responses import html_errors, request_user
@@ -45,7 +57,7 @@ def file(request: HttpRequest, pk: UUID) -> HttpResponse:
         "permanent_url": request.build_absolute_uri(file.get_absolute_url()),
         "tags": list(Tag.objects.filter(taggings__file=file).values_list("name", flat=True)),
         "versions": list(versions.order_by("-available_at", "-id")[:MAX_VERSIONS]),
-        "events": describe_events(list(Event.objects.about(pk)[:MAX_EVENTS]), user),
+        "events": _describe_events(list(Event.objects.about(pk)[:MAX_EVENTS]), user),
         "is_owner": file.owner_id == user.pk,
         **_rights(user, file),
         **_preview_context(file),
@@ -69,10 +81,11 @@ def move_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     file, user = _get_file(request, pk), request_user(request)
     if not _rights(user, file)["may_change"]:
         raise Forbidden(_("You may not change this file."))
-    chosen, target = chosen_folder(request)
-    if not chosen:
-        return choose_folder(request, title=_("Move “%(name)s” to …") % {"name": file.name}, here=file.folder)
-    result = services.move_files([pk], target, by=user)
+    form = picker_form(request)
+    if not form.is_valid():
+        return choose_folder(request, form, title=_("Move “%(name)s” to …") % {"name": file.name}, here=file.folder)
+    target = form.cleaned_data["to"]
+    result = actions.move_files([pk], target, by=user)
     into = target.name if target else _("Library")
     flash_result(request, _("“%(name)s” is in “%(into)s” now.") % {"name": file.name, "into": into}, result)
     return redirect("file", pk=pk)
@@ -86,7 +99,7 @@ def tag_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     add, remove = (parse_tags(request.POST.get(field, "")) for field in ("add", "remove"))
     if not add and not remove:
         raise ValidationFailed(_("Put in a tag."))
-    _require(services.tag_files([pk], add=add, remove=remove, by=request_user(request)))
+    _require(actions.tag_files([pk], add=add, remove=remove, by=request_user(request)))
     return redirect("file", pk=pk)
 
 
@@ -98,7 +111,7 @@ def visibility_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     visibility = request.POST.get("visibility", "")
     if visibility not in Visibility.values:
         raise ValidationFailed(_("Choose who sees the file: the team, or you alone."))
-    _require(services.set_visibility([pk], Visibility(visibility), by=request_user(request)))
+    _require(actions.set_visibility([pk], Visibility(visibility), by=request_user(request)))
     return redirect("file", pk=pk)
 
 
@@ -170,3 +183,18 @@ def _preview_context(file: File) -> dict[str, Any]:
         and file.checksum_status not in {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING},
         "pending": expected and not reason,
     }
+
+
+def _describe_events(events: Sequence[Event], user: User) -> list[tuple[Event, str]]:
+    """Return each event of a file with its description, redacted for this user. One query.
+
+    The description leaves out the actor and the time.
+    """
+    visible = visible_folder_ids(referenced_folders(events), user)
+    return [(event, _describe_event(event, redact_detail(event, visible))) for event in events]
+
+
+def _describe_event(event: Event, detail: dict[str, Any]) -> str:
+    if event.action == Action.RENAME and detail.get("new_name"):
+        return _("renamed it to “%(name)s”") % {"name": detail["new_name"]}
+    return actions.describe(event.action, detail)

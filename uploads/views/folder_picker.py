@@ -5,46 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django import forms
 from django.contrib.auth.models import User
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.translation import gettext as _
 
 from uploads import names
-from uploads.errors import ValidationFailed
-from uploads.forms import parse_id
+from uploads.forms import FolderPickerForm
 from uploads.listing import breadcrumbs_for
 from uploads.models import Folder
 from uploads.views.presenters import folder_path
+from uploads.views.responses import request_user
 
 MAX_CHOICES = 50
-TOP = "0"
 
 Hidden = Sequence[tuple[str, str]]
 
 
-def chosen_folder(request: HttpRequest) -> tuple[bool, Folder | None]:
-    """Return whether a folder is chosen, and which (None: the top level). Raises ValidationFailed if it is missing."""
-    text = request.POST.get("to", "")
-    if "go" not in request.POST or not text:
-        return False, None
-    if text == TOP:
-        return True, None
-    folder = Folder.objects.visible_to(request.user).filter(pk=parse_id(text) or 0).first()
-    if folder is None:
-        raise ValidationFailed(_("The folder is not there any more. Choose another."))
-    return True, folder
+def picker_form(request: HttpRequest) -> FolderPickerForm:
+    """Return the form of the folder picker, which is valid once a folder is chosen."""
+    return FolderPickerForm(request.POST if "go" in request.POST else None, user=request_user(request))
 
 
 def choose_folder(
-    request: HttpRequest, *, title: str, here: Folder | None, hidden: Hidden = (), without: Folder | None = None
+    request: HttpRequest,
+    form: forms.Form,
+    *,
+    title: str,
+    here: Folder | None,
+    hidden: Hidden = (),
+    without: Folder | None = None,
 ) -> HttpResponse:
     """Show the folder picker: the folders near `here`, or those that match the search. `without` and its subfolders
     are not offered."""
-    user = request.user
-    if not isinstance(user, User):
-        return render(request, "uploads/folder_picker.html")
+    user = request_user(request)
     search = (request.POST.get("find") or request.GET.get("find") or "").replace("\x00", "").strip()[:200]
     choices, more = _choices(user, search, here, without)
     context: dict[str, Any] = {
@@ -54,10 +49,10 @@ def choose_folder(
         "offered": choices,
         "more": more,
         "may_top": user.has_perm("uploads.add_file"),
-        "missing": "go" in request.POST,
+        "form": form,
         "back": here.get_absolute_url() if here else "/",
     }
-    return render(request, "uploads/folder_picker.html", context)
+    return render(request, "uploads/folder_picker.html", context, status=400 if form.is_bound else 200)
 
 
 def _choices(

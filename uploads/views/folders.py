@@ -10,12 +10,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from uploads import listing
-from uploads.errors import Forbidden, ValidationFailed
-from uploads.forms import access_levels, folder_name, parse_id
+from uploads.errors import Forbidden
+from uploads.forms import access_levels, find_folder, folder_name
 from uploads.listing import ListQuery
 from uploads.models import AccessLevel, Folder
 from uploads.services import folders
-from uploads.views.folder_picker import choose_folder, chosen_folder
+from uploads.views.folder_picker import choose_folder, picker_form
 from uploads.views.responses import html_errors, request_user
 
 MAX_GROUPS = 200
@@ -26,11 +26,8 @@ MAX_GROUPS = 200
 def create_folder(request: HttpRequest) -> HttpResponse:
     """Create a folder at the top level or in the folder `parent`, then redirect to its page."""
     user = request_user(request)
-    parent = None
-    if text := request.POST.get("parent"):
-        parent = Folder.objects.visible_to(user).filter(pk=parse_id(text) or 0).first()
-        if parent is None:
-            raise ValidationFailed(_("The folder to put it in is not there any more."))
+    missing = _("The folder to put it in is not there any more.")
+    parent = find_folder(request.POST.get("parent"), user, missing=missing)
     return redirect(folders.create(folder_name(request.POST.get("name", "")), parent=parent, by=user))
 
 
@@ -50,10 +47,11 @@ def move_folder(request: HttpRequest, pk: int) -> HttpResponse:
     folder, user = _get_folder(request, pk), request_user(request)
     if not folders.can_edit(folder, user):
         raise Forbidden(_("You may not change this folder."))
-    chosen, target = chosen_folder(request)
-    if not chosen:
+    form = picker_form(request)
+    if not form.is_valid():
         title = _("Move the folder “%(name)s” to …") % {"name": folder.name}
-        return choose_folder(request, title=title, here=folder.parent, without=folder)
+        return choose_folder(request, form, title=title, here=folder.parent, without=folder)
+    target = form.cleaned_data["to"]
     folders.move(folder, target, by=user)
     into = target.name if target else _("Library")
     messages.success(request, _("“%(name)s” is in “%(into)s” now.") % {"name": folder.name, "into": into})

@@ -17,7 +17,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 
 from uploads.errors import Forbidden, Problem, TooLarge, ValidationFailed
-from uploads.forms import UploadForm, parse_id
+from uploads.forms import UploadForm, find_folder
 from uploads.listing import as_path, breadcrumbs_for
 from uploads.models import File, Folder, Usage, Visibility
 from uploads.names import clean_name, clean_type
@@ -160,9 +160,8 @@ def _upload_target(request: HttpRequest, receiver: StreamingUpload, data: Mappin
         if file is None:
             raise Forbidden(_("The file to replace is not there, or not yours to change."))
         return receiver.as_version(file)
-    folder = Folder.objects.visible_to(request.user).filter(pk=data["folder"]).first() if data["folder"] else None
-    if data["folder"] and folder is None:
-        raise ValidationFailed(_("The folder is not there any more. Choose another, and send the files again."))
+    missing = _("The folder is not there any more. Choose another, and send the files again.")
+    folder = find_folder(str(data["folder"] or ""), request.user, missing=missing)
     return receiver.in_folder(folder, Visibility.PRIVATE if data["private"] else Visibility.TEAM)
 
 
@@ -194,8 +193,8 @@ def _form(request: HttpRequest, form: UploadForm, *, status: int = 200) -> HttpR
 
 def _folder_context(request: HttpRequest) -> dict[str, Any]:
     """Return the context of the target folder from the form or the query string; empty for the top level."""
-    pk = parse_id(request.POST.get("folder") if request.method == "POST" else request.GET.get("folder"))
-    folder = Folder.objects.visible_to(request.user).filter(pk=pk).first() if pk else None
+    data = request.POST if request.method == "POST" else request.GET
+    folder = find_folder(data.get("folder"), request.user)
     if folder is None:
         return {}
     path = breadcrumbs_for(request_user(request), [folder.pk])[folder.pk]

@@ -19,7 +19,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
 from amalga.db import replica
-from uploads import listing
+from uploads import actions, listing
 from uploads.forms import read_list_query
 from uploads.listing import Cursor, InvalidCursor, ListQuery, Page, SearchTooBroad, Sidebar
 from uploads.models import Category, Folder, Kind, Preview, PreviewKind, PreviewState, Statistic, StatisticDelta, Tag
@@ -119,6 +119,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
         "next_url": scope.url + query.to_querystring(after=str(page.next)) if page.next else None,
         "first_url": first_url,
         "many": bool(page.next or after),
+        "bulk_actions": actions.page_actions(in_trash=scope.trash),
         "query": query.to_querystring(),
         "unfinished_count": sidebar.unfinished,
         "count_label": _count_label(page, sidebar.files, is_complete=not after and not page.next),

@@ -9,8 +9,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from uploads.actions import BulkResult
 from uploads.models import Action, Event
-from uploads.services import BulkResult
 from uploads.views.responses import request_user
 
 MAX_NAMES = 10

@@ -10,14 +10,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
-from uploads import services
+from uploads import actions
+from uploads.actions import BulkResult
+from uploads.actions.restore import RestoreAction
 from uploads.errors import InvalidTransition
 from uploads.forms import parse_id
 from uploads.models import Action, Event, File
-from uploads.services import BulkResult
 from uploads.views.library import ListScope, browse
 from uploads.views.redirects import flash_result, redirect_next
 from uploads.views.responses import html_errors, request_user
@@ -35,7 +35,7 @@ def trash_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Move one file to the trash; the message offers to undo it."""
     user = request_user(request)
     file = get_object_or_404(File.objects.removable_by(user).by_link(pk))
-    services.trash(file, by=user)
+    actions.trash_file(file, by=user)
     flash_result(request, _("“%(name)s” is in the trash.") % {"name": file.name}, BulkResult([file]), undo=True)
     return redirect_next(request, file.folder.get_absolute_url() if file.folder else None)
 
@@ -44,7 +44,7 @@ def trash_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @html_errors
 def restore_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     file = get_object_or_404(File.objects.removable_by(request.user).by_link(pk))
-    services.restore(file, by=request_user(request))
+    actions.restore_file(file, by=request_user(request))
     messages.success(request, _("“%(name)s” is back in the library.") % {"name": file.name})
     return redirect("file", pk=pk)
 
@@ -59,8 +59,6 @@ def undo(request: HttpRequest) -> HttpResponse:
     if event is None:
         raise InvalidTransition(_("There is nothing to take back. What was removed is in the trash."))
     links = [link for link in events.filter(at=event.at).values_list("file_id", flat=True) if link]
-    result = services.restore_many(links, by=user)
-    count = len(result.files)
-    message = ngettext("%(count)s file is back.", "%(count)s files are back.", count) % {"count": count}
-    flash_result(request, message, result)
+    result = actions.restore_files(links, by=user)
+    flash_result(request, RestoreAction().success_message(len(result.files), {}), result)
     return redirect_next(request)

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from tests.support.rows import make_row
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
-from uploads import services
+from uploads import actions, services
 from uploads.errors import Forbidden, InvalidTransition, RefusedType, ValidationFailed
 from uploads.models import AccessLevel, Action, Event, File, Folder, State, Tag, Tagging, Visibility
 from uploads.services import folders
@@ -49,7 +49,7 @@ def hidden(bob: User) -> File:
 def test_of_a_mixed_choice_only_what_is_allowed_is_touched_and_the_rest_is_told(
     alice: User, mine: File, theirs: File, hidden: File
 ) -> None:
-    outcome = services.trash_many([mine.pk, theirs.pk, hidden.pk, uuid.uuid4()], by=alice)
+    outcome = actions.trash_files([mine.pk, theirs.pk, hidden.pk, uuid.uuid4()], by=alice)
     assert [file.name for file in outcome.files] == ["mine.txt"]
     assert outcome.refused == ["theirs.txt"]
     assert outcome.unknown == 2, "a private file of somebody else is as unknown as none"
@@ -61,13 +61,13 @@ def test_of_a_mixed_choice_only_what_is_allowed_is_touched_and_the_rest_is_told(
 @pytest.mark.parametrize("verb", ["move", "tag", "show", "trash", "restore"])
 def test_every_verb_refuses_what_is_foreign(bob: User, mine: File, verb: str) -> None:
     if verb == "restore":
-        services.trash(mine, by=mine.owner)
+        actions.trash_file(mine, by=mine.owner)
     outcome = {
-        "move": lambda: services.move_files([mine.pk], None, by=bob),
-        "tag": lambda: services.tag_files([mine.pk], add=["x"], by=bob),
-        "show": lambda: services.set_visibility([mine.pk], PRIVATE, by=bob),
-        "trash": lambda: services.trash_many([mine.pk], by=bob),
-        "restore": lambda: services.restore_many([mine.pk], by=bob),
+        "move": lambda: actions.move_files([mine.pk], None, by=bob),
+        "tag": lambda: actions.tag_files([mine.pk], add=["x"], by=bob),
+        "show": lambda: actions.set_visibility([mine.pk], PRIVATE, by=bob),
+        "trash": lambda: actions.trash_files([mine.pk], by=bob),
+        "restore": lambda: actions.restore_files([mine.pk], by=bob),
     }[verb]()
     assert outcome.files == []
     assert outcome.refused == ([] if verb == "restore" else ["mine.txt"])
@@ -77,7 +77,7 @@ def test_every_verb_refuses_what_is_foreign(bob: User, mine: File, verb: str) ->
 
 def test_a_manager_orders_what_is_the_teams(manager: User, mine: File, hidden: File) -> None:
     target = folders.create("Brand", parent=None, by=manager)
-    outcome = services.move_files([mine.pk, hidden.pk], target, by=manager)
+    outcome = actions.move_files([mine.pk, hidden.pk], target, by=manager)
     assert outcome.links == [mine.pk]
     mine.refresh_from_db()
     assert mine.folder == target
@@ -89,21 +89,21 @@ def test_whoever_manages_a_folder_orders_what_the_team_has_there(bob: User, mine
     folder = folders.create("Brand", parent=None, by=admin_user)
     folders.set_access(folder, {group: AccessLevel.MANAGE}, by=admin_user)
     File.objects.update(folder=folder)
-    assert services.trash_many([mine.pk], by=bob).links == [mine.pk]
-    assert services.restore_many([mine.pk], by=bob).links == [mine.pk]
+    assert actions.trash_files([mine.pk], by=bob).links == [mine.pk]
+    assert actions.restore_files([mine.pk], by=bob).links == [mine.pk]
 
 
 def test_nobody_moves_files_to_where_they_may_not_upload(alice: User, mine: File, admin_user: User) -> None:
     closed = folders.create("Closed", parent=None, by=admin_user)
     folders.set_access(closed, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=admin_user)
     with pytest.raises(Forbidden):
-        services.move_files([mine.pk], closed, by=alice)
+        actions.move_files([mine.pk], closed, by=alice)
 
 
 def test_moving_and_renaming_leave_key_and_bytes_alone(sender: Sender, alice: User, bucket: Bucket) -> None:
     file = sender.send(b"hello")
     before = bucket.objects()
-    services.move_files([file.pk], folders.create("Brand", parent=None, by=alice), by=alice)
+    actions.move_files([file.pk], folders.create("Brand", parent=None, by=alice), by=alice)
     services.rename(file, "Été.txt", by=alice)
     file.refresh_from_db()
     assert (file.name, file.normalized_name) == ("Été.txt", "ete.txt")
@@ -112,8 +112,8 @@ def test_moving_and_renaming_leave_key_and_bytes_alone(sender: Sender, alice: Us
 
 
 def test_only_its_owner_makes_a_file_private(alice: User, manager: User, mine: File) -> None:
-    assert services.set_visibility([mine.pk], PRIVATE, by=manager).refused == ["mine.txt"]
-    assert services.set_visibility([mine.pk], PRIVATE, by=alice).links == [mine.pk]
+    assert actions.set_visibility([mine.pk], PRIVATE, by=manager).refused == ["mine.txt"]
+    assert actions.set_visibility([mine.pk], PRIVATE, by=alice).links == [mine.pk]
     mine.refresh_from_db()
     assert mine.visibility == PRIVATE
 
@@ -124,57 +124,57 @@ def test_renaming_what_is_not_yours_is_refused(bob: User, mine: File) -> None:
 
 
 def test_tags_that_differ_by_case_or_accents_are_one(alice: User, mine: File) -> None:
-    services.tag_files([mine.pk], add=["Été"], by=alice)
-    services.tag_files([mine.pk], add=["ete", "ÉTÉ", "winter"], by=alice)
+    actions.tag_files([mine.pk], add=["Été"], by=alice)
+    actions.tag_files([mine.pk], add=["ete", "ÉTÉ", "winter"], by=alice)
     assert tags_of(mine) == {"Été", "winter"}
-    services.tag_files([mine.pk], remove=["été"], by=alice)
+    actions.tag_files([mine.pk], remove=["été"], by=alice)
     assert tags_of(mine) == {"winter"}
 
 
 def test_the_same_tag_twice_is_one_tagging(alice: User, mine: File) -> None:
     for _ in range(2):
-        services.tag_files([mine.pk], add=["a"], by=alice)
+        actions.tag_files([mine.pk], add=["a"], by=alice)
     assert Tagging.objects.count() == 1
 
 
 def test_a_thousand_tags_on_one_file_are_refused_whole(alice: User, mine: File) -> None:
-    services.tag_files([mine.pk], add=["kept"], by=alice)
+    actions.tag_files([mine.pk], add=["kept"], by=alice)
     with pytest.raises(ValidationFailed, match="at most 50"):
-        services.tag_files([mine.pk], add=[f"tag {number}" for number in range(1000)], by=alice)
+        actions.tag_files([mine.pk], add=[f"tag {number}" for number in range(1000)], by=alice)
     assert tags_of(mine) == {"kept"}
     assert Tag.objects.count() == 1
 
 
 def test_what_was_trashed_comes_back_as_it_was(alice: User, mine: File) -> None:
     folder = folders.create("Brand", parent=None, by=alice)
-    services.move_files([mine.pk], folder, by=alice)
-    services.tag_files([mine.pk], add=["kept"], by=alice)
-    services.trash_many([mine.pk], by=alice)
+    actions.move_files([mine.pk], folder, by=alice)
+    actions.tag_files([mine.pk], add=["kept"], by=alice)
+    actions.trash_files([mine.pk], by=alice)
     assert not File.objects.visible_to(alice).listed().exists()
     folders.remove(folder, by=alice)
-    assert services.restore_many([mine.pk], by=alice).links == [mine.pk]
+    assert actions.restore_files([mine.pk], by=alice).links == [mine.pk]
     mine.refresh_from_db()
     assert (mine.state, mine.folder, mine.purge_after, tags_of(mine)) == (State.AVAILABLE, folder, None, {"kept"})
     assert Folder.objects.visible_to(alice).get() == folder, "the folder came back with it"
 
 
 def test_trashing_twice_or_what_is_going_changes_nothing(alice: User, mine: File) -> None:
-    services.trash_many([mine.pk], by=alice)
-    again = services.trash_many([mine.pk], by=alice)
+    actions.trash_files([mine.pk], by=alice)
+    again = actions.trash_files([mine.pk], by=alice)
     assert (again.files, again.refused) == ([], ["mine.txt"])
     with pytest.raises(InvalidTransition):
-        services.trash(make_row(alice, State.DELETING), by=alice)
+        actions.trash_file(make_row(alice, State.DELETING), by=alice)
 
 
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING, State.TRASHED])
 def test_what_is_not_in_the_library_is_not_ordered(alice: User, state: State) -> None:
     file = make_row(alice, state)
-    assert services.move_files([file.pk], None, by=alice).files == []
-    assert services.tag_files([file.pk], add=["x"], by=alice).files == []
+    assert actions.move_files([file.pk], None, by=alice).files == []
+    assert actions.tag_files([file.pk], add=["x"], by=alice).files == []
 
 
 def test_nothing_chosen_is_nothing_done(alice: User) -> None:
-    outcome = services.trash_many([], by=alice)
+    outcome = actions.trash_files([], by=alice)
     assert (outcome.files, outcome.refused, outcome.unknown) == ([], [], 0)
     assert not Event.objects.exists()
 
@@ -183,12 +183,12 @@ def test_the_number_of_queries_does_not_grow_with_the_files(alice: User) -> None
     few = [make_row(alice, State.AVAILABLE).pk for _ in range(2)]
     many = [make_row(alice, State.AVAILABLE).pk for _ in range(40)]
     alice.get_all_permissions()  # kept from here on
-    services.tag_files(few, add=["a", "b"], by=alice)  # new tags are counted for her
+    actions.tag_files(few, add=["a", "b"], by=alice)  # new tags are counted for her
     counts = []
     for links in (few, many):
         with CaptureQueriesContext(connection) as queries:
-            services.tag_files(links, add=["a", "b"], by=alice)
-            services.trash_many(links, by=alice)
+            actions.tag_files(links, add=["a", "b"], by=alice)
+            actions.trash_files(links, by=alice)
         counts.append(len(queries))
     assert counts[0] == counts[1]
 
@@ -200,7 +200,7 @@ def test_who_may_not_upload_moves_nothing_to_the_top(alice: User, viewer: User, 
     folders.set_access(folder, {group: AccessLevel.MANAGE}, by=admin_user)
     file = make_row(alice, State.AVAILABLE, folder=folder)
     with pytest.raises(Forbidden):
-        services.move_files([file.pk], None, by=viewer)
+        actions.move_files([file.pk], None, by=viewer)
 
 
 @pytest.mark.parametrize("name", ["evil.exe", ".exe", "evil.exe.", "evil.exe. .", "evil.exe::$DATA", "evil．exe"])
@@ -215,7 +215,7 @@ def test_a_name_of_a_refused_type_is_refused_for_a_file_that_is_there(
 def test_too_many_tags_for_too_many_files_are_refused_before_any_work(
     alice: User, mine: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uploads.services.bulk.MAX_TAGGINGS_PER_REQUEST", 1)
+    monkeypatch.setattr("uploads.actions.tag.MAX_TAGGINGS_PER_REQUEST", 1)
     with pytest.raises(ValidationFailed, match="Take fewer"):
-        services.tag_files([mine.pk], add=["a", "b"], by=alice)
+        actions.tag_files([mine.pk], add=["a", "b"], by=alice)
     assert not Tag.objects.exists()

@@ -1,0 +1,43 @@
+"""Bulk actions: one module each. A new module with a registered class appears on the pages and in the admin."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from uploads.actions.base import (
+    REGISTRY,
+    BulkAction,
+    BulkResult,
+    admin_actions,
+    audit_labels,
+    describe,
+    get_action,
+    page_actions,
+    register,
+)
+from uploads.actions.move import move_files
+from uploads.actions.restore import restore_file, restore_files
+from uploads.actions.tag import tag_files
+from uploads.actions.trash import trash_file, trash_files
+from uploads.actions.visibility import set_visibility
+
+__all__ = [
+    "REGISTRY",
+    "BulkAction",
+    "BulkResult",
+    "admin_actions",
+    "audit_labels",
+    "describe",
+    "get_action",
+    "move_files",
+    "page_actions",
+    "register",
+    "restore_file",
+    "restore_files",
+    "set_visibility",
+    "tag_files",
+    "trash_file",
+    "trash_files",
+]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -1,0 +1,162 @@
+"""The base class of bulk actions, and the registry that the pages and the admin read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+
+from amalga.db import CALL_SECONDS, deadline
+from uploads.failpoints import failpoint
+from uploads.forms import UserForm
+from uploads.models import Action, Event, File
+from uploads.models.querysets import FileQuerySet
+from uploads.services.files import lock_rows
+
+logger = logging.getLogger(__name__)
+
+REGISTRY: dict[str, BulkAction] = {}
+
+
+@dataclass(slots=True)
+class BulkResult:
+    """The result of a bulk action: the changed files, the names of files that the person can see but not change, and
+    the number of ids without a file that the person can see."""
+
+    files: list[File] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    unknown: int = 0
+
+    @property
+    def links(self) -> list[UUID]:
+        return [file.link for file in self.files]
+
+
+class BulkAction:
+    """A change of many files at once. A subclass in this package that is registered appears in the bar below lists, in
+    the admin, and with its events in the activity.
+
+    It changes rows, never objects. Files that the person may not change are left as they are and reported.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[Any]
+    order: ClassVar[int] = 100  # of the buttons, ascending
+    button_class: ClassVar[str] = ""
+    in_trash: ClassVar[bool] = False  # offered in the trash instead of the library
+    in_admin: ClassVar[bool] = True
+    url_name: ClassVar[str] = ""  # the button posts to this view instead of the bulk view
+    can_undo: ClassVar[bool] = False  # the message offers to restore the files from the trash
+    description: ClassVar[Any] = ""  # on the admin's confirmation page
+
+    form_class: ClassVar[type[UserForm]] = UserForm  # its cleaned_data are the parameters
+    page_form_class: ClassVar[type[UserForm] | None] = None  # on pages, instead of form_class
+    submit_label: ClassVar[Any] = ""  # of the page with that form
+
+    audit_action: ClassVar[str]
+    audit_label: ClassVar[Any] = ""  # required if `audit_action` is not in models.Action
+    log_event: ClassVar[str]
+
+    def permitted(self, user: User) -> FileQuerySet:
+        """Return the files to which this user may do this."""
+        return File.objects.changeable_by(user).listed()
+
+    def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
+        """Check permissions beside those on files, and lock the rows that come before files. Raises Problem."""
+
+    def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
+        """Change the locked files inside the transaction; return the detail of their events. Raises Problem."""
+        raise NotImplementedError
+
+    def title(self, count: int) -> str:
+        """Return the heading of the page that asks for the parameters."""
+        return str(self.label)
+
+    def success_message(self, count: int, data: Mapping[str, Any]) -> str:
+        raise NotImplementedError
+
+    def describe(self, detail: Mapping[str, Any]) -> str:
+        """Describe an event by its detail, without actor and time; '' for the name of its audit action."""
+        return ""
+
+    @deadline(CALL_SECONDS)
+    def execute(self, links: Iterable[UUID], data: Mapping[str, Any], *, by: User) -> BulkResult:
+        """Do this to the files with these permanent ids, in one transaction, and record it in the audit log.
+
+        `data` is the form's `cleaned_data`. Raises Problem if nothing can be changed.
+        """
+        selected = set(links)
+        with transaction.atomic():
+            self.prepare(selected, data, by=by)
+            result = _lock_selection(selected, self.permitted(by), by=by)
+            detail = self.change(result.files, data, by=by)
+            failpoint("bulk.1-changed")
+            Event.objects.record_all(self.audit_action, result.files, by=by, **detail)
+        failpoint("bulk.2-committed")
+        for file in result.files:
+            logger.info("%s file=%s by=%s", self.log_event, file.pk, by.pk)
+        return result
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _lock_selection(links: set[UUID], permitted: FileQuerySet, *, by: User) -> BulkResult:
+    """Lock the files that may be changed; of the others, separate those that this person can see from the unknown."""
+    files = lock_rows(permitted.by_links(links))
+    remaining = links - {file.link for file in files}
+    visible = File.objects.visible_to(by).by_links(remaining) if remaining else File.objects.none()
+    refused = list(visible.order_by("normalized_name").values_list("name", flat=True))
+    return BulkResult(files, refused, len(remaining) - len(refused))
+
+
+# --- the registry -----------------------------------------------------------------------------
+
+ActionClass = TypeVar("ActionClass", bound=BulkAction)
+
+
+def register(action_class: type[ActionClass]) -> type[ActionClass]:
+    """Register a bulk action; a class decorator. Raises ImproperlyConfigured for a name that is taken, and for an
+    audit action that the activity could not name."""
+    action = action_class()
+    if action.name in REGISTRY:
+        raise ImproperlyConfigured(f"two bulk actions are named {action.name!r}")
+    if action.audit_action not in Action.values and not action.audit_label:
+        raise ImproperlyConfigured(f"the bulk action {action.name!r} has no audit_label")
+    REGISTRY[action.name] = action
+    return action_class
+
+
+def get_action(name: str) -> BulkAction | None:
+    return REGISTRY.get(name)
+
+
+def page_actions(*, in_trash: bool) -> list[BulkAction]:
+    """Return the actions to offer below a list of the library or of the trash."""
+    return [action for action in _ordered() if action.in_trash == in_trash]
+
+
+def admin_actions() -> list[BulkAction]:
+    return [action for action in _ordered() if action.in_admin]
+
+
+def audit_labels() -> dict[str, Any]:
+    """Return the label of each action in the audit log."""
+    own = {str(action.audit_action): action.audit_label for action in _ordered() if action.audit_label}
+    return {**own, **dict(Action.choices)}
+
+
+def describe(audit_action: str, detail: Mapping[str, Any]) -> str:
+    """Describe an event of the audit log. Events of earlier releases can lack details, so the label is the fallback."""
+    action = next((action for action in _ordered() if action.audit_action == audit_action), None)
+    return (action.describe(detail) if action else "") or str(audit_labels().get(audit_action, audit_action))
+
+
+def _ordered() -> list[BulkAction]:
+    return sorted(REGISTRY.values(), key=lambda action: action.order)

@@ -1,0 +1,62 @@
+"""Move files into a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from uploads.actions.base import BulkAction, BulkResult, register
+from uploads.forms import FolderField, FolderPickerForm, UserForm
+from uploads.models import Action, File, Folder
+from uploads.services.files import with_versions
+from uploads.services.folders import lock, require_writable
+
+
+class MoveForm(UserForm):
+    """The target, typed as a path."""
+
+    to = FolderField(label=gettext_lazy("To the folder"))
+
+
+@register
+class MoveAction(BulkAction):
+    name, order = "move", 10
+    label = gettext_lazy("Move")
+    description = gettext_lazy(
+        "Their links and their bytes stay as they are; the access of the new folder holds for them."
+    )
+    form_class, page_form_class = MoveForm, FolderPickerForm
+    audit_action, log_event = Action.MOVE, "file_moved"
+
+    def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
+        target: Folder | None = data["to"]
+        lock([target.pk] if target else [])
+        require_writable(target, by)
+
+    def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
+        target: Folder | None = data["to"]
+        with_versions(files).update(folder=target, updated_at=Now())
+        return {"folder_id": target.pk if target else None, "folder_name": target.name if target else ""}
+
+    def title(self, count: int) -> str:
+        return ngettext("Move %(count)s file to …", "Move %(count)s files to …", count) % {"count": count}
+
+    def success_message(self, count: int, data: Mapping[str, Any]) -> str:
+        text = ngettext("%(count)s file is in “%(into)s” now.", "%(count)s files are in “%(into)s” now.", count)
+        return text % {"count": count, "into": data["to"].name if data["to"] else _("Library")}
+
+    def describe(self, detail: Mapping[str, Any]) -> str:
+        if detail.get("folder_name"):
+            return _("moved it to “%(folder)s”") % {"folder": detail["folder_name"]}
+        return _("moved it to the top of the library")
+
+
+def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> BulkResult:
+    """Move files into another folder (None: the top level). Raises Forbidden if this person may not add files there."""
+    return MoveAction().execute(links, {"to": target}, by=by)

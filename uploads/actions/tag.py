@@ -1,0 +1,115 @@
+"""Add tags to files, and remove tags."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db.models import Count
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from uploads.actions.base import BulkAction, BulkResult, register
+from uploads.errors import Forbidden, OverQuota, ValidationFailed
+from uploads.forms import TagsField, UserForm
+from uploads.models import Action, File, Tag, Tagging, Usage
+from uploads.names import normalize_for_search
+
+MAX_TAGS_PER_FILE = 50
+MAX_TAGGINGS_PER_REQUEST = 50_000  # seconds of a transaction
+
+
+class TagForm(UserForm):
+    add = TagsField(label=gettext_lazy("Put on, with commas between"), required=False, help_text="")
+    remove = TagsField(label=gettext_lazy("Take off, with commas between"), required=False, help_text="")
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if not self.errors and not data["add"] and not data["remove"]:
+            raise ValidationError(_("Put in a tag to add or to take off."))
+        return data
+
+
+@register
+class TagAction(BulkAction):
+    name, order = "tag", 20
+    label = gettext_lazy("Change tags")
+    description = gettext_lazy("Their other tags stay. A tag that does not exist yet is created.")
+    form_class, submit_label = TagForm, gettext_lazy("Change the tags")
+    audit_action, log_event = Action.TAG, "file_tagged"
+
+    def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
+        add: Sequence[str] = data["add"]
+        if add and not by.has_perm("uploads.view_file"):
+            raise Forbidden(_("You may not add tags. Ask an administrator for a role."))
+        if len(add) > MAX_TAGS_PER_FILE:
+            raise ValidationFailed(_("A file can have at most %(most)s tags.") % {"most": MAX_TAGS_PER_FILE})
+        if Tag.objects.filter(normalized_name__in={normalize_for_search(name) for name in add}).count() < len(add):
+            Usage.objects.locked(by.pk)  # new tags count for this person; locked before any file row, as everywhere
+
+    def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
+        add, remove = data["add"], data["remove"]
+        normalized_name = [normalize_for_search(name) for name in remove]
+        Tagging.objects.filter(file__in=files, tag__normalized_name__in=normalized_name).delete()
+        if len(files) * len(add) > MAX_TAGGINGS_PER_REQUEST:
+            raise ValidationFailed(
+                _("These are too many tags for so many files at once. Take fewer files or fewer tags.")
+            )
+        tags = _ensure_tags(add, by) if files else []
+        Tagging.objects.bulk_create(
+            (Tagging(tag=tag, file=file) for file in files for tag in tags), ignore_conflicts=True
+        )
+        _require_tag_limit(files)
+        return {"added": list(add), "removed": list(remove)}
+
+    def title(self, count: int) -> str:
+        return ngettext("Tags of %(files)s file", "Tags of %(files)s files", count) % {"files": count}
+
+    def success_message(self, count: int, data: Mapping[str, Any]) -> str:
+        text = ngettext("The tags of %(count)s file are changed.", "The tags of %(count)s files are changed.", count)
+        return text % {"count": count}
+
+    def describe(self, detail: Mapping[str, Any]) -> str:
+        added, removed = (", ".join(map(str, detail.get(key) or [])) for key in ("added", "removed"))
+        if added and removed:
+            return _("put on the tags %(added)s and took off %(removed)s") % {"added": added, "removed": removed}
+        if added:
+            return _("put on the tags %(added)s") % {"added": added}
+        return _("took off the tags %(removed)s") % {"removed": removed} if removed else ""
+
+
+def tag_files(links: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequence[str] = (), by: User) -> BulkResult:
+    """Add tags to files and remove tags, by clean name; missing tags are created.
+
+    Raises ValidationFailed if a file would have more than fifty, and OverQuota for more new tags than a person may
+    create: then no file is changed. Raises Forbidden for tags to add by a person who may not see tags: the spelling
+    of the result would reveal whether a tag existed before.
+    """
+    return TagAction().execute(links, {"add": add, "remove": remove}, by=by)
+
+
+def _ensure_tags(names: Sequence[str], by: User) -> list[Tag]:
+    """Return the tags with these names, created if missing; sorted, so that two batches cannot deadlock."""
+    by_key = {normalize_for_search(name): name for name in names}
+    existing = set(Tag.objects.filter(normalized_name__in=by_key).values_list("normalized_name", flat=True))
+    new = [
+        Tag(name=by_key[normalized_name], normalized_name=normalized_name, created_by=by)
+        for normalized_name in sorted(by_key.keys() - existing)
+    ]
+    if new and Usage.objects.locked(by.pk).tags + len(new) > settings.UPLOAD_QUOTA_TAGS:
+        raise OverQuota(
+            _("One person can add at most %(most)s tags. Use tags that are there, or ask for more.")
+            % {"most": f"{settings.UPLOAD_QUOTA_TAGS:,}"}
+        )
+    Tag.objects.bulk_create(new, ignore_conflicts=True)
+    return list(Tag.objects.filter(normalized_name__in=by_key))
+
+
+def _require_tag_limit(files: Sequence[File]) -> None:
+    counts = Tagging.objects.filter(file__in=files).values("file").annotate(count=Count("pk"))
+    if counts.filter(count__gt=MAX_TAGS_PER_FILE).exists():
+        raise ValidationFailed(_("A file can have at most %(most)s tags.") % {"most": MAX_TAGS_PER_FILE})

@@ -1,0 +1,72 @@
+"""Rename a file, and cancel an upload; lock the rows of files with all their versions."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from uploads.errors import Forbidden, InvalidTransition, StorageUnavailable
+from uploads.failpoints import failpoint
+from uploads.models import Action, Event, File, State
+from uploads.models.querysets import FileQuerySet
+from uploads.names import normalize_for_search
+from uploads.services.erase import erase
+from uploads.services.start import validate_type
+
+logger = logging.getLogger(__name__)
+
+
+def lock_rows(rows: FileQuerySet) -> list[File]:
+    """Lock and return the rows, in one order, so that two batches cannot deadlock."""
+    return list(rows.order_by("pk").select_for_update(no_key=True))
+
+
+def with_versions(files: Sequence[File]) -> FileQuerySet:
+    """Return the rows of these files and of all their versions, which share name, folder and visibility."""
+    series = [file.series for file in files if file.series]
+    return File.objects.filter(Q(pk__in=[file.pk for file in files]) | Q(series__in=series))
+
+
+def rename(file: File, name: str, *, by: User) -> None:
+    """Rename a listed file to another clean name; its link stays. Raises Forbidden, RefusedType."""
+    validate_type(name=name)
+    with transaction.atomic():
+        rows = lock_rows(File.objects.changeable_by(by).listed().filter(pk=file.pk))
+        if not rows:
+            raise Forbidden(_("You may not change this file."))
+        if rows[0].name == name:
+            return
+        with_versions(rows).update(name=name, normalized_name=normalize_for_search(name), updated_at=Now())
+        Event.objects.record(Action.RENAME, by=by, file=rows[0], new_name=name)
+    file.name = name
+    logger.info("file_renamed file=%s by=%s", file.pk, by.pk)
+
+
+def cancel(file: File, *, by: User) -> None:
+    """Cancel an unfinished upload: release its reservation, and delete its bytes. Safe to repeat.
+
+    Raises InvalidTransition for an upload that is finished or is being completed.
+    """
+    if file.state == State.DELETING:
+        return
+    if not cancel_expired(file):
+        raise InvalidTransition(_("This upload is finished or being completed; it cannot be cancelled."))
+    logger.info("upload_canceled file=%s by=%s", file.pk, by.pk)
+
+
+def cancel_expired(file: File) -> bool:
+    """Discard an upload with its reservation and bytes. Returns False if it is no longer `uploading`."""
+    if not File.objects.filter(pk=file.pk, state=State.UPLOADING).discard(owner_id=file.owner_id):
+        return False
+    failpoint("cancel.1-discarded")
+    file.refresh_from_db()  # another process may have begun a multipart upload
+    with contextlib.suppress(StorageUnavailable):  # then the sweep erases it
+        erase(file)
+    return True
