@@ -45,7 +45,7 @@ class PrefixAction(BulkAction):
         return {"prefix": data["text"]}
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
-        return f"{count} begin with {data['prefix']}"
+        return f"{count} begin with {data['text']}"
 
     def describe(self, detail: Mapping[str, Any]) -> str:
         return f"put {detail['prefix']} before its name" if "prefix" in detail else ""

@@ -20,7 +20,7 @@ from tests.conftest import signed_in
 from tests.support import shelf
 from tests.support.stores import Bucket
 from uploads import actions, services
-from uploads.admin import events, export
+from uploads.admin import events
 from uploads.models import AccessLevel, Action, Event, File, State, Visibility
 from uploads.models.audit import event
 from uploads.services import folders
@@ -232,8 +232,8 @@ def test_no_cell_begins_like_a_formula(first: str, as_admin: Client) -> None:
 def test_a_long_export_goes_in_batches_and_says_where_it_ends(
     as_admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "BATCH_SIZE", 3)
-    monkeypatch.setattr(export, "MAX_EXPORTED", 7)
+    monkeypatch.setattr(events, "BATCH_SIZE", 3)
+    monkeypatch.setattr(events, "MAX_EXPORTED", 7)
     Event.objects.bulk_create(Event(action=Action.LOGOUT, actor=f"p{number}") for number in range(10))
     rows = exported(as_admin, action="logout")
     assert [row[3] for row in rows[1:8]] == [f"p{number}" for number in range(9, 2, -1)]
@@ -242,7 +242,7 @@ def test_a_long_export_goes_in_batches_and_says_where_it_ends(
 
 
 def test_exactly_the_most_is_whole(as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "MAX_EXPORTED", 4)
+    monkeypatch.setattr(events, "MAX_EXPORTED", 4)
     Event.objects.bulk_create(Event(action=Action.LOGOUT, actor=f"p{number}") for number in range(4))
     assert len(exported(as_admin, action="logout")) == 5
 

@@ -15,8 +15,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import signed_in
 from tests.support import shelf
-from uploads.admin import stats
-from uploads.admin.charts import Period, Share, area, bars
+from uploads.admin import storage
+from uploads.admin.storage import Period, Share, area, bars
 from uploads.models import AccessLevel, Folder, Kind, State, Statistic, StatisticDelta, Status
 from uploads.services import folders
 
@@ -102,7 +102,7 @@ def test_growth_is_by_the_step_that_fits(days: int, label: str, periods: int, db
     first = date(2024, 1, 1)
     for key in (first, first + timedelta(days=days)):
         day(key, 100)
-    found = stats.growth()
+    found = storage.growth()
     assert (found[0].label, len(found)) == (label, periods)
     assert (found[0].total_bytes, found[-1].total_bytes, found[-1].total_files) == (100, 200, 2)
 
@@ -110,8 +110,8 @@ def test_growth_is_by_the_step_that_fits(days: int, label: str, periods: int, db
 def test_growth_has_no_gaps_and_never_more_points_than_fit(db: None) -> None:
     for year in range(1970, 2070):
         day(date(year, 12, 31), 1)
-    assert [period.bytes for period in stats.growth()] == [1] * 100
-    assert stats.growth()[-1].total_bytes == 100
+    assert [period.bytes for period in storage.growth()] == [1] * 100
+    assert storage.growth()[-1].total_bytes == 100
 
 
 def test_the_dashboard_is_for_those_who_may_view_figures(roles: None) -> None:

@@ -14,15 +14,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from uploads import actions, services
 from uploads.actions import BulkResult
 from uploads.admin.actions import get_actions
-from uploads.admin.base import LargeTableAdmin
-from uploads.admin.date_hierarchy import date_levels
+from uploads.admin.base import LargeTableAdmin, render_cell
 from uploads.admin.filters import (
     ChecksumStatusFilter,
     FolderFilter,
@@ -33,6 +31,7 @@ from uploads.admin.filters import (
     TimeFilter,
     TypeFilter,
     VisibilityFilter,
+    date_levels,
 )
 from uploads.errors import Forbidden, Problem
 from uploads.forms import (
@@ -138,16 +137,12 @@ class FileAdmin(LargeTableAdmin):
 
     @admin.display(description="")
     def thumbnail(self, file: Any) -> str:
-        if not file.has_thumbnail:
-            return format_html('<span class="thumb thumb-{}"></span>', file.category)
-        return format_html(
-            '<img class="thumb" src="{}" width="40" height="40" alt="" loading="lazy">',
-            reverse("thumbnail", args=[file.link]),
-        )
+        url = reverse("thumbnail", args=[file.link]) if file.has_thumbnail else ""
+        return render_cell("thumbnail", url=url, category=file.category)
 
     @admin.display(description=gettext_lazy("name"), ordering="normalized_name")
     def called(self, file: File) -> str:
-        return format_html('<span dir="auto">{}</span>', file.name)
+        return render_cell("text", text=file.name)
 
     @admin.display(description=gettext_lazy("folder"))
     def place(self, file: Any) -> str:
@@ -164,13 +159,13 @@ class FileAdmin(LargeTableAdmin):
     @admin.display(description=gettext_lazy("added"), ordering="available_at")
     def added(self, file: File) -> str:
         time = file.available_at or file.created_at
-        return format_html('<span title="{}">{}</span>', time.isoformat(timespec="seconds"), when(time))
+        return render_cell("text", text=when(time), title=time.isoformat(timespec="seconds"))
 
     @admin.display(description=gettext_lazy("page"))
     def page(self, file: File) -> str:
         if file.state != State.AVAILABLE or not file.current:
             return EMPTY_VALUE
-        return format_html('<a href="{}">{}</a>', file.get_absolute_url(), _("Open"))
+        return render_cell("link", url=file.get_absolute_url(), text=_("Open"))
 
     # --- one file ---
 
@@ -257,13 +252,8 @@ class FileAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("versions"))
     def versions(self, file: File) -> str:
-        rows = File.objects.versions_of(file).available().order_by("-available_at", "-id")[:MAX_VERSIONS]
-        lines = format_html_join(
-            "", '<tr><td><a href="{}">{}</a></td><td>{}</td><td>{}</td></tr>',
-            ((reverse("admin:uploads_file_change", args=[row.pk]), f"{row.available_at:%Y-%m-%d %H:%M}",
-              filesize(row.size), _("counts") if row.current else "") for row in rows),
-        )  # fmt: skip
-        return format_html('<table class="versions">{}</table>', lines) if lines else EMPTY_VALUE
+        rows = list(File.objects.versions_of(file).available().order_by("-available_at", "-id")[:MAX_VERSIONS])
+        return render_cell("versions", files=rows) if rows else EMPTY_VALUE
 
 
 def _as_id(text: str) -> UUID | None:

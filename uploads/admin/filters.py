@@ -1,9 +1,12 @@
-"""Filters of the change lists. None counts rows, and values of which there can be thousands are typed, not listed."""
+"""Filters and the date hierarchy of the change lists. None counts rows, and values of which there can be thousands are
+typed, not listed."""
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar
 
@@ -11,34 +14,44 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Sum
+from django.db.models.functions import Substr
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from uploads.actions import audit_labels
 from uploads.forms import folder_by_path
-from uploads.models import Category, ChecksumStatus, Kind, Origin, State, Statistic, Status, Tag, Visibility
+from uploads.listing import AGE_FILTERS, time_ago
+from uploads.models import Category, ChecksumStatus, Kind, Origin, RunOutcome, State, Statistic, Status, Tag, Visibility
 from uploads.names import normalize_for_search
 from uploads.views.responses import request_user
 
 MAX_SUGGESTIONS = 8
 MAX_TYPED_CHARACTERS = 1_500
 
-DAYS = {"today": 0, "7d": 7, "30d": 30, "1y": 365}
+PERIODS = {value: (label, age) for value, (label, age, _min_age) in AGE_FILTERS.items() if age is not None}
+YEAR, MONTH, DAY = 4, 7, 10  # characters of 2026-11-23
+PART = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?", re.ASCII)
 
 
 class ChoiceFilter(admin.SimpleListFilter):
-    """A filter with a few fixed values. Raises IncorrectLookupParameters for others."""
+    """A filter of the column `field` by a few fixed values. Raises IncorrectLookupParameters for others."""
 
-    def valid_values(self) -> set[str]:
-        return {str(value) for value, _label in self.lookup_choices}
+    field: ClassVar[str] = ""
+    options: ClassVar[Iterable[tuple[str, Any]]] = ()  # value and label
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
+        return self.options
 
     def selected(self) -> str | None:
         value = self.value()
-        if value and value not in self.valid_values():
+        if value and value not in {str(choice) for choice, _label in self.lookup_choices}:
             raise IncorrectLookupParameters
         return value or None
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        selected = self.selected()
+        return queryset.filter(**{self.field: selected}) if selected else queryset
 
 
 class TextFilter(admin.SimpleListFilter):
@@ -78,14 +91,12 @@ class StateFilter(ChoiceFilter):
     """The state of the files. The default is the library's current files, as on its pages."""
 
     title, parameter_name = _("state"), "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        return [
-            ("library", _("In the library")),
-            ("versions", _("Older versions")),
-            ("trash", _("In the trash")),
-            ("unfinished", _("Unfinished, my own")),
-        ]
+    options = (
+        ("library", _("In the library")),
+        ("versions", _("Older versions")),
+        ("trash", _("In the trash")),
+        ("unfinished", _("Unfinished, my own")),
+    )
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         _all, *choices = super().choices(changelist)
@@ -105,62 +116,48 @@ class StateFilter(ChoiceFilter):
 
 
 class TypeFilter(ChoiceFilter):
-    title, parameter_name = _("type"), "type"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        return Category.choices
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        category = self.selected()
-        return queryset.filter(category=category) if category else queryset
+    title, parameter_name, field, options = _("type"), "type", "category", Category.choices
 
 
 class ChecksumStatusFilter(ChoiceFilter):
     """The problems with stored bytes, and those not yet verified."""
 
-    title, parameter_name = _("stored bytes"), "checksum_status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        return [
-            (ChecksumStatus.CORRUPTED.value, _("Damaged")),
-            (ChecksumStatus.MISSING.value, _("Missing")),
-            (ChecksumStatus.UNVERIFIED.value, _("Not yet checked")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        status = self.selected()
-        return queryset.filter(checksum_status=status) if status else queryset
+    title, parameter_name, field = _("stored bytes"), "checksum_status", "checksum_status"
+    options = (
+        (ChecksumStatus.CORRUPTED.value, _("Damaged")),
+        (ChecksumStatus.MISSING.value, _("Missing")),
+        (ChecksumStatus.UNVERIFIED.value, _("Not yet checked")),
+    )
 
 
 class OriginFilter(ChoiceFilter):
-    """The origin of the objects."""
-
-    title, parameter_name = _("origin"), "origin"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        return [
-            (Origin.UPLOADED.value, _("Uploaded here")),
-            (Origin.IMPORTED.value, _("Imported")),
-            (Origin.ADOPTED.value, _("Imported and taken over")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        origin = self.selected()
-        return queryset.filter(origin=origin) if origin else queryset
+    title, parameter_name, field = _("origin"), "origin", "origin"
+    options = (
+        (Origin.UPLOADED.value, _("Uploaded here")),
+        (Origin.IMPORTED.value, _("Imported")),
+        (Origin.ADOPTED.value, _("Imported and taken over")),
+    )
 
 
 class VisibilityFilter(ChoiceFilter):
-    title, parameter_name = _("visibility"), "visibility"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        return [(Visibility.TEAM.value, _("Team")), (Visibility.PRIVATE.value, _("Private, my own"))]
+    title, parameter_name, field = _("visibility"), "visibility", "visibility"
+    options = ((Visibility.TEAM.value, _("Team")), (Visibility.PRIVATE.value, _("Private, my own")))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        selected = self.selected()
-        if selected == Visibility.PRIVATE:
-            # other people's are not visible anyway; with the owner in the query, an index is used
-            return queryset.filter(visibility=selected, owner=request.user)
-        return queryset.filter(visibility=selected) if selected else queryset
+        """Filter private files by their owner too, which uses an index: others' are not visible anyway."""
+        rows = super().queryset(request, queryset)
+        return rows.filter(owner=request.user) if self.selected() == Visibility.PRIVATE else rows
+
+
+class OutcomeFilter(ChoiceFilter):
+    title, parameter_name, field, options = _("outcome"), "outcome", "outcome", RunOutcome.choices
+
+
+class ActionFilter(ChoiceFilter):
+    title, parameter_name, field = _("what"), "action", "action"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
+        return audit_labels().items()
 
 
 class OwnerFilter(TextFilter):
@@ -168,8 +165,7 @@ class OwnerFilter(TextFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         keys = largest_keys(request, Kind.OWNER)
-        names = dict(User.objects.filter(pk__in=keys).values_list("pk", "username"))
-        return [(names[int(key)], names[int(key)]) for key in keys if int(key) in names]
+        return _suggestions(keys, User.objects.filter(pk__in=keys).values_list("pk", "username"))
 
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
         owner = User.objects.filter(username=self.typed).first()
@@ -180,12 +176,13 @@ class FolderFilter(TextFilter):
     """The files in exactly this folder, typed as its path; `/` is the top level."""
 
     title, parameter_name, hint = _("folder"), "folder", _("Its path, like Brand/Logos; / is the top")
+    column: ClassVar[str] = "folder"
 
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
         if self.typed == "/":
-            return rows.filter(folder__isnull=True)
+            return rows.filter(**{f"{self.column}__isnull": True})
         folder = folder_by_path(self.typed, request_user(request))
-        return rows.filter(folder=folder) if folder else rows.none()
+        return rows.filter(**{self.column: folder}) if folder else rows.none()
 
 
 class TagFilter(TextFilter):
@@ -193,8 +190,7 @@ class TagFilter(TextFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         keys = largest_keys(request, Kind.TAG, by="-files")
-        names = dict(Tag.objects.filter(pk__in=keys).values_list("pk", "name"))
-        return [(names[int(key)], names[int(key)]) for key in keys if int(key) in names]
+        return _suggestions(keys, Tag.objects.filter(pk__in=keys).values_list("pk", "name"))
 
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
         tag = Tag.objects.filter(normalized_name=normalize_for_search(self.typed)).first()
@@ -208,34 +204,23 @@ class TimeFilter(admin.SimpleListFilter):
     column: ClassVar[str] = "available_at"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        periods = [("today", _("Today")), ("7d", _("Last 7 days")), ("30d", _("Last 30 days")),
-                 ("1y", _("Last 12 months"))]  # fmt: skip
-        value = self.value()
-        return [*periods, (value, value)] if value and value not in DAYS else periods
+        periods = [(value, label) for value, (label, _age) in PERIODS.items()]
+        selected = self.value()
+        return [*periods, (selected, selected)] if selected and selected not in PERIODS else periods
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
         if not value:
             return queryset
-        if value in DAYS:
-            return queryset.filter(**{f"{self.column}__gte": _days_ago(DAYS[value])})
+        if value in PERIODS:
+            _label, age = PERIODS[value]
+            return queryset.filter(**{f"{self.column}__gte": time_ago(age)})
         first, after = parse_period(value)
         return queryset.filter(**{f"{self.column}__gte": first, f"{self.column}__lt": after})
 
 
 class EventTimeFilter(TimeFilter):
     parameter_name, column = "at", "at"
-
-
-class ActionFilter(ChoiceFilter):
-    title, parameter_name = _("what"), "action"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        return audit_labels().items()
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        action = self.selected()
-        return queryset.filter(action=action) if action else queryset
 
 
 class ActorFilter(TextFilter):
@@ -248,16 +233,10 @@ class ActorFilter(TextFilter):
         return rows.filter(actor_id=person.pk) if person else rows.filter(actor=self.typed)
 
 
-class DescendantFilter(TextFilter):
+class DescendantFilter(FolderFilter):
     """The subfolders of one folder; without filter and search, the top-level folders."""
 
-    title, parameter_name, hint = _("inside of"), "inside", _("Its path, like Brand/Logos; / is the top")
-
-    def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
-        if self.typed == "/":
-            return rows.filter(parent__isnull=True)
-        folder = folder_by_path(self.typed, request_user(request))
-        return rows.filter(parent=folder) if folder else rows.none()
+    title, parameter_name, column = _("inside of"), "inside", "parent"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.typed and not request.GET.get("q", "").strip():
@@ -289,9 +268,50 @@ def largest_keys(request: HttpRequest, kind: Kind, *, by: str = "-bytes") -> lis
     return list(statistics.values_list("key", flat=True)[:MAX_SUGGESTIONS])
 
 
+def _suggestions(keys: list[str], rows: Iterable[tuple[int, str]]) -> list[tuple[str, str]]:
+    """Return value and label of a filter for each of the keys, in their order, that still has a name."""
+    names = dict(rows)
+    return [(names[int(key)], names[int(key)]) for key in keys if int(key) in names]
+
+
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def _days_ago(days: int) -> datetime:
-    return _midnight(timezone.now().astimezone(UTC).date()) if not days else timezone.now() - timedelta(days=days)
+# --- date hierarchy ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DateLevel:
+    """A link to a year, month or day; `files` is None in links back to a longer period."""
+
+    label: str
+    query: str
+    files: int | None = None
+
+
+def date_levels(request: HttpRequest) -> list[DateLevel]:
+    """Return links back to longer periods and into the selected one. One query, and none without the permission."""
+    if not request.user.has_perm("uploads.view_statistic"):
+        return []
+    selected = request.GET.get("added", "")
+    selected = selected if PART.fullmatch(selected) else ""
+    width = {0: YEAR, YEAR: MONTH}.get(len(selected), DAY)
+    prefix = selected[: MONTH if width == DAY else YEAR]
+    back = [prefix[:end] for end in (YEAR, MONTH) if len(prefix) >= end]
+    statistics = Statistic.objects.filter(kind=Kind.DAY, status=Status.STORED, key__startswith=prefix)
+    parts = statistics.annotate(part=Substr("key", 1, width)).values("part").annotate(total=Sum("files"))
+    counts = parts.filter(total__gt=0).order_by("-part" if width == YEAR else "part").values_list("part", "total")
+    return [
+        *(DateLevel(part, _period_url(request, part)) for part in (["", *back] if back else [])),
+        *(DateLevel(part, _period_url(request, part), total) for part, total in counts if part not in back),
+    ]
+
+
+def _period_url(request: HttpRequest, added: str) -> str:
+    query = request.GET.copy()
+    for name in ("p", "e", "added"):
+        query.pop(name, None)
+    if added:
+        query["added"] = added
+    return f"?{query.urlencode()}"

@@ -15,11 +15,10 @@ from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from uploads.admin.base import LargeTableAdmin
+from uploads.admin.base import LargeTableAdmin, render_cell
 from uploads.admin.filters import DescendantFilter
 from uploads.errors import Problem
 from uploads.forms import FolderField, allow_unchanged_folder, folder_name, parse_field
@@ -163,17 +162,17 @@ class FolderAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("path"))
     def whole(self, folder: Any) -> str:
-        return format_html('<span dir="auto">{}</span>', folder.whole_path)
+        return render_cell("text", text=folder.whole_path)
 
     @admin.display(description=gettext_lazy("inside"))
     def inside(self, folder: Any) -> str:
         url = reverse("admin:uploads_folder_changelist", query={"inside": f"#{folder.pk}"})
-        return format_html('<a href="{}">{}</a>', url, _("Folders"))
+        return render_cell("link", url=url, text=_("Folders"))
 
     @admin.display(description=gettext_lazy("files"))
     def files(self, folder: Any) -> str:
         url = reverse("admin:uploads_file_changelist", query={"folder": f"#{folder.pk}"})
-        return format_html('<a href="{}">{}</a>', url, folder.counts[0])
+        return render_cell("link", url=url, text=folder.counts[0])
 
     @admin.display(description=gettext_lazy("stored"))
     def stored(self, folder: Any) -> str:

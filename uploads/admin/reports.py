@@ -13,12 +13,11 @@ from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.admin.base import PAGE_ROWS, CappedPaginator, LargeTableAdmin
-from uploads.admin.filters import ChoiceFilter
+from uploads.admin.base import PAGE_ROWS, CappedPaginator, LargeTableAdmin, render_cell
+from uploads.admin.filters import OutcomeFilter
 from uploads.models import File, FindingKind, Report, RunOutcome
 from uploads.services.fsck import COMMAND, describe_unrepaired
 from uploads.templatetags.formatting import filesize
@@ -28,17 +27,6 @@ SAFE_KEY = re.compile(r"([fp](/[0-9a-f]{0,32})?)?")
 PUBLIC_COMMANDS = ("fsck", "verify")
 HIDDEN = "…"
 SIDES = {"rows": gettext_lazy("In the database"), "objects": gettext_lazy("In the bucket")}
-
-
-class OutcomeFilter(ChoiceFilter):
-    title, parameter_name = gettext_lazy("outcome"), "outcome"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return RunOutcome.choices
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        selected = self.selected()
-        return queryset.filter(outcome=selected) if selected else queryset
 
 
 @admin.register(Report)
@@ -130,12 +118,12 @@ def _comparison_items(summary: dict[str, Any], reader: Any) -> Iterator[tuple[An
             files = ngettext("%(count)s object", "%(count)s objects", totals["count"]) % {
                 "count": f"{totals['count']:,}"
             }
-            yield label, format_html("{}, {}<br><code>{}</code>", files, filesize(totals["bytes"]), totals["sha256"])
+            yield label, render_cell("digest", count=files, size=filesize(totals["bytes"]), digest=totals["sha256"])
     if digests:
         yield _("Digests"), _("equal") if len(digests) == 1 else _("different")
     summary.pop("findings", None)
     if unrepaired := describe_unrepaired(summary.pop("skipped", {})):
-        yield _("Left out"), format_html("{}", "; ".join(unrepaired))
+        yield _("Left out"), "; ".join(unrepaired)
     if since := summary.pop("since", ""):
         yield _("Only what comes behind"), _redact_key(since, reader)
     if reason := summary.pop("reason", ""):

@@ -1,22 +1,44 @@
-"""The storage dashboard: stored files by time, type, owner and folder, from the statistics alone."""
+"""The storage dashboard: stored files by time, type, owner and folder, from the statistics alone, and its charts.
+
+Each number is one query of the statistics, never of the files. The templates draw the charts as SVG: their coordinates
+are integers or text, because localized pages would write 12,5 where SVG requires 12.5.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db import connection
+from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from uploads.admin.charts import Share, area, bars
 from uploads.admin.reports import latest_comparison
-from uploads.admin.stats import by_category, by_folder, by_owner, growth, totals
-from uploads.models import apply_deltas
+from uploads.models import Category, Folder, Kind, Statistic, Status, apply_deltas
 from uploads.views.responses import request_user
 
 MAX_DELTAS_APPLIED = 5  # batches; the sweep applies the rest
+MAX_SHARES = 20
+MAX_FOLDERS_READ = 1_000
+MAX_POINTS = 60  # of a chart; more days are grouped to weeks, months or years
+WIDTH, HEIGHT = 1000, 300  # of the plot's coordinates; the page stretches it
+ROW_HEIGHT = 40  # pixels of one bar with its labels
+
+# Files by their topmost folder; 0 is the top level itself.
+BY_FOLDER = """
+SELECT coalesce(folder.path[1], 0), sum(statistic.files)::bigint, sum(statistic.bytes)::bigint
+FROM uploads_statistic AS statistic LEFT JOIN uploads_folder AS folder ON folder.id = statistic.key::bigint
+WHERE statistic.kind = 'folder' AND statistic.status = 'stored'
+GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT %s
+"""
 
 
 @require_safe
@@ -43,3 +65,172 @@ def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
 
 def _chart(name: str, title: str, column: str, shares: list[Share]) -> dict[str, Any]:
     return {"name": name, "title": title, "column": column, "shares": shares, "bars": bars(shares)}
+
+
+# --- numbers ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The number of files and bytes with one label."""
+
+    label: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The files and bytes added in a period, and the totals at its end."""
+
+    label: str
+    files: int
+    bytes: int
+    total_files: int
+    total_bytes: int
+
+
+def totals() -> list[Share]:
+    """Return files and bytes of everything stored, followed by those of each status."""
+    rows = Statistic.objects.filter(kind=Kind.TOTAL).values_list("status", "files", "bytes")
+    counts = {status: (files, size) for status, files, size in rows}
+    parts = [Share(str(label), *counts.get(status, (0, 0))) for status, label in Status.choices]
+    stored = [share for share, status in zip(parts, Status, strict=True) if status != Status.UNFINISHED]
+    total = Share(_("stored in all"), sum(share.files for share in stored), sum(share.bytes for share in stored))
+    return [total, *parts]
+
+
+def by_category() -> list[Share]:
+    rows = Statistic.objects.filter(kind=Kind.CATEGORY, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
+    return [
+        Share(str(Category(key).label), files, size) for key, files, size in rows.values_list("key", "files", "bytes")
+    ]
+
+
+def by_owner() -> list[Share]:
+    """Return the MAX_SHARES owners with the most bytes, and all others together."""
+    rows = Statistic.objects.filter(kind=Kind.OWNER, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
+    largest = list(rows.values_list("key", "files", "bytes")[:MAX_SHARES])
+    names = dict(User.objects.filter(pk__in=[key for key, _files, _bytes in largest]).values_list("pk", "username"))
+    shares = [Share(names.get(int(key), f"#{key}"), files, size) for key, files, size in largest]
+    return [*shares, *_others(shares, _("others"))]
+
+
+def by_folder(user: User) -> list[Share]:
+    """Return the MAX_SHARES largest top-level folders that the user may see, and all others together."""
+    with connection.cursor() as cursor:
+        cursor.execute(BY_FOLDER, [MAX_FOLDERS_READ])
+        rows = cursor.fetchall()
+    visible = Folder.objects.visible_to(user).filter(parent__isnull=True, pk__in=[pk for pk, _files, _bytes in rows])
+    names = {0: _("in no folder"), **dict(visible.values_list("pk", "name"))}
+    shares = [Share(names[pk], files, size) for pk, files, size in rows if pk in names and files > 0][:MAX_SHARES]
+    return [*shares, *_others(shares, _("other folders"))]
+
+
+def growth() -> list[Period]:
+    """Return the stored files by when they were added, without gaps, per day, week, month or year as fits the chart."""
+    rows = Statistic.objects.filter(kind=Kind.DAY).exclude(status=Status.UNFINISHED).values("key")
+    sums = rows.annotate(sum_files=Sum("files"), sum_bytes=Sum("bytes")).values_list("key", "sum_files", "sum_bytes")
+    days = {date.fromisoformat(key): (files, size) for key, files, size in sums if files or size}
+    if not days:
+        return []
+    first, last = min(days), max(days)
+    step = next((step for step in STEPS if (last - first).days / STEPS[step] < MAX_POINTS), "year")
+    sums_by_start: dict[date, list[int]] = {start: [0, 0] for start in _starts(first, last, step)}
+    for day, (files, size) in days.items():
+        cell = sums_by_start[_start(day, step)]
+        cell[0], cell[1] = cell[0] + files, cell[1] + size
+    return _running_totals(sums_by_start, step)
+
+
+STEPS = {"day": 1, "week": 7, "month": 30, "year": 365}
+
+
+def _running_totals(sums: dict[date, list[int]], step: str) -> list[Period]:
+    periods, total_files, total_bytes = [], 0, 0
+    for start, (files, size) in sums.items():
+        total_files, total_bytes = total_files + files, total_bytes + size
+        periods.append(Period(_label(start, step), files, size, total_files, total_bytes))
+    return periods
+
+
+def _start(day: date, step: str) -> date:
+    if step == "week":
+        return day - timedelta(days=day.weekday())
+    return {"day": day, "month": day.replace(day=1), "year": day.replace(month=1, day=1)}[step]
+
+
+def _starts(first: date, last: date, step: str) -> list[date]:
+    starts = [_start(first, step)]
+    while True:
+        next_start = _start(starts[-1] + timedelta(days={"day": 1, "week": 7, "month": 32, "year": 366}[step]), step)
+        if next_start > last:
+            return starts
+        starts.append(next_start)
+
+
+def _label(start: date, step: str) -> str:
+    form = {"year": "Y", "month": "M Y"}.get(step, "j M Y")
+    return date_format(start, form)
+
+
+def _others(shares: list[Share], label: str) -> list[Share]:
+    """Return the rest of the library beside these shares, if there is any."""
+    stored = Statistic.objects.filter(kind=Kind.TOTAL, status=Status.STORED)
+    total = stored.values_list("files", "bytes").first() or (0, 0)
+    files = total[0] - sum(share.files for share in shares)
+    size = total[1] - sum(share.bytes for share in shares)
+    return [Share(label, files, size)] if files > 0 else []
+
+
+# --- charts -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar: `width` is an SVG length, the others are the top edges of labels and bar in pixels."""
+
+    share: Share
+    width: str
+    label_y: int
+    bar_y: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    rows: list[Bar]
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """The SVG paths of a running total (`line`) and of the area below it; the full height is `max_bytes`."""
+
+    line: str
+    surface: str
+    max_bytes: int
+
+
+def bars(shares: Sequence[Share]) -> Bars:
+    """Return bars of which the longest fills the width and the smallest is still visible."""
+    longest = max((share.bytes for share in shares), default=0) or 1
+    rows = [
+        Bar(share, f"{max(100 * share.bytes / longest, 0.4):.2f}%", number * ROW_HEIGHT + 16, number * ROW_HEIGHT + 22)
+        for number, share in enumerate(shares)
+    ]
+    return Bars(rows, len(rows) * ROW_HEIGHT)
+
+
+def area(periods: Sequence[Period]) -> Area | None:
+    """Return the area chart of the periods' totals, or None without periods. A single period is a level line."""
+    if not periods:
+        return None
+    points = list(periods) if len(periods) > 1 else [periods[0], periods[0]]
+    max_bytes = max(period.total_bytes for period in points) or 1
+    last = len(points) - 1
+    positions = [
+        f"{round(WIDTH * number / last)},{round(HEIGHT - HEIGHT * period.total_bytes / max_bytes)}"
+        for number, period in enumerate(points)
+    ]
+    line = "M" + " L".join(positions)
+    return Area(line, f"{line} L{WIDTH},{HEIGHT} L0,{HEIGHT} Z", max_bytes)

@@ -10,11 +10,10 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.admin.base import LargeTableAdmin
+from uploads.admin.base import LargeTableAdmin, render_cell
 from uploads.forms import parse_field, parse_tags
 from uploads.models import Kind, Statistic, Status, Tag
 from uploads.names import normalize_for_search
@@ -66,7 +65,7 @@ class TagAdmin(LargeTableAdmin):
     @admin.display(description=gettext_lazy("files"))
     def files(self, tag: Any) -> str:
         url = reverse("admin:uploads_file_changelist", query={"tag": tag.name})
-        return format_html('<a href="{}">{}</a>', url, tag.count)
+        return render_cell("link", url=url, text=tag.count)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """List the tags with their file counts from the statistics: a tag may be on a million files."""

@@ -16,6 +16,7 @@ from uploads.listing.selectors import (
     load_sidebar,
     paths_for,
     public_ids,
+    time_ago,
     trash_for,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "public_ids",
     "redact_detail",
     "referenced_folders",
+    "time_ago",
     "trash_for",
     "visible_folder_ids",
 ]

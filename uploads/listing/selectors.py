@@ -90,13 +90,14 @@ def _apply_filters(rows: FileQuerySet, query: ListQuery) -> FileQuerySet:
     if query.added:
         _label, max_age, min_age = AGE_FILTERS[query.added]
         if max_age is not None:
-            rows = rows.filter(available_at__gte=_ago(max_age))
+            rows = rows.filter(available_at__gte=time_ago(max_age))
         if min_age is not None:
-            rows = rows.filter(available_at__lt=_ago(min_age))
+            rows = rows.filter(available_at__lt=time_ago(min_age))
     return rows
 
 
-def _ago(age: timedelta) -> datetime:
+def time_ago(age: timedelta) -> datetime:
+    """Return the time that was `age` ago; for a zero age, the last midnight."""
     now = timezone.localtime()
     return now - age if age else now.replace(hour=0, minute=0, second=0, microsecond=0)
 

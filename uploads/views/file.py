@@ -19,7 +19,7 @@ from uploads import actions, content_headers, services
 from uploads.actions import BulkResult
 from uploads.errors import Forbidden, StorageUnavailable, ValidationFailed
 from uploads.forms import UploadForm, parse_tags, read_file_name
-from uploads.listing import redact_detail, visible_folder_ids, referenced_folders
+from uploads.listing import redact_detail, referenced_folders, visible_folder_ids
 from uploads.models import (
     Action,
     Category,
