@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 TEAM, PRIVATE = Visibility.TEAM, Visibility.PRIVATE
 
 
-def told(action: Action) -> list[tuple[str, str]]:
+def audit_entries(action: Action) -> list[tuple[str, str]]:
     return list(Event.objects.filter(action=action).order_by("name").values_list("actor", "name"))
 
 
@@ -49,36 +49,36 @@ def hidden(bob: User) -> File:
 def test_of_a_mixed_choice_only_what_is_allowed_is_touched_and_the_rest_is_told(
     alice: User, mine: File, theirs: File, hidden: File
 ) -> None:
-    outcome = actions.trash_files([mine.pk, theirs.pk, hidden.pk, uuid.uuid4()], by=alice)
-    assert [file.name for file in outcome.files] == ["mine.txt"]
-    assert outcome.refused == ["theirs.txt"]
-    assert outcome.unknown == 2, "a private file of somebody else is as unknown as none"
+    result = actions.trash_files([mine.pk, theirs.pk, hidden.pk, uuid.uuid4()], by=alice)
+    assert [file.name for file in result.files] == ["mine.txt"]
+    assert result.refused == ["theirs.txt"]
+    assert result.unknown == 2, "a private file of somebody else is as unknown as none"
     states = dict(File.objects.values_list("name", "state"))
     assert states == {"mine.txt": "trashed", "theirs.txt": "available", "hidden.txt": "available"}
-    assert told(Action.TRASH) == [("alice", "mine.txt")]
+    assert audit_entries(Action.TRASH) == [("alice", "mine.txt")]
 
 
-@pytest.mark.parametrize("verb", ["move", "tag", "show", "trash", "restore"])
-def test_every_verb_refuses_what_is_foreign(bob: User, mine: File, verb: str) -> None:
-    if verb == "restore":
+@pytest.mark.parametrize("action", ["move", "tag", "show", "trash", "restore"])
+def test_every_verb_refuses_what_is_foreign(bob: User, mine: File, action: str) -> None:
+    if action == "restore":
         actions.trash_file(mine, by=mine.owner)
-    outcome = {
+    result = {
         "move": lambda: actions.move_files([mine.pk], None, by=bob),
         "tag": lambda: actions.tag_files([mine.pk], add=["x"], by=bob),
         "show": lambda: actions.set_visibility([mine.pk], PRIVATE, by=bob),
         "trash": lambda: actions.trash_files([mine.pk], by=bob),
         "restore": lambda: actions.restore_files([mine.pk], by=bob),
-    }[verb]()
-    assert outcome.files == []
-    assert outcome.refused == ([] if verb == "restore" else ["mine.txt"])
-    assert outcome.unknown == (1 if verb == "restore" else 0)
+    }[action]()
+    assert result.files == []
+    assert result.refused == ([] if action == "restore" else ["mine.txt"])
+    assert result.unknown == (1 if action == "restore" else 0)
     assert not Tag.objects.exists()
 
 
 def test_a_manager_orders_what_is_the_teams(manager: User, mine: File, hidden: File) -> None:
     target = folders.create("Brand", parent=None, by=manager)
-    outcome = actions.move_files([mine.pk, hidden.pk], target, by=manager)
-    assert outcome.links == [mine.pk]
+    result = actions.move_files([mine.pk, hidden.pk], target, by=manager)
+    assert result.links == [mine.pk]
     mine.refresh_from_db()
     assert mine.folder == target
 
@@ -108,7 +108,7 @@ def test_moving_and_renaming_leave_key_and_bytes_alone(sender: Sender, alice: Us
     file.refresh_from_db()
     assert (file.name, file.normalized_name) == ("Été.txt", "ete.txt")
     assert bucket.objects() == before
-    assert told(Action.RENAME) == [("alice", "report.txt")]
+    assert audit_entries(Action.RENAME) == [("alice", "report.txt")]
 
 
 def test_only_its_owner_makes_a_file_private(alice: User, manager: User, mine: File) -> None:
@@ -160,8 +160,8 @@ def test_what_was_trashed_comes_back_as_it_was(alice: User, mine: File) -> None:
 
 def test_trashing_twice_or_what_is_going_changes_nothing(alice: User, mine: File) -> None:
     actions.trash_files([mine.pk], by=alice)
-    again = actions.trash_files([mine.pk], by=alice)
-    assert (again.files, again.refused) == ([], ["mine.txt"])
+    second = actions.trash_files([mine.pk], by=alice)
+    assert (second.files, second.refused) == ([], ["mine.txt"])
     with pytest.raises(InvalidTransition):
         actions.trash_file(make_row(alice, State.DELETING), by=alice)
 
@@ -174,8 +174,8 @@ def test_what_is_not_in_the_library_is_not_ordered(alice: User, state: State) ->
 
 
 def test_nothing_chosen_is_nothing_done(alice: User) -> None:
-    outcome = actions.trash_files([], by=alice)
-    assert (outcome.files, outcome.refused, outcome.unknown) == ([], [], 0)
+    result = actions.trash_files([], by=alice)
+    assert (result.files, result.refused, result.unknown) == ([], [], 0)
     assert not Event.objects.exists()
 
 

@@ -33,22 +33,17 @@ EXPORT = f"{LIST}export/"
 
 def listed(client: Client, **query: str) -> list[tuple[str, str, str]]:
     """What, who and name of each line, newest first."""
-    answer = client.get(LIST, query)
-    assert answer.status_code == 200
-    return [(row.action, row.actor, row.redacted_name) for row in answer.context["cl"].result_list]
+    response = client.get(LIST, query)
+    assert response.status_code == 200
+    return [(row.action, row.actor, row.redacted_name) for row in response.context["cl"].result_list]
 
 
 def exported(client: Client, **query: str) -> list[list[str]]:
-    answer: Any = client.post(EXPORT, query_params=query)
-    assert answer.status_code == 200
-    text = b"".join(answer.streaming_content).decode()
+    response: Any = client.post(EXPORT, query_params=query)
+    assert response.status_code == 200
+    text = b"".join(response.streaming_content).decode()
     assert text.startswith("\ufeff")
     return list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
-
-
-@pytest.fixture
-def as_clerk(roles: None) -> Client:
-    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
 
 
 @pytest.fixture
@@ -66,7 +61,7 @@ def test_the_log_is_filtered_by_action_person_and_time(trashed: File, bob: User,
     Event.objects.record(Action.LOGOUT, by=bob)
     assert listed(as_admin, action="trash") == [("trash", "alice", "Été plan.pdf")]
     assert listed(as_admin, actor="bob") == [("logout", "bob", "")]
-    assert [what for what, _who, _name in listed(as_admin, actor="alice", at="today")] == ["restore", "trash"]
+    assert [action for action, _who, _name in listed(as_admin, actor="alice", at="today")] == ["restore", "trash"]
     assert listed(as_admin, at="2001") == listed(as_admin, actor="nobody") == []
 
 
@@ -79,7 +74,7 @@ def test_what_people_did_who_are_gone_is_found_by_their_name(bob: User, as_admin
 def test_the_log_is_searched_by_name_and_by_a_files_id(trashed: File, as_admin: Client) -> None:
     Event.objects.record(Action.LOGIN_FAILED, name="mallory")
     for words in ("PLAN", "ete pdf", str(trashed.pk)):
-        assert [what for what, _who, _name in listed(as_admin, q=words)] == ["restore", "trash"], words
+        assert [action for action, _who, _name in listed(as_admin, q=words)] == ["restore", "trash"], words
     assert listed(as_admin, q="mallory") == [("login_failed", "", "mallory")]
     assert listed(as_admin, q="no such") == []
 
@@ -142,10 +137,10 @@ def test_names_of_other_peoples_private_files_stay_untold(trashed: File, as_admi
 def test_names_of_files_that_are_gone_are_for_superusers(
     alice: User, as_admin: Client, as_clerk: Client, bucket: Bucket
 ) -> None:
-    gone = shelf.add_file(alice, name="gone.txt", state=State.TRASHED)
-    Event.objects.bulk_create([event(Action.PURGE, file=gone)])
-    File.objects.filter(pk=gone.pk).discard(owner_id=alice.pk)
-    services.erase(gone)
+    erased = shelf.add_file(alice, name="gone.txt", state=State.TRASHED)
+    Event.objects.bulk_create([event(Action.PURGE, file=erased)])
+    File.objects.filter(pk=erased.pk).discard(owner_id=alice.pk)
+    services.erase(erased)
     assert listed(as_admin, action="purge") == [("purge", "", "gone.txt")]
     assert listed(as_clerk, action="purge") == [("purge", "", "")]
 
@@ -179,11 +174,11 @@ def test_the_log_is_searched_along_its_indexes(trashed: File, as_admin: Client, 
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE uploads_event")
     for client in (as_admin, as_clerk):
-        found = client.get(LIST, {"q": "Été plan.pdf"}).context["cl"].queryset
-        assert {event.name for event in found} == {"Été plan.pdf"}
+        queryset = client.get(LIST, {"q": "Été plan.pdf"}).context["cl"].queryset
+        assert {event.name for event in queryset} == {"Été plan.pdf"}
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
-        plan = found.all()[:50].explain()
+        plan = queryset.all()[:50].explain()
         assert "Seq Scan on uploads_event" not in plan
         assert {"event_by_name", "event_by_file"} <= set(re.findall(r"event_of_\w+", plan)), plan
 
@@ -214,8 +209,8 @@ def test_the_export_holds_what_the_filters_leave_and_is_written_down(trashed: Fi
     head, *rows = exported(as_clerk, action="trash")
     assert head[:5] == ["id", "when", "what", "who", "name"]
     assert [row[2:6] for row in rows] == [["trash", "alice", "Été plan.pdf", str(trashed.pk)]]
-    written = Event.objects.filter(action=Action.EXPORT).get()
-    assert (written.actor, written.detail) == ("clerk", {"filter": "action=trash"})
+    export_event = Event.objects.filter(action=Action.EXPORT).get()
+    assert (export_event.actor, export_event.detail) == ("clerk", {"filter": "action=trash"})
 
 
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])

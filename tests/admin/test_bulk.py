@@ -24,33 +24,27 @@ LIST = "/admin/uploads/file/"
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
 
-def choose(client: Client, action: str, *files: File, where: str = "", **more: Any) -> Any:
-    data = {"action": action, "_selected_action": [str(file.pk) for file in files], **more}
-    return client.post(LIST + where, data)
+def post_action(client: Client, action: str, *files: File, query: str = "", **extra: Any) -> Any:
+    data = {"action": action, "_selected_action": [str(file.pk) for file in files], **extra}
+    return client.post(LIST + query, data)
 
 
-def confirm(client: Client, action: str, *files: File, where: str = "", **more: Any) -> Any:
-    return choose(client, action, *files, where=where, confirmed="yes", **more)
+def confirm_action(client: Client, action: str, *files: File, query: str = "", **extra: Any) -> Any:
+    return post_action(client, action, *files, query=query, confirmed="yes", **extra)
 
 
-def told(answer: Any) -> str:
-    return " ".join(str(message) for message in get_messages(answer.wsgi_request))
+def message_text(response: Any) -> str:
+    return " ".join(str(message) for message in get_messages(response.wsgi_request))
 
 
-@pytest.fixture
-def as_clerk(roles: None) -> Client:
-    """Staff who are managers, and nothing more."""
-    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
-
-
-@pytest.mark.parametrize("act", [act.name for act in admin_actions()])
-def test_nothing_happens_before_it_is_confirmed(act: str, admin_user: User) -> None:
+@pytest.mark.parametrize("action", [action.name for action in admin_actions()])
+def test_nothing_happens_before_it_is_confirmed(action: str, admin_user: User) -> None:
     file = shelf.add_file(admin_user)
     before = shelf.whole_database()
     client = signed_in(admin_user)
-    signing_in = ("uploads.Event", "sessions.Session", "usersessions.UserSession", "auth.User")
-    after_login = {**before, **{name: shelf.whole_database()[name] for name in signing_in}}
-    assert choose(client, act, file).status_code == 200
+    after_login = {**before, **{name: shelf.whole_database()[name] for name in ("uploads.Event", "sessions.Session", "usersessions.UserSession",
+                                                                                "auth.User")}}  # fmt: skip
+    assert post_action(client, action, file).status_code == 200
     assert shelf.whole_database() == after_login
 
 
@@ -58,7 +52,7 @@ def test_the_page_says_how_many_change_and_which_stay(alice: User, bob: User) ->
     staff = shelf.add_person("dora", "uploaders", is_staff=True)
     mine = [shelf.add_file(staff, name=f"mine {number}") for number in range(25)]
     theirs = shelf.add_file(bob, name="theirs.txt")
-    page = choose(signed_in(staff), "trash", *mine, theirs).content.decode()
+    page = post_action(signed_in(staff), "trash", *mine, theirs).content.decode()
     assert "25 files will be changed" in page
     assert "and 5 more" in page
     assert "1 file stays as it is" in page
@@ -68,9 +62,9 @@ def test_the_page_says_how_many_change_and_which_stay(alice: User, bob: User) ->
 
 def test_trash_and_restore(alice: User, as_clerk: Client) -> None:
     files = [shelf.add_file(alice) for _ in range(2)]
-    assert "2 files are in the trash." in told(confirm(as_clerk, "trash", *files))
+    assert "2 files are in the trash." in message_text(confirm_action(as_clerk, "trash", *files))
     assert File.objects.trashed().count() == 2
-    assert "2 files are back." in told(confirm(as_clerk, "restore", *files, where="?state=trash"))
+    assert "2 files are back." in message_text(confirm_action(as_clerk, "restore", *files, query="?state=trash"))
     assert File.objects.available().count() == 2
     assert list(Event.objects.filter(action=Action.TRASH).values_list("actor", flat=True)) == ["clerk", "clerk"]
 
@@ -78,10 +72,10 @@ def test_trash_and_restore(alice: User, as_clerk: Client) -> None:
 def test_moving_to_a_folder_by_its_path(alice: User, as_clerk: Client) -> None:
     file = shelf.add_file(alice)
     folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
-    confirm(as_clerk, "move", file, to="Brand/Logos")
+    confirm_action(as_clerk, "move", file, to="Brand/Logos")
     file.refresh_from_db()
     assert file.folder == folder
-    confirm(as_clerk, "move", file, to="")
+    confirm_action(as_clerk, "move", file, to="")
     file.refresh_from_db()
     assert file.folder is None
 
@@ -89,81 +83,83 @@ def test_moving_to_a_folder_by_its_path(alice: User, as_clerk: Client) -> None:
 @pytest.mark.parametrize("path", ["No/Such", "../x", "#999999", "#99999999999999999999", "a" * 5000, "x\x00y", "%"])
 def test_a_folder_that_is_not_there_is_said_so_and_nothing_moves(path: str, alice: User, as_clerk: Client) -> None:
     file = shelf.add_file(alice)
-    answer = confirm(as_clerk, "move", file, to=path)
-    assert (answer.status_code, bool(answer.context["form"].errors)) == (200, True)
+    response = confirm_action(as_clerk, "move", file, to=path)
+    assert (response.status_code, bool(response.context["form"].errors)) == (200, True)
     assert File.objects.get().folder_id is None
 
 
 def test_tags_are_added_and_removed(alice: User, as_clerk: Client) -> None:
     file = shelf.add_file(alice)
-    confirm(as_clerk, "tag", file, add="Été, winter,  , ete")
+    confirm_action(as_clerk, "tag", file, add="Été, winter,  , ete")
     assert set(Tagging.objects.values_list("tag__normalized_name", flat=True)) == {"ete", "winter"}
-    confirm(as_clerk, "tag", file, remove="été")
+    confirm_action(as_clerk, "tag", file, remove="été")
     assert set(Tagging.objects.values_list("tag__normalized_name", flat=True)) == {"winter"}
 
 
 def test_a_tag_keeps_what_stands_before_a_slash(alice: User, as_clerk: Client) -> None:
-    confirm(as_clerk, "tag", shelf.add_file(alice), add="2026/spring, a\\b")
+    confirm_action(as_clerk, "tag", shelf.add_file(alice), add="2026/spring, a\\b")
     assert set(Tagging.objects.values_list("tag__name", flat=True)) == {"2026-spring", "a-b"}
 
 
 @pytest.mark.parametrize("tags", ["", " , ,", "x" * 51, "a\x00b", "t," * 3000])
 def test_tags_that_are_none_are_refused(tags: str, alice: User, as_clerk: Client) -> None:
-    answer = confirm(as_clerk, "tag", shelf.add_file(alice), add=tags)
-    assert (answer.status_code, bool(answer.context["form"].errors)) == (200, True)
+    response = confirm_action(as_clerk, "tag", shelf.add_file(alice), add=tags)
+    assert (response.status_code, bool(response.context["form"].errors)) == (200, True)
     assert not Tagging.objects.exists()
 
 
 def test_more_tags_than_a_file_can_have_are_refused_whole(alice: User, as_clerk: Client) -> None:
-    answer = confirm(as_clerk, "tag", shelf.add_file(alice), add=",".join(f"t{number}" for number in range(51)))
-    assert "At most 50" in answer.content.decode()
+    response = confirm_action(
+        as_clerk, "tag", shelf.add_file(alice), add=",".join(f"t{number}" for number in range(51))
+    )
+    assert "At most 50" in response.content.decode()
     assert not Tagging.objects.exists()
 
 
 def test_only_owners_make_files_private(alice: User, admin_user: User) -> None:
     mine, hers = shelf.add_file(admin_user, name="mine"), shelf.add_file(alice, name="hers")
-    answer = confirm(signed_in(admin_user), "private", mine, hers)
-    assert "hers" in told(answer)
+    response = confirm_action(signed_in(admin_user), "private", mine, hers)
+    assert "hers" in message_text(response)
     assert set(File.objects.filter(visibility=Visibility.PRIVATE)) == {mine}
-    confirm(signed_in(admin_user), "team", mine)
+    confirm_action(signed_in(admin_user), "team", mine)
     assert not File.objects.filter(visibility=Visibility.PRIVATE).exists()
 
 
 def test_foreign_and_impossible_ids_touch_nothing_and_are_told(alice: User, as_clerk: Client) -> None:
     hidden = shelf.add_file(alice, name="secret.txt", visibility=Visibility.PRIVATE)
-    seen = shelf.add_file(alice)
-    chosen = [str(seen.pk), str(hidden.pk), str(uuid.uuid4()), "nonsense", "\x00", "9" * 40]
-    answer = as_clerk.post(LIST, {"action": "trash", "_selected_action": chosen, "confirmed": "yes"})
-    assert answer.status_code == 302
-    assert "2 files were not there any more, or are not yours to see." in told(answer)
-    assert "secret" not in told(answer)
-    assert set(File.objects.trashed()) == {seen}
+    visible = shelf.add_file(alice)
+    selected = [str(visible.pk), str(hidden.pk), str(uuid.uuid4()), "nonsense", "\x00", "9" * 40]
+    response = as_clerk.post(LIST, {"action": "trash", "_selected_action": selected, "confirmed": "yes"})
+    assert response.status_code == 302
+    assert "2 files were not there any more, or are not yours to see." in message_text(response)
+    assert "secret" not in message_text(response)
+    assert set(File.objects.trashed()) == {visible}
 
 
 def test_nothing_chosen_and_unknown_actions_do_nothing(alice: User, as_clerk: Client) -> None:
     file = shelf.add_file(alice)
-    assert choose(as_clerk, "trash").status_code in {200, 302}
-    assert choose(as_clerk, "delete_selected", file, post="yes").status_code in {200, 302}
-    assert choose(as_clerk, "nonsense", file).status_code in {200, 302}
+    assert post_action(as_clerk, "trash").status_code in {200, 302}
+    assert post_action(as_clerk, "delete_selected", file, post="yes").status_code in {200, 302}
+    assert post_action(as_clerk, "nonsense", file).status_code in {200, 302}
     assert File.objects.available().count() == 1
 
 
 def test_a_choice_of_everything_is_bounded(alice: User, as_clerk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin_bulk, "MAX_SELECTED", 2)
     files = [shelf.add_file(alice) for _ in range(3)]
-    answer = confirm(as_clerk, "trash", files[0], select_across="1")
-    assert "at most 2" in told(answer) or "at most 2" in answer.content.decode()
+    response = confirm_action(as_clerk, "trash", files[0], select_across="1")
+    assert "at most 2" in message_text(response) or "at most 2" in response.content.decode()
     assert not File.objects.trashed().exists()
 
 
 def test_staff_without_a_role_change_nothing(alice: User, roles: None) -> None:
     file = shelf.add_file(alice)
     clerk = shelf.add_person("nobody", is_staff=True)
-    for act in admin_actions():
-        assert confirm(signed_in(clerk), act.name, file, to="", add="x").status_code == 403
+    for action in admin_actions():
+        assert confirm_action(signed_in(clerk), action.name, file, to="", add="x").status_code == 403
     viewer = signed_in(shelf.add_person("viewer", "viewers", is_staff=True))
-    for act in admin_actions():
-        confirm(viewer, act.name, file, to="", add="x")
+    for action in admin_actions():
+        confirm_action(viewer, action.name, file, to="", add="x")
     assert File.objects.get().updated_at == file.updated_at
 
 
@@ -172,7 +168,9 @@ def test_a_hostile_name_is_text_on_every_page(admin_user: User) -> None:
     actions.tag_files([file.pk], add=["<script>alert(2)</script>"], by=admin_user)
     client = signed_in(admin_user)
     pages = [client.get(LIST), client.get(f"{LIST}{file.pk}/change/"), client.get(f"{LIST}{file.pk}/delete/")]
-    pages += [choose(client, act.name, file) for act in admin_actions()] + [client.get("/admin/uploads/event/")]
+    pages += [post_action(client, action.name, file) for action in admin_actions()] + [
+        client.get("/admin/uploads/event/")
+    ]
     pages += [client.get("/admin/uploads/tag/"), client.get(f"{LIST}{file.pk}/history/")]
     for page in pages:
         assert page.status_code == 200
@@ -184,10 +182,12 @@ def test_many_chosen_cost_no_more_queries(admin_user: User, django_assert_max_nu
     client = signed_in(admin_user)
     files = [shelf.add_file(admin_user) for _ in range(60)]
     with django_assert_max_num_queries(20):
-        choose(client, "trash", *files)
+        post_action(client, "trash", *files)
 
 
 def test_what_became_of_the_file_meanwhile_is_told(alice: User, as_clerk: Client) -> None:
     file = shelf.add_file(alice)
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=file.available_at)
-    assert "1 file was not there any more, or is not yours to see." in told(confirm(as_clerk, "trash", file))
+    assert "1 file was not there any more, or is not yours to see." in message_text(
+        confirm_action(as_clerk, "trash", file)
+    )

@@ -25,18 +25,13 @@ pytestmark = pytest.mark.django_db
 URL = "/admin/storage/"
 
 
-def charted(client: Client, name: str) -> list[tuple[str, int, int]]:
+def chart_shares(client: Client, name: str) -> list[tuple[str, int, int]]:
     (chart,) = (chart for chart in client.get(URL).context["charts"] if chart["name"] == name)
     return [(share.label, share.files, share.bytes) for share in chart["shares"]]
 
 
-def day(key: date, size: int) -> Statistic:
+def add_day(key: date, size: int) -> Statistic:
     return Statistic.objects.create(kind=Kind.DAY, key=key.isoformat(), status=Status.STORED, files=1, bytes=size)
-
-
-@pytest.fixture
-def as_clerk(roles: None) -> Client:
-    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
 
 
 def test_an_empty_library_is_an_invitation(as_admin: Client) -> None:
@@ -50,8 +45,8 @@ def test_totals_tell_what_is_stored_trashed_and_unfinished(alice: User, as_admin
     shelf.add_file(alice, b"x" * 10)
     shelf.add_file(alice, b"x" * 20, state=State.TRASHED)
     shelf.add_file(alice, b"x" * 40, state=State.UPLOADING)
-    told = {share.label: (share.files, share.bytes) for share in as_admin.get(URL).context["totals"]}
-    assert told == {
+    totals = {share.label: (share.files, share.bytes) for share in as_admin.get(URL).context["totals"]}
+    assert totals == {
         "stored in all": (2, 30),
         "in the library": (1, 10),
         "older versions": (0, 0),
@@ -64,35 +59,35 @@ def test_totals_tell_what_is_stored_trashed_and_unfinished(alice: User, as_admin
 def test_types_and_owners_come_largest_first(alice: User, bob: User, as_admin: Client) -> None:
     shelf.add_file(alice, b"x" * 10, category="image")
     shelf.add_file(bob, b"x" * 30, category="pdf")
-    assert charted(as_admin, "type") == [("PDF", 1, 30), ("Images", 1, 10)]
-    assert charted(as_admin, "owner") == [("bob", 1, 30), ("alice", 1, 10)]
+    assert chart_shares(as_admin, "type") == [("PDF", 1, 30), ("Images", 1, 10)]
+    assert chart_shares(as_admin, "owner") == [("bob", 1, 30), ("alice", 1, 10)]
 
 
 def test_behind_the_twenty_largest_owners_all_others_are_one(roles: None, as_admin: Client) -> None:
     for number in range(23):
         shelf.add_file(shelf.add_person(f"p{number}"), b"x" * (number + 1))
-    shares = charted(as_admin, "owner")
+    shares = chart_shares(as_admin, "owner")
     assert len(shares) == 21
     assert shares[0] == ("p22", 1, 23)
     assert shares[-1] == ("others", 3, 1 + 2 + 3)
 
 
 def test_a_folder_counts_with_all_that_is_below_it(alice: User, as_admin: Client) -> None:
-    made = folders.ensure(["Brand/Logos/Old", "Press"], by=alice)
-    shelf.add_file(alice, b"x" * 10, folder=made["Brand/Logos/Old"])
+    created = folders.ensure(["Brand/Logos/Old", "Press"], by=alice)
+    shelf.add_file(alice, b"x" * 10, folder=created["Brand/Logos/Old"])
     shelf.add_file(alice, b"x" * 20, folder=Folder.objects.get(name="Brand"))
-    shelf.add_file(alice, b"x" * 5, folder=made["Press"])
+    shelf.add_file(alice, b"x" * 5, folder=created["Press"])
     shelf.add_file(alice, b"x")
-    assert charted(as_admin, "folder") == [("Brand", 2, 30), ("Press", 1, 5), ("in no folder", 1, 1)]
+    assert chart_shares(as_admin, "folder") == [("Brand", 2, 30), ("Press", 1, 5), ("in no folder", 1, 1)]
 
 
 def test_folders_that_the_viewer_may_not_know_are_others(alice: User, admin_user: User, as_clerk: Client) -> None:
     secret = folders.create("Layoffs", parent=None, by=admin_user)
     folders.set_access(secret, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
     shelf.add_file(admin_user, b"x" * 10, folder=secret)
-    assert charted(as_clerk, "folder") == [("other folders", 1, 10)]
+    assert chart_shares(as_clerk, "folder") == [("other folders", 1, 10)]
     assert b"Layoffs" not in as_clerk.get(URL).content
-    assert charted(signed_in(admin_user), "folder") == [("Layoffs", 1, 10)]
+    assert chart_shares(signed_in(admin_user), "folder") == [("Layoffs", 1, 10)]
 
 
 @pytest.mark.parametrize(("days", "label", "periods"), [
@@ -101,15 +96,15 @@ def test_folders_that_the_viewer_may_not_know_are_others(alice: User, admin_user
 def test_growth_is_by_the_step_that_fits(days: int, label: str, periods: int, db: None) -> None:
     first = date(2024, 1, 1)
     for key in (first, first + timedelta(days=days)):
-        day(key, 100)
-    found = storage.growth()
-    assert (found[0].label, len(found)) == (label, periods)
-    assert (found[0].total_bytes, found[-1].total_bytes, found[-1].total_files) == (100, 200, 2)
+        add_day(key, 100)
+    growth = storage.growth()
+    assert (growth[0].label, len(growth)) == (label, periods)
+    assert (growth[0].total_bytes, growth[-1].total_bytes, growth[-1].total_files) == (100, 200, 2)
 
 
 def test_growth_has_no_gaps_and_never_more_points_than_fit(db: None) -> None:
     for year in range(1970, 2070):
-        day(date(year, 12, 31), 1)
+        add_day(date(year, 12, 31), 1)
     assert [period.bytes for period in storage.growth()] == [1] * 100
     assert storage.growth()[-1].total_bytes == 100
 
@@ -141,10 +136,10 @@ def test_no_file_is_read_for_it(alice: User, as_admin: Client) -> None:
     shelf.add_file(alice)
     with CaptureQueriesContext(connection) as queries:
         as_admin.get(URL)
-    asked = [query["sql"] for query in queries]
+    statements = [query["sql"] for query in queries]
     every_page = '"uploads_file"."owner_id" = '  # how many uploads of one's own are unfinished
-    assert asked
-    assert not [sql for sql in asked if "uploads_file" in sql and every_page not in sql]
+    assert statements
+    assert not [sql for sql in statements if "uploads_file" in sql and every_page not in sql]
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
@@ -176,17 +171,17 @@ def test_only_reading_is_taken(as_admin: Client) -> None:
 
 
 def test_the_longest_bar_fills_the_plot_and_the_smallest_is_seen() -> None:
-    drawn = bars([Share("a", 1, 1000), Share("b", 1, 500), Share("c", 1, 0)])
-    assert [bar.width for bar in drawn.rows] == ["100.00%", "50.00%", "0.40%"]
-    assert drawn.height == 3 * 40
+    chart = bars([Share("a", 1, 1000), Share("b", 1, 500), Share("c", 1, 0)])
+    assert [bar.width for bar in chart.rows] == ["100.00%", "50.00%", "0.40%"]
+    assert chart.height == 3 * 40
     assert bars([]).rows == []
 
 
 def test_an_area_begins_at_the_left_and_ends_at_its_height() -> None:
     assert area([]) is None
-    drawn = area([Period("a", 1, 50, 1, 50), Period("b", 1, 50, 2, 100)])
-    assert drawn is not None
-    assert (drawn.line, drawn.max_bytes) == ("M0,150 L1000,0", 100)
+    chart = area([Period("a", 1, 50, 1, 50), Period("b", 1, 50, 2, 100)])
+    assert chart is not None
+    assert (chart.line, chart.max_bytes) == ("M0,150 L1000,0", 100)
     alone = area([Period("a", 0, 0, 0, 0)])
     assert alone is not None
     assert alone.line == "M0,300 L1000,300"

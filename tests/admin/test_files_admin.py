@@ -29,15 +29,9 @@ def change_url(file: File) -> str:
 
 def listed(client: Client, **query: str) -> set[str]:
     """Names of the files that the list shows."""
-    answer = client.get(LIST, query)
-    assert answer.status_code == 200, answer.headers
-    return {file.name for file in answer.context["cl"].result_list}
-
-
-@pytest.fixture
-def as_clerk(roles: None) -> Client:
-    """Staff who are managers, and nothing more."""
-    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
+    response = client.get(LIST, query)
+    assert response.status_code == 200, response.headers
+    return {file.name for file in response.context["cl"].result_list}
 
 
 # --- what may be changed ----------------------------------------------------------------------
@@ -53,9 +47,9 @@ def test_the_add_page_brings_the_tray_and_makes_no_row_itself(as_admin: Client) 
 
 def test_the_add_page_works_without_javascript(admin_user: User, as_admin: Client) -> None:
     page = as_admin.get(reverse("admin:uploads_file_add")).content.decode()
-    found = re.search(r'name="submission" value="([0-9a-f-]{36})"', page)
-    assert found
-    (file,) = send(as_admin, Chosen("a.txt"), submission=found[1])
+    match = re.search(r'name="submission" value="([0-9a-f-]{36})"', page)
+    assert match
+    (file,) = send(as_admin, Chosen("a.txt"), submission=match[1])
     assert (file.name, file.owner) == ("a.txt", admin_user)
 
 
@@ -71,8 +65,8 @@ def test_what_ties_a_row_to_the_bucket_stays_as_it_is(alice: User, bob: User, as
               "etag": "x", "owner": str(bob.pk), "token": str(file.pk), "part_size": "1", "multipart_id": "x",
               "detected_type": "text/html", "declared_type": "text/html", "id": "x", "category": "image",
               "series": str(file.pk), "current": ""}  # fmt: skip
-    answer = as_admin.post(change_url(file), {"name": "new.txt", "visibility": "team", **forged})
-    assert answer.status_code == 302
+    response = as_admin.post(change_url(file), {"name": "new.txt", "visibility": "team", **forged})
+    assert response.status_code == 302
     after = File.objects.values().get()
     assert after == before | {"name": "new.txt", "normalized_name": "new.txt", "updated_at": after["updated_at"]}
 
@@ -87,8 +81,8 @@ def test_a_name_is_cleaned_at_this_door_too(alice: User, as_admin: Client) -> No
 @pytest.mark.parametrize("name", ["", "   ", "x" * 256, "nul\x00byte", "2026/plan.txt", "..\\plan.txt"])
 def test_a_name_that_is_none_is_refused(name: str, alice: User, as_admin: Client) -> None:
     file = shelf.add_file(alice)
-    answer = as_admin.post(change_url(file), {"name": name, "visibility": "team"})
-    assert (answer.status_code, bool(answer.context["adminform"].form.errors)) == (200, True)
+    response = as_admin.post(change_url(file), {"name": name, "visibility": "team"})
+    assert (response.status_code, bool(response.context["adminform"].form.errors)) == (200, True)
     file.refresh_from_db()
     assert file.name == "report.txt"
 
@@ -124,11 +118,11 @@ def test_delete_moves_to_the_trash_once_the_admin_is_done(
     alice: User, as_admin: Client, bucket: Bucket, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     file = shelf.add_file(alice, bucket=bucket)
-    with django_capture_on_commit_callbacks(execute=False) as later:
+    with django_capture_on_commit_callbacks(execute=False) as callbacks:
         assert delete(as_admin, file).status_code == 302
         file.refresh_from_db()
         assert file.state == State.AVAILABLE
-    for callback in later:
+    for callback in callbacks:
         callback()
     file.refresh_from_db()
     assert (file.state, bucket.read(file.key)) == (State.TRASHED, b"hello")
@@ -167,9 +161,9 @@ def test_what_is_not_available_cannot_be_deleted_here(state: State, alice: User,
 @pytest.mark.parametrize("url", [LIST, "/admin/uploads/file/{pk}/delete/", "/admin/uploads/file/{pk}/change/"])
 def test_a_private_file_of_somebody_else_is_out_of_reach(url: str, alice: User, as_admin: Client) -> None:
     file = shelf.add_file(alice, name="secret.txt", visibility=PRIVATE)
-    answers = [as_admin.get(url.format(pk=file.pk), follow=True), as_admin.get(LIST, {"q": "secret"})]
-    for answer in answers:
-        assert b"secret.txt" not in answer.content
+    responses = [as_admin.get(url.format(pk=file.pk), follow=True), as_admin.get(LIST, {"q": "secret"})]
+    for response in responses:
+        assert b"secret.txt" not in response.content
     delete(as_admin, file)
     delete_all(as_admin, file)
     as_admin.post(change_url(file), {"name": "mine now", "visibility": "team"})
@@ -179,11 +173,13 @@ def test_a_private_file_of_somebody_else_is_out_of_reach(url: str, alice: User, 
 
 def test_a_private_name_does_not_show_when_its_owner_is_to_be_deleted(alice: User, as_admin: Client) -> None:
     shelf.add_file(alice, name="secret.txt", visibility=PRIVATE)
-    one = as_admin.get(reverse("admin:auth_user_delete", args=[alice.pk]))
-    many = as_admin.post("/admin/auth/user/", {"action": "delete_selected", "_selected_action": [str(alice.pk)]})
-    for answer in (one, many):
-        assert answer.status_code == 200
-        assert b"secret.txt" not in answer.content
+    confirmation = as_admin.get(reverse("admin:auth_user_delete", args=[alice.pk]))
+    bulk_confirmation = as_admin.post(
+        "/admin/auth/user/", {"action": "delete_selected", "_selected_action": [str(alice.pk)]}
+    )
+    for response in (confirmation, bulk_confirmation):
+        assert response.status_code == 200
+        assert b"secret.txt" not in response.content
 
 
 def test_a_person_with_files_is_not_deleted(alice: User, as_admin: Client) -> None:

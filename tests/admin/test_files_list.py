@@ -15,7 +15,6 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from tests.conftest import signed_in
 from tests.support import shelf
 from uploads import actions
 from uploads.admin import base
@@ -31,15 +30,9 @@ PRIVATE = Visibility.PRIVATE
 
 def listed(client: Client, **query: str) -> set[str]:
     """Names of the files that the list shows."""
-    answer = client.get(LIST, query)
-    assert answer.status_code == 200, answer.headers
-    return {file.name for file in answer.context["cl"].result_list}
-
-
-@pytest.fixture
-def as_clerk(roles: None) -> Client:
-    """Staff who are managers, and nothing more."""
-    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
+    response = client.get(LIST, query)
+    assert response.status_code == 200, response.headers
+    return {file.name for file in response.context["cl"].result_list}
 
 
 def test_the_list_tells_what_matters(alice: User, as_admin: Client) -> None:
@@ -47,8 +40,8 @@ def test_the_list_tells_what_matters(alice: User, as_admin: Client) -> None:
     file = shelf.add_file(alice, b"x" * 1200, name="plan.pdf", folder=folder)
     actions.tag_files([file.pk], add=["urgent"], by=alice)
     page = as_admin.get(LIST).content.decode()
-    for told in ("plan.pdf", "Brand/Logos", "urgent", "Other", "1 kB", "alice", file.get_absolute_url()):
-        assert told.lower() in page.lower().replace("\u00a0", " ")
+    for text in ("plan.pdf", "Brand/Logos", "urgent", "Other", "1 kB", "alice", file.get_absolute_url()):
+        assert text.lower() in page.lower().replace("\u00a0", " ")
 
 
 def test_files_are_found_by_words_whole_key_and_whole_id(alice: User, bob: User, as_admin: Client) -> None:
@@ -86,8 +79,8 @@ def test_files_are_filtered_by_owner_folder_type_and_tag(alice: User, bob: User,
                   {"tag": "ETE"}):  # fmt: skip
         assert listed(as_admin, **query) == {"logo"}, query
     assert listed(as_admin, folder="/") == listed(as_admin, owner="bob") == {"song"}
-    for nobody in ({"owner": "nobody"}, {"folder": "Brand"}, {"folder": "No/Such"}, {"tag": "none"}):
-        assert listed(as_admin, **nobody) == set(), nobody
+    for query in ({"owner": "nobody"}, {"folder": "Brand"}, {"folder": "No/Such"}, {"tag": "none"}):
+        assert listed(as_admin, **query) == set(), query
 
 
 def test_time_is_chosen_by_year_month_and_day(alice: User, as_admin: Client) -> None:
@@ -127,9 +120,9 @@ def test_a_list_counts_no_further_than_its_cap(alice: User, as_admin: Client, mo
     monkeypatch.setattr(base, "MAX_COUNTED", 3)
     for _ in range(5):
         shelf.add_file(alice)
-    answer = as_admin.get(LIST)
-    assert (answer.context["cl"].result_count, answer.context["cl"].more) == (3, True)
-    assert "More than" in answer.content.decode()
+    response = as_admin.get(LIST)
+    assert (response.context["cl"].result_count, response.context["cl"].more) == (3, True)
+    assert "More than" in response.content.decode()
 
 
 def test_a_question_that_takes_too_long_is_given_up_with_advice(
@@ -139,9 +132,9 @@ def test_a_question_that_takes_too_long_is_given_up_with_advice(
     slow = File.objects.extra(where=["pg_sleep(0.2) IS NOT NULL"])
     shelf.add_file(alice)
     monkeypatch.setattr(FileAdmin, "get_queryset", lambda self, request: slow)
-    answer = as_admin.get(LIST)
-    assert answer.status_code == 302
-    assert "Add a filter" in str(next(iter(get_messages(answer.wsgi_request))))
+    response = as_admin.get(LIST)
+    assert response.status_code == 302
+    assert "Add a filter" in str(next(iter(get_messages(response.wsgi_request))))
 
 
 def fill(owner: User) -> None:
@@ -240,9 +233,9 @@ def test_no_filter_tells_a_password(alice: User, as_admin: Client, as_clerk: Cli
 def test_boxes_and_links_of_rows_are_those_of_django(alice: User, admin_user: User, rf: RequestFactory) -> None:
     file, request = shelf.add_file(alice, name='<b>&"quoted".txt'), rf.get(LIST)
     request.user = admin_user
-    ours = FileAdmin(File, admin.site)
-    assert ours.action_checkbox(file) == admin.ModelAdmin.action_checkbox(ours, file)
-    rows = ours.get_changelist_instance(request)
+    file_admin = FileAdmin(File, admin.site)
+    assert file_admin.action_checkbox(file) == admin.ModelAdmin.action_checkbox(file_admin, file)
+    rows = file_admin.get_changelist_instance(request)
     assert rows.url_for_result(file) == reverse("admin:uploads_file_change", args=[file.pk])
 
 

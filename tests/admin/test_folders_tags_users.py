@@ -26,25 +26,20 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 def listed(client: Client, **query: str) -> set[str]:
-    answer = client.get(FOLDERS, query)
-    assert answer.status_code == 200
-    return {folder.whole_path for folder in answer.context["cl"].result_list}
+    response = client.get(FOLDERS, query)
+    assert response.status_code == 200
+    return {folder.whole_path for folder in response.context["cl"].result_list}
 
 
-def saved(
-    client: Client, folder: Folder | None, grants: list[tuple[Group, AccessLevel]] | None = None, **told: str
+def save_folder(
+    client: Client, folder: Folder | None, grants: list[tuple[Group, AccessLevel]] | None = None, **data: str
 ) -> Any:
     """Send the form of a folder, with the grants it is to have, none of which is there yet."""
     rows = {"grants-TOTAL_FORMS": str(len(grants or [])), "grants-INITIAL_FORMS": "0"}
     for number, (group, level) in enumerate(grants or []):
         rows |= {f"grants-{number}-group": str(group.pk), f"grants-{number}-level": str(level)}
     url = reverse("admin:uploads_folder_change", args=[folder.pk]) if folder else reverse("admin:uploads_folder_add")
-    return client.post(url, {"parent": "", **told, **rows})
-
-
-@pytest.fixture
-def as_clerk(roles: None) -> Client:
-    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
+    return client.post(url, {"parent": "", **data, **rows})
 
 
 # --- folders ----------------------------------------------------------------------------------
@@ -73,26 +68,26 @@ def test_the_list_of_folders_costs_the_same_for_many(
 
 
 def test_a_folder_is_made_renamed_and_moved_by_the_services(admin_user: User, as_admin: Client) -> None:
-    assert saved(as_admin, None, name="Brand").status_code == 302
-    assert saved(as_admin, None, name="Logos\u202e ", parent="Brand").status_code == 302
+    assert save_folder(as_admin, None, name="Brand").status_code == 302
+    assert save_folder(as_admin, None, name="Logos\u202e ", parent="Brand").status_code == 302
     brand, logos = Folder.objects.order_by("pk")
     assert (logos.name, logos.path, logos.created_by) == ("Logos", [brand.pk, logos.pk], admin_user)
-    assert saved(as_admin, logos, name="Signs", parent="").status_code == 302
+    assert save_folder(as_admin, logos, name="Signs", parent="").status_code == 302
     logos.refresh_from_db()
     assert (logos.name, logos.normalized_name, logos.path) == ("Signs", "signs", [logos.pk])
-    acts = Event.objects.filter(folder_id=logos.pk).values_list("action", flat=True)
-    assert {Action.FOLDER, Action.ADMIN} <= set(acts)
+    audit_actions = Event.objects.filter(folder_id=logos.pk).values_list("action", flat=True)
+    assert {Action.FOLDER, Action.ADMIN} <= set(audit_actions)
 
 
 def test_a_removed_folders_name_can_be_had_again(admin_user: User, as_admin: Client) -> None:
     folder = plant("Brand", admin_user)
     folders.remove(folder, by=admin_user)
-    assert saved(as_admin, None, name="Brand").status_code == 302
+    assert save_folder(as_admin, None, name="Brand").status_code == 302
     assert Folder.objects.living().get().pk == folder.pk
 
 
 @pytest.mark.parametrize(
-    ("told", "field"),
+    ("data", "field"),
     [
         ({"name": "Press"}, "name"),
         ({"name": ""}, "name"),
@@ -107,27 +102,29 @@ def test_a_removed_folders_name_can_be_had_again(admin_user: User, as_admin: Cli
         ({"name": "Brand", "parent": "#9999999999999999999"}, "parent"),
     ],
 )
-def test_a_folder_that_cannot_be_so_is_told_which_field(told: dict[str, str], field: str, as_admin: Client) -> None:
+def test_a_folder_that_cannot_be_so_is_told_which_field(data: dict[str, str], field: str, as_admin: Client) -> None:
     root = User.objects.get(username="root")
     plant("Brand/Logos", root)
     plant("Press", root)
     before = list(Folder.objects.order_by("pk").values())
     brand = Folder.objects.get(name="Brand")
-    answer = saved(as_admin, brand, None, **told)
-    assert (answer.status_code, list(answer.context["adminform"].form.errors)) == (200, [field])
+    response = save_folder(as_admin, brand, None, **data)
+    assert (response.status_code, list(response.context["adminform"].form.errors)) == (200, [field])
     assert list(Folder.objects.order_by("pk").values()) == before
 
 
 def test_access_is_given_to_groups_and_taken_back(admin_user: User, as_admin: Client) -> None:
     folder, group = plant("Brand", admin_user), Group.objects.create(name="design")
-    assert saved(as_admin, folder, [(group, AccessLevel.MANAGE)], name="Brand", restricted="on").status_code == 302
+    assert (
+        save_folder(as_admin, folder, [(group, AccessLevel.MANAGE)], name="Brand", restricted="on").status_code == 302
+    )
     folder.refresh_from_db()
     assert (folder.restricted, folder.access_root_id, Grant.objects.get().level) == (
         True,
         folder.pk,
         AccessLevel.MANAGE,
     )
-    assert saved(as_admin, folder, name="Brand").status_code == 302
+    assert save_folder(as_admin, folder, name="Brand").status_code == 302
     folder.refresh_from_db()
     assert (folder.restricted, folder.access_root_id, Grant.objects.exists()) == (False, None, False)
 
@@ -143,8 +140,10 @@ def test_access_that_is_there_is_changed_row_by_row(admin_user: User, as_admin: 
     assert as_admin.post(url, {"name": "Brand", "parent": "", "restricted": "on", **rows}).status_code == 302
     assert dict(folder.grants.values_list("group__name", "level")) == {"a": AccessLevel.MANAGE, "b": AccessLevel.UPLOAD}
     before = Event.objects.filter(action=Action.ACCESS).count()
-    kept = {f"grants-{number}-id": str(grant.pk) for number, grant in enumerate(folder.grants.order_by("group__name"))}
-    as_admin.post(url, {"name": "Signs", "parent": "", "restricted": "on", **rows, **kept})
+    unchanged = {
+        f"grants-{number}-id": str(grant.pk) for number, grant in enumerate(folder.grants.order_by("group__name"))
+    }
+    as_admin.post(url, {"name": "Signs", "parent": "", "restricted": "on", **rows, **unchanged})
     assert Event.objects.filter(action=Action.ACCESS).count() == before, "a new name is no new access"
 
 
@@ -153,9 +152,9 @@ def test_access_that_locks_everybody_out_or_says_nothing_is_refused(
     restricted: dict[str, str], admin_user: User, as_admin: Client
 ) -> None:
     folder, group = plant("Brand", admin_user), Group.objects.create(name="design")
-    answer = saved(as_admin, folder, [(group, AccessLevel.VIEW)], name="Brand", **restricted)
-    assert answer.status_code == 200
-    assert answer.context["errors"]
+    response = save_folder(as_admin, folder, [(group, AccessLevel.VIEW)], name="Brand", **restricted)
+    assert response.status_code == 200
+    assert response.context["errors"]
     assert not Grant.objects.exists()
 
 
@@ -165,20 +164,20 @@ def test_a_service_that_refuses_after_all_says_why(admin_user: User, as_admin: C
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("uploads.admin.folders.FolderForm.clean", lambda form: form.cleaned_data)
         plant("Press", admin_user)
-        answer = saved(as_admin, folder, name="Press")
-    assert answer.status_code == 302
-    assert "already" in str(next(iter(get_messages(answer.wsgi_request))))
+        response = save_folder(as_admin, folder, name="Press")
+    assert response.status_code == 302
+    assert "already" in str(next(iter(get_messages(response.wsgi_request))))
     assert Folder.objects.get(pk=folder.pk).name == "Brand"
 
 
 def test_emptied_folders_are_removed_and_full_ones_stay(alice: User, as_clerk: Client) -> None:
     empty, full = plant("Empty/Below", alice), plant("Full", alice)
     shelf.add_file(alice, folder=full)
-    chosen = {"action": "remove", "_selected_action": [str(empty.parent_id), str(full.pk), "nonsense"]}
-    page = as_clerk.post(FOLDERS, chosen)
+    selected = {"action": "remove", "_selected_action": [str(empty.parent_id), str(full.pk), "nonsense"]}
+    page = as_clerk.post(FOLDERS, selected)
     assert page.status_code == 200
     assert Folder.objects.living().count() == 3
-    as_clerk.post(FOLDERS, {**chosen, "confirmed": "yes"})
+    as_clerk.post(FOLDERS, {**selected, "confirmed": "yes"})
     assert list(Folder.objects.living()) == [full]
     assert as_clerk.post(reverse("admin:uploads_folder_delete", args=[full.pk]), {"post": "yes"}).status_code == 403
 
@@ -188,7 +187,7 @@ def test_a_closed_folder_is_out_of_a_managers_reach(admin_user: User, as_clerk: 
     folders.set_access(folder, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
     assert listed(as_clerk) == set()
     assert as_clerk.get(reverse("admin:uploads_folder_change", args=[folder.pk])).status_code == 302
-    saved(as_clerk, folder, name="Mine")
+    save_folder(as_clerk, folder, name="Mine")
     folder.refresh_from_db()
     assert folder.name == "Board"
 
@@ -213,10 +212,10 @@ def test_a_folders_hostile_name_is_text(admin_user: User, as_admin: Client) -> N
 def test_a_file_too_deep_to_be_typed_is_edited_where_it_is(admin_user: User, as_admin: Client) -> None:
     file = shelf.add_file(admin_user, folder=plant("/".join(["x" * 250] * 5), admin_user))
     url = reverse("admin:uploads_file_change", args=[file.pk])
-    place = as_admin.get(url).context["adminform"].form.initial["folder"]
-    assert len(place) > 1_024
-    told = {"name": "new.txt", "visibility": "team", "tags": "", "folder": place}
-    assert as_admin.post(url, told).status_code == 302
+    path = as_admin.get(url).context["adminform"].form.initial["folder"]
+    assert len(path) > 1_024
+    data = {"name": "new.txt", "visibility": "team", "tags": "", "folder": path}
+    assert as_admin.post(url, data).status_code == 302
     assert (File.objects.get().name, File.objects.get().folder) == ("new.txt", file.folder)
 
 
@@ -225,11 +224,11 @@ def test_ones_own_file_in_a_folder_closed_to_one_is_edited_where_it_is(admin_use
     board = plant("Board", admin_user)
     file = shelf.add_file(clerk, folder=board)
     folders.set_access(board, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
-    url, told = reverse("admin:uploads_file_change", args=[file.pk]), {"name": "new.txt", "visibility": "team"}
-    kept = f"#{file.folder_id}"
-    assert signed_in(clerk).get(url).context["adminform"].form.initial["folder"] == kept
-    assert signed_in(clerk).post(url, {**told, "folder": f"{kept}0"}).status_code == 200
-    assert signed_in(clerk).post(url, {**told, "folder": kept}).status_code == 302
+    url, data = reverse("admin:uploads_file_change", args=[file.pk]), {"name": "new.txt", "visibility": "team"}
+    unchanged = f"#{file.folder_id}"
+    assert signed_in(clerk).get(url).context["adminform"].form.initial["folder"] == unchanged
+    assert signed_in(clerk).post(url, {**data, "folder": f"{unchanged}0"}).status_code == 200
+    assert signed_in(clerk).post(url, {**data, "folder": unchanged}).status_code == 302
     assert (File.objects.get().name, File.objects.get().folder) == ("new.txt", file.folder)
 
 

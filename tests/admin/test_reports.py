@@ -12,7 +12,6 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from tests.conftest import signed_in
 from tests.support import shelf
 from uploads.models import Finding, FindingKind, Origin, Report, RunOutcome, Visibility
 
@@ -22,8 +21,8 @@ LIST = "/admin/uploads/report/"
 SIDE = {"count": 1234567, "bytes": 5 * 1024**3, "sha256": "a" * 64}
 
 
-def made(outcome: RunOutcome = RunOutcome.DIFFERENCES, **summary: Any) -> Report:
-    figures = {
+def create_report(outcome: RunOutcome = RunOutcome.DIFFERENCES, **summary: Any) -> Report:
+    summary_data = {
         "rows": SIDE,
         "objects": SIDE,
         "skipped": {"young": 3},
@@ -32,47 +31,42 @@ def made(outcome: RunOutcome = RunOutcome.DIFFERENCES, **summary: Any) -> Report
         **summary,
     }
     report = Report.objects.create(command="fsck")
-    report.end(outcome, **figures)
+    report.end(outcome, **summary_data)
     return report
 
 
-def address(report: Report) -> str:
+def report_url(report: Report) -> str:
     return reverse("admin:uploads_report_change", args=[report.pk])
 
 
-@pytest.fixture
-def as_clerk(roles: None) -> Client:
-    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
-
-
 def test_a_report_is_told_in_words(as_clerk: Client) -> None:
-    page = as_clerk.get(address(made())).content.decode()
-    for words in ("1,234,567 objects", "a" * 64, "equal", "3 too young to be judged", "Differences"):
-        assert words in page
+    page = as_clerk.get(report_url(create_report())).content.decode()
+    for text in ("1,234,567 objects", "a" * 64, "equal", "3 too young to be judged", "Differences"):
+        assert text in page
 
 
 def test_sides_that_differ_are_not_called_equal(as_clerk: Client) -> None:
-    page = as_clerk.get(address(made(objects={**SIDE, "sha256": "b" * 64}))).content.decode()
+    page = as_clerk.get(report_url(create_report(objects={**SIDE, "sha256": "b" * 64}))).content.decode()
     assert "different" in page
     assert ">equal<" not in page
 
 
 def test_findings_lead_to_files_that_are_there(alice: User, as_clerk: Client) -> None:
-    report, file, gone = made(), shelf.add_file(alice), uuid.uuid4()
-    for number, pk in enumerate([file.pk, gone, None]):
+    report, file, deleted_id = create_report(), shelf.add_file(alice), uuid.uuid4()
+    for number, pk in enumerate([file.pk, deleted_id, None]):
         Finding.objects.create(report=report, kind=FindingKind.MISSING, key=f"f/{number}", file_id=pk)
-    page = as_clerk.get(address(report)).content.decode()
+    page = as_clerk.get(report_url(report)).content.decode()
     assert reverse("admin:uploads_file_change", args=[file.pk]) in page
-    assert str(gone) not in page
+    assert str(deleted_id) not in page
 
 
 IMPORTED = "hr/Dismissal of Bob.pdf"
 
 
 @pytest.fixture
-def told_of_private(alice: User) -> Report:
+def private_report(alice: User) -> Report:
     file = shelf.add_file(alice, origin=Origin.IMPORTED, key=IMPORTED, visibility=Visibility.PRIVATE)
-    report = made(since=IMPORTED)
+    report = create_report(since=IMPORTED)
     Finding.objects.create(
         report=report, kind=FindingKind.SIZE_MISMATCH, key=IMPORTED, file_id=file.pk, detail={"at": IMPORTED}
     )
@@ -81,15 +75,15 @@ def told_of_private(alice: User) -> Report:
     return report
 
 
-def test_names_of_private_files_are_not_told_to_managers(told_of_private: Report, as_clerk: Client) -> None:
-    pages = [as_clerk.get(url).content.decode() for url in (address(told_of_private), LIST)]
+def test_names_of_private_files_are_not_told_to_managers(private_report: Report, as_clerk: Client) -> None:
+    pages = [as_clerk.get(url).content.decode() for url in (report_url(private_report), LIST)]
     assert not any("Dismissal" in page for page in pages)
-    brought_in = Report.objects.get(command="import_bucket")
-    assert as_clerk.get(address(brought_in)).status_code in {302, 404}
+    import_report = Report.objects.get(command="import_bucket")
+    assert as_clerk.get(report_url(import_report)).status_code in {302, 404}
 
 
-def test_the_owner_of_the_installation_sees_every_key(told_of_private: Report, as_admin: Client) -> None:
-    page = as_admin.get(address(told_of_private)).content.decode()
+def test_the_owner_of_the_installation_sees_every_key(private_report: Report, as_admin: Client) -> None:
+    page = as_admin.get(report_url(private_report)).content.decode()
     assert IMPORTED in page
     assert "f/Dismissal of Bob.pdf" in page
 
@@ -97,52 +91,52 @@ def test_the_owner_of_the_installation_sees_every_key(told_of_private: Report, a
 def test_findings_are_chosen_by_kind_and_turned_page_by_page(
     as_clerk: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    report = made()
+    report = create_report()
     Finding.objects.bulk_create(
         Finding(report=report, kind=FindingKind.ORPHAN, key=f"f/{number:03}") for number in range(120)
     )
     Finding.objects.create(report=report, kind=FindingKind.SIZE_MISMATCH, key="f/beef")
-    assert keys(as_clerk, report, kind="size_mismatch") == ["f/beef"]
-    assert keys(as_clerk, report, kind="orphan", p="3") == [f"f/{number:03}" for number in range(100, 120)]
+    assert listed_keys(as_clerk, report, kind="size_mismatch") == ["f/beef"]
+    assert listed_keys(as_clerk, report, kind="orphan", p="3") == [f"f/{number:03}" for number in range(100, 120)]
     with django_assert_max_num_queries(10):
-        assert len(keys(as_clerk, report)) == 50
+        assert len(listed_keys(as_clerk, report)) == 50
 
 
-def keys(client: Client, report: Report, **query: str) -> list[str]:
-    return [finding.key for finding in client.get(address(report), query).context["page"].object_list]
+def listed_keys(client: Client, report: Report, **query: str) -> list[str]:
+    return [finding.key for finding in client.get(report_url(report), query).context["page"].object_list]
 
 
 @pytest.mark.parametrize("query", [{"kind": "x"}, {"p": "9" * 30}, {"p": "x"}, {"p": "-1"}, {"kind": "'\x00"}])
 def test_nonsense_breaks_nothing(query: dict[str, str], as_clerk: Client) -> None:
-    assert as_clerk.get(address(made()), query).status_code in {200, 400, 404}
+    assert as_clerk.get(report_url(create_report()), query).status_code in {200, 400, 404}
 
 
 def test_keys_are_shown_as_text(as_clerk: Client) -> None:
-    report = made(reason="<b>reason</b>")
+    report = create_report(reason="<b>reason</b>")
     Finding.objects.create(report=report, kind=FindingKind.FOREIGN, key="f/<script>alert(1)</script>")
-    page = as_clerk.get(address(report)).content.decode()
+    page = as_clerk.get(report_url(report)).content.decode()
     assert "<script>alert" not in page
     assert "<b>reason" not in page
 
 
 def test_reports_of_other_commands_are_told_as_they_are(as_clerk: Client) -> None:
     report = Report.objects.create(command="verify", outcome="succeeded", summary={"files_read": 12345, "by": {"a": 1}})
-    page = as_clerk.get(address(report)).content.decode()
+    page = as_clerk.get(report_url(report)).content.decode()
     assert "Files read" in page
     assert "12,345" in page
     assert as_clerk.get(LIST).status_code == 200
 
 
 def test_the_list_is_filtered_by_outcome(as_clerk: Client) -> None:
-    differing, agreed = made(), made(RunOutcome.SUCCEEDED, findings={})
+    differing, agreed = create_report(), create_report(RunOutcome.SUCCEEDED, findings={})
     rows = as_clerk.get(LIST, {"outcome": "succeeded"}).context["cl"].result_list
     assert [row.pk for row in rows] == [agreed.pk]
     assert [row.pk for row in as_clerk.get(LIST).context["cl"].result_list] == [agreed.pk, differing.pk]
 
 
 def test_nobody_adds_changes_or_deletes_reports_here(as_admin: Client) -> None:
-    report = made()
-    as_admin.post(address(report), {"command": "x", "_save": "1"})
+    report = create_report()
+    as_admin.post(report_url(report), {"command": "x", "_save": "1"})
     as_admin.post(reverse("admin:uploads_report_delete", args=[report.pk]), {"post": "yes"})
     assert as_admin.get(reverse("admin:uploads_report_add")).status_code == 403
     assert Report.objects.get().command == "fsck"
@@ -150,7 +144,7 @@ def test_nobody_adds_changes_or_deletes_reports_here(as_admin: Client) -> None:
 
 def test_the_dashboard_says_when_both_were_compared_last(as_clerk: Client) -> None:
     assert "not been compared yet" in as_clerk.get("/admin/storage/").content.decode()
-    made(RunOutcome.SUCCEEDED)
+    create_report(RunOutcome.SUCCEEDED)
     Report.objects.create(command="fsck", scope="f/0", outcome="differences", ended_at=Now())
     Report.objects.create(command="fsck", outcome="stopped", ended_at=Now())
     page = as_clerk.get("/admin/storage/").content.decode()

@@ -18,52 +18,52 @@ from uploads.services.sign_in_events import attempted_name
 
 pytestmark = pytest.mark.django_db
 
-RIGHT = "correct horse battery staple"
-DOORS = ["/accounts/login/", "/admin/login/"]
+PASSWORD = "correct horse battery staple"
+LOGIN_URLS = ["/accounts/login/", "/admin/login/"]
 ADDRESS = "203.0.113.7"
 
 
-def told(action: Action) -> list[tuple[str, str, str | None]]:
+def audit_rows(action: Action) -> list[tuple[str, str, str | None]]:
     """Who, name and address of each event of this kind, oldest first."""
     return list(Event.objects.filter(action=action).order_by("id").values_list("actor", "name", "address"))
 
 
-def knock(door: str, name: str, password: str, **extra: Any) -> Any:
-    return Client(REMOTE_ADDR=ADDRESS).post(door, {"username": name, "password": password}, **extra)
+def post_login(url: str, name: str, password: str, **extra: Any) -> Any:
+    return Client(REMOTE_ADDR=ADDRESS).post(url, {"username": name, "password": password}, **extra)
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_signing_in_is_one_row_by_every_door(door: str, admin_user: User) -> None:
-    assert knock(door, "root", RIGHT).status_code == 302
-    assert told(Action.LOGIN) == [("root", "", ADDRESS)]
-    assert told(Action.LOGIN_FAILED) == []
+@pytest.mark.parametrize("url", LOGIN_URLS)
+def test_signing_in_is_one_row_by_every_door(url: str, admin_user: User) -> None:
+    assert post_login(url, "root", PASSWORD).status_code == 302
+    assert audit_rows(Action.LOGIN) == [("root", "", ADDRESS)]
+    assert audit_rows(Action.LOGIN_FAILED) == []
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("url", LOGIN_URLS)
 @pytest.mark.parametrize("name", ["root", "nobody"])
-def test_failing_to_sign_in_is_one_row_with_the_name_that_was_tried(door: str, name: str, admin_user: User) -> None:
-    assert knock(door, name, "wrong-Pa55word!").status_code == 200
-    assert told(Action.LOGIN_FAILED) == [("", name, ADDRESS)]
+def test_failing_to_sign_in_is_one_row_with_the_name_that_was_tried(url: str, name: str, admin_user: User) -> None:
+    assert post_login(url, name, "wrong-Pa55word!").status_code == 200
+    assert audit_rows(Action.LOGIN_FAILED) == [("", name, ADDRESS)]
     assert "wrong-Pa55word!" not in str(shelf.whole_database()["uploads.Event"])
 
 
 @pytest.mark.parametrize("url", ["/accounts/logout/", "/admin/logout/"])
 def test_signing_out_is_one_row_by_every_door(url: str, admin_user: User) -> None:
     signed_in(admin_user).post(url)
-    assert [actor for actor, _name, _address in told(Action.LOGOUT)] == ["root"]
+    assert [actor for actor, _name, _address in audit_rows(Action.LOGOUT)] == ["root"]
 
 
 def test_a_stranger_who_signs_out_is_nobody(db: None) -> None:
     Client().post("/admin/logout/")
-    assert told(Action.LOGOUT) == []
+    assert audit_rows(Action.LOGOUT) == []
 
 
 @pytest.mark.parametrize("name", ["a\r\nadmin signed in", "x\x1b[31m", "\u202egpj", "n" * 10_000, "\u2028", "é" * 300])
 def test_a_hostile_name_is_kept_in_one_bounded_line(name: str, db: None) -> None:
-    knock("/accounts/login/", name, "x", headers={"User-Agent": "a\r\nb"})
-    for _actor, kept, _address in told(Action.LOGIN_FAILED):
-        assert kept.isprintable()
-        assert len(kept) <= 150
+    post_login("/accounts/login/", name, "x", headers={"User-Agent": "a\r\nb"})
+    for _actor, recorded, _address in audit_rows(Action.LOGIN_FAILED):
+        assert recorded.isprintable()
+        assert len(recorded) <= 150
     assert attempted_name(name) == "".join(char for char in name if char.isprintable())[:150]
 
 
@@ -74,7 +74,7 @@ def test_a_name_that_is_no_text_harms_nothing(name: object) -> None:
 
 
 def test_line_breaks_in_a_header_make_no_second_line_of_the_log(db: None, caplog: pytest.LogCaptureFixture) -> None:
-    knock("/accounts/login/", "a\r\nINFO all is well", "x", headers={"User-Agent": "b\r\nINFO all is well"})
+    post_login("/accounts/login/", "a\r\nINFO all is well", "x", headers={"User-Agent": "b\r\nINFO all is well"})
     assert not [line for line in caplog.text.splitlines() if line.startswith("INFO all is well")]
 
 
@@ -87,7 +87,7 @@ def test_the_database_refuses_to_change_or_remove_events(statement: str, alice: 
         Event.objects.all().delete()
     with pytest.raises(DatabaseError), transaction.atomic():
         Event.objects.update(actor="")
-    assert told(Action.LOGIN) == [("alice", "", None)]
+    assert audit_rows(Action.LOGIN) == [("alice", "", None)]
 
 
 def test_the_log_survives_the_person_and_their_files(alice: User) -> None:
@@ -124,13 +124,13 @@ def test_adding_changing_and_deleting_in_the_admin_is_a_row_each(as_admin: Clien
 def test_people_and_roles_are_no_exception(as_admin: Client, alice: User) -> None:
     group = Group.objects.create(name="design")
     as_admin.post(reverse("admin:auth_group_change", args=[group.pk]), {"name": "designers"})
-    words = {"password1": "Tr0ub4dor&3-horse", "password2": "Tr0ub4dor&3-horse", "usable_password": "true"}
-    as_admin.post(reverse("admin:auth_user_add"), {"username": "dora", **words})
-    as_admin.post(reverse("admin:auth_user_password_change", args=[alice.pk]), words)
-    chosen = {"action": "delete_selected", "_selected_action": [str(group.pk)], "post": "yes"}
-    as_admin.post("/admin/auth/group/", chosen)
-    found = [(act, model, name) for act, model, name, _fields in admin_events()]
-    assert found == [
+    passwords = {"password1": "Tr0ub4dor&3-horse", "password2": "Tr0ub4dor&3-horse", "usable_password": "true"}
+    as_admin.post(reverse("admin:auth_user_add"), {"username": "dora", **passwords})
+    as_admin.post(reverse("admin:auth_user_password_change", args=[alice.pk]), passwords)
+    data = {"action": "delete_selected", "_selected_action": [str(group.pk)], "post": "yes"}
+    as_admin.post("/admin/auth/group/", data)
+    entries = [(act, model, name) for act, model, name, _fields in admin_events()]
+    assert entries == [
         ("changed", "auth.group", "designers"),
         ("added", "auth.user", "dora"),
         ("changed", "auth.user", "alice"),

@@ -19,74 +19,78 @@ from uploads.services import folders
 pytestmark = pytest.mark.django_db
 
 
-def some(owner: User, count: int = 3, **facts: Any) -> list[File]:
-    return [make_row(owner, State.AVAILABLE, name=f"file {n}", **facts) for n in range(count)]
+def make_files(owner: User, count: int = 3, **fields: Any) -> list[File]:
+    return [make_row(owner, State.AVAILABLE, name=f"file {n}", **fields) for n in range(count)]
 
 
-def send(client: Client, do: str, files: list[File], **more: Any) -> Any:
-    return client.post("/files/bulk", {"do": do, "file": [str(file.link) for file in files], **more})
+def post_bulk(client: Client, do: str, files: list[File], **data: Any) -> Any:
+    return client.post("/files/bulk", {"do": do, "file": [str(file.link) for file in files], **data})
 
 
-def told(answer: Any) -> list[str]:
-    return [str(message) for message in get_messages(answer.wsgi_request)]
+def messages_of(response: Any) -> list[str]:
+    return [str(message) for message in get_messages(response.wsgi_request)]
 
 
 def states(files: list[File]) -> list[str]:
-    found = File.objects.in_bulk([file.pk for file in files])
-    return [found[file.pk].state for file in files]
+    rows = File.objects.in_bulk([file.pk for file in files])
+    return [rows[file.pk].state for file in files]
 
 
 @pytest.mark.parametrize(
-    ("do", "says", "fact", "value"),
+    ("do", "message", "field", "value"),
     [
         ("trash", "3 files are in the trash.", "state", State.TRASHED),
         ("private", "3 files are private now.", "visibility", Visibility.PRIVATE),
         ("team", "The team sees 3 files now.", "visibility", Visibility.TEAM),
     ],
 )
-def test_what_is_ticked_is_changed(do: str, says: str, fact: str, value: str, alice: User, as_alice: Client) -> None:
-    files = some(alice)
-    answer = send(as_alice, do, files, next="/?sort=name")
-    assert answer.headers["Location"] == "/?sort=name"
-    assert told(answer) == [says]
-    assert set(File.objects.values_list(fact, flat=True)) == {value}
+def test_what_is_ticked_is_changed(
+    do: str, message: str, field: str, value: str, alice: User, as_alice: Client
+) -> None:
+    files = make_files(alice)
+    response = post_bulk(as_alice, do, files, next="/?sort=name")
+    assert response.headers["Location"] == "/?sort=name"
+    assert messages_of(response) == [message]
+    assert set(File.objects.values_list(field, flat=True)) == {value}
 
 
 def test_tags_are_asked_for_and_put_on(alice: User, as_alice: Client) -> None:
-    files = some(alice)
-    page = send(as_alice, "tag", files).content.decode()
+    files = make_files(alice)
+    page = post_bulk(as_alice, "tag", files).content.decode()
     assert "Tags of 3 files" in page
     assert all(f'name="file" value="{file.link}"' in page for file in files)
-    assert told(send(as_alice, "tag", files, go=1, add="Logo, spring , LOGO,")) == ["The tags of 3 files are changed."]
+    assert messages_of(post_bulk(as_alice, "tag", files, go=1, add="Logo, spring , LOGO,")) == [
+        "The tags of 3 files are changed."
+    ]
     assert Tagging.objects.count() == 6
-    send(as_alice, "tag", files, go=1, remove="logo")
+    post_bulk(as_alice, "tag", files, go=1, remove="logo")
     assert set(Tagging.objects.values_list("tag__name", flat=True)) == {"spring"}
 
 
 def test_a_thousand_tags_are_refused(alice: User, as_alice: Client) -> None:
     for tags in (",".join(f"t{n}" for n in range(1000)), "x" * 51, "a" * 50_000):
-        assert send(as_alice, "tag", some(alice, 1), go=1, add=tags).status_code == 400
+        assert post_bulk(as_alice, "tag", make_files(alice, 1), go=1, add=tags).status_code == 400
     assert not Tagging.objects.exists()
 
 
 def test_files_are_moved_where_one_says(alice: User, as_alice: Client) -> None:
-    files = some(alice)
+    files = make_files(alice)
     brand = folders.ensure(["Brand"], by=alice)["Brand"]
     assert isinstance(brand, Folder)
-    assert "Move 3 files to" in send(as_alice, "move", files).content.decode()
-    assert "Choose a folder." in send(as_alice, "move", files, go=1).content.decode()
-    assert told(send(as_alice, "move", files, go=1, to=brand.pk)) == ["3 files are in “Brand” now."]
+    assert "Move 3 files to" in post_bulk(as_alice, "move", files).content.decode()
+    assert "Choose a folder." in post_bulk(as_alice, "move", files, go=1).content.decode()
+    assert messages_of(post_bulk(as_alice, "move", files, go=1, to=brand.pk)) == ["3 files are in “Brand” now."]
     assert brand.files.count() == 3
-    send(as_alice, "move", files, go=1, to=0)
+    post_bulk(as_alice, "move", files, go=1, to=0)
     assert brand.files.count() == 0
 
 
 def test_what_is_not_ones_own_is_named_and_stays(alice: User, bob: User, as_alice: Client) -> None:
-    mine, theirs = some(alice, 1), some(bob, 12)
-    secret = some(bob, 1, visibility=Visibility.PRIVATE)
-    answer = send(as_alice, "trash", [*mine, *theirs, *secret], file_="x")
-    done, refused, unknown = told(answer)
-    assert done == "1 file is in the trash."
+    mine, theirs = make_files(alice, 1), make_files(bob, 12)
+    secret = make_files(bob, 1, visibility=Visibility.PRIVATE)
+    response = post_bulk(as_alice, "trash", [*mine, *theirs, *secret], file_="x")
+    success, refused, unknown = messages_of(response)
+    assert success == "1 file is in the trash."
     assert refused.startswith("Not changed, because they are not yours to change: “file 0”, “file 1”")
     assert refused.endswith("and 2 more")
     assert unknown == "1 file was not there any more, or is not yours to see."
@@ -94,22 +98,22 @@ def test_what_is_not_ones_own_is_named_and_stays(alice: User, bob: User, as_alic
 
 
 def test_ids_that_are_none_are_counted(alice: User, as_alice: Client) -> None:
-    (file,) = some(alice, 1)
-    sent = ["x", "", "' OR 1=1 --", str(uuid.uuid4()), str(file.link), str(file.link)]
-    answer = as_alice.post("/files/bulk", {"do": "trash", "file": sent})
-    assert told(answer)[-1] == "4 files were not there any more, or are not yours to see."
+    (file,) = make_files(alice, 1)
+    data = ["x", "", "' OR 1=1 --", str(uuid.uuid4()), str(file.link), str(file.link)]
+    response = as_alice.post("/files/bulk", {"do": "trash", "file": data})
+    assert messages_of(response)[-1] == "4 files were not there any more, or are not yours to see."
 
 
-@pytest.mark.parametrize("sent", [{}, {"do": "trash"}, {"do": "x", "file": str(uuid.uuid4())}, {"file": "x"}])
-def test_nothing_chosen_is_said_so(sent: dict[str, str], as_alice: Client) -> None:
-    answer = as_alice.post("/files/bulk", sent)
-    assert answer.status_code == 400
-    assert b"hoose" in answer.content or b"No file is chosen" in answer.content
+@pytest.mark.parametrize("data", [{}, {"do": "trash"}, {"do": "x", "file": str(uuid.uuid4())}, {"file": "x"}])
+def test_nothing_chosen_is_said_so(data: dict[str, str], as_alice: Client) -> None:
+    response = as_alice.post("/files/bulk", data)
+    assert response.status_code == 400
+    assert b"hoose" in response.content or b"No file is chosen" in response.content
 
 
 @pytest.mark.parametrize("url", ["https://evil.example/", "//evil.example", "/\\evil", "javascript:1", "x", "/" * 3000])
 def test_one_is_sent_back_to_pages_of_ours_alone(url: str, alice: User, as_alice: Client) -> None:
-    assert send(as_alice, "trash", some(alice), next=url).headers["Location"] == "/"
+    assert post_bulk(as_alice, "trash", make_files(alice), next=url).headers["Location"] == "/"
 
 
 # --- all that match ---------------------------------------------------------------------------
@@ -118,9 +122,9 @@ def test_one_is_sent_back_to_pages_of_ours_alone(url: str, alice: User, as_alice
 def test_all_that_match_are_changed_and_no_others(alice: User, as_alice: Client) -> None:
     brand = folders.ensure(["Brand"], by=alice)["Brand"]
     inside = [make_row(alice, State.AVAILABLE, name=f"logo {n}", folder=brand) for n in range(60)]
-    outside = some(alice)
-    answer = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "?q=logo&sort=name"})
-    assert told(answer) == ["60 files are in the trash."]
+    outside = make_files(alice)
+    response = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "?q=logo&sort=name"})
+    assert messages_of(response) == ["60 files are in the trash."]
     assert set(states(inside)) == {State.TRASHED}
     assert set(states(outside)) == {State.AVAILABLE}
 
@@ -129,9 +133,9 @@ def test_all_means_the_folder_one_is_in(alice: User, as_alice: Client) -> None:
     brand = folders.ensure(["Brand"], by=alice)["Brand"]
     assert isinstance(brand, Folder)
     make_row(alice, State.AVAILABLE, folder=brand)
-    loose = some(alice)
+    top_level = make_files(alice)
     as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "", "folder": brand.pk})
-    assert set(states(loose)) == {State.AVAILABLE}
+    assert set(states(top_level)) == {State.AVAILABLE}
     assert File.objects.trashed().count() == 1
 
 
@@ -140,42 +144,42 @@ def test_all_means_the_folder_one_is_in(alice: User, as_alice: Client) -> None:
     [("?tag=nothing", ""), ("?type=x", ""), ("?q=" + "x" * 20_000, ""), ("", "999"), ("", "x"), ("", "9" * 40)],
 )
 def test_a_filter_that_cannot_be_used_changes_nothing(query: str, folder: str, alice: User, as_alice: Client) -> None:
-    files = some(alice)
-    answer = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": query, "folder": folder})
-    assert answer.status_code == 400
+    files = make_files(alice)
+    response = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": query, "folder": folder})
+    assert response.status_code == 400
     assert set(states(files)) == {State.AVAILABLE}
 
 
 def test_too_many_at_once_are_refused_whole(alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "MAX_SELECTED", 2)
-    files = some(alice)
-    answer = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": ""})
-    assert answer.status_code == 400
-    assert b"Narrow the list" in answer.content
+    files = make_files(alice)
+    response = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": ""})
+    assert response.status_code == 400
+    assert b"Narrow the list" in response.content
     assert set(states(files)) == {State.AVAILABLE}
 
 
 # --- undo -------------------------------------------------------------------------------------
 
 
-def event_of(answer: Any) -> str:
-    *_, message = get_messages(answer.wsgi_request)
+def undo_event(response: Any) -> str:
+    *_, message = get_messages(response.wsgi_request)
     return str(message.extra_tags)
 
 
 def test_undo_brings_back_what_one_act_removed(alice: User, as_alice: Client) -> None:
-    before, files = some(alice, 2), some(alice)
-    send(as_alice, "trash", before)
-    event = event_of(send(as_alice, "trash", files))
-    answer = as_alice.post("/trash/undo", {"event": event, "next": "/?q=a"})
-    assert answer.headers["Location"] == "/?q=a"
+    before, files = make_files(alice, 2), make_files(alice)
+    post_bulk(as_alice, "trash", before)
+    event = undo_event(post_bulk(as_alice, "trash", files))
+    response = as_alice.post("/trash/undo", {"event": event, "next": "/?q=a"})
+    assert response.headers["Location"] == "/?q=a"
     assert set(states(files)) == {State.AVAILABLE}
     assert set(states(before)) == {State.TRASHED}
 
 
 def test_one_cannot_undo_what_somebody_else_did(alice: User, as_alice: Client, as_bob: Client) -> None:
-    files = some(alice)
-    event = event_of(send(as_alice, "trash", files))
+    files = make_files(alice)
+    event = undo_event(post_bulk(as_alice, "trash", files))
     assert as_bob.post("/trash/undo", {"event": event}).status_code == 409
     assert set(states(files)) == {State.TRASHED}
 
@@ -186,9 +190,9 @@ def test_there_is_nothing_to_undo(event: str, as_alice: Client) -> None:
 
 
 def test_the_trash_gives_back_many(alice: User, as_alice: Client, settings: Settings) -> None:
-    files = some(alice)
-    send(as_alice, "trash", files)
+    files = make_files(alice)
+    post_bulk(as_alice, "trash", files)
     assert as_alice.get("/trash/?sort=name").context["files"][0].name == "file 0"
-    answer = as_alice.post("/files/bulk", {"do": "restore", "all": "1", "query": "", "place": "trash"})
-    assert told(answer)[-1] == "3 files are back."
+    response = as_alice.post("/files/bulk", {"do": "restore", "all": "1", "query": "", "place": "trash"})
+    assert messages_of(response)[-1] == "3 files are back."
     assert set(states(files)) == {State.AVAILABLE}

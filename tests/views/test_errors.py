@@ -24,14 +24,14 @@ from uploads.models import State
 
 pytestmark = pytest.mark.django_db
 
-NOBODYS = "6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # the id of no file
+UNKNOWN_ID = "6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # the id of no file
 
 
-def is_page(answer: Any) -> bool:
+def is_page(response: Any) -> bool:
     """A whole page with a heading and a sentence, nothing of our insides in it."""
-    text = answer.content.decode()
+    text = response.content.decode()
     return (
-        answer.headers["Content-Type"].startswith("text/html")
+        response.headers["Content-Type"].startswith("text/html")
         and bool(re.search(r"<h1>[^<]{10,}</h1>", text))
         and bool(re.search(r"<p>[^<]{20,}</p>", text))
         and "Traceback" not in text
@@ -39,12 +39,12 @@ def is_page(answer: Any) -> bool:
     )
 
 
-def code_in(answer: Any) -> str:
-    assert answer.headers["Content-Type"] == "application/json"
-    told = answer.json()["error"]
-    assert len(told["message"]) > 10
-    assert set(told) >= {"code", "message"}
-    return str(told["code"])
+def error_code(response: Any) -> str:
+    assert response.headers["Content-Type"] == "application/json"
+    error = response.json()["error"]
+    assert len(error["message"]) > 10
+    assert set(error) >= {"code", "message"}
+    return str(error["code"])
 
 
 @pytest.fixture
@@ -62,27 +62,27 @@ def test_400(as_alice: Client) -> None:
     page = as_alice.get("/?x=%00")
     assert (page.status_code, is_page(page)) == (400, True)
     data = as_alice.get("/uploads/?x=%00")
-    assert (data.status_code, code_in(data)) == (400, "bad_request")
+    assert (data.status_code, error_code(data)) == (400, "bad_request")
 
 
 def test_400_for_another_host(as_alice: Client) -> None:
     page = as_alice.get("/", headers={"Host": "evil.example"})
     assert (page.status_code, is_page(page)) == (400, True)
     data = as_alice.get("/uploads/", headers={"Host": "evil.example"})
-    assert (data.status_code, code_in(data)) == (400, "bad_request")
+    assert (data.status_code, error_code(data)) == (400, "bad_request")
 
 
 def test_403(as_viewer: Client) -> None:
     page = as_viewer.get("/upload/")
     assert (page.status_code, is_page(page)) == (403, True)
     data = as_viewer.get("/uploads/")
-    assert (data.status_code, code_in(data)) == (403, "forbidden")
+    assert (data.status_code, error_code(data)) == (403, "forbidden")
 
 
 def test_403_for_a_stranger_is_the_login_page_or_json(client: Client) -> None:
     assert client.get("/").headers["Location"] == "/accounts/login/?next=/"
     data = client.get("/uploads/")
-    assert (data.status_code, code_in(data)) == (403, "login_required")
+    assert (data.status_code, error_code(data)) == (403, "login_required")
 
 
 def test_403_for_a_missing_token(alice: User) -> None:
@@ -91,19 +91,19 @@ def test_403_for_a_missing_token(alice: User) -> None:
     page = client.post(reverse("trash_file", args=[uuid.uuid4()]))
     assert (page.status_code, is_page(page)) == (403, True)
     data = client.post("/uploads/", {}, content_type="application/json")
-    assert (data.status_code, code_in(data)) == (403, "csrf")
+    assert (data.status_code, error_code(data)) == (403, "csrf")
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/nothing/", "/files/x/", f"/files/{NOBODYS}/", "/files/%2e%2e%2f/"])
+@pytest.mark.parametrize("path", ["/nothing", "/nothing/", "/files/x/", f"/files/{UNKNOWN_ID}/", "/files/%2e%2e%2f/"])
 def test_404(path: str, as_alice: Client) -> None:
     page = as_alice.get(path)
     assert (page.status_code, is_page(page)) == (404, True)
 
 
-@pytest.mark.parametrize("path", ["x/", f"{NOBODYS}/", f"{NOBODYS}/nothing/", "%2e%2e%2f/", "a++../"])
+@pytest.mark.parametrize("path", ["x/", f"{UNKNOWN_ID}/", f"{UNKNOWN_ID}/nothing/", "%2e%2e%2f/", "a++../"])
 def test_404_in_the_protocol(path: str, as_alice: Client) -> None:
     data = as_alice.get(f"/uploads/{path}")
-    assert (data.status_code, code_in(data)) == (404, "not_found")
+    assert (data.status_code, error_code(data)) == (404, "not_found")
 
 
 def test_405(as_alice: Client) -> None:
@@ -111,14 +111,14 @@ def test_405(as_alice: Client) -> None:
         page = as_alice.delete(path)
         assert (page.status_code, is_page(page), page.headers["Allow"]) == (405, True, allowed)
     data = as_alice.put("/uploads/")
-    assert (data.status_code, code_in(data), data.headers["Allow"]) == (405, "method_not_allowed", "GET, POST")
+    assert (data.status_code, error_code(data), data.headers["Allow"]) == (405, "method_not_allowed", "GET, POST")
 
 
 def test_411(as_alice: Client) -> None:
     page = as_alice.post("/upload/", headers={"Transfer-Encoding": "chunked"})
     assert (page.status_code, is_page(page)) == (411, True)
     data = as_alice.post("/uploads/", headers={"Transfer-Encoding": "chunked"})
-    assert (data.status_code, code_in(data)) == (411, "length_required")
+    assert (data.status_code, error_code(data)) == (411, "length_required")
 
 
 def test_413(as_alice: Client) -> None:
@@ -126,43 +126,43 @@ def test_413(as_alice: Client) -> None:
     page = as_alice.post("/", body, content_type="text/plain")
     assert (page.status_code, is_page(page)) == (413, True)
     data = as_alice.post("/uploads/", body, content_type="application/json")
-    assert (data.status_code, code_in(data)) == (413, "too_large")
+    assert (data.status_code, error_code(data)) == (413, "too_large")
 
 
 def test_415(as_alice: Client) -> None:
     data = as_alice.post("/uploads/", b"{}", content_type="text/plain")
-    assert (data.status_code, code_in(data)) == (415, "unsupported_media_type")
+    assert (data.status_code, error_code(data)) == (415, "unsupported_media_type")
 
 
 def test_503_when_the_store_is_away(storage_unavailable: None, alice: User, as_alice: Client) -> None:
     page = plain_form.post(as_alice, Chosen("a.txt"))
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
     data = as_alice.get(reverse("upload_detail", args=[shelf.add_file(alice, state=State.UPLOADING).pk]))
-    assert (data.status_code, code_in(data), data.headers["Retry-After"]) == (503, "unavailable", "5")
+    assert (data.status_code, error_code(data), data.headers["Retry-After"]) == (503, "unavailable", "5")
 
 
-def broken(*_: object, **__: object) -> None:
+def raise_runtime_error(*_: object, **__: object) -> None:
     raise RuntimeError("a secret of ours: postgres at host/db")
 
 
-def database_away(*_: object, **__: object) -> None:
+def raise_operational_error(*_: object, **__: object) -> None:
     raise OperationalError("connection to server at 10.0.0.1 failed: password")
 
 
-@pytest.mark.parametrize(("fault", "code"), [(broken, 500), (database_away, 503)])
+@pytest.mark.parametrize(("error", "code"), [(raise_runtime_error, 500), (raise_operational_error, 503)])
 def test_a_fault_of_ours_leaks_nothing(
-    fault: Any, code: int, as_alice: Client, monkeypatch: pytest.MonkeyPatch
+    error: Any, code: int, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_alice.raise_request_exception = False
-    monkeypatch.setattr("uploads.views.library.read_list_query", fault)
-    monkeypatch.setattr("uploads.api.views._unfinished", fault)
+    monkeypatch.setattr("uploads.views.library.read_list_query", error)
+    monkeypatch.setattr("uploads.api.views._unfinished", error)
     page, data = as_alice.get("/"), as_alice.get("/uploads/")
     assert (page.status_code, is_page(page)) == (code, True)
-    assert (data.status_code, code_in(data)) == (code, "server_error" if code == 500 else "unavailable")
-    for answer in (page, data):
+    assert (data.status_code, error_code(data)) == (code, "server_error" if code == 500 else "unavailable")
+    for response in (page, data):
         for secret in (b"secret", b"password", b"postgres", b"10.0.0.1", b"RuntimeError", b"pages.py"):
-            assert secret not in answer.content
-        assert ("Retry-After" in answer.headers) == (code == 503)
+            assert secret not in response.content
+        assert ("Retry-After" in response.headers) == (code == 503)
 
 
 def test_error_pages_ask_the_database_nothing(as_alice: Client, django_assert_num_queries: Any) -> None:
@@ -195,8 +195,8 @@ def test_a_nul_in_a_form_is_refused(field: str, client: Client) -> None:
 @pytest.mark.parametrize("member", ["token", "name", "type", "folder", "sha256", "visibility", "modified", "size"])
 def test_a_nul_in_json_is_cleaned_or_refused(member: str, as_alice: Client) -> None:
     item = {"token": str(uuid.uuid4()), "name": "a.txt", "size": 1, member: "x\x00y"}
-    answer = as_alice.post("/uploads/", {"files": [item]}, content_type="application/json")
-    assert answer.status_code in {200, 400}
+    response = as_alice.post("/uploads/", {"files": [item]}, content_type="application/json")
+    assert response.status_code in {200, 400}
     assert b"\\u0000" not in as_alice.get("/uploads/").content
 
 
@@ -225,16 +225,16 @@ TYPES = ["application/json", "text/plain", plain_form.MULTIPART, "multipart/form
          "application/x-www-form-urlencoded; charset=utf-7", "text/html; charset=\xff"]  # fmt: skip
 
 
-def some_requests(seed: int, count: int, known: list[str]) -> Iterator[tuple[str, str, bytes, str]]:
-    chance = random.Random(seed)  # the same every time: a failure can be run again
+def random_requests(seed: int, count: int, paths: list[str]) -> Iterator[tuple[str, str, bytes, str]]:
+    rng = random.Random(seed)  # the same every time: a failure can be run again
     for _ in range(count):
-        path = chance.choice(known)
-        if chance.random() < 0.4:
-            path += chance.choice(PIECES) + chance.choice(["", "/"])
-        if chance.random() < 0.6:
-            path += f"?{chance.choice(PIECES)}={chance.choice(PIECES)}&{chance.choice(PIECES)}={chance.choice(PIECES)}"
-        verb = chance.choice(["GET", "GET", "POST", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "X"])
-        yield verb, path, chance.choice(BODIES), chance.choice(TYPES)
+        path = rng.choice(paths)
+        if rng.random() < 0.4:
+            path += rng.choice(PIECES) + rng.choice(["", "/"])
+        if rng.random() < 0.6:
+            path += f"?{rng.choice(PIECES)}={rng.choice(PIECES)}&{rng.choice(PIECES)}={rng.choice(PIECES)}"
+        method = rng.choice(["GET", "GET", "POST", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "X"])
+        yield method, path, rng.choice(BODIES), rng.choice(TYPES)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -244,18 +244,18 @@ def test_no_request_is_a_fault_of_ours(seed: int, alice: User, admin_user: User)
     clients[0].force_login(alice)
     clients[1].force_login(admin_user)
     file, unfinished = shelf.add_file(alice), shelf.add_file(alice, state=State.UPLOADING)
-    known = ["/", "/upload/", "/uploads/", "/uploads/finish/", "/trash/", "/unfinished/", "/accounts/login/", "/admin/",
+    paths = ["/", "/upload/", "/uploads/", "/uploads/finish/", "/trash/", "/unfinished/", "/accounts/login/", "/admin/",
              "/admin/uploads/file/", f"/admin/uploads/file/{file.pk}/change/", "/admin/auth/user/", "/admin/jsi18n/",
              f"/files/{file.pk}/", f"/files/{file.pk}/download", f"/files/{file.pk}/trash",
              f"/uploads/{unfinished.pk}/", f"/uploads/{unfinished.pk}/parts/", f"/unfinished/{unfinished.pk}/cancel",
              "/admin/r/", "/admin/autocomplete/", "/admin/login/", "/static/", "/admin/uploads/usage/"]  # fmt: skip
     faults = []
-    for number, (verb, path, body, content_type) in enumerate(some_requests(seed, 250, known)):
+    for number, (method, path, body, content_type) in enumerate(random_requests(seed, 250, paths)):
         client = clients[number % 3]
         client.raise_request_exception = False
-        answer = client.generic(verb, path.replace("#", ""), body, content_type)
-        if answer.status_code >= 500:
-            faults.append((verb, path[:200], body[:80], content_type[:80], answer.status_code))
+        response = client.generic(method, path.replace("#", ""), body, content_type)
+        if response.status_code >= 500:
+            faults.append((method, path[:200], body[:80], content_type[:80], response.status_code))
     assert faults == []
 
 
@@ -264,13 +264,13 @@ def test_no_request_is_a_fault_of_ours(seed: int, alice: User, admin_user: User)
 def test_the_admins_way_to_the_site_breaks_nothing(kind: str, object_id: str, as_admin: Client) -> None:
     from django.contrib.contenttypes.models import ContentType
 
-    found = ContentType.objects.filter(model=kind).first()
-    answer = as_admin.get(f"/admin/r/{found.pk if found else kind}/{object_id}/")
-    assert answer.status_code in {302, 400, 404}
+    content_type = ContentType.objects.filter(model=kind).first()
+    response = as_admin.get(f"/admin/r/{content_type.pk if content_type else kind}/{object_id}/")
+    assert response.status_code in {302, 400, 404}
 
 
 @pytest.mark.parametrize("length", ["-1", "1.5", "x", "١", "9" * 5000, " 5", "+5"])
 def test_a_length_that_is_none_breaks_nothing(length: str, as_alice: Client) -> None:
     as_alice.raise_request_exception = False
-    answer = as_alice.post("/uploads/", b"", content_type="application/json", CONTENT_LENGTH=length)
-    assert answer.status_code in {400, 411, 413}
+    response = as_alice.post("/uploads/", b"", content_type="application/json", CONTENT_LENGTH=length)
+    assert response.status_code in {400, 411, 413}

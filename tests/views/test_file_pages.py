@@ -26,8 +26,8 @@ def file(alice: User) -> File:
     return make_row(alice, State.AVAILABLE, name="logo.png", detected_type="image/png", category="image")
 
 
-def post(client: Client, file: File, act: str, **sent: Any) -> Any:
-    return client.post(f"{file.get_absolute_url()}{act}", sent)
+def post(client: Client, file: File, action: str, **data: Any) -> Any:
+    return client.post(f"{file.get_absolute_url()}{action}", data)
 
 
 def page_of(client: Client, file: File) -> str:
@@ -37,17 +37,17 @@ def page_of(client: Client, file: File) -> str:
 # --- looking ----------------------------------------------------------------------------------
 
 
-def preview(file: File, kind: PreviewKind, state: PreviewState = PreviewState.READY, **facts: Any) -> None:
-    Preview.objects.create(file=file, kind=kind, state=state, lease_until=timezone.now(), **facts)
+def add_preview(file: File, kind: PreviewKind, state: PreviewState = PreviewState.READY, **fields: Any) -> None:
+    Preview.objects.create(file=file, kind=kind, state=state, lease_until=timezone.now(), **fields)
 
 
 def test_a_picture_is_shown_by_its_preview(file: File, as_bob: Client) -> None:
-    preview(file, PreviewKind.PICTURE, width=640, height=480)
+    add_preview(file, PreviewKind.PICTURE, width=640, height=480)
     assert f'<img src="/files/{file.pk}/preview" alt="Preview of logo.png" width="640"' in page_of(as_bob, file)
 
 
 def test_a_text_is_shown_in_a_frame_that_runs_nothing(file: File, as_bob: Client) -> None:
-    preview(file, PreviewKind.EXCERPT)
+    add_preview(file, PreviewKind.EXCERPT)
     assert f'<iframe sandbox src="/files/{file.pk}/preview"' in page_of(as_bob, file)
 
 
@@ -63,9 +63,9 @@ def test_what_cannot_be_shown_says_why(file: File, as_bob: Client) -> None:
     File.objects.update(detected_type="application/zip", category="archive")
     assert "There is no preview of this kind of file" in page_of(as_bob, file)
     File.objects.update(detected_type="image/png", category="image")
-    preview(file, PreviewKind.THUMBNAIL, PreviewState.PENDING)
+    add_preview(file, PreviewKind.THUMBNAIL, PreviewState.PENDING)
     assert "The preview is being made" in page_of(as_bob, file)
-    preview(file, PreviewKind.PICTURE, PreviewState.FAILED, reason="the picture is broken.")
+    add_preview(file, PreviewKind.PICTURE, PreviewState.FAILED, reason="the picture is broken.")
     assert "This cannot be shown: the picture is broken." in page_of(as_bob, file)
 
 
@@ -73,8 +73,8 @@ def test_what_cannot_be_shown_says_why(file: File, as_bob: Client) -> None:
 
 
 def test_a_file_is_renamed_and_its_link_stays(file: File, as_alice: Client) -> None:
-    answer = post(as_alice, file, "rename", name="../Été/new\u202e name.png")
-    assert answer.headers["Location"] == file.get_absolute_url()
+    response = post(as_alice, file, "rename", name="../Été/new\u202e name.png")
+    assert response.headers["Location"] == file.get_absolute_url()
     file.refresh_from_db()
     assert (file.name, file.normalized_name) == ("new name.png", "new name.png")
 
@@ -103,17 +103,17 @@ def test_tags_go_on_and_off(file: File, as_alice: Client) -> None:
     assert post(as_alice, file, "tag", add=" , ").status_code == 400
 
 
-@pytest.mark.parametrize(("sent", "status"), [("private", 302), ("team", 302), ("", 400), ("everyone", 400)])
-def test_who_sees_it_is_its_owners_choice(sent: str, status: int, file: File, as_alice: Client) -> None:
-    assert post(as_alice, file, "visibility", visibility=sent).status_code == status
+@pytest.mark.parametrize(("data", "status"), [("private", 302), ("team", 302), ("", 400), ("everyone", 400)])
+def test_who_sees_it_is_its_owners_choice(data: str, status: int, file: File, as_alice: Client) -> None:
+    assert post(as_alice, file, "visibility", visibility=data).status_code == status
     file.refresh_from_db()
-    assert file.visibility == (sent if status == 302 else Visibility.TEAM)
+    assert file.visibility == (data if status == 302 else Visibility.TEAM)
 
 
 def test_what_one_may_not_do_is_not_offered(file: File, as_bob: Client) -> None:
     page = page_of(as_bob, file)
-    for act in ("rename", "move", "tag", "visibility", "replace", "trash"):
-        assert f"{file.get_absolute_url()}{act}" not in page
+    for action in ("rename", "move", "tag", "visibility", "replace", "trash"):
+        assert f"{file.get_absolute_url()}{action}" not in page
 
 
 # --- versions ---------------------------------------------------------------------------------
@@ -123,8 +123,8 @@ def replace(client: Client, file: File, body: bytes) -> File:
     """By the plain form, as its page sends it."""
     page = client.get(f"{file.get_absolute_url()}replace")
     fields = {"submission": str(page.context["form"]["submission"].value()), "replaces": str(file.link)}
-    answer = client.post("/upload/", fields | {"files": SimpleUploadedFile("new.png", body)})
-    assert answer.status_code == 200
+    response = client.post("/upload/", fields | {"files": SimpleUploadedFile("new.png", body)})
+    assert response.status_code == 200
     return File.objects.by_link(file.link).get()
 
 
@@ -132,13 +132,13 @@ def test_a_new_version_takes_the_place_and_the_old_one_comes_back(
     alice: User, as_alice: Client, bucket: Bucket
 ) -> None:
     file = shelf.add_file(alice, b"old", bucket=bucket, name="logo.png")
-    newer = replace(as_alice, file, b"new")
-    assert (newer.link, newer.name, bucket.read(newer.key)) == (file.pk, "logo.png", b"new")
-    page = page_of(as_alice, newer)
+    current = replace(as_alice, file, b"new")
+    assert (current.link, current.name, bucket.read(current.key)) == (file.pk, "logo.png", b"new")
+    page = page_of(as_alice, current)
     assert f"/versions/{file.pk}/download" in page
-    post(as_alice, newer, f"versions/{file.pk}/restore")
+    post(as_alice, current, f"versions/{file.pk}/restore")
     assert File.objects.by_link(file.pk).get().pk == file.pk
-    assert "went back to an older version" in page_of(as_alice, newer)
+    assert "went back to an older version" in page_of(as_alice, current)
 
 
 def test_a_version_of_another_file_is_not_found(file: File, alice: User, as_alice: Client) -> None:
@@ -161,9 +161,9 @@ def test_the_page_tells_who_did_what(file: File, alice: User, as_alice: Client, 
     actions.trash_file(file, by=alice)
     actions.restore_file(file, by=alice)
     page = page_of(as_bob, file)
-    for told in ("renamed it to “mark.png”", "moved it to “Brand”", "put on the tags a and took off b",
+    for text in ("renamed it to “mark.png”", "moved it to “Brand”", "put on the tags a and took off b",
                  "made it private", "showed it to the team", "put into the trash", "restored"):  # fmt: skip
-        assert told in page
+        assert text in page
 
 
 def test_odd_details_of_old_events_break_nothing(file: File, as_alice: Client) -> None:

@@ -43,9 +43,9 @@ def small_parts(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory)
         yield url
 
 
-def wait_until(true: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + SECONDS
-    while not true():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
 
@@ -56,20 +56,20 @@ def connect(visitor: Visitor) -> socket.socket:
     return connection
 
 
-def answer_to(connection: socket.socket) -> bytes:
+def read_head(connection: socket.socket) -> bytes:
     """The head of what the server says; empty when it hangs up without a word."""
-    got = b""
+    received = b""
     with contextlib.suppress(OSError):
-        while b"\r\n\r\n" not in got and (chunk := connection.recv(65536)):
-            got += chunk
-    return got
+        while b"\r\n\r\n" not in received and (chunk := connection.recv(65536)):
+            received += chunk
+    return received
 
 
-def code_of(answer: bytes) -> int:
-    return int(answer.split()[1]) if answer else 0
+def status_of(response: bytes) -> int:
+    return int(response.split()[1]) if response else 0
 
 
-def push(connection: socket.socket, *, at_most: int) -> int:
+def send_until_refused(connection: socket.socket, *, at_most: int) -> int:
     """Send until the other side takes no more: how many bytes it took."""
     sent, chunk = 0, b"x" * 65536
     connection.settimeout(2)
@@ -81,7 +81,7 @@ def push(connection: socket.socket, *, at_most: int) -> int:
     return sent
 
 
-def posted(visitor: Visitor, chosen: Chosen) -> int:
+def post_status(visitor: Visitor, chosen: Chosen) -> int:
     """The code of the answer; 0 when the server hung up while the body was still on its way."""
     try:
         return visitor.post(chosen)[0].status
@@ -101,12 +101,12 @@ def memory_of(site: str) -> int:
 
 def open_paths(site: str) -> set[str]:
     """Files on a disk that the workers have open, deleted ones too; not those of installed packages."""
-    found = set()
+    paths = set()
     for worker in workers_of(site):
         for entry in Path(f"/proc/{worker.pid}/fd").iterdir():
             with contextlib.suppress(OSError):
-                found.add(os.readlink(entry))
-    return {path for path in found if path.startswith("/") and not path.startswith(("/dev/", "/proc/", sys.prefix))}
+                paths.add(os.readlink(entry))
+    return {path for path in paths if path.startswith("/") and not path.startswith(("/dev/", "/proc/", sys.prefix))}
 
 
 # --- what works -------------------------------------------------------------------------------
@@ -115,8 +115,8 @@ def open_paths(site: str) -> set[str]:
 def test_files_of_every_size_arrive(small_parts: str, alice: User, bucket: Bucket) -> None:
     visitor = Visitor(small_parts, alice).open_form()
     bodies = {"empty": b"", "small": b"words", "part": os.urandom(PART), "parts": os.urandom(2 * PART + 1)}
-    answer, page = visitor.post(*(Chosen(name, body) for name, body in bodies.items()))
-    assert (answer.status, b"4 of 4 stored" in page) == (200, True)
+    response, page = visitor.post(*(Chosen(name, body) for name, body in bodies.items()))
+    assert (response.status, b"4 of 4 stored" in page) == (200, True)
     assert {file.name: bucket.read(file.key) for file in File.objects.available()} == bodies
     assert bucket.multipart_uploads() == []
 
@@ -126,11 +126,11 @@ def test_a_form_that_is_sent_twice_at_once_makes_one_file(
     size: int, small_parts: str, alice: User, bucket: Bucket
 ) -> None:
     visitor = Visitor(small_parts, alice).open_form()
-    once, chosen = str(uuid.uuid4()), Chosen("a.bin", b"x" * size)
+    submission, chosen = str(uuid.uuid4()), Chosen("a.bin", b"x" * size)
     with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda _: visitor.post(chosen, submission=once), range(2)))
-    assert {answer.status for answer, _page in answers} <= {200, 202}
-    assert 200 in {answer.status for answer, _page in answers}
+        responses = list(pool.map(lambda _: visitor.post(chosen, submission=submission), range(2)))
+    assert {response.status for response, _page in responses} <= {200, 202}
+    assert 200 in {response.status for response, _page in responses}
     file = File.objects.get()
     assert (file.state, bucket.objects()) == (State.AVAILABLE, {file.key: size})
     assert bucket.multipart_uploads() == []
@@ -143,9 +143,9 @@ def test_many_forms_at_once_never_exceed_the_quota(small_parts: str, alice: User
     visitor = Visitor(small_parts, alice).open_form()
     chosen = Chosen("a.bin", b"x" * 12 * MIB)
     with ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(lambda _: posted(visitor, chosen), range(8)))
-    stored = told.count(200)
-    assert set(told) <= {200, 413, 429, 0}
+        statuses = list(pool.map(lambda _: post_status(visitor, chosen), range(8)))
+    stored = statuses.count(200)
+    assert set(statuses) <= {200, 413, 429, 0}
     assert 1 <= stored <= 5
     assert shelf.used(alice) == (stored, stored * 12 * MIB)
     assert list(bucket.objects().values()) == [12 * MIB] * stored
@@ -165,7 +165,7 @@ def test_a_body_that_breaks_off_leaves_nothing(
         connection.sendall(visitor.request_head("/upload/", length=len(body)) + body[:sent])
         if polite:
             connection.shutdown(socket.SHUT_WR)
-            assert code_of(answer_to(connection)) in {400, 0}
+            assert status_of(read_head(connection)) in {400, 0}
         else:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     wait_until(lambda: nothing_is_left(bucket, alice))
@@ -177,7 +177,7 @@ def test_a_body_whose_last_line_is_missing_is_not_taken(small_parts: str, alice:
     body = Form([], token=visitor.token).head() + file_head("a.bin") + b"x" * 1000
     with connect(visitor) as connection:
         connection.sendall(visitor.request_head("/upload/", length=len(body)) + body)
-        code = code_of(answer_to(connection))
+        code = status_of(read_head(connection))
     assert code == 400
     wait_until(lambda: nothing_is_left(bucket, alice))
 
@@ -187,7 +187,8 @@ def test_the_next_one_is_served_after_a_broken_one(small_parts: str, alice: User
     for _ in range(20):
         with connect(visitor) as connection:
             connection.sendall(visitor.request_head("/upload/", length=10 * MIB) + b"x" * 1000)
-    wait_until(lambda: posted(visitor, Chosen("a.txt")) != 429)  # the last ones occupy a person's slots for a moment
+    # the last ones occupy a person's slots for a moment
+    wait_until(lambda: post_status(visitor, Chosen("a.txt")) != 429)
     assert visitor.post(Chosen("b.txt"))[0].status == 200
 
 
@@ -198,18 +199,18 @@ def test_a_strangers_body_is_not_read(small_parts: str, bucket: Bucket) -> None:
     stranger = Visitor(small_parts)
     with connect(stranger) as connection:
         connection.sendall(stranger.request_head("/upload/", length=100 * MIB))
-        answer = answer_to(connection)
-        assert code_of(answer) == 302
-        assert b"/accounts/login/" in answer
-        assert push(connection, at_most=100 * MIB) < 8 * MIB  # what lies in sockets' buffers
+        response = read_head(connection)
+        assert status_of(response) == 302
+        assert b"/accounts/login/" in response
+        assert send_until_refused(connection, at_most=100 * MIB) < 8 * MIB  # what lies in sockets' buffers
 
 
 def test_more_than_is_free_is_refused_before_it_is_sent(small_parts: str, alice: User, bucket: Bucket) -> None:
     visitor = Visitor(small_parts, alice).open_form()
     with connect(visitor) as connection:
         connection.sendall(visitor.request_head("/upload/", length=65 * MIB))
-        assert code_of(answer_to(connection)) == 413
-        assert push(connection, at_most=65 * MIB) < 8 * MIB
+        assert status_of(read_head(connection)) == 413
+        assert send_until_refused(connection, at_most=65 * MIB) < 8 * MIB
     assert nothing_is_left(bucket, alice)
 
 
@@ -218,7 +219,7 @@ def test_a_body_from_another_site_is_not_read(small_parts: str, alice: User, buc
     with connect(visitor) as connection:
         head = visitor.request_head("/upload/", length=50 * MIB, more=["Origin: https://evil.example"])
         connection.sendall(head)
-        assert code_of(answer_to(connection)) == 403
+        assert status_of(read_head(connection)) == 403
 
 
 @pytest.mark.parametrize("path", ["/upload/", "/uploads/", "/accounts/login/", "/"])
@@ -226,7 +227,7 @@ def test_a_body_of_unknown_length_is_refused(path: str, small_parts: str, alice:
     visitor = Visitor(small_parts, alice).open_form()
     with connect(visitor) as connection:
         connection.sendall(visitor.request_head(path, length=None, more=["Transfer-Encoding: chunked"]))
-        assert code_of(answer_to(connection)) == 411
+        assert status_of(read_head(connection)) == 411
     assert nothing_is_left(bucket, alice)
 
 
@@ -235,7 +236,7 @@ def test_a_large_body_is_refused_where_none_belongs(path: str, small_parts: str,
     for visitor in (Visitor(small_parts), Visitor(small_parts, alice)):
         with connect(visitor) as connection:
             connection.sendall(visitor.request_head(path, length=5 * MIB))
-            assert code_of(answer_to(connection)) == 413
+            assert status_of(read_head(connection)) == 413
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "0x10", "١٢", "9" * 5000, "5, 5"])
@@ -243,7 +244,7 @@ def test_a_length_that_is_none_is_refused(length: str, small_parts: str, alice: 
     visitor = Visitor(small_parts, alice)
     with connect(visitor) as connection:
         connection.sendall(visitor.request_head("/upload/", length=None, more=[f"Content-Length: {length}"]))
-        assert code_of(answer_to(connection)) in {400, 413}
+        assert status_of(read_head(connection)) in {400, 413}
 
 
 # --- memory and disk --------------------------------------------------------------------------
@@ -252,24 +253,24 @@ def test_a_length_that_is_none_is_refused(length: str, small_parts: str, alice: 
 def test_a_large_file_needs_neither_memory_nor_disk(site: str, alice: User, bucket: Bucket) -> None:
     visitor = Visitor(site, alice).open_form()
     visitor.post(Chosen("warm.txt"))
-    before, seen_memory, seen_paths = memory_of(site), [0], set(open_paths(site))
-    resting = set(seen_paths)
+    before, memory_samples, opened_paths = memory_of(site), [0], set(open_paths(site))
+    paths_before = set(opened_paths)
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(0.05):
-            seen_memory.append(memory_of(site))
-            seen_paths.update(open_paths(site))
+            memory_samples.append(memory_of(site))
+            opened_paths.update(open_paths(site))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     block = os.urandom(MIB)
-    answer, page = visitor.post_stream("large.bin", (block for _ in range(LARGE // MIB)), size=LARGE)
+    response, page = visitor.post_stream("large.bin", (block for _ in range(LARGE // MIB)), size=LARGE)
     done.set()
     watcher.join()
-    assert (answer.status, b"1 of 1 stored" in page) == (200, True)
-    assert (max(seen_memory) - before) / MIB < 80
-    assert seen_paths - resting == set()
+    assert (response.status, b"1 of 1 stored" in page) == (200, True)
+    assert (max(memory_samples) - before) / MIB < 80
+    assert opened_paths - paths_before == set()
     assert bucket.objects()[File.objects.get(name="large.bin").key] == LARGE
 
 

@@ -24,30 +24,30 @@ PART = 5 * MIB
 
 
 def test_a_form_without_files_is_told_so(alice: User, as_alice: Client, bucket: Bucket) -> None:
-    answer = post(as_alice)
-    assert answer.status_code == 400
-    assert "Choose at least one file" in words_of(answer.content)
+    response = post(as_alice)
+    assert response.status_code == 400
+    assert "Choose at least one file" in words_of(response.content)
 
 
 @pytest.mark.parametrize("submission", ["not-a-uuid", "\x00", "x" * 5000])
 def test_a_broken_form_leaves_nothing(submission: str, alice: User, as_alice: Client, bucket: Bucket) -> None:
-    answer = post(as_alice, Chosen("a.txt"), submission=submission)
-    assert answer.status_code == 400
-    assert "The form is too old" in words_of(answer.content)
-    assert "at least one file" not in words_of(answer.content)
+    response = post(as_alice, Chosen("a.txt"), submission=submission)
+    assert response.status_code == 400
+    assert "The form is too old" in words_of(response.content)
+    assert "at least one file" not in words_of(response.content)
     assert nothing_is_left(bucket, alice)
-    again = re.search(rb'name="submission" value="([0-9a-f-]{36})"', answer.content)
-    assert again
-    assert len(send(as_alice, Chosen("a.txt"), submission=again[1].decode())) == 1
+    new_submission = re.search(rb'name="submission" value="([0-9a-f-]{36})"', response.content)
+    assert new_submission
+    assert len(send(as_alice, Chosen("a.txt"), submission=new_submission[1].decode())) == 1
 
 
 def test_a_refused_type_fails_alone(alice: User, as_alice: Client, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_REFUSED_TYPES = [".exe"]
-    odd = Chosen("d.exe::$DATA", b"d")
-    answer = post(as_alice, Chosen("a.txt", b"a"), Chosen("b.EXE", b"bb"), Chosen("c.txt", b"c"), odd)
-    assert answer.status_code == 200
-    assert "2 of 4 stored" in words_of(answer.content)
-    assert "b.EXE Files of type .exe are not accepted" in words_of(answer.content)
+    stream_name = Chosen("d.exe::$DATA", b"d")
+    response = post(as_alice, Chosen("a.txt", b"a"), Chosen("b.EXE", b"bb"), Chosen("c.txt", b"c"), stream_name)
+    assert response.status_code == 200
+    assert "2 of 4 stored" in words_of(response.content)
+    assert "b.EXE Files of type .exe are not accepted" in words_of(response.content)
     assert sorted(File.objects.values_list("name", flat=True)) == ["a.txt", "c.txt"]
     assert (len(bucket.objects()), shelf.used(alice)) == (2, (2, 2))
 
@@ -57,8 +57,8 @@ def test_a_type_that_shows_only_in_the_bytes_is_refused_as_well(
     refused: str, alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_REFUSED_TYPES = [refused]
-    answer = post(as_alice, Chosen("a.png", b"<!doctype html><html>", "image/png"))
-    assert answer.status_code == 415
+    response = post(as_alice, Chosen("a.png", b"<!doctype html><html>", "image/png"))
+    assert response.status_code == 415
     assert not File.objects.available().exists()
     assert shelf.used(alice) == (0, 0)
 
@@ -76,9 +76,9 @@ def test_a_large_refused_file_in_the_middle_does_not_hurt_the_next(
 
 def test_a_file_over_the_limit_fails_alone(alice: User, as_alice: Client, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_MAX_BYTES = 1000
-    answer = post(as_alice, Chosen("a.bin", b"x" * 1000), Chosen("b.bin", b"x" * 1001))
-    assert "1 of 2 stored" in words_of(answer.content)
-    assert "larger than" in words_of(answer.content)
+    response = post(as_alice, Chosen("a.bin", b"x" * 1000), Chosen("b.bin", b"x" * 1001))
+    assert "1 of 2 stored" in words_of(response.content)
+    assert "larger than" in words_of(response.content)
     assert list(bucket.objects().values()) == [1000]
 
 
@@ -94,8 +94,8 @@ def test_more_than_the_quota_is_413_and_the_rest_fits(
     settings.UPLOAD_QUOTA_BYTES = 2500
     assert post(as_alice, Chosen("a.bin", b"x" * 2501)).status_code == 413
     assert nothing_is_left(bucket, alice)
-    answer = post(as_alice, *(Chosen(f"{n}.bin", b"x" * 1000) for n in range(3)))
-    assert "2 of 3 stored" in words_of(answer.content)
+    response = post(as_alice, *(Chosen(f"{n}.bin", b"x" * 1000) for n in range(3)))
+    assert "2 of 3 stored" in words_of(response.content)
     assert shelf.used(alice) == (2, 2000)
     assert len(bucket.objects()) == 2
 
@@ -121,9 +121,9 @@ def test_more_files_than_one_may_have_are_413(
 def test_an_announced_length_over_the_limit_is_refused_unread(as_alice: Client, settings: Settings) -> None:
     settings.UPLOAD_MAX_BYTES = MIB
     form = Form([Chosen("a.bin", b"x" * 2 * MIB)])
-    answer = as_alice.post("/upload/", data=form.body(), content_type=plain_form.MULTIPART)
-    assert answer.status_code == 413
-    assert not was_read(answer)
+    response = as_alice.post("/upload/", data=form.body(), content_type=plain_form.MULTIPART)
+    assert response.status_code == 413
+    assert not was_read(response)
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "x" * 64, "\x00"])
@@ -135,8 +135,8 @@ def test_a_form_without_the_right_token_leaves_nothing(
     client.force_login(alice)
     client.get("/upload/")
     form = Form([Chosen("a.txt"), Chosen("b.bin", some_bytes(PART + 1))], token=token)
-    answer = client.post("/upload/", data=form.body(), content_type=plain_form.MULTIPART)
-    assert answer.status_code == 403
+    response = client.post("/upload/", data=form.body(), content_type=plain_form.MULTIPART)
+    assert response.status_code == 403
     assert nothing_is_left(bucket, alice)
 
 
@@ -152,12 +152,12 @@ def test_a_form_from_another_site_is_refused_unread(alice: User, bucket: Bucket)
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
     token = str(client.get("/upload/").context["csrf_token"])
-    answer = client.post(
+    response = client.post(
         "/upload/", data=Form([Chosen("a.txt")], token=token).body(), content_type=plain_form.MULTIPART,
         headers={"Origin": "https://evil.example"},
     )  # fmt: skip
-    assert answer.status_code == 403
-    assert not was_read(answer)
+    assert response.status_code == 403
+    assert not was_read(response)
     assert nothing_is_left(bucket, alice)
 
 
@@ -177,41 +177,41 @@ def test_a_file_in_any_other_form_is_not_taken(alice: User, as_alice: Client, bu
      "multipart/form-data; boundary=\"\xff\"", ""],
 )  # fmt: skip
 def test_what_is_no_form_is_refused(content_type: str, alice: User, as_alice: Client, bucket: Bucket) -> None:
-    answer = as_alice.generic("POST", "/upload/", Form([Chosen("a.txt")]).body(), content_type)
-    assert answer.status_code == 400
+    response = as_alice.generic("POST", "/upload/", Form([Chosen("a.txt")]).body(), content_type)
+    assert response.status_code == 400
     assert nothing_is_left(bucket, alice)
 
 
 def test_a_store_that_is_away_is_told_and_nothing_is_left(
     alice: User, as_alice: Client, bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: object, **__: object) -> None:
+    def raise_unavailable(*_: object, **__: object) -> None:
         raise StorageUnavailable("PutObject: away")
 
-    monkeypatch.setattr(s3, "put", away)
-    answer = post(as_alice, Chosen("a.txt"))
-    assert answer.status_code == 503
-    assert answer.headers["Retry-After"]
+    monkeypatch.setattr(s3, "put", raise_unavailable)
+    response = post(as_alice, Chosen("a.txt"))
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
     assert nothing_is_left(bucket, alice)
 
 
 def test_a_store_that_fails_in_the_middle_fails_that_file_alone(
     alice: User, as_alice: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = s3.put, iter(range(9))
+    put, calls = s3.put, iter(range(9))
 
-    def second_fails(*args: object, **more: object) -> None:
+    def second_fails(*args: object, **kwargs: object) -> None:
         if next(calls) == 1:
             raise StorageUnavailable("PutObject: 500")
-        real(*args, **more)  # type: ignore[arg-type]
+        put(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(s3, "put", second_fails)
-    answer = post(as_alice, *(Chosen(f"{n}.txt") for n in range(3)))
-    assert "2 of 3 stored" in words_of(answer.content)
+    response = post(as_alice, *(Chosen(f"{n}.txt") for n in range(3)))
+    assert "2 of 3 stored" in words_of(response.content)
     assert shelf.used(alice) == (2, 10)
 
 
 def test_who_may_not_upload_is_refused_unread(as_viewer: Client, bucket: Bucket) -> None:
-    answer = post(as_viewer, Chosen("a.txt"))
-    assert answer.status_code == 403
-    assert not was_read(answer)
+    response = post(as_viewer, Chosen("a.txt"))
+    assert response.status_code == 403
+    assert not was_read(response)

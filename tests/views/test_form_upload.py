@@ -68,27 +68,27 @@ def test_as_many_files_arrive_as_are_allowed_and_with_one_more_none(
 ) -> None:
     assert settings.DATA_UPLOAD_MAX_NUMBER_FILES == 100
     settings.DATA_UPLOAD_MAX_NUMBER_FILES = 10
-    many = [Chosen(f"{n}.txt", str(n).encode()) for n in range(11)]
-    assert post(as_alice, *many).status_code == 400
+    files = [Chosen(f"{n}.txt", str(n).encode()) for n in range(11)]
+    assert post(as_alice, *files).status_code == 400
     assert nothing_is_left(bucket, alice)
-    assert len(send(as_alice, *many[:10])) == 10
+    assert len(send(as_alice, *files[:10])) == 10
 
 
 def test_what_the_checksum_rests_on_is_told(as_alice: Client, bucket: Bucket) -> None:
-    answer = post(as_alice, Chosen("a.txt"))
+    response = post(as_alice, Chosen("a.txt"))
     (file,) = File.objects.all()
     assert file.checksum_status == ChecksumStatus.UNVERIFIED
-    assert "1 of 1 stored" in words_of(answer.content)
-    assert "not yet checked" in words_of(answer.content)
+    assert "1 of 1 stored" in words_of(response.content)
+    assert "not yet checked" in words_of(response.content)
 
 
 def test_the_same_bytes_have_the_same_facts_by_both_doors(as_alice: Client, bucket: Bucket) -> None:
     body = b"%PDF-1.7 words"
-    (plain,) = send(as_alice, Chosen("a.pdf", body, "application/pdf"))
-    scripted = Sender(as_alice).send(body, name="a.pdf", type="application/pdf")
-    for fact in ("name", "size", "etag", "checksum", "checksum_status", "detected_type", "declared_type", "part_size",
+    (by_form,) = send(as_alice, Chosen("a.pdf", body, "application/pdf"))
+    by_api = Sender(as_alice).send(body, name="a.pdf", type="application/pdf")
+    for field in ("name", "size", "etag", "checksum", "checksum_status", "detected_type", "declared_type", "part_size",
                  "visibility", "state", "folder"):  # fmt: skip
-        assert getattr(plain, fact) == getattr(scripted, fact), fact
+        assert getattr(by_form, field) == getattr(by_api, field), field
 
 
 @pytest.mark.parametrize("private", [True, False])
@@ -168,10 +168,10 @@ def test_a_hostile_claim_of_a_type_is_only_text(as_alice: Client, bucket: Bucket
 
 
 def test_a_form_that_is_sent_twice_makes_each_file_once(alice: User, as_alice: Client, bucket: Bucket) -> None:
-    once = str(uuid.uuid4())
-    answers = [post(as_alice, Chosen("a.txt", b"a"), Chosen("b.txt", b"b"), submission=once) for _ in range(2)]
-    assert [answer.status_code for answer in answers] == [200, 200]
-    assert "2 of 2 stored" in words_of(answers[1].content)
+    submission = str(uuid.uuid4())
+    responses = [post(as_alice, Chosen("a.txt", b"a"), Chosen("b.txt", b"b"), submission=submission) for _ in range(2)]
+    assert [response.status_code for response in responses] == [200, 200]
+    assert "2 of 2 stored" in words_of(responses[1].content)
     assert sorted(File.objects.values_list("name", "state")) == [("a.txt", "available"), ("b.txt", "available")]
     assert len(bucket.objects()) == 2
     assert shelf.used(alice) == (2, 2)
@@ -181,9 +181,9 @@ def test_a_large_file_that_is_sent_twice_is_one_file(
     alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = PART
-    once, body = str(uuid.uuid4()), some_bytes(PART + 1)
+    submission, body = str(uuid.uuid4()), some_bytes(PART + 1)
     for _ in range(2):
-        assert post(as_alice, Chosen("a.bin", body), submission=once).status_code == 200
+        assert post(as_alice, Chosen("a.bin", body), submission=submission).status_code == 200
     file = File.objects.get()
     assert bucket.objects() == {file.key: PART + 1}
     assert bucket.multipart_uploads() == []
@@ -196,9 +196,9 @@ def test_a_large_file_that_is_sent_twice_is_one_file(
     ids=["another name", "other bytes"],
 )
 def test_the_same_form_with_another_file_makes_another_file(second: Chosen, as_alice: Client, bucket: Bucket) -> None:
-    once = str(uuid.uuid4())
-    (first,) = send(as_alice, Chosen("a.txt", b"one"), submission=once)
-    (other,) = send(as_alice, second, submission=once)
+    submission = str(uuid.uuid4())
+    (first,) = send(as_alice, Chosen("a.txt", b"one"), submission=submission)
+    (other,) = send(as_alice, second, submission=submission)
     assert bucket.read(first.key) == b"one"
     assert (other.name, bucket.read(other.key)) == (second.name, second.body)
 
@@ -208,17 +208,17 @@ def test_twins_in_one_form_are_two_files(as_alice: Client, bucket: Bucket) -> No
 
 
 def test_what_was_removed_can_be_sent_again_with_the_same_form(as_alice: Client, bucket: Bucket) -> None:
-    once = str(uuid.uuid4())
-    (first,) = send(as_alice, Chosen("a.txt"), submission=once)
+    submission = str(uuid.uuid4())
+    (first,) = send(as_alice, Chosen("a.txt"), submission=submission)
     File.objects.filter(pk=first.pk).move_to(State.TRASHED, purge_after=first.available_at)
-    (second,) = send(as_alice, Chosen("a.txt"), submission=once)
+    (second,) = send(as_alice, Chosen("a.txt"), submission=submission)
     assert second.state == State.AVAILABLE
 
 
 def test_another_person_with_the_same_form_has_files_of_their_own(
     alice: User, bob: User, as_alice: Client, as_bob: Client, bucket: Bucket
 ) -> None:
-    once = str(uuid.uuid4())
-    (hers,) = send(as_alice, Chosen("a.txt"), submission=once)
-    (his,) = send(as_bob, Chosen("a.txt"), submission=once)
-    assert (hers.owner, his.owner) == (alice, bob)
+    submission = str(uuid.uuid4())
+    (file_of_alice,) = send(as_alice, Chosen("a.txt"), submission=submission)
+    (file_of_bob,) = send(as_bob, Chosen("a.txt"), submission=submission)
+    assert (file_of_alice.owner, file_of_bob.owner) == (alice, bob)

@@ -19,7 +19,7 @@ from tests.support import shelf
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
 from uploads import s3
-from uploads.listing import PAGE_SIZE as FILES_A_PAGE
+from uploads.listing import PAGE_SIZE
 from uploads.models import File, State, Visibility
 from uploads.services.folders import ensure
 
@@ -36,18 +36,18 @@ def storage_unavailable(settings: Settings) -> Iterator[None]:
     s3.reset()
 
 
-def fill(owner: User, count: int, *, start: int = 0, **facts: Any) -> None:
+def add_files(owner: User, count: int, *, start: int = 0, **fields: Any) -> None:
     """`count` files, file-0000 the oldest; always two were added in the same moment."""
-    state = facts.pop("state", State.AVAILABLE)
+    state = fields.pop("state", State.AVAILABLE)
     column = "purge_after" if state == State.TRASHED else "available_at"
     common = {"owner": owner, "size": 1, "part_size": shelf.PART, "etag": "e", "checksum": "c", "state": state}
     File.objects.bulk_create(
-        File(**common | {"name": f"file-{n:04}", "available_at": NOON, column: moment(n)} | facts)
+        File(**common | {"name": f"file-{n:04}", "available_at": NOON, column: time_of(n)} | fields)
         for n in range(start, start + count)
     )
 
 
-def moment(number: int) -> datetime:
+def time_of(number: int) -> datetime:
     return NOON + timedelta(microseconds=number // 2)
 
 
@@ -55,17 +55,17 @@ def names_on(page: bytes) -> list[str]:
     return re.findall(r">(file-\d{4})<", page.decode())
 
 
-def next_url(answer: Any) -> str | None:
-    url: str | None = answer.context["next_url"]
+def next_url(response: Any) -> str | None:
+    url: str | None = response.context["next_url"]
     return url
 
 
-def walk(client: Client, url: str | None) -> list[str]:
+def all_names(client: Client, url: str | None) -> list[str]:
     names: list[str] = []
     while url:
-        answer = client.get(url)
-        names += names_on(answer.content)
-        url = next_url(answer)
+        response = client.get(url)
+        names += names_on(response.content)
+        url = next_url(response)
     return names
 
 
@@ -73,49 +73,49 @@ def walk(client: Client, url: str | None) -> list[str]:
 
 
 def test_the_library_is_newest_first_page_by_page(alice: User, as_bob: Client) -> None:
-    fill(alice, 120)
-    names = walk(as_bob, "/")
+    add_files(alice, 120)
+    names = all_names(as_bob, "/")
     assert len(names) == len(set(names)) == 120
     numbers = [int(name[-4:]) // 2 for name in names]  # two share a moment, in either order
     assert numbers == sorted(numbers, reverse=True)
 
 
 def test_files_that_arrive_while_one_reads_on_neither_double_nor_hide_any(alice: User, as_bob: Client) -> None:
-    fill(alice, 120)
+    add_files(alice, 120)
     names: list[str] = []
     url: str | None = "/"
     for start in (1000, 2000, 3000):
         assert url
-        answer = as_bob.get(url)
-        names += names_on(answer.content)
-        url = next_url(answer)
-        fill(alice, 30, start=start)
+        response = as_bob.get(url)
+        names += names_on(response.content)
+        url = next_url(response)
+        add_files(alice, 30, start=start)
     assert url is None
     assert sorted(names) == [f"file-{n:04}" for n in range(120)]
 
 
 def test_files_that_go_while_one_reads_on_do_not_hide_others(alice: User, as_bob: Client) -> None:
-    fill(alice, 120)
-    answer = as_bob.get("/")
-    seen = names_on(answer.content)
-    for file in File.objects.filter(name__in=seen):
+    add_files(alice, 120)
+    response = as_bob.get("/")
+    first_names = names_on(response.content)
+    for file in File.objects.filter(name__in=first_names):
         File.objects.filter(pk=file.pk).move_to(State.TRASHED, purge_after=NOON)
-    assert sorted(seen + walk(as_bob, next_url(answer))) == [f"file-{n:04}" for n in range(120)]
+    assert sorted(first_names + all_names(as_bob, next_url(response))) == [f"file-{n:04}" for n in range(120)]
 
 
-@pytest.mark.parametrize("count", [0, 1, FILES_A_PAGE - 1, FILES_A_PAGE, FILES_A_PAGE + 1, 2 * FILES_A_PAGE])
+@pytest.mark.parametrize("count", [0, 1, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, 2 * PAGE_SIZE])
 def test_a_page_has_a_next_one_exactly_when_there_is_more(count: int, alice: User, as_alice: Client) -> None:
-    fill(alice, count)
-    answer = as_alice.get("/")
-    assert (next_url(answer) is not None) == (count > FILES_A_PAGE)
-    assert len(walk(as_alice, "/")) == count
+    add_files(alice, count)
+    response = as_alice.get("/")
+    assert (next_url(response) is not None) == (count > PAGE_SIZE)
+    assert len(all_names(as_alice, "/")) == count
 
 
 def test_a_page_leads_back_to_the_newest(alice: User, as_alice: Client) -> None:
-    fill(alice, 60)
-    answer = as_alice.get("/")
-    assert answer.context["first_url"] is None
-    assert as_alice.get(str(next_url(answer))).context["first_url"] == "/"
+    add_files(alice, 60)
+    response = as_alice.get("/")
+    assert response.context["first_url"] is None
+    assert as_alice.get(str(next_url(response))).context["first_url"] == "/"
 
 
 def test_a_fresh_library_invites(as_alice: Client, as_viewer: Client, as_charlie: Client) -> None:
@@ -171,7 +171,7 @@ def test_an_odd_place_in_the_list_breaks_nothing(path: str, cursor: str, alice: 
 
 
 def test_a_place_in_the_list_shows_nothing_that_one_may_not_see(alice: User, as_bob: Client) -> None:
-    fill(alice, 3, visibility=Visibility.PRIVATE)
+    add_files(alice, 3, visibility=Visibility.PRIVATE)
     after = f"9999-01-01T00:00:00+00:00_{A_UUID}"
     assert names_on(as_bob.get("/", {"after": after}).content) == []
 
@@ -185,9 +185,9 @@ def test_the_page_of_a_file_says_what_it_is(alice: User, as_alice: Client, bucke
     page = as_alice.get(file.get_absolute_url()).content.decode()
     assert bucket.read(file.key) == body
     url = f"http://testserver/files/{file.pk}/"
-    for told in ("plan.pdf", "Brand › 2026", "application/pdf", "application/x-claimed", "alice", file.checksum,
+    for text in ("plan.pdf", "Brand › 2026", "application/pdf", "application/x-claimed", "alice", file.checksum,
                  "sha256", "announced by the sender", "18 bytes", "Team", url):  # fmt: skip
-        assert told in page
+        assert text in page
 
 
 def test_the_key_stays_between_us_and_the_bucket(alice: User, as_alice: Client) -> None:
@@ -197,10 +197,10 @@ def test_the_key_stays_between_us_and_the_bucket(alice: User, as_alice: Client) 
 
 
 def test_the_page_offers_to_open_what_a_browser_may_show(alice: User, as_alice: Client) -> None:
-    shown = shelf.add_file(alice, detected_type="image/png")
-    hidden = shelf.add_file(alice, detected_type="text/html", declared_type="image/png")
-    assert b"?inline=1" in as_alice.get(shown.get_absolute_url()).content
-    assert b"?inline=1" not in as_alice.get(hidden.get_absolute_url()).content
+    inline_file = shelf.add_file(alice, detected_type="image/png")
+    attachment_file = shelf.add_file(alice, detected_type="text/html", declared_type="image/png")
+    assert b"?inline=1" in as_alice.get(inline_file.get_absolute_url()).content
+    assert b"?inline=1" not in as_alice.get(attachment_file.get_absolute_url()).content
 
 
 def test_the_trash_is_offered_to_whom_it_obeys(
@@ -273,8 +273,8 @@ def test_the_trash_says_how_long_it_keeps(alice: User, as_alice: Client, setting
 
 
 def test_the_trash_has_pages_too(alice: User, as_alice: Client) -> None:
-    fill(alice, 120, state=State.TRASHED)
-    names = walk(as_alice, "/trash/")
+    add_files(alice, 120, state=State.TRASHED)
+    names = all_names(as_alice, "/trash/")
     assert sorted(names) == [f"file-{n:04}" for n in range(120)]
 
 
@@ -323,9 +323,9 @@ def test_a_cancelled_upload_is_remembered_until_the_store_is_back(
 
 def test_what_is_being_completed_cannot_be_cancelled(alice: User, as_alice: Client) -> None:
     file = shelf.add_file(alice, state=State.COMPLETING)
-    answer = as_alice.post(reverse("cancel_upload", args=[file.pk]))
-    assert answer.status_code == 409
-    assert b"cannot be cancelled" in answer.content
+    response = as_alice.post(reverse("cancel_upload", args=[file.pk]))
+    assert response.status_code == 409
+    assert b"cannot be cancelled" in response.content
     file.refresh_from_db()
     assert file.state == State.COMPLETING
 
@@ -333,14 +333,14 @@ def test_what_is_being_completed_cannot_be_cancelled(alice: User, as_alice: Clie
 @pytest.mark.parametrize("route", ["cancel_upload", "trash_file", "restore_file", "file", "download"])
 def test_what_never_was_is_not_found(route: str, as_alice: Client) -> None:
     url = reverse(route, args=[uuid.uuid4()])
-    answer = as_alice.get(url) if route in {"file", "download"} else as_alice.post(url)
-    assert answer.status_code == 404
+    response = as_alice.get(url) if route in {"file", "download"} else as_alice.post(url)
+    assert response.status_code == 404
 
 
 def test_cached_rows_change_with_their_file_and_with_the_day(
     as_alice: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(alice, 1, available_at=timezone.now())
+    add_files(alice, 1, available_at=timezone.now())
     assert b"today" in as_alice.get("/").content
     file = File.objects.get()
     File.objects.update(name="renamed.txt")

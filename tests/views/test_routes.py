@@ -27,7 +27,7 @@ from uploads.services import folders
 pytestmark = pytest.mark.django_db
 
 # alice owns what every address below is about
-PEOPLE = ("anonymous", "charlie", "viewer", "bob", "alice", "manager", "root")
+USERS = ("anonymous", "charlie", "viewer", "bob", "alice", "manager", "root")
 
 # Per route and verb: what these seven people get. A verb that is not here is 405 for everybody who is signed in;
 # "login" is a redirect to the login page.
@@ -88,7 +88,7 @@ FORMS = {"rename_file": "name=b.txt", "tag_file": "add=a", "visibility_file": "v
          "access_folder": "access=everyone"}  # fmt: skip
 # The admin, by GET: alice has files but is no staff; clerk is staff without a role; root is everything.
 # What only takes POST is 405; what nobody may do is 403 even for root.
-ADMIN_PEOPLE = ("anonymous", "alice", "clerk", "root")
+ADMIN_USERS = ("anonymous", "alice", "clerk", "root")
 
 
 def _of_model(model: str, **root: int) -> dict[str, str]:
@@ -137,7 +137,7 @@ ADMIN: dict[str, str] = {
         ]
     },
 }  # fmt: skip
-WRITTEN = {**PAGES, **ACCOUNTS, **PROTOCOL}
+TABLE = {**PAGES, **ACCOUNTS, **PROTOCOL}
 
 
 def routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[str]:
@@ -169,7 +169,7 @@ def people(roles: None) -> dict[str, Client]:
     return {"anonymous": Client(), **{name: signed_in(user) for name, user in users.items()}}
 
 
-class Asked:
+class RouteRequest:
     """One request to a route about something of alice's, made fresh for it."""
 
     def __init__(self, route: str, bucket: Bucket) -> None:
@@ -219,42 +219,42 @@ def arguments(route: str, file: File, folder: Folder) -> list[Any]:
     return [file.pk] if route in ABOUT_FILES | ABOUT_UPLOADS else []
 
 
-def told(answer: HttpResponseBase) -> str:
-    if isinstance(answer, StreamingHttpResponse):
-        answer.getvalue()  # a zip that nobody reads holds its place
-    to_login = answer.status_code == 302 and "/login/" in answer.headers["Location"]
-    return "login" if to_login else str(answer.status_code)
+def status_of(response: HttpResponseBase) -> str:
+    if isinstance(response, StreamingHttpResponse):
+        response.getvalue()  # a zip that nobody reads holds its place
+    to_login = response.status_code == 302 and "/login/" in response.headers["Location"]
+    return "login" if to_login else str(response.status_code)
 
 
-def expected(route: str, verb: str, name: str) -> str:
-    line = WRITTEN[route]
-    if verb == "HEAD" and verb not in line and route not in PROTOCOL:
+def expected_status(route: str, verb: str, name: str) -> str:
+    statuses = TABLE[route]
+    if verb == "HEAD" and verb not in statuses and route not in PROTOCOL:
         verb = "GET"
-    if verb in line:
-        return dict(zip(PEOPLE, line[verb].split(), strict=True))[name]
+    if verb in statuses:
+        return dict(zip(USERS, statuses[verb].split(), strict=True))[name]
     if name != "anonymous":
         return "405"
     return "403" if route in PROTOCOL else "login"
 
 
 def test_every_route_is_written_down() -> None:
-    assert set(routes()) == {*WRITTEN, *ADMIN}
+    assert set(routes()) == {*TABLE, *ADMIN}
 
 
-@pytest.mark.parametrize("route", WRITTEN)
+@pytest.mark.parametrize("route", TABLE)
 def test_everybody_gets_what_is_written(route: str, people: dict[str, Client], bucket: Bucket) -> None:
     wrong = {}
-    for name in PEOPLE:
+    for name in USERS:
         for verb in VERBS:
             if route == "logout" and name != "anonymous":
-                people[name].force_login(_of(name))
-            got = told(Asked(route, bucket).by(people[name], verb))
-            if got != expected(route, verb, name):
-                wrong[f"{name} {verb}"] = f"{got}, not {expected(route, verb, name)}"
+                people[name].force_login(user_of(name))
+            actual = status_of(RouteRequest(route, bucket).by(people[name], verb))
+            if actual != expected_status(route, verb, name):
+                wrong[f"{name} {verb}"] = f"{actual}, not {expected_status(route, verb, name)}"
     assert wrong == {}
 
 
-def _of(name: str) -> User:
+def user_of(name: str) -> User:
     return User.objects.get(username=name)
 
 
@@ -271,7 +271,7 @@ def _some_task() -> DBTaskResult[Any, Any]:
 
 def admin_url(route: str) -> str:
     """The address in the admin about alice, her file, or her group."""
-    alice = _of("alice")
+    alice = user_of("alice")
     about = {
         "file": shelf.add_file(alice).pk,
         "usage": alice.pk,
@@ -299,25 +299,25 @@ def admin_url(route: str) -> str:
 
 @pytest.mark.parametrize("route", ADMIN)
 def test_the_admin_is_for_staff_with_rights(route: str, people: dict[str, Client]) -> None:
-    got = [told(people[name].get(admin_url(route))) for name in ADMIN_PEOPLE]
-    assert got == ADMIN[route].split()
+    actual = [status_of(people[name].get(admin_url(route))) for name in ADMIN_USERS]
+    assert actual == ADMIN[route].split()
 
 
 def every_address() -> Iterator[str]:
     """Every address of a GET, about something that is there."""
-    alice = _of("alice")
+    alice = user_of("alice")
     folder = Folder.objects.create(name="Brand", created_by=alice)
-    for route in WRITTEN:
+    for route in TABLE:
         yield reverse(route, args=arguments(route, shelf.add_file(alice), folder))
     yield from (admin_url(route) for route in ADMIN)
 
 
 def test_a_stranger_gets_200_from_the_two_login_pages_alone(people: dict[str, Client]) -> None:
-    opened = {url for url in every_address() if people["anonymous"].get(url).status_code == 200}
-    assert opened == {reverse("login"), reverse("admin:login")}
+    open_urls = {url for url in every_address() if people["anonymous"].get(url).status_code == 200}
+    assert open_urls == {reverse("login"), reverse("admin:login")}
 
 
-def without_the_log() -> dict[str, Any]:
+def tables_without_log() -> dict[str, Any]:
     """The whole database, but for the log that says who downloaded what, and for what a visitor's session holds."""
     rows = shelf.whole_database()
     del rows["uploads.Event"], rows["sessions.Session"]
@@ -328,56 +328,58 @@ def without_the_log() -> dict[str, Any]:
 def test_reading_changes_nothing_in_the_database(name: str, people: dict[str, Client]) -> None:
     urls = list(every_address())
     apply_deltas()  # so that the dashboard has nothing left to add up
-    before = without_the_log()
+    before = tables_without_log()
     for url in urls:
         people[name].get(url)
         people[name].head(url)
-    assert without_the_log() == before
+    assert tables_without_log() == before
 
 
-def changing() -> list[tuple[str, str]]:
-    return [(route, verb) for route, line in WRITTEN.items() for verb in ("POST", "PUT", "DELETE") if verb in line]
+def changing_routes() -> list[tuple[str, str]]:
+    return [
+        (route, verb) for route, statuses in TABLE.items() for verb in ("POST", "PUT", "DELETE") if verb in statuses
+    ]
 
 
-def strict(user: User) -> Client:
+def csrf_client(user: User) -> Client:
     """A client that must show where it comes from, as browsers must."""
     client = Client(enforce_csrf_checks=True)
     client.force_login(user)
     return client
 
 
-@pytest.mark.parametrize(("route", "verb"), changing())
+@pytest.mark.parametrize(("route", "verb"), changing_routes())
 def test_a_change_without_a_token_is_refused(route: str, verb: str, people: dict[str, Client], bucket: Bucket) -> None:
-    asked = Asked(route, bucket)
-    client = Client(enforce_csrf_checks=True) if route == "login" else strict(_of("alice"))
+    request = RouteRequest(route, bucket)
+    client = Client(enforce_csrf_checks=True) if route == "login" else csrf_client(user_of("alice"))
     before = shelf.whole_database()
     objects = bucket.objects()
-    assert asked.by(client, verb).status_code == 403
+    assert request.by(client, verb).status_code == 403
     before["sessions.Session"] = shelf.whole_database()["sessions.Session"]
     assert shelf.whole_database() == before
     assert bucket.objects() == objects
 
 
-@pytest.mark.parametrize(("route", "verb"), changing())
+@pytest.mark.parametrize(("route", "verb"), changing_routes())
 def test_a_change_from_another_site_is_refused(
     route: str, verb: str, people: dict[str, Client], bucket: Bucket
 ) -> None:
-    asked = Asked(route, bucket)
-    client = Client(enforce_csrf_checks=True) if route == "login" else strict(_of("alice"))
+    request = RouteRequest(route, bucket)
+    client = Client(enforce_csrf_checks=True) if route == "login" else csrf_client(user_of("alice"))
     client.get(reverse("login"))
     token = client.get("/upload/" if route != "login" else "/accounts/login/").context["csrf_token"]
     headers = {"Origin": "https://evil.example", "X-CSRFToken": str(token)}
     before = shelf.whole_database()
-    assert asked.by(client, verb, **headers).status_code == 403
+    assert request.by(client, verb, **headers).status_code == 403
     assert shelf.whole_database() == before
 
 
 def test_the_same_change_with_its_token_works(people: dict[str, Client]) -> None:
     """Else the two tests above would prove nothing."""
-    client = strict(_of("alice"))
+    client = csrf_client(user_of("alice"))
     token = str(client.get("/upload/").context["csrf_token"])
-    file = shelf.add_file(_of("alice"))
-    answer: Any = client.post(reverse("trash_file", args=[file.pk]), headers={"X-CSRFToken": token})
-    assert answer.status_code == 302
+    file = shelf.add_file(user_of("alice"))
+    response: Any = client.post(reverse("trash_file", args=[file.pk]), headers={"X-CSRFToken": token})
+    assert response.status_code == 302
     file.refresh_from_db()
     assert file.state == State.TRASHED

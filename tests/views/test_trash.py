@@ -17,7 +17,7 @@ from uploads import actions, s3, services
 from uploads.errors import InvalidTransition, StorageUnavailable
 from uploads.models import File, State
 
-FACTS = ["key", "etag", "checksum", "checksum_status", "size", "available_at", "detected_type"]
+FIELDS = ["key", "etag", "checksum", "checksum_status", "size", "available_at", "detected_type"]
 
 
 @pytest.fixture
@@ -42,11 +42,11 @@ def test_trashing_twice_does_not_move_the_day_of_the_purge(file: File, alice: Us
 
 
 def test_restore_brings_back_the_file_as_it_was(file: File, alice: User, bucket: Bucket) -> None:
-    before = File.objects.values(*FACTS).get()
+    before = File.objects.values(*FIELDS).get()
     actions.trash_file(file, by=alice)
     actions.restore_file(file, by=alice)
     actions.restore_file(file, by=alice)
-    assert File.objects.values(*FACTS).get() == before
+    assert File.objects.values(*FIELDS).get() == before
     assert (File.objects.get().state, File.objects.get().purge_after) == (State.AVAILABLE, None)
     assert bucket.read(file.key) == b"hello"
 

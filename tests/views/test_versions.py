@@ -21,7 +21,7 @@ from uploads.services.sweep import sweep
 pytestmark = pytest.mark.django_db
 
 
-def now_at(link: uuid.UUID) -> File:
+def current_file(link: uuid.UUID) -> File:
     return File.objects.listed().by_link(link).get()
 
 
@@ -37,28 +37,28 @@ def test_a_new_version_takes_the_place_of_the_old_one_and_the_link_stays(
     sender: Sender, first: File, bucket: Bucket
 ) -> None:
     second = sender.send(b"second", name="other.txt", replaces=first.pk)
-    now = now_at(first.link)
-    assert (now, now.link) == (second, first.pk)
-    assert (now.name, now.folder, now.visibility) == ("logo.txt", first.folder, "team")
-    assert Tag.objects.get(taggings__file=now).name == "final"
+    current = current_file(first.link)
+    assert (current, current.link) == (second, first.pk)
+    assert (current.name, current.folder, current.visibility) == ("logo.txt", first.folder, "team")
+    assert Tag.objects.get(taggings__file=current).name == "final"
     assert File.objects.listed().count() == 1
-    assert bucket.read(now.key) == b"second"
+    assert bucket.read(current.key) == b"second"
     assert bucket.read(first.key) == b"one"
 
 
 def test_until_its_bytes_are_there_a_new_version_changes_nothing(sender: Sender, first: File) -> None:
     upload = sender.start(b"second", replaces=first.pk)
     sender.put(upload)
-    assert now_at(first.link) == first
+    assert current_file(first.link) == first
     sender.cancel(upload)
-    assert now_at(first.link) == first
-    assert File.objects.versions_of(now_at(first.link)).count() == 1
+    assert current_file(first.link) == first
+    assert File.objects.versions_of(current_file(first.link)).count() == 1
 
 
 def test_versions_of_versions_are_one_series(sender: Sender, first: File) -> None:
     for number in range(3):
         sender.send(f"version {number}".encode(), replaces=first.pk)
-    assert File.objects.versions_of(now_at(first.pk)).available().count() == 4
+    assert File.objects.versions_of(current_file(first.pk)).available().count() == 4
     assert File.objects.listed().count() == 1
 
 
@@ -66,12 +66,12 @@ def test_an_older_version_comes_back_with_everything_that_is_the_files(
     sender: Sender, alice: User, first: File
 ) -> None:
     second = sender.send(b"second", replaces=first.pk)
-    services.rename(now_at(first.pk), "renamed.txt", by=alice)
+    services.rename(current_file(first.pk), "renamed.txt", by=alice)
     services.restore_version(second, first, by=alice)
-    now = now_at(first.pk)
-    assert (now.pk, now.name) == (first.pk, "renamed.txt")
-    assert Tag.objects.get(taggings__file=now).name == "final"
-    assert services.restore_version(now, first, by=alice) == now, "again is the same"
+    current = current_file(first.pk)
+    assert (current.pk, current.name) == (first.pk, "renamed.txt")
+    assert Tag.objects.get(taggings__file=current).name == "final"
+    assert services.restore_version(current, first, by=alice) == current, "again is the same"
     assert Event.objects.filter(action=Action.VERSION_RESTORED).count() == 1
 
 
@@ -81,8 +81,8 @@ def test_a_version_of_another_file_is_refused(sender: Sender, alice: User, first
 
 
 def test_nobody_replaces_or_turns_back_what_is_not_theirs(as_bob: Client, bob: User, first: File) -> None:
-    answer = Sender(as_bob).announce(Sender(as_bob).item(b"evil", replaces=first.pk))
-    assert answer.json()["files"][0]["error"]["code"] == "forbidden"
+    response = Sender(as_bob).announce(Sender(as_bob).item(b"evil", replaces=first.pk))
+    assert response.json()["files"][0]["error"]["code"] == "forbidden"
     with pytest.raises(Forbidden):
         services.restore_version(first, first, by=bob)
     assert used(bob) == (0, 0)
@@ -106,19 +106,19 @@ def test_a_managers_version_of_somebodys_file_stays_that_persons(
     sender.put(second)
     assert sender.finish(second).status_code == 200
     assert sender.finish(second).json()["files"][0]["state"] == "available", "asked again, answered the same"
-    now = now_at(first.pk)
-    assert (now.owner, now.uploaded_by) == (alice, manager)
+    current = current_file(first.pk)
+    assert (current.owner, current.uploaded_by) == (alice, manager)
     assert used(alice) == held(alice) == (2, 17)
     assert used(manager) == held(manager) == (0, 0)
 
 
 def test_trash_restore_and_purge_take_every_version(sender: Sender, alice: User, first: File, bucket: Bucket) -> None:
     sender.send(b"second", replaces=first.pk)
-    actions.trash_file(now_at(first.pk), by=alice)
+    actions.trash_file(current_file(first.pk), by=alice)
     assert set(File.objects.values_list("state", flat=True)) == {State.TRASHED}
     actions.restore_file(File.objects.by_link(first.pk).get(), by=alice)
     assert set(File.objects.values_list("state", flat=True)) == {State.AVAILABLE}
-    actions.trash_file(now_at(first.pk), by=alice)
+    actions.trash_file(current_file(first.pk), by=alice)
     File.objects.update(purge_after="2020-01-01T00:00:00Z", signed_until=None)
     sweep()
     sweep()
@@ -136,8 +136,8 @@ def test_a_version_that_arrives_while_the_file_is_in_the_trash_stays_there_with_
     assert sender.finish(upload).status_code == 410
     assert not File.objects.listed().exists()
     actions.restore_files([first.pk], by=alice)
-    assert now_at(first.pk) == upload.row()
-    assert File.objects.versions_of(now_at(first.pk)).available().count() == 2
+    assert current_file(first.pk) == upload.row()
+    assert File.objects.versions_of(current_file(first.pk)).available().count() == 2
 
 
 def test_a_version_of_a_file_that_was_purged_meanwhile_is_given_up(sender: Sender, alice: User, first: File) -> None:
@@ -159,7 +159,7 @@ def test_who_lost_the_right_meanwhile_replaces_nothing(
     sender.put(upload)
     actions.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
     assert sender.finish(upload).json()["files"][0]["error"]["code"] == "forbidden"
-    assert now_at(first.pk) == first
+    assert current_file(first.pk) == first
     assert used(manager) == (0, 0)
 
 
@@ -179,7 +179,7 @@ def test_moving_hiding_and_renaming_hold_for_every_version(sender: Sender, alice
     folder = folders.create("New", parent=None, by=alice)
     actions.move_files([first.pk], folder, by=alice)
     actions.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
-    services.rename(now_at(first.pk), "now.txt", by=alice)
+    services.rename(current_file(first.pk), "now.txt", by=alice)
     assert set(File.objects.values_list("folder", "visibility", "name")) == {(folder.pk, "private", "now.txt")}
 
 

@@ -23,7 +23,7 @@ from django.views.decorators.http import require_POST
 from uploads.actions import audit_labels
 from uploads.admin.base import LargeTableAdmin, render_cell
 from uploads.admin.filters import ActionFilter, ActorFilter, EventTimeFilter
-from uploads.listing import redact_detail, redact_folders, referenced_folders
+from uploads.listing import redact_detail, referenced_folders, visible_folder_ids
 from uploads.models import Action, Event, File, Folder
 from uploads.models.audit import EventQuerySet
 from uploads.models.querysets import FileQuerySet
@@ -215,7 +215,7 @@ def redact_events(events: Sequence[Any], user: User) -> None:
     links = {event.file_id for event in events if event.file_id}
     visible = _links_of(File.objects.visible_to(user), links)
     existing = _links_of(File.objects.all(), links)
-    folders = redact_folders(referenced_folders(events), user)
+    folders = visible_folder_ids(referenced_folders(events), user)
     for event in events:
         is_visible = _is_visible(event, visible, existing, folders, user)
         event.redacted_name = event.name if is_visible else ""

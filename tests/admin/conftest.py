@@ -1,0 +1,15 @@
+"""Staff for the tests of the admin."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from tests.conftest import signed_in
+from tests.support import shelf
+
+
+@pytest.fixture
+def as_clerk(roles: None) -> Client:
+    """Staff who are managers, and nothing more."""
+    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
