@@ -99,16 +99,17 @@ def test_the_log_costs_the_same_for_many_events(
         as_admin.get(LIST)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [{"action": "x"}, {"actor": "x" * 5000}, {"at": "2026-13"}, {"at": "9999"}, {"q": "x" * 5000}, {"q": "%_'\u202e"},
-     {"p": "0"}, {"p": "9" * 30}, {"o": "1.2"}, {"e": "1"}, {"detail__x": "1"}, {"actor_id": "9" * 30}, {"all": ""},
-     {"file_id": "x"}, {"q": "00000000-0000-0000-0000-000000000000"}],
-    ids=str,
-)  # fmt: skip
-def test_nonsense_breaks_neither_list_nor_export(query: dict[str, str], trashed: File, as_admin: Client) -> None:
-    assert as_admin.get(LIST, query).status_code in {200, 302, 400}
-    assert as_admin.post(EXPORT, query_params=query).status_code in {200, 302, 400}
+NONSENSE = [
+    {"action": "x"}, {"actor": "x" * 5000}, {"at": "2026-13"}, {"at": "9999"}, {"q": "x" * 5000}, {"q": "%_'\u202e"},
+    {"p": "0"}, {"p": "9" * 30}, {"o": "1.2"}, {"e": "1"}, {"detail__x": "1"}, {"actor_id": "9" * 30}, {"all": ""},
+    {"file_id": "x"}, {"q": "00000000-0000-0000-0000-000000000000"},
+]  # fmt: skip
+
+
+def test_nonsense_breaks_neither_list_nor_export(trashed: File, as_admin: Client) -> None:
+    for query in NONSENSE:
+        assert as_admin.get(LIST, query).status_code in {200, 302, 400}, query
+        assert as_admin.post(EXPORT, query_params=query).status_code in {200, 302, 400}, query
 
 
 def test_nobody_adds_changes_or_deletes_events_here(trashed: File, as_admin: Client) -> None:

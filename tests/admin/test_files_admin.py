@@ -27,13 +27,6 @@ def change_url(file: File) -> str:
     return reverse("admin:uploads_file_change", args=[file.pk])
 
 
-def listed(client: Client, **query: str) -> set[str]:
-    """Names of the files that the list shows."""
-    response = client.get(LIST, query)
-    assert response.status_code == 200, response.headers
-    return {file.name for file in response.context["cl"].result_list}
-
-
 # --- what may be changed ----------------------------------------------------------------------
 
 
@@ -137,16 +130,6 @@ def test_delete_works_with_real_commits(alice: User, as_admin: Client) -> None:
     assert File.objects.trashed().count() == 4
 
 
-def test_many_at_once_go_to_the_trash_as_well(
-    alice: User, as_admin: Client, bucket: Bucket, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
-) -> None:
-    files = [shelf.add_file(alice, bucket=bucket) for _ in range(3)]
-    with django_capture_on_commit_callbacks(execute=True):
-        delete_all(as_admin, *files)
-    assert File.objects.trashed().count() == 3
-    assert len(bucket.objects()) == 3
-
-
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.TRASHED])
 def test_what_is_not_available_cannot_be_deleted_here(state: State, alice: User, admin_user: User) -> None:
     """An upload has its own end, and the trash its own time."""
@@ -158,12 +141,11 @@ def test_what_is_not_available_cannot_be_deleted_here(state: State, alice: User,
     assert file.state == state
 
 
-@pytest.mark.parametrize("url", [LIST, "/admin/uploads/file/{pk}/delete/", "/admin/uploads/file/{pk}/change/"])
-def test_a_private_file_of_somebody_else_is_out_of_reach(url: str, alice: User, as_admin: Client) -> None:
+def test_a_private_file_of_somebody_else_is_out_of_reach(alice: User, as_admin: Client) -> None:
     file = shelf.add_file(alice, name="secret.txt", visibility=PRIVATE)
-    responses = [as_admin.get(url.format(pk=file.pk), follow=True), as_admin.get(LIST, {"q": "secret"})]
-    for response in responses:
-        assert b"secret.txt" not in response.content
+    delete_url = reverse("admin:uploads_file_delete", args=[file.pk])
+    for url in (LIST, f"{LIST}?q=secret", delete_url, change_url(file)):
+        assert b"secret.txt" not in as_admin.get(url, follow=True).content, url
     delete(as_admin, file)
     delete_all(as_admin, file)
     as_admin.post(change_url(file), {"name": "mine now", "visibility": "team"})
@@ -195,7 +177,7 @@ def test_staff_without_the_right_neither_see_nor_delete(alice: User, roles: None
     assert signed_in(clerk).get(LIST).status_code == 403
     clerk.user_permissions.add(Permission.objects.get(codename="view_file"))
     clerk = User.objects.get(pk=clerk.pk)
-    assert listed(signed_in(clerk)) == {"report.txt"}
+    assert b"report.txt" in signed_in(clerk).get(LIST).content
     delete(signed_in(clerk), file)
     delete_all(signed_in(clerk), file)
     file.refresh_from_db()

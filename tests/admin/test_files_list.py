@@ -53,10 +53,10 @@ def test_files_are_found_by_words_whole_key_and_whole_id(alice: User, bob: User,
     assert listed(as_admin, q=gone.key) == {"gone.txt"}, "a whole key is found wherever the file stands"
 
 
-@pytest.mark.parametrize("words", ["'; DROP TABLE x", "%", "_", "\\", '"open', "a" * 5000, "\u202e\ud7ff", "שלום"])
-def test_any_words_can_be_searched(words: str, alice: User, as_admin: Client) -> None:
+def test_any_words_can_be_searched(alice: User, as_admin: Client) -> None:
     shelf.add_file(alice)
-    assert as_admin.get(LIST, {"q": words}).status_code == 200
+    for words in ("'; DROP TABLE x", "%", "_", "\\", '"open', "a" * 5000, "\u202e\ud7ff", "שלום"):
+        assert as_admin.get(LIST, {"q": words}).status_code == 200, words
 
 
 def test_the_filters_filter(alice: User, as_admin: Client) -> None:
@@ -218,10 +218,10 @@ NONSENSE = [
 ]
 
 
-@pytest.mark.parametrize("query", NONSENSE, ids=str)
-def test_nonsense_in_a_filter_breaks_nothing(query: dict[str, str], alice: User, as_admin: Client) -> None:
+def test_nonsense_in_a_filter_breaks_nothing(alice: User, as_admin: Client) -> None:
     shelf.add_file(alice)
-    assert as_admin.get(LIST, query).status_code in {200, 302, 400}
+    statuses = {str(query): as_admin.get(LIST, query).status_code for query in NONSENSE}
+    assert set(statuses.values()) <= {200, 302, 400}, statuses
 
 
 def test_no_filter_tells_a_password(alice: User, as_admin: Client, as_clerk: Client) -> None:
@@ -230,12 +230,10 @@ def test_no_filter_tells_a_password(alice: User, as_admin: Client, as_clerk: Cli
         assert client.get(LIST, {"owner__password__startswith": "!"}).status_code in {302, 400}
 
 
-def test_boxes_and_links_of_rows_are_those_of_django(alice: User, admin_user: User, rf: RequestFactory) -> None:
-    file, request = shelf.add_file(alice, name='<b>&"quoted".txt'), rf.get(LIST)
+def test_links_of_rows_are_those_of_django(alice: User, admin_user: User, rf: RequestFactory) -> None:
+    file, request = shelf.add_file(alice), rf.get(LIST)
     request.user = admin_user
-    file_admin = FileAdmin(File, admin.site)
-    assert file_admin.action_checkbox(file) == admin.ModelAdmin.action_checkbox(file_admin, file)
-    rows = file_admin.get_changelist_instance(request)
+    rows = FileAdmin(File, admin.site).get_changelist_instance(request)
     assert rows.url_for_result(file) == reverse("admin:uploads_file_change", args=[file.pk])
 
 

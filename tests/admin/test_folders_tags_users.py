@@ -192,12 +192,11 @@ def test_a_closed_folder_is_out_of_a_managers_reach(admin_user: User, as_clerk: 
     assert folder.name == "Board"
 
 
-@pytest.mark.parametrize(
-    "query", [{"inside": "x" * 5000}, {"inside": "#"}, {"q": "\u202e%_'"}, {"p": "9" * 30}, {"o": "1.-2"}, {"x": "1"},
-              {"parent__name": "x"}, {"grants__group": "1"}, {"created_by__password__startswith": "p"}], ids=str
-)  # fmt: skip
-def test_nonsense_in_the_list_of_folders_breaks_nothing(query: dict[str, str], as_admin: Client) -> None:
-    assert as_admin.get(FOLDERS, query).status_code in {200, 302, 400}
+def test_nonsense_in_the_list_of_folders_breaks_nothing(as_admin: Client) -> None:
+    for query in ({"inside": "x" * 5000}, {"inside": "#"}, {"q": "\u202e%_'"}, {"p": "9" * 30}, {"o": "1.-2"},
+                  {"x": "1"}, {"parent__name": "x"}, {"grants__group": "1"},
+                  {"created_by__password__startswith": "p"}):  # fmt: skip
+        assert as_admin.get(FOLDERS, query).status_code in {200, 302, 400}, query
 
 
 def test_a_folders_hostile_name_is_text(admin_user: User, as_admin: Client) -> None:

@@ -106,9 +106,12 @@ def listed_keys(client: Client, report: Report, **query: str) -> list[str]:
     return [finding.key for finding in client.get(report_url(report), query).context["page"].object_list]
 
 
-@pytest.mark.parametrize("query", [{"kind": "x"}, {"p": "9" * 30}, {"p": "x"}, {"p": "-1"}, {"kind": "'\x00"}])
-def test_nonsense_breaks_nothing(query: dict[str, str], as_clerk: Client) -> None:
-    assert as_clerk.get(report_url(create_report()), query).status_code in {200, 400, 404}
+def test_nonsense_breaks_nothing(as_clerk: Client) -> None:
+    url = report_url(create_report())
+    for query in ({"p": "9" * 30}, {"p": "x"}, {"p": "-1"}):
+        assert as_clerk.get(url, query).status_code == 200, query
+    assert as_clerk.get(url, {"kind": "x"}).status_code == 404
+    assert as_clerk.get(url, {"kind": "'\x00"}).status_code == 400
 
 
 def test_keys_are_shown_as_text(as_clerk: Client) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.conf import settings as live
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
@@ -174,11 +175,11 @@ def test_error_pages_ask_the_database_nothing(as_alice: Client, django_assert_nu
 # --- NUL, everywhere --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/%00", "/files/%00/", "/?after=%00", "/?%00=1", "/uploads/%00/", "/admin/%00",
-                                  "/accounts/login/?next=%00", "/static/%00", "/trash/?after=%2500%00"])  # fmt: skip
-def test_a_nul_in_an_address_is_refused(path: str, as_admin: Client) -> None:
-    assert as_admin.get(path).status_code in {400, 404}
-    assert as_admin.post(path).status_code in {400, 404}
+def test_a_nul_in_an_address_is_refused(as_admin: Client) -> None:
+    for path in ("/%00", "/files/%00/", "/?after=%00", "/?%00=1", "/uploads/%00/", "/admin/%00",
+                 "/accounts/login/?next=%00", "/static/%00", "/trash/?after=%2500%00"):  # fmt: skip
+        assert as_admin.get(path).status_code in {400, 404}, path
+        assert as_admin.post(path).status_code in {400, 404}, path
 
 
 def test_a_nul_in_a_cookie_is_refused(as_alice: Client) -> None:
@@ -186,17 +187,17 @@ def test_a_nul_in_a_cookie_is_refused(as_alice: Client) -> None:
         assert Client().get("/", headers={"Cookie": cookie}).status_code in {302, 400}
 
 
-@pytest.mark.parametrize("field", ["username", "password", "next", "csrfmiddlewaretoken", "extra\x00"])
-def test_a_nul_in_a_form_is_refused(field: str, client: Client) -> None:
-    data = {"username": "a", "password": "b", field: "x\x00y"}
-    assert client.post("/accounts/login/", data).status_code in {200, 400, 403}
+def test_a_nul_in_a_form_is_refused(client: Client) -> None:
+    for field in ("username", "password", "next", "csrfmiddlewaretoken", "extra\x00"):
+        data = {"username": "a", "password": "b", field: "x\x00y"}
+        assert client.post("/accounts/login/", data).status_code in {200, 400, 403}, field
 
 
-@pytest.mark.parametrize("member", ["token", "name", "type", "folder", "sha256", "visibility", "modified", "size"])
-def test_a_nul_in_json_is_cleaned_or_refused(member: str, as_alice: Client) -> None:
-    item = {"token": str(uuid.uuid4()), "name": "a.txt", "size": 1, member: "x\x00y"}
-    response = as_alice.post("/uploads/", {"files": [item]}, content_type="application/json")
-    assert response.status_code in {200, 400}
+def test_a_nul_in_json_is_cleaned_or_refused(as_alice: Client) -> None:
+    for member in ("token", "name", "type", "folder", "sha256", "visibility", "modified", "size"):
+        item = {"token": str(uuid.uuid4()), "name": "a.txt", "size": 1, member: "x\x00y"}
+        response = as_alice.post("/uploads/", {"files": [item]}, content_type="application/json")
+        assert response.status_code in {200, 400}, member
     assert b"\\u0000" not in as_alice.get("/uploads/").content
 
 
@@ -259,18 +260,15 @@ def test_no_request_is_a_fault_of_ours(seed: int, alice: User, admin_user: User)
     assert faults == []
 
 
-@pytest.mark.parametrize("object_id", ["x", "6e1bd3f6-7b44-4a7b-8c6d-3f3b6a2e9d55", "%00", "1" * 50])
-@pytest.mark.parametrize("kind", ["file", "user", "99999999999999999999", "x"])
-def test_the_admins_way_to_the_site_breaks_nothing(kind: str, object_id: str, as_admin: Client) -> None:
-    from django.contrib.contenttypes.models import ContentType
-
-    content_type = ContentType.objects.filter(model=kind).first()
-    response = as_admin.get(f"/admin/r/{content_type.pk if content_type else kind}/{object_id}/")
-    assert response.status_code in {302, 400, 404}
+def test_the_admins_way_to_the_site_breaks_nothing(as_admin: Client) -> None:
+    content_types = ContentType.objects.filter(model__in=["file", "user"]).values_list("pk", flat=True)
+    for kind in (*content_types, "99999999999999999999", "x"):
+        for object_id in ("x", "6e1bd3f6-7b44-4a7b-8c6d-3f3b6a2e9d55", "%00", "1" * 50):
+            assert as_admin.get(f"/admin/r/{kind}/{object_id}/").status_code in {302, 400, 404}, (kind, object_id)
 
 
-@pytest.mark.parametrize("length", ["-1", "1.5", "x", "١", "9" * 5000, " 5", "+5"])
-def test_a_length_that_is_none_breaks_nothing(length: str, as_alice: Client) -> None:
+def test_a_length_that_is_none_breaks_nothing(as_alice: Client) -> None:
     as_alice.raise_request_exception = False
-    response = as_alice.post("/uploads/", b"", content_type="application/json", CONTENT_LENGTH=length)
-    assert response.status_code in {400, 411, 413}
+    for length in ("-1", "1.5", "x", "١", "9" * 5000, " 5", "+5"):
+        response = as_alice.post("/uploads/", b"", content_type="application/json", CONTENT_LENGTH=length)
+        assert response.status_code in {400, 411, 413}, length

@@ -19,7 +19,7 @@ from tests.support import shelf
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
 from uploads import s3
-from uploads.listing import PAGE_SIZE
+from uploads.listing import PAGE_SIZE, Cursor, InvalidCursor
 from uploads.models import File, State, Visibility
 from uploads.services.folders import ensure
 
@@ -146,7 +146,7 @@ TAMPERED = [
     "\ufffd_\u202e",
 ]
 # odd, but each is a moment and an id: an empty or full page is a fair answer
-ODD = [
+UNUSUAL = [
     f"0001-01-01T00:00:00+00:00_{A_UUID}",
     f"9999-12-31T23:59:59.999999+00:00_{A_UUID}",
     f"0001-01-01T00:00:00+23:59_{A_UUID}",
@@ -158,16 +158,22 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("path", ["/", "/trash/"])
-@pytest.mark.parametrize("cursor", TAMPERED)
-def test_a_tampered_place_in_the_list_is_not_found(path: str, cursor: str, alice: User, as_alice: Client) -> None:
-    assert as_alice.get(path, {"after": cursor}).status_code == 404
+@pytest.mark.parametrize("text", TAMPERED)
+def test_malformed_cursor_is_refused(text: str) -> None:
+    with pytest.raises(InvalidCursor):
+        Cursor.decode(text, "available_at")
 
 
 @pytest.mark.parametrize("path", ["/", "/trash/"])
-@pytest.mark.parametrize("cursor", ODD)
-def test_an_odd_place_in_the_list_breaks_nothing(path: str, cursor: str, alice: User, as_alice: Client) -> None:
-    assert as_alice.get(path, {"after": cursor}).status_code in {200, 404}
+def test_malformed_cursor_is_not_found(path: str, as_alice: Client) -> None:
+    for text in ("x", "%00", f"infinity_{A_UUID}"):
+        assert as_alice.get(path, {"after": text}).status_code == 404, text
+
+
+@pytest.mark.parametrize("path", ["/", "/trash/"])
+def test_unusual_cursor_breaks_nothing(path: str, as_alice: Client) -> None:
+    for text in UNUSUAL:
+        assert as_alice.get(path, {"after": text}).status_code in {200, 404}, text
 
 
 def test_a_place_in_the_list_shows_nothing_that_one_may_not_see(alice: User, as_bob: Client) -> None:
@@ -251,15 +257,6 @@ def test_a_file_goes_to_the_trash_and_comes_back(alice: User, as_alice: Client, 
     assert (file.state, file.purge_after) == (State.AVAILABLE, None)
 
 
-def test_moving_twice_is_moving_once(alice: User, as_alice: Client) -> None:
-    file = shelf.add_file(alice)
-    for route, state in [("trash_file", State.TRASHED), ("restore_file", State.AVAILABLE)]:
-        for _ in range(2):
-            assert as_alice.post(reverse(route, args=[file.pk])).status_code == 302
-        file.refresh_from_db()
-        assert file.state == state
-
-
 def test_the_trash_says_how_long_it_keeps(alice: User, as_alice: Client, settings: Settings) -> None:
     settings.TRASH_RETENTION_DAYS = 3
     file = shelf.add_file(alice)
@@ -283,13 +280,6 @@ def test_an_unfinished_upload_cannot_go_to_the_trash(alice: User, as_alice: Clie
     assert as_alice.post(reverse("trash_file", args=[file.pk])).status_code in {404, 409}
     file.refresh_from_db()
     assert file.state == State.UPLOADING
-
-
-def test_a_manager_moves_what_is_the_teams_and_not_what_is_private(alice: User, as_manager: Client) -> None:
-    team, private = shelf.add_file(alice), shelf.add_file(alice, visibility=Visibility.PRIVATE)
-    assert as_manager.post(reverse("trash_file", args=[team.pk])).status_code == 302
-    assert as_manager.post(reverse("trash_file", args=[private.pk])).status_code == 404
-    assert set(File.objects.trashed()) == {team}
 
 
 # --- unfinished uploads -----------------------------------------------------------------------
@@ -330,11 +320,11 @@ def test_what_is_being_completed_cannot_be_cancelled(alice: User, as_alice: Clie
     assert file.state == State.COMPLETING
 
 
-@pytest.mark.parametrize("route", ["cancel_upload", "trash_file", "restore_file", "file", "download"])
-def test_what_never_was_is_not_found(route: str, as_alice: Client) -> None:
-    url = reverse(route, args=[uuid.uuid4()])
-    response = as_alice.get(url) if route in {"file", "download"} else as_alice.post(url)
-    assert response.status_code == 404
+def test_pages_of_unknown_files_are_not_found(as_alice: Client) -> None:
+    for route in ("file", "download"):
+        assert as_alice.get(reverse(route, args=[uuid.uuid4()])).status_code == 404, route
+    for route in ("cancel_upload", "trash_file", "restore_file"):
+        assert as_alice.post(reverse(route, args=[uuid.uuid4()])).status_code == 404, route
 
 
 def test_cached_rows_change_with_their_file_and_with_the_day(
