@@ -17,8 +17,7 @@ from django.utils.translation import gettext as _
 from uploads.actions import BulkAction, admin_actions
 from uploads.errors import Problem
 from uploads.models import File
-from uploads.views.redirects import flash_result
-from uploads.views.responses import request_user
+from uploads.views.responses import flash_result, request_user
 
 MAX_SELECTED = 500  # each is a form field, and Django accepts a thousand
 MAX_LISTED_NAMES = 20

@@ -4,6 +4,7 @@ from uploads.forms.fields import (
     FolderField,
     FolderPickerForm,
     TagsField,
+    UploadForm,
     UserForm,
     access_levels,
     allow_unchanged_folder,
@@ -18,7 +19,6 @@ from uploads.forms.fields import (
 )
 from uploads.forms.listing import read_list_query
 from uploads.forms.selection import Selection
-from uploads.forms.upload import UploadForm
 
 __all__ = [
     "FolderField",

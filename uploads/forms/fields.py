@@ -1,7 +1,8 @@
-"""Fields of forms for files, folders and tags, and parsers of their values, which raise ValidationFailed."""
+"""Forms for files, folders and tags, their fields, and parsers of single values, which raise ValidationFailed."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -209,3 +210,27 @@ class FolderPickerForm(UserForm):
     """The folder that is chosen in the folder picker."""
 
     to = PickedFolderField()
+
+
+class ManyFilesInput(forms.ClearableFileInput):
+    allow_multiple_selected = True
+
+
+class UploadForm(forms.Form):
+    """The upload form. `submission` identifies this copy of the form, so that sending it twice creates each file once.
+
+    The files never become form data: they stream to the storage while the request is parsed.
+    """
+
+    submission = forms.UUIDField(widget=forms.HiddenInput, initial=uuid.uuid4)
+    folder = forms.IntegerField(widget=forms.HiddenInput, required=False, min_value=1)
+    replaces = forms.UUIDField(widget=forms.HiddenInput, required=False)
+    private = forms.BooleanField(label=gettext_lazy("Private: only I can see these files"), required=False)
+    # the metaclass removes fields from the class, so this does not replace Form.files
+    files = forms.Field(  # type: ignore[assignment]
+        label=gettext_lazy("Files"), required=False, widget=ManyFilesInput(attrs={"multiple": True})
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""

@@ -14,8 +14,7 @@ from uploads.actions import BulkAction
 from uploads.errors import ValidationFailed
 from uploads.forms import FolderPickerForm, Selection, find_folder
 from uploads.views.folder_picker import Hidden, choose_folder
-from uploads.views.redirects import flash_result, redirect_next
-from uploads.views.responses import html_errors, request_user
+from uploads.views.responses import flash_result, html_errors, redirect_next, request_user
 
 HIDDEN_FIELDS = ("do", "all", "query", "folder", "place", "next")
 

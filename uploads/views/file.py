@@ -35,8 +35,7 @@ from uploads.models import (
 from uploads.services.previews import REASONS
 from uploads.views.folder_picker import choose_folder, picker_form
 from uploads.views.library import breadcrumbs
-from uploads.views.redirects import flash_result
-from uploads.views.responses import html_errors, request_user
+from uploads.views.responses import flash_result, html_errors, request_user
 
 MAX_VERSIONS = 100
 MAX_EVENTS = 50

@@ -19,8 +19,7 @@ from uploads.errors import InvalidTransition
 from uploads.forms import parse_id
 from uploads.models import Action, Event, File
 from uploads.views.library import ListScope, browse
-from uploads.views.redirects import flash_result, redirect_next
-from uploads.views.responses import html_errors, request_user
+from uploads.views.responses import flash_result, html_errors, redirect_next, request_user
 
 
 @require_safe
