@@ -26,7 +26,7 @@ from uploads.admin.filters import ActionFilter, ActorFilter, EventTimeFilter
 from uploads.listing import redact_detail, referenced_folders, visible_folder_ids
 from uploads.models import Action, Event, File, Folder
 from uploads.models.audit import EventQuerySet
-from uploads.models.querysets import FileQuerySet
+from uploads.models.querysets import FileQuerySet, in_batches
 from uploads.views.responses import request_user
 
 MAX_MATCHES = 500  # files whose events a search by a part of their names covers
@@ -169,7 +169,7 @@ def csv_lines(events: EventQuerySet, user: User) -> Iterator[str]:
     yield writer.writerow(["id", _("when"), _("what"), _("who"), _("name"), _("file"), _("folder"), _("from where"),
                            _("details")])  # fmt: skip
     written = 0
-    for batch in _batches(events):
+    for batch in in_batches(events, BATCH_SIZE, order=("-pk",)):  # no cursor stays open while a slow client reads
         redact_events(batch, user)
         for event in batch[: MAX_EXPORTED - written]:
             yield writer.writerow([cell(value) for value in _row(event)])
@@ -190,17 +190,6 @@ def _row(event: Any) -> list[Any]:
     detail = json.dumps(event.redacted_detail, ensure_ascii=False, sort_keys=True) if event.redacted_detail else ""
     return [event.pk, event.at.isoformat(), event.action, event.actor, event.redacted_name, event.file_id,
             event.folder_id, event.address, detail]  # fmt: skip
-
-
-def _batches(events: EventQuerySet) -> Iterator[Sequence[Any]]:
-    """Yield batches by descending id, so that no database cursor stays open while a slow client reads."""
-    rows, last = events.order_by("-id"), None
-    while True:
-        batch = list((rows if last is None else rows.filter(pk__lt=last))[:BATCH_SIZE])
-        if not batch:
-            return
-        yield batch
-        last = batch[-1].pk
 
 
 # --- redaction --------------------------------------------------------------------------------

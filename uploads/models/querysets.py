@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -30,6 +30,7 @@ DOWNLOAD_FIELDS = (
     "checksum_status", "refusal",
 )  # fmt: skip
 TRIGRAM = re.compile(r"[^\W_]{3}")
+Model = TypeVar("Model", bound=models.Model)
 
 
 def seconds_from_now(seconds: float) -> Any:
@@ -43,6 +44,18 @@ def database_now() -> datetime:
         cursor.execute("SELECT statement_timestamp()")
         now: datetime = cursor.fetchone()[0]
     return now
+
+
+def in_batches(rows: models.QuerySet[Model], size: int, *, order: Sequence[Any] = ("pk",)) -> Iterator[list[Model]]:
+    """Yield the rows in lists of at most `size`. Each is a query of its own, so that no cursor stays open meanwhile.
+
+    `order` ends in "pk" or "-pk"; expressions before it must have the same value in all rows.
+    """
+    lookup = "pk__lt" if order[-1] == "-pk" else "pk__gt"
+    ordered = page = rows.order_by(*order)
+    while batch := list(page[:size]):
+        yield batch
+        page = ordered.filter(**{lookup: batch[-1].pk})
 
 
 # Placeholders in the prepared SQL of a download: a user's id and the permanent id of a file.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from django.db.models.functions import Greatest, Now
 from uploads import s3
 from uploads.errors import Problem, ValidationFailed
 from uploads.models import Action, Event, File, Installation, State
-from uploads.models.querysets import FileQuerySet, seconds_from_now
+from uploads.models.querysets import in_batches, seconds_from_now
 from uploads.services.bucket_guard import accept_high_water_mark, contains_event, require_marker, stored_high_water_mark
 from uploads.services.finish import FinishRequest, finish
 from uploads.services.sign import require_permission
@@ -87,7 +86,7 @@ def _extend_uploads(result: Restored, *, apply: bool) -> None:
     if apply:
         expiry = seconds_from_now(settings.UPLOAD_EXPIRY_HOURS * 3600)
         rows.update(expires_at=Greatest("expires_at", expiry), updated_at=Now())
-    for files in _batches(rows):
+    for files in in_batches(rows.select_related("owner"), BATCH_SIZE):
         for file in _with_object(files):
             result.arrived += 1
             if apply:
@@ -122,7 +121,7 @@ def _extend_trash(result: Restored, *, apply: bool) -> None:
     purge_after = seconds_from_now(settings.TRASH_RETENTION_DAYS * 24 * 3600)
     due = rows.filter(purge_after__lte=Now())
     missing = set()
-    for files in _batches(due):
+    for files in in_batches(due, BATCH_SIZE):
         missing |= {file.pk for file in files} - {file.pk for file in _with_object(files)}
     result.purged = len(missing)
     result.trash = rows.count() - result.purged
@@ -138,11 +137,3 @@ def _with_object(files: list[File]) -> list[File]:
     with ThreadPoolExecutor(CONCURRENCY) as threads:
         items = threads.map(lambda file: s3.head(file.key, store=file.store), files)
         return [file for file, item in zip(files, items, strict=True) if item is not None and item.size == file.size]
-
-
-def _batches(rows: FileQuerySet) -> Iterator[list[File]]:
-    last = None
-    rows = rows.select_related("owner").order_by("pk")
-    while files := list((rows.filter(pk__gt=last) if last else rows)[:BATCH_SIZE]):
-        yield files
-        last = files[-1].pk

@@ -33,6 +33,7 @@ from uploads.models import (
     Usage,
     Visibility,
 )
+from uploads.models.querysets import in_batches
 from uploads.parts import part_size_for
 from uploads.services.folders import ensure
 from uploads.services.fsck import Scope
@@ -58,7 +59,7 @@ def adopt_orphans(owner: User, *, apply: bool) -> int:
     if not apply:
         return orphans.count()
     count, folder = 0, None
-    for findings in _batches(list(orphans.order_by("pk"))):
+    for findings in in_batches(orphans, ADOPT_BATCH_SIZE):
         # an object that has got a row since is no orphan
         verdicts = recheck([finding.key for finding in findings], store=scope.store, grace=0)
         verdicts = [verdict for verdict in verdicts if verdict.kind == FindingKind.ORPHAN]
@@ -89,11 +90,6 @@ def _create_folder(owner: User) -> Folder:
     if folder is None:
         raise AssertionError("a path that is not empty has a folder")
     return folder
-
-
-def _batches(findings: list[Finding]) -> Iterator[list[Finding]]:
-    for first in range(0, len(findings), ADOPT_BATCH_SIZE):
-        yield findings[first : first + ADOPT_BATCH_SIZE]
 
 
 def recovered_rows(unknown: IO[str], *, owner_id: int, folder_id: int) -> Iterator[dict[str, Any]]:

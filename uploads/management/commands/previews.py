@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.core.management.base import CommandParser
 
@@ -11,6 +10,7 @@ from uploads import services
 from uploads.management.base import AmalgaCommand
 from uploads.management.cli import database_error_message, until_stopped
 from uploads.models import File
+from uploads.models.querysets import in_batches
 from uploads.services.previews import CAN_HAVE_PREVIEW, delete_failed
 
 FILES_PER_TASK = 500
@@ -35,12 +35,9 @@ class Command(AmalgaCommand):
     def _enqueue(self, *, failed: bool) -> int:
         if failed:
             delete_failed()
-        count, last = 0, UUID(int=0)
-        while ids := self._next_ids(last):
-            services.request_previews(ids)
-            count, last = count + len(ids), ids[-1]
+        count = 0
+        rows = File.objects.available().filter(CAN_HAVE_PREVIEW, size__gt=0, previews__isnull=True)
+        for files in in_batches(rows.only("pk"), FILES_PER_TASK):
+            services.request_previews([file.pk for file in files])
+            count += len(files)
         return count
-
-    def _next_ids(self, last: UUID) -> list[UUID]:
-        rows = File.objects.available().filter(CAN_HAVE_PREVIEW, pk__gt=last, size__gt=0, previews__isnull=True)
-        return list(rows.order_by("pk").values_list("pk", flat=True)[:FILES_PER_TASK])

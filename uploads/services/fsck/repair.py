@@ -33,7 +33,7 @@ from uploads.models import (
     State,
 )
 from uploads.models.file import STORED
-from uploads.models.querysets import seconds_from_now
+from uploads.models.querysets import in_batches, seconds_from_now
 from uploads.services.bucket_guard import require_marker, require_removal
 from uploads.services.finish import resume_completion
 from uploads.services.fsck.diff import BACK, Snapshot, Verdict, recheck
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 VALID_FOR = timedelta(hours=24)
 MAX_PERCENT = 1
-BATCH = 200
+BATCH_SIZE = 200
 PROVABLE = (
     Q(kind__in=[FindingKind.MISSING, FindingKind.ORPHAN])
     | Q(kind=FindingKind.STUCK, detail__row__state=State.COMPLETING)
@@ -81,12 +81,11 @@ def repair(scope: Scope, *, confirmed: int | None, on_result: Callable[[Finding,
     report = complete_run(scope)
     open_findings = Finding.objects.filter(PROVABLE, report=report, repaired_by="")
     _require_plausible(scope, open_findings.count(), confirmed)
-    repaired, last_id = 0, 0
-    while batch := list(open_findings.filter(pk__gt=last_id).order_by("pk")[:BATCH]):
+    repaired = 0
+    for batch in in_batches(open_findings, BATCH_SIZE):
         verdicts = recheck([finding.key for finding in batch], store=scope.store, grace=scope.grace)
         by_key = {verdict.key: verdict for verdict in verdicts}
         repaired += sum(_settle_finding(finding, by_key.get(finding.key), scope, on_result) for finding in batch)
-        last_id = batch[-1].pk
     remaining = report.findings.filter(repaired_by="").count()
     summary = {**report.summary, "repaired": report.findings.exclude(repaired_by="").count()}
     Report.objects.filter(pk=report.pk).update(summary=summary)  # `ended_at` stays that of the comparison

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db.models import Count, F, Q, Sum
 
 from uploads.models import ChecksumStatus, File, Kind, Origin, Statistic, Status, apply_deltas
-from uploads.models.querysets import FileQuerySet, database_now
+from uploads.models.querysets import FileQuerySet, database_now, in_batches
 
 BATCH = 200
 ALL = Fraction(1)
@@ -38,19 +38,19 @@ def by_ids(ids: Sequence[UUID]) -> Selection:
     """Select available files by id."""
     rows = File.objects.available().filter(pk__in=ids)
     totals = rows.aggregate(files=Count("pk"), bytes=Sum("size", default=0))
-    return Selection(_in_batches(rows, "pk"), totals["files"], totals["bytes"])
+    return Selection(_each(rows, "pk"), totals["files"], totals["bytes"])
 
 
 def unverified_checksums() -> Selection:
     """Select files with an unverified checksum, except those that the storage is known to refuse."""
-    return Selection(_in_batches(_unrefused().unverified(), "pk"))
+    return Selection(_each(_unrefused().unverified(), "pk"))
 
 
 def unverified() -> Selection:
     """Select files with an unverified checksum, and imported files that have none yet. Each has its own index."""
     without_checksum = _unrefused().filter(checksum_status=ChecksumStatus.UNVERIFIED, checksum="")
     imported = without_checksum.exclude(origin=Origin.UPLOADED)
-    return Selection(chain(unverified_checksums().files, _in_batches(imported, "pk")))
+    return Selection(chain(unverified_checksums().files, _each(imported, "pk")))
 
 
 def least_recent(fraction: Fraction = ALL) -> Selection:
@@ -71,11 +71,8 @@ def least_recent(fraction: Fraction = ALL) -> Selection:
 _ORDER = (F("verified_at").asc(nulls_first=True), "pk")
 
 
-def _in_batches(rows: FileQuerySet, *order: Any) -> Iterator[File]:
-    last_id: Any = None
-    while batch := list((rows.filter(pk__gt=last_id) if last_id else rows).order_by(*order)[:BATCH]):
-        yield from batch
-        last_id = batch[-1].pk
+def _each(rows: FileQuerySet, *order: Any) -> Iterator[File]:
+    return chain.from_iterable(in_batches(rows, BATCH, order=order))
 
 
 def _unrefused() -> FileQuerySet:
@@ -88,7 +85,7 @@ def _least_recent(
     """Yield files that were never verified, then the others by their last verification: two ranges of one index."""
     taken = 0
     never_read = rows.filter(verified_at__isnull=True)
-    for files in (_in_batches(never_read, *_ORDER), _by_time(rows, since)):
+    for files in (_each(never_read, *_ORDER), _by_time(rows, since)):
         for file in files:
             while limit is not None and taken - selection.failed >= limit:
                 yield None
