@@ -7,24 +7,30 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
+from django.db.models import Count, Model, QuerySet, Value
+from django.db.models.functions import Collate
 
 from amalga.db.timeouts import long_transaction
 from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import Event, File, Folder, Grant, Installation, Tag, Tagging
+from uploads.models.file import STORED
+from uploads.models.querysets import database_now
 from uploads.parts import MAX_PARTS, encode_digest
 from uploads.services.manifest.format import FORMAT
 
 PREFIX = "manifests/"
 NAME = re.compile(PREFIX + r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}Z\.jsonl\.gz")
 PART_BYTES = 64 * 1024**2
+PEOPLE_BATCH_SIZE = 1000
 
 
 @dataclass
@@ -45,8 +51,7 @@ def export_lines(exported: Exported, *, events: bool) -> Iterator[bytes]:
     """
     installation = Installation.objects.own_id()
     digest = hashlib.sha256()
-    tables = [*TABLES, EVENTS] if events else TABLES
-    for line in _all_lines(str(installation), tables, exported):
+    for line in _all_lines(str(installation), _tables(events=events), exported):
         digest.update(line)
         exported.lines += 1
         yield line
@@ -100,28 +105,32 @@ def _digests(piece: bytes) -> tuple[str, str]:
     return encode_digest(hashlib.sha256(piece).digest()), base64.b64encode(md5).decode()
 
 
-def _all_lines(installation: str, tables: list[Table], exported: Exported) -> Iterator[bytes]:
+def _all_lines(installation: str, tables: Sequence[Table], exported: Exported) -> Iterator[bytes]:
     with long_transaction() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        for table in tables:
-            cursor.execute(table.count)
-            exported.counts[table.kind] = cursor.fetchone()[0]
-        cursor.execute(LEFT_OUT)
-        exported.skipped = dict(cursor.fetchall())
-        cursor.execute("SELECT now()")
-        (at,) = cursor.fetchone()
+        at = database_now()  # the first query, of whose moment the snapshot is
+        exported.counts = {
+            "group": Group.objects.count(), "person": User.objects.count(),
+            **{table.kind: table.rows.count() for table in tables},
+        }  # fmt: skip
+        skipped = File.objects.exclude(state__in=STORED).order_by("state").values_list("state")
+        exported.skipped = dict(skipped.annotate(count=Count("pk")))
         yield _line({
             "kind": "manifest", "format": FORMAT, "installation": installation, "at": at.isoformat(),
             "counts": exported.counts, "skipped": exported.skipped,
         })  # fmt: skip
+        yield from map(_line, _groups())
+        yield from map(_line, _people())
         for table in tables:
-            with connection.wrap_database_errors, cursor.copy(f"COPY ({table.sql}) TO STDOUT") as copy:
+            sql, parameters = table.rows.query.sql_with_params()
+            copy_sql = f"COPY (SELECT row_to_json(row) FROM ({sql}) AS row) TO STDOUT"  # noqa: S608  (SQL of Django)
+            with connection.wrap_database_errors, cursor.copy(copy_sql, parameters) as copy:
                 for (row,) in copy.rows():
                     yield row.encode() + b"\n"
 
 
-def _line(members: dict[str, Any]) -> bytes:
+def _line(members: Mapping[str, Any]) -> bytes:
     return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
@@ -129,76 +138,53 @@ def _line(members: dict[str, Any]) -> bytes:
 TRANSIENT = {"normalized_name", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at", "tries"}
 # Set by a trigger.
 DERIVED = {"path", "access_root_id"}
-STORED = "state IN ('available', 'trashed')"
+PERSON_FIELDS = ("id", "username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")
 
 
-Rows = type[File] | type[Folder] | type[Tag] | type[Grant] | type[Tagging] | type[Event]
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table to export. `sql` returns one JSON text per row, in an order that depends only on the rows."""
+class Table(NamedTuple):
+    """A table to export: its rows have `kind` and the columns, in an order that depends only on the rows."""
 
     kind: str
-    sql: str
-    count: str
+    rows: QuerySet[Any, Any]
 
 
-def columns_of(model: Rows) -> list[str]:
+def columns_of(model: type[Model]) -> list[str]:
     """Return the columns that a manifest keeps; new columns are included automatically."""
     columns = [str(field.column) for field in model._meta.concrete_fields]
     return [column for column in columns if column not in TRANSIENT | DERIVED]
 
 
-ROWS = """
-SELECT row_to_json(entry) FROM (SELECT '{kind}' AS kind, {columns} FROM {table} WHERE {where} ORDER BY {order}) AS entry
-"""
-COUNT = "SELECT count(*) FROM {table} WHERE {where}"
+def _table(kind: str, rows: QuerySet[Any, Any], *order: Any) -> Table:
+    return Table(kind, rows.order_by(*order).annotate(kind=Value(kind)).values("kind", *columns_of(rows.model)))
 
 
-def _model_table(kind: str, model: Rows, *, order: str, where: str = "true") -> Table:
-    table, columns = model._meta.db_table, ", ".join(f'"{column}"' for column in columns_of(model))
-    sql = ROWS.format(kind=kind, columns=columns, table=table, where=where, order=order)
-    return Table(kind, sql, COUNT.format(table=table, where=where))
+def _tables(*, events: bool) -> list[Table]:
+    files = File.objects.filter(state__in=STORED)
+    tables = [
+        _table("folder", Folder.objects.all(), "path__len", "id"),
+        _table("grant", Grant.objects.all(), "id"),
+        _table("tag", Tag.objects.all(), "id"),
+        _table("file", files, Collate("store", "C"), "key"),
+        _table("tagging", Tagging.objects.filter(file__in=files), "id"),
+    ]
+    return [*tables, _table("event", Event.objects.all(), "id")] if events else tables
 
 
-RIGHTS = """
-    SELECT coalesce(array_agg(app_label || '.' || codename ORDER BY app_label, codename), '{{}}')
-    FROM {through} AS given JOIN auth_permission AS right_ ON right_.id = given.permission_id
-    JOIN django_content_type AS about ON about.id = right_.content_type_id WHERE given.{column} = who.id
-"""
+def _groups() -> Iterator[dict[str, Any]]:
+    for group in Group.objects.order_by("id").prefetch_related("permissions__content_type").iterator(PEOPLE_BATCH_SIZE):
+        yield {"kind": "group", "id": group.pk, "name": group.name, "permissions": _labels(group.permissions.all())}
 
-GROUPS = """
-SELECT row_to_json(entry) FROM (
-    SELECT 'group' AS kind, id, name, ({rights}) AS permissions
-    FROM auth_group AS who ORDER BY id
-) AS entry
-"""
 
-# Without password hashes, because a manifest may be copied elsewhere.
-PEOPLE = """
-SELECT row_to_json(entry) FROM (
-    SELECT 'person' AS kind, id, username, email, first_name, last_name, is_active, is_staff, is_superuser, date_joined,
-        (SELECT coalesce(array_agg(group_id ORDER BY group_id), '{{}}') FROM auth_user_groups WHERE user_id = who.id)
-            AS groups,
-        ({rights}) AS permissions
-    FROM auth_user AS who ORDER BY id
-) AS entry
-"""
+def _people() -> Iterator[dict[str, Any]]:
+    """Yield the users without password hashes, because a manifest may be copied elsewhere."""
+    users = User.objects.order_by("id").prefetch_related("groups", "user_permissions__content_type")
+    for user in users.iterator(PEOPLE_BATCH_SIZE):
+        yield {
+            "kind": "person", **{name: getattr(user, name) for name in PERSON_FIELDS},
+            "date_joined": user.date_joined.isoformat(), "groups": sorted(group.pk for group in user.groups.all()),
+            "permissions": _labels(user.user_permissions.all()),
+        }  # fmt: skip
 
-OF_GROUPS = RIGHTS.format(through="auth_group_permissions", column="group_id")
-OF_PEOPLE = RIGHTS.format(through="auth_user_user_permissions", column="user_id")
-IN_FILES = "file_id IN (SELECT id FROM uploads_file WHERE {stored})"
-OF_STORED = IN_FILES.format(stored=STORED)
-TABLES = [
-    Table("group", GROUPS.format(rights=OF_GROUPS), "SELECT count(*) FROM auth_group"),
-    Table("person", PEOPLE.format(rights=OF_PEOPLE), "SELECT count(*) FROM auth_user"),
-    _model_table("folder", Folder, order="cardinality(path), id"),
-    _model_table("grant", Grant, order="id"),
-    _model_table("tag", Tag, order="id"),
-    _model_table("file", File, order='store COLLATE "C", key', where=STORED),
-    _model_table("tagging", Tagging, order="id", where=OF_STORED),
-]
-EVENTS = _model_table("event", Event, order="id")
-MOVING = "SELECT state, count(*) FROM uploads_file WHERE NOT ({stored}) GROUP BY state ORDER BY state"
-LEFT_OUT = MOVING.format(stored=STORED)
+
+def _labels(permissions: Iterable[Permission]) -> list[str]:
+    return sorted(f"{permission.content_type.app_label}.{permission.codename}" for permission in permissions)

@@ -19,12 +19,13 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
 from django.core.exceptions import FieldError
 from django.db import DataError, IntegrityError, connection, models
-from django.db.models.functions import Concat
+from django.db.models.functions import Concat, Greatest
 
 from amalga.db.timeouts import long_transaction
 from uploads import s3
 from uploads.errors import StorageUnavailable, ValidationFailed, WrongMarker
-from uploads.models import Action, Event, File, Folder, Grant, Installation, Tag, Tagging, apply_deltas
+from uploads.models import Action, Event, File, Folder, Grant, Installation, State, Tag, Tagging, apply_deltas
+from uploads.models.querysets import seconds_from_now
 from uploads.names import normalize_for_search
 from uploads.services.bucket_guard import accept_high_water_mark
 from uploads.services.manifest.export import columns_of
@@ -135,10 +136,6 @@ LOCK = 0x72656275696C64  # one at a time
 PEOPLE_COLUMNS = {"owner_id", "uploaded_by_id", "created_by_id", "actor_id"}
 # Columns that older manifests do not have and that are not null.
 ADDED_LATER = {"refusal": ""}
-# People may have restored a file after the manifest was written: give them time to find it before the purge.
-EXTEND_PURGE = """
-UPDATE uploads_file SET purge_after = greatest(purge_after, now() + make_interval(days => %s)) WHERE state = 'trashed'
-"""
 USAGE = """
 INSERT INTO uploads_usage (owner_id, files, bytes)
 SELECT owner_id, count(*), sum(size) FROM uploads_file GROUP BY owner_id
@@ -184,7 +181,9 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
         _copy(File, (json.loads(line) for line in files), ids)
         _copy(Tagging, _taggings(path, merged), ids)
         _copy(Event, rows(path, "event"), ids)
-        cursor.execute(EXTEND_PURGE, [settings.TRASH_RETENTION_DAYS])
+        # people may have restored a file after the manifest was written: give them time to find it before the purge
+        purge_after = Greatest("purge_after", seconds_from_now(settings.TRASH_RETENTION_DAYS * 24 * 3600))
+        File.objects.filter(state=State.TRASHED).update(purge_after=purge_after)
         cursor.execute(USAGE)
         for model in (Folder, Grant, Tag, Tagging, Event):
             _advance_sequence(model, 0)

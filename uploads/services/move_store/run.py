@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Now
 
 from amalga.db.timeouts import long_transaction
 from uploads.errors import StorageUnavailable
 from uploads.models import File, Installation, Preview, Refusal
+from uploads.models.querysets import database_now
 from uploads.services.move_store.copy import CannotMove, CopyJob, CopyResult, Route, Stopped, copy_object
 from uploads.services.move_store.plan import UNFIT, both_stores, movable_files, movable_previews
 from uploads.services.move_store.repoint import (
@@ -234,11 +235,7 @@ class Leases:
 
 def _end_of_lease() -> datetime:
     """Return the end of a new lease by the database's clock, with random microseconds to make it unique."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (now,) = cursor.fetchone()
-    until: datetime = now + timedelta(seconds=LEASE_SECONDS, microseconds=random.randrange(10**6))  # noqa: S311
-    return until
+    return database_now() + timedelta(seconds=LEASE_SECONDS, microseconds=random.randrange(10**6))  # noqa: S311
 
 
 class ByteRate:
