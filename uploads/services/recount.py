@@ -44,7 +44,7 @@ WITH rows AS (
         SELECT kind, key, status, files, bytes FROM uploads_statistic
         UNION ALL
         SELECT kind, key, status, files, bytes FROM uploads_statisticdelta
-    ) AS noted GROUP BY kind, key, status
+    ) AS combined GROUP BY kind, key, status
 ), differing AS (
     SELECT kind, key, status,
         coalesce(stored.files, 0)::bigint AS stored_files, coalesce(stored.bytes, 0)::bigint AS stored_bytes,
@@ -67,7 +67,7 @@ WITH counted AS (
         GROUP BY created_by_id
         UNION ALL
         SELECT created_by_id, 0, 0, 0, count(*) FROM uploads_tag WHERE created_by_id IS NOT NULL GROUP BY created_by_id
-    ) AS noted GROUP BY owner_id
+    ) AS combined GROUP BY owner_id
 ), differing AS (
     SELECT owner_id,
         coalesce(stored.files, 0) AS stored_files, coalesce(counted.files, 0)::bigint AS files,

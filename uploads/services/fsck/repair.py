@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from amalga.db import fetch_with_timeout
+from amalga.db import statement_timeout
 from amalga.log import field_value
 from uploads import s3
 from uploads.errors import Conflict, Paused, ValidationFailed, WrongMarker
@@ -52,9 +52,6 @@ PROVABLE = (
     | Q(kind=FindingKind.STUCK, detail__reason=BACK)
 )
 NO_LONGER = "no longer so"
-COUNT = """
-SELECT (SELECT count(*) FROM uploads_file WHERE store = %(store)s AND key >= %(prefix)s AND key <= %(end)s)
-    + (SELECT count(*) FROM uploads_preview WHERE store = %(store)s AND key >= %(prefix)s AND key <= %(end)s)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +102,9 @@ def complete_run(scope: Scope) -> Report:
 
 def _require_plausible(scope: Scope, count: int, confirmed: int | None) -> None:
     """Raise Refused for many findings without confirmation: a bug or a wrong bucket would show as many differences."""
-    end = scope.prefix + END_OF_TIME
-    parameters = {"store": scope.store, "prefix": scope.prefix, "end": end}
-    ((rows,),) = fetch_with_timeout(COUNT, parameters, seconds=BLOCK_SECONDS)
+    in_scope = Q(store=scope.store, key__gte=scope.prefix, key__lte=scope.prefix + END_OF_TIME)
+    with statement_timeout(BLOCK_SECONDS):
+        rows = File.objects.filter(in_scope).count() + Preview.objects.filter(in_scope).count()
     if confirmed is not None and confirmed != count:
         raise Refused(f"--confirm says {confirmed:,}, but there are {count:,} findings to repair. Nothing was changed.")
     if confirmed is None and count * 100 > rows * MAX_PERCENT:
