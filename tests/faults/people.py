@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
@@ -20,11 +20,17 @@ CHUNK_BYTES = 256 * 1024
 
 
 class Person:
-    """Somebody at a site. `seconds` is how long their line takes for the bytes of one file."""
+    """Somebody at a site. `seconds` is how long their line takes for the bytes of one file.
 
-    def __init__(self, site: str, user: User, *, seconds: float = 0) -> None:
+    The last bytes of a form wait for `before_end`.
+    """
+
+    def __init__(
+        self, site: str, user: User, *, seconds: float = 0, before_end: Callable[[], object] = lambda: None
+    ) -> None:
         self.visitor = Visitor(site, user).open_form()
         self.seconds = seconds
+        self.before_end = before_end
         self.again = 0  # how often something was asked a second time
 
     def call(self, method: str, path: str, data: object = None) -> Any:
@@ -69,6 +75,7 @@ class Person:
             for chunk in chunks:
                 time.sleep(self.seconds / len(chunks))
                 yield chunk
+            self.before_end()
             yield tail
 
         answer, page = self._insist(lambda: self.visitor.ask("POST", "/upload/", slowly(), headers=headers))

@@ -26,6 +26,7 @@ from tests.support.proxy import Proxy
 from tests.support.rows import plant
 from tests.support.senders import sha256
 from tests.support.stores import Address, Bucket
+from tests.support.waiting import wait_until
 from uploads.models import Event, File, State
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -164,20 +165,13 @@ def told_to_wait(answers: dict[str, Told]) -> None:
     assert {told.headers["Retry-After"] for told in answers.values()} == {"5"}
 
 
-def until(true: Callable[[], bool], *, seconds: float = BACK_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def works(desk: Desk) -> None:
     """Within five seconds, without a restart; nobody was signed out, and nothing is half done."""
-    until(lambda: desk.new().by(desk.visitor).status == 200)
+    wait_until(lambda: desk.new().by(desk.visitor).status == 200, seconds=BACK_SECONDS)
     # each process of gunicorn may have to find out by itself
-    until(lambda: desk.protocol()["finish"].by(desk.visitor).status == 200)
+    wait_until(lambda: desk.protocol()["finish"].by(desk.visitor).status == 200, seconds=BACK_SECONDS)
     assert File.objects.get(pk=desk.small.pk).state == State.AVAILABLE
-    until(lambda: desk.press("trash").status == 302)
+    wait_until(lambda: desk.press("trash").status == 302, seconds=BACK_SECONDS)
 
 
 def states() -> list[tuple[object, ...]]:
@@ -187,7 +181,7 @@ def states() -> list[tuple[object, ...]]:
 def test_a_read_only_database_shows_all_and_takes_nothing(site: Site, desk: Desk) -> None:
     before = states()
     with read_only():
-        until(lambda: desk.reading()["library"].by(desk.visitor).status == 200)
+        wait_until(lambda: desk.reading()["library"].by(desk.visitor).status == 200, seconds=BACK_SECONDS)
         read = {name: call.by(desk.visitor).status for name, call in desk.reading().items()}
         written = desk.writing()
     assert read == {**dict.fromkeys(read, 200), "download": 302, "login": 302}
@@ -201,7 +195,7 @@ def test_a_read_only_database_shows_all_and_takes_nothing(site: Site, desk: Desk
 def test_connections_to_a_server_that_became_a_replica_are_left(site: Site, desk: Desk) -> None:
     """One failed write is enough: the pool lets go of every connection that leads there."""
     with read_only():
-        until(lambda: desk.reading()["library"].by(desk.visitor).status == 200)
+        wait_until(lambda: desk.reading()["library"].by(desk.visitor).status == 200, seconds=BACK_SECONDS)
     answers = Counter(desk.new().by(desk.visitor).status for _ in range(20))
     assert answers[503] <= 2  # one for each process of gunicorn
     assert answers[200] + answers[503] == 20
@@ -234,7 +228,7 @@ def test_a_store_whose_disk_is_full_keeps_nothing_half(site: Site, desk: Desk, a
     assert not [key for key, _id in bucket.multipart_uploads() if key != desk.large.key]
 
 
-def under_load(desk: Desk, break_it: Callable[[], None], *, seconds: float = 1.0) -> dict[str, Counter[int]]:
+def under_load(desk: Desk, break_it: Callable[[], None]) -> dict[str, Counter[int]]:
     """What eight people were told before, while and after it broke; afterwards from five seconds on."""
     told: dict[str, Counter[int]] = {"away": Counter(), "back": Counter()}
     phase = ["away"]
@@ -248,9 +242,11 @@ def under_load(desk: Desk, break_it: Callable[[], None], *, seconds: float = 1.0
     for thread in threads:
         thread.start()
     break_it()
-    until(lambda: all(desk.reading()["library"].by(desk.visitor).status == 200 for _ in range(4)))
+    wait_until(
+        lambda: all(desk.reading()["library"].by(desk.visitor).status == 200 for _ in range(4)), seconds=BACK_SECONDS
+    )
     phase[0] = "back"
-    time.sleep(seconds)
+    wait_until(lambda: told["back"][200] > THREADS)
     stop.set()
     for thread in threads:
         thread.join()

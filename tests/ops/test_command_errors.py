@@ -47,7 +47,7 @@ def is_away(*_: Any, **__: Any) -> None:
 
 def test_recount_and_previews_tell_plainly_of_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recount, "recount", is_away)
-    monkeypatch.setattr(previews.Command, "_next_ids", is_away)
+    monkeypatch.setattr(previews.Command, "_enqueue", is_away)
     for command in ("recount", "previews"):
         with pytest.raises(CommandError, match="The database is away") as refusal:
             call_command(command)

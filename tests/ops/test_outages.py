@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPMessage
@@ -23,6 +23,7 @@ from tests.support.plain_form import Chosen, Form, Visitor
 from tests.support.proxy import Mode, Proxy
 from tests.support.senders import put_bytes, sha256
 from tests.support.stores import Address, Bucket
+from tests.support.waiting import wait_until
 from uploads.models import File, State
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -140,13 +141,6 @@ class Desk:
 @pytest.fixture
 def desk(away: Site, alice: User, bucket: Bucket) -> Desk:
     return Desk(away, alice, bucket)
-
-
-def wait_until(true: Callable[[], bool], *, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def in_time(answers: Mapping[str, Told]) -> bool:

@@ -21,6 +21,7 @@ from amalga.log import JSONFormatter
 from tests.amalga.test_metrics import add_task
 from tests.conftest import PROJECT
 from tests.support.stores import Bucket
+from tests.support.waiting import wait_until
 from uploads.services import metrics
 
 pytestmark = pytest.mark.django_db
@@ -62,9 +63,7 @@ def test_a_worker_says_how_the_queue_is(tmp_path: Path, bucket: Bucket) -> None:
             env={**os.environ, "DATABASE_URL": database, "LOG_FORMAT": "json"},
         )  # fmt: skip
     try:
-        end = time.monotonic() + 20
-        while "_aws" not in log.read_text() and time.monotonic() < end:
-            time.sleep(0.05)
+        wait_until(lambda: "_aws" in log.read_text())
     finally:
         worker.terminate()
         worker.wait(10)

@@ -91,7 +91,6 @@ class Hour:
         self.growing: Upload = self.sender.start(BODY)
         self.sender.put(self.growing)
         actions.trash_file(self.saved, by=self.alice)
-        File.objects.filter(pk=self.saved.pk).update(purge_after=seconds_from_now(2))
 
     def owner(self) -> User:
         """As the database of the earlier hour has her."""

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from django_tasks_db.models import DBTaskResult
 from tests.support.rows import make_row
 from tests.support.senders import Sender
 from tests.support.stores import Bucket
+from tests.support.waiting import wait_until
 from uploads import actions, s3, services
 from uploads.errors import StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Heartbeat, State
@@ -31,7 +31,6 @@ from uploads.services.verify import judge, reader
 
 PROJECT = Path(__file__).resolve().parents[2]
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
-SECONDS = 30
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
@@ -55,13 +54,6 @@ def work() -> None:
 def bases() -> dict[str, int]:
     found = list(File.objects.values_list("checksum_status", flat=True))
     return {status: found.count(status) for status in set(found)}
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_one_finish_asks_once_for_all_it_published_the_small_ones_first(sender: Sender) -> None:
