@@ -14,6 +14,7 @@ from pytest_django import Settings
 
 from tests.support import fronts, stores
 from uploads import s3
+from uploads.errors import ValidationFailed
 from uploads.models import Installation
 from uploads.s3.bucket import BucketSetting, BucketSpec, SettingDiff, compare_setting
 from uploads.services import provision
@@ -250,8 +251,13 @@ def test_hosts_that_leave_open_where_the_pages_are_are_refused(
     "origin", ["*", "files.example.org", "https://*.example.org", "ftp://x", "https://x/path", "https://u:p@x", "https://",
                "https://x:99999", "https://[", "null"],
 )  # fmt: skip
-def test_what_is_no_origin_is_refused(origin: str) -> None:
-    assert run_provision("--apply", "--origin", origin)[0] == 2
+def test_text_that_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(ValidationFailed, match="is no origin"):
+        provision.site_origins([origin])
+
+
+def test_command_refuses_text_that_is_no_origin() -> None:
+    assert run_provision("--apply", "--origin", "*")[0] == 2
 
 
 def test_settings_tell_the_origins(settings: Settings) -> None:
