@@ -188,7 +188,7 @@ def test_an_invalid_checkpoint_pauses_the_sweep_too(alice: User, bucket: Bucket)
     all_that_is_due(alice, bucket)
     for body in INVALID_CHECKPOINTS:
         bucket.write(CLOCK, body)
-        with pytest.raises(ValidationFailed, match="amalga-clock"):
+        with pytest.raises(ValidationFailed, match="amalga-checkpoint"):
             require_history()
     before = everything(bucket)
     assert run("sweep")[0] == 2
