@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from amalga.local.environment import DevEnvironment
 from amalga.local.processes import Signals, StartupError, Stopped
-from amalga.local.server import run_command, serve
+from amalga.local.server import DevEnvironment, run_command, serve
 
 REFUSED = 2
 
@@ -15,12 +14,12 @@ REFUSED = 2
 def main() -> int:
     arguments = _parser().parse_args()
     signals = Signals(with_parent=arguments.with_parent)
-    installation: DevEnvironment | None = None
+    environment: DevEnvironment | None = None
     try:
-        installation = DevEnvironment(throwaway=arguments.ephemeral)
+        environment = DevEnvironment(throwaway=arguments.ephemeral)
         if arguments.serve:
-            return serve(installation, signals)
-        return run_command(arguments.command, installation, signals)
+            return serve(environment, signals)
+        return run_command(arguments.command, environment, signals)
     except StartupError as error:
         print(f"amalga: {error}", file=sys.stderr)
         return REFUSED
@@ -31,8 +30,8 @@ def main() -> int:
         return 128 + stopped.signal
     finally:
         signals.ignore()
-        if installation:
-            installation.stop()
+        if environment:
+            environment.stop()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Prepare the database, the bucket and the first administrator."""
+"""python -m amalga.local.bootstrap FOLDER [--own-bucket]: prepare tables, static files, first administrator, bucket."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import secrets
 import sys
 from pathlib import Path
+
+from amalga.local.processes import write_secret
 
 PROJECT = Path(__file__).resolve().parents[2]
 ADMIN = "admin"
@@ -27,10 +29,8 @@ def password_file(folder: Path) -> Path:
 
 def is_prepared(folder: Path, *, own_bucket: bool) -> bool:
     """Return whether the sources of `prepare` are unchanged since it ran, and its results still exist."""
-    if own_bucket and not (folder / MARKER_FILE).exists():
-        return False
-    stamp = _stamp(folder)
-    return stamp.exists() and stamp.read_text() == _fingerprint() and (PROJECT / "staticfiles").exists()
+    results = (_stamp(folder), PROJECT / "staticfiles", *([folder / MARKER_FILE] if own_bucket else []))
+    return all(path.exists() for path in results) and _stamp(folder).read_text() == _fingerprint()
 
 
 def prepare(folder: Path, *, own_bucket: bool) -> None:
@@ -50,10 +50,6 @@ def prepare(folder: Path, *, own_bucket: bool) -> None:
         _mark_bucket()
     if _stamp(folder).parent.exists():
         write_secret(_stamp(folder), _fingerprint())
-
-
-def _stamp(folder: Path) -> Path:
-    return folder / "postgres" / "prepared"  # deleted together with the database
 
 
 def _create_administrator(folder: Path) -> None:
@@ -77,28 +73,15 @@ def _mark_bucket() -> None:
         print(f"amalga: {problem}", file=sys.stderr)
 
 
+def _stamp(folder: Path) -> Path:
+    return folder / "postgres" / "prepared"  # deleted together with the database
+
+
 def _fingerprint() -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in SOURCES for path in PROJECT.glob(pattern)):
-        if path.is_file():
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{path.relative_to(PROJECT)} {content}\n".encode())
+    for path in sorted(path for pattern in SOURCES for path in PROJECT.glob(pattern) if path.is_file()):
+        digest.update(f"{path.relative_to(PROJECT)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Write a file atomically that only its owner can read, from the first byte on."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    scratch.replace(path)
-
-
-def get_or_create_secret(path: Path) -> str:
-    """Return the secret in this file, created by the first call."""
-    if not path.exists():
-        write_secret(path, secrets.token_urlsafe(50))
-    return path.read_text()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Processes of this machine: locks, ports, signals, and process groups."""
+"""Processes of this machine: secrets, locks, ports, signals, and child processes that never outlive us."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import functools
@@ -14,17 +13,66 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
 LOG_TAIL_LINES = 3
+PAUSE_SECONDS = 0.05
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FREE_RANGE = range(20_000, 32_000)  # below the range that systems use for outgoing connections
 
 
 class StartupError(Exception):
     """The person must change something before this can run. The message says what, in one line."""
+
+
+class Stopped(Exception):
+    """A signal asks this process to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number
+
+
+class Signals:
+    """Records signals, and the main loops check for them.
+
+    So nothing interrupts us between the start of a process and its pid file.
+    """
+
+    def __init__(self, *, with_parent: bool) -> None:
+        self._pending: list[int] = []
+        self._parent = os.getppid() if with_parent else None
+        for number in STOPPING:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, self._record)
+
+    def take(self) -> int | None:
+        """Return the oldest pending signal; None without one. The parent's end counts as SIGTERM."""
+        if self._parent and os.getppid() != self._parent:
+            self._parent = None
+            return signal.SIGTERM
+        return self._pending.pop(0) if self._pending else None
+
+    def pause(self) -> None:
+        """Wait a moment. Raises Stopped."""
+        if number := self.take():
+            raise Stopped(number)
+        time.sleep(PAUSE_SECONDS)
+
+    def ignore(self) -> None:
+        """Ignore signals from now on, so that a second Ctrl-C does not interrupt the shutdown."""
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _record(self, number: int, _frame: FrameType | None) -> None:
+        self._pending.append(number)
 
 
 class Lock:
@@ -59,12 +107,13 @@ class Daemon:
     a process that outlived its parent, and not another one with the same pid.
     """
 
-    stop_seconds = 10.0  # how long it gets to stop before it is killed
-
-    def __init__(self, name: str, folder: Path, *, mark: str, stop_signal: signal.Signals) -> None:
+    def __init__(
+        self, name: str, folder: Path, *, mark: str, stop_signal: signal.Signals, stop_seconds: float = 10
+    ) -> None:
         self.name = name
         self.mark = mark
         self.stop_signal = stop_signal
+        self.stop_seconds = stop_seconds  # how long it gets to stop before it is killed
         self.pid_file = folder / f"{name}.pid"
         self.log_file = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -103,7 +152,7 @@ class Daemon:
     def stop(self) -> None:
         """Stop the process, and wait until it and its children have ended. Safe to repeat."""
         if self._process:
-            terminate_group(self._process.pid, self.stop_signal, seconds=self.stop_seconds)
+            terminate(self._process.pid, self.stop_signal, seconds=self.stop_seconds)
             self._process.wait()
             self._process = None
             self.pid_file.unlink(missing_ok=True)
@@ -113,8 +162,9 @@ class Daemon:
         if not self.pid_file.exists():
             return False
         pid = int(self.pid_file.read_text() or 0)
-        if pid and self.mark in command_line(pid):
-            terminate_group(pid, self.stop_signal, seconds=self.stop_seconds)
+        with suppress(psutil.Error):
+            if pid and self.mark in " ".join(psutil.Process(pid).cmdline()):
+                terminate(pid, self.stop_signal, seconds=self.stop_seconds)
         self.pid_file.unlink()
         return True
 
@@ -124,15 +174,7 @@ class Daemon:
         return " / ".join(lines[-LOG_TAIL_LINES:]) or "it said nothing"
 
 
-def command_line(pid: int) -> str:
-    """Return the command line of a process, "" if it has ended or cannot be read."""
-    try:
-        return " ".join(psutil.Process(pid).cmdline())
-    except psutil.Error:
-        return ""
-
-
-def terminate_group(pid: int, stop_signal: signal.Signals, *, seconds: float) -> None:
+def terminate(pid: int, stop_signal: signal.Signals, *, seconds: float) -> None:
     """Ask a process to stop; kill it and its children if they take too long."""
     try:
         process = psutil.Process(pid)
@@ -140,35 +182,32 @@ def terminate_group(pid: int, stop_signal: signal.Signals, *, seconds: float) ->
         process.send_signal(stop_signal)
     except psutil.NoSuchProcess:
         return
-    if not _all_ended(processes, seconds):
+    if not _wait_for_end(processes, seconds):
         for member in processes:
-            if not _has_ended(member):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.kill()
-        _all_ended(processes, seconds)
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+        _wait_for_end(processes, seconds)
 
 
-def _all_ended(processes: list[psutil.Process], seconds: float) -> bool:
+def _wait_for_end(processes: Sequence[psutil.Process], seconds: float) -> bool:
+    """Return whether all end in time. psutil.wait_procs would also wait for zombies, until process 1 collects them."""
     end = time.monotonic() + seconds
-    while not all(_has_ended(member) for member in processes):
+    while any(map(_is_running, processes)):
         if time.monotonic() > end:
             return False
         time.sleep(0.02)
     return True
 
 
-def _has_ended(process: psutil.Process) -> bool:
-    # A zombie has ended: in a container process 1 may never collect it.
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+def _is_running(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def die_with_parent(stop_signal: signal.Signals, *options: str) -> list[str]:
     """Return a command prefix that makes the kernel stop the command when we end, where it can (Linux)."""
-    setpriv = _setpriv()
-    if setpriv:
+    if setpriv := _setpriv():
         return [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG"), *options, "--"]
     if options:
         raise StartupError("Postgres refuses to run as root, and setpriv (util-linux) is not here: run as a user.")
@@ -184,14 +223,14 @@ def _setpriv() -> str | None:
     return None
 
 
-# below the range that systems use for outgoing connections
-FREE_RANGE = range(20_000, 32_000)
-
-
 def require_free_port(port: int, variable: str) -> None:
     """Raise StartupError if another process listens on this port."""
     if not is_free(port):
         raise StartupError(f"Port {port} is taken. Set {variable} to another, for example {variable}={port + 1}.")
+
+
+def free_port() -> int:
+    return next(port for port in random.sample(FREE_RANGE, len(FREE_RANGE)) if is_free(port))
 
 
 def is_free(port: int) -> bool:
@@ -199,10 +238,6 @@ def is_free(port: int) -> bool:
     return _can_listen(socket.AF_INET, "127.0.0.1", port) and (
         not socket.has_dualstack_ipv6() or _can_listen(socket.AF_INET6, "::1", port)
     )
-
-
-def free_port() -> int:
-    return next(port for port in random.sample(FREE_RANGE, len(FREE_RANGE)) if is_free(port))
 
 
 def _can_listen(family: socket.AddressFamily, host: str, port: int) -> bool:
@@ -217,49 +252,20 @@ def _can_listen(family: socket.AddressFamily, host: str, port: int) -> bool:
     return True
 
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PAUSE_SECONDS = 0.05
+def responds(url: str) -> bool:
+    """Return whether a server answers there, with any status but an error of its own. Uses no proxy."""
+    try:
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=2).close()
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    except OSError:
+        return False
+    return True
 
 
-class Stopped(Exception):
-    """A signal asks this process to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.signal = number
-
-
-class Signals:
-    """Records signals; the main loops check for them.
-
-    So nothing interrupts us between the start of a process and its pid file.
-    """
-
-    def __init__(self, *, with_parent: bool) -> None:
-        self._pending: list[int] = []
-        self._parent = os.getppid() if with_parent else None
-        for number in STOPPING:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-                signal.signal(number, self._record)
-
-    def take(self) -> int | None:
-        """Return the oldest pending signal; None without one. The parent's end counts as SIGTERM."""
-        if self._parent and os.getppid() != self._parent:
-            self._parent = None
-            return signal.SIGTERM
-        return self._pending.pop(0) if self._pending else None
-
-    def pause(self) -> None:
-        """Wait a moment. Raises Stopped."""
-        number = self.take()
-        if number:
-            raise Stopped(number)
-        time.sleep(PAUSE_SECONDS)
-
-    def ignore(self) -> None:
-        """Ignore signals from now on, so that a second Ctrl-C does not interrupt the shutdown."""
-        for number in STOPPING:
-            signal.signal(number, signal.SIG_IGN)
-
-    def _record(self, number: int, _frame: FrameType | None) -> None:
-        self._pending.append(number)
+def write_secret(path: Path, text: str) -> None:
+    """Write a file atomically that only its owner can read, from the first byte on."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    scratch.replace(path)

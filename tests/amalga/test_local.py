@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
-import psycopg
 import pytest
 from django.core import management
 
-from amalga.local import bootstrap, programs
-from amalga.local.backends import Postgres
+from amalga.local import bootstrap, postgres
 from amalga.local.processes import StartupError
 from tests.support.laptops import CONNECT, PORTS, SECONDS, WHO, Laptop
 
@@ -180,63 +178,6 @@ def test_no_secret_stands_on_a_command_line(laptop: Laptop) -> None:
     assert (laptop.folder / "s3-key").read_text().split(",")[1] not in shown
 
 
-@pytest.fixture
-def earlier(laptop: Laptop) -> Laptop:
-    """As earlier versions left it: the application's role is the superuser, and owns what others made of it."""
-    laptop.folder.mkdir(mode=0o700)
-    kind = Postgres(laptop.folder, throwaway=False)
-    kind.prepare(after_crash=False)
-    port = laptop.ports["LOCAL_POSTGRES_PORT"]
-    kind.start(port)
-    try:
-        wait_until(lambda: works(kind._url(port, "postgres"), "CREATE DATABASE amalga"))
-        assert works(kind._url(port, "amalga"), EARLIER)
-    finally:
-        kind.daemon.stop()
-    return laptop
-
-
-EARLIER = """
-CREATE EXTENSION pg_trgm;
-CREATE TABLE kept (id bigint GENERATED ALWAYS AS IDENTITY, name text);
-CREATE INDEX ON kept USING gin (name gin_trgm_ops);
-CREATE SEQUENCE numbers;
-CREATE VIEW seen AS SELECT name FROM kept;
-CREATE FUNCTION answer() RETURNS int LANGUAGE sql AS 'SELECT 42';
-INSERT INTO kept (name) VALUES ('a file');
-"""
-
-
-def works(url: str, statements: str) -> bool:
-    try:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(statements)
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
-def test_a_database_of_an_earlier_version_belongs_to_a_role_without_more_rights(earlier: Laptop) -> None:
-    statements = [
-        "ALTER TABLE kept ADD COLUMN more text",
-        "INSERT INTO kept (name) VALUES ('another')",
-        "ALTER SEQUENCE numbers RESTART",
-        "CREATE OR REPLACE VIEW seen AS SELECT name, id FROM kept",
-        "CREATE OR REPLACE FUNCTION answer() RETURNS int LANGUAGE sql AS 'SELECT 43'",
-        "CREATE EXTENSION IF NOT EXISTS pg_trgm",
-        "ALTER DATABASE amalga SET work_mem = '8MB'",
-    ]
-    kept = "SELECT kept.name, rolsuper FROM kept, pg_roles WHERE rolname = current_user"
-    code = f"print(db.execute({kept!r}).fetchall()); [db.execute(statement) for statement in {statements!r}]"
-    assert earlier.python(CONNECT + code) == "[('a file', False)]"
-
-
-def test_a_database_of_an_earlier_version_that_was_never_made_is_made(laptop: Laptop) -> None:
-    laptop.folder.mkdir(mode=0o700)
-    Postgres(laptop.folder, throwaway=False).prepare(after_crash=False)
-    assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
-
-
 def test_nobody_signs_in_as_the_superuser(laptop: Laptop) -> None:
     attempt = "os.environ['DATABASE_URL'].replace('//amalga:', '//postgres:')"
     done = laptop.run(laptop.interpreter, "-c", f"import os, psycopg; psycopg.connect({attempt})")
@@ -264,6 +205,6 @@ def test_a_second_start_prepares_only_what_changed(tmp_path: Path, monkeypatch: 
 
 
 def test_a_path_that_a_shell_would_read_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "installed_programs", lambda: Path("/home/$ale/bin"))
+    monkeypatch.setattr(postgres, "installed_programs", lambda: Path("/home/$ale/bin"))
     with pytest.raises(StartupError, match="clone into another folder"):
-        programs.own_programs()
+        postgres.own_programs()

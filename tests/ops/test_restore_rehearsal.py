@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from amalga.local.programs import installed_programs
+from amalga.local.postgres import installed_programs
 from tests.conftest import signed_in
 from tests.support.rows import held, used
 from tests.support.senders import Sender, Upload

@@ -15,7 +15,7 @@ import psutil
 import psycopg
 from django.db import connection
 
-from amalga.local.backends import MARK, Postgres
+from amalga.local.postgres import MARK, Postgres
 from amalga.local.processes import free_port
 
 READY_SECONDS = 30
@@ -62,10 +62,10 @@ class Standby:
         folder.mkdir(exist_ok=True)
         self.place = connection.settings_dict
         self.port = free_port()
-        self.kind = Postgres(folder, throwaway=True)
+        self.kind = Postgres(folder, port=self.port, throwaway=True)
         self.kind.make_folder()
         source = of.url if of else self._url(self.place["PORT"])
-        options = ["-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
+        options = ["-D", ".", "-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
         self.kind.run("pg_basebackup", *options, data=self.kind.data)
         with (self.kind.data / "postgresql.auto.conf").open("a") as settings:
             settings.write("log_statement = 'all'\n")
@@ -76,7 +76,7 @@ class Standby:
         return self._url(self.port)
 
     def start(self) -> None:
-        self.kind.start(self.port)
+        self.kind.start()
         until(self.answers)
 
     def stop(self) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg
 from django.db import connection
 
+from amalga.local.postgres import UnprivilegedUser
 from amalga.local.processes import Daemon, free_port
-from amalga.local.programs import UnprivilegedUser
 
 ADVICE = "No pgbouncer for the tests: install it (apt or brew install pgbouncer), then run make again."
 READY_SECONDS = 15

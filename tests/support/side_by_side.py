@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
-from amalga.local.environment import THROWAWAY_BUCKET
+from amalga.local.server import THROWAWAY_BUCKET
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 
