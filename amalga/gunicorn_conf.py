@@ -6,13 +6,14 @@ A connection keeps its thread while its bytes are sent, so run a buffering proxy
 
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from amalga import capacity, probes
 from amalga.log import configuration, log_format
-from amalga.metrics import multiprocess
 
 
 def env_int(name: str, default: int, *, maximum: int) -> int:
@@ -33,9 +34,6 @@ preload_app = True
 # with room.
 worker_connections = 100
 backlog = 512
-# Processes are replaced now and then, at different times, to release memory that libraries hold.
-max_requests = 20_000
-max_requests_jitter = 5_000
 
 # timeout > graceful_timeout, and keepalive longer than a router keeps an idle connection (60 s at AWS): otherwise it
 # sends a request on a connection that we are closing. nginx keeps no idle connections.
@@ -63,9 +61,24 @@ if sys.platform == "linux":
     worker_tmp_dir = "/dev/shm"  # noqa: S108 - the heartbeat file: on a busy disk a touch can take longer than the timeout
 
 
-# All processes share one folder for metrics, set before any metric is loaded. Without a token there are no metrics.
+# Each process counts in files of its own in this folder, and a scrape adds them up (prometheus_client's multiprocess
+# mode). It is set before any metric is loaded. Without a token there are no metrics.
+METRICS_PARENT = Path("/dev/shm")  # noqa: S108 - with a private folder in it
+METRICS_PREFIX = "amalga-metrics-"
+
+
+def new_metrics_folder(parent: Path) -> str:
+    """Create the folder in `parent`, and delete those of killed servers."""
+    for leftover in parent.glob(f"{METRICS_PREFIX}*"):
+        pid = leftover.name.removeprefix(METRICS_PREFIX).partition("-")[0]
+        if sys.platform == "linux" and not Path("/proc", pid).exists() and leftover.stat().st_uid == os.getuid():
+            shutil.rmtree(leftover, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{METRICS_PREFIX}{os.getpid()}-", dir=parent)
+
+
 if os.environ.get("METRICS_TOKEN") and not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-    metrics_folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(multiprocess.new_folder())
+    metrics_parent = METRICS_PARENT if os.access(METRICS_PARENT, os.W_OK) else Path(tempfile.gettempdir())
+    metrics_folder = os.environ["PROMETHEUS_MULTIPROC_DIR"] = new_metrics_folder(metrics_parent)
 
 
 # The address where health checks work even when all threads are busy; without it, they use PORT only.
@@ -102,15 +115,14 @@ def post_fork(_server: Any, _worker: Any) -> None:
     s3.reset()
 
 
-def child_exit(server: Any, worker: Any) -> None:
-    """Keep the metrics of a process that ended; an error here must not stop the server."""
-    try:
-        if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-            multiprocess.merge_dead_worker(Path(folder), worker.pid)
-    except Exception as error:
-        server.log.warning("metrics_cleanup_failed pid=%s error=%s", worker.pid, type(error).__name__)
+def child_exit(_server: Any, worker: Any) -> None:
+    """Remove the gauges of a process that ended; what it counted stays."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def on_exit(server: Any) -> None:
     if "metrics_folder" in globals() and not server.reexec_pid:
-        multiprocess.remove(Path(metrics_folder))
+        shutil.rmtree(metrics_folder, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""Prometheus metrics. gunicorn's first process imports `multiprocess` before the others."""
+"""Prometheus metrics."""

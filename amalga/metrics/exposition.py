@@ -6,14 +6,13 @@ import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from amalga.metrics import multiprocess, registry
+from amalga.metrics import registry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "amalga_"
@@ -51,16 +50,15 @@ def exposition(samples: Iterable[Sample], *, folder: str = "") -> bytes:
     current.register(SampleCollector(samples))
     if not folder:
         return generate_latest(registry.registry) + generate_latest(current)
-    return _all_processes(Path(folder)) + generate_latest(current)
+    return _all_processes(folder) + generate_latest(current)
 
 
-def _all_processes(folder: Path, *, tries: int = 3) -> bytes:
+def _all_processes(folder: str, *, tries: int = 3) -> bytes:
     """Return the sums of all processes. Retries, since the file of a new process is empty for a moment."""
     combined = CollectorRegistry()
+    MultiProcessCollector(combined, folder)  # type: ignore[no-untyped-call]
     try:
-        with multiprocess.locked(folder, exclusive=False):
-            MultiProcessCollector(combined, str(folder))  # type: ignore[no-untyped-call]
-            return generate_latest(combined)
+        return generate_latest(combined)
     except (struct.error, RuntimeError):
         if tries <= 1:
             raise

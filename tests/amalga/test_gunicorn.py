@@ -79,11 +79,10 @@ def test_the_settings_and_gunicorn_agree(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (settings["WEB_CONCURRENCY"], settings["WEB_THREADS"]) == (served["workers"], served["threads"])
 
 
-def test_processes_are_replaced_each_at_another_moment() -> None:
+def test_the_app_is_loaded_once_and_no_process_is_replaced_for_its_memory() -> None:
     served = gunicorn()
     assert served["preload_app"]
-    assert served["max_requests"] > 0
-    assert served["max_requests_jitter"] >= served["max_requests"] / 10
+    assert "max_requests" not in served
 
 
 def test_open_connections_fit_into_the_files_that_a_process_may_open() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import signal
+import runpy
 import threading
 import time
 from collections.abc import Iterator
@@ -21,11 +21,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult, get_date_max
-from prometheus_client import mmap_dict
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
-from amalga.metrics import exposition, multiprocess, registry
+from amalga.metrics import exposition, registry
 from tests.amalga.test_settings import read
 from tests.conftest import PROJECT, serving
 from tests.support import fronts, shelf
@@ -299,11 +298,9 @@ def test_the_processes_of_a_server_count_together_and_lose_nothing(tmp_path: Pat
         for _ in range(20):
             http.request("GET", f"{site}/nothing", headers={"Connection": "close"})
         assert missing_pages(site) == 20
-        kill_a_worker(tmp_path)
+        folder = kill_a_worker(tmp_path)
         http.request("GET", f"{site}/nothing", headers={"Connection": "close"})
         assert missing_pages(site) == 21
-        folder = folder_of(tmp_path)
-        assert {path.name for path in folder.glob("*_ended.db")} == {"counter_ended.db", "histogram_ended.db"}
     assert not folder.exists()
 
 
@@ -314,50 +311,19 @@ def missing_pages(site: str) -> float:
     return value(samples, "http_requests_total", route="none", method="GET", status="404")
 
 
-def master_of(folder: Path) -> int:
-    return int((folder / "web.pid").read_text())
-
-
-def folder_of(folder: Path) -> Path:
-    (found,) = multiprocess.IN_MEMORY.glob(f"{multiprocess.PREFIX}{master_of(folder)}-*")
-    return found
-
-
-def kill_a_worker(folder: Path) -> None:
-    """And wait until what it counted is put away."""
+def kill_a_worker(log_folder: Path) -> Path:
+    """Kill one, wait until its gauges are gone, and return the folder of the metrics."""
     import psutil
 
-    children = [child.pid for child in psutil.Process(master_of(folder)).children()]
-    os.kill(children[0], signal.SIGKILL)
+    master = psutil.Process(int((log_folder / "web.pid").read_text()))
+    (folder,) = Path("/dev/shm").glob(f"amalga-metrics-{master.pid}-*")
+    worker = next(child for child in master.children() if (folder / f"gauge_livesum_{child.pid}.db").exists())
+    worker.kill()
     end = time.monotonic() + 10
-    while (folder_of(folder) / f"counter_{children[0]}.db").exists():
+    while (folder / f"gauge_livesum_{worker.pid}.db").exists():
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def test_what_a_process_counted_is_added_once(tmp_path: Path) -> None:
-    values: Any = mmap_dict.MmapedDict  # it has no types
-    key = mmap_dict.mmap_key("amalga_x", "amalga_x_total", ["a"], ["b"], "help")
-    for pid in (1, 2):
-        made = values(str(tmp_path / f"counter_{pid}.db"))
-        made.write_value(key, 5.0, 0.0)
-        made.close()
-        for _again in range(2):
-            multiprocess.merge_dead_worker(tmp_path, pid)
-    ended = values.read_all_values_from_file(str(tmp_path / "counter_ended.db"))
-    assert [(name, number) for name, number, _at, _position in ended] == [(key, 10.0)]
-    assert not (tmp_path / "counter_1.db").exists()
-
-
-def test_nobody_waits_to_put_counts_away(tmp_path: Path) -> None:
-    """gunicorn's first process must never stand still; the next to end makes good for it."""
-    values: Any = mmap_dict.MmapedDict
-    for pid in (999_999_998, 999_999_999):
-        values(str(tmp_path / f"counter_{pid}.db")).close()
-    with multiprocess.locked(tmp_path, exclusive=False), pytest.raises(BlockingIOError):
-        multiprocess.merge_dead_worker(tmp_path, 999_999_998)
-    multiprocess.merge_dead_worker(tmp_path, 999_999_999)
-    assert {path.name for path in tmp_path.glob("*.db")} == {"counter_ended.db"}
+    return folder
 
 
 def test_a_process_that_has_just_begun_is_waited_for(tmp_path: Path) -> None:
@@ -367,13 +333,13 @@ def test_a_process_that_has_just_begun_is_waited_for(tmp_path: Path) -> None:
     assert b"amalga_x 1.0" in exposition.exposition([exposition.Sample("x", 1)], folder=str(tmp_path))
 
 
-def test_a_killed_servers_folder_goes_with_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(multiprocess, "IN_MEMORY", tmp_path)
-    left, ours = tmp_path / f"{multiprocess.PREFIX}999999999-x", tmp_path / f"{multiprocess.PREFIX}{os.getpid()}-x"
-    left.mkdir()
-    ours.mkdir()
-    made = multiprocess.new_folder()
-    assert sorted(tmp_path.iterdir()) == sorted([ours, made])
+def test_folder_of_a_killed_server_is_deleted_by_the_next(tmp_path: Path) -> None:
+    configuration = runpy.run_path(str(PROJECT / "amalga" / "gunicorn_conf.py"))
+    leftover, running = (tmp_path / f"amalga-metrics-{pid}-x" for pid in (999_999_999, os.getpid()))
+    leftover.mkdir()
+    running.mkdir()
+    created = configuration["new_metrics_folder"](tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([running, Path(created)])
 
 
 def test_the_page_names_what_is_told_and_no_more(client: Client) -> None:
