@@ -1,8 +1,11 @@
-"""Security headers that Django and django-csp do not send."""
+"""Security headers, and a cookie for messages, that Django and django-csp do not have."""
 
 from collections.abc import Callable
 
 from django.conf import settings
+from django.contrib.messages.storage.cookie import CookieStorage
+from django.contrib.messages.storage.fallback import FallbackStorage
+from django.contrib.messages.storage.session import SessionStorage
 from django.http import HttpRequest, HttpResponse
 
 
@@ -17,3 +20,15 @@ class SecurityHeadersMiddleware:
         for name, value in settings.EXTRA_SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
         return response
+
+
+class HostCookieStorage(CookieStorage):
+    """Messages in a `__Host-` cookie, which a sibling host cannot set. Django has no setting for its name."""
+
+    cookie_name = settings.MESSAGES_COOKIE_NAME
+
+
+class HostFallbackStorage(FallbackStorage):
+    """Django's fallback storage with our cookie: the messages that do not fit go into the session."""
+
+    storage_classes = (HostCookieStorage, SessionStorage)

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import ProgrammingError, connections, transaction
 
-from amalga.db.passwords import is_common_password
-from amalga.hosts import is_loopback
+from amalga.settings.database import is_common_password
+from amalga.settings.env import is_loopback
 
 # Whether pg_trgm finds trigrams in a Cyrillic word: it finds none if the locale lacks these letters.
 LOCALE_QUERY = "SELECT cardinality(show_trgm('отчёт')) > 0"

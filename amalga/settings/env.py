@@ -187,3 +187,13 @@ def networks(name: str) -> list[str]:
                 f"{name}={word[:50]} is not usable: it takes addresses like 10.0.0.1 or 10.0.0.0/16, by commas, or *."
             ) from None
     return words
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return whether a server is on this machine: a socket, `localhost`, or a loopback address."""
+    if not host or host.startswith("/") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

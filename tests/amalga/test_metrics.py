@@ -316,7 +316,7 @@ def kill_a_worker(log_folder: Path) -> Path:
     import psutil
 
     master = psutil.Process(int((log_folder / "web.pid").read_text()))
-    (folder,) = Path("/dev/shm").glob(f"amalga-metrics-{master.pid}-*")
+    (folder,) = Path("/dev/shm").glob(f"amalga-metrics-{master.pid}-*")  # noqa: S108
     worker = next(child for child in master.children() if (folder / f"gauge_livesum_{child.pid}.db").exists())
     worker.kill()
     end = time.monotonic() + 10

@@ -14,7 +14,7 @@ from django.db import OperationalError
 
 from amalga.settings import BASE_DIR
 from tests.support import shelf
-from uploads.management.cli import bytes_per_second
+from uploads.management.base import bytes_per_second
 from uploads.management.commands import previews, recount
 from uploads.services.doctor.database import _stores
 

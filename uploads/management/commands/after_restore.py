@@ -14,8 +14,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import until_stopped
+from uploads.management.base import AmalgaCommand, until_stopped
 from uploads.services.after_restore import Restored, after_restore
 from uploads.services.recover_orphans import adopt_orphans
 

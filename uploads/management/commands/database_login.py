@@ -7,8 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.errors import ValidationFailed
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import database_error_message
+from uploads.management.base import AmalgaCommand, database_error_message
 from uploads.services.database_login import ensure_login
 
 

@@ -10,8 +10,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.errors import ValidationFailed
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import until_stopped
+from uploads.management.base import AmalgaCommand, until_stopped
 from uploads.services.doctor import CheckResult, Level, examine
 
 STYLES = {Level.OK: "SUCCESS", Level.WARN: "WARNING", Level.FAIL: "ERROR"}

@@ -10,8 +10,7 @@ from django.db import Error
 
 from uploads import s3
 from uploads.errors import StorageUnavailable
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import Progress, until_stopped
+from uploads.management.base import AmalgaCommand, Progress, until_stopped
 from uploads.models import Finding, FindingKind, Report, RunOutcome
 from uploads.services.fsck import GRACE_SECONDS, Refused, RunObserver, Scope, describe_unrepaired, fsck, repair
 

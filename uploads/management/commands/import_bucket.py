@@ -15,8 +15,7 @@ from django.db import DatabaseError
 from django.template.defaultfilters import filesizeformat
 
 from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import Progress, until_stopped
+from uploads.management.base import AmalgaCommand, Progress, until_stopped
 from uploads.models import Origin, Usage, Visibility
 from uploads.names import clean_folder
 from uploads.services.imports import BATCH_KEYS, WRITERS, ImportStats, Plan, Step, import_objects, plan_import

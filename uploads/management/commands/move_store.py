@@ -13,8 +13,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import Progress, bytes_per_second, until_stopped
+from uploads.management.base import AmalgaCommand, Progress, bytes_per_second, until_stopped
 from uploads.models import File, Refusal, Report, RunOutcome
 from uploads.services import move_store as service
 from uploads.services.bucket_guard import ensure_marker, require_marker, require_removal

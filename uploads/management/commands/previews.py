@@ -7,8 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from uploads import services
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import database_error_message, until_stopped
+from uploads.management.base import AmalgaCommand, database_error_message, until_stopped
 from uploads.models import File
 from uploads.models.querysets import in_batches
 from uploads.services.previews import CAN_HAVE_PREVIEW, delete_failed

@@ -10,8 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import until_stopped
+from uploads.management.base import AmalgaCommand, until_stopped
 from uploads.s3.bucket import SettingDiff, SettingStatus
 from uploads.services.provision import desired_bucket, provision, site_origins
 

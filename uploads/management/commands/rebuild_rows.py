@@ -15,8 +15,7 @@ from django.db import DatabaseError
 
 from uploads import s3
 from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import Progress, until_stopped
+from uploads.management.base import AmalgaCommand, Progress, until_stopped
 from uploads.models import Report, RunOutcome
 from uploads.services.manifest import MAX_REPORTED, Rebuilt, latest_in_bucket, rebuild
 

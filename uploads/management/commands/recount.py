@@ -8,8 +8,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import database_error_message, until_stopped
+from uploads.management.base import AmalgaCommand, database_error_message, until_stopped
 from uploads.services.recount import Difference, recount
 
 MAX_REPORTED = 100

@@ -13,8 +13,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
 from uploads import services
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import Stop, graceful_shutdown, stopped
+from uploads.management.base import AmalgaCommand, Stop, graceful_shutdown, stopped
 
 # The time limit of one sweep in a loop, with or without work left: the next one starts with what is due by then.
 MAX_SECONDS = 300.0

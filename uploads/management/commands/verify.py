@@ -15,8 +15,7 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
-from uploads.management.base import AmalgaCommand
-from uploads.management.cli import Progress, Stop, bytes_per_second, graceful_shutdown, stopped
+from uploads.management.base import AmalgaCommand, Progress, Stop, bytes_per_second, graceful_shutdown, stopped
 from uploads.models import File, Report, RunOutcome
 from uploads.services.verify import (
     RateLimiter,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from amalga.hosts import is_loopback
+from amalga.settings.env import is_loopback
 from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
 from uploads.s3.bucket import (

@@ -17,7 +17,7 @@ from psycopg.errors import FeatureNotSupported, UndefinedFunction
 
 from amalga.db import unpooled_connection
 from amalga.db.replica import ALIAS, PIN_SECONDS, PRIMARY, REPLAYED
-from amalga.hosts import is_loopback
+from amalga.settings.env import is_loopback
 from uploads.services.doctor.database_connection import connection_error
 from uploads.services.doctor.results import CheckResult, Deadline, Level, fail, ok, run_safely, warn
 from uploads.services.doctor.storage import clock_line
