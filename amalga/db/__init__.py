@@ -16,7 +16,7 @@ from amalga.db.timeouts import (
     CALL_SECONDS,
     DAY_SECONDS,
     deadline,
-    fetch_with_timeout,
+    is_statement_timeout,
     statement_timeout,
     without_statement_timeout,
 )
@@ -32,8 +32,8 @@ __all__ = [
     "ReplicaTokenConnection",
     "TokenConnection",
     "deadline",
-    "fetch_with_timeout",
     "is_read_only_error",
+    "is_statement_timeout",
     "statement_timeout",
     "unpooled_connection",
     "without_statement_timeout",

@@ -1,26 +1,27 @@
-"""Statement timeouts: for one query, one transaction or one call, or lifted for long work."""
+"""Statement timeouts: of a transaction or a call, or lifted for a migration."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections, transaction
 from django.db.backends.utils import CursorWrapper
 from psycopg.pq import TransactionStatus
 
 from amalga.db.connection import CHECK_SECONDS
 
 DAY_SECONDS = 24 * 3600.0
+CANCELED = "57014"  # Postgres, appendix A: query_canceled
 CALL_SECONDS = 15.0  # for all statements of one call
 
 
 @contextmanager
 def without_statement_timeout() -> Iterator[None]:
-    """Let statements take up to a day, for work over millions of rows."""
+    """Let statements take up to a day, in any number of transactions."""
     connection.ensure_connection()
     raw: Any = connection.connection
     before, raw.response_timeout = raw.response_timeout, DAY_SECONDS
@@ -58,17 +59,28 @@ def _without_transaction_timeout() -> Iterator[None]:
 
 
 @contextmanager
-def statement_timeout(seconds: float) -> Iterator[CursorWrapper]:
-    """Yield a cursor in a transaction whose statements can take this long. The timeout ends with the transaction, so
-    this also works with a pooler, which gives every transaction another connection."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        raw: Any = connection.connection
-        before, raw.response_timeout = raw.response_timeout, seconds
+def statement_timeout(seconds: float, *, using: str | None = None) -> Iterator[CursorWrapper]:
+    """Yield a cursor in a transaction whose statements can take this long; DAY_SECONDS is for work over all rows.
+
+    The timeout ends with the transaction, so this also works with a pooler, which gives every transaction another
+    connection. `is_statement_timeout` recognizes its error.
+    """
+    database = connections[using or DEFAULT_DB_ALIAS]
+    with transaction.atomic(using), database.cursor() as cursor:
+        raw: Any = database.connection
+        before = raw.response_timeout
+        limit = seconds + CHECK_SECONDS  # the server times out first
+        raw.response_timeout = limit if seconds > before else min(before, limit)
         try:
-            cursor.execute("SET LOCAL statement_timeout = %s", [f"{seconds:.0f}s"])
+            cursor.execute("SET LOCAL statement_timeout = %s", [f"{seconds * 1000:.0f}ms"])
             yield cursor
         finally:
             raw.response_timeout = before
+
+
+def is_statement_timeout(error: OperationalError) -> bool:
+    """Return whether the server canceled a statement that took too long."""
+    return getattr(error.__cause__, "sqlstate", None) == CANCELED
 
 
 @contextmanager
@@ -84,27 +96,3 @@ def deadline(seconds: float) -> Iterator[None]:
 
     with connection.execute_wrapper(check):
         yield
-
-
-def fetch_with_timeout(query: str, parameters: Mapping[str, Any], *, seconds: float) -> list[tuple[Any, ...]]:
-    """Return the rows of one query, sent in one message with its timeout, where `statement_timeout` takes four."""
-    connection.ensure_connection()
-    raw: Any = connection.connection
-    before, raw.response_timeout = raw.response_timeout, seconds + CHECK_SECONDS  # the server times out first
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = '{seconds:.0f}s'; {query}", parameters)
-            cursor.nextset()
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
-    finally:
-        raw.response_timeout = before
-
-
-@contextmanager
-def long_transaction() -> Iterator[CursorWrapper]:
-    """Yield a cursor in a transaction whose statements can take up to a day."""
-    with without_statement_timeout(), transaction.atomic(), connection.cursor() as cursor:
-        # a pooler may have given this transaction another connection
-        cursor.execute("SET LOCAL statement_timeout = 0")
-        yield cursor

@@ -92,7 +92,7 @@ def test_the_log_costs_the_same_for_many_events(
     actions.trash_files([shelf.add_file(alice).pk], by=alice)
     Event.objects.record(Action.FOLDER, folder=folders.create("a", parent=None, by=alice))
     as_admin.get(LIST)
-    with django_assert_num_queries(10) as few:
+    with django_assert_num_queries(9) as few:
         as_admin.get(LIST)
     actions.trash_files([shelf.add_file(alice).pk for _ in range(40)], by=alice)
     with django_assert_num_queries(len(few)):

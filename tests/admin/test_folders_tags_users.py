@@ -59,7 +59,7 @@ def test_the_list_of_folders_costs_the_same_for_many(
 ) -> None:
     plant("one", alice)
     as_admin.get(FOLDERS)
-    with django_assert_num_queries(11) as few:
+    with django_assert_num_queries(10) as few:
         as_admin.get(FOLDERS)
     for number in range(20):
         shelf.add_file(alice, folder=plant(f"more {number}", alice))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.contrib import admin, messages
@@ -14,7 +13,7 @@ from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
@@ -22,15 +21,15 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
+from amalga.db import is_statement_timeout, statement_timeout
 from uploads.errors import Problem
 from uploads.models import Action, Event, File, Folder
 from uploads.views.responses import request_user
 
 MAX_COUNTED = 10_000
 PAGE_ROWS = 50
-STATEMENT_TIMEOUT_MS = 3_000
+STATEMENT_TIMEOUT_SECONDS = 3.0
 ANY_ID = "any-id"
-CANCELED = "57014"  # Postgres, appendix A: query_canceled
 
 
 def render_cell(name: str, **context: Any) -> str:
@@ -148,26 +147,15 @@ class LargeTableAdmin(AuditedModelAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         try:
-            with _statement_timeout():
+            with statement_timeout(STATEMENT_TIMEOUT_SECONDS):
                 return super().get_changelist_instance(request)
         except (OverflowError, ValueError) as error:
             raise IncorrectLookupParameters from error
         except OperationalError as error:
-            if getattr(error.__cause__, "sqlstate", None) != CANCELED:
+            if not is_statement_timeout(error):
                 raise
             messages.warning(request, _("That takes too long among so many. Add a filter, or search for more letters."))
             raise IncorrectLookupParameters from error
-
-
-@contextmanager
-def _statement_timeout() -> Iterator[None]:
-    """Limit the statements of a list to STATEMENT_TIMEOUT_MS: people do not wait longer."""
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = %s", [STATEMENT_TIMEOUT_MS])
-        yield
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
 
 
 def _record(request: HttpRequest, obj: Model, act: str, message: Any) -> None:

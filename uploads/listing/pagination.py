@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from django.db import OperationalError, connections, router, transaction
+from django.db import OperationalError, router
 from django.db.models import Q, QuerySet
 
+from amalga.db import is_statement_timeout, statement_timeout
 from uploads.listing.cursor import Cursor
 from uploads.listing.query import ListQuery
 from uploads.models import File, Folder
@@ -20,8 +20,7 @@ from uploads.models.querysets import FileQuerySet
 
 PAGE_SIZE = 50
 MAX_MATCHING_FOLDERS = 10
-STATEMENT_TIMEOUT_MS = 3_000
-CANCELED = "57014"  # Postgres, appendix A: query_canceled
+STATEMENT_TIMEOUT_SECONDS = 3.0
 # the columns of a list's row
 ROW_COLUMNS = (
     "id", "series", "name", "normalized_name", "folder_id", "visibility", "category", "size", "available_at",
@@ -32,7 +31,7 @@ Rows = TypeVar("Rows", bound="QuerySet[Any]")
 
 
 class SearchTooBroad(Exception):
-    """The search took longer than STATEMENT_TIMEOUT_MS."""
+    """The search took longer than STATEMENT_TIMEOUT_SECONDS."""
 
 
 class ListRow(NamedTuple):
@@ -92,16 +91,21 @@ def paginate(
     columns: Mapping[str, str],
     after: Cursor | None,
 ) -> Page:
-    """Return one page, in at most three queries. Raises SearchTooBroad when one exceeds STATEMENT_TIMEOUT_MS."""
+    """Return one page, in at most three queries. Raises SearchTooBroad when one exceeds STATEMENT_TIMEOUT_SECONDS."""
     page = Page()
-    with _statement_timeout():
-        if folders is not None and query.q:
-            if after is None:
-                _match_folders(page, folders)
-        elif folders is not None and (after is None or after.among_folders):
-            _list_folders(page, folders, query, after)
-        if page.next is None:
-            _list_files(page, files, query, columns[query.column], after)
+    try:
+        with statement_timeout(STATEMENT_TIMEOUT_SECONDS, using=router.db_for_read(File)):
+            if folders is not None and query.q:
+                if after is None:
+                    _match_folders(page, folders)
+            elif folders is not None and (after is None or after.among_folders):
+                _list_folders(page, folders, query, after)
+            if page.next is None:
+                _list_files(page, files, query, columns[query.column], after)
+    except OperationalError as error:
+        if is_statement_timeout(error):
+            raise SearchTooBroad from error
+        raise
     return page
 
 
@@ -134,17 +138,3 @@ def after_cursor(rows: Rows, column: str, *, descending: bool, after: Cursor | N
     # redundant, but with it Postgres starts inside the index
     rest = ordered.filter(**{f"{column}__{lookup}e": after.value})
     return rest.filter(Q(**{f"{column}__{lookup}": after.value}) | Q(**{f"id__{lookup}": after.id}))
-
-
-@contextmanager
-def _statement_timeout() -> Iterator[None]:
-    try:
-        using = router.db_for_read(File)
-        with transaction.atomic(using=using):
-            with connections[using].cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}")
-            yield
-    except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", None) != CANCELED:
-            raise
-        raise SearchTooBroad from error

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db import connection, transaction
-
-from amalga.db import without_statement_timeout
+from amalga.db import DAY_SECONDS, statement_timeout
 from uploads.models import apply_deltas
 
 LOCK = 0x7265636F756E74  # one at a time: two would both add the difference
@@ -123,7 +121,7 @@ def recount(*, apply: bool = False) -> list[Difference]:
 
     Reads the row of every file once: seconds for each million.
     """
-    with without_statement_timeout(), transaction.atomic(), connection.cursor() as cursor:
+    with statement_timeout(DAY_SECONDS) as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         cursor.execute(DIFFERENCES.format(fix=FIX_SQL if apply else ""))
         differences = [Difference(*row) for row in cursor.fetchall()]

@@ -11,11 +11,11 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.core.checks import Tags, run_checks
-from django.db import DatabaseError, OperationalError, ProgrammingError, connection, connections, transaction
+from django.db import DatabaseError, OperationalError, ProgrammingError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from psycopg.errors import FeatureNotSupported, UndefinedFunction
 
-from amalga.db import unpooled_connection
+from amalga.db import statement_timeout, unpooled_connection
 from amalga.db.replica import ALIAS, PIN_SECONDS, PRIMARY, REPLAYED
 from amalga.settings.env import is_loopback
 from uploads.services.doctor.database_connection import connection_error
@@ -24,7 +24,7 @@ from uploads.services.doctor.storage import clock_line
 
 OLDEST_VERSION = 14
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-STORES_MILLISECONDS = 2000
+STORES_SECONDS = 2.0
 BACKGROUND = 3  # processes: sweep, verify, worker
 Check = Callable[[], Iterable[CheckResult]]
 
@@ -148,8 +148,7 @@ def _stores() -> Iterable[CheckResult]:
     """Check that a setting names the store of each row. If none is missing, this scans all rows."""
     store_names = [settings.S3_STORE_NAME, *([settings.SECONDARY_S3["name"]] if settings.SECONDARY_S3 else [])]
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = %s", [STORES_MILLISECONDS])
+        with statement_timeout(STORES_SECONDS) as cursor:
             cursor.execute("SELECT store FROM uploads_file WHERE store <> ALL(%s) LIMIT 1", [store_names])
             row = cursor.fetchone()
     except OperationalError:

@@ -14,7 +14,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from amalga.db.timeouts import long_transaction
+from amalga.db import DAY_SECONDS, statement_timeout
 from uploads import s3
 from uploads.errors import ListingOutOfOrder, Problem, ValidationFailed, WrongMarker
 from uploads.models import File, Finding, Heartbeat, Origin, Report, RunOutcome
@@ -143,7 +143,7 @@ def _require_configured_stores(scope: Scope) -> None:
     rows = File.objects.exclude(store__in=names)
     if scope.prefix:
         rows = rows.filter(key__gte=scope.prefix, key__lt=scope.prefix + END_OF_TIME)
-    with long_transaction():
+    with statement_timeout(DAY_SECONDS):
         name = rows.values_list("store", flat=True).order_by().first()
     if name is not None:
         raise Refused(

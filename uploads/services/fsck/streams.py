@@ -12,10 +12,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from amalga.db import fetch_with_timeout
+from amalga.db import statement_timeout
 from uploads import s3
 
 ESCAPED = re.compile(r"\\.")
@@ -238,9 +238,9 @@ def read_block(key_range: Range, *, grace: float, limit: int = BLOCK_ROWS) -> Bl
     rows = FILES + BETWEEN
     if key_range.upto >= PREVIEWS and max(key_range.after, key_range.prefix) < BEHIND_PREVIEWS:
         rows = BOTH.format(files=rows, previews=PREVIEWS_TOO + BETWEEN)
-    ((count, last, settled, size, text, *keys),) = fetch_with_timeout(
-        f"{BLOCK} ({rows}) AS ordered", parameters, seconds=BLOCK_SECONDS
-    )
+    with statement_timeout(BLOCK_SECONDS) as cursor:
+        cursor.execute(f"{BLOCK} ({rows}) AS ordered", parameters)
+        count, last, settled, size, text, *keys = cursor.fetchone()
     return Block(last if count == limit else key_range.upto, settled, size, text, *map(frozenset, keys))
 
 
@@ -248,7 +248,9 @@ def rows_by_key(keys: Collection[str], *, grace: float) -> dict[str, list[Row]]:
     """Return every current row with one of these keys, in any store."""
     by_key: dict[str, list[Row]] = {}
     union = f"{FILES} WHERE key = ANY(%(keys)s) UNION ALL {PREVIEWS_TOO} WHERE key = ANY(%(keys)s)"
-    parameters = {"keys": list(keys), "grace": timedelta(seconds=grace)}
-    for row in map(Row._make, fetch_with_timeout(union, parameters, seconds=BLOCK_SECONDS)):
-        by_key.setdefault(row.key, []).append(row)
+    parameters: dict[str, Any] = {"keys": list(keys), "grace": timedelta(seconds=grace)}
+    with statement_timeout(BLOCK_SECONDS) as cursor:
+        cursor.execute(union, parameters)
+        for row in map(Row._make, cursor.fetchall()):
+            by_key.setdefault(row.key, []).append(row)
     return by_key

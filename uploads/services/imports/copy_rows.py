@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import connection
 
-from amalga.db import without_statement_timeout
+from amalga.db import DAY_SECONDS, statement_timeout
 from uploads.models import Action, Event, Origin, Refusal, Usage, Visibility
 from uploads.models.file import main_store
 from uploads.names import normalize_for_search
@@ -87,7 +87,7 @@ def add_files(
         "owner": options.owner.pk,
         "visibility": options.visibility,
     }
-    with without_statement_timeout(), transaction.atomic(), connection.cursor() as cursor:
+    with statement_timeout(DAY_SECONDS) as cursor:
         _lock_folders({pk for candidate in candidates if (pk := folders[candidate.folder])})
         cursor.execute(STAGE)
         # Django does not turn the errors of a COPY into its own

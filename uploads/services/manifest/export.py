@@ -18,7 +18,7 @@ from django.db import connection
 from django.db.models import Count, Model, QuerySet, Value
 from django.db.models.functions import Collate
 
-from amalga.db.timeouts import long_transaction
+from amalga.db import DAY_SECONDS, statement_timeout
 from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import Event, File, Folder, Grant, Installation, Tag, Tagging
@@ -106,7 +106,7 @@ def _digests(piece: bytes) -> tuple[str, str]:
 
 
 def _all_lines(installation: str, tables: Sequence[Table], exported: Exported) -> Iterator[bytes]:
-    with long_transaction() as cursor:
+    with statement_timeout(DAY_SECONDS) as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         at = database_now()  # the first query, of whose moment the snapshot is

@@ -21,7 +21,7 @@ from django.core.exceptions import FieldError
 from django.db import DataError, IntegrityError, connection, models
 from django.db.models.functions import Concat, Greatest
 
-from amalga.db.timeouts import long_transaction
+from amalga.db import DAY_SECONDS, statement_timeout
 from uploads import s3
 from uploads.errors import StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import Action, Event, File, Folder, Grant, Installation, State, Tag, Tagging, apply_deltas
@@ -169,7 +169,7 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
     more. `keep_id` keeps this database's installation ID, which the bucket's marker already has. Raises
     ValidationFailed unless the library is empty. The retention period of files in the trash starts again.
     """
-    with long_transaction() as cursor:
+    with statement_timeout(DAY_SECONDS) as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         require_empty()
         ids = _Ids(people={-pk: pk for pk in User.objects.values_list("pk", flat=True)}, groups=_groups(path))

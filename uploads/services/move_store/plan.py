@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Q, QuerySet, Sum
 
-from amalga.db.timeouts import long_transaction
+from amalga.db import DAY_SECONDS, statement_timeout
 from uploads import s3
 from uploads.errors import ValidationFailed
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, State
@@ -77,7 +77,7 @@ def movable_previews(source: s3.Store) -> QuerySet[Preview]:
 def plan_move(*, unfit: bool = False) -> MovePlan:
     """Return the current counts. Reads every row once, which takes seconds for millions."""
     source, target = both_stores()
-    with long_transaction():
+    with statement_timeout(DAY_SECONDS):
         in_source = File.objects.filter(store=source.name)
         totals = movable_files(source, unfit=unfit).aggregate(files=Count("pk"), bytes=Sum("size", default=0))
         counts = in_source.aggregate(

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Now
 
-from amalga.db.timeouts import long_transaction
+from amalga.db import DAY_SECONDS, statement_timeout
 from uploads.errors import StorageUnavailable
 from uploads.models import File, Installation, Preview, Refusal
 from uploads.models.querysets import database_now
@@ -166,7 +166,7 @@ def _batches(rows: QuerySet[Any], *, size: int) -> Iterator[list[Any]]:
     """Yield the IDs of all rows in order, `size` at once. Rows that are added later may be left out."""
     last_id: Any = None
     while True:
-        with long_transaction():
+        with statement_timeout(DAY_SECONDS):
             page = rows.order_by("pk") if last_id is None else rows.order_by("pk").filter(pk__gt=last_id)
             ids = list(page.values_list("pk", flat=True)[:BATCH])
         if not ids:
