@@ -12,6 +12,7 @@ import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 
+from amalga.cache import TTLCache
 from amalga.db import Connection
 from uploads import s3
 from uploads.errors import StorageUnavailable
@@ -51,7 +52,7 @@ def readiness() -> Readiness:
     The database is checked with a new connection, since an open one does not show that the next can be opened. An
     unavailable storage is reported, but the process stays ready: pages and searches work, and all instances share it.
     """
-    return Readiness(_database.state(), _storage.state())
+    return Readiness(_database.get(), _storage.state())
 
 
 def check_database() -> Check:
@@ -75,21 +76,6 @@ def check_storage() -> Check:
     except StorageUnavailable:
         return Check.UNAVAILABLE
     return Check.OK
-
-
-class _DatabaseCheck:
-    """The cached state of the database: one check a second at most."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._result, self._checked_at = Check.UNAVAILABLE, float("-inf")
-
-    def state(self) -> Check:
-        with self._lock:
-            if time.monotonic() - self._checked_at > CACHE_SECONDS:
-                self._result = check_database()
-                self._checked_at = time.monotonic()
-            return self._result
 
 
 class _StorageCheck:
@@ -118,10 +104,11 @@ class _StorageCheck:
             self._checked_at = time.monotonic()
 
 
+_database, _storage = TTLCache(lambda: check_database(), seconds=CACHE_SECONDS), _StorageCheck()
+
+
 def clear_cache() -> None:
     """Clear the cached results."""
-    global _database, _storage
-    _database, _storage = _DatabaseCheck(), _StorageCheck()
-
-
-_database, _storage = _DatabaseCheck(), _StorageCheck()
+    global _storage
+    _database.clear()
+    _storage = _StorageCheck()

@@ -5,7 +5,6 @@ Each query reads an index or a stored total, and never counts all rows."""
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator
 
@@ -13,6 +12,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.backends.utils import CursorWrapper
 
+from amalga.cache import TTLCache
 from amalga.db import statement_timeout
 from amalga.metrics.exposition import Sample
 
@@ -168,25 +168,8 @@ def _row(cursor: CursorWrapper, query: str) -> tuple[float, ...]:
     return row
 
 
-class _TTLCache:
-    """The samples of the last query, for CACHE_SECONDS."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._samples: list[Sample] = []
-        self._queried_at = float("-inf")
-
-    def get(self) -> list[Sample]:
-        with self._lock:
-            if time.monotonic() - self._queried_at > CACHE_SECONDS:
-                self._samples, self._queried_at = _query(), time.monotonic()
-            return self._samples
+_cached_gauges = TTLCache(_query, seconds=CACHE_SECONDS)
 
 
 def clear_cache() -> None:
-    """Clear the cached samples."""
-    global _cached_gauges
-    _cached_gauges = _TTLCache()
-
-
-_cached_gauges = _TTLCache()
+    _cached_gauges.clear()
