@@ -172,4 +172,4 @@ def test_doctor_says_when_it_is_far_behind(named: Standby) -> None:
             cursor.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 20000000))")
         level, reason = told()
     assert level is Level.WARN
-    assert "MiB behind" in reason
+    assert "MB behind" in reason

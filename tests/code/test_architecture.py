@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "uploads.media_types": set(),
     "uploads.content_headers": {"uploads.names", "uploads.errors"},
     "uploads.failpoints": set(),
+    "uploads.humanize": set(),
     "uploads.models": {"uploads.models", "uploads.errors", "uploads.names", "uploads.content_headers", "uploads.parts",
                        "uploads.failpoints"},
     "uploads.api.serializers": {"uploads.models", "uploads.parts", "uploads.names", "uploads.errors",
@@ -35,10 +36,10 @@ MAY_IMPORT = {
                       "uploads.listing"},
     "uploads.services": {"uploads.services", "uploads.s3", "uploads.models", "uploads.parts", "uploads.names",
                          "uploads.media_types", "uploads.content_headers", "uploads.errors", "uploads.previews",
-                         "uploads.failpoints"},
+                         "uploads.failpoints", "uploads.humanize"},
     "uploads.actions": {"uploads.actions", "uploads.services", "uploads.models", "uploads.names", "uploads.errors",
                         "uploads.forms", "uploads.failpoints"},
-    "uploads.templatetags": {"uploads.media_types"},
+    "uploads.templatetags": {"uploads.media_types", "uploads.humanize"},
     "uploads.staticfiles": set(),
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ from pytest_django import Settings
 from tests.support import fronts, stores
 from tests.support.doctors import between, one
 from uploads import s3
-from uploads.services.doctor import host
+from uploads.services.doctor import database, host
 
 pytestmark = pytest.mark.django_db
 
@@ -94,7 +94,7 @@ def test_each_trouble_is_one_line(front: fronts.Front, trouble: str) -> None:
 
 
 def test_a_disk_with_room_is_ok(db: None) -> None:
-    assert [one(host.disk_checks()).level, one(host.database_disk_check()).level] == ["ok", "ok"]
+    assert [one(host.disk_checks()).level, one(database._disk()).level] == ["ok", "ok"]
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('pg_temp.doctor_was_here')")
         assert cursor.fetchone() == (None,)
@@ -111,9 +111,9 @@ def test_a_full_disk_is_named(bucket: stores.Bucket, monkeypatch: pytest.MonkeyP
 
 
 def test_a_disk_that_is_nearly_full_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _folder: type("Usage", (), {"free": 3 * host.MIB})())
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: type("Usage", (), {"free": 3_000_000})())
     line = one(host.disk_checks())
-    assert (line.level, "has 3 MiB left" in line.reason) == ("warn", True)
+    assert (line.level, "has 3 MB left" in line.reason) == ("warn", True)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_full_disk_of_the_database_is_named(
 
     with monkeypatch.context() as patch:
         patch.setattr("django.db.backends.utils.CursorWrapper.execute", is_full)
-        line = one(host.database_disk_check())
+        line = one(database._disk())
     assert (line.level, told in line.reason) == (level, True)
 
 
@@ -139,5 +139,5 @@ def test_all_is_told_when_nothing_is_wrong(bucket: stores.Bucket) -> None:
     out = io.StringIO()
     call_command("doctor", stdout=out, no_color=True)
     assert "\nok   disk: " in out.getvalue()
-    assert "\nok   database disk: takes 8 MiB more" in out.getvalue()
+    assert "\nok   database disk: takes 8 MB more" in out.getvalue()
     assert "\nok   purge: " in out.getvalue()

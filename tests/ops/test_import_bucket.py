@@ -299,7 +299,7 @@ def test_the_quota_is_told_and_stops_nothing(photos: Bucket, alice: User, settin
     settings.UPLOAD_QUOTA_BYTES = 100
     status, said = bring("photos/")
     assert (status, File.objects.count()) == (0, 25)
-    assert "300 bytes of 100 bytes" in said
+    assert "300 B of 100 B" in said
 
 
 def test_refused_types_are_refused_here_too(photos: Bucket, alice: User, settings: Settings) -> None:

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from amalga.log import single_line
+from uploads.humanize import humanize_bytes, humanize_duration
 
 
 class EscapedOutput(OutputWrapper):
@@ -156,9 +157,9 @@ class Progress:
         if self._total is not None:
             line += f" of {self._total:,}"
         if self.bytes:
-            line += f", {_bytes_text(self.bytes)}, {_bytes_text(self.bytes / seconds)}/s"
+            line += f", {humanize_bytes(self.bytes)}, {humanize_bytes(self.bytes / seconds)}/s"
         remaining = self._seconds_left(seconds)
-        return line if remaining is None else f"{line}, {_clock(remaining)} left"
+        return line if remaining is None else f"{line}, {humanize_duration(remaining)} left"
 
     def _seconds_left(self, seconds: float) -> float | None:
         if self._total_bytes and self.bytes:
@@ -182,20 +183,6 @@ def until_stopped() -> Iterator[None]:
         raise CommandError("Stopped. What is done stays done; run it again to go on.", returncode=1) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _bytes_text(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 SLICE_SECONDS = 0.2

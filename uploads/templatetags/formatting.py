@@ -9,28 +9,18 @@ from django.utils import dateformat, timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from uploads.humanize import humanize_bytes
 from uploads.media_types import category_of
 
 register = template.Library()
 
-UNITS = ("B", "kB", "MB", "GB", "TB")
 NO_BREAK_SPACE = "\u00a0"
 
 
 @register.filter(name="bytes")
 def filesize(size: int | None) -> str:
-    """Format a size as "12.4 MB", in powers of ten. No decimals below one megabyte or from 100 on."""
-    if size is None:
-        return ""
-    amount, unit = float(size), 0
-    while unit < len(UNITS) - 1 and round(amount) >= 1000:
-        amount /= 1000
-        unit += 1
-    amount = round(amount, 0 if unit < 2 or amount >= 100 else 1)
-    if amount < 1000 and amount == int(amount):  # most sizes need no localization
-        return f"{int(amount)}{NO_BREAK_SPACE}{UNITS[unit]}"
-    text = number_format(amount, decimal_pos=0 if amount == int(amount) else 1, force_grouping=True)
-    return f"{text}{NO_BREAK_SPACE}{UNITS[unit]}"
+    """Format a size as "12.4 MB"."""
+    return "" if size is None else humanize_bytes(size).replace(" ", NO_BREAK_SPACE)
 
 
 @register.filter

@@ -12,9 +12,9 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
-from django.template.defaultfilters import filesizeformat
 
 from uploads.errors import Problem, StorageUnavailable
+from uploads.humanize import humanize_bytes
 from uploads.management.base import AmalgaCommand, Progress, until_stopped
 from uploads.models import Origin, Usage, Visibility
 from uploads.names import clean_folder
@@ -118,7 +118,7 @@ class Command(AmalgaCommand):
             self.stdout.write(f"… and {stats.refused - MAX_REPORTED:,} more; --json tells all of them.")
         self.stdout.write(
             f"import_bucket: {stats.objects:,} objects; {stats.files:,} "
-            f"{'became files' if applied else 'would become files'} ({_size(stats.bytes)}), "
+            f"{'became files' if applied else 'would become files'} ({humanize_bytes(stats.bytes)}), "
             f"{stats.known:,} are files already, {stats.empty_folders:,} stand for empty folders, "
             f"{stats.own:,} are Amalga's own, {stats.refused:,} cannot be files"
         )
@@ -130,18 +130,13 @@ class Command(AmalgaCommand):
         usage = Usage.objects.filter(owner=plan.owner).first() or Usage()
         would_be = usage.bytes + (0 if applied else stats.bytes)
         self.stdout.write(
-            f"{plan.owner.get_username()} {'uses' if applied else 'would use'} {_size(would_be)} of "
-            f"{_size(settings.UPLOAD_QUOTA_BYTES)}; over that, this person cannot upload, but may have more."
+            f"{plan.owner.get_username()} {'uses' if applied else 'would use'} {humanize_bytes(would_be)} of "
+            f"{humanize_bytes(settings.UPLOAD_QUOTA_BYTES)}; over that, this person cannot upload, but may have more."
         )
         if not applied:
             self.stdout.write("Nothing was written; --apply does it.")
         elif stats.files:
             self.stdout.write("`manage.py previews` has their previews made, `manage.py verify` reads and checks them.")
-
-
-def _size(count: int) -> str:
-    """Format a size with a plain space: EscapedOutput would escape the no-break space."""
-    return filesizeformat(count).replace("\xa0", " ")
 
 
 def _plan(options: dict[str, Any]) -> Plan:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from uploads.services.doctor.background_jobs import WORK
 from uploads.services.doctor.database import database_checks
-from uploads.services.doctor.host import database_disk_check, disk_checks
+from uploads.services.doctor.host import disk_checks, settings_checks
 from uploads.services.doctor.results import CheckResult, Deadline, Level, run_safely
-from uploads.services.doctor.settings import settings_checks
 from uploads.services.doctor.storage import store_checks
 
 DATABASE_SECONDS = 18.0  # plus RESPONSE_SECONDS at most, for a statement that hangs
@@ -25,5 +24,5 @@ def examine(origins: Sequence[str] = ()) -> Iterator[CheckResult]:
     """
     yield from run_safely("settings", settings_checks)
     yield from run_safely("disk", disk_checks)
-    yield from database_checks(Deadline(DATABASE_SECONDS), [("database disk", database_disk_check), *WORK])
+    yield from database_checks(Deadline(DATABASE_SECONDS), WORK)
     yield from store_checks(Deadline(STORE_SECONDS), origins)

@@ -13,9 +13,10 @@ from django_tasks_db.models import DBTaskResult
 
 from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
+from uploads.humanize import humanize_duration
 from uploads.models import Event, File, Heartbeat, State
 from uploads.services.bucket_guard import contains_event, stored_high_water_mark
-from uploads.services.doctor.results import CheckResult, fail, humanize_duration, ok, warn
+from uploads.services.doctor.results import CheckResult, fail, ok, warn
 
 # each starts or polls at least once a minute
 LATE = timedelta(minutes=10)

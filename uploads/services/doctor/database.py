@@ -11,13 +11,14 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.core.checks import Tags, run_checks
-from django.db import DatabaseError, OperationalError, ProgrammingError, connection, connections
+from django.db import DatabaseError, OperationalError, ProgrammingError, connection, connections, transaction
 from django.db.migrations.executor import MigrationExecutor
 from psycopg.errors import FeatureNotSupported, UndefinedFunction
 
 from amalga.db import statement_timeout, unpooled_connection
 from amalga.db.replica import ALIAS, PIN_SECONDS, PRIMARY, REPLAYED
 from amalga.settings.env import is_loopback
+from uploads.humanize import humanize_bytes
 from uploads.services.doctor.database_connection import connection_error
 from uploads.services.doctor.results import CheckResult, Deadline, Level, fail, ok, run_safely, warn
 from uploads.services.doctor.storage import clock_line
@@ -25,6 +26,9 @@ from uploads.services.doctor.storage import clock_line
 OLDEST_VERSION = 14
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 STORES_SECONDS = 2.0
+TEST_TABLE_BYTES = 8_000_000
+FULL_STATES = {"53100": "its disk is full", "58030": "its disk fails", "54000": "a limit of its own is reached"}
+FILL = "CREATE TEMPORARY TABLE doctor_was_here ON COMMIT DROP AS SELECT repeat('x', 7900) FROM generate_series(1, %s)"
 BACKGROUND = 3  # processes: sweep, verify, worker
 Check = Callable[[], Iterable[CheckResult]]
 
@@ -161,6 +165,27 @@ def _stores() -> Iterable[CheckResult]:
         yield ok("stores of rows", "every file's store is named")
 
 
+def _disk() -> Iterable[CheckResult]:
+    """Check that the database can write, by a temporary table in a transaction that is rolled back."""
+    subject = "database disk"
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(FILL, [TEST_TABLE_BYTES // 7900])
+            transaction.set_rollback(True)
+    except DatabaseError as fault:
+        state = str(getattr(fault.__cause__, "sqlstate", "") or "")
+        if state in FULL_STATES:
+            yield fail(
+                subject, f"{FULL_STATES[state]}: nothing can be uploaded", "give it room; storage autoscaling does so"
+            )
+        elif state in {"42501", "25006"}:  # temporary tables not permitted, or read-only: another check reports that
+            yield ok(subject, "not tried: this role may make no table; watch its free space at the server")
+        else:
+            raise
+    else:
+        yield ok(subject, f"takes {humanize_bytes(TEST_TABLE_BYTES)} more")
+
+
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("database", _version),
     ("database TLS", _tls),
@@ -170,6 +195,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("migrations", _migrations),
     ("database letters", _collation),
     ("stores of rows", _stores),
+    ("database disk", _disk),
 )
 
 
@@ -204,7 +230,7 @@ def _replica_result(primary: Connection, replica: Connection) -> CheckResult:
     behind = max(0, written - replayed)
     if behind > FAR_BEHIND_BYTES:
         advice = "look at what it is busy with, and whether its replay is paused"
-        return warn(SUBJECT, f"{behind // 1024**2} MiB behind; until it has caught up the primary is asked", advice)
+        return warn(SUBJECT, f"{humanize_bytes(behind)} behind; until it has caught up the primary is asked", advice)
     return ok(SUBJECT, f"answers, {behind} bytes behind")
 
 

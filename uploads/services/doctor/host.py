@@ -1,4 +1,4 @@
-"""Check the free space for temporary files on this machine's disk, and on the database's."""
+"""Check the settings, as `check --deploy` does, and the space for temporary files on this machine."""
 
 from __future__ import annotations
 
@@ -6,17 +6,41 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 
-from django.db import DatabaseError, connection, transaction
+from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 
+from uploads.humanize import humanize_bytes
 from uploads.services.doctor.results import CheckResult, fail, ok, warn
 
-MIB = 1024**2
+PLAIN_HTTP = "uploads.W002"
+IMPLIED_BY_PLAIN_HTTP = {"security.W004", "security.W008", "security.W012", "security.W016"}
 # Previews are made from a temporary copy of the file, and manifests are written to a file before the upload.
-LOW_DISK_BYTES = 256 * MIB
-TEST_FILE_BYTES = MIB
-TEST_TABLE_BYTES = 8 * MIB
-FULL_STATES = {"53100": "its disk is full", "58030": "its disk fails", "54000": "a limit of its own is reached"}
-FILL = "CREATE TEMPORARY TABLE doctor_was_here ON COMMIT DROP AS SELECT repeat('x', 7900) FROM generate_series(1, %s)"
+LOW_DISK_BYTES = 250_000_000
+TEST_FILE_BYTES = 1_000_000
+
+
+def settings_checks() -> Iterable[CheckResult]:
+    messages = [
+        message
+        for message in run_checks(include_deployment_checks=True)
+        if message.level >= WARNING and not message.is_silenced()
+    ]
+    implied = IMPLIED_BY_PLAIN_HTTP if any(message.id == PLAIN_HTTP for message in messages) else set()
+    for message in messages:
+        if message.id not in implied:
+            yield _line(message)
+    if not messages:
+        yield ok("settings", "check --deploy finds nothing")
+
+
+def _line(check: CheckMessage) -> CheckResult:
+    """Convert a check message. Django's messages without a hint have the advice in their second sentence."""
+    text, hint = " ".join(str(check.msg).split()), " ".join(str(check.hint or "").split())
+    if not hint:
+        text, _, hint = text.partition(". ")
+    reason = f"{text.rstrip('.')} ({check.id})"
+    return (fail if check.level >= ERROR else warn)(
+        "settings", reason, hint or "see Django's documentation of that check"
+    )
 
 
 def disk_checks() -> Iterable[CheckResult]:
@@ -26,49 +50,20 @@ def disk_checks() -> Iterable[CheckResult]:
     try:
         _write_test_file()
     except OSError as fault:
-        reason = f"{folder} takes no more: {fault.strerror} ({_format_bytes(free)} free)"
+        reason = f"{folder} takes no more: {fault.strerror} ({humanize_bytes(free)} free)"
         yield fail(subject, reason, "make room there, or lead TMPDIR to another disk")
         return
     if free < LOW_DISK_BYTES:
         yield warn(
             subject,
-            f"{folder} has {_format_bytes(free)} left",
-            f"give it {_format_bytes(LOW_DISK_BYTES)}: previews need them",
+            f"{folder} has {humanize_bytes(free)} left",
+            f"give it {humanize_bytes(LOW_DISK_BYTES)}: previews need them",
         )
     else:
-        yield ok(subject, f"{folder} has {_format_bytes(free)} left")
-
-
-def database_disk_check() -> Iterable[CheckResult]:
-    """Check that the database can write, by a temporary table in a transaction that is rolled back."""
-    subject = "database disk"
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(FILL, [TEST_TABLE_BYTES // 7900])
-            transaction.set_rollback(True)
-    except DatabaseError as fault:
-        state = str(getattr(fault.__cause__, "sqlstate", "") or "")
-        if state in FULL_STATES:
-            yield fail(
-                subject, f"{FULL_STATES[state]}: nothing can be uploaded", "give it room; storage autoscaling does so"
-            )
-        elif state in {"42501", "25006"}:  # temporary tables not permitted, or read-only: another check reports that
-            yield ok(subject, "not tried: this role may make no table; watch its free space at the server")
-        else:
-            raise
-    else:
-        yield ok(subject, f"takes {_format_bytes(TEST_TABLE_BYTES)} more")
+        yield ok(subject, f"{folder} has {humanize_bytes(free)} left")
 
 
 def _write_test_file() -> None:
     with tempfile.TemporaryFile() as file:
         file.write(bytes(TEST_FILE_BYTES))
         file.flush()
-
-
-def _format_bytes(count: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

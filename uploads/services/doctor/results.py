@@ -41,14 +41,6 @@ def fail(subject: str, reason: str, advice: str) -> CheckResult:
     return CheckResult(Level.FAIL, subject, reason, advice)
 
 
-def humanize_duration(seconds: float) -> str:
-    """Return a duration in words, for example `3 hours`."""
-    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
 CHECK_SECONDS = 12.0
 
 
