@@ -13,8 +13,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from amalga import metrics
 from amalga.log import new_request_id, request_id, trusted_request_id
-from amalga.metrics import registry
 from uploads.errors import Forbidden, LengthRequired, Problem, TooLarge, ValidationFailed
 from uploads.models import client_ip_context
 from uploads.views.health import probe
@@ -58,7 +58,7 @@ class MetricsMiddleware:
         self.static = f"/{settings.STATIC_URL.lstrip('/')}"
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        with registry.request_timed() as samples:
+        with metrics.request_timed() as samples:
             response = self.get_response(request)
             samples.append((self._route(request), request.method or "", response.status_code))
         return response

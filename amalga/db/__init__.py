@@ -8,10 +8,11 @@ from amalga.db.connection import (
     RESPONSE_SECONDS,
     Connection,
     ReplicaConnection,
+    ReplicaTokenConnection,
+    TokenConnection,
     is_read_only_error,
     unpooled_connection,
 )
-from amalga.db.iam import ReplicaTokenConnection, TokenConnection
 from amalga.db.timeouts import (
     CALL_SECONDS,
     DAY_SECONDS,

@@ -1,4 +1,4 @@
-"""Connections to Postgres that time out when the server stops responding."""
+"""Connections to Postgres that time out when the server stops responding, with a password or an IAM token."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ RESPONSE_SECONDS = 9.0
 CHECK_SECONDS = 2.0
 # After a timeout of the replica the primary is queried, and the person must still get a response in time.
 REPLICA_SECONDS = 4.0
+DEFAULT_PORT = 5432
 READ_ONLY = ("in_hot_standby", "default_transaction_read_only")  # PostgreSQL documentation, "Asynchronous Operations"
 
 
@@ -82,6 +83,30 @@ def is_read_only_error(error: BaseException | None) -> bool:
 
 class ReplicaConnection(Connection):
     response_timeout = REPLICA_SECONDS
+
+
+class TokenConnection(Connection):
+    """Signs its own IAM token for RDS, which is valid for 15 minutes and only checked while connecting."""
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
+        host, port = str(parameters["host"]), int(parameters.get("port") or DEFAULT_PORT)
+        return super().connect(conninfo, **parameters, password=_token(host, port, str(parameters["user"])))
+
+
+class ReplicaTokenConnection(TokenConnection):
+    response_timeout = REPLICA_SECONDS
+
+
+def _token(host: str, port: int, user: str) -> str:
+    # the settings import this class, and uploads.s3 reads the settings
+    from uploads.errors import StorageUnavailable
+    from uploads.s3.rds_auth import database_token
+
+    try:
+        return database_token(host, port, user)
+    except StorageUnavailable as error:
+        raise OperationalError(f"no IAM token for the database: {error.detail}") from None
 
 
 @contextmanager

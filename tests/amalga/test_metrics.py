@@ -24,7 +24,7 @@ from django_tasks_db.models import DBTaskResult, get_date_max
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
-from amalga.metrics import exposition, registry
+from amalga.metrics import Sample, error_class, exposition
 from tests.amalga.test_settings import read
 from tests.conftest import PROJECT, serving
 from tests.support import fronts, shelf
@@ -169,7 +169,7 @@ def test_calls_of_the_store_count_and_so_do_their_faults(sender: Sender, client:
     ("<x>", "other"),
 ])  # fmt: skip
 def test_a_fault_is_told_by_what_it_means(code: str, kind: str) -> None:
-    assert registry.error_class(code) == kind
+    assert error_class(code) == kind
 
 
 def test_a_throttle_that_a_retry_made_good_counts_as_well(client: Client, bucket: Bucket, settings: Settings) -> None:
@@ -193,10 +193,10 @@ def test_states_are_told_with_their_oldest(client: Client, alice: User) -> None:
     File.objects.filter(state=State.DELETING).update(updated_at=seconds_from_now(-3600))
     apply_deltas()
     samples = scraped(client)
-    exposition = {
+    files = {
         state: value(samples, "files", state=state) for state in ("uploading", "completing", "deleting", "available")
     }
-    assert exposition == {"uploading": 2, "completing": 0, "deleting": 1, "available": 1}
+    assert files == {"uploading": 2, "completing": 0, "deleting": 1, "available": 1}
     assert 3600 <= value(samples, "oldest_file_age_seconds", state="deleting") < 3700
     assert value(samples, "oldest_file_age_seconds", state="completing") == 0
 
@@ -330,7 +330,7 @@ def test_a_process_that_has_just_begun_is_waited_for(tmp_path: Path) -> None:
     empty = tmp_path / f"counter_{os.getpid()}.db"
     empty.touch()
     threading.Timer(0.06, empty.unlink).start()
-    assert b"amalga_x 1.0" in exposition.exposition([exposition.Sample("x", 1)], folder=str(tmp_path))
+    assert b"amalga_x 1.0" in exposition([Sample("x", 1)], folder=str(tmp_path))
 
 
 def test_folder_of_a_killed_server_is_deleted_by_the_next(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_the_page_names_what_is_told_and_no_more(client: Client) -> None:
     Report.objects.create(command="fsck").end(RunOutcome.SUCCEEDED)
     client.get("/nothing")
     answer = client.get("/metrics", headers=SCRAPER).content.decode()
-    exposition = set(re.findall(r"^# TYPE (amalga_\w+) ", answer, re.MULTILINE))
+    exposed = set(re.findall(r"^# TYPE (amalga_\w+) ", answer, re.MULTILINE))
     page = (PROJECT / "docs" / "monitoring.md").read_text()
     named = {name.removesuffix("_bucket") for name in re.findall(r"\bamalga_\w+", page)}
-    assert named == exposition
+    assert named == exposed

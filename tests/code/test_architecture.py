@@ -49,7 +49,7 @@ DOCUMENTED = {"_asdict", "_default_manager", "_make", "_meta", "_replace", "_sta
 # Private members of libraries that are used all the same: module, member, and why there is no other way.
 PRIVATE_MEMBERS = {
     ("amalga.db.connection", "_pool"): "psycopg tells a connection its pool by this name alone",
-    ("amalga.metrics.registry", "_connection_pools"): "Django lists its pools nowhere else",
+    ("amalga.metrics", "_connection_pools"): "Django lists its pools nowhere else",
     ("uploads.accounts.forms", "allauth.account.internal"): "allauth offers no other way to record an authentication",
     ("uploads.accounts.receivers", "allauth.account.internal"): "as uploads.accounts.forms",
     ("uploads.admin.folders", "_get_validation_exclusions"): "Django has no other hook for the fields to validate",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 
-from amalga.metrics.registry import registry
+from amalga.metrics import registry
 from amalga.settings.env import EXTERNAL_VARIABLES, env
 from tests.conftest import PROJECT
 
@@ -155,7 +155,7 @@ def templates() -> Names:
 def metrics() -> Names:
     """Yield the names of metrics, and of their labels."""
     for metric in registry.collect():
-        yield "amalga/metrics/registry.py", metric.name
+        yield "amalga/metrics.py", metric.name
     yield from first_texts("Sample|labels")
 
 

@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from django.db import connection
 
-from amalga.metrics import registry
+from amalga import metrics
 from uploads.errors import ObjectArchived, StorageDenied, StorageUnavailable
 from uploads.s3.stores import Store, main_store, store_named
 
@@ -212,7 +212,7 @@ def seconds_of_credentials(store: Store | None = None) -> float | None:
 def _count_throttles(response: Any = None, **_: Any) -> None:
     """Count throttled attempts: boto3 retries them and reports them nowhere else."""
     if response is not None and response[0].status_code in {429, 503}:
-        registry.THROTTLED.inc()
+        metrics.THROTTLED.inc()
 
 
 def _refuse_in_transaction(**_: Any) -> None:
@@ -235,7 +235,7 @@ def translate_errors(operation: str, *, absent: Collection[str] = ABSENT) -> Ite
     A ClientError with a code in `absent` passes: its meaning differs from call to call.
     """
     try:
-        with registry.call_timed(operation):
+        with metrics.call_timed(operation):
             yield
     except ClientError as error:
         code = code_of(error)
@@ -263,7 +263,7 @@ def translate_errors(operation: str, *, absent: Collection[str] = ABSENT) -> Ite
 def log_error(operation: str, code: str) -> None:
     """Log and count a call that failed."""
     logger.warning("s3_error operation=%s code=%s", operation, code)
-    registry.count_error(operation, code)
+    metrics.count_error(operation, code)
 
 
 def response_error(operation: str, response: urllib3.BaseHTTPResponse) -> StorageUnavailable:

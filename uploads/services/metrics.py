@@ -14,7 +14,7 @@ from django.db.backends.utils import CursorWrapper
 
 from amalga.cache import TTLCache
 from amalga.db import statement_timeout
-from amalga.metrics.exposition import Sample
+from amalga.metrics import Sample
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
-from amalga.metrics import exposition
+from amalga.metrics import CONTENT_TYPE, exposition
 from uploads.services.health import readiness
 from uploads.services.metrics import gauges
 from uploads.views.responses import RETRY_SECONDS, no_store
@@ -38,9 +38,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         response = HttpResponse("unauthorized\n", status=401, content_type="text/plain; charset=utf-8")
         response["WWW-Authenticate"] = 'Bearer realm="metrics"'
         return response
-    return HttpResponse(
-        exposition.exposition(gauges(), folder=settings.METRICS_FOLDER), content_type=exposition.CONTENT_TYPE
-    )
+    return HttpResponse(exposition(gauges(), folder=settings.METRICS_FOLDER), content_type=CONTENT_TYPE)
 
 
 PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}

@@ -1,22 +1,35 @@
-"""The metrics that every process counts."""
+"""Prometheus metrics: what every process counts, and their exposition for all processes."""
 
 from __future__ import annotations
 
 import functools
 import os
+import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from psycopg_pool import ConnectionPool
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SAMPLE_SECONDS = 1.0
 STATM = Path("/proc/self/statm")
 
@@ -29,14 +42,14 @@ REQUESTS = Counter(
 )  # fmt: skip
 DURATION = Histogram(
     "amalga_http_request_duration_seconds", "Seconds until the first byte of the response.", ["route"],
-    buckets=REQUEST_SECONDS, registry=registry,
+    buckets=REQUEST_BUCKETS, registry=registry,
 )  # fmt: skip
 IN_PROGRESS = Gauge(
     "amalga_http_requests_in_progress", "HTTP requests in progress.", multiprocess_mode="livesum", registry=registry
 )
-S3_CALL_SECONDS = Histogram(
+S3_CALL_DURATION = Histogram(
     "amalga_s3_request_duration_seconds", "Seconds of a call to storage, with its retries.", ["operation"],
-    buckets=CALL_SECONDS, registry=registry,
+    buckets=CALL_BUCKETS, registry=registry,
 )  # fmt: skip
 S3_ERRORS = Counter("amalga_s3_errors", "Failed calls to storage.", ["operation", "kind"], registry=registry)
 THROTTLED = Counter("amalga_s3_throttled", "Responses 503 and 429 of storage, before retries.", registry=registry)
@@ -86,7 +99,7 @@ def call_timed(operation: str) -> Iterator[None]:
     try:
         yield
     finally:
-        S3_CALL_SECONDS.labels(operation).observe(time.perf_counter() - started_at)
+        S3_CALL_DURATION.labels(operation).observe(time.perf_counter() - started_at)
 
 
 def count_error(operation: str, code: str) -> None:
@@ -142,3 +155,55 @@ def _sample_pools() -> None:
         POOL.labels(alias, "open").set(stats.get("pool_size", 0))
         POOL.labels(alias, "idle").set(stats.get("pool_available", 0))
         POOL.labels(alias, "waiting").set(stats.get("requests_waiting", 0))
+
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PREFIX = "amalga_"
+RETRY_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One current value."""
+
+    name: str
+    value: float
+    labels: dict[str, str] = field(default_factory=dict)
+    help: str = ""
+
+
+class SampleCollector(Collector):
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._samples = list(samples)
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for sample in self._samples:
+            family = families.setdefault(
+                sample.name,
+                GaugeMetricFamily(PREFIX + sample.name, sample.help or sample.name, labels=[*sample.labels]),
+            )
+            family.add_metric([*sample.labels.values()], sample.value)
+        yield from families.values()
+
+
+def exposition(samples: Iterable[Sample], *, folder: str = "") -> bytes:
+    """Return all metrics. `folder`: the shared folder of several processes, "" for one process."""
+    current = CollectorRegistry()
+    current.register(SampleCollector(samples))
+    if not folder:
+        return generate_latest(registry) + generate_latest(current)
+    return _all_processes(folder) + generate_latest(current)
+
+
+def _all_processes(folder: str, *, tries: int = 3) -> bytes:
+    """Return the sums of all processes. Retries, since the file of a new process is empty for a moment."""
+    combined = CollectorRegistry()
+    MultiProcessCollector(combined, folder)  # type: ignore[no-untyped-call]
+    try:
+        return generate_latest(combined)
+    except (struct.error, RuntimeError):
+        if tries <= 1:
+            raise
+        time.sleep(RETRY_SECONDS)
+        return _all_processes(folder, tries=tries - 1)
