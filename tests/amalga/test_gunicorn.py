@@ -33,10 +33,10 @@ def test_a_process_for_each_processor(kernel: Path) -> None:
     assert capacity.worker_count(kernel) == 8
 
 
-@pytest.mark.parametrize(("told", "processes"), [("400000 100000", 4), ("150000 100000", 2), ("25000 100000", 2),
+@pytest.mark.parametrize(("cpu_max", "processes"), [("400000 100000", 4), ("150000 100000", 2), ("25000 100000", 2),
                                                  ("max 100000", 8), ("nonsense", 8)])  # fmt: skip
-def test_a_container_has_its_share_of_the_processors(told: str, processes: int, kernel: Path) -> None:
-    (kernel / "cpu.max").write_text(f"{told}\n")
+def test_a_container_has_its_share_of_the_processors(cpu_max: str, processes: int, kernel: Path) -> None:
+    (kernel / "cpu.max").write_text(f"{cpu_max}\n")
     assert capacity.worker_count(kernel) == processes
 
 

@@ -57,9 +57,9 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     proxy.close()
 
 
-def asked(client: Client, path: str = "/readyz") -> tuple[int, Any]:
-    answer = client.get(path, headers=BALANCER)
-    return answer.status_code, answer.json()
+def get_json(client: Client, path: str = "/readyz") -> tuple[int, Any]:
+    response = client.get(path, headers=BALANCER)
+    return response.status_code, response.json()
 
 
 # --- /healthz ---------------------------------------------------------------------------------
@@ -67,16 +67,16 @@ def asked(client: Client, path: str = "/readyz") -> tuple[int, Any]:
 
 def test_healthz_asks_nobody(client: Client, django_assert_num_queries: Any, store: fronts.Front) -> None:
     with django_assert_num_queries(0):
-        answer = client.get("/healthz", headers=BALANCER)
-    assert (answer.status_code, answer.content, store.seen) == (200, b"ok\n", [])
+        response = client.get("/healthz", headers=BALANCER)
+    assert (response.status_code, response.content, store.seen) == (200, b"ok\n", [])
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_a_balancer_needs_no_name_no_tls_and_no_login(path: str, client: Client, settings: Settings) -> None:
     settings.SECURE_SSL_REDIRECT = True
-    answer = client.get(path, headers=BALANCER)
-    assert answer.status_code == 200
-    assert "Set-Cookie" not in answer.headers
+    response = client.get(path, headers=BALANCER)
+    assert response.status_code == 200
+    assert "Set-Cookie" not in response.headers
     assert client.get("/", headers=BALANCER).status_code in {301, 400}
 
 
@@ -84,9 +84,9 @@ def test_a_balancer_needs_no_name_no_tls_and_no_login(path: str, client: Client,
 def test_probes_are_only_read_and_never_kept(path: str, client: Client) -> None:
     assert client.post(path, headers=BALANCER).status_code == 405
     assert client.head(path, headers=BALANCER).status_code == 200
-    answer = client.get(path, headers=BALANCER)
-    assert answer.headers["Cache-Control"] == "private, no-store"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    response = client.get(path, headers=BALANCER)
+    assert response.headers["Cache-Control"] == "private, no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_what_only_begins_like_a_probe_is_a_page(client: Client) -> None:
@@ -98,23 +98,23 @@ def test_what_only_begins_like_a_probe_is_a_page(client: Client) -> None:
 
 
 def test_all_is_well(client: Client) -> None:
-    assert asked(client) == (200, {"status": "ready", "database": "ok", "storage": "ok"})
+    assert get_json(client) == (200, {"status": "ready", "database": "ok", "storage": "ok"})
 
 
 @pytest.mark.parametrize("mode", ["refuse", "hang", "reset"])
 def test_a_database_that_takes_no_connection_is_told_in_time(client: Client, database: Proxy, mode: Mode) -> None:
     began = time.monotonic()
     with database.being(mode):
-        answer = client.get("/readyz")
-    assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
-    assert answer.headers["Retry-After"] == "5"
+        response = client.get("/readyz")
+    assert (response.status_code, response.json()["status"]) == (503, "unavailable")
+    assert response.headers["Retry-After"] == "5"
     assert time.monotonic() - began < DATABASES_TURN
 
 
 def test_an_open_connection_that_works_proves_nothing(client: Client, database: Proxy) -> None:
     """The request's own connection stayed green in an outage elsewhere: O1."""
     with connection.cursor() as cursor, database.being("refuse"):
-        assert asked(client)[0] == 503
+        assert get_json(client)[0] == 503
         cursor.execute("SELECT 1")
         assert cursor.fetchone() == (1,)
 
@@ -125,28 +125,28 @@ def test_when_connections_are_exhausted_nobody_is_sent_here(client: Client) -> N
         with suppress(psycopg.OperationalError):
             while True:
                 held.enter_context(psycopg.connect(**params))
-        assert asked(client)[0] == 503
+        assert get_json(client)[0] == 503
     time.sleep(health.CACHE_SECONDS)
-    assert asked(client)[0] == 200
+    assert get_json(client)[0] == 200
 
 
 def test_a_replica_in_the_primarys_place_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "check_database", lambda: Check.READ_ONLY)
-    assert asked(client) == (200, {"status": "degraded", "database": "read_only", "storage": "ok"})
+    assert get_json(client) == (200, {"status": "degraded", "database": "read_only", "storage": "ok"})
 
 
 @pytest.mark.parametrize("fault", ["503", "broken", "page 502", "hang"])
 def test_a_store_that_is_away_is_told_and_people_come_anyway(fault: str, client: Client, store: fronts.Front) -> None:
     store.rules["*"] = store.hang if fault == "hang" else fronts.FAULTS[fault]
     began = time.monotonic()
-    assert asked(client) == (200, {"status": "degraded", "database": "ok", "storage": "unavailable"})
+    assert get_json(client) == (200, {"status": "degraded", "database": "ok", "storage": "unavailable"})
     assert time.monotonic() - began < DATABASES_TURN
 
 
 def test_a_store_that_gives_no_list_answers(client: Client, store: fronts.Front) -> None:
     """Without the right to list, what is not there is forbidden."""
     store.rules["*"] = fronts.status(403, "AccessDenied")
-    assert asked(client)[1]["storage"] == "ok"
+    assert get_json(client)[1]["storage"] == "ok"
 
 
 def test_a_crowd_of_probes_costs_one_connection(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,19 +158,19 @@ def test_a_crowd_of_probes_costs_one_connection(client: Client, monkeypatch: pyt
         return Check.OK
 
     monkeypatch.setattr(health, "check_database", slowly)
-    crowd = [threading.Thread(target=health.readiness) for _ in range(20)]
-    for one in crowd:
-        one.start()
-    for one in crowd:
-        one.join()
+    threads = [threading.Thread(target=health.readiness) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert opened == [Check.OK]
 
 
 def test_readyz_tells_nothing_of_our_insides(client: Client, database: Proxy) -> None:
     with database.being("refuse"):
-        answer = client.get("/readyz")
-    assert set(answer.json()) == {"status", "database", "storage"}
-    assert str(database.port).encode() not in answer.content
+        response = client.get("/readyz")
+    assert set(response.json()) == {"status", "database", "storage"}
+    assert str(database.port).encode() not in response.content
 
 
 # --- the server -------------------------------------------------------------------------------

@@ -95,20 +95,20 @@ def test_the_exit_code_is_passed_on(laptop: Laptop, command: str, code: int) -> 
 
 
 def test_an_unknown_command_is_named(laptop: Laptop) -> None:
-    done = laptop.run("no-such-program")
-    assert done.returncode == 127
-    assert "no-such-program" in done.stderr
+    result = laptop.run("no-such-program")
+    assert result.returncode == 127
+    assert "no-such-program" in result.stderr
 
 
 @pytest.mark.parametrize("variable", PORTS)
 def test_a_taken_port_is_one_clear_line(laptop: Laptop, variable: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         laptop.ports[variable] = stranger.getsockname()[1]
-        done = laptop.run("--serve") if variable == "PORT" else laptop.run("true")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert f"Port {laptop.ports[variable]} is taken" in done.stderr
-    assert f"{variable}=" in done.stderr
+        result = laptop.run("--serve") if variable == "PORT" else laptop.run("true")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert f"Port {laptop.ports[variable]} is taken" in result.stderr
+    assert f"{variable}=" in result.stderr
     assert laptop.processes() == []
 
 
@@ -180,14 +180,14 @@ def test_no_secret_stands_on_a_command_line(laptop: Laptop) -> None:
 
 def test_nobody_signs_in_as_the_superuser(laptop: Laptop) -> None:
     attempt = "os.environ['DATABASE_URL'].replace('//amalga:', '//postgres:')"
-    done = laptop.run(laptop.interpreter, "-c", f"import os, psycopg; psycopg.connect({attempt})")
-    assert "password authentication failed" in done.stderr
+    result = laptop.run(laptop.interpreter, "-c", f"import os, psycopg; psycopg.connect({attempt})")
+    assert "password authentication failed" in result.stderr
 
 
 def test_the_role_of_the_application_has_no_right_beyond_its_database(laptop: Laptop) -> None:
     rights = "rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
-    asked = f"SELECT {rights} FROM pg_roles WHERE rolname = current_user"
-    assert laptop.python(f"{CONNECT}print(set(db.execute('{asked}').fetchone()))") == "{False}"
+    query = f"SELECT {rights} FROM pg_roles WHERE rolname = current_user"
+    assert laptop.python(f"{CONNECT}print(set(db.execute('{query}').fetchone()))") == "{False}"
 
 
 @pytest.mark.django_db

@@ -76,12 +76,12 @@ def test_in_a_closed_folder_the_servers_start_and_it_stays_closed(laptop: Laptop
 def test_postgres_has_no_capability_and_nothing_of_roots(laptop: Laptop) -> None:
     laptop.staying()
     status = Path("/proc", (laptop.folder / "postgres.pid").read_text(), "status").read_text()
-    told = {name: value.split() for name, _, value in (line.partition(":") for line in status.splitlines())}
+    fields = {name: value.split() for name, _, value in (line.partition(":") for line in status.splitlines())}
     for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-        assert int(told[capabilities][0], 16) == 0
-    assert set(told["Uid"]) == {str(NOBODY.uid)}
-    assert set(told["Gid"]) == {str(NOBODY.gid)}
-    assert (told["Groups"], told["NoNewPrivs"]) == ([], ["1"])
+        assert int(fields[capabilities][0], 16) == 0
+    assert set(fields["Uid"]) == {str(NOBODY.uid)}
+    assert set(fields["Gid"]) == {str(NOBODY.gid)}
+    assert (fields["Groups"], fields["NoNewPrivs"]) == ([], ["1"])
 
 
 @pytest.mark.parametrize(
@@ -94,24 +94,26 @@ def test_no_role_reads_what_root_alone_may_read(laptop: Laptop, role: str, refus
 
 def test_a_program_of_the_superuser_plants_nothing_beside_the_data(laptop: Laptop) -> None:
     plant = "CREATE TEMP TABLE said (line text); COPY said FROM PROGRAM 'touch ../planted 2>&1; true'"
-    said = laptop.python(f'{SUPERUSER}db.execute("{plant}"); print(db.execute("TABLE said").fetchall())', "--ephemeral")
-    assert "Permission denied" in said
+    output = laptop.python(
+        f'{SUPERUSER}db.execute("{plant}"); print(db.execute("TABLE said").fetchall())', "--ephemeral"
+    )
+    assert "Permission denied" in output
 
 
 def test_data_of_roots_is_one_line_that_says_what_to_do(laptop: Laptop) -> None:
     laptop.python("pass")
     data = laptop.folder / "postgres/data"
     os.chown(data, 0, 0)
-    done = laptop.run("true")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"chown -R nobody '{data}'" in done.stderr
+    result = laptop.run("true")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert f"chown -R nobody '{data}'" in result.stderr
 
 
 def test_without_the_right_to_become_another_user_it_is_one_line(laptop: Laptop) -> None:
     laptop.before = ("setpriv", "--bounding-set=-setuid,-setgid", "--")
-    done = laptop.run("true")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "start it as an ordinary user" in done.stderr
+    result = laptop.run("true")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "start it as an ordinary user" in result.stderr
 
 
 def test_without_the_right_to_give_up_rights_for_good_the_servers_start(laptop: Laptop) -> None:
@@ -126,8 +128,8 @@ def test_an_ordinary_user_whose_home_is_read_only_gets_both_servers(clone: Path,
     laptop = Laptop(own / ".local", python=own / ".venv/bin/python", home=place, cwd=own, before=AS_NOBODY)
     try:
         for options in ((), ("--ephemeral",)):
-            done = laptop.run(*options, "sh", "-c", 'exec "$0" -c "$1"', laptop.interpreter, WHO)
-            assert done.returncode == 0, done.stderr
+            result = laptop.run(*options, "sh", "-c", 'exec "$0" -c "$1"', laptop.interpreter, WHO)
+            assert result.returncode == 0, result.stderr
     finally:
         laptop.close()
     assert laptop.processes() == []

@@ -169,7 +169,7 @@ def test_a_real_server_says_no_more(roles: None, bucket: Bucket, django_db_setup
         visitor.ask("GET", f"/files/{file.pk}/download?inline=1&word={PASSWORD}")
         visitor.ask("POST", "/accounts/login/", f"username=x&password={PASSWORD}".encode())
         visitor.ask("GET", f"/nothing?word={PASSWORD}")
-    said = (tmp_path / "web.log").read_text()
-    assert f"file={file.pk}" in said
+    log = (tmp_path / "web.log").read_text()
+    assert f"file={file.pk}" in log
     hidden = [*ALWAYS_SECRET, visitor.token, *visitor.cookies.values(), str(connection.settings_dict["PASSWORD"])]
-    assert [secret for secret in hidden if secret in said] == []
+    assert [secret for secret in hidden if secret in log] == []

@@ -44,8 +44,8 @@ def plain(message: str, *args: object, **more: Any) -> str:
 def as_json(message: str, *args: object, **more: Any) -> dict[str, Any]:
     line = JSONFormatter().format(record(message, *args, **more))
     assert "\n" not in line
-    told: dict[str, Any] = json.loads(line)
-    return told
+    fields: dict[str, Any] = json.loads(line)
+    return fields
 
 
 def raised(message: str) -> Any:
@@ -72,9 +72,9 @@ def named(unnamed: None) -> None:
 
 
 def test_an_object_tells_when_what_and_of_which_request(named: None) -> None:
-    told = as_json("upload_started file=%s size=%s", "f1", 5)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told.pop("time"))
-    assert told == {
+    fields = as_json("upload_started file=%s size=%s", "f1", 5)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", fields.pop("time"))
+    assert fields == {
         "level": "INFO", "logger": "uploads.services.start", "message": "upload_started file=f1 size=5",
         "event": "upload_started", "request_id": "0011223344556677",
     }  # fmt: skip
@@ -86,8 +86,8 @@ def test_a_line_tells_the_same_to_people(named: None) -> None:
 
 
 def test_what_breaks_is_one_object_or_indented_lines() -> None:
-    told = as_json("broken", fault=raised("this is what broke"))
-    assert "RuntimeError: this is what broke" in told["exception"]
+    fields = as_json("broken", fault=raised("this is what broke"))
+    assert "RuntimeError: this is what broke" in fields["exception"]
     first, *rest = plain("broken", fault=raised("this is what broke\nCRITICAL forged")).splitlines()
     assert first.endswith("broken")
     assert all(line.startswith("  | ") for line in rest)
@@ -95,8 +95,8 @@ def test_what_breaks_is_one_object_or_indented_lines() -> None:
 
 def test_what_code_hangs_onto_a_record_is_not_told() -> None:
     """Django hangs the request there, and its printed form holds the whole query."""
-    told = as_json("Not found", request="<WSGIRequest: GET '/?q=secret'>", status_code=404, fields={"queue_age": 3})
-    assert set(told) == {"time", "level", "logger", "message", "queue_age"}
+    fields = as_json("Not found", request="<WSGIRequest: GET '/?q=secret'>", status_code=404, fields={"queue_age": 3})
+    assert set(fields) == {"time", "level", "logger", "message", "queue_age"}
 
 
 @pytest.mark.parametrize("odd", ["a\r\nCRITICAL forged", "a\x1b[2Jb", "a\u202eb", "a\u2028b", "a\x00b", "a\x85b"])
@@ -139,9 +139,9 @@ def test_what_a_library_says_too_much_is_withheld(text: str, secret: str) -> Non
 
 
 def test_what_another_handler_made_of_a_fault_is_not_taken_over() -> None:
-    told = record("x", fault=raised("password=hunter22"))
-    assert "hunter22" in logging.Formatter().format(told)
-    assert "hunter22" not in PlainFormatter().format(told) + JSONFormatter().format(told)
+    entry = record("x", fault=raised("password=hunter22"))
+    assert "hunter22" in logging.Formatter().format(entry)
+    assert "hunter22" not in PlainFormatter().format(entry) + JSONFormatter().format(entry)
 
 
 @pytest.mark.parametrize("line", [
@@ -161,10 +161,10 @@ def test_the_scanner_of_these_tests_sees_what_is_logged() -> None:
     logging.getLogger("uploads.anything").warning("fetched %s", SIGNED)
     logging.getLogger("django.request").error("postgres://app:hunter2@db/files")
     logging.getLogger("uploads").info("user_signed_in user=1")
-    found = scanner.take()
+    findings = scanner.take()
     assert scanner.records == before + 3
-    assert len(found) == 3  # as written, decoded and not; what our own formatters wrote holds none
-    assert all("as written" in line for line in found)
+    assert len(findings) == 3  # as written, decoded and not; what our own formatters wrote holds none
+    assert all("as written" in line for line in findings)
 
 
 @pytest.mark.django_db
@@ -186,8 +186,8 @@ def test_each_answer_names_its_request(client: Client) -> None:
 
 @pytest.mark.django_db
 def test_a_page_about_a_fault_names_its_request(as_alice: Client) -> None:
-    answer = as_alice.get("/nothing")
-    assert answer.headers["X-Request-Id"] in answer.content.decode()
+    response = as_alice.get("/nothing")
+    assert response.headers["X-Request-Id"] in response.content.decode()
 
 
 @pytest.mark.django_db
@@ -204,8 +204,8 @@ def test_request_id_is_the_one_that_the_load_balancer_wrote_itself(client: Clien
     """A client chooses the Root (AWS, "Request tracing for your Application Load Balancer")."""
     settings.PROXY_COUNT = 1
     own = TRACE.replace("abcdef", "fedcba")
-    answer = client.get("/healthz", headers={"X-Amzn-Trace-Id": f"Self={own};Root={TRACE};CalledFrom=app"})
-    assert answer.headers["X-Request-Id"] == own
+    response = client.get("/healthz", headers={"X-Amzn-Trace-Id": f"Self={own};Root={TRACE};CalledFrom=app"})
+    assert response.headers["X-Request-Id"] == own
 
 
 @pytest.mark.django_db
@@ -214,8 +214,8 @@ def test_request_id_is_the_one_that_the_load_balancer_wrote_itself(client: Clien
 )
 def test_a_name_that_makes_no_sense_is_not_taken(odd: str, client: Client, settings: Settings) -> None:
     settings.PROXY_COUNT = 1
-    answer = client.get("/healthz", headers={"X-Request-Id": odd, "X-Amzn-Trace-Id": f"Root={odd}"})
-    assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["X-Request-Id"])
+    response = client.get("/healthz", headers={"X-Request-Id": odd, "X-Amzn-Trace-Id": f"Root={odd}"})
+    assert re.fullmatch(r"[0-9a-f]{16}", response.headers["X-Request-Id"])
 
 
 # --- settings and the server ------------------------------------------------------------------

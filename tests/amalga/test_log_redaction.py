@@ -49,9 +49,9 @@ def test_redaction_of_mixed_keywords_takes_linear_time(seed: int) -> None:
 @pytest.mark.parametrize("keyword", ["token", "session-", "://", "?=", "cookie: ", "x=\n"])
 def test_lines_with_a_long_message_and_traceback_are_formatted_at_once(keyword: str) -> None:
     text = keyword * (20 * SIZE // len(keyword))
-    told = record("%s", text, fault=raised(text), stack_info=text)
+    entry = record("%s", text, fault=raised(text), stack_info=text)
     for formatter in (PlainFormatter(), JSONFormatter()):
-        assert seconds(lambda: formatter.format(told)) < 2 * MAX_SECONDS  # noqa: B023
+        assert seconds(lambda: formatter.format(entry)) < 2 * MAX_SECONDS  # noqa: B023
 
 
 def test_long_messages_are_cut() -> None:
@@ -62,8 +62,8 @@ def test_long_messages_are_cut() -> None:
 
 
 def test_the_line_of_a_hostile_origin_tells_what_was_refused() -> None:
-    told = record("Forbidden (%s): %s", f"Origin checking failed - {'token' * SIZE} is not trusted.", "/accounts/")
-    assert "Forbidden (Origin checking failed - … [cut, " in PlainFormatter().format(told)
+    entry = record("Forbidden (%s): %s", f"Origin checking failed - {'token' * SIZE} is not trusted.", "/accounts/")
+    assert "Forbidden (Origin checking failed - … [cut, " in PlainFormatter().format(entry)
 
 
 @pytest.mark.parametrize("secret", [
@@ -142,10 +142,10 @@ def ask(web: http.client.HTTPConnection, method: str, path: str, headers: dict[s
     for name, value in {"X-Forwarded-Proto": "https", "Content-Length": "0", **headers}.items():
         web.putheader(name, value)
     web.endheaders()
-    answer = web.getresponse()
-    answer.read()
+    response = web.getresponse()
+    response.read()
     web.close()
-    return answer.status
+    return response.status
 
 
 @pytest.mark.django_db(transaction=True)

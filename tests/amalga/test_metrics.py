@@ -65,9 +65,9 @@ def token(settings: Settings) -> Iterator[None]:
 
 def scraped(client: Client) -> Samples:
     metrics.clear_cache()
-    answer = client.get("/metrics", headers=SCRAPER)
-    assert answer.status_code == 200
-    return parsed(answer.content.decode())
+    response = client.get("/metrics", headers=SCRAPER)
+    assert response.status_code == 200
+    return parsed(response.content.decode())
 
 
 # --- who may read -----------------------------------------------------------------------------
@@ -81,16 +81,16 @@ def test_without_a_token_there_is_no_such_address(client: Client, settings: Sett
 
 @pytest.mark.parametrize("sent", ["", "Bearer", "Bearer x", f"Basic {TOKEN}", TOKEN, f"bearer {TOKEN}x", "Bearer é"])
 def test_only_who_knows_the_token_reads(sent: str, as_admin: Client) -> None:
-    answer = as_admin.get("/metrics", headers={"Authorization": sent})
-    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="metrics"')
-    assert b"amalga_" not in answer.content
+    response = as_admin.get("/metrics", headers={"Authorization": sent})
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, 'Bearer realm="metrics"')
+    assert b"amalga_" not in response.content
 
 
 def test_a_scraper_comes_by_address_and_leaves_no_session(client: Client, settings: Settings) -> None:
     settings.SECURE_SSL_REDIRECT = True
-    answer = client.get("/metrics", headers=SCRAPER)
-    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert "Set-Cookie" not in answer.headers
+    response = client.get("/metrics", headers=SCRAPER)
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "Set-Cookie" not in response.headers
     assert client.post("/metrics", headers=SCRAPER).status_code == 405
 
 
@@ -305,8 +305,8 @@ def test_the_processes_of_a_server_count_together_and_lose_nothing(tmp_path: Pat
 
 
 def missing_pages(site: str) -> float:
-    answer = urllib3.request("GET", f"{site}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
-    samples = parsed(answer.data.decode())
+    response = urllib3.request("GET", f"{site}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    samples = parsed(response.data.decode())
     assert value(samples, "resident_memory_bytes") > 1_000_000
     return value(samples, "http_requests_total", route="none", method="GET", status="404")
 
@@ -347,8 +347,8 @@ def test_the_page_names_what_is_told_and_no_more(client: Client) -> None:
     Heartbeat.objects.beat("sweep")
     Report.objects.create(command="fsck").end(RunOutcome.SUCCEEDED)
     client.get("/nothing")
-    answer = client.get("/metrics", headers=SCRAPER).content.decode()
-    exposed = set(re.findall(r"^# TYPE (amalga_\w+) ", answer, re.MULTILINE))
+    response = client.get("/metrics", headers=SCRAPER).content.decode()
+    exposed = set(re.findall(r"^# TYPE (amalga_\w+) ", response, re.MULTILINE))
     page = (PROJECT / "docs" / "monitoring.md").read_text()
     named = {name.removesuffix("_bucket") for name in re.findall(r"\bamalga_\w+", page)}
     assert named == exposed

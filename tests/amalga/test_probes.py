@@ -59,8 +59,8 @@ def test_probes_are_answered_while_all_threads_wait_for_a_silent_database(
 def test_probe_address_serves_nothing_else(django_db_setup: None, tmp_path: Path) -> None:
     port = free_port()
     with serving(tmp_path, {**FEW, "PROBE_BIND": f"127.0.0.1:{port}"}):
-        told = [status(port, path) for path in ("/healthz", "/readyz", "/accounts/login/", "/metrics")]
-        assert told == [200, 200, 404, 404]
+        statuses = [status(port, path) for path in ("/healthz", "/readyz", "/accounts/login/", "/metrics")]
+        assert statuses == [200, 200, 404, 404]
         assert status(port, "/healthz", "HEAD") == 200
         with socket.create_connection(("127.0.0.1", port)) as nonsense:
             nonsense.sendall(b"\x00\r\n\r\n")

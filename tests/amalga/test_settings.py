@@ -180,28 +180,28 @@ def test_time_limits_end_before_a_person_gives_up(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "UPLOAD_MAX_BYTES"])
 def test_a_process_with_odd_settings_does_not_start(name: str) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", "import amalga.settings"],
         env={**os.environ, name: "" if name == "SECRET_KEY" else "x"},
         cwd=PROJECT,
         capture_output=True,
         text=True,
     )
-    assert done.returncode != 0
-    assert f"ImproperlyConfigured: {name}" in done.stderr.splitlines()[-1]
+    assert result.returncode != 0
+    assert f"ImproperlyConfigured: {name}" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("name", "value"), [("WEB_CONCURRENCY", "x"), ("WEB_CONCURRENCY", "0"), ("PORT", "99999")])
 def test_gunicorn_names_what_it_cannot_use(name: str, value: str) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "--check-config", "amalga.wsgi"],
         env={**os.environ, name: value},
         cwd=PROJECT,
         capture_output=True,
         text=True,
     )
-    assert done.returncode != 0
-    assert name in done.stderr
+    assert result.returncode != 0
+    assert name in result.stderr
 
 
 # --- the other store --------------------------------------------------------------------------

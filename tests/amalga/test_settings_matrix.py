@@ -132,13 +132,13 @@ def test_an_odd_value_is_refused_by_name_and_no_secret_is_told(
 
 def test_every_variable_is_in_this_matrix_and_in_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     read(monkeypatch)
-    asked = set(sys.modules["amalga.settings.env"].env.names_read)
+    names_read = set(sys.modules["amalga.settings.env"].env.names_read)
     table = (PROJECT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
-    told = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)}
+    documented = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)}
     unspoken = {"AWS_REGION", "AWS_ENDPOINT_URL", "FAILPOINT", "PROMETHEUS_MULTIPROC_DIR"}
-    assert asked | told == set(ODD) | set(FREE)
-    assert asked - told == unspoken
+    assert names_read | documented == set(ODD) | set(FREE)
+    assert names_read - documented == unspoken
 
 
 # --- misspelt -----------------------------------------------------------------------------------
@@ -203,8 +203,8 @@ def test_what_belongs_to_others_is_left_alone(name: str, monkeypatch: pytest.Mon
 
 def test_a_variable_that_looks_like_ours_and_is_none_is_told(settings: Settings) -> None:
     settings.UNKNOWN_VARIABLES = ["UPLOAD_MAX_SIZE"]
-    (told,) = check_unknown_variables()
-    assert (told.id, told.msg) == ("uploads.W012", "UPLOAD_MAX_SIZE is set, and nothing reads it.")
+    (message,) = check_unknown_variables()
+    assert (message.id, message.msg) == ("uploads.W012", "UPLOAD_MAX_SIZE is set, and nothing reads it.")
 
 
 # --- at odds ------------------------------------------------------------------------------------
@@ -245,15 +245,15 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("variables", "told"), WRONG)
-def test_gunicorn_does_not_begin_to_listen(variables: dict[str, str], told: str) -> None:
+@pytest.mark.parametrize(("variables", "message"), WRONG)
+def test_gunicorn_does_not_begin_to_listen(variables: dict[str, str], message: str) -> None:
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "amalga.wsgi"]
     env = {**os.environ, **variables, "PORT": str(port)}
-    done = subprocess.run(command, env=env, cwd=PROJECT, capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0
-    assert told in done.stderr
-    assert "Listening at" not in done.stderr
+    result = subprocess.run(command, env=env, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Listening at" not in result.stderr
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=2)
 
@@ -261,11 +261,11 @@ def test_gunicorn_does_not_begin_to_listen(variables: dict[str, str], told: str)
 @pytest.mark.parametrize("command", ["worker", "sweep", "migrate"])
 def test_no_command_begins_either(command: str) -> None:
     env = {**os.environ, "TRASH_RETENTION_DAYS": "a month"}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "manage.py", command], env=env, cwd=PROJECT, capture_output=True, text=True, timeout=60
     )
-    assert done.returncode != 0
-    assert "TRASH_RETENTION_DAYS=a month is not usable" in done.stderr.splitlines()[-1]
+    assert result.returncode != 0
+    assert "TRASH_RETENTION_DAYS=a month is not usable" in result.stderr.splitlines()[-1]
 
 
 def test_what_is_required_is_told_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:

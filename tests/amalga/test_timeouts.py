@@ -61,10 +61,10 @@ TOLD = {what: float(number) * UNITS[unit] for what, number, unit, _where in ROW.
 def of_script(file: str, name: str) -> float:
     """A number of milliseconds in one of our scripts, as seconds."""
     text = (PROJECT / "uploads" / "static" / "uploads" / "js" / file).read_text()
-    found = re.search(rf"^const {name} = ([\d_ *]+);", text, re.MULTILINE)
-    assert found
+    match = re.search(rf"^const {name} = ([\d_ *]+);", text, re.MULTILINE)
+    assert match
     product = 1
-    for factor in found[1].split("*"):
+    for factor in match[1].split("*"):
         product *= int(factor.strip().replace("_", ""))
     return product / 1000
 
@@ -214,8 +214,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 def test_doctor_ends_within_a_minute(in_use: dict[str, float]) -> None:
     assert quick_call(in_use) < in_use["doctor: one look at the store"]
-    asked = in_use["doctor: the database"] + in_use["database: connect"] + in_use["database: any answer"]
-    assert asked + in_use["doctor: the store"] <= 60
+    database_seconds = in_use["doctor: the database"] + in_use["database: connect"] + in_use["database: any answer"]
+    assert database_seconds + in_use["doctor: the store"] <= 60
 
 
 def longest_pause(retry: int) -> float:
@@ -248,14 +248,14 @@ NAPS = {"PAUSE_SECONDS", "WAIT_SECONDS", "HEARTBEAT_SECONDS", "TICK_SECONDS", "S
 
 
 def test_no_time_limit_is_missing_from_the_page() -> None:
-    told = (PROJECT / "docs" / "timeouts.md").read_text()
+    page = (PROJECT / "docs" / "timeouts.md").read_text()
     ours = (PROJECT / "uploads").rglob("*.py"), (PROJECT / "amalga").glob("*.py"), (PROJECT / "amalga/db").glob("*.py")
     sources = [path for folder in ours for path in folder]
     missing = {
         f"{path.relative_to(PROJECT)}: {name}"
         for path in sources
         for name in re.findall(r"^(\w*SECONDS\w*)\b[^=\n]*= ", path.read_text(), re.MULTILINE)
-        if f"`{name}`" not in told and name not in NAPS
+        if f"`{name}`" not in page and name not in NAPS
     }
     assert missing == set()
 

@@ -37,9 +37,9 @@ def superuser_url(*, database: str, port: object = None) -> str:
 def as_superuser(statement: str) -> Any:
     """Run it in the database of the tests; the first row that it gives."""
     url = superuser_url(database=connection.settings_dict["NAME"])
-    with psycopg.connect(url, autocommit=True) as opened:
-        done = opened.execute(statement)
-        return done.fetchone() if done.description else None
+    with psycopg.connect(url, autocommit=True) as database:
+        cursor = database.execute(statement)
+        return cursor.fetchone() if cursor.description else None
 
 
 def reload_configuration() -> None:
@@ -89,9 +89,9 @@ class Standby:
             return False
 
     def ask(self, sql: str) -> Any:
-        with psycopg.connect(self.url, autocommit=True, connect_timeout=5) as opened:
-            told = opened.execute(sql)
-            row = told.fetchone() if told.description else None
+        with psycopg.connect(self.url, autocommit=True, connect_timeout=5) as database:
+            cursor = database.execute(sql)
+            row = cursor.fetchone() if cursor.description else None
             return row[0] if row else None
 
     @contextmanager

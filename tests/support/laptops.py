@@ -68,9 +68,9 @@ class Laptop:
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def python(self, code: str, *options: str) -> str:
-        done = self.run(*options, self.interpreter, "-c", code)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        result = self.run(*options, self.interpreter, "-c", code)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
 
     def staying(self, *options: str) -> subprocess.Popen[str]:
         """A command that runs on, with its servers up."""
