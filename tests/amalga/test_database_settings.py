@@ -23,8 +23,8 @@ PARTS = {
 
 
 def database(monkeypatch: pytest.MonkeyPatch, **variables: str | None) -> dict[str, Any]:
-    found: dict[str, Any] = read(monkeypatch, **variables)["DATABASES"]
-    return found
+    databases: dict[str, Any] = read(monkeypatch, **variables)["DATABASES"]
+    return databases
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_each_thread_has_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_replica_differs_in_its_host_alone(bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = database(monkeypatch, DATABASE_CA=bundle, READ_DATABASE_HOST="ro.example.org")
-    main, replica = found["default"], found["replica"]
+    databases = database(monkeypatch, DATABASE_CA=bundle, READ_DATABASE_HOST="ro.example.org")
+    main, replica = databases["default"], databases["replica"]
     assert replica["HOST"] == "ro.example.org"
     assert [replica[part] for part in ("PORT", "NAME", "USER", "PASSWORD")] == [
         main[part] for part in ("PORT", "NAME", "USER", "PASSWORD")

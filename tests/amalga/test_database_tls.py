@@ -75,11 +75,11 @@ CASES: dict[str, tuple[Callable[[Authority], ssl.SSLContext | None], str]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_one_that_does_not_is_refused_and_told_in_one_line(case: str, authority: Authority, serve: Serve) -> None:
-    make, told = CASES[case]
+    make, reason = CASES[case]
     serve(make(authority))
     with pytest.raises(OperationalError), unpooled_connection():
         pass
-    assert first_line() == (Level.FAIL, f"cannot be reached at localhost: {told}")
+    assert first_line() == (Level.FAIL, f"cannot be reached at localhost: {reason}")
 
 
 def test_one_of_another_authority_is_refused(tmp_path: Path, serve: Serve) -> None:
@@ -96,5 +96,8 @@ def test_one_of_amazons_is_led_to_amazons_bundle(monkeypatch: pytest.MonkeyPatch
         raise error
 
     monkeypatch.setattr("uploads.services.doctor.database_connection._handshake", refused)
-    told = tls_verification_error({"HOST": "files.abc.eu-west-3.rds.amazonaws.com", "OPTIONS": {}})
-    assert told == ("its certificate is signed by Amazon's RDS", "name a file with Amazon's bundle by DATABASE_CA")
+    explanation = tls_verification_error({"HOST": "files.abc.eu-west-3.rds.amazonaws.com", "OPTIONS": {}})
+    assert explanation == (
+        "its certificate is signed by Amazon's RDS",
+        "name a file with Amazon's bundle by DATABASE_CA",
+    )

@@ -110,10 +110,10 @@ def test_a_key_that_cloudfront_would_not_take_is_refused_and_not_told(
         "hidden": pem(good, b"a passphrase"),
         "public": public.decode(),
     }
-    with pytest.raises(ImproperlyConfigured, match="CLOUDFRONT_PRIVATE_KEY is not usable") as told:
+    with pytest.raises(ImproperlyConfigured, match="CLOUDFRONT_PRIVATE_KEY is not usable") as error:
         read(monkeypatch, **all_three(CLOUDFRONT_PRIVATE_KEY=keys[kind]))
-    assert keys[kind][-60:-30] not in str(told.value)
-    assert told.value.__cause__ is None
+    assert keys[kind][-60:-30] not in str(error.value)
+    assert error.value.__cause__ is None
 
 
 def test_reports_go_where_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,8 +170,8 @@ def test_no_token_gets_into_a_log(rds: Rds, pooled: Any, caplog: pytest.LogCaptu
     rds.life = 0
     with pytest.raises(OperationalError) as refusal:
         who(pooled)
-    told = f"{refusal.value!r} {refusal.value.__cause__!r} {caplog.text}"
-    assert not any(secret in told for secret in (SECRET, SESSION, "X-Amz-Signature", *rds.seen))
+    text = f"{refusal.value!r} {refusal.value.__cause__!r} {caplog.text}"
+    assert not any(secret in text for secret in (SECRET, SESSION, "X-Amz-Signature", *rds.seen))
 
 
 def test_without_credentials_it_is_the_database_that_is_away(

@@ -52,8 +52,8 @@ def test_a_bucket_in_another_region(fresh: stores.Bucket) -> None:
 
 
 def test_a_store_that_names_another_region_itself(front: fronts.Front) -> None:
-    told = {"x-amz-bucket-region": "eu-west-3"}
-    front.rules["*"] = fronts.status(400, "AuthorizationHeaderMalformed", headers=told)
+    headers = {"x-amz-bucket-region": "eu-west-3"}
+    front.rules["*"] = fronts.status(400, "AuthorizationHeaderMalformed", headers=headers)
     assert one(reach_lines()).advice == "set AWS_DEFAULT_REGION=eu-west-3"
 
 
@@ -67,11 +67,11 @@ def test_a_wrong_secret(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("mine", "told"),
+    ("mine", "reason"),
     [(True, "is ours, but may not be listed"), (False, "belongs to somebody else"),
      (None, "may not be listed, or belongs to somebody else")],
 )  # fmt: skip
-def test_a_refusal_is_told_by_whose_the_bucket_is(front: fronts.Front, mine: bool | None, told: str) -> None:
+def test_a_refusal_is_told_by_whose_the_bucket_is(front: fronts.Front, mine: bool | None, reason: str) -> None:
     names = f"<Bucket><Name>{live.S3_BUCKET if mine else 'other'}</Name></Bucket>"
     listing = f"<ListAllMyBucketsResult><Buckets>{names}</Buckets></ListAllMyBucketsResult>".encode()
     denied = fronts.status(403, "AccessDenied")
@@ -82,11 +82,11 @@ def test_a_refusal_is_told_by_whose_the_bucket_is(front: fronts.Front, mine: boo
         return fronts.Answer(200, {"Content-Type": "application/xml"}, listing)
 
     front.rules["*"] = refuse
-    assert told in one(reach_lines()).reason
+    assert reason in one(reach_lines()).reason
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "reason"),
     [
         (fronts.status(403, "InvalidAccessKeyId"), "it knows no such access key"),
         (fronts.status(400, "ExpiredToken"), "the credentials have expired"),
@@ -97,11 +97,11 @@ def test_a_refusal_is_told_by_whose_the_bucket_is(front: fronts.Front, mine: boo
         (fronts.status(418, "Teapot"), "it answers Teapot"),
     ],
 )
-def test_each_fault_of_the_store_has_its_own_words(front: fronts.Front, rule: fronts.Rule, told: str) -> None:
+def test_each_fault_of_the_store_has_its_own_words(front: fronts.Front, rule: fronts.Rule, reason: str) -> None:
     front.rules["*"] = rule
     line = one(reach_lines())
     assert line.level is Level.FAIL
-    assert told in line.reason
+    assert reason in line.reason
     assert line.advice
 
 
@@ -167,24 +167,24 @@ def test_temporary_credentials_that_nobody_renews(bucket: stores.Bucket, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected", "told"),
+    ("seconds", "expected", "reason"),
     [(3 * 3600 + 30, "ok", "from the role of the container; renewed by itself, these last for 3 hours"),
      (300, "warn", "from the role of the container; they end in "),
      (-300, "fail", "they cannot be had: those that are given have expired")],
 )  # fmt: skip
 def test_the_role_of_a_container_says_for_how_long(
-    no_keys: pytest.MonkeyPatch, seconds: int, expected: str, told: str
+    no_keys: pytest.MonkeyPatch, seconds: int, expected: str, reason: str
 ) -> None:
     """Its credentials are served on an address, here by a front that has some."""
     until = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    given = {"AccessKeyId": "one", "SecretAccessKey": "two", "Token": "three", "Expiration": until}
-    answer = fronts.Answer(200, {"Content-Type": "application/json"}, json.dumps(given).encode())
+    credentials = {"AccessKeyId": "one", "SecretAccessKey": "two", "Token": "three", "Expiration": until}
+    response = fronts.Answer(200, {"Content-Type": "application/json"}, json.dumps(credentials).encode())
     with fronts.in_front_of("http://127.0.0.1:9") as server:
-        server.rules["*"] = lambda _request: answer
+        server.rules["*"] = lambda _request: response
         no_keys.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/role")
         line = one(credential_lines())
     assert line.level == expected
-    assert line.reason.startswith(told)
+    assert line.reason.startswith(reason)
 
 
 def test_keys_for_ever_are_told_where_roles_are_to_be_had(
@@ -202,20 +202,20 @@ def test_keys_for_ever_are_told_where_roles_are_to_be_had(
 
 
 def of_another_time(front: fronts.Front, seconds: float) -> None:
-    told = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
-    front.server.RequestHandlerClass.date_time_string = lambda *_: told  # type: ignore[attr-defined]
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+    front.server.RequestHandlerClass.date_time_string = lambda *_: date  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected", "told"),
+    ("seconds", "expected", "reason"),
     [(0, "ok", "agrees"), (90, "warn", "ahead of"), (-90, "warn", "behind"),
      (1200, "fail", "20 minutes ahead of"), (-1200, "fail", "20 minutes behind")],
 )  # fmt: skip
-def test_a_store_of_another_time_is_told(front: fronts.Front, seconds: float, expected: str, told: str) -> None:
+def test_a_store_of_another_time_is_told(front: fronts.Front, seconds: float, expected: str, reason: str) -> None:
     of_another_time(front, seconds)
     line = [*reach_lines()][-1]
     assert line.level == expected
-    assert told in line.reason
+    assert reason in line.reason
 
 
 def test_a_refusal_for_the_clock_is_told_as_such(front: fronts.Front) -> None:
@@ -239,18 +239,18 @@ def doctor(*arguments: str) -> tuple[int, str]:
 
 
 def test_warnings_alone_end_well(unmarked: stores.Bucket) -> None:
-    status, told = doctor()
-    assert status == 0, told
-    assert "\nok   store: " in told
-    assert "\nwarn marker: nothing says which database the bucket belongs to — run `manage.py provision`" in told
-    assert told.splitlines()[-1].endswith(" 0 fail")
+    status, output = doctor()
+    assert status == 0, output
+    assert "\nok   store: " in output
+    assert "\nwarn marker: nothing says which database the bucket belongs to — run `manage.py provision`" in output
+    assert output.splitlines()[-1].endswith(" 0 fail")
 
 
 def test_a_failure_ends_in_one(bucket: stores.Bucket, settings: Settings) -> None:
     settings.S3_BUCKET = "no-such-bucket"
-    status, told = doctor()
+    status, output = doctor()
     assert status == 1
-    assert "\nfail store: there is no bucket" in told
+    assert "\nfail store: there is no bucket" in output
 
 
 def test_an_origin_that_is_none_is_refused(bucket: stores.Bucket) -> None:
@@ -258,12 +258,12 @@ def test_an_origin_that_is_none_is_refused(bucket: stores.Bucket) -> None:
 
 
 def test_machines_get_one_object(bucket: stores.Bucket) -> None:
-    status, told = doctor("--json")
-    assert status == 0, told
-    found = json.loads(told)
-    assert status == found["fail"] == 0
-    assert {"level", "subject", "reason", "advice"} == set(found["checks"][0])
-    assert all(line["advice"] for line in found["checks"] if line["level"] != "ok")
+    status, output = doctor("--json")
+    assert status == 0, output
+    report = json.loads(output)
+    assert status == report["fail"] == 0
+    assert {"level", "subject", "reason", "advice"} == set(report["checks"][0])
+    assert all(line["advice"] for line in report["checks"] if line["level"] != "ok")
 
 
 def test_no_secret_is_ever_shown(front: fronts.Front, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
@@ -276,6 +276,6 @@ def test_no_secret_is_ever_shown(front: fronts.Front, settings: Settings, caplog
     ]
     for rules in faults:
         front.rules = dict(rules)
-        said = doctor()[1] + caplog.text
-        assert "fail " in said
-        assert not [secret for secret in secrets if secret in said]
+        output = doctor()[1] + caplog.text
+        assert "fail " in output
+        assert not [secret for secret in secrets if secret in output]

@@ -54,9 +54,9 @@ def safe(fresh: stores.Bucket) -> stores.Bucket:
 
 def test_a_bucket_as_wanted_is_ok_in_every_point(safe: stores.Bucket) -> None:
     lines = examined()
-    told = {subject for subject, line in lines.items() if line.level is not Level.OK}
+    subjects = {subject for subject, line in lines.items() if line.level is not Level.OK}
     # this store answers whoever asks, signed or not: an open bucket if ever there was one
-    assert told == {"bucket to strangers"}
+    assert subjects == {"bucket to strangers"}
     assert lines["bucket to strangers"].reason == "anybody on the network may list the bucket and read an object"
     assert safe.objects() == {}
 
@@ -82,7 +82,7 @@ def test_a_store_without_settings_closes_to_strangers_by_its_keys(bucket: stores
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "reason"),
     [
         ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}, "removes our files"),
         ({"Filter": {"Prefix": "f/ab"}, "Transitions": [{"Days": 30, "StorageClass": "GLACIER"}]}, "(GLACIER)"),
@@ -91,10 +91,10 @@ def test_a_store_without_settings_closes_to_strangers_by_its_keys(bucket: stores
         ({"Filter": {"Prefix": "p"}, "NoncurrentVersionExpiration": {"NoncurrentDays": 2}}, "for 2 days only"),
     ],
 )
-def test_a_rule_of_somebody_elses_that_takes_our_files_is_told(rule: dict[str, Any], told: str) -> None:
+def test_a_rule_of_somebody_elses_that_takes_our_files_is_told(rule: dict[str, Any], reason: str) -> None:
     (danger,) = lifecycle_conflicts({"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}, expiry_days=7)
     assert "'theirs'" in danger
-    assert told in danger
+    assert reason in danger
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_rule_with_an_unknown_storage_class_is_a_doubt_and_no_danger() -> None
 
 
 @pytest.mark.parametrize(
-    ("configuration", "told"),
+    ("configuration", "count"),
     [
         ({"Status": "Enabled"}, 1),
         ({"Status": "Enabled", "Filter": {"Prefix": "f/"}}, 1),
@@ -133,11 +133,11 @@ def test_a_rule_with_an_unknown_storage_class_is_a_doubt_and_no_danger() -> None
         ({"Status": "Disabled"}, 0),
     ],
 )
-def test_intelligent_tiering_with_archive_tiers_is_told(configuration: dict[str, Any], told: int) -> None:
+def test_intelligent_tiering_with_archive_tiers_is_told(configuration: dict[str, Any], count: int) -> None:
     tierings = [{"Days": 90, "AccessTier": "ARCHIVE_ACCESS"}, {"Days": 180, "AccessTier": "DEEP_ARCHIVE_ACCESS"}]
-    found = archive_tiers([{"Id": "cold", "Tierings": tierings, **configuration}])
-    assert len(found) == told
-    assert all("'cold'" in one and "ARCHIVE_ACCESS, DEEP_ARCHIVE_ACCESS" in one for one in found)
+    lines = archive_tiers([{"Id": "cold", "Tierings": tierings, **configuration}])
+    assert len(lines) == count
+    assert all("'cold'" in line and "ARCHIVE_ACCESS, DEEP_ARCHIVE_ACCESS" in line for line in lines)
 
 
 def test_archive_tiers_of_the_bucket_are_a_warning(digest_bucket: stores.Bucket) -> None:
@@ -246,8 +246,8 @@ def test_a_better_mode_is_recommended(
 def holds_to_the_hash(request: fronts.Request) -> fronts.Answer | None:
     """As a store does that knows no flexible checksums, and SigV4's own hash of the body."""
     sent = {name.lower(): value for name, value in request.headers.items()}
-    told = sent.get("x-amz-content-sha256")
-    if told and told != hashlib.sha256(request.body).hexdigest():
+    digest = sent.get("x-amz-content-sha256")
+    if digest and digest != hashlib.sha256(request.body).hexdigest():
         return fronts.status(400, "XAmzContentSHA256Mismatch")(request)
     without = {name: value for name, value in request.headers.items() if name.lower() != "x-amz-checksum-sha256"}
     return fronts.status(501, "NotImplemented")(request) if without != request.headers else request.forward()

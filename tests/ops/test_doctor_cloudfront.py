@@ -29,15 +29,15 @@ def edge(
 ) -> Iterator[Edge]:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     with edge_of(bucket, authority, signer) as edge:
-        told = {"custom_domain": edge.domain, "cloudfront_key_id": signer.key_id, "cloudfront_key": signer.pem}
-        settings.CLOUDFRONT = told
-        settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], "OPTIONS": told}}
+        options = {"custom_domain": edge.domain, "cloudfront_key_id": signer.key_id, "cloudfront_key": signer.pem}
+        settings.CLOUDFRONT = options
+        settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], "OPTIONS": options}}
         s3.reset()
         yield edge
     s3.reset()
 
 
-def said() -> str:
+def first_line() -> str:
     line = one(cloudfront_lines())
     return f"{line.level} {line.reason}"
 
@@ -48,17 +48,17 @@ def test_without_cloudfront_it_is_not_spoken_of(bucket: Bucket) -> None:
 
 def test_with_it_one_line_says_that_all_is_well(edge: Edge) -> None:
     assert str(examined()["cloudfront"].level) == "ok"
-    assert said() == f"ok {edge.domain} gives what we sign, and nothing else"
+    assert first_line() == f"ok {edge.domain} gives what we sign, and nothing else"
 
 
 def test_a_key_that_the_group_does_not_have_is_told(edge: Edge) -> None:
     edge.group.clear()
-    assert said() == f"fail {edge.domain} refuses what we sign (403)"
+    assert first_line() == f"fail {edge.domain} refuses what we sign (403)"
 
 
 def test_a_distribution_that_asks_nobody_for_a_signature_is_told(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Edge, "is_signed", lambda *_: True)
-    assert said() == f"fail {edge.domain} gives a file to whoever knows its key"
+    assert first_line() == f"fail {edge.domain} gives a file to whoever knows its key"
 
 
 @pytest.mark.parametrize("passed", [set(), edges.OVERRIDES - {"response-content-language"}], ids=["none", "old"])
@@ -66,10 +66,10 @@ def test_a_cache_policy_that_drops_our_headers_is_told(
     edge: Edge, monkeypatch: pytest.MonkeyPatch, passed: set[str]
 ) -> None:
     monkeypatch.setattr(edges, "OVERRIDES", passed)
-    assert said() == f"fail {edge.domain} gives files without all the headers that we sign"
+    assert first_line() == f"fail {edge.domain} gives files without all the headers that we sign"
 
 
 def test_a_host_that_is_not_there_or_not_the_one_is_told(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     s3.reset()
-    assert said() == f"fail {edge.domain} does not answer (SSLError)"
+    assert first_line() == f"fail {edge.domain} does not answer (SSLError)"

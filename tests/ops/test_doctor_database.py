@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db
 CHECKS = dict((*database.CHECKS, *WORK))
 
 
-def told(subject: str) -> CheckResult:
+def result_of(subject: str) -> CheckResult:
     """The worst line of one check."""
     return max(CHECKS[subject](), key=lambda line: [*Level].index(line.level))
 
@@ -61,32 +61,32 @@ def test_the_database_of_these_tests_is_ok() -> None:
 
 def test_an_old_version_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "OLDEST_VERSION", 99)
-    line = told("database")
+    line = result_of("database")
     assert (line.level, line.advice) == (Level.FAIL, "move to Postgres 99 or newer")
 
 
 def test_a_database_that_takes_no_writes_fails() -> None:
     execute("SET TRANSACTION READ ONLY")
-    line = told("database")
+    line = result_of("database")
     assert (line.level, line.reason) == (Level.FAIL, "it takes no writes")
 
 
 def test_no_tls_over_a_network_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "is_loopback", lambda _host: False)
-    line = told("database TLS")
+    line = result_of("database TLS")
     assert (line.level, line.reason) == (Level.FAIL, "everything goes over the network in the clear")
 
 
 @pytest.mark.parametrize("name", ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"])
 def test_a_time_limit_that_a_pooler_dropped_fails(name: str) -> None:
     execute(f"SET LOCAL {name} = 0")
-    line = told("database time limits")
+    line = result_of("database time limits")
     assert (line.level, name in line.reason) == (Level.FAIL, True)
 
 
 def test_too_few_connections_are_told_in_numbers(settings: Settings) -> None:
     settings.WEB_CONCURRENCY = 10
-    line = told("database connections")
+    line = result_of("database connections")
     assert line.level is Level.WARN
     assert line.reason.startswith("208 may be asked for (13 processes of 16), 97 are there, ")
 
@@ -95,7 +95,7 @@ def test_a_limit_of_the_role_counts() -> None:
     execute("CREATE ROLE limited CONNECTION LIMIT 20")
     execute("GRANT limited TO CURRENT_USER WITH SET TRUE")
     execute("SET LOCAL ROLE limited")
-    line = told("database connections")
+    line = result_of("database connections")
     assert (line.level, "20 are there" in line.reason) == (Level.WARN, True)
 
 
@@ -103,7 +103,7 @@ def test_a_pending_migration_fails_and_is_not_run() -> None:
     recorder = MigrationRecorder(connection)
     last = max(name for app, name in recorder.applied_migrations() if app == "uploads")
     recorder.record_unapplied("uploads", last)
-    line = told("migrations")
+    line = result_of("migrations")
     assert (line.level, line.advice) == (Level.FAIL, "run `manage.py migrate`")
     assert f"1 are not applied: uploads.{last}" in line.reason
     assert ("uploads", last) not in recorder.applied_migrations()
@@ -111,7 +111,7 @@ def test_a_pending_migration_fails_and_is_not_run() -> None:
 
 def test_a_database_that_knows_only_a_to_z_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT false")
-    line = told("database letters")
+    line = result_of("database letters")
     assert (line.level, "uploads.W003" in line.reason) == (Level.WARN, True)
 
 
@@ -124,7 +124,7 @@ def test_a_database_of_another_time_is_told(off: str, level: Level) -> None:
         f"$$ SELECT pg_catalog.clock_timestamp() + interval '{off}' $$"
     )
     execute("SET LOCAL search_path = bent, pg_catalog, public")
-    assert told("database clock").level is level
+    assert result_of("database clock").level is level
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def refuse_options(listener: socket.socket) -> None:
         client.recv(1024)  # SSLRequest
         client.sendall(b"N")
         client.recv(1024)  # StartupMessage
-        said = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
-        client.sendall(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
+        error = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+        client.sendall(b"E" + (len(error) + 4).to_bytes(4, "big") + error)
 
 
 def test_a_pooler_that_refuses_our_options(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_without_a_database_the_store_is_looked_at(bucket: Bucket, monkeypatch: 
 
 @pytest.mark.parametrize("name", ["sweep", "worker", "verify", "fsck"])
 def test_what_never_ran_is_told_with_its_line(name: str) -> None:
-    line = told(name)
+    line = result_of(name)
     assert line.level is Level.WARN
     assert f"manage.py {name}" in line.advice
 
@@ -260,9 +260,9 @@ def test_what_never_ran_is_told_with_its_line(name: str) -> None:
 )  # fmt: skip
 def test_what_ran_lately_is_ok_and_what_stopped_is_told(name: str, late: timedelta) -> None:
     Heartbeat.objects.beat(name)
-    assert told(name).level is Level.OK
+    assert result_of(name).level is Level.OK
     Heartbeat.objects.filter(name=name).update(at=Now() - late)
-    line = told(name)
+    line = result_of(name)
     assert line.level is Level.WARN
     assert "ago" in line.reason
 
@@ -272,21 +272,21 @@ def test_claims_that_nobody_settled_are_counted(alice: User) -> None:
     add_file(alice, checksum_status=ChecksumStatus.UNVERIFIED, available_at=Now() - timedelta(hours=1))
     add_file(alice, checksum_status=ChecksumStatus.UNVERIFIED)
     add_file(alice, checksum_status=ChecksumStatus.VERIFIED_BY_STORAGE, available_at=Now() - timedelta(hours=1))
-    assert told("verify").reason.startswith("1 files were never held against")
+    assert result_of("verify").reason.startswith("1 files were never held against")
 
 
 def test_a_queue_that_stands_still_is_told(alice: User) -> None:
     request_previews([add_file(alice).pk])
-    assert told("queue").level is Level.OK
+    assert result_of("queue").level is Level.OK
     DBTaskResult.objects.update(enqueued_at=Now() - timedelta(hours=3))
-    line = told("queue")
+    line = result_of("queue")
     assert (line.level, line.reason) == (Level.WARN, "1 tasks wait, the oldest for 3 hours")
 
 
 def test_files_that_the_sweep_never_moved_are_told(alice: User) -> None:
     add_file(alice, state=State.COMPLETING)
     erased = add_file(alice, state=State.DELETING)
-    assert told("left over").level is Level.OK
+    assert result_of("left over").level is Level.OK
     File.objects.filter(state=State.COMPLETING).update(lease_until=Now() - timedelta(hours=1))
     File.objects.filter(pk=erased.pk).update(updated_at=Now() - timedelta(hours=2))
-    assert told("left over").reason == "1 files are stuck half finished, 1 wait to be erased"
+    assert result_of("left over").reason == "1 files are stuck half finished, 1 wait to be erased"

@@ -38,8 +38,8 @@ def failing() -> list[str]:
 
 
 def elsewhere(front: fronts.Front) -> None:
-    told = {"x-amz-bucket-region": "eu-west-3"}
-    front.rules["*"] = fronts.status(301, "PermanentRedirect", headers=told)
+    headers = {"x-amz-bucket-region": "eu-west-3"}
+    front.rules["*"] = fronts.status(301, "PermanentRedirect", headers=headers)
 
 
 def somebody_elses(front: fronts.Front) -> None:
@@ -62,8 +62,8 @@ def expired(front: fronts.Front) -> None:
 
 
 def skewed(front: fronts.Front) -> None:
-    told = format_datetime(datetime.now(UTC) + timedelta(minutes=20), usegmt=True)
-    front.server.RequestHandlerClass.date_time_string = lambda *_: told  # type: ignore[attr-defined]
+    date = format_datetime(datetime.now(UTC) + timedelta(minutes=20), usegmt=True)
+    front.server.RequestHandlerClass.date_time_string = lambda *_: date  # type: ignore[attr-defined]
 
 
 def full(front: fronts.Front) -> None:
@@ -83,11 +83,11 @@ TROUBLES: dict[str, tuple[Callable[[fronts.Front], None], str]] = {
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_each_trouble_is_one_line(front: fronts.Front, trouble: str) -> None:
-    prepare, told = TROUBLES[trouble]
+    prepare, template = TROUBLES[trouble]
     prepare(front)
-    wanted = told.format(bucket=stores.Address.of_this_run().bucket, place=front.url)
+    expected = template.format(bucket=stores.Address.of_this_run().bucket, place=front.url)
     (line,) = [line for line in failing() if not line.startswith(("fail CORS", "fail bucket to strangers"))]
-    assert line.startswith(f"fail {wanted}"), line
+    assert line.startswith(f"fail {expected}"), line
 
 
 # --- room ---------------------------------------------------------------------------------------
@@ -117,13 +117,13 @@ def test_a_disk_that_is_nearly_full_is_warned_of(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("cause", "level", "told"),
+    ("cause", "level", "reason"),
     [(psycopg.errors.DiskFull(), "fail", "its disk is full: nothing can be uploaded"),
      (psycopg.errors.IoError(), "fail", "its disk fails"),
      (psycopg.errors.InsufficientPrivilege(), "ok", "not tried")],
 )  # fmt: skip
 def test_a_full_disk_of_the_database_is_named(
-    db: None, monkeypatch: pytest.MonkeyPatch, cause: Exception, level: str, told: str
+    db: None, monkeypatch: pytest.MonkeyPatch, cause: Exception, level: str, reason: str
 ) -> None:
     def is_full(*_: Any) -> None:
         raise OperationalError("no") from cause
@@ -131,7 +131,7 @@ def test_a_full_disk_of_the_database_is_named(
     with monkeypatch.context() as patch:
         patch.setattr("django.db.backends.utils.CursorWrapper.execute", is_full)
         line = one(database._disk())
-    assert (line.level, told in line.reason) == (level, True)
+    assert (line.level, reason in line.reason) == (level, True)
 
 
 def test_all_is_told_when_nothing_is_wrong(bucket: stores.Bucket) -> None:

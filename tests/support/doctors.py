@@ -24,10 +24,10 @@ def one(lines: Iterable[CheckResult]) -> CheckResult:
 
 def worst(lines: Iterable[CheckResult]) -> dict[str, CheckResult]:
     """The worst line of each subject."""
-    found: dict[str, CheckResult] = {}
+    worst_of_each: dict[str, CheckResult] = {}
     for line in sorted(lines, key=lambda line: [*Level].index(line.level)):
-        found[line.subject] = line
-    return found
+        worst_of_each[line.subject] = line
+    return worst_of_each
 
 
 def examined(*origins: str) -> dict[str, CheckResult]:
