@@ -69,13 +69,13 @@ def upload(sender: Sender, folder: Folder) -> Upload:
 
 
 def refused(sender: Sender, upload: Upload) -> None:
-    answer = sender.finish(upload)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    response = sender.finish(upload)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
     assert upload.row().state == State.DELETING
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_an_upload_into_a_folder_that_was_closed_ends_as_refused_and_is_removed(
+def test_upload_into_a_folder_closed_since_is_refused_and_removed(
     withdraw: Withdraw, sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User, bucket: Bucket
 ) -> None:
     withdraw(alice, folder, admin_user)
@@ -100,19 +100,19 @@ def test_parts_of_a_refused_upload_are_aborted(
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_no_part_is_signed_and_no_time_given_for_a_folder_that_was_closed(
+def test_upload_into_a_folder_closed_since_cannot_be_signed(
     withdraw: Withdraw, sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     expires_at = upload.row().expires_at
     withdraw(alice, folder, admin_user)
-    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
-    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    response = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
     again = sender.announce(sender.item(b"hello", token=upload.token, folder="Team/Brand"))
     assert again.status_code == 403
     assert upload.row().expires_at == expires_at
 
 
-def test_who_left_the_group_of_a_folder_ends_nothing_there(
+def test_upload_is_refused_after_leaving_the_group(
     sender: Sender, folder: Folder, alice: User, admin_user: User
 ) -> None:
     team = Group.objects.create(name="team")
@@ -124,15 +124,15 @@ def test_who_left_the_group_of_a_folder_ends_nothing_there(
     refused(sender, upload)
 
 
-def test_of_several_uploads_only_those_into_the_closed_folder_are_refused(
+def test_only_uploads_into_the_closed_folder_are_refused(
     sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     other = sender.start(b"hello")
     sender.put(other)
     close_folder(alice, folder, admin_user)
-    answer = sender.finish(upload, other)
-    assert answer.status_code == 200
-    assert [entry.get("state") for entry in answer.json()["files"]] == [None, "available"]
+    response = sender.finish(upload, other)
+    assert response.status_code == 200
+    assert [entry.get("state") for entry in response.json()["files"]] == [None, "available"]
     assert (upload.row().state, other.row().state) == (State.DELETING, State.AVAILABLE)
 
 
@@ -145,28 +145,24 @@ def close_account(alice: User) -> None:
 
 
 @pytest.mark.parametrize("lose", [lose_role, close_account])
-def test_who_may_not_upload_any_more_ends_nothing_at_the_top_either(
-    lose: Callable[[User], None], sender: Sender, alice: User
-) -> None:
+def test_upload_is_refused_without_the_permission(lose: Callable[[User], None], sender: Sender, alice: User) -> None:
     """The service is asked, as by a request that was read for minutes: its person has the rights of before."""
     upload = sender.start(b"hello")
     sender.put(upload)
     before = User.objects.get(pk=alice.pk)
     assert before.has_perm("uploads.add_file")
     lose(alice)
-    (answer,) = services.finish(before, [FinishRequest(upload.id, upload.digests)])
-    assert isinstance(answer, Forbidden)
+    (response,) = services.finish(before, [FinishRequest(upload.id, upload.digests)])
+    assert isinstance(response, Forbidden)
     assert upload.row().state == State.DELETING
 
 
-def test_who_lost_the_role_is_refused_by_the_protocol_and_the_upload_is_removed(
-    sender: Sender, upload: Upload, alice: User
-) -> None:
+def test_upload_is_removed_after_losing_the_role(sender: Sender, upload: Upload, alice: User) -> None:
     lose_role(alice)
     refused(sender, upload)
 
 
-def test_an_assembly_that_a_crash_interrupted_is_not_resumed_without_the_right(
+def test_interrupted_assembly_is_not_resumed_without_the_permission(
     upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     File.objects.filter(pk=upload.id).acquire_lease(checksum=upload.digests[0])
@@ -176,7 +172,7 @@ def test_an_assembly_that_a_crash_interrupted_is_not_resumed_without_the_right(
     assert upload.row().state == State.DELETING
 
 
-def test_a_folder_that_is_closed_while_the_object_is_assembled_takes_nothing(
+def test_folder_closed_during_the_assembly_accepts_nothing(
     sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finishing = importlib.import_module("uploads.services.finish")
@@ -192,7 +188,7 @@ def test_a_folder_that_is_closed_while_the_object_is_assembled_takes_nothing(
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_a_form_into_a_folder_that_is_closed_while_it_is_read_is_refused(
+def test_form_into_a_folder_closed_meanwhile_is_refused(
     withdraw: Withdraw, as_alice: Client, alice: User, folder: Folder, admin_user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiving = importlib.import_module("uploads.services.form_upload")
@@ -209,7 +205,7 @@ def test_a_form_into_a_folder_that_is_closed_while_it_is_read_is_refused(
     assert used(alice) == (0, 0)
 
 
-def test_after_a_restore_of_the_database_nothing_ends_without_the_right_and_nothing_is_removed(
+def test_after_restore_finishes_nothing_without_the_permission(
     upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     close_folder(alice, folder, admin_user)
@@ -222,7 +218,7 @@ def test_after_a_restore_of_the_database_nothing_ends_without_the_right_and_noth
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_nothing_is_restored_into_a_folder_that_was_closed(
+def test_file_is_not_restored_into_a_folder_closed_since(
     withdraw: Withdraw, as_alice: Client, alice: User, folder: Folder, admin_user: User
 ) -> None:
     file = make_row(alice, State.AVAILABLE, folder=folder)
@@ -237,7 +233,7 @@ def test_nothing_is_restored_into_a_folder_that_was_closed(
     assert actions.restore_files([file.pk], by=admin_user).files == [file]
 
 
-def test_who_manages_a_folder_without_the_role_to_upload_restores_there(
+def test_manager_of_a_folder_restores_without_the_role_to_upload(
     viewer: User, alice: User, folder: Folder, admin_user: User
 ) -> None:
     team = Group.objects.create(name="team")
@@ -247,7 +243,7 @@ def test_who_manages_a_folder_without_the_role_to_upload_restores_there(
     assert actions.restore_files([file.pk], by=viewer).files == [file]
 
 
-def test_what_is_not_in_the_trash_is_not_told_as_forbidden(alice: User) -> None:
+def test_restore_outside_the_trash_is_an_invalid_transition(alice: User) -> None:
     with pytest.raises(InvalidTransition):
         actions.restore_file(make_row(alice), by=alice)
 
@@ -255,7 +251,7 @@ def test_what_is_not_in_the_trash_is_not_told_as_forbidden(alice: User) -> None:
 # --- zips ---------------------------------------------------------------------------------------
 
 
-def test_a_zip_breaks_off_when_a_folder_of_it_is_closed_meanwhile(
+def test_zip_is_aborted_when_a_folder_is_closed(
     sender: Sender, alice: User, bob: User, folder: Folder, admin_user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [sender.send(b"x" * size, name=f"{size}.txt", folder="Team/Brand") for size in (1, 2, 3)]
@@ -268,7 +264,7 @@ def test_a_zip_breaks_off_when_a_folder_of_it_is_closed_meanwhile(
     zip_file.close()
 
 
-def test_a_zip_goes_on_when_a_file_of_it_is_only_removed_or_replaced(
+def test_zip_continues_when_a_file_is_removed_or_replaced(
     sender: Sender, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [sender.send(b"x" * size, name=f"{size}.txt") for size in (1, 2, 3)]
@@ -292,45 +288,39 @@ def full(sender: Sender, settings: Settings) -> File:
     return sender.send(b"x" * 12)
 
 
-def test_a_version_that_its_files_owner_has_no_room_for_is_refused_at_the_start(
-    full: File, as_manager: Client, manager: User
-) -> None:
+def test_version_over_the_owners_quota_is_refused_at_the_start(full: File, as_manager: Client, manager: User) -> None:
     sender = Sender(as_manager)
-    answer = sender.announce(sender.item(b"y" * 9, replaces=full.pk))
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "over_quota")
+    response = sender.announce(sender.item(b"y" * 9, replaces=full.pk))
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "over_quota")
     assert used(manager) == (0, 0)
 
 
-def test_versions_of_one_call_are_held_against_their_files_owner_together(full: File, as_manager: Client) -> None:
+def test_versions_of_one_call_share_the_owners_quota(full: File, as_manager: Client) -> None:
     sender = Sender(as_manager)
-    answer = sender.announce(*(sender.item(b"y" * 5, replaces=full.pk) for _number in range(2)))
-    assert ["error" in entry for entry in answer.json()["files"]] == [False, True]
+    response = sender.announce(*(sender.item(b"y" * 5, replaces=full.pk) for _number in range(2)))
+    assert ["error" in entry for entry in response.json()["files"]] == [False, True]
 
 
-def test_of_versions_begun_while_there_was_room_no_more_end_than_fit(
-    full: File, as_manager: Client, alice: User, manager: User
-) -> None:
+def test_versions_never_exceed_the_owners_quota(full: File, as_manager: Client, alice: User, manager: User) -> None:
     sender = Sender(as_manager)
     uploads = [sender.start(b"y" * 5, replaces=full.pk, name=f"{number}.txt") for number in range(3)]
     for upload in uploads:
         sender.put(upload)
-    answer = sender.finish(*uploads)
-    assert sorted(entry.get("state", entry.get("error", {}).get("code")) for entry in answer.json()["files"]) == [
+    response = sender.finish(*uploads)
+    assert sorted(entry.get("state", entry.get("error", {}).get("code")) for entry in response.json()["files"]) == [
         "available", "over_quota", "over_quota"
     ]  # fmt: skip
     assert (used(alice), used(manager)) == ((2, 17), (0, 0))
     assert sender.finish(*uploads).status_code == 200, "asked again, answered the same"
 
 
-def test_the_number_of_files_that_an_owner_may_keep_holds_for_versions_by_others(
-    full: File, as_manager: Client, settings: Settings
-) -> None:
+def test_quota_of_files_holds_for_versions_by_others(full: File, as_manager: Client, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_FILES = 1
     sender = Sender(as_manager)
     assert sender.announce(sender.item(b"y", replaces=full.pk)).status_code == 413
 
 
-def test_a_version_that_another_crash_left_is_held_against_the_owner_too(
+def test_resumed_version_counts_against_the_owners_quota(
     full: File, as_manager: Client, alice: User, manager: User
 ) -> None:
     sender = Sender(as_manager)
@@ -344,9 +334,7 @@ def test_a_version_that_another_crash_left_is_held_against_the_owner_too(
     assert (used(alice), used(manager)) == ((2, 20), (0, 0))
 
 
-def test_an_older_version_of_another_owner_comes_back_only_where_there_is_room(
-    full: File, manager: User, alice: User
-) -> None:
+def test_older_version_is_restored_within_the_owners_quota(full: File, manager: User, alice: User) -> None:
     older = make_row(manager, State.AVAILABLE, size=9, series=full.pk, current=False)
     File.objects.filter(pk=full.pk).update(series=full.pk)
     full.refresh_from_db()
@@ -355,9 +343,9 @@ def test_an_older_version_of_another_owner_comes_back_only_where_there_is_room(
     assert (used(alice), used(manager)) == ((1, 12), (1, 9))
 
 
-def test_private_files_stay_the_owners_alone_to_replace(full: File, as_manager: Client, alice: User) -> None:
+def test_private_file_cannot_be_replaced_by_others(full: File, as_manager: Client, alice: User) -> None:
     sender = Sender(as_manager)
     upload = sender.start(b"y", replaces=full.pk)
     actions.set_visibility([full.pk], Visibility.PRIVATE, by=alice)
-    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
-    assert answer.status_code == 403
+    response = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    assert response.status_code == 403
