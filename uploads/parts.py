@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 MAX_PARTS = 10_000  # S3 user guide, "Amazon S3 multipart upload limits"
 SHA256_BYTES = 32
@@ -55,3 +55,44 @@ def checksum_of(digests: Sequence[str]) -> str:
 
 def encode_digest(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
+
+
+def digest_of(body: bytes) -> str:
+    """Return the base64 SHA-256 of one part."""
+    return encode_digest(hashlib.sha256(body).digest())
+
+
+class CompositeHash:
+    """Computes the digests of a file's parts, and S3's checksum over them, while its bytes pass.
+
+    `digests` has the base64 SHA-256 of every part so far. Given those of the first parts, hashing resumes after them.
+    """
+
+    def __init__(self, part_size: int, digests: Iterable[str] = ()) -> None:
+        self.digests = list(digests)
+        self._part_size = part_size
+        self._part, self._missing = hashlib.sha256(), part_size
+
+    @property
+    def checksum(self) -> str:
+        """The checksum of the whole file, after `finish`."""
+        return checksum_of(self.digests)
+
+    def update(self, chunk: bytes | memoryview) -> None:
+        view = memoryview(chunk)
+        while len(view) >= self._missing:
+            self._part.update(view[: self._missing])
+            view = view[self._missing :]
+            self._end_part()
+        if view:
+            self._part.update(view)
+            self._missing -= len(view)
+
+    def finish(self) -> None:
+        """End the last part, which can be shorter; an empty file has one empty part. Safe to repeat."""
+        if self._missing < self._part_size or not self.digests:
+            self._end_part()
+
+    def _end_part(self) -> None:
+        self.digests.append(encode_digest(self._part.digest()))
+        self._part, self._missing = hashlib.sha256(), self._part_size

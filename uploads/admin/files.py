@@ -42,13 +42,13 @@ from uploads.forms import (
     parse_field,
     parse_file_name,
 )
+from uploads.keys import FILE_PREFIX
 from uploads.listing import HIDDEN_NAME, paths_for
 from uploads.models import File, Preview, PreviewKind, PreviewState, State, Tagging, Visibility
 from uploads.names import normalize_for_search
 from uploads.templatetags.formatting import filesize, when
 from uploads.views.responses import request_user
 
-KEY_PREFIXES = ("f/",)
 MAX_SEARCH_CHARACTERS = 255
 MAX_VERSIONS = 100
 EDITABLE_FIELDS = ("name", "folder", "tags", "visibility")
@@ -112,7 +112,7 @@ class FileAdmin(LargeTableAdmin):
         """Search all visible files for a whole key or id, and the filtered list for words of the name."""
         text = search_term.strip()
         visible = File.objects.visible_to(request.user)
-        if text.startswith(KEY_PREFIXES):
+        if text.startswith(FILE_PREFIX):
             return visible.filter(key=text), False
         if (pk := _as_id(text)) is not None:
             return visible.by_links([pk]) | visible.filter(pk=pk), False

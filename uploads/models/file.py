@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from uploads import names, parts
 from uploads.content_headers import stored_name
+from uploads.keys import FILE_KEY_PATTERN, FILE_PREFIX
 from uploads.models.fields import NormalizedNameField
 from uploads.models.folder import Folder
 from uploads.models.maintenance import MAX_KEY_CHARACTERS
@@ -22,7 +23,6 @@ from uploads.models.querysets import FileQuerySet
 from uploads.models.states import Category, ChecksumStatus, Origin, Refusal, State, Visibility
 
 LISTED = Q(state=State.AVAILABLE, current=True)
-KEY_PATTERN = r"^f/[0-9a-f]{32}$"
 STORED = [State.AVAILABLE, State.TRASHED]
 
 
@@ -33,7 +33,7 @@ def main_store() -> str:
 
 def new_key() -> str:
     """Return a random object key for one row. It is never reused and contains nothing that a user typed."""
-    return f"f/{secrets.token_hex(16)}"
+    return f"{FILE_PREFIX}{secrets.token_hex(16)}"
 
 
 class File(models.Model):
@@ -124,7 +124,7 @@ class File(models.Model):
             ),
             models.UniqueConstraint(fields=["key", "store"], name="file_key_unique"),
             models.CheckConstraint(
-                condition=Q(key__regex=KEY_PATTERN) | ~Q(origin=Origin.UPLOADED), name="file_key_valid"
+                condition=Q(key__regex=FILE_KEY_PATTERN) | ~Q(origin=Origin.UPLOADED), name="file_key_valid"
             ),
             models.CheckConstraint(condition=Q(origin__in=Origin.values), name="file_origin_valid"),
             models.CheckConstraint(condition=Q(size__gte=0), name="file_size_not_negative"),

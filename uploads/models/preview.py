@@ -9,14 +9,13 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from uploads.keys import PREVIEW_KEY_PATTERN, PREVIEW_PREFIX
 from uploads.models.file import File, main_store
-
-PREVIEW_KEY_PATTERN = r"^p/[0-9a-f]{32}$"
 
 
 def new_preview_key() -> str:
     """Return a random object key for one preview. It is never reused."""
-    return f"p/{secrets.token_hex(16)}"
+    return f"{PREVIEW_PREFIX}{secrets.token_hex(16)}"
 
 
 class PreviewKind(models.TextChoices):

@@ -19,6 +19,7 @@ from amalga.log import field_value
 from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.failpoints import failpoint
+from uploads.keys import ROW_PREFIXES
 from uploads.models import ChecksumStatus, File, Origin, Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services.bucket_guard import require_own_bucket
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 MAX_CLOCK_SKEW_SECONDS = 120
 STORAGE_CONCURRENCY = 8
 MAX_FILES_TO_LIST = 20
-OWN_PREFIXES = ("f/", "p/")
 
 
 @dataclass
@@ -108,7 +108,7 @@ def _etag(file: File) -> str:
     Under other keys another program may have written a new object since the import, which stays.
     """
     is_intact = file.checksum_status not in {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING}
-    return file.etag if is_intact and not file.key.startswith(OWN_PREFIXES) else ""
+    return file.etag if is_intact and not file.key.startswith(ROW_PREFIXES) else ""
 
 
 def _is_being_made() -> Q:

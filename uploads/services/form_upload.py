@@ -6,7 +6,6 @@ upload closes, files that are not published are cancelled, with their reservatio
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from uploads import s3
 from uploads.errors import Problem, TooLarge, ValidationFailed
 from uploads.failpoints import failpoint
 from uploads.models import File, Folder, State, Usage, Visibility
-from uploads.parts import encode_digest
+from uploads.parts import digest_of
 from uploads.services.files import cancel_expired
 from uploads.services.finish import Finished, FinishRequest, finish
 from uploads.services.sign import open_multipart
@@ -145,14 +144,14 @@ class StreamingUpload:
     def _send_whole(self, target: UploadTarget, file: File) -> None:
         body = bytes(target.buffer)
         target.buffer = bytearray()
-        target.digests = [encode_digest(hashlib.sha256(body).digest())]
+        target.digests = [digest_of(body)]
         s3.put(file.key, body, sha256=target.digests[0], store=file.store)
         failpoint("receive.2-whole-sent")
 
     def _send_part(self, target: UploadTarget, file: File, length: int) -> None:
         part = bytes(memoryview(target.buffer)[:length])
         del target.buffer[:length]
-        digest = encode_digest(hashlib.sha256(part).digest())
+        digest = digest_of(part)
         number = len(target.digests) + 1
         s3.upload_part(file.key, open_multipart(file), number, part, sha256=digest, store=file.store)
         failpoint("receive.3-part-sent")

@@ -14,6 +14,7 @@ from amalga.db import statement_timeout
 from amalga.log import field_value
 from uploads import s3
 from uploads.errors import Paused, StorageDenied, StorageUnavailable, ValidationFailed, WrongMarker
+from uploads.keys import FILE_PREFIX
 from uploads.models import File, Heartbeat, State
 from uploads.models.querysets import database_now, seconds_from_now
 from uploads.services.bucket_guard import require_history, require_marker
@@ -21,7 +22,6 @@ from uploads.services.bucket_guard import require_history, require_marker
 logger = logging.getLogger(__name__)
 
 NAME = "strays"  # of the heartbeat
-PREFIX = "f/"
 # Some storages take long to list all open uploads.
 PAUSE_SECONDS = 3600
 # The row that names an upload follows its creation within milliseconds. A day allows for any clock skew.
@@ -42,7 +42,7 @@ def abort_orphaned_multiparts(*, should_continue: Callable[[], bool]) -> int:
     try:
         require_marker()
         require_history()
-        for uploads in orphaned_multiparts(PREFIX, store=s3.main_store().name, grace=GRACE):
+        for uploads in orphaned_multiparts(FILE_PREFIX, store=s3.main_store().name, grace=GRACE):
             if not should_continue():
                 break
             count += _abort(uploads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import tempfile
@@ -22,7 +21,7 @@ from uploads.errors import ObjectRefused
 from uploads.failpoints import failpoint
 from uploads.models import Category, File, Preview, PreviewKind, PreviewState, Refusal, State
 from uploads.models.querysets import seconds_from_now
-from uploads.parts import encode_digest
+from uploads.parts import digest_of
 from uploads.services.stored_objects import learn_encoding, save_refusal
 
 logger = logging.getLogger(__name__)
@@ -186,7 +185,7 @@ def _store(preview: Preview, picture: previews.Picture) -> None:
     rows = Preview.objects.filter(pk=preview.pk, state=PreviewState.PENDING)
     if not rows.filter(lease_until__gt=Now()).update(lease_until=seconds_from_now(LEASE_SECONDS)):
         return
-    digest = encode_digest(hashlib.sha256(picture.body).digest())
+    digest = digest_of(picture.body)
     s3.put(preview.key, picture.body, sha256=digest, store=preview.store)
     failpoint("preview.4-stored")
     fields = {"size": len(picture.body), "width": picture.width, "height": picture.height}

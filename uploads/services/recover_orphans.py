@@ -18,6 +18,7 @@ from django.db import transaction
 
 from uploads import s3
 from uploads.errors import Problem
+from uploads.keys import FILE_PREFIX
 from uploads.media_types import category_of
 from uploads.models import (
     Action,
@@ -55,7 +56,7 @@ def adopt_orphans(owner: User, *, apply: bool) -> int:
     its key. Safe to repeat. Raises Refused without such a run in the last 24 hours, StorageUnavailable, Forbidden.
     """
     scope = Scope(s3.main_store().name)
-    orphans = complete_run(scope).findings.filter(kind=FindingKind.ORPHAN, repaired_by="", key__startswith="f/")
+    orphans = complete_run(scope).findings.filter(kind=FindingKind.ORPHAN, repaired_by="", key__startswith=FILE_PREFIX)
     if not apply:
         return orphans.count()
     count, folder = 0, None

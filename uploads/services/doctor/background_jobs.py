@@ -14,6 +14,7 @@ from django_tasks_db.models import DBTaskResult
 from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
 from uploads.humanize import humanize_duration
+from uploads.keys import CLOCK_KEY
 from uploads.models import Event, File, Heartbeat, State
 from uploads.services.bucket_guard import contains_event, stored_high_water_mark
 from uploads.services.doctor.results import CheckResult, fail, ok, warn
@@ -97,10 +98,10 @@ def _purge() -> Iterable[CheckResult]:
         mark = stored_high_water_mark()
     except StorageUnavailable as fault:
         is_denied = isinstance(fault, StorageDenied)
-        advice = f"allow s3:GetObject on {s3.CLOCK_KEY}" if is_denied else "see the line about the store"
+        advice = f"allow s3:GetObject on {CLOCK_KEY}" if is_denied else "see the line about the store"
         yield warn("purge", f"what the bucket remembers cannot be read ({fault.detail}), so none takes place", advice)
     except ValidationFailed as problem:
-        yield fail("purge", f"{s3.CLOCK_KEY} is no clock of Amalga's, so none takes place", problem.message)
+        yield fail("purge", f"{CLOCK_KEY} is no clock of Amalga's, so none takes place", problem.message)
     else:
         yield _high_water_mark_result(mark)
 
@@ -114,7 +115,7 @@ def _high_water_mark_result(mark: s3.HighWaterMark | None) -> CheckResult:
         return fail("purge", reason, "run `manage.py after_restore`, and see docs/restore.md")
     late = newest.at - mark.at
     if late > LATE and newest.at < datetime.now(UTC) - LATE:
-        advice = f"let the sweep run, and allow it s3:PutObject on {s3.CLOCK_KEY}"
+        advice = f"let the sweep run, and allow it s3:PutObject on {CLOCK_KEY}"
         return warn(
             "purge",
             f"what the bucket remembers is {humanize_duration(late.total_seconds())} behind the database",

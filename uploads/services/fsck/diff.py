@@ -6,7 +6,6 @@ have read the two sides of a key minutes apart, and only what differs at one mom
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +16,11 @@ from typing import Any
 from uuid import UUID
 
 from uploads import s3
+from uploads.keys import PREVIEW_PREFIX, ROW_KEY, ROW_PREFIXES
 from uploads.models import FindingKind
-from uploads.models.file import KEY_PATTERN
-from uploads.models.preview import PREVIEW_KEY_PATTERN
 from uploads.models.querysets import database_now
 from uploads.services.fsck.streams import (
     END_OF_TIME,
-    PREVIEWS,
     Batch,
     Block,
     Range,
@@ -40,8 +37,6 @@ from uploads.services.orphaned_multiparts import orphaned_multiparts, unexplaine
 NOTHING = Batch([], [], [])
 KEYS_BATCH_SIZE = 1000
 STORAGE_CONCURRENCY = 8
-OWN_PREFIXES = ("f/", PREVIEWS)
-OWN_KEYS = re.compile(f"{KEY_PATTERN}|{PREVIEW_KEY_PATTERN}")
 BACK = "back"  # marked as missing, but the object exists again
 
 
@@ -115,7 +110,7 @@ class Comparison:
     def _explained(self, rows: Block, row_keys: Set[str], object_keys: Set[str]) -> set[str]:
         """Return the keys that need no recheck: of active rows, and of objects outside our prefixes."""
         moving = set(object_keys & rows.moving - rows.late)
-        others = {key for key in object_keys if not key.startswith(OWN_PREFIXES)} - row_keys - rows.marked - rows.moving
+        others = {key for key in object_keys if not key.startswith(ROW_PREFIXES)} - row_keys - rows.marked - rows.moving
         self.skipped["moving"] += len(moving)
         self.skipped["others"] += len(others)
         return moving | others
@@ -145,7 +140,7 @@ class Snapshot:
         """Whether the object matches the row. Rows of previews have no ETag."""
         if self.row is None or self.item is None or self.row.size != self.item.size:
             return False
-        return self.row.etag == self.item.etag or self.key.startswith(PREVIEWS)
+        return self.row.etag == self.item.etag or self.key.startswith(PREVIEW_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +206,7 @@ def _classify_object(snapshot: Snapshot, *, grace: float) -> Verdict:
         return Verdict(snapshot, skip_reason="elsewhere" if snapshot.elsewhere else "changed")
     if snapshot.is_young(grace):
         return Verdict(snapshot, skip_reason="young")
-    return _finding(FindingKind.ORPHAN if OWN_KEYS.fullmatch(snapshot.key) else FindingKind.FOREIGN, snapshot)
+    return _finding(FindingKind.ORPHAN if ROW_KEY.fullmatch(snapshot.key) else FindingKind.FOREIGN, snapshot)
 
 
 def _finding(kind: FindingKind, snapshot: Snapshot, **extra: Any) -> Verdict:
@@ -253,7 +248,7 @@ def multipart_verdicts(prefix: str, *, store: str, grace: float) -> Iterator[lis
 
     Each is rechecked: it is still open, and still no row explains it.
     """
-    for own_prefix in OWN_PREFIXES:
+    for own_prefix in ROW_PREFIXES:
         if own_prefix.startswith(prefix) or prefix.startswith(own_prefix):
             longer = max(prefix, own_prefix, key=len)
             for uploads in orphaned_multiparts(longer, store=store, grace=timedelta(seconds=grace)):

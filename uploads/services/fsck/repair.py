@@ -19,6 +19,7 @@ from amalga.db import statement_timeout
 from amalga.log import field_value
 from uploads import s3
 from uploads.errors import Conflict, Paused, ValidationFailed, WrongMarker
+from uploads.keys import PREVIEW_PREFIX
 from uploads.models import (
     Action,
     ChecksumStatus,
@@ -38,7 +39,7 @@ from uploads.services.bucket_guard import require_marker, require_removal
 from uploads.services.finish import resume_completion
 from uploads.services.fsck.diff import BACK, Snapshot, Verdict, recheck
 from uploads.services.fsck.run import COMMAND, Refused, Scope
-from uploads.services.fsck.streams import BLOCK_SECONDS, END_OF_TIME, PREVIEWS, rows_by_key
+from uploads.services.fsck.streams import BLOCK_SECONDS, END_OF_TIME, rows_by_key
 from uploads.services.tasks import request_previews
 
 logger = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ def _repair_finding(snapshot: Snapshot, scope: Scope) -> str:
     """Repair one finding. Return the outcome, or "" if its row or object has changed."""
     if snapshot.row is None:
         return _quarantine(snapshot, scope)
-    if snapshot.key.startswith(PREVIEWS):
+    if snapshot.key.startswith(PREVIEW_PREFIX):
         return _remake_preview(snapshot)
     if snapshot.row.state == State.COMPLETING:
         return _resolve(snapshot.row.file_id)

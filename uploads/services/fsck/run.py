@@ -17,10 +17,11 @@ from django.utils.translation import gettext_lazy as _
 from amalga.db import DAY_SECONDS, statement_timeout
 from uploads import s3
 from uploads.errors import ListingOutOfOrder, Problem, ValidationFailed, WrongMarker
+from uploads.keys import ROW_PREFIXES
 from uploads.models import File, Finding, Heartbeat, Origin, Report, RunOutcome
 from uploads.models.querysets import seconds_from_now
 from uploads.services.bucket_guard import require_marker
-from uploads.services.fsck.diff import OWN_PREFIXES, Comparison, Verdict, multipart_verdicts
+from uploads.services.fsck.diff import Comparison, Verdict, multipart_verdicts
 from uploads.services.fsck.streams import END_OF_TIME, Tally
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Scope:
         if self.prefix:
             return [self.prefix]
         imported = File.objects.filter(store=self.store).exclude(origin=Origin.UPLOADED).exists()
-        return [""] if imported else list(OWN_PREFIXES)
+        return [""] if imported else list(ROW_PREFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _require_same_library(scope: Scope, *, allow_empty_database: bool) -> None:
     _require_configured_stores(scope)
     if allow_empty_database or File.objects.filter(store=scope.store).exists():
         return
-    if any(next(s3.list_objects(prefix, store=scope.store), None) for prefix in OWN_PREFIXES):
+    if any(next(s3.list_objects(prefix, store=scope.store), None) for prefix in ROW_PREFIXES):
         raise Refused(
             "The database has no files, but the bucket has objects of files. Restore the database, or run "
             "`manage.py rebuild_rows`. If the files are really gone, run it again with --expect-empty-database."

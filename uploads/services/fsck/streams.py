@@ -17,6 +17,7 @@ from uuid import UUID
 
 from amalga.db import statement_timeout
 from uploads import s3
+from uploads.keys import PREVIEW_PREFIX
 
 ESCAPED = re.compile(r"\\.")
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n"})
@@ -142,14 +143,14 @@ def _batches(prefix: str, *, after: str, store: str) -> Generator[Batch]:
 
 def _etags(page: s3.Page) -> list[str]:
     """Return the ETags of a page, empty for previews: their rows have none to compare."""
-    first, end = bisect_left(page.keys, PREVIEWS), bisect_left(page.keys, BEHIND_PREVIEWS)
+    first, end = bisect_left(page.keys, PREVIEW_PREFIX), bisect_left(page.keys, BEHIND_PREVIEWS)
     return page.etags[:first] + [""] * (end - first) + page.etags[end:] if first < end else page.etags
 
 
 BLOCK_ROWS = 5_000
 BLOCK_SECONDS = 300.0  # for a block of rows that lie all over a cold disk
 END_OF_TIME = "\U0010ffff"
-PREVIEWS, BEHIND_PREVIEWS = "p/", "p0"
+BEHIND_PREVIEWS = "p0"  # comes after every key of a preview
 
 # What the state of a row says about its object:
 # settled   the object is there, with this size and ETag
@@ -236,7 +237,7 @@ def read_block(key_range: Range, *, grace: float, limit: int = BLOCK_ROWS) -> Bl
     """Return up to `limit` rows from the start of the range. The block's `upto` says how far it goes."""
     parameters = {**key_range._asdict(), "grace": timedelta(seconds=grace), "limit": limit}
     rows = FILES + BETWEEN
-    if key_range.upto >= PREVIEWS and max(key_range.after, key_range.prefix) < BEHIND_PREVIEWS:
+    if key_range.upto >= PREVIEW_PREFIX and max(key_range.after, key_range.prefix) < BEHIND_PREVIEWS:
         rows = BOTH.format(files=rows, previews=PREVIEWS_TOO + BETWEEN)
     with statement_timeout(BLOCK_SECONDS) as cursor:
         cursor.execute(f"{BLOCK} ({rows}) AS ordered", parameters)

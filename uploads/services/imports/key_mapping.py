@@ -8,15 +8,13 @@ import posixpath
 from datetime import datetime
 from typing import NamedTuple
 
-from uploads import s3
 from uploads.errors import Problem, ValidationFailed
+from uploads.keys import CLOCK_KEY, MARKER_KEY, OWN_PREFIXES
 from uploads.media_types import category_of
 from uploads.names import clean_folder, clean_name, extensions_of
 from uploads.services.start import validate_type
 from uploads.services.tree import require_depth
 
-# Prefixes of Amalga's own objects, which are never imported.
-OWN_FOLDERS = ("f/", "p/", "quarantine/", "manifests/")
 MAX_KEY_BYTES = 1024  # S3 user guide, "Naming Amazon S3 objects"
 MAX_ETAG_CHARACTERS = 80
 COMPRESSED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
@@ -52,7 +50,7 @@ class EmptyFolder(NamedTuple):
 
 def is_own(key: str) -> bool:
     """Whether the key belongs to Amalga itself."""
-    return key.startswith(OWN_FOLDERS) or key in {s3.MARKER_KEY, s3.CLOCK_KEY}
+    return key.startswith(OWN_PREFIXES) or key in {MARKER_KEY, CLOCK_KEY}
 
 
 def require_foreign(prefix: str) -> None:

@@ -16,12 +16,12 @@ from django.db import DatabaseError, DataError, IntegrityError, connection
 
 from uploads import s3
 from uploads.errors import Problem
+from uploads.keys import OWN_PREFIXES
 from uploads.models import Finding, FindingKind, Folder, Report, RunOutcome
 from uploads.services.bucket_guard import require_marker
 from uploads.services.folders import ensure
 from uploads.services.imports.copy_rows import ImportedTotals, ImportOptions, add_files, existing_keys
 from uploads.services.imports.key_mapping import (
-    OWN_FOLDERS,
     EmptyFolder,
     ImportCandidate,
     RejectedKey,
@@ -157,7 +157,7 @@ def _pages(prefix: str, after: str) -> Iterator[s3.Page]:
     while True:
         for page in s3.list_objects(prefix, after=after):
             yield page
-            own_folder = next((folder for folder in OWN_FOLDERS if page.keys[-1].startswith(folder)), None)
+            own_folder = next((folder for folder in OWN_PREFIXES if page.keys[-1].startswith(folder)), None)
             if own_folder and page.keys[-1] < own_folder + AFTER_HEX:
                 after = own_folder + AFTER_HEX
                 break

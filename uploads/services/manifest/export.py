@@ -21,14 +21,14 @@ from django.db.models.functions import Collate
 from amalga.db import DAY_SECONDS, statement_timeout
 from uploads import s3
 from uploads.errors import StorageUnavailable
+from uploads.keys import MANIFEST_PREFIX
 from uploads.models import Event, File, Folder, Grant, Installation, Tag, Tagging
 from uploads.models.file import STORED
 from uploads.models.querysets import database_now
-from uploads.parts import MAX_PARTS, encode_digest
+from uploads.parts import MAX_PARTS, digest_of
 from uploads.services.manifest.format import FORMAT
 
-PREFIX = "manifests/"
-NAME = re.compile(PREFIX + r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}Z\.jsonl\.gz")
+NAME = re.compile(MANIFEST_PREFIX + r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}Z\.jsonl\.gz")
 PART_BYTES = 64 * 1024**2
 PEOPLE_BATCH_SIZE = 1000
 
@@ -61,7 +61,7 @@ def export_lines(exported: Exported, *, events: bool) -> Iterator[bytes]:
 
 def save_in_bucket(path: Path) -> str:
     """Save a manifest under `manifests/` in the main store, and return its key. Raises StorageUnavailable."""
-    key = f"{PREFIX}{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}.jsonl.gz"
+    key = f"{MANIFEST_PREFIX}{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}.jsonl.gz"
     size = path.stat().st_size
     store, tag = s3.main_store().name, s3.CopyTag(str(Installation.objects.own_id()))
     part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
@@ -80,7 +80,7 @@ def save_in_bucket(path: Path) -> str:
 def latest_in_bucket() -> str | None:
     """Return the key of the newest manifest in the main store, ignoring objects with other names."""
     newest = None
-    for page in s3.list_objects(PREFIX):
+    for page in s3.list_objects(MANIFEST_PREFIX):
         newest = next((key for key in reversed(page.keys) if NAME.fullmatch(key)), newest)
     return newest
 
@@ -102,7 +102,7 @@ def _save_parts(key: str, pieces: Iterator[bytes], size: int, store: str, tag: s
 
 def _digests(piece: bytes) -> tuple[str, str]:
     md5 = hashlib.md5(piece, usedforsecurity=False).digest()
-    return encode_digest(hashlib.sha256(piece).digest()), base64.b64encode(md5).decode()
+    return digest_of(piece), base64.b64encode(md5).decode()
 
 
 def _all_lines(installation: str, tables: Sequence[Table], exported: Exported) -> Iterator[bytes]:

@@ -25,14 +25,13 @@ from typing import IO, Any
 
 from uploads import s3
 from uploads.errors import ValidationFailed
+from uploads.keys import FILE_KEY_PATTERN, PREVIEW_PREFIX
 from uploads.models import ChecksumStatus
-from uploads.models.file import KEY_PATTERN
 
 FORMAT = 1
 GZIP = b"\x1f\x8b"
 MAX_LINE_BYTES = 16 * 1024**2  # a row has a few kilobytes, an event of a large import some more
-PREVIEWS = "p/"
-FILE_KEY = re.compile(KEY_PATTERN)
+FILE_KEY = re.compile(FILE_KEY_PATTERN)
 MAX_REPORTED = 1000
 ROWS_BATCH_SIZE = 1000
 HEAD_CONCURRENCY = 8
@@ -248,7 +247,7 @@ def _update_row(row: dict[str, Any], item: s3.ObjectInfo | None) -> str:
 
 def _note_unknown(item: s3.ObjectInfo, store: str, comparison: Comparison, unknown: IO[str]) -> None:
     """Record an object without a row, unless its key cannot be one of ours."""
-    if item.key.startswith(PREVIEWS):
+    if item.key.startswith(PREVIEW_PREFIX):
         comparison.note("previews", item.key)
     if not FILE_KEY.fullmatch(item.key):
         return
