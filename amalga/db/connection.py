@@ -11,6 +11,8 @@ from django.db import connections
 from psycopg.errors import DiskFull, OperationalError, ReadOnlySqlTransaction
 from psycopg_pool import ConnectionPool
 
+from amalga.db.iam import database_token
+
 # A healthy server ends every statement after eight seconds by itself (statement_timeout). Without this limit, a process
 # would wait forever for a server or network that does not respond.
 RESPONSE_SECONDS = 9.0
@@ -91,22 +93,11 @@ class TokenConnection(Connection):
     @classmethod
     def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
         host, port = str(parameters["host"]), int(parameters.get("port") or DEFAULT_PORT)
-        return super().connect(conninfo, **parameters, password=_token(host, port, str(parameters["user"])))
+        return super().connect(conninfo, **parameters, password=database_token(host, port, str(parameters["user"])))
 
 
 class ReplicaTokenConnection(TokenConnection):
     response_timeout = REPLICA_SECONDS
-
-
-def _token(host: str, port: int, user: str) -> str:
-    # the settings import this class, and uploads.s3 reads the settings
-    from uploads.errors import StorageUnavailable
-    from uploads.s3.rds_auth import database_token
-
-    try:
-        return database_token(host, port, user)
-    except StorageUnavailable as error:
-        raise OperationalError(f"no IAM token for the database: {error.detail}") from None
 
 
 @contextmanager

@@ -1,16 +1,14 @@
-"""All access to storage: the only package that imports boto3, botocore and storages.
+"""All access to storage: the only package of the app that imports boto3, botocore and storages.
 
 It knows no models. A missing object is None, a denied request (403) is never treated as a missing object, and every
 other failure is StorageUnavailable. No call is made inside a database transaction.
 """
 
 from uploads.s3.client import keeps_digests, needs_digests, signs_payloads
-from uploads.s3.copies import QUARANTINE, CopyTag, copy_tag, copy_within, put_file, put_part, quarantine
+from uploads.s3.copies import CopyTag, copy_tag, copy_within, put_file, put_part, quarantine
 from uploads.s3.downloads import DownloadStorage, download_url, preview_url, reset
 from uploads.s3.listing import ObjectInfo, OpenMultipart, Page, head, list_multipart_uploads, list_objects
 from uploads.s3.metadata_objects import (
-    CLOCK_KEY,
-    MARKER_KEY,
     HighWaterMark,
     put_high_water_mark,
     read_high_water_mark,
@@ -36,21 +34,34 @@ from uploads.s3.objects import (
 )
 from uploads.s3.signing import URL_SECONDS, PresignedRequest, sign_part, sign_put
 from uploads.s3.stores import Store, main_store, secondary_store
-from uploads.s3.streams import Stream, read, read_start, require_readable, stream
+from uploads.s3.streams import (
+    EtagMismatch,
+    NoSuchObject,
+    ObjectReader,
+    RateLimiter,
+    Stopped,
+    Stream,
+    read,
+    read_start,
+    require_readable,
+    stream,
+)
 
 __all__ = [
-    "CLOCK_KEY",
-    "MARKER_KEY",
-    "QUARANTINE",
     "URL_SECONDS",
     "CopyTag",
     "DownloadStorage",
+    "EtagMismatch",
     "HighWaterMark",
+    "NoSuchObject",
     "ObjectHead",
     "ObjectInfo",
+    "ObjectReader",
     "OpenMultipart",
     "Page",
     "PresignedRequest",
+    "RateLimiter",
+    "Stopped",
     "Store",
     "Stream",
     "UploadedPart",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import functools
 import logging
@@ -16,6 +17,7 @@ import boto3
 import botocore.session
 import urllib3
 from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from django.db import connection
 
@@ -77,10 +79,7 @@ def config(store: Store | None = None, *, read_seconds: float = READ_SECONDS, at
 
 @functools.cache
 def session(region: str, access_key_id: str | None, secret_access_key: str | None) -> boto3.session.Session:
-    core = _core()
-    result = boto3.session.Session(access_key_id, secret_access_key, region_name=region, botocore_session=core)
-    _disable_expiry_grace(core)
-    return result
+    return boto3.session.Session(access_key_id, secret_access_key, region_name=region, botocore_session=_core())
 
 
 def _core() -> botocore.session.Session:
@@ -89,16 +88,6 @@ def _core() -> botocore.session.Session:
     limits: Any = {"mode": "standard", "total_max_attempts": ATTEMPTS}
     core.set_default_client_config(Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries=limits))
     return core
-
-
-def _disable_expiry_grace(core: botocore.session.Session) -> None:
-    """Use the real expiry of a machine role's credentials.
-
-    When they expire within some 20 minutes, botocore extends them (`InstanceMetadataFetcher._evaluate_expiration`), in
-    case the metadata service is unavailable. The storage denies them all the same, and the URLs that they signed.
-    """
-    provider: Any = core.get_component("credential_provider").get_provider("iam-role")
-    provider._role_fetcher._evaluate_expiration = lambda _credentials: None
 
 
 def session_of(store: Store) -> boto3.session.Session:
@@ -196,17 +185,23 @@ def credentials(store: Store | None = None) -> Any:
     return result
 
 
-def seconds_of_credentials(store: Store | None = None) -> float | None:
-    """Return the seconds until the signing credentials expire; None if they do not expire.
+def seconds_of_credentials(store: Store | None = None, *, limit: int) -> int | None:
+    """Return for how many seconds, at most `limit`, the signing credentials are valid; None if they do not expire.
 
     Credentials of a role are fetched first if they are missing or expire soon: before that, some do not know their
-    expiry. botocore has the expiry only in a private attribute.
+    expiry. For a machine's role, botocore moves an expiry within 20 minutes to up to 20 minutes from now, in case the
+    metadata service is unavailable (`InstanceMetadataFetcher`): a URL is then signed for longer than its credentials
+    are valid, and the storage denies it as it denies everything that they sign.
     """
     current = credentials(store)
     with translate_errors("GetCredentials"):
         current.get_frozen_credentials()
-    expiry: datetime | None = getattr(current, "_expiry_time", None)
-    return (expiry - datetime.now(UTC)).total_seconds() if expiry else None
+    if not isinstance(current, RefreshableCredentials):
+        return None
+    if not current.refresh_needed(limit):
+        return limit
+    # botocore says publicly only whether the expiry is less than some seconds away
+    return bisect.bisect_left(range(limit + 1), True, key=current.refresh_needed) - 1
 
 
 def _count_throttles(response: Any = None, **_: Any) -> None:
@@ -224,6 +219,7 @@ def require_no_transaction() -> None:
 
     The transactions that Django's test cases wrap around each test do not count.
     """
+    # private: tests/code/test_architecture.py lists why
     if any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
         raise RuntimeError("The store was called inside a database transaction.")
 

@@ -9,6 +9,7 @@ from typing import IO, Any, NamedTuple
 from botocore.exceptions import ClientError
 
 from uploads.errors import Conflict
+from uploads.keys import QUARANTINE_PREFIX
 from uploads.s3.client import ABSENT, client, translate_errors
 from uploads.s3.listing import ObjectInfo, head
 from uploads.s3.multipart import UploadedPart, abort_multipart, complete_multipart, create_multipart
@@ -167,7 +168,6 @@ def _endpoint(name: str) -> str:
     return (store_named(name).endpoint or "").rstrip("/")
 
 
-QUARANTINE = "quarantine/"
 MAX_QUARANTINE_BYTES = 5 * 1024**3  # S3 API: CopyObject
 
 
@@ -177,7 +177,7 @@ def quarantine(item: ObjectInfo, *, store: str | None = None) -> str:
     Safe to repeat. Raises Conflict when the object has changed or is larger than 5 GiB, or when another object is at
     that key; StorageUnavailable.
     """
-    at, key = store_named(store), QUARANTINE + item.key
+    at, key = store_named(store), QUARANTINE_PREFIX + item.key
     if item.size > MAX_QUARANTINE_BYTES:
         raise Conflict("larger than 5 GiB: no store copies that at once")
     before = head(key, store=store)

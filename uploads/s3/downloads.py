@@ -17,7 +17,7 @@ from storages.backends.s3 import S3Storage
 from storages.utils import clean_name
 
 from uploads.s3.client import client, config, forget_clients, http, session, translate_errors
-from uploads.s3.refusals import readable_stores
+from uploads.s3.errors import readable_stores
 from uploads.s3.signing import expires_in, sign_get_at
 from uploads.s3.stores import Store, main_store, store_named
 

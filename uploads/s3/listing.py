@@ -33,8 +33,8 @@ from uploads.s3.client import (
     require_no_transaction,
     translate_errors,
 )
+from uploads.s3.errors import ARCHIVES
 from uploads.s3.objects import head_and_sniff
-from uploads.s3.refusals import ARCHIVES
 from uploads.s3.stores import Store, store_named
 from uploads.s3.streams import require_readable
 

@@ -8,11 +8,11 @@ from datetime import datetime
 from uuid import UUID
 
 from uploads.errors import ValidationFailed
+from uploads.keys import CLOCK_KEY, MARKER_KEY
 from uploads.s3.client import client, translate_errors
 from uploads.s3.objects import read_small
 from uploads.s3.stores import store_named
 
-CLOCK_KEY = "amalga-checkpoint.json"
 MAX_CHECKPOINT_BYTES = 1024
 
 
@@ -58,7 +58,6 @@ def put_high_water_mark(mark: HighWaterMark, store: str | None = None) -> None:
         )
 
 
-MARKER_KEY = "amalga.json"
 MAX_MARKER_BYTES = 1024
 
 

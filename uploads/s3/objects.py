@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from uploads.content_headers import normalize_encoding
 from uploads.errors import StorageDenied, StorageUnavailable
+from uploads.keys import FILE_PREFIX
 from uploads.s3.client import (
     ABSENT,
     CHANGED,
@@ -32,7 +33,7 @@ from uploads.s3.stores import Store, store_named
 
 FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
 HEAD_SECONDS = 60
-NEVER_USED = "f/" + "0" * 32
+NEVER_USED = FILE_PREFIX + "0" * 32
 CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<size>\d{1,18})", re.ASCII)
 
 

@@ -40,11 +40,11 @@ def expires_in(seconds: int, store: Store) -> int:
 
     Raises StorageUnavailable for expired credentials.
     """
-    remaining = seconds_of_credentials(store)
+    remaining = seconds_of_credentials(store, limit=seconds)
     if remaining is not None and remaining < 1:
         log_error("Sign", "ExpiredCredentials")
         raise StorageUnavailable("Sign: ExpiredCredentials")
-    return seconds if remaining is None else min(seconds, int(remaining))
+    return seconds if remaining is None else remaining
 
 
 def sign_put(key: str, *, size: int, sha256: str | None, store: str | None = None) -> PresignedRequest:
@@ -95,30 +95,22 @@ def sign_get_at(
 ) -> str:
     """Return a URL to GET an object for `seconds` after `since`, also in the past: the same for the same arguments.
 
-    boto3's clients always sign as of now, so this uses botocore's signer.
+    boto3's clients always sign as of now. This makes the same signature of the public steps of botocore's signer (S3
+    API, "Authenticating requests: using query parameters").
     """
     at = store_named(store)
-    request = AWSRequest("GET", f"{object_url(key, at)}?{urlencode(sorted(parameters.items()), quote_via=quote)}")
-    region = client("quick", at).meta.region_name
-    signer = _SignedSince(credentials(at).get_frozen_credentials(), "s3", region, expires=seconds)
-    signer.since = since
-    signer.add_auth(request)
-    return str(request.url)
-
-
-class _SignedSince(S3SigV4QueryAuth):
-    since: datetime
-
-    def _modify_request_before_signing(self, request: AWSRequest) -> None:
-        request.context["timestamp"] = self.since.strftime(SIGV4_TIMESTAMP)
-        super()._modify_request_before_signing(request)  # type: ignore[misc]  # its types leave it out
-
-
-class _SignedPayload(S3SigV4QueryAuth):
-    """Signs the hash of the body, which botocore leaves unsigned (S3 API, "Create a signed AWS API request")."""
-
-    def payload(self, request: AWSRequest) -> str:
-        return str(request.headers[PAYLOAD_HASH])
+    frozen = credentials(at).get_frozen_credentials()
+    signer = S3SigV4QueryAuth(frozen, "s3", client("quick", at).meta.region_name)
+    request = AWSRequest("GET", object_url(key, at))
+    request.context["timestamp"] = timestamp = since.strftime(SIGV4_TIMESTAMP)
+    token = {"X-Amz-Security-Token": frozen.token} if frozen.token else {}
+    query = {
+        **parameters, "X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Credential": signer.scope(request),
+        "X-Amz-Date": timestamp, "X-Amz-Expires": str(seconds), "X-Amz-SignedHeaders": "host", **token,
+    }  # fmt: skip
+    request.url = f"{request.url}?{urlencode(sorted(query.items()), quote_via=quote, safe='')}"
+    signature = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    return f"{request.url}&X-Amz-Signature={signature}"
 
 
 def object_url(key: str, at: Store) -> str:
@@ -130,7 +122,8 @@ def object_url(key: str, at: Store) -> str:
 def _sign_payload(
     query: dict[str, str], headers: dict[str, str], at: Store, *, key: str, size: int, sha256: str
 ) -> str:
-    """Sign a PUT with the hash in the URL and in a signed header: some stores check the one, some the other."""
+    """Sign a PUT with the hash of its body, which a client leaves unsigned, in the URL and in a signed header: some
+    stores check the one, some the other (S3 API, "Create a signed AWS API request")."""
     headers[PAYLOAD_HASH] = b64decode(sha256).hex()
     query = {**query, "X-Amz-Content-Sha256": headers[PAYLOAD_HASH]}
     if at.bucket_owner:
@@ -139,7 +132,7 @@ def _sign_payload(
     with translate_errors("Sign"):
         request = AWSRequest("PUT", f"{object_url(key, at)}?{urlencode(query)}", headers=signed_headers)
         frozen, region = credentials(at).get_frozen_credentials(), client("quick", at).meta.region_name
-        _SignedPayload(frozen, "s3", region, expires=expires_in(URL_SECONDS, at)).add_auth(request)
+        S3SigV4QueryAuth(frozen, "s3", region, expires=expires_in(URL_SECONDS, at)).add_auth(request)
     return str(request.url)
 
 

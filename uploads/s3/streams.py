@@ -1,15 +1,18 @@
-"""Streaming reads of objects from any byte, so that a caller can resume after a broken connection."""
+"""Streaming reads of objects, which resume after a broken connection, at a limited rate."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Self
 
 import urllib3
 
 from uploads.content_headers import normalize_encoding
+from uploads.errors import StorageDenied, StorageUnavailable
 from uploads.s3.client import (
     BATCH_READ_SECONDS,
     CONNECT_SECONDS,
@@ -19,11 +22,15 @@ from uploads.s3.client import (
     require_no_transaction,
     translate_errors,
 )
+from uploads.s3.errors import is_archived, refused_object
 from uploads.s3.objects import CONTENT_RANGE, whole_size
-from uploads.s3.refusals import is_archived, refused_object
 from uploads.s3.stores import store_named
 
 CHUNK_BYTES = 1024**2
+MIN_CHUNK_BYTES = 16 * 1024
+MAX_ATTEMPTS = 4  # without a byte in between
+PAUSE_SECONDS = 0.5
+SLICE_SECONDS = 0.2
 SIGNED_SECONDS = 60  # the storage checks the signature once, at the beginning of a response
 TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=BATCH_READ_SECONDS)
 QUICK = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)  # a person waits for it
@@ -89,6 +96,106 @@ def stream(key: str, *, start: int = 0, store: str | None = None) -> Stream | No
         return Stream(response, start)
     _require_absence(response, store)
     return None
+
+
+class NoSuchObject(Exception):
+    """The storage says that there is no object with this key."""
+
+
+class EtagMismatch(Exception):
+    """The storage has another object under this key than the expected one."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop: partly read objects have no result."""
+
+
+class RateLimiter:
+    """Limits all threads to `rate` bytes per second, counts the bytes, and raises Stopped once `stop` returns True."""
+
+    def __init__(self, rate: int | None = None, *, stop: Callable[[], bool] = lambda: False) -> None:
+        self.bytes = 0
+        # Below a few megabytes per second chunks are smaller, so that no connection idles for long.
+        self.chunk_bytes = CHUNK_BYTES if rate is None else max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, rate // 4))
+        self._rate = rate
+        self._stop = stop
+        self._free_at = time.monotonic()
+        self._lock = threading.Lock()
+
+    def require_running(self) -> None:
+        if self._stop():
+            raise Stopped
+
+    def spend(self, count: int) -> None:
+        """Count these bytes, and wait until they fit the rate."""
+        with self._lock:
+            self.bytes += count
+            if self._rate:
+                self._free_at = max(self._free_at, time.monotonic()) + count / self._rate
+            until = self._free_at
+        self._wait_until(until)
+
+    def sleep(self, seconds: float) -> None:
+        self._wait_until(time.monotonic() + seconds)
+
+    def _wait_until(self, until: float) -> None:
+        self.require_running()
+        while (seconds := until - time.monotonic()) > 0:
+            time.sleep(min(SLICE_SECONDS, seconds))
+            self.require_running()
+
+
+class ObjectReader:
+    """Reads an object from byte `start` to its end; after a broken connection it resumes where it was.
+
+    `position` is the next byte, `response` the latest response, with the size and the headers of the object.
+    """
+
+    def __init__(
+        self, key: str, *, start: int = 0, etag: str = "", store: str | None = None, limiter: RateLimiter | None = None
+    ) -> None:
+        self.position = start
+        self.response: Stream | None = None
+        self._key = key
+        self._etag = etag
+        self._store = store
+        self._limiter = limiter or RateLimiter()
+
+    def chunks(self, size: int | None = None) -> Generator[bytes]:
+        """Yield chunks of at most `size` bytes, by default as many as fit the rate. Close it unless it is read to its
+        end. An object that is longer than its declared size ends with the chunk that exceeds it.
+
+        Raises NoSuchObject; EtagMismatch for another object than that with `etag`, if given; StorageDenied,
+        ObjectRefused; StorageUnavailable after several attempts without a byte in between; and Stopped.
+        """
+        attempts = 0
+        while True:
+            position = self.position
+            try:
+                yield from self._read(size or self._limiter.chunk_bytes)
+                return
+            except StorageUnavailable as fault:
+                attempts = 1 if self.position > position else attempts + 1
+                if isinstance(fault, StorageDenied) or attempts >= MAX_ATTEMPTS:
+                    raise
+            self._limiter.sleep(PAUSE_SECONDS * attempts)
+
+    def _read(self, size: int) -> Iterator[bytes]:
+        if self.response is not None and 0 < self.position == self.response.size:
+            return  # all bytes came, only the end of the response did not
+        response = stream(self._key, start=self.position, store=self._store)
+        if response is None:
+            raise NoSuchObject
+        with response:
+            self.response = response
+            if self._etag and response.etag != self._etag:
+                raise EtagMismatch
+            for chunk in response.chunks(size):
+                self._limiter.spend(len(chunk))
+                self.position += len(chunk)
+                yield chunk
+        if self.position < response.size:
+            raise StorageUnavailable("GetObject: ended early")
 
 
 def read(key: str, *, store: str | None = None) -> Iterator[bytes] | None:

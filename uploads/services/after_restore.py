@@ -16,7 +16,7 @@ from uploads.models.querysets import in_batches, seconds_from_now
 from uploads.services.bucket_guard import accept_high_water_mark, contains_event, require_marker, stored_high_water_mark
 from uploads.services.finish import FinishRequest, finish
 from uploads.services.sign import require_permission
-from uploads.services.verify.reader import ResumableHasher
+from uploads.services.verify import ResumableHasher
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,10 @@ from django.conf import settings
 
 from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed, WrongMarker
+from uploads.keys import MARKER_KEY
 from uploads.models import Installation
-from uploads.s3.bucket import (
+from uploads.s3.bucket_config import (
     BUCKET_SETTINGS,
-    PUT_HEADERS,
-    BucketSpec,
     SettingDiff,
     SettingStatus,
     apply_setting,
@@ -26,6 +25,7 @@ from uploads.s3.bucket import (
     make_bucket,
     partition,
 )
+from uploads.s3.bucket_policies import PUT_HEADERS, BucketSpec
 from uploads.s3.errors import S3ResponseError
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def _write_marker(marker: UUID | None, own: UUID, *, apply: bool) -> SettingDiff
     subject = "marker"
     if marker == own:
         return SettingDiff(subject, SettingStatus.AS_WANTED)
-    lines = [(s3.MARKER_KEY, str(marker) if marker else "none", str(own))]
+    lines = [(MARKER_KEY, str(marker) if marker else "none", str(own))]
     if not apply:
         return SettingDiff(subject, SettingStatus.DIFFERS, lines)
     try:

@@ -11,7 +11,7 @@ from django.db import DatabaseError
 
 from uploads.errors import Problem, StorageUnavailable
 from uploads.management.base import AmalgaCommand, until_stopped
-from uploads.s3.bucket import SettingDiff, SettingStatus
+from uploads.s3.bucket_config import SettingDiff, SettingStatus
 from uploads.services.provision import desired_bucket, provision, site_origins
 
 MAX_DAYS = 3650

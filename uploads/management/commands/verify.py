@@ -15,10 +15,10 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError, connection
 
+from uploads import s3
 from uploads.management.base import AmalgaCommand, Progress, Stop, bytes_per_second, graceful_shutdown, stopped
 from uploads.models import File, Report, RunOutcome
 from uploads.services.verify import (
-    RateLimiter,
     Run,
     Selection,
     by_ids,
@@ -80,7 +80,7 @@ class Command(AmalgaCommand):
 
     def _loop(self, stop: Stop, options: dict[str, Any]) -> None:
         """Verify claimed checksums until stopped. While database or storage are unavailable, it keeps trying."""
-        limiter = RateLimiter(rate=options["rate"], stop=lambda: stop.requested)
+        limiter = s3.RateLimiter(options["rate"], stop=lambda: stop.requested)
         while not stop.requested:
             try:
                 self._verify_claims(options, limiter)
@@ -89,9 +89,12 @@ class Command(AmalgaCommand):
                 connection.close()
             stop.pause(max(1, options["every"]))
 
-    def _verify_claims(self, options: dict[str, Any], limiter: RateLimiter) -> None:
+    def _verify_claims(self, options: dict[str, Any], limiter: s3.RateLimiter) -> None:
         run = Run(
-            unverified_checksums(), parallel=options["parallel"], pace=limiter, expect_missing=options["expect_missing"]
+            unverified_checksums(),
+            parallel=options["parallel"],
+            limiter=limiter,
+            expect_missing=options["expect_missing"],
         )
         run.run()
         if run.refusal is not None:
@@ -103,13 +106,13 @@ class Command(AmalgaCommand):
             self._check_heads(stop, options, candidates, report)
 
     def _check_heads(self, stop: Stop, options: dict[str, Any], candidates: Selection, report: Report | None) -> None:
-        limiter = RateLimiter(rate=options["rate"], stop=lambda: stop.requested)
+        limiter = s3.RateLimiter(options["rate"], stop=lambda: stop.requested)
         total_bytes = candidates.total_bytes if options["level"] == 2 else None
         with Progress(
             self.stderr, "verify", total=candidates.total, total_bytes=total_bytes, quiet=options["json"]
         ) as progress:
             run = Run(
-                candidates, level=options["level"], parallel=options["parallel"], pace=limiter, report=report,
+                candidates, level=options["level"], parallel=options["parallel"], limiter=limiter, report=report,
                 expect_missing=options["expect_missing"],
                 on_problem=self._silent if options["json"] else self._print,
                 on_tick=lambda done: progress.step(done - progress.done, bytes=limiter.bytes - progress.bytes),

@@ -12,29 +12,25 @@ from django.conf import settings
 from amalga.settings.env import is_loopback
 from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
-from uploads.s3.bucket import (
+from uploads.keys import CLOCK_KEY, OWN_PREFIXES
+from uploads.s3.bucket_config import (
     BUCKET_SETTINGS,
-    PUT_HEADERS,
     BucketSetting,
-    BucketSpec,
     SettingDiff,
     SettingStatus,
-    archive_tiers,
     compare_setting,
-    lifecycle_conflicts,
     tiering_configurations,
-    unknown_classes,
 )
+from uploads.s3.bucket_policies import PUT_HEADERS, BucketSpec, archive_tiers, lifecycle_conflicts, unknown_classes
 from uploads.s3.errors import DENIED, S3ResponseError, at_aws
-from uploads.s3.probes import (
+from uploads.s3.feature_probes import (
     ProbeResult,
     clear_leftovers,
     honors_owner,
-    is_publicly_readable,
-    preflight,
     probe_checksum_mode,
     probe_conditions,
 )
+from uploads.s3.probes import is_publicly_readable, preflight
 from uploads.services.doctor.results import CheckResult, Level, fail, ok, warn
 from uploads.services.provision import desired_bucket, expiry_days, site_origins
 
@@ -124,7 +120,7 @@ def posture_lines(point: BucketSetting, spec: BucketSpec) -> Iterable[CheckResul
 
 def _lifecycle_results(diff: SettingDiff) -> Iterable[CheckResult]:
     for message in lifecycle_conflicts(diff.now, expiry_days=expiry_days()):
-        advice = f"limit that rule to what is not ours: f/, p/, quarantine/, manifests/ and {s3.CLOCK_KEY}"
+        advice = f"limit that rule to what is not ours: {', '.join(OWN_PREFIXES)} and {CLOCK_KEY}"
         yield fail("bucket lifecycle", message, advice)
     for message in unknown_classes(diff.now):
         yield warn(

@@ -13,9 +13,10 @@ from django.db import DatabaseError
 from uploads.humanize import humanize_duration
 from uploads.models import Installation
 from uploads.s3 import URL_SECONDS
-from uploads.s3.bucket import bucket_region, is_own_bucket
+from uploads.s3.bucket_config import bucket_region, is_own_bucket
 from uploads.s3.errors import DENIED, NO_BUCKET, OTHER_REGION, S3ResponseError, at_aws
-from uploads.s3.probes import belongs_to_another, credentials_in_use, probe_cloudfront, probe_endpoint, probe_time
+from uploads.s3.feature_probes import belongs_to_another
+from uploads.s3.probes import credentials_in_use, probe_cloudfront, probe_endpoint, probe_time
 from uploads.services.doctor.bucket import bucket_checks
 from uploads.services.doctor.results import CheckResult, Deadline, Level, fail, ok, warn
 from uploads.services.provision import site_origins

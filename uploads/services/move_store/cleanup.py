@@ -15,13 +15,11 @@ from django.db.models.functions import Now
 from amalga.log import field_value
 from uploads import s3
 from uploads.errors import StorageUnavailable
+from uploads.keys import ROW_KEY, ROW_PREFIXES
 from uploads.models import File, Installation, Origin, Preview
-from uploads.services.move_store.copy import OWN_KEY
-from uploads.services.move_store.plan import both_stores
+from uploads.services.move_store.rows import both_stores
 
 logger = logging.getLogger(__name__)
-
-PREFIXES = ("f/", "p/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def remove_originals(*, apply: bool, hours: int, imported: bool, parallel: int =
         _outcome_by_objects, source=source.name, target=target.name, own_id=str(Installation.objects.own_id())
     )
     with ThreadPoolExecutor(parallel) as workers:
-        for prefix in [""] if imported else PREFIXES:
+        for prefix in [""] if imported else ROW_PREFIXES:
             for page in s3.list_objects(prefix, store=source.name):
                 states = _row_states(page.keys, source, target, since)
                 outcomes = {item.key: _outcome_by_row(states.get(item.key), imported=imported) for item in page}
@@ -110,7 +108,7 @@ def _outcome_by_objects(key: str, row: _RowState, *, source: str, target: str, o
         copy = s3.head(key, store=target)
         if copy is None or copy.size != row.size or (row.etag and copy.etag != row.etag):
             return "failed"
-        if OWN_KEY.fullmatch(key):
+        if ROW_KEY.fullmatch(key):
             return "removed"
         tag, original = s3.copy_tag(key, store=target), s3.head(key, store=source)
     except StorageUnavailable:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from uploads import parts, s3
-from uploads.errors import ObjectRefused, StorageDenied, StorageUnavailable
+from uploads.errors import ObjectRefused, StorageUnavailable
+from uploads.keys import ROW_KEY
 
-OWN_KEY = re.compile(r"[fp]/[0-9a-f]{32}")
-CHUNK_BYTES = 1024**2
 MAX_BYTES_IN_MEMORY = 64 * 1024**2  # larger parts are buffered on disk until their digest is known
-MAX_ATTEMPTS = 4  # without a byte in between
-PAUSE_SECONDS = 0.5
 
 
 class CannotMove(Exception):
@@ -29,10 +24,6 @@ class CannotMove(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-class Stopped(Exception):
-    """The run was asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +55,20 @@ class CopyResult:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Source and target store, and the installation that tags copies; `pace` limits the rate, `stop` ends the run."""
+    """Source and target store, the installation that tags copies, and the limiter of the run."""
 
     source: str
     target: str
     mark: str
-    pace: Callable[[int], None]
-    stop: threading.Event
+    limiter: s3.RateLimiter
 
 
 def copy_object(job: CopyJob, route: Route) -> CopyResult:
     """Copy an object and verify the copy. Safe to repeat: an existing copy is replaced.
 
-    Raises CannotMove, StorageUnavailable (also if the copy is wrong), and Stopped; no parts remain then.
+    Raises CannotMove, StorageUnavailable (also if the copy is wrong), and s3.Stopped; no parts remain then.
     """
-    if route.stop.is_set():
-        raise Stopped
+    route.limiter.require_running()
     lengths = _lengths(job)
     if_none_match = _require_free(job, route)
     job = _with_encoding(job, route)
@@ -124,7 +113,7 @@ def _require_free(job: CopyJob, route: Route) -> bool:
     Return whether the copy must be written with If-None-Match: not for keys that Amalga generated, nor over the copy
     of a run that was killed.
     """
-    if OWN_KEY.fullmatch(job.key):
+    if ROW_KEY.fullmatch(job.key):
         return False
     existing = s3.copy_tag(job.key, store=route.target)
     if existing is not None and existing.by != route.mark:
@@ -156,12 +145,12 @@ def _verified_copy(job: CopyJob, route: Route) -> CopyResult | None:
 
 
 def _stream_copy(job: CopyJob, route: Route, lengths: list[int], *, if_none_match: bool) -> CopyResult:
-    source = _SourceReader(job, route)
-    if len(lengths) == 1:
-        _send_whole(job, route, source, if_none_match=if_none_match)
-    else:
-        _send_parts(job, route, source, lengths, if_none_match=if_none_match)
-    copy, checksum = s3.head(job.key, store=route.target), parts.checksum_of(source.digests)
+    with contextlib.closing(_SourceReader(job, route)) as source:
+        if len(lengths) == 1:
+            _send_whole(job, route, source, if_none_match=if_none_match)
+        else:
+            _send_parts(job, route, source, lengths, if_none_match=if_none_match)
+    copy, checksum = s3.head(job.key, store=route.target), source.checksum
     if copy is None or copy.size != job.size or copy.checksum not in {None, checksum}:
         raise StorageUnavailable("HeadObject: the copy is not what was sent")
     return CopyResult(copy.etag, checksum, copy.checksum is not None, job.content_encoding or "")
@@ -199,38 +188,46 @@ def _send_parts(job: CopyJob, route: Route, source: _SourceReader, lengths: list
 
 
 class _SourceReader:
-    """Reads the object in the other store, part by part, and computes the digests of its parts."""
+    """Reads the object in the other store, part by part, and computes the digests of its parts. It must be closed."""
 
     def __init__(self, job: CopyJob, route: Route) -> None:
         self._job = job
-        self._route = route
         self._md5 = not s3.keeps_digests(route.target)
+        etag = "" if job.checksum else job.etag
+        self._reader = s3.ObjectReader(job.key, etag=etag, store=route.source, limiter=route.limiter)
         self._chunks = self._read()
         self._buffer = memoryview(b"")
-        self.digests: list[str] = []
+        self._hash = parts.CompositeHash(job.part_size)
+
+    @property
+    def checksum(self) -> str:
+        return self._hash.checksum
+
+    def close(self) -> None:
+        self._chunks.close()
 
     @contextlib.contextmanager
     def part(self, length: int) -> Iterator[tuple[IO[bytes], tuple[str, str]]]:
         """Yield the next `length` bytes as a file, with their base64 SHA-256 and MD5. Raises CannotMove for fewer."""
-        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        md5 = hashlib.md5(usedforsecurity=False)
         with SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY) as body:
             while length:
                 piece = self._take(length)
                 length -= len(piece)
-                sha256.update(piece)
+                self._hash.update(piece)
                 if self._md5:
                     md5.update(piece)
                 body.write(piece)
             body.seek(0)
-            self.digests.append(parts.encode_digest(sha256.digest()))
-            yield body, (self.digests[-1], base64.b64encode(md5.digest()).decode())
+            self._hash.finish()
+            yield body, (self._hash.digests[-1], base64.b64encode(md5.digest()).decode())
 
     def require_match(self) -> None:
         """Raise CannotMove unless all bytes were read and match the row's checksum, if it has one."""
         if self._buffer or next(self._chunks, None) is not None:
             raise CannotMove("corrupted")
         job = self._job
-        if job.checksum and not job.any_content and parts.checksum_of(self.digests) != job.checksum:
+        if job.checksum and not job.any_content and self.checksum != job.checksum:
             raise CannotMove("corrupted")
 
     def _take(self, limit: int) -> memoryview:
@@ -242,34 +239,11 @@ class _SourceReader:
         piece, self._buffer = self._buffer[:limit], self._buffer[limit:]
         return piece
 
-    def _read(self) -> Iterator[bytes]:
-        """Yield the object's chunks, and resume after a broken connection while attempts still bring bytes."""
-        position = attempts = 0
-        while True:
-            try:
-                for chunk in self._read_from(position):
-                    position, attempts = position + len(chunk), 0
-                    yield chunk
-                return
-            except StorageDenied:
-                raise
-            except StorageUnavailable:
-                attempts += 1
-                if attempts >= MAX_ATTEMPTS or self._route.stop.wait(PAUSE_SECONDS * attempts):
-                    raise
-
-    def _read_from(self, position: int) -> Iterator[bytes]:
-        if position and position == self._job.size:
-            return
-        with _translate_refusal():
-            stream = s3.stream(self._job.key, start=position, store=self._route.source)
-        if stream is None:
-            raise CannotMove("missing")
-        with stream:
-            if self._job.etag and not self._job.checksum and stream.etag != self._job.etag:
-                raise CannotMove("changed")
-            for chunk in stream.chunks(CHUNK_BYTES):
-                if self._route.stop.is_set():
-                    raise Stopped
-                self._route.pace(len(chunk))
-                yield chunk
+    def _read(self) -> Generator[bytes]:
+        try:
+            with _translate_refusal():
+                yield from self._reader.chunks()
+        except s3.NoSuchObject:
+            raise CannotMove("missing") from None
+        except s3.EtagMismatch:
+            raise CannotMove("changed") from None

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
-from django.db.models import Model, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import QuerySet
 
 from amalga.db import DAY_SECONDS, statement_timeout
+from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import File, Installation, Preview, Refusal
-from uploads.models.querysets import database_now
-from uploads.services.move_store.copy import CannotMove, CopyJob, CopyResult, Route, Stopped, copy_object
-from uploads.services.move_store.plan import UNFIT, both_stores, movable_files, movable_previews
-from uploads.services.move_store.repoint import (
+from uploads.services.move_store.copy import CannotMove, CopyJob, CopyResult, Route, copy_object
+from uploads.services.move_store.rows import (
+    RENEW_SECONDS,
+    UNFIT,
+    Leases,
+    both_stores,
     leave_missing,
+    movable_files,
+    movable_previews,
     note_damage,
     remake_preview,
     repoint_file,
@@ -63,9 +64,9 @@ class Mover:
         self._unfit = unfit
         self._parallel = parallel
         self._stop = threading.Event()
-        rate_limit = ByteRate(bytes_per_second, stop=self._stop)
+        limiter = s3.RateLimiter(bytes_per_second, stop=self._stop.is_set)
         installation = str(Installation.objects.own_id())
-        self._route = Route(self.source.name, self.target.name, installation, rate_limit.spend, self._stop)
+        self._route = Route(self.source.name, self.target.name, installation, limiter)
 
     def run(self) -> Generator[Moved]:
         """Move everything, files before previews. Iterate to the end, or close the generator.
@@ -131,7 +132,7 @@ class Mover:
             result = future.result()
         except CannotMove as problem:
             outcome = self._handle_unmovable(row, problem.reason, leases)
-        except (StorageUnavailable, Stopped):
+        except (StorageUnavailable, s3.Stopped):
             outcome = "failed"
         else:
             if isinstance(row, File):
@@ -174,84 +175,3 @@ def _batches(rows: QuerySet[Any], *, size: int) -> Iterator[list[Any]]:
         last_id = ids[-1]
         for start in range(0, len(ids), size):
             yield ids[start : start + size]
-
-
-LEASE_SECONDS = 60
-RENEW_SECONDS = 15
-
-
-class Leases:
-    """The leases of a run. All end at one moment, which no other run has, so that it identifies their owner.
-
-    Call `renew` regularly.
-    """
-
-    def __init__(self, rows: QuerySet[Any]) -> None:
-        self._rows = rows
-        self._released_value = None if rows.model._meta.get_field("lease_until").null else Now()
-        self._leased_ids: set[Any] = set()
-        self.until = _end_of_lease()
-        self._renew_at = time.monotonic() + RENEW_SECONDS
-
-    def acquire(self, ids: Iterable[Any]) -> list[Any]:
-        """Lease the rows that no other run has leased and that are still to be moved. Return the current rows."""
-        self.renew()
-        requested = self._rows.filter(pk__in=list(ids))
-        self._set(
-            requested.filter(Q(lease_until__isnull=True) | Q(lease_until__lte=Now())), self.until, skip_locked=True
-        )
-        leased = list(requested.filter(lease_until=self.until))
-        self._leased_ids |= {row.pk for row in leased}
-        return leased
-
-    def renew(self) -> None:
-        if time.monotonic() < self._renew_at:
-            return
-        until = _end_of_lease()
-        self._set(self._own_rows(), until)
-        self.until, self._renew_at = until, time.monotonic() + RENEW_SECONDS
-
-    def release(self, row: Model) -> None:
-        """Release the lease of a finished row, if the run still has it."""
-        self._set(self._own_rows().filter(pk=row.pk), self._released_value)
-        self._leased_ids.discard(row.pk)
-
-    def release_all(self) -> None:
-        self._set(self._own_rows(), self._released_value)
-        self._leased_ids.clear()
-
-    def _set(self, rows: QuerySet[Any], until: Any, *, skip_locked: bool = False) -> None:
-        """Set the end of the leases. Rows are locked in primary key order, as everywhere, to avoid deadlocks."""
-        with transaction.atomic():
-            locked = rows.order_by("pk").select_for_update(no_key=True, skip_locked=skip_locked, of=("self",))
-            ids = list(locked.values_list("pk", flat=True))
-            if ids:
-                self._rows.model._default_manager.filter(pk__in=ids).update(lease_until=until)
-
-    def _own_rows(self) -> QuerySet[Any]:
-        rows: QuerySet[Any] = self._rows.model._default_manager.filter(pk__in=self._leased_ids, lease_until=self.until)
-        return rows
-
-
-def _end_of_lease() -> datetime:
-    """Return the end of a new lease by the database's clock, with random microseconds to make it unique."""
-    return database_now() + timedelta(seconds=LEASE_SECONDS, microseconds=random.randrange(10**6))  # noqa: S311
-
-
-class ByteRate:
-    """Limits the bytes per second of all threads: `spend` waits until the bytes fit the rate. `stop` ends all waits."""
-
-    def __init__(self, bytes_per_second: int | None, *, stop: threading.Event) -> None:
-        self._rate = bytes_per_second
-        self._stop = stop
-        self._lock = threading.Lock()
-        self._free_at = time.monotonic()
-
-    def spend(self, count: int) -> None:
-        if self._rate is None:
-            return
-        with self._lock:
-            now = time.monotonic()
-            self._free_at = max(self._free_at, now) + count / self._rate
-            seconds = self._free_at - now
-        self._stop.wait(seconds)

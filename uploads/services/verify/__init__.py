@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from uploads.models import ChecksumStatus, File
-from uploads.services.verify.reader import ResumableHasher
-from uploads.services.verify.results import check_content, judge, save_results
-from uploads.services.verify.runner import RateLimiter, Run, differences
+from uploads.services.verify.checks import ResumableHasher, check_content, judge, save_results
+from uploads.services.verify.runner import Run, differences
 from uploads.services.verify.selection import Selection, by_ids, least_recent, unverified, unverified_checksums
 
 __all__ = [
-    "RateLimiter",
     "ResumableHasher",
     "Run",
     "Selection",

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from uploads import s3
 from uploads.errors import ObjectRefused, Problem, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import ChecksumStatus, File, Finding, FindingKind, Heartbeat, Refusal, Report
 from uploads.services.bucket_guard import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.stored_objects import save_refusal
-from uploads.services.verify.reader import CHUNK_BYTES
-from uploads.services.verify.results import Verdict, check_content, check_head, save_results
+from uploads.services.verify.checks import Verdict, check_content, check_head, save_results
 from uploads.services.verify.selection import Selection
 
 logger = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ class Run:
         *,
         level: int = 2,
         parallel: int = 1,
-        pace: RateLimiter | None = None,
+        limiter: s3.RateLimiter | None = None,
         report: Report | None = None,
         expect_missing: int | None = None,
         on_problem: Callable[[str, File], None] = lambda _outcome, _file: None,
@@ -77,7 +76,7 @@ class Run:
         self.refusal: Problem | None = None
         self._selection = selection
         self._parallel = parallel
-        self._pace = pace or RateLimiter()
+        self._limiter = limiter or s3.RateLimiter()
         self._report = report
         self._on_problem = on_problem
         self._on_tick = on_tick
@@ -133,9 +132,10 @@ class Run:
 
     def _check(self, file: File) -> Verdict:
         """Check one file, in a thread of the pool: sends requests to the storage, and none to the database."""
-        self._pace(0)
+        self._limiter.spend(0)
         self._circuit_breaker.require(file.store)
-        return check_head(file, pace=self._pace) if self._level == 1 else check_content(file, pace=self._pace)
+        check = check_head if self._level == 1 else check_content
+        return check(file, limiter=self._limiter)
 
     def _collect(self, running: dict[Future[Verdict], File]) -> None:
         finished, _ = wait(running, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
@@ -143,7 +143,7 @@ class Run:
             file = running.pop(future)
             try:
                 self._unsaved.append(future.result())
-            except Stopped:
+            except s3.Stopped:
                 self.stopped = True
             except ObjectRefused as fault:
                 self._handle_refusal(file, fault)
@@ -227,42 +227,3 @@ class Run:
 def differences(counts: Counter[str]) -> int:
     """Return the number of files with a problem, or with an unknown result."""
     return counts.total() - counts["verified"] - counts["unchanged"] - counts["archived"]
-
-
-SLICE_SECONDS = 0.2
-MIN_CHUNK_BYTES = 16 * 1024
-
-
-class Stopped(Exception):
-    """The run was asked to stop: partly read files have no result."""
-
-
-class RateLimiter:
-    """Limits all threads to `rate` bytes per second, counts the bytes, and raises Stopped once `stop` returns True."""
-
-    def __init__(self, *, rate: int | None = None, stop: Callable[[], bool] = lambda: False) -> None:
-        self.bytes = 0
-        # Below a few megabytes per second chunks are smaller, so that no connection idles for long.
-        self.chunk = CHUNK_BYTES if rate is None else max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, rate // 4))
-        self._rate = rate
-        self._stop = stop
-        self._free_at = time.monotonic()
-        self._lock = threading.Lock()
-
-    def __call__(self, count: int) -> None:
-        until = self._account(count)
-        while True:
-            if self._stop():
-                raise Stopped
-            seconds = until - time.monotonic()
-            if seconds <= 0:
-                return
-            time.sleep(min(SLICE_SECONDS, seconds))
-
-    def _account(self, count: int) -> float:
-        """Count the bytes. Return the time until which the caller must wait."""
-        with self._lock:
-            self.bytes += count
-            if self._rate:
-                self._free_at = max(self._free_at, time.monotonic()) + count / self._rate
-            return self._free_at

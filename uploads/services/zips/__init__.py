@@ -1,6 +1,258 @@
 """Stream many files as one zip of a known length, with their bytes as the storage sends them."""
 
-from uploads.services.zips.build import Bundle, bundle
-from uploads.services.zips.download import Download, open_zip
+from __future__ import annotations
 
-__all__ = ["Bundle", "Download", "bundle", "open_zip"]
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Self
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from uploads.content_headers import stored_name
+from uploads.errors import Forbidden, ObjectRefused, Problem, StorageUnavailable, ValidationFailed
+from uploads.models import ChecksumStatus, File, Folder, Origin, State
+from uploads.services.audit import record_zip
+from uploads.services.fair_use import ZIPS, LowestRate, Slot, TooSlow
+from uploads.services.readable import require_readable
+from uploads.services.stored_objects import FilesRefused, Place, learn_encodings, quote_names, save_refusal
+from uploads.services.zips.archive import MANIFEST, Member, length_of, paths_of, write
+from uploads.services.zips.prefetch import MemberSource, Reader
+
+logger = logging.getLogger(__name__)
+
+MAX_FILES = 10_000
+HEX_BYTES = 64
+COLUMNS = (
+    "id", "series", "key", "store", "origin", "content_encoding", "name", "folder_id", "size", "part_size", "checksum",
+    "etag", "checksum_status", "modified", "available_at", "refusal",
+)  # fmt: skip
+
+
+class FilesNotFound(Problem):
+    code = "not_found"
+    status_code = 404
+
+    def __init__(self, missing: int) -> None:
+        text = ngettext(
+            "%(count)s of the chosen files is not there any more, or not yours to see. Choose again.",
+            "%(count)s of the chosen files are not there any more, or not yours to see. Choose again.",
+            missing,
+        )
+        super().__init__(text % {"count": missing})
+
+
+class ContentLost(Problem):
+    code = "bytes_missing"
+    status_code = 410
+
+    def __init__(self, names: Sequence[str]) -> None:
+        text = ngettext(
+            "The bytes of %(names)s are not in the store. You did nothing wrong: choose again without this file, and "
+            "tell an administrator, who may have a copy.",
+            "The bytes of %(names)s are not in the store. You did nothing wrong: choose again without these files, and "
+            "tell an administrator, who may have copies.",
+            len(names),
+        )
+        super().__init__(text % {"names": quote_names(names)})
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A zip to be sent: its `length` in bytes, and its members, of which the last is the manifest."""
+
+    name: str
+    files: list[MemberSource]
+    members: list[Member]
+    length: int
+
+
+def bundle(user: User, links: Sequence[UUID]) -> Bundle:
+    """Return the zip of these files.
+
+    Raises ValidationFailed for no files and for more than ten thousand, FilesNotFound if the user cannot see one of
+    them, ContentLost if one is known to be missing: no file is left out silently.
+    """
+    requested = list(dict.fromkeys(links))
+    if not 0 < len(requested) <= MAX_FILES:
+        raise ValidationFailed(_("Choose between one file and %(most)s files.") % {"most": f"{MAX_FILES:,}"})
+    rows = File.objects.visible_to(user).listed().by_links(requested)
+    files = [MemberSource(*row) for row in rows.order_by("folder_id", "normalized_name", "id").values_list(*COLUMNS)]
+    if len(files) != len(requested):
+        raise FilesNotFound(len(requested) - len(files))
+    if missing := [file.name for file in files if file.checksum_status == ChecksumStatus.MISSING]:
+        raise ContentLost(missing)
+    encodings = _encodings(files)
+    common, folder_paths = _folder_paths(user, {file.folder_id for file in files})
+    paths = paths_of([(folder_paths[file.folder_id], stored_name(file.name, encodings.get(file.id))) for file in files])
+    members = [
+        Member(path, file.size, file.modified or file.available_at) for path, file in zip(paths, files, strict=True)
+    ]
+    members.append(_manifest(members, files))
+    return Bundle(f"{common or _('files')}.zip", files, members, length_of(members))
+
+
+def _encodings(files: Sequence[MemberSource]) -> Mapping[UUID, str]:
+    """Return the content encodings of files that are stored compressed: a zip holds the stored bytes."""
+    unknown = [file for file in files if file.content_encoding is None and file.origin != Origin.UPLOADED]
+    encodings = {file.id: file.content_encoding for file in files if file.content_encoding}
+    return {**encodings, **learn_encodings(Place(file.id, file.key, file.store) for file in unknown)}
+
+
+def _manifest(members: Sequence[Member], files: Sequence[MemberSource]) -> Member:
+    size = sum(HEX_BYTES + len(b"  \n") + len(member.path.encode()) for member in members)
+    return Member(MANIFEST, size, max(file.available_at for file in files))
+
+
+def _folder_paths(user: User, ids: set[int | None]) -> tuple[str, dict[int | None, list[str]]]:
+    """Return the name of the deepest folder that contains all of these, and the path to each from there.
+
+    The name of a folder that the user cannot see is empty.
+    """
+    rows = Folder.objects.filter(pk__in=[pk for pk in ids if pk]).values_list("pk", "path")
+    paths: dict[int | None, list[int]] = {pk: [] for pk in ids} | dict(rows)
+    levels = zip(*paths.values(), strict=False)  # as deep as the shallowest path
+    shared = [steps[0] for steps in takewhile(lambda steps: len(set(steps)) == 1, levels)]
+    steps = {step for path in paths.values() for step in path}
+    names = dict(Folder.objects.visible_to(user).filter(pk__in=steps).values_list("pk", "name"))
+    relative_paths = {pk: [names.get(step, "") for step in path[len(shared) :]] for pk, path in paths.items()}
+    return (names.get(shared[-1], "") if shared else ""), relative_paths
+
+
+# Each download occupies a thread of the web process until it ends. There are eight, and pages need some.
+MAX_CONCURRENT_ZIPS = 3
+# Up to so many files are all checked before the first byte; of more, only those that were refused before.
+MAX_FILES_CHECKED = 100
+RECHECK_SECONDS = 10  # a download can take hours
+_slots = threading.BoundedSemaphore(MAX_CONCURRENT_ZIPS)
+
+
+class TooManyZips(Problem):
+    code = "unavailable"
+    status_code = 503
+    retry_after = 30
+
+    def __init__(self) -> None:
+        super().__init__(_("Many zips are on their way just now. Nothing is wrong: try again in half a minute."))
+
+
+class DownloadAborted(StorageUnavailable):
+    """Ends a download whose headers are sent. Only the web server logs it, so the message must name no file."""
+
+    def __init__(self, problem: Problem) -> None:
+        Problem.__init__(self, f"A zip was broken off ({problem.code}).")
+
+
+def open_zip(bundle: Bundle, *, by: User) -> Download:
+    """Start to read the files, and record each as downloaded. Iterate over the result, and always close it.
+
+    Raises TooManyAtOnce if this user has too many zips running, TooManyZips if this process has, FilesRefused if the
+    storage is known to refuse some of the files, or does so for one of a few, and StorageUnavailable if it does not
+    send the first bytes.
+    """
+    slot = ZIPS.acquire(by)
+    if not _slots.acquire(blocking=False):
+        slot.release()
+        raise TooManyZips
+    reader = Reader([])
+    try:
+        require_readable([file for file in bundle.files if file.refusal or len(bundle.files) <= MAX_FILES_CHECKED])
+        reader = Reader(bundle.files)
+        reader.begin()
+        record_zip((File(pk=file.id, series=file.series, name=file.name) for file in bundle.files), by=by)
+    except BaseException as fault:
+        reader.close()
+        _slots.release()
+        slot.release()
+        if isinstance(fault, ObjectRefused) and reader.refused:
+            raise _record_refusals(reader) from None
+        raise
+    return Download(bundle, reader, slot, by=by)
+
+
+def _record_refusals(reader: Reader) -> FilesRefused:
+    for file, fault in reader.refused:
+        save_refusal(file, fault.reason)
+    return FilesRefused([(file.name, fault.reason) for file, fault in reader.refused])
+
+
+class Download:
+    """Iterate over the bytes of a zip, `bundle.length` of them.
+
+    Raises before the end if a file cannot be read as it was uploaded, or if the user has lost access to one: a client
+    that knows the length then knows that the download failed.
+    """
+
+    def __init__(self, bundle: Bundle, reader: Reader, slot: Slot, *, by: User) -> None:
+        self._bundle = bundle
+        self._slot = slot
+        self._rate = LowestRate()
+        self._last_chunk: tuple[float, int] | None = None  # when the last chunk was sent, and its size
+        self._user_id = by.pk
+        self._reader = reader
+        self._chunks = write(self._entries())
+        self._open = True
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            self._require_rate()
+            chunk = next(self._chunks)
+            self._last_chunk = (time.monotonic(), len(chunk))
+            return chunk
+        except Problem as problem:
+            _record_refusals(self._reader)  # so that the next zip with them is refused at once
+            detail = getattr(problem, "detail", "")
+            logger.warning("zip_failed files=%s error=%s: %s", len(self._bundle.files), type(problem).__name__, detail)
+            raise DownloadAborted(problem) from None
+
+    def close(self) -> None:
+        """Stop reading and release the slots. Safe to repeat."""
+        if self._open:
+            self._open = False
+            self._reader.close()
+            self._chunks.close()
+            _slots.release()
+            self._slot.release()
+
+    def _require_rate(self) -> None:
+        """Raise TooSlow if the client has read too slowly for a minute: other requests need its thread."""
+        if self._last_chunk is None:
+            return
+        sent_at, size = self._last_chunk
+        if not self._rate.is_fast_enough(size=size, seconds=time.monotonic() - sent_at):
+            raise TooSlow(_("The download was too slow and has ended. Try again on a faster line."))
+
+    def _entries(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
+        *members, manifest = self._bundle.members
+        checked_at = time.monotonic()
+        for number, (member, body) in enumerate(zip(members, self._reader.bodies(), strict=True)):
+            if time.monotonic() - checked_at >= RECHECK_SECONDS:
+                self._require_access(number)
+                checked_at = time.monotonic()
+            yield member, body
+        yield manifest, self._manifest_lines(members)
+
+    def _require_access(self, number: int) -> None:
+        """Raise Forbidden if the user has lost access to a file from `number` on since the zip began.
+
+        A file that was only deleted or replaced is still sent.
+        """
+        remaining = File.objects.filter(pk__in=[file.id for file in self._bundle.files[number:]], state=State.AVAILABLE)
+        user = User.objects.filter(pk=self._user_id, is_active=True).first()
+        visible = remaining.visible_to(user) if user else File.objects.none()
+        if remaining.exclude(pk__in=visible.values("pk")).exists():
+            raise Forbidden(_("A file of this zip is no longer open to you. Choose again."))
+
+    def _manifest_lines(self, members: list[Member]) -> Iterator[bytes]:
+        """Yield the manifest's lines, as `sha256sum --check` reads them."""
+        for digest, member in zip(self._reader.digests, members, strict=True):
+            yield f"{digest}  {member.path}\n".encode()

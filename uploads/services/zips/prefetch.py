@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -13,15 +15,14 @@ from uuid import UUID
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from uploads import parts, s3
-from uploads.errors import ObjectRefused, Problem, StorageDenied, StorageUnavailable
+from uploads import s3
+from uploads.errors import ObjectRefused, Problem, StorageUnavailable
+from uploads.parts import CompositeHash
 
 CHUNK_BYTES = 256 * 1024
 MAX_QUEUED_CHUNKS = 4  # per object
 MAX_QUEUED_OBJECTS = 6  # so at most 6 MiB are buffered
 READER_THREADS = 4
-MAX_ATTEMPTS = 4  # without a byte in between
-PAUSE_SECONDS = 0.5
 
 
 class ContentChanged(StorageUnavailable):
@@ -66,6 +67,7 @@ class Reader:
         self._lock = threading.Lock()
         self._next = 0
         self._closed = threading.Event()
+        self._limiter = s3.RateLimiter(stop=self._closed.is_set)
         self.digests: list[str] = []  # hex SHA-256 of each object that was read to its end
         self.refused: list[tuple[MemberSource, ObjectRefused]] = []  # files whose objects the storage refuses
         for _number in range(min(READER_THREADS, len(files))):
@@ -108,37 +110,22 @@ class Reader:
 
     def _read_into(self, file: MemberSource, queue: _ChunkQueue) -> None:
         verifier = _ChecksumVerifier(file)
+        etag = "" if file.checksum else file.etag
+        reader = s3.ObjectReader(file.key, etag=etag, store=file.store, limiter=self._limiter)
         try:
-            for chunk in self._chunks(file):
-                verifier.add(chunk)
-                if not queue.put(chunk):
-                    return
+            with closing(reader.chunks(CHUNK_BYTES)) as chunks:
+                for chunk in chunks:
+                    verifier.add(chunk)
+                    if not queue.put(chunk):
+                        return
             queue.end(digest=verifier.finish())
+        except (s3.NoSuchObject, s3.EtagMismatch):
+            queue.end(fault=ContentChanged(file))
         except ObjectRefused as fault:
             self.refused.append((file, fault))
             queue.end(fault=fault)
         except Exception as fault:  # raised in the thread that waits for the bytes
             queue.end(fault=fault)
-
-    def _chunks(self, file: MemberSource) -> Iterator[bytes]:
-        """Yield the object's chunks, and resume after a broken connection while attempts still bring bytes."""
-        position = attempts = 0
-        while True:
-            try:
-                with _open_stream(file, position) as stream:
-                    for chunk in stream.chunks(CHUNK_BYTES):
-                        position, attempts = position + len(chunk), 0
-                        yield chunk
-                return
-            except StorageUnavailable as fault:
-                attempts += 1
-                final = (
-                    isinstance(fault, ContentChanged | StorageDenied)
-                    or attempts >= MAX_ATTEMPTS
-                    or position >= file.size
-                )
-                if final or self._closed.wait(PAUSE_SECONDS * attempts):
-                    raise
 
 
 class _ChunkQueue:
@@ -195,49 +182,22 @@ class _ChecksumVerifier:
     """
 
     def __init__(self, file: MemberSource) -> None:
-        self.file = file
-        self.size = 0
-        self.file_hash = hashlib.sha256()
-        self.part_hash, self.part_bytes = hashlib.sha256(), 0
-        self.digests: list[str] = []
+        self._file = file
+        self._size = 0
+        self._parts = CompositeHash(file.part_size)
+        self._whole = hashlib.sha256() if file.size > file.part_size else None  # otherwise the digest of the only part
 
     def add(self, chunk: bytes) -> None:
-        self.file_hash.update(chunk)
-        self.size += len(chunk)
-        if self.size > self.file.size:
-            raise ContentChanged(self.file)
-        if self.file.size > self.file.part_size:
-            self._add_to_parts(chunk)
+        self._size += len(chunk)
+        if self._size > self._file.size:
+            raise ContentChanged(self._file)
+        self._parts.update(chunk)
+        if self._whole is not None:
+            self._whole.update(chunk)
 
     def finish(self) -> str:
         """Return the hex SHA-256 of the file. Raises ContentChanged if the bytes differ from the row."""
-        if self.part_bytes:
-            self._end_part()
-        digests = self.digests or [parts.encode_digest(self.file_hash.digest())]
-        if self.size != self.file.size or self.file.checksum not in {"", parts.checksum_of(digests)}:
-            raise ContentChanged(self.file)
-        return self.file_hash.hexdigest()
-
-    def _add_to_parts(self, chunk: bytes) -> None:
-        view = memoryview(chunk)
-        while view:
-            piece = view[: self.file.part_size - self.part_bytes]
-            self.part_hash.update(piece)
-            self.part_bytes += len(piece)
-            view = view[len(piece) :]
-            if self.part_bytes == self.file.part_size:
-                self._end_part()
-
-    def _end_part(self) -> None:
-        self.digests.append(parts.encode_digest(self.part_hash.digest()))
-        self.part_hash, self.part_bytes = hashlib.sha256(), 0
-
-
-def _open_stream(file: MemberSource, position: int) -> s3.Stream:
-    stream = s3.stream(file.key, start=position, store=file.store)
-    if stream is None:
-        raise ContentChanged(file)
-    if not file.checksum and stream.etag != file.etag:
-        stream.close()
-        raise ContentChanged(file)
-    return stream
+        self._parts.finish()
+        if self._size != self._file.size or self._file.checksum not in {"", self._parts.checksum}:
+            raise ContentChanged(self._file)
+        return self._whole.hexdigest() if self._whole else base64.b64decode(self._parts.checksum).hex()

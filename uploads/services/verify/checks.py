@@ -1,10 +1,11 @@
-"""Judge what was read of an object, and save the result to its row."""
+"""Check an object against its row, and save the result."""
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,14 +16,92 @@ from amalga.log import field_value
 from uploads import s3
 from uploads.media_types import category_of
 from uploads.models import Category, ChecksumStatus, File, FindingKind, Refusal, State
+from uploads.parts import CompositeHash
 from uploads.services.bucket_guard import require_marker
 from uploads.services.mime import detect_type
 from uploads.services.stored_objects import new_encoding_fields
-from uploads.services.verify.reader import FULL_SPEED, Pace, ResumableHasher
 
 logger = logging.getLogger(__name__)
 
 FAILED_STATUSES = {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING}
+FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
+
+
+def never() -> bool:
+    return False
+
+
+class ResumableHasher:
+    """Hashes one object. It can pause at the end of a part, and another process can resume with the digests so far.
+
+    Memory does not grow with the object.
+    """
+
+    def __init__(self, file: File, digests: Iterable[str] = ()) -> None:
+        self.file = file
+        self.missing = self.archived = False
+        self.size: int | None = None  # in the storage
+        self.etag = self.content_encoding = ""
+        self.first_bytes = b""
+        self._hash = CompositeHash(file.part_size, digests)
+
+    @property
+    def digests(self) -> list[str]:
+        """The base64 digests of the parts that were read."""
+        return self._hash.digests
+
+    @property
+    def checksum(self) -> str:
+        """The composite checksum, as S3 computes it over parts of the row's size. Valid at the end only."""
+        return self._hash.checksum
+
+    def run(self, *, limiter: s3.RateLimiter | None = None, should_pause: Callable[[], bool] = never) -> bool:
+        """Read on. Return False if `should_pause` returned True at the end of a part.
+
+        Return True at the end, and as soon as the bytes cannot be those of the row: the object is `missing`, or has
+        another `size`. Resumes after a broken connection.
+
+        Raises StorageUnavailable, StorageDenied, and s3.Stopped.
+        """
+        # the last part is always read: the headers of the object come with it
+        self._hash = CompositeHash(self.file.part_size, self.digests[: self.file.part_count - 1])
+        start = len(self.digests) * self.file.part_size
+        reader = s3.ObjectReader(self.file.key, start=start, store=self.file.store, limiter=limiter)
+        try:
+            with closing(reader.chunks()) as chunks:
+                is_complete = self._read(reader, chunks, should_pause)
+        except s3.NoSuchObject:
+            self.missing = True
+            return True
+        finally:
+            self._save_headers(reader)
+        if start and is_complete and self.size == self.file.size:
+            self.first_bytes = s3.read_start(self.file.key, max_bytes=FIRST_BYTES, store=self.file.store) or b""
+        return is_complete
+
+    def _read(self, reader: s3.ObjectReader, chunks: Generator[bytes], should_pause: Callable[[], bool]) -> bool:
+        for chunk in chunks:
+            if not self._has_expected_size(reader):
+                return True
+            if len(self.first_bytes) < FIRST_BYTES:
+                self.first_bytes = (self.first_bytes + chunk)[:FIRST_BYTES]
+            completed = len(self.digests)
+            self._hash.update(chunk)
+            if len(self.digests) > completed and reader.position < self.file.size and should_pause():
+                return False
+        if self._has_expected_size(reader):
+            self._hash.finish()
+        return True
+
+    def _has_expected_size(self, reader: s3.ObjectReader) -> bool:
+        """Return whether the storage declares the row's size, and has not sent more bytes than that."""
+        return reader.response is not None and reader.response.size == self.file.size >= reader.position
+
+    def _save_headers(self, reader: s3.ObjectReader) -> None:
+        if (response := reader.response) is not None:
+            self.size = max(response.size, reader.position)
+            self.etag, self.archived = response.etag, response.is_archived
+            self.content_encoding = response.content_encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +124,7 @@ class Verdict:
         return self.status is ChecksumStatus.MISSING and self.file.checksum_status != ChecksumStatus.MISSING
 
 
-def check_head(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
+def check_head(file: File, *, limiter: s3.RateLimiter | None = None) -> Verdict:
     """Level 1: compare the object's metadata with the row. Raises StorageUnavailable.
 
     If they differ, or if the row says that something was wrong before, the bytes are read: they decide.
@@ -58,13 +137,13 @@ def check_head(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
     if matches and file.checksum_status not in FAILED_STATUSES:
         archived = {"refusal": Refusal.ARCHIVED.value} if head.archived and not file.refusal else {}
         return Verdict(file, None, facts=new_encoding_fields(file, head.content_encoding) | archived)
-    return check_content(file, pace=pace)
+    return check_content(file, limiter=limiter)
 
 
-def check_content(file: File, *, pace: Pace = FULL_SPEED) -> Verdict:
+def check_content(file: File, *, limiter: s3.RateLimiter | None = None) -> Verdict:
     """Level 2: compare the checksum of the stored bytes with the row's. Raises StorageUnavailable."""
     hasher = ResumableHasher(file)
-    hasher.run(pace=pace)
+    hasher.run(limiter=limiter)
     return judge(hasher)
 
 

@@ -1,4 +1,4 @@
-"""Settings of a bucket: read, compared and applied."""
+"""Settings of a bucket: read, compared with the desired ones, and applied. Knows no models."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError
 from django.conf import settings
 
-from uploads.s3.bucket import lifecycle, policies
-from uploads.s3.bucket.policies import BucketSpec
+from uploads.s3 import bucket_policies
+from uploads.s3.bucket_policies import BucketSpec, Description
 from uploads.s3.client import client, session_of
 from uploads.s3.errors import NO_BUCKET, S3ResponseError, raw_call
 from uploads.s3.stores import main_store
@@ -37,7 +37,7 @@ class BucketSetting:
     right: str
     argument: str
     desired: Callable[[Any, BucketSpec], Any]
-    describe: Callable[[Any, BucketSpec], policies.Description]
+    describe: Callable[[Any, BucketSpec], Description]
     without: str
     absent: str = ""
     response_is_document: bool = False
@@ -64,8 +64,8 @@ BUCKET_SETTINGS = (
         right="BucketPublicAccessBlock",
         argument="PublicAccessBlockConfiguration",
         absent="NoSuchPublicAccessBlockConfiguration",
-        desired=policies.desired_blocks,
-        describe=policies.describe_blocks,
+        desired=bucket_policies.desired_blocks,
+        describe=bucket_policies.describe_blocks,
         without="make sure by its own means that nobody reads the bucket without a signature",
     ),
     BucketSetting(
@@ -74,8 +74,8 @@ BUCKET_SETTINGS = (
         right="BucketOwnershipControls",
         argument="OwnershipControls",
         absent="OwnershipControlsNotFoundError",
-        desired=policies.desired_owner,
-        describe=policies.describe_owner,
+        desired=bucket_policies.desired_owner,
+        describe=bucket_policies.describe_owner,
         without="make sure that no object gets an access list of its own",
     ),
     BucketSetting(
@@ -84,8 +84,8 @@ BUCKET_SETTINGS = (
         right="BucketPolicy",
         argument="Policy",
         absent="NoSuchBucketPolicy",
-        desired=policies.desired_policy,
-        describe=policies.describe_policy,
+        desired=bucket_policies.desired_policy,
+        describe=bucket_policies.describe_policy,
         without="let it answer by https alone",
     ),
     BucketSetting(
@@ -94,8 +94,8 @@ BUCKET_SETTINGS = (
         right="EncryptionConfiguration",
         argument="ServerSideEncryptionConfiguration",
         absent="ServerSideEncryptionConfigurationNotFoundError",
-        desired=policies.desired_encryption,
-        describe=policies.describe_encryption,
+        desired=bucket_policies.desired_encryption,
+        describe=bucket_policies.describe_encryption,
         without="encrypt its disks",
     ),
     BucketSetting(
@@ -104,8 +104,8 @@ BUCKET_SETTINGS = (
         right="BucketVersioning",
         argument="VersioningConfiguration",
         response_is_document=True,
-        desired=lifecycle.desired_versions,
-        describe=lifecycle.describe_versions,
+        desired=bucket_policies.desired_versions,
+        describe=bucket_policies.describe_versions,
         without="what is overwritten or removed cannot be brought back: back the bucket up",
     ),
     BucketSetting(
@@ -115,8 +115,8 @@ BUCKET_SETTINGS = (
         argument="LifecycleConfiguration",
         absent="NoSuchLifecycleConfiguration",
         response_is_document=True,
-        desired=lifecycle.desired_lifecycle,
-        describe=lifecycle.describe_lifecycle,
+        desired=bucket_policies.desired_lifecycle,
+        describe=bucket_policies.describe_lifecycle,
         without="only `manage.py sweep` clears unfinished uploads away: keep it running",
     ),
     BucketSetting(
@@ -126,8 +126,8 @@ BUCKET_SETTINGS = (
         argument="CORSConfiguration",
         absent="NoSuchCORSConfiguration",
         response_is_document=True,
-        desired=lifecycle.desired_cors,
-        describe=lifecycle.describe_cors,
+        desired=bucket_policies.desired_cors,
+        describe=bucket_policies.describe_cors,
         without="let its server answer our pages' preflights; `manage.py doctor` asks as a browser does",
     ),
 )

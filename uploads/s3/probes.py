@@ -9,13 +9,15 @@ from email.utils import parsedate_to_datetime
 
 from django.conf import settings
 
+from uploads.keys import MARKER_KEY
 from uploads.s3.client import client, http, seconds_of_credentials, session_of
 from uploads.s3.downloads import FIXED, download_url
 from uploads.s3.errors import S3ResponseError, raw_call
-from uploads.s3.metadata_objects import MARKER_KEY
 from uploads.s3.objects import NEVER_USED
 from uploads.s3.signing import object_url
 from uploads.s3.stores import main_store
+
+MAX_CREDENTIAL_HOURS = 36  # IAM user guide, "GetSessionToken": no temporary credentials last longer
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Credentials:
     source: str
     profile: str
     temporary: bool
-    seconds_left: float | None
+    seconds_left: int | None
 
 
 def credentials_in_use() -> Credentials | None:
@@ -44,7 +46,8 @@ def credentials_in_use() -> Credentials | None:
             raise S3ResponseError("GetCredentials", "EXPIRED") from None
     if not frozen.access_key or not frozen.secret_key:
         raise S3ResponseError("GetCredentials", "PartialCredentialsError")
-    return Credentials(str(source.method), session.profile_name, bool(frozen.token), seconds_of_credentials())
+    seconds_left = seconds_of_credentials(limit=MAX_CREDENTIAL_HOURS * 3600)
+    return Credentials(str(source.method), session.profile_name, bool(frozen.token), seconds_left)
 
 
 PROBE_TYPE = "application/x-amalga-asked"  # a type that none of our objects has

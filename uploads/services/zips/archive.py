@@ -3,16 +3,24 @@
 Sizes are known beforehand, checksums are not: the CRC of an entry follows its bytes in a data descriptor. Streaming
 readers (Java's ZipInputStream, Apache Tika) accept a descriptor only after bytes that mark their own end, so entries
 are "deflated" into blocks that are not compressed (RFC 1951, 3.2.4). These add five bytes to each 65,535, so the length
-of the whole is still arithmetic, and `length_of` adds up what `write` will write.
+of the whole is still arithmetic, and `length_of` adds up what `write` will write. Libraries such as zipstream-ng put
+descriptors after stored entries, which streaming readers refuse.
+
+`paths_of` gives each entry a path that every system can unpack.
 """
 
 from __future__ import annotations
 
+import re
 import struct
+import unicodedata
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
+
+from uploads.names import IGNORABLE, MAX_EXTENSION_CHARACTERS, clean_name
 
 MAX_32_BITS, MAX_16_BITS = 0xFFFF_FFFF, 0xFFFF
 BLOCK_BYTES, BLOCK_HEADER_BYTES = 65_535, 5
@@ -167,3 +175,88 @@ def _timestamp(member: Member) -> bytes:
 
 def _clamp_time(moment: datetime) -> datetime:
     return min(max(moment.astimezone(UTC), MIN_TIME), MAX_TIME)
+
+
+MANIFEST = "SHA256SUMS"
+MAX_SEGMENT_BYTES = 255  # ext4, APFS, NTFS
+MAX_PATH_BYTES = 2_000  # with the name, half of what Linux takes for a path
+ABOVE = "…"
+
+# Microsoft, "Naming Files, Paths, and Namespaces": characters that Windows does not allow, and names of devices,
+# with any extension. macOS shows a colon on disk as a slash, so colons are common.
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[1-9¹²³]|conin\$|conout\$) *(\.|$)", re.IGNORECASE)
+
+PathParts = tuple[Sequence[str], str]  # folders, and the name
+
+
+def paths_of(entries: Sequence[PathParts]) -> list[str]:
+    """Return a path for each file of these folders and this name, in order.
+
+    Characters that Windows does not allow are replaced. Names that are then equal, or differ only in case or Unicode
+    normalization, would be one file on many disks: the second becomes `name (2).ext`. The manifest's name is reserved.
+    """
+    cleaned = [(_portable_folders(folders), _portable_name(name)) for folders, name in entries]
+    used = {_collision_key([MANIFEST])} | {
+        _collision_key([path])
+        for folders, _name in cleaned
+        for path in accumulate(folders, lambda path, step: f"{path}/{step}")
+    }
+    counts: dict[str, int] = {}
+    return [_unused_path(folders, name, used, counts) for folders, name in cleaned]
+
+
+def _unused_path(folders: list[str], name: str, used: set[str], counts: dict[str, int]) -> str:
+    first_key = _collision_key([*folders, name])
+    key, path, number = first_key, "/".join([*folders, name]), counts.get(first_key, 1)
+    while key in used:
+        number += 1
+        numbered = _numbered(name, number)
+        key, path = _collision_key([*folders, numbered]), "/".join([*folders, numbered])
+    counts[first_key] = number
+    used.add(key)
+    return path
+
+
+def _collision_key(segments: Sequence[str]) -> str:
+    """Return a key that is equal for paths that some file system does not distinguish."""
+    visible = IGNORABLE.sub("", "/".join(segments))  # HFS+ ignores joiners
+    composed = unicodedata.normalize("NFC", visible).casefold()
+    return "/".join(segment.rstrip(". ") for segment in unicodedata.normalize("NFC", composed).split("/"))
+
+
+def _portable_folders(names: Sequence[str]) -> list[str]:
+    """Return portable folder names; of a path that is too long for a disk, its end."""
+    short = [_portable_name(name) if name else ABOVE for name in names]
+    while sum(len(step.encode()) + 1 for step in short) > MAX_PATH_BYTES:
+        short = [ABOVE, *short[2:]]
+    return short
+
+
+def _portable_name(name: str) -> str:
+    """Return the name as any disk can store it: `12:30?.txt` becomes `12_30_.txt`, `con.txt` `con_.txt`, `Mr.` `Mr`."""
+    name = FORBIDDEN.sub("_", clean_name(name))
+    if DEVICE.match(name):
+        stem, dot, rest = name.partition(".")
+        name = f"{stem.rstrip()}_{dot}{rest}"
+    return _shorten(name.rstrip(". ")).rstrip(". ")
+
+
+def _numbered(name: str, number: int) -> str:
+    stem, extension = _split_extension(name)
+    suffix = f" ({number})"
+    return _truncate(stem, MAX_SEGMENT_BYTES - len((suffix + extension).encode())) + suffix + extension
+
+
+def _shorten(name: str) -> str:
+    stem, extension = _split_extension(name)
+    return _truncate(stem, MAX_SEGMENT_BYTES - len(extension.encode())) + extension
+
+
+def _split_extension(name: str) -> tuple[str, str]:
+    stem, dot, extension = name.rpartition(".")
+    return (stem, dot + extension) if stem and len(extension) <= MAX_EXTENSION_CHARACTERS else (name, "")
+
+
+def _truncate(text: str, max_bytes: int) -> str:
+    return text.encode()[:max_bytes].decode(errors="ignore")
