@@ -38,7 +38,7 @@ from tests.support.senders import Sender
 from tests.support.tls_front import TlsFront, tls_front
 from uploads import s3
 from uploads.models import Installation
-from uploads.services.zips import download as zip_download
+from uploads.services import zips
 
 PROJECT = Path(__file__).resolve().parents[1]
 SITE_SECONDS = 30
@@ -97,9 +97,9 @@ def nothing_secret_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def every_zip_is_closed() -> Iterator[None]:
     """A test that leaves a zip open would take the place of another one."""
-    before = zip_download._slots._value
+    before = zips._slots._value
     yield
-    assert zip_download._slots._value == before
+    assert zips._slots._value == before
 
 
 @pytest.fixture(autouse=True)

@@ -16,11 +16,11 @@ import boto3
 import pytest
 from django.db import OperationalError, connection, connections
 
-from amalga.db import TokenConnection
+from amalga.db import TokenConnection, iam
 from tests.support.clusters import as_superuser, data_folder, reload_configuration
 from tests.support.own_ca import Authority
 from tests.support.postgres_front import PostgresFront
-from uploads.s3 import client, rds_auth
+from uploads.s3 import client
 from uploads.services.doctor import Level, database
 from uploads.services.doctor.results import Deadline
 
@@ -95,7 +95,7 @@ def forget() -> None:
 @pytest.fixture
 def rds(trusting: None, credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rds]:
     """Our connection's settings lead to it, past the connections that are open."""
-    monkeypatch.setattr(rds_auth, "region_of", lambda _host: "eu-west-3")
+    monkeypatch.setattr(iam, "region_of", lambda _host: "eu-west-3")
     authority, settings = Authority(tmp_path), connection.settings_dict
     rds = Rds("")
     front = PostgresFront((settings["HOST"], int(settings["PORT"])), authority.server("localhost"), rds.lets_in)
@@ -149,11 +149,11 @@ def test_a_token_of_before_lets_nobody_in(rds: Rds, pooled: Any) -> None:
 
 
 def test_it_is_the_token_that_boto3_would_make(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rds_auth, "region_of", lambda _host: "eu-west-3")
+    monkeypatch.setattr(iam, "region_of", lambda _host: "eu-west-3")
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: datetime(2026, 11, 23, 8, 0, 0))  # noqa: DTZ001
     session = boto3.session.Session(region_name="eu-west-3")  # the default one may have found other keys before
     theirs = session.client("rds").generate_db_auth_token("db.example.org", 5432, "am+a lga")
-    ours = rds_auth.database_token("db.example.org", 5432, "am+a lga")
+    ours = iam.database_token("db.example.org", 5432, "am+a lga")
     assert sorted(ours.split("&")) == sorted(theirs.split("&"))
 
 
@@ -204,4 +204,4 @@ def test_doctor_signs_in_as_the_app_does(rds: Rds, life: int, level: Level) -> N
     ],
 )
 def test_the_region_is_the_one_in_the_address(host: str, region: str) -> None:
-    assert rds_auth.region_of(host) == region
+    assert iam.region_of(host) == region

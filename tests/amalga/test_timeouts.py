@@ -21,8 +21,7 @@ from uploads.accounts import sessions, throttling
 from uploads.listing import pagination
 from uploads.models import querysets
 from uploads.previews import renderer, sandbox
-from uploads.s3 import client, downloads, listing, objects, rds_auth, refusals, signing, streams
-from uploads.s3.bucket import lifecycle
+from uploads.s3 import bucket_policies, client, downloads, errors, listing, objects, signing, streams
 from uploads.s3.stores import main_store
 from uploads.services import (
     bucket_guard,
@@ -35,6 +34,7 @@ from uploads.services import (
     previews,
     provision,
     tasks,
+    zips,
 )
 from uploads.services.doctor import database as doctor_database
 from uploads.services.doctor import database_connection, storage
@@ -42,10 +42,9 @@ from uploads.services.doctor import results as limits_of_doctor
 from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
 from uploads.services.fsck import run as fsck_run
 from uploads.services.fsck import streams as fsck_rows
-from uploads.services.move_store import run
+from uploads.services.move_store import rows
 from uploads.services.sweep import expiry as sweep_expiry
 from uploads.services.sweep import leases
-from uploads.services.zips import download as zip_download
 
 UNITS = {"s": 1, "times": 1, "days": 24 * 3600}
 ROW = re.compile(r"^\| ([^|]+) \| ([\d.]+) (s|times|days) \| ([^|]*) \|", re.MULTILINE)
@@ -110,7 +109,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "store: connect": client.CONNECT_SECONDS,
         "store: read": client.READ_SECONDS,
         "store: attempts": client.ATTEMPTS,
-        "store: whether the bucket can be read": refusals.READABLE_CACHE_SECONDS,
+        "store: whether the bucket can be read": errors.READABLE_CACHE_SECONDS,
         "store: pause between attempts": longest_pause(client.ATTEMPTS - 1),
         "store, patiently: read": client.BATCH_READ_SECONDS,
         "store, patiently: attempts": client.BATCH_ATTEMPTS,
@@ -122,15 +121,15 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "sweep: lease of a preview without a file": sweep_expiry.PREVIEW_LEASE_SECONDS,
         "sweep: looks for forgotten uploads in parts every": orphaned_multiparts.PAUSE_SECONDS,
         "sweep: the bucket is told of new events every": bucket_guard.PAUSE_SECONDS,
-        "zip: the right to its files is asked again every": zip_download.RECHECK_SECONDS,
+        "zip: the right to its files is asked again every": zips.RECHECK_SECONDS,
         "zip or form: a client that takes or sends less than 4 KiB/s for": fair_use.LowestRate.WINDOW_SECONDS,
         "form: the rate is looked at every": fair_use.SenderWatch.CHECK_SECONDS,
         "sweep: such an upload is forgotten after": orphaned_multiparts.GRACE.total_seconds(),
         "fsck: too young to compare": fsck_run.GRACE_SECONDS,
         "fsck: reading a block of rows": fsck_rows.BLOCK_SECONDS,
         "fsck: a run that shows no life": fsck_run.LEASE_LOST_SECONDS,
-        "move: lease of a row": run.LEASE_SECONDS,
-        "move: lease is renewed every": run.RENEW_SECONDS,
+        "move: lease of a row": rows.LEASE_SECONDS,
+        "move: lease is renewed every": rows.RENEW_SECONDS,
         "doctor: clocks are told to differ": storage.WARN_SECONDS,
         "doctor: clocks are wrong": storage.FAIL_SECONDS,
         "log: clocks are wrong": client.MAX_CLOCK_SKEW_SECONDS,
@@ -195,13 +194,13 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "URL: to send a part": signing.URL_SECONDS,
         "URL: to download": downloads.DOWNLOAD_SECONDS,
         "URL: of a preview": 2 * downloads.WINDOW_SECONDS,
-        "token: to sign in to the database": rds_auth.TOKEN_SECONDS,
+        "token: to sign in to the database": amalga.db.iam.TOKEN_SECONDS,
         "URL: for ourselves": max(objects.HEAD_SECONDS, streams.SIGNED_SECONDS),
         "upload: until it expires": expiry,
         "upload: ended by the store itself": expiry + provision.RESUMED_DAYS * UNITS["days"],
         "trash": plain["TRASH_RETENTION_DAYS"] * UNITS["days"],
         **signing_in(plain, read(monkeypatch, CACHE_URL="redis://localhost")["CACHES"]),
-        "removed objects: can be brought back": lifecycle.KEEP_DAYS * UNITS["days"],
+        "removed objects: can be brought back": bucket_policies.KEEP_DAYS * UNITS["days"],
         "browser: a call to the app": of_script("api.js", "TIMEOUT_MS"),
         "browser: no byte moves": of_script("upload-part.js", "STALL_TIMEOUT_MS"),
         "browser: the store's answer to a part": of_script("upload-part.js", "RESPONSE_TIMEOUT_MS"),
@@ -365,7 +364,7 @@ def test_who_waits_for_another_waits_longer(rule: str) -> None:
 
 @pytest.mark.parametrize("left", [5, 200, 100_000])
 def test_no_url_outlives_the_credentials_that_sign_it(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing, "seconds_of_credentials", lambda *_: float(left))
+    monkeypatch.setattr(signing, "seconds_of_credentials", lambda *_, limit: min(left, limit))
     store = main_store()
     assert signing.expires_in(signing.URL_SECONDS, store) == min(left, TOLD["URL: to send a part"])
     assert signing.expires_in(downloads.DOWNLOAD_SECONDS, store) == min(left, TOLD["URL: to download"])

@@ -25,7 +25,7 @@ def let_urls_die(upload: Upload) -> None:
     File.objects.filter(pk=upload.id).update(signed_until=timezone.now() - timedelta(minutes=5))
 
 
-def test_cancel_removes_parts_and_reservation(sender: Sender, alice: User, bucket: Bucket) -> None:
+def test_cancelling_takes_the_parts_and_the_reservation(sender: Sender, alice: User, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload, 1, 2)
     assert sender.cancel(upload).status_code == 204
@@ -34,20 +34,20 @@ def test_cancel_removes_parts_and_reservation(sender: Sender, alice: User, bucke
     assert not bucket.multipart_uploads()
 
 
-def test_cancel_removes_the_object_of_a_small_file(sender: Sender, bucket: Bucket) -> None:
+def test_cancelling_takes_the_object_of_a_small_file(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(b"small")
     sender.put(upload)
     assert sender.cancel(upload).status_code == 204
     assert not bucket.objects()
 
 
-def test_upload_without_signed_urls_is_removed_at_once(sender: Sender) -> None:
+def test_an_upload_for_which_nothing_was_signed_goes_at_once(sender: Sender) -> None:
     upload = sender.start(BODY, sha256=None)
     sender.cancel(upload)
     assert not File.objects.exists()
 
 
-def test_row_stays_while_a_presigned_url_is_valid(sender: Sender, bucket: Bucket) -> None:
+def test_a_row_stays_while_a_signed_url_may_still_bring_bytes(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(b"small")
     sender.cancel(upload)
     assert put_bytes(upload.signed[1], b"small").status == 200  # late
@@ -59,7 +59,7 @@ def test_row_stays_while_a_presigned_url_is_valid(sender: Sender, bucket: Bucket
     assert not File.objects.exists()
 
 
-def test_late_parts_are_refused(sender: Sender, bucket: Bucket) -> None:
+def test_late_parts_find_no_upload(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload, 1)
     sender.sign(upload)
@@ -68,7 +68,7 @@ def test_late_parts_are_refused(sender: Sender, bucket: Bucket) -> None:
     assert not bucket.multipart_uploads()
 
 
-def test_unknown_multipart_uploads_are_aborted(sender: Sender, bucket: Bucket) -> None:
+def test_a_multipart_upload_nobody_remembers_goes_as_well(sender: Sender, bucket: Bucket) -> None:
     """Its creation was answered into the void: the store knows it, the row does not."""
     upload = sender.start(BODY)
     sender.put(upload, 1)
@@ -78,14 +78,14 @@ def test_unknown_multipart_uploads_are_aborted(sender: Sender, bucket: Bucket) -
     assert not bucket.multipart_uploads()
 
 
-def test_cancel_can_be_repeated(sender: Sender, alice: User) -> None:
+def test_cancelling_twice_is_as_good_as_once(sender: Sender, alice: User) -> None:
     upload = sender.start(BODY)
     sender.put(upload, 1)
     assert sender.cancel(upload).status_code == sender.cancel(upload).status_code == 204
     assert used(alice) == (0, 0)
 
 
-def test_cancel_succeeds_while_the_storage_is_unavailable(
+def test_a_store_that_is_away_does_not_hold_a_cancel_up(
     sender: Sender, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = sender.start(BODY)
@@ -100,16 +100,18 @@ def test_cancel_succeeds_while_the_storage_is_unavailable(
 
 
 @pytest.mark.parametrize("state", [State.COMPLETING, State.AVAILABLE, State.TRASHED])
-def test_finished_upload_cannot_be_canceled(sender: Sender, alice: User, bucket: Bucket, state: State) -> None:
+def test_what_is_finished_or_being_finished_is_not_cancelled(
+    sender: Sender, alice: User, bucket: Bucket, state: State
+) -> None:
     file = make_row(alice, state)
     bucket.write(file.key, b"x")
-    response = sender.client.delete(f"/uploads/{file.pk}/")
-    assert (response.status_code, response.json()["error"]["code"]) == (409, "wrong_state")
+    answer = sender.client.delete(f"/uploads/{file.pk}/")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "wrong_state")
     assert File.objects.get(pk=file.pk).state == state
     assert bucket.read(file.key) == b"x"
 
 
-def test_expired_upload_can_be_canceled(sender: Sender, alice: User, bucket: Bucket) -> None:
+def test_an_expired_upload_can_still_be_cancelled(sender: Sender, alice: User, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload, 1)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now())
@@ -118,9 +120,9 @@ def test_expired_upload_can_be_canceled(sender: Sender, alice: User, bucket: Buc
     assert used(alice) == (0, 0)
 
 
-def test_canceled_upload_accepts_nothing(sender: Sender) -> None:
+def test_a_cancelled_upload_takes_nothing_more(sender: Sender) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
     sender.cancel(upload)
     codes = [sender.finish(upload), sender.ask_parts(upload.id, [{"number": 1}]), sender.look(upload)]
-    assert [response.status_code for response in codes] == [410, 410, 410]
+    assert [answer.status_code for answer in codes] == [410, 410, 410]

@@ -27,8 +27,8 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + bytes(60)
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-def error_of(response: Any) -> dict[str, Any]:
-    error: dict[str, Any] = response.json()["error"]
+def error_of(answer: Any) -> dict[str, Any]:
+    error: dict[str, Any] = answer.json()["error"]
     return error
 
 
@@ -45,7 +45,7 @@ def test_any_size_arrives_byte_for_byte(sender: Sender, bucket: Bucket, size: in
     assert not bucket.multipart_uploads()
 
 
-def test_available_row_matches_the_object(sender: Sender, bucket: Bucket) -> None:
+def test_an_available_row_holds_what_the_store_holds(sender: Sender, bucket: Bucket) -> None:
     file = sender.send(BODY)
     head = bucket.client.head_object(Bucket=bucket.name, Key=file.key)
     assert (file.size, file.etag) == (head["ContentLength"], head["ETag"].strip('"'))
@@ -55,54 +55,54 @@ def test_available_row_matches_the_object(sender: Sender, bucket: Bucket) -> Non
     assert (file.multipart_id, file.lease_until) == ("", None)
 
 
-def test_response_describes_the_file(sender: Sender) -> None:
+def test_the_answer_says_all_that_a_receipt_needs(sender: Sender) -> None:
     upload = sender.start(b"hello", name="a.txt")
     sender.put(upload)
-    (results,) = sender.finish(upload).json()["files"]
-    assert results == {
+    (told,) = sender.finish(upload).json()["files"]
+    assert told == {
         "id": str(upload.id), "state": "available", "name": "a.txt", "size": 5, "checksum": sha256(b"hello"),
         "checksum_status": "unverified", "url": f"/files/{upload.id}/",
     }  # fmt: skip
 
 
-def test_type_is_detected_from_the_stored_bytes(sender: Sender) -> None:
+def test_the_type_is_told_from_the_stored_bytes_and_kept_beside_the_claim(sender: Sender) -> None:
     file = sender.send(b"<!doctype html><html><script>alert(1)</script>", name="x.png", type="image/png")
     assert (file.detected_type, file.declared_type) == ("text/html", "image/png")
 
 
-def test_declared_type_that_matches_is_detected(sender: Sender) -> None:
+def test_a_true_type_is_told_as_well(sender: Sender) -> None:
     assert sender.send(PNG, name="x.png", type="").detected_type == "image/png"
 
 
-def test_parts_are_accepted_in_any_order(sender: Sender, bucket: Bucket) -> None:
+def test_parts_may_come_in_any_order(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload, 3, 1, 2)
     assert bucket.read(sender.finished(upload).key) == BODY
 
 
-def test_part_sent_twice_counts_once(sender: Sender, bucket: Bucket) -> None:
+def test_a_part_sent_twice_counts_once(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
     sender.put(upload, 2)
     assert bucket.read(sender.finished(upload).key) == BODY
 
 
-def test_hundred_files_finish_in_one_call(sender: Sender, bucket: Bucket) -> None:
+def test_a_hundred_files_finish_in_one_call_in_order(sender: Sender, bucket: Bucket) -> None:
     items = [sender.item(b"%03d" % n) for n in range(100)]
-    results = sender.announce(*items).json()["files"]
+    told = sender.announce(*items).json()["files"]
     uploads = [
         Upload(uuid.UUID(t["id"]), uuid.UUID(t["token"]), b"%03d" % n, 10, 1, "uploading", {1: t["parts"][0]})
-        for n, t in enumerate(results)
+        for n, t in enumerate(told)
     ]
     for upload in uploads:
         sender.put(upload)
-    response = sender.finish(*uploads)
-    assert [t["id"] for t in response.json()["files"]] == [str(upload.id) for upload in uploads]
+    answer = sender.finish(*uploads)
+    assert [t["id"] for t in answer.json()["files"]] == [str(upload.id) for upload in uploads]
     assert {bucket.read(key) for key in bucket.objects()} == {b"%03d" % n for n in range(100)}
     assert File.objects.available().count() == 100
 
 
-def test_part_digests_are_deleted_after_the_finish(sender: Sender) -> None:
+def test_announced_part_digests_go_once_they_are_in_the_checksum(sender: Sender) -> None:
     sender.send(BODY)
     assert not PartDigest.objects.exists()
 
@@ -110,7 +110,7 @@ def test_part_digests_are_deleted_after_the_finish(sender: Sender) -> None:
 # --- repeated, raced --------------------------------------------------------------------------
 
 
-def test_repeated_finish_changes_nothing(sender: Sender, bucket: Bucket) -> None:
+def test_a_repeated_finish_gets_the_same_answer_and_touches_nothing(sender: Sender, bucket: Bucket) -> None:
     for body in (BODY, b"small"):
         upload = sender.start(body)
         sender.put(upload)
@@ -122,7 +122,7 @@ def test_repeated_finish_changes_nothing(sender: Sender, bucket: Bucket) -> None
         assert bucket.read(upload.row().key) == body
 
 
-def test_other_digests_do_not_change_an_available_file(sender: Sender) -> None:
+def test_other_digests_do_not_change_what_is_available(sender: Sender) -> None:
     upload = sender.start(b"small")
     sender.put(upload)
     first = sender.finish(upload)
@@ -134,45 +134,45 @@ def test_other_digests_do_not_change_an_available_file(sender: Sender) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("callers", [2, 50])
 @pytest.mark.parametrize("body", [BODY, b"small"], ids=["parts", "small"])
-def test_concurrent_finishes_create_one_object(
+def test_racing_finishes_make_one_object_and_all_get_the_same_answer(
     sender: Sender, bucket: Bucket, caplog: pytest.LogCaptureFixture, callers: int, body: bytes
 ) -> None:
     caplog.set_level("INFO", "uploads")
     upload = sender.start(body)
     sender.put(upload)
     barrier = threading.Barrier(callers)
-    responses: list[list[tuple[int, bytes]]] = [[] for _ in range(callers)]
+    answers: list[list[tuple[int, bytes]]] = [[] for _ in range(callers)]
 
-    def race(results: list[tuple[int, bytes]]) -> None:
+    def race(told: list[tuple[int, bytes]]) -> None:
         barrier.wait(20)
-        while not results or results[-1][0] == 202:
-            response = sender.finish(upload)
-            results.append((response.status_code, response.content))
+        while not told or told[-1][0] == 202:
+            answer = sender.finish(upload)
+            told.append((answer.status_code, answer.content))
         connection.close()
 
-    threads = [threading.Thread(target=race, args=[results]) for results in responses]
+    threads = [threading.Thread(target=race, args=[told]) for told in answers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {results[-1][0] for results in responses} == {200}
-    assert len({results[-1][1] for results in responses}) == 1
-    assert {code for results in responses for code, _body in results[:-1]} <= {202}
+    assert {told[-1][0] for told in answers} == {200}
+    assert len({told[-1][1] for told in answers}) == 1
+    assert {code for told in answers for code, _body in told[:-1]} <= {202}
     assert bucket.objects() == {upload.row().key: len(body)}
     assert bucket.read(upload.row().key) == body
     assert sum("upload_available" in record.message for record in caplog.records) == 1
 
 
-def test_upload_under_a_lease_is_202_with_retry_after(sender: Sender, alice: User) -> None:
+def test_an_upload_that_somebody_else_is_finishing_is_202_with_a_time_to_ask_again(sender: Sender, alice: User) -> None:
     file = make_row(alice, State.COMPLETING)
     upload = Upload(file.pk, file.token, b"x", 10, 1, "completing")
-    response = sender.finish(upload)
-    assert (response.status_code, response["Retry-After"]) == (202, "2")
-    assert response.json() == {"files": [{"id": str(file.pk), "state": "completing", "retry_after": 2}]}
+    answer = sender.finish(upload)
+    assert (answer.status_code, answer["Retry-After"]) == (202, "2")
+    assert answer.json() == {"files": [{"id": str(file.pk), "state": "completing", "retry_after": 2}]}
     assert upload.row().lease_until == file.lease_until
 
 
-def test_expired_lease_is_acquired_by_the_next_finish(sender: Sender, bucket: Bucket) -> None:
+def test_when_the_lease_is_over_the_next_caller_finishes(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))  # and then we crashed
@@ -181,7 +181,7 @@ def test_expired_lease_is_acquired_by_the_next_finish(sender: Sender, bucket: Bu
     assert bucket.read(sender.finished(upload).key) == BODY
 
 
-def test_crash_after_the_assembly_is_resumed_by_the_next_finish(sender: Sender, bucket: Bucket) -> None:
+def test_a_crash_after_the_store_completed_is_mended_by_the_next_finish(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
@@ -195,25 +195,25 @@ def test_crash_after_the_assembly_is_resumed_by_the_next_finish(sender: Sender, 
 # --- what does not become available -----------------------------------------------------------
 
 
-def test_missing_parts_are_named_and_can_be_sent(sender: Sender, bucket: Bucket) -> None:
+def test_missing_parts_are_named_and_the_upload_goes_on(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload, 2)
-    response = sender.finish(upload)
-    assert response.status_code == 409
-    assert (error_of(response)["code"], error_of(response)["missing"]) == ("parts_missing", [1, 3])
+    answer = sender.finish(upload)
+    assert answer.status_code == 409
+    assert (error_of(answer)["code"], error_of(answer)["missing"]) == ("parts_missing", [1, 3])
     assert upload.row().state == State.UPLOADING
     sender.put(upload, 1, 3)
     assert bucket.read(sender.finished(upload).key) == BODY
 
 
-def test_finish_before_the_first_part_misses_all(sender: Sender) -> None:
+def test_a_finish_before_the_first_part_misses_all(sender: Sender) -> None:
     for upload in (sender.start(BODY), sender.start(b"small")):
-        response = sender.finish(upload)
-        assert (response.status_code, error_of(response)["missing"]) == (409, list(upload.numbers))
+        answer = sender.finish(upload)
+        assert (answer.status_code, error_of(answer)["missing"]) == (409, list(upload.numbers))
         assert upload.row().state == State.UPLOADING
 
 
-def test_short_part_is_refused(sender: Sender, bucket: Bucket) -> None:
+def test_a_short_part_is_refused(sender: Sender, bucket: Bucket) -> None:
     """Put past the signed URL, as a store that does not check lengths would let it happen."""
     upload = sender.start(BODY)
     sender.put(upload, 1, 3)
@@ -221,8 +221,8 @@ def test_short_part_is_refused(sender: Sender, bucket: Bucket) -> None:
     bucket.client.upload_part(
         Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id, PartNumber=2, Body=b"only nine"
     )
-    response = sender.finish(upload)
-    assert (response.status_code, error_of(response)["missing"]) == (409, [2])
+    answer = sender.finish(upload)
+    assert (answer.status_code, error_of(answer)["missing"]) == (409, [2])
     assert not bucket.objects()
 
 
@@ -238,42 +238,44 @@ def test_parts_that_only_together_have_the_right_size_are_refused(sender: Sender
 
 
 @pytest.mark.parametrize("foreign", [b"", b"four", b"sixsix"])
-def test_object_of_another_size_never_becomes_available(sender: Sender, bucket: Bucket, foreign: bytes) -> None:
+def test_an_object_of_another_size_never_becomes_available(sender: Sender, bucket: Bucket, foreign: bytes) -> None:
     upload = sender.start(b"fives")
     bucket.write(upload.row().key, foreign)
-    response = sender.finish(upload)
-    assert (response.status_code, error_of(response)["code"]) == (410, "gone")
+    answer = sender.finish(upload)
+    assert (answer.status_code, error_of(answer)["code"]) == (410, "gone")
     assert upload.row().state == State.DELETING
 
 
-def test_wrong_number_of_digests_changes_nothing(sender: Sender) -> None:
+def test_the_wrong_number_of_digests_is_refused_and_changes_nothing(sender: Sender) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
     for digests in ([sha256(b"1")], [*upload.digests, sha256(b"4")]):
-        response = sender.finish(upload, digests=digests)
-        assert (response.status_code, error_of(response)["code"]) == (400, "bad_digest")
+        answer = sender.finish(upload, digests=digests)
+        assert (answer.status_code, error_of(answer)["code"]) == (400, "bad_digest")
     assert upload.row().state == State.UPLOADING
     assert sender.finished(upload).state == State.AVAILABLE
 
 
-def test_expired_upload_does_not_finish(sender: Sender, bucket: Bucket) -> None:
+def test_an_expired_upload_does_not_finish(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now() - timedelta(seconds=1))
-    response = sender.finish(upload)
-    assert (response.status_code, error_of(response)["code"]) == (410, "expired")
+    answer = sender.finish(upload)
+    assert (answer.status_code, error_of(answer)["code"]) == (410, "expired")
     assert not bucket.objects()
 
 
 @pytest.mark.parametrize("state", [State.TRASHED, State.DELETING])
-def test_removed_file_does_not_finish(sender: Sender, alice: User, state: State) -> None:
+def test_a_removed_file_does_not_finish(sender: Sender, alice: User, state: State) -> None:
     file = make_row(alice, state)
-    response = sender.finish(Upload(file.pk, file.token, b"x", 10, 1, state))
-    assert (response.status_code, error_of(response)["code"]) == (410, "gone")
+    answer = sender.finish(Upload(file.pk, file.token, b"x", 10, 1, state))
+    assert (answer.status_code, error_of(answer)["code"]) == (410, "gone")
     assert File.objects.get(pk=file.pk).state == state
 
 
-def test_parts_lost_by_the_storage_release_the_space(sender: Sender, alice: User, bucket: Bucket) -> None:
+def test_parts_that_the_store_has_lost_are_gone_and_give_the_space_back(
+    sender: Sender, alice: User, bucket: Bucket
+) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
     row = upload.row()
@@ -283,26 +285,26 @@ def test_parts_lost_by_the_storage_release_the_space(sender: Sender, alice: User
     assert alice.usage.files == 0
 
 
-def test_failed_upload_does_not_stop_the_others(sender: Sender, alice: User) -> None:
+def test_one_that_fails_does_not_stop_the_others(sender: Sender, alice: User) -> None:
     whole, empty = sender.start(b"whole"), sender.start(b"never sent")
     sender.put(whole)
     busy = make_row(alice, State.COMPLETING)
     unknown = Upload(uuid.uuid4(), uuid.uuid4(), b"?", 10, 1, "")
-    response = sender.finish(empty, whole, Upload(busy.pk, busy.token, b"x", 10, 1, ""), unknown)
-    assert response.status_code == 200
-    results = [(t.get("state"), t.get("error", {}).get("code")) for t in response.json()["files"]]
-    assert results == [(None, "parts_missing"), ("available", None), ("completing", None), (None, "not_found")]
+    answer = sender.finish(empty, whole, Upload(busy.pk, busy.token, b"x", 10, 1, ""), unknown)
+    assert answer.status_code == 200
+    told = [(t.get("state"), t.get("error", {}).get("code")) for t in answer.json()["files"]]
+    assert told == [(None, "parts_missing"), ("available", None), ("completing", None), (None, "not_found")]
 
 
-def test_first_error_is_returned_when_all_fail(sender: Sender) -> None:
+def test_when_all_fail_the_first_error_is_the_answer(sender: Sender) -> None:
     empty, unknown = sender.start(b"never sent"), Upload(uuid.uuid4(), uuid.uuid4(), b"?", 10, 1, "")
-    response = sender.finish(unknown, empty)
-    assert response.status_code == 404
-    assert [t["error"]["code"] for t in response.json()["files"]] == ["not_found", "parts_missing"]
-    assert error_of(response)["code"] == "not_found"
+    answer = sender.finish(unknown, empty)
+    assert answer.status_code == 404
+    assert [t["error"]["code"] for t in answer.json()["files"]] == ["not_found", "parts_missing"]
+    assert error_of(answer)["code"] == "not_found"
 
 
-def test_finished_multipart_upload_accepts_no_parts(sender: Sender, bucket: Bucket) -> None:
+def test_a_multipart_upload_of_a_finished_file_takes_no_more_parts(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
     file = sender.finished(upload)
@@ -310,7 +312,9 @@ def test_finished_multipart_upload_accepts_no_parts(sender: Sender, bucket: Buck
     assert bucket.read(file.key) == BODY
 
 
-def test_number_of_queries_per_finished_file_is_bounded(sender: Sender, django_assert_max_num_queries: Any) -> None:
+def test_finishing_a_batch_takes_a_bounded_number_of_queries_a_file(
+    sender: Sender, django_assert_max_num_queries: Any
+) -> None:
     uploads = [sender.start(b"%d" % n) for n in range(10)]
     for upload in uploads:
         sender.put(upload)
@@ -318,7 +322,7 @@ def test_number_of_queries_per_finished_file_is_bounded(sender: Sender, django_a
         assert sender.finish(*uploads).status_code == 200
 
 
-def test_service_does_not_finish_files_of_others(bob: User, alice: User) -> None:
+def test_services_refuse_to_be_told_of_files_that_are_not_the_owners(bob: User, alice: User) -> None:
     file = make_row(alice)
     (outcome,) = services.finish(bob, [FinishRequest(file.pk, [sha256(b"x")])])
     assert isinstance(outcome, NotFound)

@@ -25,7 +25,7 @@ from uploads import s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import File, State
 from uploads.s3 import client as s3_client
-from uploads.services.verify import reader
+from uploads.s3 import streams
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -364,7 +364,7 @@ def test_while_the_store_is_away_nothing_becomes_available(sender: Sender, front
 def test_verify_says_nothing_about_a_file_it_could_not_read_to_the_end(
     sender: Sender, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     file = sender.send(BODY)
     for fault in (midway, broken, status(403, "AccessDenied"), status(404, "NoSuchBucket"), page(404)):
         front.rules["get"] = fault

@@ -19,11 +19,10 @@ from tests.support.stores import Bucket
 from uploads import actions, services
 from uploads.errors import Forbidden, InvalidTransition, OverQuota
 from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
-from uploads.services import folders
+from uploads.services import folders, zips
 from uploads.services.after_restore import after_restore
 from uploads.services.finish import FinishRequest
 from uploads.services.sweep import sweep
-from uploads.services.zips import download
 
 pytestmark = pytest.mark.django_db
 
@@ -69,13 +68,13 @@ def upload(sender: Sender, folder: Folder) -> Upload:
 
 
 def refused(sender: Sender, upload: Upload) -> None:
-    response = sender.finish(upload)
-    assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
+    answer = sender.finish(upload)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
     assert upload.row().state == State.DELETING
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_upload_into_a_folder_closed_since_is_refused_and_removed(
+def test_an_upload_into_a_folder_that_was_closed_ends_as_refused_and_is_removed(
     withdraw: Withdraw, sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User, bucket: Bucket
 ) -> None:
     withdraw(alice, folder, admin_user)
@@ -100,19 +99,19 @@ def test_parts_of_a_refused_upload_are_aborted(
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_upload_into_a_folder_closed_since_cannot_be_signed(
+def test_no_part_is_signed_and_no_time_given_for_a_folder_that_was_closed(
     withdraw: Withdraw, sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     expires_at = upload.row().expires_at
     withdraw(alice, folder, admin_user)
-    response = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
-    assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
+    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
     again = sender.announce(sender.item(b"hello", token=upload.token, folder="Team/Brand"))
     assert again.status_code == 403
     assert upload.row().expires_at == expires_at
 
 
-def test_upload_is_refused_after_leaving_the_group(
+def test_who_left_the_group_of_a_folder_ends_nothing_there(
     sender: Sender, folder: Folder, alice: User, admin_user: User
 ) -> None:
     team = Group.objects.create(name="team")
@@ -124,15 +123,15 @@ def test_upload_is_refused_after_leaving_the_group(
     refused(sender, upload)
 
 
-def test_only_uploads_into_the_closed_folder_are_refused(
+def test_of_several_uploads_only_those_into_the_closed_folder_are_refused(
     sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     other = sender.start(b"hello")
     sender.put(other)
     close_folder(alice, folder, admin_user)
-    response = sender.finish(upload, other)
-    assert response.status_code == 200
-    assert [entry.get("state") for entry in response.json()["files"]] == [None, "available"]
+    answer = sender.finish(upload, other)
+    assert answer.status_code == 200
+    assert [entry.get("state") for entry in answer.json()["files"]] == [None, "available"]
     assert (upload.row().state, other.row().state) == (State.DELETING, State.AVAILABLE)
 
 
@@ -145,24 +144,28 @@ def close_account(alice: User) -> None:
 
 
 @pytest.mark.parametrize("lose", [lose_role, close_account])
-def test_upload_is_refused_without_the_permission(lose: Callable[[User], None], sender: Sender, alice: User) -> None:
+def test_who_may_not_upload_any_more_ends_nothing_at_the_top_either(
+    lose: Callable[[User], None], sender: Sender, alice: User
+) -> None:
     """The service is asked, as by a request that was read for minutes: its person has the rights of before."""
     upload = sender.start(b"hello")
     sender.put(upload)
     before = User.objects.get(pk=alice.pk)
     assert before.has_perm("uploads.add_file")
     lose(alice)
-    (response,) = services.finish(before, [FinishRequest(upload.id, upload.digests)])
-    assert isinstance(response, Forbidden)
+    (answer,) = services.finish(before, [FinishRequest(upload.id, upload.digests)])
+    assert isinstance(answer, Forbidden)
     assert upload.row().state == State.DELETING
 
 
-def test_upload_is_removed_after_losing_the_role(sender: Sender, upload: Upload, alice: User) -> None:
+def test_who_lost_the_role_is_refused_by_the_protocol_and_the_upload_is_removed(
+    sender: Sender, upload: Upload, alice: User
+) -> None:
     lose_role(alice)
     refused(sender, upload)
 
 
-def test_interrupted_assembly_is_not_resumed_without_the_permission(
+def test_an_assembly_that_a_crash_interrupted_is_not_resumed_without_the_right(
     upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     File.objects.filter(pk=upload.id).acquire_lease(checksum=upload.digests[0])
@@ -172,7 +175,7 @@ def test_interrupted_assembly_is_not_resumed_without_the_permission(
     assert upload.row().state == State.DELETING
 
 
-def test_folder_closed_during_the_assembly_accepts_nothing(
+def test_a_folder_that_is_closed_while_the_object_is_assembled_takes_nothing(
     sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finishing = importlib.import_module("uploads.services.finish")
@@ -188,7 +191,7 @@ def test_folder_closed_during_the_assembly_accepts_nothing(
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_form_into_a_folder_closed_meanwhile_is_refused(
+def test_a_form_into_a_folder_that_is_closed_while_it_is_read_is_refused(
     withdraw: Withdraw, as_alice: Client, alice: User, folder: Folder, admin_user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiving = importlib.import_module("uploads.services.form_upload")
@@ -205,7 +208,7 @@ def test_form_into_a_folder_closed_meanwhile_is_refused(
     assert used(alice) == (0, 0)
 
 
-def test_after_restore_finishes_nothing_without_the_permission(
+def test_after_a_restore_of_the_database_nothing_ends_without_the_right_and_nothing_is_removed(
     upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     close_folder(alice, folder, admin_user)
@@ -218,7 +221,7 @@ def test_after_restore_finishes_nothing_without_the_permission(
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_file_is_not_restored_into_a_folder_closed_since(
+def test_nothing_is_restored_into_a_folder_that_was_closed(
     withdraw: Withdraw, as_alice: Client, alice: User, folder: Folder, admin_user: User
 ) -> None:
     file = make_row(alice, State.AVAILABLE, folder=folder)
@@ -233,7 +236,7 @@ def test_file_is_not_restored_into_a_folder_closed_since(
     assert actions.restore_files([file.pk], by=admin_user).files == [file]
 
 
-def test_manager_of_a_folder_restores_without_the_role_to_upload(
+def test_who_manages_a_folder_without_the_role_to_upload_restores_there(
     viewer: User, alice: User, folder: Folder, admin_user: User
 ) -> None:
     team = Group.objects.create(name="team")
@@ -243,7 +246,7 @@ def test_manager_of_a_folder_restores_without_the_role_to_upload(
     assert actions.restore_files([file.pk], by=viewer).files == [file]
 
 
-def test_restore_outside_the_trash_is_an_invalid_transition(alice: User) -> None:
+def test_what_is_not_in_the_trash_is_not_told_as_forbidden(alice: User) -> None:
     with pytest.raises(InvalidTransition):
         actions.restore_file(make_row(alice), by=alice)
 
@@ -251,24 +254,24 @@ def test_restore_outside_the_trash_is_an_invalid_transition(alice: User) -> None
 # --- zips ---------------------------------------------------------------------------------------
 
 
-def test_zip_is_aborted_when_a_folder_is_closed(
+def test_a_zip_breaks_off_when_a_folder_of_it_is_closed_meanwhile(
     sender: Sender, alice: User, bob: User, folder: Folder, admin_user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [sender.send(b"x" * size, name=f"{size}.txt", folder="Team/Brand") for size in (1, 2, 3)]
-    monkeypatch.setattr(download, "RECHECK_SECONDS", 0)
+    monkeypatch.setattr(zips, "RECHECK_SECONDS", 0)
     zip_file = services.open_zip(services.bundle(bob, [file.pk for file in files]), by=bob)
     next(zip_file)
     close_folder(bob, folder, admin_user)
-    with pytest.raises(download.DownloadAborted, match="forbidden"):
+    with pytest.raises(zips.DownloadAborted, match="forbidden"):
         list(zip_file)
     zip_file.close()
 
 
-def test_zip_continues_when_a_file_is_removed_or_replaced(
+def test_a_zip_goes_on_when_a_file_of_it_is_only_removed_or_replaced(
     sender: Sender, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [sender.send(b"x" * size, name=f"{size}.txt") for size in (1, 2, 3)]
-    monkeypatch.setattr(download, "RECHECK_SECONDS", 0)
+    monkeypatch.setattr(zips, "RECHECK_SECONDS", 0)
     bundle = services.bundle(bob, [file.pk for file in files])
     zip_file = services.open_zip(bundle, by=bob)
     first = next(zip_file)
@@ -288,39 +291,45 @@ def full(sender: Sender, settings: Settings) -> File:
     return sender.send(b"x" * 12)
 
 
-def test_version_over_the_owners_quota_is_refused_at_the_start(full: File, as_manager: Client, manager: User) -> None:
+def test_a_version_that_its_files_owner_has_no_room_for_is_refused_at_the_start(
+    full: File, as_manager: Client, manager: User
+) -> None:
     sender = Sender(as_manager)
-    response = sender.announce(sender.item(b"y" * 9, replaces=full.pk))
-    assert (response.status_code, response.json()["error"]["code"]) == (413, "over_quota")
+    answer = sender.announce(sender.item(b"y" * 9, replaces=full.pk))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "over_quota")
     assert used(manager) == (0, 0)
 
 
-def test_versions_of_one_call_share_the_owners_quota(full: File, as_manager: Client) -> None:
+def test_versions_of_one_call_are_held_against_their_files_owner_together(full: File, as_manager: Client) -> None:
     sender = Sender(as_manager)
-    response = sender.announce(*(sender.item(b"y" * 5, replaces=full.pk) for _number in range(2)))
-    assert ["error" in entry for entry in response.json()["files"]] == [False, True]
+    answer = sender.announce(*(sender.item(b"y" * 5, replaces=full.pk) for _number in range(2)))
+    assert ["error" in entry for entry in answer.json()["files"]] == [False, True]
 
 
-def test_versions_never_exceed_the_owners_quota(full: File, as_manager: Client, alice: User, manager: User) -> None:
+def test_of_versions_begun_while_there_was_room_no_more_end_than_fit(
+    full: File, as_manager: Client, alice: User, manager: User
+) -> None:
     sender = Sender(as_manager)
     uploads = [sender.start(b"y" * 5, replaces=full.pk, name=f"{number}.txt") for number in range(3)]
     for upload in uploads:
         sender.put(upload)
-    response = sender.finish(*uploads)
-    assert sorted(entry.get("state", entry.get("error", {}).get("code")) for entry in response.json()["files"]) == [
+    answer = sender.finish(*uploads)
+    assert sorted(entry.get("state", entry.get("error", {}).get("code")) for entry in answer.json()["files"]) == [
         "available", "over_quota", "over_quota"
     ]  # fmt: skip
     assert (used(alice), used(manager)) == ((2, 17), (0, 0))
     assert sender.finish(*uploads).status_code == 200, "asked again, answered the same"
 
 
-def test_quota_of_files_holds_for_versions_by_others(full: File, as_manager: Client, settings: Settings) -> None:
+def test_the_number_of_files_that_an_owner_may_keep_holds_for_versions_by_others(
+    full: File, as_manager: Client, settings: Settings
+) -> None:
     settings.UPLOAD_QUOTA_FILES = 1
     sender = Sender(as_manager)
     assert sender.announce(sender.item(b"y", replaces=full.pk)).status_code == 413
 
 
-def test_resumed_version_counts_against_the_owners_quota(
+def test_a_version_that_another_crash_left_is_held_against_the_owner_too(
     full: File, as_manager: Client, alice: User, manager: User
 ) -> None:
     sender = Sender(as_manager)
@@ -334,7 +343,9 @@ def test_resumed_version_counts_against_the_owners_quota(
     assert (used(alice), used(manager)) == ((2, 20), (0, 0))
 
 
-def test_older_version_is_restored_within_the_owners_quota(full: File, manager: User, alice: User) -> None:
+def test_an_older_version_of_another_owner_comes_back_only_where_there_is_room(
+    full: File, manager: User, alice: User
+) -> None:
     older = make_row(manager, State.AVAILABLE, size=9, series=full.pk, current=False)
     File.objects.filter(pk=full.pk).update(series=full.pk)
     full.refresh_from_db()
@@ -343,9 +354,9 @@ def test_older_version_is_restored_within_the_owners_quota(full: File, manager: 
     assert (used(alice), used(manager)) == ((1, 12), (1, 9))
 
 
-def test_private_file_cannot_be_replaced_by_others(full: File, as_manager: Client, alice: User) -> None:
+def test_private_files_stay_the_owners_alone_to_replace(full: File, as_manager: Client, alice: User) -> None:
     sender = Sender(as_manager)
     upload = sender.start(b"y", replaces=full.pk)
     actions.set_visibility([full.pk], Visibility.PRIVATE, by=alice)
-    response = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
-    assert response.status_code == 403
+    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    assert answer.status_code == 403

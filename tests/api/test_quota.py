@@ -23,20 +23,20 @@ from uploads.models import File, State
 from uploads.services.start import validate_type
 
 if TYPE_CHECKING:
-    from django.test.client import _MonkeyPatchedWSGIResponse as Response
+    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
 
 TEN = b"0123456789"
 
 
-def announce(client: Client, body: bytes = TEN, **more: object) -> Response:
+def announce(client: Client, body: bytes = TEN, **more: object) -> Answer:
     sender = Sender(client)
     return sender.announce(sender.item(body, **more))
 
 
-def refused(response: Response, status: int, code: str) -> None:
-    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
-    assert response.json()["error"]["message"]
-    assert response.json()["files"][0]["error"]["code"] == code
+def refused(answer: Answer, status: int, code: str) -> None:
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert answer.json()["error"]["message"]
+    assert answer.json()["files"][0]["error"]["code"] == code
 
 
 @pytest.mark.django_db(transaction=True)
@@ -72,8 +72,8 @@ def test_file_that_fits_exactly_is_accepted(as_alice: Client, alice: User, setti
 def test_files_of_one_call_share_the_quota(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 25
     sender = Sender(as_alice)
-    response = sender.announce(sender.item(TEN), sender.item(TEN), sender.item(TEN), sender.item(bytes(5)))
-    codes = [file.get("error", {}).get("code") for file in response.json()["files"]]
+    answer = sender.announce(sender.item(TEN), sender.item(TEN), sender.item(TEN), sender.item(bytes(5)))
+    codes = [file.get("error", {}).get("code") for file in answer.json()["files"]]
     assert codes == [None, None, "over_quota", None]
     assert used(alice) == held(alice) == (3, 25)
 

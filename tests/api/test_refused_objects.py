@@ -21,8 +21,7 @@ from tests.support.stores import Bucket
 from uploads import s3, services
 from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, Refusal, Report
-from uploads.services import tasks
-from uploads.services.zips import download
+from uploads.services import tasks, zips
 
 pytestmark = pytest.mark.django_db(transaction=True)  # an import writes over connections of its own
 
@@ -266,10 +265,10 @@ def test_zip_of_unknown_refusals_names_each_before_it_begins(bucket: Bucket, fro
 def test_large_zip_that_breaks_off_at_a_refused_file_does_not_begin_again(
     bucket: Bucket, front: Front, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "MAX_FILES_CHECKED", 0)
+    monkeypatch.setattr(zips, "MAX_FILES_CHECKED", 0)
     files = imported(bucket, "a.txt", "poison.txt")
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
-    with pytest.raises(download.DownloadAborted, match="object_refused"):
+    with pytest.raises(zips.DownloadAborted, match="object_refused"):
         b"".join(asked(as_alice, files).streaming_content)
     answer = asked(as_alice, files)
     assert answer.status_code == 409

@@ -22,32 +22,32 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def parts_told(sender: Sender, upload: Any) -> dict[int, tuple[int, str | None]]:
-    response = sender.look(upload)
-    assert response.status_code == 200
-    return {part["number"]: (part["size"], part.get("sha256")) for part in response.json()["parts"]}
+    answer = sender.look(upload)
+    assert answer.status_code == 200
+    return {part["number"]: (part["size"], part.get("sha256")) for part in answer.json()["parts"]}
 
 
-def test_stored_parts_have_size_and_announced_digest(sender: Sender) -> None:
+def test_stored_parts_are_told_with_their_size_and_announced_digest(sender: Sender) -> None:
     upload = sender.start(BODY)
     sender.put(upload, 3, 1)
     assert parts_told(sender, upload) == {1: (10, upload.digests[0]), 3: (3, upload.digests[2])}
 
 
-def test_part_that_was_only_signed_is_not_listed(sender: Sender) -> None:
+def test_a_part_that_was_only_signed_is_not_told(sender: Sender) -> None:
     upload = sender.start(BODY)
     sender.sign(upload)
     assert parts_told(sender, upload) == {}
 
 
-def test_response_describes_the_upload(sender: Sender) -> None:
+def test_the_answer_tells_the_upload_itself(sender: Sender) -> None:
     upload = sender.start(BODY, name="a.txt", folder="x/y", modified=1_700_000_000_000)
-    data = sender.look(upload).json()
-    assert (data["id"], data["token"], data["state"]) == (str(upload.id), str(upload.token), "uploading")
-    assert (data["name"], data["folder"], data["size"], data["modified"]) == ("a.txt", "x/y", 23, 1_700_000_000_000)
-    assert (data["part_size"], data["part_count"], data["parts"]) == (10, 3, [])
+    told = sender.look(upload).json()
+    assert (told["id"], told["token"], told["state"]) == (str(upload.id), str(upload.token), "uploading")
+    assert (told["name"], told["folder"], told["size"], told["modified"]) == ("a.txt", "x/y", 23, 1_700_000_000_000)
+    assert (told["part_size"], told["part_count"], told["parts"]) == (10, 3, [])
 
 
-def test_missing_parts_complete_the_upload(sender: Sender, bucket: Bucket) -> None:
+def test_sending_only_what_is_missing_finishes_the_file(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload, 2)
     upload.signed.clear()  # the page was closed
@@ -56,21 +56,21 @@ def test_missing_parts_complete_the_upload(sender: Sender, bucket: Bucket) -> No
     assert bucket.read(sender.finished(upload).key) == BODY
 
 
-def test_stored_small_file_is_listed_as_one_part(sender: Sender) -> None:
+def test_a_small_file_that_arrived_is_told_as_its_one_part(sender: Sender) -> None:
     upload = sender.start(b"small")
     assert parts_told(sender, upload) == {}
     sender.put(upload)
     assert parts_told(sender, upload) == {1: (5, sha256(b"small"))}
 
 
-def test_object_of_another_size_is_not_listed(sender: Sender, bucket: Bucket) -> None:
+def test_an_object_of_another_size_is_no_part(sender: Sender, bucket: Bucket) -> None:
     for foreign in (b"", b"four", b"sixsix"):
         upload = sender.start(b"small")
         bucket.write(upload.row().key, foreign)
         assert parts_told(sender, upload) == {}
 
 
-def test_lost_multipart_upload_is_replaced(sender: Sender, bucket: Bucket) -> None:
+def test_when_the_store_has_lost_the_upload_a_new_one_is_begun(sender: Sender, bucket: Bucket) -> None:
     upload = sender.start(BODY)
     sender.put(upload, 1, 2)
     lost = upload.row()
@@ -84,32 +84,32 @@ def test_lost_multipart_upload_is_replaced(sender: Sender, bucket: Bucket) -> No
     assert bucket.read(sender.finished(upload).key) == BODY
 
 
-def test_unfinished_uploads_are_listed_newest_first(sender: Sender) -> None:
+def test_unfinished_uploads_are_listed_newest_first_with_what_matches_a_file(sender: Sender) -> None:
     first = sender.start(BODY, name="a.txt", modified=1000)
     second = sender.start(b"x", name="b.txt", folder="f")
     sender.send(b"done")
-    data = sender.unfinished().json()["uploads"]
-    assert [(t["id"], t["name"], t["folder"], t["size"], t["modified"]) for t in data] == [
+    told = sender.unfinished().json()["uploads"]
+    assert [(t["id"], t["name"], t["folder"], t["size"], t["modified"]) for t in told] == [
         (str(second.id), "b.txt", "f", 1, None),
         (str(first.id), "a.txt", "", 23, 1000),
     ]
-    assert all(t["expires_at"] and t["part_count"] and t["state"] == "uploading" for t in data)
+    assert all(t["expires_at"] and t["part_count"] and t["state"] == "uploading" for t in told)
 
 
-def test_list_has_own_uploads_only(sender: Sender, as_bob: Client) -> None:
+def test_the_list_holds_only_ones_own(sender: Sender, as_bob: Client) -> None:
     sender.start(BODY)
     assert Sender(as_bob).unfinished().json() == {"uploads": []}
 
 
-def test_finished_file_has_no_parts(sender: Sender) -> None:
+def test_a_finished_file_has_no_parts_to_tell(sender: Sender) -> None:
     upload = sender.start(BODY)
     sender.put(upload)
     sender.finished(upload)
-    data = sender.look(upload).json()
-    assert (data["state"], data["parts"]) == ("available", [])
+    told = sender.look(upload).json()
+    assert (told["state"], told["parts"]) == ("available", [])
 
 
-def test_expired_upload_lists_its_parts_but_accepts_no_more(sender: Sender) -> None:
+def test_an_expired_upload_still_says_what_it_has_but_takes_no_more(sender: Sender) -> None:
     upload = sender.start(BODY)
     sender.put(upload, 1)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now())
@@ -118,13 +118,13 @@ def test_expired_upload_lists_its_parts_but_accepts_no_more(sender: Sender) -> N
 
 
 @pytest.mark.parametrize("state", [State.TRASHED, State.DELETING])
-def test_removed_upload_is_gone(as_alice: Client, alice: User, state: State) -> None:
+def test_a_removed_upload_is_gone(as_alice: Client, alice: User, state: State) -> None:
     file = make_row(alice, state)
-    response = as_alice.get(f"/uploads/{file.pk}/")
-    assert (response.status_code, response.json()["error"]["code"]) == (410, "gone")
+    answer = as_alice.get(f"/uploads/{file.pk}/")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "gone")
 
 
-def test_more_than_a_thousand_parts_are_listed(sender: Sender, settings: Settings, bucket: Bucket) -> None:
+def test_more_than_a_thousand_parts_are_all_told(sender: Sender, settings: Settings, bucket: Bucket) -> None:
     """S3 lists a thousand parts a page."""
     settings.UPLOAD_PART_BYTES = 1
     upload = sender.start(bytes(1100))

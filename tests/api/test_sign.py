@@ -30,7 +30,7 @@ def signed_headers(url: str) -> set[str]:
     return set(parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";"))
 
 
-def test_parts_are_stored_in_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
+def test_each_part_goes_to_its_place_in_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
     sender = Sender(as_alice)
     upload = sender.start(BODY)
     sender.put(upload)
@@ -39,7 +39,9 @@ def test_parts_are_stored_in_one_multipart_upload(as_alice: Client, bucket: Buck
 
 
 @pytest.mark.parametrize("difference", [-1, 1])
-def test_body_of_another_length_is_refused_by_the_storage(as_alice: Client, bucket: Bucket, difference: int) -> None:
+def test_a_byte_more_or_less_than_announced_is_refused_by_the_store(
+    as_alice: Client, bucket: Bucket, difference: int
+) -> None:
     sender = Sender(as_alice)
     several, small = sender.start(BODY), sender.start(BODY[:9])
     sender.sign(several)
@@ -49,22 +51,22 @@ def test_body_of_another_length_is_refused_by_the_storage(as_alice: Client, buck
     assert sender.look(several).json()["parts"] == []
 
 
-def test_exact_length_is_signed(as_alice: Client) -> None:
+def test_the_exact_length_is_signed_into_every_url(as_alice: Client) -> None:
     sender = Sender(as_alice)
     several, small = sender.start(BODY), sender.start(b"small")
     urls = [part["url"] for part in [*sender.sign(several), small.signed[1]]]
     assert all("content-length" in signed_headers(url) for url in urls)
 
 
-def test_url_expires_within_ten_minutes(as_alice: Client) -> None:
+def test_a_url_lives_ten_minutes_at_most(as_alice: Client) -> None:
     sender = Sender(as_alice)
     upload = sender.start(BODY)
     for part in sender.sign(upload):
         assert int(parse_qs(urlsplit(part["url"]).query)["X-Amz-Expires"][0]) <= 600
 
 
-def test_url_expires_with_its_credentials(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uploads.s3.signing.seconds_of_credentials", lambda _store: 60.9)
+def test_a_url_never_outlives_the_credentials_that_sign_it(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploads.s3.signing.seconds_of_credentials", lambda _store, limit: min(60, limit))
     part = Sender(as_alice).start(b"small").signed[1]
     assert parse_qs(urlsplit(part["url"]).query)["X-Amz-Expires"] == ["60"]
 
@@ -80,12 +82,12 @@ def test_credentials_that_come_late_are_waited_for(as_alice: Client, bucket: Buc
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
         patch.setenv("AWS_CONFIG_FILE", "/nowhere")
         s3.reset()
-        responses = [
+        answers = [
             sender.announce(sender.item(b"x")),
             sender.ask_parts(sender.start(BODY).id, [{"number": 1}]),
             as_alice.get(f"{file.get_absolute_url()}download"),
         ]
-    assert [response.status_code for response in responses] == [503, 503, 503]
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
     assert sender.send(b"x").state == State.AVAILABLE
     assert as_alice.get(f"{file.get_absolute_url()}download").status_code == 302
     s3.reset()
@@ -101,17 +103,17 @@ def test_a_role_that_serves_expired_credentials_is_waited_for(
     expired = RefreshableCredentials("a", "b", "c", over, lambda: served, "iam-role")
     monkeypatch.setattr("botocore.session.Session.get_credentials", lambda session: expired)
     s3.reset()
-    responses = [
+    answers = [
         sender.announce(sender.item(b"x")),
         sender.ask_parts(upload.id, [{"number": 1}]),
         as_alice.get(f"{file.get_absolute_url()}download"),
     ]
-    assert [response.status_code for response in responses] == [503, 503, 503]
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
     monkeypatch.undo()
     s3.reset()
 
 
-def test_url_is_valid_for_its_part_and_key_only(as_alice: Client, bucket: Bucket) -> None:
+def test_a_url_is_good_for_its_own_part_and_key_alone(as_alice: Client, bucket: Bucket) -> None:
     sender = Sender(as_alice)
     upload, other = sender.start(BODY), sender.start(b"small")
     url = sender.sign(upload, 1)[0]["url"]
@@ -121,7 +123,7 @@ def test_url_is_valid_for_its_part_and_key_only(as_alice: Client, bucket: Bucket
         assert put_bytes({"url": changed, "headers": {}}, BODY[:10]).status == 403
 
 
-def test_url_cannot_be_used_to_read_or_delete(as_alice: Client, bucket: Bucket) -> None:
+def test_a_url_cannot_be_used_to_read_or_delete(as_alice: Client, bucket: Bucket) -> None:
     sender = Sender(as_alice)
     upload = sender.start(b"small")
     sender.put(upload)
@@ -130,7 +132,7 @@ def test_url_cannot_be_used_to_read_or_delete(as_alice: Client, bucket: Bucket) 
     assert bucket.objects() == {upload.row().key: 5}
 
 
-def test_objects_are_stored_as_octet_stream(as_alice: Client, bucket: Bucket) -> None:
+def test_objects_are_stored_as_octets_whatever_they_claim(as_alice: Client, bucket: Bucket) -> None:
     sender = Sender(as_alice)
     small, several = sender.send(b"<html>", type="text/html"), sender.send(BODY, type="text/html")
     for file in (small, several):
@@ -147,7 +149,7 @@ def test_signing_twice_gives_the_same_multipart_upload(as_alice: Client, bucket:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_concurrent_calls_share_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
+def test_many_who_sign_at_once_share_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
     sender = Sender(as_alice)
     upload = sender.start(BODY)
     barrier, urls = threading.Barrier(6), []
@@ -167,7 +169,7 @@ def test_concurrent_calls_share_one_multipart_upload(as_alice: Client, bucket: B
     assert len(bucket.multipart_uploads()) == 1
 
 
-def test_sign_extends_the_expiry(as_alice: Client, settings: Settings) -> None:
+def test_signing_gives_the_upload_new_time(as_alice: Client, settings: Settings) -> None:
     sender = Sender(as_alice)
     upload = sender.start(BODY)
     soon = timezone.now() + timedelta(minutes=1)
@@ -180,12 +182,12 @@ def test_sign_extends_the_expiry(as_alice: Client, settings: Settings) -> None:
     assert file.signed_until >= timezone.now() + timedelta(seconds=s3.URL_SECONDS - 5)
 
 
-def test_expired_upload_cannot_be_signed(as_alice: Client, bucket: Bucket) -> None:
+def test_an_expired_upload_signs_nothing(as_alice: Client, bucket: Bucket) -> None:
     sender = Sender(as_alice)
     upload = sender.start(BODY)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now())
-    response = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
-    assert (response.status_code, response.json()["error"]["code"]) == (410, "expired")
+    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "expired")
     assert not bucket.multipart_uploads()
 
 
@@ -198,13 +200,15 @@ def test_expired_upload_cannot_be_signed(as_alice: Client, bucket: Bucket) -> No
         (State.DELETING, 410, "gone"),
     ],
 )
-def test_closed_upload_cannot_be_signed(as_alice: Client, alice: User, state: State, status: int, code: str) -> None:
+def test_nothing_is_signed_for_a_file_that_takes_no_more_bytes(
+    as_alice: Client, alice: User, state: State, status: int, code: str
+) -> None:
     file = make_row(alice, state)
-    response = Sender(as_alice).ask_parts(file.pk, [{"number": 1, "sha256": sha256(b"x")}])
-    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    answer = Sender(as_alice).ask_parts(file.pk, [{"number": 1, "sha256": sha256(b"x")}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-def test_announced_digests_are_saved_without_storage_checksums(as_alice: Client, bucket: Bucket) -> None:
+def test_without_a_checking_store_the_announced_digests_are_remembered(as_alice: Client, bucket: Bucket) -> None:
     sender = Sender(as_alice)
     upload = sender.start(BODY)
     sender.sign(upload)
@@ -213,14 +217,14 @@ def test_announced_digests_are_saved_without_storage_checksums(as_alice: Client,
     assert claims == {1: upload.digests[0], 2: sha256(b"changed"), 3: upload.digests[2]}
 
 
-def test_part_needs_no_digest_without_storage_checksums(as_alice: Client, bucket: Bucket) -> None:
+def test_without_a_checking_store_a_part_needs_no_digest(as_alice: Client, bucket: Bucket) -> None:
     sender = Sender(as_alice)
     upload = sender.start(BODY)
     assert sender.ask_parts(upload.id, [{"number": 1}]).status_code == 200
 
 
-def test_response_with_signatures_is_not_cached(as_alice: Client, bucket: Bucket) -> None:
+def test_an_answer_with_signatures_is_not_stored_by_anyone(as_alice: Client, bucket: Bucket) -> None:
     sender = Sender(as_alice)
     upload = sender.start(BODY)
-    response = sender.ask_parts(upload.id, [{"number": 1}])
-    assert "no-store" in response["Cache-Control"]
+    answer = sender.ask_parts(upload.id, [{"number": 1}])
+    assert "no-store" in answer["Cache-Control"]

@@ -86,7 +86,7 @@ def test_of_many_racing_moves_exactly_one_succeeds(alice: User) -> None:
     assert sorted(results) == [0] * 7 + [1]
 
 
-def test_discard_releases_the_space_once(alice: User) -> None:
+def test_discarding_the_same_row_twice_gives_its_space_back_once(alice: User) -> None:
     file, _other = make_row(alice, size=5), make_row(alice, size=7)
     row = File.objects.filter(pk=file.pk)
     assert row.discard(owner_id=alice.pk) == 1
@@ -95,7 +95,7 @@ def test_discard_releases_the_space_once(alice: User) -> None:
 
 
 @pytest.mark.parametrize("state", [State.AVAILABLE, State.DELETING])
-def test_available_and_deleting_rows_cannot_be_discarded(alice: User, state: State) -> None:
+def test_what_is_available_or_going_already_cannot_be_discarded(alice: User, state: State) -> None:
     file = make_row(alice, state)
     before = used(alice)
     assert not File.objects.filter(pk=file.pk).discard(owner_id=alice.pk)
@@ -111,14 +111,14 @@ def test_available_and_deleting_rows_cannot_be_discarded(alice: User, state: Sta
     ["etag = ''", "checksum = ''", "checksum_algorithm = ''", "checksum_status = ''", "checksum_status = 'hope'",
      "available_at = NULL"],
 )  # fmt: skip
-def test_available_row_has_its_metadata(alice: User, state: State, without: str) -> None:
+def test_an_available_row_has_its_facts(alice: User, state: State, without: str) -> None:
     make_row(alice, state)
     with pytest.raises(IntegrityError, match="file_stored_has_metadata"):
         sql(f"UPDATE uploads_file SET {without}")
 
 
 @pytest.mark.parametrize("missing", ["checksum", "etag", "available_at"])
-def test_upload_without_metadata_cannot_become_available(alice: User, missing: str) -> None:
+def test_an_upload_cannot_become_available_without_its_facts(alice: User, missing: str) -> None:
     row = File.objects.filter(pk=make_row(alice, State.COMPLETING).pk)
     facts = {**facts_of(State.AVAILABLE), missing: None if missing == "available_at" else ""}
     with pytest.raises(IntegrityError, match="file_stored_has_metadata"), transaction.atomic():
@@ -141,7 +141,9 @@ def test_upload_without_metadata_cannot_become_available(alice: User, missing: s
         ("file_trashed_has_purge_time", State.TRASHED, {"purge_after": None}),
     ],
 )
-def test_invalid_row_is_refused(alice: User, constraint: str, state: State | None, change: dict[str, Any]) -> None:
+def test_a_row_that_makes_no_sense_is_refused(
+    alice: User, constraint: str, state: State | None, change: dict[str, Any]
+) -> None:
     plain = {"owner": alice, "name": "x", "size": 1, "part_size": 1, "state": state}
     facts = {**plain, **(facts_of(state) if state else {}), **change}
     with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
@@ -149,30 +151,30 @@ def test_invalid_row_is_refused(alice: User, constraint: str, state: State | Non
 
 
 @pytest.mark.parametrize("state", ["lost", "AVAILABLE", "", "available "])
-def test_unknown_state_is_refused(alice: User, state: str) -> None:
+def test_an_unknown_state_is_refused_on_a_row_that_exists(alice: User, state: str) -> None:
     file = make_row(alice)
     with pytest.raises(IntegrityError):
         sql("UPDATE uploads_file SET state = %s WHERE id = %s", state, file.pk)
 
 
 @pytest.mark.parametrize("key", ["f/" + "0" * 31, "f/" + "G" * 32, "g/" + "0" * 32, "0" * 34, "../" + "0" * 31, ""])
-def test_key_with_another_pattern_is_refused(alice: User, key: str) -> None:
+def test_a_key_that_is_not_ours_is_refused(alice: User, key: str) -> None:
     with pytest.raises(IntegrityError, match="file_key_valid"), transaction.atomic():
         make_row(alice, key=key)
 
 
-def test_key_with_a_line_end_is_refused(alice: User) -> None:
+def test_a_key_with_a_line_end_is_refused(alice: User) -> None:
     with pytest.raises(DatabaseError), transaction.atomic():
         make_row(alice, key=new_key()[:-1] + "\n")
 
 
-def test_key_is_unique(alice: User, bob: User) -> None:
+def test_a_key_is_used_once(alice: User, bob: User) -> None:
     file = make_row(alice)
     with pytest.raises(IntegrityError, match="key"), transaction.atomic():
         make_row(bob, key=file.key)
 
 
-def test_token_is_unique_per_owner(alice: User, bob: User) -> None:
+def test_a_token_is_used_once_by_its_owner_and_free_for_others(alice: User, bob: User) -> None:
     file = make_row(alice)
     make_row(bob, token=file.token)
     with pytest.raises(IntegrityError, match="file_token_unique"), transaction.atomic():
@@ -180,14 +182,14 @@ def test_token_is_unique_per_owner(alice: User, bob: User) -> None:
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_key_cannot_change(alice: User, state: State) -> None:
+def test_a_row_keeps_its_key(alice: User, state: State) -> None:
     file = make_row(alice, state)
     with pytest.raises(IntegrityError, match="keeps its key"):
         sql("UPDATE uploads_file SET key = %s WHERE id = %s", new_key(), file.pk)
 
 
 @pytest.mark.parametrize("state", [state for state in State if state != State.DELETING])
-def test_row_with_an_object_cannot_be_deleted(alice: User, state: State) -> None:
+def test_a_row_whose_object_is_still_there_cannot_be_deleted(alice: User, state: State) -> None:
     file = make_row(alice, state)
     with pytest.raises(IntegrityError, match="only after its object"):
         sql("DELETE FROM uploads_file WHERE id = %s", file.pk)
@@ -196,12 +198,12 @@ def test_row_with_an_object_cannot_be_deleted(alice: User, state: State) -> None
     assert File.objects.filter(pk=file.pk).exists()
 
 
-def test_deleting_row_can_be_deleted(alice: User) -> None:
+def test_a_row_that_is_going_may_be_deleted(alice: User) -> None:
     file = make_row(alice, State.DELETING)
     assert sql("DELETE FROM uploads_file WHERE id = %s", file.pk) == 1
 
 
-def test_owner_of_files_cannot_be_deleted(alice: User) -> None:
+def test_an_owner_of_files_cannot_be_deleted(alice: User) -> None:
     make_row(alice, State.AVAILABLE)
     with pytest.raises(IntegrityError), transaction.atomic():
         alice.delete()
@@ -213,7 +215,7 @@ def test_usage_is_never_negative(alice: User) -> None:
         sql("UPDATE uploads_usage SET bytes = -1")
 
 
-def test_every_state_has_transitions() -> None:
+def test_the_states_of_the_model_are_the_ones_of_the_table() -> None:
     assert set(ALLOWED_TRANSITIONS) == set(State)
     assert set().union(*ALLOWED_TRANSITIONS.values()) == set(State) - {State.DELETING}
     assert ChecksumStatus.UNVERIFIED in ChecksumStatus

@@ -15,7 +15,7 @@ from tests.support import stores
 from tests.support.aws_moto import DOMAIN, Account, account, set_bucket_up
 from tests.support.aws_template import REGION, Template
 from uploads import s3
-from uploads.s3.bucket import BUCKET_SETTINGS, SettingStatus, compare_setting
+from uploads.s3.bucket_config import BUCKET_SETTINGS, SettingStatus, compare_setting
 from uploads.services import provision
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import posture_lines

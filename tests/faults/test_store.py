@@ -25,7 +25,6 @@ from tests.support.stores import Bucket
 from uploads.s3 import client as s3_client
 from uploads.s3 import listing as s3_listing
 from uploads.s3 import streams as s3_streams
-from uploads.services.verify import reader
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -58,7 +57,7 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(s3_listing, "BATCH_READ_SECONDS", READ_SECONDS)
     for name in ("TIMEOUT", "QUICK"):
         monkeypatch.setattr(s3_streams, name, urllib3.Timeout(connect=s3_client.CONNECT_SECONDS, read=READ_SECONDS))
-    for module in (reader, s3_listing):
+    for module in (s3_streams, s3_listing):
         monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
     monkeypatch.setitem(cast(dict[str, Any], s3_client.config.__kwdefaults__), "read_seconds", READ_SECONDS)
     settings.UPLOAD_PART_BYTES = PART_BYTES

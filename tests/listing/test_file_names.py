@@ -46,7 +46,7 @@ def test_cleaning_a_name_twice_changes_nothing(text: str) -> None:
 @example("." + " " * 300 + "b")
 @example("." * 300 + "b" * 30)
 @example("\u200b\u3000\u200b")
-def test_name_is_never_empty_or_a_path(text: str) -> None:
+def test_a_name_is_never_empty_nor_a_path(text: str) -> None:
     name = clean_name(text)
     assert name.strip()
     assert name.strip(". ")
@@ -57,7 +57,7 @@ def test_name_is_never_empty_or_a_path(text: str) -> None:
 @given(anything)
 @example("x" * 256)
 @example("😀" * 10_000)
-def test_name_has_at_most_255_characters(text: str) -> None:
+def test_a_name_has_at_most_255_characters(text: str) -> None:
     assert 1 <= len(clean_name(text)) <= 255
 
 
@@ -69,7 +69,7 @@ def test_no_control_bidi_or_invisible_character_is_left(text: str) -> None:
 
 
 @given(anything)
-def test_name_is_nfc_and_valid_utf_8(text: str) -> None:
+def test_a_name_is_nfc_and_can_be_stored_as_utf_8(text: str) -> None:
     name = clean_name(text)
     assert unicodedata.is_normalized("NFC", name)
     assert name.encode()
@@ -78,7 +78,7 @@ def test_name_is_nfc_and_valid_utf_8(text: str) -> None:
 @given(letters, st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=20))
 @example("x" * 1000, "jpeg")
 @example("ש" * 300, "docx")
-def test_long_name_keeps_its_extension(stem: str, extension: str) -> None:
+def test_a_name_that_is_too_long_keeps_its_extension(stem: str, extension: str) -> None:
     assert clean_name(f"{stem * 60}.{extension}").endswith(f".{extension}")
 
 
@@ -87,7 +87,7 @@ def test_long_name_keeps_its_extension(stem: str, extension: str) -> None:
     ["שלום.txt", "تقرير نهائي.pdf", "報告書.docx", "отчёт.odt", "café.md", "😀 party 🎉.png", "a b  c.txt", ".profile",
      "<b>bold</b>.html".replace("/", ""), "100% sure.txt", "résumé (final) [2].pdf", "-rf", "=1+1.csv", "con.txt"],
 )  # fmt: skip
-def test_ordinary_names_are_unchanged(name: str) -> None:
+def test_honest_names_survive_unchanged(name: str) -> None:
     assert clean_name(name) == name
 
 
@@ -132,7 +132,7 @@ def test_ordinary_names_are_unchanged(name: str) -> None:
         ("a\u180eb", "ab"),
     ],
 )
-def test_invisible_characters_and_paths_are_removed(text: str, name: str) -> None:
+def test_what_hides_or_points_elsewhere_is_gone(text: str, name: str) -> None:
     assert clean_name(text) == name
 
 
@@ -179,7 +179,7 @@ def test_a_backslash_outside_a_path_of_windows_loses_no_letters(text: str, name:
 
 
 @given(anything)
-def test_folder_is_a_clean_relative_path(text: str) -> None:
+def test_a_folder_is_a_clean_relative_path(text: str) -> None:
     folder = clean_folder(text)
     assert clean_folder(folder) == folder
     assert all(segment == clean_name(segment) for segment in folder.split("/") if folder)
@@ -200,7 +200,7 @@ def test_a_folder_keeps_its_segments_and_loses_the_way_up(text: str, folder: str
 @example('quote".txt', False)
 @example("semi;colon\\back.txt", False)
 @example("a\r\nSet-Cookie: a=b", False)
-def test_content_disposition_is_one_line_of_ascii(name: str, inline: bool) -> None:
+def test_a_content_disposition_is_one_line_of_ascii(name: str, inline: bool) -> None:
     header = content_disposition(name, inline=inline)
     assert header.isascii()
     assert header.isprintable()
@@ -231,7 +231,7 @@ def test_another_parser_reads_the_same_name_from_the_header(name: str) -> None:
         ("é" + "x" * 250 + ".pdf", "_" + "x" * 55 + ".pdf"),
     ],
 )
-def test_ambiguous_name_is_sent_twice(name: str, fallback: str) -> None:
+def test_a_name_that_clients_read_in_different_ways_goes_out_twice(name: str, fallback: str) -> None:
     plain, extended = content_disposition(name, inline=False).split("; ")[1:]
     assert plain == f'filename="{fallback}"'
     assert extended.startswith("filename*=UTF-8''")
@@ -239,7 +239,7 @@ def test_ambiguous_name_is_sent_twice(name: str, fallback: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["report.txt", "a'b (1) [2] {3} *;,&=@~#$^`|<>:?!.txt", "a =b?.txt"])
-def test_plain_name_is_sent_once(name: str) -> None:
+def test_a_plain_name_goes_out_once(name: str) -> None:
     assert content_disposition(name, inline=True) == f'inline; filename="{name}"'
 
 
@@ -255,7 +255,7 @@ def test_the_short_name_of_a_header_is_nothing_that_a_client_decodes(name: str) 
     [("text/plain", "text/plain"), ("IMAGE/PNG ", "image/png"), ("", ""), ("x" * 256, ""), ("té/xt", ""),
      ("a\x00b", ""), ("a\r\nb", "")],
 )  # fmt: skip
-def test_declared_type_is_ascii_or_empty(text: str, kind: str) -> None:
+def test_a_claimed_type_is_plain_ascii_or_dropped(text: str, kind: str) -> None:
     assert clean_type(text) == kind
 
 

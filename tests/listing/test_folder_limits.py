@@ -45,7 +45,7 @@ def made_by(user: User) -> int:
 # --- depth --------------------------------------------------------------------------------------
 
 
-def test_path_of_the_maximum_depth_is_created(sender: Sender) -> None:
+def test_a_path_as_deep_as_may_be_is_made(sender: Sender) -> None:
     file = sender.send(b"x", folder=DEEPEST)
     assert file.folder
     assert file.folder.depth == MAX_DEPTH
@@ -53,14 +53,14 @@ def test_path_of_the_maximum_depth_is_created(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize("folder", [f"{DEEPEST}/e", "/".join("d" * 500)], ids=["one more", "five hundred"])
-def test_deeper_path_is_refused_and_creates_nothing(sender: Sender, folder: str) -> None:
+def test_a_deeper_path_is_refused_with_the_limit_and_nothing_of_it_is_made(sender: Sender, folder: str) -> None:
     answer = sender.announce(sender.item(b"x", folder=folder))
     assert answer.status_code == 400
     assert "32 levels" in answer.json()["error"]["message"]
     assert not Folder.objects.exists()
 
 
-def test_depth_counts_from_the_top_level(sender: Sender, alice: User) -> None:
+def test_depth_counts_from_the_top_wherever_a_path_begins(sender: Sender, alice: User) -> None:
     base = plant(DEEPEST, alice)
     sent = {"files": [sender.item(b"x", folder="e")], "folder_id": base.pk}
     assert sender.client.post("/uploads/", sent, "application/json").status_code == 400
@@ -70,7 +70,7 @@ def test_depth_counts_from_the_top_level(sender: Sender, alice: User) -> None:
     assert Folder.objects.count() == MAX_DEPTH
 
 
-def test_branch_is_not_moved_too_deep(alice: User) -> None:
+def test_a_branch_is_not_moved_to_where_it_would_be_too_deep(alice: User) -> None:
     plant("/".join("a" * 20), alice)
     target, branch = plant("/".join("b" * 13), alice), Folder.objects.get(name="a", parent=None)
     with pytest.raises(ValidationFailed, match="32 levels"):
@@ -88,7 +88,7 @@ def legacy(alice: User, depth: int) -> list[Folder]:
     return made
 
 
-def test_deeper_folder_from_before_accepts_files_and_moves_up_only(sender: Sender, alice: User) -> None:
+def test_what_is_deeper_from_before_takes_files_and_is_moved_up_only(sender: Sender, alice: User) -> None:
     branch = legacy(alice, MAX_DEPTH + 8)
     file = sender.send(b"x", folder="/".join(folder.name for folder in branch))
     assert file.folder == branch[-1]
@@ -104,7 +104,7 @@ def items(sender: Sender, *paths: str) -> list[dict[str, Any]]:
     return [sender.item(b"x", folder=path) for path in paths]
 
 
-def test_one_call_creates_a_limited_number_of_folders(sender: Sender, alice: User) -> None:
+def test_one_call_makes_so_many_folders_and_says_of_the_rest_what_to_do(sender: Sender, alice: User) -> None:
     paths = [f"{number:02}/" + "/".join("a" * 31) for number in range(100)]
     answer = sender.announce(*items(sender, *paths))
     errors = [entry["error"] for entry in answer.json()["files"] if "error" in entry]
@@ -115,13 +115,13 @@ def test_one_call_creates_a_limited_number_of_folders(sender: Sender, alice: Use
     assert File.objects.count() == 100 - len(errors) == made_by(alice) // MAX_DEPTH
 
 
-def test_another_call_creates_the_rest(sender: Sender, alice: User) -> None:
+def test_the_rest_goes_in_another_call(sender: Sender, alice: User) -> None:
     paths = [f"{number}/{below}" for number in range(10) for below in range(10)]
     assert all("id" in entry for entry in sender.announce(*items(sender, *paths)).json()["files"])
     assert made_by(alice) == 110
 
 
-def test_number_of_statements_does_not_grow_with_the_folders(sender: Sender) -> None:
+def test_the_number_of_statements_does_not_grow_with_the_folders(sender: Sender) -> None:
     def statements(*paths: str) -> int:
         with CaptureQueriesContext(
             connection,
@@ -133,7 +133,7 @@ def test_number_of_statements_does_not_grow_with_the_folders(sender: Sender) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_import_refuses_keys_that_are_too_deep(bucket: Bucket, alice: User) -> None:
+def test_an_import_refuses_keys_that_are_too_deep_and_takes_the_others(bucket: Bucket, alice: User) -> None:
     for key in (f"in/{DEEPEST}/fine.txt", f"in/{DEEPEST}/e/deep.txt"):
         bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"x")
     plan = Plan(prefix="in/", owner=alice)
@@ -144,26 +144,26 @@ def test_import_refuses_keys_that_are_too_deep(bucket: Bucket, alice: User) -> N
     assert File.objects.get().name == "fine.txt"
 
 
-def test_import_has_no_limit_of_folders(alice: User) -> None:
+def test_an_import_may_make_more(alice: User) -> None:
     made = folders.ensure([f"i{number}" for number in range(300)], by=alice, limited=False)
     assert all(isinstance(folder, Folder) for folder in made.values())
     assert counted(alice) == (300, 0)
 
 
-def test_each_new_folder_is_recorded_once(alice: User) -> None:
+def test_each_new_folder_is_written_down_once(alice: User) -> None:
     plant("a/b/c", alice)
     plant("a/b/d", alice)
     assert sorted(Event.objects.filter(detail__created=True).values_list("name", flat=True)) == ["a", "b", "c", "d"]
 
 
-def test_refused_path_does_not_stop_the_others(sender: Sender) -> None:
+def test_what_is_refused_of_a_call_stops_nothing_else(sender: Sender) -> None:
     answer = sender.announce(*items(sender, "fine", f"{DEEPEST}/e", "fine/too"))
     assert ["error" in entry for entry in answer.json()["files"]] == [False, True, False]
     assert set(Folder.objects.values_list("name", flat=True)) == {"fine", "too"}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_concurrent_calls_with_crossing_paths_succeed(alice: User, bob: User) -> None:
+def test_many_who_make_crossing_paths_at_once_all_get_theirs(alice: User, bob: User) -> None:
     base = plant("base", alice)
     made: list[dict[str, Any]] = []
     start = threading.Barrier(8)
@@ -207,7 +207,7 @@ def test_announcing_files_has_an_end(sender: Sender, monkeypatch: pytest.MonkeyP
 # --- for one person -----------------------------------------------------------------------------
 
 
-def test_folders_over_the_quota_are_refused(sender: Sender, alice: User, settings: Settings) -> None:
+def test_more_folders_than_a_person_may_make_are_refused(sender: Sender, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_FOLDERS = 3
     plant("a/b", alice)
     answer = sender.announce(*items(sender, "a/b", "c/d", "e"))
@@ -219,7 +219,7 @@ def test_folders_over_the_quota_are_refused(sender: Sender, alice: User, setting
 
 
 @pytest.mark.django_db(transaction=True)
-def test_concurrent_calls_never_exceed_the_quota_of_folders(alice: User, settings: Settings) -> None:
+def test_many_calls_at_once_never_exceed_what_a_person_may_make(alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_FOLDERS = 6
     start = threading.Barrier(8)
 
@@ -257,7 +257,9 @@ def test_figures_of_folders_and_tags_are_recounted(alice: User) -> None:
 # --- tags and versions --------------------------------------------------------------------------
 
 
-def test_tags_over_the_quota_are_refused(as_alice: Client, alice: User, bob: User, settings: Settings) -> None:
+def test_more_tags_than_a_person_may_add_are_refused_and_those_there_may_be_used(
+    as_alice: Client, alice: User, bob: User, settings: Settings
+) -> None:
     settings.UPLOAD_QUOTA_TAGS = 2
     file = make_row(alice, State.AVAILABLE)
     actions.tag_files([make_row(bob, State.AVAILABLE).pk], add=["of bob"], by=bob)
@@ -269,7 +271,7 @@ def test_tags_over_the_quota_are_refused(as_alice: Client, alice: User, bob: Use
     assert (counted(alice), Tag.objects.count()) == ((0, 2), 3)
 
 
-def test_deleted_tag_releases_its_space(alice: User, settings: Settings) -> None:
+def test_a_tag_that_is_deleted_makes_room(alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_TAGS = 1
     file = make_row(alice, State.AVAILABLE)
     actions.tag_files([file.pk], add=["one"], by=alice)
@@ -280,13 +282,13 @@ def test_deleted_tag_releases_its_space(alice: User, settings: Settings) -> None
     assert counted(alice) == (0, 1)
 
 
-def test_tags_of_a_file_are_limited(alice: User) -> None:
+def test_one_act_puts_no_more_tags_on_than_a_file_may_have(alice: User) -> None:
     with pytest.raises(ValidationFailed, match="50 tags"):
         actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=[str(number) for number in range(51)], by=alice)
     assert not Tag.objects.exists()
 
 
-def test_versions_of_a_file_are_limited(
+def test_a_file_has_no_more_versions_than_may_be(
     sender: Sender, as_alice: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.import_module("uploads.services.versions"), "MAX_VERSIONS", 3)
@@ -298,14 +300,14 @@ def test_versions_of_a_file_are_limited(
     assert "at most 3 versions" in told[1]["error"]["message"]
 
 
-def test_deleted_user_leaves_folders_and_tags(alice: User, bob: User) -> None:
+def test_deleting_a_person_keeps_what_they_made(alice: User, bob: User) -> None:
     plant("a/b", alice)
     alice.delete()
     assert Folder.objects.filter(created_by=None).count() == 2
     assert not Usage.objects.filter(owner_id=alice.pk).exists()
 
 
-def test_create_raises_the_problem(alice: User, settings: Settings) -> None:
+def test_a_problem_is_raised_and_not_returned_by_create(alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_FOLDERS = 1
     folders.create("a", parent=None, by=alice)
     with pytest.raises(Problem):

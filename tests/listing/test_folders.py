@@ -21,7 +21,7 @@ from uploads.services import folders
 pytestmark = pytest.mark.django_db
 
 
-def test_path_becomes_one_tree(alice: User, bob: User) -> None:
+def test_a_path_becomes_a_tree_once(alice: User, bob: User) -> None:
     first = plant("Brand/Logos", alice)
     assert plant("Brand/Logos", bob) == first
     assert full_path(first) == "Brand/Logos"
@@ -30,7 +30,7 @@ def test_path_becomes_one_tree(alice: User, bob: User) -> None:
     ]  # fmt: skip
 
 
-def test_name_is_unique_among_siblings(alice: User) -> None:
+def test_a_name_is_unique_among_siblings_only(alice: User) -> None:
     brand = plant("Brand/Logos", alice).parent
     plant("Logos", alice)
     with pytest.raises(Conflict):
@@ -39,7 +39,7 @@ def test_name_is_unique_among_siblings(alice: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_concurrent_calls_create_one_folder(alice: User, bob: User) -> None:
+def test_many_who_make_one_path_at_once_get_one_folder(alice: User, bob: User) -> None:
     made: list[object] = []
     start = threading.Barrier(8)
 
@@ -58,14 +58,14 @@ def test_concurrent_calls_create_one_folder(alice: User, bob: User) -> None:
     assert Folder.objects.count() == 3
 
 
-def test_upload_creates_its_folders(sender: Sender, alice: User) -> None:
+def test_an_upload_makes_its_folders(sender: Sender, alice: User) -> None:
     file = sender.send(b"x", folder="Brand/Logos")
     assert file.folder is not None
     assert full_path(file.folder) == "Brand/Logos"
     assert plant("Brand/Logos", alice) == file.folder
 
 
-def test_upload_into_a_folder_creates_its_path_there(sender: Sender, alice: User) -> None:
+def test_an_upload_into_a_folder_keeps_its_own_path_below_it(sender: Sender, alice: User) -> None:
     base = plant("Brand", alice)
     answer = sender.client.post(
         "/uploads/", {"files": [sender.item(b"x", folder="2026/May")], "folder_id": base.pk}, "application/json"
@@ -76,13 +76,13 @@ def test_upload_into_a_folder_creates_its_path_there(sender: Sender, alice: User
 
 
 @pytest.mark.parametrize("folder_id", [0, -1, 10**18, "1", [], True, 1.5])
-def test_upload_into_an_invalid_folder_is_refused(sender: Sender, folder_id: object) -> None:
+def test_an_upload_into_nonsense_is_refused(sender: Sender, folder_id: object) -> None:
     answer = sender.client.post("/uploads/", {"files": [sender.item(b"x")], "folder_id": folder_id}, "application/json")
     assert answer.status_code == 400
     assert not File.objects.exists()
 
 
-def test_move_and_rename_do_not_change_the_bucket(sender: Sender, alice: User, bucket: Bucket) -> None:
+def test_moving_and_renaming_never_touch_the_bucket(sender: Sender, alice: User, bucket: Bucket) -> None:
     file = sender.send(b"hello", folder="Old/Deep")
     before = bucket.objects()
     old, new = plant("Old", alice), plant("New", alice)
@@ -94,7 +94,7 @@ def test_move_and_rename_do_not_change_the_bucket(sender: Sender, alice: User, b
     assert bucket.objects() == before
 
 
-def test_subfolders_move_with_the_folder(alice: User, manager: User) -> None:
+def test_what_is_below_moves_along(alice: User, manager: User) -> None:
     deep = plant("a/b/c", alice)
     folders.move(plant("a/b", alice), plant("x/y", alice), by=manager)
     deep.refresh_from_db()
@@ -107,7 +107,7 @@ def test_subfolders_move_with_the_folder(alice: User, manager: User) -> None:
 
 
 @pytest.mark.parametrize("target", ["a", "a/b", "a/b/c"])
-def test_folder_cannot_be_moved_into_itself(alice: User, target: str) -> None:
+def test_a_folder_cannot_be_moved_into_itself(alice: User, target: str) -> None:
     plant("a/b/c", alice)
     with pytest.raises(InvalidTransition, match="into itself"):
         folders.move(plant("a", alice), plant(target, alice), by=alice)
@@ -115,7 +115,7 @@ def test_folder_cannot_be_moved_into_itself(alice: User, target: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_concurrent_moves_never_create_a_cycle(alice: User) -> None:
+def test_two_crossing_moves_never_make_a_ring(alice: User) -> None:
     for _round in range(5):
         left, right = plant("left", alice), plant("right", alice)
         outcomes: list[str] = []
@@ -146,7 +146,7 @@ def _try_move(folder: Folder, target: Folder, by: User, start: threading.Barrier
     connections.close_all()
 
 
-def test_move_to_a_taken_name_changes_nothing(alice: User) -> None:
+def test_a_move_to_where_the_name_is_taken_is_refused_and_changes_nothing(alice: User) -> None:
     plant("a/Logos", alice)
     logos = plant("Logos", alice)
     with pytest.raises(Conflict, match="Logos"):
@@ -157,7 +157,9 @@ def test_move_to_a_taken_name_changes_nothing(alice: User) -> None:
         folders.rename(logos, "a", by=alice)
 
 
-def test_creator_and_managers_can_change_a_folder(alice: User, bob: User, viewer: User, manager: User) -> None:
+def test_who_made_a_folder_or_manages_may_change_it_and_nobody_else(
+    alice: User, bob: User, viewer: User, manager: User
+) -> None:
     folder = plant("Brand", alice)
     for stranger in (bob, viewer):
         with pytest.raises(Forbidden):
@@ -166,7 +168,7 @@ def test_creator_and_managers_can_change_a_folder(alice: User, bob: User, viewer
     folders.rename(folder, "By a manager", by=manager)
 
 
-def test_empty_folder_is_removed_and_restored_by_its_name(alice: User) -> None:
+def test_only_an_empty_folder_is_removed_and_comes_back_by_its_name(alice: User) -> None:
     folder = plant("Brand/Logos", alice).parent
     assert folder is not None
     file = make_row(alice, State.AVAILABLE, folder=plant("Brand/Logos", alice))
@@ -179,7 +181,7 @@ def test_empty_folder_is_removed_and_restored_by_its_name(alice: User) -> None:
     assert Folder.objects.visible_to(alice).count() == 2
 
 
-def test_folder_removed_during_an_upload_is_restored(sender: Sender, alice: User) -> None:
+def test_a_folder_removed_while_bytes_arrive_is_back_with_the_file(sender: Sender, alice: User) -> None:
     upload = sender.start(b"x", folder="Brand")
     sender.put(upload)
     Folder.objects.update(removed_at="2026-01-01T00:00:00Z")
@@ -187,7 +189,7 @@ def test_folder_removed_during_an_upload_is_restored(sender: Sender, alice: User
     assert Folder.objects.visible_to(alice).get().name == "Brand"
 
 
-def test_sort_and_search_use_the_normalized_name(alice: User) -> None:
+def test_sorting_and_searching_see_the_folded_name(alice: User) -> None:
     assert plant("Été ÅNGSTRÖM", alice).normalized_name == "ete angstrom"
 
 
@@ -199,7 +201,7 @@ def test_sort_and_search_use_the_normalized_name(alice: User) -> None:
         "UPDATE uploads_folder SET name = ''",
     ],
 )
-def test_database_refuses_invalid_folders(alice: User, sql: str) -> None:
+def test_the_database_refuses_impossible_folders(alice: User, sql: str) -> None:
     plant("Brand", alice)
     with pytest.raises(DatabaseError), connection.cursor() as cursor:
         cursor.execute(sql)
@@ -214,7 +216,7 @@ def test_number_of_queries_for_paths_does_not_grow(
         assert len(paths_for(alice, ids)) == 20
 
 
-def test_file_moved_into_a_removed_folder_restores_it(alice: User) -> None:
+def test_a_file_moved_into_a_removed_folder_brings_it_back(alice: User) -> None:
     folder = plant("Brand/Logos", alice)
     file = make_row(alice, State.AVAILABLE)
     folders.remove(folder, by=alice)

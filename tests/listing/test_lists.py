@@ -84,7 +84,7 @@ def test_folders_come_first_and_each_once(sort: str, count: int, alice: User, as
 
 
 @pytest.mark.parametrize("column", ["name", "size", "added"])
-def test_table_header_reverses_the_order(column: str, alice: User, as_alice: Client) -> None:
+def test_the_head_of_the_table_turns_the_order(column: str, alice: User, as_alice: Client) -> None:
     add(alice, "a")
     once = as_alice.get(as_alice.get("/?sort=" + ("size" if column == "name" else "name")).context["sort_urls"][column])
     twice = as_alice.get(once.context["sort_urls"][column])
@@ -92,7 +92,7 @@ def test_table_header_reverses_the_order(column: str, alice: User, as_alice: Cli
     assert once.content.decode().count("aria-sort") == 1
 
 
-def test_cursor_of_another_order_is_not_found(alice: User, as_alice: Client) -> None:
+def test_a_cursor_of_another_order_is_not_found(alice: User, as_alice: Client) -> None:
     fill(alice, PER_PAGE + 1)
     url = as_alice.get("/?sort=name").context["next_url"]
     assert as_alice.get(url.replace("sort=name", "sort=size")).status_code == 404
@@ -100,7 +100,7 @@ def test_cursor_of_another_order_is_not_found(alice: User, as_alice: Client) -> 
 
 @pytest.mark.parametrize("view", ["table", "grid"])
 @pytest.mark.parametrize("inside", ["", "q=file&", "subfolders=1&", "category=&sort=name&"])
-def test_number_of_queries_of_a_page_does_not_grow(
+def test_the_cost_of_a_page_does_not_grow(
     inside: str, view: str, alice: User, as_bob: Client, django_assert_max_num_queries: Any
 ) -> None:
     home = tree(alice, "Brand/Logos", "Brand/Press")
@@ -121,7 +121,7 @@ def test_number_of_queries_of_a_page_does_not_grow(
 # --- places -----------------------------------------------------------------------------------
 
 
-def test_top_level_lists_subfolders_on_request(alice: User, as_bob: Client) -> None:
+def test_the_top_shows_what_is_in_no_folder_and_everything_on_demand(alice: User, as_bob: Client) -> None:
     brand = tree(alice, "Brand")["Brand"]
     add(alice, "loose.txt")
     add(alice, "kept.txt", folder=brand)
@@ -131,7 +131,7 @@ def test_top_level_lists_subfolders_on_request(alice: User, as_bob: Client) -> N
     assert names_on(as_bob.get(brand.get_absolute_url())) == ["kept.txt"]
 
 
-def test_search_includes_subfolders_by_default(alice: User, as_bob: Client) -> None:
+def test_whoever_looks_for_something_looks_below_unless_told_not_to(alice: User, as_bob: Client) -> None:
     made = tree(alice, "Brand/Logos", "Brand")
     add(alice, "logo.png", folder=made["Brand/Logos"])
     url = made["Brand"].get_absolute_url()
@@ -140,7 +140,7 @@ def test_search_includes_subfolders_by_default(alice: User, as_bob: Client) -> N
     assert b"Brand \xe2\x80\xba Logos" in as_bob.get(f"{url}?q=logo").content
 
 
-def test_search_finds_folders(alice: User, as_bob: Client) -> None:
+def test_a_search_finds_folders_by_name_too(alice: User, as_bob: Client) -> None:
     tree(alice, "Brand/Été Logos", *(f"Brand/logo {n:02}" for n in range(20)))
     answer = as_bob.get("/?q=LOGO")
     assert len(folders_on(answer)) == 10
@@ -148,7 +148,7 @@ def test_search_finds_folders(alice: User, as_bob: Client) -> None:
     assert folders_on(as_bob.get("/?q=ete")) == ["Été Logos"]
 
 
-def test_closed_folder_is_listed_for_its_groups_only(
+def test_a_closed_folder_shows_itself_to_its_groups_alone(
     alice: User, manager: User, as_alice: Client, as_manager: Client
 ) -> None:
     made = tree(manager, "Board", "Board/Minutes")
@@ -161,7 +161,7 @@ def test_closed_folder_is_listed_for_its_groups_only(
     assert names_on(as_manager.get("/?q=secret")) == ["secret minutes.txt"]
 
 
-def test_name_of_a_hidden_parent_is_not_shown(manager: User, as_alice: Client) -> None:
+def test_a_name_above_that_one_may_not_know_is_not_told(manager: User, as_alice: Client) -> None:
     made = tree(manager, "Board", "Board/Open")
     groups = {group.name: group for group in Group.objects.all()}
     folders.set_access(made["Board"], {groups["managers"]: AccessLevel.MANAGE}, by=manager)
@@ -208,7 +208,7 @@ def mixed(alice: User, bob: User) -> None:
         ("type=image&owner=bob", []),
     ],
 )
-def test_filters_match(query: str, found: list[str], mixed: None, as_alice: Client) -> None:
+def test_filters_find_what_fits(query: str, found: list[str], mixed: None, as_alice: Client) -> None:
     answer = as_alice.get(f"/?{query}")
     assert names_on(answer) == found
     assert answer.context["notes"] == []
@@ -221,7 +221,7 @@ def test_filters_match(query: str, found: list[str], mixed: None, as_alice: Clie
         "view=x", "owner=" + "x" * 5000, "tag=" + "%F0%9F%98%80" * 999, "q=" + "x" * 10_000, "q=" + "a+" * 4000,
     ],
 )  # fmt: skip
-def test_invalid_parameters_are_ignored_with_a_note(query: str, mixed: None, as_alice: Client) -> None:
+def test_nonsense_is_left_out_and_told(query: str, mixed: None, as_alice: Client) -> None:
     answer = as_alice.get(f"/?{query}")
     assert answer.status_code == 200
     assert len(answer.context["notes"]) == 1
@@ -229,16 +229,16 @@ def test_invalid_parameters_are_ignored_with_a_note(query: str, mixed: None, as_
 
 
 @pytest.mark.parametrize("query", ["q=%00", "type=%00", "after=%00"])
-def test_nul_is_refused(query: str, as_alice: Client) -> None:
+def test_a_nul_is_refused_at_the_door(query: str, as_alice: Client) -> None:
     assert as_alice.get(f"/?{query}").status_code == 400
 
 
 @pytest.mark.parametrize("pk", ["0", "999999999", str(10**30), "9" * 5000])
-def test_unknown_folder_is_not_found(pk: str, as_alice: Client) -> None:
+def test_a_folder_that_never_was_is_not_found(pk: str, as_alice: Client) -> None:
     assert as_alice.get(f"/folders/{pk}/").status_code == 404
 
 
-def test_list_that_takes_too_long_suggests_filters(
+def test_a_list_that_takes_too_long_says_how_to_narrow_it(
     alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uploads.listing.pagination.STATEMENT_TIMEOUT_SECONDS", 0.001)
@@ -259,7 +259,7 @@ def test_list_that_takes_too_long_suggests_filters(
 # --- totals -----------------------------------------------------------------------------------
 
 
-def test_count_is_exact_for_one_page_and_approximate_for_more(alice: User, as_alice: Client) -> None:
+def test_a_whole_list_is_counted_and_a_long_one_told_roughly(alice: User, as_alice: Client) -> None:
     tree(alice, "Brand")
     fill(alice, 3)
     assert as_alice.get("/").context["count_label"] == "1 folder, 3 files"
@@ -273,7 +273,7 @@ def test_count_is_exact_for_one_page_and_approximate_for_more(alice: User, as_al
 # --- what a page is ---------------------------------------------------------------------------
 
 
-def test_names_are_escaped(alice: User, as_alice: Client) -> None:
+def test_names_cannot_become_markup(alice: User, as_alice: Client) -> None:
     bad = "<img src=x onerror=alert(1)>"
     folder = tree(alice, bad)[bad]
     file = add(alice, bad, folder=folder)
@@ -285,25 +285,25 @@ def test_names_are_escaped(alice: User, as_alice: Client) -> None:
         assert b"<img src=x" not in page
 
 
-def test_list_contains_no_key_and_no_signature(alice: User, as_alice: Client) -> None:
+def test_a_list_names_no_key_and_signs_nothing(alice: User, as_alice: Client) -> None:
     file = add(alice, "a")
     page = as_alice.get("/").content.decode()
     assert file.key not in page
     assert "X-Amz" not in page
 
 
-def test_tags_have_counts_and_links(mixed: None, as_alice: Client) -> None:
+def test_tags_are_counted_and_lead_to_their_files(mixed: None, as_alice: Client) -> None:
     page = as_alice.get("/tags/").content.decode()
     assert re.search(r'href="/\?tag=Sommer"[^<]*>Sommer</a> <span[^>]*>\s*1 file', page)
 
 
-def test_file_outside_visible_folders_is_listed_by_its_link(alice: User, as_alice: Client) -> None:
+def test_a_file_that_one_knows_by_its_link_alone_is_listed_so(alice: User, as_alice: Client) -> None:
     link = uuid.uuid4()
     add(alice, "second.txt", series=link)
     assert str(link) in as_alice.get("/").content.decode()
 
 
-def test_number_of_queries_of_the_top_level_is_constant(
+def test_query_counts_of_the_top_stay(
     alice: User, as_alice: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     add(alice, "a")
@@ -314,7 +314,7 @@ def test_number_of_queries_of_the_top_level_is_constant(
         as_alice.get("/")
 
 
-def test_long_list_of_tags_is_cut_with_a_note(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_tags_than_a_page_can_show_are_cut_and_said(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads.views.library.MAX_TAGS", 2)
     for name in ("a", "b", "c"):
         Tag.objects.create(name=name)

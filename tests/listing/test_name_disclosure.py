@@ -34,7 +34,7 @@ def told(client: Client, address: str, known: str, **data: str) -> str:
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_user_who_cannot_create_folders_learns_no_names(
+def test_who_may_make_no_folder_learns_of_none(
     closed: Folder, as_viewer: Client, as_charlie: Client, inside: bool
 ) -> None:
     parent = {"parent": str(Folder.objects.get(name="Open").pk)} if inside else {}
@@ -44,18 +44,18 @@ def test_user_who_cannot_create_folders_learns_no_names(
         assert there.startswith("403" if client is as_viewer or not inside else "400")
 
 
-def test_user_who_can_create_folders_gets_a_conflict(closed: Folder, as_bob: Client) -> None:
+def test_who_may_make_folders_is_told_that_a_name_is_taken(closed: Folder, as_bob: Client) -> None:
     assert as_bob.post("/folders/", {"name": "Open"}).status_code == 409
 
 
-def test_hidden_parent_is_like_an_unknown_one(closed: Folder, as_bob: Client) -> None:
+def test_a_parent_that_is_hidden_is_answered_like_one_that_is_not_there(closed: Folder, as_bob: Client) -> None:
     hidden = told(as_bob, "/folders/", "x", name="x", parent=str(closed.pk))
     assert hidden == told(as_bob, "/folders/", "x", name="x", parent="999999999")
 
 
 @pytest.mark.parametrize("address", ["/trash/?{field}={name}", "/trash/?{field}={name}&sort=name"])
 @pytest.mark.parametrize(("field", "name"), [("owner", "alice"), ("tag", "secret")])
-def test_user_without_a_role_learns_no_users_and_tags(
+def test_people_in_no_group_learn_of_no_person_and_no_tag(
     field: str, name: str, address: str, alice: User, as_charlie: Client, charlie: User
 ) -> None:
     actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
@@ -66,7 +66,7 @@ def test_user_without_a_role_learns_no_users_and_tags(
 
 @pytest.mark.parametrize("place", ["trash", ""])
 @pytest.mark.parametrize(("field", "name"), [("owner", "alice"), ("tag", "secret")])
-def test_user_without_a_role_learns_nothing_by_selecting_all(
+def test_neither_do_they_by_choosing_all_of_a_list(
     field: str, name: str, place: str, alice: User, as_charlie: Client, charlie: User
 ) -> None:
     actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
@@ -77,14 +77,16 @@ def test_user_without_a_role_learns_nothing_by_selecting_all(
         assert there == told(as_charlie, address, "nobody", query=f"?{field}=nobody", **sent)
 
 
-def test_user_without_a_role_filters_by_own_name_and_tags(as_charlie: Client, charlie: User) -> None:
+def test_people_in_no_group_still_filter_by_themselves_and_by_the_tags_of_their_files(
+    as_charlie: Client, charlie: User
+) -> None:
     file = make_row(charlie, State.TRASHED, name="mine.txt")
     file.taggings.create(tag=Tag.objects.create(name="own"))
     for query in ("owner=charlie", "tag=own"):
         assert "mine.txt" in as_charlie.get(f"/trash/?{query}").content.decode()
 
 
-def test_spelling_of_a_tag_reveals_nothing(alice: User, charlie: User) -> None:
+def test_the_spelling_of_a_tag_tells_people_in_no_group_nothing(alice: User, charlie: User) -> None:
     actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=["Secret"], by=alice)
     mine = make_row(charlie, State.AVAILABLE)
     with pytest.raises(Forbidden):
@@ -92,7 +94,7 @@ def test_spelling_of_a_tag_reveals_nothing(alice: User, charlie: User) -> None:
     assert not mine.taggings.exists()
 
 
-def test_staff_without_upload_permission_learn_no_names(
+def test_staff_who_may_put_nothing_into_a_folder_learn_nothing_of_what_is_in_it(
     closed: Folder, alice: User, bob: User, as_bob: Client, admin_user: User
 ) -> None:
     User.objects.filter(pk=bob.pk).update(is_staff=True)

@@ -46,11 +46,11 @@ def run(*args: str) -> tuple[str, int]:
     return out.getvalue(), 0
 
 
-def test_empty_library_is_in_sync(db: None) -> None:
+def test_nothing_stored_agrees(db: None) -> None:
     assert run() == ("recount: 0 differences\n", 0)
 
 
-def test_dry_run_reports_differences(alice: User) -> None:
+def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
     shelf.add_file(alice, b"x" * 10)
     apply_deltas()
     Statistic.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
@@ -61,7 +61,7 @@ def test_dry_run_reports_differences(alice: User) -> None:
     assert shelf.whole_database() == before
 
 
-def test_counters_are_repaired(alice: User) -> None:
+def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -> None:
     shelf.add_file(alice, b"x" * 10)
     apply_deltas()
     Statistic.objects.filter(kind=Kind.OWNER).delete()
@@ -73,7 +73,7 @@ def test_counters_are_repaired(alice: User) -> None:
     assert shelf.whole_database()["uploads.File"] == rows
 
 
-def test_json_output(alice: User) -> None:
+def test_machines_are_told_in_json(alice: User) -> None:
     shelf.add_file(alice, b"x" * 10)
     StatisticDelta.objects.filter(kind=Kind.TOTAL).delete()
     said, status = run("--json")
@@ -85,13 +85,13 @@ def test_json_output(alice: User) -> None:
     }  # fmt: skip
 
 
-def test_deltas_not_applied_yet_are_no_difference(alice: User) -> None:
+def test_notes_that_are_not_folded_yet_are_no_difference(alice: User) -> None:
     shelf.add_file(alice)
     assert StatisticDelta.objects.exists()
     assert recount() == []
 
 
-def test_recount_has_no_statement_timeout(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_count_may_take_longer_than_a_page_waits(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf.add_file(alice)
     held: Any = connection.connection
     monkeypatch.setattr(held, "response_timeout", 0.3)
@@ -197,7 +197,9 @@ class Crowd:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_counters_equal_a_recount_after_any_action(seed: int, alice: User, bob: User, bucket: Bucket) -> None:
+def test_whatever_people_do_the_figures_are_what_a_count_gives(
+    seed: int, alice: User, bob: User, bucket: Bucket
+) -> None:
     crowd = Crowd([alice, bob], bucket, random.Random(seed))
     for step in range(150):
         crowd.act()

@@ -17,8 +17,9 @@ from tests.support import fronts, stores
 from tests.support.doctors import EVIL, ORIGIN, between, examined, level, one
 from uploads import s3
 from uploads.models import Installation
-from uploads.s3.bucket import BUCKET_SETTINGS, archive_tiers, lifecycle_conflicts, unknown_classes
-from uploads.s3.probes import digests
+from uploads.s3 import feature_probes
+from uploads.s3.bucket_config import BUCKET_SETTINGS
+from uploads.s3.bucket_policies import archive_tiers, lifecycle_conflicts, unknown_classes
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import (
     digest_lines,
@@ -317,6 +318,6 @@ def test_what_an_earlier_trial_left_is_removed(bucket: stores.Bucket, monkeypatc
     bucket.write("quarantine/other", b"x")
     one(digest_lines())
     assert set(bucket.objects()) == {"quarantine/doctor-left", "quarantine/other"}  # it may belong to one at work now
-    monkeypatch.setattr(digests, "LEFTOVER_AGE", timedelta(seconds=-5))
+    monkeypatch.setattr(feature_probes, "LEFTOVER_AGE", timedelta(seconds=-5))
     one(digest_lines())
     assert set(bucket.objects()) == {"quarantine/other"}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,38 +22,38 @@ from tests.support.two_stores import PART, TwoStores, downloaded, imported, run,
 from uploads import actions, s3, services
 from uploads.models import ChecksumStatus, File, Installation, Origin, Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services.move_store import copy as carrying
-from uploads.services.move_store import run as running
-from uploads.services.move_store.run import ByteRate
+from uploads.s3 import streams
+from uploads.services.move_store import copy
+from uploads.services.move_store import run as run_module
 
-WAYS = [
+ROUTES = [
     "one endpoint", "to digests", pytest.param("from digests", marks=pytest.mark.faults),
     pytest.param("digests, one endpoint", marks=pytest.mark.faults),
 ]  # fmt: skip
 
 
 @pytest.fixture
-def two(
+def stores(
     request: pytest.FixtureRequest, bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[TwoStores]:
     """From one bucket to another at the same endpoint, unless told otherwise."""
-    way = getattr(request, "param", "one endpoint")
-    if way == "one endpoint":
+    route = getattr(request, "param", "one endpoint")
+    if route == "one endpoint":
         first, second = bucket, second_bucket(bucket.address)
     else:
-        digests = Bucket(request.getfixturevalue("digest_store"))
-        digests.empty()
+        digest_bucket = Bucket(request.getfixturevalue("digest_store"))
+        digest_bucket.empty()
         first, second = {
-            "to digests": (bucket, digests),
-            "from digests": (digests, bucket),
-            "digests, one endpoint": (digests, second_bucket(digests.address)),
-        }[way]
-    with two_stores(first, second, settings, monkeypatch) as stores:
-        yield stores
+            "to digests": (bucket, digest_bucket),
+            "from digests": (digest_bucket, bucket),
+            "digests, one endpoint": (digest_bucket, second_bucket(digest_bucket.address)),
+        }[route]
+    with two_stores(first, second, settings, monkeypatch) as both:
+        yield both
 
 
 @pytest.fixture
-def sender(as_alice: Client, two: TwoStores, settings: Settings) -> Sender:
+def sender(as_alice: Client, stores: TwoStores, settings: Settings) -> Sender:
     settings.UPLOAD_PART_BYTES = PART
     return Sender(as_alice)
 
@@ -63,73 +61,73 @@ def sender(as_alice: Client, two: TwoStores, settings: Settings) -> Sender:
 BODIES = {"empty": b"", "small": b"hello", "parts": shelf.some_bytes(2 * PART + 7), "exact": shelf.some_bytes(2 * PART)}
 
 
-@pytest.mark.parametrize("two", WAYS, indirect=True)
+@pytest.mark.parametrize("stores", ROUTES, indirect=True)
 def test_every_file_ends_in_the_new_store_with_its_bytes_and_its_checksum(
-    sender: Sender, as_alice: Client, two: TwoStores
+    sender: Sender, as_alice: Client, stores: TwoStores
 ) -> None:
     files = {name: sender.send(body, name=f"{name}.bin") for name, body in BODIES.items()}
-    two.swap()
+    stores.swap()
     assert run("--apply")[0] == 0
     call_command("fsck", "--grace", "0", stdout=io.StringIO(), stderr=io.StringIO())
-    two.alone()
+    stores.alone()
     for name, body in BODIES.items():
         file = File.objects.get(pk=files[name].pk)
         assert (file.store, file.checksum, file.size) == ("new", composite(cut(body, PART)), len(body))
         assert file.checksum_status == (
             ChecksumStatus.VERIFIED_BY_STORAGE if s3.keeps_digests() else ChecksumStatus.UNVERIFIED
         )
-        assert two.second.client.head_object(Bucket=two.second.name, Key=file.key)["ETag"].strip('"') == file.etag
+        assert stores.second.client.head_object(Bucket=stores.second.name, Key=file.key)["ETag"].strip('"') == file.etag
         assert downloaded(as_alice, file) == body
         assert services.verify(file) == ChecksumStatus.VERIFIED
 
 
 @pytest.mark.parametrize(
-    "two", ["one endpoint", pytest.param("digests, one endpoint", marks=pytest.mark.faults)], indirect=True
+    "stores", ["one endpoint", pytest.param("digests, one endpoint", marks=pytest.mark.faults)], indirect=True
 )
 def test_at_one_endpoint_the_store_copies_by_itself(
-    sender: Sender, two: TwoStores, monkeypatch: pytest.MonkeyPatch
+    sender: Sender, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sender.send(b"hello")
-    if two.first.address.checksums == "sha256":  # rclone copies whole objects, and no parts
+    if stores.first.address.checksums == "sha256":  # rclone copies whole objects, and no parts
         sender.send(BODIES["parts"])
-    two.swap()
-    monkeypatch.setattr(s3, "stream", lambda *_, **__: pytest.fail("it was read"))
+    stores.swap()
+    monkeypatch.setattr(streams, "stream", lambda *_, **__: pytest.fail("it was read"))
     assert run("--apply")[0] == 0
 
 
-def test_a_dry_run_counts_and_writes_nothing(sender: Sender, two: TwoStores) -> None:
+def test_a_dry_run_counts_and_writes_nothing(sender: Sender, stores: TwoStores) -> None:
     sender.send(b"hello")
-    two.swap()
-    before, there = shelf.whole_database(), two.second.objects()
-    code, told = run()
-    assert (code, told["files"], told["bytes"], told["applied"]) == (1, 1, 5, False)
-    assert (shelf.whole_database(), two.second.objects()) == (before, there)
+    stores.swap()
+    before, objects = shelf.whole_database(), stores.second.objects()
+    code, summary = run()
+    assert (code, summary["files"], summary["bytes"], summary["applied"]) == (1, 1, 5, False)
+    assert (shelf.whole_database(), stores.second.objects()) == (before, objects)
 
 
-def test_nothing_to_move_is_done(two: TwoStores, db: None) -> None:
-    two.swap()
+def test_nothing_to_move_is_done(stores: TwoStores, db: None) -> None:
+    stores.swap()
     assert run()[0] == 0
     assert run("--apply")[0] == 0
 
 
-def test_files_can_be_read_in_both_stores_all_the_time(sender: Sender, as_alice: Client, two: TwoStores) -> None:
+def test_files_can_be_read_in_both_stores_all_the_time(sender: Sender, as_alice: Client, stores: TwoStores) -> None:
     old = sender.send(b"before")
-    two.swap()
+    stores.swap()
     new = sender.send(b"after")
     assert (old.store, new.store) == ("", "new")
     assert (downloaded(as_alice, old), downloaded(as_alice, new)) == (b"before", b"after")
-    assert new.key in two.second.objects()
-    assert new.key not in two.first.objects()
+    assert new.key in stores.second.objects()
+    assert new.key not in stores.first.objects()
 
 
 def test_an_upload_under_way_ends_where_it_began_and_is_moved_by_the_next_run(
-    sender: Sender, as_alice: Client, two: TwoStores
+    sender: Sender, as_alice: Client, stores: TwoStores
 ) -> None:
     body = shelf.some_bytes(PART + 1)
     upload = sender.start(body)
     sender.put(upload, 1)
-    two.swap()
-    assert run("--apply")[1]["remaining"]["in_progress"] == 1
+    stores.swap()
+    assert run("--apply")[1]["left"]["in_progress"] == 1
     sender.put(upload, 2)
     file = sender.finished(upload)
     assert (file.store, downloaded(as_alice, file)) == ("", body)
@@ -137,132 +135,134 @@ def test_an_upload_under_way_ends_where_it_began_and_is_moved_by_the_next_run(
     assert downloaded(as_alice, File.objects.get()) == body
 
 
-def test_previews_move_too(sender: Sender, as_alice: Client, two: TwoStores) -> None:
+def test_previews_move_too(sender: Sender, as_alice: Client, stores: TwoStores) -> None:
     file = sender.send(b"some words", name="a.txt")
     services.make_previews(file)
-    two.swap()
+    stores.swap()
     assert run("--apply")[0] == 0
     preview = Preview.objects.get()
     assert (preview.store, preview.state) == ("new", PreviewState.READY)
-    answer = as_alice.get(f"/files/{file.link}/preview")
-    assert web.request("GET", answer["Location"]).data == b"some words"
+    response = as_alice.get(f"/files/{file.link}/preview")
+    assert web.request("GET", response["Location"]).data == b"some words"
 
 
-def test_a_preview_whose_object_is_gone_is_made_anew(sender: Sender, two: TwoStores) -> None:
+def test_a_preview_whose_object_is_gone_is_made_anew(sender: Sender, stores: TwoStores) -> None:
     file = sender.send(b"some words", name="a.txt")
     services.make_previews(file)
-    two.first.delete(Preview.objects.get().key)
-    two.swap()
+    stores.first.delete(Preview.objects.get().key)
+    stores.swap()
     assert run("--apply")[0] == 0
     assert services.make_previews(file)
     preview = Preview.objects.get()
     assert (preview.store, preview.state) == ("new", PreviewState.READY)
 
 
-@pytest.mark.parametrize("two", ["one endpoint", "to digests"], indirect=True)
-def test_what_is_corrupted_stays_and_is_told(sender: Sender, two: TwoStores) -> None:
+@pytest.mark.parametrize("stores", ["one endpoint", "to digests"], indirect=True)
+def test_what_is_damaged_stays_and_is_told(sender: Sender, stores: TwoStores) -> None:
     file = sender.send(b"hello")
-    two.first.write(file.key, b"hullo")
-    two.swap()
+    stores.first.write(file.key, b"hullo")
+    stores.swap()
     assert run("--apply")[1]["corrupted"] == 1
     file.refresh_from_db()
     assert (file.store, file.checksum_status) == ("", ChecksumStatus.CORRUPTED)
-    assert file.key not in two.second.objects()
+    assert file.key not in stores.second.objects()
 
 
-def test_what_is_corrupted_moves_as_it_is_when_told(sender: Sender, two: TwoStores) -> None:
+def test_what_is_damaged_moves_as_it_is_when_told(sender: Sender, stores: TwoStores) -> None:
     corrupted, missing = sender.send(b"hello"), sender.send(b"missing")
-    two.first.write(corrupted.key, b"hullo")
-    two.first.delete(missing.key)
+    stores.first.write(corrupted.key, b"hullo")
+    stores.first.delete(missing.key)
     File.objects.filter(pk=corrupted.pk).update(checksum_status=ChecksumStatus.CORRUPTED)
-    two.swap()
+    stores.swap()
     assert run("--apply")[0] == 1
     assert run("--apply", "--corrupted")[0] == 0
     for file, status in ((corrupted, ChecksumStatus.CORRUPTED), (missing, ChecksumStatus.MISSING)):
         file.refresh_from_db()
         assert (file.store, file.checksum_status) == ("new", status)
-    assert two.second.read(corrupted.key) == b"hullo"
-    assert missing.key not in two.second.objects()
+    assert stores.second.read(corrupted.key) == b"hullo"
+    assert missing.key not in stores.second.objects()
 
 
-def test_the_trash_moves_too_and_can_be_restored(sender: Sender, alice: User, as_alice: Client, two: TwoStores) -> None:
+def test_the_trash_moves_too_and_can_be_restored(
+    sender: Sender, alice: User, as_alice: Client, stores: TwoStores
+) -> None:
     file = sender.send(b"hello")
     actions.trash_file(file, by=alice)
-    two.swap()
+    stores.swap()
     assert run("--apply")[0] == 0
-    two.alone()
+    stores.alone()
     file.refresh_from_db()
     actions.restore_file(file, by=alice)
     assert downloaded(as_alice, file) == b"hello"
 
 
-@pytest.mark.parametrize("two", ["one endpoint", "to digests"], indirect=True)
+@pytest.mark.parametrize("stores", ["one endpoint", "to digests"], indirect=True)
 def test_what_was_imported_moves_under_its_own_key_and_its_checksum_becomes_known(
-    alice: User, as_alice: Client, two: TwoStores
+    alice: User, as_alice: Client, stores: TwoStores
 ) -> None:
     body = shelf.some_bytes(PART + 3)
-    file = imported(alice, two.first, "photos/Sommer 2020/é#%?.jpg", body)
-    two.swap()
+    file = imported(alice, stores.first, "photos/Sommer 2020/é#%?.jpg", body)
+    stores.swap()
     assert run("--apply")[0] == 0
     file.refresh_from_db()
     assert (file.store, file.key, file.checksum) == ("new", "photos/Sommer 2020/é#%?.jpg", composite(cut(body, PART)))
     assert (file.origin, downloaded(as_alice, file)) == (Origin.IMPORTED, body)
 
 
-def test_what_was_overwritten_since_its_import_stays_and_is_told(alice: User, two: TwoStores) -> None:
-    file = imported(alice, two.first, "photos/a.jpg", b"hello")
-    two.first.write("photos/a.jpg", b"other")
-    two.swap()
+def test_what_was_overwritten_since_its_import_stays_and_is_told(alice: User, stores: TwoStores) -> None:
+    file = imported(alice, stores.first, "photos/a.jpg", b"hello")
+    stores.first.write("photos/a.jpg", b"other")
+    stores.swap()
     assert run("--apply")[1]["changed"] == 1
     file.refresh_from_db()
-    assert (file.store, two.second.objects().get("photos/a.jpg")) == ("", None)
+    assert (file.store, stores.second.objects().get("photos/a.jpg")) == ("", None)
 
 
-def test_somebody_elses_object_in_the_new_bucket_is_not_overwritten(alice: User, two: TwoStores) -> None:
-    imported(alice, two.first, "photos/a.jpg", b"hello")
-    two.second.write("photos/a.jpg", b"somebody else's")
-    two.swap()
+def test_somebody_elses_object_in_the_new_bucket_is_not_overwritten(alice: User, stores: TwoStores) -> None:
+    imported(alice, stores.first, "photos/a.jpg", b"hello")
+    stores.second.write("photos/a.jpg", b"somebody else's")
+    stores.swap()
     assert run("--apply")[1]["taken"] == 1
-    assert two.second.read("photos/a.jpg") == b"somebody else's"
+    assert stores.second.read("photos/a.jpg") == b"somebody else's"
 
 
-def test_our_own_copy_of_a_killed_run_is_made_anew(alice: User, two: TwoStores) -> None:
-    file = imported(alice, two.first, "photos/a.jpg", b"hello")
-    two.swap()
+def test_our_own_copy_of_a_killed_run_is_made_anew(alice: User, stores: TwoStores) -> None:
+    file = imported(alice, stores.first, "photos/a.jpg", b"hello")
+    stores.swap()
     mark = {"amalga-moved": str(Installation.objects.own_id())}
-    two.second.client.put_object(Bucket=two.second.name, Key=file.key, Body=b"older", Metadata=mark)
+    stores.second.client.put_object(Bucket=stores.second.name, Key=file.key, Body=b"older", Metadata=mark)
     assert run("--apply")[0] == 0
-    assert two.second.read(file.key) == b"hello"
+    assert stores.second.read(file.key) == b"hello"
 
 
-def meanwhile(monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]) -> None:
+def after_each_copy(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Between the copy and the switch."""
-    carry = carrying.copy_object
+    copy_object = copy.copy_object
 
-    def carried(load: Any, way: Any) -> Any:
-        done = carry(load, way)
-        what()
-        return done
+    def copy_then_act(job: Any, route: Any) -> Any:
+        result = copy_object(job, route)
+        act()
+        return result
 
-    monkeypatch.setattr(running, "copy_object", carried)
-    monkeypatch.setattr(running, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(run_module, "copy_object", copy_then_act)
+    monkeypatch.setattr(run_module, "ThreadPoolExecutor", SameThreadExecutor)
 
 
-class AtOnce(ThreadPoolExecutor):
+class SameThreadExecutor(ThreadPoolExecutor):
     """In the thread that asks, which sees this test's rows."""
 
-    def submit(self, work: Any, /, *args: Any, **more: Any) -> Future[Any]:
+    def submit(self, fn: Any, /, *args: Any, **options: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        future.set_result(work(*args, **more))
+        future.set_result(fn(*args, **options))
         return future
 
 
 def test_what_is_put_into_the_trash_meanwhile_moves_all_the_same(
-    sender: Sender, alice: User, two: TwoStores, monkeypatch: pytest.MonkeyPatch
+    sender: Sender, alice: User, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = sender.send(b"hello")
-    two.swap()
-    meanwhile(monkeypatch, lambda: actions.trash_file(file, by=alice))
+    stores.swap()
+    after_each_copy(monkeypatch, lambda: actions.trash_file(file, by=alice))
     assert run("--apply")[0] == 0
     file.refresh_from_db()
     assert (file.store, file.state) == ("new", State.TRASHED)
@@ -270,11 +270,11 @@ def test_what_is_put_into_the_trash_meanwhile_moves_all_the_same(
 
 @pytest.mark.parametrize("erased", [False, True], ids=["going", "gone"])
 def test_of_what_is_erased_meanwhile_no_copy_is_left(
-    sender: Sender, alice: User, two: TwoStores, monkeypatch: pytest.MonkeyPatch, erased: bool
+    sender: Sender, alice: User, stores: TwoStores, monkeypatch: pytest.MonkeyPatch, erased: bool
 ) -> None:
     file = sender.send(b"hello")
     actions.trash_file(file, by=alice)
-    two.swap()
+    stores.swap()
 
     def erase() -> None:
         File.objects.filter(pk=file.pk).update(signed_until=None)
@@ -282,48 +282,48 @@ def test_of_what_is_erased_meanwhile_no_copy_is_left(
         if erased:
             services.erase(File.objects.get(pk=file.pk))
 
-    meanwhile(monkeypatch, erase)
+    after_each_copy(monkeypatch, erase)
     assert run("--apply")[1]["gone"] == 1
-    assert file.key not in two.second.objects()
-    assert (file.key in two.first.objects()) is not erased
+    assert file.key not in stores.second.objects()
+    assert (file.key in stores.first.objects()) is not erased
 
 
 def test_whose_claim_was_taken_over_switches_nothing(
-    sender: Sender, two: TwoStores, monkeypatch: pytest.MonkeyPatch
+    sender: Sender, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = sender.send(b"hello")
-    two.swap()
-    meanwhile(monkeypatch, lambda: File.objects.filter(pk=file.pk).update(lease_until=seconds_from_now(1)))
-    monkeypatch.setattr(running, "WAIT_SECONDS", 0.1)
+    stores.swap()
+    after_each_copy(monkeypatch, lambda: File.objects.filter(pk=file.pk).update(lease_until=seconds_from_now(1)))
+    monkeypatch.setattr(run_module, "WAIT_SECONDS", 0.1)
     assert run("--apply")[1]["failed"] == 1
     file.refresh_from_db()
     assert file.store == ""
 
 
-def test_one_bucket_under_two_names_is_refused(sender: Sender, two: TwoStores, settings: Settings) -> None:
+def test_one_bucket_under_two_names_is_refused(sender: Sender, stores: TwoStores, settings: Settings) -> None:
     sender.send(b"hello")
-    two.swap()
-    settings.SECONDARY_S3 = {**settings.SECONDARY_S3, "bucket": two.second.name}
+    stores.swap()
+    settings.SECONDARY_S3 = {**settings.SECONDARY_S3, "bucket": stores.second.name}
     before = shelf.whole_database()
     assert run("--apply")[0] == 2
     assert run("--remove-originals", "--apply")[0] == 2
     assert shelf.whole_database() == before
-    assert set(two.second.objects()) <= {"amalga.json"}
+    assert set(stores.second.objects()) <= {"amalga.json"}
 
 
 @pytest.mark.parametrize("whose", ["nobody", "another's"])
-def test_a_bucket_that_is_not_this_databases_is_refused(sender: Sender, two: TwoStores, whose: str) -> None:
+def test_a_bucket_that_is_not_this_databases_is_refused(sender: Sender, stores: TwoStores, whose: str) -> None:
     sender.send(b"hello")
-    two.swap()
-    two.first.delete("amalga.json")
+    stores.swap()
+    stores.first.delete("amalga.json")
     if whose == "another's":
-        two.first.write("amalga.json", json.dumps({"installation": str(uuid.uuid4())}).encode())
+        stores.first.write("amalga.json", json.dumps({"installation": str(uuid.uuid4())}).encode())
     assert run("--apply")[0] == 2
     assert File.objects.get().store == ""
 
 
-def test_without_a_second_store_there_is_nothing_to_move(two: TwoStores, db: None) -> None:
-    two.alone()
+def test_without_a_second_store_there_is_nothing_to_move(stores: TwoStores, db: None) -> None:
+    stores.alone()
     assert run()[0] == 2
 
 
@@ -333,33 +333,17 @@ def test_what_makes_no_sense_is_refused(args: list[str], db: None) -> None:
 
 
 def test_a_store_that_goes_away_is_told_and_the_next_run_goes_on(
-    sender: Sender, two: TwoStores, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    sender: Sender, stores: TwoStores, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
         sender.send(b"hello")
-    two.swap()
-    with fronts.in_front_of(two.second.address.endpoint) as front:
+    stores.swap()
+    with fronts.in_front_of(stores.second.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
         front.rules["put"] = fronts.status(503, "SlowDown")
         monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
         assert run("--apply")[0] == 1
-    two.swap()
+    stores.swap()
     assert File.objects.filter(store="new").count() == 0
     assert run("--apply")[0] == 0
-
-
-def test_a_rate_is_kept_to_by_all_together() -> None:
-    pace = ByteRate(10_000, stop=threading.Event())
-    begun = time.monotonic()
-    with ThreadPoolExecutor(4) as workers:
-        list(workers.map(pace.spend, [500] * 6))
-    assert time.monotonic() - begun >= 0.3
-
-
-def test_who_stops_waits_for_no_rate() -> None:
-    stop = threading.Event()
-    stop.set()
-    begun = time.monotonic()
-    ByteRate(1, stop=stop).spend(1000)
-    assert time.monotonic() - begun < 10

@@ -18,82 +18,84 @@ from uploads.models.querysets import seconds_from_now
 
 
 @pytest.fixture
-def two(bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoStores]:
-    with two_stores(bucket, second_bucket(bucket.address), settings, monkeypatch) as stores:
-        yield stores
+def stores(bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoStores]:
+    with two_stores(bucket, second_bucket(bucket.address), settings, monkeypatch) as both:
+        yield both
 
 
 @pytest.fixture
-def sender(as_alice: Client, two: TwoStores) -> Sender:
+def sender(as_alice: Client, stores: TwoStores) -> Sender:
     return Sender(as_alice)
 
 
-def test_originals_go_only_when_told_and_only_after_a_while(sender: Sender, as_alice: Client, two: TwoStores) -> None:
+def test_originals_go_only_when_told_and_only_after_a_while(
+    sender: Sender, as_alice: Client, stores: TwoStores
+) -> None:
     file = sender.send(b"some words", name="a.txt")
     services.make_previews(file)
-    two.swap()
+    stores.swap()
     run("--apply")
     later = sender.send(b"only here")
-    assert file.key in two.first.objects()
+    assert file.key in stores.first.objects()
     assert run("--remove-originals", "--apply")[1]["young"] == 2
-    age()
+    age_rows()
     assert run("--remove-originals")[1]["removed"] == 2
-    assert {file.key, Preview.objects.get().key} <= set(two.first.objects())
+    assert {file.key, Preview.objects.get().key} <= set(stores.first.objects())
     assert run("--remove-originals", "--apply")[0] == 0
-    assert set(two.first.objects()) <= {"amalga.json"}
+    assert set(stores.first.objects()) <= {"amalga.json"}
     assert (downloaded(as_alice, file), downloaded(as_alice, later)) == (b"some words", b"only here")
 
 
-def age() -> None:
+def age_rows() -> None:
     File.objects.update(updated_at=seconds_from_now(-25 * 3600))
     Preview.objects.update(lease_until=seconds_from_now(-25 * 3600))
 
 
-def test_an_original_stays_while_the_copy_is_not_as_its_row_says(sender: Sender, two: TwoStores) -> None:
+def test_an_original_stays_while_the_copy_is_not_as_its_row_says(sender: Sender, stores: TwoStores) -> None:
     gone, other = sender.send(b"hello"), sender.send(b"world")
-    two.swap()
+    stores.swap()
     run("--apply")
-    age()
-    two.second.delete(gone.key)
-    two.second.write(other.key, b"wurld")
+    age_rows()
+    stores.second.delete(gone.key)
+    stores.second.write(other.key, b"wurld")
     assert run("--remove-originals", "--apply")[1]["failed"] == 2
-    assert {gone.key, other.key} <= set(two.first.objects())
+    assert {gone.key, other.key} <= set(stores.first.objects())
 
 
 def test_what_has_not_moved_what_was_imported_and_what_nobody_knows_stays(
-    sender: Sender, alice: User, two: TwoStores
+    sender: Sender, alice: User, stores: TwoStores
 ) -> None:
-    photo = imported(alice, two.first, "photos/a.jpg", b"hello")
-    two.first.write("f/" + "0" * 32, b"nobody's")
-    two.swap()
+    photo = imported(alice, stores.first, "photos/a.jpg", b"hello")
+    stores.first.write("f/" + "0" * 32, b"nobody's")
+    stores.swap()
     run("--apply")
     waiting = sender.send(b"hello")
-    two.first.write(waiting.key, b"hello")
+    stores.first.write(waiting.key, b"hello")
     File.objects.filter(pk=waiting.pk).update(store="")
-    age()
-    code, told = run("--remove-originals", "--apply")
-    assert (code, told["here"], told["orphan"], told["removed"]) == (1, 1, 1, 0)
+    age_rows()
+    code, summary = run("--remove-originals", "--apply")
+    assert (code, summary["here"], summary["orphan"], summary["removed"]) == (1, 1, 1, 0)
     assert run("--remove-originals", "--apply", "--imported")[1]["removed"] == 1
-    assert set(two.first.objects()) - {"amalga.json"} == {"f/" + "0" * 32, waiting.key}
-    assert photo.key in two.second.objects()
+    assert set(stores.first.objects()) - {"amalga.json"} == {"f/" + "0" * 32, waiting.key}
+    assert photo.key in stores.second.objects()
 
 
-def test_another_object_under_an_imported_key_is_nobodys_original(alice: User, two: TwoStores) -> None:
-    two.swap()
-    two.first.write("photos/x.txt", b"somebody else's, only copy")
-    brought = imported(alice, two.second, "photos/x.txt", b"another thing", store="new")
-    age()
-    told = run("--remove-originals", "--apply", "--imported")[1]
-    assert (told["kept"], told["removed"]) == (1, 0)
-    assert two.first.read(brought.key) == b"somebody else's, only copy"
+def test_another_object_under_an_imported_key_is_nobodys_original(alice: User, stores: TwoStores) -> None:
+    stores.swap()
+    stores.first.write("photos/x.txt", b"somebody else's, only copy")
+    file = imported(alice, stores.second, "photos/x.txt", b"another thing", store="new")
+    age_rows()
+    summary = run("--remove-originals", "--apply", "--imported")[1]
+    assert (summary["kept"], summary["removed"]) == (1, 0)
+    assert stores.first.read(file.key) == b"somebody else's, only copy"
 
 
-def test_an_imported_original_that_was_overwritten_after_the_move_stays(alice: User, two: TwoStores) -> None:
-    photo = imported(alice, two.first, "photos/a.jpg", b"hello")
-    two.swap()
+def test_an_imported_original_that_was_overwritten_after_the_move_stays(alice: User, stores: TwoStores) -> None:
+    photo = imported(alice, stores.first, "photos/a.jpg", b"hello")
+    stores.swap()
     run("--apply")
-    age()
-    two.first.write(photo.key, b"newer")
-    told = run("--remove-originals", "--apply", "--imported")[1]
-    assert (told["kept"], told["removed"]) == (1, 0)
-    assert two.first.read(photo.key) == b"newer"
+    age_rows()
+    stores.first.write(photo.key, b"newer")
+    summary = run("--remove-originals", "--apply", "--imported")[1]
+    assert (summary["kept"], summary["removed"]) == (1, 0)
+    assert stores.first.read(photo.key) == b"newer"

@@ -20,7 +20,7 @@ from tests.support.senders import Sender, web
 from tests.support.stores import Bucket
 from tests.support.two_stores import TwoStores, second_bucket, two_stores
 from uploads.models import File
-from uploads.services.move_store import Mover, run
+from uploads.services.move_store import Mover, rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,9 +32,9 @@ import importlib, os, sys
 import django
 django.setup()
 from django.core.management import call_command
-from uploads.services.move_store import run
+from uploads.services.move_store import rows
 module, name, when, calls = sys.argv[1:5]
-run.LEASE_SECONDS = 1
+rows.LEASE_SECONDS = 1
 there = importlib.import_module(module)
 real, left = getattr(there, name), [int(calls)]
 def dying(*args, **more):
@@ -63,21 +63,21 @@ SHORT = "between two parts"
 
 
 @pytest.fixture
-def two(bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoStores]:
+def stores(bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoStores]:
     settings.UPLOAD_PART_BYTES = 10
-    monkeypatch.setattr(run, "LEASE_SECONDS", 5)
-    with two_stores(bucket, second_bucket(bucket.address), settings, monkeypatch) as stores:
-        yield stores
+    monkeypatch.setattr(rows, "LEASE_SECONDS", 5)
+    with two_stores(bucket, second_bucket(bucket.address), settings, monkeypatch) as both:
+        yield both
 
 
 @pytest.fixture
-def sender(alice: User, two: TwoStores) -> Sender:
+def sender(alice: User, stores: TwoStores) -> Sender:
     return Sender(signed_in(alice))
 
 
-def killed_at(two: TwoStores, point: tuple[str, str, str, int]) -> int:
+def run_until_killed(stores: TwoStores, point: tuple[str, str, str, int]) -> int:
     database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
-    env = {**os.environ, **two.variables(), "DATABASE_URL": database, "DJANGO_SETTINGS_MODULE": "amalga.settings"}
+    env = {**os.environ, **stores.variables(), "DATABASE_URL": database, "DJANGO_SETTINGS_MODULE": "amalga.settings"}
     command = [sys.executable, "-c", DYING, *map(str, point)]
     return subprocess.run(command, cwd=PROJECT, env=env, timeout=60, check=False).returncode
 
@@ -86,43 +86,43 @@ def killed_at(two: TwoStores, point: tuple[str, str, str, int]) -> int:
     "point", [pytest.param(point, marks=[] if point == SHORT else pytest.mark.faults) for point in POINTS]
 )
 def test_killed_anywhere_every_file_is_whole_in_one_store_and_the_next_run_ends_it(
-    sender: Sender, alice: User, two: TwoStores, point: str
+    sender: Sender, alice: User, stores: TwoStores, point: str
 ) -> None:
     files = [sender.send(BODY), sender.send(BODY[::-1])]
-    two.swap()
-    assert killed_at(two, POINTS[point]) == 137
+    stores.swap()
+    assert run_until_killed(stores, POINTS[point]) == 137
     for file, body in zip(files, (BODY, BODY[::-1]), strict=True):
         assert downloaded(alice, file) == body
     assert {moved.outcome for moved in Mover().run()} <= {"moved"}
-    two.alone()
+    stores.alone()
     for file, body in zip(files, (BODY, BODY[::-1]), strict=True):
         file.refresh_from_db()
         assert (file.store, file.lease_until, downloaded(alice, file)) == ("new", None, body)
-    assert two.second.multipart_uploads() == []
-    assert set(two.second.objects()) - {"amalga.json"} == {file.key for file in files}
+    assert stores.second.multipart_uploads() == []
+    assert set(stores.second.objects()) - {"amalga.json"} == {file.key for file in files}
 
 
 def downloaded(user: User, file: File) -> bytes:
-    answer = signed_in(user).get(f"/files/{file.link}/download")
-    got = web.request("GET", answer["Location"])
-    assert got.status == 200, got.data
-    return got.data
+    redirect = signed_in(user).get(f"/files/{file.link}/download")
+    response = web.request("GET", redirect["Location"])
+    assert response.status == 200, response.data
+    return response.data
 
 
-def test_downloads_never_fail_while_files_move(sender: Sender, alice: User, two: TwoStores) -> None:
+def test_downloads_never_fail_while_files_move(sender: Sender, alice: User, stores: TwoStores) -> None:
     files = {sender.send(body).pk: body for body in (b"%d" % n + BODY for n in range(12))}
-    two.swap()
-    over, wrong, counts = threading.Event(), [], Counter[str]()
+    stores.swap()
+    finished, errors, counts = threading.Event(), [], Counter[str]()
 
     def read() -> None:
         client = signed_in(alice)
         try:
-            while not over.is_set():
+            while not finished.is_set():
                 for pk, body in files.items():
-                    got = web.request("GET", client.get(f"/files/{pk}/download")["Location"])
-                    counts["right" if (got.status, got.data) == (200, body) else "wrong"] += 1
+                    response = web.request("GET", client.get(f"/files/{pk}/download")["Location"])
+                    counts["right" if (response.status, response.data) == (200, body) else "wrong"] += 1
         except Exception as fault:
-            wrong.append(fault)
+            errors.append(fault)
         finally:
             connections.close_all()
 
@@ -132,29 +132,31 @@ def test_downloads_never_fail_while_files_move(sender: Sender, alice: User, two:
         before = counts["right"]
         while reader.is_alive() and counts["right"] < before + 3:
             time.sleep(0.01)
-    over.set()
+    finished.set()
     reader.join()
-    assert (wrong, counts["wrong"], File.objects.filter(store="new").count()) == ([], 0, 12)
+    assert (errors, counts["wrong"], File.objects.filter(store="new").count()) == ([], 0, 12)
     assert counts["right"] >= 36
 
 
 @pytest.mark.faults
-def test_two_runs_at_once_share_the_work_and_move_each_file_once(sender: Sender, alice: User, two: TwoStores) -> None:
+def test_two_runs_at_once_share_the_work_and_move_each_file_once(
+    sender: Sender, alice: User, stores: TwoStores
+) -> None:
     files = {sender.send(body).pk: body for body in (b"%d" % n + BODY for n in range(16))}
-    two.swap()
+    stores.swap()
     moved: list[Counter[str]] = []
 
     def run() -> None:
         try:
-            moved.append(Counter(one.outcome for one in Mover(parallel=2).run()))
+            moved.append(Counter(thread.outcome for thread in Mover(parallel=2).run()))
         finally:
             connections.close_all()
 
-    runs = [threading.Thread(target=run) for _ in range(2)]
-    for one in runs:
-        one.start()
-    for one in runs:
-        one.join(60)
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
     assert moved[0] + moved[1] == Counter(moved=16)
     for file in File.objects.all():
         assert (file.store, downloaded(alice, file)) == ("new", files[file.pk])

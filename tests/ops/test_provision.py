@@ -16,7 +16,8 @@ from tests.support import fronts, stores
 from uploads import s3
 from uploads.errors import ValidationFailed
 from uploads.models import Installation
-from uploads.s3.bucket import BucketSetting, BucketSpec, SettingDiff, compare_setting
+from uploads.s3.bucket_config import BucketSetting, SettingDiff, compare_setting
+from uploads.s3.bucket_policies import BucketSpec
 from uploads.services import provision
 
 pytestmark = pytest.mark.django_db

@@ -28,8 +28,8 @@ from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, Finding, FindingKind, Heartbeat, Origin, Report, RunOutcome, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services.verify import RateLimiter, Run, least_recent, reader, runner, selection, unverified_checksums
-from uploads.services.verify.runner import Stopped
+from uploads.s3 import RateLimiter, Stopped, streams
+from uploads.services.verify import Run, least_recent, runner, selection, unverified_checksums
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -50,11 +50,11 @@ def etag_of(body: bytes) -> str:
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
-def chosen_ids(chosen: selection.Selection) -> list[Any]:
-    return [file.pk for file in iter(lambda: next(chosen.files, None), None)]
+def selected_ids(selected: selection.Selection) -> list[Any]:
+    return [file.pk for file in iter(lambda: next(selected.files, None), None)]
 
 
-def stored(owner: User, bucket: Bucket, count: int, **facts: Any) -> list[File]:
+def add_files(owner: User, bucket: Bucket, count: int, **facts: Any) -> list[File]:
     """Available files with their objects."""
     rows = [make_row(owner, State.AVAILABLE, **facts) for _ in range(count)]
     for row in rows:
@@ -63,7 +63,7 @@ def stored(owner: User, bucket: Bucket, count: int, **facts: Any) -> list[File]:
     return rows
 
 
-def found() -> set[tuple[str, Any]]:
+def findings() -> set[tuple[str, Any]]:
     return set(Finding.objects.values_list("kind", "file_id"))
 
 
@@ -73,7 +73,7 @@ def found() -> set[tuple[str, Any]]:
 def test_level_1_reads_nothing_of_what_agrees(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     for body in (BODY, b"small", b""):
         sender.send(body)
-    monkeypatch.setattr(s3, "stream", lambda *_, **__: pytest.fail("it was read"))
+    monkeypatch.setattr(streams, "stream", lambda *_, **__: pytest.fail("it was read"))
     assert run("--level", "1", "--json") == (
         0, '{"verified": 0, "corrupted": 0, "missing": 0, "failed": 0, "unchanged": 3}\n',
     )  # fmt: skip
@@ -89,9 +89,10 @@ def test_level_1_reads_what_differs_and_the_bytes_decide(sender: Sender, bucket:
     code, out = run("--level", "1")
     assert code == 1
     assert out.endswith("0 verified, 2 corrupted, 1 missing, 0 failed, 1 etag_mismatch\n")
-    assert found() == {
+    assert findings() == {
         (FindingKind.CORRUPTED, overwritten.pk), (FindingKind.SIZE_MISMATCH, cut_off.pk),
-        (FindingKind.MISSING, gone.pk), (FindingKind.ETAG_MISMATCH, other_etag.pk),
+        (FindingKind.MISSING, gone.pk),
+        (FindingKind.ETAG_MISMATCH, other_etag.pk),
     }  # fmt: skip
     assert File.objects.get(pk=other_etag.pk).checksum_status == ChecksumStatus.VERIFIED
 
@@ -109,52 +110,52 @@ def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(sender: Sen
     digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=file.key, Body=b"SMALL", ChecksumAlgorithm="SHA256")
     File.objects.filter(pk=file.pk).update(etag=etag_of(b"SMALL"))
     assert run("--level", "1", "--json")[0] == 1
-    assert found() == {(FindingKind.CORRUPTED, file.pk)}
+    assert findings() == {(FindingKind.CORRUPTED, file.pk)}
     assert File.objects.get(pk=good.pk).checksum_status == ChecksumStatus.VERIFIED_BY_STORAGE
 
 
 # --- all and samples --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("files", "nights"), [(7, 3), (3, 30), (8, 4)])
+@pytest.mark.parametrize(("files", "nights"), [(7, 3), (3, 30)])
 def test_samples_cover_every_file_in_so_many_nights(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, files: int, nights: int
 ) -> None:
     monkeypatch.setattr(selection, "BATCH", 2)
-    stored(alice, bucket, files)
-    dates = []
+    add_files(alice, bucket, files)
+    unread = []
     for _night in range(nights):
         assert run("--sample", f"1/{nights}")[0] == 0
-        dates.append(set(File.objects.filter(verified_at__isnull=True)))
-    assert dates[-1] == set()
+        unread.append(set(File.objects.filter(verified_at__isnull=True)))
+    assert unread[-1] == set()
     assert Report.objects.filter(scope=f"level 2, 1/{nights} of all").count() == nights
 
 
 def test_the_least_recently_read_come_first_and_the_never_read_before_them(alice: User, bucket: Bucket) -> None:
-    never, recent, old = stored(alice, bucket, 3)
+    never, recent, old = add_files(alice, bucket, 3)
     File.objects.filter(pk=recent.pk).update(verified_at=seconds_from_now(-10))
     File.objects.filter(pk=old.pk).update(verified_at=seconds_from_now(-1000))
-    assert chosen_ids(least_recent()) == [never.pk, old.pk, recent.pk]
-    assert chosen_ids(least_recent(Fraction(2, 3))) == [never.pk, old.pk]
+    assert selected_ids(least_recent()) == [never.pk, old.pk, recent.pk]
+    assert selected_ids(least_recent(Fraction(2, 3))) == [never.pk, old.pk]
 
 
 def test_a_file_that_cannot_be_read_does_not_take_the_place_of_another(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
-    files = stored(alice, bucket, 4)
+    monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
+    files = add_files(alice, bucket, 4)
     first = min(files, key=lambda file: file.pk)
     stream = s3.stream
 
-    def broken(key: str, **more: Any) -> s3.Stream | None:
+    def failing_stream(key: str, **options: Any) -> s3.Stream | None:
         if key == first.key:
             raise StorageUnavailable
-        return stream(key, **more)
+        return stream(key, **options)
 
-    monkeypatch.setattr(s3, "stream", broken)
+    monkeypatch.setattr(streams, "stream", failing_stream)
     assert run("--sample", "1/2")[0] == 1
     assert File.objects.filter(verified_at__isnull=False).count() == 2
-    assert found() == {(FindingKind.FAILED, first.pk)}
+    assert findings() == {(FindingKind.FAILED, first.pk)}
 
 
 def test_a_report_tells_what_a_run_found_and_that_it_ran(sender: Sender, bucket: Bucket) -> None:
@@ -166,7 +167,7 @@ def test_a_report_tells_what_a_run_found_and_that_it_ran(sender: Sender, bucket:
     report = Report.objects.get()
     assert (report.command, report.scope, report.outcome) == ("verify", "level 2, all", RunOutcome.DIFFERENCES)
     assert report.summary == {"verified": 1, "corrupted": 1, "missing": 1, "failed": 0, "bytes": len(BODY) + 4}
-    assert found() == {(FindingKind.CORRUPTED, corrupted.pk), (FindingKind.MISSING, missing.pk)}
+    assert findings() == {(FindingKind.CORRUPTED, corrupted.pk), (FindingKind.MISSING, missing.pk)}
     assert Heartbeat.objects.last_of("verify") is not None
 
 
@@ -197,38 +198,38 @@ def test_a_file_that_goes_while_it_is_read_is_no_finding(
 ) -> None:
     file, stream = sender.send(BODY), s3.stream
 
-    def gone_by_now(key: str, **more: Any) -> s3.Stream | None:
+    def stream_of_deleted(key: str, **options: Any) -> s3.Stream | None:
         actions.trash_file(File.objects.get(), by=alice)
         bucket.delete(key)
-        return stream(key, **more)
+        return stream(key, **options)
 
-    monkeypatch.setattr(s3, "stream", gone_by_now)
+    monkeypatch.setattr(streams, "stream", stream_of_deleted)
     report = Report.objects.create(command="verify")
-    counts = Run(iter_of(file), report=report, parallel=1, pace=in_this_thread(monkeypatch)).run()
+    counts = Run(selection_of(file), report=report, parallel=1, limiter=run_in_this_thread(monkeypatch)).run()
     assert counts.total() == 0
-    assert found() == set()
+    assert findings() == set()
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
-def iter_of(file: File) -> selection.Selection:
+def selection_of(file: File) -> selection.Selection:
     return selection.Selection(iter([file]))
 
 
-def in_this_thread(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
+def run_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
     """A test's transaction is one thread's."""
 
-    class Now(ThreadPoolExecutor):
-        def submit(self, fn: Any, /, *args: Any, **more: Any) -> Any:
+    class SameThreadExecutor(ThreadPoolExecutor):
+        def submit(self, fn: Any, /, *args: Any, **options: Any) -> Any:
             future = super().submit(lambda: None)
             future.result()
-            answered: Any = type(future)()
+            result: Any = type(future)()
             try:
-                answered.set_result(fn(*args, **more))
+                result.set_result(fn(*args, **options))
             except Exception as fault:
-                answered.set_exception(fault)
-            return answered
+                result.set_exception(fault)
+            return result
 
-    monkeypatch.setattr(runner, "ThreadPoolExecutor", Now)
+    monkeypatch.setattr(runner, "ThreadPoolExecutor", SameThreadExecutor)
     return RateLimiter()
 
 
@@ -264,63 +265,71 @@ def test_an_imported_object_that_was_overwritten_since_is_damage(alice: User, bu
 
 
 def test_a_rate_holds_over_all_threads() -> None:
-    pace = RateLimiter(rate=200_000)
-    begun = time.monotonic()
+    limiter = RateLimiter(200_000)
+    started = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(pace, [10_000] * 10))
-    assert 0.45 < time.monotonic() - begun < 1.5
-    assert pace.bytes == 100_000
+        list(pool.map(limiter.spend, [10_000] * 10))
+    assert 0.45 < time.monotonic() - started < 1.5
+    assert limiter.bytes == 100_000
 
 
 def test_a_slow_rate_asks_for_small_pieces() -> None:
-    assert RateLimiter(rate=100_000).chunk == 25_000
-    assert RateLimiter().chunk == 1024**2
+    assert RateLimiter(100_000).chunk_bytes == 25_000
+    assert RateLimiter().chunk_bytes == 1024**2
 
 
 def test_who_is_asked_to_stop_does_not_count_what_is_read_by_half(sender: Sender) -> None:
     sender.send(BODY)
-    pace = RateLimiter(stop=lambda: pace.bytes > 0)
-    counts = Run(unverified_checksums(), pace=pace).run()
+    limiter = RateLimiter(stop=lambda: limiter.bytes > 0)
+    counts = Run(unverified_checksums(), limiter=limiter).run()
     assert counts.total() == 0
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
     with pytest.raises(Stopped):
-        pace(0)
+        limiter.spend(0)
+
+
+def test_stopped_limiter_waits_for_no_rate() -> None:
+    limiter = RateLimiter(1, stop=lambda: limiter.bytes > 0)
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        limiter.spend(1000)
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.django_db(transaction=True)
 def test_term_ends_it_midway_and_what_is_done_stays_done(alice: User, bucket: Bucket) -> None:
-    stored(alice, bucket, 30, size=1, checksum=composite([b"x"]))
+    add_files(alice, bucket, 30, size=1, checksum=composite([b"x"]))
     command = [sys.executable, "-W", "error", "manage.py", "verify", "--all", "--rate", "4", "--parallel", "1"]
     process = subprocess.Popen(
         command, cwd=PROJECT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    end = time.monotonic() + 30
-    while not File.objects.filter(verified_at__isnull=False).exists() and time.monotonic() < end:
+    deadline = time.monotonic() + 30
+    while not File.objects.filter(verified_at__isnull=False).exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    out, told = process.communicate(timeout=15)
+    out, errors = process.communicate(timeout=15)
     assert process.returncode == 1
-    assert "Stopped. What is done stays done" in told
-    assert "Traceback" not in told
-    done = File.objects.filter(checksum_status=ChecksumStatus.VERIFIED, verified_at__isnull=False).count()
-    assert 0 < done < 30
-    assert out.startswith(f"{done} verified")
+    assert "Stopped. What is done stays done" in errors
+    assert "Traceback" not in errors
+    verified = File.objects.filter(checksum_status=ChecksumStatus.VERIFIED, verified_at__isnull=False).count()
+    assert 0 < verified < 30
+    assert out.startswith(f"{verified} verified")
     assert Report.objects.get().outcome == RunOutcome.STOPPED
 
 
 @pytest.mark.django_db(transaction=True)
 def test_two_at_once_do_no_harm(alice: User, bucket: Bucket) -> None:
-    files = stored(alice, bucket, 30)
+    files = add_files(alice, bucket, 30)
     bucket.write(files[0].key, b"y")
 
-    def one(_number: int) -> Any:
+    def run_once(_number: int) -> Any:
         try:
             return Run(least_recent(), parallel=2).run()
         finally:
             connection.close()
 
     with ThreadPoolExecutor(2) as pool:
-        for counts in pool.map(one, range(2)):
+        for counts in pool.map(run_once, range(2)):
             assert counts["failed"] == counts["missing"] == 0
     assert File.objects.filter(checksum_status=ChecksumStatus.VERIFIED).count() == 29
     assert File.objects.get(checksum_status=ChecksumStatus.CORRUPTED).pk == files[0].pk
@@ -329,21 +338,21 @@ def test_two_at_once_do_no_harm(alice: User, bucket: Bucket) -> None:
 def test_a_store_that_is_away_ends_the_run_with_one_sentence(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored(alice, bucket, 50)
-    asked: list[str] = []
+    add_files(alice, bucket, 50)
+    requested: list[str] = []
 
-    def away(key: str = "", **_: Any) -> None:
-        asked.append(key)
+    def fail(key: str = "", **_: Any) -> None:
+        requested.append(key)
         raise StorageUnavailable
 
-    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(s3, "stream", away)
-    monkeypatch.setattr(s3, "ping", away)
+    monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(streams, "stream", fail)
+    monkeypatch.setattr(s3, "ping", fail)
     with pytest.raises(CommandError, match="The store does not answer"):
         call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
     # the files that were queued before the first one failed, each with its attempts, and a ping; not all fifty
-    assert len(asked) < 50
-    assert len(set(asked)) < 12
+    assert len(requested) < 50
+    assert len(set(requested)) < 12
     assert Report.objects.get().outcome == RunOutcome.STOPPED
 
 
@@ -379,7 +388,7 @@ def test_nonsense_is_refused(args: tuple[str, ...]) -> None:
 
 
 def test_progress_tells_bytes_and_json_nothing_but_one_object(alice: User, bucket: Bucket) -> None:
-    stored(alice, bucket, 2)
+    add_files(alice, bucket, 2)
     out, err = io.StringIO(), io.StringIO()
     call_command("verify", "--all", "--json", stdout=out, stderr=err)
     assert json.loads(out.getvalue())["verified"] == 2
@@ -387,6 +396,6 @@ def test_progress_tells_bytes_and_json_nothing_but_one_object(alice: User, bucke
 
 
 def test_totals_come_from_the_kept_figures(alice: User, bucket: Bucket) -> None:
-    stored(alice, bucket, 3)
-    chosen = least_recent()
-    assert (chosen.total, chosen.total_bytes) == (3, 3)
+    add_files(alice, bucket, 3)
+    selected = least_recent()
+    assert (selected.total, selected.total_bytes) == (3, 3)

@@ -26,8 +26,9 @@ from tests.support.waiting import wait_until
 from uploads import actions, s3, services
 from uploads.errors import StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Heartbeat, State
+from uploads.s3 import streams
 from uploads.services import tasks
-from uploads.services.verify import judge, reader
+from uploads.services.verify import judge
 
 PROJECT = Path(__file__).resolve().parents[2]
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -35,25 +36,25 @@ BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-def queued() -> Any:
+def queued_tasks() -> Any:
     return DBTaskResult.objects.filter(task_path=services.verify_files.module_path).order_by("enqueued_at")
 
 
-def asked() -> list[list[str]]:
-    return [task.args_kwargs["args"][0] for task in queued()]
+def queued_ids() -> list[list[str]]:
+    return [task.args_kwargs["args"][0] for task in queued_tasks()]
 
 
-def work() -> None:
+def run_tasks() -> None:
     """One after the other, as a worker does, but within this test's transaction."""
-    while task := queued().filter(status=TaskResultStatus.READY).first():
+    while task := queued_tasks().filter(status=TaskResultStatus.READY).first():
         arguments = task.args_kwargs["args"]
         task.delete()
         services.verify_files.call(*arguments)
 
 
-def bases() -> dict[str, int]:
-    found = list(File.objects.values_list("checksum_status", flat=True))
-    return {status: found.count(status) for status in set(found)}
+def statuses() -> dict[str, int]:
+    values = list(File.objects.values_list("checksum_status", flat=True))
+    return {status: values.count(status) for status in set(values)}
 
 
 def test_one_finish_asks_once_for_all_it_published_the_small_ones_first(sender: Sender) -> None:
@@ -61,27 +62,27 @@ def test_one_finish_asks_once_for_all_it_published_the_small_ones_first(sender: 
     for upload in uploads:
         sender.put(upload)
     sender.finish(*uploads)
-    assert asked() == [[str(uploads[n].id) for n in (2, 1, 0)]]
+    assert queued_ids() == [[str(uploads[n].id) for n in (2, 1, 0)]]
     sender.finish(*uploads)
-    assert len(asked()) == 1
+    assert len(queued_ids()) == 1
 
 
 def test_where_the_store_checks_digests_nobody_is_asked(sender: Sender, digest_bucket: Bucket) -> None:
     assert sender.send(b"small").checksum_status == ChecksumStatus.VERIFIED_BY_STORAGE
-    assert asked() == []
+    assert queued_ids() == []
 
 
 def test_a_queue_that_takes_nothing_does_not_stop_a_finish(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: Any, **__: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise OperationalError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(DBTaskResult.objects, "create", away)
-        patch.setattr("django_tasks_db.models.DBTaskResult.save", away)
+        patch.setattr(DBTaskResult.objects, "create", fail)
+        patch.setattr("django_tasks_db.models.DBTaskResult.save", fail)
         file = sender.send(b"small")
-    assert (file.state, asked()) == (State.AVAILABLE, [])
+    assert (file.state, queued_ids()) == (State.AVAILABLE, [])
     services.sweep()
-    assert asked() == [[str(file.pk)]]
+    assert queued_ids() == [[str(file.pk)]]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -94,11 +95,11 @@ def test_a_worker_settles_claims_within_seconds_of_a_finish(sender: Sender, tmp_
         )  # fmt: skip
     try:
         wait_until(lambda: Heartbeat.objects.last_of("worker") is not None)
-        begun = time.monotonic()
+        started = time.monotonic()
         for body in (BODY, b"small", b""):
             sender.send(body)
-        wait_until(lambda: bases() == {ChecksumStatus.VERIFIED: 3})
-        assert time.monotonic() - begun < 10
+        wait_until(lambda: statuses() == {ChecksumStatus.VERIFIED: 3})
+        assert time.monotonic() - started < 10
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) == 0
     finally:
@@ -111,133 +112,145 @@ def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
     sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
-    monkeypatch.setattr(reader.FULL_SPEED, "chunk", 10)
+    monkeypatch.setattr(streams, "CHUNK_BYTES", 10)
     starts: list[int] = []
     stream = s3.stream
 
-    def opened(key: str, *, start: int = 0, **where: str) -> s3.Stream | None:
+    def recording_stream(key: str, *, start: int = 0, **options: str) -> s3.Stream | None:
         starts.append(start)
-        return stream(key, start=start, **where)
+        return stream(key, start=start, **options)
 
-    monkeypatch.setattr(s3, "stream", opened)
+    monkeypatch.setattr(streams, "stream", recording_stream)
     large, other = sender.send(BODY), sender.send(b"small")
-    work()
+    run_tasks()
     assert starts == [0, 0, 10, 20]  # the small one has its turn between those of the large one
-    assert bases() == {ChecksumStatus.VERIFIED: 2}
+    assert statuses() == {ChecksumStatus.VERIFIED: 2}
     large.refresh_from_db()
     assert large.verified_at is not None
     assert other.pk
+
+
+def test_detected_type_survives_verification_in_several_tasks(
+    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
+    monkeypatch.setattr(streams, "CHUNK_BYTES", 10)
+    file = sender.send(b"%PDF-1.7\nwords after it")
+    assert file.detected_type == "application/pdf"
+    run_tasks()
+    file.refresh_from_db()
+    assert (file.checksum_status, file.detected_type) == (ChecksumStatus.VERIFIED, "application/pdf")
 
 
 def test_damage_that_is_found_in_a_later_turn_is_damage(
     sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
-    monkeypatch.setattr(reader.FULL_SPEED, "chunk", 10)
+    monkeypatch.setattr(streams, "CHUNK_BYTES", 10)
     file = sender.send(BODY)
     bucket.write(file.key, BODY[:-1] + b"X")
-    work()
-    assert bases() == {ChecksumStatus.CORRUPTED: 1}
+    run_tasks()
+    assert statuses() == {ChecksumStatus.CORRUPTED: 1}
 
 
 def test_while_the_store_is_away_all_waits(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     files = [str(sender.send(body).pk) for body in (b"small", BODY)]
-    queued().delete()
+    queued_tasks().delete()
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageUnavailable()))
+        patch.setattr(streams, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageUnavailable()))
         patch.setattr(s3, "ping", lambda *_: (_ for _ in ()).throw(StorageUnavailable()))
         assert services.verify_files.call(files) == 0
-    (later,) = queued()
-    assert later.args_kwargs["args"] == [files, [], 1]
-    assert timedelta(seconds=20) < later.run_after - timezone.now() < timedelta(seconds=40)
-    work()
-    assert bases() == {ChecksumStatus.VERIFIED: 2}
+    (retry,) = queued_tasks()
+    assert retry.args_kwargs["args"] == [files, [], 1]
+    assert timedelta(seconds=20) < retry.run_after - timezone.now() < timedelta(seconds=40)
+    run_tasks()
+    assert statuses() == {ChecksumStatus.VERIFIED: 2}
 
 
 def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
     sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison, good = sender.send(BODY), sender.send(b"small")
-    queued().delete()
+    unreadable, readable = sender.send(BODY), sender.send(b"small")
+    queued_tasks().delete()
     stream = s3.stream
 
-    def refused(key: str, **more: Any) -> s3.Stream | None:
-        if key == poison.key:
+    def failing_stream(key: str, **options: Any) -> s3.Stream | None:
+        if key == unreadable.key:
             raise StorageDenied
-        return stream(key, **more)
+        return stream(key, **options)
 
-    monkeypatch.setattr(s3, "stream", refused)
-    assert services.verify_files.call([str(poison.pk), str(good.pk)]) == 1
-    assert asked() == [[str(poison.pk)]]
-    assert bases() == {ChecksumStatus.UNVERIFIED: 1, ChecksumStatus.VERIFIED: 1}
+    monkeypatch.setattr(streams, "stream", failing_stream)
+    assert services.verify_files.call([str(unreadable.pk), str(readable.pk)]) == 1
+    assert queued_ids() == [[str(unreadable.pk)]]
+    assert statuses() == {ChecksumStatus.UNVERIFIED: 1, ChecksumStatus.VERIFIED: 1}
 
 
 def test_marker_that_the_store_refuses_is_asked_for_once(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [str(sender.send(b"small").pk) for _ in range(5)]
-    queued().delete()
-    refusals: list[str | None] = []
+    queued_tasks().delete()
+    requested: list[str | None] = []
 
-    def refused(store: str | None = None) -> None:
-        refusals.append(store)
+    def refuse(store: str | None = None) -> None:
+        requested.append(store)
         raise StorageDenied
 
-    monkeypatch.setattr(s3, "read_marker", refused)
+    monkeypatch.setattr(s3, "read_marker", refuse)
     assert services.verify_files.call(files) == 0
-    assert (len(refusals), asked()) == (1, [files])
+    assert (len(requested), queued_ids()) == (1, [files])
 
 
 def test_claims_are_settled_while_another_file_waits_for_its_next_try(
     sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison, good = sender.send(BODY), sender.send(b"small")
-    queued().delete()
+    unreadable, readable = sender.send(BODY), sender.send(b"small")
+    queued_tasks().delete()
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
-        services.verify_files.call([str(poison.pk)])
+        patch.setattr(streams, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
+        services.verify_files.call([str(unreadable.pk)])
     services.requeue_lost_verifications()
-    assert asked() == [[str(poison.pk)], [str(good.pk)]]
+    assert queued_ids() == [[str(unreadable.pk)], [str(readable.pk)]]
 
 
 def test_a_bug_of_ours_with_one_file_does_not_hold_up_the_others(
     sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [str(sender.send(body).pk) for body in (BODY, b"small")]
-    monkeypatch.setattr(tasks, "judge", lambda read: 1 / 0 if read.file.size > 5 else judge(read))
+    monkeypatch.setattr(tasks, "judge", lambda hasher: 1 / 0 if hasher.file.size > 5 else judge(hasher))
     assert services.verify_files.call(files) == 1
 
 
 def test_after_so_many_tries_a_file_is_left_to_the_sweep(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     file = sender.send(b"small")
-    queued().delete()
-    monkeypatch.setattr(s3, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
+    queued_tasks().delete()
+    monkeypatch.setattr(streams, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
     services.verify_files.call([str(file.pk)], [], tasks.MAX_ATTEMPTS)
-    assert asked() == []
+    assert queued_ids() == []
     services.requeue_lost_verifications()
-    assert asked() == [[str(file.pk)]]
+    assert queued_ids() == [[str(file.pk)]]
 
 
 def test_what_is_gone_or_settled_is_passed_over(sender: Sender, alice: User) -> None:
-    gone, settled = sender.send(b"one"), sender.send(b"two")
-    actions.trash_file(gone, by=alice)
-    services.verify(settled)
-    assert services.verify_files.call([str(gone.pk), str(settled.pk)]) == 0
+    trashed, verified = sender.send(b"one"), sender.send(b"two")
+    actions.trash_file(trashed, by=alice)
+    services.verify(verified)
+    assert services.verify_files.call([str(trashed.pk), str(verified.pk)]) == 0
 
 
 def test_what_a_killed_worker_held_goes_to_another(sender: Sender) -> None:
     sender.send(b"small")
-    queued().update(
+    queued_tasks().update(
         status=TaskResultStatus.RUNNING, worker_ids=["w"],
         started_at=timezone.now() - timedelta(seconds=tasks.VERIFY_LOST_AFTER_SECONDS + 1),
     )  # fmt: skip
     services.sweep()
-    assert [task.status for task in queued()] == [TaskResultStatus.READY]
+    assert [task.status for task in queued_tasks()] == [TaskResultStatus.READY]
 
 
 def test_while_anything_is_under_way_the_sweep_asks_for_nothing(sender: Sender) -> None:
     sender.send(b"small")
     services.sweep()
-    assert len(asked()) == 1
+    assert len(queued_ids()) == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -28,7 +28,7 @@ from uploads.errors import Conflict, StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Finding, Origin, State
 from uploads.models.querysets import seconds_from_now
 from uploads.s3.client import OWNER
-from uploads.s3.probes import probe_conditions
+from uploads.s3.feature_probes import probe_conditions
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import condition_lines, owner_lines
 from uploads.services.doctor.storage import reach_lines
@@ -66,15 +66,15 @@ class Conditions:
         return FAILED(request) if self._is_another(_key(request), etag) else request.forward()
 
     def delete_many(self, request: fronts.Request) -> fronts.Answer | None:
-        told = [(_element(text, "Key"), _element(text, "ETag")) for text in OBJECT.findall(request.body.decode())]
-        if not any(etag for _, etag in told):
+        objects = [(_element(text, "Key"), _element(text, "ETag")) for text in OBJECT.findall(request.body.decode())]
+        if not any(etag for _, etag in objects):
             return request.forward()
         self._meet(request.operation)
-        left = [name for name, etag in told if etag and self._is_another(name, etag)]
-        for name, _ in told:
-            if name not in left:
+        changed = [name for name, etag in objects if etag and self._is_another(name, etag)]
+        for name, _ in objects:
+            if name not in changed:
                 self.bucket.delete(name)
-        errors = "".join(f"<Error><Key>{name}</Key><Code>PreconditionFailed</Code></Error>" for name in left)
+        errors = "".join(f"<Error><Key>{name}</Key><Code>PreconditionFailed</Code></Error>" for name in changed)
         return fronts.Answer(200, {}, f"<DeleteResult>{errors}</DeleteResult>".encode())
 
     def _meet(self, operation: str) -> None:
@@ -93,12 +93,12 @@ def _key(request: fronts.Request) -> str:
 
 
 def _header(request: fronts.Request, name: str) -> str:
-    return {known.lower(): value for known, value in request.headers.items()}.get(name, "")
+    return {header.lower(): value for header, value in request.headers.items()}.get(name, "")
 
 
 def _element(text: str, name: str) -> str:
-    found = re.search(f"<{name}>(.*?)</{name}>", text)
-    return found[1].replace("&quot;", "").replace('"', "") if found else ""
+    match = re.search(f"<{name}>(.*?)</{name}>", text)
+    return match[1].replace("&quot;", "").replace('"', "") if match else ""
 
 
 @pytest.fixture
@@ -111,14 +111,14 @@ def strict(bucket: Bucket, settings: Settings) -> Iterator[Conditions]:
         yield conditions
 
 
-def item_of(name: str) -> s3.ObjectInfo:
-    found = s3.head(name)
-    assert found is not None
-    return found
+def info_of(name: str) -> s3.ObjectInfo:
+    info = s3.head(name)
+    assert info is not None
+    return info
 
 
 def etag_of(name: str) -> str:
-    return item_of(name).etag
+    return info_of(name).etag
 
 
 # --- writes -----------------------------------------------------------------------------------
@@ -155,22 +155,22 @@ def test_a_completion_whose_answer_was_lost_is_found_to_be_done(
 def test_a_conflict_of_writers_is_to_be_repeated(digest_bucket: Bucket, settings: Settings) -> None:
     with between(digest_bucket.address, settings) as front:
         front.rules["complete"] = fronts.status(409, "ConditionalRequestConflict")
-        with pytest.raises(StorageUnavailable) as caught:
+        with pytest.raises(StorageUnavailable) as error:
             s3.complete_multipart(key(1), "any", [], size=4, once=True)
-    assert "ConditionalRequestConflict" in caught.value.detail
+    assert "ConditionalRequestConflict" in error.value.detail
 
 
 def test_setting_aside_never_overwrites_what_came_meanwhile(bucket: Bucket, strict: Conditions) -> None:
     bucket.write(key(1), b"hello")
     strict.before = lambda: bucket.write(f"quarantine/{key(1)}", b"other")
     with pytest.raises(Conflict, match="another is at"):
-        s3.quarantine(item_of(key(1)))
+        s3.quarantine(info_of(key(1)))
     assert (bucket.read(key(1)), bucket.read(f"quarantine/{key(1)}")) == (b"hello", b"other")
 
 
 def test_setting_aside_can_be_repeated(bucket: Bucket, strict: Conditions) -> None:
     bucket.write(key(1), b"hello")
-    assert s3.quarantine(item_of(key(1))) == s3.quarantine(item_of(key(1)))
+    assert s3.quarantine(info_of(key(1))) == s3.quarantine(info_of(key(1)))
     assert strict.seen == ["put"]
 
 
@@ -184,9 +184,9 @@ def test_a_copy_never_overwrites_another_installations_object(bucket: Bucket, st
 def test_a_file_that_is_sent_never_overwrites_another_installations_object(digest_bucket: Bucket) -> None:
     digest_bucket.write("photos/a.jpg", b"theirs")
     digests = (sha256(b"ours"), "")
-    with pytest.raises(StorageUnavailable) as caught:
+    with pytest.raises(StorageUnavailable) as error:
         s3.put_file("photos/a.jpg", io.BytesIO(b"ours"), digests=digests, store="", mark=s3.CopyTag(), once=True)
-    assert "PreconditionFailed" in caught.value.detail
+    assert "PreconditionFailed" in error.value.detail
     assert digest_bucket.read("photos/a.jpg") == b"theirs"
 
 
@@ -217,7 +217,7 @@ def test_one_changed_object_among_many_stays_alone(bucket: Bucket, strict: Condi
 def test_a_store_that_knows_no_conditions_is_sent_none(bucket: Bucket, strict: Conditions, settings: Settings) -> None:
     settings.S3_CONDITIONS = frozenset()
     bucket.write(key(1), b"hello")
-    s3.quarantine(item_of(key(1)))
+    s3.quarantine(info_of(key(1)))
     assert s3.delete(key(1), etag="0" * 32)
     assert s3.delete_many([f"quarantine/{key(1)}"], etags={f"quarantine/{key(1)}": "0" * 32}) == {}
     assert (strict.seen, bucket.objects()) == ([], {})
@@ -273,8 +273,8 @@ def test_an_original_that_is_overwritten_at_the_last_moment_stays(
         with fronts.in_front_of(bucket.address.endpoint) as front:
             front.rules |= conditions.rules()
             settings.SECONDARY_S3 = {**settings.SECONDARY_S3, "endpoint": front.url, "conditions": ALL}
-            told = two_stores.run("--remove-originals", "--apply")[1]
-    assert (told["failed"], told["removed"], conditions.seen) == (1, 0, ["deletes"])
+            summary = two_stores.run("--remove-originals", "--apply")[1]
+    assert (summary["failed"], summary["removed"], conditions.seen) == (1, 0, ["deletes"])
     assert bucket.read(file.key) == b"newer"
 
 
@@ -284,20 +284,20 @@ def test_an_original_that_is_overwritten_at_the_last_moment_stays(
 @pytest.fixture
 def owned(bucket: Bucket, settings: Settings) -> Iterator[list[str]]:
     """The store of this run, as if the bucket belonged to ACCOUNT; whose it was expected to be, request by request."""
-    seen: list[str] = []
+    expected_owners: list[str] = []
 
     def check(request: fronts.Request) -> fronts.Answer | None:
         query = parse_qs(urlsplit(request.url).query)
         expected = _header(request, OWNER) or query.get(OWNER, [""])[0]
         source = _header(request, "x-amz-source-expected-bucket-owner")
-        seen.append(expected)
-        is_right = {expected, source} <= {"", ACCOUNT}
-        return request.forward() if is_right else fronts.status(403, "AccessDenied")(request)
+        expected_owners.append(expected)
+        is_ours = {expected, source} <= {"", ACCOUNT}
+        return request.forward() if is_ours else fronts.status(403, "AccessDenied")(request)
 
     settings.S3_BUCKET_OWNER = ACCOUNT
     with between(bucket.address, settings) as front:
         front.rules["*"] = check
-        yield seen
+        yield expected_owners
 
 
 def test_calls_and_upload_urls_reach_no_bucket_of_another_account(
@@ -317,7 +317,7 @@ def test_calls_and_upload_urls_reach_the_bucket_of_the_right_account(
 ) -> None:
     """Nor has a browser to send more headers than before."""
     file = Sender(as_alice).send(b"0123456789abcdefghijKLM")
-    s3.quarantine(item_of(file.key))
+    s3.quarantine(info_of(file.key))
     assert s3.delete_many([file.key]) == {}
     assert set(bucket.objects()) == {f"quarantine/{file.key}"}
     assert set(owned) == {ACCOUNT}

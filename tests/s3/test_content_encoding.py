@@ -19,7 +19,7 @@ from tests.support.stores import Bucket
 from uploads import s3, services
 from uploads.models import ChecksumStatus, File, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services.move_store.copy import CHUNK_BYTES
+from uploads.s3 import streams
 from uploads.services.verify import ResumableHasher, verify
 
 pytestmark = pytest.mark.django_db
@@ -130,7 +130,7 @@ class Endless(io.RawIOBase):
         return True
 
     def readinto(self, into: Any) -> int:
-        assert self.given < self.told + 2 * CHUNK_BYTES, "nobody ends it"
+        assert self.given < self.told + 2 * streams.CHUNK_BYTES, "nobody ends it"
         self.given += len(into)
         into[:] = bytes(len(into))
         return len(into)
@@ -149,5 +149,5 @@ def test_an_object_that_goes_on_past_its_size_is_of_another_size(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = shelf.add_file(alice, bytes(25), etag="0")
-    monkeypatch.setattr(s3, "stream", lambda *_args, **_kwargs: endless(25))
+    monkeypatch.setattr(streams, "stream", lambda *_args, **_kwargs: endless(25))
     assert verify(file) is ChecksumStatus.CORRUPTED

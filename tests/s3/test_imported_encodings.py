@@ -25,7 +25,7 @@ from tests.support.senders import web
 from tests.support.shelf import some_bytes
 from tests.support.stores import Bucket
 from tests.support.two_stores import PART, TwoStores, second_bucket
-from tests.zips.test_downloads import hang_up
+from tests.zips.test_downloads import close_response
 from uploads import s3, services
 from uploads.content_headers import MAX_ENCODING_CHARACTERS, normalize_encoding, stored_name
 from uploads.errors import StorageUnavailable
@@ -119,7 +119,7 @@ def test_it_is_asked_for_once(there: Bucket, as_alice: Client, monkeypatch: pyte
         assert as_alice.get(f"/files/{one.pk}/download").status_code == 302
     bundle = as_alice.post("/files/zip", {"file": [str(file.pk), str(plain.pk)]})
     assert bundle.status_code == 200
-    hang_up(bundle)
+    close_response(bundle)
 
 
 def fail(fault: Exception) -> Any:

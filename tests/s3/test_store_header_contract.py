@@ -33,9 +33,9 @@ def test_a_header_that_is_not_signed_does_not_reach_a_download(key: str, header:
     added = {header: KEPT_HEADERS[header]}
     assert put_bytes({"url": signed.url, "headers": signed.headers}, b"bytes", headers=added).status == 200
     url = s3.download_url(key, disposition="attachment", content_type="application/octet-stream")
-    got = web.request("GET", url, decode_content=False)
-    assert got.data == b"bytes"
-    assert {name: got.headers[name] for name in KEPT_HEADERS} == {
+    response = web.request("GET", url, decode_content=False)
+    assert response.data == b"bytes"
+    assert {name: response.headers[name] for name in KEPT_HEADERS} == {
         "Cache-Control": "private, no-store",
         "Content-Disposition": "attachment",
         "Content-Encoding": "identity",
@@ -58,12 +58,12 @@ def test_an_encoding_that_parts_are_sent_with_does_not_reach_the_object(key: str
     multipart_id = s3.create_multipart(key)
     for number, piece in enumerate(PIECES, start=1):
         signed = s3.sign_part(key, multipart_id, number, size=len(piece), sha256=sha256(piece))
-        sent = put_bytes({"url": signed.url, "headers": signed.headers}, piece, headers=KEPT_HEADERS)
-        assert sent.status == 200
+        response = put_bytes({"url": signed.url, "headers": signed.headers}, piece, headers=KEPT_HEADERS)
+        assert response.status == 200
     assert s3.complete_multipart(key, multipart_id, s3.list_parts(key, multipart_id) or [], size=SIZE)
-    found = s3.head_and_sniff(key, size=SIZE)
-    assert found is not None
-    assert (found.size, found.first_bytes, found.content_encoding) == (SIZE, PIECES[0][:8192], "")
+    head = s3.head_and_sniff(key, size=SIZE)
+    assert head is not None
+    assert (head.size, head.first_bytes, head.content_encoding) == (SIZE, PIECES[0][:8192], "")
 
 
 TEXT = b"what was hashed " * 4096
@@ -83,15 +83,15 @@ BODIES = {
 def test_readers_get_stored_bytes_whatever_encoding_an_object_has(store: Bucket, key: str, encoding: str) -> None:
     body = BODIES[encoding]
     store.client.put_object(Bucket=store.name, Key=key, Body=body, ContentEncoding=encoding)
-    found = s3.head_and_sniff(key, size=len(body))
-    assert found is not None
-    assert (found.size, found.first_bytes) == (len(body), body[:8192])
-    assert found.content_encoding == ", ".join(encoding.lower().replace(" ", "").split(","))
+    head = s3.head_and_sniff(key, size=len(body))
+    assert head is not None
+    assert (head.size, head.first_bytes) == (len(body), body[:8192])
+    assert head.content_encoding == ", ".join(encoding.lower().replace(" ", "").split(","))
     assert s3.read_start(key, max_bytes=7) == body[:7]
     assert b"".join(s3.read(key) or []) == body
     for start in (0, 3):
         stream = s3.stream(key, start=start)
         assert stream is not None
         with stream:
-            assert (stream.size, stream.content_encoding) == (len(body), found.content_encoding)
+            assert (stream.size, stream.content_encoding) == (len(body), head.content_encoding)
             assert b"".join(stream.chunks(1000)) == body[start:]

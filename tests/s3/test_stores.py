@@ -17,7 +17,7 @@ from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import File
 
-OTHER = {
+SECONDARY_SETTINGS = {
     "name": "old",
     "bucket": "amalga-old",
     "endpoint": "https://s3.old.example:9000",
@@ -31,53 +31,53 @@ KEY = "f/" + "0" * 32
 
 
 @pytest.fixture
-def other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def secondary(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A second store that nobody answers at; keys of the main one lie about in the environment."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "the-main-stores-token")
-    settings.SECONDARY_S3 = OTHER
+    settings.SECONDARY_S3 = SECONDARY_SETTINGS
     s3.reset()
     yield
     s3.reset()
 
 
-def signed_for(url: str) -> tuple[str, str, str, bool]:
+def signature_of(url: str) -> tuple[str, str, str, bool]:
     parts = urlsplit(url)
     query = parse_qs(parts.query)
     key, _day, region, *_rest = query["X-Amz-Credential"][0].split("/")
     return parts.netloc + parts.path.rpartition("/f/")[0], key, region, "X-Amz-Security-Token" in query
 
 
-THERE = ("s3.old.example:9000/amalga-old", "OLDKEY", "eu-west-1", False)
+SECONDARY = ("s3.old.example:9000/amalga-old", "OLDKEY", "eu-west-1", False)
 
 
-def test_every_url_of_the_other_store_is_signed_with_its_own_keys(other: None) -> None:
+def test_every_url_of_the_other_store_is_signed_with_its_own_keys(secondary: None) -> None:
     headers = {"disposition": "attachment", "content_type": "text/plain"}
-    assert signed_for(s3.download_url(KEY, **headers, store="old")) == THERE
-    assert signed_for(s3.preview_url(KEY, content_type="text/plain", store="old")) == THERE
-    assert signed_for(s3.sign_put(KEY, size=1, sha256="x", store="old").url) == THERE
-    assert signed_for(s3.sign_part(KEY, "id", 1, size=1, sha256="x", store="old").url) == THERE
+    assert signature_of(s3.download_url(KEY, **headers, store="old")) == SECONDARY
+    assert signature_of(s3.preview_url(KEY, content_type="text/plain", store="old")) == SECONDARY
+    assert signature_of(s3.sign_put(KEY, size=1, sha256="x", store="old").url) == SECONDARY
+    assert signature_of(s3.sign_part(KEY, "id", 1, size=1, sha256="x", store="old").url) == SECONDARY
 
 
-def test_the_main_store_is_asked_as_before(other: None, settings: Settings) -> None:
-    place, key, _region, has_token = signed_for(s3.sign_put(KEY, size=1, sha256=None).url)
-    assert place == f"{urlsplit(settings.S3_ENDPOINT).netloc}/{settings.S3_BUCKET}"
+def test_the_main_store_is_asked_as_before(secondary: None, settings: Settings) -> None:
+    address, key, _region, has_token = signature_of(s3.sign_put(KEY, size=1, sha256=None).url)
+    assert address == f"{urlsplit(settings.S3_ENDPOINT).netloc}/{settings.S3_BUCKET}"
     assert (key != "OLDKEY", has_token) == (True, True)
 
 
-def test_each_store_has_its_own_rule_for_digests(other: None, settings: Settings) -> None:
+def test_each_store_has_its_own_rule_for_digests(secondary: None, settings: Settings) -> None:
     assert (s3.keeps_digests(), s3.keeps_digests(""), s3.keeps_digests("old")) == (False, False, True)
     assert "x-amz-checksum-sha256" in s3.sign_put(KEY, size=1, sha256="x", store="old").headers
     assert "x-amz-checksum-sha256" not in s3.sign_put(KEY, size=1, sha256="x").headers
-    settings.SECONDARY_S3 = {**OTHER, "checksums": "payload"}
+    settings.SECONDARY_S3 = {**SECONDARY_SETTINGS, "checksums": "payload"}
     assert (s3.keeps_digests("old"), s3.needs_digests("old")) == (False, True)
 
 
-def test_a_custom_domain_is_the_main_stores_alone(other: None, settings: Settings) -> None:
+def test_a_custom_domain_is_the_main_stores_alone(secondary: None, settings: Settings) -> None:
     options = {"custom_domain": "cdn.example.org", "querystring_auth": False}
     settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], "OPTIONS": options}}
     headers = {"disposition": "attachment", "content_type": "text/plain"}
     assert urlsplit(s3.download_url(KEY, **headers)).netloc == "cdn.example.org"
-    assert signed_for(s3.download_url(KEY, **headers, store="old")) == THERE
+    assert signature_of(s3.download_url(KEY, **headers, store="old")) == SECONDARY
 
 
 def test_a_store_that_nobody_names_is_away_and_the_log_says_what_to_set(
@@ -90,14 +90,14 @@ def test_a_store_that_nobody_names_is_away_and_the_log_says_what_to_set(
     assert "SECONDARY_S3_STORE_NAME" in caplog.text
 
 
-def test_secrets_are_in_no_words_about_a_store(other: None) -> None:
-    told = repr(s3.secondary_store())
-    assert "old-secret" not in told
-    assert "OLDKEY" not in told
+def test_secrets_are_in_no_words_about_a_store(secondary: None) -> None:
+    text = repr(s3.secondary_store())
+    assert "old-secret" not in text
+    assert "OLDKEY" not in text
 
 
 @pytest.mark.parametrize("name", ["lost", "OLD", " old"])
-def test_names_are_taken_exactly(other: None, name: str) -> None:
+def test_names_are_taken_exactly(secondary: None, name: str) -> None:
     with pytest.raises(StorageUnavailable):
         s3.read(KEY, store=name)
 

@@ -21,9 +21,10 @@ from uploads.errors import StorageUnavailable
 from uploads.management.commands import verify as verify_command
 from uploads.models import ChecksumStatus, File, Preview, PreviewKind, Report, RunOutcome, State
 from uploads.models.querysets import seconds_from_now
+from uploads.s3 import RateLimiter
 from uploads.services import tasks
-from uploads.services.verify import RateLimiter, Run, Selection, runner
-from uploads.services.verify.results import Verdict
+from uploads.services.verify import Run, Selection, runner
+from uploads.services.verify.checks import Verdict
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PAST = seconds_from_now(-3600)

@@ -16,9 +16,9 @@ from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped
 
 from tests.support import shelf
 from tests.support.stores import Bucket
-from tests.zips.test_downloads import asked, file_in, hang_up
+from tests.zips.test_downloads import add_file, close_response, request_zip
+from uploads.services import zips
 from uploads.services.fair_use import FORMS, MAX_PER_PERSON, ZIPS, LowestRate, SenderWatch, Slot, Slots, TooManyAtOnce
-from uploads.services.zips import download
 from uploads.views.form_upload import CountingReader
 
 pytestmark = pytest.mark.django_db
@@ -74,23 +74,23 @@ def test_concurrent_requests_get_no_more_slots_than_there_are(alice: User) -> No
 def test_third_zip_of_a_person_is_throttled_while_two_run(
     alice: User, as_alice: Client, as_bob: Client, bucket: Bucket
 ) -> None:
-    file = file_in(alice, bucket, b"x" * 100)
-    running = [asked(as_alice, file) for _ in range(2)]
-    refused = asked(as_alice, file)
+    file = add_file(alice, bucket, b"x" * 100)
+    running = [request_zip(as_alice, file) for _ in range(2)]
+    refused = request_zip(as_alice, file)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
-    other_response = asked(as_bob, file)
+    other_response = request_zip(as_bob, file)
     assert other_response.status_code == 200
     for response in [*running, other_response]:
-        hang_up(response)
-    again = asked(as_alice, file)
+        close_response(response)
+    again = request_zip(as_alice, file)
     assert again.status_code == 200
-    hang_up(again)
+    close_response(again)
 
 
 def test_zip_that_cannot_begin_gives_its_slot_back(alice: User, as_alice: Client, bucket: Bucket) -> None:
     broken = shelf.add_file(alice)  # a row without its object
     for _ in range(MAX_PER_PERSON + 1):
-        assert asked(as_alice, broken).status_code == 503
+        assert request_zip(as_alice, broken).status_code == 503
 
 
 def test_reader_below_the_minimum_rate_is_cut_off(
@@ -103,12 +103,12 @@ def test_reader_below_the_minimum_rate_is_cut_off(
         clock_seconds += 12
         return clock_seconds
 
-    response = asked(as_alice, file_in(alice, bucket, b"x" * 300_000))
+    response = request_zip(as_alice, add_file(alice, bucket, b"x" * 300_000))
     monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10**9)
-    with pytest.raises(download.DownloadAborted, match="timeout"):
+    with pytest.raises(zips.DownloadAborted, match="timeout"):
         list(response.streaming_content)
-    hang_up(response)
+    close_response(response)
 
 
 @pytest.mark.parametrize(

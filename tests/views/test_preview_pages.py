@@ -123,8 +123,8 @@ def test_the_url_never_outlives_the_credentials(monkeypatch: pytest.MonkeyPatch)
     end = NOON + timedelta(seconds=1000)
     urls = set()
     for after in (0, 100, 899):
-        left = (end - NOON).total_seconds() - after - 0.01
-        monkeypatch.setattr("uploads.s3.signing.seconds_of_credentials", lambda _store, left=left: left)
+        left = int((end - NOON).total_seconds() - after - 0.01)
+        monkeypatch.setattr("uploads.s3.signing.seconds_of_credentials", lambda *_, limit, left=left: min(left, limit))
         urls.add(url_at(NOON + timedelta(seconds=after)))
     (url,) = urls
     query = parse_qs(urlsplit(url).query)

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uploads.services.zips.archive_format import Member, length_of, write
-from uploads.services.zips.build import paths_of
+from uploads.services.zips.archive import Member, length_of, paths_of, write
 
 MOMENT = datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC)
 GIB = 1024**3
@@ -29,7 +28,7 @@ def zeros(size: int) -> Iterator[bytes]:
         yield ZEROS if size - start >= len(ZEROS) else ZEROS[: size - start]
 
 
-def written(members: list[Member]) -> int:
+def count_written(members: list[Member]) -> int:
     return sum(len(piece) for piece in write((member, zeros(member.size)) for member in members))
 
 
@@ -38,7 +37,7 @@ def written(members: list[Member]) -> int:
 def test_the_length_is_known_before(files: list[tuple[str, int]]) -> None:
     paths = paths_of([([], name) for name, _size in files])
     members = [Member(path, size, MOMENT) for path, (_name, size) in zip(paths, files, strict=True)]
-    assert written(members) == length_of(members)
+    assert count_written(members) == length_of(members)
 
 
 @pytest.mark.parametrize(
@@ -48,30 +47,30 @@ def test_the_length_is_known_before(files: list[tuple[str, int]]) -> None:
 )
 def test_large_files_have_long_sizes(sizes: list[int]) -> None:
     members = [Member(f"{number}.bin", size, MOMENT) for number, size in enumerate(sizes)]
-    assert written(members) == length_of(members)
+    assert count_written(members) == length_of(members)
 
 
 # --- readers that cannot go back ------------------------------------------------------------------
 
 
-def streamed(zipped: bytes) -> dict[str, bytes]:
+def read_streaming(archive: bytes) -> dict[str, bytes]:
     """The entries as Java's ZipInputStream reads them: front to back, without the central directory."""
-    found, at = {}, 0
-    while zipped[at : at + 4] == b"PK\3\4":
-        flags, method = struct.unpack_from("<HH", zipped, at + 6)
-        name, extra = struct.unpack_from("<HH", zipped, at + 26)
+    entries, offset = {}, 0
+    while archive[offset : offset + 4] == b"PK\3\4":
+        flags, method = struct.unpack_from("<HH", archive, offset + 6)
+        name_length, extra_length = struct.unpack_from("<HH", archive, offset + 26)
         assert not flags & 8 or method == 8, "only DEFLATED entries can have EXT descriptor"
         inflater = zlib.decompressobj(-15)
-        path = zipped[at + 30 : at + 30 + name].decode()
-        begin = at + 30 + name + extra
-        found[path] = inflater.decompress(zipped[begin:]) + inflater.flush()
+        path = archive[offset + 30 : offset + 30 + name_length].decode()
+        start = offset + 30 + name_length + extra_length
+        entries[path] = inflater.decompress(archive[start:]) + inflater.flush()
         assert inflater.eof
-        at = len(zipped) - len(inflater.unused_data)
-        sizes = (zlib.crc32(found[path]), at - begin, len(found[path]))
-        assert struct.unpack_from("<4sLLL", zipped, at) == (b"PK\7\10", *sizes)
-        at += 16
-    assert zipped[at : at + 4] == b"PK\1\2"
-    return found
+        offset = len(archive) - len(inflater.unused_data)
+        sizes = (zlib.crc32(entries[path]), offset - start, len(entries[path]))
+        assert struct.unpack_from("<4sLLL", archive, offset) == (b"PK\7\10", *sizes)
+        offset += 16
+    assert archive[offset : offset + 4] == b"PK\1\2"
+    return entries
 
 
 @pytest.mark.parametrize("chunk", [1, 1000, 65_535, 65_536, 262_144])
@@ -82,7 +81,7 @@ def test_a_streaming_reader_reads_every_entry_however_its_bytes_come(chunk: int)
         (Member(path, len(body), MOMENT), [body[at : at + chunk] for at in range(0, len(body), chunk)])
         for path, body in bodies.items()
     ]
-    assert streamed(b"".join(write(entries))) == bodies
+    assert read_streaming(b"".join(write(entries))) == bodies
 
 
 @pytest.mark.parametrize(("size", "format_"), [(MAX_SHORT, "<4sLLL"), (MAX_SHORT + 1, "<4sLQQ")])

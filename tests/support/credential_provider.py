@@ -1,4 +1,4 @@
-"""Who gives credentials: the services of a container, of a machine, and STS, as a real HTTP server that plays them."""
+"""The services that provide credentials: of a container, of a machine, and STS, as an HTTP server that plays them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ MACHINE = "/latest/meta-data/iam/security-credentials/"
 
 
 @dataclass
-class Giver:
-    """Gives the keys of this run's store, with a token that counts up, for so many `seconds`."""
+class CredentialProvider:
+    """Returns the keys of this run's store, with a token that counts up, for `seconds`."""
 
     key: str
     secret: str
     url: str = ""
     seconds: float = 6 * 3600
-    given: int = 0
-    asked: list[str] = field(default_factory=list)
+    issued: int = 0
+    paths: list[str] = field(default_factory=list)
     mode: str = "well"  # or: refuses, hangs
 
     def until(self) -> str:
         return (datetime.now(UTC) + timedelta(seconds=self.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def answer(self, request: fronts.Request) -> fronts.Answer | None:
+    def respond(self, request: fronts.Request) -> fronts.Answer | None:
         path = urllib.parse.urlsplit(request.url).path
-        self.asked.append(path)
+        self.paths.append(path)
         if self.mode == "refuses":
             return fronts.status(403, "AccessDenied")(request)
         if path.endswith("/api/token"):
@@ -42,8 +42,8 @@ class Giver:
 
     def _json(self) -> fronts.Answer:
         key, secret, token = self._next()
-        told = {"Code": "Success", "AccessKeyId": key, "SecretAccessKey": secret, "Token": token}
-        return fronts.Answer(200, {"Content-Type": "application/json"}, json.dumps(told | self._end()).encode())
+        document = {"Code": "Success", "AccessKeyId": key, "SecretAccessKey": secret, "Token": token}
+        return fronts.Answer(200, {"Content-Type": "application/json"}, json.dumps(document | self._end()).encode())
 
     def _end(self) -> dict[str, str]:
         return {"Expiration": self.until(), "LastUpdated": "2026-01-01T00:00:00Z"}
@@ -61,14 +61,16 @@ class Giver:
         return fronts.Answer(200, {"Content-Type": "text/xml"}, body.encode())
 
     def _next(self) -> tuple[str, str, str]:
-        self.given += 1
-        return self.key, self.secret, f"token-{self.given}"
+        self.issued += 1
+        return self.key, self.secret, f"token-{self.issued}"
 
 
 @contextmanager
-def giving(address: stores.Address) -> Iterator[Giver]:
-    giver = Giver(address.key, address.secret)
+def serve_credentials(address: stores.Address) -> Iterator[CredentialProvider]:
+    provider = CredentialProvider(address.key, address.secret)
     with fronts.in_front_of("http://127.0.0.1:9") as server:
-        server.rules["*"] = lambda request: server.hang(request) if giver.mode == "hangs" else giver.answer(request)
-        giver.url = server.url
-        yield giver
+        server.rules["*"] = lambda request: (
+            server.hang(request) if provider.mode == "hangs" else provider.respond(request)
+        )
+        provider.url = server.url
+        yield provider
