@@ -22,7 +22,7 @@ from django.contrib.auth.models import User
 from amalga.local.processes import free_port
 from tests.conftest import serving
 from tests.deploy.test_proxies import FRONTS
-from tests.faults.people import Person
+from tests.faults.clients import SlowClient
 from tests.support import proxies, shelf
 from tests.support.own_ca import Authority
 from tests.support.plain_form import Visitor
@@ -244,5 +244,5 @@ def test_form_that_comes_slowly_and_does_not_stop_arrives(
 ) -> None:
     body = os.urandom(600_000)
     with proxies.nginx_in_container(tmp_path, behind) as url:
-        Person(url, alice, seconds=3).post("slow.bin", body)
+        SlowClient(url, alice, seconds=3).post("slow.bin", body)
     assert bucket.read(File.objects.get().key) == body

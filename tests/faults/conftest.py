@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 
-from tests.faults.mortals import Player
+from tests.faults.processes import ForkServer
 from tests.support import stores
 from tests.support.senders import Sender
 from uploads.services import orphaned_multiparts
@@ -18,22 +18,22 @@ PART_BYTES = 10  # smaller than a store out there would take
 
 
 @pytest.fixture(scope="session")
-def player(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
+def fork_server(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     """Amalga over the test database and the store of this run."""
-    player = Player(tmp_path_factory.mktemp("player") / "log", {}, UPLOAD_PART_BYTES=PART_BYTES)
-    yield player
-    player.close()
+    server = ForkServer(tmp_path_factory.mktemp("fork-server") / "log", {}, UPLOAD_PART_BYTES=PART_BYTES)
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")
-def digest_player(
+def digest_fork_server(
     django_db_setup: None, digest_store: stores.Address, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Player]:
-    """As `player`, over the store that verifies digests."""
-    log = tmp_path_factory.mktemp("digest-player") / "log"
-    player = Player(log, digest_store.variables(), UPLOAD_PART_BYTES=5 * 1024**2)
-    yield player
-    player.close()
+) -> Iterator[ForkServer]:
+    """As `fork_server`, over the store that verifies digests."""
+    log = tmp_path_factory.mktemp("digest-fork-server") / "log"
+    server = ForkServer(log, digest_store.variables(), UPLOAD_PART_BYTES=5 * 1024**2)
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -31,12 +31,12 @@ class Scenario:
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def dies_at(*points: str) -> Callable[[Play], Play]:
-    def known(play: Play) -> Play:
+def crashes_at(*points: str) -> Callable[[Play], Play]:
+    def register(play: Play) -> Play:
         SCENARIOS[play.__name__] = Scenario(play, points)
         return play
 
-    return known
+    return register
 
 
 def run(name: str, stage: Stage) -> None:
@@ -53,14 +53,14 @@ def run(name: str, stage: Stage) -> None:
 # --- uploads ----------------------------------------------------------------------------------
 
 
-@dies_at(*START, *SIGN)
+@crashes_at(*START, *SIGN)
 def a_file_of_parts_sent(stage: Stage) -> Iterator[None]:
     yield
     file = stage.send(stage.body(), folder="Reports")
     assert file.folder_id
 
 
-@dies_at(*CLAIM, *COMPLETE, *PUBLISH)
+@crashes_at(*CLAIM, *COMPLETE, *PUBLISH)
 def a_file_of_parts_finished(stage: Stage) -> Iterator[None]:
     upload = stage.sender.start(stage.body())
     stage.sender.put(upload)
@@ -68,7 +68,7 @@ def a_file_of_parts_finished(stage: Stage) -> Iterator[None]:
     stage.finish(upload)
 
 
-@dies_at(*CLAIM, *PUBLISH)
+@crashes_at(*CLAIM, *PUBLISH)
 def three_small_files(stage: Stage) -> Iterator[None]:
     uploads = [stage.sender.start(b"small %d" % number) for number in range(3)]
     for upload in uploads:
@@ -77,18 +77,18 @@ def three_small_files(stage: Stage) -> Iterator[None]:
     assert len(stage.finish(*uploads)) == 3
 
 
-@dies_at("finish.9-refused")
+@crashes_at("finish.9-refused")
 def a_finish_before_all_is_sent(stage: Stage) -> Iterator[None]:
     upload = stage.sender.start(stage.body())
     stage.sender.put(upload, 1)
     yield
-    answer = stage.sender.finish(upload)
-    assert (answer.status_code, answer.json()["error"]["missing"]) == (409, list(upload.numbers)[1:])
+    response = stage.sender.finish(upload)
+    assert (response.status_code, response.json()["error"]["missing"]) == (409, list(upload.numbers)[1:])
     stage.sender.put(upload)
     stage.finish(upload)
 
 
-@dies_at(
+@crashes_at(
     "replace.1-published", "replace.2-made-current", "finish.2-claimed", "finish.6-publishing", "finish.7-published"
 )
 def a_new_version(stage: Stage) -> Iterator[None]:
@@ -101,7 +101,7 @@ def a_new_version(stage: Stage) -> Iterator[None]:
     assert not stage.row(first).current
 
 
-@dies_at("resolve.1-claimed", "resolve.2-assembled", "resolve.3-published")
+@crashes_at("resolve.1-claimed", "resolve.2-assembled", "resolve.3-published")
 def a_sweep_that_ends_what_somebody_left(stage: Stage) -> Iterator[None]:
     upload = left_while_completing(stage)
     yield
@@ -109,7 +109,7 @@ def a_sweep_that_ends_what_somebody_left(stage: Stage) -> Iterator[None]:
     time_passes()
     stage.command("sweep")
     assert upload.row().state == State.AVAILABLE
-    stage.kept[upload.id] = upload.body
+    stage.acknowledged[upload.id] = upload.body
 
 
 def left_while_completing(stage: Stage) -> Upload:
@@ -123,13 +123,13 @@ def left_while_completing(stage: Stage) -> Upload:
 # --- the form ---------------------------------------------------------------------------------
 
 
-@dies_at("receive.1-reserved", "receive.2-whole-sent", "receive.5-placed", "finish.2-claimed", "finish.7-published")
+@crashes_at("receive.1-reserved", "receive.2-whole-sent", "receive.5-placed", "finish.2-claimed", "finish.7-published")
 def the_plain_form(stage: Stage) -> Iterator[None]:
     yield
     the_form_with(stage, b"a form")
 
 
-@dies_at("receive.3-part-sent", "receive.4-size-settling", "sign.3-multipart-begun", "finish.4-completed")
+@crashes_at("receive.3-part-sent", "receive.4-size-settling", "sign.3-multipart-begun", "finish.4-completed")
 def the_plain_form_with_parts(stage: Stage) -> Iterator[None]:
     yield
     the_form_with(stage, stage.body())
@@ -137,16 +137,16 @@ def the_plain_form_with_parts(stage: Stage) -> Iterator[None]:
 
 def the_form_with(stage: Stage, body: bytes) -> None:
     name = f"{uuid4()}.txt"
-    answer = stage.form(Chosen(name, body))
-    assert (answer.status_code, b"1 of 1 stored" in answer.content) == (200, True)
+    response = stage.form(Chosen(name, body))
+    assert (response.status_code, b"1 of 1 stored" in response.content) == (200, True)
     stored = File.objects.get(name=name, state=State.AVAILABLE, size=len(body))
-    stage.kept[stored.pk] = body
+    stage.acknowledged[stored.pk] = body
 
 
 # --- the end of things ------------------------------------------------------------------------
 
 
-@dies_at("cancel.1-discarded", "erase.1-parts-gone", "erase.2-object-gone")
+@crashes_at("cancel.1-discarded", "erase.1-parts-gone", "erase.2-object-gone")
 def an_upload_given_up(stage: Stage) -> Iterator[None]:
     upload = stage.sender.start(stage.body())
     stage.sender.put(upload, 1)
@@ -156,7 +156,7 @@ def an_upload_given_up(stage: Stage) -> Iterator[None]:
     assert not File.objects.filter(pk=upload.id).exists()
 
 
-@dies_at("expire.1-discarded", *ERASE)
+@crashes_at("expire.1-discarded", *ERASE)
 def an_upload_nobody_finished(stage: Stage) -> Iterator[None]:
     upload = stage.sender.start(stage.body())
     stage.sender.put(upload, 1)
@@ -167,7 +167,7 @@ def an_upload_nobody_finished(stage: Stage) -> Iterator[None]:
     assert not File.objects.filter(pk=upload.id).exists()
 
 
-@dies_at("bulk.1-changed", "bulk.2-committed")
+@crashes_at("bulk.1-changed", "bulk.2-committed")
 def a_file_put_into_the_trash(stage: Stage) -> Iterator[None]:
     file = stage.send(b"to the trash")
     yield
@@ -176,7 +176,7 @@ def a_file_put_into_the_trash(stage: Stage) -> Iterator[None]:
     assert Event.objects.filter(action=Action.TRASH, file_id=file.pk).count() == 1
 
 
-@dies_at("bulk.1-changed", "bulk.2-committed")
+@crashes_at("bulk.1-changed", "bulk.2-committed")
 def a_file_brought_back(stage: Stage) -> Iterator[None]:
     file = stage.send(b"and back")
     stage.click(f"/files/{file.pk}/trash")
@@ -186,7 +186,7 @@ def a_file_brought_back(stage: Stage) -> Iterator[None]:
     assert Event.objects.filter(action=Action.RESTORE, file_id=file.pk).count() == 1
 
 
-@dies_at("purge.1-discarding", "purge.2-discarded", "erase.3-preview-object-gone", *ERASE)
+@crashes_at("purge.1-discarding", "purge.2-discarded", "erase.3-preview-object-gone", *ERASE)
 def a_purge(stage: Stage) -> Iterator[None]:
     file = stage.send(b"words that have a preview", name="words.txt")
     stage.command("worker", "--once")
@@ -205,7 +205,7 @@ def a_purge(stage: Stage) -> Iterator[None]:
 # --- order ------------------------------------------------------------------------------------
 
 
-@dies_at("version.1-made-current", "version.2-restored")
+@crashes_at("version.1-made-current", "version.2-restored")
 def an_older_version_brought_back(stage: Stage) -> Iterator[None]:
     first = stage.send(b"one")
     second = stage.send(b"second", replaces=first.pk)
@@ -214,7 +214,7 @@ def an_older_version_brought_back(stage: Stage) -> Iterator[None]:
     assert (stage.row(first).current, stage.row(second).current) == (True, False)
 
 
-@dies_at("bulk.1-changed", "bulk.2-committed")
+@crashes_at("bulk.1-changed", "bulk.2-committed")
 def files_moved_to_a_folder(stage: Stage) -> Iterator[None]:
     files = [stage.send(b"%d" % number) for number in range(2)]
     target = stage.send(b"there", folder="There").folder_id
@@ -223,7 +223,7 @@ def files_moved_to_a_folder(stage: Stage) -> Iterator[None]:
     assert {stage.row(file).folder_id for file in files} == {target}
 
 
-@dies_at("move.3-folder-moving", "move.4-folder-moved")
+@crashes_at("move.3-folder-moving", "move.4-folder-moved")
 def a_folder_moved_into_another(stage: Stage) -> Iterator[None]:
     inner = stage.send(b"inner", folder="Inner/Deep").folder
     outer = stage.send(b"outer", folder="Outer").folder
@@ -238,7 +238,7 @@ def a_folder_moved_into_another(stage: Stage) -> Iterator[None]:
 # --- previews ---------------------------------------------------------------------------------
 
 
-@dies_at(
+@crashes_at(
     "preview.1-leasing", "preview.2-leased", "preview.3-drawn", "preview.4-stored", "preview.5-ready"
 )  # fmt: skip
 def previews_of_a_picture(stage: Stage) -> Iterator[None]:
@@ -255,7 +255,7 @@ def previews_of_a_picture(stage: Stage) -> Iterator[None]:
 # --- looking after it: nobody can die there who would leave a trace --------------------------------
 
 
-@dies_at()
+@crashes_at()
 def a_check_of_every_byte(stage: Stage) -> Iterator[None]:
     files = [stage.send(stage.body(letter=letter)) for letter in (b"a", b"b")]
     yield
@@ -263,7 +263,7 @@ def a_check_of_every_byte(stage: Stage) -> Iterator[None]:
     assert {stage.row(file).checksum_status for file in files} == {ChecksumStatus.VERIFIED}
 
 
-@dies_at()
+@crashes_at()
 def a_comparison_of_bucket_and_rows(stage: Stage) -> Iterator[None]:
     stage.send(b"small")
     stage.sender.start(stage.body())

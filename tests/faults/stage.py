@@ -13,9 +13,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
-from tests.faults import witness
-from tests.faults.acts import Ask, Command, Told
-from tests.faults.mortals import Door
+from tests.faults import invariants
+from tests.faults.actions import CommandAction, HttpAction, Result
+from tests.faults.processes import Runner
 from tests.support.plain_form import MULTIPART, Chosen, Form
 from tests.support.senders import Sender, Upload
 from tests.support.stores import Bucket
@@ -27,63 +27,63 @@ AGAIN = {202, 503}
 LONG_AGO = "now() - interval '2 hours'"
 
 
-class Persistent:
+class RetryingClient:
     """A client as the protocol asks for: what was not answered, or is not done yet, is asked for again.
 
     It has the words of Django's test client, so that tests.support.senders can speak through it. `door` leads to a
     process that may die, `spare` to what is started in its place.
     """
 
-    def __init__(self, door: Door, spare: Door) -> None:
-        self.door = door
-        self.spare = spare
+    def __init__(self, runner: Runner, fallback: Runner) -> None:
+        self.runner = runner
+        self.fallback = fallback
         self.armed = True
         self.died = False
 
-    def get(self, path: str) -> Told:
-        return self.do(Ask("GET", path))
+    def get(self, path: str) -> Result:
+        return self.do(HttpAction("GET", path))
 
-    def delete(self, path: str) -> Told:
-        return self.do(Ask("DELETE", path))
+    def delete(self, path: str) -> Result:
+        return self.do(HttpAction("DELETE", path))
 
-    def post(self, path: str, data: object = b"", content_type: str = "application/json") -> Told:
+    def post(self, path: str, data: object = b"", content_type: str = "application/json") -> Result:
         body = data if isinstance(data, bytes) else json.dumps(data).encode()
-        return self.do(Ask("POST", path, body, content_type))
+        return self.do(HttpAction("POST", path, body, content_type))
 
-    def do(self, act: Ask | Command) -> Told:
+    def do(self, action: HttpAction | CommandAction) -> Result:
         if self.armed and not self.died:
-            told = self.door.do(act)
-            if told is not None:
-                return told
+            result = self.runner.do(action)
+            if result is not None:
+                return result
             self.died = True
         for _try in range(TRIES):
-            told = self.spare.do(act)
-            assert told is not None
-            if told.status_code not in AGAIN:
-                return told
+            result = self.fallback.do(action)
+            assert result is not None
+            if result.status_code not in AGAIN:
+                return result
             leases_end()
-        raise AssertionError(f"{act} is never done: {told}")
+        raise AssertionError(f"{action} is never done: {result}")
 
 
-class Once(Persistent):
+class SingleTryClient(RetryingClient):
     """A client that asks once and lives with it: an answer that never came is None."""
 
-    def __init__(self, door: Door) -> None:
-        super().__init__(door, door)
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(runner, runner)
 
-    def do(self, act: Ask | Command) -> Told:
-        return cast(Told, self.door.do(act))
+    def do(self, action: HttpAction | CommandAction) -> Result:
+        return cast(Result, self.runner.do(action))
 
 
 class Stage:
     """Somebody at work, and what they were told is stored."""
 
-    def __init__(self, door: Door, spare: Door, bucket: Bucket, *, part_bytes: int) -> None:
-        self.client = Persistent(door, spare)
+    def __init__(self, runner: Runner, fallback: Runner, bucket: Bucket, *, part_bytes: int) -> None:
+        self.client = RetryingClient(runner, fallback)
         self.sender = Sender(cast(Client, self.client))
         self.bucket = bucket
         self.part_bytes = part_bytes
-        self.kept: dict[UUID, bytes] = {}
+        self.acknowledged: dict[UUID, bytes] = {}
 
     def body(self, parts: int = 3, *, letter: bytes = b"a") -> bytes:
         """Bytes of so many parts, the last one short."""
@@ -96,27 +96,27 @@ class Stage:
 
     def finish(self, *uploads: Upload) -> list[File]:
         """Finish, and keep in mind what is told to be stored: that must never be lost."""
-        answer = self.sender.finish(*uploads)
-        assert answer.status_code == 200, answer.content
-        for item, upload in zip(answer.json()["files"], uploads, strict=True):
+        response = self.sender.finish(*uploads)
+        assert response.status_code == 200, response.content
+        for item, upload in zip(response.json()["files"], uploads, strict=True):
             assert item["state"] == State.AVAILABLE, item
-            self.kept[UUID(item["id"])] = upload.body
+            self.acknowledged[UUID(item["id"])] = upload.body
         return [upload.row() for upload in uploads]
 
-    def form(self, *files: Chosen, **fields: str) -> Told:
+    def form(self, *files: Chosen, **fields: str) -> Result:
         """Send the form without JavaScript."""
         return self.client.post("/upload/", Form(files).body(), MULTIPART)
 
-    def click(self, path: str, **fields: object) -> Told:
+    def click(self, path: str, **fields: object) -> Result:
         """Press a button on a page. Pressed again, it may say that there is nothing left to do."""
         body = urlencode(fields, doseq=True).encode()
-        answer = self.client.post(path, body, "application/x-www-form-urlencoded")
-        assert answer.status_code < 500, answer.content
-        assert answer.status_code < 400 or self.client.died, answer.content
-        return answer
+        response = self.client.post(path, body, "application/x-www-form-urlencoded")
+        assert response.status_code < 500, response.content
+        assert response.status_code < 400 or self.client.died, response.content
+        return response
 
-    def command(self, *words: str) -> Told:
-        return self.client.do(Command(words))
+    def command(self, *words: str) -> Result:
+        return self.client.do(CommandAction(words))
 
     def heal(self) -> None:
         """From now on nobody dies, and the store fails no more."""
@@ -128,25 +128,25 @@ class Stage:
     def forget(self, *files: File) -> None:
         """They are removed on purpose."""
         for file in files:
-            self.kept.pop(file.pk, None)
+            self.acknowledged.pop(file.pk, None)
 
     def settle(self) -> None:
-        settle(self.bucket, kept=self.kept)
+        settle(self.bucket, acknowledged=self.acknowledged)
 
 
-def settle(bucket: Bucket, *, kept: Mapping[UUID, bytes]) -> None:
-    """Time passes, two sweeps come, and all must agree: says the witness, and says fsck."""
+def settle(bucket: Bucket, *, acknowledged: Mapping[UUID, bytes]) -> None:
+    """Time passes, two sweeps come, and all must agree: by the invariants, and by fsck."""
     time_passes()
     for _sweep in range(2):
         assert services.sweep()["failed"] == 0
         time_passes()
-    witness.agree(bucket, kept=kept)
+    invariants.assert_invariants(bucket, acknowledged=acknowledged)
     empty = [] if File.objects.exists() else ["--expect-empty-database"]
-    told = io.StringIO()
+    output = io.StringIO()
     try:
-        call_command("fsck", "--grace", "0", *empty, stdout=told, stderr=told)
+        call_command("fsck", "--grace", "0", *empty, stdout=output, stderr=output)
     except CommandError as error:
-        raise AssertionError(f"fsck: {error} {told.getvalue()}") from error
+        raise AssertionError(f"fsck: {error} {output.getvalue()}") from error
 
 
 def leases_end() -> None:

@@ -20,7 +20,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from tests.conftest import PROJECT, serving
-from tests.faults.mortals import environment
+from tests.faults.processes import environment
 from tests.ops.test_outages import Call
 from tests.support import fronts, shelf
 from tests.support.fronts import Answer, Request
@@ -44,15 +44,15 @@ def as_s3_does(request: Request) -> Answer | None:
     """Refuse what was signed too long ago, or is not yet to be."""
     query = parse_qs(urlsplit(request.url).query)
     headers = {name.lower(): value for name, value in request.headers.items()}
-    told = query["X-Amz-Date"][0] if "X-Amz-Date" in query else headers["x-amz-date"]
-    signed = datetime.strptime(told, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    timestamp = query["X-Amz-Date"][0] if "X-Amz-Date" in query else headers["x-amz-date"]
+    signed = datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     if abs((datetime.now(UTC) - signed).total_seconds()) > MAX_CLOCK_SKEW_SECONDS:
         return fronts.status(403, "RequestTimeTooSkewed")(request)
     return request.forward()
 
 
 @dataclass
-class Wrong:
+class SkewedSite:
     """A site whose clock is wrong."""
 
     url: str
@@ -64,12 +64,12 @@ def skewed(skew: int) -> dict[str, str]:
 
 
 @contextmanager
-def wrong_by(skew: int, folder: Path) -> Iterator[Wrong]:
+def skewed_by(skew: int, folder: Path) -> Iterator[SkewedSite]:
     with fronts.in_front_of(Address.of_this_run().endpoint) as store:
         store.rules["*"] = as_s3_does
         variables = {"AWS_ENDPOINT_URL_S3": store.url, "UPLOAD_PART_BYTES": str(PART), **skewed(skew)}
         with serving(folder, variables) as url:
-            yield Wrong(url, folder / "web.log")
+            yield SkewedSite(url, folder / "web.log")
 
 
 @pytest.mark.parametrize(
@@ -79,25 +79,25 @@ def test_uploads_are_refused_and_the_log_says_why(skew: int, alice: User, bucket
     small = shelf.add_file(alice, BODY, state=State.UPLOADING, bucket=bucket)
     large = shelf.add_file(alice, b"x" * (PART + 1), state=State.UPLOADING, part_size=PART)
     claim = {"id": str(small.pk), "sha256": [sha256(BODY)]}
-    with wrong_by(skew, tmp_path) as wrong:
-        visitor = Visitor(wrong.url, alice).open_form()
-        answers = [
+    with skewed_by(skew, tmp_path) as skewed_site:
+        visitor = Visitor(skewed_site.url, alice).open_form()
+        responses = [
             Call("POST", f"/uploads/{large.pk}/parts/", {"parts": [{"number": 1}]}).by(visitor),
             Call("POST", "/uploads/finish/", {"files": [claim]}).by(visitor),
             Call("POST", "/upload/", Form([Chosen("plain.txt", BODY)])).by(visitor),
         ]
         item = {"token": str(uuid.uuid4()), "name": "new.txt", "size": len(BODY), "sha256": sha256(BODY)}
         begun = time.time()
-        (told,) = json.loads(Call("POST", "/uploads/", {"files": [item]}).by(visitor).body)["files"]
-        assert put_bytes(told["parts"][0], BODY).status == 403
+        (upload,) = json.loads(Call("POST", "/uploads/", {"files": [item]}).by(visitor).body)["files"]
+        assert put_bytes(upload["parts"][0], BODY).status == 403
         pages = [visitor.ask("GET", path)[0].status for path in ("/", "/unfinished/", "/trash/")]
-    assert [(answer.status, answer.headers["Retry-After"]) for answer in answers] == [(503, "5")] * 3
+    assert [(response.status, response.headers["Retry-After"]) for response in responses] == [(503, "5")] * 3
     assert pages == [200] * 3
     assert not File.objects.available().exists()
-    lines = [line for line in wrong.log.read_text().splitlines() if "clock_skew" in line]
+    lines = [line for line in skewed_site.log.read_text().splitlines() if "clock_skew" in line]
     assert lines
     assert f"{'ahead of' if skew > 0 else 'behind'} the store's by {TWENTY_MINUTES // 60} minutes" in lines[0]
-    expires = File.objects.get(pk=told["id"]).expires_at
+    expires = File.objects.get(pk=upload["id"]).expires_at
     assert expires
     life = timedelta(hours=settings.UPLOAD_EXPIRY_HOURS).total_seconds()
     assert abs(expires.timestamp() - begun - life) < 60  # by the database's clock

@@ -14,9 +14,9 @@ import pytest
 from django.contrib.auth.models import User
 
 from tests.conftest import serving
-from tests.faults.acts import Command
-from tests.faults.mortals import Child, Player
-from tests.faults.people import Person
+from tests.faults.actions import CommandAction
+from tests.faults.clients import SlowClient
+from tests.faults.processes import ForkedRunner, ForkServer
 from tests.faults.stage import settle
 from tests.support.senders import cut, sha256
 from tests.support.stores import Bucket
@@ -31,21 +31,21 @@ SENDERS = 8
 
 
 @pytest.fixture(scope="module")
-def place(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(tmp_path_factory.mktemp("crowds"), {"UPLOAD_PART_BYTES": str(PART)}) as url:
         yield url
 
 
-def announced(person: Person, body: bytes, token: uuid.UUID) -> str:
+def announced(person: SlowClient, body: bytes, token: uuid.UUID) -> str:
     item = {"token": str(token), "name": "one.bin", "size": len(body)}
     return str(person.call("POST", "/uploads/", {"files": [item]})["files"][0]["id"])
 
 
 @pytest.mark.parametrize("body", [b"small", b"x" * (PART + 1)], ids=["one part", "parts"])
 def test_fifty_finishes_of_one_upload_are_one_file_and_one_event(
-    place: str, alice: User, bucket: Bucket, neighbour: None, body: bytes
+    site: str, alice: User, bucket: Bucket, neighbour: None, body: bytes
 ) -> None:
-    person = Person(place, alice)
+    person = SlowClient(site, alice)
     pk = announced(person, body, uuid.uuid4())
     pieces = cut(body, PART)
     for number, piece in enumerate(pieces, start=1):
@@ -54,27 +54,27 @@ def test_fifty_finishes_of_one_upload_are_one_file_and_one_event(
 
     def finish(_number: int) -> tuple[int, bytes]:
         headers = {"X-CSRFToken": person.visitor.token, "Content-Type": "application/json"}
-        answer, text = person.visitor.ask("POST", "/uploads/finish/", json.dumps(claim).encode(), headers=headers)
-        return answer.status, text
+        response, text = person.visitor.ask("POST", "/uploads/finish/", json.dumps(claim).encode(), headers=headers)
+        return response.status, text
 
     with ThreadPoolExecutor(FINISHERS) as crowd:
-        answers = list(crowd.map(finish, range(FINISHERS)))
+        responses = list(crowd.map(finish, range(FINISHERS)))
         again = list(crowd.map(finish, range(FINISHERS)))
-    assert {status for status, _text in answers} <= {200, 202}
+    assert {status for status, _text in responses} <= {200, 202}
     assert {status for status, _text in again} == {200}
-    assert len({text for status, text in answers + again if status == 200}) == 1
+    assert len({text for status, text in responses + again if status == 200}) == 1
     assert Event.objects.filter(action=Action.UPLOAD, file_id=pk).count() == 1
-    settle(bucket, kept={uuid.UUID(pk): body})
+    settle(bucket, acknowledged={uuid.UUID(pk): body})
 
 
 def test_two_tabs_that_know_each_others_upload_send_one_file(
-    place: str, alice: User, bucket: Bucket, neighbour: None
+    site: str, alice: User, bucket: Bucket, neighbour: None
 ) -> None:
     """Both go on with what was begun, send every part, and finish."""
     body, token = b"a" * PART + b"b" * PART + b"the end", uuid.uuid4()
-    tabs = [Person(place, alice), Person(place, alice)]
+    tabs = [SlowClient(site, alice), SlowClient(site, alice)]
 
-    def send(tab: Person) -> uuid.UUID:
+    def send(tab: SlowClient) -> uuid.UUID:
         pk = announced(tab, body, token)
         if tab.call("GET", f"/uploads/{pk}/")["state"] == State.UPLOADING:
             for number, piece in enumerate(cut(body, PART), start=1):
@@ -87,30 +87,30 @@ def test_two_tabs_that_know_each_others_upload_send_one_file(
     with ThreadPoolExecutor(2) as both:
         ids = set(both.map(send, tabs))
     assert len(ids) == 1
-    settle(bucket, kept={ids.pop(): body})
+    settle(bucket, acknowledged={ids.pop(): body})
 
 
 def test_two_tabs_that_know_nothing_of_each_other_send_two(
-    place: str, alice: User, bucket: Bucket, neighbour: None
+    site: str, alice: User, bucket: Bucket, neighbour: None
 ) -> None:
     bodies = [b"a" * (PART + 1), b"b" * (PART + 1)]
     with ThreadPoolExecutor(2) as both:
-        ids = list(both.map(lambda body: Person(place, alice).send("same.bin", body), bodies))
-    settle(bucket, kept=dict(zip(ids, bodies, strict=True)))
+        ids = list(both.map(lambda body: SlowClient(site, alice).send("same.bin", body), bodies))
+    settle(bucket, acknowledged=dict(zip(ids, bodies, strict=True)))
     assert File.objects.filter(name="same.bin").count() == 2
 
 
 @contextmanager
-def sweeping(player: Player, user: User) -> Iterator[Counter[int]]:
+def sweeping(fork_server: ForkServer, user: User) -> Iterator[Counter[int]]:
     """Sweeps in processes of their own, one after the other: how they ended."""
     ended: Counter[int] = Counter()
     stop = threading.Event()
 
     def sweep() -> None:
-        door = Child(player, user)
+        runner = ForkedRunner(fork_server, user)
         while not stop.is_set():
-            told = door.do(Command(("sweep",)))
-            ended[told.status_code if told else -1] += 1
+            result = runner.do(CommandAction(("sweep",)))
+            ended[result.status_code if result else -1] += 1
 
     thread = threading.Thread(target=sweep)
     thread.start()
@@ -125,12 +125,12 @@ def sweeping(player: Player, user: User) -> Iterator[Counter[int]]:
     "count", [200, pytest.param(1000, marks=[pytest.mark.faults, pytest.mark.timeout(600)])]
 )  # fmt: skip
 def test_a_sweep_beside_uploads_touches_nothing_that_lives(
-    count: int, place: str, alice: User, bob: User, bucket: Bucket, player: Player, neighbour: None
+    count: int, site: str, alice: User, bob: User, bucket: Bucket, fork_server: ForkServer, neighbour: None
 ) -> None:
-    people = [Person(place, (alice, bob)[number % 2]) for number in range(SENDERS)]
+    people = [SlowClient(site, (alice, bob)[number % 2]) for number in range(SENDERS)]
     bodies = [b"%d " % number * (1 if number % 50 else PART // 2) for number in range(count)]
 
-    with sweeping(player, alice) as ended, ThreadPoolExecutor(SENDERS) as crowd:
+    with sweeping(fork_server, alice) as ended, ThreadPoolExecutor(SENDERS) as crowd:
 
         def send(number: int) -> uuid.UUID:
             wait_until(lambda: ended.total() >= (number + 1) // 40)  # so that sweeps run all the time
@@ -139,4 +139,4 @@ def test_a_sweep_beside_uploads_touches_nothing_that_lives(
         ids = list(crowd.map(send, range(count)))
     assert set(ended) == {0}
     assert File.objects.filter(pk__in=ids, state=State.AVAILABLE).count() == count
-    settle(bucket, kept=dict(zip(ids, bodies, strict=True)))
+    settle(bucket, acknowledged=dict(zip(ids, bodies, strict=True)))

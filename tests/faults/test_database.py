@@ -18,7 +18,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from tests.conftest import serving
-from tests.ops.test_outages import Call, Told
+from tests.ops.test_outages import Call, TimedResponse
 from tests.support import fronts, shelf
 from tests.support.fronts import Front
 from tests.support.plain_form import Chosen, Form, Visitor
@@ -108,15 +108,15 @@ class Desk:
             "sign out": ("/accounts/logout/", {}),
         }
 
-    def press(self, name: str) -> Told:
+    def press(self, name: str) -> TimedResponse:
         path, fields = self.clicks()[name]
         headers = {"X-CSRFToken": self.visitor.token, "Content-Type": "application/x-www-form-urlencoded"}
-        answer, page = self.visitor.ask("POST", path, urlencode(fields).encode(), headers=headers)
-        return Told(answer.status, answer.headers, page, 0)
+        response, page = self.visitor.ask("POST", path, urlencode(fields).encode(), headers=headers)
+        return TimedResponse(response.status, response.headers, page, 0)
 
-    def writing(self) -> dict[str, Told]:
-        answers = {name: call.by(self.visitor) for name, call in self.protocol().items()}
-        return answers | {name: self.press(name) for name in self.clicks()}
+    def writing(self) -> dict[str, TimedResponse]:
+        responses = {name: call.by(self.visitor) for name, call in self.protocol().items()}
+        return responses | {name: self.press(name) for name in self.clicks()}
 
 
 @pytest.fixture
@@ -124,13 +124,13 @@ def desk(site: Site, alice: User, bucket: Bucket) -> Desk:
     return Desk(site, alice, bucket)
 
 
-def run(statement: str) -> None:
+def execute(statement: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement)
 
 
 def cut_the_others() -> None:
-    run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
 
 
@@ -138,34 +138,34 @@ def cut_the_others() -> None:
 def read_only() -> Iterator[None]:
     """As after a failover: whoever connects now is connected to a replica."""
     name = connection.settings_dict["NAME"]
-    run(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
     cut_the_others()
     try:
         yield
     finally:
-        run(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
 
 
 @contextmanager
 def disk_full() -> Iterator[None]:
     """Every row that is written meets what Postgres says when its disk is full."""
-    says = "RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'"
-    run(f"CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {says}; END $$")
+    error = "RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'"
+    execute(f"CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {error}; END $$")
     each = 'BEFORE INSERT OR UPDATE ON "{}" FOR EACH STATEMENT EXECUTE FUNCTION no_room()'
     for table in connection.introspection.table_names():
-        run(f"CREATE TRIGGER no_room {each.format(table)}")
+        execute(f"CREATE TRIGGER no_room {each.format(table)}")
     try:
         yield
     finally:
-        run("DROP FUNCTION no_room CASCADE")
+        execute("DROP FUNCTION no_room CASCADE")
 
 
-def told_to_wait(answers: dict[str, Told]) -> None:
-    assert {name: told.status for name, told in answers.items()} == dict.fromkeys(answers, 503)
-    assert {told.headers["Retry-After"] for told in answers.values()} == {"5"}
+def assert_unavailable(responses: dict[str, TimedResponse]) -> None:
+    assert {name: response.status for name, response in responses.items()} == dict.fromkeys(responses, 503)
+    assert {response.headers["Retry-After"] for response in responses.values()} == {"5"}
 
 
-def works(desk: Desk) -> None:
+def assert_works(desk: Desk) -> None:
     """Within five seconds, without a restart; nobody was signed out, and nothing is half done."""
     wait_until(lambda: desk.new().by(desk.visitor).status == 200, seconds=BACK_SECONDS)
     # each process of gunicorn may have to find out by itself
@@ -185,20 +185,20 @@ def test_a_read_only_database_shows_all_and_takes_nothing(site: Site, desk: Desk
         read = {name: call.by(desk.visitor).status for name, call in desk.reading().items()}
         written = desk.writing()
     assert read == {**dict.fromkeys(read, 200), "download": 302, "login": 302}
-    told_to_wait(written)
+    assert_unavailable(written)
     assert states() == before
     assert not Event.objects.filter(action="download").exists()
     assert f"download_event_not_saved file={desk.file.pk}" in site.log.read_text()
-    works(desk)
+    assert_works(desk)
 
 
 def test_connections_to_a_server_that_became_a_replica_are_left(site: Site, desk: Desk) -> None:
     """One failed write is enough: the pool lets go of every connection that leads there."""
     with read_only():
         wait_until(lambda: desk.reading()["library"].by(desk.visitor).status == 200, seconds=BACK_SECONDS)
-    answers = Counter(desk.new().by(desk.visitor).status for _ in range(20))
-    assert answers[503] <= 2  # one for each process of gunicorn
-    assert answers[200] + answers[503] == 20
+    responses = Counter(desk.new().by(desk.visitor).status for _ in range(20))
+    assert responses[503] <= 2  # one for each process of gunicorn
+    assert responses[200] + responses[503] == 20
 
 
 def test_a_full_disk_takes_nothing_and_asks_nothing_of_the_store(site: Site, desk: Desk) -> None:
@@ -209,10 +209,11 @@ def test_a_full_disk_takes_nothing_and_asks_nothing_of_the_store(site: Site, des
         assert site.store.seen == []
         read = {name: call.by(desk.visitor).status for name, call in desk.reading().items()}
         written = desk.writing()
-    told_to_wait({"start": started} | {name: told for name, told in written.items() if name != "sign out"})
+    written.pop("sign out")
+    assert_unavailable({"start": started} | written)
     assert read == {**dict.fromkeys(read, 200), "download": 302, "login": 302}
     assert states() == before
-    works(Desk(site, User.objects.get(username="alice"), Bucket(Address.of_this_run())))
+    assert_works(Desk(site, User.objects.get(username="alice"), Bucket(Address.of_this_run())))
 
 
 def test_a_store_whose_disk_is_full_keeps_nothing_half(site: Site, desk: Desk, alice: User, bucket: Bucket) -> None:
@@ -220,23 +221,23 @@ def test_a_store_whose_disk_is_full_keeps_nothing_half(site: Site, desk: Desk, a
     for code, name in ((507, "InsufficientStorage"), (500, "InternalError")):
         site.store.rules = {"put": fronts.status(code, name), "part": fronts.status(code, name)}
         for body in (BODY, b"x" * (PART + 1)):
-            told = Call("POST", "/upload/", Form([Chosen("plain.txt", body)])).by(desk.visitor)
-            assert (told.status, told.headers["Retry-After"]) == (503, "5")
+            response = Call("POST", "/upload/", Form([Chosen("plain.txt", body)])).by(desk.visitor)
+            assert (response.status, response.headers["Retry-After"]) == (503, "5")
     site.store.rules = {}
     assert shelf.used(alice) == used
     assert bucket.objects() == objects
     assert not [key for key, _id in bucket.multipart_uploads() if key != desk.large.key]
 
 
-def under_load(desk: Desk, break_it: Callable[[], None]) -> dict[str, Counter[int]]:
+def load_during(desk: Desk, break_it: Callable[[], None]) -> dict[str, Counter[int]]:
     """What eight people were told before, while and after it broke; afterwards from five seconds on."""
-    told: dict[str, Counter[int]] = {"away": Counter(), "back": Counter()}
+    statuses: dict[str, Counter[int]] = {"away": Counter(), "back": Counter()}
     phase = ["away"]
     stop = threading.Event()
 
     def ask() -> None:
         while not stop.is_set():
-            told[phase[0]][desk.reading()["library"].by(desk.visitor).status] += 1
+            statuses[phase[0]][desk.reading()["library"].by(desk.visitor).status] += 1
 
     threads = [threading.Thread(target=ask) for _ in range(THREADS)]
     for thread in threads:
@@ -246,11 +247,11 @@ def under_load(desk: Desk, break_it: Callable[[], None]) -> dict[str, Counter[in
         lambda: all(desk.reading()["library"].by(desk.visitor).status == 200 for _ in range(4)), seconds=BACK_SECONDS
     )
     phase[0] = "back"
-    wait_until(lambda: told["back"][200] > THREADS)
+    wait_until(lambda: statuses["back"][200] > THREADS)
     stop.set()
     for thread in threads:
         thread.join()
-    return told
+    return statuses
 
 
 def test_a_database_that_restarts_under_load_costs_no_more_than_the_break(site: Site, desk: Desk) -> None:
@@ -259,15 +260,15 @@ def test_a_database_that_restarts_under_load_costs_no_more_than_the_break(site: 
             cut_the_others()
             time.sleep(1)
 
-    told = under_load(desk, restart)
-    assert set(told["away"]) <= {200, 503}
-    assert told["back"][503] <= THREADS  # what was asked before it was back
-    assert told["back"][200] > THREADS
-    works(desk)
+    statuses = load_during(desk, restart)
+    assert set(statuses["away"]) <= {200, 503}
+    assert statuses["back"][503] <= THREADS  # what was asked before it was back
+    assert statuses["back"][200] > THREADS
+    assert_works(desk)
 
 
 def test_connections_that_the_server_ends_under_load_cost_one_answer_each(site: Site, desk: Desk) -> None:
-    told = under_load(desk, cut_the_others)
-    assert set(told["away"] + told["back"]) <= {200, 503}
-    assert (told["away"] + told["back"])[503] <= 2 * THREADS
+    statuses = load_during(desk, cut_the_others)
+    assert set(statuses["away"] + statuses["back"]) <= {200, 503}
+    assert (statuses["away"] + statuses["back"])[503] <= 2 * THREADS
     assert json.loads(desk.new().by(desk.visitor).body)["files"][0]["state"] == State.UPLOADING

@@ -13,8 +13,8 @@ from pytest_django import Settings
 from tests.conftest import PROJECT
 from tests.faults import scenarios
 from tests.faults.conftest import PART_BYTES
-from tests.faults.here import Here
-from tests.faults.mortals import Child, Player, Processes, cookies_of
+from tests.faults.in_process import InProcess
+from tests.faults.processes import ForkedRunner, ForkServer, RealProcesses, session_cookies
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Stage
 from tests.support.stores import Bucket
@@ -35,11 +35,11 @@ def points_in_the_source() -> list[str]:
 
 def points_first_met_in(name: str) -> list[str]:
     """The points of a scenario that no scenario before it leads to, or else its last; the long form plays all."""
-    met: set[str] = set()
+    covered: set[str] = set()
     for other, scenario in SCENARIOS.items():
         if other == name:
-            return [point for point in scenario.points if point not in met] or [scenario.points[-1]]
-        met |= set(scenario.points)
+            return [point for point in scenario.points if point not in covered] or [scenario.points[-1]]
+        covered |= set(scenario.points)
     raise KeyError(name)
 
 
@@ -53,28 +53,28 @@ def die(name: str, point: str, stage: Stage) -> None:
 
 
 def test_every_fault_point_has_a_scenario_and_every_scenario_a_point() -> None:
-    found = points_in_the_source()
-    assert all(re.fullmatch(r'"[a-z-]+\.\d-[a-z-]+"', point) for point in found)
-    assert [point for point, count in Counter(found).items() if count > 1] == []
-    assert {point.strip('"') for point in found} == {point for _name, point in CASES}
+    points = points_in_the_source()
+    assert all(re.fullmatch(r'"[a-z-]+\.\d-[a-z-]+"', point) for point in points)
+    assert [point for point, count in Counter(points).items() if count > 1] == []
+    assert {point.strip('"') for point in points} == {point for _name, point in CASES}
 
 
 @pytest.mark.parametrize("name", MORTAL)
 def test_whoever_dies_there_loses_nothing(
-    name: str, player: Player, alice: User, bucket: Bucket, neighbour: None, settings: Settings
+    name: str, fork_server: ForkServer, alice: User, bucket: Bucket, neighbour: None, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = PART_BYTES
-    spare = Here(cookies_of(alice))
+    fallback = InProcess(session_cookies(alice))
     for point in points_first_met_in(name):
-        die(name, point, Stage(Child(player, alice, point), spare, bucket, part_bytes=PART_BYTES))
+        die(name, point, Stage(ForkedRunner(fork_server, alice, point), fallback, bucket, part_bytes=PART_BYTES))
 
 
 def test_where_the_store_checks_digests_as_well(
-    digest_player: Player, digest_bucket: Bucket, owned: None, alice: User, settings: Settings
+    digest_fork_server: ForkServer, digest_bucket: Bucket, owned: None, alice: User, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
-    point, spare = "finish.4-completed", Here(cookies_of(alice))
-    stage = Stage(Child(digest_player, alice, point), spare, digest_bucket, part_bytes=S3_SMALLEST_PART)
+    point, fallback = "finish.4-completed", InProcess(session_cookies(alice))
+    stage = Stage(ForkedRunner(digest_fork_server, alice, point), fallback, digest_bucket, part_bytes=S3_SMALLEST_PART)
     die("a_file_of_parts_finished", point, stage)
 
 
@@ -88,17 +88,17 @@ def test_a_gunicorn_and_a_command_that_die_there_lose_nothing(
 ) -> None:
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
     parts = {"UPLOAD_PART_BYTES": str(S3_SMALLEST_PART)}
-    with Processes(tmp_path, alice, FAILPOINT=point, **parts) as door:
-        die(name, point, Stage(door, Here(cookies_of(alice)), bucket, part_bytes=S3_SMALLEST_PART))
+    with RealProcesses(tmp_path, alice, FAILPOINT=point, **parts) as runner:
+        die(name, point, Stage(runner, InProcess(session_cookies(alice)), bucket, part_bytes=S3_SMALLEST_PART))
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("name", UPLOADS)
 def test_whoever_dies_there_loses_nothing_where_digests_are_checked(
-    name: str, digest_player: Player, digest_bucket: Bucket, owned: None, alice: User, settings: Settings
+    name: str, digest_fork_server: ForkServer, digest_bucket: Bucket, owned: None, alice: User, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
-    spare = Here(cookies_of(alice))
+    fallback = InProcess(session_cookies(alice))
     for point in SCENARIOS[name].points:
-        door = Child(digest_player, alice, point)
-        die(name, point, Stage(door, spare, digest_bucket, part_bytes=S3_SMALLEST_PART))
+        runner = ForkedRunner(digest_fork_server, alice, point)
+        die(name, point, Stage(runner, fallback, digest_bucket, part_bytes=S3_SMALLEST_PART))

@@ -19,8 +19,8 @@ import pytest
 from django.contrib.auth.models import User
 
 from tests.conftest import PROJECT
-from tests.faults.mortals import environment
-from tests.faults.people import Person
+from tests.faults.clients import SlowClient
+from tests.faults.processes import environment
 from tests.faults.stage import leases_end, settle
 from tests.support.stores import Bucket
 from uploads.models import File, State
@@ -106,10 +106,10 @@ PLANS = [
 def test_releases_that_follow_each_other_lose_nothing_that_was_acknowledged(
     plan: Plan, alice: User, bucket: Bucket, neighbour: None, tmp_path: Path
 ) -> None:
-    kept: dict[UUID, bytes] = {}
+    acknowledged: dict[UUID, bytes] = {}
     with deployed(tmp_path, plan) as deployment, ThreadPoolExecutor(plan.uploads) as crowd:
         people = [
-            Person(deployment.url, alice, seconds=plan.slowest_seconds * (number + 1) / plan.uploads)
+            SlowClient(deployment.url, alice, seconds=plan.slowest_seconds * (number + 1) / plan.uploads)
             for number in range(plan.uploads)
         ]
         people[-1].before_end = deployment.releases[0].wait  # so that its form is cut off
@@ -124,8 +124,8 @@ def test_releases_that_follow_each_other_lose_nothing_that_was_acknowledged(
             leases_end()  # of who was killed while finishing: a minute
         for number, future in enumerate(sent):
             pk = future.result() or File.objects.get(name=f"{number}.bin", state=State.AVAILABLE).pk
-            kept[pk] = body_of(number)
-    assert len(kept) == plan.uploads
+            acknowledged[pk] = body_of(number)
+    assert len(acknowledged) == plan.uploads
     assert people[-1].again  # it was sent again
     assert File.objects.filter(name__endswith=".bin", state=State.AVAILABLE).count() == plan.uploads
-    settle(bucket, kept=kept)
+    settle(bucket, acknowledged=acknowledged)

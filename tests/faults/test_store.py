@@ -13,10 +13,10 @@ from django.contrib.auth.models import User
 from pytest_django import Settings
 
 from tests.faults import scenarios
-from tests.faults.acts import Ask, Command, Told
+from tests.faults.actions import CommandAction, HttpAction, Result
 from tests.faults.conftest import PART_BYTES
-from tests.faults.here import Here
-from tests.faults.mortals import cookies_of
+from tests.faults.in_process import InProcess
+from tests.faults.processes import session_cookies
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Stage
 from tests.support import fronts
@@ -33,7 +33,7 @@ READ_SECONDS = 0.3
 # Reading goes on at the byte where it broke, a few times, each with a second attempt; a sweep looks twice.
 MAX_ATTEMPTS = s3_client.BATCH_ATTEMPTS * s3_client.ATTEMPTS + 2 * s3_client.ATTEMPTS
 # tests/api/test_injected_responses.py has more ways to say no, for the calls of a finish.
-ANSWERS: dict[str, Rule] = {
+RESPONSES: dict[str, Rule] = {
     **{name: FAULTS[name] for name in ("500", "503", "403", "page 200", "broken")},
     "507": fronts.status(507, "InsufficientStorage"),
     "200 with an error": fronts.status(200, "InternalError"),
@@ -73,53 +73,53 @@ def forget_clients() -> None:
     s3_client.http.cache_clear()
 
 
-class Spoiled:
+class FailingStorageRunner:
     """Does what it is asked while the store fails at one operation. What it could not do was not done: None."""
 
-    def __init__(self, spare: Here, front: Front, operation: str, fault: Rule) -> None:
-        self.spare = spare
+    def __init__(self, fallback: InProcess, front: Front, operation: str, fault: Rule) -> None:
+        self.fallback = fallback
         self.front = front
         self.operation = operation
         self.fault = fault
-        self.asked: Counter[str] = Counter()  # in one act, of one address
+        self.calls: Counter[str] = Counter()  # in one act, of one address
 
-    def do(self, act: Ask | Command) -> Told | None:
-        self.asked.clear()
-        self.front.rules[self.operation] = self._answer
-        told = self.spare.do(act)
+    def do(self, act: HttpAction | CommandAction) -> Result | None:
+        self.calls.clear()
+        self.front.rules[self.operation] = self._respond
+        result = self.fallback.do(act)
         self.front.rules.clear()
-        failed = told.status_code in ((1, 2) if isinstance(act, Command) else (503,))
-        assert failed or told.status_code < 500, told.content
-        assert max(self.asked.values(), default=0) <= MAX_ATTEMPTS, self.asked
-        return None if failed else told
+        failed = result.status_code in ((1, 2) if isinstance(act, CommandAction) else (503,))
+        assert failed or result.status_code < 500, result.content
+        assert max(self.calls.values(), default=0) <= MAX_ATTEMPTS, self.calls
+        return None if failed else result
 
-    def _answer(self, request: Request) -> Answer | None:
+    def _respond(self, request: Request) -> Answer | None:
         if request.is_signed_url:
             return request.forward()
-        self.asked[urlsplit(request.url).path] += 1
+        self.calls[urlsplit(request.url).path] += 1
         return self.fault(request)
 
 
-def play(name: str, door: Any, spare: Here, bucket: Bucket) -> None:
-    scenarios.run(name, Stage(door, spare, bucket, part_bytes=PART_BYTES))
+def play(name: str, runner: Any, fallback: InProcess, bucket: Bucket) -> None:
+    scenarios.run(name, Stage(runner, fallback, bucket, part_bytes=PART_BYTES))
 
 
-def healthy(name: str, front: Front, spare: Here, bucket: Bucket) -> list[str]:
+def healthy(name: str, front: Front, fallback: InProcess, bucket: Bucket) -> list[str]:
     """Which operations it takes when nothing is wrong."""
     front.seen.clear()
-    play(name, spare, spare, bucket)
+    play(name, fallback, fallback, bucket)
     return list(dict.fromkeys(front.seen))
 
 
-@pytest.mark.parametrize("fault", ANSWERS)
+@pytest.mark.parametrize("fault", RESPONSES)
 @pytest.mark.parametrize("name", NAMES)
 def test_whatever_the_store_answers_nothing_is_lost(
     name: str, fault: str, alice: User, bucket: Bucket, neighbour: None, front: Front
 ) -> None:
-    spare = Here(cookies_of(alice))
-    for operation in healthy(name, front, spare, bucket):
+    fallback = InProcess(session_cookies(alice))
+    for operation in healthy(name, front, fallback, bucket):
         try:
-            play(name, Spoiled(spare, front, operation, ANSWERS[fault]), spare, bucket)
+            play(name, FailingStorageRunner(fallback, front, operation, RESPONSES[fault]), fallback, bucket)
         except BaseException as problem:
             problem.add_note(f"the store answered {operation} with {fault}")
             raise
@@ -129,6 +129,6 @@ def test_whatever_the_store_answers_nothing_is_lost(
 def test_a_store_that_hangs_loses_nothing(
     name: str, alice: User, bucket: Bucket, neighbour: None, front: Front
 ) -> None:
-    spare = Here(cookies_of(alice))
-    for operation in [*healthy(name, front, spare, bucket), "*"]:
-        play(name, Spoiled(spare, front, operation, front.hang), spare, bucket)
+    fallback = InProcess(session_cookies(alice))
+    for operation in [*healthy(name, front, fallback, bucket), "*"]:
+        play(name, FailingStorageRunner(fallback, front, operation, front.hang), fallback, bucket)

@@ -28,9 +28,9 @@ from uploads.models import File, State
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-AWAY = pytest.mark.parametrize("mode", ["refuse", "reset", "hang"])
-IN_TIME = 10  # seconds until a person is told
-BACK_AGAIN = 5  # seconds until all is well
+OUTAGES = pytest.mark.parametrize("mode", ["refuse", "reset", "hang"])
+MAX_RESPONSE_SECONDS = 10  # seconds until a person is told
+RECOVERY_SECONDS = 5  # seconds until all is well
 PART = 5 * 1024**2
 BODY = b"hello"
 PASSWORD = "a long word of its own"
@@ -44,7 +44,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def away(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A real server that reaches its database and its store only through proxies."""
     store_address = urlsplit(Address.of_this_run().endpoint)
     behind = connection.settings_dict
@@ -58,7 +58,7 @@ def away(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @dataclass
-class Told:
+class TimedResponse:
     """What one request was answered, and after how many seconds."""
 
     status: int
@@ -77,7 +77,7 @@ class Call:
     path: str
     data: object = None
 
-    def by(self, visitor: Visitor) -> Told:
+    def by(self, visitor: Visitor) -> TimedResponse:
         headers = {"X-CSRFToken": visitor.token}
         body = b""
         if isinstance(self.data, Form):
@@ -87,8 +87,8 @@ class Call:
             body = json.dumps(self.data).encode()
             headers["Content-Type"] = "application/json"
         start = time.monotonic()
-        answer, page = visitor.ask(self.method, self.path, body or None, headers=headers, seconds=120)
-        return Told(answer.status, answer.headers, page, time.monotonic() - start)
+        response, page = visitor.ask(self.method, self.path, body or None, headers=headers, seconds=120)
+        return TimedResponse(response.status, response.headers, page, time.monotonic() - start)
 
 
 class Desk:
@@ -132,21 +132,20 @@ class Desk:
             "cancel by DELETE": Call("DELETE", f"/uploads/{self.large.pk}/"),
         }  # fmt: skip
 
-    def ask(self, calls: Mapping[str, Call]) -> dict[str, Told]:
+    def ask(self, calls: Mapping[str, Call]) -> dict[str, TimedResponse]:
         """All at once, as on a bad day."""
         with ThreadPoolExecutor(len(calls)) as pool:
             return dict(zip(calls, pool.map(lambda call: call.by(self.alice), calls.values()), strict=True))
 
 
 @pytest.fixture
-def desk(away: Site, alice: User, bucket: Bucket) -> Desk:
-    return Desk(away, alice, bucket)
+def desk(site: Site, alice: User, bucket: Bucket) -> Desk:
+    return Desk(site, alice, bucket)
 
 
-def in_time(answers: Mapping[str, Told]) -> bool:
-    late = {name: round(told.seconds, 1) for name, told in answers.items() if told.seconds > IN_TIME}
-    assert late == {}
-    return True
+def assert_in_time(responses: Mapping[str, TimedResponse]) -> None:
+    seconds = {name: round(response.seconds, 1) for name, response in responses.items()}
+    assert {name: taken for name, taken in seconds.items() if taken > MAX_RESPONSE_SECONDS} == {}
 
 
 def states() -> dict[Any, str]:
@@ -156,61 +155,61 @@ def states() -> dict[Any, str]:
 # --- the database -----------------------------------------------------------------------------
 
 
-@AWAY
-def test_without_its_database_everything_is_503_in_time(mode: Mode, away: Site, desk: Desk, bucket: Bucket) -> None:
+@OUTAGES
+def test_without_its_database_everything_is_503_in_time(mode: Mode, site: Site, desk: Desk, bucket: Bucket) -> None:
     before, objects = states(), bucket.objects()
     pages = desk.pages | desk.moves | {"send": desk.send}
-    with away.database.being(mode):
-        answers = desk.ask(pages | desk.protocol)
-    assert {name: told.status for name, told in answers.items()} == dict.fromkeys(answers, 503)
-    assert {told.headers["Retry-After"] for told in answers.values()} == {"5"}
-    assert in_time(answers)
-    assert all(b"<h1>" in answers[name].body for name in pages)
-    assert {answers[name].code for name in desk.protocol} == {"unavailable"}
+    with site.database.being(mode):
+        responses = desk.ask(pages | desk.protocol)
+    assert {name: response.status for name, response in responses.items()} == dict.fromkeys(responses, 503)
+    assert {response.headers["Retry-After"] for response in responses.values()} == {"5"}
+    assert_in_time(responses)
+    assert all(b"<h1>" in responses[name].body for name in pages)
+    assert {responses[name].code for name in desk.protocol} == {"unavailable"}
     assert states() == before
-    wait_until(lambda: desk.pages["library"].by(desk.alice).status == 200, seconds=BACK_AGAIN)
+    wait_until(lambda: desk.pages["library"].by(desk.alice).status == 200, seconds=RECOVERY_SECONDS)
     again = desk.ask({str(n): desk.pages["library"] for n in range(32)})
-    assert {told.status for told in again.values()} == {200}  # no thread keeps a broken connection
+    assert {response.status for response in again.values()} == {200}  # no thread keeps a broken connection
     assert desk.finish.by(desk.alice).status == 200
     assert bucket.objects() == objects
 
 
-def test_a_short_break_costs_at_most_one_answer(away: Site, desk: Desk) -> None:
+def test_a_short_break_costs_at_most_one_answer(site: Site, desk: Desk) -> None:
     """Connections that the server closed while they lay in the pool are found before they are used."""
-    with away.database.being("refuse"):
+    with site.database.being("refuse"):
         pass
-    answers = [desk.pages["library"].by(desk.alice).status for _ in range(10)]
-    assert answers.count(200) >= 9
+    responses = [desk.pages["library"].by(desk.alice).status for _ in range(10)]
+    assert responses.count(200) >= 9
 
 
-def test_what_needs_no_database_works_without(away: Site, roles: None) -> None:
-    with away.database.being("refuse"):
-        assert Call("GET", "/accounts/login/").by(Visitor(away.url)).status == 200
+def test_what_needs_no_database_works_without(site: Site, roles: None) -> None:
+    with site.database.being("refuse"):
+        assert Call("GET", "/accounts/login/").by(Visitor(site.url)).status == 200
 
 
 # --- the store --------------------------------------------------------------------------------
 
 
-@AWAY
-def test_without_the_store_people_still_find_their_way(mode: Mode, away: Site, desk: Desk) -> None:
-    with away.store.being(mode):
+@OUTAGES
+def test_without_the_store_people_still_find_their_way(mode: Mode, site: Site, desk: Desk) -> None:
+    with site.store.being(mode):
         pages = desk.ask(desk.pages)
         moves = desk.ask(desk.moves)
-    assert in_time(pages | moves)
-    assert {name: told.status for name, told in pages.items()} == {
+    assert_in_time(pages | moves)
+    assert {name: response.status for name, response in pages.items()} == {
         **dict.fromkeys(desk.pages, 200), "download": 302, "admin": 302, "login": 302,
     }  # fmt: skip
-    assert {told.status for told in moves.values()} == {302}
+    assert {response.status for response in moves.values()} == {302}
     assert states()[desk.file.pk] == State.TRASHED
     assert states()[desk.large.pk] == State.DELETING  # the sweep goes on with it
 
 
-def test_without_the_store_people_sign_in(away: Site, alice: User) -> None:
+def test_without_the_store_people_sign_in(site: Site, alice: User) -> None:
     alice.set_password(PASSWORD)
     alice.save()
-    visitor = Visitor(away.url)
-    with away.store.being("refuse"):
-        _answer, page = visitor.ask("GET", "/accounts/login/")
+    visitor = Visitor(site.url)
+    with site.store.being("refuse"):
+        _response, page = visitor.ask("GET", "/accounts/login/")
         token = page.partition(b'csrfmiddlewaretoken" value="')[2].partition(b'"')[0].decode()
         form = f"csrfmiddlewaretoken={token}&username=alice&password={PASSWORD.replace(' ', '+')}".encode()
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -218,28 +217,28 @@ def test_without_the_store_people_sign_in(away: Site, alice: User) -> None:
         assert visitor.ask("GET", "/")[0].status == 200
 
 
-@AWAY
-def test_without_the_store_nothing_is_lost(mode: Mode, away: Site, desk: Desk) -> None:
-    asking = {"look": desk.look, "sign parts": desk.sign_large, "finish": desk.finish}
-    with away.store.being(mode):
-        answers = desk.ask(asking)
+@OUTAGES
+def test_without_the_store_nothing_is_lost(mode: Mode, site: Site, desk: Desk) -> None:
+    calls = {"look": desk.look, "sign parts": desk.sign_large, "finish": desk.finish}
+    with site.store.being(mode):
+        responses = desk.ask(calls)
         started = desk.start.by(desk.alice)
-    assert in_time(answers | {"start": started})
-    assert {name: told.status for name, told in answers.items()} == dict.fromkeys(asking, 503)
-    assert {told.code for told in answers.values()} == {"unavailable"}
-    assert {told.headers["Retry-After"] for told in answers.values()} == {"5"}
+    assert_in_time(responses | {"start": started})
+    assert {name: response.status for name, response in responses.items()} == dict.fromkeys(calls, 503)
+    assert {response.code for response in responses.values()} == {"unavailable"}
+    assert {response.headers["Retry-After"] for response in responses.values()} == {"5"}
     assert started.status == 200
     assert not File.objects.filter(pk=desk.small.pk, state=State.AVAILABLE).exists()
-    wait_until(lambda: desk.finish.by(desk.alice).status == 200, seconds=BACK_AGAIN)
+    wait_until(lambda: desk.finish.by(desk.alice).status == 200, seconds=RECOVERY_SECONDS)
     assert states()[desk.small.pk] == State.AVAILABLE
     assert File.objects.filter(state__in=[State.AVAILABLE, State.UPLOADING]).count() == 5
 
 
-@AWAY
+@OUTAGES
 def test_an_upload_that_began_without_the_store_goes_on_with_it(
-    mode: Mode, away: Site, desk: Desk, bucket: Bucket
+    mode: Mode, site: Site, desk: Desk, bucket: Bucket
 ) -> None:
-    with away.store.being(mode):
+    with site.store.being(mode):
         (item,) = json.loads(desk.start.by(desk.alice).body)["files"]
     assert put_bytes(item["parts"][0], BODY).status == 200
     finish = Call("POST", "/uploads/finish/", {"files": [{"id": item["id"], "sha256": [sha256(BODY)]}]})
@@ -247,21 +246,21 @@ def test_an_upload_that_began_without_the_store_goes_on_with_it(
     assert bucket.read(File.objects.get(pk=item["id"]).key) == BODY
 
 
-@AWAY
-def test_without_the_store_the_form_says_so_and_keeps_nothing(mode: Mode, away: Site, desk: Desk, alice: User) -> None:
+@OUTAGES
+def test_without_the_store_the_form_says_so_and_keeps_nothing(mode: Mode, site: Site, desk: Desk, alice: User) -> None:
     before = shelf.used(alice)
-    with away.store.being(mode):
-        told = desk.send.by(desk.alice)
-    assert in_time({"form": told})
-    assert (told.status, told.headers["Retry-After"]) == (503, "5")
+    with site.store.being(mode):
+        response = desk.send.by(desk.alice)
+    assert_in_time({"form": response})
+    assert (response.status, response.headers["Retry-After"]) == (503, "5")
     assert shelf.used(alice) == before
     assert desk.send.by(desk.alice).status == 200
 
 
-def test_many_finishes_at_once_are_told_in_time_as_well(away: Site, desk: Desk, alice: User) -> None:
+def test_many_finishes_at_once_are_told_in_time_as_well(site: Site, desk: Desk, alice: User) -> None:
     files = [shelf.add_file(alice, BODY, state=State.UPLOADING) for _ in range(100)]
     batch = {"files": [{"id": str(file.pk), "sha256": [sha256(BODY)]} for file in files]}
-    with away.store.being("hang"):
-        told = Call("POST", "/uploads/finish/", batch).by(desk.alice)
-    assert in_time({"batch": told})
-    assert (told.status, told.code) == (503, "unavailable")
+    with site.store.being("hang"):
+        response = Call("POST", "/uploads/finish/", batch).by(desk.alice)
+    assert_in_time({"batch": response})
+    assert (response.status, response.code) == (503, "unavailable")

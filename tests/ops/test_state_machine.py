@@ -24,8 +24,8 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from pytest_django import Settings
 
 from tests.faults import stage
-from tests.faults.acts import Command
-from tests.faults.mortals import Child, Player
+from tests.faults.actions import CommandAction
+from tests.faults.processes import ForkedRunner, ForkServer
 from tests.support import fronts
 from tests.support.fronts import FAULTS, Front
 from tests.support.lives import LONG_AGO, PART_BYTES, QUOTA_BYTES, QUOTA_FILES, Lives, Thing, World
@@ -89,12 +89,12 @@ class Storms(Lives):
 
     @rule(point=st.sampled_from(SWEEPING))
     def die_while_sweeping(self, point: str) -> None:
-        Child(self.world.player, self.world.people[0], point).do(Command(("sweep",)))
+        ForkedRunner(self.world.fork_server, self.world.people[0], point).do(CommandAction(("sweep",)))
 
     def _mortal(self, thing: Thing, point: str) -> Sender:
         """Whose every answer may be None, because nobody lived to give it."""
-        door = Child(self.world.player, self.world.people[thing.person], point)
-        return Sender(cast(Client, stage.Once(door)))
+        runner = ForkedRunner(self.world.fork_server, self.world.people[thing.person], point)
+        return Sender(cast(Client, stage.SingleTryClient(runner)))
 
     # --- faults of the store ---------------------------------------------------------------------
 
@@ -138,8 +138,8 @@ class Storms(Lives):
 
     def teardown(self) -> None:
         """However it went: once time has passed, two sweeps leave what is stored and nothing else."""
-        kept = {one.upload.id: one.upload.body for one in self.all if one.told_stored and not one.removed}
-        stage.settle(self.world.bucket, kept=kept)
+        acknowledged = {one.upload.id: one.upload.body for one in self.all if one.told_stored and not one.removed}
+        stage.settle(self.world.bucket, acknowledged=acknowledged)
 
 
 def sweep_and_leave() -> dict[str, int]:
@@ -163,23 +163,23 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def player(django_db_setup: None, tmp_path: Path) -> Iterator[Player]:
+def fork_server(django_db_setup: None, tmp_path: Path) -> Iterator[ForkServer]:
     limits = {"UPLOAD_QUOTA_BYTES": QUOTA_BYTES, "UPLOAD_QUOTA_FILES": QUOTA_FILES}
-    player = Player(tmp_path / "player.log", {}, UPLOAD_PART_BYTES=PART_BYTES, **limits)
-    yield player
-    player.close()
+    server = ForkServer(tmp_path / "fork-server.log", {}, UPLOAD_PART_BYTES=PART_BYTES, **limits)
+    yield server
+    server.close()
 
 
 @pytest.fixture
 def world(
     alice: User, bob: User, charlie: User, as_alice: Client, as_bob: Client, bucket: Bucket, settings: Settings,
-    front: Front, player: Player, monkeypatch: pytest.MonkeyPatch,
+    front: Front, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch,
 ) -> World:  # fmt: skip
     settings.UPLOAD_PART_BYTES = PART_BYTES
     settings.UPLOAD_QUOTA_BYTES = QUOTA_BYTES
     settings.UPLOAD_QUOTA_FILES = QUOTA_FILES
     monkeypatch.setattr(orphaned_multiparts, "GRACE", timedelta(seconds=-5))
-    return World([alice, bob], [Sender(as_alice), Sender(as_bob)], bucket, charlie, front, player)
+    return World([alice, bob], [Sender(as_alice), Sender(as_bob)], bucket, charlie, front, fork_server)
 
 
 hypothesis.settings.register_profile("short", max_examples=6, stateful_step_count=20)

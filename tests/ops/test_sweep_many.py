@@ -20,7 +20,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from tests.conftest import PROJECT
-from tests.faults.mortals import environment
+from tests.faults.processes import environment
 from tests.support import fronts
 from tests.support.fronts import Answer, Front, Request, broken, status
 from tests.support.rows import make_row, used

@@ -19,7 +19,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
 from tests.conftest import PROJECT
-from tests.faults.mortals import environment
+from tests.faults.processes import environment
 from tests.support.pictures import as_file, two_halves
 from tests.support.rows import make_row
 from tests.support.senders import Sender, composite, cut

@@ -16,8 +16,8 @@ from django.utils import timezone
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from tests.faults.mortals import Player
-from tests.faults.witness import OUR_OWN
+from tests.faults.invariants import OWN_KEYS
+from tests.faults.processes import ForkServer
 from tests.support import shelf
 from tests.support.fronts import Front
 from tests.support.rows import held, used
@@ -43,7 +43,7 @@ class World:
     bucket: Bucket
     neighbour: User  # whose one file nobody touches
     front: Front  # through which the app asks its store
-    player: Player  # a process whose children die
+    fork_server: ForkServer  # whose children crash
 
     def empty(self) -> None:
         """Past the trigger that forbids it to everybody else."""
@@ -216,7 +216,7 @@ class Lives(RuleBasedStateMachine):
     def r2_and_r4_everything_in_the_bucket_has_a_row(self) -> None:
         keys = set(File.objects.values_list("key", flat=True))
         late = {thing.key for thing in self.all if thing.upload.signed and not thing.urls_are_dead}
-        assert set(self.world.bucket.objects()) - OUR_OWN <= keys
+        assert set(self.world.bucket.objects()) - OWN_KEYS <= keys
         assert {key for key, _id in self.world.bucket.multipart_uploads()} <= keys
         assert late <= keys  # a URL that may still bring bytes has a row to bring them to
 

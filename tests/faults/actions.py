@@ -12,7 +12,7 @@ DIED = 137
 
 
 @dataclass(frozen=True)
-class Ask:
+class HttpAction:
     """A request."""
 
     method: str
@@ -22,14 +22,14 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Command:
+class CommandAction:
     """A command of manage.py."""
 
     words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Told:
+class Result:
     """The answer to a request, in the words of Django's test client; of a command, its exit status."""
 
     status_code: int
@@ -43,19 +43,19 @@ class Told:
         return self.headers[name]
 
 
-def packed(thing: Ask | Command | Told) -> dict[str, Any]:
+def to_json(value: HttpAction | CommandAction | Result) -> dict[str, Any]:
     """As JSON has it; bytes as base64."""
     return {
         name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
-        for name, value in asdict(thing).items()
+        for name, value in asdict(value).items()
     }
 
 
-def told_from(found: Mapping[str, Any]) -> Told:
-    return Told(found["status_code"], base64.b64decode(found["content"]), found["headers"])
+def result_from(data: Mapping[str, Any]) -> Result:
+    return Result(data["status_code"], base64.b64decode(data["content"]), data["headers"])
 
 
-def act_from(found: Mapping[str, Any]) -> Ask | Command:
-    if "words" in found:
-        return Command(tuple(found["words"]))
-    return Ask(found["method"], found["path"], base64.b64decode(found["body"]), found["content_type"])
+def action_from(data: Mapping[str, Any]) -> HttpAction | CommandAction:
+    if "words" in data:
+        return CommandAction(tuple(data["words"]))
+    return HttpAction(data["method"], data["path"], base64.b64decode(data["body"]), data["content_type"])

@@ -14,12 +14,12 @@ from django.contrib.auth.models import User
 from tests.support.plain_form import BOUNDARY, MULTIPART, Form, Visitor, file_head
 from tests.support.senders import cut, put_bytes, sha256
 
-PATIENCE_SECONDS = 300
+GIVE_UP_SECONDS = 300
 PAUSE_SECONDS = 0.2
 CHUNK_BYTES = 256 * 1024
 
 
-class Person:
+class SlowClient:
     """Somebody at a site. `seconds` is how long their line takes for the bytes of one file.
 
     The last bytes of a form wait for `before_end`.
@@ -37,30 +37,30 @@ class Person:
         """A call of the protocol, until it is done: the answer as JSON."""
         headers = {"X-CSRFToken": self.visitor.token, "Content-Type": "application/json"}
         body = None if data is None else json.dumps(data).encode()
-        answer, text = self._insist(lambda: self.visitor.ask(method, path, body, headers=headers))
-        assert answer.status in {200, 204}, text
+        response, text = self._insist(lambda: self.visitor.ask(method, path, body, headers=headers))
+        assert response.status in {200, 204}, text
         return json.loads(text) if text else None
 
     def send(self, name: str, body: bytes) -> uuid.UUID:
         """By the protocol: the id of the available file."""
         item: dict[str, Any] = {"token": str(uuid.uuid4()), "name": name, "size": len(body)}
-        (told,) = self.call("POST", "/uploads/", {"files": [item]})["files"]
-        pieces = cut(body, told["part_size"])
+        (upload,) = self.call("POST", "/uploads/", {"files": [item]})["files"]
+        pieces = cut(body, upload["part_size"])
         for number, piece in enumerate(pieces, start=1):
             time.sleep(self.seconds / len(pieces))
-            self.put(told["id"], number, piece)
-        return self.finish(told["id"], [sha256(piece) for piece in pieces])
+            self.put(upload["id"], number, piece)
+        return self.finish(upload["id"], [sha256(piece) for piece in pieces])
 
     def put(self, pk: str, number: int, piece: bytes) -> None:
         parts = {"parts": [{"number": number, "sha256": sha256(piece)}]}
         (signed,) = self.call("POST", f"/uploads/{pk}/parts/", parts)["parts"]
-        answer = put_bytes(signed, piece)
-        assert answer.status == 200, answer.data
+        response = put_bytes(signed, piece)
+        assert response.status == 200, response.data
 
     def finish(self, pk: str, digests: list[str]) -> uuid.UUID:
-        (told,) = self.call("POST", "/uploads/finish/", {"files": [{"id": pk, "sha256": digests}]})["files"]
-        assert told["state"] == "available", told
-        return uuid.UUID(told["id"])
+        (upload,) = self.call("POST", "/uploads/finish/", {"files": [{"id": pk, "sha256": digests}]})["files"]
+        assert upload["state"] == "available", upload
+        return uuid.UUID(upload["id"])
 
     def post(self, name: str, body: bytes) -> None:
         """By the form without JavaScript, whose page is sent again when no answer came."""
@@ -78,16 +78,16 @@ class Person:
             self.before_end()
             yield tail
 
-        answer, page = self._insist(lambda: self.visitor.ask("POST", "/upload/", slowly(), headers=headers))
-        assert (answer.status, b"1 of 1 stored" in page) == (200, True), page
+        response, page = self._insist(lambda: self.visitor.ask("POST", "/upload/", slowly(), headers=headers))
+        assert (response.status, b"1 of 1 stored" in page) == (200, True), page
 
-    def _insist(self, ask: Any) -> tuple[HTTPResponse, bytes]:
-        end = time.monotonic() + PATIENCE_SECONDS
+    def _insist(self, send_request: Any) -> tuple[HTTPResponse, bytes]:
+        end = time.monotonic() + GIVE_UP_SECONDS
         while True:
             try:
-                answer, text = ask()
-                if answer.status not in {202, 503}:
-                    return answer, text
+                response, text = send_request()
+                if response.status not in {202, 503}:
+                    return response, text
             except (OSError, HTTPException):
                 if time.monotonic() > end:
                     raise

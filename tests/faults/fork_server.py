@@ -1,4 +1,4 @@
-"""`python -m tests.faults.player`: Amalga, loaded once, in a process that plays each act in a child of its own.
+"""`python -m tests.faults.fork_server`: Amalga, loaded once, in a process that plays each act in a child of its own.
 
 It reads one JSON object a line (`act`, `point`, `cookies`) and answers each with one: what the act was told, or that
 the child died at its point. It opens no connection itself, so that a child shares none with anybody.
@@ -15,8 +15,8 @@ from typing import Any
 import django
 from django.conf import settings
 
-from tests.faults.acts import DIED, act_from, packed
-from tests.faults.here import Here
+from tests.faults.actions import DIED, action_from, to_json
+from tests.faults.in_process import InProcess
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         setattr(settings, name, value)
     _warm_up()
     for line in sys.stdin:
-        print(json.dumps(_played(json.loads(line))), flush=True)  # noqa: T201 - the pipe to the tests
+        print(json.dumps(_run_in_child(json.loads(line))), flush=True)  # noqa: T201 - the pipe to the tests
 
 
 def _warm_up() -> None:
@@ -43,22 +43,22 @@ def _warm_up() -> None:
     client.http()
 
 
-def _played(wish: Mapping[str, Any]) -> dict[str, Any]:
+def _run_in_child(request: Mapping[str, Any]) -> dict[str, Any]:
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(read)
-        settings.FAILPOINT = wish["point"]
-        told = Here(wish["cookies"]).do(act_from(wish["act"]))
+        settings.FAILPOINT = request["point"]
+        result = InProcess(request["cookies"]).do(action_from(request["act"]))
         with open(write, "w") as pipe:
-            json.dump(packed(told), pipe)
+            json.dump(to_json(result), pipe)
         os._exit(0)
     os.close(write)
     with open(read) as pipe:
         text = pipe.read()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code not in {0, DIED}:
-        raise RuntimeError(f"the child of {wish} ended with {code}")
+        raise RuntimeError(f"the child of {request} ended with {code}")
     return json.loads(text) if code == 0 else {"died": True}
 
 

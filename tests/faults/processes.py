@@ -1,4 +1,4 @@
-"""Processes that die where they are told to, and how tests reach them."""
+"""Processes that crash at a failpoint, and how tests reach them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from tests.conftest import PROJECT, serving
-from tests.faults.acts import DIED, Ask, Command, Told, packed, told_from
+from tests.faults.actions import DIED, CommandAction, HttpAction, Result, result_from, to_json
 from tests.support.plain_form import Visitor
 
 SECONDS = 60
 
 
-class Door(Protocol):
-    """A way to have something done."""
+class Runner(Protocol):
+    """A way to run actions."""
 
-    def do(self, act: Ask | Command) -> Told | None:
-        """What was told; None when whoever did it died."""
+    def do(self, action: HttpAction | CommandAction) -> Result | None:
+        """Return the result, or None if the process crashed."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -35,52 +35,52 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "DATABASE_URL": database, **more}
 
 
-class Player:
-    """The process of player.py."""
+class ForkServer:
+    """The process of fork_server.py."""
 
     def __init__(self, log: Path, variables: Mapping[str, str], **settings: Any) -> None:
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.player", json.dumps(settings)],
+                [sys.executable, "-m", "tests.faults.fork_server", json.dumps(settings)],
                 cwd=PROJECT, env=environment(**variables), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=errors, text=True,
             )  # fmt: skip
         self.log = log
 
-    def play(self, act: Ask | Command, cookies: Mapping[str, str], point: str) -> Told | None:
+    def run(self, action: HttpAction | CommandAction, cookies: Mapping[str, str], point: str) -> Result | None:
         assert self.process.stdin
         assert self.process.stdout
-        wish = {"act": packed(act), "cookies": dict(cookies), "point": point}
-        self.process.stdin.write(json.dumps(wish) + "\n")
+        request = {"act": to_json(action), "cookies": dict(cookies), "point": point}
+        self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert line, self.log.read_text()[-2000:]
-        found = json.loads(line)
-        return None if found.get("died") else told_from(found)
+        data = json.loads(line)
+        return None if data.get("died") else result_from(data)
 
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
 
 
-def cookies_of(user: User) -> dict[str, str]:
+def session_cookies(user: User) -> dict[str, str]:
     """Those of somebody who has signed in."""
     return Visitor("http://localhost:1", user).cookies
 
 
-class Child:
-    """One who plays in children of the player, each of which may die at the point."""
+class ForkedRunner:
+    """Runs actions in children of the fork server, each of which may crash at the failpoint."""
 
-    def __init__(self, player: Player, user: User, point: str = "") -> None:
-        self.player = player
-        self.cookies = cookies_of(user)
+    def __init__(self, server: ForkServer, user: User, point: str = "") -> None:
+        self.server = server
+        self.cookies = session_cookies(user)
         self.point = point
 
-    def do(self, act: Ask | Command) -> Told | None:
-        return self.player.play(act, self.cookies, self.point)
+    def do(self, action: HttpAction | CommandAction) -> Result | None:
+        return self.server.run(action, self.cookies, self.point)
 
 
-class Processes:
+class RealProcesses:
     """gunicorn and manage.py as they run in production, with these variables; gunicorn is started by the first who
     asks it. To be used with `with`."""
 
@@ -91,29 +91,31 @@ class Processes:
         self.running = ExitStack()
         self.visitor: Visitor | None = None
 
-    def __enter__(self) -> Processes:
+    def __enter__(self) -> RealProcesses:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.running.close()
 
-    def do(self, act: Ask | Command) -> Told | None:
-        return self._command(act) if isinstance(act, Command) else self._ask(act)
+    def do(self, action: HttpAction | CommandAction) -> Result | None:
+        return self._command(action) if isinstance(action, CommandAction) else self._ask(action)
 
-    def _ask(self, act: Ask) -> Told | None:
+    def _ask(self, action: HttpAction) -> Result | None:
         if self.visitor is None:
             url = self.running.enter_context(serving(self.folder, self.variables))
             self.visitor = Visitor(url, self.user).open_form()
-        headers = {"X-CSRFToken": self.visitor.token, "Content-Type": act.content_type}
+        headers = {"X-CSRFToken": self.visitor.token, "Content-Type": action.content_type}
         try:
-            answer, page = self.visitor.ask(act.method, act.path, act.body or None, headers=headers, seconds=SECONDS)
+            response, page = self.visitor.ask(
+                action.method, action.path, action.body or None, headers=headers, seconds=SECONDS
+            )
         except (OSError, HTTPException):
             return None
-        return Told(answer.status, page, dict(answer.headers))
+        return Result(response.status, page, dict(response.headers))
 
-    def _command(self, act: Command) -> Told | None:
+    def _command(self, action: CommandAction) -> Result | None:
         done = subprocess.run(
-            [sys.executable, "manage.py", *act.words], cwd=PROJECT, env=environment(**self.variables),
+            [sys.executable, "manage.py", *action.words], cwd=PROJECT, env=environment(**self.variables),
             capture_output=True, timeout=SECONDS,
         )  # fmt: skip
-        return None if done.returncode == DIED else Told(done.returncode, done.stdout)
+        return None if done.returncode == DIED else Result(done.returncode, done.stdout)

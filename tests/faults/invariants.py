@@ -15,20 +15,20 @@ from tests.support.stores import Bucket
 from uploads.models import Action, Event, File, Preview, PreviewState, State
 
 STORED = {State.AVAILABLE, State.TRASHED}
-OUR_OWN = {"amalga.json"}
+OWN_KEYS = {"amalga.json"}
 
 
-def agree(bucket: Bucket, *, kept: Mapping[UUID, bytes]) -> None:
-    """R1 to R5 hold, nothing is under way any more, and what `kept` names is there with these bytes."""
-    if found := list(breaches(bucket, kept=kept)):
-        raise AssertionError("; ".join(found))
+def assert_invariants(bucket: Bucket, *, acknowledged: Mapping[UUID, bytes]) -> None:
+    """R1 to R5 hold, nothing is under way any more, and what `acknowledged` names is there with these bytes."""
+    if problems := list(violations(bucket, acknowledged=acknowledged)):
+        raise AssertionError("; ".join(problems))
 
 
-def breaches(bucket: Bucket, *, kept: Mapping[UUID, bytes]) -> Iterator[str]:
+def violations(bucket: Bucket, *, acknowledged: Mapping[UUID, bytes]) -> Iterator[str]:
     rows = list(File.objects.order_by("pk"))
     objects = bucket.objects()
-    yield from _acknowledged(rows, bucket, kept)
-    yield from (told for row in rows for told in _row(row, bucket, objects))
+    yield from _acknowledged(rows, bucket, acknowledged)
+    yield from (problem for row in rows for problem in _row(row, bucket, objects))
     yield from _unexplained(rows, bucket, objects)
     yield from _previews(objects)
     yield from _events(rows)
@@ -37,9 +37,9 @@ def breaches(bucket: Bucket, *, kept: Mapping[UUID, bytes]) -> Iterator[str]:
             yield f"{person} has used {used(person)} and holds {held(person)}"
 
 
-def _acknowledged(rows: list[File], bucket: Bucket, kept: Mapping[UUID, bytes]) -> Iterator[str]:
+def _acknowledged(rows: list[File], bucket: Bucket, acknowledged: Mapping[UUID, bytes]) -> Iterator[str]:
     by_id = {row.pk: row for row in rows}
-    for pk, body in kept.items():
+    for pk, body in acknowledged.items():
         row = by_id.get(pk)
         if row is None or row.state not in STORED:
             yield f"{pk} was told to be stored, and is {row.state if row else 'gone'}"
@@ -68,7 +68,7 @@ def _unexplained(rows: list[File], bucket: Bucket, objects: Mapping[str, int]) -
     """R2, R4: every object and every upload in parts has a row; R5: a key has one."""
     keys = [row.key for row in rows] + list(Preview.objects.values_list("key", flat=True))
     yield from (f"{key} is had by {count} rows" for key, count in Counter(keys).items() if count > 1)
-    yield from (f"{key} has no row" for key in sorted(set(objects) - set(keys) - OUR_OWN))
+    yield from (f"{key} has no row" for key in sorted(set(objects) - set(keys) - OWN_KEYS))
     yield from (f"parts of {key} lie about" for key, _id in bucket.multipart_uploads())
 
 
@@ -83,11 +83,11 @@ def _previews(objects: Mapping[str, int]) -> Iterator[str]:
 def _events(rows: list[File]) -> Iterator[str]:
     """Each file was told of once: as an upload, or as a version of one."""
     uploads = Event.objects.filter(action__in=[Action.UPLOAD, Action.VERSION], file_id__isnull=False)
-    told = Counter(link for link in uploads.values_list("file_id", flat=True) if link)
-    there = Counter(row.link for row in rows)
+    recorded = Counter(link for link in uploads.values_list("file_id", flat=True) if link)
+    existing = Counter(row.link for row in rows)
     purged = set(Event.objects.filter(action=Action.PURGE).values_list("file_id", flat=True))
-    for link in told.keys() | there.keys():
-        if told[link] != there[link] and link not in purged:
-            yield f"{link} has {there[link]} versions, and events tell of {told[link]}"
+    for link in recorded.keys() | existing.keys():
+        if recorded[link] != existing[link] and link not in purged:
+            yield f"{link} has {existing[link]} versions, and events tell of {recorded[link]}"
     twice = Event.objects.filter(action=Action.PURGE).values_list(F("file_id"), "detail__size")
     yield from (f"{link} was purged {count} times" for (link, _size), count in Counter(twice).items() if count > 1)
