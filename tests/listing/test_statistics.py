@@ -55,8 +55,8 @@ def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
     apply_deltas()
     Statistic.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
     before = shelf.whole_database()
-    said, status = run()
-    assert "total - stored: stored 7 files, 70 bytes; counted 1 files, 10 bytes" in said
+    output, status = run()
+    assert "total - stored: stored 7 files, 70 bytes; counted 1 files, 10 bytes" in output
     assert status == 1
     assert shelf.whole_database() == before
 
@@ -67,8 +67,8 @@ def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -
     Statistic.objects.filter(kind=Kind.OWNER).delete()
     Statistic.objects.create(kind=Kind.FOLDER, key="99", status=Status.STORED, files=3, bytes=3)
     rows = shelf.whole_database()["uploads.File"]
-    said, status = run("--apply")
-    assert ("2 differences, repaired" in said, status) == (True, 0)
+    output, status = run("--apply")
+    assert ("2 differences, repaired" in output, status) == (True, 0)
     assert run() == ("recount: 0 differences\n", 0)
     assert shelf.whole_database()["uploads.File"] == rows
 
@@ -76,9 +76,9 @@ def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -
 def test_machines_are_told_in_json(alice: User) -> None:
     shelf.add_file(alice, b"x" * 10)
     StatisticDelta.objects.filter(kind=Kind.TOTAL).delete()
-    said, status = run("--json")
+    output, status = run("--json")
     assert status == 1
-    assert json.loads(said) == {
+    assert json.loads(output) == {
         "applied": False,
         "differences": [{"kind": "total", "key": "", "status": "stored", "stored_files": 0, "stored_bytes": 0,
                          "files": 1, "bytes": 10}],
@@ -93,13 +93,13 @@ def test_notes_that_are_not_folded_yet_are_no_difference(alice: User) -> None:
 
 def test_a_count_may_take_longer_than_a_page_waits(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf.add_file(alice)
-    held: Any = connection.connection
-    monkeypatch.setattr(held, "response_timeout", 0.3)
+    raw: Any = connection.connection
+    monkeypatch.setattr(raw, "response_timeout", 0.3)
     slow = module.DIFFERENCES.replace("FROM differing ORDER", "FROM differing, pg_sleep(1) ORDER")
     StatisticDelta.objects.all().delete()
     monkeypatch.setattr(module, "DIFFERENCES", slow)
     assert len(recount()) == 5
-    assert held.response_timeout == 0.3
+    assert raw.response_timeout == 0.3
 
 
 class Crowd:
@@ -114,9 +114,9 @@ class Crowd:
     acts = ("upload", "upload", "begin", "publish", "version", "go_back", "move", "move_folder", "tag", "rename",
             "hide", "trash", "restore", "purge", "cancel", "some_fold")  # fmt: skip
 
-    def any_file(self, **wanted: Any) -> File | None:
-        found = list(File.objects.filter(**wanted).order_by("pk"))
-        return self.dice.choice(found) if found else None
+    def any_file(self, **filters: Any) -> File | None:
+        files = list(File.objects.filter(**filters).order_by("pk"))
+        return self.dice.choice(files) if files else None
 
     def any_folder(self) -> Folder | None:
         folders: list[Folder | None] = [None, *Folder.objects.order_by("pk")]

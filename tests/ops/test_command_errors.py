@@ -41,13 +41,13 @@ def test_doctor_fails_while_a_row_names_a_store_that_no_variable_names(alice: Us
     assert (line.level, "“gone”" in line.reason) == ("fail", True)
 
 
-def is_away(*_: Any, **__: Any) -> None:
+def raise_operational_error(*_: Any, **__: Any) -> None:
     raise OperationalError("the connection is closed")
 
 
 def test_recount_and_previews_tell_plainly_of_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recount, "recount", is_away)
-    monkeypatch.setattr(previews.Command, "_enqueue", is_away)
+    monkeypatch.setattr(recount, "recount", raise_operational_error)
+    monkeypatch.setattr(previews.Command, "_enqueue", raise_operational_error)
     for command in ("recount", "previews"):
         with pytest.raises(CommandError, match="The database is away") as refusal:
             call_command(command)

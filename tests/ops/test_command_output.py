@@ -93,13 +93,13 @@ STREAMS = {"uploads.management.base", "uploads.management.commands.create_admin"
 
 
 def test_nothing_else_writes_to_a_terminal() -> None:
-    found: dict[str, set[str]] = {}
+    names_of: dict[str, set[str]] = {}
     for path in sources(APP):
         words = set(ast_names(ast.parse(path.read_text())))
-        found[module_of(path)] = words & {"print", "write_raw", "stdout", "stderr", "stdin", "OutputWrapper", "pprint"}
-    raw = {module for module, words in found.items() if "write_raw" in words}
+        names_of[module_of(path)] = words & {"print", "write_raw", "OutputWrapper", "pprint"}
+    raw = {module for module, words in names_of.items() if "write_raw" in words}
     assert raw == RAW
-    assert {module for module, words in found.items() if words & {"print", "pprint", "OutputWrapper"}} <= STREAMS
+    assert {module for module, words in names_of.items() if words & {"print", "pprint", "OutputWrapper"}} <= STREAMS
     streams = {path for path in sources(APP) if "sys.std" in path.read_text()}
     assert {module_of(path) for path in streams} == STREAMS
 
@@ -129,10 +129,10 @@ def test_an_uncaught_exception_is_printed_in_plain_lines(capsys: pytest.CaptureF
         raise RuntimeError(f"f/\x1b[2J\r\n{FORGED} password=Hunter22")
     except RuntimeError:
         print_exception(*sys.exc_info())
-    said = capsys.readouterr().err
-    assert "RuntimeError: f/" in said
-    assert "Hunter22" not in said
-    assert_plain(said.splitlines())
+    output = capsys.readouterr().err
+    assert "RuntimeError: f/" in output
+    assert "Hunter22" not in output
+    assert_plain(output.splitlines())
 
 
 # --- commands over a bucket with hostile keys ---------------------------------------------------
@@ -152,15 +152,15 @@ def test_import_of_hostile_keys_ends_and_keeps_each_key(odd: Bucket, alice: User
     code, lines = run("import_bucket", "imp/", "--owner=alice", "--apply", *(["--json"] if json_output else []))
     assert_plain(lines)
     refused = int(code == 1)
-    kept = dict(File.objects.values_list("key", "name"))
-    assert len(HOSTILE) - len(kept) <= 3 * refused  # `\\.` and such are no names
-    assert {f"imp/{name}" for name in HOSTILE if "\uff3c" in name} <= set(kept)
+    names_by_key = dict(File.objects.values_list("key", "name"))
+    assert len(HOSTILE) - len(names_by_key) <= 3 * refused  # `\\.` and such are no names
+    assert {f"imp/{name}" for name in HOSTILE if "\uff3c" in name} <= set(names_by_key)
     assert all(
         normalized_name == normalize_for_search(name)
         for name, normalized_name in File.objects.values_list("name", "normalized_name")
     )
     if json_output:
-        assert [json.loads(line) for line in lines if line.startswith("{")][-1]["files"] == len(kept)
+        assert [json.loads(line) for line in lines if line.startswith("{")][-1]["files"] == len(names_by_key)
 
 
 @pytest.mark.parametrize("json_output", [True, False], ids=["json", "text"])
@@ -170,8 +170,8 @@ def test_fsck_tells_of_hostile_keys_in_one_line_each(odd: Bucket, json_output: b
     code, lines = run("fsck", "--grace=0", "--expect-empty-database", *(["--json"] if json_output else []))
     assert code == 1
     assert_plain(lines)
-    told = [line for line in lines if "foreign" in line]
-    assert len(told) >= len(HOSTILE)
+    lines_of_findings = [line for line in lines if "foreign" in line]
+    assert len(lines_of_findings) >= len(HOSTILE)
     if json_output:
         keys = {json.loads(line).get("key") for line in lines if line.startswith("{")}
         assert {f"f/{name}" for name in HOSTILE} <= keys
@@ -221,7 +221,7 @@ def test_a_plain_key_is_logged_as_it_is() -> None:
 
 
 def test_log_calls_quote_what_comes_from_outside() -> None:
-    found = set()
+    modules = set()
     for path in [*sources(APP), *sources(PROJECT / "amalga")]:
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
@@ -229,5 +229,5 @@ def test_log_calls_quote_what_comes_from_outside() -> None:
                     assert isinstance(args[0], ast.Constant | ast.Name), f"{path}: a message is a constant"
                     plain = [one for one in args[1:] if isinstance(one, ast.Name | ast.Attribute)]
                     named = {one.id if isinstance(one, ast.Name) else one.attr for one in plain}
-                    found |= {module_of(path)} if named & FROM_OUTSIDE else set()
-    assert found == CHECKED
+                    modules |= {module_of(path)} if named & FROM_OUTSIDE else set()
+    assert modules == CHECKED

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests.support.fsck_runs import LONG_AGO, found, key, left, run, stored
+from tests.support.fsck_runs import LONG_AGO, findings, key, run, skipped, stored
 from tests.support.shelf import add_file
 from tests.support.stores import Bucket
 from uploads import s3
@@ -50,7 +50,7 @@ def test_missing_objects_are_told_and_their_rows_kept(alice: User, marked: Bucke
     before = list(File.objects.order_by("pk").values())
     code, out = run()
     assert code == 1
-    assert found() == sorted((FindingKind.MISSING, file.key) for file in files[:3])
+    assert findings() == sorted((FindingKind.MISSING, file.key) for file in files[:3])
     assert list(File.objects.order_by("pk").values()) == before
     assert all(str(file.pk) in out for file in files[:3])
 
@@ -60,7 +60,7 @@ def test_objects_without_a_file_are_told(alice: User, marked: Bucket) -> None:
     for name in (key(1), "p/" + "2" * 32, "f/what is this"):
         marked.write(name, b"x")
     assert run()[0] == 1
-    assert found() == [("foreign", "f/what is this"), ("orphan", key(1)), ("orphan", "p/" + "2" * 32)]
+    assert findings() == [("foreign", "f/what is this"), ("orphan", key(1)), ("orphan", "p/" + "2" * 32)]
 
 
 def test_what_is_young_is_left_alone(alice: User, marked: Bucket) -> None:
@@ -77,19 +77,19 @@ def test_other_bytes_of_the_same_size_are_told_by_their_etag(alice: User, marked
     marked.write(file.key, b"jello")
     marked.write(longer.key, b"hello, world")
     assert run()[0] == 1
-    assert found() == sorted([("etag_mismatch", file.key), ("size_mismatch", longer.key)])
+    assert findings() == sorted([("etag_mismatch", file.key), ("size_mismatch", longer.key)])
     detail = Finding.objects.get(kind="etag_mismatch").detail
     assert detail["row"]["etag"] == file.etag != detail["object"]["etag"]
 
 
 def test_the_digests_differ_exactly_by_what_was_found(alice: User, marked: Bucket) -> None:
-    kept, gone = stored(alice, marked), stored(alice, marked)
-    marked.delete(gone.key)
+    intact, missing = stored(alice, marked), stored(alice, marked)
+    marked.delete(missing.key)
     run()
-    told = Report.objects.get().summary
-    line = {file.key: f"{file.key}\t{file.size}\t{file.etag}\n" for file in (kept, gone)}
-    assert told["objects"]["sha256"] == hashlib.sha256(line[kept.key].encode()).hexdigest()
-    assert told["rows"]["sha256"] == hashlib.sha256("".join(line[key] for key in sorted(line)).encode()).hexdigest()
+    summary = Report.objects.get().summary
+    line = {file.key: f"{file.key}\t{file.size}\t{file.etag}\n" for file in (intact, missing)}
+    assert summary["objects"]["sha256"] == hashlib.sha256(line[intact.key].encode()).hexdigest()
+    assert summary["rows"]["sha256"] == hashlib.sha256("".join(line[key] for key in sorted(line)).encode()).hexdigest()
 
 
 @pytest.mark.parametrize("block", [1, 2, 7])
@@ -103,7 +103,7 @@ def test_blocks_of_any_size_give_the_same(
         marked.write(key(number), b"x")
     marked.write("f/" + "f" * 32, b"last")
     run()
-    expected, figures = found(), Report.objects.first()
+    expected, figures = findings(), Report.objects.first()
     monkeypatch.setattr("uploads.services.fsck.streams.read_block.__kwdefaults__", {"limit": block})
     monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", max(1, block - 1))
     monkeypatch.setattr(streams, "BATCH_PAGES", 1)
@@ -111,7 +111,7 @@ def test_blocks_of_any_size_give_the_same(
     again = Report.objects.first()
     assert figures
     assert again
-    assert found() == expected
+    assert findings() == expected
     assert [again.summary[side] for side in ("rows", "objects")] == [
         figures.summary[side] for side in ("rows", "objects")
     ]
@@ -125,7 +125,7 @@ def test_a_row_in_motion_explains_its_object_or_that_there_is_none(alice: User, 
     add_file(alice, bucket=marked, state=state)
     add_file(alice, state=state)
     assert run(grace=3600)[0] == 0
-    assert left() == {"moving": 1}
+    assert skipped() == {"moving": 1}
 
 
 def test_files_in_the_trash_are_compared_like_others(alice: User, marked: Bucket) -> None:
@@ -134,7 +134,7 @@ def test_files_in_the_trash_are_compared_like_others(alice: User, marked: Bucket
     assert Report.objects.get().summary["rows"]["count"] == 1
     marked.delete(file.key)
     run()
-    assert found() == [("missing", file.key)]
+    assert findings() == [("missing", file.key)]
 
 
 def test_a_file_that_was_uploaded_during_the_pass_is_no_difference(
@@ -143,18 +143,18 @@ def test_a_file_that_was_uploaded_during_the_pass_is_no_difference(
     """Rows were read before it was there, the second look sees all of it."""
     stored(alice, marked)
     block = streams.read_block
-    late: list[File] = []
+    uploaded: list[File] = []
 
-    def then_uploaded(*args: Any, **kwargs: Any) -> streams.Block:
+    def read_then_upload(*args: Any, **kwargs: Any) -> streams.Block:
         read = block(*args, **kwargs)
-        if not late:
-            late.append(stored(alice, marked, key=key(7)))
+        if not uploaded:
+            uploaded.append(stored(alice, marked, key=key(7)))
         return read
 
-    monkeypatch.setattr(diff, "read_block", then_uploaded)
+    monkeypatch.setattr(diff, "read_block", read_then_upload)
     marked.write(key(7), b"hello")
     assert run()[0] == 0
-    assert left() == {"changed": 1}
+    assert skipped() == {"changed": 1}
 
 
 def test_a_file_that_goes_between_the_two_looks_is_no_difference(
@@ -164,13 +164,13 @@ def test_a_file_that_goes_between_the_two_looks_is_no_difference(
     marked.delete(file.key)
     head = s3.head
 
-    def then_gone(*args: Any, **kwargs: Any) -> s3.ObjectInfo | None:
+    def head_after_delete(*args: Any, **kwargs: Any) -> s3.ObjectInfo | None:
         File.objects.discard(owner_id=alice.pk)
         return head(*args, **kwargs)
 
     # the store is asked by threads that see no open transaction of a test
     monkeypatch.setattr("uploads.services.fsck.diff.ThreadPoolExecutor", Inline)
-    monkeypatch.setattr(s3, "head", then_gone)
+    monkeypatch.setattr(s3, "head", head_after_delete)
     assert run()[0] == 0
 
 
@@ -210,7 +210,7 @@ def test_a_file_that_lies_in_another_store_explains_its_key_here(
     stored(alice, marked)
     File.objects.filter(pk=stored(alice, marked).pk).update(store="old")
     assert run()[0] == 0
-    assert left() == {"elsewhere": 1}
+    assert skipped() == {"elsewhere": 1}
 
 
 def test_what_was_marked_as_missing_is_counted_and_told_as_found_once_it_is_back(alice: User, marked: Bucket) -> None:
@@ -218,10 +218,10 @@ def test_what_was_marked_as_missing_is_counted_and_told_as_found_once_it_is_back
     marked.delete(file.key)
     File.objects.filter(pk=file.pk).update(checksum_status=ChecksumStatus.MISSING)
     assert run()[0] == 0
-    assert left() == {"marked": 1}
+    assert skipped() == {"marked": 1}
     marked.write(file.key, b"hello")
     assert run()[0] == 1
-    assert found() == [("stuck", file.key)]
+    assert findings() == [("stuck", file.key)]
 
 
 def test_objects_elsewhere_in_the_bucket_are_not_ours_to_tell(alice: User, marked: Bucket) -> None:
@@ -246,7 +246,7 @@ def test_imported_files_are_compared_wherever_they_lie(alice: User, digest_bucke
     for file in files:
         digest_bucket.delete(file.key)
     run()
-    assert found() == sorted(("missing", file.key) for file in files)
+    assert findings() == sorted(("missing", file.key) for file in files)
 
 
 def test_previews_are_compared_by_size(alice: User, marked: Bucket) -> None:
@@ -261,7 +261,7 @@ def test_previews_are_compared_by_size(alice: User, marked: Bucket) -> None:
     marked.delete(thumbnail.key)
     marked.write(picture.key, b"larger")
     run()
-    assert found() == sorted([("missing", thumbnail.key), ("size_mismatch", picture.key)])
+    assert findings() == sorted([("missing", thumbnail.key), ("size_mismatch", picture.key)])
 
 
 def test_uploads_in_parts_without_a_file_in_motion_are_told(alice: User, marked: Bucket) -> None:
@@ -272,10 +272,10 @@ def test_uploads_in_parts_without_a_file_in_motion_are_told(alice: User, marked:
     File.objects.filter(pk=moving.pk).update(multipart_id=ids[moving.key])
     assert run(grace=3600)[0] == 0
     run()
-    assert found() == sorted([("orphaned_multipart", done.key), ("orphaned_multipart", key(1))])
+    assert findings() == sorted([("orphaned_multipart", done.key), ("orphaned_multipart", key(1))])
     File.objects.filter(pk=moving.pk).update(multipart_id="another")
     run()
-    assert ("orphaned_multipart", moving.key) in found()
+    assert ("orphaned_multipart", moving.key) in findings()
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_what_should_have_moved_on_is_told(alice: User, marked: Bucket, state: S
     File.objects.filter(pk=late.pk).update(**facts)
     add_file(alice, state=state)
     assert run(grace=3600)[0] == 1
-    assert found() == [("stuck", late.key)]
+    assert findings() == [("stuck", late.key)]
     assert Finding.objects.get().detail["row"]["state"] == state
 
 
@@ -318,7 +318,7 @@ def test_any_mixture_is_told_as_the_table_says(
     name_old_store(settings)
     shuffled = random.Random(4)
     expected = set()
-    for row, there in [*TABLE, *TABLE, *TABLE]:
+    for row, object_kind in [*TABLE, *TABLE, *TABLE]:
         name = f"f/{shuffled.getrandbits(128):032x}"
         if row != "none":
             state = State.AVAILABLE if row in {"marked", "elsewhere"} else State(row)
@@ -327,14 +327,14 @@ def test_any_mixture_is_told_as_the_table_says(
             facts |= {"checksum_status": ChecksumStatus.MISSING} if row == "marked" else {}
             facts |= {"store": "old"} if row == "elsewhere" else {}
             File.objects.filter(pk=file.pk).update(**facts)
-        if there != "none":
-            marked.write(name, BODIES[there])
-        if kind := TABLE[row, there]:
+        if object_kind != "none":
+            marked.write(name, BODIES[object_kind])
+        if kind := TABLE[row, object_kind]:
             expected.add((kind, name))
     monkeypatch.setattr("uploads.services.fsck.streams.read_block.__kwdefaults__", {"limit": 3})
     monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", 4)
     monkeypatch.setattr(streams, "BATCH_PAGES", 1)
     File.objects.update(updated_at=timezone.now() - LONG_AGO)
     run(grace=0)
-    assert set(found()) == expected
-    assert left()["marked"] == 3
+    assert set(findings()) == expected
+    assert skipped()["marked"] == 3

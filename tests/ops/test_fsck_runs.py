@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from tests.support.fsck_runs import LONG_AGO, found, key, run, stored
+from tests.support.fsck_runs import LONG_AGO, findings, key, run, stored
 from tests.support.shelf import whole_database
 from tests.support.stores import Bucket
 from uploads import s3
@@ -36,13 +36,13 @@ def test_ranges_together_are_the_whole(alice: User, marked: Bucket) -> None:
     for file in files[::7]:
         marked.delete(file.key)
     run()
-    whole, counts = found(), []
+    expected, counts = findings(), []
     together: list[tuple[str, str]] = []
     for digit in "0123456789abcdef":
         run(f"--prefix=f/{digit}")
-        together += found()
+        together += findings()
         counts.append(Report.objects.all()[0].summary["rows"]["count"])
-    assert sorted(together) == whole
+    assert sorted(together) == expected
     assert sum(counts) == 20
 
 
@@ -65,11 +65,11 @@ def test_a_store_that_goes_away_stops_it_and_it_goes_on_where_it_was(
         assert run()[0] == 1
     report = Report.objects.get()
     assert (report.outcome, report.cursor) == (RunOutcome.STOPPED, files[4].key)
-    assert found() == [("missing", files[1].key)]
+    assert findings() == [("missing", files[1].key)]
     code, out = run("--resume")
     assert code == 1
     assert f"behind {files[4].key}" in out
-    assert found() == [("missing", files[1].key), ("missing", files[10].key)]
+    assert findings() == [("missing", files[1].key), ("missing", files[10].key)]
     assert Report.objects.get().outcome == RunOutcome.DIFFERENCES
     assert run("--resume")[0] == 2
 
@@ -120,7 +120,7 @@ def test_an_empty_database_over_a_full_bucket_is_refused(marked: Bucket) -> None
     marked.write(key(1), b"x")
     assert run()[0] == 2
     assert run("--expect-empty-database")[0] == 1
-    assert found() == [("orphan", key(1))]
+    assert findings() == [("orphan", key(1))]
 
 
 def test_a_listing_out_of_order_is_refused(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,9 +192,9 @@ def test_a_store_that_goes_away_at_the_second_look_leaves_that_stretch_for_the_n
             s3, "head", lambda *_args, **_kwargs: (_ for _ in ()).throw(StorageUnavailable("HeadObject: 500"))
         )
         assert run()[0] == 1
-    assert (Report.objects.get().outcome, found()) == (RunOutcome.STOPPED, [])
+    assert (Report.objects.get().outcome, findings()) == (RunOutcome.STOPPED, [])
     assert run("--resume")[0] == 1
-    assert len(found()) == 20
+    assert len(findings()) == 20
 
 
 @pytest.mark.parametrize("args", [["--grace=-1"], ["--grace=nan"], ["--grace=1e300"], ["--prefix=" + "f" * 1001],

@@ -67,22 +67,21 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "BATCH_KEYS", 5)
 
 
-def bring(prefix: str, *arguments: str, owner: str = "alice", apply: bool = True) -> tuple[int, str]:
+def run_import(prefix: str, *arguments: str, owner: str = "alice", apply: bool = True) -> tuple[int, str]:
     """Exit status, and all that was said."""
     out = io.StringIO()
-    given = [prefix, "--owner", owner, *(["--apply"] if apply else []), *arguments]
+    command = [prefix, "--owner", owner, *(["--apply"] if apply else []), *arguments]
     try:
-        call_command("import_bucket", *given, stdout=out, stderr=io.StringIO())
+        call_command("import_bucket", *command, stdout=out, stderr=io.StringIO())
     except CommandError as error:
         return error.returncode, out.getvalue() + str(error)
     return 0, out.getvalue()
 
 
-def figures(prefix: str, *arguments: str, **how: Any) -> dict[str, Any]:
-    _status, said = bring(prefix, *arguments, "--json", **how)
-    told = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    found: dict[str, Any] = told[-1]
-    return found
+def import_stats(prefix: str, *arguments: str, **how: Any) -> dict[str, Any]:
+    _status, output = run_import(prefix, *arguments, "--json", **how)
+    *_rejected, stats = (json.loads(line) for line in output.splitlines() if line.startswith("{"))
+    return dict(stats)
 
 
 def in_agreement() -> bool:
@@ -95,60 +94,60 @@ def in_agreement() -> bool:
 
 def test_objects_become_files_in_the_folders_of_their_keys(photos: Bucket, alice: User) -> None:
     before = photos.objects()
-    assert bring("photos/")[0] == 0
+    assert run_import("photos/")[0] == 0
     files = {path_of(file): file for file in File.objects.all()}
     assert len(files) == 25
     file = files["2/pic 24.jpg"]
     assert (file.key, file.size, file.owner, file.state) == ("photos/2/pic 24.jpg", 24, alice, State.AVAILABLE)
     assert (file.origin, file.checksum, file.checksum_status) == (Origin.IMPORTED, "", ChecksumStatus.UNVERIFIED)
     assert (file.declared_type, file.detected_type, file.category) == ("image/jpeg", "", "image")
-    there = photos.client.head_object(Bucket=photos.name, Key=file.key)
-    assert file.etag == there["ETag"].strip('"')
+    head = photos.client.head_object(Bucket=photos.name, Key=file.key)
+    assert file.etag == head["ETag"].strip('"')
     assert file.modified is not None
-    assert file.modified.replace(microsecond=0) == there["LastModified"]
+    assert file.modified.replace(microsecond=0) == head["LastModified"]
     assert photos.objects() == before
 
 
 def test_usage_and_figures_fit(photos: Bucket, alice: User) -> None:
-    bring("photos/")
+    run_import("photos/")
     assert used(alice) == (25, sum(range(25)))
     assert in_agreement()
 
 
 def test_a_dry_run_writes_nothing_and_tells_the_same(photos: Bucket, alice: User) -> None:
     before, objects = whole_database(), photos.objects()
-    told = figures("photos/", apply=False)
+    summary = import_stats("photos/", apply=False)
     assert (whole_database(), photos.objects()) == (before, objects)
-    done = figures("photos/")
-    assert (told.pop("applied"), done.pop("applied")) == (False, True)
-    assert told == done
+    done = import_stats("photos/")
+    assert (summary.pop("applied"), done.pop("applied")) == (False, True)
+    assert summary == done
     assert (done["files"], done["bytes"]) == (25, 300)
 
 
 def test_a_second_run_changes_nothing(photos: Bucket, alice: User) -> None:
-    bring("photos/")
+    run_import("photos/")
     before = list(File.objects.order_by("pk").values())
     photos.write("photos/new.jpg", b"new")
-    again = figures("photos/")
+    again = import_stats("photos/")
     assert (again["files"], again["known"]) == (1, 25)
     assert list(File.objects.exclude(key="photos/new.jpg").order_by("pk").values()) == before
     assert in_agreement()
 
 
 def test_what_people_did_meanwhile_stays(photos: Bucket, alice: User) -> None:
-    bring("photos/")
-    kept = plant("Kept", alice)
-    actions.move_files([file.link for file in File.objects.all()], kept, by=alice)
+    run_import("photos/")
+    folder = plant("Kept", alice)
+    actions.move_files([file.link for file in File.objects.all()], folder, by=alice)
     services.rename(File.objects.first(), "mine.jpg", by=alice)  # type: ignore[arg-type]
     services.folders.remove(Folder.objects.get(name="0"), by=alice)
-    bring("photos/")
+    run_import("photos/")
     assert {folder_of(file) for file in File.objects.all()} == {"Kept"}
     assert File.objects.filter(name="mine.jpg").count() == 1
     assert Folder.objects.get(name="0").removed_at is not None
 
 
 def test_folder_owner_and_visibility_are_chosen(photos: Bucket, alice: User, as_bob: Client, bob: User) -> None:
-    bring("photos/0/", "--folder", " Old stuff/../2019 ", "--visibility", "private")
+    run_import("photos/0/", "--folder", " Old stuff/../2019 ", "--visibility", "private")
     file = File.objects.get(key="photos/0/pic 03.jpg")
     assert path_of(file) == "Old stuff/2019/pic 03.jpg"
     assert not File.objects.visible_to(bob).exists()
@@ -157,7 +156,7 @@ def test_folder_owner_and_visibility_are_chosen(photos: Bucket, alice: User, as_
 
 
 def test_it_is_told_once_a_batch_who_imported(photos: Bucket, alice: User, small_batches: None) -> None:
-    bring("photos/")
+    run_import("photos/")
     events = Event.objects.filter(action=Action.IMPORT)
     assert [event.detail["files"] for event in events] == [5] * 5
     assert {(event.actor, event.name) for event in events} == {("alice", "photos/")}
@@ -165,29 +164,29 @@ def test_it_is_told_once_a_batch_who_imported(photos: Bucket, alice: User, small
 
 
 def test_an_imported_file_is_downloaded_as_an_attachment(photos: Bucket, alice: User, as_alice: Client) -> None:
-    bring("photos/")
+    run_import("photos/")
     file = File.objects.get(key="photos/2/pic 24.jpg")
-    answer = as_alice.get(f"/files/{file.link}/download?inline=1")
-    with urllib.request.urlopen(answer["Location"]) as got:
+    response = as_alice.get(f"/files/{file.link}/download?inline=1")
+    with urllib.request.urlopen(response["Location"]) as got:
         assert got.read() == b"x" * 24
         assert got.headers["Content-Disposition"].startswith("attachment")
 
 
 def test_its_page_says_that_it_is_imported(photos: Bucket, alice: User, as_alice: Client) -> None:
-    bring("photos/")
+    run_import("photos/")
     page = as_alice.get(File.objects.first().get_absolute_url())  # type: ignore[union-attr]
     assert "its object is never removed by us" in page.content.decode()
 
 
 def test_the_admin_finds_what_was_imported(photos: Bucket, alice: User, as_admin: Client) -> None:
     make_row(alice, State.AVAILABLE, name="uploaded.txt")
-    bring("photos/2/")
+    run_import("photos/2/")
     page = as_admin.get("/admin/uploads/file/?origin=imported").content.decode()
     assert ("pic 24.jpg" in page, "uploaded.txt" in page) == (True, False)
 
 
 def test_an_imported_file_can_be_read_and_checked(photos: Bucket, alice: User) -> None:
-    bring("photos/")
+    run_import("photos/")
     file = File.objects.get(key="photos/1/pic 12.jpg")
     assert services.verify(file) == ChecksumStatus.VERIFIED
     file.refresh_from_db()
@@ -217,21 +216,21 @@ DOTS = ["in/a/../b.txt", "in/./b.txt", "in/.."]
 def test_odd_keys_become_clean_paths_and_are_downloaded(odd: Bucket, alice: User, as_alice: Client) -> None:
     for key in ODD:
         odd.write(key, key.encode())
-    assert bring("in/")[0] == 0
+    assert run_import("in/")[0] == 0
     assert {file.key: path_of(file) for file in File.objects.all()} == ODD
     assert all(file.normalized_name == normalize_for_search(file.name) for file in File.objects.all())
     for file in File.objects.all():
-        answer = as_alice.get(f"/files/{file.link}/download")
-        with urllib.request.urlopen(answer["Location"]) as got:
+        response = as_alice.get(f"/files/{file.link}/download")
+        with urllib.request.urlopen(response["Location"]) as got:
             assert got.read() == file.key.encode()
 
 
 def test_what_no_browser_could_ask_for_is_refused_and_told(odd: Bucket, alice: User) -> None:
     for key in [*DOTS, "in/good.txt"]:
         odd.write(key, b"odd")
-    status, said = bring("in/")
+    status, output = run_import("in/")
     assert (status, File.objects.get().name) == (1, "good.txt")
-    assert all(repr(key) in said for key in DOTS)
+    assert all(repr(key) in output for key in DOTS)
     assert {finding.key for finding in Finding.objects.all()} == set(DOTS)
     assert Report.objects.get().outcome == RunOutcome.DIFFERENCES
 
@@ -239,7 +238,7 @@ def test_what_no_browser_could_ask_for_is_refused_and_told(odd: Bucket, alice: U
 def test_keys_that_become_one_folder_share_it(odd: Bucket, alice: User) -> None:
     for key in ("in/a/1.txt", "in/a\u200b/1.txt", "in/ a /2.txt"):
         odd.write(key, b"x")
-    bring("in/")
+    run_import("in/")
     assert sorted(path_of(file) for file in File.objects.all()) == ["a/1.txt", "a/1.txt", "a/2.txt"]
     assert Folder.objects.count() == 1
 
@@ -248,10 +247,10 @@ def test_a_placeholder_becomes_a_folder_once(odd: Bucket, alice: User) -> None:
     odd.write("in/empty/", b"")
     odd.write("in/empty/below/", b"")
     odd.write("in/not empty/", b"has bytes")
-    assert figures("in/")["empty_folders"] == 2
+    assert import_stats("in/")["empty_folders"] == 2
     assert set(Folder.objects.values_list("name", "parent__name")) == {("empty", None), ("below", "empty")}
     services.folders.remove(Folder.objects.get(name="empty"), by=alice)
-    bring("in/")
+    run_import("in/")
     assert not Folder.objects.living().exists()
 
 
@@ -260,9 +259,9 @@ def test_a_placeholder_becomes_a_folder_once(odd: Bucket, alice: User) -> None:
 
 def test_a_prefix_of_our_own_is_refused(photos: Bucket, alice: User) -> None:
     for prefix in ("f/", "f/0", "p/x", "quarantine/", "manifests/2026", "amalga.json"):
-        status, said = bring(prefix)
+        status, output = run_import(prefix)
         assert (status, File.objects.count()) == (2, 0)
-        assert "Amalga's own" in said
+        assert "Amalga's own" in output
 
 
 def test_an_empty_prefix_means_all_but_our_own(photos: Bucket, alice: User, small_batches: None) -> None:
@@ -270,36 +269,36 @@ def test_an_empty_prefix_means_all_but_our_own(photos: Bucket, alice: User, smal
         for _time in range(7):
             photos.write(f"{folder}/{uuid4().hex}", b"ours")
     photos.write("final.txt", b"not ours")
-    told = figures("")
-    assert (told["files"], told["own"] > 0) == (26, True)
+    summary = import_stats("")
+    assert (summary["files"], summary["own"] > 0) == (26, True)
     assert not File.objects.filter(key__regex=r"^(f|p|quarantine|manifests)/|amalga").exists()
 
 
 def test_an_owner_who_is_not_there_or_may_not_upload_is_refused(photos: Bucket, charlie: User) -> None:
     for who in ("nobody", "charlie", "no\udcff"):
-        status, said = bring("photos/", owner=who)
+        status, output = run_import("photos/", owner=who)
         assert (status, File.objects.count()) == (2, 0)
-        assert who in said or repr(who) in said
+        assert who in output or repr(who) in output
 
 
 def test_a_bucket_of_another_database_is_refused(photos: Bucket, alice: User) -> None:
     s3.write_marker(uuid4())
-    assert bring("photos/")[0] == 2
-    assert bring("photos/", apply=False)[0] == 2
+    assert run_import("photos/")[0] == 2
+    assert run_import("photos/", apply=False)[0] == 2
     assert not File.objects.exists()
 
 
 def test_a_prefix_without_objects_is_told(photos: Bucket, alice: User) -> None:
-    status, said = bring("phtos/")
+    status, output = run_import("phtos/")
     assert status == 2
-    assert "'phtos/'" in said
+    assert "'phtos/'" in output
 
 
 def test_the_quota_is_told_and_stops_nothing(photos: Bucket, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 100
-    status, said = bring("photos/")
+    status, output = run_import("photos/")
     assert (status, File.objects.count()) == (0, 25)
-    assert "300 B of 100 B" in said
+    assert "300 B of 100 B" in output
 
 
 def test_refused_types_are_refused_here_too(photos: Bucket, alice: User, settings: Settings) -> None:
@@ -307,27 +306,27 @@ def test_refused_types_are_refused_here_too(photos: Bucket, alice: User, setting
     refused = ["game.EXE", "game.exe.", "game.exe::$DATA", ".exe", "clip.mp4", "clip.mp4. ."]
     for name in refused:
         photos.write(f"photos/{name}", b"MZ")
-    assert figures("photos/")["refused"] == len(refused)
+    assert import_stats("photos/")["refused"] == len(refused)
 
 
 def test_a_database_that_is_away_is_one_sentence(photos: Bucket, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: Any, **__: Any) -> None:
+    def raise_error(*_: Any, **__: Any) -> None:
         raise OperationalError
 
-    monkeypatch.setattr(User.objects, "filter", away)
-    status, said = bring("photos/")
+    monkeypatch.setattr(User.objects, "filter", raise_error)
+    status, output = run_import("photos/")
     assert status == 1
-    assert "The database did not answer" in said
+    assert "The database did not answer" in output
 
 
 def test_a_store_that_is_away_is_one_sentence(photos: Bucket, alice: User, settings: Settings) -> None:
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
     s3.reset()
-    status, said = bring("photos/")
+    status, output = run_import("photos/")
     settings.S3_ENDPOINT = photos.address.endpoint
     s3.reset()
     assert status == 1
-    assert "run it again" in said
+    assert "run it again" in output
 
 
 # --- stopped, and at once -----------------------------------------------------------------------
@@ -336,32 +335,32 @@ def test_a_store_that_is_away_is_one_sentence(photos: Bucket, alice: User, setti
 def test_a_run_that_was_killed_is_gone_on_with(
     photos: Bucket, alice: User, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, notes = run._note, []
+    note, notes = run._note, []
 
-    def dies(*given: Any) -> run.Step:
-        notes.append(whole(*given))
+    def dies(*args: Any) -> run.Step:
+        notes.append(note(*args))
         if len(notes) == 2:
             raise KeyboardInterrupt
         return notes[-1]
 
     monkeypatch.setattr(run, "_note", dies)
-    assert bring("photos/", "--parallel", "1")[0] == 1
-    monkeypatch.setattr(run, "_note", whole)
+    assert run_import("photos/", "--parallel", "1")[0] == 1
+    monkeypatch.setattr(run, "_note", note)
     stopped = Report.objects.get()
     assert (stopped.outcome, stopped.cursor) == (RunOutcome.STOPPED, "photos/0/pic 09.jpg")
     assert in_agreement()
-    told = figures("photos/")
-    assert (told["after"], told["objects"]) == (stopped.cursor, 15)
+    summary = import_stats("photos/")
+    assert (summary["after"], summary["objects"]) == (stopped.cursor, 15)
     assert File.objects.count() == 25
     assert in_agreement()
-    assert figures("photos/")["objects"] == 25
+    assert import_stats("photos/")["objects"] == 25
 
 
 def test_two_at_once_bring_each_object_in_once(photos: Bucket, alice: User, bob: User, small_batches: None) -> None:
     with ThreadPoolExecutor(2) as pool:
         done = [step.stats for step in pool.map(in_a_thread, [alice, bob])]
-    assert [(figures.objects, figures.files + figures.known) for figures in done] == [(25, 25)] * 2
-    assert sum(figures.files for figures in done) == File.objects.count() == 25
+    assert [(stats.objects, stats.files + stats.known) for stats in done] == [(25, 25)] * 2
+    assert sum(stats.files for stats in done) == File.objects.count() == 25
     assert in_agreement()
 
 
@@ -376,8 +375,8 @@ def test_a_row_that_the_database_refuses_stops_no_other(
     photos: Bucket, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copy_rows, "part_size_for", lambda size, **_: 0 if size == 7 else 16)
-    told = figures("photos/")
-    assert (told["files"], told["refused"]) == (24, 1)
+    summary = import_stats("photos/")
+    assert (summary["files"], summary["refused"]) == (24, 1)
     assert Finding.objects.get().key == "photos/0/pic 07.jpg"
     assert in_agreement()
 
@@ -389,7 +388,7 @@ def test_a_row_that_the_database_refuses_stops_no_other(
 def test_purging_leaves_the_object_unless_it_was_taken_over(
     photos: Bucket, alice: User, arguments: list[str], stays: bool
 ) -> None:
-    bring("photos/", *arguments)
+    run_import("photos/", *arguments)
     file = File.objects.get(key="photos/1/pic 12.jpg")
     actions.trash_file(file, by=alice)
     File.objects.filter(pk=file.pk).update(purge_after=MODIFIED)

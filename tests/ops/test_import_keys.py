@@ -22,9 +22,9 @@ MODIFIED = datetime(2026, 1, 2, tzinfo=UTC)
     ],
 )
 def test_of_the_prefix_all_up_to_its_last_slash_is_left_out(prefix: str, path: str) -> None:
-    found = key_mapping.read_key("photos/1/x.jpg", 1, "e", MODIFIED, prefix=prefix)
-    assert isinstance(found, key_mapping.ImportCandidate)
-    assert "/".join(filter(None, [found.folder, found.name])) == path
+    candidate = key_mapping.read_key("photos/1/x.jpg", 1, "e", MODIFIED, prefix=prefix)
+    assert isinstance(candidate, key_mapping.ImportCandidate)
+    assert "/".join(filter(None, [candidate.folder, candidate.name])) == path
 
 
 @pytest.mark.parametrize(

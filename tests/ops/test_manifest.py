@@ -92,20 +92,20 @@ def timeless(lines: list[str]) -> list[str]:
     return [re.sub(r'"purge_after":"[^"]+"', '"purge_after":"…"', line) for line in lines]
 
 
-def spoil(path: Path, before: bytes, after: bytes) -> None:
+def alter(path: Path, before: bytes, after: bytes) -> None:
     """Change lines of a manifest and make it whole again."""
     *lines, _end = path.read_bytes().replace(before, after).splitlines(keepends=True)
     end = {"kind": "end", "lines": len(lines), "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
     path.write_bytes(b"".join(lines) + json.dumps(end).encode() + b"\n")
 
 
-def as_seen(user: User, page: str) -> str:
-    answer = signed_in(user).get(page)
-    assert answer.status_code == 200, page
-    told = answer.content.decode()
+def rendered(user: User, page: str) -> str:
+    response = signed_in(user).get(page)
+    assert response.status_code == 200, page
+    body = response.content.decode()
     if page == "/trash/":  # purged later, after a rebuild
-        told = re.sub(r"<time[^>]*>[^<]*</time>", "", told)
-    return re.sub(r'name="csrfmiddlewaretoken" value="\w+"|"X-CSRFToken": "\w+"', "", told)
+        body = re.sub(r"<time[^>]*>[^<]*</time>", "", body)
+    return re.sub(r'name="csrfmiddlewaretoken" value="\w+"|"X-CSRFToken": "\w+"', "", body)
 
 
 def lose_the_database() -> None:
@@ -122,8 +122,8 @@ def test_what_was_lost_is_back_line_by_line(library: Bucket, tmp_path: Path) -> 
     installation = Installation.objects.own_id()
     usage = list(Usage.objects.filter(owner__username="alice").values())
     lose_the_database()
-    code, told, _why = rebuild(tmp_path / "before.jsonl", "--apply")
-    assert (code, told["present"], told["missing"], told["unknown"]) == (0, 6, 0, 0)
+    code, summary, _why = rebuild(tmp_path / "before.jsonl", "--apply")
+    assert (code, summary["present"], summary["missing"], summary["unknown"]) == (0, 6, 0, 0)
     after = exported(tmp_path / "after.jsonl", "--events")
     assert timeless(after[: len(before)]) == timeless(before)
     assert [json.loads(line)["action"] for line in after[len(before) :]] == ["repair"]
@@ -136,14 +136,14 @@ def test_what_was_lost_is_back_line_by_line(library: Bucket, tmp_path: Path) -> 
 def test_people_see_the_same_pages_again(library: Bucket, tmp_path: Path, alice: User) -> None:
     pages = ["/", "/trash/", "/tags/", *(folder.get_absolute_url() for folder in Folder.objects.visible_to(alice))]
     pages += [file.get_absolute_url() for file in File.objects.listed()]
-    before = {page: as_seen(alice, page) for page in pages}
+    before = {page: rendered(alice, page) for page in pages}
     exported(tmp_path / "manifest", "--events")
     lose_the_database()
     rebuild(tmp_path / "manifest", "--apply")
     again = User.objects.get(username="alice")
     assert not again.has_usable_password()
     for page, body in before.items():
-        assert as_seen(again, page) == body, page
+        assert rendered(again, page) == body, page
 
 
 def test_a_restored_bucket_may_have_other_etags_and_verify_settles_it(library: Bucket, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_what_was_taken_out_of_the_trash_since_is_not_purged(library: Bucket, tm
 
 def test_manifest_that_is_older_than_a_column_is_loaded(library: Bucket, tmp_path: Path) -> None:
     lines = exported(tmp_path / "manifest")
-    spoil(tmp_path / "manifest", b',"refusal":""', b"")
+    alter(tmp_path / "manifest", b',"refusal":""', b"")
     lose_the_database()
     assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
     assert File.objects.filter(refusal="").count() == sum('"kind":"file"' in line for line in lines)
@@ -191,8 +191,8 @@ def test_lines_that_no_export_writes_are_refused_and_nothing_written(library: Bu
     before = shelf.whole_database()
     for how, change in ODD.items():
         path = Path(shutil.copy(tmp_path / "manifest", tmp_path / "altered"))
-        spoil(path, *change)
-        code, _told, why = rebuild(path, "--apply")
+        alter(path, *change)
+        code, _summary, why = rebuild(path, "--apply")
         assert (code, "A line of the manifest" in why) == (2, True), how
         assert shelf.whole_database() == before, how
 
@@ -209,14 +209,14 @@ def test_no_listing_alone_makes_a_file_missing_or_damaged(
 
 def test_a_file_whose_object_is_gone_comes_back_as_missing(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
-    gone, cut = File.objects.get(name="bob.txt"), File.objects.get(name="empty")
-    library.delete(gone.key)
-    library.write(cut.key, b"no longer empty")
+    missing, resized = File.objects.get(name="bob.txt"), File.objects.get(name="empty")
+    library.delete(missing.key)
+    library.write(resized.key, b"no longer empty")
     lose_the_database()
     code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
     assert (code, counts["missing"], counts["size"]) == (1, 1, 1)
-    assert File.objects.get(pk=gone.pk).checksum_status == ChecksumStatus.MISSING
-    assert File.objects.get(pk=cut.pk).checksum_status == ChecksumStatus.CORRUPTED
+    assert File.objects.get(pk=missing.pk).checksum_status == ChecksumStatus.MISSING
+    assert File.objects.get(pk=resized.pk).checksum_status == ChecksumStatus.CORRUPTED
 
 
 def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
@@ -226,7 +226,7 @@ def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
     new = Sender(signed_in(alice)).send(b"newer than the manifest", name="new.txt")
     lose_the_database()
     assert rebuild(tmp_path / "manifest")[1]["unknown"] == 1
-    code, _told, _why = rebuild(tmp_path / "manifest", "--apply", "--recover-orphans", "--owner", "alice")
+    code, _summary, _why = rebuild(tmp_path / "manifest", "--apply", "--recover-orphans", "--owner", "alice")
     file = File.objects.get(key=new.key)
     assert code == 1
     assert (file.owner.username, file.origin, file.checksum_status) == (
@@ -250,14 +250,14 @@ def test_a_dry_run_writes_nothing(library: Bucket, tmp_path: Path) -> None:
 def test_a_library_with_anything_in_it_is_left_alone(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
     before = shelf.whole_database()
-    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
     assert (code, shelf.whole_database()) == (2, before)
     assert "not empty" in why
 
 
 def test_tags_that_were_two_and_are_one_now_are_merged(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "before.jsonl")
-    spoil(tmp_path / "before.jsonl", b'"name":"summer"', '"name":"ÉTÈ"'.encode())
+    alter(tmp_path / "before.jsonl", b'"name":"summer"', '"name":"ÉTÈ"'.encode())
     lose_the_database()
     assert rebuild(tmp_path / "before.jsonl", "--apply")[0] == 0
     assert list(Tag.objects.values_list("name", "normalized_name")) == [("Été", "ete")]
@@ -271,7 +271,7 @@ def test_a_manifest_that_is_cut_off_is_refused_and_nothing_written(alice: User, 
     exported(path)
     path.write_bytes(path.read_bytes()[:-100])
     before = shelf.whole_database()
-    code, _told, why = rebuild(path, "--apply")
+    code, _summary, why = rebuild(path, "--apply")
     assert (code, shelf.whole_database()) == (2, before)
     assert "cut off" in why
 
@@ -279,7 +279,7 @@ def test_a_manifest_that_is_cut_off_is_refused_and_nothing_written(alice: User, 
 def test_the_bucket_of_another_library_is_refused(alice: User, bucket: Bucket, tmp_path: Path) -> None:
     s3.write_marker(uuid.uuid4())
     exported(tmp_path / "manifest")
-    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
     assert code == 2
     assert "another database" in why
 
@@ -338,7 +338,7 @@ def test_rows_of_a_store_that_nobody_names_are_refused(library: Bucket, tmp_path
     exported(tmp_path / "manifest")
     lose_the_database()
     settings.S3_STORE_NAME = "new"
-    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
     assert code == 2
     assert "S3_STORE_NAME" in why
     assert not File.objects.exists()
@@ -351,7 +351,7 @@ def test_what_breaks_off_midway_has_written_nothing(
     lose_the_database()
     before = shelf.whole_database()
     monkeypatch.setattr(restore, "USAGE", "SELECT nothing FROM nowhere")
-    code, _told, why = rebuild(tmp_path / "manifest", "--apply")
+    code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
     assert (code, shelf.whole_database()) == (1, before)
     assert "Nothing was written" in why
 

@@ -23,7 +23,7 @@ HEAD = {
 TAGS = [{"kind": "tag", "id": 1, "name": "summer"}, {"kind": "tag", "id": 2, "name": "été \u2028 🎉"}]
 
 
-def whole(head: object = HEAD) -> bytes:
+def manifest(head: object = HEAD) -> bytes:
     lines = [json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for line in [head, *TAGS]]
     end = {"kind": "end", "lines": len(lines), "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
     return b"".join(lines) + json.dumps(end).encode() + b"\n"
@@ -32,31 +32,31 @@ def whole(head: object = HEAD) -> bytes:
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_whole_one_is_read_packed_or_not(tmp_path: Path, packed: bool) -> None:
     path = tmp_path / "manifest"
-    path.write_bytes(gzip.compress(whole()) if packed else whole())
+    path.write_bytes(gzip.compress(manifest()) if packed else manifest())
     assert inspect(path).counts == {"tag": 2}
     assert list(rows(path, "tag")) == TAGS
     assert list(rows(path, "file")) == []
 
 
-LINES = whole().splitlines(keepends=True)
-SPOILT = {
+LINES = manifest().splitlines(keepends=True)
+INVALID = {
     "empty": b"",
     "no manifest": b'{"kind":"something"}\n',
     "no object": b"[1]\n",
     "not json": b"hello\n",
     "binary": bytes(range(256)) * 10,
-    "cut in a line": whole()[:-20],
+    "cut in a line": manifest()[:-20],
     "without its end": b"".join(LINES[:-1]),
     "without its head": b"".join(LINES[1:]),
     "a line less": b"".join(LINES[:1] + LINES[2:]),
     "a line twice": b"".join(LINES[:2] + LINES[1:]),
     "other order": b"".join([LINES[0], LINES[2], LINES[1], LINES[3]]),
-    "a letter": whole().replace(b"summer", b"Summer"),
-    "more behind it": whole() + b"\n",
-    "twice": whole() + whole(),
-    "a cut gzip": gzip.compress(whole())[:-20],
-    "a gzip with a flipped bit": gzip.compress(whole())[:40] + b"\x00" + gzip.compress(whole())[41:],
-    "of the future": whole().replace(b'"format":1', b'"format":2'),
+    "a letter": manifest().replace(b"summer", b"Summer"),
+    "more behind it": manifest() + b"\n",
+    "twice": manifest() + manifest(),
+    "a cut gzip": gzip.compress(manifest())[:-20],
+    "a gzip with a flipped bit": gzip.compress(manifest())[:40] + b"\x00" + gzip.compress(manifest())[41:],
+    "of the future": manifest().replace(b'"format":1', b'"format":2'),
 }
 
 
@@ -69,18 +69,18 @@ HEADS: list[dict[str, object]] = [
 @pytest.mark.parametrize("odd", HEADS, ids=str)
 def test_a_first_line_without_its_facts_is_no_manifests(tmp_path: Path, odd: dict[str, object]) -> None:
     path = tmp_path / "manifest"
-    path.write_bytes(whole({**HEAD, **odd}))
+    path.write_bytes(manifest({**HEAD, **odd}))
     with pytest.raises(BadManifest, match="first line"):
         inspect(path)
-    path.write_bytes(whole({name: value for name, value in HEAD.items() if name not in odd}))
+    path.write_bytes(manifest({name: value for name, value in HEAD.items() if name not in odd}))
     with pytest.raises(BadManifest, match="first line"):
         inspect(path)
 
 
-@pytest.mark.parametrize("how", SPOILT)
+@pytest.mark.parametrize("how", INVALID)
 def test_what_is_not_whole_is_refused(tmp_path: Path, how: str) -> None:
     path = tmp_path / "manifest"
-    path.write_bytes(SPOILT[how])
+    path.write_bytes(INVALID[how])
     with pytest.raises(BadManifest):
         inspect(path)
 

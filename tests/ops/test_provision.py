@@ -56,7 +56,7 @@ def run_provision(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_dry_run_tells_every_difference_and_writes_nothing(made: stores.Bucket) -> None:
-    status, told = run_provision()
+    status, output = run_provision()
     assert status == 1
     for line in (
         "public access: BlockPublicPolicy: now off → wanted on",
@@ -67,7 +67,7 @@ def test_a_dry_run_tells_every_difference_and_writes_nothing(made: stores.Bucket
         "marker: amalga.json: now none → wanted",
         "encryption: as wanted",
     ):
-        assert line in told
+        assert line in output
     assert made.objects() == {}
     assert "Status" not in made.client.get_bucket_versioning(Bucket=made.name)
 
@@ -86,9 +86,9 @@ def test_a_bucket_that_is_not_there_is_made_and_set_up(fresh: stores.Bucket) -> 
 
 def test_a_second_time_there_is_nothing_left_to_do(made: stores.Bucket) -> None:
     assert run_provision("--apply")[0] == 0
-    status, told = run_provision()
+    status, output = run_provision()
     assert status == 0
-    assert {line.partition(": ")[2] for line in told.splitlines()} == {"as wanted"}
+    assert {line.partition(": ")[2] for line in output.splitlines()} == {"as wanted"}
 
 
 def test_plain_http_and_old_signatures_of_puts_are_denied(made: stores.Bucket) -> None:
@@ -109,13 +109,13 @@ def test_a_store_that_is_asked_by_plain_http_does_not_shut_us_out(fresh: stores.
 
 
 def test_statements_and_rules_of_others_are_kept(made: stores.Bucket) -> None:
-    theirs = json.loads(json.dumps(FOREIGN_STATEMENT).replace("BUCKET", made.name))
-    policy = json.dumps({"Version": "2012-10-17", "Statement": theirs})
+    foreign_statement = json.loads(json.dumps(FOREIGN_STATEMENT).replace("BUCKET", made.name))
+    policy = json.dumps({"Version": "2012-10-17", "Statement": foreign_statement})
     made.client.put_bucket_policy(Bucket=made.name, Policy=policy)
     made.client.put_bucket_lifecycle_configuration(Bucket=made.name, LifecycleConfiguration={"Rules": [FOREIGN_RULE]})
     run_provision("--apply")
     statements = json.loads(made.client.get_bucket_policy(Bucket=made.name)["Policy"])["Statement"]
-    assert statements[0] == theirs
+    assert statements[0] == foreign_statement
     assert len(statements) == 3
     rules = made.client.get_bucket_lifecycle_configuration(Bucket=made.name)["Rules"]
     assert rules[0] == FOREIGN_RULE
@@ -145,8 +145,8 @@ def test_a_key_in_kms_stays(made: stores.Bucket) -> None:
     rules: Any = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
     made.client.put_bucket_encryption(Bucket=made.name, ServerSideEncryptionConfiguration=rules)
     assert "encryption: as wanted" in run_provision("--apply")[1]
-    kept = made.client.get_bucket_encryption(Bucket=made.name)["ServerSideEncryptionConfiguration"]["Rules"]
-    assert kept[0]["ApplyServerSideEncryptionByDefault"] == default
+    rules_after = made.client.get_bucket_encryption(Bucket=made.name)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rules_after[0]["ApplyServerSideEncryptionByDefault"] == default
 
 
 def test_pages_of_others_lose_their_way_in_and_that_is_told_first(made: stores.Bucket) -> None:
@@ -171,8 +171,8 @@ def test_the_headers_that_may_be_sent_are_those_that_are_signed(
     """Asked of the signer itself; a part needs no header that a whole file does not."""
     settings.S3_CHECKSUMS = mode
     digest = "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="
-    whole, part = s3.sign_put("f/x", size=4, sha256=digest), s3.sign_part("f/x", "u", 1, size=4, sha256=digest)
-    signed = whole.headers | part.headers
+    put, part = s3.sign_put("f/x", size=4, sha256=digest), s3.sign_part("f/x", "u", 1, size=4, sha256=digest)
+    signed = put.headers | part.headers
     assert {name.lower() for name in signed} == headers
     assert set(provision.desired_bucket([ORIGIN]).headers) == headers
 
@@ -183,9 +183,9 @@ def test_the_headers_that_may_be_sent_are_those_that_are_signed(
 def test_the_bucket_of_another_database_is_left_alone(made: stores.Bucket) -> None:
     other = uuid4()
     s3.write_marker(other)
-    status, told = run_provision("--apply")
+    status, output = run_provision("--apply")
     assert status == 2
-    assert f"--adopt-marker {other}" in told
+    assert f"--adopt-marker {other}" in output
     assert s3.read_marker() == other
     assert "Status" not in made.client.get_bucket_versioning(Bucket=made.name)
 
@@ -201,9 +201,9 @@ def test_a_marker_is_adopted_by_its_id_alone(made: stores.Bucket) -> None:
 
 
 def test_nothing_is_made_for_a_marker_that_is_not_there(fresh: stores.Bucket) -> None:
-    status, told = run_provision("--apply", "--adopt-marker", str(uuid4()))
+    status, output = run_provision("--apply", "--adopt-marker", str(uuid4()))
     assert status == 2
-    assert "has no marker" in told
+    assert "has no marker" in output
     assert fresh.name not in str(fresh.client.list_buckets()["Buckets"])
 
 
@@ -211,23 +211,23 @@ def test_two_databases_at_once_get_one_bucket(made: stores.Bucket, monkeypatch: 
     """The other one marks it while we look at the rest."""
     other = uuid4()
 
-    def look_slowly(point: BucketSetting, wanted: BucketSpec) -> SettingDiff:
+    def compare_after_other(setting: BucketSetting, spec: BucketSpec) -> SettingDiff:
         s3.write_marker(other)
-        return compare_setting(point, wanted)
+        return compare_setting(setting, spec)
 
-    monkeypatch.setattr(provision, "compare_setting", look_slowly)
-    status, told = run_provision("--apply")
+    monkeypatch.setattr(provision, "compare_setting", compare_after_other)
+    status, output = run_provision("--apply")
     assert status == 1
-    assert "somebody else marked the bucket meanwhile" in told
+    assert "somebody else marked the bucket meanwhile" in output
     assert s3.read_marker() == other
 
 
 @pytest.mark.parametrize("content", [b"{}", b"[" * 1024], ids=["empty", "deep"])
 def test_what_is_no_marker_is_refused(made: stores.Bucket, content: bytes) -> None:
     made.write("amalga.json", content)
-    status, told = run_provision("--apply")
+    status, output = run_provision("--apply")
     assert status == 2
-    assert "no marker of Amalga's" in told
+    assert "no marker of Amalga's" in output
 
 
 # --- origins ----------------------------------------------------------------------------------
@@ -238,9 +238,9 @@ def test_hosts_that_leave_open_where_the_pages_are_are_refused(
     made: stores.Bucket, settings: Settings, hosts: list[str]
 ) -> None:
     settings.ALLOWED_HOSTS = hosts
-    status, told = run_provision("--apply")
+    status, output = run_provision("--apply")
     assert status == 2
-    assert "--origin" in told
+    assert "--origin" in output
     assert (
         run_provision("--apply", "--origin", "https://A.example.org:443/", "--origin", "http://localhost:8000")[0] == 0
     )
@@ -284,60 +284,60 @@ def front(made: stores.Bucket, settings: Settings) -> Iterator[fronts.Front]:
     s3.reset()
 
 
-def only(word: str, method: str, spoil: fronts.Rule) -> fronts.Rule:
+def only(word: str, method: str, fault: fronts.Rule) -> fronts.Rule:
     """Spoil the requests of this method about this setting, and no others."""
-    return lambda request: spoil(request) if word in request.url and request.method == method else request.forward()
+    return lambda request: fault(request) if word in request.url and request.method == method else request.forward()
 
 
 def test_each_missing_right_is_named_and_what_is_left_goes_on(front: fronts.Front) -> None:
     front.rules["*"] = only("?", "GET", fronts.status(403, "AccessDenied"))
-    status, told = run_provision("--apply")
+    status, output = run_provision("--apply")
     assert status == 1
     for right in RIGHTS:
-        assert f"may not be read by these credentials — allow s3:Get{right}\n" in told
-    assert "marker: amalga.json: was none" in told
+        assert f"may not be read by these credentials — allow s3:Get{right}\n" in output
+    assert "marker: amalga.json: was none" in output
 
 
 def test_a_right_to_write_is_named_too(front: fronts.Front, made: stores.Bucket) -> None:
     front.rules["*"] = only("?versioning", "PUT", fronts.status(403, "AccessDenied"))
-    status, told = run_provision("--apply")
+    status, output = run_provision("--apply")
     assert status == 1
-    assert "versioning: may not be written by these credentials — allow s3:PutBucketVersioning" in told
+    assert "versioning: may not be written by these credentials — allow s3:PutBucketVersioning" in output
     assert made.client.get_bucket_cors(Bucket=made.name)["CORSRules"]
 
 
-@pytest.mark.parametrize("answer", [(405, "MethodNotAllowed"), (501, "")])
-def test_a_store_without_a_setting_is_told_and_no_failure(front: fronts.Front, answer: tuple[int, str]) -> None:
-    front.rules["*"] = only("?versioning", "GET", fronts.status(*answer))
-    status, told = run_provision("--apply")
+@pytest.mark.parametrize("refusal", [(405, "MethodNotAllowed"), (501, "")])
+def test_a_store_without_a_setting_is_told_and_no_failure(front: fronts.Front, refusal: tuple[int, str]) -> None:
+    front.rules["*"] = only("?versioning", "GET", fronts.status(*refusal))
+    status, output = run_provision("--apply")
     assert status == 0
-    assert "versioning: this store has no versioning setting — " in told
+    assert "versioning: this store has no versioning setting — " in output
 
 
 @pytest.mark.parametrize("fault", ["500", "broken", "page 200"])
 def test_a_fault_at_one_point_leaves_the_others(front: fronts.Front, fault: str) -> None:
     front.rules["*"] = only("?encryption", "GET", fronts.FAULTS[fault])
-    status, told = run_provision("--apply")
+    status, output = run_provision("--apply")
     assert status == 1
-    assert "encryption: " in told
-    assert "marker: amalga.json: was none" in told
+    assert "encryption: " in output
+    assert "marker: amalga.json: was none" in output
 
 
 @pytest.mark.parametrize("fault", ["403", "broken"])
 def test_a_store_that_cannot_be_asked_is_one_sentence(front: fronts.Front, fault: str) -> None:
     front.rules["*"] = fronts.FAULTS[fault]
-    status, told = run_provision("--apply")
+    status, output = run_provision("--apply")
     assert status == 1
-    assert "The store cannot be asked" in told
-    assert len(told.splitlines()) == 1
+    assert "The store cannot be asked" in output
+    assert len(output.splitlines()) == 1
 
 
 def test_a_store_with_hardly_any_settings_gets_what_it_has(unmarked: stores.Bucket, settings: Settings) -> None:
     """rclone: answers every question of this kind with a listing, and takes every setting for a new bucket."""
     settings.CSRF_TRUSTED_ORIGINS, settings.ALLOWED_HOSTS = [ORIGIN], ["files.example.org"]
-    status, told = run_provision("--apply")
+    status, output = run_provision("--apply")
     assert status == 0
-    assert told.count("this store has no ") == 7
+    assert output.count("this store has no ") == 7
     assert s3.read_marker() == Installation.objects.own_id()
     assert unmarked.objects() == {}
 
@@ -349,9 +349,9 @@ def test_machines_get_one_object(made: stores.Bucket) -> None:
     out = io.StringIO()
     with pytest.raises(CommandError):
         call_command("provision", "--json", stdout=out)
-    told = json.loads(out.getvalue())
-    assert told["applied"] is False
-    points = {point["subject"]: point for point in told["settings"]}
+    summary = json.loads(out.getvalue())
+    assert summary["applied"] is False
+    points = {setting["subject"]: setting for setting in summary["settings"]}
     assert points["versioning"]["status"] == "differs"
     assert points["versioning"]["differences"] == [{"name": "versioning", "current": "off", "desired": "on"}]
     assert list(points) == [*SUBJECTS]
@@ -360,6 +360,6 @@ def test_machines_get_one_object(made: stores.Bucket) -> None:
 def test_a_bucket_in_another_region_is_refused_with_its_region(fresh: stores.Bucket) -> None:
     where: Any = {"LocationConstraint": "eu-west-1"}
     fresh.client.create_bucket(Bucket=fresh.name, CreateBucketConfiguration=where)
-    status, told = run_provision("--apply")
+    status, output = run_provision("--apply")
     assert status == 2
-    assert "AWS_DEFAULT_REGION=eu-west-1" in told
+    assert "AWS_DEFAULT_REGION=eu-west-1" in output

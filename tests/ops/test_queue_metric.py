@@ -35,22 +35,22 @@ def queue_line(log: str) -> dict[str, Any]:
 
 def test_a_line_of_the_log_is_a_metric(settings: Settings) -> None:
     add_task(enqueued=timedelta(minutes=5))
-    said = io.StringIO()
-    handler = logging.StreamHandler(said)
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(JSONFormatter())
     logging.getLogger(metrics.__name__).addHandler(handler)
     try:
         metrics.log_queue()
     finally:
         logging.getLogger(metrics.__name__).removeHandler(handler)
-    told = queue_line(said.getvalue())
-    (directive,) = told["_aws"]["CloudWatchMetrics"]
+    line = queue_line(stream.getvalue())
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert (directive["Namespace"], directive["Dimensions"]) == ("Amalga", [[], ["Bucket"]])
-    assert (told["Bucket"], told["QueueTasks"]) == (settings.S3_BUCKET, 1)
-    assert 300 <= told["QueueOldestSeconds"] < 360
-    assert abs(told["_aws"]["Timestamp"] / 1000 - time.time()) < 60
+    assert (line["Bucket"], line["QueueTasks"]) == (settings.S3_BUCKET, 1)
+    assert 300 <= line["QueueOldestSeconds"] < 360
+    assert abs(line["_aws"]["Timestamp"] / 1000 - time.time()) < 60
     # each metric and each dimension has its value at the top, as the format demands
-    assert {metric["Name"] for metric in directive["Metrics"]} | {"Bucket"} <= set(told)
+    assert {metric["Name"] for metric in directive["Metrics"]} | {"Bucket"} <= set(line)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -54,7 +54,7 @@ def all_that_is_due(alice: User, bucket: Bucket) -> list[File]:
     ]
 
 
-def remember(
+def write_mark(
     *, event: int = 1000, at: datetime | None = None, installation: uuid.UUID | None = None
 ) -> s3.HighWaterMark:
     """As if the database had come so far once."""
@@ -63,7 +63,7 @@ def remember(
     return moment
 
 
-def everything(bucket: Bucket) -> tuple[list[Any], dict[str, int]]:
+def rows_and_objects(bucket: Bucket) -> tuple[list[Any], dict[str, int]]:
     return list(File.objects.order_by("pk").values()), bucket.objects()
 
 
@@ -72,15 +72,15 @@ def everything(bucket: Bucket) -> tuple[list[Any], dict[str, int]]:
 
 def test_while_it_is_paused_nothing_is_given_up_or_removed(alice: User, bucket: Bucket, settings: Settings) -> None:
     all_that_is_due(alice, bucket)
-    before = everything(bucket)
+    before = rows_and_objects(bucket)
     settings.PURGE_PAUSED = True
-    status, told = run("sweep")
+    status, output = run("sweep")
     assert status == 0
-    assert "PURGE_PAUSED is on: nothing is expired, purged or erased" in told
-    assert everything(bucket) == before
+    assert "PURGE_PAUSED is on: nothing is expired, purged or erased" in output
+    assert rows_and_objects(bucket) == before
     settings.PURGE_PAUSED = False
     assert run("sweep")[0] == 0
-    assert everything(bucket) == ([], {})
+    assert rows_and_objects(bucket) == ([], {})
 
 
 def test_while_it_is_paused_what_a_crash_left_is_finished(sender: Sender, settings: Settings) -> None:
@@ -117,8 +117,12 @@ def test_a_sweep_tells_the_bucket_of_the_newest_event(sender: Sender, bucket: Bu
     services.sweep()
     newest = Event.objects.first()
     assert newest
-    told = json.loads(bucket.read(CLOCK))
-    assert told == {"installation": str(Installation.objects.own_id()), "event": newest.pk, "at": newest.at.isoformat()}
+    checkpoint = json.loads(bucket.read(CLOCK))
+    assert checkpoint == {
+        "installation": str(Installation.objects.own_id()),
+        "event": newest.pk,
+        "at": newest.at.isoformat(),
+    }
     require_history()
 
 
@@ -151,13 +155,13 @@ def test_a_database_that_knows_the_event_is_not_behind(sender: Sender) -> None:
 
 def test_a_database_without_the_event_removes_nothing(alice: User, bucket: Bucket) -> None:
     all_that_is_due(alice, bucket)
-    before = everything(bucket)
-    remember()
-    status, told = run("sweep")
+    before = rows_and_objects(bucket)
+    write_mark()
+    status, output = run("sweep")
     assert status == 2
-    assert "does not know event 1000" in told
-    assert "after_restore --apply" in told
-    assert everything(bucket) == before
+    assert "does not know event 1000" in output
+    assert "after_restore --apply" in output
+    assert rows_and_objects(bucket) == before
 
 
 def test_what_happens_after_the_restore_does_not_make_up_for_it(alice: User, bucket: Bucket) -> None:
@@ -165,7 +169,7 @@ def test_what_happens_after_the_restore_does_not_make_up_for_it(alice: User, buc
     Event.objects.record(Action.LOGIN, by=alice)
     newest = Event.objects.first()
     assert newest
-    remember(event=newest.pk, at=newest.at - timedelta(minutes=30))
+    write_mark(event=newest.pk, at=newest.at - timedelta(minutes=30))
     with pytest.raises(DatabaseOlderThanBucket):
         require_history()
     with pytest.raises(DatabaseOlderThanBucket):
@@ -173,7 +177,7 @@ def test_what_happens_after_the_restore_does_not_make_up_for_it(alice: User, buc
 
 
 def test_what_another_database_was_told_says_nothing_of_this_one(bucket: Bucket) -> None:
-    remember(installation=uuid.uuid4())
+    write_mark(installation=uuid.uuid4())
     require_history()
 
 
@@ -190,9 +194,9 @@ def test_an_invalid_checkpoint_pauses_the_sweep_too(alice: User, bucket: Bucket)
         bucket.write(CLOCK, body)
         with pytest.raises(ValidationFailed, match="amalga-checkpoint"):
             require_history()
-    before = everything(bucket)
+    before = rows_and_objects(bucket)
     assert run("sweep")[0] == 2
-    assert everything(bucket) == before
+    assert rows_and_objects(bucket) == before
 
 
 @pytest.mark.parametrize("fault", ["500", "403", "broken", "page 502"])
@@ -200,30 +204,30 @@ def test_a_bucket_that_does_not_tell_is_not_taken_for_one_that_remembers_nothing
     alice: User, bucket: Bucket, settings: Settings, fault: str
 ) -> None:
     all_that_is_due(alice, bucket)
-    before = everything(bucket)
+    before = rows_and_objects(bucket)
     with fronts.in_front_of(bucket.address.endpoint) as front:
-        spoil = fronts.FAULTS[fault]
-        front.rules["get"] = lambda request: spoil(request) if CLOCK in request.url else request.forward()
+        fault_rule = fronts.FAULTS[fault]
+        front.rules["get"] = lambda request: fault_rule(request) if CLOCK in request.url else request.forward()
         right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
         s3.reset()
         assert run("sweep")[0] == 1
         settings.S3_ENDPOINT = right
     s3.reset()
-    assert everything(bucket) == before
+    assert rows_and_objects(bucket) == before
 
 
 def test_a_sweep_with_nothing_to_remove_says_so_as_well(alice: User, bucket: Bucket) -> None:
-    there = remember()
+    mark = write_mark()
     Event.objects.record(Action.LOGIN, by=alice)
     assert run("sweep")[0] == 2
-    assert s3.read_high_water_mark() == there
+    assert s3.read_high_water_mark() == mark
 
 
 def test_nothing_is_set_aside_by_a_database_that_is_behind(bucket: Bucket) -> None:
-    remember()
-    status, told = run("fsck", "--repair")
+    write_mark()
+    status, output = run("fsck", "--repair")
     assert status == 2
-    assert "older than the bucket" in told
+    assert "older than the bucket" in output
     with pytest.raises(Paused):
         require_removal()
 
@@ -233,18 +237,18 @@ def test_nothing_is_set_aside_by_a_database_that_is_behind(bucket: Bucket) -> No
 
 def test_it_is_told_first_and_changes_nothing(alice: User, bucket: Bucket) -> None:
     all_that_is_due(alice, bucket)
-    remember()
+    write_mark()
     before = shelf.whole_database()
-    status, told = run("after_restore")
+    status, output = run("after_restore")
     assert status == 1
-    assert "event 1000" in told
+    assert "event 1000" in output
     assert shelf.whole_database() == before
     assert s3.read_high_water_mark()
 
 
 def test_accepted_trash_has_its_whole_time_again(alice: User, bucket: Bucket, settings: Settings) -> None:
     due, *_rest = all_that_is_due(alice, bucket)
-    remember()
+    write_mark()
     assert run("after_restore", "--apply")[0] == 0
     due.refresh_from_db()
     assert due.purge_after
@@ -258,9 +262,9 @@ def test_accepted_trash_has_its_whole_time_again(alice: User, bucket: Bucket, se
 def test_what_was_purged_since_goes_again(alice: User, bucket: Bucket) -> None:
     due, *_rest = all_that_is_due(alice, bucket)
     bucket.delete(due.key)
-    remember()
-    told = run("after_restore", "--apply", "--json")[1]
-    assert json.loads(told)["purged"] == 1
+    write_mark()
+    output = run("after_restore", "--apply", "--json")[1]
+    assert json.loads(output)["purged"] == 1
     run("sweep")
     assert not File.objects.filter(pk=due.pk).exists()
 
@@ -271,10 +275,10 @@ def test_an_upload_that_was_finished_since_is_a_file_again(sender: Sender, bucke
     upload = sender.start(body)
     sender.put(upload)
     finish_past_the_rows(bucket, upload.row())
-    remember()
+    write_mark()
     assert json.loads(run("after_restore", "--json")[1].partition("\n")[0])["arrived"] == 1
-    told = json.loads(run("after_restore", "--apply", "--json")[1])
-    assert (told["finished"], told["failed"]) == (1, 0)
+    summary = json.loads(run("after_restore", "--apply", "--json")[1])
+    assert (summary["finished"], summary["failed"]) == (1, 0)
     assert upload.row().state == State.AVAILABLE
     assert upload.row().checksum == composite(upload.pieces)
     assert bucket.read(upload.row().key) == body
@@ -293,8 +297,8 @@ def test_bytes_that_are_not_the_announced_ones_stay_unfinished(sender: Sender, b
     upload = sender.start(b"small")
     File.objects.update(checksum="A" * 43 + "=")
     bucket.write(upload.row().key, b"other")
-    told = json.loads(run("after_restore", "--apply", "--json")[1])
-    assert (told["arrived"], told["finished"], told["failed"]) == (1, 0, 1)
+    summary = json.loads(run("after_restore", "--apply", "--json")[1])
+    assert (summary["arrived"], summary["finished"], summary["failed"]) == (1, 0, 1)
     assert upload.row().state == State.UPLOADING
 
 

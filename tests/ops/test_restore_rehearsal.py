@@ -46,14 +46,14 @@ def restored(dump: Path) -> Iterator[None]:
     postgres("createdb", "--maintenance-db", "postgres", "restored")
     try:
         postgres("pg_restore", "--dbname", "restored", "--no-owner", str(dump))
-        led_to("restored")
+        connect_to("restored")
         yield
     finally:
-        led_to(lost)
+        connect_to(lost)
         postgres("dropdb", "--maintenance-db", "postgres", "--force", "restored")
 
 
-def led_to(name: str) -> None:
+def connect_to(name: str) -> None:
     connection.close()
     connection.close_pool()  # type: ignore[attr-defined]  # of the wrapper for Postgres alone
     connection.settings_dict["NAME"] = name
@@ -118,11 +118,11 @@ def hour(alice: User, bucket: Bucket, tmp_path: Path) -> Iterator[Hour]:
 
 
 def differences() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for told in run("fsck", "--grace", "0")[1]:
-        if "kind" in told:
-            found.setdefault(str(told["kind"]), set()).add(str(told["key"]))
-    return found
+    keys_by_kind: dict[str, set[str]] = {}
+    for finding in run("fsck", "--grace", "0")[1]:
+        if "kind" in finding:
+            keys_by_kind.setdefault(str(finding["kind"]), set()).add(str(finding["key"]))
+    return keys_by_kind
 
 
 def diagnosis() -> dict[str, str]:
@@ -177,7 +177,7 @@ def test_odd_options_are_refused(bucket: Bucket, args: list[str]) -> None:
 def test_the_database_that_was_thought_lost_removes_nothing_either(hour: Hour, bucket: Bucket) -> None:
     """It came back, and its sweep goes on: by now the bucket is another's."""
     assert run("after_restore", "--apply")[0] == 0
-    led_to(hour.lost)
+    connect_to(hour.lost)
     File.objects.filter(state=State.TRASHED).update(purge_after=seconds_from_now(-1))
     assert sweep() == 2
     assert hour.kept.key in bucket.objects()

@@ -27,8 +27,8 @@ BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-def ago(**much: float) -> Any:
-    return timezone.now() - timedelta(**much)
+def ago(**duration: float) -> Any:
+    return timezone.now() - timedelta(**duration)
 
 
 def left_while_completing(sender: Sender, body: bytes, *, sent: bool = True, assembled: bool = False) -> Upload:

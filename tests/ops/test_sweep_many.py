@@ -55,12 +55,12 @@ def sender(as_alice: Client, bucket: Bucket) -> Sender:
     return Sender(as_alice)
 
 
-def going(owner: User, count: int, **facts: Any) -> list[File]:
+def deleting_rows(owner: User, count: int, **facts: Any) -> list[File]:
     rows = [File(owner=owner, name="x", size=1, part_size=10, state=State.DELETING, **facts) for _ in range(count)]
     return File.objects.bulk_create(rows)
 
 
-def overdue(owner: User, count: int) -> list[File]:
+def overdue_rows(owner: User, count: int) -> list[File]:
     past = timezone.now() - timedelta(days=1)
     rows = [
         File(owner=owner, name="x", size=3, part_size=10, state=State.UPLOADING, expires_at=past) for _ in range(count)
@@ -86,17 +86,17 @@ def poison(front: Front, keys: set[str]) -> None:
 def test_six_hundred_rows_that_always_fail_starve_nobody(
     alice: User, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = going(alice, 600)
-    failing = {file.key for file in old}
+    failing_rows = deleting_rows(alice, 600)
+    failing = {file.key for file in failing_rows}
     monkeypatch.setattr(s3, "delete_many", lambda keys, **_: {key: "InternalError" for key in keys if key in failing})
-    young = going(alice, 3)
+    new_rows = deleting_rows(alice, 3)
     counts = services.sweep()
     assert (counts["failed"], counts["erased"]) == (600, 3)
-    assert not File.objects.filter(pk__in=[file.pk for file in young]).exists()
+    assert not File.objects.filter(pk__in=[file.pk for file in new_rows]).exists()
 
 
 def test_one_key_that_fails_every_request_it_is_in_stops_no_other(alice: User, front: Front, bucket: Bucket) -> None:
-    rows = going(alice, 5)
+    rows = deleting_rows(alice, 5)
     for row in rows:
         bucket.write(row.key, b"x")
     poison(front, {rows[0].key})
@@ -113,7 +113,7 @@ def test_pauses_grow_from_failure_to_failure_and_end() -> None:
 
 
 def test_what_was_put_off_comes_again_when_its_pause_is_over(alice: User, front: Front, bucket: Bucket) -> None:
-    (row,) = going(alice, 1)
+    (row,) = deleting_rows(alice, 1)
     front.rules["delete"] = status(500, "InternalError")
     assert [services.sweep()["failed"] for _ in range(3)] == [1, 1, 0]  # the third time it has a pause
     front.rules.clear()
@@ -125,8 +125,8 @@ def test_what_was_put_off_comes_again_when_its_pause_is_over(alice: User, front:
 def test_a_store_that_is_away_is_not_asked_for_every_row_and_no_pause_grows(
     alice: User, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    going(alice, 40, multipart_id="gone")
-    overdue(alice, 5)
+    deleting_rows(alice, 40, multipart_id="gone")
+    overdue_rows(alice, 5)
     front.rules["*"] = broken
     counts = services.sweep()
     assert counts["expired"] == counts["erased"] == 0  # only the bucket knows whether this database is the latest
@@ -138,9 +138,9 @@ def test_a_store_that_is_away_is_not_asked_for_every_row_and_no_pause_grows(
 
 def test_a_row_that_the_database_will_not_move_stops_no_other(alice: User, bob: User, bucket: Bucket) -> None:
     """Its owner's usage says less than there is: a constraint refuses to give back more."""
-    overdue(alice, 3)
+    overdue_rows(alice, 3)
     Usage.objects.filter(owner=alice).update(files=2, bytes=6)
-    overdue(bob, 2)
+    overdue_rows(bob, 2)
     counts = services.sweep()
     assert (counts["expired"], counts["failed"], counts["erased"]) == (4, 1, 4)
     assert (used(alice), used(bob)) == ((0, 0), (0, 0))
@@ -152,14 +152,14 @@ def test_a_row_that_the_database_will_not_move_stops_no_other(alice: User, bob: 
 def at_once(count: int) -> Counter[str]:
     """So many sweeps, each with a connection of its own; what they did together."""
 
-    def one(_number: int) -> Counter[str]:
+    def sweep_and_close(_number: int) -> Counter[str]:
         try:
             return services.sweep()
         finally:
             connection.close()
 
     with ThreadPoolExecutor(count) as pool:
-        return sum(pool.map(one, range(count)), Counter())
+        return sum(pool.map(sweep_and_close, range(count)), Counter())
 
 
 @pytest.mark.django_db(transaction=True)
@@ -168,18 +168,18 @@ def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
 ) -> None:
     monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 20)
     monkeypatch.setattr(expiry, "BATCH_SIZE", 20)
-    rows = [*overdue(alice, 120), *overdue(bob, 80)]
+    rows = [*overdue_rows(alice, 120), *overdue_rows(bob, 80)]
     bodies: list[bytes] = []
 
-    def noting(request: Request) -> Answer | None:
+    def record(request: Request) -> Answer | None:
         bodies.append(request.body + request.url.encode())
         return request.forward()
 
-    front.rules["deletes"] = front.rules["delete"] = noting
+    front.rules["deletes"] = front.rules["delete"] = record
     counts = at_once(4)
     assert (counts["expired"], counts["erased"], counts["failed"]) == (200, 200, 0)
-    asked = b"".join(bodies)
-    assert [asked.count(row.key.encode()) for row in rows] == [1] * 200
+    requests = b"".join(bodies)
+    assert [requests.count(row.key.encode()) for row in rows] == [1] * 200
     assert (used(alice), used(bob)) == ((0, 0), (0, 0))
 
 
@@ -208,7 +208,7 @@ def test_who_is_told_to_stop_ends_after_the_batch_at_hand(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 10)
-    going(alice, 35)
+    deleting_rows(alice, 35)
     turns_left = iter([True] * 8)
     counts = services.sweep(should_continue=lambda: next(turns_left, False))
     assert 0 < counts["erased"] < 35
@@ -231,14 +231,14 @@ def test_rows_that_wait_for_their_urls_do_not_end_the_sweep(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 2)
-    going(alice, 3, signed_until=timezone.now() + timedelta(minutes=5))
-    going(alice, 2)
+    deleting_rows(alice, 3, signed_until=timezone.now() + timedelta(minutes=5))
+    deleting_rows(alice, 2)
     assert services.sweep()["erased"] == 2
     assert File.objects.count() == 3
 
 
 def test_the_leases_of_a_killed_sweep_end(alice: User, bucket: Bucket) -> None:
-    going(alice, 2)
+    deleting_rows(alice, 2)
     rows = File.objects.filter(state=State.DELETING)
     assert len(leases.acquire(rows, since=timezone.now(), limit=10)) == 2
     assert services.sweep()["erased"] == 0

@@ -42,7 +42,7 @@ def sender(as_alice: Client, bucket: Bucket) -> Sender:
     return Sender(as_alice)
 
 
-def asked() -> list[list[str]]:
+def queued_ids() -> list[list[str]]:
     """The files of every task, in the order of the queue."""
     return [result.args_kwargs["args"][0] for result in queued().order_by("enqueued_at")]
 
@@ -58,8 +58,8 @@ def work() -> None:
 
 
 def states() -> dict[str, int]:
-    found = list(Preview.objects.values_list("state", flat=True))
-    return {state: found.count(state) for state in set(found)}
+    all_states = list(Preview.objects.values_list("state", flat=True))
+    return {state: all_states.count(state) for state in set(all_states)}
 
 
 def test_one_finish_asks_once_for_all_that_can_be_shown(sender: Sender) -> None:
@@ -68,28 +68,28 @@ def test_one_finish_asks_once_for_all_that_can_be_shown(sender: Sender) -> None:
     for upload in uploads:
         sender.put(upload)
     assert sender.finish(*uploads).status_code == 200
-    assert [set(ids) for ids in asked()] == [{str(uploads[n].id) for n in (0, 1, 4)}]
+    assert [set(ids) for ids in queued_ids()] == [{str(uploads[n].id) for n in (0, 1, 4)}]
     sender.finish(*uploads)
-    assert len(asked()) == 1
+    assert len(queued_ids()) == 1
 
 
 def test_nothing_to_show_is_no_task(sender: Sender) -> None:
     sender.send(bytes(range(256)))
-    assert asked() == []
+    assert queued_ids() == []
 
 
 def test_a_queue_that_takes_nothing_does_not_stop_a_finish(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: Any, **__: Any) -> None:
+    def raise_unavailable(*_: Any, **__: Any) -> None:
         raise OperationalError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(DBTaskResult.objects, "create", away)
-        patch.setattr("django_tasks_db.models.DBTaskResult.save", away)
+        patch.setattr(DBTaskResult.objects, "create", raise_unavailable)
+        patch.setattr("django_tasks_db.models.DBTaskResult.save", raise_unavailable)
         file = sender.send(b"words")
     assert file.state == State.AVAILABLE
-    assert asked() == []
+    assert queued_ids() == []
     services.sweep()
-    assert asked() == [[str(file.pk)]]
+    assert queued_ids() == [[str(file.pk)]]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -157,7 +157,7 @@ def test_one_turn_ends_and_the_rest_waits_behind_the_others(sender: Sender, monk
     services.preview_files.enqueue(files)
     services.preview_files.enqueue(["4b2f6d5e-0000-4000-8000-000000000000"])
     work()
-    assert [len(ids) for ids in asked()] == [3, 1, 2, 1]
+    assert [len(ids) for ids in queued_ids()] == [3, 1, 2, 1]
     assert states() == {PreviewState.READY: 3}
 
 
@@ -187,19 +187,19 @@ def test_rest_of_a_turn_waits_for_those_of_others(
 def test_owner_of_a_preview_that_was_too_hard_gets_less_time_for_the_next(
     sender: Sender, as_bob: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[float] = []
+    time_limits: list[float] = []
 
     def too_hard(*_: Any, seconds: float, **__: Any) -> Any:
-        given.append(seconds)
+        time_limits.append(seconds)
         raise drawing.PreviewFailed("too_hard")
 
     monkeypatch.setattr(drawing, "render", too_hard)
     for who in (sender, sender, Sender(as_bob)):
         services.preview_files.func([str(who.send(as_file(two_halves()), name="hard.png").pk)])
-    assert given == [drawing.WAIT_SECONDS, previews.SHORT_SECONDS, drawing.WAIT_SECONDS]
+    assert time_limits == [drawing.WAIT_SECONDS, previews.SHORT_SECONDS, drawing.WAIT_SECONDS]
     Preview.objects.update(updated_at=seconds_from_now(-previews.HARD_WITHIN_SECONDS - 1))
     services.preview_files.func([str(sender.send(as_file(two_halves()), name="later.png").pk)])
-    assert given[-1] == drawing.WAIT_SECONDS
+    assert time_limits[-1] == drawing.WAIT_SECONDS
 
 
 @pytest.mark.django_db(transaction=True)
@@ -207,7 +207,7 @@ def test_a_store_that_is_away_is_asked_again_later(sender: Sender, monkeypatch: 
     files = [str(sender.send(b"words").pk) for _ in range(2)]
     DBTaskResult.objects.all().delete()
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "read_start", away)
+        patch.setattr(s3, "read_start", raise_unavailable)
         services.preview_files.enqueue(files)
         work()
     later = queued().get(status=TaskResultStatus.READY)
@@ -218,7 +218,7 @@ def test_a_store_that_is_away_is_asked_again_later(sender: Sender, monkeypatch: 
     assert states() == {PreviewState.READY: 2}
 
 
-def away(*_: Any, **__: Any) -> None:
+def raise_unavailable(*_: Any, **__: Any) -> None:
     raise StorageUnavailable
 
 
@@ -228,9 +228,11 @@ def test_file_that_the_store_does_not_give_does_not_hold_up_the_others(
     poison, good = sender.send(b"words"), sender.send(b"words")
     DBTaskResult.objects.all().delete()
     beginning = s3.read_start
-    monkeypatch.setattr(s3, "read_start", lambda key, **more: away() if key == poison.key else beginning(key, **more))
+    monkeypatch.setattr(
+        s3, "read_start", lambda key, **more: raise_unavailable() if key == poison.key else beginning(key, **more)
+    )
     assert services.preview_files.call([str(poison.pk), str(good.pk)]) == 1
-    assert asked() == [[str(poison.pk)]]
+    assert queued_ids() == [[str(poison.pk)]]
     assert Preview.objects.get(file=good).state == PreviewState.READY
 
 
@@ -252,14 +254,14 @@ def test_the_sweep_asks_for_what_nobody_asked_for(sender: Sender) -> None:
     DBTaskResult.objects.all().delete()
     File.objects.filter(pk=old.pk).update(available_at=timezone.now() - timedelta(days=2))
     assert services.requeue_lost_previews() == 1
-    assert asked() == [[str(new.pk)]]
-    assert str(binary.pk) not in asked()[0]
+    assert queued_ids() == [[str(new.pk)]]
+    assert str(binary.pk) not in queued_ids()[0]
 
 
 def test_while_anything_waits_the_sweep_asks_for_nothing(sender: Sender) -> None:
     sender.send(b"words")
     assert services.requeue_lost_previews() == 0
-    assert len(asked()) == 1
+    assert len(queued_ids()) == 1
 
 
 def test_sweep_repairs_others_while_a_file_waits_for_its_next_try(
@@ -268,10 +270,10 @@ def test_sweep_repairs_others_while_a_file_waits_for_its_next_try(
     waiting, forgotten = sender.send(b"words"), sender.send(b"words")
     DBTaskResult.objects.all().delete()
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "read_start", away)
+        patch.setattr(s3, "read_start", raise_unavailable)
         services.preview_files.call([str(waiting.pk)])
     assert services.requeue_lost_previews() == 1
-    assert asked() == [[str(waiting.pk)], [str(forgotten.pk)]]
+    assert queued_ids() == [[str(waiting.pk)], [str(forgotten.pk)]]
 
 
 def test_what_a_dead_maker_left_is_made(sender: Sender, bucket: Bucket) -> None:
@@ -280,7 +282,7 @@ def test_what_a_dead_maker_left_is_made(sender: Sender, bucket: Bucket) -> None:
     Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
     File.objects.update(available_at=timezone.now() - timedelta(days=2))
     assert services.requeue_lost_previews() == 1
-    services.preview_files.call(asked()[0])
+    services.preview_files.call(queued_ids()[0])
     assert states() == {PreviewState.READY: 1}
 
 
@@ -290,8 +292,8 @@ def test_what_a_dead_maker_left_is_made(sender: Sender, bucket: Bucket) -> None:
 def test_what_a_killed_worker_held_goes_to_another_but_not_for_ever(sender: Sender, workers: int, status: str) -> None:
     sender.send(b"words")
     long_ago = timezone.now() - timedelta(hours=1)
-    held = {"status": TaskResultStatus.RUNNING, "started_at": long_ago, "worker_ids": ["w"] * workers}
-    queued().update(**held)
+    values = {"status": TaskResultStatus.RUNNING, "started_at": long_ago, "worker_ids": ["w"] * workers}
+    queued().update(**values)
     tasks.tidy(services.preview_files, lost_after_seconds=tasks.PREVIEW_LOST_AFTER_SECONDS)
     assert queued().get().status == status
 
@@ -317,8 +319,8 @@ def test_the_command_asks_for_all_that_has_none(sender: Sender, monkeypatch: pyt
     out = io.StringIO()
     call_command("previews", stdout=out)
     assert out.getvalue() == "previews: asked for those of 3 files\n"
-    assert sorted(pk for ids in asked() for pk in ids) == sorted(str(file.pk) for file in bare)
-    assert [len(ids) for ids in asked()] == [2, 1]
+    assert sorted(pk for ids in queued_ids() for pk in ids) == sorted(str(file.pk) for file in bare)
+    assert [len(ids) for ids in queued_ids()] == [2, 1]
 
 
 def test_the_command_tries_again_what_failed_when_it_is_told(sender: Sender, bucket: Bucket) -> None:
@@ -330,7 +332,7 @@ def test_the_command_tries_again_what_failed_when_it_is_told(sender: Sender, buc
     call_command("previews", stdout=io.StringIO())
     assert states() == {PreviewState.FAILED: 2}
     call_command("previews", "--failed", stdout=io.StringIO())
-    services.preview_files.call(asked()[-1])
+    services.preview_files.call(queued_ids()[-1])
     assert states() == {PreviewState.READY: 2}
 
 

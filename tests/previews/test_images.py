@@ -28,15 +28,15 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Draw:
     """`drawn(body, media_type)`: the larger preview; the smaller one has the same shape."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
 
-    def draw_one(body: bytes, media_type: str) -> Image.Image:
+    def draw_file(body: bytes, media_type: str) -> Image.Image:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
         (tmp_path / "file").write_bytes(body)
         render_image.draw(tmp_path / "file", media_type, tmp_path)
-        large, small = (opened((tmp_path / f"{look}.webp").read_bytes()) for look in ("picture", "thumbnail"))
+        large, small = (opened((tmp_path / f"{name}.webp").read_bytes()) for name in ("picture", "thumbnail"))
         assert (large.width < large.height) == (small.width < small.height)
         return large
 
-    return draw_one
+    return draw_file
 
 
 # --- how the camera or the scanner was held ------------------------------------------------------
@@ -72,7 +72,7 @@ def with_dot() -> Image.Image:
     return image
 
 
-def held(image: Image.Image, kind: str, orientation: int, **options: object) -> bytes:
+def with_orientation(image: Image.Image, kind: str, orientation: int, **options: object) -> bytes:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return as_file(image, kind, exif=exif, **options)
@@ -89,7 +89,7 @@ def held(image: Image.Image, kind: str, orientation: int, **options: object) -> 
 def test_a_picture_stands_upright_whatever_its_kind(
     drawn: Draw, kind: str, options: dict[str, object], orientation: int
 ) -> None:
-    image = drawn(held(with_dot(), kind, orientation, **options), f"image/{kind.lower()}")
+    image = drawn(with_orientation(with_dot(), kind, orientation, **options), f"image/{kind.lower()}")
     assert image.size == ((300, 600) if orientation > 4 else (600, 300))
     assert looks_like(image, *RED_AT[orientation], RED)
     assert looks_like(image, *DOT_AT[orientation], GREEN)
@@ -103,10 +103,10 @@ def test_a_scan_stands_upright_whatever_its_pixels(drawn: Draw, mode: str, orien
     if mode == "I;16":
         image = Image.frombytes("I;16", gray.size, b"".join(struct.pack("<H", value * 257) for value in gray.tobytes()))
     options = {"compression": "group4"} if mode == "fax" else {}
-    shown = drawn(held(image, "TIFF", orientation, **options), "image/tiff")
-    assert shown.size == ((300, 600) if orientation > 4 else (600, 300))
-    assert looks_like(shown, *DOT_AT[orientation], (255, 255, 255), by=60)
-    assert looks_like(shown, *RED_AT[orientation], (0, 0, 0), by=60)
+    rendered = drawn(with_orientation(image, "TIFF", orientation, **options), "image/tiff")
+    assert rendered.size == ((300, 600) if orientation > 4 else (600, 300))
+    assert looks_like(rendered, *DOT_AT[orientation], (255, 255, 255), by=60)
+    assert looks_like(rendered, *RED_AT[orientation], (0, 0, 0), by=60)
 
 
 @pytest.mark.parametrize("orientation", RED_AT)
@@ -118,10 +118,10 @@ def test_a_picture_in_tiles_stands_upright(drawn: Draw, orientation: int) -> Non
         tiles, (8, 8, 8), 2, size=(128, 64), t322=[side], t323=[side], t324=[0, size], t325=[size, size],
         t274=[orientation],
     )  # fmt: skip
-    shown = drawn(body, "image/tiff")
-    assert shown.size == ((64, 128) if orientation > 4 else (128, 64))
-    assert looks_like(shown, *RED_AT[orientation], RED)
-    assert looks_like(shown, *DOT_AT[orientation], GREEN)
+    rendered = drawn(body, "image/tiff")
+    assert rendered.size == ((64, 128) if orientation > 4 else (128, 64))
+    assert looks_like(rendered, *RED_AT[orientation], RED)
+    assert looks_like(rendered, *DOT_AT[orientation], GREEN)
 
 
 def test_an_orientation_that_makes_no_sense_turns_nothing(drawn: Draw) -> None:
@@ -356,8 +356,8 @@ def test_what_is_see_through_by_a_colour_stays_so(drawn: Draw) -> None:
         (Image.new("L", (60, 40), 9), 9),
         (Image.new("RGB", (60, 40), RED), RED),
     ):
-        shown = drawn(as_file(image, transparency=given), "image/png").convert("RGBA")
-        assert shown.getchannel("A").getextrema() == (0, 0)
+        rendered = drawn(as_file(image, transparency=given), "image/png").convert("RGBA")
+        assert rendered.getchannel("A").getextrema() == (0, 0)
 
 
 def test_a_layout_that_no_decoder_knows_is_no_damage(drawn: Draw) -> None:

@@ -22,7 +22,7 @@ MIB = 1024**2
 WAIT_SECONDS = 120.0  # on a busy machine
 
 # What a decoder that was taken over could do, in the place of the child's own code.
-EVIL = {
+ATTACKS = {
     "eats memory": "x = bytearray(8 * 1024**3)",
     "eats time": "import time; time.sleep(600)",
     "eats the processor": "while True: pass",
@@ -72,11 +72,11 @@ def rendered(tmp_path: Path, *, seconds: float = WAIT_SECONDS) -> dict[str, prev
     return render(file, "image/png", folder, seconds=seconds)
 
 
-@pytest.mark.parametrize("what", EVIL)
+@pytest.mark.parametrize("what", ATTACKS)
 def test_whatever_the_child_does_it_ends_and_is_not_believed(
     what: str, replaced: Callable[[str], None], tmp_path: Path
 ) -> None:
-    replaced(EVIL[what])
+    replaced(ATTACKS[what])
     with pytest.raises(PreviewFailed):
         rendered(tmp_path, seconds=2.0 if what == "eats time" else WAIT_SECONDS)
     assert [
@@ -108,8 +108,8 @@ def test_the_child_knows_none_of_our_secrets(
 def test_the_child_has_its_limits_before_it_has_a_decoder() -> None:
     code = "import sys, resource; from uploads.previews import sandbox; sandbox.limit();"
     code += "print('PIL' in sys.modules, 'django' in sys.modules, resource.getrlimit(resource.RLIMIT_AS)[0])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.split() == ["False", "False", str(sandbox.memory_limit(capacity.memory_limit()))]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", str(sandbox.memory_limit(capacity.memory_limit()))]
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_the_childs_memory_fits_beside_its_worker(machine_mebibytes: int, mebiby
 
 def test_the_child_dies_before_the_worker_where_memory_ends() -> None:
     code = "from uploads.previews import sandbox; sandbox.limit(); print(open('/proc/self/oom_score_adj').read())"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "1000"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1000"
 
 
 @pytest.fixture

@@ -41,10 +41,10 @@ def picture(bucket: Bucket, preview: Preview) -> Image.Image:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
 def test_a_picture_gets_a_thumbnail_and_a_larger_one(sender: Sender, bucket: Bucket, kind: str) -> None:
-    found = made(sender, as_file(two_halves(2400, 1200), kind))
-    assert set(found) == {PreviewKind.THUMBNAIL, PreviewKind.PICTURE}
+    previews = made(sender, as_file(two_halves(2400, 1200), kind))
+    assert set(previews) == {PreviewKind.THUMBNAIL, PreviewKind.PICTURE}
     for kind, size in ((PreviewKind.THUMBNAIL, (320, 160)), (PreviewKind.PICTURE, (1600, 800))):
-        image, row = picture(bucket, found[kind]), found[kind]
+        image, row = picture(bucket, previews[kind]), previews[kind]
         assert (image.format, image.size, (row.width, row.height)) == ("WEBP", size, size)
         assert row.size == len(bucket.read(row.key)) == bucket.objects()[row.key]
         assert looks_like(image, 0.25, 0.5, RED)
@@ -52,10 +52,10 @@ def test_a_picture_gets_a_thumbnail_and_a_larger_one(sender: Sender, bucket: Buc
 
 
 def test_a_small_picture_is_not_blown_up(sender: Sender, bucket: Bucket) -> None:
-    found = made(sender, as_file(two_halves(30, 20)))
+    previews = made(sender, as_file(two_halves(30, 20)))
     assert (
-        picture(bucket, found[PreviewKind.PICTURE]).size
-        == picture(bucket, found[PreviewKind.THUMBNAIL]).size
+        picture(bucket, previews[PreviewKind.PICTURE]).size
+        == picture(bucket, previews[PreviewKind.THUMBNAIL]).size
         == (30, 20)
     )
 
@@ -68,13 +68,13 @@ def test_every_mode_becomes_a_plain_picture(sender: Sender, bucket: Bucket, mode
 
 
 def test_a_picture_for_the_press_keeps_its_colours(sender: Sender, bucket: Bucket) -> None:
-    found = made(sender, as_file(two_halves().convert("CMYK"), "JPEG", quality=95))
-    assert looks_like(picture(bucket, found[PreviewKind.PICTURE]), 0.25, 0.5, RED)
+    previews = made(sender, as_file(two_halves().convert("CMYK"), "JPEG", quality=95))
+    assert looks_like(picture(bucket, previews[PreviewKind.PICTURE]), 0.25, 0.5, RED)
 
 
 def test_what_is_see_through_stays_so(sender: Sender, bucket: Bucket) -> None:
-    found = made(sender, as_file(Image.new("RGBA", (100, 100), (255, 0, 0, 0))))
-    assert picture(bucket, found[PreviewKind.THUMBNAIL]).convert("RGBA").getpixel((50, 50))[3] == 0  # type: ignore[index]
+    previews = made(sender, as_file(Image.new("RGBA", (100, 100), (255, 0, 0, 0))))
+    assert picture(bucket, previews[PreviewKind.THUMBNAIL]).convert("RGBA").getpixel((50, 50))[3] == 0  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("turned", "red_at"), [(1, (0.2, 0.5)), (3, (0.8, 0.5)), (6, (0.5, 0.2)), (8, (0.5, 0.8))])
@@ -131,15 +131,15 @@ TEXTS = {
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_text_shows_its_beginning(sender: Sender, bucket: Bucket, name: str) -> None:
-    body, shown = TEXTS[name]
-    found = made(sender, body, name="x.txt", type="text/plain")
-    assert set(found) == {PreviewKind.EXCERPT}
-    assert bucket.read(found[PreviewKind.EXCERPT].key).decode() == shown
+    body, expected = TEXTS[name]
+    previews = made(sender, body, name="x.txt", type="text/plain")
+    assert set(previews) == {PreviewKind.EXCERPT}
+    assert bucket.read(previews[PreviewKind.EXCERPT].key).decode() == expected
 
 
 def test_of_a_long_text_no_more_is_fetched_than_is_shown(sender: Sender, bucket: Bucket) -> None:
-    found = made(sender, "ä".encode() * 100_000, name="x.txt")
-    assert bucket.read(found[PreviewKind.EXCERPT].key).decode() == "ä" * (32 * 1024)
+    previews = made(sender, "ä".encode() * 100_000, name="x.txt")
+    assert bucket.read(previews[PreviewKind.EXCERPT].key).decode() == "ä" * (32 * 1024)
 
 
 # --- what has none ------------------------------------------------------------------------------
@@ -169,9 +169,9 @@ def test_what_cannot_be_shown_has_no_row(sender: Sender, bucket: Bucket, body: b
 def test_what_cannot_be_drawn_says_why_and_is_not_tried_again(
     sender: Sender, bucket: Bucket, body: bytes, reason: str
 ) -> None:
-    found = made(sender, body)
-    assert {preview.state for preview in found.values()} == {PreviewState.FAILED}
-    assert all(reason in preview.reason for preview in found.values())
+    previews = made(sender, body)
+    assert {preview.state for preview in previews.values()} == {PreviewState.FAILED}
+    assert all(reason in preview.reason for preview in previews.values())
     assert len(bucket.objects()) == 1
     assert not services.make_previews(File.objects.get())
 
@@ -181,8 +181,8 @@ def test_a_file_that_is_too_large_is_not_even_fetched(
 ) -> None:
     monkeypatch.setattr("uploads.previews.renderer.MAX_PICTURE_BYTES", 100)
     monkeypatch.setattr(s3, "read", lambda key, **_: pytest.fail("it was fetched"))
-    found = made(sender, as_file(two_halves()))
-    assert "too large" in found[PreviewKind.PICTURE].reason
+    previews = made(sender, as_file(two_halves()))
+    assert "too large" in previews[PreviewKind.PICTURE].reason
 
 
 # --- rows, objects and races ----------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_a_store_that_is_away_leaves_the_wish_and_no_lease(
 ) -> None:
     file = sender.send(as_file(two_halves()))
     with monkeypatch.context() as patch:
-        patch.setattr(s3, "put", away)
+        patch.setattr(s3, "put", raise_unavailable)
         with pytest.raises(StorageUnavailable):
             services.make_previews(file)
     assert {preview.state for preview in Preview.objects.all()} == {PreviewState.PENDING}
@@ -218,7 +218,7 @@ def test_a_store_that_is_away_leaves_the_wish_and_no_lease(
     assert len(bucket.objects()) == 3
 
 
-def away(*_: Any, **__: Any) -> None:
+def raise_unavailable(*_: Any, **__: Any) -> None:
     raise StorageUnavailable
 
 
@@ -258,7 +258,7 @@ def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
     file = sender.send(as_file(two_halves()))
     put = s3.put
 
-    def put_too_late(key: str, body: bytes, **more: Any) -> None:
+    def trash_then_put(key: str, body: bytes, **more: Any) -> None:
         actions.trash_file(file, by=alice)
         File.objects.filter(pk=file.pk).update(purge_after=seconds_from_now(-1))
         services.sweep()
@@ -266,7 +266,7 @@ def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
         monkeypatch.setattr(s3, "put", put)
         put(key, body, **more)
 
-    monkeypatch.setattr(s3, "put", put_too_late)
+    monkeypatch.setattr(s3, "put", trash_then_put)
     services.make_previews(file)
     File.objects.update(signed_until=None)
     services.sweep()
@@ -299,9 +299,9 @@ def test_a_file_goes_with_its_previews(sender: Sender, alice: User, bucket: Buck
 
 
 def test_which_files_have_which_looks() -> None:
-    looks = services.kinds_for
-    assert looks(Category.IMAGE, "image/svg+xml", size=9) == []
-    assert looks(Category.IMAGE, "image/png", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]
-    assert looks(Category.PDF, "application/pdf", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]
-    assert looks(Category.TEXT, "text/html", size=9) == [PreviewKind.EXCERPT]
-    assert looks(Category.TEXT, "text/html", size=0) == looks(Category.VIDEO, "video/mp4", size=9) == []
+    kinds_for = services.kinds_for
+    assert kinds_for(Category.IMAGE, "image/svg+xml", size=9) == []
+    assert kinds_for(Category.IMAGE, "image/png", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]
+    assert kinds_for(Category.PDF, "application/pdf", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]
+    assert kinds_for(Category.TEXT, "text/html", size=9) == [PreviewKind.EXCERPT]
+    assert kinds_for(Category.TEXT, "text/html", size=0) == kinds_for(Category.VIDEO, "video/mp4", size=9) == []

@@ -49,10 +49,10 @@ def test_a_text_reads_as_it_was_written(encoding: str, text: str) -> None:
 )  # fmt: skip
 def test_one_bad_byte_is_one_sign_and_no_other_encoding(encoding: str, text: str) -> None:
     raw = text.encode(encoding)
-    shown = excerpt_of(raw + b"\xff bad\n" + raw).decode()
-    assert shown.startswith(text)
-    assert shown.endswith(text)
-    assert shown.replace(text, "").strip("\ufffd\u00ff\uf8f3 bad\n") == ""
+    excerpt = excerpt_of(raw + b"\xff bad\n" + raw).decode()
+    assert excerpt.startswith(text)
+    assert excerpt.endswith(text)
+    assert excerpt.replace(text, "").strip("\ufffd\u00ff\uf8f3 bad\n") == ""
 
 
 @pytest.mark.parametrize("shift", range(4))
@@ -63,18 +63,18 @@ def test_one_bad_byte_is_one_sign_and_no_other_encoding(encoding: str, text: str
      ("gb18030", "这是一个测试文件𠀀，用于预览。")],
 )  # fmt: skip
 def test_a_letter_that_is_cut_in_two_is_left_out(encoding: str, text: str, shift: int) -> None:
-    whole = "x" * shift + text * 6000
-    shown = excerpt_of(whole.encode(encoding)[: EXCERPT_BYTES + 9]).decode()
-    assert whole.startswith(shown)
-    assert len(shown) > 15_000
+    long_text = "x" * shift + text * 6000
+    excerpt = excerpt_of(long_text.encode(encoding)[: EXCERPT_BYTES + 9]).decode()
+    assert long_text.startswith(excerpt)
+    assert len(excerpt) > 15_000
 
 
 @pytest.mark.parametrize(
-    ("raw", "shown"),
+    ("raw", "excerpt"),
     [(b"page one\x0cpage two\n", "page one\npage two\n"), (b"a\x0bb", "a\nb"), (b"a\r\rb\r\nc", "a\n\nb\nc"),
      (b"abc\0abc\0", "abcabc"), (b"begun\n\0\0\0\0\0\0\nended\n", "begun\n\nended\n"),
      (b"old text\r\n\x1a", "old text\n"), (b"\x1b[31mred", "[31mred"), ("a\u2028b".encode(), "a\nb"), (b"", ""),
      (b"\xff\xfe", ""), (b"\xe9", "é")],
 )  # fmt: skip
-def test_signs_that_are_no_letters_glue_nothing_together(raw: bytes, shown: str) -> None:
-    assert excerpt_of(raw).decode() == shown
+def test_signs_that_are_no_letters_glue_nothing_together(raw: bytes, excerpt: str) -> None:
+    assert excerpt_of(raw).decode() == excerpt

@@ -73,10 +73,10 @@ def test_a_sweep_leaves_every_row_and_object(alice: User, bucket: Bucket, wrong:
     all_that_is_due(alice, bucket)
     before, objects = list(File.objects.order_by("pk").values()), bucket.objects()
     with named(wrong, settings):
-        code, told = run("sweep")
+        code, output = run("sweep")
     assert code == 2
-    assert "marker" in told
-    assert "\n" not in told
+    assert "marker" in output
+    assert "\n" not in output
     assert (list(File.objects.order_by("pk").values()), bucket.objects()) == (before, objects)
     assert run("sweep")[0] == 0
     assert not File.objects.exclude(state=State.AVAILABLE).exists()
@@ -104,11 +104,11 @@ def test_the_other_store_is_swept_all_the_same(alice: User, bucket: Bucket, wron
         "name": "old", "bucket": at.bucket, "endpoint": at.endpoint, "region": at.region, "addressing": "path",
         "checksums": at.checksums, "access_key_id": at.key, "secret_access_key": at.secret,
     }  # fmt: skip
-    here, there = (shelf.add_file(alice, state=State.DELETING, store=store) for store in ("", "old"))
-    told: list[str] = []
-    assert services.sweep(on_refusal=told.append)["erased"] == 1
-    assert len(told) == 1
-    assert [file.pk for file in File.objects.all()] == [there.pk] != [here.pk]
+    own, foreign = (shelf.add_file(alice, state=State.DELETING, store=store) for store in ("", "old"))
+    refusals: list[str] = []
+    assert services.sweep(on_refusal=refusals.append)["erased"] == 1
+    assert len(refusals) == 1
+    assert [file.pk for file in File.objects.all()] == [foreign.pk] != [own.pk]
 
 
 @pytest.mark.parametrize("fault", ["500", "403", "no bucket", "page 200", "broken"])
@@ -189,9 +189,9 @@ def test_verify_calls_nothing_missing(
     read_files(alice, bucket, 5)
     before = list(File.objects.order_by("pk").values())
     with named(wrong, settings):
-        code, told = run("verify", *options)
+        code, output = run("verify", *options)
     assert code == 2
-    assert "marker" in told
+    assert "marker" in output
     assert list(File.objects.order_by("pk").values()) == before
     assert Report.objects.get().outcome == RunOutcome.REFUSED
     assert run("verify", *options)[0] == 0
@@ -238,8 +238,8 @@ def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket, m
     files = read_files(alice, bucket, 13)
     for file in files[:11]:
         bucket.delete(file.key)
-    code, told = run("verify", "--level", "1")
-    assert (code, "11 files or more" in told) == (2, True)
+    code, output = run("verify", "--level", "1")
+    assert (code, "11 files or more" in output) == (2, True)
     assert not File.objects.filter(checksum_status=ChecksumStatus.MISSING).exists()
     assert run("verify", "--level", "1", "--expect-missing", "10")[0] == 2
     assert run("verify", "--level", "1", "--expect-missing", "11")[0] == 1

@@ -28,7 +28,7 @@ def run(*args: str, grace: float = 0) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def found() -> list[tuple[str, str]]:
+def findings() -> list[tuple[str, str]]:
     """The kind and key of the last report's findings."""
     report = Report.objects.filter(command="fsck").first()
     assert report is not None
@@ -45,7 +45,7 @@ def stored(owner: User, bucket: Bucket, body: bytes = b"hello", **facts: Any) ->
     return file
 
 
-def left() -> dict[str, int]:
+def skipped() -> dict[str, int]:
     """What the last report left out, and why."""
     report = Report.objects.filter(command="fsck").first()
     assert report is not None
