@@ -58,7 +58,7 @@ pooler: $(VENV)/dev.stamp
 	@$(PY) -m tests.support.pgbouncer
 
 proxies: $(VENV)/dev.stamp
-	@$(PY) -m tests.support.proxies
+	@$(PY) -m tests.support.reverse_proxies
 
 deploy-tools: .venv-deploy/done.stamp
 

@@ -31,7 +31,7 @@ from bench.load_stage import stage
 from bench.load_users import BODY
 from bench.table import keep
 from bench.web import Web
-from tests.support.proxies import Behind, nginx_in_container
+from tests.support.reverse_proxies import Behind, nginx_in_container
 
 PROCESSES = "2"
 MIX = {"list": 30, "page": 20, "redirect": 40, "upload": 10}

@@ -31,11 +31,11 @@ from django.utils import translation
 from pytest_django import Settings
 
 from amalga.local.processes import Daemon, free_port
-from tests.support import log_scanner, policy_reports, quick_flush, side_by_side, stores
-from tests.support.clusters import Standby
-from tests.support.own_ca import Authority
-from tests.support.senders import Sender
-from tests.support.tls_front import TlsFront, tls_front
+from tests.support import csp_reports, log_scanner, quick_flush, stores, xdist
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.postgres_standby import Standby
+from tests.support.tls_proxy import TlsProxy, run_tls_proxy
+from tests.support.upload_client import UploadClient
 from uploads import s3
 from uploads.models import Installation
 from uploads.services import zips
@@ -47,7 +47,7 @@ collect_ignore = [] if os.geteuid() == 0 else ["amalga/test_local_root.py"]  # w
 
 def pytest_configure() -> None:
     """Tests empty the bucket: that must never be the one of `make run`, or a real one."""
-    if os.environ.get("AWS_STORAGE_BUCKET_NAME") != side_by_side.own_bucket():
+    if os.environ.get("AWS_STORAGE_BUCKET_NAME") != xdist.own_bucket():
         raise pytest.UsageError("Start tests with: python -m amalga.local --ephemeral python -m pytest")
     _choose_temporary_folder()
     quick_flush.install()
@@ -241,9 +241,9 @@ def small_parts(settings: Settings) -> None:
 
 
 @pytest.fixture
-def sender(as_alice: Client, bucket: stores.Bucket) -> Sender:
+def upload_client(as_alice: Client, bucket: stores.Bucket) -> UploadClient:
     """Alice, speaking the upload protocol."""
-    return Sender(as_alice)
+    return UploadClient(as_alice)
 
 
 @pytest.fixture(scope="session")
@@ -302,22 +302,22 @@ def digest_site(
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
     """Signs the certificates of what stands before the site and its store."""
-    return Authority(tmp_path_factory.mktemp("authority"))
+    return CertificateAuthority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
 def tls_site(
-    django_db_setup: None, authority: Authority, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TlsFront]:
+    django_db_setup: None, authority: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TlsProxy]:
     """As `site`, as in production: behind a balancer that ends TLS, with a store that is asked by TLS alone."""
     store = stores.Address.of_this_run().endpoint
-    reports = urlsplit(policy_reports.begin().url)
+    reports = urlsplit(csp_reports.begin().url)
     with (
-        tls_front(authority, store) as before_store,
-        tls_front(authority, f"http://{reports.netloc}") as before_reports,
-        tls_front(authority) as before_site,
+        run_tls_proxy(authority, store) as before_store,
+        run_tls_proxy(authority, f"http://{reports.netloc}") as before_reports,
+        run_tls_proxy(authority) as before_site,
     ):
         variables = {
             "CSP_REPORT_URI": before_reports.url + reports.path,
@@ -337,7 +337,7 @@ def serving(folder: Path, variables: Mapping[str, str], *, database_port: int | 
     """A gunicorn of our own; what it says is in `web.log` of this folder."""
     port = free_port()
     database = {**connection.settings_dict, "PORT": database_port or connection.settings_dict["PORT"]}
-    reports = "" if variables.get("HTTPS") == "on" else policy_reports.begin().url  # by TLS: as `tls_site` has it
+    reports = "" if variables.get("HTTPS") == "on" else csp_reports.begin().url  # by TLS: as `tls_site` has it
     env = {**os.environ, "CSP_REPORT_URI": reports, **variables, "PORT": str(port)}
     env["DATABASE_URL"] = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn_conf.py")]
@@ -378,7 +378,7 @@ def static_files() -> None:
 
     Each test client would read the whole folder anew, which takes longer than most tests.
     """
-    with side_by_side.once("static-files") as mine:
+    with xdist.once("static-files") as mine:
         if mine:
             call_command("collectstatic", interactive=False, verbosity=0)
     live_settings.WHITENOISE_AUTOREFRESH = True

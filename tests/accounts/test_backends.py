@@ -8,7 +8,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from pytest_django import DjangoAssertNumQueries
 
-from tests.support import shelf
+from tests.support import factories
 from uploads.accounts.backends import PermissionBackend
 
 pytestmark = pytest.mark.django_db
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def users(roles: None) -> list[User]:
     """One user of each kind; the last one has no permission."""
-    mixed = shelf.add_person("mixed", "viewers")
+    mixed = factories.create_user("mixed", "viewers")
     mixed.user_permissions.add(Permission.objects.get(codename="change_file"))
     return [
-        mixed, shelf.add_person("alice", "uploaders"), shelf.add_person("manager", "managers", "viewers"),
-        shelf.add_person("root", is_superuser=True), shelf.add_person("charlie"),
+        mixed, factories.create_user("alice", "uploaders"), factories.create_user("manager", "managers", "viewers"),
+        factories.create_user("root", is_superuser=True), factories.create_user("charlie"),
     ]  # fmt: skip
 
 

@@ -17,9 +17,9 @@ from pytest_django import Settings
 
 from tests.accounts.conftest import PASSWORD, is_signed_in
 from tests.conftest import signed_in
-from tests.support import identity
+from tests.support import oidc_provider
 from tests.support.authenticator import code, set_up
-from tests.support.identity import CLIENT, SECRET, Identity
+from tests.support.oidc_provider import CLIENT, SECRET, Identity
 from uploads.accounts import throttling
 from uploads.models import Action, Event, Limit, TokenBucket
 
@@ -30,7 +30,7 @@ ADDRESS = "alice@example.org"
 
 @pytest.fixture
 def provider(settings: Settings) -> Iterator[Identity]:
-    with identity.providing() as provider:
+    with oidc_provider.providing() as provider:
         app_settings = {"server_url": provider.issuer, "oauth_pkce_enabled": True}
         app = {
             "provider_id": "sso-1",
@@ -59,7 +59,7 @@ def begin(client: Client, **more: str) -> str:
 
 
 def sign_in(client: Client, **more: str) -> Any:
-    callback = urlsplit(identity.agree(begin(client, **more)))
+    callback = urlsplit(oidc_provider.agree(begin(client, **more)))
     return client.get(f"{callback.path}?{callback.query}")
 
 
@@ -235,7 +235,7 @@ def test_forged_id_token_is_refused(forge: Any, alice: User, provider: Identity)
     "userinfo", [[], None, "1001", {}, {"sub": "1001", "email": [ADDRESS], "email_verified": True}]
 )
 def test_malformed_userinfo_is_refused(userinfo: Any, alice: User, provider: Identity) -> None:
-    callback = urlsplit(identity.agree(begin(client := Client())))
+    callback = urlsplit(oidc_provider.agree(begin(client := Client())))
     provider.userinfo = [userinfo]
     assert client.get(f"{callback.path}?{callback.query}").status_code == 403
     assert not is_signed_in(client)
@@ -270,7 +270,7 @@ def test_failure_of_an_endpoint_does_not_sign_in(path: str, alice: User, provide
 
 def test_callback_of_another_browser_is_refused(alice: User, provider: Identity) -> None:
     """An attacker could sign a victim in to an account of their own otherwise (login CSRF)."""
-    callback = urlsplit(identity.agree(begin(Client())))
+    callback = urlsplit(oidc_provider.agree(begin(Client())))
     victim = Client()
     assert victim.get(f"{callback.path}?{callback.query}").status_code == 403
     assert not is_signed_in(victim)
@@ -278,7 +278,7 @@ def test_callback_of_another_browser_is_refused(alice: User, provider: Identity)
 
 def test_callback_works_once(alice: User, provider: Identity) -> None:
     client = Client()
-    callback = urlsplit(identity.agree(begin(client)))
+    callback = urlsplit(oidc_provider.agree(begin(client)))
     client.get(f"{callback.path}?{callback.query}")
     client.post("/accounts/logout/")
     assert client.get(f"{callback.path}?{callback.query}").status_code == 403

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from tests.accounts.conftest import PASSWORD, is_signed_in
 from tests.conftest import signed_in
-from tests.support import shelf
+from tests.support import factories
 from tests.support.authenticator import PERIOD_SECONDS, code, read_key, set_up, wrong
 from uploads.models import Action, Event, TokenBucket
 from uploads.services import sign_in_events
@@ -213,7 +213,7 @@ def test_sign_out_at_the_code_page_allows_another_account(totp_secret: str, bob:
 
 
 def test_secret_is_encrypted_in_the_database(totp_secret: str) -> None:
-    assert totp_secret not in str(shelf.whole_database()["mfa.Authenticator"])
+    assert totp_secret not in str(factories.database_rows()["mfa.Authenticator"])
 
 
 def test_secret_encrypted_with_an_older_key_still_works(totp_secret: str, settings: Settings) -> None:

@@ -10,9 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from tests.support.rows import make_row
-from tests.support.senders import Sender
+from tests.support.file_rows import create_row
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import actions, services
 from uploads.errors import Forbidden, InvalidTransition, RefusedType, ValidationFailed
 from uploads.models import AccessLevel, Action, Event, File, Folder, State, Tag, Tagging, Visibility
@@ -33,17 +33,17 @@ def tags_of(file: File) -> set[str]:
 
 @pytest.fixture
 def mine(alice: User) -> File:
-    return make_row(alice, State.AVAILABLE, name="mine.txt")
+    return create_row(alice, State.AVAILABLE, name="mine.txt")
 
 
 @pytest.fixture
 def theirs(bob: User) -> File:
-    return make_row(bob, State.AVAILABLE, name="theirs.txt")
+    return create_row(bob, State.AVAILABLE, name="theirs.txt")
 
 
 @pytest.fixture
 def hidden(bob: User) -> File:
-    return make_row(bob, State.AVAILABLE, name="hidden.txt", visibility=PRIVATE)
+    return create_row(bob, State.AVAILABLE, name="hidden.txt", visibility=PRIVATE)
 
 
 def test_of_a_mixed_choice_only_what_is_allowed_is_touched_and_the_rest_is_told(
@@ -100,8 +100,10 @@ def test_nobody_moves_files_to_where_they_may_not_upload(alice: User, mine: File
         actions.move_files([mine.pk], closed, by=alice)
 
 
-def test_moving_and_renaming_leave_key_and_bytes_alone(sender: Sender, alice: User, bucket: Bucket) -> None:
-    file = sender.send(b"hello")
+def test_moving_and_renaming_leave_key_and_bytes_alone(
+    upload_client: UploadClient, alice: User, bucket: Bucket
+) -> None:
+    file = upload_client.send(b"hello")
     before = bucket.objects()
     actions.move_files([file.pk], folders.create("Brand", parent=None, by=alice), by=alice)
     services.rename(file, "Été.txt", by=alice)
@@ -163,12 +165,12 @@ def test_trashing_twice_or_what_is_going_changes_nothing(alice: User, mine: File
     second = actions.trash_files([mine.pk], by=alice)
     assert (second.files, second.refused) == ([], ["mine.txt"])
     with pytest.raises(InvalidTransition):
-        actions.trash_file(make_row(alice, State.DELETING), by=alice)
+        actions.trash_file(create_row(alice, State.DELETING), by=alice)
 
 
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING, State.TRASHED])
 def test_what_is_not_in_the_library_is_not_ordered(alice: User, state: State) -> None:
-    file = make_row(alice, state)
+    file = create_row(alice, state)
     assert actions.move_files([file.pk], None, by=alice).files == []
     assert actions.tag_files([file.pk], add=["x"], by=alice).files == []
 
@@ -180,8 +182,8 @@ def test_nothing_chosen_is_nothing_done(alice: User) -> None:
 
 
 def test_the_number_of_queries_does_not_grow_with_the_files(alice: User) -> None:
-    few = [make_row(alice, State.AVAILABLE).pk for _ in range(2)]
-    many = [make_row(alice, State.AVAILABLE).pk for _ in range(40)]
+    few = [create_row(alice, State.AVAILABLE).pk for _ in range(2)]
+    many = [create_row(alice, State.AVAILABLE).pk for _ in range(40)]
     alice.get_all_permissions()  # kept from here on
     actions.tag_files(few, add=["a", "b"], by=alice)  # new tags are counted for her
     counts = []
@@ -198,7 +200,7 @@ def test_who_may_not_upload_moves_nothing_to_the_top(alice: User, viewer: User, 
     viewer.groups.add(group)
     folder = folders.create("Board", parent=None, by=admin_user)
     folders.set_access(folder, {group: AccessLevel.MANAGE}, by=admin_user)
-    file = make_row(alice, State.AVAILABLE, folder=folder)
+    file = create_row(alice, State.AVAILABLE, folder=folder)
     with pytest.raises(Forbidden):
         actions.move_files([file.pk], None, by=viewer)
 

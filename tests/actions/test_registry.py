@@ -13,8 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
 from tests.conftest import signed_in
-from tests.support import shelf
-from tests.support.rows import make_row
+from tests.support import factories
+from tests.support.file_rows import create_row
 from uploads import actions
 from uploads.actions import BulkAction
 from uploads.forms import UserForm
@@ -61,7 +61,7 @@ def prefix_action() -> Iterator[None]:
 @pytest.fixture
 def files(alice: User, bob: User) -> list[File]:
     owners = {"a.txt": alice, "b.txt": alice, "theirs.txt": bob}
-    return [make_row(owner, State.AVAILABLE, name=name) for name, owner in owners.items()]
+    return [create_row(owner, State.AVAILABLE, name=name) for name, owner in owners.items()]
 
 
 def post_bulk(client: Client, files: list[File], **data: Any) -> Any:
@@ -110,7 +110,9 @@ def test_page_shows_the_errors_of_the_form(prefix_action: None, files: list[File
 
 
 def test_admin_confirms_and_changes_only_permitted_files(prefix_action: None, files: list[File], roles: None) -> None:
-    files.append(make_row(shelf.add_person("dora", "uploaders", is_staff=True), State.AVAILABLE, name="hers.txt"))
+    files.append(
+        create_row(factories.create_user("dora", "uploaders", is_staff=True), State.AVAILABLE, name="hers.txt")
+    )
     client = signed_in(files[-1].owner)
     assert '<option value="prefix">Add a prefix</option>' in client.get(ADMIN_LIST).content.decode()
     page = post_admin(client, files).content.decode()

@@ -6,10 +6,10 @@ import pytest
 from django.test import Client
 
 from tests.conftest import signed_in
-from tests.support import shelf
+from tests.support import factories
 
 
 @pytest.fixture
 def as_clerk(roles: None) -> Client:
     """Staff who are managers, and nothing more."""
-    return signed_in(shelf.add_person("clerk", "managers", is_staff=True))
+    return signed_in(factories.create_user("clerk", "managers", is_staff=True))

@@ -17,7 +17,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import signed_in
-from tests.support import shelf
+from tests.support import factories
 from tests.support.stores import Bucket
 from uploads import actions, services
 from uploads.admin import events
@@ -48,7 +48,7 @@ def exported(client: Client, **query: str) -> list[list[str]]:
 
 @pytest.fixture
 def trashed(alice: User) -> File:
-    file = shelf.add_file(alice, name="Été plan.pdf")
+    file = factories.create_file(alice, name="Été plan.pdf")
     actions.trash_files([file.pk], by=alice)
     actions.restore_files([file.pk], by=alice)
     return file
@@ -89,12 +89,12 @@ def test_a_time_alone_is_in_the_order_of_time(as_admin: Client, alice: User) -> 
 def test_the_log_costs_the_same_for_many_events(
     alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    actions.trash_files([shelf.add_file(alice).pk], by=alice)
+    actions.trash_files([factories.create_file(alice).pk], by=alice)
     Event.objects.record(Action.FOLDER, folder=folders.create("a", parent=None, by=alice))
     as_admin.get(LIST)
     with django_assert_num_queries(9) as few:
         as_admin.get(LIST)
-    actions.trash_files([shelf.add_file(alice).pk for _ in range(40)], by=alice)
+    actions.trash_files([factories.create_file(alice).pk for _ in range(40)], by=alice)
     with django_assert_num_queries(len(few)):
         as_admin.get(LIST)
 
@@ -138,7 +138,7 @@ def test_names_of_other_peoples_private_files_stay_untold(trashed: File, as_admi
 def test_names_of_files_that_are_gone_are_for_superusers(
     alice: User, as_admin: Client, as_clerk: Client, bucket: Bucket
 ) -> None:
-    erased = shelf.add_file(alice, name="gone.txt", state=State.TRASHED)
+    erased = factories.create_file(alice, name="gone.txt", state=State.TRASHED)
     Event.objects.bulk_create([event(Action.PURGE, file=erased)])
     File.objects.filter(pk=erased.pk).discard(owner_id=alice.pk)
     services.erase(erased)
@@ -155,7 +155,7 @@ def test_names_of_closed_folders_stay_untold(admin_user: User, as_clerk: Client)
 
 
 def test_whoever_sees_a_file_need_not_see_where_it_went(alice: User, admin_user: User, as_clerk: Client) -> None:
-    file, board = shelf.add_file(alice), Group.objects.create(name="board")
+    file, board = factories.create_file(alice), Group.objects.create(name="board")
     folder = folders.create("Layoffs", parent=None, by=admin_user)
     actions.move_files([file.pk], folder, by=alice)
     actions.move_files([file.pk], None, by=alice)
@@ -196,7 +196,7 @@ def test_a_search_finds_what_the_filters_leave_however_much_is_newer(
 
 
 def test_the_log_is_for_those_who_may_view_it(alice: User, roles: None) -> None:
-    clerk = shelf.add_person("nobody", is_staff=True)
+    clerk = factories.create_user("nobody", is_staff=True)
     assert signed_in(clerk).get(LIST).status_code == 403
     assert signed_in(clerk).post(EXPORT).status_code == 403
     clerk.user_permissions.add(Permission.objects.get(codename="view_event"))

@@ -11,7 +11,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 
 from tests.conftest import signed_in
-from tests.support import shelf
+from tests.support import factories
 from uploads import actions
 from uploads.actions import admin_actions
 from uploads.admin import actions as admin_bulk
@@ -38,22 +38,22 @@ def message_text(response: Any) -> str:
 
 
 def test_nothing_happens_before_it_is_confirmed(admin_user: User) -> None:
-    file = shelf.add_file(admin_user)
+    file = factories.create_file(admin_user)
     client = signed_in(admin_user)
     client.get(LIST)
-    before = shelf.whole_database()
+    before = factories.database_rows()
     for action in admin_actions():
         assert post_action(client, action.name, file).status_code == 200
-    after = shelf.whole_database()
+    after = factories.database_rows()
     for table in ("sessions.Session", "usersessions.UserSession"):  # last activity
         before[table] = after[table]
     assert after == before
 
 
 def test_the_page_says_how_many_change_and_which_stay(alice: User, bob: User) -> None:
-    staff = shelf.add_person("dora", "uploaders", is_staff=True)
-    mine = [shelf.add_file(staff, name=f"mine {number}") for number in range(25)]
-    theirs = shelf.add_file(bob, name="theirs.txt")
+    staff = factories.create_user("dora", "uploaders", is_staff=True)
+    mine = [factories.create_file(staff, name=f"mine {number}") for number in range(25)]
+    theirs = factories.create_file(bob, name="theirs.txt")
     page = post_action(signed_in(staff), "trash", *mine, theirs).content.decode()
     assert "25 files will be changed" in page
     assert "and 5 more" in page
@@ -63,7 +63,7 @@ def test_the_page_says_how_many_change_and_which_stay(alice: User, bob: User) ->
 
 
 def test_trash_and_restore(alice: User, as_clerk: Client) -> None:
-    files = [shelf.add_file(alice) for _ in range(2)]
+    files = [factories.create_file(alice) for _ in range(2)]
     assert "2 files are in the trash." in message_text(confirm_action(as_clerk, "trash", *files))
     assert File.objects.trashed().count() == 2
     assert "2 files are back." in message_text(confirm_action(as_clerk, "restore", *files, query="?state=trash"))
@@ -72,7 +72,7 @@ def test_trash_and_restore(alice: User, as_clerk: Client) -> None:
 
 
 def test_moving_to_a_folder_by_its_path(alice: User, as_clerk: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
     confirm_action(as_clerk, "move", file, to="Brand/Logos")
     file.refresh_from_db()
@@ -84,14 +84,14 @@ def test_moving_to_a_folder_by_its_path(alice: User, as_clerk: Client) -> None:
 
 @pytest.mark.parametrize("path", ["No/Such", "../x", "#999999", "#99999999999999999999", "a" * 5000, "x\x00y", "%"])
 def test_a_folder_that_is_not_there_is_said_so_and_nothing_moves(path: str, alice: User, as_clerk: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     response = confirm_action(as_clerk, "move", file, to=path)
     assert (response.status_code, bool(response.context["form"].errors)) == (200, True)
     assert File.objects.get().folder_id is None
 
 
 def test_tags_are_added_and_removed(alice: User, as_clerk: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     confirm_action(as_clerk, "tag", file, add="Été, winter,  , ete")
     assert set(Tagging.objects.values_list("tag__normalized_name", flat=True)) == {"ete", "winter"}
     confirm_action(as_clerk, "tag", file, remove="été")
@@ -99,27 +99,27 @@ def test_tags_are_added_and_removed(alice: User, as_clerk: Client) -> None:
 
 
 def test_a_tag_keeps_what_stands_before_a_slash(alice: User, as_clerk: Client) -> None:
-    confirm_action(as_clerk, "tag", shelf.add_file(alice), add="2026/spring, a\\b")
+    confirm_action(as_clerk, "tag", factories.create_file(alice), add="2026/spring, a\\b")
     assert set(Tagging.objects.values_list("tag__name", flat=True)) == {"2026-spring", "a-b"}
 
 
 @pytest.mark.parametrize("tags", ["", " , ,", "x" * 51, "a\x00b", "t," * 3000])
 def test_tags_that_are_none_are_refused(tags: str, alice: User, as_clerk: Client) -> None:
-    response = confirm_action(as_clerk, "tag", shelf.add_file(alice), add=tags)
+    response = confirm_action(as_clerk, "tag", factories.create_file(alice), add=tags)
     assert (response.status_code, bool(response.context["form"].errors)) == (200, True)
     assert not Tagging.objects.exists()
 
 
 def test_more_tags_than_a_file_can_have_are_refused_whole(alice: User, as_clerk: Client) -> None:
     response = confirm_action(
-        as_clerk, "tag", shelf.add_file(alice), add=",".join(f"t{number}" for number in range(51))
+        as_clerk, "tag", factories.create_file(alice), add=",".join(f"t{number}" for number in range(51))
     )
     assert "At most 50" in response.content.decode()
     assert not Tagging.objects.exists()
 
 
 def test_only_owners_make_files_private(alice: User, admin_user: User) -> None:
-    mine, hers = shelf.add_file(admin_user, name="mine"), shelf.add_file(alice, name="hers")
+    mine, hers = factories.create_file(admin_user, name="mine"), factories.create_file(alice, name="hers")
     response = confirm_action(signed_in(admin_user), "private", mine, hers)
     assert "hers" in message_text(response)
     assert set(File.objects.filter(visibility=Visibility.PRIVATE)) == {mine}
@@ -128,8 +128,8 @@ def test_only_owners_make_files_private(alice: User, admin_user: User) -> None:
 
 
 def test_foreign_and_impossible_ids_touch_nothing_and_are_told(alice: User, as_clerk: Client) -> None:
-    hidden = shelf.add_file(alice, name="secret.txt", visibility=Visibility.PRIVATE)
-    visible = shelf.add_file(alice)
+    hidden = factories.create_file(alice, name="secret.txt", visibility=Visibility.PRIVATE)
+    visible = factories.create_file(alice)
     selected = [str(visible.pk), str(hidden.pk), str(uuid.uuid4()), "nonsense", "\x00", "9" * 40]
     response = as_clerk.post(LIST, {"action": "trash", "_selected_action": selected, "confirmed": "yes"})
     assert response.status_code == 302
@@ -139,7 +139,7 @@ def test_foreign_and_impossible_ids_touch_nothing_and_are_told(alice: User, as_c
 
 
 def test_nothing_chosen_and_unknown_actions_do_nothing(alice: User, as_clerk: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     assert post_action(as_clerk, "trash").status_code in {200, 302}
     assert post_action(as_clerk, "delete_selected", file, post="yes").status_code in {200, 302}
     assert post_action(as_clerk, "nonsense", file).status_code in {200, 302}
@@ -148,25 +148,25 @@ def test_nothing_chosen_and_unknown_actions_do_nothing(alice: User, as_clerk: Cl
 
 def test_a_choice_of_everything_is_bounded(alice: User, as_clerk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin_bulk, "MAX_SELECTED", 2)
-    files = [shelf.add_file(alice) for _ in range(3)]
+    files = [factories.create_file(alice) for _ in range(3)]
     response = confirm_action(as_clerk, "trash", files[0], select_across="1")
     assert "at most 2" in message_text(response) or "at most 2" in response.content.decode()
     assert not File.objects.trashed().exists()
 
 
 def test_staff_without_a_role_change_nothing(alice: User, roles: None) -> None:
-    file = shelf.add_file(alice)
-    clerk = shelf.add_person("nobody", is_staff=True)
+    file = factories.create_file(alice)
+    clerk = factories.create_user("nobody", is_staff=True)
     for action in admin_actions():
         assert confirm_action(signed_in(clerk), action.name, file, to="", add="x").status_code == 403
-    viewer = signed_in(shelf.add_person("viewer", "viewers", is_staff=True))
+    viewer = signed_in(factories.create_user("viewer", "viewers", is_staff=True))
     for action in admin_actions():
         confirm_action(viewer, action.name, file, to="", add="x")
     assert File.objects.get().updated_at == file.updated_at
 
 
 def test_a_hostile_name_is_text_on_every_page(admin_user: User) -> None:
-    file = shelf.add_file(admin_user, name=HOSTILE)
+    file = factories.create_file(admin_user, name=HOSTILE)
     actions.tag_files([file.pk], add=["<script>alert(2)</script>"], by=admin_user)
     client = signed_in(admin_user)
     pages = [client.get(LIST), client.get(f"{LIST}{file.pk}/change/"), client.get(f"{LIST}{file.pk}/delete/")]
@@ -182,13 +182,13 @@ def test_a_hostile_name_is_text_on_every_page(admin_user: User) -> None:
 
 def test_many_chosen_cost_no_more_queries(admin_user: User, django_assert_max_num_queries: Any) -> None:
     client = signed_in(admin_user)
-    files = [shelf.add_file(admin_user) for _ in range(60)]
+    files = [factories.create_file(admin_user) for _ in range(60)]
     with django_assert_max_num_queries(20):
         post_action(client, "trash", *files)
 
 
 def test_what_became_of_the_file_meanwhile_is_told(alice: User, as_clerk: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=file.available_at)
     assert "1 file was not there any more, or is not yours to see." in message_text(
         confirm_action(as_clerk, "trash", file)

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import signed_in
-from tests.support import shelf
+from tests.support import factories
 from uploads.admin import storage
 from uploads.admin.storage import Period, Share, area, bars
 from uploads.models import AccessLevel, Folder, Kind, State, Statistic, StatisticDelta, Status
@@ -42,9 +42,9 @@ def test_an_empty_library_is_an_invitation(as_admin: Client) -> None:
 
 
 def test_totals_tell_what_is_stored_trashed_and_unfinished(alice: User, as_admin: Client) -> None:
-    shelf.add_file(alice, b"x" * 10)
-    shelf.add_file(alice, b"x" * 20, state=State.TRASHED)
-    shelf.add_file(alice, b"x" * 40, state=State.UPLOADING)
+    factories.create_file(alice, b"x" * 10)
+    factories.create_file(alice, b"x" * 20, state=State.TRASHED)
+    factories.create_file(alice, b"x" * 40, state=State.UPLOADING)
     totals = {share.label: (share.files, share.bytes) for share in as_admin.get(URL).context["totals"]}
     assert totals == {
         "stored in all": (2, 30),
@@ -57,15 +57,15 @@ def test_totals_tell_what_is_stored_trashed_and_unfinished(alice: User, as_admin
 
 
 def test_types_and_owners_come_largest_first(alice: User, bob: User, as_admin: Client) -> None:
-    shelf.add_file(alice, b"x" * 10, category="image")
-    shelf.add_file(bob, b"x" * 30, category="pdf")
+    factories.create_file(alice, b"x" * 10, category="image")
+    factories.create_file(bob, b"x" * 30, category="pdf")
     assert chart_shares(as_admin, "type") == [("PDF", 1, 30), ("Images", 1, 10)]
     assert chart_shares(as_admin, "owner") == [("bob", 1, 30), ("alice", 1, 10)]
 
 
 def test_behind_the_twenty_largest_owners_all_others_are_one(roles: None, as_admin: Client) -> None:
     for number in range(23):
-        shelf.add_file(shelf.add_person(f"p{number}"), b"x" * (number + 1))
+        factories.create_file(factories.create_user(f"p{number}"), b"x" * (number + 1))
     shares = chart_shares(as_admin, "owner")
     assert len(shares) == 21
     assert shares[0] == ("p22", 1, 23)
@@ -74,17 +74,17 @@ def test_behind_the_twenty_largest_owners_all_others_are_one(roles: None, as_adm
 
 def test_a_folder_counts_with_all_that_is_below_it(alice: User, as_admin: Client) -> None:
     created = folders.ensure(["Brand/Logos/Old", "Press"], by=alice)
-    shelf.add_file(alice, b"x" * 10, folder=created["Brand/Logos/Old"])
-    shelf.add_file(alice, b"x" * 20, folder=Folder.objects.get(name="Brand"))
-    shelf.add_file(alice, b"x" * 5, folder=created["Press"])
-    shelf.add_file(alice, b"x")
+    factories.create_file(alice, b"x" * 10, folder=created["Brand/Logos/Old"])
+    factories.create_file(alice, b"x" * 20, folder=Folder.objects.get(name="Brand"))
+    factories.create_file(alice, b"x" * 5, folder=created["Press"])
+    factories.create_file(alice, b"x")
     assert chart_shares(as_admin, "folder") == [("Brand", 2, 30), ("Press", 1, 5), ("in no folder", 1, 1)]
 
 
 def test_folders_that_the_viewer_may_not_know_are_others(alice: User, admin_user: User, as_clerk: Client) -> None:
     secret = folders.create("Layoffs", parent=None, by=admin_user)
     folders.set_access(secret, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
-    shelf.add_file(admin_user, b"x" * 10, folder=secret)
+    factories.create_file(admin_user, b"x" * 10, folder=secret)
     assert chart_shares(as_clerk, "folder") == [("other folders", 1, 10)]
     assert b"Layoffs" not in as_clerk.get(URL).content
     assert chart_shares(signed_in(admin_user), "folder") == [("Layoffs", 1, 10)]
@@ -110,30 +110,30 @@ def test_growth_has_no_gaps_and_never_more_points_than_fit(db: None) -> None:
 
 
 def test_the_dashboard_is_for_those_who_may_view_figures(roles: None) -> None:
-    assert signed_in(shelf.add_person("nobody", is_staff=True)).get(URL).status_code == 403
-    assert signed_in(shelf.add_person("dora", "viewers", is_staff=True)).get(URL).status_code == 403
-    assert signed_in(shelf.add_person("mary", "managers", is_staff=True)).get(URL).status_code == 200
-    assert signed_in(shelf.add_person("eve", "managers")).get(URL).status_code == 302
-    assert b"/admin/storage/" not in signed_in(shelf.add_person("nemo", is_staff=True)).get("/admin/").content
+    assert signed_in(factories.create_user("nobody", is_staff=True)).get(URL).status_code == 403
+    assert signed_in(factories.create_user("dora", "viewers", is_staff=True)).get(URL).status_code == 403
+    assert signed_in(factories.create_user("mary", "managers", is_staff=True)).get(URL).status_code == 200
+    assert signed_in(factories.create_user("eve", "managers")).get(URL).status_code == 302
+    assert b"/admin/storage/" not in signed_in(factories.create_user("nemo", is_staff=True)).get("/admin/").content
 
 
 def test_the_dashboard_asks_the_same_whatever_is_stored(
     alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    shelf.add_file(alice, folder=folders.create("a", parent=None, by=alice))
+    factories.create_file(alice, folder=folders.create("a", parent=None, by=alice))
     as_admin.get(URL)
     with django_assert_num_queries(15) as few:
         as_admin.get(URL)
     for number in range(30):
-        owner = shelf.add_person(f"p{number}", "uploaders")
-        shelf.add_file(owner, folder=folders.create(f"f{number}", parent=None, by=owner), category="audio",
+        owner = factories.create_user(f"p{number}", "uploaders")
+        factories.create_file(owner, folder=folders.create(f"f{number}", parent=None, by=owner), category="audio",
                        available_at=datetime(2000 + number, 1, 1, tzinfo=UTC))  # fmt: skip
     with django_assert_num_queries(len(few)):
         as_admin.get(URL)
 
 
 def test_no_file_is_read_for_it(alice: User, as_admin: Client) -> None:
-    shelf.add_file(alice)
+    factories.create_file(alice)
     with CaptureQueriesContext(connection) as queries:
         as_admin.get(URL)
     statements = [query["sql"] for query in queries]
@@ -145,7 +145,9 @@ def test_no_file_is_read_for_it(alice: User, as_admin: Client) -> None:
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_the_plots_are_sound_svg_with_words_for_screen_readers(language: str, alice: User, as_admin: Client) -> None:
     for size in (1, 1234, 99_999):
-        shelf.add_file(alice, b"x" * size, category="image", available_at=datetime(2020 + size % 7, 1, 1, tzinfo=UTC))
+        factories.create_file(
+            alice, b"x" * size, category="image", available_at=datetime(2020 + size % 7, 1, 1, tzinfo=UTC)
+        )
     page = as_admin.get(URL, headers={"Accept-Language": language}).content.decode()
     plots = re.findall(r'<svg class="plot".*?</svg>(?=\s*<div)', page, re.DOTALL)
     assert len(plots) == 4
@@ -157,7 +159,7 @@ def test_the_plots_are_sound_svg_with_words_for_screen_readers(language: str, al
 
 
 def test_hostile_names_are_text(roles: None, as_admin: Client) -> None:
-    shelf.add_file(shelf.add_person("<b>x</b>"))
+    factories.create_file(factories.create_user("<b>x</b>"))
     page = as_admin.get(URL).content
     assert b"<b>x</b>" not in page
     assert b"&lt;b&gt;x" in page

@@ -12,8 +12,8 @@ from django.urls import reverse
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from tests.conftest import signed_in
-from tests.support import shelf
-from tests.support.plain_form import Chosen, send
+from tests.support import factories
+from tests.support.form_client import Chosen, send
 from tests.support.stores import Bucket
 from uploads.models import File, State, Visibility
 
@@ -47,12 +47,12 @@ def test_the_add_page_works_without_javascript(admin_user: User, as_admin: Clien
 
 
 def test_staff_who_may_not_upload_have_no_add_page(roles: None) -> None:
-    viewer = signed_in(shelf.add_person("viewer", "viewers", is_staff=True))
+    viewer = signed_in(factories.create_user("viewer", "viewers", is_staff=True))
     assert viewer.get(reverse("admin:uploads_file_add")).status_code == 403
 
 
 def test_what_ties_a_row_to_the_bucket_stays_as_it_is(alice: User, bob: User, as_admin: Client) -> None:
-    file = shelf.add_file(alice, visibility=Visibility.TEAM)
+    file = factories.create_file(alice, visibility=Visibility.TEAM)
     before = File.objects.values().get()
     forged = {"key": "f/" + "0" * 32, "size": "1", "state": "deleting", "checksum": "x", "checksum_status": "verified",
               "etag": "x", "owner": str(bob.pk), "token": str(file.pk), "part_size": "1", "multipart_id": "x",
@@ -65,7 +65,7 @@ def test_what_ties_a_row_to_the_bucket_stays_as_it_is(alice: User, bob: User, as
 
 
 def test_a_name_is_cleaned_at_this_door_too(alice: User, as_admin: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     as_admin.post(change_url(file), {"name": " \u202egpj.exe ", "visibility": "team"})
     file.refresh_from_db()
     assert file.name == "gpj.exe"
@@ -73,7 +73,7 @@ def test_a_name_is_cleaned_at_this_door_too(alice: User, as_admin: Client) -> No
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 256, "nul\x00byte", "2026/plan.txt", "..\\plan.txt"])
 def test_a_name_that_is_none_is_refused(name: str, alice: User, as_admin: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     response = as_admin.post(change_url(file), {"name": name, "visibility": "team"})
     assert (response.status_code, bool(response.context["adminform"].form.errors)) == (200, True)
     file.refresh_from_db()
@@ -81,17 +81,17 @@ def test_a_name_that_is_none_is_refused(name: str, alice: User, as_admin: Client
 
 
 def test_an_unknown_visibility_is_refused(admin_user: User, as_admin: Client) -> None:
-    file = shelf.add_file(admin_user)
+    file = factories.create_file(admin_user)
     assert as_admin.post(change_url(file), {"name": "a", "visibility": "public"}).status_code == 200
     file.refresh_from_db()
     assert file.visibility == Visibility.TEAM
 
 
 def test_usage_is_shown_and_not_changed(alice: User, as_admin: Client) -> None:
-    shelf.add_file(alice)
+    factories.create_file(alice)
     url = reverse("admin:uploads_usage_change", args=[alice.pk])
     as_admin.post(url, {"bytes": "0", "files": "0"})
-    assert shelf.used(alice) == (1, 5)
+    assert factories.stored_usage(alice) == (1, 5)
     assert as_admin.post(reverse("admin:uploads_usage_delete", args=[alice.pk]), {"post": "yes"}).status_code == 403
 
 
@@ -110,7 +110,7 @@ def delete_all(client: Client, *files: File) -> Any:
 def test_delete_moves_to_the_trash_once_the_admin_is_done(
     alice: User, as_admin: Client, bucket: Bucket, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    file = shelf.add_file(alice, bucket=bucket)
+    file = factories.create_file(alice, bucket=bucket)
     with django_capture_on_commit_callbacks(execute=False) as callbacks:
         assert delete(as_admin, file).status_code == 302
         file.refresh_from_db()
@@ -119,12 +119,12 @@ def test_delete_moves_to_the_trash_once_the_admin_is_done(
         callback()
     file.refresh_from_db()
     assert (file.state, bucket.read(file.key)) == (State.TRASHED, b"hello")
-    assert shelf.used(alice) == (1, 5)
+    assert factories.stored_usage(alice) == (1, 5)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_delete_works_with_real_commits(alice: User, as_admin: Client) -> None:
-    file, others = shelf.add_file(alice), [shelf.add_file(alice) for _ in range(3)]
+    file, others = factories.create_file(alice), [factories.create_file(alice) for _ in range(3)]
     assert delete(as_admin, file).status_code == 302
     assert delete_all(as_admin, *others).status_code == 302
     assert File.objects.trashed().count() == 4
@@ -134,7 +134,7 @@ def test_delete_works_with_real_commits(alice: User, as_admin: Client) -> None:
 def test_what_is_not_available_cannot_be_deleted_here(state: State, alice: User, admin_user: User) -> None:
     """An upload has its own end, and the trash its own time."""
     client = signed_in(admin_user)
-    file = shelf.add_file(admin_user, state=state)
+    file = factories.create_file(admin_user, state=state)
     delete(client, file)
     delete_all(client, file)
     file.refresh_from_db()
@@ -142,7 +142,7 @@ def test_what_is_not_available_cannot_be_deleted_here(state: State, alice: User,
 
 
 def test_a_private_file_of_somebody_else_is_out_of_reach(alice: User, as_admin: Client) -> None:
-    file = shelf.add_file(alice, name="secret.txt", visibility=PRIVATE)
+    file = factories.create_file(alice, name="secret.txt", visibility=PRIVATE)
     delete_url = reverse("admin:uploads_file_delete", args=[file.pk])
     for url in (LIST, f"{LIST}?q=secret", delete_url, change_url(file)):
         assert b"secret.txt" not in as_admin.get(url, follow=True).content, url
@@ -154,7 +154,7 @@ def test_a_private_file_of_somebody_else_is_out_of_reach(alice: User, as_admin: 
 
 
 def test_a_private_name_does_not_show_when_its_owner_is_to_be_deleted(alice: User, as_admin: Client) -> None:
-    shelf.add_file(alice, name="secret.txt", visibility=PRIVATE)
+    factories.create_file(alice, name="secret.txt", visibility=PRIVATE)
     confirmation = as_admin.get(reverse("admin:auth_user_delete", args=[alice.pk]))
     bulk_confirmation = as_admin.post(
         "/admin/auth/user/", {"action": "delete_selected", "_selected_action": [str(alice.pk)]}
@@ -165,15 +165,15 @@ def test_a_private_name_does_not_show_when_its_owner_is_to_be_deleted(alice: Use
 
 
 def test_a_person_with_files_is_not_deleted(alice: User, as_admin: Client) -> None:
-    file = shelf.add_file(alice, visibility=PRIVATE)
+    file = factories.create_file(alice, visibility=PRIVATE)
     as_admin.post(reverse("admin:auth_user_delete", args=[alice.pk]), {"post": "yes"})
     assert File.objects.get().pk == file.pk
     assert User.objects.filter(username="alice").exists()
 
 
 def test_staff_without_the_right_neither_see_nor_delete(alice: User, roles: None) -> None:
-    clerk = shelf.add_person("clerk", is_staff=True)
-    file = shelf.add_file(alice)
+    clerk = factories.create_user("clerk", is_staff=True)
+    file = factories.create_file(alice)
     assert signed_in(clerk).get(LIST).status_code == 403
     clerk.user_permissions.add(Permission.objects.get(codename="view_file"))
     clerk = User.objects.get(pk=clerk.pk)
@@ -187,7 +187,7 @@ def test_staff_without_the_right_neither_see_nor_delete(alice: User, roles: None
 def test_a_manager_on_the_staff_looks_after_the_teams_files(
     alice: User, as_clerk: Client, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     with django_capture_on_commit_callbacks(execute=True):
         assert delete(as_clerk, file).status_code == 302
     file.refresh_from_db()
@@ -196,7 +196,7 @@ def test_a_manager_on_the_staff_looks_after_the_teams_files(
 
 def test_the_admin_works_under_the_strict_policy(alice: User, as_admin: Client) -> None:
     """No script and no style stands in the pages themselves."""
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     for url in ("/admin/", LIST, change_url(file), reverse("admin:uploads_file_delete", args=[file.pk])):
         page = as_admin.get(url).content.decode()
         assert not re.search(

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from tests.support import shelf
+from tests.support import factories
 from uploads import actions
 from uploads.admin import base
 from uploads.admin.files import FileAdmin
@@ -37,7 +37,7 @@ def listed(client: Client, **query: str) -> set[str]:
 
 def test_the_list_tells_what_matters(alice: User, as_admin: Client) -> None:
     folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
-    file = shelf.add_file(alice, b"x" * 1200, name="plan.pdf", folder=folder)
+    file = factories.create_file(alice, b"x" * 1200, name="plan.pdf", folder=folder)
     actions.tag_files([file.pk], add=["urgent"], by=alice)
     page = as_admin.get(LIST).content.decode()
     for text in ("plan.pdf", "Brand/Logos", "urgent", "Other", "1 kB", "alice", file.get_absolute_url()):
@@ -45,8 +45,8 @@ def test_the_list_tells_what_matters(alice: User, as_admin: Client) -> None:
 
 
 def test_files_are_found_by_words_whole_key_and_whole_id(alice: User, bob: User, as_admin: Client) -> None:
-    plan, photo = shelf.add_file(alice, name="Été plan.pdf"), shelf.add_file(bob, name="photo.png")
-    gone = shelf.add_file(bob, name="gone.txt", state=State.TRASHED)
+    plan, photo = factories.create_file(alice, name="Été plan.pdf"), factories.create_file(bob, name="photo.png")
+    gone = factories.create_file(bob, name="gone.txt", state=State.TRASHED)
     assert listed(as_admin, q="PLAN ete") == {"Été plan.pdf"}
     assert listed(as_admin, q=photo.key) == listed(as_admin, q=str(photo.pk)) == {"photo.png"}
     assert listed(as_admin, q=plan.key[:10]) == set()
@@ -54,14 +54,14 @@ def test_files_are_found_by_words_whole_key_and_whole_id(alice: User, bob: User,
 
 
 def test_any_words_can_be_searched(alice: User, as_admin: Client) -> None:
-    shelf.add_file(alice)
+    factories.create_file(alice)
     for words in ("'; DROP TABLE x", "%", "_", "\\", '"open', "a" * 5000, "\u202e\ud7ff", "שלום"):
         assert as_admin.get(LIST, {"q": words}).status_code == 200, words
 
 
 def test_the_filters_filter(alice: User, as_admin: Client) -> None:
-    shelf.add_file(alice, name="here")
-    shelf.add_file(alice, name="there", state=State.TRASHED)
+    factories.create_file(alice, name="here")
+    factories.create_file(alice, name="there", state=State.TRASHED)
     assert listed(as_admin) == listed(as_admin, state="library") == {"here"}
     assert listed(as_admin, state="trash") == {"there"}
     assert listed(as_admin, state="versions") == listed(as_admin, state="unfinished") == set()
@@ -72,8 +72,8 @@ def test_the_filters_filter(alice: User, as_admin: Client) -> None:
 def test_files_are_filtered_by_owner_folder_type_and_tag(alice: User, bob: User, as_admin: Client) -> None:
     folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
     assert isinstance(folder, Folder)
-    logo = shelf.add_file(alice, name="logo", folder=folder, category="image")
-    shelf.add_file(bob, name="song", category="audio")
+    logo = factories.create_file(alice, name="logo", folder=folder, category="image")
+    factories.create_file(bob, name="song", category="audio")
     actions.tag_files([logo.pk], add=["Été"], by=alice)
     for query in ({"owner": "alice"}, {"folder": "Brand/Logos"}, {"folder": f"#{folder.pk}"}, {"type": "image"},
                   {"tag": "ETE"}):  # fmt: skip
@@ -84,8 +84,8 @@ def test_files_are_filtered_by_owner_folder_type_and_tag(alice: User, bob: User,
 
 
 def test_time_is_chosen_by_year_month_and_day(alice: User, as_admin: Client) -> None:
-    shelf.add_file(alice, name="old", available_at=datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC))
-    shelf.add_file(alice, name="new")
+    factories.create_file(alice, name="old", available_at=datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC))
+    factories.create_file(alice, name="new")
     for added in ("2024", "2024-02", "2024-02-29"):
         assert listed(as_admin, added=added) == {"old"}, added
     for added in ("today", "7d", "30d", "1y"):
@@ -95,7 +95,7 @@ def test_time_is_chosen_by_year_month_and_day(alice: User, as_admin: Client) -> 
 
 def test_the_days_to_click_on_come_from_kept_figures(alice: User, as_admin: Client, as_clerk: Client) -> None:
     for _ in range(2):
-        shelf.add_file(alice, available_at=datetime(2024, 2, 29, tzinfo=UTC))
+        factories.create_file(alice, available_at=datetime(2024, 2, 29, tzinfo=UTC))
     apply_deltas()
     shown = [
         [(step.label, step.files) for step in as_admin.get(LIST, query).context["days"]]
@@ -108,7 +108,7 @@ def test_the_days_to_click_on_come_from_kept_figures(alice: User, as_admin: Clie
 
 
 def test_a_thumbnail_shows_where_one_is_ready(alice: User, as_admin: Client) -> None:
-    ready, making = shelf.add_file(alice, name="ready"), shelf.add_file(alice, name="making")
+    ready, making = factories.create_file(alice, name="ready"), factories.create_file(alice, name="making")
     for file, state in ((ready, PreviewState.READY), (making, PreviewState.PENDING)):
         Preview.objects.create(file=file, kind=PreviewKind.THUMBNAIL, state=state, lease_until=Now())
     page = as_admin.get(LIST).content.decode()
@@ -119,7 +119,7 @@ def test_a_thumbnail_shows_where_one_is_ready(alice: User, as_admin: Client) -> 
 def test_a_list_counts_no_further_than_its_cap(alice: User, as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "MAX_COUNTED", 3)
     for _ in range(5):
-        shelf.add_file(alice)
+        factories.create_file(alice)
     response = as_admin.get(LIST)
     assert (response.context["cl"].result_count, response.context["cl"].more) == (3, True)
     assert "More than" in response.content.decode()
@@ -130,7 +130,7 @@ def test_a_question_that_takes_too_long_is_given_up_with_advice(
 ) -> None:
     monkeypatch.setattr(base, "STATEMENT_TIMEOUT_SECONDS", 0.02)
     slow = File.objects.extra(where=["pg_sleep(0.2) IS NOT NULL"])
-    shelf.add_file(alice)
+    factories.create_file(alice)
     monkeypatch.setattr(FileAdmin, "get_queryset", lambda self, request: slow)
     response = as_admin.get(LIST)
     assert response.status_code == 302
@@ -219,19 +219,19 @@ NONSENSE = [
 
 
 def test_nonsense_in_a_filter_breaks_nothing(alice: User, as_admin: Client) -> None:
-    shelf.add_file(alice)
+    factories.create_file(alice)
     statuses = {str(query): as_admin.get(LIST, query).status_code for query in NONSENSE}
     assert set(statuses.values()) <= {200, 302, 400}, statuses
 
 
 def test_no_filter_tells_a_password(alice: User, as_admin: Client, as_clerk: Client) -> None:
-    shelf.add_file(alice)
+    factories.create_file(alice)
     for client in (as_admin, as_clerk):
         assert client.get(LIST, {"owner__password__startswith": "!"}).status_code in {302, 400}
 
 
 def test_links_of_rows_are_those_of_django(alice: User, admin_user: User, rf: RequestFactory) -> None:
-    file, request = shelf.add_file(alice), rf.get(LIST)
+    file, request = factories.create_file(alice), rf.get(LIST)
     request.user = admin_user
     rows = FileAdmin(File, admin.site).get_changelist_instance(request)
     assert rows.url_for_result(file) == reverse("admin:uploads_file_change", args=[file.pk])
@@ -240,11 +240,11 @@ def test_links_of_rows_are_those_of_django(alice: User, admin_user: User, rf: Re
 def test_the_list_costs_the_same_for_many_files(
     alice: User, bob: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    shelf.add_file(alice)
+    factories.create_file(alice)
     as_admin.get(LIST)
     with django_assert_num_queries(12) as few:
         as_admin.get(LIST)
     for owner in (alice, bob) * 10:
-        shelf.add_file(owner)
+        factories.create_file(owner)
     with django_assert_num_queries(len(few)):
         as_admin.get(LIST)

@@ -12,8 +12,8 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import signed_in
-from tests.support import shelf
-from tests.support.rows import plant
+from tests.support import factories
+from tests.support.file_rows import ensure_folder
 from uploads import actions
 from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, Tag, Tagging, apply_deltas
 from uploads.services import folders
@@ -46,8 +46,8 @@ def save_folder(
 
 
 def test_the_tree_is_walked_from_the_top_and_searched_everywhere(alice: User, as_admin: Client) -> None:
-    plant("Brand/Logos", alice)
-    plant("Press/Été", alice)
+    ensure_folder("Brand/Logos", alice)
+    ensure_folder("Press/Été", alice)
     assert listed(as_admin) == listed(as_admin, inside="/") == {"Brand", "Press"}
     assert listed(as_admin, inside="Brand") == {"Brand/Logos"}
     assert listed(as_admin, q="ETE") == {"Press/Été"}
@@ -57,12 +57,12 @@ def test_the_tree_is_walked_from_the_top_and_searched_everywhere(alice: User, as
 def test_the_list_of_folders_costs_the_same_for_many(
     alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    plant("one", alice)
+    ensure_folder("one", alice)
     as_admin.get(FOLDERS)
     with django_assert_num_queries(10) as few:
         as_admin.get(FOLDERS)
     for number in range(20):
-        shelf.add_file(alice, folder=plant(f"more {number}", alice))
+        factories.create_file(alice, folder=ensure_folder(f"more {number}", alice))
     with django_assert_num_queries(len(few)):
         as_admin.get(FOLDERS)
 
@@ -80,7 +80,7 @@ def test_a_folder_is_made_renamed_and_moved_by_the_services(admin_user: User, as
 
 
 def test_a_removed_folders_name_can_be_had_again(admin_user: User, as_admin: Client) -> None:
-    folder = plant("Brand", admin_user)
+    folder = ensure_folder("Brand", admin_user)
     folders.remove(folder, by=admin_user)
     assert save_folder(as_admin, None, name="Brand").status_code == 302
     assert Folder.objects.living().get().pk == folder.pk
@@ -104,8 +104,8 @@ def test_a_removed_folders_name_can_be_had_again(admin_user: User, as_admin: Cli
 )
 def test_a_folder_that_cannot_be_so_is_told_which_field(data: dict[str, str], field: str, as_admin: Client) -> None:
     root = User.objects.get(username="root")
-    plant("Brand/Logos", root)
-    plant("Press", root)
+    ensure_folder("Brand/Logos", root)
+    ensure_folder("Press", root)
     before = list(Folder.objects.order_by("pk").values())
     brand = Folder.objects.get(name="Brand")
     response = save_folder(as_admin, brand, None, **data)
@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_so_is_told_which_field(data: dict[str, str], fi
 
 
 def test_access_is_given_to_groups_and_taken_back(admin_user: User, as_admin: Client) -> None:
-    folder, group = plant("Brand", admin_user), Group.objects.create(name="design")
+    folder, group = ensure_folder("Brand", admin_user), Group.objects.create(name="design")
     assert (
         save_folder(as_admin, folder, [(group, AccessLevel.MANAGE)], name="Brand", restricted="on").status_code == 302
     )
@@ -130,7 +130,11 @@ def test_access_is_given_to_groups_and_taken_back(admin_user: User, as_admin: Cl
 
 
 def test_access_that_is_there_is_changed_row_by_row(admin_user: User, as_admin: Client) -> None:
-    folder, group, other = plant("Brand", admin_user), Group.objects.create(name="a"), Group.objects.create(name="b")
+    folder, group, other = (
+        ensure_folder("Brand", admin_user),
+        Group.objects.create(name="a"),
+        Group.objects.create(name="b"),
+    )
     folders.set_access(folder, {group: AccessLevel.MANAGE, other: AccessLevel.VIEW}, by=admin_user)
     rows: dict[str, str] = {"grants-TOTAL_FORMS": "2", "grants-INITIAL_FORMS": "2"}
     for number, (grant, level) in enumerate(zip(folder.grants.order_by("group__name"), ["3", "2"], strict=True)):
@@ -151,7 +155,7 @@ def test_access_that_is_there_is_changed_row_by_row(admin_user: User, as_admin: 
 def test_access_that_locks_everybody_out_or_says_nothing_is_refused(
     restricted: dict[str, str], admin_user: User, as_admin: Client
 ) -> None:
-    folder, group = plant("Brand", admin_user), Group.objects.create(name="design")
+    folder, group = ensure_folder("Brand", admin_user), Group.objects.create(name="design")
     response = save_folder(as_admin, folder, [(group, AccessLevel.VIEW)], name="Brand", **restricted)
     assert response.status_code == 200
     assert response.context["errors"]
@@ -160,10 +164,10 @@ def test_access_that_locks_everybody_out_or_says_nothing_is_refused(
 
 def test_a_service_that_refuses_after_all_says_why(admin_user: User, as_admin: Client) -> None:
     """As when a sibling of that name came between the check and the act."""
-    folder = plant("Brand", admin_user)
+    folder = ensure_folder("Brand", admin_user)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("uploads.admin.folders.FolderForm.clean", lambda form: form.cleaned_data)
-        plant("Press", admin_user)
+        ensure_folder("Press", admin_user)
         response = save_folder(as_admin, folder, name="Press")
     assert response.status_code == 302
     assert "already" in str(next(iter(get_messages(response.wsgi_request))))
@@ -171,8 +175,8 @@ def test_a_service_that_refuses_after_all_says_why(admin_user: User, as_admin: C
 
 
 def test_emptied_folders_are_removed_and_full_ones_stay(alice: User, as_clerk: Client) -> None:
-    empty, full = plant("Empty/Below", alice), plant("Full", alice)
-    shelf.add_file(alice, folder=full)
+    empty, full = ensure_folder("Empty/Below", alice), ensure_folder("Full", alice)
+    factories.create_file(alice, folder=full)
     selected = {"action": "remove", "_selected_action": [str(empty.parent_id), str(full.pk), "nonsense"]}
     page = as_clerk.post(FOLDERS, selected)
     assert page.status_code == 200
@@ -183,7 +187,7 @@ def test_emptied_folders_are_removed_and_full_ones_stay(alice: User, as_clerk: C
 
 
 def test_a_closed_folder_is_out_of_a_managers_reach(admin_user: User, as_clerk: Client) -> None:
-    folder = plant("Board", admin_user)
+    folder = ensure_folder("Board", admin_user)
     folders.set_access(folder, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
     assert listed(as_clerk) == set()
     assert as_clerk.get(reverse("admin:uploads_folder_change", args=[folder.pk])).status_code == 302
@@ -200,8 +204,8 @@ def test_nonsense_in_the_list_of_folders_breaks_nothing(as_admin: Client) -> Non
 
 
 def test_a_folders_hostile_name_is_text(admin_user: User, as_admin: Client) -> None:
-    folder = plant(HOSTILE, admin_user)
-    shelf.add_file(admin_user, folder=folder)
+    folder = ensure_folder(HOSTILE, admin_user)
+    factories.create_file(admin_user, folder=folder)
     apply_deltas()
     for url in (FOLDERS, reverse("admin:uploads_folder_change", args=[folder.pk]), "/admin/uploads/file/",
                 "/admin/storage/", "/admin/uploads/event/"):  # fmt: skip
@@ -209,7 +213,7 @@ def test_a_folders_hostile_name_is_text(admin_user: User, as_admin: Client) -> N
 
 
 def test_a_file_too_deep_to_be_typed_is_edited_where_it_is(admin_user: User, as_admin: Client) -> None:
-    file = shelf.add_file(admin_user, folder=plant("/".join(["x" * 250] * 5), admin_user))
+    file = factories.create_file(admin_user, folder=ensure_folder("/".join(["x" * 250] * 5), admin_user))
     url = reverse("admin:uploads_file_change", args=[file.pk])
     path = as_admin.get(url).context["adminform"].form.initial["folder"]
     assert len(path) > 1_024
@@ -219,9 +223,9 @@ def test_a_file_too_deep_to_be_typed_is_edited_where_it_is(admin_user: User, as_
 
 
 def test_ones_own_file_in_a_folder_closed_to_one_is_edited_where_it_is(admin_user: User, roles: None) -> None:
-    clerk = shelf.add_person("clerk", "managers", is_staff=True)
-    board = plant("Board", admin_user)
-    file = shelf.add_file(clerk, folder=board)
+    clerk = factories.create_user("clerk", "managers", is_staff=True)
+    board = ensure_folder("Board", admin_user)
+    file = factories.create_file(clerk, folder=board)
     folders.set_access(board, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
     url, data = reverse("admin:uploads_file_change", args=[file.pk]), {"name": "new.txt", "visibility": "team"}
     unchanged = f"#{file.folder_id}"
@@ -235,7 +239,7 @@ def test_ones_own_file_in_a_folder_closed_to_one_is_edited_where_it_is(admin_use
 
 
 def test_tags_show_on_how_many_files_they_are(alice: User, as_admin: Client) -> None:
-    actions.tag_files([shelf.add_file(alice).pk, shelf.add_file(alice).pk], add=["Été"], by=alice)
+    actions.tag_files([factories.create_file(alice).pk, factories.create_file(alice).pk], add=["Été"], by=alice)
     apply_deltas()
     (tag,) = as_admin.get(TAGS, {"q": "ete"}).context["cl"].result_list
     assert (tag.name, tag.count) == ("Été", 2)
@@ -258,7 +262,7 @@ def test_a_tag_that_is_none_is_refused(name: str, as_admin: Client) -> None:
 
 
 def test_deleting_a_tag_says_on_how_many_files_it_is_and_leaves_them(alice: User, as_clerk: Client) -> None:
-    actions.tag_files([shelf.add_file(alice).pk], add=["gone"], by=alice)
+    actions.tag_files([factories.create_file(alice).pk], add=["gone"], by=alice)
     apply_deltas()
     url = reverse("admin:uploads_tag_delete", args=[Tag.objects.get().pk])
     assert "1 file" in as_clerk.get(url).content.decode()
@@ -273,19 +277,19 @@ def test_deleting_a_tag_says_on_how_many_files_it_is_and_leaves_them(alice: User
 def test_people_are_listed_with_what_they_store(
     alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    shelf.add_file(alice, b"x" * 1200)
+    factories.create_file(alice, b"x" * 1200)
     as_admin.get("/admin/auth/user/")
     with django_assert_num_queries(9) as few:
         page = as_admin.get("/admin/auth/user/").content.decode()
     assert "1\u00a0kB" in page
     for number in range(20):
-        shelf.add_file(shelf.add_person(f"more{number}"))
+        factories.create_file(factories.create_user(f"more{number}"))
     with django_assert_num_queries(len(few)):
         as_admin.get("/admin/auth/user/")
 
 
 def test_usage_says_what_may_be_stored(alice: User, as_clerk: Client) -> None:
-    shelf.add_file(alice)
+    factories.create_file(alice)
     page = as_clerk.get("/admin/uploads/usage/").content.decode()
     assert "11\u00a0TB" in page
     assert "owner=alice" in page

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from tests.support import shelf
+from tests.support import factories
 from uploads.models import Finding, FindingKind, Origin, Report, RunOutcome, Visibility
 
 pytestmark = pytest.mark.django_db
@@ -52,7 +52,7 @@ def test_sides_that_differ_are_not_called_equal(as_clerk: Client) -> None:
 
 
 def test_findings_lead_to_files_that_are_there(alice: User, as_clerk: Client) -> None:
-    report, file, deleted_id = create_report(), shelf.add_file(alice), uuid.uuid4()
+    report, file, deleted_id = create_report(), factories.create_file(alice), uuid.uuid4()
     for number, pk in enumerate([file.pk, deleted_id, None]):
         Finding.objects.create(report=report, kind=FindingKind.MISSING, key=f"f/{number}", file_id=pk)
     page = as_clerk.get(report_url(report)).content.decode()
@@ -65,7 +65,7 @@ IMPORTED = "hr/Dismissal of Bob.pdf"
 
 @pytest.fixture
 def private_report(alice: User) -> Report:
-    file = shelf.add_file(alice, origin=Origin.IMPORTED, key=IMPORTED, visibility=Visibility.PRIVATE)
+    file = factories.create_file(alice, origin=Origin.IMPORTED, key=IMPORTED, visibility=Visibility.PRIVATE)
     report = create_report(since=IMPORTED)
     Finding.objects.create(
         report=report, kind=FindingKind.SIZE_MISMATCH, key=IMPORTED, file_id=file.pk, detail={"at": IMPORTED}

@@ -27,10 +27,10 @@ from django.db import connection
 from amalga.local.processes import Daemon, free_port
 from tests.conftest import PROJECT, serving
 from tests.deploy.test_proxies import FRONTS
-from tests.support import proxies, shelf
-from tests.support.own_ca import Authority
-from tests.support.plain_form import Visitor
-from tests.support.proxies import Behind
+from tests.support import factories, reverse_proxies
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.form_client import Visitor
+from tests.support.reverse_proxies import Behind
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,17 +53,17 @@ def cookies_of(behind: Behind, user: User) -> str:
     return "; ".join(f"{name}={value}" for name, value in Visitor(f"http://{behind.web}", user).cookies.items())
 
 
-def get(url: str, path: str, cookies: str, authority: Authority) -> http.client.HTTPResponse:
+def get(url: str, path: str, cookies: str, authority: CertificateAuthority) -> http.client.HTTPResponse:
     trusted = ssl.create_default_context(cafile=str(authority.file))
-    return proxies.get(url, path, cookies=cookies, trusted=trusted, seconds=SECONDS)
+    return reverse_proxies.get(url, path, cookies=cookies, trusted=trusted, seconds=SECONDS)
 
 
 @pytest.mark.parametrize("name", FRONTS)
 def test_download_with_a_long_name_passes_the_proxy(
-    name: str, behind: Behind, authority: Authority, tmp_path: Path, alice: User
+    name: str, behind: Behind, authority: CertificateAuthority, tmp_path: Path, alice: User
 ) -> None:
     assert len(LONG_NAME) > 250
-    file = shelf.add_file(alice, name=LONG_NAME)
+    file = factories.create_file(alice, name=LONG_NAME)
     with FRONTS[name](tmp_path, behind, authority) as url:
         answer = get(url, f"/files/{file.link}/download", cookies_of(behind, alice), authority)
     assert (answer.status, len(answer.headers["Location"]) > 2000) == (302, True)
@@ -71,7 +71,7 @@ def test_download_with_a_long_name_passes_the_proxy(
 
 @pytest.mark.parametrize("name", FRONTS)
 def test_long_search_passes_the_proxy(
-    name: str, behind: Behind, authority: Authority, tmp_path: Path, alice: User
+    name: str, behind: Behind, authority: CertificateAuthority, tmp_path: Path, alice: User
 ) -> None:
     """Each letter takes nine characters of the request line."""
     path = f"/?q={quote('長' * 100)}&unknown={quote('長' * 750)}"
@@ -81,7 +81,7 @@ def test_long_search_passes_the_proxy(
 
 
 def test_web_server_of_compose_is_reached_by_its_sockets(
-    django_db_setup: None, authority: Authority, tmp_path: Path
+    django_db_setup: None, authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     """Started with the variables of compose.yaml; only the folder of the sockets is another."""
     told = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["web"]["environment"]
@@ -92,7 +92,7 @@ def test_web_server_of_compose_is_reached_by_its_sockets(
     web.start(command, env={**os.environ, **own, "DATABASE_URL": database, "PROXY_COUNT": "1"})
     behind = Behind(f"unix:{tmp_path}/web.sock", f"unix:{tmp_path}/probes.sock")
     try:
-        with proxies.caddy_of_compose(tmp_path, behind) as url:
+        with reverse_proxies.caddy_of_compose(tmp_path, behind) as url:
             end = time.monotonic() + SECONDS
             while get(url, "/healthz", "", authority).status != 200:
                 assert time.monotonic() < end
@@ -103,13 +103,13 @@ def test_web_server_of_compose_is_reached_by_its_sockets(
 
 
 def test_crowd_is_served_as_far_as_it_goes_and_the_rest_is_told_to_come_back(
-    behind: Behind, authority: Authority, tmp_path: Path, alice: User
+    behind: Behind, authority: CertificateAuthority, tmp_path: Path, alice: User
 ) -> None:
     for number in range(50):
-        shelf.add_file(alice, name=f"file {number}")
+        factories.create_file(alice, name=f"file {number}")
     cookies = cookies_of(behind, alice)
     asked = f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\nConnection: close\r\n\r\n".encode()
-    with proxies.nginx_in_container(tmp_path, behind) as url, ExitStack() as stack:
+    with reverse_proxies.nginx_in_container(tmp_path, behind) as url, ExitStack() as stack:
         crowd = [stack.enter_context(asker(url, number, asked)) for number in range(CROWD)]
         begun = time.monotonic()
         with urllib.request.urlopen(f"{url}/healthz", timeout=SECONDS) as probe:

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from amalga.db import Connection, TokenConnection
 from tests.amalga.test_settings import WHOLE, read
-from tests.support.own_ca import Authority
+from tests.support.certificate_authority import CertificateAuthority
 
 URL = WHOLE["DATABASE_URL"]
 PARTS = {
@@ -29,7 +29,7 @@ def database(monkeypatch: pytest.MonkeyPatch, **variables: str | None) -> dict[s
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> str:
-    return str(Authority(tmp_path).file)
+    return str(CertificateAuthority(tmp_path).file)
 
 
 # --- its parts --------------------------------------------------------------------------------

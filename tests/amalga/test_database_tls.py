@@ -12,8 +12,8 @@ import pytest
 from django.db import OperationalError, connection, connections
 
 from amalga.db import unpooled_connection
-from tests.support.own_ca import Authority
-from tests.support.postgres_front import PostgresFront
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.postgres_proxy import PostgresProxy
 from uploads.services.doctor import Level, database
 from uploads.services.doctor.database_connection import tls_verification_error
 from uploads.services.doctor.results import Deadline
@@ -24,19 +24,19 @@ Serve = Callable[[ssl.SSLContext | None], None]
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
+def authority(tmp_path: Path) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path)
 
 
 @pytest.fixture
-def serve(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+def serve(authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """From here on our settings lead to the test database by TLS, as another host's would."""
     settings = connection.settings_dict
     behind = (settings["HOST"], int(settings["PORT"]))
     with ExitStack() as stack:
 
         def serve(context: ssl.SSLContext | None) -> None:
-            front = stack.enter_context(closing(PostgresFront(behind, context)))
+            front = stack.enter_context(closing(PostgresProxy(behind, context)))
             proof = {"sslmode": "verify-full", "sslrootcert": str(authority.file)}
             changed = {"HOST": "localhost", "PORT": front.port, "OPTIONS": {**settings["OPTIONS"], **proof}}
             for name, value in changed.items():
@@ -50,14 +50,16 @@ def first_line() -> tuple[Level, str]:
     return line.level, line.reason
 
 
-def test_a_server_that_proves_who_it_is_is_asked_by_tls(authority: Authority, serve: Serve) -> None:
+def test_a_server_that_proves_who_it_is_is_asked_by_tls(authority: CertificateAuthority, serve: Serve) -> None:
     serve(authority.server("localhost"))
     with unpooled_connection() as opened:
         assert opened.pgconn.ssl_in_use
         assert opened.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_doctor_says_that_it_was_verified(authority: Authority, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_says_that_it_was_verified(
+    authority: CertificateAuthority, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     serve(authority.server("localhost"))
     with unpooled_connection() as opened, monkeypatch.context() as patched:
         patched.setattr(connections["default"], "connection", opened)
@@ -65,7 +67,7 @@ def test_doctor_says_that_it_was_verified(authority: Authority, serve: Serve, mo
     assert (line.level, line.reason) == (Level.OK, "in use; its certificate is verified")
 
 
-CASES: dict[str, tuple[Callable[[Authority], ssl.SSLContext | None], str]] = {
+CASES: dict[str, tuple[Callable[[CertificateAuthority], ssl.SSLContext | None], str]] = {
     "by itself": (lambda it: it.server("localhost", signed=False), "its certificate is signed by itself alone"),
     "other host": (lambda it: it.server("db.example.org"), "its certificate is for another host"),
     "expired": (lambda it: it.server("localhost", expired=True), "its certificate has expired"),
@@ -74,7 +76,9 @@ CASES: dict[str, tuple[Callable[[Authority], ssl.SSLContext | None], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_that_does_not_is_refused_and_told_in_one_line(case: str, authority: Authority, serve: Serve) -> None:
+def test_one_that_does_not_is_refused_and_told_in_one_line(
+    case: str, authority: CertificateAuthority, serve: Serve
+) -> None:
     make, reason = CASES[case]
     serve(make(authority))
     with pytest.raises(OperationalError), unpooled_connection():
@@ -85,7 +89,7 @@ def test_one_that_does_not_is_refused_and_told_in_one_line(case: str, authority:
 def test_one_of_another_authority_is_refused(tmp_path: Path, serve: Serve) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    serve(Authority(elsewhere).server("localhost"))
+    serve(CertificateAuthority(elsewhere).server("localhost"))
     assert first_line() == (Level.FAIL, "cannot be reached at localhost: its certificate is signed by nobody we know")
 
 

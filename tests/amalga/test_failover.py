@@ -16,11 +16,11 @@ from django.contrib.auth.models import User
 
 from tests.conftest import serving
 from tests.ops.test_outages import Call
-from tests.support import shelf
-from tests.support.clusters import Standby, until
-from tests.support.plain_form import Visitor
-from tests.support.proxy import Proxy
-from tests.support.senders import sha256
+from tests.support import factories
+from tests.support.form_client import Visitor
+from tests.support.postgres_standby import Standby, until
+from tests.support.tcp_proxy import Proxy
+from tests.support.upload_client import sha256
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -54,7 +54,7 @@ class Cluster:
 
 @pytest.fixture
 def cluster(alice: User, tmp_path: Path) -> Iterator[Cluster]:
-    shelf.add_file(alice, name="before.txt")
+    factories.create_file(alice, name="before.txt")
     signed_in = Visitor("http://localhost", alice)
     first = Standby(tmp_path / "first")
     first.catch_up()

@@ -17,8 +17,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.conftest import serving
-from tests.support import fronts
-from tests.support.proxy import Mode, Proxy
+from tests.support import storage_proxies
+from tests.support.tcp_proxy import Mode, Proxy
 from uploads import s3
 from uploads.services import health
 from uploads.services.health import Check
@@ -37,9 +37,9 @@ def nobody_asked_yet() -> Iterator[None]:
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[fronts.Front]:
+def store(settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
     """A front between the app and its store."""
-    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
         yield front
@@ -65,7 +65,9 @@ def get_json(client: Client, path: str = "/readyz") -> tuple[int, Any]:
 # --- /healthz ---------------------------------------------------------------------------------
 
 
-def test_healthz_asks_nobody(client: Client, django_assert_num_queries: Any, store: fronts.Front) -> None:
+def test_healthz_asks_nobody(
+    client: Client, django_assert_num_queries: Any, store: storage_proxies.StorageProxy
+) -> None:
     with django_assert_num_queries(0):
         response = client.get("/healthz", headers=BALANCER)
     assert (response.status_code, response.content, store.seen) == (200, b"ok\n", [])
@@ -136,16 +138,18 @@ def test_a_replica_in_the_primarys_place_is_told(client: Client, monkeypatch: py
 
 
 @pytest.mark.parametrize("fault", ["503", "broken", "page 502", "hang"])
-def test_a_store_that_is_away_is_told_and_people_come_anyway(fault: str, client: Client, store: fronts.Front) -> None:
-    store.rules["*"] = store.hang if fault == "hang" else fronts.FAULTS[fault]
+def test_a_store_that_is_away_is_told_and_people_come_anyway(
+    fault: str, client: Client, store: storage_proxies.StorageProxy
+) -> None:
+    store.rules["*"] = store.hang if fault == "hang" else storage_proxies.FAULTS[fault]
     began = time.monotonic()
     assert get_json(client) == (200, {"status": "degraded", "database": "ok", "storage": "unavailable"})
     assert time.monotonic() - began < DATABASES_TURN
 
 
-def test_a_store_that_gives_no_list_answers(client: Client, store: fronts.Front) -> None:
+def test_a_store_that_gives_no_list_answers(client: Client, store: storage_proxies.StorageProxy) -> None:
     """Without the right to list, what is not there is forbidden."""
-    store.rules["*"] = fronts.status(403, "AccessDenied")
+    store.rules["*"] = storage_proxies.status(403, "AccessDenied")
     assert get_json(client)[1]["storage"] == "ok"
 
 

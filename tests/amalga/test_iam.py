@@ -17,9 +17,9 @@ import pytest
 from django.db import OperationalError, connection, connections
 
 from amalga.db import TokenConnection, iam
-from tests.support.clusters import as_superuser, data_folder, reload_configuration
-from tests.support.own_ca import Authority
-from tests.support.postgres_front import PostgresFront
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.postgres_proxy import PostgresProxy
+from tests.support.postgres_standby import as_superuser, data_folder, reload_configuration
 from uploads.s3 import client
 from uploads.services.doctor import Level, database
 from uploads.services.doctor.results import Deadline
@@ -96,9 +96,9 @@ def forget() -> None:
 def rds(trusting: None, credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rds]:
     """Our connection's settings lead to it, past the connections that are open."""
     monkeypatch.setattr(iam, "region_of", lambda _host: "eu-west-3")
-    authority, settings = Authority(tmp_path), connection.settings_dict
+    authority, settings = CertificateAuthority(tmp_path), connection.settings_dict
     rds = Rds("")
-    front = PostgresFront((settings["HOST"], int(settings["PORT"])), authority.server("localhost"), rds.lets_in)
+    front = PostgresProxy((settings["HOST"], int(settings["PORT"])), authority.server("localhost"), rds.lets_in)
     rds.place = f"localhost:{front.port}"
     options: dict[str, Any] = {
         **settings["OPTIONS"], "sslmode": "verify-full", "sslrootcert": str(authority.file),

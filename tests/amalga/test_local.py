@@ -16,12 +16,12 @@ from django.core import management
 
 from amalga.local import bootstrap, postgres
 from amalga.local.processes import StartupError
-from tests.support.laptops import CONNECT, PORTS, SECONDS, WHO, Laptop
+from tests.support.local_installation import CONNECT, PORTS, SECONDS, WHO, LocalInstallation
 
 
 @pytest.fixture
-def laptop(tmp_path: Path) -> Iterator[Laptop]:
-    laptop = Laptop(tmp_path / "local")
+def laptop(tmp_path: Path) -> Iterator[LocalInstallation]:
+    laptop = LocalInstallation(tmp_path / "local")
     yield laptop
     laptop.close()
     assert laptop.processes() == []
@@ -34,7 +34,7 @@ def wait_until(true: Callable[[], bool], *, seconds: float = SECONDS) -> None:
         time.sleep(0.05)
 
 
-def test_a_command_gets_variables_that_work(laptop: Laptop) -> None:
+def test_a_command_gets_variables_that_work(laptop: LocalInstallation) -> None:
     store = (
         "import os, boto3; s3 = boto3.client('s3'); bucket = os.environ['AWS_STORAGE_BUCKET_NAME'];"
         "s3.put_object(Bucket=bucket, Key='f/1', Body=b'hello');"
@@ -44,13 +44,13 @@ def test_a_command_gets_variables_that_work(laptop: Laptop) -> None:
     assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
 
 
-def test_the_next_run_finds_the_data(laptop: Laptop) -> None:
+def test_the_next_run_finds_the_data(laptop: LocalInstallation) -> None:
     laptop.python(CONNECT + "db.execute('CREATE TABLE kept AS SELECT 42 AS answer')")
     assert laptop.python(CONNECT + "print(db.execute('TABLE kept').fetchone()[0])") == "42"
 
 
 @pytest.mark.timeout(300)
-def test_first_start_serves_the_site_and_the_next_one_finds_its_administrator(laptop: Laptop) -> None:
+def test_first_start_serves_the_site_and_the_next_one_finds_its_administrator(laptop: LocalInstallation) -> None:
     """What `make run` does: migrations, static files, the first administrator, gunicorn and a worker."""
     ready = f"http://127.0.0.1:{laptop.ports['PORT']}/readyz"
     for _start in range(2):
@@ -74,13 +74,13 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_an_ephemeral_run_leaves_nothing(laptop: Laptop) -> None:
+def test_an_ephemeral_run_leaves_nothing(laptop: LocalInstallation) -> None:
     laptop.python(CONNECT, "--ephemeral")
     assert laptop.processes() == []
     assert list((laptop.folder / "throwaway").iterdir()) == []
 
 
-def test_an_ephemeral_run_cleans_up_after_one_that_was_killed(laptop: Laptop) -> None:
+def test_an_ephemeral_run_cleans_up_after_one_that_was_killed(laptop: LocalInstallation) -> None:
     killed = laptop.staying("--ephemeral")
     killed.kill()
     killed.wait()
@@ -90,18 +90,18 @@ def test_an_ephemeral_run_cleans_up_after_one_that_was_killed(laptop: Laptop) ->
 
 
 @pytest.mark.parametrize(("command", "code"), [("exit 7", 7), ("exit 0", 0), ("kill -TERM $$", 128 + signal.SIGTERM)])
-def test_the_exit_code_is_passed_on(laptop: Laptop, command: str, code: int) -> None:
+def test_the_exit_code_is_passed_on(laptop: LocalInstallation, command: str, code: int) -> None:
     assert laptop.run("sh", "-c", command).returncode == code
 
 
-def test_an_unknown_command_is_named(laptop: Laptop) -> None:
+def test_an_unknown_command_is_named(laptop: LocalInstallation) -> None:
     result = laptop.run("no-such-program")
     assert result.returncode == 127
     assert "no-such-program" in result.stderr
 
 
 @pytest.mark.parametrize("variable", PORTS)
-def test_a_taken_port_is_one_clear_line(laptop: Laptop, variable: str) -> None:
+def test_a_taken_port_is_one_clear_line(laptop: LocalInstallation, variable: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         laptop.ports[variable] = stranger.getsockname()[1]
         result = laptop.run("--serve") if variable == "PORT" else laptop.run("true")
@@ -113,7 +113,7 @@ def test_a_taken_port_is_one_clear_line(laptop: Laptop, variable: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_command_and_then_the_servers(laptop: Laptop, number: signal.Signals) -> None:
+def test_a_signal_stops_the_command_and_then_the_servers(laptop: LocalInstallation, number: signal.Signals) -> None:
     process = laptop.staying()
     process.send_signal(number)
     process.communicate(timeout=SECONDS)
@@ -121,7 +121,7 @@ def test_a_signal_stops_the_command_and_then_the_servers(laptop: Laptop, number:
     assert laptop.processes() == []
 
 
-def test_after_a_kill_the_next_run_works_and_finds_its_data(laptop: Laptop) -> None:
+def test_after_a_kill_the_next_run_works_and_finds_its_data(laptop: LocalInstallation) -> None:
     laptop.python(CONNECT + "db.execute('CREATE TABLE kept AS SELECT 42 AS answer')")
     killed = laptop.staying()
     killed.kill()
@@ -129,7 +129,7 @@ def test_after_a_kill_the_next_run_works_and_finds_its_data(laptop: Laptop) -> N
     assert laptop.python(CONNECT + "print(db.execute('TABLE kept').fetchone()[0])") == "42"
 
 
-def test_parts_of_uploads_that_a_kill_left_are_removed(laptop: Laptop) -> None:
+def test_parts_of_uploads_that_a_kill_left_are_removed(laptop: LocalInstallation) -> None:
     killed = laptop.staying()
     leftover = laptop.folder / "s3" / "amalga" / ".rclone_temp_multipart_1"
     leftover.write_bytes(b"half a part")
@@ -139,12 +139,12 @@ def test_parts_of_uploads_that_a_kill_left_are_removed(laptop: Laptop) -> None:
     assert not leftover.exists()
 
 
-def test_a_second_command_uses_the_servers_of_the_first(laptop: Laptop) -> None:
+def test_a_second_command_uses_the_servers_of_the_first(laptop: LocalInstallation) -> None:
     laptop.staying()
     assert laptop.python(WHO) == laptop.python(WHO)
 
 
-def test_who_is_left_takes_the_servers_over(laptop: Laptop) -> None:
+def test_who_is_left_takes_the_servers_over(laptop: LocalInstallation) -> None:
     first, second = laptop.staying(), laptop.staying()
     first.terminate()
     first.wait()
@@ -154,7 +154,7 @@ def test_who_is_left_takes_the_servers_over(laptop: Laptop) -> None:
 
 
 @pytest.mark.parametrize("server", ["postgres", "s3"])
-def test_a_server_that_dies_is_started_again(laptop: Laptop, server: str) -> None:
+def test_a_server_that_dies_is_started_again(laptop: LocalInstallation, server: str) -> None:
     laptop.staying()
     pid_file = laptop.folder / f"{server}.pid"
     pid = int(pid_file.read_text())
@@ -163,14 +163,14 @@ def test_a_server_that_dies_is_started_again(laptop: Laptop, server: str) -> Non
     assert laptop.python(CONNECT + "print('here')") == "here"
 
 
-def test_only_its_owner_reads_a_secret(laptop: Laptop) -> None:
+def test_only_its_owner_reads_a_secret(laptop: LocalInstallation) -> None:
     laptop.python("pass")
     for name in ("secret-key", "s3-key", "postgres/password"):
         assert stat.S_IMODE((laptop.folder / name).stat().st_mode) == 0o600
     assert stat.S_IMODE(laptop.folder.stat().st_mode) == 0o700
 
 
-def test_no_secret_stands_on_a_command_line(laptop: Laptop) -> None:
+def test_no_secret_stands_on_a_command_line(laptop: LocalInstallation) -> None:
     laptop.staying()
     shown = " ".join(laptop.processes())
     for name in ("secret-key", "postgres/password"):
@@ -178,13 +178,13 @@ def test_no_secret_stands_on_a_command_line(laptop: Laptop) -> None:
     assert (laptop.folder / "s3-key").read_text().split(",")[1] not in shown
 
 
-def test_nobody_signs_in_as_the_superuser(laptop: Laptop) -> None:
+def test_nobody_signs_in_as_the_superuser(laptop: LocalInstallation) -> None:
     attempt = "os.environ['DATABASE_URL'].replace('//amalga:', '//postgres:')"
     result = laptop.run(laptop.interpreter, "-c", f"import os, psycopg; psycopg.connect({attempt})")
     assert "password authentication failed" in result.stderr
 
 
-def test_the_role_of_the_application_has_no_right_beyond_its_database(laptop: Laptop) -> None:
+def test_the_role_of_the_application_has_no_right_beyond_its_database(laptop: LocalInstallation) -> None:
     rights = "rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
     query = f"SELECT {rights} FROM pg_roles WHERE rolname = current_user"
     assert laptop.python(f"{CONNECT}print(set(db.execute('{query}').fetchone()))") == "{False}"

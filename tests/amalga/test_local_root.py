@@ -16,7 +16,7 @@ import pytest
 from amalga.local import postgres
 from amalga.local.postgres import COPIES, PROGRAMS, UnprivilegedUser, programs_for
 from amalga.local.processes import StartupError
-from tests.support.laptops import CONNECT, WHO, Laptop, make_clone
+from tests.support.local_installation import CONNECT, WHO, LocalInstallation, make_clone
 
 NOBODY = UnprivilegedUser()
 # It keeps the right to read: the Python of a developer may lie in a closed folder.
@@ -35,8 +35,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def laptop(clone: Path, tmp_path: Path) -> Iterator[Laptop]:
-    laptop = Laptop(tmp_path / "local", python=clone / ".venv/bin/python", cwd=clone)
+def laptop(clone: Path, tmp_path: Path) -> Iterator[LocalInstallation]:
+    laptop = LocalInstallation(tmp_path / "local", python=clone / ".venv/bin/python", cwd=clone)
     yield laptop
     laptop.close()
     assert laptop.processes() == []
@@ -65,7 +65,7 @@ def mode(path: Path) -> int:
 # --- a folder that only root may enter ----------------------------------------------------------
 
 
-def test_in_a_closed_folder_the_servers_start_and_it_stays_closed(laptop: Laptop, clone: Path) -> None:
+def test_in_a_closed_folder_the_servers_start_and_it_stays_closed(laptop: LocalInstallation, clone: Path) -> None:
     closed = clone.parents[1]
     assert mode(closed) == 0o700
     assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
@@ -73,7 +73,7 @@ def test_in_a_closed_folder_the_servers_start_and_it_stays_closed(laptop: Laptop
     assert (mode(closed), mode(laptop.folder), mode(laptop.folder / "postgres")) == (0o700, 0o700, 0o700)
 
 
-def test_postgres_has_no_capability_and_nothing_of_roots(laptop: Laptop) -> None:
+def test_postgres_has_no_capability_and_nothing_of_roots(laptop: LocalInstallation) -> None:
     laptop.staying()
     status = Path("/proc", (laptop.folder / "postgres.pid").read_text(), "status").read_text()
     fields = {name: value.split() for name, _, value in (line.partition(":") for line in status.splitlines())}
@@ -88,11 +88,11 @@ def test_postgres_has_no_capability_and_nothing_of_roots(laptop: Laptop) -> None
     ("role", "refusal"),
     [(CONNECT, "permission denied for function pg_read_file"), (SUPERUSER, "Permission denied")],
 )
-def test_no_role_reads_what_root_alone_may_read(laptop: Laptop, role: str, refusal: str) -> None:
+def test_no_role_reads_what_root_alone_may_read(laptop: LocalInstallation, role: str, refusal: str) -> None:
     assert refusal in laptop.python(role + SHADOW, "--ephemeral")
 
 
-def test_a_program_of_the_superuser_plants_nothing_beside_the_data(laptop: Laptop) -> None:
+def test_a_program_of_the_superuser_plants_nothing_beside_the_data(laptop: LocalInstallation) -> None:
     plant = "CREATE TEMP TABLE said (line text); COPY said FROM PROGRAM 'touch ../planted 2>&1; true'"
     output = laptop.python(
         f'{SUPERUSER}db.execute("{plant}"); print(db.execute("TABLE said").fetchall())', "--ephemeral"
@@ -100,7 +100,7 @@ def test_a_program_of_the_superuser_plants_nothing_beside_the_data(laptop: Lapto
     assert "Permission denied" in output
 
 
-def test_data_of_roots_is_one_line_that_says_what_to_do(laptop: Laptop) -> None:
+def test_data_of_roots_is_one_line_that_says_what_to_do(laptop: LocalInstallation) -> None:
     laptop.python("pass")
     data = laptop.folder / "postgres/data"
     os.chown(data, 0, 0)
@@ -109,14 +109,14 @@ def test_data_of_roots_is_one_line_that_says_what_to_do(laptop: Laptop) -> None:
     assert f"chown -R nobody '{data}'" in result.stderr
 
 
-def test_without_the_right_to_become_another_user_it_is_one_line(laptop: Laptop) -> None:
+def test_without_the_right_to_become_another_user_it_is_one_line(laptop: LocalInstallation) -> None:
     laptop.before = ("setpriv", "--bounding-set=-setuid,-setgid", "--")
     result = laptop.run("true")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "start it as an ordinary user" in result.stderr
 
 
-def test_without_the_right_to_give_up_rights_for_good_the_servers_start(laptop: Laptop) -> None:
+def test_without_the_right_to_give_up_rights_for_good_the_servers_start(laptop: LocalInstallation) -> None:
     laptop.before = ("setpriv", "--bounding-set=-setpcap", "--")
     assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
 
@@ -125,7 +125,7 @@ def test_an_ordinary_user_whose_home_is_read_only_gets_both_servers(clone: Path,
     own = place / "own"
     shutil.copytree(clone, own, symlinks=True)
     subprocess.run(["chown", "-R", f"{NOBODY.uid}:{NOBODY.gid}", own], check=True)
-    laptop = Laptop(own / ".local", python=own / ".venv/bin/python", home=place, cwd=own, before=AS_NOBODY)
+    laptop = LocalInstallation(own / ".local", python=own / ".venv/bin/python", home=place, cwd=own, before=AS_NOBODY)
     try:
         for options in ((), ("--ephemeral",)):
             result = laptop.run(*options, "sh", "-c", 'exec "$0" -c "$1"', laptop.interpreter, WHO)

@@ -16,10 +16,10 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from tests.support import plain_form, shelf
-from tests.support.plain_form import Chosen, Visitor
-from tests.support.senders import Sender
+from tests.support import factories, form_client
+from tests.support.form_client import Chosen, Visitor
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import s3
 from uploads.models import File, State
 
@@ -56,7 +56,7 @@ def log() -> Iterator[Everything]:
 
 @pytest.fixture
 def erin(roles: None) -> User:
-    user = shelf.add_person("erin", "uploaders")
+    user = factories.create_user("erin", "uploaders")
     user.set_password(PASSWORD)
     user.save()
     return user
@@ -82,16 +82,16 @@ def signed_in_by_form(client: Client, password: str = PASSWORD) -> Client:
 
 def a_day_of_work(client: Client) -> None:
     """An upload by each door, looks, downloads, the trash and back, a cancelled upload."""
-    sender = Sender(client)
-    file = sender.send(b"hello", name=f"{FILE_NAME}.txt", folder=FILE_NAME)
-    plain_form.post(client, Chosen(f"{FILE_NAME}.pdf"))
+    upload_client = UploadClient(client)
+    file = upload_client.send(b"hello", name=f"{FILE_NAME}.txt", folder=FILE_NAME)
+    form_client.post(client, Chosen(f"{FILE_NAME}.pdf"))
     for url in ("/", file.get_absolute_url(), reverse("download", args=[file.pk]), "/unfinished/"):
         client.get(url)
     for route in ("trash_file", "restore_file"):
         client.post(reverse(route, args=[file.pk]))
-    upload = sender.start(b"never sent", name=FILE_NAME)
-    sender.look(upload)
-    sender.cancel(upload)
+    upload = upload_client.start(b"never sent", name=FILE_NAME)
+    upload_client.look(upload)
+    upload_client.cancel(upload)
 
 
 def test_a_day_of_work_is_told_without_secrets(erin: User, bucket: Bucket, log: Everything) -> None:
@@ -102,7 +102,7 @@ def test_a_day_of_work_is_told_without_secrets(erin: User, bucket: Bucket, log: 
 
 def test_each_act_is_one_line_with_its_file(erin: User, bucket: Bucket, log: Everything) -> None:
     client = signed_in_by_form(Client())
-    file = Sender(client).send(b"hello")
+    file = UploadClient(client).send(b"hello")
     client.post(reverse("trash_file", args=[file.pk]))
     acts = [line.split()[2] for line in log.lines if f"file={file.pk}" in line]
     assert acts == ["upload_started", "upload_available", "file_trashed"]
@@ -120,12 +120,12 @@ def test_a_store_that_is_away_is_told_without_its_urls(
 ) -> None:
     """urllib3 and botocore name the whole URL in what they raise."""
     client = signed_in_by_form(Client())
-    file = shelf.add_file(erin, state=State.UPLOADING, name=FILE_NAME)
+    file = factories.create_file(erin, state=State.UPLOADING, name=FILE_NAME)
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
     s3.reset()
     try:
         client.get(reverse("upload_detail", args=[file.pk]))
-        plain_form.post(client, Chosen(FILE_NAME))
+        form_client.post(client, Chosen(FILE_NAME))
         client.post(reverse("cancel_upload", args=[file.pk]))
     finally:
         s3.reset()
@@ -138,7 +138,7 @@ def test_a_fault_is_told_whole_but_without_secrets(
 ) -> None:
     client = signed_in_by_form(Client())
     client.raise_request_exception = False
-    file = shelf.add_file(erin, name=FILE_NAME)
+    file = factories.create_file(erin, name=FILE_NAME)
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("this is what broke")
@@ -162,7 +162,7 @@ def test_a_real_server_says_no_more(roles: None, bucket: Bucket, django_db_setup
     from tests.conftest import serving
 
     with serving(tmp_path, {}) as site:
-        erin = shelf.add_person("erin", "uploaders")
+        erin = factories.create_user("erin", "uploaders")
         visitor = Visitor(site, erin).open_form()
         visitor.post(Chosen(f"{FILE_NAME}.txt"))
         file = File.objects.get()

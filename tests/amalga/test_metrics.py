@@ -27,9 +27,9 @@ from pytest_django import Settings
 from amalga.metrics import Sample, error_class, exposition
 from tests.amalga.test_settings import read
 from tests.conftest import PROJECT, serving
-from tests.support import fronts, shelf
-from tests.support.senders import Sender
+from tests.support import factories, storage_proxies
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, Heartbeat, Report, RunOutcome, State, apply_deltas
@@ -109,7 +109,7 @@ def test_a_token_may_begin_with_a_dollar(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_request_counts_under_its_route(as_alice: Client, alice: User) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     before = scraped(as_alice)
     as_alice.get(file.get_absolute_url())
     as_alice.post(reverse("trash_file", args=[file.pk]))
@@ -143,13 +143,15 @@ def test_what_a_person_waits_in_vain_for_is_counted(as_alice: Client, monkeypatc
     assert value(scraped(as_alice), "http_requests_total", **labels) == before + 1
 
 
-def test_calls_of_the_store_count_and_so_do_their_faults(sender: Sender, client: Client, settings: Settings) -> None:
+def test_calls_of_the_store_count_and_so_do_their_faults(
+    upload_client: UploadClient, client: Client, settings: Settings
+) -> None:
     before = scraped(client)
-    sender.send(b"hello")
-    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+    upload_client.send(b"hello")
+    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
-        front.rules["*"] = fronts.FAULTS["503"]
+        front.rules["*"] = storage_proxies.FAULTS["503"]
         with pytest.raises(StorageUnavailable):
             s3.ping()
     s3.reset()
@@ -174,11 +176,11 @@ def test_a_fault_is_told_by_what_it_means(code: str, kind: str) -> None:
 
 def test_a_throttle_that_a_retry_made_good_counts_as_well(client: Client, bucket: Bucket, settings: Settings) -> None:
     before = value(scraped(client), "s3_throttled_total")
-    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
-        rules = iter([fronts.status(503, "SlowDown")])
-        front.rules["put"] = lambda request: next(rules, fronts.Request.forward)(request)
+        rules = iter([storage_proxies.status(503, "SlowDown")])
+        front.rules["put"] = lambda request: next(rules, storage_proxies.Request.forward)(request)
         s3.put("f/" + "0" * 32, b"x", sha256="LXEWQrcmsEQBYnyp9m4Bv0KBd6aNHJcFkYsbdHMiDXg=")
     s3.reset()
     assert value(scraped(client), "s3_throttled_total") == before + 1
@@ -189,7 +191,7 @@ def test_a_throttle_that_a_retry_made_good_counts_as_well(client: Client, bucket
 
 def test_states_are_told_with_their_oldest(client: Client, alice: User) -> None:
     for state in (State.UPLOADING, State.UPLOADING, State.DELETING, State.AVAILABLE):
-        shelf.add_file(alice, state=state)
+        factories.create_file(alice, state=state)
     File.objects.filter(state=State.DELETING).update(updated_at=seconds_from_now(-3600))
     apply_deltas()
     samples = scraped(client)
@@ -202,10 +204,10 @@ def test_states_are_told_with_their_oldest(client: Client, alice: User) -> None:
 
 
 def test_what_is_late_or_in_trouble_is_told(client: Client, alice: User) -> None:
-    shelf.add_file(alice, state=State.TRASHED)
+    factories.create_file(alice, state=State.TRASHED)
     File.objects.update(purge_after=seconds_from_now(-7200))
     for status in (ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING, ChecksumStatus.MISSING, ChecksumStatus.UNVERIFIED):
-        file = shelf.add_file(alice)
+        file = factories.create_file(alice)
         File.objects.filter(pk=file.pk).update(checksum_status=status)
     samples = scraped(client)
     assert 7200 <= value(samples, "trash_overdue_seconds") < 7300

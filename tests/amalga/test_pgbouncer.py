@@ -17,9 +17,9 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from tests.conftest import PROJECT, serving
-from tests.support import shelf
+from tests.support import factories
+from tests.support.form_client import Chosen, Visitor
 from tests.support.pgbouncer import Bouncer
-from tests.support.plain_form import Chosen, Visitor
 from tests.support.stores import Bucket
 from uploads.models import File, State
 from uploads.services.doctor.database_connection import connection_error
@@ -120,7 +120,7 @@ def test_commands_pass_through_and_leave_no_limit_lifted(
     bouncer: Bouncer, limits: None, alice: User, bucket: Bucket
 ) -> None:
     for n in range(3):
-        shelf.add_file(alice, name=f"report {n}.txt", bucket=bucket)
+        factories.create_file(alice, name=f"report {n}.txt", bucket=bucket)
     bucket.write("old/letter.txt", b"hello")
     told = run(
         bouncer, ["migrate"], ["check", "--database", "default"], ["sweep"], ["fsck"], ["verify"], ["recount"],

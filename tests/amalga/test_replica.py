@@ -14,12 +14,12 @@ from django.contrib.auth.models import User
 from django.core.signing import Signer
 
 from tests.conftest import serving
-from tests.support import shelf
-from tests.support.clusters import Standby, until
-from tests.support.plain_form import MULTIPART, Chosen, Form, Visitor
-from tests.support.proxy import Proxy
-from tests.support.rows import plant
+from tests.support import factories
+from tests.support.file_rows import ensure_folder
+from tests.support.form_client import MULTIPART, Chosen, Form, Visitor
+from tests.support.postgres_standby import Standby, until
 from tests.support.stores import Bucket
+from tests.support.tcp_proxy import Proxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -102,14 +102,14 @@ def press(visitor: Visitor, path: str, **fields: object) -> None:
 
 @pytest.mark.parametrize("path", LISTS)
 def test_lists_and_searches_are_read_from_the_replica(path: str, pair: Pair, alice: User, alice_at: Visitor) -> None:
-    shelf.add_file(alice, name="report one.txt")
+    factories.create_file(alice, name="report one.txt")
     pair.standby.catch_up()
     until(lambda: from_replica(pair, alice_at, path))
     assert "report one.txt" in page(alice_at, path)
 
 
 def test_nothing_else_is(pair: Pair, alice: User, alice_at: Visitor) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     warm(pair, alice_at)
     before = len(pair.standby.was_asked())
     for path in (f"/files/{file.pk}/", "/unfinished/", "/uploads/", "/upload/", "/tags/"):
@@ -128,8 +128,8 @@ def test_what_i_upload_is_listed_at_once(standing_still: Standby, alice_at: Visi
 
 
 def test_what_i_do_is_seen_at_once(pair: Pair, standing_still: Standby, alice: User, alice_at: Visitor) -> None:
-    file = shelf.add_file(alice, name="report old.txt")
-    folder = plant("Brand", alice)
+    file = factories.create_file(alice, name="report old.txt")
+    folder = ensure_folder("Brand", alice)
     press(alice_at, f"/files/{file.pk}/rename", name="report other.txt")
     assert "report other.txt" in page(alice_at, "/")
     press(alice_at, f"/files/{file.pk}/move", to=folder.pk, go=1)
@@ -152,7 +152,7 @@ def test_when_the_replica_has_it_too_the_replica_is_asked_again(pair: Pair, alic
 
 
 def test_a_right_that_was_taken_is_gone_at_once(pair: Pair, alice: User, bob: User, bob_at: Visitor) -> None:
-    shelf.add_file(alice, name="report one.txt")
+    factories.create_file(alice, name="report one.txt")
     pair.standby.catch_up()
     assert "report one.txt" in page(bob_at, "/?q=one")
     bob.groups.clear()
@@ -163,7 +163,7 @@ def test_what_others_wrote_is_there_after_some_seconds(
     pair: Pair, standing_still: Standby, alice: User, bob_at: Visitor
 ) -> None:
     """A replica that fell behind is left by itself."""
-    shelf.add_file(alice, name="report late.txt")
+    factories.create_file(alice, name="report late.txt")
     until(lambda: "report late.txt" in page(bob_at, "/?q=report"), seconds=7)
 
 
@@ -175,7 +175,7 @@ LONG = pytest.mark.faults
 
 @pytest.mark.parametrize("mode", ["hang", pytest.param("refuse", marks=LONG), pytest.param("reset", marks=LONG)])
 def test_without_the_replica_the_primary_answers_in_time(mode: str, pair: Pair, alice: User, alice_at: Visitor) -> None:
-    shelf.add_file(alice, name="report one.txt")
+    factories.create_file(alice, name="report one.txt")
     warm(pair, alice_at)
     with pair.proxy.being(mode):  # type: ignore[arg-type]
         start = time.monotonic()

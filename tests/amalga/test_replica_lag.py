@@ -13,7 +13,7 @@ from django.test import RequestFactory
 from pytest_django import Settings
 
 from amalga.db import replica
-from tests.support.clusters import Standby, until
+from tests.support.postgres_standby import Standby, until
 from uploads.models import Installation
 from uploads.services.doctor import Level
 from uploads.services.doctor.database import replica_lines

@@ -24,7 +24,7 @@ from django.db import connection
 from tests.amalga.test_log_format import SIGNED
 from tests.amalga.test_settings import read
 from tests.conftest import PROJECT
-from tests.support import shelf
+from tests.support import factories
 
 KEY = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 SECRETS = [
@@ -115,8 +115,8 @@ def collecting() -> Iterator[tuple[Collector, str]]:
 
 @pytest.fixture
 def collected(transactional_db: None, roles: None) -> Collector:
-    erin = shelf.add_person("erin", "uploaders")
-    file = shelf.add_file(erin, name="Contract-4711.txt")
+    erin = factories.create_user("erin", "uploaders")
+    file = factories.create_file(erin, name="Contract-4711.txt")
     with collecting() as (collector, dsn):
         database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
         env = {**os.environ, "SENTRY_DSN": dsn, "DATABASE_URL": database, "DJANGO_SETTINGS_MODULE": "amalga.settings",

@@ -23,10 +23,10 @@ from amalga.local.processes import free_port
 from tests.conftest import serving
 from tests.deploy.test_proxies import FRONTS
 from tests.faults.clients import SlowClient
-from tests.support import proxies, shelf
-from tests.support.own_ca import Authority
-from tests.support.plain_form import Visitor
-from tests.support.proxies import Behind
+from tests.support import factories, reverse_proxies
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.form_client import Visitor
+from tests.support.reverse_proxies import Behind
 from tests.support.stores import Bucket
 from uploads.models import File
 
@@ -60,7 +60,10 @@ def behind(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module", params=["container", "compose"])
 def front(
-    request: pytest.FixtureRequest, behind: Behind, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    behind: Behind,
+    authority: CertificateAuthority,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     """nginx alone, and Caddy before it; tests that say so take those with TLS as well."""
     with FRONTS[request.param](tmp_path_factory.mktemp("fronts"), behind, authority) as url:
@@ -68,23 +71,23 @@ def front(
 
 
 @pytest.fixture
-def visitor(front: str, behind: Behind, authority: Authority, alice: User) -> Callable[[str], float]:
+def visitor(front: str, behind: Behind, authority: CertificateAuthority, alice: User) -> Callable[[str], float]:
     """How many seconds a page takes alice, over a connection of its own."""
     for number in range(10):
-        shelf.add_file(alice, name=f"file {number}")
+        factories.create_file(alice, name=f"file {number}")
     cookies = "; ".join(f"{k}={v}" for k, v in Visitor(f"http://{behind.web}", alice).cookies.items())
     trusted = ssl.create_default_context(cafile=str(authority.file))
 
     def ask(path: str) -> float:
         begun = time.monotonic()
-        assert proxies.get(front, path, cookies=cookies, trusted=trusted, seconds=SECONDS).status == 200
+        assert reverse_proxies.get(front, path, cookies=cookies, trusted=trusted, seconds=SECONDS).status == 200
         return time.monotonic() - begun
 
     return ask
 
 
 @pytest.fixture
-def connect(front: str, authority: Authority) -> Iterator[Callable[..., socket.socket]]:
+def connect(front: str, authority: CertificateAuthority) -> Iterator[Callable[..., socket.socket]]:
     """Opens a connection from one of few addresses, which is closed after the test."""
     place, context = urlsplit(front), ssl.create_default_context(cafile=str(authority.file))
     opened: list[socket.socket] = []
@@ -216,8 +219,8 @@ def test_forms_that_come_slowly_leave_threads_for_pages(
     visitor: Callable[[str], float], behind: Behind, alice: User, bucket: Bucket, connect: Callable[..., socket.socket]
 ) -> None:
     normal = p95([visitor("/") for _each in range(ASKED)])
-    sender = Visitor(f"http://{behind.web}", alice).open_form()
-    cookies = "; ".join(f"{name}={value}" for name, value in sender.cookies.items())
+    upload_client = Visitor(f"http://{behind.web}", alice).open_form()
+    cookies = "; ".join(f"{name}={value}" for name, value in upload_client.cookies.items())
     head = request("POST /upload/", f"Cookie: {cookies}", "Content-Length: 50000000",
                    "Content-Type: multipart/form-data; boundary=line", body=b"--line\r\n")  # fmt: skip
     for _each in range(40):
@@ -230,9 +233,9 @@ def test_zips_that_are_read_slowly_leave_threads_for_pages(
     visitor: Callable[[str], float], behind: Behind, alice: User, bucket: Bucket, connect: Callable[..., socket.socket]
 ) -> None:
     normal = p95([visitor("/") for _each in range(ASKED)])
-    sender = Visitor(f"http://{behind.web}", alice)
-    file = shelf.add_file(alice, name="large.bin", body=os.urandom(12_000_000))
-    cookies = "; ".join(f"{name}={value}" for name, value in sender.cookies.items())
+    upload_client = Visitor(f"http://{behind.web}", alice)
+    file = factories.create_file(alice, name="large.bin", body=os.urandom(12_000_000))
+    cookies = "; ".join(f"{name}={value}" for name, value in upload_client.cookies.items())
     for _each in range(40):
         connect(room=2048).sendall(request(f"GET /files/zip?file={file.pk}", f"Cookie: {cookies}"))
     time.sleep(0.5)
@@ -243,6 +246,6 @@ def test_form_that_comes_slowly_and_does_not_stop_arrives(
     behind: Behind, alice: User, bucket: Bucket, tmp_path: Path
 ) -> None:
     body = os.urandom(600_000)
-    with proxies.nginx_in_container(tmp_path, behind) as url:
+    with reverse_proxies.nginx_in_container(tmp_path, behind) as url:
         SlowClient(url, alice, seconds=3).post("slow.bin", body)
     assert bucket.read(File.objects.get().key) == body

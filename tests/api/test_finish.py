@@ -12,9 +12,9 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
-from tests.support.rows import make_row
-from tests.support.senders import Sender, Upload, composite, put_bytes, sha256
+from tests.support.file_rows import create_row
 from tests.support.stores import Bucket
+from tests.support.upload_client import Upload, UploadClient, composite, put_bytes, sha256
 from uploads import services
 from uploads.errors import NotFound
 from uploads.models import File, PartDigest, State
@@ -36,17 +36,17 @@ def error_of(answer: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 19, 20, 21, 100])
-def test_any_size_arrives_byte_for_byte(sender: Sender, bucket: Bucket, size: int) -> None:
+def test_any_size_arrives_byte_for_byte(upload_client: UploadClient, bucket: Bucket, size: int) -> None:
     body = bytes(n * 7 % 256 for n in range(size))
-    file = sender.send(body)
+    file = upload_client.send(body)
     assert (file.state, file.size) == (State.AVAILABLE, size)
     assert bucket.read(file.key) == body
     assert bucket.objects() == {file.key: size}
     assert not bucket.multipart_uploads()
 
 
-def test_an_available_row_holds_what_the_store_holds(sender: Sender, bucket: Bucket) -> None:
-    file = sender.send(BODY)
+def test_an_available_row_holds_what_the_store_holds(upload_client: UploadClient, bucket: Bucket) -> None:
+    file = upload_client.send(BODY)
     head = bucket.client.head_object(Bucket=bucket.name, Key=file.key)
     assert (file.size, file.etag) == (head["ContentLength"], head["ETag"].strip('"'))
     assert file.checksum == composite([BODY[:10], BODY[10:20], BODY[20:]])
@@ -55,78 +55,80 @@ def test_an_available_row_holds_what_the_store_holds(sender: Sender, bucket: Buc
     assert (file.multipart_id, file.lease_until) == ("", None)
 
 
-def test_the_answer_says_all_that_a_receipt_needs(sender: Sender) -> None:
-    upload = sender.start(b"hello", name="a.txt")
-    sender.put(upload)
-    (told,) = sender.finish(upload).json()["files"]
+def test_the_answer_says_all_that_a_receipt_needs(upload_client: UploadClient) -> None:
+    upload = upload_client.start(b"hello", name="a.txt")
+    upload_client.put(upload)
+    (told,) = upload_client.finish(upload).json()["files"]
     assert told == {
         "id": str(upload.id), "state": "available", "name": "a.txt", "size": 5, "checksum": sha256(b"hello"),
         "checksum_status": "unverified", "url": f"/files/{upload.id}/",
     }  # fmt: skip
 
 
-def test_the_type_is_told_from_the_stored_bytes_and_kept_beside_the_claim(sender: Sender) -> None:
-    file = sender.send(b"<!doctype html><html><script>alert(1)</script>", name="x.png", type="image/png")
+def test_the_type_is_told_from_the_stored_bytes_and_kept_beside_the_claim(upload_client: UploadClient) -> None:
+    file = upload_client.send(b"<!doctype html><html><script>alert(1)</script>", name="x.png", type="image/png")
     assert (file.detected_type, file.declared_type) == ("text/html", "image/png")
 
 
-def test_a_true_type_is_told_as_well(sender: Sender) -> None:
-    assert sender.send(PNG, name="x.png", type="").detected_type == "image/png"
+def test_a_true_type_is_told_as_well(upload_client: UploadClient) -> None:
+    assert upload_client.send(PNG, name="x.png", type="").detected_type == "image/png"
 
 
-def test_parts_may_come_in_any_order(sender: Sender, bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 3, 1, 2)
-    assert bucket.read(sender.finished(upload).key) == BODY
+def test_parts_may_come_in_any_order(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 3, 1, 2)
+    assert bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_a_part_sent_twice_counts_once(sender: Sender, bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
-    sender.put(upload, 2)
-    assert bucket.read(sender.finished(upload).key) == BODY
+def test_a_part_sent_twice_counts_once(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
+    upload_client.put(upload, 2)
+    assert bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_a_hundred_files_finish_in_one_call_in_order(sender: Sender, bucket: Bucket) -> None:
-    items = [sender.item(b"%03d" % n) for n in range(100)]
-    told = sender.announce(*items).json()["files"]
+def test_a_hundred_files_finish_in_one_call_in_order(upload_client: UploadClient, bucket: Bucket) -> None:
+    items = [upload_client.item(b"%03d" % n) for n in range(100)]
+    told = upload_client.announce(*items).json()["files"]
     uploads = [
         Upload(uuid.UUID(t["id"]), uuid.UUID(t["token"]), b"%03d" % n, 10, 1, "uploading", {1: t["parts"][0]})
         for n, t in enumerate(told)
     ]
     for upload in uploads:
-        sender.put(upload)
-    answer = sender.finish(*uploads)
+        upload_client.put(upload)
+    answer = upload_client.finish(*uploads)
     assert [t["id"] for t in answer.json()["files"]] == [str(upload.id) for upload in uploads]
     assert {bucket.read(key) for key in bucket.objects()} == {b"%03d" % n for n in range(100)}
     assert File.objects.available().count() == 100
 
 
-def test_announced_part_digests_go_once_they_are_in_the_checksum(sender: Sender) -> None:
-    sender.send(BODY)
+def test_announced_part_digests_go_once_they_are_in_the_checksum(upload_client: UploadClient) -> None:
+    upload_client.send(BODY)
     assert not PartDigest.objects.exists()
 
 
 # --- repeated, raced --------------------------------------------------------------------------
 
 
-def test_a_repeated_finish_gets_the_same_answer_and_touches_nothing(sender: Sender, bucket: Bucket) -> None:
+def test_a_repeated_finish_gets_the_same_answer_and_touches_nothing(
+    upload_client: UploadClient, bucket: Bucket
+) -> None:
     for body in (BODY, b"small"):
-        upload = sender.start(body)
-        sender.put(upload)
-        first = sender.finish(upload)
+        upload = upload_client.start(body)
+        upload_client.put(upload)
+        first = upload_client.finish(upload)
         before = File.objects.filter(pk=upload.id).values().get()
-        again = sender.finish(upload)
+        again = upload_client.finish(upload)
         assert (again.status_code, again.content) == (200, first.content)
         assert File.objects.filter(pk=upload.id).values().get() == before
         assert bucket.read(upload.row().key) == body
 
 
-def test_other_digests_do_not_change_what_is_available(sender: Sender) -> None:
-    upload = sender.start(b"small")
-    sender.put(upload)
-    first = sender.finish(upload)
-    again = sender.finish(upload, digests=[sha256(b"other")])
+def test_other_digests_do_not_change_what_is_available(upload_client: UploadClient) -> None:
+    upload = upload_client.start(b"small")
+    upload_client.put(upload)
+    first = upload_client.finish(upload)
+    again = upload_client.finish(upload, digests=[sha256(b"other")])
     assert again.content == first.content
     assert upload.row().checksum == sha256(b"small")
 
@@ -135,18 +137,18 @@ def test_other_digests_do_not_change_what_is_available(sender: Sender) -> None:
 @pytest.mark.parametrize("callers", [2, 50])
 @pytest.mark.parametrize("body", [BODY, b"small"], ids=["parts", "small"])
 def test_racing_finishes_make_one_object_and_all_get_the_same_answer(
-    sender: Sender, bucket: Bucket, caplog: pytest.LogCaptureFixture, callers: int, body: bytes
+    upload_client: UploadClient, bucket: Bucket, caplog: pytest.LogCaptureFixture, callers: int, body: bytes
 ) -> None:
     caplog.set_level("INFO", "uploads")
-    upload = sender.start(body)
-    sender.put(upload)
+    upload = upload_client.start(body)
+    upload_client.put(upload)
     barrier = threading.Barrier(callers)
     answers: list[list[tuple[int, bytes]]] = [[] for _ in range(callers)]
 
     def race(told: list[tuple[int, bytes]]) -> None:
         barrier.wait(20)
         while not told or told[-1][0] == 202:
-            answer = sender.finish(upload)
+            answer = upload_client.finish(upload)
             told.append((answer.status_code, answer.content))
         connection.close()
 
@@ -163,31 +165,35 @@ def test_racing_finishes_make_one_object_and_all_get_the_same_answer(
     assert sum("upload_available" in record.message for record in caplog.records) == 1
 
 
-def test_an_upload_that_somebody_else_is_finishing_is_202_with_a_time_to_ask_again(sender: Sender, alice: User) -> None:
-    file = make_row(alice, State.COMPLETING)
+def test_an_upload_that_somebody_else_is_finishing_is_202_with_a_time_to_ask_again(
+    upload_client: UploadClient, alice: User
+) -> None:
+    file = create_row(alice, State.COMPLETING)
     upload = Upload(file.pk, file.token, b"x", 10, 1, "completing")
-    answer = sender.finish(upload)
+    answer = upload_client.finish(upload)
     assert (answer.status_code, answer["Retry-After"]) == (202, "2")
     assert answer.json() == {"files": [{"id": str(file.pk), "state": "completing", "retry_after": 2}]}
     assert upload.row().lease_until == file.lease_until
 
 
-def test_when_the_lease_is_over_the_next_caller_finishes(sender: Sender, bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
+def test_when_the_lease_is_over_the_next_caller_finishes(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))  # and then we crashed
-    assert sender.finish(upload).status_code == 202
+    assert upload_client.finish(upload).status_code == 202
     File.objects.filter(pk=upload.id).update(lease_until=timezone.now())
-    assert bucket.read(sender.finished(upload).key) == BODY
+    assert bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_a_crash_after_the_store_completed_is_mended_by_the_next_finish(sender: Sender, bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
+def test_a_crash_after_the_store_completed_is_mended_by_the_next_finish(
+    upload_client: UploadClient, bucket: Bucket
+) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     assemble(upload.row(), upload.digests)  # the object is made; the row was not written any more
     File.objects.filter(pk=upload.id).update(lease_until=timezone.now())
-    file = sender.finished(upload)
+    file = upload_client.finished(upload)
     assert file.state == State.AVAILABLE
     assert bucket.objects() == {file.key: len(BODY)}
 
@@ -195,134 +201,136 @@ def test_a_crash_after_the_store_completed_is_mended_by_the_next_finish(sender: 
 # --- what does not become available -----------------------------------------------------------
 
 
-def test_missing_parts_are_named_and_the_upload_goes_on(sender: Sender, bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 2)
-    answer = sender.finish(upload)
+def test_missing_parts_are_named_and_the_upload_goes_on(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 2)
+    answer = upload_client.finish(upload)
     assert answer.status_code == 409
     assert (error_of(answer)["code"], error_of(answer)["missing"]) == ("parts_missing", [1, 3])
     assert upload.row().state == State.UPLOADING
-    sender.put(upload, 1, 3)
-    assert bucket.read(sender.finished(upload).key) == BODY
+    upload_client.put(upload, 1, 3)
+    assert bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_a_finish_before_the_first_part_misses_all(sender: Sender) -> None:
-    for upload in (sender.start(BODY), sender.start(b"small")):
-        answer = sender.finish(upload)
+def test_a_finish_before_the_first_part_misses_all(upload_client: UploadClient) -> None:
+    for upload in (upload_client.start(BODY), upload_client.start(b"small")):
+        answer = upload_client.finish(upload)
         assert (answer.status_code, error_of(answer)["missing"]) == (409, list(upload.numbers))
         assert upload.row().state == State.UPLOADING
 
 
-def test_a_short_part_is_refused(sender: Sender, bucket: Bucket) -> None:
+def test_a_short_part_is_refused(upload_client: UploadClient, bucket: Bucket) -> None:
     """Put past the signed URL, as a store that does not check lengths would let it happen."""
-    upload = sender.start(BODY)
-    sender.put(upload, 1, 3)
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 1, 3)
     row = upload.row()
     bucket.client.upload_part(
         Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id, PartNumber=2, Body=b"only nine"
     )
-    answer = sender.finish(upload)
+    answer = upload_client.finish(upload)
     assert (answer.status_code, error_of(answer)["missing"]) == (409, [2])
     assert not bucket.objects()
 
 
-def test_parts_that_only_together_have_the_right_size_are_refused(sender: Sender, bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.sign(upload)
+def test_parts_that_only_together_have_the_right_size_are_refused(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.sign(upload)
     row = upload.row()
     for number, body in enumerate([BODY[:9], BODY[9:20], BODY[20:]], start=1):
         bucket.client.upload_part(
             Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id, PartNumber=number, Body=body
         )
-    assert error_of(sender.finish(upload))["missing"] == [1, 2]
+    assert error_of(upload_client.finish(upload))["missing"] == [1, 2]
 
 
 @pytest.mark.parametrize("foreign", [b"", b"four", b"sixsix"])
-def test_an_object_of_another_size_never_becomes_available(sender: Sender, bucket: Bucket, foreign: bytes) -> None:
-    upload = sender.start(b"fives")
+def test_an_object_of_another_size_never_becomes_available(
+    upload_client: UploadClient, bucket: Bucket, foreign: bytes
+) -> None:
+    upload = upload_client.start(b"fives")
     bucket.write(upload.row().key, foreign)
-    answer = sender.finish(upload)
+    answer = upload_client.finish(upload)
     assert (answer.status_code, error_of(answer)["code"]) == (410, "gone")
     assert upload.row().state == State.DELETING
 
 
-def test_the_wrong_number_of_digests_is_refused_and_changes_nothing(sender: Sender) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
+def test_the_wrong_number_of_digests_is_refused_and_changes_nothing(upload_client: UploadClient) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
     for digests in ([sha256(b"1")], [*upload.digests, sha256(b"4")]):
-        answer = sender.finish(upload, digests=digests)
+        answer = upload_client.finish(upload, digests=digests)
         assert (answer.status_code, error_of(answer)["code"]) == (400, "bad_digest")
     assert upload.row().state == State.UPLOADING
-    assert sender.finished(upload).state == State.AVAILABLE
+    assert upload_client.finished(upload).state == State.AVAILABLE
 
 
-def test_an_expired_upload_does_not_finish(sender: Sender, bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
+def test_an_expired_upload_does_not_finish(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now() - timedelta(seconds=1))
-    answer = sender.finish(upload)
+    answer = upload_client.finish(upload)
     assert (answer.status_code, error_of(answer)["code"]) == (410, "expired")
     assert not bucket.objects()
 
 
 @pytest.mark.parametrize("state", [State.TRASHED, State.DELETING])
-def test_a_removed_file_does_not_finish(sender: Sender, alice: User, state: State) -> None:
-    file = make_row(alice, state)
-    answer = sender.finish(Upload(file.pk, file.token, b"x", 10, 1, state))
+def test_a_removed_file_does_not_finish(upload_client: UploadClient, alice: User, state: State) -> None:
+    file = create_row(alice, state)
+    answer = upload_client.finish(Upload(file.pk, file.token, b"x", 10, 1, state))
     assert (answer.status_code, error_of(answer)["code"]) == (410, "gone")
     assert File.objects.get(pk=file.pk).state == state
 
 
 def test_parts_that_the_store_has_lost_are_gone_and_give_the_space_back(
-    sender: Sender, alice: User, bucket: Bucket
+    upload_client: UploadClient, alice: User, bucket: Bucket
 ) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
     row = upload.row()
     bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id)
-    assert sender.finish(upload).status_code == 410
+    assert upload_client.finish(upload).status_code == 410
     assert upload.row().state == State.DELETING
     assert alice.usage.files == 0
 
 
-def test_one_that_fails_does_not_stop_the_others(sender: Sender, alice: User) -> None:
-    whole, empty = sender.start(b"whole"), sender.start(b"never sent")
-    sender.put(whole)
-    busy = make_row(alice, State.COMPLETING)
+def test_one_that_fails_does_not_stop_the_others(upload_client: UploadClient, alice: User) -> None:
+    whole, empty = upload_client.start(b"whole"), upload_client.start(b"never sent")
+    upload_client.put(whole)
+    busy = create_row(alice, State.COMPLETING)
     unknown = Upload(uuid.uuid4(), uuid.uuid4(), b"?", 10, 1, "")
-    answer = sender.finish(empty, whole, Upload(busy.pk, busy.token, b"x", 10, 1, ""), unknown)
+    answer = upload_client.finish(empty, whole, Upload(busy.pk, busy.token, b"x", 10, 1, ""), unknown)
     assert answer.status_code == 200
     told = [(t.get("state"), t.get("error", {}).get("code")) for t in answer.json()["files"]]
     assert told == [(None, "parts_missing"), ("available", None), ("completing", None), (None, "not_found")]
 
 
-def test_when_all_fail_the_first_error_is_the_answer(sender: Sender) -> None:
-    empty, unknown = sender.start(b"never sent"), Upload(uuid.uuid4(), uuid.uuid4(), b"?", 10, 1, "")
-    answer = sender.finish(unknown, empty)
+def test_when_all_fail_the_first_error_is_the_answer(upload_client: UploadClient) -> None:
+    empty, unknown = upload_client.start(b"never sent"), Upload(uuid.uuid4(), uuid.uuid4(), b"?", 10, 1, "")
+    answer = upload_client.finish(unknown, empty)
     assert answer.status_code == 404
     assert [t["error"]["code"] for t in answer.json()["files"]] == ["not_found", "parts_missing"]
     assert error_of(answer)["code"] == "not_found"
 
 
-def test_a_multipart_upload_of_a_finished_file_takes_no_more_parts(sender: Sender, bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
-    file = sender.finished(upload)
+def test_a_multipart_upload_of_a_finished_file_takes_no_more_parts(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
+    file = upload_client.finished(upload)
     assert put_bytes(upload.signed[1], b"X" * 10).status == 404
     assert bucket.read(file.key) == BODY
 
 
 def test_finishing_a_batch_takes_a_bounded_number_of_queries_a_file(
-    sender: Sender, django_assert_max_num_queries: Any
+    upload_client: UploadClient, django_assert_max_num_queries: Any
 ) -> None:
-    uploads = [sender.start(b"%d" % n) for n in range(10)]
+    uploads = [upload_client.start(b"%d" % n) for n in range(10)]
     for upload in uploads:
-        sender.put(upload)
+        upload_client.put(upload)
     with django_assert_max_num_queries(15 + 3 * len(uploads)):
-        assert sender.finish(*uploads).status_code == 200
+        assert upload_client.finish(*uploads).status_code == 200
 
 
 def test_services_refuse_to_be_told_of_files_that_are_not_the_owners(bob: User, alice: User) -> None:
-    file = make_row(alice)
+    file = create_row(alice)
     (outcome,) = services.finish(bob, [FinishRequest(file.pk, [sha256(b"x")])])
     assert isinstance(outcome, NotFound)

@@ -11,9 +11,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support.rows import folder_of, make_row, used
-from tests.support.senders import Sender, Upload, sha256
+from tests.support.file_rows import create_row, folder_of, stored_usage
 from tests.support.stores import Bucket
+from tests.support.upload_client import Upload, UploadClient, sha256
 from uploads.models import File, State
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 @pytest.fixture
-def upload(sender: Sender) -> Upload:
-    return sender.start(BODY)
+def upload(upload_client: UploadClient) -> Upload:
+    return upload_client.start(BODY)
 
 
 def refused(answer: Answer, status: int, code: str) -> None:
@@ -51,18 +51,18 @@ def nothing_left(bucket: Bucket) -> None:
 # --- requests ---------------------------------------------------------------------------------
 
 
-def test_malformed_body_is_refused(sender: Sender, upload: Upload, bucket: Bucket) -> None:
+def test_malformed_body_is_refused(upload_client: UploadClient, upload: Upload, bucket: Bucket) -> None:
     for path in ("/uploads/", "/uploads/finish/", f"/uploads/{upload.id}/parts/"):
-        refused(sender.client.generic("POST", path, b"nonsense", CONTENT_TYPE=JSON), 400, "bad_request")
+        refused(upload_client.client.generic("POST", path, b"nonsense", CONTENT_TYPE=JSON), 400, "bad_request")
     assert File.objects.count() == 1
     assert not bucket.multipart_uploads()
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "json"])
-def test_other_content_type_is_refused(sender: Sender, upload: Upload, bucket: Bucket, kind: str) -> None:
-    body = json.dumps({"files": [sender.item(b"x")]}).encode()
+def test_other_content_type_is_refused(upload_client: UploadClient, upload: Upload, bucket: Bucket, kind: str) -> None:
+    body = json.dumps({"files": [upload_client.item(b"x")]}).encode()
     for path in ("/uploads/", "/uploads/finish/", f"/uploads/{upload.id}/parts/"):
-        refused(sender.client.generic("POST", path, body, content_type=kind), 415, "unsupported_media_type")
+        refused(upload_client.client.generic("POST", path, body, content_type=kind), 415, "unsupported_media_type")
     assert File.objects.count() == 1
 
 
@@ -76,29 +76,29 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize(("path", "method"), [(path, m) for path in ALLOWED for m in sorted(METHODS - ALLOWED[path])])
-def test_an_unknown_method_is_refused(sender: Sender, upload: Upload, path: str, method: str) -> None:
-    answer = sender.client.generic(method, path.format(upload.id))
+def test_an_unknown_method_is_refused(upload_client: UploadClient, upload: Upload, path: str, method: str) -> None:
+    answer = upload_client.client.generic(method, path.format(upload.id))
     assert answer.status_code == 405
     assert set(answer["Allow"].split(", ")) == ALLOWED[path]
     assert method == "HEAD" or answer.json()["error"]["code"] == "method_not_allowed"
     assert upload.row().state == State.UPLOADING
 
 
-def test_body_that_is_too_large_is_refused(sender: Sender, settings: Settings, bucket: Bucket) -> None:
+def test_body_that_is_too_large_is_refused(upload_client: UploadClient, settings: Settings, bucket: Bucket) -> None:
     body = b" " * (settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
     for path in ("/uploads/", "/uploads/finish/"):
-        refused(sender.client.generic("POST", path, body, content_type=JSON), 413, "too_large")
+        refused(upload_client.client.generic("POST", path, body, content_type=JSON), 413, "too_large")
     nothing_left(bucket)
 
 
-def test_body_of_unknown_length_is_refused(sender: Sender) -> None:
-    answer = sender.client.post("/uploads/", b"{}", content_type=JSON, HTTP_TRANSFER_ENCODING="chunked")
+def test_body_of_unknown_length_is_refused(upload_client: UploadClient) -> None:
+    answer = upload_client.client.post("/uploads/", b"{}", content_type=JSON, HTTP_TRANSFER_ENCODING="chunked")
     refused(answer, 411, "length_required")
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "٣", "x"])
-def test_invalid_content_length_is_refused(sender: Sender, length: str) -> None:
-    refused(sender.client.post("/uploads/", b"{}", content_type=JSON, CONTENT_LENGTH=length), 400, "bad_request")
+def test_invalid_content_length_is_refused(upload_client: UploadClient, length: str) -> None:
+    refused(upload_client.client.post("/uploads/", b"{}", content_type=JSON, CONTENT_LENGTH=length), 400, "bad_request")
 
 
 # --- new uploads ------------------------------------------------------------------------------
@@ -117,19 +117,19 @@ def test_invalid_content_length_is_refused(sender: Sender, length: str) -> None:
     ],
 )
 def test_invalid_file_reserves_nothing(
-    sender: Sender, alice: User, bucket: Bucket, member: str, value: Any, status: int, code: str
+    upload_client: UploadClient, alice: User, bucket: Bucket, member: str, value: Any, status: int, code: str
 ) -> None:
-    refused(sender.announce({**sender.item(b"x"), member: value}), status, code)
+    refused(upload_client.announce({**upload_client.item(b"x"), member: value}), status, code)
     nothing_left(bucket)
-    assert used(alice) == (0, 0)
+    assert stored_usage(alice) == (0, 0)
 
 
-def test_empty_file_is_stored(sender: Sender, bucket: Bucket) -> None:
-    assert bucket.read(sender.send(b"").key) == b""
+def test_empty_file_is_stored(upload_client: UploadClient, bucket: Bucket) -> None:
+    assert bucket.read(upload_client.send(b"").key) == b""
 
 
-def test_text_is_saved_clean(sender: Sender) -> None:
-    file = sender.start(b"x", name="../a\x00b.txt", folder="a\x00/\u202eb", type="téxt").row()
+def test_text_is_saved_clean(upload_client: UploadClient) -> None:
+    file = upload_client.start(b"x", name="../a\x00b.txt", folder="a\x00/\u202eb", type="téxt").row()
     assert (file.name, folder_of(file), file.declared_type) == ("ab.txt", "a/b", "")
 
 
@@ -138,55 +138,57 @@ def test_text_is_saved_clean(sender: Sender) -> None:
 
 @pytest.mark.parametrize(("part", "code"), [({"number": 4}, "bad_request"), ({"sha256": "x"}, "bad_digest")])
 def test_invalid_part_is_not_signed(
-    sender: Sender, upload: Upload, bucket: Bucket, part: dict[str, Any], code: str
+    upload_client: UploadClient, upload: Upload, bucket: Bucket, part: dict[str, Any], code: str
 ) -> None:
-    refused(sender.ask_parts(upload.id, [{"number": 1, "sha256": DIGEST, **part}]), 400, code)
+    refused(upload_client.request_parts(upload.id, [{"number": 1, "sha256": DIGEST, **part}]), 400, code)
     assert not bucket.multipart_uploads()
 
 
-def test_small_file_has_one_part(sender: Sender) -> None:
-    small = sender.start(b"small")
+def test_small_file_has_one_part(upload_client: UploadClient) -> None:
+    small = upload_client.start(b"small")
     for number in (0, 2):
-        refused(sender.ask_parts(small.id, [{"number": number}]), 400, "bad_request")
+        refused(upload_client.request_parts(small.id, [{"number": number}]), 400, "bad_request")
 
 
 @pytest.mark.parametrize("path", ["/uploads/{}/parts/", "/uploads/{}/"])
 @pytest.mark.parametrize(
     "pk", ["x", "1", "../admin", "%2e%2e%2f", "a++../", "0" * 32, "00000000-0000-0000-0000-00000000000g"]
 )
-def test_malformed_id_is_not_found(sender: Sender, path: str, pk: str) -> None:
-    answer = sender.client.generic("GET", path.format(pk))
+def test_malformed_id_is_not_found(upload_client: UploadClient, path: str, pk: str) -> None:
+    answer = upload_client.client.generic("GET", path.format(pk))
     assert answer.status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/uploads/\x00/", "/uploads/%00/", "/uploads/?x=%00", "/uploads/?%00=1"])
-def test_nul_in_the_url_is_refused(sender: Sender, path: str) -> None:
-    answer = sender.client.get(path)
+def test_nul_in_the_url_is_refused(upload_client: UploadClient, path: str) -> None:
+    answer = upload_client.client.get(path)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "bad_request"
 
 
-def test_nul_in_a_cookie_is_refused(sender: Sender) -> None:
-    sender.client.cookies["x"] = "a\x00b"
-    refused(sender.unfinished(), 400, "bad_request")
+def test_nul_in_a_cookie_is_refused(upload_client: UploadClient) -> None:
+    upload_client.client.cookies["x"] = "a\x00b"
+    refused(upload_client.unfinished(), 400, "bad_request")
 
 
 # --- finishing --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("digests", [None, [], [DIGEST], [DIGEST, "x", DIGEST]])
-def test_invalid_digests_finish_nothing(sender: Sender, upload: Upload, bucket: Bucket, digests: Any) -> None:
-    sender.put(upload)
+def test_invalid_digests_finish_nothing(
+    upload_client: UploadClient, upload: Upload, bucket: Bucket, digests: Any
+) -> None:
+    upload_client.put(upload)
     files = [{"id": str(upload.id), "sha256": digests}]
-    refused(sender.post("/uploads/finish/", {"files": files}), 400, "bad_digest")
+    refused(upload_client.post("/uploads/finish/", {"files": files}), 400, "bad_digest")
     assert upload.row().state == State.UPLOADING
     assert not bucket.objects()
 
 
-def test_etags_of_the_client_are_ignored(sender: Sender, upload: Upload, bucket: Bucket) -> None:
-    sender.put(upload)
+def test_etags_of_the_client_are_ignored(upload_client: UploadClient, upload: Upload, bucket: Bucket) -> None:
+    upload_client.put(upload)
     files = [{"id": str(upload.id), "sha256": upload.digests, "etags": ['"</ETag>x'] * 3, "parts": [3, 2, 1]}]
-    assert sender.post("/uploads/finish/", {"files": files}).status_code == 200
+    assert upload_client.post("/uploads/finish/", {"files": files}).status_code == 200
     assert bucket.read(upload.row().key) == BODY
 
 
@@ -195,18 +197,18 @@ def test_etags_of_the_client_are_ignored(sender: Sender, upload: Upload, bucket:
 
 def request_each_view(client: Client, pk: uuid.UUID) -> list[Answer]:
     """Request each view of one upload: detail, sign, finish, cancel."""
-    sender = Sender(client)
+    upload_client = UploadClient(client)
     named = Upload(pk, uuid.uuid4(), b"x", 10, 1, "")
     return [
-        sender.look(named),
-        sender.ask_parts(pk, [{"number": 1, "sha256": DIGEST}]),
-        sender.finish(named, digests=[DIGEST]),
-        sender.cancel(named),
+        upload_client.look(named),
+        upload_client.request_parts(pk, [{"number": 1, "sha256": DIGEST}]),
+        upload_client.finish(named, digests=[DIGEST]),
+        upload_client.cancel(named),
     ]
 
 
 def test_upload_of_another_user_is_like_an_unknown_id(as_bob: Client, as_admin: Client, alice: User) -> None:
-    files = [make_row(alice, state) for state in State]
+    files = [create_row(alice, state) for state in State]
     before = list(File.objects.order_by("pk").values())
     for client in (as_bob, as_admin):
         unknown = [response.json()["error"] for response in request_each_view(client, uuid.uuid4())]
@@ -219,9 +221,13 @@ def test_upload_of_another_user_is_like_an_unknown_id(as_bob: Client, as_admin: 
 
 
 def test_anonymous_requests_are_refused(client: Client, alice: User, bucket: Bucket) -> None:
-    file = make_row(alice)
-    item = Sender(client).item(b"x")
-    for answer in [*request_each_view(client, file.pk), Sender(client).announce(item), Sender(client).unfinished()]:
+    file = create_row(alice)
+    item = UploadClient(client).item(b"x")
+    for answer in [
+        *request_each_view(client, file.pk),
+        UploadClient(client).announce(item),
+        UploadClient(client).unfinished(),
+    ]:
         refused(answer, 403, "login_required")
     assert File.objects.count() == 1
 
@@ -229,13 +235,13 @@ def test_anonymous_requests_are_refused(client: Client, alice: User, bucket: Buc
 def test_request_without_csrf_token_is_refused(alice: User, bucket: Bucket) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
-    file = make_row(alice)
+    file = create_row(alice)
     for answer in request_each_view(client, file.pk)[1:]:
         refused(answer, 403, "csrf")
-    refused(Sender(client).announce(Sender(client).item(b"x")), 403, "csrf")
+    refused(UploadClient(client).announce(UploadClient(client).item(b"x")), 403, "csrf")
     assert File.objects.get().state == State.UPLOADING
 
 
-def test_deactivated_user_is_signed_out(sender: Sender, alice: User) -> None:
+def test_deactivated_user_is_signed_out(upload_client: UploadClient, alice: User) -> None:
     User.objects.filter(pk=alice.pk).update(is_active=False)
-    refused(sender.unfinished(), 403, "login_required")
+    refused(upload_client.unfinished(), 403, "login_required")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.senders import composite, cut, sha256
+from tests.support.upload_client import composite, cut, sha256
 from uploads import parts
 
 MIB = 1024**2

@@ -16,10 +16,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests.support import fronts
-from tests.support.fronts import Answer, Front, Request, status
-from tests.support.senders import Sender, put_bytes, sha256
+from tests.support import storage_proxies
+from tests.support.storage_proxies import Answer, Request, StorageProxy, status
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient, put_bytes, sha256
 from uploads import s3
 from uploads.models import File, State
 
@@ -36,10 +36,10 @@ def holds_to_the_hash(request: Request) -> Answer | None:
 
 
 @pytest.fixture
-def front(digest_bucket: Bucket, settings: Settings) -> Iterator[Front]:
+def front(digest_bucket: Bucket, settings: Settings) -> Iterator[StorageProxy]:
     settings.UPLOAD_PART_BYTES = 5 * MIB
     settings.S3_CHECKSUMS = "payload"
-    with fronts.in_front_of(digest_bucket.address.endpoint) as front:
+    with storage_proxies.run_storage_proxy(digest_bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
         front.rules |= {"put": holds_to_the_hash, "part": holds_to_the_hash}
@@ -47,41 +47,43 @@ def front(digest_bucket: Bucket, settings: Settings) -> Iterator[Front]:
 
 
 @pytest.fixture
-def sender(as_alice: Client, front: Front) -> Sender:
-    return Sender(as_alice)
+def upload_client(as_alice: Client, front: StorageProxy) -> UploadClient:
+    return UploadClient(as_alice)
 
 
 def flipped(body: bytes) -> bytes:
     return body[:-1] + bytes([body[-1] ^ 1])
 
 
-def test_a_file_in_parts_arrives(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
-    file = sender.finished(upload)
+def test_a_file_in_parts_arrives(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
+    file = upload_client.finished(upload)
     assert digest_bucket.read(file.key) == BODY
     assert file.checksum_status == "unverified"  # such a store keeps no digests: reading settles it
 
 
-def test_a_small_file_arrives_in_two_calls(sender: Sender, digest_bucket: Bucket) -> None:
-    file = sender.send(b"small")
+def test_a_small_file_arrives_in_two_calls(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    file = upload_client.send(b"small")
     assert digest_bucket.read(file.key) == b"small"
 
 
-def test_a_flipped_bit_is_refused_and_the_right_bytes_are_not(sender: Sender, digest_bucket: Bucket) -> None:
-    several, small = sender.start(BODY), sender.start(b"small")
-    sender.sign(several)
+def test_a_flipped_bit_is_refused_and_the_right_bytes_are_not(
+    upload_client: UploadClient, digest_bucket: Bucket
+) -> None:
+    several, small = upload_client.start(BODY), upload_client.start(b"small")
+    upload_client.sign(several)
     assert put_bytes(several.signed[2], flipped(several.pieces[1])).status == 400
     assert put_bytes(small.signed[1], flipped(b"small")).status == 400
     assert not digest_bucket.objects()
-    sender.put(several)
-    sender.put(small)
-    assert {sender.finished(upload).state for upload in (several, small)} == {State.AVAILABLE}
+    upload_client.put(several)
+    upload_client.put(small)
+    assert {upload_client.finished(upload).state for upload in (several, small)} == {State.AVAILABLE}
 
 
-def test_the_hash_cannot_be_exchanged_or_left_out(sender: Sender) -> None:
+def test_the_hash_cannot_be_exchanged_or_left_out(upload_client: UploadClient) -> None:
     """The store's own check of the signature, not the front's: the hash is part of it."""
-    upload = sender.start(b"small")
+    upload = upload_client.start(b"small")
     signed = upload.signed[1]
     other = hashlib.sha256(b"other").hexdigest()
     exchanged = {**signed, "headers": {**signed["headers"], PAYLOAD_HASH: other}}
@@ -93,15 +95,15 @@ def test_the_hash_cannot_be_exchanged_or_left_out(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize("difference", [-1, 1])
-def test_the_exact_length_is_signed_as_well(sender: Sender, difference: int) -> None:
-    upload = sender.start(b"small")
+def test_the_exact_length_is_signed_as_well(upload_client: UploadClient, difference: int) -> None:
+    upload = upload_client.start(b"small")
     assert put_bytes(upload.signed[1], bytes(5 + difference)).status in {400, 403}
 
 
-def test_what_is_signed_into_a_url(sender: Sender) -> None:
+def test_what_is_signed_into_a_url(upload_client: UploadClient) -> None:
     """Golden: a store looks for the hash in the header or in the URL, and both are under the signature."""
-    upload = sender.start(BODY)
-    (first, *_others) = sender.sign(upload)
+    upload = upload_client.start(BODY)
+    (first, *_others) = upload_client.sign(upload)
     query = parse_qs(urlsplit(first["url"]).query)
     digest = hashlib.sha256(upload.pieces[0]).hexdigest()
     assert query["X-Amz-Content-Sha256"] == [digest]
@@ -110,24 +112,24 @@ def test_what_is_signed_into_a_url(sender: Sender) -> None:
     assert first["headers"] == {PAYLOAD_HASH: digest}
 
 
-def test_no_part_is_signed_without_its_digest(sender: Sender) -> None:
-    upload = sender.start(BODY)
-    answer = sender.ask_parts(upload.id, [{"number": 1}])
+def test_no_part_is_signed_without_its_digest(upload_client: UploadClient) -> None:
+    upload = upload_client.start(BODY)
+    answer = upload_client.request_parts(upload.id, [{"number": 1}])
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_digest")
 
 
-def test_while_a_url_lives_no_other_content_gets_one(sender: Sender, digest_bucket: Bucket) -> None:
+def test_while_a_url_lives_no_other_content_gets_one(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     """Or the second URL would replace the object once the first content is published."""
-    upload = sender.start(b"small")
+    upload = upload_client.start(b"small")
     other = [{"number": 1, "sha256": sha256(b"other")}]
-    answer = sender.ask_parts(upload.id, other)
+    answer = upload_client.request_parts(upload.id, other)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_digest")
-    assert sender.ask_parts(upload.id, [{"number": 1, "sha256": sha256(b"small")}]).status_code == 200
+    assert upload_client.request_parts(upload.id, [{"number": 1, "sha256": sha256(b"small")}]).status_code == 200
     File.objects.update(signed_until=timezone.now() - timedelta(minutes=3))
-    assert sender.ask_parts(upload.id, other).status_code == 200
+    assert upload_client.request_parts(upload.id, other).status_code == 200
 
 
-def test_what_we_send_ourselves_is_held_to_its_hash_too(sender: Sender, digest_bucket: Bucket) -> None:
+def test_what_we_send_ourselves_is_held_to_its_hash_too(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     key = "p/" + "0" * 32
     s3.put(key, b"hello", sha256=sha256(b"hello"))
     assert digest_bucket.read(key) == b"hello"

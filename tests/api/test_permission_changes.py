@@ -13,9 +13,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support.rows import make_row, plant, used
-from tests.support.senders import Sender, Upload
+from tests.support.file_rows import create_row, ensure_folder, stored_usage
 from tests.support.stores import Bucket
+from tests.support.upload_client import Upload, UploadClient
 from uploads import actions, services
 from uploads.errors import Forbidden, InvalidTransition, OverQuota
 from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
@@ -56,30 +56,36 @@ WITHDRAWALS = [close_folder, allow_looking_only, close_above, move_into_closed]
 
 @pytest.fixture
 def folder(alice: User) -> Folder:
-    return plant("Team/Brand", alice)
+    return ensure_folder("Team/Brand", alice)
 
 
 @pytest.fixture
-def upload(sender: Sender, folder: Folder) -> Upload:
+def upload(upload_client: UploadClient, folder: Folder) -> Upload:
     """All bytes of it are in the bucket."""
-    upload = sender.start(b"hello", folder="Team/Brand")
-    sender.put(upload)
+    upload = upload_client.start(b"hello", folder="Team/Brand")
+    upload_client.put(upload)
     return upload
 
 
-def refused(sender: Sender, upload: Upload) -> None:
-    answer = sender.finish(upload)
+def refused(upload_client: UploadClient, upload: Upload) -> None:
+    answer = upload_client.finish(upload)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
     assert upload.row().state == State.DELETING
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
 def test_an_upload_into_a_folder_that_was_closed_ends_as_refused_and_is_removed(
-    withdraw: Withdraw, sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User, bucket: Bucket
+    withdraw: Withdraw,
+    upload_client: UploadClient,
+    upload: Upload,
+    folder: Folder,
+    alice: User,
+    admin_user: User,
+    bucket: Bucket,
 ) -> None:
     withdraw(alice, folder, admin_user)
-    refused(sender, upload)
-    assert used(alice) == (0, 0)
+    refused(upload_client, upload)
+    assert stored_usage(alice) == (0, 0)
     File.objects.update(signed_until=None)
     sweep()
     assert not File.objects.exists()
@@ -87,12 +93,12 @@ def test_an_upload_into_a_folder_that_was_closed_ends_as_refused_and_is_removed(
 
 
 def test_parts_of_a_refused_upload_are_aborted(
-    sender: Sender, folder: Folder, alice: User, admin_user: User, bucket: Bucket, small_parts: None
+    upload_client: UploadClient, folder: Folder, alice: User, admin_user: User, bucket: Bucket, small_parts: None
 ) -> None:
-    upload = sender.start(b"x" * 25, folder="Team/Brand")
-    sender.put(upload)
+    upload = upload_client.start(b"x" * 25, folder="Team/Brand")
+    upload_client.put(upload)
     close_folder(alice, folder, admin_user)
-    refused(sender, upload)
+    refused(upload_client, upload)
     File.objects.update(signed_until=None)
     sweep()
     assert (bucket.objects(), bucket.multipart_uploads()) == ({}, [])
@@ -100,36 +106,36 @@ def test_parts_of_a_refused_upload_are_aborted(
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
 def test_no_part_is_signed_and_no_time_given_for_a_folder_that_was_closed(
-    withdraw: Withdraw, sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User
+    withdraw: Withdraw, upload_client: UploadClient, upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     expires_at = upload.row().expires_at
     withdraw(alice, folder, admin_user)
-    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    answer = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
-    again = sender.announce(sender.item(b"hello", token=upload.token, folder="Team/Brand"))
+    again = upload_client.announce(upload_client.item(b"hello", token=upload.token, folder="Team/Brand"))
     assert again.status_code == 403
     assert upload.row().expires_at == expires_at
 
 
 def test_who_left_the_group_of_a_folder_ends_nothing_there(
-    sender: Sender, folder: Folder, alice: User, admin_user: User
+    upload_client: UploadClient, folder: Folder, alice: User, admin_user: User
 ) -> None:
     team = Group.objects.create(name="team")
     alice.groups.add(team)
     folders.set_access(folder, {team: AccessLevel.MANAGE}, by=admin_user)
-    upload = sender.start(b"hello", folder="Team/Brand")
-    sender.put(upload)
+    upload = upload_client.start(b"hello", folder="Team/Brand")
+    upload_client.put(upload)
     alice.groups.remove(team)
-    refused(sender, upload)
+    refused(upload_client, upload)
 
 
 def test_of_several_uploads_only_those_into_the_closed_folder_are_refused(
-    sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User
+    upload_client: UploadClient, upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
-    other = sender.start(b"hello")
-    sender.put(other)
+    other = upload_client.start(b"hello")
+    upload_client.put(other)
     close_folder(alice, folder, admin_user)
-    answer = sender.finish(upload, other)
+    answer = upload_client.finish(upload, other)
     assert answer.status_code == 200
     assert [entry.get("state") for entry in answer.json()["files"]] == [None, "available"]
     assert (upload.row().state, other.row().state) == (State.DELETING, State.AVAILABLE)
@@ -145,11 +151,11 @@ def close_account(alice: User) -> None:
 
 @pytest.mark.parametrize("lose", [lose_role, close_account])
 def test_who_may_not_upload_any_more_ends_nothing_at_the_top_either(
-    lose: Callable[[User], None], sender: Sender, alice: User
+    lose: Callable[[User], None], upload_client: UploadClient, alice: User
 ) -> None:
     """The service is asked, as by a request that was read for minutes: its person has the rights of before."""
-    upload = sender.start(b"hello")
-    sender.put(upload)
+    upload = upload_client.start(b"hello")
+    upload_client.put(upload)
     before = User.objects.get(pk=alice.pk)
     assert before.has_perm("uploads.add_file")
     lose(alice)
@@ -159,10 +165,10 @@ def test_who_may_not_upload_any_more_ends_nothing_at_the_top_either(
 
 
 def test_who_lost_the_role_is_refused_by_the_protocol_and_the_upload_is_removed(
-    sender: Sender, upload: Upload, alice: User
+    upload_client: UploadClient, upload: Upload, alice: User
 ) -> None:
     lose_role(alice)
-    refused(sender, upload)
+    refused(upload_client, upload)
 
 
 def test_an_assembly_that_a_crash_interrupted_is_not_resumed_without_the_right(
@@ -176,7 +182,12 @@ def test_an_assembly_that_a_crash_interrupted_is_not_resumed_without_the_right(
 
 
 def test_a_folder_that_is_closed_while_the_object_is_assembled_takes_nothing(
-    sender: Sender, upload: Upload, folder: Folder, alice: User, admin_user: User, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient,
+    upload: Upload,
+    folder: Folder,
+    alice: User,
+    admin_user: User,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     finishing = importlib.import_module("uploads.services.finish")
     assemble = finishing.assemble
@@ -187,7 +198,7 @@ def test_a_folder_that_is_closed_while_the_object_is_assembled_takes_nothing(
         return facts
 
     monkeypatch.setattr(finishing, "assemble", slowly)
-    refused(sender, upload)
+    refused(upload_client, upload)
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
@@ -205,7 +216,7 @@ def test_a_form_into_a_folder_that_is_closed_while_it_is_read_is_refused(
     sent = {"submission": uuid4(), "folder": folder.pk, "files": SimpleUploadedFile("a.txt", b"hello")}
     assert as_alice.post("/upload/", sent).status_code == 403
     assert not File.objects.available().exists()
-    assert used(alice) == (0, 0)
+    assert stored_usage(alice) == (0, 0)
 
 
 def test_after_a_restore_of_the_database_nothing_ends_without_the_right_and_nothing_is_removed(
@@ -224,7 +235,7 @@ def test_after_a_restore_of_the_database_nothing_ends_without_the_right_and_noth
 def test_nothing_is_restored_into_a_folder_that_was_closed(
     withdraw: Withdraw, as_alice: Client, alice: User, folder: Folder, admin_user: User
 ) -> None:
-    file = make_row(alice, State.AVAILABLE, folder=folder)
+    file = create_row(alice, State.AVAILABLE, folder=folder)
     actions.trash_file(file, by=alice)
     withdraw(alice, folder, admin_user)
     assert as_alice.post(f"/files/{file.pk}/restore").status_code == 403
@@ -241,23 +252,28 @@ def test_who_manages_a_folder_without_the_role_to_upload_restores_there(
 ) -> None:
     team = Group.objects.create(name="team")
     viewer.groups.add(team)
-    file = make_row(alice, State.TRASHED, folder=folder)
+    file = create_row(alice, State.TRASHED, folder=folder)
     folders.set_access(folder, {team: AccessLevel.MANAGE}, by=admin_user)
     assert actions.restore_files([file.pk], by=viewer).files == [file]
 
 
 def test_what_is_not_in_the_trash_is_not_told_as_forbidden(alice: User) -> None:
     with pytest.raises(InvalidTransition):
-        actions.restore_file(make_row(alice), by=alice)
+        actions.restore_file(create_row(alice), by=alice)
 
 
 # --- zips ---------------------------------------------------------------------------------------
 
 
 def test_a_zip_breaks_off_when_a_folder_of_it_is_closed_meanwhile(
-    sender: Sender, alice: User, bob: User, folder: Folder, admin_user: User, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient,
+    alice: User,
+    bob: User,
+    folder: Folder,
+    admin_user: User,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    files = [sender.send(b"x" * size, name=f"{size}.txt", folder="Team/Brand") for size in (1, 2, 3)]
+    files = [upload_client.send(b"x" * size, name=f"{size}.txt", folder="Team/Brand") for size in (1, 2, 3)]
     monkeypatch.setattr(zips, "RECHECK_SECONDS", 0)
     zip_file = services.open_zip(services.bundle(bob, [file.pk for file in files]), by=bob)
     next(zip_file)
@@ -268,15 +284,15 @@ def test_a_zip_breaks_off_when_a_folder_of_it_is_closed_meanwhile(
 
 
 def test_a_zip_goes_on_when_a_file_of_it_is_only_removed_or_replaced(
-    sender: Sender, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = [sender.send(b"x" * size, name=f"{size}.txt") for size in (1, 2, 3)]
+    files = [upload_client.send(b"x" * size, name=f"{size}.txt") for size in (1, 2, 3)]
     monkeypatch.setattr(zips, "RECHECK_SECONDS", 0)
     bundle = services.bundle(bob, [file.pk for file in files])
     zip_file = services.open_zip(bundle, by=bob)
     first = next(zip_file)
     actions.trash_file(files[1], by=alice)
-    sender.send(b"new", replaces=files[2].pk)
+    upload_client.send(b"new", replaces=files[2].pk)
     assert len(first) + sum(map(len, zip_file)) == bundle.length
     zip_file.close()
 
@@ -285,78 +301,78 @@ def test_a_zip_goes_on_when_a_file_of_it_is_only_removed_or_replaced(
 
 
 @pytest.fixture
-def full(sender: Sender, settings: Settings) -> File:
+def full(upload_client: UploadClient, settings: Settings) -> File:
     """Alice has 12 bytes, of 20 that everybody may keep."""
     settings.UPLOAD_QUOTA_BYTES = 20
-    return sender.send(b"x" * 12)
+    return upload_client.send(b"x" * 12)
 
 
 def test_a_version_that_its_files_owner_has_no_room_for_is_refused_at_the_start(
     full: File, as_manager: Client, manager: User
 ) -> None:
-    sender = Sender(as_manager)
-    answer = sender.announce(sender.item(b"y" * 9, replaces=full.pk))
+    upload_client = UploadClient(as_manager)
+    answer = upload_client.announce(upload_client.item(b"y" * 9, replaces=full.pk))
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "over_quota")
-    assert used(manager) == (0, 0)
+    assert stored_usage(manager) == (0, 0)
 
 
 def test_versions_of_one_call_are_held_against_their_files_owner_together(full: File, as_manager: Client) -> None:
-    sender = Sender(as_manager)
-    answer = sender.announce(*(sender.item(b"y" * 5, replaces=full.pk) for _number in range(2)))
+    upload_client = UploadClient(as_manager)
+    answer = upload_client.announce(*(upload_client.item(b"y" * 5, replaces=full.pk) for _number in range(2)))
     assert ["error" in entry for entry in answer.json()["files"]] == [False, True]
 
 
 def test_of_versions_begun_while_there_was_room_no_more_end_than_fit(
     full: File, as_manager: Client, alice: User, manager: User
 ) -> None:
-    sender = Sender(as_manager)
-    uploads = [sender.start(b"y" * 5, replaces=full.pk, name=f"{number}.txt") for number in range(3)]
+    upload_client = UploadClient(as_manager)
+    uploads = [upload_client.start(b"y" * 5, replaces=full.pk, name=f"{number}.txt") for number in range(3)]
     for upload in uploads:
-        sender.put(upload)
-    answer = sender.finish(*uploads)
+        upload_client.put(upload)
+    answer = upload_client.finish(*uploads)
     assert sorted(entry.get("state", entry.get("error", {}).get("code")) for entry in answer.json()["files"]) == [
         "available", "over_quota", "over_quota"
     ]  # fmt: skip
-    assert (used(alice), used(manager)) == ((2, 17), (0, 0))
-    assert sender.finish(*uploads).status_code == 200, "asked again, answered the same"
+    assert (stored_usage(alice), stored_usage(manager)) == ((2, 17), (0, 0))
+    assert upload_client.finish(*uploads).status_code == 200, "asked again, answered the same"
 
 
 def test_the_number_of_files_that_an_owner_may_keep_holds_for_versions_by_others(
     full: File, as_manager: Client, settings: Settings
 ) -> None:
     settings.UPLOAD_QUOTA_FILES = 1
-    sender = Sender(as_manager)
-    assert sender.announce(sender.item(b"y", replaces=full.pk)).status_code == 413
+    upload_client = UploadClient(as_manager)
+    assert upload_client.announce(upload_client.item(b"y", replaces=full.pk)).status_code == 413
 
 
 def test_a_version_that_another_crash_left_is_held_against_the_owner_too(
     full: File, as_manager: Client, alice: User, manager: User
 ) -> None:
-    sender = Sender(as_manager)
-    upload = sender.start(b"y" * 5, replaces=full.pk)
-    sender.put(upload)
-    make_row(alice, State.AVAILABLE, size=8)
+    upload_client = UploadClient(as_manager)
+    upload = upload_client.start(b"y" * 5, replaces=full.pk)
+    upload_client.put(upload)
+    create_row(alice, State.AVAILABLE, size=8)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=upload.digests[0])
     File.objects.filter(pk=upload.id).update(lease_until="2020-01-01T00:00:00Z")
     services.resume_completion(upload.row())
     assert upload.row().state == State.DELETING
-    assert (used(alice), used(manager)) == ((2, 20), (0, 0))
+    assert (stored_usage(alice), stored_usage(manager)) == ((2, 20), (0, 0))
 
 
 def test_an_older_version_of_another_owner_comes_back_only_where_there_is_room(
     full: File, manager: User, alice: User
 ) -> None:
-    older = make_row(manager, State.AVAILABLE, size=9, series=full.pk, current=False)
+    older = create_row(manager, State.AVAILABLE, size=9, series=full.pk, current=False)
     File.objects.filter(pk=full.pk).update(series=full.pk)
     full.refresh_from_db()
     with pytest.raises(OverQuota):
         services.restore_version(full, older, by=alice)
-    assert (used(alice), used(manager)) == ((1, 12), (1, 9))
+    assert (stored_usage(alice), stored_usage(manager)) == ((1, 12), (1, 9))
 
 
 def test_private_files_stay_the_owners_alone_to_replace(full: File, as_manager: Client, alice: User) -> None:
-    sender = Sender(as_manager)
-    upload = sender.start(b"y", replaces=full.pk)
+    upload_client = UploadClient(as_manager)
+    upload = upload_client.start(b"y", replaces=full.pk)
     actions.set_visibility([full.pk], Visibility.PRIVATE, by=alice)
-    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    answer = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
     assert answer.status_code == 403

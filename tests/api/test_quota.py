@@ -14,9 +14,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests.support.rows import held, make_row, used
-from tests.support.senders import Sender
+from tests.support.file_rows import create_row, stored_usage, usage_by_rows
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import actions, services
 from uploads.errors import RefusedType
 from uploads.models import File, State
@@ -29,8 +29,8 @@ TEN = b"0123456789"
 
 
 def announce(client: Client, body: bytes = TEN, **more: object) -> Answer:
-    sender = Sender(client)
-    return sender.announce(sender.item(body, **more))
+    upload_client = UploadClient(client)
+    return upload_client.announce(upload_client.item(body, **more))
 
 
 def refused(answer: Answer, status: int, code: str) -> None:
@@ -58,7 +58,7 @@ def test_concurrent_calls_never_exceed_the_quota(
     for thread in threads:
         thread.join()
     assert sorted(codes) == [200] * fitting + [413] * (20 - fitting)
-    assert used(alice) == held(alice) == (fitting, fitting * size)
+    assert stored_usage(alice) == usage_by_rows(alice) == (fitting, fitting * size)
 
 
 def test_file_that_fits_exactly_is_accepted(as_alice: Client, alice: User, settings: Settings) -> None:
@@ -66,22 +66,24 @@ def test_file_that_fits_exactly_is_accepted(as_alice: Client, alice: User, setti
     assert announce(as_alice).status_code == 200
     refused(announce(as_alice, bytes(16)), 413, "over_quota")
     assert announce(as_alice, bytes(15)).status_code == 200
-    assert used(alice) == (2, 25)
+    assert stored_usage(alice) == (2, 25)
 
 
 def test_files_of_one_call_share_the_quota(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 25
-    sender = Sender(as_alice)
-    answer = sender.announce(sender.item(TEN), sender.item(TEN), sender.item(TEN), sender.item(bytes(5)))
+    upload_client = UploadClient(as_alice)
+    answer = upload_client.announce(
+        upload_client.item(TEN), upload_client.item(TEN), upload_client.item(TEN), upload_client.item(bytes(5))
+    )
     codes = [file.get("error", {}).get("code") for file in answer.json()["files"]]
     assert codes == [None, None, "over_quota", None]
-    assert used(alice) == held(alice) == (3, 25)
+    assert stored_usage(alice) == usage_by_rows(alice) == (3, 25)
 
 
 def test_known_token_gets_its_row_with_a_full_quota(as_alice: Client, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 10
-    upload = Sender(as_alice).start(TEN)
-    assert Sender(as_alice).start(TEN, token=upload.token).id == upload.id
+    upload = UploadClient(as_alice).start(TEN)
+    assert UploadClient(as_alice).start(TEN, token=upload.token).id == upload.id
 
 
 def test_each_user_has_a_quota(as_alice: Client, as_bob: Client, settings: Settings) -> None:
@@ -91,26 +93,26 @@ def test_each_user_has_a_quota(as_alice: Client, as_bob: Client, settings: Setti
 
 def test_expired_upload_releases_its_space_without_a_sweep(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 10
-    old = Sender(as_alice).start(TEN)
+    old = UploadClient(as_alice).start(TEN)
     refused(announce(as_alice), 413, "over_quota")
     File.objects.filter(pk=old.id).update(expires_at=timezone.now())
     assert announce(as_alice).status_code == 200
     assert old.row().state == State.DELETING
-    assert used(alice) == held(alice) == (1, 10)
+    assert stored_usage(alice) == usage_by_rows(alice) == (1, 10)
 
 
 def test_cancelled_upload_releases_its_space(as_alice: Client, alice: User, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_FILES = 1
-    sender = Sender(as_alice)
-    upload = sender.start(TEN)
-    sender.cancel(upload)
-    assert used(alice) == (0, 0)
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(TEN)
+    upload_client.cancel(upload)
+    assert stored_usage(alice) == (0, 0)
     assert announce(as_alice).status_code == 200
 
 
 def test_trash_counts_until_it_is_purged(as_alice: Client, alice: User, settings: Settings, bucket: Bucket) -> None:
     settings.UPLOAD_QUOTA_BYTES = 10
-    file = make_row(alice, State.AVAILABLE, size=10)
+    file = create_row(alice, State.AVAILABLE, size=10)
     actions.trash_file(file, by=alice)
     refused(announce(as_alice), 413, "over_quota")
     File.objects.update(purge_after=timezone.now())
@@ -122,7 +124,7 @@ def test_file_over_the_largest_size_is_refused(as_alice: Client, alice: User, se
     settings.UPLOAD_MAX_BYTES = 9
     refused(announce(as_alice), 413, "too_large")
     assert announce(as_alice, bytes(9)).status_code == 200
-    assert used(alice) == held(alice) == (1, 9)
+    assert stored_usage(alice) == usage_by_rows(alice) == (1, 9)
 
 
 @pytest.mark.parametrize(
@@ -147,19 +149,19 @@ def test_refused_container_refuses_its_aliases_and_types_built_on_it(settings: S
 def test_refused_type_reserves_nothing(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_REFUSED_TYPES = [".exe"]
     refused(announce(as_alice, name="\u202eexe.\u200bexe"), 415, "refused_type")
-    assert used(alice) == held(alice) == (0, 0)
+    assert stored_usage(alice) == usage_by_rows(alice) == (0, 0)
 
 
 def test_file_with_a_refused_detected_type_is_removed(
     as_alice: Client, alice: User, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_REFUSED_TYPES = ["text/html"]
-    sender = Sender(as_alice)
-    upload = sender.start(b"<!doctype html><html><script>1</script></html>", name="x.png", type="image/png")
-    sender.put(upload)
-    refused(sender.finish(upload), 415, "refused_type")
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(b"<!doctype html><html><script>1</script></html>", name="x.png", type="image/png")
+    upload_client.put(upload)
+    refused(upload_client.finish(upload), 415, "refused_type")
     assert upload.row().state == State.DELETING
-    assert used(alice) == (0, 0)
+    assert stored_usage(alice) == (0, 0)
     services.sweep()
     assert not bucket.objects()
 
@@ -176,22 +178,22 @@ def test_refused_container_is_removed_whatever_its_name(
     as_alice: Client, bucket: Bucket, settings: Settings, declared: str, name: str
 ) -> None:
     settings.UPLOAD_REFUSED_TYPES = ["application/x-zip-compressed"]
-    sender = Sender(as_alice)
-    upload = sender.start(zip_of("a.txt"), name=name, type=declared)
-    sender.put(upload)
-    refused(sender.finish(upload), 415, "refused_type")
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(zip_of("a.txt"), name=name, type=declared)
+    upload_client.put(upload)
+    refused(upload_client.finish(upload), 415, "refused_type")
 
 
 def test_document_built_on_a_refused_container_is_stored(as_alice: Client, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_REFUSED_TYPES = ["application/zip"]
-    file = Sender(as_alice).send(zip_of("META-INF/container.xml"), name="book")
+    file = UploadClient(as_alice).send(zip_of("META-INF/container.xml"), name="book")
     assert (file.detected_type, file.category) == ("application/epub+zip", "document")
 
 
 def test_usage_adds_up_over_the_life_of_files(as_alice: Client, alice: User, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    sender.send(TEN)
-    trashed, canceled = sender.send(b"x"), sender.start(b"yy")
+    upload_client = UploadClient(as_alice)
+    upload_client.send(TEN)
+    trashed, canceled = upload_client.send(b"x"), upload_client.start(b"yy")
     actions.trash_file(trashed, by=alice)
-    sender.cancel(canceled)
-    assert used(alice) == held(alice) == (2, 11)
+    upload_client.cancel(canceled)
+    assert stored_usage(alice) == usage_by_rows(alice) == (2, 11)

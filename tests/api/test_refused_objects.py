@@ -14,10 +14,10 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support import fronts
-from tests.support.fronts import Answer, Front, Request
-from tests.support.senders import Sender
+from tests.support import storage_proxies
+from tests.support.storage_proxies import Answer, Request, StorageProxy
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import s3, services
 from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, Refusal, Report
@@ -62,16 +62,16 @@ def imported(bucket: Bucket, *names: str) -> list[File]:
 
 
 @pytest.fixture
-def front(bucket: Bucket, settings: Settings, alice: User) -> Iterator[Front]:
+def front(bucket: Bucket, settings: Settings, alice: User) -> Iterator[StorageProxy]:
     """Between us and the store."""
-    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
         yield front
     s3.reset()
 
 
-def refuse(front: Front, part: str, status: int, body: str) -> None:
+def refuse(front: StorageProxy, part: str, status: int, body: str) -> None:
     """From now on the store says so of each key with this in it."""
 
     def answer(request: Request) -> Answer:
@@ -103,7 +103,9 @@ def thaw(bucket: Bucket, file: File) -> None:
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_refusal_of_one_object_is_told_from_a_store_that_is_away(bucket: Bucket, front: Front, refusal: str) -> None:
+def test_refusal_of_one_object_is_told_from_a_store_that_is_away(
+    bucket: Bucket, front: StorageProxy, refusal: str
+) -> None:
     bucket.write("odd/a.txt", b"words")
     status, body, reason = REFUSALS[refusal]
     refuse(front, "odd", status, body)
@@ -120,10 +122,10 @@ def test_refusal_of_one_object_is_told_from_a_store_that_is_away(bucket: Bucket,
      (429, "TooManyRequests", StorageUnavailable)],
 )  # fmt: skip
 def test_refusal_of_everything_is_no_refusal_of_one_object(
-    bucket: Bucket, front: Front, status: int, code: str, told: type[Exception]
+    bucket: Bucket, front: StorageProxy, status: int, code: str, told: type[Exception]
 ) -> None:
     bucket.write("odd/a.txt", b"words")
-    front.rules["get"] = fronts.status(status, code)
+    front.rules["get"] = storage_proxies.status(status, code)
     with pytest.raises(told) as caught:
         s3.stream("odd/a.txt")
     assert not isinstance(caught.value, ObjectRefused)
@@ -143,7 +145,7 @@ def test_archived_and_encrypted_objects_are_told_by_a_real_store(digest_bucket: 
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_object_that_the_store_refuses_holds_up_no_preview(bucket: Bucket, front: Front, refusal: str) -> None:
+def test_object_that_the_store_refuses_holds_up_no_preview(bucket: Bucket, front: StorageProxy, refusal: str) -> None:
     status, body, reason = REFUSALS[refusal]
     refuse(front, "poison", status, body)
     poison, *others = imported(bucket, "poison.txt", "b.txt", "c.txt")
@@ -155,15 +157,15 @@ def test_object_that_the_store_refuses_holds_up_no_preview(bucket: Bucket, front
     assert services.requeue_lost_previews() == 0
 
 
-def test_store_that_refuses_everything_marks_no_file(bucket: Bucket, front: Front) -> None:
+def test_store_that_refuses_everything_marks_no_file(bucket: Bucket, front: StorageProxy) -> None:
     files = imported(bucket, "a.txt", "b.txt")
-    front.rules["get"] = front.rules["head"] = fronts.status(403, "AccessDenied")
+    front.rules["get"] = front.rules["head"] = storage_proxies.status(403, "AccessDenied")
     services.preview_files.call([str(file.pk) for file in files])
     assert set(File.objects.values_list("refusal", flat=True)) == {""}
     assert not Preview.objects.filter(state=PreviewState.FAILED).exists()
 
 
-def test_refused_preview_is_tried_again_on_request(bucket: Bucket, front: Front) -> None:
+def test_refused_preview_is_tried_again_on_request(bucket: Bucket, front: StorageProxy) -> None:
     (file,) = imported(bucket, "poison.txt")
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
     services.make_previews(file)
@@ -225,7 +227,9 @@ def test_restored_file_works_again(digest_bucket: Bucket, cold: list[File], as_a
 
 
 @pytest.mark.parametrize("refusal", ["customer key", "policy"])
-def test_download_of_a_refused_file_says_why(bucket: Bucket, front: Front, as_alice: Client, refusal: str) -> None:
+def test_download_of_a_refused_file_says_why(
+    bucket: Bucket, front: StorageProxy, as_alice: Client, refusal: str
+) -> None:
     (file,) = imported(bucket, "poison.txt")
     status, body, reason = REFUSALS[refusal]
     refuse(front, "poison", status, body)
@@ -254,7 +258,9 @@ def test_zip_with_an_archived_file_names_it_before_it_begins(
         assert archive.read("1-cold.txt") == b"cold"
 
 
-def test_zip_of_unknown_refusals_names_each_before_it_begins(bucket: Bucket, front: Front, as_alice: Client) -> None:
+def test_zip_of_unknown_refusals_names_each_before_it_begins(
+    bucket: Bucket, front: StorageProxy, as_alice: Client
+) -> None:
     files = imported(bucket, "a.txt", "poison-1.txt", "poison-2.txt")
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
     answer = asked(as_alice, files)
@@ -263,7 +269,7 @@ def test_zip_of_unknown_refusals_names_each_before_it_begins(bucket: Bucket, fro
 
 
 def test_large_zip_that_breaks_off_at_a_refused_file_does_not_begin_again(
-    bucket: Bucket, front: Front, as_alice: Client, monkeypatch: pytest.MonkeyPatch
+    bucket: Bucket, front: StorageProxy, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zips, "MAX_FILES_CHECKED", 0)
     files = imported(bucket, "a.txt", "poison.txt")
@@ -278,7 +284,7 @@ def test_large_zip_that_breaks_off_at_a_refused_file_does_not_begin_again(
 def test_zip_of_an_upload_that_was_archived_since_names_it_before_it_begins(
     digest_bucket: Bucket, as_alice: Client
 ) -> None:
-    file = Sender(as_alice).send(b"words", name="report.txt")
+    file = UploadClient(as_alice).send(b"words", name="report.txt")
     digest_bucket.client.copy_object(
         Bucket=digest_bucket.name, Key=file.key, CopySource={"Bucket": digest_bucket.name, "Key": file.key},
         StorageClass="DEEP_ARCHIVE",
@@ -289,10 +295,12 @@ def test_zip_of_an_upload_that_was_archived_since_names_it_before_it_begins(
     assert as_alice.get(f"{file.get_absolute_url()}download").status_code == 409
 
 
-def test_zip_that_the_store_does_not_answer_is_no_refusal(bucket: Bucket, front: Front, as_alice: Client) -> None:
+def test_zip_that_the_store_does_not_answer_is_no_refusal(
+    bucket: Bucket, front: StorageProxy, as_alice: Client
+) -> None:
     (file,) = imported(bucket, "poison.txt")
     File.objects.update(refusal=Refusal.ARCHIVED)
-    front.rules["get"] = front.rules["head"] = fronts.status(503, "SlowDown")
+    front.rules["get"] = front.rules["head"] = storage_proxies.status(503, "SlowDown")
     assert asked(as_alice, [file]).status_code == 503
     assert File.objects.get().refusal == Refusal.ARCHIVED
 
@@ -321,7 +329,7 @@ def test_archived_file_is_no_failure_of_a_verification(cold: list[File]) -> None
     assert Report.objects.get(command="verify").outcome == "succeeded"
 
 
-def test_refused_file_is_told_by_a_verification_and_left_out_of_samples(bucket: Bucket, front: Front) -> None:
+def test_refused_file_is_told_by_a_verification_and_left_out_of_samples(bucket: Bucket, front: StorageProxy) -> None:
     poison, _other = imported(bucket, "poison.txt", "b.txt")
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
     assert verified("--all") == (1, {"verified": 1, "corrupted": 0, "missing": 0, "failed": 0, "refused": 1})
@@ -333,9 +341,9 @@ def test_refused_file_is_told_by_a_verification_and_left_out_of_samples(bucket: 
     assert (poison.refusal, poison.checksum_status) == ("", ChecksumStatus.VERIFIED)
 
 
-def test_marker_that_the_store_refuses_is_asked_for_once(bucket: Bucket, front: Front) -> None:
+def test_marker_that_the_store_refuses_is_asked_for_once(bucket: Bucket, front: StorageProxy) -> None:
     imported(bucket, *(f"{number}.txt" for number in range(20)))
-    front.rules["get"] = fronts.status(403, "AccessDenied")
+    front.rules["get"] = storage_proxies.status(403, "AccessDenied")
     front.seen.clear()
     assert verified("--all")[0] == 1
     assert front.seen.count("get") == 1
@@ -347,7 +355,7 @@ def test_level_1_notes_what_was_archived_since(cold: list[File]) -> None:
     assert File.objects.get(pk=cold[0].pk).refusal == Refusal.ARCHIVED
 
 
-def test_claim_of_a_refused_object_is_not_tried_again(bucket: Bucket, front: Front) -> None:
+def test_claim_of_a_refused_object_is_not_tried_again(bucket: Bucket, front: StorageProxy) -> None:
     poison, other = imported(bucket, "poison.txt", "b.txt")
     File.objects.update(checksum_status=ChecksumStatus.UNVERIFIED)
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")

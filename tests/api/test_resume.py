@@ -10,9 +10,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests.support.rows import make_row
-from tests.support.senders import Sender, put_bytes, sha256
+from tests.support.file_rows import create_row
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient, put_bytes, sha256
 from uploads.models import File, PartDigest, State
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -21,74 +21,74 @@ BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-def parts_told(sender: Sender, upload: Any) -> dict[int, tuple[int, str | None]]:
-    answer = sender.look(upload)
+def parts_told(upload_client: UploadClient, upload: Any) -> dict[int, tuple[int, str | None]]:
+    answer = upload_client.look(upload)
     assert answer.status_code == 200
     return {part["number"]: (part["size"], part.get("sha256")) for part in answer.json()["parts"]}
 
 
-def test_stored_parts_are_told_with_their_size_and_announced_digest(sender: Sender) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 3, 1)
-    assert parts_told(sender, upload) == {1: (10, upload.digests[0]), 3: (3, upload.digests[2])}
+def test_stored_parts_are_told_with_their_size_and_announced_digest(upload_client: UploadClient) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 3, 1)
+    assert parts_told(upload_client, upload) == {1: (10, upload.digests[0]), 3: (3, upload.digests[2])}
 
 
-def test_a_part_that_was_only_signed_is_not_told(sender: Sender) -> None:
-    upload = sender.start(BODY)
-    sender.sign(upload)
-    assert parts_told(sender, upload) == {}
+def test_a_part_that_was_only_signed_is_not_told(upload_client: UploadClient) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.sign(upload)
+    assert parts_told(upload_client, upload) == {}
 
 
-def test_the_answer_tells_the_upload_itself(sender: Sender) -> None:
-    upload = sender.start(BODY, name="a.txt", folder="x/y", modified=1_700_000_000_000)
-    told = sender.look(upload).json()
+def test_the_answer_tells_the_upload_itself(upload_client: UploadClient) -> None:
+    upload = upload_client.start(BODY, name="a.txt", folder="x/y", modified=1_700_000_000_000)
+    told = upload_client.look(upload).json()
     assert (told["id"], told["token"], told["state"]) == (str(upload.id), str(upload.token), "uploading")
     assert (told["name"], told["folder"], told["size"], told["modified"]) == ("a.txt", "x/y", 23, 1_700_000_000_000)
     assert (told["part_size"], told["part_count"], told["parts"]) == (10, 3, [])
 
 
-def test_sending_only_what_is_missing_finishes_the_file(sender: Sender, bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 2)
+def test_sending_only_what_is_missing_finishes_the_file(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 2)
     upload.signed.clear()  # the page was closed
-    there = parts_told(sender, upload)
-    sender.put(upload, *[number for number in upload.numbers if number not in there])
-    assert bucket.read(sender.finished(upload).key) == BODY
+    there = parts_told(upload_client, upload)
+    upload_client.put(upload, *[number for number in upload.numbers if number not in there])
+    assert bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_a_small_file_that_arrived_is_told_as_its_one_part(sender: Sender) -> None:
-    upload = sender.start(b"small")
-    assert parts_told(sender, upload) == {}
-    sender.put(upload)
-    assert parts_told(sender, upload) == {1: (5, sha256(b"small"))}
+def test_a_small_file_that_arrived_is_told_as_its_one_part(upload_client: UploadClient) -> None:
+    upload = upload_client.start(b"small")
+    assert parts_told(upload_client, upload) == {}
+    upload_client.put(upload)
+    assert parts_told(upload_client, upload) == {1: (5, sha256(b"small"))}
 
 
-def test_an_object_of_another_size_is_no_part(sender: Sender, bucket: Bucket) -> None:
+def test_an_object_of_another_size_is_no_part(upload_client: UploadClient, bucket: Bucket) -> None:
     for foreign in (b"", b"four", b"sixsix"):
-        upload = sender.start(b"small")
+        upload = upload_client.start(b"small")
         bucket.write(upload.row().key, foreign)
-        assert parts_told(sender, upload) == {}
+        assert parts_told(upload_client, upload) == {}
 
 
-def test_when_the_store_has_lost_the_upload_a_new_one_is_begun(sender: Sender, bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 1, 2)
+def test_when_the_store_has_lost_the_upload_a_new_one_is_begun(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 1, 2)
     lost = upload.row()
     bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=lost.key, UploadId=lost.multipart_id)
     assert put_bytes(upload.signed[1], BODY[:10]).status == 404
-    assert parts_told(sender, upload) == {}
+    assert parts_told(upload_client, upload) == {}
     assert not PartDigest.objects.exists()
     upload.signed.clear()
-    sender.put(upload)
+    upload_client.put(upload)
     assert upload.row().multipart_id != lost.multipart_id
-    assert bucket.read(sender.finished(upload).key) == BODY
+    assert bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_unfinished_uploads_are_listed_newest_first_with_what_matches_a_file(sender: Sender) -> None:
-    first = sender.start(BODY, name="a.txt", modified=1000)
-    second = sender.start(b"x", name="b.txt", folder="f")
-    sender.send(b"done")
-    told = sender.unfinished().json()["uploads"]
+def test_unfinished_uploads_are_listed_newest_first_with_what_matches_a_file(upload_client: UploadClient) -> None:
+    first = upload_client.start(BODY, name="a.txt", modified=1000)
+    second = upload_client.start(b"x", name="b.txt", folder="f")
+    upload_client.send(b"done")
+    told = upload_client.unfinished().json()["uploads"]
     assert [(t["id"], t["name"], t["folder"], t["size"], t["modified"]) for t in told] == [
         (str(second.id), "b.txt", "f", 1, None),
         (str(first.id), "a.txt", "", 23, 1000),
@@ -96,44 +96,46 @@ def test_unfinished_uploads_are_listed_newest_first_with_what_matches_a_file(sen
     assert all(t["expires_at"] and t["part_count"] and t["state"] == "uploading" for t in told)
 
 
-def test_the_list_holds_only_ones_own(sender: Sender, as_bob: Client) -> None:
-    sender.start(BODY)
-    assert Sender(as_bob).unfinished().json() == {"uploads": []}
+def test_the_list_holds_only_ones_own(upload_client: UploadClient, as_bob: Client) -> None:
+    upload_client.start(BODY)
+    assert UploadClient(as_bob).unfinished().json() == {"uploads": []}
 
 
-def test_a_finished_file_has_no_parts_to_tell(sender: Sender) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
-    sender.finished(upload)
-    told = sender.look(upload).json()
+def test_a_finished_file_has_no_parts_to_tell(upload_client: UploadClient) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
+    upload_client.finished(upload)
+    told = upload_client.look(upload).json()
     assert (told["state"], told["parts"]) == ("available", [])
 
 
-def test_an_expired_upload_still_says_what_it_has_but_takes_no_more(sender: Sender) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 1)
+def test_an_expired_upload_still_says_what_it_has_but_takes_no_more(upload_client: UploadClient) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 1)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now())
-    assert list(parts_told(sender, upload)) == [1]
-    assert sender.ask_parts(upload.id, [{"number": 2}]).status_code == 410
+    assert list(parts_told(upload_client, upload)) == [1]
+    assert upload_client.request_parts(upload.id, [{"number": 2}]).status_code == 410
 
 
 @pytest.mark.parametrize("state", [State.TRASHED, State.DELETING])
 def test_a_removed_upload_is_gone(as_alice: Client, alice: User, state: State) -> None:
-    file = make_row(alice, state)
+    file = create_row(alice, state)
     answer = as_alice.get(f"/uploads/{file.pk}/")
     assert (answer.status_code, answer.json()["error"]["code"]) == (410, "gone")
 
 
-def test_more_than_a_thousand_parts_are_all_told(sender: Sender, settings: Settings, bucket: Bucket) -> None:
+def test_more_than_a_thousand_parts_are_all_told(
+    upload_client: UploadClient, settings: Settings, bucket: Bucket
+) -> None:
     """S3 lists a thousand parts a page."""
     settings.UPLOAD_PART_BYTES = 1
-    upload = sender.start(bytes(1100))
-    sender.sign(upload, 1)
+    upload = upload_client.start(bytes(1100))
+    upload_client.sign(upload, 1)
     row = upload.row()
     for number in range(1, 1101):
         bucket.client.upload_part(
             Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id, PartNumber=number, Body=b"\x00"
         )
-    assert list(parts_told(sender, upload)) == list(range(1, 1101))
-    assert sender.finished(upload).checksum.endswith("-1100")
+    assert list(parts_told(upload_client, upload)) == list(range(1, 1101))
+    assert upload_client.finished(upload).checksum.endswith("-1100")
     assert bucket.objects() == {row.key: 1100}

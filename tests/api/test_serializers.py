@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.senders import sha256
+from tests.support.upload_client import sha256
 from uploads.api.serializers import FinishUploadsSerializer, SignPartsSerializer, StartUploadsSerializer
 from uploads.errors import BadDigest, Problem, ValidationFailed
 from uploads.models import File, Visibility

@@ -14,9 +14,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests.support.rows import make_row
-from tests.support.senders import Sender, put_bytes, sha256, web
+from tests.support.file_rows import create_row
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient, put_bytes, sha256, web
 from uploads import s3
 from uploads.models import File, PartDigest, State
 
@@ -31,50 +31,50 @@ def signed_headers(url: str) -> set[str]:
 
 
 def test_each_part_goes_to_its_place_in_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    upload = sender.start(BODY)
-    sender.put(upload)
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
     assert bucket.multipart_uploads() == [(upload.row().key, upload.row().multipart_id)]
-    assert [(p["number"], p["size"]) for p in sender.look(upload).json()["parts"]] == [(1, 10), (2, 10), (3, 3)]
+    assert [(p["number"], p["size"]) for p in upload_client.look(upload).json()["parts"]] == [(1, 10), (2, 10), (3, 3)]
 
 
 @pytest.mark.parametrize("difference", [-1, 1])
 def test_a_byte_more_or_less_than_announced_is_refused_by_the_store(
     as_alice: Client, bucket: Bucket, difference: int
 ) -> None:
-    sender = Sender(as_alice)
-    several, small = sender.start(BODY), sender.start(BODY[:9])
-    sender.sign(several)
+    upload_client = UploadClient(as_alice)
+    several, small = upload_client.start(BODY), upload_client.start(BODY[:9])
+    upload_client.sign(several)
     for signed, length in ((several.signed[3], 3), (small.signed[1], 9)):
         assert put_bytes(signed, bytes(length + difference)).status == 403
     assert not bucket.objects()
-    assert sender.look(several).json()["parts"] == []
+    assert upload_client.look(several).json()["parts"] == []
 
 
 def test_the_exact_length_is_signed_into_every_url(as_alice: Client) -> None:
-    sender = Sender(as_alice)
-    several, small = sender.start(BODY), sender.start(b"small")
-    urls = [part["url"] for part in [*sender.sign(several), small.signed[1]]]
+    upload_client = UploadClient(as_alice)
+    several, small = upload_client.start(BODY), upload_client.start(b"small")
+    urls = [part["url"] for part in [*upload_client.sign(several), small.signed[1]]]
     assert all("content-length" in signed_headers(url) for url in urls)
 
 
 def test_a_url_lives_ten_minutes_at_most(as_alice: Client) -> None:
-    sender = Sender(as_alice)
-    upload = sender.start(BODY)
-    for part in sender.sign(upload):
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(BODY)
+    for part in upload_client.sign(upload):
         assert int(parse_qs(urlsplit(part["url"]).query)["X-Amz-Expires"][0]) <= 600
 
 
 def test_a_url_never_outlives_the_credentials_that_sign_it(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads.s3.signing.seconds_of_credentials", lambda _store, limit: min(60, limit))
-    part = Sender(as_alice).start(b"small").signed[1]
+    part = UploadClient(as_alice).start(b"small").signed[1]
     assert parse_qs(urlsplit(part["url"]).query)["X-Amz-Expires"] == ["60"]
 
 
 def test_credentials_that_come_late_are_waited_for(as_alice: Client, bucket: Bucket) -> None:
     """A role's credentials may be away when the process starts: 503 until then, and no restart afterwards."""
-    sender = Sender(as_alice)
-    file = sender.send(b"there")
+    upload_client = UploadClient(as_alice)
+    file = upload_client.send(b"there")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.delenv(name)
@@ -83,12 +83,12 @@ def test_credentials_that_come_late_are_waited_for(as_alice: Client, bucket: Buc
         patch.setenv("AWS_CONFIG_FILE", "/nowhere")
         s3.reset()
         answers = [
-            sender.announce(sender.item(b"x")),
-            sender.ask_parts(sender.start(BODY).id, [{"number": 1}]),
+            upload_client.announce(upload_client.item(b"x")),
+            upload_client.request_parts(upload_client.start(BODY).id, [{"number": 1}]),
             as_alice.get(f"{file.get_absolute_url()}download"),
         ]
     assert [answer.status_code for answer in answers] == [503, 503, 503]
-    assert sender.send(b"x").state == State.AVAILABLE
+    assert upload_client.send(b"x").state == State.AVAILABLE
     assert as_alice.get(f"{file.get_absolute_url()}download").status_code == 302
     s3.reset()
 
@@ -96,16 +96,16 @@ def test_credentials_that_come_late_are_waited_for(as_alice: Client, bucket: Buc
 def test_a_role_that_serves_expired_credentials_is_waited_for(
     as_alice: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sender = Sender(as_alice)
-    file, upload = sender.send(b"there"), sender.start(BODY)
+    upload_client = UploadClient(as_alice)
+    file, upload = upload_client.send(b"there"), upload_client.start(BODY)
     over = datetime.now(UTC) - timedelta(minutes=1)
     served = {"access_key": "a", "secret_key": "b", "token": "c", "expiry_time": over.isoformat()}
     expired = RefreshableCredentials("a", "b", "c", over, lambda: served, "iam-role")
     monkeypatch.setattr("botocore.session.Session.get_credentials", lambda session: expired)
     s3.reset()
     answers = [
-        sender.announce(sender.item(b"x")),
-        sender.ask_parts(upload.id, [{"number": 1}]),
+        upload_client.announce(upload_client.item(b"x")),
+        upload_client.request_parts(upload.id, [{"number": 1}]),
         as_alice.get(f"{file.get_absolute_url()}download"),
     ]
     assert [answer.status_code for answer in answers] == [503, 503, 503]
@@ -114,9 +114,9 @@ def test_a_role_that_serves_expired_credentials_is_waited_for(
 
 
 def test_a_url_is_good_for_its_own_part_and_key_alone(as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    upload, other = sender.start(BODY), sender.start(b"small")
-    url = sender.sign(upload, 1)[0]["url"]
+    upload_client = UploadClient(as_alice)
+    upload, other = upload_client.start(BODY), upload_client.start(b"small")
+    url = upload_client.sign(upload, 1)[0]["url"]
     moved = [url.replace("partNumber=1", "partNumber=2"), url.replace(upload.row().key, other.row().key)]
     for changed in moved:
         assert changed != url
@@ -124,39 +124,39 @@ def test_a_url_is_good_for_its_own_part_and_key_alone(as_alice: Client, bucket: 
 
 
 def test_a_url_cannot_be_used_to_read_or_delete(as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    upload = sender.start(b"small")
-    sender.put(upload)
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(b"small")
+    upload_client.put(upload)
     for method in ("GET", "DELETE"):
         assert web.request(method, upload.signed[1]["url"]).status == 403
     assert bucket.objects() == {upload.row().key: 5}
 
 
 def test_objects_are_stored_as_octets_whatever_they_claim(as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    small, several = sender.send(b"<html>", type="text/html"), sender.send(BODY, type="text/html")
+    upload_client = UploadClient(as_alice)
+    small, several = upload_client.send(b"<html>", type="text/html"), upload_client.send(BODY, type="text/html")
     for file in (small, several):
         head = bucket.client.head_object(Bucket=bucket.name, Key=file.key)
         assert head["ContentType"] == "application/octet-stream"
 
 
 def test_signing_twice_gives_the_same_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    upload = sender.start(BODY)
-    sender.sign(upload)
-    sender.sign(upload)
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(BODY)
+    upload_client.sign(upload)
+    upload_client.sign(upload)
     assert len(bucket.multipart_uploads()) == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_many_who_sign_at_once_share_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    upload = sender.start(BODY)
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(BODY)
     barrier, urls = threading.Barrier(6), []
 
     def sign(number: int) -> None:
         barrier.wait(10)
-        urls.append(sender.sign(upload, number)[0]["url"])
+        urls.append(upload_client.sign(upload, number)[0]["url"])
         connection.close()
 
     threads = [threading.Thread(target=sign, args=[n % 3 + 1]) for n in range(6)]
@@ -170,11 +170,11 @@ def test_many_who_sign_at_once_share_one_multipart_upload(as_alice: Client, buck
 
 
 def test_signing_gives_the_upload_new_time(as_alice: Client, settings: Settings) -> None:
-    sender = Sender(as_alice)
-    upload = sender.start(BODY)
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(BODY)
     soon = timezone.now() + timedelta(minutes=1)
     File.objects.filter(pk=upload.id).update(expires_at=soon)
-    sender.sign(upload, 1)
+    upload_client.sign(upload, 1)
     file = upload.row()
     assert file.expires_at is not None
     assert file.expires_at > soon + timedelta(hours=settings.UPLOAD_EXPIRY_HOURS - 1)
@@ -183,10 +183,10 @@ def test_signing_gives_the_upload_new_time(as_alice: Client, settings: Settings)
 
 
 def test_an_expired_upload_signs_nothing(as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    upload = sender.start(BODY)
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(BODY)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now())
-    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    answer = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
     assert (answer.status_code, answer.json()["error"]["code"]) == (410, "expired")
     assert not bucket.multipart_uploads()
 
@@ -203,28 +203,28 @@ def test_an_expired_upload_signs_nothing(as_alice: Client, bucket: Bucket) -> No
 def test_nothing_is_signed_for_a_file_that_takes_no_more_bytes(
     as_alice: Client, alice: User, state: State, status: int, code: str
 ) -> None:
-    file = make_row(alice, state)
-    answer = Sender(as_alice).ask_parts(file.pk, [{"number": 1, "sha256": sha256(b"x")}])
+    file = create_row(alice, state)
+    answer = UploadClient(as_alice).request_parts(file.pk, [{"number": 1, "sha256": sha256(b"x")}])
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
 def test_without_a_checking_store_the_announced_digests_are_remembered(as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    upload = sender.start(BODY)
-    sender.sign(upload)
-    sender.ask_parts(upload.id, [{"number": 2, "sha256": sha256(b"changed")}])
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(BODY)
+    upload_client.sign(upload)
+    upload_client.request_parts(upload.id, [{"number": 2, "sha256": sha256(b"changed")}])
     claims = dict(PartDigest.objects.filter(file=upload.id).values_list("number", "sha256"))
     assert claims == {1: upload.digests[0], 2: sha256(b"changed"), 3: upload.digests[2]}
 
 
 def test_without_a_checking_store_a_part_needs_no_digest(as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    upload = sender.start(BODY)
-    assert sender.ask_parts(upload.id, [{"number": 1}]).status_code == 200
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(BODY)
+    assert upload_client.request_parts(upload.id, [{"number": 1}]).status_code == 200
 
 
 def test_an_answer_with_signatures_is_not_stored_by_anyone(as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    upload = sender.start(BODY)
-    answer = sender.ask_parts(upload.id, [{"number": 1}])
+    upload_client = UploadClient(as_alice)
+    upload = upload_client.start(BODY)
+    answer = upload_client.request_parts(upload.id, [{"number": 1}])
     assert "no-store" in answer["Cache-Control"]

@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from tests.support.rows import facts_of, held, make_row, used
+from tests.support.file_rows import create_row, required_fields, stored_usage, usage_by_rows
 from uploads.models import ALLOWED_TRANSITIONS, ChecksumStatus, File, State
 from uploads.models.file import new_key
 
@@ -35,7 +35,7 @@ def sql(statement: str, *values: UUID | str) -> int:
 @pytest.mark.parametrize("source", State)
 def test_trigger_refuses_other_transitions_in_raw_sql(alice: User, source: State) -> None:
     for target in State:
-        file = make_row(alice, source)
+        file = create_row(alice, source)
         if source == target or source in ALLOWED_TRANSITIONS[target]:
             assert sql(MOVE, target, file.pk) == 1
             continue
@@ -59,15 +59,15 @@ def test_transitions_of_the_trigger_are_the_allowed_transitions() -> None:
 @pytest.mark.parametrize("source", State)
 def test_move_to_follows_the_allowed_transitions(alice: User, source: State) -> None:
     for target in State:
-        file = make_row(alice, source)
-        moved = File.objects.filter(pk=file.pk).move_to(target, **facts_of(target))
+        file = create_row(alice, source)
+        moved = File.objects.filter(pk=file.pk).move_to(target, **required_fields(target))
         file.refresh_from_db()
         assert (moved, file.state) == ((1, target) if source in ALLOWED_TRANSITIONS[target] else (0, source))
 
 
 @pytest.mark.django_db(transaction=True)
 def test_of_many_racing_moves_exactly_one_succeeds(alice: User) -> None:
-    file = make_row(alice, State.TRASHED)
+    file = create_row(alice, State.TRASHED)
     start = threading.Barrier(8)
     results: list[int] = []
 
@@ -87,19 +87,19 @@ def test_of_many_racing_moves_exactly_one_succeeds(alice: User) -> None:
 
 
 def test_discarding_the_same_row_twice_gives_its_space_back_once(alice: User) -> None:
-    file, _other = make_row(alice, size=5), make_row(alice, size=7)
+    file, _other = create_row(alice, size=5), create_row(alice, size=7)
     row = File.objects.filter(pk=file.pk)
     assert row.discard(owner_id=alice.pk) == 1
     assert row.discard(owner_id=alice.pk) == 0
-    assert used(alice) == held(alice) == (1, 7)
+    assert stored_usage(alice) == usage_by_rows(alice) == (1, 7)
 
 
 @pytest.mark.parametrize("state", [State.AVAILABLE, State.DELETING])
 def test_what_is_available_or_going_already_cannot_be_discarded(alice: User, state: State) -> None:
-    file = make_row(alice, state)
-    before = used(alice)
+    file = create_row(alice, state)
+    before = stored_usage(alice)
     assert not File.objects.filter(pk=file.pk).discard(owner_id=alice.pk)
-    assert used(alice) == before
+    assert stored_usage(alice) == before
 
 
 # --- rows that cannot be ----------------------------------------------------------------------
@@ -112,15 +112,15 @@ def test_what_is_available_or_going_already_cannot_be_discarded(alice: User, sta
      "available_at = NULL"],
 )  # fmt: skip
 def test_an_available_row_has_its_facts(alice: User, state: State, without: str) -> None:
-    make_row(alice, state)
+    create_row(alice, state)
     with pytest.raises(IntegrityError, match="file_stored_has_metadata"):
         sql(f"UPDATE uploads_file SET {without}")
 
 
 @pytest.mark.parametrize("missing", ["checksum", "etag", "available_at"])
 def test_an_upload_cannot_become_available_without_its_facts(alice: User, missing: str) -> None:
-    row = File.objects.filter(pk=make_row(alice, State.COMPLETING).pk)
-    facts = {**facts_of(State.AVAILABLE), missing: None if missing == "available_at" else ""}
+    row = File.objects.filter(pk=create_row(alice, State.COMPLETING).pk)
+    facts = {**required_fields(State.AVAILABLE), missing: None if missing == "available_at" else ""}
     with pytest.raises(IntegrityError, match="file_stored_has_metadata"), transaction.atomic():
         row.update(state=State.AVAILABLE, **facts)
     assert row.get().state == State.COMPLETING
@@ -145,14 +145,14 @@ def test_a_row_that_makes_no_sense_is_refused(
     alice: User, constraint: str, state: State | None, change: dict[str, Any]
 ) -> None:
     plain = {"owner": alice, "name": "x", "size": 1, "part_size": 1, "state": state}
-    facts = {**plain, **(facts_of(state) if state else {}), **change}
+    facts = {**plain, **(required_fields(state) if state else {}), **change}
     with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
         File.objects.create(**facts)
 
 
 @pytest.mark.parametrize("state", ["lost", "AVAILABLE", "", "available "])
 def test_an_unknown_state_is_refused_on_a_row_that_exists(alice: User, state: str) -> None:
-    file = make_row(alice)
+    file = create_row(alice)
     with pytest.raises(IntegrityError):
         sql("UPDATE uploads_file SET state = %s WHERE id = %s", state, file.pk)
 
@@ -160,37 +160,37 @@ def test_an_unknown_state_is_refused_on_a_row_that_exists(alice: User, state: st
 @pytest.mark.parametrize("key", ["f/" + "0" * 31, "f/" + "G" * 32, "g/" + "0" * 32, "0" * 34, "../" + "0" * 31, ""])
 def test_a_key_that_is_not_ours_is_refused(alice: User, key: str) -> None:
     with pytest.raises(IntegrityError, match="file_key_valid"), transaction.atomic():
-        make_row(alice, key=key)
+        create_row(alice, key=key)
 
 
 def test_a_key_with_a_line_end_is_refused(alice: User) -> None:
     with pytest.raises(DatabaseError), transaction.atomic():
-        make_row(alice, key=new_key()[:-1] + "\n")
+        create_row(alice, key=new_key()[:-1] + "\n")
 
 
 def test_a_key_is_used_once(alice: User, bob: User) -> None:
-    file = make_row(alice)
+    file = create_row(alice)
     with pytest.raises(IntegrityError, match="key"), transaction.atomic():
-        make_row(bob, key=file.key)
+        create_row(bob, key=file.key)
 
 
 def test_a_token_is_used_once_by_its_owner_and_free_for_others(alice: User, bob: User) -> None:
-    file = make_row(alice)
-    make_row(bob, token=file.token)
+    file = create_row(alice)
+    create_row(bob, token=file.token)
     with pytest.raises(IntegrityError, match="file_token_unique"), transaction.atomic():
-        make_row(alice, token=file.token)
+        create_row(alice, token=file.token)
 
 
 @pytest.mark.parametrize("state", list(State))
 def test_a_row_keeps_its_key(alice: User, state: State) -> None:
-    file = make_row(alice, state)
+    file = create_row(alice, state)
     with pytest.raises(IntegrityError, match="keeps its key"):
         sql("UPDATE uploads_file SET key = %s WHERE id = %s", new_key(), file.pk)
 
 
 @pytest.mark.parametrize("state", [state for state in State if state != State.DELETING])
 def test_a_row_whose_object_is_still_there_cannot_be_deleted(alice: User, state: State) -> None:
-    file = make_row(alice, state)
+    file = create_row(alice, state)
     with pytest.raises(IntegrityError, match="only after its object"):
         sql("DELETE FROM uploads_file WHERE id = %s", file.pk)
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -199,18 +199,18 @@ def test_a_row_whose_object_is_still_there_cannot_be_deleted(alice: User, state:
 
 
 def test_a_row_that_is_going_may_be_deleted(alice: User) -> None:
-    file = make_row(alice, State.DELETING)
+    file = create_row(alice, State.DELETING)
     assert sql("DELETE FROM uploads_file WHERE id = %s", file.pk) == 1
 
 
 def test_an_owner_of_files_cannot_be_deleted(alice: User) -> None:
-    make_row(alice, State.AVAILABLE)
+    create_row(alice, State.AVAILABLE)
     with pytest.raises(IntegrityError), transaction.atomic():
         alice.delete()
 
 
 def test_usage_is_never_negative(alice: User) -> None:
-    make_row(alice)
+    create_row(alice)
     with pytest.raises(IntegrityError, match="usage_not_negative"):
         sql("UPDATE uploads_usage SET bytes = -1")
 

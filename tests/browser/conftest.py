@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.uploader_page import UploaderPage
 from tests.conftest import serving, signed_in
-from tests.support import chromium, policy_reports
+from tests.support import chromium, csp_reports
 from tests.support.stores import Address
 
 SMALLEST_PART = {"UPLOAD_PART_BYTES": str(5 * 1024**2)}
@@ -37,7 +37,7 @@ def browser() -> Iterator[Browser]:
 def no_policy_violations() -> Iterator[None]:
     """No page of any test site reported a policy violation."""
     yield
-    assert policy_reports.begin().take() == []
+    assert csp_reports.begin().take() == []
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
 from tests.browser.uploader_page import UploaderPage
-from tests.support import rows
+from tests.support import file_rows
 from uploads.models import Folder, Report, State, Tag, Tagging
 from uploads.services import folders
 
@@ -24,11 +24,11 @@ def addresses(uploader: UploaderPage, alice: User) -> list[str]:
     brand, empty = folders_by_path["Brand/Logos"], folders_by_path["Empty"]
     assert isinstance(brand, Folder)
     assert isinstance(empty, Folder)
-    file = rows.make_row(alice, State.AVAILABLE, name="logo.png", folder=brand)
+    file = file_rows.create_row(alice, State.AVAILABLE, name="logo.png", folder=brand)
     Tagging.objects.create(tag=Tag.objects.create(name="spring"), file=file)
-    rows.make_row(alice, State.AVAILABLE, name="loose.txt", visibility="private")
-    rows.make_row(alice, State.TRASHED)
-    rows.make_row(alice, State.UPLOADING)
+    file_rows.create_row(alice, State.AVAILABLE, name="loose.txt", visibility="private")
+    file_rows.create_row(alice, State.TRASHED)
+    file_rows.create_row(alice, State.UPLOADING)
     inside, alone = brand.get_absolute_url(), file.get_absolute_url()
     return [
         "/", "/?subfolders=1&view=grid", "/?q=logo", "/?q=zzz&type=x", inside, empty.get_absolute_url(),

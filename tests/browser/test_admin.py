@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from playwright.sync_api import Page, expect
 
 from tests.browser.uploader_page import UploaderPage
-from tests.support import shelf
+from tests.support import factories
 from tests.support.stores import Bucket
 from uploads import actions
 from uploads.models import AccessLevel, File, Finding, Report, State
@@ -34,9 +34,11 @@ def make_objects(owner: User) -> list[str]:
     """Create one of everything and return the addresses of its pages."""
     folder = folders.create("Brand", parent=None, by=owner)
     folders.set_access(folder, {Group.objects.create(name="design"): AccessLevel.MANAGE}, by=owner)
-    file = shelf.add_file(owner, name="a name without any space that is much wider than a phone.txt".replace(" ", "_"))
+    file = factories.create_file(
+        owner, name="a name without any space that is much wider than a phone.txt".replace(" ", "_")
+    )
     actions.tag_files([file.pk], add=["urgent"], by=owner)
-    shelf.add_file(owner, folder=folder, state=State.TRASHED)
+    factories.create_file(owner, folder=folder, state=State.TRASHED)
     details = [
         f"uploads/file/{file.pk}/change/",
         f"uploads/file/{file.pk}/delete/",
@@ -89,7 +91,7 @@ def test_files_chosen_on_add_page_are_stored(admin: UploaderPage, bucket: Bucket
 
 
 def test_bulk_action_runs_after_confirmation(admin: UploaderPage, admin_user: User) -> None:
-    shelf.add_file(admin_user, name="one.txt")
+    factories.create_file(admin_user, name="one.txt")
     admin.page.goto(f"{admin.site}/admin/uploads/file/")
     admin.page.locator("input.action-select").check()
     admin.page.locator("select[name=action]").select_option("trash")

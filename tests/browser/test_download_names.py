@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from playwright.sync_api import Page
 
-from tests.support import shelf
+from tests.support import factories
 from tests.support.stores import Bucket
 
 NAMES = [
@@ -34,7 +34,7 @@ def test_downloads_keep_names(
     page.goto(f"{small_parts_site}/")
     saved = {}
     for name in NAMES:
-        file = shelf.add_file(alice, b"x", bucket=bucket, name=name)
+        file = factories.create_file(alice, b"x", bucket=bucket, name=name)
         with page.expect_download() as download:
             page.evaluate("address => { location = address }", reverse("download", args=[file.pk]))
         saved[name] = download.value.suggested_filename

@@ -15,13 +15,13 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import watched
 from tests.browser.uploader_page import WAIT_MS, UploaderPage
 from tests.conftest import serving
-from tests.support import policy_reports, shelf
+from tests.support import csp_reports, factories
 from tests.support.aws_template import Template
-from tests.support.edge import Edge, Signer, edge_of
-from tests.support.own_ca import Authority
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.cloudfront import Edge, Signer, run_cloudfront
 from tests.support.pictures import as_file, two_halves
 from tests.support.stores import Bucket
-from tests.support.tls_front import TlsFront
+from tests.support.tls_proxy import TlsProxy
 from uploads import services
 from uploads.models import File, State
 
@@ -47,7 +47,7 @@ def sign_in_by_form(page: Page, site: str, user: User) -> None:
 
 @pytest.mark.parametrize("by", ["http", "https"])
 def test_policy_violation_is_reported(
-    by: str, browser: Browser, transactional_db: None, site: str, tls_site: TlsFront
+    by: str, browser: Browser, transactional_db: None, site: str, tls_site: TlsProxy
 ) -> None:
     address = (tls_site.url if by == "https" else site) + "/accounts/login/"
     page = browser.new_page(ignore_https_errors=True)
@@ -57,14 +57,14 @@ def test_policy_violation_is_reported(
     reports: list[str] = []
     while not reports and time.monotonic() < end:
         page.wait_for_timeout(50)
-        reports = policy_reports.begin().take()
+        reports = csp_reports.begin().take()
     page.close()
     assert "violated-directive=img-src" in reports[0]
     assert f"document-uri={address}" in reports[0]
 
 
 def test_usual_pages_behind_tls_keep_policy(
-    by_tls: Page, tls_site: TlsFront, bucket: Bucket, admin_user: User, tmp_path: Path
+    by_tls: Page, tls_site: TlsProxy, bucket: Bucket, admin_user: User, tmp_path: Path
 ) -> None:
     page = by_tls
     uploader = UploaderPage(page, tmp_path, tls_site.url)
@@ -95,12 +95,12 @@ def template_headers(site: str) -> dict[str, str]:
 
 @pytest.fixture
 def delivered(
-    bucket: Bucket, authority: Authority, transactional_db: None, tmp_path: Path
+    bucket: Bucket, authority: CertificateAuthority, transactional_db: None, tmp_path: Path
 ) -> Iterator[tuple[str, Edge]]:
     """A site whose content comes by CloudFront, as the template has it."""
     signer = Signer("KBROWSER000001")
     with (
-        edge_of(bucket, authority, signer, host="127.0.0.1") as edge,
+        run_cloudfront(bucket, authority, signer, host="127.0.0.1") as edge,
         serving(tmp_path, {**edge.variables(signer), "ALLOWED_HOSTS": "localhost"}) as site,
     ):
         edge.headers = template_headers(site)
@@ -112,8 +112,10 @@ def test_pages_show_content_from_cloudfront(
 ) -> None:
     (site, edge), page = delivered, by_tls
     body = as_file(two_halves())
-    picture = shelf.add_file(admin_user, body, bucket=bucket, name="a.png", detected_type="image/png", category="image")
-    words = shelf.add_file(
+    picture = factories.create_file(
+        admin_user, body, bucket=bucket, name="a.png", detected_type="image/png", category="image"
+    )
+    words = factories.create_file(
         admin_user, b"plain words", bucket=bucket, name="a.txt", detected_type="text/plain", category="text"
     )
     for file in (picture, words):

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from tests.browser.uploader_page import UploaderPage
-from tests.support import rows
+from tests.support import file_rows
 from tests.support.stores import Bucket
 from uploads.models import File, Folder, State
 from uploads.services import folders
@@ -31,7 +31,7 @@ def logos(alice: User) -> Folder:
 def listed(uploader: UploaderPage, alice: User) -> Page:
     """Alice before six files, the first of them on top."""
     for name in NAMES:
-        rows.make_row(alice, State.AVAILABLE, name=name)
+        file_rows.create_row(alice, State.AVAILABLE, name=name)
     uploader.page.goto(f"{uploader.site}/?sort=name")
     return uploader.page
 
@@ -138,7 +138,7 @@ def test_drop_uploads_into_open_folder(uploader: UploaderPage, logos: Folder, bu
     uploader.drop(uploader.file("dark.png", b"dark"), uploader.file("old/light.png", b"light").parent)
     uploader.expect_title("2 of 2 stored, size verified")
     expect(uploader.page.locator("#list")).to_contain_text("dark.png")
-    stored = {rows.path_of(file): bucket.read(file.key) for file in File.objects.available()}
+    stored = {file_rows.path_of(file): bucket.read(file.key) for file in File.objects.available()}
     assert stored == {"Brand/Logos/dark.png": b"dark", "Brand/Logos/old/light.png": b"light"}
 
 
@@ -167,7 +167,7 @@ def test_partial_upload_resumes_in_its_folder(uploader: UploaderPage, logos: Fol
 
 
 def test_drop_on_file_page_adds_version(uploader: UploaderPage, alice: User, bucket: Bucket) -> None:
-    file = rows.make_row(alice, State.AVAILABLE, name="logo.png")
+    file = file_rows.create_row(alice, State.AVAILABLE, name="logo.png")
     uploader.page.goto(uploader.site + file.get_absolute_url())
     uploader.drop(uploader.file("logo final.png", b"newer"))
     uploader.expect_title("1 of 1 stored, size verified")
@@ -176,7 +176,7 @@ def test_drop_on_file_page_adds_version(uploader: UploaderPage, alice: User, buc
 
 
 def test_second_file_dropped_on_file_page_fails(uploader: UploaderPage, alice: User) -> None:
-    file = rows.make_row(alice, State.AVAILABLE, name="logo.png")
+    file = file_rows.create_row(alice, State.AVAILABLE, name="logo.png")
     uploader.page.goto(uploader.site + file.get_absolute_url())
     uploader.drop(uploader.file("a.png"), uploader.file("b.png"))
     uploader.expect_title("1 of 2 stored, size verified. 1 failed")
@@ -185,7 +185,7 @@ def test_second_file_dropped_on_file_page_fails(uploader: UploaderPage, alice: U
 
 
 def test_file_is_renamed_tagged_and_its_link_copied(uploader: UploaderPage, alice: User) -> None:
-    file = rows.make_row(alice, State.AVAILABLE, name="plan.txt")
+    file = file_rows.create_row(alice, State.AVAILABLE, name="plan.txt")
     page = uploader.page
     page.goto(uploader.site + file.get_absolute_url())
     page.get_by_label("Name", exact=True).fill("plan B.txt")

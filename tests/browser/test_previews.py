@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from tests.conftest import signed_in
 from tests.support.pictures import as_file, two_halves
-from tests.support.senders import Sender
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import services
 from uploads.models import File
 
@@ -20,7 +20,7 @@ SignIn = Callable[[User, str], Page]
 
 
 def shown(owner: User, body: bytes, name: str) -> File:
-    file = Sender(signed_in(owner)).send(body, name=name)
+    file = UploadClient(signed_in(owner)).send(body, name=name)
     services.make_previews(file)
     return file
 

@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Dialog, Response, Route, expect
 
 from tests.browser.uploader_page import WAIT_MS, UploaderPage
-from tests.support import rows
-from tests.support.clusters import until
+from tests.support import file_rows
+from tests.support.postgres_standby import until
 from tests.support.stores import Bucket
 from uploads.models import File, State
 
@@ -26,7 +26,7 @@ MAX_BYTES = 60 * 1024
 
 def stored(bucket: Bucket) -> dict[str, bytes]:
     """Path and bytes of every available file, read from the bucket."""
-    return {rows.path_of(file): bucket.read(file.key) for file in File.objects.filter(state=State.AVAILABLE)}
+    return {file_rows.path_of(file): bucket.read(file.key) for file in File.objects.filter(state=State.AVAILABLE)}
 
 
 def test_dropped_files_and_folder_are_stored(uploader: UploaderPage, bucket: Bucket) -> None:

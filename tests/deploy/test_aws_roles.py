@@ -13,12 +13,12 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests.support import fsck_runs, pictures, plain_form, stores
+from tests.support import form_client, fsck_runs, pictures, stores
 from tests.support.aws_moto import DOMAIN, set_bucket_up
 from tests.support.aws_policies import BUCKET, Asked, Policies
 from tests.support.aws_roles import acting_as
 from tests.support.aws_template import ACCOUNT, REGION, SECRETS, Template
-from tests.support.senders import Sender
+from tests.support.upload_client import UploadClient
 from uploads import services
 from uploads.models import File, Preview, State
 from uploads.services import provision
@@ -187,15 +187,15 @@ def test_the_web_role_is_enough_for_uploads_and_downloads(
     as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
     with acting_as("WebRole", bucket.address, settings, policies) as guard:
-        sender = Sender(as_alice)
-        small, large = sender.send(b"hello"), sender.send(b"x" * 25)
+        upload_client = UploadClient(as_alice)
+        small, large = upload_client.send(b"hello"), upload_client.send(b"x" * 25)
         assert {small.state, large.state} == {State.AVAILABLE}
         assert as_alice.get(f"/files/{large.link}/download").status_code == 302
-        upload = sender.start(b"y" * 25)
-        sender.put(upload, 1)
-        assert sender.look(upload).json()["parts"][0]["number"] == 1
+        upload = upload_client.start(b"y" * 25)
+        upload_client.put(upload, 1)
+        assert upload_client.look(upload).json()["parts"][0]["number"] == 1
         assert guard.denied == []
-        assert sender.cancel(upload).status_code == 204
+        assert upload_client.cancel(upload).status_code == 204
     assert upload.row().state == State.DELETING  # the parts are the sweep's to abort
     assert guard.allowed == {"s3:GetObject", "s3:PutObject", "s3:ListMultipartUploadParts"}
 
@@ -206,7 +206,7 @@ def test_the_web_role_is_enough_for_the_plain_form_and_for_zips(
     as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
     with acting_as("WebRole", bucket.address, settings, policies) as guard:
-        files = plain_form.send(as_alice, plain_form.Chosen("a.txt"), plain_form.Chosen("b.bin", b"x" * 25))
+        files = form_client.send(as_alice, form_client.Chosen("a.txt"), form_client.Chosen("b.bin", b"x" * 25))
         answer: Any = as_alice.post("/files/zip", {"file": [str(file.link) for file in files]})
         assert b"x" * 25 in b"".join(answer.streaming_content)
     assert guard.denied == []
@@ -218,9 +218,9 @@ def test_an_upload_that_is_not_there_waits_for_the_sweep(
 ) -> None:
     """Whoever may not list is told "forbidden" of what is not there: nothing is concluded from that."""
     with acting_as("WebRole", bucket.address, settings, policies):
-        sender = Sender(as_alice)
-        upload = sender.start(b"hello")
-        assert sender.finish(upload).json()["files"][0].get("state") != "available"
+        upload_client = UploadClient(as_alice)
+        upload = upload_client.start(b"hello")
+        assert upload_client.finish(upload).json()["files"][0].get("state") != "available"
         assert upload.row().state == State.COMPLETING
     with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
         call_command("sweep", stdout=io.StringIO(), stderr=io.StringIO())
@@ -232,10 +232,10 @@ def test_an_upload_that_is_not_there_waits_for_the_sweep(
 def test_the_sweeper_role_is_enough_to_clear_away(
     as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
-    sender = Sender(as_alice)
-    file, upload = sender.send(b"x" * 25), sender.start(b"y" * 25)
-    sender.put(upload, 1)
-    sender.cancel(upload)
+    upload_client = UploadClient(as_alice)
+    file, upload = upload_client.send(b"x" * 25), upload_client.start(b"y" * 25)
+    upload_client.put(upload, 1)
+    upload_client.cancel(upload)
     past = timezone.now() - timedelta(days=40)
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=past, signed_until=past)
     with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
@@ -247,9 +247,9 @@ def test_the_sweeper_role_is_enough_to_clear_away(
 
 @pytest.mark.django_db(transaction=True)
 def test_the_sweeper_role_is_enough_to_repair(
-    sender: Sender, bucket: stores.Bucket, settings: Settings, policies: Policies
+    upload_client: UploadClient, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
-    sender.send(b"hello")
+    upload_client.send(b"hello")
     bucket.write(fsck_runs.key(1), b"nobody's")
     with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
         fsck_runs.run()
@@ -260,9 +260,9 @@ def test_the_sweeper_role_is_enough_to_repair(
 
 @pytest.mark.django_db
 def test_the_worker_role_is_enough_for_previews(
-    sender: Sender, bucket: stores.Bucket, settings: Settings, policies: Policies
+    upload_client: UploadClient, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
-    file = sender.send(pictures.as_file(pictures.two_halves(40, 20)), name="a.png")
+    file = upload_client.send(pictures.as_file(pictures.two_halves(40, 20)), name="a.png")
     with acting_as("WorkerRole", bucket.address, settings, policies) as guard:
         services.make_previews(file)
     assert guard.denied == []
@@ -272,9 +272,9 @@ def test_the_worker_role_is_enough_for_previews(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("command", [["fsck", "--grace=0"], ["verify"], ["export_manifest", "--bucket"]])
 def test_the_examiner_role_is_enough_for_its_commands(
-    sender: Sender, bucket: stores.Bucket, settings: Settings, policies: Policies, command: list[str]
+    upload_client: UploadClient, bucket: stores.Bucket, settings: Settings, policies: Policies, command: list[str]
 ) -> None:
-    sender.send(b"hello")
+    upload_client.send(b"hello")
     with acting_as("ExaminerRole", bucket.address, settings, policies) as guard:
         call_command(*command, stdout=io.StringIO(), stderr=io.StringIO())
     assert guard.denied == []

@@ -11,11 +11,11 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from tests.conftest import signed_in
-from tests.support import shelf
+from tests.support import factories
+from tests.support.certificate_authority import CertificateAuthority
 from tests.support.observatory import Seen, policy_of, score
-from tests.support.own_ca import Authority
 from tests.support.stores import Bucket
-from tests.support.tls_front import TlsFront
+from tests.support.tls_proxy import TlsProxy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,7 +24,7 @@ FOREIGN = {"Origin": "https://http-observatory.security.mozilla.org", "Access-Co
 
 
 class Observer:
-    def __init__(self, front: TlsFront, authority: Authority, user: User | None) -> None:
+    def __init__(self, front: TlsProxy, authority: CertificateAuthority, user: User | None) -> None:
         self.front = front
         self.pool = urllib3.PoolManager(ca_certs=str(authority.file), retries=False)
         self.own = {"Cookie": f"{SESSION}={signed_in(user).session.session_key}"} if user else {}
@@ -46,12 +46,12 @@ class Observer:
 
 
 @pytest.fixture
-def observer(tls_site: TlsFront, authority: Authority, admin_user: User) -> Observer:
+def observer(tls_site: TlsProxy, authority: CertificateAuthority, admin_user: User) -> Observer:
     return Observer(tls_site, authority, admin_user)
 
 
 @pytest.fixture
-def stranger(tls_site: TlsFront, authority: Authority) -> Observer:
+def stranger(tls_site: TlsProxy, authority: CertificateAuthority) -> Observer:
     return Observer(tls_site, authority, None)
 
 
@@ -73,7 +73,7 @@ def test_a_strangers_first_page_passes_every_test_at_a_plus(stranger: Observer) 
 
 
 def test_every_page_passes_every_test_at_a_plus(observer: Observer, admin_user: User, bucket: Bucket) -> None:
-    file = shelf.add_file(admin_user, b"x", bucket=bucket)
+    file = factories.create_file(admin_user, b"x", bucket=bucket)
     pages = ["/", "/upload/", "/trash/", "/unfinished/", file.get_absolute_url(), reverse("download", args=[file.pk])]
     for path in pages:
         found = score(observer.look(path))
@@ -81,7 +81,7 @@ def test_every_page_passes_every_test_at_a_plus(observer: Observer, admin_user: 
 
 
 def test_every_page_of_the_admin_passes_too(observer: Observer, admin_user: User) -> None:
-    file = shelf.add_file(admin_user)
+    file = factories.create_file(admin_user)
     change = reverse("admin:uploads_file_change", args=[file.pk])
     for path in ("/admin/", "/admin/uploads/file/", change, "/admin/uploads/event/", "/admin/auth/user/add/"):
         seen = observer.look(path)

@@ -21,17 +21,17 @@ import pytest
 from amalga.local.processes import free_port
 from tests.amalga.test_gunicorn import gunicorn
 from tests.conftest import PROJECT
-from tests.support import proxies
-from tests.support.own_ca import Authority
-from tests.support.proxies import Behind
+from tests.support import reverse_proxies
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.reverse_proxies import Behind
 
 SECONDS = 20
 Ask = Callable[..., tuple[int, dict[str, str], str]]
-FRONTS: dict[str, Callable[[Path, Behind, Authority], AbstractContextManager[str]]] = {
-    "nginx": proxies.nginx_of_a_host,
-    "caddy": proxies.caddy_of_a_host,
-    "compose": lambda folder, behind, _authority: proxies.caddy_of_compose(folder, behind),
-    "container": lambda folder, behind, _authority: proxies.nginx_in_container(folder, behind),
+FRONTS: dict[str, Callable[[Path, Behind, CertificateAuthority], AbstractContextManager[str]]] = {
+    "nginx": reverse_proxies.nginx_of_a_host,
+    "caddy": reverse_proxies.caddy_of_a_host,
+    "compose": lambda folder, behind, _authority: reverse_proxies.caddy_of_compose(folder, behind),
+    "container": lambda folder, behind, _authority: reverse_proxies.nginx_in_container(folder, behind),
 }
 
 
@@ -83,19 +83,21 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(params=FRONTS)
-def front(request: pytest.FixtureRequest, server: Server, authority: Authority, tmp_path: Path) -> Iterator[str]:
+def front(
+    request: pytest.FixtureRequest, server: Server, authority: CertificateAuthority, tmp_path: Path
+) -> Iterator[str]:
     with FRONTS[request.param](tmp_path, Behind(server.address, server.address), authority) as url:
         yield url
 
 
 @pytest.fixture
 def container(server: Server, tmp_path: Path) -> Iterator[str]:
-    with proxies.nginx_in_container(tmp_path, Behind(server.address, server.address)) as url:
+    with reverse_proxies.nginx_in_container(tmp_path, Behind(server.address, server.address)) as url:
         yield url
 
 
 @pytest.fixture
-def ask(authority: Authority) -> Ask:
+def ask(authority: CertificateAuthority) -> Ask:
     context = ssl.create_default_context(cafile=str(authority.file))
 
     def ask(url: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], str]:
@@ -138,7 +140,7 @@ def test_front_replaces_what_strangers_write_into_headers_of_proxies(front: str,
 
 @pytest.mark.parametrize("name", ["nginx", "caddy", "compose"])
 def test_outermost_front_tells_one_address_and_the_true_scheme(
-    name: str, server: Server, authority: Authority, tmp_path: Path, ask: Ask
+    name: str, server: Server, authority: CertificateAuthority, tmp_path: Path, ask: Ask
 ) -> None:
     with FRONTS[name](tmp_path, Behind(server.address, server.address), authority) as url:
         stranger = {"X_Forwarded_For": "203.0.113.9", "X_Forwarded_Proto": "gopher", "X_Amzn_Trace_Id": "Root=1-2-3"}
@@ -254,7 +256,7 @@ def test_slow_bodies_of_an_address_leave_its_pages_alone(container: str, server:
 
 def test_web_server_that_is_away_is_told_as_busy(tmp_path: Path, ask: Ask) -> None:
     away = Behind(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
-    with proxies.nginx_in_container(tmp_path, away) as url:
+    with reverse_proxies.nginx_in_container(tmp_path, away) as url:
         status, headers, _body = ask(f"{url}/")
     assert (status, headers["retry-after"]) == (503, "5")
     assert re.search(r'"GET /" 503 .* busy$', (tmp_path / "nginx" / "access.log").read_text(), re.MULTILINE)
@@ -269,7 +271,7 @@ def test_errors_of_amalga_pass_through(container: str, ask: Ask) -> None:
 def test_health_checks_go_to_gunicorn_itself_where_they_have_no_threads(
     server: Server, tmp_path: Path, ask: Ask
 ) -> None:
-    with proxies.nginx_in_container(tmp_path, Behind(server.address, f"127.0.0.1:{free_port()}")) as url:
+    with reverse_proxies.nginx_in_container(tmp_path, Behind(server.address, f"127.0.0.1:{free_port()}")) as url:
         assert ask(f"{url}/healthz")[0] == 200
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from tests.support.plain_form import BOUNDARY, MULTIPART, Form, Visitor, file_head
-from tests.support.senders import cut, put_bytes, sha256
+from tests.support.form_client import BOUNDARY, MULTIPART, Form, Visitor, file_head
+from tests.support.upload_client import cut, put_bytes, sha256
 
 GIVE_UP_SECONDS = 300
 PAUSE_SECONDS = 0.2

@@ -10,7 +10,7 @@ from django.test import Client
 
 from tests.faults.processes import ForkServer
 from tests.support import stores
-from tests.support.senders import Sender
+from tests.support.upload_client import UploadClient
 from uploads.services import orphaned_multiparts
 from uploads.services.bucket_guard import ensure_marker
 
@@ -40,7 +40,7 @@ def digest_fork_server(
 def neighbour(as_bob: Client, bucket: stores.Bucket, owned: None) -> None:
     """One file of somebody else's, that nobody touches: the embedded store takes an empty folder away with its
     last object, and then knows nothing more of the uploads that were under way in it."""
-    Sender(as_bob).send(b"neighbour")
+    UploadClient(as_bob).send(b"neighbour")
 
 
 @pytest.fixture

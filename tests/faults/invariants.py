@@ -9,9 +9,9 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db.models import F
 
-from tests.support.rows import held, used
-from tests.support.senders import composite, cut
+from tests.support.file_rows import stored_usage, usage_by_rows
 from tests.support.stores import Bucket
+from tests.support.upload_client import composite, cut
 from uploads.models import Action, Event, File, Preview, PreviewState, State
 
 STORED = {State.AVAILABLE, State.TRASHED}
@@ -33,8 +33,8 @@ def violations(bucket: Bucket, *, acknowledged: Mapping[UUID, bytes]) -> Iterato
     yield from _previews(objects)
     yield from _events(rows)
     for person in User.objects.order_by("pk"):
-        if used(person) != held(person):
-            yield f"{person} has used {used(person)} and holds {held(person)}"
+        if stored_usage(person) != usage_by_rows(person):
+            yield f"{person} has used {stored_usage(person)} and holds {usage_by_rows(person)}"
 
 
 def _acknowledged(rows: list[File], bucket: Bucket, acknowledged: Mapping[UUID, bytes]) -> Iterator[str]:

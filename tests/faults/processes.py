@@ -17,7 +17,7 @@ from django.db import connection
 
 from tests.conftest import PROJECT, serving
 from tests.faults.actions import DIED, CommandAction, HttpAction, Result, result_from, to_json
-from tests.support.plain_form import Visitor
+from tests.support.form_client import Visitor
 
 SECONDS = 60
 

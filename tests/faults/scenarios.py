@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
-from tests.faults.stage import Stage, time_passes, trash_is_due
+from tests.faults.harness import Harness, time_passes, trash_is_due
+from tests.support.form_client import Chosen
 from tests.support.pictures import as_file, two_halves
-from tests.support.plain_form import Chosen
-from tests.support.senders import Upload, composite
+from tests.support.upload_client import Upload, composite
 from uploads.models import Action, ChecksumStatus, Event, File, Finding, Folder, Preview, PreviewState, State
 
-Play = Callable[[Stage], Iterator[None]]
+Play = Callable[[Harness], Iterator[None]]
 
 START = ("start.1-folders-made", "start.2-reserving", "start.3-reserved")
 SIGN = ("sign.1-extended", "sign.2-claims-kept", "sign.3-multipart-begun", "sign.4-multipart-kept")
@@ -39,82 +39,82 @@ def crashes_at(*points: str) -> Callable[[Play], Play]:
     return register
 
 
-def run(name: str, stage: Stage) -> None:
+def run(name: str, harness: Harness) -> None:
     """Play it; whoever does it may die from the `yield` on, and is replaced once."""
-    steps = SCENARIOS[name].play(stage)
-    stage.client.armed = False
+    steps = SCENARIOS[name].play(harness)
+    harness.client.armed = False
     next(steps)
-    stage.client.armed = True
+    harness.client.armed = True
     for _ in steps:
         raise AssertionError("one yield is enough")
-    stage.settle()
+    harness.settle()
 
 
 # --- uploads ----------------------------------------------------------------------------------
 
 
 @crashes_at(*START, *SIGN)
-def a_file_of_parts_sent(stage: Stage) -> Iterator[None]:
+def a_file_of_parts_sent(harness: Harness) -> Iterator[None]:
     yield
-    file = stage.send(stage.body(), folder="Reports")
+    file = harness.send(harness.body(), folder="Reports")
     assert file.folder_id
 
 
 @crashes_at(*CLAIM, *COMPLETE, *PUBLISH)
-def a_file_of_parts_finished(stage: Stage) -> Iterator[None]:
-    upload = stage.sender.start(stage.body())
-    stage.sender.put(upload)
+def a_file_of_parts_finished(harness: Harness) -> Iterator[None]:
+    upload = harness.upload_client.start(harness.body())
+    harness.upload_client.put(upload)
     yield
-    stage.finish(upload)
+    harness.finish(upload)
 
 
 @crashes_at(*CLAIM, *PUBLISH)
-def three_small_files(stage: Stage) -> Iterator[None]:
-    uploads = [stage.sender.start(b"small %d" % number) for number in range(3)]
+def three_small_files(harness: Harness) -> Iterator[None]:
+    uploads = [harness.upload_client.start(b"small %d" % number) for number in range(3)]
     for upload in uploads:
-        stage.sender.put(upload)
+        harness.upload_client.put(upload)
     yield
-    assert len(stage.finish(*uploads)) == 3
+    assert len(harness.finish(*uploads)) == 3
 
 
 @crashes_at("finish.9-refused")
-def a_finish_before_all_is_sent(stage: Stage) -> Iterator[None]:
-    upload = stage.sender.start(stage.body())
-    stage.sender.put(upload, 1)
+def a_finish_before_all_is_sent(harness: Harness) -> Iterator[None]:
+    upload = harness.upload_client.start(harness.body())
+    harness.upload_client.put(upload, 1)
     yield
-    response = stage.sender.finish(upload)
+    response = harness.upload_client.finish(upload)
     assert (response.status_code, response.json()["error"]["missing"]) == (409, list(upload.numbers)[1:])
-    stage.sender.put(upload)
-    stage.finish(upload)
+    harness.upload_client.put(upload)
+    harness.finish(upload)
 
 
 @crashes_at(
     "replace.1-published", "replace.2-made-current", "finish.2-claimed", "finish.6-publishing", "finish.7-published"
 )
-def a_new_version(stage: Stage) -> Iterator[None]:
-    first = stage.send(b"one", folder="Brand")
-    upload = stage.sender.start(b"second", replaces=first.pk)
-    stage.sender.put(upload)
+def a_new_version(harness: Harness) -> Iterator[None]:
+    first = harness.send(b"one", folder="Brand")
+    upload = harness.upload_client.start(b"second", replaces=first.pk)
+    harness.upload_client.put(upload)
     yield
-    (second,) = stage.finish(upload)
+    (second,) = harness.finish(upload)
     assert (second.link, second.current, second.folder_id) == (first.pk, True, first.folder_id)
-    assert not stage.row(first).current
+    assert not harness.row(first).current
 
 
 @crashes_at("resolve.1-claimed", "resolve.2-assembled", "resolve.3-published")
-def a_sweep_that_ends_what_somebody_left(stage: Stage) -> Iterator[None]:
-    upload = left_while_completing(stage)
+def a_sweep_that_ends_what_somebody_left(harness: Harness) -> Iterator[None]:
+    upload = left_while_completing(harness)
     yield
-    stage.command("sweep")
+    harness.command("sweep")
     time_passes()
-    stage.command("sweep")
+    harness.command("sweep")
     assert upload.row().state == State.AVAILABLE
-    stage.acknowledged[upload.id] = upload.body
+    harness.acknowledged[upload.id] = upload.body
 
 
-def left_while_completing(stage: Stage) -> Upload:
-    upload = stage.sender.start(stage.body())
-    stage.sender.put(upload)
+def left_while_completing(harness: Harness) -> Upload:
+    upload = harness.upload_client.start(harness.body())
+    harness.upload_client.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     time_passes()
     return upload
@@ -124,80 +124,80 @@ def left_while_completing(stage: Stage) -> Upload:
 
 
 @crashes_at("receive.1-reserved", "receive.2-whole-sent", "receive.5-placed", "finish.2-claimed", "finish.7-published")
-def the_plain_form(stage: Stage) -> Iterator[None]:
+def the_plain_form(harness: Harness) -> Iterator[None]:
     yield
-    the_form_with(stage, b"a form")
+    the_form_with(harness, b"a form")
 
 
 @crashes_at("receive.3-part-sent", "receive.4-size-settling", "sign.3-multipart-begun", "finish.4-completed")
-def the_plain_form_with_parts(stage: Stage) -> Iterator[None]:
+def the_plain_form_with_parts(harness: Harness) -> Iterator[None]:
     yield
-    the_form_with(stage, stage.body())
+    the_form_with(harness, harness.body())
 
 
-def the_form_with(stage: Stage, body: bytes) -> None:
+def the_form_with(harness: Harness, body: bytes) -> None:
     name = f"{uuid4()}.txt"
-    response = stage.form(Chosen(name, body))
+    response = harness.form(Chosen(name, body))
     assert (response.status_code, b"1 of 1 stored" in response.content) == (200, True)
     stored = File.objects.get(name=name, state=State.AVAILABLE, size=len(body))
-    stage.acknowledged[stored.pk] = body
+    harness.acknowledged[stored.pk] = body
 
 
 # --- the end of things ------------------------------------------------------------------------
 
 
 @crashes_at("cancel.1-discarded", "erase.1-parts-gone", "erase.2-object-gone")
-def an_upload_given_up(stage: Stage) -> Iterator[None]:
-    upload = stage.sender.start(stage.body())
-    stage.sender.put(upload, 1)
+def an_upload_given_up(harness: Harness) -> Iterator[None]:
+    upload = harness.upload_client.start(harness.body())
+    harness.upload_client.put(upload, 1)
     yield
-    assert stage.sender.cancel(upload).status_code in {204, 404}
-    stage.settle()
+    assert harness.upload_client.cancel(upload).status_code in {204, 404}
+    harness.settle()
     assert not File.objects.filter(pk=upload.id).exists()
 
 
 @crashes_at("expire.1-discarded", *ERASE)
-def an_upload_nobody_finished(stage: Stage) -> Iterator[None]:
-    upload = stage.sender.start(stage.body())
-    stage.sender.put(upload, 1)
+def an_upload_nobody_finished(harness: Harness) -> Iterator[None]:
+    upload = harness.upload_client.start(harness.body())
+    harness.upload_client.put(upload, 1)
     time_passes()
     yield
-    stage.command("sweep")
-    stage.settle()
+    harness.command("sweep")
+    harness.settle()
     assert not File.objects.filter(pk=upload.id).exists()
 
 
 @crashes_at("bulk.1-changed", "bulk.2-committed")
-def a_file_put_into_the_trash(stage: Stage) -> Iterator[None]:
-    file = stage.send(b"to the trash")
+def a_file_put_into_the_trash(harness: Harness) -> Iterator[None]:
+    file = harness.send(b"to the trash")
     yield
-    stage.click(f"/files/{file.pk}/trash")
-    assert stage.row(file).state == State.TRASHED
+    harness.click(f"/files/{file.pk}/trash")
+    assert harness.row(file).state == State.TRASHED
     assert Event.objects.filter(action=Action.TRASH, file_id=file.pk).count() == 1
 
 
 @crashes_at("bulk.1-changed", "bulk.2-committed")
-def a_file_brought_back(stage: Stage) -> Iterator[None]:
-    file = stage.send(b"and back")
-    stage.click(f"/files/{file.pk}/trash")
+def a_file_brought_back(harness: Harness) -> Iterator[None]:
+    file = harness.send(b"and back")
+    harness.click(f"/files/{file.pk}/trash")
     yield
-    stage.click(f"/files/{file.pk}/restore")
-    assert stage.row(file).state == State.AVAILABLE
+    harness.click(f"/files/{file.pk}/restore")
+    assert harness.row(file).state == State.AVAILABLE
     assert Event.objects.filter(action=Action.RESTORE, file_id=file.pk).count() == 1
 
 
 @crashes_at("purge.1-discarding", "purge.2-discarded", "erase.3-preview-object-gone", *ERASE)
-def a_purge(stage: Stage) -> Iterator[None]:
-    file = stage.send(b"words that have a preview", name="words.txt")
-    stage.command("worker", "--once")
+def a_purge(harness: Harness) -> Iterator[None]:
+    file = harness.send(b"words that have a preview", name="words.txt")
+    harness.command("worker", "--once")
     assert Preview.objects.filter(file=file, state=PreviewState.READY).exists()
-    stage.click(f"/files/{file.pk}/trash")
+    harness.click(f"/files/{file.pk}/trash")
     trash_is_due()
-    stage.forget(file)
+    harness.forget(file)
     time_passes()
     yield
-    stage.command("sweep")
-    stage.settle()
+    harness.command("sweep")
+    harness.settle()
     assert not File.objects.filter(pk=file.pk).exists()
     assert Event.objects.filter(action=Action.PURGE, file_id=file.pk).count() == 1
 
@@ -206,33 +206,33 @@ def a_purge(stage: Stage) -> Iterator[None]:
 
 
 @crashes_at("version.1-made-current", "version.2-restored")
-def an_older_version_brought_back(stage: Stage) -> Iterator[None]:
-    first = stage.send(b"one")
-    second = stage.send(b"second", replaces=first.pk)
+def an_older_version_brought_back(harness: Harness) -> Iterator[None]:
+    first = harness.send(b"one")
+    second = harness.send(b"second", replaces=first.pk)
     yield
-    stage.click(f"/files/{first.pk}/versions/{first.pk}/restore")
-    assert (stage.row(first).current, stage.row(second).current) == (True, False)
+    harness.click(f"/files/{first.pk}/versions/{first.pk}/restore")
+    assert (harness.row(first).current, harness.row(second).current) == (True, False)
 
 
 @crashes_at("bulk.1-changed", "bulk.2-committed")
-def files_moved_to_a_folder(stage: Stage) -> Iterator[None]:
-    files = [stage.send(b"%d" % number) for number in range(2)]
-    target = stage.send(b"there", folder="There").folder_id
+def files_moved_to_a_folder(harness: Harness) -> Iterator[None]:
+    files = [harness.send(b"%d" % number) for number in range(2)]
+    target = harness.send(b"there", folder="There").folder_id
     yield
-    stage.click("/files/bulk", do="move", file=[str(file.pk) for file in files], to=target, go=1)
-    assert {stage.row(file).folder_id for file in files} == {target}
+    harness.click("/files/bulk", do="move", file=[str(file.pk) for file in files], to=target, go=1)
+    assert {harness.row(file).folder_id for file in files} == {target}
 
 
 @crashes_at("move.3-folder-moving", "move.4-folder-moved")
-def a_folder_moved_into_another(stage: Stage) -> Iterator[None]:
-    inner = stage.send(b"inner", folder="Inner/Deep").folder
-    outer = stage.send(b"outer", folder="Outer").folder
+def a_folder_moved_into_another(harness: Harness) -> Iterator[None]:
+    inner = harness.send(b"inner", folder="Inner/Deep").folder
+    outer = harness.send(b"outer", folder="Outer").folder
     assert inner
     assert outer
     yield
-    stage.click(f"/folders/{inner.path[0]}/move", to=outer.pk, go=1)
+    harness.click(f"/folders/{inner.path[0]}/move", to=outer.pk, go=1)
     assert Folder.objects.get(pk=inner.pk).path[0] == outer.pk
-    stage.click(f"/folders/{inner.path[0]}/move", to=0, go=1)  # for the next one
+    harness.click(f"/folders/{inner.path[0]}/move", to=0, go=1)  # for the next one
 
 
 # --- previews ---------------------------------------------------------------------------------
@@ -241,14 +241,14 @@ def a_folder_moved_into_another(stage: Stage) -> Iterator[None]:
 @crashes_at(
     "preview.1-leasing", "preview.2-leased", "preview.3-drawn", "preview.4-stored", "preview.5-ready"
 )  # fmt: skip
-def previews_of_a_picture(stage: Stage) -> Iterator[None]:
-    file = stage.send(as_file(two_halves(40, 30)), name="picture.png")
+def previews_of_a_picture(harness: Harness) -> Iterator[None]:
+    file = harness.send(as_file(two_halves(40, 30)), name="picture.png")
     yield
-    stage.command("worker", "--once")
-    stage.heal()  # a worker that the store failed ends well: it tries again later
+    harness.command("worker", "--once")
+    harness.heal()  # a worker that the store failed ends well: it tries again later
     time_passes()
-    stage.command("sweep")
-    stage.command("worker", "--once")
+    harness.command("sweep")
+    harness.command("worker", "--once")
     assert set(Preview.objects.filter(file=file).values_list("state", flat=True)) == {PreviewState.READY}
 
 
@@ -256,17 +256,17 @@ def previews_of_a_picture(stage: Stage) -> Iterator[None]:
 
 
 @crashes_at()
-def a_check_of_every_byte(stage: Stage) -> Iterator[None]:
-    files = [stage.send(stage.body(letter=letter)) for letter in (b"a", b"b")]
+def a_check_of_every_byte(harness: Harness) -> Iterator[None]:
+    files = [harness.send(harness.body(letter=letter)) for letter in (b"a", b"b")]
     yield
-    assert stage.command("verify", "--all").status_code == 0
-    assert {stage.row(file).checksum_status for file in files} == {ChecksumStatus.VERIFIED}
+    assert harness.command("verify", "--all").status_code == 0
+    assert {harness.row(file).checksum_status for file in files} == {ChecksumStatus.VERIFIED}
 
 
 @crashes_at()
-def a_comparison_of_bucket_and_rows(stage: Stage) -> Iterator[None]:
-    stage.send(b"small")
-    stage.sender.start(stage.body())
+def a_comparison_of_bucket_and_rows(harness: Harness) -> Iterator[None]:
+    harness.send(b"small")
+    harness.upload_client.start(harness.body())
     yield
-    assert stage.command("fsck", "--grace", "0").status_code == 0
+    assert harness.command("fsck", "--grace", "0").status_code == 0
     assert not Finding.objects.exists()

@@ -22,11 +22,11 @@ from django.utils import timezone
 from tests.conftest import PROJECT, serving
 from tests.faults.processes import environment
 from tests.ops.test_outages import Call
-from tests.support import fronts, shelf
-from tests.support.fronts import Answer, Request
-from tests.support.plain_form import Chosen, Form, Visitor
-from tests.support.senders import put_bytes, sha256
+from tests.support import factories, storage_proxies
+from tests.support.form_client import Chosen, Form, Visitor
+from tests.support.storage_proxies import Answer, Request
 from tests.support.stores import Address, Bucket
+from tests.support.upload_client import put_bytes, sha256
 from uploads.models import File, State
 from uploads.models.querysets import seconds_from_now
 
@@ -47,7 +47,7 @@ def as_s3_does(request: Request) -> Answer | None:
     timestamp = query["X-Amz-Date"][0] if "X-Amz-Date" in query else headers["x-amz-date"]
     signed = datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     if abs((datetime.now(UTC) - signed).total_seconds()) > MAX_CLOCK_SKEW_SECONDS:
-        return fronts.status(403, "RequestTimeTooSkewed")(request)
+        return storage_proxies.status(403, "RequestTimeTooSkewed")(request)
     return request.forward()
 
 
@@ -65,7 +65,7 @@ def skewed(skew: int) -> dict[str, str]:
 
 @contextmanager
 def skewed_by(skew: int, folder: Path) -> Iterator[SkewedSite]:
-    with fronts.in_front_of(Address.of_this_run().endpoint) as store:
+    with storage_proxies.run_storage_proxy(Address.of_this_run().endpoint) as store:
         store.rules["*"] = as_s3_does
         variables = {"AWS_ENDPOINT_URL_S3": store.url, "UPLOAD_PART_BYTES": str(PART), **skewed(skew)}
         with serving(folder, variables) as url:
@@ -76,8 +76,8 @@ def skewed_by(skew: int, folder: Path) -> Iterator[SkewedSite]:
     "skew", [pytest.param(TWENTY_MINUTES, marks=LONG_FORM, id="ahead"), pytest.param(-TWENTY_MINUTES, id="behind")]
 )
 def test_uploads_are_refused_and_the_log_says_why(skew: int, alice: User, bucket: Bucket, tmp_path: Path) -> None:
-    small = shelf.add_file(alice, BODY, state=State.UPLOADING, bucket=bucket)
-    large = shelf.add_file(alice, b"x" * (PART + 1), state=State.UPLOADING, part_size=PART)
+    small = factories.create_file(alice, BODY, state=State.UPLOADING, bucket=bucket)
+    large = factories.create_file(alice, b"x" * (PART + 1), state=State.UPLOADING, part_size=PART)
     claim = {"id": str(small.pk), "sha256": [sha256(BODY)]}
     with skewed_by(skew, tmp_path) as skewed_site:
         visitor = Visitor(skewed_site.url, alice).open_form()
@@ -109,14 +109,14 @@ def test_uploads_are_refused_and_the_log_says_why(skew: int, alice: User, bucket
 def test_what_has_time_by_the_databases_clock_has_time(skew: int, alice: User, bucket: Bucket) -> None:
     soon, past = seconds_from_now(TEN_MINUTES / 2), timezone.now() - timedelta(minutes=5)
     living = [
-        shelf.add_file(alice, BODY, state=State.UPLOADING, expires_at=soon),
-        shelf.add_file(alice, BODY, state=State.COMPLETING, lease_until=soon),
-        shelf.add_file(alice, BODY, state=State.TRASHED, purge_after=soon, bucket=bucket),
-        shelf.add_file(alice, BODY, state=State.DELETING, signed_until=soon),
+        factories.create_file(alice, BODY, state=State.UPLOADING, expires_at=soon),
+        factories.create_file(alice, BODY, state=State.COMPLETING, lease_until=soon),
+        factories.create_file(alice, BODY, state=State.TRASHED, purge_after=soon, bucket=bucket),
+        factories.create_file(alice, BODY, state=State.DELETING, signed_until=soon),
     ]
     due = [
-        shelf.add_file(alice, BODY, state=State.UPLOADING, expires_at=past),
-        shelf.add_file(alice, BODY, state=State.TRASHED, purge_after=past, bucket=bucket),
+        factories.create_file(alice, BODY, state=State.UPLOADING, expires_at=past),
+        factories.create_file(alice, BODY, state=State.TRASHED, purge_after=past, bucket=bucket),
     ]
     sweep = [sys.executable, "manage.py", "sweep"]
     done = subprocess.run(sweep, cwd=PROJECT, env=environment(**skewed(skew)), capture_output=True, timeout=60)

@@ -16,10 +16,10 @@ from django.contrib.auth.models import User
 from tests.conftest import serving
 from tests.faults.actions import CommandAction
 from tests.faults.clients import SlowClient
+from tests.faults.harness import settle
 from tests.faults.processes import ForkedRunner, ForkServer
-from tests.faults.stage import settle
-from tests.support.senders import cut, sha256
 from tests.support.stores import Bucket
+from tests.support.upload_client import cut, sha256
 from tests.support.waiting import wait_until
 from uploads.models import Action, Event, File, State
 

@@ -19,13 +19,13 @@ from django.db import connection
 
 from tests.conftest import serving
 from tests.ops.test_outages import Call, TimedResponse
-from tests.support import fronts, shelf
-from tests.support.fronts import Front
-from tests.support.plain_form import Chosen, Form, Visitor
-from tests.support.proxy import Proxy
-from tests.support.rows import plant
-from tests.support.senders import sha256
+from tests.support import factories, storage_proxies
+from tests.support.file_rows import ensure_folder
+from tests.support.form_client import Chosen, Form, Visitor
+from tests.support.storage_proxies import StorageProxy
 from tests.support.stores import Address, Bucket
+from tests.support.tcp_proxy import Proxy
+from tests.support.upload_client import sha256
 from tests.support.waiting import wait_until
 from uploads.models import Event, File, State
 
@@ -41,7 +41,7 @@ THREADS = 8
 class Site:
     url: str
     database: Proxy
-    store: Front
+    store: StorageProxy
     log: Path
 
 
@@ -51,7 +51,7 @@ def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("database")
     behind = connection.settings_dict
     proxy = Proxy(behind["HOST"], int(behind["PORT"]))
-    with fronts.in_front_of(Address.of_this_run().endpoint) as store:
+    with storage_proxies.run_storage_proxy(Address.of_this_run().endpoint) as store:
         variables = {"AWS_ENDPOINT_URL_S3": store.url, "UPLOAD_PART_BYTES": str(PART)}
         with serving(folder, variables, database_port=proxy.port) as url:
             yield Site(url, proxy, store, folder / "web.log")
@@ -63,11 +63,11 @@ class Desk:
 
     def __init__(self, site: Site, alice: User, bucket: Bucket) -> None:
         self.visitor = Visitor(site.url, alice).open_form()
-        self.file = shelf.add_file(alice, BODY, bucket=bucket)
-        self.small = shelf.add_file(alice, BODY, state=State.UPLOADING, bucket=bucket)
-        self.large = shelf.add_file(alice, b"x" * (PART + 1), state=State.UPLOADING, part_size=PART)
-        self.trashed = shelf.add_file(alice, BODY, state=State.TRASHED, bucket=bucket)
-        self.folder = plant("Brand", alice)
+        self.file = factories.create_file(alice, BODY, bucket=bucket)
+        self.small = factories.create_file(alice, BODY, state=State.UPLOADING, bucket=bucket)
+        self.large = factories.create_file(alice, b"x" * (PART + 1), state=State.UPLOADING, part_size=PART)
+        self.trashed = factories.create_file(alice, BODY, state=State.TRASHED, bucket=bucket)
+        self.folder = ensure_folder("Brand", alice)
 
     def reading(self) -> dict[str, Call]:
         pages = {"library": "/", "file": f"/files/{self.file.pk}/", "trash": "/trash/", "unfinished": "/unfinished/",
@@ -217,14 +217,14 @@ def test_a_full_disk_takes_nothing_and_asks_nothing_of_the_store(site: Site, des
 
 
 def test_a_store_whose_disk_is_full_keeps_nothing_half(site: Site, desk: Desk, alice: User, bucket: Bucket) -> None:
-    used, objects = shelf.used(alice), bucket.objects()
+    used, objects = factories.stored_usage(alice), bucket.objects()
     for code, name in ((507, "InsufficientStorage"), (500, "InternalError")):
-        site.store.rules = {"put": fronts.status(code, name), "part": fronts.status(code, name)}
+        site.store.rules = {"put": storage_proxies.status(code, name), "part": storage_proxies.status(code, name)}
         for body in (BODY, b"x" * (PART + 1)):
             response = Call("POST", "/upload/", Form([Chosen("plain.txt", body)])).by(desk.visitor)
             assert (response.status, response.headers["Retry-After"]) == (503, "5")
     site.store.rules = {}
-    assert shelf.used(alice) == used
+    assert factories.stored_usage(alice) == used
     assert bucket.objects() == objects
     assert not [key for key, _id in bucket.multipart_uploads() if key != desk.large.key]
 

@@ -13,10 +13,10 @@ from pytest_django import Settings
 from tests.conftest import PROJECT
 from tests.faults import scenarios
 from tests.faults.conftest import PART_BYTES
+from tests.faults.harness import Harness
 from tests.faults.in_process import InProcess
 from tests.faults.processes import ForkedRunner, ForkServer, RealProcesses, session_cookies
 from tests.faults.scenarios import SCENARIOS
-from tests.faults.stage import Stage
 from tests.support.stores import Bucket
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,10 +43,10 @@ def points_first_met_in(name: str) -> list[str]:
     raise KeyError(name)
 
 
-def die(name: str, point: str, stage: Stage) -> None:
+def die(name: str, point: str, harness: Harness) -> None:
     try:
-        scenarios.run(name, stage)
-        assert stage.client.died, "nobody came there"
+        scenarios.run(name, harness)
+        assert harness.client.died, "nobody came there"
     except BaseException as fault:
         fault.add_note(f"died at {point}")
         raise
@@ -66,7 +66,7 @@ def test_whoever_dies_there_loses_nothing(
     settings.UPLOAD_PART_BYTES = PART_BYTES
     fallback = InProcess(session_cookies(alice))
     for point in points_first_met_in(name):
-        die(name, point, Stage(ForkedRunner(fork_server, alice, point), fallback, bucket, part_bytes=PART_BYTES))
+        die(name, point, Harness(ForkedRunner(fork_server, alice, point), fallback, bucket, part_bytes=PART_BYTES))
 
 
 def test_where_the_store_checks_digests_as_well(
@@ -74,8 +74,10 @@ def test_where_the_store_checks_digests_as_well(
 ) -> None:
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
     point, fallback = "finish.4-completed", InProcess(session_cookies(alice))
-    stage = Stage(ForkedRunner(digest_fork_server, alice, point), fallback, digest_bucket, part_bytes=S3_SMALLEST_PART)
-    die("a_file_of_parts_finished", point, stage)
+    harness = Harness(
+        ForkedRunner(digest_fork_server, alice, point), fallback, digest_bucket, part_bytes=S3_SMALLEST_PART
+    )
+    die("a_file_of_parts_finished", point, harness)
 
 
 # --- the long form ----------------------------------------------------------------------------
@@ -89,7 +91,7 @@ def test_a_gunicorn_and_a_command_that_die_there_lose_nothing(
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
     parts = {"UPLOAD_PART_BYTES": str(S3_SMALLEST_PART)}
     with RealProcesses(tmp_path, alice, FAILPOINT=point, **parts) as runner:
-        die(name, point, Stage(runner, InProcess(session_cookies(alice)), bucket, part_bytes=S3_SMALLEST_PART))
+        die(name, point, Harness(runner, InProcess(session_cookies(alice)), bucket, part_bytes=S3_SMALLEST_PART))
 
 
 @pytest.mark.faults
@@ -101,4 +103,4 @@ def test_whoever_dies_there_loses_nothing_where_digests_are_checked(
     fallback = InProcess(session_cookies(alice))
     for point in SCENARIOS[name].points:
         runner = ForkedRunner(digest_fork_server, alice, point)
-        die(name, point, Stage(runner, fallback, digest_bucket, part_bytes=S3_SMALLEST_PART))
+        die(name, point, Harness(runner, fallback, digest_bucket, part_bytes=S3_SMALLEST_PART))

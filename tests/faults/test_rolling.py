@@ -20,8 +20,8 @@ from django.contrib.auth.models import User
 
 from tests.conftest import PROJECT
 from tests.faults.clients import SlowClient
+from tests.faults.harness import leases_end, settle
 from tests.faults.processes import environment
-from tests.faults.stage import leases_end, settle
 from tests.support.stores import Bucket
 from uploads.models import File, State
 

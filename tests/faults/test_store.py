@@ -15,12 +15,12 @@ from pytest_django import Settings
 from tests.faults import scenarios
 from tests.faults.actions import CommandAction, HttpAction, Result
 from tests.faults.conftest import PART_BYTES
+from tests.faults.harness import Harness
 from tests.faults.in_process import InProcess
 from tests.faults.processes import session_cookies
 from tests.faults.scenarios import SCENARIOS
-from tests.faults.stage import Stage
-from tests.support import fronts
-from tests.support.fronts import FAULTS, Answer, Front, Request, Rule
+from tests.support import storage_proxies
+from tests.support.storage_proxies import FAULTS, Answer, Request, Rule, StorageProxy
 from tests.support.stores import Bucket
 from uploads.s3 import client as s3_client
 from uploads.s3 import listing as s3_listing
@@ -35,10 +35,10 @@ MAX_ATTEMPTS = s3_client.BATCH_ATTEMPTS * s3_client.ATTEMPTS + 2 * s3_client.ATT
 # tests/api/test_injected_responses.py has more ways to say no, for the calls of a finish.
 RESPONSES: dict[str, Rule] = {
     **{name: FAULTS[name] for name in ("500", "503", "403", "page 200", "broken")},
-    "507": fronts.status(507, "InsufficientStorage"),
-    "200 with an error": fronts.status(200, "InternalError"),
-    "lost": fronts.lost,
-    "midway": fronts.midway,
+    "507": storage_proxies.status(507, "InsufficientStorage"),
+    "200 with an error": storage_proxies.status(200, "InternalError"),
+    "lost": storage_proxies.lost,
+    "midway": storage_proxies.midway,
 }
 # A person presses these buttons, and no call to the store follows.
 WITHOUT_A_STORE = {
@@ -49,7 +49,7 @@ NAMES = sorted(SCENARIOS.keys() - WITHOUT_A_STORE)
 
 
 @pytest.fixture
-def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
     """The app asks the store through it, and is not patient: neither before a second attempt nor for an answer."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
     for name in ("READ_SECONDS", "BATCH_READ_SECONDS", "BULK_READ_SECONDS"):
@@ -61,7 +61,7 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
     monkeypatch.setitem(cast(dict[str, Any], s3_client.config.__kwdefaults__), "read_seconds", READ_SECONDS)
     settings.UPLOAD_PART_BYTES = PART_BYTES
-    with fronts.in_front_of(bucket.address.endpoint) as front:
+    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         forget_clients()
         yield front
@@ -76,7 +76,7 @@ def forget_clients() -> None:
 class FailingStorageRunner:
     """Does what it is asked while the store fails at one operation. What it could not do was not done: None."""
 
-    def __init__(self, fallback: InProcess, front: Front, operation: str, fault: Rule) -> None:
+    def __init__(self, fallback: InProcess, front: StorageProxy, operation: str, fault: Rule) -> None:
         self.fallback = fallback
         self.front = front
         self.operation = operation
@@ -101,10 +101,10 @@ class FailingStorageRunner:
 
 
 def play(name: str, runner: Any, fallback: InProcess, bucket: Bucket) -> None:
-    scenarios.run(name, Stage(runner, fallback, bucket, part_bytes=PART_BYTES))
+    scenarios.run(name, Harness(runner, fallback, bucket, part_bytes=PART_BYTES))
 
 
-def healthy(name: str, front: Front, fallback: InProcess, bucket: Bucket) -> list[str]:
+def healthy(name: str, front: StorageProxy, fallback: InProcess, bucket: Bucket) -> list[str]:
     """Which operations it takes when nothing is wrong."""
     front.seen.clear()
     play(name, fallback, fallback, bucket)
@@ -114,7 +114,7 @@ def healthy(name: str, front: Front, fallback: InProcess, bucket: Bucket) -> lis
 @pytest.mark.parametrize("fault", RESPONSES)
 @pytest.mark.parametrize("name", NAMES)
 def test_whatever_the_store_answers_nothing_is_lost(
-    name: str, fault: str, alice: User, bucket: Bucket, neighbour: None, front: Front
+    name: str, fault: str, alice: User, bucket: Bucket, neighbour: None, front: StorageProxy
 ) -> None:
     fallback = InProcess(session_cookies(alice))
     for operation in healthy(name, front, fallback, bucket):
@@ -127,7 +127,7 @@ def test_whatever_the_store_answers_nothing_is_lost(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_store_that_hangs_loses_nothing(
-    name: str, alice: User, bucket: Bucket, neighbour: None, front: Front
+    name: str, alice: User, bucket: Bucket, neighbour: None, front: StorageProxy
 ) -> None:
     fallback = InProcess(session_cookies(alice))
     for operation in [*healthy(name, front, fallback, bucket), "*"]:

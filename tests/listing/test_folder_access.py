@@ -9,8 +9,8 @@ from django.contrib.auth.models import Group, User
 from django.db import connections, transaction
 from django.test import Client
 
-from tests.support.rows import make_row, plant
-from tests.support.senders import Sender
+from tests.support.file_rows import create_row, ensure_folder
+from tests.support.upload_client import UploadClient
 from uploads import services
 from uploads.errors import Conflict, Forbidden, ValidationFailed
 from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
@@ -27,7 +27,7 @@ def team(roles: None) -> Group:
 @pytest.fixture
 def secret(alice: User, manager: User, team: Group) -> Folder:
     """A folder that only the design team manages; the manager put herself into it."""
-    folder = plant("Secret/Deep", alice).parent
+    folder = ensure_folder("Secret/Deep", alice).parent
     assert folder is not None
     manager.groups.add(team)
     folders.set_access(folder, {team: AccessLevel.MANAGE}, by=manager)
@@ -37,7 +37,7 @@ def secret(alice: User, manager: User, team: Group) -> Folder:
 def test_closed_folder_hides_itself_and_its_contents(
     secret: Folder, alice: User, bob: User, viewer: User, manager: User
 ) -> None:
-    file = make_row(alice, State.AVAILABLE, folder=plant("Secret", manager).children.get())
+    file = create_row(alice, State.AVAILABLE, folder=ensure_folder("Secret", manager).children.get())
     for stranger in (bob, viewer):
         assert not Folder.objects.visible_to(stranger).filter(name__in=["Secret", "Deep"]).exists()
         assert not File.objects.visible_to(stranger).filter(pk=file.pk).exists()
@@ -68,7 +68,7 @@ def test_access_level_grants_permissions(
     bob.groups.add(group)
     design = Group.objects.get(name="design")
     folders.set_access(secret, {design: AccessLevel.MANAGE, group: level}, by=admin_user)
-    file = make_row(alice, State.AVAILABLE, folder=secret)
+    file = create_row(alice, State.AVAILABLE, folder=secret)
     assert File.objects.visible_to(bob).filter(pk=file.pk).exists() == sees
     assert Folder.objects.writable_by(bob).filter(pk=secret.pk).exists() == uploads
     assert File.objects.changeable_by(bob).filter(pk=file.pk).exists() == manages
@@ -76,31 +76,33 @@ def test_access_level_grants_permissions(
 
 
 def test_private_files_are_hidden_from_managers_of_the_folder(secret: Folder, alice: User, manager: User) -> None:
-    file = make_row(alice, State.AVAILABLE, folder=secret, visibility=Visibility.PRIVATE)
+    file = create_row(alice, State.AVAILABLE, folder=secret, visibility=Visibility.PRIVATE)
     assert not File.objects.visible_to(manager).filter(pk=file.pk).exists()
 
 
 def test_managers_role_does_not_open_a_closed_folder(secret: Folder, alice: User) -> None:
     other = User.objects.create(username="other-manager")
     other.groups.add(Group.objects.get(name="managers"))
-    file = make_row(alice, State.AVAILABLE, folder=secret)
-    trashed = make_row(alice, State.TRASHED, folder=secret)
+    file = create_row(alice, State.AVAILABLE, folder=secret)
+    trashed = create_row(alice, State.TRASHED, folder=secret)
     for rows in (File.objects.visible_to(other), File.objects.changeable_by(other), File.objects.removable_by(other)):
         assert not rows.filter(pk__in=[file.pk, trashed.pk]).exists()
 
 
 def test_upload_into_a_closed_folder_is_refused(secret: Folder, bob: User, as_bob: Client) -> None:
-    sender = Sender(as_bob)
-    by_path = sender.announce(sender.item(b"x", folder="Secret/Deep"))
+    upload_client = UploadClient(as_bob)
+    by_path = upload_client.announce(upload_client.item(b"x", folder="Secret/Deep"))
     assert by_path.json()["files"][0]["error"]["code"] == "forbidden"
-    by_id = sender.client.post("/uploads/", {"files": [sender.item(b"x")], "folder_id": secret.pk}, "application/json")
+    by_id = upload_client.client.post(
+        "/uploads/", {"files": [upload_client.item(b"x")], "folder_id": secret.pk}, "application/json"
+    )
     assert by_id.status_code == 400
     assert not File.objects.exists()
     assert not Folder.objects.filter(created_by=bob).exists()
 
 
 def test_moved_folder_inherits_the_rules_of_its_parent(secret: Folder, alice: User, bob: User, manager: User) -> None:
-    folder = plant("Open/Inside", alice).parent
+    folder = ensure_folder("Open/Inside", alice).parent
     assert folder is not None
     folders.move(folder, secret, by=manager)
     assert not Folder.objects.visible_to(bob).filter(name="Inside").exists()
@@ -126,15 +128,15 @@ def test_removed_rules_open_the_subfolders(secret: Folder, bob: User, manager: U
 
 def test_rules_without_a_managing_group_are_refused(alice: User, manager: User, team: Group) -> None:
     with pytest.raises(ValidationFailed, match="manage"):
-        folders.set_access(plant("Brand", alice), {team: AccessLevel.VIEW}, by=manager)
+        folders.set_access(ensure_folder("Brand", alice), {team: AccessLevel.VIEW}, by=manager)
     with pytest.raises(Forbidden):
-        folders.set_access(plant("Brand", alice), None, by=alice)
+        folders.set_access(ensure_folder("Brand", alice), None, by=alice)
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("act", ["close", "move", "remove"])
 def test_folder_created_during_a_change_above_follows_it(alice: User, manager: User, team: Group, act: str) -> None:
-    top, deep, other = plant("A", alice), plant("A/D", alice), plant("B", alice)
+    top, deep, other = ensure_folder("A", alice), ensure_folder("A/D", alice), ensure_folder("B", alice)
     manager.groups.add(team)
     created, commit = threading.Event(), threading.Event()
 
@@ -165,7 +167,7 @@ def test_folder_created_during_a_change_above_follows_it(alice: User, manager: U
 def test_file_moved_into_a_closed_folder_while_its_lock_is_awaited_is_refused(secret: Folder, alice: User) -> None:
     outsider = User.objects.create(username="other-manager")
     outsider.groups.add(Group.objects.get(name="managers"))
-    file = make_row(alice, State.AVAILABLE)
+    file = create_row(alice, State.AVAILABLE)
     assert File.objects.changeable_by(outsider).filter(pk=file.pk).exists()
     moved, commit = threading.Event(), threading.Event()
 
@@ -194,10 +196,10 @@ def test_creator_cannot_move_files_of_others_out_of_a_closed_folder(
         secret, {Group.objects.get(name="design"): AccessLevel.MANAGE, group: AccessLevel.UPLOAD}, by=admin_user
     )
     mine = folders.create("Mine", parent=secret, by=alice)
-    make_row(admin_user, State.AVAILABLE, folder=mine)
+    create_row(admin_user, State.AVAILABLE, folder=mine)
     with pytest.raises(Forbidden, match="Ask a manager"):
         folders.move(mine, None, by=alice)
-    folders.move(mine, plant("Secret/Deep", admin_user), by=alice)
+    folders.move(mine, ensure_folder("Secret/Deep", admin_user), by=alice)
     assert not File.objects.visible_to(bob).exists()
 
 
@@ -208,9 +210,9 @@ def test_removed_closed_folder_is_not_restored_by_an_outsider(secret: Folder, al
     assert Folder.objects.get(pk=secret.pk).removed_at is not None
 
 
-def test_protocol_hides_names_of_closed_folders(sender: Sender, alice: User, admin_user: User) -> None:
-    upload = sender.start(b"x", folder="Board/Layoffs")
+def test_protocol_hides_names_of_closed_folders(upload_client: UploadClient, alice: User, admin_user: User) -> None:
+    upload = upload_client.start(b"x", folder="Board/Layoffs")
     board = Folder.objects.get(name="Board")
     folders.set_access(board, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=admin_user)
-    assert sender.look(upload).json()["folder"] == "…/…"
-    assert sender.unfinished().json()["uploads"][0]["folder"] == "…/…"
+    assert upload_client.look(upload).json()["folder"] == "…/…"
+    assert upload_client.unfinished().json()["uploads"][0]["folder"] == "…/…"

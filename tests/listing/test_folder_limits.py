@@ -15,9 +15,9 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from amalga.db import deadline
-from tests.support.rows import make_row, plant
-from tests.support.senders import Sender
+from tests.support.file_rows import create_row, ensure_folder
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import actions
 from uploads.errors import OverQuota, Problem, ValidationFailed
 from uploads.models import Event, File, Folder, State, Tag, Usage
@@ -45,34 +45,36 @@ def made_by(user: User) -> int:
 # --- depth --------------------------------------------------------------------------------------
 
 
-def test_a_path_as_deep_as_may_be_is_made(sender: Sender) -> None:
-    file = sender.send(b"x", folder=DEEPEST)
+def test_a_path_as_deep_as_may_be_is_made(upload_client: UploadClient) -> None:
+    file = upload_client.send(b"x", folder=DEEPEST)
     assert file.folder
     assert file.folder.depth == MAX_DEPTH
     assert [Folder.objects.get(pk=pk).name for pk in file.folder.path] == DEEPEST.split("/")
 
 
 @pytest.mark.parametrize("folder", [f"{DEEPEST}/e", "/".join("d" * 500)], ids=["one more", "five hundred"])
-def test_a_deeper_path_is_refused_with_the_limit_and_nothing_of_it_is_made(sender: Sender, folder: str) -> None:
-    answer = sender.announce(sender.item(b"x", folder=folder))
+def test_a_deeper_path_is_refused_with_the_limit_and_nothing_of_it_is_made(
+    upload_client: UploadClient, folder: str
+) -> None:
+    answer = upload_client.announce(upload_client.item(b"x", folder=folder))
     assert answer.status_code == 400
     assert "32 levels" in answer.json()["error"]["message"]
     assert not Folder.objects.exists()
 
 
-def test_depth_counts_from_the_top_wherever_a_path_begins(sender: Sender, alice: User) -> None:
-    base = plant(DEEPEST, alice)
-    sent = {"files": [sender.item(b"x", folder="e")], "folder_id": base.pk}
-    assert sender.client.post("/uploads/", sent, "application/json").status_code == 400
-    answer = sender.client.post("/folders/", {"name": "e", "parent": base.pk})
+def test_depth_counts_from_the_top_wherever_a_path_begins(upload_client: UploadClient, alice: User) -> None:
+    base = ensure_folder(DEEPEST, alice)
+    sent = {"files": [upload_client.item(b"x", folder="e")], "folder_id": base.pk}
+    assert upload_client.client.post("/uploads/", sent, "application/json").status_code == 400
+    answer = upload_client.client.post("/folders/", {"name": "e", "parent": base.pk})
     assert answer.status_code == 400
     assert "32 levels" in answer.content.decode()
     assert Folder.objects.count() == MAX_DEPTH
 
 
 def test_a_branch_is_not_moved_to_where_it_would_be_too_deep(alice: User) -> None:
-    plant("/".join("a" * 20), alice)
-    target, branch = plant("/".join("b" * 13), alice), Folder.objects.get(name="a", parent=None)
+    ensure_folder("/".join("a" * 20), alice)
+    target, branch = ensure_folder("/".join("b" * 13), alice), Folder.objects.get(name="a", parent=None)
     with pytest.raises(ValidationFailed, match="32 levels"):
         folders.move(branch, target, by=alice)
     assert target.parent
@@ -88,25 +90,27 @@ def legacy(alice: User, depth: int) -> list[Folder]:
     return made
 
 
-def test_what_is_deeper_from_before_takes_files_and_is_moved_up_only(sender: Sender, alice: User) -> None:
+def test_what_is_deeper_from_before_takes_files_and_is_moved_up_only(upload_client: UploadClient, alice: User) -> None:
     branch = legacy(alice, MAX_DEPTH + 8)
-    file = sender.send(b"x", folder="/".join(folder.name for folder in branch))
+    file = upload_client.send(b"x", folder="/".join(folder.name for folder in branch))
     assert file.folder == branch[-1]
     folders.move(Folder.objects.get(pk=branch[2].pk), branch[0], by=alice)
     with pytest.raises(ValidationFailed):
-        folders.move(Folder.objects.get(pk=branch[2].pk), plant("x/y", alice), by=alice)
+        folders.move(Folder.objects.get(pk=branch[2].pk), ensure_folder("x/y", alice), by=alice)
 
 
 # --- in one call --------------------------------------------------------------------------------
 
 
-def items(sender: Sender, *paths: str) -> list[dict[str, Any]]:
-    return [sender.item(b"x", folder=path) for path in paths]
+def items(upload_client: UploadClient, *paths: str) -> list[dict[str, Any]]:
+    return [upload_client.item(b"x", folder=path) for path in paths]
 
 
-def test_one_call_makes_so_many_folders_and_says_of_the_rest_what_to_do(sender: Sender, alice: User) -> None:
+def test_one_call_makes_so_many_folders_and_says_of_the_rest_what_to_do(
+    upload_client: UploadClient, alice: User
+) -> None:
     paths = [f"{number:02}/" + "/".join("a" * 31) for number in range(100)]
-    answer = sender.announce(*items(sender, *paths))
+    answer = upload_client.announce(*items(upload_client, *paths))
     errors = [entry["error"] for entry in answer.json()["files"] if "error" in entry]
     assert answer.status_code == 200
     assert {error["code"] for error in errors} == {"bad_request"}
@@ -115,18 +119,18 @@ def test_one_call_makes_so_many_folders_and_says_of_the_rest_what_to_do(sender: 
     assert File.objects.count() == 100 - len(errors) == made_by(alice) // MAX_DEPTH
 
 
-def test_the_rest_goes_in_another_call(sender: Sender, alice: User) -> None:
+def test_the_rest_goes_in_another_call(upload_client: UploadClient, alice: User) -> None:
     paths = [f"{number}/{below}" for number in range(10) for below in range(10)]
-    assert all("id" in entry for entry in sender.announce(*items(sender, *paths)).json()["files"])
+    assert all("id" in entry for entry in upload_client.announce(*items(upload_client, *paths)).json()["files"])
     assert made_by(alice) == 110
 
 
-def test_the_number_of_statements_does_not_grow_with_the_folders(sender: Sender) -> None:
+def test_the_number_of_statements_does_not_grow_with_the_folders(upload_client: UploadClient) -> None:
     def statements(*paths: str) -> int:
         with CaptureQueriesContext(
             connection,
         ) as queries:
-            assert sender.announce(*items(sender, *paths)).status_code == 200
+            assert upload_client.announce(*items(upload_client, *paths)).status_code == 200
         return len(queries)
 
     assert statements("one") >= statements(*(f"{number}/" + "/".join("b" * 9) for number in range(20)))
@@ -151,20 +155,20 @@ def test_an_import_may_make_more(alice: User) -> None:
 
 
 def test_each_new_folder_is_written_down_once(alice: User) -> None:
-    plant("a/b/c", alice)
-    plant("a/b/d", alice)
+    ensure_folder("a/b/c", alice)
+    ensure_folder("a/b/d", alice)
     assert sorted(Event.objects.filter(detail__created=True).values_list("name", flat=True)) == ["a", "b", "c", "d"]
 
 
-def test_what_is_refused_of_a_call_stops_nothing_else(sender: Sender) -> None:
-    answer = sender.announce(*items(sender, "fine", f"{DEEPEST}/e", "fine/too"))
+def test_what_is_refused_of_a_call_stops_nothing_else(upload_client: UploadClient) -> None:
+    answer = upload_client.announce(*items(upload_client, "fine", f"{DEEPEST}/e", "fine/too"))
     assert ["error" in entry for entry in answer.json()["files"]] == [False, True, False]
     assert set(Folder.objects.values_list("name", flat=True)) == {"fine", "too"}
 
 
 @pytest.mark.django_db(transaction=True)
 def test_many_who_make_crossing_paths_at_once_all_get_theirs(alice: User, bob: User) -> None:
-    base = plant("base", alice)
+    base = ensure_folder("base", alice)
     made: list[dict[str, Any]] = []
     start = threading.Barrier(8)
 
@@ -194,12 +198,12 @@ def test_a_call_that_takes_too_long_is_asked_nothing_more() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_announcing_files_has_an_end(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_announcing_files_has_an_end(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
     patience = importlib.import_module("amalga.db.timeouts")
     clock = iter(range(0, 10_000, 4))
     monkeypatch.setattr(patience, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
-    sender.client.raise_request_exception = False
-    answer = sender.announce(*items(sender, "a", "b/c"))
+    upload_client.client.raise_request_exception = False
+    answer = upload_client.announce(*items(upload_client, "a", "b/c"))
     assert answer.status_code == 503
     assert not File.objects.exists()
 
@@ -207,14 +211,16 @@ def test_announcing_files_has_an_end(sender: Sender, monkeypatch: pytest.MonkeyP
 # --- for one person -----------------------------------------------------------------------------
 
 
-def test_more_folders_than_a_person_may_make_are_refused(sender: Sender, alice: User, settings: Settings) -> None:
+def test_more_folders_than_a_person_may_make_are_refused(
+    upload_client: UploadClient, alice: User, settings: Settings
+) -> None:
     settings.UPLOAD_QUOTA_FOLDERS = 3
-    plant("a/b", alice)
-    answer = sender.announce(*items(sender, "a/b", "c/d", "e"))
+    ensure_folder("a/b", alice)
+    answer = upload_client.announce(*items(upload_client, "a/b", "c/d", "e"))
     told = answer.json()["files"]
     assert [entry.get("error", {}).get("code") for entry in told] == [None, "over_quota", None]
     assert "at most 3 folders" in told[1]["error"]["message"]
-    assert sender.client.post("/folders/", {"name": "f"}).status_code == 413
+    assert upload_client.client.post("/folders/", {"name": "f"}).status_code == 413
     assert counted(alice) == (3, 0)
 
 
@@ -238,14 +244,14 @@ def test_many_calls_at_once_never_exceed_what_a_person_may_make(alice: User, set
 
 def test_folders_of_others_do_not_count(alice: User, bob: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_FOLDERS = 1
-    plant("a", alice)
-    assert plant("a/b", bob).created_by == bob
+    ensure_folder("a", alice)
+    assert ensure_folder("a/b", bob).created_by == bob
     assert (counted(alice), counted(bob)) == ((1, 0), (1, 0))
 
 
 def test_figures_of_folders_and_tags_are_recounted(alice: User) -> None:
-    plant("a/b", alice)
-    actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=["x"], by=alice)
+    ensure_folder("a/b", alice)
+    actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=["x"], by=alice)
     assert recount() == []
     Usage.objects.update(folders=7, tags=0, bytes=5)
     told = {(one.status, one.stored_files, one.files, one.stored_bytes, one.bytes) for one in recount(apply=True)}
@@ -261,8 +267,8 @@ def test_more_tags_than_a_person_may_add_are_refused_and_those_there_may_be_used
     as_alice: Client, alice: User, bob: User, settings: Settings
 ) -> None:
     settings.UPLOAD_QUOTA_TAGS = 2
-    file = make_row(alice, State.AVAILABLE)
-    actions.tag_files([make_row(bob, State.AVAILABLE).pk], add=["of bob"], by=bob)
+    file = create_row(alice, State.AVAILABLE)
+    actions.tag_files([create_row(bob, State.AVAILABLE).pk], add=["of bob"], by=bob)
     actions.tag_files([file.pk], add=["one", "two"], by=alice)
     answer = as_alice.post(f"/files/{file.pk}/tag", {"add": "three"})
     assert answer.status_code == 413
@@ -273,7 +279,7 @@ def test_more_tags_than_a_person_may_add_are_refused_and_those_there_may_be_used
 
 def test_a_tag_that_is_deleted_makes_room(alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_TAGS = 1
-    file = make_row(alice, State.AVAILABLE)
+    file = create_row(alice, State.AVAILABLE)
     actions.tag_files([file.pk], add=["one"], by=alice)
     with pytest.raises(OverQuota):
         actions.tag_files([file.pk], add=["two"], by=alice)
@@ -284,24 +290,26 @@ def test_a_tag_that_is_deleted_makes_room(alice: User, settings: Settings) -> No
 
 def test_one_act_puts_no_more_tags_on_than_a_file_may_have(alice: User) -> None:
     with pytest.raises(ValidationFailed, match="50 tags"):
-        actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=[str(number) for number in range(51)], by=alice)
+        actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=[str(number) for number in range(51)], by=alice)
     assert not Tag.objects.exists()
 
 
 def test_a_file_has_no_more_versions_than_may_be(
-    sender: Sender, as_alice: Client, alice: User, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, as_alice: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.import_module("uploads.services.versions"), "MAX_VERSIONS", 3)
-    file = sender.send(b"x")
-    sender.send(b"y", replaces=file.pk)
-    answer = sender.announce(*(sender.item(b"z", replaces=file.pk, token=uuid4()) for _number in range(2)))
+    file = upload_client.send(b"x")
+    upload_client.send(b"y", replaces=file.pk)
+    answer = upload_client.announce(
+        *(upload_client.item(b"z", replaces=file.pk, token=uuid4()) for _number in range(2))
+    )
     told = answer.json()["files"]
     assert ["error" in entry for entry in told] == [False, True]
     assert "at most 3 versions" in told[1]["error"]["message"]
 
 
 def test_deleting_a_person_keeps_what_they_made(alice: User, bob: User) -> None:
-    plant("a/b", alice)
+    ensure_folder("a/b", alice)
     alice.delete()
     assert Folder.objects.filter(created_by=None).count() == 2
     assert not Usage.objects.filter(owner_id=alice.pk).exists()

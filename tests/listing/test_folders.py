@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, connections
 from pytest_django import DjangoAssertNumQueries
 
-from tests.support.rows import full_path, make_row, plant
-from tests.support.senders import Sender
+from tests.support.file_rows import create_row, ensure_folder, full_path
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import actions
 from uploads.errors import Conflict, Forbidden, InvalidTransition, Problem
 from uploads.listing import paths_for
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.django_db
 
 
 def test_a_path_becomes_a_tree_once(alice: User, bob: User) -> None:
-    first = plant("Brand/Logos", alice)
-    assert plant("Brand/Logos", bob) == first
+    first = ensure_folder("Brand/Logos", alice)
+    assert ensure_folder("Brand/Logos", bob) == first
     assert full_path(first) == "Brand/Logos"
     assert list(Folder.objects.order_by("id").values_list("name", "created_by")) == [
         ("Brand", alice.pk), ("Logos", alice.pk)
@@ -31,8 +31,8 @@ def test_a_path_becomes_a_tree_once(alice: User, bob: User) -> None:
 
 
 def test_a_name_is_unique_among_siblings_only(alice: User) -> None:
-    brand = plant("Brand/Logos", alice).parent
-    plant("Logos", alice)
+    brand = ensure_folder("Brand/Logos", alice).parent
+    ensure_folder("Logos", alice)
     with pytest.raises(Conflict):
         folders.create("Logos", parent=brand, by=alice)
     assert folders.create("logos", parent=brand, by=alice).name == "logos"
@@ -58,17 +58,17 @@ def test_many_who_make_one_path_at_once_get_one_folder(alice: User, bob: User) -
     assert Folder.objects.count() == 3
 
 
-def test_an_upload_makes_its_folders(sender: Sender, alice: User) -> None:
-    file = sender.send(b"x", folder="Brand/Logos")
+def test_an_upload_makes_its_folders(upload_client: UploadClient, alice: User) -> None:
+    file = upload_client.send(b"x", folder="Brand/Logos")
     assert file.folder is not None
     assert full_path(file.folder) == "Brand/Logos"
-    assert plant("Brand/Logos", alice) == file.folder
+    assert ensure_folder("Brand/Logos", alice) == file.folder
 
 
-def test_an_upload_into_a_folder_keeps_its_own_path_below_it(sender: Sender, alice: User) -> None:
-    base = plant("Brand", alice)
-    answer = sender.client.post(
-        "/uploads/", {"files": [sender.item(b"x", folder="2026/May")], "folder_id": base.pk}, "application/json"
+def test_an_upload_into_a_folder_keeps_its_own_path_below_it(upload_client: UploadClient, alice: User) -> None:
+    base = ensure_folder("Brand", alice)
+    answer = upload_client.client.post(
+        "/uploads/", {"files": [upload_client.item(b"x", folder="2026/May")], "folder_id": base.pk}, "application/json"
     )
     file = File.objects.get(pk=answer.json()["files"][0]["id"])
     assert file.folder is not None
@@ -76,16 +76,18 @@ def test_an_upload_into_a_folder_keeps_its_own_path_below_it(sender: Sender, ali
 
 
 @pytest.mark.parametrize("folder_id", [0, -1, 10**18, "1", [], True, 1.5])
-def test_an_upload_into_nonsense_is_refused(sender: Sender, folder_id: object) -> None:
-    answer = sender.client.post("/uploads/", {"files": [sender.item(b"x")], "folder_id": folder_id}, "application/json")
+def test_an_upload_into_nonsense_is_refused(upload_client: UploadClient, folder_id: object) -> None:
+    answer = upload_client.client.post(
+        "/uploads/", {"files": [upload_client.item(b"x")], "folder_id": folder_id}, "application/json"
+    )
     assert answer.status_code == 400
     assert not File.objects.exists()
 
 
-def test_moving_and_renaming_never_touch_the_bucket(sender: Sender, alice: User, bucket: Bucket) -> None:
-    file = sender.send(b"hello", folder="Old/Deep")
+def test_moving_and_renaming_never_touch_the_bucket(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+    file = upload_client.send(b"hello", folder="Old/Deep")
     before = bucket.objects()
-    old, new = plant("Old", alice), plant("New", alice)
+    old, new = ensure_folder("Old", alice), ensure_folder("New", alice)
     folders.move(old, new, by=alice)
     folders.rename(old, "Older", by=alice)
     file.refresh_from_db()
@@ -95,29 +97,29 @@ def test_moving_and_renaming_never_touch_the_bucket(sender: Sender, alice: User,
 
 
 def test_what_is_below_moves_along(alice: User, manager: User) -> None:
-    deep = plant("a/b/c", alice)
-    folders.move(plant("a/b", alice), plant("x/y", alice), by=manager)
+    deep = ensure_folder("a/b/c", alice)
+    folders.move(ensure_folder("a/b", alice), ensure_folder("x/y", alice), by=manager)
     deep.refresh_from_db()
     assert full_path(deep) == "x/y/b/c"
-    below = Folder.objects.below(plant("x", alice))
+    below = Folder.objects.below(ensure_folder("x", alice))
     assert set(below.values_list("name", flat=True)) == {"x", "y", "b", "c"}
-    folders.move(plant("x/y/b", alice), None, by=manager)
+    folders.move(ensure_folder("x/y/b", alice), None, by=manager)
     deep.refresh_from_db()
-    assert deep.path == [plant("b", alice).pk, deep.pk]
+    assert deep.path == [ensure_folder("b", alice).pk, deep.pk]
 
 
 @pytest.mark.parametrize("target", ["a", "a/b", "a/b/c"])
 def test_a_folder_cannot_be_moved_into_itself(alice: User, target: str) -> None:
-    plant("a/b/c", alice)
+    ensure_folder("a/b/c", alice)
     with pytest.raises(InvalidTransition, match="into itself"):
-        folders.move(plant("a", alice), plant(target, alice), by=alice)
-    assert plant("a", alice).path == [plant("a", alice).pk]
+        folders.move(ensure_folder("a", alice), ensure_folder(target, alice), by=alice)
+    assert ensure_folder("a", alice).path == [ensure_folder("a", alice).pk]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_two_crossing_moves_never_make_a_ring(alice: User) -> None:
     for _round in range(5):
-        left, right = plant("left", alice), plant("right", alice)
+        left, right = ensure_folder("left", alice), ensure_folder("right", alice)
         outcomes: list[str] = []
         start = threading.Barrier(2)
         crossing = [(left, right), (right, left)]
@@ -147,10 +149,10 @@ def _try_move(folder: Folder, target: Folder, by: User, start: threading.Barrier
 
 
 def test_a_move_to_where_the_name_is_taken_is_refused_and_changes_nothing(alice: User) -> None:
-    plant("a/Logos", alice)
-    logos = plant("Logos", alice)
+    ensure_folder("a/Logos", alice)
+    logos = ensure_folder("Logos", alice)
     with pytest.raises(Conflict, match="Logos"):
-        folders.move(logos, plant("a", alice), by=alice)
+        folders.move(logos, ensure_folder("a", alice), by=alice)
     logos.refresh_from_db()
     assert logos.parent is None
     with pytest.raises(Conflict):
@@ -160,7 +162,7 @@ def test_a_move_to_where_the_name_is_taken_is_refused_and_changes_nothing(alice:
 def test_who_made_a_folder_or_manages_may_change_it_and_nobody_else(
     alice: User, bob: User, viewer: User, manager: User
 ) -> None:
-    folder = plant("Brand", alice)
+    folder = ensure_folder("Brand", alice)
     for stranger in (bob, viewer):
         with pytest.raises(Forbidden):
             folders.rename(folder, "Mine", by=stranger)
@@ -169,28 +171,28 @@ def test_who_made_a_folder_or_manages_may_change_it_and_nobody_else(
 
 
 def test_only_an_empty_folder_is_removed_and_comes_back_by_its_name(alice: User) -> None:
-    folder = plant("Brand/Logos", alice).parent
+    folder = ensure_folder("Brand/Logos", alice).parent
     assert folder is not None
-    file = make_row(alice, State.AVAILABLE, folder=plant("Brand/Logos", alice))
+    file = create_row(alice, State.AVAILABLE, folder=ensure_folder("Brand/Logos", alice))
     with pytest.raises(InvalidTransition, match="still holds"):
         folders.remove(folder, by=alice)
     File.objects.filter(pk=file.pk).move_to(State.TRASHED, purge_after=file.available_at)
     folders.remove(folder, by=alice)
     assert not Folder.objects.visible_to(alice).exists()
-    assert plant("Brand/Logos", alice) == file.folder
+    assert ensure_folder("Brand/Logos", alice) == file.folder
     assert Folder.objects.visible_to(alice).count() == 2
 
 
-def test_a_folder_removed_while_bytes_arrive_is_back_with_the_file(sender: Sender, alice: User) -> None:
-    upload = sender.start(b"x", folder="Brand")
-    sender.put(upload)
+def test_a_folder_removed_while_bytes_arrive_is_back_with_the_file(upload_client: UploadClient, alice: User) -> None:
+    upload = upload_client.start(b"x", folder="Brand")
+    upload_client.put(upload)
     Folder.objects.update(removed_at="2026-01-01T00:00:00Z")
-    sender.finished(upload)
+    upload_client.finished(upload)
     assert Folder.objects.visible_to(alice).get().name == "Brand"
 
 
 def test_sorting_and_searching_see_the_folded_name(alice: User) -> None:
-    assert plant("Été ÅNGSTRÖM", alice).normalized_name == "ete angstrom"
+    assert ensure_folder("Été ÅNGSTRÖM", alice).normalized_name == "ete angstrom"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_sorting_and_searching_see_the_folded_name(alice: User) -> None:
     ],
 )
 def test_the_database_refuses_impossible_folders(alice: User, sql: str) -> None:
-    plant("Brand", alice)
+    ensure_folder("Brand", alice)
     with pytest.raises(DatabaseError), connection.cursor() as cursor:
         cursor.execute(sql)
 
@@ -210,15 +212,15 @@ def test_the_database_refuses_impossible_folders(alice: User, sql: str) -> None:
 def test_number_of_queries_for_paths_does_not_grow(
     alice: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    ids = [plant(f"a/b{number}/c", alice).pk for number in range(20)]
+    ids = [ensure_folder(f"a/b{number}/c", alice).pk for number in range(20)]
     assert alice.has_perm("uploads.view_file")
     with django_assert_num_queries(2):
         assert len(paths_for(alice, ids)) == 20
 
 
 def test_a_file_moved_into_a_removed_folder_brings_it_back(alice: User) -> None:
-    folder = plant("Brand/Logos", alice)
-    file = make_row(alice, State.AVAILABLE)
+    folder = ensure_folder("Brand/Logos", alice)
+    file = create_row(alice, State.AVAILABLE)
     folders.remove(folder, by=alice)
     assert actions.move_files([file.pk], folder, by=alice).links == [file.pk]
     assert Folder.objects.visible_to(alice).filter(pk=folder.pk).exists()

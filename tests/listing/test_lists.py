@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from tests.support.rows import make_row
+from tests.support.file_rows import create_row
 from uploads import listing
 from uploads.models import AccessLevel, Category, File, Folder, Kind, State, Statistic, Status, Tag, Tagging, Visibility
 from uploads.services import folders
@@ -26,7 +26,7 @@ MB = 1000**2
 
 
 def add(owner: User, name: str, **facts: Any) -> File:
-    return make_row(owner, State.AVAILABLE, **{"name": name, **facts})
+    return create_row(owner, State.AVAILABLE, **{"name": name, **facts})
 
 
 def fill(owner: User, count: int, **facts: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
-from tests.support.rows import make_row, plant
+from tests.support.file_rows import create_row, ensure_folder
 from uploads import actions
 from uploads.errors import Forbidden
 from uploads.models import AccessLevel, Folder, State, Tag
@@ -22,7 +22,7 @@ def closed(alice: User, admin_user: User) -> Folder:
     """A folder at the top, one in it, and one in an open folder, each for few."""
     few = Group.objects.create(name="few")
     for path in ("Open/Layoffs", "Layoffs"):
-        folders.set_access(plant(path, alice), {few: AccessLevel.MANAGE}, by=admin_user)
+        folders.set_access(ensure_folder(path, alice), {few: AccessLevel.MANAGE}, by=admin_user)
     return Folder.objects.get(name="Layoffs", parent=None)
 
 
@@ -58,8 +58,8 @@ def test_a_parent_that_is_hidden_is_answered_like_one_that_is_not_there(closed: 
 def test_people_in_no_group_learn_of_no_person_and_no_tag(
     field: str, name: str, address: str, alice: User, as_charlie: Client, charlie: User
 ) -> None:
-    actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
-    make_row(charlie, State.TRASHED)
+    actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
+    create_row(charlie, State.TRASHED)
     there = told(as_charlie, address.format(field=field, name=name), name)
     assert there == told(as_charlie, address.format(field=field, name="nobody"), "nobody")
 
@@ -69,8 +69,8 @@ def test_people_in_no_group_learn_of_no_person_and_no_tag(
 def test_neither_do_they_by_choosing_all_of_a_list(
     field: str, name: str, place: str, alice: User, as_charlie: Client, charlie: User
 ) -> None:
-    actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
-    make_row(charlie, State.AVAILABLE)
+    actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
+    create_row(charlie, State.AVAILABLE)
     for address in ("/files/bulk", "/files/zip"):
         sent = {"do": "trash", "all": "1", "place": place}
         there = told(as_charlie, address, name, query=f"?{field}={name}", **sent)
@@ -80,15 +80,15 @@ def test_neither_do_they_by_choosing_all_of_a_list(
 def test_people_in_no_group_still_filter_by_themselves_and_by_the_tags_of_their_files(
     as_charlie: Client, charlie: User
 ) -> None:
-    file = make_row(charlie, State.TRASHED, name="mine.txt")
+    file = create_row(charlie, State.TRASHED, name="mine.txt")
     file.taggings.create(tag=Tag.objects.create(name="own"))
     for query in ("owner=charlie", "tag=own"):
         assert "mine.txt" in as_charlie.get(f"/trash/?{query}").content.decode()
 
 
 def test_the_spelling_of_a_tag_tells_people_in_no_group_nothing(alice: User, charlie: User) -> None:
-    actions.tag_files([make_row(alice, State.AVAILABLE).pk], add=["Secret"], by=alice)
-    mine = make_row(charlie, State.AVAILABLE)
+    actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=["Secret"], by=alice)
+    mine = create_row(charlie, State.AVAILABLE)
     with pytest.raises(Forbidden):
         actions.tag_files([mine.pk], add=["secret"], by=charlie)
     assert not mine.taggings.exists()
@@ -104,7 +104,7 @@ def test_staff_who_may_put_nothing_into_a_folder_learn_nothing_of_what_is_in_it(
     bob.groups.add(lookers)
     few = Group.objects.get(name="few")
     folders.set_access(opened, {few: AccessLevel.MANAGE, lookers: AccessLevel.VIEW}, by=admin_user)
-    plant("Mine", bob)
+    ensure_folder("Mine", bob)
     form = {"parent": "Open", "grants-TOTAL_FORMS": "0", "grants-INITIAL_FORMS": "0"}
     for address in (
         "/admin/uploads/folder/add/",

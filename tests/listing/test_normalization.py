@@ -8,8 +8,8 @@ from django.test import Client
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.support import shelf
-from tests.support.rows import plant
+from tests.support import factories
+from tests.support.file_rows import ensure_folder
 from uploads import actions
 from uploads.models import File, Tag
 from uploads.names import clean_name, normalize_for_search
@@ -85,8 +85,8 @@ def test_folding_twice_changes_nothing(text: str) -> None:
 def test_files_folders_and_tags_are_found_and_sorted_by_what_is_folded(
     alice: User, as_alice: Client, roles: None
 ) -> None:
-    files = [shelf.add_file(alice, name=name) for name in ("Łódź.txt", "ガス.txt", "מ.txt", "lo.txt", "lp.txt")]
-    plant("Œuvres", alice)
+    files = [factories.create_file(alice, name=name) for name in ("Łódź.txt", "ガス.txt", "מ.txt", "lo.txt", "lp.txt")]
+    ensure_folder("Œuvres", alice)
     actions.tag_files([files[0].link], add=["ışık"], by=alice)
     actions.tag_files([files[0].link], add=["IŞIK", "カス", "ガス"], by=alice)
     assert [file.name for file in File.objects.matching("lodz")] == ["Łódź.txt"]

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.test import Client
 
-from tests.support import shelf
+from tests.support import factories
 from uploads.listing import breadcrumbs_for, load_sidebar
 from uploads.models import AccessLevel, File, Folder, Grant, State, Visibility
 
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def people(roles: None) -> list[User]:
     """One of each kind; the last ones see nothing."""
-    mixed = shelf.add_person("mixed", "viewers")
+    mixed = factories.create_user("mixed", "viewers")
     mixed.user_permissions.add(Permission.objects.get(codename="change_file"))
     editors = Group.objects.create(name="editors")
-    editor = shelf.add_person("editor", "uploaders", "editors")
+    editor = factories.create_user("editor", "uploaders", "editors")
     assert editors in editor.groups.all()
     return [
-        mixed, editor, shelf.add_person("alice", "uploaders"), shelf.add_person("manager", "managers"),
-        shelf.add_person("root", is_superuser=True), shelf.add_person("charlie"),
+        mixed, editor, factories.create_user("alice", "uploaders"), factories.create_user("manager", "managers"),
+        factories.create_user("root", is_superuser=True), factories.create_user("charlie"),
     ]  # fmt: skip
 
 
@@ -42,7 +42,9 @@ def files(people: list[User], closed: Folder) -> list[File]:
     """Of every state and visibility, at the top and in both folders."""
     places = [None, closed, Folder.objects.get(name="Open")]
     return [
-        shelf.add_file(owner, name=f"{owner} {state} {number}", state=state, visibility=visibility, folder=folder)
+        factories.create_file(
+            owner, name=f"{owner} {state} {number}", state=state, visibility=visibility, folder=folder
+        )
         for owner in people[1:3]
         for number, folder in enumerate(places)
         for state in State
@@ -58,9 +60,9 @@ def test_download_finds_exactly_the_visible_files(people: list[User], files: lis
 
 
 def test_download_finds_the_current_version(people: list[User]) -> None:
-    old = shelf.add_file(people[2])
+    old = factories.create_file(people[2])
     File.objects.filter(pk=old.pk).update(series=old.pk, current=False)
-    new = shelf.add_file(people[2], series=old.pk)
+    new = factories.create_file(people[2], series=old.pk)
     assert File.objects.visible_by_link(people[2], old.pk) == new
     assert File.objects.visible_by_link(people[2], new.pk) is None
 
@@ -80,7 +82,7 @@ def test_breadcrumbs_name_only_visible_folders(people: list[User], closed: Folde
 
 
 def test_name_is_escaped_in_lists(as_alice: Client, alice: User) -> None:
-    shelf.add_file(alice, name="<b>&\"'{name}.txt", visibility=Visibility.PRIVATE)
+    factories.create_file(alice, name="<b>&\"'{name}.txt", visibility=Visibility.PRIVATE)
     page = as_alice.get("/").content.decode()
     assert 'dir="auto">&lt;b&gt;&amp;&quot;&#x27;{name}.txt</a><span class="badge">Private</span>' in page
     assert "<b>&" not in page

@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from tests.support import shelf
+from tests.support import factories
 from tests.support.stores import Bucket
 from uploads import actions, services
 from uploads.models import (
@@ -51,30 +51,30 @@ def test_nothing_stored_agrees(db: None) -> None:
 
 
 def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
-    shelf.add_file(alice, b"x" * 10)
+    factories.create_file(alice, b"x" * 10)
     apply_deltas()
     Statistic.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
-    before = shelf.whole_database()
+    before = factories.database_rows()
     output, status = run()
     assert "total - stored: stored 7 files, 70 bytes; counted 1 files, 10 bytes" in output
     assert status == 1
-    assert shelf.whole_database() == before
+    assert factories.database_rows() == before
 
 
 def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -> None:
-    shelf.add_file(alice, b"x" * 10)
+    factories.create_file(alice, b"x" * 10)
     apply_deltas()
     Statistic.objects.filter(kind=Kind.OWNER).delete()
     Statistic.objects.create(kind=Kind.FOLDER, key="99", status=Status.STORED, files=3, bytes=3)
-    rows = shelf.whole_database()["uploads.File"]
+    rows = factories.database_rows()["uploads.File"]
     output, status = run("--apply")
     assert ("2 differences, repaired" in output, status) == (True, 0)
     assert run() == ("recount: 0 differences\n", 0)
-    assert shelf.whole_database()["uploads.File"] == rows
+    assert factories.database_rows()["uploads.File"] == rows
 
 
 def test_machines_are_told_in_json(alice: User) -> None:
-    shelf.add_file(alice, b"x" * 10)
+    factories.create_file(alice, b"x" * 10)
     StatisticDelta.objects.filter(kind=Kind.TOTAL).delete()
     output, status = run("--json")
     assert status == 1
@@ -86,13 +86,13 @@ def test_machines_are_told_in_json(alice: User) -> None:
 
 
 def test_notes_that_are_not_folded_yet_are_no_difference(alice: User) -> None:
-    shelf.add_file(alice)
+    factories.create_file(alice)
     assert StatisticDelta.objects.exists()
     assert recount() == []
 
 
 def test_a_count_may_take_longer_than_a_page_waits(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf.add_file(alice)
+    factories.create_file(alice)
     raw: Any = connection.connection
     monkeypatch.setattr(raw, "response_timeout", 0.3)
     slow = module.DIFFERENCES.replace("FROM differing ORDER", "FROM differing, pg_sleep(1) ORDER")
@@ -127,10 +127,10 @@ class Crowd:
 
     def upload(self) -> None:
         category = self.dice.choice(["image", "pdf", "other"])
-        shelf.add_file(self.dice.choice(self.people), self.body(), folder=self.any_folder(), category=category)
+        factories.create_file(self.dice.choice(self.people), self.body(), folder=self.any_folder(), category=category)
 
     def begin(self) -> None:
-        shelf.add_file(self.dice.choice(self.people), self.body(), state=State.UPLOADING)
+        factories.create_file(self.dice.choice(self.people), self.body(), state=State.UPLOADING)
 
     def publish(self) -> None:
         if file := self.any_file(state=State.UPLOADING, current=True):
@@ -146,7 +146,7 @@ class Crowd:
     def version(self) -> None:
         if file := self.any_file(state=State.AVAILABLE, current=True):
             other = self.dice.choice(self.people)
-            promote_version(shelf.add_file(other, self.body(), series=file.link, current=False))
+            promote_version(factories.create_file(other, self.body(), series=file.link, current=False))
 
     def go_back(self) -> None:
         if old := self.any_file(state=State.AVAILABLE, current=False):

@@ -12,8 +12,8 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from tests.conftest import signed_in
-from tests.support import shelf
-from tests.support.senders import sha256
+from tests.support import factories
+from tests.support.upload_client import sha256
 from uploads import s3
 from uploads.models import File, State, Visibility
 
@@ -38,14 +38,14 @@ VISIBLE_TO: dict[tuple[State, Visibility], set[str]] = {
 @pytest.fixture
 def people(roles: None) -> dict[str, User]:
     return {
-        "alice": shelf.add_person("alice", "uploaders"),
-        "bob": shelf.add_person("bob", "uploaders"),
-        "charlie": shelf.add_person("charlie"),
-        "viewer": shelf.add_person("viewer", "viewers"),
-        "manager": shelf.add_person("manager", "managers"),
-        "root": shelf.add_person("root", is_staff=True, is_superuser=True),
-        "retired": shelf.add_person("retired", "managers", is_active=False),
-        "retired root": shelf.add_person("retired root", is_active=False, is_superuser=True),
+        "alice": factories.create_user("alice", "uploaders"),
+        "bob": factories.create_user("bob", "uploaders"),
+        "charlie": factories.create_user("charlie"),
+        "viewer": factories.create_user("viewer", "viewers"),
+        "manager": factories.create_user("manager", "managers"),
+        "root": factories.create_user("root", is_staff=True, is_superuser=True),
+        "retired": factories.create_user("retired", "managers", is_active=False),
+        "retired root": factories.create_user("retired root", is_active=False, is_superuser=True),
     }
 
 
@@ -62,7 +62,7 @@ def storage_unavailable(settings: Settings) -> Iterator[None]:
 def files(people: dict[str, User]) -> dict[tuple[State, Visibility], File]:
     """A file of alice in each state and visibility."""
     return {
-        (state, visibility): shelf.add_file(
+        (state, visibility): factories.create_file(
             people["alice"], state=state, visibility=visibility, name=f"{state}-{visibility}.txt"
         )
         for state, visibility in VISIBLE_TO
@@ -93,20 +93,20 @@ def test_visible_to_is_the_table(people: dict[str, User], files: dict[tuple[Stat
 
 
 def test_anonymous_user_sees_nothing(people: dict[str, User]) -> None:
-    shelf.add_file(people["alice"])
+    factories.create_file(people["alice"])
     assert not File.objects.visible_to(AnonymousUser()).exists()
 
 
 def test_inactive_user_does_not_see_own_files(people: dict[str, User]) -> None:
-    shelf.add_file(people["retired"])
-    shelf.add_file(people["retired root"])
+    factories.create_file(people["retired"])
+    factories.create_file(people["retired root"])
     assert not File.objects.visible_to(people["retired"]).exists()
     assert not File.objects.visible_to(people["retired root"]).exists()
 
 
 def test_deactivated_user_is_signed_out_at_the_next_request(people: dict[str, User]) -> None:
     bob = signed_in(people["bob"])
-    file = shelf.add_file(people["alice"])
+    file = factories.create_file(people["alice"])
     assert bob.get(file.get_absolute_url()).status_code == 200
     User.objects.filter(username="bob").update(is_active=False)
     assert bob.get(file.get_absolute_url()).headers["Location"].startswith(reverse("login"))
@@ -114,14 +114,14 @@ def test_deactivated_user_is_signed_out_at_the_next_request(people: dict[str, Us
 
 def test_removed_role_is_gone_at_the_next_request(people: dict[str, User]) -> None:
     bob = signed_in(people["bob"])
-    file = shelf.add_file(people["alice"])
+    file = factories.create_file(people["alice"])
     people["bob"].groups.clear()
     assert bob.get(file.get_absolute_url()).status_code == 404
     assert bob.post(reverse("uploads"), {"files": []}, content_type="application/json").status_code == 403
 
 
 def test_user_without_a_role_sees_own_files(people: dict[str, User]) -> None:
-    file = shelf.add_file(people["charlie"])
+    file = factories.create_file(people["charlie"])
     assert signed_in(people["charlie"]).get(file.get_absolute_url()).status_code == 200
 
 
@@ -171,7 +171,7 @@ def test_admin_shows_visible_files_to_staff(people: dict[str, User]) -> None:
 @pytest.mark.parametrize("exists", [True, False])
 def test_upload_of_another_user_is_not_found_without_a_storage_call(exists: bool, people: dict[str, User]) -> None:
     """Another user's upload and an unknown id get the same responses."""
-    file = shelf.add_file(people["alice"], state=State.UPLOADING)
+    file = factories.create_file(people["alice"], state=State.UPLOADING)
     pk = file.pk if exists else uuid.uuid4()
     bob = signed_in(people["bob"])
     responses = [
@@ -192,8 +192,8 @@ def post_json(client: Client, url: str, data: object):  # type: ignore[no-untype
 
 @pytest.mark.usefixtures("storage_unavailable")
 def test_pages_of_another_user_are_not_found_without_a_storage_call(people: dict[str, User]) -> None:
-    private = shelf.add_file(people["alice"], visibility=PRIVATE)
-    unfinished = shelf.add_file(people["alice"], state=State.UPLOADING)
+    private = factories.create_file(people["alice"], visibility=PRIVATE)
+    unfinished = factories.create_file(people["alice"], state=State.UPLOADING)
     root = signed_in(people["root"])
     for route in ("file", "download"):
         assert root.get(reverse(route, args=[private.pk])).status_code == 404

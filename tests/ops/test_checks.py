@@ -15,7 +15,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from tests.conftest import PROJECT
-from tests.support.clusters import as_superuser
+from tests.support.postgres_standby import as_superuser
 from uploads import checks
 
 pytestmark = pytest.mark.django_db

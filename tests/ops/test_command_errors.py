@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
 from amalga.settings import BASE_DIR
-from tests.support import shelf
+from tests.support import factories
 from uploads.management.base import bytes_per_second
 from uploads.management.commands import previews, recount
 from uploads.services.doctor.database import _stores
@@ -36,7 +36,7 @@ def test_a_rate_is_bytes_a_second_in_powers_of_ten() -> None:
 
 def test_doctor_fails_while_a_row_names_a_store_that_no_variable_names(alice: User) -> None:
     assert [line.level for line in _stores()] == ["ok"]
-    shelf.add_file(alice, b"hello", store="gone")
+    factories.create_file(alice, b"hello", store="gone")
     (line,) = _stores()
     assert (line.level, "“gone”" in line.reason) == ("fail", True)
 

@@ -17,7 +17,7 @@ from django.contrib.auth.models import User
 from amalga.log import PlainFormatter, field_value, print_exception
 from tests.amalga.test_log_format import record
 from tests.code.test_architecture import APP, PROJECT, module_of, sources
-from tests.support import shelf
+from tests.support import factories
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.management import commands
@@ -184,7 +184,7 @@ def test_fsck_tells_of_hostile_keys_in_one_line_each(odd: Bucket, json_output: b
 def test_commands_over_hostile_rows_tell_one_line_each(odd: Bucket, alice: User, command: str, args: list[str]) -> None:
     facts: dict[str, Any] = {"origin": Origin.IMPORTED, "checksum": "", "checksum_status": ChecksumStatus.UNVERIFIED}
     for name in HOSTILE:
-        shelf.add_file(alice, key=f"imp/{name}", **facts)
+        factories.create_file(alice, key=f"imp/{name}", **facts)
     code, lines = run(command, *args)
     assert code == 1
     assert len(lines) > len(HOSTILE)

@@ -7,14 +7,14 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from tests.support.senders import Sender
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads.models import ChecksumStatus, Event, File
 
 
 @pytest.fixture
 def file(as_alice: Client, bucket: Bucket) -> File:
-    return Sender(as_alice).send(b"words", name="report.txt")
+    return UploadClient(as_alice).send(b"words", name="report.txt")
 
 
 def page(client: Client, file: File) -> str:
@@ -64,9 +64,9 @@ def test_somebody_who_may_not_see_it_is_not_told_that_it_is_missing(file: File, 
 
 
 def test_an_older_version_that_is_missing_is_told_apart(as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    first = sender.send(b"one")
-    second = sender.send(b"second", replaces=first.pk)
+    upload_client = UploadClient(as_alice)
+    first = upload_client.send(b"one")
+    second = upload_client.send(b"second", replaces=first.pk)
     note(first, ChecksumStatus.MISSING)
     assert "bytes missing" in page(as_alice, second)
     assert as_alice.get(reverse("download_version", args=[second.link, first.pk])).status_code == 410
@@ -83,7 +83,7 @@ def test_a_file_without_a_checksum_shows_none(file: File, as_alice: Client) -> N
 def test_the_admin_finds_them(
     file: File, alice: User, as_alice: Client, as_admin: Client, status: ChecksumStatus
 ) -> None:
-    other = Sender(as_alice).send(b"other", name="other.txt")
+    other = UploadClient(as_alice).send(b"other", name="other.txt")
     note(other, ChecksumStatus.VERIFIED)
     note(file, status)
     answer = as_admin.get(reverse("admin:uploads_file_changelist"), {"checksum_status": status.value})

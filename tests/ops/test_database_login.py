@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.utils import ProgrammingError
 
-from tests.support.rows import make_row
+from tests.support.file_rows import create_row
 from uploads.models import Action, Event, File, State
 
 pytestmark = pytest.mark.django_db
@@ -42,7 +42,7 @@ def signed_in_as(name: str) -> Iterator[None]:
 def test_it_reads_and_writes_rows(login: str, alice: User) -> None:
     assert "was made" in made(login)
     with signed_in_as(login):
-        file = make_row(alice, State.AVAILABLE)
+        file = create_row(alice, State.AVAILABLE)
         File.objects.filter(pk=file.pk).update(name="other.txt")
         Event.objects.record(Action.DOWNLOAD, by=alice, file=file)
         assert File.objects.get(pk=file.pk).name == "other.txt"

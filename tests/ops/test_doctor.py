@@ -15,8 +15,8 @@ from django.conf import settings as live
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from tests.support import fronts, stores
-from tests.support.doctors import ORIGIN, between, examined, level, one
+from tests.support import storage_proxies, stores
+from tests.support.doctor_results import ORIGIN, between, examined, level, one
 from uploads import s3
 from uploads.services.doctor import Level, results
 from uploads.services.doctor.results import Deadline
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def front(bucket: stores.Bucket, settings: Settings) -> Iterator[fronts.Front]:
+def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
     """Between the app and the store of this run."""
     with between(bucket.address, settings) as front:
         yield front
@@ -51,9 +51,9 @@ def test_a_bucket_in_another_region(fresh: stores.Bucket) -> None:
     assert line.advice == "set AWS_DEFAULT_REGION=eu-west-1"
 
 
-def test_a_store_that_names_another_region_itself(front: fronts.Front) -> None:
+def test_a_store_that_names_another_region_itself(front: storage_proxies.StorageProxy) -> None:
     headers = {"x-amz-bucket-region": "eu-west-3"}
-    front.rules["*"] = fronts.status(400, "AuthorizationHeaderMalformed", headers=headers)
+    front.rules["*"] = storage_proxies.status(400, "AuthorizationHeaderMalformed", headers=headers)
     assert one(reach_lines()).advice == "set AWS_DEFAULT_REGION=eu-west-3"
 
 
@@ -71,15 +71,17 @@ def test_a_wrong_secret(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) 
     [(True, "is ours, but may not be listed"), (False, "belongs to somebody else"),
      (None, "may not be listed, or belongs to somebody else")],
 )  # fmt: skip
-def test_a_refusal_is_told_by_whose_the_bucket_is(front: fronts.Front, mine: bool | None, reason: str) -> None:
+def test_a_refusal_is_told_by_whose_the_bucket_is(
+    front: storage_proxies.StorageProxy, mine: bool | None, reason: str
+) -> None:
     names = f"<Bucket><Name>{live.S3_BUCKET if mine else 'other'}</Name></Bucket>"
     listing = f"<ListAllMyBucketsResult><Buckets>{names}</Buckets></ListAllMyBucketsResult>".encode()
-    denied = fronts.status(403, "AccessDenied")
+    denied = storage_proxies.status(403, "AccessDenied")
 
-    def refuse(request: fronts.Request) -> fronts.Answer | None:
+    def refuse(request: storage_proxies.Request) -> storage_proxies.Answer | None:
         if live.S3_BUCKET in request.url or mine is None:
             return denied(request)
-        return fronts.Answer(200, {"Content-Type": "application/xml"}, listing)
+        return storage_proxies.Answer(200, {"Content-Type": "application/xml"}, listing)
 
     front.rules["*"] = refuse
     assert reason in one(reach_lines()).reason
@@ -88,16 +90,18 @@ def test_a_refusal_is_told_by_whose_the_bucket_is(front: fronts.Front, mine: boo
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
-        (fronts.status(403, "InvalidAccessKeyId"), "it knows no such access key"),
-        (fronts.status(400, "ExpiredToken"), "the credentials have expired"),
-        (fronts.status(500, "InternalError"), "a fault of its own (InternalError)"),
-        (fronts.status(503, "SlowDown"), "a fault of its own (SlowDown)"),
-        (fronts.page(200), "without a word of S3's"),
-        (fronts.broken, "it breaks connections off"),
-        (fronts.status(418, "Teapot"), "it answers Teapot"),
+        (storage_proxies.status(403, "InvalidAccessKeyId"), "it knows no such access key"),
+        (storage_proxies.status(400, "ExpiredToken"), "the credentials have expired"),
+        (storage_proxies.status(500, "InternalError"), "a fault of its own (InternalError)"),
+        (storage_proxies.status(503, "SlowDown"), "a fault of its own (SlowDown)"),
+        (storage_proxies.page(200), "without a word of S3's"),
+        (storage_proxies.broken, "it breaks connections off"),
+        (storage_proxies.status(418, "Teapot"), "it answers Teapot"),
     ],
 )
-def test_each_fault_of_the_store_has_its_own_words(front: fronts.Front, rule: fronts.Rule, reason: str) -> None:
+def test_each_fault_of_the_store_has_its_own_words(
+    front: storage_proxies.StorageProxy, rule: storage_proxies.Rule, reason: str
+) -> None:
     front.rules["*"] = rule
     line = one(reach_lines())
     assert line.level is Level.FAIL
@@ -112,7 +116,7 @@ def test_nobody_answers(bucket: stores.Bucket, settings: Settings) -> None:
     s3.reset()
 
 
-def test_a_store_that_hangs_is_given_up(front: fronts.Front, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_hangs_is_given_up(front: storage_proxies.StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "CHECK_SECONDS", 0.5)
     front.rules["*"] = front.hang
     before = time.monotonic()
@@ -120,7 +124,9 @@ def test_a_store_that_hangs_is_given_up(front: fronts.Front, monkeypatch: pytest
     assert time.monotonic() - before < 3
 
 
-def test_one_question_that_hangs_leaves_the_others(front: fronts.Front, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_question_that_hangs_leaves_the_others(
+    front: storage_proxies.StorageProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(results, "CHECK_SECONDS", 1.5)
     front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
     lines = examined()
@@ -128,7 +134,9 @@ def test_one_question_that_hangs_leaves_the_others(front: fronts.Front, monkeypa
     assert level(lines, "bucket to strangers") == level(lines, "digests") == "ok"
 
 
-def test_when_the_time_is_over_the_rest_says_so(front: fronts.Front, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_the_time_is_over_the_rest_says_so(
+    front: storage_proxies.StorageProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
     lines = {line.subject: line for line in store_checks(Deadline(1), [ORIGIN])}
     assert "no time left" in lines["digests"].reason
@@ -178,8 +186,8 @@ def test_the_role_of_a_container_says_for_how_long(
     """Its credentials are served on an address, here by a front that has some."""
     until = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
     credentials = {"AccessKeyId": "one", "SecretAccessKey": "two", "Token": "three", "Expiration": until}
-    response = fronts.Answer(200, {"Content-Type": "application/json"}, json.dumps(credentials).encode())
-    with fronts.in_front_of("http://127.0.0.1:9") as server:
+    response = storage_proxies.Answer(200, {"Content-Type": "application/json"}, json.dumps(credentials).encode())
+    with storage_proxies.run_storage_proxy("http://127.0.0.1:9") as server:
         server.rules["*"] = lambda _request: response
         no_keys.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/role")
         line = one(credential_lines())
@@ -201,7 +209,7 @@ def test_keys_for_ever_are_told_where_roles_are_to_be_had(
 # --- clocks -----------------------------------------------------------------------------------
 
 
-def of_another_time(front: fronts.Front, seconds: float) -> None:
+def of_another_time(front: storage_proxies.StorageProxy, seconds: float) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
     front.server.RequestHandlerClass.date_time_string = lambda *_: date  # type: ignore[attr-defined]
 
@@ -211,16 +219,18 @@ def of_another_time(front: fronts.Front, seconds: float) -> None:
     [(0, "ok", "agrees"), (90, "warn", "ahead of"), (-90, "warn", "behind"),
      (1200, "fail", "20 minutes ahead of"), (-1200, "fail", "20 minutes behind")],
 )  # fmt: skip
-def test_a_store_of_another_time_is_told(front: fronts.Front, seconds: float, expected: str, reason: str) -> None:
+def test_a_store_of_another_time_is_told(
+    front: storage_proxies.StorageProxy, seconds: float, expected: str, reason: str
+) -> None:
     of_another_time(front, seconds)
     line = [*reach_lines()][-1]
     assert line.level == expected
     assert reason in line.reason
 
 
-def test_a_refusal_for_the_clock_is_told_as_such(front: fronts.Front) -> None:
+def test_a_refusal_for_the_clock_is_told_as_such(front: storage_proxies.StorageProxy) -> None:
     of_another_time(front, -1200)
-    front.rules["*"] = fronts.FAULTS["clock"]
+    front.rules["*"] = storage_proxies.FAULTS["clock"]
     lines = examined()
     assert lines["store"].reason == "it refuses what we sign, because the clocks do not agree"
     assert "20 minutes behind" in lines["store clock"].reason
@@ -266,13 +276,15 @@ def test_machines_get_one_object(bucket: stores.Bucket) -> None:
     assert all(line["advice"] for line in report["checks"] if line["level"] != "ok")
 
 
-def test_no_secret_is_ever_shown(front: fronts.Front, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_is_ever_shown(
+    front: storage_proxies.StorageProxy, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     address = stores.Address.of_this_run()
     secrets = [address.key, address.secret, live.SECRET_KEY, live.DATABASES["default"]["PASSWORD"], "X-Amz-Signature"]
-    faults: list[dict[str, fronts.Rule]] = [
-        {"*": fronts.FAULTS["403"]},
-        {"put": fronts.FAULTS["page 403"]},
-        {"get": fronts.broken},
+    faults: list[dict[str, storage_proxies.Rule]] = [
+        {"*": storage_proxies.FAULTS["403"]},
+        {"put": storage_proxies.FAULTS["page 403"]},
+        {"get": storage_proxies.broken},
     ]
     for rules in faults:
         front.rules = dict(rules)

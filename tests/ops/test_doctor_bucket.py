@@ -13,8 +13,8 @@ import pytest
 from django.core.management import call_command
 from pytest_django import Settings
 
-from tests.support import fronts, stores
-from tests.support.doctors import EVIL, ORIGIN, between, examined, level, one
+from tests.support import storage_proxies, stores
+from tests.support.doctor_results import EVIL, ORIGIN, between, examined, level, one
 from uploads import s3
 from uploads.models import Installation
 from uploads.s3 import feature_probes
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def front(bucket: stores.Bucket, settings: Settings) -> Iterator[fronts.Front]:
+def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
     """Between the app and the store of this run."""
     with between(bucket.address, settings) as front:
         yield front
@@ -244,21 +244,21 @@ def test_a_better_mode_is_recommended(
     assert line.advice.startswith("set S3_CHECKSUMS=sha256: ")
 
 
-def holds_to_the_hash(request: fronts.Request) -> fronts.Answer | None:
+def holds_to_the_hash(request: storage_proxies.Request) -> storage_proxies.Answer | None:
     """As a store does that knows no flexible checksums, and SigV4's own hash of the body."""
     sent = {name.lower(): value for name, value in request.headers.items()}
     digest = sent.get("x-amz-content-sha256")
     if digest and digest != hashlib.sha256(request.body).hexdigest():
-        return fronts.status(400, "XAmzContentSHA256Mismatch")(request)
+        return storage_proxies.status(400, "XAmzContentSHA256Mismatch")(request)
     without = {name: value for name, value in request.headers.items() if name.lower() != "x-amz-checksum-sha256"}
-    return fronts.status(501, "NotImplemented")(request) if without != request.headers else request.forward()
+    return storage_proxies.status(501, "NotImplemented")(request) if without != request.headers else request.forward()
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("payload", "ok"), ("off", "warn"), ("sha256", "fail")])
 def test_a_store_that_knows_only_signed_hashes_is_found_out(
     digest_bucket: stores.Bucket, settings: Settings, mode: str, expected: str
 ) -> None:
-    with fronts.in_front_of(digest_bucket.address.endpoint) as front:
+    with storage_proxies.run_storage_proxy(digest_bucket.address.endpoint) as front:
         settings.S3_ENDPOINT, settings.S3_CHECKSUMS = front.url, mode
         s3.reset()
         front.rules |= {"put": holds_to_the_hash, "part": holds_to_the_hash}
@@ -271,18 +271,18 @@ def test_a_store_that_knows_only_signed_hashes_is_found_out(
 def test_a_digest_that_counts_only_for_whole_files_is_not_enough(
     digest_bucket: stores.Bucket, settings: Settings
 ) -> None:
-    with fronts.in_front_of(digest_bucket.address.endpoint) as front:
+    with storage_proxies.run_storage_proxy(digest_bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
-        front.rules["part"] = lambda _request: fronts.Answer(200, {"ETag": '"x"'}, b"")
+        front.rules["part"] = lambda _request: storage_proxies.Answer(200, {"ETag": '"x"'}, b"")
         line = one(digest_lines())
     s3.reset()
     assert line.level is Level.FAIL
     assert "a flipped bit is taken in a part" in line.reason
 
 
-def test_bytes_that_come_back_changed_are_told(front: fronts.Front) -> None:
-    changed = fronts.Answer(200, {"ETag": '"x"'}, b"something else")
+def test_bytes_that_come_back_changed_are_told(front: storage_proxies.StorageProxy) -> None:
+    changed = storage_proxies.Answer(200, {"ETag": '"x"'}, b"something else")
     front.rules["get"] = lambda request: changed if "/quarantine/doctor-" in request.url else request.forward()
     line = one(digest_lines())
     assert line.level is Level.FAIL
@@ -291,11 +291,13 @@ def test_bytes_that_come_back_changed_are_told(front: fronts.Front) -> None:
 
 @pytest.mark.parametrize("operation", ["put", "create", "get", "head"])
 def test_a_trial_that_breaks_off_leaves_nothing(
-    front: fronts.Front, bucket: stores.Bucket, operation: str, settings: Settings
+    front: storage_proxies.StorageProxy, bucket: stores.Bucket, operation: str, settings: Settings
 ) -> None:
     settings.S3_CHECKSUMS = "sha256"
     front.rules[operation] = lambda request: (
-        fronts.status(500, "InternalError")(request) if "/quarantine/doctor-" in request.url else request.forward()
+        storage_proxies.status(500, "InternalError")(request)
+        if "/quarantine/doctor-" in request.url
+        else request.forward()
     )
     assert one(digest_lines()).level is Level.FAIL
     assert bucket.objects() == {}
@@ -306,8 +308,10 @@ def test_a_trial_that_breaks_off_leaves_nothing(
     [("put", "s3:PutObject, and with a key in KMS also kms:GenerateDataKey"), ("create", "s3:PutObject"),
      ("abort", "s3:AbortMultipartUpload"), ("delete", "s3:DeleteObject")],
 )  # fmt: skip
-def test_a_right_that_the_trial_misses_is_named(front: fronts.Front, operation: str, right: str) -> None:
-    front.rules[operation] = fronts.status(403, "AccessDenied")
+def test_a_right_that_the_trial_misses_is_named(
+    front: storage_proxies.StorageProxy, operation: str, right: str
+) -> None:
+    front.rules[operation] = storage_proxies.status(403, "AccessDenied")
     line = one(digest_lines())
     assert line.level is Level.FAIL
     assert line.advice.startswith(f"allow {right}")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import Settings
 
-from tests.support import edge as edges
-from tests.support.doctors import examined, one
-from tests.support.edge import Edge, Signer, edge_of
-from tests.support.own_ca import Authority
+from tests.support import cloudfront as edges
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.cloudfront import Edge, Signer, run_cloudfront
+from tests.support.doctor_results import examined, one
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.services.doctor.storage import cloudfront_lines
@@ -24,16 +24,16 @@ def signer() -> Signer:
 
 
 @pytest.fixture
-def edge(
-    bucket: Bucket, authority: Authority, signer: Signer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+def cloudfront(
+    bucket: Bucket, authority: CertificateAuthority, signer: Signer, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Edge]:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-    with edge_of(bucket, authority, signer) as edge:
-        options = {"custom_domain": edge.domain, "cloudfront_key_id": signer.key_id, "cloudfront_key": signer.pem}
+    with run_cloudfront(bucket, authority, signer) as cloudfront:
+        options = {"custom_domain": cloudfront.domain, "cloudfront_key_id": signer.key_id, "cloudfront_key": signer.pem}
         settings.CLOUDFRONT = options
         settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], "OPTIONS": options}}
         s3.reset()
-        yield edge
+        yield cloudfront
     s3.reset()
 
 
@@ -46,30 +46,32 @@ def test_without_cloudfront_it_is_not_spoken_of(bucket: Bucket) -> None:
     assert "cloudfront" not in examined()
 
 
-def test_with_it_one_line_says_that_all_is_well(edge: Edge) -> None:
+def test_with_it_one_line_says_that_all_is_well(cloudfront: Edge) -> None:
     assert str(examined()["cloudfront"].level) == "ok"
-    assert first_line() == f"ok {edge.domain} gives what we sign, and nothing else"
+    assert first_line() == f"ok {cloudfront.domain} gives what we sign, and nothing else"
 
 
-def test_a_key_that_the_group_does_not_have_is_told(edge: Edge) -> None:
-    edge.group.clear()
-    assert first_line() == f"fail {edge.domain} refuses what we sign (403)"
+def test_a_key_that_the_group_does_not_have_is_told(cloudfront: Edge) -> None:
+    cloudfront.group.clear()
+    assert first_line() == f"fail {cloudfront.domain} refuses what we sign (403)"
 
 
-def test_a_distribution_that_asks_nobody_for_a_signature_is_told(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_distribution_that_asks_nobody_for_a_signature_is_told(
+    cloudfront: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Edge, "is_signed", lambda *_: True)
-    assert first_line() == f"fail {edge.domain} gives a file to whoever knows its key"
+    assert first_line() == f"fail {cloudfront.domain} gives a file to whoever knows its key"
 
 
 @pytest.mark.parametrize("passed", [set(), edges.OVERRIDES - {"response-content-language"}], ids=["none", "old"])
 def test_a_cache_policy_that_drops_our_headers_is_told(
-    edge: Edge, monkeypatch: pytest.MonkeyPatch, passed: set[str]
+    cloudfront: Edge, monkeypatch: pytest.MonkeyPatch, passed: set[str]
 ) -> None:
     monkeypatch.setattr(edges, "OVERRIDES", passed)
-    assert first_line() == f"fail {edge.domain} gives files without all the headers that we sign"
+    assert first_line() == f"fail {cloudfront.domain} gives files without all the headers that we sign"
 
 
-def test_a_host_that_is_not_there_or_not_the_one_is_told(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_is_not_there_or_not_the_one_is_told(cloudfront: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     s3.reset()
-    assert first_line() == f"fail {edge.domain} does not answer (SSLError)"
+    assert first_line() == f"fail {cloudfront.domain} does not answer (SSLError)"

@@ -18,9 +18,9 @@ from django.db.models.functions import Now
 from django_tasks_db.models import DBTaskResult
 from pytest_django import Settings
 
-from tests.support.proxy import Proxy
-from tests.support.shelf import add_file
+from tests.support.factories import create_file
 from tests.support.stores import Bucket
+from tests.support.tcp_proxy import Proxy
 from uploads import checks
 from uploads.models import ChecksumStatus, File, Heartbeat, State
 from uploads.services import request_previews
@@ -269,14 +269,14 @@ def test_what_ran_lately_is_ok_and_what_stopped_is_told(name: str, late: timedel
 
 def test_claims_that_nobody_settled_are_counted(alice: User) -> None:
     Heartbeat.objects.beat("verify")
-    add_file(alice, checksum_status=ChecksumStatus.UNVERIFIED, available_at=Now() - timedelta(hours=1))
-    add_file(alice, checksum_status=ChecksumStatus.UNVERIFIED)
-    add_file(alice, checksum_status=ChecksumStatus.VERIFIED_BY_STORAGE, available_at=Now() - timedelta(hours=1))
+    create_file(alice, checksum_status=ChecksumStatus.UNVERIFIED, available_at=Now() - timedelta(hours=1))
+    create_file(alice, checksum_status=ChecksumStatus.UNVERIFIED)
+    create_file(alice, checksum_status=ChecksumStatus.VERIFIED_BY_STORAGE, available_at=Now() - timedelta(hours=1))
     assert result_of("verify").reason.startswith("1 files were never held against")
 
 
 def test_a_queue_that_stands_still_is_told(alice: User) -> None:
-    request_previews([add_file(alice).pk])
+    request_previews([create_file(alice).pk])
     assert result_of("queue").level is Level.OK
     DBTaskResult.objects.update(enqueued_at=Now() - timedelta(hours=3))
     line = result_of("queue")
@@ -284,8 +284,8 @@ def test_a_queue_that_stands_still_is_told(alice: User) -> None:
 
 
 def test_files_that_the_sweep_never_moved_are_told(alice: User) -> None:
-    add_file(alice, state=State.COMPLETING)
-    erased = add_file(alice, state=State.DELETING)
+    create_file(alice, state=State.COMPLETING)
+    erased = create_file(alice, state=State.DELETING)
     assert result_of("left over").level is Level.OK
     File.objects.filter(state=State.COMPLETING).update(lease_until=Now() - timedelta(hours=1))
     File.objects.filter(pk=erased.pk).update(updated_at=Now() - timedelta(hours=2))

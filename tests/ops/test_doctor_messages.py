@@ -15,8 +15,8 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from pytest_django import Settings
 
-from tests.support import fronts, stores
-from tests.support.doctors import between, one
+from tests.support import storage_proxies, stores
+from tests.support.doctor_results import between, one
 from uploads import s3
 from uploads.services.doctor import database, host
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def front(bucket: stores.Bucket, settings: Settings) -> Iterator[fronts.Front]:
+def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
     with between(bucket.address, settings) as front:
         yield front
 
@@ -37,40 +37,43 @@ def failing() -> list[str]:
     return [line for line in out.getvalue().splitlines() if line.startswith("fail")]
 
 
-def elsewhere(front: fronts.Front) -> None:
+def elsewhere(front: storage_proxies.StorageProxy) -> None:
     headers = {"x-amz-bucket-region": "eu-west-3"}
-    front.rules["*"] = fronts.status(301, "PermanentRedirect", headers=headers)
+    front.rules["*"] = storage_proxies.status(301, "PermanentRedirect", headers=headers)
 
 
-def somebody_elses(front: fronts.Front) -> None:
+def somebody_elses(front: storage_proxies.StorageProxy) -> None:
     empty = b"<ListAllMyBucketsResult><Buckets></Buckets></ListAllMyBucketsResult>"
-    denied, ours = fronts.status(403, "AccessDenied"), fronts.Answer(200, {"Content-Type": "application/xml"}, empty)
+    denied, ours = (
+        storage_proxies.status(403, "AccessDenied"),
+        storage_proxies.Answer(200, {"Content-Type": "application/xml"}, empty),
+    )
     front.rules["*"] = lambda request: denied(request) if stores.Address.of_this_run().bucket in request.url else ours
 
 
-def without_rights(front: fronts.Front) -> None:
-    front.rules["*"] = fronts.status(403, "AccessDenied")
+def without_rights(front: storage_proxies.StorageProxy) -> None:
+    front.rules["*"] = storage_proxies.status(403, "AccessDenied")
 
 
-def without_one_right(front: fronts.Front) -> None:
-    denied = fronts.status(403, "AccessDenied")
+def without_one_right(front: storage_proxies.StorageProxy) -> None:
+    denied = storage_proxies.status(403, "AccessDenied")
     front.rules["delete"] = lambda request: denied(request) if "/quarantine/" in request.url else request.forward()
 
 
-def expired(front: fronts.Front) -> None:
-    front.rules["*"] = fronts.status(400, "ExpiredToken")
+def expired(front: storage_proxies.StorageProxy) -> None:
+    front.rules["*"] = storage_proxies.status(400, "ExpiredToken")
 
 
-def skewed(front: fronts.Front) -> None:
+def skewed(front: storage_proxies.StorageProxy) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(minutes=20), usegmt=True)
     front.server.RequestHandlerClass.date_time_string = lambda *_: date  # type: ignore[attr-defined]
 
 
-def full(front: fronts.Front) -> None:
-    front.rules["put"] = fronts.status(507, "XMinioStorageFull")
+def full(front: storage_proxies.StorageProxy) -> None:
+    front.rules["put"] = storage_proxies.status(507, "XMinioStorageFull")
 
 
-TROUBLES: dict[str, tuple[Callable[[fronts.Front], None], str]] = {
+TROUBLES: dict[str, tuple[Callable[[storage_proxies.StorageProxy], None], str]] = {
     "region": (elsewhere, "store: the bucket {bucket} is not in us-east-1 but in eu-west-3 — set AWS_"),
     "somebody else's": (somebody_elses, "store: the bucket {bucket} belongs to somebody else — correct AWS_"),
     "no rights": (without_rights, "store: the bucket {bucket} may not be listed, or belongs to somebody else"),
@@ -82,7 +85,7 @@ TROUBLES: dict[str, tuple[Callable[[fronts.Front], None], str]] = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_each_trouble_is_one_line(front: fronts.Front, trouble: str) -> None:
+def test_each_trouble_is_one_line(front: storage_proxies.StorageProxy, trouble: str) -> None:
     prepare, template = TROUBLES[trouble]
     prepare(front)
     expected = template.format(bucket=stores.Address.of_this_run().bucket, place=front.url)

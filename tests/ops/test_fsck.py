@@ -11,8 +11,8 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from pytest_django import Settings
 
+from tests.support.factories import create_file
 from tests.support.fsck_runs import LONG_AGO, findings, key, run, skipped, stored
-from tests.support.shelf import add_file
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.models import (
@@ -66,7 +66,7 @@ def test_objects_without_a_file_are_told(alice: User, marked: Bucket) -> None:
 def test_what_is_young_is_left_alone(alice: User, marked: Bucket) -> None:
     stored(alice, marked)
     marked.write(key(1), b"x")
-    add_file(alice, b"no object")
+    create_file(alice, b"no object")
     assert run(grace=3600)[0] == 0
     assert Report.objects.get().summary["skipped"] == {"young": 2}
     assert run()[0] == 1
@@ -122,8 +122,8 @@ def test_blocks_of_any_size_give_the_same(
 
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING])
 def test_a_row_in_motion_explains_its_object_or_that_there_is_none(alice: User, marked: Bucket, state: State) -> None:
-    add_file(alice, bucket=marked, state=state)
-    add_file(alice, state=state)
+    create_file(alice, bucket=marked, state=state)
+    create_file(alice, state=state)
     assert run(grace=3600)[0] == 0
     assert skipped() == {"moving": 1}
 
@@ -265,7 +265,7 @@ def test_previews_are_compared_by_size(alice: User, marked: Bucket) -> None:
 
 
 def test_uploads_in_parts_without_a_file_in_motion_are_told(alice: User, marked: Bucket) -> None:
-    moving, done = add_file(alice, state=State.UPLOADING), stored(alice, marked)
+    moving, done = create_file(alice, state=State.UPLOADING), stored(alice, marked)
     ids = {}
     for name in (moving.key, done.key, key(1), "others/own"):
         ids[name] = marked.client.create_multipart_upload(Bucket=marked.name, Key=name)["UploadId"]
@@ -290,7 +290,7 @@ def test_uploads_in_parts_without_a_file_in_motion_are_told(alice: User, marked:
 def test_what_should_have_moved_on_is_told(alice: User, marked: Bucket, state: State, facts: dict[str, Any]) -> None:
     late = stored(alice, marked, state=state)
     File.objects.filter(pk=late.pk).update(**facts)
-    add_file(alice, state=state)
+    create_file(alice, state=state)
     assert run(grace=3600)[0] == 1
     assert findings() == [("stuck", late.key)]
     assert Finding.objects.get().detail["row"]["state"] == state
@@ -322,7 +322,7 @@ def test_any_mixture_is_told_as_the_table_says(
         name = f"f/{shuffled.getrandbits(128):032x}"
         if row != "none":
             state = State.AVAILABLE if row in {"marked", "elsewhere"} else State(row)
-            file = add_file(alice, b"hello", key=name, state=state)
+            file = create_file(alice, b"hello", key=name, state=state)
             facts = {"etag": hashlib.md5(b"hello", usedforsecurity=False).hexdigest()}
             facts |= {"checksum_status": ChecksumStatus.MISSING} if row == "marked" else {}
             facts |= {"store": "old"} if row == "elsewhere" else {}

@@ -10,10 +10,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from tests.support.factories import create_file
 from tests.support.fsck_runs import LONG_AGO, key, run, stored
-from tests.support.senders import Sender, composite, sha256
-from tests.support.shelf import add_file
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient, composite, sha256
 from uploads import s3
 from uploads.errors import Conflict
 from uploads.management.commands import fsck as fsck_command
@@ -42,9 +42,9 @@ def repair(*args: str) -> tuple[int, str]:
     return run("--repair", f"--confirm={count}", *args)
 
 
-def test_a_finished_upload_is_published(sender: Sender, marked: Bucket, small_parts: None) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
+def test_a_finished_upload_is_published(upload_client: UploadClient, marked: Bucket, small_parts: None) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     assemble(upload.row(), upload.digests)
     File.objects.update(lease_until=timezone.now() - LONG_AGO)
@@ -55,8 +55,10 @@ def test_a_finished_upload_is_published(sender: Sender, marked: Bucket, small_pa
     assert run()[0] == 0
 
 
-def test_an_upload_that_lacks_parts_is_opened_again(sender: Sender, marked: Bucket, small_parts: None) -> None:
-    upload = sender.start(BODY)
+def test_an_upload_that_lacks_parts_is_opened_again(
+    upload_client: UploadClient, marked: Bucket, small_parts: None
+) -> None:
+    upload = upload_client.start(BODY)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     File.objects.update(lease_until=timezone.now() - LONG_AGO)
     assert repair()[0] == 0
@@ -235,7 +237,7 @@ def test_a_few_need_no_number(alice: User, marked: Bucket) -> None:
     """One of a hundred files that are there, as far as the count goes."""
     files = [stored(alice, marked, bytes([number])) for number in range(2)]
     for _ in range(98):
-        add_file(alice)
+        create_file(alice)
     marked.delete(files[0].key)
     File.objects.exclude(pk__in=[file.pk for file in files]).update(checksum_status=ChecksumStatus.MISSING)
     run()

@@ -16,8 +16,8 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.utils import timezone
 
+from tests.support.factories import database_rows
 from tests.support.fsck_runs import LONG_AGO, findings, key, run, stored
-from tests.support.shelf import whole_database
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.errors import StorageUnavailable
@@ -174,9 +174,9 @@ def test_the_last_hundred_reports_are_kept(marked: Bucket) -> None:
 def test_nothing_is_written_but_the_report(alice: User, marked: Bucket) -> None:
     marked.delete(stored(alice, marked).key)
     marked.write(key(1), b"x")
-    before, objects_before = whole_database(), marked.objects()
+    before, objects_before = database_rows(), marked.objects()
     run()
-    after = whole_database()
+    after = database_rows()
     changed = {name for name in after if after[name] != before[name]}
     assert changed == {"uploads.Report", "uploads.Finding"} | ({"uploads.Heartbeat"} & changed)
     assert marked.objects() == objects_before

@@ -17,8 +17,8 @@ from django.db import OperationalError, connection
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support.rows import folder_of, held, make_row, path_of, plant, used
-from tests.support.shelf import whole_database
+from tests.support.factories import database_rows
+from tests.support.file_rows import create_row, ensure_folder, folder_of, path_of, stored_usage, usage_by_rows
 from tests.support.stores import Bucket
 from uploads import actions, s3, services
 from uploads.models import (
@@ -86,7 +86,7 @@ def import_stats(prefix: str, *arguments: str, **how: Any) -> dict[str, Any]:
 
 def in_agreement() -> bool:
     """What is kept beside the rows fits them: usage and figures."""
-    return recount() == [] and all(used(owner) == held(owner) for owner in User.objects.all())
+    return recount() == [] and all(stored_usage(owner) == usage_by_rows(owner) for owner in User.objects.all())
 
 
 # --- what comes of it ---------------------------------------------------------------------------
@@ -110,14 +110,14 @@ def test_objects_become_files_in_the_folders_of_their_keys(photos: Bucket, alice
 
 def test_usage_and_figures_fit(photos: Bucket, alice: User) -> None:
     run_import("photos/")
-    assert used(alice) == (25, sum(range(25)))
+    assert stored_usage(alice) == (25, sum(range(25)))
     assert in_agreement()
 
 
 def test_a_dry_run_writes_nothing_and_tells_the_same(photos: Bucket, alice: User) -> None:
-    before, objects = whole_database(), photos.objects()
+    before, objects = database_rows(), photos.objects()
     summary = import_stats("photos/", apply=False)
-    assert (whole_database(), photos.objects()) == (before, objects)
+    assert (database_rows(), photos.objects()) == (before, objects)
     done = import_stats("photos/")
     assert (summary.pop("applied"), done.pop("applied")) == (False, True)
     assert summary == done
@@ -136,7 +136,7 @@ def test_a_second_run_changes_nothing(photos: Bucket, alice: User) -> None:
 
 def test_what_people_did_meanwhile_stays(photos: Bucket, alice: User) -> None:
     run_import("photos/")
-    folder = plant("Kept", alice)
+    folder = ensure_folder("Kept", alice)
     actions.move_files([file.link for file in File.objects.all()], folder, by=alice)
     services.rename(File.objects.first(), "mine.jpg", by=alice)  # type: ignore[arg-type]
     services.folders.remove(Folder.objects.get(name="0"), by=alice)
@@ -179,7 +179,7 @@ def test_its_page_says_that_it_is_imported(photos: Bucket, alice: User, as_alice
 
 
 def test_the_admin_finds_what_was_imported(photos: Bucket, alice: User, as_admin: Client) -> None:
-    make_row(alice, State.AVAILABLE, name="uploaded.txt")
+    create_row(alice, State.AVAILABLE, name="uploaded.txt")
     run_import("photos/2/")
     page = as_admin.get("/admin/uploads/file/?origin=imported").content.decode()
     assert ("pic 24.jpg" in page, "uploaded.txt" in page) == (True, False)

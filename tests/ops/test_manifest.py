@@ -20,10 +20,10 @@ from django.db import connection
 from pytest_django import Settings
 
 from tests.conftest import person, signed_in
-from tests.support import shelf
-from tests.support.rows import make_row, path_of, plant
-from tests.support.senders import Sender
+from tests.support import factories
+from tests.support.file_rows import create_row, ensure_folder, path_of
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import actions, s3, services
 from uploads.actions import set_visibility, tag_files
 from uploads.models import (
@@ -52,22 +52,22 @@ def library(roles: None, alice: User, bob: User, bucket: Bucket, settings: Setti
     """Folders with rules, tags, versions, trash, what is private, and names of all kinds; its bucket."""
     settings.UPLOAD_PART_BYTES = 10
     s3.write_marker(Installation.objects.own_id())
-    sender = Sender(signed_in(alice))
-    brand = plant("Brand/Logos ✨", alice)
-    closed = plant("Brand/Finance", alice)
+    upload_client = UploadClient(signed_in(alice))
+    brand = ensure_folder("Brand/Logos ✨", alice)
+    closed = ensure_folder("Brand/Finance", alice)
     Folder.objects.filter(pk=closed.pk).update(restricted=True, access_root=closed)
     Grant.objects.create(folder=closed, group=Group.objects.get(name="managers"), level=AccessLevel.MANAGE)
-    report = sender.send(b"first version", name="report.txt")
-    sender.send(b"second version", name="report.txt", replaces=str(report.link))
-    emoji = sender.send(b"0123456789abc", name='🎉 "תמונה" \\ of\tus.png')
-    sender.send(b"", name="empty")
-    trashed = sender.send(b"trash", name="trash.txt")
+    report = upload_client.send(b"first version", name="report.txt")
+    upload_client.send(b"second version", name="report.txt", replaces=str(report.link))
+    emoji = upload_client.send(b"0123456789abc", name='🎉 "תמונה" \\ of\tus.png')
+    upload_client.send(b"", name="empty")
+    trashed = upload_client.send(b"trash", name="trash.txt")
     actions.trash_file(trashed, by=alice)
     tag_files([emoji.link], add=["Été", "summer"], remove=[], by=alice)
     set_visibility([emoji.link], Visibility.PRIVATE, by=alice)
     File.objects.filter(pk=emoji.pk).update(folder=brand)
-    Sender(signed_in(bob)).send(b"bob's", name="bob.txt")
-    make_row(bob, State.UPLOADING)
+    UploadClient(signed_in(bob)).send(b"bob's", name="bob.txt")
+    create_row(bob, State.UPLOADING)
     return bucket
 
 
@@ -188,13 +188,13 @@ ODD = {
 def test_lines_that_no_export_writes_are_refused_and_nothing_written(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
     lose_the_database()
-    before = shelf.whole_database()
+    before = factories.database_rows()
     for how, change in ODD.items():
         path = Path(shutil.copy(tmp_path / "manifest", tmp_path / "altered"))
         alter(path, *change)
         code, _summary, why = rebuild(path, "--apply")
         assert (code, "A line of the manifest" in why) == (2, True), how
-        assert shelf.whole_database() == before, how
+        assert factories.database_rows() == before, how
 
 
 def test_no_listing_alone_makes_a_file_missing_or_damaged(
@@ -223,7 +223,7 @@ def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
     library: Bucket, tmp_path: Path, alice: User
 ) -> None:
     exported(tmp_path / "manifest")
-    new = Sender(signed_in(alice)).send(b"newer than the manifest", name="new.txt")
+    new = UploadClient(signed_in(alice)).send(b"newer than the manifest", name="new.txt")
     lose_the_database()
     assert rebuild(tmp_path / "manifest")[1]["unknown"] == 1
     code, _summary, _why = rebuild(tmp_path / "manifest", "--apply", "--recover-orphans", "--owner", "alice")
@@ -242,16 +242,16 @@ def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
 def test_a_dry_run_writes_nothing(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
     lose_the_database()
-    before = shelf.whole_database()
+    before = factories.database_rows()
     assert rebuild(tmp_path / "manifest")[0] == 0
-    assert shelf.whole_database() == before
+    assert factories.database_rows() == before
 
 
 def test_a_library_with_anything_in_it_is_left_alone(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
-    before = shelf.whole_database()
+    before = factories.database_rows()
     code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
-    assert (code, shelf.whole_database()) == (2, before)
+    assert (code, factories.database_rows()) == (2, before)
     assert "not empty" in why
 
 
@@ -270,9 +270,9 @@ def test_a_manifest_that_is_cut_off_is_refused_and_nothing_written(alice: User, 
     path = tmp_path / "manifest"
     exported(path)
     path.write_bytes(path.read_bytes()[:-100])
-    before = shelf.whole_database()
+    before = factories.database_rows()
     code, _summary, why = rebuild(path, "--apply")
-    assert (code, shelf.whole_database()) == (2, before)
+    assert (code, factories.database_rows()) == (2, before)
     assert "cut off" in why
 
 
@@ -349,10 +349,10 @@ def test_what_breaks_off_midway_has_written_nothing(
 ) -> None:
     exported(tmp_path / "manifest")
     lose_the_database()
-    before = shelf.whole_database()
+    before = factories.database_rows()
     monkeypatch.setattr(restore, "USAGE", "SELECT nothing FROM nowhere")
     code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
-    assert (code, shelf.whole_database()) == (1, before)
+    assert (code, factories.database_rows()) == (1, before)
     assert "Nothing was written" in why
 
 

@@ -15,10 +15,10 @@ from django.core.management import call_command
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support import fronts, shelf
-from tests.support.senders import Sender, composite, cut, web
+from tests.support import factories, storage_proxies
 from tests.support.stores import Bucket
 from tests.support.two_stores import PART, TwoStores, downloaded, imported, run, second_bucket, two_stores
+from tests.support.upload_client import UploadClient, composite, cut, web
 from uploads import actions, s3, services
 from uploads.models import ChecksumStatus, File, Installation, Origin, Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
@@ -53,19 +53,24 @@ def stores(
 
 
 @pytest.fixture
-def sender(as_alice: Client, stores: TwoStores, settings: Settings) -> Sender:
+def upload_client(as_alice: Client, stores: TwoStores, settings: Settings) -> UploadClient:
     settings.UPLOAD_PART_BYTES = PART
-    return Sender(as_alice)
+    return UploadClient(as_alice)
 
 
-BODIES = {"empty": b"", "small": b"hello", "parts": shelf.some_bytes(2 * PART + 7), "exact": shelf.some_bytes(2 * PART)}
+BODIES = {
+    "empty": b"",
+    "small": b"hello",
+    "parts": factories.binary_content(2 * PART + 7),
+    "exact": factories.binary_content(2 * PART),
+}
 
 
 @pytest.mark.parametrize("stores", ROUTES, indirect=True)
 def test_every_file_ends_in_the_new_store_with_its_bytes_and_its_checksum(
-    sender: Sender, as_alice: Client, stores: TwoStores
+    upload_client: UploadClient, as_alice: Client, stores: TwoStores
 ) -> None:
-    files = {name: sender.send(body, name=f"{name}.bin") for name, body in BODIES.items()}
+    files = {name: upload_client.send(body, name=f"{name}.bin") for name, body in BODIES.items()}
     stores.swap()
     assert run("--apply")[0] == 0
     call_command("fsck", "--grace", "0", stdout=io.StringIO(), stderr=io.StringIO())
@@ -85,23 +90,23 @@ def test_every_file_ends_in_the_new_store_with_its_bytes_and_its_checksum(
     "stores", ["one endpoint", pytest.param("digests, one endpoint", marks=pytest.mark.faults)], indirect=True
 )
 def test_at_one_endpoint_the_store_copies_by_itself(
-    sender: Sender, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sender.send(b"hello")
+    upload_client.send(b"hello")
     if stores.first.address.checksums == "sha256":  # rclone copies whole objects, and no parts
-        sender.send(BODIES["parts"])
+        upload_client.send(BODIES["parts"])
     stores.swap()
     monkeypatch.setattr(streams, "stream", lambda *_, **__: pytest.fail("it was read"))
     assert run("--apply")[0] == 0
 
 
-def test_a_dry_run_counts_and_writes_nothing(sender: Sender, stores: TwoStores) -> None:
-    sender.send(b"hello")
+def test_a_dry_run_counts_and_writes_nothing(upload_client: UploadClient, stores: TwoStores) -> None:
+    upload_client.send(b"hello")
     stores.swap()
-    before, objects = shelf.whole_database(), stores.second.objects()
+    before, objects = factories.database_rows(), stores.second.objects()
     code, summary = run()
     assert (code, summary["files"], summary["bytes"], summary["applied"]) == (1, 1, 5, False)
-    assert (shelf.whole_database(), stores.second.objects()) == (before, objects)
+    assert (factories.database_rows(), stores.second.objects()) == (before, objects)
 
 
 def test_nothing_to_move_is_done(stores: TwoStores, db: None) -> None:
@@ -110,10 +115,12 @@ def test_nothing_to_move_is_done(stores: TwoStores, db: None) -> None:
     assert run("--apply")[0] == 0
 
 
-def test_files_can_be_read_in_both_stores_all_the_time(sender: Sender, as_alice: Client, stores: TwoStores) -> None:
-    old = sender.send(b"before")
+def test_files_can_be_read_in_both_stores_all_the_time(
+    upload_client: UploadClient, as_alice: Client, stores: TwoStores
+) -> None:
+    old = upload_client.send(b"before")
     stores.swap()
-    new = sender.send(b"after")
+    new = upload_client.send(b"after")
     assert (old.store, new.store) == ("", "new")
     assert (downloaded(as_alice, old), downloaded(as_alice, new)) == (b"before", b"after")
     assert new.key in stores.second.objects()
@@ -121,22 +128,22 @@ def test_files_can_be_read_in_both_stores_all_the_time(sender: Sender, as_alice:
 
 
 def test_an_upload_under_way_ends_where_it_began_and_is_moved_by_the_next_run(
-    sender: Sender, as_alice: Client, stores: TwoStores
+    upload_client: UploadClient, as_alice: Client, stores: TwoStores
 ) -> None:
-    body = shelf.some_bytes(PART + 1)
-    upload = sender.start(body)
-    sender.put(upload, 1)
+    body = factories.binary_content(PART + 1)
+    upload = upload_client.start(body)
+    upload_client.put(upload, 1)
     stores.swap()
     assert run("--apply")[1]["left"]["in_progress"] == 1
-    sender.put(upload, 2)
-    file = sender.finished(upload)
+    upload_client.put(upload, 2)
+    file = upload_client.finished(upload)
     assert (file.store, downloaded(as_alice, file)) == ("", body)
     assert run("--apply")[0] == 0
     assert downloaded(as_alice, File.objects.get()) == body
 
 
-def test_previews_move_too(sender: Sender, as_alice: Client, stores: TwoStores) -> None:
-    file = sender.send(b"some words", name="a.txt")
+def test_previews_move_too(upload_client: UploadClient, as_alice: Client, stores: TwoStores) -> None:
+    file = upload_client.send(b"some words", name="a.txt")
     services.make_previews(file)
     stores.swap()
     assert run("--apply")[0] == 0
@@ -146,8 +153,8 @@ def test_previews_move_too(sender: Sender, as_alice: Client, stores: TwoStores) 
     assert web.request("GET", response["Location"]).data == b"some words"
 
 
-def test_a_preview_whose_object_is_gone_is_made_anew(sender: Sender, stores: TwoStores) -> None:
-    file = sender.send(b"some words", name="a.txt")
+def test_a_preview_whose_object_is_gone_is_made_anew(upload_client: UploadClient, stores: TwoStores) -> None:
+    file = upload_client.send(b"some words", name="a.txt")
     services.make_previews(file)
     stores.first.delete(Preview.objects.get().key)
     stores.swap()
@@ -158,8 +165,8 @@ def test_a_preview_whose_object_is_gone_is_made_anew(sender: Sender, stores: Two
 
 
 @pytest.mark.parametrize("stores", ["one endpoint", "to digests"], indirect=True)
-def test_what_is_damaged_stays_and_is_told(sender: Sender, stores: TwoStores) -> None:
-    file = sender.send(b"hello")
+def test_what_is_damaged_stays_and_is_told(upload_client: UploadClient, stores: TwoStores) -> None:
+    file = upload_client.send(b"hello")
     stores.first.write(file.key, b"hullo")
     stores.swap()
     assert run("--apply")[1]["corrupted"] == 1
@@ -168,8 +175,8 @@ def test_what_is_damaged_stays_and_is_told(sender: Sender, stores: TwoStores) ->
     assert file.key not in stores.second.objects()
 
 
-def test_what_is_damaged_moves_as_it_is_when_told(sender: Sender, stores: TwoStores) -> None:
-    corrupted, missing = sender.send(b"hello"), sender.send(b"missing")
+def test_what_is_damaged_moves_as_it_is_when_told(upload_client: UploadClient, stores: TwoStores) -> None:
+    corrupted, missing = upload_client.send(b"hello"), upload_client.send(b"missing")
     stores.first.write(corrupted.key, b"hullo")
     stores.first.delete(missing.key)
     File.objects.filter(pk=corrupted.pk).update(checksum_status=ChecksumStatus.CORRUPTED)
@@ -184,9 +191,9 @@ def test_what_is_damaged_moves_as_it_is_when_told(sender: Sender, stores: TwoSto
 
 
 def test_the_trash_moves_too_and_can_be_restored(
-    sender: Sender, alice: User, as_alice: Client, stores: TwoStores
+    upload_client: UploadClient, alice: User, as_alice: Client, stores: TwoStores
 ) -> None:
-    file = sender.send(b"hello")
+    file = upload_client.send(b"hello")
     actions.trash_file(file, by=alice)
     stores.swap()
     assert run("--apply")[0] == 0
@@ -200,7 +207,7 @@ def test_the_trash_moves_too_and_can_be_restored(
 def test_what_was_imported_moves_under_its_own_key_and_its_checksum_becomes_known(
     alice: User, as_alice: Client, stores: TwoStores
 ) -> None:
-    body = shelf.some_bytes(PART + 3)
+    body = factories.binary_content(PART + 3)
     file = imported(alice, stores.first, "photos/Sommer 2020/é#%?.jpg", body)
     stores.swap()
     assert run("--apply")[0] == 0
@@ -258,9 +265,9 @@ class SameThreadExecutor(ThreadPoolExecutor):
 
 
 def test_what_is_put_into_the_trash_meanwhile_moves_all_the_same(
-    sender: Sender, alice: User, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, alice: User, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = sender.send(b"hello")
+    file = upload_client.send(b"hello")
     stores.swap()
     after_each_copy(monkeypatch, lambda: actions.trash_file(file, by=alice))
     assert run("--apply")[0] == 0
@@ -270,9 +277,9 @@ def test_what_is_put_into_the_trash_meanwhile_moves_all_the_same(
 
 @pytest.mark.parametrize("erased", [False, True], ids=["going", "gone"])
 def test_of_what_is_erased_meanwhile_no_copy_is_left(
-    sender: Sender, alice: User, stores: TwoStores, monkeypatch: pytest.MonkeyPatch, erased: bool
+    upload_client: UploadClient, alice: User, stores: TwoStores, monkeypatch: pytest.MonkeyPatch, erased: bool
 ) -> None:
-    file = sender.send(b"hello")
+    file = upload_client.send(b"hello")
     actions.trash_file(file, by=alice)
     stores.swap()
 
@@ -289,9 +296,9 @@ def test_of_what_is_erased_meanwhile_no_copy_is_left(
 
 
 def test_whose_claim_was_taken_over_switches_nothing(
-    sender: Sender, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = sender.send(b"hello")
+    file = upload_client.send(b"hello")
     stores.swap()
     after_each_copy(monkeypatch, lambda: File.objects.filter(pk=file.pk).update(lease_until=seconds_from_now(1)))
     monkeypatch.setattr(run_module, "WAIT_SECONDS", 0.1)
@@ -300,20 +307,24 @@ def test_whose_claim_was_taken_over_switches_nothing(
     assert file.store == ""
 
 
-def test_one_bucket_under_two_names_is_refused(sender: Sender, stores: TwoStores, settings: Settings) -> None:
-    sender.send(b"hello")
+def test_one_bucket_under_two_names_is_refused(
+    upload_client: UploadClient, stores: TwoStores, settings: Settings
+) -> None:
+    upload_client.send(b"hello")
     stores.swap()
     settings.SECONDARY_S3 = {**settings.SECONDARY_S3, "bucket": stores.second.name}
-    before = shelf.whole_database()
+    before = factories.database_rows()
     assert run("--apply")[0] == 2
     assert run("--remove-originals", "--apply")[0] == 2
-    assert shelf.whole_database() == before
+    assert factories.database_rows() == before
     assert set(stores.second.objects()) <= {"amalga.json"}
 
 
 @pytest.mark.parametrize("whose", ["nobody", "another's"])
-def test_a_bucket_that_is_not_this_databases_is_refused(sender: Sender, stores: TwoStores, whose: str) -> None:
-    sender.send(b"hello")
+def test_a_bucket_that_is_not_this_databases_is_refused(
+    upload_client: UploadClient, stores: TwoStores, whose: str
+) -> None:
+    upload_client.send(b"hello")
     stores.swap()
     stores.first.delete("amalga.json")
     if whose == "another's":
@@ -333,15 +344,15 @@ def test_what_makes_no_sense_is_refused(args: list[str], db: None) -> None:
 
 
 def test_a_store_that_goes_away_is_told_and_the_next_run_goes_on(
-    sender: Sender, stores: TwoStores, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, stores: TwoStores, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
-        sender.send(b"hello")
+        upload_client.send(b"hello")
     stores.swap()
-    with fronts.in_front_of(stores.second.address.endpoint) as front:
+    with storage_proxies.run_storage_proxy(stores.second.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
-        front.rules["put"] = fronts.status(503, "SlowDown")
+        front.rules["put"] = storage_proxies.status(503, "SlowDown")
         monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
         assert run("--apply")[0] == 1
     stores.swap()

@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support.senders import Sender
 from tests.support.stores import Bucket
 from tests.support.two_stores import TwoStores, downloaded, imported, run, second_bucket, two_stores
+from tests.support.upload_client import UploadClient
 from uploads import services
 from uploads.models import File, Preview
 from uploads.models.querysets import seconds_from_now
@@ -24,18 +24,18 @@ def stores(bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def sender(as_alice: Client, stores: TwoStores) -> Sender:
-    return Sender(as_alice)
+def upload_client(as_alice: Client, stores: TwoStores) -> UploadClient:
+    return UploadClient(as_alice)
 
 
 def test_originals_go_only_when_told_and_only_after_a_while(
-    sender: Sender, as_alice: Client, stores: TwoStores
+    upload_client: UploadClient, as_alice: Client, stores: TwoStores
 ) -> None:
-    file = sender.send(b"some words", name="a.txt")
+    file = upload_client.send(b"some words", name="a.txt")
     services.make_previews(file)
     stores.swap()
     run("--apply")
-    later = sender.send(b"only here")
+    later = upload_client.send(b"only here")
     assert file.key in stores.first.objects()
     assert run("--remove-originals", "--apply")[1]["young"] == 2
     age_rows()
@@ -51,8 +51,10 @@ def age_rows() -> None:
     Preview.objects.update(lease_until=seconds_from_now(-25 * 3600))
 
 
-def test_an_original_stays_while_the_copy_is_not_as_its_row_says(sender: Sender, stores: TwoStores) -> None:
-    gone, other = sender.send(b"hello"), sender.send(b"world")
+def test_an_original_stays_while_the_copy_is_not_as_its_row_says(
+    upload_client: UploadClient, stores: TwoStores
+) -> None:
+    gone, other = upload_client.send(b"hello"), upload_client.send(b"world")
     stores.swap()
     run("--apply")
     age_rows()
@@ -63,13 +65,13 @@ def test_an_original_stays_while_the_copy_is_not_as_its_row_says(sender: Sender,
 
 
 def test_what_has_not_moved_what_was_imported_and_what_nobody_knows_stays(
-    sender: Sender, alice: User, stores: TwoStores
+    upload_client: UploadClient, alice: User, stores: TwoStores
 ) -> None:
     photo = imported(alice, stores.first, "photos/a.jpg", b"hello")
     stores.first.write("f/" + "0" * 32, b"nobody's")
     stores.swap()
     run("--apply")
-    waiting = sender.send(b"hello")
+    waiting = upload_client.send(b"hello")
     stores.first.write(waiting.key, b"hello")
     File.objects.filter(pk=waiting.pk).update(store="")
     age_rows()

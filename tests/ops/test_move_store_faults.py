@@ -9,18 +9,18 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support import fronts, shelf
-from tests.support.fronts import Answer, Front, Request
-from tests.support.senders import Sender
+from tests.support import factories, storage_proxies
+from tests.support.storage_proxies import Answer, Request, StorageProxy
 from tests.support.stores import Bucket
 from tests.support.two_stores import TwoStores, run, second_bucket, two_stores
+from tests.support.upload_client import UploadClient
 from uploads.models import File
 from uploads.s3 import streams
 
-BODY = shelf.some_bytes(3 * 1024**2)
+BODY = factories.binary_content(3 * 1024**2)
 PART = 1024**2
 
-FrontedStores = tuple[TwoStores, Front, Front]  # with a front before each
+FrontedStores = tuple[TwoStores, StorageProxy, StorageProxy]  # with a front before each
 
 
 @pytest.fixture
@@ -37,7 +37,10 @@ def fronted(
     """Both stores lie behind a front of their own."""
     settings.UPLOAD_PART_BYTES = PART
     second = second_bucket(bucket.address)
-    with fronts.in_front_of(bucket.address.endpoint) as source, fronts.in_front_of(bucket.address.endpoint) as target:
+    with (
+        storage_proxies.run_storage_proxy(bucket.address.endpoint) as source,
+        storage_proxies.run_storage_proxy(bucket.address.endpoint) as target,
+    ):
         first = Bucket(dataclasses.replace(bucket.address, endpoint=source.url))
         second = Bucket(dataclasses.replace(second.address, endpoint=target.url))
         source.rules["head"] = target.rules["head"] = whole_length
@@ -53,7 +56,7 @@ def whole_length(request: Request) -> Answer:
 
 @pytest.fixture
 def file(as_alice: Client, fronted: FrontedStores) -> File:
-    file = Sender(as_alice).send(BODY)
+    file = UploadClient(as_alice).send(BODY)
     fronted[0].swap()
     return file
 
@@ -70,7 +73,7 @@ def test_reading_goes_on_where_the_connection_broke(file: File, fronted: Fronted
     stores, source, _target = fronted
     breaks = iter([True, True])
     source.rules["get"] = lambda request: (
-        fronts.midway(request) if file.key in request.url and next(breaks, False) else request.forward()
+        storage_proxies.midway(request) if file.key in request.url and next(breaks, False) else request.forward()
     )
     assert run("--apply")[0] == 0
     assert is_moved(file, stores)
@@ -81,7 +84,7 @@ def test_reading_goes_on_where_the_connection_broke(file: File, fronted: Fronted
 def test_a_part_that_fails_once_is_sent_again(file: File, fronted: FrontedStores, fault: str) -> None:
     stores, _source, target = fronted
     calls = iter(range(100))
-    rule = fronts.FAULTS[fault]
+    rule = storage_proxies.FAULTS[fault]
     target.rules["part"] = lambda request: rule(request) if next(calls) == 1 else request.forward()
     assert run("--apply")[0] == 0
     assert is_moved(file, stores)
@@ -105,7 +108,7 @@ def test_a_bit_that_flips_on_the_way_is_refused_by_the_store_and_nothing_switche
 
 def test_an_answer_that_is_lost_after_the_copy_was_made_loses_nothing(file: File, fronted: FrontedStores) -> None:
     stores, _source, target = fronted
-    target.rules["complete"] = fronts.lost
+    target.rules["complete"] = storage_proxies.lost
     assert run("--apply")[0] in {0, 1}
     is_moved(file, stores)
     del target.rules["complete"]
@@ -132,9 +135,9 @@ def test_object_that_its_store_refuses_stays_and_the_others_move(
     as_alice: Client, fronted: FrontedStores, code: str, outcome: str
 ) -> None:
     stores, source, _target = fronted
-    refused, other = Sender(as_alice).send(BODY), Sender(as_alice).send(BODY)
+    refused, other = UploadClient(as_alice).send(BODY), UploadClient(as_alice).send(BODY)
     stores.swap()
-    deny = fronts.status(403, code)
+    deny = storage_proxies.status(403, code)
     source.rules["get"] = lambda request: deny(request) if refused.key in request.url else request.forward()
     status, summary = run("--apply")
     assert status == 1

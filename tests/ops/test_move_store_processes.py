@@ -16,9 +16,9 @@ from django.db import connection, connections
 from pytest_django import Settings
 
 from tests.conftest import PROJECT, signed_in
-from tests.support.senders import Sender, web
 from tests.support.stores import Bucket
 from tests.support.two_stores import TwoStores, second_bucket, two_stores
+from tests.support.upload_client import UploadClient, web
 from uploads.models import File
 from uploads.services.move_store import Mover, rows
 
@@ -71,8 +71,8 @@ def stores(bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def sender(alice: User, stores: TwoStores) -> Sender:
-    return Sender(signed_in(alice))
+def upload_client(alice: User, stores: TwoStores) -> UploadClient:
+    return UploadClient(signed_in(alice))
 
 
 def run_until_killed(stores: TwoStores, point: tuple[str, str, str, int]) -> int:
@@ -86,9 +86,9 @@ def run_until_killed(stores: TwoStores, point: tuple[str, str, str, int]) -> int
     "point", [pytest.param(point, marks=[] if point == SHORT else pytest.mark.faults) for point in POINTS]
 )
 def test_killed_anywhere_every_file_is_whole_in_one_store_and_the_next_run_ends_it(
-    sender: Sender, alice: User, stores: TwoStores, point: str
+    upload_client: UploadClient, alice: User, stores: TwoStores, point: str
 ) -> None:
-    files = [sender.send(BODY), sender.send(BODY[::-1])]
+    files = [upload_client.send(BODY), upload_client.send(BODY[::-1])]
     stores.swap()
     assert run_until_killed(stores, POINTS[point]) == 137
     for file, body in zip(files, (BODY, BODY[::-1]), strict=True):
@@ -109,8 +109,8 @@ def downloaded(user: User, file: File) -> bytes:
     return response.data
 
 
-def test_downloads_never_fail_while_files_move(sender: Sender, alice: User, stores: TwoStores) -> None:
-    files = {sender.send(body).pk: body for body in (b"%d" % n + BODY for n in range(12))}
+def test_downloads_never_fail_while_files_move(upload_client: UploadClient, alice: User, stores: TwoStores) -> None:
+    files = {upload_client.send(body).pk: body for body in (b"%d" % n + BODY for n in range(12))}
     stores.swap()
     finished, errors, counts = threading.Event(), [], Counter[str]()
 
@@ -140,9 +140,9 @@ def test_downloads_never_fail_while_files_move(sender: Sender, alice: User, stor
 
 @pytest.mark.faults
 def test_two_runs_at_once_share_the_work_and_move_each_file_once(
-    sender: Sender, alice: User, stores: TwoStores
+    upload_client: UploadClient, alice: User, stores: TwoStores
 ) -> None:
-    files = {sender.send(body).pk: body for body in (b"%d" % n + BODY for n in range(16))}
+    files = {upload_client.send(body).pk: body for body in (b"%d" % n + BODY for n in range(16))}
     stores.swap()
     moved: list[Counter[str]] = []
 

@@ -18,11 +18,11 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from tests.conftest import serving
-from tests.support import plain_form, shelf
-from tests.support.plain_form import Chosen, Form, Visitor
-from tests.support.proxy import Mode, Proxy
-from tests.support.senders import put_bytes, sha256
+from tests.support import factories, form_client
+from tests.support.form_client import Chosen, Form, Visitor
 from tests.support.stores import Address, Bucket
+from tests.support.tcp_proxy import Mode, Proxy
+from tests.support.upload_client import put_bytes, sha256
 from tests.support.waiting import wait_until
 from uploads.models import File, State
 
@@ -82,7 +82,7 @@ class Call:
         body = b""
         if isinstance(self.data, Form):
             body = Form(self.data.files, token=visitor.token).body()
-            headers["Content-Type"] = plain_form.MULTIPART
+            headers["Content-Type"] = form_client.MULTIPART
         elif self.data is not None:
             body = json.dumps(self.data).encode()
             headers["Content-Type"] = "application/json"
@@ -96,9 +96,9 @@ class Desk:
 
     def __init__(self, site: Site, alice: User, bucket: Bucket) -> None:
         self.alice = Visitor(site.url, alice).open_form()
-        self.file = shelf.add_file(alice, BODY, bucket=bucket)
-        self.small = shelf.add_file(alice, BODY, state=State.UPLOADING, bucket=bucket)
-        self.large = shelf.add_file(alice, b"x" * (PART + 1), state=State.UPLOADING, part_size=PART)
+        self.file = factories.create_file(alice, BODY, bucket=bucket)
+        self.small = factories.create_file(alice, BODY, state=State.UPLOADING, bucket=bucket)
+        self.large = factories.create_file(alice, b"x" * (PART + 1), state=State.UPLOADING, part_size=PART)
         item = {"token": str(uuid.uuid4()), "name": "new.txt", "size": len(BODY), "sha256": sha256(BODY)}
         self.pages = {
             "library": Call("GET", "/"),
@@ -117,7 +117,7 @@ class Desk:
         self.send = Call("POST", "/upload/", Form([Chosen("plain.txt", BODY)]))
         self.start = Call("POST", "/uploads/", {"files": [item]})
         self.list = Call("GET", "/uploads/")
-        waiting = shelf.add_file(alice, BODY, state=State.UPLOADING)
+        waiting = factories.create_file(alice, BODY, state=State.UPLOADING)
         self.look = Call("GET", f"/uploads/{waiting.pk}/")
         self.sign_small = Call("POST", f"/uploads/{self.small.pk}/parts/", {"parts": [{"number": 1}]})
         self.sign_large = Call("POST", f"/uploads/{self.large.pk}/parts/", {"parts": [{"number": 1}]})
@@ -248,17 +248,17 @@ def test_an_upload_that_began_without_the_store_goes_on_with_it(
 
 @OUTAGES
 def test_without_the_store_the_form_says_so_and_keeps_nothing(mode: Mode, site: Site, desk: Desk, alice: User) -> None:
-    before = shelf.used(alice)
+    before = factories.stored_usage(alice)
     with site.store.being(mode):
         response = desk.send.by(desk.alice)
     assert_in_time({"form": response})
     assert (response.status, response.headers["Retry-After"]) == (503, "5")
-    assert shelf.used(alice) == before
+    assert factories.stored_usage(alice) == before
     assert desk.send.by(desk.alice).status == 200
 
 
 def test_many_finishes_at_once_are_told_in_time_as_well(site: Site, desk: Desk, alice: User) -> None:
-    files = [shelf.add_file(alice, BODY, state=State.UPLOADING) for _ in range(100)]
+    files = [factories.create_file(alice, BODY, state=State.UPLOADING) for _ in range(100)]
     batch = {"files": [{"id": str(file.pk), "sha256": [sha256(BODY)]} for file in files]}
     with site.store.being("hang"):
         response = Call("POST", "/uploads/finish/", batch).by(desk.alice)

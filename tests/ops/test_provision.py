@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from tests.support import fronts, stores
+from tests.support import storage_proxies, stores
 from uploads import s3
 from uploads.errors import ValidationFailed
 from uploads.models import Installation
@@ -276,21 +276,21 @@ def test_days_that_make_no_sense_are_refused(days: str) -> None:
 
 
 @pytest.fixture
-def front(made: stores.Bucket, settings: Settings) -> Iterator[fronts.Front]:
-    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+def front(made: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
+    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
         yield front
     s3.reset()
 
 
-def only(word: str, method: str, fault: fronts.Rule) -> fronts.Rule:
+def only(word: str, method: str, fault: storage_proxies.Rule) -> storage_proxies.Rule:
     """Spoil the requests of this method about this setting, and no others."""
     return lambda request: fault(request) if word in request.url and request.method == method else request.forward()
 
 
-def test_each_missing_right_is_named_and_what_is_left_goes_on(front: fronts.Front) -> None:
-    front.rules["*"] = only("?", "GET", fronts.status(403, "AccessDenied"))
+def test_each_missing_right_is_named_and_what_is_left_goes_on(front: storage_proxies.StorageProxy) -> None:
+    front.rules["*"] = only("?", "GET", storage_proxies.status(403, "AccessDenied"))
     status, output = run_provision("--apply")
     assert status == 1
     for right in RIGHTS:
@@ -298,8 +298,8 @@ def test_each_missing_right_is_named_and_what_is_left_goes_on(front: fronts.Fron
     assert "marker: amalga.json: was none" in output
 
 
-def test_a_right_to_write_is_named_too(front: fronts.Front, made: stores.Bucket) -> None:
-    front.rules["*"] = only("?versioning", "PUT", fronts.status(403, "AccessDenied"))
+def test_a_right_to_write_is_named_too(front: storage_proxies.StorageProxy, made: stores.Bucket) -> None:
+    front.rules["*"] = only("?versioning", "PUT", storage_proxies.status(403, "AccessDenied"))
     status, output = run_provision("--apply")
     assert status == 1
     assert "versioning: may not be written by these credentials — allow s3:PutBucketVersioning" in output
@@ -307,16 +307,18 @@ def test_a_right_to_write_is_named_too(front: fronts.Front, made: stores.Bucket)
 
 
 @pytest.mark.parametrize("refusal", [(405, "MethodNotAllowed"), (501, "")])
-def test_a_store_without_a_setting_is_told_and_no_failure(front: fronts.Front, refusal: tuple[int, str]) -> None:
-    front.rules["*"] = only("?versioning", "GET", fronts.status(*refusal))
+def test_a_store_without_a_setting_is_told_and_no_failure(
+    front: storage_proxies.StorageProxy, refusal: tuple[int, str]
+) -> None:
+    front.rules["*"] = only("?versioning", "GET", storage_proxies.status(*refusal))
     status, output = run_provision("--apply")
     assert status == 0
     assert "versioning: this store has no versioning setting — " in output
 
 
 @pytest.mark.parametrize("fault", ["500", "broken", "page 200"])
-def test_a_fault_at_one_point_leaves_the_others(front: fronts.Front, fault: str) -> None:
-    front.rules["*"] = only("?encryption", "GET", fronts.FAULTS[fault])
+def test_a_fault_at_one_point_leaves_the_others(front: storage_proxies.StorageProxy, fault: str) -> None:
+    front.rules["*"] = only("?encryption", "GET", storage_proxies.FAULTS[fault])
     status, output = run_provision("--apply")
     assert status == 1
     assert "encryption: " in output
@@ -324,8 +326,8 @@ def test_a_fault_at_one_point_leaves_the_others(front: fronts.Front, fault: str)
 
 
 @pytest.mark.parametrize("fault", ["403", "broken"])
-def test_a_store_that_cannot_be_asked_is_one_sentence(front: fronts.Front, fault: str) -> None:
-    front.rules["*"] = fronts.FAULTS[fault]
+def test_a_store_that_cannot_be_asked_is_one_sentence(front: storage_proxies.StorageProxy, fault: str) -> None:
+    front.rules["*"] = storage_proxies.FAULTS[fault]
     status, output = run_provision("--apply")
     assert status == 1
     assert "The store cannot be asked" in output

@@ -15,9 +15,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import Settings
 
-from tests.support import fronts, shelf
-from tests.support.senders import Sender, composite
+from tests.support import factories, storage_proxies
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient, composite
 from uploads import s3, services
 from uploads.errors import DatabaseOlderThanBucket, Paused, ValidationFailed
 from uploads.models import Action, Event, File, Heartbeat, Installation, State
@@ -48,9 +48,9 @@ def run(*args: str) -> tuple[int, str]:
 def all_that_is_due(alice: User, bucket: Bucket) -> list[File]:
     """One row of each kind that a sweep would give up or remove, with its object."""
     return [
-        shelf.add_file(alice, b"due", bucket=bucket, state=State.TRASHED, purge_after=PAST),
-        shelf.add_file(alice, b"overdue", bucket=bucket, state=State.UPLOADING, expires_at=PAST),
-        shelf.add_file(alice, b"going", bucket=bucket, state=State.DELETING),
+        factories.create_file(alice, b"due", bucket=bucket, state=State.TRASHED, purge_after=PAST),
+        factories.create_file(alice, b"overdue", bucket=bucket, state=State.UPLOADING, expires_at=PAST),
+        factories.create_file(alice, b"going", bucket=bucket, state=State.DELETING),
     ]
 
 
@@ -83,9 +83,9 @@ def test_while_it_is_paused_nothing_is_given_up_or_removed(alice: User, bucket: 
     assert rows_and_objects(bucket) == ([], {})
 
 
-def test_while_it_is_paused_what_a_crash_left_is_finished(sender: Sender, settings: Settings) -> None:
-    upload = sender.start(b"small")
-    sender.put(upload)
+def test_while_it_is_paused_what_a_crash_left_is_finished(upload_client: UploadClient, settings: Settings) -> None:
+    upload = upload_client.start(b"small")
+    upload_client.put(upload)
     File.objects.update(state=State.COMPLETING, lease_until=PAST, checksum=upload.digests[0])
     settings.PURGE_PAUSED = True
     assert services.sweep()["resolved"] == 1
@@ -93,10 +93,10 @@ def test_while_it_is_paused_what_a_crash_left_is_finished(sender: Sender, settin
 
 
 def test_while_it_is_paused_a_cancelled_upload_keeps_its_bytes(
-    sender: Sender, alice: User, bucket: Bucket, settings: Settings
+    upload_client: UploadClient, alice: User, bucket: Bucket, settings: Settings
 ) -> None:
-    upload = sender.start(b"small")
-    sender.put(upload)
+    upload = upload_client.start(b"small")
+    upload_client.put(upload)
     File.objects.update(signed_until=PAST)
     settings.PURGE_PAUSED = True
     services.cancel(upload.row(), by=alice)
@@ -112,8 +112,8 @@ def test_what_sets_objects_aside_waits_as_well(bucket: Bucket, settings: Setting
 # --- what the bucket remembers ------------------------------------------------------------------
 
 
-def test_a_sweep_tells_the_bucket_of_the_newest_event(sender: Sender, bucket: Bucket) -> None:
-    sender.send(b"hello")
+def test_a_sweep_tells_the_bucket_of_the_newest_event(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload_client.send(b"hello")
     services.sweep()
     newest = Event.objects.first()
     assert newest
@@ -135,8 +135,8 @@ def test_a_long_sweep_tells_it_before_it_works(alice: User, bucket: Bucket, monk
     assert seen[0] is not None
 
 
-def test_where_nothing_happened_the_bucket_is_told_nothing(sender: Sender, bucket: Bucket) -> None:
-    sender.send(b"hello")
+def test_where_nothing_happened_the_bucket_is_told_nothing(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload_client.send(b"hello")
     services.sweep()
     bucket.delete(CLOCK)
     services.sweep()
@@ -146,10 +146,10 @@ def test_where_nothing_happened_the_bucket_is_told_nothing(sender: Sender, bucke
     assert s3.read_high_water_mark()
 
 
-def test_a_database_that_knows_the_event_is_not_behind(sender: Sender) -> None:
-    sender.send(b"hello")
+def test_a_database_that_knows_the_event_is_not_behind(upload_client: UploadClient) -> None:
+    upload_client.send(b"hello")
     write_high_water_mark()
-    sender.send(b"more")
+    upload_client.send(b"more")
     require_history()
 
 
@@ -205,8 +205,8 @@ def test_a_bucket_that_does_not_tell_is_not_taken_for_one_that_remembers_nothing
 ) -> None:
     all_that_is_due(alice, bucket)
     before = rows_and_objects(bucket)
-    with fronts.in_front_of(bucket.address.endpoint) as front:
-        fault_rule = fronts.FAULTS[fault]
+    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
+        fault_rule = storage_proxies.FAULTS[fault]
         front.rules["get"] = lambda request: fault_rule(request) if CLOCK in request.url else request.forward()
         right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
         s3.reset()
@@ -238,11 +238,11 @@ def test_nothing_is_set_aside_by_a_database_that_is_behind(bucket: Bucket) -> No
 def test_it_is_told_first_and_changes_nothing(alice: User, bucket: Bucket) -> None:
     all_that_is_due(alice, bucket)
     write_mark()
-    before = shelf.whole_database()
+    before = factories.database_rows()
     status, output = run("after_restore")
     assert status == 1
     assert "event 1000" in output
-    assert shelf.whole_database() == before
+    assert factories.database_rows() == before
     assert s3.read_high_water_mark()
 
 
@@ -270,10 +270,12 @@ def test_what_was_purged_since_goes_again(alice: User, bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("body", [BODY, b"small", b""], ids=["parts", "small", "empty"])
-def test_an_upload_that_was_finished_since_is_a_file_again(sender: Sender, bucket: Bucket, body: bytes) -> None:
+def test_an_upload_that_was_finished_since_is_a_file_again(
+    upload_client: UploadClient, bucket: Bucket, body: bytes
+) -> None:
     """Its row is as it was before, and its object whole: the sweep would have removed it after a week."""
-    upload = sender.start(body)
-    sender.put(upload)
+    upload = upload_client.start(body)
+    upload_client.put(upload)
     finish_past_the_rows(bucket, upload.row())
     write_mark()
     assert json.loads(run("after_restore", "--json")[1].partition("\n")[0])["arrived"] == 1
@@ -293,8 +295,8 @@ def finish_past_the_rows(bucket: Bucket, row: File) -> None:
         bucket.client.complete_multipart_upload(**where, MultipartUpload={"Parts": made})
 
 
-def test_bytes_that_are_not_the_announced_ones_stay_unfinished(sender: Sender, bucket: Bucket) -> None:
-    upload = sender.start(b"small")
+def test_bytes_that_are_not_the_announced_ones_stay_unfinished(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload = upload_client.start(b"small")
     File.objects.update(checksum="A" * 43 + "=")
     bucket.write(upload.row().key, b"other")
     summary = json.loads(run("after_restore", "--apply", "--json")[1])
@@ -302,15 +304,15 @@ def test_bytes_that_are_not_the_announced_ones_stay_unfinished(sender: Sender, b
     assert upload.row().state == State.UPLOADING
 
 
-def test_uploads_under_way_have_their_time_again(sender: Sender, settings: Settings) -> None:
-    upload = sender.start(BODY)
+def test_uploads_under_way_have_their_time_again(upload_client: UploadClient, settings: Settings) -> None:
+    upload = upload_client.start(BODY)
     File.objects.update(expires_at=PAST)
     run("after_restore", "--apply")
     row = upload.row()
     assert row.expires_at
     assert row.expires_at > datetime.now(UTC) + timedelta(hours=settings.UPLOAD_EXPIRY_HOURS - 1)
-    sender.put(upload)
-    assert sender.finished(upload).state == State.AVAILABLE
+    upload_client.put(upload)
+    assert upload_client.finished(upload).state == State.AVAILABLE
 
 
 def test_a_bucket_that_is_not_ours_is_not_told_anything(unmarked: Bucket) -> None:
@@ -330,9 +332,9 @@ def test_doctor_warns_while_the_purge_is_paused(bucket: Bucket, settings: Settin
     assert diagnosed()[0] == ("warn", "paused: nothing is expired, purged or erased")
 
 
-def test_doctor_says_how_far_the_bucket_remembers(sender: Sender) -> None:
+def test_doctor_says_how_far_the_bucket_remembers(upload_client: UploadClient) -> None:
     assert diagnosed() == [("ok", "the bucket remembers nothing of the database yet")]
-    sender.send(b"hello")
+    upload_client.send(b"hello")
     write_high_water_mark()
     ((level, reason),) = diagnosed()
     assert level == "ok"
@@ -354,8 +356,8 @@ def test_doctor_fails_for_a_clock_that_is_none(bucket: Bucket, content: bytes) -
 
 
 def test_doctor_names_the_right_that_is_missing(bucket: Bucket, settings: Settings) -> None:
-    with fronts.in_front_of(bucket.address.endpoint) as front:
-        front.rules["get"] = fronts.status(403, "AccessDenied")
+    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
+        front.rules["get"] = storage_proxies.status(403, "AccessDenied")
         right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
         s3.reset()
         (line,) = _purge()
@@ -368,9 +370,11 @@ def test_doctor_names_the_right_that_is_missing(bucket: Bucket, settings: Settin
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_library_that_was_made_again_is_the_one_that_the_bucket_remembers(sender: Sender, tmp_path: Path) -> None:
+def test_a_library_that_was_made_again_is_the_one_that_the_bucket_remembers(
+    upload_client: UploadClient, tmp_path: Path
+) -> None:
     """The activity log is not in the manifest: the event that the bucket remembered is gone for good."""
-    sender.send(b"hello")
+    upload_client.send(b"hello")
     write_high_water_mark()
     manifest = str(tmp_path / "manifest")
     assert run("export_manifest", "--output", manifest)[0] == 0

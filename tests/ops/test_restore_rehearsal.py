@@ -18,9 +18,9 @@ from django.db import connection
 
 from amalga.local.postgres import installed_programs
 from tests.conftest import signed_in
-from tests.support.rows import held, used
-from tests.support.senders import Sender, Upload
+from tests.support.file_rows import stored_usage, usage_by_rows
 from tests.support.stores import Bucket
+from tests.support.upload_client import Upload, UploadClient
 from uploads import actions
 from uploads.models import File, Heartbeat, State
 from uploads.models.querysets import seconds_from_now
@@ -81,15 +81,15 @@ class Hour:
 
     def __init__(self, alice: User, bucket: Bucket) -> None:
         self.alice, self.bucket = alice, bucket
-        self.sender = Sender(signed_in(alice))
+        self.upload_client = UploadClient(signed_in(alice))
         self.later: list[File] = []
         self.lost = str(connection.settings_dict["NAME"])
 
     def before(self) -> None:
-        self.kept = self.sender.send(b"kept")
-        self.saved = self.sender.send(b"taken out of the trash in time")
-        self.growing: Upload = self.sender.start(BODY)
-        self.sender.put(self.growing)
+        self.kept = self.upload_client.send(b"kept")
+        self.saved = self.upload_client.send(b"taken out of the trash in time")
+        self.growing: Upload = self.upload_client.start(BODY)
+        self.upload_client.put(self.growing)
         actions.trash_file(self.saved, by=self.alice)
 
     def owner(self) -> User:
@@ -98,8 +98,8 @@ class Hour:
 
     def after(self) -> None:
         actions.restore_file(self.saved, by=self.alice)
-        self.sender.finished(self.growing)
-        self.later = [self.sender.send(b"one of the last hour"), self.sender.send(BODY)]
+        self.upload_client.finished(self.growing)
+        self.later = [self.upload_client.send(b"one of the last hour"), self.upload_client.send(BODY)]
         actions.trash_file(self.kept, by=self.alice)
 
 
@@ -165,7 +165,7 @@ def test_what_came_later_is_given_to_somebody_to_look_through(hour: Hour, bucket
     ]
     assert differences() == {}
     assert run("verify", str(files[0].pk))[0] == 0
-    assert used(hour.owner()) == held(hour.owner())
+    assert stored_usage(hour.owner()) == usage_by_rows(hour.owner())
     assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply") == (0, [{"recovered": 0}])
 
 

@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 from pytest_django import Settings
 
-from tests.faults import stage
+from tests.faults import harness
 from tests.faults.actions import CommandAction
 from tests.faults.processes import ForkedRunner, ForkServer
-from tests.support import fronts
-from tests.support.fronts import FAULTS, Front
-from tests.support.lives import LONG_AGO, PART_BYTES, QUOTA_BYTES, QUOTA_FILES, Lives, Thing, World
-from tests.support.senders import Sender
+from tests.support import storage_proxies
+from tests.support.state_machine import LONG_AGO, PART_BYTES, QUOTA_BYTES, QUOTA_FILES, FileStateMachine, Thing, World
+from tests.support.storage_proxies import FAULTS, StorageProxy
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import services
 from uploads.models import File, State
 from uploads.s3 import client as s3_client
@@ -43,27 +43,27 @@ CANCELLING = ["cancel.1-discarded", "erase.1-parts-gone", "erase.2-object-gone",
 SWEEPING = ["resolve.1-claimed", "resolve.2-assembled", "resolve.3-published", "expire.1-discarded",
             "purge.1-discarding", "purge.2-discarded", "erase.1-parts-gone", "erase.2-object-gone",
             "erase.4-previews-gone", "erase.5-row-gone"]  # fmt: skip
-ANSWERS = {**FAULTS, "lost": fronts.lost, "midway": fronts.midway}
+ANSWERS = {**FAULTS, "lost": storage_proxies.lost, "midway": storage_proxies.midway}
 faults = st.sampled_from(sorted(ANSWERS))
 
 
-class Storms(Lives):
+class Storms(FileStateMachine):
     """As `Lives`, with time that jumps, processes that die, and a store that fails."""
 
     # --- what time does ------------------------------------------------------------------------
 
-    @rule(thing=Lives.things)
+    @rule(thing=FileStateMachine.things)
     def expire(self, thing: Thing) -> None:
         File.objects.filter(pk=thing.upload.id, expires_at__isnull=False).update(expires_at=timezone.now())
 
-    @rule(thing=Lives.things)
+    @rule(thing=FileStateMachine.things)
     def urls_die(self, thing: Thing) -> None:
         File.objects.filter(pk=thing.upload.id).update(signed_until=timezone.now() - LONG_AGO)
         thing.urls_are_dead = True
 
     @rule()
     def leases_end(self) -> None:
-        stage.leases_end()
+        harness.leases_end()
 
     @rule()
     def the_trash_is_due(self) -> None:
@@ -71,19 +71,19 @@ class Storms(Lives):
 
     # --- crashes: a process of its own dies there ------------------------------------------------
 
-    @rule(thing=Lives.things, point=st.sampled_from(FINISHING))
+    @rule(thing=FileStateMachine.things, point=st.sampled_from(FINISHING))
     def die_while_finishing(self, thing: Thing, point: str) -> None:
         answer = self._mortal(thing, point).finish(thing.upload)
         thing.told_stored |= answer is not None and answer.status_code == 200
 
-    @rule(thing=Lives.things, point=st.sampled_from(SIGNING))
+    @rule(thing=FileStateMachine.things, point=st.sampled_from(SIGNING))
     def die_while_signing(self, thing: Thing, point: str) -> None:
         part = {"number": 1, "sha256": thing.upload.digests[0]}
-        answer = self._mortal(thing, point).ask_parts(thing.upload.id, [part])
+        answer = self._mortal(thing, point).request_parts(thing.upload.id, [part])
         if answer is not None and answer.status_code == 200:
             thing.upload.signed[1], thing.urls_are_dead = answer.json()["parts"][0], False
 
-    @rule(thing=Lives.things, point=st.sampled_from(CANCELLING))
+    @rule(thing=FileStateMachine.things, point=st.sampled_from(CANCELLING))
     def die_while_cancelling(self, thing: Thing, point: str) -> None:
         self._mortal(thing, point).cancel(thing.upload)
 
@@ -91,14 +91,14 @@ class Storms(Lives):
     def die_while_sweeping(self, point: str) -> None:
         ForkedRunner(self.world.fork_server, self.world.people[0], point).do(CommandAction(("sweep",)))
 
-    def _mortal(self, thing: Thing, point: str) -> Sender:
+    def _mortal(self, thing: Thing, point: str) -> UploadClient:
         """Whose every answer may be None, because nobody lived to give it."""
         runner = ForkedRunner(self.world.fork_server, self.world.people[thing.person], point)
-        return Sender(cast(Client, stage.SingleTryClient(runner)))
+        return UploadClient(cast(Client, harness.SingleTryClient(runner)))
 
     # --- faults of the store ---------------------------------------------------------------------
 
-    @rule(thing=Lives.things, operation=st.sampled_from(["list", "complete", "get", "*"]), fault=faults)
+    @rule(thing=FileStateMachine.things, operation=st.sampled_from(["list", "complete", "get", "*"]), fault=faults)
     def finish_in_spite_of(self, thing: Thing, operation: str, fault: str) -> None:
         self.world.front.rules[operation] = ANSWERS[fault]
         answer = self._sender(thing).finish(thing.upload)
@@ -106,7 +106,7 @@ class Storms(Lives):
         assert answer.status_code in {200, 202, 404, 409, 410, 503}
         thing.told_stored |= answer.status_code == 200
 
-    @rule(thing=Lives.things, operation=st.sampled_from(["ids", "abort", "delete", "*"]), fault=faults)
+    @rule(thing=FileStateMachine.things, operation=st.sampled_from(["ids", "abort", "delete", "*"]), fault=faults)
     def cancel_in_spite_of(self, thing: Thing, operation: str, fault: str) -> None:
         self.world.front.rules[operation] = ANSWERS[fault]
         answer = self._sender(thing).cancel(thing.upload)
@@ -130,7 +130,7 @@ class Storms(Lives):
         with ThreadPoolExecutor(2) as both:
             assert [counts["failed"] for counts in both.map(lambda _number: sweep_and_leave(), range(2))] == [0, 0]
 
-    @rule(thing=Lives.things)
+    @rule(thing=FileStateMachine.things)
     def verify(self, thing: Thing) -> None:
         row = thing.row()
         if row is not None:
@@ -139,7 +139,7 @@ class Storms(Lives):
     def teardown(self) -> None:
         """However it went: once time has passed, two sweeps leave what is stored and nothing else."""
         acknowledged = {one.upload.id: one.upload.body for one in self.all if one.told_stored and not one.removed}
-        stage.settle(self.world.bucket, acknowledged=acknowledged)
+        harness.settle(self.world.bucket, acknowledged=acknowledged)
 
 
 def sweep_and_leave() -> dict[str, int]:
@@ -150,10 +150,10 @@ def sweep_and_leave() -> dict[str, int]:
 
 
 @pytest.fixture
-def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
     """The app asks the store through it. boto3's pause before a second attempt is left out."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
-    with fronts.in_front_of(bucket.address.endpoint) as front:
+    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         s3_client.forget_clients()
         s3_client.http.cache_clear()
@@ -173,13 +173,13 @@ def fork_server(django_db_setup: None, tmp_path: Path) -> Iterator[ForkServer]:
 @pytest.fixture
 def world(
     alice: User, bob: User, charlie: User, as_alice: Client, as_bob: Client, bucket: Bucket, settings: Settings,
-    front: Front, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch,
+    front: StorageProxy, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch,
 ) -> World:  # fmt: skip
     settings.UPLOAD_PART_BYTES = PART_BYTES
     settings.UPLOAD_QUOTA_BYTES = QUOTA_BYTES
     settings.UPLOAD_QUOTA_FILES = QUOTA_FILES
     monkeypatch.setattr(orphaned_multiparts, "GRACE", timedelta(seconds=-5))
-    return World([alice, bob], [Sender(as_alice), Sender(as_bob)], bucket, charlie, front, fork_server)
+    return World([alice, bob], [UploadClient(as_alice), UploadClient(as_bob)], bucket, charlie, front, fork_server)
 
 
 hypothesis.settings.register_profile("short", max_examples=6, stateful_step_count=20)

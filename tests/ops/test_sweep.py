@@ -13,9 +13,9 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 
-from tests.support.rows import held, make_row, used
-from tests.support.senders import Sender, Upload, composite, sha256
+from tests.support.file_rows import create_row, stored_usage, usage_by_rows
 from tests.support.stores import Bucket
+from tests.support.upload_client import Upload, UploadClient, composite, sha256
 from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, State
@@ -31,11 +31,13 @@ def ago(**duration: float) -> Any:
     return timezone.now() - timedelta(**duration)
 
 
-def left_while_completing(sender: Sender, body: bytes, *, sent: bool = True, assembled: bool = False) -> Upload:
+def left_while_completing(
+    upload_client: UploadClient, body: bytes, *, sent: bool = True, assembled: bool = False
+) -> Upload:
     """An upload whose finisher died, long enough ago."""
-    upload = sender.start(body)
+    upload = upload_client.start(body)
     if sent:
-        sender.put(upload)
+        upload_client.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     if assembled:
         assemble(upload.row(), upload.digests)
@@ -43,11 +45,11 @@ def left_while_completing(sender: Sender, body: bytes, *, sent: bool = True, ass
     return upload
 
 
-def test_with_nothing_due_a_sweep_touches_nothing(sender: Sender, alice: User, bucket: Bucket) -> None:
-    file, upload = sender.send(BODY), sender.start(BODY)
-    sender.put(upload, 1)
-    make_row(alice, State.COMPLETING)
-    actions.trash_file(sender.send(b"trash"), by=alice)
+def test_with_nothing_due_a_sweep_touches_nothing(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+    file, upload = upload_client.send(BODY), upload_client.start(BODY)
+    upload_client.put(upload, 1)
+    create_row(alice, State.COMPLETING)
+    actions.trash_file(upload_client.send(b"trash"), by=alice)
     before, objects = list(File.objects.order_by("pk").values()), bucket.objects()
     assert services.sweep().total() == 0
     assert list(File.objects.order_by("pk").values()) == before
@@ -56,19 +58,19 @@ def test_with_nothing_due_a_sweep_touches_nothing(sender: Sender, alice: User, b
     assert len(bucket.multipart_uploads()) == 1
 
 
-def test_an_overdue_upload_goes_with_its_parts(sender: Sender, alice: User, bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 1, 2)
+def test_an_overdue_upload_goes_with_its_parts(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 1, 2)
     File.objects.update(expires_at=ago(seconds=1), signed_until=ago(hours=1))
     counts = services.sweep()
     assert (counts["expired"], counts["erased"], counts["failed"]) == (1, 1, 0)
     assert not File.objects.exists()
     assert not bucket.multipart_uploads()
-    assert used(alice) == held(alice) == (0, 0)
+    assert stored_usage(alice) == usage_by_rows(alice) == (0, 0)
 
 
-def test_an_overdue_small_file_goes_with_its_object(sender: Sender, bucket: Bucket) -> None:
-    sender.put(sender.start(b"small"))
+def test_an_overdue_small_file_goes_with_its_object(upload_client: UploadClient, bucket: Bucket) -> None:
+    upload_client.put(upload_client.start(b"small"))
     File.objects.update(expires_at=ago(seconds=1), signed_until=ago(hours=1))
     services.sweep()
     assert not bucket.objects()
@@ -77,35 +79,39 @@ def test_an_overdue_small_file_goes_with_its_object(sender: Sender, bucket: Buck
 
 @pytest.mark.parametrize("body", [BODY, b"small", b""], ids=["parts", "small", "empty"])
 @pytest.mark.parametrize("assembled", [False, True])
-def test_a_finish_that_died_is_brought_to_its_end(sender: Sender, bucket: Bucket, body: bytes, assembled: bool) -> None:
-    upload = left_while_completing(sender, body, assembled=assembled)
+def test_a_finish_that_died_is_brought_to_its_end(
+    upload_client: UploadClient, bucket: Bucket, body: bytes, assembled: bool
+) -> None:
+    upload = left_while_completing(upload_client, body, assembled=assembled)
     assert services.sweep()["resolved"] == 1
     file = upload.row()
     assert (file.state, file.checksum, file.size) == (State.AVAILABLE, composite(upload.pieces), len(body))
     assert bucket.read(file.key) == body
 
 
-def test_a_finish_that_died_before_all_parts_were_there_is_open_again(sender: Sender) -> None:
-    upload = left_while_completing(sender, BODY, sent=False)
+def test_a_finish_that_died_before_all_parts_were_there_is_open_again(upload_client: UploadClient) -> None:
+    upload = left_while_completing(upload_client, BODY, sent=False)
     services.sweep()
     assert upload.row().state == State.UPLOADING
-    sender.put(upload)
-    assert sender.finished(upload).state == State.AVAILABLE
+    upload_client.put(upload)
+    assert upload_client.finished(upload).state == State.AVAILABLE
 
 
-def test_a_finish_that_died_and_lost_its_parts_goes(sender: Sender, alice: User, bucket: Bucket) -> None:
-    upload = left_while_completing(sender, BODY)
+def test_a_finish_that_died_and_lost_its_parts_goes(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+    upload = left_while_completing(upload_client, BODY)
     row = upload.row()
     bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id)
     services.sweep()
     services.sweep()
     assert not File.objects.exists()
-    assert used(alice) == (0, 0)
+    assert stored_usage(alice) == (0, 0)
 
 
-def test_a_store_that_is_away_changes_no_state(sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    left_while_completing(sender, BODY, assembled=True)
-    trashed = sender.start(b"x")
+def test_a_store_that_is_away_changes_no_state(
+    upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_while_completing(upload_client, BODY, assembled=True)
+    trashed = upload_client.start(b"x")
     File.objects.filter(pk=trashed.id).discard(owner_id=trashed.row().owner_id)
     states = dict(File.objects.values_list("pk", "state"))
     with monkeypatch.context() as patch:
@@ -123,9 +129,9 @@ def test_a_store_that_is_away_changes_no_state(sender: Sender, bucket: Bucket, m
     "fault", [StorageUnavailable(), OperationalError("gone"), RuntimeError("a bug of ours"), KeyError("ETag")]
 )
 def test_one_row_that_always_fails_does_not_stop_the_others(
-    sender: Sender, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, fault: Exception
+    upload_client: UploadClient, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    rows = [make_row(alice, State.DELETING) for _ in range(3)]
+    rows = [create_row(alice, State.DELETING) for _ in range(3)]
     for row in rows:
         bucket.write(row.key, b"x")
     poison, delete = rows[0].key, s3.delete
@@ -148,16 +154,16 @@ def test_one_row_that_always_fails_does_not_stop_the_others(
     assert File.objects.get().key == poison
 
 
-def test_sweeping_twice_is_as_good_as_once(sender: Sender, bucket: Bucket) -> None:
-    left_while_completing(sender, BODY)
+def test_sweeping_twice_is_as_good_as_once(upload_client: UploadClient, bucket: Bucket) -> None:
+    left_while_completing(upload_client, BODY)
     services.sweep()
     before = list(File.objects.values())
     assert services.sweep().total() == 0
     assert list(File.objects.values()) == before
 
 
-def test_the_basis_of_a_damaged_file_survives_the_trash(sender: Sender, alice: User) -> None:
-    file = sender.send(b"x")
+def test_the_basis_of_a_damaged_file_survives_the_trash(upload_client: UploadClient, alice: User) -> None:
+    file = upload_client.send(b"x")
     File.objects.update(checksum_status=ChecksumStatus.CORRUPTED)
     actions.trash_file(file, by=alice)
     actions.restore_file(file, by=alice)
@@ -167,8 +173,8 @@ def test_the_basis_of_a_damaged_file_survives_the_trash(sender: Sender, alice: U
 # --- the command ------------------------------------------------------------------------------
 
 
-def test_the_command_tells_what_it_did(sender: Sender) -> None:
-    left_while_completing(sender, BODY)
+def test_the_command_tells_what_it_did(upload_client: UploadClient) -> None:
+    left_while_completing(upload_client, BODY)
     out = io.StringIO()
     call_command("sweep", stdout=out)
     assert out.getvalue() == "sweep: 1 resolved\n"
@@ -177,8 +183,8 @@ def test_the_command_tells_what_it_did(sender: Sender) -> None:
     assert out.getvalue() == "sweep: nothing to do\n"
 
 
-def test_the_command_speaks_json(sender: Sender) -> None:
-    left_while_completing(sender, BODY)
+def test_the_command_speaks_json(upload_client: UploadClient) -> None:
+    left_while_completing(upload_client, BODY)
     out = io.StringIO()
     call_command("sweep", "--json", stdout=out)
     assert json.loads(out.getvalue()) == {"resolved": 1}
@@ -187,15 +193,15 @@ def test_the_command_speaks_json(sender: Sender) -> None:
 def test_the_command_ends_with_1_when_something_is_left(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_row(alice, State.DELETING)
+    create_row(alice, State.DELETING)
     monkeypatch.setattr(s3, "delete", lambda key, **_: (_ for _ in ()).throw(StorageUnavailable()))
     with pytest.raises(CommandError) as error:
         call_command("sweep", stdout=io.StringIO())
     assert error.value.returncode == 1
 
 
-def test_a_row_in_completing_with_a_lease_is_left_to_its_finisher(sender: Sender, alice: User) -> None:
-    file = make_row(alice, State.COMPLETING, checksum=sha256(b"x"))
+def test_a_row_in_completing_with_a_lease_is_left_to_its_finisher(upload_client: UploadClient, alice: User) -> None:
+    file = create_row(alice, State.COMPLETING, checksum=sha256(b"x"))
     assert services.sweep().total() == 0
     services.resume_completion(file)
     assert File.objects.get().lease_until == file.lease_until

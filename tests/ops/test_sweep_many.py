@@ -21,11 +21,11 @@ from pytest_django import Settings
 
 from tests.conftest import PROJECT
 from tests.faults.processes import environment
-from tests.support import fronts
-from tests.support.fronts import Answer, Front, Request, broken, status
-from tests.support.rows import make_row, used
-from tests.support.senders import Sender
+from tests.support import storage_proxies
+from tests.support.file_rows import create_row, stored_usage
+from tests.support.storage_proxies import Answer, Request, StorageProxy, broken, status
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from tests.support.waiting import wait_until
 from uploads import s3, services
 from uploads.errors import StorageUnavailable
@@ -41,8 +41,8 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 @pytest.fixture
-def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
-    with fronts.in_front_of(bucket.address.endpoint) as front:
+def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
+    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", front.url)
         settings.S3_ENDPOINT = front.url
         s3.reset()
@@ -51,8 +51,8 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def sender(as_alice: Client, bucket: Bucket) -> Sender:
-    return Sender(as_alice)
+def upload_client(as_alice: Client, bucket: Bucket) -> UploadClient:
+    return UploadClient(as_alice)
 
 
 def deleting_rows(owner: User, count: int, **facts: Any) -> list[File]:
@@ -70,7 +70,7 @@ def overdue_rows(owner: User, count: int) -> list[File]:
     return File.objects.bulk_create(rows)
 
 
-def poison(front: Front, keys: set[str]) -> None:
+def poison(front: StorageProxy, keys: set[str]) -> None:
     """The store fails at these keys, in one request with others and alone."""
 
     def refuse(request: Request) -> Answer | None:
@@ -84,7 +84,7 @@ def poison(front: Front, keys: set[str]) -> None:
 
 
 def test_six_hundred_rows_that_always_fail_starve_nobody(
-    alice: User, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    alice: User, front: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing_rows = deleting_rows(alice, 600)
     failing = {file.key for file in failing_rows}
@@ -95,7 +95,9 @@ def test_six_hundred_rows_that_always_fail_starve_nobody(
     assert not File.objects.filter(pk__in=[file.pk for file in new_rows]).exists()
 
 
-def test_one_key_that_fails_every_request_it_is_in_stops_no_other(alice: User, front: Front, bucket: Bucket) -> None:
+def test_one_key_that_fails_every_request_it_is_in_stops_no_other(
+    alice: User, front: StorageProxy, bucket: Bucket
+) -> None:
     rows = deleting_rows(alice, 5)
     for row in rows:
         bucket.write(row.key, b"x")
@@ -112,7 +114,7 @@ def test_pauses_grow_from_failure_to_failure_and_end() -> None:
     assert max(pauses) == leases.MAX_BACKOFF_SECONDS
 
 
-def test_what_was_put_off_comes_again_when_its_pause_is_over(alice: User, front: Front, bucket: Bucket) -> None:
+def test_what_was_put_off_comes_again_when_its_pause_is_over(alice: User, front: StorageProxy, bucket: Bucket) -> None:
     (row,) = deleting_rows(alice, 1)
     front.rules["delete"] = status(500, "InternalError")
     assert [services.sweep()["failed"] for _ in range(3)] == [1, 1, 0]  # the third time it has a pause
@@ -123,7 +125,7 @@ def test_what_was_put_off_comes_again_when_its_pause_is_over(alice: User, front:
 
 
 def test_a_store_that_is_away_is_not_asked_for_every_row_and_no_pause_grows(
-    alice: User, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    alice: User, front: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deleting_rows(alice, 40, multipart_id="gone")
     overdue_rows(alice, 5)
@@ -143,7 +145,7 @@ def test_a_row_that_the_database_will_not_move_stops_no_other(alice: User, bob: 
     overdue_rows(bob, 2)
     counts = services.sweep()
     assert (counts["expired"], counts["failed"], counts["erased"]) == (4, 1, 4)
-    assert (used(alice), used(bob)) == ((0, 0), (0, 0))
+    assert (stored_usage(alice), stored_usage(bob)) == ((0, 0), (0, 0))
 
 
 # --- several at once --------------------------------------------------------------------------
@@ -164,7 +166,7 @@ def at_once(count: int) -> Counter[str]:
 
 @pytest.mark.django_db(transaction=True)
 def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
-    alice: User, bob: User, front: Front, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    alice: User, bob: User, front: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 20)
     monkeypatch.setattr(expiry, "BATCH_SIZE", 20)
@@ -180,12 +182,12 @@ def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
     assert (counts["expired"], counts["erased"], counts["failed"]) == (200, 200, 0)
     requests = b"".join(bodies)
     assert [requests.count(row.key.encode()) for row in rows] == [1] * 200
-    assert (used(alice), used(bob)) == ((0, 0), (0, 0))
+    assert (stored_usage(alice), stored_usage(bob)) == ((0, 0), (0, 0))
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_sweep_in_a_loop_touches_no_live_object(as_alice: Client, bucket: Bucket) -> None:
-    sender, ended = Sender(as_alice), threading.Event()
+    upload_client, ended = UploadClient(as_alice), threading.Event()
     ensure_marker()
 
     def loop() -> None:
@@ -196,7 +198,7 @@ def test_a_sweep_in_a_loop_touches_no_live_object(as_alice: Client, bucket: Buck
 
     with ThreadPoolExecutor(1) as pool:
         sweeping = pool.submit(loop)
-        files = {sender.send(body, name=f"{n}").key: body for n, body in enumerate([BODY, b"small", b""] * 5)}
+        files = {upload_client.send(body, name=f"{n}").key: body for n, body in enumerate([BODY, b"small", b""] * 5)}
         ended.set()
         sweeping.result()
     assert {key: bucket.read(key) for key in files} == files
@@ -252,7 +254,7 @@ def test_the_leases_of_a_killed_sweep_end(alice: User, bucket: Bucket) -> None:
 def test_the_object_of_an_imported_file_is_never_removed(alice: User, bucket: Bucket) -> None:
     keys = {Origin.UPLOADED: "f/" + "1" * 32, Origin.IMPORTED: "photos/a", Origin.ADOPTED: "photos/b"}
     for origin, key in keys.items():
-        make_row(alice, State.DELETING, origin=origin, key=key, size=100)
+        create_row(alice, State.DELETING, origin=origin, key=key, size=100)
         bucket.write(key, b"x")
     begun = begin(bucket, "photos/a")
     assert services.sweep()["erased"] == 3
@@ -262,14 +264,14 @@ def test_the_object_of_an_imported_file_is_never_removed(alice: User, bucket: Bu
 
 def test_purged_files_are_told_of_one_by_one(alice: User, bucket: Bucket) -> None:
     for number in range(3):
-        make_row(alice, State.TRASHED, purge_after=timezone.now() - timedelta(days=1), name=f"{number}")
+        create_row(alice, State.TRASHED, purge_after=timezone.now() - timedelta(days=1), name=f"{number}")
     counts = services.sweep()
     assert (counts["purged"], counts["erased"]) == (3, 3)
     assert sorted(Event.objects.filter(action="purge").values_list("name", flat=True)) == ["0", "1", "2"]
 
 
 def test_half_made_previews_of_files_in_the_trash_go(alice: User, bucket: Bucket) -> None:
-    trashed, kept = make_row(alice, State.TRASHED), make_row(alice, State.AVAILABLE)
+    trashed, kept = create_row(alice, State.TRASHED), create_row(alice, State.AVAILABLE)
     for file in (trashed, kept):
         preview = Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
         bucket.write(Preview.objects.get(pk=preview.pk).key, b"half")
@@ -294,17 +296,19 @@ def begin(bucket: Bucket, key: str) -> str:
 
 
 @pytest.mark.usefixtures("later")
-def test_strays_are_aborted_and_what_a_live_upload_names_is_kept(sender: Sender, alice: User, bucket: Bucket) -> None:
-    live = sender.start(BODY)
-    sender.put(live, 1)
+def test_strays_are_aborted_and_what_a_live_upload_names_is_kept(
+    upload_client: UploadClient, alice: User, bucket: Bucket
+) -> None:
+    live = upload_client.start(BODY)
+    upload_client.put(live, 1)
     begin(bucket, live.row().key)  # of the same file, and forgotten
     begin(bucket, "f/" + "0" * 32)  # of no file
-    begin(bucket, make_row(alice, State.AVAILABLE).key)  # of one that is finished
+    begin(bucket, create_row(alice, State.AVAILABLE).key)  # of one that is finished
     foreign = begin(bucket, "backup/disk")
     assert services.sweep()["aborted"] == 3
     assert set(bucket.multipart_uploads()) == {(live.row().key, live.row().multipart_id), ("backup/disk", foreign)}
-    sender.put(live)
-    assert sender.finished(live).state == State.AVAILABLE
+    upload_client.put(live)
+    assert upload_client.finished(live).state == State.AVAILABLE
 
 
 def test_young_strays_are_left_alone(bucket: Bucket, alice: User) -> None:

@@ -13,9 +13,9 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from tests.support.rows import make_row
-from tests.support.senders import Sender, composite, cut
+from tests.support.file_rows import create_row
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient, composite, cut
 from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.management.commands import verify as verify_command
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 20, 21, 30])
-def test_a_true_claim_becomes_read(sender: Sender, size: int) -> None:
-    file = sender.send(bytes(range(size)))
+def test_a_true_claim_becomes_read(upload_client: UploadClient, size: int) -> None:
+    file = upload_client.send(bytes(range(size)))
     assert file.checksum_status == ChecksumStatus.UNVERIFIED
     assert services.verify(file) == ChecksumStatus.VERIFIED
     file.refresh_from_db()
@@ -38,8 +38,8 @@ def test_a_true_claim_becomes_read(sender: Sender, size: int) -> None:
     assert file.verified_at is not None
 
 
-def test_reading_tells_a_type_that_was_not_known_before(sender: Sender) -> None:
-    file = sender.send(b"PK\x05\x06" + bytes(18), name="a.bin")
+def test_reading_tells_a_type_that_was_not_known_before(upload_client: UploadClient) -> None:
+    file = upload_client.send(b"PK\x05\x06" + bytes(18), name="a.bin")
     File.objects.update(detected_type="", category="other")
     assert services.verify(File.objects.get()) == ChecksumStatus.VERIFIED
     file.refresh_from_db()
@@ -48,16 +48,16 @@ def test_reading_tells_a_type_that_was_not_known_before(sender: Sender) -> None:
 
 @pytest.mark.parametrize("chunk", [3, 10, 100])
 def test_the_checksum_does_not_depend_on_how_the_bytes_come(
-    sender: Sender, monkeypatch: pytest.MonkeyPatch, chunk: int
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    file = sender.send(BODY)
+    file = upload_client.send(BODY)
     monkeypatch.setattr(streams, "CHUNK_BYTES", chunk)
     assert services.verify(file) == ChecksumStatus.VERIFIED
 
 
 @pytest.mark.parametrize("body", [BODY, b"small"], ids=["parts", "small"])
-def test_one_flipped_bit_is_damage(sender: Sender, bucket: Bucket, body: bytes) -> None:
-    file = sender.send(body)
+def test_one_flipped_bit_is_damage(upload_client: UploadClient, bucket: Bucket, body: bytes) -> None:
+    file = upload_client.send(body)
     bucket.write(file.key, body[:-1] + bytes([body[-1] ^ 1]))
     assert services.verify(file) == ChecksumStatus.CORRUPTED
     assert File.objects.get().checksum_status == ChecksumStatus.CORRUPTED
@@ -65,29 +65,29 @@ def test_one_flipped_bit_is_damage(sender: Sender, bucket: Bucket, body: bytes) 
 
 
 @pytest.mark.parametrize("stored", [b"", BODY[:-1], BODY[:20], BODY + b"x"])
-def test_missing_or_added_bytes_are_damage(sender: Sender, bucket: Bucket, stored: bytes) -> None:
-    file = sender.send(BODY)
+def test_missing_or_added_bytes_are_damage(upload_client: UploadClient, bucket: Bucket, stored: bytes) -> None:
+    file = upload_client.send(BODY)
     bucket.write(file.key, stored)
     assert services.verify(file) == ChecksumStatus.CORRUPTED
 
 
-def test_a_false_claim_is_found_out(sender: Sender) -> None:
-    upload = sender.start(b"true")
-    sender.put(upload)
-    assert sender.finish(upload, digests=[composite([b"lied"])]).status_code == 200
+def test_a_false_claim_is_found_out(upload_client: UploadClient) -> None:
+    upload = upload_client.start(b"true")
+    upload_client.put(upload)
+    assert upload_client.finish(upload, digests=[composite([b"lied"])]).status_code == 200
     assert services.verify(upload.row()) == ChecksumStatus.CORRUPTED
 
 
-def test_a_missing_object_is_told_and_noted(sender: Sender, bucket: Bucket) -> None:
-    file = sender.send(BODY)
+def test_a_missing_object_is_told_and_noted(upload_client: UploadClient, bucket: Bucket) -> None:
+    file = upload_client.send(BODY)
     bucket.delete(file.key)
     assert services.verify(file) == ChecksumStatus.MISSING
     row = File.objects.get()
     assert (row.state, row.checksum_status, row.checksum) == (State.AVAILABLE, ChecksumStatus.MISSING, file.checksum)
 
 
-def test_bytes_that_are_back_are_good_again(sender: Sender, bucket: Bucket) -> None:
-    file = sender.send(BODY)
+def test_bytes_that_are_back_are_good_again(upload_client: UploadClient, bucket: Bucket) -> None:
+    file = upload_client.send(BODY)
     for stored, status in (
         (None, ChecksumStatus.MISSING),
         (BODY, ChecksumStatus.VERIFIED),
@@ -98,8 +98,8 @@ def test_bytes_that_are_back_are_good_again(sender: Sender, bucket: Bucket) -> N
         assert services.verify(File.objects.get()) == status
 
 
-def test_a_store_that_breaks_off_settles_nothing(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = sender.send(BODY)
+def test_a_store_that_breaks_off_settles_nothing(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = upload_client.send(BODY)
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(s3.Stream, "chunks", lambda self, size: (_ for _ in ()).throw(StorageUnavailable()))
     with pytest.raises(StorageUnavailable):
@@ -107,8 +107,10 @@ def test_a_store_that_breaks_off_settles_nothing(sender: Sender, monkeypatch: py
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
-def test_a_connection_that_breaks_is_made_anew_where_it_broke(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = sender.send(BODY)
+def test_a_connection_that_breaks_is_made_anew_where_it_broke(
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = upload_client.send(BODY)
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(streams, "CHUNK_BYTES", 3)
     starts: list[int] = []
@@ -128,8 +130,8 @@ def test_a_connection_that_breaks_is_made_anew_where_it_broke(sender: Sender, mo
     assert starts == [0, 9, 18]
 
 
-def test_a_file_that_is_no_longer_available_is_left_alone(sender: Sender, alice: User) -> None:
-    file = sender.send(BODY)
+def test_a_file_that_is_no_longer_available_is_left_alone(upload_client: UploadClient, alice: User) -> None:
+    file = upload_client.send(BODY)
     actions.trash_file(file, by=alice)
     assert services.verify(file) is None
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
@@ -140,7 +142,7 @@ def test_memory_does_not_grow_with_the_file(alice: User, bucket: Bucket, setting
     import tracemalloc
 
     settings.UPLOAD_PART_BYTES = 64 * 1024**2
-    file = make_row(alice, State.AVAILABLE, size=40 * 1024**2, part_size=settings.UPLOAD_PART_BYTES)
+    file = create_row(alice, State.AVAILABLE, size=40 * 1024**2, part_size=settings.UPLOAD_PART_BYTES)
     bucket.write(file.key, bytes(file.size))
     tracemalloc.start()
     services.verify(file)
@@ -162,16 +164,16 @@ def run(*args: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_the_command_settles_all_claims_and_ends_with_0(sender: Sender) -> None:
+def test_the_command_settles_all_claims_and_ends_with_0(upload_client: UploadClient) -> None:
     for body in (BODY, b"small", b""):
-        sender.send(body)
+        upload_client.send(body)
     code, out = run()
     assert (code, out) == (0, "3 verified, 0 corrupted, 0 missing, 0 failed\n")
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.VERIFIED}
 
 
-def test_the_command_leaves_what_is_settled(sender: Sender, bucket: Bucket) -> None:
-    file = sender.send(BODY)
+def test_the_command_leaves_what_is_settled(upload_client: UploadClient, bucket: Bucket) -> None:
+    file = upload_client.send(BODY)
     run()
     bucket.write(file.key, b"changed since")
     assert run()[1].startswith("0 verified, 0 corrupted")
@@ -179,8 +181,8 @@ def test_the_command_leaves_what_is_settled(sender: Sender, bucket: Bucket) -> N
     assert File.objects.get().checksum_status == ChecksumStatus.CORRUPTED
 
 
-def test_differences_are_named_and_end_with_1(sender: Sender, bucket: Bucket) -> None:
-    corrupted, missing, good = sender.send(BODY), sender.send(b"small"), sender.send(b"good")
+def test_differences_are_named_and_end_with_1(upload_client: UploadClient, bucket: Bucket) -> None:
+    corrupted, missing, good = upload_client.send(BODY), upload_client.send(b"small"), upload_client.send(b"good")
     bucket.write(corrupted.key, BODY[::-1])
     bucket.delete(missing.key)
     code, out = run()
@@ -191,9 +193,11 @@ def test_differences_are_named_and_end_with_1(sender: Sender, bucket: Bucket) ->
     assert out.endswith("1 verified, 1 corrupted, 1 missing, 0 failed\n")
 
 
-def test_a_store_that_is_away_fails_each_and_ends_with_1(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    sender.send(BODY)
-    sender.send(b"small")
+def test_a_store_that_is_away_fails_each_and_ends_with_1(
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_client.send(BODY)
+    upload_client.send(b"small")
     monkeypatch.setattr(streams, "stream", lambda key, **_: (_ for _ in ()).throw(StorageUnavailable()))
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     code, out = run()
@@ -201,25 +205,25 @@ def test_a_store_that_is_away_fails_each_and_ends_with_1(sender: Sender, monkeyp
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.UNVERIFIED}
 
 
-def test_json_is_one_object_and_nothing_else(sender: Sender, bucket: Bucket) -> None:
-    file = sender.send(BODY)
-    sender.send(b"small")
+def test_json_is_one_object_and_nothing_else(upload_client: UploadClient, bucket: Bucket) -> None:
+    file = upload_client.send(BODY)
+    upload_client.send(b"small")
     bucket.write(file.key, BODY[::-1])
     code, out = run("--json")
     assert code == 1
     assert json.loads(out) == {"verified": 1, "corrupted": 1, "missing": 0, "failed": 0}
 
 
-def test_files_can_be_named(sender: Sender) -> None:
-    named, other = sender.send(BODY), sender.send(b"small")
+def test_files_can_be_named(upload_client: UploadClient) -> None:
+    named, other = upload_client.send(BODY), upload_client.send(b"small")
     assert run(str(named.pk))[0] == 0
     named.refresh_from_db()
     other.refresh_from_db()
     assert (named.checksum_status, other.checksum_status) == (ChecksumStatus.VERIFIED, ChecksumStatus.UNVERIFIED)
 
 
-def test_a_file_that_is_not_there_is_not_passed_over_in_silence(sender: Sender) -> None:
-    file, unknown = sender.send(BODY), uuid.uuid4()
+def test_a_file_that_is_not_there_is_not_passed_over_in_silence(upload_client: UploadClient) -> None:
+    file, unknown = upload_client.send(BODY), uuid.uuid4()
     with pytest.raises(CommandError, match=str(unknown)) as error:
         call_command("verify", str(file.pk), str(unknown), stdout=io.StringIO())
     assert error.value.returncode == 2
@@ -233,7 +237,7 @@ def test_what_is_no_id_is_refused() -> None:
 def test_only_available_files_are_read(alice: User, bucket: Bucket) -> None:
     for state in State:
         if state != State.AVAILABLE:
-            make_row(alice, state)
+            create_row(alice, state)
     assert run() == (0, "0 verified, 0 corrupted, 0 missing, 0 failed\n")
 
 

@@ -20,10 +20,10 @@ from django.db import OperationalError, connection
 
 from tests.conftest import PROJECT
 from tests.faults.processes import environment
+from tests.support.file_rows import create_row
 from tests.support.pictures import as_file, two_halves
-from tests.support.rows import make_row
-from tests.support.senders import Sender, composite, cut
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient, composite, cut
 from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, Finding, FindingKind, Heartbeat, Origin, Report, RunOutcome, State
@@ -56,7 +56,7 @@ def selected_ids(selected: selection.Selection) -> list[Any]:
 
 def add_files(owner: User, bucket: Bucket, count: int, **facts: Any) -> list[File]:
     """Available files with their objects."""
-    rows = [make_row(owner, State.AVAILABLE, **facts) for _ in range(count)]
+    rows = [create_row(owner, State.AVAILABLE, **facts) for _ in range(count)]
     for row in rows:
         bucket.write(row.key, b"x")
     File.objects.update(etag=etag_of(b"x"))
@@ -70,9 +70,9 @@ def findings() -> set[tuple[str, Any]]:
 # --- level 1 ----------------------------------------------------------------------------------
 
 
-def test_level_1_reads_nothing_of_what_agrees(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_level_1_reads_nothing_of_what_agrees(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for body in (BODY, b"small", b""):
-        sender.send(body)
+        upload_client.send(body)
     monkeypatch.setattr(streams, "stream", lambda *_, **__: pytest.fail("it was read"))
     assert run("--level", "1", "--json") == (
         0, '{"verified": 0, "corrupted": 0, "missing": 0, "failed": 0, "unchanged": 3}\n',
@@ -80,8 +80,8 @@ def test_level_1_reads_nothing_of_what_agrees(sender: Sender, monkeypatch: pytes
     assert set(File.objects.values_list("verified_at", flat=True)) == {None}
 
 
-def test_level_1_reads_what_differs_and_the_bytes_decide(sender: Sender, bucket: Bucket) -> None:
-    overwritten, cut_off, gone, other_etag = (sender.send(BODY) for _ in range(4))
+def test_level_1_reads_what_differs_and_the_bytes_decide(upload_client: UploadClient, bucket: Bucket) -> None:
+    overwritten, cut_off, gone, other_etag = (upload_client.send(BODY) for _ in range(4))
     bucket.write(overwritten.key, BODY[::-1])
     bucket.write(cut_off.key, BODY[:9])
     bucket.delete(gone.key)
@@ -97,16 +97,18 @@ def test_level_1_reads_what_differs_and_the_bytes_decide(sender: Sender, bucket:
     assert File.objects.get(pk=other_etag.pk).checksum_status == ChecksumStatus.VERIFIED
 
 
-def test_level_1_reads_again_what_was_missing_before(sender: Sender) -> None:
-    file = sender.send(BODY)
+def test_level_1_reads_again_what_was_missing_before(upload_client: UploadClient) -> None:
+    file = upload_client.send(BODY)
     File.objects.update(checksum_status=ChecksumStatus.MISSING)
     assert run("--level", "1")[0] == 0
     file.refresh_from_db()
     assert file.checksum_status == ChecksumStatus.VERIFIED
 
 
-def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(sender: Sender, digest_bucket: Bucket) -> None:
-    file, good = sender.send(b"small"), sender.send(b"other")
+def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(
+    upload_client: UploadClient, digest_bucket: Bucket
+) -> None:
+    file, good = upload_client.send(b"small"), upload_client.send(b"other")
     digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=file.key, Body=b"SMALL", ChecksumAlgorithm="SHA256")
     File.objects.filter(pk=file.pk).update(etag=etag_of(b"SMALL"))
     assert run("--level", "1", "--json")[0] == 1
@@ -158,11 +160,11 @@ def test_a_file_that_cannot_be_read_does_not_take_the_place_of_another(
     assert findings() == {(FindingKind.FAILED, first.pk)}
 
 
-def test_a_report_tells_what_a_run_found_and_that_it_ran(sender: Sender, bucket: Bucket) -> None:
-    corrupted, missing = sender.send(BODY), sender.send(b"small")
+def test_a_report_tells_what_a_run_found_and_that_it_ran(upload_client: UploadClient, bucket: Bucket) -> None:
+    corrupted, missing = upload_client.send(BODY), upload_client.send(b"small")
     bucket.write(corrupted.key, BODY[::-1])
     bucket.delete(missing.key)
-    sender.send(b"good")
+    upload_client.send(b"good")
     assert run("--all")[0] == 1
     report = Report.objects.get()
     assert (report.command, report.scope, report.outcome) == ("verify", "level 2, all", RunOutcome.DIFFERENCES)
@@ -171,15 +173,15 @@ def test_a_report_tells_what_a_run_found_and_that_it_ran(sender: Sender, bucket:
     assert Heartbeat.objects.last_of("verify") is not None
 
 
-def test_claims_and_single_files_leave_no_report(sender: Sender) -> None:
-    file = sender.send(BODY)
+def test_claims_and_single_files_leave_no_report(upload_client: UploadClient) -> None:
+    file = upload_client.send(BODY)
     run()
     run(str(file.pk))
     assert not Report.objects.exists()
 
 
-def test_another_reading_that_agrees_does_not_make_a_row_look_changed(sender: Sender) -> None:
-    sender.send(BODY)
+def test_another_reading_that_agrees_does_not_make_a_row_look_changed(upload_client: UploadClient) -> None:
+    upload_client.send(BODY)
     run("--all")
     before = File.objects.get()
     run("--all")
@@ -194,9 +196,9 @@ def test_another_reading_that_agrees_does_not_make_a_row_look_changed(sender: Se
 
 
 def test_a_file_that_goes_while_it_is_read_is_no_finding(
-    sender: Sender, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, stream = sender.send(BODY), s3.stream
+    file, stream = upload_client.send(BODY), s3.stream
 
     def stream_of_deleted(key: str, **options: Any) -> s3.Stream | None:
         actions.trash_file(File.objects.get(), by=alice)
@@ -239,7 +241,7 @@ def run_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
 def test_an_imported_file_gets_its_checksum_and_its_type_when_it_is_read(
     alice: User, bucket: Bucket, body: bytes, kind: str
 ) -> None:
-    file = make_row(
+    file = create_row(
         alice, State.AVAILABLE, origin=Origin.IMPORTED, key="photos/a b.png", size=len(body), checksum="",
         checksum_status=ChecksumStatus.UNVERIFIED, etag=etag_of(body),
     )  # fmt: skip
@@ -251,7 +253,7 @@ def test_an_imported_file_gets_its_checksum_and_its_type_when_it_is_read(
 
 
 def test_an_imported_object_that_was_overwritten_since_is_damage(alice: User, bucket: Bucket) -> None:
-    file = make_row(
+    file = create_row(
         alice, State.AVAILABLE, origin=Origin.IMPORTED, key="photos/a", size=5, checksum="",
         checksum_status=ChecksumStatus.UNVERIFIED, etag=etag_of(b"first"),
     )  # fmt: skip
@@ -278,8 +280,8 @@ def test_a_slow_rate_asks_for_small_pieces() -> None:
     assert RateLimiter().chunk_bytes == 1024**2
 
 
-def test_who_is_asked_to_stop_does_not_count_what_is_read_by_half(sender: Sender) -> None:
-    sender.send(BODY)
+def test_who_is_asked_to_stop_does_not_count_what_is_read_by_half(upload_client: UploadClient) -> None:
+    upload_client.send(BODY)
     limiter = RateLimiter(stop=lambda: limiter.bytes > 0)
     counts = Run(unverified_checksums(), limiter=limiter).run()
     assert counts.total() == 0

@@ -19,9 +19,9 @@ from django.utils import timezone
 from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
-from tests.support.rows import make_row
-from tests.support.senders import Sender
+from tests.support.file_rows import create_row
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from tests.support.waiting import wait_until
 from uploads import actions, s3, services
 from uploads.errors import StorageDenied, StorageUnavailable
@@ -57,36 +57,38 @@ def statuses() -> dict[str, int]:
     return {status: values.count(status) for status in set(values)}
 
 
-def test_one_finish_asks_once_for_all_it_published_the_small_ones_first(sender: Sender) -> None:
-    uploads = [sender.start(body) for body in (BODY, b"small", b"")]
+def test_one_finish_asks_once_for_all_it_published_the_small_ones_first(upload_client: UploadClient) -> None:
+    uploads = [upload_client.start(body) for body in (BODY, b"small", b"")]
     for upload in uploads:
-        sender.put(upload)
-    sender.finish(*uploads)
+        upload_client.put(upload)
+    upload_client.finish(*uploads)
     assert queued_ids() == [[str(uploads[n].id) for n in (2, 1, 0)]]
-    sender.finish(*uploads)
+    upload_client.finish(*uploads)
     assert len(queued_ids()) == 1
 
 
-def test_where_the_store_checks_digests_nobody_is_asked(sender: Sender, digest_bucket: Bucket) -> None:
-    assert sender.send(b"small").checksum_status == ChecksumStatus.VERIFIED_BY_STORAGE
+def test_where_the_store_checks_digests_nobody_is_asked(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    assert upload_client.send(b"small").checksum_status == ChecksumStatus.VERIFIED_BY_STORAGE
     assert queued_ids() == []
 
 
-def test_a_queue_that_takes_nothing_does_not_stop_a_finish(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_that_takes_nothing_does_not_stop_a_finish(
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OperationalError("gone")
 
     with monkeypatch.context() as patch:
         patch.setattr(DBTaskResult.objects, "create", fail)
         patch.setattr("django_tasks_db.models.DBTaskResult.save", fail)
-        file = sender.send(b"small")
+        file = upload_client.send(b"small")
     assert (file.state, queued_ids()) == (State.AVAILABLE, [])
     services.sweep()
     assert queued_ids() == [[str(file.pk)]]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_settles_claims_within_seconds_of_a_finish(sender: Sender, tmp_path: Path) -> None:
+def test_a_worker_settles_claims_within_seconds_of_a_finish(upload_client: UploadClient, tmp_path: Path) -> None:
     database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
     with (tmp_path / "worker.log").open("wb") as log:
         worker = subprocess.Popen(
@@ -97,7 +99,7 @@ def test_a_worker_settles_claims_within_seconds_of_a_finish(sender: Sender, tmp_
         wait_until(lambda: Heartbeat.objects.last_of("worker") is not None)
         started = time.monotonic()
         for body in (BODY, b"small", b""):
-            sender.send(body)
+            upload_client.send(body)
         wait_until(lambda: statuses() == {ChecksumStatus.VERIFIED: 3})
         assert time.monotonic() - started < 10
         worker.send_signal(signal.SIGTERM)
@@ -109,7 +111,7 @@ def test_a_worker_settles_claims_within_seconds_of_a_finish(sender: Sender, tmp_
 
 
 def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
-    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
     monkeypatch.setattr(streams, "CHUNK_BYTES", 10)
@@ -121,7 +123,7 @@ def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
         return stream(key, start=start, **options)
 
     monkeypatch.setattr(streams, "stream", recording_stream)
-    large, other = sender.send(BODY), sender.send(b"small")
+    large, other = upload_client.send(BODY), upload_client.send(b"small")
     run_tasks()
     assert starts == [0, 0, 10, 20]  # the small one has its turn between those of the large one
     assert statuses() == {ChecksumStatus.VERIFIED: 2}
@@ -131,11 +133,11 @@ def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
 
 
 def test_detected_type_survives_verification_in_several_tasks(
-    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
     monkeypatch.setattr(streams, "CHUNK_BYTES", 10)
-    file = sender.send(b"%PDF-1.7\nwords after it")
+    file = upload_client.send(b"%PDF-1.7\nwords after it")
     assert file.detected_type == "application/pdf"
     run_tasks()
     file.refresh_from_db()
@@ -143,19 +145,19 @@ def test_detected_type_survives_verification_in_several_tasks(
 
 
 def test_damage_that_is_found_in_a_later_turn_is_damage(
-    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
     monkeypatch.setattr(streams, "CHUNK_BYTES", 10)
-    file = sender.send(BODY)
+    file = upload_client.send(BODY)
     bucket.write(file.key, BODY[:-1] + b"X")
     run_tasks()
     assert statuses() == {ChecksumStatus.CORRUPTED: 1}
 
 
-def test_while_the_store_is_away_all_waits(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_the_store_is_away_all_waits(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
-    files = [str(sender.send(body).pk) for body in (b"small", BODY)]
+    files = [str(upload_client.send(body).pk) for body in (b"small", BODY)]
     queued_tasks().delete()
     with monkeypatch.context() as patch:
         patch.setattr(streams, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageUnavailable()))
@@ -169,9 +171,9 @@ def test_while_the_store_is_away_all_waits(sender: Sender, monkeypatch: pytest.M
 
 
 def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
-    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unreadable, readable = sender.send(BODY), sender.send(b"small")
+    unreadable, readable = upload_client.send(BODY), upload_client.send(b"small")
     queued_tasks().delete()
     stream = s3.stream
 
@@ -186,8 +188,10 @@ def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
     assert statuses() == {ChecksumStatus.UNVERIFIED: 1, ChecksumStatus.VERIFIED: 1}
 
 
-def test_marker_that_the_store_refuses_is_asked_for_once(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [str(sender.send(b"small").pk) for _ in range(5)]
+def test_marker_that_the_store_refuses_is_asked_for_once(
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [str(upload_client.send(b"small").pk) for _ in range(5)]
     queued_tasks().delete()
     requested: list[str | None] = []
 
@@ -201,9 +205,9 @@ def test_marker_that_the_store_refuses_is_asked_for_once(sender: Sender, monkeyp
 
 
 def test_claims_are_settled_while_another_file_waits_for_its_next_try(
-    sender: Sender, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unreadable, readable = sender.send(BODY), sender.send(b"small")
+    unreadable, readable = upload_client.send(BODY), upload_client.send(b"small")
     queued_tasks().delete()
     with monkeypatch.context() as patch:
         patch.setattr(streams, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
@@ -213,15 +217,17 @@ def test_claims_are_settled_while_another_file_waits_for_its_next_try(
 
 
 def test_a_bug_of_ours_with_one_file_does_not_hold_up_the_others(
-    sender: Sender, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = [str(sender.send(body).pk) for body in (BODY, b"small")]
+    files = [str(upload_client.send(body).pk) for body in (BODY, b"small")]
     monkeypatch.setattr(tasks, "judge", lambda hasher: 1 / 0 if hasher.file.size > 5 else judge(hasher))
     assert services.verify_files.call(files) == 1
 
 
-def test_after_so_many_tries_a_file_is_left_to_the_sweep(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = sender.send(b"small")
+def test_after_so_many_tries_a_file_is_left_to_the_sweep(
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = upload_client.send(b"small")
     queued_tasks().delete()
     monkeypatch.setattr(streams, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
     services.verify_files.call([str(file.pk)], [], tasks.MAX_ATTEMPTS)
@@ -230,15 +236,15 @@ def test_after_so_many_tries_a_file_is_left_to_the_sweep(sender: Sender, monkeyp
     assert queued_ids() == [[str(file.pk)]]
 
 
-def test_what_is_gone_or_settled_is_passed_over(sender: Sender, alice: User) -> None:
-    trashed, verified = sender.send(b"one"), sender.send(b"two")
+def test_what_is_gone_or_settled_is_passed_over(upload_client: UploadClient, alice: User) -> None:
+    trashed, verified = upload_client.send(b"one"), upload_client.send(b"two")
     actions.trash_file(trashed, by=alice)
     services.verify(verified)
     assert services.verify_files.call([str(trashed.pk), str(verified.pk)]) == 0
 
 
-def test_what_a_killed_worker_held_goes_to_another(sender: Sender) -> None:
-    sender.send(b"small")
+def test_what_a_killed_worker_held_goes_to_another(upload_client: UploadClient) -> None:
+    upload_client.send(b"small")
     queued_tasks().update(
         status=TaskResultStatus.RUNNING, worker_ids=["w"],
         started_at=timezone.now() - timedelta(seconds=tasks.VERIFY_LOST_AFTER_SECONDS + 1),
@@ -247,14 +253,14 @@ def test_what_a_killed_worker_held_goes_to_another(sender: Sender) -> None:
     assert [task.status for task in queued_tasks()] == [TaskResultStatus.READY]
 
 
-def test_while_anything_is_under_way_the_sweep_asks_for_nothing(sender: Sender) -> None:
-    sender.send(b"small")
+def test_while_anything_is_under_way_the_sweep_asks_for_nothing(upload_client: UploadClient) -> None:
+    upload_client.send(b"small")
     services.sweep()
     assert len(queued_ids()) == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_worker_says_that_it_is_alive(alice: User) -> None:
-    make_row(alice)
+    create_row(alice)
     call_command("worker", "--once")
     assert Heartbeat.objects.last_of("worker") is not None

@@ -22,8 +22,8 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from tests.support.pictures import as_file, two_halves
-from tests.support.senders import Sender
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from tests.support.waiting import wait_until
 from uploads import previews as drawing
 from uploads import s3, services
@@ -38,8 +38,8 @@ NOBODY = 10**9  # no person's id
 
 
 @pytest.fixture
-def sender(as_alice: Client, bucket: Bucket) -> Sender:
-    return Sender(as_alice)
+def upload_client(as_alice: Client, bucket: Bucket) -> UploadClient:
+    return UploadClient(as_alice)
 
 
 def queued_ids() -> list[list[str]]:
@@ -62,30 +62,32 @@ def states() -> dict[str, int]:
     return {state: all_states.count(state) for state in set(all_states)}
 
 
-def test_one_finish_asks_once_for_all_that_can_be_shown(sender: Sender) -> None:
+def test_one_finish_asks_once_for_all_that_can_be_shown(upload_client: UploadClient) -> None:
     bodies = [b"words", b"more words", bytes(range(256)), b"", as_file(two_halves())]
-    uploads = [sender.start(body, name=f"{n}.txt") for n, body in enumerate(bodies)]
+    uploads = [upload_client.start(body, name=f"{n}.txt") for n, body in enumerate(bodies)]
     for upload in uploads:
-        sender.put(upload)
-    assert sender.finish(*uploads).status_code == 200
+        upload_client.put(upload)
+    assert upload_client.finish(*uploads).status_code == 200
     assert [set(ids) for ids in queued_ids()] == [{str(uploads[n].id) for n in (0, 1, 4)}]
-    sender.finish(*uploads)
+    upload_client.finish(*uploads)
     assert len(queued_ids()) == 1
 
 
-def test_nothing_to_show_is_no_task(sender: Sender) -> None:
-    sender.send(bytes(range(256)))
+def test_nothing_to_show_is_no_task(upload_client: UploadClient) -> None:
+    upload_client.send(bytes(range(256)))
     assert queued_ids() == []
 
 
-def test_a_queue_that_takes_nothing_does_not_stop_a_finish(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_that_takes_nothing_does_not_stop_a_finish(
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def raise_unavailable(*_: Any, **__: Any) -> None:
         raise OperationalError("gone")
 
     with monkeypatch.context() as patch:
         patch.setattr(DBTaskResult.objects, "create", raise_unavailable)
         patch.setattr("django_tasks_db.models.DBTaskResult.save", raise_unavailable)
-        file = sender.send(b"words")
+        file = upload_client.send(b"words")
     assert file.state == State.AVAILABLE
     assert queued_ids() == []
     services.sweep()
@@ -93,9 +95,9 @@ def test_a_queue_that_takes_nothing_does_not_stop_a_finish(sender: Sender, monke
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_worker_makes_what_was_asked_for(sender: Sender) -> None:
-    sender.send(b"words")
-    sender.send(as_file(two_halves()))
+def test_the_worker_makes_what_was_asked_for(upload_client: UploadClient) -> None:
+    upload_client.send(b"words")
+    upload_client.send(as_file(two_halves()))
     work()
     assert states() == {PreviewState.READY: 3}
     assert {result.status for result in DBTaskResult.objects.all()} == {TaskResultStatus.SUCCESSFUL}
@@ -118,11 +120,11 @@ def working(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_process_makes_them_and_stops_when_it_is_told(sender: Sender, tmp_path: Path) -> None:
+def test_a_worker_process_makes_them_and_stops_when_it_is_told(upload_client: UploadClient, tmp_path: Path) -> None:
     with working(tmp_path) as worker:
-        sender.send(as_file(two_halves()))
+        upload_client.send(as_file(two_halves()))
         wait_until(lambda: states() == {PreviewState.READY: 2})
-        sender.send(b"words")
+        upload_client.send(b"words")
         wait_until(lambda: states() == {PreviewState.READY: 3})
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(10) == 0
@@ -132,13 +134,13 @@ def test_a_worker_process_makes_them_and_stops_when_it_is_told(sender: Sender, t
 @pytest.mark.faults
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_that_is_told_to_stop_ends_its_turn_and_leaves_the_rest_in_the_queue(
-    sender: Sender, tmp_path: Path
+    upload_client: UploadClient, tmp_path: Path
 ) -> None:
     body = as_file(two_halves(3000, 3000), "JPEG")
-    uploads = [sender.start(body, name=f"{n}.jpg") for n in range(100)]
+    uploads = [upload_client.start(body, name=f"{n}.jpg") for n in range(100)]
     for upload in uploads:
-        sender.put(upload)
-    sender.finish(*uploads)
+        upload_client.put(upload)
+    upload_client.finish(*uploads)
     with working(tmp_path) as worker:
         wait_until(lambda: Preview.objects.filter(state=PreviewState.READY).exists())
         worker.send_signal(signal.SIGTERM)
@@ -150,9 +152,11 @@ def test_a_worker_that_is_told_to_stop_ends_its_turn_and_leaves_the_rest_in_the_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_turn_ends_and_the_rest_waits_behind_the_others(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_turn_ends_and_the_rest_waits_behind_the_others(
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tasks, "TASK_SECONDS", 0.0)
-    files = [str(sender.send(b"words").pk) for _ in range(3)]
+    files = [str(upload_client.send(b"words").pk) for _ in range(3)]
     DBTaskResult.objects.all().delete()
     services.preview_files.enqueue(files)
     services.preview_files.enqueue(["4b2f6d5e-0000-4000-8000-000000000000"])
@@ -162,7 +166,7 @@ def test_one_turn_ends_and_the_rest_waits_behind_the_others(sender: Sender, monk
 
 
 def test_people_take_turns_however_much_one_of_them_sends(as_alice: Client, as_bob: Client, bucket: Bucket) -> None:
-    alices, bobs = Sender(as_alice), Sender(as_bob)
+    alices, bobs = UploadClient(as_alice), UploadClient(as_bob)
     first = [bobs.send(as_file(two_halves()), name=f"{number}.png") for number in range(4)]
     other = alices.send(as_file(two_halves()), name="other.png")
     in_turn = [result.args_kwargs["args"][0][0] for result in queued()]  # as the worker takes them
@@ -171,10 +175,10 @@ def test_people_take_turns_however_much_one_of_them_sends(as_alice: Client, as_b
 
 
 def test_rest_of_a_turn_waits_for_those_of_others(
-    sender: Sender, as_bob: Client, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, as_bob: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "TASK_SECONDS", 0)
-    files = [sender.send(as_file(two_halves()), name=f"{number}.png").pk for number in range(2)]
+    files = [upload_client.send(as_file(two_halves()), name=f"{number}.png").pk for number in range(2)]
     queued().delete()
     services.request_previews(files, owner_id=NOBODY)
     services.request_previews(files[:1], owner_id=NOBODY)
@@ -185,7 +189,7 @@ def test_rest_of_a_turn_waits_for_those_of_others(
 
 
 def test_owner_of_a_preview_that_was_too_hard_gets_less_time_for_the_next(
-    sender: Sender, as_bob: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, as_bob: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     time_limits: list[float] = []
 
@@ -194,17 +198,19 @@ def test_owner_of_a_preview_that_was_too_hard_gets_less_time_for_the_next(
         raise drawing.PreviewFailed("too_hard")
 
     monkeypatch.setattr(drawing, "render", too_hard)
-    for who in (sender, sender, Sender(as_bob)):
+    for who in (upload_client, upload_client, UploadClient(as_bob)):
         services.preview_files.func([str(who.send(as_file(two_halves()), name="hard.png").pk)])
     assert time_limits == [drawing.WAIT_SECONDS, previews.SHORT_SECONDS, drawing.WAIT_SECONDS]
     Preview.objects.update(updated_at=seconds_from_now(-previews.HARD_WITHIN_SECONDS - 1))
-    services.preview_files.func([str(sender.send(as_file(two_halves()), name="later.png").pk)])
+    services.preview_files.func([str(upload_client.send(as_file(two_halves()), name="later.png").pk)])
     assert time_limits[-1] == drawing.WAIT_SECONDS
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_store_that_is_away_is_asked_again_later(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [str(sender.send(b"words").pk) for _ in range(2)]
+def test_a_store_that_is_away_is_asked_again_later(
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [str(upload_client.send(b"words").pk) for _ in range(2)]
     DBTaskResult.objects.all().delete()
     with monkeypatch.context() as patch:
         patch.setattr(s3, "read_start", raise_unavailable)
@@ -223,9 +229,9 @@ def raise_unavailable(*_: Any, **__: Any) -> None:
 
 
 def test_file_that_the_store_does_not_give_does_not_hold_up_the_others(
-    sender: Sender, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison, good = sender.send(b"words"), sender.send(b"words")
+    poison, good = upload_client.send(b"words"), upload_client.send(b"words")
     DBTaskResult.objects.all().delete()
     beginning = s3.read_start
     monkeypatch.setattr(
@@ -237,9 +243,9 @@ def test_file_that_the_store_does_not_give_does_not_hold_up_the_others(
 
 
 def test_one_file_that_breaks_our_code_does_not_stop_the_others(
-    sender: Sender, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = [sender.send(b"words"), sender.send(b"other words")]
+    files = [upload_client.send(b"words"), upload_client.send(b"other words")]
     excerpt = "uploads.previews.excerpt_of"
     monkeypatch.setattr(excerpt, lambda text: 1 / 0 if text == b"words" else text)
     assert services.preview_files.call([str(file.pk) for file in files]) == 1
@@ -249,8 +255,8 @@ def test_one_file_that_breaks_our_code_does_not_stop_the_others(
 # --- what the sweep does for them ---------------------------------------------------------------
 
 
-def test_the_sweep_asks_for_what_nobody_asked_for(sender: Sender) -> None:
-    old, new, binary = sender.send(b"words"), sender.send(b"words"), sender.send(bytes(range(256)))
+def test_the_sweep_asks_for_what_nobody_asked_for(upload_client: UploadClient) -> None:
+    old, new, binary = upload_client.send(b"words"), upload_client.send(b"words"), upload_client.send(bytes(range(256)))
     DBTaskResult.objects.all().delete()
     File.objects.filter(pk=old.pk).update(available_at=timezone.now() - timedelta(days=2))
     assert services.requeue_lost_previews() == 1
@@ -258,16 +264,16 @@ def test_the_sweep_asks_for_what_nobody_asked_for(sender: Sender) -> None:
     assert str(binary.pk) not in queued_ids()[0]
 
 
-def test_while_anything_waits_the_sweep_asks_for_nothing(sender: Sender) -> None:
-    sender.send(b"words")
+def test_while_anything_waits_the_sweep_asks_for_nothing(upload_client: UploadClient) -> None:
+    upload_client.send(b"words")
     assert services.requeue_lost_previews() == 0
     assert len(queued_ids()) == 1
 
 
 def test_sweep_repairs_others_while_a_file_waits_for_its_next_try(
-    sender: Sender, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting, forgotten = sender.send(b"words"), sender.send(b"words")
+    waiting, forgotten = upload_client.send(b"words"), upload_client.send(b"words")
     DBTaskResult.objects.all().delete()
     with monkeypatch.context() as patch:
         patch.setattr(s3, "read_start", raise_unavailable)
@@ -276,8 +282,8 @@ def test_sweep_repairs_others_while_a_file_waits_for_its_next_try(
     assert queued_ids() == [[str(waiting.pk)], [str(forgotten.pk)]]
 
 
-def test_what_a_dead_maker_left_is_made(sender: Sender, bucket: Bucket) -> None:
-    file = sender.send(b"words")
+def test_what_a_dead_maker_left_is_made(upload_client: UploadClient, bucket: Bucket) -> None:
+    file = upload_client.send(b"words")
     DBTaskResult.objects.all().delete()
     Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
     File.objects.update(available_at=timezone.now() - timedelta(days=2))
@@ -289,8 +295,10 @@ def test_what_a_dead_maker_left_is_made(sender: Sender, bucket: Bucket) -> None:
 @pytest.mark.parametrize(
     ("workers", "status"), [(1, TaskResultStatus.READY), (3, TaskResultStatus.FAILED)], ids=["first", "third"]
 )
-def test_what_a_killed_worker_held_goes_to_another_but_not_for_ever(sender: Sender, workers: int, status: str) -> None:
-    sender.send(b"words")
+def test_what_a_killed_worker_held_goes_to_another_but_not_for_ever(
+    upload_client: UploadClient, workers: int, status: str
+) -> None:
+    upload_client.send(b"words")
     long_ago = timezone.now() - timedelta(hours=1)
     values = {"status": TaskResultStatus.RUNNING, "started_at": long_ago, "worker_ids": ["w"] * workers}
     queued().update(**values)
@@ -298,8 +306,8 @@ def test_what_a_killed_worker_held_goes_to_another_but_not_for_ever(sender: Send
     assert queued().get().status == status
 
 
-def test_old_results_are_forgotten(sender: Sender) -> None:
-    sender.send(b"words")
+def test_old_results_are_forgotten(upload_client: UploadClient) -> None:
+    upload_client.send(b"words")
     done = {"status": TaskResultStatus.SUCCESSFUL, "finished_at": timezone.now() - timedelta(days=2)}
     queued().update(**done)
     File.objects.update(available_at=timezone.now() - timedelta(days=2))
@@ -310,10 +318,10 @@ def test_old_results_are_forgotten(sender: Sender) -> None:
 # --- the command for what was there before ------------------------------------------------------
 
 
-def test_the_command_asks_for_all_that_has_none(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_asks_for_all_that_has_none(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads.management.commands.previews.FILES_PER_TASK", 2)
-    shown, *bare = (sender.send(b"words") for _ in range(4))
-    sender.send(bytes(range(256)))
+    shown, *bare = (upload_client.send(b"words") for _ in range(4))
+    upload_client.send(bytes(range(256)))
     services.make_previews(shown)
     DBTaskResult.objects.all().delete()
     out = io.StringIO()
@@ -323,8 +331,8 @@ def test_the_command_asks_for_all_that_has_none(sender: Sender, monkeypatch: pyt
     assert [len(ids) for ids in queued_ids()] == [2, 1]
 
 
-def test_the_command_tries_again_what_failed_when_it_is_told(sender: Sender, bucket: Bucket) -> None:
-    file = sender.send(as_file(two_halves()))
+def test_the_command_tries_again_what_failed_when_it_is_told(upload_client: UploadClient, bucket: Bucket) -> None:
+    file = upload_client.send(as_file(two_halves()))
     body = bucket.read(file.key)
     bucket.delete(file.key)
     services.make_previews(file)

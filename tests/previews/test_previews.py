@@ -12,8 +12,8 @@ from pytest_django import Settings
 
 from tests.support import pictures
 from tests.support.pictures import BLUE, RED, as_file, looks_like, opened, two_halves
-from tests.support.senders import Sender
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import Category, File, Preview, PreviewKind, PreviewState, State
@@ -23,13 +23,13 @@ GPS, ORIENTATION = 0x8825, 0x0112
 
 
 @pytest.fixture
-def sender(as_alice: Client, bucket: Bucket) -> Sender:
-    return Sender(as_alice)
+def upload_client(as_alice: Client, bucket: Bucket) -> UploadClient:
+    return UploadClient(as_alice)
 
 
-def made(sender: Sender, body: bytes, **more: Any) -> dict[str, Preview]:
+def made(upload_client: UploadClient, body: bytes, **more: Any) -> dict[str, Preview]:
     """Upload these bytes and make their previews: the rows, by look."""
-    file = sender.send(body, **{"name": "x.bin", **more})
+    file = upload_client.send(body, **{"name": "x.bin", **more})
     services.make_previews(file)
     return {preview.kind: preview for preview in Preview.objects.filter(file=file)}
 
@@ -40,8 +40,8 @@ def picture(bucket: Bucket, preview: Preview) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
-def test_a_picture_gets_a_thumbnail_and_a_larger_one(sender: Sender, bucket: Bucket, kind: str) -> None:
-    previews = made(sender, as_file(two_halves(2400, 1200), kind))
+def test_a_picture_gets_a_thumbnail_and_a_larger_one(upload_client: UploadClient, bucket: Bucket, kind: str) -> None:
+    previews = made(upload_client, as_file(two_halves(2400, 1200), kind))
     assert set(previews) == {PreviewKind.THUMBNAIL, PreviewKind.PICTURE}
     for kind, size in ((PreviewKind.THUMBNAIL, (320, 160)), (PreviewKind.PICTURE, (1600, 800))):
         image, row = picture(bucket, previews[kind]), previews[kind]
@@ -51,8 +51,8 @@ def test_a_picture_gets_a_thumbnail_and_a_larger_one(sender: Sender, bucket: Buc
         assert looks_like(image, 0.75, 0.5, BLUE)
 
 
-def test_a_small_picture_is_not_blown_up(sender: Sender, bucket: Bucket) -> None:
-    previews = made(sender, as_file(two_halves(30, 20)))
+def test_a_small_picture_is_not_blown_up(upload_client: UploadClient, bucket: Bucket) -> None:
+    previews = made(upload_client, as_file(two_halves(30, 20)))
     assert (
         picture(bucket, previews[PreviewKind.PICTURE]).size
         == picture(bucket, previews[PreviewKind.THUMBNAIL]).size
@@ -61,38 +61,40 @@ def test_a_small_picture_is_not_blown_up(sender: Sender, bucket: Bucket) -> None
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "I", "F"])
-def test_every_mode_becomes_a_plain_picture(sender: Sender, bucket: Bucket, mode: str) -> None:
+def test_every_mode_becomes_a_plain_picture(upload_client: UploadClient, bucket: Bucket, mode: str) -> None:
     image = Image.new("L", (200, 100), 200).convert({"I;16": "I;16", "I": "I", "F": "F"}.get(mode, mode))
     kind = "TIFF" if mode in {"CMYK", "F", "I"} else "PNG"
-    assert picture(bucket, made(sender, as_file(image, kind))[PreviewKind.PICTURE]).size == (200, 100)
+    assert picture(bucket, made(upload_client, as_file(image, kind))[PreviewKind.PICTURE]).size == (200, 100)
 
 
-def test_a_picture_for_the_press_keeps_its_colours(sender: Sender, bucket: Bucket) -> None:
-    previews = made(sender, as_file(two_halves().convert("CMYK"), "JPEG", quality=95))
+def test_a_picture_for_the_press_keeps_its_colours(upload_client: UploadClient, bucket: Bucket) -> None:
+    previews = made(upload_client, as_file(two_halves().convert("CMYK"), "JPEG", quality=95))
     assert looks_like(picture(bucket, previews[PreviewKind.PICTURE]), 0.25, 0.5, RED)
 
 
-def test_what_is_see_through_stays_so(sender: Sender, bucket: Bucket) -> None:
-    previews = made(sender, as_file(Image.new("RGBA", (100, 100), (255, 0, 0, 0))))
+def test_what_is_see_through_stays_so(upload_client: UploadClient, bucket: Bucket) -> None:
+    previews = made(upload_client, as_file(Image.new("RGBA", (100, 100), (255, 0, 0, 0))))
     assert picture(bucket, previews[PreviewKind.THUMBNAIL]).convert("RGBA").getpixel((50, 50))[3] == 0  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("turned", "red_at"), [(1, (0.2, 0.5)), (3, (0.8, 0.5)), (6, (0.5, 0.2)), (8, (0.5, 0.8))])
-def test_a_photo_stands_upright(sender: Sender, bucket: Bucket, turned: int, red_at: tuple[float, float]) -> None:
+def test_a_photo_stands_upright(
+    upload_client: UploadClient, bucket: Bucket, turned: int, red_at: tuple[float, float]
+) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = turned
-    image = picture(bucket, made(sender, as_file(two_halves(600, 300), "JPEG", exif=exif))[PreviewKind.PICTURE])
+    image = picture(bucket, made(upload_client, as_file(two_halves(600, 300), "JPEG", exif=exif))[PreviewKind.PICTURE])
     assert image.size == ((300, 600) if turned in {6, 8} else (600, 300))
     assert looks_like(image, *red_at, RED)
 
 
-def test_where_a_photo_was_taken_is_nobodys_business(sender: Sender, bucket: Bucket) -> None:
+def test_where_a_photo_was_taken_is_nobodys_business(upload_client: UploadClient, bucket: Bucket) -> None:
     exif = Image.Exif()
     exif[0x010F] = "SecretCamera"
     exif.get_ifd(GPS)[1] = "N"
     body = as_file(two_halves(), "JPEG", exif=exif, comment=b"SecretWord")
     assert b"SecretCamera" in body
-    for preview in made(sender, body).values():
+    for preview in made(upload_client, body).values():
         image = picture(bucket, preview)
         assert not image.getexif()
         assert set(image.info) <= {"loop", "background", "timestamp", "duration"}
@@ -100,16 +102,16 @@ def test_where_a_photo_was_taken_is_nobodys_business(sender: Sender, bucket: Buc
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
-def test_of_a_moving_picture_the_first_frame_is_shown(sender: Sender, bucket: Bucket, kind: str) -> None:
+def test_of_a_moving_picture_the_first_frame_is_shown(upload_client: UploadClient, bucket: Bucket, kind: str) -> None:
     frames = [Image.new("RGB", (100, 100), colour) for colour in (RED, BLUE)]
     body = as_file(frames[0], kind, save_all=True, append_images=frames[1:])
-    image = picture(bucket, made(sender, body)[PreviewKind.PICTURE])
+    image = picture(bucket, made(upload_client, body)[PreviewKind.PICTURE])
     assert getattr(image, "n_frames", 1) == 1
     assert looks_like(image, 0.5, 0.5, RED)
 
 
-def test_a_pdf_shows_its_first_page(sender: Sender, bucket: Bucket) -> None:
-    image = picture(bucket, made(sender, pictures.pdf(), name="plan.pdf")[PreviewKind.PICTURE])
+def test_a_pdf_shows_its_first_page(upload_client: UploadClient, bucket: Bucket) -> None:
+    image = picture(bucket, made(upload_client, pictures.pdf(), name="plan.pdf")[PreviewKind.PICTURE])
     assert image.size == (1600, 800)
     assert looks_like(image, 0.25, 0.5, (255, 0, 0))
     assert looks_like(image, 0.75, 0.5, (255, 255, 255))
@@ -130,15 +132,15 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_text_shows_its_beginning(sender: Sender, bucket: Bucket, name: str) -> None:
+def test_a_text_shows_its_beginning(upload_client: UploadClient, bucket: Bucket, name: str) -> None:
     body, expected = TEXTS[name]
-    previews = made(sender, body, name="x.txt", type="text/plain")
+    previews = made(upload_client, body, name="x.txt", type="text/plain")
     assert set(previews) == {PreviewKind.EXCERPT}
     assert bucket.read(previews[PreviewKind.EXCERPT].key).decode() == expected
 
 
-def test_of_a_long_text_no_more_is_fetched_than_is_shown(sender: Sender, bucket: Bucket) -> None:
-    previews = made(sender, "ä".encode() * 100_000, name="x.txt")
+def test_of_a_long_text_no_more_is_fetched_than_is_shown(upload_client: UploadClient, bucket: Bucket) -> None:
+    previews = made(upload_client, "ä".encode() * 100_000, name="x.txt")
     assert bucket.read(previews[PreviewKind.EXCERPT].key).decode() == "ä" * (32 * 1024)
 
 
@@ -150,8 +152,8 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 @pytest.mark.parametrize(
     "body", [SVG, b"", bytes(range(256)) * 9, b"PK\x03\x04" + b"\0" * 60], ids=["svg", "empty", "binary", "zip"]
 )
-def test_what_cannot_be_shown_has_no_row(sender: Sender, bucket: Bucket, body: bytes) -> None:
-    assert made(sender, body, name="photo.png", type="image/png" if body == SVG else "") == {}
+def test_what_cannot_be_shown_has_no_row(upload_client: UploadClient, bucket: Bucket, body: bytes) -> None:
+    assert made(upload_client, body, name="photo.png", type="image/png" if body == SVG else "") == {}
     assert len(bucket.objects()) == 1
 
 
@@ -167,9 +169,9 @@ def test_what_cannot_be_shown_has_no_row(sender: Sender, bucket: Bucket, body: b
     ids=["cut off", "header only", "no pdf", "locked", "bomb"],
 )
 def test_what_cannot_be_drawn_says_why_and_is_not_tried_again(
-    sender: Sender, bucket: Bucket, body: bytes, reason: str
+    upload_client: UploadClient, bucket: Bucket, body: bytes, reason: str
 ) -> None:
-    previews = made(sender, body)
+    previews = made(upload_client, body)
     assert {preview.state for preview in previews.values()} == {PreviewState.FAILED}
     assert all(reason in preview.reason for preview in previews.values())
     assert len(bucket.objects()) == 1
@@ -177,26 +179,26 @@ def test_what_cannot_be_drawn_says_why_and_is_not_tried_again(
 
 
 def test_a_file_that_is_too_large_is_not_even_fetched(
-    alice: User, bucket: Bucket, sender: Sender, monkeypatch: pytest.MonkeyPatch
+    alice: User, bucket: Bucket, upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uploads.previews.renderer.MAX_PICTURE_BYTES", 100)
     monkeypatch.setattr(s3, "read", lambda key, **_: pytest.fail("it was fetched"))
-    previews = made(sender, as_file(two_halves()))
+    previews = made(upload_client, as_file(two_halves()))
     assert "too large" in previews[PreviewKind.PICTURE].reason
 
 
 # --- rows, objects and races ----------------------------------------------------------------------
 
 
-def test_making_twice_makes_nothing_twice(sender: Sender, bucket: Bucket) -> None:
-    made(sender, as_file(two_halves()))
+def test_making_twice_makes_nothing_twice(upload_client: UploadClient, bucket: Bucket) -> None:
+    made(upload_client, as_file(two_halves()))
     before = bucket.objects()
     assert not services.make_previews(File.objects.get())
     assert bucket.objects() == before
 
 
-def test_whoever_finds_a_lease_leaves_it_alone(sender: Sender, bucket: Bucket) -> None:
-    file = sender.send(b"words", name="a.txt")
+def test_whoever_finds_a_lease_leaves_it_alone(upload_client: UploadClient, bucket: Bucket) -> None:
+    file = upload_client.send(b"words", name="a.txt")
     Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(60))
     assert not services.make_previews(file)
     Preview.objects.update(lease_until=seconds_from_now(-1))
@@ -205,9 +207,9 @@ def test_whoever_finds_a_lease_leaves_it_alone(sender: Sender, bucket: Bucket) -
 
 
 def test_a_store_that_is_away_leaves_the_wish_and_no_lease(
-    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = sender.send(as_file(two_halves()))
+    file = upload_client.send(as_file(two_halves()))
     with monkeypatch.context() as patch:
         patch.setattr(s3, "put", raise_unavailable)
         with pytest.raises(StorageUnavailable):
@@ -223,9 +225,9 @@ def raise_unavailable(*_: Any, **__: Any) -> None:
 
 
 def test_a_store_that_breaks_off_leaves_the_wish(
-    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = sender.send(as_file(two_halves()))
+    file = upload_client.send(as_file(two_halves()))
 
     def half(key: str, **_: Any) -> Any:
         yield b"half"
@@ -237,25 +239,25 @@ def test_a_store_that_breaks_off_leaves_the_wish(
     assert {preview.state for preview in Preview.objects.all()} == {PreviewState.PENDING}
 
 
-def test_an_object_that_vanished_is_told(sender: Sender, bucket: Bucket) -> None:
-    file = sender.send(as_file(two_halves()))
+def test_an_object_that_vanished_is_told(upload_client: UploadClient, bucket: Bucket) -> None:
+    file = upload_client.send(as_file(two_halves()))
     bucket.delete(file.key)
     services.make_previews(file)
     assert {preview.reason for preview in Preview.objects.all()} == {"Its bytes are not in the store."}
 
 
-def test_what_is_in_the_trash_gets_none(sender: Sender, alice: User, bucket: Bucket) -> None:
-    file = sender.send(b"words", name="a.txt")
+def test_what_is_in_the_trash_gets_none(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+    file = upload_client.send(b"words", name="a.txt")
     actions.trash_file(file, by=alice)
     assert not services.make_previews(file)
     assert not Preview.objects.exists()
 
 
 def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
-    sender: Sender, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    upload_client: UploadClient, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     settings.TRASH_RETENTION_DAYS = 0
-    file = sender.send(as_file(two_halves()))
+    file = upload_client.send(as_file(two_halves()))
     put = s3.put
 
     def trash_then_put(key: str, body: bytes, **more: Any) -> None:
@@ -275,9 +277,9 @@ def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
 
 
 def test_who_lost_the_lease_and_the_row_takes_the_object_away_again(
-    sender: Sender, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = sender.send(b"words", name="a.txt")
+    file = upload_client.send(b"words", name="a.txt")
     put = s3.put
 
     def put_after_the_row_went(key: str, body: bytes, **more: Any) -> None:
@@ -289,8 +291,8 @@ def test_who_lost_the_lease_and_the_row_takes_the_object_away_again(
     assert list(bucket.objects()) == [file.key]
 
 
-def test_a_file_goes_with_its_previews(sender: Sender, alice: User, bucket: Bucket) -> None:
-    made(sender, as_file(two_halves()))
+def test_a_file_goes_with_its_previews(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+    made(upload_client, as_file(two_halves()))
     file = File.objects.get()
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=seconds_from_now(-1), signed_until=None)
     services.sweep()

@@ -12,7 +12,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from amalga.local import bootstrap
-from tests.support import fronts, stores
+from tests.support import storage_proxies, stores
 from uploads import s3
 from uploads.errors import StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import Installation
@@ -57,20 +57,20 @@ def test_marker_that_arrives_halfway_is_a_fault_of_the_store(
     bucket: stores.Bucket, settings: Settings, read: Callable[[], object]
 ) -> None:
     s3.put_high_water_mark(s3.HighWaterMark(uuid4(), 1, timezone.now()))
-    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
-        front.rules["get"] = fronts.midway
+        front.rules["get"] = storage_proxies.midway
         with pytest.raises(StorageUnavailable):
             read()
     s3.reset()
 
 
 def test_a_store_that_is_away_is_no_missing_marker(bucket: stores.Bucket, settings: Settings) -> None:
-    with fronts.in_front_of(settings.S3_ENDPOINT) as front:
+    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
-        front.rules["get"] = fronts.status(404, "NoSuchBucket")
+        front.rules["get"] = storage_proxies.status(404, "NoSuchBucket")
         with pytest.raises(StorageUnavailable):
             require_marker()
     s3.reset()

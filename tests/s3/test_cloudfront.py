@@ -15,10 +15,10 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from tests.support import shelf
+from tests.support import factories
 from tests.support.aws_template import Template
-from tests.support.edge import OVERRIDES, Edge, Signer, edge_of
-from tests.support.own_ca import Authority
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.cloudfront import OVERRIDES, Edge, Signer, run_cloudfront
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.models import File
@@ -44,9 +44,9 @@ def new() -> Signer:
 
 
 @pytest.fixture
-def edge(bucket: Bucket, authority: Authority, old: Signer, new: Signer) -> Iterator[Edge]:
+def edge(bucket: Bucket, authority: CertificateAuthority, old: Signer, new: Signer) -> Iterator[Edge]:
     """Its group has both keys, as in the days of a rotation."""
-    with edge_of(bucket, authority, old, new) as edge:
+    with run_cloudfront(bucket, authority, old, new) as edge:
         yield edge
 
 
@@ -69,7 +69,7 @@ def by_edge(deliver_by: Deliver, old: Signer) -> None:
 
 
 @pytest.fixture
-def get(authority: Authority) -> Callable[..., urllib3.BaseHTTPResponse]:
+def get(authority: CertificateAuthority) -> Callable[..., urllib3.BaseHTTPResponse]:
     """A browser without cookies, that trusts the edge's authority and no other."""
     pool = urllib3.PoolManager(ca_certs=str(authority.file))
 
@@ -94,7 +94,7 @@ def sent_to(client: Client, file: File, query: str = "") -> str:
 def test_a_download_comes_by_cloudfront_with_exactly_our_headers(
     name: str, alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get
 ) -> None:
-    file = shelf.add_file(alice, b"<html>", bucket=bucket, name=name)
+    file = factories.create_file(alice, b"<html>", bucket=bucket, name=name)
     url = sent_to(as_alice, file)
     got = get(url)
     assert url.startswith(f"https://{edge.domain}/{file.key}?")
@@ -107,20 +107,20 @@ def test_a_download_comes_by_cloudfront_with_exactly_our_headers(
 
 @pytest.mark.usefixtures("by_edge")
 def test_no_name_of_the_bucket_and_no_signature_of_s3_goes_out(alice: User, as_alice: Client, bucket: Bucket) -> None:
-    url = sent_to(as_alice, shelf.add_file(alice, b"x", bucket=bucket))
+    url = sent_to(as_alice, factories.create_file(alice, b"x", bucket=bucket))
     assert bucket.name not in url
     assert "X-Amz" not in url
 
 
 @pytest.mark.usefixtures("by_edge")
 def test_a_part_of_a_file_can_be_asked_for(alice: User, as_alice: Client, bucket: Bucket, get: Get) -> None:
-    got = get(sent_to(as_alice, shelf.add_file(alice, b"0123456789", bucket=bucket)), Range="bytes=2-4")
+    got = get(sent_to(as_alice, factories.create_file(alice, b"0123456789", bucket=bucket)), Range="bytes=2-4")
     assert got.data == b"234"
 
 
 @pytest.mark.usefixtures("by_edge")
 def test_a_signed_url_cannot_be_bent(alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get) -> None:
-    file, other = (shelf.add_file(alice, b"x", bucket=bucket) for _ in range(2))
+    file, other = (factories.create_file(alice, b"x", bucket=bucket) for _ in range(2))
     url = sent_to(as_alice, file)
     until = parse_qs(urlsplit(url).query)["Expires"][0]
     bent = [
@@ -144,7 +144,7 @@ def test_a_signed_url_cannot_be_bent(alice: User, as_alice: Client, bucket: Buck
 def test_a_download_ends_after_five_minutes(
     alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get
 ) -> None:
-    url = sent_to(as_alice, shelf.add_file(alice, b"x", bucket=bucket))
+    url = sent_to(as_alice, factories.create_file(alice, b"x", bucket=bucket))
     left = int(parse_qs(urlsplit(url).query)["Expires"][0]) - time.time()
     assert 290 < left <= 300
     edge.ahead = 290
@@ -157,7 +157,7 @@ def test_a_download_ends_after_five_minutes(
 def test_the_permission_is_asked_every_time_and_nothing_on_the_way_keeps_a_file(
     alice: User, as_alice: Client, as_charlie: Client, bucket: Bucket, edge: Edge, get: Get
 ) -> None:
-    file = shelf.add_file(alice, b"secret", bucket=bucket)
+    file = factories.create_file(alice, b"secret", bucket=bucket)
     url = sent_to(as_alice, file)
     assert get(url).status == 200
     assert as_charlie.get(reverse("download", args=[file.pk])).status_code == 404
@@ -170,7 +170,7 @@ def test_the_permission_is_asked_every_time_and_nothing_on_the_way_keeps_a_file(
 def test_the_content_host_gets_no_cookie_and_the_bucket_answers_nobody_else(
     alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get
 ) -> None:
-    file = shelf.add_file(alice, b"secret", bucket=bucket)
+    file = factories.create_file(alice, b"secret", bucket=bucket)
     get(sent_to(as_alice, file))
     at_the_bucket = f"{bucket.address.endpoint}/{bucket.name}/{file.key}"
     assert edge.cookies == []
@@ -213,7 +213,7 @@ def test_credentials_that_end_do_not_end_what_they_do_not_sign(monkeypatch: pyte
 def test_a_key_is_exchanged_without_a_download_that_fails(
     alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get, deliver_by: Deliver, old: Signer, new: Signer
 ) -> None:
-    file = shelf.add_file(alice, b"x", bucket=bucket)
+    file = factories.create_file(alice, b"x", bucket=bucket)
     deliver_by(old)
     before = sent_to(as_alice, file)
     deliver_by(new)

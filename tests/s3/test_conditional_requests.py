@@ -17,12 +17,12 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support import fronts, two_stores
-from tests.support.doctors import between, one
+from tests.support import storage_proxies, two_stores
+from tests.support.doctor_results import between, one
+from tests.support.file_rows import create_row
 from tests.support.fsck_runs import key, run, stored
-from tests.support.rows import make_row
-from tests.support.senders import Sender, sha256, web
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient, sha256, web
 from uploads import s3, services
 from uploads.errors import Conflict, StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Finding, Origin, State
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.django_db
 
 ALL = frozenset({"complete", "copy", "delete"})
 ACCOUNT, OTHER_ACCOUNT = "123456789012", "210987654321"
-FAILED = fronts.status(412, "PreconditionFailed")
+FAILED = storage_proxies.status(412, "PreconditionFailed")
 OBJECT = re.compile(r"<Object>(.*?)</Object>", re.DOTALL)
 
 
@@ -49,23 +49,23 @@ class Conditions:
         self.seen: list[str] = []
         self.before: Callable[[], object] = lambda: None
 
-    def rules(self) -> dict[str, fronts.Rule]:
+    def rules(self) -> dict[str, storage_proxies.Rule]:
         return {"put": self.write, "complete": self.write, "delete": self.delete, "deletes": self.delete_many}
 
-    def write(self, request: fronts.Request) -> fronts.Answer | None:
+    def write(self, request: storage_proxies.Request) -> storage_proxies.Answer | None:
         if _header(request, "if-none-match") != "*":
             return request.forward()
         self._meet(request.operation)
         return FAILED(request) if _key(request) in self.bucket.objects() else request.forward()
 
-    def delete(self, request: fronts.Request) -> fronts.Answer | None:
+    def delete(self, request: storage_proxies.Request) -> storage_proxies.Answer | None:
         etag = _header(request, "if-match")
         if not etag:
             return request.forward()
         self._meet(request.operation)
         return FAILED(request) if self._is_another(_key(request), etag) else request.forward()
 
-    def delete_many(self, request: fronts.Request) -> fronts.Answer | None:
+    def delete_many(self, request: storage_proxies.Request) -> storage_proxies.Answer | None:
         objects = [(_element(text, "Key"), _element(text, "ETag")) for text in OBJECT.findall(request.body.decode())]
         if not any(etag for _, etag in objects):
             return request.forward()
@@ -75,7 +75,7 @@ class Conditions:
             if name not in changed:
                 self.bucket.delete(name)
         errors = "".join(f"<Error><Key>{name}</Key><Code>PreconditionFailed</Code></Error>" for name in changed)
-        return fronts.Answer(200, {}, f"<DeleteResult>{errors}</DeleteResult>".encode())
+        return storage_proxies.Answer(200, {}, f"<DeleteResult>{errors}</DeleteResult>".encode())
 
     def _meet(self, operation: str) -> None:
         self.seen.append(operation)
@@ -88,11 +88,11 @@ class Conditions:
         return self.bucket.client.head_object(Bucket=self.bucket.name, Key=name)["ETag"].strip('"') != etag.strip('"')
 
 
-def _key(request: fronts.Request) -> str:
+def _key(request: storage_proxies.Request) -> str:
     return unquote(urlsplit(request.url).path).split("/", 2)[2]
 
 
-def _header(request: fronts.Request, name: str) -> str:
+def _header(request: storage_proxies.Request, name: str) -> str:
     return {header.lower(): value for header, value in request.headers.items()}.get(name, "")
 
 
@@ -141,20 +141,20 @@ def test_a_completion_whose_answer_was_lost_is_found_to_be_done(
     body = b"x" * two_stores.PART + b"the rest"
     with between(digest_bucket.address, settings) as front:
 
-        def lose(request: fronts.Request) -> fronts.Answer | None:
+        def lose(request: storage_proxies.Request) -> storage_proxies.Answer | None:
             del front.rules["complete"]
             request.forward()
-            return fronts.status(500, "InternalError")(request)
+            return storage_proxies.status(500, "InternalError")(request)
 
         front.rules["complete"] = lose
-        file = Sender(as_alice).send(body)
+        file = UploadClient(as_alice).send(body)
     assert (file.state, front.seen.count("complete")) == (State.AVAILABLE, 2)
     assert digest_bucket.objects()[file.key] == len(body)
 
 
 def test_a_conflict_of_writers_is_to_be_repeated(digest_bucket: Bucket, settings: Settings) -> None:
     with between(digest_bucket.address, settings) as front:
-        front.rules["complete"] = fronts.status(409, "ConditionalRequestConflict")
+        front.rules["complete"] = storage_proxies.status(409, "ConditionalRequestConflict")
         with pytest.raises(StorageUnavailable) as error:
             s3.complete_multipart(key(1), "any", [], size=4, once=True)
     assert "ConditionalRequestConflict" in error.value.detail
@@ -243,7 +243,7 @@ def test_an_erased_file_leaves_what_others_wrote_under_its_key(
     for number in range(count):
         marked.write(f"photos/{number}", b"hello")
         facts: dict[str, Any] = {"origin": Origin.ADOPTED, "key": f"photos/{number}", "size": 5}
-        make_row(
+        create_row(
             alice, State.DELETING, etag=etag_of(f"photos/{number}"), checksum_status=ChecksumStatus.UNVERIFIED, **facts
         )
     marked.write("photos/0", b"newer")
@@ -253,7 +253,7 @@ def test_an_erased_file_leaves_what_others_wrote_under_its_key(
 
 
 def test_an_erased_file_leaves_nothing_under_a_key_of_ours(alice: User, marked: Bucket, strict: Conditions) -> None:
-    row = make_row(alice, State.DELETING, key=key(1), etag="0" * 32)
+    row = create_row(alice, State.DELETING, key=key(1), etag="0" * 32)
     marked.write(row.key, b"sent a second time")
     assert services.sweep()["erased"] == 1
     assert marked.objects() == {}
@@ -264,13 +264,13 @@ def test_an_original_that_is_overwritten_at_the_last_moment_stays(
 ) -> None:
     second = two_stores.second_bucket(bucket.address)
     with two_stores.two_stores(bucket, second, settings, monkeypatch) as two:
-        file = Sender(as_alice).send(b"hello")
+        file = UploadClient(as_alice).send(b"hello")
         two.swap()
         two_stores.run("--apply")
         File.objects.update(updated_at=seconds_from_now(-25 * 3600))
         conditions = Conditions(bucket)
         conditions.before = lambda: bucket.write(file.key, b"newer")
-        with fronts.in_front_of(bucket.address.endpoint) as front:
+        with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
             front.rules |= conditions.rules()
             settings.SECONDARY_S3 = {**settings.SECONDARY_S3, "endpoint": front.url, "conditions": ALL}
             summary = two_stores.run("--remove-originals", "--apply")[1]
@@ -286,13 +286,13 @@ def owned(bucket: Bucket, settings: Settings) -> Iterator[list[str]]:
     """The store of this run, as if the bucket belonged to ACCOUNT; whose it was expected to be, request by request."""
     expected_owners: list[str] = []
 
-    def check(request: fronts.Request) -> fronts.Answer | None:
+    def check(request: storage_proxies.Request) -> storage_proxies.Answer | None:
         query = parse_qs(urlsplit(request.url).query)
         expected = _header(request, OWNER) or query.get(OWNER, [""])[0]
         source = _header(request, "x-amz-source-expected-bucket-owner")
         expected_owners.append(expected)
         is_ours = {expected, source} <= {"", ACCOUNT}
-        return request.forward() if is_ours else fronts.status(403, "AccessDenied")(request)
+        return request.forward() if is_ours else storage_proxies.status(403, "AccessDenied")(request)
 
     settings.S3_BUCKET_OWNER = ACCOUNT
     with between(bucket.address, settings) as front:
@@ -316,7 +316,7 @@ def test_calls_and_upload_urls_reach_the_bucket_of_the_right_account(
     as_alice: Client, bucket: Bucket, owned: list[str], small_parts: None
 ) -> None:
     """Nor has a browser to send more headers than before."""
-    file = Sender(as_alice).send(b"0123456789abcdefghijKLM")
+    file = UploadClient(as_alice).send(b"0123456789abcdefghijKLM")
     s3.quarantine(info_of(file.key))
     assert s3.delete_many([file.key]) == {}
     assert set(bucket.objects()) == {f"quarantine/{file.key}"}
@@ -393,7 +393,7 @@ def test_a_condition_that_could_be_used_is_recommended(digest_bucket: Bucket, se
 def test_a_right_that_the_trial_misses_is_named(strict: Conditions, bucket: Bucket, settings: Settings) -> None:
     with between(bucket.address, settings) as front:
         front.rules["delete"] = lambda request: (
-            fronts.status(403, "AccessDenied")(request) if _header(request, "if-match") else request.forward()
+            storage_proxies.status(403, "AccessDenied")(request) if _header(request, "if-match") else request.forward()
         )
         line = one(condition_lines())
     assert (line.level, line.advice) == (Level.FAIL, "allow s3:DeleteObject and s3:GetObject")

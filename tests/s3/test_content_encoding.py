@@ -13,9 +13,9 @@ import urllib3
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.support import shelf
-from tests.support.senders import Sender, Upload, put_bytes, web
+from tests.support import factories
 from tests.support.stores import Bucket
+from tests.support.upload_client import Upload, UploadClient, put_bytes, web
 from uploads import s3, services
 from uploads.models import ChecksumStatus, File, State
 from uploads.models.querysets import seconds_from_now
@@ -28,9 +28,9 @@ PACKED = gzip.compress(b"what a browser would show, and nobody hashed")
 ENCODINGS = ["gzip", "deflate", "br", "zstd", "gzip, gzip", "aws-chunked,gzip", "nonsense"]
 
 
-def sent(sender: Sender, body: bytes, encoding: str) -> Upload:
+def sent(upload_client: UploadClient, body: bytes, encoding: str) -> Upload:
     """An upload whose bytes are stored, sent with this header."""
-    upload = sender.start(body)
+    upload = upload_client.start(body)
     answer = put_bytes(upload.signed[1], body, headers={"Content-Encoding": encoding})
     assert answer.status == 200, answer.data
     return upload
@@ -41,33 +41,33 @@ def sent(sender: Sender, body: bytes, encoding: str) -> Upload:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_an_upload_that_came_with_an_encoding_is_refused_and_removed(
-    sender: Sender, alice: User, bucket: Bucket, encoding: str
+    upload_client: UploadClient, alice: User, bucket: Bucket, encoding: str
 ) -> None:
-    upload = sent(sender, b"this is neither", encoding)
-    answer = sender.finish(upload)
+    upload = sent(upload_client, b"this is neither", encoding)
+    answer = upload_client.finish(upload)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (415, "refused_encoding")
     assert encoding.removeprefix("aws-chunked,") in error["message"]
     assert upload.row().state == State.DELETING
-    File.objects.update(signed_until=seconds_from_now(-shelf.HOUR))
+    File.objects.update(signed_until=seconds_from_now(-factories.HOUR))
     services.sweep()
-    assert shelf.nothing_is_left(bucket, alice)
+    assert factories.is_all_deleted(bucket, alice)
 
 
 @pytest.mark.parametrize("encoding", ["aws-chunked", "identity", ""])
-def test_a_header_that_encodes_nothing_is_no_reason_to_refuse(sender: Sender, encoding: str) -> None:
-    assert sender.finished(sent(sender, PACKED, encoding)).state == State.AVAILABLE
+def test_a_header_that_encodes_nothing_is_no_reason_to_refuse(upload_client: UploadClient, encoding: str) -> None:
+    assert upload_client.finished(sent(upload_client, PACKED, encoding)).state == State.AVAILABLE
 
 
 def test_an_encoded_upload_is_refused_by_a_store_that_checks_digests(as_alice: Client, digest_bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    upload = sent(sender, PACKED, "gzip")
-    assert sender.finish(upload).status_code == 415
+    upload_client = UploadClient(as_alice)
+    upload = sent(upload_client, PACKED, "gzip")
+    assert upload_client.finish(upload).status_code == 415
     assert upload.row().state == State.DELETING
 
 
-def test_a_sweep_ends_an_encoded_upload_that_was_left_completing(sender: Sender) -> None:
-    upload = sent(sender, b"this is no gzip", "gzip")
+def test_a_sweep_ends_an_encoded_upload_that_was_left_completing(upload_client: UploadClient) -> None:
+    upload = sent(upload_client, b"this is no gzip", "gzip")
     checksum = upload.digests[0]
     File.objects.filter(pk=upload.id).update(
         state=State.COMPLETING, lease_until=seconds_from_now(-1), checksum=checksum
@@ -76,12 +76,14 @@ def test_a_sweep_ends_an_encoded_upload_that_was_left_completing(sender: Sender)
     assert not File.objects.filter(pk=upload.id).exclude(state=State.DELETING).exists()
 
 
-def test_parts_that_come_with_an_encoding_make_a_plain_file(sender: Sender, bucket: Bucket, small_parts: None) -> None:
-    upload = sender.start(PACKED)
-    sender.sign(upload)
+def test_parts_that_come_with_an_encoding_make_a_plain_file(
+    upload_client: UploadClient, bucket: Bucket, small_parts: None
+) -> None:
+    upload = upload_client.start(PACKED)
+    upload_client.sign(upload)
     for number, piece in enumerate(upload.pieces, start=1):
         assert put_bytes(upload.signed[number], piece, headers={"Content-Encoding": "gzip"}).status == 200
-    file = sender.finished(upload)
+    file = upload_client.finished(upload)
     assert bucket.client.head_object(Bucket=bucket.name, Key=file.key).get("ContentEncoding") is None
     assert verify(file) is ChecksumStatus.VERIFIED
 
@@ -91,7 +93,7 @@ def test_parts_that_come_with_an_encoding_make_a_plain_file(sender: Sender, buck
 
 def stored(owner: User, bucket: Bucket, body: bytes, encoding: str, **facts: Any) -> File:
     """An uploaded file whose object has an encoding, as older versions let through."""
-    file = shelf.add_file(owner, body, **facts)
+    file = factories.create_file(owner, body, **facts)
     put = bucket.client.put_object(Bucket=bucket.name, Key=file.key, Body=body, ContentEncoding=encoding)
     File.objects.filter(pk=file.pk).update(etag=put["ETag"].strip('"'))
     file.refresh_from_db()
@@ -148,6 +150,6 @@ def test_a_stream_ends_with_the_piece_that_goes_past_the_object() -> None:
 def test_an_object_that_goes_on_past_its_size_is_of_another_size(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = shelf.add_file(alice, bytes(25), etag="0")
+    file = factories.create_file(alice, bytes(25), etag="0")
     monkeypatch.setattr(streams, "stream", lambda *_args, **_kwargs: endless(25))
     assert verify(file) is ChecksumStatus.CORRUPTED

@@ -15,11 +15,11 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.code.test_architecture import tracked
-from tests.support import fronts
+from tests.support import storage_proxies
 from tests.support.credential_provider import CredentialProvider, serve_credentials
-from tests.support.doctors import one
-from tests.support.senders import Sender, put_bytes, sha256, web
+from tests.support.doctor_results import one
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient, put_bytes, sha256, web
 from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import State
@@ -137,11 +137,15 @@ ROLES = [source for source in SOURCES if "role" in source]
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_file_goes_up_and_comes_down_wherever_they_come_from(
-    sender: Sender, no_credentials: pytest.MonkeyPatch, provider: CredentialProvider, tmp_path: Path, source: str
+    upload_client: UploadClient,
+    no_credentials: pytest.MonkeyPatch,
+    provider: CredentialProvider,
+    tmp_path: Path,
+    source: str,
 ) -> None:
     SOURCES[source](no_credentials, provider, tmp_path)
-    file = sender.send(b"hello")
-    url = sender.client.get(f"/files/{file.pk}/download")["Location"]
+    file = upload_client.send(b"hello")
+    url = upload_client.client.get(f"/files/{file.pk}/download")["Location"]
     assert web.request("GET", url).data == b"hello"
     assert one(credential_lines()).reason.startswith(f"from {source}")
     assert ("X-Amz-Security-Token" in parse_qs(urlsplit(url).query)) is (source in ROLES)
@@ -237,23 +241,23 @@ def test_variables_of_django_storages_lead_nowhere_else(bucket: Bucket, monkeypa
 
 
 def test_an_upload_outlives_its_credentials(
-    sender: Sender, bucket: Bucket, container: CredentialProvider, settings: Settings
+    upload_client: UploadClient, bucket: Bucket, container: CredentialProvider, settings: Settings
 ) -> None:
     """They end while it is sent: the store refuses the URL, a new one is a call away, and the file is whole."""
     settings.UPLOAD_PART_BYTES = 10
     container.seconds = 60
-    with fronts.in_front_of(bucket.address.endpoint) as front:
+    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
         endpoint, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
         s3.reset()
-        upload = sender.start(b"0123456789abc")
-        sender.put(upload, 1)
-        expired_url = sender.sign(upload, 2)[0]
+        upload = upload_client.start(b"0123456789abc")
+        upload_client.put(upload, 1)
+        expired_url = upload_client.sign(upload, 2)[0]
         expired_token = f"token-{container.issued}"
-        deny = fronts.status(403, "ExpiredToken")
+        deny = storage_proxies.status(403, "ExpiredToken")
         front.rules["*"] = lambda request: deny(request) if expired_token in request.url else request.forward()
         assert put_bytes(expired_url, upload.pieces[1]).status == 403
-        sender.put(upload, 2) if sender.sign(upload, 2) else None
-        file = sender.finished(upload)
+        upload_client.put(upload, 2) if upload_client.sign(upload, 2) else None
+        file = upload_client.finished(upload)
         settings.S3_ENDPOINT = endpoint
     s3.reset()
     assert file.state == State.AVAILABLE
@@ -274,9 +278,9 @@ def test_who_gives_them_is_not_waited_for_long(
 
 
 def test_people_get_503_while_there_are_none(as_alice: Client, no_credentials: pytest.MonkeyPatch) -> None:
-    sender = Sender(as_alice)
-    item = sender.item(b"hello")
-    assert sender.announce(item).status_code == 503
+    upload_client = UploadClient(as_alice)
+    item = upload_client.item(b"hello")
+    assert upload_client.announce(item).status_code == 503
 
 
 # --- doctor -------------------------------------------------------------------------------------

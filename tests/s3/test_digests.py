@@ -10,8 +10,8 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support.senders import Sender, composite, put_bytes, sha256
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient, composite, put_bytes, sha256
 from uploads import s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import File, PartDigest, State, new_key
@@ -26,8 +26,8 @@ def smallest_parts(settings: Settings) -> None:
 
 
 @pytest.fixture
-def sender(as_alice: Client, digest_bucket: Bucket) -> Sender:
-    return Sender(as_alice)
+def upload_client(as_alice: Client, digest_bucket: Bucket) -> UploadClient:
+    return UploadClient(as_alice)
 
 
 def flipped(body: bytes) -> bytes:
@@ -42,11 +42,11 @@ def signed_headers(url: str) -> set[str]:
 # --- whole ways -------------------------------------------------------------------------------
 
 
-def test_a_file_in_parts_has_one_checksum_everywhere(sender: Sender, digest_bucket: Bucket) -> None:
+def test_a_file_in_parts_has_one_checksum_everywhere(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     """In the row, on the object, and computed anew from the bytes that are stored."""
-    upload = sender.start(BODY)
-    sender.put(upload)
-    file = sender.finished(upload)
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
+    file = upload_client.finished(upload)
     head = digest_bucket.client.head_object(Bucket=digest_bucket.name, Key=file.key, ChecksumMode="ENABLED")
     stored = digest_bucket.read(file.key)
     assert stored == BODY
@@ -57,18 +57,20 @@ def test_a_file_in_parts_has_one_checksum_everywhere(sender: Sender, digest_buck
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"hello world"])
-def test_a_small_file_has_one_checksum_everywhere(sender: Sender, digest_bucket: Bucket, body: bytes) -> None:
-    file = sender.send(body)
+def test_a_small_file_has_one_checksum_everywhere(
+    upload_client: UploadClient, digest_bucket: Bucket, body: bytes
+) -> None:
+    file = upload_client.send(body)
     head = digest_bucket.client.head_object(Bucket=digest_bucket.name, Key=file.key, ChecksumMode="ENABLED")
     assert digest_bucket.read(file.key) == body
     assert file.checksum == head["ChecksumSHA256"] == sha256(body)
     assert file.checksum_status == "verified_by_storage"
 
 
-def test_list_parts_tells_the_digests_the_store_computed(sender: Sender) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 1, 3)
-    told = sender.look(upload).json()["parts"]
+def test_list_parts_tells_the_digests_the_store_computed(upload_client: UploadClient) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 1, 3)
+    told = upload_client.look(upload).json()["parts"]
     assert told == [
         {"number": 1, "size": 5 * MIB, "sha256": upload.digests[0]},
         {"number": 3, "size": 8, "sha256": upload.digests[2]},
@@ -76,79 +78,81 @@ def test_list_parts_tells_the_digests_the_store_computed(sender: Sender) -> None
     assert not PartDigest.objects.exists()
 
 
-def test_a_resume_sends_only_what_is_missing(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 2)
+def test_a_resume_sends_only_what_is_missing(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 2)
     upload.signed.clear()
-    there = {part["number"] for part in sender.look(upload).json()["parts"]}
-    sender.put(upload, *(set(upload.numbers) - there))
-    assert digest_bucket.read(sender.finished(upload).key) == BODY
+    there = {part["number"] for part in upload_client.look(upload).json()["parts"]}
+    upload_client.put(upload, *(set(upload.numbers) - there))
+    assert digest_bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_reading_agrees_with_what_the_store_checked(sender: Sender) -> None:
-    file = sender.send(BODY)
+def test_reading_agrees_with_what_the_store_checked(upload_client: UploadClient) -> None:
+    file = upload_client.send(BODY)
     assert services.verify(file) == "verified"
 
 
 # --- wrong digests ----------------------------------------------------------------------------
 
 
-def test_a_flipped_bit_in_a_part_is_refused_and_the_true_part_still_fits(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 1, 3)
-    (signed,) = sender.sign(upload, 2)
+def test_a_flipped_bit_in_a_part_is_refused_and_the_true_part_still_fits(
+    upload_client: UploadClient, digest_bucket: Bucket
+) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 1, 3)
+    (signed,) = upload_client.sign(upload, 2)
     assert put_bytes(signed, flipped(upload.pieces[1])).status == 400
-    answer = sender.finish(upload)
+    answer = upload_client.finish(upload)
     assert (answer.status_code, answer.json()["error"]["missing"]) == (409, [2])
-    sender.put(upload, 2)
-    assert digest_bucket.read(sender.finished(upload).key) == BODY
+    upload_client.put(upload, 2)
+    assert digest_bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_a_flipped_bit_in_a_small_file_is_refused(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(b"hello")
+def test_a_flipped_bit_in_a_small_file_is_refused(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    upload = upload_client.start(b"hello")
     assert put_bytes(upload.signed[1], flipped(b"hello")).status == 400
     assert not digest_bucket.objects()
-    assert sender.finish(upload).status_code == 409
-    sender.put(upload)
-    assert digest_bucket.read(sender.finished(upload).key) == b"hello"
+    assert upload_client.finish(upload).status_code == 409
+    upload_client.put(upload)
+    assert digest_bucket.read(upload_client.finished(upload).key) == b"hello"
 
 
-def test_another_digest_than_signed_is_refused(sender: Sender, digest_bucket: Bucket) -> None:
+def test_another_digest_than_signed_is_refused(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     """A client cannot send other bytes by sending their digest along: the digest is signed."""
-    upload, other = sender.start(b"hello"), b"olleh"
+    upload, other = upload_client.start(b"hello"), b"olleh"
     changed = {"x-amz-checksum-sha256": sha256(other)}
     assert put_bytes(upload.signed[1], other, headers=changed).status == 403
     assert not digest_bucket.objects()
 
 
-def test_a_put_without_its_digest_is_refused(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(b"hello")
+def test_a_put_without_its_digest_is_refused(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    upload = upload_client.start(b"hello")
     headers = dict(upload.signed[1]["headers"])
     del headers["x-amz-checksum-sha256"]
     assert put_bytes({"url": upload.signed[1]["url"], "headers": headers}, b"hello").status == 403
     assert not digest_bucket.objects()
 
 
-def test_a_finish_with_another_digest_names_the_part(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
+def test_a_finish_with_another_digest_names_the_part(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
     wrong = [upload.digests[0], sha256(b"other"), upload.digests[2]]
-    answer = sender.finish(upload, digests=wrong)
+    answer = upload_client.finish(upload, digests=wrong)
     assert (answer.status_code, answer.json()["error"]["missing"]) == (409, [2])
     assert not digest_bucket.objects()
-    assert sender.finished(upload).checksum == composite(upload.pieces)
+    assert upload_client.finished(upload).checksum == composite(upload.pieces)
 
 
-def test_a_small_file_with_another_digest_never_becomes_available(sender: Sender) -> None:
-    upload = sender.start(b"hello")
-    sender.put(upload)
-    assert sender.finish(upload, digests=[sha256(b"other")]).status_code >= 400
+def test_a_small_file_with_another_digest_never_becomes_available(upload_client: UploadClient) -> None:
+    upload = upload_client.start(b"hello")
+    upload_client.put(upload)
+    assert upload_client.finish(upload, digests=[sha256(b"other")]).status_code >= 400
     assert upload.row().state != State.AVAILABLE
 
 
-def test_parts_are_signed_only_with_their_digest(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    answer = sender.ask_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}, {"number": 2}])
+def test_parts_are_signed_only_with_their_digest(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    answer = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}, {"number": 2}])
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_digest")
     assert not digest_bucket.multipart_uploads()
 
@@ -156,22 +160,22 @@ def test_parts_are_signed_only_with_their_digest(sender: Sender, digest_bucket: 
 # --- what a signed URL is good for -------------------------------------------------------------
 
 
-def test_everything_that_matters_is_signed(sender: Sender) -> None:
-    several, small = sender.start(BODY), sender.start(b"small")
+def test_everything_that_matters_is_signed(upload_client: UploadClient) -> None:
+    several, small = upload_client.start(BODY), upload_client.start(b"small")
     every = {"host", "content-length", "x-amz-checksum-sha256"}
-    assert signed_headers(sender.sign(several, 1)[0]["url"]) == every
+    assert signed_headers(upload_client.sign(several, 1)[0]["url"]) == every
     assert signed_headers(small.signed[1]["url"]) == every | {"content-type", "if-none-match"}
 
 
 @pytest.mark.parametrize("difference", [-1, 1])
-def test_a_byte_more_or_less_is_refused(sender: Sender, digest_bucket: Bucket, difference: int) -> None:
-    upload = sender.start(b"hello")
+def test_a_byte_more_or_less_is_refused(upload_client: UploadClient, digest_bucket: Bucket, difference: int) -> None:
+    upload = upload_client.start(b"hello")
     assert put_bytes(upload.signed[1], bytes(5 + difference)).status == 403
     assert not digest_bucket.objects()
 
 
-def test_another_content_type_is_refused(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(b"<html>")
+def test_another_content_type_is_refused(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    upload = upload_client.start(b"<html>")
     assert put_bytes(upload.signed[1], b"<html>", headers={"Content-Type": "text/html"}).status == 403
     assert not digest_bucket.objects()
 
@@ -187,57 +191,59 @@ def test_another_content_type_is_refused(sender: Sender, digest_bucket: Bucket) 
     ],
     ids=lambda extra: next(iter(extra)),
 )
-def test_another_header_than_signed_is_refused(sender: Sender, digest_bucket: Bucket, extra: dict[str, str]) -> None:
+def test_another_header_than_signed_is_refused(
+    upload_client: UploadClient, digest_bucket: Bucket, extra: dict[str, str]
+) -> None:
     digest_bucket.write("f/secret", b"secret")
-    upload = sender.start(b"hello")
+    upload = upload_client.start(b"hello")
     assert 400 <= put_bytes(upload.signed[1], b"hello", headers=extra).status < 500
     assert digest_bucket.objects() == {"f/secret": 6}
 
 
-def test_a_url_replayed_after_the_end_is_refused(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(b"hello")
-    sender.put(upload)
-    file = sender.finished(upload)
+def test_a_url_replayed_after_the_end_is_refused(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    upload = upload_client.start(b"hello")
+    upload_client.put(upload)
+    file = upload_client.finished(upload)
     assert put_bytes(upload.signed[1], b"hello").status == 412
     head = digest_bucket.client.head_object(Bucket=digest_bucket.name, Key=file.key)
     assert head["ETag"].strip('"') == file.etag
 
 
-def test_a_url_works_once_even_before_the_end(sender: Sender, digest_bucket: Bucket) -> None:
+def test_a_url_works_once_even_before_the_end(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     """Whose first answer was lost sees 412, and may finish."""
-    upload = sender.start(b"hello")
-    sender.put(upload)
+    upload = upload_client.start(b"hello")
+    upload_client.put(upload)
     assert put_bytes(upload.signed[1], b"hello").status == 412
-    assert digest_bucket.read(sender.finished(upload).key) == b"hello"
+    assert digest_bucket.read(upload_client.finished(upload).key) == b"hello"
 
 
-def test_the_condition_cannot_be_left_out(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(b"hello")
-    sender.put(upload)
+def test_the_condition_cannot_be_left_out(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    upload = upload_client.start(b"hello")
+    upload_client.put(upload)
     headers = {name: value for name, value in upload.signed[1]["headers"].items() if name != "If-None-Match"}
     assert put_bytes({"url": upload.signed[1]["url"], "headers": headers}, b"hello").status == 403
 
 
-def test_parts_of_a_finished_file_find_no_upload(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
-    file = sender.finished(upload)
+def test_parts_of_a_finished_file_find_no_upload(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
+    file = upload_client.finished(upload)
     assert put_bytes(upload.signed[1], upload.pieces[0]).status == 404
     head = digest_bucket.client.head_object(Bucket=digest_bucket.name, Key=file.key)
     assert head["ETag"].strip('"') == file.etag
 
 
 def test_an_expired_url_is_answered_with_403_and_a_new_one_works(
-    sender: Sender, digest_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, digest_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("uploads.s3.signing.URL_SECONDS", 1)
-        upload = sender.start(b"hello")
+        upload = upload_client.start(b"hello")
     time.sleep(2.1)
     assert put_bytes(upload.signed[1], b"hello").status == 403
-    sender.sign(upload)
-    sender.put(upload)
-    assert sender.finished(upload).state == State.AVAILABLE
+    upload_client.sign(upload)
+    upload_client.put(upload)
+    assert upload_client.finished(upload).state == State.AVAILABLE
 
 
 # --- the store's word -------------------------------------------------------------------------
@@ -252,10 +258,12 @@ def test_a_wrong_digest_from_our_own_side_is_refused_as_well(digest_bucket: Buck
     assert not digest_bucket.objects()
 
 
-def test_an_object_put_past_us_with_other_bytes_never_becomes_available(sender: Sender, digest_bucket: Bucket) -> None:
-    upload = sender.start(b"hello")
+def test_an_object_put_past_us_with_other_bytes_never_becomes_available(
+    upload_client: UploadClient, digest_bucket: Bucket
+) -> None:
+    upload = upload_client.start(b"hello")
     digest_bucket.client.put_object(
         Bucket=digest_bucket.name, Key=upload.row().key, Body=b"olleh", ChecksumAlgorithm="SHA256"
     )
-    assert sender.finish(upload).status_code >= 400
+    assert upload_client.finish(upload).status_code >= 400
     assert not File.objects.available().exists()

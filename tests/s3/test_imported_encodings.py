@@ -21,10 +21,10 @@ from pytest_django import Settings
 from tests.conftest import own
 from tests.ops.test_manifest import exported, lose_the_database, rebuild
 from tests.support import two_stores
-from tests.support.senders import web
-from tests.support.shelf import some_bytes
+from tests.support.factories import binary_content
 from tests.support.stores import Bucket
 from tests.support.two_stores import PART, TwoStores, second_bucket
+from tests.support.upload_client import web
 from tests.zips.test_downloads import close_response
 from uploads import s3, services
 from uploads.content_headers import MAX_ENCODING_CHARACTERS, normalize_encoding, stored_name
@@ -204,7 +204,7 @@ def two(
 
 
 @pytest.mark.parametrize("read", [False, True], ids=["unread", "read"])
-@pytest.mark.parametrize("body", [gzip.compress(TEXT), some_bytes(PART + 7)], ids=["whole", "in parts"])
+@pytest.mark.parametrize("body", [gzip.compress(TEXT), binary_content(PART + 7)], ids=["whole", "in parts"])
 def test_a_move_keeps_the_encoding_and_the_stored_bytes(
     alice: User, as_alice: Client, two: TwoStores, body: bytes, read: bool
 ) -> None:

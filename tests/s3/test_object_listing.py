@@ -12,9 +12,9 @@ from xml.sax.saxutils import escape
 import pytest
 from pytest_django import Settings
 
-from tests.support.fronts import FAULTS, Answer, Front, Request, in_front_of
-from tests.support.senders import sha256
+from tests.support.storage_proxies import FAULTS, Answer, Request, StorageProxy, run_storage_proxy
 from tests.support.stores import Bucket
+from tests.support.upload_client import sha256
 from uploads import s3
 from uploads.errors import ListingOutOfOrder, StorageDenied, StorageUnavailable
 from uploads.s3 import client, listing
@@ -77,8 +77,8 @@ def digest_bucket(digest_bucket: Bucket) -> Bucket:
 
 
 @pytest.fixture
-def front(bucket: Bucket, settings: Settings) -> Iterator[Front]:
-    with in_front_of(bucket.address.endpoint) as front:
+def front(bucket: Bucket, settings: Settings) -> Iterator[StorageProxy]:
+    with run_storage_proxy(bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
         yield front
@@ -116,7 +116,7 @@ def test_a_prefix_may_be_any_beginning_of_a_key(bucket: Bucket, monkeypatch: pyt
         assert keys_of(prefix) == [key for key in keys if key.startswith(prefix)], prefix
 
 
-def test_a_listing_goes_on_behind_any_key(front: Front) -> None:
+def test_a_listing_goes_on_behind_any_key(front: StorageProxy) -> None:
     front.rules["listing"] = MadeUp(ODD_KEYS)
     for at, key in enumerate(ODD_KEYS):
         assert keys_of("f", after=key) == [later for later in ODD_KEYS[at + 1 :] if later.startswith("f")]
@@ -124,7 +124,7 @@ def test_a_listing_goes_on_behind_any_key(front: Front) -> None:
 
 @pytest.mark.parametrize("size", [0, 1])
 @pytest.mark.parametrize("page", [1, 2, 3, 100])
-def test_keys_that_are_no_paths_come_as_they_are(front: Front, page: int, size: int) -> None:
+def test_keys_that_are_no_paths_come_as_they_are(front: StorageProxy, page: int, size: int) -> None:
     front.rules["listing"] = MadeUp(ODD_KEYS, page=page, size=size)
     assert keys_of() == ODD_KEYS
     assert keys_of("f/") == [key for key in ODD_KEYS if key.startswith("f/")]
@@ -139,7 +139,7 @@ def test_a_store_tells_any_key_and_it_comes_as_it_is(digest_bucket: Bucket, key:
     assert keys_of() == [key]
 
 
-def test_a_store_may_leave_etags_out(front: Front) -> None:
+def test_a_store_may_leave_etags_out(front: StorageProxy) -> None:
     pages = MadeUp(plain(3), page=5)
     told = pages(Request("GET", "http://x/", {}, b"")).body.replace(b"<ETag>&quot;e34&quot;</ETag>", b"", 1)
     front.rules["listing"] = lambda _request: Answer(200, {}, told)
@@ -159,7 +159,7 @@ def test_a_store_may_leave_etags_out(front: Front) -> None:
     ],
 )
 def test_what_is_no_whole_listing_is_not_taken_for_its_end(
-    front: Front, monkeypatch: pytest.MonkeyPatch, body: bytes
+    front: StorageProxy, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     monkeypatch.setattr(listing, "BATCH_ATTEMPTS", 1)
     pages = MadeUp(plain(4), page=2)
@@ -168,7 +168,7 @@ def test_what_is_no_whole_listing_is_not_taken_for_its_end(
         keys_of("f/")
 
 
-def test_a_page_that_fails_is_asked_for_again(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_fails_is_asked_for_again(front: StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "PAUSE_SECONDS", 0.01)
     pages, faults = MadeUp(plain(6), page=2), iter(["500", "200 with an error", "broken"])
 
@@ -186,7 +186,7 @@ def is_later(request: Request) -> bool:
 
 @pytest.mark.parametrize("wrong", [["f/b", "f/a"], ["f/a", "f/a"], ["f/a", "f/b", "f/c", "f/d", "f/ca"]])
 @pytest.mark.parametrize("page", [1, 2, 10])
-def test_a_listing_out_of_order_is_refused(front: Front, wrong: list[str], page: int) -> None:
+def test_a_listing_out_of_order_is_refused(front: StorageProxy, wrong: list[str], page: int) -> None:
     front.rules["listing"] = MadeUp(wrong, page=page)
     with pytest.raises(ListingOutOfOrder):
         keys_of()
@@ -195,7 +195,7 @@ def test_a_listing_out_of_order_is_refused(front: Front, wrong: list[str], page:
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_is_told_plainly(
-    front: Front, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str, first: bool
+    front: StorageProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str, first: bool
 ) -> None:
     for module in (listing, client):
         monkeypatch.setattr(module, "BATCH_ATTEMPTS", 1)
@@ -213,21 +213,21 @@ def test_every_fault_is_told_plainly(
     assert not re.search(r"http|Credential=|<", told)
 
 
-def test_head_tells_absence_only_by_the_stores_own_words(front: Front) -> None:
+def test_head_tells_absence_only_by_the_stores_own_words(front: StorageProxy) -> None:
     assert s3.head("f/" + "0" * 32) is None
     front.rules["*"] = FAULTS["no bucket"]
     with pytest.raises(StorageUnavailable):
         s3.head("f/" + "0" * 32)
 
 
-def test_head_does_not_believe_a_404_for_an_object_that_is_there(front: Front, bucket: Bucket) -> None:
+def test_head_does_not_believe_a_404_for_an_object_that_is_there(front: StorageProxy, bucket: Bucket) -> None:
     bucket.write("f/" + "0" * 32, b"x")
     front.rules["head"] = lambda _request: Answer(404, {}, b"")
     with pytest.raises(StorageUnavailable):
         s3.head("f/" + "0" * 32)
 
 
-def test_a_head_that_tells_nothing_is_a_fault(bucket: Bucket, front: Front) -> None:
+def test_a_head_that_tells_nothing_is_a_fault(bucket: Bucket, front: StorageProxy) -> None:
     bucket.write("f/" + "0" * 32, b"x")
     front.rules["head"] = lambda _request: Answer(200, {}, b"")
     with pytest.raises(StorageUnavailable):

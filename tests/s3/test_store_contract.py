@@ -26,8 +26,8 @@ from django.conf import settings
 from django.test import override_settings
 from pytest_django import Settings
 
-from tests.support.senders import composite, put_bytes, sha256, web
 from tests.support.stores import Address, Bucket
+from tests.support.upload_client import composite, put_bytes, sha256, web
 from uploads import s3
 from uploads.content_headers import content_disposition
 from uploads.errors import StorageUnavailable

@@ -11,8 +11,8 @@ import pytest
 
 from tests.s3 import test_store_contract
 from tests.s3.test_store_contract import PIECES, SIZE
-from tests.support.senders import put_bytes, sha256, web
 from tests.support.stores import Bucket
+from tests.support.upload_client import put_bytes, sha256, web
 from uploads import s3
 
 store, key = test_store_contract.store, test_store_contract.key

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support import shelf
+from tests.support import factories
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.errors import StorageUnavailable
@@ -83,7 +83,7 @@ def test_a_custom_domain_is_the_main_stores_alone(secondary: None, settings: Set
 def test_a_store_that_nobody_names_is_away_and_the_log_says_what_to_set(
     alice: User, as_alice: Client, bucket: Bucket, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = shelf.add_file(alice, store="lost")
+    file = factories.create_file(alice, store="lost")
     with caplog.at_level(logging.ERROR):
         assert as_alice.get(f"/files/{file.pk}/download").status_code == 503
     assert 'name="lost"' in caplog.text
@@ -104,5 +104,5 @@ def test_names_are_taken_exactly(secondary: None, name: str) -> None:
 
 def test_new_rows_have_the_name_of_the_main_store(alice: User, settings: Settings) -> None:
     settings.S3_STORE_NAME = "new"
-    assert shelf.add_file(alice).store == "new"
+    assert factories.create_file(alice).store == "new"
     assert File.objects.get().store == "new"

@@ -12,10 +12,10 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from tests.support import fronts, shelf
-from tests.support.senders import Sender
+from tests.support import factories, storage_proxies
 from tests.support.stores import Bucket
 from tests.support.two_stores import second_bucket
+from tests.support.upload_client import UploadClient
 from uploads import s3, services
 from uploads.errors import StorageUnavailable
 from uploads.management.commands import verify as verify_command
@@ -62,10 +62,10 @@ def run(*args: str) -> tuple[int, str]:
 
 def all_that_is_due(alice: User, bucket: Bucket) -> None:
     """One row of each kind that a sweep would do something about, with its object."""
-    shelf.add_file(alice, b"due", bucket=bucket, state=State.TRASHED, purge_after=PAST)
-    shelf.add_file(alice, b"overdue", bucket=bucket, state=State.UPLOADING, expires_at=PAST)
-    shelf.add_file(alice, b"going", bucket=bucket, state=State.DELETING)
-    finished = shelf.add_file(alice, BODY, bucket=bucket, state=State.COMPLETING, part_size=10, lease_until=PAST)
+    factories.create_file(alice, b"due", bucket=bucket, state=State.TRASHED, purge_after=PAST)
+    factories.create_file(alice, b"overdue", bucket=bucket, state=State.UPLOADING, expires_at=PAST)
+    factories.create_file(alice, b"going", bucket=bucket, state=State.DELETING)
+    finished = factories.create_file(alice, BODY, bucket=bucket, state=State.COMPLETING, part_size=10, lease_until=PAST)
     File.objects.filter(pk=finished.pk).update(multipart_id="completed", checksum="x")
 
 
@@ -85,13 +85,13 @@ def test_a_sweep_leaves_every_row_and_object(alice: User, bucket: Bucket, wrong:
 def test_a_sweep_with_nothing_to_do_asks_nothing(
     alice: User, bucket: Bucket, wrong: Bucket, settings: Settings
 ) -> None:
-    shelf.add_file(alice, bucket=bucket)
+    factories.create_file(alice, bucket=bucket)
     with named(wrong, settings):
         assert run("sweep") == (0, "")
 
 
 def test_half_made_previews_are_left(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
-    file = shelf.add_file(alice, bucket=bucket, state=State.TRASHED)
+    file = factories.create_file(alice, bucket=bucket, state=State.TRASHED)
     Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=PAST)
     with named(wrong, settings):
         assert run("sweep")[0] == 2
@@ -104,7 +104,7 @@ def test_the_other_store_is_swept_all_the_same(alice: User, bucket: Bucket, wron
         "name": "old", "bucket": at.bucket, "endpoint": at.endpoint, "region": at.region, "addressing": "path",
         "checksums": at.checksums, "access_key_id": at.key, "secret_access_key": at.secret,
     }  # fmt: skip
-    own, foreign = (shelf.add_file(alice, state=State.DELETING, store=store) for store in ("", "old"))
+    own, foreign = (factories.create_file(alice, state=State.DELETING, store=store) for store in ("", "old"))
     refusals: list[str] = []
     assert services.sweep(on_refusal=refusals.append)["erased"] == 1
     assert len(refusals) == 1
@@ -117,8 +117,8 @@ def test_a_bucket_that_does_not_say_whose_it_is_is_left_as_it_is(
 ) -> None:
     all_that_is_due(alice, bucket)
     objects = bucket.objects()
-    with fronts.in_front_of(bucket.address.endpoint) as front:
-        front.rules["get"] = fronts.FAULTS[fault]
+    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
+        front.rules["get"] = storage_proxies.FAULTS[fault]
         right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
         s3.reset()
         assert run("sweep")[0] == (2 if fault == "page 200" else 1)
@@ -134,21 +134,21 @@ def test_a_bucket_that_does_not_say_whose_it_is_is_left_as_it_is(
 
 
 def test_a_finish_of_parts_is_not_answered_with_gone(
-    sender: Sender, bucket: Bucket, wrong: Bucket, settings: Settings
+    upload_client: UploadClient, bucket: Bucket, wrong: Bucket, settings: Settings
 ) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload)
+    upload = upload_client.start(BODY)
+    upload_client.put(upload)
     with named(wrong, settings):
-        assert sender.finish(upload).status_code == 503
+        assert upload_client.finish(upload).status_code == 503
     assert upload.row().state == State.COMPLETING
-    assert sender.finished(upload).state == State.AVAILABLE
+    assert upload_client.finished(upload).state == State.AVAILABLE
 
 
 def test_an_upload_in_parts_is_not_begun_anew(
-    sender: Sender, bucket: Bucket, wrong: Bucket, settings: Settings
+    upload_client: UploadClient, bucket: Bucket, wrong: Bucket, settings: Settings
 ) -> None:
-    upload = sender.start(BODY)
-    sender.put(upload, 1)
+    upload = upload_client.start(BODY)
+    upload_client.put(upload, 1)
     begun = upload.row().multipart_id
     with named(wrong, settings), pytest.raises(StorageUnavailable):
         services.parts_of(upload.row())
@@ -156,10 +156,10 @@ def test_an_upload_in_parts_is_not_begun_anew(
 
 
 def test_a_cancelled_upload_keeps_its_row_until_its_object_can_go(
-    sender: Sender, bucket: Bucket, wrong: Bucket, settings: Settings, alice: User
+    upload_client: UploadClient, bucket: Bucket, wrong: Bucket, settings: Settings, alice: User
 ) -> None:
-    upload = sender.start(b"small")
-    sender.put(upload)
+    upload = upload_client.start(b"small")
+    upload_client.put(upload)
     File.objects.update(signed_until=PAST)
     with named(wrong, settings):
         services.cancel(upload.row(), by=alice)
@@ -174,7 +174,8 @@ def test_a_cancelled_upload_keeps_its_row_until_its_object_can_go(
 def read_files(alice: User, bucket: Bucket, count: int) -> list[File]:
     """Stored and read before, as ever."""
     files = [
-        shelf.add_file(alice, b"%d" % n, bucket=bucket, checksum_status=ChecksumStatus.VERIFIED) for n in range(count)
+        factories.create_file(alice, b"%d" % n, bucket=bucket, checksum_status=ChecksumStatus.VERIFIED)
+        for n in range(count)
     ]
     for file in files:
         etag = bucket.client.head_object(Bucket=bucket.name, Key=file.key)["ETag"].strip('"')
@@ -221,9 +222,9 @@ def test_a_loop_of_verify_warns_and_goes_on(alice: User, bucket: Bucket, wrong: 
 
 
 def test_the_worker_settles_nothing_and_tries_again_later(
-    sender: Sender, bucket: Bucket, wrong: Bucket, settings: Settings
+    upload_client: UploadClient, bucket: Bucket, wrong: Bucket, settings: Settings
 ) -> None:
-    files = [str(sender.send(body).pk) for body in (b"one", b"two")]
+    files = [str(upload_client.send(body).pk) for body in (b"one", b"two")]
     tasks.results_of(services.verify_files).delete()
     with named(wrong, settings):
         assert services.verify_files.call(files) == 0

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pytest_django import Settings
 
-from tests.support import fronts, stores
+from tests.support import storage_proxies, stores
 from tests.support.aws_policies import BUCKET, Asked, Policies
-from tests.support.doctors import between
+from tests.support.doctor_results import between
 
 # the name that IAM has for each setting of a bucket, by S3's
 SETTINGS = {
@@ -27,7 +27,7 @@ OF_OBJECTS = {
     "part": "PutObject", "create": "PutObject", "complete": "PutObject", "list": "ListMultipartUploadParts",
     "abort": "AbortMultipartUpload", "deletes": "DeleteObject",
 }  # fmt: skip
-FORBIDDEN = fronts.status(403, "AccessDenied")
+FORBIDDEN = storage_proxies.status(403, "AccessDenied")
 
 
 class Guard:
@@ -38,7 +38,7 @@ class Guard:
         self.denied: list[str] = []
         self.allowed: set[str] = set()
 
-    def __call__(self, request: fronts.Request) -> fronts.Answer | None:
+    def __call__(self, request: storage_proxies.Request) -> storage_proxies.Answer | None:
         if request.method == "OPTIONS":
             return request.forward()
         wanted = list(asked_for(request, self.role))
@@ -55,7 +55,7 @@ class Guard:
         return self.policies.allows(asked)
 
 
-def asked_for(request: fronts.Request, role: str) -> Iterator[Asked]:
+def asked_for(request: storage_proxies.Request, role: str) -> Iterator[Asked]:
     """What IAM is asked for by a request, from a task in our network; or from a browser, that has a URL of ours."""
     parts = urlsplit(request.url)
     key, query = unquote(parts.path).lstrip("/").partition("/")[2], parse_qs(parts.query, keep_blank_values=True)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from tests.support import fronts, stores
+from tests.support import storage_proxies, stores
 
 MACHINE = "/latest/meta-data/iam/security-credentials/"
 
@@ -29,26 +29,28 @@ class CredentialProvider:
     def until(self) -> str:
         return (datetime.now(UTC) + timedelta(seconds=self.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def respond(self, request: fronts.Request) -> fronts.Answer | None:
+    def respond(self, request: storage_proxies.Request) -> storage_proxies.Answer | None:
         path = urllib.parse.urlsplit(request.url).path
         self.paths.append(path)
         if self.mode == "refuses":
-            return fronts.status(403, "AccessDenied")(request)
+            return storage_proxies.status(403, "AccessDenied")(request)
         if path.endswith("/api/token"):
-            return fronts.Answer(200, {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, b"let-me-in")
+            return storage_proxies.Answer(200, {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, b"let-me-in")
         if path == MACHINE:
-            return fronts.Answer(200, {}, b"the-role")
+            return storage_proxies.Answer(200, {}, b"the-role")
         return self._sts(request) if request.method == "POST" else self._json()
 
-    def _json(self) -> fronts.Answer:
+    def _json(self) -> storage_proxies.Answer:
         key, secret, token = self._next()
         document = {"Code": "Success", "AccessKeyId": key, "SecretAccessKey": secret, "Token": token}
-        return fronts.Answer(200, {"Content-Type": "application/json"}, json.dumps(document | self._end()).encode())
+        return storage_proxies.Answer(
+            200, {"Content-Type": "application/json"}, json.dumps(document | self._end()).encode()
+        )
 
     def _end(self) -> dict[str, str]:
         return {"Expiration": self.until(), "LastUpdated": "2026-01-01T00:00:00Z"}
 
-    def _sts(self, request: fronts.Request) -> fronts.Answer:
+    def _sts(self, request: storage_proxies.Request) -> storage_proxies.Answer:
         action = urllib.parse.parse_qs(request.body.decode())["Action"][0]
         key, secret, token = self._next()
         body = (
@@ -58,7 +60,7 @@ class CredentialProvider:
             f"<AssumedRoleUser><Arn>arn:aws:sts::1:assumed-role/r/s</Arn><AssumedRoleId>A:s</AssumedRoleId>"
             f"</AssumedRoleUser></{action}Result></{action}Response>"
         )
-        return fronts.Answer(200, {"Content-Type": "text/xml"}, body.encode())
+        return storage_proxies.Answer(200, {"Content-Type": "text/xml"}, body.encode())
 
     def _next(self) -> tuple[str, str, str]:
         self.issued += 1
@@ -68,7 +70,7 @@ class CredentialProvider:
 @contextmanager
 def serve_credentials(address: stores.Address) -> Iterator[CredentialProvider]:
     provider = CredentialProvider(address.key, address.secret)
-    with fronts.in_front_of("http://127.0.0.1:9") as server:
+    with storage_proxies.run_storage_proxy("http://127.0.0.1:9") as server:
         server.rules["*"] = lambda request: (
             server.hang(request) if provider.mode == "hangs" else provider.respond(request)
         )

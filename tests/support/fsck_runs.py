@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from tests.support.shelf import add_file
+from tests.support.factories import create_file
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.models import File, Report
@@ -37,7 +37,7 @@ def findings() -> list[tuple[str, str]]:
 
 def stored(owner: User, bucket: Bucket, body: bytes = b"hello", **facts: Any) -> File:
     """A file whose object is as its row says, both there for long."""
-    file = add_file(owner, body, bucket=bucket, **facts)
+    file = create_file(owner, body, bucket=bucket, **facts)
     item = s3.head(file.key)
     assert item is not None
     File.objects.filter(pk=file.pk).update(etag=item.etag, updated_at=timezone.now() - LONG_AGO)

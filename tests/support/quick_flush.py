@@ -13,7 +13,7 @@ from django.core.management.commands import flush
 from django.db import connections
 from psycopg import sql
 
-from tests.support.clusters import superuser_url
+from tests.support.postgres_standby import superuser_url
 
 STATIC_TABLES = {"django_content_type", "auth_permission"}
 MAX_BYTES = 16 * 1024**2  # of tables with their indexes; above, TRUNCATE is faster and leaves no dead rows

@@ -17,14 +17,14 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support import shelf, side_by_side
-from tests.support.senders import web
+from tests.support import factories, xdist
 from tests.support.stores import Address, Bucket
+from tests.support.upload_client import web
 from uploads import s3
 from uploads.models import ChecksumStatus, File, Installation, Origin
 
 PART = 5 * 1024**2  # as small as stores out there take
-SECOND_BUCKET = f"{side_by_side.own_bucket()}-second"
+SECOND_BUCKET = f"{xdist.own_bucket()}-second"
 
 
 @dataclass
@@ -150,6 +150,6 @@ def imported(owner: User, bucket: Bucket, key: str, body: bytes, **facts: Any) -
         "part_size": PART,
         **facts,
     }
-    file = shelf.add_file(owner, body, key=key, **told)
+    file = factories.create_file(owner, body, key=key, **told)
     File.objects.filter(pk=file.pk).update(etag=etag)
     return file

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.conftest import signed_in
-from tests.support import shelf
+from tests.support import factories
 from uploads import actions, services
 from uploads.models import Action, Event, State, Tag, client_ip_context
 from uploads.services.sign_in_events import attempted_name
@@ -44,7 +44,7 @@ def test_signing_in_is_one_row_by_every_door(url: str, admin_user: User) -> None
 def test_failing_to_sign_in_is_one_row_with_the_name_that_was_tried(url: str, name: str, admin_user: User) -> None:
     assert post_login(url, name, "wrong-Pa55word!").status_code == 200
     assert audit_rows(Action.LOGIN_FAILED) == [("", name, ADDRESS)]
-    assert "wrong-Pa55word!" not in str(shelf.whole_database()["uploads.Event"])
+    assert "wrong-Pa55word!" not in str(factories.database_rows()["uploads.Event"])
 
 
 @pytest.mark.parametrize("url", ["/accounts/logout/", "/admin/logout/"])
@@ -91,7 +91,7 @@ def test_the_database_refuses_to_change_or_remove_events(statement: str, alice: 
 
 
 def test_the_log_survives_the_person_and_their_files(alice: User) -> None:
-    file = shelf.add_file(alice, name="gone.txt")
+    file = factories.create_file(alice, name="gone.txt")
     actions.trash_files([file.pk], by=alice)
     type(file).objects.filter(pk=file.pk).update(state=State.DELETING)
     type(file).objects.filter(pk=file.pk).delete()
@@ -136,11 +136,11 @@ def test_people_and_roles_are_no_exception(as_admin: Client, alice: User) -> Non
         ("changed", "auth.user", "alice"),
         ("deleted", "auth.group", "designers"),
     ]
-    assert "Tr0ub4dor" not in str(shelf.whole_database()["uploads.Event"])
+    assert "Tr0ub4dor" not in str(factories.database_rows()["uploads.Event"])
 
 
 def test_a_file_changed_in_the_admin_keeps_its_link_in_the_log(alice: User, admin_user: User) -> None:
-    file = shelf.add_file(alice, visibility="team")
+    file = factories.create_file(alice, visibility="team")
     url = reverse("admin:uploads_file_change", args=[file.pk])
     with client_ip_context(None):
         signed_in(admin_user).post(url, {"name": "new.txt", "folder": "", "tags": ""})

@@ -11,7 +11,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support.rows import make_row
+from tests.support.file_rows import create_row
 from uploads.forms import selection
 from uploads.models import File, Folder, State, Tagging, Visibility
 from uploads.services import folders
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 def make_files(owner: User, count: int = 3, **fields: Any) -> list[File]:
-    return [make_row(owner, State.AVAILABLE, name=f"file {n}", **fields) for n in range(count)]
+    return [create_row(owner, State.AVAILABLE, name=f"file {n}", **fields) for n in range(count)]
 
 
 def post_bulk(client: Client, do: str, files: list[File], **data: Any) -> Any:
@@ -121,7 +121,7 @@ def test_one_is_sent_back_to_pages_of_ours_alone(url: str, alice: User, as_alice
 
 def test_all_that_match_are_changed_and_no_others(alice: User, as_alice: Client) -> None:
     brand = folders.ensure(["Brand"], by=alice)["Brand"]
-    inside = [make_row(alice, State.AVAILABLE, name=f"logo {n}", folder=brand) for n in range(60)]
+    inside = [create_row(alice, State.AVAILABLE, name=f"logo {n}", folder=brand) for n in range(60)]
     outside = make_files(alice)
     response = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "?q=logo&sort=name"})
     assert messages_of(response) == ["60 files are in the trash."]
@@ -132,7 +132,7 @@ def test_all_that_match_are_changed_and_no_others(alice: User, as_alice: Client)
 def test_all_means_the_folder_one_is_in(alice: User, as_alice: Client) -> None:
     brand = folders.ensure(["Brand"], by=alice)["Brand"]
     assert isinstance(brand, Folder)
-    make_row(alice, State.AVAILABLE, folder=brand)
+    create_row(alice, State.AVAILABLE, folder=brand)
     top_level = make_files(alice)
     as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "", "folder": brand.pk})
     assert set(states(top_level)) == {State.AVAILABLE}

@@ -16,9 +16,9 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.conftest import signed_in
-from tests.support import shelf
-from tests.support.senders import Sender
+from tests.support import factories
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import content_headers
 from uploads.models import Action, Event, File, Visibility
 
@@ -68,7 +68,7 @@ def fetch(client: Client, file: File, *, inline: bool) -> urllib3.BaseHTTPRespon
 @pytest.mark.parametrize("claimed", ["image/png", "text/plain", "text/html", ""])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_could_run_is_always_a_download(name: str, claimed: str, as_alice: Client, bucket: Bucket) -> None:
-    file = Sender(as_alice).send(HOSTILE[name], name=name, type=claimed)
+    file = UploadClient(as_alice).send(HOSTILE[name], name=name, type=claimed)
     got = fetch(as_alice, file, inline=True)
     assert got.headers["Content-Type"] == OCTET_STREAM
     assert got.headers["Content-Disposition"].startswith("attachment")
@@ -78,7 +78,7 @@ def test_what_could_run_is_always_a_download(name: str, claimed: str, as_alice: 
 @pytest.mark.parametrize("name", ["photo.png", "x.png.png", "drawing.svg.png"])
 @pytest.mark.parametrize("body", ["page.html", "drawing.svg", "late.svg", "data.xml", "code.js", "archive.mht"])
 def test_neither_name_nor_claim_makes_a_picture(name: str, body: str, as_alice: Client, bucket: Bucket) -> None:
-    file = Sender(as_alice).send(HOSTILE[body], name=name, type="image/png")
+    file = UploadClient(as_alice).send(HOSTILE[body], name=name, type="image/png")
     got = fetch(as_alice, file, inline=True)
     assert "image" not in got.headers["Content-Type"]
     assert file.declared_type == "image/png"
@@ -88,7 +88,7 @@ def test_neither_name_nor_claim_makes_a_picture(name: str, body: str, as_alice: 
 @pytest.mark.parametrize("name", SHOWN)
 def test_what_only_shows_may_open_in_the_browser(name: str, as_alice: Client, bucket: Bucket) -> None:
     body, shown_as = SHOWN[name]
-    file = Sender(as_alice).send(body, name=name, type="text/html")
+    file = UploadClient(as_alice).send(body, name=name, type="text/html")
     got = fetch(as_alice, file, inline=True)
     assert got.headers["Content-Type"] == shown_as
     assert got.headers["Content-Disposition"].startswith("inline")
@@ -97,13 +97,13 @@ def test_what_only_shows_may_open_in_the_browser(name: str, as_alice: Client, bu
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_download_is_a_download_whatever_it_is(name: str, as_alice: Client, bucket: Bucket) -> None:
-    got = fetch(as_alice, Sender(as_alice).send(SHOWN[name][0], name=name), inline=False)
+    got = fetch(as_alice, UploadClient(as_alice).send(SHOWN[name][0], name=name), inline=False)
     assert got.headers["Content-Type"] == OCTET_STREAM
     assert got.headers["Content-Disposition"].startswith("attachment")
 
 
 def test_a_picture_that_is_called_a_page_is_shown_as_a_picture(as_alice: Client, bucket: Bucket) -> None:
-    got = fetch(as_alice, Sender(as_alice).send(PNG, name="x.html", type="text/html"), inline=True)
+    got = fetch(as_alice, UploadClient(as_alice).send(PNG, name="x.html", type="text/html"), inline=True)
     assert got.headers["Content-Type"] == "image/png"
 
 
@@ -124,7 +124,7 @@ def test_a_type_that_is_only_claimed_never_opens(alice: User) -> None:
 
 
 def test_the_redirect_is_for_this_person_now(alice: User, as_alice: Client) -> None:
-    answer = as_alice.get(reverse("download", args=[shelf.add_file(alice).pk]))
+    answer = as_alice.get(reverse("download", args=[factories.create_file(alice).pk]))
     assert answer.status_code == 302
     assert set(answer.headers["Cache-Control"].split(", ")) == {"private", "no-store"}
     query = parse_qs(urlsplit(answer.headers["Location"]).query)
@@ -134,7 +134,7 @@ def test_the_redirect_is_for_this_person_now(alice: User, as_alice: Client) -> N
 
 def test_redirect_of_long_name_fits_into_4_kib(alice: User, as_alice: Client) -> None:
     """4 KiB is what nginx buffers of a head by default. With the token of a role there is less room."""
-    file = shelf.add_file(alice, name="報" * 180 + ".pdf")
+    file = factories.create_file(alice, name="報" * 180 + ".pdf")
     answer = as_alice.get(reverse("download", args=[file.pk]))
     head = sum(len(f"{name}: {value}\r\n") for name, value in answer.headers.items())
     assert answer.headers["Location"].count("%25E5%25A0%25B1") == 180
@@ -147,7 +147,7 @@ def test_redirect_of_long_name_fits_into_4_kib(alice: User, as_alice: Client) ->
 @pytest.mark.parametrize("name", SHOWN)
 @pytest.mark.parametrize("query", ["", "?inline=1"])
 def test_head_of_download_tells_what_get_would(query: str, name: str, as_alice: Client, bucket: Bucket) -> None:
-    file = Sender(as_alice).send(SHOWN[name][0], name=name)
+    file = UploadClient(as_alice).send(SHOWN[name][0], name=name)
     got = fetch(as_alice, file, inline=bool(query))
     head = as_alice.head(reverse("download", args=[file.pk]) + query)
     assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(SHOWN[name][0])))
@@ -156,19 +156,19 @@ def test_head_of_download_tells_what_get_would(query: str, name: str, as_alice: 
 
 
 def test_head_of_download_is_no_download_in_the_activity(alice: User, as_alice: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     as_alice.head(reverse("download", args=[file.pk]))
     assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
 
 
 def test_head_of_file_that_is_hidden_is_not_found(alice: User, as_bob: Client) -> None:
-    file = shelf.add_file(alice, visibility=Visibility.PRIVATE)
+    file = factories.create_file(alice, visibility=Visibility.PRIVATE)
     assert as_bob.head(reverse("download", args=[file.pk])).status_code == 404
 
 
 @pytest.mark.django_db(transaction=True)
 def test_head_of_download_sends_no_body_over_the_wire(alice: User, site: str) -> None:
-    file = shelf.add_file(alice, b"7 bytes")
+    file = factories.create_file(alice, b"7 bytes")
     cookie = f"{live.SESSION_COOKIE_NAME}={signed_in(alice).session.session_key}"
     url = site + reverse("download", args=[file.pk])
     for _ in range(2):  # on one connection: a body would stand before the second answer
@@ -177,13 +177,13 @@ def test_head_of_download_sends_no_body_over_the_wire(alice: User, site: str) ->
 
 
 def test_the_store_sends_what_the_url_says(as_alice: Client, bucket: Bucket) -> None:
-    got = fetch(as_alice, Sender(as_alice).send(b"hello"), inline=False)
+    got = fetch(as_alice, UploadClient(as_alice).send(b"hello"), inline=False)
     assert got.headers["Cache-Control"] == "private, no-store"
 
 
 def test_a_signed_url_cannot_be_bent(as_alice: Client, bucket: Bucket) -> None:
-    file = Sender(as_alice).send(HOSTILE["page.html"], name="page.html")
-    other = Sender(as_alice).send(b"other")
+    file = UploadClient(as_alice).send(HOSTILE["page.html"], name="page.html")
+    other = UploadClient(as_alice).send(b"other")
     url = as_alice.get(reverse("download", args=[file.pk])).headers["Location"]
     bent = [
         url.replace("attachment", "inline"),
@@ -197,7 +197,7 @@ def test_a_signed_url_cannot_be_bent(as_alice: Client, bucket: Bucket) -> None:
 
 
 def test_the_permission_is_asked_every_time(alice: User, as_bob: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     url = reverse("download", args=[file.pk])
     assert as_bob.get(url).status_code == 302
     File.objects.update(visibility=Visibility.PRIVATE)
@@ -205,7 +205,7 @@ def test_the_permission_is_asked_every_time(alice: User, as_bob: Client) -> None
 
 
 def test_an_empty_file_comes_back_empty(as_alice: Client, bucket: Bucket) -> None:
-    got = fetch(as_alice, Sender(as_alice).send(b""), inline=False)
+    got = fetch(as_alice, UploadClient(as_alice).send(b""), inline=False)
     assert (got.status, got.data) == (200, b"")
 
 
@@ -252,7 +252,7 @@ def by_the_standard_library(header: str) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hostile_name_is_one_clean_line(name: str, as_alice: Client, bucket: Bucket) -> None:
-    file = Sender(as_alice).send(b"hello", name=name)
+    file = UploadClient(as_alice).send(b"hello", name=name)
     header = fetch(as_alice, file, inline=False).headers["Content-Disposition"]
     assert header.isascii()
     assert header.isprintable()
@@ -261,13 +261,13 @@ def test_a_hostile_name_is_one_clean_line(name: str, as_alice: Client, bucket: B
 
 
 def test_a_name_that_got_past_cleaning_is_cleaned_on_its_way_out(alice: User, as_alice: Client, bucket: Bucket) -> None:
-    file = shelf.add_file(alice, bucket=bucket, name="../\u202ea\r\nb.txt")
+    file = factories.create_file(alice, bucket=bucket, name="../\u202ea\r\nb.txt")
     header = fetch(as_alice, file, inline=False).headers["Content-Disposition"]
     assert by_rfc6266(header) == "ab.txt"
 
 
 def test_no_page_holds_a_signed_url(alice: User, as_alice: Client, as_admin: Client) -> None:
-    file = shelf.add_file(alice, detected_type="image/png")
+    file = factories.create_file(alice, detected_type="image/png")
     pages: list[Any] = [as_alice.get(url) for url in ("/", file.get_absolute_url(), "/trash/", "/upload/")]
     pages += [as_admin.get(url) for url in ("/admin/uploads/file/", f"/admin/uploads/file/{file.pk}/change/")]
     for page in pages:

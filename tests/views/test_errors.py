@@ -18,8 +18,8 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from tests.support import plain_form, shelf
-from tests.support.plain_form import Chosen, Form
+from tests.support import factories, form_client
+from tests.support.form_client import Chosen, Form
 from uploads import s3
 from uploads.models import State
 
@@ -136,9 +136,9 @@ def test_415(as_alice: Client) -> None:
 
 
 def test_503_when_the_store_is_away(storage_unavailable: None, alice: User, as_alice: Client) -> None:
-    page = plain_form.post(as_alice, Chosen("a.txt"))
+    page = form_client.post(as_alice, Chosen("a.txt"))
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
-    data = as_alice.get(reverse("upload_detail", args=[shelf.add_file(alice, state=State.UPLOADING).pk]))
+    data = as_alice.get(reverse("upload_detail", args=[factories.create_file(alice, state=State.UPLOADING).pk]))
     assert (data.status_code, error_code(data), data.headers["Retry-After"]) == (503, "unavailable", "5")
 
 
@@ -221,7 +221,7 @@ BODIES = [
     json.dumps({"files": [{"token": str(uuid.UUID(int=3)), "name": "x", "size": 1, "modified": -1e300}]}).encode(),
     json.dumps({"files": [{"token": str(uuid.UUID(int=4)), "name": "x", "size": 1, "folder": "/" * 1000}]}).encode(),
 ]  # fmt: skip
-TYPES = ["application/json", "text/plain", plain_form.MULTIPART, "multipart/form-data", "", "x" * 500, "\x00",
+TYPES = ["application/json", "text/plain", form_client.MULTIPART, "multipart/form-data", "", "x" * 500, "\x00",
          "application/x-www-form-urlencoded", "application/json; charset=utf-16", "multipart/form-data; boundary=x",
          "application/x-www-form-urlencoded; charset=utf-7", "text/html; charset=\xff"]  # fmt: skip
 
@@ -244,7 +244,7 @@ def test_no_request_is_a_fault_of_ours(seed: int, alice: User, admin_user: User)
     clients = [Client(), Client(), Client()]
     clients[0].force_login(alice)
     clients[1].force_login(admin_user)
-    file, unfinished = shelf.add_file(alice), shelf.add_file(alice, state=State.UPLOADING)
+    file, unfinished = factories.create_file(alice), factories.create_file(alice, state=State.UPLOADING)
     paths = ["/", "/upload/", "/uploads/", "/uploads/finish/", "/trash/", "/unfinished/", "/accounts/login/", "/admin/",
              "/admin/uploads/file/", f"/admin/uploads/file/{file.pk}/change/", "/admin/auth/user/", "/admin/jsi18n/",
              f"/files/{file.pk}/", f"/files/{file.pk}/download", f"/files/{file.pk}/trash",

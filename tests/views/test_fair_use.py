@@ -14,9 +14,9 @@ from django.test import Client
 from gunicorn.http.body import Body, LengthReader  # type: ignore[import-untyped]
 from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 
-from tests.support import shelf
+from tests.support import factories
 from tests.support.stores import Bucket
-from tests.zips.test_downloads import add_file, close_response, request_zip
+from tests.zips.test_downloads import close_response, create_file, request_zip
 from uploads.services import zips
 from uploads.services.fair_use import FORMS, MAX_PER_PERSON, ZIPS, LowestRate, SenderWatch, Slot, Slots, TooManyAtOnce
 from uploads.views.form_upload import CountingReader
@@ -74,7 +74,7 @@ def test_concurrent_requests_get_no_more_slots_than_there_are(alice: User) -> No
 def test_third_zip_of_a_person_is_throttled_while_two_run(
     alice: User, as_alice: Client, as_bob: Client, bucket: Bucket
 ) -> None:
-    file = add_file(alice, bucket, b"x" * 100)
+    file = create_file(alice, bucket, b"x" * 100)
     running = [request_zip(as_alice, file) for _ in range(2)]
     refused = request_zip(as_alice, file)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
@@ -88,7 +88,7 @@ def test_third_zip_of_a_person_is_throttled_while_two_run(
 
 
 def test_zip_that_cannot_begin_gives_its_slot_back(alice: User, as_alice: Client, bucket: Bucket) -> None:
-    broken = shelf.add_file(alice)  # a row without its object
+    broken = factories.create_file(alice)  # a row without its object
     for _ in range(MAX_PER_PERSON + 1):
         assert request_zip(as_alice, broken).status_code == 503
 
@@ -103,7 +103,7 @@ def test_reader_below_the_minimum_rate_is_cut_off(
         clock_seconds += 12
         return clock_seconds
 
-    response = request_zip(as_alice, add_file(alice, bucket, b"x" * 300_000))
+    response = request_zip(as_alice, create_file(alice, bucket, b"x" * 300_000))
     monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10**9)
     with pytest.raises(zips.DownloadAborted, match="timeout"):
@@ -140,15 +140,15 @@ def test_third_form_of_a_person_is_throttled_before_its_body_is_read(
 
 
 @pytest.fixture
-def sender() -> Iterator[tuple[socket.socket, socket.socket]]:
+def upload_client() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield ours, theirs
 
 
-def post_slowly(alice: Client, sender: tuple[socket.socket, socket.socket], body: bytes) -> tuple[int, str]:
+def post_slowly(alice: Client, upload_client: tuple[socket.socket, socket.socket], body: bytes) -> tuple[int, str]:
     """Post a form whose body gunicorn reads from a socket, and which stops before its end."""
-    ours, theirs = sender
+    ours, theirs = upload_client
     theirs.sendall(body)
     length = 100_000
     stream = Body(LengthReader(SocketUnreader(ours), length))
@@ -164,14 +164,14 @@ FIRST_BYTES = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a
 
 def test_form_below_the_minimum_rate_ends_and_leaves_nothing(
     as_alice: Client,
-    sender: tuple[socket.socket, socket.socket],
+    upload_client: tuple[socket.socket, socket.socket],
     bucket: Bucket,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(SenderWatch, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(LowestRate, "WINDOW_SECONDS", 0.3)
     monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10**6)
-    code, text = post_slowly(as_alice, sender, FIRST_BYTES)
+    code, text = post_slowly(as_alice, upload_client, FIRST_BYTES)
     assert code == 408
     assert "The upload was too slow and has ended. Try again on a faster line." in text
     assert bucket.objects() == {}

@@ -11,8 +11,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
-from tests.support import shelf
-from tests.support.rows import make_row
+from tests.support import factories
+from tests.support.file_rows import create_row
 from tests.support.stores import Bucket
 from uploads import actions
 from uploads.models import Event, File, Folder, Preview, PreviewKind, PreviewState, State, Tag, Visibility
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def file(alice: User) -> File:
-    return make_row(alice, State.AVAILABLE, name="logo.png", detected_type="image/png", category="image")
+    return create_row(alice, State.AVAILABLE, name="logo.png", detected_type="image/png", category="image")
 
 
 def post(client: Client, file: File, action: str, **data: Any) -> Any:
@@ -131,7 +131,7 @@ def replace(client: Client, file: File, body: bytes) -> File:
 def test_a_new_version_takes_the_place_and_the_old_one_comes_back(
     alice: User, as_alice: Client, bucket: Bucket
 ) -> None:
-    file = shelf.add_file(alice, b"old", bucket=bucket, name="logo.png")
+    file = factories.create_file(alice, b"old", bucket=bucket, name="logo.png")
     current = replace(as_alice, file, b"new")
     assert (current.link, current.name, bucket.read(current.key)) == (file.pk, "logo.png", b"new")
     page = page_of(as_alice, current)
@@ -142,7 +142,7 @@ def test_a_new_version_takes_the_place_and_the_old_one_comes_back(
 
 
 def test_a_version_of_another_file_is_not_found(file: File, alice: User, as_alice: Client) -> None:
-    other = make_row(alice, State.AVAILABLE)
+    other = create_row(alice, State.AVAILABLE)
     for version in (other.pk, uuid.uuid4()):
         assert post(as_alice, file, f"versions/{version}/restore").status_code == 404
 
@@ -186,6 +186,6 @@ def test_the_cost_of_the_page_does_not_grow(
         counts.append(len(queries))
         File.objects.filter(pk=file.pk).update(series=file.pk)
         for n in range(5):
-            make_row(alice, State.AVAILABLE, series=file.pk, current=False, uploaded_by=alice)
+            create_row(alice, State.AVAILABLE, series=file.pk, current=False, uploaded_by=alice)
             actions.tag_files([file.link], add=[f"tag {round_} {n}"], by=alice)
     assert counts[0] == counts[1]

@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from tests.support.rows import make_row
-from tests.support.senders import Sender
+from tests.support.file_rows import create_row
+from tests.support.upload_client import UploadClient
 from uploads.models import AccessLevel, File, Folder, Grant, State
 from uploads.services import folders
 
@@ -138,7 +138,7 @@ def test_nobody_locks_everyone_out(level: str, logos: Folder, as_manager: Client
 
 
 def test_a_folder_with_files_offers_to_empty_it_first(logos: Folder, alice: User, as_alice: Client) -> None:
-    make_row(alice, State.AVAILABLE, folder=logos)
+    create_row(alice, State.AVAILABLE, folder=logos)
     url = f"{logos.get_absolute_url()}remove"
     assert "still holds files" in as_alice.post(url).content.decode()
     as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "?subfolders=1", "folder": logos.pk, "next": url})
@@ -148,7 +148,7 @@ def test_a_folder_with_files_offers_to_empty_it_first(logos: Folder, alice: User
 
 
 def test_a_folder_with_an_upload_on_its_way_says_so(logos: Folder, alice: User, as_alice: Client) -> None:
-    make_row(alice, State.UPLOADING, folder=logos)
+    create_row(alice, State.UPLOADING, folder=logos)
     answer = post(as_alice, logos, "remove")
     assert answer.status_code == 409
     assert "still holds files or uploads" in answer.content.decode()
@@ -178,8 +178,8 @@ def test_a_page_whose_folder_takes_nothing_promises_nothing_and_sends_nothing_el
     page = as_alice.get(logos.get_absolute_url()).text
     assert 'data-drop-refused="You may not put files into this folder."' in page
     assert f'data-folder-id="{logos.pk}"' in page
-    sender = Sender(as_alice)
-    answer = sender.post("/uploads/", {"files": [sender.item(b"x")], "folder_id": logos.pk})
+    upload_client = UploadClient(as_alice)
+    answer = upload_client.post("/uploads/", {"files": [upload_client.item(b"x")], "folder_id": logos.pk})
     assert answer.json()["files"][0]["error"]["code"] == "forbidden"
     assert not File.objects.exists()
 

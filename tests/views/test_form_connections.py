@@ -20,9 +20,9 @@ import pytest
 from django.contrib.auth.models import User
 
 from tests.conftest import serving
-from tests.support import shelf
-from tests.support.plain_form import Chosen, Form, Visitor, file_head
-from tests.support.shelf import nothing_is_left
+from tests.support import factories
+from tests.support.factories import is_all_deleted
+from tests.support.form_client import Chosen, Form, Visitor, file_head
 from tests.support.stores import Bucket
 from uploads.models import File, State
 
@@ -134,7 +134,7 @@ def test_a_form_that_is_sent_twice_at_once_makes_one_file(
     file = File.objects.get()
     assert (file.state, bucket.objects()) == (State.AVAILABLE, {file.key: size})
     assert bucket.multipart_uploads() == []
-    assert shelf.used(alice) == (1, size)
+    assert factories.stored_usage(alice) == (1, size)
 
 
 def test_many_forms_at_once_never_exceed_the_quota(small_parts: str, alice: User, bucket: Bucket) -> None:
@@ -147,7 +147,7 @@ def test_many_forms_at_once_never_exceed_the_quota(small_parts: str, alice: User
     stored = statuses.count(200)
     assert set(statuses) <= {200, 413, 429, 0}
     assert 1 <= stored <= 5
-    assert shelf.used(alice) == (stored, stored * 12 * MIB)
+    assert factories.stored_usage(alice) == (stored, stored * 12 * MIB)
     assert list(bucket.objects().values()) == [12 * MIB] * stored
 
 
@@ -168,7 +168,7 @@ def test_a_body_that_breaks_off_leaves_nothing(
             assert status_of(read_head(connection)) in {400, 0}
         else:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    wait_until(lambda: nothing_is_left(bucket, alice))
+    wait_until(lambda: is_all_deleted(bucket, alice))
 
 
 def test_a_body_whose_last_line_is_missing_is_not_taken(small_parts: str, alice: User, bucket: Bucket) -> None:
@@ -179,7 +179,7 @@ def test_a_body_whose_last_line_is_missing_is_not_taken(small_parts: str, alice:
         connection.sendall(visitor.request_head("/upload/", length=len(body)) + body)
         code = status_of(read_head(connection))
     assert code == 400
-    wait_until(lambda: nothing_is_left(bucket, alice))
+    wait_until(lambda: is_all_deleted(bucket, alice))
 
 
 def test_the_next_one_is_served_after_a_broken_one(small_parts: str, alice: User, bucket: Bucket) -> None:
@@ -211,7 +211,7 @@ def test_more_than_is_free_is_refused_before_it_is_sent(small_parts: str, alice:
         connection.sendall(visitor.request_head("/upload/", length=65 * MIB))
         assert status_of(read_head(connection)) == 413
         assert send_until_refused(connection, at_most=65 * MIB) < 8 * MIB
-    assert nothing_is_left(bucket, alice)
+    assert is_all_deleted(bucket, alice)
 
 
 def test_a_body_from_another_site_is_not_read(small_parts: str, alice: User, bucket: Bucket) -> None:
@@ -228,7 +228,7 @@ def test_a_body_of_unknown_length_is_refused(path: str, small_parts: str, alice:
     with connect(visitor) as connection:
         connection.sendall(visitor.request_head(path, length=None, more=["Transfer-Encoding: chunked"]))
         assert status_of(read_head(connection)) == 411
-    assert nothing_is_left(bucket, alice)
+    assert is_all_deleted(bucket, alice)
 
 
 @pytest.mark.parametrize("path", ["/uploads/", "/uploads/finish/", "/accounts/login/", "/admin/login/"])

@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support import plain_form, shelf
-from tests.support.plain_form import Chosen, Form, post, send, was_read, words_of
-from tests.support.shelf import nothing_is_left, some_bytes
+from tests.support import factories, form_client
+from tests.support.factories import binary_content, is_all_deleted
+from tests.support.form_client import Chosen, Form, post, send, was_read, words_of
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.errors import StorageUnavailable
@@ -35,7 +35,7 @@ def test_a_broken_form_leaves_nothing(submission: str, alice: User, as_alice: Cl
     assert response.status_code == 400
     assert "The form is too old" in words_of(response.content)
     assert "at least one file" not in words_of(response.content)
-    assert nothing_is_left(bucket, alice)
+    assert is_all_deleted(bucket, alice)
     new_submission = re.search(rb'name="submission" value="([0-9a-f-]{36})"', response.content)
     assert new_submission
     assert len(send(as_alice, Chosen("a.txt"), submission=new_submission[1].decode())) == 1
@@ -49,7 +49,7 @@ def test_a_refused_type_fails_alone(alice: User, as_alice: Client, bucket: Bucke
     assert "2 of 4 stored" in words_of(response.content)
     assert "b.EXE Files of type .exe are not accepted" in words_of(response.content)
     assert sorted(File.objects.values_list("name", flat=True)) == ["a.txt", "c.txt"]
-    assert (len(bucket.objects()), shelf.used(alice)) == (2, (2, 2))
+    assert (len(bucket.objects()), factories.stored_usage(alice)) == (2, (2, 2))
 
 
 @pytest.mark.parametrize("refused", ["text/html", "text/*"])
@@ -60,7 +60,7 @@ def test_a_type_that_shows_only_in_the_bytes_is_refused_as_well(
     response = post(as_alice, Chosen("a.png", b"<!doctype html><html>", "image/png"))
     assert response.status_code == 415
     assert not File.objects.available().exists()
-    assert shelf.used(alice) == (0, 0)
+    assert factories.stored_usage(alice) == (0, 0)
 
 
 def test_a_large_refused_file_in_the_middle_does_not_hurt_the_next(
@@ -68,7 +68,11 @@ def test_a_large_refused_file_in_the_middle_does_not_hurt_the_next(
 ) -> None:
     settings.UPLOAD_PART_BYTES = PART
     settings.UPLOAD_REFUSED_TYPES = [".exe"]
-    files = [Chosen("a.txt", b"a"), Chosen("b.exe", some_bytes(3 * PART)), Chosen("c.bin", some_bytes(PART + 1))]
+    files = [
+        Chosen("a.txt", b"a"),
+        Chosen("b.exe", binary_content(3 * PART)),
+        Chosen("c.bin", binary_content(PART + 1)),
+    ]
     assert "2 of 3 stored" in words_of(post(as_alice, *files).content)
     assert sorted(bucket.objects().values()) == [1, PART + 1]
     assert bucket.multipart_uploads() == []
@@ -85,7 +89,7 @@ def test_a_file_over_the_limit_fails_alone(alice: User, as_alice: Client, bucket
 def test_one_file_over_the_limit_is_413(alice: User, as_alice: Client, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_MAX_BYTES = 1000
     assert post(as_alice, Chosen("b.bin", b"x" * 1001)).status_code == 413
-    assert nothing_is_left(bucket, alice)
+    assert is_all_deleted(bucket, alice)
 
 
 def test_more_than_the_quota_is_413_and_the_rest_fits(
@@ -93,10 +97,10 @@ def test_more_than_the_quota_is_413_and_the_rest_fits(
 ) -> None:
     settings.UPLOAD_QUOTA_BYTES = 2500
     assert post(as_alice, Chosen("a.bin", b"x" * 2501)).status_code == 413
-    assert nothing_is_left(bucket, alice)
+    assert is_all_deleted(bucket, alice)
     response = post(as_alice, *(Chosen(f"{n}.bin", b"x" * 1000) for n in range(3)))
     assert "2 of 3 stored" in words_of(response.content)
-    assert shelf.used(alice) == (2, 2000)
+    assert factories.stored_usage(alice) == (2, 2000)
     assert len(bucket.objects()) == 2
 
 
@@ -106,7 +110,7 @@ def test_a_file_of_parts_that_fits_the_quota_exactly_is_taken(
     """Its size is known only at its end; until then no more may be reserved than there is."""
     settings.UPLOAD_PART_BYTES = PART
     settings.UPLOAD_QUOTA_BYTES = settings.UPLOAD_MAX_BYTES = 2 * PART + 5
-    (file,) = send(as_alice, Chosen("a.bin", some_bytes(2 * PART + 5)))
+    (file,) = send(as_alice, Chosen("a.bin", binary_content(2 * PART + 5)))
     assert file.size == 2 * PART + 5
 
 
@@ -121,7 +125,7 @@ def test_more_files_than_one_may_have_are_413(
 def test_an_announced_length_over_the_limit_is_refused_unread(as_alice: Client, settings: Settings) -> None:
     settings.UPLOAD_MAX_BYTES = MIB
     form = Form([Chosen("a.bin", b"x" * 2 * MIB)])
-    response = as_alice.post("/upload/", data=form.body(), content_type=plain_form.MULTIPART)
+    response = as_alice.post("/upload/", data=form.body(), content_type=form_client.MULTIPART)
     assert response.status_code == 413
     assert not was_read(response)
 
@@ -134,10 +138,10 @@ def test_a_form_without_the_right_token_leaves_nothing(
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
     client.get("/upload/")
-    form = Form([Chosen("a.txt"), Chosen("b.bin", some_bytes(PART + 1))], token=token)
-    response = client.post("/upload/", data=form.body(), content_type=plain_form.MULTIPART)
+    form = Form([Chosen("a.txt"), Chosen("b.bin", binary_content(PART + 1))], token=token)
+    response = client.post("/upload/", data=form.body(), content_type=form_client.MULTIPART)
     assert response.status_code == 403
-    assert nothing_is_left(bucket, alice)
+    assert is_all_deleted(bucket, alice)
 
 
 def test_a_form_with_its_token_is_taken(alice: User, bucket: Bucket) -> None:
@@ -145,7 +149,7 @@ def test_a_form_with_its_token_is_taken(alice: User, bucket: Bucket) -> None:
     client.force_login(alice)
     token = str(client.get("/upload/").context["csrf_token"])
     form = Form([Chosen("a.txt")], token=token)
-    assert client.post("/upload/", data=form.body(), content_type=plain_form.MULTIPART).status_code == 200
+    assert client.post("/upload/", data=form.body(), content_type=form_client.MULTIPART).status_code == 200
 
 
 def test_a_form_from_another_site_is_refused_unread(alice: User, bucket: Bucket) -> None:
@@ -153,20 +157,20 @@ def test_a_form_from_another_site_is_refused_unread(alice: User, bucket: Bucket)
     client.force_login(alice)
     token = str(client.get("/upload/").context["csrf_token"])
     response = client.post(
-        "/upload/", data=Form([Chosen("a.txt")], token=token).body(), content_type=plain_form.MULTIPART,
+        "/upload/", data=Form([Chosen("a.txt")], token=token).body(), content_type=form_client.MULTIPART,
         headers={"Origin": "https://evil.example"},
     )  # fmt: skip
     assert response.status_code == 403
     assert not was_read(response)
-    assert nothing_is_left(bucket, alice)
+    assert is_all_deleted(bucket, alice)
 
 
 def test_a_file_in_any_other_form_is_not_taken(alice: User, as_alice: Client, bucket: Bucket) -> None:
     form = Form([Chosen("a.txt", b"x" * 500_000)])
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     for url in ("/accounts/login/", f"/files/{file.pk}/trash", "/uploads/"):
         before = bucket.objects()
-        as_alice.post(url, data=form.body(), content_type=plain_form.MULTIPART)
+        as_alice.post(url, data=form.body(), content_type=form_client.MULTIPART)
         assert bucket.objects() == before
 
 
@@ -179,7 +183,7 @@ def test_a_file_in_any_other_form_is_not_taken(alice: User, as_alice: Client, bu
 def test_what_is_no_form_is_refused(content_type: str, alice: User, as_alice: Client, bucket: Bucket) -> None:
     response = as_alice.generic("POST", "/upload/", Form([Chosen("a.txt")]).body(), content_type)
     assert response.status_code == 400
-    assert nothing_is_left(bucket, alice)
+    assert is_all_deleted(bucket, alice)
 
 
 def test_a_store_that_is_away_is_told_and_nothing_is_left(
@@ -192,7 +196,7 @@ def test_a_store_that_is_away_is_told_and_nothing_is_left(
     response = post(as_alice, Chosen("a.txt"))
     assert response.status_code == 503
     assert response.headers["Retry-After"]
-    assert nothing_is_left(bucket, alice)
+    assert is_all_deleted(bucket, alice)
 
 
 def test_a_store_that_fails_in_the_middle_fails_that_file_alone(
@@ -208,7 +212,7 @@ def test_a_store_that_fails_in_the_middle_fails_that_file_alone(
     monkeypatch.setattr(s3, "put", second_fails)
     response = post(as_alice, *(Chosen(f"{n}.txt") for n in range(3)))
     assert "2 of 3 stored" in words_of(response.content)
-    assert shelf.used(alice) == (2, 10)
+    assert factories.stored_usage(alice) == (2, 10)
 
 
 def test_who_may_not_upload_is_refused_unread(as_viewer: Client, bucket: Bucket) -> None:

@@ -10,11 +10,11 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support import shelf
-from tests.support.plain_form import Chosen, post, send, words_of
-from tests.support.senders import Sender, composite, cut
-from tests.support.shelf import nothing_is_left, some_bytes
+from tests.support import factories
+from tests.support.factories import binary_content, is_all_deleted
+from tests.support.form_client import Chosen, post, send, words_of
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient, composite, cut
 from uploads.models import ChecksumStatus, File, State, Visibility
 
 pytestmark = pytest.mark.django_db
@@ -32,7 +32,7 @@ def test_several_files_arrive_as_they_were(alice: User, as_alice: Client, bucket
     assert {file.name: bucket.read(file.key) for file in files} == bodies
     assert {file.state for file in files} == {State.AVAILABLE}
     assert {file.owner for file in files} == {alice}
-    assert shelf.used(alice) == (3, sum(len(body) for body in bodies.values()))
+    assert factories.stored_usage(alice) == (3, sum(len(body) for body in bodies.values()))
 
 
 def test_an_empty_file_is_a_file(as_alice: Client, bucket: Bucket) -> None:
@@ -45,22 +45,22 @@ def test_a_large_file_is_sent_on_in_parts(
     size: int, alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = PART
-    body = some_bytes(size)
+    body = binary_content(size)
     (file,) = send(as_alice, Chosen("large.bin", body))
     assert bucket.read(file.key) == body
     assert (file.size, file.part_size) == (size, PART)
     assert file.checksum == composite(cut(body, PART))
-    assert shelf.used(alice) == (1, size)
+    assert factories.stored_usage(alice) == (1, size)
     assert bucket.multipart_uploads() == []
 
 
 def test_small_and_large_files_in_any_order(alice: User, as_alice: Client, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_PART_BYTES = PART
-    bodies = [some_bytes(size) for size in (3, PART + 3, 0, 700_000, 2 * PART, 300_000, 1)]
+    bodies = [binary_content(size) for size in (3, PART + 3, 0, 700_000, 2 * PART, 300_000, 1)]
     files = send(as_alice, *(Chosen(f"{n}.bin", body) for n, body in enumerate(bodies)))
     by_name = {file.name: bucket.read(file.key) for file in files}
     assert by_name == {f"{n}.bin": body for n, body in enumerate(bodies)}
-    assert shelf.used(alice) == (7, sum(len(body) for body in bodies))
+    assert factories.stored_usage(alice) == (7, sum(len(body) for body in bodies))
 
 
 def test_as_many_files_arrive_as_are_allowed_and_with_one_more_none(
@@ -70,7 +70,7 @@ def test_as_many_files_arrive_as_are_allowed_and_with_one_more_none(
     settings.DATA_UPLOAD_MAX_NUMBER_FILES = 10
     files = [Chosen(f"{n}.txt", str(n).encode()) for n in range(11)]
     assert post(as_alice, *files).status_code == 400
-    assert nothing_is_left(bucket, alice)
+    assert is_all_deleted(bucket, alice)
     assert len(send(as_alice, *files[:10])) == 10
 
 
@@ -85,7 +85,7 @@ def test_what_the_checksum_rests_on_is_told(as_alice: Client, bucket: Bucket) ->
 def test_the_same_bytes_have_the_same_facts_by_both_doors(as_alice: Client, bucket: Bucket) -> None:
     body = b"%PDF-1.7 words"
     (by_form,) = send(as_alice, Chosen("a.pdf", body, "application/pdf"))
-    by_api = Sender(as_alice).send(body, name="a.pdf", type="application/pdf")
+    by_api = UploadClient(as_alice).send(body, name="a.pdf", type="application/pdf")
     for field in ("name", "size", "etag", "checksum", "checksum_status", "detected_type", "declared_type", "part_size",
                  "visibility", "state", "folder"):  # fmt: skip
         assert getattr(by_form, field) == getattr(by_api, field), field
@@ -146,8 +146,8 @@ NAMES = [
 def test_both_doors_keep_the_same_names(as_alice: Client, bucket: Bucket) -> None:
     bodies = {name: b"x" * size for size, name in enumerate(NAMES, start=1)}
     files = send(as_alice, *(Chosen(name, body) for name, body in bodies.items()))
-    sender = Sender(as_alice)
-    by_api = {len(body): sender.start(body, name=name).row().name for name, body in bodies.items()}
+    upload_client = UploadClient(as_alice)
+    by_api = {len(body): upload_client.start(body, name=name).row().name for name, body in bodies.items()}
     assert {file.size: file.name for file in files} == by_api
     assert all(re.fullmatch(r"f/[0-9a-f]{32}", file.key) for file in files)
 
@@ -156,8 +156,8 @@ def test_a_name_of_ten_thousand_characters_is_refused_by_both_doors(
     alice: User, as_alice: Client, bucket: Bucket
 ) -> None:
     assert post(as_alice, Chosen("x" * 10_000 + ".txt")).status_code == 400
-    assert Sender(as_alice).announce(Sender(as_alice).item(b"hello", name="x" * 10_000)).status_code == 400
-    assert nothing_is_left(bucket, alice)
+    assert UploadClient(as_alice).announce(UploadClient(as_alice).item(b"hello", name="x" * 10_000)).status_code == 400
+    assert is_all_deleted(bucket, alice)
 
 
 def test_a_hostile_claim_of_a_type_is_only_text(as_alice: Client, bucket: Bucket) -> None:
@@ -175,20 +175,20 @@ def test_a_form_that_is_sent_twice_makes_each_file_once(alice: User, as_alice: C
     assert "2 of 2 stored" in words_of(responses[1].content)
     assert sorted(File.objects.values_list("name", "state")) == [("a.txt", "available"), ("b.txt", "available")]
     assert len(bucket.objects()) == 2
-    assert shelf.used(alice) == (2, 2)
+    assert factories.stored_usage(alice) == (2, 2)
 
 
 def test_a_large_file_that_is_sent_twice_is_one_file(
     alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = PART
-    submission, body = str(uuid.uuid4()), some_bytes(PART + 1)
+    submission, body = str(uuid.uuid4()), binary_content(PART + 1)
     for _ in range(2):
         assert post(as_alice, Chosen("a.bin", body), submission=submission).status_code == 200
     file = File.objects.get()
     assert bucket.objects() == {file.key: PART + 1}
     assert bucket.multipart_uploads() == []
-    assert shelf.used(alice) == (1, PART + 1)
+    assert factories.stored_usage(alice) == (1, PART + 1)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests.support import shelf
-from tests.support.senders import Sender
+from tests.support import factories
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import s3
 from uploads.listing import PAGE_SIZE, Cursor, InvalidCursor
 from uploads.models import File, State, Visibility
@@ -40,7 +40,7 @@ def add_files(owner: User, count: int, *, start: int = 0, **fields: Any) -> None
     """`count` files, file-0000 the oldest; always two were added in the same moment."""
     state = fields.pop("state", State.AVAILABLE)
     column = "purge_after" if state == State.TRASHED else "available_at"
-    common = {"owner": owner, "size": 1, "part_size": shelf.PART, "etag": "e", "checksum": "c", "state": state}
+    common = {"owner": owner, "size": 1, "part_size": factories.PART, "etag": "e", "checksum": "c", "state": state}
     File.objects.bulk_create(
         File(**common | {"name": f"file-{n:04}", "available_at": NOON, column: time_of(n)} | fields)
         for n in range(start, start + count)
@@ -187,7 +187,7 @@ def test_a_place_in_the_list_shows_nothing_that_one_may_not_see(alice: User, as_
 
 def test_the_page_of_a_file_says_what_it_is(alice: User, as_alice: Client, bucket: Bucket) -> None:
     body = b"%PDF-1.7 and so on"
-    file = Sender(as_alice).send(body, name="plan.pdf", folder="Brand/2026", type="application/x-claimed")
+    file = UploadClient(as_alice).send(body, name="plan.pdf", folder="Brand/2026", type="application/x-claimed")
     page = as_alice.get(file.get_absolute_url()).content.decode()
     assert bucket.read(file.key) == body
     url = f"http://testserver/files/{file.pk}/"
@@ -197,14 +197,14 @@ def test_the_page_of_a_file_says_what_it_is(alice: User, as_alice: Client, bucke
 
 
 def test_the_key_stays_between_us_and_the_bucket(alice: User, as_alice: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     assert file.key not in as_alice.get(file.get_absolute_url()).content.decode()
     assert file.key not in as_alice.get("/").content.decode()
 
 
 def test_the_page_offers_to_open_what_a_browser_may_show(alice: User, as_alice: Client) -> None:
-    inline_file = shelf.add_file(alice, detected_type="image/png")
-    attachment_file = shelf.add_file(alice, detected_type="text/html", declared_type="image/png")
+    inline_file = factories.create_file(alice, detected_type="image/png")
+    attachment_file = factories.create_file(alice, detected_type="text/html", declared_type="image/png")
     assert b"?inline=1" in as_alice.get(inline_file.get_absolute_url()).content
     assert b"?inline=1" not in as_alice.get(attachment_file.get_absolute_url()).content
 
@@ -212,7 +212,7 @@ def test_the_page_offers_to_open_what_a_browser_may_show(alice: User, as_alice: 
 def test_the_trash_is_offered_to_whom_it_obeys(
     alice: User, as_alice: Client, as_bob: Client, as_manager: Client
 ) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     button = reverse("trash_file", args=[file.pk]).encode()
     offered = [button in client.get(file.get_absolute_url()).content for client in (as_alice, as_bob, as_manager)]
     assert offered == [True, False, True]
@@ -220,9 +220,9 @@ def test_the_trash_is_offered_to_whom_it_obeys(
 
 def test_a_name_cannot_become_markup(alice: User, as_alice: Client, as_admin: Client) -> None:
     name = "<img src=x onerror=alert(1)>.png"
-    file = shelf.add_file(alice, name=name, folder=ensure(["<b>"], by=alice)["<b>"], declared_type="<script>")
-    shelf.add_file(alice, name=name, state=State.UPLOADING)
-    shelf.add_file(alice, name=name, state=State.TRASHED)
+    file = factories.create_file(alice, name=name, folder=ensure(["<b>"], by=alice)["<b>"], declared_type="<script>")
+    factories.create_file(alice, name=name, state=State.UPLOADING)
+    factories.create_file(alice, name=name, state=State.TRASHED)
     admin = [reverse(f"admin:uploads_file_{page}", args=[file.pk]) for page in ("change", "delete", "history")]
     for url in ["/?subfolders=1", file.get_absolute_url(), "/unfinished/", "/trash/"]:
         page = as_alice.get(url).content
@@ -236,7 +236,7 @@ def test_a_name_cannot_become_markup(alice: User, as_alice: Client, as_admin: Cl
 
 
 def test_a_file_page_works_while_the_store_is_away(storage_unavailable: None, alice: User, as_alice: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     for url in ("/", file.get_absolute_url(), "/trash/", "/unfinished/", "/upload/"):
         assert as_alice.get(url).status_code == 200
 
@@ -245,7 +245,7 @@ def test_a_file_page_works_while_the_store_is_away(storage_unavailable: None, al
 
 
 def test_a_file_goes_to_the_trash_and_comes_back(alice: User, as_alice: Client, bucket: Bucket) -> None:
-    file = Sender(as_alice).send(b"hello")
+    file = UploadClient(as_alice).send(b"hello")
     assert as_alice.post(reverse("trash_file", args=[file.pk])).headers["Location"] == "/"
     assert as_alice.get(file.get_absolute_url()).status_code == 404
     assert "report.txt" in as_alice.get("/trash/").content.decode()
@@ -259,7 +259,7 @@ def test_a_file_goes_to_the_trash_and_comes_back(alice: User, as_alice: Client, 
 
 def test_the_trash_says_how_long_it_keeps(alice: User, as_alice: Client, settings: Settings) -> None:
     settings.TRASH_RETENTION_DAYS = 3
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     as_alice.post(reverse("trash_file", args=[file.pk]))
     file.refresh_from_db()
     assert file.purge_after
@@ -276,7 +276,7 @@ def test_the_trash_has_pages_too(alice: User, as_alice: Client) -> None:
 
 
 def test_an_unfinished_upload_cannot_go_to_the_trash(alice: User, as_alice: Client) -> None:
-    file = shelf.add_file(alice, state=State.UPLOADING)
+    file = factories.create_file(alice, state=State.UPLOADING)
     assert as_alice.post(reverse("trash_file", args=[file.pk])).status_code in {404, 409}
     file.refresh_from_db()
     assert file.state == State.UPLOADING
@@ -286,17 +286,17 @@ def test_an_unfinished_upload_cannot_go_to_the_trash(alice: User, as_alice: Clie
 
 
 def test_unfinished_uploads_are_listed_to_their_owner(alice: User, as_alice: Client, as_bob: Client) -> None:
-    shelf.add_file(alice, state=State.UPLOADING, name="half.bin")
+    factories.create_file(alice, state=State.UPLOADING, name="half.bin")
     assert b"half.bin" in as_alice.get("/unfinished/").content
     assert b"half.bin" not in as_bob.get("/unfinished/").content
     assert as_alice.get("/").context["unfinished_count"] == 1
 
 
 def test_a_cancelled_upload_gives_everything_back(alice: User, as_alice: Client, bucket: Bucket) -> None:
-    file = shelf.add_file(alice, b"x" * 1000, bucket=bucket, state=State.UPLOADING)
-    assert shelf.used(alice) == (1, 1000)
+    file = factories.create_file(alice, b"x" * 1000, bucket=bucket, state=State.UPLOADING)
+    assert factories.stored_usage(alice) == (1, 1000)
     assert as_alice.post(reverse("cancel_upload", args=[file.pk])).headers["Location"] == "/unfinished/"
-    assert shelf.used(alice) == (0, 0)
+    assert factories.stored_usage(alice) == (0, 0)
     assert not File.objects.exists()
     assert bucket.objects() == {}
 
@@ -304,15 +304,15 @@ def test_a_cancelled_upload_gives_everything_back(alice: User, as_alice: Client,
 def test_a_cancelled_upload_is_remembered_until_the_store_is_back(
     storage_unavailable: None, alice: User, as_alice: Client
 ) -> None:
-    file = shelf.add_file(alice, b"x" * 1000, state=State.UPLOADING)
+    file = factories.create_file(alice, b"x" * 1000, state=State.UPLOADING)
     assert as_alice.post(reverse("cancel_upload", args=[file.pk])).status_code == 302
     file.refresh_from_db()
     assert file.state == State.DELETING
-    assert shelf.used(alice) == (0, 0)
+    assert factories.stored_usage(alice) == (0, 0)
 
 
 def test_what_is_being_completed_cannot_be_cancelled(alice: User, as_alice: Client) -> None:
-    file = shelf.add_file(alice, state=State.COMPLETING)
+    file = factories.create_file(alice, state=State.COMPLETING)
     response = as_alice.post(reverse("cancel_upload", args=[file.pk]))
     assert response.status_code == 409
     assert b"cannot be cancelled" in response.content

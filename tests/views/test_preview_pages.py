@@ -13,10 +13,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from tests.support import shelf
+from tests.support import factories
 from tests.support.pictures import as_file, opened, two_halves
-from tests.support.senders import Sender
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import actions, s3, services
 from uploads.models import Action, Event, File, Visibility
 
@@ -27,7 +27,7 @@ WINDOW = timedelta(seconds=900)
 
 @pytest.fixture
 def photo(as_alice: Client, bucket: Bucket) -> File:
-    return shown(Sender(as_alice).send(as_file(two_halves()), name="photo.png"))
+    return shown(UploadClient(as_alice).send(as_file(two_halves()), name="photo.png"))
 
 
 def shown(file: File) -> File:
@@ -63,7 +63,7 @@ def test_head_of_preview_tells_what_get_would(photo: File, as_bob: Client, route
 
 def test_code_comes_as_plain_words_whatever_it_says(as_alice: Client, bucket: Bucket) -> None:
     body = b"<html><script>alert(1)</script></html>"
-    file = shown(Sender(as_alice).send(body, name="page.html", type="text/html"))
+    file = shown(UploadClient(as_alice).send(body, name="page.html", type="text/html"))
     got = fetched(as_alice, reverse("preview", args=[file.pk]))
     assert got.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert got.data == body
@@ -84,7 +84,7 @@ def test_who_may_not_see_the_file_does_not_see_its_preview(
 
 
 def test_what_is_not_ready_or_failed_is_not_there(alice: User, as_alice: Client, bucket: Bucket) -> None:
-    file = shelf.add_file(alice, b"no picture", bucket=bucket, detected_type="image/png", category="image")
+    file = factories.create_file(alice, b"no picture", bucket=bucket, detected_type="image/png", category="image")
     url = reverse("preview", args=[file.pk])
     assert as_alice.get(url).status_code == 404
     services.make_previews(file)
@@ -145,9 +145,9 @@ def test_a_store_that_checks_signatures_takes_it(digest_bucket: Bucket) -> None:
 @pytest.fixture
 def versions(as_alice: Client, bucket: Bucket) -> tuple[File, File]:
     """The older and the newer version of one file."""
-    sender = Sender(as_alice)
-    old = sender.send(b"old", name="report.txt")
-    new = sender.send(b"new", name="report.txt", replaces=str(old.link))
+    upload_client = UploadClient(as_alice)
+    old = upload_client.send(b"old", name="report.txt")
+    new = upload_client.send(b"new", name="report.txt", replaces=str(old.link))
     old.refresh_from_db()
     return old, new
 
@@ -171,7 +171,7 @@ def test_a_version_of_another_file_or_of_one_that_is_hidden_is_not_there(
     versions: tuple[File, File], alice: User, as_bob: Client
 ) -> None:
     old, new = versions
-    other = shelf.add_file(alice)
+    other = factories.create_file(alice)
     assert as_bob.get(reverse("download_version", args=[new.link, other.pk])).status_code == 404
     File.objects.update(visibility=Visibility.PRIVATE)
     assert as_bob.get(reverse("download_version", args=[new.link, old.pk])).status_code == 404
@@ -196,8 +196,8 @@ def test_a_film_that_asks_for_its_parts_is_written_down_once(photo: File, as_bob
 
 
 def test_a_file_whose_preview_comes_says_so_and_asks_again_by_itself(alice: User, as_alice: Client) -> None:
-    coming = shelf.add_file(alice, detected_type="image/png", category="image")
-    never = shelf.add_file(alice, detected_type="application/zip", category="archive")
+    coming = factories.create_file(alice, detected_type="image/png", category="image")
+    never = factories.create_file(alice, detected_type="application/zip", category="archive")
     page = as_alice.get(coming.get_absolute_url()).text
     assert "The preview is being made." in page
     assert 'hx-trigger="load delay:3s"' in page

@@ -18,9 +18,9 @@ from django.urls import reverse
 
 from tests.accounts.test_login import HOSTILE_URLS
 from tests.conftest import serving, signed_in
-from tests.support import shelf
-from tests.support.own_ca import Authority
-from tests.support.tls_front import TlsFront
+from tests.support import factories
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.tls_proxy import TlsProxy
 from tests.views.test_routes import every_address
 from uploads.models import State
 
@@ -94,7 +94,7 @@ def test_no_door_leads_where_a_hostile_address_points(wanted: str, admin_user: U
 @database
 def test_forms_about_a_file_lead_back_to_us(alice: User, bucket: object) -> None:
     for wanted in HOSTILE_URLS:
-        file = shelf.add_file(alice)
+        file = factories.create_file(alice)
         for route in ("trash_file", "restore_file"):
             answer = asked(alice, "POST", reverse(route, args=[file.pk]), wanted)
             assert (answer.status_code, led_to(answer)) == (302, ""), route
@@ -105,7 +105,7 @@ def test_forms_about_a_file_lead_back_to_us(alice: User, bucket: object) -> None
 # --- the host, and the scheme -----------------------------------------------------------------
 
 
-def ask_raw(front: TlsFront, path: str, **headers: str) -> tuple[int, str, bytes]:
+def ask_raw(front: TlsProxy, path: str, **headers: str) -> tuple[int, str, bytes]:
     """Past the front, as what could reach the app's own port would ask it."""
     with closing(http.client.HTTPConnection(urlsplit(front.behind).netloc, timeout=20)) as wire:
         wire.putrequest("GET", path, skip_host=True)
@@ -122,14 +122,14 @@ transactional = pytest.mark.django_db(transaction=True)
 @transactional
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_another_host_is_refused_and_not_repeated(host: str, scheme: str, tls_site: TlsFront) -> None:
+def test_another_host_is_refused_and_not_repeated(host: str, scheme: str, tls_site: TlsProxy) -> None:
     status, location, body = ask_raw(tls_site, "/accounts/login/", Host=host, X_Forwarded_Proto=scheme)
     assert (status, location) == (400, "")
     assert EVIL.encode() not in body
 
 
 @transactional
-def test_what_a_proxy_may_say_of_the_host_is_not_listened_to(tls_site: TlsFront) -> None:
+def test_what_a_proxy_may_say_of_the_host_is_not_listened_to(tls_site: TlsProxy) -> None:
     told = {"X_Forwarded_Host": EVIL, "Forwarded": f"host={EVIL};proto=https", "X_Forwarded_Port": "1"}
     status, location, body = ask_raw(tls_site, "/", Host="localhost", X_Forwarded_Proto="http", **told)
     assert (status, location) == (301, "https://localhost/")
@@ -139,7 +139,7 @@ def test_what_a_proxy_may_say_of_the_host_is_not_listened_to(tls_site: TlsFront)
 
 
 @transactional
-def test_plain_http_leads_to_the_same_address_by_tls(tls_site: TlsFront) -> None:
+def test_plain_http_leads_to_the_same_address_by_tls(tls_site: TlsProxy) -> None:
     for path in ("/", "/files/?a=b&c=d", "/admin/", "/uploads/", f"//{EVIL}/", "/%0d%0aSet-Cookie:%20a=b"):
         answer = urllib3.request("GET", f"http://{tls_site.address}{path}", redirect=False, retries=False)
         assert answer.status == 301, path
@@ -149,7 +149,7 @@ def test_plain_http_leads_to_the_same_address_by_tls(tls_site: TlsFront) -> None
 
 
 @transactional
-def test_a_visitor_cannot_say_that_it_came_by_tls(tls_site: TlsFront) -> None:
+def test_a_visitor_cannot_say_that_it_came_by_tls(tls_site: TlsProxy) -> None:
     """The front says how one came, whatever one brings along."""
     claim = {"X-Forwarded-Proto": "https"}
     answer = urllib3.request("GET", f"http://{tls_site.address}/", headers=claim, redirect=False, retries=False)
@@ -170,7 +170,7 @@ def test_only_the_balancer_says_by_which_scheme_one_came(django_db_setup: None, 
 
 @transactional
 def test_every_cookie_of_a_day_is_for_this_host_by_tls_and_for_no_script(
-    tls_site: TlsFront, authority: Authority, admin_user: User
+    tls_site: TlsProxy, authority: CertificateAuthority, admin_user: User
 ) -> None:
     lines = list(cookies_of_a_day(tls_site, authority, admin_user))
     names = {line.split("=")[0] for line in lines}
@@ -183,7 +183,7 @@ def test_every_cookie_of_a_day_is_for_this_host_by_tls_and_for_no_script(
         assert "httponly" in attributes or '=""' in line, line  # Django takes cookies away without it
 
 
-def cookies_of_a_day(front: TlsFront, authority: Authority, user: User) -> Iterator[str]:
+def cookies_of_a_day(front: TlsProxy, authority: CertificateAuthority, user: User) -> Iterator[str]:
     """Whatever the site sets while somebody signs in, changes the language, makes a tag, and signs out."""
     pool = urllib3.PoolManager(ca_certs=str(authority.file), retries=False)
     jar: dict[str, str] = {}

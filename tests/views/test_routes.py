@@ -16,11 +16,11 @@ from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from tests.conftest import signed_in
-from tests.support import plain_form, shelf
+from tests.support import factories, form_client
 from tests.support.account_routes import ACCOUNTS, VERBS
-from tests.support.plain_form import Chosen, Form
-from tests.support.senders import sha256
+from tests.support.form_client import Chosen, Form
 from tests.support.stores import Bucket
+from tests.support.upload_client import sha256
 from uploads.models import Event, File, Folder, Report, State, Tag, apply_deltas
 from uploads.services import folders
 
@@ -158,13 +158,13 @@ def _name(entry: URLPattern, prefix: str) -> str:
 @pytest.fixture
 def people(roles: None) -> dict[str, Client]:
     users = {
-        "charlie": shelf.add_person("charlie"),
-        "viewer": shelf.add_person("viewer", "viewers"),
-        "bob": shelf.add_person("bob", "uploaders"),
-        "alice": shelf.add_person("alice", "uploaders"),
-        "manager": shelf.add_person("manager", "managers"),
-        "clerk": shelf.add_person("clerk", is_staff=True),
-        "root": shelf.add_person("root", is_staff=True, is_superuser=True),
+        "charlie": factories.create_user("charlie"),
+        "viewer": factories.create_user("viewer", "viewers"),
+        "bob": factories.create_user("bob", "uploaders"),
+        "alice": factories.create_user("alice", "uploaders"),
+        "manager": factories.create_user("manager", "managers"),
+        "clerk": factories.create_user("clerk", is_staff=True),
+        "root": factories.create_user("root", is_staff=True, is_superuser=True),
     }
     return {"anonymous": Client(), **{name: signed_in(user) for name, user in users.items()}}
 
@@ -176,7 +176,7 @@ class RouteRequest:
         self.route = route
         alice = User.objects.get(username="alice")
         states = dict.fromkeys(ABOUT_UPLOADS | set(PROTOCOL), State.UPLOADING) | {"restore_file": State.TRASHED}
-        self.file = shelf.add_file(alice, bucket=bucket, state=states.get(route, State.AVAILABLE))
+        self.file = factories.create_file(alice, bucket=bucket, state=states.get(route, State.AVAILABLE))
         self.folder = Folder.objects.create(name=str(uuid.uuid4()), created_by=alice)
 
     @property
@@ -191,7 +191,7 @@ class RouteRequest:
         if verb not in {"POST", "PUT"}:
             return b"", "application/octet-stream"
         if self.route == "upload":
-            return Form([Chosen("a.txt")]).body(), plain_form.MULTIPART
+            return Form([Chosen("a.txt")]).body(), form_client.MULTIPART
         if self.route in PROTOCOL:
             return self.call(), "application/json"
         return self.form(), "application/x-www-form-urlencoded"
@@ -273,7 +273,7 @@ def admin_url(route: str) -> str:
     """The address in the admin about alice, her file, or her group."""
     alice = user_of("alice")
     about = {
-        "file": shelf.add_file(alice).pk,
+        "file": factories.create_file(alice).pk,
         "usage": alice.pk,
         "user": alice.pk,
         "group": Group.objects.get(name="uploaders").pk,
@@ -308,7 +308,7 @@ def every_address() -> Iterator[str]:
     alice = user_of("alice")
     folder = Folder.objects.create(name="Brand", created_by=alice)
     for route in TABLE:
-        yield reverse(route, args=arguments(route, shelf.add_file(alice), folder))
+        yield reverse(route, args=arguments(route, factories.create_file(alice), folder))
     yield from (admin_url(route) for route in ADMIN)
 
 
@@ -319,7 +319,7 @@ def test_a_stranger_gets_200_from_the_two_login_pages_alone(people: dict[str, Cl
 
 def tables_without_log() -> dict[str, Any]:
     """The whole database, but for the log that says who downloaded what, and for what a visitor's session holds."""
-    rows = shelf.whole_database()
+    rows = factories.database_rows()
     del rows["uploads.Event"], rows["sessions.Session"]
     return rows
 
@@ -357,14 +357,14 @@ def unrefused_changes(bucket: Bucket, **headers: str) -> list[str]:
         "": clients[""].get("/upload/").context["csrf_token"],
     }
     requests = [(RouteRequest(route, bucket), verb) for route, verb in changing_routes()]
-    tables, objects = shelf.whole_database(), bucket.objects()
+    tables, objects = factories.database_rows(), bucket.objects()
     taken = []
     for request, verb in requests:
         key = "login" if request.route == "login" else ""
         sent = headers | ({"X-CSRFToken": str(tokens[key])} if headers else {})
         if request.by(clients[key], verb, **sent).status_code != 403:
             taken.append(f"{verb} {request.route}")
-    after = shelf.whole_database()
+    after = factories.database_rows()
     for table in ("sessions.Session", "usersessions.UserSession"):  # last activity
         tables[table] = after[table]
     assert (after, bucket.objects()) == (tables, objects)
@@ -383,7 +383,7 @@ def test_the_same_change_with_its_token_works(people: dict[str, Client]) -> None
     """Else the two tests above would prove nothing."""
     client = csrf_client(user_of("alice"))
     token = str(client.get("/upload/").context["csrf_token"])
-    file = shelf.add_file(user_of("alice"))
+    file = factories.create_file(user_of("alice"))
     response: Any = client.post(reverse("trash_file", args=[file.pk]), headers={"X-CSRFToken": token})
     assert response.status_code == 302
     file.refresh_from_db()

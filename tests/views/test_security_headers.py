@@ -18,9 +18,9 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.conftest import PROJECT
-from tests.support import shelf
-from tests.support.senders import Sender
+from tests.support import factories
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads.models import State
 
 pytestmark = pytest.mark.django_db
@@ -30,8 +30,8 @@ TOO_MUCH = live.DATA_UPLOAD_MAX_MEMORY_SIZE + 1
 
 def answers(client: Client, alice: User) -> Iterator[tuple[str, Any]]:
     """One answer of every kind: pages, JSON, redirects, refusals from every layer."""
-    file = shelf.add_file(alice)
-    unfinished = shelf.add_file(alice, state=State.UPLOADING)
+    file = factories.create_file(alice)
+    unfinished = factories.create_file(alice, state=State.UPLOADING)
     client.raise_request_exception = False
     for url in ("/", "/upload/", "/trash/", "/unfinished/", "/uploads/", "/nothing", "/uploads/nothing", "/admin/no",
                 file.get_absolute_url(), reverse("download", args=[file.pk]), "/accounts/login/",
@@ -75,7 +75,7 @@ def test_every_answer_carries_the_headers_that_protect(alice: User, as_alice: Cl
 
 
 def test_the_admin_carries_them_too(alice: User, as_admin: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     for url in ("/admin/", "/admin/uploads/file/", reverse("admin:uploads_file_change", args=[file.pk])):
         answer = as_admin.get(url)
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
@@ -109,12 +109,12 @@ def test_static_files_are_not_sniffed_either(site: str) -> None:
 
 
 def test_answers_that_hold_a_signature_are_not_kept(alice: User, as_alice: Client, bucket: Bucket) -> None:
-    sender = Sender(as_alice)
-    item = sender.item(b"hello")
-    announced = sender.announce(item)
+    upload_client = UploadClient(as_alice)
+    item = upload_client.item(b"hello")
+    announced = upload_client.announce(item)
     pk = uuid.UUID(announced.json()["files"][0]["id"])
-    signed = sender.ask_parts(pk, [{"number": 1, "sha256": item["sha256"]}])
-    download = as_alice.get(reverse("download", args=[shelf.add_file(alice).pk]))
+    signed = upload_client.request_parts(pk, [{"number": 1, "sha256": item["sha256"]}])
+    download = as_alice.get(reverse("download", args=[factories.create_file(alice).pk]))
     assert b"X-Amz-Signature" in announced.content
     assert b"X-Amz-Signature" in signed.content
     assert "X-Amz-Signature" in download.headers["Location"]
@@ -129,7 +129,7 @@ def test_every_answer_of_the_protocol_stays_with_who_asked(alice: User, as_alice
 
 
 def test_pages_of_a_person_are_not_for_shared_caches(alice: User, as_alice: Client) -> None:
-    file = shelf.add_file(alice)
+    file = factories.create_file(alice)
     for url in ("/", file.get_absolute_url(), "/trash/", "/unfinished/", "/upload/"):
         assert "private" in as_alice.get(url).headers.get("Cache-Control", ""), url
 

@@ -10,9 +10,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests.support.rows import held, make_row, used
-from tests.support.senders import Sender
+from tests.support.file_rows import create_row, stored_usage, usage_by_rows
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import actions, s3, services
 from uploads.errors import InvalidTransition, StorageUnavailable
 from uploads.models import File, State
@@ -22,7 +22,7 @@ FIELDS = ["key", "etag", "checksum", "checksum_status", "size", "available_at", 
 
 @pytest.fixture
 def file(as_alice: Client, bucket: Bucket) -> File:
-    return Sender(as_alice).send(b"hello")
+    return UploadClient(as_alice).send(b"hello")
 
 
 def test_trash_hides_the_file_and_keeps_its_bytes(file: File, alice: User, bucket: Bucket, settings: Settings) -> None:
@@ -53,7 +53,7 @@ def test_restore_brings_back_the_file_as_it_was(file: File, alice: User, bucket:
 
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING])
 def test_only_what_is_available_goes_into_the_trash(alice: User, state: State) -> None:
-    file = make_row(alice, state)
+    file = create_row(alice, state)
     with pytest.raises(InvalidTransition):
         actions.trash_file(file, by=alice)
     with pytest.raises(InvalidTransition):
@@ -70,7 +70,7 @@ def test_a_file_is_purged_when_it_is_due_and_not_before(file: File, alice: User,
     assert (counts["purged"], counts["erased"]) == (1, 1)
     assert not bucket.objects()
     assert not File.objects.exists()
-    assert used(alice) == held(alice) == (0, 0)
+    assert stored_usage(alice) == usage_by_rows(alice) == (0, 0)
 
 
 def test_what_was_restored_in_time_is_not_purged(file: File, alice: User, bucket: Bucket) -> None:
@@ -106,7 +106,7 @@ def test_the_row_stays_until_the_object_is_gone(
 
 
 def test_erasing_takes_everything_at_the_key_and_then_the_row(alice: User, bucket: Bucket) -> None:
-    file = make_row(alice, State.DELETING, size=100)
+    file = create_row(alice, State.DELETING, size=100)
     bucket.write(file.key, b"late")
     s3.create_multipart(file.key)
     assert services.erase(file)
@@ -116,7 +116,7 @@ def test_erasing_takes_everything_at_the_key_and_then_the_row(alice: User, bucke
 
 
 def test_erasing_twice_is_as_good_as_once(alice: User, bucket: Bucket) -> None:
-    file = make_row(alice, State.DELETING)
+    file = create_row(alice, State.DELETING)
     assert services.erase(file)
     assert not services.erase(file)
 
@@ -125,7 +125,7 @@ def test_erasing_twice_is_as_good_as_once(alice: User, bucket: Bucket) -> None:
 def test_a_row_outlives_its_signed_urls_by_the_difference_of_two_clocks(
     alice: User, bucket: Bucket, minutes: int
 ) -> None:
-    file = make_row(alice, State.DELETING, signed_until=timezone.now() + timedelta(minutes=minutes))
+    file = create_row(alice, State.DELETING, signed_until=timezone.now() + timedelta(minutes=minutes))
     bucket.write(file.key, b"late")
     assert not services.erase(file)
     assert not bucket.objects()
@@ -134,7 +134,7 @@ def test_a_row_outlives_its_signed_urls_by_the_difference_of_two_clocks(
 
 @pytest.mark.parametrize("state", [state for state in State if state != State.DELETING])
 def test_erasing_never_takes_a_row_that_is_not_going(alice: User, bucket: Bucket, state: State) -> None:
-    file = make_row(alice, state)
+    file = create_row(alice, state)
     bucket.write(file.key, b"x")
     services.erase(file)
     assert File.objects.get().state == state
@@ -142,7 +142,7 @@ def test_erasing_never_takes_a_row_that_is_not_going(alice: User, bucket: Bucket
 
 
 def test_other_objects_are_left_alone(file: File, as_alice: Client, alice: User, bucket: Bucket) -> None:
-    other = Sender(as_alice).send(b"other")
+    other = UploadClient(as_alice).send(b"other")
     bucket.write("foreign/object", b"not ours")
     actions.trash_file(file, by=alice)
     File.objects.filter(pk=file.pk).update(purge_after=timezone.now(), signed_until=None)

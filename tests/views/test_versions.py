@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.test import Client
 
-from tests.support.rows import held, make_row, used
-from tests.support.senders import Sender
+from tests.support.file_rows import create_row, stored_usage, usage_by_rows
 from tests.support.stores import Bucket
+from tests.support.upload_client import UploadClient
 from uploads import actions, services
 from uploads.errors import Forbidden, InvalidTransition
 from uploads.models import Action, Event, File, State, Tag, Visibility
@@ -26,17 +26,17 @@ def current_file(link: uuid.UUID) -> File:
 
 
 @pytest.fixture
-def first(sender: Sender, alice: User) -> File:
+def first(upload_client: UploadClient, alice: User) -> File:
     """Alice's file in a folder, with a tag."""
-    file = sender.send(b"one", name="logo.txt", folder="Brand")
+    file = upload_client.send(b"one", name="logo.txt", folder="Brand")
     actions.tag_files([file.pk], add=["final"], by=alice)
     return file
 
 
 def test_a_new_version_takes_the_place_of_the_old_one_and_the_link_stays(
-    sender: Sender, first: File, bucket: Bucket
+    upload_client: UploadClient, first: File, bucket: Bucket
 ) -> None:
-    second = sender.send(b"second", name="other.txt", replaces=first.pk)
+    second = upload_client.send(b"second", name="other.txt", replaces=first.pk)
     current = current_file(first.link)
     assert (current, current.link) == (second, first.pk)
     assert (current.name, current.folder, current.visibility) == ("logo.txt", first.folder, "team")
@@ -46,26 +46,26 @@ def test_a_new_version_takes_the_place_of_the_old_one_and_the_link_stays(
     assert bucket.read(first.key) == b"one"
 
 
-def test_until_its_bytes_are_there_a_new_version_changes_nothing(sender: Sender, first: File) -> None:
-    upload = sender.start(b"second", replaces=first.pk)
-    sender.put(upload)
+def test_until_its_bytes_are_there_a_new_version_changes_nothing(upload_client: UploadClient, first: File) -> None:
+    upload = upload_client.start(b"second", replaces=first.pk)
+    upload_client.put(upload)
     assert current_file(first.link) == first
-    sender.cancel(upload)
+    upload_client.cancel(upload)
     assert current_file(first.link) == first
     assert File.objects.versions_of(current_file(first.link)).count() == 1
 
 
-def test_versions_of_versions_are_one_series(sender: Sender, first: File) -> None:
+def test_versions_of_versions_are_one_series(upload_client: UploadClient, first: File) -> None:
     for number in range(3):
-        sender.send(f"version {number}".encode(), replaces=first.pk)
+        upload_client.send(f"version {number}".encode(), replaces=first.pk)
     assert File.objects.versions_of(current_file(first.pk)).available().count() == 4
     assert File.objects.listed().count() == 1
 
 
 def test_an_older_version_comes_back_with_everything_that_is_the_files(
-    sender: Sender, alice: User, first: File
+    upload_client: UploadClient, alice: User, first: File
 ) -> None:
-    second = sender.send(b"second", replaces=first.pk)
+    second = upload_client.send(b"second", replaces=first.pk)
     services.rename(current_file(first.pk), "renamed.txt", by=alice)
     services.restore_version(second, first, by=alice)
     current = current_file(first.pk)
@@ -75,45 +75,47 @@ def test_an_older_version_comes_back_with_everything_that_is_the_files(
     assert Event.objects.filter(action=Action.VERSION_RESTORED).count() == 1
 
 
-def test_a_version_of_another_file_is_refused(sender: Sender, alice: User, first: File) -> None:
+def test_a_version_of_another_file_is_refused(upload_client: UploadClient, alice: User, first: File) -> None:
     with pytest.raises(InvalidTransition):
-        services.restore_version(first, sender.send(b"x"), by=alice)
+        services.restore_version(first, upload_client.send(b"x"), by=alice)
 
 
 def test_nobody_replaces_or_turns_back_what_is_not_theirs(as_bob: Client, bob: User, first: File) -> None:
-    response = Sender(as_bob).announce(Sender(as_bob).item(b"evil", replaces=first.pk))
+    response = UploadClient(as_bob).announce(UploadClient(as_bob).item(b"evil", replaces=first.pk))
     assert response.json()["files"][0]["error"]["code"] == "forbidden"
     with pytest.raises(Forbidden):
         services.restore_version(first, first, by=bob)
-    assert used(bob) == (0, 0)
+    assert stored_usage(bob) == (0, 0)
 
 
 @pytest.mark.parametrize("replaces", [7, "x", [], {}, "\x00"])
-def test_replacing_nonsense_is_refused(sender: Sender, replaces: object) -> None:
-    assert sender.announce(sender.item(b"x", replaces=replaces)).status_code == 400
+def test_replacing_nonsense_is_refused(upload_client: UploadClient, replaces: object) -> None:
+    assert upload_client.announce(upload_client.item(b"x", replaces=replaces)).status_code == 400
 
 
-def test_a_file_that_is_not_there_cannot_be_replaced(sender: Sender, alice: User) -> None:
-    for link in (uuid.uuid4(), make_row(alice, State.TRASHED).pk, make_row(alice).pk):
-        assert sender.announce(sender.item(b"x", replaces=link)).status_code == 403
+def test_a_file_that_is_not_there_cannot_be_replaced(upload_client: UploadClient, alice: User) -> None:
+    for link in (uuid.uuid4(), create_row(alice, State.TRASHED).pk, create_row(alice).pk):
+        assert upload_client.announce(upload_client.item(b"x", replaces=link)).status_code == 403
 
 
 def test_a_managers_version_of_somebodys_file_stays_that_persons(
     as_manager: Client, manager: User, alice: User, first: File
 ) -> None:
-    sender = Sender(as_manager)
-    second = sender.start(b"by the manager", replaces=first.pk)
-    sender.put(second)
-    assert sender.finish(second).status_code == 200
-    assert sender.finish(second).json()["files"][0]["state"] == "available", "asked again, answered the same"
+    upload_client = UploadClient(as_manager)
+    second = upload_client.start(b"by the manager", replaces=first.pk)
+    upload_client.put(second)
+    assert upload_client.finish(second).status_code == 200
+    assert upload_client.finish(second).json()["files"][0]["state"] == "available", "asked again, answered the same"
     current = current_file(first.pk)
     assert (current.owner, current.uploaded_by) == (alice, manager)
-    assert used(alice) == held(alice) == (2, 17)
-    assert used(manager) == held(manager) == (0, 0)
+    assert stored_usage(alice) == usage_by_rows(alice) == (2, 17)
+    assert stored_usage(manager) == usage_by_rows(manager) == (0, 0)
 
 
-def test_trash_restore_and_purge_take_every_version(sender: Sender, alice: User, first: File, bucket: Bucket) -> None:
-    sender.send(b"second", replaces=first.pk)
+def test_trash_restore_and_purge_take_every_version(
+    upload_client: UploadClient, alice: User, first: File, bucket: Bucket
+) -> None:
+    upload_client.send(b"second", replaces=first.pk)
     actions.trash_file(current_file(first.pk), by=alice)
     assert set(File.objects.values_list("state", flat=True)) == {State.TRASHED}
     actions.restore_file(File.objects.by_link(first.pk).get(), by=alice)
@@ -124,58 +126,62 @@ def test_trash_restore_and_purge_take_every_version(sender: Sender, alice: User,
     sweep()
     assert not File.objects.exists()
     assert bucket.objects() == {}
-    assert used(alice) == (0, 0)
+    assert stored_usage(alice) == (0, 0)
 
 
 def test_a_version_that_arrives_while_the_file_is_in_the_trash_stays_there_with_it(
-    sender: Sender, alice: User, first: File
+    upload_client: UploadClient, alice: User, first: File
 ) -> None:
-    upload = sender.start(b"second", replaces=first.pk)
-    sender.put(upload)
+    upload = upload_client.start(b"second", replaces=first.pk)
+    upload_client.put(upload)
     actions.trash_file(first, by=alice)
-    assert sender.finish(upload).status_code == 410
+    assert upload_client.finish(upload).status_code == 410
     assert not File.objects.listed().exists()
     actions.restore_files([first.pk], by=alice)
     assert current_file(first.pk) == upload.row()
     assert File.objects.versions_of(current_file(first.pk)).available().count() == 2
 
 
-def test_a_version_of_a_file_that_was_purged_meanwhile_is_given_up(sender: Sender, alice: User, first: File) -> None:
-    upload = sender.start(b"second", replaces=first.pk)
-    sender.put(upload)
+def test_a_version_of_a_file_that_was_purged_meanwhile_is_given_up(
+    upload_client: UploadClient, alice: User, first: File
+) -> None:
+    upload = upload_client.start(b"second", replaces=first.pk)
+    upload_client.put(upload)
     actions.trash_file(first, by=alice)
     File.objects.filter(pk=first.pk).update(purge_after="2020-01-01T00:00:00Z", signed_until=None)
     sweep()
     sweep()
-    assert sender.finish(upload).status_code == 410
-    assert used(alice) == (0, 0)
+    assert upload_client.finish(upload).status_code == 410
+    assert stored_usage(alice) == (0, 0)
 
 
 def test_who_lost_the_right_meanwhile_replaces_nothing(
     as_manager: Client, manager: User, alice: User, first: File
 ) -> None:
-    sender = Sender(as_manager)
-    upload = sender.start(b"too late", replaces=first.pk)
-    sender.put(upload)
+    upload_client = UploadClient(as_manager)
+    upload = upload_client.start(b"too late", replaces=first.pk)
+    upload_client.put(upload)
     actions.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
-    assert sender.finish(upload).json()["files"][0]["error"]["code"] == "forbidden"
+    assert upload_client.finish(upload).json()["files"][0]["error"]["code"] == "forbidden"
     assert current_file(first.pk) == first
-    assert used(manager) == (0, 0)
+    assert stored_usage(manager) == (0, 0)
 
 
 def test_who_sent_a_version_is_told_nothing_of_the_file_once_it_is_hidden(
     as_manager: Client, alice: User, first: File
 ) -> None:
-    sender = Sender(as_manager)
-    upload = sender.start(b"second", replaces=first.pk)
-    sender.put(upload)
-    assert sender.finish(upload).json()["files"][0]["name"] == "logo.txt"
+    upload_client = UploadClient(as_manager)
+    upload = upload_client.start(b"second", replaces=first.pk)
+    upload_client.put(upload)
+    assert upload_client.finish(upload).json()["files"][0]["name"] == "logo.txt"
     actions.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
-    assert sender.finish(upload).json()["files"][0] == {"id": str(upload.id), "state": "available"}
+    assert upload_client.finish(upload).json()["files"][0] == {"id": str(upload.id), "state": "available"}
 
 
-def test_moving_hiding_and_renaming_hold_for_every_version(sender: Sender, alice: User, first: File) -> None:
-    sender.send(b"second", replaces=first.pk)
+def test_moving_hiding_and_renaming_hold_for_every_version(
+    upload_client: UploadClient, alice: User, first: File
+) -> None:
+    upload_client.send(b"second", replaces=first.pk)
     folder = folders.create("New", parent=None, by=alice)
     actions.move_files([first.pk], folder, by=alice)
     actions.set_visibility([first.pk], Visibility.PRIVATE, by=alice)
@@ -183,16 +189,16 @@ def test_moving_hiding_and_renaming_hold_for_every_version(sender: Sender, alice
     assert set(File.objects.values_list("folder", "visibility", "name")) == {(folder.pk, "private", "now.txt")}
 
 
-def test_of_a_series_the_database_lets_one_count(sender: Sender, first: File) -> None:
-    sender.send(b"second", replaces=first.pk)
+def test_of_a_series_the_database_lets_one_count(upload_client: UploadClient, first: File) -> None:
+    upload_client.send(b"second", replaces=first.pk)
     with pytest.raises(IntegrityError), transaction.atomic():
         File.objects.update(current=True)
     with pytest.raises(IntegrityError), transaction.atomic():
         File.objects.filter(series__isnull=False).update(series=None)
 
 
-def test_the_log_tells_uploads_and_versions_of_a_link(sender: Sender, first: File) -> None:
-    sender.send(b"second", name="two.txt", replaces=first.pk)
+def test_the_log_tells_uploads_and_versions_of_a_link(upload_client: UploadClient, first: File) -> None:
+    upload_client.send(b"second", name="two.txt", replaces=first.pk)
     events = Event.objects.about(first.pk).filter(action__in=[Action.UPLOAD, Action.VERSION])
     assert list(events.values_list("action", "actor", "detail__size")) == [
         ("version", "alice", 6), ("upload", "alice", 3)

@@ -22,11 +22,11 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.conftest import serving, signed_in
-from tests.support import fronts, shelf
-from tests.support.fronts import Answer, Front, Request
-from tests.support.senders import composite, cut
+from tests.support import factories, storage_proxies
+from tests.support.storage_proxies import Answer, Request, StorageProxy
 from tests.support.stores import Bucket
 from tests.support.two_stores import imported
+from tests.support.upload_client import composite, cut
 from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import AccessLevel, Action, ChecksumStatus, Event, File, Folder, Visibility
@@ -39,13 +39,15 @@ pytestmark = pytest.mark.django_db
 URL = "/files/zip"
 
 
-def add_file(owner: User, bucket: Bucket, body: bytes, path: str = "report.txt", **facts: Any) -> File:
+def create_file(owner: User, bucket: Bucket, body: bytes, path: str = "report.txt", **facts: Any) -> File:
     """An available file of this path, with its object."""
     folder, _slash, name = path.rpartition("/")
     parent = folders.ensure([folder], by=owner)[folder] if folder else None
-    facts = {"part_size": shelf.PART, **facts}
+    facts = {"part_size": factories.PART, **facts}
     checksum = composite(cut(body, facts["part_size"]))
-    return shelf.add_file(owner, body, bucket=bucket, name=name, folder=parent, **{"checksum": checksum, **facts})
+    return factories.create_file(
+        owner, body, bucket=bucket, name=name, folder=parent, **{"checksum": checksum, **facts}
+    )
 
 
 def request_zip(client: Client, *files: File) -> Any:
@@ -75,8 +77,11 @@ def contents(response: Any) -> dict[str, bytes]:
 
 
 def test_what_is_in_it_is_what_was_uploaded(alice: User, as_bob: Client, bucket: Bucket) -> None:
-    one, two = add_file(alice, bucket, b"one", "a.txt"), add_file(alice, bucket, bytes(range(256)) * 5000, "b.bin")
-    empty = add_file(alice, bucket, b"", "empty")
+    one, two = (
+        create_file(alice, bucket, b"one", "a.txt"),
+        create_file(alice, bucket, bytes(range(256)) * 5000, "b.bin"),
+    )
+    empty = create_file(alice, bucket, b"", "empty")
     response = request_zip(as_bob, one, two, empty)
     assert response.headers["Content-Type"] == "application/zip"
     assert response.headers["Content-Disposition"] == 'attachment; filename="files.zip"'
@@ -85,14 +90,14 @@ def test_what_is_in_it_is_what_was_uploaded(alice: User, as_bob: Client, bucket:
 
 
 def test_files_of_several_parts_are_checked_part_by_part(alice: User, as_bob: Client, bucket: Bucket) -> None:
-    bodies = {f"{size}.bin": shelf.some_bytes(size) for size in (10, 11, 20, 25, 700_001)}
-    files = [add_file(alice, bucket, body, name, part_size=10) for name, body in bodies.items()]
+    bodies = {f"{size}.bin": factories.binary_content(size) for size in (10, 11, 20, 25, 700_001)}
+    files = [create_file(alice, bucket, body, name, part_size=10) for name, body in bodies.items()]
     assert contents(request_zip(as_bob, *files)) == bodies
 
 
 def test_the_manifest_is_what_sha256sum_checks(alice: User, as_bob: Client, bucket: Bucket, tmp_path: Path) -> None:
     names = ["a.txt", "Übergröße é.txt", "with  spaces.txt", "sub/שלום.txt", "sub/'quoted'.txt", "12:30/con.txt"]
-    files = [add_file(alice, bucket, name.encode(), f"Top/{name}") for name in names]
+    files = [create_file(alice, bucket, name.encode(), f"Top/{name}") for name in names]
     response = request_zip(as_bob, *files)
     (tmp_path / "all.zip").write_bytes(b"".join(response.streaming_content))
     with zipfile.ZipFile(tmp_path / "all.zip") as archive:
@@ -104,7 +109,7 @@ def test_the_manifest_is_what_sha256sum_checks(alice: User, as_bob: Client, buck
 
 def test_names_are_relative_to_the_folder_that_holds_them_all(alice: User, as_bob: Client, bucket: Bucket) -> None:
     paths = ["Brand/Logos/a.png", "Brand/Logos/Old/b.png", "Brand/Fonts/c.ttf"]
-    response = request_zip(as_bob, *[add_file(alice, bucket, b"x", path) for path in paths])
+    response = request_zip(as_bob, *[create_file(alice, bucket, b"x", path) for path in paths])
     assert response.headers["Content-Disposition"] == 'attachment; filename="Brand.zip"'
     assert set(contents(response)) == {"Logos/a.png", "Logos/Old/b.png", "Fonts/c.ttf"}
 
@@ -112,7 +117,7 @@ def test_names_are_relative_to_the_folder_that_holds_them_all(alice: User, as_bo
 def test_the_name_of_a_folder_that_one_may_not_know_is_not_told(
     alice: User, bob: User, admin_user: User, bucket: Bucket
 ) -> None:
-    files = [add_file(alice, bucket, b"x", "Top/a.txt"), add_file(alice, bucket, b"x", "Top/Secret/Open/b.txt")]
+    files = [create_file(alice, bucket, b"x", "Top/a.txt"), create_file(alice, bucket, b"x", "Top/Secret/Open/b.txt")]
     everyone, few = Group.objects.get(name="uploaders"), Group.objects.create(name="few")
     secret, shown = Folder.objects.get(name="Secret"), Folder.objects.get(name="Open")
     folders.set_access(secret, {few: AccessLevel.MANAGE}, by=admin_user)
@@ -122,14 +127,14 @@ def test_the_name_of_a_folder_that_one_may_not_know_is_not_told(
 
 def test_times_are_those_of_the_files(alice: User, as_bob: Client, bucket: Bucket) -> None:
     moment = datetime(2019, 7, 14, 10, 30, 20, tzinfo=UTC)
-    response = request_zip(as_bob, add_file(alice, bucket, b"x", "a.txt", modified=moment))
+    response = request_zip(as_bob, create_file(alice, bucket, b"x", "a.txt", modified=moment))
     with zipfile.ZipFile(io.BytesIO(b"".join(response.streaming_content))) as archive:
         assert archive.getinfo("a.txt").date_time == (2019, 7, 14, 10, 30, 20)
 
 
 def test_a_list_can_be_had_whole(alice: User, as_bob: Client, bucket: Bucket) -> None:
     for path in ("Brand/a.png", "Brand/sub/b.png", "Brand/notes.txt"):
-        add_file(alice, bucket, path.encode(), path)
+        create_file(alice, bucket, path.encode(), path)
     folder = Folder.objects.get(name="Brand")
     response = as_bob.post(URL, {"all": "1", "query": "?q=png", "folder": str(folder.pk)})
     assert contents(response) == {"a.png": b"Brand/a.png", "sub/b.png": b"Brand/sub/b.png"}
@@ -138,7 +143,7 @@ def test_a_list_can_be_had_whole(alice: User, as_bob: Client, bucket: Bucket) ->
 def test_by_link_as_well_as_by_form_and_head_reads_nothing(
     alice: User, as_bob: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = add_file(alice, bucket, b"one")
+    file = create_file(alice, bucket, b"one")
     query = urlencode({"file": str(file.link)})
     body = b"".join(as_bob.get(f"{URL}?{query}").streaming_content)  # type: ignore[attr-defined]
     monkeypatch.setattr(streams, "stream", lambda *_, **__: pytest.fail("it was read"))
@@ -158,8 +163,8 @@ def test_a_zip_of_nothing_is_a_page_that_says_so(as_bob: Client) -> None:
 def test_what_is_not_to_be_seen_is_told_and_nothing_is_sent(
     alice: User, as_bob: Client, as_charlie: Client, bucket: Bucket
 ) -> None:
-    visible, private = add_file(alice, bucket, b"x"), add_file(alice, bucket, b"y", visibility=Visibility.PRIVATE)
-    trashed = add_file(alice, bucket, b"z")
+    visible, private = create_file(alice, bucket, b"x"), create_file(alice, bucket, b"y", visibility=Visibility.PRIVATE)
+    trashed = create_file(alice, bucket, b"z")
     actions.trash_file(trashed, by=alice)
     response = request_zip(as_bob, visible, private, trashed)
     assert response.status_code == 404
@@ -173,8 +178,10 @@ def test_what_is_not_to_be_seen_is_told_and_nothing_is_sent(
 def test_files_that_are_known_to_be_missing_are_named_and_nothing_is_sent(
     alice: User, as_bob: Client, bucket: Bucket
 ) -> None:
-    present = add_file(alice, bucket, b"x", "kept.txt")
-    missing = [add_file(alice, bucket, b"x", f"lost{n}.txt", checksum_status=ChecksumStatus.MISSING) for n in range(7)]
+    present = create_file(alice, bucket, b"x", "kept.txt")
+    missing = [
+        create_file(alice, bucket, b"x", f"lost{n}.txt", checksum_status=ChecksumStatus.MISSING) for n in range(7)
+    ]
     response = request_zip(as_bob, present, missing[0])
     assert response.status_code == 410
     assert "The bytes of “lost0.txt” are not in the store" in response.content.decode()
@@ -189,19 +196,19 @@ def test_more_than_ten_thousand_are_too_many(as_bob: Client) -> None:
 
 
 def test_a_store_that_is_away_is_a_page(alice: User, as_bob: Client, bucket: Bucket) -> None:
-    file = add_file(alice, bucket, b"x")
+    file = create_file(alice, bucket, b"x")
     bucket.delete(file.key)
     response = request_zip(as_bob, file)
     assert response.status_code == 503
     assert b"report.txt" in response.content
-    other = add_file(alice, bucket, b"x")
+    other = create_file(alice, bucket, b"x")
     assert contents(request_zip(as_bob, other)) == {"report.txt": b"x"}  # the slot is free again
 
 
 def test_beyond_so_many_at_once_one_is_asked_to_wait(
     alice: User, as_alice: Client, as_bob: Client, bucket: Bucket
 ) -> None:
-    file = add_file(alice, bucket, b"x")
+    file = create_file(alice, bucket, b"x")
     running = [request_zip((as_alice, as_bob)[number % 2], file) for number in range(zips.MAX_CONCURRENT_ZIPS)]
     refused = request_zip(as_bob, file)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
@@ -214,7 +221,7 @@ def test_beyond_so_many_at_once_one_is_asked_to_wait(
 
 
 def test_every_file_is_written_down(alice: User, as_bob: Client, bucket: Bucket) -> None:
-    files = [add_file(alice, bucket, b"x", f"{n}.txt") for n in range(3)]
+    files = [create_file(alice, bucket, b"x", f"{n}.txt") for n in range(3)]
     close_response(request_zip(as_bob, *files))
     events = Event.objects.filter(action=Action.DOWNLOAD).values_list("actor", "file_id", "detail")
     assert {(actor, link) for actor, link, _detail in events} == {("bob", file.link) for file in files}
@@ -235,7 +242,7 @@ def read_until_failure(response: Any) -> bytes:
 
 
 def some_files(owner: User, bucket: Bucket, *, size: int = 300_000) -> list[File]:
-    return [add_file(owner, bucket, shelf.some_bytes(size + n), f"{n}.bin") for n in range(12)]
+    return [create_file(owner, bucket, factories.binary_content(size + n), f"{n}.bin") for n in range(12)]
 
 
 def test_an_object_that_vanishes_fails_the_download(alice: User, as_bob: Client, bucket: Bucket) -> None:
@@ -260,8 +267,8 @@ def imported_file(owner: User, bucket: Bucket, body: bytes, name: str) -> File:
 
 @pytest.mark.parametrize("size", [0, 10, 35, 300_000])
 def test_a_file_that_nobody_has_read_yet_is_put_in(alice: User, as_bob: Client, bucket: Bucket, size: int) -> None:
-    body = shelf.some_bytes(size)
-    files = [imported_file(alice, bucket, body, "a.bin"), add_file(alice, bucket, b"x", "b.txt")]
+    body = factories.binary_content(size)
+    files = [imported_file(alice, bucket, body, "a.bin"), create_file(alice, bucket, b"x", "b.txt")]
     assert contents(request_zip(as_bob, *files)) == {"a.bin": body, "b.txt": b"x"}
 
 
@@ -275,10 +282,10 @@ def test_one_that_was_overwritten_unread_fails_the_download(
 
 
 @pytest.fixture
-def front(settings: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+def front(settings: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
     """The app asks the store through it, `bucket` does not."""
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
-    with fronts.in_front_of(bucket.address.endpoint) as front:
+    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         _forget_clients()
         yield front
@@ -292,23 +299,25 @@ def _forget_clients() -> None:
 
 @pytest.mark.parametrize("fault", ["503", "403", "page 200", "broken"])
 def test_a_store_that_fails_midway_fails_the_download(
-    alice: User, as_bob: Client, bucket: Bucket, front: Front, fault: str
+    alice: User, as_bob: Client, bucket: Bucket, front: StorageProxy, fault: str
 ) -> None:
     files = some_files(alice, bucket)
 
     def fail_ninth_object(request: Request) -> Answer | None:
-        return request.forward() if files[8].key not in request.url else fronts.FAULTS[fault](request)
+        return request.forward() if files[8].key not in request.url else storage_proxies.FAULTS[fault](request)
 
     front.rules["get"] = fail_ninth_object
     read_until_failure(request_zip(as_bob, *files))
 
 
-def test_a_connection_that_breaks_is_made_anew(alice: User, as_bob: Client, bucket: Bucket, front: Front) -> None:
-    body = shelf.some_bytes(3_000_000)
-    file = add_file(alice, bucket, body, "large.bin")
+def test_a_connection_that_breaks_is_made_anew(
+    alice: User, as_bob: Client, bucket: Bucket, front: StorageProxy
+) -> None:
+    body = factories.binary_content(3_000_000)
+    file = create_file(alice, bucket, body, "large.bin")
 
     def break_twice(request: Request) -> Answer | None:
-        return fronts.midway(request) if front.seen.count("get") < 3 else request.forward()
+        return storage_proxies.midway(request) if front.seen.count("get") < 3 else request.forward()
 
     front.rules["get"] = break_twice
     assert contents(request_zip(as_bob, file)) == {"large.bin": body}
@@ -333,7 +342,7 @@ def test_over_the_wire_a_failed_zip_is_a_failed_download(alice: User, bucket: Bu
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("damage", ["gone", "changed", "short"])
 def test_log_of_a_broken_zip_names_no_file(alice: User, bucket: Bucket, tmp_path: Path, damage: str) -> None:
-    files = [add_file(alice, bucket, b"x" * 2_000_000, f"Closed/Dismissal of Doe {n}.txt") for n in range(3)]
+    files = [create_file(alice, bucket, b"x" * 2_000_000, f"Closed/Dismissal of Doe {n}.txt") for n in range(3)]
     if damage == "gone":
         bucket.delete(files[-1].key)
     else:
@@ -382,7 +391,7 @@ def test_no_more_is_read_ahead_than_there_is_room_for(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefetch, "CHUNK_BYTES", 1000)
-    files = [add_file(alice, bucket, shelf.some_bytes(20_000), f"{n}.bin") for n in range(20)]
+    files = [create_file(alice, bucket, factories.binary_content(20_000), f"{n}.bin") for n in range(20)]
     sizes: list[int] = []
     chunks = s3.Stream.chunks
 

@@ -18,7 +18,7 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-class Authority:
+class CertificateAuthority:
     """Its own certificate is in `file`."""
 
     def __init__(self, folder: Path) -> None:

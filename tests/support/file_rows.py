@@ -10,14 +10,14 @@ from django.db import transaction
 from django.db.models import Count, Sum
 from django.utils import timezone
 
-from tests.support.senders import sha256
+from tests.support.upload_client import sha256
 from uploads.models import File, Folder, State, Usage
 from uploads.services import folders
 
 MINUTE = timedelta(minutes=1)
 
 
-def facts_of(state: State) -> dict[str, Any]:
+def required_fields(state: State) -> dict[str, Any]:
     """What a row of this state needs beside what every row needs."""
     now = timezone.now()
     stored = {"etag": "e" * 32, "checksum": sha256(b"x"), "available_at": now}
@@ -32,10 +32,10 @@ def facts_of(state: State) -> dict[str, Any]:
 
 
 @transaction.atomic
-def make_row(owner: User, state: State = State.UPLOADING, **more: Any) -> File:
+def create_row(owner: User, state: State = State.UPLOADING, **more: Any) -> File:
     """A row as it stands in that state, counted in its owner's usage; nothing is in the bucket."""
     plain = {"owner": owner, "name": "report.txt", "size": 1, "part_size": 10}
-    file = File.objects.create(**{**plain, "state": state, **facts_of(state), **more})
+    file = File.objects.create(**{**plain, "state": state, **required_fields(state), **more})
     if state != State.DELETING:
         Usage.objects.locked(owner.pk).change(files=1, bytes=file.size)
     return file
@@ -57,20 +57,20 @@ def full_path(folder: Folder) -> str:
     return "/".join(names[pk] for pk in folder.path)
 
 
-def used(owner: User) -> tuple[int, int]:
+def stored_usage(owner: User) -> tuple[int, int]:
     """Files and bytes that the owner's usage row tells."""
     usage = Usage.objects.filter(owner=owner).first()
     return (usage.files, usage.bytes) if usage else (0, 0)
 
 
-def held(owner: User) -> tuple[int, int]:
+def usage_by_rows(owner: User) -> tuple[int, int]:
     """Files and bytes of the rows that count: all but those that are going."""
     rows = File.objects.filter(owner=owner).exclude(state=State.DELETING)
     sums = rows.aggregate(files=Count("pk"), bytes=Sum("size", default=0))
     return sums["files"], sums["bytes"]
 
 
-def plant(path: str, by: User) -> Folder:
+def ensure_folder(path: str, by: User) -> Folder:
     """The folder of this path, made where it is missing."""
     folder = folders.ensure([path], by=by)[path]
     assert isinstance(folder, Folder)

@@ -14,15 +14,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.support.own_ca import Authority
+from tests.support.certificate_authority import CertificateAuthority
 
 TLS_BEGINS = b"\x16"  # a handshake record (RFC 8446, section 5.1)
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "x-forwarded-proto", "date", "server"}
 PATIENCE_SECONDS = 20
 
 
-class TlsFront:
-    def __init__(self, authority: Authority, behind: str = "") -> None:
+class TlsProxy:
+    def __init__(self, authority: CertificateAuthority, behind: str = "") -> None:
         self.behind = behind
         self.context = authority.server("localhost")
         self.server = Server(("127.0.0.1", 0), self._handler())
@@ -94,9 +94,9 @@ class Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def tls_front(authority: Authority, behind: str = "") -> Iterator[TlsFront]:
+def run_tls_proxy(authority: CertificateAuthority, behind: str = "") -> Iterator[TlsProxy]:
     """Without `behind` it must be told later: `front.behind = url`."""
-    front = TlsFront(authority, behind)
+    front = TlsProxy(authority, behind)
     thread = threading.Thread(target=front.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

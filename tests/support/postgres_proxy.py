@@ -18,7 +18,7 @@ CHUNK_BYTES = 65536
 Gate = Callable[[str, str], bool]
 
 
-class PostgresFront:
+class PostgresProxy:
     """Passes on to a server at this machine what comes over TLS. `lets_in`: by user and password; then that server has
     to take whoever comes without one."""
 

@@ -10,8 +10,8 @@ from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.db.models.functions import Now
 
-from tests.support.senders import sha256
 from tests.support.stores import Bucket
+from tests.support.upload_client import sha256
 from uploads.models import File, State, Usage
 from uploads.models.querysets import seconds_from_now
 
@@ -19,14 +19,14 @@ HOUR = 3600
 PART = 16 * 1024**2
 
 
-def add_person(name: str, *roles: str, **facts: Any) -> User:
+def create_user(name: str, *roles: str, **facts: Any) -> User:
     """Somebody who signs in by `force_login`: a password would cost a second to hash."""
     user = User.objects.create_user(name, **facts)
     user.groups.set(Group.objects.filter(name__in=roles))
     return user
 
 
-def add_file(
+def create_file(
     owner: User, body: bytes = b"hello", *, bucket: Bucket | None = None, state: State = State.AVAILABLE, **facts: Any
 ) -> File:
     """A row of this state with its reservation; with `bucket` its object is there as well."""
@@ -52,25 +52,25 @@ def _moments(state: State) -> dict[str, Any]:
     }[state]
 
 
-def whole_database() -> dict[str, list[dict[str, Any]]]:
+def database_rows() -> dict[str, list[dict[str, Any]]]:
     """Every row of every table of ours and Django's."""
     models = apps.get_models(include_auto_created=True)
     return {model._meta.label: list(model._default_manager.order_by("pk").values()) for model in models}
 
 
-def used(owner: User) -> tuple[int, int]:
+def stored_usage(owner: User) -> tuple[int, int]:
     """Files and bytes that this person has reserved."""
     usage = Usage.objects.filter(owner=owner).first()
     return (usage.files, usage.bytes) if usage else (0, 0)
 
 
-def nothing_is_left(bucket: Bucket, owner: User) -> bool:
+def is_all_deleted(bucket: Bucket, owner: User) -> bool:
     """No row, no object, no part, no reservation."""
-    left = (File.objects.count(), bucket.objects(), bucket.multipart_uploads(), used(owner))
+    left = (File.objects.count(), bucket.objects(), bucket.multipart_uploads(), stored_usage(owner))
     return left == (0, {}, [], (0, 0))
 
 
-def some_bytes(size: int) -> bytes:
+def binary_content(size: int) -> bytes:
     """Bytes that differ from part to part and are no text."""
     block = b"\x00\xff" + hashlib.sha256(str(size).encode()).digest() * 2000
     return (block * (size // len(block) + 1))[:size]

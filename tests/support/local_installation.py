@@ -22,7 +22,7 @@ STAY = "print('up', flush=True); import time; time.sleep(60)"
 PORTS = ("LOCAL_POSTGRES_PORT", "LOCAL_S3_PORT", "PORT")
 
 
-class Laptop:
+class LocalInstallation:
     """An installation of its own in a temporary folder, on ports of its own."""
 
     def __init__(

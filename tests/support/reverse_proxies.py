@@ -1,7 +1,7 @@
 """nginx and Caddy with the files of deploy/, before a gunicorn of the tests.
 
-Only addresses, certificates, folders and the user are replaced in them. `python -m tests.support.proxies` makes sure
-that both programs are there.
+Only addresses, certificates, folders and the user are replaced in them. `python -m tests.support.reverse_proxies` makes
+sure that both programs are there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from amalga.local.processes import Daemon, free_port
-from tests.support.own_ca import Authority
+from tests.support.certificate_authority import CertificateAuthority
 
 PROGRAMS = ("nginx", "caddy")
 ADVICE = "No nginx or no Caddy for the tests: install both (apt or brew install nginx caddy), then run make again."
@@ -150,7 +150,7 @@ def nginx_in_container(folder: Path, behind: Behind) -> Iterator[str]:
 
 
 @contextmanager
-def nginx_of_a_host(folder: Path, behind: Behind, authority: Authority) -> Iterator[str]:
+def nginx_of_a_host(folder: Path, behind: Behind, authority: CertificateAuthority) -> Iterator[str]:
     """deploy/systemd/nginx.conf."""
     port, plain, certificate = free_port(), free_port(), str(authority.certificate("localhost"))
     replaced = {
@@ -168,7 +168,7 @@ def nginx_of_a_host(folder: Path, behind: Behind, authority: Authority) -> Itera
 
 
 @contextmanager
-def caddy_of_a_host(folder: Path, behind: Behind, authority: Authority) -> Iterator[str]:
+def caddy_of_a_host(folder: Path, behind: Behind, authority: CertificateAuthority) -> Iterator[str]:
     """deploy/systemd/Caddyfile before deploy/systemd/nginx-behind-caddy.conf."""
     port, middle, certificate = free_port(), free_port(), authority.certificate("localhost")
     between = {"127.0.0.1:8080": f"127.0.0.1:{middle}"}

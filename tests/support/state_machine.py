@@ -18,11 +18,11 @@ from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, 
 
 from tests.faults.invariants import OWN_KEYS
 from tests.faults.processes import ForkServer
-from tests.support import shelf
-from tests.support.fronts import Front
-from tests.support.rows import held, used
-from tests.support.senders import Sender, Upload, composite, put_bytes
+from tests.support import factories
+from tests.support.file_rows import stored_usage, usage_by_rows
+from tests.support.storage_proxies import StorageProxy
 from tests.support.stores import Bucket
+from tests.support.upload_client import Upload, UploadClient, composite, put_bytes
 from uploads.models import ALLOWED_TRANSITIONS, Action, Event, File, State
 from uploads.services.bucket_guard import ensure_marker
 
@@ -39,10 +39,10 @@ class World:
     """What the machine runs in, the same for every run of it."""
 
     people: list[User]
-    senders: list[Sender]
+    senders: list[UploadClient]
     bucket: Bucket
     neighbour: User  # whose one file nobody touches
-    front: Front  # through which the app asks its store
+    front: StorageProxy  # through which the app asks its store
     fork_server: ForkServer  # whose children crash
 
     def empty(self) -> None:
@@ -54,7 +54,7 @@ class World:
         ensure_marker()
         # As in a library that is in use: the embedded store takes an empty folder away with its last object, and
         # then knows nothing more of the uploads that were under way in it.
-        file = shelf.add_file(self.neighbour, bucket=self.bucket)
+        file = factories.create_file(self.neighbour, bucket=self.bucket)
         File.objects.filter(pk=file.pk).update(etag=HELLO_ETAG)
         Event.objects.record(Action.UPLOAD, by=self.neighbour, file=file)
 
@@ -77,7 +77,7 @@ class Thing:
         return File.objects.filter(pk=self.upload.id).first()
 
 
-class Lives(RuleBasedStateMachine):
+class FileStateMachine(RuleBasedStateMachine):
     """Two people, small files, and everything that may happen to them."""
 
     world: World
@@ -96,17 +96,20 @@ class Lives(RuleBasedStateMachine):
 
     @rule(target=things, person=st.integers(0, 1), size=st.integers(0, 25))
     def start(self, person: int, size: int) -> Thing | MultipleResults[Thing]:
-        files, taken = used(self.world.people[person])
+        files, taken = stored_usage(self.world.people[person])
         if files < QUOTA_FILES and taken + size <= QUOTA_BYTES:
             return self._start(person, size)
-        sender = self.world.senders[person]
-        assert sender.announce(sender.item(bytes(size))).status_code in {200, 413}  # 200: something had expired
+        upload_client = self.world.senders[person]
+        assert upload_client.announce(upload_client.item(bytes(size))).status_code in {
+            200,
+            413,
+        }  # 200: something had expired
         return multiple()
 
     @rule(target=things, thing=things, size=st.integers(1, 12))
     def replace(self, thing: Thing, size: int) -> Thing | MultipleResults[Thing]:
         """Begin a new version of what is there."""
-        files, taken = used(self.world.people[thing.person])
+        files, taken = stored_usage(self.world.people[thing.person])
         row = thing.row()
         if row is None or row.state != State.AVAILABLE or files >= QUOTA_FILES or taken + size > QUOTA_BYTES:
             return multiple()
@@ -125,7 +128,7 @@ class Lives(RuleBasedStateMachine):
         """Ask for a URL and send a part, if the upload still takes one."""
         number = min(number, thing.upload.part_count)
         part = {"number": number, "sha256": thing.upload.digests[number - 1]}
-        answer = self._sender(thing).ask_parts(thing.upload.id, [part])
+        answer = self._sender(thing).request_parts(thing.upload.id, [part])
         row = thing.row()
         assert (answer.status_code == 200) == (row is not None and is_open(row))
         if answer.status_code == 200:
@@ -239,12 +242,12 @@ class Lives(RuleBasedStateMachine):
     @invariant()
     def what_is_used_is_the_sum_of_the_rows(self) -> None:
         for person in self.world.people:
-            files, taken = used(person)
-            assert (files, taken) == held(person)
+            files, taken = stored_usage(person)
+            assert (files, taken) == usage_by_rows(person)
             assert files <= QUOTA_FILES
             assert taken <= QUOTA_BYTES
 
-    def _sender(self, thing: Thing) -> Sender:
+    def _sender(self, thing: Thing) -> UploadClient:
         return self.world.senders[thing.person]
 
 

@@ -64,7 +64,7 @@ class Request:
 Rule = Callable[[Request], Answer | None]
 
 
-class Front:
+class StorageProxy:
     def __init__(self, target: str) -> None:
         self.target = target
         self.rules: dict[str, Rule] = {}
@@ -124,8 +124,8 @@ class Front:
 
 
 @contextmanager
-def in_front_of(target: str) -> Iterator[Front]:
-    front = Front(target)
+def run_storage_proxy(target: str) -> Iterator[StorageProxy]:
+    front = StorageProxy(target)
     thread = threading.Thread(target=front.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -16,9 +16,9 @@ from django.test import Client
 from tests.faults import invariants
 from tests.faults.actions import CommandAction, HttpAction, Result
 from tests.faults.processes import Runner
-from tests.support.plain_form import MULTIPART, Chosen, Form
-from tests.support.senders import Sender, Upload
+from tests.support.form_client import MULTIPART, Chosen, Form
 from tests.support.stores import Bucket
+from tests.support.upload_client import Upload, UploadClient
 from uploads import services
 from uploads.models import File, State
 
@@ -75,12 +75,12 @@ class SingleTryClient(RetryingClient):
         return cast(Result, self.runner.do(action))
 
 
-class Stage:
+class Harness:
     """Somebody at work, and what they were told is stored."""
 
     def __init__(self, runner: Runner, fallback: Runner, bucket: Bucket, *, part_bytes: int) -> None:
         self.client = RetryingClient(runner, fallback)
-        self.sender = Sender(cast(Client, self.client))
+        self.upload_client = UploadClient(cast(Client, self.client))
         self.bucket = bucket
         self.part_bytes = part_bytes
         self.acknowledged: dict[UUID, bytes] = {}
@@ -90,13 +90,13 @@ class Stage:
         return letter * (self.part_bytes * (parts - 1)) + b"the end"
 
     def send(self, body: bytes, **more: Any) -> File:
-        upload = self.sender.start(body, **more)
-        self.sender.put(upload)
+        upload = self.upload_client.start(body, **more)
+        self.upload_client.put(upload)
         return self.finish(upload)[0]
 
     def finish(self, *uploads: Upload) -> list[File]:
         """Finish, and keep in mind what is told to be stored: that must never be lost."""
-        response = self.sender.finish(*uploads)
+        response = self.upload_client.finish(*uploads)
         assert response.status_code == 200, response.content
         for item, upload in zip(response.json()["files"], uploads, strict=True):
             assert item["state"] == State.AVAILABLE, item

@@ -22,8 +22,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from tests.support.fronts import Answer, Front, Request
-from tests.support.own_ca import Authority
+from tests.support.certificate_authority import CertificateAuthority
+from tests.support.storage_proxies import Answer, Request, StorageProxy
 from tests.support.stores import Bucket
 
 OWN = {"Expires", "Signature", "Key-Pair-Id"}
@@ -51,8 +51,8 @@ class Signer:
         self.pem = self.private.private_bytes(serialization.Encoding.PEM, *form).decode()
 
 
-class Edge(Front):
-    def __init__(self, bucket: Bucket, authority: Authority, *signers: Signer, host: str) -> None:
+class Edge(StorageProxy):
+    def __init__(self, bucket: Bucket, authority: CertificateAuthority, *signers: Signer, host: str) -> None:
         super().__init__(bucket.address.endpoint)
         server = authority.server("localhost")
         self.server.socket.listen(128)
@@ -116,7 +116,9 @@ class Edge(Front):
 
 
 @contextmanager
-def edge_of(bucket: Bucket, authority: Authority, *signers: Signer, host: str = "localhost") -> Iterator[Edge]:
+def run_cloudfront(
+    bucket: Bucket, authority: CertificateAuthority, *signers: Signer, host: str = "localhost"
+) -> Iterator[Edge]:
     edge = Edge(bucket, authority, *signers, host=host)
     thread = threading.Thread(target=edge.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

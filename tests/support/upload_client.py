@@ -1,11 +1,11 @@
 """A client of the upload protocol, as small as one can be: it announces, sends bytes to the bucket, and finishes.
 
-    sender = Sender(as_alice)
-    file = sender.send(b"hello")                    # all of it at once: the available File
+    client = UploadClient(as_alice)
+    file = client.send(b"hello")                    # all of it at once: the available File
 
-    upload = sender.start(b"hello", name="a.txt")   # or step by step: a row is reserved
-    sender.put(upload)                              # every part goes to the bucket itself, by signed URLs
-    answer = sender.finish(upload)                  # the HTTP answer; answer.json()["files"][0]
+    upload = client.start(b"hello", name="a.txt")   # or step by step: a row is reserved
+    client.put(upload)                              # every part goes to the bucket itself, by signed URLs
+    answer = client.finish(upload)                  # the HTTP answer; answer.json()["files"][0]
     upload.row()                                    # the row as it is now
 
 Whatever may fail has a plain form as well: `announce`, `ask_parts` and `finish` give the raw answer and assert
@@ -88,7 +88,7 @@ class Upload:
         return File.objects.get(pk=self.id)
 
 
-class Sender:
+class UploadClient:
     """Speaks the protocol as the person whose test client it is given."""
 
     def __init__(self, client: Client) -> None:
@@ -117,7 +117,7 @@ class Sender:
     def sign(self, upload: Upload, *numbers: int) -> list[dict[str, Any]]:
         """Signed URLs for these parts (all, if none is named), kept in `upload.signed` as well."""
         parts = [{"number": n, "sha256": upload.digests[n - 1]} for n in numbers or upload.numbers]
-        answer = self.ask_parts(upload.id, parts)
+        answer = self.request_parts(upload.id, parts)
         assert answer.status_code == 200, answer.content
         signed: list[dict[str, Any]] = answer.json()["parts"]
         upload.signed |= {part["number"]: part for part in signed}
@@ -150,7 +150,7 @@ class Sender:
     def announce(self, *items: Mapping[str, Any]) -> Answer:
         return self.post(reverse("uploads"), {"files": list(items)})
 
-    def ask_parts(self, pk: uuid.UUID, parts: Sequence[Any]) -> Answer:
+    def request_parts(self, pk: uuid.UUID, parts: Sequence[Any]) -> Answer:
         return self.post(reverse("sign_parts", args=[pk]), {"parts": list(parts)})
 
     def finish(self, *uploads: Upload, digests: Sequence[str] | None = None) -> Answer:

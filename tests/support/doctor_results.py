@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pytest_django import Settings
 
-from tests.support import fronts, stores
+from tests.support import storage_proxies, stores
 from uploads import s3
 from uploads.services.doctor import CheckResult, Level
 from uploads.services.doctor.results import Deadline
@@ -40,9 +40,9 @@ def level(lines: dict[str, CheckResult], subject: str) -> str:
 
 
 @contextmanager
-def between(address: stores.Address, settings: Settings) -> Iterator[fronts.Front]:
+def between(address: stores.Address, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
     """A front between the app and this store."""
-    with fronts.in_front_of(address.endpoint) as front:
+    with storage_proxies.run_storage_proxy(address.endpoint) as front:
         settings.S3_ENDPOINT = settings.S3_ORIGIN = front.url
         s3.reset()
         yield front
