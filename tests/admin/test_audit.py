@@ -181,7 +181,7 @@ def test_the_log_is_searched_along_its_indexes(trashed: File, as_admin: Client, 
             cursor.execute("SET LOCAL enable_seqscan = off")
         plan = queryset.all()[:50].explain()
         assert "Seq Scan on uploads_event" not in plan
-        assert {"event_by_name", "event_by_file"} <= set(re.findall(r"event_of_\w+", plan)), plan
+        assert {"event_by_name", "event_by_file"} <= set(re.findall(r"event_by_\w+", plan)), plan
 
 
 def test_a_search_finds_what_the_filters_leave_however_much_is_newer(
