@@ -97,8 +97,15 @@ def post_worker_init(worker: Any) -> None:
 
 
 def when_ready(_server: Any) -> None:
-    """Freeze the loaded objects: otherwise the first garbage collection of each process would copy most of them. A page
-    creates thousands of short-lived objects, so collecting after every 700 of them would find nothing."""
+    """Load what requests need, and freeze it, so that processes share it: otherwise the first garbage collection of
+    each would copy most objects. A page creates thousands of short-lived ones, so collecting after every 700 of them
+    would find nothing."""
+    from django.urls import get_resolver
+
+    from uploads import s3
+
+    get_resolver().url_patterns  # noqa: B018 - imports all views
+    s3.preload()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 20)

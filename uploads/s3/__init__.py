@@ -4,7 +4,7 @@ It knows no models. A missing object is None, a denied request (403) is never tr
 other failure is StorageUnavailable. No call is made inside a database transaction.
 """
 
-from uploads.s3.client import keeps_digests, needs_digests, signs_payloads
+from uploads.s3.client import keeps_digests, needs_digests, preload, signs_payloads
 from uploads.s3.copies import CopyTag, copy_tag, copy_within, put_file, put_part, quarantine
 from uploads.s3.downloads import DownloadStorage, download_url, preview_url, reset
 from uploads.s3.listing import ObjectInfo, OpenMultipart, Page, head, list_multipart_uploads, list_objects
@@ -83,6 +83,7 @@ __all__ = [
     "multipart_ids",
     "needs_digests",
     "ping",
+    "preload",
     "preview_url",
     "put",
     "put_file",

@@ -19,6 +19,7 @@ import urllib3
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import Loader, create_loader
 from django.db import connection
 
 from amalga import metrics
@@ -85,9 +86,24 @@ def session(region: str, access_key_id: str | None, secret_access_key: str | Non
 def _core() -> botocore.session.Session:
     """Return a botocore session whose credential service (STS) has the same timeouts as the storage."""
     core = botocore.session.Session()
+    core.register_component("data_loader", _loader())
     limits: Any = {"mode": "standard", "total_max_attempts": ATTEMPTS}
     core.set_default_client_config(Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries=limits))
     return core
+
+
+@functools.cache
+def _loader() -> Loader:
+    """Return the loader that all sessions share: it keeps botocore's descriptions of S3, which take 14 MiB."""
+    return create_loader()
+
+
+def preload() -> None:
+    """Load botocore's descriptions of S3, which processes that fork afterwards share. Needs no credentials."""
+    for description in ("service-2", "endpoint-rule-set-1"):
+        _loader().load_service_model("s3", description)
+    for data in ("endpoints", "partitions"):
+        _loader().load_data(data)
 
 
 def session_of(store: Store) -> boto3.session.Session:
@@ -97,7 +113,7 @@ def session_of(store: Store) -> boto3.session.Session:
 def client(kind: Kind = "quick", store: Store | None = None) -> S3Client:
     """Return the client of this kind and store that all threads share (boto3 clients are thread-safe, sessions not).
 
-    A client takes some 15 MiB, so threads that need it first at the same time must not each make one.
+    Threads that need it first at the same time must not each make one.
     """
     key = (kind, store or main_store())
     if key not in _clients:
