@@ -349,7 +349,7 @@ def test_command_removes_a_lost_second_factor(admin_user: User, capsys: Any) -> 
 
 
 def test_command_refuses_an_unknown_name(db: None) -> None:
-    with pytest.raises(CommandError, match="nobody called mallory") as refusal:
+    with pytest.raises(CommandError, match="no user called 'mallory'") as refusal:
         call_command("reset_second_factor", "mallory")
     assert refusal.value.returncode == 2
 

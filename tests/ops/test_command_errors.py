@@ -49,6 +49,6 @@ def test_recount_and_previews_tell_plainly_of_a_database_that_is_away(monkeypatc
     monkeypatch.setattr(recount, "recount", raise_operational_error)
     monkeypatch.setattr(previews.Command, "_enqueue", raise_operational_error)
     for command in ("recount", "previews"):
-        with pytest.raises(CommandError, match="The database is away") as refusal:
+        with pytest.raises(CommandError, match="The database is unavailable") as refusal:
             call_command(command)
         assert refusal.value.returncode == 1

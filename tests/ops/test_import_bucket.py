@@ -316,7 +316,7 @@ def test_a_database_that_is_away_is_one_sentence(photos: Bucket, alice: User, mo
     monkeypatch.setattr(User.objects, "filter", raise_error)
     status, output = run_import("photos/")
     assert status == 1
-    assert "The database did not answer" in output
+    assert "The database is unavailable" in output
 
 
 def test_a_store_that_is_away_is_one_sentence(photos: Bucket, alice: User, settings: Settings) -> None:
@@ -326,7 +326,7 @@ def test_a_store_that_is_away_is_one_sentence(photos: Bucket, alice: User, setti
     settings.S3_ENDPOINT = photos.address.endpoint
     s3.reset()
     assert status == 1
-    assert "run it again" in output
+    assert "Run this again" in output
 
 
 # --- stopped, and at once -----------------------------------------------------------------------

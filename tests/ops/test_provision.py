@@ -330,7 +330,7 @@ def test_a_store_that_cannot_be_asked_is_one_sentence(front: storage_proxies.Sto
     front.rules["*"] = storage_proxies.FAULTS[fault]
     status, output = run_provision("--apply")
     assert status == 1
-    assert "The store cannot be asked" in output
+    assert "The storage is unavailable" in output
     assert len(output.splitlines()) == 1
 
 

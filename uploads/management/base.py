@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
+from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
-from django.db import DatabaseError
+from django.db import DatabaseError, Error, connection
 
 from amalga.log import single_line
+from uploads.errors import Problem, StorageUnavailable
 from uploads.humanize import humanize_bytes, humanize_duration
 
 
@@ -57,9 +60,16 @@ class AmalgaCommand(BaseCommand):
         self.stderr.style_func = None if no_color else self.style.ERROR
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Return the parser. Its errors are one line, and have exit status 2, also for `call_command`."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        error = parser.error
-        parser.error = lambda message: error(single_line(message))  # type: ignore[method-assign]
+        exit_with_usage = parser.error
+
+        def error(message: str) -> NoReturn:
+            if parser.called_from_command_line:
+                exit_with_usage(single_line(message))
+            raise CommandError(f"Error: {single_line(message)}", returncode=2)
+
+        parser.error = error  # type: ignore[method-assign]
         return parser
 
     def execute(self, *args: Any, **options: Any) -> str | None:
@@ -78,6 +88,19 @@ class AmalgaCommand(BaseCommand):
         super().check(*args, **kwargs)
         self.stderr.is_raw = False
 
+    def write_json(self, value: Any) -> None:
+        """Write the value to stdout, as one line."""
+        self.stdout.write(json.dumps(value, default=str))
+
+    @contextmanager
+    def tolerate_database_errors(self, label: str) -> Iterator[None]:
+        """Report an unavailable database on stderr, and close the connection, so that a loop can try again."""
+        try:
+            yield
+        except DatabaseError as error:
+            self.stderr.write(f"{label}: the database is unavailable ({type(error).__name__})")
+            connection.close()
+
 
 RATE = re.compile(r"(\d{1,9})([kMG]?)")
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -91,13 +114,40 @@ def bytes_per_second(text: str) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
+def integer(minimum: int, maximum: int) -> Callable[[str], int]:
+    """Return the `type` of an argument that is an integer in this range."""
+
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not minimum <= int(text) <= maximum:
+            raise argparse.ArgumentTypeError(f"{text!r} must be an integer between {minimum} and {maximum}")
+        return int(text)
+
+    return parse
+
+
+def find_user(username: str) -> User:
+    """Return the user of this name, or raise CommandError with exit status 2."""
+    # an argument that is not UTF-8 arrives with lone surrogates, and Postgres refuses NUL
+    user = User.objects.filter(username=username).first() if username.isprintable() else None
+    if user is None:
+        raise CommandError(f"There is no user called {username!r}.", returncode=2)
+    return user
+
+
 @contextmanager
-def database_error_message(advice: str) -> Iterator[None]:
-    """Turn a DatabaseError into a CommandError of one sentence and `advice`, with exit status 1."""
+def translate_errors(advice: str) -> Iterator[None]:
+    """Turn errors of services into a CommandError of one line.
+
+    A refusal has exit status 2. An unavailable storage or database has 1, and `advice` says what to do.
+    """
     try:
         yield
-    except DatabaseError as error:
-        raise CommandError(f"The database is away ({type(error).__name__}). {advice}", returncode=1) from None
+    except StorageUnavailable as error:
+        raise CommandError(f"The storage is unavailable ({error.detail}). {advice}", returncode=1) from None
+    except Problem as problem:
+        raise CommandError(problem.message, returncode=2) from None
+    except Error as error:
+        raise CommandError(f"The database is unavailable ({type(error).__name__}). {advice}", returncode=1) from None
 
 
 SECONDS_ON_A_TERMINAL = 0.2
@@ -169,9 +219,12 @@ class Progress:
         return None
 
 
+STOPPED_ADVICE = "What is done stays done; run it again to go on."
+
+
 @contextmanager
-def until_stopped() -> Iterator[None]:
-    """End the command on Ctrl-C and SIGTERM with one sentence and exit status 1. What is done stays done."""
+def until_stopped(advice: str = STOPPED_ADVICE) -> Iterator[None]:
+    """End the command on Ctrl-C and SIGTERM with one line and exit status 1."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -180,7 +233,7 @@ def until_stopped() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise CommandError("Stopped. What is done stays done; run it again to go on.", returncode=1) from None
+        raise CommandError(f"Stopped. {advice}", returncode=1) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -225,4 +278,4 @@ def graceful_shutdown() -> Iterator[Stop]:
 
 
 def stopped() -> CommandError:
-    return CommandError("Stopped. What is done stays done; run it again to go on.", returncode=1)
+    return CommandError(f"Stopped. {STOPPED_ADVICE}", returncode=1)

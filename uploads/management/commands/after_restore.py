@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
-from django.db import DatabaseError
 
-from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand, until_stopped
+from uploads.management.base import AmalgaCommand, find_user, translate_errors, until_stopped
 from uploads.services.after_restore import Restored, after_restore
 from uploads.services.recover_orphans import adopt_orphans
 
-UNAVAILABLE = "The {} cannot be asked ({}): `manage.py doctor` says why. Run it again when it can; nothing is lost."
+ADVICE = "Nothing is lost: run `manage.py doctor`, then run this again."
 
 
 class Command(AmalgaCommand):
@@ -48,7 +42,7 @@ class Command(AmalgaCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["recover_orphans"] != bool(options["owner"]):
             raise CommandError("--recover-orphans and --owner NAME go together.", returncode=2)
-        with until_stopped(), _translate_errors():
+        with until_stopped(), translate_errors(ADVICE):
             if options["owner"]:
                 self._recover(options)
             else:
@@ -57,19 +51,17 @@ class Command(AmalgaCommand):
     def _accept(self, options: dict[str, Any]) -> None:
         restored = after_restore(apply=options["apply"])
         if options["json"]:
-            self.stdout.write(json.dumps(asdict(restored), default=str))
+            self.write_json(asdict(restored))
         else:
             self._print(restored, applied=options["apply"])
         if restored.behind and not options["apply"]:
             raise CommandError("The sweep removes nothing until --apply.", returncode=1)
 
     def _recover(self, options: dict[str, Any]) -> None:
-        owner = User.objects.filter(username=options["owner"]).first()
-        if owner is None:
-            raise CommandError(f"There is nobody called {options['owner']}.", returncode=2)
+        owner = find_user(options["owner"])
         count = adopt_orphans(owner, apply=options["apply"])
         if options["json"]:
-            self.stdout.write(json.dumps({"recovered": count}))
+            self.write_json({"recovered": count})
         else:
             self.stdout.write(f"{count} objects {'became' if options['apply'] else 'would become'} files of {owner}.")
 
@@ -78,18 +70,6 @@ class Command(AmalgaCommand):
             self.stdout.write(line)
         if applied and settings.PURGE_PAUSED:
             self.stdout.write("PURGE_PAUSED is still on: the sweep goes on when it is removed.")
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    try:
-        yield
-    except StorageUnavailable as error:
-        raise CommandError(UNAVAILABLE.format("store", error.detail), returncode=1) from None
-    except Problem as problem:
-        raise CommandError(problem.message, returncode=2) from None
-    except DatabaseError as error:
-        raise CommandError(UNAVAILABLE.format("database", type(error).__name__), returncode=1) from None
 
 
 def _lines(restored: Restored, *, applied: bool) -> list[str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from uploads.errors import ValidationFailed
-from uploads.management.base import AmalgaCommand, database_error_message
+from uploads.management.base import AmalgaCommand, translate_errors
 from uploads.services.database_login import ensure_login
 
 
@@ -25,9 +24,6 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["name"]
-        try:
-            with database_error_message("Nothing was changed; run it again when it is back."):
-                was_created = ensure_login(name)
-        except ValidationFailed as problem:
-            raise CommandError(problem.message, returncode=2) from None
+        with translate_errors("Nothing was changed. Run this again later."):
+            was_created = ensure_login(name)
         self.stdout.write(f"{name} {'was made' if was_created else 'was there'}, and has its rights.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,14 +11,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import DatabaseError
 
-from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand, Progress, until_stopped
+from uploads.management.base import AmalgaCommand, Progress, translate_errors, until_stopped
 from uploads.models import Report, RunOutcome
 from uploads.services.manifest import Exported, export_lines, save_in_bucket
 
-UNAVAILABLE = "The {} cannot be asked ({}): `manage.py doctor` says why."
+ADVICE = "Nothing was written: run `manage.py doctor`, then run this again."
 
 
 class Command(AmalgaCommand):
@@ -47,7 +44,7 @@ class Command(AmalgaCommand):
         if options["json"] and not (options["output"] or options["bucket"]):
             raise CommandError("--json goes with --output or --bucket: stdout is the manifest.", returncode=2)
         exported = Exported()
-        with until_stopped(), _translate_errors():
+        with until_stopped(), translate_errors(ADVICE), _translate_os_errors():
             if options["bucket"]:
                 location = self._to_bucket(exported, options)
             elif options["output"]:
@@ -59,7 +56,7 @@ class Command(AmalgaCommand):
         )
         if options["json"]:
             summary = {"where": location, **exported.counts, "skipped": exported.skipped, "sha256": exported.sha256}
-            self.stdout.write(json.dumps(summary))
+            self.write_json(summary)
         else:
             rows = ", ".join(f"{count} {kind}" for kind, count in exported.counts.items())
             self.stderr.write(f"export_manifest: {rows}; written to {location}")
@@ -119,14 +116,8 @@ def _plain(file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def _translate_os_errors() -> Iterator[None]:
     try:
         yield
-    except StorageUnavailable as error:
-        raise CommandError(UNAVAILABLE.format("store", error.detail), returncode=1) from None
-    except Problem as problem:
-        raise CommandError(problem.message, returncode=2) from None
-    except DatabaseError as error:
-        raise CommandError(UNAVAILABLE.format("database", type(error).__name__), returncode=1) from None
     except OSError as error:
         raise CommandError(f"The manifest could not be written: {error.strerror}.", returncode=1) from None

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import Error
 
 from uploads import s3
-from uploads.errors import StorageUnavailable
-from uploads.management.base import AmalgaCommand, Progress, until_stopped
+from uploads.management.base import AmalgaCommand, Progress, translate_errors, until_stopped
 from uploads.models import Finding, FindingKind, Report, RunOutcome
-from uploads.services.fsck import GRACE_SECONDS, Refused, RunObserver, Scope, describe_unrepaired, fsck, repair
+from uploads.services.fsck import GRACE_SECONDS, RunObserver, Scope, describe_unrepaired, fsck, repair
 
 MAX_REPORTED = 1000
 FINDINGS_KEPT = "What was found is kept; --resume goes on from there."
@@ -64,25 +61,11 @@ class Command(AmalgaCommand):
         self._finding_count = 0
         advice = REPAIRS_KEPT if options["repair"] else FINDINGS_KEPT
         scope = _scope(options)
-        try:
-            with until_stopped():
-                self._run(scope, options, advice)
-        except Refused as problem:
-            raise CommandError(problem.message, returncode=2) from None
-        except StorageUnavailable as error:
-            raise CommandError(f"The store did not answer ({error.detail}). {advice}", returncode=1) from None
-        except Error as error:
-            message = f"The database did not answer ({type(error).__name__}). {advice}"
-            raise CommandError(message, returncode=1) from None
-
-    def _run(self, scope: Scope, options: dict[str, Any], advice: str) -> None:
-        try:
+        with until_stopped(advice), translate_errors(advice):
             if options["repair"]:
                 self._repair(scope, options["confirm"])
             else:
                 self._compare(scope, options)
-        except KeyboardInterrupt:
-            raise CommandError(f"Stopped. {advice}", returncode=1) from None
 
     def _compare(self, scope: Scope, options: dict[str, Any]) -> None:
         with Progress(self.stderr, "fsck", quiet=self._json) as progress:
@@ -95,9 +78,7 @@ class Command(AmalgaCommand):
     def _repair(self, scope: Scope, confirmed: int | None) -> None:
         result = repair(scope, confirmed=confirmed, on_result=self._print_repairs)
         if self._json:
-            self.stdout.write(
-                json.dumps({"report": result.report.pk, "repaired": result.repaired, "remaining": result.remaining})
-            )
+            self.write_json({"report": result.report.pk, "repaired": result.repaired, "remaining": result.remaining})
         else:
             self.stdout.write(f"fsck: {result.repaired:,} repaired, {result.remaining:,} left as they are")
         if result.remaining:
@@ -107,7 +88,7 @@ class Command(AmalgaCommand):
 
     def _print_repairs(self, finding: Finding, outcome: str) -> None:
         if self._json:
-            self.stdout.write(json.dumps({"kind": finding.kind, "key": finding.key, "outcome": outcome}))
+            self.write_json({"kind": finding.kind, "key": finding.key, "outcome": outcome})
         else:
             self.stdout.write(f"{finding.kind}: {finding.key}: {outcome}")
 
@@ -115,7 +96,7 @@ class Command(AmalgaCommand):
         self._finding_count += 1
         if self._json:
             item = {"kind": finding.kind, "key": finding.key, "file": finding.file_id, **finding.detail}
-            self.stdout.write(json.dumps(item, default=str))
+            self.write_json(item)
         elif self._finding_count <= MAX_REPORTED:
             file = f" (file {finding.file_id})" if finding.file_id else ""
             self.stdout.write(f"{finding.kind}: {finding.key}{file}: {FindingKind(finding.kind).label}")
@@ -123,7 +104,7 @@ class Command(AmalgaCommand):
     def _conclude(self, report: Report) -> None:
         is_in_sync = report.outcome == RunOutcome.SUCCEEDED
         if self._json:
-            self.stdout.write(json.dumps({"report": report.pk, "outcome": report.outcome, **report.summary}))
+            self.write_json({"report": report.pk, "outcome": report.outcome, **report.summary})
         else:
             self._print_stats(report)
         if not is_in_sync:

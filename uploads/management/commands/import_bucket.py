@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
-from django.db import DatabaseError
 
-from uploads.errors import Problem, StorageUnavailable
 from uploads.humanize import humanize_bytes
-from uploads.management.base import AmalgaCommand, Progress, until_stopped
+from uploads.management.base import AmalgaCommand, Progress, find_user, integer, translate_errors, until_stopped
 from uploads.models import Origin, Usage, Visibility
 from uploads.names import clean_folder
 from uploads.services.imports import BATCH_KEYS, WRITERS, ImportStats, Plan, Step, import_objects, plan_import
 
 MAX_REPORTED = 100
 MAX_WRITERS = 16
-UNAVAILABLE = "The {} did not answer ({}). What was brought in stays; run it again to go on."
+ADVICE = "What was imported stays. Run this again to continue."
 PREFIX_HELP = (
     "what the keys begin with, like photos/2024/; it is not repeated in the folders. An empty one, '', means all that "
     "is not Amalga's own"
@@ -52,30 +48,23 @@ class Command(AmalgaCommand):
         parser.add_argument("--adopt", action="store_true", help="the objects become Amalga's to remove one day")
         parser.add_argument("--apply", action="store_true", help="do it; without it nothing is written")
         parser.add_argument(
-            "--parallel", type=int, default=WRITERS, metavar="N", help=f"connections that write (default: {WRITERS})"
+            "--parallel",
+            type=integer(1, MAX_WRITERS),
+            default=WRITERS,
+            metavar="N",
+            help=f"connections that write (default: {WRITERS})",
         )
         parser.add_argument(
             "--json", action="store_true", help="a JSON line for each object that cannot be a file, and one at the end"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not 1 <= options["parallel"] <= MAX_WRITERS:
-            raise CommandError(f"--parallel takes 1 to {MAX_WRITERS}.", returncode=2)
-        try:
-            self._import(options)
-        except StorageUnavailable as error:
-            raise CommandError(UNAVAILABLE.format("store", error.detail), returncode=1) from None
-        except Problem as problem:
-            raise CommandError(problem.message, returncode=2) from None
-        except DatabaseError as error:
-            raise CommandError(UNAVAILABLE.format("database", type(error).__name__), returncode=1) from None
-
-    def _import(self, options: dict[str, Any]) -> None:
-        plan = _plan(options)
-        steps = import_objects(plan, writers=options["parallel"]) if options["apply"] else plan_import(plan)
-        with until_stopped(), closing(steps):
-            step = self._consume(steps, plan, options)
-        self._conclude(step, plan, options)
+        with translate_errors(ADVICE):
+            plan = _plan(options)
+            steps = import_objects(plan, writers=options["parallel"]) if options["apply"] else plan_import(plan)
+            with until_stopped(), closing(steps):
+                step = self._consume(steps, plan, options)
+            self._conclude(step, plan, options)
 
     def _consume(self, steps: Generator[Step], plan: Plan, options: dict[str, Any]) -> Step:
         step = Step(ImportStats(), [], [])
@@ -88,7 +77,7 @@ class Command(AmalgaCommand):
     def _print(self, step: Step, plan: Plan, *, as_json: bool) -> None:
         if as_json:
             for key, reason in step.refused:
-                self.stdout.write(json.dumps({"rejected": key, "reason": reason}))
+                self.write_json({"rejected": key, "reason": reason})
             return
         if not step.stats.objects and step.after:
             self.stdout.write(f"Going on after {step.after}, where the last run was stopped.")
@@ -105,7 +94,7 @@ class Command(AmalgaCommand):
         stats = step.stats
         if options["json"]:
             scope = {"prefix": plan.prefix, "owner": plan.owner.get_username(), "folder": plan.folder}
-            self.stdout.write(json.dumps({"applied": options["apply"], "after": step.after, **scope, **asdict(stats)}))
+            self.write_json({"applied": options["apply"], "after": step.after, **scope, **asdict(stats)})
         else:
             self._print_stats(stats, plan, applied=options["apply"])
         if not stats.objects and not step.after:
@@ -140,10 +129,7 @@ class Command(AmalgaCommand):
 
 
 def _plan(options: dict[str, Any]) -> Plan:
-    is_printable = options["owner"].isprintable()  # invalid UTF-8 arrives as lone surrogates, and Postgres refuses NUL
-    owner = User.objects.filter(username=options["owner"]).first() if is_printable else None
-    if owner is None:
-        raise CommandError(f"Nobody is called {options['owner']!r}.", returncode=2)
+    owner = find_user(options["owner"])
     if not owner.has_perm("uploads.add_file"):
         raise CommandError(f"{owner} may not upload: choose another owner, or give this one a role.", returncode=2)
     return Plan(

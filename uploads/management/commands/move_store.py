@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import DatabaseError
 
 from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand, Progress, bytes_per_second, until_stopped
+from uploads.management.base import AmalgaCommand, Progress, bytes_per_second, integer, translate_errors, until_stopped
 from uploads.models import File, Refusal, Report, RunOutcome
 from uploads.services import move_store as service
 from uploads.services.bucket_guard import ensure_marker, require_marker, require_removal
 
 MAX_PARALLEL = 64
+MAX_HOURS = 10**5
 # Outcomes of files that are not moved, which are printed.
 PRINTED_OUTCOMES = {"corrupted", "missing", "changed", "taken", "failed", *Refusal.values}
 EXPLANATIONS = {
@@ -47,7 +45,9 @@ class Command(AmalgaCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--apply", action="store_true", help="do it; without it nothing is written")
-        parser.add_argument("--parallel", type=int, default=4, metavar="N", help="copies at once (default: 4)")
+        parser.add_argument(
+            "--parallel", type=integer(1, MAX_PARALLEL), default=4, metavar="N", help="copies at once (default: 4)"
+        )
         parser.add_argument(
             "--rate",
             type=bytes_per_second,
@@ -59,8 +59,9 @@ class Command(AmalgaCommand):
         )
         parser.add_argument("--remove-originals", action="store_true", help="clear the other store of what has moved")
         parser.add_argument(
-            "--older-than", type=int, default=24, metavar="HOURS", help="originals of rows untouched for so long (24)"
-        )
+            "--older-than", type=integer(1, MAX_HOURS), default=24, metavar="HOURS",
+            help="originals of rows untouched for so long (24), so that links that were given out have ended",
+        )  # fmt: skip
         parser.add_argument(
             "--imported", action="store_true", help="also originals that were imported (with --remove-originals)"
         )
@@ -68,7 +69,7 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         _validate_options(options)
-        with until_stopped(), _translate_errors():
+        with until_stopped(), translate_errors("Run this again later."):
             source, target = service.both_stores()
             _require_markers(source.name, apply=options["apply"])
             if options["apply"]:
@@ -160,16 +161,13 @@ class Command(AmalgaCommand):
                     self.stderr.write(f"{removal.outcome}: {removal.key}")
 
     def _end(self, line: str, result: dict[str, Any], options: dict[str, Any]) -> None:
-        self.stdout.write(json.dumps(result) if options["json"] else line)
+        if options["json"]:
+            self.write_json(result)
+        else:
+            self.stdout.write(line)
 
 
 def _validate_options(options: dict[str, Any]) -> None:
-    if not 1 <= options["parallel"] <= MAX_PARALLEL:
-        raise CommandError(f"--parallel takes 1 to {MAX_PARALLEL}.", returncode=2)
-    if not 1 <= options["older_than"] <= 10**5:
-        raise CommandError(
-            "--older-than takes hours, 1 or more: links that were given out must end first.", returncode=2
-        )
     if options["imported"] and not options["remove_originals"]:
         raise CommandError("--imported goes with --remove-originals.", returncode=2)
 
@@ -187,22 +185,6 @@ def _require_markers(source: str, *, apply: bool) -> None:
             returncode=2,
         ) from None
     (ensure_marker if apply else require_marker)()
-
-
-@contextlib.contextmanager
-def _translate_errors() -> Iterator[None]:
-    try:
-        yield
-    except StorageUnavailable as error:
-        raise CommandError(
-            f"A store cannot be asked ({error.detail}). Run it again when it can.", returncode=1
-        ) from None
-    except Problem as problem:
-        raise CommandError(problem.message, returncode=2) from None
-    except DatabaseError as error:
-        raise CommandError(
-            f"The database is away ({type(error).__name__}). Run it again when it is back.", returncode=1
-        ) from None
 
 
 def _quoted(name: str) -> str:

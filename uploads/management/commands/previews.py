@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from uploads import services
-from uploads.management.base import AmalgaCommand, database_error_message, until_stopped
+from uploads.management.base import AmalgaCommand, translate_errors, until_stopped
 from uploads.models import File
 from uploads.models.querysets import in_batches
 from uploads.services.previews import CAN_HAVE_PREVIEW, delete_failed
@@ -27,7 +27,7 @@ class Command(AmalgaCommand):
         parser.add_argument("--failed", action="store_true", help="also try files again that could not be shown")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with until_stopped(), database_error_message("What is asked for stays so; run it again when it is back."):
+        with until_stopped(), translate_errors("What is queued stays queued. Run this again later."):
             count = self._enqueue(failed=options["failed"])
         self.stdout.write(f"previews: asked for those of {count} files")
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import DatabaseError
 
-from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand, until_stopped
+from uploads.management.base import AmalgaCommand, integer, translate_errors, until_stopped
 from uploads.s3.bucket_config import SettingDiff, SettingStatus
 from uploads.services.provision import desired_bucket, provision, site_origins
 
@@ -20,7 +17,7 @@ KEEP_HELP = (
     "how long what was overwritten or removed can be brought back, at least as long as the database's backups "
     "(default: 35, or what the bucket does if that is longer)"
 )
-UNAVAILABLE = "The {} cannot be asked ({}): `manage.py doctor` says why."
+ADVICE = "Run `manage.py doctor`, then run this again."
 ADOPT_HELP = "the marker of a database that is gone, to be replaced by that of this one"
 
 
@@ -39,20 +36,15 @@ class Command(AmalgaCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--apply", action="store_true", help="repair what differs; without it nothing is written")
         parser.add_argument("--origin", action="append", default=[], metavar="URL", help=ORIGIN_HELP)
-        parser.add_argument("--retention-days", type=int, metavar="DAYS", help=KEEP_HELP)
+        parser.add_argument("--retention-days", type=integer(1, MAX_DAYS), metavar="DAYS", help=KEEP_HELP)
         parser.add_argument("--adopt-marker", type=UUID, metavar="ID", help=ADOPT_HELP)
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        days = options["retention_days"]
-        if days is not None and not 1 <= days <= MAX_DAYS:
-            raise CommandError(f"--retention-days takes 1 to {MAX_DAYS}.", returncode=2)
-        with until_stopped():
+        with until_stopped(), translate_errors(ADVICE):
             diffs = self._compare(options)
         if options["json"]:
-            self.stdout.write(
-                json.dumps({"applied": options["apply"], "settings": [_describe(diff) for diff in diffs]})
-            )
+            self.write_json({"applied": options["apply"], "settings": [_describe(diff) for diff in diffs]})
         if any(diff.status in {SettingStatus.UNKNOWN, SettingStatus.FAILED} for diff in diffs):
             raise CommandError("Not everything could be looked at and repaired; see above.", returncode=1)
         if any(diff.status is SettingStatus.DIFFERS for diff in diffs):
@@ -61,18 +53,11 @@ class Command(AmalgaCommand):
     def _compare(self, options: dict[str, Any]) -> list[SettingDiff]:
         """Print each setting at once, so that what was done is visible if the storage stops responding."""
         diffs = []
-        try:
-            spec = desired_bucket(site_origins(options["origin"]), keep_days=options["retention_days"])
-            for diff in provision(spec, apply=options["apply"], adopt=options["adopt_marker"]):
-                diffs.append(diff)
-                if not options["json"]:
-                    self._print(diff)
-        except StorageUnavailable as error:
-            raise CommandError(UNAVAILABLE.format("store", error.detail), returncode=1) from None
-        except Problem as problem:
-            raise CommandError(problem.message, returncode=2) from None
-        except DatabaseError as error:
-            raise CommandError(UNAVAILABLE.format("database", type(error).__name__), returncode=1) from None
+        spec = desired_bucket(site_origins(options["origin"]), keep_days=options["retention_days"])
+        for diff in provision(spec, apply=options["apply"], adopt=options["adopt_marker"]):
+            diffs.append(diff)
+            if not options["json"]:
+                self._print(diff)
         return diffs
 
     def _print(self, diff: SettingDiff) -> None:

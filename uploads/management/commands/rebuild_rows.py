@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads import s3
-from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand, Progress, until_stopped
+from uploads.management.base import AmalgaCommand, Progress, translate_errors, until_stopped
 from uploads.models import Report, RunOutcome
 from uploads.services.manifest import MAX_REPORTED, Rebuilt, latest_in_bucket, rebuild
 
@@ -60,7 +58,8 @@ class Command(AmalgaCommand):
             raise CommandError("--recover-orphans and --owner NAME go together.", returncode=2)
         with (
             until_stopped(),
-            _translate_errors(),
+            translate_errors("Nothing was written."),
+            _translate_file_and_row_errors(),
             _manifest(options["manifest"]) as path,
             Progress(self.stderr, "rebuild_rows", quiet=options["json"]) as progress,
         ):
@@ -83,7 +82,7 @@ class Command(AmalgaCommand):
             self.stderr.write("… and perhaps more; the figures count all")
         if options["json"]:
             summary = {"applied": options["apply"], "manifest": rebuilt.head.at, "rows": rebuilt.head.counts, **counts}
-            self.stdout.write(json.dumps(summary))
+            self.write_json(summary)
             return
         rows = ", ".join(f"{count} {kind}" for kind, count in rebuilt.head.counts.items())
         self.stdout.write(f"The manifest of {rebuilt.head.at}: {rows}")
@@ -117,14 +116,10 @@ def _manifest(path: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _translate_errors() -> Iterator[None]:
+def _translate_file_and_row_errors() -> Iterator[None]:
     try:
         yield
-    except StorageUnavailable as error:
-        raise CommandError(f"The store cannot be asked ({error.detail}). Nothing was written.", returncode=1) from None
-    except Problem as problem:
-        raise CommandError(problem.message, returncode=2) from None
     except DatabaseError as error:
-        raise CommandError(f"The database is away, or refuses: {error}. Nothing was written.", returncode=1) from None
+        raise CommandError(f"The database refuses the rows: {error}. Nothing was written.", returncode=1) from None
     except OSError as error:
         raise CommandError(f"The manifest cannot be read: {error.strerror}.", returncode=2) from None

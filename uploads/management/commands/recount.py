@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, database_error_message, until_stopped
+from uploads.management.base import AmalgaCommand, translate_errors, until_stopped
 from uploads.services.recount import Difference, recount
 
 MAX_REPORTED = 100
@@ -27,11 +26,11 @@ class Command(AmalgaCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with until_stopped(), database_error_message("Nothing was repaired; run it again when it is back."):
+        with until_stopped(), translate_errors("Nothing was changed. Run this again later."):
             differences = recount(apply=options["apply"])
         if options["json"]:
             items = [asdict(difference) for difference in differences]
-            self.stdout.write(json.dumps({"differences": items, "applied": options["apply"]}))
+            self.write_json({"differences": items, "applied": options["apply"]})
         else:
             self._print(differences, applied=options["apply"])
         if differences and not options["apply"]:

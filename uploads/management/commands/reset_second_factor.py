@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.models import User
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from uploads.management.base import AmalgaCommand
+from uploads.management.base import AmalgaCommand, find_user
 from uploads.services import sign_in_events
 
 
@@ -21,8 +20,5 @@ class Command(AmalgaCommand):
         parser.add_argument("name", help="whose")
 
     def handle(self, *, name: str, **_: Any) -> None:
-        person = User.objects.filter(username=name).first()
-        if person is None:
-            raise CommandError(f"There is nobody called {name}.", returncode=2)
-        removed = sign_in_events.forget_factors(person, by=None)
+        removed = sign_in_events.forget_factors(find_user(name), by=None)
         self.stdout.write(f"{name} has no second factor any more." if removed else f"{name} had none.")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections import Counter
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
-from django.db import DatabaseError, connection
 
 from uploads import services
-from uploads.management.base import AmalgaCommand, Stop, graceful_shutdown, stopped
+from uploads.management.base import AmalgaCommand, Stop, graceful_shutdown, integer, stopped, translate_errors
 
 # The time limit of one sweep in a loop, with or without work left: the next one starts with what is due by then.
 MAX_SECONDS = 300.0
+MAX_PAUSE_SECONDS = 86_400
 
 
 class Command(AmalgaCommand):
@@ -37,7 +35,10 @@ class Command(AmalgaCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--every", type=_seconds, metavar="SECONDS", help="go on until stopped, with this pause between sweeps"
+            "--every",
+            type=integer(1, MAX_PAUSE_SECONDS),
+            metavar="SECONDS",
+            help="go on until stopped, with this pause between sweeps",
         )
         parser.add_argument("--json", action="store_true", help="one JSON object for each sweep")
 
@@ -54,12 +55,8 @@ class Command(AmalgaCommand):
 
     def _once(self, stop: Stop, *, as_json: bool) -> None:
         refusals: list[str] = []
-        try:
+        with translate_errors("Nothing is lost."):
             counts = services.sweep(should_continue=lambda: not stop.requested, on_refusal=refusals.append)
-        except DatabaseError as error:
-            raise CommandError(
-                f"The database is away ({type(error).__name__}). Nothing is lost.", returncode=1
-            ) from None
         self._print(counts, as_json=as_json)
         if stop.requested:
             raise stopped()
@@ -71,27 +68,17 @@ class Command(AmalgaCommand):
     def _sweep_in_loop(self, stop: Stop, *, as_json: bool) -> None:
         """Sweep once in a loop. An unavailable database is reported, and the next sweep tries again."""
         end = time.monotonic() + MAX_SECONDS
-        try:
+        with self.tolerate_database_errors("sweep"):
             counts = services.sweep(
                 should_continue=lambda: not stop.requested and time.monotonic() < end,
                 on_refusal=lambda why: self.stderr.write(f"sweep: {why}"),
             )
-        except DatabaseError as error:
-            self.stderr.write(f"sweep: the database is away ({type(error).__name__})")
-            connection.close()
-            return
-        if counts.total():
-            self._print(counts, as_json=as_json)
+            if counts.total():
+                self._print(counts, as_json=as_json)
 
     def _print(self, counts: Counter[str], *, as_json: bool) -> None:
         if as_json:
-            self.stdout.write(json.dumps(counts))
+            self.write_json(counts)
             return
         text = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
         self.stdout.write(f"sweep: {text or 'nothing to do'}")
-
-
-def _seconds(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 1 to 86400")
-    return int(text)

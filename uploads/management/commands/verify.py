@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -13,10 +12,19 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 
 from uploads import s3
-from uploads.management.base import AmalgaCommand, Progress, Stop, bytes_per_second, graceful_shutdown, stopped
+from uploads.management.base import (
+    AmalgaCommand,
+    Progress,
+    Stop,
+    bytes_per_second,
+    graceful_shutdown,
+    integer,
+    stopped,
+    translate_errors,
+)
 from uploads.models import File, Report, RunOutcome
 from uploads.services.verify import (
     Run,
@@ -29,6 +37,7 @@ from uploads.services.verify import (
 )
 
 MAX_THREADS = 32
+MAX_FILES = 10**12
 FRACTION = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
@@ -59,9 +68,14 @@ class Command(AmalgaCommand):
         parser.add_argument(
             "--rate", type=bytes_per_second, metavar="50M", help="read at most so many bytes a second: 500k, 50M, 1G"
         )
-        parser.add_argument("--parallel", type=_threads, default=4, metavar="N", help="files at once, 4 by default")
         parser.add_argument(
-            "--expect-missing", type=_count, metavar="N", help="so many files are lost indeed: call them missing"
+            "--parallel", type=integer(1, MAX_THREADS), default=4, metavar="N", help="files at once, 4 by default"
+        )
+        parser.add_argument(
+            "--expect-missing",
+            type=integer(0, MAX_FILES),
+            metavar="N",
+            help="so many files are lost indeed: call them missing",
         )
         parser.add_argument("--every", type=int, metavar="SECONDS", help="settle claims until stopped, with this pause")
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
@@ -72,21 +86,15 @@ class Command(AmalgaCommand):
             if options["every"] is not None:
                 self._loop(stop, options)
                 return
-            try:
+            with translate_errors("What is done stays done. Run this again later."):
                 self._once(stop, options)
-            except DatabaseError as error:
-                message = f"The database is away ({type(error).__name__}). What is done stays done; run it again later."
-                raise CommandError(message, returncode=1) from None
 
     def _loop(self, stop: Stop, options: dict[str, Any]) -> None:
         """Verify claimed checksums until stopped. While database or storage are unavailable, it keeps trying."""
         limiter = s3.RateLimiter(options["rate"], stop=lambda: stop.requested)
         while not stop.requested:
-            try:
+            with self.tolerate_database_errors("verify"):
                 self._verify_claims(options, limiter)
-            except DatabaseError as error:
-                self.stderr.write(f"verify: the database is away ({type(error).__name__})")
-                connection.close()
             stop.pause(max(1, options["every"]))
 
     def _verify_claims(self, options: dict[str, Any], limiter: s3.RateLimiter) -> None:
@@ -124,7 +132,10 @@ class Command(AmalgaCommand):
         self._end(run, counts, as_json=options["json"])
 
     def _end(self, run: Run, counts: Counter[str], *, as_json: bool) -> None:
-        self.stdout.write(json.dumps(counts) if as_json else ", ".join(f"{n} {what}" for what, n in counts.items()))
+        if as_json:
+            self.write_json(counts)
+        else:
+            self.stdout.write(", ".join(f"{n} {what}" for what, n in counts.items()))
         if run.refusal is not None:
             raise CommandError(run.refusal.message, returncode=2)
         if run.stopped:
@@ -195,15 +206,3 @@ def _fraction(text: str) -> Fraction:
     if not match or not 0 < int(match[1]) <= int(match[2]):
         raise argparse.ArgumentTypeError(f"{text!r} is no part of a whole, such as 1/30")
     return Fraction(int(match[1]), int(match[2]))
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of files")
-    return int(text)
-
-
-def _threads(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_THREADS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MAX_THREADS}")
-    return int(text)

@@ -44,13 +44,12 @@ class Command(AmalgaCommand):
         worker.configure_signals()
         clear_scratch()
         with _with_heartbeat(once=options["once"]):
-            while True:
-                try:
+            has_ended = False
+            while not has_ended:
+                with self.tolerate_database_errors("worker"):
                     worker.run()
-                    return
-                except DatabaseError as error:
-                    self.stderr.write(f"worker: the database is away ({type(error).__name__})")
-                    connection.close()
+                    has_ended = True
+                if not has_ended:
                     time.sleep(UNAVAILABLE_PAUSE_SECONDS)
 
     def _worker(self, *, once: bool) -> Worker:
