@@ -131,7 +131,11 @@ class Bucket:
         """Remove all, and keep the marker: what a test loses, its own bucket lost."""
         for key, upload in self.multipart_uploads():
             self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)
-        keys: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in (*self.objects(), CLOCK)]
+        all_keys = [*self.objects(), CLOCK]
+        keys: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in all_keys if key.isprintable()]
+        for key in all_keys:
+            if not key.isprintable():  # XML cannot hold control characters
+                self.delete(key)
         for first in range(0, len(keys), 1000):
             self.client.delete_objects(Bucket=self.name, Delete={"Objects": keys[first : first + 1000], "Quiet": True})
 
