@@ -2,7 +2,7 @@
 
 from uploads.listing.cursor import Cursor, InvalidCursor
 from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, paginate
-from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery
+from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery, time_ago
 from uploads.listing.redaction import redact_detail, referenced_folders, visible_folder_ids
 from uploads.listing.selectors import (
     COLUMNS,
@@ -16,7 +16,6 @@ from uploads.listing.selectors import (
     load_sidebar,
     paths_for,
     public_ids,
-    time_ago,
     trash_for,
 )
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.models import User
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from uploads.models import Tag
+from uploads.models.querysets import FileQuerySet
 
 SORTS = ("-added", "added", "name", "-name", "size", "-size")
 
@@ -65,6 +67,27 @@ class ListQuery:
     def descending(self) -> bool:
         return self.sort.startswith("-")
 
+    def filter(self, rows: FileQuerySet) -> FileQuerySet:
+        """Apply the filters to files. This is the only place that does."""
+        rows = rows.matching(self.q)
+        if self.category:
+            rows = rows.filter(category=self.category)
+        if self.owner:
+            rows = rows.owned_by(self.owner)
+        if self.tag:
+            rows = rows.filter(taggings__tag=self.tag)
+        if self.size:
+            _label, minimum, maximum = SIZE_FILTERS[self.size]
+            rows = rows.filter(size__gte=minimum)
+            rows = rows if maximum is None else rows.filter(size__lt=maximum)
+        if self.added:
+            _label, max_age, min_age = AGE_FILTERS[self.added]
+            if max_age is not None:
+                rows = rows.filter(available_at__gte=time_ago(max_age))
+            if min_age is not None:
+                rows = rows.filter(available_at__lt=time_ago(min_age))
+        return rows
+
     def to_querystring(self, **changes: str) -> str:
         """Return the query string of this list, including `?`. A change to the empty string removes the parameter."""
         parameters = {
@@ -80,3 +103,9 @@ class ListQuery:
         }
         text = urlencode({name: value for name, value in (parameters | changes).items() if value})
         return f"?{text}" if text else ""
+
+
+def time_ago(age: timedelta) -> datetime:
+    """Return the time that was `age` ago; for a zero age, the last midnight."""
+    now = timezone.localtime()
+    return now - age if age else now.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.utils import timezone
 
 from uploads import names
-from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, ListQuery
+from uploads.listing.query import ListQuery
 from uploads.models import File, Folder, Statistic, Status, Tag
 from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet
@@ -29,12 +27,12 @@ def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQueryS
         rows = rows.in_folder(folder)
     elif folder is not None:
         rows = rows.below(folder)
-    return _apply_filters(rows, query)
+    return query.filter(rows)
 
 
 def trash_for(user: User, query: ListQuery) -> FileQuerySet:
     """Return the matching files in the trash that this user may manage, current versions only."""
-    return _apply_filters(File.objects.removable_by(user).trashed().filter(current=True), query)
+    return query.filter(File.objects.removable_by(user).trashed().filter(current=True))
 
 
 def folders_for(user: User, query: ListQuery, folder: Folder | None) -> FolderQuerySet:
@@ -74,32 +72,6 @@ def paths_for(user: User, ids: Iterable[int | None]) -> dict[int, str]:
 def as_path(path: Iterable[tuple[int, str]]) -> str:
     """Join a path of `breadcrumbs_for` with slashes."""
     return "/".join(name or HIDDEN_NAME for _step, name in path)
-
-
-def _apply_filters(rows: FileQuerySet, query: ListQuery) -> FileQuerySet:
-    rows = rows.matching(query.q)
-    if query.category:
-        rows = rows.filter(category=query.category)
-    if query.owner:
-        rows = rows.owned_by(query.owner)
-    if query.tag:
-        rows = rows.filter(taggings__tag=query.tag)
-    if query.size:
-        _label, minimum, maximum = SIZE_FILTERS[query.size]
-        rows = rows.filter(size__gte=minimum) if maximum is None else rows.filter(size__gte=minimum, size__lt=maximum)
-    if query.added:
-        _label, max_age, min_age = AGE_FILTERS[query.added]
-        if max_age is not None:
-            rows = rows.filter(available_at__gte=time_ago(max_age))
-        if min_age is not None:
-            rows = rows.filter(available_at__lt=time_ago(min_age))
-    return rows
-
-
-def time_ago(age: timedelta) -> datetime:
-    """Return the time that was `age` ago; for a zero age, the last midnight."""
-    now = timezone.localtime()
-    return now - age if age else now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 class Sidebar(NamedTuple):
