@@ -180,3 +180,16 @@ def _refuse_body(request: HttpRequest) -> None:
         int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and request.path != reverse("upload")
     ):
         raise TooLarge(_("The request is too large."))
+
+
+class SecurityHeadersMiddleware:
+    """Adds headers that keep other sites from loading our resources, and our pages from using camera and microphone."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        for name, value in settings.EXTRA_SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response

@@ -33,7 +33,7 @@ CSRF_COOKIE_NAME = "__Host-amalga-csrf" if HTTPS else "amalga-csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 LANGUAGE_COOKIE_NAME = "__Host-amalga-language" if HTTPS else "amalga-language"
 MESSAGES_COOKIE_NAME = "__Host-amalga-messages" if HTTPS else "amalga-messages"
-MESSAGE_STORAGE = "amalga.middleware.HostFallbackStorage"
+MESSAGE_STORAGE = "amalga.messages.HostFallbackStorage"
 LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
 LANGUAGE_COOKIE_SECURE = HTTPS
 LANGUAGE_COOKIE_HTTPONLY = True

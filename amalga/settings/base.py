@@ -62,7 +62,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "amalga.middleware.SecurityHeadersMiddleware",
+    "uploads.middleware.SecurityHeadersMiddleware",
     "uploads.middleware.HealthCheckMiddleware",
     "uploads.middleware.MetricsMiddleware",
     "uploads.middleware.RequestValidationMiddleware",
