@@ -1,12 +1,11 @@
 """Actions on objects and rows. Services do not depend on requests or HTTP."""
 
-from uploads.services.audit import record_download
+from uploads.services.downloads import record_download, require_readable
 from uploads.services.erase import erase
 from uploads.services.files import cancel, rename
 from uploads.services.finish import Finished, finish, resume_completion
 from uploads.services.form_upload import StreamingUpload
 from uploads.services.previews import REASONS, kinds_for, make_previews
-from uploads.services.readable import require_readable
 from uploads.services.sign import StoredPart, parts_of, sign_parts
 from uploads.services.start import Started, start
 from uploads.services.stored_objects import learn_encoding

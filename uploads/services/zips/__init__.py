@@ -18,9 +18,8 @@ from django.utils.translation import ngettext
 from uploads.content_headers import stored_name
 from uploads.errors import Forbidden, ObjectRefused, Problem, StorageUnavailable, ValidationFailed
 from uploads.models import ChecksumStatus, File, Folder, Origin, State
-from uploads.services.audit import record_zip
+from uploads.services.downloads import record_zip, require_readable
 from uploads.services.fair_use import ZIPS, LowestRate, Slot, TooSlow
-from uploads.services.readable import require_readable
 from uploads.services.stored_objects import FilesRefused, Place, learn_encodings, quote_names, save_refusal
 from uploads.services.zips.archive import MANIFEST, Member, length_of, paths_of, write
 from uploads.services.zips.prefetch import MemberSource, Reader
