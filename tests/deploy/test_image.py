@@ -68,7 +68,7 @@ def answering(status: int, body: bytes = b"") -> Iterator[int]:
         def log_message(self, *args: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield server.server_address[1]
         server.shutdown()
 
@@ -196,7 +196,7 @@ def test_healthy_is_what_answers_200(status: int, code: int) -> None:
 
 def test_health_checks_go_to_their_own_socket(tmp_path: Path) -> None:
     with socketserver.ThreadingUnixStreamServer(str(tmp_path / "probes.sock"), Ok) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         done = program("healthy.py", PORT=str(free_port()), PROBE_BIND=f"unix:{tmp_path}/probes.sock")
         server.shutdown()
     assert done.returncode == 0, done.stderr

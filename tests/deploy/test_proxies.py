@@ -64,7 +64,7 @@ class Server:
             def log_message(self, *_: object) -> None: ...
 
         self.http = Http(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         self.address = f"127.0.0.1:{self.http.server_address[1]}"
 
 

@@ -134,7 +134,7 @@ def test_an_upload_under_way_ends_where_it_began_and_is_moved_by_the_next_run(
     upload = upload_client.start(body)
     upload_client.put(upload, 1)
     stores.swap()
-    assert run("--apply")[1]["left"]["in_progress"] == 1
+    assert run("--apply")[1]["remaining"]["in_progress"] == 1
     upload_client.put(upload, 2)
     file = upload_client.finished(upload)
     assert (file.store, downloaded(as_alice, file)) == ("", body)

@@ -115,7 +115,7 @@ def providing() -> Iterator[Identity]:
     identity = Identity()
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(identity)) as server:
         identity.issuer = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield identity
         server.shutdown()

@@ -79,7 +79,7 @@ def test_what_the_checksum_rests_on_is_told(as_alice: Client, bucket: Bucket) ->
     (file,) = File.objects.all()
     assert file.checksum_status == ChecksumStatus.UNVERIFIED
     assert "1 of 1 stored" in words_of(response.content)
-    assert "not yet checked" in words_of(response.content)
+    assert "not verified yet" in words_of(response.content)
 
 
 def test_the_same_bytes_have_the_same_facts_by_both_doors(as_alice: Client, bucket: Bucket) -> None:

@@ -192,7 +192,7 @@ def test_the_page_of_a_file_says_what_it_is(alice: User, as_alice: Client, bucke
     assert bucket.read(file.key) == body
     url = f"http://testserver/files/{file.pk}/"
     for text in ("plan.pdf", "Brand › 2026", "application/pdf", "application/x-claimed", "alice", file.checksum,
-                 "sha256", "announced by the sender", "18 bytes", "Team", url):  # fmt: skip
+                 "sha256", "not verified yet", "18 bytes", "Team", url):  # fmt: skip
         assert text in page
 
 
