@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint format checks messages browser digest-store pooler proxies deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
+.PHONY: help run test test-all test-faults lint format checks messages browser digest-store pooler proxies deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,8 +19,14 @@ help:  ## this list
 run: $(VENV)/run.stamp  ## serve on http://localhost:8000 (PORT=8001 make run for another port)
 	@exec $(LOCAL) --with-parent --serve
 
-test: lint browser digest-store pooler proxies deploy-tools  ## everything that decides: lint, types, migrations, deployment checks, tests
-	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks
+# What CI runs is `make test-all`. Both need the same tools.
+TOOLS := lint browser digest-store pooler proxies deploy-tools
+
+test: $(TOOLS)  ## lint, types, migrations, deployment checks, and the tests that take seconds
+	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks MARKS="not faults and not slow"
+
+test-all: $(TOOLS)  ## everything that decides: make test with the slow tests as well
+	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks MARKS="not faults"
 
 # SEED=7 repeats a run: the order of the tests, and what they draw.
 test-faults: $(VENV)/dev.stamp digest-store pooler  ## the long form of the tests of faults (SEED=7 for the same order again)
@@ -30,12 +36,13 @@ test-faults: $(VENV)/dev.stamp digest-store pooler  ## the long form of the test
 		tests/browser/test_uploading.py tests/deploy/test_image_build.py tests/amalga/test_replica.py tests/amalga/test_failover.py
 
 # Needs the servers: run it through `make test`.
+MARKS ?= not faults
 checks:
 	$(PY) -W error manage.py makemigrations --check --dry-run
 	env -u AWS_ENDPOINT_URL_S3 HTTPS=on S3_CHECKSUMS=sha256 ALLOWED_HOSTS=files.example.org \
 		CSRF_TRUSTED_ORIGINS=https://files.example.org \
 		$(PY) -W error manage.py check --deploy --fail-level WARNING
-	$(PY) -m pytest --numprocesses 2 --dist loadfile
+	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "$(MARKS)"
 
 lint: $(VENV)/dev.stamp  ## ruff and mypy
 	$(PY) -m ruff check .

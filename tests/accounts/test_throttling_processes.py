@@ -11,11 +11,14 @@ from http.cookiejar import CookieJar
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
+import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from uploads.accounts.throttling import PAIR_LIMIT
 from uploads.models import TokenBucket
+
+pytestmark = pytest.mark.slow
 
 CONCURRENCY = 24
 

@@ -32,7 +32,7 @@ from tests.support.certificate_authority import CertificateAuthority
 from tests.support.form_client import Visitor
 from tests.support.reverse_proxies import Behind
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 CROWD = 700
 ADDRESSES = 10

@@ -22,7 +22,7 @@ from tests.support.postgres_standby import Standby, until
 from tests.support.tcp_proxy import Proxy
 from tests.support.upload_client import sha256
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 BACK_SECONDS = 5
 THREADS = 8

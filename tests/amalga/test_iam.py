@@ -24,7 +24,7 @@ from uploads.s3 import client
 from uploads.services.doctor import Level, database
 from uploads.services.doctor.results import Deadline
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 ROLE = "by_token_only"
 KEY, SECRET, SESSION = "AKIDEXAMPLE", "secret/of+the/tests", "a-session-token"

@@ -18,6 +18,8 @@ from amalga.local import bootstrap, postgres
 from amalga.local.processes import StartupError
 from tests.support.local_installation import CONNECT, PORTS, SECONDS, WHO, LocalInstallation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def laptop(tmp_path: Path) -> Iterator[LocalInstallation]:

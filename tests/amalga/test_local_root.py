@@ -18,6 +18,8 @@ from amalga.local.postgres import COPIES, PROGRAMS, UnprivilegedUser, programs_f
 from amalga.local.processes import StartupError
 from tests.support.local_installation import CONNECT, WHO, LocalInstallation, make_clone
 
+pytestmark = pytest.mark.slow
+
 NOBODY = UnprivilegedUser()
 # It keeps the right to read: the Python of a developer may lie in a closed folder.
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY.uid}", f"--regid={NOBODY.gid}", "--clear-groups",

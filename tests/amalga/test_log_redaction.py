@@ -18,6 +18,8 @@ from tests.amalga.test_log_format import raised, record
 from tests.conftest import serving
 from tests.support.regex_timing import GLUE, MAX_SECONDS, hostile, slow_units
 
+pytestmark = pytest.mark.slow
+
 KEYWORDS = [
     "password", "passwd", "secret", "token", "session", "csrf", "apikey", "api-key", "api key", "api.key",
     "dsn", "authorization", "cookie", "Bearer", "Basic", "AWS4-HMAC-SHA256", "X-Amz-Signature", "X-Amz-Credential",

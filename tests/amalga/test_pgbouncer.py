@@ -24,7 +24,7 @@ from tests.support.stores import Bucket
 from uploads.models import File, State
 from uploads.services.doctor.database_connection import connection_error
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 # One process for all of them: each would take seconds to start.
 COMMANDS = """

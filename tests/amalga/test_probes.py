@@ -17,7 +17,7 @@ from amalga import probes
 from amalga.local.processes import free_port
 from tests.conftest import serving
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 SECONDS = 20
 FEW = {"WEB_CONCURRENCY": "1", "WEB_THREADS": "2"}

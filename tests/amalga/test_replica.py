@@ -21,7 +21,7 @@ from tests.support.postgres_standby import Standby, until
 from tests.support.stores import Bucket
 from tests.support.tcp_proxy import Proxy
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 WRITTEN = "amalga-lsn"
 LISTS = ("/", "/?q=report", "/?sort=name&subfolders=1")

@@ -30,7 +30,7 @@ from tests.support.reverse_proxies import Behind
 from tests.support.stores import Bucket
 from uploads.models import File
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 CROWD = 2000
 ADDRESSES = 8  # that they come from

@@ -27,6 +27,8 @@ from uploads.models import File, State
 from uploads.s3 import client as s3_client
 from uploads.s3 import streams
 
+pytestmark = pytest.mark.slow
+
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
 

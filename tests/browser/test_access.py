@@ -14,6 +14,8 @@ from tests.support import file_rows
 from uploads.models import Folder, Report, State, Tag, Tagging
 from uploads.services import folders
 
+pytestmark = pytest.mark.slow
+
 SERIOUS = {"serious", "critical"}
 
 

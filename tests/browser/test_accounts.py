@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import watched
 from tests.support.authenticator import code
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery staple"
 PAGES = [
     "/accounts/login/", "/accounts/security/", "/accounts/password/", "/accounts/factor/add/",

@@ -16,6 +16,8 @@ from uploads import actions
 from uploads.models import AccessLevel, File, Finding, Report, State
 from uploads.services import folders
 
+pytestmark = pytest.mark.slow
+
 PHONE = 360
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Route, expect
 
 from tests.browser.uploader_page import WAIT_MS, UploaderPage, part_number
 from tests.support.stores import Address, Bucket
 from uploads.models import File, State
+
+pytestmark = pytest.mark.slow
 
 ERROR = '<?xml version="1.0"?><Error><Code>{}</Code></Error>'
 OPEN = {"Access-Control-Allow-Origin": "*"}

@@ -25,6 +25,8 @@ from tests.support.tls_proxy import TlsProxy
 from uploads import services
 from uploads.models import File, State
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery staple"
 REPORT_SECONDS = 5
 

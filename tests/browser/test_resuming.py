@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.uploader_page import WAIT_MS, UploaderPage
 from tests.support.stores import Bucket
 from uploads.models import File, State
+
+pytestmark = pytest.mark.slow
 
 
 def is_stored(bucket: Bucket, body: bytes) -> bool:

@@ -14,6 +14,8 @@ from tests.conftest import own
 from tests.support import two_stores
 from uploads.models import File
 
+pytestmark = pytest.mark.slow
+
 TEXT = b"what a browser shows of it " * 1000
 BODIES = {"gzip": gzip.compress(TEXT), "br": b"no brotli at all", "gzip, gzip": gzip.compress(gzip.compress(TEXT))}
 

@@ -22,6 +22,8 @@ from tests.support.regex_timing import MAX_SECONDS, hostile, slow_units
 from uploads.errors import ValidationFailed
 from uploads.forms.fields import MAX_TYPED_TAG_CHARACTERS, parse_tags
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = ("amalga", "uploads")
 METHODS = {"match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"}
 # What the classes of patterns stand for: \w \d \s [^<] and so on.

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.aws_template import PATH, Template
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def costs() -> ModuleType:

@@ -23,6 +23,8 @@ from uploads import services
 from uploads.models import File, Preview, State
 from uploads.services import provision
 
+pytestmark = pytest.mark.slow
+
 ROLES = ("WebRole", "WorkerRole", "SweeperRole", "ExaminerRole", "ReleaseRole")
 STARTERS = ("WebStartRole", "WorkStartRole", "ReleaseStartRole")
 OBJECT = f"{BUCKET}/f/0123456789abcdef0123456789abcdef"

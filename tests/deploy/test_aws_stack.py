@@ -20,6 +20,8 @@ from uploads.services import provision
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import posture_lines
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.support.aws_template import PATH, Template, plain
 from uploads.services import metrics
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 PARAMETERS = {"Domain": "files.example.org", "HostedZoneId": "Z", "Image": "image", "ContentKey1": "PEM"}
 ADDRESSES = {

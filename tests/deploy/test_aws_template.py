@@ -15,6 +15,8 @@ from tests.support import reverse_proxies
 from tests.support.aws_template import PATH, Template
 from uploads.s3.downloads import DOWNLOAD_SECONDS
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 TOOLS = PROJECT / ".venv-deploy" / "bin"
 FULL = {"Domain": "files.example.org", "HostedZoneId": "Z1", "Image": "image", "ContentKey1": "PEM"}

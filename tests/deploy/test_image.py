@@ -22,6 +22,8 @@ from amalga.local.processes import free_port
 from tests.code.test_architecture import tracked
 from tests.support.dockerfile import Instruction, ignore_lines, instructions, is_sent
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 TOOLS = PROJECT / ".venv-deploy" / "bin"
 PROGRAMS = PROJECT / "deploy" / "image"

@@ -17,7 +17,7 @@ from tests.support.observatory import Seen, policy_of, score
 from tests.support.stores import Bucket
 from tests.support.tls_proxy import TlsProxy
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 SESSION = "__Host-amalga-session"
 FOREIGN = {"Origin": "https://http-observatory.security.mozilla.org", "Access-Control-Request-Method": "GET"}

@@ -25,6 +25,8 @@ from tests.support import reverse_proxies
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.reverse_proxies import Behind
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 20
 Ask = Callable[..., tuple[int, dict[str, str], str]]
 FRONTS: dict[str, Callable[[Path, Behind, CertificateAuthority], AbstractContextManager[str]]] = {

@@ -17,6 +17,8 @@ from tests.code.test_architecture import tracked
 from tests.deploy.test_image import answering
 from tests.support.dockerfile import instructions
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 TOOLS = PROJECT / ".venv-deploy" / "bin"
 WORKFLOW = PROJECT / ".github" / "workflows" / "main.yml"

@@ -30,7 +30,7 @@ from tests.support.upload_client import put_bytes, sha256
 from uploads.models import File, State
 from uploads.models.querysets import seconds_from_now
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 TWENTY_MINUTES = 1200
 TEN_MINUTES = 600  # stores still take what is signed so far away from their own time

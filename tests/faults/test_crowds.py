@@ -23,7 +23,7 @@ from tests.support.upload_client import cut, sha256
 from tests.support.waiting import wait_until
 from uploads.models import Action, Event, File, State
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 PART = 5 * 1024**2
 FINISHERS = 50

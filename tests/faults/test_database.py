@@ -29,7 +29,7 @@ from tests.support.upload_client import sha256
 from tests.support.waiting import wait_until
 from uploads.models import Event, File, State
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 BODY = b"hello"
 PART = 5 * 1024**2

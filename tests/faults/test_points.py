@@ -19,7 +19,7 @@ from tests.faults.processes import ForkedRunner, ForkServer, RealProcesses, sess
 from tests.faults.scenarios import SCENARIOS
 from tests.support.stores import Bucket
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 SPREAD = True
 S3_SMALLEST_PART = 5 * 1024**2

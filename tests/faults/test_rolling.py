@@ -25,7 +25,7 @@ from tests.faults.processes import environment
 from tests.support.stores import Bucket
 from uploads.models import File, State
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 PART = 5 * 1024**2
 BOOT_SECONDS = 30

@@ -22,7 +22,7 @@ from tests.support.upload_client import UploadClient, web
 from uploads.models import File
 from uploads.services.move_store import Mover, rows
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 

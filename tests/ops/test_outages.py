@@ -26,7 +26,7 @@ from tests.support.upload_client import put_bytes, sha256
 from tests.support.waiting import wait_until
 from uploads.models import File, State
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 OUTAGES = pytest.mark.parametrize("mode", ["refuse", "reset", "hang"])
 MAX_RESPONSE_SECONDS = 10  # seconds until a person is told

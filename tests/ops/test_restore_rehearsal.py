@@ -28,7 +28,7 @@ from uploads.services import bucket_guard
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("small_parts")]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("small_parts")]
 
 
 def postgres(program: str, *args: str) -> None:

@@ -36,6 +36,8 @@ from uploads.models import File, State
 from uploads.s3 import client as s3_client
 from uploads.services import orphaned_multiparts
 
+pytestmark = pytest.mark.slow
+
 FINISHING = ["finish.1-claiming", "finish.2-claimed", "finish.3-listed", "finish.4-completed", "finish.5-looked",
              "finish.6-publishing", "finish.7-published", "replace.1-published", "replace.2-made-current"]  # fmt: skip
 SIGNING = ["sign.1-extended", "sign.3-multipart-begun", "sign.4-multipart-kept"]

@@ -18,6 +18,8 @@ from tests.support.pictures import as_file, two_halves
 from uploads import previews
 from uploads.previews import PreviewFailed, render, sandbox
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024**2
 WAIT_SECONDS = 120.0  # on a busy machine
 

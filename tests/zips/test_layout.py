@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from uploads.services.zips.archive import Member, length_of, paths_of, write
 
+pytestmark = pytest.mark.slow
+
 MOMENT = datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC)
 GIB = 1024**3
 ZEROS = bytes(16 * 1024**2)
