@@ -9,5 +9,5 @@
     harness.py        a client that repeats what was not answered, and time that passes
     scenarios.py    for each failpoint the ways that lead to it
 
-`make test` runs the short form, `make test-faults` all of it (marked `faults`).
+`make test-all` runs the short form, `make test-faults` all of it (marked `faults`).
 """
