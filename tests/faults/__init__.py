@@ -6,7 +6,7 @@
     processes.py    how tests reach the fork server, and real gunicorn and manage.py processes
     clients.py      clients of a real server that retry
     invariants.py   what must hold afterwards, by the rows and the bucket alone
-    harness.py        a client that repeats what was not answered, and time that passes
+    harness.py      a client that repeats what was not answered, and time that passes
     scenarios.py    for each failpoint the ways that lead to it
 
 `make test-all` runs the short form, `make test-faults` all of it (marked `faults`).
