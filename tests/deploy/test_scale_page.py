@@ -24,7 +24,7 @@ def test_a_short_run_that_missed_its_bars_is_told_of_at_the_top(monkeypatch: pyt
     measured(monkeypatch, times=4.5, minutes=1, growth=3.3)
     told = " ".join(caveat().split())
     assert "a short run here, 1 of 9 minutes of traffic" in told
-    assert "a redirect at 4.5 times the minimal view instead of 3.5; memory growing by 3.3 MiB a minute" in told
+    assert "a redirect at 4.5 times the minimal view instead of 3.3; memory growing by 3.3 MiB a minute" in told
     assert "a list" not in told
 
 

@@ -308,9 +308,9 @@ def test_query_counts_of_the_top_stay(
 ) -> None:
     add(alice, "a")
     as_alice.get("/")
-    # session, user, permissions, timeout (3: savepoint and SET LOCAL), folders, files, people, tags, statistic,
+    # session, user with permissions, timeout (3: savepoint and SET LOCAL), folders, files, people, tags, statistic,
     # unfinished uploads, thumbnails
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(12):
         as_alice.get("/")
 
 
