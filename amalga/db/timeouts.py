@@ -1,4 +1,4 @@
-"""Statement timeouts: of a transaction or a call, or lifted for a migration."""
+"""Statement timeouts: longer ones for commands, none for `migrate`, and a deadline for one call."""
 
 from __future__ import annotations
 

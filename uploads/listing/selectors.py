@@ -1,4 +1,4 @@
-"""The rows that match a list's query, and the data around a list. Filters are applied here only."""
+"""Files, folders and labels of a list, as far as the user may see them. `ListQuery.filter` applies the filters."""
 
 from __future__ import annotations
 
