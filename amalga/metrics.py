@@ -112,13 +112,9 @@ def error_class(code: str) -> str:
         return "throttled"
     if code in REFUSALS:
         return "denied"
-    return (
-        "server_error"
-        if code[:1].isdigit() or code.startswith("Internal")
-        else "no_response"
-        if _is_exception_name(code)
-        else "other"
-    )
+    if code[:1].isdigit() or code.startswith("Internal"):
+        return "server_error"
+    return "no_response" if _is_exception_name(code) else "other"
 
 
 def _is_exception_name(code: str) -> bool:

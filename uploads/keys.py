@@ -14,4 +14,4 @@ PREVIEW_KEY_PATTERN = rf"^{PREVIEW_PREFIX}[0-9a-f]{{32}}$"
 ROW_KEY = re.compile(rf"(?:{FILE_PREFIX}|{PREVIEW_PREFIX})[0-9a-f]{{32}}")
 
 MARKER_KEY = "amalga.json"  # names the installation that the bucket belongs to
-CLOCK_KEY = "amalga-checkpoint.json"  # the newest audit event that the bucket knows of
+CHECKPOINT_KEY = "amalga-checkpoint.json"  # the newest audit event that the bucket knows of

@@ -100,6 +100,16 @@ class Server(ABC):
         write_secret(self._port_file, str(self.port))
 
 
+def keep_folders(bucket: Path) -> None:
+    """Keep the folders of keys in the bucket's folder from ever being empty.
+
+    A key's prefix before the slash is a folder. rclone removes it with its last object, and then fails every multipart
+    upload in progress there.
+    """
+    for prefix in ("f", "p"):
+        (bucket / prefix / ".kept").mkdir(parents=True, exist_ok=True)
+
+
 class Store(Server):
     """`rclone serve s3` for a folder: signatures, presigned URLs, multipart uploads; no checksums."""
 
@@ -113,10 +123,7 @@ class Store(Server):
         self.bucket = bucket
 
     def prepare(self, *, after_crash: bool) -> None:
-        # A key's prefix before the slash is a folder in the bucket's folder. rclone removes it with its last object,
-        # and then fails every multipart upload in progress there: so it is never empty.
-        for prefix in ("f", "p"):
-            (self.folder / self.bucket / prefix / ".kept").mkdir(parents=True, exist_ok=True)
+        keep_folders(self.folder / self.bucket)
         if not self.key_file.exists():
             write_secret(self.key_file, f"{secrets.token_hex(10)},{secrets.token_urlsafe(30)}")
         if after_crash:

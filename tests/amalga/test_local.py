@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import socket
 import stat
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,6 +16,7 @@ from django.core import management
 
 from amalga.local import bootstrap, postgres
 from amalga.local.processes import StartupError
+from tests.support import waiting
 from tests.support.local_installation import CONNECT, PORTS, SECONDS, WHO, LocalInstallation
 
 pytestmark = pytest.mark.slow
@@ -29,11 +30,7 @@ def laptop(tmp_path: Path) -> Iterator[LocalInstallation]:
     assert laptop.processes() == []
 
 
-def wait_until(true: Callable[[], bool], *, seconds: float = SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+wait_until = partial(waiting.wait_until, seconds=SECONDS)
 
 
 def test_a_command_gets_variables_that_work(laptop: LocalInstallation) -> None:

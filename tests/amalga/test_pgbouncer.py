@@ -18,6 +18,7 @@ from django.db import connection
 
 from tests.conftest import PROJECT, serving
 from tests.support import factories
+from tests.support.connections import close_other_connections
 from tests.support.form_client import Chosen, Visitor
 from tests.support.pgbouncer import Bouncer
 from tests.support.stores import Bucket
@@ -64,16 +65,10 @@ def limits(db: None) -> Iterator[None]:
     told = re.search(r"```sql\n(.*?)```", (PROJECT / "docs" / "database.md").read_text(), re.DOTALL)
     assert told
     execute(told[1])
-    cut_all()
+    close_other_connections()
     yield
     execute("ALTER ROLE CURRENT_USER RESET ALL")
-    cut_all()
-
-
-def cut_all() -> None:
-    """Connections that are open keep the limits they began with."""
-    execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
+    close_other_connections()
 
 
 def environment(bouncer: Bouncer, pooler: str = "on") -> dict[str, str]:

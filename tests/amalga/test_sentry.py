@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +24,7 @@ from tests.amalga.test_log_format import SIGNED
 from tests.amalga.test_settings import read
 from tests.conftest import PROJECT
 from tests.support import factories
+from tests.support.http_servers import serve_in_thread
 
 KEY = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 SECRETS = [
@@ -103,13 +103,8 @@ def collecting() -> Iterator[tuple[Collector, str]]:
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serve_in_thread(server):
         yield collector, f"http://{KEY}@127.0.0.1:{server.server_address[1]}/1"
-    finally:
-        server.shutdown()
-        thread.join()
         server.server_close()
 
 

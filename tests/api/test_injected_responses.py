@@ -37,17 +37,8 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
     """The app asks the store through it, `bucket` does not. boto3's pause before a second attempt is left out."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
     settings.UPLOAD_PART_BYTES = 10
-    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
-        settings.S3_ENDPOINT = front.url
-        forget_clients()
+    with storage_proxies.proxy_of_app(settings, bucket) as front:
         yield front
-    forget_clients()
-
-
-def forget_clients() -> None:
-    """Less than `s3.reset()`: the session, which is slow to make, stays."""
-    s3_client.forget_clients()
-    s3_client.http.cache_clear()
 
 
 @pytest.fixture
@@ -352,7 +343,7 @@ def test_a_hang_anywhere_else_is_a_fault_as_well(
     upload = sent(upload_client)
     monkeypatch.setattr(s3_client, "READ_SECONDS", 0.2)
     monkeypatch.setitem(cast(dict[str, Any], s3_client.config.__kwdefaults__), "read_seconds", 0.2)
-    forget_clients()
+    storage_proxies.forget_clients()
     front.rules[operation] = front.hang
     unavailable(upload_client.finish(upload))
     heals(upload_client, upload, front, bucket)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.support.aws_template import PATH, Template, plain
+from tests.support.http_servers import serve_in_thread
 from uploads.services import metrics
 
 pytestmark = pytest.mark.slow
@@ -126,12 +126,8 @@ def cloudformation() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             return
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/", told
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve_in_thread(server):
+        yield f"http://127.0.0.1:{server.server_address[1]}/", told
 
 
 def event(kind: str, url: str) -> dict[str, Any]:

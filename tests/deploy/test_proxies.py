@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ import pytest
 from amalga.local.processes import free_port
 from tests.amalga.test_gunicorn import gunicorn
 from tests.conftest import PROJECT
-from tests.support import reverse_proxies
+from tests.support import reverse_proxies, waiting
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.reverse_proxies import Behind
 
@@ -116,11 +117,7 @@ def ask(authority: CertificateAuthority) -> Ask:
     return ask
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+wait_until = partial(waiting.wait_until, seconds=SECONDS)
 
 
 # --- what strangers say about themselves ------------------------------------------------------

@@ -20,6 +20,7 @@ from django.db import connection
 from tests.conftest import serving
 from tests.ops.test_outages import Call, TimedResponse
 from tests.support import factories, storage_proxies
+from tests.support.connections import close_other_connections
 from tests.support.file_rows import ensure_folder
 from tests.support.form_client import Chosen, Form, Visitor
 from tests.support.storage_proxies import StorageProxy
@@ -129,17 +130,12 @@ def execute(statement: str) -> None:
         cursor.execute(statement)
 
 
-def cut_the_others() -> None:
-    execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
-
-
 @contextmanager
 def read_only() -> Iterator[None]:
     """As after a failover: whoever connects now is connected to a replica."""
     name = connection.settings_dict["NAME"]
     execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-    cut_the_others()
+    close_other_connections()
     try:
         yield
     finally:
@@ -257,7 +253,7 @@ def load_during(desk: Desk, break_it: Callable[[], None]) -> dict[str, Counter[i
 def test_a_database_that_restarts_under_load_costs_no_more_than_the_break(site: Site, desk: Desk) -> None:
     def restart() -> None:
         with site.database.being("refuse"):
-            cut_the_others()
+            close_other_connections()
             time.sleep(1)
 
     statuses = load_during(desk, restart)
@@ -268,7 +264,7 @@ def test_a_database_that_restarts_under_load_costs_no_more_than_the_break(site: 
 
 
 def test_connections_that_the_server_ends_under_load_cost_one_answer_each(site: Site, desk: Desk) -> None:
-    statuses = load_during(desk, cut_the_others)
+    statuses = load_during(desk, close_other_connections)
     assert set(statuses["away"] + statuses["back"]) <= {200, 503}
     assert (statuses["away"] + statuses["back"])[503] <= 2 * THREADS
     assert json.loads(desk.new().by(desk.visitor).body)["files"][0]["state"] == State.UPLOADING

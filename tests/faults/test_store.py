@@ -61,16 +61,8 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
     monkeypatch.setitem(cast(dict[str, Any], s3_client.config.__kwdefaults__), "read_seconds", READ_SECONDS)
     settings.UPLOAD_PART_BYTES = PART_BYTES
-    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
-        settings.S3_ENDPOINT = front.url
-        forget_clients()
+    with storage_proxies.proxy_of_app(settings, bucket) as front:
         yield front
-    forget_clients()
-
-
-def forget_clients() -> None:
-    s3_client.forget_clients()
-    s3_client.http.cache_clear()
 
 
 class FailingStorageRunner:

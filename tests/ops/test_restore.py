@@ -23,14 +23,14 @@ from uploads.errors import DatabaseOlderThanBucket, Paused, ValidationFailed
 from uploads.models import Action, Event, File, Heartbeat, Installation, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services import bucket_guard
-from uploads.services.bucket_guard import require_history, require_removal, write_high_water_mark
+from uploads.services.bucket_guard import require_history, require_removal, write_checkpoint
 from uploads.services.doctor.background_jobs import _purge
 from uploads.services.sweep import runner
 
 ANOTHER = b"6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # database's id
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PAST = seconds_from_now(-3600)
-CLOCK = "amalga-checkpoint.json"
+CHECKPOINT = "amalga-checkpoint.json"
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
@@ -56,10 +56,10 @@ def all_that_is_due(alice: User, bucket: Bucket) -> list[File]:
 
 def write_mark(
     *, event: int = 1000, at: datetime | None = None, installation: uuid.UUID | None = None
-) -> s3.HighWaterMark:
+) -> s3.Checkpoint:
     """As if the database had come so far once."""
-    moment = s3.HighWaterMark(installation or Installation.objects.own_id(), event, at or datetime.now(UTC))
-    s3.put_high_water_mark(moment)
+    moment = s3.Checkpoint(installation or Installation.objects.own_id(), event, at or datetime.now(UTC))
+    s3.put_checkpoint(moment)
     return moment
 
 
@@ -117,7 +117,7 @@ def test_a_sweep_tells_the_bucket_of_the_newest_event(upload_client: UploadClien
     services.sweep()
     newest = Event.objects.first()
     assert newest
-    checkpoint = json.loads(bucket.read(CLOCK))
+    checkpoint = json.loads(bucket.read(CHECKPOINT))
     assert checkpoint == {
         "installation": str(Installation.objects.own_id()),
         "event": newest.pk,
@@ -129,8 +129,8 @@ def test_a_sweep_tells_the_bucket_of_the_newest_event(upload_client: UploadClien
 def test_a_long_sweep_tells_it_before_it_works(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     all_that_is_due(alice, bucket)
     Event.objects.record(Action.LOGIN, by=alice)
-    seen: list[s3.HighWaterMark | None] = []
-    monkeypatch.setattr(runner.SweepRun, "_discard", lambda _: seen.append(s3.read_high_water_mark()))
+    seen: list[s3.Checkpoint | None] = []
+    monkeypatch.setattr(runner.SweepRun, "_discard", lambda _: seen.append(s3.read_checkpoint()))
     services.sweep()
     assert seen[0] is not None
 
@@ -138,17 +138,17 @@ def test_a_long_sweep_tells_it_before_it_works(alice: User, bucket: Bucket, monk
 def test_where_nothing_happened_the_bucket_is_told_nothing(upload_client: UploadClient, bucket: Bucket) -> None:
     upload_client.send(b"hello")
     services.sweep()
-    bucket.delete(CLOCK)
+    bucket.delete(CHECKPOINT)
     services.sweep()
-    assert s3.read_high_water_mark() is None
+    assert s3.read_checkpoint() is None
     Heartbeat.objects.filter(name=bucket_guard.NAME).update(at=seconds_from_now(-bucket_guard.PAUSE_SECONDS))
     services.sweep()  # one of the last minutes' events may have ended late
-    assert s3.read_high_water_mark()
+    assert s3.read_checkpoint()
 
 
 def test_a_database_that_knows_the_event_is_not_behind(upload_client: UploadClient) -> None:
     upload_client.send(b"hello")
-    write_high_water_mark()
+    write_checkpoint()
     upload_client.send(b"more")
     require_history()
 
@@ -173,7 +173,7 @@ def test_what_happens_after_the_restore_does_not_make_up_for_it(alice: User, buc
     with pytest.raises(DatabaseOlderThanBucket):
         require_history()
     with pytest.raises(DatabaseOlderThanBucket):
-        write_high_water_mark()
+        write_checkpoint()
 
 
 def test_what_another_database_was_told_says_nothing_of_this_one(bucket: Bucket) -> None:
@@ -191,7 +191,7 @@ INVALID_CHECKPOINTS = [
 def test_an_invalid_checkpoint_pauses_the_sweep_too(alice: User, bucket: Bucket) -> None:
     all_that_is_due(alice, bucket)
     for body in INVALID_CHECKPOINTS:
-        bucket.write(CLOCK, body)
+        bucket.write(CHECKPOINT, body)
         with pytest.raises(ValidationFailed, match="amalga-checkpoint"):
             require_history()
     before = rows_and_objects(bucket)
@@ -207,7 +207,7 @@ def test_a_bucket_that_does_not_tell_is_not_taken_for_one_that_remembers_nothing
     before = rows_and_objects(bucket)
     with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
         fault_rule = storage_proxies.FAULTS[fault]
-        front.rules["get"] = lambda request: fault_rule(request) if CLOCK in request.url else request.forward()
+        front.rules["get"] = lambda request: fault_rule(request) if CHECKPOINT in request.url else request.forward()
         right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
         s3.reset()
         assert run("sweep")[0] == 1
@@ -220,7 +220,7 @@ def test_a_sweep_with_nothing_to_remove_says_so_as_well(alice: User, bucket: Buc
     mark = write_mark()
     Event.objects.record(Action.LOGIN, by=alice)
     assert run("sweep")[0] == 2
-    assert s3.read_high_water_mark() == mark
+    assert s3.read_checkpoint() == mark
 
 
 def test_nothing_is_set_aside_by_a_database_that_is_behind(bucket: Bucket) -> None:
@@ -243,7 +243,7 @@ def test_it_is_told_first_and_changes_nothing(alice: User, bucket: Bucket) -> No
     assert status == 1
     assert "event 1000" in output
     assert factories.database_rows() == before
-    assert s3.read_high_water_mark()
+    assert s3.read_checkpoint()
 
 
 def test_accepted_trash_has_its_whole_time_again(alice: User, bucket: Bucket, settings: Settings) -> None:
@@ -317,7 +317,7 @@ def test_uploads_under_way_have_their_time_again(upload_client: UploadClient, se
 
 def test_a_bucket_that_is_not_ours_is_not_told_anything(unmarked: Bucket) -> None:
     assert run("after_restore", "--apply")[0] == 2
-    assert s3.read_high_water_mark() is None
+    assert s3.read_checkpoint() is None
 
 
 # --- doctor -------------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ def test_doctor_warns_while_the_purge_is_paused(bucket: Bucket, settings: Settin
 def test_doctor_says_how_far_the_bucket_remembers(upload_client: UploadClient) -> None:
     assert diagnosed() == [("ok", "the bucket remembers nothing of the database yet")]
     upload_client.send(b"hello")
-    write_high_water_mark()
+    write_checkpoint()
     ((level, reason),) = diagnosed()
     assert level == "ok"
     assert reason.startswith("the database knows all that the bucket remembers, up to 20")
@@ -343,16 +343,16 @@ def test_doctor_says_how_far_the_bucket_remembers(upload_client: UploadClient) -
 
 def test_doctor_names_a_bucket_that_is_not_told_any_more(alice: User, bucket: Bucket) -> None:
     Event.objects.create(action=Action.LOGIN, at=datetime.now(UTC) - timedelta(days=3))
-    write_high_water_mark()
+    write_checkpoint()
     Event.objects.create(action=Action.LOGIN, at=datetime.now(UTC) - timedelta(hours=1))
     assert diagnosed() == [("warn", "what the bucket remembers is 3 days behind the database")]
 
 
 @pytest.mark.parametrize("content", [b"hello", b"[" * 1024], ids=["text", "deep"])
 def test_doctor_fails_for_a_clock_that_is_none(bucket: Bucket, content: bytes) -> None:
-    bucket.write(CLOCK, content)
+    bucket.write(CHECKPOINT, content)
     ((level, reason),) = diagnosed()
-    assert (level, "no clock of Amalga's" in reason) == ("fail", True)
+    assert (level, "no checkpoint of Amalga's" in reason) == ("fail", True)
 
 
 def test_doctor_names_the_right_that_is_missing(bucket: Bucket, settings: Settings) -> None:
@@ -375,7 +375,7 @@ def test_a_library_that_was_made_again_is_the_one_that_the_bucket_remembers(
 ) -> None:
     """The activity log is not in the manifest: the event that the bucket remembered is gone for good."""
     upload_client.send(b"hello")
-    write_high_water_mark()
+    write_checkpoint()
     manifest = str(tmp_path / "manifest")
     assert run("export_manifest", "--output", manifest)[0] == 0
     with connection.cursor() as cursor:

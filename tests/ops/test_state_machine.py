@@ -33,7 +33,6 @@ from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import services
 from uploads.models import File, State
-from uploads.s3 import client as s3_client
 from uploads.services import orphaned_multiparts
 
 pytestmark = pytest.mark.slow
@@ -155,13 +154,8 @@ def sweep_and_leave() -> dict[str, int]:
 def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
     """The app asks the store through it. boto3's pause before a second attempt is left out."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
-    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
-        settings.S3_ENDPOINT = front.url
-        s3_client.forget_clients()
-        s3_client.http.cache_clear()
+    with storage_proxies.proxy_of_app(settings, bucket) as front:
         yield front
-    s3_client.forget_clients()
-    s3_client.http.cache_clear()
 
 
 @pytest.fixture

@@ -52,11 +52,11 @@ def test_what_is_no_marker_is_told(bucket: stores.Bucket, body: bytes) -> None:
         require_marker()
 
 
-@pytest.mark.parametrize("read", [s3.read_marker, s3.read_high_water_mark])
+@pytest.mark.parametrize("read", [s3.read_marker, s3.read_checkpoint])
 def test_marker_that_arrives_halfway_is_a_fault_of_the_store(
     bucket: stores.Bucket, settings: Settings, read: Callable[[], object]
 ) -> None:
-    s3.put_high_water_mark(s3.HighWaterMark(uuid4(), 1, timezone.now()))
+    s3.put_checkpoint(s3.Checkpoint(uuid4(), 1, timezone.now()))
     with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()

@@ -7,7 +7,6 @@ Written from the developer guide, "Create a signed URL using a canned policy", n
 
 from __future__ import annotations
 
-import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.support.certificate_authority import CertificateAuthority
+from tests.support.http_servers import serve_in_thread
 from tests.support.storage_proxies import Answer, Request, StorageProxy
 from tests.support.stores import Bucket
 
@@ -120,11 +120,5 @@ def run_cloudfront(
     bucket: Bucket, authority: CertificateAuthority, *signers: Signer, host: str = "localhost"
 ) -> Iterator[Edge]:
     edge = Edge(bucket, authority, *signers, host=host)
-    thread = threading.Thread(target=edge.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serve_in_thread(edge.server):
         yield edge
-    finally:
-        edge.server.shutdown()
-        thread.join()
-        edge.server.server_close()

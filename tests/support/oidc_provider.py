@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import secrets
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +18,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.support.http_servers import serve_in_thread
 
 CLIENT, SECRET = "amalga", "shared by both"
 KEY_ID = "2026-11"
@@ -113,13 +114,10 @@ def _handler(identity: Identity) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def providing() -> Iterator[Identity]:
     identity = Identity()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(identity)) as server:
-        identity.issuer = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(identity))
+    identity.issuer = f"http://127.0.0.1:{server.server_port}"
+    with serve_in_thread(server):
         yield identity
-        server.shutdown()
-        thread.join()
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,15 +17,12 @@ from django.db import connection
 
 from amalga.local.postgres import MARK, Postgres
 from amalga.local.processes import free_port
+from tests.support.waiting import wait_until
 
 READY_SECONDS = 30
 
 
-def until(true: Callable[[], object], *, seconds: float = READY_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+until = partial(wait_until, seconds=READY_SECONDS)
 
 
 def superuser_url(*, database: str, port: object = None) -> str:

@@ -19,6 +19,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import urllib3
 
+from tests.support.http_servers import serve_in_thread
+from tests.support.stores import Bucket
+from uploads.s3 import client as s3_client
+
 store = urllib3.PoolManager(maxsize=32, retries=False)
 
 
@@ -126,15 +130,27 @@ class StorageProxy:
 @contextmanager
 def run_storage_proxy(target: str) -> Iterator[StorageProxy]:
     front = StorageProxy(target)
-    thread = threading.Thread(target=front.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serve_in_thread(front.server):
+        try:
+            yield front
+        finally:
+            front.closing.set()
+
+
+@contextmanager
+def proxy_of_app(settings: Any, bucket: Bucket) -> Iterator[StorageProxy]:
+    """The app asks its store through this proxy, `bucket` does not."""
+    with run_storage_proxy(bucket.address.endpoint) as front:
+        settings.S3_ENDPOINT = front.url
+        forget_clients()
         yield front
-    finally:
-        front.closing.set()
-        front.server.shutdown()
-        thread.join()
-        front.server.server_close()
+    forget_clients()
+
+
+def forget_clients() -> None:
+    """Less than `s3.reset()`: the session, which is slow to make, stays."""
+    s3_client.forget_clients()
+    s3_client.http.cache_clear()
 
 
 # --- answers that spoil -----------------------------------------------------------------------

@@ -31,7 +31,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DIGEST_PYTHON = PROJECT / ".venv-digest" / "bin" / "python"
 START_SECONDS = 60
 MARKER = "amalga.json"
-CLOCK = "amalga-checkpoint.json"
+CHECKPOINT = "amalga-checkpoint.json"
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ class Bucket:
         self.client = _client(address.endpoint, address.region, address.key, address.secret)
 
     def objects(self) -> dict[str, int]:
-        """Every object but the marker and the clock: key and size."""
+        """Every object but the marker and the checkpoint: key and size."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         found = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
-        for own in (MARKER, CLOCK):
+        for own in (MARKER, CHECKPOINT):
             found.pop(own, None)
         return found
 
@@ -130,7 +130,7 @@ class Bucket:
         """Remove all, and keep the marker: what a test loses, its own bucket lost."""
         for key, upload in self.multipart_uploads():
             self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)
-        for key in (*self.objects(), CLOCK):  # one by one: the XML of DeleteObjects cannot hold every key
+        for key in (*self.objects(), CHECKPOINT):  # one by one: the XML of DeleteObjects cannot hold every key
             self.delete(key)
 
 

@@ -8,13 +8,13 @@ import contextlib
 import http.client
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.certificate_authority import CertificateAuthority
+from tests.support.http_servers import serve_in_thread
 
 TLS_BEGINS = b"\x16"  # a handshake record (RFC 8446, section 5.1)
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "x-forwarded-proto", "date", "server"}
@@ -97,11 +97,5 @@ class Server(ThreadingHTTPServer):
 def run_tls_proxy(authority: CertificateAuthority, behind: str = "") -> Iterator[TlsProxy]:
     """Without `behind` it must be told later: `front.behind = url`."""
     front = TlsProxy(authority, behind)
-    thread = threading.Thread(target=front.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serve_in_thread(front.server):
         yield front
-    finally:
-        front.server.shutdown()
-        thread.join()
-        front.server.server_close()

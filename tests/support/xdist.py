@@ -14,6 +14,7 @@ import boto3
 import psycopg
 from botocore.config import Config
 
+from amalga.local.backends import Store, keep_folders
 from amalga.local.postgres import MARK
 from amalga.local.server import THROWAWAY_BUCKET
 
@@ -37,14 +38,12 @@ def once(name: str) -> Iterator[bool]:
         file.write("done")
 
 
-def _keep_folders(bucket: str) -> None:
-    """Keep the bucket's folders when their last object goes, as `amalga.local` does for its own bucket: rclone would
-    take them away, and fail the multipart uploads in them."""
+def _store_folder() -> Path:
+    """The folder of the embedded store, which is beside that of Postgres."""
     with psycopg.connect(os.environ["LOCAL_SUPERUSER_URL"]) as connection:
         row = connection.execute(f"SHOW {MARK}").fetchone()
     assert row
-    for prefix in ("f", "p"):
-        (Path(row[0]).parents[1] / "s3" / bucket / prefix / ".kept").mkdir(parents=True)
+    return Path(row[0]).parents[1] / Store.name
 
 
 if WORKER and os.environ.get("AWS_STORAGE_BUCKET_NAME") == THROWAWAY_BUCKET:
@@ -55,4 +54,4 @@ if WORKER and os.environ.get("AWS_STORAGE_BUCKET_NAME") == THROWAWAY_BUCKET:
         config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
     )
     store.create_bucket(Bucket=own_bucket())
-    _keep_folders(own_bucket())
+    keep_folders(_store_folder() / own_bucket())

@@ -8,10 +8,10 @@ import os
 import socket
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from tests.conftest import serving
-from tests.support import factories
+from tests.support import factories, waiting
 from tests.support.factories import is_all_deleted
 from tests.support.form_client import Chosen, Form, Visitor, file_head
 from tests.support.stores import Bucket
@@ -43,11 +43,7 @@ def small_parts(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory)
         yield url
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+wait_until = partial(waiting.wait_until, seconds=SECONDS)
 
 
 def connect(visitor: Visitor) -> socket.socket:

@@ -8,6 +8,7 @@ import pytest
 from django.template import Context, Template
 from django.utils import timezone
 
+from uploads.media_types import category_of
 from uploads.templatetags import formatting
 
 NOW = datetime(2026, 11, 22, 14, 2, 11, tzinfo=UTC)
@@ -82,7 +83,7 @@ def test_the_exact_time_names_its_zone() -> None:
     ],
 )
 def test_every_type_has_a_picture(media_type: str, kind: str) -> None:
-    assert formatting.kind(media_type) == kind
+    assert category_of(media_type) == kind
 
 
 def test_filters_work_in_templates() -> None:

@@ -30,7 +30,6 @@ from tests.support.upload_client import composite, cut
 from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import AccessLevel, Action, ChecksumStatus, Event, File, Folder, Visibility
-from uploads.s3 import client as s3_client
 from uploads.s3 import streams
 from uploads.services import folders, zips
 from uploads.services.zips import prefetch
@@ -285,16 +284,8 @@ def test_one_that_was_overwritten_unread_fails_the_download(
 def front(settings: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
     """The app asks the store through it, `bucket` does not."""
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
-    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
-        settings.S3_ENDPOINT = front.url
-        _forget_clients()
+    with storage_proxies.proxy_of_app(settings, bucket) as front:
         yield front
-    _forget_clients()
-
-
-def _forget_clients() -> None:
-    s3_client.forget_clients()
-    s3_client.http.cache_clear()
 
 
 @pytest.mark.parametrize("fault", ["503", "403", "page 200", "broken"])

@@ -53,8 +53,8 @@ class TagAction(BulkAction):
 
     def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
         add, remove = data["add"], data["remove"]
-        normalized_name = [normalize_for_search(name) for name in remove]
-        Tagging.objects.filter(file__in=files, tag__normalized_name__in=normalized_name).delete()
+        normalized_names = [normalize_for_search(name) for name in remove]
+        Tagging.objects.filter(file__in=files, tag__normalized_name__in=normalized_names).delete()
         if len(files) * len(add) > MAX_TAGGINGS_PER_REQUEST:
             raise ValidationFailed(
                 _("These are too many tags for so many files at once. Take fewer files or fewer tags.")

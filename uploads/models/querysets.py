@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
@@ -58,9 +58,17 @@ def in_batches(rows: models.QuerySet[Model], size: int, *, order: Sequence[Any] 
         page = ordered.filter(**{lookup: batch[-1].pk})
 
 
-# Placeholders in the prepared SQL of a download: a user's id and the permanent id of a file.
-ANY_USER = 2**62 + 1
+# Some queries run in every request, and compiling them takes longer than running them. They are compiled once, with
+# these placeholders: a user's id, and the permanent id of a file.
+ANY_USER = 2**31 - 1  # the largest id of a user: Django leaves out conditions that no row can meet
 ANY_FILE = uuid4()
+CompiledQuery = tuple[str, tuple[Any, ...]]
+
+
+def bind(query: CompiledQuery, values: Mapping[Any, Any]) -> tuple[str, list[Any]]:
+    """Return the SQL and the parameters of a compiled query, with `values` in the place of its placeholders."""
+    sql, parameters = query
+    return sql, [values.get(parameter, parameter) for parameter in parameters]
 
 
 class _Multirange(Subquery):
@@ -101,11 +109,7 @@ def _managed_files(user: User, permission: str) -> Q:
 
 
 @functools.cache
-def _download_query(*, viewer: bool, superuser: bool) -> tuple[str, tuple[Any, ...]]:
-    """Return the SQL of a download and its parameters, with ANY_USER and ANY_FILE in the place of values.
-
-    Compiling it for each request takes longer than running it.
-    """
+def _download_query(*, viewer: bool, superuser: bool) -> CompiledQuery:
     from uploads.models.file import File
 
     visible = Q(owner_id=ANY_USER)
@@ -167,14 +171,13 @@ class FileQuerySet(models.QuerySet["File"]):
     def visible_by_link(self, user: User | AnonymousUser, link: UUID) -> File | None:
         """Return the file of `visible_to(user).listed().by_link(link)` with the fields that a download needs, or None.
 
-        It uses SQL prepared once for all users with the same permissions, so earlier filters of the chain are ignored.
+        It uses SQL compiled once for all users with the same permissions, so earlier filters of the chain are ignored.
         """
         if not isinstance(user, User) or not user.is_active:
             return None
         viewer = user.has_perm("uploads.view_file")
-        sql, parameters = _download_query(viewer=viewer, superuser=user.is_superuser)
-        values = {ANY_USER: user.pk, ANY_FILE: link}
-        return next(iter(self.raw(sql, [values.get(parameter, parameter) for parameter in parameters])), None)
+        query = _download_query(viewer=viewer, superuser=user.is_superuser)
+        return next(iter(self.raw(*bind(query, {ANY_USER: user.pk, ANY_FILE: link}))), None)
 
     def listed(self) -> FileQuerySet:
         """Return the files that lists show: available, and the current version only."""

@@ -9,9 +9,9 @@ from uploads.s3.copies import CopyTag, copy_tag, copy_within, put_file, put_part
 from uploads.s3.downloads import DownloadStorage, download_url, preview_url, reset
 from uploads.s3.listing import ObjectInfo, OpenMultipart, Page, head, list_multipart_uploads, list_objects
 from uploads.s3.metadata_objects import (
-    HighWaterMark,
-    put_high_water_mark,
-    read_high_water_mark,
+    Checkpoint,
+    put_checkpoint,
+    read_checkpoint,
     read_marker,
     write_marker,
 )
@@ -49,10 +49,10 @@ from uploads.s3.streams import (
 
 __all__ = [
     "URL_SECONDS",
+    "Checkpoint",
     "CopyTag",
     "DownloadStorage",
     "EtagMismatch",
-    "HighWaterMark",
     "NoSuchObject",
     "ObjectHead",
     "ObjectInfo",
@@ -86,12 +86,12 @@ __all__ = [
     "preload",
     "preview_url",
     "put",
+    "put_checkpoint",
     "put_file",
-    "put_high_water_mark",
     "put_part",
     "quarantine",
     "read",
-    "read_high_water_mark",
+    "read_checkpoint",
     "read_marker",
     "read_start",
     "require_readable",

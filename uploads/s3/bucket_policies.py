@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from uploads.keys import CLOCK_KEY, OWN_PREFIXES
+from uploads.keys import CHECKPOINT_KEY, OWN_PREFIXES
 from uploads.s3.errors import ARCHIVES
 from uploads.s3.signing import URL_SECONDS
 
@@ -138,7 +138,7 @@ def _sort_lists(value: Any) -> Any:
 
 # Only keys that we write expire. Other objects in the bucket, including imported ones, belong to others. The checkpoint
 # is overwritten once a minute, and each time leaves a previous version.
-PREFIXES = (*OWN_PREFIXES, CLOCK_KEY)
+PREFIXES = (*OWN_PREFIXES, CHECKPOINT_KEY)
 # RDS keeps backups for at most 35 days: a restored database still finds the objects of its time.
 KEEP_DAYS = 35
 CORS_SECONDS = 3600

@@ -59,7 +59,7 @@ class ObjectInfo(NamedTuple):
     """An object from a listing or a HEAD: size in bytes, ETag without quotes, and time of the last change.
 
     Only a HEAD has the rest: `checksum` is the SHA-256 in the format of the row, from stores that keep checksums,
-    `content_encoding` is normalized by `content_encoding.normalize`, and `archived` is true for an object in an
+    `content_encoding` is normalized by `normalize_encoding`, and `archived` is true for an object in an
     archive, also one that is temporarily restored.
     """
 

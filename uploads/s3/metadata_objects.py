@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from uploads.errors import ValidationFailed
-from uploads.keys import CLOCK_KEY, MARKER_KEY
+from uploads.keys import CHECKPOINT_KEY, MARKER_KEY
 from uploads.s3.client import client, translate_errors
 from uploads.s3.objects import read_small
 from uploads.s3.stores import store_named
@@ -17,7 +17,7 @@ MAX_CHECKPOINT_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class HighWaterMark:
+class Checkpoint:
     """The newest audit event in the database of this installation: its number and time."""
 
     installation: UUID
@@ -25,36 +25,36 @@ class HighWaterMark:
     at: datetime
 
 
-def read_high_water_mark(store: str | None = None) -> HighWaterMark | None:
+def read_checkpoint(store: str | None = None) -> Checkpoint | None:
     """Return the newest event that was recorded in the bucket; None if there is none yet.
 
     Raises StorageUnavailable, StorageDenied, and ValidationFailed if that object has other content.
     """
-    text = read_small(CLOCK_KEY, max_bytes=MAX_CHECKPOINT_BYTES, store=store)
+    text = read_small(CHECKPOINT_KEY, max_bytes=MAX_CHECKPOINT_BYTES, store=store)
     if text is None:
         return None
     try:
         data = json.loads(text)
-        mark = HighWaterMark(UUID(data["installation"]), int(data["event"]), datetime.fromisoformat(data["at"]))
-        mark.at.timestamp()
-        if mark.at.tzinfo is None:
+        checkpoint = Checkpoint(UUID(data["installation"]), int(data["event"]), datetime.fromisoformat(data["at"]))
+        checkpoint.at.timestamp()
+        if checkpoint.at.tzinfo is None:
             raise ValueError("a time without a zone")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ValidationFailed(
-            f"The bucket {store_named(store).bucket} has an object {CLOCK_KEY} that is no clock of Amalga's. Look "
-            "whose it is. When it is not needed, and the database is not older than the bucket, "
+            f"The bucket {store_named(store).bucket} has an object {CHECKPOINT_KEY} that is no checkpoint of Amalga's. "
+            "Look whose it is. When it is not needed, and the database is not older than the bucket, "
             "`manage.py after_restore --apply` writes it again."
         ) from None
-    return mark
+    return checkpoint
 
 
-def put_high_water_mark(mark: HighWaterMark, store: str | None = None) -> None:
+def put_checkpoint(checkpoint: Checkpoint, store: str | None = None) -> None:
     """Write the newest event of the database to the bucket, over the previous one. Safe to repeat."""
     at = store_named(store)
-    data = {"installation": str(mark.installation), "event": mark.event, "at": mark.at.isoformat()}
+    data = {"installation": str(checkpoint.installation), "event": checkpoint.event, "at": checkpoint.at.isoformat()}
     with translate_errors("PutObject"):
         client("quick", at).put_object(
-            Bucket=at.bucket, Key=CLOCK_KEY, Body=json.dumps(data).encode(), ContentType="application/json"
+            Bucket=at.bucket, Key=CHECKPOINT_KEY, Body=json.dumps(data).encode(), ContentType="application/json"
         )
 
 

@@ -40,7 +40,7 @@ CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<size>\d{1,18
 @dataclass(frozen=True, slots=True)
 class ObjectHead:
     """A stored object. `checksum` only from stores that keep checksums; `content_encoding` is normalized by
-    `content_encoding.normalize`."""
+    `normalize_encoding`."""
 
     size: int
     etag: str

@@ -66,7 +66,7 @@ class Stream:
 
     @property
     def content_encoding(self) -> str:
-        """The encoding, normalized by `content_encoding.normalize`."""
+        """The encoding, normalized by `normalize_encoding`."""
         return normalize_encoding(self._response.headers.get("Content-Encoding", ""))
 
     def chunks(self, size: int) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from uploads import s3
 from uploads.errors import Problem, ValidationFailed
 from uploads.models import Action, Event, File, Installation, State
 from uploads.models.querysets import in_batches, seconds_from_now
-from uploads.services.bucket_guard import accept_high_water_mark, contains_event, require_marker, stored_high_water_mark
+from uploads.services.bucket_guard import accept_checkpoint, contains_event, require_marker, stored_checkpoint
 from uploads.services.finish import FinishRequest, finish
 from uploads.services.sign import require_permission
 from uploads.services.verify import ResumableHasher
@@ -33,7 +33,7 @@ class Restored:
     new expiry, `arrived` those of them with a whole object in the bucket, `finished` and `failed` what became of these.
     """
 
-    seen: s3.HighWaterMark | None = None
+    seen: s3.Checkpoint | None = None
     behind: bool = False
     trash: int = 0
     purged: int = 0
@@ -58,7 +58,7 @@ def after_restore(*, apply: bool) -> Restored:
     if apply:
         event, at = (result.seen.event, result.seen.at.isoformat()) if result.seen else (None, None)
         Event.objects.record(Action.REPAIR, name="after_restore", checkpoint_event=event, checkpoint_at=at)
-        accept_high_water_mark()
+        accept_checkpoint()
         logger.info("restore_accepted installation=%s", Installation.objects.own_id())
     return result
 
@@ -67,10 +67,10 @@ def _stores() -> list[str]:
     return [store.name for store in (s3.main_store(), s3.secondary_store()) if store is not None]
 
 
-def _read_checkpoint() -> s3.HighWaterMark | None:
+def _read_checkpoint() -> s3.Checkpoint | None:
     """Return the bucket's checkpoint; None for an unreadable one, which is then overwritten."""
     try:
-        return stored_high_water_mark()
+        return stored_checkpoint()
     except ValidationFailed as problem:
         logger.warning("checkpoint_unreadable: %s", problem.message)
         return None

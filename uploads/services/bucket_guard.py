@@ -30,7 +30,7 @@ from uploads.models.querysets import seconds_from_now
 
 logger = logging.getLogger(__name__)
 
-NAME = "clock"  # of the heartbeat
+NAME = "checkpoint"  # of the heartbeat
 # A database cannot be restored to the last minutes (RDS: five), so a checkpoint that is a minute old is in time.
 PAUSE_SECONDS = 60
 # An event has the time at which its transaction began, and is visible once that ends.
@@ -100,24 +100,24 @@ def require_history() -> None:
 
     Raises DatabaseOlderThanBucket if not, StorageUnavailable, and ValidationFailed for an unreadable checkpoint.
     """
-    checkpoint = stored_high_water_mark()
+    checkpoint = stored_checkpoint()
     if checkpoint is not None and not contains_event(checkpoint):
         raise DatabaseOlderThanBucket(describe_lag(checkpoint))
 
 
-def stored_high_water_mark() -> s3.HighWaterMark | None:
+def stored_checkpoint() -> s3.Checkpoint | None:
     """Return the checkpoint of this database in the main store's bucket; None if there is none, or one of another
     database. Raises StorageUnavailable, ValidationFailed."""
-    checkpoint = s3.read_high_water_mark()
+    checkpoint = s3.read_checkpoint()
     return checkpoint if checkpoint is not None and checkpoint.installation == Installation.objects.own_id() else None
 
 
-def contains_event(checkpoint: s3.HighWaterMark) -> bool:
+def contains_event(checkpoint: s3.Checkpoint) -> bool:
     """Return whether this database has the event of the checkpoint."""
     return Event.objects.filter(pk=checkpoint.event, at=checkpoint.at).exists()
 
 
-def describe_lag(checkpoint: s3.HighWaterMark) -> str:
+def describe_lag(checkpoint: s3.Checkpoint) -> str:
     """Return the message for operators: how far the database is behind the checkpoint, and what to do."""
     newest = Event.objects.first()
     last = f"its newest event is of {_format_time(newest.at)}" if newest else "it has no event at all"
@@ -129,7 +129,7 @@ def describe_lag(checkpoint: s3.HighWaterMark) -> str:
     )
 
 
-def write_high_water_mark() -> None:
+def write_checkpoint() -> None:
     """Write a checkpoint with the newest event to the main store's bucket if there are new events; once a minute at
     most, and only to our own bucket. Raises DatabaseOlderThanBucket, StorageUnavailable."""
     if not _is_due():
@@ -137,16 +137,16 @@ def write_high_water_mark() -> None:
     try:
         require_marker()
         require_history()
-        accept_high_water_mark()
+        accept_checkpoint()
     except (WrongMarker, ValidationFailed) as problem:
         logger.warning("checkpoint_write_failed: %s", problem.message)
 
 
-def accept_high_water_mark() -> None:
+def accept_checkpoint() -> None:
     """Overwrite the checkpoint with the newest event of this database, whatever it was before."""
     newest = Event.objects.first()
     if newest is not None:
-        s3.put_high_water_mark(s3.HighWaterMark(Installation.objects.own_id(), newest.pk, newest.at))
+        s3.put_checkpoint(s3.Checkpoint(Installation.objects.own_id(), newest.pk, newest.at))
         Heartbeat.objects.beat(NAME)
 
 

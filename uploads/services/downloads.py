@@ -18,12 +18,11 @@ from uploads.errors import ObjectRefused, StorageUnavailable
 from uploads.models import Action, Event, File, Origin, Refusal
 from uploads.models.querysets import seconds_from_now
 from uploads.services.circuit_breaker import CircuitBreaker
-from uploads.services.stored_objects import FilesRefused, Stored, save_refusal
+from uploads.services.stored_objects import STORAGE_CONCURRENCY, FilesRefused, Stored, save_refusal
 from uploads.services.tasks import retry_refused
 
 logger = logging.getLogger(__name__)
 
-STORAGE_CONCURRENCY = 16
 # As long as a presigned URL is valid. A media player sends a request for each part of a file that it plays.
 HEAD_SECONDS = 300
 EVENTS_BATCH_SIZE = 500

@@ -21,7 +21,7 @@ from uploads.services.bucket_guard import require_history, require_marker
 
 logger = logging.getLogger(__name__)
 
-NAME = "strays"  # of the heartbeat
+NAME = "orphaned_multiparts"  # of the heartbeat
 # Some storages take long to list all open uploads.
 PAUSE_SECONDS = 3600
 # The row that names an upload follows its creation within milliseconds. A day allows for any clock skew.

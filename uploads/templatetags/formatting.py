@@ -10,7 +10,6 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from uploads.humanize import humanize_bytes
-from uploads.media_types import category_of
 
 register = template.Library()
 
@@ -48,9 +47,3 @@ def when(time: datetime | None) -> str:
 def exact_time(time: datetime | None) -> str:
     """Format a time as "3 Nov 2026 14:02:11 UTC", for tooltips."""
     return dateformat.format(timezone.localtime(time), "j M Y G:i:s T") if time else ""
-
-
-@register.filter
-def kind(media_type: str) -> str:
-    """Return the category of a media type, which selects its icon."""
-    return category_of(media_type)

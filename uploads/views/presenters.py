@@ -77,8 +77,8 @@ def rows_digest(*rows: object) -> str:
     """Return a digest of everything that the HTML of these rows depends on, including today's date for "today".
 
     It is the key of the rows in the fragment cache: half of a list's CPU time is their rendering, and most people of
-    a team see the same first pages. Equal rows have equal HTML, so a cached part is never stale and shows nobody
-    more than their own rows.
+    a team see the same first pages. Equal rows have equal HTML, so a cached part is never stale, and
+    users only get rows that they may see.
     """
     return hashlib.sha256(repr((timezone.localdate(), rows)).encode()).hexdigest()
 

@@ -30,7 +30,7 @@ class Command(AmalgaCommand):
         "looked at again and repaired where that is provable: finished uploads are published, files without an object "
         "marked as missing, and unmarked when it is back, lost previews made again, and objects without a file moved "
         "to quarantine/, copied before they go. No other object is removed, none is overwritten; sizes, ETags, foreign "
-        "keys and uploads in parts are told, not repaired. Exit status: 0 both agree, or all is repaired; 1 "
+        "keys and multipart uploads are reported, not repaired. Exit status: 0 both agree, or all is repaired; 1 "
         "differences, or it was stopped; 2 refused."
     )
 

@@ -36,11 +36,11 @@ class Command(AmalgaCommand):
         "Moves files and previews from the store of SECONDARY_S3_* to that of AWS_*, one by one: the object is copied, "
         "the copy verified against the row's checksum, and only then the row switched; people read and upload "
         "meanwhile. Without --apply it only says what there is to do. Uploads under way end where they began and are "
-        "moved by the next run; corrupted and missing files stay unless told. Nothing is removed from the other store "
-        "but with --remove-originals, which removes objects whose rows have moved long enough ago; imported objects "
-        "and what has no row stay there; with --imported, imported ones go whose copy bears our mark, and which are "
-        "still what was copied. Several may run at once. Exit status: 0 nothing is left to do, 1 something is left or "
-        "failed, 2 refused: there is no second store, or a bucket belongs to another database."
+        "moved by the next run; corrupted and missing files stay unless requested. Nothing is removed from the other "
+        "store but with --remove-originals, which removes objects whose rows have moved long enough ago; imported "
+        "objects and what has no row stay there; with --imported, imported ones go whose copy bears our mark, and "
+        "which are still what was copied. Several may run at once. Exit status: 0 nothing is left to do, 1 something "
+        "is left or failed, 2 refused: there is no second store, or a bucket belongs to another database."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -14,9 +14,9 @@ from django_tasks_db.models import DBTaskResult
 from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
 from uploads.humanize import humanize_duration
-from uploads.keys import CLOCK_KEY
+from uploads.keys import CHECKPOINT_KEY
 from uploads.models import Event, File, Heartbeat, State
-from uploads.services.bucket_guard import contains_event, stored_high_water_mark
+from uploads.services.bucket_guard import contains_event, stored_checkpoint
 from uploads.services.doctor.results import CheckResult, fail, ok, warn
 
 # each starts or polls at least once a minute
@@ -91,37 +91,38 @@ def _overdue() -> Iterable[CheckResult]:
 
 
 def _purge() -> Iterable[CheckResult]:
-    """Check that nothing pauses the purge: neither the setting, nor the high-water mark in the bucket."""
+    """Check that nothing pauses the purge: neither the setting, nor the checkpoint in the bucket."""
     if settings.PURGE_PAUSED:
         yield warn("purge", "paused: nothing is expired, purged or erased", "remove PURGE_PAUSED after the restore")
     try:
-        mark = stored_high_water_mark()
+        checkpoint = stored_checkpoint()
     except StorageUnavailable as fault:
         is_denied = isinstance(fault, StorageDenied)
-        advice = f"allow s3:GetObject on {CLOCK_KEY}" if is_denied else "see the line about the store"
+        advice = f"allow s3:GetObject on {CHECKPOINT_KEY}" if is_denied else "see the line about the store"
         yield warn("purge", f"what the bucket remembers cannot be read ({fault.detail}), so none takes place", advice)
     except ValidationFailed as problem:
-        yield fail("purge", f"{CLOCK_KEY} is no clock of Amalga's, so none takes place", problem.message)
+        yield fail("purge", f"{CHECKPOINT_KEY} is no checkpoint of Amalga's, so none takes place", problem.message)
     else:
-        yield _high_water_mark_result(mark)
+        yield _checkpoint_result(checkpoint)
 
 
-def _high_water_mark_result(mark: s3.HighWaterMark | None) -> CheckResult:
+def _checkpoint_result(checkpoint: s3.Checkpoint | None) -> CheckResult:
     newest = Event.objects.first()
-    if mark is None or newest is None:
+    if checkpoint is None or newest is None:
         return ok("purge", "the bucket remembers nothing of the database yet")
-    if not contains_event(mark):
-        reason = f"the database is older than the bucket: event {mark.event} of {_format_time(mark.at)} is not in it"
+    if not contains_event(checkpoint):
+        event = f"event {checkpoint.event} of {_format_time(checkpoint.at)}"
+        reason = f"the database is older than the bucket: {event} is not in it"
         return fail("purge", reason, "run `manage.py after_restore`, and see docs/restore.md")
-    late = newest.at - mark.at
+    late = newest.at - checkpoint.at
     if late > LATE and newest.at < datetime.now(UTC) - LATE:
-        advice = f"let the sweep run, and allow it s3:PutObject on {CLOCK_KEY}"
+        advice = f"let the sweep run, and allow it s3:PutObject on {CHECKPOINT_KEY}"
         return warn(
             "purge",
             f"what the bucket remembers is {humanize_duration(late.total_seconds())} behind the database",
             advice,
         )
-    return ok("purge", f"the database knows all that the bucket remembers, up to {_format_time(mark.at)}")
+    return ok("purge", f"the database knows all that the bucket remembers, up to {_format_time(checkpoint.at)}")
 
 
 def _format_time(moment: datetime) -> str:

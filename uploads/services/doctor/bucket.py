@@ -12,7 +12,7 @@ from django.conf import settings
 from amalga.settings.env import is_loopback
 from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
-from uploads.keys import CLOCK_KEY, OWN_PREFIXES
+from uploads.keys import CHECKPOINT_KEY, OWN_PREFIXES
 from uploads.s3.bucket_config import (
     BUCKET_SETTINGS,
     BucketSetting,
@@ -120,7 +120,7 @@ def posture_lines(point: BucketSetting, spec: BucketSpec) -> Iterable[CheckResul
 
 def _lifecycle_results(diff: SettingDiff) -> Iterable[CheckResult]:
     for message in lifecycle_conflicts(diff.now, expiry_days=expiry_days()):
-        advice = f"limit that rule to what is not ours: {', '.join(OWN_PREFIXES)} and {CLOCK_KEY}"
+        advice = f"limit that rule to what is not ours: {', '.join(OWN_PREFIXES)} and {CHECKPOINT_KEY}"
         yield fail("bucket lifecycle", message, advice)
     for message in unknown_classes(diff.now):
         yield warn(

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from uploads.errors import Problem, ValidationFailed
-from uploads.keys import CLOCK_KEY, MARKER_KEY, OWN_PREFIXES
+from uploads.keys import CHECKPOINT_KEY, MARKER_KEY, OWN_PREFIXES
 from uploads.media_types import category_of
 from uploads.names import clean_folder, clean_name, extensions_of
 from uploads.services.start import validate_type
@@ -50,7 +50,7 @@ class EmptyFolder(NamedTuple):
 
 def is_own(key: str) -> bool:
     """Whether the key belongs to Amalga itself."""
-    return key.startswith(OWN_PREFIXES) or key in {MARKER_KEY, CLOCK_KEY}
+    return key.startswith(OWN_PREFIXES) or key in {MARKER_KEY, CHECKPOINT_KEY}
 
 
 def require_foreign(prefix: str) -> None:

@@ -27,7 +27,7 @@ from uploads.errors import StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import Action, Event, File, Folder, Grant, Installation, State, Tag, Tagging, apply_deltas
 from uploads.models.querysets import seconds_from_now
 from uploads.names import normalize_for_search
-from uploads.services.bucket_guard import accept_high_water_mark
+from uploads.services.bucket_guard import accept_checkpoint
 from uploads.services.manifest.export import columns_of
 from uploads.services.manifest.format import BadManifest, Comparison, Head, compare, inspect, rows
 from uploads.services.recover_orphans import FOLDER, recovered_rows
@@ -73,7 +73,7 @@ def rebuild(
             files.seek(0)
             load(path, files, head, keep_id=keep_id, folder=folder)
             with suppress(StorageUnavailable):  # then `after_restore` must be run
-                accept_high_water_mark()
+                accept_checkpoint()
     return Rebuilt(head, comparison)
 
 

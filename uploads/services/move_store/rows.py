@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, Model, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
@@ -20,8 +20,11 @@ from amalga.log import field_value
 from uploads import s3
 from uploads.errors import StorageUnavailable, ValidationFailed
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, State
+from uploads.models.querysets import database_now
 from uploads.services.move_store.copy import CopyResult, Route
 from uploads.services.stored_objects import new_encoding_fields
+
+logger = logging.getLogger(__name__)
 
 STORED = [State.AVAILABLE, State.TRASHED]
 UNFIT = [ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING]
@@ -99,9 +102,6 @@ def plan_move(*, unfit: bool = False) -> MovePlan:
         return MovePlan(
             previews=Preview.objects.filter(store=source.name).count(), elsewhere=elsewhere, **totals, **counts
         )
-
-
-logger = logging.getLogger(__name__)
 
 
 def repoint_file(file: File, copy: CopyResult, route: Route, *, until: datetime) -> str:
@@ -244,8 +244,4 @@ class Leases:
 
 def _end_of_lease() -> datetime:
     """Return the end of a new lease by the database's clock, with random microseconds to make it unique."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (now,) = cursor.fetchone()
-    until: datetime = now + timedelta(seconds=LEASE_SECONDS, microseconds=random.randrange(10**6))  # noqa: S311
-    return until
+    return database_now() + timedelta(seconds=LEASE_SECONDS, microseconds=random.randrange(10**6))  # noqa: S311

@@ -16,7 +16,7 @@ from uploads import s3
 from uploads.errors import Paused, Problem, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import File, Heartbeat, State, apply_deltas
 from uploads.models.querysets import FileQuerySet, database_now
-from uploads.services.bucket_guard import require_history, require_marker, write_high_water_mark
+from uploads.services.bucket_guard import require_history, require_marker, write_checkpoint
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.erase import erase_all, urls_expired
 from uploads.services.finish import resume_completion
@@ -92,7 +92,7 @@ class SweepRun:
             for store in stores:
                 self._require_owner(store)
             self._require_history()
-            self._write_high_water_mark()  # in each round, because a backlog can take hours
+            self._write_checkpoint()  # in each round, because a backlog can take hours
         for step in (self._resolve, self._discard, self._erase):
             if self._should_continue() and not (self._paused and step != self._resolve):
                 step()
@@ -101,7 +101,7 @@ class SweepRun:
         """Run the steps that need no batches."""
         if self._should_continue():
             apply_deltas()
-        self._write_high_water_mark()
+        self._write_checkpoint()
         for step_name, step in (("aborted", abort_orphaned_multiparts), ("previews", forget_orphans)):
             if self._should_continue() and not (
                 self._paused or self._circuit_breaker.unavailable or self._foreign_stores
@@ -112,12 +112,12 @@ class SweepRun:
             requeue_lost_verifications()
         self._heartbeat(now=True)
 
-    def _write_high_water_mark(self) -> None:
-        """Write the high-water mark to the bucket, unless the sweep is paused; after a failure the next sweep does."""
+    def _write_checkpoint(self) -> None:
+        """Write the checkpoint to the bucket, unless the sweep is paused; after a failure the next sweep does."""
         if not self._should_continue() or self._paused or self._circuit_breaker.unavailable or self._foreign_stores:
             return
         try:
-            write_high_water_mark()
+            write_checkpoint()
         except Paused as problem:
             self._pause(problem)
         except StorageUnavailable as fault:
