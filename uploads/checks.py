@@ -199,7 +199,7 @@ def check_unknown_variables(**_: Any) -> list[CheckMessage]:
     return [
         Warning(
             f"{name} is set, and nothing reads it.",
-            hint="Look its name up in README.md, or remove it.",
+            hint="Find the right name in docs/configuration.md, or remove it.",
             id="uploads.W012",
         )
         for name in settings.UNKNOWN_VARIABLES

@@ -1,7 +1,7 @@
 """Settings for every deployment; everything that differs between deployments is an environment variable.
 
-A missing required variable and an invalid value stop the start with a message that names the variable. README.md has
-the table of all variables.
+A missing required variable and an invalid value stop the start with a message that names the variable. The table of
+all variables is docs/configuration.md.
 """
 
 from amalga.settings.auth import *

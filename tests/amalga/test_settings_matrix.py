@@ -108,6 +108,7 @@ FREE = {
     "LOCAL_POSTGRES_PORT": "tests/amalga/test_local.py",
     "LOCAL_S3_PORT": "tests/amalga/test_local.py",
     "LOCAL_FOLDER": "a folder's name",
+    "SENTRY_RELEASE": "a name, which the Sentry library reports",
     "FAILPOINT": "of tests alone; check --deploy refuses any",
 }
 COMPANIONS = {"SECONDARY_S3_": SECOND, "CLOUDFRONT_": BEFORE | {"CLOUDFRONT_PRIVATE_KEY": "x"}, "OIDC_": SIGN_ON}
@@ -130,11 +131,11 @@ def test_an_odd_value_is_refused_by_name_and_no_secret_is_told(
     assert len(str(refusal.value)) < 300
 
 
-def test_every_variable_is_in_this_matrix_and_in_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_variable_is_in_this_matrix_and_in_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
     read(monkeypatch)
     names_read = set(sys.modules["amalga.settings.env"].env.names_read)
-    table = (PROJECT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
-    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    page = (PROJECT / "docs" / "configuration.md").read_text()
+    rows = [row.split("|")[1] for row in page.splitlines() if row.startswith("| `")]
     documented = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row)}
     unspoken = {"AWS_REGION", "AWS_ENDPOINT_URL", "FAILPOINT", "PROMETHEUS_MULTIPROC_DIR"}
     assert names_read | documented == set(ODD) | set(FREE)
