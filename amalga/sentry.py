@@ -29,7 +29,7 @@ MAX_ITEMS = 100
 MAX_SIZE = 500_000
 
 
-def init_sentry(dsn: str) -> None:
+def init_sentry(dsn: str, release: str) -> None:
     """Start error reports. Raises ValueError for an invalid DSN. Reports never delay a request."""
     try:
         Dsn(dsn)
@@ -37,6 +37,7 @@ def init_sentry(dsn: str) -> None:
         raise ValueError("it takes an address like https://KEY@sentry.example.org/1") from None
     sentry_sdk.init(
         dsn,
+        release=release,
         before_send=before_send,
         before_breadcrumb=before_breadcrumb,
         send_default_pii=False,

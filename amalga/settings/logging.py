@@ -4,6 +4,7 @@ import re
 
 from django.core.exceptions import ImproperlyConfigured
 
+from amalga import __version__
 from amalga.log import configuration, log_format
 from amalga.settings.base import DEBUG
 from amalga.settings.env import env, raw_value
@@ -19,11 +20,12 @@ LOGGING = configuration(LOG_FORMAT)
 
 # Where errors are reported, if set. The Sentry library is only loaded then.
 SENTRY_DSN = str(env.str("SENTRY_DSN", default="")).strip()
+SENTRY_RELEASE = str(env.str("SENTRY_RELEASE", default="")).strip() or f"amalga@{__version__}"
 if SENTRY_DSN:
     from amalga.sentry import init_sentry
 
     try:
-        init_sentry(SENTRY_DSN)
+        init_sentry(SENTRY_DSN, SENTRY_RELEASE)
     except ValueError as error:
         raise ImproperlyConfigured(f"SENTRY_DSN is not usable: {error}.") from None
 

@@ -20,6 +20,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from amalga import __version__
 from tests.amalga.test_log_format import SIGNED
 from tests.amalga.test_settings import read
 from tests.conftest import PROJECT
@@ -143,6 +144,10 @@ def test_an_address_that_is_none_is_refused_without_telling_it(odd: str, monkeyp
     with pytest.raises(ImproperlyConfigured, match="SENTRY_DSN is not usable") as refused:
         read(monkeypatch, SENTRY_DSN=odd)
     assert odd not in str(refused.value)
+
+
+def test_reports_name_the_version_as_their_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch)["SENTRY_RELEASE"] == f"amalga@{__version__}"
 
 
 def test_without_an_address_nothing_of_it_is_loaded() -> None:

@@ -23,6 +23,7 @@ OURS = (
     "UPLOAD_",
     "S3_",
     "SECONDARY_S3_",
+    "SENTRY_",
     "TRASH_",
     "SECRET_",
     "HTTPS",
