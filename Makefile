@@ -93,13 +93,13 @@ bench-library: $(VENV)/dev.stamp  ## measure lists, searches and the admin at te
 bench-fsck: $(VENV)/dev.stamp  ## measure fsck, import_bucket, sweep and verify over a million keys
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.fsck
 
-bench-load: $(VENV)/dev.stamp proxies  ## measure a team's traffic, eleven minutes (SHORT=--short: two); then docs/scale.md
+bench-load: $(VENV)/dev.stamp proxies  ## measure a team's traffic, eleven minutes (SHORT=--short: two); then docs/operate/capacity.md
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.load $(SHORT)
 
-bench-scale: $(VENV)/dev.stamp  ## measure what a file takes of Postgres; then docs/scale.md
+bench-scale: $(VENV)/dev.stamp  ## measure what a file takes of Postgres; then docs/operate/capacity.md
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.scale
 
-scale-page: $(VENV)/dev.stamp  ## write docs/scale.md anew from bench/results/
+scale-page: $(VENV)/dev.stamp  ## write docs/operate/capacity.md anew from bench/results/
 	@$(PY) -m bench.scale_page
 
 pictures: $(VENV)/dev.stamp browser  ## take the pictures of README.md anew

@@ -1,7 +1,7 @@
 """What a file takes of Postgres: bytes at rest, and bytes of the write-ahead log and time on its way in.
 
 `make bench-scale` makes a library of a hundred thousand files in the embedded Postgres and takes files into it in
-batches, as the protocol does, without the store. docs/scale.md reckons with the results.
+batches, as the protocol does, without the store. docs/operate/capacity.md reckons with the results.
 """
 
 from __future__ import annotations

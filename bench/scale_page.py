@@ -1,4 +1,4 @@
-"""docs/scale.md from docs/scale.template.md and what the benches found: `python -m bench.scale_page`."""
+"""docs/operate/capacity.md from its template and what the benches found: `python -m bench.scale_page`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from bench.load import LONG, MAX_GROWTH_MIB_MINUTE, MAX_TIMES
 from bench.table import RESULTS
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "operate"
 BILLION, TERA, GIGA, MEGA = 10**9, 10**12, 10**9, 10**6
 PLANNED = 0.7  # of a processor
 PAUSE_SECONDS = 3  # between two requests of somebody at work
@@ -33,7 +33,8 @@ def row(name: str, case: str, **more: Any) -> dict[str, Any]:
 
 
 def page() -> str:
-    return (DOCS / "scale.template.md").read_text().format(caveat=caveat(), **web(), **files(), **kept(), **reckoned())
+    template = (DOCS / "capacity.template.md").read_text()
+    return template.format(caveat=caveat(), **web(), **files(), **kept(), **reckoned())
 
 
 def web() -> dict[str, str]:
@@ -125,4 +126,4 @@ def reckoned() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    (DOCS / "scale.md").write_text(page())
+    (DOCS / "capacity.md").write_text(page())

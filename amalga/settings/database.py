@@ -174,7 +174,7 @@ def connection_options(
             "reconnect_timeout": 2,
         },
     }
-    if not DATABASE_POOLER:  # a pooler rejects or drops these: there the role has the limits (docs/database.md)
+    if not DATABASE_POOLER:  # a pooler rejects or drops these: there the role has the limits (docs/operate/database.md)
         options["options"] = " ".join(filter(None, [options.get("options"), POSTGRES_OPTIONS, extra]))
     return {
         **server,

@@ -351,6 +351,6 @@ def test_the_page_names_what_is_told_and_no_more(client: Client) -> None:
     client.get("/nothing")
     response = client.get("/metrics", headers=SCRAPER).content.decode()
     exposed = set(re.findall(r"^# TYPE (amalga_\w+) ", response, re.MULTILINE))
-    page = (PROJECT / "docs" / "monitoring.md").read_text()
+    page = (PROJECT / "docs" / "operate" / "monitoring.md").read_text()
     named = {name.removesuffix("_bucket") for name in re.findall(r"\bamalga_\w+", page)}
     assert named == exposed

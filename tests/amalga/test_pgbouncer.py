@@ -61,8 +61,8 @@ def execute(sql: str) -> None:
 
 @pytest.fixture
 def limits(db: None) -> Iterator[None]:
-    """As docs/database.md says, word for word."""
-    told = re.search(r"```sql\n(.*?)```", (PROJECT / "docs" / "database.md").read_text(), re.DOTALL)
+    """As docs/operate/database.md says, word for word."""
+    told = re.search(r"```sql\n(.*?)```", (PROJECT / "docs" / "operate" / "database.md").read_text(), re.DOTALL)
     assert told
     execute(told[1])
     close_other_connections()

@@ -1,4 +1,4 @@
-"""docs/timeouts.md tells every time limit: the numbers are the ones in use, and stand in the right order."""
+"""docs/operate/timeouts.md tells every time limit: the numbers are the ones in use, and stand in the right order."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ YOURS = {
 }  # fmt: skip
 
 TOLD = {what: float(number) * UNITS[unit] for what, number, unit, _where in ROW.findall(
-    (PROJECT / "docs" / "timeouts.md").read_text())}  # fmt: skip
+    (PROJECT / "docs" / "operate" / "timeouts.md").read_text())}  # fmt: skip
 
 
 def of_script(file: str, name: str) -> float:
@@ -230,7 +230,7 @@ def test_the_page_tells_what_is_in_use(in_use: dict[str, float]) -> None:
 
 
 def test_the_page_names_places_that_exist() -> None:
-    for what, _number, _unit, where in ROW.findall((PROJECT / "docs" / "timeouts.md").read_text()):
+    for what, _number, _unit, where in ROW.findall((PROJECT / "docs" / "operate" / "timeouts.md").read_text()):
         file, *names = re.findall(r"`([^`]+)`", where) or [""]
         place = PROJECT / (file if not file.startswith("js/") else f"uploads/static/uploads/{file}")
         elsewhere = file.isupper() or "provision" in where or "botocore" in where
@@ -247,7 +247,7 @@ NAPS = {"PAUSE_SECONDS", "WAIT_SECONDS", "HEARTBEAT_SECONDS", "TICK_SECONDS", "S
 
 
 def test_no_time_limit_is_missing_from_the_page() -> None:
-    page = (PROJECT / "docs" / "timeouts.md").read_text()
+    page = (PROJECT / "docs" / "operate" / "timeouts.md").read_text()
     ours = (PROJECT / "uploads").rglob("*.py"), (PROJECT / "amalga").glob("*.py"), (PROJECT / "amalga/db").glob("*.py")
     sources = [path for folder in ours for path in folder]
     missing = {

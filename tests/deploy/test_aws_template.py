@@ -86,7 +86,7 @@ def test_what_holds_data_outlives_the_stack(template: Template) -> None:
 def test_the_restore_page_knows_how_late_a_sweep_may_note(template: Template) -> None:
     """What came after the last note is not missed by a database that was restored to before it."""
     every = template.worked_out(**FULL)["Sweep"]["Properties"]["ScheduleExpression"]
-    page = " ".join((PROJECT / "docs" / "restore.md").read_text().split())
+    page = " ".join((PROJECT / "docs" / "operate" / "backup-and-restore.md").read_text().split())
     assert f"On AWS a sweep begins every {every.removeprefix('rate(').removesuffix(')')}" in page
 
 
@@ -284,8 +284,8 @@ def test_every_command_that_a_task_runs_is_one_of_ours(template: Template) -> No
 
 
 def test_times_fit_those_of_the_page_about_waits(template: Template) -> None:
-    """docs/timeouts.md says what a platform is to be set to."""
-    page = (PROJECT / "docs" / "timeouts.md").read_text()
+    """docs/operate/timeouts.md says what a platform is to be set to."""
+    page = (PROJECT / "docs" / "operate" / "timeouts.md").read_text()
 
     def told(what: str) -> str:
         (row,) = (line for line in page.splitlines() if line.startswith(f"| {what} |"))

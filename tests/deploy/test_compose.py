@@ -135,7 +135,7 @@ def test_every_image_has_a_version_and_a_digest(services: dict[str, dict[str, An
     ("service", "in_timeouts"), [("web", "web process"), ("worker", "worker"), ("sweep", "worker")]
 )
 def test_they_are_given_time_to_end(service: str, in_timeouts: str, services: dict[str, dict[str, Any]]) -> None:
-    table = (PROJECT / "docs" / "timeouts.md").read_text()
+    table = (PROJECT / "docs" / "operate" / "timeouts.md").read_text()
     row = re.search(rf"\| platform: kill of the {in_timeouts} \| (\d+) s", table)
     assert row
     assert services[service]["stop_grace_period"] == f"{row[1]}s"

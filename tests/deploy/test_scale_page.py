@@ -1,4 +1,4 @@
-"""docs/scale.md says what the benches found."""
+"""docs/operate/capacity.md says what the benches found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.conftest import PROJECT
 
 
 def test_the_page_is_the_one_of_these_results() -> None:
-    assert (PROJECT / "docs" / "scale.md").read_text() == page(), "make scale-page writes it anew"
+    assert (PROJECT / "docs" / "operate" / "capacity.md").read_text() == page(), "make scale-page writes it anew"
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, *, times: float, minutes: int, growth: float) -> None:

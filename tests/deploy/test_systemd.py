@@ -60,7 +60,7 @@ def test_all_run_without_rights(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "in_timeouts"), [("web", "web process"), ("worker", "worker"), ("sweep", "worker")])
 def test_they_are_given_time_to_end(name: str, in_timeouts: str) -> None:
-    table = (PROJECT / "docs" / "timeouts.md").read_text()
+    table = (PROJECT / "docs" / "operate" / "timeouts.md").read_text()
     row = re.search(rf"\| platform: kill of the {in_timeouts} \| (\d+) s", table)
     assert row
     assert ("TimeoutStopSec", row[1]) in said(f"amalga-{name}.service")

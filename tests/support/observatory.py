@@ -1,6 +1,6 @@
 """What MDN's HTTP Observatory asks of a page, and how it scores: its ten tests and the table of its grader.
 
-After mdn/mdn-http-observatory 1.4.8, src/analyzer/tests and src/grader/charts.js; docs/delivery.md tells how to run
+After mdn/mdn-http-observatory 1.4.8, src/analyzer/tests and src/grader/charts.js; docs/operate/cdn.md tells how to run
 the original. Each test gives its verdict's points; below zero it has not passed. What the tests of the original tell
 apart further down than "not passed" is not told apart here.
 """

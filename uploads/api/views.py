@@ -1,4 +1,4 @@
-"""The upload protocol: JSON, session cookie and CSRF token, documented in docs/protocol.md."""
+"""The upload protocol: JSON, session cookie and CSRF token, documented in docs/api/uploads.md."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def describe_lag(checkpoint: s3.Checkpoint) -> str:
         f"The database is older than the bucket: it does not know event {checkpoint.event} of "
         f"{_format_time(checkpoint.at)}, and {last}. "
         "It was restored to an earlier moment, or is an old copy. Nothing is expired, purged, erased or set aside "
-        "until `manage.py after_restore --apply` accepts it (docs/restore.md)."
+        "until `manage.py after_restore --apply` accepts it (docs/operate/backup-and-restore.md)."
     )
 
 

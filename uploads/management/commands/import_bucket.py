@@ -114,7 +114,7 @@ class Command(AmalgaCommand):
         if stats.archived:
             self.stdout.write(
                 f"{stats.archived:,} of them are archived: they cannot be opened until the storage has restored them "
-                "(`aws s3api restore-object`, docs/operations.md)."
+                "(`aws s3api restore-object`, docs/operate/operations.md)."
             )
         usage = Usage.objects.filter(owner=plan.owner).first() or Usage()
         would_be = usage.bytes + (0 if applied else stats.bytes)

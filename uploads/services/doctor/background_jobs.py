@@ -113,7 +113,7 @@ def _checkpoint_result(checkpoint: s3.Checkpoint | None) -> CheckResult:
     if not contains_event(checkpoint):
         event = f"event {checkpoint.event} of {_format_time(checkpoint.at)}"
         reason = f"the database is older than the bucket: {event} is not in it"
-        return fail("purge", reason, "run `manage.py after_restore`, and see docs/restore.md")
+        return fail("purge", reason, "run `manage.py after_restore`, and see docs/operate/backup-and-restore.md")
     late = newest.at - checkpoint.at
     if late > LATE and newest.at < datetime.now(UTC) - LATE:
         advice = f"let the sweep run, and allow it s3:PutObject on {CHECKPOINT_KEY}"

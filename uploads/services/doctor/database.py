@@ -96,7 +96,8 @@ def _time_limits() -> Iterable[CheckResult]:
     if disabled:
         role = connection.settings_dict["USER"]
         advice = (
-            f"a pooler drops the options of connections: ALTER ROLE {role} SET {disabled[0]} = … (docs/database.md)"
+            f"a pooler drops the options of connections: ALTER ROLE {role} SET {disabled[0]} = … "
+            "(docs/operate/database.md)"
         )
         yield fail("database time limits", f"not in force: {', '.join(disabled)}", advice)
     else:

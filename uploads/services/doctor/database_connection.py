@@ -22,7 +22,10 @@ TOKEN_REFUSAL = (
     "it refuses the token",
     "grant rds_iam to the database role, and rds-db:connect to the role that we run as",
 )
-POOLER_REFUSAL = ("a pooler refuses the options of our connections", "set DATABASE_POOLER=on (docs/database.md)")
+POOLER_REFUSAL = (
+    "a pooler refuses the options of our connections",
+    "set DATABASE_POOLER=on (docs/operate/database.md)",
+)
 
 
 def connection_error(subject: str = "database", alias: str = "default") -> CheckResult | None:

@@ -236,7 +236,7 @@ def cloudfront_lines() -> Iterable[CheckResult]:
         )
         yield fail(SUBJECT, f"{domain} refuses what we sign ({probe.signed})", advice)
     elif not probe.overrides:
-        advice = "let its cache policy pass on all six queries response-* (docs/delivery.md)"
+        advice = "let its cache policy pass on all six queries response-* (docs/operate/cdn.md)"
         yield fail(SUBJECT, f"{domain} gives files without all the headers that we sign", advice)
     else:
         yield ok(SUBJECT, f"{domain} gives what we sign, and nothing else")
