@@ -45,10 +45,20 @@ class Action(models.TextChoices):
     TWO_FACTOR = "two_factor", _("changed a second factor")
     SESSION = "session", _("ended sessions")
     ACCOUNT = "account", _("opened or closed an account")
+    ROLE = "role", _("changed a role")
+    TEAM = "team", _("changed a team")
+    LIMIT = "limit", _("changed storage limits")
+    HANDOVER = "handover", _("handed over files")
+    INVITATION = "invitation", _("changed an invitation")
     ADMIN = "admin", _("changed in the admin")
     EXPORT = "export", _("exported")
     IMPORT = "import", _("brought in with a bucket")
     REPAIR = "repair", _("repaired")
+
+
+def action_choices() -> list[tuple[str, Any]]:
+    """Return the choices of `Event.action`. As a function, so that a new action needs no migration."""
+    return Action.choices
 
 
 @contextlib.contextmanager
@@ -119,7 +129,7 @@ class Event(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField(_("when"), db_default=Now(), editable=False)
-    action = models.CharField(_("what"), max_length=20, choices=Action.choices)
+    action = models.CharField(_("what"), max_length=20, choices=action_choices)
     actor_id = models.BigIntegerField(null=True)
     actor = models.CharField(_("who"), max_length=150, blank=True)
     file_id = models.UUIDField(_("file"), null=True)

@@ -48,6 +48,7 @@ class Usage(models.Model):
     class Meta:
         verbose_name = _("usage")
         verbose_name_plural = _("usage")
+        permissions = [("manage_people", "Can manage people")]
         constraints = [
             models.CheckConstraint(condition=Q(bytes__gte=0, files__gte=0), name="usage_not_negative"),
             models.CheckConstraint(condition=Q(folders__gte=0, tags__gte=0), name="usage_counts_not_negative"),

@@ -1,0 +1,189 @@
+"""Roles and teams: a role is a group that migrations create, and a person has at most one; teams are the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from django.contrib.auth.models import Group, Permission, User
+from django.db import connection, models, transaction
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from uploads.errors import Forbidden, InvalidTransition
+from uploads.models import Action, Event
+
+logger = logging.getLogger(__name__)
+
+LOCK = 0x726F6C6573  # one change at a time: two administrators could remove each other
+
+
+class Role(models.TextChoices):
+    """The roles, each with the permissions of the ones before it."""
+
+    VIEWER = "viewer", gettext_lazy("Viewer")
+    UPLOADER = "uploader", gettext_lazy("Uploader")
+    MANAGER = "manager", gettext_lazy("Manager")
+    ADMINISTRATOR = "administrator", gettext_lazy("Administrator")
+
+    @property
+    def group_name(self) -> str:
+        return f"{self.value}s"
+
+
+ROLES_BY_GROUP = {role.group_name: role for role in Role}
+
+
+class LastAdministrator(InvalidTransition):
+    """Without this person no one could manage people."""
+
+    def __init__(self) -> None:
+        super().__init__(_("This is the last active administrator. Make someone else an administrator first."))
+
+
+def role_of(user: User) -> Role | None:
+    """Return the highest of the user's roles, or None. Superusers are administrators.
+
+    Uses the prefetched `groups` if there are any.
+    """
+    if user.is_superuser:
+        return Role.ADMINISTRATOR
+    names = {group.name for group in user.groups.all()}
+    held = [role for role in Role if role.group_name in names]
+    return held[-1] if held else None
+
+
+def set_role(user: User, role: Role | None, *, by: User | None) -> bool:
+    """Give the user this role instead of the one they have, and access to the Django admin if it is administrator.
+
+    `by` is None for what the program does by itself. Returns whether anything changed; safe to repeat. Raises
+    Forbidden for a role or a user above `by`, for one's own role and for superusers, and LastAdministrator if no other
+    administrator is active.
+    """
+    is_staff = role == Role.ADMINISTRATOR
+    with transaction.atomic():
+        lock_roles()
+        held = set(user.groups.filter(name__in=ROLES_BY_GROUP).values_list("name", flat=True))
+        before = role_of(user)
+        desired = {role.group_name} if role else set()
+        if held == desired and User.objects.filter(pk=user.pk, is_staff=is_staff).exists():
+            return False
+        if user.is_superuser:
+            raise Forbidden(_("Superusers keep their role. Change that in the Django admin."))
+        if by is not None and by.pk == user.pk:
+            raise Forbidden(_("You can't change your own role. Ask another administrator."))
+        require_manageable(user, by=by)
+        if role is not None:
+            require_grantable([group_of(role)], by=by)
+        if before == Role.ADMINISTRATOR:
+            require_other_administrator(user)
+        user.groups.remove(*Group.objects.filter(name__in=held - desired))
+        if role is not None:
+            user.groups.add(group_of(role))
+        User.objects.filter(pk=user.pk).update(is_staff=is_staff)
+        user.is_staff = is_staff
+        Event.objects.record(
+            Action.ROLE, by=by, name=user.get_username(), role=role.value if role else "",
+            before=before.value if before else "",
+        )  # fmt: skip
+    logger.info("role_changed user=%s role=%s by=%s", user.pk, role.value if role else "none", by.pk if by else None)
+    return True
+
+
+def group_of(role: Role) -> Group:
+    """Return the role's group, which only a superuser could have deleted or renamed."""
+    group = Group.objects.filter(name=role.group_name).first()
+    if group is None:
+        text = _("The group “%(name)s” is missing. Create it again in the Django admin, with its permissions.")
+        raise InvalidTransition(text % {"name": role.group_name})
+    return group
+
+
+def grantable_roles(by: User | None) -> list[Role]:
+    """Return the roles that `by` may give: those with no permission that they lack."""
+    return [role for role in Role if not _exceeds(Permission.objects.filter(group__name=role.group_name), by)]
+
+
+# --- teams --------------------------------------------------------------------------------------
+
+
+def teams() -> QuerySet[Group]:
+    return Group.objects.exclude(name__in=ROLES_BY_GROUP).order_by("name")
+
+
+def teams_of(user: User) -> list[Group]:
+    """Return the user's teams by name. Uses the prefetched `groups` if there are any."""
+    return sorted(
+        (group for group in user.groups.all() if group.name not in ROLES_BY_GROUP), key=lambda team: team.name
+    )
+
+
+def set_teams(user: User, chosen: Iterable[Group], *, by: User | None) -> bool:
+    """Make these the user's teams; groups that are roles are ignored. Returns whether anything changed.
+
+    Raises Forbidden for a user above `by`, and for a team with permissions that `by` lacks.
+    """
+    desired = {team.pk: team for team in chosen if team.name not in ROLES_BY_GROUP}
+    with transaction.atomic():
+        lock_roles()
+        held = {team.pk: team for team in user.groups.exclude(name__in=ROLES_BY_GROUP)}
+        added = [team for pk, team in desired.items() if pk not in held]
+        removed = [team for pk, team in held.items() if pk not in desired]
+        if not added and not removed:
+            return False
+        require_manageable(user, by=by)
+        require_grantable(added, by=by)
+        user.groups.add(*added)
+        user.groups.remove(*removed)
+        Event.objects.record(
+            Action.TEAM, by=by, name=user.get_username(),
+            added=[team.name for team in added], removed=[team.name for team in removed],
+        )  # fmt: skip
+    logger.info("teams_changed user=%s by=%s", user.pk, by.pk if by else None)
+    return True
+
+
+# --- who may manage whom ------------------------------------------------------------------------
+
+
+def is_manageable(user: User, *, by: User | None) -> bool:
+    """Return whether `by` may manage this account: superusers manage all, others those with no more permissions.
+
+    With the account of another person one would have their permissions.
+    """
+    if by is None or by.is_superuser:
+        return True
+    return not user.is_superuser and not _exceeds(Permission.objects.filter(Q(user=user) | Q(group__user=user)), by)
+
+
+def require_manageable(user: User, *, by: User | None) -> None:
+    if not is_manageable(user, by=by):
+        raise Forbidden(_("You can't change the account of someone with more permissions than you have."))
+
+
+def require_grantable(groups: Iterable[Group], *, by: User | None) -> None:
+    """Raise Forbidden if the groups have permissions that `by` lacks."""
+    if _exceeds(Permission.objects.filter(group__in=list(groups)), by):
+        raise Forbidden(_("You can't give more permissions than you have."))
+
+
+def require_other_administrator(user: User) -> None:
+    """Raise LastAdministrator unless another administrator is active. Call it after `lock_roles`."""
+    role = Q(is_superuser=True) | Q(groups__name=Role.ADMINISTRATOR.group_name)
+    if not User.objects.filter(role, is_active=True).exclude(pk=user.pk).exists():
+        raise LastAdministrator
+
+
+def lock_roles() -> None:
+    """Wait for other changes of roles, until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+
+
+def _exceeds(permissions: QuerySet[Permission], by: User | None) -> bool:
+    """Return whether any of these permissions is one that `by` lacks."""
+    if by is None or by.is_superuser:
+        return False
+    own = Permission.objects.filter(Q(user=by) | Q(group__user=by)).values("pk")
+    return permissions.exclude(pk__in=own).exists()
