@@ -29,6 +29,8 @@ ROOT = re.compile(r"\bRoot=(1-[0-9a-f]{8}-[0-9a-f]{24})\b")
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 REDACTED = "…"
+# Paths of public links (uploads/models/links.py): what follows is a token, which works like a password.
+LINK_PATHS = ("/s/", "/r/", "/invitations/", "/accounts/reset/")
 # In characters. Log lines can contain text from clients (an Origin, a Host), of any length.
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 20_000
@@ -38,6 +40,7 @@ MAX_TRACEBACK = 20_000
 SECRETS = re.compile(
     r"""
       (?P<address> (?<![\w+.-]) [\w+.-]++ :// ) [^/\s@'"]++ (?=@)                          # user:password@host
+    | (?P<link> /(?:s|r|invitations|accounts/reset)/ ) [^/\s?'"<>]{8,}+                     # as LINK_PATHS
     | (?P<query> \? ) [^\s'"<>?]* [=%] [^\s'"<>]*+                                         # signatures are in queries
     | (?P<signed> X-Amz-(?:Signature|Credential|Security-Token) ['"]? \s*+ [=:] \s*+ ) [^\s&,]++
     | (?P<scheme> \b (?:Bearer|Basic|AWS4-HMAC-SHA256) \s++ ) [^\s'"] [^'"\n]*+
@@ -54,8 +57,8 @@ SECRETS = re.compile(
 
 # Text without any of these has nothing to redact: a quick check.
 HINT = re.compile(
-    r"[?]|://|amz-|passw|secret|token|session|csrf|bearer|basic|aws4|authoriz|cookie|api.?key|dsn"
-    r"|detail:|line \d+:|context:",
+    r"/(?:s|r|invitations|accounts/reset)/|[?]|://|amz-|passw|secret|token|session|csrf|bearer|basic|aws4|authoriz|cookie"
+    r"|api.?key|dsn|detail:|line \d+:|context:",
     re.IGNORECASE,
 )
 FIELD_BREAK = re.compile(r"[\s=\"']")

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from amalga import metrics
-from amalga.log import new_request_id, request_id, trusted_request_id
+from amalga.log import LINK_PATHS, new_request_id, request_id, trusted_request_id
 from uploads.errors import Forbidden, LengthRequired, Problem, TooLarge, ValidationFailed
 from uploads.models import client_ip_context
 from uploads.views.health import probe
@@ -183,7 +183,11 @@ def _refuse_body(request: HttpRequest) -> None:
 
 
 class SecurityHeadersMiddleware:
-    """Adds headers that keep other sites from loading our resources, and our pages from using camera and microphone."""
+    """Adds headers that keep other sites from loading our resources, and our pages from using camera and microphone.
+
+    Responses to public links, errors among them, also stay out of search engines, caches and the Referer of requests to
+    other sites: their addresses contain tokens.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -192,4 +196,8 @@ class SecurityHeadersMiddleware:
         response = self.get_response(request)
         for name, value in settings.EXTRA_SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
+        if request.path_info.startswith(LINK_PATHS):
+            response["X-Robots-Tag"] = "noindex, nofollow"
+            response["Referrer-Policy"] = "no-referrer"
+            response["Cache-Control"] = "private, no-store"
         return response

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from amalga import log, sentry
-from amalga.log import HINT, MAX_MESSAGE, MAX_TRACEBACK, SECRETS, JSONFormatter, PlainFormatter, redact
+from amalga.log import HINT, LINK_PATHS, MAX_MESSAGE, MAX_TRACEBACK, SECRETS, JSONFormatter, PlainFormatter, redact
 from tests.amalga.test_log_format import raised, record
 from tests.conftest import serving
 from tests.support.regex_timing import GLUE, MAX_SECONDS, hostile, slow_units
@@ -23,7 +23,8 @@ pytestmark = pytest.mark.slow
 KEYWORDS = [
     "password", "passwd", "secret", "token", "session", "csrf", "apikey", "api-key", "api key", "api.key",
     "dsn", "authorization", "cookie", "Bearer", "Basic", "AWS4-HMAC-SHA256", "X-Amz-Signature", "X-Amz-Credential",
-    "X-Amz-Security-Token", "DETAIL:", "LINE 1:", "CONTEXT: COPY", "a", "-", "+", ".", "%", "word", "é",
+    "X-Amz-Security-Token", "DETAIL:", "LINE 1:", "CONTEXT: COPY", "/s/", "/accounts/reset/",
+    "a", "-", "+", ".", "%", "word", "é",
 ]  # fmt: skip
 SIZE = 32_000
 SITE_SECONDS = 5  # for one answer; before, a request kept a process for more than the 30 seconds that it may live
@@ -76,6 +77,19 @@ def test_a_secret_at_the_cut_is_not_told_by_half(secret: str) -> None:
     for before in range(MAX_MESSAGE - len(secret) - 1, MAX_MESSAGE + 1):
         text = "x" * (before - 1) + " " + secret + " y" * 50
         assert "Hunt" not in redact(text) + log.redact_traceback(text)
+
+
+@pytest.mark.parametrize("path", LINK_PATHS)
+def test_tokens_of_public_links_are_redacted(path: str) -> None:
+    token = "k3-Yp_0aB9cD8eF7gH6iJ5kL4mN3oP2q"
+    reported = sentry.before_send({"request": {"url": f"https://files.example.org{path}{token}/"}}, {})
+    assert reported
+    assert reported["request"]["url"] == f"https://files.example.org{path}…/"
+    for text, redacted in [
+        (f"Internal Server Error: {path}{token}/download", f"Internal Server Error: {path}…/download"),
+        (f"Forbidden: http://files.example.org{path}{token}", f"Forbidden: http://files.example.org{path}…"),
+    ]:
+        assert redact(text) == redacted
 
 
 def test_of_a_long_traceback_both_ends_are_kept() -> None:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from amalga.local.processes import free_port
+from amalga.log import LINK_PATHS
 from tests.amalga.test_gunicorn import gunicorn
 from tests.conftest import PROJECT
 from tests.support import reverse_proxies, waiting
@@ -259,6 +260,31 @@ def test_web_server_that_is_away_is_told_as_busy(tmp_path: Path, ask: Ask) -> No
         status, headers, _body = ask(f"{url}/")
     assert (status, headers["retry-after"]) == (503, "5")
     assert re.search(r'"GET /" 503 .* busy$', (tmp_path / "nginx" / "access.log").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", LINK_PATHS)
+def test_logs_leave_out_the_tokens_of_public_links(path: str, tmp_path: Path, ask: Ask) -> None:
+    away = Behind(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
+    token = "k3-Yp_0aB9cD8eF7gH6iJ5kL4mN3oP2q"
+    with reverse_proxies.caddy_of_compose(tmp_path, away) as url:
+        assert [ask(f"{url}{path}{token}/{rest}")[0] for rest in ("", "download", "zip")] == [503] * 3
+    logs = [file for name in ("access.log", "error.log") for file in tmp_path.rglob(name)]
+    assert f'"GET {path}***/download" 503' in (tmp_path / "nginx" / "access.log").read_text()
+    assert [file for file in logs if token in file.read_text()] == []
+
+
+def test_caddy_logs_its_errors_without_the_tokens_of_public_links(tmp_path: Path, ask: Ask) -> None:
+    token = "k3-Yp_0aB9cD8eF7gH6iJ5kL4mN3oP2q"
+    port = free_port()
+    caddy = reverse_proxies.Caddy(
+        tmp_path / "caddy", "compose/Caddyfile", {"proxy:8080": f"127.0.0.1:{free_port()}"},
+        {"SITE_ADDRESS": f"http://localhost:{port}", "STORE_ADDRESS": f"http://s3.localhost:{port}"},
+    )  # fmt: skip
+    with reverse_proxies.running(caddy, port):
+        assert [ask(f"http://localhost:{port}{path}{token}/")[0] for path in LINK_PATHS] == [502] * len(LINK_PATHS)
+    log = caddy.daemon.log_file.read_text()
+    assert all(f"{path}***/" in log for path in LINK_PATHS)
+    assert token not in log
 
 
 def test_errors_of_amalga_pass_through(container: str, ask: Ask) -> None:
