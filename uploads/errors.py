@@ -60,6 +60,23 @@ class TooManyAttempts(Problem):
         self.retry_after = seconds
 
 
+class LinkUnknown(Problem):
+    """No public link has this token."""
+
+    code = "link_unknown"
+    status_code = 404
+
+    def __init__(self) -> None:
+        super().__init__(_("Check that you copied the whole link."))
+
+
+class LinkEnded(Problem):
+    """The public link was revoked, has expired or is used up, or what it opens is no longer available."""
+
+    code = "link_ended"
+    status_code = 410
+
+
 class Conflict(Problem):
     """The requested item already exists."""
 

@@ -13,7 +13,6 @@ import secrets
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv6Network, ip_address
 from typing import Self
 
 from django.conf import settings
@@ -23,6 +22,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from uploads.models import Limit, TokenBucket
 from uploads.models.audit import current_client_ip
+from uploads.models.throttle import client_network
 from uploads.services import sign_in_events
 
 # One address trying one account, or one known device: typing errors or guesses.
@@ -33,7 +33,6 @@ ACCOUNT_LIMIT = Limit(capacity=10, refill_seconds=240)
 ADDRESS_LIMIT = Limit(capacity=30, refill_seconds=120, shared=True)
 # Single sign-ons started from one address and not completed; a whole office may share it.
 SSO_LIMIT = Limit(capacity=60, refill_seconds=20, shared=True)
-IPV6_PREFIX = 64  # the size of one customer's network; RFC 6177
 
 SALT = "amalga.known"
 MAX_ACCOUNTS = 5  # per device
@@ -143,9 +142,4 @@ def digest(name: str) -> str:
 
 
 def _network() -> str:
-    """Return the client's IPv4 address, or for IPv6 the network that one customer has."""
-    text = current_client_ip()
-    if not text:
-        return "nowhere"
-    address = ip_address(text)
-    return str(IPv6Network((address, IPV6_PREFIX), strict=False)) if address.version == 6 else text
+    return client_network(current_client_ip())

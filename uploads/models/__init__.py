@@ -3,6 +3,7 @@
 from uploads.models.audit import Action, Event, client_ip_context
 from uploads.models.file import LISTED, File, PartDigest, new_key
 from uploads.models.folder import AccessLevel, Folder, Grant
+from uploads.models.links import LinkState, PublicLink, create_link, display_name
 from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installation, Report, RunOutcome
 from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
 from uploads.models.publish import ObjectMetadata, publish
@@ -29,12 +30,14 @@ __all__ = [
     "Installation",
     "Kind",
     "Limit",
+    "LinkState",
     "ObjectMetadata",
     "Origin",
     "PartDigest",
     "Preview",
     "PreviewKind",
     "PreviewState",
+    "PublicLink",
     "Refusal",
     "Report",
     "RunOutcome",
@@ -49,6 +52,8 @@ __all__ = [
     "Visibility",
     "apply_deltas",
     "client_ip_context",
+    "create_link",
+    "display_name",
     "new_key",
     "new_preview_key",
     "publish",

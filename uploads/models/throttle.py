@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv6Network, ip_address
 
 from django.db import connection, models, transaction
 from django.db.models import F
@@ -14,6 +15,7 @@ from django.db.models.functions import Now
 from uploads.errors import TooManyAttempts
 
 CLEANUP_BATCH_SIZE = 100
+IPV6_PREFIX = 64  # the size of one customer's network; RFC 6177
 
 # A bucket is stored as the time when it will be full again; a token more puts that off by the time of its refill.
 # One statement, with its rows in one order: concurrent calls all count, and cannot deadlock.
@@ -34,6 +36,14 @@ class Limit:
     capacity: int
     refill_seconds: int
     shared: bool = False
+
+
+def client_network(address: str | None) -> str:
+    """Return what to count attempts by: the IPv4 address, or for IPv6 the network that one customer has."""
+    if not address:
+        return "nowhere"
+    parsed = ip_address(address)
+    return str(IPv6Network((parsed, IPV6_PREFIX), strict=False)) if parsed.version == 6 else address
 
 
 class TokenBucketManager(models.Manager["TokenBucket"]):

@@ -1,0 +1,128 @@
+"""Public links: what share links, file requests, invitations and password resets have in common.
+
+A link works for everyone who knows its token, so the database holds only a digest of it. A link has no rights of its
+own: each use asks again what its creator may do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from typing import Any, Self, TypeVar
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from uploads.models.querysets import database_now
+
+TOKEN_BYTES = 24  # 192 bits, 32 characters
+TOKEN = re.compile(r"[A-Za-z0-9_-]{32}", re.ASCII)
+Link = TypeVar("Link", bound="PublicLink")
+
+
+class LinkState(models.TextChoices):
+    ACTIVE = "active", _("active")
+    EXPIRED = "expired", _("expired")
+    REVOKED = "revoked", _("revoked")
+    USED_UP = "used_up", _("used up")
+
+
+def new_token() -> str:
+    """Return a random token of 32 URL-safe characters. It is shown once, and never stored."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def token_digest(token: str) -> bytes:
+    """Return what the database holds of a token. A fast hash is enough: no one can try 2^192 tokens."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+class PublicLinkQuerySet(models.QuerySet[Link]):
+    def by_token(self, token: str) -> Link | None:
+        """Return the link with this token, in any state, or None. Accepts any text."""
+        if not TOKEN.fullmatch(token):
+            return None
+        return self.select_related("created_by").filter(token_digest=token_digest(token)).first()
+
+    def unexpired(self) -> Self:
+        """Return the links that are neither revoked nor expired, and whose creator is active."""
+        not_expired = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
+        return self.filter(not_expired, revoked_at__isnull=True, created_by__is_active=True)
+
+    def revoke(self, *, by: User | None) -> int:
+        """Revoke those of the links that are not revoked yet. Return how many."""
+        return self.filter(revoked_at__isnull=True).update(revoked_at=Now(), revoked_by=by)
+
+    def with_expiry(self) -> Self:
+        """Add `expired` to each row, by the database's clock."""
+        return self.annotate(expired=Q(expires_at__isnull=False, expires_at__lte=Now()))
+
+
+class PublicLinkManager(models.Manager[Link]):
+    def get_queryset(self) -> PublicLinkQuerySet[Link]:
+        return super().get_queryset().with_expiry()  # type: ignore[attr-defined, no-any-return]
+
+
+class PublicLink(models.Model):
+    """A link that works without an account. Subclasses say what it opens, and when it is used up."""
+
+    token_digest = models.BinaryField(unique=True, editable=False, max_length=32)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, editable=False, related_name="+", verbose_name=_("created by")
+    )
+    created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, editable=False)
+    revoked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+",
+        verbose_name=_("revoked by"),
+    )  # fmt: skip
+    last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
+    use_count = models.PositiveIntegerField(_("uses"), default=0, db_default=0, editable=False)
+
+    objects = PublicLinkManager.from_queryset(PublicLinkQuerySet)()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self._meta.verbose_name} {self.pk}"
+
+    @property
+    def state(self) -> LinkState:
+        if self.revoked_at:
+            return LinkState.REVOKED
+        if self.is_expired:
+            return LinkState.EXPIRED
+        return LinkState.USED_UP if self.is_used_up else LinkState.ACTIVE
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the link was expired when its row was read, by the database's clock."""
+        if self.expires_at is None:
+            return False
+        expired: bool | None = getattr(self, "expired", None)
+        return self.expires_at <= database_now() if expired is None else expired
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the link was used as often as it may be. Subclasses with a limit override this."""
+        return False
+
+
+def create_link(model: type[Link], **fields: Any) -> tuple[Link, str]:
+    """Create a link and return it with its token, which cannot be read again."""
+    token = new_token()
+    link = model._default_manager.create(token_digest=token_digest(token), **fields)
+    return link, token
+
+
+def display_name(user: User) -> str:
+    """Return a person's name for people without an account; empty if it would reveal a mail address."""
+    name = user.get_full_name().strip() or user.get_username()
+    return "" if "@" in name else name

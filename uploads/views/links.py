@@ -1,0 +1,97 @@
+"""Pages behind public links, which people without an account open."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+from uploads.errors import LinkEnded, LinkUnknown, Problem, StorageUnavailable
+from uploads.middleware import client_ip
+from uploads.models import LinkState, display_name
+from uploads.models.links import Link, PublicLink
+from uploads.models.throttle import client_network
+from uploads.services.guess_limit import LINK_GUESSES
+from uploads.views.responses import with_problem_headers
+
+
+def find_link(model: type[Link], token: str, request: HttpRequest) -> Link:
+    """Return the active link with this token, with its creator.
+
+    Raises LinkUnknown for an unknown token, LinkEnded for a link that no longer works or whose creator is inactive, and
+    TooManyAttempts for an address that has tried many unknown ones. What the creator may do now is for the caller to
+    check.
+    """
+    network = client_network(client_ip(request))
+    LINK_GUESSES.require(network)
+    link: Link | None = model._default_manager.get_queryset().by_token(token)  # type: ignore[attr-defined]
+    if link is None:
+        LINK_GUESSES.count(network)
+        raise LinkUnknown
+    require_active(link)
+    return link
+
+
+def require_active(link: PublicLink) -> None:
+    """Raise LinkEnded, with whom to ask, if the link no longer works."""
+    if not link.created_by.is_active:
+        raise LinkEnded(f"{_('This link no longer works.')} {_whom_to_ask('')}")
+    if (state := link.state) != LinkState.ACTIVE:
+        raise LinkEnded(f"{_reason(state)} {_whom_to_ask(display_name(link.created_by))}")
+
+
+def ended(link: PublicLink) -> LinkEnded:
+    """Return the error for a link whose files are gone, or no longer its creator's to share."""
+    return LinkEnded(f"{_('This link no longer works.')} {_whom_to_ask(display_name(link.created_by))}")
+
+
+def public_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Decorate a view that needs no login: return problems as pages for people without an account.
+
+    The headers of paths in LINK_PATHS are set by SecurityHeadersMiddleware.
+    """
+
+    @login_not_required
+    @functools.wraps(view)
+    def guarded(request: HttpRequest, **kwargs: str) -> HttpResponseBase:
+        try:
+            return view(request, **kwargs)
+        except Problem as problem:
+            return problem_page(request, problem)
+
+    return guarded
+
+
+def problem_page(request: HttpRequest, problem: Problem) -> HttpResponse:
+    context = {"heading": _heading(problem), "message": problem.message}
+    response = render(request, "public/problem.html", context, status=problem.status_code)
+    return with_problem_headers(response, problem)
+
+
+def _heading(problem: Problem) -> str:
+    if isinstance(problem, StorageUnavailable):
+        return _("Temporarily unavailable")
+    return {
+        403: _("Not allowed"),
+        404: _("Link not found"),
+        410: _("Link no longer works"),
+        413: _("Too large"),
+        429: _("Too many attempts"),
+    }.get(problem.status_code, _("That didn’t work"))
+
+
+def _reason(state: LinkState) -> str:
+    return {
+        LinkState.EXPIRED: _("This link has expired."),
+        LinkState.USED_UP: _("This link has been used as often as it can be."),
+    }.get(state, _("This link was revoked."))
+
+
+def _whom_to_ask(name: str) -> str:
+    if name:
+        return _("Ask %(name)s for a new one.") % {"name": name}
+    return _("Ask the person who sent it to you for a new one.")
