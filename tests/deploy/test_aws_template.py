@@ -294,7 +294,7 @@ def test_times_fit_those_of_the_page_about_waits(template: Template) -> None:
     made = template.worked_out(**FULL)
     balancer = {it["Key"]: it["Value"] for it in made["Balancer"]["Properties"]["LoadBalancerAttributes"]}
     targets = {it["Key"]: it["Value"] for it in made["WebTargets"]["Properties"]["TargetGroupAttributes"]}
-    assert balancer["idle_timeout.timeout_seconds"] == told("balancer: idle")
-    assert targets["deregistration_delay.timeout_seconds"] == told("balancer: deregistration delay")
+    assert balancer["idle_timeout.timeout_seconds"] == told("load balancer: idle")
+    assert targets["deregistration_delay.timeout_seconds"] == told("load balancer: deregistration delay")
     assert str(container(made, "WebTask")["StopTimeout"]) == told("platform: kill of the web process")
     assert str(container(made, "WorkerTask")["StopTimeout"]) == told("platform: kill of the worker")
