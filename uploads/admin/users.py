@@ -161,7 +161,7 @@ class UsageAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("limit"))
     def limit(self, usage: Usage) -> str:
-        return filesize(settings.UPLOAD_QUOTA_BYTES)
+        return filesize(usage.max_bytes)
 
     @admin.display(description=gettext_lazy("of the space"))
     def share(self, usage: Usage) -> str:
@@ -201,4 +201,4 @@ def get_usage(person: User) -> Usage:
 
 
 def share_text(usage: Usage) -> str:
-    return f"{100 * usage.bytes / settings.UPLOAD_QUOTA_BYTES:.0f}\u00a0%"
+    return f"{100 * usage.bytes / max(1, usage.max_bytes):.0f}\u00a0%"

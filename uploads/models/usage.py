@@ -28,7 +28,7 @@ class UsageQuerySet(models.QuerySet["Usage"]):
 class Usage(models.Model):
     """Bytes and files of one user, stored or reserved, including the trash, and the folders and tags that they created.
 
-    Triggers count the folders and tags.
+    Triggers count the folders and tags. The quotas are set for this person; null is the site's setting.
     """
 
     owner = models.OneToOneField(
@@ -42,6 +42,8 @@ class Usage(models.Model):
     files = models.BigIntegerField(_("files"), default=0)
     folders = models.BigIntegerField(_("folders"), default=0, db_default=0)
     tags = models.BigIntegerField(_("tags"), default=0, db_default=0)
+    quota_bytes = models.BigIntegerField(_("storage limit"), null=True, blank=True)
+    quota_files = models.BigIntegerField(_("file limit"), null=True, blank=True)
 
     objects = UsageQuerySet.as_manager()
 
@@ -52,14 +54,30 @@ class Usage(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(bytes__gte=0, files__gte=0), name="usage_not_negative"),
             models.CheckConstraint(condition=Q(folders__gte=0, tags__gte=0), name="usage_counts_not_negative"),
+            models.CheckConstraint(
+                condition=Q(quota_bytes__isnull=True) | Q(quota_bytes__gte=0), name="usage_quota_bytes_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(quota_files__isnull=True) | Q(quota_files__gte=0), name="usage_quota_files_not_negative"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.files} files, {self.bytes} bytes"
 
-    def has_room(self, size: int) -> bool:
-        """Whether one more file of `size` bytes fits the quota."""
-        return self.bytes + size <= settings.UPLOAD_QUOTA_BYTES and self.files < settings.UPLOAD_QUOTA_FILES
+    @property
+    def max_bytes(self) -> int:
+        """The most bytes that this person may store."""
+        return settings.UPLOAD_QUOTA_BYTES if self.quota_bytes is None else self.quota_bytes
+
+    @property
+    def max_files(self) -> int:
+        """The most files that this person may store."""
+        return settings.UPLOAD_QUOTA_FILES if self.quota_files is None else self.quota_files
+
+    def has_room(self, size: int, *, files: int = 1) -> bool:
+        """Whether `files` more files of `size` bytes in total fit the quota."""
+        return self.bytes + size <= self.max_bytes and self.files + files <= self.max_files
 
     def change(self, *, files: int, bytes: int) -> None:
         """Add to the counters; negative numbers release space. The caller holds the lock."""

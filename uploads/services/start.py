@@ -74,7 +74,7 @@ class _Places:
         """
         sizes = [row.size for row in fresh if row.series and self.replaced[row.series].owner_id == file.owner_id]
         usage = self.usages.get(file.owner_id) or Usage(owner_id=file.owner_id)
-        if not Usage(files=usage.files + len(sizes), bytes=usage.bytes + sum(sizes)).has_room(size):
+        if not usage.has_room(sum(sizes) + size, files=len(sizes) + 1):
             raise OwnerOverQuota()
 
 
@@ -190,15 +190,15 @@ def _require_quota(new: NewUpload, usage: Usage, fresh: list[File]) -> None:
             % {"most": f"{settings.UPLOAD_MAX_BYTES:,}"}
         )
     reserved = usage.bytes + sum(file.size for file in fresh)
-    if reserved + new.size > settings.UPLOAD_QUOTA_BYTES:
+    if reserved + new.size > usage.max_bytes:
         raise OverQuota(
             _("Your space is used up: %(left)s bytes are left. Remove files, or ask for more.")
-            % {"left": f"{max(0, settings.UPLOAD_QUOTA_BYTES - reserved):,}"}
+            % {"left": f"{max(0, usage.max_bytes - reserved):,}"}
         )
-    if usage.files + len(fresh) >= settings.UPLOAD_QUOTA_FILES:
+    if usage.files + len(fresh) >= usage.max_files:
         raise OverQuota(
             _("You may keep %(most)s files, and have as many. Remove some, or ask for more.")
-            % {"most": f"{settings.UPLOAD_QUOTA_FILES:,}"}
+            % {"most": f"{usage.max_files:,}"}
         )
 
 

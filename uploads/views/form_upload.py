@@ -211,8 +211,8 @@ def _require_room(request: HttpRequest) -> None:
     if not (request.content_type or "").startswith("multipart/form-data"):
         raise ValidationFailed(_("Send the files as a form (multipart/form-data)."))
     declared = int(request.META.get("CONTENT_LENGTH") or 0) - OVERHEAD_BYTES
-    usage = Usage.objects.filter(owner=request_user(request)).first()
-    available = settings.UPLOAD_QUOTA_BYTES - (usage.bytes if usage else 0)
+    usage = Usage.objects.filter(owner=request_user(request)).first() or Usage()
+    available = usage.max_bytes - usage.bytes
     if declared > min(settings.UPLOAD_MAX_BYTES, available):
         raise TooLarge(
             _("This is more than can be taken at once: %(most)s bytes.")

@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.humanize import humanize_bytes
@@ -120,7 +119,7 @@ class Command(AmalgaCommand):
         would_be = usage.bytes + (0 if applied else stats.bytes)
         self.stdout.write(
             f"{plan.owner.get_username()} {'uses' if applied else 'would use'} {humanize_bytes(would_be)} of "
-            f"{humanize_bytes(settings.UPLOAD_QUOTA_BYTES)}; over that, this person cannot upload, but may have more."
+            f"{humanize_bytes(usage.max_bytes)}; over that, this person cannot upload, but may have more."
         )
         if not applied:
             self.stdout.write("Nothing was written; --apply does it.")
