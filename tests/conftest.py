@@ -16,6 +16,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -26,6 +27,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import connection
+from django.db.migrations import RunPython
 from django.test import Client
 from django.utils import translation
 from pytest_django import Settings
@@ -118,6 +120,11 @@ def roles(db: None) -> None:
     if not Group.objects.exists():
         with connection.schema_editor() as editor:
             importlib.import_module("uploads.migrations.0003_roles").create_roles(apps, editor)
+            for name in sorted(path.stem for path in (PROJECT / "uploads" / "migrations").glob("0*.py")):
+                for operation in importlib.import_module(f"uploads.migrations.{name}").Migration.operations:
+                    code: Any = operation.code if isinstance(operation, RunPython) else None
+                    if getattr(code, "__module__", "") == "uploads.migrations._roles":
+                        code(apps, editor)
 
 
 # Django's own hasher with one round: signing in works everywhere, and a person is made in no time.

@@ -14,12 +14,14 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from tests.support import form_client
 from tests.support.file_rows import create_row, stored_usage, usage_by_rows
+from tests.support.form_client import Chosen
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import actions, services
 from uploads.errors import RefusedType
-from uploads.models import File, State
+from uploads.models import File, State, Usage
 from uploads.services.start import validate_type
 
 if TYPE_CHECKING:
@@ -197,3 +199,34 @@ def test_usage_adds_up_over_the_life_of_files(as_alice: Client, alice: User, buc
     actions.trash_file(trashed, by=alice)
     upload_client.cancel(canceled)
     assert stored_usage(alice) == usage_by_rows(alice) == (2, 11)
+
+
+# --- limits of one person -----------------------------------------------------------------------
+
+
+def set_quota(user: User, **quota: int) -> None:
+    Usage.objects.update_or_create(owner=user, defaults=quota)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("quota", "size"), [({"quota_bytes": 25}, 10), ({"quota_files": 2}, 0)])
+def test_limit_of_a_person_replaces_the_sites_limit(
+    quota: dict[str, int], size: int, as_alice: Client, as_bob: Client, alice: User
+) -> None:
+    set_quota(alice, **quota)
+    assert [announce(as_alice, bytes(size)).status_code for _ in range(3)] == [200, 200, 413]
+    assert [announce(as_bob, bytes(size)).status_code for _ in range(3)] == [200, 200, 200]
+
+
+@pytest.mark.django_db
+def test_limit_of_a_person_can_be_above_the_sites_limit(as_alice: Client, alice: User, settings: Settings) -> None:
+    settings.UPLOAD_QUOTA_BYTES = settings.UPLOAD_QUOTA_FILES = 1
+    set_quota(alice, quota_bytes=20, quota_files=2)
+    assert [announce(as_alice).status_code for _ in range(3)] == [200, 200, 413]
+
+
+@pytest.mark.django_db
+def test_form_upload_has_the_limit_of_the_person(as_alice: Client, alice: User, bucket: Bucket) -> None:
+    set_quota(alice, quota_bytes=3)
+    form_client.post(as_alice, Chosen("a.txt", b"too much"))
+    assert not File.objects.available().exists()
