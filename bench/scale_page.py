@@ -72,8 +72,8 @@ def caveat() -> str:
         missed.append(f"memory growing by {told['growth']} MiB a minute instead of {MAX_GROWTH_MIB_MINUTE:g}")
     short = int(told["minutes"]) < WHOLE_MINUTES
     first = f"`load` was a short run here, {told['minutes']} of {WHOLE_MINUTES} minutes of traffic. " if short else ""
-    second = f"It missed bars of its own: {'; '.join(missed)}. " if missed else ""
-    whole = f"**{first}{second}What is reckoned from it is to be measured again.**"
+    second = f"It missed its own limits: {'; '.join(missed)}. " if missed else ""
+    whole = f"**{first}{second}Measure again before you rely on the estimates.**"
     return f"\n{fill(whole, 125, break_on_hyphens=False)}\n" if first or second else ""
 
 

@@ -63,10 +63,10 @@ class Size:
 
 
 SIZES = (
-    Size("try", "one of everything; an hour without it is no harm", 1, 1, "db.t4g.small", False, 2, 1),
-    Size("team", "two of what people wait for: a task or a database may fail", 2, 1, "db.t4g.small", True, 4, 3),
+    Size("try", "one of everything: an hour of downtime does no harm", 1, 1, "db.t4g.small", False, 2, 1),
+    Size("team", "two of what requests need: a task or a database can fail", 2, 1, "db.t4g.small", True, 4, 3),
     Size(
-        "company", "more memory, a cache, NAT in each zone: a whole zone may fail", 4, 2, "db.t4g.medium",
+        "company", "more memory, a cache, NAT in each zone: a whole zone can fail", 4, 2, "db.t4g.medium",
         cpu=1024, memory=2048, storage=200, nats=2, cache=True,
     ),
     Size(
@@ -93,19 +93,19 @@ def lines(size: Size) -> Iterator[Line]:
     yield _hours(f"database {size.database}", size.database, machines)
     disks = machines + size.replica
     if size.replica:
-        yield _hours("its replica", size.database, 1)
+        yield _hours("read replica", size.database, 1)
     what = f"{disks} × {size.storage} GB × {usd('database_gb_month')}"
-    yield "its disks", what, disks * size.storage * usd("database_gb_month")
+    yield "database disks", what, disks * size.storage * usd("database_gb_month")
     if size.cache:
         yield _hours("cache, two nodes", "cache.t4g.micro", 2)
-    yield _hours("balancer", "balancer_hour", 1)
-    yield _hours("its traffic, one unit at most", "balancer_unit_hour", 1)
+    yield _hours("load balancer", "balancer_hour", 1)
+    yield _hours("load balancer traffic, at most one unit", "balancer_unit_hour", 1)
     yield _hours("NAT", "nat_hour", size.nats)
-    yield _hours("public addresses (balancer, NAT)", "ipv4_hour", 2 + size.nats)
+    yield _hours("public addresses (load balancer, NAT)", "ipv4_hour", 2 + size.nats)
     secrets = SECRETS + 2 * size.cache
     yield "secrets", f"{secrets} × {usd('secret_month'):.2f}", secrets * usd("secret_month")
     watched = ALARMS * usd("alarm_month") + METRICS * usd("metric_month")
-    yield "alarms, metric", f"{ALARMS} × {usd('alarm_month'):.2f} + {METRICS} × {usd('metric_month'):.2f}", watched
+    yield "alarms and metrics", f"{ALARMS} × {usd('alarm_month'):.2f} + {METRICS} × {usd('metric_month'):.2f}", watched
     yield "logs", f"2 GB × {usd('log_gb'):.2f}", 2 * usd("log_gb")
 
 
@@ -202,7 +202,9 @@ def _quoted(value: str) -> str:
 
 def _table(size: Size) -> str:
     rows = "\n".join(f"| {what} | {how} | {dollars:.2f} |" for what, how, dollars in lines(size))
-    return f"### {size.name}\n\n| what | arithmetic | a month |\n|---|---|---|\n{rows}\n| | | **{total(size):.2f}** |\n"
+    return (
+        f"### {size.name}\n\n| Item | Arithmetic | Per month |\n|---|---|---|\n{rows}\n| | | **{total(size):.2f}** |\n"
+    )
 
 
 def _carried(size: Size) -> str:

@@ -30,7 +30,7 @@ def test_the_page_is_what_the_script_writes(costs: ModuleType) -> None:
 
 def test_every_price_says_where_it_comes_from(costs: ModuleType) -> None:
     assert not [
-        name for name, price in costs.PRICES.items() if not price["source"].startswith(("told: ", "remembered"))
+        name for name, price in costs.PRICES.items() if not price["source"].startswith(("documented: ", "remembered"))
     ]
 
 
