@@ -196,3 +196,25 @@ def test_the_trash_gives_back_many(alice: User, as_alice: Client, settings: Sett
     response = as_alice.post("/files/bulk", {"do": "restore", "all": "1", "query": "", "place": "trash"})
     assert messages_of(response)[-1] == "3 files are back."
     assert set(states(files)) == {State.AVAILABLE}
+
+
+def test_an_action_on_many_files_is_confirmed(alice: User, as_alice: Client) -> None:
+    make_files(alice, 101)
+    page = as_alice.post("/files/bulk", {"do": "trash", "all": 1, "query": ""}).content.decode()
+    assert "(101 files)" in page
+    assert 'name="all" value="1"' in page
+    assert not File.objects.trashed().exists()
+    as_alice.post("/files/bulk", {"do": "trash", "all": 1, "query": "", "go": 1})
+    assert File.objects.trashed().count() == 101
+
+
+def test_bar_offers_changes_to_people_who_can_make_them(
+    alice: User, viewer: User, as_alice: Client, as_viewer: Client
+) -> None:
+    make_files(alice)
+    assert 'value="trash"' in as_alice.get("/").content.decode()
+    page = as_viewer.get("/").content.decode()
+    assert "/files/zip" in page
+    assert 'value="trash"' not in page
+    make_files(viewer)  # from the time when they were an uploader
+    assert 'value="trash"' in as_viewer.get("/").content.decode()

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
+from django.utils.translation import ngettext
 
 from amalga.db import CALL_SECONDS, deadline
 from uploads.failpoints import failpoint
@@ -51,6 +52,7 @@ class BulkAction:
     button_class: ClassVar[str] = ""
     in_trash: ClassVar[bool] = False  # offered in the trash instead of the library
     in_admin: ClassVar[bool] = True
+    changes_files: ClassVar[bool] = True  # not offered to people who can change none of the files
     url_name: ClassVar[str] = ""  # the button posts to this view instead of the bulk view
     can_undo: ClassVar[bool] = False  # the message offers to restore the files from the trash
     description: ClassVar[Any] = ""  # on the admin's confirmation page
@@ -75,8 +77,9 @@ class BulkAction:
         raise NotImplementedError
 
     def title(self, count: int) -> str:
-        """Return the heading of the page that asks for the parameters."""
-        return str(self.label)
+        """Return the heading of the page that asks for the parameters, or for confirmation."""
+        text = ngettext("%(action)s (%(count)s file)", "%(action)s (%(count)s files)", count)
+        return text % {"action": self.label, "count": count}
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
         raise NotImplementedError
@@ -137,9 +140,9 @@ def get_action(name: str) -> BulkAction | None:
     return REGISTRY.get(name)
 
 
-def page_actions(*, in_trash: bool) -> list[BulkAction]:
+def page_actions(*, in_trash: bool, may_change: bool) -> list[BulkAction]:
     """Return the actions to offer below a list of the library or of the trash."""
-    return [action for action in _ordered() if action.in_trash == in_trash]
+    return [action for action in _ordered() if action.in_trash == in_trash and (may_change or not action.changes_files)]
 
 
 def admin_actions() -> list[BulkAction]:

@@ -12,6 +12,6 @@ from uploads.models import Action
 class DownloadZipAction(BulkAction):
     """A button alone: its view streams the zip, and records the download."""
 
-    name, order, url_name, in_admin = "zip", 30, "download_zip", False
+    name, order, url_name, in_admin, changes_files = "zip", 30, "download_zip", False, False
     label = gettext_lazy("Download as zip")
     audit_action = Action.DOWNLOAD

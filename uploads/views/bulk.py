@@ -16,20 +16,24 @@ from uploads.forms import FolderPickerForm, Selection, find_folder
 from uploads.views.folder_picker import Hidden, choose_folder
 from uploads.views.responses import flash_result, html_errors, redirect_next, request_user
 
+CONFIRM_ABOVE = 100  # files
 HIDDEN_FIELDS = ("do", "all", "query", "folder", "place", "next")
 
 
 @require_POST
 @html_errors
 def bulk(request: HttpRequest) -> HttpResponse:
-    """Run the action `do` on the selected files. An action with parameters first shows a page with its form."""
+    """Run the action `do` on the selected files.
+
+    An action with parameters first shows a page with its form, and one on many files a page that asks for confirmation.
+    """
     user = request_user(request)
     selection = Selection.read(request.POST, request.POST.getlist("file"), user)
     action = actions.get_action(request.POST.get("do", ""))
     if action is None or action.url_name:
         raise ValidationFailed(_("Choose what to do with the files."))
     form_class = action.page_form_class or action.form_class
-    is_sent = "go" in request.POST or not form_class.base_fields
+    is_sent = "go" in request.POST or not (form_class.base_fields or len(selection.links) > CONFIRM_ABOVE)
     form = form_class(request.POST if is_sent else None, user=user)
     if not form.is_valid():
         return _form_page(request, user, action, form, selection)

@@ -22,10 +22,21 @@ from amalga.db import replica
 from uploads import actions, listing
 from uploads.forms import read_list_query
 from uploads.listing import Cursor, InvalidCursor, ListQuery, Page, SearchTooBroad, Sidebar
-from uploads.models import Category, Folder, Kind, Preview, PreviewKind, PreviewState, Statistic, StatisticDelta, Tag
+from uploads.models import (
+    Category,
+    File,
+    Folder,
+    Kind,
+    Preview,
+    PreviewKind,
+    PreviewState,
+    Statistic,
+    StatisticDelta,
+    Tag,
+)
 from uploads.services import folders
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
-from uploads.views.responses import request_user
+from uploads.views.responses import FieldError, render_page, request_user
 
 MAX_TAGS = 2_000
 
@@ -33,22 +44,27 @@ MAX_TAGS = 2_000
 @require_safe
 def library(request: HttpRequest) -> HttpResponse:
     """Show the top level: its folders and files, or the whole library for a search."""
-    user = request_user(request)
-    if not user.has_perm("uploads.view_file"):
+    if not request_user(request).has_perm("uploads.view_file"):
         return render(request, "uploads/no_role.html")
-    may_add = user.has_perm("uploads.add_file")
-    context = browse(request, ListScope(reverse("library"))) | {"may_add": may_add, "title": _("Library")}
-    return render(request, "uploads/library.html", context)
+    return library_page(request, None)
 
 
 @require_safe
 def folder(request: HttpRequest, pk: int) -> HttpResponse:
     """Show the contents of a folder."""
+    return library_page(request, get_object_or_404(Folder.objects.visible_to(request.user), pk=pk))
+
+
+def library_page(request: HttpRequest, folder: Folder | None, field_error: FieldError | None = None) -> HttpResponse:
+    """Return the page of the top level or of a folder that the user may see."""
     user = request_user(request)
-    folder = get_object_or_404(Folder.objects.visible_to(user), pk=pk)
-    context = browse(request, ListScope(folder.get_absolute_url(), folder))
-    context |= {"folder": folder, "title": folder.name, "crumbs": breadcrumbs(user, folder), **rights(user, folder)}
-    return render(request, "uploads/library.html", context)
+    if folder is None:
+        may_add = user.has_perm("uploads.add_file")
+        context = browse(request, ListScope(reverse("library"))) | {"may_add": may_add, "title": _("Library")}
+    else:
+        context = browse(request, ListScope(folder.get_absolute_url(), folder))
+        context |= {"folder": folder, "title": folder.name, "crumbs": breadcrumbs(user, folder), **rights(user, folder)}
+    return render_page(request, "uploads/library.html", context, field_error)
 
 
 @require_safe
@@ -119,13 +135,21 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
         "next_url": scope.url + query.to_querystring(after=str(page.next)) if page.next else None,
         "first_url": first_url,
         "many": bool(page.next or after),
-        "bulk_actions": actions.page_actions(in_trash=scope.trash),
+        "bulk_actions": actions.page_actions(in_trash=scope.trash, may_change=_may_change_any(user, page)),
         "query": query.to_querystring(),
         "unfinished_count": sidebar.unfinished,
         "count_label": _count_label(page, sidebar.files, is_complete=not after and not page.next),
         **_rows_context(user, query, scope, page),
         **_filter_context(query, scope, sidebar),
     }
+
+
+def _may_change_any(user: User, page: Page) -> bool:
+    """Return whether this user can change some of the files on the page; those who add files usually own some."""
+    if user.has_perm("uploads.add_file") or user.has_perm("uploads.change_file"):
+        return True
+    files = File.objects.filter(pk__in=[file.pk for file in page.files])
+    return bool(page.files) and (files.changeable_by(user) | files.removable_by(user)).exists()
 
 
 def _page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) -> tuple[Page, bool]:

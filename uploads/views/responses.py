@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -68,6 +70,26 @@ def error_json(problem: Problem) -> dict[str, Any]:
     if isinstance(problem, PartsMissing):
         error["missing"] = problem.numbers
     return error
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """The problem that a page shows below the field with this id, which keeps its value."""
+
+    field: str
+    value: str
+    problem: Problem
+
+
+def render_page(
+    request: HttpRequest, template: str, context: dict[str, Any], field_error: FieldError | None = None
+) -> HttpResponse:
+    """Render a page, with `field_error` as the response to its form: the address stays that of the page."""
+    if field_error is None:
+        return render(request, template, context)
+    response = render(request, template, context | {"field_error": field_error}, status=field_error.problem.status_code)
+    response["HX-Push-Url"] = "false"
+    return response
 
 
 def no_store(response: HttpResponse) -> HttpResponse:
