@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -117,6 +118,8 @@ class APILoginRequiredMiddleware(LoginRequiredMiddleware):
     ) -> HttpResponseBase:
         if is_api_request(request):
             return error_response(request, LoginNeeded())
+        if request.method not in {"GET", "HEAD"}:  # a form cannot be sent again by a redirect
+            return redirect_to_login(_page_of_form(request))
         return super().handle_no_permission(request, view_func)
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -154,6 +157,16 @@ def _incoming_request_id(request: HttpRequest) -> str:
     if not settings.PROXY_COUNT:
         return ""
     return trusted_request_id(request.META.get("HTTP_X_AMZN_TRACE_ID", ""), request.META.get("HTTP_X_REQUEST_ID", ""))
+
+
+def _page_of_form(request: HttpRequest) -> str:
+    """Return path and query of the page that sent this form, or the library's path if Referer names no page of ours."""
+    try:
+        referer = urlsplit(request.META.get("HTTP_REFERER", ""))
+    except ValueError:
+        return reverse("library")
+    is_ours = referer.netloc == request.get_host() and referer.path.startswith("/")
+    return urlunsplit(("", "", referer.path, referer.query, "")) if is_ours else reverse("library")
 
 
 def _with_message(request: HttpRequest, response: HttpResponse) -> HttpResponse:

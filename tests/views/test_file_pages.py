@@ -73,7 +73,7 @@ def test_what_cannot_be_shown_says_why(file: File, as_bob: Client) -> None:
 
 
 def test_a_file_is_renamed_and_its_link_stays(file: File, as_alice: Client) -> None:
-    response = post(as_alice, file, "rename", name="../Été/new\u202e name.png")
+    response = post(as_alice, file, "rename", name=" new\u202e name.png")
     assert response.headers["Location"] == file.get_absolute_url()
     file.refresh_from_db()
     assert (file.name, file.normalized_name) == ("new name.png", "new name.png")

@@ -15,7 +15,6 @@ from uploads.forms.fields import (
     parse_file_name,
     parse_id,
     parse_tags,
-    read_file_name,
 )
 from uploads.forms.listing import read_list_query
 from uploads.forms.selection import Selection
@@ -36,6 +35,5 @@ __all__ = [
     "parse_file_name",
     "parse_id",
     "parse_tags",
-    "read_file_name",
     "read_list_query",
 ]

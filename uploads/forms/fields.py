@@ -67,11 +67,6 @@ def folder_name(text: str) -> str:
     return names.clean_name(text)
 
 
-def read_file_name(text: str) -> str:
-    """Return the cleaned name of a file."""
-    return names.clean_name(_required_text(text))
-
-
 def parse_tags(text: str) -> list[str]:
     """Return the cleaned tags of a comma-separated line, without duplicates."""
     if len(text) > MAX_TYPED_TAG_CHARACTERS:
@@ -125,7 +120,7 @@ def parse_file_name(text: str) -> str:
     """Return a clean name. Raises ValidationFailed for slashes: people who type them want to move the file."""
     if "/" in text or "\\" in text:
         raise ValidationFailed(_("A file's name cannot hold a slash. To put the file elsewhere, change its folder."))
-    return read_file_name(text)
+    return names.clean_name(_required_text(text))
 
 
 class FolderField(forms.CharField):

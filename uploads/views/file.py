@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from uploads import actions, content_headers, services
 from uploads.actions import BulkResult
 from uploads.errors import Forbidden, StorageUnavailable, ValidationFailed
-from uploads.forms import UploadForm, parse_tags, read_file_name
+from uploads.forms import UploadForm, parse_file_name, parse_tags
 from uploads.listing import redact_detail, referenced_folders, visible_folder_ids
 from uploads.models import (
     Action,
@@ -35,7 +36,7 @@ from uploads.models import (
 from uploads.services.previews import REASONS
 from uploads.views.folder_picker import choose_folder, picker_form
 from uploads.views.library import breadcrumbs
-from uploads.views.responses import flash_result, html_errors, request_user
+from uploads.views.responses import FieldError, flash_result, html_errors, render_page, request_user
 
 MAX_VERSIONS = 100
 MAX_EVENTS = 50
@@ -45,8 +46,12 @@ PLAYABLE = {Category.VIDEO.value, Category.AUDIO.value}
 @require_safe
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show a file: preview, permanent link, facts, versions and activity."""
-    user = request_user(request)
-    file = get_object_or_404(File.objects.visible_to(user).listed().by_link(pk).select_related("owner", "folder"))
+    files = File.objects.visible_to(request.user).listed().by_link(pk)
+    return _file_page(request, get_object_or_404(files.select_related("owner", "folder")))
+
+
+def _file_page(request: HttpRequest, file: File, field_error: FieldError | None = None) -> HttpResponse:
+    user, pk = request_user(request), file.link
     with suppress(StorageUnavailable):  # the page works without it
         services.learn_encoding(file)
     versions = File.objects.versions_of(file).available().select_related("owner", "uploaded_by")
@@ -61,15 +66,24 @@ def file(request: HttpRequest, pk: UUID) -> HttpResponse:
         **_rights(user, file),
         **_preview_context(file),
     }
-    return render(request, "uploads/file.html", context)
+    return render_page(request, "uploads/file.html", context, field_error)
 
 
 @require_POST
 @html_errors
 def rename_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     file = _get_file(request, pk)
-    services.rename(file, read_file_name(request.POST.get("name", "")), by=request_user(request))
+    old_name, name = file.name, request.POST.get("name", "")
+    try:
+        services.rename(file, parse_file_name(name), by=request_user(request))
+    except ValidationFailed as problem:
+        file.refresh_from_db()
+        return _file_page(request, file, FieldError("name", name, problem))
     messages.success(request, _("The file is called “%(name)s” now.") % {"name": file.name})
+    old, new = (PurePosixPath(text).suffix.lower() for text in (old_name, file.name))
+    if old != new:
+        text = _("The extension changed from “%(old)s” to “%(new)s”. Some programs may not open the file.")
+        messages.warning(request, text % {"old": old, "new": new})
     return redirect("file", pk=pk)
 
 
@@ -94,11 +108,14 @@ def move_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @html_errors
 def tag_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Add the tags of `add`, and remove those of `remove`."""
-    _get_file(request, pk)
-    add, remove = (parse_tags(request.POST.get(field, "")) for field in ("add", "remove"))
-    if not add and not remove:
-        raise ValidationFailed(_("Put in a tag."))
-    _require(actions.tag_files([pk], add=add, remove=remove, by=request_user(request)))
+    file = _get_file(request, pk)
+    try:
+        add, remove = (parse_tags(request.POST.get(name, "")) for name in ("add", "remove"))
+        if not add and not remove:
+            raise ValidationFailed(_("Put in a tag."))
+        _require(actions.tag_files([pk], add=add, remove=remove, by=request_user(request)))
+    except ValidationFailed as problem:
+        return _file_page(request, file, FieldError("add-tag", request.POST.get("add", ""), problem))
     return redirect("file", pk=pk)
 
 

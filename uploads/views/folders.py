@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.contrib import messages
 from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse
@@ -10,13 +12,14 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from uploads import listing
-from uploads.errors import Forbidden
+from uploads.errors import Conflict, Forbidden, OverQuota, ValidationFailed
 from uploads.forms import access_levels, find_folder, folder_name
 from uploads.listing import ListQuery
 from uploads.models import AccessLevel, Folder
 from uploads.services import folders
 from uploads.views.folder_picker import choose_folder, picker_form
-from uploads.views.responses import html_errors, request_user
+from uploads.views.library import library_page
+from uploads.views.responses import FieldError, html_errors, render_page, request_user
 
 MAX_GROUPS = 200
 
@@ -28,14 +31,22 @@ def create_folder(request: HttpRequest) -> HttpResponse:
     user = request_user(request)
     missing = _("The folder to put it in is not there any more.")
     parent = find_folder(request.POST.get("parent"), user, missing=missing)
-    return redirect(folders.create(folder_name(request.POST.get("name", "")), parent=parent, by=user))
+    name = request.POST.get("name", "")
+    try:
+        return redirect(folders.create(folder_name(name), parent=parent, by=user))
+    except (ValidationFailed, Conflict, OverQuota) as problem:
+        return library_page(request, parent, FieldError("new-folder", name, problem))
 
 
 @require_POST
 @html_errors
 def rename_folder(request: HttpRequest, pk: int) -> HttpResponse:
     folder = _get_folder(request, pk)
-    folders.rename(folder, folder_name(request.POST.get("name", "")), by=request_user(request))
+    name = request.POST.get("name", "")
+    try:
+        folders.rename(folder, folder_name(name), by=request_user(request))
+    except (ValidationFailed, Conflict) as problem:
+        return library_page(request, folder, FieldError("rename-folder", name, problem))
     messages.success(request, _("The folder is called “%(name)s” now.") % {"name": folder.name})
     return redirect(folder)
 
@@ -71,17 +82,31 @@ def access_folder(request: HttpRequest, pk: int) -> HttpResponse:
         if levels is not None:  # groups that the page does not show keep their level
             hidden = folder.grants.exclude(group__in=groups).select_related("group")
             levels |= {grant.group: AccessLevel(grant.level) for grant in hidden}
-        folders.set_access(folder, levels, by=user)
+        try:
+            folders.set_access(folder, levels, by=user)
+        except ValidationFailed as problem:
+            return _access_page(request, folder, groups, levels or {}, FieldError("access", "", problem))
         messages.success(request, _("Who may do what in “%(name)s” is changed.") % {"name": folder.name})
         still_visible = Folder.objects.visible_to(user).filter(pk=pk).exists()
         return redirect(folder) if still_visible else redirect("library")
-    levels_by_group = dict(folder.grants.values_list("group_id", "level"))
+    grants = folder.grants.select_related("group")
+    return _access_page(request, folder, groups, {grant.group: AccessLevel(grant.level) for grant in grants})
+
+
+def _access_page(
+    request: HttpRequest,
+    folder: Folder,
+    groups: list[Group],
+    levels: Mapping[Group, AccessLevel],
+    field_error: FieldError | None = None,
+) -> HttpResponse:
     context = {
         "folder": folder,
-        "groups": [(group, levels_by_group.get(group.pk)) for group in groups],
+        "restricted": folder.restricted or field_error is not None,
+        "groups": [(group, levels.get(group)) for group in groups],
         "levels": AccessLevel.choices,
     }
-    return render(request, "uploads/folder_access.html", context)
+    return render_page(request, "uploads/folder_access.html", context, field_error)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
