@@ -29,6 +29,12 @@ from uploads.services import sign_in_events
 class LoginForm(AuthenticationForm):
     """Django's own form, which gives the same error for unknown names, inactive accounts and wrong passwords."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.is_bound:  # the page shows an error, and the name is still there
+            del self.fields["username"].widget.attrs["autofocus"]
+            self.fields["password"].widget.attrs["autofocus"] = True
+
     def clean(self) -> dict[str, Any]:
         name, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if name is None or not password:

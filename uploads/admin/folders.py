@@ -135,6 +135,9 @@ class FolderAdmin(LargeTableAdmin):
     readonly_fields = ("created_by", "created_at")
     view_on_site = False
 
+    def get_fields(self, request: HttpRequest, obj: Folder | None = None) -> tuple[str, ...]:
+        return self.fields if obj else tuple(name for name in self.fields if name not in self.readonly_fields)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Folder]:
         return Folder.objects.visible_to(request.user)
 
