@@ -27,11 +27,25 @@ def test_paused_upload_resumes_with_missing_parts(uploader: UploaderPage, bucket
     before = len(uploader.puts)
     blocked.release()
     uploader.page.wait_for_timeout(300)
-    assert len(uploader.puts) == before
+    assert len(uploader.puts) == before < 8
     uploader.click("Resume", within=uploader.rows.first)
     uploader.expect_title("1 of 1 stored, size verified")
-    assert sorted(set(uploader.sent_parts())) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert len(uploader.puts) == before + 5  # only the missing parts
+    assert sorted(uploader.sent_parts()) == [1, 2, 3, 4, 5, 6, 7, 8]  # those on their way as well, once
+    assert is_stored(bucket, large.read_bytes())
+
+
+def test_parts_that_hang_in_a_pause_are_sent_again(uploader: UploaderPage, bucket: Bucket) -> None:
+    large = uploader.large_file(parts=3)
+    blocked = uploader.block_puts(lambda count: count == 1)
+    uploader.drop(large)
+    blocked.wait_for(1, uploader.page)
+    with uploader.page.expect_event("requestfailed", timeout=WAIT_MS) as failed:
+        uploader.click("Pause", within=uploader.rows.first)
+        uploader.expect_state("paused at")
+        uploader.click("Resume", within=uploader.rows.first)  # waits for the part
+    assert failed.value.method == "PUT"
+    uploader.expect_title("1 of 1 stored, size verified")
+    assert sorted(set(uploader.sent_parts())) == [1, 2, 3]
     assert is_stored(bucket, large.read_bytes())
 
 

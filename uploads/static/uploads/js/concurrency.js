@@ -50,17 +50,22 @@ export class Semaphore {
   }
 }
 
-/** Tasks that fail together: the first error aborts the others. */
+/** Tasks that fail together: the first error aborts the others. Once stopped, those that have begun go on. */
 export class TaskGroup {
   #controller = new AbortController();
+  #stop;
   /** @type {Promise<void>[]} */
   #tasks = [];
   /** @type {unknown} */
   #error;
 
-  /** @param {AbortSignal} signal */
-  constructor(signal) {
-    this.signal = AbortSignal.any([signal, this.#controller.signal]);
+  /** @param {AbortSignal} stop  aborts what has not begun @param {AbortSignal} abort  aborts what has begun */
+  constructor(stop, abort) {
+    this.#stop = stop;
+    /** for work that is short or has not begun */
+    this.signal = AbortSignal.any([stop, this.#controller.signal]);
+    /** for requests, which may outlast a stop */
+    this.requestSignal = AbortSignal.any([abort, this.#controller.signal]);
   }
 
   /** @param {Promise<unknown>} task */
@@ -71,7 +76,7 @@ export class TaskGroup {
   /** @param {unknown} error */
   fail(error) {
     this.#error ??= error;
-    this.#controller.abort(error);
+    if (!this.#stop.aborted) this.#controller.abort(error);
   }
 
   /** Wait for all tasks, then throw the first error, if any. */

@@ -74,7 +74,7 @@ async function sendParts(upload, context, signal, onSent) {
  * @param {Upload} upload @param {UploadContext} context @param {AbortSignal} signal
  */
 async function sendMissingParts(upload, context, signal) {
-  const group = new TaskGroup(signal);
+  const group = new TaskGroup(signal, upload.requests.signal);
   const batches = signedBatches(upload, context, group.signal);
   try {
     let next = prefetch(batches);
@@ -82,13 +82,14 @@ async function sendMissingParts(upload, context, signal) {
       next = prefetch(batches);
       for (const number of batch.value) {
         const release = await acquireRequest(upload, context, group.signal);
-        group.add(uploadPart(upload, number, context, group.signal).finally(release));
+        group.add(uploadPart(upload, number, context, group).finally(release));
       }
     }
   } catch (error) {
     group.fail(error);
   }
   await group.done();
+  signal.throwIfAborted();
 }
 
 /** @template T @param {AsyncGenerator<T>} generator */

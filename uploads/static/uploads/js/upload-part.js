@@ -29,15 +29,16 @@ const FORBIDDEN_HEADERS = new Set(["content-length", "host"]);
  * @param {Upload} upload
  * @param {number} number
  * @param {UploadContext} context
- * @param {AbortSignal} signal
+ * @param {{signal: AbortSignal, requestSignal: AbortSignal}} signals  requestSignal: aborts the PUT request
  * @throws {UploadError} when retrying does not help; PartsGone when the storage has lost the multipart upload
  */
-export async function uploadPart(upload, number, context, signal) {
+export async function uploadPart(upload, number, context, { signal, requestSignal }) {
   const retryPolicy = new RetryPolicy(context.lastSuccess);
   for (;;) {
     await context.gate.waitUntilOpen(signal);
     if (upload.urlAge(number) > MAX_URL_AGE_MS) await context.sign(upload, [number], signal);
-    const response = await sendPart(upload, number, context, signal);
+    signal.throwIfAborted();
+    const response = await sendPart(upload, number, context, requestSignal);
     const verdict = classifyResponse(response);
     if (verdict === "stored") break;
     upload.endPart(number, false);

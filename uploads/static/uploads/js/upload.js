@@ -30,7 +30,12 @@ export class Upload {
   /** How the checksum of the stored file was verified, if at all: `checksum_status` of the response. */
   checksumStatus = "";
   restarts = 0;
+  /** Stops the upload. */
   controller = new AbortController();
+  /** Aborts its PUT requests, which a pause lets end. */
+  requests = new AbortController();
+  /** Settles when the last run has ended. @type {Promise<void>} */
+  ended = Promise.resolve();
   /** @type {Promise<void>|undefined} the call that creates the upload, while it runs */
   creating;
   /** Lets other tabs lock this upload again. @type {() => void} */

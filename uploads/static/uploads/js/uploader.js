@@ -10,6 +10,8 @@ const MAX_BATCH_FILES = 100;
 const MAX_BATCH_BYTES = 64 * 1024 * 1024;
 /** The next batch starts when only this many files of the last one are left to send. */
 const NEXT_BATCH_THRESHOLD = 50;
+/** Time for the parts that are on their way when an upload is paused. What they have sent is lost after that. */
+const PAUSE_GRACE_MS = 10_000;
 /** Errors after which the upload cannot be resumed: a retry creates a new one. */
 const NOT_RESUMABLE = new Set(["gone", "parts_lost", "checksum", "corrupted", "special_file"]);
 
@@ -31,12 +33,13 @@ export class Uploader {
 
   /**
    * @param {import("./context.js").UploadContext} context
-   * @param {{maxBytes: number, onChange: (upload?: Upload) => void}} options
+   * @param {{maxBytes: number, onChange: (upload?: Upload) => void, onCanceled?: () => void}} options
    */
-  constructor(context, { maxBytes, onChange }) {
+  constructor(context, { maxBytes, onChange, onCanceled = () => {} }) {
     this.context = context;
     this.maxBytes = maxBytes;
     this.onChange = onChange;
+    this.onCanceled = onCanceled;
   }
 
   /** Files are about to be added. Until `endAdding`, the uploader counts as busy. */
@@ -92,12 +95,15 @@ export class Uploader {
     return !this.paused && this.uploads.some((upload) => upload.running || upload.phase === "waiting");
   }
 
-  /** @param {Upload} upload */
+  /** Start no new part, and give those on their way the time to arrive. @param {Upload} upload */
   pause(upload) {
     if (upload.phase === "finishing" || upload.phase === "done") return;
     this.#dequeue(upload);
     upload.setPhase("paused");
-    upload.controller.abort(new DOMException("paused", "AbortError"));
+    const reason = new DOMException("paused", "AbortError");
+    const { controller, requests } = upload;
+    controller.abort(reason);
+    setTimeout(() => requests.abort(reason), PAUSE_GRACE_MS);
   }
 
   /** @param {Upload} upload */
@@ -135,7 +141,9 @@ export class Uploader {
     if (upload.phase === "finishing" || upload.phase === "done") return;
     this.#dequeue(upload);
     upload.setPhase("canceled");
-    upload.controller.abort(new DOMException("canceled", "AbortError"));
+    const reason = new DOMException("canceled", "AbortError");
+    upload.controller.abort(reason);
+    upload.requests.abort(reason);
     this.uploads.splice(this.uploads.indexOf(upload), 1);
     this.onChange();
     this.#cancelOnServer(upload);
@@ -169,7 +177,9 @@ export class Uploader {
     // If the call that creates the upload is running, its response has the id.
     if (!upload.id) await upload.creating?.catch(() => {});
     // If this call fails, the upload expires.
-    if (upload.id) await this.context.api.cancel(upload.id, new AbortController().signal).catch(() => {});
+    if (!upload.id) return;
+    await this.context.api.cancel(upload.id, new AbortController().signal).catch(() => {});
+    this.onCanceled();
   }
 
   /**
@@ -259,10 +269,18 @@ export class Uploader {
   }
 
   /** @param {Upload} upload @param {() => void} onSent  may be called more than once */
-  async #run(upload, onSent) {
+  #run(upload, onSent) {
+    const previous = upload.ended;
     upload.controller = new AbortController();
     const { signal } = upload.controller;
+    upload.ended = previous.then(() => this.#runOnce(upload, signal, onSent));
+  }
+
+  /** @param {Upload} upload @param {AbortSignal} signal @param {() => void} onSent */
+  async #runOnce(upload, signal, onSent) {
+    upload.requests = new AbortController();
     try {
+      signal.throwIfAborted();
       await uploadFile(upload, this.context, { signal, onSent });
     } catch (error) {
       if (!signal.aborted) this.#handleError(upload, error);
