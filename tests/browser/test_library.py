@@ -72,6 +72,30 @@ def test_filter_keeps_search_text_and_focus(listed: Page) -> None:
     expect(listed.locator("#q")).to_have_value("")
 
 
+def test_escape_empties_search_and_list(listed: Page) -> None:
+    listed.locator("#q").fill("note 3")
+    expect(listed.locator(".file-row")).to_have_count(1)
+    listed.locator("#q").press("Escape")
+    expect(listed.locator(".file-row")).to_have_count(6)
+    expect(listed.locator("#q")).to_be_focused()
+    listed.locator("#q").press("Escape")
+    expect(listed.locator("#q")).not_to_be_focused()
+
+
+def test_back_returns_to_the_place_in_the_list(listed: Page, uploader: UploaderPage, alice: User) -> None:
+    for number in range(40):
+        file_rows.create_row(alice, State.AVAILABLE, name=f"other {number:02}.txt")
+    listed.goto(f"{uploader.site}/?sort=name")
+    listed.get_by_role("link", name="other 39.txt").scroll_into_view_if_needed()
+    place = listed.evaluate("scrollY")
+    assert place > 500
+    listed.get_by_role("link", name="other 38.txt").click()
+    expect(listed.get_by_role("heading", level=1)).to_have_text("other 38.txt")
+    listed.go_back()
+    expect(listed.locator(".file-row")).to_have_count(46)
+    listed.wait_for_function("place => Math.abs(scrollY - place) < 5", arg=place)
+
+
 # --- selecting --------------------------------------------------------------------------------
 
 
@@ -100,6 +124,7 @@ def test_delete_key_moves_to_trash_and_undo_restores(listed: Page) -> None:
     listed.keyboard.press("ArrowDown")
     listed.keyboard.press("Delete")
     expect(listed.get_by_text("1 file is in the trash.")).to_be_visible()
+    expect(listed.get_by_role("link", name=NAMES[1])).to_be_focused()  # the row that is there now
     assert File.objects.get(state=State.TRASHED).name == NAMES[0]
     listed.get_by_role("button", name="Undo").click()
     expect(listed.locator(".file-row")).to_have_count(6)
@@ -166,6 +191,37 @@ def test_partial_upload_resumes_in_its_folder(uploader: UploaderPage, logos: Fol
     assert File.objects.count() == 1
 
 
+def test_upload_button_opens_the_file_dialog(uploader: UploaderPage, logos: Folder, bucket: Bucket) -> None:
+    uploader.page.goto(uploader.site + logos.get_absolute_url())
+    with uploader.page.expect_file_chooser() as chooser:
+        uploader.page.get_by_role("link", name="Upload", exact=True).click()
+    chooser.value.set_files(uploader.file("logo.svg", b"<svg/>"))
+    uploader.expect_title("1 of 1 stored, size verified")
+    file = File.objects.get()
+    assert (file.name, file.folder, bucket.read(file.key)) == ("logo.svg", logos, b"<svg/>")
+
+
+def test_unfinished_list_follows_a_cancel(uploader: UploaderPage) -> None:
+    blocked = uploader.block_puts(lambda count: True)
+    uploader.drop(uploader.file("half.txt"))
+    blocked.wait_for(1, uploader.page)
+    expect(uploader.page).to_have_title(re.compile(r"^\(0 %\) "))
+    uploader.page.evaluate("htmx.ajax('GET', '/unfinished/', {target: '#main', select: '#main', swap: 'outerHTML'})")
+    expect(uploader.page.locator(".result")).to_have_count(1)
+    uploader.click("Cancel", within=uploader.rows.first)
+    expect(uploader.page.locator(".result")).to_have_count(0)
+    expect(uploader.page).not_to_have_title(re.compile("%"))
+
+
+def test_viewer_cannot_drop_files(page: Page, sign_in: Callable[[User, str], Page], viewer: User, small_parts_site: str,
+                                  transactional_db: None, tmp_path: Path) -> None:  # fmt: skip
+    sign_in(viewer, small_parts_site).goto(small_parts_site)
+    (tmp_path / "plan.txt").write_text("plan")
+    UploaderPage(page, tmp_path, small_parts_site).drop(tmp_path / "plan.txt")
+    page.wait_for_timeout(300)
+    assert page.url == f"{small_parts_site}/"
+
+
 def test_drop_on_file_page_adds_version(uploader: UploaderPage, alice: User, bucket: Bucket) -> None:
     file = file_rows.create_row(alice, State.AVAILABLE, name="logo.png")
     uploader.page.goto(uploader.site + file.get_absolute_url())
@@ -173,6 +229,7 @@ def test_drop_on_file_page_adds_version(uploader: UploaderPage, alice: User, buc
     uploader.expect_title("1 of 1 stored, size verified")
     version = File.objects.by_link(file.pk).get()
     assert (version.name, version.pk == file.pk, bucket.read(version.key)) == ("logo.png", False, b"newer")
+    expect(uploader.page.get_by_role("heading", name="Versions")).to_be_visible()  # without a reload
 
 
 def test_second_file_dropped_on_file_page_fails(uploader: UploaderPage, alice: User) -> None:

@@ -86,7 +86,8 @@ class UploaderPage:
         return self.file(name, os.urandom((parts - 1) * 5 * MIB + 1000))
 
     def drop(self, *paths: Path) -> None:
-        """Drop real files and folders, as from a file manager."""
+        """Drop real files and folders, as from a file manager, once no part of the page is being replaced."""
+        self.page.wait_for_function("!document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')")
         session = self.page.context.new_cdp_session(self.page)
         data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):

@@ -25,6 +25,8 @@ const SYSTEM_PREFIXES = ["._", "~$", ".~lock."];
 /** @param {OnFiles} onFiles @param {Translate} translate */
 export function listenForFiles(onFiles, translate) {
   listenForDrops(onFiles, translate);
+  // Before htmx, which would follow the link.
+  document.addEventListener("click", openFileDialog, { capture: true });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length === 0) return;
@@ -43,6 +45,28 @@ export function listenForFiles(onFiles, translate) {
     const field = event.target;
     if (field instanceof HTMLInputElement && field.matches("[data-folder-field]")) addFromField(field, onFiles);
   });
+}
+
+/** Refuse what people drop who cannot upload: the browser would open the file instead of the page. */
+export function refuseDrops() {
+  for (const type of ["dragover", "drop"]) {
+    document.addEventListener(type, (event) => {
+      const { dataTransfer } = /** @type {DragEvent} */ (event);
+      if (!dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      dataTransfer.dropEffect = "none";
+    });
+  }
+}
+
+/** Open the browser's dialog for files or a folder. Without scripts, the link leads to the form. @param {Event} event */
+function openFileDialog(event) {
+  const target = event.target instanceof Element ? event.target.closest("[data-choose]") : null;
+  const field = target && document.getElementById(`choose-${target.getAttribute("data-choose")}`);
+  if (!field) return;
+  event.preventDefault();
+  event.stopPropagation();
+  field.click();
 }
 
 /** @param {HTMLInputElement} field @param {OnFiles} onFiles */

@@ -17,6 +17,7 @@ export function enhance() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") closeMenus();
   });
+  document.addEventListener("toggle", (event) => focusFirstField(/** @type {Element} */ (event.target)), true);
   document.addEventListener("links-added", (event) => {
     const { htmx } = /** @type {{htmx?: {process(element: Element): void}}} */ (globalThis);
     htmx?.process(/** @type {CustomEvent<Element>} */ (event).detail);
@@ -25,6 +26,7 @@ export function enhance() {
   document.body.addEventListener("htmx:beforeSwap", leaveWhenSignedOut);
   document.body.addEventListener("htmx:configRequest", removeEmptyParameters);
   document.body.addEventListener("htmx:historyRestore", restoreSearch);
+  rememberScroll();
 }
 
 /**
@@ -73,6 +75,25 @@ function removeEmptyParameters(event) {
 function restoreSearch() {
   const field = document.getElementById("q");
   if (field instanceof HTMLInputElement) field.value = new URL(location.href).searchParams.get("q") ?? "";
+}
+
+/** Focus the field of a menu that opens. @param {Element} menu */
+function focusFirstField(menu) {
+  const field = menu.matches("details.menu[open]") && menu.querySelector("input[type=text]");
+  if (field instanceof HTMLInputElement) field.select();
+}
+
+/** Return to where a page was scrolled to: the browser has forgotten it, since htmx replaces the content. */
+function rememberScroll() {
+  /** @type {Map<string, number>} */
+  const positions = new Map();
+  let restoring = false;
+  addEventListener("popstate", () => (restoring = true));
+  addEventListener("scroll", () => restoring || positions.set(location.href, scrollY), { passive: true });
+  document.body.addEventListener("htmx:historyRestore", () => {
+    scrollTo(0, positions.get(location.href) ?? 0);
+    restoring = false;
+  });
 }
 
 function closeMenus() {

@@ -3,7 +3,7 @@
 import { Api, Gate, Session } from "./api.js";
 import { UploadContext, VerificationPoller } from "./context.js";
 import { announce } from "./dom.js";
-import { listenForFiles } from "./drop-target.js";
+import { listenForFiles, refuseDrops } from "./drop-target.js";
 import { enhance, showSupported } from "./enhance.js";
 import { Messages, translatorOf } from "./i18n.js";
 import { canHash } from "./parts.js";
@@ -25,6 +25,7 @@ enhance();
 listenForSelection();
 onPage(() => showSupported({ uploader: canUpload }));
 if (box && canUpload) startUploader(box);
+else refuseDrops();
 
 /** Call a function now, and after every page that htmx loads. @param {() => void} callback */
 function onPage(callback) {
@@ -47,14 +48,20 @@ function startUploader(box) {
   const onProblem = (/** @type {string} */ problem) => tray.setProblem(problem);
   const api = new Api({ uploadsUrl, finishUrl }, { session, lastSuccess, onProblem });
   const context = new UploadContext({ api, gate, lastSuccess, partBytes, batchSize });
-  const uploader = new Uploader(context, { maxBytes, onChange: () => tray.redraw() });
+  const notify = (/** @type {string} */ type) => document.body.dispatchEvent(new CustomEvent(type));
+  const uploader = new Uploader(context, {
+    maxBytes,
+    onChange: () => tray.redraw(),
+    onCanceled: () => notify("upload-canceled"),
+  });
   const messages = new Messages(translatorOf(document), { language: document.documentElement.lang, maxBytes });
   const poller = new VerificationPoller(api, uploader, batchSize);
   const tray = new Tray(box, {
     uploader, messages, gate,
     refreshSession: () => session.refresh(),
     onStored: () => {
-      document.body.dispatchEvent(new CustomEvent("files-stored"));
+      notify("files-stored");
+      if (uploader.uploads.some(({ phase, replaces }) => phase === "done" && replaces)) notify("version-stored");
       poller.start();
     },
   });

@@ -4,11 +4,14 @@ import { showKeyboardShortcuts } from "./enhance.js";
 
 /** @type {HTMLInputElement|null} the start of a range */
 let anchor = null;
+/** the place of the row that had the focus before the list changed, -1 for none */
+let focusedIndex = -1;
 
 export function listenForSelection() {
   document.addEventListener("click", onClick);
   document.addEventListener("change", onChange);
   document.addEventListener("keydown", onKeydown);
+  document.body.addEventListener("htmx:afterSettle", restoreFocus);
 }
 
 /** @returns {HTMLInputElement[]} */
@@ -55,7 +58,8 @@ function updateCount() {
   const total = checkboxes().length;
   const count = selected().length;
   const label = /** @type {HTMLElement|null} */ (document.querySelector("#bulk [data-ref=count]"));
-  if (label) label.textContent = (label.dataset.text ?? "").replace("{count}", String(count));
+  const all = /** @type {HTMLInputElement|null} */ (document.querySelector("#bulk input[name=all]"))?.checked;
+  if (label) label.textContent = (all ? "" : (label.dataset.text ?? "")).replace("{count}", String(count));
   const selectAll = document.querySelector("#bulk [data-action=select-all]");
   if (!(selectAll instanceof HTMLInputElement)) return;
   selectAll.checked = count > 0 && count === total;
@@ -89,7 +93,7 @@ function onKeydown(event) {
   const row = /** @type {HTMLElement|null} */ (target.closest(".file-row"));
   if (event.key === "ArrowDown" || event.key === "ArrowUp") return moveFocus(event, target, row);
   if (target.matches("input:not([type=checkbox]), select, textarea")) {
-    if (event.key === "Escape") target.blur();
+    if (event.key === "Escape") clearOrLeave(event, target);
     return;
   }
   /** @type {Record<string, () => void>} */
@@ -117,6 +121,14 @@ function isNativeKey(key, target, row) {
   return key === "Enter" && !target.matches(".row-checkbox");
 }
 
+/** Empty a field that filters the list, and leave one that is empty. @param {Event} event @param {HTMLElement} field */
+function clearOrLeave(event, field) {
+  if (!(field instanceof HTMLInputElement) || field.id !== "q" || !field.value) return field.blur();
+  event.preventDefault();
+  field.value = "";
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
 function focusSearch() {
   const field = document.getElementById("q");
   if (field instanceof HTMLInputElement) field.select();
@@ -125,13 +137,19 @@ function focusSearch() {
 /** @param {KeyboardEvent} event @param {HTMLElement} target @param {HTMLElement|null} row */
 function moveFocus(event, target, row) {
   if (!row && target !== document.body && target.id !== "main" && target.id !== "q") return;
-  const rows = [...document.querySelectorAll("#bulk .file-row")];
-  const next = rows[row ? rows.indexOf(row) + (event.key === "ArrowDown" ? 1 : -1) : 0];
-  const element = next && (linkOf(next) ?? next.querySelector(".row-checkbox"));
-  if (!(element instanceof HTMLElement)) return;
-  event.preventDefault();
+  const next = rows()[row ? rows().indexOf(row) + (event.key === "ArrowDown" ? 1 : -1) : 0];
+  if (next && focusRow(next)) event.preventDefault();
+}
+
+const rows = () => [...document.querySelectorAll("#bulk .file-row")];
+
+/** @param {Element} row @returns {boolean} whether it has something to focus */
+function focusRow(row) {
+  const element = linkOf(row) ?? row.querySelector(".row-checkbox");
+  if (!(element instanceof HTMLElement)) return false;
   element.focus();
   element.scrollIntoView({ block: "nearest" });
+  return true;
 }
 
 /** @param {Element} row @returns {HTMLElement|null} */
@@ -150,5 +168,14 @@ function moveToTrash(row) {
   const button = document.querySelector("#bulk button[value=trash]");
   if (!(button instanceof HTMLButtonElement)) return;
   if (selected().length === 0 && row) toggle(row, false);
-  if (selected().length > 0) button.click();
+  if (selected().length === 0) return;
+  focusedIndex = row ? rows().indexOf(row) : -1;
+  button.click();
+}
+
+/** Focus the row that is where the removed one was. */
+function restoreFocus() {
+  const row = rows()[Math.min(focusedIndex, rows().length - 1)];
+  focusedIndex = -1;
+  if (row) focusRow(row);
 }

@@ -14,6 +14,10 @@ import { VirtualList } from "./virtual-list.js";
 const REDRAW_INTERVAL_MS = 100;
 /** Failures to show with the receipt; the list of files has the rest. */
 const MAX_FAILURES_SHOWN = 20;
+/** Uploads that have sent this much are canceled after a question only. */
+const CONFIRM_BYTES = 50_000_000;
+/** The progress in the title of the tab. */
+const PROGRESS_PREFIX = /^\(\d+ %\) /;
 /** Steps of progress to announce. */
 const STEP_PERCENT = 25;
 
@@ -79,6 +83,8 @@ export class Tray {
     setVisible(ref(this.box, "skipped"), skippedText !== "");
     const shown = new Set(this.receipt.draw(uploads, summary));
     if (!ref(this.box, "body").hidden) this.list.render(uploads.filter((upload) => !shown.has(upload)));
+    const prefix = summary.finished ? "" : `(${percent(summary.sent, summary.bytes)} %) `;
+    document.title = prefix + document.title.replace(PROGRESS_PREFIX, "");
     this.announcer.update(summary, this.problem || summary.note);
     if (summary.finished && !this.#wasFinished && summary.done > 0) this.onStored();
     this.#wasFinished = summary.finished;
@@ -120,9 +126,8 @@ export class Tray {
 
   /** @param {string} action @param {Upload} upload */
   #onAction(action, upload) {
-    if (action === "pause" || action === "resume" || action === "retry" || action === "cancel") {
-      this.uploader[action](upload);
-    }
+    if (action === "pause" || action === "resume" || action === "retry") this.uploader[action](upload);
+    if (action === "cancel") this.#confirmCancel([upload], () => this.uploader.cancel(upload));
     if (action === "remove") this.uploader.cancel(upload);
     this.redraw();
   }
@@ -135,14 +140,19 @@ export class Tray {
     this.redraw();
   }
 
-  /** Cancel all uploads, after confirmation if there is more than one. */
   #cancelAll() {
-    const count = this.uploader.uploads.filter(({ phase }) => phase !== "done" && phase !== "failed").length;
-    if (count < 2) return this.uploader.cancelAll();
+    const active = this.uploader.uploads.filter(({ phase }) => phase !== "done" && phase !== "failed");
+    this.#confirmCancel(active, () => this.uploader.cancelAll());
+  }
+
+  /** Ask before several uploads are canceled, or much that was sent is lost. @param {Upload[]} uploads @param {() => void} cancel */
+  #confirmCancel(uploads, cancel) {
+    const count = uploads.length;
+    if (count < 2 && uploads.every(({ sent }) => sent < CONFIRM_BYTES)) return cancel();
     const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("cancel-dialog"));
     setText(ref(dialog, "question"), this.messages.translate("confirm_cancel", { count }));
     dialog.returnValue = "no";
-    dialog.addEventListener("close", () => dialog.returnValue === "yes" && this.uploader.cancelAll(), { once: true });
+    dialog.addEventListener("close", () => dialog.returnValue === "yes" && cancel(), { once: true });
     dialog.showModal();
   }
 
