@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +14,8 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from amalga.local.postgres import installed_programs
 from tests.conftest import signed_in
+from tests.support.databases import another_database, connect_to, postgres
 from tests.support.file_rows import stored_usage, usage_by_rows
 from tests.support.stores import Bucket
 from tests.support.upload_client import Upload, UploadClient
@@ -31,32 +29,12 @@ BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("small_parts")]
 
 
-def postgres(program: str, *args: str) -> None:
-    """One of Postgres's own programs, at the server of this run."""
-    to = connection.settings_dict
-    env = {**os.environ, "PGPASSWORD": str(to["PASSWORD"])}
-    where = ["--host", str(to["HOST"]), "--port", str(to["PORT"]), "--username", str(to["USER"])]
-    subprocess.run([str(installed_programs() / program), *where, *args], env=env, check=True, timeout=60)
-
-
 @contextmanager
 def restored(dump: Path) -> Iterator[None]:
     """The backup in a database of its own, and this process led to it, as DATABASE_URL does after a restore."""
-    lost = str(connection.settings_dict["NAME"])
-    postgres("createdb", "--maintenance-db", "postgres", "restored")
-    try:
+    with another_database("restored"):
         postgres("pg_restore", "--dbname", "restored", "--no-owner", str(dump))
-        connect_to("restored")
         yield
-    finally:
-        connect_to(lost)
-        postgres("dropdb", "--maintenance-db", "postgres", "--force", "restored")
-
-
-def connect_to(name: str) -> None:
-    connection.close()
-    connection.close_pool()  # type: ignore[attr-defined]  # of the wrapper for Postgres alone
-    connection.settings_dict["NAME"] = name
 
 
 def run(*args: str) -> tuple[int, list[dict[str, object]]]:

@@ -1,0 +1,40 @@
+"""Databases beside the one of the tests, for backups that are restored and releases that are upgraded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection
+
+from amalga.local.postgres import installed_programs
+
+
+def postgres(program: str, *args: str) -> None:
+    """Run one of Postgres's own programs on the server of this run."""
+    to = connection.settings_dict
+    env = {**os.environ, "PGPASSWORD": str(to["PASSWORD"])}
+    where = ["--host", str(to["HOST"]), "--port", str(to["PORT"]), "--username", str(to["USER"])]
+    command = [str(installed_programs() / program), *where, *args]
+    subprocess.run(command, env=env, check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def another_database(name: str) -> Iterator[None]:
+    """Create an empty database, which this process uses until the end of the block."""
+    before = str(connection.settings_dict["NAME"])
+    postgres("createdb", "--maintenance-db", "postgres", name)
+    try:
+        connect_to(name)
+        yield
+    finally:
+        connect_to(before)
+        postgres("dropdb", "--maintenance-db", "postgres", "--force", name)
+
+
+def connect_to(name: str) -> None:
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]  # of the wrapper for Postgres alone
+    connection.settings_dict["NAME"] = name
