@@ -33,6 +33,7 @@ from uploads.services import (
     orphaned_multiparts,
     previews,
     provision,
+    task_queue,
     tasks,
     zips,
 )
@@ -183,8 +184,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "preview: lease": previews.LEASE_SECONDS,
         "worker: turn": tasks.TASK_SECONDS,
         "worker: abandoned task": tasks.PREVIEW_LOST_AFTER_SECONDS,
-        "worker: shortest backoff": tasks.MIN_BACKOFF_SECONDS,
-        "worker: longest backoff": tasks.MAX_BACKOFF_SECONDS,
+        "worker: shortest backoff": task_queue.MIN_BACKOFF_SECONDS,
+        "worker: longest backoff": task_queue.MAX_BACKOFF_SECONDS,
         "sweep: interval": int(every[1]),
         "doctor: one storage check": limits_of_doctor.CHECK_SECONDS,
         "doctor: all database checks": doctor.DATABASE_SECONDS,

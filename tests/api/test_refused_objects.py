@@ -21,7 +21,7 @@ from tests.support.upload_client import UploadClient
 from uploads import s3, services
 from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, Refusal, Report
-from uploads.services import tasks, zips
+from uploads.services import task_queue, zips
 
 pytestmark = pytest.mark.django_db(transaction=True)  # an import writes over connections of its own
 
@@ -220,7 +220,7 @@ def test_restored_file_works_again(digest_bucket: Bucket, cold: list[File], as_a
     services.make_previews(cold[0])
     thaw(digest_bucket, cold[0])
     assert as_alice.get(f"{cold[0].get_absolute_url()}download").status_code == 302
-    assert tasks.is_active(services.preview_files)
+    assert task_queue.is_active(services.preview_files)
     services.make_previews(cold[0])
     assert Preview.objects.get(file=cold[0]).state == PreviewState.READY
     assert services.verify(cold[0]) == ChecksumStatus.VERIFIED
@@ -360,5 +360,5 @@ def test_claim_of_a_refused_object_is_not_tried_again(bucket: Bucket, front: Sto
     File.objects.update(checksum_status=ChecksumStatus.UNVERIFIED)
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
     services.verify_files.call([str(poison.pk), str(other.pk)])
-    assert not tasks.waiting_ids(services.verify_files)
+    assert not task_queue.waiting_ids(services.verify_files)
     assert services.requeue_lost_verifications() == 0

@@ -27,7 +27,7 @@ from uploads import actions, s3, services
 from uploads.errors import StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Heartbeat, State
 from uploads.s3 import streams
-from uploads.services import tasks
+from uploads.services import task_queue, tasks
 from uploads.services.verify import judge
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -230,7 +230,7 @@ def test_after_so_many_tries_a_file_is_left_to_the_sweep(
     file = upload_client.send(b"small")
     queued_tasks().delete()
     monkeypatch.setattr(streams, "stream", lambda *_, **__: (_ for _ in ()).throw(StorageDenied()))
-    services.verify_files.call([str(file.pk)], [], tasks.MAX_ATTEMPTS)
+    services.verify_files.call([str(file.pk)], [], task_queue.MAX_ATTEMPTS)
     assert queued_ids() == []
     services.requeue_lost_verifications()
     assert queued_ids() == [[str(file.pk)]]

@@ -30,7 +30,7 @@ from uploads import s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import File, Preview, PreviewKind, PreviewState, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services import previews, tasks
+from uploads.services import previews, task_queue, tasks
 from uploads.services.previews import clear_scratch
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -302,7 +302,7 @@ def test_what_a_killed_worker_held_goes_to_another_but_not_for_ever(
     long_ago = timezone.now() - timedelta(hours=1)
     values = {"status": TaskResultStatus.RUNNING, "started_at": long_ago, "worker_ids": ["w"] * workers}
     queued().update(**values)
-    tasks.tidy(services.preview_files, lost_after_seconds=tasks.PREVIEW_LOST_AFTER_SECONDS)
+    task_queue.tidy(services.preview_files, lost_after_seconds=tasks.PREVIEW_LOST_AFTER_SECONDS)
     assert queued().get().status == status
 
 

@@ -22,7 +22,7 @@ from uploads.management.commands import verify as verify_command
 from uploads.models import ChecksumStatus, File, Preview, PreviewKind, Report, RunOutcome, State
 from uploads.models.querysets import seconds_from_now
 from uploads.s3 import RateLimiter
-from uploads.services import tasks
+from uploads.services import task_queue
 from uploads.services.verify import Run, Selection, runner
 from uploads.services.verify.checks import Verdict
 
@@ -225,10 +225,10 @@ def test_the_worker_settles_nothing_and_tries_again_later(
     upload_client: UploadClient, bucket: Bucket, wrong: Bucket, settings: Settings
 ) -> None:
     files = [str(upload_client.send(body).pk) for body in (b"one", b"two")]
-    tasks.results_of(services.verify_files).delete()
+    task_queue.results_of(services.verify_files).delete()
     with named(wrong, settings):
         assert services.verify_files.call(files) == 0
-    later = tasks.results_of(services.verify_files).get()
+    later = task_queue.results_of(services.verify_files).get()
     assert later.args_kwargs["args"] == [files, [], 1]
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.UNVERIFIED}
     assert services.verify_files.call(files) == 2

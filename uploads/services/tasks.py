@@ -1,20 +1,15 @@
-"""Background tasks that make previews and verify files, and the queue that they wait in."""
+"""Background tasks that make previews and verify files."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import DatabaseError, models
-from django.db.models import Q
-from django.utils import timezone
+from django.db import DatabaseError
 from django_tasks import task
-from django_tasks.base import TASK_MIN_PRIORITY, Task, TaskResultStatus
-from django_tasks_db.models import DBTaskResult, get_date_max
 
 from uploads.errors import ObjectRefused, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import File, Preview, PreviewState, State
@@ -23,17 +18,19 @@ from uploads.services.bucket_guard import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.previews import CAN_HAVE_PREVIEW, LEASE_SECONDS, make_previews, reset_refused
 from uploads.services.stored_objects import save_refusal
+from uploads.services.task_queue import (
+    MAX_ATTEMPTS,
+    AnyTask,
+    fair_priority,
+    is_active,
+    retry_later,
+    tidy,
+    waiting_ids,
+)
 from uploads.services.verify import ResumableHasher, judge, save_results
 
 logger = logging.getLogger(__name__)
 
-# The pauses before retries of an unavailable storage, doubling from MIN to MAX.
-MIN_BACKOFF_SECONDS = 30
-MAX_BACKOFF_SECONDS = 3600
-MAX_ATTEMPTS = 40  # a day and a half
-MAX_WORKERS = 3  # a task whose workers were killed so often may be the cause
-RETENTION_DAYS = 1
-ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
 # After this time the rest of a task goes to the end of the queue, so that one person's thousand pictures, or a film, do
 # not delay others, and a worker can stop.
 TASK_SECONDS = 5.0
@@ -45,61 +42,9 @@ PREVIEW_REQUEUE_BATCH_SIZE = 200
 VERIFY_REQUEUE_BATCH_SIZE = 500
 FORGOTTEN_WITHIN_SECONDS = 6 * 3600
 
-AnyTask = Task[Any, Any]
-
-
-# --- the queue ----------------------------------------------------------------------------------
-
-
-def results_of(task: AnyTask) -> models.QuerySet[DBTaskResult[..., Any]]:
-    """Return the queue's rows of this task."""
-    return DBTaskResult.objects.filter(task_path=task.module_path)
-
-
-def is_active(task: AnyTask) -> bool:
-    """Return whether any such task is due or running. One that waits for its next try does not count."""
-    return results_of(task).exclude(status__in=ENDED).exclude(_backoff()).exists()
-
-
-def waiting_ids(task: AnyTask) -> set[UUID]:
-    """Return the ids of the files, a task's first argument, in those tasks that wait for their next try."""
-    rows = results_of(task).filter(_backoff()).values_list("args_kwargs", flat=True)
-    return {UUID(pk) for arguments in rows for pk in arguments["args"][0]}
-
-
-def retry_later(task: AnyTask, tries: int) -> AnyTask:
-    """Return the task with the delay for the next try, after `tries` failed ones."""
-    pause = min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2**tries)
-    return task.using(run_after=timezone.now() + timedelta(seconds=pause))
-
-
-def fair_priority(owner_id: int | None) -> int:
-    """Return the priority for another task of this person: lower with each that already waits, so that people take
-    turns however much one of them uploads. None means work that no person waits for."""
-    waiting = DBTaskResult.objects.filter(status=TaskResultStatus.READY, args_kwargs__kwargs__owner_id=owner_id)
-    return max(TASK_MIN_PRIORITY, -waiting[:-TASK_MIN_PRIORITY].count())
-
-
-def tidy(task: AnyTask, *, lost_after_seconds: float) -> None:
-    """Requeue or fail the tasks of killed workers, and delete old results. Safe to repeat."""
-    lost = results_of(task).filter(
-        status=TaskResultStatus.RUNNING, started_at__lt=timezone.now() - timedelta(seconds=lost_after_seconds)
-    )
-    for result in lost:
-        is_failed = len(result.worker_ids) >= MAX_WORKERS
-        status = TaskResultStatus.FAILED if is_failed else TaskResultStatus.READY
-        lost.filter(pk=result.pk).update(status=status, finished_at=timezone.now() if is_failed else None)
-    cutoff = timezone.now() - timedelta(days=RETENTION_DAYS)
-    results_of(task).filter(status__in=ENDED, finished_at__lt=cutoff).delete()
-
 
 def _enqueue(task: AnyTask, ids: list[str], *arguments: Any, owner_id: int | None) -> None:
     task.using(priority=fair_priority(owner_id)).enqueue(ids, *arguments, owner_id=owner_id)
-
-
-def _backoff() -> Q:
-    """Return the condition for tasks that wait for their next try. Undelayed tasks have the maximum date."""
-    return Q(status=TaskResultStatus.READY, run_after__gt=timezone.now(), run_after__lt=get_date_max())
 
 
 # --- previews ------------------------------------------------------------------------------------

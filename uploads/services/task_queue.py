@@ -1,0 +1,79 @@
+"""The task queue: which tasks wait, run, are retried later or lost their worker."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django_tasks.base import TASK_MIN_PRIORITY, Task, TaskResultStatus
+from django_tasks_db.models import DBTaskResult, get_date_max
+
+# The pauses before retries of an unavailable storage or mail server, doubling from MIN to MAX.
+MIN_BACKOFF_SECONDS = 30
+MAX_BACKOFF_SECONDS = 3600
+MAX_ATTEMPTS = 40  # a day and a half
+MAX_WORKERS = 3  # a task whose workers were killed so often may be the cause
+RETENTION_DAYS = 1
+ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
+
+AnyTask = Task[Any, Any]
+
+
+def results_of(task: AnyTask) -> models.QuerySet[DBTaskResult[..., Any]]:
+    """Return the queue's rows of this task."""
+    return DBTaskResult.objects.filter(task_path=task.module_path)
+
+
+def is_active(task: AnyTask) -> bool:
+    """Return whether any such task is due or running. One that waits for its next try does not count."""
+    return results_of(task).exclude(status__in=ENDED).exclude(_backoff()).exists()
+
+
+def waiting_ids(task: AnyTask) -> set[UUID]:
+    """Return the ids of the files, a task's first argument, in those tasks that wait for their next try."""
+    rows = results_of(task).filter(_backoff()).values_list("args_kwargs", flat=True)
+    return {UUID(pk) for arguments in rows for pk in arguments["args"][0]}
+
+
+def retry_later(task: AnyTask, tries: int) -> AnyTask:
+    """Return the task with the delay for the next try, after `tries` failed ones."""
+    return task.using(run_after=timezone.now() + _pause(tries))
+
+
+def postpone(task: AnyTask, tries: int) -> None:
+    """Delay all due tasks of this kind as `retry_later` does, because what they need is unavailable."""
+    due = results_of(task).filter(status=TaskResultStatus.READY).exclude(_backoff())
+    due.update(run_after=timezone.now() + _pause(tries))
+
+
+def fair_priority(owner_id: int | None) -> int:
+    """Return the priority for another task of this person: lower with each that already waits, so that people take
+    turns however much one of them uploads. None means work that no person waits for."""
+    waiting = DBTaskResult.objects.filter(status=TaskResultStatus.READY, args_kwargs__kwargs__owner_id=owner_id)
+    return max(TASK_MIN_PRIORITY, -waiting[:-TASK_MIN_PRIORITY].count())
+
+
+def tidy(task: AnyTask, *, lost_after_seconds: float) -> None:
+    """Requeue or fail the tasks of killed workers, and delete old results. Safe to repeat."""
+    lost = results_of(task).filter(
+        status=TaskResultStatus.RUNNING, started_at__lt=timezone.now() - timedelta(seconds=lost_after_seconds)
+    )
+    for result in lost:
+        is_failed = len(result.worker_ids) >= MAX_WORKERS
+        status = TaskResultStatus.FAILED if is_failed else TaskResultStatus.READY
+        lost.filter(pk=result.pk).update(status=status, finished_at=timezone.now() if is_failed else None)
+    cutoff = timezone.now() - timedelta(days=RETENTION_DAYS)
+    results_of(task).filter(status__in=ENDED, finished_at__lt=cutoff).delete()
+
+
+def _backoff() -> Q:
+    """Return the condition for tasks that wait for their next try. Undelayed tasks have the maximum date."""
+    return Q(status=TaskResultStatus.READY, run_after__gt=timezone.now(), run_after__lt=get_date_max())
+
+
+def _pause(tries: int) -> timedelta:
+    return timedelta(seconds=min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2**tries))
