@@ -10,10 +10,6 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -22,6 +18,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 
 from uploads.accounts import throttling
+from uploads.encryption import InvalidToken, decrypt, encrypt
 from uploads.models.audit import current_client_ip
 
 logger = logging.getLogger(__name__)
@@ -92,24 +89,15 @@ class EncryptedMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Encrypt the secrets in the database, so that a copy of it contains no usable second factor."""
 
     def encrypt(self, text: str) -> str:
-        return _fernets().encrypt(text.encode()).decode()
+        return encrypt(text, purpose=MFA_KEY_PURPOSE)
 
     def decrypt(self, encrypted_text: str) -> str:
         """Return the secret, or a random one that no code matches if SECRET_KEY was replaced."""
         try:
-            return _fernets().decrypt(encrypted_text.encode()).decode()
+            return decrypt(encrypted_text, purpose=MFA_KEY_PURPOSE)
         except InvalidToken:
             logger.warning("two_factor_unreadable reason=secret_key_changed")
             return base64.b32encode(secrets.token_bytes(20)).decode()
 
     def get_totp_label(self, user: Any) -> str:
         return str(user.get_username())
-
-
-def _fernets() -> MultiFernet:
-    return MultiFernet([_fernet(secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)])
-
-
-def _fernet(secret: str) -> Fernet:
-    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=MFA_KEY_PURPOSE).derive(secret.encode())
-    return Fernet(base64.urlsafe_b64encode(derived))
