@@ -10,12 +10,13 @@ from amalga.settings.database import *
 from amalga.settings.env import reject_misspelled, unknown_variables
 from amalga.settings.limits import *
 from amalga.settings.logging import *
+from amalga.settings.mail import *
 from amalga.settings.security import *
 from amalga.settings.storage import *
 
 reject_misspelled()
 # Unknown variables with our prefixes, which `check --deploy` reports (uploads/checks.py).
 UNKNOWN_VARIABLES = unknown_variables(
-    "CLOUDFRONT_", "CSRF_", "METRICS_", "OIDC_", "SECONDARY_S3_", "READ_DATABASE_", "SECRET_KEY", "SENTRY_", "SESSION_",
-    "TRASH_", "UPLOAD_",
+    "CLOUDFRONT_", "CSRF_", "EMAIL_", "METRICS_", "OIDC_", "SECONDARY_S3_", "READ_DATABASE_", "SECRET_KEY", "SENTRY_",
+    "SESSION_", "TRASH_", "UPLOAD_",
 )  # fmt: skip

@@ -28,7 +28,7 @@ _ENDPOINT = re.compile(r"AWS_ENDPOINT_URL_[A-Z0-9_]{2,}")
 # Shorter names are similar to too many others.
 MIN_NAME_LENGTH = 8
 # SECRETKEY, DATABSE_URL, UPLOAD_QUOTA_BYTE; but not UPLOAD_MAX_SIZE
-MIN_SIMILARITY = 0.88
+MIN_SIMILARITY = 0.87
 
 
 class TrackingEnv(Env):  # type: ignore[misc]  # it has no types

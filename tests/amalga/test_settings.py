@@ -31,6 +31,9 @@ OURS = (
     "CSRF_",
     "CLOUDFRONT_",
     "CSP_",
+    "EMAIL_",
+    "DEFAULT_FROM_",
+    "SITE_",
 )
 WHOLE = {
     "SECRET_KEY": "0123456789abcdef" * 4,
@@ -250,3 +253,46 @@ def test_half_another_store_or_the_same_one_is_named(
 ) -> None:
     with pytest.raises(ImproperlyConfigured, match=named):
         read(monkeypatch, **variables)
+
+
+# --- mail, and the address of the site ----------------------------------------------------------
+
+SENDER = {"DEFAULT_FROM_EMAIL": "Files <files@example.org>"}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [("smtp://mail.example.org", ("mail.example.org", 25, "", "", False, False)),
+     ("smtp+tls://u:p%40ss%2Fw+rd@mail.example.org", ("mail.example.org", 587, "u", "p@ss/w+rd", True, False)),
+     ("smtp+ssl://u%40x.org:pw@mail.example.org/", ("mail.example.org", 465, "u@x.org", "pw", False, True)),
+     ("smtp+tls://u:pw@[::1]:2525", ("::1", 2525, "u", "pw", True, False))],
+)  # fmt: skip
+def test_mail_server(monkeypatch: pytest.MonkeyPatch, url: str, expected: tuple[object, ...]) -> None:
+    settings = read(monkeypatch, EMAIL_URL=url, **SENDER)
+    names = ("HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_TLS", "USE_SSL")
+    assert tuple(settings[f"EMAIL_{name}"] for name in names) == expected
+    assert settings["EMAIL_IS_CONFIGURED"] is True
+    assert settings["DEFAULT_FROM_EMAIL"] == "Files <files@example.org>"
+    assert "EMAIL_URL" not in settings  # Django's debug pages show settings
+
+
+def test_no_mail_server_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch)
+    assert settings["EMAIL_IS_CONFIGURED"] is False
+    assert settings["EMAIL_BACKEND"] == "django.core.mail.backends.dummy.EmailBackend"
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, "https://files.example.org"),
+     ({"ALLOWED_HOSTS": ".example.org,files.example.org"}, "https://files.example.org"),
+     ({"CSRF_TRUSTED_ORIGINS": "https://front.example.org:8443"}, "https://front.example.org:8443"),
+     ({"CSRF_TRUSTED_ORIGINS": "http://front.example.org"}, "https://files.example.org"),
+     ({"SITE_URL": "https://Files.example.org/"}, "https://files.example.org"),
+     ({"SITE_URL": "https://front.example.org", "CSRF_TRUSTED_ORIGINS": "https://front.example.org"},
+      "https://front.example.org"),
+     ({"HTTPS": "off", "PORT": "8123", "ALLOWED_HOSTS": "localhost"}, "http://localhost:8123"),
+     ({"ALLOWED_HOSTS": "*"}, "")],
+)  # fmt: skip
+def test_address_of_the_site(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str) -> None:
+    assert read(monkeypatch, **variables)["SITE_URL"] == expected

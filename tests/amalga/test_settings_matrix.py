@@ -25,6 +25,7 @@ DATABASES = ["nonsense", "mysql://u:hunter2@h/db", "postgres://u:hunter2@h:x/db"
 PARTS = {"DATABASE_URL": "", "DATABASE_HOST": "db.example.org", "DATABASE_NAME": "files", "DATABASE_USER": "app"}
 SECOND = {"SECONDARY_S3_BUCKET": "old", "SECONDARY_S3_STORE_NAME": "old-store"}
 BEFORE = {"CLOUDFRONT_DOMAIN": "d1.cloudfront.net", "CLOUDFRONT_KEY_ID": "K2JCJMDEHXQW5F"}
+MAIL = {"EMAIL_URL": "smtp+tls://u:hunter2@mail.example.org", "DEFAULT_FROM_EMAIL": "files@example.org"}
 SIGN_ON = {"OIDC_ISSUER": "https://id.example.org", "OIDC_CLIENT_ID": "amalga", "OIDC_CLIENT_SECRET": "hunter2"}
 
 # What each variable refuses, and what must be set for it to be looked at.
@@ -87,6 +88,29 @@ ODD: dict[str, list[str]] = {
     "OIDC_ISSUER": ["nonsense", "http://id.example.org"],
     "OIDC_CLIENT_ID": [""],
     "OIDC_CLIENT_SECRET": [""],
+    "EMAIL_URL": [
+        "nonsense",
+        "smtps://u:hunter2@mail.example.org",
+        "smtp+tls://u:hunter2@mail.example.org:x",
+        "smtp+tls://u:hunter2@mail.example.org:0",
+        "smtp+tls://u:hunter2/x@mail.example.org",
+        "smtp+tls://u:hunter2?x@mail.example.org",
+        "smtp+tls://u:hunter2#x@mail.example.org",
+        "smtp+tls://u:hunter2@",
+        "smtp+tls://u:hunter2@mail..example.org",
+        "smtp+tls://u:hunter2%0D%0A@mail.example.org",
+        "smtp+tls://hunter2@mail.example.org",
+        "smtp+tls://u:hunter2%C3%A9@mail.example.org",
+        "smtp+tls://u:hunter2@mail.example.org/?ssl=no",
+    ],
+    "DEFAULT_FROM_EMAIL": [
+        "",
+        "nonsense",
+        "Files <nonsense>",
+        "a@example.org\nBcc: b@example.org",
+        "a@example.org, b@example.org",
+    ],
+    "SITE_URL": [*URLS, "http://files.example.org", "https://files.example.org/x", "https://other.example.org"],
     "LOG_FORMAT": ["xml"],
     "SENTRY_DSN": ["nonsense", "https://hunter2@/1"],
     "METRICS_TOKEN": ["hunter2", "hunter2 and more words, with blanks between them"],
@@ -111,7 +135,13 @@ FREE = {
     "SENTRY_RELEASE": "a name, which the Sentry library reports",
     "FAILPOINT": "of tests alone; check --deploy refuses any",
 }
-COMPANIONS = {"SECONDARY_S3_": SECOND, "CLOUDFRONT_": BEFORE | {"CLOUDFRONT_PRIVATE_KEY": "x"}, "OIDC_": SIGN_ON}
+COMPANIONS = {
+    "SECONDARY_S3_": SECOND,
+    "CLOUDFRONT_": BEFORE | {"CLOUDFRONT_PRIVATE_KEY": "x"},
+    "OIDC_": SIGN_ON,
+    "EMAIL_": MAIL,
+    "DEFAULT_FROM": MAIL,
+}
 COMPANIONS |= {f"DATABASE_{part}": PARTS for part in ("HOST", "PORT", "NAME", "USER")}
 CASES = [(name, odd) for name, odds in ODD.items() for odd in odds]
 
@@ -222,6 +252,9 @@ AT_ODDS: list[dict[str, str]] = [
     {"SECONDARY_S3_BUCKET": "old", "S3_STORE_NAME": "new", "SECONDARY_S3_STORE_NAME": "new"},
     {"OIDC_ISSUER": "https://id.example.org", "OIDC_NAME": "Team"},
     {**BEFORE, "CLOUDFRONT_DOMAIN": "files.example.org"},
+    {"EMAIL_URL": MAIL["EMAIL_URL"]},
+    {"DEFAULT_FROM_EMAIL": MAIL["DEFAULT_FROM_EMAIL"]},
+    {**MAIL, "ALLOWED_HOSTS": "*"},
 ]
 
 
