@@ -100,6 +100,21 @@ def check_database_tls(**_: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security, deploy=True)
+def check_mail_tls(**_: Any) -> list[CheckMessage]:
+    has_tls = settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL or is_loopback(settings.EMAIL_HOST)
+    if has_tls or not settings.EMAIL_IS_CONFIGURED:
+        return []
+    content = "the password and all mails" if settings.EMAIL_HOST_PASSWORD else "all mails"
+    return [
+        Warning(
+            f"Connections to the mail server are not encrypted: {content} can be read on the way.",
+            hint="Begin EMAIL_URL with smtp+tls:// or smtp+ssl://.",
+            id="uploads.W014",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
 def check_allowed_hosts(**_: Any) -> list[CheckMessage]:
     if "*" not in settings.ALLOWED_HOSTS:
         return []

@@ -88,6 +88,18 @@ def test_a_setting_that_is_wrong_is_told(
 
 
 @pytest.mark.parametrize(
+    ("host", "starttls", "said"),
+    [("mail.example.org", False, ["uploads.W014"]), ("mail.example.org", True, []), ("localhost", False, [])],
+)
+def test_mail_server_without_tls_is_reported(
+    production: dict[str, Any], settings: Settings, host: str, starttls: bool, said: list[str]
+) -> None:
+    settings.EMAIL_IS_CONFIGURED = True
+    settings.EMAIL_HOST, settings.EMAIL_USE_TLS = host, starttls
+    assert told() == said
+
+
+@pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"USER": "postgres", "PASSWORD": "postgres"}, "uploads.E002"),
