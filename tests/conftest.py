@@ -35,7 +35,9 @@ from pytest_django import Settings
 from amalga.local.processes import Daemon, free_port
 from tests.support import csp_reports, log_scanner, quick_flush, stores, xdist
 from tests.support.certificate_authority import CertificateAuthority
+from tests.support.mail import use_mail_server
 from tests.support.postgres_standby import Standby
+from tests.support.smtp_server import SmtpServer
 from tests.support.tls_proxy import TlsProxy, run_tls_proxy
 from tests.support.upload_client import UploadClient
 from uploads import s3
@@ -282,6 +284,14 @@ def fresh(digest_bucket: stores.Bucket, settings: Settings) -> stores.Bucket:
     settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS = ["files.example.org"], []
     settings.HTTPS = True
     return stores.Bucket(replace(digest_bucket.address, bucket=settings.S3_BUCKET))
+
+
+@pytest.fixture
+def mail_server(settings: Settings) -> Iterator[SmtpServer]:
+    """A mail server that the app uses; its `mails` are those that it has accepted."""
+    with SmtpServer().running() as server:
+        use_mail_server(server, settings)
+        yield server
 
 
 # --- the site ---------------------------------------------------------------------------------

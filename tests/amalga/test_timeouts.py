@@ -43,6 +43,7 @@ from uploads.services.doctor import results as limits_of_doctor
 from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
 from uploads.services.fsck import run as fsck_run
 from uploads.services.fsck import streams as fsck_rows
+from uploads.services.mail import outgoing, smtp
 from uploads.services.move_store import rows
 from uploads.services.sweep import expiry as sweep_expiry
 from uploads.services.sweep import leases
@@ -186,12 +187,16 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "worker: abandoned task": tasks.PREVIEW_LOST_AFTER_SECONDS,
         "worker: shortest backoff": task_queue.MIN_BACKOFF_SECONDS,
         "worker: longest backoff": task_queue.MAX_BACKOFF_SECONDS,
+        "mail: connect, and each response": plain["EMAIL_TIMEOUT"],
+        "mail: response to a complete mail": smtp.END_OF_DATA_SECONDS,
+        "mail: abandoned task": outgoing.MAIL_LOST_AFTER_SECONDS,
         "sweep: interval": int(every[1]),
         "doctor: one storage check": limits_of_doctor.CHECK_SECONDS,
         "doctor: all database checks": doctor.DATABASE_SECONDS,
         "doctor: certificate check": database_connection.HANDSHAKE_SECONDS,
         "doctor: query for storages in use": doctor_database.STORES_SECONDS,
         "doctor: all storage checks": doctor.STORE_SECONDS,
+        "doctor: mail server check": doctor.MAIL_SECONDS,
         "URL: upload of a part": signing.URL_SECONDS,
         "URL: download": downloads.DOWNLOAD_SECONDS,
         "URL: preview": 2 * downloads.WINDOW_SECONDS,
@@ -217,7 +222,7 @@ def test_doctor_ends_within_a_minute(in_use: dict[str, float]) -> None:
     database_seconds = (
         in_use["doctor: all database checks"] + in_use["database: connect"] + in_use["database: any response"]
     )
-    assert database_seconds + in_use["doctor: all storage checks"] <= 60
+    assert database_seconds + in_use["doctor: all storage checks"] + in_use["doctor: mail server check"] <= 60
 
 
 def longest_pause(retry: int) -> float:
@@ -329,6 +334,10 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
     "drawing ends by itself before it is ended": ("preview: CPU time", "preview: rendering"),
     "a preview is made before another one makes it": (
         lambda of: of["preview: rendering"] + 2 * patient_call(of), "preview: lease"),
+    "a worker may end its mail": ("mail: response to a complete mail", "platform: kill of the worker"),
+    "a task outlives its mail": (
+        lambda of: 10 * of["mail: connect, and each response"] + of["mail: response to a complete mail"],
+        "mail: abandoned task"),
     "a task outlives its previews": ("preview: lease", "worker: abandoned task"),
     "a sweep's batch is not given to another while it is worked at": (assembly, "sweep: lease of a batch"),
     "pauses grow": ("sweep: shortest backoff of a row", "sweep: longest backoff of a row"),

@@ -4,6 +4,7 @@ from uploads.models.audit import Action, Event, client_ip_context
 from uploads.models.file import LISTED, File, PartDigest, new_key
 from uploads.models.folder import AccessLevel, Folder, Grant
 from uploads.models.links import LinkState, PublicLink, create_link, display_name
+from uploads.models.mail import MailState, OutgoingMail
 from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installation, Report, RunOutcome
 from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
 from uploads.models.publish import ObjectMetadata, publish
@@ -31,8 +32,10 @@ __all__ = [
     "Kind",
     "Limit",
     "LinkState",
+    "MailState",
     "ObjectMetadata",
     "Origin",
+    "OutgoingMail",
     "PartDigest",
     "Preview",
     "PreviewKind",

@@ -16,6 +16,7 @@ from uploads import s3
 from uploads.errors import Paused, Problem, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import File, Heartbeat, State, apply_deltas
 from uploads.models.querysets import FileQuerySet, database_now
+from uploads.services import mail
 from uploads.services.bucket_guard import require_history, require_marker, write_checkpoint
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.erase import erase_all, urls_expired
@@ -110,6 +111,7 @@ class SweepRun:
         if self._should_continue():
             requeue_lost_previews()
             requeue_lost_verifications()
+            mail.requeue_lost_mails()
         self._heartbeat(now=True)
 
     def _write_checkpoint(self) -> None:

@@ -1,0 +1,169 @@
+"""Mails in the database: written in the caller's transaction, and sent by the worker.
+
+A mail is sent again only if the server has certainly not accepted it. Before its last line is sent, the row says so; if
+the answer to that is lost, the mail counts as `unknown` and is not sent again (RFC 5321, 4.5.3.2.6 and 6.1).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.mail import EmailMultiAlternatives
+from django.core.validators import validate_email
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+from django_tasks import task
+
+from uploads.encryption import decrypt, encrypt
+from uploads.models import MailState, OutgoingMail
+from uploads.services.mail.message import render
+from uploads.services.mail.smtp import MailDeferred, MailRefused, MailServerUnavailable, OutcomeUnknown, transmit
+from uploads.services.task_queue import MAX_ATTEMPTS, is_active, postpone, retry_later, tidy, waiting_ids
+
+logger = logging.getLogger(__name__)
+
+KEY_PURPOSE = b"amalga outgoing mail"
+# No task takes this long: its worker was killed.
+MAIL_LOST_AFTER_SECONDS = 900
+# A link in a mail can be older than its validity; a restored database must not send what was sent long ago.
+MAX_AGE = timedelta(days=2)
+RETENTION = timedelta(days=7)
+REQUEUE_BATCH_SIZE = 500
+
+
+class AlreadyTaken(Exception):
+    """Another worker sends this mail."""
+
+
+def is_configured() -> bool:
+    return bool(settings.EMAIL_IS_CONFIGURED)
+
+
+def enqueue(template: str, *, to: str, language: str, context: Mapping[str, Any]) -> None:
+    """Send a mail by the worker, if the caller's transaction is committed. Without a mail server this does nothing.
+
+    `template` is the name of two files in templates/mail/: NAME.txt, whose first line is the subject, and NAME.html.
+    `context` must be JSON; links in it are absolute (`absolute_url`). An invalid address is logged, and gets nothing.
+    """
+    if not is_configured():
+        return
+    try:
+        validate_email(to)
+    except ValidationError:
+        logger.warning("mail_address_invalid template=%s", template)
+        return
+    payload = json.dumps({"to": to, "context": dict(context)})
+    mail = OutgoingMail.objects.create(
+        template=template, language=language, payload=encrypt(payload, purpose=KEY_PURPOSE)
+    )
+    send_mails.enqueue([str(mail.pk)])
+
+
+def send_now(template: str, *, to: str, language: str, context: Mapping[str, Any]) -> None:
+    """Send a mail at once, not by the worker. For operators' commands only.
+
+    Raises MailServerUnavailable, MailRefused or OutcomeUnknown.
+    """
+    message = render(template, to=to, language=language, context=context, name=f"test-{uuid4()}")
+    transmit(message, before_end=lambda: None)
+
+
+@task()
+def send_mails(ids: list[str]) -> int:
+    """Send these mails, and retry later if the server is unavailable. Returns how many were accepted."""
+    return sum(_send(mail) for mail in OutgoingMail.objects.filter(pk__in=ids, state=MailState.WAITING))
+
+
+def requeue_lost_mails() -> int:
+    """Requeue mails whose task was lost, give up those of killed workers, and delete old rows.
+
+    Returns how many were requeued. Safe to repeat; cheap when there is nothing to do.
+    """
+    tidy(send_mails, lost_after_seconds=MAIL_LOST_AFTER_SECONDS)
+    now = timezone.now()
+    lost = OutgoingMail.objects.filter(
+        state=MailState.SENDING, changed_at__lt=now - timedelta(seconds=MAIL_LOST_AFTER_SECONDS)
+    )
+    for mail in lost[:REQUEUE_BATCH_SIZE]:
+        _end(mail, MailState.UNKNOWN, "")
+    ended = OutgoingMail.objects.exclude(state__in=(MailState.WAITING, MailState.SENDING))
+    ended.filter(changed_at__lt=now - RETENTION).delete()
+    if is_active(send_mails):
+        return 0  # mails without a delay may still be in the queue
+    waiting = OutgoingMail.objects.filter(state=MailState.WAITING).exclude(pk__in=waiting_ids(send_mails))
+    ids = list(waiting.order_by("changed_at").values_list("pk", flat=True)[:REQUEUE_BATCH_SIZE])
+    for pk in ids:
+        send_mails.enqueue([str(pk)])
+    return len(ids)
+
+
+def _send(mail: OutgoingMail) -> bool:
+    """Send one mail, and return whether the server accepted it."""
+    if mail.created_at < timezone.now() - MAX_AGE or not is_configured():
+        _end(mail, MailState.ABANDONED, mail.response)
+        return False
+    try:
+        message = _decrypted_message(mail)
+    except Exception as error:  # it would fail again, and must not stop other mails
+        logger.error("mail_invalid mail=%s template=%s error=%s", mail.pk, mail.template, type(error).__name__)
+        _end(mail, MailState.ABANDONED, "")
+        return False
+    try:
+        transmit(message, before_end=lambda: _mark_sending(mail))
+    except MailRefused as refusal:
+        _end(mail, MailState.REFUSED, refusal.reason)
+    except MailServerUnavailable as problem:
+        _retry(mail, problem)
+    except OutcomeUnknown:
+        _end(mail, MailState.UNKNOWN, "")
+    except AlreadyTaken:
+        return False
+    else:
+        _end(mail, MailState.SENT, "")
+        return True
+    return False
+
+
+def _mark_sending(mail: OutgoingMail) -> None:
+    """Record that the next line can make the server accept the mail."""
+    waiting = OutgoingMail.objects.filter(pk=mail.pk, state=MailState.WAITING)
+    if not waiting.update(state=MailState.SENDING, changed_at=Now()):
+        raise AlreadyTaken
+
+
+def _retry(mail: OutgoingMail, problem: MailServerUnavailable) -> None:
+    if mail.tries >= MAX_ATTEMPTS:
+        _end(mail, MailState.ABANDONED, problem.reason)
+        return
+    rows = OutgoingMail.objects.filter(pk=mail.pk, state__in=(MailState.WAITING, MailState.SENDING))
+    rows.update(state=MailState.WAITING, tries=F("tries") + 1, response=problem.reason[:40], changed_at=Now())
+    logger.warning("mail_deferred mail=%s tries=%s reason=%s", mail.pk, mail.tries + 1, problem.reason)
+    if not isinstance(problem, MailDeferred):
+        postpone(send_mails, mail.tries)  # each of the others would wait for the same server
+    retry_later(send_mails, mail.tries).enqueue([str(mail.pk)])
+
+
+def _end(mail: OutgoingMail, state: MailState, reason: str) -> None:
+    """Close a mail, and delete its content."""
+    ended = OutgoingMail.objects.filter(pk=mail.pk, state__in=(MailState.WAITING, MailState.SENDING))
+    if not ended.update(state=state, response=reason[:40], payload="", changed_at=Now()):
+        return
+    if state == MailState.SENT:
+        logger.info("mail_sent mail=%s template=%s", mail.pk, mail.template)
+    else:
+        logger.error("mail_failed mail=%s template=%s outcome=%s reason=%s", mail.pk, mail.template, state, reason)
+
+
+def _decrypted_message(mail: OutgoingMail) -> EmailMultiAlternatives:
+    payload = json.loads(decrypt(mail.payload, purpose=KEY_PURPOSE))
+    return render(
+        mail.template, to=payload["to"], language=mail.language, context=payload["context"], name=str(mail.pk)
+    )
