@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from uploads.errors import ValidationFailed
 from uploads.management.base import AmalgaCommand, until_stopped
-from uploads.services.doctor import CheckResult, Level, examine
+from uploads.services.doctor import CheckResult, Level, examine, send_test_mail
 
 STYLES = {Level.OK: "SUCCESS", Level.WARN: "WARNING", Level.FAIL: "ERROR"}
 
@@ -24,7 +25,7 @@ class Command(AmalgaCommand):
         "quarantine/doctor-… to find out what it refuses, and a file and a table of a moment to find out whether "
         "there is room, and removes them again. Nothing else is written, and no secret is ever shown. Takes less "
         "than a minute, also with everything hanging. Exit status: 0 nothing fails, there may be warnings; 1 "
-        "something fails; 2 an origin is none."
+        "something fails; 2 an origin or an address is none."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -32,13 +33,16 @@ class Command(AmalgaCommand):
             "--origin", action="append", default=[], metavar="URL",
             help="an origin of our pages, for CORS; to be repeated (default: as the settings say)",
         )  # fmt: skip
+        parser.add_argument(
+            "--send-test-mail", metavar="ADDRESS", help="also send a test message to this address, and wait for it"
+        )
         parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
         results: list[CheckResult] = []
         with until_stopped():
             try:
-                for result in examine(options["origin"]):
+                for result in self._results(options):
                     results.append(result)
                     if not options["json"]:
                         self._print(result)
@@ -53,6 +57,11 @@ class Command(AmalgaCommand):
             self.stdout.write(", ".join(f"{count} {level}" for level, count in _counts_by_level(counts).items()))
         if counts[Level.FAIL]:
             raise CommandError("Something is wrong; the lines that begin with fail say what to do.", returncode=1)
+
+    def _results(self, options: dict[str, Any]) -> Iterator[CheckResult]:
+        yield from examine(options["origin"])
+        if address := options["send_test_mail"]:
+            yield send_test_mail(address)
 
     def _print(self, result: CheckResult) -> None:
         paint = getattr(self.style, STYLES[result.level])

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from uploads.services.doctor.background_jobs import WORK
 from uploads.services.doctor.database import database_checks
 from uploads.services.doctor.host import disk_checks, settings_checks
+from uploads.services.doctor.mail import mail_checks, outgoing_checks, send_test_mail
 from uploads.services.doctor.results import CheckResult, Deadline, Level, run_safely
 from uploads.services.doctor.storage import store_checks
 
 DATABASE_SECONDS = 18.0  # plus RESPONSE_SECONDS at most, for a statement that hangs
-STORE_SECONDS = 30.0
+STORE_SECONDS = 24.0
+MAIL_SECONDS = 6.0
 
-__all__ = ["CheckResult", "Level", "examine"]
+__all__ = ["CheckResult", "Level", "examine", "send_test_mail"]
 
 
 def examine(origins: Sequence[str] = ()) -> Iterator[CheckResult]:
@@ -24,5 +26,6 @@ def examine(origins: Sequence[str] = ()) -> Iterator[CheckResult]:
     """
     yield from run_safely("settings", settings_checks)
     yield from run_safely("disk", disk_checks)
-    yield from database_checks(Deadline(DATABASE_SECONDS), WORK)
+    yield from database_checks(Deadline(DATABASE_SECONDS), (*WORK, ("outgoing mail", outgoing_checks)))
     yield from store_checks(Deadline(STORE_SECONDS), origins)
+    yield from Deadline(MAIL_SECONDS).run("mail", mail_checks)
