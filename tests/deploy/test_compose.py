@@ -18,7 +18,7 @@ PROGRAMS = PROJECT / "deploy" / "image"
 FILES = ("compose.yaml", "deploy/compose/tls.yaml")
 APP = ("release", "bucket", "web", "worker", "sweep")
 STORE = ("store", "account")
-OWN = {"AMALGA_HOST": "files.example.org", "AMALGA_STORE_HOST": "s3.example.org"}
+OWN = {"AMALGA_HOST": "files.example.org"}
 VARIABLE = re.compile(r"\$\{(\w+):[-?]([^}]*)\}")
 
 
@@ -161,10 +161,26 @@ def test_the_settings_accept_it(files: tuple[str, ...], tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_one_host_name_is_all_that_tls_needs() -> None:
+    text = (PROJECT / "deploy/compose/tls.yaml").read_text()
+    assert set(re.findall(r"\$\{(\w+):\?\}", text)) == set(OWN)
+    front = read("deploy/compose/tls.yaml")["services"]["front"]
+    store = VARIABLE.sub(lambda found: OWN.get(found[1]) or found[2], front["environment"]["STORE_ADDRESS"])
+    assert store == "files.example.org:8443"
+    assert "8443:8443" in {VARIABLE.sub(lambda found: found[2], port) for port in front["ports"]}
+    assert front["networks"]["default"]["aliases"] == ["${AMALGA_HOST:?}"]  # where the containers find the storage
+
+
+def test_published_image_is_used_and_built_only_if_there_is_none(services: dict[str, dict[str, Any]]) -> None:
+    for name in (*APP, "secrets"):
+        assert (services[name]["image"], services[name]["build"]) == ("${AMALGA_IMAGE:-amalga}", "."), name
+        assert "pull_policy" not in services[name]  # compose pulls first, and builds what it cannot pull
+
+
 def test_with_names_of_ones_own_it_is_fit_for_the_internet(tmp_path: Path) -> None:
     run("make_secrets.py", str(tmp_path))
     env = environment(*FILES, **OWN)
-    assert (env["ALLOWED_HOSTS"], env["AWS_ENDPOINT_URL_S3"]) == ("files.example.org", "https://s3.example.org")
+    assert (env["ALLOWED_HOSTS"], env["AWS_ENDPOINT_URL_S3"]) == ("files.example.org", "https://files.example.org:8443")
     words = [str(tmp_path / "app"), sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
     done = run("with_secrets.py", *words, **env)
     assert done.returncode == 0, done.stderr

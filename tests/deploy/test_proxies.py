@@ -59,6 +59,8 @@ class Server:
                 body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
                 self.send_response(int(self.headers.get("X-Status", 200)))
                 self.send_header("Content-Length", str(len(body)))
+                if cookie := self.headers.get("X-Set-Cookie"):
+                    self.send_header("Set-Cookie", cookie)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -285,6 +287,17 @@ def test_caddy_logs_its_errors_without_the_tokens_of_public_links(tmp_path: Path
     log = caddy.daemon.log_file.read_text()
     assert all(f"{path}***/" in log for path in LINK_PATHS)
     assert token not in log
+
+
+def test_storage_at_another_port_of_the_site_sees_no_cookies(tmp_path: Path, ask: Ask, server: Server) -> None:
+    site, store = free_port(), free_port()
+    caddy = reverse_proxies.Caddy(
+        tmp_path / "caddy", "compose/Caddyfile", {"store:7070": server.address},
+        {"SITE_ADDRESS": f"http://localhost:{site}", "STORE_ADDRESS": f"http://localhost:{store}"},
+    )  # fmt: skip
+    with reverse_proxies.running(caddy, store):
+        status, headers, body = ask(f"http://localhost:{store}/", Cookie="sessionid=x", X_Set_Cookie="a=b")
+    assert (status, "cookie" in json.loads(body), "set-cookie" in headers) == (200, False, False)
 
 
 def test_errors_of_amalga_pass_through(container: str, ask: Ask) -> None:
