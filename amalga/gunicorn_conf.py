@@ -1,7 +1,7 @@
 """gunicorn -c amalga/gunicorn_conf.py amalga.wsgi: threads, because requests mostly wait for Postgres and S3.
 
 A connection keeps its thread while its bytes are sent, so run a buffering proxy in front of gunicorn
-(deploy/server.md).
+(docs/operate/proxy.md).
 """
 
 import gc

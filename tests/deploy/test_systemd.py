@@ -87,7 +87,8 @@ def test_caddy_lets_go_of_a_connection_before_nginx_closes_it(name: str) -> None
 
 
 def test_every_command_that_is_told_is_there() -> None:
-    texts = [path.read_text() for path in (*FOLDER.rglob("amalga-*.service"), PROJECT / "deploy" / "server.md")]
+    pages = (PROJECT / "deploy" / "server.md", PROJECT / "docs" / "getting-started" / "systemd.md")
+    texts = [path.read_text() for path in (*FOLDER.rglob("amalga-*.service"), *pages)]
     told = set(re.findall(r"(?:manage\.py|amalga\.sh\"?|&& amalga) ([a-z_]+)", "\n".join(texts)))
     assert {"sweep", "fsck", "create_admin", "doctor"} <= told
     assert told <= set(get_commands())
@@ -259,7 +260,7 @@ def test_a_first_version_that_does_not_answer_is_told_of(host: Host) -> None:
 
 def test_the_example_of_settings_is_one_that_systemd_and_the_app_take() -> None:
     """systemd takes what follows a value for a part of it."""
-    text = (PROJECT / "deploy" / "server.md").read_text()
+    text = (PROJECT / "docs" / "getting-started" / "systemd.md").read_text()
     block = next(part for part in text.split("```") if part.lstrip().startswith("#") and "\nSECRET_KEY=" in part)
     told = dict(line.split("=", 1) for line in block.splitlines() if line and not line.startswith("#"))
     assert not [line for line in told.values() if " " in line]
