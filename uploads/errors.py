@@ -36,7 +36,7 @@ class NotFound(Problem):
     status_code = 404
 
     def __init__(self) -> None:
-        super().__init__(_("There is no such upload among yours."))
+        super().__init__(_("Upload not found."))
 
 
 class InvalidTransition(Problem):
@@ -52,8 +52,8 @@ class TooManyAttempts(Problem):
 
     def __init__(self, seconds: int) -> None:
         text = ngettext(
-            "That was tried too often. Wait %(count)s second, then try again.",
-            "That was tried too often. Wait %(count)s seconds, then try again.",
+            "Too many attempts. Try again in %(count)s second.",
+            "Too many attempts. Try again in %(count)s seconds.",
             seconds,
         )
         super().__init__(text % {"count": seconds})
@@ -91,7 +91,7 @@ class PartsMissing(Problem):
     status_code = 409
 
     def __init__(self, numbers: Sequence[int]) -> None:
-        super().__init__(_("Some bytes are not stored yet. Send the missing parts and finish again."))
+        super().__init__(_("Some parts are missing. Send them, then complete the upload again."))
         self.numbers = list(numbers)
 
 
@@ -103,7 +103,7 @@ class CompletionInProgress(Problem):
     retry_after = 2
 
     def __init__(self) -> None:
-        super().__init__(_("The upload is being completed. Ask again in a moment."))
+        super().__init__(_("The upload is being completed. Check again in a moment."))
 
 
 class Gone(Problem):
@@ -111,7 +111,7 @@ class Gone(Problem):
     status_code = 410
 
     def __init__(self) -> None:
-        super().__init__(_("This upload was removed. Start it again."))
+        super().__init__(_("This upload no longer exists. Start it again."))
 
 
 class Expired(Problem):
@@ -119,7 +119,7 @@ class Expired(Problem):
     status_code = 410
 
     def __init__(self) -> None:
-        super().__init__(_("The time for this upload is over. Start it again."))
+        super().__init__(_("This upload has expired. Start it again."))
 
 
 class TooLarge(Problem):
@@ -136,7 +136,9 @@ class OwnerOverQuota(OverQuota):
     """The file's owner has no space left: a new version counts against the owner's quota, not the sender's."""
 
     def __init__(self) -> None:
-        super().__init__(_("The owner of this file has no space left for a new version. Upload it as a new file."))
+        super().__init__(
+            _("The owner of this file doesn't have enough storage for a new version. Upload it as a new file.")
+        )
 
 
 class ObjectMissing(Problem):
@@ -146,10 +148,7 @@ class ObjectMissing(Problem):
     status_code = 410
 
     def __init__(self, name: str) -> None:
-        text = _(
-            "The bytes of “%(name)s” are not in the store. You did nothing wrong. Tell an administrator, who may have "
-            "a copy; or, if you still have the file, upload it again as a new version."
-        )
+        text = _("“%(name)s” is missing from storage. Tell an administrator, or upload it again as a new version.")
         super().__init__(text % {"name": name})
 
 
@@ -170,7 +169,7 @@ class RefusedEncoding(Problem):
     status_code = 415
 
     def __init__(self, encoding: str) -> None:
-        text = _("The file was sent with “Content-Encoding: %(encoding)s”. Send it again without that header.")
+        text = _("The file was sent with “Content-Encoding: %(encoding)s”. Send it again without this header.")
         super().__init__(text % {"encoding": encoding})
 
 
@@ -207,7 +206,7 @@ class StorageUnavailable(Problem):
     retry_after = 5
 
     def __init__(self, detail: str = "") -> None:
-        super().__init__(_("The store did not answer. Nothing is lost: try again in a few seconds."))
+        super().__init__(_("Storage isn't responding. Your files are safe; try again in a few seconds."))
         self.detail = detail  # for the log: operation and error code, never a URL
 
 
@@ -227,7 +226,7 @@ class ObjectRefused(StorageDenied):
     reason = "denied"
 
     def __init__(self, detail: str = "") -> None:
-        text = _("The storage refuses to give out this file. Ask an administrator.")
+        text = _("Storage refused to return this file. Ask an administrator.")
         Problem.__init__(self, text)
         self.detail = detail
 
@@ -254,5 +253,5 @@ class ListingOutOfOrder(Problem):
 
     def __init__(self) -> None:
         super().__init__(
-            _("The store does not list its keys in order, as directory buckets of S3 do not. Nothing can be compared.")
+            _("Storage doesn't list keys in order, as with S3 directory buckets. The comparison can't run.")
         )

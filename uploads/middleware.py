@@ -133,7 +133,7 @@ class LoginNeeded(Forbidden):
     status_code = 403
 
     def __init__(self) -> None:
-        super().__init__(_("Please sign in again; your uploads go on after that."))
+        super().__init__(_("Sign in again to resume your uploads."))
 
 
 def client_ip(request: HttpRequest) -> str | None:
@@ -180,15 +180,15 @@ def _refuse_nul(request: HttpRequest) -> None:
     cookies = (text for pair in request.COOKIES.items() for text in pair)
     query = unquote(request.META.get("QUERY_STRING", ""))
     if any("\x00" in text for text in (request.path, query, *cookies)):
-        raise ValidationFailed(_("The address or a cookie holds a character that cannot be used."))
+        raise ValidationFailed(_("The address or a cookie contains an invalid character."))
 
 
 def _refuse_body(request: HttpRequest) -> None:
     if "HTTP_TRANSFER_ENCODING" in request.META:
-        raise LengthRequired(_("The request must say how long it is (Content-Length)."))
+        raise LengthRequired(_("The request must have a Content-Length header."))
     length = request.META.get("CONTENT_LENGTH") or "0"
     if not length.isascii() or not length.isdigit():
-        raise ValidationFailed(_("The request does not say how long it is."))
+        raise ValidationFailed(_("The Content-Length header is invalid."))
     if len(length) > MAX_DIGITS or (
         int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and request.path != reverse("upload")
     ):

@@ -246,7 +246,7 @@ def test_admin_redirects_administrators_without_second_factor_to_its_setup(
     client = enter_password("root")
     first: Any = client.get("/admin/auth/user/", follow=True)
     assert first.redirect_chain[-1][0] == "/accounts/factor/add/"
-    assert b"Administrators sign in with a second factor" in first.content
+    assert b"Administrators must use two-factor authentication" in first.content
     key = read_key(first.content)
     client.post("/accounts/factor/add/", {"code": code(key)})
     assert client.get("/admin/auth/user/").status_code == 200

@@ -67,7 +67,7 @@ def test_attempts_during_a_wait_do_not_prolong_it(alice: User) -> None:
 
 def test_page_names_the_seconds_to_wait(alice: User) -> None:
     guess(5)
-    assert re.search(rb"Wait \d+ seconds, then try again", sign_in().content)
+    assert re.search(rb"Try again in \d+ seconds", sign_in().content)
 
 
 def test_correct_password_waits_like_a_wrong_one(alice: User) -> None:

@@ -218,6 +218,6 @@ def test_too_many_tags_for_too_many_files_are_refused_before_any_work(
     alice: User, mine: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uploads.actions.tag.MAX_TAGGINGS_PER_REQUEST", 1)
-    with pytest.raises(ValidationFailed, match="Take fewer"):
+    with pytest.raises(ValidationFailed, match="Select fewer files"):
         actions.tag_files([mine.pk], add=["a", "b"], by=alice)
     assert not Tag.objects.exists()

@@ -117,7 +117,7 @@ def test_admin_confirms_and_changes_only_permitted_files(prefix_action: None, fi
     assert '<option value="prefix">Add a prefix</option>' in client.get(ADMIN_LIST).content.decode()
     page = post_admin(client, files).content.decode()
     assert "1 file will be changed" in page
-    assert "3 files stay as they are" in page
+    assert "3 files will be skipped" in page
     assert "Their names begin with it." in page
     response = post_admin(client, files, confirmed="yes", text="new-")
     assert names() == {"a.txt", "b.txt", "theirs.txt", "new-hers.txt"}

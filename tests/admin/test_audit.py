@@ -208,7 +208,7 @@ def test_the_log_is_for_those_who_may_view_it(alice: User, roles: None) -> None:
 
 def test_the_export_holds_what_the_filters_leave_and_is_written_down(trashed: File, as_clerk: Client) -> None:
     head, *rows = exported(as_clerk, action="trash")
-    assert head[:5] == ["id", "when", "what", "who", "name"]
+    assert head[:5] == ["id", "time", "action", "user", "name"]
     assert [row[2:6] for row in rows] == [["trash", "alice", "Été plan.pdf", str(trashed.pk)]]
     export_event = Event.objects.filter(action=Action.EXPORT).get()
     assert (export_event.actor, export_event.detail) == ("clerk", {"filter": "action=trash"})

@@ -57,16 +57,16 @@ def test_the_page_says_how_many_change_and_which_stay(alice: User, bob: User) ->
     page = post_action(signed_in(staff), "trash", *mine, theirs).content.decode()
     assert "25 files will be changed" in page
     assert "and 5 more" in page
-    assert "1 file stays as it is" in page
+    assert "1 file will be skipped" in page
     assert "theirs.txt" in page
     assert "30 days" in page
 
 
 def test_trash_and_restore(alice: User, as_clerk: Client) -> None:
     files = [factories.create_file(alice) for _ in range(2)]
-    assert "2 files are in the trash." in message_text(confirm_action(as_clerk, "trash", *files))
+    assert "Moved 2 files to trash." in message_text(confirm_action(as_clerk, "trash", *files))
     assert File.objects.trashed().count() == 2
-    assert "2 files are back." in message_text(confirm_action(as_clerk, "restore", *files, query="?state=trash"))
+    assert "Restored 2 files." in message_text(confirm_action(as_clerk, "restore", *files, query="?state=trash"))
     assert File.objects.available().count() == 2
     assert list(Event.objects.filter(action=Action.TRASH).values_list("actor", flat=True)) == ["clerk", "clerk"]
 
@@ -114,7 +114,7 @@ def test_more_tags_than_a_file_can_have_are_refused_whole(alice: User, as_clerk:
     response = confirm_action(
         as_clerk, "tag", factories.create_file(alice), add=",".join(f"t{number}" for number in range(51))
     )
-    assert "At most 50" in response.content.decode()
+    assert "Enter at most 50 tags" in response.content.decode()
     assert not Tagging.objects.exists()
 
 
@@ -133,7 +133,7 @@ def test_foreign_and_impossible_ids_touch_nothing_and_are_told(alice: User, as_c
     selected = [str(visible.pk), str(hidden.pk), str(uuid.uuid4()), "nonsense", "\x00", "9" * 40]
     response = as_clerk.post(LIST, {"action": "trash", "_selected_action": selected, "confirmed": "yes"})
     assert response.status_code == 302
-    assert "2 files were not there any more, or are not yours to see." in message_text(response)
+    assert "2 files no longer exist or aren't available to you." in message_text(response)
     assert "secret" not in message_text(response)
     assert set(File.objects.trashed()) == {visible}
 
@@ -190,6 +190,4 @@ def test_many_chosen_cost_no_more_queries(admin_user: User, django_assert_max_nu
 def test_what_became_of_the_file_meanwhile_is_told(alice: User, as_clerk: Client) -> None:
     file = factories.create_file(alice)
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=file.available_at)
-    assert "1 file was not there any more, or is not yours to see." in message_text(
-        confirm_action(as_clerk, "trash", file)
-    )
+    assert "1 file no longer exists or isn't available to you." in message_text(confirm_action(as_clerk, "trash", file))

@@ -37,7 +37,7 @@ def add_day(key: date, size: int) -> Statistic:
 def test_an_empty_library_is_an_invitation(as_admin: Client) -> None:
     page = as_admin.get(URL)
     assert page.status_code == 200
-    assert b"Nothing is stored yet" in page.content
+    assert b"No files yet" in page.content
     assert b"<svg class" not in page.content
 
 
@@ -47,9 +47,9 @@ def test_totals_tell_what_is_stored_trashed_and_unfinished(alice: User, as_admin
     factories.create_file(alice, b"x" * 40, state=State.UPLOADING)
     totals = {share.label: (share.files, share.bytes) for share in as_admin.get(URL).context["totals"]}
     assert totals == {
-        "stored in all": (2, 30),
+        "total stored": (2, 30),
         "in the library": (1, 10),
-        "older versions": (0, 0),
+        "previous versions": (0, 0),
         "in the trash": (1, 20),
         "unfinished": (1, 40),
     }
@@ -78,7 +78,7 @@ def test_a_folder_counts_with_all_that_is_below_it(alice: User, as_admin: Client
     factories.create_file(alice, b"x" * 20, folder=Folder.objects.get(name="Brand"))
     factories.create_file(alice, b"x" * 5, folder=created["Press"])
     factories.create_file(alice, b"x")
-    assert chart_shares(as_admin, "folder") == [("Brand", 2, 30), ("Press", 1, 5), ("in no folder", 1, 1)]
+    assert chart_shares(as_admin, "folder") == [("Brand", 2, 30), ("Press", 1, 5), ("top level", 1, 1)]
 
 
 def test_folders_that_the_viewer_may_not_know_are_others(alice: User, admin_user: User, as_clerk: Client) -> None:

@@ -41,7 +41,7 @@ def report_url(report: Report) -> str:
 
 def test_a_report_is_told_in_words(as_clerk: Client) -> None:
     page = as_clerk.get(report_url(create_report())).content.decode()
-    for text in ("1,234,567 objects", "a" * 64, "equal", "3 too young to be judged", "Differences"):
+    for text in ("1,234,567 objects", "a" * 64, "equal", "3 too new to check", "Differences"):
         assert text in page
 
 
@@ -146,10 +146,10 @@ def test_nobody_adds_changes_or_deletes_reports_here(as_admin: Client) -> None:
 
 
 def test_the_dashboard_says_when_both_were_compared_last(as_clerk: Client) -> None:
-    assert "not been compared yet" in as_clerk.get("/admin/storage/").content.decode()
+    assert "been compared yet" in as_clerk.get("/admin/storage/").content.decode()
     create_report(RunOutcome.SUCCEEDED)
     Report.objects.create(command="fsck", scope="f/0", outcome="differences", ended_at=Now())
     Report.objects.create(command="fsck", outcome="stopped", ended_at=Now())
     page = as_clerk.get("/admin/storage/").content.decode()
-    assert "agreed" in page
+    assert "succeeded" in page
     assert "/admin/uploads/report/" in page

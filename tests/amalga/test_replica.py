@@ -135,7 +135,7 @@ def test_what_i_do_is_seen_at_once(pair: Pair, standing_still: Standby, alice: U
     press(alice_at, f"/files/{file.pk}/move", to=folder.pk, go=1)
     assert "report other.txt" in page(alice_at, f"/folders/{folder.pk}/")
     press(alice_at, f"/files/{file.pk}/trash")
-    assert "is in the trash" in page(alice_at, "/unfinished/")
+    assert "to trash." in page(alice_at, "/unfinished/")
     assert "report other.txt" not in page(alice_at, "/?q=report")
     assert "report other.txt" in page(alice_at, "/trash/")
 

@@ -199,8 +199,8 @@ def test_import_says_how_many_objects_are_archived(digest_bucket: Bucket, cold: 
 def test_page_of_an_archived_file_says_so_and_waits_for_no_preview(cold: list[File], as_alice: Client) -> None:
     page = as_alice.get(cold[0].get_absolute_url()).content.decode()
     assert "This file is archived." in page
-    assert "The preview is being made" not in page
-    assert "the storage must restore it first" in page
+    assert "Creating a preview" not in page
+    assert "is archived and must be restored first" in page
 
 
 def test_download_of_an_archived_file_ends_at_our_own_page(cold: list[File], as_alice: Client) -> None:
@@ -235,9 +235,9 @@ def test_download_of_a_refused_file_says_why(
     refuse(front, "poison", status, body)
     answer = as_alice.get(f"{file.get_absolute_url()}download")
     assert answer.status_code == 409
-    words = "encrypted with a key" if reason == Refusal.ENCRYPTED else "denies access"
+    words = "encrypted with a key" if reason == Refusal.ENCRYPTED else "denied access"
     assert words in answer.content.decode()
-    assert "cannot be opened" in as_alice.get(file.get_absolute_url()).content.decode()
+    assert "be opened." in as_alice.get(file.get_absolute_url()).content.decode()
 
 
 # --- zips ---------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def set_up(page: Page, site: str) -> str:
     page.goto(f"{site}/accounts/factor/add/")
     key = page.locator("code.secret-key").inner_text()
     page.get_by_label("Authenticator code").fill(code(key, periods_later=-1))
-    page.get_by_role("button", name="Set it up").click()
+    page.get_by_role("button", name="Turn on").click()
     expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
     return key
 
@@ -64,10 +64,10 @@ def test_authenticator_app_is_set_up_and_used_at_next_sign_in(
         key = set_up(page, small_parts_site)
         expect(page.locator(".recovery-codes li")).to_have_count(10)
         page.goto(f"{small_parts_site}/accounts/security/")
-        expect(page.get_by_text("10 recovery codes are left")).to_be_visible()
+        expect(page.get_by_text("10 recovery codes left")).to_be_visible()
         context.clear_cookies()
         sign_in(page, small_parts_site)
-        expect(page.get_by_role("heading", name="Your second factor")).to_be_visible()
+        expect(page.get_by_role("heading", name="Two-factor authentication")).to_be_visible()
         page.get_by_label("Code").fill(code(key))
         page.get_by_role("button", name="Sign in", exact=True).click()
         expect(page).to_have_url(f"{small_parts_site}/")
@@ -81,7 +81,7 @@ def test_too_many_sign_in_attempts_show_wait_page(
         page.get_by_label("Username").fill("alice")
         page.get_by_label("Password").fill("wrong")
         page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="Please wait a moment")).to_be_visible()
+    expect(page.get_by_role("heading", name="Too many requests")).to_be_visible()
     assert serious_violations(page) == []
 
 
@@ -105,7 +105,7 @@ def test_account_pages_are_accessible(
             check_page(page, violations)
         context.clear_cookies()
         sign_in(page, small_parts_site)
-        expect(page.get_by_role("heading", name="Your second factor")).to_be_visible()
+        expect(page.get_by_role("heading", name="Two-factor authentication")).to_be_visible()
         check_page(page, violations)
     assert violations == {}
 

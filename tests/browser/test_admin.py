@@ -78,7 +78,7 @@ def test_files_dropped_on_add_page_are_stored(admin: UploaderPage, bucket: Bucke
     admin.expect_title("2 of 2 stored, size verified")
     stored = {file.name: bucket.read(file.key) for file in File.objects.available()}
     assert stored == {"first.txt": b"first", "second.txt": b"second"}
-    admin.page.get_by_role("link", name="To the list of files").click()
+    admin.page.get_by_role("link", name="Back to the file list").click()
     expect(admin.page.get_by_role("link", name="second.txt")).to_be_visible()
 
 
@@ -100,5 +100,5 @@ def test_bulk_action_runs_after_confirmation(admin: UploaderPage, admin_user: Us
     admin.page.get_by_role("button", name="Go").click()
     expect(admin.page.get_by_role("heading", name="1 file will be changed")).to_be_visible()
     admin.page.get_by_role("button", name="Move to trash").click()
-    expect(admin.page.get_by_text("1 file is in the trash.")).to_be_visible()
+    expect(admin.page.get_by_text("Moved 1 file to trash.")).to_be_visible()
     assert File.objects.trashed().count() == 1

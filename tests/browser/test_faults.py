@@ -67,7 +67,7 @@ def test_upload_survives_refused_connections(uploader: UploaderPage, bucket: Buc
     uploader.route_puts(refuse)
     large = uploader.large_file(parts=3)
     uploader.drop(large)
-    expect(uploader.tray).to_contain_text("The store did not answer. Nothing is lost", timeout=WAIT_MS)
+    expect(uploader.tray).to_contain_text("Storage isn't responding. Your upload resumes", timeout=WAIT_MS)
     assert_stored(uploader, bucket, large.read_bytes())
 
 
@@ -105,7 +105,7 @@ def test_offline_upload_waits_and_resumes(uploader: UploaderPage, bucket: Bucket
     uploader.page.context.set_offline(True)
     blocked.fail()
     uploader.expect_state("waiting for the network…")
-    expect(uploader.tray).to_contain_text("goes on when the network is back")
+    expect(uploader.tray).to_contain_text("resumes when you're back online")
     uploader.page.context.set_offline(False)
     assert_stored(uploader, bucket, large.read_bytes())
 
@@ -152,7 +152,7 @@ def test_signed_out_upload_waits_for_sign_in(uploader: UploaderPage, bucket: Buc
         uploader.page.context.add_cookies(
             [{"name": cookie["name"], "value": cookie["value"], "url": uploader.site}]
         )  # as after a sign-in in another tab
-    uploader.click("Go on")
+    uploader.click("Continue")
     assert_stored(uploader, bucket, b"later")
 
 

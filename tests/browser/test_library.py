@@ -64,7 +64,7 @@ def test_filter_keeps_search_text_and_focus(listed: Page) -> None:
     expect(listed).to_have_url(re.compile(r"q=note"))
     listed.get_by_label("Size").focus()
     listed.get_by_label("Size").select_option("over-1gb")
-    expect(listed.get_by_role("heading", name="Nothing found")).to_be_visible()
+    expect(listed.get_by_role("heading", name="No results")).to_be_visible()
     expect(listed).to_have_url(re.compile(r"q=note.*size=over-1gb"))
     expect(listed.get_by_label("Size")).to_be_focused()
     listed.get_by_role("link", name="Clear search and filters").click()
@@ -123,7 +123,7 @@ def test_arrow_space_and_enter_move_select_and_open(listed: Page) -> None:
 def test_delete_key_moves_to_trash_and_undo_restores(listed: Page) -> None:
     listed.keyboard.press("ArrowDown")
     listed.keyboard.press("Delete")
-    expect(listed.get_by_text("1 file is in the trash.")).to_be_visible()
+    expect(listed.get_by_text("Moved 1 file to trash.")).to_be_visible()
     expect(listed.get_by_role("link", name=NAMES[1])).to_be_focused()  # the row that is there now
     assert File.objects.get(state=State.TRASHED).name == NAMES[0]
     listed.get_by_role("button", name="Undo").click()
@@ -137,9 +137,9 @@ def test_slash_focuses_search_and_question_mark_opens_shortcuts(listed: Page) ->
     expect(listed.locator("#q")).to_have_value("")
     listed.keyboard.press("Escape")
     listed.keyboard.press("?")
-    expect(listed.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    expect(listed.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     listed.keyboard.press("Escape")
-    expect(listed.get_by_role("dialog", name="Keyboard")).to_be_hidden()
+    expect(listed.get_by_role("dialog", name="Keyboard shortcuts")).to_be_hidden()
 
 
 def test_selected_files_are_moved(listed: Page, logos: Folder) -> None:
@@ -151,7 +151,7 @@ def test_selected_files_are_moved(listed: Page, logos: Folder) -> None:
     listed.get_by_role("button", name="Find").click()
     listed.get_by_label("Brand › Logos").check()
     listed.get_by_role("button", name="Move here").click()
-    expect(listed.get_by_text("2 files are in “Logos” now.")).to_be_visible()
+    expect(listed.get_by_text("Moved 2 files to “Logos”.")).to_be_visible()
     assert sorted(logos.files.values_list("name", flat=True)) == [NAMES[0], NAMES[5]]
 
 
@@ -172,7 +172,7 @@ def test_overlay_names_the_folder(uploader: UploaderPage, logos: Folder) -> None
     session = uploader.page.context.new_cdp_session(uploader.page)
     data = {"items": [], "files": [str(uploader.file("a.txt"))], "dragOperationsMask": 1}
     session.send("Input.dispatchDragEvent", {"type": "dragEnter", "x": 200, "y": 200, "data": data})
-    expect(uploader.page.locator("#drop-overlay")).to_have_text("Drop to upload into Brand › Logos")
+    expect(uploader.page.locator("#drop-overlay")).to_have_text("Drop to upload to Brand › Logos")
     session.send("Input.dispatchDragEvent", {"type": "dragCancel", "x": 200, "y": 200, "data": data})
 
 
@@ -237,7 +237,7 @@ def test_second_file_dropped_on_file_page_fails(uploader: UploaderPage, alice: U
     uploader.page.goto(uploader.site + file.get_absolute_url())
     uploader.drop(uploader.file("a.png"), uploader.file("b.png"))
     uploader.expect_title("1 of 2 stored, size verified. 1 failed")
-    expect(uploader.tray).to_contain_text("One file at a time can take the place of another")
+    expect(uploader.tray).to_contain_text("You can replace only one file at a time")
     assert File.objects.versions_of(File.objects.by_link(file.pk).get()).count() == 2
 
 
@@ -248,9 +248,9 @@ def test_file_is_renamed_tagged_and_its_link_copied(uploader: UploaderPage, alic
     page.get_by_label("Name", exact=True).fill("plan B.txt")
     page.get_by_role("button", name="Rename").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("plan B.txt")
-    page.get_by_label("New tags, with commas between").fill("spring, logo")
+    page.get_by_label("New tags (comma-separated)").fill("spring, logo")
     page.get_by_role("button", name="Add").click()
-    page.get_by_role("button", name="Take off logo").click()
+    page.get_by_role("button", name="Remove tag logo").click()
     expect(page.locator(".tag")).to_have_count(1)
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()

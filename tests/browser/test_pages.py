@@ -67,7 +67,7 @@ def test_form_without_scripts_trashes_and_restores(plain: Page, tmp_path: Path) 
     send(plain, path)
     plain.get_by_role("link", name="note.txt").click()
     plain.get_by_role("button", name="Move to trash").click()
-    expect(plain.get_by_text("is in the trash")).to_be_visible()
+    expect(plain.get_by_text("to trash.")).to_be_visible()
     plain.get_by_role("button", name="Undo").click()
     expect(plain.get_by_role("link", name="note.txt")).to_be_visible()
 
@@ -77,9 +77,9 @@ def test_sign_in_and_sign_out(page: Page, transactional_db: None, alice: User, s
     page.get_by_label("Username").fill("alice")
     page.get_by_label("Password").fill("correct horse battery staple")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", level=2)).to_have_text("Nothing here yet")
+    expect(page.get_by_role("heading", level=2)).to_have_text("No files yet")
     page.get_by_text("Account: alice").click()
-    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
@@ -116,7 +116,7 @@ def test_user_without_role_sees_notice(
     small_parts_site: str,
 ) -> None:
     sign_in(charlie, small_parts_site).goto(small_parts_site)
-    expect(page.get_by_role("heading", level=1)).to_contain_text("no role yet")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("have a role yet")
     assert page.locator("#tray").count() == 0
 
 
@@ -140,7 +140,7 @@ def test_long_name_and_tray_fit_narrow_screen(uploader: UploaderPage) -> None:
 def test_page_without_crypto_explains_and_keeps_form(uploader: UploaderPage) -> None:
     uploader.page.add_init_script("Object.defineProperty(Crypto.prototype, 'subtle', {get: () => undefined})")
     uploader.page.goto(f"{uploader.site}/upload/")
-    expect(uploader.page.get_by_text("plain http")).to_be_visible()
+    expect(uploader.page.get_by_text("plain HTTP")).to_be_visible()
     uploader.page.locator("#id_files").set_input_files(uploader.file("by form.txt"))
     uploader.page.get_by_role("button", name="Upload").click()
     expect(uploader.page.get_by_role("heading", level=1)).to_have_text("1 of 1 stored")

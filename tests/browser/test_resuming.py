@@ -83,7 +83,7 @@ def test_cancel_all_is_confirmed_and_keeps_stored_files(uploader: UploaderPage, 
     expect(uploader.title).to_have_text("Uploading 0 of 2", timeout=WAIT_MS)
     uploader.click("Cancel")
     expect(uploader.page.get_by_role("dialog")).to_contain_text("Cancel 2 uploads?")
-    uploader.page.get_by_role("button", name="Cancel them").click()
+    uploader.page.get_by_role("button", name="Cancel uploads").click()
     expect(uploader.tray).to_be_hidden()
     assert len(bucket.objects()) == 1
 

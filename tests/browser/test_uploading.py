@@ -89,7 +89,7 @@ def test_skipped_system_files_and_empty_folders_are_listed(uploader: UploaderPag
     uploader.drop(uploader.folder / "tree")
     uploader.expect_title("2 of 2 stored, size verified")
     expect(uploader.tray.locator("[data-ref=skipped]")).to_have_text(
-        re.compile(r"Left out 3 system files: (\S+, ){2}\S+\. Left out 1 empty folder: tree/nothing here\.")
+        re.compile("Skipped 3 system files: (\\S+, ){2}\\S+\\. Skipped 1 empty folder: tree/nothing here\\.")
     )
     assert set(stored(bucket)) == {"tree/a.txt", "tree/sub/b.txt"}
 
@@ -98,7 +98,7 @@ def test_drop_of_only_empty_folder_shows_notice(uploader: UploaderPage, bucket: 
     (uploader.folder / "bare").mkdir()
     uploader.drop(uploader.folder / "bare")
     uploader.expect_title("No files to upload")
-    expect(uploader.tray).to_contain_text("Left out 1 empty folder: bare.")
+    expect(uploader.tray).to_contain_text("Skipped 1 empty folder: bare.")
 
 
 def test_system_files_of_chosen_folder_are_skipped(uploader: UploaderPage, bucket: Bucket) -> None:
@@ -107,7 +107,7 @@ def test_system_files_of_chosen_folder_are_skipped(uploader: UploaderPage, bucke
     uploader.page.goto(f"{uploader.site}/upload/")
     uploader.page.get_by_label("Choose a folder").set_input_files(uploader.folder / "brand")
     uploader.expect_title("1 of 1 stored, size verified")
-    expect(uploader.tray).to_contain_text("Left out 1 system file: Thumbs.db.")
+    expect(uploader.tray).to_contain_text("Skipped 1 system file: Thumbs.db.")
 
 
 def test_socket_in_drop_fails_at_once(uploader: UploaderPage, bucket: Bucket) -> None:
@@ -117,7 +117,7 @@ def test_socket_in_drop_fails_at_once(uploader: UploaderPage, bucket: Bucket) ->
         special.bind("control")  # by a short path: that of a socket has room for 108 bytes
         uploader.drop(uploader.folder / "tree")
         uploader.expect_title("2 of 3 stored, size verified. 1 failed")
-    expect(uploader.tray).to_contain_text("Not a regular file")
+    expect(uploader.tray).to_contain_text("not a regular file")
     assert set(stored(bucket)) == {"tree/a.txt", "tree/empty.txt"}
     until(lambda: not File.objects.filter(state=State.UPLOADING).exists())
 

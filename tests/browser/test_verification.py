@@ -26,7 +26,7 @@ def test_corrupted_file_is_shown_and_can_be_retried(uploader: UploaderPage, buck
     bucket.write(file.key, b"wrong")
     services.verify(file)
     uploader.expect_title("0 of 1 stored. 1 failed")
-    expect(uploader.tray).to_contain_text("The stored bytes are not the ones that were sent.")
+    expect(uploader.tray).to_contain_text("The stored file doesn't match the file you sent.")
     uploader.click("Retry", within=uploader.tray)
     uploader.expect_title("1 of 1 stored, size verified")
     assert {bucket.read(each.key) for each in File.objects.all()} == {b"wrong", b"right"}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from tests.support.messages import PROJECT, found
 from tests.support.words import BANNED, BANNED_ON_PAGES, advice, banned_words, prose
 
 
@@ -42,3 +45,63 @@ def test_advice_names_the_place_and_the_replacement() -> None:
 def test_prose_has_no_code_of_a_markdown_text() -> None:
     markdown = "Mend `mend` [here](mend.md):\n\n```sh\nmend\n```\n"
     assert prose(markdown).split() == ["Mend", "[here]:"]
+
+
+# Texts that operators and clients read: there a bucket is a bucket.
+OPERATORS = (
+    "amalga/",
+    "templates/admin/",
+    "uploads/admin/",
+    "uploads/api/",
+    "uploads/models/",
+    "uploads/services/fsck/",
+)
+EXACT_SIZE = "%(number)s bytes"  # a tooltip
+PLACEHOLDER = re.compile(r"%\(\w+\)s|{\w+}")
+TRANSLATED = re.compile(r"{% translate .*?%}|{% blocktranslate.*?{% endblocktranslate %}", re.DOTALL)
+MARKUP = re.compile(
+    r"{#.*?#}|<style.*?</style>|{% block (bodyclass|\w+_attributes).*?{% endblock \1 %}|{%.*?%}|{{.*?}}|<[^>]*>",
+    re.DOTALL,
+)
+
+
+def messages() -> list[tuple[str, str]]:
+    """Return each text of the pages, with the files it stands in."""
+    return [
+        (", ".join(sorted(places)), PLACEHOLDER.sub("…", text))
+        for texts, places in found().items()
+        for text in texts
+        if text is not None and text != EXACT_SIZE
+    ]
+
+
+def test_messages_are_plain_english() -> None:
+    assert len(messages()) > 700
+    wrong = list(banned_words(messages(), BANNED))
+    assert not wrong, advice(wrong)
+
+
+def test_messages_for_people_do_not_use_operators_words() -> None:
+    texts = [
+        (places, text)
+        for places, text in messages()
+        if not all(place.startswith(OPERATORS) for place in places.split(", "))
+    ]
+    assert len(texts) > 500
+    wrong = list(banned_words(texts, BANNED_ON_PAGES))
+    assert not wrong, advice(wrong)
+
+
+def test_templates_have_no_other_text_than_messages() -> None:
+    """A text that is not marked is neither translated nor checked here."""
+    texts = {
+        str(path.relative_to(PROJECT)): MARKUP.sub(" ", TRANSLATED.sub(" ", path.read_text()))
+        for path in (PROJECT / "templates").rglob("*.html")
+    }
+    words = {path: re.findall(r"[A-Za-z]{3,}", re.sub(r"&\w+;", " ", text)) for path, text in texts.items()}
+    assert {path: text for path, text in words.items() if set(text) - {"Amalga", "Esc"}} == {}
+
+
+def test_messages_are_in_sentence_case() -> None:
+    titles = re.compile(r"(?:[A-Z][a-z]+ ){2,}[A-Z][a-z]+$")
+    assert [text for _, text in messages() if titles.match(text)] == []

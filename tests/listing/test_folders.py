@@ -174,7 +174,7 @@ def test_only_an_empty_folder_is_removed_and_comes_back_by_its_name(alice: User)
     folder = ensure_folder("Brand/Logos", alice).parent
     assert folder is not None
     file = create_row(alice, State.AVAILABLE, folder=ensure_folder("Brand/Logos", alice))
-    with pytest.raises(InvalidTransition, match="still holds"):
+    with pytest.raises(InvalidTransition, match="still contains"):
         folders.remove(folder, by=alice)
     File.objects.filter(pk=file.pk).move_to(State.TRASHED, purge_after=file.available_at)
     folders.remove(folder, by=alice)

@@ -250,7 +250,7 @@ def test_a_list_that_takes_too_long_says_how_to_narrow_it(
     monkeypatch.setattr("uploads.listing.files_for", slow)
     answer = as_alice.get("/?q=a")
     assert answer.status_code == 200
-    assert b"Narrow it" in answer.content
+    assert b"Narrow your search" in answer.content
     with connection.cursor() as cursor:  # the time is the list's alone
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == ("8s",)
@@ -321,4 +321,4 @@ def test_more_tags_than_a_page_can_show_are_cut_and_said(as_alice: Client, monke
     page = as_alice.get("/tags/").text
     assert "?tag=b" in page
     assert "?tag=c" not in page
-    assert "more tags than one page" in page
+    assert "Not all tags are shown" in page

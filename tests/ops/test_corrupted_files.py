@@ -35,7 +35,7 @@ def test_a_damaged_file_says_so_and_can_be_had_all_the_same(file: File, as_alice
     note(file, ChecksumStatus.CORRUPTED)
     told = page(as_alice, file)
     assert 'role="alert"' in told
-    assert "This file is damaged." in told
+    assert "This file is corrupted." in told
     assert "Download anyway" in told
     assert as_alice.get(reverse("download", args=[file.pk])).status_code == 302
 
@@ -43,7 +43,7 @@ def test_a_damaged_file_says_so_and_can_be_had_all_the_same(file: File, as_alice
 def test_of_a_missing_file_there_is_a_page_and_no_way_to_its_bytes(file: File, as_alice: Client) -> None:
     note(file, ChecksumStatus.MISSING)
     told = page(as_alice, file)
-    assert "The bytes of this file are missing." in told
+    assert "This file is missing from storage." in told
     assert reverse("download", args=[file.pk]) not in told
 
 
@@ -68,7 +68,7 @@ def test_an_older_version_that_is_missing_is_told_apart(as_alice: Client, bucket
     first = upload_client.send(b"one")
     second = upload_client.send(b"second", replaces=first.pk)
     note(first, ChecksumStatus.MISSING)
-    assert "bytes missing" in page(as_alice, second)
+    assert "missing" in page(as_alice, second)
     assert as_alice.get(reverse("download_version", args=[second.link, first.pk])).status_code == 410
     assert as_alice.get(reverse("download", args=[second.link])).status_code == 302
 

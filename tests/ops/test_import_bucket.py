@@ -175,7 +175,7 @@ def test_an_imported_file_is_downloaded_as_an_attachment(photos: Bucket, alice: 
 def test_its_page_says_that_it_is_imported(photos: Bucket, alice: User, as_alice: Client) -> None:
     run_import("photos/")
     page = as_alice.get(File.objects.first().get_absolute_url())  # type: ignore[union-attr]
-    assert "its object is never removed by us" in page.content.decode()
+    assert "never deleted from storage" in page.content.decode()
 
 
 def test_the_admin_finds_what_was_imported(photos: Bucket, alice: User, as_admin: Client) -> None:

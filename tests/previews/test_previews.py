@@ -160,9 +160,9 @@ def test_what_cannot_be_shown_has_no_row(upload_client: UploadClient, bucket: Bu
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (as_file(two_halves())[:40], "damaged"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6\0\0\0", "damaged"),
-        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + b"nonsense" * 99, "damaged"),
+        (as_file(two_halves())[:40], "corrupted"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6\0\0\0", "corrupted"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + b"nonsense" * 99, "corrupted"),
         (pictures.pdf(password="secret"), "password"),
         (as_file(Image.new("L", (19_000, 19_000))), "too large"),
     ],
@@ -243,7 +243,7 @@ def test_an_object_that_vanished_is_told(upload_client: UploadClient, bucket: Bu
     file = upload_client.send(as_file(two_halves()))
     bucket.delete(file.key)
     services.make_previews(file)
-    assert {preview.reason for preview in Preview.objects.all()} == {"Its bytes are not in the store."}
+    assert {preview.reason for preview in Preview.objects.all()} == {"The file is missing from storage."}
 
 
 def test_what_is_in_the_trash_gets_none(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:

@@ -167,7 +167,7 @@ def test_no_preview_is_made_of_packed_bytes_and_none_is_waited_for(there: Bucket
     for file in File.objects.all():
         services.make_previews(file)
     assert list(Preview.objects.values_list("file__name", flat=True)) == ["plain.txt"]
-    assert "is being made" not in as_alice.get(f"/files/{named('a.json').pk}/").content.decode()
+    assert "Creating a preview" not in as_alice.get(f"/files/{named('a.json').pk}/").content.decode()
 
 
 def test_a_manifest_keeps_the_encoding(bucket: Bucket, alice: User, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ BANNED = {
 BANNED_ON_PAGES = {
     r"(?:the|this|which) stores?": "storage",
     r"bytes": "file, contents, size; sizes as kB, MB, GB",
-    r"buckets?": "storage",
+    r"(?<!directory )buckets?": "storage",
     r"objects?": "file, contents",
     r"rows?": "entry, file",
     r"keys? of the (?:bucket|object)": "storage key",
@@ -108,7 +108,7 @@ BANNED_ON_PAGES = {
     r"gone": "deleted, no longer available",
     r"yours to": "you don't have permission to …",
     r"you may(?! (?:have|be|need|want))": "you can",
-    r"may not": "don't have permission to …, can't",
+    r"(?:you|they|people|accounts?|roles?) may not": "don't have permission to …, can't",
 }
 
 Found = tuple[str, str, str]  # where it stands, the words, what to write instead

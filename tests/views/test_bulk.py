@@ -39,9 +39,9 @@ def states(files: list[File]) -> list[str]:
 @pytest.mark.parametrize(
     ("do", "message", "field", "value"),
     [
-        ("trash", "3 files are in the trash.", "state", State.TRASHED),
-        ("private", "3 files are private now.", "visibility", Visibility.PRIVATE),
-        ("team", "The team sees 3 files now.", "visibility", Visibility.TEAM),
+        ("trash", "Moved 3 files to trash.", "state", State.TRASHED),
+        ("private", "Made 3 files private.", "visibility", Visibility.PRIVATE),
+        ("team", "Shared 3 files with the team.", "visibility", Visibility.TEAM),
     ],
 )
 def test_what_is_ticked_is_changed(
@@ -57,10 +57,10 @@ def test_what_is_ticked_is_changed(
 def test_tags_are_asked_for_and_put_on(alice: User, as_alice: Client) -> None:
     files = make_files(alice)
     page = post_bulk(as_alice, "tag", files).content.decode()
-    assert "Tags of 3 files" in page
+    assert "Change tags of 3 files" in page
     assert all(f'name="file" value="{file.link}"' in page for file in files)
     assert messages_of(post_bulk(as_alice, "tag", files, go=1, add="Logo, spring , LOGO,")) == [
-        "The tags of 3 files are changed."
+        "Changed tags of 3 files."
     ]
     assert Tagging.objects.count() == 6
     post_bulk(as_alice, "tag", files, go=1, remove="logo")
@@ -79,7 +79,7 @@ def test_files_are_moved_where_one_says(alice: User, as_alice: Client) -> None:
     assert isinstance(brand, Folder)
     assert "Move 3 files to" in post_bulk(as_alice, "move", files).content.decode()
     assert "Choose a folder." in post_bulk(as_alice, "move", files, go=1).content.decode()
-    assert messages_of(post_bulk(as_alice, "move", files, go=1, to=brand.pk)) == ["3 files are in “Brand” now."]
+    assert messages_of(post_bulk(as_alice, "move", files, go=1, to=brand.pk)) == ["Moved 3 files to “Brand”."]
     assert brand.files.count() == 3
     post_bulk(as_alice, "move", files, go=1, to=0)
     assert brand.files.count() == 0
@@ -90,10 +90,10 @@ def test_what_is_not_ones_own_is_named_and_stays(alice: User, bob: User, as_alic
     secret = make_files(bob, 1, visibility=Visibility.PRIVATE)
     response = post_bulk(as_alice, "trash", [*mine, *theirs, *secret], file_="x")
     success, refused, unknown = messages_of(response)
-    assert success == "1 file is in the trash."
-    assert refused.startswith("Not changed, because they are not yours to change: “file 0”, “file 1”")
+    assert success == "Moved 1 file to trash."
+    assert refused.startswith("Skipped, because you don't have permission to change them: “file 0”, “file 1”")
     assert refused.endswith("and 2 more")
-    assert unknown == "1 file was not there any more, or is not yours to see."
+    assert unknown == "1 file no longer exists or isn't available to you."
     assert set(states([*theirs, *secret])) == {State.AVAILABLE}
 
 
@@ -101,14 +101,22 @@ def test_ids_that_are_none_are_counted(alice: User, as_alice: Client) -> None:
     (file,) = make_files(alice, 1)
     data = ["x", "", "' OR 1=1 --", str(uuid.uuid4()), str(file.link), str(file.link)]
     response = as_alice.post("/files/bulk", {"do": "trash", "file": data})
-    assert messages_of(response)[-1] == "4 files were not there any more, or are not yours to see."
+    assert messages_of(response)[-1] == "4 files no longer exist or aren't available to you."
 
 
-@pytest.mark.parametrize("data", [{}, {"do": "trash"}, {"do": "x", "file": str(uuid.uuid4())}, {"file": "x"}])
-def test_nothing_chosen_is_said_so(data: dict[str, str], as_alice: Client) -> None:
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, b"No files selected."),
+        ({"do": "x", "file": str(uuid.uuid4())}, b"Choose an action."),
+        ({"file": "x"}, b"Choose an action."),
+        ({"do": "trash"}, b"No files selected."),
+    ],
+)
+def test_bulk_action_without_action_or_files_is_refused(data: dict[str, str], message: bytes, as_alice: Client) -> None:
     response = as_alice.post("/files/bulk", data)
     assert response.status_code == 400
-    assert b"hoose" in response.content or b"No file is chosen" in response.content
+    assert message in response.content
 
 
 @pytest.mark.parametrize("url", ["https://evil.example/", "//evil.example", "/\\evil", "javascript:1", "x", "/" * 3000])
@@ -124,7 +132,7 @@ def test_all_that_match_are_changed_and_no_others(alice: User, as_alice: Client)
     inside = [create_row(alice, State.AVAILABLE, name=f"logo {n}", folder=brand) for n in range(60)]
     outside = make_files(alice)
     response = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "?q=logo&sort=name"})
-    assert messages_of(response) == ["60 files are in the trash."]
+    assert messages_of(response) == ["Moved 60 files to trash."]
     assert set(states(inside)) == {State.TRASHED}
     assert set(states(outside)) == {State.AVAILABLE}
 
@@ -194,7 +202,7 @@ def test_the_trash_gives_back_many(alice: User, as_alice: Client, settings: Sett
     post_bulk(as_alice, "trash", files)
     assert as_alice.get("/trash/?sort=name").context["files"][0].name == "file 0"
     response = as_alice.post("/files/bulk", {"do": "restore", "all": "1", "query": "", "place": "trash"})
-    assert messages_of(response)[-1] == "3 files are back."
+    assert messages_of(response)[-1] == "Restored 3 files."
     assert set(states(files)) == {State.AVAILABLE}
 
 

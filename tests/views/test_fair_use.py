@@ -40,7 +40,7 @@ def slots_are_free_afterwards(alice: User, bob: User) -> Iterator[None]:
 
 def test_person_with_all_slots_taken_is_throttled_and_others_are_not(alice: User, bob: User) -> None:
     slots_in_use = acquire_all(alice)
-    with pytest.raises(TooManyAtOnce, match="2 zip downloads"):
+    with pytest.raises(TooManyAtOnce, match="2 ZIP downloads"):
         ZIPS.acquire(alice)
     for slot in [*slots_in_use, ZIPS.acquire(bob), FORMS.acquire(alice)]:
         slot.release()
@@ -173,7 +173,7 @@ def test_form_below_the_minimum_rate_ends_and_leaves_nothing(
     monkeypatch.setattr(LowestRate, "MIN_BYTES_PER_SECOND", 10**6)
     code, text = post_slowly(as_alice, upload_client, FIRST_BYTES)
     assert code == 408
-    assert "The upload was too slow and has ended. Try again on a faster line." in text
+    assert "The upload was too slow and was stopped. Try again on a faster connection." in text
     assert bucket.objects() == {}
 
 

@@ -61,12 +61,12 @@ def test_what_can_be_played_is_played(category: str, media_type: str, file: File
 
 def test_what_cannot_be_shown_says_why(file: File, as_bob: Client) -> None:
     File.objects.update(detected_type="application/zip", category="archive")
-    assert "There is no preview of this kind of file" in page_of(as_bob, file)
+    assert "No preview available for this type of file" in page_of(as_bob, file)
     File.objects.update(detected_type="image/png", category="image")
     add_preview(file, PreviewKind.THUMBNAIL, PreviewState.PENDING)
-    assert "The preview is being made" in page_of(as_bob, file)
+    assert "Creating a preview" in page_of(as_bob, file)
     add_preview(file, PreviewKind.PICTURE, PreviewState.FAILED, reason="the picture is broken.")
-    assert "This cannot be shown: the picture is broken." in page_of(as_bob, file)
+    assert "No preview available. the picture is broken." in page_of(as_bob, file)
 
 
 # --- changing ---------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_a_new_version_takes_the_place_and_the_old_one_comes_back(
     assert f"/versions/{file.pk}/download" in page
     post(as_alice, current, f"versions/{file.pk}/restore")
     assert File.objects.by_link(file.pk).get().pk == file.pk
-    assert "went back to an older version" in page_of(as_alice, current)
+    assert "restored a previous version" in page_of(as_alice, current)
 
 
 def test_a_version_of_another_file_is_not_found(file: File, alice: User, as_alice: Client) -> None:
@@ -161,8 +161,8 @@ def test_the_page_tells_who_did_what(file: File, alice: User, as_alice: Client, 
     actions.trash_file(file, by=alice)
     actions.restore_file(file, by=alice)
     page = page_of(as_bob, file)
-    for text in ("renamed it to “mark.png”", "moved it to “Brand”", "put on the tags a and took off b",
-                 "made it private", "showed it to the team", "put into the trash", "restored"):  # fmt: skip
+    for text in ("renamed it to “mark.png”", "moved it to “Brand”", "added the tags a and removed b",
+                 "made it private", "shared it with the team", "moved to trash", "restored"):  # fmt: skip
         assert text in page
 
 

@@ -40,14 +40,14 @@ def test_a_new_folder_opens(logos: Folder, as_alice: Client) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("", "Put in a name"),
-        ("   ", "Put in a name"),
-        ("..", "other than dots"),
-        (".", "other than dots"),
-        ("a/b", "cannot hold a slash"),
-        ("a\\b", "cannot hold a slash"),
+        ("", "Enter a name"),
+        ("   ", "Enter a name"),
+        ("..", "dots only"),
+        (".", "dots only"),
+        ("a/b", "contain a slash"),
+        ("a\\b", "contain a slash"),
         ("x" * 10_000, "too long"),
-        ("\x00", "Put in a name"),
+        ("\x00", "Enter a name"),
     ],
 )
 @pytest.mark.parametrize("act", ["create", "rename"])
@@ -63,7 +63,7 @@ def test_a_name_that_is_none_is_refused_with_words(
 
 def test_a_name_that_is_there_is_refused(logos: Folder, as_alice: Client) -> None:
     answer = as_alice.post("/folders/", {"name": "Brand"})
-    assert (answer.status_code, "here already" in answer.content.decode()) == (409, True)
+    assert (answer.status_code, "already exists here" in answer.content.decode()) == (409, True)
     assert Folder.objects.filter(name="Brand").count() == 1
 
 
@@ -111,8 +111,8 @@ def test_a_folder_is_found_by_its_name(logos: Folder, alice: User, as_alice: Cli
         made(f"Archive {n:02}/Été", by=alice)
     page = as_alice.post(f"{logos.get_absolute_url()}move", {"find": "ete"}).content.decode()
     assert "Archive 07 › Été" in page
-    assert "There are more" in page
-    assert "called so" in as_alice.post(f"{logos.get_absolute_url()}move", {"find": "zz%_"}).content.decode()
+    assert "More folders match" in page
+    assert "No matching folder" in as_alice.post(f"{logos.get_absolute_url()}move", {"find": "zz%_"}).content.decode()
 
 
 def test_only_chosen_groups_see_a_closed_folder(logos: Folder, as_manager: Client, as_bob: Client) -> None:
@@ -140,7 +140,7 @@ def test_nobody_locks_everyone_out(level: str, logos: Folder, as_manager: Client
 def test_a_folder_with_files_offers_to_empty_it_first(logos: Folder, alice: User, as_alice: Client) -> None:
     create_row(alice, State.AVAILABLE, folder=logos)
     url = f"{logos.get_absolute_url()}remove"
-    assert "still holds files" in as_alice.post(url).content.decode()
+    assert "contains files" in as_alice.post(url).content.decode()
     as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "?subfolders=1", "folder": logos.pk, "next": url})
     assert File.objects.get().state == State.TRASHED
     assert as_alice.post(url).headers["Location"] == logos.parent.get_absolute_url()  # type: ignore[union-attr]
@@ -151,7 +151,7 @@ def test_a_folder_with_an_upload_on_its_way_says_so(logos: Folder, alice: User, 
     create_row(alice, State.UPLOADING, folder=logos)
     answer = post(as_alice, logos, "remove")
     assert answer.status_code == 409
-    assert "still holds files or uploads" in answer.content.decode()
+    assert "still contains files or uploads" in answer.content.decode()
 
 
 def test_what_one_may_not_do_is_not_offered(logos: Folder, as_bob: Client, as_viewer: Client) -> None:
@@ -163,7 +163,7 @@ def test_what_one_may_not_do_is_not_offered(logos: Folder, as_bob: Client, as_vi
 
 def test_the_plain_form_puts_files_into_the_folder(logos: Folder, as_alice: Client) -> None:
     page = as_alice.get(f"/upload/?folder={logos.pk}").content.decode()
-    assert "Upload into Brand › Logos" in page
+    assert "Upload to Brand › Logos" in page
     assert f'name="folder" value="{logos.pk}"' in page
     for nonsense in ("x", "0", "9" * 40, "-1"):
         assert as_alice.get(f"/upload/?folder={nonsense}").status_code == 200
@@ -176,7 +176,7 @@ def test_a_page_whose_folder_takes_nothing_promises_nothing_and_sends_nothing_el
     alice.groups.add(looking)
     folders.set_access(logos, {looking: AccessLevel.VIEW, keeping: AccessLevel.MANAGE}, by=admin_user)
     page = as_alice.get(logos.get_absolute_url()).text
-    assert 'data-drop-refused="You may not put files into this folder."' in page
+    assert 'data-drop-refused="You don\'t have permission to upload to this folder."' in page
     assert f'data-folder-id="{logos.pk}"' in page
     upload_client = UploadClient(as_alice)
     answer = upload_client.post("/uploads/", {"files": [upload_client.item(b"x")], "folder_id": logos.pk})

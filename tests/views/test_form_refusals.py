@@ -33,7 +33,7 @@ def test_a_form_without_files_is_told_so(alice: User, as_alice: Client, bucket: 
 def test_a_broken_form_leaves_nothing(submission: str, alice: User, as_alice: Client, bucket: Bucket) -> None:
     response = post(as_alice, Chosen("a.txt"), submission=submission)
     assert response.status_code == 400
-    assert "The form is too old" in words_of(response.content)
+    assert "This form has expired" in words_of(response.content)
     assert "at least one file" not in words_of(response.content)
     assert is_all_deleted(bucket, alice)
     new_submission = re.search(rb'name="submission" value="([0-9a-f-]{36})"', response.content)
@@ -47,7 +47,7 @@ def test_a_refused_type_fails_alone(alice: User, as_alice: Client, bucket: Bucke
     response = post(as_alice, Chosen("a.txt", b"a"), Chosen("b.EXE", b"bb"), Chosen("c.txt", b"c"), stream_name)
     assert response.status_code == 200
     assert "2 of 4 stored" in words_of(response.content)
-    assert "b.EXE Files of type .exe are not accepted" in words_of(response.content)
+    assert "b.EXE Files of type .exe aren't accepted" in words_of(response.content)
     assert sorted(File.objects.values_list("name", flat=True)) == ["a.txt", "c.txt"]
     assert (len(bucket.objects()), factories.stored_usage(alice)) == (2, (2, 2))
 
@@ -82,7 +82,7 @@ def test_a_file_over_the_limit_fails_alone(alice: User, as_alice: Client, bucket
     settings.UPLOAD_MAX_BYTES = 1000
     response = post(as_alice, Chosen("a.bin", b"x" * 1000), Chosen("b.bin", b"x" * 1001))
     assert "1 of 2 stored" in words_of(response.content)
-    assert "larger than" in words_of(response.content)
+    assert "too large" in words_of(response.content)
     assert list(bucket.objects().values()) == [1000]
 
 

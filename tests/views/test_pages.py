@@ -119,10 +119,10 @@ def test_a_page_leads_back_to_the_newest(alice: User, as_alice: Client) -> None:
 
 
 def test_a_fresh_library_invites(as_alice: Client, as_viewer: Client, as_charlie: Client) -> None:
-    assert b"Nothing here yet" in as_alice.get("/").content
+    assert b"No files yet" in as_alice.get("/").content
     assert b"Choose files" in as_alice.get("/").content
     assert b"Choose files" not in as_viewer.get("/").content
-    assert b"no role yet" in as_charlie.get("/").content
+    assert b"have a role yet" in as_charlie.get("/").content
 
 
 A_UUID = "6e1bd3f6-7b44-4a7b-8c6d-3f3b6a2e9d55"
@@ -266,7 +266,7 @@ def test_the_trash_says_how_long_it_keeps(alice: User, as_alice: Client, setting
     assert abs(file.purge_after - datetime.now(UTC) - timedelta(days=3)) < timedelta(minutes=1)
     page = as_alice.get("/trash/").content.decode()
     assert "Kept until" in page
-    assert "After 3 days they are gone for good" in page
+    assert "After 3 days, they are permanently deleted" in page
 
 
 def test_the_trash_has_pages_too(alice: User, as_alice: Client) -> None:
@@ -315,7 +315,7 @@ def test_what_is_being_completed_cannot_be_cancelled(alice: User, as_alice: Clie
     file = factories.create_file(alice, state=State.COMPLETING)
     response = as_alice.post(reverse("cancel_upload", args=[file.pk]))
     assert response.status_code == 409
-    assert b"cannot be cancelled" in response.content
+    assert b"finished or being completed" in response.content
     file.refresh_from_db()
     assert file.state == State.COMPLETING
 

@@ -199,8 +199,8 @@ def test_a_file_whose_preview_comes_says_so_and_asks_again_by_itself(alice: User
     coming = factories.create_file(alice, detected_type="image/png", category="image")
     never = factories.create_file(alice, detected_type="application/zip", category="archive")
     page = as_alice.get(coming.get_absolute_url()).text
-    assert "The preview is being made." in page
+    assert "Creating a preview." in page
     assert 'hx-trigger="load delay:3s"' in page
     page = as_alice.get(never.get_absolute_url()).text
-    assert "There is no preview of this kind of file." in page
+    assert "No preview available for this type of file." in page
     assert "hx-trigger" not in page.split('id="preview"')[1].split("</section>")[0]

@@ -156,7 +156,7 @@ def test_by_link_as_well_as_by_form_and_head_reads_nothing(
 def test_a_zip_of_nothing_is_a_page_that_says_so(as_bob: Client) -> None:
     for response in (as_bob.post(URL), as_bob.get(URL)):
         assert response.status_code == 400
-        assert b"No file is chosen" in response.content
+        assert b"No files selected" in response.content
 
 
 def test_what_is_not_to_be_seen_is_told_and_nothing_is_sent(
@@ -167,7 +167,7 @@ def test_what_is_not_to_be_seen_is_told_and_nothing_is_sent(
     actions.trash_file(trashed, by=alice)
     response = request_zip(as_bob, visible, private, trashed)
     assert response.status_code == 404
-    assert b"2 of the chosen files are not there" in response.content
+    assert b"2 of the selected files no longer exist" in response.content
     assert as_bob.post(URL, {"file": [str(visible.pk), str(uuid4())]}).status_code == 404
     assert as_bob.post(URL, {"file": [str(visible.pk), "nonsense"]}).status_code == 400
     assert request_zip(as_charlie, visible).status_code == 404
@@ -183,8 +183,8 @@ def test_files_that_are_known_to_be_missing_are_named_and_nothing_is_sent(
     ]
     response = request_zip(as_bob, present, missing[0])
     assert response.status_code == 410
-    assert "The bytes of “lost0.txt” are not in the store" in response.content.decode()
-    assert "“lost4.txt”, … are not in the store" in request_zip(as_bob, present, *missing).content.decode()
+    assert "“lost0.txt” is missing from storage" in response.content.decode()
+    assert "“lost4.txt”, … are missing from storage" in request_zip(as_bob, present, *missing).content.decode()
     assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
     assert contents(request_zip(as_bob, present)) == {"kept.txt": b"x"}
 

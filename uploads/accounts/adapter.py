@@ -27,9 +27,11 @@ MFA_KEY_PURPOSE = b"amalga second factors"
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  # of sign-ins outside a request; RFC 1122, 3.2.1.3
 # The messages that are shown, by allauth's template. What the others say is visible on the page anyway.
 MESSAGES = {
-    "account/messages/password_changed.txt": _("Your password is changed. Everywhere else you are signed out."),
-    "mfa/messages/totp_activated.txt": _("Your second factor is set up. Everywhere else you are signed out."),
-    "mfa/messages/totp_deactivated.txt": _("Your second factor is removed."),
+    "account/messages/password_changed.txt": _("Password changed. You've been signed out of all other sessions."),
+    "mfa/messages/totp_activated.txt": _(
+        "Two-factor authentication turned on. You've been signed out of all other sessions."
+    ),
+    "mfa/messages/totp_deactivated.txt": _("Two-factor authentication turned off."),
 }
 
 

@@ -78,7 +78,7 @@ def _clean_password(user: User, password: str) -> str:
     stored = user.password
     with throttling.reauthentication_throttle(user.get_username()):
         if not user.check_password(password):
-            raise ValidationError(_("That is not your password."), code="incorrect_password")
+            raise ValidationError(_("Incorrect password."), code="incorrect_password")
     if user.password != stored:  # a newer Django has just upgraded the hash, which must not end the session
         update_session_auth_hash(context.request, user)
     return password

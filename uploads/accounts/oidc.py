@@ -40,9 +40,7 @@ ASCII_LOWERCASE = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 class OIDCLoginError(Forbidden):
     def __init__(self) -> None:
-        super().__init__(
-            _("Single sign-on did not let you in here. Try again; if it stays so, ask an administrator of this site.")
-        )
+        super().__init__(_("Single sign-on failed. Try again, or ask an administrator."))
 
 
 class ProviderUnavailable(Problem):
@@ -53,7 +51,7 @@ class ProviderUnavailable(Problem):
     retry_after = 5
 
     def __init__(self) -> None:
-        super().__init__(_("Single sign-on did not answer. Try again in a moment."))
+        super().__init__(_("Single sign-on isn't responding. Try again in a moment."))
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]

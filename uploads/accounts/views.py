@@ -54,7 +54,7 @@ class MFAView(base.AuthenticateView):  # type: ignore[misc]
 class PasswordChangeView(account_views.PasswordChangeView):  # type: ignore[misc]
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request_user(request).has_usable_password():
-            raise Forbidden(_("You have no password here: you sign in by single sign-on."))
+            raise Forbidden(_("You sign in with single sign-on, so your account has no password."))
         response: HttpResponseBase = super().dispatch(request, *args, **kwargs)
         return response
 
@@ -81,7 +81,7 @@ def end_other_sessions(request: HttpRequest) -> HttpResponseBase:
     """Sign the person out of all other sessions."""
     user = request_user(request)
     sign_in_events.end_sessions(user, by=user, but=request.session.session_key, reason="requested")
-    messages.success(request, _("Everywhere else you are signed out."))
+    messages.success(request, _("Signed out of all other sessions."))
     return HttpResponseRedirect(reverse("mfa_index"))
 
 
@@ -96,5 +96,5 @@ def admin_login(request: HttpRequest) -> HttpResponseBase:
         return HttpResponseRedirect(next_url)
     if Authenticator.objects.filter(user=request_user(request), type=Authenticator.Type.TOTP).exists():
         return HttpResponseRedirect(reverse("mfa_reauthenticate", query={"next": next_url}))
-    messages.info(request, _("Administrators sign in with a second factor. Set up yours now; it takes a minute."))
+    messages.info(request, _("Administrators must use two-factor authentication. Turn it on now; it takes a minute."))
     return HttpResponseRedirect(reverse("mfa_activate_totp"))

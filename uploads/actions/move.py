@@ -21,16 +21,14 @@ from uploads.services.folders import lock, require_writable
 class MoveForm(UserForm):
     """The target, typed as a path."""
 
-    to = FolderField(label=gettext_lazy("To the folder"))
+    to = FolderField(label=gettext_lazy("Destination folder"))
 
 
 @register
 class MoveAction(BulkAction):
     name, order = "move", 10
     label = gettext_lazy("Move")
-    description = gettext_lazy(
-        "Their links and their bytes stay as they are; the access of the new folder holds for them."
-    )
+    description = gettext_lazy("Links and contents stay the same. The files get the access rules of the new folder.")
     form_class, page_form_class = MoveForm, FolderPickerForm
     audit_action, log_event = Action.MOVE, "file_moved"
 
@@ -48,13 +46,13 @@ class MoveAction(BulkAction):
         return ngettext("Move %(count)s file to …", "Move %(count)s files to …", count) % {"count": count}
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
-        text = ngettext("%(count)s file is in “%(into)s” now.", "%(count)s files are in “%(into)s” now.", count)
+        text = ngettext("Moved %(count)s file to “%(into)s”.", "Moved %(count)s files to “%(into)s”.", count)
         return text % {"count": count, "into": data["to"].name if data["to"] else _("Library")}
 
     def describe(self, detail: Mapping[str, Any]) -> str:
         if detail.get("folder_name"):
             return _("moved it to “%(folder)s”") % {"folder": detail["folder_name"]}
-        return _("moved it to the top of the library")
+        return _("moved it to the top level of the library")
 
 
 def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> BulkResult:

@@ -25,7 +25,7 @@ class RestoreAction(BulkAction):
     name, order = "restore", 70
     label = gettext_lazy("Restore")
     button_class, in_trash = "primary", True
-    description = gettext_lazy("They come back as they were, with their folders.")
+    description = gettext_lazy("Files are restored as they were, together with their folders.")
     audit_action, log_event = Action.RESTORE, "file_restored"
 
     def permitted(self, user: User) -> FileQuerySet:
@@ -40,7 +40,7 @@ class RestoreAction(BulkAction):
         return {}
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
-        return ngettext("%(count)s file is back.", "%(count)s files are back.", count) % {"count": count}
+        return ngettext("Restored %(count)s file.", "Restored %(count)s files.", count) % {"count": count}
 
 
 def restore_files(links: Iterable[UUID], *, by: User) -> BulkResult:
@@ -55,5 +55,5 @@ def restore_file(file: File, *, by: User) -> None:
         return
     if not restore_files([file.link], by=by).files:
         if File.objects.by_link(file.link).trashed().exists():
-            raise Forbidden(_("You may not put files into this folder."))
+            raise Forbidden(_("You don't have permission to upload to this folder."))
         raise InvalidTransition(_("The file is no longer in the trash."))

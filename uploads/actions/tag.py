@@ -24,13 +24,13 @@ MAX_TAGGINGS_PER_REQUEST = 50_000  # seconds of a transaction
 
 
 class TagForm(UserForm):
-    add = TagsField(label=gettext_lazy("Put on, with commas between"), required=False, help_text="")
-    remove = TagsField(label=gettext_lazy("Take off, with commas between"), required=False, help_text="")
+    add = TagsField(label=gettext_lazy("Add tags (comma-separated)"), required=False, help_text="")
+    remove = TagsField(label=gettext_lazy("Remove tags (comma-separated)"), required=False, help_text="")
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if not self.errors and not data["add"] and not data["remove"]:
-            raise ValidationError(_("Put in a tag to add or to take off."))
+            raise ValidationError(_("Enter at least one tag to add or remove."))
         return data
 
 
@@ -38,14 +38,14 @@ class TagForm(UserForm):
 class TagAction(BulkAction):
     name, order = "tag", 20
     label = gettext_lazy("Change tags")
-    description = gettext_lazy("Their other tags stay. A tag that does not exist yet is created.")
-    form_class, submit_label = TagForm, gettext_lazy("Change the tags")
+    description = gettext_lazy("Other tags are kept. New tags are created as needed.")
+    form_class, submit_label = TagForm, gettext_lazy("Change tags")
     audit_action, log_event = Action.TAG, "file_tagged"
 
     def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
         add: Sequence[str] = data["add"]
         if add and not by.has_perm("uploads.view_file"):
-            raise Forbidden(_("You may not add tags. Ask an administrator for a role."))
+            raise Forbidden(_("You don't have permission to add tags. Ask an administrator for a role."))
         if len(add) > MAX_TAGS_PER_FILE:
             raise ValidationFailed(_("A file can have at most %(most)s tags.") % {"most": MAX_TAGS_PER_FILE})
         if Tag.objects.filter(normalized_name__in={normalize_for_search(name) for name in add}).count() < len(add):
@@ -56,9 +56,7 @@ class TagAction(BulkAction):
         normalized_names = [normalize_for_search(name) for name in remove]
         Tagging.objects.filter(file__in=files, tag__normalized_name__in=normalized_names).delete()
         if len(files) * len(add) > MAX_TAGGINGS_PER_REQUEST:
-            raise ValidationFailed(
-                _("These are too many tags for so many files at once. Take fewer files or fewer tags.")
-            )
+            raise ValidationFailed(_("Too many tags for this many files. Select fewer files or enter fewer tags."))
         tags = _ensure_tags(add, by) if files else []
         Tagging.objects.bulk_create(
             (Tagging(tag=tag, file=file) for file in files for tag in tags), ignore_conflicts=True
@@ -67,19 +65,19 @@ class TagAction(BulkAction):
         return {"added": list(add), "removed": list(remove)}
 
     def title(self, count: int) -> str:
-        return ngettext("Tags of %(files)s file", "Tags of %(files)s files", count) % {"files": count}
+        return ngettext("Change tags of %(files)s file", "Change tags of %(files)s files", count) % {"files": count}
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
-        text = ngettext("The tags of %(count)s file are changed.", "The tags of %(count)s files are changed.", count)
+        text = ngettext("Changed tags of %(count)s file.", "Changed tags of %(count)s files.", count)
         return text % {"count": count}
 
     def describe(self, detail: Mapping[str, Any]) -> str:
         added, removed = (", ".join(map(str, detail.get(key) or [])) for key in ("added", "removed"))
         if added and removed:
-            return _("put on the tags %(added)s and took off %(removed)s") % {"added": added, "removed": removed}
+            return _("added the tags %(added)s and removed %(removed)s") % {"added": added, "removed": removed}
         if added:
-            return _("put on the tags %(added)s") % {"added": added}
-        return _("took off the tags %(removed)s") % {"removed": removed} if removed else ""
+            return _("added the tags %(added)s") % {"added": added}
+        return _("removed the tags %(removed)s") % {"removed": removed} if removed else ""
 
 
 def tag_files(links: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequence[str] = (), by: User) -> BulkResult:
@@ -102,7 +100,7 @@ def _ensure_tags(names: Sequence[str], by: User) -> list[Tag]:
     ]
     if new and Usage.objects.locked(by.pk).tags + len(new) > settings.UPLOAD_QUOTA_TAGS:
         raise OverQuota(
-            _("One person can add at most %(most)s tags. Use tags that are there, or ask for more.")
+            _("You've reached your limit of %(most)s tags. Use existing tags, or ask for a higher limit.")
             % {"most": f"{settings.UPLOAD_QUOTA_TAGS:,}"}
         )
     Tag.objects.bulk_create(new, ignore_conflicts=True)

@@ -27,7 +27,7 @@ class TrashAction(BulkAction):
     label = gettext_lazy("Move to trash")
     button_class, can_undo = "danger", True
     description = format_lazy(
-        gettext_lazy("They are hidden from everyone at once, and can be restored for {days} days."),
+        gettext_lazy("Files are hidden from everyone, and can be restored for {days} days."),
         days=settings.TRASH_RETENTION_DAYS,
     )
     audit_action, log_event = Action.TRASH, "file_trashed"
@@ -41,7 +41,7 @@ class TrashAction(BulkAction):
         return {}
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
-        text = ngettext("%(count)s file is in the trash.", "%(count)s files are in the trash.", count)
+        text = ngettext("Moved %(count)s file to trash.", "Moved %(count)s files to trash.", count)
         return text % {"count": count}
 
 
@@ -58,4 +58,4 @@ def trash_file(file: File, *, by: User) -> None:
     if File.objects.by_link(file.link).trashed().exists():
         return
     if not trash_files([file.link], by=by).files:
-        raise InvalidTransition(_("“%(name)s” cannot be put into the trash now.") % {"name": file.name})
+        raise InvalidTransition(_("“%(name)s” can't be moved to trash right now.") % {"name": file.name})

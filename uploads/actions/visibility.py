@@ -31,30 +31,30 @@ class VisibilityAction(BulkAction):
         return {"visibility": self.visibility.value}
 
     def describe(self, detail: Mapping[str, Any]) -> str:
-        return _("made it private") if detail.get("visibility") == Visibility.PRIVATE else _("showed it to the team")
+        return _("made it private") if detail.get("visibility") == Visibility.PRIVATE else _("shared it with the team")
 
 
 @register
 class MakePrivateAction(VisibilityAction):
     name, order, visibility = "private", 40, Visibility.PRIVATE
     label = gettext_lazy("Make private")
-    description = gettext_lazy("Only their owner will see them. That is for each file's owner alone.")
+    description = gettext_lazy("Only the owner will see these files. You can change only your own files.")
     log_event = "file_hidden"
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
-        text = ngettext("%(count)s file is private now.", "%(count)s files are private now.", count)
+        text = ngettext("Made %(count)s file private.", "Made %(count)s files private.", count)
         return text % {"count": count}
 
 
 @register
 class ShowToTeamAction(VisibilityAction):
     name, order, visibility = "team", 50, Visibility.TEAM
-    label = gettext_lazy("Show to the team")
-    description = gettext_lazy("Everybody who may see their folders will see them.")
+    label = gettext_lazy("Share with team")
+    description = gettext_lazy("Everyone with access to the folders will see these files.")
     log_event = "file_shown"
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
-        text = ngettext("The team sees %(count)s file now.", "The team sees %(count)s files now.", count)
+        text = ngettext("Shared %(count)s file with the team.", "Shared %(count)s files with the team.", count)
         return text % {"count": count}
 
 

@@ -154,7 +154,7 @@ class LargeTableAdmin(AuditedModelAdmin):
         except OperationalError as error:
             if not is_statement_timeout(error):
                 raise
-            messages.warning(request, _("That takes too long among so many. Add a filter, or search for more letters."))
+            messages.warning(request, _("This search takes too long. Add a filter, or search for a longer term."))
             raise IncorrectLookupParameters from error
 
 

@@ -31,7 +31,7 @@ from uploads.views.responses import request_user
 
 MAX_MATCHES = 500  # files whose events a search by a part of their names covers
 MAX_SEARCH_CHARACTERS = 255
-REDACTED = gettext_lazy("not for you to see")
+REDACTED = gettext_lazy("hidden")
 MAX_EXPORTED = 100_000
 BATCH_SIZE = 2_000
 BYTE_ORDER_MARK = "\ufeff"  # without it spreadsheets mistake UTF-8 for another encoding
@@ -44,7 +44,7 @@ class EventAdmin(LargeTableAdmin):
     list_display_links = None
     list_filter = (ActionFilter, EventTimeFilter, ActorFilter)
     search_fields = ("name",)
-    search_help_text = gettext_lazy("Words of a file's name, a whole name as it was then, or a whole id of a file")
+    search_help_text = gettext_lazy("Words from a file's name, its full name at that time, or a file ID")
     sortable_by = ()
     ordering = ("-id",)
     actions = None
@@ -110,15 +110,15 @@ class EventAdmin(LargeTableAdmin):
         response["Content-Disposition"] = f'attachment; filename="activity-{timezone.now():%Y-%m-%d}.csv"'
         return response
 
-    @admin.display(description=gettext_lazy("what"))
+    @admin.display(description=gettext_lazy("action"))
     def what(self, event: Event) -> str:
         return str(audit_labels().get(event.action, event.action))
 
-    @admin.display(description=gettext_lazy("who"))
+    @admin.display(description=gettext_lazy("user"))
     def who(self, event: Event) -> str:
         return event.actor or "–"
 
-    @admin.display(description=gettext_lazy("about"))
+    @admin.display(description=gettext_lazy("item"))
     def about(self, event: Any) -> str:
         if event.is_file_visible:
             return render_cell("link", url=reverse("file", args=[event.file_id]), text=event.redacted_name)
@@ -166,7 +166,7 @@ def csv_lines(events: EventQuerySet, user: User) -> Iterator[str]:
     """Yield the events as CSV lines (RFC 4180), newest first. Over the limit, the last line says so."""
     writer = csv.writer(Echo(), quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     yield BYTE_ORDER_MARK
-    yield writer.writerow(["id", _("when"), _("what"), _("who"), _("name"), _("file"), _("folder"), _("from where"),
+    yield writer.writerow(["id", _("time"), _("action"), _("user"), _("name"), _("file"), _("folder"), _("IP address"),
                            _("details")])  # fmt: skip
     written = 0
     for batch in in_batches(events, BATCH_SIZE, order=("-pk",)):  # no cursor stays open while a slow client reads
@@ -175,7 +175,9 @@ def csv_lines(events: EventQuerySet, user: User) -> Iterator[str]:
             yield writer.writerow([cell(value) for value in _row(event)])
         written += len(batch)
         if written > MAX_EXPORTED:
-            message = _("There are more than %(most)s. Narrow the filter for the rest.") % {"most": f"{MAX_EXPORTED:,}"}
+            message = _("There are more than %(most)s entries. Narrow the filter to export the rest.") % {
+                "most": f"{MAX_EXPORTED:,}"
+            }
             yield writer.writerow(["", message, "", "", "", "", "", "", ""])
             return
 

@@ -93,7 +93,7 @@ class FileAdmin(LargeTableAdmin):
     )  # fmt: skip
     list_select_related = ("owner",)
     search_fields = ("name",)
-    search_help_text = gettext_lazy("Words anywhere in the name; or a whole key, or a whole id of a file")
+    search_help_text = gettext_lazy("Words from the name, or a full storage key or file ID")
     sortable_by = ("called", "readable_size", "added")
     view_on_site = False  # the field `link` has the link
 
@@ -219,7 +219,7 @@ class FileAdmin(LargeTableAdmin):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         context = {
             **self.admin_site.each_context(request),
-            "title": _("Add files"),
+            "title": _("Upload files"),
             "opts": self.opts,
             "form": UploadForm(),
         }
@@ -284,7 +284,9 @@ def _set_tags(file: File, names: Sequence[str], user: User) -> None:
 
 def _require_changed(result: BulkResult) -> None:
     if not result.files:
-        raise Forbidden(_("This file is not yours to change so, or not there any more. Open the list again."))
+        raise Forbidden(
+            _("You don't have permission to change this file, or it no longer exists. Open the list again.")
+        )
 
 
 def _trash(request: HttpRequest, file: File) -> None:

@@ -93,9 +93,9 @@ class StateFilter(ChoiceFilter):
     title, parameter_name = _("state"), "state"
     options = (
         ("library", _("In the library")),
-        ("versions", _("Older versions")),
+        ("versions", _("Previous versions")),
         ("trash", _("In the trash")),
-        ("unfinished", _("Unfinished, my own")),
+        ("unfinished", _("Unfinished (mine)")),
     )
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
@@ -122,11 +122,11 @@ class TypeFilter(ChoiceFilter):
 class ChecksumStatusFilter(ChoiceFilter):
     """The problems with stored bytes, and those not yet verified."""
 
-    title, parameter_name, field = _("stored bytes"), "checksum_status", "checksum_status"
+    title, parameter_name, field = _("integrity"), "checksum_status", "checksum_status"
     options = (
-        (ChecksumStatus.CORRUPTED.value, _("Damaged")),
+        (ChecksumStatus.CORRUPTED.value, _("Corrupted")),
         (ChecksumStatus.MISSING.value, _("Missing")),
-        (ChecksumStatus.UNVERIFIED.value, _("Not yet checked")),
+        (ChecksumStatus.UNVERIFIED.value, _("Not verified")),
     )
 
 
@@ -135,13 +135,13 @@ class OriginFilter(ChoiceFilter):
     options = (
         (Origin.UPLOADED.value, _("Uploaded here")),
         (Origin.IMPORTED.value, _("Imported")),
-        (Origin.ADOPTED.value, _("Imported and taken over")),
+        (Origin.ADOPTED.value, _("Imported, managed by Amalga")),
     )
 
 
 class VisibilityFilter(ChoiceFilter):
     title, parameter_name, field = _("visibility"), "visibility", "visibility"
-    options = ((Visibility.TEAM.value, _("Team")), (Visibility.PRIVATE.value, _("Private, my own")))
+    options = ((Visibility.TEAM.value, _("Team")), (Visibility.PRIVATE.value, _("Private (mine)")))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Filter private files by their owner too, which uses an index: others' are not visible anyway."""
@@ -154,14 +154,14 @@ class OutcomeFilter(ChoiceFilter):
 
 
 class ActionFilter(ChoiceFilter):
-    title, parameter_name, field = _("what"), "action", "action"
+    title, parameter_name, field = _("action"), "action", "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
         return audit_labels().items()
 
 
 class OwnerFilter(TextFilter):
-    title, parameter_name, hint = _("owner"), "owner", _("User name")
+    title, parameter_name, hint = _("owner"), "owner", _("Username")
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         keys = largest_keys(request, Kind.OWNER)
@@ -175,7 +175,7 @@ class OwnerFilter(TextFilter):
 class FolderFilter(TextFilter):
     """The files in exactly this folder, typed as its path; `/` is the top level."""
 
-    title, parameter_name, hint = _("folder"), "folder", _("Its path, like Brand/Logos; / is the top")
+    title, parameter_name, hint = _("folder"), "folder", _("Path, for example Brand/Logos; / is the top level")
     column: ClassVar[str] = "folder"
 
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
@@ -226,7 +226,7 @@ class EventTimeFilter(TimeFilter):
 class ActorFilter(TextFilter):
     """The events of one person. Deleted people are found by the name they had."""
 
-    title, parameter_name, hint = _("who"), "actor", _("User name")
+    title, parameter_name, hint = _("user"), "actor", _("Username")
 
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
         person = User.objects.filter(username=self.typed).first()
@@ -236,7 +236,7 @@ class ActorFilter(TextFilter):
 class DescendantFilter(FolderFilter):
     """The subfolders of one folder; without filter and search, the top-level folders."""
 
-    title, parameter_name, column = _("inside of"), "inside", "parent"
+    title, parameter_name, column = _("parent folder"), "inside", "parent"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.typed and not request.GET.get("q", "").strip():

@@ -34,7 +34,7 @@ CHECKBOX_NAME = "_selected_action"
 
 
 class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
-    parent = FolderField(label=gettext_lazy("Inside of"))
+    parent = FolderField(label=gettext_lazy("Parent folder"))
 
     class Meta:
         model = Folder
@@ -53,7 +53,7 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
         data = super().clean() or {}
         parent, name = data.get("parent"), data.get("name")
         if parent is not None and self.instance.pk in parent.path:
-            self.add_error("parent", _("A folder cannot be inside of itself. Choose another one."))
+            self.add_error("parent", _("A folder can't be inside itself. Choose another parent folder."))
         elif (
             "parent" in data
             and (self.instance.pk is None or "parent" in self.changed_data)
@@ -63,7 +63,7 @@ class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
         elif name and "parent" in data:
             duplicates = Folder.objects.living().children_of(parent).filter(name=name).exclude(pk=self.instance.pk)
             if duplicates.exists():
-                self.add_error("name", _("There is a folder “%(name)s” there already.") % {"name": name})
+                self.add_error("name", _("A folder named “%(name)s” already exists here.") % {"name": name})
         return data
 
     def _add_permission_error(self, parent: Folder | None) -> bool:
@@ -92,16 +92,16 @@ class GrantFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
             return
         restricted = "restricted" in self.data  # a field of the folder's form on the same page
         if restricted and AccessLevel.MANAGE not in self.levels().values():
-            raise ValidationError(_("Choose at least one group that may manage the folder."))
+            raise ValidationError(_("Select at least one group that can manage the folder."))
         if not restricted and self.levels():
-            raise ValidationError(_("Tick “only for chosen groups” as well, or take the groups away."))
+            raise ValidationError(_("Also select “restricted to selected groups”, or remove the groups."))
 
 
 class GrantInline(admin.TabularInline):  # type: ignore[type-arg]
     model = Grant
     formset = GrantFormSet
     extra = 1
-    verbose_name_plural = gettext_lazy("Access: what the chosen groups may do here and below")
+    verbose_name_plural = gettext_lazy("Access for selected groups, including subfolders")
 
     def _is_managed(self, request: HttpRequest, obj: Folder | None) -> bool:
         return obj is None or Folder.objects.managed_by(request.user).filter(pk=obj.pk).exists()
@@ -129,7 +129,7 @@ class FolderAdmin(LargeTableAdmin):
     list_select_related = ("created_by", "access_root")
     ordering = ("normalized_name", "id")
     search_fields = ("normalized_name",)
-    search_help_text = gettext_lazy("Words anywhere in the name of a folder, wherever it is")
+    search_help_text = gettext_lazy("Words from a folder's name")
     sortable_by = ()
     fields = ("name", "parent", "restricted", "created_by", "created_at")
     readonly_fields = ("created_by", "created_at")
@@ -167,7 +167,7 @@ class FolderAdmin(LargeTableAdmin):
     def whole(self, folder: Any) -> str:
         return render_cell("text", text=folder.whole_path)
 
-    @admin.display(description=gettext_lazy("inside"))
+    @admin.display(description=gettext_lazy("contents"))
     def inside(self, folder: Any) -> str:
         url = reverse("admin:uploads_folder_changelist", query={"inside": f"#{folder.pk}"})
         return render_cell("link", url=url, text=_("Folders"))
@@ -185,7 +185,7 @@ class FolderAdmin(LargeTableAdmin):
     def access(self, folder: Folder) -> str:
         if folder.access_root is None:
             return _("everyone")
-        return _("chosen groups") if folder.restricted else _("as “%(name)s”") % {"name": folder.access_root}
+        return _("restricted") if folder.restricted else _("inherited from “%(name)s”") % {"name": folder.access_root}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("uploads.add_file") and super().has_add_permission(request)
@@ -229,20 +229,20 @@ class FolderAdmin(LargeTableAdmin):
     def get_actions(self, request: HttpRequest) -> Any:
         if not request.user.has_perm("uploads.change_folder"):
             return {}
-        return {"remove": (_remove, "remove", gettext_lazy("Remove emptied folders"))}
+        return {"remove": (_remove, "remove", gettext_lazy("Delete empty folders"))}
 
 
 def _remove(modeladmin: FolderAdmin, request: HttpRequest, queryset: QuerySet[Folder]) -> HttpResponse | None:
     """Remove the selected folders that have no files, with their empty subfolders."""
     selected = list(queryset.order_by("normalized_name", "id")[: MAX_SELECTED + 1])
     if len(selected) > MAX_SELECTED:
-        messages.error(request, _("Choose at most %(most)s folders at once.") % {"most": MAX_SELECTED})
+        messages.error(request, _("Select at most %(most)s folders at a time.") % {"most": MAX_SELECTED})
         return None
     if "confirmed" not in request.POST:
         modeladmin.annotate_page(request, selected)
         context = {
             **modeladmin.admin_site.each_context(request),
-            "title": _("Remove emptied folders"),
+            "title": _("Delete empty folders"),
             "opts": modeladmin.opts,
             "media": modeladmin.media,
             "selected": selected,
@@ -251,7 +251,7 @@ def _remove(modeladmin: FolderAdmin, request: HttpRequest, queryset: QuerySet[Fo
         return TemplateResponse(request, "admin/uploads/folder/confirm.html", context)
     removed = [folder for folder in selected if _remove_one(folder, request)]
     if removed:
-        messages.success(request, _("Removed: %(names)s") % {"names": ", ".join(map(str, removed))})
+        messages.success(request, _("Deleted: %(names)s") % {"names": ", ".join(map(str, removed))})
     return HttpResponseRedirect(request.get_full_path())
 
 

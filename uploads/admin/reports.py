@@ -77,7 +77,7 @@ class ReportAdmin(LargeTableAdmin):
         context = {**self.admin_site.each_context(request), **page_context, **(extra_context or {})}
         return TemplateResponse(request, "admin/uploads/report/detail.html", context)
 
-    @admin.display(description=gettext_lazy("of what"))
+    @admin.display(description=gettext_lazy("scope"))
     def of_what(self, report: Report) -> str:
         return (report.scope if SAFE_KEY.fullmatch(report.scope) else HIDDEN) or _("all")
 
@@ -120,12 +120,12 @@ def _comparison_items(summary: dict[str, Any], reader: Any) -> Iterator[tuple[An
             }
             yield label, render_cell("digest", count=files, size=filesize(totals["bytes"]), digest=totals["sha256"])
     if digests:
-        yield _("Digests"), _("equal") if len(digests) == 1 else _("different")
+        yield _("Checksums"), _("equal") if len(digests) == 1 else _("different")
     summary.pop("findings", None)
     if unrepaired := describe_unrepaired(summary.pop("skipped", {})):
-        yield _("Left out"), "; ".join(unrepaired)
+        yield _("Skipped"), "; ".join(unrepaired)
     if since := summary.pop("since", ""):
-        yield _("Only what comes behind"), _redact_key(since, reader)
+        yield _("Only keys after"), _redact_key(since, reader)
     if reason := summary.pop("reason", ""):
         yield _("Reason"), reason
 

@@ -57,7 +57,7 @@ def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
         "charts": [
             _chart("type", _("By type"), _("Type"), by_category()),
             _chart("owner", _("By owner"), _("Owner"), by_owner()),
-            _chart("folder", _("By folder"), _("Folder, with what is below"), by_folder(request_user(request))),
+            _chart("folder", _("By folder"), _("Folder, including subfolders"), by_folder(request_user(request))),
         ],
     }
     return TemplateResponse(request, "admin/storage.html", {**context, **dashboard})
@@ -96,7 +96,7 @@ def totals() -> list[Share]:
     counts = {status: (files, size) for status, files, size in rows}
     parts = [Share(str(label), *counts.get(status, (0, 0))) for status, label in Status.choices]
     stored = [share for share, status in zip(parts, Status, strict=True) if status != Status.UNFINISHED]
-    total = Share(_("stored in all"), sum(share.files for share in stored), sum(share.bytes for share in stored))
+    total = Share(_("total stored"), sum(share.files for share in stored), sum(share.bytes for share in stored))
     return [total, *parts]
 
 
@@ -122,7 +122,7 @@ def by_folder(user: User) -> list[Share]:
         cursor.execute(BY_FOLDER, [MAX_FOLDERS_READ])
         rows = cursor.fetchall()
     visible = Folder.objects.visible_to(user).filter(parent__isnull=True, pk__in=[pk for pk, _files, _bytes in rows])
-    names = {0: _("in no folder"), **dict(visible.values_list("pk", "name"))}
+    names = {0: _("top level"), **dict(visible.values_list("pk", "name"))}
     shares = [Share(names[pk], files, size) for pk, files, size in rows if pk in names and files > 0][:MAX_SHARES]
     return [*shares, *_others(shares, _("other folders"))]
 

@@ -27,13 +27,16 @@ class TagForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_name(self) -> str:
         if "," in self.cleaned_data["name"]:
-            raise ValidationError(_("A tag has no commas: they stand between tags."))
+            raise ValidationError(_("A tag can't contain commas."))
         (name,) = parse_field(parse_tags, self.cleaned_data["name"])
         existing = Tag.objects.filter(normalized_name=normalize_for_search(name)).exclude(pk=self.instance.pk).first()
         if existing is not None:
             raise ValidationError(
-                _("There is a tag “%(name)s” already, and case and accents do not count. Put that one on the files, "
-                  "then delete this one.") % {"name": existing.name}
+                _(
+                    "A tag named “%(name)s” already exists; case and accents are ignored. Use that tag for the files, "
+                    "then delete this one."
+                )
+                % {"name": existing.name}
             )  # fmt: skip
         return name
 

@@ -55,20 +55,24 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
             sign_in_events.end_sessions(person, by=request_user(request))
             for person in self._manageable(request, people)
         )
-        text = ngettext("%(count)s session was ended.", "%(count)s sessions were ended.", ended)
+        text = ngettext("Ended %(count)s session.", "Ended %(count)s sessions.", ended)
         messages.success(request, text % {"count": ended})
 
-    @admin.action(description=gettext_lazy("Remove the second factor, and end all sessions"), permissions=["change"])
+    @admin.action(
+        description=gettext_lazy("Reset two-factor authentication and end all sessions"), permissions=["change"]
+    )
     def forget_factors(self, request: HttpRequest, people: QuerySet[User]) -> None:
         for person in self._manageable(request, people):
             sign_in_events.forget_factors(person, by=request_user(request))
-        messages.success(request, _("Second factors are removed. Whoever needs one sets up a new one when signing in."))
+        messages.success(
+            request, _("Reset two-factor authentication. People who must use it turn it on at their next sign-in.")
+        )
 
     def _manageable(self, request: HttpRequest, people: QuerySet[User]) -> list[User]:
         selected = list(people)
         manageable = [person for person in selected if _may_manage(request, person)]
         if len(manageable) < len(selected):
-            messages.error(request, _("Administrators were left as they are: only a superuser may do that."))
+            messages.error(request, _("Skipped administrators: only a superuser can change them."))
         return manageable
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -103,7 +107,7 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     def stored(self, person: User) -> str:
         return filesize(get_usage(person).bytes)
 
-    @admin.display(description=gettext_lazy("of the space"))
+    @admin.display(description=gettext_lazy("used"))
     def share(self, person: User) -> str:
         return share_text(get_usage(person))
 
@@ -111,7 +115,7 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         """Refuse to delete people who have files, without reading the files or showing their names."""
         owners = [person for person in objs if File.objects.filter(owner=person).exists()]
         if owners:
-            protected = [_("The files of %(name)s") % {"name": person} for person in owners]
+            protected = [_("Files owned by %(name)s") % {"name": person} for person in owners]
             return [str(person) for person in objs], {}, set(), protected
         return super().get_deleted_objects(objs, request)
 
@@ -163,15 +167,15 @@ class UsageAdmin(LargeTableAdmin):
     def limit(self, usage: Usage) -> str:
         return filesize(usage.max_bytes)
 
-    @admin.display(description=gettext_lazy("of the space"))
+    @admin.display(description=gettext_lazy("used"))
     def share(self, usage: Usage) -> str:
         return share_text(usage)
 
-    @admin.display(description=gettext_lazy("limit of folders"))
+    @admin.display(description=gettext_lazy("folder limit"))
     def folder_limit(self, usage: Usage) -> int:
         return int(settings.UPLOAD_QUOTA_FOLDERS)
 
-    @admin.display(description=gettext_lazy("limit of tags"))
+    @admin.display(description=gettext_lazy("tag limit"))
     def tag_limit(self, usage: Usage) -> int:
         return int(settings.UPLOAD_QUOTA_TAGS)
 

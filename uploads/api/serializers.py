@@ -61,7 +61,7 @@ class SignPartsSerializer:
             for item in items
         ]
         if len({part.number for part in requested}) < len(requested):
-            raise ValidationFailed(_("A part can be asked for once in a call."))
+            raise ValidationFailed(_("Each part number can appear only once."))
         return cls(requested)
 
 
@@ -82,17 +82,17 @@ def _members(body: bytes) -> dict[str, Any]:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise ValidationFailed(_("The body is not JSON.")) from error
+        raise ValidationFailed(_("The request body must be JSON.")) from error
     return data if isinstance(data, dict) else {}
 
 
 def _items(data: dict[str, Any], member: str, *, maximum: int) -> Sequence[dict[str, Any]]:
     items = data.get(member)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ValidationFailed(_("The body needs a list “%(member)s” of objects.") % {"member": member})
+        raise ValidationFailed(_("The request body must contain “%(member)s”, a list of objects.") % {"member": member})
     if not 1 <= len(items) <= maximum:
         raise ValidationFailed(
-            _("“%(member)s” takes 1 to %(most)s entries a call; here are %(count)s.")
+            _("“%(member)s” must contain 1 to %(most)s entries, not %(count)s.")
             % {"member": member, "most": maximum, "count": len(items)}
         )
     return items
@@ -101,7 +101,7 @@ def _items(data: dict[str, Any], member: str, *, maximum: int) -> Sequence[dict[
 def _distinct_uuids(items: Sequence[dict[str, Any]], member: str) -> list[UUID]:
     ids = [_uuid(item.get(member), member) for item in items]
     if len(set(ids)) < len(ids):
-        raise ValidationFailed(_("The same “%(member)s” stands in the call twice.") % {"member": member})
+        raise ValidationFailed(_("Duplicate “%(member)s” in the request.") % {"member": member})
     return ids
 
 
@@ -125,7 +125,7 @@ def _new_file(token: UUID, item: dict[str, Any]) -> NewUpload | Problem:
 def _finish_request(pk: UUID, item: dict[str, Any]) -> FinishRequest | Problem:
     digests = item.get("sha256")
     if not isinstance(digests, list) or not 1 <= len(digests) <= parts.MAX_PARTS:
-        return BadDigest(_("“sha256” takes a list with the base64 SHA-256 of each part, in order."))
+        return BadDigest(_("“sha256” must be a list of the base64-encoded SHA-256 of each part, in order."))
     try:
         return FinishRequest(pk, [_digest(digest) for digest in digests])
     except Problem as problem:
@@ -138,14 +138,14 @@ def _uuid(value: object, member: str) -> UUID:
             return UUID(value)
     except ValueError:
         pass
-    raise ValidationFailed(_("“%(member)s” takes a UUID.") % {"member": member})
+    raise ValidationFailed(_("“%(member)s” must be a UUID.") % {"member": member})
 
 
 def _integer(value: object, member: str, *, minimum: int, maximum: int) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum:
         return value
     raise ValidationFailed(
-        _("“%(member)s” takes a whole number from %(least)s to %(most)s.")
+        _("“%(member)s” must be an integer between %(least)s and %(most)s.")
         % {"member": member, "least": minimum, "most": maximum}
     )
 
@@ -154,7 +154,7 @@ def _digest(value: object) -> str:
     try:
         return parts.read_digest(value)
     except ValueError as error:
-        raise BadDigest(_("“sha256” takes the base64 of a SHA-256: 44 characters.")) from error
+        raise BadDigest(_("“sha256” must be a base64-encoded SHA-256 (44 characters).")) from error
 
 
 def _digest_or_none(value: object) -> str | None:
@@ -163,10 +163,10 @@ def _digest_or_none(value: object) -> str | None:
 
 def _name(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValidationFailed(_("A file needs a name."))
+        raise ValidationFailed(_("A file must have a name."))
     if len(value) > names.MAX_TYPED_CHARACTERS:
         raise ValidationFailed(
-            _("The name is too long: at most %(most)s characters.") % {"most": names.MAX_TYPED_CHARACTERS}
+            _("The name is too long. The limit is %(most)s characters.") % {"most": names.MAX_TYPED_CHARACTERS}
         )
     return names.clean_name(value)
 
@@ -179,7 +179,7 @@ def _folder(value: object) -> str:
         if len(folder) <= names.MAX_FOLDER_CHARACTERS:  # normalization can lengthen it
             return folder
     raise ValidationFailed(
-        _("“folder” takes a path of at most %(most)s characters.") % {"most": names.MAX_FOLDER_CHARACTERS}
+        _("“folder” must be a path of at most %(most)s characters.") % {"most": names.MAX_FOLDER_CHARACTERS}
     )
 
 
@@ -187,7 +187,7 @@ def _type(value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise ValidationFailed(_("“type” takes a media type."))
+        raise ValidationFailed(_("“type” must be a media type."))
     return names.clean_type(value)
 
 
@@ -196,7 +196,7 @@ def _datetime(value: object) -> datetime | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValidationFailed(_("“modified” takes milliseconds since 1970."))
+        raise ValidationFailed(_("“modified” must be a time in milliseconds since 1970."))
     try:
         return datetime.fromtimestamp(value / 1000, UTC) if math.isfinite(value) else None
     except (ValueError, OverflowError, OSError):
@@ -208,4 +208,4 @@ def _visibility(value: object) -> Visibility:
         return Visibility.TEAM
     if isinstance(value, str) and value in Visibility.values:
         return Visibility(value)
-    raise ValidationFailed(_("“visibility” takes team or private."))
+    raise ValidationFailed(_("“visibility” must be “team” or “private”."))

@@ -54,7 +54,7 @@ def finish(request: HttpRequest) -> HttpResponse:
     requests = [entry for _pk, entry in entries if not isinstance(entry, Problem)]
     outcomes = iter(services.finish(request_user(request), requests))
     if not request.user.has_perm("uploads.add_file"):  # the service has cancelled their uploads
-        raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
+        raise Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
     items: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for pk, entry in entries:
@@ -119,7 +119,7 @@ def _folder(request: HttpRequest, pk: int | None) -> Folder | None:
     folder = Folder.objects.visible_to(request.user).filter(pk=pk).first()
     if folder is None:
         raise ValidationFailed(
-            _("The folder “into” is not there any more. Open its place again, and drop the files there.")
+            _("The destination folder no longer exists. Open another folder and drop the files there.")
         )
     return folder
 

@@ -61,9 +61,9 @@ def folder_name(text: str) -> str:
     """Return the cleaned name of a folder. A slash is an error, since users who type one expect two folders."""
     text = _required_text(text)
     if "/" in text or "\\" in text:
-        raise ValidationFailed(_("A folder's name cannot hold a slash. Make one folder, and the other one in it."))
+        raise ValidationFailed(_("A folder name can't contain a slash. Create one folder, then the other inside it."))
     if not text.strip(". "):
-        raise ValidationFailed(_("A folder needs a name other than dots."))
+        raise ValidationFailed(_("A folder name can't consist of dots only."))
     return names.clean_name(text)
 
 
@@ -71,11 +71,11 @@ def parse_tags(text: str) -> list[str]:
     """Return the cleaned tags of a comma-separated line, without duplicates."""
     if len(text) > MAX_TYPED_TAG_CHARACTERS:
         raise ValidationFailed(
-            _("That is too much for tags. Put in at most %(most)s at once.") % {"most": MAX_TAGS_PER_REQUEST}
+            _("Too much text for tags. Enter at most %(most)s tags at a time.") % {"most": MAX_TAGS_PER_REQUEST}
         )
     tags = {names.normalize_for_search(name): name for name in map(_clean_tag, text.split(",")) if name}
     if len(tags) > MAX_TAGS_PER_REQUEST:
-        raise ValidationFailed(_("At most %(most)s tags at once.") % {"most": MAX_TAGS_PER_REQUEST})
+        raise ValidationFailed(_("Enter at most %(most)s tags at a time.") % {"most": MAX_TAGS_PER_REQUEST})
     return list(tags.values())
 
 
@@ -90,9 +90,11 @@ def access_levels(data: Mapping[str, str], groups: Iterable[Group]) -> dict[Grou
 def _required_text(text: str) -> str:
     text = text.replace("\x00", "").strip()
     if not text:
-        raise ValidationFailed(_("Put in a name."))
+        raise ValidationFailed(_("Enter a name."))
     if len(text) > names.MAX_TYPED_CHARACTERS:
-        raise ValidationFailed(_("The name is too long: at most %(most)s characters.") % {"most": names.MAX_CHARACTERS})
+        raise ValidationFailed(
+            _("The name is too long. The limit is %(most)s characters.") % {"most": names.MAX_CHARACTERS}
+        )
     return text
 
 
@@ -119,7 +121,7 @@ def parse_field(parser: Callable[[str], Parsed], text: str) -> Parsed:
 def parse_file_name(text: str) -> str:
     """Return a clean name. Raises ValidationFailed for slashes: people who type them want to move the file."""
     if "/" in text or "\\" in text:
-        raise ValidationFailed(_("A file's name cannot hold a slash. To put the file elsewhere, change its folder."))
+        raise ValidationFailed(_("A file name can't contain a slash. To move the file, change its folder."))
     return names.clean_name(_required_text(text))
 
 
@@ -133,7 +135,7 @@ class FolderField(forms.CharField):
         defaults: dict[str, Any] = {
             "required": False,
             "max_length": names.MAX_FOLDER_CHARACTERS,
-            "help_text": gettext_lazy("Its whole path, like Brand/Logos. Leave it empty for the top."),
+            "help_text": gettext_lazy("Full path, for example Brand/Logos. Leave it empty for the top level."),
             "widget": forms.TextInput(attrs={"class": "vTextField", "dir": "auto"}),
         }
         super().__init__(**{**defaults, **kwargs})
@@ -147,7 +149,7 @@ class FolderField(forms.CharField):
         folder = folder_by_path(text, self.user)
         if folder is None:
             raise ValidationError(
-                gettext_lazy("There is no folder “%(path)s”. Type its whole path, like Brand/Logos."),
+                gettext_lazy("Folder “%(path)s” not found. Enter its full path, for example Brand/Logos."),
                 params={"path": text[:100]},
             )
         return folder
@@ -168,7 +170,7 @@ class PickedFolderField(FolderField):
             raise ValidationError(gettext_lazy("Choose a folder."))
         if value == TOP_LEVEL:
             return None
-        missing = _("The folder is not there any more. Choose another.")
+        missing = _("This folder no longer exists. Choose another one.")
         return parse_field(lambda text: find_folder(text, self.user, missing=missing), value)
 
 
@@ -179,7 +181,7 @@ class TagsField(forms.CharField):
         defaults: dict[str, Any] = {
             "label": gettext_lazy("Tags"),
             "max_length": 4_000,
-            "help_text": gettext_lazy("With commas between them."),
+            "help_text": gettext_lazy("Separate tags with commas."),
             "widget": forms.TextInput(attrs={"class": "vTextField", "dir": "auto"}),
         }
         super().__init__(**{**defaults, **kwargs})

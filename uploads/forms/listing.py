@@ -27,8 +27,8 @@ def read_list_query(params: Mapping[str, str], user: User) -> tuple[ListQuery, l
     query = ListQuery(
         q=reader.search(),
         category=reader.choice("type", Category.values),
-        owner=reader.lookup("owner", partial(_owner, user), _("Nobody here is called “%(value)s”.")),
-        tag=reader.lookup("tag", partial(_tag, user), _("There is no tag “%(value)s”.")),
+        owner=reader.lookup("owner", partial(_owner, user), _("No user named “%(value)s”.")),
+        tag=reader.lookup("tag", partial(_tag, user), _("No tag named “%(value)s”.")),
         size=reader.choice("size", SIZE_FILTERS),
         added=reader.choice("added", AGE_FILTERS),
         subfolders={"1": True, "0": False}.get(reader.choice("subfolders", ("0", "1"))),
@@ -50,7 +50,7 @@ class _Reader:
         text = self.text("q")
         search = " ".join(text[:MAX_SEARCH_CHARACTERS].split()[:MAX_WORDS])
         if len(search) < len(" ".join(text.split())):
-            self.notes.append(_("The search was too long: only its beginning counts."))
+            self.notes.append(_("Your search is too long. Only the first part was used."))
         return search
 
     def choice(self, name: str, values: object) -> str:
@@ -58,7 +58,7 @@ class _Reader:
         if not text or text in values:  # type: ignore[operator]
             return text
         self.notes.append(
-            _("“%(value)s” is nothing that “%(name)s” can be; it was left out.")
+            _("Ignored invalid value “%(value)s” for “%(name)s”.")
             % {"value": text[:MAX_ECHOED_CHARACTERS], "name": name}
         )
         return ""

@@ -34,10 +34,10 @@ class Selection:
         """
         selection = cls(_all(data, user)) if data.get("all") else _ticked(ticked)
         if not selection.links and not selection.unusable:
-            raise ValidationFailed(_("No file is chosen. Tick some, and try again."))
+            raise ValidationFailed(_("No files selected. Select at least one file and try again."))
         if len(selection.links) > MAX_SELECTED:
             raise ValidationFailed(
-                _("More than %(most)s files match. Narrow the list, and go on in steps.")
+                _("More than %(most)s files match. Narrow the list and work in smaller batches.")
                 % {"most": f"{MAX_SELECTED:,}"}
             )
         return selection
@@ -57,12 +57,12 @@ def _ticked(texts: Iterable[str]) -> Selection:
 def _all(data: Mapping[str, str], user: User) -> list[UUID]:
     query = data.get("query", "").removeprefix("?")
     if len(query) > MAX_QUERY_CHARACTERS:
-        raise ValidationFailed(_("The list is not there any more. Open it again."))
+        raise ValidationFailed(_("This list is no longer available. Open it again."))
     list_query, notes = read_list_query(dict(parse_qsl(query)), user)
     if notes:  # without the ignored filter, more files would be selected than were shown
         raise ValidationFailed(notes[0])
     if data.get("place") == "trash":
         return public_ids(trash_for(user, list_query), limit=MAX_SELECTED)
-    missing = _("The folder is not there any more. Open the library, and choose again.")
+    missing = _("This folder no longer exists. Open the library and select the files again.")
     folder = find_folder(data.get("folder"), user, missing=missing)
     return public_ids(files_for(user, list_query, folder), limit=MAX_SELECTED)

@@ -31,7 +31,7 @@ AGE_FILTERS: dict[str, tuple[Any, timedelta | None, timedelta | None]] = {
     "7d": (_("Last 7 days"), timedelta(days=7), None),
     "30d": (_("Last 30 days"), timedelta(days=30), None),
     "1y": (_("Last 12 months"), timedelta(days=365), None),
-    "older": (_("Older than that"), None, timedelta(days=365)),
+    "older": (_("Older"), None, timedelta(days=365)),
 }
 
 

@@ -41,7 +41,7 @@ class File(models.Model):
     key = models.CharField(
         _("key"), max_length=MAX_KEY_CHARACTERS, default=new_key, editable=False, db_collation="C"
     )  # fmt: skip
-    store = models.CharField(_("store"), max_length=40, blank=True, default=main_store, db_default="", editable=False)
+    store = models.CharField(_("storage"), max_length=40, blank=True, default=main_store, db_default="", editable=False)
     origin = models.CharField(
         _("origin"), max_length=8, choices=Origin.choices, default=Origin.UPLOADED,
         db_default=Origin.UPLOADED, editable=False,
@@ -76,7 +76,7 @@ class File(models.Model):
     category = models.CharField(
         _("type"), max_length=8, choices=Category.choices, default=Category.OTHER, editable=False
     )
-    modified = models.DateTimeField(_("modified at the sender"), null=True, blank=True)
+    modified = models.DateTimeField(_("original modification time"), null=True, blank=True)
 
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.UPLOADING, editable=False)
     size = models.BigIntegerField(_("size"), editable=False)
@@ -91,14 +91,14 @@ class File(models.Model):
     )  # fmt: skip
     # Empty if no refusal is known. An archived object that is restored for a while stays archived, and can be read.
     refusal = models.CharField(
-        _("not given out by the storage"), max_length=9, choices=Refusal.choices, blank=True, default="",
+        _("refused by storage"), max_length=9, choices=Refusal.choices, blank=True, default="",
         db_default="", editable=False,
     )  # fmt: skip
 
     created_at = models.DateTimeField(_("started"), db_default=Now(), editable=False)
-    updated_at = models.DateTimeField(_("changed"), db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(_("last changed"), db_default=Now(), editable=False)
     available_at = models.DateTimeField(_("added"), null=True, editable=False)
-    verified_at = models.DateTimeField(_("read and checked"), null=True, editable=False)
+    verified_at = models.DateTimeField(_("last verified"), null=True, editable=False)
     expires_at = models.DateTimeField(_("upload expires"), null=True, editable=False)
     signed_until = models.DateTimeField(null=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)

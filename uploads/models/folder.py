@@ -21,9 +21,9 @@ MAX_DEPTH = 32  # levels of folders; deeper folders that an earlier release crea
 class AccessLevel(models.IntegerChoices):
     """What a group can do in a folder with access rules; each level includes the ones before it."""
 
-    VIEW = 1, _("view")
-    UPLOAD = 2, _("upload")
-    MANAGE = 3, _("manage")
+    VIEW = 1, _("View")
+    UPLOAD = 2, _("Upload")
+    MANAGE = 3, _("Manage")
 
 
 class FolderQuerySet(models.QuerySet["Folder"]):
@@ -91,7 +91,7 @@ class Folder(models.Model):
     name = models.CharField(_("name"), max_length=names.MAX_CHARACTERS)
     normalized_name = NormalizedNameField()
     path = ArrayField(models.BigIntegerField(), editable=False, default=list)
-    restricted = models.BooleanField(_("only for chosen groups"), default=False)
+    restricted = models.BooleanField(_("restricted to selected groups"), default=False)
     access_root = models.ForeignKey("self", models.PROTECT, null=True, editable=False, related_name="+")
     groups = models.ManyToManyField(Group, through="Grant", related_name="+")
     created_by = models.ForeignKey(
@@ -99,7 +99,7 @@ class Folder(models.Model):
         verbose_name=_("created by"),
     )  # fmt: skip
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
-    removed_at = models.DateTimeField(_("removed"), null=True, editable=False)
+    removed_at = models.DateTimeField(_("deleted"), null=True, editable=False)
 
     objects = FolderQuerySet.as_manager()
 

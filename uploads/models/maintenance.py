@@ -16,7 +16,7 @@ MAX_KEY_CHARACTERS = 1024  # S3: a key is at most 1,024 bytes of UTF-8
 
 class RunOutcome(models.TextChoices):
     RUNNING = "running", _("running")
-    SUCCEEDED = "succeeded", _("agreed")  # in sync, or everything done
+    SUCCEEDED = "succeeded", _("succeeded")  # in sync, or everything done
     DIFFERENCES = "differences", _("differences")
     REFUSED = "refused", _("refused")
     STOPPED = "stopped", _("stopped")  # before its end: `cursor` is where it stopped
@@ -27,7 +27,7 @@ class Report(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     command = models.CharField(_("command"), max_length=20)
-    scope = models.CharField(_("of what"), max_length=MAX_KEY_CHARACTERS, blank=True)
+    scope = models.CharField(_("scope"), max_length=MAX_KEY_CHARACTERS, blank=True)
     started_at = models.DateTimeField(_("started"), db_default=Now(), editable=False)
     ended_at = models.DateTimeField(_("ended"), null=True, editable=False)
     outcome = models.CharField(_("outcome"), max_length=11, choices=RunOutcome.choices, default=RunOutcome.RUNNING)
@@ -57,15 +57,15 @@ class Report(models.Model):
 class FindingKind(models.TextChoices):
     """How bucket and database can differ."""
 
-    MISSING = "missing", _("the object of a file is not there")
-    ORPHAN = "orphan", _("an object without a file")
-    SIZE_MISMATCH = "size_mismatch", _("an object of another size than its file")
-    ETAG_MISMATCH = "etag_mismatch", _("an object with another ETag than its file")
-    STUCK = "stuck", _("a file that should have moved on")
-    ORPHANED_MULTIPART = "orphaned_multipart", _("an upload in parts that belongs to no file")
-    FOREIGN = "foreign", _("a key in our part of the bucket that we did not make")
-    CORRUPTED = "corrupted", _("the stored bytes are not the ones that were announced")
-    FAILED = "failed", _("could not be looked at")
+    MISSING = "missing", _("missing object")
+    ORPHAN = "orphan", _("orphan")
+    SIZE_MISMATCH = "size_mismatch", _("size mismatch")
+    ETAG_MISMATCH = "etag_mismatch", _("ETag mismatch")
+    STUCK = "stuck", _("stuck file")
+    ORPHANED_MULTIPART = "orphaned_multipart", _("orphaned multipart upload")
+    FOREIGN = "foreign", _("unrecognized key")
+    CORRUPTED = "corrupted", _("corrupted")
+    FAILED = "failed", _("check failed")
 
 
 class Finding(models.Model):
@@ -73,7 +73,7 @@ class Finding(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     report = models.ForeignKey(Report, models.CASCADE, related_name="findings", verbose_name=_("report"))
-    kind = models.CharField(_("what"), max_length=18, choices=FindingKind.choices)
+    kind = models.CharField(_("kind"), max_length=18, choices=FindingKind.choices)
     key = models.CharField(_("key"), max_length=MAX_KEY_CHARACTERS, db_collation="C")
     file_id = models.UUIDField(_("file"), null=True)
     detail = models.JSONField(_("details"), default=dict)

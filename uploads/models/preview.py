@@ -25,9 +25,9 @@ class PreviewKind(models.TextChoices):
 
 
 class PreviewState(models.TextChoices):
-    PENDING = "pending", _("being made")  # an object may appear at the key until lease_until
+    PENDING = "pending", _("pending")  # an object may appear at the key until lease_until
     READY = "ready", _("ready")
-    FAILED = "failed", _("cannot be made")
+    FAILED = "failed", _("failed")
 
 
 class Preview(models.Model):

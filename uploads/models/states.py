@@ -45,23 +45,23 @@ class ChecksumStatus(models.TextChoices):
     """How a file's checksum was verified, if at all."""
 
     UNVERIFIED = "unverified", _("not verified yet")  # imported files have no checksum until the first verification
-    VERIFIED_BY_STORAGE = "verified_by_storage", _("checked by the store on arrival")
-    VERIFIED = "verified", _("checked by reading the stored bytes")
-    CORRUPTED = "corrupted", _("the stored bytes are not the ones that were announced")
-    MISSING = "missing", _("nothing: the stored bytes are not there")
+    VERIFIED_BY_STORAGE = "verified_by_storage", _("verified by storage on upload")
+    VERIFIED = "verified", _("verified by a full read")
+    CORRUPTED = "corrupted", _("corrupted")
+    MISSING = "missing", _("missing from storage")
 
 
 class Refusal(models.TextChoices):
     """Why the storage refused to return an existing object at the last attempt."""
 
-    ARCHIVED = "archived", _("in an archive of the storage, which has to restore it first")
-    ENCRYPTED = "encrypted", _("encrypted with a key that Amalga cannot use")
-    DENIED = "denied", _("denied by the storage")
+    ARCHIVED = "archived", _("archived, must be restored first")
+    ENCRYPTED = "encrypted", _("encrypted with a key that isn't available")
+    DENIED = "denied", _("access denied by storage")
 
 
 class Origin(models.TextChoices):
     """Who created the object of a file, and so whether Amalga may delete it."""
 
     UPLOADED = "uploaded", _("uploaded here")
-    IMPORTED = "imported", _("imported; its object is never removed by us")
-    ADOPTED = "adopted", _("imported; its object is ours to remove")
+    IMPORTED = "imported", _("imported, never deleted from storage")
+    ADOPTED = "adopted", _("imported, managed by Amalga")

@@ -28,7 +28,7 @@ SELECT count(*) FROM deltas
 
 
 class Kind(models.TextChoices):
-    TOTAL = "total", _("in total")
+    TOTAL = "total", _("total")
     OWNER = "owner", _("by owner")  # key: the user's id
     FOLDER = "folder", _("by folder")  # key: the folder's id, 0 for none
     CATEGORY = "category", _("by type")
@@ -38,7 +38,7 @@ class Kind(models.TextChoices):
 
 class Status(models.TextChoices):
     STORED = "stored", _("in the library")
-    VERSION = "version", _("older versions")
+    VERSION = "version", _("previous versions")
     TRASHED = "trashed", _("in the trash")
     UNFINISHED = "unfinished", _("unfinished")
 

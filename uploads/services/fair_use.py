@@ -79,8 +79,8 @@ class Slot:
         self.release()
 
 
-ZIPS = Slots(_("You have %(most)s zip downloads running. Wait for one to end, then try again."))
-FORMS = Slots(_("You have %(most)s uploads by form running. Wait for one to end, then try again."))
+ZIPS = Slots(_("You already have %(most)s ZIP downloads running. Wait for one to finish, then try again."))
+FORMS = Slots(_("You already have %(most)s form uploads running. Wait for one to finish, then try again."))
 
 
 class LowestRate:
@@ -146,7 +146,7 @@ class SenderWatch:
             self._waiting_since = None
             self._bytes += size
         if self.is_too_slow:
-            raise TooSlow(str(_("The upload was too slow and has ended. Try again on a faster line.")))
+            raise TooSlow(str(_("The upload was too slow and was stopped. Try again on a faster connection.")))
 
     def _count_wait(self) -> None:
         if self._waiting_since is not None:

@@ -40,7 +40,7 @@ def rename(file: File, name: str, *, by: User) -> None:
     with transaction.atomic():
         rows = lock_rows(File.objects.changeable_by(by).listed().filter(pk=file.pk))
         if not rows:
-            raise Forbidden(_("You may not change this file."))
+            raise Forbidden(_("You don't have permission to change this file."))
         if rows[0].name == name:
             return
         with_versions(rows).update(name=name, normalized_name=normalize_for_search(name), updated_at=Now())
@@ -57,7 +57,7 @@ def cancel(file: File, *, by: User) -> None:
     if file.state == State.DELETING:
         return
     if not cancel_expired(file):
-        raise InvalidTransition(_("This upload is finished or being completed; it cannot be cancelled."))
+        raise InvalidTransition(_("This upload is finished or being completed. It can't be canceled."))
     logger.info("upload_canceled file=%s by=%s", file.pk, by.pk)
 
 

@@ -82,7 +82,7 @@ def _validate(file: File | None, digests: Sequence[str]) -> Problem | None:
         return Gone()
     if len(digests) == file.part_count:
         return None
-    return BadDigest(_("This upload has %(parts)s parts: send one SHA-256 for each.") % {"parts": file.part_count})
+    return BadDigest(_("This upload has %(parts)s parts. Send one SHA-256 for each part.") % {"parts": file.part_count})
 
 
 def _acquire_lease(files: dict[UUID, File], requests: dict[UUID, FinishRequest]) -> set[UUID]:

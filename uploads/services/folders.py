@@ -87,7 +87,7 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
         folder.refresh_from_db()
         path = _target_path(target, by)
         if folder.pk in path:
-            raise InvalidTransition(_("“%(name)s” cannot be moved into itself.") % {"name": folder.name})
+            raise InvalidTransition(_("“%(name)s” can't be moved into itself.") % {"name": folder.name})
         _require_depth(folder, path)
         _require_same_access(folder, target, by)
         _update(folder, parent=target)
@@ -109,7 +109,7 @@ def set_access(folder: Folder, levels: Mapping[Group, AccessLevel] | None, *, by
     """
     _require_management(folder, by)
     if levels is not None and AccessLevel.MANAGE not in levels.values():
-        raise ValidationFailed(_("Choose at least one group that may manage the folder."))
+        raise ValidationFailed(_("Select at least one group that can manage the folder."))
     with transaction.atomic():
         _lock_tree()
         _lock_branch(folder)
@@ -141,7 +141,7 @@ def remove(folder: Folder, *, by: User) -> None:
             state__in=[State.AVAILABLE, State.UPLOADING, State.COMPLETING],
         )
         if inside.exists():
-            raise InvalidTransition(_("“%(name)s” still holds files or uploads.") % {"name": folder.name})
+            raise InvalidTransition(_("“%(name)s” still contains files or uploads.") % {"name": folder.name})
         Folder.objects.below(folder).living().update(removed_at=Now())
         Event.objects.record(Action.FOLDER, by=by, folder=folder, removed=True)
     logger.info("folder_removed folder=%s by=%s", folder.pk, by.pk)
@@ -159,9 +159,9 @@ def require_writable(folder: Folder | None, user: User) -> None:
     """Raise Forbidden unless this person may add files to the folder (None: the top level)."""
     if folder is None:
         if not user.has_perm("uploads.add_file"):
-            raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
+            raise Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
     elif not Folder.objects.writable_by(user).filter(pk=folder.pk).exists():
-        raise Forbidden(_("You may not put files into this folder."))
+        raise Forbidden(_("You don't have permission to upload to this folder."))
 
 
 def lock(folder_ids: Iterable[int]) -> None:
@@ -187,7 +187,7 @@ def _require_depth(folder: Folder, path: list[int]) -> None:
     current_depth = Folder.objects.below(folder).aggregate(most=Max(Func("path", function="cardinality")))["most"]
     if levels_down > 0 and current_depth + levels_down > MAX_DEPTH:
         raise ValidationFailed(
-            _("Folders can be at most %(most)s levels deep; “%(name)s” would reach down to level %(depth)s.")
+            _("Folders can be at most %(most)s levels deep. “%(name)s” would reach level %(depth)s.")
             % {"most": MAX_DEPTH, "name": folder.name, "depth": current_depth + levels_down}
         )
 
@@ -196,17 +196,17 @@ def _require_same_access(folder: Folder, target: Folder | None, by: User) -> Non
     """Require a manager if the move changes the access rules: a creator must not decide who sees others' files."""
     access_root = Folder.objects.get(pk=target.pk).access_root_id if target else None
     if access_root != folder.access_root_id and not Folder.objects.managed_by(by).filter(pk=folder.pk).exists():
-        raise Forbidden(_("Other people see what lies there. Ask a manager to move this folder."))
+        raise Forbidden(_("This move would change who can see the files in the folder. Ask a manager to move it."))
 
 
 def _require_edit(folder: Folder, user: User) -> None:
     if not can_edit(folder, user):
-        raise Forbidden(_("You may not change this folder."))
+        raise Forbidden(_("You don't have permission to change this folder."))
 
 
 def _require_management(folder: Folder, user: User) -> None:
     if not Folder.objects.managed_by(user).filter(pk=folder.pk).exists():
-        raise Forbidden(_("You may not change who sees this folder."))
+        raise Forbidden(_("You don't have permission to change access to this folder."))
 
 
 def _update(folder: Folder, **fields: object) -> None:
@@ -218,7 +218,7 @@ def _update(folder: Folder, **fields: object) -> None:
 
 
 def _name_taken(name: str) -> Conflict:
-    return Conflict(_("There is a folder “%(name)s” here already.") % {"name": name})
+    return Conflict(_("A folder named “%(name)s” already exists here.") % {"name": name})
 
 
 def _lock_branch(folder: Folder) -> None:

@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from uploads import s3
 from uploads.errors import Problem, TooLarge, ValidationFailed
 from uploads.failpoints import failpoint
+from uploads.humanize import humanize_bytes
 from uploads.models import File, Folder, State, Usage, Visibility
 from uploads.parts import digest_of
 from uploads.services.files import cancel_expired
@@ -79,8 +80,7 @@ class StreamingUpload:
         target.size += len(chunk)
         if target.size > target.max_bytes:
             raise TooLarge(
-                _("The file is larger than the %(most)s bytes that are accepted here.")
-                % {"most": f"{target.max_bytes:,}"}
+                _("The file is too large. The limit is %(most)s.") % {"most": humanize_bytes(target.max_bytes)}
             )
         target.buffer += chunk
         part_size = target.file.part_size if target.file else settings.UPLOAD_PART_BYTES
@@ -128,7 +128,7 @@ class StreamingUpload:
     def as_version(self, file: File) -> dict[str, Any]:
         """Return the place for a new version of this file. Raises ValidationFailed unless exactly one file was sent."""
         if len(self.files) != 1:
-            raise ValidationFailed(_("Choose one file: it takes the place of the present version."))
+            raise ValidationFailed(_("Choose one file to replace the current version."))
         require_version_room(count_versions([file.link])[file.link])
         return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
 
@@ -172,7 +172,7 @@ class StreamingUpload:
     ) -> File | Problem:
         file = target.file
         if file is None:
-            return ValidationFailed(_("The file did not arrive whole. Send it again."))
+            return ValidationFailed(_("The file didn't arrive completely. Upload it again."))
         identity = f"{index}/{target.name}/{target.size}/{' '.join(target.digests)}"
         token = uuid.uuid5(submission, identity)
         try:

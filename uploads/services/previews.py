@@ -35,16 +35,16 @@ HARD_WITHIN_SECONDS = 3600
 TEMP_PREFIX = "amalga-preview-"
 # Stored with the row, and shown in the reader's language.
 REASONS = {
-    "too_large": gettext_noop("It is too large for a preview."),
-    "corrupted": gettext_noop("It is damaged or not what it says it is."),
-    "unsupported": gettext_noop("Previews cannot show this kind of picture."),
-    "locked": gettext_noop("It is protected by a password."),
-    "too_hard": gettext_noop("It takes too much time or memory to show."),
-    "missing": gettext_noop("Its bytes are not in the store."),
+    "too_large": gettext_noop("The file is too large for a preview."),
+    "corrupted": gettext_noop("The file is corrupted, or its contents don't match its type."),
+    "unsupported": gettext_noop("This image format isn't supported."),
+    "locked": gettext_noop("The file is password-protected."),
+    "too_hard": gettext_noop("The file takes too much time or memory to display."),
+    "missing": gettext_noop("The file is missing from storage."),
     # the values of models.Refusal
-    "archived": gettext_noop("It is archived: the storage must restore it first."),
-    "encrypted": gettext_noop("It is encrypted with a key that Amalga cannot use."),
-    "denied": gettext_noop("The storage denies access to it."),
+    "archived": gettext_noop("The file is archived and must be restored first."),
+    "encrypted": gettext_noop("The file is encrypted with a key that isn't available."),
+    "denied": gettext_noop("Storage denied access to the file."),
 }
 CAN_HAVE_PREVIEW = Q(category__in=[Category.TEXT, Category.PDF]) | Q(
     Q(detected_type__in=previews.PICTURES) | Q(detected_type="", declared_type__in=previews.PICTURES),

@@ -43,7 +43,7 @@ def sign_parts(file: File, parts: Sequence[PartRequest]) -> list[s3.PresignedReq
     Forbidden when its sender may no longer add it to its folder.
     """
     if s3.needs_digests(file.store) and any(part.sha256 is None for part in parts):
-        raise BadDigest(_("Each part needs its SHA-256: this store checks what arrives."))
+        raise BadDigest(_("Send the SHA-256 of each part: this storage verifies uploads."))
     if file.state == State.UPLOADING:
         require_permission(file)
     if file.part_count == 1 and s3.signs_payloads(file.store):
@@ -113,7 +113,7 @@ def _bind_digest(file: File, sha256: str) -> None:
     rows = File.objects.filter(pk=file.pk, state=State.UPLOADING)
     unbound = rows.filter(urls_expired() | Q(checksum__in=["", sha256]))
     if not unbound.update(checksum=sha256, signed_until=seconds_from_now(s3.URL_SECONDS)) and rows.exists():
-        raise BadDigest(_("This upload was begun with other bytes. Cancel it and send the file anew."))
+        raise BadDigest(_("The file has changed since this upload started. Cancel it and upload the file again."))
 
 
 def why_closed(row: File | None) -> Problem:
@@ -122,7 +122,7 @@ def why_closed(row: File | None) -> Problem:
         return Gone()
     if row.state == State.UPLOADING:
         return Expired()
-    return InvalidTransition(_("The upload is finished; nothing more can be sent to it."))
+    return InvalidTransition(_("This upload is already finished."))
 
 
 def _single_part(file: File) -> list[StoredPart]:
@@ -172,7 +172,8 @@ def permission_problems(sender_id: int, files: Sequence[File]) -> dict[UUID, Pro
     sender = User.objects.filter(pk=sender_id, is_active=True).first()
     if sender is None or not sender.has_perm("uploads.add_file"):
         return {
-            file.pk: Forbidden(_("Your account may not upload. Ask an administrator for a role.")) for file in files
+            file.pk: Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
+            for file in files
         }
     new = [file for file in files if file.current]
     versions = [file for file in files if not file.current]
@@ -190,7 +191,7 @@ def _refuse_new_files(sender: User, files: Sequence[File]) -> dict[UUID, Problem
     rows = Folder.objects.accepting(sender).filter(pk__in=folder_ids) if folder_ids else Folder.objects.none()
     accepting = {None, *rows.values_list("pk", flat=True)}
     return {
-        file.pk: Forbidden(_("You may not put files into this folder."))
+        file.pk: Forbidden(_("You don't have permission to upload to this folder."))
         for file in files
         if file.folder_id not in accepting
     }
@@ -207,5 +208,7 @@ def _refuse_versions(sender: User, files: Sequence[File]) -> dict[UUID, Problem]
         if file.link not in existing:
             problems[file.pk] = Gone()
         elif file.link not in changeable:
-            problems[file.pk] = Forbidden(_("The file to replace is not there, or not yours to change."))
+            problems[file.pk] = Forbidden(
+                _("The file to replace doesn't exist, or you don't have permission to change it.")
+            )
     return problems

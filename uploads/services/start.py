@@ -19,6 +19,7 @@ from amalga.db import CALL_SECONDS, deadline
 from uploads import s3
 from uploads.errors import Forbidden, Gone, OverQuota, OwnerOverQuota, Problem, RefusedType, TooLarge
 from uploads.failpoints import failpoint
+from uploads.humanize import humanize_bytes
 from uploads.media_types import canonical, containers_of
 from uploads.models import File, Folder, State, Usage, Visibility
 from uploads.models.querysets import seconds_from_now
@@ -122,7 +123,7 @@ def validate_type(*types: str, name: str) -> None:
     wildcards = {f"{kind.partition('/')[0]}/*" for kind in media_types}
     refused = {canonical(entry): entry for entry in settings.UPLOAD_REFUSED_TYPES}
     for kind in (extensions_of(name) | media_types | wildcards) & refused.keys():
-        raise RefusedType(_("Files of type %(type)s are not accepted here.") % {"type": kind})
+        raise RefusedType(_("Files of type %(type)s aren't accepted.") % {"type": kind})
 
 
 def _places(owner: User, uploads: Sequence[NewUpload], into: Folder | None) -> _Places:
@@ -171,7 +172,7 @@ def _resolve_folder(new: NewUpload, owner: User, fresh: Sequence[File], places: 
     if new.replaces is not None:
         file = places.replaced.get(new.replaces)
         if file is None:
-            raise Forbidden(_("The file to replace is not there, or not yours to change."))
+            raise Forbidden(_("The file to replace doesn't exist, or you don't have permission to change it."))
         require_version_room(places.versions[file.link])
         if file.owner_id != owner.pk:
             places.require_room(file, new.size, fresh)
@@ -186,18 +187,17 @@ def _resolve_folder(new: NewUpload, owner: User, fresh: Sequence[File], places: 
 def _require_quota(new: NewUpload, usage: Usage, fresh: list[File]) -> None:
     if new.size > settings.UPLOAD_MAX_BYTES:
         raise TooLarge(
-            _("The file is larger than the %(most)s bytes that are accepted here.")
-            % {"most": f"{settings.UPLOAD_MAX_BYTES:,}"}
+            _("The file is too large. The limit is %(most)s.") % {"most": humanize_bytes(settings.UPLOAD_MAX_BYTES)}
         )
     reserved = usage.bytes + sum(file.size for file in fresh)
     if reserved + new.size > usage.max_bytes:
         raise OverQuota(
-            _("Your space is used up: %(left)s bytes are left. Remove files, or ask for more.")
-            % {"left": f"{max(0, usage.max_bytes - reserved):,}"}
+            _("Not enough storage: you have %(left)s left. Delete files, or ask for a higher limit.")
+            % {"left": humanize_bytes(max(0, usage.max_bytes - reserved))}
         )
     if usage.files + len(fresh) >= usage.max_files:
         raise OverQuota(
-            _("You may keep %(most)s files, and have as many. Remove some, or ask for more.")
+            _("You've reached your limit of %(most)s files. Delete some, or ask for a higher limit.")
             % {"most": f"{usage.max_files:,}"}
         )
 

@@ -63,22 +63,20 @@ class FilesRefused(Problem):
 def _sentence(reason: str, names: Sequence[str]) -> str:
     if reason == Refusal.ARCHIVED:
         text = ngettext(
-            "%(names)s is archived. Ask an administrator to restore it in the storage, which can take hours; then try "
-            "again.",
-            "%(names)s are archived. Ask an administrator to restore them in the storage, which can take hours; then "
-            "try again.",
+            "%(names)s is archived. Ask an administrator to restore it, which can take hours; then try again.",
+            "%(names)s are archived. Ask an administrator to restore them, which can take hours; then try again.",
             len(names),
         )
     elif reason == Refusal.ENCRYPTED:
         text = ngettext(
-            "%(names)s is encrypted with a key that Amalga cannot use. Ask an administrator.",
-            "%(names)s are encrypted with a key that Amalga cannot use. Ask an administrator.",
+            "%(names)s is encrypted with a key that isn't available. Ask an administrator.",
+            "%(names)s are encrypted with a key that isn't available. Ask an administrator.",
             len(names),
         )
     else:
         text = ngettext(
-            "The storage denies access to %(names)s. Ask an administrator.",
-            "The storage denies access to %(names)s. Ask an administrator.",
+            "Storage denied access to %(names)s. Ask an administrator.",
+            "Storage denied access to %(names)s. Ask an administrator.",
             len(names),
         )
     return text % {"names": quote_names(names)}

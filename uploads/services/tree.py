@@ -212,22 +212,26 @@ class _Rights:
             if step.folder is None:
                 self._require_accepting(step.above)
                 if not self.by.has_perm("uploads.view_file"):
-                    raise Forbidden(_("You may not put files into this folder."))
+                    raise Forbidden(_("You don't have permission to upload to this folder."))
                 return
             if step.folder.removed_at is not None:
                 self._require_accepting(step.above)
                 if step.folder.pk in self.closed:
                     raise Conflict(
-                        _("“%(name)s” was the name of a folder that is not open to you.") % {"name": step.name}
+                        _(
+                            "You can't use the name “%(name)s” here. It belongs to a deleted folder that you don't "
+                            "have access to."
+                        )
+                        % {"name": step.name}
                     )
         self._require_accepting(end)
 
     def _require_accepting(self, step: Step | None) -> None:
         if step is None or step.folder is None:
             if not self.by.has_perm("uploads.add_file"):
-                raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
+                raise Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
         elif step.folder.pk not in self.accepting:
-            raise Forbidden(_("You may not put files into this folder."))
+            raise Forbidden(_("You don't have permission to upload to this folder."))
 
 
 def ensure(
@@ -252,7 +256,7 @@ def ensure(
                 return _ensure_missing(tree, by, limited=limited)
         except IntegrityError:  # one of them was created since
             continue
-    raise Conflict(_("Other people are making the same folders. Try again in a moment."))
+    raise Conflict(_("Other people are creating the same folders. Try again in a moment."))
 
 
 def require_depth(depth: int) -> None:
@@ -289,11 +293,11 @@ def _require_room(usage: Usage, in_call: int, new: int) -> None:
         return
     if in_call > MAX_NEW_FOLDERS:
         raise ValidationFailed(
-            _("One call can make at most %(most)s new folders. Send the rest in another call.")
+            _("One request can create at most %(most)s folders. Send the rest in another request.")
             % {"most": MAX_NEW_FOLDERS}
         )
     if usage.folders + in_call > settings.UPLOAD_QUOTA_FOLDERS:
         raise OverQuota(
-            _("One person can make at most %(most)s folders. Use folders that are there, or ask for more.")
+            _("You've reached your limit of %(most)s folders. Use existing folders, or ask for a higher limit.")
             % {"most": f"{settings.UPLOAD_QUOTA_FOLDERS:,}"}
         )

@@ -45,11 +45,11 @@ def restore_version(file: File, version: File, *, by: User) -> File:
     with transaction.atomic():
         usages = {pk: Usage.objects.locked(pk) for pk in sorted({file.owner_id, version.owner_id})}
         if not File.objects.changeable_by(by).listed().filter(pk=file.pk).exists():
-            raise Forbidden(_("You may not change this file."))
+            raise Forbidden(_("You don't have permission to change this file."))
         rows = File.objects.versions_of(file).available().select_for_update(no_key=True)
         target = rows.filter(pk=version.pk).first()
         if target is None:
-            raise InvalidTransition(_("This version is not there any more."))
+            raise InvalidTransition(_("This version no longer exists."))
         if target.current:
             return target
         if target.owner_id != file.owner_id and not usages[file.owner_id].has_room(target.size):

@@ -31,7 +31,7 @@ def bulk(request: HttpRequest) -> HttpResponse:
     selection = Selection.read(request.POST, request.POST.getlist("file"), user)
     action = actions.get_action(request.POST.get("do", ""))
     if action is None or action.url_name:
-        raise ValidationFailed(_("Choose what to do with the files."))
+        raise ValidationFailed(_("Choose an action."))
     form_class = action.page_form_class or action.form_class
     is_sent = "go" in request.POST or not (form_class.base_fields or len(selection.links) > CONFIRM_ABOVE)
     form = form_class(request.POST if is_sent else None, user=user)

@@ -48,7 +48,7 @@ def unfinished(request: HttpRequest) -> HttpResponse:
 def cancel_upload(request: HttpRequest, pk: UUID) -> HttpResponse:
     file = get_object_or_404(File.objects.owned_by(request.user).unfinished(), pk=pk)
     services.cancel(file, by=request_user(request))
-    messages.success(request, _("The upload of “%(name)s” is cancelled.") % {"name": file.name})
+    messages.success(request, _("Canceled the upload of “%(name)s”.") % {"name": file.name})
     return redirect("unfinished")
 
 
@@ -99,7 +99,7 @@ def download_zip(request: HttpRequest) -> HttpResponseBase:
     data = request.POST if request.method == "POST" else request.GET
     selection = Selection.read(data, data.getlist("file"), user)
     if selection.unusable:
-        raise ValidationFailed(_("The list of files could not be read. Go back and choose again."))
+        raise ValidationFailed(_("The list of files couldn't be read. Go back and select the files again."))
     bundle = services.bundle(user, selection.links)
     headers = {
         "Cache-Control": "private, no-store",

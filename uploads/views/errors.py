@@ -23,7 +23,7 @@ class Unavailable(StorageUnavailable):
     def __init__(self) -> None:
         Problem.__init__(
             self,
-            _("The service is not complete right now. Nothing is lost: try again in a moment."),
+            _("Amalga is temporarily unavailable. Your files are safe; try again in a moment."),
         )
 
 
@@ -33,11 +33,11 @@ class CsrfFailed(Forbidden):
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return error_response(request, ValidationFailed(_("The request could not be understood.")))
+    return error_response(request, ValidationFailed(_("The request is invalid.")))
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return error_response(request, Forbidden(_("You may not do this.")))
+    return error_response(request, Forbidden(_("You don't have permission to do this.")))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -50,7 +50,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if isinstance(error, StorageUnavailable):
         return error_response(request, error)
     if isinstance(error, UnreadablePostError):
-        return error_response(request, ValidationFailed(_("The request did not arrive whole. Send it again.")))
+        return error_response(request, ValidationFailed(_("The request didn't arrive completely. Send it again.")))
     if isinstance(error, OperationalError | InterfaceError) or is_read_only_error(error):
         logger.warning("database_error error=%s", type(error).__name__)
         return error_response(request, Unavailable())
@@ -63,7 +63,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return error_response(
         request,
-        CsrfFailed(_("This page is too old to be used. Reload it and try again; nothing is lost.")),
+        CsrfFailed(_("This page has expired. Reload it and try again.")),
     )
 
 
@@ -72,4 +72,4 @@ class ServerFault(Problem):
     status_code = 500
 
     def __init__(self) -> None:
-        super().__init__(_("Something is broken on our side. Your files are untouched."))
+        super().__init__(_("Something went wrong on our end. Your files are safe."))

@@ -79,7 +79,7 @@ def rename_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     except ValidationFailed as problem:
         file.refresh_from_db()
         return _file_page(request, file, FieldError("name", name, problem))
-    messages.success(request, _("The file is called “%(name)s” now.") % {"name": file.name})
+    messages.success(request, _("Renamed the file to “%(name)s”.") % {"name": file.name})
     old, new = (PurePosixPath(text).suffix.lower() for text in (old_name, file.name))
     if old != new:
         text = _("The extension changed from “%(old)s” to “%(new)s”. Some programs may not open the file.")
@@ -93,14 +93,14 @@ def move_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show the folder picker, then move the file."""
     file, user = _get_file(request, pk), request_user(request)
     if not _rights(user, file)["may_change"]:
-        raise Forbidden(_("You may not change this file."))
+        raise Forbidden(_("You don't have permission to change this file."))
     form = picker_form(request)
     if not form.is_valid():
         return choose_folder(request, form, title=_("Move “%(name)s” to …") % {"name": file.name}, here=file.folder)
     target = form.cleaned_data["to"]
     result = actions.move_files([pk], target, by=user)
     into = target.name if target else _("Library")
-    flash_result(request, _("“%(name)s” is in “%(into)s” now.") % {"name": file.name, "into": into}, result)
+    flash_result(request, _("Moved “%(name)s” to “%(into)s”.") % {"name": file.name, "into": into}, result)
     return redirect("file", pk=pk)
 
 
@@ -112,7 +112,7 @@ def tag_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     try:
         add, remove = (parse_tags(request.POST.get(name, "")) for name in ("add", "remove"))
         if not add and not remove:
-            raise ValidationFailed(_("Put in a tag."))
+            raise ValidationFailed(_("Enter a tag."))
         _require(actions.tag_files([pk], add=add, remove=remove, by=request_user(request)))
     except ValidationFailed as problem:
         return _file_page(request, file, FieldError("add-tag", request.POST.get("add", ""), problem))
@@ -126,7 +126,7 @@ def visibility_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     _get_file(request, pk)
     visibility = request.POST.get("visibility", "")
     if visibility not in Visibility.values:
-        raise ValidationFailed(_("Choose who sees the file: the team, or you alone."))
+        raise ValidationFailed(_("Choose who can see the file: the team, or only you."))
     _require(actions.set_visibility([pk], Visibility(visibility), by=request_user(request)))
     return redirect("file", pk=pk)
 
@@ -137,7 +137,7 @@ def replace_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show the form for a new version, which posts to the upload form's URL."""
     file = _get_file(request, pk)
     if not _rights(request_user(request), file)["may_replace"]:
-        raise Forbidden(_("You may not change this file."))
+        raise Forbidden(_("You don't have permission to change this file."))
     form = UploadForm(initial={"replaces": pk})
     return render(request, "uploads/replace_file.html", {"file": file, "form": form})
 
@@ -149,7 +149,7 @@ def restore_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpRespon
     file = _get_file(request, pk)
     previous = get_object_or_404(File.objects.versions_of(file).available(), pk=version)
     services.restore_version(file, previous, by=request_user(request))
-    messages.success(request, _("The older version counts again. The one before it is kept."))
+    messages.success(request, _("Version restored. The previous version was kept."))
     return redirect("file", pk=pk)
 
 
@@ -159,7 +159,7 @@ def _get_file(request: HttpRequest, pk: UUID) -> File:
 
 def _require(result: BulkResult) -> None:
     if not result.files:
-        raise Forbidden(_("You may not change this file."))
+        raise Forbidden(_("You don't have permission to change this file."))
 
 
 def _rights(user: User, file: File) -> dict[str, bool]:

@@ -29,7 +29,7 @@ MAX_GROUPS = 200
 def create_folder(request: HttpRequest) -> HttpResponse:
     """Create a folder at the top level or in the folder `parent`, then redirect to its page."""
     user = request_user(request)
-    missing = _("The folder to put it in is not there any more.")
+    missing = _("The parent folder no longer exists.")
     parent = find_folder(request.POST.get("parent"), user, missing=missing)
     name = request.POST.get("name", "")
     try:
@@ -47,7 +47,7 @@ def rename_folder(request: HttpRequest, pk: int) -> HttpResponse:
         folders.rename(folder, folder_name(name), by=request_user(request))
     except (ValidationFailed, Conflict) as problem:
         return library_page(request, folder, FieldError("rename-folder", name, problem))
-    messages.success(request, _("The folder is called “%(name)s” now.") % {"name": folder.name})
+    messages.success(request, _("Renamed the folder to “%(name)s”.") % {"name": folder.name})
     return redirect(folder)
 
 
@@ -57,15 +57,15 @@ def move_folder(request: HttpRequest, pk: int) -> HttpResponse:
     """Show the folder picker, then move the folder with its contents."""
     folder, user = _get_folder(request, pk), request_user(request)
     if not folders.can_edit(folder, user):
-        raise Forbidden(_("You may not change this folder."))
+        raise Forbidden(_("You don't have permission to change this folder."))
     form = picker_form(request)
     if not form.is_valid():
-        title = _("Move the folder “%(name)s” to …") % {"name": folder.name}
+        title = _("Move folder “%(name)s” to …") % {"name": folder.name}
         return choose_folder(request, form, title=title, here=folder.parent, without=folder)
     target = form.cleaned_data["to"]
     folders.move(folder, target, by=user)
     into = target.name if target else _("Library")
-    messages.success(request, _("“%(name)s” is in “%(into)s” now.") % {"name": folder.name, "into": into})
+    messages.success(request, _("Moved “%(name)s” to “%(into)s”.") % {"name": folder.name, "into": into})
     return redirect(folder)
 
 
@@ -75,7 +75,7 @@ def access_folder(request: HttpRequest, pk: int) -> HttpResponse:
     """Show and change the access rules: everyone by role, or selected groups."""
     folder, user = _get_folder(request, pk), request_user(request)
     if not Folder.objects.managed_by(user).filter(pk=pk).exists():
-        raise Forbidden(_("You may not change who sees this folder."))
+        raise Forbidden(_("You don't have permission to change access to this folder."))
     groups = list(Group.objects.order_by("name")[:MAX_GROUPS])
     if request.method == "POST":
         levels = access_levels(request.POST, groups)
@@ -86,7 +86,7 @@ def access_folder(request: HttpRequest, pk: int) -> HttpResponse:
             folders.set_access(folder, levels, by=user)
         except ValidationFailed as problem:
             return _access_page(request, folder, groups, levels or {}, FieldError("access", "", problem))
-        messages.success(request, _("Who may do what in “%(name)s” is changed.") % {"name": folder.name})
+        messages.success(request, _("Changed access to “%(name)s”.") % {"name": folder.name})
         still_visible = Folder.objects.visible_to(user).filter(pk=pk).exists()
         return redirect(folder) if still_visible else redirect("library")
     grants = folder.grants.select_related("group")
@@ -115,12 +115,12 @@ def remove_folder(request: HttpRequest, pk: int) -> HttpResponse:
     """Remove an empty folder. For a folder with files, offer to move them to the trash first."""
     folder, user = _get_folder(request, pk), request_user(request)
     if not folders.can_edit(folder, user):
-        raise Forbidden(_("You may not change this folder."))
+        raise Forbidden(_("You don't have permission to change this folder."))
     query = ListQuery(subfolders=True)
     has_files = listing.files_for(user, query, folder).exists()
     if request.method == "POST" and not has_files:
         folders.remove(folder, by=user)
-        messages.success(request, _("The folder “%(name)s” is removed.") % {"name": folder.name})
+        messages.success(request, _("Deleted folder “%(name)s”.") % {"name": folder.name})
         return redirect(folder.parent) if folder.parent else redirect("library")
     context = {"folder": folder, "holds": has_files, "query": query.to_querystring()}
     return render(request, "uploads/delete_folder.html", context)

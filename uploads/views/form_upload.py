@@ -18,6 +18,7 @@ from django.views.decorators.http import require_http_methods
 
 from uploads.errors import Forbidden, Problem, TooLarge, ValidationFailed
 from uploads.forms import UploadForm, find_folder
+from uploads.humanize import humanize_bytes
 from uploads.listing import as_path, breadcrumbs_for
 from uploads.models import File, Folder, Usage, Visibility
 from uploads.names import clean_name, clean_type
@@ -148,7 +149,7 @@ def _receive(request: HttpRequest, receiver: StreamingUpload) -> HttpResponse:
 
 def _renewed_form(form: UploadForm) -> UploadForm:
     """Return the form with a new `submission` id. Users type nothing into it, so an invalid form is an old one."""
-    form.add_error("files", _("The form is too old: load the page again, and choose the files again."))
+    form.add_error("files", _("This form has expired. Reload the page and choose the files again."))
     form.data = {**form.data, "submission": str(uuid4())}
     return form
 
@@ -158,9 +159,9 @@ def _upload_target(request: HttpRequest, receiver: StreamingUpload, data: Mappin
     if data["replaces"]:
         file = File.objects.changeable_by(request.user).listed().by_link(data["replaces"]).first()
         if file is None:
-            raise Forbidden(_("The file to replace is not there, or not yours to change."))
+            raise Forbidden(_("The file to replace doesn't exist, or you don't have permission to change it."))
         return receiver.as_version(file)
-    missing = _("The folder is not there any more. Choose another, and send the files again.")
+    missing = _("This folder no longer exists. Choose another one and upload the files again.")
     folder = find_folder(str(data["folder"] or ""), request.user, missing=missing)
     return receiver.in_folder(folder, Visibility.PRIVATE if data["private"] else Visibility.TEAM)
 
@@ -203,7 +204,7 @@ def _folder_context(request: HttpRequest) -> dict[str, Any]:
 
 def _require_permission(request: HttpRequest) -> None:
     if not request.user.has_perm("uploads.add_file"):
-        raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
+        raise Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
 
 
 def _require_room(request: HttpRequest) -> None:
@@ -215,6 +216,6 @@ def _require_room(request: HttpRequest) -> None:
     available = usage.max_bytes - usage.bytes
     if declared > min(settings.UPLOAD_MAX_BYTES, available):
         raise TooLarge(
-            _("This is more than can be taken at once: %(most)s bytes.")
-            % {"most": f"{max(0, min(settings.UPLOAD_MAX_BYTES, available)):,}"}
+            _("Upload too large. You can upload at most %(most)s at a time.")
+            % {"most": humanize_bytes(max(0, min(settings.UPLOAD_MAX_BYTES, available)))}
         )

@@ -35,7 +35,7 @@ class MethodNotAllowed(Problem):
     status_code = 405
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
-        super().__init__(_("This address takes %(allowed)s.") % {"allowed": ", ".join(allowed)})
+        super().__init__(_("This address accepts only %(allowed)s.") % {"allowed": ", ".join(allowed)})
         self.allowed = allowed
 
 
@@ -149,7 +149,7 @@ def api_view(
                 if request.method not in methods:
                     raise MethodNotAllowed(methods)
                 if permission and not request.user.has_perm(permission):
-                    raise Forbidden(_("Your account may not upload. Ask an administrator for a role."))
+                    raise Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
                 if request.method == "POST" and request.content_type != "application/json":
                     raise UnsupportedMediaType(_("Send JSON (Content-Type: application/json)."))
                 return view(request, **kwargs)
@@ -212,7 +212,7 @@ def flash_result(
     if result.refused:
         names = ", ".join(f"“{name}”" for name in result.refused[:MAX_NAMES])
         more = len(result.refused) - MAX_NAMES
-        text = _("Not changed, because they are not yours to change: %(names)s") % {"names": names}
+        text = _("Skipped, because you don't have permission to change them: %(names)s") % {"names": names}
         if more > 0:
             text += " " + ngettext("and %(count)s more", "and %(count)s more", more) % {"count": more}
         messages.warning(request, text)
@@ -220,8 +220,8 @@ def flash_result(
         messages.warning(
             request,
             ngettext(
-                "%(count)s file was not there any more, or is not yours to see.",
-                "%(count)s files were not there any more, or are not yours to see.",
+                "%(count)s file no longer exists or isn't available to you.",
+                "%(count)s files no longer exist or aren't available to you.",
                 unknown,
             )
             % {"count": unknown},

@@ -35,7 +35,7 @@ def trash_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     user = request_user(request)
     file = get_object_or_404(File.objects.removable_by(user).by_link(pk))
     actions.trash_file(file, by=user)
-    flash_result(request, _("“%(name)s” is in the trash.") % {"name": file.name}, BulkResult([file]), undo=True)
+    flash_result(request, _("Moved “%(name)s” to trash.") % {"name": file.name}, BulkResult([file]), undo=True)
     return redirect_next(request, file.folder.get_absolute_url() if file.folder else None)
 
 
@@ -44,7 +44,7 @@ def trash_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 def restore_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     file = get_object_or_404(File.objects.removable_by(request.user).by_link(pk))
     actions.restore_file(file, by=request_user(request))
-    messages.success(request, _("“%(name)s” is back in the library.") % {"name": file.name})
+    messages.success(request, _("Restored “%(name)s”.") % {"name": file.name})
     return redirect("file", pk=pk)
 
 
@@ -56,7 +56,7 @@ def undo(request: HttpRequest) -> HttpResponse:
     events = Event.objects.filter(actor_id=user.pk, action=Action.TRASH)
     event = events.filter(pk=parse_id(request.POST.get("event")) or 0).first()
     if event is None:
-        raise InvalidTransition(_("There is nothing to take back. What was removed is in the trash."))
+        raise InvalidTransition(_("Nothing to undo. Deleted files are in the trash."))
     links = [link for link in events.filter(at=event.at).values_list("file_id", flat=True) if link]
     result = actions.restore_files(links, by=user)
     flash_result(request, RestoreAction().success_message(len(result.files), {}), result)

@@ -208,12 +208,12 @@ def _delete_old_reports(scope: Scope) -> None:
 
 
 SKIP_REASONS = {
-    "moving": _("objects of files that are being uploaded or removed"),
-    "young": _("too young to be judged"),
-    "changed": _("changed while they were looked at"),
-    "elsewhere": _("being moved to or from another store"),
-    "marked": _("marked as missing before, and still so"),
-    "others": _("objects that are not ours, outside f/ and p/"),
+    "moving": _("objects of files being uploaded or deleted"),
+    "young": _("too new to check"),
+    "changed": _("changed during the check"),
+    "elsewhere": _("being moved to or from another bucket"),
+    "marked": _("already marked as missing"),
+    "others": _("other objects, outside f/ and p/"),
 }
 
 

@@ -40,8 +40,8 @@ class FilesNotFound(Problem):
 
     def __init__(self, missing: int) -> None:
         text = ngettext(
-            "%(count)s of the chosen files is not there any more, or not yours to see. Choose again.",
-            "%(count)s of the chosen files are not there any more, or not yours to see. Choose again.",
+            "%(count)s of the selected files no longer exists or isn't available to you. Select the files again.",
+            "%(count)s of the selected files no longer exist or aren't available to you. Select the files again.",
             missing,
         )
         super().__init__(text % {"count": missing})
@@ -53,10 +53,8 @@ class ContentLost(Problem):
 
     def __init__(self, names: Sequence[str]) -> None:
         text = ngettext(
-            "The bytes of %(names)s are not in the store. You did nothing wrong: choose again without this file, and "
-            "tell an administrator, who may have a copy.",
-            "The bytes of %(names)s are not in the store. You did nothing wrong: choose again without these files, and "
-            "tell an administrator, who may have copies.",
+            "%(names)s is missing from storage. Select the files again without it, and tell an administrator.",
+            "%(names)s are missing from storage. Select the files again without them, and tell an administrator.",
             len(names),
         )
         super().__init__(text % {"names": quote_names(names)})
@@ -80,7 +78,7 @@ def bundle(user: User, links: Sequence[UUID]) -> Bundle:
     """
     requested = list(dict.fromkeys(links))
     if not 0 < len(requested) <= MAX_FILES:
-        raise ValidationFailed(_("Choose between one file and %(most)s files.") % {"most": f"{MAX_FILES:,}"})
+        raise ValidationFailed(_("Select between 1 and %(most)s files.") % {"most": f"{MAX_FILES:,}"})
     rows = File.objects.visible_to(user).listed().by_links(requested)
     files = [MemberSource(*row) for row in rows.order_by("folder_id", "normalized_name", "id").values_list(*COLUMNS)]
     if len(files) != len(requested):
@@ -138,7 +136,7 @@ class TooManyZips(Problem):
     retry_after = 30
 
     def __init__(self) -> None:
-        super().__init__(_("Many zips are on their way just now. Nothing is wrong: try again in half a minute."))
+        super().__init__(_("Too many ZIP downloads are running. Try again in 30 seconds."))
 
 
 class DownloadAborted(StorageUnavailable):
@@ -228,7 +226,7 @@ class Download:
             return
         sent_at, size = self._last_chunk
         if not self._rate.is_fast_enough(size=size, seconds=time.monotonic() - sent_at):
-            raise TooSlow(_("The download was too slow and has ended. Try again on a faster line."))
+            raise TooSlow(_("The download was too slow and was stopped. Try again on a faster connection."))
 
     def _entries(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
         *members, manifest = self._bundle.members
@@ -249,7 +247,7 @@ class Download:
         user = User.objects.filter(pk=self._user_id, is_active=True).first()
         visible = remaining.visible_to(user) if user else File.objects.none()
         if remaining.exclude(pk__in=visible.values("pk")).exists():
-            raise Forbidden(_("A file of this zip is no longer open to you. Choose again."))
+            raise Forbidden(_("You no longer have access to one of the files in this ZIP. Select the files again."))
 
     def _manifest_lines(self, members: list[Member]) -> Iterator[bytes]:
         """Yield the manifest's lines, as `sha256sum --check` reads them."""

@@ -29,7 +29,10 @@ class ContentChanged(StorageUnavailable):
     """An object is missing or differs from its row, so that the whole download fails."""
 
     def __init__(self, source: MemberSource) -> None:
-        text = _("“%(name)s” is not in the store as it was uploaded. Leave it out, and tell an administrator.")
+        text = _(
+            "“%(name)s” in storage differs from the file that was uploaded. Leave it out of the "
+            "download, and tell an administrator."
+        )
         Problem.__init__(self, text % {"name": source.name})
         self.detail = f"file={source.id}"
 
