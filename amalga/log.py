@@ -16,6 +16,8 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
+from amalga import __version__
+
 FORMATS = ("json", "plain")
 EVENT = re.compile(r"[a-z]++_[a-z_]++(?=[ :]|$)")
 # A balancer's request ID: a client cannot use it to inject text into a log, or to fill it.
@@ -167,6 +169,7 @@ class JSONFormatter(JsonFormatter):
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         at = datetime.fromtimestamp(record.created, UTC)
         log_data["time"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        log_data["version"] = __version__
         log_data["level"] = record.levelname
         log_data["logger"] = record.name
         log_data["message"] = redact(record.message)
@@ -184,7 +187,7 @@ def log_format(text: str, *, debug: bool) -> str:
     """Return `json` or `plain` for a LOG_FORMAT. Raises ValueError for another value."""
     name = text.strip().lower() or ("plain" if debug else "json")
     if name not in FORMATS:
-        raise ValueError(f"LOG_FORMAT={text[:50]} is not usable: it takes json or plain.")
+        raise ValueError(f"LOG_FORMAT must be json or plain, not “{text[:50]}”.")
     return name
 
 

@@ -1,4 +1,4 @@
-"""Template context of every page: the upload limits and the count of unfinished uploads."""
+"""Template context of every page: the upload limits, the count of unfinished uploads, and the version for staff."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from amalga import __version__
 from uploads.api.serializers import MAX_FILES
 from uploads.models import File
 
 
 def uploader(request: HttpRequest) -> dict[str, Any]:
-    """Return `uploader`, None for users who may not upload, and `unfinished_count` of the user's uploads.
+    """Return `uploader`, None for users who may not upload, `unfinished_count` of the user's uploads, and
+    `amalga_version`, empty for all but staff.
 
     The count is lazy: it is queried only if a template uses it and the view does not set it. Error pages of a broken
     request have no user; they get neither, without a query.
     """
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
-        return {"uploader": None, "unfinished_count": 0}
+        return {"uploader": None, "unfinished_count": 0, "amalga_version": ""}
     may_upload = user.has_perm("uploads.add_file")
     return {
         "uploader": {
@@ -30,5 +32,6 @@ def uploader(request: HttpRequest) -> dict[str, Any]:
         }
         if may_upload
         else None,
+        "amalga_version": __version__ if user.is_staff else "",
         "unfinished_count": SimpleLazyObject(lambda: File.objects.owned_by(user).unfinished().count()),
     }

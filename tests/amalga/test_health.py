@@ -16,6 +16,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
+from amalga import __version__
 from tests.conftest import serving
 from tests.support import storage_proxies
 from tests.support.tcp_proxy import Mode, Proxy
@@ -168,6 +169,20 @@ def test_a_crowd_of_probes_costs_one_connection(client: Client, monkeypatch: pyt
     for thread in threads:
         thread.join()
     assert opened == [Check.OK]
+
+
+def test_readyz_names_the_version_to_operators_alone(client: Client, settings: Settings) -> None:
+    settings.METRICS_TOKEN = "0123456789abcdef"
+    for header, version in {
+        "": None,
+        "Bearer ": None,
+        "Bearer wrong": None,
+        "Bearer 0123456789abcdef": __version__,
+    }.items():
+        assert client.get("/readyz", HTTP_AUTHORIZATION=header).json().get("version") == version
+    settings.METRICS_TOKEN = ""
+    for header in ("", "Bearer ", "Bearer"):
+        assert "version" not in client.get("/readyz", HTTP_AUTHORIZATION=header).json()
 
 
 def test_readyz_tells_nothing_of_our_insides(client: Client, database: Proxy) -> None:

@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from pytest_django import Settings
 
+from amalga import __version__
 from amalga.log import JSONFormatter, PlainFormatter, redact, request_id
 from tests.amalga.test_settings import WHOLE, read
 from tests.conftest import PROJECT, serving
@@ -75,8 +76,8 @@ def test_an_object_tells_when_what_and_of_which_request(named: None) -> None:
     fields = as_json("upload_started file=%s size=%s", "f1", 5)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", fields.pop("time"))
     assert fields == {
-        "level": "INFO", "logger": "uploads.services.start", "message": "upload_started file=f1 size=5",
-        "event": "upload_started", "request_id": "0011223344556677",
+        "version": __version__, "level": "INFO", "logger": "uploads.services.start",
+        "message": "upload_started file=f1 size=5", "event": "upload_started", "request_id": "0011223344556677",
     }  # fmt: skip
 
 

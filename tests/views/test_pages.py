@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
+from amalga import __version__
 from tests.support import factories
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
@@ -340,3 +341,12 @@ def test_cached_rows_change_with_their_file_and_with_the_day(
     tomorrow = timezone.localdate() + timedelta(days=1)
     monkeypatch.setattr(timezone, "localdate", lambda: tomorrow)
     assert b"yesterday" in as_alice.get("/").content
+
+
+def test_the_footer_names_the_version_to_staff_alone(as_alice: Client, alice: User, admin_client: Client) -> None:
+    footer = f'<footer class="site-footer">Amalga {__version__}</footer>'
+    assert footer not in as_alice.get("/").content.decode()
+    alice.is_staff = True
+    alice.save()
+    assert footer in as_alice.get("/").content.decode()
+    assert f"Amalga {__version__}" in admin_client.get("/admin/").content.decode().partition('<footer id="footer">')[2]

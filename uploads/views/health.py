@@ -8,6 +8,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
+from amalga import __version__
 from amalga.metrics import CONTENT_TYPE, exposition
 from uploads.services.health import readiness
 from uploads.services.metrics import gauges
@@ -20,9 +21,16 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Report whether this process can serve requests: 200 or 503."""
+    """Report whether this process can serve requests: 200 or 503. With METRICS_TOKEN, it also names the version."""
     result = readiness()
-    response = JsonResponse({"status": result.status, "database": result.database, "storage": result.storage})
+    response = JsonResponse(
+        {
+            "status": result.status,
+            "database": result.database,
+            "storage": result.storage,
+            **({"version": __version__} if _has_token(request) else {}),
+        }
+    )
     if not result.is_ready:
         response.status_code = 503
         response["Retry-After"] = str(RETRY_SECONDS)
@@ -33,12 +41,17 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Return metrics for Prometheus, which sends METRICS_TOKEN. Without that setting this is a 404."""
     if not settings.METRICS_TOKEN:
         return HttpResponse("not found\n", status=404, content_type="text/plain; charset=utf-8")
-    expected = f"Bearer {settings.METRICS_TOKEN}"
-    if not hmac.compare_digest(request.META.get("HTTP_AUTHORIZATION", "").encode(), expected.encode()):
+    if not _has_token(request):
         response = HttpResponse("unauthorized\n", status=401, content_type="text/plain; charset=utf-8")
         response["WWW-Authenticate"] = 'Bearer realm="metrics"'
         return response
     return HttpResponse(exposition(gauges(), folder=settings.METRICS_FOLDER), content_type=CONTENT_TYPE)
+
+
+def _has_token(request: HttpRequest) -> bool:
+    expected = f"Bearer {settings.METRICS_TOKEN}"
+    given = request.META.get("HTTP_AUTHORIZATION", "")
+    return bool(settings.METRICS_TOKEN) and hmac.compare_digest(given.encode(), expected.encode())
 
 
 PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
