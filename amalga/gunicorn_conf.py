@@ -19,7 +19,7 @@ from amalga.log import configuration, log_format
 def env_int(name: str, default: int, *, maximum: int) -> int:
     text = os.environ.get(name) or str(default)
     if not text.isdecimal() or not 0 < int(text[:9]) <= maximum:
-        raise ValueError(f"{name}={text[:50]} is not usable: it takes a whole number from 1 to {maximum}.")
+        raise ValueError(f"{name} must be an integer between 1 and {maximum}, not “{text[:50]}”.")
     return int(text)
 
 

@@ -39,7 +39,7 @@ def listener(bind: str) -> socket.socket:
     else:
         host, _colon, port = bind.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
-            raise ValueError(f"PROBE_BIND={bind[:50]} is not usable: set it to HOST:PORT or unix:PATH.")
+            raise ValueError(f"PROBE_BIND must be HOST:PORT or unix:PATH, not “{bind[:50]}”.")
         server = socket.create_server((host, int(port)), backlog=BACKLOG)
     server.setblocking(False)  # another process may have accepted the connection already
     return server

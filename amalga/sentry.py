@@ -34,7 +34,7 @@ def init_sentry(dsn: str, release: str) -> None:
     try:
         Dsn(dsn)
     except BadDsn:
-        raise ValueError("it takes an address like https://KEY@sentry.example.org/1") from None
+        raise ValueError("a URL like https://KEY@sentry.example.org/1") from None
     sentry_sdk.init(
         dsn,
         release=release,

@@ -25,8 +25,8 @@ def check_storage_tls(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "Signed URLs and bytes travel in the clear: the store is asked over http.",
-            hint="Give AWS_ENDPOINT_URL_S3 an https address.",
+            "Presigned URLs and files are sent unencrypted: AWS_ENDPOINT_URL_S3 is an http URL.",
+            hint="Set AWS_ENDPOINT_URL_S3 to an https URL.",
             id="uploads.W001",
         )
     ]
@@ -38,7 +38,7 @@ def check_site_tls(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "HTTPS is off: cookies travel in the clear and browsers cannot compute digests.",
+            "HTTPS is off: cookies are sent unencrypted, and browsers cannot compute checksums.",
             hint="Remove HTTPS=off.",
             id="uploads.W002",
         )
@@ -49,7 +49,7 @@ def check_site_tls(**_: Any) -> list[CheckMessage]:
 def check_no_failpoint(**_: Any) -> list[CheckMessage]:
     if not settings.FAILPOINT:
         return []
-    return [Error("FAILPOINT ends processes in tests.", hint="Remove FAILPOINT.", id="uploads.E001")]
+    return [Error("FAILPOINT is set, which kills processes in tests.", hint="Remove FAILPOINT.", id="uploads.E001")]
 
 
 @register(Tags.security)
@@ -60,8 +60,8 @@ def check_database_password(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            "The database's password is one that everybody tries first.",
-            hint="Give the role a password of its own (ALTER ROLE … PASSWORD …) and put it into DATABASE_URL.",
+            "The database password is too common.",
+            hint="Set another password (ALTER ROLE … PASSWORD …), and change DATABASE_URL.",
             id="uploads.E002",
         )
     ]
@@ -76,8 +76,8 @@ def check_database_user(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "The database is asked without a password.",
-            hint="Let its role have one, and put it into DATABASE_URL.",
+            "The database needs no password.",
+            hint="Set a password for its role, and add it to DATABASE_URL.",
             id="uploads.W004",
         )
     ]
@@ -89,11 +89,11 @@ def check_database_tls(**_: Any) -> list[CheckMessage]:
     mode = str(database.get("OPTIONS", {}).get("sslmode") or "prefer")
     if mode in VERIFIED_SSLMODES or is_loopback(database.get("HOST")):
         return []
-    consequence = "" if mode == "require" else " and may send everything in the clear"
+    consequence = "" if mode == "require" else ", and may be unencrypted"
     return [
         Warning(
-            f"The way to the database is sslmode={mode}: it does not ask the server to prove who it is{consequence}.",
-            hint="Drop sslmode from DATABASE_URL, and name the file with the provider's certificates by DATABASE_CA.",
+            f"With sslmode={mode}, the connection to the database does not verify the server{consequence}.",
+            hint="Remove sslmode from DATABASE_URL, and set DATABASE_CA to a file with the provider's certificates.",
             id="uploads.W005",
         )
     ]
@@ -120,8 +120,8 @@ def check_allowed_hosts(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "ALLOWED_HOSTS lets everybody choose what the site is called: links and redirects follow the Host header.",
-            hint="Name the hosts that people type, by commas.",
+            "ALLOWED_HOSTS is *, so links and redirects use any Host header.",
+            hint="Set it to the host names of the site, separated by commas.",
             id="uploads.W006",
         )
     ]
@@ -134,8 +134,8 @@ def check_trusted_origins(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            f"Pages that came in the clear may send forms: {', '.join(insecure)} in CSRF_TRUSTED_ORIGINS.",
-            hint="Write https://.",
+            f"CSRF_TRUSTED_ORIGINS has unencrypted origins: {', '.join(insecure)}.",
+            hint="Change them to https://.",
             id="uploads.W007",
         )
     ]
@@ -147,7 +147,7 @@ def check_staff_two_factor(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "A stolen password opens the admin: administrators need no second factor.",
+            "Administrators can sign in without two-factor authentication.",
             hint="Remove STAFF_SECOND_FACTOR=off.",
             id="uploads.W013",
         )
@@ -160,8 +160,8 @@ def check_proxy_count(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "There is a proxy (FORWARDED_ALLOW_IPS), and PROXY_COUNT is 0: the activity log keeps the proxy's address.",
-            hint="Set PROXY_COUNT to the number of proxies that add to X-Forwarded-For, mostly 1.",
+            "FORWARDED_ALLOW_IPS is set, but PROXY_COUNT is 0: the audit log records the address of the proxy.",
+            hint="Set PROXY_COUNT to the number of proxies that append to X-Forwarded-For, usually 1.",
             id="uploads.W008",
         )
     ]
@@ -175,7 +175,7 @@ def check_checksums(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            f"S3 verifies and keeps SHA-256 digests, and S3_CHECKSUMS={settings.S3_CHECKSUMS} does not ask it to.",
+            f"S3_CHECKSUMS={settings.S3_CHECKSUMS} turns off SHA-256 checksums, which S3 supports.",
             hint="Remove S3_CHECKSUMS.",
             id="uploads.W009",
         )
@@ -188,9 +188,9 @@ def check_part_size(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            f"Parts of {settings.UPLOAD_PART_BYTES // 1024**2} MiB: browsers hold four at once in memory, each thread "
-            "of the plain form holds one, and whatever breaks a part sends all of it again.",
-            hint="Leave UPLOAD_PART_BYTES at 16777216; it is doubled by itself where a file needs that.",
+            f"Parts of {settings.UPLOAD_PART_BYTES // 1024**2} MiB are large: browsers keep four in memory, each "
+            "upload without JavaScript keeps one, and a failed part is sent again completely.",
+            hint="Remove UPLOAD_PART_BYTES. It is increased automatically for large files.",
             id="uploads.W010",
         )
     ]
@@ -202,7 +202,7 @@ def check_quota(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "UPLOAD_MAX_BYTES is above UPLOAD_QUOTA_BYTES: people are told that they may send what is then refused.",
+            "UPLOAD_MAX_BYTES is larger than UPLOAD_QUOTA_BYTES, so uploads that seem allowed are rejected.",
             hint="Lower UPLOAD_MAX_BYTES or raise UPLOAD_QUOTA_BYTES.",
             id="uploads.W011",
         )
@@ -213,7 +213,7 @@ def check_quota(**_: Any) -> list[CheckMessage]:
 def check_unknown_variables(**_: Any) -> list[CheckMessage]:
     return [
         Warning(
-            f"{name} is set, and nothing reads it.",
+            f"Unknown variable {name}.",
             hint="Find the right name in docs/configuration.md, or remove it.",
             id="uploads.W012",
         )
@@ -228,8 +228,8 @@ def check_database_locale(databases: Collection[str] | None = None, **_: Any) ->
         return []
     return [
         Warning(
-            "The database takes only a to z for letters: searches in other scripts read the whole library.",
-            hint="Make the database with LC_CTYPE C.UTF-8 or a language's own, and restore it from a dump.",
+            "The locale of the database only has the letters a to z: searches in other scripts are slow.",
+            hint="Create the database with LC_CTYPE C.UTF-8 or another UTF-8 locale, and restore it from a dump.",
             id="uploads.W003",
         )
     ]

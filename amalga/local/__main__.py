@@ -24,7 +24,10 @@ def main() -> int:
         print(f"amalga: {error}", file=sys.stderr)
         return REFUSED
     except PermissionError as error:
-        print(f"amalga: {error.filename} belongs to another user of this machine.", file=sys.stderr)
+        print(
+            f"amalga: {error.filename} belongs to another user of this machine. Delete it, or set LOCAL_FOLDER.",
+            file=sys.stderr,
+        )
         return REFUSED
     except Stopped as stopped:
         return 128 + stopped.signal
@@ -37,13 +40,13 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m amalga.local",
-        description="Run a command with the embedded Postgres and S3 and the variables that lead to them. "
-        "DATABASE_URL and AWS_STORAGE_BUCKET_NAME, when set, are used instead.",
+        description="Run a command with an embedded Postgres and S3, or with your own, if DATABASE_URL or "
+        "AWS_STORAGE_BUCKET_NAME are set.",
     )
     parser.add_argument(
         "--ephemeral",
         action="store_true",
-        help="fresh data on free ports, removed at the end; LOCAL_SUPERUSER_URL signs in as Postgres' superuser",
+        help="use new data on free ports, and delete it at the end (LOCAL_SUPERUSER_URL is the superuser of Postgres)",
     )
     parser.add_argument("--with-parent", action="store_true", help="stop when the process that started this ends")
     parser.add_argument("--serve", action="store_true", help="migrate, then serve Amalga on PORT (8000)")

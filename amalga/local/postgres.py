@@ -62,7 +62,8 @@ class Postgres(Server):
             owner = (self.data if self.data.exists() else self.folder).stat().st_uid
             if owner == 0 and self.data.exists():
                 raise StartupError(
-                    f"Postgres cannot run as root, whose data this is: chown -R {UNPRIVILEGED_NAME} '{self.data}'"
+                    "Postgres cannot run as root, and root owns its data. Run "
+                    f"chown -R {UNPRIVILEGED_NAME} '{self.data}'."
                 )
             self._user = UnprivilegedUser(owner)
 
@@ -158,7 +159,7 @@ def _ctype_options() -> list[str]:
 
 
 UNPRIVILEGED_NAME = "nobody"
-AS_USER = "start it as an ordinary user"
+AS_USER = "Start it as another user."
 
 
 class UnprivilegedUser:
@@ -172,7 +173,7 @@ class UnprivilegedUser:
             account = pwd.getpwnam(UNPRIVILEGED_NAME)
         except KeyError:
             raise StartupError(
-                f"Postgres refuses to run as root, and there is no user {UNPRIVILEGED_NAME} here: {AS_USER}."
+                f"Postgres cannot run as root, and the user {UNPRIVILEGED_NAME} does not exist. {AS_USER}"
             ) from None
         self.uid = uid or account.pw_uid
         self.gid = account.pw_gid
@@ -182,7 +183,7 @@ class UnprivilegedUser:
             self.options = self.options[:-1]  # it needs CAP_SETPCAP, which not every container has
             if not self.can_run("true"):
                 raise StartupError(
-                    f"Postgres refuses to run as root, and root cannot become another user here: {AS_USER}."
+                    f"Postgres cannot run as root, and root cannot switch to another user here. {AS_USER}"
                 )
 
     def take_ownership(self, path: Path) -> None:
@@ -190,7 +191,9 @@ class UnprivilegedUser:
         try:
             os.chown(path, self.uid, self.gid)
         except PermissionError:
-            raise StartupError(f"Root may not give files to another user here, as Postgres needs: {AS_USER}.") from None
+            raise StartupError(
+                f"Postgres cannot run as root, and root cannot change the owner of files here. {AS_USER}"
+            ) from None
 
     def can_run(self, program: str | Path, *options: str) -> bool:
         """Return whether this program starts and succeeds."""
@@ -213,7 +216,7 @@ def installed_programs() -> Path:
     # not imported: importing the package starts its own server manager
     spec = importlib.util.find_spec(PACKAGE)
     if not spec or not spec.origin:
-        raise StartupError("The embedded Postgres is not installed: pip install -r requirements-dev.txt")
+        raise StartupError("The embedded Postgres is not installed. Run pip install -r requirements-dev.txt.")
     return Path(spec.origin).parents[1] / PROGRAMS
 
 
@@ -223,7 +226,7 @@ def own_programs() -> Path:
     if SHELL_CHARACTERS & set(str(programs)):
         characters = " ".join(sorted(SHELL_CHARACTERS))
         raise StartupError(
-            f"Postgres cannot start from a path with one of {characters} in it: clone into another folder."
+            f"Postgres cannot start from a path with one of {characters} in it. Clone into another folder."
         )
     return programs
 
@@ -237,8 +240,8 @@ def programs_for(user: UnprivilegedUser, places: tuple[Path, ...] = PLACES) -> P
             if user.can_run(programs / "initdb", "--version"):
                 return programs
     raise StartupError(
-        f"Postgres cannot run as root, and no copy of it that others can run fits into {', '.join(map(str, places))}: "
-        f"{AS_USER}."
+        f"Postgres cannot run as root, and a copy for another user does not fit into {', '.join(map(str, places))}. "
+        f"{AS_USER}"
     )
 
 

@@ -171,7 +171,7 @@ class Daemon:
     def last_words(self) -> str:
         """Return the end of its log in one line."""
         lines = self.log_file.read_text(errors="replace").splitlines()
-        return " / ".join(lines[-LOG_TAIL_LINES:]) or "it said nothing"
+        return " / ".join(lines[-LOG_TAIL_LINES:]) or "no output"
 
 
 def terminate(pid: int, stop_signal: signal.Signals, *, seconds: float) -> None:
@@ -210,7 +210,9 @@ def die_with_parent(stop_signal: signal.Signals, *options: str) -> list[str]:
     if setpriv := _setpriv():
         return [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG"), *options, "--"]
     if options:
-        raise StartupError("Postgres refuses to run as root, and setpriv (util-linux) is not here: run as a user.")
+        raise StartupError(
+            "Postgres cannot run as root, and setpriv (util-linux) is not installed. Start it as another user."
+        )
     return []
 
 
@@ -226,7 +228,7 @@ def _setpriv() -> str | None:
 def require_free_port(port: int, variable: str) -> None:
     """Raise StartupError if another process listens on this port."""
     if not is_free(port):
-        raise StartupError(f"Port {port} is taken. Set {variable} to another, for example {variable}={port + 1}.")
+        raise StartupError(f"Port {port} is in use. Set {variable} to another one, for example {variable}={port + 1}.")
 
 
 def free_port() -> int:

@@ -112,7 +112,7 @@ class DevEnvironment:
             return free_port()
         text = os.environ.get(variable) or str(default)
         if not text.isdecimal() or not 0 < int(text) < 65536:
-            raise StartupError(f"{variable} is {text!r}, which is no port: give a number from 1 to 65535.")
+            raise StartupError(f"{variable} must be an integer between 1 and 65535, not “{text}”.")
         return int(text)
 
 
@@ -161,7 +161,7 @@ class DevServer:
         end = time.monotonic() + LEAVING_SECONDS
         while not self.lock.acquire():
             if time.monotonic() > end:
-                raise StartupError("`make run` runs already in another terminal; its Ctrl-C ends it.")
+                raise StartupError("`make run` is already running in another terminal. Stop it there with Ctrl-C.")
             self.signals.pause()
         for daemon in (self.web, self.sweep, self.worker):
             daemon.stop_leftover()
@@ -175,7 +175,7 @@ class DevServer:
         end = time.monotonic() + READY_SECONDS
         while not responds(f"http://{address}/accounts/login/"):
             if self.web.exit_code() is not None or time.monotonic() > end:
-                raise StartupError("The web server did not start; what it said stands above.")
+                raise StartupError("The web server did not start. See its output above.")
             self.signals.pause()
         # After the first page, so that they do not compete for the processor. The embedded store verifies no checksums:
         # the worker reads new files within seconds.
@@ -207,7 +207,7 @@ class DevServer:
         finally:
             bootstrap.stop()
         if code:
-            raise StartupError("The database or the static files could not be prepared; the reason stands above.")
+            raise StartupError("Could not prepare the database or the static files. See the output above.")
 
     def _daemon(
         self, name: str, mark: str, *, stop_signal: signal.Signals = signal.SIGTERM, stop_seconds: float = 10
@@ -242,9 +242,9 @@ def _greeting(environment: DevEnvironment, *, is_first_start: bool) -> str:
     if file.exists():
         path = os.path.relpath(file)
         lines.append(
-            f"Sign in as {ADMIN}, password {file.read_text().strip()} (shown only now, kept in {path})"
+            f"Sign in as {ADMIN}, password {file.read_text().strip()} (shown once, saved in {path})"
             if is_first_start
-            else f"Sign in as {ADMIN}, its first password is in {path}"
+            else f"Sign in as {ADMIN}. The initial password is in {path}"
         )
     return "\n".join(["", *(f"  {line}" for line in [*lines, "Ctrl-C stops it."]), ""])
 
@@ -252,7 +252,7 @@ def _greeting(environment: DevEnvironment, *, is_first_start: bool) -> str:
 def run_command(command: list[str], environment: DevEnvironment, signals: Signals) -> int:
     """Run the command, and return its exit code; 128 + n if signal n ended it."""
     if not command or not shutil.which(command[0]):
-        print(f"amalga: no such command: {' '.join(command[:1]) or '(none given)'}", file=sys.stderr)
+        print(f"amalga: command not found: {' '.join(command[:1]) or '(none given)'}", file=sys.stderr)
         return NOT_FOUND
     environment.start(signals.pause)
     in_terminal = _is_in_terminal()

@@ -47,7 +47,8 @@ SESSION_IDLE_HOURS = integer("SESSION_IDLE_HOURS", 24, minimum=1, maximum=90 * 2
 SESSION_ABSOLUTE_DAYS = integer("SESSION_ABSOLUTE_DAYS", 14, minimum=1, maximum=365)
 if SESSION_IDLE_HOURS > SESSION_ABSOLUTE_DAYS * 24:
     raise ImproperlyConfigured(
-        f"SESSION_IDLE_HOURS={SESSION_IDLE_HOURS} is more than SESSION_ABSOLUTE_DAYS={SESSION_ABSOLUTE_DAYS} allows."
+        f"SESSION_IDLE_HOURS ({SESSION_IDLE_HOURS}) must not be longer than SESSION_ABSOLUTE_DAYS "
+        f"({SESSION_ABSOLUTE_DAYS})."
     )
 SESSION_COOKIE_AGE = SESSION_IDLE_HOURS * 3600
 # a browser with an earlier sign-in; it gives no access by itself
@@ -73,7 +74,7 @@ def cache(url: str) -> dict[str, Any]:
     except ValueError:
         usable = False
     if not usable:
-        raise ImproperlyConfigured("CACHE_URL is not usable: it takes redis://host:port/0 or rediss://…, or nothing.")
+        raise ImproperlyConfigured("CACHE_URL must be like redis://host:port/0 or rediss://host:port/0.")
     return {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": url,
@@ -130,11 +131,13 @@ def single_sign_on() -> list[dict[str, Any]]:
     given = [name for name, text in variables.items() if text]
     missing = [name for name, text in variables.items() if not text]
     if missing and (given or OIDC_NAME):
-        raise ImproperlyConfigured(f"{missing[0]} is not set, but {(given or ['OIDC_NAME'])[0]} is: set all of OIDC_*.")
+        raise ImproperlyConfigured(
+            f"{missing[0]} is not set, but {(given or ['OIDC_NAME'])[0]} is. Set all OIDC_* variables."
+        )
     if not given:
         return []
     if url("OIDC_ISSUER", OIDC_ISSUER).scheme != "https" and HTTPS:
-        raise ImproperlyConfigured("OIDC_ISSUER is not usable: it must be an https:// address.")
+        raise ImproperlyConfigured("OIDC_ISSUER must be an https:// URL.")
     return [
         {
             # specific to the issuer: the same user ID at another issuer is another person

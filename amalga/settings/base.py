@@ -18,18 +18,18 @@ ALLOWED_HOSTS = string_list("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = string_list("CSRF_TRUSTED_ORIGINS")
 if not ALLOWED_HOSTS:
     required("ALLOWED_HOSTS")
-    raise ImproperlyConfigured("ALLOWED_HOSTS names no host. Name those that people type, by commas.")
+    raise ImproperlyConfigured("ALLOWED_HOSTS must be the host names of the site, separated by commas.")
 if SECRET_KEY in SECRET_KEY_FALLBACKS:
-    raise ImproperlyConfigured("SECRET_KEY_FALLBACKS holds SECRET_KEY itself: it takes the ones before it.")
+    raise ImproperlyConfigured("SECRET_KEY_FALLBACKS must be previous keys, not the current SECRET_KEY.")
 for host in ALLOWED_HOSTS:
     # no browser sends any other text as its host, so every request would be rejected
-    expected = "names of hosts without https:// and port, by commas"
+    expected = "host names without https:// and port, separated by commas"
     validated("ALLOWED_HOSTS", host, r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\]", expected=expected)
 for origin in CSRF_TRUSTED_ORIGINS:
     parts = url("CSRF_TRUSTED_ORIGINS", origin)
     if parts.path or parts.query or parts.username:
         raise ImproperlyConfigured(
-            "CSRF_TRUSTED_ORIGINS is not usable: it takes origins like https://files.example.org, and nothing behind."
+            "CSRF_TRUSTED_ORIGINS must be origins like https://files.example.org, without a path."
         )
 
 INSTALLED_APPS = [

@@ -39,7 +39,7 @@ def primary(*, iam: bool) -> dict[str, Any]:
     parts = [f"DATABASE_{part}" for part in PARTS if raw_value(f"DATABASE_{part}").strip()]
     if raw_value("DATABASE_URL").strip():
         if parts:
-            raise ImproperlyConfigured(f"DATABASE_URL and {parts[0]} are both set: keep one of them.")
+            raise ImproperlyConfigured(f"DATABASE_URL and {parts[0]} are both set. Remove one of them.")
         return require_verified_tls("DATABASE_URL", database("DATABASE_URL"), iam=iam)
     if not parts:
         required("DATABASE_URL")
@@ -50,13 +50,13 @@ def replica(primary_server: dict[str, Any], *, iam: bool) -> dict[str, Any] | No
     """Return the replica from READ_DATABASE_URL, or the primary with READ_DATABASE_HOST; None without both."""
     url, host = raw_value("READ_DATABASE_URL").strip(), raw_value("READ_DATABASE_HOST").strip()
     if url and host:
-        raise ImproperlyConfigured("READ_DATABASE_URL and READ_DATABASE_HOST are both set: keep one of them.")
+        raise ImproperlyConfigured("READ_DATABASE_URL and READ_DATABASE_HOST are both set. Remove one of them.")
     if not url and not host:
         return None
     name = "READ_DATABASE_URL" if url else "READ_DATABASE_HOST"
     server = database(name) if url else {**primary_server, "HOST": host, "OPTIONS": dict(primary_server["OPTIONS"])}
     if _address(server) == _address(primary_server):
-        raise ImproperlyConfigured(f"{name} is the database itself: it takes the address of a replica, or nothing.")
+        raise ImproperlyConfigured(f"{name} must be a replica, not the database of DATABASE_URL.")
     return require_verified_tls(name, server, iam=iam) if url else server
 
 
@@ -79,11 +79,13 @@ def require_verified_tls(name: str, server: dict[str, Any], *, iam: bool) -> dic
     _require_known_mode(name, options)
     authorities = raw_value("DATABASE_CA").strip()
     if authorities and "sslrootcert" in options:
-        raise ImproperlyConfigured(f"DATABASE_CA and sslrootcert in {name} are both set: keep DATABASE_CA.")
+        raise ImproperlyConfigured(f"DATABASE_CA and sslrootcert in {name} are both set. Remove sslrootcert.")
     if authorities or not is_loopback(server["HOST"]):
         mode = options.setdefault("sslmode", "verify-full")
         if authorities and mode not in VERIFYING_MODES:
-            raise ImproperlyConfigured(f"DATABASE_CA is set, and sslmode={mode} in {name} asks for no proof: drop it.")
+            raise ImproperlyConfigured(
+                f"DATABASE_CA is set, but sslmode={mode} in {name} turns verification off. Remove sslmode."
+            )
         if mode in VERIFYING_MODES:
             options.setdefault("sslrootcert", _certificate_file(authorities))
     _require_safe_credentials(name, server, options, iam=iam)
@@ -93,21 +95,21 @@ def require_verified_tls(name: str, server: dict[str, Any], *, iam: bool) -> dic
 def _require_known_mode(name: str, options: dict[str, Any]) -> None:
     mode = options.get("sslmode", "prefer")
     if mode not in MODES:
-        raise ImproperlyConfigured(f"sslmode={str(mode)[:20]} in {name} is not usable: it takes verify-full.")
+        raise ImproperlyConfigured(f"sslmode in {name} must be verify-full, not “{str(mode)[:20]}”.")
 
 
 def _require_safe_credentials(name: str, server: dict[str, Any], options: dict[str, Any], *, iam: bool) -> None:
     user, password = str(server.get("USER") or ""), str(server.get("PASSWORD") or "")
     if iam and password:
-        raise ImproperlyConfigured(f"DATABASE_IAM is on, and {name} comes with a password: keep one of them.")
+        raise ImproperlyConfigured(f"DATABASE_IAM is on, but {name} has a password. Remove one of them.")
     if iam and (not user or not server["HOST"] or "," in server["HOST"]):
-        raise ImproperlyConfigured(f"DATABASE_IAM is on, and {name} does not name a user and one host.")
+        raise ImproperlyConfigured(f"DATABASE_IAM is on, so {name} must have a user and exactly one host.")
     if iam and options.get("sslmode") not in VERIFYING_MODES:
-        raise ImproperlyConfigured(f"DATABASE_IAM is on: {name} takes sslmode=verify-full, or any server is shown it.")
-    if not is_loopback(server["HOST"]) and is_common_password(user, password):
         raise ImproperlyConfigured(
-            f"{name} is not usable: its password is one that everybody tries first. Give the role one of its own."
+            f"DATABASE_IAM is on, so sslmode in {name} must be verify-full: other servers could read the token."
         )
+    if not is_loopback(server["HOST"]) and is_common_password(user, password):
+        raise ImproperlyConfigured(f"The password in {name} is too common. Set another one for the database role.")
 
 
 def _certificate_file(authorities: str) -> str:
@@ -119,8 +121,10 @@ def _certificate_file(authorities: str) -> str:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(authorities)
     except (OSError, ValueError) as error:  # an SSLError is an OSError
-        reason = "there are no certificates in it" if isinstance(error, ssl.SSLError) else "it cannot be read"
-        raise ImproperlyConfigured(f"DATABASE_CA={authorities[:200]} is not usable: {reason}.") from None
+        reason = "has no certificates" if isinstance(error, ssl.SSLError) else "cannot be read"
+        raise ImproperlyConfigured(
+            f"DATABASE_CA must be a file with certificates: {authorities[:200]} {reason}."
+        ) from None
     return authorities
 
 
@@ -141,7 +145,8 @@ DATABASE_POOLER = boolean("DATABASE_POOLER", default=False)
 DATABASE_CONNECTIONS = integer("DATABASE_CONNECTIONS", max(16, 2 * WEB_THREADS), minimum=1, maximum=1000)
 if DATABASE_CONNECTIONS < WEB_THREADS:
     raise ImproperlyConfigured(
-        f"DATABASE_CONNECTIONS={DATABASE_CONNECTIONS} is less than WEB_THREADS={WEB_THREADS}: each thread needs one."
+        f"DATABASE_CONNECTIONS ({DATABASE_CONNECTIONS}) must be at least WEB_THREADS ({WEB_THREADS}): each thread "
+        "needs a connection."
     )
 
 # connect + statement stay below the ten seconds after which a person gets 503.

@@ -52,9 +52,9 @@ def required(name: str) -> str:
     value = str(env.str(name, default="")).strip()
     if not value:
         if wrong := next((other for other in sorted(env.ENVIRON) if _closest_name(other, [name])), None):
-            raise ImproperlyConfigured(f"{name} is not set, but {wrong} is: rename it.")
+            raise ImproperlyConfigured(f"{name} is not set, but {wrong} is. Rename it.")
         raise ImproperlyConfigured(
-            f"{name} is not set. Set it, or start with `python -m amalga.local` (as `make run` does)."
+            f"{name} is not set. Set it, or start Amalga with `make run`, which needs no settings."
         )
     return value
 
@@ -71,7 +71,7 @@ def reject_misspelled() -> None:
     for wrong in sorted(env.ENVIRON):
         correct = _closest_name(wrong, env.names_read | EXTERNAL_VARIABLES)
         if correct and not env.ENVIRON.get(correct):
-            raise ImproperlyConfigured(f"{wrong} is read by nobody. If {correct} is meant, rename it; else remove it.")
+            raise ImproperlyConfigured(f"Unknown variable {wrong}. Did you mean {correct}?")
 
 
 def unknown_variables(*prefixes: str) -> list[str]:
@@ -97,16 +97,14 @@ def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
     text = str(env.str(name, default="")).strip() or str(default)
     is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
     if not is_number or not minimum <= int(text) <= maximum:
-        raise ImproperlyConfigured(
-            f"{name}={text[:50]} is not usable: it takes a whole number from {minimum} to {maximum}."
-        )
+        raise ImproperlyConfigured(f"{name} must be an integer between {minimum} and {maximum}, not “{text[:50]}”.")
     return int(text)
 
 
 def boolean(name: str, *, default: bool) -> bool:
     text = str(env.str(name, default="")).strip().lower()
     if text not in {"", "on", "off", "true", "false", "yes", "no", "1", "0"}:
-        raise ImproperlyConfigured(f"{name}={text} is not usable: it takes on or off.")
+        raise ImproperlyConfigured(f"{name} must be on or off, not “{text[:50]}”.")
     return text in {"on", "true", "yes", "1"} if text else default
 
 
@@ -121,7 +119,7 @@ def url(name: str, text: str) -> SplitResult:
             return parts
     except ValueError:
         pass
-    raise ImproperlyConfigured(f"{name} is not usable: it takes a URL like https://s3.example.org.")
+    raise ImproperlyConfigured(f"{name} must be a URL like https://s3.example.org.")
 
 
 def database(name: str) -> dict[str, Any]:
@@ -133,7 +131,7 @@ def database(name: str) -> dict[str, Any]:
         config = {}
     if not config.get("NAME"):
         raise ImproperlyConfigured(
-            f"{name} is not usable: it takes postgres://user:password@host:port/database, odd characters as %XX."
+            f"{name} must be like postgres://user:password@host:port/database, with special characters as %XX."
         ) from None
     return config
 
@@ -141,7 +139,7 @@ def database(name: str) -> dict[str, Any]:
 def checksums(name: str) -> str:
     text = str(env.str(name, default="")).strip() or "sha256"
     if text not in {"sha256", "payload", "off"}:
-        raise ImproperlyConfigured(f"{name}={text} is not usable: it takes sha256, payload or off.")
+        raise ImproperlyConfigured(f"{name} must be sha256, payload or off, not “{text[:50]}”.")
     return text
 
 
@@ -152,27 +150,27 @@ def conditions(name: str, *, default: frozenset[str]) -> frozenset[str]:
         return frozenset()
     if not words <= CONDITIONS:
         raise ImproperlyConfigured(
-            f"{name}={','.join(sorted(words))[:50]} is not usable: it takes complete, copy, delete, by commas, or off."
+            f"{name} must be a list of complete, copy and delete, or off, not “{','.join(sorted(words))[:50]}”."
         )
     return frozenset(words) or default
 
 
 def bucket_owner(name: str) -> str:
     text = str(env.str(name, default="")).strip()
-    return validated(name, text, r"([0-9]{12})?", expected="the 12 digits of an AWS account")
+    return validated(name, text, r"([0-9]{12})?", expected="the 12 digits of an AWS account ID")
 
 
 def store_name(name: str) -> str:
     text = str(env.str(name, default="")).strip()
     if len(text) > MAX_NAME or not text.isprintable():
-        raise ImproperlyConfigured(f"{name} is not usable: it takes a word of at most {MAX_NAME} characters.")
+        raise ImproperlyConfigured(f"{name} must be at most {MAX_NAME} printable characters.")
     return text
 
 
 def validated(name: str, text: str, pattern: str, *, expected: str) -> str:
     """Return `text` if all of it matches `pattern`. Raises ImproperlyConfigured; `expected` describes valid values."""
     if not re.fullmatch(pattern, text):
-        raise ImproperlyConfigured(f"{name}={text[:50]} is not usable: it takes {expected}.")
+        raise ImproperlyConfigured(f"{name} must be {expected}, not “{text[:50]}”.")
     return text
 
 
@@ -184,7 +182,7 @@ def networks(name: str) -> list[str]:
             _ = word == "*" or ipaddress.ip_network(word, strict=False)
         except ValueError:
             raise ImproperlyConfigured(
-                f"{name}={word[:50]} is not usable: it takes addresses like 10.0.0.1 or 10.0.0.0/16, by commas, or *."
+                f"{name} must be addresses like 10.0.0.1 or 10.0.0.0/16, separated by commas, or *, not “{word[:50]}”."
             ) from None
     return words
 

@@ -18,7 +18,7 @@ UPLOAD_QUOTA_TAGS = integer("UPLOAD_QUOTA_TAGS", 10_000, minimum=1, maximum=2**6
 UPLOAD_EXPIRY_HOURS = integer("UPLOAD_EXPIRY_HOURS", 7 * 24, minimum=1, maximum=90 * 24)
 if UPLOAD_MAX_BYTES > UPLOAD_QUOTA_BYTES and raw_value("UPLOAD_MAX_BYTES").strip() and raw_value("UPLOAD_QUOTA_BYTES"):
     raise ImproperlyConfigured(
-        f"UPLOAD_MAX_BYTES={UPLOAD_MAX_BYTES} is more than UPLOAD_QUOTA_BYTES={UPLOAD_QUOTA_BYTES} lets anybody keep."
+        f"UPLOAD_MAX_BYTES ({UPLOAD_MAX_BYTES}) must not be larger than UPLOAD_QUOTA_BYTES ({UPLOAD_QUOTA_BYTES})."
     )
 # the last extension of a name, or a media type
 UPLOAD_REFUSED_TYPES = [
@@ -26,7 +26,7 @@ UPLOAD_REFUSED_TYPES = [
         "UPLOAD_REFUSED_TYPES",
         word.lower(),
         r"\.[^./\s]+|[\w.+-]+/([\w.+-]+|\*)",
-        expected=".exe or video/*, by commas",
+        expected="extensions or media types like .exe or video/*, separated by commas",
     )
     for word in string_list("UPLOAD_REFUSED_TYPES")
 ]

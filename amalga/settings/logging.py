@@ -27,13 +27,13 @@ if SENTRY_DSN:
     try:
         init_sentry(SENTRY_DSN, SENTRY_RELEASE)
     except ValueError as error:
-        raise ImproperlyConfigured(f"SENTRY_DSN is not usable: {error}.") from None
+        raise ImproperlyConfigured(f"SENTRY_DSN must be {error}.") from None
 
 # Requests to /metrics must have this token; without a token there is no such page.
 METRICS_TOKEN = raw_value("METRICS_TOKEN").strip()
 if METRICS_TOKEN and not _TOKEN.fullmatch(METRICS_TOKEN):
     raise ImproperlyConfigured(
-        f"METRICS_TOKEN is not usable: it takes {MIN_TOKEN} to {MAX_TOKEN} letters, digits and signs without blanks."
+        f"METRICS_TOKEN must be {MIN_TOKEN} to {MAX_TOKEN} letters, digits and punctuation marks, without spaces."
     )
 # The folder for metrics of all gunicorn processes; amalga/gunicorn_conf.py creates it.
 METRICS_FOLDER = str(env.str("PROMETHEUS_MULTIPROC_DIR", default=""))

@@ -28,9 +28,9 @@ CSP_REPORT_URI = str(env.str("CSP_REPORT_URI", default="")).strip()
 if CSP_REPORT_URI:
     scheme = url("CSP_REPORT_URI", CSP_REPORT_URI).scheme
     if not CSP_REPORT_URI.isascii() or set(CSP_REPORT_URI) & set(" ;,"):
-        raise ImproperlyConfigured("CSP_REPORT_URI is not usable: odd characters are written as %XX.")
+        raise ImproperlyConfigured("CSP_REPORT_URI must be a URL, with special characters as %XX.")
     if HTTPS and scheme != "https":
-        raise ImproperlyConfigured("CSP_REPORT_URI is not usable: pages that come by TLS report by https:// too.")
+        raise ImproperlyConfigured("CSP_REPORT_URI must be an https:// URL.")
 CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {
         "default-src": [NONE],

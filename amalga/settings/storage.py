@@ -55,24 +55,25 @@ def secondary_store() -> tuple[dict[str, Any] | None, str | None]:
     if not values["BUCKET"]:
         if given:
             raise ImproperlyConfigured(
-                f"SECONDARY_S3_BUCKET is not set, but {given[0]} is: set both, or none of SECONDARY_S3_*."
+                f"SECONDARY_S3_BUCKET is not set, but {given[0]} is. Set both, or no SECONDARY_S3_* variable."
             )
         return None, None
     if bool(values["ACCESS_KEY_ID"]) != bool(values["SECRET_ACCESS_KEY"]):
         raise ImproperlyConfigured(
-            "SECONDARY_S3_ACCESS_KEY_ID and SECONDARY_S3_SECRET_ACCESS_KEY go together: set both, or none."
+            "Set both SECONDARY_S3_ACCESS_KEY_ID and SECONDARY_S3_SECRET_ACCESS_KEY, or neither."
         )
     name, endpoint = store_name("SECONDARY_S3_STORE_NAME"), values["ENDPOINT"] or None
     if name == S3_STORE_NAME:
-        raise ImproperlyConfigured(
-            "SECONDARY_S3_STORE_NAME is the name of the main store too (S3_STORE_NAME): they must differ."
-        )
-    region = validated("SECONDARY_S3_REGION", values["REGION"] or S3_REGION, REGION, expected="the name of a region")
-    validated("SECONDARY_S3_BUCKET", values["BUCKET"], BUCKET, expected="the name of a bucket and no more")
+        raise ImproperlyConfigured("SECONDARY_S3_STORE_NAME and S3_STORE_NAME must differ.")
+    region = validated(
+        "SECONDARY_S3_REGION",
+        values["REGION"] or S3_REGION,
+        REGION,
+        expected="the name of a region, such as eu-central-1",
+    )
+    validated("SECONDARY_S3_BUCKET", values["BUCKET"], BUCKET, expected="the name of a bucket")
     if (values["BUCKET"], (endpoint or "").rstrip("/")) == (S3_BUCKET, (S3_ENDPOINT or "").rstrip("/")):
-        raise ImproperlyConfigured(
-            "SECONDARY_S3_BUCKET is the bucket of AWS_STORAGE_BUCKET_NAME: it must be another one."
-        )
+        raise ImproperlyConfigured("SECONDARY_S3_BUCKET and AWS_STORAGE_BUCKET_NAME must be different buckets.")
     addressing, origin = bucket_location(values["BUCKET"], region, endpoint, variable="SECONDARY_S3_ENDPOINT")
     store = {
         "name": name,
@@ -96,19 +97,19 @@ def require_complete_key() -> None:
         raw_value(f"AWS_{name}").strip() for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
     )
     if bool(key) != bool(secret):
-        raise ImproperlyConfigured("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both, or neither.")
+        raise ImproperlyConfigured("Set both AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or neither.")
     if token and not key:
-        raise ImproperlyConfigured("AWS_SESSION_TOKEN goes with AWS_ACCESS_KEY_ID, which is not set.")
+        raise ImproperlyConfigured("AWS_SESSION_TOKEN is set, but AWS_ACCESS_KEY_ID is not. Set both, or neither.")
     if key and raw_value("AWS_PROFILE").strip():
-        raise ImproperlyConfigured("AWS_PROFILE and AWS_ACCESS_KEY_ID are both set: keep one of them.")
+        raise ImproperlyConfigured("AWS_PROFILE and AWS_ACCESS_KEY_ID are both set. Remove one of them.")
 
 
 require_complete_key()
 S3_BUCKET = validated(
-    "AWS_STORAGE_BUCKET_NAME", required("AWS_STORAGE_BUCKET_NAME"), BUCKET, expected="the name of a bucket and no more"
+    "AWS_STORAGE_BUCKET_NAME", required("AWS_STORAGE_BUCKET_NAME"), BUCKET, expected="the name of a bucket"
 )
 S3_REGION = raw_value("AWS_DEFAULT_REGION").strip() or raw_value("AWS_REGION").strip() or "us-east-1"
-validated("AWS_DEFAULT_REGION", S3_REGION, REGION, expected="the name of a region, like eu-central-1")
+validated("AWS_DEFAULT_REGION", S3_REGION, REGION, expected="the name of a region, such as eu-central-1")
 S3_ENDPOINT = str(env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_ENDPOINT_URL", default="")) or None
 S3_CHECKSUMS = checksums("S3_CHECKSUMS")
 S3_CONDITIONS = conditions("S3_CONDITIONS", default=supported_conditions(S3_ENDPOINT))
@@ -140,7 +141,9 @@ def cloudfront() -> dict[str, str] | None:
         return None
     for name in CLOUDFRONT_VARIABLES:
         if name not in given:
-            raise ImproperlyConfigured(f"{name} is not set, but {given[0]} is: set all of CLOUDFRONT_*, or none.")
+            raise ImproperlyConfigured(
+                f"{name} is not set, but {given[0]} is. Set all CLOUDFRONT_* variables, or none."
+            )
     return {"custom_domain": _domain(), "cloudfront_key_id": _key_id(), "cloudfront_key": _private_key()}
 
 
@@ -149,19 +152,19 @@ def _domain() -> str:
     domain = required("CLOUDFRONT_DOMAIN").lower()
     if not _HOST.fullmatch(domain):
         raise ImproperlyConfigured(
-            f"CLOUDFRONT_DOMAIN={domain[:80]} is not usable: it takes a host, d111.cloudfront.net."
+            f"CLOUDFRONT_DOMAIN must be a host name, such as d111.cloudfront.net, not “{domain[:80]}”."
         )
     if validate_host(domain.partition(":")[0], [host for host in ALLOWED_HOSTS if host != "*"]):
-        raise ImproperlyConfigured(f"CLOUDFRONT_DOMAIN={domain} is in ALLOWED_HOSTS: content takes a host of its own.")
+        raise ImproperlyConfigured(
+            f"CLOUDFRONT_DOMAIN must not be in ALLOWED_HOSTS ({domain}): files need their own host name."
+        )
     return domain
 
 
 def _key_id() -> str:
     key_id = required("CLOUDFRONT_KEY_ID")
     if not _ID.fullmatch(key_id):
-        raise ImproperlyConfigured(
-            "CLOUDFRONT_KEY_ID is not usable: it takes the ID of a public key, like K2JCJMDEHXQW5F."
-        )
+        raise ImproperlyConfigured("CLOUDFRONT_KEY_ID must be the ID of a public key, such as K2JCJMDEHXQW5F.")
     return key_id
 
 
@@ -174,7 +177,7 @@ def _private_key() -> str:
         key = None
     if not isinstance(key, RSAPrivateKey) or key.key_size != _BITS:
         raise ImproperlyConfigured(
-            f"CLOUDFRONT_PRIVATE_KEY is not usable: it takes an RSA key of {_BITS} bits as PEM, without a passphrase."
+            f"CLOUDFRONT_PRIVATE_KEY must be an RSA key of {_BITS} bits in PEM format, without a passphrase."
         ) from None
     return text
 

@@ -64,14 +64,14 @@ def test_doctor_says_that_it_was_verified(
     with unpooled_connection() as opened, monkeypatch.context() as patched:
         patched.setattr(connections["default"], "connection", opened)
         (line,) = dict(database.CHECKS)["database TLS"]()
-    assert (line.level, line.reason) == (Level.OK, "in use; its certificate is verified")
+    assert (line.level, line.reason) == (Level.OK, "on, certificate verified")
 
 
 CASES: dict[str, tuple[Callable[[CertificateAuthority], ssl.SSLContext | None], str]] = {
-    "by itself": (lambda it: it.server("localhost", signed=False), "its certificate is signed by itself alone"),
-    "other host": (lambda it: it.server("db.example.org"), "its certificate is for another host"),
-    "expired": (lambda it: it.server("localhost", expired=True), "its certificate has expired"),
-    "no tls": (lambda it: None, "it speaks no TLS"),
+    "by itself": (lambda it: it.server("localhost", signed=False), "the certificate is self-signed"),
+    "other host": (lambda it: it.server("db.example.org"), "the certificate is for another host"),
+    "expired": (lambda it: it.server("localhost", expired=True), "the certificate has expired"),
+    "no tls": (lambda it: None, "the server has no TLS"),
 }  # fmt: skip
 
 
@@ -83,14 +83,17 @@ def test_one_that_does_not_is_refused_and_told_in_one_line(
     serve(make(authority))
     with pytest.raises(OperationalError), unpooled_connection():
         pass
-    assert first_line() == (Level.FAIL, f"cannot be reached at localhost: {reason}")
+    assert first_line() == (Level.FAIL, f"cannot connect to localhost: {reason}")
 
 
 def test_one_of_another_authority_is_refused(tmp_path: Path, serve: Serve) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     serve(CertificateAuthority(elsewhere).server("localhost"))
-    assert first_line() == (Level.FAIL, "cannot be reached at localhost: its certificate is signed by nobody we know")
+    assert first_line() == (
+        Level.FAIL,
+        "cannot connect to localhost: the certificate is signed by an unknown authority",
+    )
 
 
 def test_one_of_amazons_is_led_to_amazons_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +105,6 @@ def test_one_of_amazons_is_led_to_amazons_bundle(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("uploads.services.doctor.database_connection._handshake", refused)
     explanation = tls_verification_error({"HOST": "files.abc.eu-west-3.rds.amazonaws.com", "OPTIONS": {}})
     assert explanation == (
-        "its certificate is signed by Amazon's RDS",
-        "name a file with Amazon's bundle by DATABASE_CA",
+        "the certificate is signed by Amazon RDS",
+        "set DATABASE_CA to a file with Amazon's bundle",
     )

@@ -110,7 +110,7 @@ def test_a_key_that_cloudfront_would_not_take_is_refused_and_not_told(
         "hidden": pem(good, b"a passphrase"),
         "public": public.decode(),
     }
-    with pytest.raises(ImproperlyConfigured, match="CLOUDFRONT_PRIVATE_KEY is not usable") as error:
+    with pytest.raises(ImproperlyConfigured, match="CLOUDFRONT_PRIVATE_KEY must be an RSA key") as error:
         read(monkeypatch, **all_three(CLOUDFRONT_PRIVATE_KEY=keys[kind]))
     assert keys[kind][-60:-30] not in str(error.value)
     assert error.value.__cause__ is None

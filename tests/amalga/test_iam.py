@@ -191,7 +191,7 @@ def test_without_credentials_it_is_the_database_that_is_away(
 def test_doctor_signs_in_as_the_app_does(rds: Rds, life: int, level: Level) -> None:
     rds.life = life
     first, *_others = database.database_checks(Deadline(18))
-    assert (first.level, "it refuses the token" in first.reason) == (level, life == 0)
+    assert (first.level, "the IAM token was rejected" in first.reason) == (level, life == 0)
     assert rds.seen
 
 

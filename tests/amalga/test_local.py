@@ -106,7 +106,7 @@ def test_a_taken_port_is_one_clear_line(laptop: LocalInstallation, variable: str
         result = laptop.run("--serve") if variable == "PORT" else laptop.run("true")
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    assert f"Port {laptop.ports[variable]} is taken" in result.stderr
+    assert f"Port {laptop.ports[variable]} is in use" in result.stderr
     assert f"{variable}=" in result.stderr
     assert laptop.processes() == []
 
@@ -205,5 +205,5 @@ def test_a_second_start_prepares_only_what_changed(tmp_path: Path, monkeypatch: 
 
 def test_a_path_that_a_shell_would_read_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "installed_programs", lambda: Path("/home/$ale/bin"))
-    with pytest.raises(StartupError, match="clone into another folder"):
+    with pytest.raises(StartupError, match="Clone into another folder"):
         postgres.own_programs()

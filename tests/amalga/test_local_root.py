@@ -115,7 +115,7 @@ def test_without_the_right_to_become_another_user_it_is_one_line(laptop: LocalIn
     laptop.before = ("setpriv", "--bounding-set=-setuid,-setgid", "--")
     result = laptop.run("true")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-    assert "start it as an ordinary user" in result.stderr
+    assert "Start it as another user." in result.stderr
 
 
 def test_without_the_right_to_give_up_rights_for_good_the_servers_start(laptop: LocalInstallation) -> None:
@@ -209,7 +209,7 @@ def test_a_place_where_no_program_can_run_is_passed_over(
 
 
 def test_without_a_place_the_refusal_says_what_to_do(out_of_reach: Path, place: Path) -> None:
-    with pytest.raises(StartupError, match="start it as an ordinary user"):
+    with pytest.raises(StartupError, match="Start it as another user"):
         programs_for(NOBODY, (place / "missing",))
 
 

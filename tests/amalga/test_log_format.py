@@ -97,7 +97,7 @@ def test_what_breaks_is_one_object_or_indented_lines() -> None:
 def test_what_code_hangs_onto_a_record_is_not_told() -> None:
     """Django hangs the request there, and its printed form holds the whole query."""
     fields = as_json("Not found", request="<WSGIRequest: GET '/?q=secret'>", status_code=404, fields={"queue_age": 3})
-    assert set(fields) == {"time", "level", "logger", "message", "queue_age"}
+    assert set(fields) == {"time", "version", "level", "logger", "message", "queue_age"}
 
 
 @pytest.mark.parametrize("odd", ["a\r\nCRITICAL forged", "a\x1b[2Jb", "a\u202eb", "a\u2028b", "a\x00b", "a\x85b"])
@@ -234,7 +234,7 @@ def test_programs_read_production_and_people_the_rest(
 
 
 def test_another_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ImproperlyConfigured, match="LOG_FORMAT=xml"):
+    with pytest.raises(ImproperlyConfigured, match="LOG_FORMAT must be json or plain, not “xml”"):
         read(monkeypatch, LOG_FORMAT="xml")
 
 
@@ -243,7 +243,7 @@ def test_gunicorn_refuses_another_form_as_well() -> None:
     env = {**WHOLE, "LOG_FORMAT": "xml", "PATH": ""}
     ended = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode != 0
-    assert "LOG_FORMAT=xml" in ended.stderr
+    assert "LOG_FORMAT must be json or plain, not “xml”" in ended.stderr
 
 
 @pytest.mark.django_db(transaction=True)

@@ -79,5 +79,5 @@ def test_probe_address_may_be_a_unix_socket(django_db_setup: None, tmp_path: Pat
 
 @pytest.mark.parametrize("bind", ["8001", "127.0.0.1:", ":8001", "127.0.0.1:eight", "127.0.0.1:70000"])
 def test_probe_address_that_is_unusable_is_named(bind: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"PROBE_BIND={bind} is not usable")):
+    with pytest.raises(ValueError, match=re.escape(f"PROBE_BIND must be HOST:PORT or unix:PATH, not “{bind}”")):
         probes.listener(bind)

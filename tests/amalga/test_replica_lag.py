@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -142,7 +143,7 @@ def told() -> tuple[Level, str]:
 def test_doctor_finds_it_well(named: Standby) -> None:
     level, reason = told()
     assert level is Level.OK
-    assert "bytes behind" in reason
+    assert (reason[:7], reason[-6:]) == ("lag of ", " bytes")
 
 
 def test_doctor_says_nothing_where_there_is_none() -> None:
@@ -151,19 +152,19 @@ def test_doctor_says_nothing_where_there_is_none() -> None:
 
 def test_doctor_names_a_server_that_is_no_replica(name: Name) -> None:
     name()
-    assert told() == (Level.FAIL, "it is no replica: it takes writes of its own")
+    assert told() == (Level.FAIL, "not a replica: it is writable")
 
 
 def test_doctor_names_one_that_is_away(name: Name) -> None:
     name(there=False, PORT=9)
-    assert told() == (Level.WARN, "cannot be reached at 127.0.0.1: nobody listens there")
+    assert told() == (Level.WARN, "cannot connect to 127.0.0.1: nobody listens there")
 
 
 def test_doctor_names_one_of_another_database(named: Standby) -> None:
     with named.standing_still():
         Installation.objects.all().delete()
         Installation.objects.own_id()
-        assert told() == (Level.FAIL, "it is a replica of another database")
+        assert told() == (Level.FAIL, "a replica of another database")
 
 
 def test_doctor_says_when_it_is_far_behind(named: Standby) -> None:
@@ -172,4 +173,4 @@ def test_doctor_says_when_it_is_far_behind(named: Standby) -> None:
             cursor.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 20000000))")
         level, reason = told()
     assert level is Level.WARN
-    assert "MB behind" in reason
+    assert re.match(r"lag of \d+ MB", reason)

@@ -141,7 +141,7 @@ def test_a_fault_is_reported_with_its_place_and_nothing_of_anybodys(collected: C
     "odd", ["nonsense", "https://sentry.example.org/1", "ftp://key@sentry.example.org/1", "https://key@/"]
 )
 def test_an_address_that_is_none_is_refused_without_telling_it(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ImproperlyConfigured, match="SENTRY_DSN is not usable") as refused:
+    with pytest.raises(ImproperlyConfigured, match="SENTRY_DSN must be a URL") as refused:
         read(monkeypatch, SENTRY_DSN=odd)
     assert odd not in str(refused.value)
 

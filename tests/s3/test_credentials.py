@@ -123,14 +123,14 @@ def web_identity(patch: pytest.MonkeyPatch, provider: CredentialProvider, folder
 
 
 SOURCES: dict[str, Callable[[pytest.MonkeyPatch, CredentialProvider, Path], None]] = {
-    "the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY": environment,
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY": environment,
     "a credentials file, profile team": shared_file,
     "a config file, profile default": config_file,
     "a program of its own, profile default": program,
     "the role of the container": container_role,
     "the role of the machine": machine_role,
     "a role that a profile assumes, profile team": assumed_role,
-    "a role, by web identity": web_identity,
+    "a role assumed by web identity": web_identity,
 }
 ROLES = [source for source in SOURCES if "role" in source]
 
@@ -289,11 +289,11 @@ def test_people_get_503_while_there_are_none(as_alice: Client, no_credentials: p
 @pytest.mark.parametrize(
     ("prepare", "reason"),
     [
-        (lambda patch, _: patch.setenv("AWS_PROFILE", "nobody"), "no file has a profile of that name"),
-        (lambda patch, _: patch.setenv(FIRST, "x"), "half of them is missing"),
-        (lambda _, folder: write_profiles(folder / "credentials", default={"aws_access_key_id": "x"}), "half of them"),
-        (lambda _, folder: (folder / "config").write_text("[default\n"), "a file of AWS's cannot be read as one"),
-        (lambda _, folder: write_profiles(folder / "config", default={"credential_process": "false"}), "has failed"),
+        (lambda patch, _: patch.setenv("AWS_PROFILE", "nobody"), "the profile does not exist"),
+        (lambda patch, _: patch.setenv(FIRST, "x"), "incomplete"),
+        (lambda _, folder: write_profiles(folder / "credentials", default={"aws_access_key_id": "x"}), "incomplete"),
+        (lambda _, folder: (folder / "config").write_text("[default\n"), "an AWS configuration file is invalid"),
+        (lambda _, folder: write_profiles(folder / "config", default={"credential_process": "false"}), "provider"),
     ],
     ids=["profile", "half", "half in a file", "broken file", "program"],
 )  # fmt: skip
