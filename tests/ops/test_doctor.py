@@ -38,9 +38,9 @@ def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies
 def test_a_bucket_that_is_not_there(bucket: stores.Bucket, settings: Settings) -> None:
     settings.S3_BUCKET = "no-such-bucket"
     lines = examined()
-    assert "there is no bucket no-such-bucket" in lines["store"].reason
-    assert "provision --apply" in lines["store"].advice
-    assert set(lines) == {"credentials", "store", "bucket"}
+    assert "the bucket no-such-bucket does not exist" in lines["storage"].reason
+    assert "provision --apply" in lines["storage"].advice
+    assert set(lines) == {"credentials", "storage", "bucket"}
 
 
 def test_a_bucket_in_another_region(fresh: stores.Bucket) -> None:
@@ -62,14 +62,14 @@ def test_a_wrong_secret(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) 
     s3.reset()
     line = one(reach_lines())
     s3.reset()
-    assert line.reason.endswith("the secret does not fit the access key")
+    assert line.reason.endswith("wrong secret key")
     assert line.advice == "correct AWS_SECRET_ACCESS_KEY"
 
 
 @pytest.mark.parametrize(
     ("mine", "reason"),
-    [(True, "is ours, but may not be listed"), (False, "belongs to somebody else"),
-     (None, "may not be listed, or belongs to somebody else")],
+    [(True, "access denied: the bucket"), (False, "belongs to another account"),
+     (None, "cannot be listed, or belongs to another account")],
 )  # fmt: skip
 def test_a_refusal_is_told_by_whose_the_bucket_is(
     front: storage_proxies.StorageProxy, mine: bool | None, reason: str
@@ -90,13 +90,13 @@ def test_a_refusal_is_told_by_whose_the_bucket_is(
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
-        (storage_proxies.status(403, "InvalidAccessKeyId"), "it knows no such access key"),
+        (storage_proxies.status(403, "InvalidAccessKeyId"), "unknown access key"),
         (storage_proxies.status(400, "ExpiredToken"), "the credentials have expired"),
-        (storage_proxies.status(500, "InternalError"), "a fault of its own (InternalError)"),
-        (storage_proxies.status(503, "SlowDown"), "a fault of its own (SlowDown)"),
-        (storage_proxies.page(200), "without a word of S3's"),
-        (storage_proxies.broken, "it breaks connections off"),
-        (storage_proxies.status(418, "Teapot"), "it answers Teapot"),
+        (storage_proxies.status(500, "InternalError"), "internal error InternalError"),
+        (storage_proxies.status(503, "SlowDown"), "internal error SlowDown"),
+        (storage_proxies.page(200), "not from S3"),
+        (storage_proxies.broken, "connection closed"),
+        (storage_proxies.status(418, "Teapot"), "error Teapot"),
     ],
 )
 def test_each_fault_of_the_store_has_its_own_words(
@@ -112,7 +112,7 @@ def test_each_fault_of_the_store_has_its_own_words(
 def test_nobody_answers(bucket: stores.Bucket, settings: Settings) -> None:
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
     s3.reset()
-    assert one(reach_lines()).reason.endswith("nobody answers there")
+    assert one(reach_lines()).reason.endswith("cannot connect")
     s3.reset()
 
 
@@ -120,7 +120,7 @@ def test_a_store_that_hangs_is_given_up(front: storage_proxies.StorageProxy, mon
     monkeypatch.setattr(results, "CHECK_SECONDS", 0.5)
     front.rules["*"] = front.hang
     before = time.monotonic()
-    assert "no answer within" in examined()["store"].reason
+    assert "timed out after" in examined()["storage"].reason
     assert time.monotonic() - before < 3
 
 
@@ -131,7 +131,7 @@ def test_one_question_that_hangs_leaves_the_others(
     front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
     lines = examined()
     assert level(lines, "bucket policy") == "fail"
-    assert level(lines, "bucket to strangers") == level(lines, "digests") == "ok"
+    assert level(lines, "bucket anonymous access") == level(lines, "checksums") == "ok"
 
 
 def test_when_the_time_is_over_the_rest_says_so(
@@ -139,7 +139,7 @@ def test_when_the_time_is_over_the_rest_says_so(
 ) -> None:
     front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
     lines = {line.subject: line for line in store_checks(Deadline(1), [ORIGIN])}
-    assert "no time left" in lines["digests"].reason
+    assert "no time left" in lines["checksums"].reason
 
 
 # --- credentials ------------------------------------------------------------------------------
@@ -157,13 +157,13 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 def test_no_credentials_at_all(bucket: stores.Bucket, no_keys: pytest.MonkeyPatch) -> None:
     lines = examined()
-    assert lines["credentials"].reason == "boto3 finds none"
+    assert lines["credentials"].reason == "not found"
     assert set(lines) == {"credentials", "bucket"}
 
 
 def test_half_of_the_credentials(bucket: stores.Bucket, no_keys: pytest.MonkeyPatch) -> None:
     no_keys.setenv("AWS_ACCESS_KEY_ID", "only-this")
-    assert one(credential_lines()).reason == "they cannot be had: half of them is missing"
+    assert one(credential_lines()).reason == "not available: incomplete"
 
 
 def test_temporary_credentials_that_nobody_renews(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,14 +171,14 @@ def test_temporary_credentials_that_nobody_renews(bucket: stores.Bucket, monkeyp
     s3.reset()
     line = one(credential_lines())
     s3.reset()
-    assert (line.level, "nobody renews them" in line.reason) == (Level.WARN, True)
+    assert (line.level, "are not renewed" in line.reason) == (Level.WARN, True)
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected", "reason"),
-    [(3 * 3600 + 30, "ok", "from the role of the container; renewed by itself, these last for 3 hours"),
-     (300, "warn", "from the role of the container; they end in "),
-     (-300, "fail", "they cannot be had: those that are given have expired")],
+    [(3 * 3600 + 30, "ok", "from the role of the container, renewed automatically, valid for 3 hours"),
+     (300, "warn", "from the role of the container. They expire in "),
+     (-300, "fail", "not available: already expired")],
 )  # fmt: skip
 def test_the_role_of_a_container_says_for_how_long(
     no_keys: pytest.MonkeyPatch, seconds: int, expected: str, reason: str
@@ -216,7 +216,7 @@ def of_another_time(front: storage_proxies.StorageProxy, seconds: float) -> None
 
 @pytest.mark.parametrize(
     ("seconds", "expected", "reason"),
-    [(0, "ok", "agrees"), (90, "warn", "ahead of"), (-90, "warn", "behind"),
+    [(0, "ok", "seconds of skew"), (90, "warn", "ahead of"), (-90, "warn", "behind"),
      (1200, "fail", "20 minutes ahead of"), (-1200, "fail", "20 minutes behind")],
 )  # fmt: skip
 def test_a_store_of_another_time_is_told(
@@ -232,8 +232,8 @@ def test_a_refusal_for_the_clock_is_told_as_such(front: storage_proxies.StorageP
     of_another_time(front, -1200)
     front.rules["*"] = storage_proxies.FAULTS["clock"]
     lines = examined()
-    assert lines["store"].reason == "it refuses what we sign, because the clocks do not agree"
-    assert "20 minutes behind" in lines["store clock"].reason
+    assert lines["storage"].reason == "requests are rejected because of clock skew"
+    assert "20 minutes behind" in lines["storage clock"].reason
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -251,16 +251,17 @@ def doctor(*arguments: str) -> tuple[int, str]:
 def test_warnings_alone_end_well(unmarked: stores.Bucket) -> None:
     status, output = doctor()
     assert status == 0, output
-    assert "\nok   store: " in output
-    assert "\nwarn marker: nothing says which database the bucket belongs to — run `manage.py provision`" in output
-    assert output.splitlines()[-1].endswith(" 0 fail")
+    assert "\nOK    storage: " in output
+    missing = "WARN  marker: missing: the bucket does not name its database. Fix: run `manage.py provision --apply`."
+    assert missing in output.splitlines()
+    assert output.splitlines()[-1].endswith(" 0 failures")
 
 
 def test_a_failure_ends_in_one(bucket: stores.Bucket, settings: Settings) -> None:
     settings.S3_BUCKET = "no-such-bucket"
     status, output = doctor()
     assert status == 1
-    assert "\nfail store: there is no bucket" in output
+    assert "\nFAIL  storage: the bucket " in output
 
 
 def test_an_origin_that_is_none_is_refused(bucket: stores.Bucket) -> None:
@@ -272,7 +273,7 @@ def test_machines_get_one_object(bucket: stores.Bucket) -> None:
     assert status == 0, output
     report = json.loads(output)
     assert status == report["fail"] == 0
-    assert {"level", "subject", "reason", "advice"} == set(report["checks"][0])
+    assert {"level", "area", "subject", "reason", "advice"} == set(report["checks"][0])
     assert all(line["advice"] for line in report["checks"] if line["level"] != "ok")
 
 
@@ -289,5 +290,5 @@ def test_no_secret_is_ever_shown(
     for rules in faults:
         front.rules = dict(rules)
         output = doctor()[1] + caplog.text
-        assert "fail " in output
+        assert "FAIL " in output
         assert not [secret for secret in secrets if secret in output]

@@ -43,24 +43,24 @@ def first_line() -> str:
 
 
 def test_without_cloudfront_it_is_not_spoken_of(bucket: Bucket) -> None:
-    assert "cloudfront" not in examined()
+    assert "CloudFront" not in examined()
 
 
 def test_with_it_one_line_says_that_all_is_well(cloudfront: Edge) -> None:
-    assert str(examined()["cloudfront"].level) == "ok"
-    assert first_line() == f"ok {cloudfront.domain} gives what we sign, and nothing else"
+    assert str(examined()["CloudFront"].level) == "ok"
+    assert first_line() == f"ok {cloudfront.domain} serves only signed URLs"
 
 
 def test_a_key_that_the_group_does_not_have_is_told(cloudfront: Edge) -> None:
     cloudfront.group.clear()
-    assert first_line() == f"fail {cloudfront.domain} refuses what we sign (403)"
+    assert first_line() == f"fail {cloudfront.domain} rejects our signatures (403)"
 
 
 def test_a_distribution_that_asks_nobody_for_a_signature_is_told(
     cloudfront: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Edge, "is_signed", lambda *_: True)
-    assert first_line() == f"fail {cloudfront.domain} gives a file to whoever knows its key"
+    assert first_line() == f"fail {cloudfront.domain} serves files without a signature"
 
 
 @pytest.mark.parametrize("passed", [set(), edges.OVERRIDES - {"response-content-language"}], ids=["none", "old"])
@@ -68,10 +68,10 @@ def test_a_cache_policy_that_drops_our_headers_is_told(
     cloudfront: Edge, monkeypatch: pytest.MonkeyPatch, passed: set[str]
 ) -> None:
     monkeypatch.setattr(edges, "OVERRIDES", passed)
-    assert first_line() == f"fail {cloudfront.domain} gives files without all the headers that we sign"
+    assert first_line() == f"fail {cloudfront.domain} serves files without all signed headers"
 
 
 def test_a_host_that_is_not_there_or_not_the_one_is_told(cloudfront: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     s3.reset()
-    assert first_line() == f"fail {cloudfront.domain} does not answer (SSLError)"
+    assert first_line() == f"fail cannot connect to {cloudfront.domain} (SSLError)"

@@ -34,7 +34,7 @@ def failing() -> list[str]:
     out = io.StringIO()
     with pytest.raises(CommandError):
         call_command("doctor", "--origin", "https://files.example.org", stdout=out, no_color=True)
-    return [line for line in out.getvalue().splitlines() if line.startswith("fail")]
+    return [line for line in out.getvalue().splitlines() if line.startswith("FAIL")]
 
 
 def elsewhere(front: storage_proxies.StorageProxy) -> None:
@@ -74,13 +74,13 @@ def full(front: storage_proxies.StorageProxy) -> None:
 
 
 TROUBLES: dict[str, tuple[Callable[[storage_proxies.StorageProxy], None], str]] = {
-    "region": (elsewhere, "store: the bucket {bucket} is not in us-east-1 but in eu-west-3 — set AWS_"),
-    "somebody else's": (somebody_elses, "store: the bucket {bucket} belongs to somebody else — correct AWS_"),
-    "no rights": (without_rights, "store: the bucket {bucket} may not be listed, or belongs to somebody else"),
-    "one right": (without_one_right, "digests: the trial broke off at DeleteObject: AccessDenied — allow s3:"),
-    "expired": (expired, "store: {place}: the credentials have expired — fetch new ones; a role renews them"),
-    "clock": (skewed, "store clock: 20 minutes ahead of this machine's — let a time service (chrony"),
-    "full": (full, "digests: the store is full, or a quota of it is used up — give it room"),
+    "region": (elsewhere, "storage: the bucket {bucket} is in eu-west-3, not in us-east-1. Fix: set AWS_"),
+    "somebody else's": (somebody_elses, "storage: the bucket {bucket} belongs to another account. Fix: correct AWS_"),
+    "no rights": (without_rights, "storage: access denied: the bucket {bucket} cannot be listed, or"),
+    "one right": (without_one_right, "checksums: the test failed at DeleteObject: AccessDenied. Fix: allow s3:"),
+    "expired": (expired, "storage: {place}: the credentials have expired. Fix: get new ones"),
+    "clock": (skewed, "storage clock: 20 minutes ahead of the clock of this machine. Fix: set the clocks"),
+    "full": (full, "checksums: the storage is full, or its quota is used up, so nothing can be uploaded. Fix:"),
 }  # fmt: skip
 
 
@@ -89,8 +89,8 @@ def test_each_trouble_is_one_line(front: storage_proxies.StorageProxy, trouble: 
     prepare, template = TROUBLES[trouble]
     prepare(front)
     expected = template.format(bucket=stores.Address.of_this_run().bucket, place=front.url)
-    (line,) = [line for line in failing() if not line.startswith(("fail CORS", "fail bucket to strangers"))]
-    assert line.startswith(f"fail {expected}"), line
+    (line,) = [line for line in failing() if not line.startswith(("FAIL  CORS", "FAIL  bucket anonymous access"))]
+    assert line.startswith(f"FAIL  {expected}"), line
 
 
 # --- room ---------------------------------------------------------------------------------------
@@ -110,20 +110,20 @@ def test_a_full_disk_is_named(bucket: stores.Bucket, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(host, "_write_test_file", is_full)
     (line,) = [line for line in failing() if "CORS" not in line]
     assert "disk: " in line
-    assert "takes no more: No space left on device" in line
+    assert "cannot write to /tmp: No space left on device" in line
 
 
 def test_a_disk_that_is_nearly_full_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: type("Usage", (), {"free": 3_000_000})())
     line = one(host.disk_checks())
-    assert (line.level, "has 3 MB left" in line.reason) == ("warn", True)
+    assert (line.level, "3 MB free" in line.reason) == ("warn", True)
 
 
 @pytest.mark.parametrize(
     ("cause", "level", "reason"),
-    [(psycopg.errors.DiskFull(), "fail", "its disk is full: nothing can be uploaded"),
-     (psycopg.errors.IoError(), "fail", "its disk fails"),
-     (psycopg.errors.InsufficientPrivilege(), "ok", "not tried")],
+    [(psycopg.errors.DiskFull(), "fail", "disk full, so nothing can be uploaded"),
+     (psycopg.errors.IoError(), "fail", "disk error"),
+     (psycopg.errors.InsufficientPrivilege(), "ok", "not checked")],
 )  # fmt: skip
 def test_a_full_disk_of_the_database_is_named(
     db: None, monkeypatch: pytest.MonkeyPatch, cause: Exception, level: str, reason: str
@@ -141,6 +141,6 @@ def test_all_is_told_when_nothing_is_wrong(bucket: stores.Bucket) -> None:
     s3.reset()
     out = io.StringIO()
     call_command("doctor", stdout=out, no_color=True)
-    assert "\nok   disk: " in out.getvalue()
-    assert "\nok   database disk: takes 8 MB more" in out.getvalue()
-    assert "\nok   purge: " in out.getvalue()
+    assert "\nOK    disk: " in out.getvalue()
+    assert "\nOK    database disk: 8 MB could be written" in out.getvalue()
+    assert "\nOK    purge: " in out.getvalue()

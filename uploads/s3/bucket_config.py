@@ -66,7 +66,7 @@ BUCKET_SETTINGS = (
         absent="NoSuchPublicAccessBlockConfiguration",
         desired=bucket_policies.desired_blocks,
         describe=bucket_policies.describe_blocks,
-        without="make sure by its own means that nobody reads the bucket without a signature",
+        without="make sure that the bucket cannot be read without a signature",
     ),
     BucketSetting(
         subject="object ownership",
@@ -76,7 +76,7 @@ BUCKET_SETTINGS = (
         absent="OwnershipControlsNotFoundError",
         desired=bucket_policies.desired_owner,
         describe=bucket_policies.describe_owner,
-        without="make sure that no object gets an access list of its own",
+        without="make sure that objects cannot have their own access lists",
     ),
     BucketSetting(
         subject="policy",
@@ -86,7 +86,7 @@ BUCKET_SETTINGS = (
         absent="NoSuchBucketPolicy",
         desired=bucket_policies.desired_policy,
         describe=bucket_policies.describe_policy,
-        without="let it answer by https alone",
+        without="let it accept https requests only",
     ),
     BucketSetting(
         subject="encryption",
@@ -106,7 +106,7 @@ BUCKET_SETTINGS = (
         response_is_document=True,
         desired=bucket_policies.desired_versions,
         describe=bucket_policies.describe_versions,
-        without="what is overwritten or removed cannot be brought back: back the bucket up",
+        without="back up the bucket: deleted and overwritten objects cannot be restored",
     ),
     BucketSetting(
         subject="lifecycle",
@@ -117,7 +117,7 @@ BUCKET_SETTINGS = (
         response_is_document=True,
         desired=bucket_policies.desired_lifecycle,
         describe=bucket_policies.describe_lifecycle,
-        without="only `manage.py sweep` clears unfinished uploads away: keep it running",
+        without="keep `manage.py sweep` running: only it deletes unfinished uploads",
     ),
     BucketSetting(
         subject="CORS",
@@ -128,13 +128,13 @@ BUCKET_SETTINGS = (
         response_is_document=True,
         desired=bucket_policies.desired_cors,
         describe=bucket_policies.describe_cors,
-        without="let its server answer our pages' preflights; `manage.py doctor` asks as a browser does",
+        without="configure CORS on its server; `manage.py doctor` tests it",
     ),
 )
 
 
 class SettingStatus(StrEnum):
-    AS_WANTED = "as wanted"
+    AS_WANTED = "ok"
     DIFFERS = "differs"
     LACKING = "lacking"  # the storage does not have this setting
     UNKNOWN = "unknown"  # it could not be read
@@ -165,9 +165,12 @@ def compare_setting(setting: BucketSetting, spec: BucketSpec) -> SettingDiff:
     except S3ResponseError as error:
         return _failed(setting, error)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        reason = "the store's answer makes no sense"
+        reason = "the response of the storage is invalid"
         return SettingDiff(
-            setting.subject, SettingStatus.UNKNOWN, reason=reason, advice="look at it by the store's own means"
+            setting.subject,
+            SettingStatus.UNKNOWN,
+            reason=reason,
+            advice="check this setting in the storage's own console",
         )
     status = SettingStatus.DIFFERS if lines else SettingStatus.AS_WANTED
     return SettingDiff(setting.subject, status, lines, now=current, desired=desired)
@@ -230,21 +233,25 @@ def _refuse_listing(operation_model: Any, response_dict: Any, **_: Any) -> None:
 
 def _differences(current: dict[str, str], desired: dict[str, str]) -> list[tuple[str, str, str]]:
     names = {**current, **desired}
-    lines = [(name, current.get(name, "none"), desired.get(name, "none")) for name in names]
+    lines = [(name, current.get(name, "not set"), desired.get(name, "not set")) for name in names]
     return [line for line in lines if line[1] != line[2]]
 
 
 def _failed(setting: BucketSetting, error: S3ResponseError, diff: SettingDiff | None = None) -> SettingDiff:
     lines = diff.lines if diff else []
     if error.is_unsupported:
-        reason = f"this store has no {setting.subject} setting"
+        reason = "not supported by this storage"
         return SettingDiff(setting.subject, SettingStatus.LACKING, reason=reason, advice=setting.without)
     status = SettingStatus.FAILED if diff else SettingStatus.UNKNOWN
     verb, right = ("written", f"s3:Put{setting.right}") if diff else ("read", f"s3:Get{setting.right}")
     if error.is_denied:
-        return SettingDiff(setting.subject, status, lines, f"may not be {verb} by these credentials", f"allow {right}")
+        return SettingDiff(setting.subject, status, lines, f"access denied, could not be {verb}", f"allow {right}")
     return SettingDiff(
-        setting.subject, status, lines, f"could not be {verb}: {error.code}", "look that up at the store"
+        setting.subject,
+        status,
+        lines,
+        f"could not be {verb}: {error.code}",
+        "look up this error in the storage's documentation",
     )
 
 

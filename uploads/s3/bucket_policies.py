@@ -21,8 +21,8 @@ PUT_HEADERS = {
 BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 OWNER = "BucketOwnerEnforced"
 OWN_ID = "Amalga"  # the names of our statements and rules begin with it
-OLD_PUTS = f"PUT by a signature of more than {URL_VALID_MILLISECONDS // 60_000} minutes"
-ALGORITHMS = {"AES256": "keys of the store (SSE-S3)", "aws:kms": "KMS", "aws:kms:dsse": "KMS, two layers"}
+OLD_PUTS = f"PUT with signatures older than {URL_VALID_MILLISECONDS // 60_000} minutes"
+ALGORITHMS = {"AES256": "keys of the storage (SSE-S3)", "aws:kms": "KMS", "aws:kms:dsse": "KMS, two layers"}
 
 Description = dict[str, str]
 
@@ -94,7 +94,7 @@ def own_statements(spec: BucketSpec) -> dict[str, dict[str, Any]]:
 def describe_policy(document: Any, spec: BucketSpec) -> Description:
     current = [_normalize(statement) for statement in _statements(document or {})]
     return {
-        purpose: "denied" if _normalize(statement) in current else "let in"
+        purpose: "denied" if _normalize(statement) in current else "allowed"
         for purpose, statement in own_statements(spec).items()
     }
 
@@ -185,9 +185,9 @@ def describe_lifecycle(document: Any, _spec: BucketSpec) -> Description:
         rule = rules.get(_rule_id(prefix), {})
         applies = rule.get("Status") == "Enabled" and _prefix(rule) == prefix
         abort = rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation") if applies else None
-        description[f"{prefix} unfinished uploads"] = f"aborted after {abort} days" if abort else "kept for ever"
+        description[f"{prefix} unfinished uploads"] = f"aborted after {abort} days" if abort else "kept forever"
         days = _noncurrent_days(rule) if applies else None
-        description[f"{prefix} overwritten and removed"] = f"kept for {days} days" if days else "kept for ever"
+        description[f"{prefix} deleted and overwritten objects"] = f"kept for {days} days" if days else "kept forever"
     return description
 
 
@@ -210,24 +210,22 @@ def lifecycle_conflicts(document: Any, *, expiry_days: int) -> list[str]:
             continue
         name = _label(rule)
         if {"Days", "Date"} & set(rule.get("Expiration", {})):
-            conflicts.append(f"{name} removes our files when they grow old")
+            conflicts.append(f"{name} deletes files after some time")
         if archives := _classes(rule) & ARCHIVES:
-            conflicts.append(
-                f"{name} archives our files ({_join(archives)}): they cannot be read until they are restored"
-            )
+            conflicts.append(f"{name} archives files ({_join(archives)}), which cannot be read until they are restored")
         abort = rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation")
         if abort and abort <= expiry_days:
-            conflicts.append(f"{name} aborts uploads after {abort} days, while they may still be resumed")
+            conflicts.append(f"{name} aborts uploads after {abort} days, while they can still be resumed")
         days = _noncurrent_days(rule)
         if days and days < KEEP_DAYS:
-            conflicts.append(f"{name} keeps what was removed for {days} days only")
+            conflicts.append(f"{name} keeps deleted objects for {days} days only")
     return conflicts
 
 
 def unknown_classes(document: Any) -> list[str]:
     """Describe other lifecycle rules that move our objects to a storage class that we do not know."""
     return [
-        f"{_label(rule)} moves our files to {_join(unknown)}, which may be an archive that cannot be read at once"
+        f"{_label(rule)} moves files to {_join(unknown)}, which may be an archive that cannot be read immediately"
         for rule in (document or {}).get("Rules") or []
         if _is_foreign_rule_on_own_keys(rule) and (unknown := _classes(rule) - READABLE_CLASSES - ARCHIVES)
     ]
@@ -239,9 +237,8 @@ def archive_tiers(configurations: Any) -> list[str]:
     Without one, objects of that class can always be read at once.
     """
     return [
-        f"Intelligent-Tiering configuration {tiering.get('Id', 'without a name')!r} archives files that are not read "
-        f"({_join(tier.get('AccessTier', '') for tier in tiering['Tierings'])}): they cannot be read until they are "
-        "restored"
+        f"Intelligent-Tiering configuration {tiering.get('Id', 'without a name')!r} archives files that are rarely "
+        f"read ({_join(tier.get('AccessTier', '') for tier in tiering['Tierings'])}), and must be restored first"
         for tiering in configurations or []
         if tiering.get("Status") == "Enabled" and tiering.get("Tierings") and _overlaps_own_keys(tiering)
     ]

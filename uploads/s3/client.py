@@ -237,7 +237,7 @@ def require_no_transaction() -> None:
     """
     # private: tests/code/test_architecture.py lists why
     if any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
-        raise RuntimeError("The store was called inside a database transaction.")
+        raise RuntimeError("Storage was called inside a database transaction.")
 
 
 @contextlib.contextmanager
@@ -296,7 +296,9 @@ def _log_clock_skew(date: str | None) -> None:
     skew = (datetime.now(UTC) - server_time).total_seconds()
     if abs(skew) > MAX_CLOCK_SKEW_SECONDS:
         direction = "ahead of" if skew > 0 else "behind"
-        logger.error("clock_skew: this machine's clock is %s the store's by %.0f minutes", direction, abs(skew) / 60)
+        logger.error(
+            "clock_skew: the clock of this machine is %s that of the storage by %.0f minutes", direction, abs(skew) / 60
+        )
 
 
 def code_of(error: ClientError) -> str:

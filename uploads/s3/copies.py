@@ -179,10 +179,10 @@ def quarantine(item: ObjectInfo, *, store: str | None = None) -> str:
     """
     at, key = store_named(store), QUARANTINE_PREFIX + item.key
     if item.size > MAX_QUARANTINE_BYTES:
-        raise Conflict("larger than 5 GiB: no store copies that at once")
+        raise Conflict("skipped: larger than 5 GiB, the limit for copies")
     before = head(key, store=store)
     if before is not None and before.size != item.size:
-        raise Conflict(f"{key} is there already, with other bytes")
+        raise Conflict(f"skipped: {key} exists with other content")
     extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if at.keeps_digests else {}
     extra |= at.as_source | (at.if_absent("copy") if before is None else {})
     try:

@@ -41,9 +41,8 @@ def read_checkpoint(store: str | None = None) -> Checkpoint | None:
             raise ValueError("a time without a zone")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ValidationFailed(
-            f"The bucket {store_named(store).bucket} has an object {CHECKPOINT_KEY} that is no checkpoint of Amalga's. "
-            "Look whose it is. When it is not needed, and the database is not older than the bucket, "
-            "`manage.py after_restore --apply` writes it again."
+            f"The object {CHECKPOINT_KEY} in the bucket {store_named(store).bucket} is not a valid checkpoint. If the "
+            "database is not older than the bucket, run `manage.py after_restore --apply` to replace it."
         ) from None
     return checkpoint
 
@@ -73,8 +72,8 @@ def read_marker(store: str | None = None) -> UUID | None:
         return UUID(json.loads(text)["installation"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValidationFailed(
-            f"The bucket {store_named(store).bucket} has an object {MARKER_KEY} that is no marker of Amalga's. "
-            "Look whose it is; when nobody needs it, remove it and run `manage.py provision --apply`."
+            f"The object {MARKER_KEY} in the bucket {store_named(store).bucket} is not a valid marker. If no other "
+            "program needs it, delete it and run `manage.py provision --apply`."
         ) from None
 
 

@@ -105,10 +105,10 @@ def preflight(origin: str, headers: Sequence[str]) -> Preflight:
 
 def _denial(status: int, allowed: str, origin: str) -> str:
     if not 200 <= status < 300:
-        return f"it answers {status}"
+        return f"HTTP status {status}"
     if allowed in {origin, "*"}:
         return ""
-    return f"it lets in {allowed[:100]} instead" if allowed else "it names no origin that may"
+    return f"only {allowed[:100]} is allowed" if allowed else "no origin is allowed"
 
 
 def _split(header: str) -> set[str]:

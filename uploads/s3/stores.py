@@ -82,8 +82,8 @@ def store_named(name: str | None) -> Store:
     if other is not None and other.name == name:
         return other
     logger.error(
-        'storage_unknown name="%s": rows name a store that the settings do not know. Give it back by '
-        "SECONDARY_S3_STORE_NAME and the other variables SECONDARY_S3_*, or, if it is the main one, by S3_STORE_NAME.",
+        'storage_unknown name="%s": some files are in a storage that is not configured. Set S3_STORE_NAME to that '
+        "name, or configure it with SECONDARY_S3_STORE_NAME and the other SECONDARY_S3_* variables.",
         name,
     )
-    raise StorageUnavailable(f"unknown store {name!r}")
+    raise StorageUnavailable(f"unknown storage {name!r}")

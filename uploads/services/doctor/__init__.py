@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from uploads.services.doctor.background_jobs import WORK
 from uploads.services.doctor.database import database_checks
-from uploads.services.doctor.host import disk_checks, settings_checks
+from uploads.services.doctor.host import disk_checks, settings_checks, version_checks
+from uploads.services.doctor.mail import AREA as MAIL
 from uploads.services.doctor.mail import mail_checks, outgoing_checks, send_test_mail
-from uploads.services.doctor.results import CheckResult, Deadline, Level, run_safely
-from uploads.services.doctor.storage import store_checks
+from uploads.services.doctor.results import CheckResult, Deadline, Level, in_area, run_safely
+from uploads.services.doctor.storage import STORAGE_SUBJECTS, store_checks
 
 DATABASE_SECONDS = 18.0  # plus RESPONSE_SECONDS at most, for a statement that hangs
 STORE_SECONDS = 24.0
@@ -19,13 +21,20 @@ __all__ = ["CheckResult", "Level", "examine", "send_test_mail"]
 
 
 def examine(origins: Sequence[str] = ()) -> Iterator[CheckResult]:
-    """Yield one result for each check; `origins` are those of our pages, if the settings do not have them.
+    """Yield one result for each check; `origins` are those of our pages; by default they come from the settings.
 
     A problem in one check never prevents the others, and even if everything hangs, all checks take less than a
     minute. Raises ValidationFailed for an invalid origin.
     """
-    yield from run_safely("settings", settings_checks)
-    yield from run_safely("disk", disk_checks)
-    yield from database_checks(Deadline(DATABASE_SECONDS), (*WORK, ("outgoing mail", outgoing_checks)))
-    yield from store_checks(Deadline(STORE_SECONDS), origins)
-    yield from Deadline(MAIL_SECONDS).run("mail", mail_checks)
+    yield from in_area("settings", run_safely("settings", settings_checks))
+    yield from in_area("host", [*run_safely("version", version_checks), *run_safely("disk", disk_checks)])
+    jobs = {subject for subject, _ in WORK}
+    outgoing: list[CheckResult] = []
+    for result in database_checks(Deadline(DATABASE_SECONDS), (*WORK, ("outgoing mail", outgoing_checks))):
+        if result.subject == "outgoing mail":
+            outgoing.append(result)
+        else:
+            yield replace(result, area="background jobs" if result.subject in jobs else "database")
+    for result in store_checks(Deadline(STORE_SECONDS), origins):
+        yield replace(result, area="storage" if result.subject in STORAGE_SUBJECTS else "bucket")
+    yield from in_area(MAIL, [*outgoing, *Deadline(MAIL_SECONDS).run("mail", mail_checks)])

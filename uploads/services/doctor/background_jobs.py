@@ -26,10 +26,10 @@ NIGHTLY_LATE = timedelta(hours=50)
 # for a weekly job, with one week to spare
 FSCK_LATE = timedelta(days=15)
 ADVICE = {
-    "sweep": "run the Procfile's line: sweep: python manage.py sweep --every 60",
-    "worker": "run the Procfile's line: worker: python manage.py worker",
-    "verify": "run `manage.py verify --sample 1/30` each night",
-    "fsck": "run `manage.py fsck`, best once a week",
+    "sweep": "keep `manage.py sweep --every 60` running",
+    "worker": "keep `manage.py worker` running",
+    "verify": "run `manage.py verify --sample 1/30` every night",
+    "fsck": "run `manage.py fsck` every week",
 }
 
 
@@ -41,30 +41,30 @@ def _since(field: str) -> ExpressionWrapper[Any]:
 def _heartbeat_result(name: str, late: timedelta, effect: str) -> Iterable[CheckResult]:
     ages = dict(Heartbeat.objects.filter(name=name).annotate(age=_since("at")).values_list("name", "age"))
     if name not in ages:
-        yield warn(name, f"it was never at work here: {effect}", ADVICE[name])
+        yield warn(name, f"never ran: {effect}", ADVICE[name])
     elif ages[name] > late:
-        yield warn(name, f"last at work {humanize_duration(ages[name].total_seconds())} ago: {effect}", ADVICE[name])
+        yield warn(name, f"last ran {humanize_duration(ages[name].total_seconds())} ago: {effect}", ADVICE[name])
     else:
-        yield ok(name, f"at work {humanize_duration(max(0.0, ages[name].total_seconds()))} ago")
+        yield ok(name, f"ran {humanize_duration(max(0.0, ages[name].total_seconds()))} ago")
 
 
 def _sweep() -> Iterable[CheckResult]:
-    return _heartbeat_result("sweep", LATE, "nothing expires, and what crashed stays as it is")
+    return _heartbeat_result("sweep", LATE, "uploads do not expire, and the trash is not purged")
 
 
 def _worker() -> Iterable[CheckResult]:
-    return _heartbeat_result("worker", LATE, "there are no previews")
+    return _heartbeat_result("worker", LATE, "no previews are made")
 
 
 def _verify() -> Iterable[CheckResult]:
-    yield from _heartbeat_result("verify", NIGHTLY_LATE, "nobody reads whether stored bytes are still the same")
+    yield from _heartbeat_result("verify", NIGHTLY_LATE, "stored files are not verified")
     overdue = File.objects.available().unverified().filter(available_at__lt=Now() - LATE).count()
     if overdue:
-        yield warn("verify", f"{overdue} files were never held against what their senders announced", ADVICE["worker"])
+        yield warn("verify", f"{overdue} files were never verified", ADVICE["worker"])
 
 
 def _fsck() -> Iterable[CheckResult]:
-    return _heartbeat_result("fsck", FSCK_LATE, "nobody has compared bucket and database lately")
+    return _heartbeat_result("fsck", FSCK_LATE, "bucket and database were not compared")
 
 
 def _queue() -> Iterable[CheckResult]:
@@ -72,10 +72,10 @@ def _queue() -> Iterable[CheckResult]:
     count = waiting.count()
     age = waiting.order_by("enqueued_at").annotate(age=_since("enqueued_at")).values_list("age", flat=True).first()
     if age and age > LATE:
-        reason = f"{count} tasks wait, the oldest for {humanize_duration(age.total_seconds())}"
-        yield warn("queue", reason, "run more workers; see the failed tasks under /admin/")
+        reason = f"{count} tasks are waiting, the oldest for {humanize_duration(age.total_seconds())}"
+        yield warn("queue", reason, "run more workers, and check the failed tasks under /admin/")
     else:
-        yield ok("queue", f"{count} tasks wait")
+        yield ok("queue", f"{count} tasks are waiting")
 
 
 def _overdue() -> Iterable[CheckResult]:
@@ -84,24 +84,30 @@ def _overdue() -> Iterable[CheckResult]:
     stuck = File.objects.filter(state=State.COMPLETING, lease_until__lt=late).count()
     erasing = File.objects.filter(state=State.DELETING, updated_at__lt=Now() - timedelta(hours=1)).count()
     if stuck or erasing:
-        reason = f"{stuck} files are stuck half finished, {erasing} wait to be erased"
-        yield warn("left over", reason, "run `manage.py sweep` and read what it says of them")
+        reason = f"{stuck} incomplete uploads are stuck, {erasing} files wait for deletion"
+        yield warn("stuck files", reason, "run `manage.py sweep`, and see sweep_failed in the log")
     else:
-        yield ok("left over", "no file waits for the sweep for long")
+        yield ok("stuck files", "none")
 
 
 def _purge() -> Iterable[CheckResult]:
     """Check that nothing pauses the purge: neither the setting, nor the checkpoint in the bucket."""
     if settings.PURGE_PAUSED:
-        yield warn("purge", "paused: nothing is expired, purged or erased", "remove PURGE_PAUSED after the restore")
+        yield warn(
+            "purge", "paused: PURGE_PAUSED is on, so nothing is deleted", "remove PURGE_PAUSED after the restore"
+        )
     try:
         checkpoint = stored_checkpoint()
     except StorageUnavailable as fault:
         is_denied = isinstance(fault, StorageDenied)
-        advice = f"allow s3:GetObject on {CHECKPOINT_KEY}" if is_denied else "see the line about the store"
-        yield warn("purge", f"what the bucket remembers cannot be read ({fault.detail}), so none takes place", advice)
-    except ValidationFailed as problem:
-        yield fail("purge", f"{CHECKPOINT_KEY} is no checkpoint of Amalga's, so none takes place", problem.message)
+        advice = f"allow s3:GetObject on {CHECKPOINT_KEY}" if is_denied else "fix the storage (see below)"
+        yield warn("purge", f"paused: the checkpoint in the bucket cannot be read ({fault.detail})", advice)
+    except ValidationFailed:
+        yield fail(
+            "purge",
+            f"paused: {CHECKPOINT_KEY} is not a valid checkpoint",
+            "run `manage.py after_restore --apply` to replace it",
+        )
     else:
         yield _checkpoint_result(checkpoint)
 
@@ -109,20 +115,20 @@ def _purge() -> Iterable[CheckResult]:
 def _checkpoint_result(checkpoint: s3.Checkpoint | None) -> CheckResult:
     newest = Event.objects.first()
     if checkpoint is None or newest is None:
-        return ok("purge", "the bucket remembers nothing of the database yet")
+        return ok("purge", "no checkpoint yet")
     if not contains_event(checkpoint):
-        event = f"event {checkpoint.event} of {_format_time(checkpoint.at)}"
-        reason = f"the database is older than the bucket: {event} is not in it"
-        return fail("purge", reason, "run `manage.py after_restore`, and see docs/operate/backup-and-restore.md")
+        event = f"event {checkpoint.event} from {_format_time(checkpoint.at)}"
+        reason = f"paused: the database is older than the bucket, {event} is not in it"
+        return fail("purge", reason, "run `manage.py after_restore`")
     late = newest.at - checkpoint.at
     if late > LATE and newest.at < datetime.now(UTC) - LATE:
-        advice = f"let the sweep run, and allow it s3:PutObject on {CHECKPOINT_KEY}"
+        advice = f"run the sweep, and allow it s3:PutObject on {CHECKPOINT_KEY}"
         return warn(
             "purge",
-            f"what the bucket remembers is {humanize_duration(late.total_seconds())} behind the database",
+            f"the checkpoint is {humanize_duration(late.total_seconds())} behind the database",
             advice,
         )
-    return ok("purge", f"the database knows all that the bucket remembers, up to {_format_time(checkpoint.at)}")
+    return ok("purge", f"the database is up to date with the checkpoint of {_format_time(checkpoint.at)}")
 
 
 def _format_time(moment: datetime) -> str:
@@ -135,6 +141,6 @@ WORK: tuple[tuple[str, Callable[[], Iterable[CheckResult]]], ...] = (
     ("verify", _verify),
     ("fsck", _fsck),
     ("queue", _queue),
-    ("left over", _overdue),
+    ("stuck files", _overdue),
     ("purge", _purge),
 )

@@ -34,23 +34,23 @@ from uploads.s3.probes import is_publicly_readable, preflight
 from uploads.services.doctor.results import CheckResult, Level, fail, ok, warn
 from uploads.services.provision import desired_bucket, expiry_days, site_origins
 
-REPAIR_HINT = "run `manage.py provision` to see it, and with --apply to fix it"
+REPAIR_HINT = "run `manage.py provision --apply`"
 FOREIGN_ORIGIN = "https://evil.example"
 # without these, files are lost or exposed; the others are precautions
 CRITICAL = {"public access", "CORS"}
 MODES = ("sha256", "payload", "off")  # best first
 MODE_EFFECTS = {
-    "sha256": "wrong bytes are refused, and digests kept",
-    "payload": "wrong bytes are refused",
-    "off": "wrong bytes are taken, and found when `manage.py verify` reads them",
+    "sha256": "corrupted uploads are rejected, and checksums are stored",
+    "payload": "corrupted uploads are rejected",
+    "off": "corrupted uploads are accepted, and found by `manage.py verify`",
 }
 
 # IAM permissions for the calls of the probe
 PERMISSIONS = {
-    "PutObject": "s3:PutObject, and with a key in KMS also kms:GenerateDataKey and kms:Decrypt",
-    "CreateMultipartUpload": "s3:PutObject, and with a key in KMS also kms:GenerateDataKey and kms:Decrypt",
+    "PutObject": "s3:PutObject, and with a KMS key also kms:GenerateDataKey and kms:Decrypt",
+    "CreateMultipartUpload": "s3:PutObject, and with a KMS key also kms:GenerateDataKey and kms:Decrypt",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
-    "GetObject": "s3:GetObject, and with a key in KMS also kms:Decrypt",
+    "GetObject": "s3:GetObject, and with a KMS key also kms:Decrypt",
     "HeadObject": "s3:GetObject",
     "DeleteObject": "s3:DeleteObject and s3:GetObject",
     "DeleteObjects": "s3:DeleteObject and s3:GetObject",
@@ -61,9 +61,9 @@ PERMISSIONS = {
 }
 
 CONDITIONS = {
-    "complete": "If-None-Match when it completes an upload in parts",
-    "copy": "If-None-Match when it copies",
-    "delete": "If-Match when it deletes",
+    "complete": "If-None-Match in CompleteMultipartUpload",
+    "copy": "If-None-Match in CopyObject",
+    "delete": "If-Match in DeleteObject",
 }
 
 # error codes of self-hosted storage; AWS has none for this
@@ -87,7 +87,7 @@ def bucket_checks(given_origins: Sequence[str] | None, own_id: UUID | None) -> I
     try:
         origins = list(given_origins) if given_origins is not None else site_origins()
     except ValidationFailed as problem:
-        line = warn("CORS", "the settings leave open where our pages are", f"{problem.message}")
+        line = warn("CORS", "not checked: the origins of the site are unknown", problem.message)
         yield "CORS", lambda: [line]
         origins = []
     spec = desired_bucket(origins)
@@ -95,19 +95,19 @@ def bucket_checks(given_origins: Sequence[str] | None, own_id: UUID | None) -> I
         if point.subject != "CORS" or origins:
             yield f"bucket {point.subject}", functools.partial(posture_lines, point, spec)
     yield "bucket archive tiers", tiering_lines
-    yield "bucket to strangers", open_lines
+    yield "bucket anonymous access", open_lines
     yield "marker", functools.partial(marker_lines, own_id)
     for origin in origins:
         yield f"CORS from {origin}", functools.partial(page_lines, origin)
     yield f"CORS from {FOREIGN_ORIGIN}", stranger_lines
-    yield "digests", trial_lines
+    yield "checksums", trial_lines
     yield "bucket owner", owner_lines
 
 
 def posture_lines(point: BucketSetting, spec: BucketSpec) -> Iterable[CheckResult]:
     subject, diff = f"bucket {point.subject}", compare_setting(point, spec)
     if diff.status is SettingStatus.AS_WANTED:
-        yield ok(subject, "as wanted")
+        yield ok(subject, "as required")
     elif diff.status is SettingStatus.DIFFERS:
         reason = "; ".join(f"{what} is {now}" for what, now, _ in diff.lines[:3])
         rest = f"; {len(diff.lines) - 3} more" if len(diff.lines) > 3 else ""
@@ -120,11 +120,13 @@ def posture_lines(point: BucketSetting, spec: BucketSpec) -> Iterable[CheckResul
 
 def _lifecycle_results(diff: SettingDiff) -> Iterable[CheckResult]:
     for message in lifecycle_conflicts(diff.now, expiry_days=expiry_days()):
-        advice = f"limit that rule to what is not ours: {', '.join(OWN_PREFIXES)} and {CHECKPOINT_KEY}"
+        advice = f"exclude {', '.join(OWN_PREFIXES)} and {CHECKPOINT_KEY} from that rule"
         yield fail("bucket lifecycle", message, advice)
     for message in unknown_classes(diff.now):
         yield warn(
-            "bucket lifecycle", message, "look the class up; if it is an archive, limit that rule to other files"
+            "bucket lifecycle",
+            message,
+            "look up the storage class; if it is an archive, limit that rule to other files",
         )
 
 
@@ -137,7 +139,7 @@ def tiering_lines() -> Iterable[CheckResult]:
         if error.is_denied:
             yield ok(subject, "not checked: these credentials lack s3:GetIntelligentTieringConfiguration")
         else:
-            yield warn(subject, f"they could not be read: {error.code}", "ask again")
+            yield warn(subject, f"could not be read ({error.code})", "run doctor again")
         return
     for configuration in configurations:
         yield warn(subject, configuration, "remove the configuration, or limit it to other files")
@@ -146,16 +148,16 @@ def tiering_lines() -> Iterable[CheckResult]:
 
 
 def open_lines() -> Iterable[CheckResult]:
-    subject = "bucket to strangers"
+    subject = "bucket anonymous access"
     try:
         allowed = is_publicly_readable()
     except S3ResponseError as error:
-        yield warn(subject, f"it did not answer without a signature ({error.code})", "ask again")
+        yield warn(subject, f"could not be checked ({error.code})", "run doctor again")
         return
     if allowed:
-        yield fail(subject, f"anybody on the network may {' and '.join(allowed)}", f"close it at once: {REPAIR_HINT}")
+        yield fail(subject, f"anyone on the network can {' and '.join(allowed)}", f"close it now: {REPAIR_HINT}")
     else:
-        yield ok(subject, "nothing is told without a signature")
+        yield ok(subject, "blocked")
 
 
 def marker_lines(own_id: UUID | None) -> Iterable[CheckResult]:
@@ -164,18 +166,24 @@ def marker_lines(own_id: UUID | None) -> Iterable[CheckResult]:
         marker = s3.read_marker()
     except StorageUnavailable as fault:
         is_denied = isinstance(fault, StorageDenied)
-        advice = "allow s3:GetObject on amalga.json" if is_denied else "fix what is wrong with the store, and ask again"
-        yield fail(subject, f"it cannot be read ({fault.detail})", advice)
-    except ValidationFailed as problem:
-        yield fail(subject, "amalga.json is no marker of Amalga's", problem.message)
+        advice = "allow s3:GetObject on amalga.json" if is_denied else "fix the storage, and run doctor again"
+        yield fail(subject, f"could not be read ({fault.detail})", advice)
+    except ValidationFailed:
+        yield fail(
+            subject,
+            "amalga.json is not a valid marker",
+            "if no other program needs it, delete it and run `manage.py provision --apply`",
+        )
     else:
         if marker is None:
-            yield warn(subject, "nothing says which database the bucket belongs to", REPAIR_HINT)
+            yield warn(subject, "missing: the bucket does not name its database", REPAIR_HINT)
         elif own_id is None:
-            yield warn(subject, f"it says {marker}, and the database does not say its own", "fix the database first")
+            yield warn(
+                subject, f"not checked: it is {marker}, but the database is unavailable", "fix the database first"
+            )
         elif marker != own_id:
-            reason = f"the bucket belongs to another database: it says {marker}, this one is {own_id}"
-            yield fail(subject, reason, "check AWS_STORAGE_BUCKET_NAME and DATABASE_URL before anything else")
+            reason = f"the bucket belongs to another database: the marker is {marker}, this database is {own_id}"
+            yield fail(subject, reason, "correct AWS_STORAGE_BUCKET_NAME or DATABASE_URL before anything else")
         else:
             yield ok(subject, "the bucket belongs to this database")
 
@@ -186,13 +194,13 @@ def page_lines(origin: str) -> Iterable[CheckResult]:
         response = preflight(origin, PUT_HEADERS[settings.S3_CHECKSUMS])
     except S3ResponseError as error:
         yield fail(
-            subject, f"a browser gets no answer ({error.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it"
+            subject, f"browsers cannot connect ({error.code})", "check that browsers can reach AWS_ENDPOINT_URL_S3"
         )
         return
     if response.is_allowed:
-        yield ok(subject, "a browser may send files")
+        yield ok(subject, "browsers can upload")
     else:
-        yield fail(subject, f"a browser will not send files: {response.reason}", REPAIR_HINT)
+        yield fail(subject, f"browsers cannot upload: {response.reason}", REPAIR_HINT)
 
 
 def stranger_lines() -> Iterable[CheckResult]:
@@ -202,15 +210,15 @@ def stranger_lines() -> Iterable[CheckResult]:
         response = preflight(FOREIGN_ORIGIN, PUT_HEADERS["off"])
     except S3ResponseError as error:
         yield fail(
-            subject, f"a browser gets no answer ({error.code})", "look at AWS_ENDPOINT_URL_S3 as browsers see it"
+            subject, f"browsers cannot connect ({error.code})", "check that browsers can reach AWS_ENDPOINT_URL_S3"
         )
         return
     if not response.is_allowed:
-        yield ok(subject, f"a stranger's page is kept out: {response.reason}")
+        yield ok(subject, f"other sites are blocked: {response.reason}")
     elif is_loopback(urlsplit(settings.S3_ORIGIN).hostname):
-        yield ok(subject, "any page may send what it has a URL for; the store is on this machine alone")
+        yield ok(subject, "other sites are allowed; the storage is only on this machine")
     else:
-        yield fail(subject, "any page may send what it has a URL for", REPAIR_HINT)
+        yield fail(subject, "other sites are allowed", REPAIR_HINT)
 
 
 def trial_lines() -> Iterable[CheckResult]:
@@ -222,46 +230,50 @@ def trial_lines() -> Iterable[CheckResult]:
 
 
 def digest_lines() -> Iterable[CheckResult]:
-    subject, mode = "digests", settings.S3_CHECKSUMS
+    subject, mode = "checksums", settings.S3_CHECKSUMS
     try:
         clear_leftovers()
         probes = {candidate: probe_checksum_mode(candidate) for candidate in MODES}
     except S3ResponseError as error:
-        advice = f"allow {PERMISSIONS[error.operation]}" if error.is_denied else "wait for the store, and ask again"
-        yield fail(subject, f"the trial broke off at {error.operation}: {error.code}", advice)
+        advice = (
+            f"allow {PERMISSIONS[error.operation]}" if error.is_denied else "wait for the storage, and run doctor again"
+        )
+        yield fail(subject, f"the test failed at {error.operation}: {error.code}", advice)
         return
     best = next((candidate for candidate in MODES if probes[candidate].honors(candidate)), None)
     if best is None:
         if any(word in probes["off"].fault for word in STORAGE_FULL):
             yield fail(
-                subject, "the store is full, or a quota of it is used up", "give it room: nothing can be uploaded"
+                subject, "the storage is full, or its quota is used up, so nothing can be uploaded", "add capacity"
             )
             return
         denied = any(word in probes["off"].fault for word in DENIED)
-        advice = f"allow {PERMISSIONS['PutObject']}" if denied else "look at the store's log"
-        yield fail(subject, f"not even a plain upload works: {probes['off'].fault}", advice)
+        advice = f"allow {PERMISSIONS['PutObject']}" if denied else "check the log of the storage"
+        yield fail(subject, f"uploads fail: {probes['off'].fault}", advice)
     elif not probes[mode].honors(mode):
-        reason = f"S3_CHECKSUMS={mode} is set, and the store does not honour it: {_probe_problem(probes[mode])}"
+        reason = f"the storage does not support S3_CHECKSUMS={mode}: {_probe_problem(probes[mode])}"
         yield fail(subject, reason, f"set S3_CHECKSUMS={best}: {MODE_EFFECTS[best]}")
     elif best != mode:
         yield warn(
             subject, f"S3_CHECKSUMS={mode}: {MODE_EFFECTS[mode]}", f"set S3_CHECKSUMS={best}: {MODE_EFFECTS[best]}"
         )
     else:
-        honoured = ", ".join(candidate for candidate in MODES if probes[candidate].honors(candidate))
-        yield ok(subject, f"S3_CHECKSUMS={mode}: {MODE_EFFECTS[mode]} (tried; the store honours {honoured})")
+        supported = ", ".join(candidate for candidate in MODES if probes[candidate].honors(candidate))
+        yield ok(subject, f"S3_CHECKSUMS={mode}: {MODE_EFFECTS[mode]} (tested; the storage supports {supported})")
     if best and not probes[best].refuses_longer:
-        yield fail(subject, "it takes more bytes than a URL was signed for", "use a store that checks signatures")
+        yield fail(
+            subject, "uploads can be larger than their presigned URL allows", "use a storage that checks signatures"
+        )
 
 
 def _probe_problem(probe: ProbeResult) -> str:
     if probe.fault:
         return probe.fault
     if not probe.refuses_flipped:
-        return "a flipped bit is taken"
+        return "a corrupted upload is accepted"
     if not probe.refuses_flipped_part:
-        return "a flipped bit is taken in a part"
-    return "it keeps no digest"
+        return "a corrupted part is accepted"
+    return "it does not store checksums"
 
 
 def condition_lines() -> Iterable[CheckResult]:
@@ -269,22 +281,24 @@ def condition_lines() -> Iterable[CheckResult]:
     try:
         honored = probe_conditions()
     except S3ResponseError as error:
-        advice = f"allow {PERMISSIONS[error.operation]}" if error.is_denied else "wait for the store, and ask again"
-        yield fail(subject, f"the trial broke off at {error.operation}: {error.code}", advice)
+        advice = (
+            f"allow {PERMISSIONS[error.operation]}" if error.is_denied else "wait for the storage, and run doctor again"
+        )
+        yield fail(subject, f"the test failed at {error.operation}: {error.code}", advice)
         return
     configured = settings.S3_CONDITIONS
     for name, description in CONDITIONS.items():
         if name in configured - honored:
-            reason = f"S3_CONDITIONS has {name}, but the storage does not honor {description}"
+            reason = f"S3_CONDITIONS has {name}, but the storage does not support {description}"
             yield fail(subject, reason, f"set S3_CONDITIONS={_join(configured & honored)}")
         elif name in honored - configured:
             yield warn(
                 subject,
-                f"the storage honors {description}",
+                f"the storage supports {description}",
                 f"set S3_CONDITIONS={_join(configured & honored | {name})}",
             )
     if configured == honored:
-        yield ok(subject, f"S3_CONDITIONS={_join(configured)}: all that the storage honors (tried)")
+        yield ok(subject, f"S3_CONDITIONS={_join(configured)}: all that the storage supports (tested)")
 
 
 def _join(conditions: Iterable[str]) -> str:
@@ -295,22 +309,24 @@ def owner_lines() -> Iterable[CheckResult]:
     """Check that the storage honors S3_BUCKET_OWNER. Earlier checks fail if the owner is wrong."""
     subject, owner = "bucket owner", settings.S3_BUCKET_OWNER
     if not owner:
-        advice = "set S3_BUCKET_OWNER to the 12 digits of the bucket's account"
-        reason = "calls do not say whose bucket they expect"
-        yield warn(subject, reason, advice) if at_aws() else ok(subject, f"{reason} (S3_BUCKET_OWNER is not set)")
+        advice = "set S3_BUCKET_OWNER to the account ID of the bucket"
+        reason = "not verified: S3_BUCKET_OWNER is not set"
+        yield warn(subject, reason, advice) if at_aws() else ok(subject, reason)
         return
     try:
         calls, urls = honors_owner()
     except S3ResponseError as error:
         yield fail(
-            subject, f"the trial broke off at {error.operation}: {error.code}", "wait for the store, and ask again"
+            subject, f"the test failed at {error.operation}: {error.code}", "wait for the storage, and run doctor again"
         )
         return
     if not calls:
         yield fail(subject, "S3_BUCKET_OWNER is set, but the storage ignores it", "remove S3_BUCKET_OWNER")
     elif not urls:
         yield warn(
-            subject, f"calls are held to account {owner}, but signed URLs are not", "use a store that checks both"
+            subject,
+            f"requests are limited to account {owner}, but presigned URLs are not",
+            "use a storage that checks both",
         )
     else:
-        yield ok(subject, f"the bucket belongs to account {owner}, and the storage refuses any other (tried)")
+        yield ok(subject, f"the bucket belongs to account {owner}, and the storage rejects any other (tested)")

@@ -27,7 +27,7 @@ OLDEST_VERSION = 14
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 STORES_SECONDS = 2.0
 TEST_TABLE_BYTES = 8_000_000
-FULL_STATES = {"53100": "its disk is full", "58030": "its disk fails", "54000": "a limit of its own is reached"}
+FULL_STATES = {"53100": "disk full", "58030": "disk error", "54000": "a limit of the server is reached"}
 FILL = "CREATE TEMPORARY TABLE doctor_was_here ON COMMIT DROP AS SELECT repeat('x', 7900) FROM generate_series(1, %s)"
 BACKGROUND = 3  # processes: sweep, verify, worker
 Check = Callable[[], Iterable[CheckResult]]
@@ -38,12 +38,12 @@ def database_checks(deadline: Deadline, extra: Sequence[tuple[str, Check]] = ())
     error = connection_error()
     if error:
         yield error
-        yield warn("database", "what is in it was not looked at", "fix that first, and ask again")
+        yield warn("database", "other database checks did not run", "fix the connection first, and run doctor again")
         return
     replica_check: tuple[tuple[str, Check], ...] = (("replica", replica_lines),) if ALIAS in connections else ()
     for subject, check in (*CHECKS, *replica_check, *extra):
         if not deadline.remaining:
-            yield fail(subject, "not looked at, the database answers too slowly", "see what it is busy with")
+            yield fail(subject, "not checked: the database is too slow", "check its load")
             continue
         yield from run_safely(subject, functools.partial(_query, subject, check))
 
@@ -53,8 +53,8 @@ def _query(subject: str, check: Check) -> list[CheckResult]:
         return list(check())
     except DatabaseError as error:
         connection.close_if_unusable_or_obsolete()
-        advice = "run `manage.py migrate`" if isinstance(error, ProgrammingError) else "see its log"
-        return [fail(subject, f"the database does not tell ({type(error).__name__})", advice)]
+        advice = "run `manage.py migrate`" if isinstance(error, ProgrammingError) else "check the database log"
+        return [fail(subject, f"query failed ({type(error).__name__})", advice)]
 
 
 def _fetch_row(sql: str, *values: Any) -> tuple[Any, ...]:
@@ -68,11 +68,11 @@ def _version() -> Iterable[CheckResult]:
     (number, recovering) = _fetch_row("SELECT current_setting('server_version_num')::int, pg_is_in_recovery()")
     major = number // 10_000
     if major < OLDEST_VERSION:
-        yield fail("database", f"Postgres {major}", f"move to Postgres {OLDEST_VERSION} or newer")
+        yield fail("database", f"Postgres {major} is too old", f"upgrade to Postgres {OLDEST_VERSION} or newer")
     elif recovering or _fetch_row("SHOW transaction_read_only")[0] == "on":
-        yield fail("database", "it takes no writes", "lead DATABASE_URL to the primary; wait if it is taking over")
+        yield fail("database", "read-only", "set DATABASE_URL to the primary, or wait until the failover has finished")
     else:
-        yield ok("database", f"Postgres {major} answers and takes writes")
+        yield ok("database", f"Postgres {major}, writable")
 
 
 def _tls() -> Iterable[CheckResult]:
@@ -81,13 +81,13 @@ def _tls() -> Iterable[CheckResult]:
     database = connection.settings_dict
     if driver_connection.pgconn.ssl_in_use:  # not asked of the server, which may only see the connection of a pooler
         is_verified = str(database["OPTIONS"].get("sslmode", "")).startswith("verify-")
-        verification = "its certificate is verified" if is_verified else "its certificate is not looked at"
-        yield ok("database TLS", f"in use; {verification}")
+        verification = "certificate verified" if is_verified else "certificate not verified"
+        yield ok("database TLS", f"on, {verification}")
     elif is_loopback(database.get("HOST")):
-        yield ok("database TLS", "not in use, and not needed: the database is on this machine")
+        yield ok("database TLS", "off, not needed: the database is on this machine")
     else:
-        advice = "let the server speak TLS, drop sslmode from DATABASE_URL, and name its authority by DATABASE_CA"
-        yield fail("database TLS", "everything goes over the network in the clear", advice)
+        advice = "turn on TLS on the server, remove sslmode from DATABASE_URL, and set DATABASE_CA"
+        yield fail("database TLS", "off: all data is sent unencrypted over the network", advice)
 
 
 def _time_limits() -> Iterable[CheckResult]:
@@ -96,12 +96,11 @@ def _time_limits() -> Iterable[CheckResult]:
     if disabled:
         role = connection.settings_dict["USER"]
         advice = (
-            f"a pooler drops the options of connections: ALTER ROLE {role} SET {disabled[0]} = … "
-            "(docs/operate/database.md)"
+            f"set them for the role, because a pooler drops connection options: ALTER ROLE {role} SET {disabled[0]} = …"
         )
-        yield fail("database time limits", f"not in force: {', '.join(disabled)}", advice)
+        yield fail("database timeouts", f"not set: {', '.join(disabled)}", advice)
     else:
-        yield ok("database time limits", ", ".join(f"{name} {value}" for name, value in values.items()))
+        yield ok("database timeouts", ", ".join(f"{name} {value}" for name, value in values.items()))
 
 
 def _connections() -> Iterable[CheckResult]:
@@ -115,11 +114,11 @@ def _connections() -> Iterable[CheckResult]:
     processes = settings.WEB_CONCURRENCY + BACKGROUND
     needed = processes * pool
     if settings.DATABASE_POOLER:
-        yield ok("database connections", f"a pooler stands between; its max_client_conn has to be above {needed}")
+        yield ok("database connections", f"a pooler is configured; its max_client_conn must be at least {needed}")
         return
-    reason = f"{needed} may be asked for ({processes} processes of {pool}), {limit} are there, {used} in use now"
+    reason = f"{needed} needed at most ({processes} processes with {pool} each), {limit} available, {used} in use"
     if needed > limit:
-        advice = "raise max_connections, lower WEB_CONCURRENCY, or put a pooler between; count each machine"
+        advice = "raise max_connections, lower WEB_CONCURRENCY, or use a pooler; add up all hosts"
         yield warn("database connections", reason, advice)
     else:
         yield ok("database connections", reason)
@@ -130,7 +129,7 @@ def _migrations() -> Iterable[CheckResult]:
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
         first = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in plan[:3])
-        yield fail("migrations", f"{len(plan)} are not applied: {first}", "run `manage.py migrate`")
+        yield fail("migrations", f"{len(plan)} not applied: {first}", "run `manage.py migrate`")
     else:
         yield ok("migrations", "all applied")
 
@@ -138,9 +137,9 @@ def _migrations() -> Iterable[CheckResult]:
 def _collation() -> Iterable[CheckResult]:
     messages = run_checks(tags=[Tags.database], databases=["default"])
     for message in messages:
-        yield warn("database letters", f"{message.msg} ({message.id})", str(message.hint or ""))
+        yield warn("database locale", f"{message.msg} ({message.id})", str(message.hint or ""))
     if not messages:
-        yield ok("database letters", "searches in all scripts find their index")
+        yield ok("database locale", "searches in all scripts use the index")
 
 
 def _clock() -> Iterable[CheckResult]:
@@ -157,13 +156,13 @@ def _stores() -> Iterable[CheckResult]:
             cursor.execute("SELECT store FROM uploads_file WHERE store <> ALL(%s) LIMIT 1", [store_names])
             row = cursor.fetchone()
     except OperationalError:
-        yield ok("stores of rows", "too many rows to look at all here: `manage.py fsck` does")
+        yield ok("storage names", "not checked: too many files. `manage.py fsck` checks them")
         return
     if row:
-        advice = "name it by S3_STORE_NAME, or by SECONDARY_S3_STORE_NAME with the other SECONDARY_S3_* variables"
-        yield fail("stores of rows", f"files lie in a store called “{row[0]}”, which no variable names", advice)
+        advice = "set S3_STORE_NAME to that name, or SECONDARY_S3_STORE_NAME and the other SECONDARY_S3_* variables"
+        yield fail("storage names", f"some files are in a storage named “{row[0]}”, which is not configured", advice)
     else:
-        yield ok("stores of rows", "every file's store is named")
+        yield ok("storage names", "the storage of every file is configured")
 
 
 def _disk() -> Iterable[CheckResult]:
@@ -177,31 +176,33 @@ def _disk() -> Iterable[CheckResult]:
         state = str(getattr(fault.__cause__, "sqlstate", "") or "")
         if state in FULL_STATES:
             yield fail(
-                subject, f"{FULL_STATES[state]}: nothing can be uploaded", "give it room; storage autoscaling does so"
+                subject,
+                f"{FULL_STATES[state]}, so nothing can be uploaded",
+                "free some space, or turn on storage autoscaling",
             )
         elif state in {"42501", "25006"}:  # temporary tables not permitted, or read-only: another check reports that
-            yield ok(subject, "not tried: this role may make no table; watch its free space at the server")
+            yield ok(subject, "not checked: this role cannot create tables. Monitor free space on the server")
         else:
             raise
     else:
-        yield ok(subject, f"takes {humanize_bytes(TEST_TABLE_BYTES)} more")
+        yield ok(subject, f"{humanize_bytes(TEST_TABLE_BYTES)} could be written")
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("database", _version),
     ("database TLS", _tls),
-    ("database time limits", _time_limits),
+    ("database timeouts", _time_limits),
     ("database connections", _connections),
     ("database clock", _clock),
     ("migrations", _migrations),
-    ("database letters", _collation),
-    ("stores of rows", _stores),
+    ("database locale", _collation),
+    ("storage names", _stores),
     ("database disk", _disk),
 )
 
 
 SUBJECT = "replica"
-ADVICE = "lead READ_DATABASE_URL to a replica of this database"
+ADVICE = "set READ_DATABASE_URL to a replica of this database"
 FAR_BEHIND_BYTES = 16 * 1024**2  # a busy primary writes less than this during the check
 
 Connection = psycopg.Connection[Any]
@@ -220,19 +221,19 @@ def replica_lines() -> Iterable[CheckResult]:
 
 def _replica_result(primary: Connection, replica: Connection) -> CheckResult:
     if not _fetch_first(replica, "SELECT pg_is_in_recovery()"):
-        return fail(SUBJECT, "it is no replica: it takes writes of its own", ADVICE)
+        return fail(SUBJECT, "not a replica: it is writable", ADVICE)
     ids = {_fetch_first(database, "SELECT id FROM uploads_installation") for database in (primary, replica)}
     if len(ids - {None}) > 1:
-        return fail(SUBJECT, "it is a replica of another database", ADVICE)
+        return fail(SUBJECT, "a replica of another database", ADVICE)
     written, replayed = _wal_position(primary, PRIMARY), _wal_position(replica, REPLAYED)
     if written is None or replayed is None:
-        reason = f"answers, and tells no numbers: for {PIN_SECONDS} s after a person's own write it is left alone"
+        reason = f"no lag reported. It is not used for {PIN_SECONDS} seconds after a user's own write"
         return ok(SUBJECT, reason)
     behind = max(0, written - replayed)
     if behind > FAR_BEHIND_BYTES:
-        advice = "look at what it is busy with, and whether its replay is paused"
-        return warn(SUBJECT, f"{humanize_bytes(behind)} behind; until it has caught up the primary is asked", advice)
-    return ok(SUBJECT, f"answers, {behind} bytes behind")
+        advice = "check its load, and whether replay is paused"
+        return warn(SUBJECT, f"lag of {humanize_bytes(behind)}. Until it catches up, the primary is used", advice)
+    return ok(SUBJECT, f"lag of {behind} bytes")
 
 
 def _wal_position(database: Connection, sql: str) -> int | None:

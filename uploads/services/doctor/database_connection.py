@@ -12,20 +12,17 @@ from amalga.db import Connection, TokenConnection, unpooled_connection
 from uploads.services.doctor.results import CheckResult, fail
 
 REASONS = {
-    "28P01": ("the password is wrong", "correct DATABASE_URL"),
-    "28000": ("it does not let this role in from here, or not without TLS", "look at the role and at pg_hba.conf"),
-    "3D000": ("there is no database of that name", "create it, or correct DATABASE_URL"),
-    "53300": ("it has no connection left", "raise max_connections, or lower WEB_CONCURRENCY"),
-    "57P03": ("it is starting or stopping", "wait, and ask again"),
+    "28P01": ("wrong password", "correct DATABASE_URL"),
+    "28000": ("this role cannot connect from here, or not without TLS", "check the role and pg_hba.conf"),
+    "3D000": ("the database does not exist", "create it, or correct DATABASE_URL"),
+    "53300": ("no connections left", "raise max_connections, or lower WEB_CONCURRENCY"),
+    "57P03": ("starting or stopping", "wait, and run doctor again"),
 }
 TOKEN_REFUSAL = (
-    "it refuses the token",
-    "grant rds_iam to the database role, and rds-db:connect to the role that we run as",
+    "the IAM token was rejected",
+    "grant rds_iam to the database role, and rds-db:connect to the IAM role",
 )
-POOLER_REFUSAL = (
-    "a pooler refuses the options of our connections",
-    "set DATABASE_POOLER=on (docs/operate/database.md)",
-)
+POOLER_REFUSAL = ("a pooler rejects connection options", "set DATABASE_POOLER=on")
 
 
 def connection_error(subject: str = "database", alias: str = "default") -> CheckResult | None:
@@ -37,7 +34,7 @@ def connection_error(subject: str = "database", alias: str = "default") -> Check
     except DatabaseError as error:
         state = str(getattr(error.__cause__, "sqlstate", None) or "")
         reason, advice = _message_of(state, str(error), database)
-        return fail(subject, f"cannot be reached at {database.get('HOST') or 'this machine'}: {reason}", advice)
+        return fail(subject, f"cannot connect to {database.get('HOST') or 'this machine'}: {reason}", advice)
 
 
 def _message_of(state: str, text: str, database: dict[str, Any]) -> tuple[str, str]:
@@ -45,7 +42,7 @@ def _message_of(state: str, text: str, database: dict[str, Any]) -> tuple[str, s
     if _uses_iam_token(database) and (state == "28P01" or "authentication failed" in lower):
         return TOKEN_REFUSAL
     if "no iam token" in lower:
-        return "there are no credentials to sign a token with", "give the process its role; `doctor` names it below"
+        return "no AWS credentials for an IAM token", "give the process an IAM role"
     if state in REASONS:
         return REASONS[state]
     if "certificate" in lower or "ssl" in lower:
@@ -65,12 +62,12 @@ def _network_error(text: str) -> tuple[str, str]:
     if "startup parameter" in text:
         return POOLER_REFUSAL
     if "resolve" in text or "name or service" in text:
-        return "that name is not known here", "correct DATABASE_URL, or look at the resolver"
+        return "unknown host", "correct DATABASE_URL, or check DNS"
     if "refused" in text:
-        return "nobody listens there", "start it, or correct DATABASE_URL"
+        return "connection refused", "start Postgres, or correct DATABASE_URL"
     if "too many" in text or "remaining connection slots" in text or "no more connections" in text:
         return REASONS["53300"]
-    return "it does not answer", "look at the network on the way there, at security groups first"
+    return "timed out", "check the network, security groups first"
 
 
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # PostgreSQL documentation, "Message Formats"
@@ -81,8 +78,8 @@ NO_ISSUER = {2, 19, 20, 21}
 
 Explanation = tuple[str, str]
 UNKNOWN_TLS_ERROR: Explanation = (
-    "TLS cannot be agreed on, or its certificate proves nothing",
-    "look at sslmode and DATABASE_CA",
+    "TLS handshake failed, or the certificate is invalid",
+    "check sslmode and DATABASE_CA",
 )
 
 
@@ -106,8 +103,8 @@ def _handshake(host: str, port: int, ca_file: str) -> Explanation | None:
         raw_socket.sendall(SSL_REQUEST)
         if raw_socket.recv(1) != b"S":
             return (
-                "it speaks no TLS",
-                "let it (RDS: rds.force_ssl=1), or add ?sslmode=disable on purpose",
+                "the server has no TLS",
+                "turn on TLS (on RDS: rds.force_ssl=1), or add ?sslmode=disable to go without",
             )
         with context.wrap_socket(raw_socket, server_hostname=host):
             return None
@@ -115,13 +112,16 @@ def _handshake(host: str, port: int, ca_file: str) -> Explanation | None:
 
 def _certificate_error(code: int, host: str) -> Explanation:
     if code in {OTHER_HOST, OTHER_ADDRESS}:
-        return "its certificate is for another host", "ask it by the name in its certificate; or somebody is in between"
+        return (
+            "the certificate is for another host",
+            "use the host name in the certificate; if it is right, check for interception",
+        )
     if code == EXPIRED:
-        return "its certificate has expired", "renew it, and look at this machine's clock"
+        return "the certificate has expired", "renew it, or correct the clock of this machine"
     if code == NOT_YET:
-        return "its certificate is not valid yet", "look at this machine's clock"
+        return "the certificate is not valid yet", "correct the clock of this machine"
     if code == SELF_SIGNED:
-        return "its certificate is signed by itself alone", "name a file with that certificate by DATABASE_CA"
+        return "the certificate is self-signed", "set DATABASE_CA to a file with that certificate"
     if code in NO_ISSUER and ".rds.amazonaws.com" in host:
-        return "its certificate is signed by Amazon's RDS", "name a file with Amazon's bundle by DATABASE_CA"
-    return "its certificate is signed by nobody we know", "name a file with its authority's by DATABASE_CA"
+        return "the certificate is signed by Amazon RDS", "set DATABASE_CA to a file with Amazon's bundle"
+    return "the certificate is signed by an unknown authority", "set DATABASE_CA to a file with that authority"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterable
 
+import django
 from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 
+import amalga
 from uploads.humanize import humanize_bytes
 from uploads.services.doctor.results import CheckResult, fail, ok, warn
 
@@ -29,7 +32,7 @@ def settings_checks() -> Iterable[CheckResult]:
         if message.id not in implied:
             yield _line(message)
     if not messages:
-        yield ok("settings", "check --deploy finds nothing")
+        yield ok("settings", "no problems found by check --deploy")
 
 
 def _line(check: CheckMessage) -> CheckResult:
@@ -37,9 +40,18 @@ def _line(check: CheckMessage) -> CheckResult:
     text, hint = " ".join(str(check.msg).split()), " ".join(str(check.hint or "").split())
     if not hint:
         text, _, hint = text.partition(". ")
+    if hint[1:2].islower():  # not the name of a variable
+        hint = f"{hint[0].lower()}{hint[1:]}"
     reason = f"{text.rstrip('.')} ({check.id})"
     return (fail if check.level >= ERROR else warn)(
-        "settings", reason, hint or "see Django's documentation of that check"
+        "settings", reason, hint or "see this check in Django's documentation"
+    )
+
+
+def version_checks() -> Iterable[CheckResult]:
+    yield ok(
+        "version",
+        f"Amalga {amalga.__version__}, Django {django.get_version()}, Python {platform.python_version()}",
     )
 
 
@@ -50,17 +62,17 @@ def disk_checks() -> Iterable[CheckResult]:
     try:
         _write_test_file()
     except OSError as fault:
-        reason = f"{folder} takes no more: {fault.strerror} ({humanize_bytes(free)} free)"
-        yield fail(subject, reason, "make room there, or lead TMPDIR to another disk")
+        reason = f"cannot write to {folder}: {fault.strerror} ({humanize_bytes(free)} free)"
+        yield fail(subject, reason, "free some space, or set TMPDIR to another disk")
         return
     if free < LOW_DISK_BYTES:
         yield warn(
             subject,
-            f"{folder} has {humanize_bytes(free)} left",
-            f"give it {humanize_bytes(LOW_DISK_BYTES)}: previews need them",
+            f"{humanize_bytes(free)} free in {folder}",
+            f"free at least {humanize_bytes(LOW_DISK_BYTES)}, which previews need",
         )
     else:
-        yield ok(subject, f"{folder} has {humanize_bytes(free)} left")
+        yield ok(subject, f"{humanize_bytes(free)} free in {folder}")
 
 
 def _write_test_file() -> None:

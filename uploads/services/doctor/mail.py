@@ -16,7 +16,7 @@ from uploads.models import MailState, OutgoingMail
 from uploads.services import mail
 from uploads.services.doctor.results import CheckResult, fail, ok, warn
 
-SUBJECT = "mail"
+AREA = SUBJECT = "mail"
 CONNECT_SECONDS = 4.0
 ADVICE = "correct EMAIL_URL, or remove EMAIL_URL and DEFAULT_FROM_EMAIL: invitations and resets then use links"
 RECENT = timedelta(days=1)
@@ -25,7 +25,7 @@ RECENT = timedelta(days=1)
 def mail_checks() -> Iterable[CheckResult]:
     """Check that the mail server accepts a connection and the password, and that recent mails were sent."""
     if not mail.is_configured():
-        yield ok(SUBJECT, "not configured. Invitations and resets use links")
+        yield ok(SUBJECT, "not configured: invitations and resets use links")
         return
     server = f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT}"
     try:
@@ -62,5 +62,5 @@ def send_test_mail(address: str) -> CheckResult:
     except mail.MailServerUnavailable as problem:
         return fail("test mail", f"the server accepted no mail: {problem.reason}", ADVICE)
     except mail.OutcomeUnknown:
-        return warn("test mail", "the server did not say whether it accepted the mail", "look into the mailbox")
+        return warn("test mail", "the server did not say whether it accepted the mail", "check the mailbox")
     return ok("test mail", f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} accepted it")

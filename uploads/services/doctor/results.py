@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -17,16 +17,20 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of a check. `advice` says what to do, and is only empty if nothing is to be done."""
+    """The result of a check.
+
+    `advice` says how to fix it, and is only empty if there is nothing to fix; `area` is set by `in_area`.
+    """
 
     level: Level
     subject: str
     reason: str
     advice: str = ""
+    area: str = ""
 
     def __str__(self) -> str:
-        line = f"{self.level:4} {self.subject}: {self.reason}"
-        return f"{line} — {self.advice}" if self.advice else line
+        line = f"{self.level.upper():4}  {self.subject}: {self.reason.rstrip('.')}."
+        return f"{line} Fix: {self.advice.rstrip('.')}." if self.advice else line
 
 
 def ok(subject: str, reason: str) -> CheckResult:
@@ -41,6 +45,10 @@ def fail(subject: str, reason: str, advice: str) -> CheckResult:
     return CheckResult(Level.FAIL, subject, reason, advice)
 
 
+def in_area(area: str, results: Iterable[CheckResult]) -> Iterator[CheckResult]:
+    return (replace(result, area=area) for result in results)
+
+
 CHECK_SECONDS = 12.0
 
 
@@ -49,7 +57,7 @@ def run_safely(subject: str, check: Callable[[], Iterable[CheckResult]]) -> list
     try:
         return list(check())
     except Exception as error:
-        return [fail(subject, f"the check itself failed: {type(error).__name__}", "please report this")]
+        return [fail(subject, f"the check itself failed ({type(error).__name__})", "report this as a bug")]
 
 
 class Deadline:
@@ -69,11 +77,11 @@ class Deadline:
         """
         seconds = min(CHECK_SECONDS, self.remaining)
         if not seconds:
-            return [fail(subject, "not looked at, there was no time left", "fix what is slow above, and ask again")]
+            return [fail(subject, "not checked: no time left", "fix the slow checks above, and run doctor again")]
         lines: list[CheckResult] = []
         thread = threading.Thread(target=lambda: lines.extend(run_safely(subject, check)), daemon=True)
         thread.start()
         thread.join(seconds)
         if thread.is_alive():
-            return [fail(subject, f"no answer within {seconds:.0f} seconds", "look at the network on the way there")]
+            return [fail(subject, f"timed out after {seconds:.0f} seconds", "check the network")]
         return lines
